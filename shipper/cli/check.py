@@ -1,0 +1,109 @@
+"""`shipper check`: is the configuration sound? Offline: nothing is connected to."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from shipper.cli.context import Context
+from shipper.config import DestinationSettings, Settings, masked
+from shipper.config.kinds import duration
+from shipper.daemon.windows import Windows
+from shipper.destination import Destination
+from shipper.errors import ConfigError, ShipperError
+
+
+def check(*, context: Context) -> int:
+    """Check the configuration, offline: every setting, the API ids, certificates, windows.
+
+    Reports every fault at once, with its line; exit status 78 if there is one.
+    """
+    try:
+        settings = _sound(context)
+    except ConfigError as error:
+        if not context.json:
+            raise
+        context.emit({"ok": False, "problems": error.problems})
+        return error.exit_status
+    if context.json:
+        context.emit(_plan(settings))
+        return 0
+    for warning in settings.warnings:
+        context.note(f"warning: {warning}")
+    for line in _lines(settings):
+        context.say(line)
+    return 0
+
+
+def _sound(context: Context) -> Settings:
+    settings = context.settings()
+    problems = list(_problems(settings))
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def _problems(settings: Settings) -> Iterator[str]:
+    """Yield what is wrong beyond the text of the file."""
+    for name, destination in settings.destinations.items():
+        try:
+            destination.read_api_id()
+        except ShipperError as error:
+            yield f"{_place(settings, f'destinations.{name}.api_id_file')}: {error.message}"
+        try:
+            _open(destination)
+        except ConfigError as error:
+            yield from (f"{_place(settings, f'destinations.{name}')}: {p}" for p in error.problems)
+    for expression in settings.schedule.windows:
+        try:
+            Windows([expression])
+        except ConfigError as error:
+            place = _place(settings, "schedule.windows")
+            yield from (f"{place}: {problem}" for problem in error.problems)
+
+
+def _open(destination: DestinationSettings) -> None:
+    """Make what would send, which reads the certificates; nothing is connected before it sends."""
+    Destination(
+        url=destination.url,
+        timeout=destination.timeout,
+        max_in_flight=destination.max_in_flight,
+        ca_file=destination.ca_file,
+        proxy=destination.proxy,
+        transport=destination.transport,
+    )
+
+
+def _place(settings: Settings, name: str) -> str:
+    path: Path | str = settings.path or "the configuration"
+    return settings.origins.get(name, f"{path}: {name}")
+
+
+def _plan(settings: Settings) -> dict[str, object]:
+    return {
+        "ok": True,
+        "config": str(settings.path),
+        "database": masked(settings.database.url),
+        "destinations": {name: masked(d.url) for name, d in settings.destinations.items()},
+        "windows": list(settings.schedule.windows),
+        "validation": settings.validation.mode,
+        "warnings": list(settings.warnings),
+    }
+
+
+def _lines(settings: Settings) -> Iterator[str]:
+    yield f"ok: {settings.path}"
+    yield f"reads shipper_outbox in {masked(settings.database.url)}"
+    for name, destination in settings.destinations.items():
+        limits = f"{destination.max_in_flight} at once, {duration(destination.timeout)} each"
+        rate = f", {destination.max_rate:g} a second" if destination.max_rate else ""
+        yield f"sends '{name}' to {masked(destination.url)} ({limits}{rate})"
+        dead = "goes on" if destination.after_dead_letter == "continue" else "is held"
+        attempts = destination.retry.max_attempts
+        yield f"  an event that fails {attempts} times by itself is dead, and its key {dead}"
+    windows = settings.schedule.windows
+    yield f"sends {'always' if not windows else 'in the minutes of ' + ', '.join(windows)}"
+    keeps = settings.retention
+    yield f"keeps delivered events {_kept(keeps.delivered)}, dead ones {_kept(keeps.dead)}"
+
+
+def _kept(seconds: float | None) -> str:
+    return "for ever" if seconds is None else f"for {duration(seconds)}"

@@ -1,0 +1,124 @@
+"""What every command is given: the global options, the configuration, the database, a voice.
+
+Data goes to stdout, talk to stderr, and whatever came from outside is made printable first: a key
+or an answer may hold what would steer a terminal. It must never print a secret or read a clock.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cyclopts import Parameter
+
+from shipper.errors import UsageError
+
+if TYPE_CHECKING:
+    from shipper.config import Settings
+    from shipper.store.opening import Database
+
+
+@Parameter(parse=False)
+@dataclass
+class Context:
+    """The global options of a command line, and what follows from them.
+
+    A command is a plain function whose keyword-only argument `context: Context` is filled in by
+    the shell; its other arguments are its options and get their help from its docstring:
+
+        def hold(*, key: str | None = None, context: Context) -> int | None:
+
+    It returns its exit status, None for 0, and raises ShipperError for what a person has to mend.
+    """
+
+    config_path: Path | None = None
+    """What `--config` names."""
+    json: bool = False
+    """Whether a program reads stdout: then nothing but `emit` may write there."""
+    verbosity: int = 0
+    """How often `--verbose` was given; below 0 is `--quiet`."""
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+
+    # -- what the command works with ----------------------------------------------------------
+
+    def settings(self) -> "Settings":
+        """Return the configuration; raises ConfigError with every fault, AccessDenied."""
+        return self._settings
+
+    @cached_property
+    def _settings(self) -> "Settings":
+        from shipper.config import load  # noqa: PLC0415 - `version` needs none
+
+        return load(self.config_path, self.environ)
+
+    def engine(self, *, create: bool = False) -> "AbstractContextManager[Database]":
+        """Open the configured database for the length of a `with`; closed at its end.
+
+        With `create` a missing SQLite file is made. Raises ConfigError, SchemaError where no
+        outbox can be, and with the first statement whatever `store.failures.translate` says.
+        """
+        from shipper.store.opening import opened  # noqa: PLC0415 - sqlalchemy takes a while
+
+        return opened(self.settings().database.url, create=create)
+
+    # -- how it speaks ------------------------------------------------------------------------
+
+    def emit(self, value: object) -> None:
+        """Print a value as JSON on one line."""
+        # What UTF-8 can't write leaves as \udcXX (see `shell`), which is how JSON writes it too.
+        plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+        print(json.dumps(value, ensure_ascii=plain, separators=(",", ":")))
+
+    def say(self, text: str = "") -> None:
+        """Print a line of the answer, for a person."""
+        print(text)
+
+    def note(self, text: str) -> None:
+        """Print a line that isn't part of the answer, unless `--quiet`."""
+        if self.verbosity >= 0:
+            print(text, file=sys.stderr)
+
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Print a table: in columns on a terminal, with tabs between for a program."""
+        cells = [[_cell(value) for value in row] for row in rows]
+        if sys.stdout.isatty():
+            from shipper.cli.table import print_table  # noqa: PLC0415 - only a terminal needs rich
+
+            print_table(header, cells)
+        else:
+            for row in [header, *cells]:
+                print("\t".join(row))
+
+    @property
+    def asks(self) -> bool:
+        """Whether a person is there who can be asked."""
+        return sys.stdin.isatty() and sys.stderr.isatty()
+
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Ask before what can't be undone; raises UsageError where nobody agrees.
+
+        `yes` is the command's `--yes`; without a terminal nobody can be asked, so it is needed.
+        """
+        if yes:
+            return
+        if not self.asks:
+            raise UsageError("nobody is there to agree", "add --yes")
+        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+            raise UsageError("nothing was changed")
+
+
+def printable(text: str) -> str:
+    """Return a text on one line and without anything that would steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else printable(str(value))

@@ -1,0 +1,63 @@
+"""`shipper db …`: migrations and privileges. Alembic is imported where a migration runs."""
+
+from shipper.cli.context import Context
+from shipper.store import grants as rights
+from shipper.store import migrate
+
+
+def upgrade(*, context: Context) -> None:
+    """Create the outbox in the database, or bring it to the version that this code needs."""
+    with context.engine(create=True) as engine:
+        before = migrate.current(engine)
+        notices = migrate.upgrade(engine)
+    for notice in notices:
+        context.note(notice)
+    if context.json:
+        context.emit({"before": before, "revision": migrate.head(), "notices": notices})
+    elif before == migrate.head():
+        context.say(f"the outbox is up to date ({before})")
+    else:
+        context.say(f"the outbox has revision {migrate.head()} now")
+
+
+def current(*, context: Context) -> int:
+    """Print the revision of the outbox, and the one that this code needs."""
+    with context.engine() as engine:
+        revision = migrate.current(engine)
+    if context.json:
+        context.emit({"revision": revision, "head": migrate.head()})
+    else:
+        context.say(f"{revision or 'no outbox'} (this code needs {migrate.head()})")
+    return 0 if revision else 1
+
+
+def check(*, context: Context) -> None:
+    """Check that this code can work with the outbox; exit status 78 where it can't."""
+    with context.engine() as engine:
+        migrate.check(engine)
+    if context.json:
+        context.emit({"ok": True, "revision": migrate.head()})
+    else:
+        context.say(f"ok: the outbox has revision {migrate.head()}")
+
+
+def grants(*, role: str, context: Context) -> None:
+    """Print the GRANTs that an application's role needs to write events.
+
+    Parameters
+    ----------
+    role
+        The application's role in PostgreSQL.
+    """
+    with context.engine() as engine:
+        if engine.dialect.name != "postgresql":
+            if context.json:
+                context.emit({"statements": [], "note": rights.SQLITE})
+            else:
+                context.say(rights.SQLITE)
+            return
+        statements = rights.statements(role, rights.schema_of(engine))
+    if context.json:
+        context.emit({"statements": statements})
+    else:
+        context.say("\n".join(f"{statement};" for statement in statements))

@@ -1,0 +1,237 @@
+"""`shipper drain`: ship what is pending, then end.
+
+It decides when to stop waiting: when nothing is left, or nothing that could be shipped without
+somebody's help. Where a daemon holds the outbox, that one ships and this only watches; if it
+goes away meanwhile, this takes over.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shipper.cli.arguments import Duration
+from shipper.cli.context import Context, printable
+from shipper.cli.progress import Bar, progress_bar
+from shipper.cli.run import run_loop
+from shipper.clock import Clock, SystemClock
+from shipper.config import Settings
+from shipper.daemon import open_session
+from shipper.dispatcher import Dispatcher, Route
+from shipper.errors import OutboxHeld
+from shipper.link import State
+from shipper.logs import Log, open_log
+from shipper.store.opening import Database
+from shipper.store.progress import Settled, behind_held_keys, settled
+from shipper.store.reports import commit_blockers, current_shipper, destination_report
+
+STILL_PENDING = 75
+SOME_DIED = 1
+
+_STUCK = frozenset({State.OFFLINE, State.PAUSED, State.HELD})
+_STUCK_WORDS = frozenset(state.value for state in _STUCK)
+_LOOK_EVERY = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The pending events of one destination. `held` of them wait behind a held key."""
+
+    destination: str
+    pending: int
+    held: int
+    state: str
+    reason: str | None
+
+    @property
+    def is_stuck(self) -> bool:
+        """Return whether none of them can be shipped without somebody's help."""
+        return self.state in _STUCK_WORDS or self.held >= self.pending
+
+
+def drain(*, timeout: Duration = None, context: Context) -> int:
+    """Ship what is pending, then end; delivery windows don't count. Watches a running daemon.
+
+    Exit status 75 if anything is still pending, else 1 if any event died meanwhile, else 0.
+    Without --timeout it ends as soon as only offline, paused or held events remain.
+
+    Parameters
+    ----------
+    timeout
+        How long to wait for everything, like 30s or 5m, whatever stands in the way.
+    """
+    settings = context.settings()
+    with context.engine() as engine:
+        before = settled(engine)
+        clock = SystemClock()
+        view = View(engine, settings, clock)
+        with progress_bar(context, sum(left.pending for left in view.left())) as bar:
+            log = _log(context, settings, bar)
+            run_loop(Drainer(view, log, bar, timeout, context.note).run())
+        return _tell(context, view, before)
+
+
+def _log(context: Context, settings: Settings, bar: Bar | None) -> Log:
+    quiet = "critical" if bar is not None else "warning"  # a line would tear the bar
+    return open_log(settings.log.level if context.verbosity > 0 else quiet, settings.log.format)
+
+
+class View:
+    """What the database tells of the way that is left."""
+
+    def __init__(self, engine: Database, settings: Settings, clock: Clock) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.clock = clock
+
+    def left(self) -> list[Left]:
+        """Return what is pending, by destination."""
+        held = behind_held_keys(self.engine)
+        reports = destination_report(self.engine, self.settings.destinations, self.clock.wall())
+        return [
+            Left(r.name, r.pending, held.get(r.name, 0), r.state, r.reason)
+            for r in reports
+            if r.pending
+        ]
+
+
+class Drainer:
+    """Ships, or watches the daemon that does, until it is over."""
+
+    def __init__(
+        self,
+        view: View,
+        log: Log,
+        bar: Bar | None,
+        timeout: float | None,
+        note: Callable[[str], None],
+    ) -> None:
+        self._view = view
+        self._log = log
+        self._bar = bar
+        self._timeout = timeout
+        self._note = note
+        self._stop = asyncio.Event()
+        self._next_look = 0.0
+
+    async def run(self) -> None:
+        """Return once it is over."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop.set)
+        if self._timeout is not None:
+            loop.call_later(self._timeout, self._stop.set)
+        shower = loop.create_task(self._show())
+        try:
+            await self._ship_or_watch()
+        finally:
+            shower.cancel()
+            await asyncio.gather(shower, return_exceptions=True)
+
+    async def _ship_or_watch(self) -> None:
+        watched: str | None = None
+        while True:
+            try:
+                await self._ship()
+            except OutboxHeld:
+                shipper = current_shipper(self._view.engine)
+                if shipper is not None and shipper != watched:
+                    self._note(f"{shipper} ships this outbox; watching it")
+                    watched = shipper
+                if not await self._watch():
+                    await self._rest()  # whoever holds it may not be on record yet
+                    continue
+            return
+
+    async def _ship(self) -> None:
+        # Nothing here waits for a database or a lease: whoever calls us can try again.
+        impatient = asyncio.Event()
+        impatient.set()
+        async with open_session(
+            self._view.settings, clock=self._view.clock, log=self._log, stop=impatient
+        ) as session:
+            dispatcher = session.dispatcher
+            await dispatcher.run(self._stop, until=lambda: self._is_over(dispatcher))
+
+    async def _watch(self) -> bool:
+        """Return True once it is over, False when nobody ships any more."""
+        seen: Settled | None = None
+        while not self._stop.is_set():
+            now = settled(self._view.engine)
+            # To count what is pending is dear; while something moves there is something left.
+            if now == seen and self._nothing_to_wait_for():
+                return True
+            if current_shipper(self._view.engine) is None:
+                return False
+            seen = now
+            await self._rest()
+        return True
+
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(_LOOK_EVERY):
+                await self._stop.wait()
+        except TimeoutError:
+            return
+
+    def _is_over(self, dispatcher: Dispatcher) -> bool:
+        routes = dispatcher.routes.values()
+        if any(not (route.is_idle() or _is_stuck(route)) for route in routes):
+            return False
+        now = self._view.clock.monotonic()
+        if now < self._next_look:
+            return False
+        self._next_look = now + _LOOK_EVERY
+        return self._nothing_to_wait_for()
+
+    def _nothing_to_wait_for(self) -> bool:
+        left = self._view.left()
+        return all(entry.is_stuck for entry in left) if self._timeout is None else not left
+
+    async def _show(self) -> None:
+        while self._bar is not None:
+            self._bar.update(await asyncio.to_thread(settled, self._view.engine))
+            await self._rest()
+
+
+def _is_stuck(route: Route) -> bool:
+    return route.link.shown in _STUCK and not route.in_flight
+
+
+def _tell(context: Context, view: View, before: Settled) -> int:
+    after, left = settled(view.engine), view.left()
+    delivered, died = after.delivered - before.delivered, max(0, after.dead - before.dead)
+    if context.json:
+        pending = {
+            entry.destination: {
+                "pending": entry.pending,
+                "behind_held_keys": entry.held,
+                "state": entry.state,
+                "reason": entry.reason,
+            }
+            for entry in left
+        }
+        total = sum(entry.pending for entry in left)
+        context.emit(
+            {"delivered": delivered, "dead": died, "pending": total, "destinations": pending}
+        )
+    else:
+        context.say(
+            f"delivered {delivered}" + (f", {died} died: shipper dead list" if died else "")
+        )
+        for entry in left:
+            context.say(f"{printable(entry.destination)}: {_why(view, entry)}")
+    return STILL_PENDING if left else SOME_DIED if died else 0
+
+
+def _why(view: View, left: Left) -> str:
+    """Return why some of a destination's events are still pending."""
+    count = f"{left.pending} still pending"
+    if left.state in _STUCK_WORDS:
+        return f"{count}: {left.state}" + (f", {printable(left.reason)}" if left.reason else "")
+    if left.held:
+        return f"{count}, {left.held} of them behind a held key: shipper release"
+    blockers = commit_blockers(view.engine)
+    if blockers:
+        return f"{count}: an open transaction could still commit before them: {blockers[0]}"
+    return f"{count}: {left.state}; they are tried again later"

@@ -1,0 +1,192 @@
+"""`shipper events`: find events, and see what became of one and why it waits."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter, Token, validators
+
+from shipper.cli.context import Context, printable
+from shipper.clock import SystemClock, iso, parse_iso
+from shipper.config import Settings
+from shipper.config.kinds import Seconds
+from shipper.errors import NotFound
+from shipper.store.lookups import EventDetail, EventReport, find, get
+from shipper.store.selection import Selection
+from shipper.store.waiting import why
+from shipper.store.work import Attempt
+
+Status = Literal["pending", "delivered", "dead", "discarded"]
+
+_AGO = Seconds(0.0, 36525 * 86400.0)
+
+
+def _moment(_hint: object, tokens: Sequence[Token]) -> float:
+    """Return the time that a text means, in seconds since 1970: so long ago, or an ISO time."""
+    text = tokens[0].value
+    try:
+        return SystemClock().wall() - (_AGO.parse(text, Path()) or 0.0)
+    except ValueError:
+        pass
+    try:
+        return parse_iso(text)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"{printable(text)} is neither a duration like 2h nor a time like 2026-11-23T08:15"
+        ) from None
+
+
+_LIMIT = validators.Number(gte=1, lte=2**31 - 1)
+
+Key = Annotated[str | None, Parameter(help="Only those with this ordering key.")]
+Since = Annotated[
+    float | None,
+    Parameter(
+        converter=_moment,
+        n_tokens=1,
+        help="Only those written then or later: 2h (ago), or a time like 2026-11-23T08:15 (UTC).",
+    ),
+]
+Until = Annotated[
+    float | None,
+    Parameter(converter=_moment, n_tokens=1, help="Only those written then or earlier."),
+]
+
+_LABEL_WIDTH = 13
+
+
+def list_events(
+    *,
+    status: Annotated[Status | None, Parameter(help="Only those of this status.")] = None,
+    key: Key = None,
+    destination: Annotated[str | None, Parameter(help="Only those that go there.")] = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, Parameter(help="At most so many.", validator=_LIMIT)] = 50,
+    context: Context,
+) -> int:
+    """Find events, the newest first; exit status 1 when there is none."""
+    selection = Selection(status=status, key=key, destination=destination, since=since, until=until)
+    with context.engine() as engine:
+        found = find(engine, selection, limit)
+    if context.json:
+        for event in found:
+            context.emit(_fields(event))
+    elif found:
+        header = ("id", "status", "written", "destination", "key", "event id", "last error")
+        context.table(header, [_row(event) for event in found])
+    if not found:
+        context.note("there is no such event")
+    return 0 if found else 1
+
+
+def show_event(
+    ident: Annotated[
+        str,
+        Parameter(name="ID", help="Its id or event id; digits alone are an id, event_id:4711 not."),
+    ],
+    /,
+    *,
+    context: Context,
+) -> None:
+    """Show an event with its tries, and why it waits."""
+    show(ident, context, only=None)
+
+
+def show(ident: str, context: Context, *, only: Status | None) -> None:
+    """Show an event; raises NotFound where there is none, or not of the status `only`."""
+    now = SystemClock().wall()
+    settings = context.settings()
+    with context.engine() as engine:
+        detail = get(engine, ident)
+        if detail is None:
+            raise NotFound(f"there is no event {printable(ident)}", _hint(ident))
+        event = detail.event
+        if only not in {None, event.status}:
+            raise NotFound(f"event {event.id} is not {only} but {event.status}")
+        destination = settings.destinations.get(event.destination)
+        reason = why(
+            engine,
+            event,
+            max_attempts=destination.retry.max_attempts if destination else None,
+            now=now,
+            window_open=_window_is_open(settings, now),
+        )
+    if context.json:
+        context.emit(_detail(detail, reason))
+    else:
+        _print(detail, reason, context)
+
+
+def _hint(ident: str) -> str | None:
+    return f"event_id:{ident} is the one with that event id" if ident.isdigit() else None
+
+
+def _window_is_open(settings: Settings, now: float) -> bool:
+    if not settings.schedule.windows:
+        return True
+    from shipper.daemon.windows import Windows  # noqa: PLC0415 - brings the whole daemon along
+
+    return Windows(settings.schedule.windows).is_open(now)
+
+
+def _fields(event: EventReport) -> dict[str, Any]:
+    fields = asdict(event)
+    for name in ("created_at", "next_attempt_at", "delivered_at"):
+        fields[name] = None if fields[name] is None else iso(fields[name])
+    return fields
+
+
+def _detail(detail: EventDetail, reason: str | None) -> dict[str, Any]:
+    history = [
+        {**asdict(attempt), "started_at": iso(attempt.started_at)} for attempt in detail.history
+    ]
+    return {**_fields(detail.event), "why": reason, "payload": detail.payload, "history": history}
+
+
+def _row(event: EventReport) -> tuple[object, ...]:
+    return (
+        event.id,
+        event.status,
+        iso(event.created_at),
+        event.destination,
+        event.ordering_key,
+        event.event_id,
+        event.last_error,
+    )
+
+
+def _print(detail: EventDetail, reason: str | None, context: Context) -> None:
+    event = detail.event
+    facts = {
+        "event": str(event.id),
+        "event id": event.event_id,
+        "destination": event.destination,
+        "key": event.ordering_key,
+        "status": event.status,
+        "attempts": str(event.attempts),
+        "written": iso(event.created_at),
+        "delivered": None if event.delivered_at is None else iso(event.delivered_at),
+        "last error": event.last_error,
+        "why": reason,
+        "payload": detail.payload,
+    }
+    for label, value in facts.items():
+        if value is not None:
+            context.say(f"{label:<{_LABEL_WIDTH}}{printable(value)}")
+    if detail.history:
+        context.say()
+        header = ("tried at", "outcome", "status", "ms", "by", "answer")
+        context.table(header, [_attempt_row(attempt) for attempt in detail.history])
+
+
+def _attempt_row(attempt: Attempt) -> tuple[object, ...]:
+    return (
+        iso(attempt.started_at),
+        attempt.outcome,
+        attempt.status_code,
+        attempt.duration_ms,
+        "operator" if attempt.manual else "shipper",
+        attempt.response_excerpt or attempt.error,
+    )

@@ -1,0 +1,142 @@
+"""`shipper init`: a first configuration and an outbox; nothing is ever overwritten.
+
+The outbox comes first: where the database can't be had no file is written, so that the same
+command can be given again.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from shipper.cli.context import Context
+from shipper.cli.questions import Answers, Given, collect
+from shipper.cli.template import render
+from shipper.config import masked
+from shipper.config.loader import SYSTEM_PATH
+from shipper.config.urls import DatabaseUrl
+from shipper.errors import AccessDenied, UsageError
+from shipper.store import migrate
+from shipper.store.opening import opened
+
+_PRIVATE, _READABLE = 0o600, 0o644
+_INSERT = """\
+  INSERT INTO shipper_outbox (payload) VALUES (
+    '{"type":"view","view":{"type":"customSet","customSet":{"id":"set-1"}},
+      "context":[{"type":"user","user":{"id":"user-1"}}]}');"""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is going to be written, and where."""
+
+    answers: Answers
+    database: str
+    api_id_file: Path
+
+    @property
+    def config(self) -> Path:
+        """Return where the configuration goes."""
+        return self.answers.output
+
+
+def init(
+    *,
+    database: str | None = None,
+    url: str | None = None,
+    api_id: str | None = None,
+    api_id_file: Path | None = None,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    context: Context,
+) -> None:
+    """Write a commented configuration and create the outbox; asks for what no option says.
+
+    Without a terminal it asks nothing. It never overwrites a file.
+
+    Parameters
+    ----------
+    database
+        Your application's database; a relative path begins at the configuration's directory.
+    url
+        Where events go.
+    api_id
+        The API id; it is stored in a file that only you can read.
+    api_id_file
+        The file of the API id, which is beside the configuration unless you say so.
+    output
+        Where the configuration is written.
+    """
+    place = output or context.config_path
+    given = Given(database, url, api_id, api_id_file, place)
+    answers = collect(given, asks=context.asks, output=Path("shipper.toml"))
+    file = (api_id_file or answers.output.parent / "api_id").absolute()
+    if answers.api_id is not None and file.exists():
+        raise UsageError(f"{file} is there already, and is not overwritten", "leave --api-id out")
+    where = DatabaseUrl().parse(answers.database, answers.output.parent)
+    plan = Plan(answers, where, file)
+    with opened(where, create=True) as engine:
+        notices = migrate.upgrade(engine)
+    _write(plan)
+    for notice in notices:
+        context.note(notice)
+    _tell(context, plan)
+
+
+def _write(plan: Plan) -> None:
+    answers = plan.answers
+    beside = plan.api_id_file.parent == plan.config.parent
+    text = render(
+        database=answers.database,
+        url=answers.url,
+        api_id_file=plan.api_id_file.name if beside else str(plan.api_id_file),
+    )
+    has_password = masked(answers.database) != answers.database
+    _create(plan.config, text, _PRIVATE if has_password else _READABLE)
+    if answers.api_id is not None:
+        _create(plan.api_id_file, answers.api_id.reveal() + "\n", _PRIVATE)
+
+
+def _create(path: Path, text: str, mode: int) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    except FileExistsError:
+        raise UsageError(f"{path} is there already, and is not overwritten") from None
+    except PermissionError:
+        raise AccessDenied(f"{path}: we may not write there") from None
+    except OSError as error:
+        raise UsageError(f"{path}: can't be written: {error.strerror}") from None
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _tell(context: Context, plan: Plan) -> None:
+    if context.json:
+        context.emit(
+            {
+                "config": str(plan.config),
+                "database": masked(plan.database),
+                "api_id_file": str(plan.api_id_file),
+                "revision": migrate.head(),
+            }
+        )
+        return
+    context.say(f"wrote {plan.config}; the outbox is in {masked(plan.database)}")
+    context.say("\nYour application writes an event in the transaction that it belongs to:\n")
+    context.say(_INSERT)
+    context.say("\nNext:")
+    for number, step in enumerate(_steps(plan), 1):
+        context.say(f"  {number}. {step}")
+
+
+def _steps(plan: Plan) -> list[str]:
+    is_found = plan.config in {Path("shipper.toml").absolute(), SYSTEM_PATH}
+    which = "" if is_found else f" -c {plan.config}"
+    store = [] if plan.api_id_file.exists() else [f"put your API id into {plan.api_id_file}"]
+    return [
+        *store,
+        f"shipper check{which}   (is the configuration sound?)",
+        f"shipper run{which}     (ships until it is stopped)",
+        f"shipper status{which}  (how does it go?)",
+    ]

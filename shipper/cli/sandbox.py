@@ -1,0 +1,95 @@
+"""`shipper sandbox`: a local stand-in for the vendor's API, until it is stopped."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from shipper.cli.context import Context
+from shipper.cli.run import run_loop
+from shipper.sandbox import Chaos, Sandbox, Summary, run_sandbox
+
+_EXAMPLE = (
+    '{"type":"view","view":{"type":"customSet","customSet":{"id":"set-1"}},'
+    '"context":[{"type":"user","user":{"id":"user-1"}}]}'
+)
+
+
+def sandbox(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8808,
+    api_id: str | None = None,
+    chaos: str = "",
+    log: Path | None = None,
+    context: Context,
+) -> None:
+    """Stand in for the vendor's API on this machine, with its validation, and with faults.
+
+    Runs until SIGINT or SIGTERM, then prints what it saw. With --json the first line of stdout
+    says where it listens, the last one what it saw.
+
+    Parameters
+    ----------
+    host
+        The address to listen on.
+    port
+        The port to listen on; 0 takes any that is free.
+    api_id
+        The API id to ask for; left out, any will do.
+    chaos
+        Faults, like 503:0.1,drop:0.05,outage:10s@30s/60s (status:probability, seconds@start/every).
+    log
+        A file to write every request to, as JSON lines.
+    """
+    faults = Chaos.parse(chaos)
+
+    def ready(server: Sandbox) -> None:
+        if context.json:
+            context.emit({"url": server.url, "events_url": server.events_url})
+        context.note(_greeting(server, api_id))
+
+    summary = run_loop(_serve((host, port, api_id, faults, log), ready))
+    if context.json:
+        context.emit({**asdict(summary), "flawless": summary.flawless})
+    else:
+        _tell(context, summary)
+
+
+async def _serve(
+    arguments: tuple[str, int, str | None, Chaos, Path | None], ready: Callable[[Sandbox], None]
+) -> Summary:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return await run_sandbox(*arguments, stop, ready=ready)
+
+
+def _greeting(server: Sandbox, api_id: str | None) -> str:
+    any_will_do = "" if api_id else " (any API id will do)"
+    # What was given on the command line is the caller's secret, not ours to print.
+    shown = "$API_ID" if api_id else "sandbox"
+    return f"""\
+the API's stand-in listens on {server.url}{any_will_do}; Ctrl-C stops it
+
+  curl -i {server.events_url} \\
+    -H 'content-type: application/json' -H "x-api-id: {shown}" \\
+    -d '{_EXAMPLE}'
+
+  [destinations.default]
+  url = "{server.events_url}"
+  api_id = "{"…" if api_id else shown}"
+"""
+
+
+def _tell(context: Context, summary: Summary) -> None:
+    context.say(
+        f"{summary.requests} requests, {summary.accepted} accepted, {summary.distinct} different"
+        f" events of {summary.users} users"
+    )
+    answers = ", ".join(f"{name}: {count}" for name, count in sorted(summary.answers.items()))
+    if answers:
+        context.say(f"answers: {answers}")
+    verdict = "kept" if not summary.order_violations else f"broken {summary.order_violations} times"
+    context.say(f"repeats: {summary.repeats}; the order of each user was {verdict}")

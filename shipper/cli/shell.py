@@ -1,0 +1,162 @@
+"""The way in: a command line becomes a call, and whatever comes of it an exit status.
+
+The one place where failures turn into words. It must never print a traceback for what a person
+can mend, nor hide one of a bug.
+"""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from difflib import get_close_matches
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError
+
+from shipper.cli.commands import build, names
+from shipper.cli.context import Context, printable
+from shipper.errors import ConfigError, InvalidEvent, ShipperError, UsageError
+
+T = TypeVar("T")
+
+BUG = 70  # sysexits.h: EX_SOFTWARE
+INTERRUPTED = 130
+PIPE_CLOSED = 141  # what a shell reports of a program that SIGPIPE has ended
+
+# To the parser a lone hyphen is an option without a name; to us it is a value like any other, so it
+# travels in disguise. No argument of a process can hold a NUL.
+_HYPHEN = "\0"
+
+_GLOBAL = Group("Global options", sort_key=100)
+
+
+def main() -> None:
+    """Run the command line of this process, and exit."""
+    _mend_streams()
+    sys.exit(run(sys.argv[1:]))
+
+
+def _mend_streams() -> None:
+    """Let every text be printed, and put something in the place of a stream that was closed."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            nowhere = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - for good
+            setattr(sys, name, nowhere)
+        elif isinstance(stream, TextIOWrapper) and mode == "w":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line (without the program's name) and return its exit status."""
+    as_json = "--json" in arguments
+    try:
+        status = _call(arguments)
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return _report(_usage(error), as_json=as_json)
+    except ShipperError as error:
+        return _report(error, as_json=as_json)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except Exception:  # noqa: BLE001 - its traceback is the report; only the status is ours
+        traceback.print_exc()
+        print("shipper: this is a bug in shipper; please report the lines above", file=sys.stderr)
+        return BUG
+    return status
+
+
+def _call(arguments: Sequence[str]) -> int:
+    shielded = [_HYPHEN if word == "-" else word for word in arguments]
+    status = _application().meta(
+        shielded, exit_on_error=False, print_error=False, result_action="return_value"
+    )
+    return int(status or 0)
+
+
+def _application() -> App:
+    app = build()
+
+    @app.meta.default
+    def launch(
+        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+        config: Annotated[Path | None, _option("--config", "-c")] = None,
+        json: Annotated[bool, _option("--json")] = False,
+        verbose: Annotated[int, _option("--verbose", "-v"), Parameter(count=True)] = 0,
+        quiet: Annotated[bool, _option("--quiet", "-q")] = False,
+    ) -> int | None:
+        """Call the command that the tokens name.
+
+        Parameters
+        ----------
+        config
+            The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/config.toml.
+        json
+            Print JSON, one object on one line.
+        verbose
+            Say more.
+        quiet
+            Say nothing but the answer.
+        """
+        command, bound, injected = app.parse_args(tokens, exit_on_error=False, print_error=False)
+        bound.arguments.update({name: _bare(value) for name, value in bound.arguments.items()})
+        context = Context(_bare(config), json, -1 if quiet else verbose)
+        bound.arguments.update(dict.fromkeys(injected, context))
+        status: int | None = command(*bound.args, **bound.kwargs)
+        return status
+
+    return app
+
+
+def _bare(value: T) -> T:
+    """Return an argument with the lone hyphens that it was given with."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(_bare, value))
+    return type(value)("-") if str(value) == _HYPHEN else value  # type: ignore[call-arg]
+
+
+def _option(*names: str) -> Parameter:
+    return Parameter(name=names, group=_GLOBAL, show_default=False)
+
+
+def _usage(error: CycloptsError) -> UsageError:
+    """Return what is wrong with a command line."""
+    chain = tuple(error.command_chain or ())
+    help_on = " ".join(("shipper", *chain, "--help"))
+    if not isinstance(error, UnknownCommandError):
+        return UsageError(str(error).replace(_HYPHEN, "-").rstrip("."), help_on)
+    # Its own message would import every command there is.
+    word = (error.unused_tokens or [""])[0]
+    near = get_close_matches(word, names(chain), n=1)
+    hint = f"did you mean {' '.join(('shipper', *chain, *near))}?" if near else help_on
+    return UsageError(f"there is no command {' '.join((*chain, word))}", hint)
+
+
+def _report(error: ShipperError, *, as_json: bool) -> int:
+    """Say on stderr what went wrong and what to do; return the exit status."""
+    if as_json:
+        print(json.dumps(_as_object(error)), file=sys.stderr)
+    else:
+        # A fault of the configuration begins with its place, which editors can jump to.
+        prefix = "" if isinstance(error, ConfigError | InvalidEvent) else "shipper: "
+        lines = "\n".join(map(printable, error.message.splitlines()))
+        print(prefix + lines, file=sys.stderr)
+        if error.hint:
+            print(f"  hint: {error.hint}", file=sys.stderr)
+    return error.exit_status
+
+
+def _as_object(error: ShipperError) -> dict[str, object]:
+    told: dict[str, object] = {"error": error.message, "hint": error.hint}
+    if isinstance(error, InvalidEvent):
+        told["violations"] = error.violations
+    if isinstance(error, ConfigError):
+        told["problems"] = error.problems
+    return told

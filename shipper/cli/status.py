@@ -1,0 +1,98 @@
+"""`shipper status`: how every destination is doing, in one look."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from shipper.cli.context import Context
+from shipper.clock import SystemClock, iso
+from shipper.store.reports import (
+    Blocker,
+    DestinationReport,
+    commit_blockers,
+    current_shipper,
+    destination_report,
+)
+
+_UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "m"))
+_HEADER = (
+    "destination", "state", "pending", "oldest", "delivered", "dead", "discarded", "purged",
+    "held keys", "why",
+)  # fmt: skip
+
+
+def status(*, context: Context) -> None:
+    """Show how every destination is doing: its link, its counts, its oldest pending event."""
+    now = SystemClock().wall()
+    configured = context.settings().destinations
+    with context.engine() as engine:
+        shipper = current_shipper(engine)
+        reports = destination_report(engine, configured, now)
+        blockers = commit_blockers(engine)
+    if context.json:
+        context.emit(
+            {
+                "destinations": {report.name: _fields(report) for report in reports},
+                "running": shipper is not None,
+                "blockers": [asdict(blocker) for blocker in blockers],
+            }
+        )
+    else:
+        context.table(_HEADER, [_row(report, now) for report in reports])
+    _tell(context, shipper, blockers)
+
+
+def _tell(context: Context, shipper: str | None, blockers: Sequence[Blocker]) -> None:
+    if shipper is None:
+        context.note("no shipper is running; this is what was last recorded")
+    elif not context.json:
+        context.note(f"{shipper} ships")
+    if blockers:
+        context.note(
+            "the newest events wait, because an open transaction may still commit earlier ones:"
+            f" {blockers[0]}"
+        )
+
+
+def _fields(report: DestinationReport) -> dict[str, Any]:
+    fields = asdict(report)
+    del fields["name"]
+    for name in ("since", "next_try_at"):
+        fields[name] = None if fields[name] is None else iso(fields[name])
+    oldest = report.oldest_pending_seconds
+    fields["oldest_pending_seconds"] = None if oldest is None else round(oldest, 3)
+    return fields
+
+
+def _row(report: DestinationReport, now: float) -> tuple[object, ...]:
+    oldest = report.oldest_pending_seconds
+    return (
+        report.name,
+        report.state,
+        report.pending,
+        "" if oldest is None else age(oldest),
+        report.delivered,
+        report.dead,
+        report.discarded,
+        report.purged,
+        report.held_keys,
+        "; ".join(_why(report, now)),
+    )
+
+
+def _why(report: DestinationReport, now: float) -> list[str]:
+    words = [report.reason] if report.reason else []
+    if report.since is not None:
+        words.append(f"for {age(now - report.since)}")
+    if report.next_try_at is not None:
+        wait = report.next_try_at - now
+        words.append(f"next try in {age(wait)}" if wait > 0 else "next try due")
+    return words
+
+
+def age(seconds: float) -> str:
+    """Return a duration in its greatest unit, for a person: `42s`, `5m`, `3h`, `12d`."""
+    for unit, letter in _UNITS:
+        if seconds >= unit:
+            return f"{seconds / unit:.0f}{letter}"
+    return f"{max(0.0, seconds):.0f}s"

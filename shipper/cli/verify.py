@@ -1,0 +1,26 @@
+"""`shipper verify`: whether the outbox keeps what it promises."""
+
+from dataclasses import asdict
+
+from shipper.cli.context import Context, printable
+from shipper.store.audit import RULES
+from shipper.store.audit import verify as audit
+
+
+def verify(*, context: Context) -> int:
+    """Check every invariant that the outbox can show; exit status 1 when one doesn't hold.
+
+    Changes nothing and disturbs no daemon; it reads every row once or twice.
+    """
+    with context.engine() as engine:
+        findings = audit(engine)
+    broken = {finding.rule for finding in findings if finding.fault}
+    if context.json:
+        context.emit({"ok": not broken, "findings": [asdict(finding) for finding in findings]})
+    else:
+        for rule, claim in RULES.items():
+            context.say(f"{'FAULT' if rule in broken else 'ok':<7}{claim}")
+            for finding in findings:
+                if finding.rule == rule:
+                    context.say(f"{'':<7}{printable(finding.message)}")
+    return 1 if broken else 0

@@ -1,0 +1,35 @@
+"""The configuration: one TOML file and the environment become one frozen `Settings`.
+
+It decides what each setting may be and which word about it wins. It reports every fault at once,
+with its place, and never shows a secret. What a window or a certificate means is others' matter.
+"""
+
+from shipper.config.loader import find, load
+from shipper.config.secret import Secret, masked
+from shipper.config.settings import (
+    DatabaseSettings,
+    DestinationSettings,
+    LogSettings,
+    RetentionSettings,
+    RetrySettings,
+    ScheduleSettings,
+    Settings,
+    ValidationSettings,
+)
+from shipper.config.show import show
+
+__all__ = [
+    "DatabaseSettings",
+    "DestinationSettings",
+    "LogSettings",
+    "RetentionSettings",
+    "RetrySettings",
+    "ScheduleSettings",
+    "Secret",
+    "Settings",
+    "ValidationSettings",
+    "find",
+    "load",
+    "masked",
+    "show",
+]

@@ -1,0 +1,130 @@
+"""From what was written to the sections of `Settings`.
+
+It decides which of several words about one setting wins: the environment's over the file's, a
+systemd credential only where neither gave an API id. It never stops at the first fault.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from shipper.config.kinds import FilePath, Kind, duration
+from shipper.config.layers import Given, Layers, Place, SettingPath, dotted
+from shipper.config.secret import read_secret
+from shipper.config.settings import (
+    DatabaseSettings,
+    DestinationSettings,
+    Named,
+    RetrySettings,
+    members,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """Makes sections of what the layers hold, and takes down what is wrong with the values."""
+
+    layers: Layers
+    credentials: Path | None
+    origins: dict[str, str] = field(default_factory=dict)
+
+    def build(self, shape: type, path: SettingPath) -> Any:
+        """Return the section, or None where it has a fault."""
+        faults = len(self.layers.faults)
+        values = self._prepare(shape, path)
+        for name, member in members(shape).items():
+            here = (*path, name)
+            if isinstance(member, Named):
+                values[name] = self._build_named(member.shape, here)
+            elif not isinstance(member, Kind):
+                values[name] = self.build(member, here)
+            elif here in self.layers.given:
+                values[name] = self._parse(here, member)
+        if len(self.layers.faults) > faults:
+            return None
+        section = shape(**values)
+        if isinstance(section, RetrySettings):
+            self._cross_check(section, path)
+        return section
+
+    def _build_named(self, shape: type, path: SettingPath) -> Mapping[str, Any]:
+        names = self.layers.destinations
+        if not names:
+            self.layers.fault(self.layers.place(path), f"no [{dotted(path)}.NAME]: one is needed")
+        return MappingProxyType({name: self.build(shape, (*path, name)) for name in names})
+
+    def _parse(self, path: SettingPath, kind: Kind) -> Any:
+        given = self.layers.given[path]
+        where = "environment " if given.place.in_environment else ""
+        self.origins[dotted(path)] = f"{where}{given.place}"
+        try:
+            return kind.parse(given.raw, given.base)
+        except ValueError as error:
+            self.layers.fault(given.place, f"{dotted(path)}: {error}")
+            return None
+
+    def _prepare(self, shape: type, path: SettingPath) -> dict[str, Any]:
+        """Settle what the two sections with required settings need; return what no file says."""
+        if shape is DatabaseSettings:
+            self._one_of((*path, "url"), (*path, "url_file"))
+            self._read_url_file((*path, "url"), (*path, "url_file"))
+        if shape is not DestinationSettings:
+            return {}
+        if (*path, "url") not in self.layers.given:
+            self.layers.fault(self.layers.place(path), f"{dotted(path)}.url: is missing")
+        self._use_credential(path[-1], (*path, "api_id"), (*path, "api_id_file"))
+        self._one_of((*path, "api_id"), (*path, "api_id_file"))
+        return {"name": path[-1]}
+
+    def _one_of(self, value: SettingPath, file: SettingPath) -> None:
+        given = self.layers.given
+        both = [path for path in (value, file) if path in given]
+        if not both:
+            message = f"{dotted(value)} or {file[-1]}: is missing"
+            self.layers.fault(self.layers.place(value), message)
+        elif len(both) == 2:
+            outranked = [path for path in both if not given[path].place.in_environment]
+            if len(outranked) == 1:
+                del given[outranked[0]]
+            else:
+                message = f"{dotted(value)}: stands beside {file[-1]}; leave one of them out"
+                self.layers.fault(given[value].place, message)
+
+    def _read_url_file(self, url: SettingPath, url_file: SettingPath) -> None:
+        if url in self.layers.given or url_file not in self.layers.given:
+            return
+        given = self.layers.given[url_file]
+        try:
+            file = FilePath().parse(given.raw, given.base)
+        except ValueError:
+            return  # it is reported when its turn comes
+        try:
+            raw = read_secret(file)
+        except ValueError as error:
+            self.layers.fault(given.place, f"{dotted(url_file)}: {file} {error}")
+        else:
+            self.layers.given[url] = Given(raw, Place(given.place.line, f"{file}:1"), file.parent)
+
+    def _use_credential(self, owner: str, api_id: SettingPath, file: SettingPath) -> None:
+        """Take the API id that systemd's LoadCredential= left for us, where none is configured."""
+        if self.credentials is None or api_id in self.layers.given or file in self.layers.given:
+            return
+        names = [f"{owner}_api_id"] + (["api_id"] if owner == "default" else [])
+        for name in names:
+            # Path.is_file() would raise for a directory of somebody else's, inherited by mistake.
+            if os.path.isfile(self.credentials / name):  # noqa: PTH113
+                place = Place(0, f"credential {name}")
+                self.layers.given[file] = Given(name, place, self.credentials)
+                return
+
+    def _cross_check(self, retry: RetrySettings, path: SettingPath) -> None:
+        for name in ("max_delay", "probe_max_delay"):
+            longest = getattr(retry, name)
+            if retry.min_delay > longest:
+                either = [self.layers.given.get((*path, n)) for n in (name, "min_delay")]
+                place = next(given.place for given in either if given)
+                message = f"{dotted((*path, name))}: {duration(longest)} is less than min_delay"
+                self.layers.fault(place, f"{message}, {duration(retry.min_delay)}")

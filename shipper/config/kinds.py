@@ -1,0 +1,218 @@
+"""The kinds of value that a setting can have: what is allowed, and how to say what isn't.
+
+Each kind turns what TOML or the environment gave into the value that the program uses, or raises
+ValueError with a message that names the bounds and shows the value, unless it may be a secret.
+"""
+
+import math
+import re
+import tomllib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from shipper.config.secret import MASK, Secret, api_id
+
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_DURATION = re.compile(
+    "".join(rf"(?:(\d+(?:\.\d+)?){unit}(?![a-z]))?" for unit in _UNITS), re.ASCII
+)
+_NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+_CRON_FIELD = re.compile(r"[0-9A-Za-z*/,-]+")
+_WHOLE_DIGITS = 18  # beyond any bound of ours; int() of a long text is refused or slow
+_SHOWN_CHARS = 40
+
+
+class Kind(ABC):
+    """What values a setting takes."""
+
+    secret: ClassVar[bool] = False
+
+    @abstractmethod
+    def parse(self, raw: object, base: Path) -> Any:
+        """Return the value; `base` is where relative paths begin. Raises ValueError."""
+
+    def from_text(self, text: str) -> object:
+        """Return what TOML would have given for a text from the environment."""
+        return text
+
+    def show(self, value: Any) -> str:
+        """Return the value as a person would write it."""
+        return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Kind):
+    """One word of a few."""
+
+    words: tuple[str, ...]
+
+    def parse(self, raw: object, base: Path) -> str:  # noqa: ARG002
+        """Return the word."""
+        if isinstance(raw, str) and raw in self.words:
+            return raw
+        raise ValueError(f"must be one of {', '.join(self.words)}, not {_shown(raw)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Whole(Kind):
+    """A whole number, both bounds included."""
+
+    low: int
+    high: int
+
+    def parse(self, raw: object, base: Path) -> int:  # noqa: ARG002
+        """Return the number."""
+        if isinstance(raw, int) and not isinstance(raw, bool) and self.low <= raw <= self.high:
+            return raw
+        raise ValueError(
+            f"must be a whole number from {self.low} to {self.high}, not {_shown(raw)}"
+        )
+
+    def from_text(self, text: str) -> object:
+        """Return a number where the text is one."""
+        is_whole = text.isascii() and text.isdigit() and len(text) <= _WHOLE_DIGITS
+        return int(text) if is_whole else text
+
+
+@dataclass(frozen=True, slots=True)
+class Rate(Kind):
+    """So many a second; 0 stands for no limit."""
+
+    high: float
+
+    def parse(self, raw: object, base: Path) -> float:  # noqa: ARG002
+        """Return the number a second."""
+        if isinstance(raw, int | float) and not isinstance(raw, bool) and 0 <= raw <= self.high:
+            return float(raw)
+        raise ValueError(
+            f"must be a number a second from 0 (no limit) to {self.high:g}, not {_shown(raw)}"
+        )
+
+    def from_text(self, text: str) -> object:
+        """Return a number where the text is one."""
+        return float(text) if _NUMBER.fullmatch(text) else text
+
+    def show(self, value: float) -> str:
+        """Return the number without a pointless fraction."""
+        return f"{value:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds(Kind):
+    """A duration, in seconds once it is parsed; both bounds included."""
+
+    low: float
+    high: float
+    never: bool = False
+
+    def parse(self, raw: object, base: Path) -> float | None:  # noqa: ARG002
+        """Return the seconds, or None for "never"."""
+        if self.never and raw == "never":
+            return None
+        seconds = _seconds(raw)
+        if seconds is not None and self.low <= seconds <= self.high:
+            return float(seconds)
+        bounds = f'a duration like "30s" or "1h30m", from {duration(self.low)}'
+        other = ', or "never"' if self.never else ""
+        raise ValueError(f"must be {bounds} to {duration(self.high)}{other}; not {_shown(raw)}")
+
+    def show(self, value: float | None) -> str:
+        """Return the duration as it is written in the config."""
+        return "never" if value is None else duration(value)
+
+
+@dataclass(frozen=True, slots=True)
+class FilePath(Kind):
+    """The path of a file, which need not be there yet."""
+
+    def parse(self, raw: object, base: Path) -> Path:
+        """Return the path, a relative one under `base`."""
+        if isinstance(raw, str) and raw and raw.isprintable():
+            return base / raw
+        raise ValueError(f"must be the path of a file, not {_shown(raw)}")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiId(Kind):
+    """An API id."""
+
+    secret: ClassVar[bool] = True
+
+    def parse(self, raw: object, base: Path) -> Secret:  # noqa: ARG002
+        """Return the id in its wrapping."""
+        if isinstance(raw, str):
+            return api_id(raw)
+        raise ValueError("must be a text in quotes")
+
+    def show(self, value: Secret) -> str:  # noqa: ARG002
+        """Return the mask."""
+        return MASK
+
+
+@dataclass(frozen=True, slots=True)
+class CronList(Kind):
+    """Cron expressions of five fields, or just one; what a field means is the scheduler's."""
+
+    def parse(self, raw: object, base: Path) -> tuple[str, ...]:  # noqa: ARG002
+        """Return the expressions."""
+        entries = raw if isinstance(raw, list) else [raw]
+        return tuple(_cron(entry, place) for place, entry in enumerate(entries, 1))
+
+    def from_text(self, text: str) -> object:
+        """Return the list that the text is in TOML or JSON."""
+        try:
+            return tomllib.loads(f"list = {text}")["list"]
+        except (ValueError, RecursionError):
+            return text
+
+    def show(self, value: tuple[str, ...]) -> str:
+        """Return the list as TOML."""
+        return "[" + ", ".join(f'"{entry}"' for entry in value) + "]"
+
+
+def duration(seconds: float) -> str:
+    """Write seconds the way the config does: `90.0` is `1m30s`, `0.25` is `250ms`."""
+    left = round(seconds * 1000)
+    parts = []
+    for unit, size in _UNITS.items():
+        count, left = divmod(left, round(size * 1000))
+        parts += [f"{count}{unit}"] if count else []
+    return "".join(parts) or "0s"
+
+
+def _seconds(raw: object) -> float | None:
+    if isinstance(raw, int | float) and not isinstance(raw, bool):
+        return raw
+    text = raw.strip() if isinstance(raw, str) else ""
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    match = _DURATION.fullmatch(text)
+    if not text or match is None:
+        return None
+    counts = zip(match.groups(), _UNITS.values(), strict=True)
+    return math.fsum(float(count) * size for count, size in counts if count)
+
+
+def _cron(entry: object, place: int) -> str:
+    fields = entry.split() if isinstance(entry, str) else []
+    if len(fields) == 5 and all(map(_CRON_FIELD.fullmatch, fields)):
+        return " ".join(fields)
+    raise ValueError(
+        f'entry {place} must have 5 fields like "*/5 8-19 * * mon-fri", not {_shown(entry)}'
+    )
+
+
+def _shown(raw: object) -> str:
+    if isinstance(raw, str):
+        cut = raw if len(raw) <= _SHOWN_CHARS else raw[:_SHOWN_CHARS] + "…"
+        return ascii(cut) if not cut.isprintable() else f'"{cut}"'
+    if isinstance(raw, bool):
+        return str(raw).lower()
+    if isinstance(raw, int) and abs(raw) >= 10**_WHOLE_DIGITS:
+        return "a huge number"
+    if isinstance(raw, int | float):
+        return str(raw)
+    names: dict[type, str] = {list: "a list", dict: "a table"}
+    return names.get(type(raw), "a date or time")

@@ -1,0 +1,86 @@
+"""What must not be seen: the type that holds a secret, the reader of its file, the mask of a URL.
+
+No message from here ever holds what was read, not even a part of it, nor its length.
+"""
+
+import re
+from pathlib import Path
+
+from shipper.errors import AccessDenied
+
+MASK = "****"
+
+# Nothing that is pasted into a header or is a URL comes near this; it keeps /dev/zero out.
+_MAX_BYTES = 64 * 1024
+
+# All up to the last @: a password with a stray @ must not show its tail.
+_USERINFO = re.compile(r"(?<=://)([^:@/?]*):.*@", re.DOTALL)
+_QUERY = re.compile(r"([?&][^=&]*password)=[^&]*", re.IGNORECASE)
+
+
+class Secret:
+    """A text that shows itself as `****`; `reveal` is the only way to it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the text, for the one place that sends it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK})"
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+def masked(url: str) -> str:
+    """Return a URL as it may be shown: without the passwords in its authority and its query."""
+    return _QUERY.sub(rf"\1={MASK}", _USERINFO.sub(rf"\1:{MASK}@", url))
+
+
+def read_secret(path: Path) -> str:
+    """Return the one line that a file holds, without its line end.
+
+    Raises AccessDenied where we may not read it, and ValueError, with what is wrong but without
+    the file's name, where there is nothing usable in it.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise ValueError("is not a file")
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except PermissionError:
+        raise AccessDenied(
+            f"{path}: we may not read it",
+            hint="give the daemon's user the right to read it, or use systemd's LoadCredential=",
+        ) from None
+    except OSError as error:
+        raise ValueError(f"can't be read: {error.strerror}") from None
+    if len(content) > _MAX_BYTES:
+        raise ValueError("is too long to be a secret")
+    line = content.decode("utf-8", "replace").rstrip("\r\n")
+    if not line:
+        raise ValueError("is empty")
+    return line
+
+
+def api_id(text: str) -> Secret:
+    """Return an API id that fits into a header; raises ValueError where it doesn't.
+
+    RFC 9110, 5.5 allows more in a header, but a space or an umlaut here is a slip of the paste.
+    """
+    if not text:
+        raise ValueError("must not be empty")
+    if not all("!" <= character <= "~" for character in text):
+        raise ValueError("must be visible ASCII on one line, without spaces")
+    return Secret(text)

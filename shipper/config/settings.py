@@ -1,0 +1,202 @@
+"""The settings: one frozen class for each section of the file, one field for each line.
+
+A field says its kind and bounds in its annotation and its default beside it; the loader, `show`
+and the tests of config.example.toml read them from there, so that each is written once. Every
+duration is in seconds. Nothing here reads a file but `read_api_id`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, is_dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+from shipper.backoff import Backoff
+from shipper.config.kinds import ApiId, Choice, CronList, FilePath, Kind, Rate, Seconds, Whole
+from shipper.config.secret import Secret, api_id, read_secret
+from shipper.config.urls import DatabaseUrl, DestinationUrl, ProxyUrl
+from shipper.errors import ConfigError
+
+_MS, _MINUTE, _HOUR, _DAY = 0.001, 60.0, 3600.0, 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    """`[database]`: where the outbox is. Exactly one of the two is given."""
+
+    url: Annotated[str, DatabaseUrl()] = field(repr=False)
+    """The application's own database, in SQLAlchemy's form and with our driver."""
+    url_file: Annotated[Path | None, FilePath()] = None
+    """A file whose one line is the URL, for a URL with a password."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySettings:
+    """`[destinations.NAME.retry]`: when to try again."""
+
+    min_delay: Annotated[float, Seconds(_MS, _HOUR)] = 1.0
+    """The shortest wait; it doubles with every failure."""
+    max_delay: Annotated[float, Seconds(_MS, 7 * _DAY)] = _HOUR
+    """The longest wait of an event."""
+    max_attempts: Annotated[int, Whole(1, 1000)] = 20
+    """So many failures charged to one event make it a dead letter."""
+    probe_max_delay: Annotated[float, Seconds(_MS, _HOUR)] = _MINUTE
+    """The longest wait between two probes of a link that is offline or paused."""
+
+    @property
+    def backoff(self) -> Backoff:
+        """Return the bounds of the wait of an event."""
+        return Backoff(self.min_delay, self.max_delay)
+
+    @property
+    def probe_backoff(self) -> Backoff:
+        """Return the bounds of the wait between probes."""
+        return Backoff(self.min_delay, self.probe_max_delay)
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationSettings:
+    """`[destinations.NAME]`: one API. At most one of `api_id` and `api_id_file` is set."""
+
+    name: str
+    url: Annotated[str, DestinationUrl()]
+    """Where each event is POSTed: https, or http to a loopback address."""
+    api_id: Annotated[Secret | None, ApiId()] = None
+    """The API id itself."""
+    api_id_file: Annotated[Path | None, FilePath()] = None
+    """A file whose one line is the API id; read anew when it changes."""
+    timeout: Annotated[float, Seconds(100 * _MS, 10 * _MINUTE)] = 10.0
+    """How long one attempt may take from its beginning to the end of the answer."""
+    max_in_flight: Annotated[int, Whole(1, 1024)] = 64
+    """How many events may be on their way at once."""
+    max_rate: Annotated[float, Rate(100_000)] = 0.0
+    """Requests a second; 0 is no limit."""
+    after_dead_letter: Annotated[Literal["continue", "hold"], Choice(("continue", "hold"))] = (
+        "continue"
+    )
+    """Whether a key goes on after a dead letter, or waits for an operator."""
+    ca_file: Annotated[Path | None, FilePath()] = None
+    """Certificates (PEM) to trust beside the system's."""
+    proxy: Annotated[str | None, ProxyUrl()] = field(default=None, repr=False)
+    """The HTTP proxy to go through; those of the environment are never used."""
+    transport: Annotated[Literal["auto", "httpx"], Choice(("auto", "httpx"))] = "auto"
+    """The HTTP client; auto is our own where there is no proxy."""
+    retry: RetrySettings = field(default_factory=RetrySettings)
+    """When to try again."""
+
+    def read_api_id(self) -> Secret:
+        """Return the API id, from its file anew each time, because it may have been changed.
+
+        Raises ConfigError where there is none that fits into a header, AccessDenied where we may
+        not read it. Neither shows anything of it.
+        """
+        if self.api_id is not None:
+            return self.api_id
+        if self.api_id_file is None:
+            raise ConfigError([f"destinations.{self.name}: neither api_id nor api_id_file is set"])
+        try:
+            return api_id(read_secret(self.api_id_file))
+        except ValueError as error:
+            raise ConfigError(
+                [f"{self.api_id_file}:1: the API id of destination {self.name}: {error}"]
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationSettings:
+    """`[validation]`: what is checked before an event is sent."""
+
+    mode: Annotated[Literal["off", "envelope", "schema"], Choice(("off", "envelope", "schema"))] = (
+        "envelope"
+    )
+    """Nothing, the envelope, or everything that the vendor documents."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """`[retention]`: how long rows stay in the outbox. None is for ever."""
+
+    delivered: Annotated[float | None, Seconds(1.0, 36500 * _DAY, never=True)] = 7 * _DAY
+    """How long a delivered or discarded event stays."""
+    dead: Annotated[float | None, Seconds(1.0, 36500 * _DAY, never=True)] = None
+    """How long a dead letter stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleSettings:
+    """`[schedule]`: when the daemon looks and ships."""
+
+    poll_interval: Annotated[float, Seconds(10 * _MS, _HOUR)] = 1.0
+    """The safety net; new events normally wake the daemon at once."""
+    windows: Annotated[tuple[str, ...], CronList()] = ()
+    """Cron expressions of the minutes in which events are sent; none is always."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """`[log]`: what is said, and how."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Choice(("debug", "info", "warning", "error")),
+    ] = "info"
+    """The least important level that is written."""
+    format: Annotated[
+        Literal["auto", "console", "json", "journal"],
+        Choice(("auto", "console", "json", "journal")),
+    ] = "auto"
+    """auto: console on a terminal, journal under systemd, else json."""
+
+
+class Named(NamedTuple):
+    """A table of tables: a section of this shape under every name."""
+
+    shape: type
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that is configured, and where each value came from."""
+
+    database: DatabaseSettings
+    destinations: Annotated[Mapping[str, DestinationSettings], Named(DestinationSettings)]
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    path: Path | None = None
+    """The file that was read."""
+    warnings: tuple[str, ...] = ()
+    """What is allowed and unwise."""
+    origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Dotted name to where the value came from; what isn't listed is a default."""
+
+
+Member = Kind | Named | type
+
+
+@cache  # reading annotations costs more than all the rest of a load
+def members(shape: type) -> Mapping[str, Member]:
+    """Return what a section holds: a kind for a value, `Named` or a class for a table."""
+    found: dict[str, Member] = {}
+    for name, hint in get_type_hints(shape, include_extras=True).items():
+        if get_origin(hint) is Annotated:
+            found[name] = get_args(hint)[1]
+        elif isinstance(hint, type) and is_dataclass(hint):
+            found[name] = hint
+    return MappingProxyType(found)
+
+
+def kinds(
+    shape: type = Settings, above: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Kind]]:
+    """Yield every setting there is with its path; `*` stands for the name of a destination."""
+    for name, member in members(shape).items():
+        path = (*above, name)
+        if isinstance(member, Kind):
+            yield path, member
+        elif isinstance(member, Named):
+            yield from kinds(member.shape, (*path, "*"))
+        else:
+            yield from kinds(member, path)

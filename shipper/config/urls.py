@@ -1,0 +1,139 @@
+"""The kinds of URL that a setting can have. A message never shows one: it may hold a password."""
+
+import os
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from shipper.config.kinds import Kind
+from shipper.config.secret import masked
+
+_POSTGRES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
+_AUTHORITY = re.compile(
+    r"(?:[^@/?]*@)?(?:\[[0-9A-Fa-f:.%]+\]|[^\[\]:@/?]*)(?::(?P<port>[0-9]{1,5}))?(?=[/?]|$)"
+)
+_FORMS = "sqlite:////var/lib/shop/shop.db or postgresql://user@host/db"
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseUrl(Kind):
+    """Where the outbox is, in the form that SQLAlchemy takes."""
+
+    secret: ClassVar[bool] = True
+
+    def parse(self, raw: object, base: Path) -> str:
+        """Return the URL with the driver that we use; a relative SQLite path goes under `base`."""
+        if not isinstance(raw, str) or not raw or not raw.isprintable():
+            raise ValueError(f"must be a URL like {_FORMS}")
+        scheme, separator, rest = raw.partition("://")
+        if not separator:
+            raise ValueError(_missing_scheme(raw))
+        backend, _, driver = scheme.partition("+")
+        if scheme == "sqlite":
+            return f"sqlite:///{_sqlite_path(rest, base)}"
+        if scheme in _POSTGRES:
+            return f"postgresql+psycopg://{_postgres_rest(rest)}"
+        if driver and backend in {"sqlite", *_POSTGRES}:
+            raise ValueError(f"names a driver; write {backend}:// and shipper takes its own")
+        raise ValueError(f"must be SQLite or PostgreSQL, like {_FORMS}")
+
+    def show(self, value: str) -> str:
+        """Return the URL without its passwords."""
+        return masked(value)
+
+
+def _missing_scheme(raw: str) -> str:
+    if "@" in raw or ("/" not in raw and "." not in raw):
+        return f"must be a URL like {_FORMS}"
+    # Only `%` and `?` mean something in the path of a SQLAlchemy URL.
+    path = raw.replace("%", "%25").replace("?", "%3F")
+    return f'is a path, not a URL: write "sqlite:///{path}"'
+
+
+def _sqlite_path(rest: str, base: Path) -> str:
+    path = rest.removeprefix("/")
+    if not rest.startswith("/"):
+        raise ValueError("needs three slashes and the path, which begins with a fourth if absolute")
+    if path in {"", ":memory:"} or path.endswith("/"):
+        raise ValueError("must name a file: the application and shipper share it")
+    if "?" in path or path.startswith("file:"):
+        raise ValueError("takes no options: shipper sets its own on each connection")
+    if path.startswith("/"):
+        return path
+    # The daemon and the command line start in different directories and must mean one file.
+    absolute = os.path.abspath(base / unquote(path))  # noqa: PTH100 - resolve() follows links
+    return absolute.replace("%", "%25").replace("?", "%3F")
+
+
+def _postgres_rest(rest: str) -> str:
+    authority = _AUTHORITY.match(rest)
+    if not rest or authority is None:
+        raise ValueError(
+            "must be like postgresql://user:password@host:5432/db, "
+            "with %40, %2F and %3A for @, / and : in a user or password"
+        )
+    if int(authority["port"] or 1) not in range(1, 65536):
+        raise ValueError("must have a port from 1 to 65535")
+    return rest
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationUrl(Kind):
+    """Where events go: https, but plain http to this very machine is let through."""
+
+    secret: ClassVar[bool] = True
+
+    def parse(self, raw: object, base: Path) -> str:  # noqa: ARG002
+        """Return the URL as it was written."""
+        url, parts = _web_url(raw)
+        if "@" in parts.netloc:
+            raise ValueError("must not hold a user or password")
+        if "#" in url:
+            raise ValueError("must not hold a fragment (#)")
+        if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+            raise ValueError("must be https, or stay on this machine: the API id is secret")
+        return url
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyUrl(Kind):
+    """An HTTP proxy; a user and password may stand in it."""
+
+    secret: ClassVar[bool] = True
+
+    def parse(self, raw: object, base: Path) -> str:  # noqa: ARG002
+        """Return the URL as it was written."""
+        url, parts = _web_url(raw)
+        if parts.path not in {"", "/"} or "?" in url or "#" in url:
+            raise ValueError("must end after the host and the port, like http://proxy:3128")
+        return url
+
+    def show(self, value: str) -> str:
+        """Return the URL without its password."""
+        return masked(value)
+
+
+def _web_url(raw: object) -> tuple[str, SplitResult]:
+    # A backslash divides the parsers of URLs about which host is meant.
+    if not isinstance(raw, str) or not all("!" <= c <= "~" and c != "\\" for c in raw):
+        raise ValueError("must be a URL in visible ASCII, like https://host/path")
+    try:
+        parts = urlsplit(raw)
+        usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or parts.scheme not in {"http", "https"}:
+        raise ValueError("must be a URL like https://host/path")
+    return raw, parts
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

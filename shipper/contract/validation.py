@@ -1,0 +1,111 @@
+"""Whether a payload may leave, and if not, why: `violations` never raises, whatever the bytes.
+
+It decides on the bytes alone and never changes them. Three modes, each with the rules of the one
+before it (interface.md, 3):
+
+    off       at most 1 MiB, and UTF-8
+    envelope  JSON; an object with a string `type` and an object under the property named after
+              it; `context`, if present, an array of objects with a string `type`. Types that
+              nobody has heard of pass, and so does a missing `user`
+    schema    every rule in `schema.py`; types that it doesn't know are refused
+
+JSON here is what orjson takes: lone surrogates and numbers beyond a double are refused although
+some databases accept them, because a receiver could not read them back as they were meant.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Literal
+
+import orjson
+
+from shipper.contract.violation import (
+    Violation,
+    describe,
+    missing,
+    pointer,
+    violation,
+    wrong_type,
+)
+
+__all__ = ["MAX_PAYLOAD_BYTES", "MAX_VIOLATIONS", "Mode", "Violation", "describe", "violations"]
+
+Mode = Literal["off", "envelope", "schema"]
+
+# The vendor names no limit. An event is about 300 bytes; common gateways stop at 1 MB or 10 MB.
+MAX_PAYLOAD_BYTES = 1024 * 1024
+
+# Nobody reads more, and a hostile payload could hold half a million.
+MAX_VIOLATIONS = 100
+
+
+def violations(payload: bytes, mode: Mode) -> list[Violation]:
+    """Return what is wrong with a payload, in the shape of Ajv; at most 100, none if it may go."""
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        return [_too_large(len(payload))]
+    if mode == "off":
+        return _not_utf8(payload)
+    try:
+        event = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        return _not_utf8(payload) or [_not_json(payload, error)]
+    if mode == "envelope":
+        return list(islice(_envelope(event), MAX_VIOLATIONS))
+    # Imported here because compiling the schema costs what only this mode should pay.
+    from shipper.contract.ajv import schema_violations  # noqa: PLC0415
+
+    return list(islice(schema_violations(event, len(payload)), MAX_VIOLATIONS))
+
+
+def _too_large(size: int) -> Violation:
+    message = f"must NOT have more than {MAX_PAYLOAD_BYTES} bytes, but goes on to byte {size}"
+    return violation("", "#/maxBytes", {"limit": MAX_PAYLOAD_BYTES, "bytes": size}, message)
+
+
+def _not_utf8(payload: bytes) -> list[Violation]:
+    try:
+        payload.decode()
+    except UnicodeDecodeError as error:
+        message = f"must be UTF-8, but is not at byte {error.start}"
+        return [violation("", "#/utf8", {"byteOffset": error.start}, message)]
+    return []
+
+
+def _not_json(payload: bytes, error: orjson.JSONDecodeError) -> Violation:
+    offset = len(payload.decode()[: error.pos].encode())
+    place = {"line": error.lineno, "column": error.colno, "byteOffset": offset}
+    where = f"line {error.lineno}, column {error.colno}, byte {offset}"
+    return violation("", "#/json", place, f"must be JSON: {error.msg} ({where})")
+
+
+def _envelope(event: object) -> Iterator[Violation]:
+    yield from _typed(event, "", "#")
+    if not isinstance(event, dict):
+        return
+    kind = event.get("type")
+    if isinstance(kind, str):
+        if kind not in event:
+            yield missing(kind, "", "#")
+        elif not isinstance(event[kind], dict):
+            at = pointer((kind,))
+            yield wrong_type("object", at, f"#/properties{at}")
+    if "context" in event:
+        yield from _context(event["context"])
+
+
+def _context(context: object) -> Iterator[Violation]:
+    if not isinstance(context, list):
+        yield wrong_type("array", "/context", "#/properties/context")
+        return
+    for index, entry in enumerate(context):
+        yield from _typed(entry, f"/context/{index}", "#/properties/context/items")
+
+
+def _typed(value: object, at: str, schema: str) -> tuple[Violation, ...]:
+    if not isinstance(value, dict):
+        return (wrong_type("object", at, schema),)
+    if "type" not in value:
+        return (missing("type", at, schema),)
+    if not isinstance(value["type"], str):
+        return (wrong_type("string", f"{at}/type", f"{schema}/properties/type"),)
+    return ()

@@ -1,0 +1,80 @@
+"""Carries one event to its destination and says what came of it. Knows no database and no lane.
+
+Whatever the network, the receiver or the event itself do, the answer is an outcome, never an
+exception: an event that breaks something must not stop the others.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+from shipper.clock import Clock
+from shipper.contract.validation import describe, violations
+from shipper.event import Event
+from shipper.outcome import Fault, Invalid, Outcome, Reply, classify
+
+
+class Carrier(Protocol):
+    """One way to a receiver: `shipper.destination.Destination`, or a test's own."""
+
+    async def send(self, event_id: str, payload: bytes, api_id: str) -> Reply | Fault | Invalid:
+        """Make one try. Raises nothing but CancelledError."""
+
+    async def aclose(self) -> None:
+        """Close what is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """One try and what came of it. `started_at` is wall time; `seconds` how long it took."""
+
+    outcome: Outcome
+    started_at: float
+    seconds: float
+
+
+class Courier:
+    """Checks events and carries them. `api_id` is asked anew when `refresh` is called."""
+
+    def __init__(
+        self,
+        carrier: Carrier,
+        *,
+        validation: Literal["off", "envelope", "schema"],
+        api_id: Callable[[], str],
+        clock: Clock,
+    ) -> None:
+        self._carrier = carrier
+        self._validation = validation
+        self._read_api_id = api_id
+        self._api_id = api_id()
+        self._clock = clock
+
+    def refresh(self) -> bool:
+        """Read the API ID anew; return whether it is another one."""
+        before, self._api_id = self._api_id, self._read_api_id()
+        return before != self._api_id
+
+    def check(self, event: Event) -> Outcome | None:
+        """Return why an event can't be sent at all, or None when it can."""
+        found = violations(event.payload, self._validation)
+        if not found:
+            return None
+        return classify(Invalid("invalid", describe(found)), self._clock.wall())
+
+    async def carry(self, event: Event) -> Carried:
+        """Make one try with an event."""
+        started_at, began = self._clock.wall(), self._clock.monotonic()
+        answer = await self._carrier.send(event.event_id, event.payload, self._api_id)
+        outcome = self._masked(classify(answer, self._clock.wall()))
+        return Carried(outcome, started_at, self._clock.monotonic() - began)
+
+    def _masked(self, outcome: Outcome) -> Outcome:
+        """Take the API ID out of what a receiver echoes: it would end up in the history."""
+        if outcome.excerpt is None or self._api_id not in outcome.excerpt:
+            return outcome
+        return replace(outcome, excerpt=outcome.excerpt.replace(self._api_id, "****"))
+
+    async def aclose(self) -> None:
+        """Close the way to the receiver."""
+        await self._carrier.aclose()

@@ -1,0 +1,6 @@
+"""The composition root: settings in, a running daemon out. Nothing below knows how it is wired."""
+
+from shipper.daemon.service import serve
+from shipper.daemon.session import Session, open_session
+
+__all__ = ["Session", "open_session", "serve"]

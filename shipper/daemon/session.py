@@ -1,0 +1,217 @@
+"""One run of the drain with one set of settings: opened, run, closed. A reload is a new session.
+
+It takes the outbox (lock, lease), builds a route for each destination, and gives everything back
+in the reverse order. Whatever touches the database runs in one thread.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from math import inf
+from typing import TypeVar
+
+from shipper.clock import Clock
+from shipper.config import DestinationSettings, Settings
+from shipper.courier import Courier
+from shipper.delivery import RetryPolicy
+from shipper.destination import Destination
+from shipper.dispatcher import Dispatcher, Rhythm, Route, Terms
+from shipper.dispatcher.reporter import Reporter
+from shipper.errors import LeaseLost, OutboxHeld, ShipperError, StoreUnavailable
+from shipper.logs import Log
+from shipper.store.engine import database_path, describe, open_engine
+from shipper.store.lease import FileLock, Owner
+from shipper.store.looks import Looks
+from shipper.store.migrate import prepare
+from shipper.store.queue import Queue
+from shipper.store.watch import SqliteWatch
+
+# How long the database may take to appear: one boot may start both.
+REACH_WITHIN = 30.0
+_TRY_EVERY = 0.5
+
+# Idle time between looks, in seconds: what an application waits for at most, and what idling costs.
+_POLL_SQLITE = 0.025
+_POLL_POSTGRES = 0.2
+# However rarely somebody wants it to look, the drain turns: the watchdog lives on that.
+_IDLE_MAX = 15.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A set of routes that is ready to run, and what was found when the outbox was taken."""
+
+    settings: Settings
+    dispatcher: Dispatcher
+    recovered: int
+    """How many events a process that died may have sent already."""
+    database: str
+    """Which database it is, for a person."""
+
+
+class _DatabaseThread:
+    """The one thread that talks to the database."""
+
+    def __init__(self) -> None:
+        self.executor = ThreadPoolExecutor(1, thread_name_prefix="database")
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run `work` there and return what it returns."""
+        return await asyncio.get_running_loop().run_in_executor(self.executor, work)
+
+    async def insist(
+        self,
+        work: Callable[[], T],
+        patience: Mapping[type[ShipperError], float],
+        stop: asyncio.Event,
+        told: Callable[[ShipperError, float], None] = lambda *_: None,
+    ) -> T:
+        """Run `work` until it raises none of these errors, for so many seconds at most."""
+        loop = asyncio.get_running_loop()
+        began, first = loop.time(), True
+        while True:
+            try:
+                return await self.run(work)
+            except tuple(patience) as failure:
+                seconds = patience[type(failure)]
+                if stop.is_set() or loop.time() - began >= seconds:
+                    raise
+                if first:
+                    told(failure, seconds)
+                first = False
+            await _rest(stop, _TRY_EVERY)
+
+
+@asynccontextmanager
+async def open_session(
+    settings: Settings, *, clock: Clock, log: Log, stop: asyncio.Event
+) -> AsyncIterator[Session]:
+    """Take the outbox, and give it back at the end.
+
+    Raises StoreUnavailable when it can't be reached for 30 s, OutboxHeld when another daemon has
+    it, SchemaError and AccessDenied at once.
+    """
+    path = database_path(settings.database.url)
+    ttl = _lease_ttl(settings)
+    thread = _DatabaseThread()
+    async with AsyncExitStack() as stack:
+        stack.callback(thread.executor.shutdown)
+        engine = open_engine(settings.database.url)
+        stack.push_async_callback(thread.run, engine.dispose)
+
+        def waiting(error: ShipperError, seconds: float) -> None:
+            log("daemon.waiting", reason=error.message, seconds=seconds)
+
+        if path is not None:
+            # Before the outbox is brought up to date: another daemon may be at work in it.
+            lock = FileLock(path)
+            # Not at once for good: whoever asks whether it is held, holds it for a moment.
+            await thread.insist(lock.acquire, {OutboxHeld: _TRY_EVERY}, stop)
+            stack.callback(lock.release)
+        await thread.insist(
+            lambda: prepare(engine), {StoreUnavailable: REACH_WITHIN}, stop, waiting
+        )
+        watch = None if path is None else SqliteWatch(path)
+        if watch is not None:
+            stack.callback(watch.close)
+        queue = Queue(engine, lease_ttl=ttl)
+        owner = Owner.here()
+        # The lease of a daemon whose machine went away ends by itself; a living one prolongs it.
+        patience = {OutboxHeld: 0.0 if path else ttl, StoreUnavailable: REACH_WITHIN}
+        taken_at = clock.monotonic()
+
+        def take() -> int:
+            nonlocal taken_at
+            taken_at = clock.monotonic()
+            return queue.acquire(owner)
+
+        recovered = await thread.insist(take, patience, stop, waiting)
+        stack.push_async_callback(_give_back, thread, queue)
+        looks = Looks(engine)
+        links = {row.destination: row for row in await thread.run(looks.links)}
+        rhythm = Rhythm(
+            poll=min(_POLL_SQLITE if path else _POLL_POSTGRES, settings.schedule.poll_interval),
+            idle=min(_IDLE_MAX, settings.schedule.poll_interval),
+            lease_ttl=inf if path else ttl,
+            lease_taken_at=taken_at,
+            changed=watch.changed if watch else None,
+        )
+        dispatcher = Dispatcher(
+            queue,
+            looks,
+            clock=clock,
+            reporter=Reporter(log),
+            database_thread=thread.executor,
+            rhythm=rhythm,
+        )
+        for destination in settings.destinations.values():
+            route = _route(destination, settings, clock, dispatcher.wake)
+            if route.name in links:
+                route.resume(links[route.name])
+            dispatcher.add(route)
+        yield Session(settings, dispatcher, recovered, describe(engine))
+
+
+async def try_out(settings: Settings, clock: Clock) -> None:
+    """Return only if a session could send with these settings; touches no network, no database.
+
+    Raises ConfigError and AccessDenied, for instance for an API id file that can't be read.
+    """
+    for destination in settings.destinations.values():
+        await _courier(destination, settings, clock).aclose()
+
+
+def _lease_ttl(settings: Settings) -> float:
+    """Return for how long the outbox is taken: long enough that an attempt fits in twice."""
+    return 15.0 + 2 * max(destination.timeout for destination in settings.destinations.values())
+
+
+async def _give_back(thread: _DatabaseThread, queue: Queue) -> None:
+    try:
+        await thread.run(queue.release)
+    except (StoreUnavailable, LeaseLost):
+        return  # the next one to take it finds the claims, and does what we would have done
+
+
+async def _rest(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
+
+
+def _courier(destination: DestinationSettings, settings: Settings, clock: Clock) -> Courier:
+    carrier = Destination(
+        url=destination.url,
+        timeout=destination.timeout,
+        max_in_flight=destination.max_in_flight,
+        ca_file=destination.ca_file,
+        proxy=destination.proxy,
+        transport=destination.transport,
+    )
+    return Courier(
+        carrier,
+        validation=settings.validation.mode,
+        api_id=lambda: destination.read_api_id().reveal(),
+        clock=clock,
+    )
+
+
+def _route(
+    destination: DestinationSettings, settings: Settings, clock: Clock, wake: Callable[[], None]
+) -> Route:
+    retry = destination.retry
+    terms = Terms(
+        policy=RetryPolicy(retry.backoff, retry.probe_backoff, retry.max_attempts),
+        timeout=destination.timeout,
+        max_in_flight=destination.max_in_flight,
+        max_rate=destination.max_rate,
+        holds_dead=destination.after_dead_letter == "hold",
+    )
+    courier = _courier(destination, settings, clock)
+    return Route(destination.name, terms, courier, clock=clock, wake=wake)

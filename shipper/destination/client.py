@@ -1,0 +1,112 @@
+"""A destination: one URL, one pool of connections, one deadline for a whole try.
+
+It decides what a request says and what one call of it means. It must never raise for anything that
+the network or an event can do, send a try twice, follow a redirect, unpack an answer, keep a
+cookie, or read a proxy from the environment.
+"""
+
+import re
+from pathlib import Path
+from urllib.parse import quote_from_bytes
+
+import httpx
+
+from shipper import __version__
+from shipper.destination.choice import Choice, opener, parse_url
+from shipper.destination.faults import FAILURES, fault
+from shipper.destination.way import Attempt, Target, Way
+from shipper.errors import ConfigError
+from shipper.outcome import Fault, Invalid, Reply
+
+# Visible ASCII; quote_from_bytes encodes what isn't in it, and '%' is what it encodes with.
+_VISIBLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+_AS_IT_IS = re.compile(f"[{re.escape(_VISIBLE)}]*")
+_SENDABLE = re.compile(r"[\x20-\x7e]*")
+
+
+class Destination:
+    """Sends events to one URL. Belongs to the event loop that first sends; close it there.
+
+    `timeout` is in seconds and covers a whole try: waiting for a connection, the name lookup,
+    connecting, writing, and reading. More than `max_in_flight` tries at once wait for each other.
+    `ca_file` is trusted in addition to the system's authorities. `auto` takes our own HTTP client
+    where there is no proxy. Raises ConfigError when the arguments can't work.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        timeout: float,
+        max_in_flight: int,
+        ca_file: Path | None = None,
+        proxy: str | None = None,
+        transport: Choice = "auto",
+        user_agent: str = f"shipper/{__version__}",
+    ) -> None:
+        events = _parse(url)
+        self._events = Target(events, user_agent)
+        self._validation = Target(_below(events, b"/validate"), user_agent)
+        self._proxied = proxy is not None
+        self._open = opener(
+            events,
+            limit=max_in_flight,
+            timeout=timeout,
+            ca_file=ca_file,
+            proxy=proxy,
+            choice=transport,
+        )
+        self._way: Way | None = None
+
+    async def send(self, event_id: str, payload: bytes, api_id: str) -> Reply | Fault | Invalid:
+        """Try once to deliver an event, and return what came of it."""
+        try:
+            key = idempotency_key(event_id)
+        except UnicodeEncodeError:
+            return Invalid("unbuildable", "the event id holds a character that UTF-8 can't write")
+        return await self._post(Attempt(self._events, api_id, key, payload))
+
+    async def validate(self, payload: bytes, api_id: str) -> Reply | Fault:
+        """Ask the destination what it thinks of a payload, without submitting it."""
+        return await self._post(Attempt(self._validation, api_id, None, payload))
+
+    async def aclose(self) -> None:
+        """Close all connections; whatever is still under way ends with a fault."""
+        way, self._way = self._way, None
+        if way is not None:
+            await way.aclose()
+
+    async def _post(self, attempt: Attempt) -> Reply | Fault:
+        if not _SENDABLE.fullmatch(attempt.api_id):
+            # Not Invalid: a broken API id is no event's fault, and Invalid would bury each of them.
+            return Fault("unreachable", "no", "the API id holds a character that can't be sent")
+        if self._way is None:
+            self._way = self._open()
+        try:
+            return await self._way.post(attempt)
+        except FAILURES as error:
+            return fault(error, begun=attempt.begun, proxied=self._proxied)
+
+
+def idempotency_key(event_id: str) -> str:
+    """Write an event id as a header: UTF-8, percent-encoded where it isn't visible ASCII, and '%'.
+
+    Bytes that weren't UTF-8 when the id was read (surrogateescape) are encoded as what they were.
+    Raises UnicodeEncodeError for any other lone surrogate.
+    """
+    if _AS_IT_IS.fullmatch(event_id):
+        return event_id
+    return quote_from_bytes(event_id.encode("utf-8", "surrogateescape"), safe=_VISIBLE)
+
+
+def _parse(url: str) -> httpx.URL:
+    parsed = parse_url("the destination's url", url, {"http", "https"})
+    if parsed.userinfo:
+        raise ConfigError(["the destination's url must not hold a user name or a password"])
+    return parsed.copy_with(fragment=None)
+
+
+def _below(url: httpx.URL, path: bytes) -> httpx.URL:
+    # By the raw path: the decoded one has lost which slashes were written as %2F.
+    before, mark, query = url.raw_path.partition(b"?")
+    return url.copy_with(raw_path=before.rstrip(b"/") + path + mark + query)

@@ -1,0 +1,129 @@
+"""New connections to one origin: look the name up, reach an address, agree on TLS.
+
+It decides which address is tried when (RFC 8305). It must never leave a socket behind that nobody
+has.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+from typing import Final
+
+import httpx
+
+from shipper.destination.connection import Connection
+from shipper.destination.resolver import Address, CachingResolver
+
+# RFC 8305, 5: so much of a start has an address on the next one.
+STAGGER_SECONDS: Final = 0.25
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class Dialler:
+    """Connects to the host and port of a URL, and for https by TLS. `timeout` is in seconds."""
+
+    def __init__(self, url: httpx.URL, *, tls: ssl.SSLContext, timeout: float) -> None:
+        self._host = url.raw_host.decode("ascii")
+        self._port = url.port or _PORTS[url.scheme]
+        self._resolver = CachingResolver()
+        self._secure = url.scheme == "https"
+        self._tls = tls
+        self._timeout = timeout
+
+    async def connect(self, connection: Connection) -> None:
+        """Connect; raises OSError, of which SSLError is one."""
+        try:
+            addresses = await self._resolver.resolve(self._host, self._port)
+            await self._begin(connection, await reach(addresses))
+        except BaseException:
+            self._resolver.forget()
+            # It may have been connected a moment before it was given up.
+            connection.fail(ConnectionAbortedError())
+            raise
+
+    async def aclose(self) -> None:
+        """Give up the lookups under way."""
+        await self._resolver.close()
+
+    async def _begin(self, connection: Connection, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        if self._secure:
+            # The caller's deadline is the earlier one. A certificate has no dot at its end.
+            await loop.create_connection(
+                lambda: connection,
+                sock=sock,
+                ssl=self._tls,
+                server_hostname=self._host.rstrip("."),
+                ssl_handshake_timeout=self._timeout,
+            )
+        else:
+            await loop.create_connection(lambda: connection, sock=sock)
+
+
+async def reach(addresses: Sequence[Address]) -> socket.socket:
+    """Return a socket that is connected to one of the addresses; raises OSError.
+
+    They are tried in turn, the families alternating: the next one as soon as one fails, or after
+    STAGGER_SECONDS in which none did.
+    """
+    running: set[asyncio.Task[socket.socket]] = set()
+    failures: list[OSError] = []
+    try:
+        for address in _alternating(addresses):
+            running.add(asyncio.create_task(_reach_one(address)))
+            winner = await _first(running, failures, STAGGER_SECONDS)
+            if winner is not None:
+                return winner
+        while running:
+            winner = await _first(running, failures, None)
+            if winner is not None:
+                return winner
+    finally:
+        for task in running:
+            task.add_done_callback(_drop)
+            task.cancel()
+    if len(failures) == 1:
+        raise failures[0]
+    raise OSError("no address answers") from ExceptionGroup("one for each", failures)
+
+
+async def _first(
+    running: set[asyncio.Task[socket.socket]], failures: list[OSError], seconds: float | None
+) -> socket.socket | None:
+    done, _ = await asyncio.wait(running, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        running.discard(task)
+        try:
+            return task.result()
+        except OSError as error:
+            failures.append(error)
+    return None
+
+
+def _drop(task: asyncio.Task[socket.socket]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
+
+
+async def _reach_one(address: Address) -> socket.socket:
+    family, place = address
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(sock, place)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _alternating(addresses: Sequence[Address]) -> Iterable[Address]:
+    """Yield the addresses by turns from the family of the first and from the others."""
+    ours = [address for address in addresses if address[0] == addresses[0][0]]
+    others = [address for address in addresses if address[0] != addresses[0][0]]
+    for pair in zip_longest(ours, others):
+        yield from (address for address in pair if address is not None)

@@ -1,0 +1,92 @@
+"""The open connections to one origin: the idle ones on a stack, and one timer for all.
+
+It decides how long a connection may be used or lie idle. It must never hand out one that is known
+to be closed.
+"""
+
+import asyncio
+import math
+from typing import Final
+
+from shipper.destination.connection import Connection
+
+# Timers of uvloop have whole milliseconds, and so ring up to a half too early.
+_TICK: Final = 0.001
+
+
+class Pool:
+    """Connections, the one used last on top. `keepalive` is in seconds."""
+
+    def __init__(self, keepalive: float) -> None:
+        self._keepalive = keepalive
+        self._loop = asyncio.get_running_loop()
+        self._open: set[Connection] = set()
+        self._idle: list[Connection] = []
+        self._emptied = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings = math.inf
+
+    def connection(self) -> Connection:
+        """Return a new connection, to be connected by the caller."""
+        return Connection(self._lost)
+
+    def add(self, connection: Connection) -> None:
+        """Take charge of a connection that is connected."""
+        self._open.add(connection)
+        self._emptied.clear()
+
+    def take(self) -> Connection | None:
+        """Return an idle connection, and no longer have it."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_quiet():
+                return connection
+            connection.fail(ConnectionAbortedError())
+        return None
+
+    def watch(self, connection: Connection, due: float) -> None:
+        """Expire a connection at that time of the loop, and not at the one before."""
+        connection.due = due
+        # A timer of its own for each request would cost more than all the rest of this module.
+        if due < self._rings:
+            self._set_timer(due)
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection for the next request, or close it if it isn't fit for one."""
+        if connection.is_idle:
+            self._idle.append(connection)
+            self.watch(connection, self._loop.time() + self._keepalive)
+        else:
+            connection.fail(ConnectionAbortedError())
+
+    async def aclose(self) -> None:
+        """Close all connections, and wait until they are."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for connection in tuple(self._open):
+            connection.fail(ConnectionAbortedError())
+        if self._open:
+            await self._emptied.wait()
+
+    def _lost(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if not self._open:
+            self._emptied.set()
+
+    def _set_timer(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings = when
+        self._timer = self._loop.call_at(when, self._expire)
+
+    def _expire(self) -> None:
+        now = self._loop.time() + _TICK
+        for connection in tuple(self._open):
+            if connection.due <= now:
+                connection.fail(TimeoutError())
+        self._timer, self._rings = None, math.inf
+        following = min((connection.due for connection in self._open), default=math.inf)
+        if following < math.inf:
+            self._set_timer(following)

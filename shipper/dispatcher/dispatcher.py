@@ -1,0 +1,308 @@
+"""The tick: collect → record → claim → look → plan → hand out. It owns all mutable state.
+
+One exchange with the database at a time: while one batch of outcomes is being written the next
+collects, so recording is a group commit without a timer. Nothing is sent that isn't claimed on
+disk, nothing while the database can't be written, nothing that the lease might not outlive.
+
+Fatal in here: a lost lease. A lost database is not: the same work is given again later.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from shipper.clock import Clock
+from shipper.dispatcher.exchange import Answer, Exchange, Looks, Queue
+from shipper.dispatcher.reporter import Reporter
+from shipper.dispatcher.route import Route
+from shipper.dispatcher.values import Question
+from shipper.errors import StoreUnavailable
+from shipper.event import Event
+from shipper.store.work import Holds, LinkRow, Work
+
+CLAIMS_PER_TURN = 512
+STOP_GRACE = 5.0
+_HELD_BACK_POLL = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How often an idle dispatcher looks, and for how long it may trust its lease; seconds.
+
+    `lease_taken_at` is monotonic, and from before the lease was asked for.
+
+    It looks every `idle` seconds, and before that whenever `changed`, asked every `poll` seconds,
+    says that it is worth it. Without `changed` it looks every `poll` seconds.
+    """
+
+    poll: float
+    idle: float
+    lease_ttl: float
+    lease_taken_at: float
+    changed: Callable[[], bool] | None = None
+
+
+class Dispatcher:
+    """Drains the outbox through its routes."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        looks: Looks,
+        *,
+        clock: Clock,
+        reporter: Reporter,
+        database_thread: Executor,
+        rhythm: Rhythm,
+    ) -> None:
+        self._clock = clock
+        self._report = reporter
+        self._poll = rhythm.poll
+        self._idle = rhythm.idle if rhythm.changed else rhythm.poll
+        self._changed = rhythm.changed
+        self._exchange = Exchange(
+            queue,
+            looks,
+            database_thread,
+            clock=clock,
+            reporter=reporter,
+            lease_ttl=rhythm.lease_ttl,
+            lease_until=rhythm.lease_taken_at + rhythm.lease_ttl,
+        )
+        self._routes: dict[str, Route] = {}
+        self._wake = asyncio.Event()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._stop = asyncio.Event()
+        self._turns = 0
+        self._knows_holds = False
+        self._stored_links: dict[str, tuple[str, str | None, float | None]] = {}
+
+    # -- from outside -------------------------------------------------------------------------
+
+    def add(self, route: Route) -> None:
+        """Take a destination on."""
+        self._routes[route.name] = route
+
+    @property
+    def routes(self) -> Mapping[str, Route]:
+        """Return the destinations by name."""
+        return self._routes
+
+    @property
+    def beats(self) -> int:
+        """Return a number that grows as long as the drain turns: what the watchdog is fed by."""
+        return self._exchange.tries
+
+    def wake(self) -> None:
+        """End the present rest: there may be something to do."""
+        self._wake.set()
+
+    def look(self) -> None:
+        """Look for new events, whether or not anything says that there are some."""
+        self._exchange.owe_a_look()
+        self._wake.set()
+
+    def rescan(self) -> None:
+        """Scan everything from the beginning."""
+        for route in self._routes.values():
+            route.rescan()
+        self.look()
+
+    def is_idle(self) -> bool:
+        """Return whether everything that can be shipped has been."""
+        return all(route.is_idle() for route in self._routes.values())
+
+    # -- the drain ----------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event, *, until: Callable[[], bool] | None = None) -> int:
+        """Drain until `stop` is set, or `until` says so; return how many tries were cut off."""
+        waiter = asyncio.create_task(self._stop_on(stop))
+        try:
+            while not self._stop.is_set() and not (until is not None and until()):
+                await self._rest(await self.tick())
+        finally:
+            waiter.cancel()
+        return await self._wind_down()
+
+    async def _stop_on(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._stop.set()
+        self._wake.set()
+
+    async def _rest(self, delay: float) -> None:
+        if delay > 0:
+            self._timers = {"end": asyncio.get_running_loop().call_later(delay, self._wake.set)}
+            self._peek_later()
+            await self._wake.wait()
+            for timer in self._timers.values():
+                timer.cancel()
+        self._wake.clear()
+
+    def _peek_later(self) -> None:
+        if self._changed is not None:
+            loop = asyncio.get_running_loop()
+            self._timers["peek"] = loop.call_later(self._poll, self._peek, self._changed)
+
+    def _peek(self, changed: Callable[[], bool]) -> None:
+        if changed():
+            self._wake.set()
+        else:
+            self._peek_later()
+
+    async def tick(self) -> float:
+        """Do one round; return for how many seconds there is nothing to do unless woken."""
+        answer = await self._converse(self._questions())
+        for route in self._routes.values():
+            if route.bug is not None:
+                raise route.bug
+        now = self._clock.monotonic()
+        if not self._stop.is_set() and now < self._exchange.lease_until:
+            for route in self._routes.values():
+                if now + route.timeout < self._exchange.lease_until:
+                    route.start(now)
+        self._report.routes(self._routes.values(), now)
+        return self._delay(answer, now)
+
+    def _delay(self, answer: Answer, now: float) -> float:
+        # What is held back waits for another transaction's end, which nothing tells us of.
+        until = now + (_HELD_BACK_POLL if answer.pulse.held_back else self._idle)
+        for route in self._routes.values():
+            if route.settled or (not self._stop.is_set() and self._has_more(route)):
+                return 0.0
+            moment = route.next_event(now)
+            if moment is not None:
+                until = min(until, moment)
+        return max(0.0, until - now)
+
+    def _has_more(self, route: Route) -> bool:
+        scans = not route.scan.at_end and route.may_scan()
+        return bool(route.wanted) or scans or route.lanes.has_hungry()
+
+    # -- the exchange with the database ---------------------------------------------------------
+
+    def _questions(self) -> list[Question]:
+        if self._stop.is_set():
+            return []
+        return [question for route in self._routes.values() for question in route.questions()]
+
+    async def _converse(self, questions: list[Question]) -> Answer:
+        settled = {name: route.settled for name, route in self._routes.items()}
+        wanted: list[tuple[Route, int, str | int]] = []
+        for route in self._in_turn():
+            route.settled = []
+            share = CLAIMS_PER_TURN - len(wanted)
+            if not self._stop.is_set():
+                wanted += [(route, row, lane) for row, lane in route.wanted[:share]]
+                del route.wanted[:share]
+        links = self._changed_links()
+        work = Work(
+            now=self._clock.wall(),
+            records=[item.record for items in settled.values() for item in items],
+            released=[i for route in self._routes.values() for i in route.lanes.take_released()],
+            wanted=[row for _, row, _ in wanted],
+            links=links,
+        )
+        answer = await self._exchange(work, questions, self._stop)
+        self._stored_links.update((link.destination, _key(link)) for link in links)
+        self._take_claims(wanted, answer.events)
+        for name, items in settled.items():
+            for item in items:
+                self._routes[name].recorded(item)
+            self._report.recorded(name, items)
+        self._take_answers(questions, answer)
+        return answer
+
+    def _in_turn(self) -> list[Route]:
+        """Return the routes, each time another one first: none may claim all the room of a turn."""
+        routes = list(self._routes.values())
+        self._turns += 1
+        first = self._turns % max(1, len(routes))
+        return routes[first:] + routes[:first]
+
+    def _take_claims(
+        self, wanted: Iterable[tuple[Route, int, str | int]], events: Iterable[Event]
+    ) -> None:
+        claimed = {event.id: event for event in events}
+        for route, row, lane in wanted:
+            if row in claimed:
+                route.lanes.load(claimed[row])
+            else:
+                route.lanes.missed(lane, row)
+
+    def _take_answers(self, questions: Sequence[Question], answer: Answer) -> None:
+        now = self._clock.monotonic()
+        if answer.holds is not None:
+            self._apply_holds(answer.holds, now)
+        if answer.pulse.fresh:
+            self._note_fresh(questions)
+        # Lanes before the scan would make it meet rows that are asked for already.
+        for of_lane in (False, True):
+            for question, rows in zip(questions, answer.rows, strict=True):
+                if rows is not None and (question.lane is not None) is of_lane:
+                    self._routes[question.look.destination].answer(question, rows, now)
+
+    def _note_fresh(self, questions: Sequence[Question]) -> None:
+        """Remember for the routes that had no room to look that there is more to see."""
+        scanned = {q.look.destination for q in questions if q.lane is None}
+        for name, route in self._routes.items():
+            if name not in scanned:
+                route.scan.at_end = False
+
+    def _apply_holds(self, holds: Holds, now: float) -> None:
+        for name, route in self._routes.items():
+            route.lanes.hold(holds.keys.get(name, frozenset()))
+            route.link.held = name in holds.destinations
+            if self._knows_holds:
+                # An operator acted: events may have come back in below, and the link may work.
+                route.rescan()
+                route.link.probe_at_once(now)
+        self._knows_holds = True
+
+    def _changed_links(self) -> list[LinkRow]:
+        now = self._clock.monotonic()
+        rows = [route.link_row(now) for route in self._routes.values()]
+        return [row for row in rows if self._stored_links.get(row.destination) != _key(row)]
+
+    # -- the end ------------------------------------------------------------------------------
+
+    async def _wind_down(self) -> int:
+        """Let what is in flight finish, record it, and let go of the rest."""
+        self._stop.set()
+        try:
+            await self._finish_flights()
+            return len(self._tasks())
+        except StoreUnavailable:
+            # Nothing more can be written; the claims tell the next daemon what to repeat.
+            return len(self._tasks()) + sum(len(r.settled) for r in self._routes.values())
+        finally:
+            cut_off = self._tasks()
+            for task in cut_off:
+                task.cancel()
+            await asyncio.gather(*cut_off, return_exceptions=True)
+            for route in self._routes.values():
+                await route.courier.aclose()
+
+    async def _finish_flights(self) -> None:
+        now = self._clock.monotonic()
+        timeout = max((route.timeout for route in self._routes.values()), default=0.0)
+        deadline = now + timeout + STOP_GRACE
+        while self._tasks() and (left := deadline - self._clock.monotonic()) > 0:
+            self._wake.clear()
+            if not any(route.settled for route in self._routes.values()):
+                await self._rest(left)
+            await self._converse([])
+        await self._converse([])  # records what ended last
+        for route in self._routes.values():
+            route.lanes.unload_all()
+        await self._converse([])  # lets go of what was claimed and never sent
+        self._report.flush(self._routes.values())
+
+    def _tasks(self) -> set[asyncio.Task[None]]:
+        return {task for route in self._routes.values() for task in route.tasks}
+
+
+def _key(link: LinkRow) -> tuple[str, str | None, float | None]:
+    """Return what of a link is worth a write when it changes (times within the same second)."""
+    next_try = None if link.next_try_at is None else round(link.next_try_at)
+    return (link.state, link.reason, next_try)

@@ -1,0 +1,163 @@
+"""The dispatcher's talk with the database: one exchange at a time, in the database's own thread.
+
+An exchange writes a turn's work in one transaction, then looks. It is given again until it is
+done, because what is to be recorded must not get lost; the store sees to it that what was done
+isn't done twice. Fatal in here: a lost lease.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Protocol
+
+from shipper.clock import Clock
+from shipper.dispatcher.reporter import Reporter
+from shipper.dispatcher.values import Question
+from shipper.errors import AccessDenied, SchemaError, StoreUnavailable
+from shipper.event import Event
+from shipper.store.work import Holds, Look, Pulse, Row, Work
+
+_RETRY_MAX = 30.0
+_TRIES_AT_STOP = 3
+_REST_AT_STOP = 0.5
+
+
+class Queue(Protocol):
+    """What the dispatcher writes through: `shipper.store.queue.Queue`."""
+
+    def turn(self, work: Work) -> list[Event]:
+        """Do a turn's work in one durable transaction."""
+
+    def renew(self) -> None:
+        """Prolong the lease."""
+
+
+class Looks(Protocol):
+    """What the dispatcher sees through: `shipper.store.looks.Looks`."""
+
+    def pulse(self) -> Pulse:
+        """Tell whether something may have changed."""
+
+    def look(self, question: Look) -> list[Row]:
+        """Show pending rows."""
+
+    def holds(self) -> Holds:
+        """Tell what is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of an exchange; `rows` is None for a look that nothing fresh made worth it."""
+
+    events: list[Event]
+    pulse: Pulse
+    rows: list[list[Row] | None]
+    holds: Holds | None
+
+
+@dataclass(slots=True)
+class _Talk:
+    """One exchange, and how far it has come."""
+
+    work: Work
+    questions: Sequence[Question]
+    fresh: bool
+    events: list[Event] | None = None
+
+
+class Exchange:
+    """The way to the database, and the lease that every write prolongs (`lease_ttl` seconds)."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        looks: Looks,
+        thread: Executor,
+        *,
+        clock: Clock,
+        reporter: Reporter,
+        lease_ttl: float,
+        lease_until: float,
+    ) -> None:
+        self._queue = queue
+        self._looks = looks
+        self._thread = thread
+        self._clock = clock
+        self._report = reporter
+        self._ttl = lease_ttl
+        self._generation = -1
+        self._holds_owed = False
+        self._look_owed = True  # whether or not the database says that it changed
+        self.lease_until = lease_until
+        self.tries = 0
+        """Exchanges tried so far: they grow even while the database can't be reached."""
+
+    def owe_a_look(self) -> None:
+        """Look with the next exchange, whether or not the database says that it changed."""
+        self._look_owed = True
+
+    async def __call__(
+        self, work: Work, questions: Sequence[Question], stop: asyncio.Event
+    ) -> Answer:
+        """Do the exchange, as often as it takes; once `stop` is set, only a few times more.
+
+        While it runs, a daemon waits out whatever its database says: a password or a table that
+        is gone may be back in a minute. Raises LeaseLost, and StoreUnavailable while stopping.
+        """
+        loop = asyncio.get_running_loop()
+        began, failures, tries_at_stop = self._clock.monotonic(), 0, 0
+        talk = _Talk(work, questions, self._look_owed)
+        self._look_owed = False
+        while True:
+            self.tries += 1
+            try:
+                answer = await loop.run_in_executor(self._thread, self._converse, talk)
+            except (StoreUnavailable, AccessDenied, SchemaError) as error:
+                failures += 1
+                tries_at_stop += stop.is_set()
+                if tries_at_stop > _TRIES_AT_STOP:
+                    raise StoreUnavailable(error.message) from error
+                retry = min(_RETRY_MAX, 0.5 * 2.0 ** min(failures, 10))
+                self._report.store_lost(error, retry, first=failures == 1)
+                await _rest(retry, stop)
+            else:
+                if failures:
+                    self._report.store_back(self._clock.monotonic() - began)
+                    self._look_owed = True
+                return answer
+
+    def _converse(self, talk: _Talk) -> Answer:
+        """Talk to the database; runs in its thread. Given again after a failure, it goes on."""
+        asked_at = self._clock.monotonic()
+        if talk.events is None:
+            talk.events = self._queue.turn(talk.work)
+            if talk.work:
+                self.lease_until = asked_at + self._ttl
+        if self.lease_until - asked_at < self._ttl * 2 / 3:
+            self._queue.renew()
+            self.lease_until = asked_at + self._ttl
+        pulse = self._looks.pulse()
+        talk.fresh = talk.fresh or pulse.fresh
+        if pulse.generation not in {-1, self._generation}:
+            self._generation = pulse.generation
+            self._holds_owed = True
+        holds = self._looks.holds() if self._holds_owed else None
+        rows = [
+            self._looks.look(question.look) if talk.fresh or not question.only_if_fresh else None
+            for question in talk.questions
+        ]
+        self._holds_owed = False
+        return Answer(talk.events, pulse, rows, holds)
+
+
+async def _rest(seconds: float, stop: asyncio.Event) -> None:
+    """Rest for so long, or a moment only once we are to stop."""
+    if stop.is_set():
+        await asyncio.sleep(_REST_AT_STOP)
+        return
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,273 @@
+"""One destination under way: its link, its lanes, its courier, and what is in flight.
+
+It puts the pure decisions together: who goes next (`lane`), whether any may (`link`), what came
+of it (`outcome`), what becomes of the event (`delivery`). It does no I/O but to start couriers,
+and never lets a place in flight go before its outcome is recorded.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from shipper import delivery
+from shipper.clock import Clock
+from shipper.courier import Carried, Courier
+from shipper.delivery import Blame, Status, Verdict
+from shipper.dispatcher.values import Question, Scan, Settled, Terms
+from shipper.event import Event
+from shipper.lane import Candidate, Lane, Lanes
+from shipper.link import Link, Pace, State, Try
+from shipper.outcome import RETRY_AFTER_MAX, Kind, Outcome
+from shipper.store.work import Attempt, LinkRow, Look, Record, Row
+
+WINDOW = 4096
+SCAN_ROWS = 512
+LANE_DEPTH = 64
+LANES_PER_LOOK = 32
+
+
+class Route:
+    """Everything that the dispatcher keeps about one destination."""
+
+    def __init__(
+        self, name: str, terms: Terms, courier: Courier, *, clock: Clock, wake: Callable[[], None]
+    ) -> None:
+        self.name = name
+        self.courier = courier
+        self.timeout = terms.timeout
+        self.link = Link(terms.max_in_flight, terms.policy.probe_backoff, since=clock.monotonic())
+        self._policy = terms.policy
+        self._pace = Pace(terms.max_rate)
+        self._holds_dead = terms.holds_dead
+        self._clock = clock
+        self._wake = wake
+        self.lanes = Lanes(WINDOW, LANE_DEPTH)
+        self.scan = Scan()
+        self.settled: list[Settled] = []
+        self.wanted: list[tuple[int, str | int]] = []
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.unrecorded = 0
+        self.open = True  # whether a delivery window lets it send
+        self.bug: BaseException | None = None  # what no try may raise; it ends the process
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many places are taken: under way, or not recorded yet."""
+        return len(self.tasks) + self.unrecorded
+
+    # -- looking ahead ------------------------------------------------------------------------
+
+    def questions(self) -> list[Question]:
+        """Return what this route has to know next."""
+        room = self.lanes.room()
+        asked: list[Question] = []
+        if room <= 0:
+            return asked
+        # A lane that is to go on comes before what lies further ahead.
+        for lane in self.lanes.hungry(min(LANES_PER_LOOK, 1 + room // LANE_DEPTH)):
+            look = Look("lane", self.name, LANE_DEPTH, lane=lane.name)
+            asked.append(Question(look, self.scan.epoch, lane))
+        if self.may_scan():
+            look = Look(self.scan.kind, self.name, SCAN_ROWS, after=self.scan.after)
+            asked.append(Question(look, self.scan.epoch, only_if_fresh=self.scan.at_end))
+        return asked
+
+    def may_scan(self) -> bool:
+        """Return whether to look further ahead: not while what was seen is still to be claimed."""
+        return len(self.wanted) < SCAN_ROWS and self.lanes.may_scan(SCAN_ROWS)
+
+    def answer(self, question: Question, rows: Sequence[Row], now: float) -> None:
+        """Take in what the outbox showed."""
+        wall = self._clock.wall()
+        found = [Candidate(row.id, row.lane, self._wait(row, wall)) for row in rows]
+        if question.lane is not None:
+            wanted = self.lanes.take_page(question.lane, found, question.look.limit, now)
+        elif question.epoch == self.scan.epoch:
+            wanted = self._take_scan(found, question.look.limit, now)
+        else:
+            return
+        lanes = {candidate.id: candidate.lane for candidate in found}
+        self.wanted += [(row, lanes[row]) for row in wanted]
+
+    def _take_scan(self, found: list[Candidate], limit: int, now: float) -> list[int]:
+        room = self.lanes.room()
+        wanted: list[int] = []
+        self.scan.at_end = False
+        for candidate in found:
+            if len(wanted) >= room:
+                return wanted
+            wanted += self.lanes.offer([candidate], now)
+            self.scan.after = candidate.id
+        if len(found) < limit:
+            if self.scan.kind == "maybe_received":
+                self.scan.kind, self.scan.after = "pending", 0
+            else:
+                self.scan.at_end = True
+        return wanted
+
+    def _wait(self, row: Row, wall: float) -> float:
+        """Return the seconds until a row is due; a clock that jumped can't make it wait longer."""
+        if row.next_attempt_at is None:
+            return 0.0
+        return min(max(row.next_attempt_at - wall, 0.0), self._policy.backoff.max_delay)
+
+    # -- sending ------------------------------------------------------------------------------
+
+    def start(self, now: float) -> None:
+        """Begin as many tries as the link, the pace and the lanes allow."""
+        self.lanes.wake_due(now)
+        while (
+            self.open
+            and self.link.allowance(now, self.in_flight) > 0
+            and self._pace.wait(now) <= 0
+            and (lane := self.lanes.start()) is not None
+        ):
+            invalid = self.courier.check(lane.head)
+            if invalid is not None:
+                carried = Carried(invalid, self._clock.wall(), 0.0)
+                self._settle(lane, carried, Blame.EVENT)
+                continue
+            number = self.link.begin()
+            self._pace.take(now)
+            task = asyncio.create_task(self._carry(lane, number))
+            self.tasks.add(task)
+            task.add_done_callback(self._ended)
+        if self.scan.at_end and not self.lanes.startable():
+            self.link.relax(self.in_flight, now)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.bug = error
+            self._wake()
+
+    async def _carry(self, lane: Lane, number: int) -> None:
+        try:
+            carried = await self.courier.carry(lane.head)
+        except asyncio.CancelledError:
+            self.link.abandon(number)
+            raise
+        now = self._clock.monotonic()
+        streak = lane.streak_of_head()
+        attempt = Try(number, lane.name, streak.began)
+        outage = self.link.outage
+        blame = self.link.settle(attempt, carried.outcome, now, self._clock.random())
+        self._settle(lane, carried, blame)
+        if self.link.outage != outage:
+            self.lanes.wake_uncharged()
+            if self.link.state is State.PAUSED and blame is Blame.LINK and self.lanes.startable():
+                # Another event tells at once whether it is the link or only this one.
+                self.link.probe_at_once(now)
+        self._wake()
+
+    def _settle(self, lane: Lane, carried: Carried, blame: Blame) -> None:
+        outcome, event, streak = carried.outcome, lane.head, lane.streak_of_head()
+        failed = outcome.kind is not Kind.ACCEPTED
+        streak.failures += failed
+        if failed and streak.began is None:
+            streak.began = self.link.begun
+        verdict = delivery.settle(
+            outcome,
+            blame,
+            attempts=event.attempts,
+            maybe_received=event.maybe_received,
+            streak=streak.failures,
+            policy=self._policy,
+            chance=self._clock.random(),
+        )
+        at, now = self._clock.wall(), self._clock.monotonic()
+        waits = verdict.status is Status.PENDING and (verdict.charged or not self.link.is_down)
+        record = Record(
+            event,
+            verdict,
+            at,
+            next_attempt_at=at + verdict.wait if waits else None,
+            status_code=outcome.status_code,
+            error=describe(outcome) if failed else None,
+            attempt=self._attempt(lane, carried, failed=failed),
+            holds_key=verdict.status is Status.DEAD and self._holds_dead,
+        )
+        newly_received = verdict.maybe_received and not event.maybe_received
+        due = now + verdict.wait if waits else None
+        self.settled.append(Settled(lane, record, outcome, due, newly_received, carried.seconds))
+        self.unrecorded += 1
+
+    def _attempt(self, lane: Lane, carried: Carried, *, failed: bool) -> Attempt | None:
+        """Return the row of the history that this try deserves."""
+        event, streak, outcome = lane.head, lane.streak_of_head(), carried.outcome
+        if failed and not event.manual and self.link.is_down:
+            if streak.noted_outage == self.link.outage:
+                return None  # one row for the whole run of probes
+            streak.noted_outage = self.link.outage
+        elif not failed and not (event.failed or event.manual or streak.failures):
+            return None
+        return Attempt(
+            started_at=carried.started_at,
+            duration_ms=round(carried.seconds * 1000),
+            outcome=outcome.cause,
+            status_code=outcome.status_code,
+            error=outcome.detail or None,
+            response_excerpt=outcome.excerpt,
+            manual=event.manual,
+        )
+
+    def recorded(self, settled: Settled) -> None:
+        """Take in that an outcome is on disk: its place is free, its lane may go on."""
+        self.unrecorded -= 1
+        lane, record = settled.lane, settled.record
+        if record.verdict.status is not Status.PENDING:
+            self.lanes.finish(lane)
+            if record.holds_key and record.event.ordering_key is not None:
+                self.lanes.hold(self.lanes.held | {record.event.ordering_key})
+        elif settled.due is None:
+            head = _after(record.event, record.verdict)
+            self.lanes.retry(lane, head, first=settled.newly_received)
+        else:
+            self.lanes.postpone(lane, settled.due, charged=record.verdict.charged)
+
+    # -- what others see ----------------------------------------------------------------------
+
+    def resume(self, row: LinkRow) -> None:
+        """Take the link up as it was stored."""
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        until = now + min(max((row.next_try_at or wall) - wall, 0.0), RETRY_AFTER_MAX)
+        self.link.resume(State(row.state), row.reason, since=now + row.since - wall, until=until)
+
+    def rescan(self) -> None:
+        """Scan from the beginning: an operator, or time, may have put something back."""
+        self.scan.restart()
+
+    def link_row(self, now: float) -> LinkRow:
+        """Return the link as it is stored for `status`, its times on the wall clock."""
+        link, wall = self.link, self._clock.wall()
+        next_try = None if link.next_try_at is None else wall + (link.next_try_at - now)
+        return LinkRow(self.name, link.state.value, link.reason, wall + link.since - now, next_try)
+
+    def is_idle(self) -> bool:
+        """Return whether nothing is known that could be shipped now or later."""
+        return self.scan.at_end and not self.in_flight and self.lanes.is_empty()
+
+    def next_event(self, now: float) -> float | None:
+        """Return when time alone will bring something to do, in monotonic seconds."""
+        times = [self.lanes.next_due()]
+        if self.lanes.startable() and self.open and not self.link.held:
+            if self.link.is_down:
+                times.append(self.link.next_probe())
+            elif self.link.allowance(now, self.in_flight) > 0:
+                times.append(now + self._pace.wait(now))
+        return min((moment for moment in times if moment is not None), default=None)
+
+
+def describe(outcome: Outcome) -> str:
+    """Return an outcome as `last_error` has it."""
+    return f"{outcome.cause}: {outcome.detail}" if outcome.detail else outcome.cause
+
+
+def _after(event: Event, verdict: Verdict) -> Event:
+    return replace(
+        event,
+        attempts=verdict.attempts,
+        maybe_received=verdict.maybe_received,
+        failed=True,
+        manual=False,
+    )

@@ -1,0 +1,27 @@
+"""What an application wrote, as the daemon carries it. Immutable: never rewritten."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One claimed row of the outbox.
+
+    `maybe_received` says that a try ended without an answer, so the receiver may have it;
+    `failed` that its last try failed, `manual` that an operator asked for the next one.
+    """
+
+    id: int
+    event_id: str
+    destination: str
+    ordering_key: str | None
+    payload: bytes
+    attempts: int = 0
+    maybe_received: bool = False
+    failed: bool = False
+    manual: bool = False
+
+    @property
+    def lane(self) -> str | int:
+        """Return the name of the lane: the key, or the row's own id where there is none."""
+        return self.id if self.ordering_key is None else self.ordering_key

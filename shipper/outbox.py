@@ -1,0 +1,156 @@
+"""How an application puts an event into the outbox: one INSERT in the application's transaction.
+
+It decides nothing but whether the event has the right form. It must never commit, roll back or
+open a transaction of its own, and imports nothing heavier than SQLAlchemy, because it lives in
+somebody else's process.
+"""
+
+import re
+from collections.abc import Awaitable
+from functools import cache
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from uuid import uuid4
+
+from sqlalchemy import JSON, Text, column, table, types
+from sqlalchemy import cast as sql_cast
+
+from shipper.contract.encoding import encode
+from shipper.contract.validation import violations
+from shipper.contract.violation import Violation, describe, violation
+from shipper.errors import InvalidEvent, UsageError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Insert
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+    from sqlalchemy.orm import Session, scoped_session
+    from sqlalchemy.sql.elements import BindParameter, ColumnElement
+
+# Lone surrogates are in none of them, because no database can store one.
+_RULES = {
+    "event_id": (
+        re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}"),
+        "must be a string of 1 to 255 characters, none of them a control character",
+    ),
+    "ordering_key": (
+        re.compile(r"[^\x00\ud800-\udfff]{1,255}"),
+        "must be a string of at most 255 characters, none of them NUL",
+    ),
+    "destination": (
+        re.compile(r"[a-z][a-z0-9_]*"),
+        "must be a name of small letters, digits and _, and begin with a letter",
+    ),
+}
+
+Written = TypeVar("Written", str, Awaitable[str])
+
+
+class _JsonAsWritten(types.TypeDecorator[str]):
+    """JSON text that the database checks but does not rewrite."""
+
+    impl = Text
+    cache_ok = True
+
+    def bind_expression(self, bindparam: "BindParameter[str]") -> "ColumnElement[Any]":
+        """Cast it, because Postgres takes no text for json by itself."""
+        return sql_cast(bindparam, JSON())
+
+
+_OUTBOX = table(
+    "shipper_outbox",
+    column("payload", Text().with_variant(_JsonAsWritten(), "postgresql")),
+    column("destination", Text()),
+    column("ordering_key", Text()),
+    column("event_id", Text()),
+)
+
+
+class Outbox(Generic[Written]):
+    """The outbox, as seen from one SQLAlchemy Session or Connection (or their async siblings)."""
+
+    @overload
+    def __init__(
+        self: "Outbox[str]", session: "Session | scoped_session[Any] | Connection"
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: "Outbox[Awaitable[str]]",
+        session: "AsyncSession | async_scoped_session[Any] | AsyncConnection",
+    ) -> None: ...
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def add(
+        self,
+        event: dict[str, Any] | str | bytes,
+        ordering_key: str | None = None,
+        event_id: str | None = None,
+        destination: str = "default",
+    ) -> Written:
+        """Write an event through the caller's transaction and return its id; never commits.
+
+        Where the outbox has the `event_id` already nothing is written: the call can be repeated.
+        On an AsyncSession or AsyncConnection the id has to be awaited. None and '' count as left
+        out (interface.md, 1). Raises InvalidEvent, listing every violation, before anything is
+        sent to the database.
+        """
+        written = str(uuid4()) if event_id in (None, "") else event_id
+        columns = {
+            "destination": "default" if destination in (None, "") else destination,
+            "ordering_key": None if ordering_key == "" else ordering_key,
+            "event_id": written,
+        }
+        row = {"payload": _checked(event, columns), **columns}
+        statement = _insert(self._dialect())
+        result = self._session.execute(statement, row)
+        return cast("Written", _after(result, written) if isawaitable(result) else written)
+
+    def _dialect(self) -> str:
+        is_connection = hasattr(self._session, "dialect")
+        bound = self._session if is_connection else self._session.get_bind()
+        return str(bound.dialect.name)
+
+
+async def _after(result: Awaitable[object], event_id: str) -> str:
+    await result
+    return event_id
+
+
+@cache
+def _insert(dialect: str) -> "Insert":
+    """Return the one INSERT of this module; raises UsageError on a database we don't support."""
+    if dialect == "sqlite":
+        from sqlalchemy.dialects import sqlite  # noqa: PLC0415 - each pays for its own only
+
+        return sqlite.insert(_OUTBOX).on_conflict_do_nothing(index_elements=["event_id"])
+    if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - see above
+
+        return postgresql.insert(_OUTBOX).on_conflict_do_nothing(index_elements=["event_id"])
+    raise UsageError(f"the outbox can't live in {dialect}", "use SQLite or PostgreSQL")
+
+
+def _checked(event: dict[str, Any] | str | bytes, columns: dict[str, Any]) -> str:
+    """Return the event's text; raises InvalidEvent for whatever is wrong with it or a column."""
+    found = _column_violations(columns)
+    payload = b""
+    try:
+        payload = encode(event)
+        found += violations(payload, "envelope")
+    except InvalidEvent as refused:
+        found += refused.violations
+    if found:
+        raise InvalidEvent(describe(found), found)
+    return payload.decode()
+
+
+def _column_violations(columns: dict[str, Any]) -> list[Violation]:
+    found = []
+    for name, value in columns.items():
+        pattern, message = _RULES[name]
+        if value is not None and not (isinstance(value, str) and pattern.fullmatch(value)):
+            place = f"shipper_outbox#/{name}/pattern"
+            found.append(violation("", place, {"column": name}, message))
+    return found

@@ -1,0 +1,69 @@
+"""The receiver's log: one JSON line a request, written before the answer leaves.
+
+Whoever checks our promises from outside reads this file, so what was answered must be in it; and
+it must never hold a payload or an API ID. The file is appended to; `seq` starts anew with each
+start of the sandbox. Lines stand in the order of `ended`, not of `seq`. The fields:
+
+    seq        order of arrival at this sandbox, from 1
+    time       wall time of the line, ISO 8601 in UTC
+    method     of the request
+    path       without the query
+    key        the Idempotency-Key with its percent-encoding undone, or null
+    user       id of the first `user` in the event's context, or null
+    n          the order number that was found (see `ledger`), or null
+    sha        first 16 hex digits of the body's SHA-256
+    bytes      length of the body
+    status     HTTP status of a whole answer, else the fault's name (see `chaos`); `gone` when the
+               connection ended before the answer, `html` and `redirect` for a portal's answer
+    processed  whether the event was taken
+    began      monotonic seconds, when it was read whole
+    ended      monotonic seconds, when the answer was handed to the wire
+    in_flight  requests of this user on open connections at `began`, this one included
+"""
+
+from pathlib import Path
+from typing import BinaryIO
+
+import orjson
+
+from shipper.clock import iso
+from shipper.errors import UsageError
+from shipper.sandbox.api import RequestInfo
+from shipper.sandbox.ledger import Visit
+
+
+class Journal:
+    """An open log file; every line is one write, so that readers never see half a line."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file; raises UsageError when it can't be written."""
+        try:
+            self._file: BinaryIO = path.open("ab", buffering=0)
+        except OSError as error:
+            raise UsageError(
+                f"the sandbox can't write its log {path}: {error.strerror}", "name another file"
+            ) from error
+
+    def write(self, info: RequestInfo, visit: Visit, wall: float) -> None:
+        """Append the line of one request that is over."""
+        line = {
+            "seq": visit.seq,
+            "time": iso(wall),
+            "method": info.method,
+            "path": info.path,
+            "key": visit.key,
+            "user": visit.user,
+            "n": None if visit.position is None else visit.position[1],
+            "sha": visit.sha,
+            "bytes": len(info.payload),
+            "status": visit.status,
+            "processed": visit.processed,
+            "began": visit.began,
+            "ended": visit.ended,
+            "in_flight": visit.in_flight,
+        }
+        self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

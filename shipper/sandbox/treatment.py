@@ -1,0 +1,74 @@
+"""What becomes of one request: which answer, how it goes out, and whether the event was taken.
+
+Pure. It joins the API's own answer (`api`) with a fault (`chaos`) or with what a test scripted,
+and must never call an event taken whose sender could rightly read the answer as a refusal.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from shipper.sandbox.api import Answer, RequestInfo, answer_to, problem
+from shipper.sandbox.chaos import Fault
+
+PORTAL: Final = "http://portal.invalid/login"
+_LOGIN_PAGE: Final = Answer(
+    200,
+    b"<!DOCTYPE html><html><title>Log in</title><form>Log in</form></html>",
+    {"Content-Type": "text/html"},
+)
+_REDIRECT: Final = problem(302, "log in first", {"Location": PORTAL})
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """`status` is for the books; without an `answer` the connection ends in the way it names.
+
+    `delay` in seconds before anything goes out, None = until the client gives up.
+    """
+
+    status: int | str
+    taken: bool
+    answer: Answer | None = None
+    delay: float | None = 0.0
+
+
+def treat(
+    info: RequestInfo, api_id: str | None, scripted: Answer | None, fault: Fault | None
+) -> Treatment:
+    """Return what to do with a request; a scripted answer goes before a fault."""
+    if scripted is not None:
+        return Treatment(scripted.status, info.is_event and scripted.accepts, scripted)
+    if fault is not None and not fault.after_processing:
+        return _struck(fault)
+    usual = answer_to(info, api_id)
+    taken = info.is_event and usual.accepts
+    if fault is None:
+        return Treatment(usual.status, taken, usual)
+    if fault.kind == "status":
+        assert fault.status is not None
+        other = replace(usual, status=fault.status) if usual.accepts else usual
+        return Treatment(other.status, taken, other)
+    if fault.kind == "slow":
+        return Treatment(usual.status, taken, usual, fault.delay)
+    return Treatment(fault.kind, taken)
+
+
+def _struck(fault: Fault) -> Treatment:
+    match fault.kind:
+        case "status":
+            assert fault.status is not None
+            answer = problem(fault.status, "a fault that was asked for", _retry_after(fault))
+            return Treatment(fault.status, taken=False, answer=answer)
+        case "html":
+            return Treatment("html", taken=False, answer=_LOGIN_PAGE)
+        case "redirect":
+            return Treatment("redirect", taken=False, answer=_REDIRECT)
+        case "stall":
+            return Treatment("stall", taken=False, delay=None)
+        case _:
+            return Treatment(fault.kind, taken=False)
+
+
+def _retry_after(fault: Fault) -> dict[str, str]:
+    # Whole seconds (RFC 9110, 10.2.3), rounded up: nobody should come back too early.
+    return {} if fault.retry_after is None else {"Retry-After": str(-int(-fault.retry_after // 1))}

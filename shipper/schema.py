@@ -1,0 +1,275 @@
+"""The tables, as SQLAlchemy Core knows them: one description for SQLite and PostgreSQL.
+
+It decides names and types. It must never create anything: the databases' own words, triggers
+and indexes among them, are in `migrations/`, and a test holds the two descriptions together.
+Columns and tables that only one of the databases has are marked with it in `info["only"]`.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    cast,
+    func,
+    text,
+    type_coerce,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.engine import Dialect
+from sqlalchemy.schema import SchemaItem
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.types import TypeEngine, UserDefinedType
+
+from shipper.clock import iso, parse_iso
+
+# Every revision there has been, oldest first; `check` must not pay for importing Alembic.
+REVISIONS = ("0001",)
+VERSION_TABLE = "shipper_alembic_version"
+# Indexes that only the migrations know.
+BY_HAND = frozenset({"shipper_hold_key"})
+
+_POSTGRES = {"only": "postgresql"}
+_SQLITE = {"only": "sqlite"}
+_ORDERING_KEY = "ordering_key"
+
+
+class UtcTime(TypeDecorator[float]):
+    """Seconds since 1970: TEXT like `2026-11-23T08:15:00.123Z` on SQLite, else timestamptz."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return what the database calls a time."""
+        postgres = dialect.name == "postgresql"
+        return dialect.type_descriptor(TIMESTAMP(timezone=True) if postgres else Text())
+
+    def process_bind_param(self, value: float | None, dialect: Dialect) -> str | datetime | None:
+        """Write a time, to the millisecond on SQLite, so that texts sort as times do."""
+        if value is None:
+            return None
+        return datetime.fromtimestamp(value, UTC) if dialect.name == "postgresql" else iso(value)
+
+    def process_result_value(self, value: str | datetime | None, dialect: Dialect) -> float | None:  # noqa: ARG002
+        """Read a time; raises ValueError for a text that is none."""
+        if value is None:
+            return None
+        return value.timestamp() if isinstance(value, datetime) else parse_iso(value)
+
+
+class _SqliteName(TypeDecorator[str]):
+    """An application's text. One row of invalid UTF-8 made Python refuse its whole batch."""
+
+    impl = Text
+    cache_ok = True
+
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Select the bytes as they lie there."""
+        return type_coerce(cast(column, LargeBinary), self)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Read UTF-8, and U+FFFD where it is none."""
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+class _Json(UserDefinedType[bytes]):
+    """PostgreSQL's json, bound as text and selected as the bytes that were written."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """Return json and not jsonb, which would write the text anew."""
+        return "JSON"
+
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Select the text's bytes."""
+        return func.convert_to(cast(column, Text), "UTF8", type_=LargeBinary)
+
+
+class _SqliteJson(UserDefinedType[bytes]):
+    """SQLite's JSON text; selected as bytes, because nothing keeps it from being no UTF-8."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """Return the type whose affinity leaves a text alone."""
+        return "TEXT"
+
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Select the text's bytes."""
+        return cast(column, LargeBinary)
+
+
+class _Xid8(UserDefinedType[str]):
+    """A PostgreSQL transaction id that never wraps around."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """Return the type's name."""
+        return "xid8"
+
+
+_BIGINT = BigInteger().with_variant(Integer(), "sqlite")
+_SMALLINT = SmallInteger().with_variant(Integer(), "sqlite")
+_NAME = Text().with_variant(_SqliteName(), "sqlite")
+_PAYLOAD = _Json().with_variant(_SqliteJson(), "sqlite")
+
+metadata = MetaData()
+
+
+def _id() -> Column[int]:
+    return Column("id", _BIGINT, Identity(always=True, cache=1), primary_key=True)
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, _BIGINT, nullable=False, server_default=text("0"))
+
+
+_PENDING = text("status = 'pending'")
+_MAYBE = text("status = 'pending' AND maybe_received = 1")
+_DEAD = text("status = 'dead'")
+
+
+def _partial(name: str, *columns: Any, where: Any, **more: Any) -> Index:
+    return Index(name, *columns, sqlite_where=where, postgresql_where=where, **more)
+
+
+# `tx` comes before `id`, because defaults are evaluated in the order of the columns: whoever has
+# taken a number from the sequence has a transaction id already, and every snapshot can see it.
+outbox = Table(
+    "shipper_outbox",
+    metadata,
+    Column("tx", _Xid8(), nullable=False, server_default=func.pg_current_xact_id(), info=_POSTGRES),
+    _id(),
+    Column("destination", _NAME, server_default="default"),
+    Column(_ORDERING_KEY, _NAME),
+    Column("event_id", _NAME),
+    Column("created_at", UtcTime, nullable=False, server_default=func.now()),
+    Column("status", Text, nullable=False, server_default="pending"),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("next_attempt_at", UtcTime),
+    Column("delivered_at", UtcTime),
+    Column("last_status_code", Integer),
+    Column("last_error", Text),
+    Column("maybe_received", _SMALLINT, nullable=False, server_default=text("0")),
+    Column("manual", _SMALLINT, nullable=False, server_default=text("0")),
+    Column("delivery_number", _BIGINT),
+    Column("lane", BigInteger, info=_POSTGRES),
+    Column("slot", SmallInteger, nullable=False, info=_POSTGRES),
+    Column("payload", _PAYLOAD, nullable=False),
+    UniqueConstraint("event_id", name="shipper_outbox_event_id_key"),
+    _partial("shipper_outbox_pending", "destination", "id", where=_PENDING),
+    _partial("shipper_outbox_maybe", "destination", "id", where=_MAYBE),
+    _partial("shipper_outbox_dead", "destination", "id", where=_DEAD),
+    sqlite_autoincrement=True,
+)
+_SENT_FIRST = outbox.c.maybe_received.desc()
+_partial(
+    "shipper_outbox_lane", outbox.c.lane, _SENT_FIRST, outbox.c.id, where=_PENDING, info=_POSTGRES
+)
+_partial(
+    "shipper_outbox_key", outbox.c.destination, outbox.c.ordering_key, _SENT_FIRST, outbox.c.id,
+    where=_PENDING, info=_SQLITE,
+)  # fmt: skip
+
+attempt = Table(
+    "shipper_attempt",
+    metadata,
+    _id(),
+    Column("outbox_id", _BIGINT, nullable=False),
+    Column("event_id", _NAME, nullable=False),
+    Column("started_at", UtcTime, nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("status_code", Integer),
+    Column("error", Text),
+    Column("response_excerpt", Text),
+    Column("manual", _SMALLINT, nullable=False, server_default=text("0")),
+    Index("shipper_attempt_outbox", "outbox_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+claim = Table(
+    "shipper_claim",
+    metadata,
+    Column("number", _BIGINT, primary_key=True, autoincrement=False),
+    Column("ids", Text, nullable=False),
+)
+
+destination = Table(
+    "shipper_destination",
+    metadata,
+    Column("name", _NAME, primary_key=True),
+    Column("state", Text, nullable=False, server_default="ready"),
+    Column("reason", Text),
+    Column("since", UtcTime, nullable=False, server_default=func.now()),
+    Column("next_try_at", UtcTime),
+    Column("held", _SMALLINT, nullable=False, server_default=text("0")),
+    _count("delivered"),
+    _count("dead"),
+    _count("discarded"),
+    _count("purged"),
+    Column("updated_at", UtcTime, nullable=False, server_default=func.now()),
+)
+
+hold = Table(
+    "shipper_hold",
+    metadata,
+    _id(),
+    Column("destination", _NAME, nullable=False),
+    Column(_ORDERING_KEY, _NAME, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("event_id", _NAME),
+    Column("since", UtcTime, nullable=False, server_default=func.now()),
+    sqlite_autoincrement=True,
+)
+# On PostgreSQL it is of the key's hash, which Alembic can't compare on SQLite: see BY_HAND.
+Index("shipper_hold_exact", hold.c.destination, hold.c.ordering_key, unique=True, info=_SQLITE)
+
+lease = Table(
+    "shipper_lease",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _count("token"),
+    Column("owner", Text),
+    Column("acquired_at", UtcTime),
+    Column("expires_at", UtcTime),
+    _count("turn"),
+    _count("claim"),
+    _count("delivery"),
+    _count("generation"),
+)
+
+# Where a BEFORE INSERT trigger leaves, for the AFTER INSERT one, which row had the event_id.
+insert_guard = Table(
+    "shipper_insert_guard",
+    metadata,
+    Column("one", Integer, primary_key=True),
+    Column("existing_id", Integer),
+    info=_SQLITE,
+)
+
+
+def compared(item: SchemaItem, name: str | None, dialect: str) -> bool:
+    """Say whether Alembic may compare a table, column or index: ours, and of this dialect.
+
+    Everything else is the application's.
+    """
+    table = item if isinstance(item, Table) else getattr(item, "table", None)
+    ours = metadata.tables.get(table.name) if isinstance(table, Table) else None
+    if ours is None or name in BY_HAND:
+        return False
+    return all(thing.info.get("only", dialect) == dialect for thing in (item, ours))

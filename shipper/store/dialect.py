@@ -1,0 +1,125 @@
+"""Where the two databases differ: the fragments and values that the store's statements are made of.
+
+A statement that reads the same on both is written once, in the module of its verb, around these.
+"""
+
+from dataclasses import dataclass
+from typing import overload
+
+import orjson
+
+from shipper.clock import iso, parse_iso
+from shipper.contract.validation import MAX_PAYLOAD_BYTES
+
+# One byte more than may be sent: enough to see that it is too much, and no more is ever loaded.
+_PAYLOAD_BYTES = MAX_PAYLOAD_BYTES + 1
+
+# The greatest id that a row can have.
+ALL_IDS = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The fragments of SQL and the conversions of one database."""
+
+    name: str
+    payload: str
+    event_id: str
+    ordering_key: str
+    same_key: str
+    along: str
+    by_id: str
+    ids: str
+    time: str
+    moment: str
+    watermark: str
+    holds_horizon: bool
+
+    # -- values in ----------------------------------------------------------------------------
+
+    def bind_ids(self, rows: list[int]) -> list[int] | str:
+        """Return a list of ids as the one parameter of `ids`."""
+        return rows if self.name == "postgresql" else orjson.dumps(rows).decode()
+
+    def bind_time(self, wall: float | None) -> float | str | None:
+        """Return a wall time as the parameter of `time`."""
+        return wall if wall is None or self.name == "postgresql" else iso(wall)
+
+    def bind_key(self, key: str) -> str | bytes:
+        """Return an ordering key as the parameter of `same_key`, byte for byte as it was read."""
+        return key if self.name == "postgresql" else key.encode("utf-8", "surrogateescape")
+
+    # -- values out ---------------------------------------------------------------------------
+
+    @overload
+    def text(self, value: None) -> None: ...
+
+    @overload
+    def text(self, value: str | bytes) -> str: ...
+
+    def text(self, value: str | bytes | None) -> str | None:
+        """Return a text column as str; bytes that aren't UTF-8 survive as surrogate escapes."""
+        return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+    def wall(self, value: str | float | None) -> float | None:
+        """Return a time column as seconds since 1970."""
+        if value is None:
+            return None
+        try:
+            return parse_iso(value) if isinstance(value, str) else float(value)
+        except ValueError:
+            return 0.0  # somebody wrote there by hand; due at once is the safe reading
+
+
+# In SQLite texts are read as bytes: invalid UTF-8 in one row would make Python refuse the batch.
+SQLITE = Dialect(
+    name="sqlite",
+    payload=f"substr(CAST(payload AS BLOB), 1, {_PAYLOAD_BYTES})",
+    event_id="CAST(event_id AS BLOB)",
+    ordering_key="CAST(ordering_key AS BLOB)",
+    same_key="destination = :destination AND ordering_key = CAST(:key AS TEXT)",
+    # The way to the rows is said and not left to the planner: without statistics it reads a lane
+    # by going through everything that is pending, and with old ones events of given ids.
+    along=" INDEXED BY shipper_outbox_{0}",
+    by_id=" NOT INDEXED",  # but the rowid
+    ids="(SELECT value FROM json_each(:ids))",
+    time=":{0}",
+    moment="{0}",
+    watermark="",
+    holds_horizon=False,
+)
+
+POSTGRES = Dialect(
+    name="postgresql",
+    payload=f"substr(convert_to(payload::text, 'UTF8'), 1, {_PAYLOAD_BYTES})",
+    event_id="event_id",
+    ordering_key="ordering_key",
+    # The destination is written so that only the index of the lanes fits: before the first ANALYZE
+    # the planner takes the other, and goes through everything that is pending.
+    same_key=(
+        "lane = hashtextextended(:destination || chr(31) || :key, 0) AND ordering_key = :key"
+        " AND destination IS NOT DISTINCT FROM :destination"
+    ),
+    along="",
+    by_id="",
+    ids="(SELECT unnest(CAST(:ids AS bigint[])))",
+    time="to_timestamp(CAST(:{0} AS double precision))",
+    moment="CAST(extract(epoch FROM {0}) AS double precision)",
+    # All values are of one snapshot, because it is one statement; only the last is read after it,
+    # so it can't be too low. pg_snapshot_xmax would be: it is one above the last transaction that
+    # has *ended*, and says nothing of a younger one that runs. age() counts from it to the next
+    # number that nobody has.
+    watermark=(
+        "SELECT (SELECT generation FROM shipper_lease WHERE name = 'outbox'),"
+        " coalesce((SELECT max(id) FROM shipper_outbox), 0),"
+        " CAST(CAST(pg_snapshot_xmin(s) AS text) AS bigint),"
+        " CAST(CAST(pg_snapshot_xmax(s) AS text) AS bigint) + age(CAST(pg_snapshot_xmax(s) AS xid))"
+        " FROM pg_current_snapshot() AS s"
+    ),
+    holds_horizon=True,
+)
+
+
+def dialect_of(name: str) -> Dialect:
+    """Return the dialect for SQLAlchemy's name of it."""
+    return POSTGRES if name == "postgresql" else SQLITE

@@ -1,0 +1,291 @@
+"""How a connection is opened.
+
+It decides the settings that durability and patience hang on. It must never create a database by
+accident, never open SQLite's WAL over a network, and never show a URL: it may hold a password.
+"""
+
+import importlib
+import os
+import re
+import stat
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import QueuePool
+
+from shipper.errors import AccessDenied, ConfigError, SchemaError
+
+_UPGRADE = "run: shipper db upgrade"
+_FORMS = "write sqlite:////var/lib/shop/shop.db or postgresql://user@host/db"
+
+# WAL needs memory that all processes share, which no network file system has (sqlite.org/wal.html).
+_NETWORK = frozenset({
+    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.rclone",
+    "fuse.s3fs", "fuse.sshfs", "gfs2", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2",
+    "smb3", "smbfs", "vboxsf",
+})  # fmt: skip
+
+_POSTGRES_CONNECT: dict[str, Any] = {
+    "connect_timeout": 5,
+    "fallback_application_name": "shipper",
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # ms
+    "prepare_threshold": None,  # a pooler gives the next transaction another server process
+}
+# By statement and not by startup option, which a pooler refuses.
+_POSTGRES_SESSION = (
+    "SELECT set_config('statement_timeout', '30s', false), set_config('lock_timeout', '5s', false),"
+    " set_config('idle_in_transaction_session_timeout', '60s', false),"
+    " set_config('synchronous_commit', 'on', false)"
+)
+
+
+class SqliteLibrary(NamedTuple):
+    """The SQLite that reads and writes for us, and whether it has the WAL-reset bug mended."""
+
+    name: str
+    version: str
+    wal_reset_safe: bool
+
+
+def sqlite_library() -> SqliteLibrary:
+    """Return which SQLite we use: pysqlite3 where it is newer than the one Python comes with."""
+    module = _sqlite_module()
+    version: str = module.sqlite_version
+    name = module.__name__.partition(".")[0]
+    return SqliteLibrary(name, version, _wal_reset_safe(_numbers(version)))
+
+
+def open_engine(url: str, *, busy_timeout: float = 5.0, create: bool = False) -> Engine:
+    """Return an engine with one connection, opened at first use; every transaction may write.
+
+    `connection.execution_options(read_only=True)` makes one that takes no write lock on SQLite.
+    `busy_timeout` is in seconds: how long to wait for another process's write lock on SQLite, or
+    a second user of this connection. With `create` a missing SQLite file is made first.
+
+    Raises ConfigError for a URL that isn't one of ours, SchemaError for a missing file.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigError(["database.url: is not a URL"], _FORMS) from None
+    match parsed.get_backend_name():
+        case "sqlite":
+            return _open_sqlite(parsed, busy_timeout, create=create)
+        case "postgresql" | "postgres":
+            return _open_postgres(parsed, busy_timeout)
+    raise ConfigError(["database.url: must be SQLite or PostgreSQL"], _FORMS)
+
+
+def database_path(url: str) -> Path | None:
+    """Return the file of an SQLite URL, None for any other."""
+    parsed = make_url(url)
+    # Resolved, so that whatever name it is opened by, its lock is the same file.
+    return Path(str(parsed.database)).resolve() if parsed.get_backend_name() == "sqlite" else None
+
+
+def describe(engine: Engine) -> str:
+    """Return which database and which library it is, for a log line; no user and no password."""
+    if engine.dialect.name == "sqlite":
+        return " ".join(sqlite_library()[:2])
+    return f"postgresql {engine.url.host or 'local'}/{engine.url.database or ''}"
+
+
+def create_sqlite_file(path: Path) -> None:
+    """Make an empty file that application and daemon can share, with its directory if need be.
+
+    Both get their modes before SQLite sees the file, because -wal and -shm inherit from it:
+    2770 without the sticky bit, and 0660, whatever the umask (measured: research, S11 and S12).
+    Raises SchemaError when there is no place for it, AccessDenied when it isn't allowed.
+    """
+    try:
+        _make_directory(path.parent)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o660)
+        try:
+            os.fchmod(descriptor, 0o660)
+        finally:
+            os.close(descriptor)
+    except FileExistsError:
+        raise SchemaError(f"{path} is there already") from None
+    except FileNotFoundError:
+        raise SchemaError(f"no directory for {path}", f"make {path.parent.parent} first") from None
+    except NotADirectoryError:
+        raise SchemaError(f"{path.parent} is not a directory") from None
+    except PermissionError:
+        raise AccessDenied(
+            f"not allowed to create {path}", f"give this user the right to write in {path.parent}"
+        ) from None
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir()
+    except FileExistsError:
+        return
+    directory.chmod(0o2770)
+
+
+# --- SQLite ---------------------------------------------------------------------------------------
+
+
+def _open_sqlite(url: URL, busy_timeout: float, *, create: bool) -> Engine:
+    if url.database in {None, "", ":memory:"} or url.query:
+        raise ConfigError(["database.url: must name a file and no options"], _FORMS)
+    path = Path(str(url.database)).absolute()
+    if create and not path.exists():
+        create_sqlite_file(path)
+    refuse_unusable_file(path)
+    engine = create_engine(
+        "sqlite://",
+        hide_parameters=True,  # a failed statement's may be payloads, and errors end up in logs
+        module=_sqlite_module(),
+        creator=lambda: connect_sqlite(path, busy_timeout),
+        **_one_connection(busy_timeout),
+    )
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def connect_sqlite(path: Path, busy_timeout: float) -> Any:
+    """Return the driver's own connection to a file that exists; `busy_timeout` is in seconds.
+
+    Raises SchemaError, AccessDenied, and the driver's errors.
+    """
+    refuse_unusable_file(path)
+    # mode=rw: a file that went away must not come back empty.
+    target = f"file:{quote(os.fspath(path))}?mode=rw"
+    connection = _sqlite_module().connect(
+        target, uri=True, timeout=busy_timeout, isolation_level=None, check_same_thread=False
+    )
+    _set_up_sqlite(connection)
+    return connection
+
+
+def _set_up_sqlite(connection: Any) -> None:
+    for pragma in ("synchronous = FULL", "temp_store = MEMORY", "mmap_size = 0",
+                   "cache_size = -8192", "foreign_keys = OFF"):  # fmt: skip
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later fails at once when somebody wrote between.
+    options = connection.get_execution_options()
+    if options.get("isolation_level") == "AUTOCOMMIT":
+        return
+    read_only = options.get("read_only", False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def refuse_unusable_file(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> None:
+    """Return only if an SQLite outbox can be opened at `path`.
+
+    Raises SchemaError when no file is there or it lies on a network file system, and AccessDenied
+    when it can't be reached. `mountinfo` is in the format of proc(5).
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise SchemaError(f"no outbox: {path} is missing", _UPGRADE) from None
+    except PermissionError:
+        raise AccessDenied(f"not allowed to look for {path}") from None
+    if not stat.S_ISREG(mode):
+        raise SchemaError(f"{path} is not a file")
+    kind = _file_system(os.path.realpath(path), mountinfo)
+    if kind in _NETWORK:
+        raise SchemaError(
+            f"{path} lies on a network file system ({kind}), where SQLite's WAL is not safe",
+            "put it on a local disk, or use PostgreSQL",
+        )
+
+
+def _file_system(path: str, mountinfo: Path) -> str:
+    try:
+        lines = mountinfo.read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return "unknown"
+    longest, kind = "", "unknown"
+    for line in lines:
+        fields, _, tail = line.partition(" - ")
+        mount = _unescaped(fields.split(" ")[4])
+        # Of two mounts on one directory the later covers the earlier.
+        if _is_under(path, mount) and len(mount) >= len(longest):
+            longest, kind = mount, tail.split(" ")[0]
+    return kind
+
+
+def _unescaped(field: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
+
+
+def _is_under(path: str, mount: str) -> bool:
+    return path == mount or path.startswith(mount.rstrip("/") + "/")
+
+
+@cache
+def _sqlite_module() -> ModuleType:
+    standard = importlib.import_module("sqlite3.dbapi2")
+    try:
+        bundled = importlib.import_module("pysqlite3.dbapi2")
+    except ImportError:
+        return standard
+    newer = _numbers(bundled.sqlite_version) > _numbers(standard.sqlite_version)
+    return bundled if newer else standard
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split("."))
+
+
+def _wal_reset_safe(version: tuple[int, ...]) -> bool:
+    # sqlite.org/changes: mended in 3.51.3, and in two older branches.
+    return (
+        version >= (3, 51, 3)
+        or (3, 50, 7) <= version < (3, 51)
+        or (3, 44, 6) <= version < (3, 45)
+    )  # fmt: skip
+
+
+# --- PostgreSQL -----------------------------------------------------------------------------------
+
+
+def _open_postgres(url: URL, patience: float) -> Engine:
+    try:
+        engine = create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            isolation_level="READ COMMITTED",
+            connect_args=_POSTGRES_CONNECT,
+            # The parameters of a failed statement may be payloads, and errors end up in logs.
+            hide_parameters=True,
+            **_one_connection(patience),
+        )
+    except ImportError:
+        raise ConfigError(
+            ["database.url: PostgreSQL needs psycopg, which is not installed"],
+            "pip install 'shipper-outbox[postgres]'",
+        ) from None
+    event.listen(engine, "connect", _set_up_postgres)
+    return engine
+
+
+def _set_up_postgres(connection: Any, _record: object) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_POSTGRES_SESSION)
+    connection.commit()
+
+
+def _one_connection(patience: float) -> dict[str, Any]:
+    # One for ever, also because SQLite's data_version tells what *other* connections committed.
+    return {
+        "poolclass": QueuePool,
+        "pool_size": 1,
+        "max_overflow": 0,
+        "pool_timeout": patience,
+    }

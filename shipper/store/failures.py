@@ -1,0 +1,124 @@
+"""What a database's failure means for somebody who can act on it.
+
+It is judged by the driver's code and never by a message's text, which changes with versions and
+languages. It must never show a statement's parameters: they may be payloads.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from shipper.errors import AccessDenied, SchemaError, ShipperError, StoreUnavailable
+
+_UPGRADE = "run: shipper db upgrade"
+_REACH = "is it running, and are host, port, user and password right?"
+
+
+@contextmanager
+def translating() -> Iterator[None]:
+    """Turn what a database raises within into a ShipperError, where somebody can act on it."""
+    try:
+        yield
+    except (DBAPIError, PoolTimeout) as error:
+        translated = translate(error)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+def translate(error: Exception) -> ShipperError | None:
+    """Return what a database's failure means, judged by its code and never by its message.
+
+    None means that it is nobody's to mend but ours: a violated constraint or a wrong statement.
+    """
+    if isinstance(error, PoolTimeout):
+        return StoreUnavailable("the only connection to the database is in use")
+    if not isinstance(error, DBAPIError):
+        return None
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return _translate_sqlite(code)
+    if hasattr(error.orig, "sqlstate"):
+        return _translate_postgres(error)
+    return None
+
+
+_Meaning = tuple[type[ShipperError], str, str | None]
+
+_NO_WRITE: _Meaning = (
+    AccessDenied,
+    "not allowed to write the database file or its -wal and -shm",
+    "its directory needs mode 2770 and a common group, the file 0660",
+)
+_TROUBLE: _Meaning = (StoreUnavailable, "the database file can't be read or written", None)
+_TABLES: _Meaning = (SchemaError, "the outbox's tables are not what this code expects", _UPGRADE)
+
+# sqlite.org/rescode.html; whole codes first, then the kind, which is the low byte.
+_CODES: dict[int, _Meaning] = {
+    1: _TABLES,  # ERROR: our statements are tested, so a table or a column is missing
+    3: _NO_WRITE,  # PERM
+    5: (StoreUnavailable, "another process holds the database's write lock", None),  # BUSY
+    6: (StoreUnavailable, "another connection holds the database's write lock", None),  # LOCKED
+    7: _TROUBLE,  # NOMEM
+    8: _NO_WRITE,  # READONLY
+    9: _TROUBLE,  # INTERRUPT
+    10: _TROUBLE,  # IOERR
+    11: (StoreUnavailable, "the database file is damaged", "restore it from a backup"),  # CORRUPT
+    13: (StoreUnavailable, "the disk is full", "free some space; nothing was lost"),  # FULL
+    14: _NO_WRITE,  # CANTOPEN
+    15: _TROUBLE,  # PROTOCOL
+    17: _TABLES,  # SCHEMA
+    23: _NO_WRITE,  # AUTH
+    26: (SchemaError, "the file is not an SQLite database", None),  # NOTADB
+    1032: (StoreUnavailable, "the database file was replaced while it was open", None),  # DBMOVED
+}
+
+
+def _translate_sqlite(code: int) -> ShipperError | None:
+    meaning = _CODES.get(code) or _CODES.get(code & 0xFF)
+    return _as_error(meaning, code) if meaning else None
+
+
+def _as_error(meaning: _Meaning, code: object) -> ShipperError:
+    kind, message, hint = meaning
+    return kind(f"{message} ({code})", hint)
+
+
+# postgresql.org/docs/current/errcodes-appendix.html; whole codes first, then classes.
+_STATES: dict[str, _Meaning] = {
+    "25006": (StoreUnavailable, "the server takes no writes", "is it a standby?"),
+    "25P03": (StoreUnavailable, "the server ended an idle transaction", None),
+    "40001": (StoreUnavailable, "the transaction met another one", None),
+    "40P01": (StoreUnavailable, "the transaction met another one", None),
+    "55P03": (StoreUnavailable, "another transaction holds the rows", None),
+    "57014": (StoreUnavailable, "the server took too long and was stopped", None),
+    "53100": (StoreUnavailable, "the server's disk is full", "free some space; nothing was lost"),
+    "42501": (
+        AccessDenied,
+        "the database's role lacks a right",
+        "run as its owner: shipper db upgrade",
+    ),
+    "42P01": _TABLES,
+    "42703": _TABLES,
+    "42883": _TABLES,
+    "3D000": (SchemaError, "the server has no database of that name", "create it first"),
+    "3F000": (SchemaError, "the database has no schema on the search_path", None),
+    "08": (StoreUnavailable, "the connection to the database was lost", None),
+    "28": (AccessDenied, "the server refuses the user or the password", None),
+    "53": (StoreUnavailable, "the server has too few resources", None),
+    "57": (StoreUnavailable, "the server is shutting down or starting", None),
+    "58": (StoreUnavailable, "the server has trouble with its disk", "look into its log"),
+    "XX": (StoreUnavailable, "the server has an internal error", "look into its log"),
+}
+
+
+def _translate_postgres(error: DBAPIError) -> ShipperError | None:
+    state: str | None = getattr(error.orig, "sqlstate", None)
+    if state is None:
+        # libpq gives no code while it connects, nor for a connection that broke.
+        lost = type(error.orig).__name__ == "OperationalError" or error.connection_invalidated
+        return StoreUnavailable("the database server can't be reached", _REACH) if lost else None
+    meaning = _STATES.get(state) or _STATES.get(state[:2])
+    return _as_error(meaning, state) if meaning else None

@@ -1,0 +1,161 @@
+"""The daemon's eyes: what is pending, in which order, and whether anything has changed.
+
+Reads only, each on its own: no snapshot is kept open, so the WAL can shrink and autovacuum works.
+
+**Commit order** (Postgres). Ids are handed out before commits, so a row with a smaller id may
+appear later. The watermark is the highest id of which this is known: every id up to it is either
+visible or will never be. It advances to the highest id seen at some moment once every
+transaction that ran at that moment has ended. Nothing above it is ever shown. Because the
+column `tx` stands before `id`, a transaction has its number before it takes an id, so none can
+hold an id without being seen. On SQLite there is one writer at a time: ids are commit order.
+
+It must never show a row above the watermark, and a lane always from its beginning.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Row as SqlRow
+
+from shipper.store.dialect import ALL_IDS, Dialect, dialect_of
+from shipper.store.transactions import glancing
+from shipper.store.work import Holds, LinkRow, Look, Pulse, Row
+
+_INDEXES = ("pending", "maybe", "key")
+
+
+@dataclass(slots=True)
+class Watermark:
+    """How far the order of ids is settled. Pure; fed with snapshots of the database."""
+
+    safe: int = 0
+    _candidate: int = 0
+    _fence: int = 0
+
+    def observe(self, highest: int, oldest: int, upcoming: int) -> None:
+        """Take in a snapshot: the highest visible id, the oldest running and the next transaction.
+
+        `oldest` is the next one that will end where none runs; `upcoming` is a number that no
+        transaction had yet when the snapshot was taken.
+        """
+        if self._candidate > self.safe and oldest >= self._fence:
+            self.safe = self._candidate
+        if highest > self.safe and self._candidate <= self.safe:
+            self._candidate, self._fence = highest, upcoming
+            if oldest >= upcoming:
+                self.safe = highest
+
+    @property
+    def is_held_back(self) -> bool:
+        """Return whether rows are known that wait for an open transaction."""
+        return self._candidate > self.safe
+
+
+class Looks:
+    """Questions to the outbox, asked by the daemon's database thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._dialect = dialect_of(engine.dialect.name)
+        self._sql = _Statements(self._dialect)
+        self._watermark = Watermark()
+        self._version = -1
+        self._scanned = -1
+
+    def pulse(self) -> Pulse:
+        """Return whether events or commands may have come since the last pulse. Cheap."""
+        with glancing(self._engine) as tx:
+            if self._dialect.name == "postgresql":
+                return self._pulse_postgres(tx)
+            version = tx.exec_driver_sql("PRAGMA data_version").scalar_one()
+            fresh = version != self._version
+            generation = tx.execute(self._sql.generation).scalar_one() if fresh else -1
+            self._version = version
+            self._watermark.safe = ALL_IDS
+            return Pulse(fresh, generation)
+
+    def _pulse_postgres(self, tx: Connection) -> Pulse:
+        generation, highest, oldest, upcoming = tx.execute(self._sql.watermark).one()
+        self._watermark.observe(highest, oldest, upcoming)
+        fresh = self._watermark.safe != self._scanned
+        self._scanned = self._watermark.safe
+        return Pulse(fresh, generation, self._watermark.is_held_back)
+
+    def look(self, question: Look) -> list[Row]:
+        """Return pending rows, in the order in which they have to go."""
+        values = {
+            "destination": question.destination,
+            "after": question.after,
+            "safe": self._watermark.safe,
+            "limit": question.limit,
+        }
+        statement = self._sql.looks[question.kind]
+        if question.kind == "lane" and isinstance(question.lane, int):
+            statement = self._sql.single
+            values["id"] = question.lane
+        elif question.kind == "lane":
+            values["key"] = self._dialect.bind_key(str(question.lane))
+        with glancing(self._engine) as tx:
+            return [self._row(row) for row in tx.execute(statement, values)]
+
+    def _row(self, row: SqlRow[tuple[int, str | bytes | None, object]]) -> Row:
+        key = self._dialect.text(row.ordering_key)
+        lane = row.id if key is None else key
+        return Row(row.id, lane, self._dialect.wall(row.next_attempt_at))
+
+    def links(self) -> list[LinkRow]:
+        """Return how the destinations were when that was last written."""
+        with glancing(self._engine) as tx:
+            return [
+                LinkRow(
+                    row.name,
+                    row.state,
+                    row.reason,
+                    self._dialect.wall(row.since) or 0.0,
+                    self._dialect.wall(row.next_try_at),
+                )
+                for row in tx.execute(self._sql.links)
+            ]
+
+    def holds(self) -> Holds:
+        """Return what is held, by operators and by dead heads."""
+        keys: dict[str, set[str]] = {}
+        with glancing(self._engine) as tx:
+            for row in tx.execute(self._sql.held_keys):
+                key = self._dialect.text(row.ordering_key)
+                keys.setdefault(row.destination, set()).add(key)
+            held = frozenset(tx.execute(self._sql.held_destinations).scalars())
+        return Holds(held, {name: frozenset(found) for name, found in keys.items()})
+
+
+class _Statements:
+    """The statements of this module, made once for a dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        moment = dialect.moment.format("next_attempt_at")
+        columns = f"SELECT id, {dialect.ordering_key} AS ordering_key, {moment} AS next_attempt_at"
+        pending = "WHERE status = 'pending' AND destination = :destination AND id <= :safe"
+        page = "AND id > :after ORDER BY id LIMIT :limit"
+        table = {name: f"shipper_outbox{dialect.along.format(name)}" for name in _INDEXES}
+        self.looks = {
+            "pending": text(f"{columns} FROM {table['pending']} {pending} {page}"),
+            "maybe_received": text(
+                f"{columns} FROM {table['maybe']} {pending} AND maybe_received = 1 {page}"
+            ),
+            "lane": text(
+                f"{columns} FROM {table['key']} WHERE status = 'pending' AND id <= :safe"
+                f" AND {dialect.same_key} ORDER BY maybe_received DESC, id LIMIT :limit"
+            ),
+        }
+        self.single = text(f"{columns} FROM shipper_outbox {pending} AND id = :id")
+        since, next_try = dialect.moment.format("since"), dialect.moment.format("next_try_at")
+        self.links = text(
+            f"SELECT name, state, reason, {since} AS since, {next_try} AS next_try_at"
+            " FROM shipper_destination"
+        )
+        self.generation = text("SELECT generation FROM shipper_lease WHERE name = 'outbox'")
+        self.watermark = text(dialect.watermark)
+        self.held_keys = text(
+            f"SELECT destination, {dialect.ordering_key} AS ordering_key FROM shipper_hold"
+        )
+        self.held_destinations = text("SELECT name FROM shipper_destination WHERE held = 1")

@@ -1,0 +1,165 @@
+"""The version of the outbox: what it is, whether this code can work with it, how to raise it.
+
+A migration runs in one transaction, so there is no half of one. It must never touch a table that
+is not ours, and never run by itself: a person, or `init`, asks for it.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+from shipper.errors import SchemaError
+from shipper.schema import REVISIONS, VERSION_TABLE
+from shipper.store.failures import translating
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+_UPGRADE = "run: shipper db upgrade"
+# Two upgrades at once would both find nothing and both create; SQLite's write lock does the same.
+_ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended('shipper db upgrade', 0))")
+_AS_LONG_AS_IT_TAKES = text("SET LOCAL statement_timeout = 0")
+
+
+def head() -> str:
+    """Return the revision that this code works with."""
+    return REVISIONS[-1]
+
+
+def current(engine: Engine) -> str | None:
+    """Return the revision that the database has, or None when there is no outbox of ours.
+
+    Raises what `translating` makes of a database that can't be read.
+    """
+    with translating(), engine.connect().execution_options(read_only=True) as connection:
+        return _current(connection)
+
+
+def check(engine: Engine) -> None:
+    """Return only if this code can work with the database; raises SchemaError otherwise."""
+    with translating(), engine.connect().execution_options(read_only=True) as connection:
+        revision = _current(connection)
+        if revision is None:
+            _refuse_foreign(connection)
+            raise SchemaError("no outbox in this database", _UPGRADE)
+    _refuse_newer(revision)
+    if revision != head():
+        raise SchemaError(f"the outbox has revision {revision}, this code needs {head()}", _UPGRADE)
+
+
+def upgrade(engine: Engine) -> list[str]:
+    """Bring the database to `head`, in one transaction; returns notices for a person to read.
+
+    Raises SchemaError for a database that is newer than this code or has a table of that name
+    that isn't ours, and what `translating` makes of everything else.
+    """
+    from alembic import command  # noqa: PLC0415 - heavy, and only an upgrade needs it
+
+    with translating():
+        notices = _prepare_sqlite(engine) if engine.dialect.name == "sqlite" else []
+        with engine.begin() as connection:
+            _prepare(connection)
+            command.upgrade(_config(connection), "head")
+    return notices
+
+
+def prepare(engine: Engine) -> None:
+    """Make the outbox ready for a daemon: on SQLite an older one is brought up to date.
+
+    Raises SchemaError when there is none, when it is newer than this code, and on PostgreSQL when
+    it is older: there a person decides when the tables are changed.
+    """
+    if engine.dialect.name == "sqlite" and current(engine) not in {None, head()}:
+        upgrade(engine)
+    check(engine)
+
+
+def downgrade(engine: Engine, *, discard_undelivered: bool = False) -> None:
+    """Drop everything of ours. Raises UsageError while an event is pending or dead, unless told."""
+    from alembic import command  # noqa: PLC0415 - heavy, and only a downgrade needs it
+
+    with translating(), engine.begin() as connection:
+        config = _config(connection)
+        config.attributes["discard_undelivered"] = discard_undelivered
+        command.downgrade(config, "base")
+        connection.execute(text(f"DROP TABLE {VERSION_TABLE}"))
+
+
+def location() -> Path:
+    """Return the directory of the migrations: in an installed wheel, or beside the sources."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "_migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"
+
+
+def _config(connection: Connection) -> "Config":
+    from alembic.config import Config  # noqa: PLC0415 - heavy, see above
+
+    config = Config()
+    # Alembic's options are a template: a percent sign in the path has to be doubled.
+    config.set_main_option("script_location", str(location()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _current(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    revision: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+    return revision
+
+
+def _prepare(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(_AS_LONG_AS_IT_TAKES)
+        connection.execute(_ONE_AT_A_TIME)
+    revision = _current(connection)
+    if revision is None:
+        _refuse_foreign(connection)
+        _refuse_encoding(connection)
+    else:
+        _refuse_newer(revision)
+
+
+def _refuse_foreign(connection: Connection) -> None:
+    if inspect(connection).has_table("shipper_outbox"):
+        raise SchemaError(
+            "a table shipper_outbox is there that shipper did not create",
+            "rename it, or give shipper another database or schema",
+        )
+
+
+def _refuse_newer(revision: str) -> None:
+    if revision not in REVISIONS:
+        raise SchemaError(
+            f"the outbox has revision {revision}, which this version of shipper doesn't know",
+            "a newer shipper has upgraded it: install that one",
+        )
+
+
+def _refuse_encoding(connection: Connection) -> None:
+    # In any other encoding what is read would not be the bytes that were written.
+    sqlite = connection.dialect.name == "sqlite"
+    statement = "PRAGMA encoding" if sqlite else "SHOW server_encoding"
+    encoding = connection.exec_driver_sql(statement).scalar()
+    if encoding not in {"UTF-8", "UTF8"}:
+        raise SchemaError(f"the database is encoded in {encoding}; an outbox needs UTF-8")
+
+
+def _prepare_sqlite(engine: Engine) -> list[str]:
+    # Neither setting can be changed inside of a transaction, so not on a connection that begins.
+    raw = engine.raw_connection()
+    try:
+        cursor = raw.cursor()
+        if cursor.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+            return []
+        is_new = cursor.execute("PRAGMA page_count").fetchone()[0] == 0
+        if is_new:
+            cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        mode = cursor.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise SchemaError(f"the database's journal mode is {mode} and can't be made WAL")
+        return [] if is_new else ["the database's journal mode is WAL now, for every application"]
+    finally:
+        raw.close()

@@ -1,0 +1,287 @@
+"""What an operator does to events: retry or discard dead letters, hold and release keys and links.
+
+Every command is noticed by a running daemon, because it moves the generation of the lease in the
+same transaction; that comes first, so that all who write stand in one line and none can deadlock.
+
+It must never touch an event that isn't dead, and never keep an application waiting: whatever the
+number of events, one transaction moves at most a thousand of them.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, TextClause, text
+
+from shipper.store.claims import dump_ids, load_ids
+from shipper.store.dialect import Dialect, dialect_of
+from shipper.store.selection import Selection, cause_of
+from shipper.store.snapshot import asked, shown, snapshot, written
+from shipper.store.transactions import writing
+
+BATCH = 1000
+SAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DeadGroup:
+    """Dead letters of one destination that died of the same cause.
+
+    `first_seen` and `last_seen` are when the oldest and the newest were written, in seconds since
+    1970; `samples` are the smallest ids.
+    """
+
+    destination: str
+    cause: str
+    count: int
+    first_seen: float
+    last_seen: float
+    samples: tuple[int, ...]
+
+
+# -- dead letters -------------------------------------------------------------------------------
+
+
+def dead_groups(engine: Engine, selection: Selection) -> list[DeadGroup]:
+    """Return the dead letters that fit, grouped by destination and cause, the most first."""
+    dialect = dialect_of(engine.dialect.name)
+    condition, values = replace(selection, status="dead").where(dialect)
+    samples = (
+        f"min(CASE WHEN place = {n} THEN id END) AS sample_{n}" for n in range(1, SAMPLES + 1)
+    )
+    statement = text(
+        f"SELECT destination, cause, count(*) AS letters, {', '.join(samples)},"
+        f" {dialect.moment.format('min(created_at)')} AS first_seen,"
+        f" {dialect.moment.format('max(created_at)')} AS last_seen FROM ("
+        f"SELECT id, {written(dialect, 'destination')} AS destination,"
+        f" {cause_of(dialect)} AS cause, created_at, row_number() OVER (PARTITION BY destination,"
+        f" {cause_of(dialect)} ORDER BY id) AS place FROM shipper_outbox WHERE {condition}"
+        ") AS numbered GROUP BY destination, cause ORDER BY letters DESC, sample_1"
+    )
+    with snapshot(engine) as tx:
+        return [_group(dialect, row) for row in tx.execute(statement, values)]
+
+
+def retry(engine: Engine, selection: Selection, now: float) -> int:
+    """Give the dead letters that fit a new life, and return how many they were.
+
+    They start from nothing and keep their places: a retried one goes before what its key has left.
+    A hold by one of them ends with it.
+    """
+    return _move(engine, selection, "pending", now)
+
+
+def discard(engine: Engine, selection: Selection, now: float) -> int:
+    """Give the dead letters that fit up for good, and return how many they were.
+
+    A hold by one of them ends with it.
+    """
+    return _move(engine, selection, "discarded", now)
+
+
+def _group(dialect: Dialect, row: Row[Any]) -> DeadGroup:
+    samples = (getattr(row, f"sample_{n}") for n in range(1, SAMPLES + 1))
+    return DeadGroup(
+        destination=shown(row.destination),
+        cause=row.cause,
+        count=row.letters,
+        first_seen=dialect.wall(row.first_seen) or 0.0,
+        last_seen=dialect.wall(row.last_seen) or 0.0,
+        samples=tuple(sample for sample in samples if sample is not None),
+    )
+
+
+def _move(engine: Engine, selection: Selection, status: str, now: float) -> int:
+    dialect = dialect_of(engine.dialect.name)
+    moved = 0
+    for ids in _pages(engine, dialect, replace(selection, status="dead")):
+        with writing(engine) as tx:
+            moved += _move_page(tx, dialect, ids, status, now)
+    return moved
+
+
+def _pages(engine: Engine, dialect: Dialect, selection: Selection) -> Iterator[list[int]]:
+    """Yield the ids that fit, in order, a batch at a time; between two no transaction is open.
+
+    Looking for them takes no lock, however few of many fit. What dies from now on isn't meant.
+    """
+    condition, values = selection.where(dialect)
+    page = text(
+        f"SELECT id FROM shipper_outbox WHERE {condition} AND id > :after AND id <= :last"
+        f" ORDER BY id LIMIT {BATCH}"
+    )
+    with snapshot(engine) as tx:
+        last = tx.execute(text(f"SELECT max(id) FROM shipper_outbox WHERE {condition}"), values)
+        values |= {"after": 0, "last": last.scalar() or 0}
+    while values["after"] < values["last"]:
+        with snapshot(engine) as tx:
+            ids = list(tx.execute(page, values).scalars())
+        if not ids:
+            return
+        yield ids
+        values["after"] = ids[-1]
+
+
+def _move_page(tx: Connection, dialect: Dialect, ids: list[int], status: str, now: float) -> int:
+    _notify(tx)
+    found = tx.execute(_dead_among(dialect), {"ids": dialect.bind_ids(ids)}).all()
+    if not found:
+        return 0
+    ids = [row.id for row in found]
+    values = {"ids": dialect.bind_ids(ids)}
+    tx.execute(_MOVE[status](dialect), values)
+    tx.execute(_release_dead(dialect), values)
+    for name, count in Counter(row.destination for row in found).items():
+        counts = {"name": name, "dead": count, "discarded": count * (status == "discarded")}
+        tx.execute(_count(dialect), counts | {"now": dialect.bind_time(now)})
+    if status == "pending":
+        _strike_from_claims(tx, set(ids))
+    return len(ids)
+
+
+def _strike_from_claims(tx: Connection, ids: set[int]) -> None:
+    """Forget that these were ever claimed: after a crash nobody may think they were in flight.
+
+    A claim keeps the ids whose end was recorded, because their status tells that they aren't out
+    any more; a retried one's would no longer tell.
+    """
+    for number, claimed in tx.execute(_CLAIMS).all():
+        before = load_ids(claimed)
+        kept = [row for row in before if row not in ids]
+        if len(kept) < len(before):
+            values = {"number": number, "ids": dump_ids(kept)}
+            tx.execute(_REWRITE_CLAIM if kept else _END_CLAIM, values)
+
+
+# -- holds --------------------------------------------------------------------------------------
+
+
+def hold_key(engine: Engine, destination: str, key: str, now: float) -> bool:
+    """Stop a key of a destination until it is released; return False if an operator had already.
+
+    Where a dead letter holds the key, the operator's word takes its place.
+    """
+    dialect = dialect_of(engine.dialect.name)
+    values = {
+        "destination": asked(dialect, destination),
+        "key": asked(dialect, key),
+        "now": dialect.bind_time(now),
+    }
+    with writing(engine) as tx:
+        _notify(tx)
+        cause = tx.execute(_HELD_BY, values).scalar()
+        if cause != "operator":
+            tx.execute(_hold(dialect) if cause is None else _take_over(dialect), values)
+    return cause != "operator"
+
+
+def release_key(engine: Engine, key: str, destination: str | None = None) -> list[str]:
+    """Let a key go on, of one destination or of all, whoever holds it; return where it was held."""
+    dialect = dialect_of(engine.dialect.name)
+    condition, values = Selection(key=key, destination=destination).where(dialect)
+    with writing(engine) as tx:
+        _notify(tx)
+        name = written(dialect, "destination")
+        held = text(f"SELECT {name} FROM shipper_hold WHERE {condition} ORDER BY destination")
+        names = [shown(found) for found in tx.execute(held, values).scalars()]
+        tx.execute(text(f"DELETE FROM shipper_hold WHERE {condition}"), values)
+    return names
+
+
+def hold_destination(engine: Engine, name: str, now: float) -> bool:
+    """Stop a destination until it is released; return False if it was held already."""
+    return _set_held(engine, name, now, held=1)
+
+
+def release_destination(engine: Engine, name: str, now: float) -> bool:
+    """Let a destination go on and probe its link at once; return False if it wasn't held."""
+    return _set_held(engine, name, now, held=0)
+
+
+def _set_held(engine: Engine, name: str, now: float, *, held: int) -> bool:
+    dialect = dialect_of(engine.dialect.name)
+    values = {"name": asked(dialect, name), "held": held, "now": dialect.bind_time(now)}
+    with writing(engine) as tx:
+        _notify(tx)
+        if held:
+            tx.execute(_ADD_DESTINATION, values)
+        return tx.execute(_set_held_statement(dialect), values).rowcount == 1
+
+
+# -- statements ---------------------------------------------------------------------------------
+
+
+def _notify(tx: Connection) -> None:
+    """Tell the daemon; on Postgres one of us waits here, before any other row is locked."""
+    tx.execute(_NOTIFY)
+
+
+def _dead_among(dialect: Dialect) -> TextClause:
+    return text(
+        f"SELECT id, {written(dialect, 'destination')} AS destination FROM shipper_outbox"
+        f" WHERE id IN {dialect.ids} AND status = 'dead'"
+    )
+
+
+def _revive(dialect: Dialect) -> TextClause:
+    return text(
+        "UPDATE shipper_outbox SET status = 'pending', attempts = 0, next_attempt_at = NULL,"
+        f" manual = 1, delivery_number = NULL WHERE id IN {dialect.ids} AND status = 'dead'"
+    )
+
+
+def _give_up(dialect: Dialect) -> TextClause:
+    return text(
+        "UPDATE shipper_outbox SET status = 'discarded'"
+        f" WHERE id IN {dialect.ids} AND status = 'dead'"
+    )
+
+
+def _release_dead(dialect: Dialect) -> TextClause:
+    return text(
+        "DELETE FROM shipper_hold WHERE cause = 'dead_letter' AND event_id IN"
+        f" (SELECT event_id FROM shipper_outbox WHERE id IN {dialect.ids})"
+    )
+
+
+def _count(dialect: Dialect) -> TextClause:
+    return text(
+        "UPDATE shipper_destination SET dead = dead - :dead, discarded = discarded + :discarded,"
+        f" updated_at = {dialect.time.format('now')} WHERE name = CAST(:name AS text)"
+    )
+
+
+def _hold(dialect: Dialect) -> TextClause:
+    return text(
+        "INSERT INTO shipper_hold (destination, ordering_key, cause, since) VALUES"
+        " (CAST(:destination AS text), CAST(:key AS text), 'operator',"
+        f" {dialect.time.format('now')})"
+    )
+
+
+def _take_over(dialect: Dialect) -> TextClause:
+    return text(
+        f"UPDATE shipper_hold SET cause = 'operator', since = {dialect.time.format('now')}"
+        f" WHERE {_OF_KEY}"
+    )
+
+
+def _set_held_statement(dialect: Dialect) -> TextClause:
+    now = dialect.time.format("now")
+    return text(
+        f"UPDATE shipper_destination SET held = :held, since = {now}, updated_at = {now}"
+        " WHERE name = CAST(:name AS text) AND held <> :held"
+    )
+
+
+_MOVE = {"pending": _revive, "discarded": _give_up}
+_OF_KEY = "destination = CAST(:destination AS text) AND ordering_key = CAST(:key AS text)"
+_NOTIFY = text("UPDATE shipper_lease SET generation = generation + 1 WHERE name = 'outbox'")
+_HELD_BY = text(f"SELECT cause FROM shipper_hold WHERE {_OF_KEY}")
+_ADD_DESTINATION = text(
+    "INSERT INTO shipper_destination (name) VALUES (CAST(:name AS text)) ON CONFLICT DO NOTHING"
+)
+_CLAIMS = text("SELECT number, ids FROM shipper_claim")
+_REWRITE_CLAIM = text("UPDATE shipper_claim SET ids = :ids WHERE number = :number")
+_END_CLAIM = text("DELETE FROM shipper_claim WHERE number = :number")

@@ -1,0 +1,247 @@
+"""The daemon's side of the outbox: take it, claim, record. Synchronous; it runs in one thread.
+
+Every write is one transaction that first advances the lease under its token, so a process that
+was taken over changes nothing. No transaction is ever open while the network is awaited, and no
+statement's cost grows with the backlog, the number of keys or the history.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, text
+
+from shipper.errors import LeaseLost, OutboxHeld
+from shipper.event import Event
+from shipper.store import recording
+from shipper.store.claims import ClaimBook, dump_ids, first_of_each_lane, load_ids
+from shipper.store.dialect import Dialect, dialect_of
+from shipper.store.lease import Owner
+from shipper.store.transactions import writing
+from shipper.store.work import Work
+
+# Ids of one statement; with payloads of at most 1 MiB it bounds what is read before it is counted.
+_CHUNK = 128
+
+_TAKEN_OVER = "another process has taken over this outbox"
+
+
+class Queue:
+    """The outbox of one database, as the process that holds its lease writes it.
+
+    `lease_ttl` is in seconds; `bytes_per_claim` bounds the payloads that one turn brings.
+    """
+
+    def __init__(self, engine: Engine, *, lease_ttl: float, bytes_per_claim: int = 8 << 20) -> None:
+        self._engine = engine
+        self._dialect = dialect_of(engine.dialect.name)
+        self._sql = _Statements(self._dialect)
+        self._ttl = lease_ttl
+        self._bytes_per_claim = bytes_per_claim
+        self._book = ClaimBook()
+        self._token = 0
+        self._turn = 0
+        self._claim = 0
+        self._delivery = 0
+
+    # -- the lease ----------------------------------------------------------------------------
+
+    def acquire(self, owner: Owner) -> int:
+        """Take the outbox; return how many events of a process that died may have been received.
+
+        Raises OutboxHeld while another process that may be alive has an unexpired lease.
+        """
+        with writing(self._engine) as tx:
+            row = tx.execute(self._sql.lease).one()
+            holder = Owner.read(row.owner)
+            if row.alive and holder != owner and (holder is None or not holder.is_dead()):
+                raise OutboxHeld(
+                    f"{holder or 'another shipper'} holds this outbox",
+                    "stop it first, or wait until its lease has ended",
+                )
+            token = row.token + 1
+            values = {"token": token, "owner": owner.write(), "ttl": self._ttl}
+            tx.execute(self._sql.take_lease, values)
+            left = self._recover(tx)
+        self._token, self._turn = token, row.turn
+        self._claim, self._delivery = row.claim, row.delivery
+        self._book = ClaimBook()
+        return left
+
+    def release(self) -> None:
+        """Give the outbox back. What is still claimed was cut off: it may have been received."""
+        with writing(self._engine) as tx:
+            if tx.execute(self._sql.drop_lease, {"token": self._token}).rowcount:
+                self._recover(tx)
+
+    def renew(self) -> None:
+        """Prolong the lease; raises LeaseLost when another process has taken over."""
+        with writing(self._engine) as tx:
+            values = {"token": self._token, "ttl": self._ttl}
+            if not tx.execute(self._sql.renew_lease, values).rowcount:
+                raise LeaseLost(_TAKEN_OVER)
+
+    def _recover(self, tx: Connection) -> int:
+        claims = [(row.number, row.ids) for row in tx.execute(self._sql.claims)]
+        ids = sorted({row for _, rows in claims for row in load_ids(rows)})
+        pending: dict[int, Event] = {}
+        for chunk in _chunks(ids):
+            for row in tx.execute(self._sql.keys, {"ids": self._dialect.bind_ids(chunk)}):
+                key = self._dialect.text(row.ordering_key)
+                pending[row.id] = Event(row.id, "", row.destination, key, b"")
+        first = first_of_each_lane(claims, pending)
+        for chunk in _chunks(first):
+            tx.execute(self._sql.mark_received, {"ids": self._dialect.bind_ids(chunk)})
+        tx.execute(self._sql.forget_claims)
+        return len(first)
+
+    # -- a turn -------------------------------------------------------------------------------
+
+    def turn(self, work: Work) -> list[Event]:
+        """Do a turn's work in one durable transaction; return what was claimed, in the order asked.
+
+        Ids that were asked for and aren't returned had no room, or are no longer pending. When it
+        raises StoreUnavailable, the same work may be given again: it will not be done twice.
+        Raises LeaseLost when another process has taken over.
+        """
+        if not work:
+            return []
+        if again := [row for row in work.wanted if row in self._book]:
+            work = replace(work, released=[*work.released, *again])  # it counts where it is last
+        claim = self._claim + bool(work.wanted)
+        ended = [record.event.id for record in work.records if recording.is_end(record)]
+        delivery = self._delivery + len(ended)
+        with writing(self._engine) as tx:
+            done_before = not self._advance(tx, claim, delivery)
+            if done_before:
+                # The lease that was prolonged then isn't the one that we believe in now.
+                tx.execute(self._sql.renew_lease, {"token": self._token, "ttl": self._ttl})
+                events = self._fetch(tx, self._claimed(tx, claim) if work.wanted else [])
+            else:
+                events = self._fetch(tx, work.wanted)
+                self._do(tx, work, ended, events, claim)
+        self._turn, self._claim, self._delivery = self._turn + 1, claim, delivery
+        self._book.remove(ended)
+        self._book.remove(work.released)
+        if events:
+            self._book.add(claim, (event.id for event in events))
+        return events
+
+    def _advance(self, tx: Connection, claim: int, delivery: int) -> bool:
+        """Move the lease on; False if just that was committed before, and only we weren't told."""
+        values = {
+            "token": self._token,
+            "turn": self._turn,
+            "claim": claim,
+            "delivery": delivery,
+            "ttl": self._ttl,
+        }
+        if tx.execute(self._sql.advance, values).rowcount == 1:
+            return True
+        row = tx.execute(self._sql.lease).one()
+        if (row.token, row.turn) == (self._token, self._turn + 1):
+            return False
+        raise LeaseLost(_TAKEN_OVER)
+
+    def _do(
+        self, tx: Connection, work: Work, ended: list[int], events: list[Event], claim: int
+    ) -> None:
+        recording.write(tx, self._dialect, work.records, number=self._delivery)
+        for link in work.links:
+            recording.write_link(tx, self._dialect, link, work.now)
+        over, kept = self._book.changes(ended, work.released)
+        if over:
+            tx.execute(self._sql.end_claims, {"ids": self._dialect.bind_ids(over)})
+        for number, ids in kept.items():
+            tx.execute(self._sql.rewrite_claim, {"number": number, "ids": ids})
+        if events:
+            ids = dump_ids(event.id for event in events)
+            tx.execute(self._sql.insert_claim, {"number": claim, "ids": ids})
+
+    def _claimed(self, tx: Connection, claim: int) -> list[int]:
+        """Return what a claim holds on disk; nothing else may be sent under it."""
+        ids = tx.execute(self._sql.claim, {"number": claim}).scalar()
+        return [] if ids is None else load_ids(ids)
+
+    def _fetch(self, tx: Connection, wanted: Sequence[int]) -> list[Event]:
+        found: list[Event] = []
+        room = self._bytes_per_claim
+        for chunk in _chunks(wanted):
+            rows = tx.execute(self._sql.events, {"ids": self._dialect.bind_ids(chunk)})
+            by_id = {row.id: row for row in rows}
+            for row in (by_id[i] for i in chunk if i in by_id):
+                room -= len(row.payload)
+                if room < 0 and found:
+                    return found
+                found.append(self._event(row))
+        return found
+
+    def _event(self, row: Row[Any]) -> Event:
+        return Event(
+            id=row.id,
+            event_id=self._dialect.text(row.event_id),
+            destination=row.destination,
+            ordering_key=self._dialect.text(row.ordering_key),
+            payload=bytes(row.payload),
+            attempts=row.attempts,
+            maybe_received=bool(row.maybe_received),
+            failed=bool(row.failed),
+            manual=bool(row.manual),
+        )
+
+
+def _chunks(rows: Sequence[int]) -> Iterator[list[int]]:
+    return (list(rows[at : at + _CHUNK]) for at in range(0, len(rows), _CHUNK))
+
+
+class _Statements:
+    """The statements of this module, made once for a dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        postgres = dialect.name == "postgresql"
+        # The database's own clock judges a lease that several machines look at.
+        alive = "expires_at > clock_timestamp()" if postgres else "0"
+        lock = " FOR UPDATE" if postgres else ""
+        expires = "clock_timestamp() + make_interval(secs => :ttl)" if postgres else "NULL"
+        self.lease = text(
+            f"SELECT token, owner, turn, claim, delivery, coalesce({alive}, false) AS alive"
+            f" FROM shipper_lease WHERE name = 'outbox'{lock}"
+        )
+        now = "clock_timestamp()" if postgres else "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
+        self.take_lease = text(
+            f"UPDATE shipper_lease SET token = :token, owner = :owner, acquired_at = {now},"
+            f" expires_at = {expires} WHERE name = 'outbox'"
+        )
+        self.advance = text(
+            "UPDATE shipper_lease SET turn = turn + 1, claim = :claim, delivery = :delivery,"
+            f" expires_at = {expires}"
+            f" WHERE name = 'outbox' AND token = :token AND turn = :turn"
+        )
+        self.renew_lease = text(
+            f"UPDATE shipper_lease SET expires_at = {expires}"
+            " WHERE name = 'outbox' AND token = :token"
+        )
+        self.drop_lease = text(
+            "UPDATE shipper_lease SET owner = NULL, expires_at = NULL, token = token + 1"
+            " WHERE name = 'outbox' AND token = :token"
+        )
+        self.claims = text("SELECT number, ids FROM shipper_claim ORDER BY number")
+        self.claim = text("SELECT ids FROM shipper_claim WHERE number = :number")
+        self.insert_claim = text("INSERT INTO shipper_claim (number, ids) VALUES (:number, :ids)")
+        self.rewrite_claim = text("UPDATE shipper_claim SET ids = :ids WHERE number = :number")
+        self.end_claims = text(f"DELETE FROM shipper_claim WHERE number IN {dialect.ids}")
+        self.forget_claims = text("DELETE FROM shipper_claim")
+        by_id = f"shipper_outbox{dialect.by_id}"
+        self.keys = text(
+            f"SELECT id, destination, {dialect.ordering_key} AS ordering_key"
+            f" FROM {by_id} WHERE id IN {dialect.ids} AND status = 'pending'"
+        )
+        self.mark_received = text(
+            f"UPDATE {by_id} SET maybe_received = 1 WHERE id IN {dialect.ids}"
+        )
+        self.events = text(
+            f"SELECT id, {dialect.event_id} AS event_id, destination,"
+            f" {dialect.ordering_key} AS ordering_key, {dialect.payload} AS payload, attempts,"
+            " maybe_received, last_error IS NOT NULL AS failed, manual"
+            f" FROM {by_id} WHERE id IN {dialect.ids} AND status = 'pending'"
+        )

@@ -1,0 +1,220 @@
+"""Writing down what became of events: their rows, their history, the counters, the link.
+
+All of it happens in the transaction of the turn it belongs to, so that the counters always equal
+a recount. `delivery_number` is the order in which events ended; clocks can't tell that.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, TextClause, text
+
+from shipper.delivery import Status
+from shipper.store.dialect import POSTGRES, SQLITE, Dialect
+from shipper.store.work import LinkRow, Record
+
+ATTEMPTS_KEPT = 50
+ERROR_CHARS = 1000
+
+_COLUMNS = {
+    "id": "bigint",
+    "status": "text",
+    "attempts": "int",
+    "next_attempt_at": "double precision",
+    "delivered_at": "double precision",
+    "last_status_code": "int",
+    "last_error": "text",
+    "maybe_received": "smallint",
+    "delivery_number": "bigint",
+}
+
+
+def is_end(record: Record) -> bool:
+    """Return whether the event's way ends with this record."""
+    return record.verdict.status is not Status.PENDING
+
+
+def write(tx: Connection, dialect: Dialect, records: Sequence[Record], *, number: int) -> None:
+    """Record what became of events; `number` is the last delivery number given before."""
+    if not records:
+        return
+    rows: list[dict[str, Any]] = []
+    for record in records:
+        number += is_end(record)
+        rows.append(_row(dialect, record, number))
+    if dialect is POSTGRES:
+        arrays = {name: [row[name] for row in rows] for name in _COLUMNS}
+        written = tx.execute(_UPDATE_MANY, arrays).rowcount
+    else:
+        written = tx.execute(_UPDATE_ONE, rows).rowcount
+    if written != len(records):
+        records = _written(tx, dialect, records, rows)
+    _count(tx, records)
+    _remember(tx, dialect, [record for record in records if record.attempt is not None])
+    for record in records:
+        if record.holds_key:
+            _hold(tx, dialect, record)
+
+
+def write_link(tx: Connection, dialect: Dialect, link: LinkRow, now: float) -> None:
+    """Store a destination's state for `status`."""
+    values = {
+        "name": link.destination,
+        "state": link.state,
+        "reason": link.reason,
+        "since": dialect.bind_time(link.since),
+        "next_try_at": dialect.bind_time(link.next_try_at),
+        "now": dialect.bind_time(now),
+    }
+    tx.execute(_WRITE_LINK[dialect.name], values)
+
+
+def _written(
+    tx: Connection, dialect: Dialect, records: Sequence[Record], rows: Sequence[dict[str, Any]]
+) -> list[Record]:
+    """Return the records whose event was still there and pending; the others came too late."""
+    ids = dialect.bind_ids([row["id"] for row in rows])
+    now = {tuple(row) for row in tx.execute(_NUMBERS[dialect.name], {"ids": ids})}
+    return [
+        record
+        for record, row in zip(records, rows, strict=True)
+        if (row["id"], row["status"], row["delivery_number"]) in now
+    ]
+
+
+def _row(dialect: Dialect, record: Record, number: int) -> dict[str, Any]:
+    verdict = record.verdict
+    delivered = verdict.status is Status.DELIVERED
+    return {
+        "id": record.event.id,
+        "status": verdict.status.value,
+        "attempts": verdict.attempts,
+        "next_attempt_at": dialect.bind_time(record.next_attempt_at),
+        "delivered_at": dialect.bind_time(record.at) if delivered else None,
+        "last_status_code": record.status_code,
+        "last_error": record.error[:ERROR_CHARS] if record.error else None,
+        "maybe_received": int(verdict.maybe_received),
+        "delivery_number": number if is_end(record) else None,
+    }
+
+
+def _count(tx: Connection, records: Sequence[Record]) -> None:
+    ended = Counter(
+        (record.event.destination, record.verdict.status) for record in records if is_end(record)
+    )
+    for name in sorted({destination for destination, _ in ended}):
+        values = {
+            "name": name,
+            "delivered": ended[name, Status.DELIVERED],
+            "dead": ended[name, Status.DEAD],
+        }
+        tx.execute(_COUNT, values)
+
+
+def _remember(tx: Connection, dialect: Dialect, records: Sequence[Record]) -> None:
+    if not records:
+        return
+    rows = [
+        {
+            "outbox_id": record.event.id,
+            "event_id": dialect.bind_key(record.event.event_id),
+            "started_at": dialect.bind_time(attempt.started_at),
+            "duration_ms": attempt.duration_ms,
+            "outcome": attempt.outcome,
+            "status_code": attempt.status_code,
+            "error": attempt.error[:ERROR_CHARS] if attempt.error else None,
+            "response_excerpt": attempt.response_excerpt,
+            "manual": int(attempt.manual),
+        }
+        for record in records
+        if (attempt := record.attempt) is not None
+    ]
+    tx.execute(_ADD_ATTEMPT[dialect.name], rows)
+    tx.execute(_TRIM_ATTEMPTS, [{"outbox_id": row["outbox_id"]} for row in rows])
+
+
+def _hold(tx: Connection, dialect: Dialect, record: Record) -> None:
+    event = record.event
+    if event.ordering_key is not None:
+        values = {
+            "destination": event.destination,
+            "key": dialect.bind_key(event.ordering_key),
+            "event_id": dialect.bind_key(event.event_id),
+            "now": dialect.bind_time(record.at),
+        }
+        tx.execute(_HOLD[dialect.name], values)
+
+
+def _update_one() -> TextClause:
+    assignments = ", ".join(f"{name} = :{name}" for name in _COLUMNS if name != "id")
+    return text(
+        f"UPDATE shipper_outbox SET {assignments}, manual = 0 WHERE id = :id AND status = 'pending'"
+    )
+
+
+def _update_many() -> TextClause:
+    times = {"next_attempt_at", "delivered_at"}
+    assignments = ", ".join(
+        f"{name} = to_timestamp(r.{name})" if name in times else f"{name} = r.{name}"
+        for name in _COLUMNS
+        if name != "id"
+    )
+    arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in _COLUMNS.items())
+    return text(
+        f"UPDATE shipper_outbox AS o SET {assignments}, manual = 0"
+        f" FROM unnest({arrays}) AS r ({', '.join(_COLUMNS)})"
+        " WHERE o.id = r.id AND o.status = 'pending'"
+    )
+
+
+_UPDATE_ONE = _update_one()
+_UPDATE_MANY = _update_many()
+
+_COUNT = text(
+    "INSERT INTO shipper_destination (name, delivered, dead) VALUES (:name, :delivered, :dead)"
+    " ON CONFLICT (name) DO UPDATE SET"
+    " delivered = shipper_destination.delivered + excluded.delivered,"
+    " dead = shipper_destination.dead + excluded.dead"
+)
+_TRIM_ATTEMPTS = text(
+    "DELETE FROM shipper_attempt WHERE outbox_id = :outbox_id AND id <= (SELECT id"
+    " FROM shipper_attempt WHERE outbox_id = :outbox_id"
+    f" ORDER BY id DESC LIMIT 1 OFFSET {ATTEMPTS_KEPT})"
+)
+
+
+def _for_each(make: Callable[[Dialect], str]) -> dict[str, TextClause]:
+    return {dialect.name: text(make(dialect)) for dialect in (SQLITE, POSTGRES)}
+
+
+_NUMBERS = _for_each(
+    lambda d: f"SELECT id, status, delivery_number FROM shipper_outbox{d.by_id} WHERE id IN {d.ids}"
+)
+_ADD_ATTEMPT = _for_each(
+    lambda d: (
+        "INSERT INTO shipper_attempt (outbox_id, event_id, started_at, duration_ms, outcome,"
+        " status_code, error, response_excerpt, manual) VALUES (:outbox_id,"
+        f" CAST(:event_id AS TEXT), {d.time.format('started_at')}, :duration_ms, :outcome,"
+        " :status_code, :error, :response_excerpt, :manual)"
+    )
+)
+_HOLD = _for_each(
+    lambda d: (
+        "INSERT INTO shipper_hold (destination, ordering_key, cause, event_id, since)"
+        " VALUES (:destination, CAST(:key AS TEXT), 'dead_letter', CAST(:event_id AS TEXT),"
+        f" {d.time.format('now')}) ON CONFLICT DO NOTHING"
+    )
+)
+_WRITE_LINK = _for_each(
+    lambda d: (
+        "INSERT INTO shipper_destination (name, state, reason, since, next_try_at, updated_at)"
+        f" VALUES (:name, :state, :reason, {d.time.format('since')},"
+        f" {d.time.format('next_try_at')}, {d.time.format('now')})"
+        " ON CONFLICT (name) DO UPDATE SET state = excluded.state, reason = excluded.reason,"
+        # Of a destination that is held, it is the hold's.
+        " since = CASE shipper_destination.held WHEN 1 THEN shipper_destination.since"
+        " ELSE excluded.since END, next_try_at = excluded.next_try_at,"
+        " updated_at = excluded.updated_at"
+    )
+)

@@ -1,0 +1,228 @@
+"""What `status` tells: how every destination is doing, who ships, who holds the commit order back.
+
+It tells what was recorded and what the rows say, nothing else. Reads only; it must never scan the
+history: what is over is counted in `shipper_destination`, what is pending by its partial index.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, text
+
+from shipper.link import State
+from shipper.store.dialect import Dialect, dialect_of
+from shipper.store.lease import FileLock, Owner
+from shipper.store.snapshot import snapshot, written
+
+HELD = "held by an operator"
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationReport:
+    """A destination as `status` shows it. Times are seconds since 1970; None: nothing to tell."""
+
+    name: str
+    state: str
+    reason: str | None
+    since: float | None
+    next_try_at: float | None
+    pending: int
+    delivered: int
+    dead: int
+    discarded: int
+    purged: int
+    held_keys: int
+    oldest_pending_seconds: float | None
+
+    def has_events(self) -> bool:
+        """Return whether the outbox has, or had, an event for it."""
+        return any((self.pending, self.delivered, self.dead, self.discarded, self.purged))
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """An open transaction that has written: later events wait for its end (Postgres).
+
+    `pid` is None for a prepared transaction, `seconds` where we may not see how old it is.
+    """
+
+    pid: int | None
+    application: str
+    seconds: float | None
+
+    def __str__(self) -> str:
+        """Return it for a person."""
+        process = f"process {self.pid}" if self.pid is not None else "no process"
+        age = f", open for {self.seconds:.0f} s" if self.seconds is not None else ""
+        return f"{self.application or 'unnamed'} ({process}{age})"
+
+
+def unknown(name: str) -> str:
+    """Return why nothing goes to a destination that only rows name."""
+    return f"the configuration has no [destinations.{name}]"
+
+
+def destination_report(
+    engine: Engine, configured: Collection[str], now: float
+) -> list[DestinationReport]:
+    """Return every destination that is configured or that a row names, in the order of names."""
+    dialect = dialect_of(engine.dialect.name)
+    sql = _Statements(dialect)
+    with snapshot(engine) as tx:
+        recorded = {dialect.text(row.name): row for row in tx.execute(sql.recorded)}
+        names = {*configured, *recorded, *_pending_names(tx, dialect, sql)}
+        reports = [
+            _report(tx, dialect, sql, name, recorded.get(name), now) for name in sorted(names)
+        ]
+    return [
+        report if report.name in configured else _unconfigured(report)
+        for report in reports
+        if report.name in configured or report.has_events()
+    ]
+
+
+def current_shipper(engine: Engine) -> str | None:
+    """Return who ships this outbox now, for a person; None when nobody does."""
+    with snapshot(engine) as tx:
+        if engine.dialect.name == "postgresql":
+            lease = tx.execute(_LEASE).one()
+            owner = Owner.read(lease.owner)
+            return str(owner) if lease.alive and owner is not None and not owner.is_dead() else None
+        path: str = tx.execute(_SQLITE_FILE).scalar_one()
+        owner = Owner.read(tx.execute(_OWNER).scalar_one())
+    return str(owner or "a process") if FileLock(Path(path)).is_held() else None
+
+
+def commit_blockers(engine: Engine) -> list[Blocker]:
+    """Return the open transactions that the newest event waits for, the oldest first.
+
+    Empty where it waits for none, and on SQLite, which has one writer at a time.
+    """
+    if engine.dialect.name != "postgresql":
+        return []
+    with snapshot(engine) as tx:
+        newest = tx.execute(_NEWEST).scalar()
+        return [] if newest is None else blockers_of(tx, newest)
+
+
+def blockers_of(tx: Connection, row: int) -> list[Blocker]:
+    """Return the open transactions that a pending event on Postgres waits for, the oldest first.
+
+    Its own transaction's number alone does not tell: whoever began before the event was written
+    may have taken a smaller id.
+    """
+    event = tx.execute(_FENCE, {"id": row}).one_or_none()
+    if event is None:
+        return []
+    found = [Blocker(found.pid, found.application, found.age) for found in tx.execute(_BLOCKERS)]
+    return [b for b in found if event.above or (b.seconds is not None and b.seconds >= event.age)]
+
+
+def _pending_names(tx: Connection, dialect: Dialect, sql: "_Statements") -> Iterator[str]:
+    """Yield the names that pending rows bear, each found by one step in the index."""
+    name = ""
+    while (
+        found := tx.execute(sql.next_name, {"last": dialect.bind_key(name)}).scalar()
+    ) is not None:
+        name = dialect.text(found)
+        yield name
+
+
+def _report(
+    tx: Connection,
+    dialect: Dialect,
+    sql: "_Statements",
+    name: str,
+    row: Row[Any] | None,
+    now: float,
+) -> DestinationReport:
+    values = {"name": dialect.bind_key(name)}
+    oldest = dialect.wall(tx.execute(sql.oldest, values).scalar())
+    report = DestinationReport(
+        name=name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+        state=State.READY.value,
+        reason=None,
+        since=None,
+        next_try_at=None,
+        pending=tx.execute(sql.pending, values).scalar_one(),
+        delivered=0,
+        dead=0,
+        discarded=0,
+        purged=0,
+        held_keys=tx.execute(sql.held_keys, values).scalar_one(),
+        oldest_pending_seconds=None if oldest is None else max(0.0, now - oldest),
+    )
+    return report if row is None else _with_recorded(report, dialect, row)
+
+
+def _with_recorded(report: DestinationReport, dialect: Dialect, row: Row[Any]) -> DestinationReport:
+    held = bool(row.held)
+    return replace(
+        report,
+        state=State.HELD.value if held else row.state,
+        reason=HELD if held else row.reason,
+        since=dialect.wall(row.since),
+        next_try_at=None if held else dialect.wall(row.next_try_at),
+        delivered=row.delivered,
+        dead=row.dead,
+        discarded=row.discarded,
+        purged=row.purged,
+    )
+
+
+def _unconfigured(report: DestinationReport) -> DestinationReport:
+    return replace(
+        report,
+        state=State.PAUSED.value,
+        reason=unknown(report.name),
+        since=None,
+        next_try_at=None,
+    )
+
+
+class _Statements:
+    """The statements of this module that differ by dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        since, next_try_at, created_at = map(
+            dialect.moment.format, ("since", "next_try_at", "created_at")
+        )
+        of_name = "destination = CAST(:name AS text)"
+        pending = f"FROM shipper_outbox WHERE status = 'pending' AND {of_name}"
+        self.recorded = text(
+            f"SELECT {written(dialect, 'name')} AS name, state, reason, held, {since} AS since,"
+            f" {next_try_at} AS next_try_at, delivered, dead, discarded, purged"
+            " FROM shipper_destination"
+        )
+        self.held_keys = text(f"SELECT count(*) FROM shipper_hold WHERE {of_name}")
+        self.pending = text(f"SELECT count(*) {pending}")
+        self.oldest = text(f"SELECT {created_at} {pending} ORDER BY id LIMIT 1")
+        self.next_name = text(
+            f"SELECT {written(dialect, 'min(destination)')} FROM shipper_outbox"
+            " WHERE status = 'pending' AND destination > CAST(:last AS text)"
+        )
+
+
+_SQLITE_FILE = text("SELECT file FROM pragma_database_list WHERE name = 'main'")
+_OWNER = text("SELECT owner FROM shipper_lease WHERE name = 'outbox'")
+_LEASE = text(
+    "SELECT owner, coalesce(expires_at > clock_timestamp(), false) AS alive"
+    " FROM shipper_lease WHERE name = 'outbox'"
+)
+_NEWEST = text("SELECT max(id) FROM shipper_outbox")
+_FENCE = text(
+    "SELECT tx >= pg_snapshot_xmin(pg_current_snapshot()) AS above,"
+    " CAST(extract(epoch FROM clock_timestamp() - created_at) AS double precision) AS age"
+    " FROM shipper_outbox WHERE id = :id AND status = 'pending'"
+)
+# The columns used are shown to every role; only the age of others' transactions needs a right.
+_BLOCKERS = text(
+    "SELECT pid, application_name AS application, CAST(extract(epoch FROM"
+    " clock_timestamp() - xact_start) AS double precision) AS age FROM pg_stat_activity"
+    " WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()"
+    " UNION ALL SELECT NULL, 'prepared transaction ' || gid, CAST(extract(epoch FROM"
+    " clock_timestamp() - prepared) AS double precision) FROM pg_prepared_xacts"
+    " ORDER BY age DESC NULLS LAST"
+)

@@ -1,0 +1,103 @@
+"""What the daemon and its database tell each other: plain frozen values, no behaviour."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from shipper.delivery import Verdict
+from shipper.event import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A row of the history: one try that failed, was asked for, or ended a run of failures."""
+
+    started_at: float
+    duration_ms: int
+    outcome: str
+    status_code: int | None
+    error: str | None
+    response_excerpt: str | None
+    manual: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is to be written about one event. Times are seconds since 1970."""
+
+    event: Event
+    verdict: Verdict
+    at: float
+    next_attempt_at: float | None = None
+    status_code: int | None = None
+    error: str | None = None
+    attempt: Attempt | None = None
+    holds_key: bool = False
+    """Whether its lane is held from now on, because it died and the destination says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRow:
+    """The state of a destination as `status` shows it. Times are seconds since 1970."""
+
+    destination: str
+    state: str
+    reason: str | None
+    since: float
+    next_try_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Everything that one transaction of the daemon does."""
+
+    now: float
+    records: Sequence[Record] = ()
+    released: Sequence[int] = ()
+    wanted: Sequence[int] = ()
+    links: Sequence[LinkRow] = ()
+
+    def __bool__(self) -> bool:
+        """Return whether there is anything to do."""
+        return bool(self.records or self.released or self.wanted or self.links)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A question to the outbox: a page of a destination, or the beginning of one lane."""
+
+    kind: Literal["maybe_received", "pending", "lane"]
+    destination: str
+    limit: int
+    after: int = 0
+    lane: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A pending row as a look shows it. `next_attempt_at` is in seconds since 1970."""
+
+    id: int
+    lane: str | int
+    next_attempt_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """What operators and dead heads hold: whole destinations, and keys by destination."""
+
+    destinations: frozenset[str] = frozenset()
+    keys: dict[str, frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What has changed since the last look.
+
+    `fresh` says that events may have come; `generation` grows with every operator's command;
+    `horizon` says since when an open transaction keeps committed events back (Postgres).
+    """
+
+    fresh: bool
+    generation: int
+    held_back: bool = False

@@ -1,0 +1,414 @@
+"""The commands of everyday operation: what each prints, changes and returns."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import DEADLINE, VIEW, Home, Ran
+from sqlalchemy import create_engine, make_url, text
+
+from shipper.clock import parse_iso
+from shipper.config import load
+
+ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+# Refused before it is sent, so it dies without a receiver.
+DEAD_PAYLOAD = '{"type": "view",  "note": "no view"}'
+
+
+@pytest.fixture
+def home(tmp_path: Path, sqlite_url: str) -> Home:
+    """Give a directory with a configuration and an empty outbox on SQLite."""
+    return Home(tmp_path, sqlite_url)
+
+
+@pytest.fixture
+def either_home(tmp_path: Path, database_url: str) -> Home:
+    """Give a directory with a configuration and an empty outbox, once for each database."""
+    return Home(tmp_path, database_url)
+
+
+def execute(home: Home, statement: str, **values: object) -> list[Any]:
+    """Run a statement as the application or an intruder would; return the rows."""
+    engine = create_engine(make_url(load(home.config, {}).database.url))
+    with engine.begin() as connection:
+        result = connection.execute(text(statement), values)
+        found = [tuple(row) for row in result] if result.returns_rows else []
+    engine.dispose()
+    return found
+
+
+def write(home: Home, payload: str, *keys: str, destination: str = "default") -> None:
+    """Write an event for each key, past every check of ours."""
+    cast = "CAST(:payload AS json)" if "postgres" in home.config.read_text() else ":payload"
+    for key in keys:
+        execute(
+            home,
+            "INSERT INTO shipper_outbox (payload, ordering_key, destination)"
+            f" VALUES ({cast}, :key, :destination)",
+            payload=payload,
+            key=key,
+            destination=destination,
+        )
+
+
+def kill(home: Home, *keys: str) -> None:
+    """Write an event for each key and let the real drain bury it."""
+    write(home, DEAD_PAYLOAD, *keys)
+    assert home.call("drain").status == 1
+
+
+def statuses(home: Home) -> list[str]:
+    """Return the status of every event."""
+    return [row[0] for row in execute(home, "SELECT status FROM shipper_outbox ORDER BY id")]
+
+
+def lines(ran: Ran) -> list[Any]:
+    """Return the JSON values on stdout, one a line."""
+    return [json.loads(line) for line in ran.out.splitlines()]
+
+
+def default(home: Home) -> dict[str, Any]:
+    """Return what `status` tells of the default destination."""
+    told: dict[str, Any] = home.call("status", "--json").value["destinations"]["default"]
+    return told
+
+
+# -- status -----------------------------------------------------------------------------------
+
+
+def test_status_has_exactly_the_fields_that_the_interface_names(either_home: Home) -> None:
+    """With the counters of what really happened, and a word that no shipper is running."""
+    either_home.call("enqueue", stdin=f"{VIEW}\n{VIEW}\n".encode())
+    with either_home.receiving():
+        assert either_home.run("drain").status == 0
+    kill(either_home, "a")
+    either_home.call("hold", "--key", "user-1")
+    either_home.call("enqueue", stdin=VIEW.encode())
+    ran = either_home.call("status", "--json")
+    told = ran.value["destinations"]["default"]
+    assert ISO.fullmatch(told.pop("since"))
+    assert 0 <= told.pop("oldest_pending_seconds") < DEADLINE
+    assert told == {
+        "state": "ready",
+        "reason": None,
+        "next_try_at": None,
+        "pending": 1,
+        "delivered": 2,
+        "dead": 1,
+        "discarded": 0,
+        "purged": 0,
+        "held_keys": 1,
+    }
+    assert ran.value["running"] is False
+    assert "no shipper is running; this is what was last recorded" in ran.err
+
+
+def test_status_tells_that_a_shipper_runs(home: Home) -> None:
+    """And which process it is."""
+    with home.running("run") as daemon:
+        assert daemon.stderr is not None
+        for line in daemon.stderr:
+            if b"daemon.started" in line:
+                break
+        ran = home.call("status")
+        assert home.call("status", "--json").value["running"] is True
+    assert f"process {daemon.pid} on " in ran.err
+    assert "default\tready\t0" in ran.out
+
+
+def test_status_of_a_link_that_is_down_says_why_and_until_when(home: Home) -> None:
+    """A destination that only rows name is paused, with that reason."""
+    fast = '[destinations.default.retry]\nmin_delay = "10ms"\n'
+    home.configure("sqlite:///shop.db", "http://127.0.0.1:9/e", fast)
+    write(home, VIEW, "a")
+    write(home, VIEW, "a", destination="elsewhere")
+    assert home.call("drain").status == 75
+    told = home.call("status", "--json").value["destinations"]
+    assert told["default"]["state"] == "offline"
+    assert told["default"]["reason"].startswith("refused")
+    assert parse_iso(told["default"]["next_try_at"]) > parse_iso(told["default"]["since"])
+    assert told["elsewhere"]["state"] == "paused"
+    assert told["elsewhere"]["reason"] == "the configuration has no [destinations.elsewhere]"
+    shown = home.call("status").out
+    assert re.search(r"default\toffline\t1\t\d+s\t.*refused.*; for \d+s; next try ", shown)
+
+
+# -- events -----------------------------------------------------------------------------------
+
+
+def test_events_are_listed_one_a_line(either_home: Home) -> None:
+    """Newest first, by every filter; exit status 1 when there is none."""
+    kill(either_home, "a", "b")
+    write(either_home, VIEW, "a", "c")
+
+    def listed(*arguments: str) -> list[int]:
+        ran = either_home.call("events", "list", "--json", *arguments)
+        assert ran.status == (0 if ran.out else 1)
+        return [event["id"] for event in lines(ran)]
+
+    assert listed() == [4, 3, 2, 1]
+    assert listed("--limit", "1") == [4]
+    assert listed("--status", "dead") == [2, 1]
+    assert listed("--key", "a") == [3, 1]
+    assert listed("--key", "nobody") == []
+    assert listed("--since", "1h", "--until", "0s", "--destination", "default") == [4, 3, 2, 1]
+    assert listed("--until", "2020-01-01T00:00") == []
+    assert listed("--since", "2020-01-01", "--key", "b") == [2]
+    shown = either_home.call("events", "list", "--key", "b").out
+    assert re.search(r"2\tdead\t.*\tdefault\tb\t.*\tinvalid: ", shown)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--since", "yesterday"), ("--limit", "0"), ("--status", "lost"), ("--until", "")],
+)
+def test_a_filter_that_means_nothing_is_a_mistake(home: Home, arguments: tuple[str, ...]) -> None:
+    """Exit status 2, and the words that are wrong."""
+    ran = home.call("events", "list", *arguments)
+    assert (ran.status, ran.out) == (2, "")
+    assert arguments[0] in ran.err
+
+
+def test_an_event_is_shown_with_everything(either_home: Home) -> None:
+    """The payload is the text that was written; id and event id both lead there."""
+    kill(either_home, "a")
+    told = either_home.call("events", "show", "1", "--json").value
+    assert told["payload"] == DEAD_PAYLOAD
+    assert (told["id"], told["destination"], told["ordering_key"]) == (1, "default", "a")
+    assert (told["status"], told["attempts"]) == ("dead", 0)
+    assert "operator" in told["why"]
+    [attempt] = told["history"]
+    assert ISO.fullmatch(attempt.pop("started_at"))
+    assert attempt.pop("error")
+    assert attempt == {
+        "outcome": "invalid",
+        "status_code": None,
+        "response_excerpt": None,
+        "duration_ms": 0,
+        "manual": False,
+    }
+    by_event_id = either_home.call("events", "show", f"event_id:{told['event_id']}", "--json")
+    assert (by_event_id.status, by_event_id.value["id"]) == (0, 1)
+    shown = either_home.call("events", "show", told["event_id"]).out
+    assert f"payload      {DEAD_PAYLOAD}\n" in shown
+    assert "\tinvalid\t" in shown
+
+
+def test_a_pending_event_says_why_it_waits(home: Home) -> None:
+    """Without a shipper for one; outside of the windows for the next; one delivered for nothing."""
+    write(home, VIEW, "a")
+    assert "no shipper is running" in home.call("events", "show", "1", "--json").value["why"]
+    with home.running("run") as daemon:
+        assert daemon.stderr is not None
+        next(line for line in daemon.stderr if b"daemon.started" in line)
+        never = '[schedule]\nwindows = ["0 0 30 2 *"]\n'
+        home.configure("sqlite:///shop.db", "http://127.0.0.1:9/e", never)
+        assert "window" in home.call("events", "show", "1", "--json").value["why"]
+    with home.receiving():
+        assert home.run("drain").status == 0
+    assert home.call("events", "show", "1", "--json").value["why"] is None
+
+
+def test_an_event_that_is_not_there_is_a_finding(home: Home) -> None:
+    """Digits alone are an id, and the hint says how to mean an event id."""
+    ran = home.call("events", "show", "4711")
+    assert ran.status == 1
+    assert ran.err == (
+        "shipper: there is no event 4711\n  hint: event_id:4711 is the one with that event id\n"
+    )
+
+
+# -- dead letters -------------------------------------------------------------------------------
+
+
+def test_dead_letters_are_listed_by_cause(either_home: Home) -> None:
+    """One object a cause; none is no finding."""
+    assert either_home.call("dead", "list", "--json").out == ""
+    kill(either_home, "a", "b")
+    [group] = lines(either_home.call("dead", "list", "--json"))
+    assert ISO.fullmatch(group.pop("first_seen"))
+    assert ISO.fullmatch(group.pop("last_seen"))
+    assert group == {"destination": "default", "cause": "invalid", "count": 2, "samples": [1, 2]}
+    assert "invalid\t2\tdefault\t" in either_home.call("dead", "list").out
+    none = either_home.call("dead", "list", "--cause", "http-400")
+    assert (none.status, none.out) == (0, "")
+    assert "no such dead letters" in none.err
+
+
+def test_only_a_dead_letter_is_shown_as_one(home: Home) -> None:
+    """Of another event the status is told instead."""
+    kill(home, "a")
+    write(home, VIEW, "b")
+    assert home.call("dead", "show", "1", "--json").value["status"] == "dead"
+    ran = home.call("dead", "show", "2")
+    assert (ran.status, ran.err) == (1, "shipper: event 2 is not dead but pending\n")
+
+
+@pytest.mark.parametrize(
+    ("verb", "done", "status"),
+    [("retry", "retried", "pending"), ("discard", "discarded", "discarded")],
+)
+def test_dead_letters_are_moved_by_id_and_all_together(
+    either_home: Home, verb: str, done: str, status: str
+) -> None:
+    """By id, by event id, from stdin, and ALL; the counters go along."""
+    kill(either_home, *"abcde")
+    [(event_id,)] = execute(either_home, "SELECT event_id FROM shipper_outbox WHERE id = 2")
+    ran = either_home.call("dead", verb, "1", event_id, "--yes", "--json")
+    assert (ran.status, ran.value) == (0, {done: 2})
+    ran = either_home.call("dead", verb, "-", "--yes", stdin=b"3\n\n")
+    assert (ran.status, ran.out) == (0, f"1 dead letter {done}\n")
+    ran = either_home.call("dead", verb, "ALL", "--key", "e", "--yes", "--json")
+    assert ran.value == {done: 1}
+    assert statuses(either_home) == [status, status, status, "dead", status]
+    assert either_home.call("dead", verb, "ALL", "--yes", "--json").value == {done: 1}
+    assert either_home.call("dead", verb, "ALL", "--yes", "--json").value == {done: 0}
+    assert (default(either_home)["dead"], default(either_home)[status]) == (0, 5)
+    assert either_home.call("verify").status == 0
+
+
+def test_without_a_terminal_nothing_is_moved_unless_it_says_yes(home: Home) -> None:
+    """Exit status 2, and the hint is the option."""
+    kill(home, "a")
+    for ident in ("ALL", "1"):
+        for verb in ("retry", "discard"):
+            ran = home.call("dead", verb, ident)
+            assert ran.status == 2
+            assert "add --yes" in ran.err
+    assert statuses(home) == ["dead"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "which ones?"),
+        (("ALL", "1"), "ALL stands alone"),
+        (("1", "--key", "a"), "filters choose among ALL"),
+    ],
+)
+def test_what_is_meant_has_to_be_clear(
+    home: Home, arguments: tuple[str, ...], message: str
+) -> None:
+    """Nothing is moved by a command that can be read in two ways."""
+    kill(home, "a")
+    ran = home.call("dead", "retry", *arguments, "--yes")
+    assert ran.status == 2
+    assert message in ran.err
+    assert statuses(home) == ["dead"]
+
+
+def test_all_that_are_named_are_moved_or_none(home: Home) -> None:
+    """One that isn't a dead letter is a finding, and ALL is written in capitals."""
+    kill(home, "a", "b")
+    ran = home.call("dead", "retry", "1", "7", "nothing", "--yes")
+    assert ran.status == 1
+    assert "not among the dead letters: 7, nothing; nothing was changed" in ran.err
+    ran = home.call("dead", "retry", "all", "--yes")
+    assert (ran.status, "ALL, in capitals" in ran.err) == (1, True)
+    assert statuses(home) == ["dead", "dead"]
+
+
+@pytest.mark.parametrize(("reply", "status"), [("y", "pending"), ("n", "dead"), ("", "dead")])
+def test_a_person_is_asked_with_count_and_samples(home: Home, reply: str, status: str) -> None:
+    """And nothing but yes is taken for it."""
+    kill(home, *"abcd")
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "shipper", "dead", "retry", "ALL"],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        cwd=home.directory,
+        env=home.environ,
+    ) as process:
+        os.close(follower)
+        shown = b""
+        while b"[y/N] " not in shown:
+            shown += os.read(leader, 4096)
+        os.write(leader, f"{reply}\n".encode())
+        assert process.wait(DEADLINE) == (0 if status == "pending" else 2)
+    os.close(leader)
+    assert b"retry 4 dead letters: 1 (invalid), 2 (invalid), 3 (invalid), ...?" in shown
+    assert statuses(home) == [status] * 4
+
+
+# -- hold and release ---------------------------------------------------------------------------
+
+
+def test_a_key_is_held_and_released(either_home: Home) -> None:
+    """Doing it again changes nothing; releasing what isn't held is a finding."""
+    held = {"destination": "default", "key": "a", "held": True, "changed": True}
+    assert either_home.call("hold", "--key", "a", "--json").value == held
+    again = either_home.call("hold", "--key", "a", "--destination", "default")
+    assert (again.status, again.out) == (0, "key a of default was held already\n")
+    assert default(either_home)["held_keys"] == 1
+    released = either_home.call("release", "--key", "a")
+    assert (released.status, released.out) == (0, "key a of default released\n")
+    assert default(either_home)["held_keys"] == 0
+    assert either_home.call("release", "--key", "a").status == 1
+
+
+def test_a_destination_is_held_and_released(either_home: Home) -> None:
+    """Status shows it; releasing one that isn't held probes its link all the same."""
+    assert either_home.call("hold", "--destination", "default").out == "destination default held\n"
+    assert (default(either_home)["state"], default(either_home)["reason"]) == (
+        "held",
+        "held by an operator",
+    )
+    released = either_home.call("release", "--destination", "default", "--json")
+    assert released.value == {
+        "destination": "default",
+        "key": None,
+        "held": False,
+        "changed": True,
+    }
+    assert default(either_home)["state"] == "ready"
+    again = either_home.call("release", "--destination", "default")
+    assert (again.status, again.out) == (
+        0,
+        "destination default was not held; its link is probed\n",
+    )
+
+
+@pytest.mark.parametrize("verb", ["hold", "release"])
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("--key", ""), ("--destination", ""), ("--destination", "defalt")],
+)
+def test_what_to_hold_has_to_be_there(home: Home, verb: str, arguments: tuple[str, ...]) -> None:
+    """Exit status 2, with the nearest name."""
+    ran = home.call(verb, *arguments)
+    assert (ran.status, ran.out) == (2, "")
+    assert "default" in ran.err or "--key" in ran.err
+
+
+# -- verify -------------------------------------------------------------------------------------
+
+
+def test_verify_goes_through_every_rule(either_home: Home) -> None:
+    """A sound outbox is ok, and each rule is named."""
+    kill(either_home, "a")
+    ran = either_home.call("verify")
+    assert ran.status == 0
+    assert all(line.startswith("ok ") for line in ran.out.splitlines())
+    assert either_home.call("verify", "--json").value == {"ok": True, "findings": []}
+
+
+def test_verify_ends_with_1_where_a_promise_is_broken(either_home: Home) -> None:
+    """And says which, and how it shows."""
+    kill(either_home, "a")
+    execute(either_home, "UPDATE shipper_destination SET delivered = 7")
+    ran = either_home.call("verify")
+    assert ran.status == 1
+    assert "FAULT  the counters of every destination equal a recount of its rows\n" in ran.out
+    assert "destination default counts 7 delivered, but 0 are" in ran.out
+    told = either_home.call("verify", "--json")
+    assert (told.status, told.value["ok"]) == (1, False)
+    assert [finding["rule"] for finding in told.value["findings"]] == ["counters"]

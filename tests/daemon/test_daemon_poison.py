@@ -1,0 +1,91 @@
+"""One event that the receiver can't take must not stop the others, nor they be charged for it."""
+
+from itertools import count
+
+import pytest
+
+from shipper.sandbox import Answer, Fault, RequestInfo
+
+from .harness import Shop, of_user
+
+BAD = "bad-1"
+POISON: dict[str, Answer | Fault] = {
+    "403": Answer(403, b"blocked by the firewall"),
+    "500": Answer(500),
+    "408": Answer(408),
+    "timeout": Fault("stall"),
+    "closed": Fault("drop"),
+}
+MAX_ATTEMPTS = 3
+
+
+def poison(shop: Shop, what: Answer | Fault) -> None:
+    """Let one event fail in the same way for ever."""
+
+    def answer(request: RequestInfo) -> Answer | Fault | None:
+        return what if request.key == BAD else None
+
+    shop.sandbox.answer_for = answer
+    shop.configure(timeout=0.3, retry={"max_attempts": MAX_ATTEMPTS})
+
+
+async def trade_until_it_is_dead(shop: Shop) -> list[str]:
+    """Let other users write, one event after the other, until the bad one has died."""
+    written: list[str] = []
+    for number in count(1):
+        if shop.dead() or number > 500:
+            return written
+        name = f"u{number % 3}-{number}"
+        shop.add(name)
+        written.append(name)
+        await shop.arrival(name)
+    return written
+
+
+async def assert_that_only_it_died(shop: Shop, others: list[str]) -> None:
+    """Fail unless all the others were delivered, in order."""
+    await shop.settled()
+    assert shop.dead() == [BAD]
+    [row] = shop.rows(f"SELECT attempts, last_error FROM shipper_outbox WHERE event_id = '{BAD}'")
+    assert row.attempts == MAX_ATTEMPTS
+    assert row.last_error
+    assert sorted(set(shop.arrived())) == sorted(others)
+    assert shop.wasted() == 0
+    shop.assert_flawless()
+
+
+@pytest.mark.parametrize(
+    ("database_url", "what"),
+    [*(("sqlite", what) for what in POISON), ("postgres", "500")],
+    indirect=["database_url"],
+)
+async def test_a_poisonous_event_among_others_dies_alone(shop: Shop, what: str) -> None:
+    """The others of its own key follow it."""
+    poison(shop, POISON[what])
+    first = [f"u{n}-0" for n in range(20)]
+    shop.add(*first[:10], BAD, "bad-2", *first[10:], "bad-3")
+    daemon = await shop.started()
+    others = await trade_until_it_is_dead(shop)
+    await assert_that_only_it_died(shop, [*first, *others, "bad-2", "bad-3"])
+    await daemon.stop()
+    assert of_user("bad", shop.ended()) == [BAD, "bad-2", "bad-3"]
+
+
+@pytest.mark.parametrize(
+    ("database_url", "what"),
+    [("sqlite", "403"), ("sqlite", "timeout"), ("postgres", "500")],
+    indirect=["database_url"],
+)
+async def test_a_poisonous_event_in_a_quiet_shop_waits_for_a_witness(shop: Shop, what: str) -> None:
+    """Alone it can't be told from an outage; it dies once others pass."""
+    poison(shop, POISON[what])
+    shop.add(BAD, "bad-2")
+    daemon = await shop.started()
+    await shop.link_is("paused" if what == "403" else "offline")
+    seen = shop.sandbox.ledger.summary().requests
+    await shop.sandbox.until(lambda ledger: ledger.summary().requests >= seen + MAX_ATTEMPTS + 2)
+    assert shop.counts() == {"pending": 2}
+    assert shop.wasted() == 0
+    others = await trade_until_it_is_dead(shop)
+    await assert_that_only_it_died(shop, [*others, "bad-2"])
+    await daemon.stop()

@@ -1,0 +1,111 @@
+"""The wheel is all that an installation needs; see tests/store for the migrations in it."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from readme import ROOT
+
+from shipper import __version__
+from shipper.schema import REVISIONS
+
+_DEADLINE = 120.0
+# The build backend's own entry point (PEP 517): offline, and no second copy of pip in between.
+_BUILD = "import sys, hatchling.build as backend; backend.build_wheel(sys.argv[1])"
+_CONFIG = """\
+[database]
+url = "sqlite:///shop.db"
+[destinations.default]
+url = "https://api.example.com/events"
+api_id_file = "api_id"
+"""
+
+Installed = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a wheel, built from this tree."""
+    directory = tmp_path_factory.mktemp("dist")
+    built = subprocess.run(
+        [sys.executable, "-c", _BUILD, str(directory)],
+        cwd=ROOT,
+        capture_output=True,
+        timeout=_DEADLINE,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr.decode()
+    [archive] = directory.glob("*.whl")
+    return archive
+
+
+@pytest.fixture
+def installed(wheel: Path, tmp_path: Path) -> Installed:
+    """Give a way to run Python with the wheel's content and not the source tree."""
+    content = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(content)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("SHIPPER_")}
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=elsewhere,
+            env={**environ, "PYTHONPATH": str(content)},
+            capture_output=True,
+            timeout=_DEADLINE,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
+
+    (elsewhere / "shipper.toml").write_text(_CONFIG)
+    assert run("-c", "import shipper; print(shipper.__file__)").startswith(str(content))
+    return run
+
+
+def test_the_wheel_has_what_belongs_to_it_and_nothing_else(wheel: Path) -> None:
+    """The license, the marker of its types, the example and the unit; no tests, no byte code."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    metadata = f"shipper_outbox-{__version__}.dist-info"
+    assert {
+        f"{metadata}/licenses/LICENSE",
+        f"{metadata}/entry_points.txt",
+        "shipper/py.typed",
+        "shipper/_assets/config.example.toml",
+    } <= set(names)
+    assert {name.split("/")[0] for name in names} == {"shipper", metadata}
+    assert [name for name in names if name.endswith(".pyc")] == []
+    for kind in ("postgresql", "sqlite"):
+        assert f"shipper/_migrations/ddl/0001_{kind}.sql" in names
+
+
+def test_the_wheels_metadata_say_what_the_readme_says(wheel: Path) -> None:
+    """The name that is free, the license, the least Python, and the README as its description."""
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith("/METADATA")]
+        head, _, description = archive.read(name).decode().partition("\n\n")
+    fields = head.splitlines()
+    assert "Name: shipper-outbox" in fields
+    assert "License-Expression: Apache-2.0" in fields
+    assert "Requires-Python: >=3.11" in fields
+    assert description.strip() == (ROOT / "README.md").read_text("utf-8").strip()
+
+
+def test_the_wheel_alone_says_its_version(installed: Installed) -> None:
+    """`python -m shipper` works without the console script."""
+    assert __version__ in installed("-m", "shipper", "version")
+
+
+def test_the_wheel_alone_makes_an_outbox(installed: Installed) -> None:
+    """`db upgrade` finds its migrations within the package."""
+    installed("-m", "shipper", "db", "upgrade")
+    assert REVISIONS[-1] in installed("-m", "shipper", "db", "current")
+    installed("-m", "shipper", "verify")

@@ -1,0 +1,241 @@
+"""Every command line of the README is one that exists; those that can be run are run, in order."""
+
+import json
+import os
+import re
+import shlex
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+from readme import ROOT, TEXT, blocks, calls, command_lines, tagged
+from runtimes import libpq_url, psql
+
+from shipper.cli.commands import build
+from shipper.cli.context import Context
+
+_DEADLINE = 60.0
+_DEMO = (
+    "python3 -m venv .venv && .venv/bin/pip install -q -c .ci/constraints.txt -e . "
+    "&& .venv/bin/shipper demo"
+)
+_TESTS = (
+    "python3 -m venv .venv && .venv/bin/pip install -q -c .ci/constraints.txt "
+    "-e '.[postgres,test]' && .venv/bin/pytest"
+)
+_USER = "2b5c1e0a-7f39-4d0e-9a57-3d1f6f1c8e44"
+# Nobody sits there to agree.
+_ASKED = ("shipper dead retry", "shipper dead discard")
+
+
+class Shell:
+    """A directory in which lines are run as they stand, with `shipper` on the PATH."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.environ = {k: v for k, v in os.environ.items() if not k.startswith("SHIPPER_")}
+        self.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    def run(self, line: str, expected: int = 0) -> str:
+        """Run a line to its end; return what it printed on stdout."""
+        done = subprocess.run(
+            ["sh", "-c", line],
+            cwd=self.directory,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_DEADLINE,
+            check=False,
+        )
+        assert done.returncode == expected, (line, done.stdout.decode(), done.stderr.decode())
+        return done.stdout.decode()
+
+    @contextmanager
+    def running(self, line: str) -> Iterator[IO[bytes]]:
+        """Run a line for the length of a `with` and give its stdout; SIGTERM has to end it well."""
+        with subprocess.Popen(
+            ["sh", "-c", f"exec {line}"],
+            cwd=self.directory,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        ) as process:
+            assert process.stdout is not None
+            try:
+                yield process.stdout
+                process.terminate()
+                assert process.wait(_DEADLINE) == 0, line
+            finally:
+                process.kill()
+
+    @contextmanager
+    def receiving(self, line: str, options: str = "") -> Iterator[None]:
+        """Send to a sandbox for the length of a `with`, and never to the address in the file."""
+        with self.running(f"{line} --port 0 --json {options}") as stdout:
+            url = json.loads(stdout.readline())["events_url"]
+            self.environ["SHIPPER_DESTINATIONS__DEFAULT__URL"] = url
+            yield
+
+    def store_api_id(self) -> None:
+        """Put an API id where the configuration looks for it."""
+        file = self.directory / "api_id"
+        file.write_text("any-will-do\n")
+        file.chmod(0o600)
+
+    def sql(self, statement: str, *values: object) -> list[tuple[object, ...]]:
+        """Run a statement on the file that `shipper init` made."""
+        connection = sqlite3.connect(self.directory / "shop.db", timeout=5)
+        try:
+            with connection:
+                return connection.execute(statement, values).fetchall()
+        finally:
+            connection.close()
+
+    def write(self, payload: Mapping[str, object]) -> None:
+        """Write an event as an application does."""
+        self.sql("INSERT INTO shipper_outbox (payload) VALUES (?)", json.dumps(payload))
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """Give an empty directory."""
+    return Shell(tmp_path)
+
+
+def event(user: str) -> dict[str, object]:
+    """Return an event that the vendor would take."""
+    body = {"type": "product", "product": {"sku": "COAT-42"}}
+    context = [{"type": "user", "user": {"id": user}}]
+    return {"type": "interact", "interact": body, "context": context}
+
+
+# -- what stands there ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("line", sorted(set(calls())))
+def test_every_command_line_is_one_that_exists(line: str) -> None:
+    """It parses as a call: its words, its options and their values."""
+    words = shlex.split(line)[1:]
+    if words[-1:] == ["--help"]:
+        words.pop()
+        assert words
+    function, _, injected = build().parse_args(words, exit_on_error=False, print_error=False)
+    assert function.__module__.startswith("shipper.cli.")
+    assert injected == {"context": Context}
+
+
+@pytest.mark.parametrize("line", [_DEMO, _TESTS])
+def test_each_of_the_two_commands_is_one_line(line: str) -> None:
+    """Who starts copies one line; what comes of it on a fresh machine is CI's matter."""
+    found = [block.text for block in blocks() if block.section == "Two commands"]
+    assert f"{line}\n" in found
+
+
+def test_ci_runs_the_readmes_own_test_command() -> None:
+    """The very line, so that the README can't promise what nobody has tried."""
+    lines = (ROOT / ".ci" / "run").read_text("utf-8").splitlines()
+    assert any(entry.startswith(_TESTS) for entry in lines)
+
+
+def test_files_that_the_readme_names_exist() -> None:
+    """Every link that leads into the repository leads somewhere."""
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+# -- what it does -----------------------------------------------------------------------------
+
+
+def test_the_demo_balances(shell: Shell) -> None:
+    """`shipper demo` ends with a receipt whose books balance, and leaves nothing behind."""
+    shown = shell.run("shipper demo --seconds 2 --json")
+    receipt = json.loads(shown.splitlines()[-1])
+    assert receipt["balanced"]
+    assert receipt["delivered"] == receipt["written"] > 0
+    assert list(shell.directory.iterdir()) == []
+
+
+def test_the_first_steps_lead_to_a_delivery(shell: Shell) -> None:
+    """Init, check, run and status, as they stand there, with the README's own INSERT between."""
+    init, check, run, status = command_lines("First steps")
+    shell.run(init)
+    shell.store_api_id()
+    shell.run(check)
+    log = shell.directory / "received"
+    os.mkfifo(log)
+    with (
+        log.open("r+b", buffering=0) as received,
+        shell.receiving("shipper sandbox", f"--log {log}"),
+    ):
+        with shell.running(run):
+            connection = sqlite3.connect(shell.directory / "shop.db")
+            connection.executescript(tagged("sql", "sqlite-shell"))
+            connection.close()
+            visit = json.loads(received.readline())
+        assert (visit["user"], visit["processed"]) == (_USER, True)
+        assert "default" in shell.run(status)
+    assert shell.sql("SELECT status FROM shipper_outbox") == [("delivered",)]
+
+
+def test_the_operators_lines_work_in_their_order(shell: Shell) -> None:
+    """From `status` to `verify`, on an outbox with something of everything."""
+    shell.run("shipper init")
+    shell.store_api_id()
+    shell.sql("INSERT INTO sqlite_sequence (name, seq) VALUES ('shipper_outbox', 4709)")
+    shell.write(event("refused"))
+    shell.write({"this": "is no event"})
+    with shell.receiving("shipper sandbox", "--chaos 422:1"):
+        shell.run("shipper drain", expected=1)
+    shell.write(event("USER"))
+    with shell.receiving("shipper sandbox"):
+        said = {line: _as_a_person(shell, line) for line in command_lines("Operating")[:-1]}
+    assert [line for line, text in said.items() if not text.strip()] == []
+    rows = shell.sql("SELECT id, status FROM shipper_outbox ORDER BY id")
+    assert rows == [(4710, "delivered"), (4711, "discarded"), (4712, "pending")]
+
+
+def _as_a_person(shell: Shell, line: str) -> str:
+    """Run a line, with the agreement that a person at a terminal would be asked for."""
+    command, _, comment = line.partition("#")
+    agreement = " --yes" if command.startswith(_ASKED) else ""
+    # `hold` stands above `drain`, which says that something is left behind a held key.
+    return shell.run(f"{command}{agreement} #{comment}", 75 if "drain" in command else 0)
+
+
+def test_the_sandbox_line_fails_on_demand(shell: Shell) -> None:
+    """The README's faults are understood; only the port is another, because tests run at once."""
+    [line] = [line for line in command_lines("Operating") if line.startswith("shipper sandbox")]
+    with shell.receiving(line.replace("--port 8099 ", "")):
+        pass
+
+
+def test_the_smallest_configuration_is_sound(shell: Shell) -> None:
+    """It has all that is needed, once its two files are there."""
+    place = shell.directory
+    config = tagged("toml", "").replace("/var/lib/shop", str(place))
+    (place / "shipper.toml").write_text(config.replace("/etc/shipper", str(place)))
+    shell.store_api_id()
+    shell.run("shipper db upgrade")
+    shell.run("shipper check")
+
+
+def test_a_postgres_role_gets_what_it_needs(shell: Shell, bare_postgres_url: str) -> None:
+    """`db upgrade` and the statements of `db grants` let the application's role write, as shown."""
+    role = f"shipper_docs_{os.getpid()}"
+    (shell.directory / "shipper.toml").write_text(tagged("toml", ""))
+    shell.environ["SHIPPER_DATABASE__URL"] = libpq_url(bare_postgres_url)
+    shell.run("shipper db upgrade")
+    psql(bare_postgres_url, f"CREATE ROLE {role}")
+    try:
+        psql(bare_postgres_url, shell.run(f"shipper db grants --role {role}"))
+        psql(bare_postgres_url, f"SET ROLE {role};\n{tagged('sql', 'psql')}")
+        shown = psql(bare_postgres_url, "SELECT event_id FROM shipper_outbox")
+        assert "order-W-4711" in shown
+    finally:
+        psql(bare_postgres_url, f"DROP OWNED BY {role}; DROP ROLE {role}")

@@ -1,0 +1,73 @@
+"""A driver that loses its database at a call of one's choice, and a turn that makes every call."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from daemons import NOW
+from shipping import accepted, claim, failed, refused, taken, wipe
+from sqlalchemy import Engine
+
+from shipper.store.queue import Queue
+from shipper.store.work import LinkRow, Work
+
+
+class Driver:
+    """The driver of an engine, which loses its database at one call, before or after it is done."""
+
+    def __init__(self, engine: Engine, patch: pytest.MonkeyPatch) -> None:
+        self._engine = engine
+        self.calls = 0
+        self.fails_at = 0
+        self.after = False
+        for name in ("do_execute", "do_executemany", "do_execute_no_params", "do_commit"):
+            patch.setattr(engine.dialect, name, self._watched(getattr(engine.dialect, name)))
+
+    def _watched(self, call: Callable[..., None]) -> Callable[..., None]:
+        def watched(*arguments: Any, **more: Any) -> None:
+            self.calls += 1
+            lost = self.calls == self.fails_at
+            if lost and not self.after:
+                raise self._error()
+            call(*arguments, **more)
+            if lost:
+                raise self._error()
+
+        return watched
+
+    def _error(self) -> Exception:
+        assert self._engine.dialect.dbapi is not None
+        error: Exception = self._engine.dialect.dbapi.OperationalError("lost")
+        if self._engine.dialect.name == "sqlite":
+            error.sqlite_errorcode = 10  # type: ignore[attr-defined]  # SQLITE_IOERR
+        return error
+
+    @contextmanager
+    def losing(self, at: int, *, after: bool = False) -> Iterator[None]:
+        """Lose the call of this number, counted from here."""
+        self.calls, self.fails_at, self.after = 0, at, after
+        try:
+            yield
+        finally:
+            self.fails_at = 0
+
+
+def story(engine: Engine) -> tuple[Queue, Work]:
+    """Return a daemon in the middle of its work, and a turn that does everything a turn can do."""
+    wipe(engine)
+    with engine.begin() as tx:
+        for n in range(1, 9):
+            tx.exec_driver_sql(
+                "INSERT INTO shipper_outbox (payload, ordering_key, event_id)"
+                f" VALUES ('{{}}', 'k{n}', 'e{n}')"
+            )
+    queue = taken(engine)
+    events = claim(queue, 1, 2, 3, 4, 5)
+    return queue, Work(
+        now=NOW,
+        records=[accepted(events[0]), refused(events[1], holds_key=True), failed(events[2], 9.0)],
+        released=[5],
+        wanted=[7, 6],
+        links=[LinkRow("default", "ready", None, NOW, None)],
+    )

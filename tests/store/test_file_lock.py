@@ -1,0 +1,79 @@
+"""The lock beside an SQLite file: one daemon, for as long as its process lives.
+
+Promise 2 of design.md. The locks are of real processes.
+"""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from processes import process
+
+from shipper.errors import OutboxHeld
+from shipper.store.lease import FileLock
+
+LOCKER = """
+import sys
+from pathlib import Path
+from shipper.store.lease import FileLock
+
+FileLock(Path(sys.argv[1])).acquire()
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_one_process_has_the_lock_until_it_dies(tmp_path: Path) -> None:
+    """However it dies; the file stays, because two could lock two files."""
+    lock = FileLock(tmp_path / "shop.db")
+    assert not lock.is_held()
+    with process(LOCKER, str(tmp_path / "shop.db")) as locker:
+        assert locker.said() == "locked"
+        assert lock.is_held()
+        with pytest.raises(OutboxHeld, match=r"shop\.db\.shipper\.lock") as held:
+            lock.acquire()
+        assert held.value.exit_status == 75
+        locker.dies()
+        lock.acquire()
+    assert lock.is_held()
+    lock.release()
+    lock.release()
+    assert not lock.is_held()
+    assert [path.name for path in tmp_path.iterdir()] == ["shop.db.shipper.lock"]
+
+
+def test_a_child_does_not_inherit_the_lock(tmp_path: Path) -> None:
+    """Whatever a daemon starts and leaves behind, its successor isn't kept out."""
+    lock = FileLock(tmp_path / "shop.db")
+    lock.acquire()
+    child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False)
+    lock.release()
+    try:
+        successor = FileLock(tmp_path / "shop.db")
+        successor.acquire()
+        successor.release()
+    finally:
+        child.communicate()
+
+
+NOBODY = """
+import os, sys
+from pathlib import Path
+from shipper.errors import AccessDenied
+from shipper.store.lease import FileLock
+
+if os.geteuid() == 0:
+    os.setuid(65534)
+try:
+    FileLock(Path(sys.argv[1])).acquire()
+except AccessDenied as error:
+    print(error.exit_status, error.message, flush=True)
+"""
+
+
+def test_a_directory_that_is_closed_to_us_is_said_to_be(tmp_path: Path) -> None:
+    """It is a matter of rights, which somebody can mend."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    with process(NOBODY, str(closed / "shop.db")) as nobody:
+        assert nobody.said() == "77 may not create shop.db.shipper.lock beside the database"

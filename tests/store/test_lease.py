@@ -1,0 +1,240 @@
+"""Who may ship: one process, for as long as it lives, and one that was taken over changes nothing.
+
+Promise 2 of design.md; hazards P5 and P6 of the research. The owners are real processes.
+"""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from daemons import NOW, write
+from processes import Process, process
+from shipping import accepted, ask, claim, claims, everything, record, run, taken, until
+from sqlalchemy import Engine
+
+from shipper.errors import LeaseLost, OutboxHeld
+from shipper.store.engine import open_engine
+from shipper.store.lease import Owner
+from shipper.store.queue import Queue
+from shipper.store.work import Work
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+def post(postgres_url: str) -> Iterator[Engine]:
+    """Give an outbox on PostgreSQL."""
+    engine = open_engine(postgres_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def other(postgres_url: str) -> Iterator[Engine]:
+    """Give a second connection to it."""
+    engine = open_engine(postgres_url)
+    yield engine
+    engine.dispose()
+
+
+DAEMON = """
+import sys
+from shipper.errors import ShipperError
+from shipper.store.engine import open_engine
+from shipper.store.lease import Owner
+from shipper.store.queue import Queue
+from shipper.store.work import Work
+
+queue = Queue(open_engine(sys.argv[1]), lease_ttl=float(sys.argv[2]))
+queue.acquire(Owner.here())
+print(*(event.id for event in queue.turn(Work(now=0.0, wanted=[1]))), flush=True)
+for line in sys.stdin:
+    try:
+        print(*(event.id for event in queue.turn(Work(now=0.0, wanted=[2]))), flush=True)
+    except ShipperError as error:
+        print(type(error).__name__, flush=True)
+"""
+
+STRANGER = """
+import sys
+from pathlib import Path
+from shipper.store.lease import Owner
+
+Path("/proc/self/comm").write_text("a) Z 1 (b")
+print(Owner.here().write(), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def url(postgres_url: str) -> str:
+    """Give the URL for another process."""
+    return postgres_url
+
+
+@contextmanager
+def _daemon(post: Engine, url: str, ttl: float) -> Iterator[Process]:
+    write(post, "a", "a")
+    with process(DAEMON, url, str(ttl)) as daemon:
+        assert daemon.said() == "1"
+        yield daemon
+
+
+# -- the lease ------------------------------------------------------------------------------------
+
+
+def test_an_outbox_that_a_living_process_holds_is_not_taken(post: Engine, url: str) -> None:
+    """It is named, and nothing of its work is touched."""
+    with _daemon(post, url, HOUR) as daemon:
+        before = everything(post)
+        with pytest.raises(OutboxHeld, match=f"process {daemon.pid} on ") as held:
+            taken(post)
+        assert held.value.exit_status == 75
+        assert everything(post) == before
+        daemon.tell("on")
+        assert daemon.said() == "2"
+
+
+def test_the_outbox_of_a_killed_process_is_taken_at_once(post: Engine, url: str) -> None:
+    """However long its lease would last, and before anybody has reaped it."""
+    with _daemon(post, url, HOUR) as daemon:
+        daemon.dies()
+        assert Queue(post, lease_ttl=HOUR).acquire(Owner.here()) == 1
+        assert claims(post) == []
+        assert ask(post, "SELECT id FROM shipper_outbox WHERE maybe_received = 1") == [(1,)]
+
+
+def test_a_process_that_was_frozen_beyond_its_lease_changes_nothing_more(
+    post: Engine, url: str
+) -> None:
+    """It lives, so it is waited for; then another takes over, and it learns that on waking."""
+    with _daemon(post, url, 0.3) as daemon:
+        daemon.signal(signal.SIGSTOP)
+        queue = Queue(post, lease_ttl=HOUR)
+        until(lambda: _acquires(queue))
+        [event] = claim(queue, 1)
+        before = everything(post)
+        daemon.signal(signal.SIGCONT)
+        daemon.tell("on")
+        assert daemon.said() == "LeaseLost"
+        assert everything(post) == before
+        record(queue, accepted(event))
+
+
+def _acquires(queue: Queue) -> bool:
+    try:
+        queue.acquire(Owner.here())
+    except OutboxHeld:
+        return False
+    return True
+
+
+def test_of_a_process_elsewhere_only_the_lease_tells(post: Engine) -> None:
+    """Its number says nothing on this machine, so it is waited for until its time has come."""
+    elsewhere = replace(Owner.here(), boot="another", pid=2**22 + 1)
+    Queue(post, lease_ttl=HOUR).acquire(elsewhere)
+    with pytest.raises(OutboxHeld):
+        taken(post)
+    run(post, "UPDATE shipper_lease SET expires_at = clock_timestamp()")
+    taken(post)
+
+
+def test_a_lease_of_no_length_has_ended(post: Engine) -> None:
+    """The database's clock tells, not ours."""
+    Queue(post, lease_ttl=0.0).acquire(replace(Owner.here(), boot="another"))
+    taken(post)
+
+
+def test_an_owner_that_cannot_be_read_is_waited_for(post: Engine) -> None:
+    """It may be of a newer version, and alive."""
+    queue = taken(post)
+    newer = '{"host": "shop", "pid": 1, "version": 2}'
+    run(post, "UPDATE shipper_lease SET owner = :owner", owner=newer)
+    with pytest.raises(OutboxHeld, match="another shipper"):
+        taken(post)
+    queue.release()
+    taken(post)
+
+
+def test_the_same_process_takes_its_own_outbox_again(engine: Engine) -> None:
+    """A reload is a new session of the same daemon; the old one has no say any more."""
+    before = taken(engine)
+    after = taken(engine)
+    with pytest.raises(LeaseLost):
+        before.renew()
+    after.renew()
+
+
+def test_a_queue_that_was_taken_over_changes_nothing(engine: Engine) -> None:
+    """Whatever it wants to write, it is refused as a whole."""
+    stale = taken(engine)
+    first, second = write(engine, "a", "b")
+    [event] = claim(stale, first)
+    fresh = taken(engine)
+    claim(fresh, first)
+    before = everything(engine)
+    for work in (
+        Work(now=NOW, records=[accepted(event)]),
+        Work(now=NOW, wanted=[second]),
+        Work(now=NOW, released=[first]),
+    ):
+        with pytest.raises(LeaseLost):
+            stale.turn(work)
+    with pytest.raises(LeaseLost):
+        stale.renew()
+    stale.release()
+    assert everything(engine) == before
+    fresh.renew()
+
+
+def test_to_renew_is_to_prolong(post: Engine) -> None:
+    """A turn does so too."""
+    write(post, "a")
+    queue = taken(post)
+    for prolong in (queue.renew, lambda: claim(queue, 1)):
+        run(post, "UPDATE shipper_lease SET expires_at = clock_timestamp()")
+        prolong()
+        left = "SELECT expires_at - clock_timestamp() > interval '50 seconds' FROM shipper_lease"
+        assert ask(post, left) == [(True,)]
+
+
+def test_two_that_start_at_once_share_nothing(post: Engine, other: Engine) -> None:
+    """Whoever comes second is a stranger's successor or waits; there is one token for each."""
+    first = taken(post)
+    second = taken(other)
+    assert first._token != second._token
+    with pytest.raises(LeaseLost):
+        first.renew()
+
+
+# -- the owner ------------------------------------------------------------------------------------
+
+
+def test_an_owner_is_read_as_it_was_written() -> None:
+    """What is none is nobody."""
+    here = Owner.here()
+    assert Owner.read(here.write()) == here
+    assert not here.is_dead()
+    for garbage in (None, "", "5", "[]", "{}", "{", '"owner"', '{"pid":1}'):
+        assert Owner.read(garbage) is None
+
+
+def test_a_number_that_another_process_has_now_is_a_dead_owners() -> None:
+    """The kernel gives numbers again, but no two of them the same start."""
+    here = Owner.here()
+    assert replace(here, started="1").is_dead()
+    assert replace(here, pid=2**22 + 1).is_dead()
+    assert not replace(here, pid=2**22 + 1, namespace="another").is_dead()
+
+
+def test_a_process_is_known_whatever_it_calls_itself() -> None:
+    """A name with brackets and blanks doesn't shift the fields of its status."""
+    with process(STRANGER) as stranger:
+        owner = Owner.read(stranger.said())
+        assert owner is not None
+        assert owner.started.isdigit()
+        assert not owner.is_dead()
+        stranger.dies()
+        assert owner.is_dead()

@@ -1,0 +1,277 @@
+"""How the databases find what they are asked for: cost must not grow with the backlog.
+
+Design.md 4: nothing in the drain may cost more because more is pending, because there are more
+keys, or because one of them has most of it all. What is explained is what is really executed.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from daemons import NOW
+from shipping import accepted, claim, failed, record, refused, run, settled, taken
+from sqlalchemy import Connection, Engine
+from sqlalchemy.event import listen, remove
+
+from shipper.event import Event
+from shipper.store.engine import open_engine
+from shipper.store.looks import Looks
+from shipper.store.work import Look, Work
+
+HISTORY = 50_000
+BACKLOG = 5_000
+
+_FILL = {
+    "sqlite": (
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < :count)"
+        " INSERT INTO shipper_outbox (payload, destination, ordering_key) SELECT '{}',"
+        " CASE n % 5 WHEN 0 THEN 'other' ELSE 'default' END,"
+        " CASE WHEN n % 2 = 0 THEN 'hot' ELSE 'k' || n END FROM n"
+    ),
+    "postgresql": (
+        "INSERT INTO shipper_outbox (payload, destination, ordering_key) SELECT '{}',"
+        " CASE n % 5 WHEN 0 THEN 'other' ELSE 'default' END,"
+        " CASE WHEN n % 2 = 0 THEN 'hot' ELSE 'k' || n END FROM generate_series(1, :count) AS n"
+    ),
+}
+_DELIVER = (
+    "UPDATE shipper_outbox SET status = 'delivered', delivered_at = created_at,"
+    f" delivery_number = id WHERE id <= {HISTORY - BACKLOG}"
+)
+
+
+@pytest.fixture(params=["plain", "analyzed"])
+def lite(request: pytest.FixtureRequest, sqlite_url: str) -> Iterator[Engine]:
+    """Give an outbox on SQLite with a history and a backlog, also where it has statistics."""
+    engine = open_engine(sqlite_url)
+    run(engine, _FILL["sqlite"], count=1000)
+    run(engine, _DELIVER.replace(str(HISTORY - BACKLOG), "900"))
+    if request.param == "analyzed":
+        run(engine, "ANALYZE")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def filled_url(postgres_server: Any, postgres_template: str) -> Iterator[str]:
+    """Give a PostgreSQL outbox of 50,000 events, most of them delivered, with statistics."""
+    from sqlalchemy import create_engine
+
+    name = f"shipper_plans_{id(postgres_template)}"
+    server = create_engine(postgres_server, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {postgres_template}")
+        yield _fill(postgres_server.set(database=name).render_as_string(hide_password=False))
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    server.dispose()
+
+
+def _fill(url: str) -> str:
+    engine = open_engine(url)
+    run(engine, _FILL["postgresql"], count=HISTORY)
+    run(engine, _DELIVER)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM ANALYZE")
+    engine.dispose()
+    return url
+
+
+@pytest.fixture(params=["small", "large", "backlog", "new"])
+def post(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """Give an outbox on PostgreSQL.
+
+    An almost empty one that never scans, a large one, one of which nothing was ever delivered, and
+    the same before it has statistics.
+    """
+    large = request.param == "large"
+    engine = open_engine(request.getfixturevalue("filled_url" if large else "postgres_url"))
+    if request.param == "small":
+        run(engine, _FILL["postgresql"], count=20)
+        run(engine, "SET enable_seqscan = off")
+    if request.param in {"backlog", "new"}:
+        run(engine, "ALTER TABLE shipper_outbox SET (autovacuum_enabled = off)")
+        run(engine, _FILL["postgresql"], count=HISTORY)
+    if request.param == "backlog":
+        run(engine, "ANALYZE")
+    yield engine
+    engine.dispose()
+
+
+# -- what was executed, and how -------------------------------------------------------------------
+
+
+class _Plans:
+    """The statements that a connection executes, each with the plan that the database has."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._explaining = False
+        self.found: list[str] = []
+
+    def explain(self, connection: Connection, statement: str, parameters: Any) -> None:
+        """Ask for the plan of a statement that is about to be executed."""
+        if self._explaining or not re.match(r"SELECT|UPDATE|DELETE", statement):
+            return
+        self._explaining = True
+        lite = self._engine.dialect.name == "sqlite"
+        ask = "EXPLAIN QUERY PLAN" if lite else "EXPLAIN (COSTS OFF)"
+        rows = connection.exec_driver_sql(f"{ask} {statement}", parameters).all()
+        self.found.append("\n".join([statement, *(str(row[-1]) for row in rows)]))
+        self._explaining = False
+
+
+@contextmanager
+def _plans(engine: Engine) -> Iterator[_Plans]:
+    plans = _Plans(engine)
+
+    def executes(
+        connection: Connection,
+        _: Any,
+        statement: str,
+        parameters: Any,
+        __: Any,
+        many: bool,  # noqa: FBT001
+    ) -> None:
+        plans.explain(connection, statement, parameters[0] if many else parameters)
+
+    listen(engine, "before_cursor_execute", executes)
+    try:
+        yield plans
+    finally:
+        remove(engine, "before_cursor_execute", executes)
+
+
+def _plan(engine: Engine, act: Callable[[], object], of: str = "shipper_outbox") -> str:
+    """Return the only plan of `act` that touches a table."""
+    with _plans(engine) as plans:
+        act()
+    [plan] = [plan for plan in plans.found if of in plan]
+    return plan
+
+
+def _look(engine: Engine, question: Look) -> str:
+    looks = settled(Looks(engine))
+    return _plan(engine, lambda: looks.look(question))
+
+
+SCAN = Look("pending", "default", 1000, after=7)
+FIRST = Look("maybe_received", "default", 1000)
+HOT = Look("lane", "default", 64, lane="hot")
+COLD = Look("lane", "default", 64, lane="k49999")
+
+
+# -- SQLite ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "index"),
+    [
+        (SCAN, "shipper_outbox_pending (destination=? AND id>? AND id<?)"),
+        (FIRST, "shipper_outbox_maybe (destination=? AND id>? AND id<?)"),
+        (HOT, "shipper_outbox_key (destination=? AND ordering_key=?)"),
+        (Look("lane", "default", 1, lane=4711), "INTEGER PRIMARY KEY (rowid=?)"),
+    ],
+    ids=["scan", "first", "lane", "keyless"],
+)
+def test_sqlite_walks_along_an_index_and_sorts_nothing(
+    lite: Engine, question: Look, index: str
+) -> None:
+    """From where the page begins to where it ends; no row of it is met for nothing."""
+    plan = _look(lite, question)
+    assert index in plan
+    assert "TEMP B-TREE" not in plan
+    assert "SCAN" not in plan
+
+
+def test_sqlite_claims_and_records_by_id(lite: Engine) -> None:
+    """However many are pending."""
+    queue = taken(lite)
+    with _plans(lite) as plans:
+        _work(queue)
+        taken(lite)
+    about = [plan for plan in plans.found if "shipper_outbox" in plan]
+    assert len(about) >= 5
+    for plan in about:
+        assert "shipper_outbox USING INTEGER PRIMARY KEY (rowid=?)" in plan
+        assert "SCAN shipper_outbox" not in plan
+
+
+def test_sqlite_trims_a_history_along_its_index(lite: Engine) -> None:
+    """Other events' tries are not met."""
+    queue = taken(lite)
+    [event] = claim(queue, 950)
+    with _plans(lite) as plans:
+        record(queue, failed(event))
+    [trim] = [plan for plan in plans.found if plan.startswith("DELETE FROM shipper_attempt")]
+    assert trim.count("shipper_attempt_outbox (outbox_id=?") == 2
+    assert "SCAN" not in trim
+    assert "TEMP B-TREE" not in trim
+
+
+# -- PostgreSQL -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "index"),
+    [
+        # Where all of it is pending, the primary key is as good.
+        (SCAN, "shipper_outbox_(pending|pkey)"),
+        (FIRST, "shipper_outbox_maybe"),
+        (HOT, "shipper_outbox_lane"),
+        (COLD, "shipper_outbox_lane"),
+        (Look("lane", "default", 1, lane=4711), "shipper_outbox_(pkey|pending)"),
+    ],
+    ids=["scan", "first", "hot-lane", "cold-lane", "keyless"],
+)
+def test_postgres_walks_along_an_index(post: Engine, question: Look, index: str) -> None:
+    """Also where statistics would let it choose, and one key has half of all that is pending."""
+    plan = _look(post, question)
+    assert re.search(rf"Index (Only )?Scan using {index} on|Bitmap Index Scan on {index}\b", plan)
+    assert "Seq Scan" not in plan
+
+
+@pytest.mark.parametrize(
+    ("question", "index"),
+    [(SCAN, "shipper_outbox_pending"), (HOT, "shipper_outbox_lane")],
+    ids=["scan", "hot-lane"],
+)
+def test_postgres_sorts_no_page_of_a_backlog(filled_url: str, question: Look, index: str) -> None:
+    """It stops where the page ends, instead of collecting everything first."""
+    engine = open_engine(filled_url)
+    plan = _look(engine, question)
+    engine.dispose()
+    assert f"Index Scan using {index} on" in plan
+    assert "Limit" in plan
+    assert "Sort" not in plan
+
+
+def test_postgres_finds_the_highest_id_at_the_end_of_the_index(post: Engine) -> None:
+    """A pulse reads one entry of it, many times a second."""
+    plan = _plan(post, Looks(post).pulse)
+    assert "Index Only Scan Backward using shipper_outbox_pkey" in plan
+
+
+@pytest.mark.parametrize("post", ["large", "backlog", "new"], indirect=True)
+def test_postgres_claims_and_records_by_id(post: Engine) -> None:
+    """However many are pending."""
+    queue = taken(post)
+    with _plans(post) as plans:
+        _work(queue)
+        taken(post)
+    about = [plan for plan in plans.found if "shipper_outbox" in plan]
+    assert len(about) >= 5
+    for plan in about:
+        assert "Index Scan using shipper_outbox_pkey on shipper_outbox" in plan
+        assert "Seq Scan" not in plan
+
+
+def _work(queue: Any) -> None:
+    """Claim, record in every way, and leave something to recover."""
+    newest = (HISTORY - 5, HISTORY - 4, HISTORY - 3, HISTORY - 2, 995, 996, 997, 998, 5, 6, 7, 8)
+    events: list[Event] = claim(queue, *newest)
+    first, second, third, *_ = events
+    record(queue, accepted(first), refused(second), failed(third))
+    gone = Event(10**9, "gone", "default", None, b"")
+    queue.turn(Work(now=NOW, records=[accepted(gone)]))

@@ -1,0 +1,197 @@
+"""Lanes that wait, and how much of them is loaded at most."""
+
+from unit_drain import Drain, loaded
+
+from shipper.lane import Lanes
+
+# -- waiting ----------------------------------------------------------------------------------
+
+
+def test_a_lane_that_waits_keeps_nothing_loaded() -> None:
+    """An outage of ten thousand lanes needs no memory for their events."""
+    drain = loaded("a", "a", "b")
+    drain.start(1)
+    drain.end(1, "wait", wait=5.0)
+    assert drain.table.claimed == {3}
+    assert drain.lanes.next_due() == drain.now + 5.0
+    assert drain.go() == [3]
+
+
+def test_a_lane_goes_on_when_its_time_has_come() -> None:
+    """Not before; and its successors behind it."""
+    drain = loaded("a", "a")
+    drain.start(1)
+    drain.end(1, "wait", wait=5.0, charged=True)
+    drain.now += 4.9
+    drain.start(1)
+    drain.turns()
+    assert drain.go() == []
+    drain.now += 0.2
+    drain.start(1)
+    drain.turns()
+    assert drain.go() == [1]
+    assert drain.lanes.next_due() is None
+
+
+def test_events_claimed_while_their_lane_began_to_wait_are_let_go() -> None:
+    """They would come before the head that waits."""
+    drain = loaded("a", turn=1)
+    drain.start(1)
+    drain.write("a", "a")
+    drain.exchange()
+    drain.settle(1, "wait", wait=5.0)
+    drain.turns()
+    assert drain.table.claimed == set()
+    drain.run_dry()
+    assert drain.started == [1, 1, 2, 3]
+
+
+def test_a_row_that_waits_by_itself_is_not_loaded_before_its_time() -> None:
+    """After a restart the rows alone know: a head's lane waits, and so does one further behind."""
+    drain = Drain(Lanes(100, 8), page=50, turn=100)
+    drain.write("a", "b", "b", "b")
+    drain.table.rows[1].due = drain.now + 10.0
+    drain.table.rows[3].due = drain.now + 20.0
+    drain.turns()
+    assert drain.go() == [2]
+    drain.end(2)
+    assert drain.go() == []
+    drain.run_dry()
+    assert drain.started == [2, 1, 3, 4]
+
+
+def test_when_the_link_goes_down_those_wake_that_were_not_charged() -> None:
+    """Any of them may be the probe; a charged one keeps its time."""
+    drain = loaded("a", "b", "c")
+    drain.start(3)
+    drain.settle(1, "wait", wait=50.0)
+    drain.settle(2, "wait", wait=50.0, charged=True)
+    drain.settle(3, "wait", wait=60.0)
+    drain.exchange()
+    drain.lanes.wake_uncharged()
+    drain.lanes.wake_uncharged()
+    assert drain.lanes.next_due() == drain.now + 50.0
+    drain.turns()
+    assert drain.go() == [1, 3]
+
+
+def test_an_events_streak_of_failures_ends_with_it() -> None:
+    """It survives waiting and fetching, and is never another event's."""
+    drain = loaded("a", "a")
+    drain.start(1)
+    lane = drain.flying[1]
+    lane.streak_of_head().failures = 3
+    drain.end(1, "wait", wait=0.0)
+    drain.start(0)
+    drain.turns()
+    drain.start(1)
+    assert drain.flying[1] is lane
+    assert lane.streak_of_head().failures == 3
+    drain.end(1)
+    drain.start(1)
+    assert lane.streak_of_head().failures == 0
+    assert lane.streak_of_head().event == 2
+
+
+def test_the_streak_of_an_overtaken_head_is_not_its_successors() -> None:
+    """An operator's retry goes in between."""
+    drain = loaded("a", "a")
+    drain.start(1)
+    drain.end(1, "dead")
+    drain.start(1)
+    drain.flying[2].streak_of_head().failures = 3
+    drain.put_back(1)
+    drain.end(2, "wait", wait=1.0, charged=True)
+    drain.start(1)
+    assert drain.flying[1].streak_of_head().failures == 0
+
+
+def test_a_retried_dead_letter_begins_a_streak_of_its_own() -> None:
+    """What it was buried for is over, also where it comes back as the next of its lane."""
+    drain = loaded("a", "a")
+    drain.start(1)
+    drain.flying[1].streak_of_head().failures = 3
+    drain.end(1, "dead")
+    drain.put_back(1)
+    drain.turns(3)
+    drain.start(0)
+    drain.turns()
+    for _ in range(2):
+        drain.go()
+        drain.turns()
+    assert 1 in drain.flying
+    assert drain.flying[1].streak_of_head().failures == 0
+
+
+# -- bounds -----------------------------------------------------------------------------------
+
+
+def test_a_hot_lane_leaves_room_for_the_others() -> None:
+    """Its look-ahead is bounded; what doesn't fit is fetched by its key later."""
+    drain = loaded(*"aaaaaaaaaa", "b", depth=3)
+    assert drain.table.claimed == {1, 2, 3, 11}
+    drain.run_dry()
+    assert drain.started == [1, 11, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+
+
+def test_the_window_bounds_what_is_loaded() -> None:
+    """And the scan goes on where it stopped."""
+    drain = loaded(*"abcdefgh", window=3)
+    assert (drain.table.claimed, drain.lanes.room()) == ({1, 2, 3}, 0)
+    assert drain.lanes.startable() == 3
+    drain.run_dry()
+    assert drain.started == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_lane_stands_in_line_once() -> None:
+    """However often something is added behind its head."""
+    drain = loaded("a", "b")
+    drain.write("a", "a")
+    drain.turns()
+    assert drain.lanes.startable() == 2
+
+
+def test_bytes_bound_what_is_loaded() -> None:
+    """Nothing more is looked for while the payloads in memory are too many."""
+    drain = Drain(Lanes(100, 8, bytes_max=10), page=1, turn=1)
+    for key in "abcdef":
+        drain.table.insert(key, 4)
+    drain.turns(10)
+    assert drain.lanes.room() == 0
+    assert 10 <= drain.lanes.bytes <= 16
+    drain.run_dry()
+
+
+def test_lanes_that_wait_are_bounded_too() -> None:
+    """Beyond that the scan stops, and goes on when their time has come."""
+    drain = Drain(Lanes(100, 8, waiting_max=2), page=1, turn=100)
+    drain.write(*"abcd")
+    for row in (1, 2, 3):
+        drain.table.rows[row].due = drain.now + row
+    drain.turns(9)
+    assert (drain.lanes.room(), drain.after) == (0, 2)
+    drain.run_dry()
+    assert drain.started == [1, 2, 4, 3]
+
+
+def test_everything_that_is_not_in_flight_can_be_let_go() -> None:
+    """At a clean stop: also what is loaded of a lane of which more was asked for."""
+    drain = loaded("a", "b", "b", turn=1)
+    drain.start(1)
+    drain.write("b", "a")
+    drain.exchange()
+    drain.lanes.unload_all()
+    drain.release()
+    assert drain.table.claimed.difference(drain.released) == {1}
+    drain.run_dry()
+
+
+def test_a_page_that_finds_nothing_ends_the_lane() -> None:
+    """What was left of it has been discarded."""
+    drain = loaded("a", "a", depth=1)
+    drain.start(1)
+    drain.table.rows[2].pending = False
+    drain.end(1)
+    assert drain.is_idle()
+    assert not drain.lanes.has_hungry()
+    assert drain.lanes.start() is None

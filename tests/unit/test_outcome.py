@@ -1,0 +1,240 @@
+"""Every answer means what the table of the design says."""
+
+from datetime import UTC, datetime
+from typing import Literal, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shipper.outcome import (
+    EXCERPT_CHARS,
+    RETRY_AFTER_MAX,
+    Fault,
+    FaultKind,
+    Invalid,
+    Kind,
+    Outcome,
+    Reply,
+    classify,
+    excerpt,
+    parse_retry_after,
+)
+
+_NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()
+_DATE = "Mon, 23 Nov 2026 12:00:00 GMT"
+
+# Written from the design, not from the code: what isn't named in a row is transient.
+_TABLE = {
+    **dict.fromkeys(range(200, 300), Kind.ACCEPTED),
+    **dict.fromkeys(range(300, 400), Kind.MISCONFIGURED),
+    400: Kind.REFUSED,
+    401: Kind.MISCONFIGURED,
+    403: Kind.MISCONFIGURED,
+    404: Kind.MISCONFIGURED,
+    405: Kind.MISCONFIGURED,
+    407: Kind.MISCONFIGURED,
+    409: Kind.REFUSED,
+    410: Kind.MISCONFIGURED,
+    413: Kind.REFUSED,
+    415: Kind.REFUSED,
+    421: Kind.MISCONFIGURED,
+    422: Kind.REFUSED,
+    429: Kind.THROTTLED,
+    451: Kind.MISCONFIGURED,
+}
+_STATUSES = [*range(100, 600), 600, 999]
+
+
+@pytest.mark.parametrize("status", _STATUSES)
+def test_a_status_means_what_the_table_says(status: int) -> None:
+    """Every status there is, without any header."""
+    outcome = classify(Reply(status, body=b'{"no": 1}'), _NOON)
+    assert outcome.kind is _TABLE.get(status, Kind.TRANSIENT)
+    assert outcome.status_code == status
+    assert outcome.retry_after is None
+    assert not outcome.maybe_received
+
+
+@pytest.mark.parametrize("status", _STATUSES)
+def test_retry_after_matters_for_429_and_503_alone(status: int) -> None:
+    """Of all others it says nothing: a 500 or a 301 with Retry-After is what it is without."""
+    outcome = classify(Reply(status, retry_after="7"), _NOON)
+    expected = Kind.THROTTLED if status in {429, 503} else _TABLE.get(status, Kind.TRANSIENT)
+    assert outcome.kind is expected
+    assert outcome.retry_after == (7.0 if status in {429, 503} else None)
+
+
+@pytest.mark.parametrize("value", ["", "soon", "-1", "Mon, 99 Nov 2026 12:00:00 GMT"])
+def test_an_unreadable_retry_after_is_none_at_all(value: str) -> None:
+    """Then a 503 is an ordinary failure, and a 429 asks for a pause of our own choosing."""
+    assert classify(Reply(503, retry_after=value), _NOON).kind is Kind.TRANSIENT
+    throttled = classify(Reply(429, retry_after=value), _NOON)
+    assert (throttled.kind, throttled.retry_after) == (Kind.THROTTLED, None)
+
+
+@pytest.mark.parametrize("kind", get_args(FaultKind))
+@pytest.mark.parametrize("sent", ["no", "maybe"])
+def test_a_fault_is_transient_unless_it_is_tls(
+    kind: FaultKind, sent: Literal["no", "maybe"]
+) -> None:
+    """TLS that fails has to be mended by a person; everything else passes by itself."""
+    outcome = classify(Fault(kind, sent, "why"), _NOON)
+    assert outcome == Outcome(
+        Kind.MISCONFIGURED if kind == "tls" else Kind.TRANSIENT,
+        cause=kind,
+        detail="why",
+        maybe_received=sent == "maybe",
+        reached=sent == "maybe",
+    )
+
+
+@pytest.mark.parametrize("cause", ["invalid", "unbuildable"])
+def test_an_event_that_cannot_be_sent_is_refused(cause: Literal["invalid", "unbuildable"]) -> None:
+    """It never left, so nobody can have received it."""
+    expected = Outcome(Kind.REFUSED, cause=cause, detail="no type")
+    assert classify(Invalid(cause, "no type"), _NOON) == expected
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("text/html", b"<!doctype html>"),
+        ("text/html; charset=utf-8", b"<html>"),
+        ("TEXT/HTML", b"  \r\n\t<html>"),
+        (" text/html ;x", b"\xef\xbb\xbf<html>"),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+def test_a_page_instead_of_an_answer_is_a_portal(
+    status: int, content_type: str, body: bytes
+) -> None:
+    """It must never count as accepted, and it is nobody's to mend."""
+    outcome = classify(Reply(status, content_type, body=body), _NOON)
+    assert (outcome.kind, outcome.cause) == (Kind.TRANSIENT, "portal")
+    assert outcome.excerpt
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("", b""),
+        ("", b"<html>"),
+        ("application/xml", b"<ok/>"),
+        ("application/xhtml+xml", b"<html>"),
+        ("text/html", b""),
+        ("text/html", b"OK"),
+        ("text/html", b'{"a":"<"}'),
+        ("text/plain", b"<html>"),
+        ("\x00", b"\xff\xfe<"),
+    ],
+)
+def test_any_other_success_is_accepted(content_type: str, body: bytes) -> None:
+    """With or without a body or a content type; both signs of a portal are needed."""
+    outcome = classify(Reply(200, content_type, body=body), _NOON)
+    assert outcome == Outcome(Kind.ACCEPTED, cause="accepted", status_code=200)
+
+
+def test_a_portal_may_admit_that_it_is_one() -> None:
+    """511 is the portal's own status (RFC 6585)."""
+    outcome = classify(Reply(511), _NOON)
+    assert (outcome.kind, outcome.cause) == (Kind.TRANSIENT, "portal")
+
+
+def test_a_failure_says_what_it_was_and_shows_the_beginning_of_the_answer() -> None:
+    """The cause is short, to group by; the excerpt is for a person."""
+    outcome = classify(Reply(422, body=b'[{"keyword":\n"required"}]'), _NOON)
+    assert (outcome.cause, outcome.detail) == ("http-422", "HTTP 422")
+    assert outcome.excerpt == '[{"keyword": "required"}]'
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0.0),
+        ("7", 7.0),
+        (" 7\t", 7.0),
+        ("000000000000000007", 7.0),
+        ("86400", 86400.0),
+        ("86401", RETRY_AFTER_MAX),
+        ("9" * 5000, RETRY_AFTER_MAX),
+        ("Mon, 23 Nov 2026 12:00:30 GMT", 30.0),
+        ("Monday, 23-Nov-26 12:00:30 GMT", 30.0),
+        ("Mon Nov 23 12:00:30 2026", 30.0),
+        ("Mon, 23 Nov 2026 13:00:30 +0100", 30.0),
+        ("Mon, 23 Nov 2026 12:00:30 -0000", 30.0),
+        ("Mon, 23 Nov 2026 11:00:00 GMT", 0.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", RETRY_AFTER_MAX),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", RETRY_AFTER_MAX),
+        (None, None),
+        ("", None),
+        ("-5", None),
+        ("+5", None),
+        ("1.5", None),
+        ("5, 6", None),
+        ("1e3", None),
+        ("\u0663", None),
+        ("120 seconds", None),
+        ("inf", None),
+        ("nan", None),
+        ("Mon, 23 Nov 20266 12:00:00 GMT", None),
+        ("Mon, 23 Nov 2026 25:00:00 GMT", None),
+        ("Mon, 23 Nov 2026 12:00:00 +9999", None),
+    ],
+)
+def test_retry_after_has_two_forms_and_a_ceiling(value: str | None, seconds: float | None) -> None:
+    """Seconds or a date (RFC 9110, 10.2.3), never negative, never beyond a day."""
+    assert parse_retry_after(value, _DATE, 0.0) == seconds
+
+
+@pytest.mark.parametrize("date", [None, "", "yesterday", "Mon, 23 Nov 20266 12:00:00 GMT"])
+def test_without_a_date_of_its_own_an_answer_is_measured_by_our_clock(date: str | None) -> None:
+    """Also where its Date can't be read."""
+    assert parse_retry_after("Mon, 23 Nov 2026 12:00:30 GMT", date, _NOON) == 30.0
+
+
+def test_a_date_is_measured_against_the_answers_own_date() -> None:
+    """The two clocks need not agree: ours may be years behind."""
+    assert parse_retry_after("Mon, 23 Nov 2026 12:00:30 GMT", _DATE, 0.0) == 30.0
+
+
+_WORD = st.sampled_from(
+    ["Mon,", "Mon", "23", "Nov", "2026", "12:00:30", "12:00", "GMT", "-0000", "+2400", "9999", "0",
+     "-", ":", "(", '"', "\x00", "99999999999", "\u0663", "Nov-23-", "AM", "1-1-1", "/", "."]
+)  # fmt: skip
+
+
+@given(st.one_of(st.text(max_size=40), st.lists(_WORD, max_size=8).map(" ".join)), st.text())
+def test_no_header_can_break_it(value: str, date: str) -> None:
+    """Whatever stands there, the answer is None or a wait within a day."""
+    seconds = parse_retry_after(value, date, _NOON)
+    assert seconds is None or 0.0 <= seconds <= RETRY_AFTER_MAX
+
+
+@given(
+    st.builds(
+        Reply,
+        status=st.integers(0, 9999),
+        content_type=st.text(max_size=30),
+        retry_after=st.none() | st.text(max_size=30),
+        date=st.none() | st.text(max_size=30),
+        body=st.binary(max_size=100),
+    )
+)
+def test_no_reply_can_break_it(reply: Reply) -> None:
+    """Whatever comes back has exactly one meaning."""
+    assert classify(reply, _NOON).kind in Kind
+
+
+@given(st.binary(max_size=4096) | st.text(max_size=3000).map(str.encode))
+def test_an_excerpt_is_short_and_printable(body: bytes) -> None:
+    """It goes to a terminal and into a text column: no control characters, no NUL."""
+    text = excerpt(body)
+    assert text is None or (0 < len(text) <= EXCERPT_CHARS and text.isprintable())
+
+
+def test_an_excerpt_of_wide_characters_is_not_cut_short() -> None:
+    """Four bytes a character are read, and half a character at the end does no harm."""
+    assert excerpt("\U0001f600".encode() * 900) == "\U0001f600" * EXCERPT_CHARS
+    assert excerpt(b" \r\n\x00 ") is None

@@ -1,0 +1,280 @@
+"""The drain around `Lanes` as the dispatcher has it, over a model of the outbox, without any I/O.
+
+It asks and answers in the order of a tick: questions, then one exchange (records, releases and
+claims, looks), then what is taken in. Every claim about `Lanes` is asserted where it would first
+be broken.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from unit_table import Row, Table
+
+from shipper.lane import Candidate, Lane, Lanes, Name
+
+
+@dataclass
+class Settled:
+    """A try whose outcome isn't recorded yet. `end`: delivered, dead, again, first or wait."""
+
+    lane: Lane
+    row: Row
+    end: str
+    wait: float = 0.0
+    charged: bool = False
+    received: bool = False
+
+
+@dataclass
+class Drain:
+    """The dispatcher's way of driving lanes; `turn` and `turn_bytes` bound one turn's claims."""
+
+    lanes: Lanes
+    page: int = 4
+    turn: int = 3
+    turn_bytes: int = 1_000_000
+    table: Table = field(default_factory=Table)
+    now: float = 1000.0
+    kind: str = "maybe_received"
+    after: int = 0
+    at_end: bool = False
+    epoch: int = 0
+    command: bool = False  # an operator's command that hasn't been noticed yet
+    held: frozenset[str] = frozenset()
+    wanted: list[tuple[int, Name]] = field(default_factory=list)
+    released: list[int] = field(default_factory=list)
+    flying: dict[int, Lane] = field(default_factory=dict)
+    settled: list[Settled] = field(default_factory=list)
+    started: list[int] = field(default_factory=list)
+
+    # -- a tick -------------------------------------------------------------------------------
+
+    def exchange(self, meanwhile: Callable[[], object] | None = None) -> None:
+        """Do one exchange with the table; `meanwhile` runs between the turn and the looks."""
+        asked = self._questions()
+        settled, self.settled = self.settled, []
+        wanted, self.wanted = self.wanted[: self.turn], self.wanted[self.turn :]
+        self._let_go()
+        self.release()
+        for item in settled:
+            self._record(item)
+        events = self.table.claim((row for row, _ in wanted), self.turn_bytes)
+        if meanwhile is not None:
+            meanwhile()
+        answers = [(lane, *self._look(lane)) for lane in asked]
+        held, command, self.command = self.held, self.command, False
+        for row, name in wanted:
+            if row in events:
+                self.lanes.load(events[row])
+            else:
+                self.lanes.missed(name, row)
+        for item in settled:
+            self._take_record(item)
+        if command:
+            self.lanes.hold(held)
+            self.restart()
+        for lane, epoch, rows in answers:
+            self._answer(lane, epoch, rows)
+        self.check()
+
+    def start(self, most: int) -> None:
+        """Wake what is due, and begin so many tries at most."""
+        self.lanes.wake_due(self.now)
+        while most > 0 and (lane := self.lanes.start()) is not None:
+            most -= 1
+            self._begin(lane)
+        self.check()
+
+    def settle(self, row: int, end: str, **more: float) -> None:
+        """Let a try end; its place stays taken until the next exchange has recorded it."""
+        lane = self.flying[row]
+        item = Settled(lane, self.table.rows[row], end, **more)  # type: ignore[arg-type]
+        assert not any(other.row is item.row for other in self.settled)
+        self.settled.append(item)
+
+    # -- the same, in short -------------------------------------------------------------------
+
+    def write(self, *keys: str | None) -> None:
+        """Write an event of one byte for each key."""
+        for key in keys:
+            self.table.insert(key, 1)
+
+    def turns(self, times: int = 7) -> None:
+        """Do so many exchanges; seven are enough for an operator's command to have its effect."""
+        for _ in range(times):
+            self.exchange()
+
+    def go(self) -> list[int]:
+        """Start what may start; return the ids in that order."""
+        before = len(self.started)
+        self.start(99)
+        return self.started[before:]
+
+    def end(self, row: int, end: str = "delivered", **more: float) -> None:
+        """End a try, and let that take effect."""
+        self.settle(row, end, **more)
+        self.turns()
+
+    def restart(self) -> None:
+        """Scan from the beginning."""
+        self.kind, self.after, self.at_end = "maybe_received", 0, False
+        self.epoch += 1
+
+    def release(self) -> None:
+        """Move what the lanes let go of into the work of the next turn."""
+        self.released += self.lanes.take_released()
+
+    # -- the operator -------------------------------------------------------------------------
+
+    def put_back(self, row: int) -> None:
+        """Retry a dead letter."""
+        found = self.table.rows[row]
+        assert found.dead
+        found.dead, found.pending, found.retried = False, True, True
+        found.due, found.received = None, False
+        self.command = True
+
+    def hold(self, keys: Iterable[str]) -> None:
+        """Replace what is held."""
+        self.held = frozenset(keys)
+        self.command = True
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _questions(self) -> list[Lane | None]:
+        room = self.lanes.room() - len(self.wanted)
+        if room <= 0:
+            return []
+        return [*self.lanes.hungry(1 + room // self.lanes.depth), None]
+
+    def _look(self, lane: Lane | None) -> tuple[int, list[Candidate]]:
+        if lane is not None:
+            assert lane.fetching
+            rows = self.table.pending(lane.name)[: self.lanes.depth]
+        else:
+            wanted = [row for row in self.table.pending() if row.id > self.after]
+            if self.kind == "maybe_received":
+                wanted = [row for row in wanted if row.received]
+            rows = wanted[: self.page]
+        return self.epoch, [self._candidate(row) for row in rows]
+
+    def _candidate(self, row: Row) -> Candidate:
+        wait = 0.0 if row.due is None else max(0.0, row.due - self.now)
+        return Candidate(row.id, row.lane, wait)
+
+    def _answer(self, lane: Lane | None, epoch: int, found: list[Candidate]) -> None:
+        if lane is not None:
+            ids = self.lanes.take_page(lane, found, self.lanes.depth, self.now)
+        elif epoch == self.epoch:
+            ids = self._take_scan(found)
+        else:
+            return
+        self.wanted += [(row, self.table.rows[row].lane) for row in ids]
+
+    def _take_scan(self, found: list[Candidate]) -> list[int]:
+        room = max(0, self.lanes.room() - len(self.wanted))
+        ids: list[int] = []
+        for candidate in found:
+            if len(ids) >= room:
+                return ids
+            ids += self.lanes.offer([candidate], self.now)
+            self.after = candidate.id
+        if len(found) < self.page:
+            if self.kind == "maybe_received":
+                self.kind, self.after = "pending", 0
+            else:
+                self.at_end = True
+        return ids
+
+    def _let_go(self) -> None:
+        for row in self.released:
+            assert row in self.table.claimed, "released what isn't claimed"
+            assert row not in self.flying, "released what is in flight"
+            self.table.claimed.remove(row)
+        self.released.clear()
+
+    def _record(self, item: Settled) -> None:
+        row = item.row
+        row.received = item.received
+        row.due = self.now + item.wait if item.charged else None
+        if item.end in {"delivered", "dead"}:
+            row.pending, row.dead, row.received = False, item.end == "dead", False
+            self.table.claimed.remove(row.id)
+
+    def _take_record(self, item: Settled) -> None:
+        del self.flying[item.row.id]
+        if item.end in {"delivered", "dead"}:
+            self.lanes.finish(item.lane)
+        elif item.end == "wait":
+            self.lanes.postpone(item.lane, self.now + item.wait, charged=item.charged)
+        else:
+            self.lanes.retry(item.lane, item.lane.head, first=item.end == "first")
+
+    def _begin(self, lane: Lane) -> None:
+        event = lane.head
+        row = self.table.rows[event.id]
+        assert row.id in self.table.claimed, "sent without a claim on disk"
+        assert row.pending, "sent although its end is recorded"
+        assert row.id not in self.released, "sent although it was let go"
+        assert row.lane not in {other.lane for other in self._in_flight()}, "two of a lane"
+        assert row.lane not in self.lanes.held, "sent although held"
+        assert row.due is None or row.due <= self.now, "sent before its time"
+        ahead = [other for other in self.table.pending(row.lane) if other.place < row.place]
+        assert all(other.retried for other in ahead), "overtook one of its lane"
+        self.flying[row.id] = lane
+        self.started.append(row.id)
+
+    def _in_flight(self) -> list[Row]:
+        return [self.table.rows[row] for row in self.flying]
+
+    # -- what must hold at any time -----------------------------------------------------------
+
+    def check(self) -> None:
+        """Assert that the lanes' books agree with ours."""
+        self.release()
+        kept = self.table.claimed.difference(self.released)
+        assert len(set(self.released)) == len(self.released), "released twice"
+        assert kept.isdisjoint(row for row, _ in self.wanted), "asked for what is claimed"
+        loaded = len(kept) + len(self.wanted)
+        assert loaded <= self.lanes.window + self.lanes.depth
+        assert self.lanes.bytes == sum(len(self.table.rows[row].payload) for row in kept)
+        if self.lanes.room() > 0:
+            assert self.lanes.room() == self.lanes.window - loaded
+        if self.is_idle():
+            left = [row for row in self.table.pending() if row.id <= self.after]
+            assert all(row.key in self.lanes.held for row in left), "idle, but something is left"
+
+    def is_idle(self) -> bool:
+        """Return whether the drain would say that everything is shipped."""
+        quiet = self.at_end and not self.flying and not self.command
+        return quiet and self.lanes.is_empty()
+
+    def run_dry(self) -> None:
+        """Let everything be accepted from now on, until all is delivered that isn't held."""
+        self.restart()
+        most = 50 + 20 * len(self.table.rows)
+        for _ in range(most):
+            self.exchange()
+            self.start(99)
+            for row in self.flying:
+                if not any(item.row.id == row for item in self.settled):
+                    self.settle(row, "delivered")
+            due = self.lanes.next_due()
+            if due is not None and not self.flying:
+                self.now = max(self.now, due)
+            if self.is_idle() and not self.settled:
+                break
+        left = [row.id for row in self.table.pending() if row.key not in self.lanes.held]
+        assert left == [], f"never started: {left}"
+        assert self.lanes.is_empty()
+        assert self.lanes.bytes == 0
+        self._let_go()
+        assert self.table.claimed == set()
+
+
+def loaded(*keys: str | None, window: int = 100, depth: int = 8, turn: int = 100) -> Drain:
+    """Return a drain that has loaded these events, or as many as fit."""
+    drain = Drain(Lanes(window, depth), page=50, turn=turn)
+    drain.write(*keys)
+    drain.turns(4)
+    return drain
