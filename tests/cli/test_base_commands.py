@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import DEADLINE, VIEW, Home, next_line
 from sqlalchemy import create_engine, make_url, text
 
 from shipper.cli.documents import split
@@ -23,6 +22,7 @@ from shipper.cli.template import example, render
 from shipper.config import load
 from shipper.errors import ConfigError, ShipperError
 from shipper.outcome import Fault, Reply
+from tests.cli.command_line import DEADLINE, VIEW, Home, next_line
 
 
 @pytest.fixture

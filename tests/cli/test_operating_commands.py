@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import DEADLINE, VIEW, Home, Ran
 from sqlalchemy import create_engine, make_url, text
 
 from shipper.clock import parse_iso
 from shipper.config import load
+from tests.cli.command_line import DEADLINE, VIEW, Home, Ran
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 

@@ -11,7 +11,6 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from command_line import DEADLINE, VIEW, Home
 from cyclopts import App
 from rich.console import Console
 
@@ -20,6 +19,7 @@ from shipper.cli import commands
 from shipper.cli.context import Context, printable
 from shipper.cli.table import print_table
 from shipper.errors import UsageError
+from tests.cli.command_line import DEADLINE, VIEW, Home
 
 _HEAVY = ("alembic", "structlog", "aiohttp", "httpx", "apscheduler")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from .harness import Shop
+from tests.daemon.harness import Shop
 
 
 @pytest.fixture

@@ -16,9 +16,8 @@ from sqlalchemy import Row, text
 from shipper.sandbox import Sandbox
 from shipper.store.engine import open_engine
 from shipper.store.transactions import glancing, writing
-
-from .application import payload
-from .processes import PATIENCE, Daemon, Process, until
+from tests.daemon.application import payload
+from tests.daemon.processes import PATIENCE, Daemon, Process, until
 
 API_ID = "canary-api-id-7f3a"
 # 1 is the acceptance at its full size.

@@ -3,8 +3,7 @@
 import pytest
 
 from shipper.sandbox import Chaos
-
-from .harness import SCALE, Shop
+from tests.daemon.harness import SCALE, Shop
 
 USERS = 500
 WRITERS = 4

@@ -11,8 +11,7 @@ from shipper import chores
 from shipper.daemon.windows import Windows
 from shipper.errors import ConfigError
 from shipper.logs import open_log
-
-from .harness import Shop, only_sqlite
+from tests.daemon.harness import Shop, only_sqlite
 
 
 def wall(text: str) -> float:

@@ -13,9 +13,8 @@ from shipper.daemon import open_session, session
 from shipper.errors import StoreUnavailable
 from shipper.logs import open_log
 from shipper.sandbox import Fault
-
-from .harness import API_ID, Shop, only_postgres, only_sqlite, several
-from .processes import until
+from tests.daemon.harness import API_ID, Shop, only_postgres, only_sqlite, several
+from tests.daemon.processes import until
 
 SLOW = Fault("slow", delay=0.7)
 VERY_SLOW = Fault("slow", delay=30.0)

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from shipper.sandbox import Answer, Fault
-
-from .harness import API_ID, Shop, only_sqlite, several
-from .processes import until
+from tests.daemon.harness import API_ID, Shop, only_sqlite, several
+from tests.daemon.processes import until
 
 NOTHING = '{"type":"view","view":{}}'
 CANARY = "canary-payload-91c2"

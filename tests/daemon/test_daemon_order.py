@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from shipper.sandbox import Answer
-
-from .application import payload
-from .harness import Shop, of_user, only_postgres, only_sqlite
-from .processes import until
+from tests.daemon.application import payload
+from tests.daemon.harness import Shop, of_user, only_postgres, only_sqlite
+from tests.daemon.processes import until
 
 REFUSED = Answer(422, b'{"message":"no such product"}')
 

@@ -3,9 +3,8 @@
 import pytest
 
 from shipper.sandbox import Answer, Chaos
-
-from .harness import API_ID, Shop, only_sqlite, several
-from .processes import until
+from tests.daemon.harness import API_ID, Shop, only_sqlite, several
+from tests.daemon.processes import until
 
 # Nothing is tried again by itself for as long as a test may take.
 HOURS: dict[str, object] = {"min_delay": 3600, "max_delay": 3600, "probe_max_delay": 3600}

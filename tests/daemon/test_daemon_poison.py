@@ -5,8 +5,7 @@ from itertools import count
 import pytest
 
 from shipper.sandbox import Answer, Fault, RequestInfo
-
-from .harness import Shop, of_user
+from tests.daemon.harness import Shop, of_user
 
 BAD = "bad-1"
 POISON: dict[str, Answer | Fault] = {

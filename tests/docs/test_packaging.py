@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from readme import ROOT
 
 from shipper import __version__
 from shipper.schema import REVISIONS
+from tests.docs.readme import ROOT
 
 _DEADLINE = 120.0
 # The build backend's own entry point (PEP 517): offline, and no second copy of pip in between.

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from readme import TEXT, tagged
-from runtimes import php
 from sqlalchemy import Column, Engine, Integer, MetaData, Table, create_engine, make_url, text
 
 from shipper import schema
 from shipper.store.engine import open_engine
 from shipper.store.migrate import upgrade
+from tests.docs.readme import TEXT, tagged
+from tests.docs.runtimes import php
 
 OURS = {*schema.metadata.tables, schema.VERSION_TABLE}
 _FILTER = re.search(r"^- Doctrine: `schema_filter: (.+?)`", TEXT, re.MULTILINE)

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from readme import blocks, tagged
-from runtimes import libpq_url, node, pdo_dsn, php, psql, python, sqlite_shell
 from sqlalchemy import create_engine, make_url, text
+
+from tests.docs.readme import blocks, tagged
+from tests.docs.runtimes import libpq_url, node, pdo_dsn, php, psql, python, sqlite_shell
 
 # What a careless writer would get wrong: other alphabets, escapes, a number with a fraction.
 SHOPPER = "Jörg/🚀"

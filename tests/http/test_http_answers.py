@@ -4,11 +4,19 @@ import asyncio
 import gzip
 
 import pytest
-from servers import ACCEPTED, Talk, accepting, answering, pouring, refusing_early, serving
-from ways import Way, each_way, words
 
 from shipper.destination.way import BODY_LIMIT
 from shipper.outcome import Reply
+from tests.http.servers import (
+    ACCEPTED,
+    Talk,
+    accepting,
+    answering,
+    pouring,
+    refusing_early,
+    serving,
+)
+from tests.http.ways import Way, each_way, words
 
 pytestmark = each_way
 PAYLOAD = b'{"type":"order"}'

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
-from servers import ACCEPTED, Talk, accepting, full_backlog, hanging, mute, serving
-from ways import Way, each_of_ours, words
 
 from shipper.destination.fast import FastWay
 from shipper.destination.way import Attempt, Target
+from tests.http.servers import ACCEPTED, Talk, accepting, full_backlog, hanging, mute, serving
+from tests.http.ways import Way, each_of_ours, words
 
 pytestmark = each_of_ours
 PAYLOAD = b'{"type":"order"}'

@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
-from servers import (
+
+from tests.http.servers import (
     ACCEPTED,
     CHUNKED,
     Script,
@@ -36,7 +37,7 @@ from servers import (
     tunnelling,
     unused_port,
 )
-from ways import DEADLINE, GRACE, PATIENCE, Way, each_way, words
+from tests.http.ways import DEADLINE, GRACE, PATIENCE, Way, each_way, words
 
 pytestmark = each_way
 PAYLOAD = b'{"type":"order"}'

@@ -5,11 +5,11 @@ import gc
 import socket
 
 import pytest
-from servers import full_backlog, unused_port
 
 from shipper.destination.dialler import STAGGER_SECONDS, _alternating, reach
 from shipper.destination.faults import fault
 from shipper.destination.resolver import CACHE_SECONDS, Address, CachingResolver
+from tests.http.servers import full_backlog, unused_port
 
 
 class Names:

@@ -5,11 +5,11 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from servers import ACCEPTED, CHUNKED
 
 from shipper.destination.answers import ANSWER_LIMIT, HEAD_LIMIT, Answers
 from shipper.destination.way import BODY_LIMIT, NotHttpError
 from shipper.outcome import Reply
+from tests.http.servers import ACCEPTED, CHUNKED
 
 FULL = (
     b"HTTP/1.1 103 Early Hints\r\nretry-after: 9\r\n\r\n"

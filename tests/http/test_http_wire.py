@@ -7,11 +7,11 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 import trustme
-from servers import Server, accepting, hanging, serving, stale, unused_port
-from ways import Way, each_way, words
 
 from shipper import __version__
 from shipper.outcome import Fault, Invalid
+from tests.http.servers import Server, accepting, hanging, serving, stale, unused_port
+from tests.http.ways import Way, each_way, words
 
 pytestmark = each_way
 PAYLOAD = '{"type":"order","order":{"id":"Größe 7"}}'.encode()

@@ -7,8 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 from shipper.sandbox import Sandbox
-
-from .rawclient import API_ID
+from tests.sandbox.rawclient import API_ID
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -6,8 +6,7 @@ import pytest
 
 from shipper.sandbox import Answer, Chaos, Fault, RequestInfo, Sandbox
 from shipper.sandbox.treatment import PORTAL
-
-from .rawclient import DEADLINE, VALIDATE, Received, connect, event, request, send
+from tests.sandbox.rawclient import DEADLINE, VALIDATE, Received, connect, event, request, send
 
 
 async def strike(sandbox: Sandbox, spec: str, data: bytes | None = None) -> Received:

@@ -13,8 +13,16 @@ from shipper.errors import AccessDenied, UsageError
 from shipper.sandbox import Answer, Chaos, RequestInfo, Sandbox, run_sandbox
 from shipper.sandbox.front import cannot_listen
 from shipper.sandbox.wire import user_of
-
-from .rawclient import API_ID, DEADLINE, EVENTS, VALIDATE, connect, event, request, send
+from tests.sandbox.rawclient import (
+    API_ID,
+    DEADLINE,
+    EVENTS,
+    VALIDATE,
+    connect,
+    event,
+    request,
+    send,
+)
 
 
 async def test_a_valid_event_is_accepted_without_a_body(sandbox: Sandbox) -> None:

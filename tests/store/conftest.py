@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from outboxes import SqlWriter
 
 from shipper.store.engine import open_engine
+from tests.store.outboxes import SqlWriter
 
 
 @pytest.fixture(params=["sqlite_url", "shared_postgres_url"], ids=["sqlite", "postgres"])

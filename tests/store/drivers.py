@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from daemons import NOW
-from shipping import accepted, claim, failed, refused, taken, wipe
 from sqlalchemy import Engine
 
 from shipper.store.queue import Queue
 from shipper.store.work import LinkRow, Work
+from tests.store.daemons import NOW
+from tests.store.shipping import accepted, claim, failed, refused, taken, wipe
 
 
 class Driver:

@@ -1,10 +1,10 @@
 """Transactions of an application that overlap, and a daemon that looks on, a step at a time."""
 
-from shipping import until
 from sqlalchemy import Connection, Engine, text
 
 from shipper.store.looks import Looks
 from shipper.store.work import Look
+from tests.store.shipping import until
 
 INSERT = text(
     "INSERT INTO shipper_outbox (payload, destination, ordering_key)"

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from daemons import NOW
 from sqlalchemy import Engine, select, text
 
 from shipper import schema
@@ -17,6 +16,7 @@ from shipper.store.looks import Looks
 from shipper.store.queue import Queue
 from shipper.store.transactions import reading, writing
 from shipper.store.work import Attempt, Record, Work
+from tests.store.daemons import NOW
 
 PATIENCE = 30.0
 """Seconds after which a test gives a signal up."""

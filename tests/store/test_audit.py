@@ -1,7 +1,6 @@
 """`verify` finds every broken promise, and calls nothing a fault that can come about rightly."""
 
 import pytest
-from daemons import NOW, VIEW, Daemon, tamper, write
 from sqlalchemy import Engine, text
 
 from shipper.store.audit import RULES, Finding, verify
@@ -9,6 +8,7 @@ from shipper.store.engine import open_engine
 from shipper.store.operate import discard, retry
 from shipper.store.recording import ATTEMPTS_KEPT
 from shipper.store.selection import Selection
+from tests.store.daemons import NOW, VIEW, Daemon, tamper, write
 
 
 def _fill(engine: Engine) -> Engine:

@@ -8,7 +8,6 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from shipping import accepted, ask, claim, claims, record, run, taken, until
 from sqlalchemy import Engine, text
 
 from shipper.event import Event
@@ -17,6 +16,7 @@ from shipper.store.engine import open_engine
 from shipper.store.looks import Looks
 from shipper.store.transactions import writing
 from shipper.store.work import Look
+from tests.store.shipping import accepted, ask, claim, claims, record, run, taken, until
 
 WRITERS = 4
 TRANSACTIONS = 40

@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from daemons import write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shipping import accepted, ask, claim, failed, record, refused, table, taken, wipe
 from sqlalchemy import Engine
 
 from shipper.event import Event
 from shipper.store.audit import verify
 from shipper.store.work import Record
+from tests.store.daemons import write
+from tests.store.shipping import accepted, ask, claim, failed, record, refused, table, taken, wipe
 
 
 def test_a_destination_that_nobody_has_seen_is_counted_too(engine: Engine) -> None:

@@ -8,11 +8,11 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 import pytest
-from overlaps import Daemon, Writer
-from shipping import ask, run, until
 from sqlalchemy import Engine, text
 
 from shipper.store.engine import open_engine
+from tests.store.overlaps import Daemon, Writer
+from tests.store.shipping import ask, run, until
 
 
 @pytest.fixture

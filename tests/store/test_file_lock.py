@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from processes import process
 
 from shipper.errors import OutboxHeld
 from shipper.store.lease import FileLock
+from tests.store.processes import process
 
 LOCKER = """
 import sys

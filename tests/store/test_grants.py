@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from outboxes import SqlWriter, event, insert
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
@@ -12,6 +11,7 @@ from shipper.store import grants
 from shipper.store.engine import open_engine
 from shipper.store.failures import translate
 from shipper.store.migrate import upgrade
+from tests.store.outboxes import SqlWriter, event, insert
 
 ROLE = 'shop "floor"; x'
 QUOTED = '"shop ""floor""; x"'

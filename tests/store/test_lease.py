@@ -9,9 +9,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from daemons import NOW, write
-from processes import Process, process
-from shipping import accepted, ask, claim, claims, everything, record, run, taken, until
 from sqlalchemy import Engine
 
 from shipper.errors import LeaseLost, OutboxHeld
@@ -19,6 +16,9 @@ from shipper.store.engine import open_engine
 from shipper.store.lease import Owner
 from shipper.store.queue import Queue
 from shipper.store.work import Work
+from tests.store.daemons import NOW, write
+from tests.store.processes import Process, process
+from tests.store.shipping import accepted, ask, claim, claims, everything, record, run, taken, until
 
 HOUR = 3600.0
 

@@ -6,16 +6,28 @@ Promise 2 of design.md, as far as the order of what is visible goes; `test_fence
 from collections.abc import Iterator
 
 import pytest
-from daemons import NOW, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shipping import accepted, ask, claim, failed, record, refused, run, settled, taken, until, wipe
 from sqlalchemy import Engine, text
 
 from shipper.store.engine import open_engine
 from shipper.store.looks import Looks
 from shipper.store.operate import hold_destination, hold_key, release_destination, release_key
 from shipper.store.work import Holds, LinkRow, Look, Row, Work
+from tests.store.daemons import NOW, write
+from tests.store.shipping import (
+    accepted,
+    ask,
+    claim,
+    failed,
+    record,
+    refused,
+    run,
+    settled,
+    taken,
+    until,
+    wipe,
+)
 
 
 @pytest.fixture

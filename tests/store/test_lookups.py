@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemons import NOW, Daemon, tamper, write
 from sqlalchemy import Engine
 
 from shipper.errors import UsageError
@@ -15,6 +14,7 @@ from shipper.store.lookups import EventReport, find, get, locate
 from shipper.store.reports import Blocker
 from shipper.store.selection import Selection
 from shipper.store.waiting import Facts, KeyHold, LinkFacts, explain, why
+from tests.store.daemons import NOW, Daemon, tamper, write
 
 
 def _event(engine: Engine, row: int) -> EventReport:

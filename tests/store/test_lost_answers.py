@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from daemons import NOW, write
-from drivers import Driver, story
-from shipping import accepted, ask, claim, claims, everything, run, taken
 from sqlalchemy import Engine
 
 from shipper.errors import LeaseLost, StoreUnavailable
 from shipper.event import Event
 from shipper.store.engine import open_engine
 from shipper.store.work import Work
+from tests.store.daemons import NOW, write
+from tests.store.drivers import Driver, story
+from tests.store.shipping import accepted, ask, claim, claims, everything, run, taken
 
 
 @pytest.fixture

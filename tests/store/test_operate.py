@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from daemons import NOW, VIEW, Daemon, column, generation, tamper, write
 from sqlalchemy import CursorResult, Engine, text
 from sqlalchemy.event import listens_for
 
@@ -27,6 +26,7 @@ from shipper.store.operate import (
 from shipper.store.reports import DestinationReport, destination_report
 from shipper.store.selection import Selection
 from shipper.store.work import Look
+from tests.store.daemons import NOW, VIEW, Daemon, column, generation, tamper, write
 
 ALL = Selection()
 

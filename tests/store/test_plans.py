@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from daemons import NOW
-from shipping import accepted, claim, failed, record, refused, run, settled, taken
 from sqlalchemy import Connection, Engine
 from sqlalchemy.event import listen, remove
 
@@ -19,6 +17,8 @@ from shipper.event import Event
 from shipper.store.engine import open_engine
 from shipper.store.looks import Looks
 from shipper.store.work import Look, Work
+from tests.store.daemons import NOW
+from tests.store.shipping import accepted, claim, failed, record, refused, run, settled, taken
 
 HISTORY = 50_000
 BACKLOG = 5_000

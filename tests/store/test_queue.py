@@ -7,11 +7,20 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from daemons import NOW, column, write
 from hypothesis import given
 from hypothesis import strategies as st
-from outboxes import VALID
-from shipping import (
+from sqlalchemy import Engine, text
+
+from shipper.contract.validation import MAX_PAYLOAD_BYTES
+from shipper.event import Event
+from shipper.store.claims import ClaimBook, first_of_each_lane, load_ids
+from shipper.store.engine import open_engine
+from shipper.store.looks import Looks
+from shipper.store.transactions import writing
+from shipper.store.work import Look, Work
+from tests.store.daemons import NOW, column, write
+from tests.store.outboxes import VALID
+from tests.store.shipping import (
     accepted,
     ask,
     claim,
@@ -24,15 +33,6 @@ from shipping import (
     table,
     taken,
 )
-from sqlalchemy import Engine, text
-
-from shipper.contract.validation import MAX_PAYLOAD_BYTES
-from shipper.event import Event
-from shipper.store.claims import ClaimBook, first_of_each_lane, load_ids
-from shipper.store.engine import open_engine
-from shipper.store.looks import Looks
-from shipper.store.transactions import writing
-from shipper.store.work import Look, Work
 
 
 @pytest.fixture

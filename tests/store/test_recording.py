@@ -7,8 +7,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from daemons import NOW, write
-from shipping import (
+from sqlalchemy import Engine
+
+from shipper.event import Event
+from shipper.store.looks import Looks
+from shipper.store.queue import Queue
+from shipper.store.recording import ATTEMPTS_KEPT, ERROR_CHARS
+from shipper.store.work import Attempt, LinkRow, Record, Work
+from tests.store.daemons import NOW, write
+from tests.store.shipping import (
     TRY,
     accepted,
     claim,
@@ -21,13 +28,6 @@ from shipping import (
     table,
     taken,
 )
-from sqlalchemy import Engine
-
-from shipper.event import Event
-from shipper.store.looks import Looks
-from shipper.store.queue import Queue
-from shipper.store.recording import ATTEMPTS_KEPT, ERROR_CHARS
-from shipper.store.work import Attempt, LinkRow, Record, Work
 
 
 def _changes(engine: Engine, row: int, act: Callable[[], None]) -> dict[str, Any]:

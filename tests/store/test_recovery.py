@@ -4,9 +4,18 @@ Promises 1 and 3 of design.md.
 """
 
 import pytest
-from daemons import NOW, column, write
-from drivers import Driver, story
-from shipping import (
+from sqlalchemy import Engine
+
+from shipper.errors import LeaseLost, StoreUnavailable
+from shipper.store.lease import Owner
+from shipper.store.looks import Looks
+from shipper.store.operate import retry
+from shipper.store.queue import Queue
+from shipper.store.selection import Selection
+from shipper.store.work import Look, Work
+from tests.store.daemons import NOW, column, write
+from tests.store.drivers import Driver, story
+from tests.store.shipping import (
     accepted,
     claim,
     claims,
@@ -19,15 +28,6 @@ from shipping import (
     table,
     taken,
 )
-from sqlalchemy import Engine
-
-from shipper.errors import LeaseLost, StoreUnavailable
-from shipper.store.lease import Owner
-from shipper.store.looks import Looks
-from shipper.store.operate import retry
-from shipper.store.queue import Queue
-from shipper.store.selection import Selection
-from shipper.store.work import Look, Work
 
 
 @pytest.fixture

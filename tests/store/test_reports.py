@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from daemons import NOW, VIEW, Daemon, tamper, write
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.event import listens_for
 
@@ -20,6 +19,7 @@ from shipper.store.reports import (
 from shipper.store.selection import Selection
 from shipper.store.waiting import why
 from shipper.store.work import LinkRow
+from tests.store.daemons import NOW, VIEW, Daemon, tamper, write
 
 
 def _report(engine: Engine, name: str = "default", now: float = NOW) -> DestinationReport:

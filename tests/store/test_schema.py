@@ -1,11 +1,11 @@
 """What the types of the tables make of the values that they carry."""
 
 import pytest
-from outboxes import SqlWriter
 from sqlalchemy import Engine, select
 
 from shipper.clock import iso
 from shipper.schema import lease, outbox
+from tests.store.outboxes import SqlWriter
 
 NOON = 1_795_435_200.123
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemons import write
-from shipping import run
 from sqlalchemy import Engine
 
 from shipper.store.engine import database_path, open_engine
 from shipper.store.watch import SqliteWatch
+from tests.store.daemons import write
+from tests.store.shipping import run
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import json
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from outboxes import SqlWriter, derived, insert
 
 from shipper.schema import outbox
+from tests.store.outboxes import SqlWriter, derived, insert
 
 _TEXT = st.text(st.characters(exclude_categories=()), max_size=6) | st.sampled_from(
     [

@@ -7,12 +7,22 @@ import re
 import threading
 
 import pytest
-from outboxes import INVALID, UUID, VALID, SqlWriter, count, derived, event, insert, last
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from shipper.schema import outbox
 from shipper.store.engine import open_engine
+from tests.store.outboxes import (
+    INVALID,
+    UUID,
+    VALID,
+    SqlWriter,
+    count,
+    derived,
+    event,
+    insert,
+    last,
+)
 
 
 def test_a_payload_is_all_that_an_application_has_to_write(write: SqlWriter) -> None:

@@ -3,12 +3,13 @@
 import bisect
 
 import pytest
-from outboxes import (
+from sqlalchemy.exc import DBAPIError
+
+from tests.store.outboxes import (
     SqlWriter,
     event,
     insert,
 )
-from sqlalchemy.exc import DBAPIError
 
 
 def test_a_transaction_has_its_number_before_it_takes_an_id(post: SqlWriter) -> None:

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from outboxes import (
+from sqlalchemy.exc import IntegrityError
+
+from shipper.schema import outbox
+from tests.store.outboxes import (
     INVALID,
     UUID,
     VALID,
@@ -19,9 +22,6 @@ from outboxes import (
     insert,
     last,
 )
-from sqlalchemy.exc import IntegrityError
-
-from shipper.schema import outbox
 
 REPLACE = "INSERT OR REPLACE INTO shipper_outbox (payload, event_id) VALUES (:payload, :id)"
 

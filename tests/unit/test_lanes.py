@@ -1,10 +1,10 @@
 """Lanes, one situation each: order, bounds, what waits and what is fetched anew."""
 
 import pytest
-from unit_drain import Drain, loaded
 
 from shipper.event import Event
 from shipper.lane import Candidate, Lanes
+from tests.unit.unit_drain import Drain, loaded
 
 # -- order ------------------------------------------------------------------------------------
 

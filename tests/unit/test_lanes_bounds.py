@@ -1,8 +1,7 @@
 """Lanes that wait, and how much of them is loaded at most."""
 
-from unit_drain import Drain, loaded
-
 from shipper.lane import Lanes
+from tests.unit.unit_drain import Drain, loaded
 
 # -- waiting ----------------------------------------------------------------------------------
 

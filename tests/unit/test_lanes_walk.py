@@ -3,9 +3,9 @@
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from unit_drain import Drain
 
 from shipper.lane import Lanes
+from tests.unit.unit_drain import Drain
 
 _KEYS = st.sampled_from(["a", "b", "c", None])
 

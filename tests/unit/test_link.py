@@ -1,12 +1,12 @@
 """Each way of a link from one state to another, and whom a failure is charged to."""
 
 import pytest
-from unit_link import BARE, DOWN_BY, GONE, LATER, LOCKED, NO, OK, Bench, down, later
 
 from shipper.backoff import Backoff
 from shipper.delivery import Blame
 from shipper.link import EVERYTHING_REFUSED, Link, State
 from shipper.outcome import Outcome
+from tests.unit.unit_link import BARE, DOWN_BY, GONE, LATER, LOCKED, NO, OK, Bench, down, later
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """Whom a failure is charged to: contrast, and what no event pays for."""
 
 import pytest
-from unit_link import GONE, LOCKED, NO, OK, Bench, down
 
 from shipper.backoff import Backoff
 from shipper.delivery import Blame
 from shipper.link import EVERYTHING_REFUSED, LANES_FAILING_TO_OFFLINE, Link, State
 from shipper.outcome import Kind, Outcome
+from tests.unit.unit_link import GONE, LOCKED, NO, OK, Bench, down
 
 
 @pytest.fixture

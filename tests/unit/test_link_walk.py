@@ -3,12 +3,12 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from unit_link import GONE, LATER, LOCKED, NO, OK, OUTCOMES, Bench, later
 
 from shipper.backoff import Backoff
 from shipper.delivery import Blame
 from shipper.link import Link, Pace, State
 from shipper.outcome import Kind, Outcome
+from tests.unit.unit_link import GONE, LATER, LOCKED, NO, OK, OUTCOMES, Bench, later
 
 _LANES = st.sampled_from([f"k{n}" for n in range(8)])
 _FAILURES = st.sampled_from([GONE, LOCKED, LATER, later(90.0)])

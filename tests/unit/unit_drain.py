@@ -8,9 +8,8 @@ be broken.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from unit_table import Row, Table
-
 from shipper.lane import Candidate, Lane, Lanes, Name
+from tests.unit.unit_table import Row, Table
 
 
 @dataclass
@@ -145,7 +144,8 @@ class Drain:
         room = self.lanes.room() - len(self.wanted)
         if room <= 0:
             return []
-        return [*self.lanes.hungry(1 + room // self.lanes.depth), None]
+        asked: list[Lane | None] = [*self.lanes.hungry(1 + room // self.lanes.depth)]
+        return [*asked, None] if self.lanes.may_scan(1) else asked
 
     def _look(self, lane: Lane | None) -> tuple[int, list[Candidate]]:
         if lane is not None:

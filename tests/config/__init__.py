@@ -1,0 +1,1 @@
+"""The configuration: what is taken, what is refused, and in which words."""

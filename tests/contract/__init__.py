@@ -1,0 +1,1 @@
+"""The vendor's events: building, checking, and the words of a violation."""

@@ -1,0 +1,1 @@
+"""The HTTP client, against servers that do what servers really do."""

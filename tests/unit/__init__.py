@@ -1,0 +1,1 @@
+"""The pure modules: tables, and walks that nobody thought of."""
