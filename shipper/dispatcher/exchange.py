@@ -18,6 +18,9 @@ from shipper.errors import AccessDenied, SchemaError, StoreUnavailable
 from shipper.event import Event
 from shipper.store.work import Holds, Look, Pulse, Row, Work
 
+# A pulse costs as much as sending five events; a drain that turns all the time needs one now and
+# then.
+_PULSE_EVERY = 0.01
 _RETRY_MAX = 30.0
 _TRIES_AT_STOP = 3
 _REST_AT_STOP = 0.5
@@ -88,6 +91,8 @@ class Exchange:
         self._ttl = lease_ttl
         self._generation = -1
         self._holds_owed = False
+        self._pulse_at = 0.0
+        self._held_back = False
         self._look_owed = True  # whether or not the database says that it changed
         self.lease_until = lease_until
         self.tries = 0
@@ -137,7 +142,7 @@ class Exchange:
         if self.lease_until - asked_at < self._ttl * 2 / 3:
             self._queue.renew()
             self.lease_until = asked_at + self._ttl
-        pulse = self._looks.pulse()
+        pulse = self._pulse(talk, asked_at)
         talk.fresh = talk.fresh or pulse.fresh
         if pulse.generation not in {-1, self._generation}:
             self._generation = pulse.generation
@@ -149,6 +154,14 @@ class Exchange:
         ]
         self._holds_owed = False
         return Answer(talk.events, pulse, rows, holds)
+
+    def _pulse(self, talk: _Talk, now: float) -> Pulse:
+        if talk.work and not talk.fresh and now < self._pulse_at:
+            return Pulse(fresh=False, generation=-1, held_back=self._held_back)
+        pulse = self._looks.pulse()
+        self._pulse_at = now + _PULSE_EVERY
+        self._held_back = pulse.held_back
+        return pulse
 
 
 async def _rest(seconds: float, stop: asyncio.Event) -> None:

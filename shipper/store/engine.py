@@ -38,7 +38,7 @@ _POSTGRES_CONNECT: dict[str, Any] = {
     "keepalives_interval": 10,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,  # ms
-    "prepare_threshold": None,  # a pooler gives the next transaction another server process
+    "prepare_threshold": None,
 }
 # By statement and not by startup option, which a pooler refuses.
 _POSTGRES_SESSION = (
@@ -278,7 +278,12 @@ def _open_postgres(url: URL, patience: float) -> Engine:
 def _set_up_postgres(connection: Any, _record: object) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_POSTGRES_SESSION)
+        served_by = cursor.execute("SELECT pg_backend_pid()").fetchone()[0]
     connection.commit()
+    # A pooler names no process of the server's, and may give the next transaction another one,
+    # which knows nothing of what was prepared.
+    if connection.info.backend_pid == served_by:
+        connection.prepare_threshold = 1
 
 
 def _one_connection(patience: float) -> dict[str, Any]:

@@ -45,12 +45,13 @@ def write(tx: Connection, dialect: Dialect, records: Sequence[Record], *, number
         rows.append(_row(dialect, record, number))
     if dialect is POSTGRES:
         arrays = {name: [row[name] for row in rows] for name in _COLUMNS}
-        written = tx.execute(_UPDATE_MANY, arrays).rowcount
+        written = tx.execute(_UPDATE_MANY, arrays).scalar_one()
     else:
         written = tx.execute(_UPDATE_ONE, rows).rowcount
     if written != len(records):
         records = _written(tx, dialect, records, rows)
-    _count(tx, records)
+    if dialect is SQLITE:
+        _count(tx, records)
     _remember(tx, dialect, [record for record in records if record.attempt is not None])
     for record in records:
         if record.holds_key:
@@ -161,21 +162,31 @@ def _update_many() -> TextClause:
         if name != "id"
     )
     arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in _COLUMNS.items())
+    # It counts in the same statement, because every statement is a way to the server and back.
     return text(
+        "WITH written AS ("
         f"UPDATE shipper_outbox AS o SET {assignments}, manual = 0"
         f" FROM unnest({arrays}) AS r ({', '.join(_COLUMNS)})"
-        " WHERE o.id = r.id AND o.status = 'pending'"
+        " WHERE o.id = r.id AND o.status = 'pending' RETURNING o.destination, o.status"
+        "), counted AS ("
+        "INSERT INTO shipper_destination (name, delivered, dead) SELECT destination,"
+        " count(*) FILTER (WHERE status = 'delivered'), count(*) FILTER (WHERE status = 'dead')"
+        " FROM written WHERE status <> 'pending' GROUP BY destination ORDER BY destination"
+        f" {_ADD_UP}"
+        ") SELECT count(*) FROM written"
     )
 
 
-_UPDATE_ONE = _update_one()
-_UPDATE_MANY = _update_many()
-
-_COUNT = text(
-    "INSERT INTO shipper_destination (name, delivered, dead) VALUES (:name, :delivered, :dead)"
-    " ON CONFLICT (name) DO UPDATE SET"
+_ADD_UP = (
+    "ON CONFLICT (name) DO UPDATE SET"
     " delivered = shipper_destination.delivered + excluded.delivered,"
     " dead = shipper_destination.dead + excluded.dead"
+)
+_UPDATE_ONE = _update_one()
+_UPDATE_MANY = _update_many()
+_COUNT = text(
+    "INSERT INTO shipper_destination (name, delivered, dead) VALUES (:name, :delivered, :dead)"
+    f" {_ADD_UP}"
 )
 _TRIM_ATTEMPTS = text(
     "DELETE FROM shipper_attempt WHERE outbox_id = :outbox_id AND id <= (SELECT id"

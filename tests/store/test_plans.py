@@ -112,7 +112,7 @@ class _Plans:
 
     def explain(self, connection: Connection, statement: str, parameters: Any) -> None:
         """Ask for the plan of a statement that is about to be executed."""
-        if self._explaining or not re.match(r"SELECT|UPDATE|DELETE", statement):
+        if self._explaining or not re.match(r"SELECT|UPDATE|DELETE|WITH written", statement):
             return
         self._explaining = True
         lite = self._engine.dialect.name == "sqlite"
@@ -265,6 +265,33 @@ def test_postgres_claims_and_records_by_id(post: Engine) -> None:
     for plan in about:
         assert "Index Scan using shipper_outbox_pkey on shipper_outbox" in plan
         assert "Seq Scan" not in plan
+
+
+@pytest.mark.parametrize("post", ["large", "backlog", "new"], indirect=True)
+def test_postgres_needs_no_plan_for_each_value(post: Engine) -> None:
+    """What is prepared gets a plan for any value in the end; that one is no worse."""
+    queue, looks = taken(post), settled(Looks(post))
+    for row in (HISTORY - 20, HISTORY - 21):
+        record(queue, *map(accepted, claim(queue, row)))
+        for question in (SCAN, FIRST, HOT):
+            looks.look(question)
+    plans = _generic_plans(post)
+    assert len(plans) >= 5
+    for plan in plans:
+        assert re.search(r"Index Scan using shipper_outbox_\w+ on shipper_outbox", plan)
+        assert "Seq Scan" not in plan
+
+
+def _generic_plans(engine: Engine) -> list[str]:
+    """Return the plans for any value of what the engine's connection has prepared."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
+        prepared = connection.exec_driver_sql(
+            "SELECT name, cardinality(parameter_types) FROM pg_prepared_statements"
+            " WHERE statement LIKE '%%shipper_outbox%%' AND cardinality(parameter_types) > 0"
+        ).all()
+        asked = (f"EXPLAIN EXECUTE {name}({', '.join(['NULL'] * n)})" for name, n in prepared)
+        return ["\n".join(connection.exec_driver_sql(ask).scalars()) for ask in asked]
 
 
 def _work(queue: Any) -> None:
