@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from shipper.errors import AccessDenied, ConfigError, SchemaError
+from shipper.store.transactions import Kept
 
 _UPGRADE = "run: shipper db upgrade"
 _FORMS = "write sqlite:////var/lib/shop/shop.db or postgresql://user@host/db"
@@ -65,11 +66,10 @@ def sqlite_library() -> SqliteLibrary:
 
 
 def open_engine(url: str, *, busy_timeout: float = 5.0, create: bool = False) -> Engine:
-    """Return an engine with one connection, opened at first use; every transaction may write.
+    """Return an engine whose connection is opened at first use; use it through `transactions`.
 
-    `connection.execution_options(read_only=True)` makes one that takes no write lock on SQLite.
     `busy_timeout` is in seconds: how long to wait for another process's write lock on SQLite, or
-    a second user of this connection. With `create` a missing SQLite file is made first.
+    a third user of the engine. With `create` a missing SQLite file is made first.
 
     Raises ConfigError for a URL that isn't one of ours, SchemaError for a missing file.
     """
@@ -151,7 +151,7 @@ def _open_sqlite(url: URL, busy_timeout: float, *, create: bool) -> Engine:
         **_one_connection(busy_timeout),
     )
     event.listen(engine, "begin", _begin_sqlite)
-    return engine
+    return _keeping(engine)
 
 
 def connect_sqlite(path: Path, busy_timeout: float) -> Any:
@@ -178,10 +178,10 @@ def _set_up_sqlite(connection: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     # A transaction that reads first and writes later fails at once when somebody wrote between.
     options = connection.get_execution_options()
-    if options.get("isolation_level") == "AUTOCOMMIT":
-        return
-    read_only = options.get("read_only", False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+    mode = options.get("mode", "write")
+    if mode != "glance" and options.get("isolation_level") != "AUTOCOMMIT":
+        begin = "BEGIN" if mode == "read" else "BEGIN IMMEDIATE"
+        connection.exec_driver_sql(begin)
 
 
 def refuse_unusable_file(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> None:
@@ -198,7 +198,7 @@ def refuse_unusable_file(path: Path, mountinfo: Path = Path("/proc/self/mountinf
         raise AccessDenied(f"not allowed to look for {path}") from None
     if not stat.S_ISREG(mode):
         raise SchemaError(f"{path} is not a file")
-    kind = _file_system(os.path.realpath(path), mountinfo)
+    kind = file_system(os.path.realpath(path), mountinfo)
     if kind in _NETWORK:
         raise SchemaError(
             f"{path} lies on a network file system ({kind}), where SQLite's WAL is not safe",
@@ -206,7 +206,8 @@ def refuse_unusable_file(path: Path, mountinfo: Path = Path("/proc/self/mountinf
         )
 
 
-def _file_system(path: str, mountinfo: Path) -> str:
+def file_system(path: str, mountinfo: Path = Path("/proc/self/mountinfo")) -> str:
+    """Return the kind of file system that a real path lies on; `unknown` where nothing tells."""
     try:
         lines = mountinfo.read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
@@ -272,7 +273,7 @@ def _open_postgres(url: URL, patience: float) -> Engine:
             "pip install 'shipper-outbox[postgres]'",
         ) from None
     event.listen(engine, "connect", _set_up_postgres)
-    return engine
+    return _keeping(engine)
 
 
 def _set_up_postgres(connection: Any, _record: object) -> None:
@@ -286,11 +287,19 @@ def _set_up_postgres(connection: Any, _record: object) -> None:
         connection.prepare_threshold = 1
 
 
+def _keeping(engine: Engine) -> Engine:
+    kept = Kept()
+    event.listen(engine, "engine_disposed", lambda _: kept.drop())
+    engine.update_execution_options(kept=kept)
+    return engine
+
+
 def _one_connection(patience: float) -> dict[str, Any]:
-    # One for ever, also because SQLite's data_version tells what *other* connections committed.
+    # One is kept for ever (see `transactions`), also because SQLite's data_version tells what
+    # *other* connections committed; the other is for what can't be done in a transaction.
     return {
         "poolclass": QueuePool,
         "pool_size": 1,
-        "max_overflow": 0,
+        "max_overflow": 1,
         "pool_timeout": patience,
     }

@@ -7,7 +7,7 @@ SELECT on `event_id`, which ON CONFLICT and RETURNING need (interface, 1).
 from sqlalchemy import Engine, text
 
 from shipper.errors import SchemaError, UsageError
-from shipper.store.failures import translating
+from shipper.store.transactions import glancing
 
 # NAMEDATALEN: PostgreSQL would cut a longer name short, and grant to another role.
 _MAX_BYTES = 63
@@ -38,7 +38,7 @@ def schema_of(engine: Engine) -> str:
         "SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
         " WHERE pg_class.oid = to_regclass('shipper_outbox')"
     )
-    with translating(), engine.connect() as connection:
+    with glancing(engine) as connection:
         name: str | None = connection.scalar(query)
     if name is None:
         raise SchemaError("no outbox in this database", "run: shipper db upgrade")

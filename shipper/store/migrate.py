@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from shipper.errors import SchemaError
 from shipper.schema import REVISIONS, VERSION_TABLE
 from shipper.store.failures import translating
+from shipper.store.transactions import reading, writing
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -32,13 +33,13 @@ def current(engine: Engine) -> str | None:
 
     Raises what `translating` makes of a database that can't be read.
     """
-    with translating(), engine.connect().execution_options(read_only=True) as connection:
+    with reading(engine) as connection:
         return _current(connection)
 
 
 def check(engine: Engine) -> None:
     """Return only if this code can work with the database; raises SchemaError otherwise."""
-    with translating(), engine.connect().execution_options(read_only=True) as connection:
+    with reading(engine) as connection:
         revision = _current(connection)
         if revision is None:
             _refuse_foreign(connection)
@@ -58,7 +59,7 @@ def upgrade(engine: Engine) -> list[str]:
 
     with translating():
         notices = _prepare_sqlite(engine) if engine.dialect.name == "sqlite" else []
-        with engine.begin() as connection:
+        with writing(engine) as connection:
             _prepare(connection)
             command.upgrade(_config(connection), "head")
     return notices
@@ -79,7 +80,7 @@ def downgrade(engine: Engine, *, discard_undelivered: bool = False) -> None:
     """Drop everything of ours. Raises UsageError while an event is pending or dead, unless told."""
     from alembic import command  # noqa: PLC0415 - heavy, and only a downgrade needs it
 
-    with translating(), engine.begin() as connection:
+    with writing(engine) as connection:
         config = _config(connection)
         config.attributes["discard_undelivered"] = discard_undelivered
         command.downgrade(config, "base")

@@ -1,15 +1,52 @@
 """The kinds of transaction. Everything in `store` that runs SQL does so inside one of them.
 
-All turn a driver's failure into one that somebody can act on. Neither may be open while anything
-but the database is waited for.
+All turn a driver's failure into one that somebody can act on. None may be open while anything but
+the database is waited for.
+
+They share a connection that is kept from one to the next: to take it from the pool each time and
+give it back would cost as much as a small turn's statements. One that met a failure is closed.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal, TypeAlias
 
 from sqlalchemy import Connection, Engine
 
 from shipper.store.failures import translating
+
+Mode: TypeAlias = Literal["write", "read", "glance"]
+
+
+class Kept:
+    """The connection of an engine that waits for the next transaction; None while one is open."""
+
+    def __init__(self) -> None:
+        self._connection: Connection | None = None
+
+    def take(self, engine: Engine) -> Connection:
+        """Return the connection, or another one where it is in use."""
+        connection, self._connection = self._connection, None
+        return engine.connect() if connection is None else connection
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep the connection for the next one who asks."""
+        if self._connection is None:
+            self._connection = connection
+        else:
+            close(connection)
+
+    def drop(self) -> None:
+        """Close the connection; the next one who asks gets a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            close(connection)
+
+
+def close(connection: Connection) -> None:
+    """Close a connection for good: another would meet what this one was in."""
+    connection.invalidate()
+    connection.close()
 
 
 @contextmanager
@@ -18,7 +55,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
-    with translating(), engine.begin() as connection:
+    with translating(), _connected(engine, "write") as connection, connection.begin():
         yield connection
 
 
@@ -28,8 +65,8 @@ def glancing(engine: Engine) -> Iterator[Connection]:
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
-    with translating(), engine.connect() as connection:
-        yield connection.execution_options(isolation_level="AUTOCOMMIT")
+    with translating(), _connected(engine, "glance") as connection:
+        yield connection
 
 
 @contextmanager
@@ -38,5 +75,29 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
-    with translating(), engine.connect().execution_options(read_only=True) as connection:
+    with translating(), _connected(engine, "read") as connection:
         yield connection
+
+
+@contextmanager
+def _connected(engine: Engine, mode: Mode) -> Iterator[Connection]:
+    kept: Kept = engine.get_execution_options()["kept"]
+    connection = kept.take(engine)
+    try:
+        _set(connection, mode)
+        yield connection
+        connection.rollback()  # what only looked has nothing to keep
+    except BaseException:
+        close(connection)
+        raise
+    kept.give_back(connection)
+
+
+def _set(connection: Connection, mode: Mode) -> None:
+    """Tell `engine` how the next transaction begins; see there."""
+    if connection.get_execution_options().get("mode") != mode:
+        connection.execution_options(mode=mode)
+        if connection.dialect.name == "postgresql":
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            driver.autocommit = mode == "glance"

@@ -20,6 +20,7 @@ from shipper.errors import (
 from shipper.store import engine as engine_module
 from shipper.store.engine import open_engine, sqlite_library
 from shipper.store.failures import translate, translating
+from shipper.store.transactions import glancing, reading, writing
 
 NOON = 1_795_435_200.123
 
@@ -101,7 +102,7 @@ def test_a_transaction_that_only_reads_takes_no_lock(
     lite: Engine, other: sqlite3.Connection
 ) -> None:
     """And sees one state of the database from its first statement to its last."""
-    with lite.connect().execution_options(read_only=True) as connection:
+    with reading(lite) as connection:
         assert connection.scalar(text("SELECT count(*) FROM shipper_outbox")) == 0
         other.execute("INSERT INTO shipper_outbox (payload) VALUES ('{}')")
         assert connection.scalar(text("SELECT count(*) FROM shipper_outbox")) == 0
@@ -136,12 +137,47 @@ def test_one_connection_is_kept_and_shared_between_threads(lite: Engine) -> None
     assert seen[0] is seen[1]
 
 
-def test_a_second_user_of_the_connection_waits_and_is_told(sqlite_url: str) -> None:
+def test_a_third_user_of_the_engine_waits_and_is_told(sqlite_url: str) -> None:
     """It is not a deadlock."""
     engine = open_engine(sqlite_url, busy_timeout=0.05)
-    with engine.connect(), pytest.raises(StoreUnavailable, match="in use"), translating():
-        engine.connect()
+    with (
+        glancing(engine),
+        reading(engine),
+        pytest.raises(StoreUnavailable, match="in use"),
+        writing(engine),
+    ):
+        pass
     engine.dispose()
+
+
+def test_one_connection_is_kept_from_one_transaction_to_the_next(engine: Engine) -> None:
+    """Whatever their kinds; what one of them needs is not left behind for the next."""
+    drivers = set()
+    for kind in (writing, glancing, writing, reading, glancing, reading, writing):
+        with kind(engine) as connection:
+            connection.execute(text("SELECT token FROM shipper_lease"))
+            drivers.add(connection.connection.driver_connection)
+    assert len(drivers) == 1
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(engine)
+    with reading(engine) as connection:
+        assert connection.scalar(text("SELECT token FROM shipper_lease")) != 99
+
+
+def _interrupted(engine: Engine) -> None:
+    with writing(engine) as connection:
+        connection.execute(text("UPDATE shipper_lease SET token = 99"))
+        raise KeyboardInterrupt
+
+
+def test_a_connection_that_met_a_failure_is_not_used_again(engine: Engine) -> None:
+    """Nobody knows what it is in the middle of."""
+    with glancing(engine) as connection:
+        before = connection.connection.driver_connection
+    with pytest.raises(SchemaError), glancing(engine) as connection:
+        connection.exec_driver_sql("SELECT 1 FROM nowhere")
+    with glancing(engine) as connection:
+        assert connection.connection.driver_connection is not before
 
 
 # --- Failures -------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from shipper.store import grants
 from shipper.store.engine import open_engine
 from shipper.store.failures import translate
 from shipper.store.migrate import upgrade
+from shipper.store.transactions import writing
 from tests.store.outboxes import SqlWriter, event, insert
 
 ROLE = 'shop "floor"; x'
@@ -73,12 +74,12 @@ def test_the_role_can_do_nothing_else(app: SqlWriter, statement: str) -> None:
 def test_the_outbox_works_in_a_schema_of_its_own(bare_postgres_url: str) -> None:
     """The triggers don't care for the search_path of whoever writes."""
     engine = open_engine(bare_postgres_url)
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         connection.execute(text("CREATE SCHEMA shop"))
         connection.execute(text("SELECT set_config('search_path', 'shop', false)"))
     upgrade(engine)
     assert grants.schema_of(engine) == "shop"
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         assert insert(SqlWriter(connection), event("u1"))["ordering_key"] == "u1"
         connection.execute(text("SET search_path = pg_temp"))
         connection.execute(text("INSERT INTO shop.shipper_outbox (payload) VALUES ('{}')"))
