@@ -24,6 +24,9 @@ from shipper.store.work import Holds, LinkRow, Work
 CLAIMS_PER_TURN = 512
 STOP_GRACE = 5.0
 _HELD_BACK_POLL = 0.05
+# Where nothing tells of new events, they come in crowds: after one it looks more often for a while.
+_BRISK_POLL = 0.02
+_BRISK_FOR = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class Dispatcher:
         self._poll = rhythm.poll
         self._idle = rhythm.idle if rhythm.changed else rhythm.poll
         self._changed = rhythm.changed
+        self._brisk_until = 0.0
         self._exchange = Exchange(
             queue,
             looks,
@@ -75,6 +79,7 @@ class Dispatcher:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._stop = asyncio.Event()
         self._turns = 0
+        self._rests = 0  # while winding down, when there is nothing to say to the database
         self._knows_holds = False
         self._stored_links: dict[str, tuple[str, str | None, float | None]] = {}
 
@@ -92,7 +97,7 @@ class Dispatcher:
     @property
     def beats(self) -> int:
         """Return a number that grows as long as the drain turns: what the watchdog is fed by."""
-        return self._exchange.tries
+        return self._exchange.tries + self._rests
 
     def wake(self) -> None:
         """End the present rest: there may be something to do."""
@@ -165,8 +170,7 @@ class Dispatcher:
         return self._delay(answer, now)
 
     def _delay(self, answer: Answer, now: float) -> float:
-        # What is held back waits for another transaction's end, which nothing tells us of.
-        until = now + (_HELD_BACK_POLL if answer.pulse.held_back else self._idle)
+        until = now + self._longest(answer, now)
         for route in self._routes.values():
             if route.settled or (not self._stop.is_set() and self._has_more(route)):
                 return 0.0
@@ -174,6 +178,16 @@ class Dispatcher:
             if moment is not None:
                 until = min(until, moment)
         return max(0.0, until - now)
+
+    def _longest(self, answer: Answer, now: float) -> float:
+        """Return for how many seconds to rest where nothing is known that will happen."""
+        if answer.pulse.held_back:
+            return _HELD_BACK_POLL  # another transaction's end, which nothing tells us of
+        if answer.pulse.fresh:
+            self._brisk_until = now + _BRISK_FOR
+        if self._changed is None and now < self._brisk_until:
+            return min(_BRISK_POLL, self._idle)
+        return self._idle
 
     def _has_more(self, route: Route) -> bool:
         scans = not route.scan.at_end and route.may_scan()
@@ -289,9 +303,11 @@ class Dispatcher:
         deadline = now + timeout + STOP_GRACE
         while self._tasks() and (left := deadline - self._clock.monotonic()) > 0:
             self._wake.clear()
-            if not any(route.settled for route in self._routes.values()):
-                await self._rest(left)
-            await self._converse([])
+            if any(route.settled for route in self._routes.values()):
+                await self._converse([])
+            else:
+                await self._rest(min(left, self._idle))
+                self._rests += 1
         await self._converse([])  # records what ended last
         for route in self._routes.values():
             route.lanes.unload_all()

@@ -14,12 +14,13 @@ from types import ModuleType
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from shipper.errors import AccessDenied, ConfigError, SchemaError
 from shipper.store.transactions import Kept
+from shipper.store.write_lock import Begin
 
 _UPGRADE = "run: shipper db upgrade"
 _FORMS = "write sqlite:////var/lib/shop/shop.db or postgresql://user@host/db"
@@ -150,7 +151,7 @@ def _open_sqlite(url: URL, busy_timeout: float, *, create: bool) -> Engine:
         creator=lambda: connect_sqlite(path, busy_timeout),
         **_one_connection(busy_timeout),
     )
-    event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "begin", Begin(_sqlite_module(), busy_timeout))
     return _keeping(engine)
 
 
@@ -173,15 +174,6 @@ def _set_up_sqlite(connection: Any) -> None:
     for pragma in ("synchronous = FULL", "temp_store = MEMORY", "mmap_size = 0",
                    "cache_size = -8192", "foreign_keys = OFF"):  # fmt: skip
         connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that reads first and writes later fails at once when somebody wrote between.
-    options = connection.get_execution_options()
-    mode = options.get("mode", "write")
-    if mode != "glance" and options.get("isolation_level") != "AUTOCOMMIT":
-        begin = "BEGIN" if mode == "read" else "BEGIN IMMEDIATE"
-        connection.exec_driver_sql(begin)
 
 
 def refuse_unusable_file(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> None:
