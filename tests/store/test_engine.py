@@ -1,5 +1,6 @@
 """How connections are opened, what they are set to, and what their failures are called."""
 
+import queue
 import sqlite3
 import subprocess
 import sys
@@ -212,29 +213,26 @@ def test_a_locked_file_is_unavailable(lite: Engine, other: sqlite3.Connection) -
     impatient.dispose()
 
 
-def test_the_write_lock_is_taken_in_a_short_gap(lite: Engine, other: sqlite3.Connection) -> None:
+def test_the_write_lock_is_asked_for_again_and_again(
+    lite: Engine, other: sqlite3.Connection
+) -> None:
     """SQLite alone would soon ask so seldom that a busy application leaves it no gap."""
+    asked: queue.Queue[str] = queue.Queue()
+    with glancing(lite) as connection:
+        connection.connection.driver_connection.set_trace_callback(asked.put)  # type: ignore[union-attr]
     other.execute("BEGIN IMMEDIATE")
-    asked = threading.Event()
-
-    def ask() -> None:
-        asked.set()
-        with writing(lite):
-            pass
-
-    daemon = threading.Thread(target=ask)
+    daemon = threading.Thread(target=_write, args=[lite])
     daemon.start()
-    asked.wait(5)
-    for _ in range(20):
-        other.execute("COMMIT")
-        daemon.join(0.02)
-        if not daemon.is_alive():
-            break
-        other.execute("BEGIN IMMEDIATE")
-        daemon.join(0.05)
-    alive = daemon.is_alive()
+    times = 0
+    while times < 20:
+        times += asked.get(timeout=10) == "BEGIN IMMEDIATE"
+    other.execute("COMMIT")
     daemon.join()
-    assert not alive
+
+
+def _write(engine: Engine) -> None:
+    with writing(engine):
+        pass
 
 
 def test_a_file_that_may_not_be_written_is_denied(lite: Engine) -> None:
