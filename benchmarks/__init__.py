@@ -1,0 +1,1 @@
+"""How fast shipper is: one command that measures the real daemon beside a bare client loop."""

@@ -1,0 +1,209 @@
+"""Measures how a backlog is shipped to its end, and the bare client loop beside it.
+
+The clock runs from the line `daemon.started` to the record of the last outcome, as the counters of
+the outbox show it. The bare loop runs just before, in each run anew, because machines change from
+one minute to the next: what counts is the ratio of the two.
+"""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.daemon import Daemon, daemon
+from benchmarks.databases import Databases
+from benchmarks.judge import Verdict, judge, read
+from benchmarks.processes import ROOT, environment, module
+from benchmarks.scenarios import Drain, Reference
+from benchmarks.servers import endpoint
+from shipper.store.engine import open_engine
+from shipper.store.progress import settled
+
+_POLL = 0.01
+# Slower than this, in events a second, something is wrong.
+_SLOWEST = 50.0
+_PATIENCE = 60.0
+# A loop's rate is the same for more events, and they are all in its memory.
+_LOOP_EVENTS = 20_000
+# So many are enough to see that an order is kept.
+_JUDGED_EVENTS = 50_000
+
+Profiler = Callable[[Daemon], AbstractContextManager[None]]
+
+
+class Sample(NamedTuple):
+    """How many events had been recorded at a time (seconds since the start)."""
+
+    seconds: float
+    recorded: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run's figures. CPU is in seconds, memory in MB, rates are events a second."""
+
+    events: int
+    samples: list[Sample]
+    startup_seconds: float
+    cpu: float
+    database_cpu: float | None
+    peak_memory: float
+    bare_rate: float = 0.0
+    bare_cpu: float = 0.0
+    reference_rate: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Return how long it took."""
+        return self.samples[-1].seconds
+
+    @property
+    def rate(self) -> float:
+        """Return how many events a second."""
+        return self.events / self.seconds
+
+    def tenth(self, number: int) -> float:
+        """Return the rate within a tenth of the events, from 0 to 9."""
+        begin, end = (self._when(self.events * part / 10) for part in (number, number + 1))
+        return self.events / 10 / max(end - begin, _POLL)
+
+    def _when(self, recorded: float) -> float:
+        before = Sample(0.0, 0)
+        for sample in self.samples:
+            if sample.recorded >= recorded > before.recorded:
+                part = (recorded - before.recorded) / (sample.recorded - before.recorded)
+                return before.seconds + part * (sample.seconds - before.seconds)
+            before = sample
+        return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """All runs of a scenario, and what the receiver's log of another one shows."""
+
+    scenario: Drain
+    database: str
+    runs: list[Run]
+    verdict: Verdict
+
+
+class Measure:
+    """Runs the scenarios of this kind."""
+
+    def __init__(
+        self,
+        directory: Path,
+        say: Callable[[str], None],
+        profiler: Profiler = lambda _: nullcontext(),
+    ) -> None:
+        self._directory = directory
+        self._say = say
+        self._profiler = profiler
+        self._runs = 0
+
+    def scenario(self, scenario: Drain, databases: Databases, runs: int) -> Drained:
+        """Run it so many times and once more with a log; raises RuntimeError if it doesn't end."""
+        runs = min(runs, scenario.most_runs or runs)
+        workload = scenario.workload
+        self._say(f"{scenario.name}: filling {databases.name} with {workload.events:,} events")
+        with databases.filled(workload) as template:
+            measured = [self._measure(scenario, databases, template) for _ in range(runs)]
+        return Drained(scenario, databases.name, measured, self.judged(scenario, databases))
+
+    def once(self, scenario: Drain, databases: Databases) -> Run:
+        """Ship it once, with nothing beside it."""
+        with (
+            databases.filled(scenario.workload) as url,
+            endpoint(scenario.endpoint, self._fresh()) as target,
+        ):
+            run = self._ship(scenario, databases, url, target)
+        self._say(f"{scenario.name}: {run.rate:,.0f}/s on {databases.name}")
+        return run
+
+    def judged(self, scenario: Drain, databases: Databases) -> Verdict:
+        """Run it once with a log, with fewer events if they are many, and judge that."""
+        directory = self._fresh()
+        log = directory / "receiver.log"
+        workload = replace(scenario.workload, events=min(scenario.workload.events, _JUDGED_EVENTS))
+        with databases.filled(workload) as url:
+            with endpoint(scenario.endpoint, directory, log) as target:
+                run = self._ship(replace(scenario, workload=workload), databases, url, target)
+            verdict = judge(read(log), workload.events)
+        self._say(f"{scenario.name}: {run.rate:,.0f}/s with a log; the order was {verdict}")
+        return verdict
+
+    def _measure(self, scenario: Drain, databases: Databases, template: str) -> Run:
+        directory = self._fresh()
+        with endpoint(scenario.endpoint, directory) as target:
+            bare = self._loop(scenario, Reference.FREE, target)
+            reference = None
+            if scenario.reference is not None:
+                reference = self._loop(scenario, scenario.reference, target)["rate"]
+        # Another server, because one that refuses an event only once remembers it.
+        with endpoint(scenario.endpoint, directory) as target, databases.copied(template) as url:
+            run = self._ship(scenario, databases, url, target)
+        run = replace(run, bare_rate=bare["rate"], bare_cpu=bare["cpu"], reference_rate=reference)
+        self._say(
+            f"{scenario.name}: {run.rate:,.0f}/s, {run.rate / run.bare_rate:.2f} of the bare loop's"
+            f" {run.bare_rate:,.0f}/s, {1e6 * run.cpu / run.events:.0f} µs CPU an event,"
+            f" {run.peak_memory:.0f} MB"
+        )
+        return run
+
+    def _loop(self, scenario: Drain, reference: Reference, target: str) -> dict[str, float]:
+        order = reference.value
+        if reference is Reference.COMMITTING:
+            order = str(self._fresh() / "plain.db")
+        workload = replace(scenario.workload, events=min(scenario.workload.events, _LOOP_EVENTS))
+        command = module("bare_loop", order, str(scenario.in_flight), target, *workload.arguments())
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True, check=True
+        )
+        told = json.loads(done.stdout)
+        return {"rate": told["events"] / told["seconds"], "cpu": told["cpu"] / told["events"]}
+
+    def _ship(self, scenario: Drain, databases: Databases, url: str, target: str) -> Run:
+        directory = self._fresh() / "daemon"
+        before = databases.cpu_seconds()
+        shipping = daemon(
+            directory, url, target, max_in_flight=scenario.in_flight, retry=scenario.retry
+        )
+        with shipping as process:
+            with self._profiler(process):
+                samples = until_settled(process, url, scenario.workload.events)
+            cpu, peak = process.cpu_seconds(), process.peak_memory()
+            after = databases.cpu_seconds()
+            used = None if before is None or after is None else after - before
+            return Run(scenario.workload.events, samples, process.startup_seconds, cpu, used, peak)
+
+    def _fresh(self) -> Path:
+        self._runs += 1
+        directory = self._directory / f"run-{self._runs}"
+        directory.mkdir()
+        return directory
+
+
+def until_settled(process: Daemon, url: str, events: int) -> list[Sample]:
+    """Watch the counters until all events have been delivered; return what was seen.
+
+    Raises RuntimeError if it takes too long, the daemon ends, or an event ends in another way.
+    """
+    engine = open_engine(url)
+    deadline = process.started_at + _PATIENCE + events / _SLOWEST
+    samples: list[Sample] = []
+    try:
+        while not samples or samples[-1].recorded < events:
+            if not process.is_alive or time.monotonic() > deadline:
+                raise RuntimeError(f"not all was delivered: {samples[-1:]} {process.log_tail()}")
+            time.sleep(_POLL)
+            now = settled(engine)
+            if now.total != now.delivered:
+                raise RuntimeError(f"events died: {now} {process.log_tail()}")
+            samples.append(Sample(time.monotonic() - process.started_at, now.delivered))
+    finally:
+        engine.dispose()
+    return samples

@@ -1,0 +1,134 @@
+"""Measures how soon an event is delivered, while applications write and the daemon ships.
+
+From the return of the application's COMMIT to the request read whole by the receiver, on the one
+monotonic clock of the machine.
+"""
+
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.daemon import Daemon, daemon
+from benchmarks.databases import Databases
+from benchmarks.drains import until_settled
+from benchmarks.judge import Exchange, Verdict, judge, read
+from benchmarks.processes import ROOT, environment, module
+from benchmarks.scenarios import Flow
+from benchmarks.servers import Endpoint, endpoint
+
+_IN_FLIGHT = 64
+
+
+class Commits(NamedTuple):
+    """When each event was committed, in ns, and over how many seconds all were."""
+
+    at: dict[tuple[int, int], int]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Flowed:
+    """A run's figures: latencies in ms, CPU in seconds, memory in MB."""
+
+    scenario: Flow
+    database: str
+    events: int
+    commit_rate: float
+    p50: float
+    p99: float
+    worst: float
+    cpu: float
+    database_cpu: float | None
+    peak_memory: float
+    verdict: Verdict
+
+
+def measure(
+    scenario: Flow, databases: Databases, directory: Path, say: Callable[[str], None]
+) -> Flowed:
+    """Write and ship at the same time, once; raises RuntimeError if not all is delivered."""
+    log = directory / "receiver.log"
+    url = databases.outbox()
+    try:
+        with (
+            endpoint(Endpoint(), directory, log) as target,
+            daemon(directory / "daemon", url, target, max_in_flight=_IN_FLIGHT) as process,
+        ):
+            before = databases.cpu_seconds()
+            commits = _write(scenario, url, directory)
+            until_settled(process, url, len(commits.at))
+            after = databases.cpu_seconds()
+            used = None if before is None or after is None else after - before
+            cpu, peak = _used(process)
+        exchanges = list(read(log))
+        waits = latencies(exchanges, commits.at)
+        flowed = Flowed(
+            scenario=scenario,
+            database=databases.name,
+            events=len(commits.at),
+            commit_rate=len(commits.at) / commits.seconds,
+            p50=percentile(waits, 50),
+            p99=percentile(waits, 99),
+            worst=waits[-1],
+            cpu=cpu,
+            database_cpu=used,
+            peak_memory=peak,
+            verdict=judge(exchanges, len(commits.at)),
+        )
+    finally:
+        databases.drop(url)
+    say(
+        f"{scenario.name}: {flowed.commit_rate:,.0f} commits/s to {databases.name}, delivered after"
+        f" {flowed.p50:.1f} ms (p50), {flowed.p99:.1f} ms (p99); the order was {flowed.verdict}"
+    )
+    return flowed
+
+
+def _used(process: Daemon) -> tuple[float, float]:
+    return process.cpu_seconds(), process.peak_memory()
+
+
+def _write(scenario: Flow, url: str, directory: Path) -> Commits:
+    logs = [directory / f"writer-{writer}.log" for writer in range(scenario.writers)]
+    rate = scenario.rate / scenario.writers
+    began = time.monotonic()
+    writers = [
+        subprocess.Popen(
+            module(
+                "writer", str(writer), str(scenario.writers), str(rate),
+                str(scenario.seconds), str(scenario.keys), str(log),
+            ),
+            cwd=ROOT,
+            env=environment(url),
+        )
+        for writer, log in enumerate(logs)
+    ]  # fmt: skip
+    if any(writer.wait() for writer in writers):
+        raise RuntimeError("a writer failed; it said why on stderr")
+    seconds = time.monotonic() - began
+    at: dict[tuple[int, int], int] = {}
+    for log in logs:
+        for line in log.read_text(encoding="ascii").splitlines():
+            shopper, sequence, committed = map(int, line.split())
+            at[shopper, sequence] = committed
+    # Without the start of the processes: from the first commit to the last.
+    if len(at) > 1:
+        seconds = (max(at.values()) - min(at.values())) / 1e9
+    return Commits(at, seconds)
+
+
+def latencies(exchanges: list[Exchange], committed: dict[tuple[int, int], int]) -> list[float]:
+    """Return how long each event took in ms, sorted; 0 where it came before COMMIT returned."""
+    first: dict[tuple[int, int], int] = {}
+    for exchange in exchanges:
+        event = (exchange.shopper, exchange.sequence)
+        first[event] = min(exchange.arrived, first.get(event, exchange.arrived))
+    return sorted(max(0, first[event] - at) / 1e6 for event, at in committed.items())
+
+
+def percentile(ordered: list[float], percent: int) -> float:
+    """Return a percentile of values that are sorted."""
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]

@@ -1,0 +1,61 @@
+"""Measures what the daemon costs while there is nothing to ship, above a long history."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.daemon import daemon
+from benchmarks.databases import Databases
+from benchmarks.scenarios import Idle
+from benchmarks.servers import Endpoint, endpoint
+from benchmarks.workload import Workload
+
+_KEYS = 1_000
+# Until what a start costs is over.
+_SETTLE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Idled:
+    """What was used: CPU in percent of one core, memory in MB, disk in bytes."""
+
+    scenario: Idle
+    database: str
+    cpu: float
+    database_cpu: float | None
+    memory: float
+    memory_growth: float
+    disk_growth: int
+
+
+def measure(
+    scenario: Idle, databases: Databases, directory: Path, say: Callable[[str], None]
+) -> Idled:
+    """Let a daemon idle, once."""
+    say(f"{scenario.name}: filling {databases.name} with {scenario.events:,} delivered events")
+    with (
+        databases.filled(Workload(scenario.events, _KEYS), delivered=True) as url,
+        endpoint(Endpoint(), directory) as target,
+        daemon(directory / "daemon", url, target, max_in_flight=64) as process,
+    ):
+        time.sleep(_SETTLE)
+        memory, size = process.memory(), databases.size(url)
+        cpu, database_cpu = process.cpu_seconds(), databases.cpu_seconds()
+        began = time.monotonic()
+        time.sleep(scenario.seconds)
+        percent = 100 / (time.monotonic() - began)
+        cpu, after = process.cpu_seconds() - cpu, databases.cpu_seconds()
+        both = None if database_cpu is None or after is None else after - database_cpu
+        idled = Idled(
+            scenario=scenario,
+            database=databases.name,
+            cpu=cpu * percent,
+            database_cpu=None if both is None else both * percent,
+            memory=process.memory(),
+            memory_growth=process.memory() - memory,
+            disk_growth=databases.size(url) - size,
+        )
+    of_database = "" if both is None else f", {databases.name} {idled.database_cpu:.2f} %"
+    say(f"{scenario.name}: daemon {idled.cpu:.2f} % of a core{of_database}")
+    return idled

@@ -1,0 +1,100 @@
+"""What the kernel says of processes: CPU time, memory; and how ours are started and ended."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+_TICKS = os.sysconf("SC_CLK_TCK")
+_END_WITHIN = 30.0
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of proc(5) stat from the third on; a name may hold anything."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used, all its threads together."""
+    user, system = _stat(pid)[11:13]
+    return (int(user) + int(system)) / _TICKS
+
+
+def cpu_seconds_of_family(parent: int) -> float:
+    """Return the CPU time of a process, its children, and those of them that have ended."""
+    seconds = sum(map(int, _stat(parent)[11:15])) / _TICKS
+    for path in Path("/proc").iterdir():
+        if not path.name.isdigit():
+            continue
+        try:
+            if _stat(int(path.name))[1] == str(parent):
+                seconds += cpu_seconds(int(path.name))
+        except OSError:
+            continue  # it has ended meanwhile
+    return seconds
+
+
+def parent_of(pid: int) -> int:
+    """Return the parent of a process."""
+    return int(_stat(pid)[1])
+
+
+def memory(pid: int, field: str = "VmHWM") -> float:
+    """Return a field of proc(5) status in MB: VmHWM is the highest RSS there was, VmRSS now."""
+    found = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    if found is None:
+        raise ProcessLookupError(f"no {field} of process {pid}")
+    return int(found[1]) / 1024
+
+
+# Where a process of ours finds its database's URL: arguments are for everybody to see.
+DATABASE = "BENCHMARK_DATABASE"
+
+
+def environment(database: str = "") -> dict[str, str]:
+    """Return the environment for a process of ours: our code, none of the user's settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SHIPPER_")}
+    return {**kept, "PYTHONPATH": str(ROOT), DATABASE: database}
+
+
+def module(name: str, *arguments: str) -> list[str]:
+    """Return the command for a module of this package."""
+    return [sys.executable, "-m", f"benchmarks.{name}", *arguments]
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End a process with SIGTERM, and if it doesn't listen with SIGKILL."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_END_WITHIN)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+
+
+@contextmanager
+def running(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    """Give a process whose stdout can be read, and end it."""
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    """Wait for the first line that it prints; raises RuntimeError if it ends without one."""
+    assert process.stdout is not None
+    line = process.stdout.readline().strip()
+    if not line:
+        raise RuntimeError(f"{process.args!r} ended with {process.wait()} and said nothing")
+    return line

@@ -1,0 +1,127 @@
+"""The endpoint of ours: answers each event after a delay, may refuse some, may keep a log.
+
+    python -m benchmarks.receiver DELAY_SECONDS FAIL_EVERY LOG_FILE    (0: never; "": no log)
+
+It prints its URL and answers until SIGTERM. A line of the log is an exchange, in the order of the
+answers: shopper, place in the shopper's sequence, when the request was read whole and when the
+answer left (CLOCK_MONOTONIC, ns), status. Nothing is kept of a request but this.
+
+With FAIL_EVERY 20 every twentieth event of each shopper is answered 503 the first time that it
+comes, always the same ones, and never many in a row.
+"""
+
+import asyncio
+import signal
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import TextIO, cast
+
+import httptools
+
+from benchmarks.loops import run
+from benchmarks.workload import SEQUENCE, SHOPPER
+
+ANSWERS = {
+    202: b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n",
+    503: b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n",
+}
+_BACKLOG = 2048
+
+
+class Rules:
+    """What is answered, when, and what is written down of it."""
+
+    def __init__(self, delay: float, fail_every: int, log: TextIO | None) -> None:
+        self.delay = delay
+        self._fail_every = fail_every
+        self._log = log
+        self._failed: set[tuple[int, int]] = set()
+        self.looks_inside = bool(fail_every) or log is not None
+
+    def status(self, shopper: int, sequence: int) -> int:
+        """Return the answer to an event that has come."""
+        event = (shopper, sequence)
+        if not self._fail_every or (shopper + sequence) % self._fail_every or event in self._failed:
+            return 202
+        self._failed.add(event)
+        return 503
+
+    def note(self, shopper: int, sequence: int, arrived: int, status: int) -> None:
+        """Write down that the answer leaves now."""
+        if self._log is not None:
+            self._log.write(f"{shopper} {sequence} {arrived} {time.monotonic_ns()} {status}\n")
+
+
+class Exchange(asyncio.Protocol):
+    """One connection. Its requests come one after the other."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._body = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without saying so
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End; what was not answered yet never is."""
+        del exc
+        self._transport = None
+
+    def data_received(self, data: bytes) -> None:
+        """Read on."""
+        self._parser.feed_data(data)
+
+    def on_message_begin(self) -> None:
+        """Forget the request before."""
+        self._body = b""
+
+    def on_body(self, body: bytes) -> None:
+        """Collect."""
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        """Answer, at once or later."""
+        arrived, shopper, sequence, status = 0, 0, 0, 202
+        if self._rules.looks_inside:
+            arrived = time.monotonic_ns()
+            shopper, sequence = int(self._body[SHOPPER]), int(self._body[SEQUENCE])
+            status = self._rules.status(shopper, sequence)
+        answer = partial(self._answer, shopper, sequence, arrived, status)
+        if self._rules.delay:
+            asyncio.get_running_loop().call_later(self._rules.delay, answer)
+        else:
+            answer()
+
+    def _answer(self, shopper: int, sequence: int, arrived: int, status: int) -> None:
+        if self._transport is not None:
+            self._rules.note(shopper, sequence, arrived, status)
+            self._transport.write(ANSWERS[status])
+
+
+async def serve(rules: Rules) -> None:
+    """Answer until SIGTERM."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    server = await loop.create_server(lambda: Exchange(rules), "127.0.0.1", 0, backlog=_BACKLOG)
+    port = server.sockets[0].getsockname()[1]
+    print(f"http://127.0.0.1:{port}/v3/events", flush=True)
+    await stop.wait()
+    server.close()
+
+
+def main(delay: str, fail_every: str, log: str) -> None:
+    if not log:
+        run(serve(Rules(float(delay), int(fail_every), None)))
+        return
+    with Path(log).open("w", encoding="ascii") as file:
+        run(serve(Rules(float(delay), int(fail_every), file)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

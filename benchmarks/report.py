@@ -1,0 +1,195 @@
+"""The figures as Markdown: a table for each kind of scenario, and the machine."""
+
+from collections.abc import Callable, Sequence
+from statistics import median
+
+from benchmarks.drains import Drained, Run
+from benchmarks.flows import Flowed
+from benchmarks.idles import Idled
+from benchmarks.inserts import Inserted
+from benchmarks.rivals import ORDER, Rivaled
+
+_DRAINS = (
+    "scenario", "database", "endpoint", "in flight", "events", "runs",
+    "events/s (lowest to highest)", "bare loop/s", "ratio", "ordered or committing loop/s", "ratio",
+    "CPU µs/event: daemon", "database", "bare loop", "peak MB", "start-up s", "order",
+)  # fmt: skip
+_TENTHS = ("scenario", "events", "first tenth/s", "fifth", "sixth", "last", "last : first")
+_FLOWS = (
+    "scenario", "database", "events", "commits/s", "p50 ms", "p99 ms", "longest ms",
+    "CPU µs/event: daemon", "database", "peak MB", "order",
+)  # fmt: skip
+_IDLES = (
+    "scenario", "database", "delivered events", "seconds", "CPU % of a core: daemon", "database",
+    "RSS MB", "RSS growth MB", "disk growth kB",
+)  # fmt: skip
+_INSERTS = (
+    "scenario", "database", "how", "ours, payload only µs", "ours, all four columns µs",
+    "plain table, all four µs", "payload only : plain",
+)  # fmt: skip
+
+_PEERS = (
+    "peer", "version", "events", "events/s (lowest to highest)", "CPU µs/event: worker", "database",
+    "peak MB", "order within a key",
+)  # fmt: skip
+
+Result = Drained | Flowed | Idled | Inserted | Rivaled
+
+
+def render(facts: list[tuple[str, str]], results: Sequence[Result]) -> str:
+    """Return everything; a table for each kind of scenario that was run."""
+    parts = ["# Benchmarks", machine(facts)]
+    for section in (drains, flows, idles, inserts, peers):
+        parts += filter(None, [section(results)])
+    return "\n\n".join(parts) + "\n"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def machine(facts: list[tuple[str, str]]) -> str:
+    """Return what was measured on."""
+    return "\n".join(f"- {name}: {value}" for name, value in facts)
+
+
+def drains(results: Sequence[Result]) -> str:
+    """Return the table of the backlogs that were shipped, and their tenths for the long ones."""
+    found = [result for result in results if isinstance(result, Drained)]
+    if not found:
+        return ""
+    parts = ["## Backlogs, shipped to their end", table(_DRAINS, list(map(_drain, found)))]
+    if tenths := [_tenths(result) for result in found if result.scenario.name == "g"]:
+        parts += ["### From the first tenth to the last", table(_TENTHS, tenths)]
+    return "\n\n".join(parts)
+
+
+def flows(results: Sequence[Result]) -> str:
+    """Return the table of what was written and shipped at the same time."""
+    rows = [_flow(result) for result in results if isinstance(result, Flowed)]
+    return f"## From commit to delivery\n\n{table(_FLOWS, rows)}" if rows else ""
+
+
+def _flow(result: Flowed) -> list[str]:
+    return [
+        f"({result.scenario.name}) {result.scenario.title}",
+        result.database,
+        f"{result.events:,}",
+        f"{result.commit_rate:,.0f}",
+        f"{result.p50:.1f}",
+        f"{result.p99:.1f}",
+        f"{result.worst:.1f}",
+        f"{1e6 * result.cpu / result.events:.0f}",
+        database_cpu(result.database, result.database_cpu, 1e6 / result.events, ".0f"),
+        f"{result.peak_memory:.0f}",
+        str(result.verdict),
+    ]
+
+
+def idles(results: Sequence[Result]) -> str:
+    """Return the table of doing nothing."""
+    rows = [_idle(result) for result in results if isinstance(result, Idled)]
+    return f"## Idle\n\n{table(_IDLES, rows)}" if rows else ""
+
+
+def _idle(result: Idled) -> list[str]:
+    return [
+        f"({result.scenario.name}) {result.scenario.title}",
+        result.database,
+        f"{result.scenario.events:,}",
+        f"{result.scenario.seconds:.0f}",
+        f"{result.cpu:.2f}",
+        database_cpu(result.database, result.database_cpu, 1.0, ".2f"),
+        f"{result.memory:.0f}",
+        f"{result.memory_growth:+.1f}",
+        f"{result.disk_growth / 1024:+.0f}",
+    ]
+
+
+def inserts(results: Sequence[Result]) -> str:
+    """Return the table of what an INSERT costs the application."""
+    found = [result for result in results if isinstance(result, Inserted)]
+    rows = [_insert(result, how) for result in found for how in ("within", "alone")]
+    return f"## One INSERT of the application\n\n{table(_INSERTS, rows)}" if rows else ""
+
+
+def _insert(result: Inserted, how: str) -> list[str]:
+    took = {way: each[how] for way, each in result.microseconds.items()}
+    return [
+        f"({result.scenario.name}) {result.scenario.title}",
+        result.database,
+        {"within": "many in a transaction", "alone": "alone, with its commit"}[how],
+        *(f"{took[way]:.0f}" for way in ("payload", "all four", "plain")),
+        f"{took['payload'] / took['plain']:.2f}",
+    ]
+
+
+def peers(results: Sequence[Result]) -> str:
+    """Return the table of what others reach with the same events and endpoint, on Postgres."""
+    rows = [_peer(result) for result in results if isinstance(result, Rivaled)]
+    return f"## Peers, as (b)\n\n{table(_PEERS, rows)}" if rows else ""
+
+
+def _peer(result: Rivaled) -> list[str]:
+    rates = result.rates
+    return [
+        result.peer,
+        result.version,
+        f"{result.events:,}",
+        f"{median(rates):,.0f} ({rates[0]:,.0f} to {rates[-1]:,.0f})",
+        f"{1e6 * result.cpu / result.events:.0f}",
+        database_cpu("Postgres", result.database_cpu, 1e6 / result.events, ".0f"),
+        f"{result.memory:.0f}",
+        ORDER[result.peer],
+    ]
+
+
+def database_cpu(database: str, seconds: float | None, factor: float, form: str) -> str:
+    """Return what the database used, times a factor; or why that isn't known."""
+    if seconds is not None:
+        return format(seconds * factor, form)
+    return "in the daemon" if database == "SQLite" else "not on this machine"
+
+
+def _drain(result: Drained) -> list[str]:
+    scenario, runs = result.scenario, result.runs
+    rates = sorted(run.rate for run in runs)
+    reference, second_ratio = "", ""
+    if scenario.reference is not None:
+        reference = f"{of(runs, lambda run: run.reference_rate or 0.0):,.0f}"
+        second_ratio = f"{of(runs, lambda run: run.rate / (run.reference_rate or 1.0)):.2f}"
+    database = [run.database_cpu for run in runs if run.database_cpu is not None]
+    used = median(database) if database else None
+    return [
+        f"({scenario.name}) {scenario.title}",
+        result.database,
+        str(scenario.endpoint),
+        str(scenario.in_flight),
+        f"{scenario.workload.events:,}",
+        str(len(runs)),
+        f"{median(rates):,.0f} ({rates[0]:,.0f} to {rates[-1]:,.0f})",
+        f"{of(runs, lambda run: run.bare_rate):,.0f}",
+        f"{of(runs, lambda run: run.rate / run.bare_rate):.2f}",
+        reference,
+        second_ratio,
+        f"{of(runs, lambda run: 1e6 * run.cpu / run.events):.0f}",
+        database_cpu(result.database, used, 1e6 / scenario.workload.events, ".0f"),
+        f"{of(runs, lambda run: 1e6 * run.bare_cpu):.0f}",
+        f"{of(runs, lambda run: run.peak_memory):.0f}",
+        f"{of(runs, lambda run: run.startup_seconds):.2f}",
+        str(result.verdict),
+    ]
+
+
+def _tenths(result: Drained) -> list[str]:
+    runs = result.runs
+    rates = [f"{median(run.tenth(number) for run in runs):,.0f}" for number in (0, 4, 5, 9)]
+    ratio = of(runs, lambda run: run.tenth(9) / run.tenth(0))
+    return [f"({result.scenario.name})", f"{runs[0].events:,}", *rates, f"{ratio:.2f}"]
+
+
+def of(runs: Sequence[Run], figure: Callable[[Run], float]) -> float:
+    """Return the median of a figure."""
+    return median(map(figure, runs))

@@ -1,0 +1,156 @@
+"""The scenarios: what is shipped, from what, to what, and what it is compared with."""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from benchmarks.servers import Endpoint
+from benchmarks.workload import Workload
+
+
+class Reference(Enum):
+    """What a bare client loop has to heed when it ships the same; see bare_loop.py."""
+
+    FREE = "free"
+    ORDERED = "ordered"
+    COMMITTING = "committing"
+
+
+_AT_ONCE = Endpoint()
+# Waits of the default length would be most of what is measured.
+_QUICK_RETRY = '[destinations.default.retry]\nmin_delay = "10ms"\nmax_delay = "100ms"\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """A backlog that is shipped to its end."""
+
+    name: str
+    title: str
+    workload: Workload
+    postgres: bool = False
+    endpoint: Endpoint = _AT_ONCE
+    in_flight: int = 64
+    retry: str = ""
+    reference: Reference | None = None
+    """A second loop to compare with, where one without any order says little."""
+    most_runs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """New events, written while they are shipped: `rate` commits a second for some seconds."""
+
+    name: str
+    title: str
+    postgres: bool
+    rate: int = 1000
+    seconds: float = 20.0
+    writers: int = 2
+    keys: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing to do for some seconds, with so many delivered events in the outbox."""
+
+    name: str
+    title: str
+    postgres: bool
+    events: int = 1_000_000
+    seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """What one INSERT costs the application, into our table and into a plain one."""
+
+    name: str
+    title: str
+    postgres: bool
+    events: int = 20_000
+
+
+Scenario = Drain | Flow | Idle | Insert
+
+_PLAIN = Workload(20_000, 1_000)
+_BACKLOG = Workload(100_000, 1_000)
+
+SCENARIOS: tuple[Scenario, ...] = (
+    Drain("a", "1,000 keys", _PLAIN),
+    Drain("b", "1,000 keys", _PLAIN, postgres=True),
+    Drain("c", "50 ms", Workload(40_000, 1_000), endpoint=Endpoint(0.05), in_flight=256),
+    Drain("d", "one key", Workload(5_000, 1), reference=Reference.COMMITTING),
+    Drain("e", "20,000 keys", Workload(40_000, 20_000)),
+    Drain("f", "90 % in one key", Workload(20_000, 1_000, hot=True), reference=Reference.ORDERED),
+    Drain(
+        "f2",
+        "40 keys, 5 ms",
+        Workload(20_000, 40),
+        endpoint=Endpoint(0.005),
+        reference=Reference.ORDERED,
+    ),
+    Drain("g", "backlog", _BACKLOG, most_runs=3),
+    Flow("h", "1,000 commits/s", postgres=False),
+    Flow("h", "1,000 commits/s", postgres=True),
+    Idle("i", "idle", postgres=False),
+    Idle("i", "idle", postgres=True),
+    Drain(
+        "j",
+        "5 % refused once",
+        _PLAIN,
+        endpoint=Endpoint(0.0, fail_every=20),
+        retry=_QUICK_RETRY,
+    ),
+    Insert("k", "INSERT", postgres=False),
+    Insert("k", "INSERT", postgres=True),
+)
+
+# What --full puts in the place of (g).
+FULL_BACKLOGS: tuple[Scenario, ...] = (
+    Drain("g", "backlog", Workload(1_000_000, 1_000), most_runs=1),
+    Drain("g", "backlog", Workload(5_000_000, 1_000), most_runs=1),
+)
+
+SMOKE = Drain(
+    "smoke",
+    "20 keys, 5 % refused once",
+    Workload(400, 20),
+    endpoint=Endpoint(0.0, fail_every=20),
+    in_flight=16,
+    retry=_QUICK_RETRY,
+)
+
+
+def names() -> list[str]:
+    """Return the names of the scenarios, each once, in their order."""
+    return list(dict.fromkeys(scenario.name for scenario in SCENARIOS))
+
+
+def chosen(
+    wanted: list[str],
+    *,
+    full: bool = False,
+    events: int | None = None,
+    seconds: float | None = None,
+) -> list[Scenario]:
+    """Return the scenarios of these names, all for none; of another size where that is asked."""
+    scenarios: list[Scenario] = []
+    for scenario in SCENARIOS:
+        if wanted and scenario.name not in wanted:
+            continue
+        scenarios.extend(FULL_BACKLOGS if full and scenario.name == "g" else [scenario])
+    return [_sized(scenario, events, seconds) for scenario in scenarios]
+
+
+def _sized(scenario: Scenario, events: int | None, seconds: float | None) -> Scenario:
+    if isinstance(scenario, Drain):
+        workload = scenario.workload
+        return replace(scenario, workload=replace(workload, events=events or workload.events))
+    if isinstance(scenario, Flow):
+        return replace(scenario, seconds=seconds or scenario.seconds)
+    scenario = replace(scenario, events=events or scenario.events)
+    return (
+        replace(scenario, seconds=seconds or scenario.seconds)
+        if isinstance(scenario, Idle)
+        else scenario
+    )

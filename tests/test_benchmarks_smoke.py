@@ -1,0 +1,111 @@
+"""The benchmarks keep the promises that they measure the price of; no time is asserted here."""
+
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from benchmarks.drains import Run, Sample
+from benchmarks.flows import latencies, percentile
+from benchmarks.judge import Exchange, judge
+from benchmarks.receiver import Rules
+from benchmarks.workload import SEQUENCE, SHOPPER, Workload, payload
+
+ROOT = Path(__file__).parents[1]
+
+
+def log_of(*exchanges: tuple[int, int, int]) -> list[Exchange]:
+    """Return a log: shopper, sequence and status; each is answered before the next arrives."""
+    return [
+        Exchange(shopper, sequence, 10 * place, 10 * place + 5, status)
+        for place, (shopper, sequence, status) in enumerate(exchanges)
+    ]
+
+
+def test_the_smallest_scenario_keeps_the_promises() -> None:
+    """With the real daemon, an endpoint that refuses some events once, and its log."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--smoke"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == "the promises were kept (400 events, 420 requests)\n"
+
+
+def test_a_refused_event_may_come_again_before_its_followers() -> None:
+    """And another shopper's may come in between."""
+    verdict = judge(log_of((1, 0, 503), (2, 0, 202), (1, 0, 202), (1, 1, 202)), events=3)
+    assert verdict.is_flawless
+    assert (verdict.requests, verdict.accepted) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("exchanges", "broken"),
+    [
+        ([(1, 0, 202)], "missing"),
+        ([(1, 0, 202), (1, 0, 202), (1, 1, 202)], "repeats"),
+        ([(1, 1, 202), (1, 0, 202)], "gaps"),
+        ([(1, 0, 503), (1, 1, 202)], "gaps"),
+        ([(1, 0, 202), (1, 1, 202), (1, 2, 202), (1, 0, 202)], "late"),
+    ],
+)
+def test_the_judge_sees_a_broken_promise(
+    exchanges: list[tuple[int, int, int]], broken: str
+) -> None:
+    """Each kind by its name."""
+    verdict = judge(log_of(*exchanges), events=2)
+    assert getattr(verdict, broken) > 0
+    assert not verdict.is_flawless
+    assert str(verdict).startswith("BROKEN")
+
+
+def test_the_judge_sees_two_at_once() -> None:
+    """The second arrived while the first was not answered, in whatever order they were logged."""
+    assert judge([Exchange(1, 1, 3, 4, 202), Exchange(1, 0, 1, 5, 202)], events=2).overlaps == 1
+
+
+@pytest.mark.parametrize("workload", [Workload(1000, 40), Workload(1000, 40, hot=True)])
+def test_a_workload_numbers_the_events_of_each_shopper(workload: Workload) -> None:
+    """Without a gap, in order, and readable at the same place of each payload."""
+    seen: dict[int, int] = defaultdict(int)
+    for number in range(workload.events):
+        shopper, sequence = workload.event(number)
+        assert sequence == seen[shopper]
+        seen[shopper] += 1
+        body = payload(shopper, sequence).encode()
+        assert (int(body[SHOPPER]), int(body[SEQUENCE])) == (shopper, sequence)
+        assert 280 <= len(body) <= 320
+    assert len(seen) == workload.keys
+
+
+def test_a_share_is_refused_once() -> None:
+    """Always the same events, and when they come again they are accepted."""
+    rules = Rules(0.0, 20, None)
+    workload = Workload(1000, 40)
+    events = [workload.event(number) for number in range(workload.events)]
+    assert sum(rules.status(*event) == 503 for event in events) == 50
+    assert all(rules.status(*event) == 202 for event in events)
+
+
+def test_a_tenth_has_the_rate_of_its_own_time() -> None:
+    """Read from samples that lie elsewhere."""
+    samples = [Sample(0.5, 0), Sample(1.0, 250), Sample(2.0, 750), Sample(4.0, 1000)]
+    run = Run(1000, samples, 0.1, 1.0, None, 60.0)
+    assert run.rate == 250.0
+    assert run.tenth(0) == pytest.approx(100 / 0.7)
+    assert run.tenth(5) == pytest.approx(500.0)
+    assert run.tenth(9) == pytest.approx(125.0)
+
+
+def test_latency_counts_from_the_commit_to_the_first_arrival() -> None:
+    """And an event that was there before its COMMIT returned took no time."""
+    exchanges = [Exchange(0, 0, 5_000_000, 0, 503), Exchange(0, 0, 9_000_000, 0, 202)]
+    exchanges.append(Exchange(0, 1, 10_000_000, 0, 202))
+    waits = latencies(exchanges, {(0, 0): 2_000_000, (0, 1): 11_000_000})
+    assert waits == [0.0, 3.0]
+    assert (percentile(waits, 0), percentile(waits, 99)) == (0.0, 3.0)
