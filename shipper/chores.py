@@ -3,14 +3,25 @@
 Each takes what it works on as arguments and is safe to run late, twice, or never.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
+from shipper.clock import Clock
+from shipper.config import RetentionSettings
 from shipper.dispatcher import Dispatcher, Route
 from shipper.errors import ShipperError
 from shipper.logs import Log
+from shipper.store import retention, space
+from shipper.store.opening import Database
 
+T = TypeVar("T")
 Fingerprint = tuple[int, int, int]
+
+# How much longer a rest is than the step before it.
+_RESTS = 3.0
 
 
 def look(dispatcher: Dispatcher) -> None:
@@ -27,12 +38,19 @@ def guarded(name: str, chore: Callable[[], None], log: Log) -> Callable[[], None
     """Return the chore with its failures logged: one that fails is rung again, and ends nothing."""
 
     def run() -> None:
-        try:
+        with guarding(name, log):
             chore()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the drain goes on without it
-            log("chore.failed", chore=name, reason=f"{type(error).__name__}: {error}")
 
     return run
+
+
+@contextmanager
+def guarding(name: str, log: Log) -> Iterator[None]:
+    """Log whatever fails within as a failure of that chore."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it is, the drain goes on without it
+        log("chore.failed", chore=name, reason=f"{type(error).__name__}: {error}")
 
 
 def open_or_close(dispatcher: Dispatcher, is_open: bool, log: Log) -> None:  # noqa: FBT001
@@ -44,19 +62,59 @@ def open_or_close(dispatcher: Dispatcher, is_open: bool, log: Log) -> None:  # n
     dispatcher.wake()
 
 
-class Heartbeat:
-    """Tells the service manager that the drain turns, and what it does; a wedged one is silent."""
+class InDatabaseThread(Protocol):
+    """Runs work in the one thread that talks to the database, after what is waiting there."""
 
-    def __init__(self, notify: Callable[..., None]) -> None:
-        self._notify = notify
-        self._beats = -1
+    def __call__(self, work: Callable[[], T]) -> Awaitable[T]:
+        """Return what the work returns."""
 
-    def beat(self, dispatcher: Dispatcher) -> None:
-        """Feed the watchdog if the drain has turned since the last time."""
-        if dispatcher.beats != self._beats:
-            self._beats = dispatcher.beats
-            states = (f"{r.name} {r.link.shown.value}" for r in dispatcher.routes.values())
-            self._notify(WATCHDOG=1, STATUS=", ".join(states))
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """The chores on the outbox itself: each step a short turn of the database's thread.
+
+    Between two steps the drain has its turn there, and what an application writes has its own:
+    nobody waits for a chore, so it rests for longer than it works.
+    """
+
+    database: Database
+    run: InDatabaseThread
+    rest: Callable[[float], Awaitable[None]]
+    clock: Clock
+    log: Log
+
+    async def retain(self, keeps: RetentionSettings) -> None:
+        """Delete what is over, and give back the room that it took."""
+        began, purged = self.clock.monotonic(), 0
+        cutoffs = retention.Cutoffs.at(
+            self.clock.wall(), delivered=keeps.delivered, dead=keeps.dead
+        )
+        batches = retention.prune(self.database, cutoffs, self.clock.monotonic)
+        while (batch := await self._step(batches)) is not None:
+            purged += batch.total()
+        if self.database.dialect.name == "sqlite":
+            pages = space.give_back(self.database)
+            while await self._step(pages) is not None:
+                pass
+        if purged:
+            seconds = round(self.clock.monotonic() - began, 3)
+            self.log("retention.pruned", purged=purged, seconds=seconds)
+
+    async def shorten_wal(self) -> None:
+        """Cut a WAL that has become large; told where somebody's long transaction is in the way."""
+        if self.database.dialect.name != "sqlite":
+            return
+        taken = await self.run(lambda: space.measure(self.database))
+        if taken.wal > space.WAL_BYTES and not await self.run(
+            lambda: space.checkpoint(self.database)
+        ):
+            self.log("space.wal_large", bytes=taken.wal)
+
+    async def _step(self, steps: Iterator[T]) -> T | None:
+        began = self.clock.monotonic()
+        step = await self.run(lambda: next(steps, None))
+        await self.rest(_RESTS * (self.clock.monotonic() - began))
+        return step
 
 
 class CredentialWatch:

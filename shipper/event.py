@@ -9,6 +9,7 @@ class Event:
 
     `maybe_received` says that a try ended without an answer, so the receiver may have it;
     `failed` that its last try failed, `manual` that an operator asked for the next one.
+    `created_at` is in seconds since 1970; 0 where nobody knows.
     """
 
     id: int
@@ -20,6 +21,7 @@ class Event:
     maybe_received: bool = False
     failed: bool = False
     manual: bool = False
+    created_at: float = 0.0
 
     @property
     def lane(self) -> str | int:

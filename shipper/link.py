@@ -119,6 +119,8 @@ class Link:
             self.state, self.reason, self.since = state, reason, since
             self.outage += 1
             self.next_try_at = until if state is State.THROTTLED else None
+            # Else the refusals of each new process would be the events' own fault again.
+            self._refusing = reason == EVERYTHING_REFUSED
 
     @property
     def shown(self) -> State:

@@ -53,6 +53,15 @@ EVENTS: Mapping[str, tuple[str, frozenset[str]]] = {
     "window.closed": ("info", frozenset({"destination"})),
     "window.opened": ("info", frozenset({"destination"})),
     "chore.failed": ("error", frozenset({"chore", "reason"})),
+    "retention.pruned": ("info", frozenset({"purged", "seconds"})),
+    "web.listening": ("info", frozenset({"address"})),
+    "web.failed": ("error", frozenset({"address", "reason", "hint", "retry_seconds"})),
+    "web.broken": ("error", frozenset({"reason"})),
+    "alert.alarm": ("warning", frozenset({"alarm", "change", "destination", "reason"})),
+    "alert.failed": ("warning", frozenset({"alarm", "reason"})),
+    "alert.lost": ("error", frozenset({"alarm", "reason", "tries"})),
+    "alert.heartbeat_failed": ("warning", frozenset({"reason"})),
+    "space.wal_large": ("warning", frozenset({"bytes"})),
 }
 
 _SYSLOG_LEVELS = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}

@@ -35,7 +35,7 @@ from sqlalchemy.types import TypeEngine, UserDefinedType
 from shipper.clock import iso, parse_iso
 
 # Every revision there has been, oldest first; `check` must not pay for importing Alembic.
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 VERSION_TABLE = "shipper_alembic_version"
 # Indexes that only the migrations know.
 BY_HAND = frozenset({"shipper_hold_key"})
@@ -141,6 +141,8 @@ def _count(name: str) -> Column[int]:
 _PENDING = text("status = 'pending'")
 _MAYBE = text("status = 'pending' AND maybe_received = 1")
 _DEAD = text("status = 'dead'")
+_DELIVERED = text("status = 'delivered'")
+_DISCARDED = text("status = 'discarded'")
 
 
 def _partial(name: str, *columns: Any, where: Any, **more: Any) -> Index:
@@ -174,6 +176,8 @@ outbox = Table(
     _partial("shipper_outbox_pending", "destination", "id", where=_PENDING),
     _partial("shipper_outbox_maybe", "destination", "id", where=_MAYBE),
     _partial("shipper_outbox_dead", "destination", "id", where=_DEAD),
+    _partial("shipper_outbox_delivered", "delivered_at", where=_DELIVERED),
+    _partial("shipper_outbox_discarded", "destination", "id", where=_DISCARDED),
     sqlite_autoincrement=True,
 )
 _SENT_FIRST = outbox.c.maybe_received.desc()

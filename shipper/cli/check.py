@@ -17,7 +17,7 @@ def check(*, context: Context) -> int:
     Reports every fault at once, with its line; exit status 78 if there is one.
     """
     try:
-        settings = _sound(context)
+        settings = sound(context)
     except ConfigError as error:
         if not context.json:
             raise
@@ -33,7 +33,8 @@ def check(*, context: Context) -> int:
     return 0
 
 
-def _sound(context: Context) -> Settings:
+def sound(context: Context) -> Settings:
+    """Return the configuration; raises ConfigError with all that is wrong, AccessDenied."""
     settings = context.settings()
     problems = list(_problems(settings))
     if problems:

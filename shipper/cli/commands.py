@@ -56,6 +56,8 @@ FAMILIES: Mapping[str, Family] = {
     "dead": Family(_EVENTS, "Look at dead letters, and decide what becomes of them."),
     "db": Family(_REST, "Migrations and privileges."),
     "config": Family(_REST, "The configuration in force."),
+    "assets": Family(_REST, "A dashboard and alert rules for the daemon's metrics."),
+    "service": Family(_REST, "The systemd unit of this installation."),
 }
 
 COMMANDS: tuple[Command, ...] = (
@@ -82,6 +84,12 @@ COMMANDS: tuple[Command, ...] = (
         ("shipper check", "shipper check -c /etc/shipper/config.toml --json"),
     ),
     Command(
+        "doctor",
+        "doctor:doctor",
+        _FIRST,
+        ("shipper doctor", "shipper doctor --no-network --json"),
+    ),
+    Command(
         "sandbox",
         "sandbox:sandbox",
         _FIRST,
@@ -103,7 +111,13 @@ COMMANDS: tuple[Command, ...] = (
         "status",
         "status:status",
         _DAILY,
-        ("shipper status", "shipper status --json"),
+        ("shipper status", "shipper status --watch", "shipper status --nagios --oldest 15m"),
+    ),
+    Command(
+        "healthcheck",
+        "healthcheck:healthcheck",
+        _DAILY,
+        ("shipper healthcheck live", "shipper healthcheck ready --json"),
     ),
     Command(
         "hold",
@@ -125,6 +139,7 @@ COMMANDS: tuple[Command, ...] = (
             "shipper enqueue events.jsonl",
             "shipper enqueue order.json --event-id order-4711",
             "shipper enqueue - --key customer-42 --json",
+            "shipper enqueue --rows till.jsonl",
         ),
     ),
     Command(
@@ -144,6 +159,24 @@ COMMANDS: tuple[Command, ...] = (
         "events:show_event",
         _EVENTS,
         ("shipper events show 17", "shipper events show event_id:4711 --json"),
+    ),
+    Command(
+        "events discard",
+        "discard:discard",
+        _EVENTS,
+        (
+            "shipper events discard 17 18",
+            "shipper events discard ALL --until 2026-11-23T08:15 --yes",
+        ),
+    ),
+    Command(
+        "events export",
+        "export:export",
+        _EVENTS,
+        (
+            "shipper events export till.jsonl --hand-over",
+            "shipper events export - --status dead --key customer-42",
+        ),
     ),
     Command(
         "dead list",
@@ -170,6 +203,13 @@ COMMANDS: tuple[Command, ...] = (
         _REST,
         ("shipper verify", "shipper verify --json"),
     ),
+    Command(
+        "backup",
+        "backup:backup",
+        _REST,
+        ("shipper backup /backup/shop.db", "shipper backup shop.db.bak --json"),
+    ),
+    Command("prune", "prune:prune", _REST, ("shipper prune --dry-run", "shipper prune --json")),
     Command("db upgrade", "database:upgrade", _REST, ("shipper db upgrade",)),
     Command("db current", "database:current", _REST, ("shipper db current --json",)),
     Command("db check", "database:check", _REST, ("shipper db check",)),
@@ -185,6 +225,22 @@ COMMANDS: tuple[Command, ...] = (
         _REST,
         ("shipper config show", "shipper config show --origin --json"),
     ),
+    Command(
+        "service install",
+        "service:install",
+        _REST,
+        ("sudo /opt/shipper/bin/shipper service install", "shipper service install --run-as shop"),
+    ),
+    Command("service print", "service:show", _REST, ("shipper service print",)),
+    Command("service uninstall", "service:uninstall", _REST, ("shipper service uninstall",)),
+    Command("assets list", "assets:list_assets", _REST, ("shipper assets list",)),
+    Command(
+        "assets show",
+        "assets:show_asset",
+        _REST,
+        ("shipper assets show prometheus-alerts.yml > /etc/prometheus/shipper.yml",),
+    ),
+    Command("assets write", "assets:write_assets", _REST, ("shipper assets write .",)),
     Command(
         "version",
         "version:version",

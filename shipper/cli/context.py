@@ -85,7 +85,7 @@ class Context:
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table: in columns on a terminal, with tabs between for a program."""
-        cells = [[_cell(value) for value in row] for row in rows]
+        cells = [[cell(value) for value in row] for row in rows]
         if sys.stdout.isatty():
             from shipper.cli.table import print_table  # noqa: PLC0415 - only a terminal needs rich
 
@@ -120,5 +120,6 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """Return a value as a table shows it."""
     return "" if value is None else printable(str(value))

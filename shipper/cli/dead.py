@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from shipper.cli.context import Context, printable
-from shipper.cli.events import Key, Since, Until, show
+from shipper.cli.events import Key, Since, Status, Until, show
 from shipper.clock import SystemClock, iso
 from shipper.errors import NotFound, UsageError
 from shipper.store import operate
@@ -110,9 +110,11 @@ def _move(
     move: Move,
 ) -> None:
     verb, done, function = move
-    _refuse_ambiguous(idents, filters)
+    refuse_ambiguous(idents, filters)
     with context.engine() as engine:
-        selection = filters if tuple(idents) == (ALL,) else _named(engine, _read(idents))
+        selection = (
+            filters if tuple(idents) == (ALL,) else named(engine, read_idents(idents), "dead")
+        )
         groups = dead_groups(engine, selection)
         count = sum(group.count for group in groups)
         if count:
@@ -124,7 +126,8 @@ def _move(
         context.say(f"{_letters(moved)} {done}")
 
 
-def _refuse_ambiguous(idents: Sequence[str], filters: Selection) -> None:
+def refuse_ambiguous(idents: Sequence[str], filters: Selection) -> None:
+    """Return only where it is clear which ones are meant; raises UsageError."""
     if not idents:
         raise UsageError("which ones?", "name them by id, or say ALL")
     if ALL in idents and len(idents) > 1:
@@ -133,7 +136,7 @@ def _refuse_ambiguous(idents: Sequence[str], filters: Selection) -> None:
         raise UsageError("filters choose among ALL, not among the ids that are named")
 
 
-def _read(idents: Sequence[str]) -> list[str]:
+def read_idents(idents: Sequence[str]) -> list[str]:
     """Return the ids with `-` replaced by what stdin has, one a line."""
     read: list[str] = []
     for ident in idents:
@@ -144,17 +147,18 @@ def _read(idents: Sequence[str]) -> list[str]:
     return read
 
 
-def _named(engine: Database, idents: Sequence[str]) -> Selection:
-    """Return the dead letters that were named; raises NotFound if one isn't a dead letter."""
+def named(engine: Database, idents: Sequence[str], status: Status) -> Selection:
+    """Return the events that were named; raises NotFound if one isn't of that status."""
     found = locate(engine, idents)
     ids = tuple(sorted({row for row in found.values() if row is not None}))
-    letters = find(engine, Selection(ids=ids, status="dead"), limit=len(ids))
-    dead = {letter.id for letter in letters}
-    wrong = [printable(ident) for ident, row in found.items() if row not in dead]
+    events = find(engine, Selection(ids=ids, status=status), limit=len(ids))
+    fit = {event.id for event in events}
+    wrong = [printable(ident) for ident, row in found.items() if row not in fit]
     if wrong:
         hint = "all of them are ALL, in capitals" if wrong[0].upper() == ALL else None
         some = ", ".join(wrong[:SAMPLES]) + (" ..." if len(wrong) > SAMPLES else "")
-        raise NotFound(f"not among the dead letters: {some}; nothing was changed", hint)
+        among = "dead letters" if status == "dead" else f"{status} events"
+        raise NotFound(f"not among the {among}: {some}; nothing was changed", hint)
     return Selection(ids=ids)
 
 

@@ -1,17 +1,31 @@
-"""`shipper enqueue`: events from a file into the outbox, all or nothing."""
+"""`shipper enqueue`: events from a file into the outbox, all or nothing.
 
+With --rows the file is what `shipper events export` wrote. It is complete, and every line of it
+was read once, before the outbox is touched: no transaction waits for a pipe.
+"""
+
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from difflib import get_close_matches
-from typing import Any
+from pathlib import Path
+from shutil import copyfileobj
+from tempfile import TemporaryFile
+from typing import IO, Annotated, Any
 
-from shipper.cli.context import Context
+from cyclopts import Parameter
+
+from shipper.cli.context import Context, printable
 from shipper.cli.documents import Document, Input, name_of, read_documents
+from shipper.cli.rows import read
 from shipper.contract.validation import Mode, violations
-from shipper.errors import InvalidEvent, UsageError
+from shipper.errors import AccessDenied, InvalidEvent, UsageError
 from shipper.store.enqueue import NewEvent
 from shipper.store.enqueue import enqueue as write
+from shipper.store.handing_over import TakenIn, take_in
 
 _NAME_CHARS = 255
+_DEFAULT = "default"
 
 # No mode may let through what the table itself refuses.
 _ALWAYS = frozenset({"json", "utf8", "maxBytes"})
@@ -21,14 +35,16 @@ def enqueue(
     file: Input = "-",
     /,
     *,
-    destination: str = "default",
+    destination: str = _DEFAULT,
     key: str | None = None,
     event_id: str | None = None,
+    rows: Annotated[bool, Parameter(show_default=False)] = False,
     context: Context,
 ) -> None:
     """Write events into the outbox: one JSON document or JSON lines, all of them or none.
 
     Prints the event ids, one a line. An event whose id is there already is not written again.
+    With --rows it takes in what `shipper events export` wrote, and prints how many they were.
 
     Parameters
     ----------
@@ -40,7 +56,14 @@ def enqueue(
         Their ordering key; left out, it is the id of the event's user.
     event_id
         The id of the event, if there is just one.
+    rows
+        The file is of `shipper events export`: ids, keys, destinations and order stay.
     """
+    if rows:
+        if (destination, key, event_id) != (_DEFAULT, None, None):
+            raise UsageError("with --rows the file says ids, keys and destinations")
+        _take_in(file, context)
+        return
     settings = context.settings()
     _check_names(destination, key, event_id, list(settings.destinations))
     documents = read_documents(file)
@@ -58,6 +81,49 @@ def enqueue(
     known = sum(not event.is_new for event in written)
     if known:
         context.note(f"{known} of {len(written)} was there already, and is not written again")
+
+
+def _take_in(file: str, context: Context) -> None:
+    with _whole(file) as lines:
+        for _ in read(lines, name_of(file)):
+            pass
+        lines.seek(0)
+        with context.engine() as engine:
+            taken = take_in(engine, read(lines, name_of(file)))
+    if context.json:
+        context.emit({"new": taken.new, "known": taken.known})
+    else:
+        context.say(f"{taken.new} new, {taken.known} were there already")
+    _warn_of_strangers(taken, context)
+
+
+def _warn_of_strangers(taken: TakenIn, context: Context) -> None:
+    for name in sorted({*taken.destinations} - {*context.settings().destinations}):
+        context.note(f"they wait: the configuration has no [destinations.{printable(name)}]")
+
+
+@contextmanager
+def _whole(file: str) -> Iterator[IO[bytes]]:
+    """Give a file to read twice; what comes through a pipe is kept on disk meanwhile, unnamed."""
+    with _opened(file) as given:
+        if file != "-" and given.seekable():
+            yield given
+            return
+        with TemporaryFile() as kept:
+            copyfileobj(given, kept)
+            kept.seek(0)
+            yield kept
+
+
+def _opened(file: str) -> AbstractContextManager[IO[bytes]]:
+    if file == "-":
+        return nullcontext(sys.stdin.buffer)
+    try:
+        return Path(file).open("rb")
+    except PermissionError:
+        raise AccessDenied(f"{file}: we may not read it") from None
+    except OSError as error:
+        raise UsageError(f"{file}: can't be read: {error.strerror}") from None
 
 
 def refuse_invalid(file: str, documents: Iterable[Document], mode: Mode) -> None:

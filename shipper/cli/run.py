@@ -6,6 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
+from shipper.cli.check import sound
 from shipper.cli.context import Context
 from shipper.clock import SystemClock
 from shipper.config import load
@@ -17,7 +18,7 @@ T = TypeVar("T")
 
 def run(*, context: Context) -> None:
     """Ship events until stopped: SIGTERM and SIGINT stop it cleanly, SIGHUP reloads the config."""
-    settings = context.settings()
+    settings = sound(context)  # every fault at once, and not the first that is stumbled over
     level = {-1: "warning", 0: settings.log.level}.get(context.verbosity, "debug")
     run_loop(
         serve(

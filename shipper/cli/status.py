@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from shipper.cli.context import Context
+from cyclopts import Parameter
+
+from shipper.cli.arguments import Duration
+from shipper.cli.context import Context, cell
 from shipper.clock import SystemClock, iso
 from shipper.store.reports import (
     Blocker,
@@ -14,6 +17,12 @@ from shipper.store.reports import (
     destination_report,
 )
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from shipper.cli.nagios import Line
+
+_OLDEST = 3600.0
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "m"))
 _HEADER = (
     "destination", "state", "pending", "oldest", "delivered", "dead", "discarded", "purged",
@@ -21,8 +30,40 @@ _HEADER = (
 )  # fmt: skip
 
 
-def status(*, context: Context) -> None:
-    """Show how every destination is doing: its link, its counts, its oldest pending event."""
+_Flag = Annotated[bool, Parameter(show_default=False)]
+
+
+def status(
+    *, watch: _Flag = False, nagios: _Flag = False, oldest: Duration = None, context: Context
+) -> int | None:
+    """Show how every destination is doing: its link, its counts, its oldest pending event.
+
+    With --nagios the exit status is 2 where a link is paused, an event is pending
+    for longer than --oldest, or nobody ships while something is pending; 1 where a
+    link is offline, throttled or held, a key is held, or there are dead letters;
+    3 where that can't be told.
+
+    Parameters
+    ----------
+    watch
+        Show it anew every second, until Ctrl-C.
+    nagios
+        Print the one line of a monitoring plugin, with performance data.
+    oldest
+        For --nagios: how long an event may be pending; 1h if left out.
+    """
+    if nagios:
+        return _check(context, _OLDEST if oldest is None else oldest)
+    if watch:
+        from shipper.cli import live  # noqa: PLC0415 - only a terminal needs rich
+
+        live.show(context, lambda width: _drawn(context, width), instead="shipper status")
+    else:
+        _show(context)
+    return None
+
+
+def _show(context: Context) -> None:
     now = SystemClock().wall()
     configured = context.settings().destinations
     with context.engine() as engine:
@@ -40,6 +81,36 @@ def status(*, context: Context) -> None:
     else:
         context.table(_HEADER, [_row(report, now) for report in reports])
     _tell(context, shipper, blockers)
+
+
+def _check(context: Context, oldest: float) -> int:
+    from shipper.cli.nagios import judge, line_of  # noqa: PLC0415 - a person needs none of it
+
+    def read() -> "Line":
+        configured = context.settings().destinations
+        with context.engine() as engine:
+            is_shipped = current_shipper(engine) is not None
+            reports = destination_report(engine, configured, SystemClock().wall())
+        return judge(reports, configured, is_shipped=is_shipped, oldest=oldest)
+
+    line = line_of(read)
+    context.say(line.text)
+    return line.level
+
+
+def _drawn(context: Context, width: int) -> "RenderableType":
+    from rich.console import Group  # noqa: PLC0415 - only a terminal needs rich
+    from rich.text import Text  # noqa: PLC0415
+
+    from shipper.cli.table import laid_out  # noqa: PLC0415
+
+    now = SystemClock().wall()
+    with context.engine() as engine:
+        shipper = current_shipper(engine)
+        reports = destination_report(engine, context.settings().destinations, now)
+    rows = [[cell(value) for value in _row(report, now)] for report in reports]
+    who = "no shipper is running" if shipper is None else f"{shipper} ships"
+    return Group(laid_out(_HEADER, rows, width), Text(f"\n{iso(now)}  {who}; Ctrl-C ends"))
 
 
 def _tell(context: Context, shipper: str | None, blockers: Sequence[Blocker]) -> None:

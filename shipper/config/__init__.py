@@ -7,6 +7,7 @@ with its place, and never shows a secret. What a window or a certificate means i
 from shipper.config.loader import find, load
 from shipper.config.secret import Secret, masked
 from shipper.config.settings import (
+    AlertSettings,
     DatabaseSettings,
     DestinationSettings,
     LogSettings,
@@ -15,10 +16,12 @@ from shipper.config.settings import (
     ScheduleSettings,
     Settings,
     ValidationSettings,
+    WebSettings,
 )
 from shipper.config.show import show
 
 __all__ = [
+    "AlertSettings",
     "DatabaseSettings",
     "DestinationSettings",
     "LogSettings",
@@ -28,6 +31,7 @@ __all__ = [
     "Secret",
     "Settings",
     "ValidationSettings",
+    "WebSettings",
     "find",
     "load",
     "masked",

@@ -1,7 +1,8 @@
 """From what was written to the sections of `Settings`.
 
 It decides which of several words about one setting wins: the environment's over the file's, a
-systemd credential only where neither gave an API id. It never stops at the first fault.
+systemd credential only where neither gave an API id that we may read. It never stops at the first
+fault.
 """
 
 import os
@@ -15,6 +16,7 @@ from shipper.config.kinds import FilePath, Kind, duration
 from shipper.config.layers import Given, Layers, Place, SettingPath, dotted
 from shipper.config.secret import read_secret
 from shipper.config.settings import (
+    AlertSettings,
     DatabaseSettings,
     DestinationSettings,
     Named,
@@ -67,10 +69,14 @@ class Builder:
             return None
 
     def _prepare(self, shape: type, path: SettingPath) -> dict[str, Any]:
-        """Settle what the two sections with required settings need; return what no file says."""
+        """Settle which of two settings for one thing counts; return what no file says."""
         if shape is DatabaseSettings:
             self._one_of((*path, "url"), (*path, "url_file"))
             self._read_url_file((*path, "url"), (*path, "url_file"))
+        if shape is AlertSettings:
+            for name in ("heartbeat_url", "webhook_url"):
+                self._at_most_one_of((*path, name), (*path, f"{name}_file"))
+                self._read_url_file((*path, name), (*path, f"{name}_file"))
         if shape is not DestinationSettings:
             return {}
         if (*path, "url") not in self.layers.given:
@@ -80,12 +86,15 @@ class Builder:
         return {"name": path[-1]}
 
     def _one_of(self, value: SettingPath, file: SettingPath) -> None:
-        given = self.layers.given
-        both = [path for path in (value, file) if path in given]
-        if not both:
+        if value not in self.layers.given and file not in self.layers.given:
             message = f"{dotted(value)} or {file[-1]}: is missing"
             self.layers.fault(self.layers.place(value), message)
-        elif len(both) == 2:
+        self._at_most_one_of(value, file)
+
+    def _at_most_one_of(self, value: SettingPath, file: SettingPath) -> None:
+        given = self.layers.given
+        both = [path for path in (value, file) if path in given]
+        if len(both) == 2:
             outranked = [path for path in both if not given[path].place.in_environment]
             if len(outranked) == 1:
                 del given[outranked[0]]
@@ -109,15 +118,20 @@ class Builder:
             self.layers.given[url] = Given(raw, Place(given.place.line, f"{file}:1"), file.parent)
 
     def _use_credential(self, owner: str, api_id: SettingPath, file: SettingPath) -> None:
-        """Take the API id that systemd's LoadCredential= left for us, where none is configured."""
-        if self.credentials is None or api_id in self.layers.given or file in self.layers.given:
+        """Take the API id that systemd's LoadCredential= left for us.
+
+        Only where none is configured, or the configured file is one that we may not read: then
+        systemd has read it for us.
+        """
+        given = self.layers.given
+        if self.credentials is None or api_id in given:
+            return
+        if file in given and not _is_hidden(given[file]):
             return
         names = [f"{owner}_api_id"] + (["api_id"] if owner == "default" else [])
         for name in names:
-            # Path.is_file() would raise for a directory of somebody else's, inherited by mistake.
-            if os.path.isfile(self.credentials / name):  # noqa: PTH113
-                place = Place(0, f"credential {name}")
-                self.layers.given[file] = Given(name, place, self.credentials)
+            if _holds_something(self.credentials / name):
+                given[file] = Given(name, Place(0, f"credential {name}"), self.credentials)
                 return
 
     def _cross_check(self, retry: RetrySettings, path: SettingPath) -> None:
@@ -128,3 +142,29 @@ class Builder:
                 place = next(given.place for given in either if given)
                 message = f"{dotted((*path, name))}: {duration(longest)} is less than min_delay"
                 self.layers.fault(place, f"{message}, {duration(retry.min_delay)}")
+
+
+def _is_hidden(given: Given) -> bool:
+    """Return whether a file that is named there is one that we may not read."""
+    try:
+        FilePath().parse(given.raw, given.base).open("rb").close()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False  # whatever it is, it is reported when its turn comes
+    return False
+
+
+def _holds_something(credential: Path) -> bool:
+    """Return whether a credential is there and not blank, as the unit's is without the file.
+
+    A directory of somebody else's, inherited by mistake, holds nothing.
+    """
+    # Path.is_file() would raise for such a directory.
+    if not os.path.isfile(credential):  # noqa: PTH113
+        return False
+    try:
+        with credential.open("rb") as file:
+            return bool(file.read(1024).strip())
+    except OSError:
+        return False

@@ -19,6 +19,8 @@ _DURATION = re.compile(
     "".join(rf"(?:(\d+(?:\.\d+)?){unit}(?![a-z]))?" for unit in _UNITS), re.ASCII
 )
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+_SIZES = {"GB": 10**9, "MB": 10**6, "kB": 10**3, "B": 1}
+_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(GB|MB|kB|B)", re.ASCII)
 _CRON_FIELD = re.compile(r"[0-9A-Za-z*/,-]+")
 _WHOLE_DIGITS = 18  # beyond any bound of ours; int() of a long text is refused or slow
 _SHOWN_CHARS = 40
@@ -124,6 +126,28 @@ class Seconds(Kind):
 
 
 @dataclass(frozen=True, slots=True)
+class Size(Kind):
+    """A number of bytes, like "500MB"; both bounds included."""
+
+    low: int
+    high: int
+
+    def parse(self, raw: object, base: Path) -> int:  # noqa: ARG002
+        """Return the bytes."""
+        match = _SIZE.fullmatch(raw.strip()) if isinstance(raw, str) else None
+        if match is not None:
+            size = round(float(match[1]) * _SIZES[match[2]])
+            if self.low <= size <= self.high:
+                return size
+        bounds = f"{_size(self.low)} to {_size(self.high)}"
+        raise ValueError(f'must be a size like "500MB" or "2GB", from {bounds}; not {_shown(raw)}')
+
+    def show(self, value: int) -> str:
+        """Return the size as it is written in the config."""
+        return _size(value)
+
+
+@dataclass(frozen=True, slots=True)
 class FilePath(Kind):
     """The path of a file, which need not be there yet."""
 
@@ -180,6 +204,11 @@ def duration(seconds: float) -> str:
         count, left = divmod(left, round(size * 1000))
         parts += [f"{count}{unit}"] if count else []
     return "".join(parts) or "0s"
+
+
+def _size(count: int) -> str:
+    unit = next(name for name, size in _SIZES.items() if count % size == 0)
+    return f"{count // _SIZES[unit]}{unit}"
 
 
 def _seconds(raw: object) -> float | None:

@@ -19,6 +19,7 @@ from shipper.errors import ConfigError
 SYSTEM_PATH = Path("/etc/shipper/config.toml")
 
 _GROUP_OR_OTHERS_READ = 0o044
+_SECRETS = frozenset({"api_id", "heartbeat_url", "webhook_url"})
 
 
 def find(path: Path | None, environ: Mapping[str, str], cwd: Path = Path()) -> Path:
@@ -81,7 +82,7 @@ def _exposed(layers: Layers) -> Iterator[str]:
         return
     for path, given in layers.given.items():
         has_password = isinstance(given.raw, str) and masked(given.raw) != given.raw
-        if path[-1] == "api_id" or has_password:
+        if path[-1] in _SECRETS or has_password:
             yield (
                 f"{given.place}: {dotted(path)} can be read by other users; "
                 f"chmod 600 {layers.source.name}, or keep it in a file of its own"

@@ -13,9 +13,20 @@ from types import MappingProxyType
 from typing import Annotated, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from shipper.backoff import Backoff
-from shipper.config.kinds import ApiId, Choice, CronList, FilePath, Kind, Rate, Seconds, Whole
+from shipper.config.kinds import (
+    ApiId,
+    Choice,
+    CronList,
+    FilePath,
+    Kind,
+    Rate,
+    Seconds,
+    Size,
+    Whole,
+)
+from shipper.config.listen import Address, Listen
 from shipper.config.secret import Secret, api_id, read_secret
-from shipper.config.urls import DatabaseUrl, DestinationUrl, ProxyUrl
+from shipper.config.urls import DatabaseUrl, DestinationUrl, HookUrl, ProxyUrl
 from shipper.errors import ConfigError
 
 _MS, _MINUTE, _HOUR, _DAY = 0.001, 60.0, 3600.0, 86400.0
@@ -149,6 +160,38 @@ class LogSettings:
     """auto: console on a terminal, journal under systemd, else json."""
 
 
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """`[web]`: the local HTTP port, for metrics and health checks."""
+
+    listen: Annotated[Address | None, Listen()] = None
+    """A loopback address and a port, or a Unix socket; None is off."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """`[alerts]`: who is told when something is wrong, and what counts as that."""
+
+    heartbeat_url: Annotated[Secret | None, HookUrl()] = None
+    """What is asked (GET) again and again while all is well, so that its silence is the alarm."""
+    heartbeat_url_file: Annotated[Path | None, FilePath()] = None
+    """A file whose one line is that URL."""
+    heartbeat_every: Annotated[float, Seconds(1.0, _DAY)] = _MINUTE
+    """The time between two heartbeats."""
+    webhook_url: Annotated[Secret | None, HookUrl()] = None
+    """What is told (POST) when an alarm begins, goes on, or ends."""
+    webhook_url_file: Annotated[Path | None, FilePath()] = None
+    """A file whose one line is that URL."""
+    oldest_pending: Annotated[float | None, Seconds(1.0, 366 * _DAY, never=True)] = _HOUR
+    """An event that waits for longer is an alarm."""
+    disk_free: Annotated[int, Size(0, 10**15)] = 10**9
+    """Fewer bytes on the disk of an SQLite outbox are an alarm; 0 never is."""
+    ca_file: Annotated[Path | None, FilePath()] = None
+    """Certificates (PEM) to trust beside the system's."""
+    proxy: Annotated[str | None, ProxyUrl()] = field(default=None, repr=False)
+    """The HTTP proxy to go through."""
+
+
 class Named(NamedTuple):
     """A table of tables: a section of this shape under every name."""
 
@@ -165,6 +208,8 @@ class Settings:
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    web: WebSettings = field(default_factory=WebSettings)
+    alerts: AlertSettings = field(default_factory=AlertSettings)
     path: Path | None = None
     """The file that was read."""
     warnings: tuple[str, ...] = ()

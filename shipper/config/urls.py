@@ -9,7 +9,7 @@ from typing import ClassVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from shipper.config.kinds import Kind
-from shipper.config.secret import masked
+from shipper.config.secret import MASK, Secret, masked
 
 _POSTGRES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 _AUTHORITY = re.compile(
@@ -114,6 +114,26 @@ class ProxyUrl(Kind):
     def show(self, value: str) -> str:
         """Return the URL without its password."""
         return masked(value)
+
+
+@dataclass(frozen=True, slots=True)
+class HookUrl(Kind):
+    """Where somebody listens for alarms. All of it is secret: whoever knows it may ring there."""
+
+    secret: ClassVar[bool] = True
+
+    def parse(self, raw: object, base: Path) -> Secret:  # noqa: ARG002
+        """Return the URL in its wrapping."""
+        url, parts = _web_url(raw)
+        if "@" in parts.netloc:
+            raise ValueError("must not hold a user or password")
+        if "#" in url:
+            raise ValueError("must not hold a fragment (#)")
+        return Secret(url)
+
+    def show(self, value: Secret) -> str:  # noqa: ARG002
+        """Return the mask."""
+        return MASK
 
 
 def _web_url(raw: object) -> tuple[str, SplitResult]:

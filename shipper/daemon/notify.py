@@ -1,17 +1,27 @@
 """What systemd is told: that we are ready, what we are doing, and that the drain still turns.
 
-sd_notify(3): datagrams to the socket in $NOTIFY_SOCKET; nobody listens where it isn't set.
+sd_notify(3): datagrams to the socket in $NOTIFY_SOCKET; nobody listens where it isn't set. The
+watchdog lives on turns of the drain alone: a process that is alive and ships nothing must not feed
+it.
 """
 
 import os
 import socket
+from collections.abc import Callable, Mapping
+
+from shipper.dispatcher import Dispatcher, Route
+
+# Several times within the unit's WatchdogSec=60.
+_BEAT_EVERY = 10.0
+_BEATS_A_WATCHDOG = 4
 
 
 class Notifier:
     """Sends to the service manager, if there is one. Never raises: nobody depends on it."""
 
-    def __init__(self, address: str | None = None) -> None:
-        self._address = os.environ.get("NOTIFY_SOCKET") if address is None else address
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self._address = environ.get("NOTIFY_SOCKET", "")
+        self._watchdog = _watchdog(environ)
 
     def __call__(self, **fields: object) -> None:
         """Send fields such as `READY=1`, `STATUS='Shipping'`, `WATCHDOG=1`."""
@@ -25,3 +35,75 @@ class Notifier:
                 sender.sendto(message.encode(), address)
         except OSError:
             return
+
+    @property
+    def beat_every(self) -> float:
+        """Return how often to say that the drain turns, in seconds."""
+        return min(_BEAT_EVERY, self._watchdog / _BEATS_A_WATCHDOG)
+
+
+def _watchdog(environ: Mapping[str, str]) -> float:
+    """Return within how many seconds the watchdog wants to be fed (sd_watchdog_enabled(3))."""
+    try:
+        seconds = int(environ.get("WATCHDOG_USEC", "")) / 1e6
+        is_ours = int(environ.get("WATCHDOG_PID", os.getpid())) == os.getpid()
+    except ValueError:
+        return float("inf")
+    return seconds if is_ours and seconds > 0 else float("inf")
+
+
+class Heartbeat:
+    """Tells the service manager that the drain turns, and what it does; a wedged one is silent."""
+
+    def __init__(
+        self,
+        notify: Notifier,
+        clock: Callable[[], float],
+        ending: Callable[[], bool],
+        remark: str = "",
+    ) -> None:
+        self.every = notify.beat_every
+        self._notify = notify
+        self._clock = clock
+        self._ending = ending
+        self._remark = remark
+        self._beats = -1
+
+    def beat(self, dispatcher: Dispatcher) -> None:
+        """Feed the watchdog if the drain has turned since the last time."""
+        if dispatcher.beats == self._beats:
+            return
+        self._beats = dispatcher.beats
+        if self._ending():
+            self._notify(WATCHDOG=1)  # what it does was said when it was asked to
+        else:
+            self._notify(WATCHDOG=1, STATUS=self.status(dispatcher))
+
+    def status(self, dispatcher: Dispatcher) -> str:
+        """Return what `systemctl status` shows: each destination, and why it waits."""
+        now = self._clock()
+        routes = "; ".join(_describe(route, now) for route in dispatcher.routes.values())
+        return f"{routes} ({self._remark})" if self._remark else routes
+
+
+def _describe(route: Route, now: float) -> str:
+    link = route.link
+    said = [f"{route.name} {link.shown.value}"]
+    if link.is_down:
+        said[0] += f" for {_rounded(now - link.since)}"
+        said += [link.reason] if link.reason else []
+        if link.next_try_at is not None:
+            said.append(f"next try in {_rounded(link.next_try_at - now)}")
+    elif not route.open:
+        said.append("waits for its window")
+    if route.in_flight:
+        said.append(f"{route.in_flight} in flight")
+    return ", ".join(said)
+
+
+def _rounded(seconds: float) -> str:
+    """Return a duration in its largest unit: a line of status need not be exact."""
+    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0.0):.0f} s"

@@ -6,8 +6,10 @@ first, and a configuration with faults is refused with the old one kept.
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from math import inf
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
@@ -15,17 +17,26 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from shipper import __version__, chores
 from shipper.clock import Clock
-from shipper.config import Settings
-from shipper.daemon.notify import Notifier
+from shipper.config import RetentionSettings, Settings
+from shipper.daemon import alerts
+from shipper.daemon.alarms import Alarms
+from shipper.daemon.notify import Heartbeat, Notifier
+from shipper.daemon.observers import observed
 from shipper.daemon.session import Session, open_session, try_out
 from shipper.daemon.windows import Windows
+from shipper.dispatcher.dispatcher import STOP_GRACE
 from shipper.errors import ConfigError, OutboxHeld, ShipperError, StoreUnavailable
 from shipper.logs import Log
 
 _CREDENTIALS_EVERY = 2.0
 _RESCAN_EVERY = 300.0
-# Several times within the unit's WatchdogSec=60.
-_HEARTBEAT_EVERY = 10.0
+# Ten times within the shorter retention, but not all the time.
+_RETAIN_LEAST, _RETAIN_MOST = 1.0, 600.0
+_SPACE_EVERY = 60.0
+# Beyond what a clean stop takes: for the database, which may be busy just then.
+_STOP_MARGIN = 30.0
+
+Chore = Callable[[], Awaitable[None] | None]
 
 
 class Stops:
@@ -61,68 +72,110 @@ async def serve(
 
     Raises what `open_session` raises, and LeaseLost when another daemon has taken over.
     """
-    notify = Notifier()
+    service = _Service(clock, log, Notifier())
+    stops, remark = service.listen(settings), ""
     while True:
-        current = Stops()
-        _on_signals(current, log)
         for problem in settings.warnings:
             log("config.warning", problem=problem)
-        cut_off = await _run_session(settings, clock, log, notify, current.event)
-        if not current.reload or reload is None:
-            notify(STOPPING=1)
+        cut_off = await service.ship(settings, stops, remark)
+        if not stops.reload or reload is None:
             log("daemon.stopped", cut_off=cut_off)
             return
-        settings = await _reloaded(settings, reload, clock, log)
+        # Before the file is read: a signal that comes from here on means the next session.
+        stops = service.listen(settings)
+        settings, remark = await _reloaded(settings, reload, clock, log)
 
 
-async def _run_session(
-    settings: Settings, clock: Clock, log: Log, notify: Notifier, stop: asyncio.Event
-) -> int:
-    """Ship until `stop`; return how many tries were cut off."""
-    opened = False
-    try:
-        async with (
-            open_session(settings, clock=clock, log=log, stop=stop) as session,
-            scheduled(session, clock, log, notify),
-        ):
-            opened = True
-            _tell_started(session, log)
-            notify(READY=1, STATUS="Shipping")
-            return await session.dispatcher.run(stop)
-    except (StoreUnavailable, OutboxHeld):
-        # Whoever ends the waiting for a database or a lease is not told that it was in vain.
-        if opened or not stop.is_set():
-            raise
-        return 0
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """What stays the same from one session to the next."""
 
+    clock: Clock
+    log: Log
+    notify: Notifier
+    alarms: Alarms = field(default_factory=Alarms)
 
-def _on_signals(stops: Stops, log: Log) -> None:
-    def stop(reason: str) -> None:
-        log("daemon.stopping", reason=reason)
-        stops.stop(reason)
+    def listen(self, settings: Settings) -> Stops:
+        """Return what the signals set from now on, for a session with these settings."""
+        stops = Stops()
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number.name)
-    loop.add_signal_handler(signal.SIGHUP, stops.restart)
+        def stop(reason: str) -> None:
+            self.log("daemon.stopping", reason=reason)
+            self._tell_stopping(settings)
+            stops.stop(reason)
+
+        def restart() -> None:
+            self._tell_reloading()
+            stops.restart()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop, number.name)
+        loop.add_signal_handler(signal.SIGHUP, restart)
+        return stops
+
+    async def ship(self, settings: Settings, stops: Stops, remark: str) -> int:
+        """Ship until told to stop; return how many tries were cut off."""
+        opened, clock, log = False, self.clock, self.log
+        heartbeat = Heartbeat(self.notify, clock.monotonic, stops.event.is_set, remark)
+        # A session that takes over from another has the watchdog on while it opens.
+        self.notify(WATCHDOG=1, STATUS="Taking the outbox")
+        try:
+            async with (
+                open_session(
+                    settings, clock=clock, log=log, stop=stops.event, waits=self._tell_waiting
+                ) as session,
+                scheduled(session, clock, log, heartbeat),
+                observed(session, self.alarms, clock, log),
+            ):
+                opened = True
+                _tell_started(session, log)
+                self.notify(READY=1, STATUS=heartbeat.status(session.dispatcher))
+                return await session.dispatcher.run(stops.event)
+        except (StoreUnavailable, OutboxHeld):
+            # Whoever ends the waiting for a database or a lease is not told that it was in vain.
+            if opened or not stops.event.is_set():
+                raise
+            return 0
+
+    def _tell_waiting(self, reason: str) -> None:
+        self.notify(WATCHDOG=1, STATUS=f"Waiting: {reason}")
+
+    def _tell_stopping(self, settings: Settings) -> None:
+        """Ask for the time that a clean stop takes at most."""
+        timeout = max(destination.timeout for destination in settings.destinations.values())
+        self.notify(
+            STOPPING=1,
+            STATUS="Stopping: what is in flight may finish",
+            EXTEND_TIMEOUT_USEC=round((timeout + STOP_GRACE + _STOP_MARGIN) * 1e6),
+        )
+
+    def _tell_reloading(self) -> None:
+        self.notify(
+            RELOADING=1,
+            MONOTONIC_USEC=round(asyncio.get_running_loop().time() * 1e6),
+            STATUS="Reading the configuration anew: what is in flight may finish",
+        )
 
 
 async def _reloaded(
     settings: Settings, reload: Callable[[], Settings], clock: Clock, log: Log
-) -> Settings:
-    path = str(settings.path)
+) -> tuple[Settings, str]:
+    """Return the settings to go on with, and what `systemctl status` is to say about that."""
+    path, refused = str(settings.path), "the new configuration is refused, see the journal"
     try:
         fresh = reload()
         Windows(fresh.schedule.windows)
+        alerts.hooks(fresh.alerts)
         await try_out(fresh, clock)
     except ConfigError as error:
         log("config.rejected", path=path, problems=error.problems)
-        return settings
+        return settings, refused
     except ShipperError as error:
         log("config.rejected", path=path, problems=[error.message])
-        return settings
+        return settings, refused
     log("config.reloaded", path=path)
-    return fresh
+    return fresh, ""
 
 
 def _tell_started(session: Session, log: Log) -> None:
@@ -138,7 +191,7 @@ def _tell_started(session: Session, log: Log) -> None:
 
 @asynccontextmanager
 async def scheduled(
-    session: Session, clock: Clock, log: Log, notify: Notifier
+    session: Session, clock: Clock, log: Log, heartbeat: Heartbeat
 ) -> AsyncIterator[None]:
     """Ring the chores while the session runs.
 
@@ -149,7 +202,7 @@ async def scheduled(
         timezone="UTC",
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
     )
-    dispatcher, settings = session.dispatcher, session.settings
+    dispatcher, settings, bell = session.dispatcher, session.settings, _Bell(log)
     windows = Windows(settings.schedule.windows)
     watch = chores.CredentialWatch(
         [
@@ -164,20 +217,22 @@ async def scheduled(
     def turn_windows() -> None:
         chores.open_or_close(dispatcher, windows.is_open(clock.wall()), log)
 
-    def ring(name: str, chore: Callable[[], None], seconds: float) -> None:
+    def ring(name: str, chore: Chore, seconds: float) -> None:
         trigger = IntervalTrigger(seconds=seconds, timezone="UTC")
-        scheduler.add_job(chores.guarded(name, chore, log), trigger, id=name)
+        scheduler.add_job(bell.rings(name, chore), trigger, id=name)
 
     ring("look", lambda: chores.look(dispatcher), settings.schedule.poll_interval)
     ring("rescan", lambda: chores.rescan(dispatcher), _RESCAN_EVERY)
-    heartbeat = chores.Heartbeat(notify)
+    keeps, upkeep = settings.retention, session.upkeep
+    ring("retention", lambda: upkeep.retain(keeps), _retain_every(keeps))
+    ring("space", upkeep.shorten_wal, _SPACE_EVERY)
     # These two must not fall silent when somebody sets the wall clock back.
-    beats = _every(_HEARTBEAT_EVERY, lambda: heartbeat.beat(dispatcher), "heartbeat", log)
+    beats = _every(heartbeat.every, lambda: heartbeat.beat(dispatcher), "heartbeat", log)
     reads = _every(_CREDENTIALS_EVERY, lambda: watch.look(dispatcher), "credentials", log)
     turn_windows()
     if settings.schedule.windows:
         every_minute = CronTrigger.from_crontab("* * * * *", timezone="UTC")
-        scheduler.add_job(chores.guarded("windows", turn_windows, log), every_minute, id="windows")
+        scheduler.add_job(bell.rings("windows", turn_windows), every_minute, id="windows")
     scheduler.start()
     tickers = [asyncio.create_task(ticker) for ticker in (beats, reads)]
     try:
@@ -186,6 +241,48 @@ async def scheduled(
         for ticker in tickers:
             ticker.cancel()
         scheduler.shutdown(wait=False)
+        await bell.silence()
+
+
+class _Bell:
+    """Does chores in the loop when they are rung for.
+
+    As coroutines, because APScheduler runs anything else in a thread, where the drain's state must
+    not be touched; and what takes time as tasks of ours, because it complains of what it cancels.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def rings(self, name: str, chore: Chore) -> Callable[[], Awaitable[None]]:
+        """Return what APScheduler calls: it begins the chore, unless that is still being done."""
+
+        async def ring() -> None:
+            if name not in self._tasks:
+                task = self._tasks[name] = asyncio.create_task(self._do(name, chore))
+                task.add_done_callback(lambda _: self._tasks.pop(name))
+
+        return ring
+
+    async def _do(self, name: str, chore: Chore) -> None:
+        with chores.guarding(name, self._log):
+            done = chore()
+            if done is not None:
+                await done
+
+    async def silence(self) -> None:
+        """End what is being done; a step that is under way in another thread ends by itself."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _retain_every(keeps: RetentionSettings) -> float:
+    """Return how often to look for what is over, in seconds."""
+    shortest = min((s for s in (keeps.delivered, keeps.dead) if s is not None), default=inf)
+    return min(_RETAIN_MOST, max(_RETAIN_LEAST, shortest / 10))
 
 
 async def _every(seconds: float, chore: Callable[[], None], name: str, log: Log) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TypeVar
 
+from shipper.chores import Upkeep
 from shipper.clock import Clock
 from shipper.config import DestinationSettings, Settings
 from shipper.courier import Courier
@@ -19,7 +20,15 @@ from shipper.delivery import RetryPolicy
 from shipper.destination import Destination
 from shipper.dispatcher import Dispatcher, Rhythm, Route, Terms
 from shipper.dispatcher.reporter import Reporter
-from shipper.errors import LeaseLost, OutboxHeld, ShipperError, StoreUnavailable
+from shipper.dispatcher.tally import Tally
+from shipper.errors import (
+    AccessDenied,
+    LeaseLost,
+    OutboxHeld,
+    SchemaError,
+    ShipperError,
+    StoreUnavailable,
+)
 from shipper.logs import Log
 from shipper.store.engine import database_path, describe, open_engine
 from shipper.store.lease import FileLock, Owner
@@ -51,6 +60,10 @@ class Session:
     """How many events a process that died may have sent already."""
     database: str
     """Which database it is, for a person."""
+    upkeep: Upkeep
+    """The chores that work on the outbox, in the database's own thread."""
+    tally: Tally
+    """What the drain has done so far."""
 
 
 class _DatabaseThread:
@@ -88,9 +101,14 @@ class _DatabaseThread:
 
 @asynccontextmanager
 async def open_session(
-    settings: Settings, *, clock: Clock, log: Log, stop: asyncio.Event
+    settings: Settings,
+    *,
+    clock: Clock,
+    log: Log,
+    stop: asyncio.Event,
+    waits: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Session]:
-    """Take the outbox, and give it back at the end.
+    """Take the outbox, and give it back at the end; `waits` is told what it has to wait for.
 
     Raises StoreUnavailable when it can't be reached for 30 s, OutboxHeld when another daemon has
     it, SchemaError and AccessDenied at once.
@@ -105,6 +123,7 @@ async def open_session(
 
         def waiting(error: ShipperError, seconds: float) -> None:
             log("daemon.waiting", reason=error.message, seconds=seconds)
+            waits(error.message)
 
         if path is not None:
             # Before the outbox is brought up to date: another daemon may be at work in it.
@@ -140,11 +159,12 @@ async def open_session(
             lease_taken_at=taken_at,
             changed=watch.changed if watch else None,
         )
+        tally = Tally(clock.monotonic())
         dispatcher = Dispatcher(
             queue,
             looks,
             clock=clock,
-            reporter=Reporter(log),
+            reporter=Reporter(log, tally),
             database_thread=thread.executor,
             rhythm=rhythm,
         )
@@ -153,7 +173,8 @@ async def open_session(
             if route.name in links:
                 route.resume(links[route.name])
             dispatcher.add(route)
-        yield Session(settings, dispatcher, recovered, describe(engine))
+        upkeep = Upkeep(engine, thread.run, asyncio.sleep, clock, log)
+        yield Session(settings, dispatcher, recovered, describe(engine), upkeep, tally)
 
 
 async def try_out(settings: Settings, clock: Clock) -> None:
@@ -173,7 +194,7 @@ def _lease_ttl(settings: Settings) -> float:
 async def _give_back(thread: _DatabaseThread, queue: Queue) -> None:
     try:
         await thread.run(queue.release)
-    except (StoreUnavailable, LeaseLost):
+    except (StoreUnavailable, AccessDenied, SchemaError, LeaseLost):
         return  # the next one to take it finds the claims, and does what we would have done
 
 

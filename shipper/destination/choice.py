@@ -37,7 +37,7 @@ def opener(
     """Return what opens a way to a URL, within the running loop; raises ConfigError."""
     if proxy is not None:
         _check(proxy)
-    tls = _tls(ca_file)
+    tls = tls_context(ca_file)
 
     def open_ours() -> Way:
         from shipper.destination.fast import FastWay  # noqa: PLC0415 - not where there's no wheel
@@ -80,7 +80,8 @@ def _check(proxy: str) -> None:
         raise ConfigError(["a SOCKS proxy needs the package socksio"], "pip install httpx[socks]")
 
 
-def _tls(ca_file: Path | None) -> ssl.SSLContext:
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Return what is trusted: the system's authorities, and those of a file; raises ConfigError."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     if ca_file is not None:

@@ -43,7 +43,7 @@ class StockWay:
         """Make one try; raises httpx.TransportError or OSError, of which TimeoutError is one."""
         trace = _Trace(attempt)
         request = httpx.Request(
-            "POST",
+            attempt.target.method,
             attempt.target.url,
             headers=attempt.fields(),
             content=attempt.body,

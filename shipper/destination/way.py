@@ -19,10 +19,11 @@ class NotHttpError(Exception):
 
 
 class Target:
-    """One URL to POST to, with all of a request's head that stays the same."""
+    """One URL to ask, with all of a request's head that stays the same."""
 
-    def __init__(self, url: httpx.URL, user_agent: str) -> None:
+    def __init__(self, url: httpx.URL, user_agent: str, method: str = "POST") -> None:
         self.url = url
+        self.method = method
         self._fields = {
             "host": url.netloc.decode("ascii"),
             "accept": "*/*",
@@ -31,13 +32,13 @@ class Target:
             "content-type": "application/json",
             "user-agent": user_agent,
         }
-        self._line = f"POST {url.raw_path.decode('ascii')} HTTP/1.1\r\n"
+        self._line = f"{method} {url.raw_path.decode('ascii')} HTTP/1.1\r\n"
         self._api_id = ""
         self._beginning = self._begin("")
 
     def fields(self, api_id: str) -> dict[str, str]:
-        """Return the headers that every request with this API id has."""
-        return {**self._fields, "x-api-id": api_id}
+        """Return the headers that every request with this API id has; empty stands for none."""
+        return {**self._fields, "x-api-id": api_id} if api_id else self._fields
 
     def beginning(self, api_id: str) -> str:
         """Return the same as the first lines of a request."""
@@ -51,7 +52,7 @@ class Target:
 
 
 class Attempt:
-    """One POST. `begun` turns true just before its first byte can leave."""
+    """One request. `begun` turns true just before its first byte can leave."""
 
     __slots__ = ("api_id", "begun", "body", "key", "target")
 

@@ -8,7 +8,7 @@ Fatal in here: a lost lease. A lost database is not: the same work is given agai
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -18,7 +18,6 @@ from shipper.dispatcher.reporter import Reporter
 from shipper.dispatcher.route import Route
 from shipper.dispatcher.values import Question
 from shipper.errors import StoreUnavailable
-from shipper.event import Event
 from shipper.store.work import Holds, LinkRow, Work
 
 CLAIMS_PER_TURN = 512
@@ -219,7 +218,9 @@ class Dispatcher:
         )
         answer = await self._exchange(work, questions, self._stop)
         self._stored_links.update((link.destination, _key(link)) for link in links)
-        self._take_claims(wanted, answer.events)
+        claimed = {event.id: event for event in answer.events}
+        for route in self._routes.values():
+            route.take_claims([(row, lane) for of, row, lane in wanted if of is route], claimed)
         for name, items in settled.items():
             for item in items:
                 self._routes[name].recorded(item)
@@ -233,16 +234,6 @@ class Dispatcher:
         self._turns += 1
         first = self._turns % max(1, len(routes))
         return routes[first:] + routes[:first]
-
-    def _take_claims(
-        self, wanted: Iterable[tuple[Route, int, str | int]], events: Iterable[Event]
-    ) -> None:
-        claimed = {event.id: event for event in events}
-        for route, row, lane in wanted:
-            if row in claimed:
-                route.lanes.load(claimed[row])
-            else:
-                route.lanes.missed(lane, row)
 
     def _take_answers(self, questions: Sequence[Question], answer: Answer) -> None:
         now = self._clock.monotonic()

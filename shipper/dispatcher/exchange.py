@@ -116,6 +116,7 @@ class Exchange:
         self._look_owed = False
         while True:
             self.tries += 1
+            asked_at = self._clock.monotonic()
             try:
                 answer = await loop.run_in_executor(self._thread, self._converse, talk)
             except (StoreUnavailable, AccessDenied, SchemaError) as error:
@@ -124,11 +125,13 @@ class Exchange:
                 if tries_at_stop > _TRIES_AT_STOP:
                     raise StoreUnavailable(error.message) from error
                 retry = min(_RETRY_MAX, 0.5 * 2.0 ** min(failures, 10))
-                self._report.store_lost(error, retry, first=failures == 1)
+                self._report.store_lost(error, retry, asked_at, first=failures == 1)
                 await _rest(retry, stop)
             else:
+                now = self._clock.monotonic()
+                self._report.turned(now - asked_at, now, self.lease_until)
                 if failures:
-                    self._report.store_back(self._clock.monotonic() - began)
+                    self._report.store_back(now - began)
                     self._look_owed = True
                 return answer
 

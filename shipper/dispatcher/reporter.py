@@ -1,4 +1,4 @@
-"""Tells the log what the drain does: every change once, and nothing more often than it is read.
+"""Tells what the drain does: numbers to the tally, changes to the log, each of them once.
 
 A batch line comes at most once a second for a destination, a reminder that a link is down at most
 once a minute, and of a link that flaps only so many changes a minute are told, the rest counted:
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from shipper.delivery import Status
 from shipper.dispatcher.route import Route, describe
+from shipper.dispatcher.tally import Tally
 from shipper.dispatcher.values import Settled
 from shipper.errors import ShipperError
 from shipper.link import State
@@ -44,12 +45,14 @@ class _Told:
 class Reporter:
     """Writes to the log; keeps what it has told, so as not to tell it again."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, tally: Tally) -> None:
         self._log = log
+        self._tally = tally
         self._told: dict[str, _Told] = {}
 
     def recorded(self, destination: str, settled: Sequence[Settled]) -> None:
         """Take in outcomes that are on disk."""
+        self._tally.recorded(destination, settled)
         told = self._told.setdefault(destination, _Told())
         for item in settled:
             status = item.record.verdict.status
@@ -150,8 +153,13 @@ class Reporter:
             )
             told.at, told.probes = now, 0
 
-    def store_lost(self, error: ShipperError, retry: float, *, first: bool) -> None:
+    def turned(self, seconds: float, now: float, lease_until: float) -> None:
+        """Take in that an exchange with the database went well, and how long it took."""
+        self._tally.turned(seconds, now, lease_until)
+
+    def store_lost(self, error: ShipperError, retry: float, now: float, *, first: bool) -> None:
         """Tell that the database can't be reached; once for each time it is lost."""
+        self._tally.lost(now)
         if first:
             self._log("store.lost", reason=error.message, retry_seconds=retry)
 

@@ -6,7 +6,7 @@ and never lets a place in flight go before its outcome is recorded.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from shipper import delivery
@@ -105,11 +105,37 @@ class Route:
                 self.scan.at_end = True
         return wanted
 
+    def take_claims(
+        self, asked: Iterable[tuple[int, str | int]], claimed: Mapping[int, Event]
+    ) -> None:
+        """Take in which of the events asked for are claimed.
+
+        What follows one that isn't is no longer asked for: it can't go before that one, but if it
+        were claimed, and we died, it would.
+        """
+        short: set[str | int] = set()
+        for row, lane in asked:
+            if row in claimed:
+                self.lanes.load(claimed[row])
+            else:
+                self.lanes.missed(lane, row)
+                short.add(lane)
+        for row, lane in self.wanted:
+            if lane in short:
+                self.lanes.missed(lane, row)
+        self.wanted = [(row, lane) for row, lane in self.wanted if lane not in short]
+
     def _wait(self, row: Row, wall: float) -> float:
-        """Return the seconds until a row is due; a clock that jumped can't make it wait longer."""
+        """Return the seconds until a row is due.
+
+        None waits for longer than the longest wait there is: then the clock was set back since it
+        was written, and would say so for as long as it was set back.
+        """
         if row.next_attempt_at is None:
             return 0.0
-        return min(max(row.next_attempt_at - wall, 0.0), self._policy.backoff.max_delay)
+        wait = row.next_attempt_at - wall
+        longest = max(self._policy.backoff.max_delay, self._policy.probe_backoff.max_delay)
+        return max(wait, 0.0) if wait <= longest else 0.0
 
     # -- sending ------------------------------------------------------------------------------
 
@@ -251,10 +277,12 @@ class Route:
         """Return when time alone will bring something to do, in monotonic seconds."""
         times = [self.lanes.next_due()]
         if self.lanes.startable() and self.open and not self.link.held:
+            paced = now + self._pace.wait(now)
             if self.link.is_down:
-                times.append(self.link.next_probe())
+                probe = self.link.next_probe()
+                times.append(None if probe is None else max(probe, paced))
             elif self.link.allowance(now, self.in_flight) > 0:
-                times.append(now + self._pace.wait(now))
+                times.append(paced)
         return min((moment for moment in times if moment is not None), default=None)
 
 

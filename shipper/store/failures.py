@@ -4,9 +4,12 @@ It is judged by the driver's code and never by a message's text, which changes w
 languages. It must never show a statement's parameters: they may be payloads.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -17,21 +20,41 @@ _REACH = "is it running, and are host, port, user and password right?"
 
 
 @contextmanager
-def translating() -> Iterator[None]:
+def translating(engine: Engine | None = None) -> Iterator[None]:
     """Turn what a database raises within into a ShipperError, where somebody can act on it."""
     try:
         yield
     except (DBAPIError, PoolTimeout) as error:
-        translated = translate(error)
+        translated = translate(error, None if engine is None else file_of(engine))
         if translated is None:
             raise
         raise translated from error
 
 
-def translate(error: Exception) -> ShipperError | None:
+@contextmanager
+def translating_sqlite() -> Iterator[None]:
+    """Do the same where SQLite's own driver is used directly."""
+    try:
+        yield
+    except Exception as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        translated = None if code is None else _translate_sqlite(code)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+def file_of(engine: Engine) -> Path | None:
+    """Return the file of an SQLite engine of ours, None for any other."""
+    file: Path | None = engine.get_execution_options().get("file")
+    return file
+
+
+def translate(error: Exception, file: Path | None = None) -> ShipperError | None:
     """Return what a database's failure means, judged by its code and never by its message.
 
-    None means that it is nobody's to mend but ours: a violated constraint or a wrong statement.
+    `file` is SQLite's, where it is known. None means that it is nobody's to mend but ours: a
+    violated constraint or a wrong statement.
     """
     if isinstance(error, PoolTimeout):
         return StoreUnavailable("the only connection to the database is in use")
@@ -39,7 +62,7 @@ def translate(error: Exception) -> ShipperError | None:
         return None
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
-        return _translate_sqlite(code)
+        return _translate_sqlite(code, file)
     if hasattr(error.orig, "sqlstate"):
         return _translate_postgres(error)
     return None
@@ -51,6 +74,12 @@ _NO_WRITE: _Meaning = (
     AccessDenied,
     "not allowed to write the database file or its -wal and -shm",
     "its directory needs mode 2770 and a common group, the file 0660",
+)
+# SQLite says the same where a disk is full or broken, and that is no reason to give up.
+_NO_OPENING: _Meaning = (
+    StoreUnavailable,
+    "the database file or its -wal and -shm can't be opened for writing",
+    "is the disk full? Its directory needs mode 2770 and a common group, the file 0660",
 )
 _TROUBLE: _Meaning = (StoreUnavailable, "the database file can't be read or written", None)
 _TABLES: _Meaning = (SchemaError, "the outbox's tables are not what this code expects", _UPGRADE)
@@ -75,10 +104,23 @@ _CODES: dict[int, _Meaning] = {
     1032: (StoreUnavailable, "the database file was replaced while it was open", None),  # DBMOVED
 }
 
+_OPENING = frozenset({8, 14})  # READONLY, CANTOPEN
 
-def _translate_sqlite(code: int) -> ShipperError | None:
+
+def _translate_sqlite(code: int, file: Path | None = None) -> ShipperError | None:
     meaning = _CODES.get(code) or _CODES.get(code & 0xFF)
+    if code & 0xFF in _OPENING and meaning is _NO_WRITE and file is not None and _is_ours(file):
+        meaning = _NO_OPENING
     return _as_error(meaning, code) if meaning else None
+
+
+def _is_ours(file: Path) -> bool:
+    """Return whether the system lets us write a database and what lies beside it."""
+    beside = (file.with_name(file.name + suffix) for suffix in ("-wal", "-shm"))
+    files = [file, *(path for path in beside if path.exists())]
+    return os.access(file.parent, os.W_OK | os.X_OK, effective_ids=True) and all(
+        os.access(path, os.R_OK | os.W_OK, effective_ids=True) for path in files
+    )
 
 
 def _as_error(meaning: _Meaning, code: object) -> ShipperError:

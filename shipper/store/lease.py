@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from shipper.errors import AccessDenied, OutboxHeld
+from shipper.errors import AccessDenied, OutboxHeld, StoreUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,8 @@ class FileLock:
                 f"may not create {self.path.name} beside the database",
                 "the directory must be writable for the user that runs shipper",
             ) from error
+        except OSError as error:
+            raise StoreUnavailable(f"{self.path}: {error.strerror}") from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

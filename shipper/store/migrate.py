@@ -57,7 +57,7 @@ def upgrade(engine: Engine) -> list[str]:
     """
     from alembic import command  # noqa: PLC0415 - heavy, and only an upgrade needs it
 
-    with translating():
+    with translating(engine):
         notices = _prepare_sqlite(engine) if engine.dialect.name == "sqlite" else []
         with writing(engine) as connection:
             _prepare(connection)

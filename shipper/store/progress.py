@@ -28,8 +28,9 @@ class Settled:
 
 _OUTBOX, _HOLD, _DESTINATION = schema.outbox.c, schema.hold.c, schema.destination.c
 
+# What is deleted meanwhile must not count backwards, and nearly all of it was delivered.
 _SETTLED = select(
-    func.coalesce(func.sum(_DESTINATION.delivered), 0),
+    func.coalesce(func.sum(_DESTINATION.delivered + _DESTINATION.purged), 0),
     func.coalesce(func.sum(_DESTINATION.dead), 0),
     func.coalesce(func.sum(_DESTINATION.discarded), 0),
 )

@@ -77,9 +77,13 @@ class Queue:
     def renew(self) -> None:
         """Prolong the lease; raises LeaseLost when another process has taken over."""
         with writing(self._engine) as tx:
-            values = {"token": self._token, "ttl": self._ttl}
-            if not tx.execute(self._sql.renew_lease, values).rowcount:
-                raise LeaseLost(_TAKEN_OVER)
+            self.fence(tx)
+
+    def fence(self, tx: Connection) -> None:
+        """Prolong the lease in somebody's transaction, which so changes nothing without it."""
+        values = {"token": self._token, "ttl": self._ttl}
+        if not tx.execute(self._sql.renew_lease, values).rowcount:
+            raise LeaseLost(_TAKEN_OVER)
 
     def _recover(self, tx: Connection) -> int:
         claims = [(row.number, row.ids) for row in tx.execute(self._sql.claims)]
@@ -187,6 +191,7 @@ class Queue:
             maybe_received=bool(row.maybe_received),
             failed=bool(row.failed),
             manual=bool(row.manual),
+            created_at=row.created_at or 0.0,
         )
 
 
@@ -239,9 +244,12 @@ class _Statements:
         self.mark_received = text(
             f"UPDATE {by_id} SET maybe_received = 1 WHERE id IN {dialect.ids}"
         )
+        # A number is read and carried for a third of what a text costs; exact to 0.1 ms.
+        julian = "(julianday(created_at) - 2440587.5) * 86400.0"
+        created_at = dialect.moment.format("created_at") if postgres else julian
         self.events = text(
             f"SELECT id, {dialect.event_id} AS event_id, destination,"
             f" {dialect.ordering_key} AS ordering_key, {dialect.payload} AS payload, attempts,"
-            " maybe_received, last_error IS NOT NULL AS failed, manual"
+            f" maybe_received, last_error IS NOT NULL AS failed, manual, {created_at} AS created_at"
             f" FROM {by_id} WHERE id IN {dialect.ids} AND status = 'pending'"
         )

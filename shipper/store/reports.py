@@ -107,6 +107,14 @@ def commit_blockers(engine: Engine) -> list[Blocker]:
         return [] if newest is None else blockers_of(tx, newest)
 
 
+def open_transactions(engine: Engine) -> list[Blocker]:
+    """Return every open transaction that has written, and every prepared one, the oldest first."""
+    if engine.dialect.name != "postgresql":
+        return []
+    with snapshot(engine) as tx:
+        return [Blocker(found.pid, found.application, found.age) for found in tx.execute(_BLOCKERS)]
+
+
 def blockers_of(tx: Connection, row: int) -> list[Blocker]:
     """Return the open transactions that a pending event on Postgres waits for, the oldest first.
 

@@ -55,7 +55,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
-    with translating(), _connected(engine, "write") as connection, connection.begin():
+    with translating(engine), _connected(engine, "write") as connection, connection.begin():
         yield connection
 
 
@@ -65,7 +65,7 @@ def glancing(engine: Engine) -> Iterator[Connection]:
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
-    with translating(), _connected(engine, "glance") as connection:
+    with translating(engine), _connected(engine, "glance") as connection:
         yield connection
 
 
@@ -75,7 +75,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
-    with translating(), _connected(engine, "read") as connection:
+    with translating(engine), _connected(engine, "read") as connection:
         yield connection
 
 

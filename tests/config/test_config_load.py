@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -173,6 +174,40 @@ def test_a_credentials_directory_of_somebody_else_holds_nothing(
     assert "destinations.default.api_id or api_id_file: is missing" in [
         message for _, message in layers.faults
     ]
+
+
+def test_a_blank_credential_is_none(configured: Load, tmp_path: Path) -> None:
+    """As the unit's is where nobody has put an API id into its file yet."""
+    (tmp_path / "api_id").write_text("\n")
+    text = '[database]\nurl = "postgres:///shop"\n[destinations.default]\nurl = "https://h/"\n'
+    with pytest.raises(ConfigError, match=r"default.api_id or api_id_file: is missing"):
+        configured(text, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+
+def test_a_credential_stands_in_for_a_file_that_we_may_not_read(
+    an_ordinary_user: OrdinaryUser,
+) -> None:
+    """The unit hands over root's file, and the configuration names it for whoever else asks."""
+    with TemporaryDirectory() as name:  # which, unlike pytest's, others may look into
+        directory = Path(name)
+        directory.chmod(0o755)
+        (directory / "api_id").write_text("from-systemd\n")
+        (directory / "id").write_text("from-the-file\n")
+        (directory / "shipper.toml").write_text(
+            '[database]\nurl = "postgres:///shop"\n'
+            '[destinations.default]\nurl = "https://h/"\napi_id_file = "id"\n'
+        )
+
+        def api_id() -> str:
+            environ = {"CREDENTIALS_DIRECTORY": name}
+            settings = load(directory / "shipper.toml", environ)
+            return settings.destinations["default"].read_api_id().reveal()
+
+        with an_ordinary_user():
+            assert api_id() == "from-the-file"
+        (directory / "id").chmod(0)
+        with an_ordinary_user():
+            assert api_id() == "from-systemd"
 
 
 def test_the_config_beats_a_credential(configured: Load, tmp_path: Path) -> None:

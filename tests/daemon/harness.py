@@ -62,6 +62,13 @@ class Shop:
         await self.sandbox.start()
         self.configure()
 
+    def move_to(self, url: str) -> None:
+        """Go on with another database."""
+        self._engine.dispose()
+        self.url = url
+        self._engine = open_engine(url)
+        self.configure()
+
     async def close(self) -> None:
         """End everything."""
         for process in self._processes:

@@ -1,5 +1,6 @@
 """How connections are opened, what they are set to, and what their failures are called."""
 
+import os
 import queue
 import sqlite3
 import subprocess
@@ -235,13 +236,19 @@ def _write(engine: Engine) -> None:
         pass
 
 
-def test_a_file_that_may_not_be_written_is_denied(lite: Engine) -> None:
-    """With the modes that it needs."""
+@pytest.mark.parametrize("ours", [True, False], ids=["ours", "not ours"])
+def test_a_file_that_is_not_written_is_denied_only_where_it_isnt_ours(
+    lite: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    ours: bool,  # noqa: FBT001
+) -> None:
+    """SQLite says the same on a full disk: that is to be waited for. Both tell of the modes."""
+    monkeypatch.setattr(os, "access", lambda *_, **__: ours)
     with lite.connect() as connection:
         connection.exec_driver_sql("PRAGMA query_only = ON")
-    failure = _failure(lite, "UPDATE shipper_lease SET token = 1")
-    assert isinstance(failure, AccessDenied)
-    assert "2770" in str(failure.hint)
+    with pytest.raises(StoreUnavailable if ours else AccessDenied) as caught, writing(lite) as tx:
+        tx.exec_driver_sql("UPDATE shipper_lease SET token = 1")
+    assert "2770" in str(caught.value.hint)
 
 
 def test_a_full_disk_is_unavailable_with_a_hint(lite: Engine) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.event import listen, remove
 from shipper.event import Event
 from shipper.store.engine import open_engine
 from shipper.store.looks import Looks
+from shipper.store.transactions import glancing
 from shipper.store.work import Look, Work
 from tests.store.daemons import NOW
 from tests.store.shipping import accepted, claim, failed, record, refused, run, settled, taken
@@ -284,7 +285,7 @@ def test_postgres_needs_no_plan_for_each_value(post: Engine) -> None:
 
 def _generic_plans(engine: Engine) -> list[str]:
     """Return the plans for any value of what the engine's connection has prepared."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with glancing(engine) as connection:
         connection.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
         prepared = connection.exec_driver_sql(
             "SELECT name, cardinality(parameter_types) FROM pg_prepared_statements"

@@ -1,0 +1,8 @@
+-- How retention finds what is over: along an index, whatever is pending or dead beside it.
+-- Statements end with an empty line.
+
+CREATE INDEX shipper_outbox_delivered ON shipper_outbox (delivered_at)
+  WHERE status = 'delivered';
+
+CREATE INDEX shipper_outbox_discarded ON shipper_outbox (destination, id)
+  WHERE status = 'discarded';

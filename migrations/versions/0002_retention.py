@@ -1,0 +1,38 @@
+"""The indexes by which retention finds what is over, and PostgreSQL's care of what dies young."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+_DDL = Path(__file__).parent.parent / "ddl"
+_INDEXES = ("delivered", "discarded")
+_TENDED = ("claim", "attempt", "lease")
+_TENDING = (
+    "autovacuum_vacuum_scale_factor, autovacuum_vacuum_threshold, autovacuum_vacuum_cost_delay"
+)
+
+
+def statements(dialect: str) -> list[str]:
+    """Return the DDL for a dialect; in the file an empty line ends a statement."""
+    blocks = (_DDL / f"{revision}_{dialect}.sql").read_text("utf-8").strip().split("\n\n")
+    return [block for block in blocks if block.endswith(";")]
+
+
+def upgrade() -> None:
+    connection = op.get_bind()
+    for statement in statements(connection.dialect.name):
+        connection.exec_driver_sql(statement)
+
+
+def downgrade() -> None:
+    connection = op.get_bind()
+    for name in _INDEXES:
+        connection.exec_driver_sql(f"DROP INDEX shipper_outbox_{name}")
+    if connection.dialect.name == "postgresql":
+        for name in _TENDED:
+            connection.exec_driver_sql(f"ALTER TABLE shipper_{name} RESET ({_TENDING})")

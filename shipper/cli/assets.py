@@ -1,0 +1,98 @@
+"""`shipper assets …`: what makes other programs understand shipper's metrics."""
+
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+
+from shipper.cli.context import Context
+from shipper.errors import AccessDenied, NotFound, UsageError
+
+_ASSETS: Final = {
+    "grafana-dashboard.json": "a dashboard for Grafana: Dashboards, New, Import",
+    "prometheus-alerts.yml": "alert rules for Prometheus: rule_files in prometheus.yml",
+}
+
+
+def list_assets(*, context: Context) -> None:
+    """List the files that there are, and what each is for."""
+    if context.json:
+        for name, purpose in _ASSETS.items():
+            digest = hashlib.sha256(_read(name)).hexdigest()
+            context.emit({"name": name, "purpose": purpose, "sha256": digest})
+    else:
+        context.table(("name", "purpose"), _ASSETS.items())
+
+
+def show_asset(name: str, /, *, context: Context) -> None:
+    """Print a file.
+
+    Parameters
+    ----------
+    name
+        One that `shipper assets list` names.
+    """
+    content = _read(name).decode("utf-8")
+    if context.json:
+        context.emit({"name": name, "content": content})
+    else:
+        context.say(content.rstrip("\n"))
+
+
+def write_assets(
+    directory: Annotated[Path, Parameter(name="DIR")],
+    /,
+    *,
+    force: bool = False,
+    context: Context,
+) -> None:
+    """Write all files into a directory; one that was changed there is kept.
+
+    Parameters
+    ----------
+    directory
+        Where to write them; it has to be there.
+    force
+        Write over those that were changed, too.
+    """
+    contents = {directory / name: _read(name) for name in _ASSETS}
+    changed = [str(path) for path, content in contents.items() if _is_another(path, content)]
+    if changed and not force:
+        raise UsageError(f"{', '.join(changed)}: somebody has changed it", "add --force")
+    for path, content in contents.items():
+        _write(path, content)
+    if context.json:
+        context.emit({"written": [str(path) for path in contents]})
+    else:
+        for path in contents:
+            context.say(str(path))
+
+
+def _read(name: str) -> bytes:
+    if name not in _ASSETS:
+        raise NotFound(f"there is no asset {name}", f"there are {', '.join(_ASSETS)}")
+    return (files("shipper") / "assets" / name).read_bytes()
+
+
+def _is_another(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() != content
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _cannot(path, error) from None
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise _cannot(path, error) from None
+
+
+def _cannot(path: Path, error: OSError) -> AccessDenied | UsageError:
+    if isinstance(error, PermissionError):
+        return AccessDenied(f"{path}: we may not write there")
+    return UsageError(f"{path}: {error.strerror}")

@@ -1,0 +1,72 @@
+"""`shipper doctor`: every live dependency, a line each, and how to mend what is broken."""
+
+import sys
+from collections import Counter
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from shipper.cli.context import Context, printable
+from shipper.clock import SystemClock
+from shipper.doctor import Finding, Level, examine
+
+_MARKS = {Level.OK: "✓", Level.WARNING: "!", Level.FAULT: "✗"}
+# ISO 6429; where nobody wants colours, or stdout is no terminal, there are none.
+_COLOURS = {Level.OK: "32", Level.WARNING: "33", Level.FAULT: "1;31"}
+# Where stdout can't write the marks.
+_PLAIN = {Level.OK: "+", Level.WARNING: "!", Level.FAULT: "x"}
+
+
+def doctor(
+    *,
+    network: Annotated[bool, Parameter(negative="--no-network", show=True)] = True,
+    context: Context,
+) -> int:
+    """Check all that shipper depends on, here and now, and say how to mend it.
+
+    Changes nothing, and may run beside the daemon. Of the API only the endpoint
+    is asked that validates and takes no event.
+    Exit status 1 where something is broken (✗), 0 else: a ! is only worth a look.
+
+    Parameters
+    ----------
+    network
+        Ask the destinations; without it nothing leaves this machine.
+    """
+    found = examine(context.settings, SystemClock(), network=network)
+    broken = any(finding.level is Level.FAULT for finding in found)
+    if context.json:
+        context.emit({"ok": not broken, "findings": [_fields(finding) for finding in found]})
+    else:
+        _tell(context, found)
+    return 1 if broken else 0
+
+
+def _fields(finding: Finding) -> dict[str, str | None]:
+    return {
+        "level": finding.level.value,
+        "name": finding.name,
+        "text": finding.text,
+        "fix": finding.fix,
+    }
+
+
+def _tell(context: Context, found: list[Finding]) -> None:
+    width = max(len(finding.name) for finding in found)
+    for finding in found:
+        mark = _mark(finding.level, context)
+        context.say(f"{mark} {printable(finding.name):<{width}}  {printable(finding.text)}")
+        if finding.fix is not None:
+            context.say(f"  {'':<{width}}  fix: {printable(finding.fix)}")
+    counts = Counter(finding.level for finding in found)
+    context.note(
+        f"{counts[Level.OK]} well, {counts[Level.WARNING]} worth a look,"
+        f" {counts[Level.FAULT]} broken"
+    )
+
+
+def _mark(level: Level, context: Context) -> str:
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    mark = (_MARKS if encoding == "utf8" else _PLAIN)[level]
+    coloured = sys.stdout.isatty() and not context.environ.get("NO_COLOR")
+    return f"\x1b[{_COLOURS[level]}m{mark}\x1b[0m" if coloured else mark

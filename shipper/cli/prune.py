@@ -1,0 +1,81 @@
+"""`shipper prune`: delete what is over now, instead of waiting for the daemon to do it."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from threading import Event
+from typing import TypeVar
+
+from shipper.cli.context import Context
+from shipper.clock import Clock, SystemClock
+from shipper.store import retention, space
+from shipper.store.opening import Database
+from shipper.store.retention import Cutoffs, Kind
+
+T = TypeVar("T")
+
+# Between two batches everybody else has a turn, for as long as a batch takes and at least so long.
+_REST_LEAST = 0.01
+
+
+def prune(*, dry_run: bool = False, context: Context) -> None:
+    """Delete events that have been over for longer than [retention] says.
+
+    Never a pending one. A running daemon does the same by itself, and may run
+    meanwhile. What is deleted is counted as purged. Its event_id is free again:
+    whoever writes it once more writes a new event.
+
+    Parameters
+    ----------
+    dry_run
+        Say what would be deleted, and delete nothing.
+    """
+    keeps, clock = context.settings().retention, SystemClock()
+    cutoffs = Cutoffs.at(clock.wall(), delivered=keeps.delivered, dead=keeps.dead)
+    with context.engine() as engine:
+        if dry_run:
+            gone: Mapping[Kind, int] = retention.due(engine, cutoffs)
+        else:
+            gone = _prune(engine, cutoffs, clock)
+            _shrink(engine, clock)
+    _tell(context, gone, dry_run=dry_run)
+
+
+def _prune(engine: Database, cutoffs: Cutoffs, clock: Clock) -> Mapping[Kind, int]:
+    total: Counter[Kind] = Counter()
+    for batch in _unhurried(retention.prune(engine, cutoffs, clock.monotonic), clock):
+        total += batch
+    return total
+
+
+def _shrink(engine: Database, clock: Clock) -> None:
+    if engine.dialect.name == "sqlite":
+        for _ in _unhurried(space.give_back(engine), clock):
+            pass
+        space.checkpoint(engine)
+
+
+def _unhurried(steps: Iterator[T], clock: Clock) -> Iterator[T]:
+    """Yield what the steps yield, with a rest after each: SQLite has no queue of writers."""
+    nobody = Event()
+    while True:
+        began = clock.monotonic()
+        step = next(steps, None)
+        if step is None:
+            return
+        yield step
+        nobody.wait(max(_REST_LEAST, clock.monotonic() - began))
+
+
+def _tell(context: Context, gone: Mapping[Kind, int], *, dry_run: bool) -> None:
+    rows = sorted((kind.destination, kind.status, count) for kind, count in gone.items() if count)
+    total = sum(count for _, _, count in rows)
+    if context.json:
+        events: dict[str, dict[str, int]] = {}
+        for name, status, count in rows:
+            events.setdefault(name, {})[status] = count
+        context.emit({"dry_run": dry_run, "total": total, "events": events})
+        return
+    if rows:
+        context.table(("destination", "status", "events"), rows)
+    word = "would be deleted" if dry_run else "deleted"
+    context.note(f"{total} {'event' if total == 1 else 'events'} {word}")

@@ -1,0 +1,274 @@
+"""`shipper service`: the systemd unit of this installation put in place, shown, taken away.
+
+It must never overwrite or remove what a person has written, never touch data, and never start
+anything: what it did and what is left to do is said, step by step, and doing it again is harmless.
+"""
+
+import grp
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from shipper.cli.context import Context
+from shipper.cli.units import PLACES, UNIT, USER, Machine, is_in_a_home, is_untouched, texts
+from shipper.config.loader import SYSTEM_PATH
+from shipper.errors import AccessDenied, ShipperError, UsageError
+
+RunAs = Annotated[str, Parameter(name="--run-as")]
+
+_DROP_INS = Path("/etc/systemd/system/shipper.service.d")
+_STAYS = (SYSTEM_PATH.parent, Path("/var/lib/shipper"), _DROP_INS)
+_BOOTED = Path("/run/systemd/system")  # sd_booted(3)
+_TOOL_SECONDS = 120.0
+_NOBODY = 65534
+_FOR_ALL = (
+    "install it where every user can read it:"
+    " python3 -m venv /opt/shipper && /opt/shipper/bin/pip install shipper-outbox"
+)
+
+
+def install(*, run_as: RunAs = USER, context: Context) -> None:
+    """Put the systemd unit of this installation in place; can be repeated. Needs root.
+
+    It writes the unit, the service's user and its directories, and says so step by step. It starts
+    nothing, and leaves alone what a person has changed.
+
+    Parameters
+    ----------
+    run_as
+        The user it runs as, who must be there already; else `shipper`, who is made.
+    """
+    machine = _machine(run_as, context)
+    wanted = texts(machine)
+    _require_root("install")
+    if shutil.which("systemctl") is None:
+        raise UsageError("there is no systemd on this machine", "see: shipper service print")
+    _refuse_what_vanishes(machine.program)
+    _refuse_foreign(wanted)
+    _try_out(machine)
+    steps = [_write(place, text) for place, text in wanted.items()]
+    steps += _apply(wanted)
+    _tell(context, steps, list(_next_steps(machine)))
+
+
+def show(*, run_as: RunAs = USER, context: Context) -> None:
+    """Show what `service install` would put in place, and where. Changes nothing.
+
+    Parameters
+    ----------
+    run_as
+        The user it would run as; else `shipper`.
+    """
+    wanted = texts(_machine(run_as, context))
+    if context.json:
+        context.emit({str(place): text for place, text in wanted.items()})
+        return
+    for place, text in wanted.items():
+        context.say(f"# {place}\n{text}")
+
+
+def uninstall(*, context: Context) -> None:
+    """Stop the service and take away what `service install` has put in place. Needs root.
+
+    The configuration, the outbox, the user and the group stay.
+    """
+    _require_root("uninstall")
+    there = {place: place.read_text("utf-8") for place in PLACES.values() if place.exists()}
+    if PLACES[UNIT] in there:
+        _refuse_foreign({PLACES[UNIT]: ""})
+    steps: list[str] = []
+    if PLACES[UNIT] in there:
+        steps += _run("systemctl", "disable", *(["--now"] if _BOOTED.is_dir() else []), UNIT)
+    for place, text in there.items():
+        if is_untouched(text):
+            place.unlink()
+            steps.append(f"removed {place}")
+        else:
+            steps.append(f"left {place} alone: it was changed by hand")
+    if there and _BOOTED.is_dir():
+        steps += _run("systemctl", "daemon-reload")
+    stays = [str(path) for path in _STAYS if path.exists()]
+    left = [f"{', '.join(stays)} and the service's user stay"] if there and stays else []
+    _tell(context, [*steps, *left] or ["nothing was installed"], [])
+
+
+# -- what this machine is like -----------------------------------------------------------------
+
+
+def _machine(run_as: str, context: Context) -> Machine:
+    program = _program()
+    needs = (program, Path(sys.prefix), Path(sys.base_prefix), Path(__file__).resolve())
+    homes = tuple(path for path in needs if is_in_a_home(path))
+    config = (context.config_path or SYSTEM_PATH).absolute()
+    if run_as == USER:
+        return Machine(program, config=config, homes=homes)
+    if run_as == "root":
+        raise UsageError("it needs no root", "--run-as the user that your application runs as")
+    try:
+        account = pwd.getpwnam(run_as)
+    except KeyError:
+        raise UsageError(f"there is no user {run_as}", f"adduser --system {run_as}") from None
+    return Machine(program, run_as, grp.getgrgid(account.pw_gid).gr_name, config, homes)
+
+
+def _program() -> Path:
+    """Return the console script: what a link of pipx or uv leads to, because links go."""
+    called = Path(sys.argv[0])
+    if called.name == "shipper" and called.is_file():
+        return called.resolve()
+    script = Path(sysconfig.get_path("scripts"), "shipper")
+    if not script.is_file():
+        raise UsageError("the command `shipper` isn't installed with this Python", _FOR_ALL)
+    return script
+
+
+def _require_root(command: str) -> None:
+    if os.geteuid() != 0:
+        raise AccessDenied(
+            f"service {command} needs root", f"run: sudo {_program()} service {command}"
+        )
+
+
+def _refuse_what_vanishes(program: Path) -> None:
+    if str(program).startswith(("/tmp/", "/var/tmp/")) or "/.cache/" in str(program):  # noqa: S108
+        raise UsageError(f"{program} is not there for long, nor for a service", _FOR_ALL)
+
+
+def _refuse_foreign(wanted: dict[Path, str]) -> None:
+    """Raise UsageError for a file that a person has written or changed."""
+    for place, text in wanted.items():
+        there = place.read_text("utf-8") if place.exists() else text
+        if there != text and not is_untouched(there):
+            raise UsageError(
+                f"{place} is not as `shipper service install` left it",
+                f"keep your changes in a drop-in (systemctl edit {UNIT}) and remove the file",
+            )
+
+
+def _try_out(machine: Machine) -> None:
+    """Run the program as the service's user; raises AccessDenied where that doesn't work."""
+    try:
+        account = pwd.getpwnam(machine.user)
+        user, group = account.pw_uid, account.pw_gid
+    except KeyError:
+        user = group = _NOBODY  # who isn't there yet has no more rights than that
+    reason = ""
+    try:
+        done = subprocess.run(  # noqa: S603
+            [machine.program, "version"],
+            user=user,
+            group=group,
+            extra_groups=[],
+            cwd="/",
+            env={},
+            capture_output=True,
+            timeout=_TOOL_SECONDS,
+            check=False,
+        )
+        reason = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+    except PermissionError as error:
+        reason = str(error.strerror)
+    else:
+        if done.returncode == 0:
+            return
+    raise AccessDenied(f"{machine.user} can't run {machine.program}: {reason}", _FOR_ALL)
+
+
+# -- what is done ------------------------------------------------------------------------------
+
+
+def _write(place: Path, text: str) -> str:
+    if place.exists() and place.read_text("utf-8") == text:
+        return f"{place} is there already"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    beside = place.with_name(f"{place.name}.new")
+    beside.write_text(text, "utf-8")
+    beside.chmod(0o644)
+    beside.replace(place)
+    return f"wrote {place}"
+
+
+def _apply(wanted: dict[Path, str]) -> Iterator[str]:
+    users, directories = PLACES["shipper.sysusers"], PLACES["shipper.tmpfiles"]
+    if users in wanted:
+        yield from _run("systemd-sysusers", str(users))
+    yield from _run("systemd-tmpfiles", "--create", str(directories))
+    if _BOOTED.is_dir():
+        yield from _run("systemctl", "daemon-reload")
+
+
+def _run(*command: str) -> Iterator[str]:
+    """Run a tool of systemd; yield what was run, and what it said of what it did."""
+    done = subprocess.run(  # noqa: S603
+        command, capture_output=True, timeout=_TOOL_SECONDS, check=False
+    )
+    said = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
+    if done.returncode != 0:
+        raise ShipperError(f"{' '.join(command)} failed: {said}")
+    yield f"ran {' '.join(command)}"
+    yield from (f"  {line}" for line in said.splitlines())
+
+
+# -- what is said ------------------------------------------------------------------------------
+
+
+def _next_steps(machine: Machine) -> Iterator[str]:
+    """Yield what a person has to do before it ships, in this order."""
+    shipper = machine.program
+    if not machine.config.exists():
+        outbox = "sqlite:////var/lib/shipper/outbox.db"
+        yield f"{shipper} init -o {machine.config} --database {outbox}   (or your application's)"
+    elif not (api_id := SYSTEM_PATH.with_name("api_id")).exists():
+        yield f"install -m 600 /dev/stdin {api_id}   (paste the API ID, then Ctrl-D)"
+    yield from _drop_in(machine)
+    if machine.user == USER:
+        yield f"usermod -aG {machine.group} YOUR_APP   (the user of your application)"
+    if _run_quietly("systemctl", "is-active", UNIT):
+        yield f"systemctl restart {UNIT}   (it runs as it was before)"
+    else:
+        yield f"systemctl enable --now {UNIT}"
+
+
+def _drop_in(machine: Machine) -> Iterator[str]:
+    """Yield what lets the service write to an application's own directory."""
+    from shipper.config import load  # noqa: PLC0415 - only here
+    from shipper.store.engine import database_path  # noqa: PLC0415 - sqlalchemy takes a while
+
+    try:
+        path = database_path(load(machine.config, {}).database.url)
+    except ShipperError:
+        return  # `shipper check` tells
+    if path is None or path.is_relative_to(_STAYS[1]) or not path.parent.is_dir():
+        return
+    yield (
+        f"systemctl edit {UNIT}   (the outbox is in {path.parent}: put there"
+        f" [Service] ReadWritePaths={path.parent} SupplementaryGroups={path.parent.group()},"
+        " one a line)"
+    )
+
+
+def _run_quietly(*command: str) -> bool:
+    done = subprocess.run(  # noqa: S603
+        command, capture_output=True, timeout=_TOOL_SECONDS, check=False
+    )
+    return done.returncode == 0
+
+
+def _tell(context: Context, steps: list[str], following: list[str]) -> None:
+    if context.json:
+        context.emit({"steps": steps, "next": following})
+        return
+    for step in steps:
+        context.say(step)
+    if following:
+        context.say("\nNext:")
+    for number, step in enumerate(following, 1):
+        context.say(f"  {number}. {step}")

@@ -1,0 +1,154 @@
+"""Which alarms are on, and what is told of each: that it began, once a day, and that it is over.
+
+It decides what is wrong enough for an alarm, and when somebody hears of it. Pure: what is known and
+the time come in. It must never tell the same thing twice in a row, and never what an application
+or a receiver wrote: an alarm goes to somebody else's server.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from shipper.config import AlertSettings
+from shipper.config.kinds import duration
+from shipper.dispatcher import Route
+from shipper.link import State
+from shipper.web.survey import Backlog, Disk, Figures
+
+Change = Literal["started", "worse", "reminder", "ended"]
+Key = tuple[str, str | None]
+
+REMIND_EVERY: Final = 86400.0
+# What gets worse all the time is told of this often.
+WORSE_EVERY: Final = 3600.0
+# What comes and goes is one alarm.
+CALM: Final = 300.0
+# A database that is away for a moment is nobody's matter.
+LOST_FOR: Final = 60.0
+# A disk that is full tomorrow is as good as full.
+DAYS_LEFT: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Something that is wrong now. It is worse than before where its `level` is higher."""
+
+    alarm: str
+    destination: str | None
+    text: str
+    level: int = 0
+
+    @property
+    def key(self) -> Key:
+        """Return what makes it the same alarm."""
+        return self.alarm, self.destination
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What somebody is to be told; `since` is in seconds since 1970."""
+
+    change: Change
+    condition: Condition
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All that is known; `figures` may be from before the database was lost."""
+
+    links: Mapping[str, tuple[State, str | None]]
+    figures: Figures | None
+    lost_for: float
+    """For how many seconds the database hasn't answered."""
+
+
+@dataclass(slots=True)
+class _On:
+    """An alarm that is on. Times are monotonic, but for `since`."""
+
+    condition: Condition
+    since: float
+    told_at: float
+    seen_at: float
+    level: int
+
+
+class Alarms:
+    """Remembers what has been told. It outlives a reload."""
+
+    def __init__(self) -> None:
+        self._on: dict[Key, _On] = {}
+
+    def update(self, conditions: Iterable[Condition], now: float, wall: float) -> list[Notice]:
+        """Take in everything that is wrong now; return what is to be told."""
+        notices: list[Notice] = []
+        for condition in conditions:
+            alarm = self._on.get(condition.key)
+            if alarm is None:
+                self._on[condition.key] = _On(condition, wall, now, now, condition.level)
+                notices.append(Notice("started", condition, wall))
+                continue
+            alarm.condition, alarm.seen_at = condition, now
+            if (change := _change(alarm, now)) is not None:
+                alarm.told_at, alarm.level = now, condition.level
+                notices.append(Notice(change, condition, alarm.since))
+        return notices + self._ended(now)
+
+    def _ended(self, now: float) -> list[Notice]:
+        over = [alarm for alarm in self._on.values() if now - alarm.seen_at >= CALM]
+        for alarm in over:
+            del self._on[alarm.condition.key]
+        return [Notice("ended", alarm.condition, alarm.since) for alarm in over]
+
+
+def _change(alarm: _On, now: float) -> Change | None:
+    if alarm.condition.level > alarm.level and now - alarm.told_at >= WORSE_EVERY:
+        return "worse"
+    return "reminder" if now - alarm.told_at >= REMIND_EVERY else None
+
+
+def conditions(known: Known, settings: AlertSettings) -> list[Condition]:
+    """Return everything that is wrong."""
+    found = [*_of_links(known.links)]
+    if known.lost_for >= LOST_FOR:
+        text = f"the database has not answered for {duration(round(known.lost_for))}"
+        found.append(Condition("database", None, text))
+    if known.figures is not None:
+        for backlog in known.figures.backlogs:
+            found += _of_backlog(backlog, settings.oldest_pending)
+        if known.figures.disk is not None:
+            found += _of_disk(known.figures.disk, settings.disk_free)
+    return found
+
+
+def links_of(routes: Mapping[str, Route]) -> dict[str, tuple[State, str | None]]:
+    """Return how the links are, an operator's word left aside."""
+    return {name: (route.link.state, route.link.reason) for name, route in routes.items()}
+
+
+def _of_links(links: Mapping[str, tuple[State, str | None]]) -> Iterator[Condition]:
+    for name, (state, reason) in links.items():
+        if state is State.PAUSED:
+            yield Condition("link_paused", name, f"the link {name} is paused: {reason}")
+
+
+def _of_backlog(backlog: Backlog, bound: float | None) -> Iterator[Condition]:
+    name, oldest = backlog.destination, backlog.oldest_pending_seconds
+    if bound is not None and oldest is not None and oldest > bound:
+        text = (
+            f"{name}: the oldest of {backlog.pending} pending waits for {duration(round(oldest))}"
+        )
+        yield Condition("oldest_pending", name, text)
+    if backlog.dead:
+        text = f"{name}: dead letters: {backlog.dead}"
+        yield Condition("dead_letters", name, text, level=backlog.dead)
+
+
+def _of_disk(disk: Disk, least: int) -> Iterator[Condition]:
+    room = f"{disk.free / 1e9:.1f} GB free"
+    if disk.free < least:
+        yield Condition("disk", None, f"the outbox's disk fills up: {room}")
+    elif least and disk.days_left is not None and disk.days_left < DAYS_LEFT:
+        text = f"the outbox's disk is full in {disk.days_left * 24:.0f} hours offline: {room}"
+        yield Condition("disk", None, text)

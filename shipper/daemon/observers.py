@@ -1,0 +1,103 @@
+"""Who looks at a session from outside: the local HTTP port, and the alarms.
+
+It decides what happens where the port can't be had: nothing but a line in the log, and another
+try. Events are shipped whether or not somebody can watch.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from shipper.clock import Clock
+from shipper.config.listen import Address
+from shipper.daemon.alarms import Alarms
+from shipper.daemon.alerts import Watch, alerting
+from shipper.daemon.session import Session
+from shipper.logs import Log
+from shipper.web.health import Health
+from shipper.web.survey import Survey
+
+if TYPE_CHECKING:
+    from shipper.web.server import WebServer
+
+LISTEN_EVERY: Final = 30.0
+
+
+@asynccontextmanager
+async def observed(session: Session, alarms: Alarms, clock: Clock, log: Log) -> AsyncIterator[None]:
+    """Let others look at a session for the length of a `with`, as far as that is configured.
+
+    Raises ConfigError where the alerts' settings can't work.
+    """
+    settings = session.settings
+    alerts, address = settings.alerts, settings.web.listen
+    async with AsyncExitStack() as stack:
+        alarmed = alerts.webhook_url is not None or alerts.heartbeat_url is not None
+        if alarmed or address is not None:
+            survey = Survey(settings, clock)
+            stack.push_async_callback(survey.aclose)
+            health = Health(session.dispatcher, session.tally, clock)
+            if address is not None:
+                server = _web_server(session, survey, health, clock, log)
+                await stack.enter_async_context(_listening(server, address, log))
+            if alarmed:
+                watch = Watch(
+                    alerts,
+                    session.dispatcher.routes,
+                    session.tally,
+                    health=health,
+                    survey=survey,
+                    clock=clock,
+                )
+                await stack.enter_async_context(alerting(alerts, watch, alarms, clock, log))
+        yield
+
+
+def _web_server(
+    session: Session, survey: Survey, health: Health, clock: Clock, log: Log
+) -> "WebServer":
+    # Whoever wants no port doesn't pay for a server and a library of metrics.
+    from shipper.web.metrics import Metrics  # noqa: PLC0415
+    from shipper.web.server import WebServer  # noqa: PLC0415
+
+    routes, tally = session.dispatcher.routes, session.tally
+    return WebServer(health, Metrics(routes, tally, clock, session.database), survey, log)
+
+
+@asynccontextmanager
+async def _listening(server: "WebServer", address: Address, log: Log) -> AsyncIterator[None]:
+    trying = None
+    if not await _opened(server, address, log, first=True):
+        trying = asyncio.create_task(_insist(server, address, log))
+    try:
+        yield
+    finally:
+        if trying is not None:
+            trying.cancel()
+            await asyncio.gather(trying, return_exceptions=True)
+        await server.aclose()
+
+
+async def _insist(server: "WebServer", address: Address, log: Log) -> None:
+    while True:
+        await asyncio.sleep(LISTEN_EVERY)
+        if await _opened(server, address, log, first=False):
+            return
+
+
+async def _opened(server: "WebServer", address: Address, log: Log, *, first: bool) -> bool:
+    try:
+        await server.open(address)
+    except OSError as error:
+        if first:
+            log(
+                "web.failed",
+                address=str(address),
+                reason=error.strerror or str(error),
+                hint="whoever has it has to go, or [web] listen has to name another address",
+                retry_seconds=LISTEN_EVERY,
+            )
+        return False
+    log("web.listening", address=str(address))
+    return True

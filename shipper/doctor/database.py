@@ -1,0 +1,176 @@
+"""The database: its version, its settings, who works with it, and what waits in it."""
+
+from collections.abc import Iterator
+
+from shipper.config import Settings
+from shipper.doctor.files import size
+from shipper.doctor.finding import Finding, fault, warning, well
+from shipper.link import State
+from shipper.store import migrate, vitals
+from shipper.store.engine import describe, sqlite_library
+from shipper.store.opening import Database
+from shipper.store.reports import (
+    DestinationReport,
+    current_shipper,
+    destination_report,
+    open_transactions,
+)
+from shipper.store.space import measure
+
+_WAL_LARGE = 64 << 20
+_OPEN_LONG = 30.0
+_WAITS_LONG = 3600.0
+
+
+def check_schema(database: Database) -> Iterator[Finding]:
+    """See whether this code can work with the outbox."""
+    migrate.check(database)
+    yield well("schema", f"revision {migrate.head()} in {describe(database)}")
+
+
+def check_sqlite_library() -> Iterator[Finding]:
+    """See whether our SQLite has the bug that loses a commit beside a checkpoint."""
+    library = sqlite_library()
+    told = f"SQLite {library.version} ({library.name})"
+    if library.wal_reset_safe:
+        yield well("library", f"{told}; the application's own should be 3.51.3 or newer, too")
+    else:
+        yield warning(
+            "library",
+            f"{told} has the WAL-reset bug: a commit beside a checkpoint can be lost",
+            "pip install pysqlite3, or an SQLite of 3.51.3, 3.50.7 or 3.44.6",
+        )
+
+
+def check_journal(database: Database) -> Iterator[Finding]:
+    """See whether readers and writers can work side by side."""
+    mode = vitals.journal_mode(database)
+    if mode == "wal":
+        yield well("journal", "WAL")
+    else:
+        yield fault("journal", f"the journal mode is {mode}, not WAL", "shipper db upgrade")
+
+
+def check_wal(database: Database) -> Iterator[Finding]:
+    """See whether somebody keeps the WAL from being cut."""
+    taken = measure(database)
+    told = f"{size(taken.wal)}, beside a file of {size(taken.file)} ({size(taken.free)} unused)"
+    if taken.wal > _WAL_LARGE:
+        yield warning("WAL", told, "somebody keeps a transaction open: end it, or restart it")
+    else:
+        yield well("WAL", told)
+
+
+def check_server(database: Database) -> Iterator[Finding]:
+    """See how a PostgreSQL server is set up, and whether we talk to it directly."""
+    server = vitals.server(database)
+    if server.standby:
+        yield fault("server", f"PostgreSQL {server.version} is a standby", "name the primary")
+    elif not server.durable:
+        yield fault(
+            "server",
+            f"PostgreSQL {server.version} runs with fsync off: a crash loses what was committed",
+            "ALTER SYSTEM SET fsync = on; SELECT pg_reload_conf()",
+        )
+    else:
+        yield well("server", f"PostgreSQL {server.version}; the outbox takes {size(server.bytes)}")
+    if server.pooled:
+        yield warning(
+            "pooler",
+            "a pooler stands between us and the server; our settings (synchronous_commit, timeouts)"
+            " may not reach the transactions that they are for",
+            "name the server's own port in database.url",
+        )
+    else:
+        yield well("pooler", "none; the connection is the server's own")
+
+
+def check_transactions(database: Database) -> Iterator[Finding]:
+    """Name who keeps younger events back by a transaction that doesn't end."""
+    found = open_transactions(database)
+    long = [one for one in found if one.seconds is None or one.seconds > _OPEN_LONG]
+    running = [one for one in long if one.pid is not None]
+    prepared = [one for one in long if one.pid is None]
+    if running:
+        yield warning(
+            "transactions",
+            f"younger events wait for {running[0]}",
+            f"end it, or: SELECT pg_terminate_backend({running[0].pid})",
+        )
+    else:
+        yield well("transactions", "none that has written is open for long")
+    if prepared:
+        gid = prepared[0].application.removeprefix("prepared transaction ")
+        yield warning(
+            "prepared",
+            f"younger events wait for {prepared[0]}",
+            f"COMMIT PREPARED '{gid}' or ROLLBACK PREPARED '{gid}'",
+        )
+    else:
+        yield well("prepared", "no prepared transaction is left over")
+
+
+def check_daemon(database: Database, settings: Settings, now: float) -> Iterator[Finding]:
+    """See whether somebody ships, and how the destinations are doing."""
+    shipper = current_shipper(database)
+    reports = destination_report(database, settings.destinations, now)
+    pending = sum(report.pending for report in reports)
+    if shipper is not None:
+        yield well("daemon", f"{shipper} ships")
+    elif pending:
+        told = f"none is running, and events wait: {pending}"
+        yield fault("daemon", told, "systemctl start shipper, or: shipper run")
+    else:
+        yield warning("daemon", "none is running", "systemctl start shipper, or: shipper run")
+    for report in reports:
+        yield _link(report, running=shipper is not None)
+        if report.dead:
+            yield warning(
+                "dead letters", f"{report.dead} of {report.name}", "shipper dead list tells why"
+            )
+
+
+def _link(report: DestinationReport, *, running: bool) -> Finding:
+    name = f"link {report.name}"
+    reason = f": {report.reason}" if report.reason else ""
+    told = f"{report.state}{reason}; {report.pending} pending"
+    if not running:
+        return well(name, f"{told} (as last recorded)")
+    match report.state:
+        case State.PAUSED.value:
+            return fault(name, told, f"mend it; then: shipper release --destination {report.name}")
+        case State.OFFLINE.value:
+            return warning(name, told, "it is probed by itself; see the network below")
+        case State.HELD.value:
+            return warning(name, told, f"shipper release --destination {report.name}")
+    return well(name, told)
+
+
+def check_oldest(database: Database, settings: Settings, now: float) -> Iterator[Finding]:
+    """Name the event that waits longest."""
+    reports = destination_report(database, settings.destinations, now)
+    names = [report.name for report in reports if report.pending]
+    oldest = vitals.oldest_pending(database, names, now)
+    if oldest is None:
+        yield well("oldest", "nothing is pending")
+        return
+    key = "without a key" if oldest.ordering_key is None else f"of key {oldest.ordering_key}"
+    told = f"event {oldest.id} {key} for {oldest.destination} waits {_age(oldest.seconds)}"
+    if oldest.seconds > _WAITS_LONG:
+        yield warning("oldest", told, f"shipper events show {oldest.id} tells why")
+    else:
+        yield well("oldest", told)
+
+
+def check_growth(growth: vitals.Growth) -> Iterator[Finding]:
+    """Say how much a day without the API takes, where the disk is somebody else's."""
+    day = size(growth.bytes_a_day)
+    told = f"written today: {growth.events}; a day like that offline takes {day} on the server"
+    yield well("growth", told)
+
+
+def _age(seconds: float) -> str:
+    for unit, word in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {word}"
+    return f"{seconds:.0f} seconds"

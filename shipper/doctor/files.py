@@ -1,0 +1,178 @@
+"""The file of an SQLite outbox: whether the daemon and the application can both write there.
+
+It judges by modes and groups and not by trying, because the daemon may run as somebody else than
+who asks. Sources of the rules: `store.engine.create_sqlite_file`.
+"""
+
+import grp
+import os
+import pwd
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from shipper.doctor.finding import Finding, fault, warning, well
+from shipper.store.engine import file_system, refuse_unusable_file
+from shipper.store.vitals import Growth
+
+_GB = 1e9
+_DAY = 86400.0
+# Less than this on the disk, in bytes or in days of growth, and somebody has to see to it.
+_TIGHT_BYTES, _SCARCE_BYTES = 64 << 20, 1 << 30
+_TIGHT_DAYS, _SCARCE_DAYS = 1.0, 14.0
+
+_RIGHTS = {"r": 4, "w": 2, "x": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user with all groups, and why it is this one that counts."""
+
+    name: str
+    uid: int
+    gids: frozenset[int]
+    because: str
+
+    @classmethod
+    def of(cls, uid: int, because: str) -> "User":
+        """Return the user with a number."""
+        try:
+            entry = pwd.getpwuid(uid)
+        except KeyError:
+            return cls(str(uid), uid, frozenset(), because)
+        groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
+        return cls(entry.pw_name, uid, frozenset(groups), because)
+
+    def may(self, path: Path, rights: str) -> bool:
+        """Return whether the modes of a file give this user some of r, w and x."""
+        status = path.stat()
+        needed = sum(_RIGHTS[right] for right in rights)
+        if self.uid == 0:
+            return True
+        if self.uid == status.st_uid:
+            given = status.st_mode >> 6
+        else:
+            given = status.st_mode >> (3 if status.st_gid in self.gids else 0)
+        return given & needed == needed
+
+
+def check_user(user: User) -> Iterator[Finding]:
+    """Say as whom shipper runs."""
+    groups = ", ".join(sorted(map(_group, user.gids)))
+    text = f"{user.name} ({user.because})" + (f", in {groups}" if groups else "")
+    yield well("user", text)
+
+
+def check_directory(path: Path, user: User) -> Iterator[Finding]:
+    """Look at the directory: SQLite makes its -wal and -shm there."""
+    directory = path.parent
+    status = directory.stat()
+    told = f"{directory} {_mode(status)}"
+    if status.st_mode & stat.S_ISVTX:
+        yield fault(
+            "directory",
+            f"{told}: with the sticky bit one user can't open the other's -wal",
+            f"chmod -t {directory}",
+        )
+    elif not user.may(directory, "wx"):
+        yield fault(
+            "directory",
+            f"{told}: {user.name} may not write there",
+            f"chgrp GROUP {directory}; chmod 2770 {directory}; put {user.name} into GROUP",
+        )
+    elif status.st_mode & stat.S_IWGRP and not status.st_mode & stat.S_ISGID:
+        yield warning(
+            "directory",
+            f"{told}: new files belong to whoever makes them, not to the common group",
+            f"chmod g+s {directory}",
+        )
+    else:
+        yield well("directory", told)
+
+
+def check_files(path: Path, user: User) -> Iterator[Finding]:
+    """Look at the file and what lies beside it: who may write one must be able to write all."""
+    status = path.stat()
+    told = f"{path} {_mode(status)}"
+    if not user.may(path, "rw"):
+        fix = f"chgrp {_group(path.parent.stat().st_gid)} {path}; chmod 660 {path}"
+        yield fault("file", f"{told}: {user.name} may not write it", fix)
+        return
+    shared = path.parent.stat().st_mode & stat.S_IWGRP
+    if shared and not status.st_mode & stat.S_IWGRP:
+        yield warning(
+            "file",
+            f"{told}: only its owner can write it, though the directory is shared",
+            f"chmod 660 {path}, and restart whoever has it open",
+        )
+        return
+    odd = [beside for beside in _beside(path) if not user.may(beside, "rw")]
+    if odd:
+        names = " ".join(map(str, odd))
+        yield fault(
+            "file", f"{names}: {user.name} may not write", f"chmod 660 {names}; chgrp as {path}"
+        )
+    else:
+        yield well("file", told)
+
+
+def check_file_system(path: Path) -> Iterator[Finding]:
+    """Refuse a network file system, on which SQLite's WAL isn't safe."""
+    refuse_unusable_file(path)
+    yield well("file system", file_system(os.path.realpath(path)))
+
+
+def check_disk(path: Path, growth: Growth) -> Iterator[Finding]:
+    """Say how much room is left, and for how many days without the API."""
+    free = shutil.disk_usage(path.parent).free
+    days = free / growth.bytes_a_day if growth.bytes_a_day else None
+    told = f"{size(free)} free" + (f"; {_forecast(days, growth)}" if days is not None else "")
+    fix = "make room on the disk, or: shipper prune; a full disk fails the application's INSERT"
+    if free < _TIGHT_BYTES or (days is not None and days < _TIGHT_DAYS):
+        yield fault("disk", told, fix)
+    elif free < _SCARCE_BYTES or (days is not None and days < _SCARCE_DAYS):
+        yield warning("disk", told, fix)
+    else:
+        yield well("disk", told)
+
+
+def size(count: float) -> str:
+    """Return a number of bytes for a person."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def _forecast(days: float, growth: Growth) -> str:
+    rate = f"written today: {growth.events}, of {size(growth.bytes_each)} each"
+    if days > 3650:
+        return f"at today's rate not full within ten years offline ({rate})"
+    length = f"{days:.0f} days" if days >= 2 else f"{days * 24:.0f} hours"
+    return f"full in {length} at today's rate offline ({rate})"
+
+
+def _beside(path: Path) -> list[Path]:
+    names = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", ".shipper.lock"))
+    return [name for name in names if name.exists()]
+
+
+def _mode(status: os.stat_result) -> str:
+    return f"{stat.S_IMODE(status.st_mode):o} {_user(status.st_uid)}:{_group(status.st_gid)}"
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)

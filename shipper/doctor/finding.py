@@ -1,0 +1,61 @@
+"""What a check finds: one line, and how to mend it. A check that fails is a finding, too."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from shipper.errors import ShipperError
+
+
+class Level(Enum):
+    """How bad it is. Only a fault makes the exit status 1."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was looked at, what is so, and what to do about it."""
+
+    level: Level
+    name: str
+    text: str
+    fix: str | None = None
+
+
+def well(name: str, text: str) -> Finding:
+    """Return that all is well."""
+    return Finding(Level.OK, name, text)
+
+
+def warning(name: str, text: str, fix: str | None = None) -> Finding:
+    """Return what is worth a look."""
+    return Finding(Level.WARNING, name, text, fix)
+
+
+def fault(name: str, text: str, fix: str | None = None) -> Finding:
+    """Return what is broken."""
+    return Finding(Level.FAULT, name, text, fix)
+
+
+def of_error(name: str, error: Exception) -> Finding:
+    """Return what an error means for a check; a bug shows its type and nothing that it holds."""
+    if isinstance(error, ShipperError):
+        return fault(name, " ".join(error.message.splitlines()), error.hint)
+    if isinstance(error, OSError):
+        # asyncio writes an address where the system's own words would be.
+        number = error.errno or 0
+        words = os.strerror(number) if number > 0 else error.strerror
+        return fault(name, words or type(error).__name__)
+    return fault(name, f"the check itself failed: {type(error).__name__}", "please report it")
+
+
+def guarded(name: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """Yield what a check finds; whatever it raises is a finding under that name."""
+    try:
+        yield from check()
+    except Exception as error:  # noqa: BLE001 - the other checks have to be made all the same
+        yield of_error(name, error)

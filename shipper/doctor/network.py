@@ -1,0 +1,156 @@
+"""The way to a destination: its name, its certificate, its clock, and whether it knows our API ID.
+
+It asks the vendor's validate endpoint, which takes no event. Everything is bounded by a few
+seconds, and what doesn't answer is a finding.
+"""
+
+import asyncio
+import os
+import ssl
+from email.utils import parsedate_to_datetime
+
+import orjson
+
+from shipper.clock import Clock
+from shipper.config import DestinationSettings, masked
+from shipper.contract.builders import view
+from shipper.destination import Destination
+from shipper.destination.probe import Origin, addresses, certificate_ends, origin_of
+from shipper.doctor.finding import Finding, fault, of_error, warning, well
+from shipper.errors import ShipperError
+from shipper.outcome import Fault, Kind, Reply, classify
+
+PATIENCE = 5.0
+"""Seconds for each question that is asked over the network."""
+
+_DAY = 86400.0
+_CERTIFICATE_DAYS = 14.0
+_CLOCK_SECONDS = 60.0
+_PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+
+# What the vendor's own validation takes; it stays there.
+_QUESTION = orjson.dumps(view("customSet", "doctor", user="00000000-0000-5000-8000-000000000000"))
+
+
+async def check_destination(settings: DestinationSettings, clock: Clock) -> list[Finding]:
+    """Return everything that the network shows of one destination."""
+    asked = [_proxy(settings)]
+    origin = origin_of(settings.proxy or settings.url)
+    name, certificate, api = await asyncio.gather(
+        _name(settings, origin), _certificate(settings, clock), _api(settings, clock)
+    )
+    return [*asked, name, *certificate, *api]
+
+
+def _proxy(settings: DestinationSettings) -> Finding:
+    name = f"proxy {settings.name}"
+    if settings.proxy is not None:
+        return well(name, masked(settings.proxy))
+    ignored = [variable for variable in _PROXIES if os.environ.get(variable)]
+    if ignored:
+        return well(name, f"none; ${ignored[0]} is set and not used")
+    return well(name, "none")
+
+
+async def _name(settings: DestinationSettings, origin: Origin) -> Finding:
+    name = f"name {settings.name}"
+    try:
+        async with asyncio.timeout(PATIENCE):
+            found = await addresses(origin)
+    except TimeoutError:
+        return fault(name, f"{origin.host} is not resolved in {PATIENCE:.0f} s", _DNS)
+    except OSError as error:
+        return fault(name, f"{origin.host} can't be resolved: {error.strerror}", _DNS)
+    more = f" and {len(found) - 2} more" if len(found) > 2 else ""
+    return well(name, f"{origin.host} is {', '.join(found[:2])}{more}")
+
+
+_DNS = "look at the network and at /etc/resolv.conf"
+
+
+async def _certificate(settings: DestinationSettings, clock: Clock) -> list[Finding]:
+    name, origin = f"TLS {settings.name}", origin_of(settings.url)
+    if not origin.encrypted:
+        return [well(name, "none: it stays on this machine")]
+    if settings.proxy is not None:
+        return [well(name, "not looked at through a proxy")]
+    try:
+        async with asyncio.timeout(PATIENCE):
+            ends = await certificate_ends(origin, settings.ca_file)
+    except (OSError, ShipperError) as error:
+        return [_no_certificate(name, error)]
+    days = (ends - clock.wall()) / _DAY
+    told = f"the certificate is valid for {days:.0f} more days"
+    if days < _CERTIFICATE_DAYS:
+        return [warning(name, told, "its owner has to renew it; the link will pause otherwise")]
+    return [well(name, told)]
+
+
+def _no_certificate(name: str, error: OSError | ShipperError) -> Finding:
+    match error:
+        case ssl.SSLCertVerificationError():
+            told = f"the certificate isn't trusted: {error.verify_message}"
+            return fault(name, told, "set the clock, or name the authority as ca_file")
+        case ssl.SSLError():
+            return fault(name, f"TLS failed: {error.reason}")
+        case TimeoutError():
+            return fault(name, f"no answer in {PATIENCE:.0f} s")
+    return of_error(name, error)
+
+
+async def _api(settings: DestinationSettings, clock: Clock) -> list[Finding]:
+    name = f"API {settings.name}"
+    try:
+        api_id = settings.read_api_id().reveal()
+        answer = await _ask(settings, api_id)
+    except (ShipperError, OSError) as error:
+        return [of_error(name, error)]
+    return [_verdict(name, answer, clock), *_their_clock(settings, answer, clock)]
+
+
+async def _ask(settings: DestinationSettings, api_id: str) -> Reply | Fault:
+    carrier = Destination(
+        url=settings.url,
+        timeout=min(PATIENCE, settings.timeout),
+        max_in_flight=1,
+        ca_file=settings.ca_file,
+        proxy=settings.proxy,
+        transport=settings.transport,
+    )
+    try:
+        return await carrier.validate(_QUESTION, api_id)
+    finally:
+        await carrier.aclose()
+
+
+def _verdict(name: str, answer: Reply | Fault, clock: Clock) -> Finding:
+    outcome = classify(answer, clock.wall())
+    if outcome.kind in {Kind.ACCEPTED, Kind.REFUSED}:
+        # It read the event and thought about it, so it let us in.
+        return well(name, f"the API ID is taken (HTTP {outcome.status_code})")
+    told = outcome.detail or outcome.cause
+    if outcome.status_code in {401, 403}:
+        return fault(name, f"the API ID is refused ({told})", "look at api_id or api_id_file")
+    if outcome.kind is Kind.MISCONFIGURED:
+        return fault(name, told, "look at the destination's url, and at its certificate")
+    if outcome.kind is Kind.THROTTLED:
+        return warning(name, f"it asks for a pause ({told})")
+    return fault(name, told, "nothing is lost: events wait until it answers")
+
+
+def _their_clock(
+    settings: DestinationSettings, answer: Reply | Fault, clock: Clock
+) -> list[Finding]:
+    name = f"clock {settings.name}"
+    if not isinstance(answer, Reply) or not answer.date:
+        return []
+    try:
+        theirs = parsedate_to_datetime(answer.date).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return [warning(name, "its answer has a Date that is none")]
+    # A Date is cut to the second.
+    off = clock.wall() - theirs - 0.5
+    told = f"ours is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} the API's"
+    if abs(off) > _CLOCK_SECONDS:
+        return [warning(name, told, "timedatectl set-ntp true")]
+    return [well(name, told)]

@@ -1,0 +1,124 @@
+"""The rounds of the doctor: which checks there are, and in which order they are told.
+
+What the next checks stand on comes before them: without a configuration nothing else can be
+looked at, without a usable outbox nothing in it.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from shipper.clock import Clock
+from shipper.config import Settings
+from shipper.doctor import database as db
+from shipper.doctor import files, unit
+from shipper.doctor.files import User
+from shipper.doctor.finding import Finding, Level, fault, guarded, of_error, warning, well
+from shipper.doctor.network import check_destination
+from shipper.errors import ConfigError, ShipperError
+from shipper.store import vitals
+from shipper.store.engine import database_path
+from shipper.store.opening import Database, opened
+
+
+def examine(load: Callable[[], Settings], clock: Clock, *, network: bool = True) -> list[Finding]:
+    """Make every check and return what was found, in a fixed order.
+
+    `load` reads the configuration; without `network` no destination is asked. Raises nothing for
+    anything that can be wrong with this machine, its database or its network.
+    """
+    try:
+        settings = load()
+    except ConfigError as error:
+        return [fault("config", problem, error.hint) for problem in error.problems]
+    except ShipperError as error:
+        return [of_error("config", error)]
+    found = [well("config", str(settings.path))]
+    found += [warning("config", problem) for problem in settings.warnings]
+    found += _of_outbox(settings, clock)
+    if network:
+        found += asyncio.run(_of_network(settings, clock))
+    found += guarded("unit", lambda: unit.check_unit(unit.installed()))
+    return found
+
+
+def _of_outbox(settings: Settings, clock: Clock) -> Iterator[Finding]:
+    path = database_path(settings.database.url)
+    try:
+        with opened(settings.database.url) as database:
+            schema = list(guarded("schema", lambda: db.check_schema(database)))
+            usable = all(finding.level is not Level.FAULT for finding in schema)
+            user = _user(database if usable else None)
+            yield from guarded("user", lambda: files.check_user(user))
+            if path is not None:
+                yield from _of_files(path, user)
+            yield from schema
+            if usable:
+                yield from _of_database(database, settings, clock.wall(), path)
+    except ShipperError as error:
+        asker = _user(None)
+        yield from guarded("user", lambda: files.check_user(asker))
+        if path is not None:
+            yield from guarded("directory", lambda: files.check_directory(path, asker))
+        yield of_error("database", error)
+
+
+def _of_files(path: Path, user: User) -> Iterator[Finding]:
+    yield from guarded("directory", lambda: files.check_directory(path, user))
+    yield from guarded("file", lambda: files.check_files(path, user))
+    yield from guarded("file system", lambda: files.check_file_system(path))
+
+
+def _of_database(
+    database: Database, settings: Settings, now: float, path: Path | None
+) -> Iterator[Finding]:
+    checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
+        ("daemon", lambda: db.check_daemon(database, settings, now)),
+        ("oldest", lambda: db.check_oldest(database, settings, now)),
+    ]
+    if path is not None:
+        checks += [
+            ("library", db.check_sqlite_library),
+            ("journal", lambda: db.check_journal(database)),
+            ("WAL", lambda: db.check_wal(database)),
+            ("disk", lambda: files.check_disk(path, vitals.growth(database, now))),
+        ]
+    else:
+        checks += [
+            ("server", lambda: db.check_server(database)),
+            ("transactions", lambda: db.check_transactions(database)),
+            ("growth", lambda: db.check_growth(vitals.growth(database, now))),
+        ]
+    for name, check in checks:
+        yield from guarded(name, check)
+
+
+def _user(database: Database | None) -> User:
+    """Return as whom shipper runs, as near as can be told."""
+    if database is not None:
+        with suppress(ShipperError, OSError):
+            pid = vitals.shipper_pid(database)
+            if pid is not None:
+                return User.of(Path(f"/proc/{pid}").stat().st_uid, f"runs it as process {pid}")
+    place = unit.installed()
+    with suppress(OSError):
+        uid = None if place is None else unit.user_of(place)
+        if uid is not None:
+            return User.of(uid, f"named in {place}")
+    return User.of(os.geteuid(), "who asks")
+
+
+async def _of_network(settings: Settings, clock: Clock) -> list[Finding]:
+    groups = await asyncio.gather(
+        *(_of_destination(name, settings, clock) for name in settings.destinations)
+    )
+    return [finding for group in groups for finding in group]
+
+
+async def _of_destination(name: str, settings: Settings, clock: Clock) -> list[Finding]:
+    try:
+        return await check_destination(settings.destinations[name], clock)
+    except Exception as error:  # noqa: BLE001 - the other destinations have to be asked too
+        return [of_error(f"destination {name}", error)]

@@ -1,0 +1,257 @@
+"""Moving house: undelivered events leave one outbox, and another takes them in.
+
+It decides that no event is ever sent from two houses. Whoever hands events over takes the outbox
+as a daemon does, so nothing is on its way meanwhile; they are safe in the hands of `keep` before
+the first is marked, and only those that are in there are marked: as discarded, "handed over". If
+that is cut off, what isn't marked yet is still pending, and may be handed over once more: the new
+house takes no event twice. What was committed later than the last one that is seen here stays.
+
+The new house gives ids and times of its own. It must never change a payload, and takes in all
+events or none.
+"""
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, TextClause, text
+from sqlalchemy.exc import DataError, IntegrityError
+
+from shipper.contract.violation import violation
+from shipper.errors import InvalidEvent, UsageError
+from shipper.store.dialect import Dialect, dialect_of
+from shipper.store.giving_up import taken
+from shipper.store.queue import Queue
+from shipper.store.selection import Selection
+from shipper.store.snapshot import asked, snapshot, written
+from shipper.store.transactions import writing
+
+HANDED_OVER = "handed over"
+
+# Events that are in memory at a time; each has a payload of 1 MiB at most.
+_PAGE = 100
+_BATCH = 1000
+# A longer key was derived from the payload, and will be again; the outbox takes none from outside.
+_KEY_CHARS = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """An event between two outboxes. `created_at` is in seconds since 1970.
+
+    `id`, `created_at` and `status` are those of the old house. A key that isn't UTF-8 has
+    surrogate escapes.
+    """
+
+    id: int
+    event_id: str
+    destination: str
+    ordering_key: str | None
+    created_at: float
+    status: str
+    maybe_received: bool
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TakenIn:
+    """How many events were written, how many were there before, and where they all go."""
+
+    new: int
+    known: int
+    destinations: tuple[str, ...]
+
+
+def undelivered(engine: Engine, selection: Selection) -> Iterator[list[Carried]]:
+    """Yield the events that fit, in the order of id, a page at a time; between two nothing is open.
+
+    What is written from now on isn't meant. Raises StoreUnavailable, AccessDenied, SchemaError.
+    """
+    dialect = dialect_of(engine.dialect.name)
+    condition, values = selection.where(dialect)
+    page = _page(dialect, condition)
+    after = 0
+    with snapshot(engine) as tx:
+        last = tx.execute(text("SELECT max(id) FROM shipper_outbox")).scalar() or 0
+    while after < last:
+        with snapshot(engine) as tx:
+            rows = tx.execute(page, values | {"after": after, "last": last}).all()
+        if not rows:
+            return
+        yield [_carried(dialect, row) for row in rows]
+        after = rows[-1].id
+
+
+def hand_over(
+    engine: Engine,
+    selection: Selection,
+    path: Path | None,
+    keep: Callable[[Iterator[list[Carried]]], None],
+) -> int:
+    """Give the events that fit to `keep`, then mark them; return how many. `path` is the file's.
+
+    `keep` returns only when all of them are safe. Raises OutboxHeld while a daemon ships,
+    LeaseLost when another has taken over meanwhile, and whatever `keep` raises.
+    """
+    with taken(engine, path) as queue:
+        ids = array("q")
+        keep(_noted(undelivered(engine, selection), ids, queue))
+        dialect = dialect_of(engine.dialect.name)
+        batches = (list(ids[at : at + _BATCH]) for at in range(0, len(ids), _BATCH))
+        return sum(_mark(engine, dialect, queue, batch) for batch in batches)
+
+
+def take_in(engine: Engine, events: Iterable[Carried]) -> TakenIn:
+    """Write the events in their order, all of them or none; one that is there stays as it is.
+
+    Raises InvalidEvent when the database refuses one, with its place among them.
+    """
+    dialect = dialect_of(engine.dialect.name)
+    insert = _insert(dialect)
+    new = known = 0
+    destinations: set[str] = set()
+    with writing(engine) as tx:
+        for place, event in enumerate(events, 1):
+            try:
+                is_new = tx.execute(insert, _values(dialect, event)).rowcount == 1
+            except (IntegrityError, DataError, UnicodeError, UsageError):
+                raise _refused(place) from None  # the driver's words may hold the payload
+            if is_new and not _has_key(tx, dialect, event):
+                raise _refused(place)
+            new += is_new
+            known += not is_new
+            destinations.add(event.destination)
+    return TakenIn(new, known, tuple(sorted(destinations)))
+
+
+def _noted(
+    pages: Iterator[list[Carried]], ids: "array[int]", queue: Queue
+) -> Iterator[list[Carried]]:
+    for page in pages:
+        ids.extend(event.id for event in page)
+        yield page
+        if len(ids) % _BATCH == 0:
+            queue.renew()
+
+
+def _mark(engine: Engine, dialect: Dialect, queue: Queue, ids: list[int]) -> int:
+    values = {"ids": dialect.bind_ids(ids)}
+    with writing(engine) as tx:
+        queue.fence(tx)
+        found = tx.execute(_undelivered_among(dialect), values).all()
+        tx.execute(_discard(dialect), values)
+        tx.execute(_release(dialect), values)
+        dead = Counter(row.destination for row in found if row.status == "dead")
+        for name, events in sorted(Counter(row.destination for row in found).items()):
+            tx.execute(_COUNT, {"name": name, "events": events, "dead": dead[name]})
+    return len(found)
+
+
+def _carried(dialect: Dialect, row: Row[Any]) -> Carried:
+    return Carried(
+        id=row.id,
+        event_id=dialect.text(row.event_id),
+        destination=dialect.text(row.destination),
+        ordering_key=dialect.text(row.ordering_key),
+        created_at=dialect.wall(row.created_at) or 0.0,
+        status=row.status,
+        maybe_received=bool(row.maybe_received),
+        payload=bytes(row.payload),
+    )
+
+
+def _is_derived(key: str | None) -> bool:
+    return key is not None and len(key) > _KEY_CHARS
+
+
+def _has_key(tx: Connection, dialect: Dialect, event: Carried) -> bool:
+    """Return whether an event that was just written is of the lane that it was of before."""
+    if not _is_derived(event.ordering_key):
+        return True
+    values = {"event_id": asked(dialect, event.event_id)}
+    return dialect.text(tx.execute(_key_of(dialect), values).scalar()) == event.ordering_key
+
+
+def _values(dialect: Dialect, event: Carried) -> dict[str, Any]:
+    key = None if _is_derived(event.ordering_key) else event.ordering_key
+    postgres = dialect.name == "postgresql"
+    return {
+        "payload": event.payload.decode() if postgres else event.payload,
+        "destination": asked(dialect, event.destination),
+        "ordering_key": None if key is None else asked(dialect, key),
+        "event_id": asked(dialect, event.event_id),
+        "maybe_received": int(event.maybe_received),
+    }
+
+
+def _refused(place: int) -> InvalidEvent:
+    message = "must be what this database takes: a JSON text in UTF-8, a key, an id"
+    found = violation("", "shipper_outbox#/check", {"event": place}, message)
+    return InvalidEvent(f"the database refuses event {place}: it {message}", [found])
+
+
+# -- statements ---------------------------------------------------------------------------------
+
+
+def _page(dialect: Dialect, condition: str) -> TextClause:
+    names = ("event_id", "destination", "ordering_key")
+    texts = ", ".join(f"{written(dialect, name)} AS {name}" for name in names)
+    payload = "convert_to(payload::text, 'UTF8')"
+    whole = payload if dialect.name == "postgresql" else "CAST(payload AS BLOB)"
+    return text(
+        f"SELECT id, {texts}, {dialect.moment.format('created_at')} AS created_at, status,"
+        f" maybe_received, {whole} AS payload FROM shipper_outbox WHERE {condition}"
+        f" AND id > :after AND id <= :last ORDER BY id LIMIT {_PAGE}"
+    )
+
+
+def _insert(dialect: Dialect) -> TextClause:
+    payload = "json" if dialect.name == "postgresql" else "TEXT"
+    return text(
+        "INSERT INTO shipper_outbox"
+        " (payload, destination, ordering_key, event_id, maybe_received)"
+        f" VALUES (CAST(:payload AS {payload}), CAST(:destination AS text),"
+        " CAST(:ordering_key AS text), CAST(:event_id AS text), :maybe_received)"
+        " ON CONFLICT (event_id) DO NOTHING"
+    )
+
+
+def _key_of(dialect: Dialect) -> TextClause:
+    return text(
+        f"SELECT {written(dialect, 'ordering_key')} FROM shipper_outbox"
+        " WHERE event_id = CAST(:event_id AS text)"
+    )
+
+
+def _undelivered_among(dialect: Dialect) -> TextClause:
+    return text(
+        f"SELECT status, {written(dialect, 'destination')} AS destination"
+        f" FROM shipper_outbox{dialect.by_id}"
+        f" WHERE id IN {dialect.ids} AND status IN ('pending', 'dead')"
+    )
+
+
+def _discard(dialect: Dialect) -> TextClause:
+    return text(
+        f"UPDATE shipper_outbox{dialect.by_id} SET status = 'discarded', next_attempt_at = NULL,"
+        f" last_status_code = NULL, last_error = '{HANDED_OVER}'"
+        f" WHERE id IN {dialect.ids} AND status IN ('pending', 'dead')"
+    )
+
+
+def _release(dialect: Dialect) -> TextClause:
+    return text(
+        "DELETE FROM shipper_hold WHERE cause = 'dead_letter' AND event_id IN"
+        f" (SELECT event_id FROM shipper_outbox WHERE id IN {dialect.ids})"
+    )
+
+
+_COUNT = text(
+    "INSERT INTO shipper_destination (name, discarded) VALUES (CAST(:name AS text), :events)"
+    " ON CONFLICT (name) DO UPDATE SET"
+    " discarded = shipper_destination.discarded + excluded.discarded,"
+    " dead = shipper_destination.dead - :dead"
+)

@@ -1,0 +1,231 @@
+"""Deleting what is over: delivered and discarded events, and dead letters where that is wanted.
+
+It decides which rows have had their time, and how much of that is done at a time. It must never
+delete a pending event, nor a dead letter that holds its key: somebody still has to look at that.
+
+Each batch is a short transaction: events, their history, and the counters together, so that the
+books balance at every moment. First comes the row of the lease, as with all who write (see
+`operate`), so a retry by an operator and a deletion can't meet. Beyond that no fence is needed:
+a daemon doesn't touch what has ended. Everything is found along an index of its own; nothing
+pending is met. A batch takes as many rows as fit into its time, so the drain isn't held up.
+
+Delivered events count from their delivery. When a dead letter died isn't in its row: it and a
+discarded event count from their last try.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, TextClause, text
+
+from shipper.store.dialect import Dialect, dialect_of
+from shipper.store.snapshot import shown, snapshot, written
+from shipper.store.transactions import writing
+
+# Seconds that a batch may hold the write lock; the size follows what the last one took.
+BATCH_SECONDS = 0.01
+_FIRST_BATCH, _LEAST, _MOST = 50, 10, 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Cutoffs:
+    """What goes: all that was over before these times, in seconds since 1970; None keeps it."""
+
+    delivered: float | None
+    """For delivered and for discarded events."""
+    dead: float | None
+
+    @classmethod
+    def at(cls, now: float, *, delivered: float | None, dead: float | None) -> "Cutoffs":
+        """Return them for retentions in seconds, None for what is kept for ever."""
+        return cls(
+            None if delivered is None else now - delivered, None if dead is None else now - dead
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a sum of deleted events is about."""
+
+    destination: str
+    status: str
+
+
+def due(engine: Engine, cutoffs: Cutoffs) -> dict[Kind, int]:
+    """Return how many events `prune` would delete. Reads them all, and nothing else.
+
+    Raises StoreUnavailable, AccessDenied and SchemaError.
+    """
+    dialect = dialect_of(engine.dialect.name)
+    found: dict[Kind, int] = {}
+    with snapshot(engine) as tx:
+        if dialect.name == "postgresql":
+            tx.execute(_AS_LONG_AS_IT_TAKES)
+        for status, before in _wanted(cutoffs):
+            for row in tx.execute(_count(dialect, status), {"before": dialect.bind_time(before)}):
+                found[Kind(shown(row.destination), status)] = row.events
+    return found
+
+
+def prune(
+    engine: Engine, cutoffs: Cutoffs, monotonic: Callable[[], float]
+) -> Iterator[Counter[Kind]]:
+    """Delete what is over; yield after each batch what it was. Each step is a transaction.
+
+    Between two steps nothing is open, and whoever steps may rest for as long as it likes. Raises
+    StoreUnavailable, AccessDenied and SchemaError; what was yielded is done.
+    """
+    dialect = dialect_of(engine.dialect.name)
+    pace = Pace()
+    for status, before in _wanted(cutoffs):
+        for place in _places(engine, dialect, status):
+            yield from _batches(_Walk(engine, dialect, status, before, place), pace, monotonic)
+
+
+class Pace:
+    """How many rows the next batch takes, so that it lasts no longer than it should."""
+
+    def __init__(self) -> None:
+        self.rows = _FIRST_BATCH
+
+    def took(self, seconds: float) -> None:
+        """Learn from how long a full batch took."""
+        if seconds > BATCH_SECONDS:
+            self.rows = max(_LEAST, self.rows // 2)
+        elif seconds < BATCH_SECONDS / 2:
+            self.rows = min(_MOST, self.rows * 2)
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One way along an index, and how far it has come.
+
+    `place` is the destination whose dead or discarded events are looked through; delivered ones
+    lie in the order of their times, and the deletion itself is the progress.
+    """
+
+    engine: Engine
+    dialect: Dialect
+    status: str
+    before: float
+    place: str | bytes
+    after: int = 0
+
+    def step(self, limit: int) -> tuple[int, Counter[Kind]]:
+        """Look at `limit` rows at most and delete what is due; return how many were seen."""
+        values: dict[str, Any] = {
+            "before": self.dialect.bind_time(self.before),
+            "limit": limit,
+            "place": self.place,
+            "after": self.after,
+        }
+        with writing(self.engine) as tx:
+            if self.dialect.name == "postgresql":
+                tx.execute(_STAND_IN_LINE)
+            rows = tx.execute(_page(self.dialect, self.status), values).all()
+            gone = [row for row in rows if row.is_due]
+            _delete(tx, self.dialect, [row.id for row in gone])
+            by_name = Counter(row.destination for row in gone)
+            for name in sorted(by_name):
+                tx.execute(_PURGE[self.status], {"name": name, "events": by_name[name]})
+        if rows:
+            self.after = rows[-1].id
+        return len(rows), Counter({Kind(shown(n), self.status): c for n, c in by_name.items()})
+
+
+def _batches(walk: _Walk, pace: Pace, monotonic: Callable[[], float]) -> Iterator[Counter[Kind]]:
+    seen = limit = 1
+    while seen == limit:
+        limit, began = pace.rows, monotonic()
+        seen, gone = walk.step(limit)
+        if seen == limit:
+            pace.took(monotonic() - began)
+        if seen:
+            yield gone
+
+
+def _wanted(cutoffs: Cutoffs) -> Iterator[tuple[str, float]]:
+    if cutoffs.delivered is not None:
+        yield "delivered", cutoffs.delivered
+        yield "discarded", cutoffs.delivered
+    if cutoffs.dead is not None:
+        yield "dead", cutoffs.dead
+
+
+def _places(engine: Engine, dialect: Dialect, status: str) -> list[str | bytes]:
+    """Return the destinations whose index entries are to be looked through one by one."""
+    if status == "delivered":
+        return [""]
+    with snapshot(engine) as tx:
+        name = written(dialect, "name")
+        return list(tx.execute(text(f"SELECT {name} FROM shipper_destination")).scalars())
+
+
+def _delete(tx: Connection, dialect: Dialect, ids: list[int]) -> None:
+    if ids:
+        values = {"ids": dialect.bind_ids(ids)}
+        tx.execute(text(f"DELETE FROM shipper_attempt WHERE outbox_id IN {dialect.ids}"), values)
+        by_id = f"shipper_outbox{dialect.by_id}"
+        tx.execute(text(f"DELETE FROM {by_id} WHERE id IN {dialect.ids}"), values)
+
+
+# -- statements ---------------------------------------------------------------------------------
+
+
+def _page(dialect: Dialect, status: str) -> TextClause:
+    """Return the next rows along the index, with whether each is due."""
+    columns = f"SELECT id, {written(dialect, 'destination')} AS destination"
+    table = f"shipper_outbox{dialect.along.format(status)}"
+    if status == "delivered":
+        return text(
+            f"{columns}, {_true(dialect)} AS is_due FROM {table}"
+            f" WHERE {_is_delivered(dialect)} ORDER BY delivered_at LIMIT :limit"
+        )
+    return text(
+        f"{columns}, {_is_over(dialect, status)} AS is_due FROM {table} WHERE status = '{status}'"
+        " AND destination = CAST(:place AS text) AND id > :after ORDER BY id LIMIT :limit"
+    )
+
+
+def _count(dialect: Dialect, status: str) -> TextClause:
+    over = f"status = '{status}' AND {_is_over(dialect, status)}"
+    where = _is_delivered(dialect) if status == "delivered" else over
+    return text(
+        f"SELECT {written(dialect, 'destination')} AS destination, count(*) AS events"
+        f" FROM shipper_outbox{dialect.along.format(status)} WHERE {where} GROUP BY destination"
+    )
+
+
+def _is_delivered(dialect: Dialect) -> str:
+    return f"status = 'delivered' AND delivered_at < {dialect.time.format('before')}"
+
+
+def _is_over(dialect: Dialect, status: str) -> str:
+    last_try = "SELECT max(started_at) FROM shipper_attempt WHERE outbox_id = shipper_outbox.id"
+    over = f"coalesce(({last_try}), created_at) < {dialect.time.format('before')}"
+    if status != "dead":
+        return f"({over})"
+    return (
+        f"({over} AND NOT EXISTS (SELECT 1 FROM shipper_hold WHERE cause = 'dead_letter'"
+        " AND shipper_hold.event_id = shipper_outbox.event_id))"
+    )
+
+
+def _true(dialect: Dialect) -> str:
+    return "true" if dialect.name == "postgresql" else "1"
+
+
+def _purge(status: str) -> TextClause:
+    # A counter that somebody has set too low must not keep everything here for ever.
+    return text(
+        f"UPDATE shipper_destination SET purged = purged + :events, {status} ="
+        f" CASE WHEN {status} < :events THEN 0 ELSE {status} - :events END"
+        " WHERE name = CAST(:name AS text)"
+    )
+
+
+_PURGE = {status: _purge(status) for status in ("delivered", "discarded", "dead")}
+_STAND_IN_LINE = text("SELECT 1 FROM shipper_lease WHERE name = 'outbox' FOR UPDATE")
+_AS_LONG_AS_IT_TAKES = text("SET LOCAL statement_timeout = 0")

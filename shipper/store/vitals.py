@@ -1,0 +1,162 @@
+"""What `doctor` asks a database: how it is set up, how fast the outbox grows, what waits longest.
+
+Reads only, and by indexes: never the history, never all that is pending. What it finds is judged
+elsewhere.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, TextClause, text
+
+from shipper.store.dialect import Dialect, dialect_of
+from shipper.store.lease import Owner
+from shipper.store.snapshot import asked, shown, snapshot, written
+from shipper.store.transactions import glancing
+
+_DAY = 86400.0
+# Events whose size stands for that of all.
+_SAMPLE = 200
+# What a row takes beside its payload: its other columns, the entries in the indexes.
+_ROW_BYTES = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How much was written within the last day; `bytes_each` with what a row takes beside."""
+
+    events: int
+    bytes_each: int
+
+    @property
+    def bytes_a_day(self) -> int:
+        """Return what a day like the last takes, while nothing is deleted."""
+        return self.events * self.bytes_each
+
+
+@dataclass(frozen=True, slots=True)
+class Oldest:
+    """The pending event that waits longest; `seconds` since it was written."""
+
+    id: int
+    destination: str
+    ordering_key: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A PostgreSQL server, as it is set up."""
+
+    version: str
+    standby: bool
+    durable: bool
+    """Whether it brings to the disk what it says is committed."""
+    pooled: bool
+    """Whether somebody stands between us and it who gives us another process now and then."""
+    bytes: int
+    """What all of the outbox's tables take."""
+
+
+def journal_mode(engine: Engine) -> str:
+    """Return the journal mode of an SQLite file."""
+    with glancing(engine) as tx:
+        mode: str = tx.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+    return mode
+
+
+def shipper_pid(engine: Engine) -> int | None:
+    """Return the process that holds the lease, if it lives on this very machine."""
+    with snapshot(engine) as tx:
+        owner = Owner.read(tx.execute(_OWNER).scalar())
+    here = Owner.here()
+    if owner is None or (owner.boot, owner.namespace) != (here.boot, here.namespace):
+        return None
+    return None if owner.is_dead() else owner.pid
+
+
+def growth(engine: Engine, now: float) -> Growth:
+    """Return how much was written within the day before `now` (seconds since 1970)."""
+    dialect = dialect_of(engine.dialect.name)
+    with snapshot(engine) as tx:
+        first, last = tx.execute(_ENDS).one()
+        if last is None:
+            return Growth(0, 0)
+        events = last + 1 - _first_since(tx, dialect, (first - 1, last), now - _DAY)
+        [size] = tx.execute(_size(dialect), {"after": last - _SAMPLE}).one()
+    return Growth(events, int(size or 0) + _ROW_BYTES)
+
+
+def _first_since(tx: Connection, dialect: Dialect, among: tuple[int, int], moment: float) -> int:
+    """Return the first id above the one and up to the other that was written since a moment.
+
+    By halving: nobody looks for an event by when it was written, so there is no index; but ids and
+    times grow together. Where there is none it is the id after the last.
+    """
+    low, high = among
+    statement = text(
+        f"SELECT id, {dialect.moment.format('created_at')} AS written FROM shipper_outbox"
+        " WHERE id > :middle ORDER BY id LIMIT 1"
+    )
+    while low < high:
+        middle = (low + high) // 2
+        row = tx.execute(statement, {"middle": middle}).one()
+        if (dialect.wall(row.written) or 0.0) < moment:
+            low = row.id
+        else:
+            high = middle
+    first = tx.execute(statement, {"middle": low}).first()
+    return low + 1 if first is None else int(first.id)
+
+
+def oldest_pending(engine: Engine, names: Iterable[str], now: float) -> Oldest | None:
+    """Return the pending event of these destinations with the smallest id, if there is one."""
+    dialect = dialect_of(engine.dialect.name)
+    key, place = written(dialect, "ordering_key"), written(dialect, "destination")
+    first = (
+        f"SELECT id, {place} AS destination, {key} AS ordering_key,"
+        f" {dialect.moment.format('created_at')} AS written FROM shipper_outbox"
+        " WHERE status = 'pending' AND destination = CAST(:name AS text) ORDER BY id LIMIT 1"
+    )
+    with snapshot(engine) as tx:
+        firsts = [tx.execute(text(first), {"name": asked(dialect, name)}).first() for name in names]
+    found = [row for row in firsts if row is not None]
+    if not found:
+        return None
+    row = min(found, key=lambda row: row.id)
+    key_shown = None if row.ordering_key is None else shown(row.ordering_key)
+    age = max(0.0, now - (dialect.wall(row.written) or 0.0))
+    return Oldest(row.id, shown(row.destination), key_shown, age)
+
+
+# -- PostgreSQL ---------------------------------------------------------------------------------
+
+
+def server(engine: Engine) -> Server:
+    """Return how a PostgreSQL server is set up."""
+    with glancing(engine) as tx:
+        row = tx.execute(_SERVER).one()
+        driver: Any = tx.connection.dbapi_connection
+        # What a pooler names as our process when we connect is none of the server's.
+        pooled = driver.info.backend_pid != row.pid
+        return Server(row.version, row.standby, row.durable, pooled, int(row.bytes))
+
+
+# -- statements ---------------------------------------------------------------------------------
+
+
+def _size(dialect: Dialect) -> TextClause:
+    postgres = dialect.name == "postgresql"
+    size = "octet_length(payload::text)" if postgres else "length(CAST(payload AS BLOB))"
+    return text(f"SELECT avg({size}) FROM shipper_outbox WHERE id > :after")
+
+
+_OWNER = text("SELECT owner FROM shipper_lease WHERE name = 'outbox'")
+_ENDS = text("SELECT min(id), max(id) FROM shipper_outbox")
+_SERVER = text(
+    "SELECT pg_backend_pid() AS pid, current_setting('server_version') AS version,"
+    " pg_is_in_recovery() AS standby, current_setting('fsync') = 'on' AS durable,"
+    " (SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class"
+    " WHERE relname LIKE 'shipper\\_%' AND relkind = 'r') AS bytes"
+)

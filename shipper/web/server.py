@@ -1,0 +1,185 @@
+"""The port itself: three questions, one answer each, and bounds around everything else.
+
+It must never let anybody else on this machine slow the shipping down: connections, heads and
+patience are bounded, a body is never read, and each connection is closed after its answer.
+"""
+
+import asyncio
+import socket
+import stat
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from shipper.config.listen import Address, UnixSocket
+from shipper.logs import Log
+from shipper.web.health import Health
+from shipper.web.metrics import CONTENT_TYPE, Metrics
+from shipper.web.survey import Survey
+
+_CONNECTIONS: Final = 32
+_BACKLOG: Final = 32
+_HEAD_LINE: Final = 4096
+_HEAD_LINES: Final = 64
+# For whoever connects and says nothing.
+_PATIENCE: Final = 10.0
+# What is being answered when we stop has this long before it is cut off.
+_STOP_SECONDS: Final = 1.0
+_MAY_CONNECT: Final = 0o660
+
+_PLAIN: Final = "text/plain; charset=utf-8"
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Server": "shipper",
+    "X-Content-Type-Options": "nosniff",
+}
+
+Answer = Callable[[], Awaitable[web.Response]]
+
+
+class WebServer:
+    """Answers `/livez`, `/readyz` and `/metrics`. Belongs to the running loop."""
+
+    def __init__(self, health: Health, metrics: Metrics, survey: Survey, log: Log) -> None:
+        self._health = health
+        self._metrics = metrics
+        self._survey = survey
+        self._log = log
+        self._answers: dict[str, Answer] = {
+            "/livez": self._livez,
+            "/readyz": self._readyz,
+            "/metrics": self._all_metrics,
+        }
+        self._http = web.Server(
+            self._handle,
+            access_log=None,
+            handler_cancellation=True,
+            auto_decompress=False,
+            keepalive_timeout=_PATIENCE,
+            lingering_time=0.0,
+            max_line_size=_HEAD_LINE,
+            max_field_size=_HEAD_LINE,
+            max_headers=_HEAD_LINES,
+        )
+        self._server: asyncio.Server | None = None
+        self._path: Path | None = None
+
+    async def open(self, address: Address) -> None:
+        """Listen there; raises OSError where that can't be."""
+        loop = asyncio.get_running_loop()
+        is_unix = isinstance(address, UnixSocket)
+        serve = loop.create_unix_server if is_unix else loop.create_server
+        listening = _bound(address)
+        try:
+            self._server = await serve(self._protocol, sock=listening, backlog=_BACKLOG)
+        except BaseException:
+            listening.close()
+            raise
+        self._path = address.path if isinstance(address, UnixSocket) else None
+
+    async def aclose(self) -> None:
+        """Give the address back, let what is being answered end, cut off the rest."""
+        if self._server is None:
+            return
+        self._server.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+        self._http.pre_shutdown()
+        await self._http.shutdown(_STOP_SECONDS)
+
+    def _protocol(self) -> asyncio.Protocol:
+        full = len(self._http.connections) >= _CONNECTIONS
+        return _Refusal() if full else self._http()
+
+    async def _handle(self, request: web.BaseRequest) -> web.Response:
+        answer = self._answers.get(request.path)
+        if answer is None:
+            response = _text(404, f"nothing is here; ask for {', '.join(self._answers)}")
+        elif request.method not in {"GET", "HEAD"}:
+            response = _text(405, "ask with GET")
+            response.headers["Allow"] = "GET, HEAD"
+        else:
+            response = await self._guarded(answer)
+        response.force_close()
+        return response
+
+    async def _guarded(self, answer: Answer) -> web.Response:
+        try:
+            return await answer()
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody waits for it in vain
+            self._log("web.broken", reason=f"{type(error).__name__}: {error}")
+            return _text(500, "this is a bug; the log has it")
+
+    async def _livez(self) -> web.Response:
+        return _judged("live", self._health.why_not_alive())
+
+    async def _readyz(self) -> web.Response:
+        return _judged("ready", self._health.why_not_ready())
+
+    async def _all_metrics(self) -> web.Response:
+        body = self._metrics.render(await self._survey.figures())
+        return web.Response(body=body, headers={**_HEADERS, "Content-Type": CONTENT_TYPE})
+
+
+class _Refusal(asyncio.Protocol):
+    """Hangs up: there are too many already."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Hang up."""
+        transport.close()
+
+
+def _judged(word: str, why_not: str | None) -> web.Response:
+    return _text(200, word) if why_not is None else _text(503, f"not {word}: {why_not}")
+
+
+def _text(status: int, text: str) -> web.Response:
+    headers = {**_HEADERS, "Content-Type": _PLAIN}
+    return web.Response(status=status, body=f"{text}\n".encode(), headers=headers)
+
+
+def _bound(address: Address) -> socket.socket:
+    if isinstance(address, UnixSocket):
+        return _bound_unix(address.path)
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((address.host, address.port))
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def _bound_unix(path: Path) -> socket.socket:
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if _is_left_behind(path):
+            path.unlink(missing_ok=True)
+        bound.bind(str(path))
+        path.chmod(_MAY_CONNECT)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def _is_left_behind(path: Path) -> bool:
+    """Whether a socket is there and nobody listens on it: its process was killed."""
+    try:
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            return False
+    except OSError:
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        caller.setblocking(False)
+        with suppress(BlockingIOError):
+            try:
+                caller.connect(str(path))
+            except ConnectionRefusedError:
+                return True
+    return False

@@ -1,0 +1,179 @@
+"""What the database and its disk say, for metrics and alarms: asked seldom, and kept meanwhile.
+
+It decides how often to ask: never so often that asking takes more than a twentieth of the time,
+however much is pending. It must never use the drain's own thread or connection, scan the history,
+or make anybody wait for long. What only rows name, and no configuration, is one destination to
+it: an application must not be able to make its numbers grow without bounds.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from shipper.clock import Clock
+from shipper.config import Settings
+from shipper.errors import ShipperError
+from shipper.store import reports
+from shipper.store.engine import database_path, open_engine
+from shipper.store.opening import Database
+from shipper.store.space import wal_bytes
+from shipper.store.vitals import growth
+
+ASK_EVERY: Final = 10.0
+# So many times as long as asking took, nobody asks again.
+_REST: Final = 20
+_FORECAST_EVERY: Final = 600.0
+# A question that takes longer is answered with what was known before.
+_PATIENCE: Final = 3.0
+_CLOSE_WITHIN: Final = 2.0
+
+# No name of a destination can be this.
+UNCONFIGURED: Final = "(unconfigured)"
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The events of one destination, by status, and how long the oldest pending one waits."""
+
+    destination: str
+    pending: int
+    delivered: int
+    dead: int
+    discarded: int
+    purged: int
+    held_keys: int
+    oldest_pending_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """What an SQLite outbox takes, and what is left for it; bytes."""
+
+    file: int
+    wal: int
+    free: int
+    days_left: float | None
+    """How long the room lasts at the last day's rate with nothing deleted; None where none came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One look at the database. `disk` is None where it isn't ours: on PostgreSQL."""
+
+    backlogs: tuple[Backlog, ...]
+    held_back_seconds: float
+    """For how long an open transaction has kept the newest events back (PostgreSQL)."""
+    disk: Disk | None
+
+
+class Survey:
+    """Asks the database now and then. Belongs to the event loop; close it there."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._clock = clock
+        self._observer = _Observer(settings, clock)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="survey")
+        self._asking: asyncio.Task[None] | None = None
+        self._ask_at = clock.monotonic()
+        self._latest: Figures | None = None
+
+    async def figures(self) -> Figures | None:
+        """Return what was seen last, None where the database didn't answer.
+
+        It is as old as `ASK_EVERY`, or older where the database is slow.
+        """
+        if self._asking is None and self._clock.monotonic() >= self._ask_at:
+            self._asking = asyncio.create_task(self._ask())
+        if self._asking is not None:
+            await asyncio.wait({self._asking}, timeout=_PATIENCE)
+        return self._latest
+
+    async def aclose(self) -> None:
+        """Close the connection; whoever is still asking isn't waited for much longer."""
+        closing = self._in_thread(self._observer.close)
+        await asyncio.wait({closing}, timeout=_CLOSE_WITHIN)
+        if self._asking is not None:
+            self._asking.cancel()
+        self._thread.shutdown(wait=False)
+
+    async def _ask(self) -> None:
+        began = self._clock.monotonic()
+        try:
+            self._latest = await self._in_thread(self._observer.look)
+        except (ShipperError, OSError):
+            self._latest = None
+        finally:
+            now = self._clock.monotonic()
+            self._ask_at = now + max(ASK_EVERY, _REST * (now - began))
+            self._asking = None
+
+    def _in_thread(self, work: Callable[[], Figures | None]) -> "asyncio.Future[Figures | None]":
+        return asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+class _Observer:
+    """Looks at the database; all of it runs in one thread."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._url = settings.database.url
+        self._path = database_path(self._url)
+        self._configured = frozenset(settings.destinations)
+        self._clock = clock
+        self._database: Database | None = None
+        self._bytes_a_day = 0
+        self._forecast_at = 0.0
+
+    def look(self) -> Figures:
+        """Return how it is now; raises what the store raises."""
+        if self._database is None:
+            self._database = open_engine(self._url, busy_timeout=1.0)
+        database, wall = self._database, self._clock.wall()
+        found = reports.destination_report(database, self._configured, wall)
+        blockers = reports.commit_blockers(database)
+        return Figures(
+            backlogs=tuple(self._backlogs(found)),
+            held_back_seconds=max((b.seconds or 0.0 for b in blockers), default=0.0),
+            disk=None if self._path is None else self._disk(database, self._path, wall),
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._database is not None:
+            self._database.dispose()
+
+    def _backlogs(self, found: Iterable[reports.DestinationReport]) -> Iterable[Backlog]:
+        stray: list[reports.DestinationReport] = []
+        for report in found:
+            if report.name in self._configured:
+                yield _merged(report.name, [report])
+            else:
+                stray.append(report)
+        if stray:
+            yield _merged(UNCONFIGURED, stray)
+
+    def _disk(self, database: Database, path: Path, wall: float) -> Disk:
+        now = self._clock.monotonic()
+        if now >= self._forecast_at:
+            self._bytes_a_day = growth(database, wall).bytes_a_day
+            self._forecast_at = now + _FORECAST_EVERY
+        free = shutil.disk_usage(path.parent).free
+        days_left = free / self._bytes_a_day if self._bytes_a_day else None
+        return Disk(path.stat().st_size, wal_bytes(path), free, days_left)
+
+
+def _merged(name: str, found: list[reports.DestinationReport]) -> Backlog:
+    ages = [r.oldest_pending_seconds for r in found if r.oldest_pending_seconds is not None]
+    return Backlog(
+        destination=name,
+        pending=sum(report.pending for report in found),
+        delivered=sum(report.delivered for report in found),
+        dead=sum(report.dead for report in found),
+        discarded=sum(report.discarded for report in found),
+        purged=sum(report.purged for report in found),
+        held_keys=sum(report.held_keys for report in found),
+        oldest_pending_seconds=max(ages, default=None),
+    )

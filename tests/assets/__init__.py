@@ -1,0 +1,1 @@
+"""The files of `shipper assets`: they are what Prometheus and Grafana take."""

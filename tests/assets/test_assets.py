@@ -1,0 +1,128 @@
+"""The dashboard and the rules are sound, and speak of metrics that there are."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.web import parts
+from tests.web.test_web_metrics import rendered
+
+HERE = Path(__file__).parent
+ASSETS = HERE.parents[1] / "shipper" / "assets"
+RULES = ASSETS / "prometheus-alerts.yml"
+RULE_TESTS = HERE / "prometheus-alerts.test.yml"
+DASHBOARD = ASSETS / "grafana-dashboard.json"
+
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="needs promtool: apt-get install prometheus"
+)
+
+
+def promtool(*arguments: str) -> str:
+    """Run promtool; fail where it complains."""
+    done = subprocess.run(
+        ["promtool", *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def dashboard() -> dict[str, Any]:
+    """Return the dashboard."""
+    document: dict[str, Any] = json.loads(DASHBOARD.read_text("utf-8"))
+    return document
+
+
+def queries() -> Iterator[str]:
+    """Yield every expression of the dashboard, its variables filled in."""
+    for panel in dashboard()["panels"]:
+        for target in panel["targets"]:
+            yield re.sub(r"\$(\w+)", "1m", target["expr"])
+
+
+def metrics_in(text: str) -> set[str]:
+    """Return the metrics of ours, and of the process, that a text names."""
+    return set(re.findall(r"\b(?:shipper|process)_[a-z_]+", text))
+
+
+def known() -> set[str]:
+    """Return the names of all samples that the daemon tells."""
+    return set(re.findall(r"^(\w+)", rendered(parts.figures()), re.MULTILINE)) - {"#"}
+
+
+@needs_promtool
+def test_every_rule_fires_when_it_should_and_only_then() -> None:
+    """Time is Prometheus's own matter here: promtool has its rules played through."""
+    assert "SUCCESS" in promtool("test", "rules", str(RULE_TESTS))
+
+
+def test_every_rule_is_played_through_both_ways() -> None:
+    """Once with everything well, once with what it is for."""
+    names = re.findall(r"alert: (\w+)", RULES.read_text("utf-8"))
+    tests = RULE_TESTS.read_text("utf-8")
+    assert len(names) == len(set(names)) > 10
+    for name in names:
+        assert re.search(rf"alertname: {name}\n +exp_alerts:", tests), f"{name} never fires"
+        assert re.search(rf"alertname: {name}}}", tests), f"{name} is never quiet"
+
+
+def test_rules_and_dashboard_speak_of_metrics_that_there_are() -> None:
+    """A name that is changed in one place is changed in all."""
+    used = metrics_in(RULES.read_text("utf-8")) | {m for q in queries() for m in metrics_in(q)}
+    assert used - known() == set()
+
+
+def test_every_number_of_a_destination_is_on_the_dashboard_or_in_a_rule() -> None:
+    """What nobody looks at needs no number."""
+    used = metrics_in(RULES.read_text("utf-8")) | {m for q in queries() for m in metrics_in(q)}
+    unused = {name for name in known() if name.startswith("shipper_")} - used
+    families = {re.sub(r"_(?:bucket|count|sum)$", "", name) for name in used}
+    left = {name for name in unused if re.sub(r"_(?:bucket|count|sum)$", "", name) not in families}
+    assert left == {
+        "shipper_held_keys",
+        "shipper_info",
+        "shipper_lease_remaining_seconds",
+        "shipper_link_since_timestamp_seconds",
+    }
+
+
+@needs_promtool
+def test_every_query_of_the_dashboard_is_one(tmp_path: Path) -> None:
+    """Prometheus understands each of them."""
+    rules = [{"record": f"q{n}", "expr": query} for n, query in enumerate(queries())]
+    file = tmp_path / "queries.json"  # JSON is YAML, too
+    file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    assert f"{len(rules)} rules found" in promtool("check", "rules", str(file))
+
+
+def test_the_panels_of_the_dashboard_lie_side_by_side() -> None:
+    """Within 24 columns, none over another, each with a title and a number of its own."""
+    panels = dashboard()["panels"]
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert place["x"] + place["w"] <= 24
+        assert not taken & cells
+        taken |= cells
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    assert all(panel["title"] for panel in panels)
+
+
+def test_the_dashboard_works_with_any_data_source() -> None:
+    """Whoever imports it says which, and nothing in it names one of somebody's."""
+    for panel in dashboard()["panels"]:
+        for part in [panel, *panel["targets"]]:
+            assert part["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    names = [variable["name"] for variable in dashboard()["templating"]["list"]]
+    assert names == ["datasource", "job", "instance", "destination"]

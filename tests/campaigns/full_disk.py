@@ -1,0 +1,100 @@
+"""A disk that is full, and has space again: a small tmpfs with ballast. Root only.
+
+The application fills the disk with events until its own INSERT is refused. The daemon, whose marks
+don't fit either, sends nothing that it couldn't claim, repeats nothing that it has an answer to,
+and ships everything once the ballast is gone, by itself.
+"""
+
+import asyncio
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.campaigns.aftermath import inspect
+from tests.campaigns.crashes import outcry
+from tests.campaigns.figures import Figures
+from tests.campaigns.lives import Launcher
+from tests.conftest import _migrate
+from tests.daemon.application import payload
+from tests.daemon.processes import until
+
+_BALLAST = 256 << 10
+
+
+@contextmanager
+def small_disk(where: Path, megabytes: int = 2) -> Iterator[Path]:
+    """Give a small file system; skips the test where that isn't allowed."""
+    mount = where / "small"
+    mount.mkdir(exist_ok=True)
+    if os.geteuid() or shutil.which("mount") is None:
+        pytest.skip("root only")
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(mount)]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("may not mount a tmpfs")
+    try:
+        yield mount
+    finally:
+        subprocess.run(["umount", "-l", str(mount)], check=True)
+
+
+async def full_disk(where: Path, *, times: int, seed: int) -> Figures:
+    """Fill a disk and free it so many times, each a small one of its own."""
+    figures, chance = Figures("disk full, and freed again", seed), random.Random(seed)
+    async with Launcher(where) as launcher:
+        for _ in range(times):
+            with small_disk(where) as disk:
+                await _fill_and_free(disk, where, launcher, figures, chance.randrange(100, 3000))
+            figures.tried["times full"] += 1
+    return figures
+
+
+async def _fill_and_free(
+    disk: Path, where: Path, launcher: Launcher, figures: Figures, size: int
+) -> None:
+    url = f"sqlite:///{disk / 'shop.db'}"
+    _migrate(url, create=True)
+    ballast = disk / "ballast"
+    ballast.write_bytes(bytes(_BALLAST))
+    async with outcry(url, where) as scene:
+        daemon = await launcher.start("run", "-c", str(scene.shop.config))
+        await daemon.told("daemon.started")
+        names = await asyncio.to_thread(_fill, disk / "shop.db", size)
+        await until(lambda: daemon.said("store.lost") or not scene.pending())
+        figures.tried["times that the daemon couldn't write"] += bool(daemon.said("store.lost"))
+        ballast.unlink()
+        await scene.shop.settled(60)
+        daemon.signal(signal.SIGTERM)
+        figures.expect(await daemon.ended() == 0, daemon.stderr[-500:])
+        scene.judge(figures)
+        missing = names - scene.books.taken.keys()
+        figures.expect(not missing, f"{len(missing)} events of {len(names)} were never received")
+        figures.expect(not scene.books.summary().repeats, "events were repeated without a crash")
+        faults = inspect(url, figures, told=names, received=scene.books.taken, durable=True)
+        figures.fault(*faults)
+
+
+def _fill(file: Path, size: int) -> set[str]:
+    """Write events, a transaction each, until the disk is full; return which were committed."""
+    connection, names = sqlite3.connect(file, timeout=60, isolation_level=None), set()
+    statement = "INSERT INTO shipper_outbox (payload, event_id) VALUES (?, ?)"
+    try:
+        while True:
+            name = f"u{len(names) % 7}-{len(names):05}"
+            event = json.loads(payload(name.partition("-")[0], len(names)))
+            event["view"]["text"] = "x" * size
+            connection.execute(statement, (json.dumps(event), name))
+            names.add(name)
+    except sqlite3.OperationalError as error:
+        assert error.sqlite_errorname == "SQLITE_FULL", error
+    finally:
+        connection.close()
+    return names

@@ -1,0 +1,100 @@
+"""Starts daemons in no time: a process that has imported everything forks, and becomes `shipper`.
+
+On stdin it takes one JSON object a line: `arguments` of shipper, `output` and `errors` as files,
+and `shim`, what to tell `faults.c` where it is preloaded. On stdout it says `began PID`, and later
+`ended PID STATUS`. Everything that a fresh process would do, the fork does too, except to import.
+"""
+
+import ctypes
+import json
+import os
+import select
+import signal
+import sys
+from typing import Any
+
+import shipper.cli.run
+import shipper.cli.verify  # noqa: F401 - this and the next are here to be imported already
+import shipper.store.migrate  # noqa: F401
+from shipper.cli import main
+
+
+def _import_what_is_imported_late() -> None:
+    import psycopg  # noqa: F401
+    import sqlalchemy.dialects.postgresql.psycopg
+    import sqlalchemy.dialects.sqlite.pysqlite  # noqa: F401
+    import uvloop  # noqa: F401
+
+    import shipper.destination.fast  # noqa: F401
+
+    try:
+        import pysqlite3  # noqa: F401
+    except ImportError:
+        return
+
+
+def _become(order: dict[str, Any]) -> None:
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    for descriptor, name, flags in (
+        (0, os.devnull, os.O_RDONLY),
+        (1, order["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+        (2, order["errors"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+    ):
+        opened = os.open(name, flags, 0o644)
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    if order.get("shim"):
+        ctypes.CDLL(None).shim_set(order["shim"].encode())
+    sys.argv = ["shipper", *order["arguments"]]
+    main()
+
+
+def _reap() -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if not pid:
+            return
+        _say(f"ended {pid} {os.waitstatus_to_exitcode(status)}")
+
+
+def _say(line: str) -> None:
+    os.write(1, f"{line}\n".encode())
+
+
+def serve() -> None:
+    """Take orders until stdin ends."""
+    _import_what_is_imported_late()
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    os.set_blocking(read_end, False)
+    signal.set_wakeup_fd(write_end)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    _say("ready")
+    pending = b""
+    while True:
+        ready, _, _ = select.select([0, read_end], [], [])
+        if read_end in ready:
+            os.read(read_end, 4096)
+            _reap()
+        if 0 not in ready:
+            continue
+        got = os.read(0, 65536)
+        if not got:
+            return
+        *lines, pending = (pending + got).split(b"\n")
+        for line in lines:
+            pid = os.fork()
+            if not pid:
+                os.close(read_end)
+                os.close(write_end)
+                _become(json.loads(line))
+            _say(f"began {pid}")
+
+
+if __name__ == "__main__":
+    serve()

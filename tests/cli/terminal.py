@@ -1,0 +1,82 @@
+"""A terminal in which a command draws, of a size that a test chooses."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+
+from tests.cli.command_line import DEADLINE, Home
+
+CONTROL = re.compile(rb"\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9])")
+_LEAVES = b"\x1b[?1049l"
+
+
+class Drawn:
+    """What a command drew until it was ended, and its exit status."""
+
+    def __init__(self, raw: bytes, status: int) -> None:
+        self.raw = raw
+        self.status = status
+        self.text = CONTROL.sub(b"", raw).decode()
+
+    @property
+    def gives_the_terminal_back(self) -> bool:
+        """Return whether the picture is gone at the end."""
+        return _LEAVES in self.raw
+
+    @property
+    def has_colours(self) -> bool:
+        """Return whether anything is coloured."""
+        return re.search(rb"\x1b\[(\d+;)*3[0-9]", self.raw) is not None
+
+
+def draw(
+    home: Home,
+    *arguments: str,
+    seen: str,
+    columns: int = 120,
+    ends: signal.Signals = signal.SIGINT,
+    **environ: str,
+) -> Drawn:
+    """Run a command in a terminal until it has drawn a text, then end it by a signal."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    given = {**home.environ, "TERM": "xterm-256color", **environ}
+    for name in ("COLUMNS", "LINES", *({"NO_COLOR"} - environ.keys())):
+        given.pop(name, None)
+    with subprocess.Popen(
+        [sys.executable, "-m", "shipper", *arguments],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        cwd=home.directory,
+        env=given,
+    ) as process:
+        os.close(follower)
+        raw = b""
+        try:
+            while seen not in CONTROL.sub(b"", raw).decode("utf-8", "ignore"):
+                raw += _more(leader)
+            process.send_signal(ends)
+            while _LEAVES not in raw and (more := _more(leader)):
+                raw += more
+            status = process.wait(DEADLINE)
+        finally:
+            process.kill()
+    os.close(leader)
+    return Drawn(raw, status)
+
+
+def _more(descriptor: int) -> bytes:
+    ready, _, _ = select.select([descriptor], [], [], DEADLINE)
+    assert ready, "nothing more was drawn"
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:  # the process has ended
+        return b""

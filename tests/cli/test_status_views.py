@@ -1,0 +1,130 @@
+"""`shipper status --nagios` and `--watch`: for a monitoring plugin, and for a person who waits."""
+
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from shipper.cli.nagios import Level, judge
+from shipper.store.lease import FileLock
+from shipper.store.reports import DestinationReport
+from tests.cli.command_line import VIEW, Home
+from tests.cli.terminal import draw
+from tests.cli.test_operating_commands import write
+
+HOUR = 3600.0
+# label=value[unit];warn;crit;min, as monitoring-plugins.org/doc/guidelines.html has it.
+DATUM = re.compile(r"[\w.-]+=[0-9.]+(s|c)?;[0-9]*;[0-9]*;0")
+
+
+@pytest.fixture
+def home(tmp_path: Path, sqlite_url: str) -> Home:
+    """Give a directory with a configuration and an empty outbox on SQLite."""
+    return Home(tmp_path, sqlite_url)
+
+
+def report(**facts: object) -> DestinationReport:
+    """Return a destination that is well but for these facts."""
+    well: dict[str, object] = {
+        "name": "default", "state": "ready", "reason": None, "since": None, "next_try_at": None,
+        "pending": 0, "delivered": 7, "dead": 0, "discarded": 0, "purged": 0, "held_keys": 0,
+        "oldest_pending_seconds": None,
+    }  # fmt: skip
+    return DestinationReport(**(well | facts))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("facts", "level", "message"),
+    [
+        ({}, Level.OK, "0 pending"),
+        ({"state": "ramping", "pending": 3}, Level.OK, "3 pending"),
+        ({"state": "offline", "reason": "refused"}, Level.WARNING, "default is offline: refused"),
+        ({"state": "throttled"}, Level.WARNING, "default is throttled"),
+        ({"state": "held"}, Level.WARNING, "default is held"),
+        ({"dead": 2}, Level.WARNING, "default: 2 dead letters"),
+        ({"held_keys": 1}, Level.WARNING, "default: 1 keys held"),
+        ({"state": "paused", "reason": "401"}, Level.CRITICAL, "default is paused: 401"),
+        ({"pending": 1, "oldest_pending_seconds": HOUR}, Level.OK, "1 pending"),
+        (
+            {"pending": 1, "oldest_pending_seconds": HOUR + 1},
+            Level.CRITICAL,
+            "default: the oldest is pending for 3601 s",
+        ),
+        ({"name": "gone", "state": "paused"}, Level.OK, "0 pending"),
+        ({"name": "gone", "state": "paused", "pending": 1}, Level.CRITICAL, "gone is paused"),
+    ],
+)
+def test_how_bad_it_is(facts: dict[str, object], level: Level, message: str) -> None:
+    """As the help says it."""
+    line = judge([report(**facts)], ["default"], is_shipped=True, oldest=HOUR)
+    assert line.level is level
+    text, _, data = line.text.partition(" | ")
+    assert text == f"SHIPPER {level.name} - {message}"
+    assert all(map(DATUM.fullmatch, data.split()))
+
+
+def test_the_worst_comes_first() -> None:
+    """A pager shows the beginning."""
+    reports = [report(dead=1), report(name="other", state="paused")]
+    line = judge(reports, ["default", "other"], is_shipped=True, oldest=HOUR)
+    assert line.text.startswith("SHIPPER CRITICAL - other is paused; default: 1 dead letters | ")
+
+
+def test_what_came_from_outside_stays_on_the_line() -> None:
+    """And doesn't begin the performance data, nor steer a terminal."""
+    odd = report(name="a='b c", state="paused", reason="x | y=1\n\x1b[2J", pending=1)
+    line = judge([odd], [], is_shipped=True, oldest=HOUR)
+    assert "\n" not in line.text
+    assert "\x1b" not in line.text
+    assert line.text.count("|") == 1
+    assert all(map(DATUM.fullmatch, line.text.partition(" | ")[2].split()))
+
+
+def test_nobody_ships_while_something_is_pending(home: Home) -> None:
+    """Nothing pending, nothing lacking."""
+    ran = home.call("status", "--nagios")
+    assert (ran.status, ran.out.startswith("SHIPPER OK - 0 pending | ")) == (0, True)
+    write(home, VIEW, "a")
+    ran = home.call("status", "--nagios")
+    assert (ran.status, ran.err) == (2, "")
+    assert ran.out.startswith("SHIPPER CRITICAL - 1 pending and no shipper is running | default_")
+    lock = FileLock(home.directory / "shop.db")
+    lock.acquire()
+    assert home.run("status", "--nagios").status == 0
+    assert home.run("status", "--nagios", "--oldest", "0s").status == 2
+    lock.release()
+
+
+def test_what_cannot_be_told_is_unknown(home: Home) -> None:
+    """A database that is away and a wrong configuration: 3, on stdout, as plugins do."""
+    (home.directory / "shop.db").unlink()
+    ran = home.call("status", "--nagios")
+    assert (ran.status, ran.err) == (3, "")
+    assert ran.out.startswith("SHIPPER UNKNOWN - ")
+    home.config.write_text("no")
+    ran = home.call("status", "--nagios")
+    assert (ran.status, len(ran.out.splitlines())) == (3, 1)
+
+
+def test_nobody_watches_without_a_terminal(home: Home) -> None:
+    """It would never end."""
+    ran = home.call("status", "--watch")
+    assert (ran.status, ran.out) == (2, "")
+    assert "hint: shipper status" in ran.err
+
+
+@pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM])
+def test_who_watches_gets_the_terminal_back(home: Home, ends: signal.Signals) -> None:
+    """Ctrl-C is how it ends, and no failure."""
+    write(home, VIEW, "a")
+    drawn = draw(home, "status", "--watch", seen="no shipper is running", ends=ends)
+    assert (drawn.status, drawn.gives_the_terminal_back) == (0, True)
+    assert re.search(r"default +ready +1 ", drawn.text)
+
+
+def test_a_narrow_terminal_has_it_in_blocks(home: Home) -> None:
+    """Nothing is cut off."""
+    drawn = draw(home, "status", "--watch", seen="no shipper is running", columns=40)
+    assert re.search(r"destination +default", drawn.text)
+    assert re.search(r"pending +0", drawn.text)

@@ -1,0 +1,101 @@
+"""The daemon deletes what is over by itself, between its turns, and the books balance."""
+
+import asyncio
+import io
+import sqlite3
+import threading
+
+import pytest
+
+from shipper.config import RetentionSettings
+from shipper.daemon.service import _Bell, _retain_every
+from shipper.logs import open_log
+from tests.daemon.harness import Shop, only_sqlite, several
+from tests.daemon.processes import until
+
+DAY = 86400.0
+
+
+@pytest.mark.parametrize(
+    ("delivered", "dead", "expected"),
+    [(7 * DAY, None, 600.0), (1.0, None, 1.0), (60.0, 30.0, 3.0), (None, None, 600.0)],
+)
+def test_the_chore_rings_often_enough(
+    delivered: float | None, dead: float | None, expected: float
+) -> None:
+    """Ten times within the shorter retention, every ten minutes at the least."""
+    assert _retain_every(RetentionSettings(delivered, dead)) == expected
+
+
+async def test_a_running_daemon_deletes_what_it_has_delivered(shop: Shop) -> None:
+    """While it delivers more of it; what is held stays."""
+    shop.configure(more='[retention]\ndelivered = "1s"')
+    shop.add(*several(5, 4))
+    await shop.command("hold", "--key", "u9")
+    shop.add("u9-1")
+    daemon = await shop.started()
+    told = await daemon.told("retention.pruned")
+    assert told["purged"] > 0
+    shop.add(*several(5, 4, first=5))
+    await until(lambda: shop.counts() == {"pending": 1})
+    await daemon.stop()
+    assert daemon.said("chore.failed") == []
+    assert "Traceback" not in daemon.stderr
+    status = await shop.status()
+    assert (status["delivered"], status["purged"], status["pending"]) == (0, 40, 1)
+    await shop.assert_verified()
+    shop.assert_flawless()
+
+
+@only_sqlite
+async def test_a_deletion_in_the_way_of_a_locked_file_is_tried_again(shop: Shop) -> None:
+    """An application that holds the lock for long costs a chore, and nothing else."""
+    shop.configure(more='[retention]\ndelivered = "1s"')
+    daemon = await shop.started()
+    shop.add("u1-1")
+    await shop.settled()
+    application = sqlite3.connect(shop.url.partition("///")[2], isolation_level=None)
+    application.execute("BEGIN IMMEDIATE")
+    await daemon.told("chore.failed", chore="retention")
+    application.close()
+    await until(lambda: shop.counts() == {})
+    await daemon.stop()
+    await shop.assert_verified()
+
+
+async def test_a_chore_is_done_in_the_loop_and_once_at_a_time() -> None:
+    """APScheduler would take a thread, and complain of what it cancels at the end."""
+    bell = _Bell(open_log("info", "json", io.StringIO()))
+    stream: list[object] = []
+    release = asyncio.Event()
+
+    async def takes_time() -> None:
+        stream.append(threading.current_thread())
+        await release.wait()
+        stream.append("never")
+
+    ring = bell.rings("slow", takes_time)
+    for _ in range(3):
+        await ring()
+    quick = bell.rings("quick", lambda: stream.append("quick"))
+    await quick()
+    await until(lambda: len(stream) == 2)
+    assert stream == [threading.main_thread(), "quick"]
+    await bell.silence()
+    await until(lambda: not bell._tasks)
+    assert len(stream) == 2
+
+
+async def test_a_chore_that_fails_is_rung_again() -> None:
+    """It is told each time."""
+    told = io.StringIO()
+    bell = _Bell(open_log("info", "json", told))
+
+    async def fails() -> None:
+        raise RuntimeError("the disk is on fire")
+
+    ring = bell.rings("retention", fails)
+    for _ in range(2):
+        await ring()
+        await until(lambda: not bell._tasks)
+    assert told.getvalue().count('"chore":"retention"') == 2

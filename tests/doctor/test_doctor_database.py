@@ -1,0 +1,253 @@
+"""What the doctor makes of a database: who ships, what waits, who is in the way."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from shipper.config import DestinationSettings, Secret
+from shipper.doctor import database as db
+from shipper.doctor.finding import Finding, Level, guarded, of_error
+from shipper.errors import StoreUnavailable
+from shipper.store import vitals
+from shipper.store.engine import SqliteLibrary, open_engine
+from shipper.store.lease import FileLock
+from shipper.store.operate import hold_destination
+from shipper.store.reports import Blocker
+from shipper.store.space import Space
+from shipper.store.vitals import Growth, Server
+from shipper.store.work import LinkRow
+from tests.store.daemons import NOW, Daemon, write
+from tests.store.shipping import run
+
+HOUR = 3600.0
+
+
+def _settings(*names: str) -> Any:
+    """Return as much of the settings as these checks look at."""
+    url = "http://127.0.0.1:9/e"
+    named = {n: DestinationSettings(n, url, Secret("x")) for n in names or ("default",)}
+    return SimpleNamespace(destinations=named)
+
+
+def _only(found: Iterator[Finding]) -> Finding:
+    [finding] = list(found)
+    return finding
+
+
+def _by_name(found: Iterator[Finding]) -> dict[str, Finding]:
+    return {finding.name: finding for finding in found}
+
+
+@pytest.fixture
+def lite(sqlite_url: str) -> Iterator[Engine]:
+    """Give an outbox on SQLite."""
+    engine = open_engine(sqlite_url)
+    yield engine
+    engine.dispose()
+
+
+def test_the_schema_is_told_with_the_database(engine: Engine) -> None:
+    """And an old one with the command that raises it."""
+    finding = _only(db.check_schema(engine))
+    assert finding.level is Level.OK
+    run(engine, "UPDATE shipper_alembic_version SET version_num = '0001'")
+    broken = _only(guarded("schema", lambda: db.check_schema(engine)))
+    assert broken.level is Level.FAULT
+    assert broken.fix == "run: shipper db upgrade"
+
+
+# -- who ships ------------------------------------------------------------------------------------
+
+
+def test_no_daemon_is_worse_where_events_wait(engine: Engine) -> None:
+    """On a new machine it is only worth a look."""
+    assert _by_name(db.check_daemon(engine, _settings(), NOW))["daemon"].level is Level.WARNING
+    write(engine, "a")
+    finding = _by_name(db.check_daemon(engine, _settings(), NOW))["daemon"]
+    assert finding.level is Level.FAULT
+    assert "events wait: 1" in finding.text
+
+
+@pytest.mark.parametrize(
+    ("state", "level"),
+    [
+        ("ready", Level.OK),
+        ("ramping", Level.OK),
+        ("throttled", Level.OK),
+        ("offline", Level.WARNING),
+        ("paused", Level.FAULT),
+    ],
+)
+def test_the_state_of_a_link_is_told(engine: Engine, state: str, level: Level) -> None:
+    """With its reason; what somebody must mend is a fault."""
+    daemon = Daemon(engine)
+    daemon.links(LinkRow("default", state, "because of that", NOW, None))
+    write(engine, "a")
+    with _running(engine):
+        found = _by_name(db.check_daemon(engine, _settings(), NOW))
+    assert found["daemon"].level is Level.OK
+    link = found["link default"]
+    assert link.level is level
+    assert "because of that; 1 pending" in link.text
+    recorded = _by_name(db.check_daemon(engine, _settings(), NOW))["link default"]
+    assert engine.dialect.name == "postgresql" or "as last recorded" in recorded.text
+
+
+def test_a_held_destination_and_dead_letters_are_told(engine: Engine) -> None:
+    """With the command for each."""
+    daemon = Daemon(engine)
+    daemon.bury(*write(engine, "a", "b"))
+    hold_destination(engine, "default", NOW)
+    with _running(engine):
+        found = _by_name(db.check_daemon(engine, _settings(), NOW))
+    assert found["link default"].fix == "shipper release --destination default"
+    assert found["dead letters"].text == "2 of default"
+    assert "shipper dead list" in str(found["dead letters"].fix)
+
+
+def test_a_destination_that_only_rows_name_is_told(engine: Engine) -> None:
+    """Nothing goes there."""
+    write(engine, "a", destination="defualt")
+    Daemon(engine)
+    with _running(engine):
+        found = _by_name(db.check_daemon(engine, _settings(), NOW))
+    assert found["link defualt"].level is Level.FAULT
+    assert "no [destinations.defualt]" in found["link defualt"].text
+
+
+class _running:  # noqa: N801 - reads as a word
+    """Hold an SQLite outbox as a daemon does; on PostgreSQL its lease is enough."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._lock = None
+        if engine.dialect.name == "sqlite":
+            from pathlib import Path
+
+            with engine.connect() as connection:
+                rows = connection.exec_driver_sql("PRAGMA database_list").all()
+            self._lock = FileLock(Path(rows[0][2]))
+
+    def __enter__(self) -> None:
+        if self._lock is not None:
+            self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+
+def test_the_oldest_event_is_named(engine: Engine) -> None:
+    """Also before any daemon has run; after an hour it is worth a look."""
+    assert _only(db.check_oldest(engine, _settings(), NOW)).text == "nothing is pending"
+    [row] = write(engine, "customer-42")
+    run(engine, "UPDATE shipper_outbox SET created_at = '2026-01-01T00:00:00.000Z'")
+    wall = 1_767_225_600.0
+    early = _only(db.check_oldest(engine, _settings(), wall + 100))
+    assert early.level is Level.OK
+    assert early.text == f"event {row} of key customer-42 for default waits 100 seconds"
+    late = _only(db.check_oldest(engine, _settings(), wall + 5 * HOUR))
+    assert late.level is Level.WARNING
+    assert late.text.endswith("waits 5 hours")
+    assert late.fix == f"shipper events show {row} tells why"
+
+
+# -- SQLite ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("safe", "level"), [(True, Level.OK), (False, Level.WARNING)])
+def test_the_library_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+    safe: bool,  # noqa: FBT001
+    level: Level,
+) -> None:
+    """With the bug that the old ones have."""
+    monkeypatch.setattr(db, "sqlite_library", lambda: SqliteLibrary("sqlite3", "3.40.1", safe))
+    finding = _only(db.check_sqlite_library())
+    assert finding.level is level
+    assert "3.40.1 (sqlite3)" in finding.text
+
+
+def test_the_journal_mode_is_told(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody may have changed it."""
+    assert _only(db.check_journal(lite)).level is Level.OK
+    monkeypatch.setattr(vitals, "journal_mode", lambda _: "delete")
+    assert _only(db.check_journal(lite)).fix == "shipper db upgrade"
+
+
+def test_a_large_wal_is_told(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody has kept a transaction open for a long time."""
+    assert _only(db.check_wal(lite)).level is Level.OK
+    space = Space(file=1 << 20, free=0, wal=100 << 20, shrinks=True)
+    monkeypatch.setattr(db, "measure", lambda _: space)
+    assert _only(db.check_wal(lite)).level is Level.WARNING
+
+
+# -- PostgreSQL -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "level", "words"),
+    [
+        ({}, "server", Level.OK, "PostgreSQL 18.4; the outbox takes 8.2 kB"),
+        ({"standby": True}, "server", Level.FAULT, "is a standby"),
+        ({"durable": False}, "server", Level.FAULT, "fsync off"),
+        ({}, "pooler", Level.OK, "none"),
+        ({"pooled": True}, "pooler", Level.WARNING, "a pooler stands between"),
+    ],
+)
+def test_a_server_is_judged(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], name: str, level: Level, words: str
+) -> None:
+    """What takes our promises away is a fault."""
+    sound: dict[str, Any] = {"version": "18.4", "standby": False, "durable": True}
+    server = Server(**{**sound, "pooled": False, "bytes": 8192, **changes})
+    monkeypatch.setattr(vitals, "server", lambda _: server)
+    finding = _by_name(db.check_server(None))[name]  # type: ignore[arg-type]
+    assert finding.level is level
+    assert words in finding.text
+
+
+def test_whoever_holds_younger_events_back_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A moment is nothing; a prepared transaction stays for ever."""
+    found = [
+        Blocker(4711, "till 7", 31.0),
+        Blocker(None, "prepared transaction order-1", 9000.0),
+        Blocker(4712, "quick", 0.1),
+    ]
+    monkeypatch.setattr(db, "open_transactions", lambda _: found)
+    told = _by_name(db.check_transactions(None))  # type: ignore[arg-type]
+    assert told["transactions"].level is told["prepared"].level is Level.WARNING
+    assert "till 7 (process 4711, open for 31 s)" in told["transactions"].text
+    assert "pg_terminate_backend(4711)" in str(told["transactions"].fix)
+    assert "ROLLBACK PREPARED 'order-1'" in str(told["prepared"].fix)
+    monkeypatch.setattr(db, "open_transactions", lambda _: found[2:])
+    told = _by_name(db.check_transactions(None))  # type: ignore[arg-type]
+    assert {finding.level for finding in told.values()} == {Level.OK}
+
+
+def test_growth_is_told_where_the_disk_is_somebody_elses() -> None:
+    """A number to compare with what the server has."""
+    told = _only(db.check_growth(Growth(1000, 500))).text
+    assert told == "written today: 1000; a day like that offline takes 500.0 kB on the server"
+
+
+# -- whatever goes wrong --------------------------------------------------------------------------
+
+
+def test_a_check_that_fails_is_a_finding() -> None:
+    """With what is known of it, and nothing that a bug may hold."""
+
+    def broken() -> Iterator[Finding]:
+        yield Finding(Level.OK, "first", "well")
+        raise KeyError("a payload")
+
+    first, second = guarded("second", broken)
+    assert first.level is Level.OK
+    assert second.level is Level.FAULT
+    assert second.text == "the check itself failed: KeyError"
+    unreachable = of_error("x", StoreUnavailable("gone\naway", "bring it back"))
+    assert (unreachable.text, unreachable.fix) == ("gone away", "bring it back")
+    assert of_error("x", PermissionError(13, "Permission denied")).text == "Permission denied"

@@ -1,0 +1,162 @@
+"""Modes, groups, disks: what they mean for the daemon's user, and how to mend them."""
+
+import os
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from shipper.doctor import files
+from shipper.doctor.files import (
+    User,
+    check_directory,
+    check_disk,
+    check_file_system,
+    check_files,
+    check_user,
+    size,
+)
+from shipper.doctor.finding import Finding, Level
+from shipper.errors import SchemaError
+from shipper.store.engine import create_sqlite_file
+from shipper.store.vitals import Growth
+
+_Usage = namedtuple("_Usage", "total used free")  # noqa: PYI024 - as shutil's
+
+# A user of our own group who is neither root nor the owner of anything here.
+FELLOW = User("fellow", 54321, frozenset({os.getegid()}), "of the test")
+STRANGER = User("stranger", 54322, frozenset({54322}), "of the test")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Give a file as `init` makes it, in a directory as `init` makes it."""
+    path = tmp_path / "shop" / "shop.db"
+    create_sqlite_file(path)
+    return path
+
+
+def _only(found: object) -> Finding:
+    [finding] = list(found)  # type: ignore[call-overload]
+    assert isinstance(finding, Finding)
+    return finding
+
+
+def test_what_init_makes_is_well_for_the_group(path: Path) -> None:
+    """And not for anybody else."""
+    assert _only(check_directory(path, FELLOW)).level is Level.OK
+    assert _only(check_files(path, FELLOW)).level is Level.OK
+    assert _only(check_directory(path, STRANGER)).level is Level.FAULT
+    assert _only(check_files(path, STRANGER)).level is Level.FAULT
+
+
+def test_the_mode_and_the_owners_are_shown(path: Path) -> None:
+    """So that nobody has to look for them."""
+    told = _only(check_directory(path, FELLOW)).text
+    assert told.startswith(f"{path.parent} 2770 ")
+
+
+@pytest.mark.parametrize(
+    ("mode", "level", "fix"),
+    [
+        (0o2770, Level.OK, None),
+        (0o3770, Level.FAULT, "chmod -t"),
+        (0o770, Level.WARNING, "chmod g+s"),
+        (0o2750, Level.FAULT, "chmod 2770"),
+        (0o700, Level.FAULT, "chmod 2770"),
+    ],
+)
+def test_the_mode_of_the_directory(path: Path, mode: int, level: Level, fix: str | None) -> None:
+    """SQLite makes its -wal and -shm in it, as whoever comes first."""
+    path.parent.chmod(mode)
+    finding = _only(check_directory(path, FELLOW))
+    assert finding.level is level
+    assert (finding.fix is None) if fix is None else (fix in str(finding.fix))
+
+
+@pytest.mark.parametrize(
+    ("mode", "level"), [(0o660, Level.OK), (0o640, Level.FAULT), (0o600, Level.FAULT)]
+)
+def test_the_mode_of_the_file(path: Path, mode: int, level: Level) -> None:
+    """Its group has to write it."""
+    path.chmod(mode)
+    assert _only(check_files(path, FELLOW)).level is level
+
+
+def test_a_file_that_only_its_owner_writes_in_a_shared_directory(path: Path) -> None:
+    """The owner sees nothing of it; the application's user would."""
+    path.chmod(0o640)
+    owner = User("owner", path.stat().st_uid, frozenset(), "of the test")
+    finding = _only(check_files(path, owner))
+    assert finding.level is Level.WARNING
+    assert f"chmod 660 {path}" in str(finding.fix)
+
+
+def test_a_wal_that_somebody_else_made_is_told(path: Path) -> None:
+    """It was born with other modes than the file has now."""
+    wal = path.with_name("shop.db-wal")
+    wal.touch()
+    wal.chmod(0o640)
+    finding = _only(check_files(path, FELLOW))
+    assert finding.level is Level.FAULT
+    assert str(wal) in finding.text
+
+
+def test_an_owner_has_the_rights_of_the_owner(tmp_path: Path) -> None:
+    """And not those of the group, even if these are more."""
+    path = tmp_path / "odd"
+    path.touch()
+    path.chmod(0o060)
+    me = User("me", path.stat().st_uid or 4711, frozenset({path.stat().st_gid}), "")
+    assert me.may(path, "rw") is (me.uid != path.stat().st_uid)
+    assert User("root", 0, frozenset(), "").may(path, "rwx")
+
+
+def test_a_user_is_told_with_groups_and_reason() -> None:
+    """Also one that no list of users knows."""
+    assert "who asks" in _only(check_user(User.of(os.geteuid(), "who asks"))).text
+    assert _only(check_user(User.of(54323, "from a container"))).text == "54323 (from a container)"
+
+
+def test_a_network_file_system_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to do instead."""
+    assert _only(check_file_system(path)).level is Level.OK
+
+    def refuse(_: Path) -> None:
+        raise SchemaError("it lies on nfs", "put it on a local disk")
+
+    monkeypatch.setattr(files, "refuse_unusable_file", refuse)
+    with pytest.raises(SchemaError):
+        list(check_file_system(path))
+
+
+@pytest.mark.parametrize(
+    ("free", "a_day", "level", "words"),
+    [
+        (100e9, 0, Level.OK, "100.0 GB free"),
+        (100e9, 1_000_000, Level.OK, "at today's rate not full within ten years offline"),
+        (100e9, 2_000_000_000, Level.OK, "full in 50 days at today's rate offline"),
+        (18e9, 2_000_000_000, Level.WARNING, "full in 9 days at today's rate offline"),
+        (1.5e9, 2_000_000_000, Level.FAULT, "full in 18 hours"),
+        (500e6, 0, Level.WARNING, "500.0 MB free"),
+        (30e6, 0, Level.FAULT, "30.0 MB free"),
+    ],
+)
+def test_the_disk_is_told_before_it_is_full(
+    path: Path, monkeypatch: pytest.MonkeyPatch, free: float, a_day: int, level: Level, words: str
+) -> None:
+    """By what is left, and by what a day without the API takes."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: _Usage(1e12, 0, free))
+    finding = _only(check_disk(path, Growth(a_day // 1000, 1000)))
+    assert words in finding.text
+    assert finding.level is level
+    assert (finding.fix is None) is (level is Level.OK)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (3.2e12, "3200.0 GB")]
+)
+def test_sizes_are_for_people(count: float, text: str) -> None:
+    """In powers of ten, as disks are sold."""
+    assert size(count) == text

@@ -1,0 +1,235 @@
+"""What the network shows of a destination: each line, well and broken, and never a traceback."""
+
+import datetime
+import ssl
+from collections.abc import Mapping
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from shipper.clock import SystemClock
+from shipper.config import DestinationSettings, Secret
+from shipper.doctor import network
+from shipper.doctor.finding import Finding, Level
+from shipper.doctor.network import check_destination
+from shipper.sandbox import Sandbox
+from tests.http.servers import Script, answering, mute, serving, tunnelling, unused_port
+
+API_ID = "canary-api-id-7f3a"
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a loaded machine all the time that it needs."""
+    monkeypatch.setattr(network, "PATIENCE", 30.0)
+
+
+class _Clock(SystemClock):
+    """The machine's clock, set wrong by so many seconds."""
+
+    def __init__(self, off: float = 0.0) -> None:
+        super().__init__()
+        self._off = off
+
+    def wall(self) -> float:
+        """Return the wrong time."""
+        return super().wall() + self._off
+
+
+async def _examine(url: str, off: float = 0.0, **settings: Any) -> Mapping[str, Finding]:
+    """Return what is found, by the first word of its name."""
+    values: dict[str, Any] = {"api_id": Secret(API_ID), "timeout": 30.0} | settings
+    found = await check_destination(DestinationSettings("shop", url, **values), _Clock(off))
+    assert all(finding.name.endswith(" shop") for finding in found)
+    assert API_ID not in str(found)
+    return {finding.name.split()[0]: finding for finding in found}
+
+
+def _levels(found: Mapping[str, Finding]) -> dict[str, str]:
+    return {name: finding.level.value for name, finding in found.items()}
+
+
+def _tls(authority: trustme.CA, tmp_path: Path, days: float = 90.0) -> tuple[ssl.SSLContext, Path]:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days, hours=1)
+    begin = end - datetime.timedelta(days=1000)
+    authority.issue_cert("127.0.0.1", not_before=begin, not_after=end).configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    return context, tmp_path / "ca.pem"
+
+
+async def test_all_is_well_with_the_sandbox() -> None:
+    """Which checks as the vendor does, and takes no event for it."""
+    sandbox = Sandbox(API_ID)
+    await sandbox.start()
+    try:
+        found = await _examine(sandbox.events_url)
+        assert set(_levels(found).values()) == {"ok"}
+        assert list(found) == ["proxy", "name", "TLS", "API", "clock"]
+        assert not sandbox.ledger.visits
+    finally:
+        await sandbox.stop()
+
+
+async def test_a_wrong_api_id_is_told_without_it() -> None:
+    """By the vendor's own validate endpoint."""
+    sandbox = Sandbox("another")
+    await sandbox.start()
+    try:
+        found = await _examine(sandbox.events_url)
+        assert found["API"].level is Level.FAULT
+        assert "API ID is refused" in found["API"].text
+        assert found["API"].fix == "look at api_id or api_id_file"
+    finally:
+        await sandbox.stop()
+
+
+async def test_an_api_id_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    """The other lines are there all the same."""
+    found = await _examine("http://127.0.0.1:9/e", api_id=None, api_id_file=tmp_path / "gone")
+    assert found["API"].level is Level.FAULT
+    assert "gone" in found["API"].text
+    assert found["name"].level is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("answer", "level", "text"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", Level.FAULT, "HTTP 404"),
+        (b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n", Level.FAULT, "HTTP 500"),
+        (b"HTTP/1.1 400 No\r\ncontent-length: 0\r\n\r\n", Level.OK, "is taken (HTTP 400)"),
+        (
+            b"HTTP/1.1 429 Slow\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n",
+            Level.WARNING,
+            "asks for a pause",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>",
+            Level.FAULT,
+            "a web page came",
+        ),
+        (b"SSH-2.0-OpenSSH\r\n", Level.FAULT, "isn't HTTP"),
+    ],
+)
+async def test_each_answer_means_something(answer: bytes, level: Level, text: str) -> None:
+    """The same as it would for an event."""
+    async with serving(answering(answer)) as server:
+        found = await _examine(server.url)
+    assert found["API"].level is level
+    assert text in found["API"].text
+
+
+async def test_nobody_there_is_a_finding() -> None:
+    """And says that nothing is lost."""
+    with unused_port() as port:
+        found = await _examine(f"http://127.0.0.1:{port}/e")
+    assert found["API"].text == "the connection was refused"
+    assert "nothing is lost" in str(found["API"].fix)
+
+
+async def test_a_name_that_nobody_knows_is_a_finding() -> None:
+    """As on a machine without a network."""
+    found = await _examine("https://shop.invalid/e")
+    assert _levels(found) == {"proxy": "ok", "name": "fault", "TLS": "fault", "API": "fault"}
+    assert "shop.invalid can't be resolved" in found["name"].text
+
+
+async def test_whoever_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow a destination is allowed to be otherwise."""
+    monkeypatch.setattr(network, "PATIENCE", 0.2)
+    async with serving(mute) as server:
+        found = await _examine(server.url.replace("http:", "https:"), timeout=600.0)
+    assert "no answer in" in found["TLS"].text
+    assert "deadline" in found["API"].text
+
+
+# -- certificates ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("days", "level"), [(90.0, Level.OK), (13.0, Level.WARNING)])
+async def test_a_certificate_is_told_before_it_ends(
+    tmp_path: Path, days: float, level: Level
+) -> None:
+    """Two weeks before."""
+    context, ca_file = _tls(trustme.CA(), tmp_path, days)
+    async with serving(_hello, context) as server:
+        found = await _examine(server.url, ca_file=ca_file)
+    assert found["TLS"].level is level
+    assert f"valid for {days:.0f} more days" in found["TLS"].text
+
+
+@pytest.mark.parametrize("days", [-1.0, 90.0])
+async def test_a_certificate_that_is_not_trusted_is_told(tmp_path: Path, days: float) -> None:
+    """Expired, or of an authority that nobody knows."""
+    context, ca_file = _tls(trustme.CA(), tmp_path, days)
+    async with serving(_hello, context) as server:
+        found = await _examine(server.url, ca_file=ca_file if days < 0 else None)
+    assert found["TLS"].level is Level.FAULT
+    assert "isn't trusted" in found["TLS"].text
+
+
+async def test_whoever_speaks_no_tls_is_told() -> None:
+    """A wrong port, for instance."""
+    async with serving(_plain) as server:
+        found = await _examine(server.url.replace("http:", "https:"))
+    assert found["TLS"].level is Level.FAULT
+
+
+async def _plain(talk: Any) -> None:
+    """Answer whatever comes in plain HTTP."""
+    await talk.say(b"HTTP/1.1 400 No\r\ncontent-length: 0\r\n\r\n")
+
+
+async def _hello(talk: Any) -> None:
+    """Take the question of the one connection, and let the other go."""
+    script: Script = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]")
+    await script(talk)
+
+
+# -- clocks and proxies ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("off", "level", "text"),
+    [(0.0, Level.OK, ""), (3600.0, Level.WARNING, "ahead of"), (-3600.0, Level.WARNING, "behind")],
+)
+async def test_a_clock_that_is_wrong_is_told(off: float, level: Level, text: str) -> None:
+    """Measured against the API's own Date."""
+    date = formatdate(SystemClock().wall(), usegmt=True).encode()
+    answer = b"HTTP/1.1 200 OK\r\ndate: " + date + b"\r\ncontent-length: 2\r\n\r\n[]"
+    async with serving(answering(answer)) as server:
+        found = await _examine(server.url, off)
+    assert found["clock"].level is level
+    assert text in found["clock"].text
+
+
+@pytest.mark.parametrize("date", [b"yesterday", b"Thu, 99 Foo 9999 99:99:99 GMT"])
+async def test_a_date_that_is_none_is_told(date: bytes) -> None:
+    """It is the API's, and no reason to fail."""
+    answer = b"HTTP/1.1 200 OK\r\ndate: " + date + b"\r\ncontent-length: 2\r\n\r\n[]"
+    async with serving(answering(answer)) as server:
+        found = await _examine(server.url)
+    assert found["clock"].level is Level.WARNING
+
+
+async def test_a_proxy_is_named_without_its_password() -> None:
+    """And asked for its name instead of the API's."""
+    async with serving(tunnelling()) as proxy:
+        found = await _examine(
+            "http://shop.invalid/e", proxy=f"http://user:s3cret@127.0.0.1:{proxy.port}"
+        )
+    assert "user:****@127.0.0.1" in found["proxy"].text
+    assert "s3cret" not in str(found)
+    assert _levels(found) == {"proxy": "ok", "name": "ok", "TLS": "ok", "API": "ok"}
+
+
+async def test_a_proxy_of_the_environment_is_told_to_be_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Somebody may wonder."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:s3cret@proxy:3128")
+    found = await _examine("http://127.0.0.1:9/e")
+    assert found["proxy"].text == "none; $HTTPS_PROXY is set and not used"

@@ -1,0 +1,275 @@
+"""The machine that the daemon runs on: it starts it, kills it anywhere, stops it, starts it anew.
+
+What runs is `open_session` and its dispatcher, all of them the product's own. Given to them from
+here are the way to an API, the database's thread, and bounds small enough to be met. A process
+that is killed does nothing more, neither to the database nor to an API; its coroutines are ended
+only so that Python can forget them.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from shipper.config import DestinationSettings, Settings
+from shipper.config.secret import Secret
+from shipper.config.settings import (
+    DatabaseSettings,
+    RetrySettings,
+    ScheduleSettings,
+    ValidationSettings,
+)
+from shipper.daemon import session
+from shipper.daemon.session import Session, open_session
+from shipper.dispatcher import dispatcher, route
+from shipper.errors import LeaseLost, ShipperError
+from shipper.lane import Lanes
+from shipper.logs import EVENTS, Log
+from shipper.store import queue
+from shipper.store.lease import FileLock
+from shipper.store.queue import Queue
+from tests.evidence import Process
+from tests.simulation.database import Disk, InlineExecutor
+from tests.simulation.network import API_ID, Network, Way
+from tests.simulation.scenario import Scenario
+from tests.simulation.virtual import MachineTime, VirtualClock, VirtualLoop
+
+_LIFE: ContextVar["Life"] = ContextVar("life")
+
+
+class Diary(Log):
+    """A log that keeps its lines; as strict about names and fields as the real one."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self.debug = True
+        self._note = note
+
+    def __call__(self, name: str, /, **fields: object) -> None:
+        """Keep a line, without what no seed decides."""
+        assert EVENTS[name][1].issuperset(fields), name
+        told = {name: value for name, value in fields.items() if name != "event_id"}
+        self._note(f"log {name} {told}")
+
+
+class _Lock(FileLock):
+    """A file lock that the process holds until it lets go, or dies."""
+
+    def __init__(self, database: Path) -> None:
+        super().__init__(database)
+        _LIFE.get().locks.append(self)
+
+
+class Life:
+    """One process: what it holds, and its end."""
+
+    def __init__(self, machine: "Machine", number: int) -> None:
+        self.machine = machine
+        self.evidence = Process(number, machine.time.monotonic())
+        self.clock = VirtualClock(machine.time, f"{machine.scenario.seed} life {number}")
+        self.disk = Disk(machine.time.monotonic, number)
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.locks: list[FileLock] = []
+        self.stop = asyncio.Event()
+        self._stop_asked = 0.0
+        self.session: Session | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Return whether it does nothing more."""
+        return self.disk.gone
+
+    def kill(self) -> None:
+        """End it at once, as kill -9 does; nothing if it has ended."""
+        if not self.gone and self.evidence.ended is None:
+            self.end("killed")
+            self.machine.note(f"kill {self.evidence.number}")
+            self.vanish()
+
+    def vanish(self) -> None:
+        """Let go of everything."""
+        self.disk.vanish()
+        for lock in self.locks:
+            lock.release()
+        for task in self.tasks:
+            task.cancel()
+
+    def end(self, how: Any) -> None:
+        """Write down how it ended."""
+        if not self.evidence.end:
+            self.evidence.end, self.evidence.ended = how, self.machine.time.monotonic()
+            self.evidence.stop_took = self.machine.loop.time() - self._stop_asked
+
+    def ask_to_stop(self) -> None:
+        """Ask it to end, as SIGTERM does."""
+        if self.evidence.stop_asked is None and self.evidence.ended is None:
+            self.machine.note(f"stop {self.evidence.number}")
+            self.evidence.stop_asked = self.machine.time.monotonic()
+            self._stop_asked = self.machine.loop.time()
+            self.stop.set()
+
+
+class Machine:
+    """Keeps the daemon running until it is told not to."""
+
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        time: MachineTime,
+        scenario: Scenario,
+        path: Path,
+        network: Network,
+        note: Callable[[str], None],
+    ) -> None:
+        self.loop = loop
+        self.time = time
+        self.scenario = scenario
+        self.path = path
+        self.network = network
+        self.note = note
+        self.dice = random.Random(f"machine {scenario.seed}")
+        self.lives: list[Life] = []
+        self.over = False  # the last one may end
+        self.on_begin: Callable[[Life], None] = lambda _: None
+        self.on_exchange: Callable[[Life], None] = lambda _: None
+        loop.on_task = self._adopt
+
+    @property
+    def life(self) -> Life:
+        """Return the process that was started last."""
+        return self.lives[-1]
+
+    def alive(self) -> list[Life]:
+        """Return the processes that run."""
+        return [life for life in self.lives if life.evidence.ended is None]
+
+    def ask_to_stop(self) -> None:
+        """Ask all that run to end."""
+        for life in self.alive():
+            life.ask_to_stop()
+
+    def remove_lock(self) -> None:
+        """Remove the lock file, as nobody should; the next daemon will not see that one runs."""
+        self.note("the lock file is removed")
+        FileLock(self.path).path.unlink(missing_ok=True)
+
+    def _adopt(self, task: asyncio.Task[Any]) -> None:
+        life = _LIFE.get(None)
+        if life is not None:
+            life.tasks.append(task)
+
+    # -- lives ----------------------------------------------------------------------------------
+
+    async def keep_running(self) -> None:
+        """Start the daemon again and again, as a service manager does, until `over`."""
+        while not self.over:
+            await self.live()
+            if self.life.evidence.end != "stopped":
+                await asyncio.sleep(self.dice.choice((0.1, 2.0)))
+
+    async def live(self, seconds: float | None = None) -> Life:
+        """Run one process to its end, which is asked for after so many `seconds` of its life."""
+        life = Life(self, len(self.lives) + 1)
+        self.lives.append(life)
+        self.note(f"start {life.evidence.number}")
+        self.on_begin(life)
+        token = _LIFE.set(life)
+        task = asyncio.create_task(self._run(life))
+        _LIFE.reset(token)
+        if seconds is not None:
+            self.loop.call_later(seconds, life.ask_to_stop)
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*life.tasks, return_exceptions=True)
+        return life
+
+    async def _run(self, life: Life) -> None:
+        try:
+            async with open_session(
+                self._settings(), clock=life.clock, log=Diary(self.note), stop=life.stop
+            ) as opened:
+                life.session = opened
+                routes = opened.dispatcher.routes.values()
+                life.evidence.links = {r.name: (r.link.state.value, r.link.reason) for r in routes}
+                life.evidence.cut_off = await opened.dispatcher.run(life.stop)
+            life.end("stopped")
+        except LeaseLost:
+            life.end("lost")
+        except ShipperError as error:
+            self.note(f"fail {life.evidence.number}: {error}")
+            life.end("failed")
+        finally:
+            life.vanish()
+        self.note(f"ended {life.evidence.number} {life.evidence.end} {life.evidence.cut_off}")
+
+    def _settings(self) -> Settings:
+        scenario = self.scenario
+        destinations = {
+            api.name: DestinationSettings(
+                api.name,
+                f"http://127.0.0.1/{api.name}",
+                Secret(API_ID),
+                timeout=api.timeout,
+                max_in_flight=api.max_in_flight,
+                max_rate=api.max_rate,
+                after_dead_letter=api.after_dead_letter,
+                retry=RetrySettings(
+                    api.min_delay, api.max_delay, api.max_attempts, api.probe_max_delay
+                ),
+            )
+            for api in scenario.apis
+        }
+        return Settings(
+            DatabaseSettings(f"sqlite:///{self.path}"),
+            destinations,
+            ValidationSettings(scenario.validation),
+            schedule=ScheduleSettings(poll_interval=scenario.idle),
+        )
+
+    # -- what the product is given ----------------------------------------------------------------
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Give the product our network, our thread and our bounds for the length of a run."""
+        bounds = self.scenario.bounds
+        replaced: Sequence[tuple[Any, str, Any]] = (
+            (session, "open_engine", lambda url: _LIFE.get().disk.open(url)),
+            (session, "ThreadPoolExecutor", self._executor),
+            (session, "Destination", self._way),
+            (session, "FileLock", _Lock),
+            (session, "Queue", partial(Queue, bytes_per_claim=bounds.bytes_per_claim)),
+            (session, "_POLL_SQLITE", self.scenario.poll),
+            (route, "WINDOW", bounds.window),
+            (route, "SCAN_ROWS", bounds.page),
+            (route, "LANE_DEPTH", bounds.depth),
+            (route, "Lanes", self._lanes),
+            (dispatcher, "CLAIMS_PER_TURN", bounds.claims),
+            (queue, "_CHUNK", bounds.chunk),
+            ("shipper.link", "WITNESS_SECONDS", bounds.witness_seconds),
+        )
+        with ExitStack() as stack:
+            for place, name, value in replaced:
+                stack.enter_context(
+                    patch(f"{place}.{name}", value)
+                    if isinstance(place, str)
+                    else patch.object(place, name, value)
+                )
+            yield
+
+    def _lanes(self, window: int, depth: int) -> Lanes:
+        bounds = self.scenario.bounds
+        return Lanes(window, depth, bytes_max=bounds.bytes_loaded, waiting_max=bounds.waiting)
+
+    def _way(self, *, url: str, **_: object) -> Way:
+        return self.network.way(_LIFE.get(), url.rpartition("/")[2])
+
+    def _executor(self, *_: object, **__: object) -> InlineExecutor:
+        life = _LIFE.get()
+        return InlineExecutor(self.loop, life.disk, self._delays, lambda: self.on_exchange(life))
+
+    def _delays(self) -> tuple[float, float]:
+        slow = 0.001 if self.network.over else self.scenario.disk
+        return self.dice.uniform(0.0, slow), self.dice.uniform(0.0, slow)

@@ -1,0 +1,442 @@
+"""The design with one bug planted in it: what the simulation has to catch, or it is worth nothing.
+
+Each plants its bug in the product for the length of a run, as small as a slip of the pen would
+be. `CAUGHT` says which seed catches it; `python -m tests.simulation --mutants` looks for them anew.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from shipper import courier, delivery, link, outcome
+from shipper.delivery import Blame, Status, Verdict
+from shipper.dispatcher import dispatcher, exchange, route
+from shipper.dispatcher.dispatcher import Dispatcher
+from shipper.dispatcher.exchange import Exchange
+from shipper.dispatcher.route import Route
+from shipper.errors import LeaseLost, StoreUnavailable
+from shipper.event import Event
+from shipper.lane import Lanes, lanes
+from shipper.link import Link, State, Try
+from shipper.outcome import Kind, Outcome
+from shipper.store import claims, looks, operate, queue, recording
+from shipper.store.claims import ClaimBook
+from shipper.store.looks import Looks
+from shipper.store.queue import Queue
+
+Plant = Callable[[], Any]
+MUTANTS: dict[str, Callable[[], Any]] = {}
+
+
+def mutant(function: Callable[[], Any]) -> Callable[[], Any]:
+    """Add to the mutants one that returns a context manager."""
+    MUTANTS[function.__name__] = function
+    return function
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """Run with a bug in the product."""
+    with MUTANTS[name]():
+        yield
+
+
+# -- the way of an event --------------------------------------------------------------------------
+
+
+@mutant
+def marked_before_the_answer() -> Any:
+    """A timeout after the bytes had left counts as delivered."""
+    original = courier.classify
+
+    def classify(answer: Any, wall: float) -> Outcome:
+        found = original(answer, wall)
+        if found.maybe_received:
+            return Outcome(Kind.ACCEPTED, cause="accepted", status_code=202)
+        return found
+
+    return patch.object(courier, "classify", classify)
+
+
+@mutant
+def sent_before_the_claim_is_committed() -> Any:
+    """What is asked for is sent at once; the claim is written with the next turn."""
+
+    def _do(self: Queue, tx: Any, work: Any, ended: Any, events: Any, claim: int) -> None:
+        original(self, tx, work, ended, [], claim)
+
+    original = Queue._do
+    return patch.object(Queue, "_do", _do)
+
+
+@mutant
+def claim_forgotten_with_the_first_of_it() -> Any:
+    """A claim ends when the first of its events does, though others are in flight."""
+
+    def changes(self: ClaimBook, recorded: Any, released: Any) -> Any:
+        over, kept = original(self, recorded, released)
+        some = {self._number[row] for row in recorded if row in self._number}
+        return sorted(some.union(over)), {n: ids for n, ids in kept.items() if n not in some}
+
+    original = ClaimBook.changes
+    return patch.object(ClaimBook, "changes", changes)
+
+
+@mutant
+def state_is_a_cursor() -> Any:
+    """The scan remembers how far it came and never goes back, not even for a lane."""
+
+    def take_page(self: Lanes, lane: Any, page: Any, limit: int, now: float) -> list[int]:
+        seen = self.__dict__.setdefault("cursor", {})
+        fresh = [candidate for candidate in page if candidate.id > seen.get(lane.name, 0)]
+        if fresh:
+            seen[lane.name] = fresh[-1].id
+        return original(self, lane, fresh, limit, now)
+
+    original = Lanes.take_page
+    return patch.object(Lanes, "take_page", take_page)
+
+
+@mutant
+def two_of_a_key_in_flight() -> Any:
+    """A lane stands in the ready line again as soon as its head is under way."""
+
+    def start(self: Lanes) -> Any:
+        lane = original(self)
+        if lane is not None and len(lane.queue) > 1:
+            lane.in_flight = False
+            lane.queue.rotate(-1)
+            self._settle_in(lane)
+        return lane
+
+    original = Lanes.start
+    return patch.object(Lanes, "start", start)
+
+
+@mutant
+def place_freed_before_it_is_recorded() -> Any:
+    """A place in flight is free as soon as the answer is there."""
+    return patch.object(Route, "in_flight", property(lambda self: len(self.tasks)))
+
+
+@mutant
+def next_of_the_key_before_the_record() -> Any:
+    """The next of a lane starts with the answer to its predecessor."""
+
+    def _settle(self: Route, lane: Any, carried: Any, blame: Blame) -> None:
+        original(self, lane, carried, blame)
+        settled = self.settled[-1]
+        if settled.record.verdict.status is Status.DELIVERED and len(lane.queue) > 1:
+            self.lanes.finish(lane)
+            early.add(id(settled))
+
+    def recorded(self: Route, settled: Any) -> None:
+        if id(settled) in early:
+            early.discard(id(settled))
+            self.unrecorded -= 1
+        else:
+            original_recorded(self, settled)
+
+    early: set[int] = set()
+    original, original_recorded = Route._settle, Route.recorded
+    return patch.multiple(Route, _settle=_settle, recorded=recorded)
+
+
+@mutant
+def idempotency_key_of_the_try() -> Any:
+    """Each try has a key of its own."""
+
+    async def carry(self: Any, event: Event) -> Any:
+        number = next(numbers)
+        return await original(self, replace(event, event_id=f"{event.event_id}.{number}"))
+
+    numbers = iter(range(10**9))
+    original = courier.Courier.carry
+    return patch.object(courier.Courier, "carry", carry)
+
+
+@mutant
+def record_dropped_when_the_database_fails() -> Any:
+    """What can't be written is forgotten."""
+
+    def turn(self: Queue, work: Any) -> list[Event]:
+        try:
+            return original(self, work)
+        except StoreUnavailable:
+            return []
+
+    original = Queue.turn
+    return patch.object(Queue, "turn", turn)
+
+
+@mutant
+def done_twice_when_the_answer_is_lost() -> Any:
+    """A commit whose answer was lost is done again."""
+
+    def turn(self: Queue, work: Any) -> list[Event]:
+        with queue.writing(self._engine) as tx:
+            self._turn = tx.execute(self._sql.lease).one().turn
+        return original(self, work)
+
+    original = Queue.turn
+    return patch.object(Queue, "turn", turn)
+
+
+@mutant
+def stale_lease_accepted() -> Any:
+    """Who was taken over goes on writing."""
+
+    def _advance(self: Queue, tx: Any, claim: int, delivery: int) -> bool:
+        row = tx.execute(self._sql.lease).one()
+        self._token, self._turn = row.token, row.turn
+        return original(self, tx, claim, delivery)
+
+    original = Queue._advance
+    return patch.object(Queue, "_advance", _advance)
+
+
+# -- after a crash --------------------------------------------------------------------------------
+
+
+@mutant
+def nothing_may_have_been_received() -> Any:
+    """After a crash, claims are forgotten without a look at them."""
+    return patch.object(queue, "first_of_each_lane", lambda claims, pending: [])
+
+
+@mutant
+def maybe_received_goes_by_its_id() -> Any:
+    """What may have been received waits behind a retried dead letter of a smaller id."""
+
+    def look(self: Looks, question: Any) -> Any:
+        rows = original(self, question)
+        return [] if question.kind == "maybe_received" else sorted(rows, key=lambda row: row.id)
+
+    original = Looks.look
+    return patch.object(Looks, "look", look)
+
+
+@mutant
+def last_claimed_counts_as_sent() -> Any:
+    """After a crash, of each lane the event that was claimed last is taken for the one in flight."""
+
+    def first_of_each_lane(found: Any, pending: Any) -> list[int]:
+        backwards = [
+            (number, claims.dump_ids(reversed(claims.load_ids(ids)))) for number, ids in found
+        ]
+        return original(list(reversed(backwards)), pending)
+
+    original = claims.first_of_each_lane
+    return patch.object(queue, "first_of_each_lane", first_of_each_lane)
+
+
+@mutant
+def gap_in_a_claim_is_sent_first() -> Any:
+    """What follows an event that there was no room for is claimed all the same."""
+
+    def take_claims(self: Route, asked: Any, claimed: Any) -> None:
+        for row, lane in asked:
+            if row in claimed:
+                self.lanes.load(claimed[row])
+            else:
+                self.lanes.missed(lane, row)
+
+    return patch.object(Route, "take_claims", take_claims)
+
+
+# -- whose fault it is ----------------------------------------------------------------------------
+
+
+def _blamed(change: Callable[[Link, Try, Outcome, Blame], Blame]) -> Any:
+    def settle(
+        self: Link, attempt: Try, found: Outcome, now: float, chance: float
+    ) -> Blame:
+        down = self.is_down
+        blame = original(self, attempt, found, now, chance)
+        self.__class__.was_down = down  # type: ignore[attr-defined]
+        return change(self, attempt, found, blame)
+
+    original = Link.settle
+    return patch.object(Link, "settle", settle)
+
+
+@mutant
+def outage_burns_attempts() -> Any:
+    """Whatever fails is charged to its event, whether or not anything works."""
+    charged = {Kind.TRANSIENT, Kind.MISCONFIGURED}
+
+    def _fail(self: Link, attempt: Try, found: Outcome, *more: Any) -> Blame:
+        original(self, attempt, found, *more)
+        return Blame.EVENT if found.kind in charged else Blame.NOBODY
+
+    original = Link._fail
+    return patch.object(Link, "_fail", _fail)
+
+
+@mutant
+def refused_credentials_bury() -> Any:
+    """401 and 403 are taken for an answer about the event."""
+    found = outcome._REFUSED | {401, 403}
+    return patch.multiple(
+        outcome, _REFUSED=found, _MISCONFIGURED=outcome._MISCONFIGURED - {401, 403}
+    )
+
+
+@mutant
+def retry_after_ignored() -> Any:
+    """A pause that the destination asks for is as long as any other."""
+
+    def _throttle(self: Link, found: Outcome, *more: Any) -> None:
+        original(self, replace(found, retry_after=None), *more)
+
+    original = Link._throttle
+    return patch.object(Link, "_throttle", _throttle)
+
+
+@mutant
+def portal_is_an_answer() -> Any:
+    """A web page with status 200 is taken for the API's word."""
+    return patch.object(outcome, "_is_portal", lambda reply: False)
+
+
+@mutant
+def everything_refused_kills_everything() -> Any:
+    """However many are refused in a row, each is its own fault."""
+    return patch.object(link, "LANES_REFUSED_TO_PAUSE", 10**6)
+
+
+@mutant
+def refusals_forgotten_by_a_restart() -> Any:
+    """A new process doesn't know that everything is refused."""
+
+    def resume(self: Link, *values: Any, **times: Any) -> None:
+        original(self, *values, **times)
+        self._refusing = False
+
+    original = Link.resume
+    return patch.object(Link, "resume", resume)
+
+
+@mutant
+def probes_are_always_the_same_event() -> Any:
+    """While the link is down, the lane that failed goes first again."""
+
+    def retry(self: Lanes, lane: Any, head: Event, *, first: bool) -> None:
+        original(self, lane, head, first=True)
+
+    original = Lanes.retry
+    return patch.object(Lanes, "retry", retry)
+
+
+@mutant
+def a_link_that_is_down_sends_all() -> Any:
+    """Whatever the link's state, as many go out as are allowed when it is ready."""
+
+    def allowance(self: Link, now: float, in_flight: int) -> int:
+        due = self.next_try_at is None or now >= self.next_try_at
+        return max(0, self.max_in_flight - in_flight) if due and not self.held else 0
+
+    return patch.object(Link, "allowance", allowance)
+
+
+@mutant
+def budget_is_endless() -> Any:
+    """What is charged is never enough."""
+
+    def settle(*values: Any, **more: Any) -> Verdict:
+        policy = replace(more.pop("policy"), max_attempts=10**9)
+        return original(*values, policy=policy, **more)
+
+    original = delivery.settle
+    return patch.object(delivery, "settle", settle)
+
+
+# -- operators, clocks, the end -------------------------------------------------------------------
+
+
+@mutant
+def retry_overtakes_what_is_in_flight() -> Any:
+    """A retried dead letter doesn't wait for its key's event in flight."""
+
+    def _wants(self: Lanes, candidate: Any, now: float) -> bool:
+        lane = self._lanes.get(candidate.lane)
+        if lane is not None and candidate.id < lane.last_id and lane.in_flight:
+            del self._lanes[candidate.lane]
+        return original(self, candidate, now)
+
+    original = Lanes._wants
+    return patch.object(Lanes, "_wants", _wants)
+
+
+@mutant
+def holds_are_not_seen() -> Any:
+    """An operator's command is noticed by nobody."""
+
+    def _apply_holds(self: Dispatcher, holds: Any, now: float) -> None:
+        return None
+
+    return patch.object(Dispatcher, "_apply_holds", _apply_holds)
+
+
+@mutant
+def waits_by_the_wall_clock() -> Any:
+    """When the clock was set back, an event waits until it is right again."""
+
+    def _wait(self: Route, row: Any, wall: float) -> float:
+        return max(0.0, (row.next_attempt_at or wall) - wall)
+
+    return patch.object(Route, "_wait", _wait)
+
+
+@mutant
+def stops_at_once() -> Any:
+    """What is in flight when the daemon stops is cut off, and its claim forgotten."""
+
+    async def _finish_flights(self: Dispatcher) -> None:
+        for one in self._routes.values():
+            one.lanes.unload_all()
+            one.lanes._released += [lane.head.id for lane in one.lanes._lanes.values() if lane.queue]
+        await self._converse([])
+
+    return patch.object(Dispatcher, "_finish_flights", _finish_flights)
+
+
+@mutant
+def goes_on_sending_while_it_stops() -> Any:
+    """A stop is noticed only when there is nothing to do."""
+
+    async def _finish_flights(self: Dispatcher) -> None:
+        for _ in range(3):
+            for one in self._routes.values():
+                one.start(self._clock.monotonic())
+            await original(self)
+
+    original = Dispatcher._finish_flights
+    return patch.object(Dispatcher, "_finish_flights", _finish_flights)
+
+
+@mutant
+def pace_is_not_kept() -> Any:
+    """max_rate is read and not obeyed."""
+    return patch.object(link.Pace, "wait", lambda self, now: 0.0)
+
+
+@mutant
+def probe_waits_for_no_pace() -> Any:
+    """The tick turns in circles while the probe's time has come and the pace's hasn't."""
+
+    def next_event(self: Route, now: float) -> float | None:
+        found = original(self, now)
+        probe = self.link.next_probe() if self.lanes.startable() and self.open else None
+        return found if probe is None or found is None else min(found, probe)
+
+    original = Route.next_event
+    return patch.object(Route, "next_event", next_event)
+
+
+@mutant
+def the_answer_is_kept_with_the_secret_in_it() -> Any:
+    """What a receiver echoes of the API id ends up in the history."""
+    return patch.object(courier.Courier, "_masked", lambda self, found: found)

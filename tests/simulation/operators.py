@@ -1,0 +1,112 @@
+"""The people who hold, release, retry and discard, whenever it pleases them."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+
+from shipper.errors import StoreUnavailable
+from shipper.store import operate
+from shipper.store.engine import open_engine
+from shipper.store.selection import Selection
+from tests.evidence import OPERATOR
+from tests.simulation.database import diarise
+from tests.simulation.virtual import MachineTime
+
+ACTS = (
+    "hold key", "release key", "hold destination", "release destination", "retry one",
+    "retry all", "retry cause", "discard one",
+)  # fmt: skip
+
+
+class Operators:
+    """Commands as `shipper dead`, `hold` and `release` give them; what is busy is left alone.
+
+    `retried` is when an event was first given a new life.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        time: MachineTime,
+        dice: random.Random,
+        reader: Any,
+        note: Callable[[str], None],
+    ) -> None:
+        self.retried: dict[int, float] = {}
+        self._engine = open_engine(f"sqlite:///{path}", busy_timeout=0.0)
+        event.listen(self._engine, "connect", lambda c, _: diarise(c, time.monotonic, OPERATOR))
+        self._time = time
+        self._dice = dice
+        self._reader = reader
+        self._note = note
+
+    def act(self, names: list[str]) -> bool:
+        """Do something; return whether the database let them."""
+        what, name = self._dice.choice(ACTS), self._dice.choice(names)
+        key = f"k{self._dice.randrange(4)}"
+        dead = [row for [row] in self._reader.execute(_DEAD)]
+        one = self._dice.choice(dead) if dead else 0
+        now = self._time.wall()
+        match what:
+            case "hold key":
+                return self._try(what, lambda: operate.hold_key(self._engine, name, key, now), key)
+            case "release key":
+                return self._try(what, lambda: operate.release_key(self._engine, key, name), key)
+            case "hold destination":
+                return self._try(what, lambda: operate.hold_destination(self._engine, name, now))
+            case "release destination":
+                return self._try(what, lambda: operate.release_destination(self._engine, name, now))
+            case "retry one":
+                return self.retry([one], Selection(ids=(one,)))
+            case "retry all":
+                return self.retry(dead, Selection())
+            case "retry cause":
+                return self.retry(dead, Selection(cause=self._dice.choice(_CAUSES)))
+            case _:
+                chosen = Selection(ids=(one,))
+                return self._try(what, lambda: operate.discard(self._engine, chosen, now), one)
+
+    def retry(self, rows: list[int], selection: Selection) -> bool:
+        """Give dead letters, all of them among `rows`, a new life."""
+        now = self._time.wall()
+        done = self._try("retry", lambda: operate.retry(self._engine, selection, now), rows)
+        if done:
+            for [row] in self._reader.execute(_REVIVED):
+                self.retried.setdefault(row, self._time.monotonic())
+        return done
+
+    def release_everything(self, names: list[str]) -> bool:
+        """Let go of whatever is held, by whomever."""
+        held = list(self._reader.execute("SELECT destination, ordering_key FROM shipper_hold"))
+        done = [
+            self._try("release", lambda n=name, k=key: operate.release_key(self._engine, k, n), key)
+            for name, key in held
+        ]
+        now = self._time.wall()
+        for [name] in self._reader.execute("SELECT name FROM shipper_destination WHERE held = 1"):
+            done.append(
+                self._try("free", lambda n=name: operate.release_destination(self._engine, n, now))
+            )
+        return all(done)
+
+    def _try(self, what: str, act: Callable[[], object], about: object = "") -> bool:
+        try:
+            result = act()
+        except StoreUnavailable:
+            return False
+        self._note(f"operator: {what} {about} → {result}")
+        return True
+
+    def close(self) -> None:
+        """Leave the database."""
+        self._engine.dispose()
+
+
+_CAUSES = ("http-400", "http-422", "http-500", "timeout", "invalid")
+_DEAD = "SELECT id FROM shipper_outbox WHERE status = 'dead' ORDER BY id"
+_REVIVED = (
+    "SELECT DISTINCT id FROM diary WHERE before = 'dead' AND after = 'pending' ORDER BY id"
+)

@@ -1,0 +1,236 @@
+"""One run: everything that a scenario says, on one loop; then the judgement."""
+
+import asyncio
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shipper.store.audit import verify
+from shipper.store.engine import connect_sqlite, open_engine
+from tests import invariants
+from tests.evidence import Move, Process, Row, Sample, Terms, Written
+from tests.simulation.applications import Application
+from tests.simulation.daemon import Machine
+from tests.simulation.database import fresh_file
+from tests.simulation.network import API_ID, Network, digest
+from tests.simulation.operators import Operators
+from tests.simulation.scenario import Scenario, draw, healthy
+from tests.simulation.troubles import Troubles
+from tests.simulation.virtual import MachineTime, VirtualLoop
+
+PATIENCE = 3000.0
+"""Virtual seconds after which whatever is still pending will never end."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of a seed."""
+
+    seed: int
+    violations: list[str]
+    trace: list[str]
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what is the same if and only if the run was the same."""
+        return hashlib.blake2b("\n".join(self.trace).encode(), digest_size=8).hexdigest()
+
+
+def run(seed: int) -> Result:
+    """Run a seed from its beginning to its end."""
+    loop = VirtualLoop()
+    try:
+        with fresh_file() as path:
+            world = World(draw(seed), loop, path)
+            try:
+                with world.machine.in_place():
+                    stuck = world.live(loop)
+                return world.judge(stuck)
+            finally:
+                world.close()
+    finally:
+        loop.close()
+
+
+class World:
+    """Everything there is in a run."""
+
+    def __init__(self, scenario: Scenario, loop: VirtualLoop, path: Path) -> None:
+        self.scenario = scenario
+        self.loop = loop
+        self.time = MachineTime(loop)
+        self.path = path
+        self.trace: list[str] = []
+        self.written: list[Written] = []
+        self.samples: list[Sample] = []
+        self.counts: Counter[str] = Counter()
+        self.healed = self.dried = 0.0
+        self.reader: Any = connect_sqlite(path, busy_timeout=0.0)
+        self.dice = random.Random(f"world {scenario.seed}")
+        self.network = Network(
+            loop,
+            self.time,
+            random.Random(f"network {scenario.seed}"),
+            {api.name: api for api in scenario.apis},
+            self.reader,
+            self.note,
+        )
+        self.machine = Machine(loop, self.time, scenario, path, self.network, self.note)
+        self.applications = [
+            Application(path, scenario, self.written.extend, self.note)
+            for _ in range(len(scenario.applications) + 1)
+        ]
+        self.operators = Operators(
+            path, self.time, random.Random(f"operators {scenario.seed}"), self.reader, self.note
+        )
+        self.troubles = Troubles(
+            scenario, self.machine, self.operators, self.applications[-1], self.counts
+        )
+
+    def note(self, text: str) -> None:
+        """Add a line to the trace."""
+        self.trace.append(f"{self.loop.time():.4f} {text.replace(str(self.path), 'PATH')}")
+
+    # -- the run --------------------------------------------------------------------------------
+
+    def live(self, loop: VirtualLoop) -> list[str]:
+        """Let everything happen; return what kept it from coming to an end."""
+        try:
+            loop.run_until_complete(self.run())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the seed is to be told
+            self.machine.ask_to_stop()
+            for life in self.machine.alive():
+                life.kill()
+            return [f"{type(error).__name__}: {error}"]
+        return []
+
+    async def run(self) -> None:
+        """Let the troubles come, then go; wait until everything has ended."""
+        running = asyncio.create_task(self.machine.keep_running())
+        writing = [
+            asyncio.create_task(application.run(transactions))
+            for application, transactions in zip(
+                self.applications[:-1], self.scenario.applications, strict=True
+            )
+        ]
+        troubling = asyncio.create_task(self.troubles.run())
+        await asyncio.sleep(self.scenario.chaos)
+        troubling.cancel()
+        await asyncio.gather(troubling, return_exceptions=True)
+        self.note("the troubles are over")
+        self.network.over = True
+        await asyncio.gather(*writing)
+        await self.troubles.end()
+        self.healed = self.time.monotonic()
+        await self._dry()
+        self.dried = self.time.monotonic()
+        self.machine.over = True
+        self.machine.ask_to_stop()
+        await running
+
+    async def _dry(self) -> None:
+        number = 100_000
+        names = [api.name for api in self.scenario.apis]
+        deadline = self.loop.time() + PATIENCE
+        while self._pending() and self.loop.time() < deadline:
+            number += 1
+            # A lone event that fails can't be told from an outage: others have to get through.
+            for api in self.scenario.apis:
+                self.applications[-1].write_at_once(healthy(number, api.name, "later"))
+            # Where a dead letter holds its key, somebody has to look after it.
+            self.operators.release_everything(names)
+            await asyncio.sleep(5.0)
+
+    def _pending(self) -> bool:
+        return bool(self.reader.execute(_PENDING).fetchone())
+
+    def close(self) -> None:
+        """Close what is open."""
+        self.reader.close()
+        for application in self.applications:
+            application.close()
+        self.operators.close()
+
+    # -- the judgement --------------------------------------------------------------------------
+
+    def judge(self, found: list[str]) -> Result:
+        """Ask every invariant."""
+        requests = self.network.requests
+        processes = [life.evidence for life in self.machine.lives]
+        rows = {row.id: row for row in self._rows()}
+        moves = [Move(*row) for row in self.reader.execute(_DIARY)]
+        terms = {api.name: self._terms(api) for api in self.scenario.apis}
+        self._note_reigns(processes)
+        # Where an operator let two daemons loose on one file, nobody promises an order.
+        split = any(process.taken_over is not None for process in processes)
+        ordered = [] if split else requests
+        over = {process.number: process.taken_over for process in processes}
+        claimed = [r for r in requests if (end := over[r.process]) is None or r.began < end]
+        found = [
+            *found,
+            *invariants.nothing_is_lost(self.written, rows),
+            *invariants.nothing_is_a_phantom(claimed, self.written),
+            *invariants.keys_are_in_order(ordered, self.operators.retried),
+            *invariants.one_of_a_key_at_a_time(ordered),
+            *invariants.repeats_are_few_and_immediate(ordered, moves, processes, terms),
+            *invariants.identity_never_changes(requests, rows),
+            *invariants.delivered_means_received(requests, moves, processes),
+            *invariants.states_only_go_forward(moves),
+            *invariants.outages_cost_nothing(requests, moves, processes, self.written, terms),
+            *invariants.everything_ends(rows),
+            *invariants.the_receiver_is_spared(requests, terms),
+            *invariants.everything_is_bounded(self.samples, requests, terms),
+            *invariants.stops_are_clean(processes, requests, terms),
+            *invariants.nothing_leaks(self.trace, [API_ID]),
+        ]
+        engine = open_engine(f"sqlite:///{self.path}")
+        found += [f"verify: {one.message}" for one in verify(engine) if one.fault]
+        engine.dispose()
+        counts = Counter(
+            {
+                "events": len(self.written),
+                "requests": len(requests),
+                "steps": self.loop.steps,
+                "processes": len(processes),
+                "virtual seconds": int(self.loop.time()),
+                "seconds to dry": int(self.dried - self.healed),
+            }
+        )
+        return Result(self.scenario.seed, found, self.trace, self.counts + counts)
+
+    def _note_reigns(self, processes: Iterable[Process]) -> None:
+        """Tell the processes when another took the outbox, and what they wrote after that."""
+        by_number = {process.number: process for process in processes}
+        holder: Process | None = None
+        for at, who, takes in self.reader.execute("SELECT at, who, takes FROM reign"):
+            process = by_number[who]
+            if takes and holder is not process:
+                if holder is not None and (holder.ended is None or holder.ended > at):
+                    holder.taken_over = at
+                holder = process
+            elif process is not holder:
+                process.writes_after += 1
+
+    def _rows(self) -> Iterable[Row]:
+        for row, event_id, destination, key, payload, status, error in self.reader.execute(_ROWS):
+            lane = row if key is None else key
+            yield Row(row, event_id, destination, lane, digest(payload), status, error)
+
+    def _terms(self, api: Any) -> Terms:
+        witness = self.scenario.bounds.witness_seconds
+        return Terms(api.timeout, api.max_in_flight, api.max_rate, api.max_attempts, witness)
+
+
+_PENDING = "SELECT 1 FROM shipper_outbox WHERE status = 'pending' LIMIT 1"
+_ROWS = (
+    "SELECT id, event_id, destination, ordering_key, CAST(payload AS BLOB), status, last_error"
+    " FROM shipper_outbox ORDER BY id"
+)
+_DIARY = (
+    "SELECT at, who, id, before, after, attempts_before, attempts_after FROM diary ORDER BY number"
+)

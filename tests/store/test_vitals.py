@@ -1,0 +1,137 @@
+"""What `doctor` asks a database: found by indexes, and right."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from shipper.store.engine import open_engine
+from shipper.store.lease import Owner
+from shipper.store.reports import open_transactions
+from shipper.store.vitals import (
+    Growth,
+    growth,
+    journal_mode,
+    oldest_pending,
+    server,
+    shipper_pid,
+)
+from tests.store.daemons import Daemon, tamper, write
+from tests.store.shipping import run, taken
+
+NOON = 1_767_268_800.0  # 2026-01-01T12:00:00Z
+DAY = 86400.0
+
+
+def _written(engine: Engine, row: int, moment: str) -> None:
+    run(engine, f"UPDATE shipper_outbox SET created_at = '{moment}' WHERE id = {row}")
+
+
+def test_growth_counts_a_day(engine: Engine) -> None:
+    """From when it was written, whatever became of it."""
+    days = ["2025-12-29", "2025-12-30", "2025-12-31", "2026-01-01", "2026-01-01"]
+    ids = write(engine, *"abcde", payload='{"x":"' + "y" * 92 + '"}')
+    for row, day in zip(ids, days, strict=True):
+        _written(engine, row, f"{day}T11:00:00.000Z")
+    found = growth(engine, NOON)
+    assert found == Growth(2, 500)
+    assert found.bytes_a_day == 1000
+    assert growth(engine, NOON + DAY).events == 0
+    assert growth(engine, NOON - 365 * DAY).events == 5
+
+
+def test_growth_of_an_empty_outbox_is_none(engine: Engine) -> None:
+    """Also where everything has been deleted."""
+    assert growth(engine, NOON) == Growth(0, 0)
+    assert growth(engine, NOON).bytes_a_day == 0
+
+
+@pytest.mark.parametrize("gone", [(1,), (1, 2, 3), (3,), (2, 4)])
+def test_growth_steps_over_what_was_deleted(engine: Engine, gone: tuple[int, ...]) -> None:
+    """Ids have gaps."""
+    for row in write(engine, *"abcdef"):
+        _written(engine, row, "2025-12-01T00:00:00Z" if row < 5 else "2026-01-01T11:00:00Z")
+    for row in gone:
+        tamper(engine, f"DELETE FROM shipper_outbox WHERE id = {row}")
+    assert growth(engine, NOON).events == 2
+
+
+def test_the_oldest_is_the_smallest_id_of_all_destinations(engine: Engine) -> None:
+    """With its key, and since when it waits."""
+    ids = [*write(engine, "a"), *write(engine, None, destination="other"), *write(engine, "b")]
+    names = ["default", "other", "unheard-of"]
+    Daemon(engine).deliver(ids[0])
+    _written(engine, ids[1], "2026-01-01T11:00:00.000Z")
+    found = oldest_pending(engine, names, NOON)
+    assert found is not None
+    assert (found.id, found.destination, found.ordering_key) == (ids[1], "other", None)
+    assert found.seconds == 3600.0
+    of_default = oldest_pending(engine, ["default"], NOON)
+    assert of_default is not None
+    assert (of_default.id, of_default.ordering_key) == (ids[2], "b")
+    Daemon(engine).deliver(ids[1], ids[2])
+    assert oldest_pending(engine, names, NOON) is None
+
+
+def test_the_process_that_ships_is_found_on_this_machine(engine: Engine) -> None:
+    """Elsewhere, and dead, it has no number that means anything here."""
+    assert shipper_pid(engine) is None
+    queue = taken(engine)
+    assert shipper_pid(engine) == os.getpid()
+    here = Owner.here()
+    for owner in (
+        Owner("h", "another boot", here.namespace, 1, "then"),
+        Owner("h", here.boot, here.namespace, here.pid, "before us"),
+    ):
+        run(engine, "UPDATE shipper_lease SET owner = :owner", owner=owner.write())
+        assert shipper_pid(engine) is None
+    queue.release()
+    assert shipper_pid(engine) is None
+
+
+def test_the_journal_mode_is_told(sqlite_url: str) -> None:
+    """WAL, in a file that was migrated."""
+    engine = open_engine(sqlite_url)
+    assert journal_mode(engine) == "wal"
+    engine.dispose()
+
+
+@pytest.fixture
+def post(postgres_url: str) -> Iterator[Engine]:
+    """Give an outbox on PostgreSQL."""
+    engine = open_engine(postgres_url)
+    yield engine
+    engine.dispose()
+
+
+def test_a_server_is_told(post: Engine) -> None:
+    """The one of these tests doesn't care for its disk."""
+    found = server(post)
+    assert found.version[0].isdigit()
+    assert not found.standby
+    assert not found.pooled
+    assert found.bytes > 8192
+
+
+def test_a_pooler_is_noticed(post: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names itself as the process that we talk to."""
+    with post.connect() as connection:
+        driver = connection.connection.dbapi_connection
+    assert driver is not None
+    monkeypatch.setattr(type(driver.info), "backend_pid", 1)
+    assert server(post).pooled
+
+
+def test_open_transactions_are_named(post: Engine, postgres_url: str, sqlite_url: str) -> None:
+    """Those that have written, whether or not an event waits for them."""
+    other = open_engine(postgres_url)
+    with other.connect() as connection:
+        connection.exec_driver_sql("SET application_name = 'till 7'")
+        connection.exec_driver_sql("INSERT INTO shipper_outbox (payload) VALUES ('{}')")
+        assert "till 7" in [one.application for one in open_transactions(post)]
+    other.dispose()
+    assert "till 7" not in [one.application for one in open_transactions(post)]
+    lite = open_engine(sqlite_url)
+    assert open_transactions(lite) == []
+    lite.dispose()
