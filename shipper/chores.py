@@ -3,7 +3,7 @@
 Each takes what it works on as arguments and is safe to run late, twice, or never.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import Protocol, TypeVar
 from shipper.clock import Clock
 from shipper.config import RetentionSettings
 from shipper.dispatcher import Dispatcher, Route
+from shipper.dispatcher.tally import Tally, Totals
 from shipper.errors import ShipperError
 from shipper.logs import Log
-from shipper.store import retention, space
+from shipper.store import minutes, retention, space
 from shipper.store.opening import Database
 
 T = TypeVar("T")
@@ -115,6 +116,61 @@ class Upkeep:
         step = await self.run(lambda: next(steps, None))
         await self.rest(_RESTS * (self.clock.monotonic() - began))
         return step
+
+
+class Statistics:
+    """Writes down, minute by minute, what the drain has counted.
+
+    What couldn't be written is in the next minute's row. A tally's session is over with it.
+    """
+
+    def __init__(
+        self, database: Database, run: InDatabaseThread, tally: Tally, clock: Clock
+    ) -> None:
+        self._database = database
+        self._run = run
+        self._tally = tally
+        self._clock = clock
+        self._rung_at = clock.wall()
+        # Of the database's thread from here on: a ring that is cut off still finishes there.
+        self._written: dict[str, Totals] = {}
+        self._longest: dict[str, float] = {}
+
+    async def write(self) -> None:
+        """Write what came since the last time, in the minute that most of that time was in."""
+        now, totals = self._clock.wall(), self._tally.totals(restart_max=True)
+        minute = (min(self._rung_at, now) + now) / 2 // 60.0 * 60.0
+        self._rung_at = now
+        await self._run(lambda: self._add(totals, minute, now))
+
+    def _add(self, totals: Mapping[str, Totals], minute: float, now: float) -> None:
+        for name, total in totals.items():
+            self._longest[name] = max(self._longest.get(name, 0.0), total.latency_max)
+        rows = [
+            self._row(name, total, minute)
+            for name, total in totals.items()
+            if _progress(total) != _progress(self._written.get(name))
+        ]
+        if rows:  # whoever ships nothing writes nothing
+            minutes.add(self._database, rows, now)
+            self._written = dict(totals)
+            self._longest.clear()
+
+    def _row(self, name: str, total: Totals, minute: float) -> minutes.Minute:
+        before = self._written.get(name)
+        return minutes.Minute(
+            minute,
+            name,
+            delivered=total.delivered - (before.delivered if before else 0),
+            retried=total.retried - (before.retried if before else 0),
+            dead=total.dead - (before.dead if before else 0),
+            latency_sum=total.latency_sum - (before.latency_sum if before else 0.0),
+            latency_max=self._longest[name],
+        )
+
+
+def _progress(totals: Totals | None) -> tuple[int, int, int]:
+    return (totals.delivered, totals.retried, totals.dead) if totals else (0, 0, 0)
 
 
 class CredentialWatch:

@@ -195,7 +195,7 @@ class Link:
         self._failing.clear()
         if self.is_down:
             # One that was begun before the link went down proves nothing about it now.
-            if was_probe:
+            if was_probe and self._asked_until(now) <= now:
                 self._refusing = False
                 self._refused.clear()
                 self._ramp = self._ramp_left = 1
@@ -228,11 +228,9 @@ class Link:
 
     def _throttle(self, outcome: Outcome, was_probe: bool, now: float, chance: float) -> None:  # noqa: FBT001
         if not self.is_down or was_probe:
-            self._go_down(State.THROTTLED, outcome.detail, now, chance)
             # "Retry after no time at all" would be a probe after the other without a rest.
-            if outcome.retry_after:
-                self.next_try_at = now + outcome.retry_after
-        elif self.state is State.THROTTLED and outcome.retry_after is not None:
+            self._go_down(State.THROTTLED, outcome.detail, now, chance, outcome.retry_after)
+        elif outcome.retry_after is not None:
             self.next_try_at = max(self.next_try_at or 0.0, now + outcome.retry_after)
 
     def _fail(
@@ -263,14 +261,21 @@ class Link:
             self._go_down(down, _reason(outcome), now, chance)
         return Blame.LINK
 
-    def _go_down(self, state: State, reason: str, now: float, chance: float) -> None:
+    def _go_down(
+        self, state: State, reason: str, now: float, chance: float, wait: float | None = None
+    ) -> None:
         if not self.is_down:
             self.outage += 1
             self._before_outage = self.begun
             self._probes = 0
         self._probes += 1
+        asked = self._asked_until(now)
         self._enter(state, reason, now)
-        self.next_try_at = now + self.probe_backoff.delay(self._probes, chance)
+        self.next_try_at = max(now + (wait or self.probe_backoff.delay(self._probes, chance)), asked)
+
+    def _asked_until(self, now: float) -> float:
+        """Return until when an answer asked to wait that came while the probe was under way."""
+        return max(now, self.next_try_at or 0.0) if self.is_down else now
 
     def _enter(self, state: State, reason: str | None, now: float) -> None:
         if state is not self.state:

@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
+    REAL,
     BigInteger,
     Column,
+    Double,
     Identity,
     Index,
     Integer,
@@ -35,7 +37,7 @@ from sqlalchemy.types import TypeEngine, UserDefinedType
 from shipper.clock import iso, parse_iso
 
 # Every revision there has been, oldest first; `check` must not pay for importing Alembic.
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 VERSION_TABLE = "shipper_alembic_version"
 # Indexes that only the migrations know.
 BY_HAND = frozenset({"shipper_hold_key"})
@@ -124,6 +126,7 @@ class _Xid8(UserDefinedType[str]):
 
 _BIGINT = BigInteger().with_variant(Integer(), "sqlite")
 _SMALLINT = SmallInteger().with_variant(Integer(), "sqlite")
+_SECONDS: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
 _NAME = Text().with_variant(_SqliteName(), "sqlite")
 _PAYLOAD = _Json().with_variant(_SqliteJson(), "sqlite")
 
@@ -255,6 +258,18 @@ lease = Table(
     _count("claim"),
     _count("delivery"),
     _count("generation"),
+)
+
+minute = Table(
+    "shipper_minute",
+    metadata,
+    Column("minute", UtcTime, primary_key=True),
+    Column("destination", _NAME, primary_key=True),
+    _count("delivered"),
+    _count("retried"),
+    _count("dead"),
+    Column("latency_sum", _SECONDS, nullable=False, server_default=text("0")),
+    Column("latency_max", _SECONDS, nullable=False, server_default=text("0")),
 )
 
 # Where a BEFORE INSERT trigger leaves, for the AFTER INSERT one, which row had the event_id.

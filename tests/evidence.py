@@ -57,6 +57,7 @@ class Request:
 
     `durable` and `ahead` are what an independent reader saw on disk as the try began: whether the
     event was pending and claimed there, and which pending ones of its lane have smaller ids.
+    `probing` says that the sender knew its destination to be down.
     `settled` is the place among the endings of all tries; `received` is when the API took it.
     """
 
@@ -70,6 +71,7 @@ class Request:
     began: float
     durable: bool = True
     ahead: tuple[int, ...] = ()
+    probing: bool = False
     ended: float | None = None
     settled: int | None = None
     answer: Literal["accepted", "refused", "throttled", "failed"] | None = None
@@ -97,6 +99,8 @@ class Process:
     writes_after: int = 0
     """Transactions of its own that changed something after another process had taken over."""
     links: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    recovered: Mapping[int, bool] | None = None
+    """What was pending and had been sent before it took over: whether it counts as received."""
 
 
 @dataclass(frozen=True, slots=True)

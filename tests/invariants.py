@@ -120,6 +120,12 @@ def repeats_are_few_and_immediate(
         bound = 0 if process in clean else terms[destination].max_in_flight
         if count > bound:
             found.append(f"{count} accepted by process {process} were repeated, {bound} may be")
+    found += [
+        f"event {row} was under way when its process died, and process {process.number} forgot it"
+        for process in processes
+        for row, counts in (process.recovered or {}).items()
+        if not counts
+    ]
     statuses = _statuses(moves)
     for lane in _by_lane(requests).values():
         for before, request in pairwise(lane):
@@ -258,21 +264,33 @@ def _refused_with_everything(
 
 def everything_ends(rows: Mapping[int, Row], may_wait: Collection[int] = ()) -> list[str]:
     """10. Once the troubles are over, everything is delivered or dead."""
+    left = defaultdict(list)
+    for row in rows.values():
+        if row.status == "pending" and row.id not in may_wait:
+            left[row.destination].append(row.id)
     return [
-        f"event {row.id} of {row.destination} is still pending"
-        for row in rows.values()
-        if row.status == "pending" and row.id not in may_wait
+        f"{len(ids)} events of {name} are still pending, the first of them {min(ids)}"
+        for name, ids in left.items()
     ]
 
 
 def the_receiver_is_spared(requests: Iterable[Request], terms: Mapping[str, Terms]) -> list[str]:
-    """11. No more requests a second than allowed, and none before a Retry-After has passed."""
+    """11. No more requests a second than allowed, and none before a Retry-After has passed.
+
+    A destination that is down has one probe at a time.
+    """
     found = []
     groups: dict[tuple[int, str], list[Request]] = defaultdict(list)
     for request in requests:
         groups[request.process, request.destination].append(request)
     for (_, name), group in groups.items():
         found += _too_fast([r.began for r in group], terms[name].max_rate)
+        probes = [r for r in group if r.probing]
+        found += [
+            f"events {before.id} and {probe.id} probed {name} at once"
+            for before, probe in pairwise(probes)
+            if before.ended is None or before.ended > probe.began
+        ]
         for throttled in (r for r in group if r.answer == "throttled" and r.retry_after):
             # An HTTP date says it to the second.
             until = (throttled.ended or 0.0) + (throttled.retry_after or 0.0) - 1.0

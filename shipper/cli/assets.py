@@ -1,4 +1,4 @@
-"""`shipper assets …`: what makes other programs understand shipper's metrics."""
+"""`shipper assets …`: what makes other programs understand shipper: its metrics, its commands."""
 
 import hashlib
 from importlib.resources import files
@@ -13,6 +13,10 @@ from shipper.errors import AccessDenied, NotFound, UsageError
 _ASSETS: Final = {
     "grafana-dashboard.json": "a dashboard for Grafana: Dashboards, New, Import",
     "prometheus-alerts.yml": "alert rules for Prometheus: rule_files in prometheus.yml",
+    "shipper.1": "the man page: /usr/local/share/man/man1",
+    "shipper.bash": "completions for bash: /etc/bash_completion.d",
+    "_shipper": "completions for zsh: /usr/local/share/zsh/site-functions",
+    "shipper.fish": "completions for fish: /etc/fish/completions",
 }
 
 

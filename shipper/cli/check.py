@@ -6,6 +6,7 @@ from pathlib import Path
 from shipper.cli.context import Context
 from shipper.config import DestinationSettings, Settings, masked
 from shipper.config.kinds import duration
+from shipper.daemon import alerts
 from shipper.daemon.windows import Windows
 from shipper.destination import Destination
 from shipper.errors import ConfigError, ShipperError
@@ -53,6 +54,10 @@ def _problems(settings: Settings) -> Iterator[str]:
             _open(destination)
         except ConfigError as error:
             yield from (f"{_place(settings, f'destinations.{name}')}: {p}" for p in error.problems)
+    try:
+        alerts.hooks(settings.alerts)
+    except ConfigError as error:
+        yield from (f"{_place(settings, 'alerts')}: {problem}" for problem in error.problems)
     for expression in settings.schedule.windows:
         try:
             Windows([expression])

@@ -56,7 +56,7 @@ FAMILIES: Mapping[str, Family] = {
     "dead": Family(_EVENTS, "Look at dead letters, and decide what becomes of them."),
     "db": Family(_REST, "Migrations and privileges."),
     "config": Family(_REST, "The configuration in force."),
-    "assets": Family(_REST, "A dashboard and alert rules for the daemon's metrics."),
+    "assets": Family(_REST, "A dashboard, alert rules, the man page, completions."),
     "service": Family(_REST, "The systemd unit of this installation."),
 }
 
@@ -113,6 +113,7 @@ COMMANDS: tuple[Command, ...] = (
         _DAILY,
         ("shipper status", "shipper status --watch", "shipper status --nagios --oldest 15m"),
     ),
+    Command("top", "top:top", _DAILY, ("shipper top", "shipper top --json")),
     Command(
         "healthcheck",
         "healthcheck:healthcheck",
@@ -229,7 +230,7 @@ COMMANDS: tuple[Command, ...] = (
         "service install",
         "service:install",
         _REST,
-        ("sudo /opt/shipper/bin/shipper service install", "shipper service install --run-as shop"),
+        ("shipper service install", "shipper service install --run-as shop"),
     ),
     Command("service print", "service:show", _REST, ("shipper service print",)),
     Command("service uninstall", "service:uninstall", _REST, ("shipper service uninstall",)),
@@ -238,7 +239,10 @@ COMMANDS: tuple[Command, ...] = (
         "assets show",
         "assets:show_asset",
         _REST,
-        ("shipper assets show prometheus-alerts.yml > /etc/prometheus/shipper.yml",),
+        (
+            "shipper assets show prometheus-alerts.yml > /etc/prometheus/shipper.yml",
+            "shipper assets show shipper.bash > /etc/bash_completion.d/shipper",
+        ),
     ),
     Command("assets write", "assets:write_assets", _REST, ("shipper assets write .",)),
     Command(

@@ -45,12 +45,15 @@ Since = Annotated[
     Parameter(
         converter=_moment,
         n_tokens=1,
+        metavar="TIME",
         help="Only those written then or later: 2h (ago), or a time like 2026-11-23T08:15 (UTC).",
     ),
 ]
 Until = Annotated[
     float | None,
-    Parameter(converter=_moment, n_tokens=1, help="Only those written then or earlier."),
+    Parameter(
+        converter=_moment, n_tokens=1, metavar="TIME", help="Only those written then or earlier."
+    ),
 ]
 
 _LABEL_WIDTH = 13

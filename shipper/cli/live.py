@@ -1,4 +1,4 @@
-"""A picture in the terminal that is drawn anew every second, until somebody has seen enough.
+"""A picture in the terminal that is drawn anew every second or so, until somebody has seen enough.
 
 It must never keep the database open for a drawing that nobody sees, and always gives the terminal
 back as it was, also after SIGTERM. A database that is away for a while ends nothing.
@@ -15,9 +15,12 @@ from rich.live import Live
 from rich.text import Text
 
 from shipper.cli.context import Context, printable
+from shipper.clock import SystemClock
 from shipper.errors import StoreUnavailable, UsageError
 
-EVERY = 1.0
+_EVERY = 1.0
+# Of the time that a drawing took: an outbox where that is long isn't kept busy by onlookers.
+_REST = 4.0
 
 Draw = Callable[[int], RenderableType]
 
@@ -29,24 +32,35 @@ def show(context: Context, draw: Draw, *, instead: str) -> None:
     """
     if context.json or not sys.stdout.isatty():
         raise UsageError("this draws on a terminal, and there is none", instead)
-    stop = threading.Event()
-    before = {number: signal.signal(number, _setting(stop)) for number in _ENDS}
+    clock = SystemClock()
+    before = {number: signal.signal(number, _end) for number in _ENDS}
     try:
         console = Console(highlight=False)
         with Live(console=console, screen=True, auto_refresh=False) as live:
-            while not stop.is_set():
+            while True:
+                began = clock.monotonic()
                 live.update(_drawn(draw, console.width), refresh=True)
-                stop.wait(EVERY)
+                took = clock.monotonic() - began
+                threading.Event().wait(max(_EVERY, _REST * took))
+    except _Enough:
+        return
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
+class _Enough(BaseException):
+    """Somebody has seen enough; wherever we are, that is where it ends."""
+
+
 _ENDS = (signal.SIGINT, signal.SIGTERM)
 
 
-def _setting(stop: threading.Event) -> Callable[[int, FrameType | None], None]:
-    return lambda _number, _frame: stop.set()
+def _end(_number: int, _frame: FrameType | None) -> None:
+    # Once: a second one must not keep the terminal from being given back.
+    for number in _ENDS:
+        signal.signal(number, signal.SIG_IGN)
+    raise _Enough
 
 
 def _drawn(draw: Draw, width: int) -> RenderableType:

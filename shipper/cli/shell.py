@@ -75,13 +75,14 @@ def run(arguments: Sequence[str]) -> int:
 
 def _call(arguments: Sequence[str]) -> int:
     shielded = [_HYPHEN if word == "-" else word for word in arguments]
-    status = _application().meta(
+    status = application().meta(
         shielded, exit_on_error=False, print_error=False, result_action="return_value"
     )
     return int(status or 0)
 
 
-def _application() -> App:
+def application() -> App:
+    """Return the application with its global options, which its `meta` takes."""
     app = build()
 
     @app.meta.default

@@ -9,11 +9,14 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 
-from shipper.dispatcher import Dispatcher, Route
+from shipper.daemon.session import Session
+from shipper.dispatcher import Route
+from shipper.dispatcher.tally import Counts
 
 # Several times within the unit's WatchdogSec=60.
 _BEAT_EVERY = 10.0
 _BEATS_A_WATCHDOG = 4
+_NOTHING = Counts()
 
 
 class Notifier:
@@ -69,24 +72,31 @@ class Heartbeat:
         self._remark = remark
         self._beats = -1
 
-    def beat(self, dispatcher: Dispatcher) -> None:
+    def beat(self, session: Session) -> None:
         """Feed the watchdog if the drain has turned since the last time."""
-        if dispatcher.beats == self._beats:
+        beats = session.dispatcher.beats
+        if beats == self._beats:
             return
-        self._beats = dispatcher.beats
+        self._beats = beats
         if self._ending():
             self._notify(WATCHDOG=1)  # what it does was said when it was asked to
         else:
-            self._notify(WATCHDOG=1, STATUS=self.status(dispatcher))
+            self._notify(WATCHDOG=1, STATUS=self.status(session))
 
-    def status(self, dispatcher: Dispatcher) -> str:
+    def status(self, session: Session) -> str:
         """Return what `systemctl status` shows: each destination, and why it waits."""
-        now = self._clock()
-        routes = "; ".join(_describe(route, now) for route in dispatcher.routes.values())
+        now, tally = self._clock(), session.tally
+        said = [
+            _describe(route, tally.destinations.get(route.name, _NOTHING), now)
+            for route in session.dispatcher.routes.values()
+        ]
+        if tally.lost_at is not None:
+            said.insert(0, f"no database for {_rounded(now - tally.lost_at)}")
+        routes = "; ".join(said)
         return f"{routes} ({self._remark})" if self._remark else routes
 
 
-def _describe(route: Route, now: float) -> str:
+def _describe(route: Route, counts: Counts, now: float) -> str:
     link = route.link
     said = [f"{route.name} {link.shown.value}"]
     if link.is_down:
@@ -98,6 +108,9 @@ def _describe(route: Route, now: float) -> str:
         said.append("waits for its window")
     if route.in_flight:
         said.append(f"{route.in_flight} in flight")
+    said.append(f"{counts.delivered} delivered")
+    if counts.dead:
+        said.append(f"{counts.dead} dead")
     return ", ".join(said)
 
 

@@ -130,7 +130,7 @@ class _Service:
             ):
                 opened = True
                 _tell_started(session, log)
-                self.notify(READY=1, STATUS=heartbeat.status(session.dispatcher))
+                self.notify(READY=1, STATUS=heartbeat.status(session))
                 return await session.dispatcher.run(stops.event)
         except (StoreUnavailable, OutboxHeld):
             # Whoever ends the waiting for a database or a lease is not told that it was in vain.
@@ -227,11 +227,14 @@ async def scheduled(
     ring("retention", lambda: upkeep.retain(keeps), _retain_every(keeps))
     ring("space", upkeep.shorten_wal, _SPACE_EVERY)
     # These two must not fall silent when somebody sets the wall clock back.
-    beats = _every(heartbeat.every, lambda: heartbeat.beat(dispatcher), "heartbeat", log)
+    beats = _every(heartbeat.every, lambda: heartbeat.beat(session), "heartbeat", log)
     reads = _every(_CREDENTIALS_EVERY, lambda: watch.look(dispatcher), "credentials", log)
     turn_windows()
+    every_minute = CronTrigger.from_crontab("* * * * *", timezone="UTC")
+    scheduler.add_job(
+        bell.rings("statistics", session.statistics.write), every_minute, id="statistics"
+    )
     if settings.schedule.windows:
-        every_minute = CronTrigger.from_crontab("* * * * *", timezone="UTC")
         scheduler.add_job(bell.rings("windows", turn_windows), every_minute, id="windows")
     scheduler.start()
     tickers = [asyncio.create_task(ticker) for ticker in (beats, reads)]

@@ -7,12 +7,12 @@ in the reverse order. Whatever touches the database runs in one thread.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from math import inf
 from typing import TypeVar
 
-from shipper.chores import Upkeep
+from shipper.chores import Statistics, Upkeep
 from shipper.clock import Clock
 from shipper.config import DestinationSettings, Settings
 from shipper.courier import Courier
@@ -64,6 +64,8 @@ class Session:
     """The chores that work on the outbox, in the database's own thread."""
     tally: Tally
     """What the drain has done so far."""
+    statistics: Statistics
+    """The chore that writes it down; done once more at the end."""
 
 
 class _DatabaseThread:
@@ -174,7 +176,9 @@ async def open_session(
                 route.resume(links[route.name])
             dispatcher.add(route)
         upkeep = Upkeep(engine, thread.run, asyncio.sleep, clock, log)
-        yield Session(settings, dispatcher, recovered, describe(engine), upkeep, tally)
+        statistics = Statistics(engine, thread.run, tally, clock)
+        stack.push_async_callback(_write_the_rest, statistics)
+        yield Session(settings, dispatcher, recovered, describe(engine), upkeep, tally, statistics)
 
 
 async def try_out(settings: Settings, clock: Clock) -> None:
@@ -196,6 +200,11 @@ async def _give_back(thread: _DatabaseThread, queue: Queue) -> None:
         await thread.run(queue.release)
     except (StoreUnavailable, AccessDenied, SchemaError, LeaseLost):
         return  # the next one to take it finds the claims, and does what we would have done
+
+
+async def _write_the_rest(statistics: Statistics) -> None:
+    with suppress(ShipperError):  # nobody's event depends on it
+        await statistics.write()
 
 
 async def _rest(stop: asyncio.Event, seconds: float) -> None:

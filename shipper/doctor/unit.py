@@ -19,8 +19,9 @@ PLACES = tuple(
 # Where the program is, and as whom and on what it works.
 _LOCAL = frozenset({
     "Description", "Documentation", "Environment", "EnvironmentFile", "ExecReload", "ExecStart",
-    "ExecStartPre", "Group", "LoadCredential", "LoadCredentialEncrypted", "ReadWritePaths",
-    "StateDirectory", "StateDirectoryMode", "SupplementaryGroups", "User", "WorkingDirectory",
+    "ExecStartPre", "Group", "LoadCredential", "LoadCredentialEncrypted", "ProtectHome",
+    "ReadWritePaths", "StateDirectory", "StateDirectoryMode", "SupplementaryGroups", "User",
+    "WorkingDirectory",
 })  # fmt: skip
 
 
@@ -53,8 +54,8 @@ def check_unit(unit: Path | None) -> Iterator[Finding]:
         yield warning(
             "unit",
             f"{unit} differs from the one of this version: {shown}",
-            "install this version's unit again, and keep your own settings in a drop-in:"
-            f" systemctl edit {NAME}",
+            "install this version's unit again (sudo shipper service install), and keep your own"
+            f" settings in a drop-in: systemctl edit {NAME}",
         )
     else:
         yield well("unit", f"{unit} is the one of this version")

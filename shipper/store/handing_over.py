@@ -33,6 +33,7 @@ HANDED_OVER = "handed over"
 
 # Events that are in memory at a time; each has a payload of 1 MiB at most.
 _PAGE = 100
+_PAGES_A_RENEWAL = 10
 _BATCH = 1000
 # A longer key was derived from the payload, and will be again; the outbox takes none from outside.
 _KEY_CHARS = 255
@@ -73,16 +74,18 @@ def undelivered(engine: Engine, selection: Selection) -> Iterator[list[Carried]]
     dialect = dialect_of(engine.dialect.name)
     condition, values = selection.where(dialect)
     page = _page(dialect, condition)
-    after = 0
+    # The ids first, 8 bytes each: to look for each page anew would sort the backlog every time.
     with snapshot(engine) as tx:
-        last = tx.execute(text("SELECT max(id) FROM shipper_outbox")).scalar() or 0
-    while after < last:
+        if dialect.name == "postgresql":
+            tx.execute(_AS_LONG_AS_IT_TAKES)
+        found = text(f"SELECT id FROM shipper_outbox WHERE {condition} ORDER BY id")
+        ids = array("q", tx.execute(found, values).scalars())
+    for at in range(0, len(ids), _PAGE):
+        some = {"page": dialect.bind_ids(ids[at : at + _PAGE].tolist())}
         with snapshot(engine) as tx:
-            rows = tx.execute(page, values | {"after": after, "last": last}).all()
-        if not rows:
-            return
-        yield [_carried(dialect, row) for row in rows]
-        after = rows[-1].id
+            rows = tx.execute(page, values | some).all()
+        if rows:
+            yield [_carried(dialect, row) for row in rows]
 
 
 def hand_over(
@@ -130,10 +133,10 @@ def take_in(engine: Engine, events: Iterable[Carried]) -> TakenIn:
 def _noted(
     pages: Iterator[list[Carried]], ids: "array[int]", queue: Queue
 ) -> Iterator[list[Carried]]:
-    for page in pages:
+    for number, page in enumerate(pages, 1):
         ids.extend(event.id for event in page)
         yield page
-        if len(ids) % _BATCH == 0:
+        if number % _PAGES_A_RENEWAL == 0:
             queue.renew()
 
 
@@ -203,8 +206,8 @@ def _page(dialect: Dialect, condition: str) -> TextClause:
     whole = payload if dialect.name == "postgresql" else "CAST(payload AS BLOB)"
     return text(
         f"SELECT id, {texts}, {dialect.moment.format('created_at')} AS created_at, status,"
-        f" maybe_received, {whole} AS payload FROM shipper_outbox WHERE {condition}"
-        f" AND id > :after AND id <= :last ORDER BY id LIMIT {_PAGE}"
+        f" maybe_received, {whole} AS payload FROM shipper_outbox{dialect.by_id}"
+        f" WHERE id IN {dialect.ids.replace(':ids', ':page')} AND {condition} ORDER BY id"
     )
 
 
@@ -249,6 +252,7 @@ def _release(dialect: Dialect) -> TextClause:
     )
 
 
+_AS_LONG_AS_IT_TAKES = text("SET LOCAL statement_timeout = 0")
 _COUNT = text(
     "INSERT INTO shipper_destination (name, discarded) VALUES (CAST(:name AS text), :events)"
     " ON CONFLICT (name) DO UPDATE SET"

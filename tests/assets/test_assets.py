@@ -2,14 +2,11 @@
 
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from tests.assets.promtool import promtool
 from tests.web import parts
 from tests.web.test_web_metrics import rendered
 
@@ -18,19 +15,6 @@ ASSETS = HERE.parents[1] / "shipper" / "assets"
 RULES = ASSETS / "prometheus-alerts.yml"
 RULE_TESTS = HERE / "prometheus-alerts.test.yml"
 DASHBOARD = ASSETS / "grafana-dashboard.json"
-
-needs_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="needs promtool: apt-get install prometheus"
-)
-
-
-def promtool(*arguments: str) -> str:
-    """Run promtool; fail where it complains."""
-    done = subprocess.run(
-        ["promtool", *arguments], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def dashboard() -> dict[str, Any]:
@@ -56,7 +40,6 @@ def known() -> set[str]:
     return set(re.findall(r"^(\w+)", rendered(parts.figures()), re.MULTILINE)) - {"#"}
 
 
-@needs_promtool
 def test_every_rule_fires_when_it_should_and_only_then() -> None:
     """Time is Prometheus's own matter here: promtool has its rules played through."""
     assert "SUCCESS" in promtool("test", "rules", str(RULE_TESTS))
@@ -92,7 +75,6 @@ def test_every_number_of_a_destination_is_on_the_dashboard_or_in_a_rule() -> Non
     }
 
 
-@needs_promtool
 def test_every_query_of_the_dashboard_is_one(tmp_path: Path) -> None:
     """Prometheus understands each of them."""
     rules = [{"record": f"q{n}", "expr": query} for n, query in enumerate(queries())]

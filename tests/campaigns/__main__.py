@@ -6,6 +6,7 @@ import sys
 import time
 
 from tests.campaigns import places
+from tests.campaigns.answers import bad_answers
 from tests.campaigns.crashes import crashes
 from tests.campaigns.ext4 import shutdowns
 from tests.campaigns.figures import Figures
@@ -45,6 +46,10 @@ def _full(given: argparse.Namespace) -> Figures:
         return asyncio.run(full_disk(where, times=given.times, seed=given.seed))
 
 
+def _answers(given: argparse.Namespace) -> Figures:
+    return asyncio.run(bad_answers(number=given.number, seed=given.seed, stock=given.stock))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.campaigns")
     several = parser.add_subparsers(required=True)
@@ -67,6 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     full = several.add_parser("full", help="a disk that is full, and freed again; as root")
     full.add_argument("--times", type=int, default=20)
     full.set_defaults(run=_full)
+    answers = several.add_parser("answers", help="bad answers to the real client, over sockets")
+    answers.add_argument("--number", type=int, default=5000)
+    answers.add_argument("--stock", action="store_true", help="to the one that stands in for ours")
+    answers.set_defaults(run=_answers)
     for one in several.choices.values():
         one.add_argument("--seed", type=int, default=1)
     return parser

@@ -27,11 +27,12 @@ from tests.conftest import _migrate
 from tests.daemon.application import payload
 from tests.daemon.processes import until
 
-_BALLAST = 256 << 10
+# Of four megabytes; what is in the WAL must find room in the file itself once more.
+_BALLAST = 5 << 19
 
 
 @contextmanager
-def small_disk(where: Path, megabytes: int = 2) -> Iterator[Path]:
+def small_disk(where: Path, megabytes: int = 4) -> Iterator[Path]:
     """Give a small file system; skips the test where that isn't allowed."""
     mount = where / "small"
     mount.mkdir(exist_ok=True)

@@ -14,6 +14,8 @@ import termios
 from tests.cli.command_line import DEADLINE, Home
 
 CONTROL = re.compile(rb"\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9])")
+# A picture a second; more than this, and what is looked for never comes.
+_LOOKS = 60
 _LEAVES = b"\x1b[?1049l"
 
 
@@ -61,8 +63,11 @@ def draw(
         os.close(follower)
         raw = b""
         try:
-            while seen not in CONTROL.sub(b"", raw).decode("utf-8", "ignore"):
+            for _ in range(_LOOKS):
+                if seen in CONTROL.sub(b"", raw).decode("utf-8", "ignore"):
+                    break
                 raw += _more(leader)
+            assert seen in CONTROL.sub(b"", raw).decode("utf-8", "ignore"), raw
             process.send_signal(ends)
             while _LEAVES not in raw and (more := _more(leader)):
                 raw += more

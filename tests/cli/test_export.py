@@ -3,11 +3,13 @@
 import json
 import os
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.command_line import VIEW, Home
+from tests.cli.command_line import DEADLINE, VIEW, Home
 from tests.cli.test_operating_commands import (
     DEAD_PAYLOAD,
     execute,
@@ -165,3 +167,34 @@ def test_a_pipe_that_cannot_be_read_twice_is_kept(home: Home, tmp_path: Path) ->
     assert home.call("enqueue", "--rows", "fifo").status == 0
     writer.join()
     assert statuses(home) == ["pending", "pending"]
+
+
+def test_a_kill_while_events_are_handed_over_loses_nothing(home: Home, elsewhere: Home) -> None:
+    """Wherever it hits: with what is exported after it, everything is there, and nothing twice."""
+    write(home, VIEW, *(f"k{number}" for number in range(40)))
+    execute(
+        home,
+        "INSERT INTO shipper_outbox (payload, ordering_key)"
+        " SELECT a.payload, a.ordering_key FROM shipper_outbox a, shipper_outbox b",
+    )
+    everything = len(statuses(home))
+    first, second = home.directory / "first", home.directory / "second"
+    with home.running("events", "export", str(first), "--hand-over") as process:
+        until(first.exists)
+        process.kill()
+        process.wait(DEADLINE)
+    left = statuses(home).count("pending")
+    ran = home.call("events", "export", str(second), "--hand-over", "--json")
+    assert ran.value == {"exported": left, "handed_over": left}
+    assert statuses(home).count("discarded") == everything
+    assert elsewhere.call("enqueue", "--rows", str(first), "--json").value["new"] == everything
+    assert elsewhere.call("enqueue", "--rows", str(second), "--json").value["new"] == 0
+    assert home.call("verify").status == 0
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition; fails after the deadline."""
+    ends = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < ends, "it never came"
+        threading.Event().wait(0.001)

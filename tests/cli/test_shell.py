@@ -134,7 +134,7 @@ def test_every_command_has_help_with_examples(home: Home, command: commands.Comm
 )
 def test_every_example_in_the_help_is_accepted(example: str) -> None:
     """An example parses as a call of the command that it is an example of."""
-    words = shlex.split(example.partition("|")[0])[1:]
+    words = shlex.split(re.split(r"[|>]", example)[0])[1:]
     own = ["file" if word == "-" else word for word in words if word not in {"--json", "-v"}]
     if "-c" in own:
         del own[own.index("-c") : own.index("-c") + 2]

@@ -78,6 +78,12 @@ class Life:
         self._stop_asked = 0.0
         self.session: Session | None = None
 
+    def is_down(self, destination: str) -> bool:
+        """Return whether it knows a destination to be down."""
+        if self.session is None:
+            return False
+        return self.session.dispatcher.routes[destination].link.is_down
+
     @property
     def gone(self) -> bool:
         """Return whether it does nothing more."""
@@ -193,6 +199,7 @@ class Machine:
             ) as opened:
                 life.session = opened
                 routes = opened.dispatcher.routes.values()
+                life.evidence.recovered = self.network.recovered(life)
                 life.evidence.links = {r.name: (r.link.state.value, r.link.reason) for r in routes}
                 life.evidence.cut_off = await opened.dispatcher.run(life.stop)
             life.end("stopped")

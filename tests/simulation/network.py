@@ -21,6 +21,7 @@ from tests.simulation.scenario import Api
 from tests.simulation.virtual import EPOCH, MachineTime, VirtualLoop
 
 API_ID = "canary-of-the-simulation"
+LONGEST_RETRY_AFTER = 20.0
 NEVER_SENT = frozenset({"refused", "dns", "unreachable", "tls"})
 HINDRANCES = (
     "http-500", "http-502", "http-503", "http-408", "http-599", "refused", "dns", "unreachable",
@@ -49,6 +50,9 @@ class Life(Protocol):
     """The process that sends."""
 
     evidence: Process
+
+    def is_down(self, destination: str) -> bool:
+        """Return whether it knows a destination to be down."""
 
 
 @dataclass
@@ -90,6 +94,7 @@ class Network:
             began=self.machine.monotonic(),
             durable=status == "pending" and bool(claimed),
             ahead=tuple(one for [one] in ahead),
+            probing=life.is_down(api.name),
         )
         self.requests.append(request)
         self.note(f"send {request.number} by {request.process} of {lane}: {row} {request.ahead}")
@@ -120,6 +125,20 @@ class Network:
         else:
             request.answer = "failed"
         self.note(f"end {request.number} {answer.status} {request.answer} {retry_after}")
+
+    def recovered(self, life: Life) -> dict[int, bool]:
+        """Return what may have been received before a process began, and whether it counts so."""
+        last: dict[int, Request] = {}
+        for request in self.requests:
+            last[request.id] = request
+        asked = [
+            row
+            for row, request in last.items()
+            if request.process != life.evidence.number
+            and (request.maybe or request.answer in {None, "accepted"})
+        ]
+        found = self.reader.execute(_RECOVERED, (str(asked),)).fetchall()
+        return {row: bool(counts) for row, counts in found}
 
     # -- what is done with it -------------------------------------------------------------------
 
@@ -193,7 +212,7 @@ class Network:
         )
 
     def _throttle(self) -> Treatment:
-        seconds = float(self.dice.choice((0, 1, 5, 20)))
+        seconds = float(self.dice.choice((0, 1, 5, LONGEST_RETRY_AFTER)))
         form = self.dice.choice(("seconds", "date", "nothing", "garbage"))
         if form == "nothing":
             return Treatment(Reply(429))
@@ -258,6 +277,12 @@ def _poison(payload: bytes) -> str | None:
 _SEEN = (
     "SELECT id, ordering_key, status, EXISTS (SELECT 1 FROM shipper_claim, json_each(ids)"
     " WHERE value = shipper_outbox.id) FROM shipper_outbox WHERE event_id = ?"
+)
+# What was dead in the meantime is an operator's: it begins anew.
+_RECOVERED = (
+    "SELECT id, maybe_received FROM shipper_outbox WHERE status = 'pending'"
+    " AND id IN (SELECT value FROM json_each(?)) AND id NOT IN"
+    " (SELECT id FROM diary WHERE before = 'dead')"
 )
 _AHEAD = (
     "SELECT id FROM shipper_outbox WHERE status = 'pending' AND destination = ?"

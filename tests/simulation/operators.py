@@ -17,7 +17,7 @@ from tests.simulation.virtual import MachineTime
 
 ACTS = (
     "hold key", "release key", "hold destination", "release destination", "retry one",
-    "retry all", "retry cause", "discard one",
+    "retry all", "retry all", "retry all", "retry cause", "discard one",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ WEATHERS = (
     "refused", "dns", "unreachable", "tls", "blackhole", "reset", "answer lost", "portal",
     "garbage", "throttled", "slow", "http-401", "http-403", "http-404", "http-410", "http-302",
     "http-500", "http-502", "http-503", "http-400", "http-422",
+    "http-400", "throttled", "throttled",
 )  # fmt: skip
 POISONS = ("http-400", "http-413", "http-422", "http-403", "http-500", "timeout", "reset")
 MOST_POISON = 4
@@ -155,10 +156,10 @@ def _bounds(dice: random.Random, timeout: float) -> Bounds:
 
 
 def _api(dice: random.Random, name: str, kinds: frozenset[str], chaos: float) -> Api:
-    min_delay = dice.choice((0.1, 0.5, 1.0))
+    min_delay, timeout = dice.choice((0.1, 0.5, 1.0)), dice.choice((1.0, 3.0, 10.0))
     return Api(
         name,
-        timeout=dice.choice((1.0, 3.0, 10.0)),
+        timeout=timeout,
         max_in_flight=dice.choice((1, 2, 4, 8, 64)),
         max_rate=dice.choice((0.0, 0.0, 0.0, 2.0, 20.0)),
         after_dead_letter=dice.choice(("continue", "hold")),
@@ -166,7 +167,7 @@ def _api(dice: random.Random, name: str, kinds: frozenset[str], chaos: float) ->
         max_delay=min_delay * dice.choice((4, 16)),
         max_attempts=dice.choice((2, 3, 5)),
         probe_max_delay=min_delay * dice.choice((2, 8)),
-        latency=dice.choice((0.0, 0.02, 0.2)),
+        latency=min(timeout / 5, dice.choice((0.0, 0.02, 0.2, 1.0))),
         faults=dice.choice((0.05, 0.2, 0.5)) if "faults" in kinds else 0.0,
         repeats=dice.choice(("accept", "accept", "409")),
         weather=_weather(dice, chaos) if "weather" in kinds else (),
@@ -185,7 +186,7 @@ def _applications(
     dice: random.Random, names: tuple[str, ...], kinds: frozenset[str], chaos: float
 ) -> tuple[tuple[Transaction, ...], ...]:
     total = dice.randint(6, 20) if "long" in kinds else dice.randint(6, 36)
-    keys = dice.choice((1, 2, 4, 12))
+    keys = dice.choice((1, 2, 4, 12, 12))
     writers = dice.randint(1, 3)
     poisoned = set(dice.sample(range(total), dice.randint(1, min(total, MOST_POISON))))
     poisoned &= set(range(total)) if "poison" in kinds else set()

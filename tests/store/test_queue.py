@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
+from shipper.clock import parse_iso
 from shipper.contract.validation import MAX_PAYLOAD_BYTES
 from shipper.event import Event
 from shipper.store.claims import ClaimBook, first_of_each_lane, load_ids
@@ -124,6 +125,22 @@ def test_an_event_comes_with_what_is_known_of_its_tries(engine: Engine) -> None:
     )
     assert again.event_id == column(engine, "event_id", fresh.id)
     assert (again.destination, again.ordering_key) == ("default", "a")
+
+
+def test_an_event_knows_when_it_was_written(engine: Engine) -> None:
+    """To a thousandth of a second, whatever the database has for a time."""
+    [event] = write(engine, "a")
+    run(engine, "UPDATE shipper_outbox SET created_at = '2026-11-23T08:15:00.123Z'")
+    [claimed] = claim(taken(engine), event)
+    assert abs(claimed.created_at - parse_iso("2026-11-23T08:15:00.123Z")) < 0.001
+
+
+def test_a_time_that_is_none_stops_nobody(lite: Engine) -> None:
+    """Somebody wrote it there by hand; nobody knows then."""
+    [event] = write(lite, "a")
+    run(lite, "UPDATE shipper_outbox SET created_at = 'yesterday'")
+    [claimed] = claim(taken(lite), event)
+    assert claimed.created_at == 0.0
 
 
 def test_a_turn_without_work_is_no_transaction(engine: Engine) -> None:

@@ -1,12 +1,14 @@
 """`shipper service` on a machine: what it puts in place, says, refuses, and takes away again."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from shipper.cli.units import PLACES
 from tests.systemd.till import APPLICATION, CONFIG, CREDENTIAL, OUTBOX, PROGRAM, UNIT, Till
 
+HIDDEN = Path("/root") / "hidden"
 FILES = [str(place) for place in PLACES.values()]
 
 
@@ -54,11 +56,11 @@ async def test_what_a_person_has_changed_is_left_alone(till: Till, command: str)
 
 async def test_a_program_that_the_user_cannot_run_is_refused(till: Till) -> None:
     """Before anything is written: an installation in root's home is nobody else's."""
-    await till.run("cp", "--recursive", "/opt/shipper", "/root/hidden")
-    hidden = ("/root/hidden/bin/python", "/root/hidden/bin/shipper")
-    refused = await till.run(*hidden, "service", "install", check=False)
+    await till.run("cp", "--recursive", "/opt/shipper", str(HIDDEN))
+    command = (str(HIDDEN / "bin/python"), str(HIDDEN / "bin/shipper"), "service", "install")
+    refused = await till.run(*command, check=False)
     assert refused.status == 77
-    assert "shipper can't run /root/hidden/bin/shipper" in refused.err
+    assert f"shipper can't run {HIDDEN}/bin/shipper" in refused.err
 
 
 async def test_it_runs_as_the_applications_user(till: Till) -> None:

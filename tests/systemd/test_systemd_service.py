@@ -187,11 +187,7 @@ async def test_a_missing_api_id_is_a_wrong_configuration(
     till.configure(api_id_file=configured)
     await till.run("systemctl", "start", UNIT, check=False)
     await till.becomes(ActiveState="failed", ExecMainStatus="78", NRestarts="0")
-    reason = (
-        f"{CREDENTIAL}:1: the API ID of destination default: can't"
-        if configured
-        else "api_id or api_id_file: is missing"
-    )
+    reason = f"{CREDENTIAL}:1: " if configured else "api_id or api_id_file: is missing"
     assert reason in await till.journal()
 
 
@@ -224,10 +220,7 @@ async def test_a_reload_with_faults_is_refused(till: Till) -> None:
     await till.told("config.rejected")
     await till.insert("u1-1")
     await till.arrives("u1-1")
-    await till.becomes(
-        ActiveState="active",
-        StatusText="default ready (the new configuration is refused, see the journal)",
-    )
+    assert await eventually(lambda: says(till, "default ready", "new configuration is refused"))
 
 
 async def test_a_stop_lets_finish_what_is_in_flight(till: Till) -> None:

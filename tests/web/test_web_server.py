@@ -15,6 +15,7 @@ from shipper.web import server as module
 from shipper.web.health import Health
 from shipper.web.metrics import Metrics
 from shipper.web.server import WebServer
+from shipper.web.survey import Figures
 from tests.web import parts
 from tests.web.clocks import Hand
 
@@ -26,7 +27,7 @@ class Fixed:
 
     beats = 1
 
-    async def figures(self) -> parts.Figures:
+    async def figures(self) -> Figures:
         """Return what was seen."""
         return parts.figures()
 

@@ -1,0 +1,11 @@
+-- What became of a destination's events in a minute; a few days of it, for whoever looks on.
+CREATE TABLE shipper_minute (
+  minute timestamptz NOT NULL,
+  destination text NOT NULL,
+  delivered bigint NOT NULL DEFAULT 0 CHECK (delivered >= 0),
+  retried bigint NOT NULL DEFAULT 0 CHECK (retried >= 0),
+  dead bigint NOT NULL DEFAULT 0 CHECK (dead >= 0),
+  latency_sum double precision NOT NULL DEFAULT 0,
+  latency_max double precision NOT NULL DEFAULT 0,
+  PRIMARY KEY (minute, destination)
+);

@@ -1,0 +1,11 @@
+-- What became of a destination's events in a minute; a few days of it, for whoever looks on.
+CREATE TABLE shipper_minute (
+  minute TEXT NOT NULL,
+  destination TEXT NOT NULL,
+  delivered INTEGER NOT NULL DEFAULT 0 CHECK (delivered >= 0),
+  retried INTEGER NOT NULL DEFAULT 0 CHECK (retried >= 0),
+  dead INTEGER NOT NULL DEFAULT 0 CHECK (dead >= 0),
+  latency_sum REAL NOT NULL DEFAULT 0,
+  latency_max REAL NOT NULL DEFAULT 0,
+  PRIMARY KEY (minute, destination)
+);

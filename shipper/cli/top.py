@@ -1,0 +1,186 @@
+"""`shipper top`: what ships now, and what has shipped in the last hour, minute by minute.
+
+It shows what is written down: the links, what is pending, the counters, the statistics. It must
+never scan the outbox, and shows as many minutes as the terminal is wide.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from shipper.cli import live
+from shipper.cli.context import Context, printable
+from shipper.cli.status import age
+from shipper.clock import Clock, SystemClock, iso
+from shipper.store.minutes import Minute, since
+from shipper.store.reports import DestinationReport, current_shipper, destination_report
+
+_MINUTES = 60
+BARS = "▁▂▃▄▅▆▇█"
+ASCII_BARS = "_.-:=+*#"
+# Columns of a label, of a number, and between the two and the bars.
+_LABEL, _NUMBER, _GAP = 14, 9, 2
+# A rate is of the last so many drawings: what ships in bursts should still be readable.
+_DRAWINGS = 10
+
+_COLOURS = {"ready": "green", "paused": "bold red"}
+
+
+def top(*, context: Context) -> None:
+    """Show live what ships, with the last hour minute by minute; Ctrl-C ends it.
+
+    With --json it prints the recorded minutes of the last hour once, one a line.
+    """
+    clock = SystemClock()
+    if context.json:
+        _emit(context, clock)
+        return
+    plain = Console().options.ascii_only
+    picture = Picture(context, clock, ASCII_BARS if plain else BARS)
+    live.show(context, picture.draw, instead="shipper top --json")
+
+
+def _emit(context: Context, clock: Clock) -> None:
+    with context.engine() as engine:
+        found = since(engine, _first_minute(clock))
+    for minute in found:
+        mean = minute.latency_sum / minute.delivered if minute.delivered else None
+        context.emit(
+            {
+                "minute": iso(minute.minute),
+                "destination": minute.destination,
+                "delivered": minute.delivered,
+                "retried": minute.retried,
+                "dead": minute.dead,
+                "latency_mean_seconds": None if mean is None else round(mean, 3),
+                "latency_max_seconds": round(minute.latency_max, 3),
+            }
+        )
+
+
+def _first_minute(clock: Clock) -> float:
+    return (clock.wall() // 60.0 - (_MINUTES - 1)) * 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of bars: a label, how a value is written, and the value of a minute."""
+
+    label: str
+    write: Callable[[float], str]
+    value: Callable[[Minute], float]
+    bad: bool = False
+    """Whether anything but nothing is bad news."""
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _seconds(value: float) -> str:
+    if not value:
+        return "-"  # nothing was delivered, so nothing took any time
+    return f"{value:.2f}s" if value < 10 else age(value)
+
+
+_ROWS = (
+    Row("delivered/min", _count, lambda m: m.delivered),
+    Row("retried/min", _count, lambda m: m.retried),
+    Row("dead/min", _count, lambda m: m.dead, bad=True),
+    Row("latency", _seconds, lambda m: m.latency_sum / m.delivered if m.delivered else 0.0),
+    Row("longest", _seconds, lambda m: m.latency_max),
+)
+
+
+class Rates:
+    """How many events a second were delivered of late, by destination."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, dict[str, int]]] = deque(maxlen=_DRAWINGS)
+
+    def see(self, at: float, reports: Sequence[DestinationReport]) -> None:
+        """Take in the counters; what is deleted meanwhile must not count backwards."""
+        self._seen.append((at, {r.name: r.delivered + r.purged for r in reports}))
+
+    def of(self, name: str) -> float:
+        """Return the rate; 0 while there is nothing to compare with."""
+        (began, first), (ended, last) = self._seen[0], self._seen[-1]
+        if ended <= began or name not in first or name not in last:
+            return 0.0
+        return max(0, last[name] - first[name]) / (ended - began)
+
+
+class Picture:
+    """What `shipper top` draws."""
+
+    def __init__(self, context: Context, clock: Clock, alphabet: str = BARS) -> None:
+        self._context = context
+        self._clock = clock
+        self._alphabet = alphabet
+        self._rates = Rates()
+
+    def draw(self, width: int) -> RenderableType:
+        """Return the picture for a width; raises what the database raises."""
+        now, first = self._clock.wall(), _first_minute(self._clock)
+        with self._context.engine() as engine:
+            shipper = current_shipper(engine)
+            reports = destination_report(engine, self._context.settings().destinations, now)
+            minutes = since(engine, first)
+        self._rates.see(self._clock.monotonic(), reports)
+        who = f"{shipper} ships" if shipper else "no shipper is running"
+        head = Text(f"{iso(now)[:-5]}Z  {who}; Ctrl-C ends", style="dim")
+        parts = [Text.assemble(("shipper top", "bold"), "  ", head)]
+        for report in reports:
+            of_it = [minute for minute in minutes if minute.destination == report.name]
+            parts += [Text(), *self._destination(report, now), *self._rows(of_it, first, width)]
+        return Group(*parts)
+
+    def _destination(self, report: DestinationReport, now: float) -> Iterator[Text]:
+        oldest = report.oldest_pending_seconds
+        facts = [f"{report.pending:,} pending" + ("" if oldest is None else f" ({age(oldest)})")]
+        facts += [f"{self._rates.of(report.name):,.1f}/s", f"{report.delivered:,} delivered"]
+        if report.held_keys:
+            facts.append(f"{report.held_keys:,} keys held")
+        dead = f", {report.dead:,} dead" if report.dead else ""
+        yield Text.assemble(
+            (printable(report.name), "bold"),
+            "  ",
+            (report.state, _COLOURS.get(report.state, "yellow")),
+            f"  {', '.join(facts)}",
+            (dead, "red"),
+        )
+        if report.reason:
+            wait = None if report.next_try_at is None else report.next_try_at - now
+            due = "" if wait is None else f"; next try in {age(max(0.0, wait))}"
+            yield Text(f"  {printable(report.reason)}{due}", style="yellow")
+
+    def _rows(self, minutes: Sequence[Minute], first: float, width: int) -> Iterator[Text]:
+        room = max(0, min(_MINUTES, width - _LABEL - _NUMBER - _GAP - 2))
+        for row in _ROWS:
+            values = [0.0] * _MINUTES
+            for minute in minutes:
+                place = int((minute.minute - first) // 60.0)
+                if 0 <= place < _MINUTES:
+                    values[place] = row.value(minute)
+            yield self._row(row, values, room)
+
+    def _row(self, row: Row, values: Sequence[float], room: int) -> Text:
+        # The running minute isn't written down yet.
+        latest = values[-1] or values[-2]
+        style = "red" if row.bad else "cyan"
+        drawn = Text(bars(values[len(values) - room :], self._alphabet), style)
+        drawn.highlight_words([self._alphabet[0]], "bright_black")
+        return Text.assemble(
+            f"  {row.label:<{_LABEL}}{row.write(latest):>{_NUMBER}}{'':{_GAP}}", drawn
+        )
+
+
+def bars(values: Sequence[float], alphabet: str = BARS) -> str:
+    """Return values as bars; nothing is the lowest one, and whatever is not nothing is higher."""
+    greatest = max(values, default=0.0)
+    steps = len(alphabet) - 1
+    return "".join(alphabet[ceil(value / greatest * steps) if value else 0] for value in values)

@@ -1,0 +1,139 @@
+"""The files that `shipper service` puts in place, made for one machine, and shown."""
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from shipper.cli import service
+from shipper.cli.units import PLACES, UNIT, Machine, is_untouched, packaged, texts
+from shipper.errors import UsageError
+from tests.cli.command_line import Home
+
+PROGRAM = Path("/srv/shipper/bin/shipper")
+SOMEBODY = pwd.getpwuid(1).pw_name
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """Give a directory to run the command in, with a program that a service could run."""
+    monkeypatch.setattr(service, "_program", lambda: PROGRAM)
+    monkeypatch.setattr(service, "is_in_a_home", lambda _: False)
+    return Home(tmp_path, f"sqlite:///{tmp_path / 'shop.db'}")
+
+
+def unit(**particular: object) -> str:
+    """Return the unit for a machine."""
+    return texts(Machine(PROGRAM, **particular))[PLACES[UNIT]]  # type: ignore[arg-type]
+
+
+def test_the_unit_is_the_packaged_one_with_this_program() -> None:
+    """Nothing else differs, so that what is tested is what is installed."""
+    mark, _, text = unit().partition("\n")
+    assert mark.startswith("#")
+    assert text == packaged(UNIT).replace("/opt/shipper/bin/shipper", str(PROGRAM))
+
+
+def test_it_runs_as_another_user() -> None:
+    """Whose group gets the directories; a user who is there needs no sysusers."""
+    made = texts(Machine(PROGRAM, "shop", "tills", Path("/etc/till.toml")))
+    assert PLACES["shipper.sysusers"] not in made
+    assert "\nUser=shop\nGroup=tills\n" in made[PLACES[UNIT]]
+    assert "\nEnvironment=SHIPPER_CONFIG=/etc/till.toml\n" in made[PLACES[UNIT]]
+    directories = made[PLACES["shipper.tmpfiles"]]
+    assert "\nd /etc/shipper 0750 root tills -\n" in directories
+    assert "\nd /var/lib/shipper 2770 shop tills -\n" in directories
+
+
+def test_a_program_in_a_home_can_be_seen_and_not_changed() -> None:
+    """Of pipx or uv, under an ordinary user."""
+    assert "\nProtectHome=yes\n" in unit()
+    assert "\nProtectHome=read-only\n" in unit(homes=(PROGRAM,))
+
+
+@pytest.mark.parametrize("path", ["/opt/my shop/shipper", "/opt/%n/shipper", '/opt/"/shipper'])
+def test_what_means_something_to_systemd_is_refused(path: str) -> None:
+    """Rather than being escaped in one place and forgotten in another."""
+    with pytest.raises(UsageError, match="can't stand in a unit"):
+        texts(Machine(Path(path)))
+
+
+def test_a_change_by_hand_is_recognised() -> None:
+    """And so is a file that somebody else has written."""
+    assert is_untouched(unit())
+    assert not is_untouched(unit().replace("WatchdogSec=60", "WatchdogSec=61"))
+    assert not is_untouched(packaged(UNIT))
+    assert not is_untouched("")
+
+
+def test_print_shows_what_would_be_put_where(home: Home) -> None:
+    """For a person with the places, for a program as an object; nothing is written."""
+    shown = home.call("service", "print")
+    assert shown.status == 0
+    for place in PLACES.values():
+        assert f"# {place}\n" in shown.out
+    assert home.call("service", "print", "--json").value == {
+        str(place): text for place, text in texts(Machine(PROGRAM)).items()
+    }
+    as_somebody = home.call("service", "print", "--run-as", SOMEBODY)
+    assert f"\nUser={SOMEBODY}\n" in as_somebody.out
+
+
+@pytest.mark.parametrize(
+    ("run_as", "reason"), [("root", "it needs no root"), ("no-such-user", "there is no user")]
+)
+def test_a_user_that_makes_no_sense_is_refused(home: Home, run_as: str, reason: str) -> None:
+    """Exit 2, with what to do instead."""
+    refused = home.call("service", "print", "--run-as", run_as, "--json")
+    assert refused.status == 2
+    assert reason in json.loads(refused.err)["error"]
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_it_needs_root(home: Home, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """Exit 77 before anything is looked at, with the command to give."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    refused = home.call("service", command)
+    assert refused.status == 77
+    assert f"run: sudo {PROGRAM} service {command}" in refused.err
+
+
+@pytest.mark.parametrize(
+    "program", ["/tmp/venv/bin/shipper", "/srv/me/.cache/uv/archive-v0/x/bin/shipper"]
+)
+def test_a_program_that_is_soon_gone_is_refused(
+    home: Home, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    """As that of `uvx` is, which is a guest in a cache."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(service, "_program", lambda: Path(program))
+    monkeypatch.setattr(shutil, "which", "/bin/{}".format)
+    refused = home.call("service", "install")
+    assert refused.status == 2
+    assert "is not there for long" in refused.err
+
+
+def test_a_machine_without_systemd_is_told_so(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And how to see what another service manager would need."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    refused = home.call("service", "install")
+    assert refused.status == 2
+    assert "shipper service print" in refused.err
+
+
+def test_the_packaged_unit_has_no_fault_that_systemd_sees(tmp_path: Path) -> None:
+    """Where there is a systemd to ask; the program is the only thing that isn't here."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze isn't installed")
+    file = tmp_path / UNIT
+    file.write_text(unit().replace(str(PROGRAM), "/bin/true"))
+    options = ["--offline=true", "--threshold=13"]
+    done = subprocess.run(
+        ["systemd-analyze", "security", *options, str(file)], check=False, capture_output=True
+    )
+    assert done.returncode == 0, done.stdout.decode()

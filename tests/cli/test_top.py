@@ -1,0 +1,141 @@
+"""`shipper top`: what it draws of the links and of the last hour, on every kind of terminal."""
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from shipper.cli.context import Context
+from shipper.cli.top import ASCII_BARS, Picture, Rates, bars
+from shipper.clock import SystemClock
+from shipper.store.engine import open_engine
+from shipper.store.minutes import Minute, add
+from tests.cli.command_line import VIEW, Home
+from tests.cli.terminal import draw
+from tests.cli.test_operating_commands import lines, write
+from tests.cli.test_status_views import report
+
+MINUTE = SystemClock().wall() // 60 * 60
+
+
+@pytest.fixture
+def home(tmp_path: Path, sqlite_url: str) -> Home:
+    """Give an outbox with a pending event, and two minutes in the statistics."""
+    home = Home(tmp_path, sqlite_url)
+    write(home, VIEW, "a")
+    engine = open_engine(sqlite_url)
+    add(
+        engine,
+        [
+            Minute(MINUTE - 120, "default", 1200, 3, 0, 600.0, 2.5),
+            Minute(MINUTE - 60, "default", 4321, 0, 1, 432.1, 75.0),
+            Minute(MINUTE - 7200, "default", 9, 0, 0, 1.0, 1.0),
+        ],
+        MINUTE,
+    )
+    engine.dispose()
+    return home
+
+
+@pytest.mark.parametrize(
+    ("values", "drawn"),
+    [
+        ([], ""),
+        ([0, 0], "▁▁"),
+        ([1, 1], "██"),
+        ([0, 1, 700], "▁▂█"),
+        ([0, 1, 2, 3, 4, 5, 6, 7], "▁▂▃▄▅▆▇█"),
+    ],
+)
+def test_bars_are_as_high_as_their_values(values: list[float], drawn: str) -> None:
+    """What isn't nothing is higher than nothing, however little it is."""
+    assert bars(values) == drawn
+
+
+def test_bars_of_a_plain_terminal() -> None:
+    """Only ASCII, rising as well."""
+    assert bars([0, 1, 7], ASCII_BARS) == "_.#"
+
+
+def test_the_rate_is_of_the_last_drawings() -> None:
+    """What retention deletes meanwhile was delivered before."""
+    rates = Rates()
+    rates.see(10.0, [report(delivered=100, purged=0)])
+    assert rates.of("default") == 0.0
+    rates.see(12.0, [report(delivered=50, purged=70)])
+    assert rates.of("default") == 10.0
+    assert rates.of("new") == 0.0
+
+
+class Stopped(SystemClock):
+    """A clock that stands, two seconds into the minute after the last one of the fixture."""
+
+    def wall(self) -> float:
+        """Return that moment."""
+        return MINUTE + 2.0
+
+
+def picture(home: Home, width: int) -> list[str]:
+    """Return the lines that are drawn for a width."""
+    drawn = Picture(Context(home.config, environ={}), Stopped()).draw(width)
+    console = Console(width=width, file=StringIO())
+    console.print(drawn)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+
+
+def row(lines: list[str], label: str) -> str:
+    """Return the one line that begins with a label."""
+    [found] = [line for line in lines if line.startswith(label)]
+    return found
+
+
+def test_a_wide_terminal_shows_the_last_hour(home: Home) -> None:
+    """The latest number before the bars; the running minute has none yet."""
+    drawn = picture(home, 120)
+    assert row(drawn, "default").endswith("0.0/s, 0 delivered")
+    delivered = row(drawn, "  delivered/min")
+    assert delivered.split()[1] == "4,321"
+    assert delivered.split()[2] == "▁" * 57 + "▃█▁"
+    assert row(drawn, "  dead/min").split()[1:] == ["1", "▁" * 58 + "█▁"]
+    assert row(drawn, "  latency").split()[1] == "0.10s"
+    assert row(drawn, "  longest").split()[1] == "1m"
+
+
+def test_a_narrow_terminal_shows_fewer_minutes(home: Home) -> None:
+    """The newest ones; no line of bars is broken."""
+    delivered = row(picture(home, 40), "  delivered/min")
+    assert delivered.endswith("▁▃█▁")
+    assert len(delivered) <= 40
+    assert row(picture(home, 20), "  delivered/min")
+
+
+def test_it_draws_on_a_terminal(home: Home) -> None:
+    """And gives it back."""
+    drawn = draw(home, "top", seen="longest")
+    assert (drawn.status, drawn.gives_the_terminal_back, drawn.has_colours) == (0, True, True)
+    assert "default  ready  1 pending" in drawn.text
+
+
+def test_no_colour_where_none_is_wanted(home: Home) -> None:
+    """no-color.org."""
+    for arguments in (("top",), ("status", "--watch")):
+        drawn = draw(home, *arguments, seen="default", NO_COLOR="1")
+        assert (drawn.status, drawn.has_colours) == (0, False)
+
+
+def test_minutes_for_a_program(home: Home) -> None:
+    """Those of the last hour, once."""
+    found = lines(home.call("top", "--json"))
+    assert [minute["delivered"] for minute in found] == [1200, 4321]
+    assert found[0].items() >= {
+        "destination": "default", "retried": 3, "dead": 0,
+        "latency_mean_seconds": 0.5, "latency_max_seconds": 2.5,
+    }.items()  # fmt: skip
+
+
+def test_nobody_looks_without_a_terminal(home: Home) -> None:
+    """The hint says what to do instead."""
+    ran = home.call("top")
+    assert (ran.status, ran.out) == (2, "")
+    assert "hint: shipper top --json" in ran.err

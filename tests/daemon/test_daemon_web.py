@@ -1,0 +1,180 @@
+"""The local port of the real daemon, asked as an operator's tools ask."""
+
+import asyncio
+import signal
+import socket
+from pathlib import Path
+
+from shipper.sandbox import Fault
+from tests.daemon.harness import Shop, only_sqlite, several
+from tests.daemon.processes import until
+
+
+def free_port() -> int:
+    """Return a port that nobody has just now."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+async def ask(place: int | Path, path: str) -> tuple[int, str]:
+    """Ask; return status and body."""
+    if isinstance(place, Path):
+        reader, writer = await asyncio.open_unix_connection(str(place))
+    else:
+        reader, writer = await asyncio.open_connection("127.0.0.1", place)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    async with asyncio.timeout(30):
+        answer = (await reader.read()).decode()
+    writer.transport.abort()
+    head, _, body = answer.partition("\r\n\r\n")
+    return int(head.split()[1]), body
+
+
+def number(text: str, series: str) -> float:
+    """Return the value of a series."""
+    [line] = [line for line in text.splitlines() if line.startswith(f"{series} ")]
+    return float(line.rpartition(" ")[2])
+
+
+async def test_it_tells_how_the_shipping_goes(shop: Shop) -> None:
+    """Alive, ready, and what was delivered, on both databases, by a port."""
+    port = free_port()
+    shop.configure(more=f'[web]\nlisten = "127.0.0.1:{port}"')
+    shop.add(*several(users=5, each=4))
+    daemon = await shop.started()
+    assert daemon.said("web.listening", address=f"127.0.0.1:{port}")
+    await shop.settled()
+    assert await ask(port, "/livez") == (200, "live\n")
+    assert await ask(port, "/readyz") == (200, "ready\n")
+    status, text = await ask(port, "/metrics")
+    assert status == 200
+    assert number(text, 'shipper_deliveries_total{destination="default"}') == 20
+    assert number(text, 'shipper_tries_total{destination="default",outcome="accepted"}') == 20
+    assert number(text, 'shipper_latency_seconds_count{destination="default"}') == 20
+    assert 0 < number(text, 'shipper_latency_seconds_sum{destination="default"}') < 20 * 30
+    assert number(text, 'shipper_events{destination="default",status="pending"}') == 0
+    assert number(text, 'shipper_events{destination="default",status="delivered"}') == 20
+    assert number(text, "shipper_lease_remaining_seconds") > 0
+    await daemon.stop()
+
+
+@only_sqlite
+async def test_an_api_that_is_down_is_no_reason_to_be_not_ready(shop: Shop) -> None:
+    """We are the buffer: what is written is taken, and the link tells its own story."""
+    web = shop.directory / "web.sock"
+    shop.configure(more=f'[web]\nlisten = "unix:{web}"')
+    shop.sandbox.answer_for = lambda _: Fault("status", status=500)
+    shop.add(*several(users=8, each=1))
+    daemon = await shop.started()
+    await shop.link_is("offline")
+    assert await ask(web, "/livez") == (200, "live\n")
+    assert await ask(web, "/readyz") == (200, "ready\n")
+    _, text = await ask(web, "/metrics")
+    assert number(text, 'shipper_link_state{destination="default",state="offline"}') == 1
+    assert number(text, 'shipper_tries_total{destination="default",outcome="http-500"}') >= 5
+    await daemon.stop()
+    assert not web.exists()
+
+
+@only_sqlite
+async def test_a_lost_database_is_not_ready_until_it_is_back(shop: Shop) -> None:
+    """Alive it is all the while: to start it anew would help nobody."""
+    web = shop.directory / "web.sock"
+    shop.configure(more=f'[web]\nlisten = "unix:{web}"')
+    shop.sandbox.answer_for = lambda _: Fault("slow", delay=0.7)
+    daemon = await shop.started()
+    shop.add("u1-1")
+    await shop.sandbox.until(lambda ledger: ledger.summary().requests == 1, 30)
+    locker = shop.application("lock", str(shop.directory / "shop.db"), stdin=None)
+    await until(lambda: "locked" in locker.stdout)
+    await ready_is(web, 503)
+    assert (await ask(web, "/livez"))[0] == 200
+    assert (await ask(web, "/metrics"))[0] == 200
+    healthcheck = await shop.command("healthcheck", "ready")
+    assert await healthcheck.ended() == 1
+    assert "not ready: the database has not answered" in healthcheck.stderr
+    locker.close_stdin()
+    await ready_is(web, 200)
+    await daemon.stop()
+
+
+async def ready_is(web: Path, wanted: int) -> None:
+    """Wait until `/readyz` answers so."""
+    async with asyncio.timeout(60):
+        while (await ask(web, "/readyz"))[0] != wanted:
+            await asyncio.sleep(0.02)
+
+
+@only_sqlite
+async def test_a_port_that_is_taken_keeps_nothing_from_being_shipped(shop: Shop) -> None:
+    """An error in the log says which, and what to do; then everything goes its way."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        shop.configure(more=f'[web]\nlisten = "127.0.0.1:{port}"')
+        daemon = await shop.started()
+        failed = await daemon.told("web.failed")
+        assert failed["address"] == f"127.0.0.1:{port}"
+        assert "in use" in failed["reason"]
+        assert "[web] listen" in failed["hint"]
+        shop.add("u1-1")
+        await shop.settled()
+        await daemon.stop()
+
+
+@only_sqlite
+async def test_a_reload_moves_the_port(shop: Shop) -> None:
+    """And takes the old one away."""
+    first, second = shop.directory / "first.sock", shop.directory / "second.sock"
+    shop.configure(more=f'[web]\nlisten = "unix:{first}"')
+    daemon = await shop.started()
+    assert (await ask(first, "/livez"))[0] == 200
+    shop.configure(more=f'[web]\nlisten = "unix:{second}"')
+    daemon.signal(signal.SIGHUP)
+    await daemon.told("web.listening", address=f"unix:{second}")
+    assert (await ask(second, "/livez"))[0] == 200
+    assert not first.exists()
+    shop.configure()
+    daemon.signal(signal.SIGHUP)
+    await until(lambda: len(daemon.said("daemon.started")) == 3)
+    assert not second.exists()
+    await daemon.stop()
+
+
+@only_sqlite
+async def test_a_healthcheck_is_an_exit_status(shop: Shop) -> None:
+    """0 where all is well, 1 where nobody answers, 2 where there is nobody to ask."""
+    web = shop.directory / "web.sock"
+    unconfigured = await shop.command("healthcheck", "live")
+    assert await unconfigured.ended() == 2
+    assert 'set listen = "127.0.0.1:9187" under [web]' in unconfigured.stderr
+    shop.configure(more=f'[web]\nlisten = "unix:{web}"')
+    daemon = await shop.started()
+    for what in ("live", "ready"):
+        well = await shop.command("healthcheck", what)
+        assert (await well.ended(), well.stdout) == (0, f"{what}\n")
+    await daemon.stop()
+    gone = await shop.command("healthcheck", "live", "--json")
+    assert await gone.ended() == 1
+    assert gone.stdout == (
+        '{"ok":false,"check":"live","answer":"no answer: no such file or directory"}\n'
+    )
+
+
+@only_sqlite
+async def test_a_stopped_process_is_not_alive(shop: Shop) -> None:
+    """It takes a connection, because the kernel does, and never answers."""
+    web = shop.directory / "web.sock"
+    shop.configure(more=f'[web]\nlisten = "unix:{web}"')
+    daemon = await shop.started()
+    daemon.signal(signal.SIGSTOP)
+    try:
+        checked = await shop.command("healthcheck", "live")
+        assert await checked.ended() == 1
+        assert "no answer: timed out" in checked.stderr
+    finally:
+        daemon.signal(signal.SIGCONT)
+    await daemon.stop()

@@ -1,0 +1,185 @@
+"""What the database says: right on both, asked seldom, and in nobody's way."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from shipper.config import Settings, load
+from shipper.store.transactions import writing
+from shipper.web import survey as module
+from shipper.web.survey import ASK_EVERY, UNCONFIGURED, Backlog, Figures, Survey
+from tests.web.clocks import Hand
+
+EVENT = '{"type":"view","view":{}}'
+
+
+def settings_for(url: str, directory: Path) -> Settings:
+    """Return a configuration with one destination."""
+    file = directory / "shipper.toml"
+    file.write_text(
+        f'[database]\nurl = "{url.replace("+psycopg", "")}"\n'
+        '[destinations.default]\nurl = "http://127.0.0.1:1/"\napi_id = "x"\n'
+    )
+    file.chmod(0o600)
+    return load(file, {}, directory)
+
+
+def insert(engine: Engine, *destinations: str) -> None:
+    """Write an event for each."""
+    with writing(engine) as tx:
+        for name in destinations:
+            tx.execute(
+                text("INSERT INTO shipper_outbox (payload, destination) VALUES (:payload, :name)"),
+                {"payload": EVENT, "name": name},
+            )
+
+
+class Present(Hand):
+    """Its wall clock is that of the rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import time
+
+        self.offset = time.time() - self.now
+
+
+@pytest.fixture
+def clock() -> Present:
+    """Give a clock that goes when it is told to."""
+    return Present()
+
+
+@pytest.fixture
+async def survey(database_url: str, tmp_path: Path, clock: Present) -> AsyncIterator[Survey]:
+    """Give a survey of a fresh outbox."""
+    survey = Survey(settings_for(database_url, tmp_path), clock)
+    yield survey
+    await survey.aclose()
+
+
+async def seen(survey: Survey) -> Figures:
+    """Return figures that are there."""
+    figures = await survey.figures()
+    assert figures is not None
+    return figures
+
+
+async def test_it_counts_what_is_pending_and_how_long(
+    engine: Engine, survey: Survey, clock: Present
+) -> None:
+    """By destination; one that nobody has written to is there with zeros."""
+    assert (await seen(survey)).backlogs == (Backlog("default", 0, 0, 0, 0, 0, 0, None),)
+    insert(engine, "default", "default")
+    clock.now += 60.0
+    [backlog] = (await seen(survey)).backlogs
+    assert backlog.pending == 2
+    assert backlog.oldest_pending_seconds is not None
+    assert 50.0 < backlog.oldest_pending_seconds < 90.0
+
+
+async def test_what_nobody_has_configured_is_one_destination(
+    engine: Engine, survey: Survey
+) -> None:
+    """Whatever an application writes there, it makes no series of its own."""
+    insert(engine, *(f"stray_{number}" for number in range(20)))
+    [default, stray] = (await seen(survey)).backlogs
+    assert (default.destination, default.pending) == ("default", 0)
+    assert (stray.destination, stray.pending) == (UNCONFIGURED, 20)
+
+
+async def test_the_disk_is_told_where_it_is_ours(survey: Survey, database_url: str) -> None:
+    """The file of an SQLite outbox lies beside us; a server's is its own matter."""
+    disk = (await seen(survey)).disk
+    if database_url.startswith("sqlite"):
+        assert disk is not None
+        assert disk.file > 4096
+        assert disk.free > 0
+    else:
+        assert disk is None
+
+
+async def test_it_asks_no_more_often_than_it_should(
+    engine: Engine, survey: Survey, clock: Present
+) -> None:
+    """What was seen is as good as new for ten seconds, however many ask."""
+    await seen(survey)
+    insert(engine, "default")
+    clock.now += ASK_EVERY - 1
+    [backlog] = (await seen(survey)).backlogs
+    assert backlog.pending == 0
+    clock.now += 1
+    [backlog] = (await seen(survey)).backlogs
+    assert backlog.pending == 1
+
+
+@pytest.fixture
+async def slow(
+    sqlite_url: str, tmp_path: Path, clock: Present, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Survey, Callable[[float], None]]]:
+    """Give a survey whose database takes so many seconds, by the clock that stands still."""
+    takes = [0.0]
+    look = module._Observer.look
+
+    def looking(observer: module._Observer) -> Figures:
+        clock.now += takes[0]
+        return look(observer)
+
+    monkeypatch.setattr(module._Observer, "look", looking)
+    survey = Survey(settings_for(sqlite_url, tmp_path), clock)
+
+    def take(seconds: float) -> None:
+        takes[0] = seconds
+
+    yield survey, take
+    await survey.aclose()
+
+
+async def test_a_slow_database_is_asked_less_often(
+    slow: tuple[Survey, Callable[[float], None]], clock: Present
+) -> None:
+    """It is busy with us for a twentieth of the time at most."""
+    survey, take = slow
+    take(5.0)
+    first = await seen(survey)
+    clock.now += 99.0
+    assert await survey.figures() is first
+    clock.now += 1.0
+    assert await survey.figures() is not first
+
+
+async def test_a_question_is_not_kept_waiting(
+    sqlite_url: str, tmp_path: Path, clock: Present, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the database takes its time, what was known before is the answer."""
+    import threading
+
+    monkeypatch.setattr(module, "_PATIENCE", 0.01)
+    done = threading.Event()
+    look = module._Observer.look
+
+    def stuck(observer: module._Observer) -> Figures:
+        done.wait(20)
+        return look(observer)
+
+    monkeypatch.setattr(module._Observer, "look", stuck)
+    survey = Survey(settings_for(sqlite_url, tmp_path), clock)
+    assert await survey.figures() is None
+    assert await survey.figures() is None
+    done.set()
+    async with asyncio.timeout(20):
+        while await survey.figures() is None:
+            await asyncio.sleep(0)
+    await survey.aclose()
+
+
+async def test_a_database_that_is_away_is_no_figures(tmp_path: Path, clock: Present) -> None:
+    """Nothing is raised; it is asked again later."""
+    survey = Survey(settings_for(f"sqlite:///{tmp_path / 'gone.db'}", tmp_path), clock)
+    assert await survey.figures() is None
+    clock.now += ASK_EVERY
+    assert await survey.figures() is None
+    await survey.aclose()
