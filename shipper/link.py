@@ -271,7 +271,9 @@ class Link:
         self._probes += 1
         asked = self._asked_until(now)
         self._enter(state, reason, now)
-        self.next_try_at = max(now + (wait or self.probe_backoff.delay(self._probes, chance)), asked)
+        self.next_try_at = max(
+            now + (wait or self.probe_backoff.delay(self._probes, chance)), asked
+        )
 
     def _asked_until(self, now: float) -> float:
         """Return until when an answer asked to wait that came while the probe was under way."""

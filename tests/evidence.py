@@ -57,7 +57,8 @@ class Request:
 
     `durable` and `ahead` are what an independent reader saw on disk as the try began: whether the
     event was pending and claimed there, and which pending ones of its lane have smaller ids.
-    `probing` says that the sender knew its destination to be down.
+    `probing` says that the sender knew its destination to be down, `beside` how many of its tries
+    there were under way, or accepted and not yet recorded.
     `settled` is the place among the endings of all tries; `received` is when the API took it.
     """
 
@@ -72,6 +73,7 @@ class Request:
     durable: bool = True
     ahead: tuple[int, ...] = ()
     probing: bool = False
+    beside: int = 0
     ended: float | None = None
     settled: int | None = None
     answer: Literal["accepted", "refused", "throttled", "failed"] | None = None

@@ -115,7 +115,7 @@ def repeats_are_few_and_immediate(
             again[first.process, first.destination] += 1
         if request.answer == "accepted":
             accepted[request.id] = request
-    clean = {p.number for p in processes if p.end == "stopped" and not p.store_failed}
+    clean = {p.number for p in processes if p.end == "stopped" and not p.cut_off}
     for (process, destination), count in again.items():
         bound = 0 if process in clean else terms[destination].max_in_flight
         if count > bound:
@@ -131,7 +131,9 @@ def repeats_are_few_and_immediate(
         for before, request in pairwise(lane):
             unknown = before.maybe or before.answer is None
             if unknown and before.id != request.id and _pending(statuses, before.id, request.began):
-                found.append(f"event {request.id} was sent while {before.id} may have been received")
+                found.append(
+                    f"event {request.id} was sent while {before.id} may have been received"
+                )
     return found
 
 
@@ -206,7 +208,9 @@ def outages_cost_nothing(
     for move in moves:
         if move.process == OPERATOR:
             continue
-        own = [r for r in tries[move.process, move.id] if r.ended is not None and r.ended <= move.at]
+        own = [
+            r for r in tries[move.process, move.id] if r.ended is not None and r.ended <= move.at
+        ]
         last = own[-1] if own else None
         if move.attempts_after > move.attempts_before and not _has_witness(own, requests, terms):
             found.append(f"event {move.id} was charged with a failure that wasn't its own")
@@ -240,9 +244,7 @@ def _has_witness(
     return False
 
 
-def _refused_with_everything(
-    requests: Iterable[Request], processes: Iterable[Process]
-) -> set[int]:
+def _refused_with_everything(requests: Iterable[Request], processes: Iterable[Process]) -> set[int]:
     """Return the refusals that say nothing about their event: five lanes, and none accepted."""
     excused: set[int] = set()
     lanes: dict[tuple[int, str], set[Lane]] = defaultdict(set)
@@ -323,14 +325,10 @@ def everything_is_bounded(
         for sample in samples
         if sample.value > sample.bound
     ]
-    under_way: dict[tuple[int, str], list[float]] = defaultdict(list)
     for request in requests:
-        place = (request.process, request.destination)
-        open_ = [end for end in under_way[place] if end > request.began]
-        under_way[place] = [*open_, inf if request.ended is None else request.ended]
-        bound = terms[request.destination].max_in_flight
-        if len(under_way[place]) > bound:
-            found.append(f"{len(under_way[place])} requests under way, {bound} may be")
+        most = terms[request.destination].max_in_flight
+        if request.beside >= most:
+            found.append(f"{request.beside + 1} places were taken at once, {most} may be")
     return found
 
 

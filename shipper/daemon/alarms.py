@@ -5,6 +5,7 @@ the time come in. It must never tell the same thing twice in a row, and never wh
 or a receiver wrote: an alarm goes to somebody else's server.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -25,6 +26,8 @@ WORSE_EVERY: Final = 3600.0
 CALM: Final = 300.0
 # A database that is away for a moment is nobody's matter.
 LOST_FOR: Final = 60.0
+# Where more than these wait to be told, the oldest goes.
+UNTOLD: Final = 64
 # A disk that is full tomorrow is as good as full.
 DAYS_LEFT: Final = 1.0
 
@@ -75,10 +78,12 @@ class _On:
 
 
 class Alarms:
-    """Remembers what has been told. It outlives a reload."""
+    """Remembers what has been told, and what is still to be told. It outlives a reload."""
 
     def __init__(self) -> None:
         self._on: dict[Key, _On] = {}
+        self.untold: deque[Notice] = deque(maxlen=UNTOLD)
+        """What nobody has taken yet; who tells a notice takes it out."""
 
     def update(self, conditions: Iterable[Condition], now: float, wall: float) -> list[Notice]:
         """Take in everything that is wrong now; return what is to be told."""

@@ -33,8 +33,6 @@ TIMEOUT: Final = 10.0
 # With these waits, somebody who can't be told is given up after some two hours.
 TRIES: Final = 24
 _BACKOFF: Final = Backoff(1.0, 600.0)
-# Where more than these wait to be told, the oldest goes.
-_WAITING: Final = 64
 
 
 def hooks(settings: AlertSettings) -> tuple[Hook | None, Hook | None]:
@@ -99,26 +97,34 @@ class Watch:
 
 
 class Teller:
-    """Tells a webhook one notice after the other, each until it is taken or given up."""
+    """Tells a webhook one notice after the other, each until it is taken or given up.
 
-    def __init__(self, hook: Hook, clock: Clock, log: Log) -> None:
+    What it has not got rid of when it ends stays among the untold, for the one after a reload.
+    """
+
+    def __init__(self, hook: Hook, untold: deque[Notice], clock: Clock, log: Log) -> None:
         self._hook = hook
+        self._untold = untold
         self._clock = clock
         self._log = log
-        self._waiting: deque[Notice] = deque(maxlen=_WAITING)
         self._news = asyncio.Event()
+        self._news.set()
 
     def add(self, notice: Notice) -> None:
         """Have something to tell."""
-        self._waiting.append(notice)
+        self._untold.append(notice)
         self._news.set()
 
     async def tell(self) -> None:
         """Wait for something to tell, and tell all there is."""
         await self._news.wait()
         self._news.clear()
-        while self._waiting:
-            await self._tell(self._waiting.popleft())
+        while self._untold:
+            notice = self._untold[0]
+            await self._tell(notice)
+            # Where too many wait, it may have gone by itself.
+            if self._untold[0] is notice:
+                self._untold.popleft()
 
     async def _tell(self, notice: Notice) -> None:
         body = document(notice, self._clock.wall())
@@ -177,7 +183,7 @@ async def alerting(
 ) -> AsyncIterator[None]:
     """Look, tell and beat for the length of a `with`; raises ConfigError."""
     webhook, heartbeat = hooks(settings)
-    teller = None if webhook is None else Teller(webhook, clock, log)
+    teller = None if webhook is None else Teller(webhook, alarms.untold, clock, log)
 
     async def look() -> None:
         for notice in await watch.look(alarms):

@@ -279,7 +279,7 @@ class Dispatcher:
             return len(self._tasks())
         except StoreUnavailable:
             # Nothing more can be written; the claims tell the next daemon what to repeat.
-            return len(self._tasks()) + sum(len(r.settled) for r in self._routes.values())
+            return len(self._tasks()) + sum(r.unrecorded for r in self._routes.values())
         finally:
             cut_off = self._tasks()
             for task in cut_off:

@@ -256,8 +256,12 @@ class Route:
     def resume(self, row: LinkRow) -> None:
         """Take the link up as it was stored."""
         now, wall = self._clock.monotonic(), self._clock.wall()
-        until = now + min(max((row.next_try_at or wall) - wall, 0.0), RETRY_AFTER_MAX)
-        self.link.resume(State(row.state), row.reason, since=now + row.since - wall, until=until)
+        next_try = wall if row.next_try_at is None else row.next_try_at
+        # By a clock that was set back since, it would be longer than it ever was.
+        longest = RETRY_AFTER_MAX if row.written_at is None else next_try - row.written_at
+        wait = max(0.0, min(next_try - wall, longest, RETRY_AFTER_MAX))
+        since = now + min(row.since - wall, 0.0)
+        self.link.resume(State(row.state), row.reason, since=since, until=now + wait)
 
     def rescan(self) -> None:
         """Scan from the beginning: an operator, or time, may have put something back."""

@@ -113,6 +113,7 @@ class Looks:
                     row.reason,
                     self._dialect.wall(row.since) or 0.0,
                     self._dialect.wall(row.next_try_at),
+                    self._dialect.wall(row.updated_at),
                 )
                 for row in tx.execute(self._sql.links)
             ]
@@ -148,10 +149,12 @@ class _Statements:
             ),
         }
         self.single = text(f"{columns} FROM shipper_outbox {pending} AND id = :id")
-        since, next_try = dialect.moment.format("since"), dialect.moment.format("next_try_at")
+        since, next_try, updated = map(
+            dialect.moment.format, ("since", "next_try_at", "updated_at")
+        )
         self.links = text(
-            f"SELECT name, state, reason, {since} AS since, {next_try} AS next_try_at"
-            " FROM shipper_destination"
+            f"SELECT name, state, reason, {since} AS since, {next_try} AS next_try_at,"
+            f" {updated} AS updated_at FROM shipper_destination"
         )
         self.generation = text("SELECT generation FROM shipper_lease WHERE name = 'outbox'")
         self.watermark = text(dialect.watermark)

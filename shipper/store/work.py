@@ -45,6 +45,8 @@ class LinkRow:
     reason: str | None
     since: float
     next_try_at: float | None
+    written_at: float | None = field(default=None, compare=False)
+    """When the row was written; the database's to say."""
 
 
 @dataclass(frozen=True, slots=True)

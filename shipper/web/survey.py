@@ -88,8 +88,10 @@ class Survey:
         """
         if self._asking is None and self._clock.monotonic() >= self._ask_at:
             self._asking = asyncio.create_task(self._ask())
-        if self._asking is not None:
-            await asyncio.wait({self._asking}, timeout=_PATIENCE)
+        if (asking := self._asking) is not None:
+            done, _ = await asyncio.wait({asking}, timeout=_PATIENCE)
+            if done and not asking.cancelled():
+                asking.result()  # a bug is whoever asks to tell
         return self._latest
 
     async def aclose(self) -> None:

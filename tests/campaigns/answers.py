@@ -121,7 +121,9 @@ def _chunked(body: bytes, framing: Framing) -> bytes:
     half = len(body) // 2
     parts = [part for part in (body[:half], body[half:]) if part]
     text = b"".join(b"%x;note=1\r\n%s\r\n" % (len(part), part) for part in parts)
-    return text + {"chunked": b"0\r\nx-trailer: 1\r\n\r\n", "broken chunk": b"zz\r\n"}.get(framing, b"")
+    return text + {"chunked": b"0\r\nx-trailer: 1\r\n\r\n", "broken chunk": b"zz\r\n"}.get(
+        framing, b""
+    )
 
 
 def _meaning(plan: Plan) -> Kind:
@@ -150,7 +152,7 @@ _NOISE = (
     b"X-Long: " + b"y" * 5000,
     b"Connection: close",
     b"Keep-Alive: timeout=0, max=0",
-    b"Alt-Svc: h3=\":443\"",
+    b'Alt-Svc: h3=":443"',
     b"WWW-Authenticate: Basic",
     b"Refresh: 0; url=http://elsewhere.invalid/",
 )
@@ -266,7 +268,12 @@ class Receiver:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             writer.transport.abort()
         goes_on = b"Connection: close" not in plan.noise
-        goes_on = goes_on and plan.framing in {"length", "chunked"} and plan.raw is None and plan.status >= 200
+        goes_on = (
+            goes_on
+            and plan.framing in {"length", "chunked"}
+            and plan.raw is None
+            and plan.status >= 200
+        )
         return goes_on and not plan.resets
 
 

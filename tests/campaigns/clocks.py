@@ -9,9 +9,11 @@ after another jump by the next one; in order, and nothing twice.
 import random
 import signal
 import struct
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from shipper.clock import parse_iso
 from shipper.sandbox import Answer, RequestInfo
 from tests.campaigns.crashes import Outcry, outcry
 from tests.campaigns.figures import Figures
@@ -82,17 +84,19 @@ async def clock_jumps(url: str, directory: Path, *, times: int, seed: int) -> Fi
         orders = f"clock={watch.file}"
         launcher = await stack.enter_async_context(Launcher(directory, environ=preloaded()))
         jumper = Jumper(scene, watch)
-        for _ in range(times):
-            for seconds in chance.sample(JUMPS, len(JUMPS)):
-                daemon = await launcher.start("run", "-c", str(scene.shop.config), shim=orders)
-                await daemon.told("daemon.started")
-                # The next daemon begins at this time, where the one before has another on disk.
-                for to in (chance.choice(JUMPS), seconds):
-                    await jumper.jump(to, daemon)
-                    figures.tried["jumps"] += 1
-                daemon.signal(signal.SIGTERM)
-                figures.expect(await daemon.ended() == 0, f"{seconds}: {daemon.stderr[-500:]}")
-                figures.expect("Traceback" not in daemon.stderr, daemon.stderr[-2000:])
+        jumps = [jump for _ in range(times) for jump in chance.sample(JUMPS, len(JUMPS))]
+        # The next daemon begins at the time to which the one before has jumped last.
+        for pair in zip(jumps[::2], [*jumps[1::2], 0.0], strict=False):
+            daemon = await launcher.start("run", "-c", str(scene.shop.config), shim=orders)
+            await daemon.told("daemon.started")
+            for seconds in pair:
+                await jumper.jump(seconds, daemon)
+                figures.tried["jumps"] += 1
+            daemon.signal(signal.SIGTERM)
+            figures.expect(await daemon.ended() == 0, f"{pair}: {daemon.stderr[-500:]}")
+            figures.expect("Traceback" not in daemon.stderr, daemon.stderr[-2000:])
+            ended_at = parse_iso(daemon.lines[-1]["timestamp"]) - pair[-1]
+            figures.expect(abs(ended_at - time.time()) < 300, "the clock didn't jump")
         figures.expect(not scene.shop.wasted(), "events were charged for it")
         scene.judge(figures)
     return figures

@@ -156,9 +156,7 @@ def _connections(port: int) -> int:
 
 
 @asynccontextmanager
-async def outcry(
-    url: str, directory: Path, books: Books | None = None
-) -> AsyncIterator[Outcry]:
+async def outcry(url: str, directory: Path, books: Books | None = None) -> AsyncIterator[Outcry]:
     """Give a campaign's surroundings, and end them."""
     one = Outcry(url, directory, books=books)
     try:

@@ -67,9 +67,7 @@ class Disk:
         match record.kind:
             case "W" | "T":
                 file = self._files.setdefault(record.inode, _File())
-                file.pending.append(
-                    _Write(self._number, record.kind, record.offset, record.data)
-                )
+                file.pending.append(_Write(self._number, record.kind, record.offset, record.data))
             case "C":
                 file = self._files.setdefault(record.inode, _File())
                 self._pending.append(_Naming(self._number, record.data.decode(), file))

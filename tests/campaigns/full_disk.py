@@ -85,7 +85,8 @@ async def _fill_and_free(
 
 def _fill(file: Path, size: int) -> set[str]:
     """Write events, a transaction each, until the disk is full; return which were committed."""
-    connection, names = sqlite3.connect(file, timeout=60, isolation_level=None), set()
+    connection = sqlite3.connect(file, timeout=60, isolation_level=None)
+    names: set[str] = set()
     statement = "INSERT INTO shipper_outbox (payload, event_id) VALUES (?, ?)"
     try:
         while True:

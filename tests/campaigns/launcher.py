@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 import shipper.cli.run
-import shipper.cli.verify  # noqa: F401 - this and the next are here to be imported already
+import shipper.cli.verify
 import shipper.store.migrate  # noqa: F401
 from shipper.cli import main
 

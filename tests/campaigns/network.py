@@ -4,7 +4,6 @@ Nothing may be lost, out of order or dead; what comes again comes at once, and n
 connections were struck; and once the network is good again everything is delivered.
 """
 
-import asyncio
 import random
 import signal
 from contextlib import AsyncExitStack
@@ -34,7 +33,7 @@ async def bad_network(url: str, directory: Path, *, strikes: int, seed: int) -> 
             timeout=_TIMEOUT,
             max_in_flight=MAX_IN_FLIGHT,
         )
-        proxy.probability = 0.6
+        proxy.probability = 1.0
         daemon = await launcher.start("run", "-c", str(scene.shop.config))
         await scene.start_writers()
         await until(lambda: proxy.struck.total() >= strikes, 60 + strikes)

@@ -23,6 +23,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+
 from shipper.sandbox import Chaos
 from shipper.sandbox.ledger import Visit
 from tests.campaigns.aftermath import inspect
@@ -104,7 +105,9 @@ class PowerCuts:
         self.books.log = log
         orders = f"prefix={before}/;log={log}"
         disk = Disk(before)
-        daemon = await launcher.start("run", "-c", str(self.scene.shop.config), shim=orders + self._lie)
+        daemon = await launcher.start(
+            "run", "-c", str(self.scene.shop.config), shim=orders + self._lie
+        )
         library = "pysqlite3" if find_spec("pysqlite3") else "sqlite3"
         options = ("--log", str(log), "--library", library, "--checkpoint", "40")
         await self.scene.start_writers(

@@ -19,11 +19,12 @@ KINDS = (
     "half open",  # from some byte on nothing goes through any more, and nobody is told
     "black hole",  # the connection stands, nothing ever goes through
     "refusal",  # closed before a byte was read
-    "delay",  # every piece comes late
-    "trickle",  # one byte at a time
+    "delay",  # every piece comes late, and in the end RST
+    "trickle",  # one byte at a time, and in the end RST
     "garbage",  # something else comes in place of the answer
 )
-_HURTING = frozenset(KINDS) - {"delay", "trickle"}
+# These never let a request through.
+_EMPTY = frozenset({"black hole", "refusal"})
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class Proxy:
     @property
     def may_have_hidden(self) -> int:
         """Return how many answers can have got lost: no more than connections were struck."""
-        return sum(count for kind, count in self.struck.items() if kind in _HURTING)
+        return sum(count for kind, count in self.struck.items() if kind not in _EMPTY)
 
     async def start(self) -> None:
         """Listen."""
@@ -91,7 +92,8 @@ class Proxy:
             writer.transport.abort()
             return
         # A request has some 400 bytes, an answer some 100; a connection carries many of them.
-        after = 0 if kind == "black hole" else self._chance.randrange(1, 4000)
+        # Without a strike of its own a connection would stand for ever, and none be struck again.
+        after = self._chance.randrange(1, 4000)
         link = _Link(kind, after, writer, back)
         try:
             async with asyncio.TaskGroup() as group:
@@ -141,7 +143,7 @@ class Proxy:
                 _reset(link.client)
                 _reset(link.server)
                 raise ConnectionResetError
-            case "reset in the answer" if strikes and direction == "answer":
+            case "reset in the answer" | "delay" | "trickle" if strikes and direction == "answer":
                 _reset(link.client)
                 raise ConnectionResetError
             case "end in the answer" if strikes and direction == "answer":

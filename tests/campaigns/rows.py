@@ -45,7 +45,9 @@ _ANY = st.recursive(
 )
 _EVENT = st.fixed_dictionaries(
     {"type": st.just("view") | _TEXT, "view": st.just({}) | _ANY},
-    optional={"context": st.lists(st.fixed_dictionaries({"type": _TEXT, "user": _ANY}), max_size=2)},
+    optional={
+        "context": st.lists(st.fixed_dictionaries({"type": _TEXT, "user": _ANY}), max_size=2)
+    },
 )
 
 
@@ -75,7 +77,10 @@ _PAYLOADS = st.one_of(
     st.none(),
 )
 _NAMES = st.one_of(
-    st.none(), st.none(), _TEXT, st.sampled_from(["", "k", "a" * 255, "a" * 256, "\u20ac%\n", "é" * 200])
+    st.none(),
+    st.none(),
+    _TEXT,
+    st.sampled_from(["", "k", "a" * 255, "a" * 256, "\u20ac%\n", "é" * 200]),
 )
 _ROWS = st.builds(
     Row,
@@ -111,7 +116,7 @@ class Application:
         except _REFUSALS as refusal:
             self._figures.tried["refused"] += 1
             self._judge(row, refusal)
-        except Exception as error:  # noqa: BLE001 - psycopg's, by name, because it may be missing
+        except Exception as error:
             if type(error).__module__.partition(".")[0] != "psycopg":
                 raise
             self._figures.tried["refused"] += 1

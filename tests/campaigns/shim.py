@@ -26,4 +26,3 @@ def library() -> Path:
 def preloaded(orders: str = "") -> dict[str, str]:
     """Return the environment of a process under the shim."""
     return {"LD_PRELOAD": str(library()), "CAMPAIGN_SHIM": orders}
-

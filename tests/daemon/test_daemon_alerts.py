@@ -120,6 +120,21 @@ async def test_who_refuses_a_notice_is_told_again(shop: Shop, receiver: Receiver
 
 
 @only_sqlite
+async def test_a_reload_forgets_nothing_that_is_to_be_told(shop: Shop, receiver: Receiver) -> None:
+    """Whoever mends the webhook's URL hears of what was wrong meanwhile, and once."""
+    wrong = "http://127.0.0.1:1/"
+    shop.configure(more=watched(receiver, webhook_url=wrong), api_id="wrong")
+    shop.add("u1-1")
+    daemon = await shop.started()
+    await daemon.told("alert.failed", alarm="link_paused")
+    shop.configure(more=watched(receiver), api_id="wrong")
+    daemon.signal(signal.SIGHUP)
+    await until(receiver.told)
+    await daemon.stop()
+    assert receiver.told() == [("link_paused", "started")]
+
+
+@only_sqlite
 async def test_settings_that_cannot_work_are_refused(shop: Shop, receiver: Receiver) -> None:
     """At a reload the old ones stay in force; at the start it is a fault of the configuration."""
     daemon = await shop.started()

@@ -89,7 +89,9 @@ def _counted(counts: Counter[str]) -> str:
 def _hunt(names: Iterable[str], most: int) -> int:
     escaped = 0
     for name in names:
-        caught = next(((seed, found) for seed in range(most) if (found := _caught(name, seed))), None)
+        caught = next(
+            ((seed, found) for seed in range(most) if (found := _caught(name, seed))), None
+        )
         if caught is None:
             escaped += 1
             sys.stdout.write(f"# {name}: {most} seeds didn't catch it\n")

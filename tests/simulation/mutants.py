@@ -12,19 +12,18 @@ from unittest.mock import patch
 
 from shipper import courier, delivery, link, outcome
 from shipper.delivery import Blame, Status, Verdict
-from shipper.dispatcher import dispatcher, exchange, route
 from shipper.dispatcher.dispatcher import Dispatcher
-from shipper.dispatcher.exchange import Exchange
 from shipper.dispatcher.route import Route
-from shipper.errors import LeaseLost, StoreUnavailable
+from shipper.errors import StoreUnavailable
 from shipper.event import Event
-from shipper.lane import Lanes, lanes
-from shipper.link import Link, State, Try
+from shipper.lane import Lanes
+from shipper.link import Link, Try
 from shipper.outcome import Kind, Outcome
-from shipper.store import claims, looks, operate, queue, recording
+from shipper.store import claims, queue
 from shipper.store.claims import ClaimBook
 from shipper.store.looks import Looks
 from shipper.store.queue import Queue
+from shipper.store.transactions import writing
 
 Plant = Callable[[], Any]
 MUTANTS: dict[str, Callable[[], Any]] = {}
@@ -49,7 +48,7 @@ def planted(name: str) -> Iterator[None]:
 @mutant
 def marked_before_the_answer() -> Any:
     """A timeout after the bytes had left counts as delivered."""
-    original = courier.classify
+    original = outcome.classify
 
     def classify(answer: Any, wall: float) -> Outcome:
         found = original(answer, wall)
@@ -176,7 +175,7 @@ def done_twice_when_the_answer_is_lost() -> Any:
     """A commit whose answer was lost is done again."""
 
     def turn(self: Queue, work: Any) -> list[Event]:
-        with queue.writing(self._engine) as tx:
+        with writing(self._engine) as tx:
             self._turn = tx.execute(self._sql.lease).one().turn
         return original(self, work)
 
@@ -247,19 +246,6 @@ def gap_in_a_claim_is_sent_first() -> Any:
 
 
 # -- whose fault it is ----------------------------------------------------------------------------
-
-
-def _blamed(change: Callable[[Link, Try, Outcome, Blame], Blame]) -> Any:
-    def settle(
-        self: Link, attempt: Try, found: Outcome, now: float, chance: float
-    ) -> Blame:
-        down = self.is_down
-        blame = original(self, attempt, found, now, chance)
-        self.__class__.was_down = down  # type: ignore[attr-defined]
-        return change(self, attempt, found, blame)
-
-    original = Link.settle
-    return patch.object(Link, "settle", settle)
 
 
 @mutant
@@ -397,7 +383,9 @@ def stops_at_once() -> Any:
     async def _finish_flights(self: Dispatcher) -> None:
         for one in self._routes.values():
             one.lanes.unload_all()
-            one.lanes._released += [lane.head.id for lane in one.lanes._lanes.values() if lane.queue]
+            one.lanes._released += [
+                lane.head.id for lane in one.lanes._lanes.values() if lane.queue
+            ]
         await self._converse([])
 
     return patch.object(Dispatcher, "_finish_flights", _finish_flights)

@@ -70,6 +70,7 @@ class Network:
     settled: int = 0
     over: bool = False  # the troubles are over: only what events do to themselves is left
     cured: bool = False  # and not even that
+    _open: dict[tuple[int, str], list[Request]] = field(default_factory=dict)
 
     def way(self, life: Life, name: str) -> "Way":
         """Return a way to an API, for one process."""
@@ -95,10 +96,22 @@ class Network:
             durable=status == "pending" and bool(claimed),
             ahead=tuple(one for [one] in ahead),
             probing=life.is_down(api.name),
+            beside=self._beside(life, api),
         )
         self.requests.append(request)
+        self._open[request.process, api.name].append(request)
         self.note(f"send {request.number} by {request.process} of {lane}: {row} {request.ahead}")
         return request
+
+    def _beside(self, life: Life, api: Api) -> int:
+        """Return how many tries of a process are under way, or accepted and not yet recorded."""
+        open_ = self._open.setdefault((life.evidence.number, api.name), [])
+        open_[:] = [r for r in open_ if r.answer in {None, "accepted"}]
+        told = [r.id for r in open_ if r.answer is not None]
+        if told:
+            recorded = {row for [row] in self.reader.execute(_RECORDED, (str(told),))}
+            open_[:] = [r for r in open_ if r.answer is None or r.id not in recorded]
+        return len(open_)
 
     def arrive(self, request: Request, treatment: Treatment) -> None:
         """Let the API have a request."""
@@ -283,6 +296,10 @@ _RECOVERED = (
     "SELECT id, maybe_received FROM shipper_outbox WHERE status = 'pending'"
     " AND id IN (SELECT value FROM json_each(?)) AND id NOT IN"
     " (SELECT id FROM diary WHERE before = 'dead')"
+)
+_RECORDED = (
+    "SELECT id FROM shipper_outbox WHERE status <> 'pending'"
+    " AND id IN (SELECT value FROM json_each(?))"
 )
 _AHEAD = (
     "SELECT id FROM shipper_outbox WHERE status = 'pending' AND destination = ?"

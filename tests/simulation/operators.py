@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +83,13 @@ class Operators:
         """Let go of whatever is held, by whomever."""
         held = list(self._reader.execute("SELECT destination, ordering_key FROM shipper_hold"))
         done = [
-            self._try("release", lambda n=name, k=key: operate.release_key(self._engine, k, n), key)
+            self._try("release", partial(operate.release_key, self._engine, key, name), key)
             for name, key in held
         ]
         now = self._time.wall()
         for [name] in self._reader.execute("SELECT name FROM shipper_destination WHERE held = 1"):
             done.append(
-                self._try("free", lambda n=name: operate.release_destination(self._engine, n, now))
+                self._try("free", partial(operate.release_destination, self._engine, name, now))
             )
         return all(done)
 
@@ -107,6 +108,4 @@ class Operators:
 
 _CAUSES = ("http-400", "http-422", "http-500", "timeout", "invalid")
 _DEAD = "SELECT id FROM shipper_outbox WHERE status = 'dead' ORDER BY id"
-_REVIVED = (
-    "SELECT DISTINCT id FROM diary WHERE before = 'dead' AND after = 'pending' ORDER BY id"
-)
+_REVIVED = "SELECT DISTINCT id FROM diary WHERE before = 'dead' AND after = 'pending' ORDER BY id"

@@ -63,9 +63,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         context: Context | None = None,
         **options: Any,
     ) -> asyncio.Task[T]:
-        task: NumberedTask[T] = NumberedTask(coroutine, loop=loop, context=context, **options)  # type: ignore[arg-type]
+        task: NumberedTask[T] = NumberedTask(coroutine, loop=loop, context=context, **options)
         # The registry of all tasks would mix those of all runs up.
-        asyncio._unregister_task(task)  # type: ignore[attr-defined]
+        asyncio._unregister_task(task)
         self.tasks += 1
         task.number = self.tasks
         self.on_task(task)

@@ -152,7 +152,7 @@ def test_after_a_refused_probe_another_event_is_asked_at_once() -> None:
 
 
 @pytest.mark.parametrize("state", DOWN_BY)
-@pytest.mark.parametrize("outcome", [OK, NO, LATER, later(5.0), LOCKED, GONE])
+@pytest.mark.parametrize("outcome", [OK, NO, LATER, LOCKED, GONE])
 def test_a_late_answer_neither_brings_it_up_nor_moves_the_probe(
     state: State, outcome: Outcome
 ) -> None:
@@ -162,6 +162,16 @@ def test_a_late_answer_neither_brings_it_up_nor_moves_the_probe(
     blame = bench.settle(late[0], outcome)
     assert blame is (Blame.EVENT if outcome is NO else Blame.NOBODY)
     assert (bench.state(), bench.link.reason, bench.link.next_try_at) == before
+
+
+@pytest.mark.parametrize("state", [State.OFFLINE, State.PAUSED])
+def test_a_late_wish_to_wait_is_heeded_by_the_probe(state: State) -> None:
+    """The destination said how long, whatever else was wrong by then."""
+    bench, late = down(state, flying=1)
+    at = bench.now
+    assert bench.settle(late[0], later(5.0)) is Blame.NOBODY
+    assert bench.state() is state
+    assert bench.link.next_try_at == at + 5.0
 
 
 def test_a_late_answer_may_lengthen_a_throttle_but_not_shorten_it() -> None:

@@ -183,3 +183,19 @@ async def test_a_database_that_is_away_is_no_figures(tmp_path: Path, clock: Pres
     clock.now += ASK_EVERY
     assert await survey.figures() is None
     await survey.aclose()
+
+
+async def test_a_bug_is_raised_to_whoever_asks(
+    survey: Survey, clock: Present, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must not look like figures; it is asked again later all the same."""
+
+    def broken(_: object) -> Figures:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module._Observer, "look", broken)
+        with pytest.raises(RuntimeError, match="a bug"):
+            await survey.figures()
+    clock.now += ASK_EVERY
+    await seen(survey)
