@@ -96,7 +96,8 @@ class Process:
     stop_took: float = 0.0
     """Seconds from then to its end, without those that the machine slept through."""
     cut_off: int = 0
-    store_failed: bool = False
+    durable_commits: bool = True
+    """Whether what it commits is on disk before it goes on."""
     taken_over: float | None = None
     writes_after: int = 0
     """Transactions of its own that changed something after another process had taken over."""

@@ -199,6 +199,7 @@ class Machine:
             ) as opened:
                 life.session = opened
                 routes = opened.dispatcher.routes.values()
+                life.evidence.durable_commits = life.disk.commits_are_durable()
                 life.evidence.recovered = self.network.recovered(life)
                 life.evidence.links = {r.name: (r.link.state.value, r.link.reason) for r in routes}
                 life.evidence.cut_off = await opened.dispatcher.run(life.stop)

@@ -155,6 +155,12 @@ class Disk:
         error.sqlite_errorcode = CODES[fault.kind]  # type: ignore[attr-defined]
         return error
 
+    def commits_are_durable(self) -> bool:
+        """Return whether SQLite syncs every commit of this process before it says so."""
+        full = 2
+        levels = [c.execute("PRAGMA synchronous").fetchone()[0] for c in self.connections]
+        return all(level >= full for level in levels)
+
     def vanish(self) -> None:
         """Let go of everything as the kernel does when a process dies: what is open is undone."""
         self.gone = True

@@ -71,6 +71,18 @@ def sent_before_the_claim_is_committed() -> Any:
 
 
 @mutant
+def claim_without_fsync() -> Any:
+    """Commits are on disk some time later."""
+
+    def _set_up_sqlite(connection: Any) -> None:
+        original(connection)
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+    original = engine._set_up_sqlite
+    return patch.object(engine, "_set_up_sqlite", _set_up_sqlite)
+
+
+@mutant
 def claim_forgotten_with_the_first_of_it() -> Any:
     """A claim ends when the first of its events does, though others are in flight."""
 
@@ -168,6 +180,38 @@ def record_dropped_when_the_database_fails() -> Any:
 
     original = Queue.turn
     return patch.object(Queue, "turn", turn)
+
+
+@mutant
+def the_dead_are_deleted() -> Any:
+    """A dead letter's row goes away."""
+
+    def turn(self: Queue, work: Any) -> list[Event]:
+        events = original(self, work)
+        with queue.writing(self._engine) as tx:
+            tx.exec_driver_sql("DELETE FROM shipper_outbox WHERE status = 'dead'")
+        return events
+
+    original = Queue.turn
+    return patch.object(Queue, "turn", turn)
+
+
+@mutant
+def late_record_revives() -> Any:
+    """A record is written whatever has become of its event in the meantime."""
+    statement = str(recording._UPDATE_ONE).replace(" AND status = 'pending'", "")
+    return patch.object(recording, "_UPDATE_ONE", recording.text(statement))
+
+
+@mutant
+def a_failure_costs_two() -> Any:
+    """What is charged once is counted twice."""
+
+    def postponed(attempts: int, wait: float, *, charged: bool = False, **more: Any) -> Verdict:
+        return original(attempts + charged, wait, charged=charged, **more)
+
+    original = delivery.postponed
+    return patch.object(delivery, "postponed", postponed)
 
 
 @mutant
@@ -336,7 +380,7 @@ def budget_is_endless() -> Any:
         return original(*values, policy=policy, **more)
 
     original = delivery.settle
-    return patch.object(delivery, "settle", settle)
+    return patch.object(route.delivery, "settle", settle)
 
 
 # -- operators, clocks, the end -------------------------------------------------------------------

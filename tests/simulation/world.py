@@ -206,7 +206,7 @@ class World:
         found = [
             *found,
             *invariants.nothing_is_lost(self.written, rows),
-            *invariants.nothing_is_a_phantom(claimed, self.written),
+            *invariants.nothing_is_a_phantom(claimed, self.written, processes),
             *invariants.keys_are_in_order(ordered, self.operators.retried),
             *invariants.one_of_a_key_at_a_time(ordered),
             *invariants.repeats_are_few_and_immediate(ordered, moves, processes, terms),
