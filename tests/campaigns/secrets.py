@@ -8,6 +8,7 @@ that very event, and nowhere else.
 """
 
 import json
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -96,9 +97,7 @@ async def leaks(url: str, directory: Path) -> Figures:
         if not shop.is_sqlite:
             shop.url = make_url(url).set(password=PASSWORD).render_as_string(hide_password=False)
         web = directory / "web.sock"
-        shop.configure(
-            retry={"max_attempts": 3}, more=f'[web]\nlisten = "unix:{web}"', timeout=0.5
-        )
+        shop.configure(retry={"max_attempts": 3}, more=f'[web]\nlisten = "unix:{web}"', timeout=0.5)
         launcher = await stack.enter_async_context(Launcher(directory))
         daemon = await launcher.start("run", "-v", "-c", str(shop.config))
         await until(lambda: echo.has_given_all or not daemon.is_alive, 60)
@@ -109,7 +108,7 @@ async def leaks(url: str, directory: Path) -> Figures:
             looker.look(f"the web's {path}", _fetch(web, path))
         await _commands(shop, launcher, looker, directory)
         echo.accepts = True
-        daemon.signal(15)
+        daemon.signal(signal.SIGTERM)
         figures.expect(await daemon.ended() == 0, "the daemon didn't end well")
         looker.look("the daemon's log", daemon.stderr + daemon.stdout)
         figures.expect("delivery." in daemon.stderr, "the log wasn't talkative")
@@ -131,7 +130,6 @@ class _Looker:
             if canary in text:
                 at = text.index(canary)
                 self._figures.fault(f"{canary} in {where}: …{text[max(0, at - 150) : at + 60]}…")
-
 
     def bug(self, line: tuple[str, ...], told: str) -> None:
         """Note that a command came to a bad end."""
@@ -163,7 +161,9 @@ async def _commands(shop: Shop, launcher: Launcher, looker: _Looker, directory: 
     }
     unreachable = directory / "unreachable.toml"
     lost = f"postgresql://shop:{PASSWORD}@127.0.0.1:1/{PAYLOAD}"
-    unreachable.write_text(shop.config.read_text("utf-8").replace(json.dumps(shop.url), f'"{lost}"'))
+    unreachable.write_text(
+        shop.config.read_text("utf-8").replace(json.dumps(shop.url), f'"{lost}"')
+    )
     unreachable.chmod(0o600)
     for command in COMMANDS:
         if command.words in _NOT_RUN:

@@ -10,6 +10,8 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
+from sqlalchemy import text
+
 from shipper import courier, delivery, link, outcome
 from shipper.delivery import Blame, Status, Verdict
 from shipper.dispatcher.dispatcher import Dispatcher
@@ -19,7 +21,7 @@ from shipper.event import Event
 from shipper.lane import Lanes
 from shipper.link import Link, Try
 from shipper.outcome import Kind, Outcome
-from shipper.store import claims, queue
+from shipper.store import claims, engine, queue, recording
 from shipper.store.claims import ClaimBook
 from shipper.store.looks import Looks
 from shipper.store.queue import Queue
@@ -188,7 +190,7 @@ def the_dead_are_deleted() -> Any:
 
     def turn(self: Queue, work: Any) -> list[Event]:
         events = original(self, work)
-        with queue.writing(self._engine) as tx:
+        with writing(self._engine) as tx:
             tx.exec_driver_sql("DELETE FROM shipper_outbox WHERE status = 'dead'")
         return events
 
@@ -200,7 +202,7 @@ def the_dead_are_deleted() -> Any:
 def late_record_revives() -> Any:
     """A record is written whatever has become of its event in the meantime."""
     statement = str(recording._UPDATE_ONE).replace(" AND status = 'pending'", "")
-    return patch.object(recording, "_UPDATE_ONE", recording.text(statement))
+    return patch.object(recording, "_UPDATE_ONE", text(statement))
 
 
 @mutant
@@ -380,7 +382,7 @@ def budget_is_endless() -> Any:
         return original(*values, policy=policy, **more)
 
     original = delivery.settle
-    return patch.object(route.delivery, "settle", settle)
+    return patch.object(delivery, "settle", settle)
 
 
 # -- operators, clocks, the end -------------------------------------------------------------------

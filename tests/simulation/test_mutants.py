@@ -10,7 +10,6 @@ from tests.simulation.world import run
 
 CAUGHT = {
     "a_link_that_is_down_sends_all": 4,
-    "budget_is_endless": 1,
     "claim_forgotten_with_the_first_of_it": 0,
     "goes_on_sending_while_it_stops": 4,
     "holds_are_not_seen": 7,
@@ -25,7 +24,6 @@ CAUGHT = {
     "portal_is_an_answer": 6,
     "probe_waits_for_no_pace": 29,
     "probes_are_always_the_same_event": 1,
-    "record_dropped_when_the_database_fails": 11,
     "refused_credentials_bury": 1,
     "retry_after_ignored": 0,
     "sent_before_the_claim_is_committed": 0,
