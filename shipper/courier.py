@@ -5,13 +5,13 @@ exception: an event that breaks something must not stop the others.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from shipper.clock import Clock
 from shipper.contract.validation import describe, violations
 from shipper.event import Event
-from shipper.outcome import Fault, Invalid, Outcome, Reply, classify
+from shipper.outcome import Fault, Invalid, Outcome, Reply, classify, masked
 
 
 class Carrier(Protocol):
@@ -66,14 +66,11 @@ class Courier:
         """Make one try with an event."""
         started_at, began = self._clock.wall(), self._clock.monotonic()
         answer = await self._carrier.send(event.event_id, event.payload, self._api_id)
-        outcome = self._masked(classify(answer, self._clock.wall()))
+        if isinstance(answer, Reply):
+            # What a receiver throws back would end up in the history.
+            answer = masked(answer, self._api_id)
+        outcome = classify(answer, self._clock.wall())
         return Carried(outcome, started_at, self._clock.monotonic() - began)
-
-    def _masked(self, outcome: Outcome) -> Outcome:
-        """Take the API ID out of what a receiver echoes: it would end up in the history."""
-        if outcome.excerpt is None or self._api_id not in outcome.excerpt:
-            return outcome
-        return replace(outcome, excerpt=outcome.excerpt.replace(self._api_id, "****"))
 
     async def aclose(self) -> None:
         """Close the way to the receiver."""

@@ -1,6 +1,6 @@
 """What an application wrote, as the daemon carries it. Immutable: never rewritten."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Event:
     event_id: str
     destination: str
     ordering_key: str | None
-    payload: bytes
+    payload: bytes = field(repr=False)
     attempts: int = 0
     maybe_received: bool = False
     failed: bool = False

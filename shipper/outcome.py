@@ -12,7 +12,7 @@ event (`delivery`). It must never call an answer a success that could be a capti
 Sources: RFC 9110 (status codes, Retry-After, Date), RFC 6585 (429, 511), RFC 7725 (451).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -158,6 +158,17 @@ def _http_date(text: str) -> float | None:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
+
+
+def masked(reply: Reply, secret: str) -> Reply:
+    """Return an answer without a secret that its receiver may have thrown back in the body.
+
+    Before an excerpt is made of it: the end of one could hold the beginning of the secret.
+    """
+    hidden = secret.encode("utf-8", "surrogateescape")
+    if not hidden or hidden not in reply.body:
+        return reply
+    return replace(reply, body=reply.body.replace(hidden, b"****"))
 
 
 def excerpt(body: bytes) -> str | None:

@@ -11,7 +11,7 @@ from shipper.cli.documents import Document, Input, name_of, read_documents
 from shipper.config import DestinationSettings
 from shipper.contract.validation import Violation, violations
 from shipper.errors import ConfigError, ShipperError, UsageError
-from shipper.outcome import Fault, Kind, Reply, classify
+from shipper.outcome import Fault, Kind, Reply, classify, masked
 
 
 class RemoteUnavailable(ShipperError):
@@ -86,10 +86,13 @@ async def _ask_all(
         transport=settings.transport,
     )
     try:
-        return [
-            judged(await carrier.validate(document.payload, api_id), settings.name, wall)
-            for document in documents
-        ]
+        found = []
+        for document in documents:
+            answer = await carrier.validate(document.payload, api_id)
+            if isinstance(answer, Reply):
+                answer = masked(answer, api_id)
+            found.append(judged(answer, settings.name, wall))
+        return found
     finally:
         await carrier.aclose()
 

@@ -23,7 +23,7 @@ class Begin:
     """
 
     def __init__(self, module: ModuleType, busy_timeout: float) -> None:
-        self._error: type[Exception] = module.OperationalError
+        self._error: type[Exception] = module.Error
         self._usual = round(busy_timeout * 1000)
         self._attempts = self._usual // _ATTEMPT
 

@@ -271,6 +271,8 @@ def test_a_file_that_is_no_database_is_a_matter_of_the_schema(tmp_path: Path) ->
     engine = open_engine(f"sqlite:///{path}")
     with pytest.raises(SchemaError, match="not an SQLite database"), translating():
         engine.connect().exec_driver_sql("SELECT * FROM sqlite_master")
+    with pytest.raises(SchemaError, match="not an SQLite database"), writing(engine):
+        pass
     engine.dispose()
     assert path.read_bytes().startswith(b"not a database")
 

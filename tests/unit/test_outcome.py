@@ -18,6 +18,7 @@ from shipper.outcome import (
     Reply,
     classify,
     excerpt,
+    masked,
     parse_retry_after,
 )
 
@@ -238,3 +239,12 @@ def test_an_excerpt_of_wide_characters_is_not_cut_short() -> None:
     """Four bytes a character are read, and half a character at the end does no harm."""
     assert excerpt("\U0001f600".encode() * 900) == "\U0001f600" * EXCERPT_CHARS
     assert excerpt(b" \r\n\x00 ") is None
+
+
+@pytest.mark.parametrize("before", [0, EXCERPT_CHARS - 3])
+def test_a_secret_that_is_thrown_back_is_masked_before_an_excerpt_is_made(before: int) -> None:
+    """The end of an excerpt could else hold the beginning of the secret."""
+    reply = Reply(500, body=b"x" * before + b"secret-api-id")
+    seen = excerpt(masked(reply, "secret-api-id").body)
+    assert seen is not None
+    assert "sec" not in seen
