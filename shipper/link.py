@@ -102,6 +102,7 @@ class Link:
     _before_outage: int = 0  # the try that was begun last when the link went down
     _failures: int = 0  # in a row, none of them charged to an event
     _probes: int = 0  # failed in a row
+    _quiet_until: float = 0.0  # the destination asked for a pause until then
     _probe: int | None = None  # the try that is the probe under way
     _ramp: int = 1
     _ramp_left: int = 1
@@ -119,6 +120,7 @@ class Link:
             self.state, self.reason, self.since = state, reason, since
             self.outage += 1
             self.next_try_at = until if state is State.THROTTLED else None
+            self._quiet_until = self.next_try_at or 0.0
             # Else the refusals of each new process would be the events' own fault again.
             self._refusing = reason == EVERYTHING_REFUSED
 
@@ -178,10 +180,10 @@ class Link:
     def probe_at_once(self, now: float) -> None:
         """Let the next probe go out now: an operator, or a new credential, says it may work.
 
-        Not while throttled: that wait is the destination's own word.
+        Not before the end of a pause that was asked for: that is the destination's own word.
         """
         if self.state in _PROBED:
-            self.next_try_at = now
+            self.next_try_at = max(now, self._quiet_until)
 
     def relax(self, wanted: int, now: float) -> None:
         """End the ramp where it holds nothing back any more: `wanted` tries are all there is."""
@@ -195,7 +197,7 @@ class Link:
         self._failing.clear()
         if self.is_down:
             # One that was begun before the link went down proves nothing about it now.
-            if was_probe and self._asked_until(now) <= now:
+            if was_probe and now >= self._quiet_until:
                 self._refusing = False
                 self._refused.clear()
                 self._ramp = self._ramp_left = 1
@@ -227,11 +229,12 @@ class Link:
         return Blame.NOBODY
 
     def _throttle(self, outcome: Outcome, was_probe: bool, now: float, chance: float) -> None:  # noqa: FBT001
+        self._quiet_until = max(self._quiet_until, now + (outcome.retry_after or 0.0))
         if not self.is_down or was_probe:
             # "Retry after no time at all" would be a probe after the other without a rest.
             self._go_down(State.THROTTLED, outcome.detail, now, chance, outcome.retry_after)
-        elif outcome.retry_after is not None:
-            self.next_try_at = max(self.next_try_at or 0.0, now + outcome.retry_after)
+        else:
+            self.next_try_at = max(self.next_try_at or 0.0, self._quiet_until)
 
     def _fail(
         self,
@@ -269,15 +272,9 @@ class Link:
             self._before_outage = self.begun
             self._probes = 0
         self._probes += 1
-        asked = self._asked_until(now)
         self._enter(state, reason, now)
-        self.next_try_at = max(
-            now + (wait or self.probe_backoff.delay(self._probes, chance)), asked
-        )
-
-    def _asked_until(self, now: float) -> float:
-        """Return until when an answer asked to wait that came while the probe was under way."""
-        return max(now, self.next_try_at or 0.0) if self.is_down else now
+        wait = wait or self.probe_backoff.delay(self._probes, chance)
+        self.next_try_at = max(now + wait, self._quiet_until)
 
     def _enter(self, state: State, reason: str | None, now: float) -> None:
         if state is not self.state:

@@ -4,80 +4,154 @@ import argparse
 import asyncio
 import sys
 import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
 
-from tests.campaigns import places
+from tests.campaigns import fault_list, places
 from tests.campaigns.answers import bad_answers
+from tests.campaigns.clocks import clock_jumps
 from tests.campaigns.crashes import crashes
 from tests.campaigns.ext4 import shutdowns
 from tests.campaigns.figures import Figures
 from tests.campaigns.full_disk import full_disk
+from tests.campaigns.interleavings import interleavings
 from tests.campaigns.io_errors import io_errors
+from tests.campaigns.network import bad_network
 from tests.campaigns.power import power_cuts
+from tests.campaigns.rows import bad_rows, retry_after_values
+from tests.campaigns.secrets import leaks
+from tests.campaigns.soak import soak
+
+Given = argparse.Namespace
+Work = Callable[[str, Path], Coroutine[Any, Any, Figures]]
 
 
-def _kill9(given: argparse.Namespace) -> Figures:
-    with places.directory() as where, places.database(given.database, where) as url:
-        return asyncio.run(
-            crashes(
-                url, where, kills=given.times, stops=given.stops, seed=given.seed, warm=given.warm
-            )
-        )
-
-
-def _power(given: argparse.Namespace) -> Figures:
-    with places.directory() as where, places.database("sqlite", where / "outbox") as url:
-        return asyncio.run(
-            power_cuts(url, where, cuts=given.cuts, seed=given.seed, normal=given.normal)
-        )
-
-
-def _ext4(given: argparse.Namespace) -> Figures:
+def _with_outbox(kind: str, work: Work) -> Figures:
+    """Do the work with the URL of an outbox and a directory; of SQLite nothing else is beside it."""
     with places.directory() as where:
-        return asyncio.run(shutdowns(where, cuts=given.cuts, seed=given.seed))
+        beside = where / "outbox" if kind == "sqlite" else where
+        with places.database(kind, beside) as url:
+            return asyncio.run(work(url, where))
 
 
-def _io(given: argparse.Namespace) -> Figures:
+def _with_directory(work: Callable[[Path], Coroutine[Any, Any, Figures]]) -> Figures:
     with places.directory() as where:
-        return asyncio.run(io_errors(where, share=given.share, seed=given.seed))
+        return asyncio.run(work(where))
 
 
-def _full(given: argparse.Namespace) -> Figures:
-    with places.directory() as where:
-        return asyncio.run(full_disk(where, times=given.times, seed=given.seed))
+def _kill9(given: Given) -> Figures:
+    sizes = {"kills": given.times, "stops": given.stops, "seed": given.seed, "warm": given.warm}
+    return _with_outbox(given.database, lambda url, where: crashes(url, where, **sizes))
 
 
-def _answers(given: argparse.Namespace) -> Figures:
+def _power(given: Given) -> Figures:
+    sizes = {"cuts": given.cuts, "seed": given.seed, "normal": given.normal}
+    return _with_outbox("sqlite", lambda url, where: power_cuts(url, where, **sizes))
+
+
+def _ext4(given: Given) -> Figures:
+    return _with_directory(lambda where: shutdowns(where, cuts=given.cuts, seed=given.seed))
+
+
+def _io(given: Given) -> Figures:
+    return _with_directory(lambda where: io_errors(where, share=given.share, seed=given.seed))
+
+
+def _full(given: Given) -> Figures:
+    return _with_directory(lambda where: full_disk(where, times=given.times, seed=given.seed))
+
+
+def _answers(given: Given) -> Figures:
     return asyncio.run(bad_answers(number=given.number, seed=given.seed, stock=given.stock))
+
+
+def _rows(given: Given) -> Figures:
+    sizes = {"number": given.number, "seed_": given.seed, "mode": given.mode}
+    return _with_outbox(given.database, lambda url, where: bad_rows(url, where, **sizes))
+
+
+def _values(given: Given) -> Figures:
+    return retry_after_values(number=given.number, seed_=given.seed)
+
+
+def _orders(_: Given) -> Figures:
+    with places.directory() as where, places.database("postgres", where) as url:
+        return interleavings(url, long=True)
+
+
+def _network(given: Given) -> Figures:
+    sizes = {"strikes": given.strikes, "seed": given.seed}
+    return _with_outbox(given.database, lambda url, where: bad_network(url, where, **sizes))
+
+
+def _clocks(given: Given) -> Figures:
+    sizes = {"times": given.times, "seed": given.seed}
+    return _with_outbox("sqlite", lambda url, where: clock_jumps(url, where, **sizes))
+
+
+def _soak(given: Given) -> Figures:
+    sizes = {"seconds": given.hours * 3600, "rate": given.rate, "seed": given.seed}
+    return _with_outbox(given.database, lambda url, where: soak(url, where, **sizes))
+
+
+def _canaries(given: Given) -> Figures:
+    return _with_outbox(given.database, leaks)
+
+
+def _faults(given: Given) -> Figures:
+    fault_list.FILE.write_text(fault_list.text(), "utf-8")
+    return Figures(f"wrote {fault_list.FILE.name}", given.seed)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.campaigns")
     several = parser.add_subparsers(required=True)
-    kill9 = several.add_parser("kill9", help="kill -9 and SIGSTOP at random moments")
+
+    def campaign(
+        name: str, run: Callable[[Given], Figures], about: str, *, databases: bool = False
+    ) -> argparse.ArgumentParser:
+        one = several.add_parser(name, help=about, description=about)
+        one.add_argument("--seed", type=int, default=1)
+        if databases:
+            one.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
+        one.set_defaults(run=run)
+        return one
+
+    kill9 = campaign("kill9", _kill9, "kill -9 and SIGSTOP at random moments", databases=True)
     kill9.add_argument("--times", type=int, default=60)
     kill9.add_argument("--stops", type=int, default=10)
-    kill9.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
     kill9.add_argument("--warm", action="store_true", help="fork daemons instead of starting them")
-    kill9.set_defaults(run=_kill9)
-    power = several.add_parser("power", help="power cuts, on a disk that keeps what was synced")
+    power = campaign("power", _power, "power cuts, on a disk that keeps only what was synced")
     power.add_argument("--cuts", type=int, default=500)
     power.add_argument("--normal", action="store_true", help="the application commits with NORMAL")
-    power.set_defaults(run=_power)
-    ext4 = several.add_parser("ext4", help="power cuts of a real file system; as root")
-    ext4.add_argument("--cuts", type=int, default=20)
-    ext4.set_defaults(run=_ext4)
-    io = several.add_parser("io", help="operations on the outbox's files that fail")
-    io.add_argument("--share", type=float, default=1.0, help="of all operations; 1 is every one")
-    io.set_defaults(run=_io)
-    full = several.add_parser("full", help="a disk that is full, and freed again; as root")
-    full.add_argument("--times", type=int, default=20)
-    full.set_defaults(run=_full)
-    answers = several.add_parser("answers", help="bad answers to the real client, over sockets")
+    campaign("ext4", _ext4, "power cuts of a real ext4; as root").add_argument(
+        "--cuts", type=int, default=20
+    )
+    campaign("io", _io, "operations on the outbox's files that fail").add_argument(
+        "--share", type=float, default=1.0, help="of all operations; 1 is every one"
+    )
+    campaign("full", _full, "a disk that is full, and freed again; as root").add_argument(
+        "--times", type=int, default=20
+    )
+    answers = campaign("answers", _answers, "bad answers to the real client, over sockets")
     answers.add_argument("--number", type=int, default=5000)
     answers.add_argument("--stock", action="store_true", help="to the one that stands in for ours")
-    answers.set_defaults(run=_answers)
-    for one in several.choices.values():
-        one.add_argument("--seed", type=int, default=1)
+    rows = campaign("rows", _rows, "bad rows, and good ones among them", databases=True)
+    rows.add_argument("--number", type=int, default=5000)
+    rows.add_argument("--mode", choices=["envelope", "off"], default="envelope")
+    campaign("values", _values, "values of Retry-After and Date, and event ids").add_argument(
+        "--number", type=int, default=5000
+    )
+    campaign("orders", _orders, "every order of two applications' and a daemon's steps")
+    network = campaign("network", _network, "a bad network, by a proxy", databases=True)
+    network.add_argument("--strikes", type=int, default=300)
+    campaign("clocks", _clocks, "wall-clock jumps").add_argument("--times", type=int, default=1)
+    one = campaign("soak", _soak, "hours of work, and what it uses", databases=True)
+    one.add_argument("--hours", type=float, default=8.0)
+    one.add_argument("--rate", type=float, default=50.0, help="events a second")
+    campaign("canaries", _canaries, "secrets in whatever is written", databases=True)
+    campaign("faults", _faults, "write FAULTS.md")
     return parser
 
 

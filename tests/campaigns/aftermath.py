@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import Row, text
+from sqlalchemy.exc import SQLAlchemyError
 
+from shipper.errors import ShipperError
 from shipper.sandbox.ledger import AMBIGUOUS, GONE, Visit
 from shipper.store.audit import verify
 from shipper.store.engine import open_engine
@@ -25,11 +27,13 @@ def inspect(
     told: set[str],
     received: Mapping[str, Visit],
     durable: bool,
+    since: int = 0,
 ) -> Iterator[str]:
     """Yield what is wrong with an SQLite outbox after a power cut, and take it like a daemon.
 
     `told` are the events that an application was told are committed, which must be there if it
-    commits with full durability (`durable`); `received` is by which visit each was received last.
+    commits with full durability (`durable`); `received` is by which visit each was received last. What
+    came with an earlier visit than `since` was in flight at another cut before this one.
     """
     engine = open_engine(url)
     try:
@@ -42,17 +46,20 @@ def inspect(
         Queue(engine, lease_ttl=60.0).acquire(Owner.here())
         with reading(engine) as tx:
             rows = {row.event_id: row for row in tx.execute(_ROWS)}
+    except (ShipperError, SQLAlchemyError) as error:
+        yield f"it can't be opened: {error}"
+        return
     finally:
         engine.dispose()
     if durable:
         yield from (f"{name} was told to be committed" for name in sorted(told - rows.keys()))
     else:
         figures.measure("commits lost per cut", len(told - rows.keys()))
-    yield from _judge(rows, received, figures)
+    yield from _judge(rows, received, figures, since)
 
 
 def _judge(
-    rows: Mapping[str, Row[Any]], received: Mapping[str, Visit], figures: Figures
+    rows: Mapping[str, Row[Any]], received: Mapping[str, Visit], figures: Figures, since: int
 ) -> Iterator[str]:
     yield from (f"{name} is a phantom" for name in sorted(received.keys() - rows.keys()))
     again = 0
@@ -60,7 +67,8 @@ def _judge(
         if row.status == "delivered" and name not in received:
             yield f"{name} is delivered and was never received"
         if row.status == "pending" and name in received:
-            again += received[name].status not in _SPOILT
+            visit = received[name]
+            again += visit.seq > since and visit.status not in _SPOILT
             if not row.maybe_received:
                 yield f"{name} was received, and the next daemon doesn't know"
     figures.measure("repeats per cut", again)

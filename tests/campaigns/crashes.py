@@ -39,6 +39,8 @@ CHAOS = (
 )
 # Uniform from the start of a process: some die before they have sent anything.
 LONGEST_LIFE = {True: 0.6, False: 1.4}
+# After which what is still pending is stuck.
+_AT_MOST = 90.0
 _OLD = "SELECT event_id FROM shipper_outbox WHERE status = 'pending'"
 
 
@@ -121,6 +123,25 @@ class Outcry:
         """Wait until the receiver has read whatever a dead process had sent."""
         await until(lambda: not _connections(self.shop.port))
 
+    async def finish(self, launcher: Launcher, figures: Figures) -> None:
+        """Let a daemon ship the rest with nothing in its way, stop it, and judge the whole."""
+        self.shop.sandbox.chaos = Chaos()
+        daemon = await launcher.start("run", "-c", str(self.shop.config))
+        await daemon.told("daemon.started")
+        await self.settle(daemon, figures)
+        daemon.signal(signal.SIGTERM)
+        figures.expect(await daemon.ended() == 0, daemon.stderr[-2000:])
+        self.judge(figures)
+
+    async def settle(self, daemon: Life, figures: Figures) -> None:
+        """Wait until nothing is pending any more; that it never comes so far is a fault."""
+        try:
+            await until(lambda: not self.pending() or not daemon.is_alive, _AT_MOST)
+        except TimeoutError:
+            link = self.shop.rows("SELECT * FROM shipper_destination")
+            told = f"{len(self.pending())} events stay pending, {link}"
+            figures.fault(f"{told}: {daemon.stderr[-2000:]}")
+
     async def close(self) -> None:
         """End everything."""
         await self.kill_writers()
@@ -186,13 +207,9 @@ async def crashes(
         for _ in range(stops if not kills else 0):
             await assassin.stop_one(long=chance.random() < 1 / 5)
         await scene.stop_writers()
-        scene.shop.sandbox.chaos = Chaos()
-        life = await assassin.live()
-        await scene.shop.settled(60)
-        await assassin.stop(life)
+        await scene.finish(launcher, figures)
         verify = await launcher.start("verify", "-c", str(scene.shop.config))
         figures.expect(await verify.ended() == 0, verify.stdout)
-        scene.judge(figures)
     return figures
 
 

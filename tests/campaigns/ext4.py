@@ -9,7 +9,6 @@ import asyncio
 import fcntl
 import os
 import random
-import shutil
 import signal
 import struct
 import subprocess
@@ -18,9 +17,8 @@ from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from shipper.sandbox import Chaos
+from tests import needs
 from tests.campaigns.aftermath import inspect
 from tests.campaigns.crashes import Outcry, outcry
 from tests.campaigns.figures import Figures
@@ -46,14 +44,11 @@ class Volume:
         with self._image.open("wb") as image:
             image.truncate(_MEGABYTES << 20)
         self.mount.mkdir()
-        for tool in ("mkfs.ext4", "mount"):
-            if shutil.which(tool) is None:
-                pytest.skip(f"no {tool}")
-        _run("mkfs.ext4", "-q", "-F", str(self._image))
+        _run(needs.program("mkfs.ext4", "e2fsprogs"), "-q", "-F", str(self._image))
         try:
             self.on()
         except subprocess.CalledProcessError:
-            pytest.skip("may not mount a loop device")
+            needs.missing("may not mount a loop device")
 
     def on(self) -> None:
         """Mount it."""
@@ -78,8 +73,7 @@ class Volume:
 @contextmanager
 def volume(where: Path) -> Iterator[Volume]:
     """Give a mounted file system; for root alone."""
-    if os.geteuid():
-        pytest.skip("root only")
+    needs.root()
     one = Volume(where / "image", where / "mount")
     one.make()
     try:
@@ -104,18 +98,16 @@ async def shutdowns(where: Path, *, cuts: int, seed: int) -> Figures:
         scene.shop.sandbox.chaos = Chaos.parse("slow:20ms:0.3,lost:0.01,422:0.002")
         _run("sync", "-f", str(disk.mount))
         for number in range(cuts):
+            since = len(scene.books.moments)
             await _cut(scene, launcher, disk, chance)
             told, received = scene.committed(), scene.books.taken
-            for fault in inspect(url, figures, told=told, received=received, durable=True):
+            for fault in inspect(
+                url, figures, told=told, received=received, durable=True, since=since
+            ):
                 figures.fault(f"cut {number}: {fault}")
             scene.books.forgive(scene.pending())
             figures.tried["power cuts"] += 1
-        scene.shop.sandbox.chaos = Chaos()
-        daemon = await launcher.start("run", "-c", str(scene.shop.config))
-        await scene.shop.settled(60)
-        daemon.signal(signal.SIGTERM)
-        figures.expect(await daemon.ended() == 0, daemon.stderr[-500:])
-        scene.judge(figures)
+        await scene.finish(launcher, figures)
     return figures
 
 

@@ -7,9 +7,7 @@ and ships everything once the ballast is gone, by itself.
 
 import asyncio
 import json
-import os
 import random
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -17,8 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
+from tests import needs
 from tests.campaigns.aftermath import inspect
 from tests.campaigns.crashes import outcry
 from tests.campaigns.figures import Figures
@@ -36,11 +33,10 @@ def small_disk(where: Path, megabytes: int = 4) -> Iterator[Path]:
     """Give a small file system; skips the test where that isn't allowed."""
     mount = where / "small"
     mount.mkdir(exist_ok=True)
-    if os.geteuid() or shutil.which("mount") is None:
-        pytest.skip("root only")
+    needs.root()
     command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(mount)]
     if subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("may not mount a tmpfs")
+        needs.missing("may not mount a tmpfs")
     try:
         yield mount
     finally:
@@ -72,7 +68,7 @@ async def _fill_and_free(
         await until(lambda: daemon.said("store.lost") or not scene.pending())
         figures.tried["times that the daemon couldn't write"] += bool(daemon.said("store.lost"))
         ballast.unlink()
-        await scene.shop.settled(60)
+        await scene.settle(daemon, figures)
         daemon.signal(signal.SIGTERM)
         figures.expect(await daemon.ended() == 0, daemon.stderr[-500:])
         scene.judge(figures)

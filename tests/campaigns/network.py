@@ -39,7 +39,7 @@ async def bad_network(url: str, directory: Path, *, strikes: int, seed: int) -> 
         await until(lambda: proxy.struck.total() >= strikes, 60 + strikes)
         await scene.stop_writers()
         proxy.probability = 0.0
-        await scene.shop.settled(60)
+        await scene.settle(daemon, figures)
         daemon.signal(signal.SIGTERM)
         figures.expect(await daemon.ended() == 0, daemon.stderr[-500:])
         figures.tried.update(proxy.struck)

@@ -16,7 +16,6 @@ true after every cut:
 
 import asyncio
 import random
-import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -94,10 +93,12 @@ class PowerCuts:
         self._chance = random.Random(figures.seed)
         self._timeline = Timeline()
         self._round = 0
+        self._since = 0
 
     async def round(self, launcher: Launcher, synchronous: str, cuts: int) -> None:
         """Let processes work, kill them all, cut the power so many times, and go on from there."""
         self._round += 1
+        self._since = len(self.books.moments)
         place = self._where / f"round-{self._round}"
         before = database_directory(self.scene)
         log = self._where / f"log-{self._round}"
@@ -121,6 +122,9 @@ class PowerCuts:
         self.books.log = None
         durable = synchronous == "FULL"
         await asyncio.to_thread(self._cut_anywhere, log, disk, cuts, durable)
+        if self._lie or not durable:
+            # What an application has lost it would write again under the same names.
+            return
         place.mkdir()
         disk.after_power_cut(self._chance, place)
         self.scene.move_to(f"sqlite:///{place / 'shop.db'}")
@@ -151,6 +155,7 @@ class PowerCuts:
             told=self._timeline.told,
             received={name: visits[seq] for name, seq in self._timeline.received.items()},
             durable=durable,
+            since=self._since,
         )
 
 
@@ -194,12 +199,6 @@ async def power_cuts(
             await chain.round(launcher, name, share)
             cuts -= share
             if normal or lying:
-                # What an application has lost it would write again under the same names.
                 return figures
-        scene.shop.sandbox.chaos = Chaos()
-        daemon = await launcher.start("run", "-c", str(scene.shop.config))
-        await scene.shop.settled(60)
-        daemon.signal(signal.SIGTERM)
-        figures.expect(await daemon.ended() == 0, daemon.stderr[-500:])
-        scene.judge(figures)
+        await scene.finish(launcher, figures)
     return figures

@@ -7,6 +7,7 @@ the API ID and the password not in the database either. A payload is shown where
 that very event, and nowhere else.
 """
 
+import asyncio
 import json
 import signal
 import socket
@@ -27,6 +28,7 @@ from tests.daemon.processes import until
 
 PAYLOAD = "canary-payload-93b1"
 PASSWORD = "canary-password-5c2e"
+_AT_ONCE = 4
 _STATUSES = (400, 401, 404, 409, 422, 429, 451, 500, 502, 503, 302, 511, 599, 999)
 # What serves, and what is to show or to hand over an event.
 _NOT_RUN = frozenset({"run", "sandbox", "top", "demo", "service install", "service uninstall"})
@@ -85,7 +87,7 @@ def _writes(shop: Shop) -> None:
 
 
 async def leaks(url: str, directory: Path) -> Figures:
-    """Run everything, and look for the canaries."""
+    """Run everything, and look for the canaries; every command in three ways on SQLite, else one."""
     figures = Figures(f"canaries, {url.partition(':')[0].partition('+')[0]}", 0)
     async with AsyncExitStack() as stack:
         shop = Shop(url, directory)
@@ -165,16 +167,28 @@ async def _commands(shop: Shop, launcher: Launcher, looker: _Looker, directory: 
         shop.config.read_text("utf-8").replace(json.dumps(shop.url), f'"{lost}"')
     )
     unreachable.chmod(0o600)
+    runs: list[tuple[tuple[str, ...], list[str]]] = []
     for command in COMMANDS:
         if command.words in _NOT_RUN:
             continue
         canaries = [API_ID, PASSWORD, *([] if command.words in _SHOWS_EVENTS else [PAYLOAD])]
+        words = command.words.split()
         for arguments in more.get(command.words, [()]):
-            for options in ((), ("--json",), ("-v",)):
-                line = (*command.words.split(), *arguments, *options, "-c", str(shop.config))
-                await _run(launcher, looker, line, canaries)
-        line = (*command.words.split(), *more.get(command.words, [()])[0], "-c", str(unreachable))
-        await _run(launcher, looker, line, [API_ID, PASSWORD])
+            shows = PAYLOAD in canaries and "--remote" in arguments
+            wanted = [API_ID, PASSWORD] if shows else canaries
+            for options in ((), ("--json", "-v")) if shop.is_sqlite else (("-v",),):
+                runs.append(((*words, *arguments, *options, "-c", str(shop.config)), wanted))
+        if not shop.is_sqlite:
+            continue
+        first = more.get(command.words, [()])[0]
+        runs.append(((*words, *first, "-c", str(unreachable)), [API_ID, PASSWORD]))
+    places = asyncio.Semaphore(_AT_ONCE)
+
+    async def run(line: tuple[str, ...], wanted: list[str]) -> None:
+        async with places:
+            await _run(launcher, looker, line, wanted)
+
+    await asyncio.gather(*(run(*one) for one in runs))
 
 
 async def _run(

@@ -42,7 +42,7 @@ async def soak(url: str, directory: Path, *, seconds: float, rate: float, seed: 
         await _watch(scene, daemon, figures, seconds, chance)
         await scene.stop_writers()
         scene.shop.sandbox.chaos = Chaos()
-        await scene.shop.settled(120)
+        await scene.settle(daemon, figures)
         daemon.signal(signal.SIGTERM)
         figures.expect(await daemon.ended() == 0, daemon.stderr[-500:])
         figures.expect("Traceback" not in daemon.stderr, daemon.stderr[-2000:])

@@ -99,6 +99,7 @@ class Disk:
     operations: int = 0
     gone: bool = False
     connections: list[Any] = field(default_factory=list)
+    in_use: dict[int, Any] = field(default_factory=dict)
 
     def open(self, url: str) -> Engine:
         """Return the product's engine, with us between it and its driver."""
@@ -128,11 +129,19 @@ class Disk:
         dialect.do_executemany = do_executemany
         dialect.do_commit = do_commit
         event.listen(engine, "connect", self._connected)
+        event.listen(engine, "checkout", self._taken_out)
+        event.listen(engine, "checkin", self._put_back)
         return engine
 
     def _connected(self, connection: Any, _record: object) -> None:
         self.connections.append(connection)
         diarise(connection, self.now, self.who)
+
+    def _taken_out(self, _connection: Any, record: object, proxy: Any) -> None:
+        self.in_use[id(record)] = proxy
+
+    def _put_back(self, _connection: Any, record: object) -> None:
+        self.in_use.pop(id(record), None)
 
     def _before(self, connection: Any, engine: Engine) -> None:
         if not connection.in_transaction:
@@ -164,8 +173,11 @@ class Disk:
     def vanish(self) -> None:
         """Let go of everything as the kernel does when a process dies: what is open is undone."""
         self.gone = True
+        for proxy in list(self.in_use.values()):
+            proxy.invalidate()  # else the pool would wait for it, and nothing of us ever go away
         for connection in self.connections:
             connection.close()
+        self.connections.clear()
 
 
 def diarise(connection: Any, now: Callable[[], float], who: int) -> None:

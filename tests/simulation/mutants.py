@@ -1,7 +1,8 @@
 """The design with one bug planted in it: what the simulation has to catch, or it is worth nothing.
 
 Each plants its bug in the product for the length of a run, as small as a slip of the pen would
-be. `CAUGHT` says which seed catches it; `python -m tests.simulation --mutants` looks for them anew.
+be. `test_mutants.py` has the seed that catches each; `python -m tests.simulation --mutants` looks
+for them anew.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
-
-from sqlalchemy import text
 
 from shipper import courier, delivery, link, outcome
 from shipper.delivery import Blame, Status, Verdict
@@ -21,17 +20,17 @@ from shipper.event import Event
 from shipper.lane import Lanes
 from shipper.link import Link, Try
 from shipper.outcome import Kind, Outcome
-from shipper.store import claims, engine, queue, recording
+from shipper.store import claims, engine, queue
 from shipper.store.claims import ClaimBook
 from shipper.store.looks import Looks
 from shipper.store.queue import Queue
 from shipper.store.transactions import writing
 
 Plant = Callable[[], Any]
-MUTANTS: dict[str, Callable[[], Any]] = {}
+MUTANTS: dict[str, Plant] = {}
 
 
-def mutant(function: Callable[[], Any]) -> Callable[[], Any]:
+def mutant(function: Plant) -> Plant:
     """Add to the mutants one that returns a context manager."""
     MUTANTS[function.__name__] = function
     return function
@@ -196,13 +195,6 @@ def the_dead_are_deleted() -> Any:
 
     original = Queue.turn
     return patch.object(Queue, "turn", turn)
-
-
-@mutant
-def late_record_revives() -> Any:
-    """A record is written whatever has become of its event in the meantime."""
-    statement = str(recording._UPDATE_ONE).replace(" AND status = 'pending'", "")
-    return patch.object(recording, "_UPDATE_ONE", text(statement))
 
 
 @mutant

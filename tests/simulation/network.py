@@ -69,7 +69,6 @@ class Network:
     taken: set[str] = field(default_factory=set)
     settled: int = 0
     over: bool = False  # the troubles are over: only what events do to themselves is left
-    cured: bool = False  # and not even that
     _open: dict[tuple[int, str], list[Request]] = field(default_factory=dict)
 
     def way(self, life: Life, name: str) -> "Way":
@@ -167,7 +166,7 @@ class Network:
         return replace(treatment, think=think)
 
     def _kind(self, api: Api, request: Request, payload: bytes) -> str:
-        poison = None if self.cured else _poison(payload)
+        poison = _poison(payload)
         if self.over:
             return poison or "accept"
         now = self.loop.time()

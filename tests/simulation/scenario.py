@@ -101,7 +101,6 @@ class Scenario:
     watches: bool
     kinds: frozenset[str] = field(default_factory=frozenset)
     disk: float = 0.001  # how slow an exchange can be
-    through_outbox: bool = False
 
 
 KINDS = (
@@ -130,7 +129,6 @@ def draw(seed: int) -> Scenario:
         watches=dice.random() < 0.8,
         kinds=kinds,
         disk=dice.choice((0.02, 0.5)) if "slow disk" in kinds else 0.001,
-        through_outbox=dice.random() < 0.1,
     )
 
 

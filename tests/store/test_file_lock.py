@@ -3,12 +3,14 @@
 Promise 2 of design.md. The locks are of real processes.
 """
 
+import errno
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from shipper.errors import OutboxHeld
+from shipper.errors import OutboxHeld, StoreUnavailable
 from shipper.store.lease import FileLock
 from tests.store.processes import process
 
@@ -77,3 +79,16 @@ def test_a_directory_that_is_closed_to_us_is_said_to_be(tmp_path: Path) -> None:
     closed.mkdir(mode=0o500)
     with process(NOBODY, str(closed / "shop.db")) as nobody:
         assert nobody.said() == "77 may not create shop.db.shipper.lock beside the database"
+
+
+def test_a_disk_that_is_full_or_broken_is_worth_another_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no matter of rights, after which nobody would start the daemon anew."""
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(StoreUnavailable, match="No space left"):
+        FileLock(tmp_path / "shop.db").acquire()

@@ -1,0 +1,64 @@
+"""`FAULTS.md`, made of the list of faults; what it says of a test has to be true."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import tests.campaigns.test_campaigns as campaigns
+from tests.campaigns.faults import FAULTS, Fault
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "tests" / "FAULTS.md"
+
+_HEAD = """\
+# Faults
+
+What can go wrong, what the daemon does about it, and the test that shows it. Made by
+`python -m tests.campaigns faults`; a test fails where this file is not what that command writes,
+or names a test that isn't there.
+
+*Tried* is how often one run of all tests meets the fault. The campaigns (`tests/campaigns/`) run at
+any size: `python -m tests.campaigns --help`. Of the simulation's seeds (`tests/simulation/`) each
+mixes most of these faults in one run, on virtual time.
+"""
+
+
+def text() -> str:
+    """Return the file as it has to be; raises ValueError for a test that isn't there."""
+    kinds = sum(map(len, FAULTS.values()))
+    parts = [_HEAD, f"{kinds} kinds of fault.\n"]
+    for group, faults in FAULTS.items():
+        lines = [_line(fault) for fault in faults]
+        parts.append("\n".join([f"## {group}\n", _TITLES, "|---|---|---|---|---|", *lines, ""]))
+    return "\n".join(parts)
+
+
+_TITLES = "| id | what happens | what the daemon does | test | tried |"
+
+
+def _line(fault: Fault) -> str:
+    check(fault.test)
+    sizes = {name: value for name, value in vars(campaigns).items() if name.isupper()}
+    tried = fault.tried.format_map(sizes)
+    where = fault.test.removeprefix("tests/")
+    return f"| {fault.id} | {fault.happens} | {fault.daemon_does} | `{where}` | {tried} |"
+
+
+def check(test: str) -> None:
+    """Raise ValueError unless there is such a test (`path::name`, or `path::name[case]`)."""
+    path, _, name = test.partition("::")
+    function, bracket, case = name.partition("[")
+    source, functions = _read(path)
+    if function not in functions or (bracket and f'"{case.removesuffix("]")}"' not in source):
+        raise ValueError(f"there is no {test}")
+
+
+@cache
+def _read(path: str) -> tuple[str, frozenset[str]]:
+    try:
+        source = (ROOT / path).read_text("utf-8")
+    except FileNotFoundError:
+        raise ValueError(f"there is no {path}") from None
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef
+    functions = (node.name for node in ast.walk(ast.parse(source)) if isinstance(node, kinds))
+    return source, frozenset(functions)

@@ -1,0 +1,156 @@
+"""Every campaign, as small as a test run has time for; `$SHIPPER_TEST_CAMPAIGN` scales them.
+
+`python -m tests.campaigns` runs one at any size. What is tried here stands in `FAULTS.md`.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tests.campaigns.answers import bad_answers
+from tests.campaigns.clocks import clock_jumps
+from tests.campaigns.crashes import crashes
+from tests.campaigns.ext4 import shutdowns
+from tests.campaigns.figures import Figures
+from tests.campaigns.full_disk import full_disk
+from tests.campaigns.interleavings import interleavings
+from tests.campaigns.io_errors import io_errors
+from tests.campaigns.network import bad_network
+from tests.campaigns.places import scaled
+from tests.campaigns.power import power_cuts
+from tests.campaigns.rows import bad_rows, retry_after_values
+from tests.campaigns.secrets import leaks
+from tests.campaigns.soak import soak
+
+pytestmark = pytest.mark.timeout(600)
+
+SEED = 20
+KILLS, STOPS = 30, 5  # on each database
+CUTS, CUTS_NORMAL, CUTS_EXT4 = 400, 100, 20
+IO_SHARE = 0.08
+ANSWERS, ANSWERS_STOCK, ROWS, VALUES = 5000, 600, 1250, 3000
+FULL, STRIKES, SOAK_SECONDS = 3, 60, 12
+
+
+def assert_kept(figures: Figures) -> Figures:
+    """Fail with all that is known unless every promise was kept."""
+    assert not figures.violations, "\n".join(figures.lines())
+    return figures
+
+
+async def test_killed_and_stopped(database_url: str, tmp_path: Path) -> None:
+    """Kill -9 and SIGSTOP at any moment: nothing lost, a few immediate repeats."""
+    kills, stops = scaled(KILLS), scaled(STOPS)
+    figures = assert_kept(
+        await crashes(database_url, tmp_path, kills=kills, stops=stops, seed=SEED)
+    )
+    assert (figures.tried["kills"], figures.tried["stops"]) == (kills, stops)
+
+
+def _outbox(sqlite_url: str, tmp_path: Path) -> str:
+    """Return the URL of an outbox in a directory where nothing else is."""
+    directory = tmp_path / "outbox"
+    directory.mkdir()
+    (tmp_path / "shop.db").rename(directory / "shop.db")
+    return f"sqlite:///{directory / 'shop.db'}"
+
+
+async def test_without_power(sqlite_url: str, tmp_path: Path) -> None:
+    """A disk that drops and tears what wasn't synced: nothing told is lost, no phantom."""
+    url = _outbox(sqlite_url, tmp_path)
+    figures = assert_kept(await power_cuts(url, tmp_path, cuts=scaled(CUTS), seed=SEED))
+    assert figures.tried["power cuts"] == scaled(CUTS)
+
+
+async def test_without_power_where_the_application_does_not_sync(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    """It may lose what it wrote, but the receiver gets nothing that isn't there."""
+    url = _outbox(sqlite_url, tmp_path)
+    cuts = scaled(CUTS_NORMAL)
+    assert_kept(await power_cuts(url, tmp_path, cuts=cuts, seed=SEED, normal=True))
+
+
+async def test_a_disk_that_lies_does_not_go_unnoticed(sqlite_url: str, tmp_path: Path) -> None:
+    """Without the daemon's syncs the campaign finds phantoms: it isn't blind."""
+    url = _outbox(sqlite_url, tmp_path)
+    # The application doesn't sync either: its syncs would cover what the daemon wrote before.
+    figures = await power_cuts(url, tmp_path, cuts=100, seed=SEED, normal=True, lying=True)
+    assert any("phantom" in violation for violation in figures.violations)
+
+
+async def test_without_power_on_a_real_file_system(tmp_path: Path) -> None:
+    """ext4, shut down without its journal."""
+    assert_kept(await shutdowns(tmp_path, cuts=scaled(CUTS_EXT4), seed=SEED))
+
+
+async def test_files_that_fail(tmp_path: Path) -> None:
+    """EIO and ENOSPC, once and for ever, at a share of all operations on the outbox's files."""
+    figures = assert_kept(
+        await io_errors(tmp_path, share=min(1.0, IO_SHARE * scaled(100) / 100), seed=SEED)
+    )
+    assert figures.tried["EIO"]
+    assert figures.tried["ENOSPC"]
+
+
+async def test_a_full_disk(tmp_path: Path) -> None:
+    """It is waited for, and the daemon goes on by itself once there is space."""
+    figures = assert_kept(await full_disk(tmp_path, times=scaled(FULL), seed=SEED))
+    assert figures.tried["times that the daemon couldn't write"]
+
+
+async def test_bad_answers() -> None:
+    """Each is what the table says it is, and costs no memory."""
+    figures = assert_kept(await bad_answers(number=scaled(ANSWERS), seed=SEED))
+    assert figures.tried["answers"] == scaled(ANSWERS)
+
+
+async def test_bad_answers_to_the_client_that_stands_in() -> None:
+    """None breaks it, and none is accepted that says something else."""
+    assert_kept(await bad_answers(number=scaled(ANSWERS_STOCK), seed=SEED, stock=True))
+
+
+@pytest.mark.parametrize("mode", ["envelope", "off"])
+async def test_bad_rows(
+    database_url: str, tmp_path: Path, mode: Literal["envelope", "off"]
+) -> None:
+    """Refused with clear words, or delivered or dead; the good ones among them arrive."""
+    number = scaled(ROWS)
+    figures = assert_kept(
+        await bad_rows(database_url, tmp_path, number=number, seed_=SEED, mode=mode)
+    )
+    assert figures.tried["rows"] >= 0.9 * number  # the strategy may run out of new ones
+
+
+def test_bad_values_in_headers() -> None:
+    """Of Retry-After and Date, and of event ids on their way into one."""
+    assert_kept(retry_after_values(number=scaled(VALUES), seed_=SEED))
+
+
+def test_every_interleaving(postgres_url: str) -> None:
+    """Of two applications and a daemon."""
+    figures = assert_kept(interleavings(postgres_url, long=False))
+    assert figures.tried["orders"] == 4 * 210 / 2
+
+
+async def test_a_bad_network(database_url: str, tmp_path: Path) -> None:
+    """Resets, half-open connections, silence, garbage: what comes again comes at once."""
+    assert_kept(await bad_network(database_url, tmp_path, strikes=scaled(STRIKES), seed=SEED))
+
+
+async def test_wall_clock_jumps(sqlite_url: str, tmp_path: Path) -> None:
+    """From 1970 to 2100 and back, while events wait for another try."""
+    figures = assert_kept(await clock_jumps(sqlite_url, tmp_path, times=1, seed=SEED))
+    assert figures.tried["jumps"] >= 25
+
+
+async def test_a_soak(sqlite_url: str, tmp_path: Path) -> None:
+    """Memory, files, threads and the write-ahead log stay within bounds."""
+    seconds = float(scaled(SOAK_SECONDS))
+    assert_kept(await soak(sqlite_url, tmp_path, seconds=seconds, rate=100.0, seed=SEED))
+
+
+async def test_canaries(database_url: str, tmp_path: Path) -> None:
+    """No API ID, payload or password in what the daemon and the commands write."""
+    assert_kept(await leaks(database_url, tmp_path))

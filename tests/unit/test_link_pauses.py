@@ -1,0 +1,61 @@
+"""A pause that a destination asked for is kept, whatever else comes of what was under way."""
+
+import pytest
+
+from shipper.link import State
+from shipper.outcome import Outcome
+from tests.unit.unit_link import GONE, LATER, LOCKED, OK, Bench, later
+
+
+def probed_while_asked_to_wait(bench: Bench) -> int:
+    """Return the probe under way of a link that another answer has asked to wait for 300 s."""
+    slow = bench.begin("slow")
+    bench.go("first", LATER)
+    bench.now += 2.0
+    probe = bench.begin("second")
+    bench.settle(slow, later(300.0))
+    return probe
+
+
+def offline_and_asked_to_wait(bench: Bench) -> None:
+    """Let a link be offline when a late answer asks to wait for 300 s."""
+    slow = bench.begin("slow")
+    for lane in "abcde":
+        bench.go(lane, GONE)
+    assert bench.state() is State.OFFLINE
+    bench.settle(slow, later(300.0))
+
+
+@pytest.mark.parametrize("outcome", [OK, LATER, later(5.0), GONE, LOCKED])
+def test_a_probe_does_not_end_a_pause_that_was_asked_for_meanwhile(outcome: Outcome) -> None:
+    """It was begun before; the receiver's last word counts."""
+    bench = Bench()
+    bench.settle(probed_while_asked_to_wait(bench), outcome)
+    assert bench.link.is_down
+    assert bench.link.next_try_at == bench.now + 300.0
+    assert bench.link.allowance(bench.now + 299.0, 0) == 0
+    assert bench.link.allowance(bench.now + 300.0, 0) == 1
+
+
+def test_the_probe_after_the_pause_ends_it() -> None:
+    """As any other."""
+    bench = Bench()
+    bench.settle(probed_while_asked_to_wait(bench), OK)
+    bench.now += 300.0
+    bench.go("third", OK)
+    assert bench.state() is State.RAMPING
+
+
+def test_a_late_answer_that_asks_to_wait_counts_for_a_link_that_is_offline() -> None:
+    """It says when somebody may come again, and not why nobody got through before."""
+    bench = Bench()
+    offline_and_asked_to_wait(bench)
+    assert bench.link.next_try_at == bench.now + 300.0
+
+
+def test_nobody_shortens_a_pause_that_was_asked_for() -> None:
+    """An operator's release probes what is offline at once, but not before the end of a pause."""
+    bench = Bench()
+    offline_and_asked_to_wait(bench)
+    bench.link.probe_at_once(bench.now)
+    assert bench.link.next_try_at == bench.now + 300.0

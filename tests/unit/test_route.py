@@ -1,0 +1,116 @@
+"""What a route does with what the outbox and the clocks tell it, without any of them."""
+
+import asyncio
+
+import pytest
+
+from shipper.backoff import Backoff
+from shipper.courier import Courier
+from shipper.delivery import RetryPolicy
+from shipper.dispatcher.route import Route
+from shipper.dispatcher.values import Question, Terms
+from shipper.event import Event
+from shipper.link import EVERYTHING_REFUSED, State
+from shipper.outcome import Fault, Invalid, Reply
+from shipper.store.work import LinkRow, Look, Row
+
+WALL = 1_800_000_000.0
+
+
+class Clock:
+    """Stands still, so that every wait is a round number."""
+
+    def monotonic(self) -> float:
+        """Return the moment of the test."""
+        return 100.0
+
+    def wall(self) -> float:
+        """Return the wall time of the test."""
+        return WALL
+
+    def random(self) -> float:
+        """Return no chance at all."""
+        return 0.0
+
+
+class Refuser:
+    """A way to a receiver that takes nothing."""
+
+    async def send(self, *_: object) -> Reply | Fault | Invalid:
+        """Refuse an event."""
+        return Reply(401)
+
+    async def aclose(self) -> None:
+        """Close nothing."""
+
+
+def route(max_rate: float = 0.0) -> Route:
+    """Return a route whose longest wait is 60 s for an event, and 90 s for a probe."""
+    policy = RetryPolicy(Backoff(1.0, 60.0), Backoff(1.0, 90.0), 3)
+    courier = Courier(Refuser(), validation="off", api_id=lambda: "id", clock=Clock())
+    terms = Terms(policy, 10.0, 4, max_rate, holds_dead=False)
+    return Route("default", terms, courier, clock=Clock(), wake=lambda: None)
+
+
+def event(row: int, key: str = "k") -> Event:
+    """Return a claimed event."""
+    return Event(row, f"e{row}", "default", key, b"{}")
+
+
+def see(one: Route, *rows: Row) -> None:
+    """Show rows, as a scan finds them."""
+    one.answer(Question(Look("pending", "default", 512), one.scan.epoch), rows, 100.0)
+
+
+@pytest.mark.parametrize(("ahead", "is_due"), [(89.0, False), (91.0, True), (3e9, True)])
+def test_no_event_waits_for_a_clock_that_was_set_back(ahead: float, *, is_due: bool) -> None:
+    """Longer than the longest wait can only be the clock's doing; it would never be over."""
+    one = route()
+    see(one, Row(1, "k", WALL + ahead))
+    assert bool(one.wanted) is is_due
+
+
+def test_what_follows_an_event_that_could_not_be_claimed_is_not_asked_for() -> None:
+    """After a crash its claim would put it before its predecessors."""
+    one = route()
+    see(one, Row(1, "k", None), Row(2, "m", None), Row(3, "k", None), Row(4, "m", None))
+    asked, one.wanted = one.wanted[:2], one.wanted[2:]
+    one.take_claims(asked, {2: event(2, "m")})
+    assert one.wanted == [(4, "m")]
+
+
+def test_a_probe_waits_for_the_pace_without_turning_in_circles() -> None:
+    """Its time has come, but it may not go: what is next is when it may."""
+
+    async def fail_once() -> float | None:
+        one = route(max_rate=0.5)
+        see(one, Row(1, "k", None), Row(2, "m", None))
+        one.take_claims(one.wanted, {1: event(1), 2: event(2, "m")})
+        one.wanted = []
+        one.start(100.0)
+        await asyncio.gather(*one.tasks)
+        one.recorded(one.settled.pop())
+        assert one.link.state is State.PAUSED
+        assert one.link.next_try_at == 100.0  # another event tells at once
+        return one.next_event(100.0)
+
+    assert asyncio.run(fail_once()) == 102.0
+
+
+@pytest.mark.parametrize(
+    ("written_ago", "wait"), [(5.0, 15.0), (-3600.0, 20.0), (None, 15.0)], ids=str
+)
+def test_a_stored_pause_never_grows(written_ago: float | None, wait: float) -> None:
+    """Whoever set the clock back since: 20 s were asked for when it was written."""
+    one = route()
+    written = None if written_ago is None else WALL - written_ago
+    until = WALL + 15.0 if written is None else written + 20.0
+    one.resume(LinkRow("default", "throttled", "HTTP 429", WALL, until, written))
+    assert one.link.next_try_at == 100.0 + wait
+
+
+def test_a_new_process_remembers_that_everything_is_refused() -> None:
+    """Else each would bury the next four events before it found out."""
+    one = route()
+    one.resume(LinkRow("default", "paused", EVERYTHING_REFUSED, WALL - 60.0, None))
+    assert one.link._refusing
