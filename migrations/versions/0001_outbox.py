@@ -1,31 +1,23 @@
 """The outbox, its history, and what shipper keeps beside them. The DDL is in `ddl/`, as SQL."""
 
-from pathlib import Path
-
 from alembic import op
 
 from shipper.errors import UsageError
+from shipper.store.migrate import statements
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
 
-_DDL = Path(__file__).parent.parent / "ddl"
 _UNDELIVERED = "SELECT EXISTS (SELECT 1 FROM shipper_outbox WHERE status IN ('pending', 'dead'))"
 _TABLES = ("outbox", "insert_guard", "attempt", "claim", "destination", "hold", "lease")
 _FUNCTIONS = ("shipper_outbox_write", "shipper_outbox_immutable")
 
 
-def statements(dialect: str) -> list[str]:
-    """Return the DDL for a dialect; in the file an empty line ends a statement."""
-    blocks = (_DDL / f"{revision}_{dialect}.sql").read_text("utf-8").strip().split("\n\n")
-    return [block for block in blocks if block.endswith(";")]
-
-
 def upgrade() -> None:
     connection = op.get_bind()
-    for statement in statements(connection.dialect.name):
+    for statement in statements(revision, connection.dialect.name):
         connection.exec_driver_sql(statement)
 
 

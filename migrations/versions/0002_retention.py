@@ -1,15 +1,14 @@
 """The indexes by which retention finds what is over, and PostgreSQL's care of what dies young."""
 
-from pathlib import Path
-
 from alembic import op
+
+from shipper.store.migrate import statements
 
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-_DDL = Path(__file__).parent.parent / "ddl"
 _INDEXES = ("delivered", "discarded")
 _TENDED = ("claim", "attempt", "lease")
 _TENDING = (
@@ -17,15 +16,9 @@ _TENDING = (
 )
 
 
-def statements(dialect: str) -> list[str]:
-    """Return the DDL for a dialect; in the file an empty line ends a statement."""
-    blocks = (_DDL / f"{revision}_{dialect}.sql").read_text("utf-8").strip().split("\n\n")
-    return [block for block in blocks if block.endswith(";")]
-
-
 def upgrade() -> None:
     connection = op.get_bind()
-    for statement in statements(connection.dialect.name):
+    for statement in statements(revision, connection.dialect.name):
         connection.exec_driver_sql(statement)
 
 

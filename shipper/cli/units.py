@@ -25,7 +25,7 @@ _PROGRAM = "/opt/shipper/bin/shipper"
 _MARK = "# Put here by `shipper service install`, which knows it by this sum: "
 # Anything else means something to systemd, and no sane path has it.
 _PLAIN_PATH = re.compile(r"/[\w./+@~-]*", re.ASCII)
-_HOMES = ("/home/", "/root/", "/run/user/")  # what ProtectHome=yes hides
+_HOMES = ("/home/", "/root/", "/run/user/")  # what ProtectHome=yes hides: systemd.exec(5)
 
 
 @dataclass(frozen=True, slots=True)

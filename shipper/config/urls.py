@@ -88,11 +88,7 @@ class DestinationUrl(Kind):
 
     def parse(self, raw: object, base: Path) -> str:  # noqa: ARG002
         """Return the URL as it was written."""
-        url, parts = _web_url(raw)
-        if "@" in parts.netloc:
-            raise ValueError("must not hold a user or password")
-        if "#" in url:
-            raise ValueError("must not hold a fragment (#)")
+        url, parts = _address(raw)
         if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
             raise ValueError("must be https, or stay on this machine: the API id is secret")
         return url
@@ -124,12 +120,7 @@ class HookUrl(Kind):
 
     def parse(self, raw: object, base: Path) -> Secret:  # noqa: ARG002
         """Return the URL in its wrapping."""
-        url, parts = _web_url(raw)
-        if "@" in parts.netloc:
-            raise ValueError("must not hold a user or password")
-        if "#" in url:
-            raise ValueError("must not hold a fragment (#)")
-        return Secret(url)
+        return Secret(_address(raw)[0])
 
     def show(self, value: Secret) -> str:  # noqa: ARG002
         """Return the mask."""
@@ -148,6 +139,16 @@ def _web_url(raw: object) -> tuple[str, SplitResult]:
     if not usable or parts.scheme not in {"http", "https"}:
         raise ValueError("must be a URL like https://host/path")
     return raw, parts
+
+
+def _address(raw: object) -> tuple[str, SplitResult]:
+    """Return a URL that somebody is called at: no login stands in it, and no fragment."""
+    url, parts = _web_url(raw)
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user or password")
+    if "#" in url:
+        raise ValueError("must not hold a fragment (#)")
+    return url, parts
 
 
 def _is_loopback(host: str) -> bool:

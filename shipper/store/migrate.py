@@ -94,6 +94,13 @@ def location() -> Path:
     return installed if installed.is_dir() else package.parent / "migrations"
 
 
+def statements(revision: str, dialect: str) -> list[str]:
+    """Return the DDL of a revision for a dialect; in its file an empty line ends a statement."""
+    file = location() / "ddl" / f"{revision}_{dialect}.sql"
+    blocks = file.read_text("utf-8").strip().split("\n\n")
+    return [block for block in blocks if block.endswith(";")]
+
+
 def _config(connection: Connection) -> "Config":
     from alembic.config import Config  # noqa: PLC0415 - heavy, see above
 

@@ -8,8 +8,7 @@ import pytest
 from shipper.sandbox import Fault
 from shipper.schema import REVISIONS
 from tests.daemon.harness import API_ID, several
-from tests.daemon.processes import PATIENCE
-from tests.systemd.machine import eventually
+from tests.daemon.processes import PATIENCE, eventually
 from tests.systemd.till import (
     APPLICATION,
     CONFIG,
@@ -239,8 +238,8 @@ async def test_a_stop_lets_finish_what_is_in_flight(till: Till) -> None:
     assert_flawless(till, ["u1-1", "u2-1", "u1-2"], repeats=0)
 
 
-async def test_a_reboot_in_the_middle_of_a_drain_loses_nothing(till: Till) -> None:
-    """The service is back with the machine; nothing is repeated, because it was stopped cleanly."""
+async def in_mid_drain(till: Till) -> list[str]:
+    """Let an enabled service ship to a slow API; return the events when the first are under way."""
     events = several(users=8, each=10)
     till.configure(max_in_flight=4)
     till.sandbox.answer_for = lambda _: SLOW
@@ -248,6 +247,12 @@ async def test_a_reboot_in_the_middle_of_a_drain_loses_nothing(till: Till) -> No
     await till.insert(*events)
     await till.start()
     await requests(till, 5)
+    return events
+
+
+async def test_a_reboot_in_the_middle_of_a_drain_loses_nothing(till: Till) -> None:
+    """The service is back with the machine; nothing is repeated, because it was stopped cleanly."""
+    events = await in_mid_drain(till)
     await till.machine.reboot()
     assert len(till.arrived()) < len(events)
     till.sandbox.answer_for = None
@@ -257,20 +262,13 @@ async def test_a_reboot_in_the_middle_of_a_drain_loses_nothing(till: Till) -> No
 
 async def test_a_power_cut_in_the_middle_of_a_drain_loses_nothing(till: Till) -> None:
     """What was in flight is repeated, at most."""
-    events = several(users=8, each=10)
-    till.configure(max_in_flight=4)
-    till.sandbox.answer_for = lambda _: SLOW
-    await till.run("systemctl", "enable", UNIT)
-    await till.insert(*events)
-    await till.start()
-    await requests(till, 5)
+    events = await in_mid_drain(till)
     await till.machine.cut_power()
     till.sandbox.answer_for = None
     await till.settled()
     assert_flawless(till, events, repeats=4)
 
 
-@pytest.mark.skipif(len(REVISIONS) < 2, reason="there is no earlier schema")
 async def test_an_outbox_of_the_previous_schema_is_upgraded_with_its_data(till: Till) -> None:
     """By the service itself, when it starts; what was pending in it is shipped."""
     await till.run("rm", till.outbox)
