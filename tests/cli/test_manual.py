@@ -1,7 +1,6 @@
 """The man page and the completions are those of the commands that there are, and work."""
 
 import re
-import shutil
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from shipper.cli.commands import COMMANDS, names
 from shipper.cli.manual import ASSETS, COMPLETIONS, PAGE, completion, contents, page
+from tests import needs
 from tests.cli.command_line import Home
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ def test_the_completions_are_current(name: str) -> None:
     )
     assert pinned is not None
     if version("cyclopts") != pinned[1]:
-        pytest.skip(f"made with cyclopts {pinned[1]}, and this is another")
+        needs.missing(f"made with cyclopts {pinned[1]}, and this is another")
     assert (ASSETS / name).read_text("utf-8") == completion(COMPLETIONS[name]), REMEDY
 
 
@@ -70,10 +70,9 @@ def test_every_line_of_the_man_page_is_roff() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.skipif(shutil.which("mandoc") is None, reason="needs mandoc: apt-get install mandoc")
 def test_the_man_page_is_sound() -> None:
     """A man page without a date is the only thing that mandoc may find."""
-    command = ("mandoc", "-T", "lint", "-W", "warning", str(ASSETS / PAGE))
+    command = (needs.program("mandoc"), "-T", "lint", "-W", "warning", str(ASSETS / PAGE))
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert [line for line in done.stdout.splitlines() if "missing date" not in line] == []
 
@@ -81,13 +80,11 @@ def test_the_man_page_is_sound() -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_shell_takes_its_completions(shell: str) -> None:
     """Its own parser has nothing against them."""
-    if shutil.which(shell) is None:
-        pytest.skip(f"needs {shell}: apt-get install {shell}")
+    needs.program(shell)
     [name] = [name for name, of in COMPLETIONS.items() if of == shell]
     checked(shell, "-n", str(ASSETS / name))
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -12,6 +12,7 @@ import pytest
 from shipper.cli import service
 from shipper.cli.units import PLACES, UNIT, Machine, is_untouched, packaged, texts
 from shipper.errors import UsageError
+from tests import needs
 from tests.cli.command_line import Home
 
 PROGRAM = Path("/srv/shipper/bin/shipper")
@@ -128,12 +129,11 @@ def test_a_machine_without_systemd_is_told_so(home: Home, monkeypatch: pytest.Mo
 
 def test_the_packaged_unit_has_no_fault_that_systemd_sees(tmp_path: Path) -> None:
     """Where there is a systemd to ask; the program is the only thing that isn't here."""
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze isn't installed")
+    analyze = needs.program("systemd-analyze", "systemd")
     file = tmp_path / UNIT
     file.write_text(unit().replace(str(PROGRAM), "/bin/true"))
     options = ["--offline=true", "--threshold=13"]
     done = subprocess.run(
-        ["systemd-analyze", "security", *options, str(file)], check=False, capture_output=True
+        [analyze, "security", *options, str(file)], check=False, capture_output=True
     )
     assert done.returncode == 0, done.stdout.decode()

@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,11 +19,25 @@ T = TypeVar("T")
 
 
 async def until(condition: Callable[[], T], seconds: float = PATIENCE) -> T:
-    """Wait until a condition holds and return what it found; the only sleep there is."""
+    """Wait until a condition holds and return what it found.
+
+    This and the next are the only places that look again and again: another process, or a machine,
+    has no way to tell us.
+    """
     async with asyncio.timeout(seconds):
         while not (found := condition()):
             await asyncio.sleep(_POLL)
         return found
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = PATIENCE) -> bool:
+    """Wait until a condition holds that can't be asked for at once; return whether it does."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while not await condition():
+                await asyncio.sleep(_POLL)
+            return True
+    return False
 
 
 class Process:

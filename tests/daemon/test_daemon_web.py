@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shipper.sandbox import Fault
 from tests.daemon.harness import Shop, only_sqlite, several
-from tests.daemon.processes import until
+from tests.daemon.processes import eventually, until
 
 
 def free_port() -> int:
@@ -102,9 +102,11 @@ async def test_a_lost_database_is_not_ready_until_it_is_back(shop: Shop) -> None
 
 async def ready_is(web: Path, wanted: int) -> None:
     """Wait until `/readyz` answers so."""
-    async with asyncio.timeout(60):
-        while (await ask(web, "/readyz"))[0] != wanted:
-            await asyncio.sleep(0.02)
+
+    async def is_wanted() -> bool:
+        return (await ask(web, "/readyz"))[0] == wanted
+
+    assert await eventually(is_wanted)
 
 
 @only_sqlite

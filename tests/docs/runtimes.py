@@ -1,7 +1,7 @@
 """The languages that the README shows a writer in, as an application would use them.
 
-`.ci/install-runtimes` installs what is missing. A test whose language isn't there is skipped, but
-never in CI.
+`.ci/install-runtimes` installs what is missing. A test whose language isn't there is skipped
+(see `needs`).
 """
 
 import os
@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import pytest
 from sqlalchemy import URL, make_url
+
+from tests import needs
 
 _DEADLINE = 60.0
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -34,15 +35,11 @@ def run(command: Sequence[str], *, stdin: str = "", **environ: str) -> str:
 
 
 def _found(program: str) -> str:
-    where = shutil.which(program)
-    return where or _missing(f"{program} is not installed")
+    return shutil.which(program) or _missing(f"{program} is not installed")
 
 
 def _missing(reason: str) -> NoReturn:
-    hint = f"{reason}: run .ci/install-runtimes"
-    if "CI" in os.environ:
-        pytest.fail(hint)
-    pytest.skip(hint)
+    needs.missing(f"{reason}: run .ci/install-runtimes")
 
 
 def sqlite_shell(path: Path, script: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 from shipper.destination.dialler import STAGGER_SECONDS, _alternating, reach
 from shipper.destination.faults import fault
 from shipper.destination.resolver import CACHE_SECONDS, Address, CachingResolver
+from tests.daemon.processes import until
 from tests.http.servers import full_backlog, unused_port
 
 
@@ -100,8 +101,7 @@ async def test_closing_ends_a_lookup_with_an_error() -> None:
 
 
 async def _begun(resolver: CachingResolver) -> None:
-    while not resolver._lookups:
-        await asyncio.sleep(0)
+    await until(lambda: resolver._lookups)
 
 
 def test_families_take_turns() -> None:

@@ -10,6 +10,7 @@ import trustme
 
 from shipper import __version__
 from shipper.outcome import Fault, Invalid
+from tests import needs
 from tests.http.servers import Server, accepting, hanging, serving, stale, unused_port
 from tests.http.ways import Way, each_way, words
 
@@ -100,7 +101,7 @@ def test_ipv6_works(way: Way) -> None:
                     assert words(await destination.send("e", PAYLOAD, "k")) == "202"
                 assert server.requests[0].headers["host"] == f"[::1]:{server.port}"
         except OSError:
-            pytest.skip("no IPv6 on this machine")
+            needs.missing("no IPv6 on this machine")
 
     way.run(body())
 

@@ -15,6 +15,7 @@ from shipper.store import backup
 from shipper.store.audit import verify
 from shipper.store.backup import back_up, pg_dump
 from shipper.store.engine import connect_sqlite, create_sqlite_file, database_path, open_engine
+from tests import needs
 from tests.store.daemons import Daemon, write
 from tests.store.shipping import ask, everything, run
 
@@ -147,7 +148,8 @@ def test_a_copy_that_cannot_be_given_to_the_group_is_ours_alone(
     def refuse(*_: object) -> None:
         raise PermissionError
 
-    os.chown(source, -1, 12345) if os.geteuid() == 0 else pytest.skip("only root has two groups")
+    needs.root()
+    os.chown(source, -1, 12345)
     monkeypatch.setattr(os, "chown", refuse)
     source.chmod(0o660)
     back_up(source, target)
@@ -156,8 +158,7 @@ def test_a_copy_that_cannot_be_given_to_the_group_is_ours_alone(
 
 def test_the_copy_goes_to_the_group_of_the_file(source: Path, target: Path) -> None:
     """So that whoever shares the one shares the other."""
-    if os.geteuid() != 0:
-        pytest.skip("only root has two groups")
+    needs.root()
     os.chown(source, -1, 12345)
     source.chmod(0o660)
     back_up(source, target)

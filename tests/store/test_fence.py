@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shipper.store.engine import open_engine
+from tests import needs
 from tests.store.overlaps import Daemon, Writer
 from tests.store.shipping import ask, run, until
 
@@ -226,7 +227,7 @@ def test_a_writing_transaction_of_another_database_holds_it_up(
 def preparing(post: Engine) -> None:
     """Make sure of a server that lets transactions be prepared."""
     if ask(post, "SHOW max_prepared_transactions") == [("0",)]:
-        pytest.skip("the server's max_prepared_transactions is 0")
+        needs.missing("the server's max_prepared_transactions is 0")
 
 
 @pytest.mark.usefixtures("preparing")

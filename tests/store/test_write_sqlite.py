@@ -1,7 +1,6 @@
 """The write contract where SQLite needs more: OR REPLACE, BLOBs, other libraries, the shell."""
 
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from shipper.schema import outbox
+from tests import needs
 from tests.store.outboxes import (
     INVALID,
     UUID,
@@ -148,12 +148,11 @@ def test_the_triggers_work_in_every_sqlite_that_python_has(sqlite_url: str, driv
     connection.close()
 
 
-@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="no sqlite3 shell here")
 def test_the_triggers_work_in_the_shell(sqlite_url: str) -> None:
     """People type into it."""
 
     def shell(statement: str) -> subprocess.CompletedProcess[str]:
-        command = ["sqlite3", sqlite_url.removeprefix("sqlite:///"), statement]
+        command = [needs.program("sqlite3"), sqlite_url.removeprefix("sqlite:///"), statement]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     done = shell(

@@ -1,14 +1,11 @@
-"""One machine for all tests of this folder, with shipper installed; skipped where it can't be had.
-
-In CI it has to be: where $CI is set, or $SHIPPER_TEST_REQUIRE has the word `systemd`.
-"""
+"""One machine for all tests of this folder, with shipper installed."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from tests import needs
 from tests.systemd.machine import Machine, why_not
 from tests.systemd.till import Till, install
 
@@ -18,8 +15,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """Give a booted machine in which the unit is installed and has never been started."""
     reason = why_not()
     if reason is not None:
-        required = "CI" in os.environ or "systemd" in os.environ.get("SHIPPER_TEST_REQUIRE", "")
-        (pytest.fail if required else pytest.skip)(f"no real systemd: {reason}")
+        needs.missing(f"no real systemd: {reason}")
     machine = Machine(tmp_path_factory.mktemp("machine"))
     try:
         machine.build()

@@ -11,18 +11,16 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.daemon.processes import PATIENCE, until
+from tests.daemon.processes import eventually, until
 
 # Of this machine, what the one inside has to see at a place that everybody may read.
 PYTHON = "/opt/python"
 LIBRARIES = "/opt/libraries"
 
-_POLL = 0.05
 _BOOT_SECONDS = 60.0
 _COMMAND_SECONDS = 60.0
 _STATES = frozenset({"running", "degraded"})
@@ -48,16 +46,6 @@ def why_not() -> str | None:
     if not Path("/sbin/init").resolve().name.startswith("systemd"):
         return "/sbin/init isn't systemd (Debian: systemd-sysv)"
     return None
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = PATIENCE) -> bool:
-    """Wait until a condition holds that can't be asked for at once; return whether it does."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            while not await condition():
-                await asyncio.sleep(_POLL)
-            return True
-    return False
 
 
 class Machine:

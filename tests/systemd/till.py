@@ -12,8 +12,8 @@ from pathlib import Path
 from shipper.sandbox import Sandbox
 from tests.daemon.application import payload
 from tests.daemon.harness import API_ID
-from tests.daemon.processes import PATIENCE
-from tests.systemd.machine import LIBRARIES, PYTHON, Done, Machine, eventually
+from tests.daemon.processes import PATIENCE, eventually
+from tests.systemd.machine import LIBRARIES, PYTHON, Done, Machine
 
 ROOT = Path(__file__).parents[2]
 UNIT = "shipper.service"

@@ -16,6 +16,8 @@ from shipper.web.health import Health
 from shipper.web.metrics import Metrics
 from shipper.web.server import WebServer
 from shipper.web.survey import Figures
+from tests import needs
+from tests.daemon.processes import until
 from tests.web import parts
 from tests.web.clocks import Hand
 
@@ -87,7 +89,7 @@ async def port(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     try:
         await port.server.open(address)
     except OSError as error:
-        pytest.skip(f"this machine has no such address: {error}")
+        needs.missing(f"this machine has no such address: {error}")
     yield port
     await port.server.aclose()
 
@@ -223,13 +225,11 @@ async def test_so_many_connections_and_no_more(port: Port, monkeypatch: pytest.M
     """Who comes when all places are taken is hung up on; when one is free, the next is let in."""
     monkeypatch.setattr(module, "_CONNECTIONS", 3)
     crowd = [await port.connect() for _ in range(3)]
-    while len(port.server._http.connections) < 3:
-        await asyncio.sleep(0)
+    await until(lambda: len(port.server._http.connections) == 3)
     assert await port.say(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n") == b""
     for _, writer in crowd:
         writer.transport.abort()
-    while port.server._http.connections:
-        await asyncio.sleep(0)
+    await until(lambda: not port.server._http.connections)
     assert (await port.get("/livez"))[0] == 200
 
 
@@ -237,8 +237,7 @@ async def test_so_many_connections_and_no_more(port: Port, monkeypatch: pytest.M
 async def test_a_stop_does_not_wait_for_who_says_nothing(port: Port) -> None:
     """Whoever is connected is hung up on."""
     reader, writer = await port.connect()
-    while not port.server._http.connections:
-        await asyncio.sleep(0)
+    await until(lambda: port.server._http.connections)
     await port.server.aclose()
     async with asyncio.timeout(PATIENCE):
         assert await reader.read() == b""

@@ -1,6 +1,5 @@
 """What the database says: right on both, asked seldom, and in nobody's way."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from shipper.config import Settings, load
 from shipper.store.transactions import writing
 from shipper.web import survey as module
 from shipper.web.survey import ASK_EVERY, UNCONFIGURED, Backlog, Figures, Survey
+from tests.daemon.processes import eventually
 from tests.web.clocks import Hand
 
 EVENT = '{"type":"view","view":{}}'
@@ -170,9 +170,11 @@ async def test_a_question_is_not_kept_waiting(
     assert await survey.figures() is None
     assert await survey.figures() is None
     done.set()
-    async with asyncio.timeout(20):
-        while await survey.figures() is None:
-            await asyncio.sleep(0)
+
+    async def is_known() -> bool:
+        return await survey.figures() is not None
+
+    assert await eventually(is_known)
     await survey.aclose()
 
 
