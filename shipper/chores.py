@@ -15,7 +15,7 @@ from shipper.dispatcher import Dispatcher, Route
 from shipper.dispatcher.tally import Tally, Totals
 from shipper.errors import ShipperError
 from shipper.logs import Log
-from shipper.store import minutes, retention, space
+from shipper.store import minutes, planner, retention, space
 from shipper.store.opening import Database
 
 T = TypeVar("T")
@@ -110,6 +110,11 @@ class Upkeep:
             lambda: space.checkpoint(self.database)
         ):
             self.log("space.wal_large", bytes=taken.wal)
+
+    async def forget_statistics(self) -> None:
+        """See to it that SQLite doesn't believe what somebody's ANALYZE said of another day."""
+        if self.database.dialect.name == "sqlite":
+            await self.run(lambda: planner.forget_statistics(self.database))
 
     async def _step(self, steps: Iterator[T]) -> T | None:
         began = self.clock.monotonic()

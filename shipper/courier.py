@@ -5,8 +5,7 @@ exception: an event that breaks something must not stop the others.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from shipper.clock import Clock
 from shipper.contract.validation import describe, violations
@@ -24,8 +23,7 @@ class Carrier(Protocol):
         """Close what is open."""
 
 
-@dataclass(frozen=True, slots=True)
-class Carried:
+class Carried(NamedTuple):
     """One try and what came of it. `started_at` is wall time; `seconds` how long it took."""
 
     outcome: Outcome

@@ -11,6 +11,7 @@ Nothing here ends an event by time alone, and only an answer about the event, or
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from shipper.backoff import Backoff
 from shipper.outcome import Kind, Outcome
@@ -33,8 +34,7 @@ class Blame(Enum):
     NOBODY = "nobody"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What to write about an event. `wait` is in seconds, for one that stays pending."""
 
     status: Status

@@ -1,10 +1,9 @@
 """What an application wrote, as the daemon carries it. Immutable: never rewritten."""
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One claimed row of the outbox.
 
     `maybe_received` says that a try ended without an answer, so the receiver may have it;
@@ -16,12 +15,16 @@ class Event:
     event_id: str
     destination: str
     ordering_key: str | None
-    payload: bytes = field(repr=False)
+    payload: bytes
     attempts: int = 0
     maybe_received: bool = False
     failed: bool = False
     manual: bool = False
     created_at: float = 0.0
+
+    def __repr__(self) -> str:
+        """Return what may be shown of it: the payload may not."""
+        return f"Event(id={self.id}, event_id={self.event_id!r})"
 
     @property
     def lane(self) -> str | int:

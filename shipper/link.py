@@ -22,6 +22,7 @@ more than one request at a time.
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from shipper.backoff import Backoff
 from shipper.delivery import Blame
@@ -49,8 +50,7 @@ _PROBED = frozenset({State.OFFLINE, State.PAUSED})
 _DOWN = _PROBED | {State.THROTTLED}
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
+class Try(NamedTuple):
     """What the link has to know of one try: its place in the order of begun tries, and whose it is.
 
     `first_failure` is the number of the try that had been begun last when this event failed for

@@ -12,11 +12,11 @@ event (`delivery`). It must never call an answer a success that could be a capti
 Sources: RFC 9110 (status codes, Retry-After, Date), RFC 6585 (429, 511), RFC 7725 (451).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 EXCERPT_CHARS = 500
 RETRY_AFTER_MAX = 24 * 3600.0
@@ -46,8 +46,7 @@ class Kind(Enum):
     TRANSIENT = "transient"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """An HTTP answer, complete; `body` holds at most its first 64 KiB."""
 
     status: int
@@ -74,8 +73,7 @@ class Invalid:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a try meant. `cause` is a short word to group by; `detail` is for a person."""
 
     kind: Kind
@@ -168,7 +166,7 @@ def masked(reply: Reply, secret: str) -> Reply:
     hidden = secret.encode("utf-8", "surrogateescape")
     if not hidden or hidden not in reply.body:
         return reply
-    return replace(reply, body=reply.body.replace(hidden, b"****"))
+    return reply._replace(body=reply.body.replace(hidden, b"****"))
 
 
 def excerpt(body: bytes) -> str | None:

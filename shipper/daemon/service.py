@@ -226,6 +226,7 @@ async def scheduled(
     keeps, upkeep = settings.retention, session.upkeep
     ring("retention", lambda: upkeep.retain(keeps), _retain_every(keeps))
     ring("space", upkeep.shorten_wal, _SPACE_EVERY)
+    ring("planner", upkeep.forget_statistics, _SPACE_EVERY)
     # These two must not fall silent when somebody sets the wall clock back.
     beats = _every(heartbeat.every, lambda: heartbeat.beat(session), "heartbeat", log)
     reads = _every(_CREDENTIALS_EVERY, lambda: watch.look(dispatcher), "credentials", log)

@@ -7,7 +7,6 @@ and never lets a place in flight go before its outcome is recorded.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from shipper import delivery
 from shipper.clock import Clock
@@ -296,8 +295,7 @@ def describe(outcome: Outcome) -> str:
 
 
 def _after(event: Event, verdict: Verdict) -> Event:
-    return replace(
-        event,
+    return event._replace(
         attempts=verdict.attempts,
         maybe_received=verdict.maybe_received,
         failed=True,

@@ -1,7 +1,7 @@
 """What a route is made of and speaks of: its terms, its scan, its questions, its outcomes."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from shipper.delivery import RetryPolicy
 from shipper.lane import Lane
@@ -20,8 +20,7 @@ class Terms:
     holds_dead: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """A try whose outcome is to be recorded; `due` is when its lane may go on, None for at once."""
 
     lane: Lane

@@ -2,14 +2,14 @@
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from shipper.event import Event
 
 Name = str | int
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """What a look at the outbox tells of a pending row. `wait` is in seconds, 0 when it is due."""
 
     id: int

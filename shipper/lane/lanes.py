@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import takewhile
 
@@ -104,7 +103,7 @@ class Lanes:
         """
         lane.fetching = False
         if lane.hurried and page:
-            page = [replace(page[0], wait=0.0), *page[1:]]
+            page = [page[0]._replace(wait=0.0), *page[1:]]
         lane.hurried = False
         wanted = [c.id for c in takewhile(lambda c: c.wait <= 0, page)]
         lane.more = lane.more or len(page) >= limit or len(wanted) < len(page)

@@ -152,7 +152,7 @@ def _open_sqlite(url: URL, busy_timeout: float, *, create: bool) -> Engine:
         **_one_connection(busy_timeout),
     )
     event.listen(engine, "begin", Begin(_sqlite_module(), busy_timeout))
-    engine.update_execution_options(file=path)
+    engine.update_execution_options(file=path, patience=busy_timeout)
     return _keeping(engine)
 
 

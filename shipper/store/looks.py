@@ -15,9 +15,9 @@ It must never show a row above the watermark, and a lane always from its beginni
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy import Row as SqlRow
 
 from shipper.store.dialect import ALL_IDS, Dialect, dialect_of
+from shipper.store.statement import Statement
 from shipper.store.transactions import glancing
 from shipper.store.work import Holds, LinkRow, Look, Pulse, Row
 
@@ -67,15 +67,15 @@ class Looks:
         with glancing(self._engine) as tx:
             if self._dialect.name == "postgresql":
                 return self._pulse_postgres(tx)
-            version = tx.exec_driver_sql("PRAGMA data_version").scalar_one()
+            [version] = self._sql.version.row(tx)
             fresh = version != self._version
-            generation = tx.execute(self._sql.generation).scalar_one() if fresh else -1
+            generation = self._sql.generation.row(tx)[0] if fresh else -1
             self._version = version
             self._watermark.safe = ALL_IDS
             return Pulse(fresh, generation)
 
     def _pulse_postgres(self, tx: Connection) -> Pulse:
-        generation, highest, oldest, upcoming = tx.execute(self._sql.watermark).one()
+        generation, highest, oldest, upcoming = self._sql.watermark.row(tx)
         self._watermark.observe(highest, oldest, upcoming)
         fresh = self._watermark.safe != self._scanned
         self._scanned = self._watermark.safe
@@ -96,12 +96,11 @@ class Looks:
         elif question.kind == "lane":
             values["key"] = self._dialect.bind_key(str(question.lane))
         with glancing(self._engine) as tx:
-            return [self._row(row) for row in tx.execute(statement, values)]
+            return [self._row(*row) for row in statement.rows(tx, values)]
 
-    def _row(self, row: SqlRow[tuple[int, str | bytes | None, object]]) -> Row:
-        key = self._dialect.text(row.ordering_key)
-        lane = row.id if key is None else key
-        return Row(row.id, lane, self._dialect.wall(row.next_attempt_at))
+    def _row(self, row: int, key: str | bytes | None, next_attempt_at: str | float | None) -> Row:
+        lane = row if key is None else self._dialect.text(key)
+        return Row(row, lane, self._dialect.wall(next_attempt_at))
 
     def links(self) -> list[LinkRow]:
         """Return how the destinations were when that was last written."""
@@ -139,16 +138,17 @@ class _Statements:
         page = "AND id > :after ORDER BY id LIMIT :limit"
         table = {name: f"shipper_outbox{dialect.along.format(name)}" for name in _INDEXES}
         self.looks = {
-            "pending": text(f"{columns} FROM {table['pending']} {pending} {page}"),
-            "maybe_received": text(
-                f"{columns} FROM {table['maybe']} {pending} AND maybe_received = 1 {page}"
+            "pending": Statement(dialect, f"{columns} FROM {table['pending']} {pending} {page}"),
+            "maybe_received": Statement(
+                dialect, f"{columns} FROM {table['maybe']} {pending} AND maybe_received = 1 {page}"
             ),
-            "lane": text(
+            "lane": Statement(
+                dialect,
                 f"{columns} FROM {table['key']} WHERE status = 'pending' AND id <= :safe"
-                f" AND {dialect.same_key} ORDER BY maybe_received DESC, id LIMIT :limit"
+                f" AND {dialect.same_key} ORDER BY maybe_received DESC, id LIMIT :limit",
             ),
         }
-        self.single = text(f"{columns} FROM shipper_outbox {pending} AND id = :id")
+        self.single = Statement(dialect, f"{columns} FROM shipper_outbox {pending} AND id = :id")
         since, next_try, updated = map(
             dialect.moment.format, ("since", "next_try_at", "updated_at")
         )
@@ -156,8 +156,11 @@ class _Statements:
             f"SELECT name, state, reason, {since} AS since, {next_try} AS next_try_at,"
             f" {updated} AS updated_at FROM shipper_destination"
         )
-        self.generation = text("SELECT generation FROM shipper_lease WHERE name = 'outbox'")
-        self.watermark = text(dialect.watermark)
+        self.version = Statement(dialect, "PRAGMA data_version")
+        self.generation = Statement(
+            dialect, "SELECT generation FROM shipper_lease WHERE name = 'outbox'"
+        )
+        self.watermark = Statement(dialect, dialect.watermark)
         self.held_keys = text(
             f"SELECT destination, {dialect.ordering_key} AS ordering_key FROM shipper_hold"
         )

@@ -9,14 +9,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import LeaseLost, OutboxHeld
 from shipper.event import Event
-from shipper.store import recording
+from shipper.store import planner, recording
 from shipper.store.claims import ClaimBook, dump_ids, first_of_each_lane, load_ids
-from shipper.store.dialect import Dialect, dialect_of
+from shipper.store.dialect import SQLITE, Dialect, dialect_of
 from shipper.store.lease import Owner
+from shipper.store.statement import Statement
 from shipper.store.transactions import writing
 from shipper.store.work import Work
 
@@ -62,6 +63,8 @@ class Queue:
             token = row.token + 1
             values = {"token": token, "owner": owner.write(), "ttl": self._ttl}
             tx.execute(self._sql.take_lease, values)
+            if self._dialect is SQLITE:
+                planner.forget(tx)
             left = self._recover(tx)
         self._token, self._turn = token, row.turn
         self._claim, self._delivery = row.claim, row.delivery
@@ -140,7 +143,7 @@ class Queue:
             "delivery": delivery,
             "ttl": self._ttl,
         }
-        if tx.execute(self._sql.advance, values).rowcount == 1:
+        if self._sql.advance.changes(tx, values):
             return True
         row = tx.execute(self._sql.lease).one()
         if (row.token, row.turn) == (self._token, self._turn + 1):
@@ -155,12 +158,12 @@ class Queue:
             recording.write_link(tx, self._dialect, link, work.now)
         over, kept = self._book.changes(ended, work.released)
         if over:
-            tx.execute(self._sql.end_claims, {"ids": self._dialect.bind_ids(over)})
+            self._sql.end_claims.changes(tx, {"ids": self._dialect.bind_ids(over)})
         for number, ids in kept.items():
-            tx.execute(self._sql.rewrite_claim, {"number": number, "ids": ids})
+            self._sql.rewrite_claim.changes(tx, {"number": number, "ids": ids})
         if events:
             ids = dump_ids(event.id for event in events)
-            tx.execute(self._sql.insert_claim, {"number": claim, "ids": ids})
+            self._sql.insert_claim.changes(tx, {"number": claim, "ids": ids})
 
     def _claimed(self, tx: Connection, claim: int) -> list[int]:
         """Return what a claim holds on disk; nothing else may be sent under it."""
@@ -171,27 +174,29 @@ class Queue:
         found: list[Event] = []
         room = self._bytes_per_claim
         for chunk in _chunks(wanted):
-            rows = tx.execute(self._sql.events, {"ids": self._dialect.bind_ids(chunk)})
-            by_id = {row.id: row for row in rows}
-            for row in (by_id[i] for i in chunk if i in by_id):
-                room -= len(row.payload)
+            rows = self._sql.events.rows(tx, {"ids": self._dialect.bind_ids(chunk)})
+            by_id = {row[0]: row for row in rows}
+            for event in (self._event(*by_id[i]) for i in chunk if i in by_id):
+                room -= len(event.payload)
                 if room < 0 and found:
                     return found
-                found.append(self._event(row))
+                found.append(event)
         return found
 
-    def _event(self, row: Row[Any]) -> Event:
+    def _event(self, row: int, event_id: Any, destination: str, key: Any, *rest: Any) -> Event:
+        """Return an event from the columns of `_Statements.events`."""
+        payload, attempts, maybe_received, failed, manual, created_at = rest
         return Event(
-            id=row.id,
-            event_id=self._dialect.text(row.event_id),
-            destination=row.destination,
-            ordering_key=self._dialect.text(row.ordering_key),
-            payload=bytes(row.payload),
-            attempts=row.attempts,
-            maybe_received=bool(row.maybe_received),
-            failed=bool(row.failed),
-            manual=bool(row.manual),
-            created_at=row.created_at or 0.0,
+            id=row,
+            event_id=self._dialect.text(event_id),
+            destination=destination,
+            ordering_key=self._dialect.text(key),
+            payload=bytes(payload),
+            attempts=attempts,
+            maybe_received=bool(maybe_received),
+            failed=bool(failed),
+            manual=bool(manual),
+            created_at=created_at or 0.0,
         )
 
 
@@ -217,10 +222,11 @@ class _Statements:
             f"UPDATE shipper_lease SET token = :token, owner = :owner, acquired_at = {now},"
             f" expires_at = {expires} WHERE name = 'outbox'"
         )
-        self.advance = text(
+        self.advance = Statement(
+            dialect,
             "UPDATE shipper_lease SET turn = turn + 1, claim = :claim, delivery = :delivery,"
             f" expires_at = {expires}"
-            f" WHERE name = 'outbox' AND token = :token AND turn = :turn"
+            " WHERE name = 'outbox' AND token = :token AND turn = :turn",
         )
         self.renew_lease = text(
             f"UPDATE shipper_lease SET expires_at = {expires}"
@@ -232,9 +238,15 @@ class _Statements:
         )
         self.claims = text("SELECT number, ids FROM shipper_claim ORDER BY number")
         self.claim = text("SELECT ids FROM shipper_claim WHERE number = :number")
-        self.insert_claim = text("INSERT INTO shipper_claim (number, ids) VALUES (:number, :ids)")
-        self.rewrite_claim = text("UPDATE shipper_claim SET ids = :ids WHERE number = :number")
-        self.end_claims = text(f"DELETE FROM shipper_claim WHERE number IN {dialect.ids}")
+        self.insert_claim = Statement(
+            dialect, "INSERT INTO shipper_claim (number, ids) VALUES (:number, :ids)"
+        )
+        self.rewrite_claim = Statement(
+            dialect, "UPDATE shipper_claim SET ids = :ids WHERE number = :number"
+        )
+        self.end_claims = Statement(
+            dialect, f"DELETE FROM shipper_claim WHERE number IN {dialect.ids}"
+        )
         self.forget_claims = text("DELETE FROM shipper_claim")
         by_id = f"shipper_outbox{dialect.by_id}"
         self.keys = text(
@@ -247,9 +259,10 @@ class _Statements:
         # A number is read and carried for a third of what a text costs; exact to 0.1 ms.
         julian = "(julianday(created_at) - 2440587.5) * 86400.0"
         created_at = dialect.moment.format("created_at") if postgres else julian
-        self.events = text(
+        self.events = Statement(
+            dialect,
             f"SELECT id, {dialect.event_id} AS event_id, destination,"
             f" {dialect.ordering_key} AS ordering_key, {dialect.payload} AS payload, attempts,"
             f" maybe_received, last_error IS NOT NULL AS failed, manual, {created_at} AS created_at"
-            f" FROM {by_id} WHERE id IN {dialect.ids} AND status = 'pending'"
+            f" FROM {by_id} WHERE id IN {dialect.ids} AND status = 'pending'",
         )

@@ -6,12 +6,15 @@ a recount. `delivery_number` is the order in which events ended; clocks can't te
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, TextClause, text
 
 from shipper.delivery import Status
 from shipper.store.dialect import POSTGRES, SQLITE, Dialect
+from shipper.store.statement import Statement
 from shipper.store.work import LinkRow, Record
 
 ATTEMPTS_KEPT = 50
@@ -39,23 +42,42 @@ def write(tx: Connection, dialect: Dialect, records: Sequence[Record], *, number
     """Record what became of events; `number` is the last delivery number given before."""
     if not records:
         return
-    rows: list[dict[str, Any]] = []
-    for record in records:
-        number += is_end(record)
-        rows.append(_row(dialect, record, number))
-    if dialect is POSTGRES:
-        arrays = {name: [row[name] for row in rows] for name in _COLUMNS}
-        written = tx.execute(_UPDATE_MANY, arrays).scalar_one()
-    else:
-        written = tx.execute(_UPDATE_ONE, rows).rowcount
-    if written != len(records):
-        records = _written(tx, dialect, records, rows)
+    ends = count(number + 1)
+    numbers = [next(ends) if is_end(record) else None for record in records]
+    if _update(tx, dialect, records, numbers) != len(records):
+        records = _written(tx, dialect, records, numbers)
     if dialect is SQLITE:
         _count(tx, records)
     _remember(tx, dialect, [record for record in records if record.attempt is not None])
     for record in records:
         if record.holds_key:
             _hold(tx, dialect, record)
+
+
+def _update(
+    tx: Connection, dialect: Dialect, records: Sequence[Record], numbers: Sequence[int | None]
+) -> int:
+    """Update the events that are still pending; return how many were."""
+    if dialect is POSTGRES:
+        rows = [_row(dialect, *pair) for pair in zip(records, numbers, strict=True)]
+        arrays = {name: [row[name] for row in rows] for name in _COLUMNS}
+        [changed] = _UPDATE_MANY.row(tx, arrays)
+        return int(changed)
+    # Nearly all have been delivered. One statement for them all gives way to the network's thread
+    # once, and not once an event.
+    delivered: list[tuple[Any, ...]] = []
+    others: list[dict[str, Any]] = []
+    for record, number in zip(records, numbers, strict=True):
+        verdict = record.verdict
+        if verdict.status is Status.DELIVERED:
+            row = (record.event.id, verdict.attempts, record.at, record.status_code, number)
+            delivered.append(row)
+        else:
+            others.append(_row(dialect, record, number))
+    changes = _UPDATE_ONE.each(tx, others) if others else 0
+    if delivered:
+        changes += _UPDATE_DELIVERED.changes(tx, {"rows": orjson.dumps(delivered).decode()})
+    return changes
 
 
 def write_link(tx: Connection, dialect: Dialect, link: LinkRow, now: float) -> None:
@@ -72,19 +94,19 @@ def write_link(tx: Connection, dialect: Dialect, link: LinkRow, now: float) -> N
 
 
 def _written(
-    tx: Connection, dialect: Dialect, records: Sequence[Record], rows: Sequence[dict[str, Any]]
+    tx: Connection, dialect: Dialect, records: Sequence[Record], numbers: Sequence[int | None]
 ) -> list[Record]:
     """Return the records whose event was still there and pending; the others came too late."""
-    ids = dialect.bind_ids([row["id"] for row in rows])
+    ids = dialect.bind_ids([record.event.id for record in records])
     now = {tuple(row) for row in tx.execute(_NUMBERS[dialect.name], {"ids": ids})}
     return [
         record
-        for record, row in zip(records, rows, strict=True)
-        if (row["id"], row["status"], row["delivery_number"]) in now
+        for record, number in zip(records, numbers, strict=True)
+        if (record.event.id, record.verdict.status.value, number) in now
     ]
 
 
-def _row(dialect: Dialect, record: Record, number: int) -> dict[str, Any]:
+def _row(dialect: Dialect, record: Record, number: int | None) -> dict[str, Any]:
     verdict = record.verdict
     delivered = verdict.status is Status.DELIVERED
     return {
@@ -96,7 +118,7 @@ def _row(dialect: Dialect, record: Record, number: int) -> dict[str, Any]:
         "last_status_code": record.status_code,
         "last_error": record.error[:ERROR_CHARS] if record.error else None,
         "maybe_received": int(verdict.maybe_received),
-        "delivery_number": number if is_end(record) else None,
+        "delivery_number": number,
     }
 
 
@@ -110,7 +132,7 @@ def _count(tx: Connection, records: Sequence[Record]) -> None:
             "delivered": ended[name, Status.DELIVERED],
             "dead": ended[name, Status.DEAD],
         }
-        tx.execute(_COUNT, values)
+        _COUNT.changes(tx, values)
 
 
 def _remember(tx: Connection, dialect: Dialect, records: Sequence[Record]) -> None:
@@ -147,14 +169,30 @@ def _hold(tx: Connection, dialect: Dialect, record: Record) -> None:
         tx.execute(_HOLD[dialect.name], values)
 
 
-def _update_one() -> TextClause:
+def _update_one() -> Statement:
     assignments = ", ".join(f"{name} = :{name}" for name in _COLUMNS if name != "id")
-    return text(
-        f"UPDATE shipper_outbox SET {assignments}, manual = 0 WHERE id = :id AND status = 'pending'"
+    return Statement(
+        SQLITE,
+        f"UPDATE shipper_outbox SET {assignments}, manual = 0"
+        " WHERE id = :id AND status = 'pending'",
     )
 
 
-def _update_many() -> TextClause:
+def _update_delivered() -> Statement:
+    row, attempts, at, code, number = (f"json_extract(r.value, '$[{n}]')" for n in range(5))
+    return Statement(
+        SQLITE,
+        f"UPDATE shipper_outbox{SQLITE.by_id} SET status = '{Status.DELIVERED.value}',"
+        f" attempts = {attempts},"
+        f" delivered_at = strftime('%Y-%m-%dT%H:%M:%fZ', {at}, 'unixepoch'),"
+        f" last_status_code = {code}, delivery_number = {number},"
+        " next_attempt_at = NULL, last_error = NULL, maybe_received = 0, manual = 0"
+        " FROM json_each(:rows) AS r"
+        f" WHERE shipper_outbox.id = {row} AND shipper_outbox.status = 'pending'",
+    )
+
+
+def _update_many() -> Statement:
     times = {"next_attempt_at", "delivered_at"}
     assignments = ", ".join(
         f"{name} = to_timestamp(r.{name})" if name in times else f"{name} = r.{name}"
@@ -163,7 +201,8 @@ def _update_many() -> TextClause:
     )
     arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in _COLUMNS.items())
     # It counts in the same statement, because every statement is a way to the server and back.
-    return text(
+    return Statement(
+        POSTGRES,
         "WITH written AS ("
         f"UPDATE shipper_outbox AS o SET {assignments}, manual = 0"
         f" FROM unnest({arrays}) AS r ({', '.join(_COLUMNS)})"
@@ -173,7 +212,7 @@ def _update_many() -> TextClause:
         " count(*) FILTER (WHERE status = 'delivered'), count(*) FILTER (WHERE status = 'dead')"
         " FROM written WHERE status <> 'pending' GROUP BY destination ORDER BY destination"
         f" {_ADD_UP}"
-        ") SELECT count(*) FROM written"
+        ") SELECT count(*) FROM written",
     )
 
 
@@ -183,10 +222,12 @@ _ADD_UP = (
     " dead = shipper_destination.dead + excluded.dead"
 )
 _UPDATE_ONE = _update_one()
+_UPDATE_DELIVERED = _update_delivered()
 _UPDATE_MANY = _update_many()
-_COUNT = text(
+_COUNT = Statement(
+    SQLITE,
     "INSERT INTO shipper_destination (name, delivered, dead) VALUES (:name, :delivered, :dead)"
-    f" {_ADD_UP}"
+    f" {_ADD_UP}",
 )
 _TRIM_ATTEMPTS = text(
     "DELETE FROM shipper_attempt WHERE outbox_id = :outbox_id AND id <= (SELECT id"

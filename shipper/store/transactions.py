@@ -9,10 +9,11 @@ give it back would cost as much as a small turn's statements. One that met a fai
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import Connection, Engine
 
+from shipper.store import write_lock
 from shipper.store.failures import translating
 
 Mode: TypeAlias = Literal["write", "read", "glance"]
@@ -95,9 +96,11 @@ def _connected(engine: Engine, mode: Mode) -> Iterator[Connection]:
 
 def _set(connection: Connection, mode: Mode) -> None:
     """Tell `engine` how the next transaction begins; see there."""
-    if connection.get_execution_options().get("mode") != mode:
+    options = connection.get_execution_options()
+    if options.get("mode") != mode:
         connection.execution_options(mode=mode)
+        driver: Any = connection.connection.driver_connection
         if connection.dialect.name == "postgresql":
-            driver = connection.connection.driver_connection
-            assert driver is not None
             driver.autocommit = mode == "glance"
+        else:
+            write_lock.be_patient(driver, options["patience"], asking=mode == "write")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from shipper.delivery import Verdict
 from shipper.event import Event
@@ -21,8 +21,7 @@ class Attempt:
     manual: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What is to be written about one event. Times are seconds since 1970."""
 
     event: Event
@@ -75,8 +74,7 @@ class Look:
     lane: str | int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A pending row as a look shows it. `next_attempt_at` is in seconds since 1970."""
 
     id: int

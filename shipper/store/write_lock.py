@@ -16,16 +16,23 @@ _ATTEMPT = 4
 _BUSY = 5  # sqlite.org/rescode.html
 
 
+def be_patient(driver: Any, patience: float, *, asking: bool) -> None:
+    """Let a connection's statements wait for `patience` seconds, or for an attempt of `Begin`.
+
+    To be told only when that changes: to tell it costs as much as to update a row.
+    """
+    driver.execute(f"PRAGMA busy_timeout = {_ATTEMPT if asking else round(patience * 1000)}")
+
+
 class Begin:
     """Begins a transaction in the way that `transactions` has asked for; a listener of `begin`.
 
-    `busy_timeout` is in seconds: how long to wait for another process's write lock.
+    `patience` is in seconds: how long to wait for another process's write lock.
     """
 
-    def __init__(self, module: ModuleType, busy_timeout: float) -> None:
+    def __init__(self, module: ModuleType, patience: float) -> None:
         self._error: type[Exception] = module.Error
-        self._usual = round(busy_timeout * 1000)
-        self._attempts = self._usual // _ATTEMPT
+        self._attempts = round(patience * 1000) // _ATTEMPT
 
     def __call__(self, connection: Connection) -> None:
         """Begin; a transaction that may write takes the lock now and not with its first write.
@@ -37,17 +44,13 @@ class Begin:
         if mode == "read":
             connection.exec_driver_sql("BEGIN")
         elif mode == "write" and options.get("isolation_level") != "AUTOCOMMIT":
-            driver: Any = connection.connection.driver_connection
-            driver.execute(f"PRAGMA busy_timeout = {_ATTEMPT}")
-            try:
-                if not self._lock(driver):
-                    # Once more, so that it fails in the usual way.
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
-            finally:
-                driver.execute(f"PRAGMA busy_timeout = {self._usual}")
+            attempts = self._attempts if "mode" in options else 0
+            if not self._lock(connection.connection.driver_connection, attempts):
+                # Once more, so that it fails in the usual way.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    def _lock(self, driver: Any) -> bool:
-        for _ in range(self._attempts):
+    def _lock(self, driver: Any, attempts: int) -> bool:
+        for _ in range(attempts):
             try:
                 driver.execute("BEGIN IMMEDIATE")
             except self._error as error:

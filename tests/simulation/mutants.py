@@ -162,7 +162,7 @@ def idempotency_key_of_the_try() -> Any:
 
     async def carry(self: Any, event: Event) -> Any:
         number = next(numbers)
-        return await original(self, replace(event, event_id=f"{event.event_id}.{number}"))
+        return await original(self, event._replace(event_id=f"{event.event_id}.{number}"))
 
     numbers = iter(range(10**9))
     original = courier.Courier.carry
@@ -313,7 +313,7 @@ def retry_after_ignored() -> Any:
     """A pause that the destination asks for is as long as any other."""
 
     def _throttle(self: Link, found: Outcome, *more: Any) -> None:
-        original(self, replace(found, retry_after=None), *more)
+        original(self, found._replace(retry_after=None), *more)
 
     original = Link._throttle
     return patch.object(Link, "_throttle", _throttle)

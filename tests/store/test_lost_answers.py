@@ -5,7 +5,6 @@ own tests do it.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,7 +41,7 @@ def _told(engine: Engine) -> tuple[list[Event], dict[str, list[dict[str, Any]]]]
 
 def _turn(queue: Queue, work: Work) -> list[Event]:
     """Do a turn; each story is written anew, so when its events were is not a part of it."""
-    return [replace(event, created_at=0.0) for event in queue.turn(work)]
+    return [event._replace(created_at=0.0) for event in queue.turn(work)]
 
 
 def _points(engine: Engine, driver: Driver) -> int:

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine
-from sqlalchemy.event import listen, remove
+from sqlalchemy import Engine
 
 from shipper.event import Event
 from shipper.store.engine import open_engine
@@ -43,10 +42,17 @@ _DELIVER = (
 )
 
 
-@pytest.fixture(params=["plain", "analyzed"])
+@pytest.fixture(params=["plain", "analyzed", "outgrown"])
 def lite(request: pytest.FixtureRequest, sqlite_url: str) -> Iterator[Engine]:
-    """Give an outbox on SQLite with a history and a backlog, also where it has statistics."""
+    """Give an outbox on SQLite with a history and a backlog.
+
+    Also where it has statistics, and where they are of a day when there was one event.
+    """
     engine = open_engine(sqlite_url)
+    if request.param == "outgrown":
+        run(engine, _FILL["sqlite"], count=1)
+        run(engine, "ANALYZE")
+        engine.dispose()
     run(engine, _FILL["sqlite"], count=1000)
     run(engine, _DELIVER.replace(str(HISTORY - BACKLOG), "900"))
     if request.param == "analyzed":
@@ -108,40 +114,34 @@ class _Plans:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._explaining = False
         self.found: list[str] = []
 
-    def explain(self, connection: Connection, statement: str, parameters: Any) -> None:
+    def explain(self, cursor: Any, statement: str, parameters: Any) -> None:
         """Ask for the plan of a statement that is about to be executed."""
-        if self._explaining or not re.match(r"SELECT|UPDATE|DELETE|WITH written", statement):
+        if not re.match(r"SELECT|UPDATE|DELETE|WITH written", statement):
             return
-        self._explaining = True
         lite = self._engine.dialect.name == "sqlite"
         ask = "EXPLAIN QUERY PLAN" if lite else "EXPLAIN (COSTS OFF)"
-        rows = connection.exec_driver_sql(f"{ask} {statement}", parameters).all()
+        rows = cursor.connection.execute(f"{ask} {statement}", parameters).fetchall()
         self.found.append("\n".join([statement, *(str(row[-1]) for row in rows)]))
-        self._explaining = False
 
 
 @contextmanager
 def _plans(engine: Engine) -> Iterator[_Plans]:
-    plans = _Plans(engine)
+    """Watch the driver's calls: not every statement makes one of SQLAlchemy's events."""
+    plans, dialect = _Plans(engine), engine.dialect
 
-    def executes(
-        connection: Connection,
-        _: Any,
-        statement: str,
-        parameters: Any,
-        __: Any,
-        many: bool,  # noqa: FBT001
-    ) -> None:
-        plans.explain(connection, statement, parameters[0] if many else parameters)
+    def watched(call: Callable[..., None], *, many: bool) -> Callable[..., None]:
+        def give(cursor: Any, statement: str, parameters: Any, *more: Any) -> None:
+            plans.explain(cursor, statement, parameters[0] if many else parameters)
+            call(cursor, statement, parameters, *more)
 
-    listen(engine, "before_cursor_execute", executes)
-    try:
+        return give
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dialect, "do_execute", watched(dialect.do_execute, many=False))
+        patch.setattr(dialect, "do_executemany", watched(dialect.do_executemany, many=True))
         yield plans
-    finally:
-        remove(engine, "before_cursor_execute", executes)
 
 
 def _plan(engine: Engine, act: Callable[[], object], of: str = "shipper_outbox") -> str:

@@ -1,0 +1,79 @@
+"""A statement of the drain: made once for its database, then handed to the driver as it is.
+
+The drain gives the same few statements thousands of times a second, and SQLAlchemy's own way to
+the driver takes ten times as long as SQLite needs for a row. The engine, the connection and the
+transaction are SQLAlchemy's here too; only the way of one statement is short. It must never be
+given outside of `transactions`, and fails as SQLAlchemy fails: whoever translates a driver's
+failure knows one kind.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from shipper.store.dialect import SQLITE, Dialect
+
+Values: TypeAlias = Mapping[str, Any]
+
+_NONE: Values = {}
+
+
+class Statement:
+    """One statement, with parameters like `:name`. Raises SQLAlchemy's DBAPIError."""
+
+    __slots__ = ("_compiled", "_sql")
+
+    def __init__(self, dialect: Dialect, sql: str) -> None:
+        self._sql = sql
+        # SQLite reads such parameters itself; for others the engine's dialect has to be known.
+        self._compiled = sql if dialect is SQLITE else None
+
+    def rows(self, tx: Connection, values: Values = _NONE) -> Sequence[tuple[Any, ...]]:
+        """Return what it finds."""
+        cursor = tx.connection.cursor()
+        try:
+            tx.dialect.do_execute(cursor, self._for(tx), values)
+            return cursor.fetchall()
+        except Exception as error:
+            raise self._failure(tx, error) from error
+
+    def row(self, tx: Connection, values: Values = _NONE) -> tuple[Any, ...]:
+        """Return the only row that it finds."""
+        [row] = self.rows(tx, values)
+        return row
+
+    def changes(self, tx: Connection, values: Values = _NONE) -> int:
+        """Return how many rows it has changed."""
+        cursor = tx.connection.cursor()
+        try:
+            tx.dialect.do_execute(cursor, self._for(tx), values)
+        except Exception as error:
+            raise self._failure(tx, error) from error
+        return cursor.rowcount
+
+    def each(self, tx: Connection, values: Sequence[Values]) -> int:
+        """Give it once for each of the values; return how many rows that has changed."""
+        cursor = tx.connection.cursor()
+        try:
+            tx.dialect.do_executemany(cursor, self._for(tx), values)
+        except Exception as error:
+            raise self._failure(tx, error) from error
+        return cursor.rowcount
+
+    def _for(self, tx: Connection) -> str:
+        if self._compiled is None:
+            self._compiled = str(text(self._sql).compile(dialect=tx.dialect))
+        return self._compiled
+
+    def _failure(self, tx: Connection, error: Exception) -> Exception:
+        driver = tx.dialect.loaded_dbapi.Error
+        if not isinstance(error, driver):
+            return error
+        lost = tx.dialect.is_disconnect(error, tx.connection, None)
+        # Without the parameters, as the engine's own: they may be payloads.
+        return DBAPIError.instance(
+            self._sql, None, error, driver,
+            hide_parameters=True, connection_invalidated=lost, dialect=tx.dialect,
+        )  # fmt: skip
