@@ -14,7 +14,7 @@ from shipper.errors import StoreUnavailable
 from shipper.logs import open_log
 from shipper.sandbox import Fault
 from tests.daemon.harness import API_ID, Shop, only_postgres, only_sqlite, several
-from tests.daemon.processes import until
+from tests.daemon.processes import Daemon, until
 
 SLOW = Fault("slow", delay=0.7)
 VERY_SLOW = Fault("slow", delay=30.0)
@@ -160,11 +160,25 @@ async def test_a_database_without_an_outbox_ends_with_78(shop: Shop, bare_url: s
     assert not (shop.directory / "bare.db").exists()
 
 
+async def _freeze_between_turns(daemon: Daemon, shop: Shop) -> None:
+    """Stop a daemon while it isn't in the middle of a transaction, whose locks it would keep."""
+    async with asyncio.timeout(30):
+        while True:
+            daemon.signal(signal.SIGSTOP)
+            try:
+                shop.execute("SELECT 1 FROM shipper_lease FOR UPDATE NOWAIT")
+            except StoreUnavailable:
+                daemon.signal(signal.SIGCONT)
+                await asyncio.sleep(0)
+            else:
+                return
+
+
 @only_postgres
 async def test_a_daemon_that_was_taken_over_ends_with_75(shop: Shop) -> None:
     """It slept beyond its lease; when it wakes it changes nothing and sends nothing."""
     first = await shop.started()
-    first.signal(signal.SIGSTOP)
+    await _freeze_between_turns(first, shop)
     shop.execute("UPDATE shipper_lease SET expires_at = clock_timestamp() - interval '1 s'")
     second = await shop.started()
     shop.add("u1-1")
