@@ -15,13 +15,12 @@ from pathlib import Path
 
 from shipper.doctor.finding import Finding, fault, warning, well
 from shipper.store.engine import file_system, refuse_unusable_file
+from shipper.store.footprint import SCARCE_DAYS, TIGHT_DAYS, Footprint, forecast, size
+from shipper.store.reserve import held, reserve_of
 from shipper.store.vitals import Growth
 
-_GB = 1e9
-_DAY = 86400.0
 # Less than this on the disk, in bytes or in days of growth, and somebody has to see to it.
 _TIGHT_BYTES, _SCARCE_BYTES = 64 << 20, 1 << 30
-_TIGHT_DAYS, _SCARCE_DAYS = 1.0, 14.0
 
 _RIGHTS = {"r": 4, "w": 2, "x": 1}
 
@@ -130,29 +129,51 @@ def check_disk(path: Path, growth: Growth) -> Iterator[Finding]:
     days = free / growth.bytes_a_day if growth.bytes_a_day else None
     told = f"{size(free)} free" + (f"; {_forecast(days, growth)}" if days is not None else "")
     fix = "make room on the disk, or: shipper prune; a full disk fails the application's INSERT"
-    if free < _TIGHT_BYTES or (days is not None and days < _TIGHT_DAYS):
+    if free < _TIGHT_BYTES or (days is not None and days < TIGHT_DAYS):
         yield fault("disk", told, fix)
-    elif free < _SCARCE_BYTES or (days is not None and days < _SCARCE_DAYS):
+    elif free < _SCARCE_BYTES or (days is not None and days < SCARCE_DAYS):
         yield warning("disk", told, fix)
     else:
         yield well("disk", told)
 
 
-def size(count: float) -> str:
-    """Return a number of bytes for a person."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
+def check_reserve(path: Path, wanted: int) -> Iterator[Finding]:
+    """Say whether the room for the daemon's marks on a full disk is there."""
+    there, file = held(path), reserve_of(path)
+    if not wanted:
+        yield well("reserve", "none is wanted: space.reserve is 0B")
+    elif there >= wanted:
+        yield well("reserve", f"{size(wanted)} for the daemon's marks on a full disk")
+    elif file.exists() and there:
+        yield fault(
+            "reserve",
+            f"{size(there)} of {size(wanted)} are left: the disk was full",
+            "make room; a running daemon takes it again within a minute",
+        )
+    else:
+        yield warning(
+            "reserve",
+            f"none of {size(wanted)} is there: on a full disk the daemon can't write",
+            f"a running daemon makes it where {size(5 * wanted)} are free; {file}, if it is there,"
+            " has to be the daemon's own, or go",
+        )
+
+
+def check_budget(taken: Footprint) -> Iterator[Finding]:
+    """Say what the outbox takes, and how much of its budget that is."""
+    fix = "shipper prune, a shorter [retention], or a larger budget; nothing is dropped for it"
+    if taken.budget is None:
+        yield well("budget", f"none is set; {taken}")
+    elif taken.is_over:
+        yield fault("budget", str(taken), fix)
+    elif taken.is_scarce:
+        yield warning("budget", str(taken), fix)
+    else:
+        yield well("budget", str(taken))
 
 
 def _forecast(days: float, growth: Growth) -> str:
-    rate = f"written today: {growth.events}, of {size(growth.bytes_each)} each"
-    if days > 3650:
-        return f"at today's rate not full within ten years offline ({rate})"
-    length = f"{days:.0f} days" if days >= 2 else f"{days * 24:.0f} hours"
-    return f"full in {length} at today's rate offline ({rate})"
+    return f"{forecast(days)} (written today: {growth.events}, of {size(growth.bytes_each)} each)"
 
 
 def _beside(path: Path) -> list[Path]:

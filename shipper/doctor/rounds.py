@@ -84,6 +84,7 @@ def _of_database(
             ("journal", lambda: db.check_journal(database)),
             ("WAL", lambda: db.check_wal(database)),
             ("disk", lambda: files.check_disk(path, vitals.growth(database, now))),
+            ("reserve", lambda: files.check_reserve(path, settings.space.reserve)),
         ]
     else:
         checks += [
@@ -91,6 +92,7 @@ def _of_database(
             ("transactions", lambda: db.check_transactions(database)),
             ("growth", lambda: db.check_growth(vitals.growth(database, now))),
         ]
+    checks.append(("budget", lambda: db.check_footprint(database, settings, now)))
     for name, check in checks:
         yield from guarded(name, check)
 

@@ -36,9 +36,14 @@ class DestinationReport:
     held_keys: int
     oldest_pending_seconds: float | None
 
+    @property
+    def rows(self) -> int:
+        """Return how many of its events lie in the outbox."""
+        return self.pending + self.delivered + self.dead + self.discarded
+
     def has_events(self) -> bool:
         """Return whether the outbox has, or had, an event for it."""
-        return any((self.pending, self.delivered, self.dead, self.discarded, self.purged))
+        return bool(self.rows or self.purged)
 
 
 @dataclass(frozen=True, slots=True)

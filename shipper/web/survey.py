@@ -19,9 +19,10 @@ from shipper.config import Settings
 from shipper.errors import ShipperError
 from shipper.store import reports
 from shipper.store.engine import database_path, open_engine
+from shipper.store.footprint import Footprint, footprint
 from shipper.store.opening import Database
+from shipper.store.reserve import held
 from shipper.store.space import wal_bytes
-from shipper.store.vitals import growth
 
 ASK_EVERY: Final = 10.0
 # So many times as long as asking took, nobody asks again.
@@ -58,6 +59,8 @@ class Disk:
     free: int
     days_left: float | None
     """How long the room lasts at the last day's rate with nothing deleted; None where none came."""
+    reserve: int
+    """What lies in reserve for the daemon's marks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class Figures:
     backlogs: tuple[Backlog, ...]
     held_back_seconds: float
     """For how long an open transaction has kept the newest events back (PostgreSQL)."""
+    footprint: Footprint
+    """What the outbox takes of its budget; as old as a forecast may be."""
     disk: Disk | None
 
 
@@ -122,11 +127,12 @@ class _Observer:
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._url = settings.database.url
+        self._budget = settings.space.budget
         self._path = database_path(self._url)
         self._configured = frozenset(settings.destinations)
         self._clock = clock
         self._database: Database | None = None
-        self._bytes_a_day = 0
+        self._footprint: Footprint | None = None
         self._forecast_at = 0.0
 
     def look(self) -> Figures:
@@ -136,10 +142,12 @@ class _Observer:
         database, wall = self._database, self._clock.wall()
         found = reports.destination_report(database, self._configured, wall)
         blockers = reports.commit_blockers(database)
+        taken = self._footprint_of(database, sum(report.rows for report in found), wall)
         return Figures(
             backlogs=tuple(self._backlogs(found)),
             held_back_seconds=max((b.seconds or 0.0 for b in blockers), default=0.0),
-            disk=None if self._path is None else self._disk(database, self._path, wall),
+            footprint=taken,
+            disk=None if self._path is None else _disk(self._path, taken),
         )
 
     def close(self) -> None:
@@ -157,14 +165,18 @@ class _Observer:
         if stray:
             yield _merged(UNCONFIGURED, stray)
 
-    def _disk(self, database: Database, path: Path, wall: float) -> Disk:
+    def _footprint_of(self, database: Database, rows: int, wall: float) -> Footprint:
         now = self._clock.monotonic()
-        if now >= self._forecast_at:
-            self._bytes_a_day = growth(database, wall).bytes_a_day
+        if self._footprint is None or now >= self._forecast_at:
+            self._footprint = footprint(database, rows, wall, self._budget)
             self._forecast_at = now + _FORECAST_EVERY
-        free = shutil.disk_usage(path.parent).free
-        days_left = free / self._bytes_a_day if self._bytes_a_day else None
-        return Disk(path.stat().st_size, wal_bytes(path), free, days_left)
+        return self._footprint
+
+
+def _disk(path: Path, taken: Footprint) -> Disk:
+    free, a_day = shutil.disk_usage(path.parent).free, taken.growth.bytes_a_day
+    days_left = free / a_day if a_day else None
+    return Disk(path.stat().st_size, wal_bytes(path), free, days_left, held(path))
 
 
 def _merged(name: str, found: list[reports.DestinationReport]) -> Backlog:

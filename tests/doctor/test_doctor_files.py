@@ -15,11 +15,11 @@ from shipper.doctor.files import (
     check_file_system,
     check_files,
     check_user,
-    size,
 )
 from shipper.doctor.finding import Finding, Level
 from shipper.errors import SchemaError
 from shipper.store.engine import create_sqlite_file
+from shipper.store.footprint import size
 from shipper.store.vitals import Growth
 
 _Usage = namedtuple("_Usage", "total used free")  # noqa: PYI024 - as shutil's
