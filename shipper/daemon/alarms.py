@@ -121,6 +121,10 @@ def conditions(known: Known, settings: AlertSettings) -> list[Condition]:
     if known.figures is not None:
         for backlog in known.figures.backlogs:
             found += _of_backlog(backlog, settings.oldest_pending)
+        if known.figures.broken:
+            rules = ", ".join(known.figures.broken)
+            text = f"what must hold of the outbox doesn't: {rules}; see: shipper verify"
+            found.append(Condition("invariants", None, text))
         found += _of_footprint(known.figures.footprint)
         if known.figures.disk is not None:
             found += _of_disk(known.figures.disk, settings.disk_free)

@@ -199,8 +199,8 @@ def _of_footprint(taken: Footprint) -> Iterator[Metric]:
         taken.taken,
     )
     yield GaugeMetricFamily(
-        "shipper_growth_bytes_per_day",
-        "What the events of the last day take, were nothing deleted.",
+        "shipper_outbox_growth_bytes",
+        "What a day like the last adds, were nothing deleted.",
         taken.growth.bytes_a_day,
     )
     if taken.budget is not None:

@@ -1,5 +1,7 @@
 """What is an alarm, and what is told of one."""
 
+from dataclasses import replace
+
 import pytest
 
 from shipper.config import AlertSettings
@@ -184,6 +186,13 @@ def test_a_budget_is_an_alarm_when_it_is_nearly_used_up_or_in_a_day(
     assert [text.endswith(told or "") for _, text in found] == ([] if told is None else [True])
     unbounded = Footprint(taken, False, Growth(a_day, 1), None)
     assert wrong(known(seen=figures(taken=unbounded))) == []
+
+
+def test_a_broken_invariant_is_an_alarm() -> None:
+    """With the rule's name, and what tells the rest."""
+    seen = replace(figures(), broken=("counters", "order"))
+    told = "what must hold of the outbox doesn't: counters, order; see: shipper verify"
+    assert wrong(known(seen=seen)) == [("invariants", told)]
 
 
 def test_without_figures_only_the_rest_is_known() -> None:
