@@ -185,7 +185,8 @@ def _row(report: DestinationReport, now: float) -> tuple[object, ...]:
 def _why(report: DestinationReport, now: float) -> list[str]:
     words = [report.reason] if report.reason else []
     if report.since is not None:
-        words.append(f"for {age(now - report.since)}")
+        state = "" if report.reason else f"{report.state} "
+        words.append(f"{state}for {age(now - report.since)}")
     if report.next_try_at is not None:
         wait = report.next_try_at - now
         words.append(f"next try in {age(wait)}" if wait > 0 else "next try due")

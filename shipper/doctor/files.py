@@ -9,14 +9,14 @@ import os
 import pwd
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from shipper.doctor.finding import Finding, fault, warning, well
 from shipper.store.engine import file_system, refuse_unusable_file
 from shipper.store.footprint import SCARCE_DAYS, TIGHT_DAYS, Footprint, forecast, size
-from shipper.store.reserve import held, reserve_of
+from shipper.store.reserve import held
 from shipper.store.vitals import Growth
 
 # Less than this on the disk, in bytes or in days of growth, and somebody has to see to it.
@@ -35,14 +35,14 @@ class User:
     because: str
 
     @classmethod
-    def of(cls, uid: int, because: str) -> "User":
-        """Return the user with a number."""
+    def of(cls, uid: int, because: str, more: Iterable[int] = ()) -> "User":
+        """Return the user with a number; `more` are groups beside those that the system knows."""
         try:
             entry = pwd.getpwuid(uid)
         except KeyError:
-            return cls(str(uid), uid, frozenset(), because)
+            return cls(str(uid), uid, frozenset(more), because)
         groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
-        return cls(entry.pw_name, uid, frozenset(groups), because)
+        return cls(entry.pw_name, uid, frozenset({*groups, *more}), because)
 
     def may(self, path: Path, rights: str) -> bool:
         """Return whether the modes of a file give this user some of r, w and x."""
@@ -79,7 +79,7 @@ def check_directory(path: Path, user: User) -> Iterator[Finding]:
         yield fault(
             "directory",
             f"{told}: {user.name} may not write there",
-            f"chgrp GROUP {directory}; chmod 2770 {directory}; put {user.name} into GROUP",
+            f"chgrp {_common(user, status.st_gid)} {directory}; chmod 2770 {directory}",
         )
     elif status.st_mode & stat.S_IWGRP and not status.st_mode & stat.S_ISGID:
         yield warning(
@@ -96,7 +96,7 @@ def check_files(path: Path, user: User) -> Iterator[Finding]:
     status = path.stat()
     told = f"{path} {_mode(status)}"
     if not user.may(path, "rw"):
-        fix = f"chgrp {_group(path.parent.stat().st_gid)} {path}; chmod 660 {path}"
+        fix = f"chgrp {_common(user, path.parent.stat().st_gid)} {path}; chmod 660 {path}"
         yield fault("file", f"{told}: {user.name} may not write it", fix)
         return
     shared = path.parent.stat().st_mode & stat.S_IWGRP
@@ -139,12 +139,12 @@ def check_disk(path: Path, growth: Growth) -> Iterator[Finding]:
 
 def check_reserve(path: Path, wanted: int) -> Iterator[Finding]:
     """Say whether the room for the daemon's marks on a full disk is there."""
-    there, file = held(path), reserve_of(path)
+    there = held(path)
     if not wanted:
         yield well("reserve", "none is wanted: space.reserve is 0B")
     elif there >= wanted:
         yield well("reserve", f"{size(wanted)} for the daemon's marks on a full disk")
-    elif file.exists() and there:
+    elif there:
         yield fault(
             "reserve",
             f"{size(there)} of {size(wanted)} are left: the disk was full",
@@ -154,8 +154,7 @@ def check_reserve(path: Path, wanted: int) -> Iterator[Finding]:
         yield warning(
             "reserve",
             f"none of {size(wanted)} is there: on a full disk the daemon can't write",
-            f"a running daemon makes it where {size(5 * wanted)} are free; {file}, if it is there,"
-            " has to be the daemon's own, or go",
+            f"a running daemon makes it, where {size(5 * wanted)} are free",
         )
 
 
@@ -174,6 +173,11 @@ def check_budget(taken: Footprint) -> Iterator[Finding]:
 
 def _forecast(days: float, growth: Growth) -> str:
     return f"{forecast(days)} (written today: {growth.events}, of {size(growth.bytes_each)} each)"
+
+
+def _common(user: User, gid: int) -> str:
+    """Return the group that a file should have: the present one, or else one of the user's."""
+    return _group(gid if gid in user.gids else min(user.gids, default=gid))
 
 
 def _beside(path: Path) -> list[Path]:

@@ -62,21 +62,28 @@ class Reserve:
 
     def restore(self) -> bool:
         """Take the room again, if enough stays free; return whether all of it is there now."""
-        missing = self.size - self.held
-        if missing == 0:
-            return True
         try:
+            if self.size == 0:
+                self._path.unlink(missing_ok=True)
+                return True
+            missing = self.size - self.held
             if missing > shutil.disk_usage(self._path.parent).free - _SPARE * self.size:
                 return False
-            with _Own(self._path) as file:
-                if missing > 0:
-                    os.posix_fallocate(file, 0, self.size)
+            with self._own() as file:
+                os.posix_fallocate(file, 0, self.size)
                 os.ftruncate(file, self.size)
-            if self.size == 0:
-                self._path.unlink()
         except OSError:
             return False
         return True
+
+    def _own(self) -> "_Own":
+        """Open the file; one of somebody else's, who was the daemon before, makes room for ours."""
+        try:
+            return _Own(self._path)
+        except OSError:
+            # Only a name in our directory goes: where a link leads to is left alone.
+            self._path.unlink()
+            return _Own(self._path)
 
     def give(self, *, marks: bool) -> int:
         """Give a piece up and return its bytes; 0 where there is none (left for this)."""
@@ -137,13 +144,13 @@ class _Own:
     def __init__(self, path: Path) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         self._file = os.open(path, flags, 0o600)
-
-    def __enter__(self) -> int:
         status = os.fstat(self._file)
         ours = status.st_uid == os.geteuid() and status.st_nlink == 1
         if not ours or not stat.S_ISREG(status.st_mode):
             os.close(self._file)
-            raise PermissionError(f"{self._file} is not ours")
+            raise PermissionError("the reserve is not ours alone")
+
+    def __enter__(self) -> int:
         return self._file
 
     def __exit__(self, *_: object) -> None:

@@ -6,6 +6,7 @@ That it helps a daemon on a disk that is really full: `daemon/test_daemon_space.
 import os
 import shutil
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,16 +83,26 @@ def test_a_smaller_setting_gives_the_rest_back(path: Path) -> None:
 
 
 @pytest.mark.parametrize("link", [os.symlink, os.link])
-def test_what_leads_to_another_file_is_left_alone(path: Path, link: object) -> None:
-    """Whoever may write into the directory must not choose what is cut."""
+def test_what_leads_to_another_file_is_not_followed(
+    path: Path, link: Callable[[Path, Path], None]
+) -> None:
+    """Whoever may write into the directory must not choose what is cut; the name is ours."""
     treasure = path.with_name("treasure")
     treasure.write_bytes(b"x" * SIZE)
-    assert callable(link)
     link(treasure, reserve_of(path))
     reserve = Reserve(path, SIZE // 2)
-    assert not reserve.restore()
     assert reserve.give(marks=True) == 0
-    assert treasure.stat().st_size == SIZE
+    assert reserve.restore()
+    assert reserve.held == SIZE // 2
+    assert treasure.read_bytes() == b"x" * SIZE
+
+
+def test_a_directory_of_that_name_is_left_alone(path: Path) -> None:
+    """Then there is none."""
+    reserve_of(path).mkdir()
+    reserve = Reserve(path, SIZE)
+    assert not reserve.restore()
+    assert (reserve.held, reserve.give(marks=True)) == (0, 0)
 
 
 class Full(Queue):
