@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from shipper.cli.context import printable
 from shipper.errors import ShipperError
-from shipper.link import State
+from shipper.state import State
 from shipper.store.footprint import NEARLY, Footprint
 from shipper.store.reports import DestinationReport
 

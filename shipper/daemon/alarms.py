@@ -13,7 +13,7 @@ from typing import Final, Literal
 from shipper.config import AlertSettings
 from shipper.config.kinds import duration
 from shipper.dispatcher import Route
-from shipper.link import State
+from shipper.state import State
 from shipper.store.footprint import NEARLY, TIGHT_DAYS, Footprint
 from shipper.web.survey import Backlog, Disk, Figures
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from shipper.config import Settings
 from shipper.doctor.files import check_budget
 from shipper.doctor.finding import Finding, fault, warning, well
-from shipper.link import State
+from shipper.state import State
 from shipper.store import migrate, vitals
 from shipper.store.engine import describe, sqlite_library
 from shipper.store.footprint import footprint, size

@@ -70,8 +70,9 @@ class Reserve:
             if missing > shutil.disk_usage(self._path.parent).free - _SPARE * self.size:
                 return False
             with self._own() as file:
-                os.posix_fallocate(file, 0, self.size)
-                os.ftruncate(file, self.size)
+                if os.fstat(file).st_size != self.size or missing > 0:
+                    os.posix_fallocate(file, 0, self.size)
+                    os.ftruncate(file, self.size)
         except OSError:
             return False
         return True

@@ -24,7 +24,7 @@ from shipper import __version__
 from shipper.clock import Clock
 from shipper.dispatcher import Route
 from shipper.dispatcher.tally import Counts, Histogram, Tally
-from shipper.link import State
+from shipper.state import State
 from shipper.store.footprint import Footprint
 from shipper.web.survey import Backlog, Figures
 

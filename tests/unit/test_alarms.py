@@ -15,7 +15,7 @@ from shipper.daemon.alarms import (
     Known,
     conditions,
 )
-from shipper.link import State
+from shipper.state import State
 from shipper.store.footprint import Footprint
 from shipper.store.vitals import Growth
 from shipper.web.survey import Backlog, Disk, Figures

@@ -4,7 +4,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shipper.delivery import Status
 from shipper.dispatcher import Route
-from shipper.link import State
+from shipper.state import State
 from shipper.web.metrics import Metrics
 from shipper.web.survey import Figures
 from tests.assets.promtool import promtool
