@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from statistics import median
 
+from benchmarks.commands import Commanded
 from benchmarks.drains import Drained, Run
 from benchmarks.flows import Flowed
 from benchmarks.idles import Idled
@@ -27,19 +28,22 @@ _INSERTS = (
     "scenario", "database", "how", "ours, payload only µs", "ours, all four columns µs",
     "plain table, all four µs", "payload only : plain",
 )  # fmt: skip
-
+_COMMANDS = (
+    "scenario", "database", "events", "pending", "command", "runs",
+    "ms, the whole process (lowest to highest)",
+)  # fmt: skip
 _PEERS = (
     "peer", "version", "events", "events/s (lowest to highest)", "CPU µs/event: worker", "database",
     "peak MB", "order within a key",
 )  # fmt: skip
 
-Result = Drained | Flowed | Idled | Inserted | Rivaled
+Result = Drained | Flowed | Idled | Inserted | Commanded | Rivaled
 
 
 def render(facts: list[tuple[str, str]], results: Sequence[Result]) -> str:
     """Return everything; a table for each kind of scenario that was run."""
     parts = ["# Benchmarks", machine(facts)]
-    for section in (drains, flows, idles, inserts, peers):
+    for section in (drains, flows, idles, inserts, commands, peers):
         parts += filter(None, [section(results)])
     return "\n\n".join(parts) + "\n"
 
@@ -123,6 +127,26 @@ def _insert(result: Inserted, how: str) -> list[str]:
         {"within": "many in a transaction", "alone": "alone, with its commit"}[how],
         *(f"{took[way]:.0f}" for way in ("payload", "all four", "plain")),
         f"{took['payload'] / took['plain']:.2f}",
+    ]
+
+
+def commands(results: Sequence[Result]) -> str:
+    """Return the table of how long an operator waits for a command."""
+    found = [result for result in results if isinstance(result, Commanded)]
+    rows = [_command(result, command) for result in found for command in result.milliseconds]
+    return f"## An operator's commands\n\n{table(_COMMANDS, rows)}" if rows else ""
+
+
+def _command(result: Commanded, command: str) -> list[str]:
+    times = sorted(result.milliseconds[command])
+    return [
+        f"({result.scenario.name}) {result.scenario.title}",
+        result.database,
+        f"{result.scenario.events:,}",
+        f"{result.scenario.pending:,}",
+        f"`{command}`",
+        str(len(times)),
+        f"{median(times):,.0f} ({times[0]:,.0f} to {times[-1]:,.0f})",
     ]
 
 

@@ -70,7 +70,18 @@ class Insert:
     events: int = 20_000
 
 
-Scenario = Drain | Flow | Idle | Insert
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """An operator's commands, of whole processes: so many events, of which some are pending."""
+
+    name: str
+    title: str
+    postgres: bool
+    events: int = 5_000_000
+    pending: int = 100_000
+
+
+Scenario = Drain | Flow | Idle | Insert | Commands
 
 _PLAIN = Workload(20_000, 1_000)
 _BACKLOG = Workload(100_000, 1_000)
@@ -103,6 +114,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Insert("k", "INSERT", postgres=False),
     Insert("k", "INSERT", postgres=True),
+    Commands("l", "commands", postgres=False),
+    Commands("l", "commands", postgres=True),
 )
 
 # What --full puts in the place of (g).
@@ -148,6 +161,8 @@ def _sized(scenario: Scenario, events: int | None, seconds: float | None) -> Sce
         return replace(scenario, workload=replace(workload, events=events or workload.events))
     if isinstance(scenario, Flow):
         return replace(scenario, seconds=seconds or scenario.seconds)
+    if isinstance(scenario, Commands) and events:
+        return replace(scenario, events=events, pending=min(events // 2, scenario.pending))
     scenario = replace(scenario, events=events or scenario.events)
     return (
         replace(scenario, seconds=seconds or scenario.seconds)

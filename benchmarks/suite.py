@@ -7,12 +7,12 @@ from pathlib import Path
 from subprocess import CalledProcessError
 from typing import assert_never
 
-from benchmarks import drains, flows, idles, inserts, rivals
+from benchmarks import commands, drains, flows, idles, inserts, rivals
 from benchmarks.databases import Databases, PostgresDatabases, SqliteFiles
 from benchmarks.judge import Verdict
 from benchmarks.report import Result
 from benchmarks.rivals import Rivaled
-from benchmarks.scenarios import Drain, Flow, Idle, Insert, Scenario
+from benchmarks.scenarios import Commands, Drain, Flow, Idle, Insert, Scenario
 from benchmarks.servers import nginx_version, postgres
 
 Say = Callable[[str], None]
@@ -93,6 +93,8 @@ class Suite:
                 return idles.measure(scenario, databases, self.fresh(), self._say)
             case Insert():
                 return inserts.measure(scenario, databases, self._say)
+            case Commands():
+                return commands.measure(scenario, databases, self.fresh(), runs, self._say)
         assert_never(scenario)
 
 

@@ -17,6 +17,7 @@ from shipper.errors import ShipperError
 from shipper.logs import Log
 from shipper.store import minutes, planner, retention, space
 from shipper.store.opening import Database
+from shipper.store.reserve import Reserve
 
 T = TypeVar("T")
 Fingerprint = tuple[int, int, int]
@@ -83,6 +84,7 @@ class Upkeep:
     rest: Callable[[float], Awaitable[None]]
     clock: Clock
     log: Log
+    reserve: Reserve | None = None
 
     async def retain(self, keeps: RetentionSettings) -> None:
         """Delete what is over, and give back the room that it took."""
@@ -115,6 +117,17 @@ class Upkeep:
         """See to it that SQLite doesn't believe what somebody's ANALYZE said of another day."""
         if self.database.dialect.name == "sqlite":
             await self.run(lambda: planner.forget_statistics(self.database))
+
+    async def keep_reserve(self, *, first: bool = False) -> None:
+        """Have the reserve of an SQLite file there, as far as its disk has the room."""
+        if (reserve := self.reserve) is None:
+            return
+        before = reserve.held
+        if not await self.run(reserve.restore):
+            if first:
+                self.log("space.no_reserve", bytes=reserve.size, left=reserve.held)
+        elif before < reserve.size and not first:
+            self.log("space.reserve_back", bytes=reserve.size)
 
     async def _step(self, steps: Iterator[T]) -> T | None:
         began = self.clock.monotonic()

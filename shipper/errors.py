@@ -42,6 +42,10 @@ class StoreUnavailable(ShipperError):
     exit_status = 69
 
 
+class DiskFull(StoreUnavailable):
+    """The database had no room for what was to be written; nothing of it was."""
+
+
 class OutboxHeld(ShipperError):
     """Another daemon holds this outbox."""
 

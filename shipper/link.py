@@ -21,30 +21,18 @@ more than one request at a time.
 """
 
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import NamedTuple
 
 from shipper.backoff import Backoff
 from shipper.delivery import Blame
 from shipper.outcome import Kind, Outcome
+from shipper.state import State
 
 FAILURES_TO_OFFLINE = 5
 LANES_FAILING_TO_OFFLINE = 5
 LANES_REFUSED_TO_PAUSE = 5
 WITNESS_SECONDS = 600.0
 EVERYTHING_REFUSED = "everything is refused"
-
-
-class State(Enum):
-    """What `status` shows of a link."""
-
-    READY = "ready"
-    RAMPING = "ramping"
-    OFFLINE = "offline"
-    THROTTLED = "throttled"
-    PAUSED = "paused"
-    HELD = "held"
-
 
 _PROBED = frozenset({State.OFFLINE, State.PAUSED})
 _DOWN = _PROBED | {State.THROTTLED}

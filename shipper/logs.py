@@ -62,6 +62,9 @@ EVENTS: Mapping[str, tuple[str, frozenset[str]]] = {
     "alert.lost": ("error", frozenset({"alarm", "reason", "tries"})),
     "alert.heartbeat_failed": ("warning", frozenset({"reason"})),
     "space.wal_large": ("warning", frozenset({"bytes"})),
+    "space.reserve_given": ("error", frozenset({"bytes", "left", "hint"})),
+    "space.reserve_back": ("info", frozenset({"bytes"})),
+    "space.no_reserve": ("warning", frozenset({"bytes", "left"})),
 }
 
 _SYSLOG_LEVELS = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}

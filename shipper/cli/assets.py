@@ -57,7 +57,7 @@ def write_assets(
     Parameters
     ----------
     directory
-        Where to write them; it has to be there.
+        Where to write them; it is made, but nothing above it.
     force
         Write over those that were changed, too.
     """
@@ -65,6 +65,7 @@ def write_assets(
     changed = [str(path) for path, content in contents.items() if _is_another(path, content)]
     if changed and not force:
         raise UsageError(f"{', '.join(changed)}: somebody has changed it", "add --force")
+    _make(directory)
     for path, content in contents.items():
         _write(path, content)
     if context.json:
@@ -87,6 +88,13 @@ def _is_another(path: Path, content: bytes) -> bool:
         return False
     except OSError as error:
         raise _cannot(path, error) from None
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(exist_ok=True)
+    except OSError as error:
+        raise _cannot(directory, error) from None
 
 
 def _write(path: Path, content: bytes) -> None:

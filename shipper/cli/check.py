@@ -36,7 +36,7 @@ def check(*, context: Context) -> int:
 
 def sound(context: Context) -> Settings:
     """Return the configuration; raises ConfigError with all that is wrong, AccessDenied."""
-    settings = context.settings()
+    settings = context.sender_settings()
     problems = list(_problems(settings))
     if problems:
         raise ConfigError(problems)

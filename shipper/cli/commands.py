@@ -20,10 +20,10 @@ _EVENTS = Group.create_ordered("Events")
 _REST = Group.create_ordered("Upkeep")
 
 
-_EPILOGUE = """\
-`shipper COMMAND --help` shows examples. Exit statuses: 0 ok, 1 negative
-finding, 2 usage, 69 database unreachable, 75 try again, 77 permission,
-78 configuration or schema."""
+_EPILOGUE = (
+    "`shipper COMMAND --help` shows examples. Exit statuses: 0 ok, 1 negative finding, 2 usage,"
+    " 69 database unreachable, 75 try again, 77 permission, 78 configuration or schema."
+)
 
 
 class Command(NamedTuple):
@@ -41,7 +41,17 @@ class Command(NamedTuple):
         found = re.search(
             rf'^def {function}\(.*?^    """(.*?)"""', source, re.DOTALL | re.MULTILINE
         )
-        return cleandoc(found[1]) if found else None
+        return _folded(cleandoc(found[1])) if found else None
+
+
+def _folded(text: str) -> str:
+    """Return a text with a line for each paragraph, for a terminal of whatever width to fold.
+
+    The parameters, which have their own form, stay as they are.
+    """
+    prose, heading, parameters = text.partition("\n\nParameters\n")
+    paragraphs = prose.split("\n\n")
+    return "\n\n".join(" ".join(part.split("\n")) for part in paragraphs) + heading + parameters
 
 
 class Family(NamedTuple):

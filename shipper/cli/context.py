@@ -47,12 +47,21 @@ class Context:
     # -- what the command works with ----------------------------------------------------------
 
     def settings(self) -> "Settings":
-        """Return the configuration; raises ConfigError with every fault, AccessDenied."""
+        """Return the configuration; raises ConfigError with every fault, AccessDenied.
+
+        Who only looks at the outbox needs no API id: it may be readable for the daemon alone.
+        """
         return self._settings
 
     @cached_property
     def _settings(self) -> "Settings":
         from shipper.config import load  # noqa: PLC0415 - `version` needs none
+
+        return load(self.config_path, self.environ, sends=False)
+
+    def sender_settings(self) -> "Settings":
+        """Return the configuration for a command that sends; raises the same, also for secrets."""
+        from shipper.config import load  # noqa: PLC0415 - as above
 
         return load(self.config_path, self.environ)
 

@@ -2,6 +2,8 @@
 
 import sys
 from collections import Counter
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -13,6 +15,8 @@ from shipper.doctor import Finding, Level, examine
 _MARKS = {Level.OK: "✓", Level.WARNING: "!", Level.FAULT: "✗"}
 # ISO 6429; where nobody wants colours, or stdout is no terminal, there are none.
 _COLOURS = {Level.OK: "32", Level.WARNING: "33", Level.FAULT: "1;31"}
+# What stands on a line beside the name and the text; less room than this for a text is none.
+_BESIDE, _ROOM_LEAST = 4, 20
 # Where stdout can't write the marks.
 _PLAIN = {Level.OK: "+", Level.WARNING: "!", Level.FAULT: "x"}
 
@@ -55,14 +59,27 @@ def _tell(context: Context, found: list[Finding]) -> None:
     width = max(len(finding.name) for finding in found)
     for finding in found:
         mark = _mark(finding.level, context)
-        context.say(f"{mark} {printable(finding.name):<{width}}  {printable(finding.text)}")
+        first, *more = _folded(finding.text, width + _BESIDE)
+        context.say(f"{mark} {printable(finding.name):<{width}}  {first}")
         if finding.fix is not None:
-            context.say(f"  {'':<{width}}  fix: {printable(finding.fix)}")
+            more += _folded(f"fix: {finding.fix}", width + _BESIDE)
+        for line in more:
+            context.say(f"  {'':<{width}}  {line}")
     counts = Counter(finding.level for finding in found)
     context.note(
         f"{counts[Level.OK]} well, {counts[Level.WARNING]} worth a look,"
         f" {counts[Level.FAULT]} broken"
     )
+
+
+def _folded(text: str, beside: int) -> list[str]:
+    """Return a text in lines that fit beside so much; a program gets it in one."""
+    plain = printable(text)
+    if not sys.stdout.isatty():
+        return [plain]
+    room = max(_ROOM_LEAST, get_terminal_size().columns - beside)
+    # What can be copied stays whole: paths, commands.
+    return wrap(plain, room, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _mark(level: Level, context: Context) -> str:

@@ -19,8 +19,8 @@ from shipper.config import Settings
 from shipper.daemon import open_session
 from shipper.dispatcher import Dispatcher, Route
 from shipper.errors import OutboxHeld
-from shipper.link import State
 from shipper.logs import Log, open_log
+from shipper.state import State
 from shipper.store.opening import Database
 from shipper.store.progress import Settled, behind_held_keys, settled
 from shipper.store.reports import commit_blockers, current_shipper, destination_report

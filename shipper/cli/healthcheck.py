@@ -12,6 +12,7 @@ from shipper.config.listen import Address, Loopback, UnixSocket
 from shipper.errors import UsageError
 
 _PATHS: Final = {"live": "/livez", "ready": "/readyz"}
+_STRANGER: Final = "what answers there is not shipper"
 _TIMEOUT: Final = 5.0
 _ANSWER_BYTES: Final = 4096
 
@@ -32,7 +33,7 @@ def healthcheck(what: Literal["live", "ready"], /, *, context: Context) -> int:
             "the daemon has no local port to ask",
             'set listen = "127.0.0.1:9187" under [web], and reload the daemon',
         )
-    is_well, answer = _ask(address, _PATHS[what])
+    is_well, answer = _ask(address, what)
     if context.json:
         context.emit({"ok": is_well, "check": what, "answer": answer})
     elif is_well:
@@ -42,19 +43,22 @@ def healthcheck(what: Literal["live", "ready"], /, *, context: Context) -> int:
     return 0 if is_well else 1
 
 
-def _ask(address: Address, path: str) -> tuple[bool, str]:
+def _ask(address: Address, what: str) -> tuple[bool, str]:
     connection = _Connection(address)
     try:
-        connection.request("GET", path)
+        connection.request("GET", _PATHS[what])
         response = connection.getresponse()
         answer = response.read(_ANSWER_BYTES).decode("utf-8", "replace").strip()
     except OSError as error:
         return False, f"no answer: {(error.strerror or str(error)).lower()}"
     except HTTPException:
-        return False, "what answers there is not shipper"
+        return False, _STRANGER
     finally:
         connection.close()
-    return response.status == 200, answer
+    # Whoever has the port instead of the daemon must not pass for it.
+    is_well = response.status == 200 and answer == what
+    is_ours = is_well or (response.status == 503 and "\n" not in answer)
+    return is_well, answer if is_ours else _STRANGER
 
 
 class _Connection(HTTPConnection):

@@ -14,6 +14,7 @@ from cyclopts import Parameter
 from shipper.cli.context import Context
 from shipper.cli.questions import Answers, Given, collect
 from shipper.cli.template import render
+from shipper.cli.units import PLACES, UNIT
 from shipper.config import masked
 from shipper.config.loader import SYSTEM_PATH
 from shipper.config.urls import DatabaseUrl
@@ -134,9 +135,12 @@ def _steps(plan: Plan) -> list[str]:
     is_found = plan.config in {Path("shipper.toml").absolute(), SYSTEM_PATH}
     which = "" if is_found else f" -c {plan.config}"
     store = [] if plan.api_id_file.exists() else [f"put your API id into {plan.api_id_file}"]
+    # Whoever has the service must not leave files behind that are root's.
+    is_service = plan.config == SYSTEM_PATH and PLACES[UNIT].exists()
+    run = f"systemctl enable --now {UNIT}" if is_service else f"shipper run{which}"
     return [
         *store,
         f"shipper check{which}   (is the configuration sound?)",
-        f"shipper run{which}     (ships until it is stopped)",
+        f"{run}     (ships until it is stopped)",
         f"shipper status{which}  (how does it go?)",
     ]

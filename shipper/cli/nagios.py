@@ -3,8 +3,9 @@
 One line with performance data, and the exit status 0, 1, 2 or 3. It decides what is how bad:
 
 critical  a link is paused, the oldest pending event is older than the limit, or nobody ships
-          while something is pending
-warning   a link is offline, throttled or held, keys are held, or there are dead letters
+          while something is pending, or the outbox's budget on the disk is used up
+warning   a link is offline, throttled or held, keys are held, there are dead letters, or the
+          budget is nearly used up
 unknown   the outbox can't be read, or the configuration not
 """
 
@@ -15,7 +16,8 @@ from typing import NamedTuple
 
 from shipper.cli.context import printable
 from shipper.errors import ShipperError
-from shipper.link import State
+from shipper.state import State
+from shipper.store.footprint import NEARLY, Footprint
 from shipper.store.reports import DestinationReport
 
 
@@ -65,11 +67,13 @@ def judge(
     *,
     is_shipped: bool,
     oldest: float,
+    taken: Footprint | None = None,
 ) -> Line:
     """Return the line for these destinations; `oldest` is the limit in seconds."""
     problems = sorted(
         (
             *_of_nobody(reports, is_shipped=is_shipped),
+            *_of_footprint(taken),
             *(p for r in reports for p in _of(r, is_configured=r.name in configured, limit=oldest)),
         ),
         key=lambda problem: -problem.level,
@@ -77,13 +81,24 @@ def judge(
     level = problems[0].level if problems else Level.OK
     pending = sum(report.pending for report in reports)
     told = [problem.message for problem in problems] or [f"{pending} pending"]
-    return _line(level, told, (datum for r in reports for datum in _performance(r, oldest)))
+    data = [datum for r in reports for datum in _performance(r, oldest)]
+    if taken is not None and taken.budget is not None:
+        bounds = f"{NEARLY * taken.budget:.0f};{taken.budget}"
+        data.append(f"outbox={taken.taken}B;{bounds};0")
+    return _line(level, told, data)
 
 
 def _of_nobody(reports: Sequence[DestinationReport], *, is_shipped: bool) -> Iterator[Problem]:
     pending = sum(report.pending for report in reports)
     if pending and not is_shipped:
         yield Problem(Level.CRITICAL, f"{pending} pending and no shipper is running")
+
+
+def _of_footprint(taken: Footprint | None) -> Iterator[Problem]:
+    if taken is not None and taken.is_over:
+        yield Problem(Level.CRITICAL, str(taken))
+    elif taken is not None and taken.is_scarce:
+        yield Problem(Level.WARNING, str(taken))
 
 
 def _of(report: DestinationReport, *, is_configured: bool, limit: float) -> Iterator[Problem]:

@@ -4,6 +4,7 @@ The one place where failures turn into words. It must never print a traceback fo
 can mend, nor hide one of a bug.
 """
 
+import gc
 import json
 import os
 import sys
@@ -35,6 +36,7 @@ _GLOBAL = Group("Global options", sort_key=100)
 
 def main() -> None:
     """Run the command line of this process, and exit."""
+    gc.disable()  # until the command begins: while code is read there is nothing to collect
     _mend_streams()
     sys.exit(run(sys.argv[1:]))
 
@@ -110,6 +112,7 @@ def application() -> App:
         bound.arguments.update({name: _bare(value) for name, value in bound.arguments.items()})
         context = Context(_bare(config), json, -1 if quiet else verbose)
         bound.arguments.update(dict.fromkeys(injected, context))
+        gc.enable()
         status: int | None = command(*bound.args, **bound.kwargs)
         return status
 

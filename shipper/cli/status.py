@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from shipper.cli.nagios import Line
+    from shipper.store.footprint import Footprint
+    from shipper.store.opening import Database
 
 _OLDEST = 3600.0
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "m"))
@@ -39,9 +41,10 @@ def status(
     """Show how every destination is doing: its link, its counts, its oldest pending event.
 
     With --nagios the exit status is 2 where a link is paused, an event is pending
-    for longer than --oldest, or nobody ships while something is pending; 1 where a
-    link is offline, throttled or held, a key is held, or there are dead letters;
-    3 where that can't be told.
+    for longer than --oldest, nobody ships while something is pending, or the
+    budget of [space] is used up; 1 where a link is offline, throttled or held, a
+    key is held, there are dead letters, or the budget is nearly used up; 3 where
+    that can't be told.
 
     Parameters
     ----------
@@ -70,17 +73,43 @@ def _show(context: Context) -> None:
         shipper = current_shipper(engine)
         reports = destination_report(engine, configured, now)
         blockers = commit_blockers(engine)
+        taken = _footprint(context, engine, reports, now)
     if context.json:
         context.emit(
             {
                 "destinations": {report.name: _fields(report) for report in reports},
                 "running": shipper is not None,
                 "blockers": [asdict(blocker) for blocker in blockers],
+                "space": None if taken is None else _space(taken),
             }
         )
     else:
         context.table(_HEADER, [_row(report, now) for report in reports])
     _tell(context, shipper, blockers)
+    if taken is not None and not context.json:
+        context.note(str(taken))
+
+
+def _footprint(
+    context: Context, engine: "Database", reports: Sequence[DestinationReport], now: float
+) -> "Footprint | None":
+    """Return what the outbox takes of its budget; None where nobody has set one."""
+    budget = context.settings().space.budget
+    if budget is None:
+        return None
+    from shipper.store.footprint import footprint  # noqa: PLC0415 - takes a while to be read
+
+    return footprint(engine, sum(report.rows for report in reports), now, budget)
+
+
+def _space(taken: "Footprint") -> dict[str, Any]:
+    left = taken.days_left
+    return {
+        "bytes": taken.taken,
+        "is_estimate": taken.is_estimate,
+        "budget": taken.budget,
+        "days_left": None if left is None else round(left, 1),
+    }
 
 
 def _check(context: Context, oldest: float) -> int:
@@ -89,9 +118,11 @@ def _check(context: Context, oldest: float) -> int:
     def read() -> "Line":
         configured = context.settings().destinations
         with context.engine() as engine:
+            now = SystemClock().wall()
             is_shipped = current_shipper(engine) is not None
-            reports = destination_report(engine, configured, SystemClock().wall())
-        return judge(reports, configured, is_shipped=is_shipped, oldest=oldest)
+            reports = destination_report(engine, configured, now)
+            taken = _footprint(context, engine, reports, now)
+        return judge(reports, configured, is_shipped=is_shipped, oldest=oldest, taken=taken)
 
     line = line_of(read)
     context.say(line.text)
@@ -154,7 +185,8 @@ def _row(report: DestinationReport, now: float) -> tuple[object, ...]:
 def _why(report: DestinationReport, now: float) -> list[str]:
     words = [report.reason] if report.reason else []
     if report.since is not None:
-        words.append(f"for {age(now - report.since)}")
+        state = "" if report.reason else f"{report.state} "
+        words.append(f"{state}for {age(now - report.since)}")
     if report.next_try_at is not None:
         wait = report.next_try_at - now
         words.append(f"next try in {age(wait)}" if wait > 0 else "next try due")

@@ -1,6 +1,7 @@
 """A table for a person: columns where they fit, one block a row where the terminal is too narrow.
 
-Nothing is cut off: what a person sees must be what can be copied.
+Nothing is cut off: what a person sees must be what can be copied. Numbers stand under each other,
+and a word that says how something is has its colour.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+# How a destination, or an event, is.
+COLOURS = {
+    "ready": "green", "delivered": "green", "ramping": "yellow", "offline": "yellow",
+    "throttled": "yellow", "held": "yellow", "pending": "yellow", "paused": "bold red",
+    "dead": "bold red",
+}  # fmt: skip
+_COLOURED = frozenset({"state", "status"})
 _GAP = 2
 _LAST_COLUMN_MIN = 24
 
@@ -30,11 +38,12 @@ def laid_out(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -
     if not _fits(header, rows, width):
         return Group(*_blocks(header, rows))
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-    for name in header[:-1]:
-        table.add_column(Text(name), no_wrap=True)
+    for name, column in zip(header[:-1], zip(*rows, strict=True), strict=False):
+        numbers = all(value.isdigit() for value in column)
+        table.add_column(Text(name), no_wrap=True, justify="right" if numbers else "left")
     table.add_column(Text(header[-1]), overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*map(_value, header, row))
     return table
 
 
@@ -48,5 +57,11 @@ def _blocks(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[Te
     widest = max(map(cell_len, header))
     for row in rows:
         for name, value in zip(header, row, strict=True):
-            yield Text(f"{name:<{widest}}  ", style="bold") + Text(value)
+            if not value:
+                continue
+            yield Text.assemble((f"{name:<{widest}}  ", "bold"), _value(name, value))
         yield Text()
+
+
+def _value(name: str, value: str) -> Text:
+    return Text(value, COLOURS.get(value, "") if name in _COLOURED else "")

@@ -15,6 +15,7 @@ from rich.text import Text
 from shipper.cli import live
 from shipper.cli.context import Context, printable
 from shipper.cli.status import age
+from shipper.cli.table import COLOURS
 from shipper.clock import Clock, SystemClock, iso
 from shipper.store.minutes import Minute, since
 from shipper.store.reports import DestinationReport, current_shipper, destination_report
@@ -26,8 +27,6 @@ ASCII_BARS = "_.-:=+*#"
 _LABEL, _NUMBER, _GAP = 14, 9, 2
 # A rate is of the last so many drawings: what ships in bursts should still be readable.
 _DRAWINGS = 10
-
-_COLOURS = {"ready": "green", "paused": "bold red"}
 
 
 def top(*, context: Context) -> None:
@@ -149,7 +148,7 @@ class Picture:
         yield Text.assemble(
             (printable(report.name), "bold"),
             "  ",
-            (report.state, _COLOURS.get(report.state, "yellow")),
+            (report.state, COLOURS.get(report.state, "yellow")),
             f"  {', '.join(facts)}",
             (dead, "red"),
         )

@@ -1,8 +1,8 @@
 """From what was written to the sections of `Settings`.
 
 It decides which of several words about one setting wins: the environment's over the file's, a
-systemd credential only where neither gave an API id that we may read. It never stops at the first
-fault.
+systemd credential only where neither gave an API id that we may read. What only a sender needs may
+be out of reach of who only looks. It never stops at the first fault.
 """
 
 import os
@@ -31,6 +31,8 @@ class Builder:
 
     layers: Layers
     credentials: Path | None
+    sends: bool
+    """Whether the settings are for somebody who sends, and so needs the secrets."""
     origins: dict[str, str] = field(default_factory=dict)
 
     def build(self, shape: type, path: SettingPath) -> Any:
@@ -76,13 +78,15 @@ class Builder:
         if shape is AlertSettings:
             for name in ("heartbeat_url", "webhook_url"):
                 self._at_most_one_of((*path, name), (*path, f"{name}_file"))
-                self._read_url_file((*path, name), (*path, f"{name}_file"))
+                if self.sends:
+                    self._read_url_file((*path, name), (*path, f"{name}_file"))
         if shape is not DestinationSettings:
             return {}
         if (*path, "url") not in self.layers.given:
             self.layers.fault(self.layers.place(path), f"{dotted(path)}.url: is missing")
         self._use_credential(path[-1], (*path, "api_id"), (*path, "api_id_file"))
-        self._one_of((*path, "api_id"), (*path, "api_id_file"))
+        choose = self._one_of if self.sends else self._at_most_one_of
+        choose((*path, "api_id"), (*path, "api_id_file"))
         return {"name": path[-1]}
 
     def _one_of(self, value: SettingPath, file: SettingPath) -> None:

@@ -19,8 +19,10 @@ _DURATION = re.compile(
     "".join(rf"(?:(\d+(?:\.\d+)?){unit}(?![a-z]))?" for unit in _UNITS), re.ASCII
 )
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
-_SIZES = {"GB": 10**9, "MB": 10**6, "kB": 10**3, "B": 1}
-_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(GB|MB|kB|B)", re.ASCII)
+_SIZES = {
+    "GB": 10**9, "MB": 10**6, "kB": 10**3, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1,
+}  # fmt: skip
+_SIZE = re.compile(rf"(\d{{1,9}}(?:\.\d{{1,9}})?) ?({'|'.join(_SIZES)})", re.ASCII)
 _CRON_FIELD = re.compile(r"[0-9A-Za-z*/,-]+")
 _WHOLE_DIGITS = 18  # beyond any bound of ours; int() of a long text is refused or slow
 _SHOWN_CHARS = 40

@@ -50,12 +50,17 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def load(path: Path | None, environ: Mapping[str, str], cwd: Path = Path()) -> Settings:
+def load(
+    path: Path | None, environ: Mapping[str, str], cwd: Path = Path(), *, sends: bool = True
+) -> Settings:
     """Return the settings of the file that `find` finds, with the environment's on top.
 
     A relative path in a value begins at the directory of the file that it was written in, or at
-    `cwd` for one from the environment. Raises ConfigError with every fault there is, AccessDenied
-    where we may not read the file or a `url_file`.
+    `cwd` for one from the environment. Where nothing `sends`, an API id may be left out, because
+    it may be systemd's credential, for the daemon alone; and the files of [alerts] aren't read.
+
+    Raises ConfigError with every fault there is, AccessDenied where we may not read the file or a
+    `url_file`.
     """
     source = read(find(path, environ, cwd))
     layers = Layers(source, cwd)
@@ -63,7 +68,7 @@ def load(path: Path | None, environ: Mapping[str, str], cwd: Path = Path()) -> S
     warnings = tuple(_exposed(layers))  # an override doesn't take the secret out of the file
     layers.add_environment(environ)
     credentials = environ.get("CREDENTIALS_DIRECTORY")
-    builder = Builder(layers, Path(credentials) if credentials else None)
+    builder = Builder(layers, Path(credentials) if credentials else None, sends)
     settings: Settings | None = builder.build(Settings, ())
     if layers.faults or settings is None:
         in_order = sorted(layers.faults, key=lambda fault: fault[0])

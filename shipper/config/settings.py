@@ -135,6 +135,16 @@ class RetentionSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SpaceSettings:
+    """`[space]`: room on the disk."""
+
+    budget: Annotated[int | None, Size(10**6, 10**15)] = None
+    """What the outbox may take, in bytes; more is an alarm, and nothing is dropped for it."""
+    reserve: Annotated[int, Size(0, 10**9)] = 16 * 10**6
+    """What lies beside an SQLite file for the daemon's marks on a full disk; 0 is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class ScheduleSettings:
     """`[schedule]`: when the daemon looks and ships."""
 
@@ -206,6 +216,7 @@ class Settings:
     destinations: Annotated[Mapping[str, DestinationSettings], Named(DestinationSettings)]
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    space: SpaceSettings = field(default_factory=SpaceSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     log: LogSettings = field(default_factory=LogSettings)
     web: WebSettings = field(default_factory=WebSettings)

@@ -65,7 +65,8 @@ def read(path: Path) -> Source:
             content = file.read(_MAX_BYTES + 1)
     except PermissionError:
         raise AccessDenied(
-            f"{path}: we may not read the configuration", hint="run as the daemon's user"
+            f"{path.absolute()}: we may not read the configuration",
+            hint="run as root or as the daemon's user; -c names another one",
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ConfigError([f"{path}:1: can't be read: {error}"]) from None

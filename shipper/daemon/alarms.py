@@ -13,7 +13,8 @@ from typing import Final, Literal
 from shipper.config import AlertSettings
 from shipper.config.kinds import duration
 from shipper.dispatcher import Route
-from shipper.link import State
+from shipper.state import State
+from shipper.store.footprint import NEARLY, TIGHT_DAYS, Footprint
 from shipper.web.survey import Backlog, Disk, Figures
 
 Change = Literal["started", "worse", "reminder", "ended"]
@@ -28,8 +29,6 @@ CALM: Final = 300.0
 LOST_FOR: Final = 60.0
 # Where more than these wait to be told, the oldest goes.
 UNTOLD: Final = 64
-# A disk that is full tomorrow is as good as full.
-DAYS_LEFT: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +121,11 @@ def conditions(known: Known, settings: AlertSettings) -> list[Condition]:
     if known.figures is not None:
         for backlog in known.figures.backlogs:
             found += _of_backlog(backlog, settings.oldest_pending)
+        if known.figures.broken:
+            rules = ", ".join(known.figures.broken)
+            text = f"what must hold of the outbox doesn't: {rules}; see: shipper verify"
+            found.append(Condition("invariants", None, text))
+        found += _of_footprint(known.figures.footprint)
         if known.figures.disk is not None:
             found += _of_disk(known.figures.disk, settings.disk_free)
     return found
@@ -150,10 +154,16 @@ def _of_backlog(backlog: Backlog, bound: float | None) -> Iterator[Condition]:
         yield Condition("dead_letters", name, text, level=backlog.dead)
 
 
+def _of_footprint(taken: Footprint) -> Iterator[Condition]:
+    share = taken.share or 0.0
+    if share >= NEARLY or taken.is_over:
+        yield Condition("budget", None, str(taken), level=int(share >= 1.0))
+
+
 def _of_disk(disk: Disk, least: int) -> Iterator[Condition]:
     room = f"{disk.free / 1e9:.1f} GB free"
     if disk.free < least:
         yield Condition("disk", None, f"the outbox's disk fills up: {room}")
-    elif least and disk.days_left is not None and disk.days_left < DAYS_LEFT:
+    elif least and disk.days_left is not None and disk.days_left < TIGHT_DAYS:
         text = f"the outbox's disk is full in {disk.days_left * 24:.0f} hours offline: {room}"
         yield Condition("disk", None, text)

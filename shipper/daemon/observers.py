@@ -35,7 +35,7 @@ async def observed(session: Session, alarms: Alarms, clock: Clock, log: Log) -> 
     async with AsyncExitStack() as stack:
         alarmed = alerts.webhook_url is not None or alerts.heartbeat_url is not None
         if alarmed or address is not None:
-            survey = Survey(settings, clock)
+            survey = Survey(settings, clock, audits=alarmed)
             stack.push_async_callback(survey.aclose)
             health = Health(session.dispatcher, session.tally, clock)
             if address is not None:

@@ -130,6 +130,7 @@ class _Service:
             ):
                 opened = True
                 _tell_started(session, log)
+                await session.upkeep.keep_reserve(first=True)
                 self.notify(READY=1, STATUS=heartbeat.status(session))
                 return await session.dispatcher.run(stops.event)
         except (StoreUnavailable, OutboxHeld):
@@ -227,6 +228,7 @@ async def scheduled(
     ring("retention", lambda: upkeep.retain(keeps), _retain_every(keeps))
     ring("space", upkeep.shorten_wal, _SPACE_EVERY)
     ring("planner", upkeep.forget_statistics, _SPACE_EVERY)
+    ring("reserve", upkeep.keep_reserve, _SPACE_EVERY)
     # These two must not fall silent when somebody sets the wall clock back.
     beats = _every(heartbeat.every, lambda: heartbeat.beat(session), "heartbeat", log)
     reads = _every(_CREDENTIALS_EVERY, lambda: watch.look(dispatcher), "credentials", log)

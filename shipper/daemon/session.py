@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import TypeVar
 
@@ -35,6 +36,7 @@ from shipper.store.lease import FileLock, Owner
 from shipper.store.looks import Looks
 from shipper.store.migrate import prepare
 from shipper.store.queue import Queue
+from shipper.store.reserve import Reserve, Spared
 from shipper.store.watch import SqliteWatch
 
 # How long the database may take to appear: one boot may start both.
@@ -139,7 +141,9 @@ async def open_session(
         watch = None if path is None else SqliteWatch(path)
         if watch is not None:
             stack.callback(watch.close)
+        reserve = None if path is None else Reserve(path, settings.space.reserve)
         queue = Queue(engine, lease_ttl=ttl)
+        spared = None if reserve is None else Spared(queue, reserve, _tells(reserve, log))
         owner = Owner.here()
         # The lease of a daemon whose machine went away ends by itself; a living one prolongs it.
         patience = {OutboxHeld: 0.0 if path else ttl, StoreUnavailable: REACH_WITHIN}
@@ -148,10 +152,11 @@ async def open_session(
         def take() -> int:
             nonlocal taken_at
             taken_at = clock.monotonic()
-            return queue.acquire(owner)
+            acquire = partial(queue.acquire, owner)
+            return acquire() if spared is None else spared.insist(acquire)
 
         recovered = await thread.insist(take, patience, stop, waiting)
-        stack.push_async_callback(_give_back, thread, queue)
+        stack.push_async_callback(_give_back, thread, queue, spared)
         looks = Looks(engine)
         links = {row.destination: row for row in await thread.run(looks.links)}
         rhythm = Rhythm(
@@ -163,7 +168,7 @@ async def open_session(
         )
         tally = Tally(clock.monotonic())
         dispatcher = Dispatcher(
-            queue,
+            queue if spared is None else spared,
             looks,
             clock=clock,
             reporter=Reporter(log, tally),
@@ -175,7 +180,7 @@ async def open_session(
             if route.name in links:
                 route.resume(links[route.name])
             dispatcher.add(route)
-        upkeep = Upkeep(engine, thread.run, asyncio.sleep, clock, log)
+        upkeep = Upkeep(engine, thread.run, asyncio.sleep, clock, log, reserve)
         statistics = Statistics(engine, thread.run, tally, clock)
         stack.push_async_callback(_write_the_rest, statistics)
         yield Session(settings, dispatcher, recovered, describe(engine), upkeep, tally, statistics)
@@ -195,9 +200,24 @@ def _lease_ttl(settings: Settings) -> float:
     return 15.0 + 2 * max(destination.timeout for destination in settings.destinations.values())
 
 
-async def _give_back(thread: _DatabaseThread, queue: Queue) -> None:
+def _tells(reserve: Reserve, log: Log) -> Callable[[int], None]:
+    """Return what tells of a piece of the reserve that was given up; there are only a few."""
+
+    def tell(given: int) -> None:
+        log(
+            "space.reserve_given",
+            bytes=given,
+            left=reserve.held,
+            hint="the disk is full: make room; the application's INSERT fails, or soon will",
+        )
+
+    return tell
+
+
+async def _give_back(thread: _DatabaseThread, queue: Queue, spared: Spared | None) -> None:
+    release = queue.release if spared is None else partial(spared.insist, queue.release)
     try:
-        await thread.run(queue.release)
+        await thread.run(release)
     except (StoreUnavailable, AccessDenied, SchemaError, LeaseLost):
         return  # the next one to take it finds the claims, and does what we would have done
 

@@ -80,6 +80,7 @@ class Dispatcher:
         self._turns = 0
         self._rests = 0  # while winding down, when there is nothing to say to the database
         self._knows_holds = False
+        self._releases: Mapping[str, int] = {}
         self._stored_links: dict[str, tuple[str, str | None, float | None]] = {}
 
     # -- from outside -------------------------------------------------------------------------
@@ -259,10 +260,11 @@ class Dispatcher:
             route.lanes.hold(holds.keys.get(name, frozenset()))
             route.link.held = name in holds.destinations
             if self._knows_holds:
-                # An operator acted: events may have come back in below, and the link may work.
+                # An operator acted: events may have come back in below.
                 route.rescan()
-                route.link.probe_at_once(now)
-        self._knows_holds = True
+                if holds.releases.get(name) != self._releases.get(name):
+                    route.link.probe_at_once(now)
+        self._knows_holds, self._releases = True, holds.releases
 
     def _changed_links(self) -> list[LinkRow]:
         now = self._clock.monotonic()

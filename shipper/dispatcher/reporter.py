@@ -14,8 +14,8 @@ from shipper.dispatcher.route import Route, describe
 from shipper.dispatcher.tally import Tally
 from shipper.dispatcher.values import Settled
 from shipper.errors import ShipperError
-from shipper.link import State
 from shipper.logs import Log
+from shipper.state import State
 
 BATCH_EVERY = 1.0
 REMIND_EVERY = 60.0

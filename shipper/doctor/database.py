@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 from shipper.config import Settings
-from shipper.doctor.files import size
+from shipper.doctor.files import check_budget
 from shipper.doctor.finding import Finding, fault, warning, well
-from shipper.link import State
+from shipper.state import State
 from shipper.store import migrate, vitals
 from shipper.store.engine import describe, sqlite_library
+from shipper.store.footprint import footprint, size
 from shipper.store.opening import Database
 from shipper.store.reports import (
     DestinationReport,
@@ -144,6 +145,12 @@ def _link(report: DestinationReport, *, running: bool) -> Finding:
         case State.HELD.value:
             return warning(name, told, f"shipper release --destination {report.name}")
     return well(name, told)
+
+
+def check_footprint(database: Database, settings: Settings, now: float) -> Iterator[Finding]:
+    """See what the outbox takes of its budget."""
+    rows = sum(report.rows for report in destination_report(database, settings.destinations, now))
+    return check_budget(footprint(database, rows, now, settings.space.budget))
 
 
 def check_oldest(database: Database, settings: Settings, now: float) -> Iterator[Finding]:

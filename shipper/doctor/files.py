@@ -9,19 +9,18 @@ import os
 import pwd
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from shipper.doctor.finding import Finding, fault, warning, well
 from shipper.store.engine import file_system, refuse_unusable_file
+from shipper.store.footprint import SCARCE_DAYS, TIGHT_DAYS, Footprint, forecast, size
+from shipper.store.reserve import held
 from shipper.store.vitals import Growth
 
-_GB = 1e9
-_DAY = 86400.0
 # Less than this on the disk, in bytes or in days of growth, and somebody has to see to it.
 _TIGHT_BYTES, _SCARCE_BYTES = 64 << 20, 1 << 30
-_TIGHT_DAYS, _SCARCE_DAYS = 1.0, 14.0
 
 _RIGHTS = {"r": 4, "w": 2, "x": 1}
 
@@ -36,14 +35,14 @@ class User:
     because: str
 
     @classmethod
-    def of(cls, uid: int, because: str) -> "User":
-        """Return the user with a number."""
+    def of(cls, uid: int, because: str, more: Iterable[int] = ()) -> "User":
+        """Return the user with a number; `more` are groups beside those that the system knows."""
         try:
             entry = pwd.getpwuid(uid)
         except KeyError:
-            return cls(str(uid), uid, frozenset(), because)
+            return cls(str(uid), uid, frozenset(more), because)
         groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
-        return cls(entry.pw_name, uid, frozenset(groups), because)
+        return cls(entry.pw_name, uid, frozenset({*groups, *more}), because)
 
     def may(self, path: Path, rights: str) -> bool:
         """Return whether the modes of a file give this user some of r, w and x."""
@@ -80,7 +79,7 @@ def check_directory(path: Path, user: User) -> Iterator[Finding]:
         yield fault(
             "directory",
             f"{told}: {user.name} may not write there",
-            f"chgrp GROUP {directory}; chmod 2770 {directory}; put {user.name} into GROUP",
+            f"chgrp {_common(user, status.st_gid)} {directory}; chmod 2770 {directory}",
         )
     elif status.st_mode & stat.S_IWGRP and not status.st_mode & stat.S_ISGID:
         yield warning(
@@ -97,7 +96,7 @@ def check_files(path: Path, user: User) -> Iterator[Finding]:
     status = path.stat()
     told = f"{path} {_mode(status)}"
     if not user.may(path, "rw"):
-        fix = f"chgrp {_group(path.parent.stat().st_gid)} {path}; chmod 660 {path}"
+        fix = f"chgrp {_common(user, path.parent.stat().st_gid)} {path}; chmod 660 {path}"
         yield fault("file", f"{told}: {user.name} may not write it", fix)
         return
     shared = path.parent.stat().st_mode & stat.S_IWGRP
@@ -130,29 +129,55 @@ def check_disk(path: Path, growth: Growth) -> Iterator[Finding]:
     days = free / growth.bytes_a_day if growth.bytes_a_day else None
     told = f"{size(free)} free" + (f"; {_forecast(days, growth)}" if days is not None else "")
     fix = "make room on the disk, or: shipper prune; a full disk fails the application's INSERT"
-    if free < _TIGHT_BYTES or (days is not None and days < _TIGHT_DAYS):
+    if free < _TIGHT_BYTES or (days is not None and days < TIGHT_DAYS):
         yield fault("disk", told, fix)
-    elif free < _SCARCE_BYTES or (days is not None and days < _SCARCE_DAYS):
+    elif free < _SCARCE_BYTES or (days is not None and days < SCARCE_DAYS):
         yield warning("disk", told, fix)
     else:
         yield well("disk", told)
 
 
-def size(count: float) -> str:
-    """Return a number of bytes for a person."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
+def check_reserve(path: Path, wanted: int) -> Iterator[Finding]:
+    """Say whether the room for the daemon's marks on a full disk is there."""
+    there = held(path)
+    if not wanted:
+        yield well("reserve", "none is wanted: space.reserve is 0B")
+    elif there >= wanted:
+        yield well("reserve", f"{size(wanted)} for the daemon's marks on a full disk")
+    elif there:
+        yield fault(
+            "reserve",
+            f"{size(there)} of {size(wanted)} are left: the disk was full",
+            "make room; a running daemon takes it again within a minute",
+        )
+    else:
+        yield warning(
+            "reserve",
+            f"none of {size(wanted)} is there: on a full disk the daemon can't write",
+            f"a running daemon makes it, where {size(5 * wanted)} are free",
+        )
+
+
+def check_budget(taken: Footprint) -> Iterator[Finding]:
+    """Say what the outbox takes, and how much of its budget that is."""
+    fix = "shipper prune, a shorter [retention], or a larger budget; nothing is dropped for it"
+    if taken.budget is None:
+        yield well("budget", f"none is set; {taken}")
+    elif taken.is_over:
+        yield fault("budget", str(taken), fix)
+    elif taken.is_scarce:
+        yield warning("budget", str(taken), fix)
+    else:
+        yield well("budget", str(taken))
 
 
 def _forecast(days: float, growth: Growth) -> str:
-    rate = f"written today: {growth.events}, of {size(growth.bytes_each)} each"
-    if days > 3650:
-        return f"at today's rate not full within ten years offline ({rate})"
-    length = f"{days:.0f} days" if days >= 2 else f"{days * 24:.0f} hours"
-    return f"full in {length} at today's rate offline ({rate})"
+    return f"{forecast(days)} (written today: {growth.events}, of {size(growth.bytes_each)} each)"
+
+
+def _common(user: User, gid: int) -> str:
+    """Return the group that a file should have: the present one, or else one of the user's."""
+    return _group(gid if gid in user.gids else min(user.gids, default=gid))
 
 
 def _beside(path: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from shipper.contract.builders import view
 from shipper.destination import Destination
 from shipper.destination.probe import Origin, addresses, certificate_ends, origin_of
 from shipper.doctor.finding import Finding, fault, of_error, warning, well
-from shipper.errors import ShipperError
+from shipper.errors import AccessDenied, ShipperError
 from shipper.outcome import Fault, Kind, Reply, classify
 
 PATIENCE = 5.0
@@ -27,6 +27,8 @@ _DAY = 86400.0
 _CERTIFICATE_DAYS = 14.0
 _CLOCK_SECONDS = 60.0
 _PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+
+_ASK_AS_ROOT = "name it as api_id_file, and ask as root or as the daemon's user"
 
 # What the vendor's own validation takes; it stays there.
 _QUESTION = orjson.dumps(view("customSet", "doctor", user="00000000-0000-5000-8000-000000000000"))
@@ -100,9 +102,14 @@ def _no_certificate(name: str, error: OSError | ShipperError) -> Finding:
 
 async def _api(settings: DestinationSettings, clock: Clock) -> list[Finding]:
     name = f"API {settings.name}"
+    if settings.api_id is None and settings.api_id_file is None:
+        # The daemon may have one all the same: systemd hands it to nobody else.
+        return [warning(name, "not asked: the configuration has no API ID", _ASK_AS_ROOT)]
     try:
         api_id = settings.read_api_id().reveal()
         answer = await _ask(settings, api_id)
+    except AccessDenied as error:
+        return [warning(name, f"not asked: {error.message}", _ASK_AS_ROOT)]
     except (ShipperError, OSError) as error:
         return [of_error(name, error)]
     return [_verdict(name, answer, clock), *_their_clock(settings, answer, clock)]

@@ -84,6 +84,7 @@ def _of_database(
             ("journal", lambda: db.check_journal(database)),
             ("WAL", lambda: db.check_wal(database)),
             ("disk", lambda: files.check_disk(path, vitals.growth(database, now))),
+            ("reserve", lambda: files.check_reserve(path, settings.space.reserve)),
         ]
     else:
         checks += [
@@ -91,6 +92,7 @@ def _of_database(
             ("transactions", lambda: db.check_transactions(database)),
             ("growth", lambda: db.check_growth(vitals.growth(database, now))),
         ]
+    checks.append(("budget", lambda: db.check_footprint(database, settings, now)))
     for name, check in checks:
         yield from guarded(name, check)
 
@@ -101,13 +103,20 @@ def _user(database: Database | None) -> User:
         with suppress(ShipperError, OSError):
             pid = vitals.shipper_pid(database)
             if pid is not None:
-                return User.of(Path(f"/proc/{pid}").stat().st_uid, f"runs it as process {pid}")
+                status = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
+                uid, groups = _ids(status, "Uid")[1], _ids(status, "Groups")
+                return User.of(uid, f"runs it as process {pid}", groups)
     place = unit.installed()
     with suppress(OSError):
-        uid = None if place is None else unit.user_of(place)
-        if uid is not None:
-            return User.of(uid, f"named in {place}")
+        if place is not None and (named := unit.user_of(place)) is not None:
+            return User.of(named, f"named in {place}", unit.groups_of(place))
     return User.of(os.geteuid(), "who asks")
+
+
+def _ids(status: str, name: str) -> list[int]:
+    """Return the numbers of a line of proc(5) status."""
+    [line] = [line for line in status.splitlines() if line.startswith(f"{name}:")]
+    return [int(number) for number in line.split()[1:]]
 
 
 async def _of_network(settings: Settings, clock: Clock) -> list[Finding]:

@@ -3,8 +3,10 @@
 What a machine decides for itself isn't compared: paths, users, directories, and all drop-ins.
 """
 
+import grp
 import pwd
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from shipper.doctor.finding import Finding, warning, well
@@ -15,6 +17,8 @@ PLACES = tuple(
     for directory in ("/etc/systemd/system", "/usr/local/lib/systemd/system",
                       "/usr/lib/systemd/system", "/lib/systemd/system")
 )  # fmt: skip
+
+_DROP_INS = PLACES[0].with_name(f"{NAME}.d")
 
 # Where the program is, and as whom and on what it works.
 _LOCAL = frozenset({
@@ -39,6 +43,18 @@ def user_of(unit: Path) -> int | None:
             except KeyError:
                 return None
     return None
+
+
+def groups_of(unit: Path) -> set[int]:
+    """Return the numbers of the groups that the unit, or a drop-in of it, adds."""
+    found: set[int] = set()
+    for file in (unit, *sorted(_DROP_INS.glob("*.conf"))):
+        for line in file.read_text("utf-8", "replace").splitlines():
+            if line.startswith("SupplementaryGroups="):
+                for name in line.partition("=")[2].split():
+                    with suppress(KeyError):
+                        found.add(grp.getgrnam(name).gr_gid)
+    return found
 
 
 def check_unit(unit: Path | None) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ languages. It must never show a statement's parameters: they may be payloads.
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from shipper.errors import AccessDenied, SchemaError, ShipperError, StoreUnavailable
+from shipper.errors import AccessDenied, DiskFull, SchemaError, ShipperError, StoreUnavailable
 
 _UPGRADE = "run: shipper db upgrade"
 _REACH = "is it running, and are host, port, user and password right?"
@@ -84,6 +85,8 @@ _NO_OPENING: _Meaning = (
 _TROUBLE: _Meaning = (StoreUnavailable, "the database file can't be read or written", None)
 _TABLES: _Meaning = (SchemaError, "the outbox's tables are not what this code expects", _UPGRADE)
 
+_FULL: _Meaning = (DiskFull, "the disk is full", "free some space; nothing was lost")
+
 # sqlite.org/rescode.html; whole codes first, then the kind, which is the low byte.
 _CODES: dict[int, _Meaning] = {
     1: _TABLES,  # ERROR: our statements are tested, so a table or a column is missing
@@ -95,7 +98,7 @@ _CODES: dict[int, _Meaning] = {
     9: _TROUBLE,  # INTERRUPT
     10: _TROUBLE,  # IOERR
     11: (StoreUnavailable, "the database file is damaged", "restore it from a backup"),  # CORRUPT
-    13: (StoreUnavailable, "the disk is full", "free some space; nothing was lost"),  # FULL
+    13: _FULL,
     14: _NO_WRITE,  # CANTOPEN
     15: _TROUBLE,  # PROTOCOL
     17: _TABLES,  # SCHEMA
@@ -105,12 +108,20 @@ _CODES: dict[int, _Meaning] = {
 }
 
 _OPENING = frozenset({8, 14})  # READONLY, CANTOPEN
+# What SQLite may say where a file, the -shm above all, can't grow.
+_GROWING = frozenset({10, 14})  # IOERR, CANTOPEN
+# The -shm grows by half of this.
+_NO_ROOM = 64 << 10
 
 
 def _translate_sqlite(code: int, file: Path | None = None) -> ShipperError | None:
     meaning = _CODES.get(code) or _CODES.get(code & 0xFF)
     if code & 0xFF in _OPENING and meaning is _NO_WRITE and file is not None and _is_ours(file):
         meaning = _NO_OPENING
+    if code & 0xFF in _GROWING and file is not None and _is_full(file):
+        meaning = _FULL
+    if meaning is _FULL and file is not None:
+        return DiskFull(f"the disk of {file.parent} is full ({code})", _FULL[2])
     return _as_error(meaning, code) if meaning else None
 
 
@@ -121,6 +132,13 @@ def _is_ours(file: Path) -> bool:
     return os.access(file.parent, os.W_OK | os.X_OK, effective_ids=True) and all(
         os.access(path, os.R_OK | os.W_OK, effective_ids=True) for path in files
     )
+
+
+def _is_full(file: Path) -> bool:
+    try:
+        return shutil.disk_usage(file.parent).free < _NO_ROOM
+    except OSError:
+        return False
 
 
 def _as_error(meaning: _Meaning, code: object) -> ShipperError:

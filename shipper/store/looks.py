@@ -125,7 +125,8 @@ class Looks:
                 key = self._dialect.text(row.ordering_key)
                 keys.setdefault(row.destination, set()).add(key)
             held = frozenset(tx.execute(self._sql.held_destinations).scalars())
-        return Holds(held, {name: frozenset(found) for name, found in keys.items()})
+            releases = {row.name: row.releases for row in tx.execute(self._sql.releases)}
+        return Holds(held, {name: frozenset(found) for name, found in keys.items()}, releases)
 
 
 class _Statements:
@@ -165,3 +166,4 @@ class _Statements:
             f"SELECT destination, {dialect.ordering_key} AS ordering_key FROM shipper_hold"
         )
         self.held_destinations = text("SELECT name FROM shipper_destination WHERE held = 1")
+        self.releases = text("SELECT name, releases FROM shipper_destination WHERE releases > 0")

@@ -177,16 +177,21 @@ def hold_key(engine: Engine, destination: str, key: str, now: float) -> bool:
 
 
 def release_key(engine: Engine, key: str, destination: str | None = None) -> list[str]:
-    """Let a key go on, of one destination or of all, whoever holds it; return where it was held."""
+    """Let a key go on, of one destination or of all, whoever holds it; return where it was held.
+
+    The links of these destinations are probed.
+    """
     dialect = dialect_of(engine.dialect.name)
     condition, values = Selection(key=key, destination=destination).where(dialect)
     with writing(engine) as tx:
         _notify(tx)
         name = written(dialect, "destination")
         held = text(f"SELECT {name} FROM shipper_hold WHERE {condition} ORDER BY destination")
-        names = [shown(found) for found in tx.execute(held, values).scalars()]
+        found = list(tx.execute(held, values).scalars())
         tx.execute(text(f"DELETE FROM shipper_hold WHERE {condition}"), values)
-    return names
+        for place in found:
+            tx.execute(_GO_ON, {"name": place})
+    return [shown(place) for place in found]
 
 
 def hold_destination(engine: Engine, name: str, now: float) -> bool:
@@ -206,6 +211,8 @@ def _set_held(engine: Engine, name: str, now: float, *, held: int) -> bool:
         _notify(tx)
         if held:
             tx.execute(_ADD_DESTINATION, values)
+        else:
+            tx.execute(_GO_ON, values)
         return tx.execute(_set_held_statement(dialect), values).rowcount == 1
 
 
@@ -281,6 +288,10 @@ _NOTIFY = text("UPDATE shipper_lease SET generation = generation + 1 WHERE name 
 _HELD_BY = text(f"SELECT cause FROM shipper_hold WHERE {_OF_KEY}")
 _ADD_DESTINATION = text(
     "INSERT INTO shipper_destination (name) VALUES (CAST(:name AS text)) ON CONFLICT DO NOTHING"
+)
+# Seen by the daemon also where nothing was held: it probes the link.
+_GO_ON = text(
+    "UPDATE shipper_destination SET releases = releases + 1 WHERE name = CAST(:name AS text)"
 )
 _CLAIMS = text("SELECT number, ids FROM shipper_claim")
 _REWRITE_CLAIM = text("UPDATE shipper_claim SET ids = :ids WHERE number = :number")

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
-from shipper.link import State
+from shipper.state import State
 from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.lease import FileLock, Owner
 from shipper.store.snapshot import snapshot, written
@@ -36,9 +36,14 @@ class DestinationReport:
     held_keys: int
     oldest_pending_seconds: float | None
 
+    @property
+    def rows(self) -> int:
+        """Return how many of its events lie in the outbox."""
+        return self.pending + self.delivered + self.dead + self.discarded
+
     def has_events(self) -> bool:
         """Return whether the outbox has, or had, an event for it."""
-        return any((self.pending, self.delivered, self.dead, self.discarded, self.purged))
+        return bool(self.rows or self.purged)
 
 
 @dataclass(frozen=True, slots=True)

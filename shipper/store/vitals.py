@@ -153,7 +153,11 @@ def _size(dialect: Dialect) -> TextClause:
 
 
 _OWNER = text("SELECT owner FROM shipper_lease WHERE name = 'outbox'")
-_ENDS = text("SELECT min(id), max(id) FROM shipper_outbox")
+# Each alone is one step in the tree; both at once SQLite finds by reading all of it.
+_ENDS = text(
+    "SELECT (SELECT min(id) FROM shipper_outbox) AS first,"
+    " (SELECT max(id) FROM shipper_outbox) AS last"
+)
 _SERVER = text(
     "SELECT pg_backend_pid() AS pid, current_setting('server_version') AS version,"
     " pg_is_in_recovery() AS standby, current_setting('fsync') = 'on' AS durable,"

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 
 from shipper.clock import iso
-from shipper.link import State
+from shipper.state import State
 from shipper.store.claims import load_ids
 from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.lookups import EventReport

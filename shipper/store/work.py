@@ -88,6 +88,11 @@ class Holds:
 
     destinations: frozenset[str] = frozenset()
     keys: dict[str, frozenset[str]] = field(default_factory=dict)
+    releases: dict[str, int] = field(default_factory=dict)
+    """How often an operator has let a destination, or a key of it, go on; none of it is left out.
+
+    It grows also where nothing was held: whoever says "go on" wants the link to be probed.
+    """
 
 
 @dataclass(frozen=True, slots=True)

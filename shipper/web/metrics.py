@@ -24,7 +24,8 @@ from shipper import __version__
 from shipper.clock import Clock
 from shipper.dispatcher import Route
 from shipper.dispatcher.tally import Counts, Histogram, Tally
-from shipper.link import State
+from shipper.state import State
+from shipper.store.footprint import Footprint
 from shipper.web.survey import Backlog, Figures
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -175,6 +176,7 @@ def _of_database(figures: Figures | None) -> Iterator[Metric]:
         "For how long an open transaction has kept the newest events back (PostgreSQL).",
         figures.held_back_seconds,
     )
+    yield from _of_footprint(figures.footprint)
     if figures.disk is not None:
         yield GaugeMetricFamily("shipper_wal_bytes", "The size of the WAL.", figures.disk.wal)
         yield GaugeMetricFamily(
@@ -182,6 +184,28 @@ def _of_database(figures: Figures | None) -> Iterator[Metric]:
         )
         yield GaugeMetricFamily(
             "shipper_disk_free_bytes", "What is left on its disk.", figures.disk.free
+        )
+        yield GaugeMetricFamily(
+            "shipper_reserve_bytes",
+            "What lies in reserve for the daemon's marks on a full disk.",
+            figures.disk.reserve,
+        )
+
+
+def _of_footprint(taken: Footprint) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "shipper_outbox_bytes",
+        "What the outbox takes on the disk; by rows, where other tables lie in its file.",
+        taken.taken,
+    )
+    yield GaugeMetricFamily(
+        "shipper_outbox_growth_bytes",
+        "What a day like the last adds, were nothing deleted.",
+        taken.growth.bytes_a_day,
+    )
+    if taken.budget is not None:
+        yield GaugeMetricFamily(
+            "shipper_outbox_budget_bytes", "What the outbox may take.", taken.budget
         )
 
 

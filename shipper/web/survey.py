@@ -1,9 +1,11 @@
 """What the database and its disk say, for metrics and alarms: asked seldom, and kept meanwhile.
 
 It decides how often to ask: never so often that asking takes more than a twentieth of the time,
-however much is pending. It must never use the drain's own thread or connection, scan the history,
-or make anybody wait for long. What only rows name, and no configuration, is one destination to
-it: an application must not be able to make its numbers grow without bounds.
+however much is pending. Once a day, where alarms are wanted and the outbox isn't huge, it reads all
+of it to see whether its invariants hold; else it must never scan the history. It must never use the
+drain's own thread or connection, or make anybody wait for long. What only rows name, and no
+configuration, is one destination to it: an application must not be able to make its numbers grow
+without bounds.
 """
 
 import asyncio
@@ -11,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -18,15 +21,22 @@ from shipper.clock import Clock
 from shipper.config import Settings
 from shipper.errors import ShipperError
 from shipper.store import reports
+from shipper.store.audit import verify
 from shipper.store.engine import database_path, open_engine
+from shipper.store.footprint import Footprint, footprint
 from shipper.store.opening import Database
+from shipper.store.reserve import held
 from shipper.store.space import wal_bytes
-from shipper.store.vitals import growth
 
 ASK_EVERY: Final = 10.0
 # So many times as long as asking took, nobody asks again.
 _REST: Final = 20
 _FORECAST_EVERY: Final = 600.0
+# Once a day, and not at once: a daemon that can't stay up would do nothing else.
+AUDIT_EVERY: Final = 86400.0
+_AUDIT_FIRST: Final = 900.0
+# Reading more than these would keep an SQLite file's WAL from being cut for too long.
+AUDITED_ROWS: Final = 1_000_000
 # A question that takes longer is answered with what was known before.
 _PATIENCE: Final = 3.0
 _CLOSE_WITHIN: Final = 2.0
@@ -58,6 +68,8 @@ class Disk:
     free: int
     days_left: float | None
     """How long the room lasts at the last day's rate with nothing deleted; None where none came."""
+    reserve: int
+    """What lies in reserve for the daemon's marks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +79,19 @@ class Figures:
     backlogs: tuple[Backlog, ...]
     held_back_seconds: float
     """For how long an open transaction has kept the newest events back (PostgreSQL)."""
+    footprint: Footprint
+    """What the outbox takes of its budget; as old as a forecast may be."""
     disk: Disk | None
+    broken: tuple[str, ...] = ()
+    """The rules of `verify` that didn't hold when that was asked last."""
 
 
 class Survey:
     """Asks the database now and then. Belongs to the event loop; close it there."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, *, audits: bool = False) -> None:
         self._clock = clock
-        self._observer = _Observer(settings, clock)
+        self._observer = _Observer(settings, clock, audits=audits)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="survey")
         self._asking: asyncio.Task[None] | None = None
         self._ask_at = clock.monotonic()
@@ -120,14 +136,17 @@ class Survey:
 class _Observer:
     """Looks at the database; all of it runs in one thread."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, *, audits: bool) -> None:
         self._url = settings.database.url
+        self._budget = settings.space.budget
         self._path = database_path(self._url)
         self._configured = frozenset(settings.destinations)
         self._clock = clock
         self._database: Database | None = None
-        self._bytes_a_day = 0
+        self._footprint: Footprint | None = None
         self._forecast_at = 0.0
+        self._audit_at = clock.monotonic() + _AUDIT_FIRST if audits else inf
+        self._broken: tuple[str, ...] = ()
 
     def look(self) -> Figures:
         """Return how it is now; raises what the store raises."""
@@ -136,10 +155,17 @@ class _Observer:
         database, wall = self._database, self._clock.wall()
         found = reports.destination_report(database, self._configured, wall)
         blockers = reports.commit_blockers(database)
+        rows = sum(report.rows for report in found)
+        taken = self._footprint_of(database, rows, wall)
+        if self._clock.monotonic() >= self._audit_at:
+            self._audit_at = self._clock.monotonic() + AUDIT_EVERY
+            self._broken = _broken(database) if rows <= AUDITED_ROWS else ()
         return Figures(
             backlogs=tuple(self._backlogs(found)),
             held_back_seconds=max((b.seconds or 0.0 for b in blockers), default=0.0),
-            disk=None if self._path is None else self._disk(database, self._path, wall),
+            footprint=taken,
+            disk=None if self._path is None else _disk(self._path, taken),
+            broken=self._broken,
         )
 
     def close(self) -> None:
@@ -157,14 +183,22 @@ class _Observer:
         if stray:
             yield _merged(UNCONFIGURED, stray)
 
-    def _disk(self, database: Database, path: Path, wall: float) -> Disk:
+    def _footprint_of(self, database: Database, rows: int, wall: float) -> Footprint:
         now = self._clock.monotonic()
-        if now >= self._forecast_at:
-            self._bytes_a_day = growth(database, wall).bytes_a_day
+        if self._footprint is None or now >= self._forecast_at:
+            self._footprint = footprint(database, rows, wall, self._budget)
             self._forecast_at = now + _FORECAST_EVERY
-        free = shutil.disk_usage(path.parent).free
-        days_left = free / self._bytes_a_day if self._bytes_a_day else None
-        return Disk(path.stat().st_size, wal_bytes(path), free, days_left)
+        return self._footprint
+
+
+def _broken(database: Database) -> tuple[str, ...]:
+    return tuple(sorted({finding.rule for finding in verify(database) if finding.fault}))
+
+
+def _disk(path: Path, taken: Footprint) -> Disk:
+    free, a_day = shutil.disk_usage(path.parent).free, taken.growth.bytes_a_day
+    days_left = free / a_day if a_day else None
+    return Disk(path.stat().st_size, wal_bytes(path), free, days_left, held(path))
 
 
 def _merged(name: str, found: list[reports.DestinationReport]) -> Backlog:

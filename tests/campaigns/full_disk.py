@@ -64,7 +64,7 @@ async def _fill_and_free(
     async with outcry(url, where) as scene:
         daemon = await launcher.start("run", "-c", str(scene.shop.config))
         await daemon.told("daemon.started")
-        names = await asyncio.to_thread(_fill, disk / "shop.db", size)
+        names = await asyncio.to_thread(fill, disk / "shop.db", size)
         await until(lambda: daemon.said("store.lost") or not scene.pending())
         figures.tried["times that the daemon couldn't write"] += bool(daemon.said("store.lost"))
         ballast.unlink()
@@ -79,7 +79,7 @@ async def _fill_and_free(
         figures.fault(*faults)
 
 
-def _fill(file: Path, size: int) -> set[str]:
+def fill(file: Path, size: int) -> set[str]:
     """Write events, a transaction each, until the disk is full; return which were committed."""
     connection = sqlite3.connect(file, timeout=60, isolation_level=None)
     names: set[str] = set()

@@ -48,8 +48,7 @@ def test_a_name_that_is_none_is_told_with_those_that_are(home: Home) -> None:
 
 
 def test_all_are_written_and_written_again(home: Home, tmp_path: Path) -> None:
-    """Into a directory that is there; the same again is no conflict."""
-    (tmp_path / "out").mkdir()
+    """Into a directory that is made for it; the same again is no conflict."""
     for _ in range(2):
         ran = home.call("assets", "write", "out")
         assert ran.status == 0
@@ -74,7 +73,7 @@ def test_what_somebody_has_changed_is_kept(home: Home, tmp_path: Path) -> None:
 
 def test_a_directory_that_is_none_is_told(home: Home, tmp_path: Path) -> None:
     """In a line, and not in a traceback."""
-    ran = home.call("assets", "write", "nowhere")
+    ran = home.call("assets", "write", "nowhere/at/all")
     assert (ran.status, "nowhere" in ran.err) == (2, True)
     (tmp_path / "file").write_text("")
     ran = home.call("assets", "write", "file")

@@ -42,7 +42,8 @@ def test_every_dependency_has_its_line(home: Home) -> None:
     names = [line[2:].split("  ")[0] for line in ran.out.splitlines() if " fix: " not in line]
     assert names == [
         "config", "user", "directory", "file", "file system", "schema", "daemon", "link default",
-        "oldest", "library", "journal", "WAL", "disk", "proxy default", "name default",
+        "oldest", "library", "journal", "WAL", "disk", "reserve", "budget", "proxy default",
+        "name default",
         "TLS default", "API default", "clock default", "unit",
     ]  # fmt: skip
     assert "worth a look" in ran.err
@@ -60,7 +61,7 @@ def test_postgres_has_its_own_lines(tmp_path: Path, postgres_url: str) -> None:
     found = levels(Home(tmp_path, postgres_url), "--no-network")
     assert list(found) == [
         "config", "user", "schema", "daemon", "link default", "oldest", "server", "pooler",
-        "transactions", "prepared", "growth", "unit",
+        "transactions", "prepared", "growth", "budget", "unit",
     ]  # fmt: skip
     assert found["pooler"] == found["growth"] == "ok"
 

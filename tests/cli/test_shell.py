@@ -326,6 +326,22 @@ def test_a_narrow_terminal_cuts_nothing_off() -> None:
     assert "x" * 50 in wide.getvalue()
 
 
+def test_numbers_stand_under_each_other_and_a_state_has_its_colour() -> None:
+    """In columns; in blocks a value has no more than itself, and one that is empty is left out."""
+    header, rows = ["state", "pending", "why"], [["ready", "7", ""], ["paused", "1234", "401"]]
+    wide, narrow, plain = StringIO(), StringIO(), StringIO()
+    print_table(header, rows, Console(file=wide, width=80, force_terminal=True))
+    assert "\x1b[32mready \x1b[0m" in wide.getvalue()
+    assert "\x1b[1;31mpaused\x1b[0m" in wide.getvalue()
+    print_table(header, rows, Console(file=plain, width=80))
+    assert [line.rstrip() for line in plain.getvalue().splitlines()] == [
+        "state   pending  why", "ready         7", "paused     1234  401",
+    ]  # fmt: skip
+    print_table(header, rows, Console(file=narrow, width=15, force_terminal=True))
+    assert "\x1b[1mpending  \x1b[0m1234\n" in narrow.getvalue()
+    assert narrow.getvalue().count("why") == 1
+
+
 def test_what_came_from_outside_cannot_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """An escape sequence, a tab or a line end in a key is shown, not obeyed."""
     assert printable("a\x1b[2J\tb\nc") == r"a\x1b[2J\tb\nc"

@@ -7,15 +7,17 @@ from pathlib import Path
 import pytest
 
 from shipper.cli.nagios import Level, judge
+from shipper.store.footprint import Footprint
 from shipper.store.lease import FileLock
 from shipper.store.reports import DestinationReport
+from shipper.store.vitals import Growth
 from tests.cli.command_line import VIEW, Home
 from tests.cli.terminal import draw
 from tests.cli.test_operating_commands import write
 
 HOUR = 3600.0
 # label=value[unit];warn;crit;min, as monitoring-plugins.org/doc/guidelines.html has it.
-DATUM = re.compile(r"[\w.-]+=[0-9.]+(s|c)?;[0-9]*;[0-9]*;0")
+DATUM = re.compile(r"[\w.-]+=[0-9.]+(s|c|B)?;[0-9]*;[0-9]*;0")
 
 
 @pytest.fixture
@@ -128,3 +130,28 @@ def test_a_narrow_terminal_has_it_in_blocks(home: Home) -> None:
     drawn = draw(home, "status", "--watch", seen="no shipper", columns=40)
     assert re.search(r"destination +default", drawn.text)
     assert re.search(r"pending +0", drawn.text)
+
+
+@pytest.mark.parametrize(
+    ("taken", "level"), [(500, Level.OK), (850, Level.WARNING), (1000, Level.CRITICAL)]
+)
+def test_a_budget_has_its_bounds(taken: int, level: Level) -> None:
+    """And its place among the performance data."""
+    found = Footprint(taken, False, Growth(0, 0), 1000)
+    line = judge([report()], ["default"], is_shipped=True, oldest=HOUR, taken=found)
+    assert line.level is level
+    *_, datum = line.text.split()
+    assert datum == f"outbox={taken}B;800;1000;0"
+    assert DATUM.fullmatch(datum)
+    assert (level is Level.OK) == ("of its budget of 1.0 kB" not in line.text)
+
+
+def test_status_tells_how_full_the_outbox_is(home: Home) -> None:
+    """Where somebody has set a budget."""
+    assert home.call("status", "--json").value["space"] is None
+    home.config.write_text(home.config.read_text() + '[space]\nbudget = "1MB"\n')
+    space = home.call("status", "--json").value["space"]
+    assert space["budget"] == 10**6
+    assert space["bytes"] > 10_000
+    assert not space["is_estimate"]
+    assert "of its budget of 1.0 MB" in home.call("status").err

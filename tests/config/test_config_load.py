@@ -170,10 +170,27 @@ def test_a_credentials_directory_of_somebody_else_holds_nothing(
     hidden.mkdir(mode=0)
     layers = Layers(Source("x.toml", tmp_path, 0o600, {}, {}), tmp_path)
     with an_ordinary_user():
-        Builder(layers, hidden).build(DestinationSettings, ("destinations", "default"))
+        Builder(layers, hidden, sends=True).build(DestinationSettings, ("destinations", "default"))
     assert "destinations.default.api_id or api_id_file: is missing" in [
         message for _, message in layers.faults
     ]
+
+
+def test_who_only_looks_needs_no_secrets(tmp_path: Path) -> None:
+    """They may be readable for the daemon alone; everything else is checked as ever."""
+    file = tmp_path / "shipper.toml"
+    text = '[database]\nurl = "postgres:///shop"\n[destinations.default]\nurl = "https://h/"\n'
+    file.write_text(f'{text}[alerts]\nwebhook_url_file = "hidden"\n')
+    settings = load(file, {}, tmp_path, sends=False)
+    with pytest.raises(ConfigError, match="neither api_id nor api_id_file"):
+        settings.destinations["default"].read_api_id()
+    assert settings.alerts.webhook_url is None
+    with pytest.raises(ConfigError) as caught:
+        load(file, {}, tmp_path)
+    assert len(caught.value.problems) == 2
+    file.write_text(f'{text}api_id = "a b"\n')
+    with pytest.raises(ConfigError, match="without spaces"):
+        load(file, {}, tmp_path, sends=False)
 
 
 def test_a_blank_credential_is_none(configured: Load, tmp_path: Path) -> None:

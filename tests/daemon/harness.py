@@ -96,6 +96,8 @@ class Shop:
             *(f"{name} = {json.dumps(value)}" for name, value in settings.items()),
             "[destinations.default.retry]",
             *(f"{name} = {json.dumps(value)}" for name, value in of_retry.items()),
+            # A test that wants one says so: a disk full of outboxes needs no more on it.
+            *(() if "[space]" in more else ("[space]", 'reserve = "0B"')),
             *("[log]", f'level = "{log_level}"', 'format = "json"', more, ""),
         ]
         self.config.write_text("\n".join(lines), "utf-8")

@@ -88,6 +88,30 @@ async def test_a_new_api_id_is_noticed_without_a_restart(shop: Shop) -> None:
     assert len(daemon.said("link.paused")) == 1
 
 
+@only_sqlite
+async def test_only_a_release_probes_and_only_its_own_link(shop: Shop) -> None:
+    """What an operator says of something else is no reason to ask an API that has said no."""
+    second = f'[destinations.other]\nurl = "{shop.sandbox.events_url}"\napi_id = "{API_ID}"'
+    shop.configure(api_id="the-wrong-one", retry=HOURS, more=second)
+    shop.add("u1-1")
+    daemon = await shop.started()
+    await shop.link_is("paused")
+
+    async def requests_after(*command: str, by: str) -> int:
+        """Give a command, and return how many requests there were once it was noticed."""
+        assert await (await shop.command(*command)).ended() == 0
+        shop.add(by, destination="other")
+        await shop.arrival(by)
+        return shop.sandbox.ledger.summary().requests
+
+    assert await requests_after("hold", "--key", "u9", by="u2-1") == 2
+    assert await requests_after("release", "--key", "u9", "--destination", "other", by="u2-2") == 3
+    assert await requests_after("release", "--destination", "other", by="u2-3") == 4
+    assert await (await shop.command("release", "--destination", "default")).ended() == 0
+    await shop.sandbox.until(lambda ledger: ledger.summary().requests == 5)
+    await daemon.stop()
+
+
 async def test_an_api_that_refuses_everything_kills_four_at_most(shop: Shop) -> None:
     """Then it is the API's fault and not the events'."""
     shop.sandbox.answer_for = lambda _: Answer(422, b'{"message":"no"}')

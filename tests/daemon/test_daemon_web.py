@@ -166,6 +166,22 @@ async def test_a_healthcheck_is_an_exit_status(shop: Shop) -> None:
     )
 
 
+async def test_whoever_has_the_port_instead_of_the_daemon_does_not_pass_for_it(shop: Shop) -> None:
+    """Also one that answers every question with 200."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello")
+        writer.close()
+
+    web = shop.directory / "web.sock"
+    shop.configure(more=f'[web]\nlisten = "unix:{web}"')
+    async with await asyncio.start_unix_server(answer, web):
+        checked = await shop.command("healthcheck", "ready")
+    assert await checked.ended() == 1
+    assert "what answers there is not shipper" in checked.stderr
+
+
 @only_sqlite
 async def test_a_stopped_process_is_not_alive(shop: Shop) -> None:
     """It takes a connection, because the kernel does, and never answers."""

@@ -1,5 +1,6 @@
 """Modes, groups, disks: what they mean for the daemon's user, and how to mend them."""
 
+import grp
 import os
 import shutil
 from collections import namedtuple
@@ -10,16 +11,19 @@ import pytest
 from shipper.doctor import files
 from shipper.doctor.files import (
     User,
+    check_budget,
     check_directory,
     check_disk,
     check_file_system,
     check_files,
+    check_reserve,
     check_user,
-    size,
 )
 from shipper.doctor.finding import Finding, Level
 from shipper.errors import SchemaError
 from shipper.store.engine import create_sqlite_file
+from shipper.store.footprint import Footprint, size
+from shipper.store.reserve import Reserve
 from shipper.store.vitals import Growth
 
 _Usage = namedtuple("_Usage", "total used free")  # noqa: PYI024 - as shutil's
@@ -82,6 +86,49 @@ def test_the_mode_of_the_file(path: Path, mode: int, level: Level) -> None:
     """Its group has to write it."""
     path.chmod(mode)
     assert _only(check_files(path, FELLOW)).level is level
+
+
+def test_the_fix_names_a_group_that_helps(path: Path) -> None:
+    """Of a directory whose group the service isn't in, that group would be no help."""
+    path.parent.chmod(0o2750)
+    odd = User("odd", 54321, frozenset({54321}), "of the test")
+    assert "chgrp 54321 " in str(_only(check_directory(path, odd)).fix)
+    assert f"chgrp {grp.getgrgid(path.parent.stat().st_gid).gr_name} " in str(
+        _only(check_directory(path, FELLOW)).fix
+    )
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "level", "text"),
+    [
+        (800_000, 800_000, Level.OK, "for the daemon's marks"),
+        (200_000, 800_000, Level.FAULT, "200.0 kB of 800.0 kB are left: the disk was full"),
+        (0, 800_000, Level.WARNING, "none of 800.0 kB is there"),
+        (0, 0, Level.OK, "none is wanted"),
+    ],
+)
+def test_a_reserve_that_was_given_up_is_told(
+    path: Path, there: int, wanted: int, level: Level, text: str
+) -> None:
+    """Until the daemon has taken it again."""
+    assert Reserve(path, there).restore()
+    finding = _only(check_reserve(path, wanted))
+    assert finding.level is level
+    assert text in finding.text
+
+
+@pytest.mark.parametrize(
+    ("taken", "budget", "level"),
+    [
+        (5, None, Level.OK),
+        (5, 10, Level.OK),
+        (8, 10, Level.WARNING),
+        (11, 10, Level.FAULT),
+    ],
+)
+def test_a_budget_is_told(taken: int, budget: int | None, level: Level) -> None:
+    """Before it is used up."""
+    assert _only(check_budget(Footprint(taken, False, Growth(0, 0), budget))).level is level
 
 
 def test_a_file_that_only_its_owner_writes_in_a_shared_directory(path: Path) -> None:

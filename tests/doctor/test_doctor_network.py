@@ -95,6 +95,14 @@ async def test_an_api_id_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert found["name"].level is Level.OK
 
 
+async def test_an_api_id_that_only_the_daemon_has_is_no_fault() -> None:
+    """Systemd hands it to nobody else; whoever looks after the machine isn't alarmed for that."""
+    found = await _examine("http://127.0.0.1:9/e", api_id=None)
+    assert found["API"].level is Level.WARNING
+    assert "no API ID" in found["API"].text
+    assert "as root" in (found["API"].fix or "")
+
+
 @pytest.mark.parametrize(
     ("answer", "level", "text"),
     [

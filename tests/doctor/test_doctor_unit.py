@@ -1,13 +1,15 @@
 """The unit that is installed and the one that this version has: what counts as a difference."""
 
 import getpass
+import grp
 import os
 from pathlib import Path
 
 import pytest
 
+from shipper.doctor import unit as module
 from shipper.doctor.finding import Finding, Level
-from shipper.doctor.unit import check_unit, installed, packaged, user_of
+from shipper.doctor.unit import check_unit, groups_of, installed, packaged, user_of
 
 
 def _only(unit: Path | None) -> Finding:
@@ -45,6 +47,19 @@ def test_what_a_machine_decides_is_no_drift(unit: Path) -> None:
     text = unit.read_text().replace("User=shipper", "User=shop").replace("/opt/shipper", "/srv")
     unit.write_text(text + "\n[Service]\nReadWritePaths=/srv/shop\n")
     assert _only(unit).level is Level.OK
+
+
+def test_the_groups_of_a_drop_in_are_the_services(
+    unit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the README has it for an outbox in the application's own directory."""
+    drop_ins = tmp_path / "shipper.service.d"
+    drop_ins.mkdir()
+    monkeypatch.setattr(module, "_DROP_INS", drop_ins)
+    assert groups_of(unit) == set()
+    name = grp.getgrgid(os.getegid()).gr_name
+    (drop_ins / "override.conf").write_text(f"[Service]\nSupplementaryGroups={name} no_such\n")
+    assert groups_of(unit) == {os.getegid()}
 
 
 def test_a_unit_of_another_version_is_told(unit: Path) -> None:

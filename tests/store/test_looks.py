@@ -231,7 +231,8 @@ def test_holds_are_shown_as_they_are(engine: Engine, shop: Engine) -> None:
     )
     release_key(shop, "a")
     release_destination(shop, "third", NOW)
-    assert looks.holds() == Holds(frozenset(), {"default": frozenset({"ä"})})
+    assert not release_destination(shop, "third", NOW)
+    assert looks.holds() == Holds(frozenset(), {"default": frozenset({"ä"})}, {"third": 2})
 
 
 # -- leaving no trace -----------------------------------------------------------------------------

@@ -4,8 +4,9 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
+from shipper.store import vitals
 from shipper.store.engine import open_engine
 from shipper.store.lease import Owner
 from shipper.store.reports import open_transactions
@@ -39,6 +40,16 @@ def test_growth_counts_a_day(engine: Engine) -> None:
     assert found.bytes_a_day == 1000
     assert growth(engine, NOON + DAY).events == 0
     assert growth(engine, NOON - 365 * DAY).events == 5
+
+
+def test_growth_reads_no_more_of_a_longer_history(sqlite_url: str) -> None:
+    """Asked for both at once, SQLite finds the smallest and the largest id by reading all rows."""
+    engine = open_engine(sqlite_url)
+    with engine.connect() as connection:
+        plan = [row[-1] for row in connection.execute(text(f"EXPLAIN QUERY PLAN {vitals._ENDS}"))]
+    assert sum("SEARCH" in step for step in plan) == 2
+    assert not [step for step in plan if step.startswith("SCAN shipper_outbox")]
+    engine.dispose()
 
 
 def test_growth_of_an_empty_outbox_is_none(engine: Engine) -> None:

@@ -1,5 +1,7 @@
 """What is an alarm, and what is told of one."""
 
+from dataclasses import replace
+
 import pytest
 
 from shipper.config import AlertSettings
@@ -13,10 +15,13 @@ from shipper.daemon.alarms import (
     Known,
     conditions,
 )
-from shipper.link import State
+from shipper.state import State
+from shipper.store.footprint import Footprint
+from shipper.store.vitals import Growth
 from shipper.web.survey import Backlog, Disk, Figures
 
 WALL = 1_800_000_000.0
+NOTHING = Footprint(0, False, Growth(0, 0), None)
 PAUSED = Condition("link_paused", "default", "the link default is paused: http-401: HTTP 401")
 
 
@@ -26,11 +31,15 @@ def told(alarms: Alarms, now: float, *wrong: Condition) -> list[str]:
 
 
 def figures(
-    pending: int = 0, oldest: float | None = None, dead: int = 0, disk: Disk | None = None
+    pending: int = 0,
+    oldest: float | None = None,
+    dead: int = 0,
+    disk: Disk | None = None,
+    taken: Footprint = NOTHING,
 ) -> Figures:
     """Return a look at an outbox with one destination."""
     backlog = Backlog("default", pending, 0, dead, 0, 0, 0, oldest)
-    return Figures((backlog,), 0.0, disk)
+    return Figures((backlog,), 0.0, taken, disk)
 
 
 def known(
@@ -160,9 +169,30 @@ def test_the_disk_is_an_alarm_when_little_is_left_or_a_day(
     free: float, days_left: float | None, text: str | None
 ) -> None:
     """By its room, or by what the last day took of it; never where the bound is 0."""
-    what = known(seen=figures(disk=Disk(1, 1, int(free), days_left)))
+    what = known(seen=figures(disk=Disk(1, 1, int(free), days_left, 0)))
     assert [found for _, found in wrong(what)] == ([] if text is None else [text])
     assert wrong(what, AlertSettings(disk_free=0)) == []
+
+
+@pytest.mark.parametrize(
+    ("taken", "a_day", "told"),
+    [(70, 0, None), (85, 0, "(85 %)"), (50, 60, "full in 20 hours at today's rate offline")],
+)
+def test_a_budget_is_an_alarm_when_it_is_nearly_used_up_or_in_a_day(
+    taken: int, a_day: int, told: str | None
+) -> None:
+    """And never where nobody has set one."""
+    found = wrong(known(seen=figures(taken=Footprint(taken, False, Growth(a_day, 1), 100))))
+    assert [text.endswith(told or "") for _, text in found] == ([] if told is None else [True])
+    unbounded = Footprint(taken, False, Growth(a_day, 1), None)
+    assert wrong(known(seen=figures(taken=unbounded))) == []
+
+
+def test_a_broken_invariant_is_an_alarm() -> None:
+    """With the rule's name, and what tells the rest."""
+    seen = replace(figures(), broken=("counters", "order"))
+    told = "what must hold of the outbox doesn't: counters, order; see: shipper verify"
+    assert wrong(known(seen=seen)) == [("invariants", told)]
 
 
 def test_without_figures_only_the_rest_is_known() -> None:

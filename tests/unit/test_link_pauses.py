@@ -2,8 +2,8 @@
 
 import pytest
 
-from shipper.link import State
 from shipper.outcome import Outcome
+from shipper.state import State
 from tests.unit.unit_link import GONE, LATER, LOCKED, OK, Bench, later
 
 

@@ -10,8 +10,11 @@ from shipper.delivery import RetryPolicy
 from shipper.dispatcher.route import Route
 from shipper.dispatcher.values import Question, Terms
 from shipper.event import Event
-from shipper.link import EVERYTHING_REFUSED, State
+from shipper.link import (
+    EVERYTHING_REFUSED,
+)
 from shipper.outcome import Fault, Invalid, Reply
+from shipper.state import State
 from shipper.store.work import LinkRow, Look, Row
 
 WALL = 1_800_000_000.0

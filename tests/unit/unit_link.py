@@ -4,8 +4,12 @@ from dataclasses import dataclass, field
 
 from shipper.backoff import Backoff
 from shipper.delivery import Blame
-from shipper.link import Link, State, Try
+from shipper.link import (
+    Link,
+    Try,
+)
 from shipper.outcome import Kind, Outcome
+from shipper.state import State
 
 OK = Outcome(Kind.ACCEPTED, "accepted", status_code=200)
 NO = Outcome(Kind.REFUSED, "http-422", "HTTP 422", 422)

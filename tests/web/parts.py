@@ -10,6 +10,8 @@ from shipper.dispatcher.values import Settled
 from shipper.event import Event
 from shipper.lane import Lane
 from shipper.outcome import Fault, Kind, Outcome
+from shipper.store.footprint import Footprint
+from shipper.store.vitals import Growth
 from shipper.store.work import Record
 from shipper.web.survey import UNCONFIGURED, Backlog, Disk, Figures
 
@@ -66,5 +68,6 @@ def figures() -> Figures:
             Backlog(UNCONFIGURED, 4, 0, 0, 0, 0, 0, 99.0),
         ),
         held_back_seconds=0.0,
-        disk=Disk(file=4096, wal=512, free=10**9, days_left=None),
+        footprint=Footprint(10**6, False, Growth(3, 700), 10**7),
+        disk=Disk(file=4096, wal=512, free=10**9, days_left=None, reserve=16 * 10**6),
     )

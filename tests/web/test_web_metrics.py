@@ -4,7 +4,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shipper.delivery import Status
 from shipper.dispatcher import Route
-from shipper.link import State
+from shipper.state import State
 from shipper.web.metrics import Metrics
 from shipper.web.survey import Figures
 from tests.assets.promtool import promtool
@@ -109,6 +109,10 @@ def test_what_the_database_says_is_told_by_status() -> None:
     assert value(samples, "shipper_held_keys", destination="default") == 3
     assert value(samples, "shipper_wal_bytes") == 512
     assert value(samples, "shipper_disk_free_bytes") == 1e9
+    assert value(samples, "shipper_reserve_bytes") == 16e6
+    assert value(samples, "shipper_outbox_bytes") == 1e6
+    assert value(samples, "shipper_outbox_budget_bytes") == 1e7
+    assert value(samples, "shipper_outbox_growth_bytes") == 2100
 
 
 def test_without_the_database_the_rest_is_told_all_the_same() -> None:

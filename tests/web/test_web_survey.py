@@ -102,6 +102,29 @@ async def test_the_disk_is_told_where_it_is_ours(survey: Survey, database_url: s
         assert disk is None
 
 
+async def test_once_a_day_it_asks_whether_the_invariants_hold(
+    database_url: str, tmp_path: Path, engine: Engine, clock: Present
+) -> None:
+    """Not at once, and only where somebody wants to hear of it."""
+    insert(engine, "default")
+    with writing(engine) as tx:
+        tx.execute(text("INSERT INTO shipper_destination (name, delivered) VALUES ('default', 7)"))
+    settings = settings_for(database_url, tmp_path)
+    watched, unwatched = Survey(settings, clock, audits=True), Survey(settings, clock)
+    assert (await seen(watched)).broken == ()
+    clock.now += 1000.0
+    assert (await seen(watched)).broken == ("counters",)
+    assert (await seen(unwatched)).broken == ()
+    with writing(engine) as tx:
+        tx.execute(text("UPDATE shipper_destination SET delivered = 0"))
+    clock.now += module.AUDIT_EVERY - 1.0
+    assert (await seen(watched)).broken == ("counters",)
+    clock.now += 60.0
+    assert (await seen(watched)).broken == ()
+    await watched.aclose()
+    await unwatched.aclose()
+
+
 async def test_it_asks_no_more_often_than_it_should(
     engine: Engine, survey: Survey, clock: Present
 ) -> None:

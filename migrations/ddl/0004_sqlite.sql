@@ -1,0 +1,2 @@
+-- How often an operator has let a destination go on: a daemon that sees it grow probes the link.
+ALTER TABLE shipper_destination ADD COLUMN releases INTEGER NOT NULL DEFAULT 0;

@@ -1,0 +1,23 @@
+"""What an operator's release is seen by, also where it changes nothing: that asks for a probe."""
+
+from alembic import op
+
+from shipper.store.migrate import statements
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    connection = op.get_bind()
+    for statement in statements(revision, connection.dialect.name):
+        connection.exec_driver_sql(statement)
+
+
+def downgrade() -> None:
+    connection = op.get_bind()
+    # SQLite learned it late (3.35), and there the table itself goes next.
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("ALTER TABLE shipper_destination DROP COLUMN releases")

@@ -1,0 +1,158 @@
+"""Room that is kept for a full disk: a file beside an SQLite outbox, given up piece by piece.
+
+It decides when room is given up: only when a write of the daemon's has failed because the disk is
+full, a piece at a time, and the write is tried again at once, so that somebody else who fills the
+disk finds as little as can be. The last pieces are for marks alone: what was sent must be recorded,
+and only what can be recorded may be sent. It must never fill the disk itself, never touch a file
+that isn't its own, and never fail a write that would have gone well without it.
+
+Whoever needs room sooner may delete the file at any time. On a file system that shares or
+compresses blocks it keeps less than it says.
+"""
+
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from shipper.errors import DiskFull
+from shipper.event import Event
+from shipper.store.queue import Queue
+from shipper.store.work import Work
+
+T = TypeVar("T")
+
+SUFFIX = ".shipper.reserve"
+# A piece holds a turn's marks and more. The WAL needs its own size once more to be written into
+# the file, 4 MB as a rule; several pieces together have that.
+PIECES = 8
+FOR_MARKS = 2
+# It is made only where so many times its size stays free.
+_SPARE = 4
+
+
+def reserve_of(database: Path) -> Path:
+    """Return the file that holds the reserve of an SQLite file."""
+    return database.with_name(database.name + SUFFIX)
+
+
+def held(database: Path) -> int:
+    """Return how many bytes lie in reserve beside an SQLite file."""
+    try:
+        status = reserve_of(database).lstat()
+    except OSError:
+        return 0
+    return min(status.st_size, status.st_blocks * 512) if stat.S_ISREG(status.st_mode) else 0
+
+
+class Reserve:
+    """The reserve of one SQLite file: `size` bytes, or none with 0. The daemon's alone."""
+
+    def __init__(self, database: Path, size: int) -> None:
+        self._database = database
+        self._path = reserve_of(database)
+        self.size = size
+
+    @property
+    def held(self) -> int:
+        """Return how many bytes lie there."""
+        return held(self._database)
+
+    def restore(self) -> bool:
+        """Take the room again, if enough stays free; return whether all of it is there now."""
+        try:
+            if self.size == 0:
+                self._path.unlink(missing_ok=True)
+                return True
+            missing = self.size - self.held
+            if missing > shutil.disk_usage(self._path.parent).free - _SPARE * self.size:
+                return False
+            with self._own() as file:
+                if os.fstat(file).st_size != self.size or missing > 0:
+                    os.posix_fallocate(file, 0, self.size)
+                    os.ftruncate(file, self.size)
+        except OSError:
+            return False
+        return True
+
+    def _own(self) -> "_Own":
+        """Open the file; one of somebody else's, who was the daemon before, makes room for ours."""
+        try:
+            return _Own(self._path)
+        except OSError:
+            # Only a name in our directory goes: where a link leads to is left alone.
+            self._path.unlink()
+            return _Own(self._path)
+
+    def give(self, *, marks: bool) -> int:
+        """Give a piece up and return its bytes; 0 where there is none (left for this)."""
+        before = self.held
+        piece = -(-self.size // PIECES)
+        least = 0 if marks else FOR_MARKS * piece
+        after = max(least, before - piece)
+        if after >= before:
+            return 0
+        try:
+            with _Own(self._path) as file:
+                os.ftruncate(file, after)
+                # Some file systems only reuse what a commit of theirs has freed.
+                os.fsync(file)
+        except OSError:
+            return 0
+        return before - after
+
+
+class Spared:
+    """A queue that writes on a full disk for as long as the reserve lasts."""
+
+    def __init__(self, queue: Queue, reserve: Reserve, told: Callable[[int], None]) -> None:
+        self._queue = queue
+        self._reserve = reserve
+        self._told = told
+
+    def turn(self, work: Work) -> list[Event]:
+        """Do a turn's work; see `Queue.turn`, which does nothing twice."""
+        return self._insist(lambda: self._queue.turn(work), marks=bool(work.records))
+
+    def renew(self) -> None:
+        """Prolong the lease; see `Queue.renew`."""
+        self._insist(self._queue.renew, marks=True)
+
+    def insist(self, write: Callable[[], T]) -> T:
+        """Do any other write of the daemon's that may be done again where it has failed."""
+        return self._insist(write, marks=False)
+
+    def _insist(self, write: Callable[[], T], *, marks: bool) -> T:
+        while True:
+            try:
+                return write()
+            except DiskFull:
+                given = self._reserve.give(marks=marks)
+                if not given:
+                    raise
+                self._told(given)
+
+
+class _Own:
+    """The file of a reserve, open for writing; raises OSError for one that isn't ours alone.
+
+    The directory is shared with applications, and what one of them has put there under this name
+    may lead anywhere.
+    """
+
+    def __init__(self, path: Path) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        self._file = os.open(path, flags, 0o600)
+        status = os.fstat(self._file)
+        ours = status.st_uid == os.geteuid() and status.st_nlink == 1
+        if not ours or not stat.S_ISREG(status.st_mode):
+            os.close(self._file)
+            raise PermissionError("the reserve is not ours alone")
+
+    def __enter__(self) -> int:
+        return self._file
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
