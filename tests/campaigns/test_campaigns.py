@@ -9,6 +9,7 @@ from typing import Literal
 import pytest
 
 from tests.campaigns.answers import bad_answers
+from tests.campaigns.audits import audits
 from tests.campaigns.clocks import clock_jumps
 from tests.campaigns.crashes import crashes
 from tests.campaigns.ext4 import shutdowns
@@ -19,9 +20,10 @@ from tests.campaigns.io_errors import io_errors
 from tests.campaigns.network import bad_network
 from tests.campaigns.places import scaled
 from tests.campaigns.power import power_cuts
-from tests.campaigns.rows import bad_rows, retry_after_values
+from tests.campaigns.rows import bad_rows
 from tests.campaigns.secrets import leaks
 from tests.campaigns.soak import soak
+from tests.campaigns.values import header_values
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -30,7 +32,7 @@ KILLS, STOPS = 30, 5  # on each database
 CUTS, CUTS_NORMAL, CUTS_EXT4 = 400, 100, 20
 IO_SHARE = 0.08
 ANSWERS, ANSWERS_STOCK, ROWS, VALUES = 5000, 600, 1250, 3000
-FULL, STRIKES, SOAK_SECONDS = 3, 60, 12
+FULL, STRIKES, SOAK_SECONDS, AUDIT_ROWS = 3, 60, 12, 20_000
 
 
 def assert_kept(figures: Figures) -> Figures:
@@ -125,7 +127,7 @@ async def test_bad_rows(
 
 def test_bad_values_in_headers() -> None:
     """Of Retry-After and Date, and of event ids on their way into one."""
-    assert_kept(retry_after_values(number=scaled(VALUES), seed_=SEED))
+    assert_kept(header_values(number=scaled(VALUES), seed_=SEED))
 
 
 def test_every_interleaving(postgres_url: str) -> None:
@@ -149,6 +151,14 @@ async def test_a_soak(sqlite_url: str, tmp_path: Path) -> None:
     """Memory, files, threads and the write-ahead log stay within bounds."""
     seconds = float(scaled(SOAK_SECONDS))
     assert_kept(await soak(sqlite_url, tmp_path, seconds=seconds, rate=100.0, seed=SEED))
+
+
+async def test_an_audit_of_a_large_outbox(database_url: str, tmp_path: Path) -> None:
+    """Quick, and nobody feels it: neither the applications nor the receiver."""
+    figures = assert_kept(
+        await audits(database_url, tmp_path, rows=scaled(AUDIT_ROWS), times=1, seed=SEED)
+    )
+    assert figures.tried["audits"] == 1
 
 
 async def test_canaries(database_url: str, tmp_path: Path) -> None:
