@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from shipper.sandbox import Chaos
@@ -39,7 +40,7 @@ CHAOS = (
 )
 # Uniform from the start of a process: some die before they have sent anything.
 LONGEST_LIFE = {True: 0.6, False: 1.4}
-# After which what is still pending is stuck.
+# So long without an end of any event, and what is still pending is stuck.
 _AT_MOST = 90.0
 _OLD = "SELECT event_id FROM shipper_outbox WHERE status = 'pending'"
 
@@ -134,13 +135,19 @@ class Outcry:
         self.judge(figures)
 
     async def settle(self, daemon: Life, figures: Figures) -> None:
-        """Wait until nothing is pending any more; that it never comes so far is a fault."""
-        try:
-            await until(lambda: not self.pending() or not daemon.is_alive, _AT_MOST)
-        except TimeoutError:
-            link = self.shop.rows("SELECT * FROM shipper_destination")
-            told = f"{len(self.pending())} events stay pending, {link}"
-            figures.fault(f"{told}: {daemon.stderr[-2000:]}")
+        """Wait until nothing is pending any more; that it comes no nearer to it is a fault."""
+        left = len(self.pending())
+        while left and daemon.is_alive:
+            try:
+                await until(partial(self._is_nearer, left, daemon), _AT_MOST)
+            except TimeoutError:
+                link = self.shop.rows("SELECT * FROM shipper_destination")
+                figures.fault(f"{left} events stay pending, {link}: {daemon.stderr[-2000:]}")
+                return
+            left = len(self.pending())
+
+    def _is_nearer(self, left: int, daemon: Life) -> bool:
+        return len(self.pending()) < left or not daemon.is_alive
 
     async def close(self) -> None:
         """End everything."""
