@@ -103,7 +103,7 @@ def _soak(given: Given) -> Figures:
 
 
 def _verify(given: Given) -> Figures:
-    sizes = {"rows": given.rows, "times": given.times, "seed": given.seed}
+    sizes = {"rows": given.rows, "times": given.times, "most": given.most, "seed": given.seed}
     return _with_outbox(given.database, lambda url, where: audits(url, where, **sizes))
 
 
@@ -168,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     verify = campaign("verify", _verify, "shipper verify of a large outbox", databases=True)
     verify.add_argument("--rows", type=int, default=1_000_000)
     verify.add_argument("--times", type=int, default=3)
+    verify.add_argument("--most", type=float, default=10.0, help="seconds that it may take")
     campaign("canaries", _canaries, "secrets in whatever is written", databases=True)
     campaign("faults", _faults, "write FAULTS.md and the README's table")
     return parser

@@ -108,7 +108,8 @@ class Outcry:
     async def kill_writers(self) -> None:
         """End every application at once, in the middle of whatever it does."""
         for writer in self._writers:
-            writer.kill()
+            if writer.returncode is None:
+                writer.kill()
             await writer.wait()
         self._writers = []
 

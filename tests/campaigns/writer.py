@@ -47,7 +47,7 @@ def write(given: argparse.Namespace) -> None:
 def _pending(database: Database, most: int) -> int:
     """Count the pending events, as far as one more than so many."""
     pending = "SELECT id FROM shipper_outbox WHERE status = 'pending'"
-    found = database(f"SELECT count(*) FROM ({pending} LIMIT {most + 1}) AS some").fetchone()
+    found = database(f"SELECT count(*) FROM ({pending} LIMIT {most + 1}) AS pending").fetchone()
     return int(found[0])
 
 
