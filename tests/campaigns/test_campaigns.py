@@ -8,6 +8,7 @@ from typing import Literal
 
 import pytest
 
+from shipper.store.looks import Watermark
 from tests.campaigns.answers import bad_answers
 from tests.campaigns.audits import audits
 from tests.campaigns.clocks import clock_jumps
@@ -135,6 +136,18 @@ def test_every_interleaving(postgres_url: str) -> None:
     """Of two applications and a daemon."""
     figures = assert_kept(interleavings(postgres_url, long=False))
     assert figures.tried["orders"] == 4 * 210 / 2
+
+
+def test_without_the_fence_an_interleaving_goes_wrong(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that ships whatever it sees meets later an id that is smaller."""
+
+    def observe(watermark: Watermark, highest: int, *_: int) -> None:
+        watermark.safe = max(watermark.safe, highest)
+
+    monkeypatch.setattr(Watermark, "observe", observe)
+    assert interleavings(postgres_url, long=False).violations
 
 
 async def test_a_bad_network(database_url: str, tmp_path: Path) -> None:
