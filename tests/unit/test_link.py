@@ -50,7 +50,8 @@ def test_a_configuration_failure_pauses_it_at_once(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "wait"), [(later(7.0), 7.0), (later(86400.0), 86400.0), (LATER, 1.0)]
+    ("outcome", "wait"),
+    [(later(0.5), 0.5), (later(7.0), 7.0), (later(86400.0), 86400.0), (LATER, 1.0)],
 )
 def test_a_throttled_link_waits_what_it_was_told(
     bench: Bench, outcome: Outcome, wait: float
@@ -63,6 +64,13 @@ def test_a_throttled_link_waits_what_it_was_told(
     assert bench.allowed() == 0
     bench.now += 0.001
     assert bench.allowed() == 1
+
+
+def test_without_a_wish_the_backoff_alone_says_how_long() -> None:
+    """Also where it is short."""
+    bench = Bench(Link(8, Backoff(0.1, 60.0)))
+    bench.go("a", LATER)
+    assert bench.link.next_try_at == bench.now + 0.1
 
 
 def test_retry_after_no_time_at_all_is_no_invitation_to_hammer(bench: Bench) -> None:
@@ -106,6 +114,7 @@ def test_the_probe_decides(state: State, outcome: Outcome, after: State | None) 
     assert blame is (Blame.EVENT if outcome is NO else Blame.NOBODY)
     assert bench.state() is (after or state)
     assert bench.link.since == (since if bench.state() is state else bench.now)
+    assert outcome is not GONE or bench.link.reason == "timeout: no answer within 10 s"
 
 
 @pytest.mark.parametrize("state", DOWN_BY)
@@ -248,6 +257,19 @@ def test_an_accepted_probe_makes_it_ramp_up() -> None:
             bench.settle(number, OK)
     assert steps == [1, 2, 4]
     assert (bench.link.reason, bench.link.next_try_at, bench.allowed()) == (None, None, 8)
+
+
+def test_a_ramp_widens_when_as_many_were_accepted_as_it_allows() -> None:
+    """Not before the last of them; and ready is since then."""
+    bench, _ = down(State.PAUSED)
+    bench.probe("p", OK)
+    allowed = []
+    while bench.state() is State.RAMPING:
+        allowed.append(bench.allowed())
+        bench.now += 1.0
+        bench.go("a", OK)
+    assert allowed == [1, 2, 2, 4, 4, 4, 4]
+    assert bench.link.since == bench.now
 
 
 def test_a_ramp_never_goes_beyond_max_in_flight() -> None:
