@@ -16,6 +16,7 @@ from shipper.sandbox import Chaos
 from tests.campaigns.crashes import MAX_IN_FLIGHT, Outcry, outcry
 from tests.campaigns.figures import Figures
 from tests.campaigns.lives import Launcher, Life
+from tests.daemon.processes import until
 
 CHAOS = (
     "slow:20ms:0.1,503:0.01,500:0.01,drop:0.005,lost:0.005,reset:0.005,truncate:0.005,"
@@ -39,6 +40,8 @@ async def soak(url: str, directory: Path, *, seconds: float, rate: float, seed: 
         scene.shop.sandbox.chaos = Chaos.parse(CHAOS)
         daemon = await launcher.start("run", "-c", str(scene.shop.config))
         await scene.start_writers(rate=rate)
+        # What it needs to start is no growth.
+        await until(lambda: scene.books.moments or not daemon.is_alive)
         await _watch(scene, daemon, figures, seconds, chance)
         await scene.stop_writers()
         scene.shop.sandbox.chaos = Chaos()

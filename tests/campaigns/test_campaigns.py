@@ -31,6 +31,7 @@ pytestmark = pytest.mark.timeout(600)
 
 SEED = 20
 KILLS, STOPS = 30, 5  # on each database
+FIRST_SEND_SECONDS = 3.0
 CUTS, CUTS_NORMAL, CUTS_EXT4 = 400, 100, 20
 IO_SHARE = 0.08
 ANSWERS, ANSWERS_STOCK, ROWS, VALUES = 5000, 600, 1250, 3000
@@ -50,6 +51,7 @@ async def test_killed_and_stopped(database_url: str, tmp_path: Path) -> None:
         await crashes(database_url, tmp_path, kills=kills, stops=stops, seed=SEED)
     )
     assert (figures.tried["kills"], figures.tried["stops"]) == (kills, stops)
+    assert max(figures.samples["seconds from kill -9 to first send"]) <= FIRST_SEND_SECONDS
 
 
 def _outbox(sqlite_url: str, tmp_path: Path) -> str:
