@@ -25,6 +25,7 @@ from pathlib import Path
 from shipper.sandbox import Chaos
 from tests.campaigns.books import Books
 from tests.campaigns.figures import Figures
+from tests.campaigns.judgement import ROWS, violations
 from tests.campaigns.lives import ROOT, Launcher, Life
 from tests.daemon.harness import Shop, name
 from tests.daemon.processes import until
@@ -157,23 +158,16 @@ class Outcry:
 
     def judge(self, figures: Figures) -> None:
         """Judge the whole, once nothing is pending any more."""
-        committed, summary = self.committed(), self.books.summary()
-        rows = {name(row): (row.status, row.last_error) for row in self.shop.rows(_ENDED)}
-        for lost in sorted(committed - rows.keys()):
-            figures.fault(f"{lost} was committed and is not there")
-        for phantom in sorted(self.books.taken.keys() - rows.keys()):
-            figures.fault(f"{phantom} was received and never committed")
-        for event, (status, error) in rows.items():
-            has_reason = status == "dead" and error
-            was_received = status == "delivered" and event in self.books.taken
-            figures.expect(has_reason or was_received, f"{event} is {status}, {error}")
+        summary, rows = self.books.summary(), self.shop.rows(ROWS)
+        figures.fault(*violations(rows, self.books.requests, self.committed()))
+        for row in rows:
+            received = row.event_id in self.books.taken
+            unheard = row.status == "delivered" and not received
+            figures.expect(not unheard, f"{row.event_id} is delivered and was never received")
         figures.expect(summary.flawless, f"the receiver saw {summary}")
         figures.fault(*self.books.unexpected)
         figures.tried["events"] += len(rows)
         figures.tried["repeats"] += summary.repeats
-
-
-_ENDED = "SELECT event_id, status, last_error FROM shipper_outbox"
 
 
 def _connections(port: int) -> int:

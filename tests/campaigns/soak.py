@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from shipper.sandbox import Chaos
+from tests.campaigns.books import Books
 from tests.campaigns.crashes import MAX_IN_FLIGHT, Outcry, outcry
 from tests.campaigns.figures import Figures
 from tests.campaigns.lives import Launcher, Life
@@ -34,7 +35,7 @@ async def soak(url: str, directory: Path, *, seconds: float, rate: float, seed: 
     """Let a daemon work for so long while applications write `rate` events a second."""
     figures, chance = Figures(f"soak of {seconds:.0f} s", seed), random.Random(seed)
     async with AsyncExitStack() as stack:
-        scene = await stack.enter_async_context(outcry(url, directory))
+        scene = await stack.enter_async_context(outcry(url, directory, Books(keeps=False)))
         launcher = await stack.enter_async_context(Launcher(directory, warm=False))
         _configure(scene)
         scene.shop.sandbox.chaos = Chaos.parse(CHAOS)

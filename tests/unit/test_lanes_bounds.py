@@ -84,13 +84,24 @@ def test_one_that_was_woken_before_its_time_goes_although_its_row_says_when() ->
     assert lane is not None
     lanes.postpone(lane, 50.0, charged=False)
     lanes.wake_uncharged()
-    late = [Candidate(1, "a", wait=50.0), Candidate(2, "a", wait=9.0)]
+    late = [Candidate(1, "a", wait=50.0), Candidate(2, "a"), Candidate(3, "a", wait=0.5)]
     assert lanes.hungry(1) == [lane]
-    assert lanes.take_page(lane, late, 3, 0.0) == [1]
+    assert lanes.take_page(lane, late, 4, 0.0) == [1, 2]
     lanes.missed("a", 1)
+    lanes.missed("a", 2)
     assert lanes.hungry(1) == [lane]
-    assert lanes.take_page(lane, late, 3, 0.0) == []
+    assert lanes.take_page(lane, late, 4, 0.0) == []
+    lanes.wake_uncharged()
     assert lanes.next_due() == 50.0
+
+
+def test_lanes_of_one_time_go_in_the_order_in_which_they_began_to_wait() -> None:
+    """And are fetched no more of them at once than was asked for."""
+    lanes = Lanes(10, 2)
+    lanes.offer([Candidate(row, row, wait=5.0) for row in (1, 2, 3)], 0.0)
+    lanes.wake_due(5.0)
+    assert [lane.name for lane in lanes.hungry(2)] == [1, 2]
+    assert [lane.name for lane in lanes.hungry(2)] == [3]
 
 
 def test_an_events_streak_of_failures_ends_with_it() -> None:
