@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.campaigns import fault_list, places
 from tests.campaigns.answers import bad_answers
+from tests.campaigns.audits import audits
 from tests.campaigns.clocks import clock_jumps
 from tests.campaigns.crashes import crashes
 from tests.campaigns.ext4 import shutdowns
@@ -19,9 +20,10 @@ from tests.campaigns.interleavings import interleavings
 from tests.campaigns.io_errors import io_errors
 from tests.campaigns.network import bad_network
 from tests.campaigns.power import power_cuts
-from tests.campaigns.rows import bad_rows, retry_after_values
+from tests.campaigns.rows import bad_rows
 from tests.campaigns.secrets import leaks
 from tests.campaigns.soak import soak
+from tests.campaigns.values import configurations, header_values
 
 Given = argparse.Namespace
 Work = Callable[[str, Path], Coroutine[Any, Any, Figures]]
@@ -72,7 +74,12 @@ def _rows(given: Given) -> Figures:
 
 
 def _values(given: Given) -> Figures:
-    return retry_after_values(number=given.number, seed_=given.seed)
+    return header_values(number=given.number, seed_=given.seed)
+
+
+def _configurations(given: Given) -> Figures:
+    with places.directory() as where:
+        return configurations(where, number=given.number, seed_=given.seed)
 
 
 def _orders(_: Given) -> Figures:
@@ -95,13 +102,18 @@ def _soak(given: Given) -> Figures:
     return _with_outbox(given.database, lambda url, where: soak(url, where, **sizes))
 
 
+def _verify(given: Given) -> Figures:
+    sizes = {"rows": given.rows, "times": given.times, "most": given.most, "seed": given.seed}
+    return _with_outbox(given.database, lambda url, where: audits(url, where, **sizes))
+
+
 def _canaries(given: Given) -> Figures:
     return _with_outbox(given.database, leaks)
 
 
 def _faults(given: Given) -> Figures:
-    fault_list.FILE.write_text(fault_list.text(), "utf-8")
-    return Figures(f"wrote {fault_list.FILE.name}", given.seed)
+    fault_list.write()
+    return Figures(f"wrote {fault_list.FILE.name}, and its table in the README", given.seed)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -143,6 +155,9 @@ def _parser() -> argparse.ArgumentParser:
     campaign("values", _values, "values of Retry-After and Date, and event ids").add_argument(
         "--number", type=int, default=5000
     )
+    campaign("configs", _configurations, "configuration files of any kind").add_argument(
+        "--number", type=int, default=5000
+    )
     campaign("orders", _orders, "every order of two applications' and a daemon's steps")
     network = campaign("network", _network, "a bad network, by a proxy", databases=True)
     network.add_argument("--strikes", type=int, default=300)
@@ -150,8 +165,12 @@ def _parser() -> argparse.ArgumentParser:
     one = campaign("soak", _soak, "hours of work, and what it uses", databases=True)
     one.add_argument("--hours", type=float, default=8.0)
     one.add_argument("--rate", type=float, default=50.0, help="events a second")
+    verify = campaign("verify", _verify, "shipper verify of a large outbox", databases=True)
+    verify.add_argument("--rows", type=int, default=1_000_000)
+    verify.add_argument("--times", type=int, default=3)
+    verify.add_argument("--most", type=float, default=10.0, help="seconds that it may take")
     campaign("canaries", _canaries, "secrets in whatever is written", databases=True)
-    campaign("faults", _faults, "write FAULTS.md")
+    campaign("faults", _faults, "write FAULTS.md and the README's table")
     return parser
 
 

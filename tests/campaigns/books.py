@@ -7,16 +7,20 @@ those of events that a process had in flight when it was killed or stopped.
 from collections.abc import Callable, Iterable
 
 from shipper.sandbox.ledger import AMBIGUOUS, GONE, Ledger, Visit
+from tests.evidence import Request
 
 # What the receiver did to an answer; an end that the sender made is none of these.
 _SPOILT = AMBIGUOUS - {GONE}
 
 
 class Books(Ledger):
-    """A ledger that forgets nothing."""
+    """A ledger that forgets nothing; of days of work it keeps no evidence (`keeps`)."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps: bool = True) -> None:
         super().__init__()
+        self.requests: list[Request] = []
+        """Every request, as evidence for the invariants."""
+        self._keeps = keeps
         self.taken: dict[str, Visit] = {}
         """The visit by which an event was taken last."""
         self.unexpected: list[str] = []
@@ -34,11 +38,18 @@ class Books(Ledger):
     ) -> Visit:
         """Note a request."""
         self.moments.append(now)
-        return super().begin(key, user, payload, now, is_open)
+        visit = super().begin(key, user, payload, now, is_open)
+        if self._keeps:
+            body, lane = payload.decode("utf-8", "replace"), user or 0
+            one = Request(visit.seq, 0, "default", lane, 0, str(key), body, began=now)
+            self.requests.append(one)
+        return visit
 
     def process(self, visit: Visit) -> None:
         """Note that an event was taken, and whether it is a repeat that nothing explains."""
         super().process(visit)
+        if self._keeps:
+            self.requests[visit.seq - 1].received = float(self._counts["accepted"])
         key = str(visit.key)
         before = self.taken.get(key)
         if before is not None and before.status not in AMBIGUOUS and key not in self._forgiven:

@@ -1,14 +1,18 @@
-"""`FAULTS.md`, made of the list of faults; what it says of a test has to be true."""
+"""`FAULTS.md` and its short form in the README, made of the list of faults.
+
+What they say of a test has to be true.
+"""
 
 import ast
 from functools import cache
 from pathlib import Path
 
 import tests.campaigns.test_campaigns as campaigns
-from tests.campaigns.faults import FAULTS, Fault
+from tests.campaigns.faults import FAULTS, IN_SHORT, Fault
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "tests" / "FAULTS.md"
+README = ROOT / "README.md"
 
 _HEAD = """\
 # Faults
@@ -33,6 +37,22 @@ def text() -> str:
     return "\n".join(parts)
 
 
+def short() -> str:
+    """Return the table of the README: how many kinds of fault of each group are tested."""
+    lines = [f"| {group} | {len(FAULTS[group])} | {what} |" for group, what in IN_SHORT.items()]
+    return "\n".join([_SHORT_TITLES, "|---|---|---|", *lines])
+
+
+def write() -> None:
+    """Write the file, and the table where the README has it."""
+    FILE.write_text(text(), "utf-8")
+    readme = README.read_text("utf-8")
+    before, _, rest = readme.partition(_SHORT_TITLES)
+    _, _, after = rest.partition("\n\n")
+    README.write_text(f"{before}{short()}\n\n{after}", "utf-8")
+
+
+_SHORT_TITLES = "| | kinds of fault | among them |"
 _TITLES = "| id | what happens | what the daemon does | test | tried |"
 
 

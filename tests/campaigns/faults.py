@@ -162,6 +162,7 @@ PEOPLE = (
     Fault("O08", "a file with secrets that others can read", "a warning", "tests/config/test_config_load.py::test_a_secret_that_others_can_read_is_a_warning", "1"),
     Fault("O09", "somebody else on the machine looks for the web's socket", "0660: owner and group only", "tests/web/test_web_server.py::test_a_socket_is_for_owner_and_group", "1"),
     Fault("O10", "somebody who may not read the outbox looks for its backup", "no more readable than the file", "tests/store/test_backup.py::test_nobody_reads_the_copy_who_could_not_read_the_file", "1"),
+    Fault("O11", "somebody verifies a large outbox while it ships", "nobody feels it; 10 s for a million rows at most", f"{HERE}::test_an_audit_of_a_large_outbox", "{AUDIT_ROWS} rows x 2 databases"),
 )  # fmt: skip
 
 FAULTS: dict[str, tuple[Fault, ...]] = {
@@ -174,3 +175,15 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
     "Clock": CLOCK,
     "People": PEOPLE,
 }
+
+IN_SHORT = {
+    "Network": "nobody listens, no such name, hangs, resets, half-open connections, wrong certificates",
+    "Answers": "garbage, endless, too early, a captive portal, any status with any headers",
+    "Process": "kill -9 and SIGSTOP at any moment, a second daemon, a lost lease",
+    "Disk": "power cuts, EIO and ENOSPC at any operation, a full disk, a file that went away",
+    "Database": "every order of transactions, lost connections, locks, missing tables and rights",
+    "Rows": "what is no JSON, no event, no UTF-8; any key, any id",
+    "Clock": "jumps of 1 ms to 70 years, forward and back; a machine that sleeps",
+    "People": "operators at work meanwhile, wrong configurations, curious eyes",
+}
+"""Of each group what the README tells of it."""

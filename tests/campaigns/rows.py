@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote_to_bytes
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import given, seed
 from hypothesis import strategies as st
 
-from shipper.destination.client import idempotency_key
-from shipper.outcome import RETRY_AFTER_MAX, parse_retry_after
 from shipper.sandbox import Answer, RequestInfo
 from tests.campaigns.figures import Figures
 from tests.campaigns.lives import Launcher
+from tests.campaigns.values import TEXT, examples
 from tests.daemon.application import Database, payload
 from tests.daemon.harness import Shop
 from tests.daemon.processes import until
@@ -38,16 +37,13 @@ _CLEAR = (
     "surrogate", "NUL", "too big", "Unicode",
 )  # fmt: skip
 
-_TEXT = st.text(st.characters(exclude_categories=()), max_size=8)
-_SCALAR = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | _TEXT
+_SCALAR = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | TEXT
 _ANY = st.recursive(
-    _SCALAR, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3)
+    _SCALAR, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3)
 )
 _EVENT = st.fixed_dictionaries(
-    {"type": st.just("view") | _TEXT, "view": st.just({}) | _ANY},
-    optional={
-        "context": st.lists(st.fixed_dictionaries({"type": _TEXT, "user": _ANY}), max_size=2)
-    },
+    {"type": st.just("view") | TEXT, "view": st.just({}) | _ANY},
+    optional={"context": st.lists(st.fixed_dictionaries({"type": TEXT, "user": _ANY}), max_size=2)},
 )
 
 
@@ -55,7 +51,7 @@ _EVENT = st.fixed_dictionaries(
 def _mangled(draw: Callable[..., Any]) -> str:
     text = draw(st.sampled_from(_CORPUS))
     at = draw(st.integers(0, len(text)))
-    return str(text[:at] + draw(_TEXT) + text[at + draw(st.integers(0, 3)) :])
+    return str(text[:at] + draw(TEXT) + text[at + draw(st.integers(0, 3)) :])
 
 
 @dataclass(frozen=True)
@@ -79,7 +75,7 @@ _PAYLOADS = st.one_of(
 _NAMES = st.one_of(
     st.none(),
     st.none(),
-    _TEXT,
+    TEXT,
     st.sampled_from(["", "k", "a" * 255, "a" * 256, "\u20ac%\n", "é" * 200]),
 )
 _ROWS = st.builds(
@@ -198,13 +194,7 @@ def _write_all(url: str, figures: Figures, number: int, seed_: int) -> list[str]
     application = Application(url, figures)
 
     @seed(seed_)
-    @settings(
-        max_examples=number,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @examples(number)
     @given(_ROWS)
     def each(row: Row) -> None:
         application.write(row)
@@ -234,35 +224,3 @@ def _judge(
     missing = [one for one in good if one.encode() not in taken]
     figures.expect(not missing, f"good events were never received: {missing[:5]}")
     figures.expect(shop.sandbox.ledger.summary().flawless, "the receiver saw promises broken")
-
-
-def retry_after_values(*, number: int, seed_: int) -> Figures:
-    """Read so many values of Retry-After and Date, and as many event ids; none may break anything."""
-    figures = Figures("Retry-After values and event ids", seed_)
-    dates = st.datetimes().map(lambda moment: moment.strftime("%a, %d %b %Y %H:%M:%S GMT"))
-    numbers = st.integers().map(str) | st.floats().map(str)
-    values = st.none() | st.text(max_size=40) | numbers | dates
-
-    @seed(seed_)
-    @settings(
-        max_examples=number,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(values, values, st.floats(0, 4e9), _TEXT)
-    def each(value: str | None, date: str | None, wall: float, event_id: str) -> None:
-        figures.tried["values"] += 1
-        seconds = parse_retry_after(value, date, wall)
-        if seconds is not None and not 0 <= seconds <= RETRY_AFTER_MAX:
-            figures.fault(f"{value!r} at {date!r} is {seconds}")
-        try:
-            key = idempotency_key(event_id)
-        except UnicodeEncodeError:
-            return
-        if not (key.isascii() and (key.isprintable() or not key) and " " not in key):
-            figures.fault(f"{event_id!r} becomes {key!r}")
-
-    each()
-    return figures

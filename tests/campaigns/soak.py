@@ -13,9 +13,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from shipper.sandbox import Chaos
+from tests.campaigns.books import Books
 from tests.campaigns.crashes import MAX_IN_FLIGHT, Outcry, outcry
 from tests.campaigns.figures import Figures
 from tests.campaigns.lives import Launcher, Life
+from tests.daemon.processes import until
 
 CHAOS = (
     "slow:20ms:0.1,503:0.01,500:0.01,drop:0.005,lost:0.005,reset:0.005,truncate:0.005,"
@@ -33,12 +35,14 @@ async def soak(url: str, directory: Path, *, seconds: float, rate: float, seed: 
     """Let a daemon work for so long while applications write `rate` events a second."""
     figures, chance = Figures(f"soak of {seconds:.0f} s", seed), random.Random(seed)
     async with AsyncExitStack() as stack:
-        scene = await stack.enter_async_context(outcry(url, directory))
+        scene = await stack.enter_async_context(outcry(url, directory, Books(keeps=False)))
         launcher = await stack.enter_async_context(Launcher(directory, warm=False))
         _configure(scene)
         scene.shop.sandbox.chaos = Chaos.parse(CHAOS)
         daemon = await launcher.start("run", "-c", str(scene.shop.config))
         await scene.start_writers(rate=rate)
+        # What it needs to start is no growth.
+        await until(lambda: scene.books.moments or not daemon.is_alive)
         await _watch(scene, daemon, figures, seconds, chance)
         await scene.stop_writers()
         scene.shop.sandbox.chaos = Chaos()

@@ -8,7 +8,9 @@ from typing import Literal
 
 import pytest
 
+from shipper.store.looks import Watermark
 from tests.campaigns.answers import bad_answers
+from tests.campaigns.audits import audits
 from tests.campaigns.clocks import clock_jumps
 from tests.campaigns.crashes import crashes
 from tests.campaigns.ext4 import shutdowns
@@ -19,18 +21,21 @@ from tests.campaigns.io_errors import io_errors
 from tests.campaigns.network import bad_network
 from tests.campaigns.places import scaled
 from tests.campaigns.power import power_cuts
-from tests.campaigns.rows import bad_rows, retry_after_values
+from tests.campaigns.rows import bad_rows
 from tests.campaigns.secrets import leaks
 from tests.campaigns.soak import soak
+from tests.campaigns.values import header_values
+from tests.daemon.processes import PATIENCE
 
 pytestmark = pytest.mark.timeout(600)
 
 SEED = 20
 KILLS, STOPS = 30, 5  # on each database
+FIRST_SEND_SECONDS = 3.0
 CUTS, CUTS_NORMAL, CUTS_EXT4 = 400, 100, 20
 IO_SHARE = 0.08
 ANSWERS, ANSWERS_STOCK, ROWS, VALUES = 5000, 600, 1250, 3000
-FULL, STRIKES, SOAK_SECONDS = 3, 60, 12
+FULL, STRIKES, SOAK_SECONDS, AUDIT_ROWS = 3, 60, 12, 20_000
 
 
 def assert_kept(figures: Figures) -> Figures:
@@ -46,6 +51,7 @@ async def test_killed_and_stopped(database_url: str, tmp_path: Path) -> None:
         await crashes(database_url, tmp_path, kills=kills, stops=stops, seed=SEED)
     )
     assert (figures.tried["kills"], figures.tried["stops"]) == (kills, stops)
+    assert max(figures.samples["seconds from kill -9 to first send"]) <= FIRST_SEND_SECONDS
 
 
 def _outbox(sqlite_url: str, tmp_path: Path) -> str:
@@ -125,13 +131,25 @@ async def test_bad_rows(
 
 def test_bad_values_in_headers() -> None:
     """Of Retry-After and Date, and of event ids on their way into one."""
-    assert_kept(retry_after_values(number=scaled(VALUES), seed_=SEED))
+    assert_kept(header_values(number=scaled(VALUES), seed_=SEED))
 
 
 def test_every_interleaving(postgres_url: str) -> None:
     """Of two applications and a daemon."""
     figures = assert_kept(interleavings(postgres_url, long=False))
     assert figures.tried["orders"] == 4 * 210 / 2
+
+
+def test_without_the_fence_an_interleaving_goes_wrong(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that ships whatever it sees meets later an id that is smaller."""
+
+    def observe(watermark: Watermark, highest: int, *_: int) -> None:
+        watermark.safe = max(watermark.safe, highest)
+
+    monkeypatch.setattr(Watermark, "observe", observe)
+    assert interleavings(postgres_url, long=False).violations
 
 
 async def test_a_bad_network(database_url: str, tmp_path: Path) -> None:
@@ -149,6 +167,16 @@ async def test_a_soak(sqlite_url: str, tmp_path: Path) -> None:
     """Memory, files, threads and the write-ahead log stay within bounds."""
     seconds = float(scaled(SOAK_SECONDS))
     assert_kept(await soak(sqlite_url, tmp_path, seconds=seconds, rate=100.0, seed=SEED))
+
+
+async def test_an_audit_of_a_large_outbox(database_url: str, tmp_path: Path) -> None:
+    """Quick, and nobody feels it: neither the applications nor the receiver."""
+    rows = scaled(AUDIT_ROWS)
+    figures = assert_kept(
+        # It is the start of a process on a busy machine that takes so long.
+        await audits(database_url, tmp_path, rows=rows, times=1, most=PATIENCE, seed=SEED)
+    )
+    assert figures.tried["audits"] == 1
 
 
 async def test_canaries(database_url: str, tmp_path: Path) -> None:

@@ -4,13 +4,19 @@ from collections import Counter
 
 import pytest
 
-from tests.campaigns.fault_list import FILE, check, text
-from tests.campaigns.faults import FAULTS
+from tests.campaigns.fault_list import FILE, README, check, short, text
+from tests.campaigns.faults import FAULTS, IN_SHORT
 
 
 def test_the_file_is_what_the_list_makes_of_it() -> None:
     """And every test in it exists."""
     assert FILE.read_text("utf-8") == text(), "run: python -m tests.campaigns faults"
+
+
+def test_the_readme_has_the_list_in_short() -> None:
+    """Every group with its count."""
+    assert IN_SHORT.keys() == FAULTS.keys()
+    assert short() in README.read_text("utf-8"), "run: python -m tests.campaigns faults"
 
 
 def test_no_fault_has_the_id_of_another() -> None:

@@ -2,7 +2,8 @@
 
 Of all its transactions one in eight rolls back. What has been committed it prints, a line for each
 transaction, once the database has said so; with `--log` it notes that there as well. Nothing of
-shipper's is imported here.
+shipper's is imported here. It waits while more than `--backlog` events are pending: what is tried is
+not how fast a machine is.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from tests.campaigns.disklog import encode
 from tests.daemon.application import Database, payload
 
 ACKNOWLEDGED = "A"
+_REST = 0.05
 
 
 def write(given: argparse.Namespace) -> None:
@@ -24,6 +26,9 @@ def write(given: argparse.Namespace) -> None:
     database, chance = _database(given), random.Random(given.number)
     log = os.open(given.log, os.O_WRONLY | os.O_APPEND) if given.log else None
     while not select.select([sys.stdin], [], [], 0)[0]:
+        if _pending(database, given.backlog) > given.backlog:
+            time.sleep(_REST)
+            continue
         began, several = time.monotonic(), chance.randint(1, 6)
         chosen = sorted(chance.choices(range(given.users), k=several))
         names = _insert(database, [f"w{given.number}u{user}" for user in chosen])
@@ -37,6 +42,13 @@ def write(given: argparse.Namespace) -> None:
             sys.stdout.write(line)
             sys.stdout.flush()
         time.sleep(max(0.0, several / given.rate - (time.monotonic() - began)))
+
+
+def _pending(database: Database, most: int) -> int:
+    """Count the pending events, as far as one more than so many."""
+    pending = "SELECT id FROM shipper_outbox WHERE status = 'pending'"
+    found = database(f"SELECT count(*) FROM ({pending} LIMIT {most + 1}) AS pending").fetchone()
+    return int(found[0])
 
 
 def _database(given: argparse.Namespace) -> Database:
@@ -73,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("number", type=int)
     parser.add_argument("users", type=int)
     parser.add_argument("rate", type=float)
+    parser.add_argument("--backlog", type=int, default=1000)
     parser.add_argument("--log")
     parser.add_argument("--library", default="sqlite3")
     parser.add_argument("--synchronous", default="FULL")

@@ -190,6 +190,20 @@ def test_a_key_held_at_the_moment_it_is_fetched_is_let_go_again() -> None:
     assert (drain.go(), drain.table.claimed) == ([], set())
 
 
+def test_a_lane_that_is_fetched_anew_starts_nothing_from_its_old_place_in_line() -> None:
+    """What it stood there for was let go; it goes when its page has come and is claimed."""
+    lanes = Lanes(10, 2)
+    head = Event(1, "e1", "default", "a", b"")
+    assert lanes.offer([Candidate(1, "a")], 0.0) == [1]
+    lanes.load(head)
+    lanes.unload_all()
+    (lane,) = lanes.hungry(1)
+    assert lanes.start() is None
+    assert lanes.take_page(lane, [Candidate(1, "a")], 2, 0.0) == [1]
+    lanes.load(head)
+    assert lanes.start() is lane
+
+
 def test_a_lane_takes_nothing_from_a_scan_while_its_page_is_on_the_way() -> None:
     """The page will begin at its beginning; what the scan saw comes with it, or after it."""
     lanes = Lanes(10, 2)

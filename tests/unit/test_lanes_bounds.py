@@ -1,6 +1,7 @@
 """Lanes that wait, and how much of them is loaded at most."""
 
-from shipper.lane import Lanes
+from shipper.event import Event
+from shipper.lane import Candidate, Lanes
 from tests.unit.unit_drain import Drain, loaded
 
 # -- waiting ----------------------------------------------------------------------------------
@@ -72,6 +73,72 @@ def test_when_the_link_goes_down_those_wake_that_were_not_charged() -> None:
     assert drain.lanes.next_due() == drain.now + 50.0
     drain.turns()
     assert drain.go() == [1, 3]
+
+
+def test_one_that_was_woken_before_its_time_goes_although_its_row_says_when() -> None:
+    """Once: the next page is believed again. The row was written before the link went down."""
+    lanes = Lanes(10, 2)
+    lanes.offer([Candidate(1, "a")], 0.0)
+    lanes.load(Event(1, "e1", "default", "a", b""))
+    lane = lanes.start()
+    assert lane is not None
+    lanes.postpone(lane, 50.0, charged=False)
+    lanes.wake_uncharged()
+    late = [Candidate(1, "a", wait=50.0), Candidate(2, "a"), Candidate(3, "a", wait=0.5)]
+    assert lanes.hungry(1) == [lane]
+    assert lanes.take_page(lane, late, 4, 0.0) == [1, 2]
+    lanes.missed("a", 1)
+    lanes.missed("a", 2)
+    assert lanes.hungry(1) == [lane]
+    assert lanes.take_page(lane, late, 4, 0.0) == []
+    lanes.wake_uncharged()
+    assert lanes.next_due() == 50.0
+
+
+def test_a_lane_that_a_scan_finds_waiting_keeps_its_time() -> None:
+    """Nobody knows whom its failure was charged to, and what is far behind doesn't matter."""
+    lanes = Lanes(10, 2)
+    assert lanes.offer([Candidate(5, "a", wait=7.0)], 100.0) == []
+    lanes.wake_uncharged()
+    assert lanes.offer([Candidate(5, "a"), Candidate(6, "a")], 100.0) == []
+    assert lanes.next_due() == 107.0
+
+
+def test_one_put_back_before_a_head_that_waits_wakes_the_lane_when_it_may_go() -> None:
+    """Not if it waits itself."""
+    lanes = Lanes(10, 2)
+    lanes.offer([Candidate(5, "a", wait=7.0)], 0.0)
+    lanes.offer([Candidate(3, "a", wait=0.5)], 0.0)
+    assert (lanes.next_due(), lanes.has_hungry()) == (7.0, False)
+    lanes.offer([Candidate(3, "a")], 0.0)
+    assert (lanes.next_due(), lanes.has_hungry()) == (None, True)
+
+
+def test_one_that_waits_behind_others_is_left_to_be_fetched() -> None:
+    """However short."""
+    lanes = Lanes(10, 3)
+    assert lanes.offer([Candidate(1, "a"), Candidate(2, "a", wait=0.5)], 0.0) == [1]
+    assert lanes.offer([Candidate(3, "a")], 0.0) == []
+
+
+def test_everything_behind_one_that_could_not_be_claimed_is_let_go() -> None:
+    """However many come: each would go before it."""
+    lanes = Lanes(10, 4)
+    lanes.offer([Candidate(row, "a") for row in (1, 2, 3, 4)], 0.0)
+    lanes.missed("a", 1)
+    for row in (2, 3, 4):
+        lanes.load(Event(row, f"e{row}", "default", "a", b""))
+    assert (lanes.take_released(), lanes.startable()) == ([2, 3, 4], 0)
+    assert lanes.has_hungry()
+
+
+def test_lanes_of_one_time_go_in_the_order_in_which_they_began_to_wait() -> None:
+    """And are fetched no more of them at once than was asked for."""
+    lanes = Lanes(10, 2)
+    lanes.offer([Candidate(row, row, wait=5.0) for row in (1, 2, 3)], 0.0)
+    lanes.wake_due(5.0)
+    assert [lane.name for lane in lanes.hungry(2)] == [1, 2]
+    assert [lane.name for lane in lanes.hungry(2)] == [3]
 
 
 def test_an_events_streak_of_failures_ends_with_it() -> None:
@@ -171,6 +238,40 @@ def test_lanes_that_wait_are_bounded_too() -> None:
     assert (drain.lanes.may_scan(1), drain.after) == (False, 2)
     drain.run_dry()
     assert drain.started == [1, 2, 4, 3]
+
+
+def test_no_more_is_loaded_than_bytes_allow() -> None:
+    """To the byte."""
+    lanes = Lanes(10, 2, bytes_max=4)
+    lanes.offer([Candidate(1, "a")], 0.0)
+    lanes.load(Event(1, "e1", "default", "a", b"1234"))
+    assert lanes.room() == 0
+
+
+def test_of_the_lanes_that_wait_every_one_is_counted_once() -> None:
+    """Those that were woken no more."""
+    lanes = Lanes(10, 2, waiting_max=2)
+    seen = []
+    for row in range(1, 4):
+        lanes.offer([Candidate(row, row, wait=5.0)], 0.0)
+        seen.append(lanes.may_scan(1))
+    lanes.wake_due(5.0)
+    for row in range(4, 6):
+        seen.append(lanes.may_scan(1))
+        lanes.offer([Candidate(row, row, wait=5.0)], 5.0)
+    assert seen == [True, False, False, True, True]
+    assert not lanes.may_scan(1)
+
+
+def test_a_lane_is_fetched_where_there_is_room_for_one_event() -> None:
+    """And not where there is none."""
+    drain = loaded("a", "a", "b", "c", window=3, depth=1)
+    drain.start(1)
+    drain.settle(1, "delivered")
+    drain.exchange()
+    assert [drain.lanes.room(), drain.lanes.has_hungry()] == [1, True]
+    drain.lanes.offer([Candidate(9, "d")], 0.0)
+    assert [drain.lanes.room(), drain.lanes.has_hungry()] == [0, False]
 
 
 def test_everything_that_is_not_in_flight_can_be_let_go() -> None:

@@ -54,7 +54,8 @@ def test_a_configuration_failure_pauses_it_at_once(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "wait"), [(later(7.0), 7.0), (later(86400.0), 86400.0), (LATER, 1.0)]
+    ("outcome", "wait"),
+    [(later(0.5), 0.5), (later(7.0), 7.0), (later(86400.0), 86400.0), (LATER, 1.0)],
 )
 def test_a_throttled_link_waits_what_it_was_told(
     bench: Bench, outcome: Outcome, wait: float
@@ -67,6 +68,13 @@ def test_a_throttled_link_waits_what_it_was_told(
     assert bench.allowed() == 0
     bench.now += 0.001
     assert bench.allowed() == 1
+
+
+def test_without_a_wish_the_backoff_alone_says_how_long() -> None:
+    """Also where it is short."""
+    bench = Bench(Link(8, Backoff(0.1, 60.0)))
+    bench.go("a", LATER)
+    assert bench.link.next_try_at == bench.now + 0.1
 
 
 def test_retry_after_no_time_at_all_is_no_invitation_to_hammer(bench: Bench) -> None:
@@ -110,6 +118,7 @@ def test_the_probe_decides(state: State, outcome: Outcome, after: State | None) 
     assert blame is (Blame.EVENT if outcome is NO else Blame.NOBODY)
     assert bench.state() is (after or state)
     assert bench.link.since == (since if bench.state() is state else bench.now)
+    assert outcome is not GONE or bench.link.reason == "timeout: no answer within 10 s"
 
 
 @pytest.mark.parametrize("state", DOWN_BY)
@@ -254,6 +263,19 @@ def test_an_accepted_probe_makes_it_ramp_up() -> None:
     assert (bench.link.reason, bench.link.next_try_at, bench.allowed()) == (None, None, 8)
 
 
+def test_a_ramp_widens_when_as_many_were_accepted_as_it_allows() -> None:
+    """Not before the last of them; and ready is since then."""
+    bench, _ = down(State.PAUSED)
+    bench.probe("p", OK)
+    allowed = []
+    while bench.state() is State.RAMPING:
+        allowed.append(bench.allowed())
+        bench.now += 1.0
+        bench.go("a", OK)
+    assert allowed == [1, 2, 2, 4, 4, 4, 4]
+    assert bench.link.since == bench.now
+
+
 def test_a_ramp_never_goes_beyond_max_in_flight() -> None:
     """Also where that is no power of two, or one."""
     for most, steps in [(1, [1]), (2, [1]), (3, [1, 2]), (5, [1, 2, 4])]:
@@ -276,8 +298,9 @@ def test_a_ramp_that_holds_nothing_back_ends(bench: Bench) -> None:
     bench.probe("a", OK)
     bench.link.relax(1, bench.now)
     assert bench.state() is State.RAMPING
+    bench.now += 3.0
     bench.link.relax(0, bench.now)
-    assert bench.state() is State.READY
+    assert (bench.state(), bench.link.since) == (State.READY, bench.now)
 
 
 @pytest.mark.parametrize("outcome", [GONE, LOCKED])
@@ -296,7 +319,7 @@ def test_a_link_that_was_down_is_probed_when_the_daemon_comes_back(state: State)
     link = Link(8, Backoff(1.0, 60.0))
     link.resume(state, "why", since=90.0, until=500.0)
     assert (link.state, link.reason, link.since) == (state, "why", 90.0)
-    assert link.allowance(100.0, 0) == 1
+    assert (link.allowance(100.0, 0), link.outage) == (1, 1)
 
 
 def test_a_pause_that_was_asked_for_outlives_the_daemon() -> None:
@@ -304,7 +327,9 @@ def test_a_pause_that_was_asked_for_outlives_the_daemon() -> None:
     link = Link(8, Backoff(1.0, 60.0))
     link.resume(State.THROTTLED, "HTTP 429", since=90.0, until=500.0)
     assert link.allowance(499.0, 0) == 0
-    assert link.allowance(500.0, 0) == 1
+    bench = Bench(link, now=500.0)
+    bench.probe("a", OK)
+    assert bench.state() is State.RAMPING
 
 
 def test_a_link_that_was_well_begins_well() -> None:

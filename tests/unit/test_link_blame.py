@@ -51,6 +51,15 @@ def test_a_witness_stays_one_when_an_older_try_is_accepted_later(bench: Bench) -
     assert bench.go("poison", GONE) is Blame.EVENT
 
 
+@pytest.mark.parametrize(("seconds", "blame"), [(600.0, Blame.EVENT), (600.1, Blame.LINK)])
+def test_a_witness_is_believed_for_ten_minutes(bench: Bench, seconds: float, blame: Blame) -> None:
+    """An API that worked last night says nothing about this morning."""
+    bench.go("poison", GONE)
+    bench.go("good", OK)
+    bench.now += seconds
+    assert bench.go("poison", GONE) is blame
+
+
 def test_a_first_failure_is_never_the_events(bench: Bench) -> None:
     """However many were accepted before it, and meanwhile."""
     poison = bench.begin("poison")

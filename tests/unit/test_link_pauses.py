@@ -2,6 +2,7 @@
 
 import pytest
 
+from shipper.link import Pace
 from shipper.outcome import Outcome
 from shipper.state import State
 from tests.unit.unit_link import GONE, LATER, LOCKED, OK, Bench, later
@@ -59,3 +60,28 @@ def test_nobody_shortens_a_pause_that_was_asked_for() -> None:
     offline_and_asked_to_wait(bench)
     bench.link.probe_at_once(bench.now)
     assert bench.link.next_try_at == bench.now + 300.0
+
+
+def waits(rate: float, times: int) -> list[float]:
+    """Return the seconds to wait after each of so many requests that begin at one moment."""
+    pace, found = Pace(rate), []
+    for _ in range(times):
+        pace.take(100.0)
+        found.append(round(pace.wait(100.0), 9))
+    return found
+
+
+def test_requests_are_spaced_by_the_rate() -> None:
+    """What a hundredth of a second allows goes out together: a daemon doesn't wake more often."""
+    assert waits(2.0, 3) == [0.5, 1.0, 1.5]
+    assert waits(200.0, 3) == [0.0, 0.005, 0.01]
+    assert waits(1000.0, 11) == [0.0] * 9 + [0.001, 0.002]
+    assert waits(0.0, 3) == [0.0, 0.0, 0.0]
+
+
+def test_what_was_not_sent_for_a_while_is_not_made_up_for() -> None:
+    """After a rest the rate is what it was."""
+    pace = Pace(2.0)
+    pace.take(100.0)
+    pace.take(200.0)
+    assert pace.wait(200.0) == 0.5

@@ -1,5 +1,6 @@
 """Every answer means what the table of the design says."""
 
+import time
 from datetime import UTC, datetime
 from typing import Literal, get_args
 
@@ -113,6 +114,7 @@ def test_a_page_instead_of_an_answer_is_a_portal(
     """It must never count as accepted, and it is nobody's to mend."""
     outcome = classify(Reply(status, content_type, body=body), _NOON)
     assert (outcome.kind, outcome.cause) == (Kind.TRANSIENT, "portal")
+    assert outcome.detail == "a web page came instead of the API's answer"
     assert outcome.excerpt
 
 
@@ -140,6 +142,12 @@ def test_a_portal_may_admit_that_it_is_one() -> None:
     """511 is the portal's own status (RFC 6585)."""
     outcome = classify(Reply(511), _NOON)
     assert (outcome.kind, outcome.cause) == (Kind.TRANSIENT, "portal")
+
+
+def test_a_page_with_a_failure_is_the_failure() -> None:
+    """Its status says already that nothing was accepted."""
+    outcome = classify(Reply(300, "text/html", body=b"<html>"), _NOON)
+    assert (outcome.cause, outcome.detail) == ("http-300", "HTTP 300")
 
 
 def test_a_failure_says_what_it_was_and_shows_the_beginning_of_the_answer() -> None:
@@ -200,6 +208,27 @@ def test_a_date_is_measured_against_the_answers_own_date() -> None:
     assert parse_retry_after("Mon, 23 Nov 2026 12:00:30 GMT", _DATE, 0.0) == 30.0
 
 
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("date", "wall"), [(_DATE, 0.0), (None, _NOON)])
+def test_an_answer_that_asks_for_a_pause_says_how_long(
+    status: int, date: str | None, wall: float
+) -> None:
+    """By its own Date, else by our clock."""
+    reply = Reply(status, retry_after="Mon, 23 Nov 2026 12:00:30 GMT", date=date)
+    assert classify(reply, wall).retry_after == 30.0
+
+
+def test_a_date_without_a_zone_is_no_local_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP knows no time but GMT, wherever the daemon runs."""
+    monkeypatch.setenv("TZ", "XYZ-7")
+    time.tzset()
+    try:
+        assert parse_retry_after("Mon Nov 23 12:00:30 2026", None, _NOON) == 30.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 _WORD = st.sampled_from(
     ["Mon,", "Mon", "23", "Nov", "2026", "12:00:30", "12:00", "GMT", "-0000", "+2400", "9999", "0",
      "-", ":", "(", '"', "\x00", "99999999999", "\u0663", "Nov-23-", "AM", "1-1-1", "/", "."]
@@ -248,3 +277,11 @@ def test_a_secret_that_is_thrown_back_is_masked_before_an_excerpt_is_made(before
     seen = excerpt(masked(reply, "secret-api-id").body)
     assert seen is not None
     assert "sec" not in seen
+
+
+def test_nothing_but_the_secret_is_masked() -> None:
+    """Whatever its bytes are; an answer without it, or without there being one, stays as it is."""
+    reply = Reply(500, body=b"<\xff\xfe>")
+    assert masked(reply, "\udcff\udcfe").body == b"<****>"
+    assert masked(reply, "another") is reply
+    assert masked(reply, "") is reply
