@@ -11,7 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DECIDING = ("event", "outcome", "backoff", "delivery", "lane", "link")
 TESTS = (
-    "backoff", "delivery", "event", "lanes", "lanes_bounds", "link", "link_blame", "link_pauses", "outcome",
+    "backoff", "delivery", "event", "lanes", "lanes_bounds", "link", "link_blame", "link_pauses",
+    "outcome",
 )  # fmt: skip
 
 
