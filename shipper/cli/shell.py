@@ -36,7 +36,6 @@ _GLOBAL = Group("Global options", sort_key=100)
 
 def main() -> None:
     """Run the command line of this process, and exit."""
-    gc.disable()  # until the command begins: while code is read there is nothing to collect
     _mend_streams()
     sys.exit(run(sys.argv[1:]))
 
@@ -112,7 +111,9 @@ def application() -> App:
         bound.arguments.update({name: _bare(value) for name, value in bound.arguments.items()})
         context = Context(_bare(config), json, -1 if quiet else verbose)
         bound.arguments.update(dict.fromkeys(injected, context))
-        gc.enable()
+        if not gc.isenabled():
+            gc.freeze()  # the code stays, so nobody has to look at it again, now or at the end
+            gc.enable()
         status: int | None = command(*bound.args, **bound.kwargs)
         return status
 

@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 import shipper.cli.run
+import shipper.cli.shell
 import shipper.cli.verify
 import shipper.store.migrate  # noqa: F401
 from shipper.cli import main

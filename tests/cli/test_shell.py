@@ -206,6 +206,7 @@ def test_a_database_that_is_not_there_is_69_or_78(home: Home) -> None:
 _NOBODY = """
 import os
 import shipper.cli.config
+import shipper.cli.shell
 import shipper.config.loader
 from shipper.cli import main
 if os.geteuid() == 0:
