@@ -8,17 +8,20 @@ stays small although somebody reads for seconds.
 import asyncio
 import resource
 import time
-from collections.abc import Coroutine
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from shipper.store.space import wal_bytes
+from sqlalchemy import Engine, text
+
+from shipper.store.engine import open_engine
+from shipper.store.space import checkpoint, wal_bytes
+from shipper.store.transactions import writing
 from tests.campaigns.crashes import Outcry, outcry
 from tests.campaigns.figures import Figures
 from tests.campaigns.lives import Launcher
-from tests.daemon.application import Database
 from tests.daemon.processes import until
 
 _SILENCE_MOST = 2.0
@@ -49,7 +52,7 @@ _WORDS = {
         "now": "now()",
     },
 }
-_ALONE = '{"type":"view","view":{}}'
+_ALONE = text('INSERT INTO shipper_outbox (payload) VALUES (\'{"type":"view","view":{}}\')')
 _TRIES = (
     "INSERT INTO shipper_attempt (outbox_id, event_id, started_at, duration_ms, outcome)"
     " SELECT id, event_id, created_at, 12, CASE status WHEN 'dead' THEN 'http-422'"
@@ -94,7 +97,8 @@ def _fill(scene: Outcry, rows: int) -> None:
     for statement in (_TRIES, *_COUNTERS, "ANALYZE shipper_outbox"):
         scene.shop.execute(statement)
     if scene.shop.is_sqlite:
-        Database(scene.shop.url)("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        with opened(scene.shop.url) as engine:
+            checkpoint(engine)
 
 
 async def _verify(scene: Outcry, launcher: Launcher, figures: Figures, most: float) -> None:
@@ -129,16 +133,31 @@ async def _watched(
 
 def _write(url: str, over: asyncio.Event, figures: Figures, when: str) -> float:
     """Write an event again and again; return the seconds that the slowest transaction took."""
-    database, slowest = Database(url), 0.0
-    while not over.is_set():
-        began = time.monotonic()
-        database("INSERT INTO shipper_outbox (payload) VALUES (?)", _ALONE)
-        took = time.monotonic() - began
-        figures.measure(f"seconds of an application's transaction, {when}", took)
-        slowest = max(slowest, took)
-        time.sleep(0.02)
-    database.connection.close()
+    slowest = 0.0
+    with opened(url) as engine:
+        while not over.is_set():
+            began = time.monotonic()
+            with writing(engine) as tx:
+                tx.execute(_ALONE)
+            took = time.monotonic() - began
+            figures.measure(f"seconds of an application's transaction, {when}", took)
+            slowest = max(slowest, took)
+            time.sleep(0.02)
     return slowest
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Engine]:
+    """Give an engine of its own.
+
+    Not `tests.daemon.application`: two libraries of SQLite in one process undo each other's locks,
+    and one that closes takes the log away under the other.
+    """
+    engine = open_engine(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 async def _measure_wal(scene: Outcry, over: asyncio.Event, figures: Figures, when: str) -> None:

@@ -2,14 +2,15 @@
 
 import asyncio
 import io
-import sqlite3
 import threading
+from pathlib import Path
 
 import pytest
 
 from shipper.config import RetentionSettings
 from shipper.daemon.service import _Bell, _retain_every
 from shipper.logs import open_log
+from shipper.store.engine import connect_sqlite
 from tests.daemon.harness import Shop, only_sqlite, several
 from tests.daemon.processes import until
 
@@ -54,7 +55,7 @@ async def test_a_deletion_in_the_way_of_a_locked_file_is_tried_again(shop: Shop)
     daemon = await shop.started()
     shop.add("u1-1")
     await shop.settled()
-    application = sqlite3.connect(shop.url.partition("///")[2], isolation_level=None)
+    application = connect_sqlite(Path(shop.url.partition("///")[2]), busy_timeout=5.0)
     application.execute("BEGIN IMMEDIATE")
     await daemon.told("chore.failed", chore="retention")
     application.close()
