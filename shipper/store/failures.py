@@ -121,7 +121,7 @@ def _translate_sqlite(code: int, file: Path | None = None) -> ShipperError | Non
     if code & 0xFF in _GROWING and file is not None and _is_full(file):
         meaning = _FULL
     if meaning is _FULL and file is not None:
-        return DiskFull(f"the disk of {file.parent} is full ({code})", _FULL[2])
+        return DiskFull(f"the disk that {file.name} is on is full ({code})", _FULL[2])
     return _as_error(meaning, code) if meaning else None
 
 
