@@ -6,7 +6,7 @@ and never lets a place in flight go before its outcome is recorded.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from shipper import delivery
 from shipper.clock import Clock
@@ -124,10 +124,13 @@ class Route:
             else:
                 self.lanes.missed(lane, row)
                 short.add(lane)
+        self._ask_no_longer(short)
+
+    def _ask_no_longer(self, lanes: Collection[str | int]) -> None:
         for row, lane in self.wanted:
-            if lane in short:
+            if lane in lanes:
                 self.lanes.missed(lane, row)
-        self.wanted = [(row, lane) for row, lane in self.wanted if lane not in short]
+        self.wanted = [(row, lane) for row, lane in self.wanted if lane not in lanes]
 
     def _wait(self, row: Row, wall: float) -> float:
         """Return the seconds until a row is due.
@@ -254,6 +257,8 @@ class Route:
             self.lanes.retry(lane, head, first=settled.newly_received)
         else:
             self.lanes.postpone(lane, settled.due, charged=record.verdict.charged)
+            # Claimed by the turn that lets go of the head, it would go first if we died then.
+            self._ask_no_longer({lane.name})
 
     # -- what others see ----------------------------------------------------------------------
 

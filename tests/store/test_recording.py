@@ -254,5 +254,6 @@ def test_a_links_state_is_stored_and_leaves_the_rest_alone(
             "discarded": 0,
             "purged": 1,
             "updated_at": NOW + 3,
+            "releases": 0,
         }
     ]

@@ -5,15 +5,13 @@ import asyncio
 import pytest
 
 from shipper.backoff import Backoff
-from shipper.courier import Courier
-from shipper.delivery import RetryPolicy
+from shipper.courier import Carried, Courier
+from shipper.delivery import Blame, RetryPolicy
 from shipper.dispatcher.route import Route
 from shipper.dispatcher.values import Question, Terms
 from shipper.event import Event
-from shipper.link import (
-    EVERYTHING_REFUSED,
-)
-from shipper.outcome import Fault, Invalid, Reply
+from shipper.link import EVERYTHING_REFUSED
+from shipper.outcome import Fault, Invalid, Kind, Outcome, Reply
 from shipper.state import State
 from shipper.store.work import LinkRow, Look, Row
 
@@ -80,6 +78,25 @@ def test_what_follows_an_event_that_could_not_be_claimed_is_not_asked_for() -> N
     asked, one.wanted = one.wanted[:2], one.wanted[2:]
     one.take_claims(asked, {2: event(2, "m")})
     assert one.wanted == [(4, "m")]
+
+
+def test_what_follows_an_event_that_has_to_wait_is_not_asked_for() -> None:
+    """The turn that lets go of the head would claim it, and after a crash it would go first."""
+
+    async def fail_once() -> list[tuple[int, str | int]]:
+        one = route()
+        see(one, Row(1, "k", None))
+        one.take_claims(one.wanted, {1: event(1)})
+        one.wanted = []
+        lane = one.lanes.start()
+        assert lane is not None
+        see(one, Row(2, "k", None), Row(3, "m", None))
+        assert one.wanted == [(2, "k"), (3, "m")]
+        one._settle(lane, Carried(Outcome(Kind.TRANSIENT, "closed"), WALL, 0.1), Blame.EVENT)
+        one.recorded(one.settled.pop())
+        return one.wanted
+
+    assert asyncio.run(fail_once()) == [(3, "m")]
 
 
 def test_a_probe_waits_for_the_pace_without_turning_in_circles() -> None:
