@@ -15,11 +15,7 @@ from shipper.delivery import Blame, Status, Verdict
 from shipper.dispatcher.values import Question, Scan, Settled, Terms
 from shipper.event import Event
 from shipper.lane import Candidate, Lane, Lanes
-from shipper.link import (
-    Link,
-    Pace,
-    Try,
-)
+from shipper.link import Link, Pace, Try
 from shipper.outcome import RETRY_AFTER_MAX, Kind, Outcome
 from shipper.state import State
 from shipper.store.work import Attempt, LinkRow, Look, Record, Row

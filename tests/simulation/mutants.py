@@ -276,6 +276,7 @@ def gap_in_a_claim_is_sent_first() -> Any:
     def take_claims(self: Route, asked: Any, claimed: Any) -> None:
         for row, lane in asked:
             if row in claimed:
+                self.lanes._lanes[lane].gap = False
                 self.lanes.load(claimed[row])
             else:
                 self.lanes.missed(lane, row)
