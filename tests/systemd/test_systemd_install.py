@@ -8,6 +8,8 @@ import pytest
 from shipper.cli.units import PLACES
 from tests.systemd.till import APPLICATION, CONFIG, CREDENTIAL, OUTBOX, PROGRAM, UNIT, Till
 
+pytestmark = pytest.mark.xdist_group("machine")  # of which there is one
+
 HIDDEN = Path("/root") / "hidden"
 FILES = [str(place) for place in PLACES.values()]
 

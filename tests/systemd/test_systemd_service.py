@@ -21,6 +21,8 @@ from tests.systemd.till import (
     Till,
 )
 
+pytestmark = pytest.mark.xdist_group("machine")  # of which there is one
+
 SLOW = Fault("slow", delay=0.5)
 SLOWER = Fault("slow", delay=3.0)
 EXPOSURE_AT_MOST = 1.3
