@@ -11,6 +11,7 @@ from shipper.errors import InvalidEvent, LeaseLost, OutboxHeld
 from shipper.store import giving_up, handing_over
 from shipper.store.audit import verify
 from shipper.store.engine import database_path, open_engine
+from shipper.store.failures import file_of
 from shipper.store.handing_over import Carried, TakenIn, hand_over, take_in, undelivered
 from shipper.store.lease import FileLock
 from shipper.store.operate import retry
@@ -162,7 +163,7 @@ def test_what_may_have_been_received_says_so(house: Engine, engine: Engine) -> N
     Daemon(house).claim(*ids[:2])
     run(house, "UPDATE shipper_lease SET owner = NULL")
     box = Box()
-    assert hand_over(house, PENDING, database_path(str(house.url)), box) == 3
+    assert hand_over(house, PENDING, file_of(house), box) == 3
     assert [event.maybe_received for event in box.events] == [True, False, False]
     take_in(engine, box.events)
     assert [row["maybe_received"] for row in table(engine, "outbox")] == [1, 0, 0]
@@ -216,7 +217,7 @@ def test_a_cut_between_two_marks_loses_nothing(
     house: Engine, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both files together are everything, and the new house takes none of it twice."""
-    path = database_path(str(house.url))
+    path = file_of(house)
     monkeypatch.setattr(handing_over, "_BATCH", 2)
     write(house, *"abcde")
     original, first, second = handing_over._mark, Box(), Box()
