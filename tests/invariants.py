@@ -138,7 +138,8 @@ def repeats_are_few_and_immediate(
     for lane in _by_lane(requests).values():
         for before, request in pairwise(lane):
             unknown = before.maybe or before.answer is None
-            if unknown and before.id != request.id and _pending(statuses, before.id, request.began):
+            stayed = _stayed_pending(statuses, before.id, before.began, request.began)
+            if unknown and before.id != request.id and stayed:
                 found.append(
                     f"event {request.id} was sent while {before.id} may have been received"
                 )
@@ -400,10 +401,14 @@ def _statuses(moves: Iterable[Move]) -> dict[int, list[tuple[float, str]]]:
     return statuses
 
 
-def _pending(statuses: Mapping[int, list[tuple[float, str]]], row: int, at: float) -> bool:
-    """Return whether an event was pending at that moment."""
+def _stayed_pending(
+    statuses: Mapping[int, list[tuple[float, str]]], row: int, since: float, until: float
+) -> bool:
+    """Return whether an event was pending all the time: not one that an operator has retried."""
     status = "pending"
     for moment, after in statuses.get(row, ()):
-        if moment <= at:
+        if moment <= since:
             status = after
+        elif moment <= until and after != "pending":
+            return False
     return status == "pending"
