@@ -4,10 +4,7 @@ import pytest
 
 from shipper.backoff import Backoff
 from shipper.delivery import Blame
-from shipper.link import (
-    EVERYTHING_REFUSED,
-    Link,
-)
+from shipper.link import EVERYTHING_REFUSED, Link
 from shipper.outcome import Outcome
 from shipper.state import State
 from tests.unit.unit_link import BARE, DOWN_BY, GONE, LATER, LOCKED, NO, OK, Bench, down, later

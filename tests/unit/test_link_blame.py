@@ -4,11 +4,7 @@ import pytest
 
 from shipper.backoff import Backoff
 from shipper.delivery import Blame
-from shipper.link import (
-    EVERYTHING_REFUSED,
-    LANES_FAILING_TO_OFFLINE,
-    Link,
-)
+from shipper.link import EVERYTHING_REFUSED, LANES_FAILING_TO_OFFLINE, Link
 from shipper.outcome import Kind, Outcome
 from shipper.state import State
 from tests.unit.unit_link import GONE, LOCKED, NO, OK, Bench, down

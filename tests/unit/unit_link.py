@@ -4,10 +4,7 @@ from dataclasses import dataclass, field
 
 from shipper.backoff import Backoff
 from shipper.delivery import Blame
-from shipper.link import (
-    Link,
-    Try,
-)
+from shipper.link import Link, Try
 from shipper.outcome import Kind, Outcome
 from shipper.state import State
 
