@@ -94,7 +94,8 @@ class _DatabaseThread:
             try:
                 return await self.run(work)
             except tuple(patience) as failure:
-                seconds = patience[type(failure)]
+                # By the kind it is of: a full disk is a database that is out of reach, too.
+                seconds = next(patience[kind] for kind in patience if isinstance(failure, kind))
                 if stop.is_set() or loop.time() - began >= seconds:
                     raise
                 if first:

@@ -46,6 +46,29 @@ async def test_what_is_pending_on_a_full_disk_is_shipped_from_the_reserve(tmp_pa
             await shop.close()
 
 
+async def test_a_disk_that_is_full_at_the_start_is_waited_for(tmp_path: Path) -> None:
+    """The daemon says what it waits for, and ships once there is room."""
+    with small_disk(tmp_path, 64) as disk:
+        file, ballast = disk / "shop.db", disk / "ballast"
+        _migrate(f"sqlite:///{file}", create=True)
+        shop = Shop(f"sqlite:///{file}", tmp_path)
+        await shop.open()
+        try:
+            shop.configure(more='[space]\nreserve = "0GB"')
+            shop.add("u1-1", "u2-1", "u1-2")
+            ballast.write_bytes(bytes(_free(disk)))
+            daemon = shop.start()
+            waiting = await daemon.told("daemon.waiting")
+            assert "is full" in waiting["reason"]
+            ballast.unlink()
+            await shop.settled()
+            await daemon.stop()
+            assert shop.counts() == {"delivered": 3}
+            shop.assert_flawless(repeats=0)
+        finally:
+            await shop.close()
+
+
 def _free(disk: Path) -> int:
     import shutil
 
