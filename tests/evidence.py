@@ -95,6 +95,8 @@ class Process:
     stop_asked: float | None = None
     stop_took: float = 0.0
     """Seconds from then to its end, without those that the machine slept through."""
+    bug: str | None = None
+    """What it ended with, if that is nothing that a person has to mend."""
     cut_off: int = 0
     durable_commits: bool = True
     """Whether what it commits is on disk before it goes on."""

@@ -359,7 +359,7 @@ def clocks_mean_nothing(
 def stops_are_clean(
     processes: Iterable[Process], requests: Iterable[Request], terms: Mapping[str, Terms]
 ) -> list[str]:
-    """14. After it was asked to stop, a process begins nothing and ends in time."""
+    """14. After it was asked to stop, a process begins nothing and ends in time; never by a bug."""
     found = []
     most = max((one.timeout for one in terms.values()), default=0.0) + STOP_GRACE
     begun = defaultdict(list)
@@ -367,6 +367,8 @@ def stops_are_clean(
         begun[request.process].append(request.began)
     for process in processes:
         asked, number = process.stop_asked, process.number
+        if process.bug is not None:
+            found.append(f"process {number} ended with {process.bug}")
         if asked is None:
             continue
         if any(began > asked for began in begun[number]):

@@ -112,8 +112,11 @@ async def test_only_a_release_probes_and_only_its_own_link(shop: Shop) -> None:
     await daemon.stop()
 
 
-async def test_an_api_that_refuses_everything_kills_four_at_most(shop: Shop) -> None:
-    """Then it is the API's fault and not the events'."""
+async def test_an_api_that_refuses_everything_kills_of_four_lanes_at_most(shop: Shop) -> None:
+    """Then it is the API's fault and not the events'.
+
+    A lane may lose its next event, too, while the fifth lane's answer is still on its way.
+    """
     shop.sandbox.answer_for = lambda _: Answer(422, b'{"message":"no"}')
     shop.add(*EVENTS)
     daemon = await shop.started()
@@ -122,7 +125,7 @@ async def test_an_api_that_refuses_everything_kills_four_at_most(shop: Shop) -> 
     seen = shop.sandbox.ledger.summary().requests
     await shop.sandbox.until(lambda ledger: ledger.summary().requests >= seen + 10)
     dead = shop.dead()
-    assert len(dead) <= 4
+    assert len({name.partition("-")[0] for name in dead}) <= 4
     shop.sandbox.answer_for = None
     await shop.settled()
     await daemon.stop()
