@@ -5,18 +5,17 @@ in the reverse order. Whatever touches the database runs in one thread.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import TypeVar
 
 from shipper.chores import Statistics, Upkeep
 from shipper.clock import Clock
 from shipper.config import DestinationSettings, Settings
 from shipper.courier import Courier
+from shipper.daemon.thread import DatabaseThread
 from shipper.delivery import RetryPolicy
 from shipper.destination import Destination
 from shipper.dispatcher import Dispatcher, Rhythm, Route, Terms
@@ -41,15 +40,14 @@ from shipper.store.watch import SqliteWatch
 
 # How long the database may take to appear: one boot may start both.
 REACH_WITHIN = 30.0
-_TRY_EVERY = 0.5
+# Whoever asks whether the outbox is held holds it for less.
+_HELD_A_MOMENT = 0.5
 
 # Idle time between looks, in seconds: what an application waits for at most, and what idling costs.
 _POLL_SQLITE = 0.025
 _POLL_POSTGRES = 0.2
 # However rarely somebody wants it to look, the drain turns: the watchdog lives on that.
 _IDLE_MAX = 15.0
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,40 +68,6 @@ class Session:
     """The chore that writes it down; done once more at the end."""
 
 
-class _DatabaseThread:
-    """The one thread that talks to the database."""
-
-    def __init__(self) -> None:
-        self.executor = ThreadPoolExecutor(1, thread_name_prefix="database")
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """Run `work` there and return what it returns."""
-        return await asyncio.get_running_loop().run_in_executor(self.executor, work)
-
-    async def insist(
-        self,
-        work: Callable[[], T],
-        patience: Mapping[type[ShipperError], float],
-        stop: asyncio.Event,
-        told: Callable[[ShipperError, float], None] = lambda *_: None,
-    ) -> T:
-        """Run `work` until it raises none of these errors, for so many seconds at most."""
-        loop = asyncio.get_running_loop()
-        began, first = loop.time(), True
-        while True:
-            try:
-                return await self.run(work)
-            except tuple(patience) as failure:
-                # By the kind it is of: a full disk is a database that is out of reach, too.
-                seconds = next(patience[kind] for kind in patience if isinstance(failure, kind))
-                if stop.is_set() or loop.time() - began >= seconds:
-                    raise
-                if first:
-                    told(failure, seconds)
-                first = False
-            await _rest(stop, _TRY_EVERY)
-
-
 @asynccontextmanager
 async def open_session(
     settings: Settings,
@@ -120,9 +84,9 @@ async def open_session(
     """
     path = database_path(settings.database.url)
     ttl = _lease_ttl(settings)
-    thread = _DatabaseThread()
+    thread = DatabaseThread()
     async with AsyncExitStack() as stack:
-        stack.callback(thread.executor.shutdown)
+        stack.callback(thread.close)
         engine = open_engine(settings.database.url)
         stack.push_async_callback(thread.run, engine.dispose)
 
@@ -133,8 +97,7 @@ async def open_session(
         if path is not None:
             # Before the outbox is brought up to date: another daemon may be at work in it.
             lock = FileLock(path)
-            # Not at once for good: whoever asks whether it is held, holds it for a moment.
-            await thread.insist(lock.acquire, {OutboxHeld: _TRY_EVERY}, stop)
+            await thread.insist(lock.acquire, {OutboxHeld: _HELD_A_MOMENT}, stop)
             stack.callback(lock.release)
         await thread.insist(
             lambda: prepare(engine), {StoreUnavailable: REACH_WITHIN}, stop, waiting
@@ -173,7 +136,7 @@ async def open_session(
             looks,
             clock=clock,
             reporter=Reporter(log, tally),
-            database_thread=thread.executor,
+            database=thread.run,
             rhythm=rhythm,
         )
         for destination in settings.destinations.values():
@@ -215,7 +178,7 @@ def _tells(reserve: Reserve, log: Log) -> Callable[[int], None]:
     return tell
 
 
-async def _give_back(thread: _DatabaseThread, queue: Queue, spared: Spared | None) -> None:
+async def _give_back(thread: DatabaseThread, queue: Queue, spared: Spared | None) -> None:
     release = queue.release if spared is None else partial(spared.insist, queue.release)
     try:
         await thread.run(release)
@@ -226,14 +189,6 @@ async def _give_back(thread: _DatabaseThread, queue: Queue, spared: Spared | Non
 async def _write_the_rest(statistics: Statistics) -> None:
     with suppress(ShipperError):  # nobody's event depends on it
         await statistics.write()
-
-
-async def _rest(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return
 
 
 def _courier(destination: DestinationSettings, settings: Settings, clock: Clock) -> Courier:

@@ -9,11 +9,10 @@ Fatal in here: a lost lease. A lost database is not: the same work is given agai
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from shipper.clock import Clock
-from shipper.dispatcher.exchange import Answer, Exchange, Looks, Queue
+from shipper.dispatcher.exchange import Answer, Exchange, Looks, Queue, Thread
 from shipper.dispatcher.reporter import Reporter
 from shipper.dispatcher.route import Route
 from shipper.dispatcher.values import Question
@@ -26,6 +25,9 @@ _HELD_BACK_POLL = 0.05
 # Where nothing tells of new events, they come in crowds: after one it looks more often for a while.
 _BRISK_POLL = 0.02
 _BRISK_FOR = 0.25
+# To be woken costs a machine that sleeps more than what is done then: where nothing has changed for
+# so long, it asks half as often.
+_DROWSY_AFTER = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class Rhythm:
     `lease_taken_at` is monotonic, and from before the lease was asked for.
 
     It looks every `idle` seconds, and before that whenever `changed`, asked every `poll` seconds,
-    says that it is worth it. Without `changed` it looks every `poll` seconds.
+    says that it is worth it; half as often once nothing has changed for a while. Without `changed`
+    it looks every `poll` seconds.
     """
 
     poll: float
@@ -55,7 +58,7 @@ class Dispatcher:
         *,
         clock: Clock,
         reporter: Reporter,
-        database_thread: Executor,
+        database: Thread,
         rhythm: Rhythm,
     ) -> None:
         self._clock = clock
@@ -64,10 +67,11 @@ class Dispatcher:
         self._idle = rhythm.idle if rhythm.changed else rhythm.poll
         self._changed = rhythm.changed
         self._brisk_until = 0.0
+        self._changed_at = clock.monotonic()
         self._exchange = Exchange(
             queue,
             looks,
-            database_thread,
+            database,
             clock=clock,
             reporter=reporter,
             lease_ttl=rhythm.lease_ttl,
@@ -146,11 +150,14 @@ class Dispatcher:
 
     def _peek_later(self) -> None:
         if self._changed is not None:
+            drowsy = self._clock.monotonic() - self._changed_at > _DROWSY_AFTER
+            delay = self._poll * 2 if drowsy else self._poll
             loop = asyncio.get_running_loop()
-            self._timers["peek"] = loop.call_later(self._poll, self._peek, self._changed)
+            self._timers["peek"] = loop.call_later(delay, self._peek, self._changed)
 
     def _peek(self, changed: Callable[[], bool]) -> None:
         if changed():
+            self._changed_at = self._clock.monotonic()
             self._wake.set()
         else:
             self._peek_later()
@@ -181,12 +188,12 @@ class Dispatcher:
 
     def _longest(self, answer: Answer, now: float) -> float:
         """Return for how many seconds to rest where nothing is known that will happen."""
-        if answer.pulse.held_back:
-            return _HELD_BACK_POLL  # another transaction's end, which nothing tells us of
         if answer.pulse.fresh:
             self._brisk_until = now + _BRISK_FOR
         if self._changed is None and now < self._brisk_until:
             return min(_BRISK_POLL, self._idle)
+        if answer.pulse.held_back:
+            return min(_HELD_BACK_POLL, self._idle)  # another transaction's end tells us nothing
         return self._idle
 
     def _has_more(self, route: Route) -> bool:

@@ -6,10 +6,10 @@ isn't done twice. Fatal in here: a lost lease.
 """
 
 import asyncio
-from collections.abc import Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 from shipper.clock import Clock
 from shipper.dispatcher.reporter import Reporter
@@ -24,6 +24,8 @@ _PULSE_EVERY = 0.01
 _RETRY_MAX = 30.0
 _TRIES_AT_STOP = 3
 _REST_AT_STOP = 0.5
+
+T = TypeVar("T")
 
 
 class Queue(Protocol):
@@ -47,6 +49,13 @@ class Looks(Protocol):
 
     def holds(self) -> Holds:
         """Tell what is held."""
+
+
+class Thread(Protocol):
+    """How to have the database's thread do something: `shipper.daemon.thread`."""
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        """Run `work` there; return what it returns, or raise what it raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,7 @@ class Exchange:
         self,
         queue: Queue,
         looks: Looks,
-        thread: Executor,
+        thread: Thread,
         *,
         clock: Clock,
         reporter: Reporter,
@@ -110,7 +119,6 @@ class Exchange:
         While it runs, a daemon waits out whatever its database says: a password or a table that
         is gone may be back in a minute. Raises LeaseLost, and StoreUnavailable while stopping.
         """
-        loop = asyncio.get_running_loop()
         began, failures, tries_at_stop = self._clock.monotonic(), 0, 0
         talk = _Talk(work, questions, self._look_owed)
         self._look_owed = False
@@ -118,7 +126,7 @@ class Exchange:
             self.tries += 1
             asked_at = self._clock.monotonic()
             try:
-                answer = await loop.run_in_executor(self._thread, self._converse, talk)
+                answer = await self._thread(partial(self._converse, talk))
             except (StoreUnavailable, AccessDenied, SchemaError) as error:
                 failures += 1
                 tries_at_stop += stop.is_set()

@@ -8,8 +8,9 @@ The book here mirrors the table, for the one process that writes it. It must nev
 id in memory that is still in flight.
 """
 
-import json
 from collections.abc import Iterable, Mapping
+
+import orjson
 
 from shipper.event import Event
 
@@ -65,12 +66,12 @@ class ClaimBook:
 
 def dump_ids(rows: Iterable[int]) -> str:
     """Return ids as `shipper_claim` holds them."""
-    return json.dumps(list(rows), separators=(",", ":"))
+    return orjson.dumps(list(rows)).decode()
 
 
 def load_ids(text: str) -> list[int]:
     """Read what `dump_ids` wrote."""
-    ids: list[int] = json.loads(text)
+    ids: list[int] = orjson.loads(text)
     return ids
 
 

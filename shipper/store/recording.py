@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection
 
 from shipper.delivery import Status
 from shipper.store.dialect import POSTGRES, SQLITE, Dialect
@@ -90,7 +90,7 @@ def write_link(tx: Connection, dialect: Dialect, link: LinkRow, now: float) -> N
         "next_try_at": dialect.bind_time(link.next_try_at),
         "now": dialect.bind_time(now),
     }
-    tx.execute(_WRITE_LINK[dialect.name], values)
+    _WRITE_LINK[dialect.name].changes(tx, values)
 
 
 def _written(
@@ -98,7 +98,7 @@ def _written(
 ) -> list[Record]:
     """Return the records whose event was still there and pending; the others came too late."""
     ids = dialect.bind_ids([record.event.id for record in records])
-    now = {tuple(row) for row in tx.execute(_NUMBERS[dialect.name], {"ids": ids})}
+    now = set(_NUMBERS[dialect.name].rows(tx, {"ids": ids}))
     return [
         record
         for record, number in zip(records, numbers, strict=True)
@@ -153,8 +153,8 @@ def _remember(tx: Connection, dialect: Dialect, records: Sequence[Record]) -> No
         for record in records
         if (attempt := record.attempt) is not None
     ]
-    tx.execute(_ADD_ATTEMPT[dialect.name], rows)
-    tx.execute(_TRIM_ATTEMPTS, [{"outbox_id": row["outbox_id"]} for row in rows])
+    _ADD_ATTEMPT[dialect.name].each(tx, rows)
+    _TRIM_ATTEMPTS[dialect.name].each(tx, [{"outbox_id": row["outbox_id"]} for row in rows])
 
 
 def _hold(tx: Connection, dialect: Dialect, record: Record) -> None:
@@ -166,7 +166,7 @@ def _hold(tx: Connection, dialect: Dialect, record: Record) -> None:
             "event_id": dialect.bind_key(event.event_id),
             "now": dialect.bind_time(record.at),
         }
-        tx.execute(_HOLD[dialect.name], values)
+        _HOLD[dialect.name].changes(tx, values)
 
 
 def _update_one() -> Statement:
@@ -229,17 +229,19 @@ _COUNT = Statement(
     "INSERT INTO shipper_destination (name, delivered, dead) VALUES (:name, :delivered, :dead)"
     f" {_ADD_UP}",
 )
-_TRIM_ATTEMPTS = text(
-    "DELETE FROM shipper_attempt WHERE outbox_id = :outbox_id AND id <= (SELECT id"
-    " FROM shipper_attempt WHERE outbox_id = :outbox_id"
-    f" ORDER BY id DESC LIMIT 1 OFFSET {ATTEMPTS_KEPT})"
+
+
+def _for_each(make: Callable[[Dialect], str]) -> dict[str, Statement]:
+    return {dialect.name: Statement(dialect, make(dialect)) for dialect in (SQLITE, POSTGRES)}
+
+
+_TRIM_ATTEMPTS = _for_each(
+    lambda _: (
+        "DELETE FROM shipper_attempt WHERE outbox_id = :outbox_id AND id <= (SELECT id"
+        " FROM shipper_attempt WHERE outbox_id = :outbox_id"
+        f" ORDER BY id DESC LIMIT 1 OFFSET {ATTEMPTS_KEPT})"
+    )
 )
-
-
-def _for_each(make: Callable[[Dialect], str]) -> dict[str, TextClause]:
-    return {dialect.name: text(make(dialect)) for dialect in (SQLITE, POSTGRES)}
-
-
 _NUMBERS = _for_each(
     lambda d: f"SELECT id, status, delivery_number FROM shipper_outbox{d.by_id} WHERE id IN {d.ids}"
 )

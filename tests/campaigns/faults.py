@@ -72,7 +72,7 @@ ANSWERS = (
     Fault("A12", "429 or 503 with Retry-After", "throttled for so long, clamped to 24 h", f"{OUTAGES}::test_an_outage_costs_nothing", "1"),
     Fault("A13", "a Retry-After that is none, negative, of the year 9999, of 400 digits", "ignored or clamped", f"{HERE}::test_bad_values_in_headers", "{VALUES}"),
     Fault("A14", "400, 409, 413, 415, 422 about one event", "dead at once, with the reason; the others go on", "tests/unit/test_outcome.py::test_a_status_means_what_the_table_says", "502 cases"),
-    Fault("A15", "everything is refused", "after five lanes the link is paused: four events die at most", f"{OUTAGES}::test_an_api_that_refuses_everything_kills_four_at_most", "2"),
+    Fault("A15", "everything is refused", "after five lanes the link is paused: events of four lanes die at most", f"{OUTAGES}::test_an_api_that_refuses_everything_kills_of_four_lanes_at_most", "2"),
     Fault("A16", "one event makes the receiver fail (500, 403 of a firewall, timeout, hang-up)", "charged to that event alone, dead in the end", POISON, "6"),
     Fault("A17", "413 while most of the body is still to come", "heard", "tests/http/test_http_answers.py::test_an_early_refusal_is_heard", WAYS),
     Fault("A18", "409 after a try that may have been received", "tried again before it counts", "tests/unit/test_delivery.py::test_a_conflict_after_a_try_that_may_have_been_received_is_asked_once_more", "1"),
@@ -117,6 +117,8 @@ DISK = (
     Fault("D17", "no right to write the file, or what lies beside it", "exit 77 with the modes it needs; not so where the disk is at fault", f"{STORE}/test_engine.py::test_a_file_that_is_not_written_is_denied_only_where_it_isnt_ours", "2"),
     Fault("D18", "a SQLite library with the WAL-reset bug", "known by version, the newer library is taken", f"{STORE}/test_engine.py::test_which_sqlite_has_the_wal_reset_bug_is_known", "11"),
     Fault("D19", "a restored backup", "ships again what was pending in it, unless an operator gives it up", "tests/daemon/test_daemon_restore.py::test_a_restored_backup_sends_again_what_nobody_discards", "1"),
+    Fault("D20", "the disk is full, and an application takes every byte that is freed", "what was sent is recorded, and what is pending shipped, from the reserve", "tests/daemon/test_daemon_space.py::test_what_is_pending_on_a_full_disk_is_shipped_from_the_reserve", "2,000 events or so"),
+    Fault("D21", "the disk is full when the outbox is taken", "waits and says so for 30 s, then 69", "tests/daemon/test_daemon_space.py::test_a_disk_that_is_full_at_the_start_is_waited_for", "1"),
 )  # fmt: skip
 
 DATABASE = (

@@ -34,7 +34,7 @@ from shipper.store import queue
 from shipper.store.lease import FileLock
 from shipper.store.queue import Queue
 from tests.evidence import Process
-from tests.simulation.database import Disk, InlineExecutor
+from tests.simulation.database import Disk, InlineThread
 from tests.simulation.network import API_ID, Network, Way
 from tests.simulation.scenario import Scenario
 from tests.simulation.virtual import MachineTime, VirtualClock, VirtualLoop
@@ -209,6 +209,9 @@ class Machine:
         except ShipperError as error:
             self.note(f"fail {life.evidence.number}: {error}")
             life.end("failed")
+        except Exception as error:  # noqa: BLE001 - a bug of the product's is to be told, not ours
+            life.evidence.bug = None if life.gone else f"{type(error).__name__}: {error}"
+            life.end("failed")
         finally:
             life.vanish()
         self.note(f"ended {life.evidence.number} {life.evidence.end} {life.evidence.cut_off}")
@@ -245,7 +248,7 @@ class Machine:
         bounds = self.scenario.bounds
         replaced: Sequence[tuple[Any, str, Any]] = (
             (session, "open_engine", lambda url: _LIFE.get().disk.open(url)),
-            (session, "ThreadPoolExecutor", self._executor),
+            (session, "DatabaseThread", self._thread),
             (session, "Destination", self._way),
             (session, "FileLock", _Lock),
             (session, "Queue", partial(Queue, bytes_per_claim=bounds.bytes_per_claim)),
@@ -274,9 +277,9 @@ class Machine:
     def _way(self, *, url: str, **_: object) -> Way:
         return self.network.way(_LIFE.get(), url.rpartition("/")[2])
 
-    def _executor(self, *_: object, **__: object) -> InlineExecutor:
+    def _thread(self) -> InlineThread:
         life = _LIFE.get()
-        return InlineExecutor(self.loop, life.disk, self._delays, lambda: self.on_exchange(life))
+        return InlineThread(self.loop, life.disk, self._delays, lambda: self.on_exchange(life))
 
     def _delays(self) -> tuple[float, float]:
         slow = 0.001 if self.network.over else self.scenario.disk

@@ -9,7 +9,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine, event
 
+from shipper.daemon.thread import DatabaseThread
 from shipper.errors import StoreUnavailable
 from shipper.store.engine import connect_sqlite, open_engine
 from shipper.store.migrate import upgrade
@@ -129,6 +130,7 @@ class Disk:
         dialect.do_executemany = do_executemany
         dialect.do_commit = do_commit
         event.listen(engine, "connect", self._connected)
+        event.listen(engine, "close", self._closed)
         event.listen(engine, "checkout", self._taken_out)
         event.listen(engine, "checkin", self._put_back)
         return engine
@@ -136,6 +138,9 @@ class Disk:
     def _connected(self, connection: Any, _record: object) -> None:
         self.connections.append(connection)
         diarise(connection, self.now, self.who)
+
+    def _closed(self, connection: Any, _record: object) -> None:
+        self.connections.remove(connection)
 
     def _taken_out(self, _connection: Any, record: object, proxy: Any) -> None:
         self.in_use[id(record)] = proxy
@@ -175,7 +180,7 @@ class Disk:
         self.gone = True
         for proxy in list(self.in_use.values()):
             proxy.invalidate()  # else the pool would wait for it, and nothing of us ever go away
-        for connection in self.connections:
+        for connection in tuple(self.connections):
             connection.close()
         self.connections.clear()
 
@@ -186,7 +191,7 @@ def diarise(connection: Any, now: Callable[[], float], who: int) -> None:
     connection.create_function("diary_who", 0, lambda: who)
 
 
-class InlineExecutor(Executor):
+class InlineThread(DatabaseThread):
     """The database's thread without a thread: work is done at once, or a virtual while later.
 
     `delays` gives the seconds until the work is done, and from then until that is known.
@@ -204,14 +209,17 @@ class InlineExecutor(Executor):
         self._delays = delays
         self._done = done
 
-    def submit(self, work: Callable[..., T], /, *args: Any, **options: Any) -> Future[T]:
+    async def run(self, work: Callable[[], T]) -> T:
         """Do `work`, unless the process dies before."""
         if self._disk.gone:
             raise StoreUnavailable("the process is gone")
         future: Future[T] = Future()
         before, after = self._delays()
-        self._later(before, self._do, future, after, lambda: work(*args, **options))
-        return future
+        self._later(before, self._do, future, after, work)
+        return await asyncio.wrap_future(future)
+
+    def close(self) -> None:
+        """End; there is nothing to wait for."""
 
     def _later(self, seconds: float, what: Callable[..., None], *args: Any) -> None:
         if seconds > 0:

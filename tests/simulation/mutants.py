@@ -12,6 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 from shipper import courier, delivery, link, outcome
+from shipper.daemon.thread import DatabaseThread
 from shipper.delivery import Blame, Status, Verdict
 from shipper.dispatcher.dispatcher import Dispatcher
 from shipper.dispatcher.route import Route
@@ -232,6 +233,24 @@ def stale_lease_accepted() -> Any:
 
     original = Queue._advance
     return patch.object(Queue, "_advance", _advance)
+
+
+@mutant
+def a_disk_that_is_full_at_the_start_is_a_bug() -> Any:
+    """How long to wait for the database is looked up by the exact class of its error."""
+
+    def insist(self: Any, work: Any, patience: Any, *others: Any) -> Any:
+        def strict() -> Any:
+            try:
+                return work()
+            except tuple(patience) as failure:
+                _ = patience[type(failure)]
+                raise
+
+        return original(self, strict, patience, *others)
+
+    original = DatabaseThread.insist
+    return patch.object(DatabaseThread, "insist", insist)
 
 
 # -- after a crash --------------------------------------------------------------------------------
