@@ -1,6 +1,7 @@
 """The drain: the tick that collects, records, claims, plans and hands out."""
 
-from shipper.dispatcher.dispatcher import Dispatcher, Rhythm
+from shipper.dispatcher.dispatcher import Dispatcher
+from shipper.dispatcher.rest import Rhythm
 from shipper.dispatcher.route import Route
 from shipper.dispatcher.values import Terms
 

@@ -9,11 +9,11 @@ Fatal in here: a lost lease. A lost database is not: the same work is given agai
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from shipper.clock import Clock
 from shipper.dispatcher.exchange import Answer, Exchange, Looks, Queue, Thread
 from shipper.dispatcher.reporter import Reporter
+from shipper.dispatcher.rest import Rest, Rhythm
 from shipper.dispatcher.route import Route
 from shipper.dispatcher.values import Question
 from shipper.errors import StoreUnavailable
@@ -21,31 +21,6 @@ from shipper.store.work import Holds, LinkRow, Work
 
 CLAIMS_PER_TURN = 512
 STOP_GRACE = 5.0
-_HELD_BACK_POLL = 0.05
-# Where nothing tells of new events, they come in crowds: after one it looks more often for a while.
-_BRISK_POLL = 0.02
-_BRISK_FOR = 0.25
-# To be woken costs a machine that sleeps more than what is done then: where nothing has changed for
-# so long, it asks half as often.
-_DROWSY_AFTER = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Rhythm:
-    """How often an idle dispatcher looks, and for how long it may trust its lease; seconds.
-
-    `lease_taken_at` is monotonic, and from before the lease was asked for.
-
-    It looks every `idle` seconds, and before that whenever `changed`, asked every `poll` seconds,
-    says that it is worth it; half as often once nothing has changed for a while. Without `changed`
-    it looks every `poll` seconds.
-    """
-
-    poll: float
-    idle: float
-    lease_ttl: float
-    lease_taken_at: float
-    changed: Callable[[], bool] | None = None
 
 
 class Dispatcher:
@@ -63,11 +38,7 @@ class Dispatcher:
     ) -> None:
         self._clock = clock
         self._report = reporter
-        self._poll = rhythm.poll
-        self._idle = rhythm.idle if rhythm.changed else rhythm.poll
-        self._changed = rhythm.changed
-        self._brisk_until = 0.0
-        self._changed_at = clock.monotonic()
+        self._rest = Rest(rhythm, clock)
         self._exchange = Exchange(
             queue,
             looks,
@@ -78,8 +49,6 @@ class Dispatcher:
             lease_until=rhythm.lease_taken_at + rhythm.lease_ttl,
         )
         self._routes: dict[str, Route] = {}
-        self._wake = asyncio.Event()
-        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._stop = asyncio.Event()
         self._turns = 0
         self._rests = 0  # while winding down, when there is nothing to say to the database
@@ -105,12 +74,12 @@ class Dispatcher:
 
     def wake(self) -> None:
         """End the present rest: there may be something to do."""
-        self._wake.set()
+        self._rest.end()
 
     def look(self) -> None:
         """Look for new events, whether or not anything says that there are some."""
         self._exchange.owe_a_look()
-        self._wake.set()
+        self._rest.end()
 
     def rescan(self) -> None:
         """Scan everything from the beginning."""
@@ -137,30 +106,7 @@ class Dispatcher:
     async def _stop_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self._stop.set()
-        self._wake.set()
-
-    async def _rest(self, delay: float) -> None:
-        if delay > 0:
-            self._timers = {"end": asyncio.get_running_loop().call_later(delay, self._wake.set)}
-            self._peek_later()
-            await self._wake.wait()
-            for timer in self._timers.values():
-                timer.cancel()
-        self._wake.clear()
-
-    def _peek_later(self) -> None:
-        if self._changed is not None:
-            drowsy = self._clock.monotonic() - self._changed_at > _DROWSY_AFTER
-            delay = self._poll * 2 if drowsy else self._poll
-            loop = asyncio.get_running_loop()
-            self._timers["peek"] = loop.call_later(delay, self._peek, self._changed)
-
-    def _peek(self, changed: Callable[[], bool]) -> None:
-        if changed():
-            self._changed_at = self._clock.monotonic()
-            self._wake.set()
-        else:
-            self._peek_later()
+        self._rest.end()
 
     async def tick(self) -> float:
         """Do one round; return for how many seconds there is nothing to do unless woken."""
@@ -177,7 +123,7 @@ class Dispatcher:
         return self._delay(answer, now)
 
     def _delay(self, answer: Answer, now: float) -> float:
-        until = now + self._longest(answer, now)
+        until = now + self._rest.longest(answer.pulse, now)
         for route in self._routes.values():
             if route.settled or (not self._stop.is_set() and self._has_more(route)):
                 return 0.0
@@ -185,16 +131,6 @@ class Dispatcher:
             if moment is not None:
                 until = min(until, moment)
         return max(0.0, until - now)
-
-    def _longest(self, answer: Answer, now: float) -> float:
-        """Return for how many seconds to rest where nothing is known that will happen."""
-        if answer.pulse.fresh:
-            self._brisk_until = now + _BRISK_FOR
-        if self._changed is None and now < self._brisk_until:
-            return min(_BRISK_POLL, self._idle)
-        if answer.pulse.held_back:
-            return min(_HELD_BACK_POLL, self._idle)  # another transaction's end tells us nothing
-        return self._idle
 
     def _has_more(self, route: Route) -> bool:
         scans = not route.scan.at_end and route.may_scan()
@@ -302,11 +238,11 @@ class Dispatcher:
         timeout = max((route.timeout for route in self._routes.values()), default=0.0)
         deadline = now + timeout + STOP_GRACE
         while self._tasks() and (left := deadline - self._clock.monotonic()) > 0:
-            self._wake.clear()
+            self._rest.forget()
             if any(route.settled for route in self._routes.values()):
                 await self._converse([])
             else:
-                await self._rest(min(left, self._idle))
+                await self._rest(min(left, self._rest.idle))
                 self._rests += 1
         await self._converse([])  # records what ended last
         for route in self._routes.values():
