@@ -7,8 +7,8 @@ or an answer may hold what would steer a terminal. It must never print a secret 
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -65,15 +65,21 @@ class Context:
 
         return load(self.config_path, self.environ)
 
-    def engine(self, *, create: bool = False) -> "AbstractContextManager[Database]":
+    @contextmanager
+    def engine(self, *, create: bool = False, newer: bool = False) -> "Iterator[Database]":
         """Open the configured database for the length of a `with`; closed at its end.
 
-        With `create` a missing SQLite file is made. Raises ConfigError, SchemaError where no
-        outbox can be, and with the first statement whatever `store.failures.translate` says.
+        With `create` a missing SQLite file is made. With `newer` an outbox may be one that a newer
+        shipper has upgraded. Raises ConfigError, SchemaError where no outbox can be or it is newer
+        than this code, and whatever `store.failures.translate` says.
         """
-        from shipper.store.opening import opened  # noqa: PLC0415 - sqlalchemy takes a while
+        from shipper.store.migrate import refuse_newer  # noqa: PLC0415 - sqlalchemy takes a while
+        from shipper.store.opening import opened  # noqa: PLC0415 - as above
 
-        return opened(self.settings().database.url, create=create)
+        with opened(self.settings().database.url, create=create) as engine:
+            if not newer:
+                refuse_newer(engine)
+            yield engine
 
     # -- how it speaks ------------------------------------------------------------------------
 

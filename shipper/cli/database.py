@@ -22,7 +22,7 @@ def upgrade(*, context: Context) -> None:
 
 def current(*, context: Context) -> int:
     """Print the revision of the outbox, and the one that this code needs."""
-    with context.engine() as engine:
+    with context.engine(newer=True) as engine:
         revision = migrate.current(engine)
     if context.json:
         context.emit({"revision": revision, "head": migrate.head()})

@@ -49,6 +49,17 @@ def check(engine: Engine) -> None:
         raise SchemaError(f"the outbox has revision {revision}, this code needs {head()}", _UPGRADE)
 
 
+def refuse_newer(engine: Engine) -> None:
+    """Raise SchemaError for an outbox that a newer shipper has upgraded; of none nothing is said.
+
+    An older outbox is everybody's: what it lacks shows with the statement that needs it.
+    """
+    with reading(engine) as connection:
+        revision = _current(connection)
+    if revision is not None:
+        _refuse_newer(revision)
+
+
 def upgrade(engine: Engine) -> list[str]:
     """Bring the database to `head`, in one transaction; returns notices for a person to read.
 

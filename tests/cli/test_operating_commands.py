@@ -412,3 +412,20 @@ def test_verify_ends_with_1_where_a_promise_is_broken(either_home: Home) -> None
     told = either_home.call("verify", "--json")
     assert (told.status, told.value["ok"]) == (1, False)
     assert [finding["rule"] for finding in told.value["findings"]] == ["counters"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "status", "verify", "events list", "dead list", "dead retry ALL", "hold --key a",
+        "events discard ALL --yes", "prune", "drain", "run", "db check", "db upgrade",
+    ],
+)  # fmt: skip
+def test_an_outbox_of_a_newer_version_is_left_alone(home: Home, words: str) -> None:
+    """Whoever doesn't know its tables neither counts nor changes what is in them."""
+    execute(home, "UPDATE shipper_alembic_version SET version_num = '9999'")
+    ran = home.call(*words.split())
+    assert ran.status == 78
+    assert "9999" in ran.err
+    assert "a newer shipper" in ran.err
+    assert home.call("db", "current").out.startswith("9999")
