@@ -36,9 +36,6 @@ from sqlalchemy.types import TypeEngine, UserDefinedType
 
 from shipper.clock import iso, parse_iso
 
-# Every revision there has been, oldest first; `check` must not pay for importing Alembic.
-REVISIONS = ("0001", "0002", "0003", "0004")
-VERSION_TABLE = "shipper_alembic_version"
 # Indexes that only the migrations know.
 BY_HAND = frozenset({"shipper_hold_key"})
 

@@ -2,43 +2,43 @@
 
 from shipper.cli.context import Context
 from shipper.store import grants as rights
-from shipper.store import migrate
+from shipper.store import migrate, revisions
 
 
 def upgrade(*, context: Context) -> None:
     """Create the outbox in the database, or bring it to the version that this code needs."""
     with context.engine(create=True) as engine:
-        before = migrate.current(engine)
+        before = revisions.current(engine)
         notices = migrate.upgrade(engine)
     for notice in notices:
         context.note(notice)
     if context.json:
-        context.emit({"before": before, "revision": migrate.head(), "notices": notices})
-    elif before == migrate.head():
+        context.emit({"before": before, "revision": revisions.head(), "notices": notices})
+    elif before == revisions.head():
         context.say(f"the outbox is up to date ({before})")
     else:
-        context.say(f"the outbox has revision {migrate.head()} now")
+        context.say(f"the outbox has revision {revisions.head()} now")
 
 
 def current(*, context: Context) -> int:
     """Print the revision of the outbox, and the one that this code needs."""
     with context.engine(newer=True) as engine:
-        revision = migrate.current(engine)
+        revision = revisions.current(engine)
     if context.json:
-        context.emit({"revision": revision, "head": migrate.head()})
+        context.emit({"revision": revision, "head": revisions.head()})
     else:
-        context.say(f"{revision or 'no outbox'} (this code needs {migrate.head()})")
+        context.say(f"{revision or 'no outbox'} (this code needs {revisions.head()})")
     return 0 if revision else 1
 
 
 def check(*, context: Context) -> None:
     """Check that this code can work with the outbox; exit status 78 where it can't."""
     with context.engine() as engine:
-        migrate.check(engine)
+        revisions.check(engine)
     if context.json:
-        context.emit({"ok": True, "revision": migrate.head()})
+        context.emit({"ok": True, "revision": revisions.head()})
     else:
-        context.say(f"ok: the outbox has revision {migrate.head()}")
+        context.say(f"ok: the outbox has revision {revisions.head()}")
 
 
 def grants(*, role: str, context: Context) -> None:

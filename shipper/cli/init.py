@@ -19,7 +19,7 @@ from shipper.config import masked
 from shipper.config.loader import SYSTEM_PATH
 from shipper.config.urls import DatabaseUrl
 from shipper.errors import AccessDenied, UsageError
-from shipper.store import migrate
+from shipper.store import migrate, revisions
 from shipper.store.opening import opened
 
 _PRIVATE, _READABLE = 0o600, 0o644
@@ -119,7 +119,7 @@ def _tell(context: Context, plan: Plan) -> None:
                 "config": str(plan.config),
                 "database": masked(plan.database),
                 "api_id_file": str(plan.api_id_file),
-                "revision": migrate.head(),
+                "revision": revisions.head(),
             }
         )
         return

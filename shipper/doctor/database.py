@@ -6,7 +6,7 @@ from shipper.config import Settings
 from shipper.doctor.files import check_budget
 from shipper.doctor.finding import Finding, fault, warning, well
 from shipper.state import State
-from shipper.store import migrate, vitals
+from shipper.store import revisions, vitals
 from shipper.store.engine import describe, sqlite_library
 from shipper.store.footprint import footprint, size
 from shipper.store.opening import Database
@@ -25,8 +25,8 @@ _WAITS_LONG = 3600.0
 
 def check_schema(database: Database) -> Iterator[Finding]:
     """See whether this code can work with the outbox."""
-    migrate.check(database)
-    yield well("schema", f"revision {migrate.head()} in {describe(database)}")
+    revisions.check(database)
+    yield well("schema", f"revision {revisions.head()} in {describe(database)}")
 
 
 def check_sqlite_library() -> Iterator[Finding]:

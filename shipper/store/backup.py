@@ -20,7 +20,7 @@ from pathlib import Path
 from sqlalchemy import URL, Engine, make_url, text
 
 from shipper.errors import AccessDenied, SchemaError, ShipperError, UsageError
-from shipper.store import migrate
+from shipper.store import revisions
 from shipper.store.dialect import SQLITE
 from shipper.store.engine import connect_sqlite, open_engine
 from shipper.store.failures import translating_sqlite
@@ -124,7 +124,7 @@ def _disown(partial: Path) -> Copy:
     path = str(partial.absolute()).replace("%", "%25").replace("?", "%3F")
     engine = open_engine(f"sqlite:///{path}")
     try:
-        if migrate.current(engine) is None:
+        if revisions.current(engine) is None:
             raise SchemaError("there is no outbox in this database")
         queue = Queue(engine, lease_ttl=0.0)
         maybe_received = queue.acquire(Owner.here())

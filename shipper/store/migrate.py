@@ -1,4 +1,4 @@
-"""The version of the outbox: what it is, whether this code can work with it, how to raise it.
+"""How the outbox is brought to the version that this code works with.
 
 A migration runs in one transaction, so there is no half of one. It must never touch a table that
 is not ours, and never run by itself: a person, or `init`, asks for it.
@@ -7,57 +7,19 @@ is not ours, and never run by itself: a person, or `init`, asks for it.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import SchemaError
-from shipper.schema import REVISIONS, VERSION_TABLE
+from shipper.store import revisions
 from shipper.store.failures import translating
-from shipper.store.transactions import reading, writing
+from shipper.store.transactions import writing
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-_UPGRADE = "run: shipper db upgrade"
 # Two upgrades at once would both find nothing and both create; SQLite's write lock does the same.
 _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended('shipper db upgrade', 0))")
 _AS_LONG_AS_IT_TAKES = text("SET LOCAL statement_timeout = 0")
-
-
-def head() -> str:
-    """Return the revision that this code works with."""
-    return REVISIONS[-1]
-
-
-def current(engine: Engine) -> str | None:
-    """Return the revision that the database has, or None when there is no outbox of ours.
-
-    Raises what `translating` makes of a database that can't be read.
-    """
-    with reading(engine) as connection:
-        return _current(connection)
-
-
-def check(engine: Engine) -> None:
-    """Return only if this code can work with the database; raises SchemaError otherwise."""
-    with reading(engine) as connection:
-        revision = _current(connection)
-        if revision is None:
-            _refuse_foreign(connection)
-            raise SchemaError("no outbox in this database", _UPGRADE)
-    _refuse_newer(revision)
-    if revision != head():
-        raise SchemaError(f"the outbox has revision {revision}, this code needs {head()}", _UPGRADE)
-
-
-def refuse_newer(engine: Engine) -> None:
-    """Raise SchemaError for an outbox that a newer shipper has upgraded; of none nothing is said.
-
-    An older outbox is everybody's: what it lacks shows with the statement that needs it.
-    """
-    with reading(engine) as connection:
-        revision = _current(connection)
-    if revision is not None:
-        _refuse_newer(revision)
 
 
 def upgrade(engine: Engine) -> list[str]:
@@ -82,9 +44,12 @@ def prepare(engine: Engine) -> None:
     Raises SchemaError when there is none, when it is newer than this code, and on PostgreSQL when
     it is older: there a person decides when the tables are changed.
     """
-    if engine.dialect.name == "sqlite" and current(engine) not in {None, head()}:
+    if engine.dialect.name == "sqlite" and revisions.current(engine) not in {
+        None,
+        revisions.head(),
+    }:
         upgrade(engine)
-    check(engine)
+    revisions.check(engine)
 
 
 def downgrade(engine: Engine, *, discard_undelivered: bool = False) -> None:
@@ -95,7 +60,7 @@ def downgrade(engine: Engine, *, discard_undelivered: bool = False) -> None:
         config = _config(connection)
         config.attributes["discard_undelivered"] = discard_undelivered
         command.downgrade(config, "base")
-        connection.execute(text(f"DROP TABLE {VERSION_TABLE}"))
+        connection.execute(text(f"DROP TABLE {revisions.VERSION_TABLE}"))
 
 
 def location() -> Path:
@@ -122,39 +87,16 @@ def _config(connection: Connection) -> "Config":
     return config
 
 
-def _current(connection: Connection) -> str | None:
-    if not inspect(connection).has_table(VERSION_TABLE):
-        return None
-    revision: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
-    return revision
-
-
 def _prepare(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(_AS_LONG_AS_IT_TAKES)
         connection.execute(_ONE_AT_A_TIME)
-    revision = _current(connection)
+    revision = revisions.read(connection)
     if revision is None:
-        _refuse_foreign(connection)
+        revisions.refuse_foreign(connection)
         _refuse_encoding(connection)
     else:
-        _refuse_newer(revision)
-
-
-def _refuse_foreign(connection: Connection) -> None:
-    if inspect(connection).has_table("shipper_outbox"):
-        raise SchemaError(
-            "a table shipper_outbox is there that shipper did not create",
-            "rename it, or give shipper another database or schema",
-        )
-
-
-def _refuse_newer(revision: str) -> None:
-    if revision not in REVISIONS:
-        raise SchemaError(
-            f"the outbox has revision {revision}, which this version of shipper doesn't know",
-            "a newer shipper has upgraded it: install that one",
-        )
+        revisions.refuse_unknown(revision)
 
 
 def _refuse_encoding(connection: Connection) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shipper import __version__
-from shipper.schema import REVISIONS
+from shipper.store.revisions import REVISIONS
 from tests.docs.readme import ROOT
 
 _DEADLINE = 120.0

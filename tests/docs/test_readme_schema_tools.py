@@ -12,10 +12,11 @@ from sqlalchemy import Column, Engine, Integer, MetaData, Table, create_engine, 
 from shipper import schema
 from shipper.store.engine import open_engine
 from shipper.store.migrate import upgrade
+from shipper.store.revisions import VERSION_TABLE
 from tests.docs.readme import TEXT, tagged
 from tests.docs.runtimes import php
 
-OURS = {*schema.metadata.tables, schema.VERSION_TABLE}
+OURS = {*schema.metadata.tables, VERSION_TABLE}
 _FILTER = re.search(r"^- Doctrine: `schema_filter: (.+?)`", TEXT, re.MULTILINE)
 _INCLUDE = re.search(r"^- Alembic: `include_name=(.+?)`$", TEXT, re.MULTILINE)
 

@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql.base import ischema_names
 
 from shipper import schema
 from shipper.errors import SchemaError, UsageError
-from shipper.store import migrate
+from shipper.store import migrate, revisions
 from shipper.store.engine import create_sqlite_file, open_engine
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def _differences(engine: Engine) -> list[Any]:
                 "include_object": lambda item, name, *_: schema.compared(
                     item, name, engine.dialect.name
                 ),
-                "version_table": schema.VERSION_TABLE,
+                "version_table": revisions.VERSION_TABLE,
                 "compare_type": True,
             },
         )
@@ -72,24 +72,24 @@ def test_a_missing_column_would_be_noticed(engine: Engine) -> None:
 
 
 def test_every_revision_is_known_without_alembic() -> None:
-    """`schema.REVISIONS` is the history of the migrations."""
+    """`revisions.REVISIONS` is the history of the migrations."""
     config = Config()
     config.set_main_option("script_location", str(migrate.location()))
     script = ScriptDirectory.from_config(config)
     history = [revision.revision for revision in script.walk_revisions()]
-    assert tuple(reversed(history)) == schema.REVISIONS
-    assert script.get_current_head() == migrate.head()
+    assert tuple(reversed(history)) == revisions.REVISIONS
+    assert script.get_current_head() == revisions.head()
 
 
 def test_upgrade_and_downgrade_are_a_round_trip(bare: Engine) -> None:
     """What an upgrade made a downgrade takes away, and another upgrade makes again."""
     migrate.upgrade(bare)
-    assert migrate.current(bare) == migrate.head()
+    assert revisions.current(bare) == revisions.head()
     migrate.downgrade(bare)
-    assert migrate.current(bare) is None
+    assert revisions.current(bare) is None
     assert _names(bare) == []
     migrate.upgrade(bare)
-    migrate.check(bare)
+    revisions.check(bare)
 
 
 def test_upgrading_twice_changes_nothing(engine: Engine) -> None:
@@ -108,7 +108,7 @@ def test_a_downgrade_refuses_to_drop_undelivered_events(engine: Engine) -> None:
         connection.exec_driver_sql("INSERT INTO shipper_outbox (payload) VALUES ('{}')")
     with pytest.raises(UsageError, match="not delivered"):
         migrate.downgrade(engine)
-    migrate.check(engine)
+    revisions.check(engine)
     migrate.downgrade(engine, discard_undelivered=True)
     assert _names(engine) == []
 
@@ -127,7 +127,7 @@ def test_the_applications_tables_are_left_alone(bare: Engine) -> None:
 def test_no_outbox_is_told_with_the_command_to_run(bare: Engine) -> None:
     """A database without our tables is exit status 78 and one command."""
     with pytest.raises(SchemaError, match="no outbox") as caught:
-        migrate.check(bare)
+        revisions.check(bare)
     assert caught.value.hint == "run: shipper db upgrade"
     assert caught.value.exit_status == 78
 
@@ -136,7 +136,7 @@ def test_a_strangers_table_of_our_name_is_refused(bare: Engine) -> None:
     """We neither read nor migrate a shipper_outbox that we did not create."""
     with bare.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE shipper_outbox (id INTEGER)")
-    for act in (migrate.check, migrate.upgrade):
+    for act in (revisions.check, migrate.upgrade):
         with pytest.raises(SchemaError, match="did not create"):
             act(bare)
     assert _names(bare) == ["shipper_outbox"]
@@ -145,8 +145,8 @@ def test_a_strangers_table_of_our_name_is_refused(bare: Engine) -> None:
 def test_a_newer_outbox_is_refused(engine: Engine) -> None:
     """Code that is older than the database keeps its hands off."""
     with engine.begin() as connection:
-        connection.exec_driver_sql(f"UPDATE {schema.VERSION_TABLE} SET version_num = '9999'")
-    for act in (migrate.check, migrate.upgrade):
+        connection.exec_driver_sql(f"UPDATE {revisions.VERSION_TABLE} SET version_num = '9999'")
+    for act in (revisions.check, migrate.upgrade):
         with pytest.raises(SchemaError, match="9999"):
             act(engine)
 
@@ -155,9 +155,9 @@ def test_an_older_outbox_is_told_to_upgrade(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Code that is newer than the database names the command."""
-    monkeypatch.setattr(migrate, "REVISIONS", (*schema.REVISIONS, "9999"))
+    monkeypatch.setattr(revisions, "REVISIONS", (*revisions.REVISIONS, "9999"))
     with pytest.raises(SchemaError, match="needs 9999") as caught:
-        migrate.check(engine)
+        revisions.check(engine)
     assert caught.value.hint == "run: shipper db upgrade"
 
 
@@ -179,7 +179,7 @@ def test_a_foreign_file_is_switched_to_wal_with_a_notice(tmp_path: Path) -> None
     connection.execute("CREATE TABLE orders (id INTEGER)")
     connection.close()
     engine = open_engine(f"sqlite:///{path}")
-    assert migrate.current(engine) is None
+    assert revisions.current(engine) is None
     with engine.connect() as reader:
         assert reader.exec_driver_sql("PRAGMA journal_mode").scalar() == "delete"
     [notice] = migrate.upgrade(engine)
@@ -249,9 +249,9 @@ def test_the_wheel_carries_the_migrations(wheel: Path) -> None:
 def test_an_installed_wheel_upgrades_with_its_own_migrations(wheel: Path, tmp_path: Path) -> None:
     """Nothing of the source tree is needed."""
     program = (
-        "import sys, shipper; from shipper.store import migrate, engine;"
+        "import sys, shipper; from shipper.store import migrate, revisions, engine;"
         "e = engine.open_engine('sqlite:///' + sys.argv[1], create=True); migrate.upgrade(e);"
-        "print(shipper.__file__, migrate.location(), migrate.current(e))"
+        "print(shipper.__file__, migrate.location(), revisions.current(e))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "w.db")],
@@ -261,4 +261,4 @@ def test_an_installed_wheel_upgrades_with_its_own_migrations(wheel: Path, tmp_pa
     package, location, revision = done.stdout.split()
     assert Path(package).is_relative_to(wheel)
     assert Path(location) == wheel / "shipper" / "_migrations"
-    assert revision == migrate.head()
+    assert revision == revisions.head()

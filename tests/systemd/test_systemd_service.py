@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shipper.sandbox import Fault
-from shipper.schema import REVISIONS
+from shipper.store.revisions import REVISIONS
 from tests.daemon.harness import API_ID, several
 from tests.daemon.processes import PATIENCE, eventually
 from tests.systemd.till import (

@@ -1,0 +1,78 @@
+"""Which version of the outbox a database has, and whether this code knows it.
+
+Every command asks, so it must never need more than SQLAlchemy's core to be read.
+"""
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+from shipper.errors import SchemaError
+from shipper.store.transactions import reading
+
+# Every revision there has been, oldest first.
+REVISIONS = ("0001", "0002", "0003", "0004")
+VERSION_TABLE = "shipper_alembic_version"
+
+_UPGRADE = "run: shipper db upgrade"
+
+
+def head() -> str:
+    """Return the revision that this code works with."""
+    return REVISIONS[-1]
+
+
+def current(engine: Engine) -> str | None:
+    """Return the revision that the database has, or None when there is no outbox of ours.
+
+    Raises what `translating` makes of a database that can't be read.
+    """
+    with reading(engine) as connection:
+        return read(connection)
+
+
+def check(engine: Engine) -> None:
+    """Return only if this code can work with the database; raises SchemaError otherwise."""
+    with reading(engine) as connection:
+        revision = read(connection)
+        if revision is None:
+            refuse_foreign(connection)
+            raise SchemaError("no outbox in this database", _UPGRADE)
+    refuse_unknown(revision)
+    if revision != head():
+        raise SchemaError(f"the outbox has revision {revision}, this code needs {head()}", _UPGRADE)
+
+
+def refuse_newer(engine: Engine) -> None:
+    """Raise SchemaError for an outbox that a newer shipper has upgraded; of none nothing is said.
+
+    An older outbox is everybody's: what it lacks shows with the statement that needs it.
+    """
+    with reading(engine) as connection:
+        revision = read(connection)
+    if revision is not None:
+        refuse_unknown(revision)
+
+
+def read(connection: Connection) -> str | None:
+    """Return what `current` does, in somebody's transaction."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    revision: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+    return revision
+
+
+def refuse_foreign(connection: Connection) -> None:
+    """Raise SchemaError where a table that isn't ours has the outbox's name."""
+    if inspect(connection).has_table("shipper_outbox"):
+        raise SchemaError(
+            "a table shipper_outbox is there that shipper did not create",
+            "rename it, or give shipper another database or schema",
+        )
+
+
+def refuse_unknown(revision: str) -> None:
+    """Raise SchemaError for a revision that is newer than this code."""
+    if revision not in REVISIONS:
+        raise SchemaError(
+            f"the outbox has revision {revision}, which this version of shipper doesn't know",
+            "a newer shipper has upgraded it: install that one",
+        )
