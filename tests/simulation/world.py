@@ -203,12 +203,12 @@ class World:
         ordered = [] if split else requests
         over = {process.number: process.taken_over for process in processes}
         claimed = [r for r in requests if (end := over[r.process]) is None or r.began < end]
-        # What a process sent that another had taken the outbox from, nobody can know of.
+        # What a process sent that another had taken the outbox from, nobody can know of; and such a
+        # one itself may look too late.
         stray = {r.id for r in requests if (end := over[r.process]) is not None and r.began >= end}
         for process in processes:
-            process.recovered = process.recovered and {
-                row: counts for row, counts in process.recovered.items() if row not in stray
-            }
+            known = {} if process.taken_over is not None else process.recovered or {}
+            process.recovered = {row: counts for row, counts in known.items() if row not in stray}
         found = [
             *found,
             *invariants.nothing_is_lost(self.written, rows),
