@@ -25,9 +25,9 @@ from pathlib import Path
 from shipper.sandbox import Chaos
 from tests.campaigns.books import Books
 from tests.campaigns.figures import Figures
-from tests.campaigns.judgement import ROWS, violations
+from tests.campaigns.judgement import ROWS, said, violations
 from tests.campaigns.lives import ROOT, Launcher, Life
-from tests.daemon.harness import Shop, name
+from tests.daemon.harness import API_ID, Shop, name
 from tests.daemon.processes import until
 
 MAX_IN_FLIGHT = 8
@@ -135,6 +135,7 @@ class Outcry:
         await self.settle(daemon, figures)
         daemon.signal(signal.SIGTERM)
         figures.expect(await daemon.ended() == 0, daemon.stderr[-2000:])
+        figures.fault(*said(launcher.texts(), [API_ID]))
         self.judge(figures)
 
     async def settle(self, daemon: Life, figures: Figures) -> None:

@@ -38,6 +38,14 @@ def violations(
     yield from invariants.everything_ends(rows)
 
 
+def said(texts: Iterable[str], secrets: Collection[str]) -> Iterator[str]:
+    """Yield what no process of ours may have printed: a secret, or that it ended with a bug."""
+    for text in texts:
+        yield from invariants.nothing_leaks([text], secrets)
+        if "this is a bug in shipper" in text or "Traceback" in text:
+            yield f"it ended with a bug: {text[-1500:]}"
+
+
 def _row(row: SqlRow[Any]) -> Row:
     lane = row.id if row.ordering_key is None else row.ordering_key
     return Row(row.id, row.event_id, row.destination, lane, row.body, row.status, row.last_error)

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.daemon.processes import PATIENCE, Daemon
@@ -109,6 +109,11 @@ class Launcher:
             await self._process.wait()
         if self._reader is not None:
             await self._reader
+
+    def texts(self) -> Iterator[str]:
+        """Yield what each life has printed."""
+        for file in sorted(self._directory.glob("life-*")):
+            yield file.read_text("utf-8", "replace")
 
     async def start(self, *arguments: str, shim: str = "") -> Life:
         """Start a command; `shim` is what to tell the preloaded library, if there is one."""
