@@ -16,8 +16,11 @@ failure that came before the event had reached anybody, nor when five lanes fail
 other with nothing accepted between: one answer that got through in the middle of an outage is a
 witness for every event that failed before it, and must not be believed against all of them.
 
-It must never charge an event while the link isn't ready, and never let a link that is down cost
-more than one request at a time.
+A refusal is the event's own matter at any time, until five lanes have been refused with nothing
+accepted between: where fewer lanes have events, that many are never seen.
+
+It must never charge a failure to an event while the link isn't ready, and never let a link that is
+down cost more than one request at a time.
 """
 
 from dataclasses import dataclass, field

@@ -94,6 +94,8 @@ class Alarms:
                 notices.append(Notice("started", condition, wall))
                 continue
             alarm.condition, alarm.seen_at = condition, now
+            # What has become better may become worse again.
+            alarm.level = min(alarm.level, condition.level)
             if (change := _change(alarm, now)) is not None:
                 alarm.told_at, alarm.level = now, condition.level
                 notices.append(Notice(change, condition, alarm.since))

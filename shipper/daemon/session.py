@@ -1,7 +1,7 @@
 """One run of the drain with one set of settings: opened, run, closed. A reload is a new session.
 
 It takes the outbox (lock, lease), builds a route for each destination, and gives everything back
-in the reverse order. Whatever touches the database runs in one thread.
+in the reverse order. Whatever reads or writes rows runs in one thread.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ REACH_WITHIN = 30.0
 _HELD_A_MOMENT = 0.5
 
 # Idle time between looks, in seconds: what an application waits for at most, and what idling costs.
-_POLL_SQLITE = 0.025
+_POLL_SQLITE = 0.02
 _POLL_POSTGRES = 0.2
 # However rarely somebody wants it to look, the drain turns: the watchdog lives on that.
 _IDLE_MAX = 15.0
@@ -97,7 +97,8 @@ async def open_session(
         if path is not None:
             # Before the outbox is brought up to date: another daemon may be at work in it.
             lock = FileLock(path)
-            await thread.insist(lock.acquire, {OutboxHeld: _HELD_A_MOMENT}, stop)
+            reach = {OutboxHeld: _HELD_A_MOMENT, StoreUnavailable: REACH_WITHIN}
+            await thread.insist(lock.acquire, reach, stop, waiting)
             stack.callback(lock.release)
         await thread.insist(
             lambda: prepare(engine), {StoreUnavailable: REACH_WITHIN}, stop, waiting

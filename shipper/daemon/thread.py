@@ -33,12 +33,18 @@ class DatabaseThread:
 
     def __init__(self) -> None:
         self._orders: SimpleQueue[_Order | None] = SimpleQueue()
+        self._closed = False
         # Not one that ends with the process: what it writes is to be written whole.
         self._thread = Thread(target=self._serve, name="database")
         self._thread.start()
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run `work` there and return what it returns, or raise what it raises."""
+        """Run `work` there and return what it returns, or raise what it raises.
+
+        Raises RuntimeError once it is closed, because nobody would do it.
+        """
+        if self._closed:
+            raise RuntimeError("the database's thread has ended")
         loop = asyncio.get_running_loop()
         asker: asyncio.Future[T] = loop.create_future()
         self._orders.put(_Order(work, loop, asker))
@@ -69,20 +75,24 @@ class DatabaseThread:
 
     def close(self) -> None:
         """Do what was asked for before, then end; blocks until it has."""
+        self._closed = True
         self._orders.put(None)
         self._thread.join()
 
     def _serve(self) -> None:
         while (order := self._orders.get()) is not None:
-            if order.asker.cancelled():
-                continue
-            # Whatever is raised is the asker's: nothing may end this thread but `close`.
-            try:
-                result = order.work()
-            except BaseException as error:  # noqa: BLE001
-                self._answer(order, order.asker.set_exception, error)
-            else:
-                self._answer(order, order.asker.set_result, result)
+            if not order.asker.cancelled():
+                self._serve_one(order)
+            del order  # its payloads are not to wait here for the next one
+
+    def _serve_one(self, order: _Order) -> None:
+        # Whatever is raised is the asker's: nothing may end this thread but `close`.
+        try:
+            result = order.work()
+        except BaseException as error:  # noqa: BLE001
+            self._answer(order, order.asker.set_exception, error)
+        else:
+            self._answer(order, order.asker.set_result, result)
 
     @staticmethod
     def _answer(order: _Order, answer: Callable[[Any], None], value: object) -> None:

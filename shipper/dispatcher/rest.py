@@ -1,7 +1,7 @@
 """How long the drain rests where there is nothing to do, and what wakes it.
 
-Some databases tell cheaply whether they have changed, others have to be looked at. It must never
-rest for longer than `Rhythm.idle`, whatever it is told: the watchdog and the lease live on that.
+Some databases tell cheaply whether they have changed, others have to be looked at. `longest` must
+never be more than `Rhythm.idle`: the watchdog and the lease live on that.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class Rest:
         self._changed = rhythm.changed
         self._clock = clock
         self._over = asyncio.Event()
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._question: asyncio.TimerHandle | None = None
         self._brisk_until = 0.0
         self._changed_at = clock.monotonic()
 
@@ -64,17 +64,20 @@ class Rest:
     async def __call__(self, delay: float) -> None:
         """Rest for so many seconds at most."""
         if delay > 0:
-            self._timers = {"end": asyncio.get_running_loop().call_later(delay, self._over.set)}
+            end = asyncio.get_running_loop().call_later(delay, self._over.set)
             self._ask_later()
-            await self._over.wait()
-            for timer in self._timers.values():
-                timer.cancel()
+            try:
+                await self._over.wait()
+            finally:
+                end.cancel()
+                if self._question is not None:
+                    self._question.cancel()
         self._over.clear()
 
     def longest(self, pulse: Pulse, now: float) -> float:
         """Return for how many seconds to rest where nothing is known that will happen."""
         if pulse.fresh:
-            self._brisk_until = now + _BRISK_FOR
+            self._changed_at, self._brisk_until = now, now + _BRISK_FOR
         if self._changed is None and now < self._brisk_until:
             return min(_BRISK_POLL, self.idle)
         return min(_HELD_BACK_POLL, self.idle) if pulse.held_back else self.idle
@@ -84,7 +87,7 @@ class Rest:
             drowsy = self._clock.monotonic() - self._changed_at > _DROWSY_AFTER
             loop = asyncio.get_running_loop()
             delay = self._poll * 2 if drowsy else self._poll
-            self._timers["ask"] = loop.call_later(delay, self._ask, self._changed)
+            self._question = loop.call_later(delay, self._ask, self._changed)
 
     def _ask(self, changed: Callable[[], bool]) -> None:
         if changed():

@@ -23,6 +23,8 @@ from shipper.store.transactions import Kept
 from shipper.store.write_lock import Begin
 
 _UPGRADE = "run: shipper db upgrade"
+# UPDATE ... FROM came with it (sqlite.org/releaselog/3_33_0.html).
+_OLDEST_SQLITE = (3, 33)
 _FORMS = "write sqlite:////var/lib/shop/shop.db or postgresql://user@host/db"
 
 # WAL needs memory that all processes share, which no network file system has (sqlite.org/wal.html).
@@ -72,7 +74,8 @@ def open_engine(url: str, *, busy_timeout: float = 5.0, create: bool = False) ->
     `busy_timeout` is in seconds: how long to wait for another process's write lock on SQLite, or
     a third user of the engine. With `create` a missing SQLite file is made first.
 
-    Raises ConfigError for a URL that isn't one of ours, SchemaError for a missing file.
+    Raises ConfigError for a URL that isn't one of ours, SchemaError for a missing file and for an
+    SQLite library that is too old.
     """
     try:
         parsed = make_url(url)
@@ -144,6 +147,7 @@ def _open_sqlite(url: URL, busy_timeout: float, *, create: bool) -> Engine:
     if create and not path.exists():
         create_sqlite_file(path)
     refuse_unusable_file(path)
+    _refuse_old_library(sqlite_library().version)
     engine = create_engine(
         "sqlite://",
         hide_parameters=True,  # a failed statement's may be payloads, and errors end up in logs
@@ -154,6 +158,14 @@ def _open_sqlite(url: URL, busy_timeout: float, *, create: bool) -> Engine:
     event.listen(engine, "begin", Begin(_sqlite_module(), busy_timeout))
     engine.update_execution_options(file=path, patience=busy_timeout)
     return _keeping(engine)
+
+
+def _refuse_old_library(version: str) -> None:
+    if _numbers(version) < _OLDEST_SQLITE:
+        raise SchemaError(
+            f"the SQLite library is {version}; {'.'.join(map(str, _OLDEST_SQLITE))} is needed",
+            "take a newer Python, or: pip install pysqlite3",
+        )
 
 
 def connect_sqlite(path: Path, busy_timeout: float) -> Any:

@@ -59,7 +59,8 @@ class Looks:
         self._dialect = dialect_of(engine.dialect.name)
         self._sql = _Statements(self._dialect)
         self._watermark = Watermark()
-        self._version = -1
+        # The number counts only for the connection that has read it: each begins anew.
+        self._version: tuple[object, int] | None = None
         self._scanned = -1
 
     def pulse(self) -> Pulse:
@@ -67,7 +68,7 @@ class Looks:
         with glancing(self._engine) as tx:
             if self._dialect.name == "postgresql":
                 return self._pulse_postgres(tx)
-            [version] = self._sql.version.row(tx)
+            version = (tx.connection.driver_connection, self._sql.version.row(tx)[0])
             fresh = version != self._version
             generation = self._sql.generation.row(tx)[0] if fresh else -1
             self._version = version

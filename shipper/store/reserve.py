@@ -2,9 +2,9 @@
 
 It decides when room is given up: only when a write of the daemon's has failed because the disk is
 full, a piece at a time, and the write is tried again at once, so that somebody else who fills the
-disk finds as little as can be. The last pieces are for marks alone: what was sent must be recorded,
-and only what can be recorded may be sent. It must never fill the disk itself, never touch a file
-that isn't its own, and never fail a write that would have gone well without it.
+disk finds as little as can be. The last pieces are for turns that record what was sent, never for
+one that only claims more. It must never fill the disk itself, never touch a file that isn't its
+own, and never fail a write that would have gone well without it.
 
 Whoever needs room sooner may delete the file at any time. On a file system that shares or
 compresses blocks it keeps less than it says.
@@ -67,7 +67,7 @@ class Reserve:
                 self._path.unlink(missing_ok=True)
                 return True
             missing = self.size - self.held
-            if missing > shutil.disk_usage(self._path.parent).free - _SPARE * self.size:
+            if missing > max(0, shutil.disk_usage(self._path.parent).free - _SPARE * self.size):
                 return False
             with self._own() as file:
                 if os.fstat(file).st_size != self.size or missing > 0:

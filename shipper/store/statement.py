@@ -32,12 +32,8 @@ class Statement:
 
     def rows(self, tx: Connection, values: Values = _NONE) -> Sequence[tuple[Any, ...]]:
         """Return what it finds."""
-        cursor = tx.connection.cursor()
-        try:
-            tx.dialect.do_execute(cursor, self._for(tx), values)
-            return cursor.fetchall()
-        except Exception as error:
-            raise self._failure(tx, error) from error
+        found: Sequence[tuple[Any, ...]] = self._give(tx, values, fetch=True)
+        return found
 
     def row(self, tx: Connection, values: Values = _NONE) -> tuple[Any, ...]:
         """Return the only row that it finds."""
@@ -46,34 +42,34 @@ class Statement:
 
     def changes(self, tx: Connection, values: Values = _NONE) -> int:
         """Return how many rows it has changed."""
-        cursor = tx.connection.cursor()
-        try:
-            tx.dialect.do_execute(cursor, self._for(tx), values)
-        except Exception as error:
-            raise self._failure(tx, error) from error
-        return cursor.rowcount
+        changed: int = self._give(tx, values)
+        return changed
 
     def each(self, tx: Connection, values: Sequence[Values]) -> int:
         """Give it once for each of the values; return how many rows that has changed."""
-        cursor = tx.connection.cursor()
+        changed: int = self._give(tx, values, many=True)
+        return changed
+
+    def _give(self, tx: Connection, values: Any, *, many: bool = False, fetch: bool = False) -> Any:
+        """Hand it to the driver; return the rows, or how many were changed."""
+        execute = tx.dialect.do_executemany if many else tx.dialect.do_execute
         try:
-            tx.dialect.do_executemany(cursor, self._for(tx), values)
-        except Exception as error:
+            cursor = tx.connection.cursor()
+            execute(cursor, self._for(tx), values)
+            return cursor.fetchall() if fetch else cursor.rowcount
+        except tx.dialect.loaded_dbapi.Error as error:
             raise self._failure(tx, error) from error
-        return cursor.rowcount
 
     def _for(self, tx: Connection) -> str:
         if self._compiled is None:
             self._compiled = str(text(self._sql).compile(dialect=tx.dialect))
         return self._compiled
 
-    def _failure(self, tx: Connection, error: Exception) -> Exception:
-        driver = tx.dialect.loaded_dbapi.Error
-        if not isinstance(error, driver):
-            return error
+    def _failure(self, tx: Connection, error: Any) -> Exception:
         lost = tx.dialect.is_disconnect(error, tx.connection, None)
         # Without the parameters, as the engine's own: they may be payloads.
-        return DBAPIError.instance(
-            self._sql, None, error, driver,
+        failure: Exception = DBAPIError.instance(
+            self._sql, None, error, tx.dialect.loaded_dbapi.Error,
             hide_parameters=True, connection_invalidated=lost, dialect=tx.dialect,
         )  # fmt: skip
+        return failure

@@ -100,7 +100,7 @@ class Pulse:
     """What has changed since the last look.
 
     `fresh` says that events may have come; `generation` grows with every operator's command;
-    `horizon` says since when an open transaction keeps committed events back (Postgres).
+    `held_back` says that an open transaction keeps committed events back (Postgres).
     """
 
     fresh: bool

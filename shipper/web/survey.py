@@ -35,6 +35,7 @@ _FORECAST_EVERY: Final = 600.0
 # Once a day, and not at once: a daemon that can't stay up would do nothing else.
 AUDIT_EVERY: Final = 86400.0
 _AUDIT_FIRST: Final = 900.0
+_AUDIT_AGAIN: Final = 900.0  # where the database was lost in the middle of one
 # Reading more than these would keep an SQLite file's WAL from being cut for too long.
 AUDITED_ROWS: Final = 1_000_000
 # A question that takes longer is answered with what was known before.
@@ -158,8 +159,9 @@ class _Observer:
         rows = sum(report.rows for report in found)
         taken = self._footprint_of(database, rows, wall)
         if self._clock.monotonic() >= self._audit_at:
-            self._audit_at = self._clock.monotonic() + AUDIT_EVERY
+            self._audit_at = self._clock.monotonic() + _AUDIT_AGAIN
             self._broken = _broken(database) if rows <= AUDITED_ROWS else ()
+            self._audit_at = self._clock.monotonic() + AUDIT_EVERY
         return Figures(
             backlogs=tuple(self._backlogs(found)),
             held_back_seconds=max((b.seconds or 0.0 for b in blockers), default=0.0),

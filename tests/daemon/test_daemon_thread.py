@@ -68,6 +68,8 @@ async def test_closing_waits_for_what_was_asked_for() -> None:
     thread.close()
     assert done.is_set()
     await task
+    with pytest.raises(RuntimeError, match="has ended"):
+        await thread.run(done.clear)
 
 
 async def test_a_full_disk_has_the_patience_of_an_unreachable_database(

@@ -337,6 +337,16 @@ def test_which_sqlite_has_the_wal_reset_bug_is_known(version: str, *, safe: bool
     assert engine_module._wal_reset_safe(numbers) is safe
 
 
+def test_a_library_without_what_we_need_is_refused(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is sent whose record it couldn't write."""
+    assert engine_module._numbers("3.32.3") < engine_module._OLDEST_SQLITE
+    monkeypatch.setattr(engine_module, "_OLDEST_SQLITE", (99, 0))
+    with pytest.raises(SchemaError, match=r"99\.0 is needed"):
+        engine_module.open_engine(sqlite_url)
+
+
 def test_the_newer_sqlite_is_taken() -> None:
     """Whichever of the two that may be; the engine uses the one that is reported."""
     library = sqlite_library()

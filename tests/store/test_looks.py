@@ -268,3 +268,14 @@ def _look_at_everything(looks: Looks) -> None:
     looks.holds()
     assert _pending(looks) == _lane(looks, "a") == [1]
     assert looks.look(Look("maybe_received", "default", 9)) == []
+
+
+def test_a_command_is_seen_by_a_new_connection_too(engine: Engine, shop: Engine) -> None:
+    """The connection of before may have been closed; what it had seen counts for it alone."""
+    looks = Looks(engine)
+    write(shop, "a")
+    looks.pulse()
+    assert not looks.pulse().fresh
+    engine.get_execution_options()["kept"].drop()
+    hold_destination(shop, "default", NOW)
+    assert looks.pulse().generation != -1

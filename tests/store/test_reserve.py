@@ -48,6 +48,18 @@ def test_a_file_with_a_length_and_no_blocks_keeps_nothing(path: Path) -> None:
     assert held(path) == SIZE
 
 
+def test_a_tight_disk_is_no_reason_to_keep_more_than_is_wanted(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies there stays enough, and a smaller one gives the rest back."""
+    assert Reserve(path, SIZE).restore()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: _Usage(1e12, 0, 0))
+    assert Reserve(path, SIZE).restore()
+    assert Reserve(path, SIZE // 2).restore()
+    assert held(path) == SIZE // 2
+    assert not Reserve(path, SIZE).restore()
+
+
 def test_pieces_are_given_until_those_for_marks_are_left(path: Path) -> None:
     """And these for marks alone."""
     reserve = Reserve(path, SIZE)

@@ -105,6 +105,15 @@ def test_what_gets_worse_is_news_once_an_hour() -> None:
     assert told(alarms, 3 * WORSE_EVERY, dead(2)) == []
 
 
+def test_what_got_better_can_get_worse_again() -> None:
+    """Also without being as bad as it was at first."""
+    alarms = Alarms()
+    dead = [Condition("dead_letters", "default", f"{count}", level=count) for count in (10, 1, 9)]
+    assert told(alarms, 0.0, dead[0]) == ["started"]
+    assert told(alarms, 60.0, dead[1]) == []
+    assert told(alarms, WORSE_EVERY, dead[2]) == ["worse"]
+
+
 def test_alarms_of_two_destinations_are_two() -> None:
     """Each with a beginning and an end of its own."""
     alarms, other = Alarms(), Condition("link_paused", "second", "…")
