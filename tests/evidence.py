@@ -78,6 +78,8 @@ class Request:
     settled: int | None = None
     answer: Literal["accepted", "refused", "throttled", "failed"] | None = None
     status: int | None = None
+    held: float = 0.0
+    """For how many seconds an operator had held its key or its destination when it began."""
     maybe: bool = False
     reached: bool = False
     received: float | None = None

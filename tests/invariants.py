@@ -379,6 +379,15 @@ def stops_are_clean(
     return found
 
 
+def held_is_held(requests: Iterable[Request], grace: float) -> list[str]:
+    """14. Nor does anything begin that an operator has held, once a turn had time to see it."""
+    return [
+        f"event {request.id} was sent, although it had been held for {request.held:.3f} s"
+        for request in requests
+        if request.held > grace
+    ]
+
+
 def nothing_leaks(texts: Iterable[str], secrets: Collection[str]) -> list[str]:
     """15. No secret is in any text that we write."""
     return [

@@ -68,6 +68,7 @@ class Evidence:
             "bounded": invariants.everything_is_bounded(e.samples, e.requests, TERMS),
             "clocks": invariants.clocks_mean_nothing({"default": [1.0, 9.0]}, 0.0, 8.0),
             "stops": invariants.stops_are_clean(e.processes, e.requests, TERMS),
+            "held": invariants.held_is_held(e.requests, 0.1),
             "leaks": invariants.nothing_leaks(["log line"], ["secret"]),
         }
         return {name for name, found in said.items() if found}
@@ -195,6 +196,10 @@ def _begin_after_the_stop(e: Evidence) -> None:
     e.processes[0].stop_asked = 2.5
 
 
+def _send_what_is_held(e: Evidence) -> None:
+    e.requests[0].held = 1.0
+
+
 def _stop_slowly(e: Evidence) -> None:
     e.processes[0].stop_took = 60.0
 
@@ -229,6 +234,7 @@ def _stop_slowly(e: Evidence) -> None:
         (_take_too_much, "bounded"),
         (_take_too_many_places, "bounded"),
         (_begin_after_the_stop, "stops"),
+        (_send_what_is_held, "held"),
         (_stop_slowly, "stops"),
     ],
 )

@@ -68,6 +68,7 @@ class Network:
     requests: list[Request] = field(default_factory=list)
     taken: set[str] = field(default_factory=set)
     settled: int = 0
+    held_for: Callable[[str, object], float] = lambda _name, _lane: 0.0
     over: bool = False  # the troubles are over: only what events do to themselves is left
     _open: dict[tuple[int, str], list[Request]] = field(default_factory=dict)
 
@@ -96,6 +97,7 @@ class Network:
             ahead=tuple(one for [one] in ahead),
             probing=life.is_down(api.name),
             beside=self._beside(life, api),
+            held=self.held_for(api.name, lane),
         )
         self.requests.append(request)
         self._open[request.process, api.name].append(request)

@@ -25,21 +25,26 @@ ACTS = (
 class Operators:
     """Commands as `shipper dead`, `hold` and `release` give them; what is busy is left alone.
 
-    `retried` is when an event was first given a new life.
+    `awake` counts the seconds that the machine doesn't sleep. `retried` is when an event was first
+    given a new life; `held` since when, in such seconds, a destination and key are held by their
+    word; of a whole destination the key is None.
     """
 
     def __init__(
         self,
         path: Path,
         time: MachineTime,
+        awake: Callable[[], float],
         dice: random.Random,
         reader: Any,
         note: Callable[[str], None],
     ) -> None:
         self.retried: dict[int, float] = {}
+        self.held: dict[tuple[str, str | None], float] = {}
         self._engine = open_engine(f"sqlite:///{path}", busy_timeout=0.0)
         event.listen(self._engine, "connect", lambda c, _: diarise(c, time.monotonic, OPERATOR))
         self._time = time
+        self._awake = awake
         self._dice = dice
         self._reader = reader
         self._note = note
@@ -53,13 +58,15 @@ class Operators:
         now = self._time.wall()
         match what:
             case "hold key":
-                return self._try(what, lambda: operate.hold_key(self._engine, name, key, now), key)
+                act = partial(operate.hold_key, self._engine, name, key, now)
+                return self._hold(name, key, self._try(what, act, key))
             case "release key":
-                return self._try(what, lambda: operate.release_key(self._engine, key, name), key)
+                return self._release_key(name, key)
             case "hold destination":
-                return self._try(what, lambda: operate.hold_destination(self._engine, name, now))
+                act = partial(operate.hold_destination, self._engine, name, now)
+                return self._hold(name, None, self._try(what, act))
             case "release destination":
-                return self._try(what, lambda: operate.release_destination(self._engine, name, now))
+                return self._release(name)
             case "retry one":
                 return self.retry([one], Selection(ids=(one,)))
             case "retry all":
@@ -82,16 +89,32 @@ class Operators:
     def release_everything(self, names: list[str]) -> bool:
         """Let go of whatever is held, by whomever."""
         held = list(self._reader.execute("SELECT destination, ordering_key FROM shipper_hold"))
-        done = [
-            self._try("release", partial(operate.release_key, self._engine, key, name), key)
-            for name, key in held
-        ]
-        now = self._time.wall()
-        for [name] in self._reader.execute("SELECT name FROM shipper_destination WHERE held = 1"):
-            done.append(
-                self._try("free", partial(operate.release_destination, self._engine, name, now))
-            )
-        return all(done)
+        done = [self._release_key(name, key) for name, key in held]
+        stopped = self._reader.execute("SELECT name FROM shipper_destination WHERE held = 1")
+        return all(done + [self._release(name) for [name] in list(stopped)])
+
+    def held_for(self, name: str, key: object) -> float:
+        """Return for how long what is of this destination and key has been held."""
+        since = [self.held[at] for at in ((name, None), (name, key)) if at in self.held]
+        return self._awake() - min(since) if since else 0.0
+
+    def _hold(self, name: str, key: str | None, done: bool) -> bool:  # noqa: FBT001
+        if done:
+            self.held.setdefault((name, key), self._awake())
+        return done
+
+    def _release_key(self, name: str, key: str) -> bool:
+        act = partial(operate.release_key, self._engine, key, name)
+        return self._let_go(name, key, self._try("release key", act, key))
+
+    def _release(self, name: str) -> bool:
+        act = partial(operate.release_destination, self._engine, name, self._time.wall())
+        return self._let_go(name, None, self._try("release destination", act))
+
+    def _let_go(self, name: str, key: str | None, done: bool) -> bool:  # noqa: FBT001
+        if done:
+            self.held.pop((name, key), None)
+        return done
 
     def _try(self, what: str, act: Callable[[], object], about: object = "") -> bool:
         try:

@@ -27,6 +27,8 @@ PATIENCE = 600.0
 """Virtual seconds after which whatever is still pending will never end."""
 # So many are needed to look at everything page by page.
 MOST_TALKS = 400
+# What is asked of the database takes effect with the next turn; one that is under way ends first.
+TURN = 0.1
 
 
 @dataclass(slots=True)
@@ -97,8 +99,14 @@ class World:
             for _ in range(len(scenario.applications) + 1)
         ]
         self.operators = Operators(
-            path, self.time, random.Random(f"operators {scenario.seed}"), self.reader, self.note
+            path,
+            self.time,
+            loop.time,
+            random.Random(f"operators {scenario.seed}"),
+            self.reader,
+            self.note,
         )
+        self.network.held_for = self.operators.held_for
         self.machine.on_exchange = self._watch
         self._talks, self._busy = 0, (0, 0, 0)
         self.troubles = Troubles(
@@ -225,6 +233,7 @@ class World:
             *invariants.everything_is_bounded(self.samples, requests, terms),
             *invariants.clocks_mean_nothing(self._moments(moves), self.healed, self._longest()),
             *invariants.stops_are_clean(processes, requests, terms),
+            *invariants.held_is_held(ordered, 2 * self.scenario.disk + TURN),
             *invariants.nothing_leaks(self._texts(), [API_ID]),
         ]
         engine = open_engine(f"sqlite:///{self.path}")
