@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests import invariants
+from tests.campaigns.judgement import said
 from tests.evidence import Move, Process, Request, Row, Sample, Terms, Written
 
 TERMS = {"default": Terms(10.0, 2, 1.0, 3, 600.0)}
@@ -269,3 +270,10 @@ def test_a_witness_justifies_a_charge() -> None:
     evidence.requests.append(again)
     evidence.moves[0] = evidence.move(1, at=4.6, after="pending", attempts_after=1)
     assert "outages" not in evidence.judge()
+
+
+def test_what_a_process_has_printed_is_judged() -> None:
+    """A secret, a traceback and a bug that was told of; nothing in what is sound."""
+    texts = ['{"event":"daemon.started"}', "x-api-id: canary", "Traceback (most recent call last):"]
+    assert list(said(texts[:1], ["canary"])) == []
+    assert len(list(said(texts, ["canary"]))) == 2

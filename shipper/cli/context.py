@@ -73,8 +73,8 @@ class Context:
         shipper has upgraded. Raises ConfigError, SchemaError where no outbox can be or it is newer
         than this code, and whatever `store.failures.translate` says.
         """
-        from shipper.store.opening import opened  # noqa: PLC0415 - as above
-        from shipper.store.revisions import refuse_newer  # noqa: PLC0415 - sqlalchemy takes a while
+        from shipper.store.opening import opened  # noqa: PLC0415 - sqlalchemy takes a while
+        from shipper.store.revisions import refuse_newer  # noqa: PLC0415 - as above
 
         with opened(self.settings().database.url, create=create) as engine:
             if not newer:

@@ -1,7 +1,8 @@
 """How the outbox is brought to the version that this code works with.
 
 A migration runs in one transaction, so there is no half of one. It must never touch a table that
-is not ours, and never run by itself: a person, or `init`, asks for it.
+is not ours. On PostgreSQL it never runs by itself: a person, or `init`, asks for it. On SQLite the
+daemon brings an older outbox up to date as it starts.
 """
 
 from pathlib import Path
@@ -44,10 +45,8 @@ def prepare(engine: Engine) -> None:
     Raises SchemaError when there is none, when it is newer than this code, and on PostgreSQL when
     it is older: there a person decides when the tables are changed.
     """
-    if engine.dialect.name == "sqlite" and revisions.current(engine) not in {
-        None,
-        revisions.head(),
-    }:
+    left_alone = {None, revisions.head()}
+    if engine.dialect.name == "sqlite" and revisions.current(engine) not in left_alone:
         upgrade(engine)
     revisions.check(engine)
 

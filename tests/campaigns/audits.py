@@ -7,6 +7,7 @@ stays small although somebody reads for seconds.
 
 import asyncio
 import resource
+import threading
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
@@ -27,6 +28,8 @@ from tests.daemon.processes import until
 _SILENCE_MOST = 2.0
 _COMMIT_MOST = 2.0
 _WAL_MOST = 64.0
+_SOME = 100
+_PACE = 0.02  # seconds between an application's transactions
 _CHUNK = 100_000
 
 # Of a hundred events two are dead, and one was delivered at its second try.
@@ -82,8 +85,8 @@ async def audits(
         await scene.start_writers()
         await until(lambda: len(scene.books.moments) > 100)
         for _ in range(times):
-            # The same time with nobody reading, for comparison.
-            await _watched(scene, figures, "without verify", asyncio.sleep(2.0))
+            # As much work with nobody reading, for comparison.
+            await _watched(scene, figures, "without verify", _left_alone(scene))
             await _watched(scene, figures, "beside verify", _verify(scene, launcher, figures, most))
         await scene.stop_writers()
         await scene.settle(daemon, figures)
@@ -99,6 +102,13 @@ def _fill(scene: Outcry, rows: int) -> None:
     if scene.shop.is_sqlite:
         with opened(scene.shop.url) as engine:
             checkpoint(engine)
+
+
+async def _left_alone(scene: Outcry) -> None:
+    """Wait until the receiver has had some more."""
+    moments = scene.books.moments
+    some = len(moments) + _SOME
+    await until(lambda: len(moments) >= some)
 
 
 async def _verify(scene: Outcry, launcher: Launcher, figures: Figures, most: float) -> None:
@@ -117,12 +127,14 @@ async def _watched(
     scene: Outcry, figures: Figures, when: str, work: Coroutine[Any, Any, None]
 ) -> None:
     """Do some work, and measure meanwhile what applications and the receiver feel of it."""
-    over, moments = asyncio.Event(), scene.books.moments
+    over, enough, moments = asyncio.Event(), threading.Event(), scene.books.moments
     before = len(moments) - 1
-    applying = asyncio.create_task(asyncio.to_thread(_write, scene.shop.url, over, figures, when))
+    application = asyncio.to_thread(_write, scene.shop.url, enough, figures, when)
+    applying = asyncio.create_task(application)
     measuring = asyncio.create_task(_measure_wal(scene, over, figures, when))
     await work
     over.set()
+    enough.set()
     slowest = await applying
     await measuring
     silence = max(later - earlier for earlier, later in pairwise(moments[before:]))
@@ -131,18 +143,17 @@ async def _watched(
     figures.expect(slowest <= _COMMIT_MOST, f"an application waited {slowest:.1f} s {when}")
 
 
-def _write(url: str, over: asyncio.Event, figures: Figures, when: str) -> float:
+def _write(url: str, enough: threading.Event, figures: Figures, when: str) -> float:
     """Write an event again and again; return the seconds that the slowest transaction took."""
     slowest = 0.0
     with opened(url) as engine:
-        while not over.is_set():
+        while not enough.wait(_PACE):
             began = time.monotonic()
             with writing(engine) as tx:
                 tx.execute(_ALONE)
             took = time.monotonic() - began
             figures.measure(f"seconds of an application's transaction, {when}", took)
             slowest = max(slowest, took)
-            time.sleep(0.02)
     return slowest
 
 

@@ -98,5 +98,5 @@ async def clock_jumps(url: str, directory: Path, *, times: int, seed: int) -> Fi
             ended_at = parse_iso(daemon.lines[-1]["timestamp"]) - pair[-1]
             figures.expect(abs(ended_at - time.time()) < 300, "the clock didn't jump")
         figures.expect(not scene.shop.wasted(), "events were charged for it")
-        scene.judge(figures)
+        scene.judge(figures, launcher)
     return figures

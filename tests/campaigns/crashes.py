@@ -135,8 +135,7 @@ class Outcry:
         await self.settle(daemon, figures)
         daemon.signal(signal.SIGTERM)
         figures.expect(await daemon.ended() == 0, daemon.stderr[-2000:])
-        figures.fault(*said(launcher.texts(), [API_ID]))
-        self.judge(figures)
+        self.judge(figures, launcher)
 
     async def settle(self, daemon: Life, figures: Figures) -> None:
         """Wait until nothing is pending any more; that it comes no nearer to it is a fault."""
@@ -158,8 +157,9 @@ class Outcry:
         await self.kill_writers()
         await self.shop.close()
 
-    def judge(self, figures: Figures) -> None:
-        """Judge the whole, once nothing is pending any more."""
+    def judge(self, figures: Figures, launcher: Launcher) -> None:
+        """Judge the whole, once nothing is pending any more, and what its processes have printed."""
+        figures.fault(*said(launcher.texts(), [API_ID]))
         summary, rows = self.books.summary(), self.shop.rows(ROWS)
         figures.fault(*violations(rows, self.books.requests, self.committed()))
         for row in rows:
@@ -266,14 +266,15 @@ class _Assassin:
         """Stop a daemon in the middle of its work, for longer than a try may take or not; go on."""
         life = await self.live()
         await life.told("daemon.started")
-        await asyncio.sleep(self._chance.uniform(0.05, self._longest))
+        await life.lives_for(self._chance.uniform(0.05, self._longest))
         life.signal(signal.SIGSTOP)
+        # What is stopped can't tell anything: only its length says what kind of stop it was.
         await asyncio.sleep(TIMEOUT + 0.5 if long else self._chance.uniform(0.2, 1.0))
         self._count("stop", self._scene.books.forgive(self._scene.pending()))
         life.signal(signal.SIGCONT)
         self._figures.tried["stops"] += 1
         self._measure()
-        await asyncio.sleep(self._chance.uniform(0.05, self._longest))
+        await life.lives_for(self._chance.uniform(0.05, self._longest))
         await self.stop(life)
 
     async def stop(self, life: Life) -> None:

@@ -71,7 +71,7 @@ async def _fill_and_free(
         await scene.settle(daemon, figures)
         daemon.signal(signal.SIGTERM)
         figures.expect(await daemon.ended() == 0, daemon.stderr[-500:])
-        scene.judge(figures)
+        scene.judge(figures, launcher)
         missing = names - scene.books.taken.keys()
         figures.expect(not missing, f"{len(missing)} events of {len(names)} were never received")
         figures.expect(not scene.books.summary().repeats, "events were repeated without a crash")

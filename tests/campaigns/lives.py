@@ -45,6 +45,11 @@ class Life(Daemon):
         assert self._status is not None
         return self._status
 
+    async def lives_for(self, seconds: float) -> None:
+        """Wait for so long, or until it ends."""
+        with contextlib.suppress(TimeoutError):
+            await self.ended(seconds)
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         # It may have ended without our having heard of it.

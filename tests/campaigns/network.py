@@ -50,5 +50,5 @@ async def bad_network(url: str, directory: Path, *, strikes: int, seed: int) -> 
         figures.expect(not scene.shop.dead(), f"dead: {scene.shop.dead()}")
         # The receiver doesn't know which of its answers arrived.
         scene.books.unexpected.clear()
-        scene.judge(figures)
+        scene.judge(figures, launcher)
     return figures

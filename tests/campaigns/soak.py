@@ -4,7 +4,6 @@ Every second its memory, open files, threads and the outbox's write-ahead log ar
 daemon needs it needs after a while; from then on nothing may grow.
 """
 
-import asyncio
 import os
 import random
 import signal
@@ -71,7 +70,7 @@ async def _watch(
 ) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        await asyncio.sleep(min(1.0, left))
+        await daemon.lives_for(min(1.0, left))
         if not daemon.is_alive:
             figures.fault(f"it ended: {daemon.stderr[-2000:]}")
             return

@@ -25,9 +25,10 @@ def write(given: argparse.Namespace) -> None:
     """Write about `rate` events a second, for any of its own users."""
     database, chance = _database(given), random.Random(given.number)
     log = os.open(given.log, os.O_WRONLY | os.O_APPEND) if given.log else None
-    while not select.select([sys.stdin], [], [], 0)[0]:
+    rest = 0.0
+    while not select.select([sys.stdin], [], [], rest)[0]:  # its end is how it is told to stop
         if _pending(database, given.backlog) > given.backlog:
-            time.sleep(_REST)
+            rest = _REST
             continue
         began, several = time.monotonic(), chance.randint(1, 6)
         chosen = sorted(chance.choices(range(given.users), k=several))
@@ -41,7 +42,7 @@ def write(given: argparse.Namespace) -> None:
                 os.write(log, encode(ACKNOWLEDGED, line.encode("ascii")))
             sys.stdout.write(line)
             sys.stdout.flush()
-        time.sleep(max(0.0, several / given.rate - (time.monotonic() - began)))
+        rest = max(0.0, several / given.rate - (time.monotonic() - began))
 
 
 def _pending(database: Database, most: int) -> int:

@@ -62,12 +62,21 @@ async def test_who_no_longer_waits_is_told_nothing(thread: DatabaseThread) -> No
 
 async def test_closing_waits_for_what_was_asked_for() -> None:
     """What is being written is written whole."""
-    thread, done = DatabaseThread(), threading.Event()
-    task = asyncio.create_task(thread.run(done.set))
-    await asyncio.sleep(0)
-    thread.close()
+    thread, begun, go_on, done = (
+        DatabaseThread(), threading.Event(), threading.Event(), threading.Event(),
+    )  # fmt: skip
+
+    def first() -> None:
+        begun.set()
+        go_on.wait()
+
+    tasks = [asyncio.create_task(thread.run(work)) for work in (first, done.set)]
+    await asyncio.to_thread(begun.wait)
+    closing = asyncio.create_task(asyncio.to_thread(thread.close))
+    go_on.set()
+    await closing
     assert done.is_set()
-    await task
+    await asyncio.gather(*tasks)
     with pytest.raises(RuntimeError, match="has ended"):
         await thread.run(done.clear)
 
