@@ -138,8 +138,11 @@ def _steps(plan: Plan) -> list[str]:
     # Whoever has the service must not leave files behind that are root's.
     is_service = plan.config == SYSTEM_PATH and PLACES[UNIT].exists()
     run = f"systemctl enable --now {UNIT}" if is_service else f"shipper run{which}"
+    is_server = plan.database.startswith("postgresql")
+    grant = f"shipper db grants --role YOUR_APP{which}   (what its role needs: for psql)"
     return [
         *store,
+        *([grant] if is_server else []),
         f"shipper check{which}   (is the configuration sound?)",
         f"{run}     (ships until it is stopped)",
         f"shipper status{which}  (how does it go?)",

@@ -158,7 +158,7 @@ _STATES: dict[str, _Meaning] = {
     "42501": (
         AccessDenied,
         "the database's role lacks a right",
-        "run as its owner: shipper db upgrade",
+        "it must own shipper's tables; to create them: GRANT CREATE ON SCHEMA public TO ROLE",
     ),
     "42P01": _TABLES,
     "42703": _TABLES,

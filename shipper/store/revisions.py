@@ -3,7 +3,7 @@
 Every command asks, so it must never need more than SQLAlchemy's core to be read.
 """
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import SchemaError
 from shipper.store.transactions import reading
@@ -11,6 +11,14 @@ from shipper.store.transactions import reading
 # Every revision there has been, oldest first.
 REVISIONS = ("0001", "0002", "0003", "0004")
 VERSION_TABLE = "shipper_alembic_version"
+
+# Asked by every command, so not of SQLAlchemy's inspector: to build its question takes longer
+# than to answer it.
+_EXISTS = {
+    "sqlite": text("SELECT EXISTS (SELECT * FROM pragma_table_info(:name))"),
+    "postgresql": text("SELECT to_regclass(:name) IS NOT NULL"),
+}
+_MAY_READ = text("SELECT coalesce(has_table_privilege(to_regclass(:name), 'SELECT'), false)")
 
 _UPGRADE = "run: shipper db upgrade"
 
@@ -44,17 +52,18 @@ def check(engine: Engine) -> None:
 def refuse_newer(engine: Engine) -> None:
     """Raise SchemaError for an outbox that a newer shipper has upgraded; of none nothing is said.
 
-    An older outbox is everybody's: what it lacks shows with the statement that needs it.
+    An older outbox is everybody's: what it lacks shows with the statement that needs it. Nothing
+    is said to a role of an application either: it may only write, and so can't ask.
     """
     with reading(engine) as connection:
-        revision = read(connection)
+        revision = read(connection) if _may_ask(connection) else None
     if revision is not None:
         refuse_unknown(revision)
 
 
 def read(connection: Connection) -> str | None:
     """Return what `current` does, in somebody's transaction."""
-    if not inspect(connection).has_table(VERSION_TABLE):
+    if not _exists(connection, VERSION_TABLE):
         return None
     revision: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
     return revision
@@ -62,7 +71,7 @@ def read(connection: Connection) -> str | None:
 
 def refuse_foreign(connection: Connection) -> None:
     """Raise SchemaError where a table that isn't ours has the outbox's name."""
-    if inspect(connection).has_table("shipper_outbox"):
+    if _exists(connection, "shipper_outbox"):
         raise SchemaError(
             "a table shipper_outbox is there that shipper did not create",
             "rename it, or give shipper another database or schema",
@@ -76,3 +85,13 @@ def refuse_unknown(revision: str) -> None:
             f"the outbox has revision {revision}, which this version of shipper doesn't know",
             "a newer shipper has upgraded it: install that one",
         )
+
+
+def _exists(connection: Connection, table: str) -> bool:
+    return bool(connection.scalar(_EXISTS[connection.dialect.name], {"name": table}))
+
+
+def _may_ask(connection: Connection) -> bool:
+    if connection.dialect.name != "postgresql":
+        return True
+    return bool(connection.scalar(_MAY_READ, {"name": VERSION_TABLE}))

@@ -317,6 +317,33 @@ def test_grants_are_statements_on_postgres_and_advice_on_sqlite(either_home: Hom
         assert "group" in ran.out
 
 
+@pytest.fixture
+def till(tmp_path: Path, postgres_url: str) -> Iterator[Home]:
+    """Give a configuration with the role of an application, which holds the printed grants."""
+    url = make_url(postgres_url)
+    role = f"till_{url.database}"
+    granted = Home(tmp_path, postgres_url).call("db", "grants", "--role", role).out
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE ROLE {role} LOGIN PASSWORD 'till'"))
+        connection.execute(text(granted))
+        till_url = url.set(username=role, password="till")
+        yield Home(tmp_path, till_url.render_as_string(hide_password=False))
+        connection.execute(text(f"DROP OWNED BY {role}"))
+        connection.execute(text(f"DROP ROLE {role}"))
+    engine.dispose()
+
+
+def test_an_applications_role_can_enqueue_and_is_told_what_it_lacks_for_more(till: Home) -> None:
+    """It may not even ask for the version of the outbox."""
+    ran = till.call("enqueue", "--event-id", "order-4711", stdin=VIEW.encode())
+    assert (ran.status, ran.out) == (0, "order-4711\n")
+    for command in (("status",), ("verify",), ("db", "check"), ("db", "upgrade")):
+        ran = till.call(*command)
+        assert (ran.status, ran.out) == (77, "")
+        assert "42501" in ran.err
+
+
 # -- init -------------------------------------------------------------------------------------
 
 

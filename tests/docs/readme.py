@@ -40,13 +40,13 @@ def tagged(language: str, tag: str) -> str:
 
 
 def command_lines(section: str) -> list[str]:
-    """Return the lines in a section's shell blocks that call `shipper`, with their comments."""
-    texts = [block.text for block in blocks() if (block.section, block.language) == (section, "sh")]
+    """Return the lines in a section's untagged shell blocks that call `shipper`, with comments."""
+    texts = [block.text for block in blocks() if block[:3] == (section, "sh", "")]
     return [line for text in texts for line in text.splitlines() if line.startswith("shipper ")]
 
 
 def calls() -> list[str]:
-    """Return every call of `shipper` without its comment, those amid the prose included."""
+    """Return every call of `shipper`, those amid the prose included, without comments and pipes."""
     fenced = [
         line for block in blocks() if block.language == "sh" for line in block.text.split("\n")
     ]
@@ -54,7 +54,7 @@ def calls() -> list[str]:
     quoted = [" ".join(text.split()) for text in re.findall(r"`([^`]+)`", prose)]
     lines = [re.sub(r".*\.venv/bin/shipper ", "shipper ", line) for line in [*fenced, *quoted]]
     return [
-        shlex.join(shlex.split(line, comments=True))
+        shlex.join(shlex.split(line.partition(" | ")[0], comments=True))
         for line in lines
         if line.startswith("shipper ")
     ]

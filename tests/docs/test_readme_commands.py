@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from sqlalchemy import make_url
 
 from shipper.cli.commands import build
 from shipper.cli.context import Context
@@ -225,17 +226,23 @@ def test_the_smallest_configuration_is_sound(shell: Shell) -> None:
     shell.run("shipper check")
 
 
-def test_a_postgres_role_gets_what_it_needs(shell: Shell, bare_postgres_url: str) -> None:
-    """`db upgrade` and the statements of `db grants` let the application's role write, as shown."""
-    role = f"shipper_docs_{os.getpid()}"
-    (shell.directory / "shipper.toml").write_text(tagged("toml", ""))
-    shell.environ["SHIPPER_DATABASE__URL"] = libpq_url(bare_postgres_url)
-    shell.run("shipper db upgrade")
-    psql(bare_postgres_url, f"CREATE ROLE {role}")
+def test_the_roles_on_postgres_get_what_they_need(shell: Shell, bare_postgres_url: str) -> None:
+    """The lines as they stand there; then shipper's own role ships what the application's wrote."""
+    us, app = (f"{name}_docs_{os.getpid()}" for name in ("shipper", "shop"))
+    url = make_url(bare_postgres_url)
+    ours = libpq_url(url.set(username=us, password="SECRET").render_as_string(hide_password=False))
+    as_owner = f"psql -X -q -v ON_ERROR_STOP=1 -d '{libpq_url(bare_postgres_url)}'"
+    script = tagged("sh", "postgres").replace("ROLE shipper", f"ROLE {us}")
+    script = script.replace("TO shipper", f"TO {us}").replace("YOUR_APP", app)
+    script = script.replace("shipper init", f"shipper init --database '{ours}' --api-id any")
+    psql(bare_postgres_url, f"CREATE ROLE {app}")
     try:
-        psql(bare_postgres_url, shell.run(f"shipper db grants --role {role}"))
-        psql(bare_postgres_url, f"SET ROLE {role};\n{tagged('sql', 'psql')}")
-        shown = psql(bare_postgres_url, "SELECT event_id FROM shipper_outbox")
-        assert "order-W-4711" in shown
+        shell.run(f"set -e\n{script.replace('psql shop', as_owner)}")
+        psql(bare_postgres_url, f"SET ROLE {app};\n{tagged('sql', 'psql')}")
+        with shell.receiving("shipper sandbox"):
+            shell.run("shipper drain")
+        shown = psql(bare_postgres_url, "SELECT event_id, status FROM shipper_outbox")
+        assert re.search(r"order-W-4711 *[|] delivered", shown)
     finally:
-        psql(bare_postgres_url, f"DROP OWNED BY {role}; DROP ROLE {role}")
+        for role in (us, app):
+            psql(bare_postgres_url, f"DROP OWNED BY {role}; DROP ROLE {role}")
