@@ -118,6 +118,8 @@ class SqliteFiles(Databases):
         statement = f"INSERT INTO shipper_outbox ({names}) VALUES ({marks})"
         engine = open_engine(url)
         with writing(engine) as tx:
+            # Millions of random ids are sorted in there, and not on the disk.
+            tx.exec_driver_sql("PRAGMA cache_size = -2000000")
             for rows in _chunks(workload, delivered=delivered):
                 tx.exec_driver_sql(statement, rows)
             if delivered:

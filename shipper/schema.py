@@ -256,6 +256,7 @@ lease = Table(
     _count("claim"),
     _count("delivery"),
     _count("generation"),
+    _count("settled"),
 )
 
 minute = Table(

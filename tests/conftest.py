@@ -8,7 +8,8 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,19 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine = open_engine(database_url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def an_ordinary_user() -> Callable[[], AbstractContextManager[None]]:
+    """Be somebody whom the rights of files bind for a while, also where the tests run as root."""
+
+    @contextmanager
+    def be_ordinary() -> Iterator[None]:
+        before = os.geteuid()
+        os.seteuid(before or 65534)
+        try:
+            yield
+        finally:
+            os.seteuid(before)
+
+    return be_ordinary

@@ -9,7 +9,7 @@ from shipper.config.kinds import duration
 from shipper.daemon import alerts
 from shipper.daemon.windows import Windows
 from shipper.destination import Destination
-from shipper.errors import ConfigError, ShipperError
+from shipper.errors import AccessDenied, ConfigError, ShipperError
 
 
 def check(*, context: Context) -> int:
@@ -37,10 +37,24 @@ def check(*, context: Context) -> int:
 def sound(context: Context) -> Settings:
     """Return the configuration; raises ConfigError with all that is wrong, AccessDenied."""
     settings = context.sender_settings()
-    problems = list(_problems(settings))
+    problems, denied = list(_problems(settings)), list(_denied(settings))
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError([*problems, *(error.message for error in denied)])
+    if denied:
+        raise denied[0]
     return settings
+
+
+def _denied(settings: Settings) -> Iterator[AccessDenied]:
+    """Yield the API ids that are there and not for us to read."""
+    for name, destination in settings.destinations.items():
+        try:
+            destination.read_api_id()
+        except AccessDenied as error:
+            place = _place(settings, f"destinations.{name}.api_id_file")
+            yield AccessDenied(f"{place}: {error.message}", error.hint)
+        except ShipperError:
+            continue  # a fault of another kind
 
 
 def _problems(settings: Settings) -> Iterator[str]:
@@ -48,6 +62,8 @@ def _problems(settings: Settings) -> Iterator[str]:
     for name, destination in settings.destinations.items():
         try:
             destination.read_api_id()
+        except AccessDenied:
+            pass  # that is no fault of the configuration: see `_denied`
         except ShipperError as error:
             yield f"{_place(settings, f'destinations.{name}.api_id_file')}: {error.message}"
         try:

@@ -22,7 +22,7 @@ from shipper.errors import AccessDenied, UsageError
 from shipper.store import migrate, revisions
 from shipper.store.opening import opened
 
-_PRIVATE, _READABLE = 0o600, 0o644
+_PRIVATE, _FOR_GROUP, _READABLE = 0o600, 0o640, 0o644
 _INSERT = """\
   INSERT INTO shipper_outbox (payload) VALUES (
     '{"type":"view","view":{"type":"customSet","customSet":{"id":"set-1"}},
@@ -94,7 +94,9 @@ def _write(plan: Plan) -> None:
         api_id_file=plan.api_id_file.name if beside else str(plan.api_id_file),
     )
     has_password = masked(answers.database) != answers.database
-    _create(plan.config, text, _PRIVATE if has_password else _READABLE)
+    # The service's directory belongs to the service's group, which has to read what lies there.
+    private = _FOR_GROUP if plan.config == SYSTEM_PATH else _PRIVATE
+    _create(plan.config, text, private if has_password else _READABLE)
     if answers.api_id is not None:
         _create(plan.api_id_file, answers.api_id.reveal() + "\n", _PRIVATE)
 
@@ -109,6 +111,8 @@ def _create(path: Path, text: str, mode: int) -> None:
     except OSError as error:
         raise UsageError(f"{path}: can't be written: {error.strerror}") from None
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        if mode == _FOR_GROUP:
+            os.fchown(descriptor, -1, path.parent.stat().st_gid)
         file.write(text)
 
 

@@ -20,6 +20,7 @@ from cyclopts import Parameter
 from shipper.cli.context import Context
 from shipper.cli.units import PLACES, UNIT, USER, Machine, is_in_a_home, is_untouched, texts
 from shipper.config.loader import SYSTEM_PATH
+from shipper.doctor.files import User
 from shipper.errors import AccessDenied, ShipperError, UsageError
 
 RunAs = Annotated[str, Parameter(name="--run-as")]
@@ -228,6 +229,7 @@ def _next_steps(machine: Machine) -> Iterator[str]:
         yield f"{shipper} init -o {machine.config} --database {outbox}   (or your application's)"
     elif not (api_id := SYSTEM_PATH.with_name("api_id")).exists():
         yield f"install -m 600 /dev/stdin {api_id}   (paste the API ID, then Ctrl-D)"
+    yield from _readable(machine)
     yield from _drop_in(machine)
     if machine.user == USER:
         yield f"usermod -aG {machine.group} YOUR_APP   (the user of your application)"
@@ -235,6 +237,17 @@ def _next_steps(machine: Machine) -> Iterator[str]:
         yield f"systemctl restart {UNIT}   (it runs as it was before)"
     else:
         yield f"systemctl enable --now {UNIT}"
+
+
+def _readable(machine: Machine) -> Iterator[str]:
+    """Yield what lets the service read a configuration that was private so far."""
+    try:
+        user = User.of(pwd.getpwnam(machine.user).pw_uid, "the unit's")
+        if user.may(machine.config, "r"):
+            return
+    except (KeyError, OSError):
+        return  # nobody, or nothing, is there yet
+    yield f"chgrp {machine.group} {machine.config}; chmod 640 {machine.config}"
 
 
 def _drop_in(machine: Machine) -> Iterator[str]:

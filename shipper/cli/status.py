@@ -1,6 +1,6 @@
 """`shipper status`: how every destination is doing, in one look."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from shipper.cli.nagios import Line
     from shipper.store.footprint import Footprint
+    from shipper.store.minutes import Minute
     from shipper.store.opening import Database
 
 _OLDEST = 3600.0
@@ -133,15 +134,44 @@ def _drawn(context: Context, width: int) -> "RenderableType":
     from rich.console import Group  # noqa: PLC0415 - only a terminal needs rich
     from rich.text import Text  # noqa: PLC0415
 
+    from shipper.cli.bars import first_minute  # noqa: PLC0415
     from shipper.cli.table import laid_out  # noqa: PLC0415
+    from shipper.store.minutes import since  # noqa: PLC0415
 
     now = SystemClock().wall()
+    first = first_minute(now)
     with context.engine() as engine:
         shipper = current_shipper(engine)
         reports = destination_report(engine, context.settings().destinations, now)
+        minutes = since(engine, first)
     rows = [[cell(value) for value in _row(report, now)] for report in reports]
     who = "no shipper is running" if shipper is None else f"{shipper} ships"
-    return Group(laid_out(_HEADER, rows, width), Text(f"\n{iso(now)}  {who}; Ctrl-C ends"))
+    return Group(
+        laid_out(_HEADER, rows, width),
+        Text(),
+        *_delivered(minutes, first, [report.name for report in reports], width),
+        Text(f"\n{iso(now)}  {who}; Ctrl-C ends"),
+    )
+
+
+def _delivered(
+    minutes: "Sequence[Minute]", first: float, names: Sequence[str], width: int
+) -> "Iterator[RenderableType]":
+    """Yield a line for each destination: what was delivered in the last minutes, as bars."""
+    from rich.console import Console  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415
+
+    from shipper.cli.bars import MINUTES, alphabet, bars, by_minute  # noqa: PLC0415
+
+    characters, labels = alphabet(Console()), [cell(name) for name in names]
+    widest = max(map(len, labels), default=0)
+    for name, label in zip(names, labels, strict=True):
+        of_it = [minute for minute in minutes if minute.destination == name]
+        values = by_minute(of_it, first, lambda minute: minute.delivered)
+        # The running minute isn't written down yet.
+        head = f"{label:<{widest}}  {values[-1] or values[-2]:>7,.0f} delivered/min  "
+        room = max(0, min(MINUTES, width - len(head) - 1))
+        yield Text.assemble(head, (bars(values[MINUTES - room :], characters), "cyan"))
 
 
 def _tell(context: Context, shipper: str | None, blockers: Sequence[Blocker]) -> None:

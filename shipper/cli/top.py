@@ -7,12 +7,12 @@ never scan the outbox, and shows as many minutes as the terminal is wide.
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from shipper.cli import live
+from shipper.cli.bars import BARS, MINUTES, alphabet, bars, by_minute, first_minute
 from shipper.cli.context import Context, printable
 from shipper.cli.status import age
 from shipper.cli.table import COLOURS
@@ -20,9 +20,6 @@ from shipper.clock import Clock, SystemClock, iso
 from shipper.store.minutes import Minute, since
 from shipper.store.reports import DestinationReport, current_shipper, destination_report
 
-_MINUTES = 60
-BARS = "▁▂▃▄▅▆▇█"
-ASCII_BARS = "_.-:=+*#"
 # Columns of a label, of a number, and between the two and the bars.
 _LABEL, _NUMBER, _GAP = 14, 9, 2
 # A rate is of the last so many drawings: what ships in bursts should still be readable.
@@ -38,14 +35,13 @@ def top(*, context: Context) -> None:
     if context.json:
         _emit(context, clock)
         return
-    plain = Console().options.ascii_only
-    picture = Picture(context, clock, ASCII_BARS if plain else BARS)
+    picture = Picture(context, clock, alphabet(Console()))
     live.show(context, picture.draw, instead="shipper top --json")
 
 
 def _emit(context: Context, clock: Clock) -> None:
     with context.engine() as engine:
-        found = since(engine, _first_minute(clock))
+        found = since(engine, first_minute(clock.wall()))
     for minute in found:
         mean = minute.latency_sum / minute.delivered if minute.delivered else None
         context.emit(
@@ -59,10 +55,6 @@ def _emit(context: Context, clock: Clock) -> None:
                 "latency_max_seconds": round(minute.latency_max, 3),
             }
         )
-
-
-def _first_minute(clock: Clock) -> float:
-    return (clock.wall() // 60.0 - (_MINUTES - 1)) * 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +108,16 @@ class Rates:
 class Picture:
     """What `shipper top` draws."""
 
-    def __init__(self, context: Context, clock: Clock, alphabet: str = BARS) -> None:
+    def __init__(self, context: Context, clock: Clock, characters: str = BARS) -> None:
         self._context = context
         self._clock = clock
-        self._alphabet = alphabet
+        self._characters = characters
         self._rates = Rates()
 
     def draw(self, width: int) -> RenderableType:
         """Return the picture for a width; raises what the database raises."""
-        now, first = self._clock.wall(), _first_minute(self._clock)
+        now = self._clock.wall()
+        first = first_minute(now)
         with self._context.engine() as engine:
             shipper = current_shipper(engine)
             reports = destination_report(engine, self._context.settings().destinations, now)
@@ -158,28 +151,16 @@ class Picture:
             yield Text(f"  {printable(report.reason)}{due}", style="yellow")
 
     def _rows(self, minutes: Sequence[Minute], first: float, width: int) -> Iterator[Text]:
-        room = max(0, min(_MINUTES, width - _LABEL - _NUMBER - _GAP - 2))
+        room = max(0, min(MINUTES, width - _LABEL - _NUMBER - _GAP - 2))
         for row in _ROWS:
-            values = [0.0] * _MINUTES
-            for minute in minutes:
-                place = int((minute.minute - first) // 60.0)
-                if 0 <= place < _MINUTES:
-                    values[place] = row.value(minute)
-            yield self._row(row, values, room)
+            yield self._row(row, by_minute(minutes, first, row.value), room)
 
     def _row(self, row: Row, values: Sequence[float], room: int) -> Text:
         # The running minute isn't written down yet.
         latest = values[-1] or values[-2]
         style = "red" if row.bad else "cyan"
-        drawn = Text(bars(values[len(values) - room :], self._alphabet), style)
-        drawn.highlight_words([self._alphabet[0]], "bright_black")
+        drawn = Text(bars(values[len(values) - room :], self._characters), style)
+        drawn.highlight_words([self._characters[0]], "bright_black")
         return Text.assemble(
             f"  {row.label:<{_LABEL}}{row.write(latest):>{_NUMBER}}{'':{_GAP}}", drawn
         )
-
-
-def bars(values: Sequence[float], alphabet: str = BARS) -> str:
-    """Return values as bars; nothing is the lowest one, and whatever is not nothing is higher."""
-    greatest = max(values, default=0.0)
-    steps = len(alphabet) - 1
-    return "".join(alphabet[ceil(value / greatest * steps) if value else 0] for value in values)

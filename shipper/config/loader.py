@@ -18,7 +18,8 @@ from shipper.errors import ConfigError
 
 SYSTEM_PATH = Path("/etc/shipper/config.toml")
 
-_GROUP_OR_OTHERS_READ = 0o044
+# A group is somebody's decision: the service's own, which reads it so.
+_OTHERS_READ = 0o004
 _SECRETS = frozenset({"api_id", "heartbeat_url", "webhook_url"})
 
 
@@ -83,12 +84,12 @@ def load(
 
 def _exposed(layers: Layers) -> Iterator[str]:
     """Yield a warning for each secret that stands in a file which others can read."""
-    if not layers.source.mode & _GROUP_OR_OTHERS_READ:
+    if not layers.source.mode & _OTHERS_READ:
         return
     for path, given in layers.given.items():
         has_password = isinstance(given.raw, str) and masked(given.raw) != given.raw
         if path[-1] in _SECRETS or has_password:
             yield (
                 f"{given.place}: {dotted(path)} can be read by other users; "
-                f"chmod 600 {layers.source.name}, or keep it in a file of its own"
+                f"chmod o= {layers.source.name}, or keep it in a file of its own"
             )

@@ -84,14 +84,15 @@ class Watch:
 
     async def look(self, alarms: Alarms) -> list[Notice]:
         """Look, and return what is to be told."""
-        # A database that is lost doesn't end the alarms that only it knows of.
-        self._figures = await self._survey.figures() or self._figures
+        # A database that is lost doesn't end the alarms that only it knows of, nor is all well.
+        seen = await self._survey.figures()
+        self._figures = seen or self._figures
         now, lost_at = self._clock.monotonic(), self._tally.lost_at
         known = Known(
             links_of(self._routes), self._figures, 0.0 if lost_at is None else now - lost_at
         )
         found = conditions(known, self._settings)
-        is_seen = self._figures is not None and self._health.why_not_ready() is None
+        is_seen = seen is not None and self._health.why_not_ready() is None
         self._well = is_seen and not found
         return alarms.update(found, now, self._clock.wall())
 

@@ -7,6 +7,7 @@ try. Events are shipped whether or not somebody can watch.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from errno import EADDRINUSE
 from typing import TYPE_CHECKING, Final
 
 from shipper.clock import Clock
@@ -16,26 +17,32 @@ from shipper.daemon.alerts import Watch, alerting
 from shipper.daemon.session import Session
 from shipper.logs import Log
 from shipper.web.health import Health
-from shipper.web.survey import Survey
+from shipper.web.survey import Audit, Survey
 
 if TYPE_CHECKING:
     from shipper.web.server import WebServer
 
 LISTEN_EVERY: Final = 30.0
 
+_IN_USE: Final = "whoever has it has to go, or [web] listen has to name another address"
+_NOT_OURS: Final = "the daemon's user may not have it: [web] listen has to name another address"
+
 
 @asynccontextmanager
-async def observed(session: Session, alarms: Alarms, clock: Clock, log: Log) -> AsyncIterator[None]:
+async def observed(
+    session: Session, alarms: Alarms, audit: Audit, clock: Clock, log: Log
+) -> AsyncIterator[None]:
     """Let others look at a session for the length of a `with`, as far as that is configured.
 
-    Raises ConfigError where the alerts' settings can't work.
+    `alarms` and `audit` are of the sessions before, too. Raises ConfigError where the alerts'
+    settings can't work.
     """
     settings = session.settings
     alerts, address = settings.alerts, settings.web.listen
     async with AsyncExitStack() as stack:
         alarmed = alerts.webhook_url is not None or alerts.heartbeat_url is not None
         if alarmed or address is not None:
-            survey = Survey(settings, clock, audits=alarmed)
+            survey = Survey(settings, clock, audit if alarmed else None)
             stack.push_async_callback(survey.aclose)
             health = Health(session.dispatcher, session.tally, clock)
             if address is not None:
@@ -95,7 +102,7 @@ async def _opened(server: "WebServer", address: Address, log: Log, *, first: boo
                 "web.failed",
                 address=str(address),
                 reason=error.strerror or str(error),
-                hint="whoever has it has to go, or [web] listen has to name another address",
+                hint=_IN_USE if error.errno == EADDRINUSE else _NOT_OURS,
                 retry_seconds=LISTEN_EVERY,
             )
         return False

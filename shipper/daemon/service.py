@@ -27,12 +27,15 @@ from shipper.daemon.windows import Windows
 from shipper.dispatcher.dispatcher import STOP_GRACE
 from shipper.errors import ConfigError, OutboxHeld, ShipperError, StoreUnavailable
 from shipper.logs import Log
+from shipper.store.engine import sqlite_library
+from shipper.web.survey import Audit
 
 _CREDENTIALS_EVERY = 2.0
 _RESCAN_EVERY = 300.0
 # Ten times within the shorter retention, but not all the time.
 _RETAIN_LEAST, _RETAIN_MOST = 1.0, 600.0
 _SPACE_EVERY = 60.0
+_WAL_EVERY = 10.0  # where an old SQLite must not do it by itself
 # Beyond what a clean stop takes: for the database, which may be busy just then.
 _STOP_MARGIN = 30.0
 
@@ -42,7 +45,9 @@ Chore = Callable[[], Awaitable[None] | None]
 class Stops:
     """What ends a session: a stop for good, or a wish to begin anew with new settings."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        """What the session works with: they say how long it may take to end."""
         self.event = asyncio.Event()
         self.reload = False
         self.reason = ""
@@ -72,7 +77,7 @@ async def serve(
 
     Raises what `open_session` raises, and LeaseLost when another daemon has taken over.
     """
-    service = _Service(clock, log, Notifier())
+    service = _Service(clock, log, Notifier(), Audit.first(clock))
     stops, remark = service.listen(settings), ""
     while True:
         for problem in settings.warnings:
@@ -84,6 +89,7 @@ async def serve(
         # Before the file is read: a signal that comes from here on means the next session.
         stops = service.listen(settings)
         settings, remark = await _reloaded(settings, reload, clock, log)
+        stops.settings = settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +99,16 @@ class _Service:
     clock: Clock
     log: Log
     notify: Notifier
+    audit: Audit
     alarms: Alarms = field(default_factory=Alarms)
 
     def listen(self, settings: Settings) -> Stops:
         """Return what the signals set from now on, for a session with these settings."""
-        stops = Stops()
+        stops = Stops(settings)
 
         def stop(reason: str) -> None:
             self.log("daemon.stopping", reason=reason)
-            self._tell_stopping(settings)
+            self._tell_stopping(stops.settings)
             stops.stop(reason)
 
         def restart() -> None:
@@ -126,7 +133,7 @@ class _Service:
                     settings, clock=clock, log=log, stop=stops.event, waits=self._tell_waiting
                 ) as session,
                 scheduled(session, clock, log, heartbeat),
-                observed(session, self.alarms, clock, log),
+                observed(session, self.alarms, self.audit, clock, log),
             ):
                 opened = True
                 _tell_started(session, log)
@@ -226,7 +233,8 @@ async def scheduled(
     ring("rescan", lambda: chores.rescan(dispatcher), _RESCAN_EVERY)
     keeps, upkeep = settings.retention, session.upkeep
     ring("retention", lambda: upkeep.retain(keeps), _retain_every(keeps))
-    ring("space", upkeep.shorten_wal, _SPACE_EVERY)
+    cuts_itself = sqlite_library().wal_reset_safe
+    ring("space", upkeep.shorten_wal, _SPACE_EVERY if cuts_itself else _WAL_EVERY)
     ring("planner", upkeep.forget_statistics, _SPACE_EVERY)
     ring("reserve", upkeep.keep_reserve, _SPACE_EVERY)
     # These two must not fall silent when somebody sets the wall clock back.

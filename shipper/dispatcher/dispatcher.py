@@ -99,9 +99,14 @@ class Dispatcher:
         try:
             while not self._stop.is_set() and not (until is not None and until()):
                 await self._rest(await self.tick())
+            return await self._wind_down()
+        except StoreUnavailable:
+            # Told only to who stops: nothing more can be written. The claims tell the next daemon
+            # what to repeat.
+            return len(self._tasks()) + sum(r.unrecorded for r in self._routes.values())
         finally:
             waiter.cancel()
-        return await self._wind_down()
+            await self._end_flights()
 
     async def _stop_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -217,23 +222,11 @@ class Dispatcher:
     # -- the end ------------------------------------------------------------------------------
 
     async def _wind_down(self) -> int:
-        """Let what is in flight finish, record it, and let go of the rest."""
-        self._stop.set()
-        try:
-            await self._finish_flights()
-            return len(self._tasks())
-        except StoreUnavailable:
-            # Nothing more can be written; the claims tell the next daemon what to repeat.
-            return len(self._tasks()) + sum(r.unrecorded for r in self._routes.values())
-        finally:
-            cut_off = self._tasks()
-            for task in cut_off:
-                task.cancel()
-            await asyncio.gather(*cut_off, return_exceptions=True)
-            for route in self._routes.values():
-                await route.courier.aclose()
+        """Let what is in flight finish, record it, and let go of the rest.
 
-    async def _finish_flights(self) -> None:
+        Returns how many tries have not finished in time.
+        """
+        self._stop.set()
         now = self._clock.monotonic()
         timeout = max((route.timeout for route in self._routes.values()), default=0.0)
         deadline = now + timeout + STOP_GRACE
@@ -249,6 +242,16 @@ class Dispatcher:
             route.lanes.unload_all()
         await self._converse([])  # lets go of what was claimed and never sent
         self._report.flush(self._routes.values())
+        return len(self._tasks())
+
+    async def _end_flights(self) -> None:
+        """Cut off what is still in flight, however this came to its end, and close the ways."""
+        cut_off = self._tasks()
+        for task in cut_off:
+            task.cancel()
+        await asyncio.gather(*cut_off, return_exceptions=True)
+        for route in self._routes.values():
+            await route.courier.aclose()
 
     def _tasks(self) -> set[asyncio.Task[None]]:
         return {task for route in self._routes.values() for task in route.tasks}

@@ -7,7 +7,7 @@ isn't done twice. Fatal in here: a lost lease.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -40,6 +40,10 @@ class Queue(Protocol):
 
 class Looks(Protocol):
     """What the dispatcher sees through: `shipper.store.looks.Looks`."""
+
+    @property
+    def settled(self) -> int:
+        """Up to which id the order of commits is known."""
 
     def pulse(self) -> Pulse:
         """Tell whether something may have changed."""
@@ -147,7 +151,7 @@ class Exchange:
         """Talk to the database; runs in its thread. Given again after a failure, it goes on."""
         asked_at = self._clock.monotonic()
         if talk.events is None:
-            talk.events = self._queue.turn(talk.work)
+            talk.events = self._queue.turn(replace(talk.work, settled=self._looks.settled))
             if talk.work:
                 self.lease_until = asked_at + self._ttl
         if self.lease_until - asked_at < self._ttl * 2 / 3:

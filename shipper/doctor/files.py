@@ -64,6 +64,14 @@ def check_user(user: User) -> Iterator[Finding]:
     yield well("user", text)
 
 
+def check_config(path: Path | None, user: User) -> Iterator[Finding]:
+    """See whether the one who ships may read the configuration."""
+    if path is not None and not user.may(path, "r"):
+        group = _common(user, path.parent.stat().st_gid)
+        told = f"{path} {_mode(path.stat())}: {user.name} may not read it"
+        yield fault("config", told, f"chgrp {group} {path}; chmod 640 {path}")
+
+
 def check_directory(path: Path, user: User) -> Iterator[Finding]:
     """Look at the directory: SQLite makes its -wal and -shm there."""
     directory = path.parent

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from shipper.clock import Clock
 from shipper.config import Settings
+from shipper.daemon.windows import Windows
 from shipper.doctor import database as db
 from shipper.doctor import files, unit
 from shipper.doctor.files import User
@@ -37,6 +38,7 @@ def examine(load: Callable[[], Settings], clock: Clock, *, network: bool = True)
         return [of_error("config", error)]
     found = [well("config", str(settings.path))]
     found += [warning("config", problem) for problem in settings.warnings]
+    found += guarded("windows", lambda: _of_windows(settings, clock.wall()))
     found += _of_outbox(settings, clock)
     if network:
         found += asyncio.run(_of_network(settings, clock))
@@ -52,6 +54,7 @@ def _of_outbox(settings: Settings, clock: Clock) -> Iterator[Finding]:
             usable = all(finding.level is not Level.FAULT for finding in schema)
             user = _user(database if usable else None)
             yield from guarded("user", lambda: files.check_user(user))
+            yield from guarded("config", lambda: files.check_config(settings.path, user))
             if path is not None:
                 yield from _of_files(path, user)
             yield from schema
@@ -63,6 +66,13 @@ def _of_outbox(settings: Settings, clock: Clock) -> Iterator[Finding]:
         if path is not None:
             yield from guarded("directory", lambda: files.check_directory(path, asker))
         yield of_error("database", error)
+
+
+def _of_windows(settings: Settings, now: float) -> Iterator[Finding]:
+    """See whether the delivery windows mean anything, and say whether one is open."""
+    if windows := settings.schedule.windows:
+        is_open = Windows(windows).is_open(now)
+        yield well("windows", f"{'open' if is_open else 'closed'} now: {', '.join(windows)}")
 
 
 def _of_files(path: Path, user: User) -> Iterator[Finding]:

@@ -110,11 +110,11 @@ POSTGRES = Dialect(
     # has *ended*, and says nothing of a younger one that runs. age() counts from it to the next
     # number that nobody has.
     watermark=(
-        "SELECT (SELECT generation FROM shipper_lease WHERE name = 'outbox'),"
+        "SELECT generation, coalesce(settled, 0),"
         " coalesce((SELECT max(id) FROM shipper_outbox), 0),"
         " CAST(CAST(pg_snapshot_xmin(s) AS text) AS bigint),"
         " CAST(CAST(pg_snapshot_xmax(s) AS text) AS bigint) + age(CAST(pg_snapshot_xmax(s) AS xid))"
-        " FROM pg_current_snapshot() AS s"
+        " FROM pg_current_snapshot() AS s LEFT JOIN shipper_lease ON name = 'outbox'"
     ),
     holds_horizon=True,
 )

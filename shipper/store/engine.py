@@ -157,7 +157,7 @@ def _open_sqlite(url: URL, busy_timeout: float, *, create: bool) -> Engine:
     )
     event.listen(engine, "begin", Begin(_sqlite_module(), busy_timeout))
     engine.update_execution_options(file=path, patience=busy_timeout)
-    return _keeping(engine)
+    return _keeping(engine, Kept(path))
 
 
 def _refuse_old_library(version: str) -> None:
@@ -187,6 +187,9 @@ def _set_up_sqlite(connection: Any) -> None:
     for pragma in ("synchronous = FULL", "temp_store = MEMORY", "mmap_size = 0",
                    "cache_size = -8192", "foreign_keys = OFF"):  # fmt: skip
         connection.execute(f"PRAGMA {pragma}")
+    if not sqlite_library().wal_reset_safe:
+        # That would checkpoint beside those who write, as the bug needs it: see `space.checkpoint`.
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
 
 
 def refuse_unusable_file(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> None:
@@ -278,7 +281,7 @@ def _open_postgres(url: URL, patience: float) -> Engine:
             "pip install 'shipper-outbox[postgres]'",
         ) from None
     event.listen(engine, "connect", _set_up_postgres)
-    return _keeping(engine)
+    return _keeping(engine, Kept())
 
 
 def _set_up_postgres(connection: Any, _record: object) -> None:
@@ -292,8 +295,7 @@ def _set_up_postgres(connection: Any, _record: object) -> None:
         connection.prepare_threshold = 1
 
 
-def _keeping(engine: Engine) -> Engine:
-    kept = Kept()
+def _keeping(engine: Engine, kept: Kept) -> Engine:
     event.listen(engine, "engine_disposed", lambda _: kept.drop())
     engine.update_execution_options(kept=kept)
     return engine

@@ -17,6 +17,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from shipper.errors import AccessDenied, DiskFull, SchemaError, ShipperError, StoreUnavailable
 
 _UPGRADE = "run: shipper db upgrade"
+_RIGHTS = (
+    "shipper's own role owns its tables, and needs CREATE on their schema to make them;"
+    " `shipper db grants` prints what an application's role needs"
+)
 _REACH = "is it running, and are host, port, user and password right?"
 
 
@@ -158,7 +162,7 @@ _STATES: dict[str, _Meaning] = {
     "42501": (
         AccessDenied,
         "the database's role lacks a right",
-        "it must own shipper's tables; to create them: GRANT CREATE ON SCHEMA public TO ROLE",
+        _RIGHTS,
     ),
     "42P01": _TABLES,
     "42703": _TABLES,

@@ -12,10 +12,12 @@ this very machine, is taken over before that.
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from shipper.errors import AccessDenied, OutboxHeld, StoreUnavailable
 
@@ -38,7 +40,7 @@ class Owner:
             boot=Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip(),
             namespace=str(Path("/proc/self/ns/pid").readlink()),
             pid=os.getpid(),
-            started=_started("self") or "",
+            started=own.started if (own := _status("self")) else "",
         )
 
     @classmethod
@@ -59,27 +61,50 @@ class Owner:
         here = Owner.here()
         if (self.boot, self.namespace) != (here.boot, here.namespace):
             return False  # host names and machine ids are copied, so only its deadline tells
-        return _started(str(self.pid)) != self.started
+        if not _is_there(self.pid):
+            return True
+        # Another user's may be hidden (ProtectProc=, hidepid=): it lives, as far as we can see.
+        status = _status(str(self.pid))
+        return status is not None and (status.is_over or status.started != self.started)
 
     def __str__(self) -> str:
         """Return the owner for a person."""
         return f"process {self.pid} on {self.host}"
 
 
-def _started(pid: str) -> str | None:
-    """Return the kernel's start time of a process (proc(5), field 22), None when there is none."""
+class _Status(NamedTuple):
+    """What the kernel tells of a process; `is_over` for one that only waits to be reaped."""
+
+    started: str
+    is_over: bool
+
+
+def _is_there(pid: int) -> bool:
+    """Return whether there is such a process, whoever's it is."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _status(pid: str) -> _Status | None:
+    """Return the state and start time of a process (proc(5), fields 3, 22), None if not shown."""
+    try:
+        line = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
     except OSError:
         return None
-    fields = stat[stat.rindex(")") + 2 :].split()
-    return None if fields[0] in {"Z", "X"} else fields[19]
+    fields = line[line.rindex(")") + 2 :].split()
+    return _Status(fields[19], fields[0] in {"Z", "X"})
 
 
 class FileLock:
     """The lock beside an SQLite file, held by one daemon for as long as its process lives."""
 
     def __init__(self, database: Path) -> None:
+        self._database = database
         self.path = database.with_name(database.name + ".shipper.lock")
         self._fd: int | None = None
 
@@ -94,6 +119,7 @@ class FileLock:
             ) from error
         except OSError as error:
             raise StoreUnavailable(f"{self.path}: {error.strerror}") from error
+        self._share(fd)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -103,6 +129,17 @@ class FileLock:
                 "stop it first; `shipper status` shows what it does",
             ) from None
         self._fd = fd
+
+    def _share(self, fd: int) -> None:
+        """Give the file the database's mode, owner and group, as SQLite does with its -wal.
+
+        Else what root does once (`drain`, say) would keep the service's own user out.
+        """
+        with suppress(PermissionError, FileNotFoundError):  # somebody else's is as they want it
+            database = self._database.stat()
+            os.fchmod(fd, stat.S_IMODE(database.st_mode) & 0o660)
+            if os.geteuid() == 0:
+                os.fchown(fd, database.st_uid, database.st_gid)
 
     def is_held(self) -> bool:
         """Return whether some process holds the lock now."""

@@ -32,6 +32,10 @@ class Watermark:
     _candidate: int = 0
     _fence: int = 0
 
+    def resume(self, settled: int) -> None:
+        """Take in what an earlier process had come to know: what is settled stays so."""
+        self.safe = max(self.safe, settled)
+
     def observe(self, highest: int, oldest: int, upcoming: int) -> None:
         """Take in a snapshot: the highest visible id, the oldest running and the next transaction.
 
@@ -63,6 +67,11 @@ class Looks:
         self._version: tuple[object, int] | None = None
         self._scanned = -1
 
+    @property
+    def settled(self) -> int:
+        """Up to which id the order of commits is known (Postgres; 0 on SQLite: nobody asks)."""
+        return 0 if self._dialect.name == "sqlite" else self._watermark.safe
+
     def pulse(self) -> Pulse:
         """Return whether events or commands may have come since the last pulse. Cheap."""
         with glancing(self._engine) as tx:
@@ -76,7 +85,8 @@ class Looks:
             return Pulse(fresh, generation)
 
     def _pulse_postgres(self, tx: Connection) -> Pulse:
-        generation, highest, oldest, upcoming = self._sql.watermark.row(tx)
+        generation, settled, highest, oldest, upcoming = self._sql.watermark.row(tx)
+        self._watermark.resume(settled)
         self._watermark.observe(highest, oldest, upcoming)
         fresh = self._watermark.safe != self._scanned
         self._scanned = self._watermark.safe

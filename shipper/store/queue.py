@@ -119,7 +119,7 @@ class Queue:
         ended = [record.event.id for record in work.records if recording.is_end(record)]
         delivery = self._delivery + len(ended)
         with writing(self._engine) as tx:
-            done_before = not self._advance(tx, claim, delivery)
+            done_before = not self._advance(tx, claim, delivery, work.settled)
             if done_before:
                 # The lease that was prolonged then isn't the one that we believe in now.
                 tx.execute(self._sql.renew_lease, {"token": self._token, "ttl": self._ttl})
@@ -134,13 +134,14 @@ class Queue:
             self._book.add(claim, (event.id for event in events))
         return events
 
-    def _advance(self, tx: Connection, claim: int, delivery: int) -> bool:
+    def _advance(self, tx: Connection, claim: int, delivery: int, settled: int) -> bool:
         """Move the lease on; False if just that was committed before, and only we weren't told."""
         values = {
             "token": self._token,
             "turn": self._turn,
             "claim": claim,
             "delivery": delivery,
+            "settled": settled,
             "ttl": self._ttl,
         }
         if self._sql.advance.changes(tx, values):
@@ -222,10 +223,12 @@ class _Statements:
             f"UPDATE shipper_lease SET token = :token, owner = :owner, acquired_at = {now},"
             f" expires_at = {expires} WHERE name = 'outbox'"
         )
+        # On SQLite ids are in the order of commits, and nobody has to remember how far.
+        settled = ", settled = greatest(settled, :settled)" if postgres else ""
         self.advance = Statement(
             dialect,
             "UPDATE shipper_lease SET turn = turn + 1, claim = :claim, delivery = :delivery,"
-            f" expires_at = {expires}"
+            f" expires_at = {expires}{settled}"
             " WHERE name = 'outbox' AND token = :token AND turn = :turn",
         )
         self.renew_lease = text(

@@ -9,10 +9,12 @@ give it back would cost as much as a small turn's statements. One that met a fai
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import Connection, Engine
 
+from shipper.errors import LeaseLost
 from shipper.store import write_lock
 from shipper.store.failures import translating
 
@@ -20,15 +22,40 @@ Mode: TypeAlias = Literal["write", "read", "glance"]
 
 
 class Kept:
-    """The connection of an engine that waits for the next transaction; None while one is open."""
+    """The connection of an engine that waits for the next transaction; None while one is open.
 
-    def __init__(self) -> None:
+    `file` is SQLite's: who has it open doesn't notice that another one lies in its place, and would
+    wait for ever for what is written into that.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
         self._connection: Connection | None = None
+        self._file = file
+        self._opened: tuple[int, int] | None = None
 
     def take(self, engine: Engine) -> Connection:
-        """Return the connection, or another one where it is in use."""
+        """Return the connection, or another one where it is in use.
+
+        Raises LeaseLost where the file isn't the one it was: whatever we know is of the other.
+        """
+        if self._file is not None:
+            self._look_at(self._file)
         connection, self._connection = self._connection, None
         return engine.connect() if connection is None else connection
+
+    def _look_at(self, file: Path) -> None:
+        try:
+            found = file.stat()
+        except OSError:
+            self.drop()
+            return  # whoever opens it anew says what is wrong
+        before, self._opened = self._opened, (found.st_dev, found.st_ino)
+        if before not in {None, self._opened}:
+            self.drop()
+            raise LeaseLost(
+                f"another file lies in the place of {file.name} than the one that was open",
+                "stop shipper before the file is replaced",
+            )
 
     def give_back(self, connection: Connection) -> None:
         """Keep the connection for the next one who asks."""

@@ -57,6 +57,8 @@ class Work:
     released: Sequence[int] = ()
     wanted: Sequence[int] = ()
     links: Sequence[LinkRow] = ()
+    settled: int = 0
+    """Up to which id the order of commits is known, for the process that comes after us."""
 
     def __bool__(self) -> bool:
         """Return whether there is anything to do."""

@@ -87,12 +87,28 @@ class Figures:
     """The rules of `verify` that didn't hold when that was asked last."""
 
 
-class Survey:
-    """Asks the database now and then. Belongs to the event loop; close it there."""
+@dataclass(slots=True)
+class Audit:
+    """What `verify` has found, and when to ask anew (monotonic). It outlives a reload."""
 
-    def __init__(self, settings: Settings, clock: Clock, *, audits: bool = False) -> None:
+    due: float
+    broken: tuple[str, ...] = ()
+
+    @classmethod
+    def first(cls, clock: Clock) -> "Audit":
+        """Return one that nobody has made yet."""
+        return cls(clock.monotonic() + _AUDIT_FIRST)
+
+
+class Survey:
+    """Asks the database now and then. Belongs to the event loop; close it there.
+
+    Without an `audit` it never asks what that is about.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock, audit: Audit | None = None) -> None:
         self._clock = clock
-        self._observer = _Observer(settings, clock, audits=audits)
+        self._observer = _Observer(settings, clock, audit)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="survey")
         self._asking: asyncio.Task[None] | None = None
         self._ask_at = clock.monotonic()
@@ -137,7 +153,7 @@ class Survey:
 class _Observer:
     """Looks at the database; all of it runs in one thread."""
 
-    def __init__(self, settings: Settings, clock: Clock, *, audits: bool) -> None:
+    def __init__(self, settings: Settings, clock: Clock, audit: Audit | None) -> None:
         self._url = settings.database.url
         self._budget = settings.space.budget
         self._path = database_path(self._url)
@@ -146,8 +162,7 @@ class _Observer:
         self._database: Database | None = None
         self._footprint: Footprint | None = None
         self._forecast_at = 0.0
-        self._audit_at = clock.monotonic() + _AUDIT_FIRST if audits else inf
-        self._broken: tuple[str, ...] = ()
+        self._audit = audit or Audit(inf)
 
     def look(self) -> Figures:
         """Return how it is now; raises what the store raises."""
@@ -158,16 +173,17 @@ class _Observer:
         blockers = reports.commit_blockers(database)
         rows = sum(report.rows for report in found)
         taken = self._footprint_of(database, rows, wall)
-        if self._clock.monotonic() >= self._audit_at:
-            self._audit_at = self._clock.monotonic() + _AUDIT_AGAIN
-            self._broken = _broken(database) if rows <= AUDITED_ROWS else ()
-            self._audit_at = self._clock.monotonic() + AUDIT_EVERY
+        # What was broken in an outbox that has grown too large for this is broken still.
+        if self._clock.monotonic() >= self._audit.due and rows <= AUDITED_ROWS:
+            self._audit.due = self._clock.monotonic() + _AUDIT_AGAIN
+            self._audit.broken = _broken(database)
+            self._audit.due = self._clock.monotonic() + AUDIT_EVERY
         return Figures(
             backlogs=tuple(self._backlogs(found)),
             held_back_seconds=max((b.seconds or 0.0 for b in blockers), default=0.0),
             footprint=taken,
             disk=None if self._path is None else _disk(self._path, taken),
-            broken=self._broken,
+            broken=self._audit.broken,
         )
 
     def close(self) -> None:

@@ -9,8 +9,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +342,28 @@ def test_an_applications_role_can_enqueue_and_is_told_what_it_lacks_for_more(til
         ran = till.call(*command)
         assert (ran.status, ran.out) == (77, "")
         assert "42501" in ran.err
+
+
+def test_an_api_id_that_we_may_not_read_is_a_matter_of_rights(
+    home: Home, an_ordinary_user: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """It is no fault of the configuration: exit 77, with the line that names the file."""
+    secret = home.directory / "api_id"
+    secret.write_text("secret-id")
+    secret.chmod(0)
+    text_of_it = home.config.read_text()
+    home.config.write_text(text_of_it.replace('api_id = "secret-id"', f'api_id_file = "{secret}"'))
+    home.config.chmod(0o644)
+    for directory in (home.directory, *home.directory.parents):
+        directory.chmod(directory.stat().st_mode | 0o055)
+        if directory.name.startswith("pytest-of-"):
+            break
+    with an_ordinary_user():
+        for command in ("check", "run"):
+            ran = home.call(command)
+            assert (ran.status, ran.out) == (77, "")
+            assert "shipper.toml:" in ran.err
+            assert "api_id" in ran.err
 
 
 # -- init -------------------------------------------------------------------------------------

@@ -123,6 +123,7 @@ def test_who_watches_gets_the_terminal_back(home: Home, ends: signal.Signals) ->
     drawn = draw(home, "status", "--watch", seen="no shipper is running", ends=ends)
     assert (drawn.status, drawn.gives_the_terminal_back) == (0, True)
     assert re.search(r"default +ready +1 ", drawn.text)
+    assert re.search(r"default +0 delivered/min  [▁█]{20,60}", drawn.text)
 
 
 def test_a_narrow_terminal_has_it_in_blocks(home: Home) -> None:

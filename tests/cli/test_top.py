@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from shipper.cli.bars import ASCII_BARS, bars
 from shipper.cli.context import Context
-from shipper.cli.top import ASCII_BARS, Picture, Rates, bars
+from shipper.cli.top import Picture, Rates
 from shipper.clock import SystemClock
 from shipper.store.engine import open_engine
 from shipper.store.minutes import Minute, add

@@ -1,8 +1,6 @@
 """A directory to be configured in."""
 
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -31,19 +29,3 @@ def configured(tmp_path: Path) -> Callable[..., Settings]:
         return load(path, environ or {}, tmp_path)
 
     return load_text
-
-
-@pytest.fixture
-def an_ordinary_user() -> Callable[[], AbstractContextManager[None]]:
-    """Be somebody whom the rights of files bind for a while, also where the tests run as root."""
-
-    @contextmanager
-    def be_ordinary() -> Iterator[None]:
-        before = os.geteuid()
-        os.seteuid(before or 65534)
-        try:
-            yield
-        finally:
-            os.seteuid(before)
-
-    return be_ordinary

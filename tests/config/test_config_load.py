@@ -304,6 +304,9 @@ def test_a_secret_that_others_can_read_is_a_warning(configured: Load, tmp_path: 
     (warning,) = load(file, {"SHIPPER_DESTINATIONS__DEFAULT__API_ID": "other"}).warnings
     assert warning.startswith(f"{file}:5: destinations.default.api_id can be read by other users")
     file.write_text(file.read_text().replace("sqlite:////", "postgres://u:hush@"))
+    file.chmod(0o640)
+    assert load(file, {}).warnings == ()  # a service's group reads it
+    file.chmod(0o644)
     first, _ = load(file, {}).warnings
     assert first.startswith(f"{file}:2: database.url can be read")
     assert "hush" not in first

@@ -98,6 +98,19 @@ async def test_a_stop_is_told_when_it_begins_and_feeds_the_watchdog(
 
 
 @only_sqlite
+async def test_a_stop_after_a_reload_asks_for_the_new_time(shop: Shop, manager: Manager) -> None:
+    """Else systemd would cut off what the new configuration lets take longer."""
+    daemon = await shop.started()
+    shop.configure(timeout=90)
+    daemon.signal(signal.SIGHUP)
+    await daemon.told("config.reloaded")
+    daemon.signal(signal.SIGTERM)
+    stopping = await manager.hears("STOPPING")
+    assert int(manager.heard[stopping - 1]["EXTEND_TIMEOUT_USEC"]) > 95_000_000
+    await daemon.told("daemon.stopped")
+
+
+@only_sqlite
 async def test_a_stop_that_comes_during_a_reload_is_not_lost(shop: Shop) -> None:
     """The old session ends, and so does the one that would have followed."""
     daemon = await shop.started()

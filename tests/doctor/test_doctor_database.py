@@ -226,6 +226,11 @@ def test_whoever_holds_younger_events_back_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(db, "open_transactions", lambda _: found[2:])
     told = _by_name(db.check_transactions(None))  # type: ignore[arg-type]
     assert {finding.level for finding in told.values()} == {Level.OK}
+    hidden = Blocker(4713, "of another role", None)
+    monkeypatch.setattr(db, "open_transactions", lambda _: [hidden])
+    told = _by_name(db.check_transactions(None))  # type: ignore[arg-type]
+    assert told["transactions"].level is Level.OK
+    assert "pg_read_all_stats" in told["transactions"].text
 
 
 def test_growth_is_told_where_the_disk_is_somebody_elses() -> None:

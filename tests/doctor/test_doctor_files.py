@@ -12,6 +12,7 @@ from shipper.doctor import files
 from shipper.doctor.files import (
     User,
     check_budget,
+    check_config,
     check_directory,
     check_disk,
     check_file_system,
@@ -53,6 +54,24 @@ def test_what_init_makes_is_well_for_the_group(path: Path) -> None:
     assert _only(check_files(path, FELLOW)).level is Level.OK
     assert _only(check_directory(path, STRANGER)).level is Level.FAULT
     assert _only(check_files(path, STRANGER)).level is Level.FAULT
+
+
+@pytest.mark.parametrize(
+    ("mode", "user", "levels"),
+    [(0o640, FELLOW, []), (0o644, STRANGER, []), (0o600, FELLOW, [Level.FAULT]),
+     (0o640, STRANGER, [Level.FAULT])],
+)  # fmt: skip
+def test_the_one_who_ships_has_to_read_the_configuration(
+    tmp_path: Path, mode: int, user: User, levels: list[Level]
+) -> None:
+    """One with a password in it may be private; then it has to be the service's, too."""
+    config = tmp_path / "config.toml"
+    config.touch()
+    config.chmod(mode)
+    found = list(check_config(config, user))
+    assert [finding.level for finding in found] == levels
+    assert all(f"chmod 640 {config}" in str(finding.fix) for finding in found)
+    assert list(check_config(None, user)) == []
 
 
 def test_the_mode_and_the_owners_are_shown(path: Path) -> None:

@@ -226,10 +226,10 @@ def done_twice_when_the_answer_is_lost() -> Any:
 def stale_lease_accepted() -> Any:
     """Who was taken over goes on writing."""
 
-    def _advance(self: Queue, tx: Any, claim: int, delivery: int) -> bool:
+    def _advance(self: Queue, tx: Any, *of_the_turn: int) -> bool:
         row = tx.execute(self._sql.lease).one()
         self._token, self._turn = row.token, row.turn
-        return original(self, tx, claim, delivery)
+        return original(self, tx, *of_the_turn)
 
     original = Queue._advance
     return patch.object(Queue, "_advance", _advance)
@@ -453,14 +453,15 @@ def stops_at_once() -> Any:
 def goes_on_sending_while_it_stops() -> Any:
     """A stop is noticed only when there is nothing to do."""
 
-    async def _finish_flights(self: Dispatcher) -> None:
+    async def _wind_down(self: Dispatcher) -> int:
         for _ in range(3):
             for one in self._routes.values():
                 one.start(self._clock.monotonic())
-            await original(self)
+            cut_off = await original(self)
+        return cut_off
 
-    original = Dispatcher._finish_flights
-    return patch.object(Dispatcher, "_finish_flights", _finish_flights)
+    original = Dispatcher._wind_down
+    return patch.object(Dispatcher, "_wind_down", _wind_down)
 
 
 @mutant

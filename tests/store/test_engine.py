@@ -56,6 +56,15 @@ def test_a_connection_to_sqlite_is_durable_and_patient(
         assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value
 
 
+def test_an_old_sqlite_never_cuts_the_wal_beside_those_who_write(
+    lite: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint that doesn't lock them out can damage the file before 3.51.3."""
+    monkeypatch.setattr(engine_module, "_wal_reset_safe", lambda _: False)
+    with lite.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA wal_autocheckpoint").scalar() == 0
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [("statement_timeout", "30s"), ("lock_timeout", "5s"), ("synchronous_commit", "on"),

@@ -11,9 +11,11 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shipper.store.engine import open_engine
+from shipper.store.looks import Looks
+from shipper.store.work import Work
 from tests import needs
 from tests.store.overlaps import Daemon, Writer
-from tests.store.shipping import ask, run, until
+from tests.store.shipping import ask, run, settled, taken, until
 
 
 @pytest.fixture
@@ -33,6 +35,38 @@ def writers(post: Engine, postgres_url: str) -> Iterator[tuple[Writer, Writer]]:
         yield Writer(first), Writer(second)
     for engine in engines:
         engine.dispose()
+
+
+# -- a process that begins anew -------------------------------------------------------------------
+
+
+def test_who_begins_anew_need_not_wait_for_what_runs_by_then(
+    post: Engine, writers: tuple[Writer, Writer]
+) -> None:
+    """What was settled before is on disk with the turn; what comes after waits as ever."""
+    first, second = writers
+    first.insert()
+    first.commit()
+    queue, before = taken(post), settled(Looks(post))
+    assert queue.turn(Work(now=0.0, wanted=[1], settled=before.settled)) != []
+    second.step("write")
+    late = Daemon(post)
+    first.insert()
+    first.commit()
+    assert late.look() == [1]
+    assert late.held_back
+    second.commit()
+    assert late.sees(1, 2)
+
+
+def test_what_is_settled_stays_so(post: Engine, writers: tuple[Writer, Writer]) -> None:
+    """A turn that knows less, of a process that has just begun, takes nothing back."""
+    writers[0].insert()
+    writers[0].commit()
+    queue = taken(post)
+    queue.turn(Work(now=0.0, wanted=[1], settled=settled(Looks(post)).settled))
+    queue.turn(Work(now=0.0, released=[1]))
+    assert ask(post, "SELECT settled FROM shipper_lease") == [(1,)]
 
 
 # -- every interleaving ---------------------------------------------------------------------------

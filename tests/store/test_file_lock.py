@@ -44,6 +44,25 @@ def test_one_process_has_the_lock_until_it_dies(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["shop.db.shipper.lock"]
 
 
+@pytest.mark.parametrize("mode", [0o660, 0o600])
+def test_it_is_shared_as_the_database_is(tmp_path: Path, mode: int) -> None:
+    """What root does once, with whatever umask, must not keep the service's user out."""
+    database = tmp_path / "shop.db"
+    database.touch()
+    database.chmod(mode)
+    if os.geteuid() == 0:
+        os.chown(database, 65534, 65533)
+    before = os.umask(0o077)
+    try:
+        lock = FileLock(database)
+        lock.acquire()
+        lock.release()
+    finally:
+        os.umask(before)
+    one, other = database.stat(), lock.path.stat()
+    assert (one.st_mode, one.st_uid, one.st_gid) == (other.st_mode, other.st_uid, other.st_gid)
+
+
 def test_a_child_does_not_inherit_the_lock(tmp_path: Path) -> None:
     """Whatever a daemon starts and leaves behind, its successor isn't kept out."""
     lock = FileLock(tmp_path / "shop.db")

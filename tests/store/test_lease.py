@@ -4,18 +4,22 @@ Promise 2 of design.md; hazards P5 and P6 of the research. The owners are real p
 """
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from shipper.errors import LeaseLost, OutboxHeld
 from shipper.store.engine import open_engine
-from shipper.store.lease import Owner
+from shipper.store.lease import Owner, _status
 from shipper.store.queue import Queue
 from shipper.store.work import Work
+from tests import needs
 from tests.store.daemons import NOW, write
 from tests.store.processes import Process, process
 from tests.store.shipping import accepted, ask, claim, claims, everything, record, run, taken, until
@@ -43,7 +47,7 @@ DAEMON = """
 import sys
 from shipper.errors import ShipperError
 from shipper.store.engine import open_engine
-from shipper.store.lease import Owner
+from shipper.store.lease import Owner, _status
 from shipper.store.queue import Queue
 from shipper.store.work import Work
 
@@ -129,6 +133,36 @@ def _acquires(queue: Queue) -> bool:
     except OutboxHeld:
         return False
     return True
+
+
+def test_who_is_hidden_from_us_is_not_taken_for_dead() -> None:
+    """A service sees only its own user's processes (ProtectProc=, hidepid=), and others live."""
+    needs.root()
+    with subprocess.Popen(["setpriv", "--reuid=65534", "cat"], stdin=subprocess.PIPE) as other:
+        until(lambda: f"\nUid:\t{65534}\t" in Path(f"/proc/{other.pid}/status").read_text())
+        shown = _status(str(other.pid))
+        assert shown is not None
+        owner = replace(Owner.here(), pid=other.pid, started=shown.started)
+        assert "None False" in _seen_by_a_service(owner)
+        other.kill()
+        other.wait()
+        assert "None True" in _seen_by_a_service(owner)
+
+
+def _seen_by_a_service(owner: Owner) -> str:
+    """Ask as somebody without rights over others' processes, who isn't shown them either."""
+    ask = (
+        "import sys; from shipper.store.lease import Owner, _status;"
+        "owner = Owner.read(sys.argv[1]); print(_status(str(owner.pid)), owner.is_dead())"
+    )
+    script = (
+        "mount -t proc -o hidepid=2,gid=65533 proc /proc &&"
+        ' exec setpriv --inh-caps=-all --bounding-set=-all "$@"'
+    )
+    command = ["unshare", "--mount", "sh", "-c", script, "sh", sys.executable, "-c", ask]
+    return subprocess.run(
+        [*command, owner.write()], check=True, capture_output=True, text=True
+    ).stdout
 
 
 def test_of_a_process_elsewhere_only_the_lease_tells(post: Engine) -> None:

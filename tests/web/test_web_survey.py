@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 from shipper.config import Settings, load
 from shipper.store.transactions import writing
 from shipper.web import survey as module
-from shipper.web.survey import ASK_EVERY, UNCONFIGURED, Backlog, Figures, Survey
+from shipper.web.survey import ASK_EVERY, UNCONFIGURED, Audit, Backlog, Figures, Survey
 from tests.daemon.processes import eventually
 from tests.web.clocks import Hand
 
@@ -110,7 +110,7 @@ async def test_once_a_day_it_asks_whether_the_invariants_hold(
     with writing(engine) as tx:
         tx.execute(text("INSERT INTO shipper_destination (name, delivered) VALUES ('default', 7)"))
     settings = settings_for(database_url, tmp_path)
-    watched, unwatched = Survey(settings, clock, audits=True), Survey(settings, clock)
+    watched, unwatched = Survey(settings, clock, Audit.first(clock)), Survey(settings, clock)
     assert (await seen(watched)).broken == ()
     clock.now += 1000.0
     assert (await seen(watched)).broken == ("counters",)
@@ -123,6 +123,17 @@ async def test_once_a_day_it_asks_whether_the_invariants_hold(
     assert (await seen(watched)).broken == ()
     await watched.aclose()
     await unwatched.aclose()
+
+
+async def test_what_was_broken_is_still_so_after_a_reload(
+    sqlite_url: str, tmp_path: Path, clock: Present
+) -> None:
+    """It isn't asked anew for that, and is no reason to say that it's over."""
+    settings = settings_for(sqlite_url, tmp_path)
+    audit = Audit(clock.now + module.AUDIT_EVERY, ("counters",))
+    after = Survey(settings, clock, audit)
+    assert (await seen(after)).broken == ("counters",)
+    await after.aclose()
 
 
 async def test_it_asks_no_more_often_than_it_should(

@@ -1,0 +1,23 @@
+"""Up to which id the order of commits is known, for a daemon that begins anew."""
+
+from alembic import op
+
+from shipper.store.migrate import statements
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    connection = op.get_bind()
+    for statement in statements(revision, connection.dialect.name):
+        connection.exec_driver_sql(statement)
+
+
+def downgrade() -> None:
+    connection = op.get_bind()
+    # SQLite learned it late (3.35), and there the table itself goes in the end.
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("ALTER TABLE shipper_lease DROP COLUMN settled")

@@ -1,0 +1,79 @@
+"""What becomes of a daemon whose SQLite file is taken away from under it."""
+
+import shutil
+import signal
+from pathlib import Path
+
+from tests.daemon.harness import Shop, only_sqlite
+from tests.daemon.processes import Daemon, until
+
+
+def file_of(shop: Shop) -> Path:
+    """Return where the outbox is."""
+    return Path(shop.url.removeprefix("sqlite:///"))
+
+
+async def delivering(shop: Shop, event: str) -> Daemon:
+    """Start a daemon, and see it deliver an event."""
+    shop.add(event)
+    daemon = await shop.started()
+    await shop.settled()
+    return daemon
+
+
+async def copied(shop: Shop) -> Path:
+    """Make a copy of the outbox."""
+    copy = file_of(shop).with_name("copy.db")
+    await shop.command("backup", str(copy))
+    return copy
+
+
+def put_in_place(copy: Path, shop: Shop) -> None:
+    """Replace the outbox by a copy, as the README says it, but for stopping the daemon."""
+    path = file_of(shop)
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    copy.replace(path)
+    shop.move_to(shop.url)
+
+
+@only_sqlite
+async def test_another_file_in_the_place_of_the_outbox_ends_it(shop: Shop) -> None:
+    """It would wait for ever for what is written into that; its successor begins with it."""
+    daemon = await delivering(shop, "u1-1")
+    older = await copied(shop)
+    shop.add("u1-2")
+    await shop.settled()
+    put_in_place(older, shop)
+    shop.add("u1-3")
+    assert await daemon.ended() == 75
+    assert "another file lies in the place of shop.db" in daemon.stderr
+    successor = await shop.started()
+    await shop.settled()
+    await successor.stop()
+    assert shop.arrived() == ["u1-1", "u1-2", "u1-3"]
+    await shop.assert_verified()
+
+
+@only_sqlite
+async def test_a_file_that_goes_away_is_waited_for(shop: Shop) -> None:
+    """It never comes back empty, and is shipped from as soon as it is there again."""
+    daemon = await delivering(shop, "u1-1")
+    path = file_of(shop)
+    aside = path.with_name("aside")
+    aside.mkdir()
+    daemon.signal(signal.SIGSTOP)
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        if (there := path.with_name(name)).exists():
+            there.rename(aside / name)
+    daemon.signal(signal.SIGCONT)
+    await daemon.told("store.lost")
+    assert not path.exists()
+    for moved in aside.iterdir():
+        shutil.move(moved, path.parent)
+    shop.move_to(shop.url)
+    shop.add("u1-2")
+    await until(lambda: "u1-2" in shop.arrived())
+    await shop.settled()
+    await daemon.stop()
+    assert shop.arrived() == ["u1-1", "u1-2"]
