@@ -11,10 +11,10 @@ while the link is ready, and only if since its first failure another event was b
 failure and accepted: then the receiver works, and this event is what it can't take. Without
 such a witness the failure speaks about the link, and no event's budget is touched. A witness is
 believed for ten minutes: an API that worked last night says nothing about this morning. No event
-is charged for a
-failure that came before the event had reached anybody, nor when five lanes fail one after the
-other with nothing accepted between: one answer that got through in the middle of an outage is a
-witness for every event that failed before it, and must not be believed against all of them.
+is charged for a failure that came before the event had reached anybody, nor when five lanes fail
+one after the other with nothing accepted between: one answer that got through in the middle of an
+outage is a witness for every event that failed before it, and must not be believed against all of
+them.
 
 A refusal is the event's own matter at any time, until five lanes have been refused with nothing
 accepted between: where fewer lanes have events, that many are never seen.

@@ -62,7 +62,8 @@ class Looks:
         self._engine = engine
         self._dialect = dialect_of(engine.dialect.name)
         self._sql = _Statements(self._dialect)
-        self._watermark = Watermark()
+        # On SQLite there is one writer at a time: ids are commit order, and nothing is held back.
+        self._watermark = Watermark(ALL_IDS if self._dialect.name == "sqlite" else 0)
         # The number counts only for the connection that has read it: each begins anew.
         self._version: tuple[object, int] | None = None
         self._scanned = -1
@@ -81,7 +82,6 @@ class Looks:
             fresh = version != self._version
             generation = self._sql.generation.row(tx)[0] if fresh else -1
             self._version = version
-            self._watermark.safe = ALL_IDS
             return Pulse(fresh, generation)
 
     def _pulse_postgres(self, tx: Connection) -> Pulse:

@@ -46,7 +46,7 @@ NETWORK = (
     Fault("N16", "connections reset by the network, in the request or the answer", "nothing lost, repeats at once", f"{HERE}::test_a_bad_network", "{STRIKES} connections x 2 databases, all kinds together"),
     Fault("N17", "half-open connections: nothing passes, nobody is told", "deadline, another connection, repeat at once", f"{HERE}::test_a_bad_network", "of those of N16"),
     Fault("N18", "delay and single bytes", "slower, nothing else", f"{HERE}::test_a_bad_network", "of those of N16"),
-    Fault("N19", "the receiver is away for a while", "link offline, probed, ramps up; no budget touched", f"{OUTAGES}::test_an_outage_costs_nothing", "10 kinds of outage"),
+    Fault("N19", "the receiver is away for a while", "link offline, probed, ramps up; no budget touched", f"{OUTAGES}::test_an_outage_costs_nothing", "10"),
     Fault("N20", "the receiver is restarted", "found again by the probe", f"{OUTAGES}::test_a_stopped_and_restarted_api_is_found_again", "1"),
     Fault("N21", "certificate not trusted", "configuration: link paused at once, probed", f"{HTTP}[TLS untrusted]", WAYS),
     Fault("N22", "certificate expired (or the clock is wrong)", "the same; never an event's fault", f"{HTTP}[TLS expired]", WAYS),
@@ -86,7 +86,7 @@ PROCESS = (
     Fault("P01", "kill -9 at any moment", "the next one repeats what was in flight, first of its key; never more than max_in_flight", f"{HERE}::test_killed_and_stopped", "{KILLS} x 2 databases"),
     Fault("P02", "kill -9 while it recovers from the last", "the same", f"{HERE}::test_killed_and_stopped", "of those of P01"),
     Fault("P03", "SIGSTOP and SIGCONT, also beyond a try's deadline", "goes on; at most what was in flight repeats", f"{HERE}::test_killed_and_stopped", "{STOPS} x 2 databases"),
-    Fault("P04", "stopped for longer than its lease", "sends nothing more, ends with 75", f"{LIFE}::test_a_daemon_that_was_taken_over_ends_with_75", "1"),
+    Fault("P04", "stopped for longer than its lease", "changes nothing more, ends with 75", f"{LIFE}::test_a_daemon_that_was_taken_over_ends_with_75", "1"),
     Fault("P05", "a second daemon on one outbox", "ends with 75 and names the first", f"{LIFE}::test_a_second_daemon_ends_with_75", "2"),
     Fault("P06", "two start at once", "one of them has it", f"{STORE}/test_lease.py::test_two_that_start_at_once_share_nothing", "1"),
     Fault("P07", "SIGTERM with requests in flight", "they finish; nothing repeats", f"{LIFE}::test_sigterm_finishes_what_is_in_flight", "2"),
@@ -95,6 +95,7 @@ PROCESS = (
     Fault("P10", "a chore that fails", "logged, rung again; the drain goes on", "tests/daemon/test_daemon_chores.py::test_a_chore_that_fails_is_logged_and_rung_again", "1"),
     Fault("P11", "hours of work with faults and reloads", "memory, files, threads, WAL bounded", f"{HERE}::test_a_soak", "{SOAK_SECONDS} s"),
     Fault("P12", "the process stops without being told (frozen)", "liveness says so; systemd's watchdog ends it", "tests/daemon/test_daemon_web.py::test_a_stopped_process_is_not_alive", "1"),
+    Fault("P13", "the holder of a PostgreSQL lease is another user's, whom /proc hides from us", "it lives: waited for", f"{STORE}/test_lease.py::test_who_is_hidden_from_us_is_not_taken_for_dead", "2"),
 )  # fmt: skip
 
 DISK = (
@@ -111,7 +112,7 @@ DISK = (
     Fault("D11", "a failed commit that was done all the same", "given again without being done twice", f"{STORE}/test_lost_answers.py::test_a_turn_that_was_lost_anywhere_can_be_given_again", "every statement x 2 databases"),
     Fault("D12", "the file is locked by a long transaction", "waits; records as soon as it can, sends nothing twice", f"{LIFE}::test_a_locked_database_is_waited_for", "1"),
     Fault("D13", "locked while it starts", "waits", f"{LIFE}::test_a_database_that_is_locked_at_the_start_is_waited_for", "1"),
-    Fault("D14", "the file is removed while it runs", "never comes back empty", f"{STORE}/test_opening.py::test_a_file_that_went_away_does_not_come_back_empty", "1"),
+    Fault("D14", "the file is removed while it runs", "waited for; never comes back empty", "tests/daemon/test_daemon_files.py::test_a_file_that_goes_away_is_waited_for", "1"),
     Fault("D15", "the file isn't SQLite", "exit 78, nothing written", f"{STORE}/test_engine.py::test_a_file_that_is_no_database_is_a_matter_of_the_schema", "1"),
     Fault("D16", "WAL on a network file system", "refused", f"{STORE}/test_opening.py::test_wal_over_a_network_is_refused", "5"),
     Fault("D17", "no right to write the file, or what lies beside it", "exit 77 with the modes it needs; not so where the disk is at fault", f"{STORE}/test_engine.py::test_a_file_that_is_not_written_is_denied_only_where_it_isnt_ours", "2"),
@@ -119,6 +120,7 @@ DISK = (
     Fault("D19", "a restored backup", "ships again what was pending in it, unless an operator gives it up", "tests/daemon/test_daemon_restore.py::test_a_restored_backup_sends_again_what_nobody_discards", "1"),
     Fault("D20", "the disk is full, and an application takes every byte that is freed", "what was sent is recorded, and what is pending shipped, from the reserve", "tests/daemon/test_daemon_space.py::test_what_is_pending_on_a_full_disk_is_shipped_from_the_reserve", "2,000 events or so"),
     Fault("D21", "the disk is full when the outbox is taken", "waits and says so for 30 s, then 69", "tests/daemon/test_daemon_space.py::test_a_disk_that_is_full_at_the_start_is_waited_for", "1"),
+    Fault("D22", "another file is put in its place while it runs", "ends with 75; its successor ships what is in that one", "tests/daemon/test_daemon_files.py::test_another_file_in_the_place_of_the_outbox_ends_it", "1"),
 )  # fmt: skip
 
 DATABASE = (
@@ -128,10 +130,11 @@ DATABASE = (
     Fault("B04", "a prepared transaction that nobody ends", "holds back until somebody does", f"{STORE}/test_fence.py::test_a_prepared_transaction_holds_it_up_until_somebody_ends_it", "2"),
     Fault("B05", "the connection is cut", "made anew; nothing repeats", f"{LIFE}::test_a_lost_connection_is_made_anew", "1"),
     Fault("B06", "the server can't be reached at the start", "insisted on, then 69", f"{LIFE}::test_an_unreachable_server_is_insisted_on_and_then_69", "1"),
-    Fault("B07", "a statement takes too long, the server is a standby", "waited out", f"{STORE}/test_engine.py::test_postgres_is_understood_by_its_codes", "4"),
+    Fault("B07", "a statement takes too long, the server is a standby", "counts as out of reach, and so is waited out", f"{STORE}/test_engine.py::test_postgres_is_understood_by_its_codes", "4"),
     Fault("B08", "a table is missing", "exit 78 and the command to run", f"{LIFE}::test_a_database_without_an_outbox_ends_with_78", "2"),
     Fault("B09", "an application's role tries more than to write", "refused by the database", f"{STORE}/test_grants.py::test_the_role_can_do_nothing_else", "10"),
     Fault("B10", "the database fails between a turn's statements", "as D11", f"{STORE}/test_recovery.py::test_a_recovery_that_is_lost_anywhere_is_done_by_the_next", "every statement x 2 databases"),
+    Fault("B11", "it begins anew while somebody's transaction is open", "ships what was settled before", f"{STORE}/test_fence.py::test_who_begins_anew_need_not_wait_for_what_runs_by_then", "1"),
 )  # fmt: skip
 
 ROWS = (
@@ -150,7 +153,7 @@ CLOCK = (
     Fault("T01", "the wall clock jumps, 1 ms to 70 years, forward and back, while an event waits", "goes on; nothing lost, doubled or out of order", f"{HERE}::test_wall_clock_jumps", "26"),
     Fault("T02", "it has jumped while no daemon ran", "the same; a time to try again that is too far off is not believed", f"{HERE}::test_wall_clock_jumps", "13"),
     Fault("T03", "the receiver's clock is wrong", "Retry-After is measured against its own Date", "tests/unit/test_outcome.py::test_a_date_is_measured_against_the_answers_own_date", "1"),
-    Fault("T04", "the machine sleeps", "leases are measured with the time asleep", SIMULATION, "1,500 seeds"),
+    Fault("T04", "the machine sleeps", "goes on; nothing lost, order kept", SIMULATION, "1,500 seeds"),
 )  # fmt: skip
 
 PEOPLE = (

@@ -1,7 +1,7 @@
 """Starts daemons in no time: a process that has imported everything forks, and becomes `shipper`.
 
 On stdin it takes one JSON object a line: `arguments` of shipper, `output` and `errors` as files,
-and `shim`, what to tell `faults.c` where it is preloaded. On stdout it says `began PID`, and later
+and `shim`, what to tell `shim.c` where it is preloaded. On stdout it says `began PID`, and later
 `ended PID STATUS`. Everything that a fresh process would do, the fork does too, except to import.
 """
 
