@@ -184,4 +184,4 @@ def _age(seconds: float) -> str:
     for unit, word in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.0f} {word}"
-    return f"{seconds:.0f} seconds"
+    return f"{seconds:.0f} s"

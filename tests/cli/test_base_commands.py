@@ -349,8 +349,7 @@ def test_an_api_id_that_we_may_not_read_is_a_matter_of_rights(
 ) -> None:
     """It is no fault of the configuration: exit 77, with the line that names the file."""
     secret = home.directory / "api_id"
-    secret.write_text("secret-id")
-    secret.chmod(0)
+    secret.touch(0)
     text_of_it = home.config.read_text()
     home.config.write_text(text_of_it.replace('api_id = "secret-id"', f'api_id_file = "{secret}"'))
     home.config.chmod(0o644)
@@ -358,12 +357,14 @@ def test_an_api_id_that_we_may_not_read_is_a_matter_of_rights(
         directory.chmod(directory.stat().st_mode | 0o055)
         if directory.name.startswith("pytest-of-"):
             break
+    if os.geteuid() == 0:
+        # Whatever else it reads, code of ours and of Python, it has read by then.
+        assert home.call("check").status == 78  # it is empty for root
     with an_ordinary_user():
-        for command in ("check", "run"):
-            ran = home.call(command)
-            assert (ran.status, ran.out) == (77, "")
-            assert "shipper.toml:" in ran.err
-            assert "api_id" in ran.err
+        ran = home.call("check")
+    assert (ran.status, ran.out) == (77, "")
+    assert "shipper.toml:" in ran.err
+    assert "api_id" in ran.err
 
 
 # -- init -------------------------------------------------------------------------------------
@@ -388,6 +389,26 @@ def test_init_leaves_a_configuration_an_outbox_and_the_next_steps(bare: Home) ->
     assert load(bare.config, {}).destinations["default"].read_api_id().reveal() == "secret-id"
     assert bare.call("check").status == 0
     assert bare.call("enqueue", stdin=VIEW.encode()).status == 0
+
+
+def test_a_password_in_the_services_configuration_is_for_its_group(
+    bare: Home, bare_postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who sets it up is root, and the service has to read it; anywhere else it is private."""
+    url = make_url(bare_postgres_url).set(password="hush").render_as_string(hide_password=False)
+    place = bare.directory / "etc" / "config.toml"
+    place.parent.mkdir()
+    if os.geteuid() == 0:
+        os.chown(place.parent, 0, 65533)
+    monkeypatch.setattr("shipper.cli.init.SYSTEM_PATH", place)
+    ran = bare.call("init", "--database", url.replace("+psycopg", ""), "-o", str(place))
+    assert (ran.status, "hush" in ran.out + ran.err) == (0, False)
+    status = place.stat()
+    assert stat.S_IMODE(status.st_mode) == 0o640
+    assert status.st_gid == place.parent.stat().st_gid
+    assert "shipper db grants" in ran.out
+    ran = bare.call("init", "--database", url.replace("+psycopg", ""), "-o", "mine.toml")
+    assert stat.S_IMODE((bare.directory / "mine.toml").stat().st_mode) == 0o600
 
 
 def test_the_insert_that_init_prints_works(bare: Home) -> None:

@@ -128,6 +128,16 @@ async def test_a_port_that_is_taken_keeps_nothing_from_being_shipped(shop: Shop)
 
 
 @only_sqlite
+async def test_a_socket_that_may_not_be_is_nobody_elses_doing(shop: Shop) -> None:
+    """It isn't in use: the place is wrong, and the hint says so."""
+    shop.configure(more=f'[web]\nlisten = "unix:{shop.directory}/nowhere/web.sock"')
+    daemon = await shop.started()
+    failed = await daemon.told("web.failed")
+    assert "may not have it" in failed["hint"]
+    await daemon.stop()
+
+
+@only_sqlite
 async def test_a_reload_moves_the_port(shop: Shop) -> None:
     """And takes the old one away."""
     first, second = shop.directory / "first.sock", shop.directory / "second.sock"

@@ -147,7 +147,7 @@ def test_the_oldest_event_is_named(engine: Engine) -> None:
     wall = 1_767_225_600.0
     early = _only(db.check_oldest(engine, _settings(), wall + 100))
     assert early.level is Level.OK
-    assert early.text == f"event {row} of key customer-42 for default waits 100 seconds"
+    assert early.text == f"event {row} of key customer-42 for default waits 100 s"
     late = _only(db.check_oldest(engine, _settings(), wall + 5 * HOUR))
     assert late.level is Level.WARNING
     assert late.text.endswith("waits 5 hours")

@@ -1,0 +1,46 @@
+"""What the alarms' watch believes: only what has just been seen."""
+
+from pathlib import Path
+
+from shipper.config import Settings
+from shipper.daemon.alarms import Alarms
+from shipper.daemon.alerts import Watch
+from shipper.dispatcher.tally import Tally
+from shipper.web.health import Health
+from shipper.web.survey import ASK_EVERY, Survey
+from tests.web.clocks import Hand
+from tests.web.test_web_survey import settings_for
+
+
+class _Turning:
+    beats = 0
+
+
+def watch(settings: Settings, survey: Survey, clock: Hand) -> Watch:
+    """Return a watch over a drain that turns."""
+    tally = Tally(clock.monotonic())
+    health = Health(_Turning(), tally, clock)
+    return Watch(settings.alerts, {}, tally, health=health, survey=survey, clock=clock)
+
+
+async def test_all_is_well_only_as_long_as_somebody_sees_that(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    """Where the survey alone has lost the database, yesterday's figures are no reason to beat."""
+    clock = Hand()
+    settings = settings_for(sqlite_url, tmp_path)
+    survey = Survey(settings, clock)
+    watching = watch(settings, survey, clock)
+
+    async def is_well() -> bool:
+        clock.now += ASK_EVERY
+        await watching.look(Alarms())
+        return watching.is_well
+
+    assert await is_well()
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    aside = path.rename(path.with_name("aside.db"))
+    assert not await is_well()
+    aside.rename(path)
+    assert await is_well()
+    await survey.aclose()
