@@ -438,15 +438,17 @@ def waits_by_the_wall_clock() -> Any:
 def stops_at_once() -> Any:
     """What is in flight when the daemon stops is cut off, and its claim forgotten."""
 
-    async def _finish_flights(self: Dispatcher) -> None:
+    async def _wind_down(self: Dispatcher) -> int:
+        self._stop.set()
         for one in self._routes.values():
             one.lanes.unload_all()
             one.lanes._released += [
                 lane.head.id for lane in one.lanes._lanes.values() if lane.queue
             ]
         await self._converse([])
+        return len(self._tasks())
 
-    return patch.object(Dispatcher, "_finish_flights", _finish_flights)
+    return patch.object(Dispatcher, "_wind_down", _wind_down)
 
 
 @mutant
