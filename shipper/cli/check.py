@@ -37,35 +37,29 @@ def check(*, context: Context) -> int:
 def sound(context: Context) -> Settings:
     """Return the configuration; raises ConfigError with all that is wrong, AccessDenied."""
     settings = context.sender_settings()
-    problems, denied = list(_problems(settings)), list(_denied(settings))
-    if problems:
-        raise ConfigError([*problems, *(error.message for error in denied)])
-    if denied:
-        raise denied[0]
+    ids, problems = list(_unusable_ids(settings)), list(_problems(settings))
+    if problems or not all(isinstance(error, AccessDenied) for error in ids):
+        raise ConfigError([*(error.message for error in ids), *problems])
+    if ids:
+        raise ids[0]  # a missing right is no fault of the configuration
     return settings
 
 
-def _denied(settings: Settings) -> Iterator[AccessDenied]:
-    """Yield the API ids that are there and not for us to read."""
+def _unusable_ids(settings: Settings) -> Iterator[ShipperError]:
+    """Yield what is wrong with the API ids: they may not be read, or are none."""
     for name, destination in settings.destinations.items():
+        place = _place(settings, f"destinations.{name}.api_id_file")
         try:
             destination.read_api_id()
         except AccessDenied as error:
-            place = _place(settings, f"destinations.{name}.api_id_file")
             yield AccessDenied(f"{place}: {error.message}", error.hint)
-        except ShipperError:
-            continue  # a fault of another kind
+        except ShipperError as error:
+            yield ShipperError(f"{place}: {error.message}")
 
 
 def _problems(settings: Settings) -> Iterator[str]:
     """Yield what is wrong beyond the text of the file."""
     for name, destination in settings.destinations.items():
-        try:
-            destination.read_api_id()
-        except AccessDenied:
-            pass  # that is no fault of the configuration: see `_denied`
-        except ShipperError as error:
-            yield f"{_place(settings, f'destinations.{name}.api_id_file')}: {error.message}"
         try:
             _open(destination)
         except ConfigError as error:

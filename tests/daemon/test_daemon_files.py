@@ -55,10 +55,8 @@ async def test_another_file_in_the_place_of_the_outbox_ends_it(shop: Shop) -> No
     await shop.assert_verified()
 
 
-@only_sqlite
-async def test_a_file_that_goes_away_is_waited_for(shop: Shop) -> None:
-    """It never comes back empty, and is shipped from as soon as it is there again."""
-    daemon = await delivering(shop, "u1-1")
+async def taken_away(shop: Shop, daemon: Daemon) -> Path:
+    """Put the outbox aside, all at once, and return where it is when the daemon has noticed."""
     path = file_of(shop)
     aside = path.with_name("aside")
     aside.mkdir()
@@ -69,6 +67,24 @@ async def test_a_file_that_goes_away_is_waited_for(shop: Shop) -> None:
     daemon.signal(signal.SIGCONT)
     await daemon.told("store.lost")
     assert not path.exists()
+    return aside
+
+
+@only_sqlite
+async def test_a_stop_while_the_file_is_away_is_a_clean_one(shop: Shop) -> None:
+    """Nothing can be written any more, and nobody has to mend the daemon for that."""
+    daemon = await delivering(shop, "u1-1")
+    await taken_away(shop, daemon)
+    await daemon.stop()
+    assert daemon.said("daemon.stopped", cut_off=0)
+
+
+@only_sqlite
+async def test_a_file_that_goes_away_is_waited_for(shop: Shop) -> None:
+    """It never comes back empty, and is shipped from as soon as it is there again."""
+    daemon = await delivering(shop, "u1-1")
+    path = file_of(shop)
+    aside = await taken_away(shop, daemon)
     for moved in aside.iterdir():
         shutil.move(moved, path.parent)
     shop.move_to(shop.url)
