@@ -173,7 +173,7 @@ async def _reloaded(
     path, refused = str(settings.path), "the new configuration is refused, see the journal"
     try:
         fresh = reload()
-        Windows(fresh.schedule.windows)
+        Windows.of(fresh)
         alerts.hooks(fresh.alerts)
         await try_out(fresh, clock)
     except ConfigError as error:
@@ -211,7 +211,7 @@ async def scheduled(
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
     )
     dispatcher, settings, bell = session.dispatcher, session.settings, _Bell(log)
-    windows = Windows(settings.schedule.windows)
+    windows = Windows.of(settings)
     watch = chores.CredentialWatch(
         [
             (dispatcher.routes[name], destination.api_id_file)
