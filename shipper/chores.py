@@ -1,21 +1,24 @@
-"""What is done now and then, one function a chore. APScheduler rings; nothing here delivers.
+"""What is done now and then, one function a chore; `daemon.schedule` rings, nothing here delivers.
 
 Each takes what it works on as arguments and is safe to run late, twice, or never.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from shipper.clock import Clock
 from shipper.config import RetentionSettings
+from shipper.confirmed import Confirmed
 from shipper.dispatcher import Dispatcher, Route
 from shipper.dispatcher.tally import Tally, Totals
 from shipper.errors import ShipperError
 from shipper.logs import Log
-from shipper.store import minutes, planner, retention, space
+from shipper.store import clock_notes, minutes, planner, retention, space
+from shipper.store.lease import Owner
 from shipper.store.opening import Database
 from shipper.store.reserve import Reserve
 
@@ -24,6 +27,13 @@ Fingerprint = tuple[int, int, int]
 
 # How much longer a rest is than the step before it.
 _RESTS = 3.0
+# Rows on PostgreSQL may be stamped by another machine, whose clock is wrong by less than this.
+_CLOCKS_DIFFER = 86400.0
+# What was written a moment ago may be ahead of the last look at the clocks.
+_CLOCKS_STIR = 2.0
+# A wall clock that was set by so many seconds is worth a line; more often than that, none.
+_STEP_TOLD, _TELL_EVERY = 10.0, 60.0
+_STEP_HINT = "nothing is deleted for it: [retention] goes by how much time has really passed"
 
 
 def look(dispatcher: Dispatcher) -> None:
@@ -57,11 +67,12 @@ def guarding(name: str, log: Log) -> Iterator[None]:
 
 def open_or_close(dispatcher: Dispatcher, is_open: bool, log: Log) -> None:  # noqa: FBT001
     """Let all destinations send, or not; what is in flight goes on."""
-    for route in dispatcher.routes.values():
-        if route.open is not is_open:
-            log("window.opened" if is_open else "window.closed", destination=route.name)
-            route.open = is_open
-    dispatcher.wake()
+    turned = [route for route in dispatcher.routes.values() if route.open is not is_open]
+    for route in turned:
+        log("window.opened" if is_open else "window.closed", destination=route.name)
+        route.open = is_open
+    if turned:
+        dispatcher.wake()
 
 
 class InDatabaseThread(Protocol):
@@ -84,13 +95,15 @@ class Upkeep:
     rest: Callable[[float], Awaitable[None]]
     clock: Clock
     log: Log
+    confirmed: Confirmed
     reserve: Reserve | None = None
 
     async def retain(self, keeps: RetentionSettings) -> None:
         """Delete what is over, and give back the room that it took."""
         began, purged = self.clock.monotonic(), 0
-        cutoffs = retention.Cutoffs.at(
-            self.clock.wall(), delivered=keeps.delivered, dead=keeps.dead
+        cutoffs = retention.Cutoffs(
+            *(self._over(keeps.delivered), self._over(keeps.dead)),
+            *(self._beyond(keeps.delivered), self._beyond(keeps.dead)),
         )
         batches = retention.prune(self.database, cutoffs, self.clock.monotonic)
         while (batch := await self._step(batches)) is not None:
@@ -103,6 +116,17 @@ class Upkeep:
             seconds = round(self.clock.monotonic() - began, 3)
             self.log("retention.pruned", purged=purged, seconds=seconds)
 
+    def _over(self, kept: float | None) -> float | None:
+        """Return before when something was over to have been that for so long, as we know it."""
+        return None if kept is None else self.confirmed.at_least(kept) - kept
+
+    def _beyond(self, kept: float | None) -> float:
+        """Return beyond when a row's time can't be of the last `kept` seconds by any clock."""
+        if kept is None:
+            return retention.END
+        foreign = 0.0 if self.database.dialect.name == "sqlite" else _CLOCKS_DIFFER
+        return min(self.confirmed.at_most(kept) + foreign + _CLOCKS_STIR, retention.END)
+
     async def shorten_wal(self) -> None:
         """Cut a WAL that has become large; told where somebody's long transaction is in the way."""
         if self.database.dialect.name != "sqlite":
@@ -112,6 +136,11 @@ class Upkeep:
             lambda: space.checkpoint(self.database)
         ):
             self.log("space.wal_large", bytes=taken.wal)
+
+    async def note_clock(self) -> None:
+        """Write down for the next daemon what is known of the clocks."""
+        boot, notes = Owner.here().boot, self.confirmed.notes()
+        await self.run(lambda: clock_notes.write(self.database, boot, notes))
 
     async def forget_statistics(self) -> None:
         """See to it that SQLite doesn't believe what somebody's ANALYZE said of another day."""
@@ -143,25 +172,34 @@ class Statistics:
     """
 
     def __init__(
-        self, database: Database, run: InDatabaseThread, tally: Tally, clock: Clock
+        self,
+        database: Database,
+        run: InDatabaseThread,
+        tally: Tally,
+        clock: Clock,
+        confirmed: Confirmed,
     ) -> None:
         self._database = database
         self._run = run
         self._tally = tally
         self._clock = clock
-        self._rung_at = clock.wall()
+        self._confirmed = confirmed
+        self._rung_at = clock.monotonic()
         # Of the database's thread from here on: a ring that is cut off still finishes there.
         self._written: dict[str, Totals] = {}
         self._longest: dict[str, float] = {}
 
     async def write(self) -> None:
         """Write what came since the last time, in the minute that most of that time was in."""
-        now, totals = self._clock.wall(), self._tally.totals(restart_max=True)
-        minute = (min(self._rung_at, now) + now) / 2 // 60.0 * 60.0
+        now, totals = self._clock.monotonic(), self._tally.totals(restart_max=True)
+        minute = (self._clock.wall() - (now - self._rung_at) / 2) // 60.0 * 60.0
         self._rung_at = now
-        await self._run(lambda: self._add(totals, minute, now))
+        known = [know(minutes.KEPT) for know in (self._confirmed.at_least, self._confirmed.at_most)]
+        await self._run(lambda: self._add(totals, minute, *known))
 
-    def _add(self, totals: Mapping[str, Totals], minute: float, now: float) -> None:
+    def _add(
+        self, totals: Mapping[str, Totals], minute: float, at_least: float, at_most: float
+    ) -> None:
         for name, total in totals.items():
             self._longest[name] = max(self._longest.get(name, 0.0), total.latency_max)
         rows = [
@@ -170,7 +208,7 @@ class Statistics:
             if _progress(total) != _progress(self._written.get(name))
         ]
         if rows:  # whoever ships nothing writes nothing
-            minutes.add(self._database, rows, now)
+            minutes.add(self._database, rows, at_least, at_most)
             self._written = dict(totals)
             self._longest.clear()
 
@@ -189,6 +227,37 @@ class Statistics:
 
 def _progress(totals: Totals | None) -> tuple[int, int, int]:
     return (totals.delivered, totals.retried, totals.dead) if totals else (0, 0, 0)
+
+
+class ClockWatch:
+    """Notices that the wall clock was set, and has it noted; told once a minute at most."""
+
+    def __init__(
+        self,
+        confirmed: Confirmed,
+        note: Callable[[], Awaitable[None]],
+        clock: Callable[[], float],
+        log: Log,
+    ) -> None:
+        self._confirmed = confirmed
+        self._note = note
+        self._clock = clock
+        self._log = log
+        self._ahead = confirmed.ahead
+        self._told_at = -inf
+
+    async def look(self) -> None:
+        """Compare the clocks."""
+        self._confirmed.look()
+        step, now = self._confirmed.ahead - self._ahead, self._clock()
+        if abs(step) < _STEP_TOLD:
+            return
+        with suppress(ShipperError):  # a second later it is tried again
+            await self._note()
+            self._ahead += step
+        if now - self._told_at >= _TELL_EVERY:
+            self._told_at = now
+            self._log("clock.set", seconds=round(step, 1), hint=_STEP_HINT)
 
 
 class CredentialWatch:

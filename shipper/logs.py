@@ -52,6 +52,7 @@ EVENTS: Mapping[str, tuple[str, frozenset[str]]] = {
     "store.back": ("info", frozenset({"seconds"})),
     "window.closed": ("info", frozenset({"destination"})),
     "window.opened": ("info", frozenset({"destination"})),
+    "clock.set": ("warning", frozenset({"seconds", "hint"})),
     "chore.failed": ("error", frozenset({"chore", "reason"})),
     "retention.pruned": ("info", frozenset({"purged", "seconds"})),
     "web.listening": ("info", frozenset({"address"})),

@@ -68,12 +68,10 @@ def _problems(settings: Settings) -> Iterator[str]:
         alerts.hooks(settings.alerts)
     except ConfigError as error:
         yield from (f"{_place(settings, 'alerts')}: {problem}" for problem in error.problems)
-    for expression in settings.schedule.windows:
-        try:
-            Windows([expression])
-        except ConfigError as error:
-            place = _place(settings, "schedule.windows")
-            yield from (f"{place}: {problem}" for problem in error.problems)
+    try:
+        Windows.of(settings)
+    except ConfigError as error:
+        yield from error.problems
 
 
 def _open(destination: DestinationSettings) -> None:
@@ -100,6 +98,7 @@ def _plan(settings: Settings) -> dict[str, object]:
         "database": masked(settings.database.url),
         "destinations": {name: masked(d.url) for name, d in settings.destinations.items()},
         "windows": list(settings.schedule.windows),
+        "timezone": settings.schedule.timezone,
         "validation": settings.validation.mode,
         "warnings": list(settings.warnings),
     }
@@ -115,8 +114,9 @@ def _lines(settings: Settings) -> Iterator[str]:
         dead = "goes on" if destination.after_dead_letter == "continue" else "is held"
         attempts = destination.retry.max_attempts
         yield f"  an event that fails {attempts} times by itself is dead, and its key {dead}"
-    windows = settings.schedule.windows
-    yield f"sends {'always' if not windows else 'in the minutes of ' + ', '.join(windows)}"
+    schedule = settings.schedule
+    minutes = f"in the minutes of {', '.join(schedule.windows)} ({schedule.timezone})"
+    yield f"sends {minutes if schedule.windows else 'always'}"
     keeps = settings.retention
     yield f"keeps delivered events {_kept(keeps.delivered)}, dead ones {_kept(keeps.dead)}"
 

@@ -11,7 +11,7 @@ from shipper.cli.context import Context, printable
 from shipper.clock import SystemClock, iso, parse_iso
 from shipper.config import Settings
 from shipper.config.kinds import Seconds
-from shipper.errors import NotFound
+from shipper.errors import ConfigError, NotFound
 from shipper.store.lookups import EventDetail, EventReport, find, get
 from shipper.store.selection import Selection
 from shipper.store.waiting import why
@@ -114,7 +114,7 @@ def show(ident: str, context: Context, *, only: Status | None) -> None:
             event,
             max_attempts=destination.retry.max_attempts if destination else None,
             now=now,
-            window_open=_window_is_open(settings, now),
+            window=_window(settings, now),
         )
     if context.json:
         context.emit(_detail(detail, reason))
@@ -126,12 +126,17 @@ def _hint(ident: str) -> str | None:
     return f"event_id:{ident} is the one with that event id" if ident.isdigit() else None
 
 
-def _window_is_open(settings: Settings, now: float) -> bool:
+def _window(settings: Settings, now: float) -> str | None:
+    """Return until when no delivery window is open, None while one is."""
     if not settings.schedule.windows:
-        return True
+        return None
     from shipper.daemon.windows import Windows  # noqa: PLC0415 - brings the whole daemon along
 
-    return Windows(settings.schedule.windows).is_open(now)
+    try:
+        windows = Windows.of(settings)
+    except ConfigError:  # whoever ships has others
+        return None
+    return None if windows.is_open(now) else f"({windows.timezone}) {windows.until(now)}"
 
 
 def _fields(event: EventReport) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from math import inf
 from threading import Event
 from typing import TypeVar
 
 from shipper.cli.context import Context
-from shipper.clock import Clock, SystemClock
+from shipper.clock import Clock, SystemClock, iso
+from shipper.config import RetentionSettings
 from shipper.store import retention, space
 from shipper.store.opening import Database
 from shipper.store.retention import Cutoffs, Kind
@@ -15,14 +17,17 @@ T = TypeVar("T")
 
 # Between two batches everybody else has a turn, for as long as a batch takes and at least so long.
 _REST_LEAST = 0.01
+# Another machine's clock may be ahead by this, and a shop be closed for so long.
+_AHEAD, _QUIET = 60.0, 3 * 86400.0
 
 
 def prune(*, dry_run: bool = False, context: Context) -> None:
     """Delete events that have been over for longer than [retention] says.
 
     Never a pending one. A running daemon does the same by itself, and may run
-    meanwhile. What is deleted is counted as purged. Its event_id is free again:
-    whoever writes it once more writes a new event.
+    meanwhile; after the machine's clock was set it waits, and this does not. What
+    is deleted is counted as purged. Its event_id is free again: whoever writes it
+    once more writes a new event.
 
     Parameters
     ----------
@@ -30,14 +35,25 @@ def prune(*, dry_run: bool = False, context: Context) -> None:
         Say what would be deleted, and delete nothing.
     """
     keeps, clock = context.settings().retention, SystemClock()
-    cutoffs = Cutoffs.at(clock.wall(), delivered=keeps.delivered, dead=keeps.dead)
+    now = clock.wall()
+    cutoffs = Cutoffs.at(now, delivered=keeps.delivered, dead=keeps.dead)
     with context.engine() as engine:
+        if (doubt := _doubt(retention.newest(engine), now, keeps)) is not None:
+            context.note(doubt)
         if dry_run:
             gone: Mapping[Kind, int] = retention.due(engine, cutoffs)
         else:
             gone = _prune(engine, cutoffs, clock)
             _shrink(engine, clock)
     _tell(context, gone, dry_run=dry_run)
+
+
+def _doubt(newest: float | None, now: float, keeps: RetentionSettings) -> str | None:
+    """Return what is strange about the time that it is here, by the newest in the outbox."""
+    shortest = min((s for s in (keeps.delivered, keeps.dead) if s is not None), default=inf)
+    if newest is None or now - max(shortest, _QUIET) <= newest <= now + _AHEAD:
+        return None
+    return f"warning: the newest time in the outbox is {iso(newest)}, and here it is {iso(now)}"
 
 
 def _prune(engine: Database, cutoffs: Cutoffs, clock: Clock) -> Mapping[Kind, int]:

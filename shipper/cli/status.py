@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from shipper.cli.arguments import Duration
 from shipper.cli.context import Context, cell
 from shipper.clock import SystemClock, iso
+from shipper.errors import ConfigError
 from shipper.store.reports import (
     Blocker,
     DestinationReport,
@@ -82,13 +83,29 @@ def _show(context: Context) -> None:
                 "running": shipper is not None,
                 "blockers": [asdict(blocker) for blocker in blockers],
                 "space": None if taken is None else _space(taken),
+                "window": windows_told(context, now),
             }
         )
     else:
         context.table(_HEADER, [_row(report, now) for report in reports])
     _tell(context, shipper, blockers)
+    if not context.json and (window := windows_told(context, now)) is not None:
+        context.note(window)
     if taken is not None and not context.json:
         context.note(str(taken))
+
+
+def windows_told(context: Context, now: float) -> str | None:
+    """Return whether a delivery window is open, for a person; None where always is one."""
+    settings = context.settings()
+    if not settings.schedule.windows:
+        return None
+    from shipper.daemon.windows import Windows  # noqa: PLC0415 - brings the whole daemon along
+
+    try:
+        return Windows.of(settings).told(now)
+    except ConfigError:  # a daemon that runs has others, and they are not all that is asked for
+        return "the configured delivery windows are none; see: shipper check"
 
 
 def _footprint(
@@ -146,6 +163,8 @@ def _drawn(context: Context, width: int) -> "RenderableType":
         minutes = since(engine, first)
     rows = [[cell(value) for value in _row(report, now)] for report in reports]
     who = "no shipper is running" if shipper is None else f"{shipper} ships"
+    window = windows_told(context, now)
+    who += f"; {window}" if window else ""
     return Group(
         laid_out(_HEADER, rows, width),
         Text(),

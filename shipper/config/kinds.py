@@ -23,7 +23,7 @@ _SIZES = {
     "GB": 10**9, "MB": 10**6, "kB": 10**3, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1,
 }  # fmt: skip
 _SIZE = re.compile(rf"(\d{{1,9}}(?:\.\d{{1,9}})?) ?({'|'.join(_SIZES)})", re.ASCII)
-_CRON_FIELD = re.compile(r"[0-9A-Za-z*/,-]+")
+_CRON_FIELD = re.compile(r"[0-9A-Za-z*/,?#~-]+")  # with what other schedulers have beside cron
 _WHOLE_DIGITS = 18  # beyond any bound of ours; int() of a long text is refused or slow
 _SHOWN_CHARS = 40
 
@@ -56,7 +56,7 @@ class Choice(Kind):
         """Return the word."""
         if isinstance(raw, str) and raw in self.words:
             return raw
-        raise ValueError(f"must be one of {', '.join(self.words)}, not {_shown(raw)}")
+        raise ValueError(f"must be one of {', '.join(self.words)}, not {shown(raw)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,7 @@ class Whole(Kind):
         """Return the number."""
         if isinstance(raw, int) and not isinstance(raw, bool) and self.low <= raw <= self.high:
             return raw
-        raise ValueError(
-            f"must be a whole number from {self.low} to {self.high}, not {_shown(raw)}"
-        )
+        raise ValueError(f"must be a whole number from {self.low} to {self.high}, not {shown(raw)}")
 
     def from_text(self, text: str) -> object:
         """Return a number where the text is one."""
@@ -91,7 +89,7 @@ class Rate(Kind):
         if isinstance(raw, int | float) and not isinstance(raw, bool) and 0 <= raw <= self.high:
             return float(raw)
         raise ValueError(
-            f"must be a number a second from 0 (no limit) to {self.high:g}, not {_shown(raw)}"
+            f"must be a number a second from 0 (no limit) to {self.high:g}, not {shown(raw)}"
         )
 
     def from_text(self, text: str) -> object:
@@ -120,7 +118,7 @@ class Seconds(Kind):
             return float(seconds)
         bounds = f'a duration like "30s" or "1h30m", from {duration(self.low)}'
         other = ', or "never"' if self.never else ""
-        raise ValueError(f"must be {bounds} to {duration(self.high)}{other}; not {_shown(raw)}")
+        raise ValueError(f"must be {bounds} to {duration(self.high)}{other}; not {shown(raw)}")
 
     def show(self, value: float | None) -> str:
         """Return the duration as it is written in the config."""
@@ -142,7 +140,7 @@ class Size(Kind):
             if self.low <= size <= self.high:
                 return size
         bounds = f"{_size(self.low)} to {_size(self.high)}"
-        raise ValueError(f'must be a size like "500MB" or "2GB", from {bounds}; not {_shown(raw)}')
+        raise ValueError(f'must be a size like "500MB" or "2GB", from {bounds}; not {shown(raw)}')
 
     def show(self, value: int) -> str:
         """Return the size as it is written in the config."""
@@ -157,7 +155,7 @@ class FilePath(Kind):
         """Return the path, a relative one under `base`."""
         if isinstance(raw, str) and raw and raw.isprintable():
             return base / raw
-        raise ValueError(f"must be the path of a file, not {_shown(raw)}")
+        raise ValueError(f"must be the path of a file, not {shown(raw)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +177,7 @@ class ApiId(Kind):
 
 @dataclass(frozen=True, slots=True)
 class CronList(Kind):
-    """Cron expressions of five fields, or just one; what a field means is the scheduler's."""
+    """Cron expressions of five fields, or just one; what a field means is `crontab`'s."""
 
     def parse(self, raw: object, base: Path) -> tuple[str, ...]:  # noqa: ARG002
         """Return the expressions."""
@@ -228,14 +226,17 @@ def _seconds(raw: object) -> float | None:
 
 def _cron(entry: object, place: int) -> str:
     fields = entry.split() if isinstance(entry, str) else []
-    if len(fields) == 5 and all(map(_CRON_FIELD.fullmatch, fields)):
+    is_nickname = len(fields) == 1 and fields[0].startswith("@") and fields[0][1:].isalpha()
+    if is_nickname or (len(fields) == 5 and all(map(_CRON_FIELD.fullmatch, fields))):
         return " ".join(fields)
+    more = "; leave the seconds (or the year) out" if len(fields) in {6, 7} else ""
     raise ValueError(
-        f'entry {place} must have 5 fields like "*/5 8-19 * * mon-fri", not {_shown(entry)}'
+        f'entry {place} must have 5 fields like "*/5 8-19 * * mon-fri", not {shown(entry)}{more}'
     )
 
 
-def _shown(raw: object) -> str:
+def shown(raw: object) -> str:
+    """Return what was written as a message shows it: cut where it is long."""
     if isinstance(raw, str):
         cut = raw if len(raw) <= _SHOWN_CHARS else raw[:_SHOWN_CHARS] + "…"
         return ascii(cut) if not cut.isprintable() else f'"{cut}"'

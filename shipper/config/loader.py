@@ -1,15 +1,18 @@
 """Find the config file and make `Settings` of it and the environment.
 
 It decides which file is read, and reports every fault of it at once; a file that others can read
-and that holds a secret is a warning, because it may be meant so.
+and that holds a secret is a warning, because it may be meant so, and so is a delivery window that
+never opens.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from shipper.config.builder import Builder
+from shipper.config.crontab import Crontab
 from shipper.config.layers import Layers, dotted
 from shipper.config.secret import masked
 from shipper.config.settings import Settings
@@ -78,8 +81,20 @@ def load(
         settings,
         path=Path(source.name),
         origins=MappingProxyType(builder.origins),
-        warnings=warnings,
+        warnings=(*warnings, *_never(settings, builder.origins)),
     )
+
+
+def _never(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
+    """Yield a warning for each delivery window that no minute is in; cron takes it, too."""
+    name = "schedule.windows"
+    for expression in settings.schedule.windows:
+        with suppress(ValueError):  # what is none is said by who needs it
+            if not Crontab.parse(expression).is_possible:
+                yield (
+                    f"{origins[name]}: {name}: {expression!r} matches no minute:"
+                    " none of its months has so many days"
+                )
 
 
 def _exposed(layers: Layers) -> Iterator[str]:

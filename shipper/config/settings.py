@@ -27,6 +27,7 @@ from shipper.config.kinds import (
 from shipper.config.listen import Address, Listen
 from shipper.config.secret import Secret, api_id, read_secret
 from shipper.config.urls import DatabaseUrl, DestinationUrl, HookUrl, ProxyUrl
+from shipper.config.zones import TimeZone
 from shipper.errors import ConfigError
 
 _MS, _MINUTE, _HOUR, _DAY = 0.001, 60.0, 3600.0, 86400.0
@@ -152,6 +153,8 @@ class ScheduleSettings:
     """The safety net; new events normally wake the daemon at once."""
     windows: Annotated[tuple[str, ...], CronList()] = ()
     """Cron expressions of the minutes in which events are sent; none is always."""
+    timezone: Annotated[str, TimeZone()] = "UTC"
+    """The time zone of the windows, by its name in the tz database."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The daemon as a service: signals, the chores' scheduler, systemd; one session after another.
+"""The daemon as a service: signals, systemd; one session after another.
 
 SIGTERM and SIGINT stop it cleanly, SIGHUP reads the configuration anew: what is in flight ends
 first, and a configuration with faults is refused with the old one kept.
@@ -6,40 +6,27 @@ first, and a configuration with faults is refused with the old one kept.
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf
 
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.interval import IntervalTrigger
-
-from shipper import __version__, chores
+from shipper import __version__
 from shipper.clock import Clock
-from shipper.config import RetentionSettings, Settings
+from shipper.config import Settings
+from shipper.confirmed import Confirmed
 from shipper.daemon import alerts
 from shipper.daemon.alarms import Alarms
 from shipper.daemon.notify import Heartbeat, Notifier
 from shipper.daemon.observers import observed
+from shipper.daemon.schedule import scheduled
 from shipper.daemon.session import Session, open_session, try_out
 from shipper.daemon.windows import Windows
 from shipper.dispatcher.dispatcher import STOP_GRACE
 from shipper.errors import ConfigError, OutboxHeld, ShipperError, StoreUnavailable
 from shipper.logs import Log
-from shipper.store.engine import sqlite_library
 from shipper.web.survey import Audit
 
-_CREDENTIALS_EVERY = 2.0
-_RESCAN_EVERY = 300.0
-# Ten times within the shorter retention, but not all the time.
-_RETAIN_LEAST, _RETAIN_MOST = 1.0, 600.0
-_SPACE_EVERY = 60.0
-_WAL_EVERY = 10.0  # where an old SQLite must not do it by itself
 # Beyond what a clean stop takes: for the database, which may be busy just then.
 _STOP_MARGIN = 30.0
-
-Chore = Callable[[], Awaitable[None] | None]
 
 
 class Stops:
@@ -77,7 +64,7 @@ async def serve(
 
     Raises what `open_session` raises, and LeaseLost when another daemon has taken over.
     """
-    service = _Service(clock, log, Notifier(), Audit.first(clock))
+    service = _Service(clock, log, Notifier(), Audit.first(clock), Confirmed(clock))
     stops, remark = service.listen(settings), ""
     while True:
         for problem in settings.warnings:
@@ -100,6 +87,7 @@ class _Service:
     log: Log
     notify: Notifier
     audit: Audit
+    confirmed: Confirmed
     alarms: Alarms = field(default_factory=Alarms)
 
     def listen(self, settings: Settings) -> Stops:
@@ -130,7 +118,12 @@ class _Service:
         try:
             async with (
                 open_session(
-                    settings, clock=clock, log=log, stop=stops.event, waits=self._tell_waiting
+                    settings,
+                    clock=clock,
+                    log=log,
+                    stop=stops.event,
+                    waits=self._tell_waiting,
+                    confirmed=self.confirmed,
                 ) as session,
                 scheduled(session, clock, log, heartbeat),
                 observed(session, self.alarms, self.audit, clock, log),
@@ -173,7 +166,7 @@ async def _reloaded(
     path, refused = str(settings.path), "the new configuration is refused, see the journal"
     try:
         fresh = reload()
-        Windows(fresh.schedule.windows)
+        Windows.of(fresh)
         alerts.hooks(fresh.alerts)
         await try_out(fresh, clock)
     except ConfigError as error:
@@ -195,113 +188,3 @@ def _tell_started(session: Session, log: Log) -> None:
     )
     if session.recovered:
         log("daemon.recovered", maybe_received=session.recovered)
-
-
-@asynccontextmanager
-async def scheduled(
-    session: Session, clock: Clock, log: Log, heartbeat: Heartbeat
-) -> AsyncIterator[None]:
-    """Ring the chores while the session runs.
-
-    APScheduler reads the wall clock, drops what is late and cancels what runs when it is shut
-    down; so it only ever rings, and every job may come late.
-    """
-    scheduler = AsyncIOScheduler(
-        timezone="UTC",
-        job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
-    )
-    dispatcher, settings, bell = session.dispatcher, session.settings, _Bell(log)
-    windows = Windows(settings.schedule.windows)
-    watch = chores.CredentialWatch(
-        [
-            (dispatcher.routes[name], destination.api_id_file)
-            for name, destination in settings.destinations.items()
-            if destination.api_id_file is not None
-        ],
-        clock.monotonic,
-        log,
-    )
-
-    def turn_windows() -> None:
-        chores.open_or_close(dispatcher, windows.is_open(clock.wall()), log)
-
-    def ring(name: str, chore: Chore, seconds: float) -> None:
-        trigger = IntervalTrigger(seconds=seconds, timezone="UTC")
-        scheduler.add_job(bell.rings(name, chore), trigger, id=name)
-
-    ring("look", lambda: chores.look(dispatcher), settings.schedule.poll_interval)
-    ring("rescan", lambda: chores.rescan(dispatcher), _RESCAN_EVERY)
-    keeps, upkeep = settings.retention, session.upkeep
-    ring("retention", lambda: upkeep.retain(keeps), _retain_every(keeps))
-    cuts_itself = sqlite_library().wal_reset_safe
-    ring("space", upkeep.shorten_wal, _SPACE_EVERY if cuts_itself else _WAL_EVERY)
-    ring("planner", upkeep.forget_statistics, _SPACE_EVERY)
-    ring("reserve", upkeep.keep_reserve, _SPACE_EVERY)
-    # These two must not fall silent when somebody sets the wall clock back.
-    beats = _every(heartbeat.every, lambda: heartbeat.beat(session), "heartbeat", log)
-    reads = _every(_CREDENTIALS_EVERY, lambda: watch.look(dispatcher), "credentials", log)
-    turn_windows()
-    every_minute = CronTrigger.from_crontab("* * * * *", timezone="UTC")
-    scheduler.add_job(
-        bell.rings("statistics", session.statistics.write), every_minute, id="statistics"
-    )
-    if settings.schedule.windows:
-        scheduler.add_job(bell.rings("windows", turn_windows), every_minute, id="windows")
-    scheduler.start()
-    tickers = [asyncio.create_task(ticker) for ticker in (beats, reads)]
-    try:
-        yield
-    finally:
-        for ticker in tickers:
-            ticker.cancel()
-        scheduler.shutdown(wait=False)
-        await bell.silence()
-
-
-class _Bell:
-    """Does chores in the loop when they are rung for.
-
-    As coroutines, because APScheduler runs anything else in a thread, where the drain's state must
-    not be touched; and what takes time as tasks of ours, because it complains of what it cancels.
-    """
-
-    def __init__(self, log: Log) -> None:
-        self._log = log
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-
-    def rings(self, name: str, chore: Chore) -> Callable[[], Awaitable[None]]:
-        """Return what APScheduler calls: it begins the chore, unless that is still being done."""
-
-        async def ring() -> None:
-            if name not in self._tasks:
-                task = self._tasks[name] = asyncio.create_task(self._do(name, chore))
-                task.add_done_callback(lambda _: self._tasks.pop(name))
-
-        return ring
-
-    async def _do(self, name: str, chore: Chore) -> None:
-        with chores.guarding(name, self._log):
-            done = chore()
-            if done is not None:
-                await done
-
-    async def silence(self) -> None:
-        """End what is being done; a step that is under way in another thread ends by itself."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _retain_every(keeps: RetentionSettings) -> float:
-    """Return how often to look for what is over, in seconds."""
-    shortest = min((s for s in (keeps.delivered, keeps.dead) if s is not None), default=inf)
-    return min(_RETAIN_MOST, max(_RETAIN_LEAST, shortest / 10))
-
-
-async def _every(seconds: float, chore: Callable[[], None], name: str, log: Log) -> None:
-    """Do a chore again and again, by the loop's clock, which nobody can set."""
-    run = chores.guarded(name, chore, log)
-    while True:
-        run()
-        await asyncio.sleep(seconds)

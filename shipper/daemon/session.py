@@ -14,6 +14,7 @@ from math import inf
 from shipper.chores import Statistics, Upkeep
 from shipper.clock import Clock
 from shipper.config import DestinationSettings, Settings
+from shipper.confirmed import Confirmed
 from shipper.courier import Courier
 from shipper.daemon.thread import DatabaseThread
 from shipper.delivery import RetryPolicy
@@ -30,12 +31,14 @@ from shipper.errors import (
     StoreUnavailable,
 )
 from shipper.logs import Log
+from shipper.store import clock_notes
 from shipper.store.engine import database_path, describe, open_engine
 from shipper.store.lease import FileLock, Owner
 from shipper.store.looks import Looks
 from shipper.store.migrate import prepare
 from shipper.store.queue import Queue
 from shipper.store.reserve import Reserve, Spared
+from shipper.store.retention import newest
 from shipper.store.watch import SqliteWatch
 
 # How long the database may take to appear: one boot may start both.
@@ -66,6 +69,8 @@ class Session:
     """What the drain has done so far."""
     statistics: Statistics
     """The chore that writes it down; done once more at the end."""
+    confirmed: Confirmed
+    """How late it is, as far as a step of the wall clock is believed."""
 
 
 @asynccontextmanager
@@ -76,8 +81,11 @@ async def open_session(
     log: Log,
     stop: asyncio.Event,
     waits: Callable[[str], None] = lambda _: None,
+    confirmed: Confirmed | None = None,
 ) -> AsyncIterator[Session]:
     """Take the outbox, and give it back at the end; `waits` is told what it has to wait for.
+
+    `confirmed` is of the sessions before, where there were any in this process.
 
     Raises StoreUnavailable when it can't be reached for 30 s, OutboxHeld when another daemon has
     it, SchemaError and AccessDenied at once.
@@ -145,10 +153,22 @@ async def open_session(
             if route.name in links:
                 route.resume(links[route.name])
             dispatcher.add(route)
-        upkeep = Upkeep(engine, thread.run, asyncio.sleep, clock, log, reserve)
-        statistics = Statistics(engine, thread.run, tally, clock)
+        confirmed = confirmed or Confirmed(clock)
+        notes = await thread.run(partial(clock_notes.read, engine, owner.boot))
+        confirmed.begin(await thread.run(partial(newest, engine)), notes)
+        upkeep = Upkeep(engine, thread.run, asyncio.sleep, clock, log, confirmed, reserve)
+        statistics = Statistics(engine, thread.run, tally, clock, confirmed)
         stack.push_async_callback(_write_the_rest, statistics)
-        yield Session(settings, dispatcher, recovered, describe(engine), upkeep, tally, statistics)
+        yield Session(
+            settings,
+            dispatcher,
+            recovered,
+            describe(engine),
+            upkeep=upkeep,
+            tally=tally,
+            statistics=statistics,
+            confirmed=confirmed,
+        )
 
 
 async def try_out(settings: Settings, clock: Clock) -> None:

@@ -1,33 +1,139 @@
-"""Delivery windows: the minutes, by cron expressions, in which events are sent."""
+"""Delivery windows: the minutes, by cron expressions and a time zone, in which events are sent.
 
+A minute is judged by what a clock on the wall of that zone shows, to the minute. So what a change
+to summer time leaves out is never open, and what the change back repeats is open both times.
+
+APScheduler computes when the next window opens. It is asked on a clock without such changes, one
+stretch between two of them after the other: across one it misses minutes, sometimes a whole day.
+"""
+
+from bisect import bisect_left
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, tzinfo
+from typing import Final
+from zoneinfo import ZoneInfo
 
+from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 
+from shipper.config import Settings
+from shipper.config.crontab import Crontab
 from shipper.errors import ConfigError
+
+_MINUTE: Final = 60
+_DAY: Final = 86400
+# Leap years are four years apart, or eight; who is to say more lets nobody wait for longer.
+_SOON_ENOUGH: Final = 9 * 366 * _DAY
+_WEEKDAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_HINT: Final = (
+    "as in crontab(5): minute hour day-of-month month day-of-week, for instance"
+    " '* 22-23 * * mon-fri'"
+)
 
 
 class Windows:
-    """A set of cron expressions (UTC); an empty one is always open."""
+    """A set of cron expressions in a time zone; an empty one is always open.
 
-    def __init__(self, expressions: Iterable[str]) -> None:
-        self._triggers = [_trigger(expression) for expression in expressions]
+    Raises ConfigError, with every expression that is none.
+    """
+
+    def __init__(
+        self, expressions: Iterable[str], timezone: str = "UTC", place: str = "schedule.windows"
+    ) -> None:
+        self.timezone = timezone
+        self._zone: tzinfo = UTC if timezone == "UTC" else ZoneInfo(timezone)
+        self._schedules, problems = [], []
+        for expression in expressions:
+            try:
+                self._schedules.append(Crontab.parse(expression))
+            except ValueError as error:
+                problems.append(f"{place}: {expression!r} is no cron expression: {error}")
+        if problems:
+            raise ConfigError(problems, _HINT)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Windows":
+        """Return those of a configuration; a fault is told with its line."""
+        name, schedule = "schedule.windows", settings.schedule
+        origin = settings.origins.get(name)
+        place = f"{origin}: {name}" if origin else name
+        return cls(schedule.windows, schedule.timezone, place)
 
     def is_open(self, wall: float) -> bool:
-        """Return whether the minute of this wall time matches one of the expressions."""
-        minute = datetime.fromtimestamp(wall, UTC).replace(second=0, microsecond=0)
-        before = minute - timedelta(microseconds=1)
-        return not self._triggers or any(
-            trigger.get_next_fire_time(None, before) == minute for trigger in self._triggers
-        )
+        """Return whether the minute of this wall time (seconds since 1970) is in one of them."""
+        local = datetime.fromtimestamp(wall, self._zone)
+        return not self._schedules or any(schedule.matches(local) for schedule in self._schedules)
+
+    def opens_at(self, wall: float) -> float | None:
+        """Return when the next of them opens, or `wall` while one is open.
+
+        In seconds since 1970; None where none opens within the next years.
+        """
+        if self.is_open(wall):
+            return wall
+        found = [self._opens(schedule, wall) for schedule in self._schedules]
+        return min((moment for moment in found if moment is not None), default=None)
+
+    def told(self, wall: float) -> str:
+        """Return for a person whether one is open, in which time zone, and until when not."""
+        if self.is_open(wall):
+            return f"inside the delivery windows ({self.timezone})"
+        return f"outside the delivery windows ({self.timezone}) {self.until(wall)}"
+
+    def until(self, wall: float) -> str:
+        """Return for a person until when no window is open."""
+        opens = self.opens_at(wall)
+        if opens is None:
+            return "for ever"
+        now, then = (datetime.fromtimestamp(moment, self._zone) for moment in (wall, opens))
+        day = "" if then.date() == now.date() else f"{then:%Y-%m-%d} "
+        return f"until {day}{then:%H:%M}"
+
+    def _opens(self, schedule: Crontab, wall: float) -> float | None:
+        if not schedule.is_possible:
+            return None
+        trigger, now = _trigger(schedule), int(wall // _MINUTE + 1) * _MINUTE
+        while now < wall + _SOON_ENOUGH:
+            ahead = self._ahead(now)
+            shown = datetime.fromtimestamp(now + ahead, UTC)
+            found = trigger.get_next_fire_time(None, shown)
+            opens = int(found.timestamp()) - ahead
+            change = self._change(now, opens)
+            if change is None:
+                return opens
+            now = change
+        return None
+
+    def _ahead(self, moment: int) -> int:
+        """Return by how many seconds the zone is ahead of UTC."""
+        offset = datetime.fromtimestamp(moment, self._zone).utcoffset()
+        return int(offset.total_seconds()) if offset is not None else 0
+
+    def _change(self, start: int, end: int) -> int | None:
+        """Return the first minute up to the end in which the zone is no more as far ahead.
+
+        None where there is none; no change is undone within a day.
+        """
+        ahead = self._ahead(start)
+        for day in range(start, end, _DAY):
+            minutes = range(day, min(day + _DAY, end) + _MINUTE, _MINUTE)
+            if self._ahead(minutes[-1]) != ahead:
+                return minutes[bisect_left(minutes, 1, key=lambda m: self._ahead(m) != ahead)]
+        return None
 
 
-def _trigger(expression: str) -> CronTrigger:
-    try:
-        return CronTrigger.from_crontab(expression, timezone=UTC)
-    except ValueError as error:
-        raise ConfigError(
-            [f"schedule.windows: {expression!r} is no cron expression: {error}"],
-            "five fields: minute hour day month weekday, for instance '* 22-23 * * *'",
-        ) from None
+def _trigger(schedule: Crontab) -> OrTrigger:
+    """Return what computes the next minute of a schedule, on a clock that has no summer time."""
+    days = {"day": _list(schedule.days)}
+    weekdays = {"day_of_week": ",".join(_WEEKDAYS[day] for day in sorted(schedule.weekdays))}
+    of_days = [days, weekdays] if schedule.either_day else [days | weekdays]
+    rest = {
+        "minute": _list(schedule.minutes),
+        "hour": _list(schedule.hours),
+        "month": _list(schedule.months),
+    }
+    return OrTrigger([CronTrigger(**rest, **each, timezone=UTC) for each in of_days])
+
+
+def _list(numbers: frozenset[int]) -> str:
+    return ",".join(map(str, sorted(numbers)))

@@ -70,9 +70,18 @@ def _of_outbox(settings: Settings, clock: Clock) -> Iterator[Finding]:
 
 def _of_windows(settings: Settings, now: float) -> Iterator[Finding]:
     """See whether the delivery windows mean anything, and say whether one is open."""
-    if windows := settings.schedule.windows:
-        is_open = Windows(windows).is_open(now)
-        yield well("windows", f"{'open' if is_open else 'closed'} now: {', '.join(windows)}")
+    if not settings.schedule.windows:
+        return
+    try:
+        windows = Windows.of(settings)
+    except ConfigError as error:
+        yield from (fault("windows", problem, error.hint) for problem in error.problems)
+        return
+    told = f"{windows.told(now)}: {', '.join(settings.schedule.windows)}"
+    if windows.opens_at(now) is None:
+        yield warning("windows", told, "give [schedule] windows minutes that there are")
+    else:
+        yield well("windows", told)
 
 
 def _of_files(path: Path, user: User) -> Iterator[Finding]:

@@ -2,7 +2,8 @@
 
 They are for people and decide nothing. A minute without any event has no row, and nothing is
 written in it. Rows of more than eight days ago go when a new one comes, and so do those that a
-wrong clock wrote far ahead: the table is never larger than these days and the configuration.
+wrong clock wrote far ahead; it must never delete those of a clock that held within these days. The
+table is never larger than what the days and the configuration make of it.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from shipper.store.transactions import writing
 KEPT = 8 * 86400.0
 """For how many seconds a minute is kept."""
 _AHEAD = 86400.0
+_END = 253402300799.0  # of the year 9999, beyond which no time can be written
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +39,17 @@ class Minute:
     latency_max: float
 
 
-def add(engine: Engine, minutes: Sequence[Minute], now: float) -> None:
-    """Write minutes; one that is there already grows. What is too old goes.
+def add(
+    engine: Engine, minutes: Sequence[Minute], now: float, at_most: float | None = None
+) -> None:
+    """Write minutes; one that is there already grows. What is too old or too far ahead goes.
 
+    It is `now`, in seconds since 1970, or `at_most` so late, where nobody knows for certain.
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
     dialect = dialect_of(engine.dialect.name)
-    kept = {"first": dialect.bind_time(now - KEPT), "last": dialect.bind_time(now + _AHEAD)}
+    last = min((now if at_most is None else at_most) + _AHEAD, _END)
+    kept = {"first": dialect.bind_time(now - KEPT), "last": dialect.bind_time(last)}
     with writing(engine) as tx:
         for minute in minutes:
             tx.execute(_add(dialect), _values(dialect, minute))

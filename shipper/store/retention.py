@@ -10,13 +10,15 @@ a daemon doesn't touch what has ended. Everything is found along an index of its
 pending is met. A batch takes as many rows as fit into its time, so the drain isn't held up.
 
 Delivered events count from their delivery. When a dead letter died isn't in its row: it and a
-discarded event count from their last try.
+discarded event count from their last try. A row that was stamped by a clock which ran ahead, and
+was set right long ago, would stay until the clock is there again; who knows that clocks of late
+have said nothing of the kind gives a time beyond which all is over.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, TextClause, text
 
@@ -27,6 +29,8 @@ from shipper.store.transactions import writing
 # Seconds that a batch may hold the write lock; the size follows what the last one took.
 BATCH_SECONDS = 0.01
 _FIRST_BATCH, _LEAST, _MOST = 50, 10, 2000
+# The last second that can be written down.
+END = 253402300799.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,9 @@ class Cutoffs:
     delivered: float | None
     """For delivered and for discarded events."""
     dead: float | None
+    delivered_beyond: float = END
+    """What is stamped later goes as well, because no clock has said that time for long enough."""
+    dead_beyond: float = END
 
     @classmethod
     def at(cls, now: float, *, delivered: float | None, dead: float | None) -> "Cutoffs":
@@ -53,6 +60,18 @@ class Kind:
     status: str
 
 
+def newest(engine: Engine) -> float | None:
+    """Return the newest time in the outbox, None for one without events: it is no less than that.
+
+    When the last event was written, or when one was delivered last. Seconds since 1970. Raises
+    StoreUnavailable, AccessDenied and SchemaError.
+    """
+    dialect = dialect_of(engine.dialect.name)
+    with snapshot(engine) as tx:
+        found = [dialect.wall(tx.execute(query).scalar()) for query in _newest(dialect)]
+    return max((moment for moment in found if moment is not None), default=None)
+
+
 def due(engine: Engine, cutoffs: Cutoffs) -> dict[Kind, int]:
     """Return how many events `prune` would delete. Reads them all, and nothing else.
 
@@ -63,8 +82,8 @@ def due(engine: Engine, cutoffs: Cutoffs) -> dict[Kind, int]:
     with snapshot(engine) as tx:
         if dialect.name == "postgresql":
             tx.execute(_AS_LONG_AS_IT_TAKES)
-        for status, before in _wanted(cutoffs):
-            for row in tx.execute(_count(dialect, status), {"before": dialect.bind_time(before)}):
+        for status, span in _wanted(cutoffs):
+            for row in tx.execute(_count(dialect, status), span.values(dialect)):
                 found[Kind(shown(row.destination), status)] = row.events
     return found
 
@@ -79,9 +98,11 @@ def prune(
     """
     dialect = dialect_of(engine.dialect.name)
     pace = Pace()
-    for status, before in _wanted(cutoffs):
+    for status, span in _wanted(cutoffs):
         for place in _places(engine, dialect, status):
-            yield from _batches(_Walk(engine, dialect, status, before, place), pace, monotonic)
+            for page in _pages(dialect, status):
+                walk = _Walk(engine, dialect, status, page, span, place)
+                yield from _batches(walk, pace, monotonic)
 
 
 class Pace:
@@ -98,6 +119,20 @@ class Pace:
             self.rows = min(_MOST, self.rows * 2)
 
 
+class _Span(NamedTuple):
+    """What is over: what is stamped before the one time or beyond the other.
+
+    What somebody wrote by hand and is no time of ours is neither.
+    """
+
+    before: float
+    beyond: float
+
+    def values(self, dialect: Dialect) -> dict[str, Any]:
+        times = {"before": self.before, "beyond": self.beyond, "end": END}
+        return {name: dialect.bind_time(time) for name, time in times.items()}
+
+
 @dataclass(slots=True)
 class _Walk:
     """One way along an index, and how far it has come.
@@ -109,22 +144,18 @@ class _Walk:
     engine: Engine
     dialect: Dialect
     status: str
-    before: float
+    page: TextClause
+    span: _Span
     place: str | bytes
     after: int = 0
 
     def step(self, limit: int) -> tuple[int, Counter[Kind]]:
         """Look at `limit` rows at most and delete what is due; return how many were seen."""
-        values: dict[str, Any] = {
-            "before": self.dialect.bind_time(self.before),
-            "limit": limit,
-            "place": self.place,
-            "after": self.after,
-        }
+        values = {"limit": limit, "place": self.place, "after": self.after}
         with writing(self.engine) as tx:
             if self.dialect.name == "postgresql":
                 tx.execute(_STAND_IN_LINE)
-            rows = tx.execute(_page(self.dialect, self.status), values).all()
+            rows = tx.execute(self.page, self.span.values(self.dialect) | values).all()
             gone = [row for row in rows if row.is_due]
             _delete(tx, self.dialect, [row.id for row in gone])
             by_name = Counter(row.destination for row in gone)
@@ -146,12 +177,13 @@ def _batches(walk: _Walk, pace: Pace, monotonic: Callable[[], float]) -> Iterato
             yield gone
 
 
-def _wanted(cutoffs: Cutoffs) -> Iterator[tuple[str, float]]:
+def _wanted(cutoffs: Cutoffs) -> Iterator[tuple[str, _Span]]:
     if cutoffs.delivered is not None:
-        yield "delivered", cutoffs.delivered
-        yield "discarded", cutoffs.delivered
+        span = _Span(cutoffs.delivered, cutoffs.delivered_beyond)
+        yield "delivered", span
+        yield "discarded", span
     if cutoffs.dead is not None:
-        yield "dead", cutoffs.dead
+        yield "dead", _Span(cutoffs.dead, cutoffs.dead_beyond)
 
 
 def _places(engine: Engine, dialect: Dialect, status: str) -> list[str | bytes]:
@@ -174,39 +206,59 @@ def _delete(tx: Connection, dialect: Dialect, ids: list[int]) -> None:
 # -- statements ---------------------------------------------------------------------------------
 
 
-def _page(dialect: Dialect, status: str) -> TextClause:
-    """Return the next rows along the index, with whether each is due."""
-    columns = f"SELECT id, {written(dialect, 'destination')} AS destination"
-    table = f"shipper_outbox{dialect.along.format(status)}"
-    if status == "delivered":
-        return text(
-            f"{columns}, {_true(dialect)} AS is_due FROM {table}"
-            f" WHERE {_is_delivered(dialect)} ORDER BY delivered_at LIMIT :limit"
-        )
-    return text(
-        f"{columns}, {_is_over(dialect, status)} AS is_due FROM {table} WHERE status = '{status}'"
-        " AND destination = CAST(:place AS text) AND id > :after ORDER BY id LIMIT :limit"
+def _newest(dialect: Dialect) -> Iterator[TextClause]:
+    outbox = "FROM shipper_outbox"
+    written_at, delivered_at = map(dialect.moment.format, ("created_at", "delivered_at"))
+    yield text(f"SELECT {written_at} {outbox} ORDER BY id DESC LIMIT 1")
+    yield text(
+        f"SELECT {delivered_at} {outbox}{dialect.along.format('delivered')}"
+        " WHERE status = 'delivered' AND delivered_at IS NOT NULL"
+        " ORDER BY delivered_at DESC LIMIT 1"
     )
 
 
+def _pages(dialect: Dialect, status: str) -> list[TextClause]:
+    """Return what finds the next rows along the index, with whether each is due."""
+    columns = f"SELECT id, {written(dialect, 'destination')} AS destination"
+    table = f"shipper_outbox{dialect.along.format(status)}"
+    if status == "delivered":
+        return [
+            text(
+                f"{columns}, {_true(dialect)} AS is_due FROM {table} WHERE status = 'delivered'"
+                f" AND {is_over} ORDER BY delivered_at LIMIT :limit"
+            )
+            for is_over in _either(dialect, "delivered_at")
+        ]
+    over = f"{columns}, {_is_over(dialect, status)} AS is_due FROM {table}"
+    return [
+        text(
+            f"{over} WHERE status = '{status}' AND destination = CAST(:place AS text)"
+            " AND id > :after ORDER BY id LIMIT :limit"
+        )
+    ]
+
+
 def _count(dialect: Dialect, status: str) -> TextClause:
-    over = f"status = '{status}' AND {_is_over(dialect, status)}"
-    where = _is_delivered(dialect) if status == "delivered" else over
+    is_over = f"({' OR '.join(_either(dialect, 'delivered_at'))})"
+    if status != "delivered":
+        is_over = _is_over(dialect, status)
+    where = f"status = '{status}' AND {is_over}"
     return text(
         f"SELECT {written(dialect, 'destination')} AS destination, count(*) AS events"
         f" FROM shipper_outbox{dialect.along.format(status)} WHERE {where} GROUP BY destination"
     )
 
 
-def _is_delivered(dialect: Dialect) -> str:
-    return f"status = 'delivered' AND delivered_at < {dialect.time.format('before')}"
+def _either(dialect: Dialect, stamp: str) -> tuple[str, str]:
+    before, beyond, end = map(dialect.time.format, ("before", "beyond", "end"))
+    return f"{stamp} < {before}", f"({stamp} > {beyond} AND {stamp} <= {end})"
 
 
 def _is_over(dialect: Dialect, status: str) -> str:
     last_try = "SELECT max(started_at) FROM shipper_attempt WHERE outbox_id = shipper_outbox.id"
-    over = f"coalesce(({last_try}), created_at) < {dialect.time.format('before')}"
+    over = f"({' OR '.join(_either(dialect, f'coalesce(({last_try}), created_at)'))})"
     if status != "dead":
-        return f"({over})"
+        return over
     return (
         f"({over} AND NOT EXISTS (SELECT 1 FROM shipper_hold WHERE cause = 'dead_letter'"
         " AND shipper_hold.event_id = shipper_outbox.event_id))"

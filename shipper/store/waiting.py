@@ -43,7 +43,8 @@ class Facts:
     """Everything that can make an event wait.
 
     `max_attempts` is None where the configuration doesn't know the destination; `ahead` is the
-    id of the event that its key ships first; `claimed` says that the daemon has the event.
+    id of the event that its key ships first; `claimed` says that the daemon has the event;
+    `window` says more of a delivery window that isn't open.
     """
 
     max_attempts: int | None
@@ -54,6 +55,7 @@ class Facts:
     claimed: bool = False
     blocker: Blocker | None = None
     window_open: bool = True
+    window: str = "(schedule.windows)"
 
 
 def why(
@@ -62,11 +64,12 @@ def why(
     *,
     max_attempts: int | None,
     now: float,
-    window_open: bool = True,
+    window: str | None = None,
 ) -> str | None:
     """Return why an event waits, or None for one that waits for nothing.
 
     `max_attempts` is the destination's, None where the configuration has no such destination.
+    `window` says until when no delivery window is open, None while one is.
     """
     if event.status != "pending":
         return explain(event, Facts(max_attempts, running=False), now)
@@ -81,7 +84,8 @@ def why(
             ahead=_ahead(tx, dialect, event.id),
             claimed=any(event.id in load_ids(ids) for ids in tx.execute(_CLAIMS).scalars()),
             blocker=_blocker(tx, dialect, event.id),
-            window_open=window_open,
+            window_open=window is None,
+            window=window or "",
         )
     return explain(event, facts, now)
 
@@ -120,7 +124,7 @@ def _nobody_sends(facts: Facts) -> str | None:
     if not facts.running:
         return "no shipper is running; it goes out as soon as a shipper runs"
     if not facts.window_open:
-        return "no delivery window is open now (schedule.windows)"
+        return f"no delivery window is open now {facts.window}"
     return None
 
 

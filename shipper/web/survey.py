@@ -19,6 +19,7 @@ from typing import Final
 
 from shipper.clock import Clock
 from shipper.config import Settings
+from shipper.confirmed import Confirmed
 from shipper.errors import ShipperError
 from shipper.store import reports
 from shipper.store.audit import verify
@@ -32,6 +33,9 @@ ASK_EVERY: Final = 10.0
 # So many times as long as asking took, nobody asks again.
 _REST: Final = 20
 _FORECAST_EVERY: Final = 600.0
+_DAY: Final = 86400.0
+# What an age is worth knowing of where nobody is alarmed by it.
+_OLD: Final = 3600.0
 # Once a day, and not at once: a daemon that can't stay up would do nothing else.
 AUDIT_EVERY: Final = 86400.0
 _AUDIT_FIRST: Final = 900.0
@@ -151,7 +155,11 @@ class Survey:
 
 
 class _Observer:
-    """Looks at the database; all of it runs in one thread."""
+    """Looks at the database; all of it runs in one thread.
+
+    To it, a wall clock that was set forward makes no event old, and one that was set back no
+    growth.
+    """
 
     def __init__(self, settings: Settings, clock: Clock, audit: Audit | None) -> None:
         self._url = settings.database.url
@@ -159,6 +167,8 @@ class _Observer:
         self._path = database_path(self._url)
         self._configured = frozenset(settings.destinations)
         self._clock = clock
+        self._confirmed = Confirmed(clock)
+        self._old = settings.alerts.oldest_pending or _OLD
         self._database: Database | None = None
         self._footprint: Footprint | None = None
         self._forecast_at = 0.0
@@ -168,11 +178,11 @@ class _Observer:
         """Return how it is now; raises what the store raises."""
         if self._database is None:
             self._database = open_engine(self._url, busy_timeout=1.0)
-        database, wall = self._database, self._clock.wall()
-        found = reports.destination_report(database, self._configured, wall)
+        database, now = self._database, self._confirmed.unstepped(self._old)
+        found = reports.destination_report(database, self._configured, now)
         blockers = reports.commit_blockers(database)
         rows = sum(report.rows for report in found)
-        taken = self._footprint_of(database, rows, wall)
+        taken = self._footprint_of(database, rows, self._confirmed.at_most(_DAY))
         # What was broken in an outbox that has grown too large for this is broken still.
         if self._clock.monotonic() >= self._audit.due and rows <= AUDITED_ROWS:
             self._audit.due = self._clock.monotonic() + _AUDIT_AGAIN
@@ -201,10 +211,10 @@ class _Observer:
         if stray:
             yield _merged(UNCONFIGURED, stray)
 
-    def _footprint_of(self, database: Database, rows: int, wall: float) -> Footprint:
+    def _footprint_of(self, database: Database, rows: int, day_ends: float) -> Footprint:
         now = self._clock.monotonic()
         if self._footprint is None or now >= self._forecast_at:
-            self._footprint = footprint(database, rows, wall, self._budget)
+            self._footprint = footprint(database, rows, day_ends, self._budget)
             self._forecast_at = now + _FORECAST_EVERY
         return self._footprint
 

@@ -26,6 +26,10 @@ POISON = "tests/daemon/test_daemon_poison.py::test_a_poisonous_event_among_other
 STORE = "tests/store"
 SIMULATION = "tests/simulation/test_simulation.py::test_no_seed_violates_an_invariant"
 WAYS = "3 (each client)"
+CLOCKS = "tests/daemon/test_daemon_clock.py"
+SCHEDULE = "tests/unit/test_schedule.py"
+CONFIRMED = "tests/unit/test_confirmed.py"
+WINDOWS = "tests/unit/test_windows.py"
 
 NETWORK = (
     Fault("N01", "nobody listens", "no budget is touched; link offline, probed", f"{HTTP}[nobody listens]", WAYS),
@@ -154,6 +158,21 @@ CLOCK = (
     Fault("T02", "it has jumped while no daemon ran", "the same; a time to try again that is too far off is not believed", f"{HERE}::test_wall_clock_jumps", "13"),
     Fault("T03", "the receiver's clock is wrong", "Retry-After is measured against its own Date", "tests/unit/test_outcome.py::test_a_date_is_measured_against_the_answers_own_date", "1"),
     Fault("T04", "the machine sleeps", "goes on; nothing lost, order kept", SIMULATION, "1,500 seeds"),
+    Fault("T05", "the clock steps by 30 days, a year, ten years under a daemon that has lived for a while", "goes on at once: no stall, no memory; no missed run is listed", f"{CLOCKS}::test_a_step_costs_neither_time_nor_memory_nor_rows", "5"),
+    Fault("T06", "the clock is set back by an hour, a month, ten years", "the same; every chore at its time by the monotonic clock", f"{SCHEDULE}::test_a_step_neither_adds_a_ring_nor_takes_one_away", "55"),
+    Fault("T07", "delivery windows, when the clock is set to another month and back", "open and close within a second", f"{CLOCKS}::test_a_window_follows_the_wall_clock_at_once", "2"),
+    Fault("T08", "a step forward beyond [retention]", "no row goes before its time has really passed", f"{CLOCKS}::test_a_step_costs_neither_time_nor_memory_nor_rows", "5"),
+    Fault("T09", "a step back, and forward again: rows of a minute ago that say ten years", "the same", f"{CONFIRMED}::test_what_was_stamped_while_the_clock_was_behind_is_not_old_at_once", "3"),
+    Fault("T10", "rows whose times lie in the future, because a clock ran ahead", "go when no clock has said such a time for as long as they stay", f"{STORE}/test_retention.py::test_what_is_stamped_beyond_every_clock_goes_too", "2"),
+    Fault("T11", "SIGHUP after a step", "what is known of the clocks is kept", f"{CLOCKS}::test_a_reload_forgets_no_step", "4"),
+    Fault("T12", "a restart after a step, in the same boot", "the next daemon knows what the last one knew", f"{CLOCKS}::test_a_restart_forgets_no_step", "2"),
+    Fault("T13", "a machine that starts in another year, or has no battery", "the outbox's newest time is believed, no later one", f"{CLOCKS}::test_a_daemon_that_starts_in_another_year_deletes_nothing_for_it", "2"),
+    Fault("T14", "any steps, any number of them, in any order", "nothing is old before its time has passed; after a calm period the clock is believed again", f"{CONFIRMED}::test_nothing_is_old_before_its_time_has_really_passed", "200"),
+    Fault("T15", "ten thousand small steps", "as one large one; memory bounded", f"{CONFIRMED}::test_many_small_steps_are_one_large_one", "1"),
+    Fault("T16", "a step, and the statistics by the minute", "none is deleted, none lies between the two times", f"{STORE}/test_minutes.py::test_a_clock_that_is_set_takes_no_minute_away", "8"),
+    Fault("T17", "a step forward, and the alarm for the oldest event", "no alarm; ages are of the time that has passed", "tests/web/test_web_survey.py::test_within_the_hour_after_a_step_an_event_is_as_old_as_it_is", "4"),
+    Fault("T18", "a step back, and the forecast for the disk", "yesterday's events are no growth of today", "tests/web/test_web_survey.py::test_a_clock_that_is_set_back_is_no_growth", "2"),
+    Fault("T19", "somebody prunes by hand with a wrong clock", "a warning with both times; then an operator's word counts", "tests/cli/test_prune.py::test_a_clock_that_the_outbox_contradicts_is_told", "4"),
 )  # fmt: skip
 
 PEOPLE = (
@@ -168,6 +187,14 @@ PEOPLE = (
     Fault("O09", "somebody else on the machine looks for the web's socket", "0660: owner and group only", "tests/web/test_web_server.py::test_a_socket_is_for_owner_and_group", "1"),
     Fault("O10", "somebody who may not read the outbox looks for its backup", "no more readable than the file", "tests/store/test_backup.py::test_nobody_reads_the_copy_who_could_not_read_the_file", "1"),
     Fault("O11", "somebody verifies a large outbox while it ships", "nobody feels it; 10 s for a million rows at most", f"{HERE}::test_an_audit_of_a_large_outbox", "{AUDIT_ROWS} rows x 2 databases"),
+    Fault("O12", "a cron expression with weekdays by number or name, 7, sun-thu", "crontab's meaning", f"{WINDOWS}::test_the_days_are_those_of_crontab", "23"),
+    Fault("O13", "any cron expression, at any minute, in any zone", "what croniter reads with cron's rule about days", f"{WINDOWS}::test_any_expression_means_what_cron_means", "1,200"),
+    Fault("O14", "a day of the month and a weekday", "either, unless one of the fields begins with *", f"{WINDOWS}::test_the_days_are_those_of_crontab", "5"),
+    Fault("O15", "what cron refuses: 22-6, 5/10, ?, L, #, names in full, six fields, @reboot", "refused, with the spelling that means it", f"{WINDOWS}::test_what_cron_refuses_is_refused_with_the_right_spelling", "33"),
+    Fault("O16", "a window that no minute is in", "a warning with its line; status says for ever", f"{WINDOWS}::test_a_window_that_never_opens_is_a_warning_with_its_line", "1"),
+    Fault("O17", "windows over a change to summer time or back", "minutes left out are none, minutes that come twice are open twice", f"{WINDOWS}::test_around_a_change_of_the_clock_a_minute_is_what_the_clock_shows", "66,000 minutes"),
+    Fault("O18", "a time zone that there is not", "refused with its line and the nearest name", f"{WINDOWS}::test_an_unknown_time_zone_is_refused_with_its_line", "14"),
+    Fault("O19", "a machine without a tz database", "the package's is used", f"{WINDOWS}::test_without_a_tz_database_of_the_system_there_is_one", "1"),
 )  # fmt: skip
 
 FAULTS: dict[str, tuple[Fault, ...]] = {
@@ -188,7 +215,7 @@ IN_SHORT = {
     "Disk": "power cuts, EIO and ENOSPC at any operation, a full disk, a file that went away",
     "Database": "every order of transactions, lost connections, locks, missing tables and rights",
     "Rows": "what is no JSON, no event, no UTF-8; any key, any id",
-    "Clock": "jumps of 1 ms to 70 years, forward and back; a machine that sleeps",
+    "Clock": "jumps of 1 ms to 70 years, forward and back, and what is deleted then; a machine that sleeps",
     "People": "operators at work meanwhile, wrong configurations, curious eyes",
 }
 """Of each group what the README tells of it."""

@@ -254,6 +254,48 @@ def test_check_finds_what_only_the_files_show(home: Home) -> None:
     assert (told.status, told.value["ok"], len(told.value["problems"])) == (78, False, 3)
 
 
+def test_check_says_which_windows_in_which_time_zone(home: Home) -> None:
+    """And warns of one that never opens; doctor says so, too, and status whether one is open."""
+    home.configure(
+        "sqlite:///shop.db", "https://a.example/events", "[schedule]\nwindows = ['* * * * 1-5']\n"
+    )
+    assert "sends in the minutes of * * * * 1-5 (UTC)\n" in home.call("check").out
+    always = "[schedule]\nwindows = ['* * * * *']\ntimezone = 'Europe/Berlin'\n"
+    home.configure("sqlite:///shop.db", "https://a.example/events", always)
+    assert home.call("check", "--json").value["timezone"] == "Europe/Berlin"
+    assert home.call("db", "upgrade").status == 0
+    assert "inside the delivery windows (Europe/Berlin)\n" in home.call("status").err
+    told = home.call("doctor", "--no-network").out
+    assert "inside the delivery windows (Europe/Berlin): * * * * *" in told
+    never = "[schedule]\nwindows = ['30 2 31 2 *']\n"
+    home.configure("sqlite:///shop.db", "https://a.example/events", never)
+    ran = home.call("check")
+    assert ran.status == 0
+    assert "shipper.toml:7: schedule.windows: '30 2 31 2 *' matches no minute" in ran.err
+    assert "outside the delivery windows (UTC) for ever" in home.call("doctor", "--no-network").out
+    broken = "[schedule]\nwindows = ['* 22-6 * * *', '* * * * 8']\n"
+    home.configure("sqlite:///shop.db", "https://a.example/events", broken)
+    for command in (("check",), ("run",)):
+        ran = home.call(*command)
+        assert ran.status == 78
+        assert "shipper.toml:7: schedule.windows: '* 22-6 * * *' is no cron expression" in ran.err
+        assert "shipper.toml:7: schedule.windows: '* * * * 8' is no cron expression" in ran.err
+    assert home.call("doctor", "--no-network").out.count("is no cron expression") == 2
+    assert home.call("status").status == 0
+
+
+def test_a_time_zone_that_there_is_not_is_a_fault_with_its_line(home: Home) -> None:
+    """For every command."""
+    home.configure(
+        "sqlite:///shop.db", "https://a.example/events", "[schedule]\ntimezone = 'Berlin'\n"
+    )
+    for command in ("check", "status", "run"):
+        ran = home.call(command)
+        assert ran.status == 78
+        assert "shipper.toml:7: schedule.timezone: must be a time zone" in ran.err
+        assert 'did you mean "Europe/Berlin"?' in ran.err
+
+
 def test_check_says_what_will_be_done_and_connects_to_nothing(home: Home) -> None:
     """The database is absent and the API away; a sound configuration is sound all the same."""
     home.configure("postgresql://shop:geheim@127.0.0.1:9/shop", "https://a.example/events")

@@ -211,6 +211,15 @@ def test_a_pending_event_says_why_it_waits(home: Home) -> None:
         never = '[schedule]\nwindows = ["0 0 30 2 *"]\n'
         home.configure("sqlite:///shop.db", "http://127.0.0.1:9/e", never)
         assert "window" in home.call("events", "show", "1", "--json").value["why"]
+        home.configure(
+            "sqlite:///shop.db", "http://127.0.0.1:9/e", f'{never}timezone = "Asia/Tokyo"\n'
+        )
+        told = home.call("events", "show", "1", "--json").value["why"]
+        assert told == "no delivery window is open now (Asia/Tokyo) for ever"
+        assert home.call("status").err.endswith(
+            "\noutside the delivery windows (Asia/Tokyo) for ever\n"
+        )
+        assert "for ever" in home.call("status", "--json").value["window"]
     with home.receiving():
         assert home.run("drain").status == 0
     assert home.call("events", "show", "1", "--json").value["why"] is None

@@ -50,6 +50,16 @@ def test_what_is_over_is_deleted_and_counted(home: Home) -> None:
     assert home.call("prune", "--json").value == {"dry_run": False, "total": 0, "events": {}}
 
 
+def test_a_clock_that_the_outbox_contradicts_is_told(home: Home) -> None:
+    """An operator's word counts all the same."""
+    assert "warning" not in home.call("prune", "--dry-run").err
+    execute(home, f"UPDATE shipper_outbox SET created_at = {LONG_AGO}, delivered_at = {LONG_AGO}")
+    ran = home.call("prune", "--dry-run")
+    assert "warning: the newest time in the outbox is 2001-01-01T00:00:00.000Z, and here" in ran.err
+    execute(home, "UPDATE shipper_outbox SET created_at = '2999-01-01T00:00:00.000Z'")
+    assert "outbox is 2999-01-01T00:00:00.000Z, and here it is" in home.call("prune").err
+
+
 def test_dead_letters_go_where_that_is_wanted(home: Home) -> None:
     """Not by default."""
     keep(home, delivered="never", dead="30d")

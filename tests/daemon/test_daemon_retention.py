@@ -1,15 +1,11 @@
 """The daemon deletes what is over by itself, between its turns, and the books balance."""
 
-import asyncio
-import io
-import threading
 from pathlib import Path
 
 import pytest
 
 from shipper.config import RetentionSettings
-from shipper.daemon.service import _Bell, _retain_every
-from shipper.logs import open_log
+from shipper.daemon.schedule import retain_every
 from shipper.store.engine import connect_sqlite
 from tests.daemon.harness import Shop, only_sqlite, several
 from tests.daemon.processes import until
@@ -25,7 +21,7 @@ def test_the_chore_rings_often_enough(
     delivered: float | None, dead: float | None, expected: float
 ) -> None:
     """Ten times within the shorter retention, every ten minutes at the least."""
-    assert _retain_every(RetentionSettings(delivered, dead)) == expected
+    assert retain_every(RetentionSettings(delivered, dead)) == expected
 
 
 async def test_a_running_daemon_deletes_what_it_has_delivered(shop: Shop) -> None:
@@ -62,41 +58,3 @@ async def test_a_deletion_in_the_way_of_a_locked_file_is_tried_again(shop: Shop)
     await until(lambda: shop.counts() == {})
     await daemon.stop()
     await shop.assert_verified()
-
-
-async def test_a_chore_is_done_in_the_loop_and_once_at_a_time() -> None:
-    """APScheduler would take a thread, and complain of what it cancels at the end."""
-    bell = _Bell(open_log("info", "json", io.StringIO()))
-    stream: list[object] = []
-    release = asyncio.Event()
-
-    async def takes_time() -> None:
-        stream.append(threading.current_thread())
-        await release.wait()
-        stream.append("never")
-
-    ring = bell.rings("slow", takes_time)
-    for _ in range(3):
-        await ring()
-    quick = bell.rings("quick", lambda: stream.append("quick"))
-    await quick()
-    await until(lambda: len(stream) == 2)
-    assert stream == [threading.main_thread(), "quick"]
-    await bell.silence()
-    await until(lambda: not bell._tasks)
-    assert len(stream) == 2
-
-
-async def test_a_chore_that_fails_is_rung_again() -> None:
-    """It is told each time."""
-    told = io.StringIO()
-    bell = _Bell(open_log("info", "json", told))
-
-    async def fails() -> None:
-        raise RuntimeError("the disk is on fire")
-
-    ring = bell.rings("retention", fails)
-    for _ in range(2):
-        await ring()
-        await until(lambda: not bell._tasks)
-    assert told.getvalue().count('"chore":"retention"') == 2

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shipper.chores import Statistics
+from shipper.confirmed import Confirmed
 from shipper.dispatcher.tally import Totals
 from shipper.errors import StoreUnavailable
 from shipper.store import minutes
@@ -59,6 +60,7 @@ class Counted:
 
     def __init__(self) -> None:
         self.now = MINUTE + 30
+        self.stepped = 0.0
         self.totals_now: dict[str, Totals] = {}
 
     def count(self, **counts: Any) -> None:
@@ -74,6 +76,10 @@ class Counted:
 
     def wall(self) -> float:
         """Return the time."""
+        return self.now + self.stepped
+
+    def monotonic(self) -> float:
+        """Return the time that nobody sets."""
         return self.now
 
 
@@ -90,7 +96,8 @@ def counted() -> Counted:
 @pytest.fixture
 def write(engine: Engine, counted: Counted) -> Callable[[float], None]:
     """Give a way to ring the chore at a time."""
-    statistics = Statistics(engine, _at_once, counted, counted)  # type: ignore[arg-type]
+    confirmed = Confirmed(counted)  # type: ignore[arg-type]
+    statistics = Statistics(engine, _at_once, counted, counted, confirmed)  # type: ignore[arg-type]
 
     def ring(at: float) -> None:
         counted.now = at
@@ -150,5 +157,26 @@ def test_a_clock_that_is_set_back_ends_nothing(
 ) -> None:
     """What came meanwhile is of the time that it is now."""
     counted.count(delivered=1)
-    write(MINUTE - 3600.0)
+    counted.stepped = -3600.0
+    write(MINUTE + 60.0)
     assert since(engine, 0.0) == [a_minute(MINUTE - 3600.0, delivered=1)]
+
+
+@pytest.mark.parametrize("step", [30 * DAY, -30 * DAY, 3652 * DAY, -3652 * DAY])
+def test_a_clock_that_is_set_takes_no_minute_away(
+    engine: Engine, counted: Counted, write: Write, step: float
+) -> None:
+    """Until it has been so for as long as minutes stay; nor is one of half the way written."""
+    counted.count(delivered=1)
+    write(MINUTE + 60.0)
+    counted.stepped = step
+    counted.count(delivered=2)
+    write(MINUTE + 120.0)
+    kept = [a_minute(MINUTE, delivered=1), a_minute(MINUTE + 60 + step, delivered=1)]
+    assert since(engine, 0.0) == sorted(kept, key=lambda minute: minute.minute)
+    counted.count(delivered=3)
+    write(MINUTE + 9 * DAY)
+    assert [minute.minute for minute in since(engine, 0.0)][-1] // DAY == (
+        (MINUTE + 4.5 * DAY + step) // DAY
+    )
+    assert len(since(engine, 0.0)) < 3

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from shipper.event import Event
 from shipper.store.engine import open_engine
 from shipper.store.looks import Looks
+from shipper.store.retention import newest
 from shipper.store.transactions import glancing
 from shipper.store.work import Look, Work
 from tests.store.daemons import NOW
@@ -303,3 +304,20 @@ def _work(queue: Any) -> None:
     record(queue, accepted(first), refused(second), failed(third))
     gone = Event(10**9, "gone", "default", None, b"")
     queue.turn(Work(now=NOW, records=[accepted(gone)]))
+
+
+def test_the_newest_time_of_a_large_outbox_is_one_step_on_sqlite(lite: Engine) -> None:
+    """A daemon asks for it when it starts: from the end of the table, and of the deliveries."""
+    with _plans(lite) as plans:
+        assert newest(lite) is not None
+    assert len(plans.found) == 2
+    assert not [plan for plan in plans.found if "B-TREE" in plan]
+
+
+def test_the_newest_time_of_a_large_outbox_is_one_step_on_postgres(post: Engine) -> None:
+    """The same."""
+    with _plans(post) as plans:
+        assert newest(post) is not None
+    asked = [plan for plan in plans.found if "FROM shipper_outbox" in plan]
+    assert len(asked) == 2
+    assert not [plan for plan in asked if "Sort" in plan or "Seq Scan" in plan]

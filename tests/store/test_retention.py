@@ -10,7 +10,7 @@ from sqlalchemy.event import listen, remove
 from shipper.store import retention
 from shipper.store.audit import verify
 from shipper.store.operate import discard, release_key, retry
-from shipper.store.retention import BATCH_SECONDS, Cutoffs, Kind, Pace, due, prune
+from shipper.store.retention import BATCH_SECONDS, Cutoffs, Kind, Pace, due, newest, prune
 from shipper.store.selection import Selection
 from tests.store.daemons import NOW, Daemon, tamper, write
 from tests.store.shipping import ask, run
@@ -79,6 +79,43 @@ def test_nothing_goes_before_its_time(shop: Engine) -> None:
     """Delivered ones count from their delivery, the others from their last try."""
     assert _prune(shop, Cutoffs(NOW, NOW)) == {}
     assert len(_left(shop)) == 7
+
+
+def test_what_is_stamped_beyond_every_clock_goes_too(shop: Engine) -> None:
+    """A clock that ran ahead wrote it; who gives no such time keeps it."""
+    past = NOW - 30 * DAY
+    assert _prune(shop, Cutoffs(past, past)) == {}
+    assert due(shop, Cutoffs(past, past, NOW - 1)) == {
+        Kind("default", "delivered"): 2,
+        Kind("default", "discarded"): 1,
+    }
+    assert _prune(shop, Cutoffs(past, past, NOW - 1)).total() == 3
+    assert _left(shop) == {3: "dead", 4: "dead", 6: "pending", 7: "pending"}
+    assert _prune(shop, Cutoffs(past, past, NOW, NOW)) == {}
+    assert _prune(shop, Cutoffs(past, past, NOW, NOW - 1)) == {Kind("default", "dead"): 2}
+    assert _left(shop) == {6: "pending", 7: "pending"}
+    assert verify(shop) == []
+
+
+def test_what_is_no_time_of_ours_is_not_beyond_it(engine: Engine) -> None:
+    """Somebody wrote it by hand; it stays, as it did."""
+    [row] = write(engine, "a")
+    Daemon(engine).deliver(row)
+    moment = "tomorrow" if engine.dialect.name == "sqlite" else "infinity"
+    tamper(engine, f"UPDATE shipper_outbox SET delivered_at = '{moment}'")
+    for cutoffs in (Cutoffs(NOW, NOW), Cutoffs(NOW, NOW, NOW, NOW)):
+        assert due(engine, cutoffs) == {}
+        assert _prune(engine, cutoffs) == {}
+
+
+def test_the_newest_time_is_of_the_last_event_or_the_last_delivery(engine: Engine) -> None:
+    """Whichever is later; an empty outbox has none."""
+    assert newest(engine) is None
+    [first, _] = write(engine, "a", "b")
+    tamper(engine, "UPDATE shipper_outbox SET created_at = '2001-01-01T00:00:00.000Z'")
+    assert newest(engine) == 978307200.0
+    Daemon(engine).deliver(first)
+    assert newest(engine) == pytest.approx(NOW, abs=0.001)
 
 
 def test_nothing_goes_that_is_kept_for_ever(shop: Engine) -> None:

@@ -81,6 +81,49 @@ async def test_it_counts_what_is_pending_and_how_long(
     assert 50.0 < backlog.oldest_pending_seconds < 90.0
 
 
+@pytest.mark.parametrize("step", [30 * 86400.0, 3652 * 86400.0])
+async def test_a_clock_that_is_set_forward_makes_no_event_old(
+    engine: Engine, survey: Survey, clock: Present, step: float
+) -> None:
+    """Nobody is woken for it; an event that really waits for so long is told all the same."""
+    insert(engine, "default")
+    await seen(survey)
+    clock.offset += step
+    for waited in (600.0, 1200.0, 3000.0):
+        clock.now += waited
+        [backlog] = (await seen(survey)).backlogs
+    assert backlog.oldest_pending_seconds is not None
+    assert backlog.oldest_pending_seconds > 3600.0
+
+
+@pytest.mark.parametrize("step", [30 * 86400.0, 3652 * 86400.0])
+async def test_within_the_hour_after_a_step_an_event_is_as_old_as_it_is(
+    engine: Engine, survey: Survey, clock: Present, step: float
+) -> None:
+    """By the time that has passed."""
+    insert(engine, "default")
+    await seen(survey)
+    clock.offset += step
+    clock.now += 600.0
+    [backlog] = (await seen(survey)).backlogs
+    assert backlog.oldest_pending_seconds is not None
+    assert 590.0 < backlog.oldest_pending_seconds < 630.0
+
+
+async def test_a_clock_that_is_set_back_is_no_growth(
+    engine: Engine, survey: Survey, clock: Present
+) -> None:
+    """What was written before would all seem to be of today."""
+    insert(engine, "default", "default")
+    with writing(engine) as tx:
+        moment = "'2001-01-01T00:00:00.000Z'"
+        tx.execute(text(f"UPDATE shipper_outbox SET created_at = {moment}"))
+    await seen(survey)
+    clock.offset -= 3652 * 86400.0 * 3
+    clock.now += 700.0
+    assert (await seen(survey)).footprint.growth.events == 0
+
+
 async def test_what_nobody_has_configured_is_one_destination(
     engine: Engine, survey: Survey
 ) -> None:

@@ -1,0 +1,171 @@
+"""When chores are done: by the time that passes, whatever is done to the wall clock."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+
+import pytest
+
+from shipper import chores
+from shipper.confirmed import Confirmed
+from shipper.daemon.schedule import MINUTE, Ring, every, next_minute, ring
+from shipper.errors import StoreUnavailable
+from shipper.logs import open_log
+from tests.simulation.virtual import EPOCH, MachineTime, VirtualClock, VirtualLoop
+from tests.web.clocks import Hand
+
+HOUR, DAY = 3600.0, 86400.0
+YEAR = 365.25 * DAY
+STEPS = [
+    1.0, -1.0, HOUR, -HOUR, 30 * DAY, -30 * DAY, YEAR, -YEAR, 10 * YEAR, -10 * YEAR, 70 * YEAR,
+]  # fmt: skip
+
+
+@pytest.fixture
+def loop() -> Iterator[VirtualLoop]:
+    """Give a loop that never waits."""
+    loop = VirtualLoop()
+    yield loop
+    loop.close()
+
+
+@asynccontextmanager
+async def rung(
+    name: str, chore: Callable[[], None], wait: Callable[[], float]
+) -> AsyncIterator[io.StringIO]:
+    """Have a chore rung; gives what is logged."""
+    told = io.StringIO()
+    task = asyncio.create_task(ring(Ring(name, chore, wait), open_log("info", "json", told)))
+    yield told
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("seconds", [0.01, 0.1, 1.0, 60.0, 600.0])
+def test_a_step_neither_adds_a_ring_nor_takes_one_away(
+    loop: VirtualLoop, seconds: float, step: float
+) -> None:
+    """Ten periods before it and ten after it make twenty rings, each at its time."""
+    machine = MachineTime(loop)
+    at: list[float] = []
+
+    async def live() -> None:
+        async with rung("look", lambda: at.append(loop.time()), every(seconds)):
+            await asyncio.sleep(10.5 * seconds)
+            machine.jump(machine.wall() + step)
+            await asyncio.sleep(10 * seconds)
+
+    loop.run_until_complete(live())
+    assert at == pytest.approx([n * seconds for n in range(1, 21)])
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("within", [1.0, MINUTE])
+def test_what_is_of_a_minute_comes_at_its_beginning_and_never_late(
+    loop: VirtualLoop, within: float, step: float
+) -> None:
+    """By the wall clock as it is; after a step within the bound, at most once too much."""
+    machine = MachineTime(loop)
+    clock = VirtualClock(machine, "minute")
+    at: list[tuple[float, float]] = []
+
+    async def live() -> None:
+        def note() -> None:
+            at.append((loop.time(), clock.wall()))
+
+        async with rung("statistics", note, next_minute(clock, within)):
+            await asyncio.sleep(290.0)
+            machine.jump(machine.wall() + step)
+            await asyncio.sleep(310.0)
+
+    loop.run_until_complete(live())
+    between = [late[0] - early[0] for early, late in pairwise(at)]
+    assert max(between) <= within + 0.001
+    on_time = [wall for _, wall in at if wall % MINUTE < 0.001 or wall % MINUTE > MINUTE - 0.001]
+    assert 9 <= len(on_time) <= 11
+    if within == MINUTE:
+        assert len(at) <= len(on_time) + 1
+
+
+def test_a_chore_is_done_once_at_a_time_and_never_owed(loop: VirtualLoop) -> None:
+    """One that takes longer than its period comes as often as it can."""
+    begun: list[float] = []
+
+    async def slow() -> None:
+        begun.append(loop.time())
+        await asyncio.sleep(35.0)
+
+    async def live() -> None:
+        task = asyncio.create_task(ring(Ring("slow", slow, every(10.0)), open_log("info", "json")))
+        await asyncio.sleep(100.0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    loop.run_until_complete(live())
+    assert begun == [10.0, 55.0, 100.0][: len(begun)]
+    assert len(begun) >= 2
+
+
+def test_a_chore_may_be_done_at_once(loop: VirtualLoop) -> None:
+    """What has to be known at the start; from then on as the others."""
+    at: list[float] = []
+
+    async def live() -> None:
+        each = Ring("credentials", lambda: at.append(loop.time()), every(2.0), at_once=True)
+        task = asyncio.create_task(ring(each, open_log("info", "json")))
+        await asyncio.sleep(4.5)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    loop.run_until_complete(live())
+    assert at == [0.0, 2.0, 4.0]
+
+
+def test_a_chore_that_fails_is_told_and_done_again(loop: VirtualLoop) -> None:
+    """It ends nothing."""
+    told: list[str] = []
+
+    def fails() -> None:
+        raise RuntimeError("the disk is on fire")
+
+    async def live() -> None:
+        async with rung("retention", fails, every(1.0)) as lines:
+            await asyncio.sleep(2.5)
+            told.extend(lines.getvalue().splitlines())
+
+    loop.run_until_complete(live())
+    assert [json.loads(line)["chore"] for line in told] == ["retention"] * 2
+
+
+async def test_a_set_clock_is_told_but_not_all_the_time() -> None:
+    """Set every second, it doesn't fill the journal; one that is slewed isn't told."""
+    clock, told = Hand(), io.StringIO()
+    noted: list[float] = []
+
+    async def note() -> None:
+        noted.append(clock.offset)
+        if len(noted) % 2:
+            raise StoreUnavailable("the database is away")
+
+    log = open_log("info", "json", told)
+    watch = chores.ClockWatch(Confirmed(clock), note, clock.monotonic, log)
+    clock.offset += 0.5
+    await watch.look()
+    assert told.getvalue() == ""
+    for _ in range(100):
+        clock.now += 1.0
+        clock.offset += 30 * DAY
+        await watch.look()
+    lines = [json.loads(line) for line in told.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["clock.set"] * 2
+    assert len(noted) == 100
+    assert lines[0]["seconds"] == pytest.approx(30 * DAY, abs=1.0)
+
+
+def test_the_epoch_of_the_simulation_is_a_full_minute() -> None:
+    """What the tests above count on."""
+    assert EPOCH % MINUTE == 0.0
