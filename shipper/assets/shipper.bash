@@ -80,10 +80,10 @@ _shipper() {
         fi
         case "$_value_prev" in
           --config)
-            COMPREPLY=( $(compgen -f -- "${cur}") )
+            compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
             ;;
           -c)
-            COMPREPLY=( $(compgen -f -- "${cur}") )
+            compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
             ;;
           *)
             local -a _c=("events" "dead" "enqueue" "validate" "demo" "init" "check" "doctor" "sandbox" "run" "drain" "status" "top" "healthcheck" "hold" "release" "db" "config" "assets" "service" "verify" "backup" "prune" "version")
@@ -113,10 +113,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 local -a _c=("list" "show" "write")
@@ -144,13 +144,13 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
             esac
           fi
@@ -170,10 +170,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -196,10 +196,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 local -a _c=("show")
@@ -227,10 +227,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 local -a _c=("upgrade" "current" "check" "grants")
@@ -258,10 +258,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 local -a _c=("list" "show" "retry" "discard")
@@ -292,13 +292,13 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --keep)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -321,10 +321,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -350,10 +350,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -385,13 +385,13 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
-                COMPREPLY=()
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
             esac
           fi
@@ -411,10 +411,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 local -a _c=("list" "show" "discard" "export")
@@ -442,10 +442,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 local -a _c=("live" "ready")
@@ -479,10 +479,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -514,19 +514,19 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --api-id-file)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               --output)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -o)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -549,10 +549,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -581,10 +581,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -607,10 +607,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -645,13 +645,13 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --log)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -674,10 +674,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 local -a _c=("install" "print" "uninstall")
@@ -708,10 +708,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -734,10 +734,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -763,13 +763,13 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
-                COMPREPLY=()
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
             esac
           fi
@@ -789,10 +789,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -815,10 +815,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -847,10 +847,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -873,13 +873,18 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
+                local -a _c=("grafana-dashboard.json" "prometheus-alerts.yml" "shipper.1" "shipper.bash" "_shipper" "shipper.fish")
+                local _q
                 COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
                 ;;
             esac
           fi
@@ -899,13 +904,13 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
             esac
           fi
@@ -925,10 +930,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -951,10 +956,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -977,10 +982,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1006,10 +1011,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1032,10 +1037,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1070,10 +1075,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1108,10 +1113,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1146,10 +1151,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1172,10 +1177,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1210,10 +1215,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1256,13 +1261,13 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
-                COMPREPLY=()
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
             esac
           fi
@@ -1305,10 +1310,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1331,10 +1336,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1360,10 +1365,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1389,10 +1394,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1415,10 +1420,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
