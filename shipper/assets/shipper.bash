@@ -9,7 +9,7 @@ _shipper() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --until --url -c -o'
+  local options_with_values='--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --until --url --validation -c -o'
 
   # Build list of all valid command names (to distinguish from positionals)
   local all_commands='assets backup check config current db dead demo discard doctor drain enqueue events export grants healthcheck hold init install list print prune release retry run sandbox service show status top uninstall upgrade validate verify version write'
@@ -620,7 +620,7 @@ _shipper() {
           ;;
         "sandbox")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--host" "--port" "--api-id" "--chaos" "--log" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local -a _c=("--host" "--port" "--api-id" "--chaos" "--validation" "--log" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -643,6 +643,14 @@ _shipper() {
                 ;;
               --chaos)
                 COMPREPLY=()
+                ;;
+              --validation)
+                local -a _c=("off" "envelope" "schema")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
                 ;;
               --log)
                 compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")

@@ -5,7 +5,7 @@
 function __fish_shipper_using_command
     set -l cmd (commandline -opc)
     set -l subcommands
-    set -l options_with_values '--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --until --url -c -o'
+    set -l options_with_values '--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --until --url --validation -c -o'
     set -l all_commands 'assets backup check config current db dead demo discard doctor drain enqueue events export grants healthcheck hold init install list print prune release retry run sandbox service show status top uninstall upgrade validate verify version write'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
@@ -45,7 +45,7 @@ end
 function __fish_shipper_positional_index
     set -l cmd (commandline -opc)
     set -l path_len $argv[1]
-    set -l options_with_values '--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --until --url -c -o'
+    set -l options_with_values '--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --until --url --validation -c -o'
     set -l skip_next 0
     set -l consumed_path 0
     set -l count 0
@@ -594,6 +594,7 @@ complete -c shipper -n '__fish_shipper_using_command sandbox' -l host -x -d 'The
 complete -c shipper -n '__fish_shipper_using_command sandbox' -l port -x -d 'The port to listen on; 0 takes any that is free.'
 complete -c shipper -n '__fish_shipper_using_command sandbox' -l api-id -x -d 'The API id to ask for; left out, any will do.'
 complete -c shipper -n '__fish_shipper_using_command sandbox' -l chaos -x -d 'Faults, like 503:0.1,drop:0.05,outage:10s@30s/60s (status:probability, seconds@…'
+complete -c shipper -n '__fish_shipper_using_command sandbox' -l validation -x -a 'off envelope schema' -d 'What an event is checked for, as [validation] mode in the configuration: the ve…'
 complete -c shipper -n '__fish_shipper_using_command sandbox' -l log -r -F -d 'A file to write every request to, as JSON lines.'
 complete -c shipper -n '__fish_shipper_using_command sandbox' -l config -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
 complete -c shipper -n '__fish_shipper_using_command sandbox' -s c -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'

@@ -2,21 +2,19 @@
 
 import sys
 from collections import Counter
-from shutil import get_terminal_size
-from textwrap import wrap
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context, folded, printable
+from shipper.cli.style import BAD, GOOD, WAITING, styled
 from shipper.clock import SystemClock
 from shipper.doctor import Finding, Level, examine
 
 _MARKS = {Level.OK: "✓", Level.WARNING: "!", Level.FAULT: "✗"}
-# ISO 6429; where nobody wants colours, or stdout is no terminal, there are none.
-_COLOURS = {Level.OK: "32", Level.WARNING: "33", Level.FAULT: "1;31"}
-# What stands on a line beside the name and the text; less room than this for a text is none.
-_BESIDE, _ROOM_LEAST = 4, 20
+_STYLES = {Level.OK: GOOD, Level.WARNING: WAITING, Level.FAULT: BAD}
+# What stands on a line beside the name and the text.
+_BESIDE = 4
 # Where stdout can't write the marks.
 _PLAIN = {Level.OK: "+", Level.WARNING: "!", Level.FAULT: "x"}
 
@@ -58,11 +56,11 @@ def _fields(finding: Finding) -> dict[str, str | None]:
 def _tell(context: Context, found: list[Finding]) -> None:
     width = max(len(finding.name) for finding in found)
     for finding in found:
-        mark = _mark(finding.level, context)
-        first, *more = _folded(finding.text, width + _BESIDE)
+        mark = _mark(finding.level)
+        first, *more = folded(finding.text, width + _BESIDE)
         context.say(f"{mark} {printable(finding.name):<{width}}  {first}")
         if finding.fix is not None:
-            more += _folded(f"fix: {finding.fix}", width + _BESIDE)
+            more += folded(f"fix: {finding.fix}", width + _BESIDE)
         for line in more:
             context.say(f"  {'':<{width}}  {line}")
     counts = Counter(finding.level for finding in found)
@@ -72,18 +70,7 @@ def _tell(context: Context, found: list[Finding]) -> None:
     )
 
 
-def _folded(text: str, beside: int) -> list[str]:
-    """Return a text in lines that fit beside so much; a program gets it in one."""
-    plain = printable(text)
-    if not sys.stdout.isatty():
-        return [plain]
-    room = max(_ROOM_LEAST, get_terminal_size().columns - beside)
-    # What can be copied stays whole: paths, commands.
-    return wrap(plain, room, break_long_words=False, break_on_hyphens=False) or [""]
-
-
-def _mark(level: Level, context: Context) -> str:
+def _mark(level: Level) -> str:
     encoding = (sys.stdout.encoding or "").lower().replace("-", "")
     mark = (_MARKS if encoding == "utf8" else _PLAIN)[level]
-    coloured = sys.stdout.isatty() and not context.environ.get("NO_COLOR")
-    return f"\x1b[{_COLOURS[level]}m{mark}\x1b[0m" if coloured else mark
+    return styled(mark, _STYLES[level])

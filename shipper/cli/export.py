@@ -16,6 +16,7 @@ from shipper.cli.context import Context
 from shipper.cli.documents import name_of
 from shipper.cli.events import Key, Since, Until
 from shipper.cli.rows import fields, written
+from shipper.cli.wording import several
 from shipper.errors import UsageError
 from shipper.store.backup import file_beside, publish
 from shipper.store.engine import database_path
@@ -107,7 +108,7 @@ def _print(pages: Iterator[list[Carried]], context: Context) -> int:
 
 
 def _tell(context: Context, file: Path, exported: int, handed_over: int) -> None:
-    count = "1 event" if exported == 1 else f"{exported} events"
+    count = several(exported, "event")
     if file == _STDOUT:
         context.note(f"{count} exported")
     elif context.json:

@@ -6,6 +6,7 @@ from threading import Event
 from typing import TypeVar
 
 from shipper.cli.context import Context
+from shipper.cli.wording import several
 from shipper.clock import Clock, SystemClock
 from shipper.store import retention, space
 from shipper.store.opening import Database
@@ -78,4 +79,4 @@ def _tell(context: Context, gone: Mapping[Kind, int], *, dry_run: bool) -> None:
     if rows:
         context.table(("destination", "status", "events"), rows)
     word = "would be deleted" if dry_run else "deleted"
-    context.note(f"{total} {'event' if total == 1 else 'events'} {word}")
+    context.note(f"{several(total, 'event')} {word}")

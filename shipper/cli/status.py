@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from shipper.cli.arguments import Duration
-from shipper.cli.context import Context, cell
+from shipper.cli.context import Context, cell, shown
+from shipper.cli.wording import age
 from shipper.clock import SystemClock, iso
 from shipper.store.reports import (
     Blocker,
@@ -21,16 +22,24 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from shipper.cli.nagios import Line
+    from shipper.cli.table import Header
     from shipper.store.footprint import Footprint
     from shipper.store.minutes import Minute
     from shipper.store.opening import Database
 
 _OLDEST = 3600.0
-_UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "m"))
-_HEADER = (
-    "destination", "state", "pending", "oldest", "delivered", "dead", "discarded", "purged",
-    "held keys", "why",
-)  # fmt: skip
+
+
+def _header() -> "Header":
+    from shipper.cli.table import Column  # noqa: PLC0415 - only a terminal needs rich
+
+    return (
+        *("destination", "state", "pending", "oldest", "delivered", "dead"),
+        Column("discarded", gives=2),
+        Column("purged", gives=1),
+        Column("held keys", gives=3, if_quiet=True),
+        "why",
+    )
 
 
 _Flag = Annotated[bool, Parameter(show_default=False)]
@@ -85,7 +94,7 @@ def _show(context: Context) -> None:
             }
         )
     else:
-        context.table(_HEADER, [_row(report, now) for report in reports])
+        context.table(_header(), [_row(report, now) for report in reports])
     _tell(context, shipper, blockers)
     if taken is not None and not context.json:
         context.note(str(taken))
@@ -144,10 +153,10 @@ def _drawn(context: Context, width: int) -> "RenderableType":
         shipper = current_shipper(engine)
         reports = destination_report(engine, context.settings().destinations, now)
         minutes = since(engine, first)
-    rows = [[cell(value) for value in _row(report, now)] for report in reports]
+    rows = [[shown(value) for value in _row(report, now)] for report in reports]
     who = "no shipper is running" if shipper is None else f"{shipper} ships"
     return Group(
-        laid_out(_HEADER, rows, width),
+        laid_out(_header(), rows, width),
         Text(),
         *_delivered(minutes, first, [report.name for report in reports], width),
         Text(f"\n{iso(now)}  {who}; Ctrl-C ends"),
@@ -221,11 +230,3 @@ def _why(report: DestinationReport, now: float) -> list[str]:
         wait = report.next_try_at - now
         words.append(f"next try in {age(wait)}" if wait > 0 else "next try due")
     return words
-
-
-def age(seconds: float) -> str:
-    """Return a duration in its greatest unit, for a person: `42s`, `5m`, `3h`, `12d`."""
-    for unit, letter in _UNITS:
-        if seconds >= unit:
-            return f"{seconds / unit:.0f}{letter}"
-    return f"{max(0.0, seconds):.0f}s"

@@ -14,8 +14,8 @@ from rich.text import Text
 from shipper.cli import live
 from shipper.cli.bars import BARS, MINUTES, alphabet, bars, by_minute, first_minute
 from shipper.cli.context import Context, printable
-from shipper.cli.status import age
-from shipper.cli.table import COLOURS
+from shipper.cli.style import STATES, WAITING
+from shipper.cli.wording import age
 from shipper.clock import Clock, SystemClock, iso
 from shipper.store.minutes import Minute, since
 from shipper.store.reports import DestinationReport, current_shipper, destination_report
@@ -141,7 +141,7 @@ class Picture:
         yield Text.assemble(
             (printable(report.name), "bold"),
             "  ",
-            (report.state, COLOURS.get(report.state, "yellow")),
+            (report.state, STATES.get(report.state, WAITING)),
             f"  {', '.join(facts)}",
             (dead, "red"),
         )

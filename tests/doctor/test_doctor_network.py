@@ -108,7 +108,11 @@ async def test_an_api_id_that_only_the_daemon_has_is_no_fault() -> None:
     [
         (b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", Level.FAULT, "HTTP 404"),
         (b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n", Level.FAULT, "HTTP 500"),
-        (b"HTTP/1.1 400 No\r\ncontent-length: 0\r\n\r\n", Level.OK, "is taken (HTTP 400)"),
+        (
+            b"HTTP/1.1 400 No\r\ncontent-length: 0\r\n\r\n",
+            Level.OK,
+            "accepts this API ID (HTTP 400)",
+        ),
         (
             b"HTTP/1.1 429 Slow\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n",
             Level.WARNING,
