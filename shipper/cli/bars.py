@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from math import ceil
 
-from rich.console import Console
-
+from shipper.cli.style import ascii_only
 from shipper.store.minutes import Minute
 
 MINUTES = 60
@@ -12,9 +11,9 @@ BARS = "▁▂▃▄▅▆▇█"
 ASCII_BARS = "_.-:=+*#"
 
 
-def alphabet(console: Console) -> str:
-    """Return what a console can write."""
-    return ASCII_BARS if console.options.ascii_only else BARS
+def alphabet() -> str:
+    """Return what stdout can write."""
+    return ASCII_BARS if ascii_only() else BARS
 
 
 def bars(values: Sequence[float], characters: str = BARS) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
-from shipper.cli.style import STATES, styled, terminal_width
+from shipper.cli.style import STATES, styled, terminal_size
 from shipper.cli.wording import count
 from shipper.errors import UsageError
 
@@ -169,7 +169,7 @@ def folded(text: str, beside: int) -> list[str]:
     plain = printable(text)
     if not sys.stdout.isatty():
         return [plain]
-    room = max(_ROOM_LEAST, terminal_width() - beside)
+    room = max(_ROOM_LEAST, terminal_size().columns - beside)
     return wrap(plain, room, break_long_words=False, break_on_hyphens=False) or [""]
 
 

@@ -1,13 +1,12 @@
 """`shipper doctor`: every live dependency, a line each, and how to mend what is broken."""
 
-import sys
 from collections import Counter
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from shipper.cli.context import Context, folded, printable
-from shipper.cli.style import BAD, GOOD, WAITING, styled
+from shipper.cli.style import BAD, GOOD, WAITING, ascii_only, styled
 from shipper.clock import SystemClock
 from shipper.doctor import Finding, Level, examine
 
@@ -71,6 +70,5 @@ def _tell(context: Context, found: list[Finding]) -> None:
 
 
 def _mark(level: Level) -> str:
-    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
-    mark = (_MARKS if encoding == "utf8" else _PLAIN)[level]
+    mark = (_PLAIN if ascii_only() else _MARKS)[level]
     return styled(mark, _STYLES[level])

@@ -70,7 +70,7 @@ def status(
     if watch:
         from shipper.cli import live  # noqa: PLC0415 - only a terminal needs rich
 
-        live.show(context, lambda width: _drawn(context, width), instead="shipper status")
+        live.show(context, lambda width, _: _drawn(context, width), instead="shipper status")
     else:
         _show(context)
     return None
@@ -167,12 +167,11 @@ def _delivered(
     minutes: "Sequence[Minute]", first: float, names: Sequence[str], width: int
 ) -> "Iterator[RenderableType]":
     """Yield a line for each destination: what was delivered in the last minutes, as bars."""
-    from rich.console import Console  # noqa: PLC0415 - as above
-    from rich.text import Text  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415 - as above
 
     from shipper.cli.bars import MINUTES, alphabet, bars, by_minute  # noqa: PLC0415
 
-    characters, labels = alphabet(Console()), [cell(name) for name in names]
+    characters, labels = alphabet(), [cell(name) for name in names]
     widest = max(map(len, labels), default=0)
     for name, label in zip(names, labels, strict=True):
         of_it = [minute for minute in minutes if minute.destination == name]

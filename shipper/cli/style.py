@@ -42,6 +42,17 @@ def coloured(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
     return stream.isatty()
 
 
+def ascii_only(stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether a stream (stdout) takes nothing but ASCII.
+
+    By its encoding, or because the locale is C by name: Python writes UTF-8 all the same then
+    (PEP 540), but somebody has said that the terminal shows none.
+    """
+    encoding = ((stream or sys.stdout).encoding or "").lower().replace("-", "")
+    named = next(filter(None, map(environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "")
+    return encoding != "utf8" or named in {"C", "POSIX"}
+
+
 def styled(text: str, style: str, stream: TextIO | None = None) -> str:
     """Return a text with a style, as rich names them, for a stream (stdout) that gets colours."""
     if not style or not text or not coloured(stream or sys.stdout):
@@ -61,16 +72,22 @@ def console(stream: TextIO | None = None, width: int | None = None) -> "Console"
         file=on,
         highlight=False,
         color_system="standard" if coloured(on) else None,
-        width=width or terminal_width(on),
+        width=width or terminal_size(on).columns,
     )
 
 
-def terminal_width(stream: TextIO | None = None) -> int:
-    """Return the columns of a stream's terminal; $COLUMNS goes before, and no terminal has 80."""
-    given = os.environ.get("COLUMNS", "")
-    if given.isdecimal() and int(given):
-        return int(given)
+def terminal_size(stream: TextIO | None = None) -> os.terminal_size:
+    """Return the size of a stream's terminal (stdout's); without one, or of none, it is 80 by 24.
+
+    $COLUMNS and $LINES go before, as everywhere.
+    """
     try:
-        return os.get_terminal_size((stream or sys.stdout).fileno()).columns or 80
+        columns, lines = os.get_terminal_size((stream or sys.stdout).fileno())
     except (OSError, ValueError):
-        return 80
+        columns, lines = 0, 0
+    return os.terminal_size((_given("COLUMNS") or columns or 80, _given("LINES") or lines or 24))
+
+
+def _given(name: str) -> int:
+    value = os.environ.get(name, "")
+    return int(value) if value.isdecimal() else 0

@@ -16,7 +16,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from shipper.cli.style import STATES, console
+from shipper.cli.style import STATES, ascii_only, console
 
 _COLOURED = frozenset({"state", "status"})
 _GAP = 2
@@ -52,10 +52,12 @@ def without_year(moment: str) -> str:
 
 def middle(characters: int) -> Callable[[str], str]:
     """Return what cuts a text to so many characters, the ellipsis in its middle."""
-    head, tail = characters // 2, (characters - 1) // 2
+    mark = ".." if ascii_only() else "…"
+    head = (characters - len(mark) + 1) // 2
+    tail = characters - len(mark) - head
 
     def cut(text: str) -> str:
-        return text if len(text) <= characters else f"{text[:head]}…{text[-tail:]}"
+        return text if len(text) <= characters else f"{text[:head]}{mark}{text[-tail:]}"
 
     return cut
 

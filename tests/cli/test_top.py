@@ -92,13 +92,13 @@ def row(lines: list[str], label: str) -> str:
 
 
 def test_a_wide_terminal_shows_the_last_hour(home: Home) -> None:
-    """The latest number before the bars; the running minute has none yet."""
+    """The latest number before the bars; the running minute isn't finished, and looks so."""
     drawn = picture(home, 120)
     assert row(drawn, "default").endswith("0.0/s, 0 delivered")
     delivered = row(drawn, "  delivered/min")
     assert delivered.split()[1] == "4,321"
-    assert delivered.split()[2] == "▁" * 57 + "▃█▁"
-    assert row(drawn, "  dead/min").split()[1:] == ["1", "▁" * 58 + "█▁"]
+    assert delivered.split()[2] == "▁" * 57 + "▃█…"
+    assert row(drawn, "  dead/min").split()[1:] == ["1", "▁" * 58 + "█…"]
     assert row(drawn, "  latency").split()[1] == "0.10s"
     assert row(drawn, "  longest").split()[1] == "1m"
 
@@ -106,7 +106,7 @@ def test_a_wide_terminal_shows_the_last_hour(home: Home) -> None:
 def test_a_narrow_terminal_shows_fewer_minutes(home: Home) -> None:
     """The newest ones; no line of bars is broken."""
     delivered = row(picture(home, 40), "  delivered/min")
-    assert delivered.endswith("▁▃█▁")
+    assert delivered.endswith("▁▃█…")
     assert len(delivered) <= 40
     assert row(picture(home, 20), "  delivered/min")
 
