@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from math import ceil
 
-from shipper.cli.style import ascii_only
 from shipper.store.minutes import Minute
+from shipper.style import ascii_only
 
 MINUTES = 60
 BARS = "▁▂▃▄▅▆▇█"

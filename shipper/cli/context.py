@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
-from shipper.cli.style import STATES, styled, terminal_size
 from shipper.cli.wording import count
 from shipper.errors import UsageError
+from shipper.style import STATES, styled, terminal_size
 
 if TYPE_CHECKING:
     from shipper.cli.table import Header

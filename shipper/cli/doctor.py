@@ -6,9 +6,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from shipper.cli.context import Context, folded, printable
-from shipper.cli.style import BAD, GOOD, WAITING, ascii_only, styled
 from shipper.clock import SystemClock
 from shipper.doctor import Finding, Level, examine
+from shipper.style import BAD, GOOD, WAITING, ascii_only, styled
 
 _MARKS = {Level.OK: "✓", Level.WARNING: "!", Level.FAULT: "✗"}
 _STYLES = {Level.OK: GOOD, Level.WARNING: WAITING, Level.FAULT: BAD}

@@ -15,10 +15,10 @@ from rich.live import Live
 from rich.text import Text
 
 from shipper.cli.context import Context, printable
-from shipper.cli.style import console as terminal
-from shipper.cli.style import terminal_size
 from shipper.clock import SystemClock
 from shipper.errors import StoreUnavailable, UsageError
+from shipper.style import console as terminal
+from shipper.style import terminal_size
 
 _EVERY = 1.0
 # Of the time that a drawing took: an outbox where that is long isn't kept busy by onlookers.

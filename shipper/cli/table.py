@@ -16,7 +16,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from shipper.cli.style import STATES, ascii_only, console
+from shipper.style import STATES, ascii_only, console
 
 _COLOURED = frozenset({"state", "status"})
 _GAP = 2

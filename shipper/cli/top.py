@@ -15,13 +15,13 @@ from shipper.cli import live
 from shipper.cli.bars import BARS, alphabet, first_minute
 from shipper.cli.chart import LABEL, Ranked, chart
 from shipper.cli.context import Context, printable
-from shipper.cli.style import BAD, STATES, WAITING, ascii_only
 from shipper.cli.table import middle
 from shipper.cli.wording import age, count, several
 from shipper.clock import Clock, SystemClock, iso
 from shipper.store.glance import NEWEST_DEAD, Glance, glance
 from shipper.store.minutes import since
 from shipper.store.reports import DestinationReport, current_shipper, destination_report
+from shipper.style import BAD, STATES, WAITING, ascii_only
 
 # A rate is of what came between the last so many drawings, a few seconds: it is what happens now,
 # and 0 soon after nothing happens any more.
