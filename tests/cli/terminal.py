@@ -78,6 +78,33 @@ def draw(
     return Drawn(raw, status)
 
 
+def shown(home: Home, *arguments: str, columns: int = 80, **environ: str) -> Drawn:
+    """Run a command in a terminal to its end."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    given = {**home.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **environ}
+    for name in ("COLUMNS", "LINES", *({"NO_COLOR"} - environ.keys())):
+        given.pop(name, None)
+    with subprocess.Popen(
+        [sys.executable, "-m", "shipper", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=follower,
+        stderr=follower,
+        cwd=home.directory,
+        env=given,
+    ) as process:
+        os.close(follower)
+        raw = b""
+        try:
+            while more := _more(leader):
+                raw += more
+            status = process.wait(DEADLINE)
+        finally:
+            process.kill()
+    os.close(leader)
+    return Drawn(raw.replace(b"\r\n", b"\n"), status)
+
+
 def _more(descriptor: int) -> bytes:
     ready, _, _ = select.select([descriptor], [], [], DEADLINE)
     assert ready, "nothing more was drawn"
