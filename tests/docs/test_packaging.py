@@ -109,3 +109,9 @@ def test_the_wheel_alone_makes_an_outbox(installed: Installed) -> None:
     installed("-m", "shipper", "db", "upgrade")
     assert REVISIONS[-1] in installed("-m", "shipper", "db", "current")
     installed("-m", "shipper", "verify")
+
+
+def test_the_changelog_has_a_section_for_the_version() -> None:
+    """Whoever asks `shipper version` can look up what is in it."""
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert headings[0] == __version__
