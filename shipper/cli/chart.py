@@ -65,15 +65,27 @@ def chart(minutes: Sequence[Minute], first: float, width: int, characters: str) 
 
 
 def _row(row: Row, values: Sequence[float], shown: int, each: int, characters: str) -> Text:
+    head = f"{_INDENT}{row.label:<{LABEL}}{row.write(latest(values)):>{_NUMBER}}{'':{_GAP}}"
+    return Text.assemble(head, drawn(values, shown, characters, each, bad=row.bad))
+
+
+def latest(values: Sequence[float]) -> float:
+    """Return the value of the last minute that is over."""
+    return values[-2]
+
+
+def drawn(
+    values: Sequence[float], shown: int, characters: str, each: int = 1, *, bad: bool = False
+) -> Text:
+    """Return the newest so many minutes as bars, each so many columns wide; the last one runs."""
+    if not shown:
+        return Text()
     *finished, running = values
-    past = finished[MINUTES - shown :] if shown else []
+    past = finished[MINUTES - shown :]
     marks = bars(past, characters)
-    drawn = Text("".join(mark * each for mark in marks), "red" if row.bad else "cyan")
-    drawn.highlight_words([characters[0]], "bright_black")
-    if shown:
-        drawn.append(_unfinished(running, past, characters) * each, "bright_black")
-    head = f"{_INDENT}{row.label:<{LABEL}}{row.write(finished[-1]):>{_NUMBER}}{'':{_GAP}}"
-    return Text.assemble(head, drawn)
+    line = Text("".join(mark * each for mark in marks), "red" if bad else "cyan")
+    line.highlight_words([characters[0]], "bright_black")
+    return line.append(_unfinished(running, past, characters) * each, "bright_black")
 
 
 def _unfinished(running: float, past: Sequence[float], characters: str) -> str:

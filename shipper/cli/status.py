@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from shipper.cli.arguments import Duration
 from shipper.cli.context import Context, cell, shown
-from shipper.cli.wording import age
+from shipper.cli.wording import age, count
 from shipper.clock import SystemClock, iso
 from shipper.store.reports import (
     Blocker,
@@ -169,17 +169,17 @@ def _delivered(
     """Yield a line for each destination: what was delivered in the last minutes, as bars."""
     from rich.text import Text  # noqa: PLC0415 - as above
 
-    from shipper.cli.bars import MINUTES, alphabet, bars, by_minute  # noqa: PLC0415
+    from shipper.cli.bars import MINUTES, alphabet, by_minute  # noqa: PLC0415
+    from shipper.cli.chart import drawn, latest  # noqa: PLC0415
 
     characters, labels = alphabet(), [cell(name) for name in names]
     widest = max(map(len, labels), default=0)
     for name, label in zip(names, labels, strict=True):
         of_it = [minute for minute in minutes if minute.destination == name]
         values = by_minute(of_it, first, lambda minute: minute.delivered)
-        # The running minute isn't written down yet.
-        head = f"{label:<{widest}}  {values[-1] or values[-2]:>7,.0f} delivered/min  "
+        head = f"{label:<{widest}}  {count(latest(values)):>7} delivered/min  "
         room = max(0, min(MINUTES, width - len(head) - 1))
-        yield Text.assemble(head, (bars(values[MINUTES - room :], characters), "cyan"))
+        yield Text.assemble(head, drawn(values, room, characters))
 
 
 def _tell(context: Context, shipper: str | None, blockers: Sequence[Blocker]) -> None:

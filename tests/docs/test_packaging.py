@@ -1,6 +1,7 @@
 """The wheel is all that an installation needs; see tests/store for the migrations in it."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
