@@ -60,6 +60,7 @@ _ENVIRONMENT = {
     "SHIPPER_SECTION__KEY": "overrides a setting, as SHIPPER_LOG__LEVEL=debug does",
     "CREDENTIALS_DIRECTORY": "where systemd puts credentials",
     "NO_COLOR": "if set, nothing is coloured",
+    "FORCE_COLOR, CLICOLOR_FORCE": "if set and not 0, text is coloured in a pipe, too",
 }
 
 

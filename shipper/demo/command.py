@@ -91,7 +91,7 @@ def _view(scene: Scene) -> Group:
 
 def _title(scene: Scene) -> str:
     if scene.is_over:
-        return "the shop is closed, and all is shipped"
+        return "the shop is closed, and this is how it ended"
     return "the shop is open" if scene.shop_is_open else "the shop is closed; shipping the rest"
 
 

@@ -1,9 +1,12 @@
 """What a person sees on a real terminal: tables that fit, labels and states, errors; one look."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from shipper.demo.receipt import Receipt
 from tests.cli.command_line import VIEW, Home
 from tests.cli.terminal import shown
 from tests.cli.test_operating_commands import execute, kill, write
@@ -105,3 +108,21 @@ def test_thousands_are_apart_for_a_person_only(home: Home) -> None:
     assert " 6,661 " in shown(home, "status", columns=100).text
     assert "\t6661\t" in home.run("status").out
     assert home.run("status", "--json").value["destinations"]["default"]["delivered"] == 6661
+
+
+def test_the_demo_leaves_its_last_view_and_a_receipt(home: Home) -> None:
+    """The numbers of both are the same, so that they can be compared."""
+    drawn = shown(home, "demo", "--seconds", "1")
+    *_, last = drawn.text.split("the shop is closed, and this is how it ended")
+    written = re.findall(r"written(?: by the shop)? +([0-9,]+)", last)
+    assert len(written) == 2
+    assert len(set(written)) == 1
+    assert "it balances" in last
+
+
+def test_a_receipt_explains_what_looks_bad() -> None:
+    """Dead letters and repeats belong to the demo; where there are none nothing is said of them."""
+    receipt = Receipt(9, 8, 0, 1, 2, 0, 0.5, balanced=True)
+    assert receipt.explanations().keys() == {"dead", "repeats"}
+    assert "on purpose" in receipt.explanations()["dead"]
+    assert replace(receipt, dead=0, repeats=0).explanations() == {}
