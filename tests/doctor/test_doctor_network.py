@@ -70,6 +70,9 @@ async def test_all_is_well_with_the_sandbox() -> None:
         assert set(_levels(found).values()) == {"ok"}
         assert list(found) == ["proxy", "name", "TLS", "API", "clock"]
         assert not sandbox.ledger.visits
+        assert found["name"].text == "127.0.0.1 is an address; no name has to be resolved"
+        assert "stays on this machine" in found["TLS"].text
+        assert found["API"].text == "the API accepts this API ID (HTTP 200)"
     finally:
         await sandbox.stop()
 
