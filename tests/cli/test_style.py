@@ -158,4 +158,4 @@ def test_colours_are_decided_in_one_place() -> None:
         if module.name != "style.py":
             text = module.read_text("utf-8")
             assert "\\x1b[" not in text, module
-            assert "FORCE_COLOR" not in text, module
+            assert 'get("NO_COLOR")' not in text, module
