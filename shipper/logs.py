@@ -14,6 +14,8 @@ from typing import Any, Literal, TextIO
 import orjson
 import structlog
 
+from shipper.style import styled
+
 _DELIVERY = frozenset(
     {"destination", "id", "event_id", "attempts", "outcome", "status_code", "duration_ms"}
 )
@@ -68,6 +70,9 @@ EVENTS: Mapping[str, tuple[str, frozenset[str]]] = {
     "space.no_reserve": ("warning", frozenset({"bytes", "left"})),
 }
 
+_LEVELS = {"info": "green", "warning": "yellow", "error": "bold red"}
+# As wide as most of what happens, so that the fields stand under each other.
+_WHAT = 15
 _SYSLOG_LEVELS = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 
@@ -100,7 +105,7 @@ def open_log(
     elif chosen == "journal":
         renderer = _to_journal
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty() and _colours_wanted())
+        renderer = _Console(stream)
     processors = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -128,10 +133,6 @@ def _style_of(stream: TextIO) -> str:
     return "journal" if journal == f"{status.st_dev}:{status.st_ino}" else "json"
 
 
-def _colours_wanted() -> bool:
-    return not os.environ.get("NO_COLOR")
-
-
 def _bounded(_: object, __: str, fields: dict[str, Any]) -> dict[str, Any]:
     """Cut what a receiver or an operating system wrote, and make it printable: see `_clean`."""
     return {
@@ -146,6 +147,43 @@ def _clean(text: str) -> str:
 
 def _to_json(fields: dict[str, Any], **_: object) -> str:
     return orjson.dumps(fields, default=str).decode("utf-8", "replace")
+
+
+class _Console:
+    """Writes a line for a person: the time (UTC) to the millisecond, how bad, what, and with what.
+
+    The fields stay in the order in which they are given. At level info a count of nothing says
+    nothing, and is left out; a reason and a hint are sentences, and come last.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __call__(self, _: object, __: str, fields: dict[str, Any]) -> str:
+        moment = str(fields.pop("timestamp"))[5:23].replace("T", " ")
+        level = str(fields.pop("level"))
+        what = str(fields.pop("event")).replace(".", " ").replace("_", " ")
+        said = [str(fields.pop(name)) for name in ("reason", "hint") if fields.get(name)]
+        words = " ".join(
+            f"{name}={_word(value)}"
+            for name, value in fields.items()
+            if value is not None and not (level == "info" and type(value) is int and not value)
+        )
+        return " ".join(
+            [
+                self._styled(moment, "dim"),
+                self._styled(f"{level:<7}", _LEVELS.get(level, "")),
+                self._styled(f"{what:<{_WHAT}}", "bold"),
+                "; ".join(filter(None, [words, *map(_printable, said)])),
+            ]
+        ).rstrip()
+
+    def _styled(self, text: str, style: str) -> str:
+        return styled(text, style, self._stream)
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else _word(text)
 
 
 def _to_journal(_: object, __: str, fields: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ _shipper() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --until --url -c -o'
+  local options_with_values='--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --until --url --validation -c -o'
 
   # Build list of all valid command names (to distinguish from positionals)
   local all_commands='assets backup check config current db dead demo discard doctor drain enqueue events export grants healthcheck hold init install list print prune release retry run sandbox service show status top uninstall upgrade validate verify version write'
@@ -80,10 +80,10 @@ _shipper() {
         fi
         case "$_value_prev" in
           --config)
-            COMPREPLY=( $(compgen -f -- "${cur}") )
+            compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
             ;;
           -c)
-            COMPREPLY=( $(compgen -f -- "${cur}") )
+            compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
             ;;
           *)
             local -a _c=("events" "dead" "enqueue" "validate" "demo" "init" "check" "doctor" "sandbox" "run" "drain" "status" "top" "healthcheck" "hold" "release" "db" "config" "assets" "service" "verify" "backup" "prune" "version")
@@ -113,10 +113,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 local -a _c=("list" "show" "write")
@@ -144,13 +144,13 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
             esac
           fi
@@ -170,10 +170,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -196,10 +196,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 local -a _c=("show")
@@ -227,10 +227,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 local -a _c=("upgrade" "current" "check" "grants")
@@ -258,10 +258,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 local -a _c=("list" "show" "retry" "discard")
@@ -292,13 +292,13 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --keep)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -321,10 +321,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -350,10 +350,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -385,13 +385,13 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
-                COMPREPLY=()
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
             esac
           fi
@@ -411,10 +411,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 local -a _c=("list" "show" "discard" "export")
@@ -442,10 +442,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 local -a _c=("live" "ready")
@@ -479,10 +479,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -514,19 +514,19 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --api-id-file)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               --output)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -o)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -549,10 +549,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -581,10 +581,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -607,10 +607,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -620,7 +620,7 @@ _shipper() {
           ;;
         "sandbox")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--host" "--port" "--api-id" "--chaos" "--log" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local -a _c=("--host" "--port" "--api-id" "--chaos" "--validation" "--log" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -644,14 +644,22 @@ _shipper() {
               --chaos)
                 COMPREPLY=()
                 ;;
+              --validation)
+                local -a _c=("off" "envelope" "schema")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
               --log)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -674,10 +682,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 local -a _c=("install" "print" "uninstall")
@@ -708,10 +716,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -734,10 +742,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -763,13 +771,13 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
-                COMPREPLY=()
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
             esac
           fi
@@ -789,10 +797,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -815,10 +823,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -847,10 +855,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -873,13 +881,18 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
+                local -a _c=("grafana-dashboard.json" "prometheus-alerts.yml" "shipper.1" "shipper.bash" "_shipper" "shipper.fish")
+                local _q
                 COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
                 ;;
             esac
           fi
@@ -899,13 +912,13 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
             esac
           fi
@@ -925,10 +938,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -951,10 +964,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -977,10 +990,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1006,10 +1019,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1032,10 +1045,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1070,10 +1083,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1108,10 +1121,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1146,10 +1159,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1172,10 +1185,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1210,10 +1223,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1256,13 +1269,13 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
-                COMPREPLY=()
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
             esac
           fi
@@ -1305,10 +1318,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1331,10 +1344,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1360,10 +1373,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1389,10 +1402,10 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()
@@ -1415,10 +1428,10 @@ _shipper() {
             fi
             case "$_value_prev" in
               --config)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               -c)
-                COMPREPLY=( $(compgen -f -- "${cur}") )
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
                 COMPREPLY=()

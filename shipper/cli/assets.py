@@ -3,14 +3,24 @@
 import hashlib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
 from shipper.cli.context import Context
 from shipper.errors import AccessDenied, NotFound, UsageError
 
-_ASSETS: Final = {
+Asset = Literal[
+    "grafana-dashboard.json",
+    "prometheus-alerts.yml",
+    "shipper.1",
+    "shipper.bash",
+    "_shipper",
+    "shipper.fish",
+]
+"""What there is, so that a shell can offer it."""
+
+_ASSETS: Final[dict[Asset, str]] = {
     "grafana-dashboard.json": "a dashboard for Grafana: Dashboards, New, Import",
     "prometheus-alerts.yml": "alert rules for Prometheus: rule_files in prometheus.yml",
     "shipper.1": "the man page: /usr/local/share/man/man1",
@@ -30,14 +40,20 @@ def list_assets(*, context: Context) -> None:
         context.table(("name", "purpose"), _ASSETS.items())
 
 
-def show_asset(name: str, /, *, context: Context) -> None:
-    """Print a file.
-
-    Parameters
-    ----------
-    name
-        One that `shipper assets list` names.
-    """
+def show_asset(
+    name: Annotated[
+        Asset,
+        Parameter(
+            help="One that `shipper assets list` names.",
+            converter=lambda _hint, tokens: tokens[0].value,  # `_read` says what there is
+            show_choices=False,
+        ),
+    ],
+    /,
+    *,
+    context: Context,
+) -> None:
+    """Print a file."""
     content = _read(name).decode("utf-8")
     if context.json:
         context.emit({"name": name, "content": content})

@@ -3,18 +3,17 @@
 from collections.abc import Callable, Iterable, Sequence
 from math import ceil
 
-from rich.console import Console
-
 from shipper.store.minutes import Minute
+from shipper.style import ascii_only
 
 MINUTES = 60
 BARS = "▁▂▃▄▅▆▇█"
 ASCII_BARS = "_.-:=+*#"
 
 
-def alphabet(console: Console) -> str:
-    """Return what a console can write."""
-    return ASCII_BARS if console.options.ascii_only else BARS
+def alphabet() -> str:
+    """Return what stdout can write."""
+    return ASCII_BARS if ascii_only() else BARS
 
 
 def bars(values: Sequence[float], characters: str = BARS) -> str:

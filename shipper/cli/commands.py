@@ -103,7 +103,7 @@ COMMANDS: tuple[Command, ...] = (
         "sandbox",
         "sandbox:sandbox",
         _FIRST,
-        ("shipper sandbox --port 8080", "shipper sandbox --chaos 503:0.1,outage:10s@30s/60s"),
+        ("shipper sandbox", "shipper sandbox --chaos 503:0.1,outage:10s@30s/60s"),
     ),
     Command(
         "run",

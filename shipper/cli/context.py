@@ -12,15 +12,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
+from shipper.cli.wording import count
 from shipper.errors import UsageError
+from shipper.style import STATES, styled, terminal_size
 
 if TYPE_CHECKING:
+    from shipper.cli.table import Header
     from shipper.config import Settings
     from shipper.store.opening import Database
+
+# Of the facts about one thing: the column of the values, and the one whose value has a colour.
+_LABEL_WIDTH = 13
+_STATES_HERE = frozenset({"status"})
+# Less room than this for a text is none.
+_ROOM_LEAST = 20
 
 
 @Parameter(parse=False)
@@ -98,16 +108,32 @@ class Context:
         if self.verbosity >= 0:
             print(text, file=sys.stderr)
 
-    def table(self, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Print a table: in columns on a terminal, with tabs between for a program."""
-        cells = [[cell(value) for value in row] for row in rows]
+    def table(self, header: "Header", rows: Iterable[Sequence[object]]) -> None:
+        """Print a table: in columns on a terminal, with tabs between for a program.
+
+        A whole number is a quantity, and a person gets its thousands apart; what only looks like
+        one (an id, a status code) is given as a text.
+        """
         if sys.stdout.isatty():
             from shipper.cli.table import print_table  # noqa: PLC0415 - only a terminal needs rich
 
-            print_table(header, cells)
+            print_table(header, [[shown(value) for value in row] for row in rows])
         else:
-            for row in [header, *cells]:
-                print("\t".join(row))
+            print("\t".join(map(str, header)))
+            for row in rows:
+                print("\t".join(map(cell, row)))
+
+    def facts(self, facts: Mapping[str, str]) -> None:
+        """Print a line for each fact: its label, and its value under the other values.
+
+        On a terminal a long one goes on in the next line, and no word is broken.
+        """
+        for label, value in facts.items():
+            lines = folded(value, _LABEL_WIDTH)
+            if label in _STATES_HERE:
+                lines = [styled(line, STATES.get(line, "")) for line in lines]
+            text = f"\n{'':{_LABEL_WIDTH}}".join(lines)
+            print(styled(f"{label:<{_LABEL_WIDTH}}", "bold") + text)
 
     @property
     def asks(self) -> bool:
@@ -135,6 +161,23 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def folded(text: str, beside: int) -> list[str]:
+    """Return a text in printable lines that fit beside so many columns; a program gets it in one.
+
+    What can be copied stays whole: paths, commands.
+    """
+    plain = printable(text)
+    if not sys.stdout.isatty():
+        return [plain]
+    room = max(_ROOM_LEAST, terminal_size().columns - beside)
+    return wrap(plain, room, break_long_words=False, break_on_hyphens=False) or [""]
+
+
 def cell(value: object) -> str:
-    """Return a value as a table shows it."""
+    """Return a value as a table for a program has it."""
     return "" if value is None else printable(str(value))
+
+
+def shown(value: object) -> str:
+    """Return a value as a table for a person has it: a quantity with its thousands apart."""
+    return count(value) if type(value) is int else cell(value)

@@ -1,20 +1,24 @@
 """`shipper dead`: look at dead letters, and decide what becomes of them."""
 
 import sys
-from collections.abc import Callable, Sequence
-from typing import Annotated
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from shipper.cli.context import Context, printable
 from shipper.cli.events import Key, Since, Status, Until, show
+from shipper.cli.wording import several
 from shipper.clock import SystemClock, iso
 from shipper.errors import NotFound, UsageError
 from shipper.store import operate
-from shipper.store.lookups import find, locate
+from shipper.store.lookups import find, last_words, locate
 from shipper.store.opening import Database
 from shipper.store.operate import SAMPLES, DeadGroup, dead_groups
 from shipper.store.selection import Selection
+
+if TYPE_CHECKING:
+    from shipper.cli.table import Header
 
 ALL = "ALL"
 _STDIN = "-"
@@ -48,12 +52,12 @@ def list_dead(
     """List dead letters, grouped by what they died of, the most first."""
     with context.engine() as engine:
         groups = dead_groups(engine, Selection(key=key, cause=cause, since=since, until=until))
+        said = last_words(engine, [group.samples[-1] for group in groups])
     if context.json:
         for group in groups:
-            context.emit(_fields(group))
+            context.emit(_fields(group, said))
     elif groups:
-        header = ("cause", "letters", "destination", "first written", "last written", "ids")
-        context.table(header, [_row(group) for group in groups])
+        context.table(_header(), [_row(group, said) for group in groups])
     if not groups:
         context.note("there are no such dead letters")
 
@@ -123,7 +127,7 @@ def _move(
     if context.json:
         context.emit({done: moved})
     else:
-        context.say(f"{_letters(moved)} {done}")
+        context.say(f"{several(moved, 'dead letter')} {done}")
 
 
 def refuse_ambiguous(idents: Sequence[str], filters: Selection) -> None:
@@ -165,14 +169,24 @@ def named(engine: Database, idents: Sequence[str], status: Status) -> Selection:
 def _question(verb: str, count: int, groups: Sequence[DeadGroup]) -> str:
     samples = [f"{row} ({printable(group.cause)})" for group in groups for row in group.samples]
     more = ", ..." if count > SAMPLES else ""
-    return f"{verb} {_letters(count)}: {', '.join(samples[:SAMPLES])}{more}?"
+    return f"{verb} {several(count, 'dead letter')}: {', '.join(samples[:SAMPLES])}{more}?"
 
 
-def _letters(count: int) -> str:
-    return "1 dead letter" if count == 1 else f"{count} dead letters"
+def _header() -> "Header":
+    from shipper.cli.table import Column, without_year  # noqa: PLC0415 - rich takes a while
+
+    return (
+        "cause",
+        "letters",
+        Column("destination", gives=5),
+        Column("first written", gives=2, short=without_year),
+        Column("last written", gives=3, short=without_year),
+        Column("ids", gives=4),
+        Column("message", gives=6),
+    )
 
 
-def _fields(group: DeadGroup) -> dict[str, object]:
+def _fields(group: DeadGroup, said: Mapping[int, str]) -> dict[str, object]:
     return {
         "destination": group.destination,
         "cause": group.cause,
@@ -180,10 +194,16 @@ def _fields(group: DeadGroup) -> dict[str, object]:
         "first_seen": iso(group.first_seen),
         "last_seen": iso(group.last_seen),
         "samples": list(group.samples),
+        "message": _message(group, said),
     }
 
 
-def _row(group: DeadGroup) -> tuple[object, ...]:
+def _message(group: DeadGroup, said: Mapping[int, str]) -> str | None:
+    message = said.get(group.samples[-1])
+    return None if message is None else message.removeprefix(f"{group.cause}: ")
+
+
+def _row(group: DeadGroup, said: Mapping[int, str]) -> tuple[object, ...]:
     ids = ", ".join(map(str, group.samples)) + (", ..." if group.count > SAMPLES else "")
     times = (iso(group.first_seen), iso(group.last_seen))
-    return (group.cause, group.count, group.destination, *times, ids)
+    return (group.cause, group.count, group.destination, *times, ids, _message(group, said))

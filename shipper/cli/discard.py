@@ -7,6 +7,7 @@ from cyclopts import Parameter
 from shipper.cli.context import Context
 from shipper.cli.dead import ALL, Idents, Yes, named, read_idents, refuse_ambiguous
 from shipper.cli.events import Key, Since, Until
+from shipper.cli.wording import several
 from shipper.store.engine import database_path
 from shipper.store.giving_up import SAMPLES, Found, find_pending, give_up
 from shipper.store.selection import Selection
@@ -42,14 +43,10 @@ def discard(
     if context.json:
         context.emit({"discarded": discarded})
     else:
-        context.say(f"{_events(discarded)} discarded")
+        context.say(f"{several(discarded, 'event')} discarded")
 
 
 def _question(found: Found) -> str:
     more = ", ..." if found.count > SAMPLES else ""
     samples = ", ".join(map(str, found.samples))
-    return f"give up {_events(found.count)} that were not delivered: {samples}{more}?"
-
-
-def _events(count: int) -> str:
-    return "1 event" if count == 1 else f"{count} events"
+    return f"give up {several(found.count, 'event')} that were not delivered: {samples}{more}?"

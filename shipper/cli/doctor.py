@@ -1,22 +1,19 @@
 """`shipper doctor`: every live dependency, a line each, and how to mend what is broken."""
 
-import sys
 from collections import Counter
-from shutil import get_terminal_size
-from textwrap import wrap
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context, folded, printable
 from shipper.clock import SystemClock
 from shipper.doctor import Finding, Level, examine
+from shipper.style import BAD, GOOD, WAITING, ascii_only, styled
 
 _MARKS = {Level.OK: "✓", Level.WARNING: "!", Level.FAULT: "✗"}
-# ISO 6429; where nobody wants colours, or stdout is no terminal, there are none.
-_COLOURS = {Level.OK: "32", Level.WARNING: "33", Level.FAULT: "1;31"}
-# What stands on a line beside the name and the text; less room than this for a text is none.
-_BESIDE, _ROOM_LEAST = 4, 20
+_STYLES = {Level.OK: GOOD, Level.WARNING: WAITING, Level.FAULT: BAD}
+# What stands on a line beside the name and the text.
+_BESIDE = 4
 # Where stdout can't write the marks.
 _PLAIN = {Level.OK: "+", Level.WARNING: "!", Level.FAULT: "x"}
 
@@ -58,11 +55,11 @@ def _fields(finding: Finding) -> dict[str, str | None]:
 def _tell(context: Context, found: list[Finding]) -> None:
     width = max(len(finding.name) for finding in found)
     for finding in found:
-        mark = _mark(finding.level, context)
-        first, *more = _folded(finding.text, width + _BESIDE)
+        mark = _mark(finding.level)
+        first, *more = folded(finding.text, width + _BESIDE)
         context.say(f"{mark} {printable(finding.name):<{width}}  {first}")
         if finding.fix is not None:
-            more += _folded(f"fix: {finding.fix}", width + _BESIDE)
+            more += folded(f"fix: {finding.fix}", width + _BESIDE)
         for line in more:
             context.say(f"  {'':<{width}}  {line}")
     counts = Counter(finding.level for finding in found)
@@ -72,18 +69,6 @@ def _tell(context: Context, found: list[Finding]) -> None:
     )
 
 
-def _folded(text: str, beside: int) -> list[str]:
-    """Return a text in lines that fit beside so much; a program gets it in one."""
-    plain = printable(text)
-    if not sys.stdout.isatty():
-        return [plain]
-    room = max(_ROOM_LEAST, get_terminal_size().columns - beside)
-    # What can be copied stays whole: paths, commands.
-    return wrap(plain, room, break_long_words=False, break_on_hyphens=False) or [""]
-
-
-def _mark(level: Level, context: Context) -> str:
-    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
-    mark = (_MARKS if encoding == "utf8" else _PLAIN)[level]
-    coloured = sys.stdout.isatty() and not context.environ.get("NO_COLOR")
-    return f"\x1b[{_COLOURS[level]}m{mark}\x1b[0m" if coloured else mark
+def _mark(level: Level) -> str:
+    mark = (_PLAIN if ascii_only() else _MARKS)[level]
+    return styled(mark, _STYLES[level])

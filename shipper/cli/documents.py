@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from shipper.cli.context import printable
 from shipper.errors import AccessDenied, UsageError
 
-Input = Annotated[str, Parameter(name="FILE")]
+Input = Annotated[Path, Parameter(name="FILE")]
 """The argument FILE of a command, where `-` stands for stdin."""
 
 
@@ -28,12 +28,17 @@ class Document:
     payload: bytes
 
 
-def name_of(file: str) -> str:
+def name_of(file: Path) -> str:
     """Return the name of an input for a message."""
-    return "stdin" if file == "-" else printable(file)
+    return "stdin" if is_stdin(file) else printable(str(file))
 
 
-def read_documents(file: str) -> list[Document]:
+def is_stdin(file: Path) -> bool:
+    """Return whether it isn't a file that is meant."""
+    return str(file) == "-"
+
+
+def read_documents(file: Path) -> list[Document]:
     """Return the documents of a file (`-` is stdin); raises UsageError where there are none."""
     documents = list(split(_read(file)))
     if not documents:
@@ -67,13 +72,13 @@ def _is_json(content: bytes) -> bool:
     return True
 
 
-def _read(file: str) -> bytes:
-    if file == "-":
+def _read(file: Path) -> bytes:
+    if is_stdin(file):
         if sys.stdin.isatty():
             print("reading events; Ctrl-D ends them", file=sys.stderr)
         return sys.stdin.buffer.read()
     try:
-        return Path(file).read_bytes()
+        return file.read_bytes()
     except PermissionError:
         raise AccessDenied(f"{file}: we may not read it") from None
     except OSError as error:

@@ -14,6 +14,7 @@ from shipper.cli.arguments import Duration
 from shipper.cli.context import Context, printable
 from shipper.cli.progress import Bar, progress_bar
 from shipper.cli.run import run_loop
+from shipper.cli.wording import count
 from shipper.clock import Clock, SystemClock
 from shipper.config import Settings
 from shipper.daemon import open_session
@@ -217,7 +218,8 @@ def _tell(context: Context, view: View, before: Settled) -> int:
         )
     else:
         context.say(
-            f"delivered {delivered}" + (f", {died} died: shipper dead list" if died else "")
+            f"delivered {count(delivered)}"
+            + (f", {count(died)} died: shipper dead list" if died else "")
         )
         for entry in left:
             context.say(f"{printable(entry.destination)}: {_why(view, entry)}")
@@ -226,12 +228,12 @@ def _tell(context: Context, view: View, before: Settled) -> int:
 
 def _why(view: View, left: Left) -> str:
     """Return why some of a destination's events are still pending."""
-    count = f"{left.pending} still pending"
+    still = f"{count(left.pending)} still pending"
     if left.state in _STUCK_WORDS:
-        return f"{count}: {left.state}" + (f", {printable(left.reason)}" if left.reason else "")
+        return f"{still}: {left.state}" + (f", {printable(left.reason)}" if left.reason else "")
     if left.held:
-        return f"{count}, {left.held} of them behind a held key: shipper release"
+        return f"{still}, {count(left.held)} of them behind a held key: shipper release"
     blockers = commit_blockers(view.engine)
     if blockers:
-        return f"{count}: an open transaction could still commit before them: {blockers[0]}"
-    return f"{count}: {left.state}; they are tried again later"
+        return f"{still}: an open transaction could still commit before them: {blockers[0]}"
+    return f"{still}: {left.state}; they are tried again later"

@@ -16,7 +16,7 @@ from typing import IO, Annotated, Any
 from cyclopts import Parameter
 
 from shipper.cli.context import Context, printable
-from shipper.cli.documents import Document, Input, name_of, read_documents
+from shipper.cli.documents import Document, Input, is_stdin, name_of, read_documents
 from shipper.cli.rows import read
 from shipper.contract.validation import Mode, violations
 from shipper.errors import AccessDenied, InvalidEvent, UsageError
@@ -32,7 +32,7 @@ _ALWAYS = frozenset({"json", "utf8", "maxBytes"})
 
 
 def enqueue(
-    file: Input = "-",
+    file: Input = Path("-"),
     /,
     *,
     destination: str = _DEFAULT,
@@ -83,7 +83,7 @@ def enqueue(
         context.note(f"{known} of {len(written)} was there already, and is not written again")
 
 
-def _take_in(file: str, context: Context) -> None:
+def _take_in(file: Path, context: Context) -> None:
     with _whole(file) as lines:
         for _ in read(lines, name_of(file)):
             pass
@@ -103,10 +103,10 @@ def _warn_of_strangers(taken: TakenIn, context: Context) -> None:
 
 
 @contextmanager
-def _whole(file: str) -> Iterator[IO[bytes]]:
+def _whole(file: Path) -> Iterator[IO[bytes]]:
     """Give a file to read twice; what comes through a pipe is kept on disk meanwhile, unnamed."""
     with _opened(file) as given:
-        if file != "-" and given.seekable():
+        if not is_stdin(file) and given.seekable():
             yield given
             return
         with TemporaryFile() as kept:
@@ -115,18 +115,18 @@ def _whole(file: str) -> Iterator[IO[bytes]]:
             yield kept
 
 
-def _opened(file: str) -> AbstractContextManager[IO[bytes]]:
-    if file == "-":
+def _opened(file: Path) -> AbstractContextManager[IO[bytes]]:
+    if is_stdin(file):
         return nullcontext(sys.stdin.buffer)
     try:
-        return Path(file).open("rb")
+        return file.open("rb")
     except PermissionError:
         raise AccessDenied(f"{file}: we may not read it") from None
     except OSError as error:
         raise UsageError(f"{file}: can't be read: {error.strerror}") from None
 
 
-def refuse_invalid(file: str, documents: Iterable[Document], mode: Mode) -> None:
+def refuse_invalid(file: Path, documents: Iterable[Document], mode: Mode) -> None:
     """Return only if every document may be written; raises InvalidEvent with all that is wrong."""
     found = [
         {"line": document.line, **violation}
@@ -143,7 +143,7 @@ def _violations(payload: bytes, mode: Mode) -> list[dict[str, Any]]:
     return [v for v in violations(payload, "envelope") if v["keyword"] in _ALWAYS]
 
 
-def _shown(file: str, found: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _shown(file: Path, found: Sequence[dict[str, Any]]) -> Iterator[str]:
     for violation in found:
         where = f"{name_of(file)}:{violation['line']}: event{violation['instancePath']}"
         yield f"{where} {violation['message']}"

@@ -1,13 +1,16 @@
 """`shipper events`: find events, and see what became of one and why it waits."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter, Token, validators
 
 from shipper.cli.context import Context, printable
+from shipper.cli.payload import readable
+from shipper.cli.wording import several
 from shipper.clock import SystemClock, iso, parse_iso
 from shipper.config import Settings
 from shipper.config.kinds import Seconds
@@ -16,6 +19,9 @@ from shipper.store.lookups import EventDetail, EventReport, find, get
 from shipper.store.selection import Selection
 from shipper.store.waiting import why
 from shipper.store.work import Attempt
+
+if TYPE_CHECKING:
+    from shipper.cli.table import Header
 
 Status = Literal["pending", "delivered", "dead", "discarded"]
 
@@ -56,8 +62,6 @@ Until = Annotated[
     ),
 ]
 
-_LABEL_WIDTH = 13
-
 
 def list_events(
     *,
@@ -77,8 +81,7 @@ def list_events(
         for event in found:
             context.emit(_fields(event))
     elif found:
-        header = ("id", "status", "written", "destination", "key", "event id", "last error")
-        context.table(header, [_row(event) for event in found])
+        context.table(_list_header(), [_row(event) for event in found])
     if not found:
         context.note("there is no such event")
     return 0 if found else 1
@@ -153,9 +156,30 @@ def _detail(detail: EventDetail, reason: str | None) -> dict[str, Any]:
     return {**_fields(detail.event), "why": reason, "payload": detail.payload, "history": history}
 
 
+def _list_header() -> "Header":
+    from shipper.cli.table import Column, middle, without_year  # noqa: PLC0415 - rich takes a while
+
+    return (
+        "id",
+        "status",
+        Column("written", gives=2, short=without_year),
+        Column("destination", gives=5),
+        Column("key", gives=3, short=middle(13)),
+        Column("event id", gives=1),
+        Column("last error", gives=4, if_quiet=True),
+    )
+
+
+def _tries_header() -> "Header":
+    from shipper.cli.table import Column, without_year  # noqa: PLC0415 - as above
+
+    moment = Column("tried at", gives=1, short=without_year)
+    return (moment, "outcome", Column("status", gives=3), "ms", Column("by", gives=2), "answer")
+
+
 def _row(event: EventReport) -> tuple[object, ...]:
     return (
-        event.id,
+        str(event.id),
         event.status,
         iso(event.created_at),
         event.destination,
@@ -178,22 +202,29 @@ def _print(detail: EventDetail, reason: str | None, context: Context) -> None:
         "delivered": None if event.delivered_at is None else iso(event.delivered_at),
         "last error": event.last_error,
         "why": reason,
-        "payload": detail.payload,
     }
-    for label, value in facts.items():
-        if value is not None:
-            context.say(f"{label:<{_LABEL_WIDTH}}{printable(value)}")
+    context.facts({label: value for label, value in facts.items() if value is not None})
+    _print_payload(detail.payload, context)
     if detail.history:
         context.say()
-        header = ("tried at", "outcome", "status", "ms", "by", "answer")
-        context.table(header, [_attempt_row(attempt) for attempt in detail.history])
+        context.table(_tries_header(), [_attempt_row(attempt) for attempt in detail.history])
+
+
+def _print_payload(payload: str, context: Context) -> None:
+    if not sys.stdout.isatty():
+        context.facts({"payload": payload})
+        return
+    size = several(len(payload.encode("utf-8", "surrogatepass")), "byte")
+    context.facts({"payload": f"{size}, sent as written; here it is indented"})
+    for line in readable(payload):
+        context.say(f"  {printable(line)}")
 
 
 def _attempt_row(attempt: Attempt) -> tuple[object, ...]:
     return (
         iso(attempt.started_at),
         attempt.outcome,
-        attempt.status_code,
+        None if attempt.status_code is None else str(attempt.status_code),
         attempt.duration_ms,
         "operator" if attempt.manual else "shipper",
         attempt.response_excerpt or attempt.error,

@@ -16,6 +16,7 @@ from shipper.cli.context import Context
 from shipper.cli.documents import name_of
 from shipper.cli.events import Key, Since, Until
 from shipper.cli.rows import fields, written
+from shipper.cli.wording import several
 from shipper.errors import UsageError
 from shipper.store.backup import file_beside, publish
 from shipper.store.engine import database_path
@@ -25,11 +26,11 @@ from shipper.store.selection import Selection
 
 Undelivered = Literal["pending", "dead"]
 
-_STDOUT = "-"
+_STDOUT = Path("-")
 
 
 def export(  # noqa: PLR0913 - one for each option
-    file: Annotated[str, Parameter(name="FILE", help="Where the lines go; - is stdout.")],
+    file: Annotated[Path, Parameter(name="FILE", help="Where the lines go; - is stdout.")],
     /,
     *,
     status: Annotated[Undelivered, Parameter(help="Only those of this status.")] = "pending",
@@ -61,7 +62,7 @@ def export(  # noqa: PLR0913 - one for each option
         if file == _STDOUT:
             exported, handed_over = _print(undelivered(engine, selection), context), 0
         else:
-            keeper = _Keeper(Path(file))
+            keeper = _Keeper(file)
             handed_over = _carry(engine, selection, keeper, context, leave=hand_over)
             exported = keeper.events
     _tell(context, file, exported, handed_over)
@@ -106,8 +107,8 @@ def _print(pages: Iterator[list[Carried]], context: Context) -> int:
     return events
 
 
-def _tell(context: Context, file: str, exported: int, handed_over: int) -> None:
-    count = "1 event" if exported == 1 else f"{exported} events"
+def _tell(context: Context, file: Path, exported: int, handed_over: int) -> None:
+    count = several(exported, "event")
     if file == _STDOUT:
         context.note(f"{count} exported")
     elif context.json:

@@ -10,23 +10,25 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-from rich.console import Console, RenderableType
+from rich.console import ConsoleDimensions, RenderableType
 from rich.live import Live
 from rich.text import Text
 
 from shipper.cli.context import Context, printable
 from shipper.clock import SystemClock
 from shipper.errors import StoreUnavailable, UsageError
+from shipper.style import console as terminal
+from shipper.style import terminal_size
 
 _EVERY = 1.0
 # Of the time that a drawing took: an outbox where that is long isn't kept busy by onlookers.
 _REST = 4.0
 
-Draw = Callable[[int], RenderableType]
+Draw = Callable[[int, int], RenderableType]
 
 
 def show(context: Context, draw: Draw, *, instead: str) -> None:
-    """Show what `draw` returns for a width, until SIGINT or SIGTERM.
+    """Show what `draw` returns for a width and a height, until SIGINT or SIGTERM.
 
     Raises UsageError where there is no terminal; `instead` is the command that needs none.
     """
@@ -35,11 +37,16 @@ def show(context: Context, draw: Draw, *, instead: str) -> None:
     clock = SystemClock()
     before = {number: signal.signal(number, _end) for number in _ENDS}
     try:
-        console = Console(highlight=False)
-        with Live(console=console, screen=True, auto_refresh=False) as live:
+        # Nobody prints meanwhile; and what stands in for stdout then knows no encoding.
+        with Live(
+            console=terminal(), screen=True, auto_refresh=False, redirect_stdout=False,
+            redirect_stderr=False,
+        ) as live:  # fmt: skip
             while True:
                 began = clock.monotonic()
-                live.update(_drawn(draw, console.width), refresh=True)
+                # Asked anew for each picture: a terminal may be made larger or smaller.
+                live.console.size = ConsoleDimensions(*terminal_size())
+                live.update(_drawn(draw, live.console.size), refresh=True)
                 took = clock.monotonic() - began
                 threading.Event().wait(max(_EVERY, _REST * took))
     except _Enough:
@@ -63,8 +70,8 @@ def _end(_number: int, _frame: FrameType | None) -> None:
     raise _Enough
 
 
-def _drawn(draw: Draw, width: int) -> RenderableType:
+def _drawn(draw: Draw, size: ConsoleDimensions) -> RenderableType:
     try:
-        return draw(width)
+        return draw(size.width, size.height)
     except StoreUnavailable as error:
         return Text(f"{printable(error.message)}; trying again", style="bold")

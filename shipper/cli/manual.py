@@ -1,4 +1,4 @@
-"""The man page and the shells' completions, made of what the commands say of themselves.
+"""The man page, made of what the commands say of themselves; beside it the shells' completions.
 
 `python -m shipper.cli.manual` writes them to `shipper/assets`, from where they go into the wheel; a
 test says when that is due. It must never know anything that `--help` doesn't, but for the files,
@@ -8,17 +8,18 @@ the environment and the exit statuses.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from cyclopts import App, Argument
 
 from shipper import __version__
 from shipper.cli.commands import COMMANDS, Command
+from shipper.cli.completion import Shell, completion
 from shipper.cli.shell import application
 
 ASSETS: Final = Path(__file__).parents[1] / "assets"
 
-COMPLETIONS: Final[Mapping[str, Literal["bash", "zsh", "fish"]]] = {
+COMPLETIONS: Final[Mapping[str, Shell]] = {
     "shipper.bash": "bash",
     "_shipper": "zsh",
     "shipper.fish": "fish",
@@ -59,6 +60,7 @@ _ENVIRONMENT = {
     "SHIPPER_SECTION__KEY": "overrides a setting, as SHIPPER_LOG__LEVEL=debug does",
     "CREDENTIALS_DIRECTORY": "where systemd puts credentials",
     "NO_COLOR": "if set, nothing is coloured",
+    "FORCE_COLOR, CLICOLOR_FORCE": "if set and not 0, text is coloured in a pipe, too",
 }
 
 
@@ -71,12 +73,6 @@ def main() -> None:
 def contents() -> dict[str, str]:
     """Return every file's text by its name."""
     return {PAGE: page()} | {name: completion(shell) for name, shell in COMPLETIONS.items()}
-
-
-def completion(shell: Literal["bash", "zsh", "fish"]) -> str:
-    """Return the completions for a shell."""
-    script = application().generate_completion(prog_name="shipper", shell=shell)
-    return "\n".join(line.rstrip() for line in script.splitlines()).strip() + "\n"
 
 
 def page() -> str:

@@ -15,6 +15,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from shipper.cli.context import printable
+from shipper.cli.wording import several
 from shipper.errors import ShipperError
 from shipper.state import State
 from shipper.store.footprint import NEARLY, Footprint
@@ -111,9 +112,9 @@ def _of(report: DestinationReport, *, is_configured: bool, limit: float) -> Iter
     if age is not None and age > limit:
         yield Problem(Level.CRITICAL, f"{report.name}: the oldest is pending for {age:.0f} s")
     if report.dead:
-        yield Problem(Level.WARNING, f"{report.name}: {report.dead} dead letters")
+        yield Problem(Level.WARNING, f"{report.name}: {several(report.dead, 'dead letter')}")
     if report.held_keys:
-        yield Problem(Level.WARNING, f"{report.name}: {report.held_keys} keys held")
+        yield Problem(Level.WARNING, f"{report.name}: {several(report.held_keys, 'key')} held")
 
 
 def _performance(report: DestinationReport, limit: float) -> Iterator[str]:

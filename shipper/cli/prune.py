@@ -7,6 +7,7 @@ from threading import Event
 from typing import TypeVar
 
 from shipper.cli.context import Context
+from shipper.cli.wording import several
 from shipper.clock import Clock, SystemClock, iso
 from shipper.config import RetentionSettings
 from shipper.store import retention, space
@@ -94,4 +95,4 @@ def _tell(context: Context, gone: Mapping[Kind, int], *, dry_run: bool) -> None:
     if rows:
         context.table(("destination", "status", "events"), rows)
     word = "would be deleted" if dry_run else "deleted"
-    context.note(f"{total} {'event' if total == 1 else 'events'} {word}")
+    context.note(f"{several(total, 'event')} {word}")

@@ -5,9 +5,14 @@ import signal
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from shipper.cli.context import Context
 from shipper.cli.run import run_loop
+from shipper.cli.wording import count, several
+from shipper.contract.validation import Mode
 from shipper.sandbox import Chaos, Sandbox, Summary, run_sandbox
 
 _EXAMPLE = (
@@ -21,7 +26,8 @@ def sandbox(
     host: str = "127.0.0.1",
     port: int = 8808,
     api_id: str | None = None,
-    chaos: str = "",
+    chaos: Annotated[str, Parameter(show_default=False)] = "",
+    validation: Mode = "schema",
     log: Path | None = None,
     context: Context,
 ) -> None:
@@ -40,6 +46,9 @@ def sandbox(
         The API id to ask for; left out, any will do.
     chaos
         Faults, like 503:0.1,drop:0.05,outage:10s@30s/60s (status:probability, seconds@start/every).
+    validation
+        What an event is checked for, as [validation] mode in the configuration: the vendor's whole
+        schema, or less, for types of events that it doesn't know yet.
     log
         A file to write every request to, as JSON lines.
     """
@@ -50,7 +59,7 @@ def sandbox(
             context.emit({"url": server.url, "events_url": server.events_url})
         context.note(_greeting(server, api_id))
 
-    summary = run_loop(_serve((host, port, api_id, faults, log), ready))
+    summary = run_loop(_serve((host, port, api_id, faults, log), ready, validation))
     if context.json:
         context.emit({**asdict(summary), "flawless": summary.flawless})
     else:
@@ -58,38 +67,50 @@ def sandbox(
 
 
 async def _serve(
-    arguments: tuple[str, int, str | None, Chaos, Path | None], ready: Callable[[Sandbox], None]
+    arguments: tuple[str, int, str | None, Chaos, Path | None],
+    ready: Callable[[Sandbox], None],
+    validation: Mode,
 ) -> Summary:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return await run_sandbox(*arguments, stop, ready=ready)
+    return await run_sandbox(*arguments, stop, ready=ready, validation=validation)
 
 
 def _greeting(server: Sandbox, api_id: str | None) -> str:
-    any_will_do = "" if api_id else " (any API id will do)"
+    any_will_do = "" if api_id else " (any API ID will do)"
     # What was given on the command line is the caller's secret, not ours to print.
-    shown = "$API_ID" if api_id else "sandbox"
+    shown = '"$API_ID"' if api_id else "sandbox"
+    # `init` keeps the API ID in a file of its own: what others can read is warned of.
     return f"""\
 the API's stand-in listens on {server.url}{any_will_do}; Ctrl-C stops it
 
+Send it an event:
+
   curl -i {server.events_url} \\
-    -H 'content-type: application/json' -H "x-api-id: {shown}" \\
+    -H 'content-type: application/json' -H x-api-id:{shown} \\
     -d '{_EXAMPLE}'
 
-  [destinations.default]
+Let shipper send to it, with a new configuration:
+
+  shipper init --url {server.events_url} --api-id {shown}
+
+or with this line under [destinations.default] of one that you have:
+
   url = "{server.events_url}"
-  api_id = "{"…" if api_id else shown}"
 """
 
 
 def _tell(context: Context, summary: Summary) -> None:
     context.say(
-        f"{summary.requests} requests, {summary.accepted} accepted, {summary.distinct} different"
-        f" events of {summary.users} users"
+        f"{several(summary.requests, 'request')}, {count(summary.accepted)} accepted,"
+        f" {several(summary.distinct, 'different event')} of {several(summary.users, 'user')}"
     )
-    answers = ", ".join(f"{name}: {count}" for name, count in sorted(summary.answers.items()))
+    answers = ", ".join(
+        f"{name}: {count(number)}" for name, number in sorted(summary.answers.items())
+    )
     if answers:
         context.say(f"answers: {answers}")
-    verdict = "kept" if not summary.order_violations else f"broken {summary.order_violations} times"
-    context.say(f"repeats: {summary.repeats}; the order of each user was {verdict}")
+    broken = summary.order_violations
+    verdict = f"broken {several(broken, 'time')}" if broken else "kept"
+    context.say(f"repeats: {count(summary.repeats)}; the order of each user was {verdict}")

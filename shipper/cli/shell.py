@@ -7,19 +7,23 @@ can mend, nor hide one of a bug.
 import gc
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
 from io import TextIOWrapper
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated, TypeVar
 
 from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError
 
 from shipper.cli.commands import build, names
 from shipper.cli.context import Context, printable
+from shipper.cli.wording import several
 from shipper.errors import ConfigError, InvalidEvent, ShipperError, UsageError
+from shipper.style import BAD, styled, terminal_size
 
 T = TypeVar("T")
 
@@ -30,6 +34,8 @@ PIPE_CLOSED = 141  # what a shell reports of a program that SIGPIPE has ended
 # To the parser a lone hyphen is an option without a name; to us it is a value like any other, so it
 # travels in disguise. No argument of a process can hold a NUL.
 _HYPHEN = "\0"
+
+_PLACE = re.compile(r"[^:\s]\S*:\d+: ")
 
 _GLOBAL = Group("Global options", sort_key=100)
 
@@ -149,13 +155,29 @@ def _report(error: ShipperError, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(_as_object(error)), file=sys.stderr)
     else:
-        # A fault of the configuration begins with its place, which editors can jump to.
-        prefix = "" if isinstance(error, ConfigError | InvalidEvent) else "shipper: "
-        lines = "\n".join(map(printable, error.message.splitlines()))
-        print(prefix + lines, file=sys.stderr)
+        us = styled("shipper:", BAD, sys.stderr)
+        lines = [printable(line) for line in error.message.splitlines()]
+        if isinstance(error, ConfigError) and any(map(_PLACE.match, lines)):
+            # A fault in a file begins with its place, which editors can jump to. A person who has
+            # asked for something else is told first what these lines are.
+            if sys.stderr.isatty():
+                faults = several(len(error.problems), "fault")
+                print(us, f"the configuration has {faults}", file=sys.stderr)
+        elif not isinstance(error, InvalidEvent):
+            lines[0] = f"{us} {lines[0]}"
+        for line in lines:
+            print(_folded(line), file=sys.stderr)
         if error.hint:
-            print(f"  hint: {error.hint}", file=sys.stderr)
+            print(f"  {styled('hint:', 'bold', sys.stderr)} {error.hint}", file=sys.stderr)
     return error.exit_status
+
+
+def _folded(line: str) -> str:
+    """Return a line as a terminal shows it without breaking a word; anything else gets it whole."""
+    if not sys.stderr.isatty():
+        return line
+    room = terminal_size(sys.stderr).columns
+    return fill(line, room, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _as_object(error: ShipperError) -> dict[str, object]:

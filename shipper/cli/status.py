@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from shipper.cli.arguments import Duration
-from shipper.cli.context import Context, cell
+from shipper.cli.context import Context, cell, shown
+from shipper.cli.wording import age, count
 from shipper.clock import SystemClock, iso
 from shipper.errors import ConfigError
 from shipper.store.reports import (
@@ -22,16 +23,24 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from shipper.cli.nagios import Line
+    from shipper.cli.table import Header
     from shipper.store.footprint import Footprint
     from shipper.store.minutes import Minute
     from shipper.store.opening import Database
 
 _OLDEST = 3600.0
-_UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "m"))
-_HEADER = (
-    "destination", "state", "pending", "oldest", "delivered", "dead", "discarded", "purged",
-    "held keys", "why",
-)  # fmt: skip
+
+
+def _header() -> "Header":
+    from shipper.cli.table import Column  # noqa: PLC0415 - only a terminal needs rich
+
+    return (
+        *("destination", "state", "pending", "oldest", "delivered", "dead"),
+        Column("discarded", gives=2),
+        Column("purged", gives=1),
+        Column("held keys", gives=3, if_quiet=True),
+        "why",
+    )
 
 
 _Flag = Annotated[bool, Parameter(show_default=False)]
@@ -62,7 +71,7 @@ def status(
     if watch:
         from shipper.cli import live  # noqa: PLC0415 - only a terminal needs rich
 
-        live.show(context, lambda width: _drawn(context, width), instead="shipper status")
+        live.show(context, lambda width, _: _drawn(context, width), instead="shipper status")
     else:
         _show(context)
     return None
@@ -87,7 +96,7 @@ def _show(context: Context) -> None:
             }
         )
     else:
-        context.table(_HEADER, [_row(report, now) for report in reports])
+        context.table(_header(), [_row(report, now) for report in reports])
     _tell(context, shipper, blockers)
     if not context.json and (window := windows_told(context, now)) is not None:
         context.note(window)
@@ -161,12 +170,12 @@ def _drawn(context: Context, width: int) -> "RenderableType":
         shipper = current_shipper(engine)
         reports = destination_report(engine, context.settings().destinations, now)
         minutes = since(engine, first)
-    rows = [[cell(value) for value in _row(report, now)] for report in reports]
+    rows = [[shown(value) for value in _row(report, now)] for report in reports]
     who = "no shipper is running" if shipper is None else f"{shipper} ships"
     window = windows_told(context, now)
     who += f"; {window}" if window else ""
     return Group(
-        laid_out(_HEADER, rows, width),
+        laid_out(_header(), rows, width),
         Text(),
         *_delivered(minutes, first, [report.name for report in reports], width),
         Text(f"\n{iso(now)}  {who}; Ctrl-C ends"),
@@ -177,20 +186,19 @@ def _delivered(
     minutes: "Sequence[Minute]", first: float, names: Sequence[str], width: int
 ) -> "Iterator[RenderableType]":
     """Yield a line for each destination: what was delivered in the last minutes, as bars."""
-    from rich.console import Console  # noqa: PLC0415 - as above
-    from rich.text import Text  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415 - as above
 
-    from shipper.cli.bars import MINUTES, alphabet, bars, by_minute  # noqa: PLC0415
+    from shipper.cli.bars import MINUTES, alphabet, by_minute  # noqa: PLC0415
+    from shipper.cli.chart import drawn, latest  # noqa: PLC0415
 
-    characters, labels = alphabet(Console()), [cell(name) for name in names]
+    characters, labels = alphabet(), [cell(name) for name in names]
     widest = max(map(len, labels), default=0)
     for name, label in zip(names, labels, strict=True):
         of_it = [minute for minute in minutes if minute.destination == name]
         values = by_minute(of_it, first, lambda minute: minute.delivered)
-        # The running minute isn't written down yet.
-        head = f"{label:<{widest}}  {values[-1] or values[-2]:>7,.0f} delivered/min  "
+        head = f"{label:<{widest}}  {count(latest(values)):>7} delivered/min  "
         room = max(0, min(MINUTES, width - len(head) - 1))
-        yield Text.assemble(head, (bars(values[MINUTES - room :], characters), "cyan"))
+        yield Text.assemble(head, drawn(values, room, characters))
 
 
 def _tell(context: Context, shipper: str | None, blockers: Sequence[Blocker]) -> None:
@@ -240,11 +248,3 @@ def _why(report: DestinationReport, now: float) -> list[str]:
         wait = report.next_try_at - now
         words.append(f"next try in {age(wait)}" if wait > 0 else "next try due")
     return words
-
-
-def age(seconds: float) -> str:
-    """Return a duration in its greatest unit, for a person: `42s`, `5m`, `3h`, `12d`."""
-    for unit, letter in _UNITS:
-        if seconds >= unit:
-            return f"{seconds / unit:.0f}{letter}"
-    return f"{max(0.0, seconds):.0f}s"

@@ -1,29 +1,35 @@
 """`shipper top`: what ships now, and what has shipped in the last hour, minute by minute.
 
-It shows what is written down: the links, what is pending, the counters, the statistics. It must
-never scan the outbox, and shows as many minutes as the terminal is wide.
+It shows what is written down: the links, what is pending, the counters, the statistics, who waits
+and why letters died. It must never scan the outbox. It shows as many minutes as the terminal is
+wide, and of what is below them as much as it is high.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from shipper.cli import live
-from shipper.cli.bars import BARS, MINUTES, alphabet, bars, by_minute, first_minute
+from shipper.cli.bars import BARS, alphabet, first_minute
+from shipper.cli.chart import LABEL, Ranked, chart
 from shipper.cli.context import Context, printable
-from shipper.cli.status import age
-from shipper.cli.table import COLOURS
+from shipper.cli.table import middle
+from shipper.cli.wording import age, count, several
 from shipper.clock import Clock, SystemClock, iso
-from shipper.store.minutes import Minute, since
+from shipper.store.glance import NEWEST_DEAD, Glance, glance
+from shipper.store.minutes import since
 from shipper.store.reports import DestinationReport, current_shipper, destination_report
+from shipper.style import BAD, STATES, WAITING, ascii_only
 
-# Columns of a label, of a number, and between the two and the bars.
-_LABEL, _NUMBER, _GAP = 14, 9, 2
-# A rate is of the last so many drawings: what ships in bursts should still be readable.
-_DRAWINGS = 10
+# A rate is of what came between the last so many drawings, a few seconds: it is what happens now,
+# and 0 soon after nothing happens any more.
+_DRAWINGS = 4
+_ROWS_USUAL = 24
+_FIRST = 0
+# Columns of a key.
+_KEY = 13
 
 
 def top(*, context: Context) -> None:
@@ -35,7 +41,7 @@ def top(*, context: Context) -> None:
     if context.json:
         _emit(context, clock)
         return
-    picture = Picture(context, clock, alphabet(Console()))
+    picture = Picture(context, clock, alphabet())
     live.show(context, picture.draw, instead="shipper top --json")
 
 
@@ -55,36 +61,6 @@ def _emit(context: Context, clock: Clock) -> None:
                 "latency_max_seconds": round(minute.latency_max, 3),
             }
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A line of bars: a label, how a value is written, and the value of a minute."""
-
-    label: str
-    write: Callable[[float], str]
-    value: Callable[[Minute], float]
-    bad: bool = False
-    """Whether anything but nothing is bad news."""
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-def _seconds(value: float) -> str:
-    if not value:
-        return "-"  # nothing was delivered, so nothing took any time
-    return f"{value:.2f}s" if value < 10 else age(value)
-
-
-_ROWS = (
-    Row("delivered/min", _count, lambda m: m.delivered),
-    Row("retried/min", _count, lambda m: m.retried),
-    Row("dead/min", _count, lambda m: m.dead, bad=True),
-    Row("latency", _seconds, lambda m: m.latency_sum / m.delivered if m.delivered else 0.0),
-    Row("longest", _seconds, lambda m: m.latency_max),
-)
 
 
 class Rates:
@@ -114,53 +90,78 @@ class Picture:
         self._characters = characters
         self._rates = Rates()
 
-    def draw(self, width: int) -> RenderableType:
-        """Return the picture for a width; raises what the database raises."""
+    def draw(self, width: int, height: int = _ROWS_USUAL) -> RenderableType:
+        """Return the picture for a size; raises what the database raises."""
         now = self._clock.wall()
         first = first_minute(now)
         with self._context.engine() as engine:
             shipper = current_shipper(engine)
             reports = destination_report(engine, self._context.settings().destinations, now)
+            glances = [glance(engine, report.name) for report in reports]
             minutes = since(engine, first)
         self._rates.see(self._clock.monotonic(), reports)
         who = f"{shipper} ships" if shipper else "no shipper is running"
-        head = Text(f"{iso(now)[:-5]}Z  {who}; Ctrl-C ends", style="dim")
+        head = Text(f"{iso(now)[11:19]} UTC  {who}; Ctrl-C ends", style="dim")
         parts = [Text.assemble(("shipper top", "bold"), "  ", head)]
-        for report in reports:
+        room = (height - len(parts)) // max(1, len(reports))
+        for report, seen in zip(reports, glances, strict=True):
             of_it = [minute for minute in minutes if minute.destination == report.name]
-            parts += [Text(), *self._destination(report, now), *self._rows(of_it, first, width)]
+            lines = [
+                (_FIRST, Text()),
+                *self._destination(report, now),
+                *chart(of_it, first, width, self._characters),
+                *_glanced(report, seen, now),
+            ]
+            parts += _most_wanted(lines, room)
+        for part in parts:
+            part.truncate(width, overflow="crop" if ascii_only() else "ellipsis")
         return Group(*parts)
 
-    def _destination(self, report: DestinationReport, now: float) -> Iterator[Text]:
+    def _destination(self, report: DestinationReport, now: float) -> Iterator[Ranked]:
         oldest = report.oldest_pending_seconds
-        facts = [f"{report.pending:,} pending" + ("" if oldest is None else f" ({age(oldest)})")]
-        facts += [f"{self._rates.of(report.name):,.1f}/s", f"{report.delivered:,} delivered"]
-        if report.held_keys:
-            facts.append(f"{report.held_keys:,} keys held")
-        dead = f", {report.dead:,} dead" if report.dead else ""
-        yield Text.assemble(
+        waits = "" if oldest is None else f" ({age(oldest)})"
+        facts = [f"{count(report.pending)} pending{waits}"]
+        facts.append(f"{self._rates.of(report.name):,.1f}/s")
+        line = Text.assemble(
             (printable(report.name), "bold"),
             "  ",
-            (report.state, COLOURS.get(report.state, "yellow")),
+            (report.state, STATES.get(report.state, WAITING)),
             f"  {', '.join(facts)}",
-            (dead, "red"),
         )
+        if report.held_keys:
+            line.append(", ").append(f"{several(report.held_keys, 'key')} held", WAITING)
+        if report.dead:
+            line.append(", ").append(f"{count(report.dead)} dead", BAD)
+        line.append(f", {count(report.delivered)} delivered")
+        yield _FIRST, line
         if report.reason:
             wait = None if report.next_try_at is None else report.next_try_at - now
             due = "" if wait is None else f"; next try in {age(max(0.0, wait))}"
-            yield Text(f"  {printable(report.reason)}{due}", style="yellow")
+            yield _FIRST, Text(f"  {printable(report.reason)}{due}", style=WAITING)
 
-    def _rows(self, minutes: Sequence[Minute], first: float, width: int) -> Iterator[Text]:
-        room = max(0, min(MINUTES, width - _LABEL - _NUMBER - _GAP - 2))
-        for row in _ROWS:
-            yield self._row(row, by_minute(minutes, first, row.value), room)
 
-    def _row(self, row: Row, values: Sequence[float], room: int) -> Text:
-        # The running minute isn't written down yet.
-        latest = values[-1] or values[-2]
-        style = "red" if row.bad else "cyan"
-        drawn = Text(bars(values[len(values) - room :], self._characters), style)
-        drawn.highlight_words([self._characters[0]], "bright_black")
-        return Text.assemble(
-            f"  {row.label:<{_LABEL}}{row.write(latest):>{_NUMBER}}{'':{_GAP}}", drawn
-        )
+def _glanced(report: DestinationReport, seen: Glance, now: float) -> Iterator[Ranked]:
+    """Yield what waits and what was refused, each with its rank."""
+    if seen.causes:
+        told = ", ".join(f"{count(number)} {printable(cause)}" for cause, number in seen.causes)
+        newest = f"of the newest {count(NEWEST_DEAD)}: " if report.dead > NEWEST_DEAD else ""
+        yield 4, _fact("dead letters", newest + told)
+    if seen.held:
+        names = ", ".join(map(printable, seen.held))
+        more = report.held_keys - len(seen.held)
+        yield 5, _fact("held keys", names + (f" and {count(more)} more" if more > 0 else ""))
+    for place, event in enumerate(seen.oldest):
+        key = middle(_KEY)(printable(event.key)) if event.key is not None else "no key"
+        error = f"  {printable(event.error)}" if event.error else ""
+        told = f"{event.id}  {key:<{_KEY}}  {age(now - event.written)}{error}"
+        yield (6 if place == 0 else 11 + place), _fact("" if place else "oldest", told)
+
+
+def _fact(label: str, told: str) -> Text:
+    return Text(f"  {label:<{LABEL}}{told}")
+
+
+def _most_wanted(lines: Sequence[Ranked], room: int) -> list[Text]:
+    """Return the lines that are missed first, as many as there is room for, in their order."""
+    wanted = sorted(range(len(lines)), key=lambda at: lines[at][0])[: max(room, 1)]
+    return [lines[at][1] for at in sorted(wanted)]

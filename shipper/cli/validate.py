@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import orjson
@@ -46,7 +47,7 @@ def validate(
     return 1 if any(found) else 0
 
 
-def _tell(context: Context, file: str, document: Document, breaches: list[Violation]) -> None:
+def _tell(context: Context, file: Path, document: Document, breaches: list[Violation]) -> None:
     if context.json:
         context.emit({"line": document.line, "valid": not breaches, "violations": breaches})
         return

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from stat import S_ISREG
 from types import MappingProxyType
 
 from shipper.config.builder import Builder
 from shipper.config.crontab import Crontab
-from shipper.config.layers import Layers, dotted
+from shipper.config.kinds import FilePath
+from shipper.config.layers import Given, Layers, dotted
 from shipper.config.secret import masked
 from shipper.config.settings import Settings
 from shipper.config.source import read
@@ -24,6 +26,7 @@ SYSTEM_PATH = Path("/etc/shipper/config.toml")
 # A group is somebody's decision: the service's own, which reads it so.
 _OTHERS_READ = 0o004
 _SECRETS = frozenset({"api_id", "heartbeat_url", "webhook_url"})
+_SECRET_FILES = frozenset({*(f"{name}_file" for name in _SECRETS), "url_file"})
 
 
 def find(path: Path | None, environ: Mapping[str, str], cwd: Path = Path()) -> Path:
@@ -69,11 +72,12 @@ def load(
     source = read(find(path, environ, cwd))
     layers = Layers(source, cwd)
     layers.add_file()
-    warnings = tuple(_exposed(layers))  # an override doesn't take the secret out of the file
+    warnings = [*_exposed(layers)]  # an override doesn't take the secret out of the file
     layers.add_environment(environ)
     credentials = environ.get("CREDENTIALS_DIRECTORY")
     builder = Builder(layers, Path(credentials) if credentials else None, sends)
     settings: Settings | None = builder.build(Settings, ())
+    warnings += _exposed_files(layers)
     if layers.faults or settings is None:
         in_order = sorted(layers.faults, key=lambda fault: fault[0])
         raise ConfigError([f"{place}: {message}" for place, message in in_order])
@@ -102,9 +106,28 @@ def _exposed(layers: Layers) -> Iterator[str]:
     if not layers.source.mode & _OTHERS_READ:
         return
     for path, given in layers.given.items():
-        has_password = isinstance(given.raw, str) and masked(given.raw) != given.raw
-        if path[-1] in _SECRETS or has_password:
+        if path[-1] in _SECRETS or _has_password(given):
             yield (
                 f"{given.place}: {dotted(path)} can be read by other users; "
                 f"chmod o= {layers.source.name}, or keep it in a file of its own"
             )
+
+
+def _has_password(given: Given | None) -> bool:
+    return given is not None and isinstance(given.raw, str) and masked(given.raw) != given.raw
+
+
+def _exposed_files(layers: Layers) -> Iterator[str]:
+    """Yield a warning for each file of a secret that others can read."""
+    for path, given in layers.given.items():
+        if path[-1] not in _SECRET_FILES:
+            continue
+        if path[-1] == "url_file" and not _has_password(layers.given.get((*path[:-1], "url"))):
+            continue
+        try:
+            file = FilePath().parse(given.raw, given.base)
+            mode = file.stat().st_mode
+        except (ValueError, OSError):
+            continue  # what is wrong with it is reported where it is read
+        if S_ISREG(mode) and mode & _OTHERS_READ:
+            yield f"{given.place}: {file} can be read by other users; chmod o= {file}"

@@ -110,9 +110,8 @@ class DestinationSettings:
         try:
             return api_id(read_secret(self.api_id_file))
         except ValueError as error:
-            raise ConfigError(
-                [f"{self.api_id_file}:1: the API id of destination {self.name}: {error}"]
-            ) from None
+            remedy = f"put the API ID of destination {self.name} into it, mode 0600"
+            raise ConfigError([f"{self.api_id_file.absolute()} {error}; {remedy}"]) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,19 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import orjson
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from shipper import style
 from shipper.clock import BEGAN, SystemClock
 from shipper.demo.play import Scene, Stage, play
 from shipper.demo.receipt import Receipt
 from shipper.demo.shop import SHOPPERS
 from shipper.errors import UsageError
 from shipper.logs import open_log
-
-_STATES = {"ready": "green", "ramping": "yellow", "throttled": "yellow"}
+from shipper.style import STATES
 
 
 def demo(seconds: float = 10.0, keep: Path | None = None, *, as_json: bool = False) -> int:
@@ -27,7 +28,7 @@ def demo(seconds: float = 10.0, keep: Path | None = None, *, as_json: bool = Fal
 
     Raises UsageError when `keep` already holds a demo.
     """
-    console = Console(stderr=True)
+    console = style.console(sys.stderr)
     with _directory(keep) as name:
         directory = Path(name)
         if (directory / "shop.db").exists():
@@ -53,7 +54,8 @@ async def _perform(directory: Path, seconds: float, console: Console) -> Receipt
     # Its log is part of what --keep keeps; on the screen it would tear the live view.
     with (directory / "shipper.log").open("w", encoding="utf-8") as stream:
         log = open_log("info", "json", stream)
-        live = Live(console=console, refresh_per_second=10, transient=True)
+        # It stays when all is over, so that what was seen can be compared with the receipt.
+        live = Live(console=console, refresh_per_second=10)
 
         def show(scene: Scene) -> None:
             live.update(_view(scene))
@@ -71,32 +73,41 @@ def _look_away(scene: Scene) -> None:
     """Show nothing: nobody is looking."""
 
 
-def _view(scene: Scene) -> Table:
+def _view(scene: Scene) -> Group:
     route = scene.session.dispatcher.routes["default"]
     seen = scene.receiver
     state = route.link.shown.value
     order = "kept" if not seen.order_violations else f"{seen.order_violations} violations"
-    title = "the shop is open" if scene.shop_is_open else "the shop is closed; shipping the rest"
-    view = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+    view = Table(show_header=False, box=None, padding=(0, 2))
     view.add_row("written by the shop", f"[bold]{scene.written:,}[/]")
     view.add_row("received by the API", f"[bold green]{seen.distinct:,}[/]")
     view.add_row("on their way", f"{route.in_flight}")
     view.add_row("failed on purpose", f"{seen.requests - seen.accepted:,}")
     view.add_row("received again", f"{seen.repeats:,}")
     view.add_row(f"order of {SHOPPERS} shoppers", order)
-    view.add_row("link", f"[{_STATES.get(state, 'red')}]{state}[/] {route.link.reason or ''}")
-    return view
+    view.add_row("link", Text.assemble((state, STATES[state]), f" {route.link.reason or ''}"))
+    return Group(Text(_title(scene), style="bold"), view)
+
+
+def _title(scene: Scene) -> str:
+    if scene.is_over:
+        return "the shop is closed, and this is how it ended"
+    return "the shop is open" if scene.shop_is_open else "the shop is closed; shipping the rest"
 
 
 def _print(receipt: Receipt, kept: Path | None, *, as_json: bool) -> None:
-    talk = Console(stderr=True) if as_json else Console()
+    talk = style.console(sys.stderr if as_json else sys.stdout)
     verdict = (
         "[bold green]it balances[/]" if receipt.balanced else "[bold red]IT DOESN'T BALANCE[/]"
     )
     table = Table(title="receipt", title_justify="left", show_header=False, box=None)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column(style="dim")
     for name, value in receipt.as_json().items():
         if name != "balanced":
-            table.add_row(name.replace("_", " "), "-" if value is None else f"{value:,}")
+            shown = "-" if value is None else f"{value:,}"
+            table.add_row(name.replace("_", " "), shown, receipt.explanations().get(name, ""))
     talk.print(table, verdict)
     if kept:
         talk.print(f"kept in {kept}: shop.db, shipper.log, api.jsonl", highlight=False)

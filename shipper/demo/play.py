@@ -38,6 +38,7 @@ class Scene:
     session: Session
     first_delivery: float | None
     shop_is_open: bool
+    is_over: bool
 
 
 @dataclass(slots=True)
@@ -99,6 +100,7 @@ class _Performance:
         await self._watch(_DRAIN_WITHIN, self._session.dispatcher.is_idle, is_open=False)
         self._finished.set()
         await drain
+        self._show(self._sandbox.ledger.summary(), is_open=False)
         return self._first
 
     async def _watch(self, seconds: float, done: Callable[[], bool], *, is_open: bool) -> None:
@@ -108,10 +110,13 @@ class _Performance:
             summary = self._sandbox.ledger.summary()
             if self._first is None and summary.accepted:
                 self._first = round(self._stage.since_start(), 3)
-            self._stage.show(
-                Scene(self._shop.written, summary, self._session, self._first, is_open)
-            )
+            self._show(summary, is_open=is_open)
             await asyncio.sleep(_FRAME)
+
+    def _show(self, summary: Summary, *, is_open: bool) -> None:
+        over = self._finished.is_set()
+        scene = Scene(self._shop.written, summary, self._session, self._first, is_open, over)
+        self._stage.show(scene)
 
 
 def _refuse_unknown(request: RequestInfo) -> Answer | None:

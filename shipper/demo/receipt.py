@@ -25,6 +25,15 @@ class Receipt:
         """Return the receipt as `--json` prints it."""
         return asdict(self)
 
+    def explanations(self) -> Mapping[str, str]:
+        """Return what a person may wonder about, by the names of the fields."""
+        told = {}
+        if self.dead:
+            told["dead"] = "refused on purpose (HTTP 422: no such product)"
+        if self.repeats:
+            told["repeats"] = "received again: the answer to the first one was lost"
+        return told
+
 
 def balance(
     written: int, outbox: DestinationReport, receiver: Summary, first: float | None

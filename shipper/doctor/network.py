@@ -63,6 +63,8 @@ async def _name(settings: DestinationSettings, origin: Origin) -> Finding:
         return fault(name, f"{origin.host} is not resolved in {PATIENCE:.0f} s", _DNS)
     except OSError as error:
         return fault(name, f"{origin.host} can't be resolved: {error.strerror}", _DNS)
+    if found == [origin.host]:
+        return well(name, f"{origin.host} is an address; no name has to be resolved")
     more = f" and {len(found) - 2} more" if len(found) > 2 else ""
     return well(name, f"{origin.host} is {', '.join(found[:2])}{more}")
 
@@ -73,7 +75,7 @@ _DNS = "look at the network and at /etc/resolv.conf"
 async def _certificate(settings: DestinationSettings, clock: Clock) -> list[Finding]:
     name, origin = f"TLS {settings.name}", origin_of(settings.url)
     if not origin.encrypted:
-        return [well(name, "none: it stays on this machine")]
+        return [well(name, "not needed: what is sent stays on this machine")]
     if settings.proxy is not None:
         return [well(name, "not looked at through a proxy")]
     try:
@@ -134,7 +136,7 @@ def _verdict(name: str, answer: Reply | Fault, clock: Clock) -> Finding:
     outcome = classify(answer, clock.wall())
     if outcome.kind in {Kind.ACCEPTED, Kind.REFUSED}:
         # It read the event and thought about it, so it let us in.
-        return well(name, f"the API ID is taken (HTTP {outcome.status_code})")
+        return well(name, f"the API accepts this API ID (HTTP {outcome.status_code})")
     told = outcome.detail or outcome.cause
     if outcome.status_code in {401, 403}:
         return fault(name, f"the API ID is refused ({told})", "look at api_id or api_id_file")
@@ -154,10 +156,12 @@ def _their_clock(
     try:
         theirs = parsedate_to_datetime(answer.date).timestamp()
     except (ValueError, TypeError, OverflowError):
-        return [warning(name, "its answer has a Date that is none")]
+        return [warning(name, "its answer has a Date that can't be read")]
     # A Date is cut to the second.
     off = clock.wall() - theirs - 0.5
     told = f"ours is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} the API's"
+    if abs(off) < 1.0:
+        told = "ours and the API's agree"
     if abs(off) > _CLOCK_SECONDS:
         return [warning(name, told, "timedatectl set-ntp true")]
     return [well(name, told)]

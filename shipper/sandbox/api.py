@@ -2,8 +2,10 @@
 
 The paths, the header `x-api-id` and the violations in the shape of Ajv are the vendor's own. The
 vendor documents no status for any of it, so these are ours: 202 without a body for an event that
-was taken, 400 with the violations for one whose envelope is broken, 200 with an array (empty when
-all is well) for the validate path, 401 for an API ID that is wrong or not there, 404 and 405.
+was taken, 400 with the violations for one that the vendor's schema refuses, 200 with an array
+(empty when all is well) for the validate path, 401 for an API ID that is wrong or not there, 404
+and 405. A sandbox that takes what the vendor refuses would let a shop find out in production; for
+event types that the vendor has added since, a milder mode of validation can be asked for.
 """
 
 from collections.abc import Mapping
@@ -13,7 +15,7 @@ from typing import Any, Final
 
 import orjson
 
-from shipper.contract.validation import violations
+from shipper.contract.validation import Mode, violations
 
 EVENTS_PATH: Final = "/analytics/v3/events"
 VALIDATE_PATH: Final = "/analytics/v3/events/validate"
@@ -59,8 +61,11 @@ class Answer:
 ACCEPTED: Final = Answer(202)
 
 
-def answer_to(info: RequestInfo, api_id: str | None) -> Answer:
-    """Return the API's answer; without an `api_id` of ours any will do, but one must be given."""
+def answer_to(info: RequestInfo, api_id: str | None, mode: Mode = "schema") -> Answer:
+    """Return the API's answer; without an `api_id` of ours any will do, but one must be given.
+
+    `mode` says what an event is checked for; the validate path always asks for the whole schema.
+    """
     if not info.is_ours:
         return problem(404, "no such path")
     if info.method != "POST":
@@ -69,7 +74,7 @@ def answer_to(info: RequestInfo, api_id: str | None) -> Answer:
         return problem(401, "x-api-id is missing or wrong")
     if info.path == VALIDATE_PATH:
         return _json(200, violations(info.payload, "schema"))
-    found = violations(info.payload, "envelope")
+    found = violations(info.payload, mode)
     return _json(400, found) if found else ACCEPTED
 
 

@@ -16,6 +16,7 @@ from typing import Final
 from aiohttp import web
 
 from shipper.clock import Clock, SystemClock
+from shipper.contract.validation import Mode
 from shipper.sandbox import wire
 from shipper.sandbox.api import EVENTS_PATH, Answer, RequestInfo
 from shipper.sandbox.chaos import OUTAGE, Chaos, Fault
@@ -36,7 +37,8 @@ class Sandbox:
     `answer_for` may be set to a function that answers a request, or strikes it with a fault, in
     place of everything else; where it returns None things take their course. `chaos` may be set
     at any time; its outages count from then, or from the start. `clock` gives time and chance.
-    Without an `api_id` of its own the sandbox takes any. It can be started again once stopped.
+    Without an `api_id` of its own the sandbox takes any. `validation` is what events are checked
+    for. It can be started again once stopped.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Sandbox:
         api_id: str | None = None,
         chaos: Chaos | None = None,
         *,
+        validation: Mode = "schema",
         clock: Clock | None = None,
         log: Path | None = None,
         ssl_context: ssl.SSLContext | None = None,
@@ -53,6 +56,7 @@ class Sandbox:
         self.answer_for: Script | None = None
         self.url = ""
         self._api_id = api_id
+        self._validation: Mode = validation
         self._chaos = chaos or Chaos()
         self._clock = clock or SystemClock()
         self._since = self._clock.monotonic()
@@ -160,7 +164,8 @@ class Sandbox:
         scripted = None if self.answer_for is None else self.answer_for(info)
         if isinstance(scripted, Answer):
             return treat(info, self._api_id, scripted, None)
-        return treat(info, self._api_id, None, scripted or self._fault_for(info))
+        fault = scripted or self._fault_for(info)
+        return treat(info, self._api_id, None, fault, self._validation)
 
     def _fault_for(self, info: RequestInfo) -> Fault | None:
         fault = self._chaos.choose(self._elapsed(), self._clock.random())
@@ -211,7 +216,7 @@ class Sandbox:
                 event.set()
 
 
-async def run_sandbox(
+async def run_sandbox(  # noqa: PLR0913 - one for each option
     host: str,
     port: int,
     api_id: str | None,
@@ -220,13 +225,14 @@ async def run_sandbox(
     stop: asyncio.Event,
     *,
     ready: Callable[[Sandbox], None] | None = None,
+    validation: Mode = "schema",
 ) -> Summary:
     """Serve until `stop` is set and return what was seen; prints nothing, handles no signal.
 
     `ready` is called once it listens, with the sandbox: its `url` says where. Raises UsageError
     and AccessDenied as `Sandbox.start` does.
     """
-    sandbox = Sandbox(api_id, chaos, log=log)
+    sandbox = Sandbox(api_id, chaos, log=log, validation=validation)
     async with sandbox.serve(host, port):
         if ready is not None:
             ready(sandbox)

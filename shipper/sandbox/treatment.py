@@ -7,6 +7,7 @@ and must never call an event taken whose sender could rightly read the answer as
 from dataclasses import dataclass, replace
 from typing import Final
 
+from shipper.contract.validation import Mode
 from shipper.sandbox.api import Answer, RequestInfo, answer_to, problem
 from shipper.sandbox.chaos import Fault
 
@@ -33,14 +34,18 @@ class Treatment:
 
 
 def treat(
-    info: RequestInfo, api_id: str | None, scripted: Answer | None, fault: Fault | None
+    info: RequestInfo,
+    api_id: str | None,
+    scripted: Answer | None,
+    fault: Fault | None,
+    mode: Mode = "schema",
 ) -> Treatment:
     """Return what to do with a request; a scripted answer goes before a fault."""
     if scripted is not None:
         return Treatment(scripted.status, info.is_event and scripted.accepts, scripted)
     if fault is not None and not fault.after_processing:
         return _struck(fault)
-    usual = answer_to(info, api_id)
+    usual = answer_to(info, api_id, mode)
     taken = info.is_event and usual.accepts
     if fault is None:
         return Treatment(usual.status, taken, usual)

@@ -70,6 +70,18 @@ def get(engine: Engine, ident: str) -> EventDetail | None:
     return EventDetail(_event(dialect, row), shown(row.payload), history)
 
 
+def last_words(engine: Engine, ids: Iterable[int]) -> dict[int, str]:
+    """Return what the receiver said of each event at its last try, else what went wrong then."""
+    dialect = dialect_of(engine.dialect.name)
+    with snapshot(engine) as tx:
+        found = {row: tx.execute(_LAST_WORDS, {"id": row}).one_or_none() for row in ids}
+    return {
+        row: dialect.text(said.response_excerpt or said.last_error)
+        for row, said in found.items()
+        if said is not None and (said.response_excerpt or said.last_error)
+    }
+
+
 def locate(engine: Engine, idents: Iterable[str]) -> dict[str, int | None]:
     """Return the `id` that each one means, as in `get`; None where there is no such event."""
     dialect = dialect_of(engine.dialect.name)
@@ -141,5 +153,9 @@ def _attempt(dialect: Dialect, row: Row[Any]) -> Attempt:
     )
 
 
+_LAST_WORDS = text(
+    "SELECT last_error, (SELECT response_excerpt FROM shipper_attempt WHERE outbox_id = :id"
+    " ORDER BY id DESC LIMIT 1) AS response_excerpt FROM shipper_outbox WHERE id = :id"
+)
 _BY_ID = text("SELECT id FROM shipper_outbox WHERE id = :ident")
 _BY_EVENT_ID = text("SELECT id FROM shipper_outbox WHERE event_id = CAST(:ident AS text)")

@@ -195,6 +195,16 @@ PEOPLE = (
     Fault("O17", "windows over a change to summer time or back", "minutes left out are none, minutes that come twice are open twice", f"{WINDOWS}::test_around_a_change_of_the_clock_a_minute_is_what_the_clock_shows", "66,000 minutes"),
     Fault("O18", "a time zone that there is not", "refused with its line and the nearest name", f"{WINDOWS}::test_an_unknown_time_zone_is_refused_with_its_line", "14"),
     Fault("O19", "a machine without a tz database", "the package's is used", f"{WINDOWS}::test_without_a_tz_database_of_the_system_there_is_one", "1"),
+    Fault("O70", "the tab key in bash, zsh and fish, also behind options", "commands, values and files where they are meant", "tests/cli/test_completions.py::test_the_tab_key", "20 lines x 3 shells"),
+    Fault("O71", "zsh's completions are sourced, with and without compinit", "they work as those of $fpath do", "tests/cli/test_completions.py::test_zsh_takes_a_file_that_is_sourced", "2"),
+    Fault("O72", "a shop tests with events that the vendor refuses", "the sandbox refuses them in the vendor's words", "tests/sandbox/test_sandbox_server.py::test_what_the_schema_refuses_is_refused", "15 x 2 loops"),
+    Fault("O73", "a file of a secret that others can read, named in the configuration", "a warning for each", "tests/config/test_config_load.py::test_a_file_of_a_secret_that_others_can_read_is_a_warning", "15"),
+    Fault("O74", "an API ID that isn't there yet", "one place, the file, and what to put into it", "tests/cli/test_base_commands.py::test_an_api_id_that_is_not_there_yet", "1"),
+    Fault("O75", "terminals from 20 to 200 columns", "columns give way in an order; no word is broken", "tests/cli/test_table.py::test_no_word_is_broken", "21 widths"),
+    Fault("O76", "NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE, TERM=dumb, pipes", "one rule decides for every command", "tests/cli/test_style.py::test_when_there_are_colours", "13 x 2"),
+    Fault("O77", "a terminal that shows only ASCII", "bars, marks and ellipses of ASCII", "tests/cli/test_style.py::test_what_a_terminal_can_write", "7"),
+    Fault("O78", "a payload without an end, or that is no JSON, is shown", "bounded; not a word of it is another", "tests/cli/test_style.py::test_a_payload_is_indented_and_nothing_else", "11"),
+    Fault("O79", "somebody watches an outbox of any size", "a look reads a few rows by an index", "tests/store/test_glance.py::test_a_look_scans_no_table", "2"),
 )  # fmt: skip
 
 FAULTS: dict[str, tuple[Fault, ...]] = {

@@ -10,6 +10,8 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from tests.cli.command_line import DEADLINE, Home
 
@@ -47,8 +49,38 @@ def draw(
     **environ: str,
 ) -> Drawn:
     """Run a command in a terminal until it has drawn a text, then end it by a signal."""
+    with _terminal(home, arguments, columns, 40, environ) as (process, leader):
+        raw = b""
+        for _ in range(_LOOKS):
+            if seen in CONTROL.sub(b"", raw).decode("utf-8", "ignore"):
+                break
+            raw += _more(leader)
+        assert seen in CONTROL.sub(b"", raw).decode("utf-8", "ignore"), raw
+        process.send_signal(ends)
+        while _LEAVES not in raw and (more := _more(leader)):
+            raw += more
+        status = process.wait(DEADLINE)
+    return Drawn(raw, status)
+
+
+def shown(home: Home, *arguments: str, columns: int = 80, **environ: str) -> Drawn:
+    """Run a command in a terminal to its end."""
+    given = {"LC_ALL": "C.UTF-8", **environ}
+    with _terminal(home, arguments, columns, 24, given) as (process, leader):
+        raw = b""
+        while more := _more(leader):
+            raw += more
+        status = process.wait(DEADLINE)
+    return Drawn(raw.replace(b"\r\n", b"\n"), status)
+
+
+@contextmanager
+def _terminal(
+    home: Home, arguments: Sequence[str], columns: int, rows: int, environ: Mapping[str, str]
+) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """Give a process in a terminal, and the terminal's other end; both are gone at the end."""
     leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     given = {**home.environ, "TERM": "xterm-256color", **environ}
     for name in ("COLUMNS", "LINES", *({"NO_COLOR"} - environ.keys())):
         given.pop(name, None)
@@ -61,21 +93,11 @@ def draw(
         env=given,
     ) as process:
         os.close(follower)
-        raw = b""
         try:
-            for _ in range(_LOOKS):
-                if seen in CONTROL.sub(b"", raw).decode("utf-8", "ignore"):
-                    break
-                raw += _more(leader)
-            assert seen in CONTROL.sub(b"", raw).decode("utf-8", "ignore"), raw
-            process.send_signal(ends)
-            while _LEAVES not in raw and (more := _more(leader)):
-                raw += more
-            status = process.wait(DEADLINE)
+            yield process, leader
         finally:
             process.kill()
-    os.close(leader)
-    return Drawn(raw, status)
+            os.close(leader)
 
 
 def _more(descriptor: int) -> bytes:

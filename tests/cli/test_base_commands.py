@@ -721,10 +721,55 @@ def test_the_sandbox_says_where_it_listens_and_what_it_saw(home: Home) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=DEADLINE)
         assert process.returncode == 0
-    assert b"1 requests, 1 accepted" in out
+    assert b"1 request, 1 accepted" in out
     assert b"curl" in err
+    assert b"shipper init --url " in err
     assert b"secret-id" not in err
     assert (home.directory / "api.jsonl").read_bytes().count(b"\n") == 1
+
+
+def test_what_the_sandbox_says_can_be_pasted(tmp_path: Path, home: Home) -> None:
+    """The event is taken, and the configuration that comes of it warns of nothing."""
+    with home.running("sandbox", "--port", "0") as process:
+        assert process.stderr is not None
+        said = next_line(process.stderr.fileno()).decode()
+        while "Let shipper" not in said or "shipper init" not in said:
+            said += next_line(process.stderr.fileno()).decode()
+        [event] = re.findall(r"-d '(.*)'", said)
+        [line] = re.findall(r"shipper (init .*)", said)
+        home.config.unlink()
+        ran = home.call(*line.split(), "--database", "sqlite:///new.db", "--output", "shipper.toml")
+        assert ran.status == 0, ran.err
+        checked = home.call("check")
+        assert (checked.status, checked.err) == (0, "")
+        home.call("enqueue", stdin=event.encode())
+        assert home.run("drain").status == 0
+
+
+def test_the_sandbox_can_be_milder(home: Home) -> None:
+    """For a type of event that the vendor has added since; refused is what the schema refuses."""
+    event = b'{"type":"refund","refund":{},"context":[{"type":"user","user":{"id":"u"}}]}'
+    home.call("enqueue", stdin=event)
+    with home.receiving():
+        assert home.run("drain").status == 1
+    home.call("dead", "retry", "ALL", "--yes")
+    with home.receiving("--validation", "envelope"):
+        assert home.run("drain").status == 0
+
+
+def test_an_api_id_that_is_not_there_yet(home: Home) -> None:
+    """One place, which file it is, and what to do."""
+    home.config.write_text(
+        home.config.read_text().replace('api_id = "secret-id"', 'api_id_file = "api_id"')
+    )
+    ran = home.call("check")
+    assert ran.status == 78
+    file = home.directory / "api_id"
+    assert (
+        f"shipper.toml:5: {file} can't be read: No such file or directory;"
+        " put the API ID of destination default into it, mode 0600" in ran.err
+    )
+    assert ":1:" not in ran.err
 
 
 def test_a_wrong_chaos_spec_is_a_usage_error(home: Home) -> None:

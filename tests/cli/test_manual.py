@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from shipper.cli.commands import COMMANDS, names
-from shipper.cli.manual import ASSETS, COMPLETIONS, PAGE, completion, contents, page
+from shipper.cli.completion import completion
+from shipper.cli.manual import ASSETS, COMPLETIONS, PAGE, contents, page
 from tests import needs
 from tests.cli.command_line import Home
 

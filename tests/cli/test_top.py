@@ -14,7 +14,7 @@ from shipper.store.engine import open_engine
 from shipper.store.minutes import Minute, add
 from tests.cli.command_line import VIEW, Home
 from tests.cli.terminal import draw
-from tests.cli.test_operating_commands import lines, write
+from tests.cli.test_operating_commands import DEAD_PAYLOAD, lines, write
 from tests.cli.test_status_views import report
 
 MINUTE = SystemClock().wall() // 60 * 60
@@ -92,21 +92,66 @@ def row(lines: list[str], label: str) -> str:
 
 
 def test_a_wide_terminal_shows_the_last_hour(home: Home) -> None:
-    """The latest number before the bars; the running minute has none yet."""
+    """The latest number before the bars; the running minute isn't finished, and looks so."""
     drawn = picture(home, 120)
-    assert row(drawn, "default").endswith("0.0/s, 0 delivered")
+    assert row(drawn, "default  ").endswith("0.0/s, 0 delivered")
     delivered = row(drawn, "  delivered/min")
     assert delivered.split()[1] == "4,321"
-    assert delivered.split()[2] == "▁" * 57 + "▃█▁"
-    assert row(drawn, "  dead/min").split()[1:] == ["1", "▁" * 58 + "█▁"]
+    assert delivered.split()[2] == "▁" * 57 + "▃█…"
+    assert row(drawn, "  dead/min").split()[1:] == ["1", "▁" * 58 + "█…"]
     assert row(drawn, "  latency").split()[1] == "0.10s"
     assert row(drawn, "  longest").split()[1] == "1m"
+
+
+def test_the_time_is_below_the_bars(home: Home) -> None:
+    """As many minutes as there are, the middle one, and now; where there is room for them."""
+    axis = row(picture(home, 120), " " * 27 + "-")
+    assert axis.split() == ["-60", "min", "-30", "now"]
+    assert len(axis) == len(row(picture(home, 120), "  delivered/min"))
+    assert row(picture(home, 40), " " * 27 + "-").split() == ["-13", "min", "now"]
+    wide = picture(home, 200)
+    assert row(wide, "  delivered/min").split()[2] == "▁▁" * 57 + "▃▃██……"
+    assert len(row(wide, " " * 27 + "-")) == len(row(wide, "  delivered/min"))
+
+
+def test_a_minute_that_runs_may_have_something_already(home: Home) -> None:
+    """Then it is drawn, but the number is of the last whole one."""
+    engine = open_engine(f"sqlite:///{home.directory / 'shop.db'}")
+    add(engine, [Minute(MINUTE, "default", 10000, 0, 0, 1.0, 1.0)], MINUTE)
+    engine.dispose()
+    delivered = row(picture(home, 120), "  delivered/min")
+    assert delivered.split()[1:] == ["4,321", "▁" * 57 + "▃██"]
+
+
+def test_it_says_what_waits_and_what_was_refused(home: Home) -> None:
+    """Causes of dead letters, held keys, and who waits longest."""
+    write(home, DEAD_PAYLOAD, "k")
+    home.call("drain")
+    assert home.call("hold", "--key", "u7").status == 0
+    drawn = picture(home, 120)
+    assert row(drawn, "default  ").endswith(", 1 key held, 1 dead, 0 delivered")
+    assert row(drawn, "  dead letters") == "  dead letters  1 invalid"
+    assert row(drawn, "  held keys") == "  held keys     u7"
+    assert row(drawn, "  oldest").split()[1:3] == ["1", "a"]
+
+
+@pytest.mark.parametrize("height", [1, 3, 6, 10, 24, 50])
+def test_what_is_missed_least_gives_way(home: Home, height: int) -> None:
+    """A low terminal has the state and what is delivered; nothing is below its end."""
+    context = Context(home.config, environ={})
+    drawn = Picture(context, Stopped()).draw(80, height)
+    console = Console(width=80, file=StringIO())
+    console.print(drawn)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) <= max(height, 2)
+    assert any("delivered/min" in line for line in lines) == (height > 3)
+    assert any("longest" in line for line in lines) == (height >= 10)
 
 
 def test_a_narrow_terminal_shows_fewer_minutes(home: Home) -> None:
     """The newest ones; no line of bars is broken."""
     delivered = row(picture(home, 40), "  delivered/min")
-    assert delivered.endswith("▁▃█▁")
+    assert delivered.endswith("▁▃█…")
     assert len(delivered) <= 40
     assert row(picture(home, 20), "  delivered/min")
 

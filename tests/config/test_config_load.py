@@ -237,6 +237,7 @@ def test_the_config_beats_a_credential(configured: Load, tmp_path: Path) -> None
 def test_the_database_url_can_come_from_a_file(configured: Load, tmp_path: Path) -> None:
     """url_file holds the URL on one line, is found beside the config, and is named as origin."""
     (tmp_path / "url").write_text("postgres://shop:pw@db/shop\n")
+    (tmp_path / "url").chmod(0o600)
     text = (
         '[database]\nurl_file = "url"\n[destinations.default]\nurl = "https://h/"\napi_id = "x"\n'
     )
@@ -310,6 +311,41 @@ def test_a_secret_that_others_can_read_is_a_warning(configured: Load, tmp_path: 
     first, _ = load(file, {}).warnings
     assert first.startswith(f"{file}:2: database.url can be read")
     assert "hush" not in first
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "warned"),
+    [
+        ("destinations.default", "api_id_file", True),
+        ("destinations.default", "ca_file", False),  # no secret
+        ("alerts", "webhook_url_file", True),
+        ("alerts", "heartbeat_url_file", True),
+        ("database", "url_file", True),
+    ],
+)
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_a_file_of_a_secret_that_others_can_read_is_a_warning(
+    configured: Load, tmp_path: Path, section: str, name: str, mode: int, *, warned: bool
+) -> None:
+    """As the secret itself is where it stands in the configuration; a group may read either."""
+    file = tmp_path / "secret"
+    file.write_text("postgres://u:hush@h/shop" if name == "url_file" else "https://hush.example/")
+    file.chmod(mode)
+    database = "" if name == "url_file" else 'url = "sqlite:////shop.db"'
+    api_id = "" if name == "api_id_file" else 'api_id = "x"'
+    text = f'[alerts]\n[database]\n{database}\n[destinations.default]\nurl = "https://h/"\n{api_id}'
+    settings = configured(text.replace(f"[{section}]", f'[{section}]\n{name} = "secret"'))
+    told = [warning for warning in settings.warnings if f"{file} can be read" in warning]
+    assert len(told) == (warned and mode == 0o644)
+    assert all(f"; chmod o= {file}" in warning and "hush" not in warning for warning in told)
+
+
+def test_a_url_file_without_a_password_holds_no_secret(configured: Load, tmp_path: Path) -> None:
+    """Then anybody may read it."""
+    (tmp_path / "url").write_text("postgres://shop@db/shop\n")
+    (tmp_path / "url").chmod(0o644)
+    text = '[database]\nurl_file = "url"\n[destinations.default]\nurl = "https://h/"\napi_id = "x"'
+    assert configured(text).warnings == ()
 
 
 def test_a_file_that_we_may_not_read_is_exit_77(

@@ -1,15 +1,18 @@
 """The wheel is all that an installation needs; see tests/store for the migrations in it."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
 from shipper import __version__
+from shipper.cli.sandbox import sandbox
 from shipper.store.revisions import REVISIONS
 from tests.docs.readme import ROOT
 
@@ -109,3 +112,22 @@ def test_the_wheel_alone_makes_an_outbox(installed: Installed) -> None:
     installed("-m", "shipper", "db", "upgrade")
     assert REVISIONS[-1] in installed("-m", "shipper", "db", "current")
     installed("-m", "shipper", "verify")
+
+
+def test_the_changelog_has_a_section_for_the_version() -> None:
+    """Whoever asks `shipper version` can look up what is in it."""
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert headings[0] == __version__
+
+
+def test_the_sandbox_has_one_port_everywhere() -> None:
+    """What one page says another one doesn't contradict, and it is the default."""
+    port = str(signature(sandbox).parameters["port"].default)
+    texts = [
+        *(ROOT / name for name in ("README.md", "config.example.toml", "shipper/cli/commands.py")),
+        *(ROOT / "shipper/assets").iterdir(),
+    ]
+    for text in texts:
+        named = re.findall(r"(?:127\.0\.0\.1|localhost):(80\d\d|88\d\d)", text.read_text("utf-8"))
+        named += re.findall(r"sandbox.{0,40}--port (\d+)", text.read_text("utf-8"))
+        assert set(named) <= {port}, text

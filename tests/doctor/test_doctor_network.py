@@ -70,6 +70,9 @@ async def test_all_is_well_with_the_sandbox() -> None:
         assert set(_levels(found).values()) == {"ok"}
         assert list(found) == ["proxy", "name", "TLS", "API", "clock"]
         assert not sandbox.ledger.visits
+        assert found["name"].text == "127.0.0.1 is an address; no name has to be resolved"
+        assert "stays on this machine" in found["TLS"].text
+        assert found["API"].text == "the API accepts this API ID (HTTP 200)"
     finally:
         await sandbox.stop()
 
@@ -108,7 +111,11 @@ async def test_an_api_id_that_only_the_daemon_has_is_no_fault() -> None:
     [
         (b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", Level.FAULT, "HTTP 404"),
         (b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n", Level.FAULT, "HTTP 500"),
-        (b"HTTP/1.1 400 No\r\ncontent-length: 0\r\n\r\n", Level.OK, "is taken (HTTP 400)"),
+        (
+            b"HTTP/1.1 400 No\r\ncontent-length: 0\r\n\r\n",
+            Level.OK,
+            "accepts this API ID (HTTP 400)",
+        ),
         (
             b"HTTP/1.1 429 Slow\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n",
             Level.WARNING,

@@ -5,6 +5,7 @@ import json
 import re
 import ssl
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import trustme
@@ -43,6 +44,97 @@ async def test_a_broken_envelope_is_refused_with_the_violations(
     assert received.status == 400
     assert {"instancePath", "message"} <= set(json.loads(received.body)[0])
     assert sandbox.ledger.summary().accepted == 0
+
+
+_USER = {"type": "user", "user": {"id": "u1"}}
+
+
+def _written(kind: str, body: object, *context: object) -> bytes:
+    return json.dumps({"type": kind, kind: body, "context": [*context]}).encode()
+
+
+_REFUSED = {
+    "an order without lines": _written("order", {"id": "W-1"}, _USER),
+    "lines that are none": _written("order", {"id": "W-1", "lines": "two"}, _USER),
+    "a line without a price": _written(
+        "order", {"id": "W-1", "lines": [{"sku": "A", "quantity": 1}]}, _USER
+    ),
+    "a currency that there isn't": _written(
+        "order",
+        {
+            "id": "W-1",
+            "lines": [{"sku": "A", "quantity": 1, "grossPrice": {"amount": 1, "currency": "EURO"}}],
+        },
+        _USER,
+    ),
+    "a quantity that is a text": _written(
+        "order",
+        {
+            "id": "W-1",
+            "lines": [
+                {"sku": "A", "quantity": "1", "grossPrice": {"amount": 1, "currency": "EUR"}}
+            ],
+        },
+        _USER,
+    ),
+    "an interact without a product": _written("interact", {"type": "product"}, _USER),
+    "an interact with a click": _written("interact", {"type": "click", "click": {}}, _USER),
+    "an action that is no text": _written(
+        "interact", {"type": "product", "product": {"sku": "A"}, "action": 7}, _USER
+    ),
+    "a sku that is a number": _written(
+        "interact", {"type": "product", "product": {"sku": 42}}, _USER
+    ),
+    "a view without a body": _written("view", {"type": "customSet"}, _USER),
+    "a content that nobody knows": _written(
+        "view", {"type": "newestSet", "newestSet": {"id": "1"}}, _USER
+    ),
+    "a type that nobody knows": _written("refund", {"id": "W-1"}, _USER),
+    "no context": b'{"type":"view","view":{"type":"customSet","customSet":{"id":"1"}}}',
+    "a context without a user": _written(
+        "view",
+        {"type": "customSet", "customSet": {"id": "1"}},
+        {"type": "page", "page": {"url": ""}},
+    ),
+    "the same user twice": _written(
+        "view", {"type": "customSet", "customSet": {"id": "1"}}, _USER, _USER
+    ),
+}
+
+
+@pytest.mark.parametrize("payload", _REFUSED.values(), ids=_REFUSED)
+async def test_what_the_schema_refuses_is_refused(sandbox: Sandbox, payload: bytes) -> None:
+    """On the path of events as on the one that validates, with the same words."""
+    received = await send(sandbox.url, request(payload))
+    asked = await send(sandbox.url, request(payload, path=VALIDATE))
+    assert (received.status, asked.status) == (400, 200)
+    assert json.loads(received.body) == json.loads(asked.body) != []
+    assert not sandbox.ledger.visits
+
+
+async def test_what_the_vendor_leaves_open_is_taken(sandbox: Sandbox) -> None:
+    """Any action that is a text, any id, an amount of nothing."""
+    line = {"sku": "", "quantity": 0, "grossPrice": {"amount": 0, "currency": "EUR"}}
+    for payload in (
+        _written(
+            "interact", {"type": "product", "product": {"sku": "A"}, "action": "juggle"}, _USER
+        ),
+        _written("order", {"id": "", "lines": [line]}, _USER),
+    ):
+        assert (await send(sandbox.url, request(payload))).status == 202
+
+
+@pytest.mark.parametrize(("mode", "statuses"), [("envelope", [202, 400]), ("off", [202, 202])])
+async def test_whoever_is_ahead_of_the_schema_asks_for_less(
+    mode: Literal["envelope", "off"], statuses: list[int]
+) -> None:
+    """The modes are those of [validation]; the validating path tells everything all the same."""
+    sandbox = Sandbox(validation=mode)
+    async with sandbox.serve() as url:
+        payloads = (_REFUSED["a type that nobody knows"], b'{"type":"view"}')
+        assert [(await send(url, request(p))).status for p in payloads] == statuses
+        asked = await send(url, request(payloads[0], path=VALIDATE))
+        assert json.loads(asked.body)
 
 
 async def test_validate_answers_an_array_and_takes_nothing(sandbox: Sandbox) -> None:

@@ -55,7 +55,7 @@ class Till:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        self.sandbox = Sandbox(API_ID)
+        self.sandbox = Sandbox(API_ID, validation="envelope")
         self.outbox = OUTBOX
         self._cursor = ""
 
