@@ -11,9 +11,9 @@ from shipper.cli.events import Key, Since, Status, Until, show
 from shipper.clock import SystemClock, iso
 from shipper.errors import NotFound, UsageError
 from shipper.store import operate
+from shipper.store.dead_letters import SAMPLES, DeadGroup, dead_groups
 from shipper.store.lookups import find, locate
 from shipper.store.opening import Database
-from shipper.store.operate import SAMPLES, DeadGroup, dead_groups
 from shipper.store.selection import Selection
 
 ALL = "ALL"
