@@ -172,6 +172,15 @@ COMMANDS: tuple[Command, ...] = (
         ("shipper events show 17", "shipper events show event_id:4711 --json"),
     ),
     Command(
+        "events reroute",
+        "reroute:send_elsewhere",
+        _EVENTS,
+        (
+            "shipper events reroute 17 18 --to default",
+            "shipper events reroute ALL --destination defualt --to default --dry-run",
+        ),
+    ),
+    Command(
         "events discard",
         "discard:discard",
         _EVENTS,

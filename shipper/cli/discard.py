@@ -1,17 +1,20 @@
 """`shipper events discard`: give up events that are still pending, for instance after a restore."""
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
+from shipper.cli.choice import (
+    Destination,
+    Idents,
+    Yes,
+    chosen,
+    events,
+    is_read,
+    no_match,
+    refuse_ambiguous,
+)
 from shipper.cli.context import Context
-from shipper.cli.dead import ALL, Idents, Yes, named, read_idents, refuse_ambiguous
 from shipper.cli.events import Key, Since, Until
 from shipper.store.engine import database_path
 from shipper.store.giving_up import SAMPLES, Found, find_pending, give_up
 from shipper.store.selection import Selection
-
-Destination = Annotated[str | None, Parameter(help="Only those that go there.")]
 
 
 def discard(
@@ -28,28 +31,25 @@ def discard(
     For what a restored copy, or a wrong import, would send. All that are named,
     or none. No daemon may run meanwhile: exit status 75 where one does.
     """
-    selection = Selection(key=key, destination=destination, since=since, until=until)
-    refuse_ambiguous(idents, selection)
+    filters = Selection(key=key, destination=destination, since=since, until=until)
+    refuse_ambiguous(idents, filters)
     with context.engine() as engine:
-        if tuple(idents) != (ALL,):
-            selection = named(engine, read_idents(idents), "pending")
+        selection = chosen(engine, idents, filters, ("pending",))
         found = find_pending(engine, selection)
+        if not found.count and filters != Selection():
+            raise no_match(engine, context, filters, ("pending",))
         if found.count:
-            context.confirm(_question(found), yes=yes)
+            context.confirm(_question(found), yes=yes or is_read(idents))
             discarded = give_up(engine, selection, database_path(context.settings().database.url))
         else:
             discarded = 0
     if context.json:
         context.emit({"discarded": discarded})
     else:
-        context.say(f"{_events(discarded)} discarded")
+        context.say(f"{events(discarded)} discarded")
 
 
 def _question(found: Found) -> str:
     more = ", ..." if found.count > SAMPLES else ""
     samples = ", ".join(map(str, found.samples))
-    return f"give up {_events(found.count)} that were not delivered: {samples}{more}?"
-
-
-def _events(count: int) -> str:
-    return "1 event" if count == 1 else f"{count} events"
+    return f"give up {events(found.count)} that were not delivered: {samples}{more}?"

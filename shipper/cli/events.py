@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import Parameter, Token, validators
 
+from shipper.cli.choice import Destination, Status, no_match
 from shipper.cli.context import Context, printable
 from shipper.clock import SystemClock, iso, parse_iso
 from shipper.config import Settings
@@ -16,8 +17,6 @@ from shipper.store.lookups import EventDetail, EventReport, find, get
 from shipper.store.selection import Selection
 from shipper.store.waiting import why
 from shipper.store.work import Attempt
-
-Status = Literal["pending", "delivered", "dead", "discarded"]
 
 _AGO = Seconds(0.0, 36525 * 86400.0)
 
@@ -63,7 +62,7 @@ def list_events(
     *,
     status: Annotated[Status | None, Parameter(help="Only those of this status.")] = None,
     key: Key = None,
-    destination: Annotated[str | None, Parameter(help="Only those that go there.")] = None,
+    destination: Destination = None,
     since: Since = None,
     until: Until = None,
     limit: Annotated[int, Parameter(help="At most so many.", validator=_LIMIT)] = 50,
@@ -73,6 +72,8 @@ def list_events(
     selection = Selection(status=status, key=key, destination=destination, since=since, until=until)
     with context.engine() as engine:
         found = find(engine, selection, limit)
+        if not found and selection != Selection():
+            raise no_match(engine, context, selection)
     if context.json:
         for event in found:
             context.emit(_fields(event))
@@ -80,7 +81,7 @@ def list_events(
         header = ("id", "status", "written", "destination", "key", "event id", "last error")
         context.table(header, [_row(event) for event in found])
     if not found:
-        context.note("there is no such event")
+        context.note("there are no events")
     return 0 if found else 1
 
 
