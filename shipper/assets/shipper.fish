@@ -5,8 +5,8 @@
 function __fish_shipper_using_command
     set -l cmd (commandline -opc)
     set -l subcommands
-    set -l options_with_values '--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --until --url -c -o'
-    set -l all_commands 'assets backup check config current db dead demo discard doctor drain enqueue events export grants healthcheck hold init install list print prune release retry run sandbox service show status top uninstall upgrade validate verify version write'
+    set -l options_with_values '--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --to --until --url -c -o'
+    set -l all_commands 'assets backup check config current db dead demo discard doctor drain enqueue events export grants healthcheck help hold init install list print prune release reroute retry run sandbox service show status top uninstall upgrade validate verify version write'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
     set -e cmd[1]
@@ -45,7 +45,7 @@ end
 function __fish_shipper_positional_index
     set -l cmd (commandline -opc)
     set -l path_len $argv[1]
-    set -l options_with_values '--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --until --url -c -o'
+    set -l options_with_values '--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --to --until --url -c -o'
     set -l skip_next 0
     set -l consumed_path 0
     set -l count 0
@@ -71,29 +71,30 @@ function __fish_shipper_positional_index
 end
 
 # Root-level commands
-complete -c shipper -n __fish_use_subcommand -a 'events' -d 'Find events, and see what became of one.'
+complete -c shipper -n __fish_use_subcommand -a 'events' -d 'Find events, see what became of one, send them elsewhere.'
 complete -c shipper -n __fish_use_subcommand -a 'dead' -d 'Look at dead letters, and decide what becomes of them.'
 complete -c shipper -n __fish_use_subcommand -a 'enqueue' -d 'Write events into the outbox: one JSON document or JSON lines, all of them or n…'
 complete -c shipper -n __fish_use_subcommand -a 'validate' -d 'Check events against the vendor'\''s schema, without sending one; exit status 1 if…'
+complete -c shipper -n __fish_use_subcommand -a 'sandbox' -d 'Stand in for the vendor'\''s API on this machine, with its validation, and with fa…'
 complete -c shipper -n __fish_use_subcommand -a 'demo' -d 'See it work, offline: a shop writes, an API fails on purpose, the real daemon d…'
 complete -c shipper -n __fish_use_subcommand -a 'init' -d 'Write a commented configuration and create the outbox; asks for what no option …'
 complete -c shipper -n __fish_use_subcommand -a 'check' -d 'Check the configuration, offline: every setting, the API ids, certificates, win…'
-complete -c shipper -n __fish_use_subcommand -a 'doctor' -d 'Check all that shipper depends on, here and now, and say how to mend it.'
-complete -c shipper -n __fish_use_subcommand -a 'sandbox' -d 'Stand in for the vendor'\''s API on this machine, with its validation, and with fa…'
 complete -c shipper -n __fish_use_subcommand -a 'run' -d 'Ship events until stopped: SIGTERM and SIGINT stop it cleanly, SIGHUP reloads t…'
-complete -c shipper -n __fish_use_subcommand -a 'drain' -d 'Ship what is pending, then end; delivery windows don'\''t count. Watches a running…'
 complete -c shipper -n __fish_use_subcommand -a 'status' -d 'Show how every destination is doing: its link, its counts, its oldest pending e…'
+complete -c shipper -n __fish_use_subcommand -a 'doctor' -d 'Check all that shipper depends on, here and now, and say how to mend it.'
+complete -c shipper -n __fish_use_subcommand -a 'help' -d 'Show the manual'\''s chapters, one of them, or the help of a command.'
+complete -c shipper -n __fish_use_subcommand -a 'service' -d 'The systemd unit of this installation.'
 complete -c shipper -n __fish_use_subcommand -a 'top' -d 'Show live what ships, with the last hour minute by minute; Ctrl-C ends it.'
-complete -c shipper -n __fish_use_subcommand -a 'healthcheck' -d 'Ask the running daemon whether it is well; exit status 1 where it is not, or no…'
 complete -c shipper -n __fish_use_subcommand -a 'hold' -d 'Stop a key, or a whole destination, until it is released; what is in flight end…'
 complete -c shipper -n __fish_use_subcommand -a 'release' -d 'Let a key, or a whole destination, go on; links that are down are probed at onc…'
+complete -c shipper -n __fish_use_subcommand -a 'drain' -d 'Ship what is pending, then end; delivery windows don'\''t count. Watches a running…'
+complete -c shipper -n __fish_use_subcommand -a 'healthcheck' -d 'Ask the running daemon whether it is well; exit status 1 where it is not, or no…'
 complete -c shipper -n __fish_use_subcommand -a 'db' -d 'Migrations and privileges.'
 complete -c shipper -n __fish_use_subcommand -a 'config' -d 'The configuration in force.'
 complete -c shipper -n __fish_use_subcommand -a 'assets' -d 'A dashboard, alert rules, the man page, completions.'
-complete -c shipper -n __fish_use_subcommand -a 'service' -d 'The systemd unit of this installation.'
 complete -c shipper -n __fish_use_subcommand -a 'verify' -d 'Check every invariant that the outbox can show; exit status 1 when one doesn'\''t …'
-complete -c shipper -n __fish_use_subcommand -a 'backup' -d 'Copy the whole SQLite database to a new file, your own tables too.'
 complete -c shipper -n __fish_use_subcommand -a 'prune' -d 'Delete events that have been over for longer than [retention] says.'
+complete -c shipper -n __fish_use_subcommand -a 'backup' -d 'Copy the whole SQLite database to a new file, your own tables too.'
 complete -c shipper -n __fish_use_subcommand -a 'version' -d 'Print the versions of shipper and of what it stands on.'
 # Root-level options
 complete -c shipper -n __fish_use_subcommand -l help -d 'Display this message and exit.'
@@ -302,10 +303,11 @@ complete -c shipper -n '__fish_shipper_using_command dead discard' -l help -d 'D
 complete -c shipper -n '__fish_shipper_using_command dead discard' -s h -d 'Display this message and exit.'
 complete -c shipper -n '__fish_shipper_using_command dead discard' -l version -d 'Display application version.'
 complete -c shipper -n '__fish_shipper_using_command dead discard' -l key -r -d 'Only those with this ordering key.'
+complete -c shipper -n '__fish_shipper_using_command dead discard' -l destination -r -d 'Only those that go there.'
 complete -c shipper -n '__fish_shipper_using_command dead discard' -l cause -r -d 'Only those that died of this: the word that their last error begins with.'
 complete -c shipper -n '__fish_shipper_using_command dead discard' -l since -r -d 'Only those written then or later: 2h (ago), or a time like 2026-11-23T08:15 (UT…'
 complete -c shipper -n '__fish_shipper_using_command dead discard' -l until -r -d 'Only those written then or earlier.'
-complete -c shipper -n '__fish_shipper_using_command dead discard' -l yes -d 'Don'\''t ask; needed where there is no terminal to ask on.'
+complete -c shipper -n '__fish_shipper_using_command dead discard' -l yes -d 'Don'\''t ask; ALL needs it where there is no terminal.'
 complete -c shipper -n '__fish_shipper_using_command dead discard' -l config -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
 complete -c shipper -n '__fish_shipper_using_command dead discard' -s c -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
 complete -c shipper -n '__fish_shipper_using_command dead discard' -l json -d 'Print JSON, one object on one line.'
@@ -319,6 +321,7 @@ complete -c shipper -n '__fish_shipper_using_command dead list' -l help -d 'Disp
 complete -c shipper -n '__fish_shipper_using_command dead list' -s h -d 'Display this message and exit.'
 complete -c shipper -n '__fish_shipper_using_command dead list' -l version -d 'Display application version.'
 complete -c shipper -n '__fish_shipper_using_command dead list' -l key -r -d 'Only those with this ordering key.'
+complete -c shipper -n '__fish_shipper_using_command dead list' -l destination -r -d 'Only those that go there.'
 complete -c shipper -n '__fish_shipper_using_command dead list' -l cause -r -d 'Only those that died of this: the word that their last error begins with.'
 complete -c shipper -n '__fish_shipper_using_command dead list' -l since -r -d 'Only those written then or later: 2h (ago), or a time like 2026-11-23T08:15 (UT…'
 complete -c shipper -n '__fish_shipper_using_command dead list' -l until -r -d 'Only those written then or earlier.'
@@ -335,10 +338,11 @@ complete -c shipper -n '__fish_shipper_using_command dead retry' -l help -d 'Dis
 complete -c shipper -n '__fish_shipper_using_command dead retry' -s h -d 'Display this message and exit.'
 complete -c shipper -n '__fish_shipper_using_command dead retry' -l version -d 'Display application version.'
 complete -c shipper -n '__fish_shipper_using_command dead retry' -l key -r -d 'Only those with this ordering key.'
+complete -c shipper -n '__fish_shipper_using_command dead retry' -l destination -r -d 'Only those that go there.'
 complete -c shipper -n '__fish_shipper_using_command dead retry' -l cause -r -d 'Only those that died of this: the word that their last error begins with.'
 complete -c shipper -n '__fish_shipper_using_command dead retry' -l since -r -d 'Only those written then or later: 2h (ago), or a time like 2026-11-23T08:15 (UT…'
 complete -c shipper -n '__fish_shipper_using_command dead retry' -l until -r -d 'Only those written then or earlier.'
-complete -c shipper -n '__fish_shipper_using_command dead retry' -l yes -d 'Don'\''t ask; needed where there is no terminal to ask on.'
+complete -c shipper -n '__fish_shipper_using_command dead retry' -l yes -d 'Don'\''t ask; ALL needs it where there is no terminal.'
 complete -c shipper -n '__fish_shipper_using_command dead retry' -l config -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
 complete -c shipper -n '__fish_shipper_using_command dead retry' -s c -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
 complete -c shipper -n '__fish_shipper_using_command dead retry' -l json -d 'Print JSON, one object on one line.'
@@ -419,6 +423,7 @@ complete -c shipper -n '__fish_shipper_using_command enqueue' -s q -d 'Say nothi
 # Subcommands for: events
 complete -c shipper -n '__fish_shipper_using_command events' -a 'list' -d 'Find events, the newest first; exit status 1 when there is none.'
 complete -c shipper -n '__fish_shipper_using_command events' -a 'show' -d 'Show an event with its tries, and why it waits.'
+complete -c shipper -n '__fish_shipper_using_command events' -a 'reroute' -d 'Send pending events and dead letters to another destination.'
 complete -c shipper -n '__fish_shipper_using_command events' -a 'discard' -d 'Give pending events up for good: they are never sent.'
 complete -c shipper -n '__fish_shipper_using_command events' -a 'export' -d 'Write undelivered events to a file, for shipper enqueue --rows on another outbo…'
 # Options for: events
@@ -441,7 +446,7 @@ complete -c shipper -n '__fish_shipper_using_command events discard' -l key -r -
 complete -c shipper -n '__fish_shipper_using_command events discard' -l destination -r -d 'Only those that go there.'
 complete -c shipper -n '__fish_shipper_using_command events discard' -l since -r -d 'Only those written then or later: 2h (ago), or a time like 2026-11-23T08:15 (UT…'
 complete -c shipper -n '__fish_shipper_using_command events discard' -l until -r -d 'Only those written then or earlier.'
-complete -c shipper -n '__fish_shipper_using_command events discard' -l yes -d 'Don'\''t ask; needed where there is no terminal to ask on.'
+complete -c shipper -n '__fish_shipper_using_command events discard' -l yes -d 'Don'\''t ask; ALL needs it where there is no terminal.'
 complete -c shipper -n '__fish_shipper_using_command events discard' -l config -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
 complete -c shipper -n '__fish_shipper_using_command events discard' -s c -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
 complete -c shipper -n '__fish_shipper_using_command events discard' -l json -d 'Print JSON, one object on one line.'
@@ -485,6 +490,27 @@ complete -c shipper -n '__fish_shipper_using_command events list' -l verbose -d 
 complete -c shipper -n '__fish_shipper_using_command events list' -s v -d 'Say more.'
 complete -c shipper -n '__fish_shipper_using_command events list' -l quiet -d 'Say nothing but the answer.'
 complete -c shipper -n '__fish_shipper_using_command events list' -s q -d 'Say nothing but the answer.'
+# Options for: events reroute
+complete -c shipper -n '__fish_shipper_using_command events reroute' -l help -d 'Display this message and exit.'
+complete -c shipper -n '__fish_shipper_using_command events reroute' -s h -d 'Display this message and exit.'
+complete -c shipper -n '__fish_shipper_using_command events reroute' -l version -d 'Display application version.'
+complete -c shipper -n '__fish_shipper_using_command events reroute' -l to -r -d 'The destination that they go to now.'
+complete -c shipper -n '__fish_shipper_using_command events reroute' -l status -x -a 'pending dead' -d 'Only those of this status.'
+complete -c shipper -n '__fish_shipper_using_command events reroute' -l key -r -d 'Only those with this ordering key.'
+complete -c shipper -n '__fish_shipper_using_command events reroute' -l destination -r -d 'Only those that go there.'
+complete -c shipper -n '__fish_shipper_using_command events reroute' -l cause -r -d 'Only those that died of this: the word that their last error begins with.'
+complete -c shipper -n '__fish_shipper_using_command events reroute' -l since -r -d 'Only those written then or later: 2h (ago), or a time like 2026-11-23T08:15 (UT…'
+complete -c shipper -n '__fish_shipper_using_command events reroute' -l until -r -d 'Only those written then or earlier.'
+complete -c shipper -n '__fish_shipper_using_command events reroute' -l dry-run -d 'Say what would be sent elsewhere, and change nothing.'
+complete -c shipper -n '__fish_shipper_using_command events reroute' -l yes -d 'Don'\''t ask; ALL needs it where there is no terminal.'
+complete -c shipper -n '__fish_shipper_using_command events reroute' -l config -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
+complete -c shipper -n '__fish_shipper_using_command events reroute' -s c -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
+complete -c shipper -n '__fish_shipper_using_command events reroute' -l json -d 'Print JSON, one object on one line.'
+complete -c shipper -n '__fish_shipper_using_command events reroute' -l verbose -d 'Say more.'
+complete -c shipper -n '__fish_shipper_using_command events reroute' -s v -d 'Say more.'
+complete -c shipper -n '__fish_shipper_using_command events reroute' -l quiet -d 'Say nothing but the answer.'
+complete -c shipper -n '__fish_shipper_using_command events reroute' -s q -d 'Say nothing but the answer.'
+
 # Options for: events show
 complete -c shipper -n '__fish_shipper_using_command events show' -l help -d 'Display this message and exit.'
 complete -c shipper -n '__fish_shipper_using_command events show' -s h -d 'Display this message and exit.'
@@ -510,6 +536,18 @@ complete -c shipper -n '__fish_shipper_using_command healthcheck' -l quiet -d 'S
 complete -c shipper -n '__fish_shipper_using_command healthcheck' -s q -d 'Say nothing but the answer.'
 # Positionals for: healthcheck
 complete -c shipper -n '__fish_shipper_using_command healthcheck; and test (__fish_shipper_positional_index 1) = 0' -f -a 'live ready'
+
+# Options for: help
+complete -c shipper -n '__fish_shipper_using_command help' -l help -d 'Display this message and exit.'
+complete -c shipper -n '__fish_shipper_using_command help' -s h -d 'Display this message and exit.'
+complete -c shipper -n '__fish_shipper_using_command help' -l version -d 'Display application version.'
+complete -c shipper -n '__fish_shipper_using_command help' -l config -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
+complete -c shipper -n '__fish_shipper_using_command help' -s c -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
+complete -c shipper -n '__fish_shipper_using_command help' -l json -d 'Print JSON, one object on one line.'
+complete -c shipper -n '__fish_shipper_using_command help' -l verbose -d 'Say more.'
+complete -c shipper -n '__fish_shipper_using_command help' -s v -d 'Say more.'
+complete -c shipper -n '__fish_shipper_using_command help' -l quiet -d 'Say nothing but the answer.'
+complete -c shipper -n '__fish_shipper_using_command help' -s q -d 'Say nothing but the answer.'
 
 # Options for: hold
 complete -c shipper -n '__fish_shipper_using_command hold' -l help -d 'Display this message and exit.'

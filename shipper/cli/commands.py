@@ -10,9 +10,7 @@ from inspect import cleandoc
 from pkgutil import get_data
 from typing import NamedTuple
 
-from cyclopts import App, Group, Parameter
-
-from shipper import __version__
+from cyclopts import Group
 
 _FIRST = Group.create_ordered("First steps")
 _DAILY = Group.create_ordered("The daemon")
@@ -20,19 +18,17 @@ _EVENTS = Group.create_ordered("Events")
 _REST = Group.create_ordered("Upkeep")
 
 
-_EPILOGUE = (
-    "`shipper COMMAND --help` shows examples. Exit statuses: 0 ok, 1 negative finding, 2 usage,"
-    " 69 database unreachable, 75 try again, 77 permission, 78 configuration or schema."
-)
-
-
 class Command(NamedTuple):
-    """A command: its words, `module:function` in this package, its group, and examples."""
+    """A command: its words, `module:function` in this package, its group, and examples.
+
+    `takes` are the arguments that are no options, as its usage shows them.
+    """
 
     words: str
     target: str
     group: Group
     examples: tuple[str, ...]
+    takes: str = ""
 
     def help(self) -> str | None:
         """Return the docstring of the function, read from its source without importing it."""
@@ -62,12 +58,12 @@ class Family(NamedTuple):
 
 
 FAMILIES: Mapping[str, Family] = {
-    "events": Family(_EVENTS, "Find events, and see what became of one."),
+    "service": Family(_DAILY, "The systemd unit of this installation."),
+    "events": Family(_EVENTS, "Find events, see what became of one, send them elsewhere."),
     "dead": Family(_EVENTS, "Look at dead letters, and decide what becomes of them."),
     "db": Family(_REST, "Migrations and privileges."),
     "config": Family(_REST, "The configuration in force."),
     "assets": Family(_REST, "A dashboard, alert rules, the man page, completions."),
-    "service": Family(_REST, "The systemd unit of this installation."),
 }
 
 COMMANDS: tuple[Command, ...] = (
@@ -94,42 +90,31 @@ COMMANDS: tuple[Command, ...] = (
         ("shipper check", "shipper check -c /etc/shipper/config.toml --json"),
     ),
     Command(
+        "run",
+        "run:run",
+        _FIRST,
+        ("shipper run", "shipper run -c /etc/shipper/config.toml -v"),
+    ),
+    Command(
+        "status",
+        "status:status",
+        _FIRST,
+        ("shipper status", "shipper status --watch", "shipper status --nagios --oldest 15m"),
+    ),
+    Command(
         "doctor",
         "doctor:doctor",
         _FIRST,
         ("shipper doctor", "shipper doctor --no-network --json"),
     ),
     Command(
-        "sandbox",
-        "sandbox:sandbox",
+        "help",
+        "help:show_help",
         _FIRST,
-        ("shipper sandbox --port 8080", "shipper sandbox --chaos 503:0.1,outage:10s@30s/60s"),
-    ),
-    Command(
-        "run",
-        "run:run",
-        _DAILY,
-        ("shipper run", "shipper run -c /etc/shipper/config.toml -v"),
-    ),
-    Command(
-        "drain",
-        "drain:drain",
-        _DAILY,
-        ("shipper drain", "shipper drain --timeout 5m"),
-    ),
-    Command(
-        "status",
-        "status:status",
-        _DAILY,
-        ("shipper status", "shipper status --watch", "shipper status --nagios --oldest 15m"),
+        ("shipper help", "shipper help order", "shipper help dead retry"),
+        "[CHAPTER]",
     ),
     Command("top", "top:top", _DAILY, ("shipper top", "shipper top --json")),
-    Command(
-        "healthcheck",
-        "healthcheck:healthcheck",
-        _DAILY,
-        ("shipper healthcheck live", "shipper healthcheck ready --json"),
-    ),
     Command(
         "hold",
         "hold:hold",
@@ -143,22 +128,26 @@ COMMANDS: tuple[Command, ...] = (
         ("shipper release --key customer-42", "shipper release --destination default"),
     ),
     Command(
-        "enqueue",
-        "enqueue:enqueue",
-        _EVENTS,
-        (
-            "shipper enqueue events.jsonl",
-            "shipper enqueue order.json --event-id order-4711",
-            "shipper enqueue - --key customer-42 --json",
-            "shipper enqueue --rows till.jsonl",
-        ),
+        "drain",
+        "drain:drain",
+        _DAILY,
+        ("shipper drain", "shipper drain --timeout 5m"),
     ),
     Command(
-        "validate",
-        "validate:validate",
-        _EVENTS,
-        ("shipper validate event.json", "shipper validate - --remote --json"),
+        "healthcheck",
+        "healthcheck:healthcheck",
+        _DAILY,
+        ("shipper healthcheck live", "shipper healthcheck ready --json"),
+        "live|ready",
     ),
+    Command(
+        "service install",
+        "service:install",
+        _DAILY,
+        ("shipper service install", "shipper service install --run-as shop"),
+    ),
+    Command("service print", "service:show", _DAILY, ("shipper service print",)),
+    Command("service uninstall", "service:uninstall", _DAILY, ("shipper service uninstall",)),
     Command(
         "events list",
         "events:list_events",
@@ -170,6 +159,7 @@ COMMANDS: tuple[Command, ...] = (
         "events:show_event",
         _EVENTS,
         ("shipper events show 17", "shipper events show event_id:4711 --json"),
+        "ID",
     ),
     Command(
         "events reroute",
@@ -179,6 +169,7 @@ COMMANDS: tuple[Command, ...] = (
             "shipper events reroute 17 18 --to default",
             "shipper events reroute ALL --destination defualt --to default --dry-run",
         ),
+        "ID...",
     ),
     Command(
         "events discard",
@@ -188,6 +179,7 @@ COMMANDS: tuple[Command, ...] = (
             "shipper events discard 17 18",
             "shipper events discard ALL --until 2026-11-23T08:15 --yes",
         ),
+        "ID...",
     ),
     Command(
         "events export",
@@ -197,6 +189,7 @@ COMMANDS: tuple[Command, ...] = (
             "shipper events export till.jsonl --hand-over",
             "shipper events export - --status dead --key customer-42",
         ),
+        "FILE",
     ),
     Command(
         "dead list",
@@ -204,18 +197,45 @@ COMMANDS: tuple[Command, ...] = (
         _EVENTS,
         ("shipper dead list", "shipper dead list --cause http-422 --json"),
     ),
-    Command("dead show", "dead:show_dead", _EVENTS, ("shipper dead show 17",)),
+    Command("dead show", "dead:show_dead", _EVENTS, ("shipper dead show 17",), "ID"),
     Command(
         "dead retry",
         "dead:retry",
         _EVENTS,
         ("shipper dead retry 17 18", "shipper dead retry ALL --cause http-422 --yes"),
+        "ID...",
     ),
     Command(
         "dead discard",
         "dead:discard",
         _EVENTS,
         ("shipper dead discard 17", "shipper dead discard ALL --key customer-42 --yes"),
+        "ID...",
+    ),
+    Command(
+        "enqueue",
+        "enqueue:enqueue",
+        _EVENTS,
+        (
+            "shipper enqueue events.jsonl",
+            "shipper enqueue order.json --event-id order-4711",
+            "shipper enqueue - --key customer-42 --json",
+            "shipper enqueue --rows till.jsonl",
+        ),
+        "[FILE]",
+    ),
+    Command(
+        "validate",
+        "validate:validate",
+        _EVENTS,
+        ("shipper validate event.json", "shipper validate - --remote --json"),
+        "FILE",
+    ),
+    Command(
+        "sandbox",
+        "sandbox:sandbox",
+        _EVENTS,
+        ("shipper sandbox --port 8808", "shipper sandbox --chaos 503:0.1,outage:10s@30s/60s"),
     ),
     Command(
         "verify",
@@ -223,13 +243,14 @@ COMMANDS: tuple[Command, ...] = (
         _REST,
         ("shipper verify", "shipper verify --json"),
     ),
+    Command("prune", "prune:prune", _REST, ("shipper prune --dry-run", "shipper prune --json")),
     Command(
         "backup",
         "backup:backup",
         _REST,
         ("shipper backup /backup/shop.db", "shipper backup shop.db.bak --json"),
+        "FILE",
     ),
-    Command("prune", "prune:prune", _REST, ("shipper prune --dry-run", "shipper prune --json")),
     Command("db upgrade", "database:upgrade", _REST, ("shipper db upgrade",)),
     Command("db current", "database:current", _REST, ("shipper db current --json",)),
     Command("db check", "database:check", _REST, ("shipper db check",)),
@@ -245,14 +266,6 @@ COMMANDS: tuple[Command, ...] = (
         _REST,
         ("shipper config show", "shipper config show --origin --json"),
     ),
-    Command(
-        "service install",
-        "service:install",
-        _REST,
-        ("shipper service install", "shipper service install --run-as shop"),
-    ),
-    Command("service print", "service:show", _REST, ("shipper service print",)),
-    Command("service uninstall", "service:uninstall", _REST, ("shipper service uninstall",)),
     Command("assets list", "assets:list_assets", _REST, ("shipper assets list",)),
     Command(
         "assets show",
@@ -262,8 +275,9 @@ COMMANDS: tuple[Command, ...] = (
             "shipper assets show prometheus-alerts.yml > /etc/prometheus/shipper.yml",
             "shipper assets show shipper.bash > /etc/bash_completion.d/shipper",
         ),
+        "NAME",
     ),
-    Command("assets write", "assets:write_assets", _REST, ("shipper assets write .",)),
+    Command("assets write", "assets:write_assets", _REST, ("shipper assets write .",), "DIR"),
     Command(
         "version",
         "version:version",
@@ -278,29 +292,3 @@ def names(above: Sequence[str] = ()) -> list[str]:
     depth = len(above)
     words = [command.words.split() for command in COMMANDS]
     return sorted({w[depth] for w in words if w[:depth] == list(above) and len(w) > depth})
-
-
-def build() -> App:
-    """Return the application with every command registered and none imported."""
-    app = App(
-        name="shipper",
-        help="Ships the events of a local outbox table to an HTTP API, in order, durably.",
-        help_format="plaintext",
-        help_epilogue=_EPILOGUE,
-        version=__version__,
-        default_parameter=Parameter(negative=()),
-    )
-    homes = {"": app}
-    for name, family in FAMILIES.items():
-        homes[name] = App(name=name, help=family.help, group=family.group)
-        app.command(homes[name])
-    for command in COMMANDS:
-        family_name, _, name = command.words.rpartition(" ")
-        homes[family_name].command(
-            f"shipper.cli.{command.target}",
-            name=name,
-            help=command.help(),
-            group=None if family_name else command.group,
-            help_epilogue="\n".join(("Examples:", *(f"  {line}" for line in command.examples))),
-        )
-    return app

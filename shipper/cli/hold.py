@@ -73,7 +73,9 @@ def _tell(
     context: Context, destination: str, key: str | None, word: str, *, held: bool, changed: bool
 ) -> None:
     if context.json:
-        context.emit({"destination": destination, "key": key, "held": held, "changed": changed})
+        context.emit(
+            {"destination": destination, "ordering_key": key, "held": held, "changed": changed}
+        )
     else:
         what = f"destination {destination}" if key is None else f"key {key} of {destination}"
         context.say(f"{printable(what)} {word}")

@@ -10,15 +10,15 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from difflib import get_close_matches
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError
+from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
 
-from shipper.cli.commands import build, names
+from shipper.cli.application import GLOBAL, build
 from shipper.cli.context import Context, printable
+from shipper.cli.near import unknown
 from shipper.errors import ConfigError, InvalidEvent, ShipperError, UsageError
 
 T = TypeVar("T")
@@ -30,8 +30,6 @@ PIPE_CLOSED = 141  # what a shell reports of a program that SIGPIPE has ended
 # To the parser a lone hyphen is an option without a name; to us it is a value like any other, so it
 # travels in disguise. No argument of a process can hold a NUL.
 _HYPHEN = "\0"
-
-_GLOBAL = Group("Global options", sort_key=100)
 
 
 def main() -> None:
@@ -128,7 +126,7 @@ def _bare(value: T) -> T:
 
 
 def _option(*names: str) -> Parameter:
-    return Parameter(name=names, group=_GLOBAL, show_default=False)
+    return Parameter(name=names, group=GLOBAL, show_default=False)
 
 
 def _usage(error: CycloptsError) -> UsageError:
@@ -138,16 +136,13 @@ def _usage(error: CycloptsError) -> UsageError:
     if not isinstance(error, UnknownCommandError):
         return UsageError(str(error).replace(_HYPHEN, "-").rstrip("."), help_on)
     # Its own message would import every command there is.
-    word = (error.unused_tokens or [""])[0]
-    near = get_close_matches(word, names(chain), n=1)
-    hint = f"did you mean {' '.join(('shipper', *chain, *near))}?" if near else help_on
-    return UsageError(f"there is no command {' '.join((*chain, word))}", hint)
+    return unknown(chain, (error.unused_tokens or [""])[0])
 
 
 def _report(error: ShipperError, *, as_json: bool) -> int:
     """Say on stderr what went wrong and what to do; return the exit status."""
     if as_json:
-        print(json.dumps(_as_object(error)), file=sys.stderr)
+        print(json.dumps(_as_object(error), separators=(",", ":")), file=sys.stderr)
     else:
         # A fault of the configuration begins with its place, which editors can jump to.
         prefix = "" if isinstance(error, ConfigError | InvalidEvent) else "shipper: "
