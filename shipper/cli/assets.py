@@ -69,7 +69,7 @@ def write_assets(
     for path, content in contents.items():
         _write(path, content)
     if context.json:
-        context.emit({"files": [str(path) for path in contents]})
+        context.emit({"written": [str(path) for path in contents]})
     else:
         for path in contents:
             context.say(str(path))

@@ -52,7 +52,7 @@ def is_read(idents: Sequence[str]) -> bool:
 def refuse_ambiguous(idents: Sequence[str], filters: Selection) -> None:
     """Return only where it is clear which ones are meant; raises UsageError."""
     if not idents:
-        raise UsageError("no event is named", "name them by id, or say ALL")
+        raise UsageError("which ones? No event is named", "name them by id, or say ALL")
     if ALL in idents and len(idents) > 1:
         raise UsageError("ALL stands alone; the event with that id is event_id:ALL")
     if filters != Selection() and ALL not in idents:
@@ -71,14 +71,15 @@ def chosen(
     found = locate(engine, read)
     ids = tuple(sorted({row for row in found.values() if row is not None}))
     events = {event.id: event for event in find(engine, Selection(ids=ids), limit=len(ids))}
-    wrong = [
-        f"{printable(ident)} ({'no such event' if row is None else events[row].status})"
+    wrong = {
+        printable(ident): "there is no such event" if row is None else f"is {events[row].status}"
         for ident, row in found.items()
         if row is None or events[row].status not in statuses
-    ]
+    }
     if wrong:
-        hint = "all of them are ALL, in capitals" if read[0].upper() == ALL else None
-        some = ", ".join(wrong[:SAMPLES]) + (", ..." if len(wrong) > SAMPLES else "")
+        reasons = "; ".join(f"{ident}: {reason}" for ident, reason in [*wrong.items()][:SAMPLES])
+        hint = "all of them are ALL, in capitals" if read[0].upper() == ALL else reasons
+        some = ", ".join([*wrong][:SAMPLES]) + (", ..." if len(wrong) > SAMPLES else "")
         raise NotFound(f"not among the {_kind(statuses)}: {some}; nothing was changed", hint)
     return Selection(ids=ids)
 

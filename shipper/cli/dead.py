@@ -112,6 +112,8 @@ def _move(
         groups = dead_groups(engine, selection)
         count = sum(group.count for group in groups)
         if not count and filters != Selection():
+            if context.json:
+                context.emit({done: 0})
             raise no_match(engine, context, filters, ("dead",))
         if count:
             context.confirm(_question(verb, count, groups), yes=yes or is_read(idents))

@@ -37,6 +37,8 @@ def discard(
         selection = chosen(engine, idents, filters, ("pending",))
         found = find_pending(engine, selection)
         if not found.count and filters != Selection():
+            if context.json:
+                context.emit({"discarded": 0})
             raise no_match(engine, context, filters, ("pending",))
         if found.count:
             context.confirm(_question(found), yes=yes or is_read(idents))

@@ -91,7 +91,7 @@ def _take_in(file: str, context: Context) -> None:
         with context.engine() as engine:
             taken = take_in(engine, read(lines, name_of(file)))
     if context.json:
-        context.emit({"written": taken.new, "known": taken.known})
+        context.emit({"new": taken.new, "known": taken.known})
     else:
         context.say(f"{taken.new} new, {taken.known} were there already")
     _warn_of_strangers(taken, context)

@@ -16,7 +16,7 @@ from typing import Annotated, TypeVar
 
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
 
-from shipper.cli.application import GLOBAL, build
+from shipper.cli.commands import GLOBAL, build
 from shipper.cli.context import Context, printable
 from shipper.cli.near import unknown
 from shipper.errors import ConfigError, InvalidEvent, ShipperError, UsageError

@@ -280,6 +280,19 @@ def test_config_show_tells_where_each_value_came_from(home: Home) -> None:
     assert "shipper.toml:4" in home.call("config", "show", "--origin").out
 
 
+def test_config_show_gives_values_as_what_they_are(home: Home) -> None:
+    """Numbers, lists and nothing at all; durations and sizes as one writes them."""
+    told = home.call("config", "show", "--json").value
+    assert told["destinations.default.max_in_flight"] == 64
+    assert told["destinations.default.max_rate"] == 0
+    assert told["destinations.default.retry.max_attempts"] == 20
+    assert told["schedule.windows"] == []
+    assert told["destinations.default.timeout"] == "10s"
+    assert told["retention.dead"] == "never"
+    assert told["destinations.default.api_id_file"] is None
+    assert told["space.reserve"] == "16MB"
+
+
 # -- db ---------------------------------------------------------------------------------------
 
 
