@@ -161,15 +161,21 @@ def _row(event: EventReport) -> tuple[object, ...]:
     )
 
 
+def _times(count: int) -> str:
+    return {0: "never", 1: "once"}.get(count, f"{count:,} times")
+
+
 def _print(detail: EventDetail, reason: str | None, context: Context) -> None:
     event = detail.event
+    destination = context.settings().destinations.get(event.destination)
+    of = f" of {destination.retry.max_attempts}" if destination else ""
     facts = {
         "event": str(event.id),
         "event id": event.event_id,
         "destination": event.destination,
         "key": event.ordering_key,
         "status": event.status,
-        "attempts": str(event.attempts),
+        "tried": f"{_times(event.tries)}; charged failures {event.attempts}{of}",
         "written": iso(event.created_at),
         "delivered": None if event.delivered_at is None else iso(event.delivered_at),
         "last error": event.last_error,

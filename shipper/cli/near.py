@@ -69,11 +69,11 @@ def unknown(above: Sequence[str], word: str) -> UsageError:
 def _meant(above: Sequence[str], word: str) -> str | None:
     """Return the command that is nearest, without the program's name."""
     there = names(above)
-    if close := get_close_matches(word, there, n=1, cutoff=_CUTOFF):
-        return " ".join((*above, *close))
     if above:
         known = [other for other in _WORDS.get(word, ()) if other in there]
-        return " ".join((*above, known[0])) if known else None
-    # A last word alone: `shipper reroute`, `shipper retry`.
-    last = [command.words for command in COMMANDS if command.words.split()[-1] == word]
-    return _COMMANDS.get(word) or (last[0] if last else None)
+    else:
+        # A last word alone: `shipper reroute`, `shipper retry`.
+        last = [command.words for command in COMMANDS if command.words.split()[-1] == word]
+        known = [_COMMANDS[word]] if word in _COMMANDS else last
+    known = known or get_close_matches(word, there, n=1, cutoff=_CUTOFF)
+    return " ".join((*above, known[0])) if known else None

@@ -138,7 +138,7 @@ COMMANDS: tuple[Command, ...] = (
         "healthcheck:healthcheck",
         _DAILY,
         ("shipper healthcheck live", "shipper healthcheck ready --json"),
-        "live|ready",
+        "WHAT",
     ),
     Command(
         "service install",

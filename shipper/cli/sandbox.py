@@ -37,7 +37,7 @@ def sandbox(
     port
         The port to listen on; 0 takes any that is free.
     api_id
-        The API id to ask for; left out, any will do.
+        The API ID to ask for; left out, any will do.
     chaos
         Faults, like 503:0.1,drop:0.05,outage:10s@30s/60s (status:probability, seconds@start/every).
     log
@@ -67,7 +67,7 @@ async def _serve(
 
 
 def _greeting(server: Sandbox, api_id: str | None) -> str:
-    any_will_do = "" if api_id else " (any API id will do)"
+    any_will_do = "" if api_id else " (any API ID will do)"
     # What was given on the command line is the caller's secret, not ours to print.
     shown = "$API_ID" if api_id else "sandbox"
     return f"""\

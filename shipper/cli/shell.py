@@ -101,9 +101,9 @@ def application() -> App:
         json
             Print JSON, one object on one line.
         verbose
-            Say more.
+            Say also which configuration and outbox are used; run and drain log more.
         quiet
-            Say nothing but the answer.
+            Say nothing but the answer, and what went wrong.
         """
         command, bound, injected = app.parse_args(tokens, exit_on_error=False, print_error=False)
         bound.arguments.update({name: _bare(value) for name, value in bound.arguments.items()})

@@ -162,7 +162,7 @@ class FilePath(Kind):
 
 @dataclass(frozen=True, slots=True)
 class ApiId(Kind):
-    """An API id."""
+    """An API ID."""
 
     secret: ClassVar[bool] = True
 

@@ -171,4 +171,4 @@ def test_every_command_is_in_the_manual() -> None:
 def test_what_takes_a_while_prints_what_the_manual_says(command: str, shape: type) -> None:
     """Their fields are those of one object."""
     told = {path.partition(".")[0] for of, path in table() if of == command}
-    assert {field.name for field in fields(shape)} - told == set()  # type: ignore[arg-type]
+    assert {field.name for field in fields(shape)} - told == set()

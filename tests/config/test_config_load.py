@@ -194,7 +194,7 @@ def test_who_only_looks_needs_no_secrets(tmp_path: Path) -> None:
 
 
 def test_a_blank_credential_is_none(configured: Load, tmp_path: Path) -> None:
-    """As the unit's is where nobody has put an API id into its file yet."""
+    """As the unit's is where nobody has put an API ID into its file yet."""
     (tmp_path / "api_id").write_text("\n")
     text = '[database]\nurl = "postgres:///shop"\n[destinations.default]\nurl = "https://h/"\n'
     with pytest.raises(ConfigError, match=r"default.api_id or api_id_file: is missing"):

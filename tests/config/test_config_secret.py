@@ -11,7 +11,7 @@ from shipper.errors import AccessDenied, ConfigError
 
 
 def destination(api_id_file: Path | None) -> DestinationSettings:
-    """Return a destination whose API id is in a file."""
+    """Return a destination whose API ID is in a file."""
     return DestinationSettings("default", "https://h/", api_id_file=api_id_file)
 
 
@@ -27,7 +27,7 @@ def test_a_secret_shows_only_when_asked_to() -> None:
 
 
 def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
-    """The API id is read each time, without its line end."""
+    """The API ID is read each time, without its line end."""
     file = tmp_path / "id"
     for content in ("first\n", "second\r\n", "third"):
         file.write_bytes(content.encode())
@@ -56,7 +56,7 @@ def test_what_fits_no_header_is_refused_unseen(
     with pytest.raises(ConfigError, match=message) as caught:
         destination(file).read_api_id()
     (problem,) = caught.value.problems
-    assert problem.startswith(f"{file}:1: the API id of destination default: ")
+    assert problem.startswith(f"{file}:1: the API ID of destination default: ")
     assert "hush" not in problem
 
 
