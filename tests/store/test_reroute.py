@@ -160,6 +160,16 @@ def test_half_of_it_is_no_harm(engine: Engine) -> None:
     assert verify(engine) == []
 
 
+def test_what_is_written_meanwhile_is_not_meant(engine: Engine) -> None:
+    """An application that writes as fast as events are moved must not keep it from its end."""
+    tamper_many(engine, BATCH + 1, "a")
+    steps = reroute(engine, ALL, "erp", NOW)
+    assert next(steps) == Step(moved=BATCH)
+    [later] = write(engine, "a")
+    assert list(steps) == [Step(moved=1)]
+    assert column(engine, "destination", later) == "default"
+
+
 def test_an_event_that_was_sent_elsewhere_is_not_claimed_for_its_old_destination(
     engine: Engine,
 ) -> None:
