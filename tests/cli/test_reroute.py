@@ -1,6 +1,8 @@
 """`shipper events reroute`, and what is said where filters match nothing."""
 
 import json
+import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -100,8 +102,7 @@ def test_a_running_daemon_lets_go_of_what_it_has_and_delivers_it_elsewhere_in_or
     """The old destination is away, so the daemon holds the beginning of each key claimed."""
     keys = [key for key in "abc" for _ in range(20)]
     with either_home.running("sandbox", "--port", "0", "--json") as sandbox:
-        assert sandbox.stdout is not None
-        url = json.loads(sandbox.stdout.readline())["events_url"]
+        url = _url(sandbox)
         head = either_home.config.read_text().partition("[destinations.erp]")[0]
         either_home.config.write_text(head + OTHER.format(url=url))
         with either_home.running("run") as daemon:
@@ -119,3 +120,48 @@ def test_a_running_daemon_lets_go_of_what_it_has_and_delivers_it_elsewhere_in_or
         of_key = [number for name, number in numbers if name == key]
         assert of_key == sorted(of_key)
     assert either_home.call("verify").status == 0
+
+
+def test_nothing_is_lost_or_sent_twice_when_events_leave_in_the_middle_of_a_delivery(
+    either_home: Home,
+) -> None:
+    """Both destinations work; each event reaches one of them, once, and each key is in order."""
+    keys = [key for _ in range(60) for key in "abcde"]
+    logs = {name: either_home.directory / f"{name}.log" for name in ("default", "erp")}
+    with ExitStack() as running:
+        urls = [
+            _url(running.enter_context(either_home.running(
+                "sandbox", "--port", "0", "--json", "--chaos", "slow:20ms:1", "--log", str(log)
+            )))
+            for log in logs.values()
+        ]  # fmt: skip
+        head, _, _ = either_home.config.read_text().partition("[destinations.erp]")
+        either_home.config.write_text(
+            head.replace("http://127.0.0.1:9/e", urls[0]) + OTHER.format(url=urls[1])
+        )
+        running.enter_context(either_home.running("run"))
+        cast = "CAST(:event AS json)" if "postgres" in head else ":event"
+        values = ", ".join(f"({cast}, '{key}')" for key in keys)
+        insert = f"INSERT INTO shipper_outbox (payload, ordering_key) VALUES {values}"
+        execute(either_home, insert, event=VIEW)
+        ran = either_home.call("events", "reroute", "ALL", "--to", "erp", "--yes", "--json")
+        assert either_home.call("drain", "--timeout", "60").status == 0
+    rows = execute(either_home, "SELECT event_id, ordering_key FROM shipper_outbox ORDER BY id")
+    received = {name: _received(log) for name, log in logs.items()}
+    assert len(received["erp"]) == ran.value["rerouted"] > 0
+    assert sorted(received["default"] + received["erp"]) == sorted(event for event, _ in rows)
+    for visits in received.values():
+        for key in "abcde":
+            of_key = [event for event, name in rows if name == key and event in visits]
+            assert [event for event in visits if event in of_key] == of_key
+    assert either_home.call("verify").status == 0
+
+
+def _url(sandbox: "subprocess.Popen[bytes]") -> str:
+    assert sandbox.stdout is not None
+    url: str = json.loads(sandbox.stdout.readline())["events_url"]
+    return url
+
+
+def _received(log: Path) -> list[str]:
+    return [json.loads(line)["key"] for line in log.read_text("utf-8").splitlines()]
