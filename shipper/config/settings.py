@@ -109,9 +109,13 @@ class DestinationSettings:
         try:
             return api_id(read_secret(self.api_id_file))
         except ValueError as error:
-            if isinstance(error.__context__, FileNotFoundError):
+            missing = error.__context__
+            if isinstance(missing, FileNotFoundError):
                 raise ConfigError(
-                    [f"the API ID of destination {self.name}: there is no file {self.api_id_file}"],
+                    [
+                        f"the API ID of destination {self.name}: can't read {self.api_id_file}:"
+                        f" {missing.strerror}"
+                    ],
                     f"put the API ID into {self.api_id_file}, on one line",
                 ) from None
             raise ConfigError(
