@@ -111,11 +111,9 @@ class DestinationSettings:
         except ValueError as error:
             missing = error.__context__
             if isinstance(missing, FileNotFoundError):
+                problem = f"can't read {self.api_id_file}: {missing.strerror}"
                 raise ConfigError(
-                    [
-                        f"the API ID of destination {self.name}: can't read {self.api_id_file}:"
-                        f" {missing.strerror}"
-                    ],
+                    [f"the API ID of destination {self.name}: {problem}"],
                     f"put the API ID into {self.api_id_file}, on one line",
                 ) from None
             raise ConfigError(

@@ -187,7 +187,8 @@ def test_check_without_an_api_id_says_what_to_do(home: Home) -> None:
     ran = home.call("check")
     assert ran.status == 78
     assert ran.err == (
-        "shipper.toml:5: the API ID of destination default: can't read none: No such file or directory\n"
+        "shipper.toml:5: the API ID of destination default: can't read none:"
+        " No such file or directory\n"
         "  hint: put the API ID into none, on one line\n"
     )
 

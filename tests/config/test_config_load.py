@@ -320,6 +320,6 @@ def test_a_file_that_we_may_not_read_is_exit_77(
     file.touch(mode=0)
     with (
         an_ordinary_user(),
-        pytest.raises(AccessDenied, match="can't read the configuration .*permission denied"),
+        pytest.raises(AccessDenied, match=r"can't read the configuration .*permission denied"),
     ):
         load(file, {})

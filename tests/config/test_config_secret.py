@@ -81,7 +81,7 @@ def test_a_file_that_we_may_not_read_is_a_matter_of_rights(
     file.touch(mode=0)
     with (
         an_ordinary_user(),
-        pytest.raises(AccessDenied, match="can't read .*permission denied") as caught,
+        pytest.raises(AccessDenied, match=r"can't read .*permission denied") as caught,
     ):
         destination(file).read_api_id()
     assert "LoadCredential" in (caught.value.hint or "")
