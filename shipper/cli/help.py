@@ -4,6 +4,7 @@ A chapter is a file of `shipper/manual`, or made from what the program itself go
 say anything twice: what two chapters need stands in one of them.
 """
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -65,6 +66,7 @@ def _print(name: str, context: Context) -> None:
         from rich.console import Console  # noqa: PLC0415 - only a terminal needs rich
         from rich.markdown import Markdown  # noqa: PLC0415
 
+        os.environ.setdefault("LESS", "-RFX")  # colours as colours; one screen needs no pager
         console = Console()
         with console.pager(styles=not context.environ.get("NO_COLOR")):
             console.print(Markdown(text))

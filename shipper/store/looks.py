@@ -182,4 +182,7 @@ class _Statements:
             f"SELECT destination, {dialect.ordering_key} AS ordering_key FROM shipper_hold"
         )
         self.held_destinations = text("SELECT name FROM shipper_destination WHERE held = 1")
-        self.asked = text("SELECT name, releases, recalls FROM shipper_destination")
+        self.asked = text(
+            "SELECT name, releases, recalls FROM shipper_destination"
+            " WHERE releases > 0 OR recalls > 0"
+        )

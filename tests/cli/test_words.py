@@ -11,6 +11,7 @@ from shipper.cli.help import CHAPTERS, text_of
 from shipper.cli.manual import PAGE, page
 from shipper.cli.registry import COMMANDS
 from tests.cli.command_line import VIEW, Home
+from tests.cli.terminal import draw
 from tests.cli.test_operating_commands import write
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +99,16 @@ def test_the_manual_lists_its_chapters_and_prints_each(home: Home) -> None:
         assert f"\n{name}\t" in listed.out
         assert home.call("help", name).out == text_of(name).rstrip("\n") + "\n"
         assert home.call("help", name, "--json").value == {"chapter": name, "text": text_of(name)}
+
+
+def test_a_chapter_is_laid_out_on_a_terminal(home: Home) -> None:
+    """Through the pager that the person has, and without a mark of Markdown."""
+    shown = draw(home, "help", "states", seen="lets it go on", columns=80, PAGER="cat")
+    assert shown.has_colours
+    assert "|" not in shown.text
+    assert "`" not in shown.text
+    plain = draw(home, "help", "states", seen="lets it go on", PAGER="cat", NO_COLOR="1")
+    assert not plain.has_colours
 
 
 def test_help_of_a_command_is_its_own(home: Home) -> None:
