@@ -25,8 +25,10 @@ class NotFound(ShipperError):
 class InvalidEvent(ShipperError, ValueError):
     """An event breaks the contract; `violations` lists every breach in the shape of Ajv."""
 
-    def __init__(self, message: str, violations: list[dict[str, Any]]) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, violations: list[dict[str, Any]], hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint)
         self.violations = violations
 
 

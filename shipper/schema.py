@@ -172,6 +172,8 @@ outbox = Table(
     Column("lane", BigInteger, info=_POSTGRES),
     Column("slot", SmallInteger, nullable=False, info=_POSTGRES),
     Column("payload", _PAYLOAD, nullable=False),
+    Column("tries", Integer, nullable=False, server_default=text("0")),
+    Column("reroutes", Integer, nullable=False, server_default=text("0")),
     UniqueConstraint("event_id", name="shipper_outbox_event_id_key"),
     _partial("shipper_outbox_pending", "destination", "id", where=_PENDING),
     _partial("shipper_outbox_maybe", "destination", "id", where=_MAYBE),
@@ -228,6 +230,7 @@ destination = Table(
     _count("purged"),
     Column("updated_at", UtcTime, nullable=False, server_default=func.now()),
     _count("releases"),
+    _count("recalls"),
 )
 
 hold = Table(
@@ -257,6 +260,7 @@ lease = Table(
     _count("delivery"),
     _count("generation"),
     _count("settled"),
+    Column("ttl", _SECONDS),
 )
 
 minute = Table(

@@ -9,10 +9,10 @@ _shipper() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --until --url --validation -c -o'
+  local options_with_values='--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --to --until --url --validation -c -o'
 
   # Build list of all valid command names (to distinguish from positionals)
-  local all_commands='assets backup check config current db dead demo discard doctor drain enqueue events export grants healthcheck hold init install list print prune release retry run sandbox service show status top uninstall upgrade validate verify version write'
+  local all_commands='assets backup check config current db dead demo discard doctor drain enqueue events export grants healthcheck help hold init install list print prune release reroute retry run sandbox service show status top uninstall upgrade validate verify version write'
 
   # Detect command path by collecting valid command words only
   local -a cmd_path=()
@@ -86,7 +86,7 @@ _shipper() {
             compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
             ;;
           *)
-            local -a _c=("events" "dead" "enqueue" "validate" "demo" "init" "check" "doctor" "sandbox" "run" "drain" "status" "top" "healthcheck" "hold" "release" "db" "config" "assets" "service" "verify" "backup" "prune" "version")
+            local -a _c=("events" "dead" "enqueue" "validate" "sandbox" "demo" "init" "check" "run" "status" "doctor" "help" "service" "top" "hold" "release" "drain" "healthcheck" "db" "config" "assets" "verify" "prune" "backup" "version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -417,7 +417,7 @@ _shipper() {
                 compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
-                local -a _c=("list" "show" "discard" "export")
+                local -a _c=("list" "show" "reroute" "discard" "export")
                 local _q
                 COMPREPLY=()
                 for _x in "${_c[@]}"; do
@@ -454,6 +454,32 @@ _shipper() {
                 for _x in "${_c[@]}"; do
                   [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
                 done
+                ;;
+            esac
+          fi
+          ;;
+        "help")
+          if [[ ${cur} == -* ]]; then
+            local -a _c=("--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local _q
+            COMPREPLY=()
+            for _x in "${_c[@]}"; do
+              [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+            done
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
+              --config)
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
+                ;;
+              -c)
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
+                ;;
+              *)
+                COMPREPLY=()
                 ;;
             esac
           fi
@@ -1058,7 +1084,7 @@ _shipper() {
           ;;
         "dead discard")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--key" "--cause" "--since" "--until" "--yes" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local -a _c=("--key" "--destination" "--cause" "--since" "--until" "--yes" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -1071,6 +1097,9 @@ _shipper() {
             fi
             case "$_value_prev" in
               --key)
+                COMPREPLY=()
+                ;;
+              --destination)
                 COMPREPLY=()
                 ;;
               --cause)
@@ -1096,7 +1125,7 @@ _shipper() {
           ;;
         "dead list")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--key" "--cause" "--since" "--until" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local -a _c=("--key" "--destination" "--cause" "--since" "--until" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -1109,6 +1138,9 @@ _shipper() {
             fi
             case "$_value_prev" in
               --key)
+                COMPREPLY=()
+                ;;
+              --destination)
                 COMPREPLY=()
                 ;;
               --cause)
@@ -1134,7 +1166,7 @@ _shipper() {
           ;;
         "dead retry")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--key" "--cause" "--since" "--until" "--yes" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local -a _c=("--key" "--destination" "--cause" "--since" "--until" "--yes" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -1147,6 +1179,9 @@ _shipper() {
             fi
             case "$_value_prev" in
               --key)
+                COMPREPLY=()
+                ;;
+              --destination)
                 COMPREPLY=()
                 ;;
               --cause)
@@ -1315,6 +1350,58 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --limit)
+                COMPREPLY=()
+                ;;
+              --config)
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
+                ;;
+              -c)
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
+                ;;
+              *)
+                COMPREPLY=()
+                ;;
+            esac
+          fi
+          ;;
+        "events reroute")
+          if [[ ${cur} == -* ]]; then
+            local -a _c=("--to" "--status" "--key" "--destination" "--cause" "--since" "--until" "--dry-run" "--yes" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local _q
+            COMPREPLY=()
+            for _x in "${_c[@]}"; do
+              [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+            done
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
+              --to)
+                COMPREPLY=()
+                ;;
+              --status)
+                local -a _c=("pending" "dead")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              --key)
+                COMPREPLY=()
+                ;;
+              --destination)
+                COMPREPLY=()
+                ;;
+              --cause)
+                COMPREPLY=()
+                ;;
+              --since)
+                COMPREPLY=()
+                ;;
+              --until)
                 COMPREPLY=()
                 ;;
               --config)

@@ -122,5 +122,5 @@ def _write(path: Path, content: bytes) -> None:
 
 def _cannot(path: Path, error: OSError) -> AccessDenied | UsageError:
     if isinstance(error, PermissionError):
-        return AccessDenied(f"{path}: we may not write there")
+        return AccessDenied(f"can't write {path}: permission denied")
     return UsageError(f"{path}: {error.strerror}")

@@ -19,10 +19,13 @@ def backup(
 ) -> None:
     """Copy the whole SQLite database to a new file, your own tables too.
 
-    Nobody has to stop meanwhile, and every page of the copy is checked.
-    What is pending in it ships again once it is restored: hold the destination
-    first, then discard what has arrived: shipper events discard ALL --until TIME
-    PostgreSQL has a tool of its own: its command is shown; exit status 2.
+    Application and daemon may run meanwhile. Every page of the copy is checked.
+
+    What is pending in it ships again once it is restored. To avoid that, hold the
+    destination first, then discard what has arrived:
+    `shipper events discard ALL --until TIME`.
+
+    PostgreSQL has a tool of its own: its command is shown, with exit status 2.
     """
     url = context.settings().database.url
     source = database_path(url)

@@ -13,7 +13,7 @@ from shipper.errors import AccessDenied, ConfigError, ShipperError
 
 
 def check(*, context: Context) -> int:
-    """Check the configuration, offline: every setting, the API ids, certificates, windows.
+    """Check the configuration, offline: every setting, the API IDs, certificates, windows.
 
     Reports every fault at once, with its line; exit status 78 if there is one.
     """
@@ -39,14 +39,15 @@ def sound(context: Context) -> Settings:
     settings = context.sender_settings()
     ids, problems = list(_unusable_ids(settings)), list(_problems(settings))
     if problems or not all(isinstance(error, AccessDenied) for error in ids):
-        raise ConfigError([*(error.message for error in ids), *problems])
+        hints = [error.hint for error in ids if error.hint and not isinstance(error, AccessDenied)]
+        raise ConfigError([*(error.message for error in ids), *problems], "; ".join(hints) or None)
     if ids:
         raise ids[0]  # a missing right is no fault of the configuration
     return settings
 
 
 def _unusable_ids(settings: Settings) -> Iterator[ShipperError]:
-    """Yield what is wrong with the API ids: they may not be read, or are none."""
+    """Yield what is wrong with the API IDs: they may not be read, or are none."""
     for name, destination in settings.destinations.items():
         place = _place(settings, f"destinations.{name}.api_id_file")
         try:
@@ -54,7 +55,7 @@ def _unusable_ids(settings: Settings) -> Iterator[ShipperError]:
         except AccessDenied as error:
             yield AccessDenied(f"{place}: {error.message}", error.hint)
         except ShipperError as error:
-            yield ShipperError(f"{place}: {error.message}")
+            yield ShipperError(f"{place}: {error.message}", error.hint)
 
 
 def _problems(settings: Settings) -> Iterator[str]:

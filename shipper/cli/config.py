@@ -11,17 +11,19 @@ def show(*, origin: bool = False, context: Context) -> None:
     origin
         Print where each value came from: a line of the file, a variable, or the default.
     """
-    from shipper.config import show as rows_of  # noqa: PLC0415 - see the package
+    from shipper.config.show import rows  # noqa: PLC0415 - see the package
 
-    rows = rows_of(context.settings())
+    shown = rows(context.settings())
     if context.json:
         context.emit(
             {
-                name: {"value": value, "origin": place} if origin else value
-                for name, value, place in rows
+                row.name: {"value": row.value, "origin": row.origin} if origin else row.value
+                for row in shown
             }
         )
     elif origin:
-        context.table(("setting", "value", "origin"), rows)
+        context.table(
+            ("setting", "value", "origin"), [(row.name, row.text, row.origin) for row in shown]
+        )
     else:
-        context.table(("setting", "value"), [row[:2] for row in rows])
+        context.table(("setting", "value"), [(row.name, row.text) for row in shown])

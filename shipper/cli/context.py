@@ -59,7 +59,7 @@ class Context:
     def settings(self) -> "Settings":
         """Return the configuration; raises ConfigError with every fault, AccessDenied.
 
-        Who only looks at the outbox needs no API id: it may be readable for the daemon alone.
+        Who only looks at the outbox needs no API ID: it may be readable for the daemon alone.
         """
         return self._settings
 
@@ -67,7 +67,9 @@ class Context:
     def _settings(self) -> "Settings":
         from shipper.config import load  # noqa: PLC0415 - `version` needs none
 
-        return load(self.config_path, self.environ, sends=False)
+        settings = load(self.config_path, self.environ, sends=False)
+        self.detail(f"configuration: {settings.path}")
+        return settings
 
     def sender_settings(self) -> "Settings":
         """Return the configuration for a command that sends; raises the same, also for secrets."""
@@ -83,9 +85,11 @@ class Context:
         shipper has upgraded. Raises ConfigError, SchemaError where no outbox can be or it is newer
         than this code, and whatever `store.failures.translate` says.
         """
+        from shipper.config import masked  # noqa: PLC0415 - as above
         from shipper.store.opening import opened  # noqa: PLC0415 - sqlalchemy takes a while
         from shipper.store.revisions import refuse_newer  # noqa: PLC0415 - as above
 
+        self.detail(f"outbox: {masked(self.settings().database.url)}")
         with opened(self.settings().database.url, create=create) as engine:
             if not newer:
                 refuse_newer(engine)
@@ -107,6 +111,11 @@ class Context:
         """Print a line that isn't part of the answer, unless `--quiet`."""
         if self.verbosity >= 0:
             print(text, file=sys.stderr)
+
+    def detail(self, text: str) -> None:
+        """Print a line that only `--verbose` asks for."""
+        if self.verbosity > 0:
+            print(printable(text), file=sys.stderr)
 
     def table(self, header: "Header", rows: Iterable[Sequence[object]]) -> None:
         """Print a table: in columns on a terminal, with tabs between for a program.

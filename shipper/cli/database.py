@@ -52,7 +52,7 @@ def grants(*, role: str, context: Context) -> None:
     with context.engine() as engine:
         if engine.dialect.name != "postgresql":
             if context.json:
-                context.emit({"statements": [], "note": rights.SQLITE})
+                context.emit({"statements": [], "note": " ".join(rights.SQLITE.split())})
             else:
                 context.say(rights.SQLITE)
             return

@@ -1,65 +1,60 @@
 """`shipper dead`: look at dead letters, and decide what becomes of them."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from shipper.cli.choice import (
+    Cause,
+    Destination,
+    Idents,
+    Yes,
+    chosen,
+    is_read,
+    no_match,
+    refuse_ambiguous,
+)
 from shipper.cli.context import Context, printable
-from shipper.cli.events import Key, Since, Status, Until, show
+from shipper.cli.events import Key, Since, Until, show
 from shipper.cli.wording import several
 from shipper.clock import SystemClock, iso
-from shipper.errors import NotFound, UsageError
 from shipper.store import operate
-from shipper.store.lookups import find, last_words, locate
+from shipper.store.dead_letters import SAMPLES, DeadGroup, dead_groups
+from shipper.store.lookups import last_words
 from shipper.store.opening import Database
-from shipper.store.operate import SAMPLES, DeadGroup, dead_groups
 from shipper.store.selection import Selection
 
 if TYPE_CHECKING:
     from shipper.cli.table import Header
 
-ALL = "ALL"
-_STDIN = "-"
-
-
-Idents = Annotated[
-    str,
-    Parameter(
-        name="ID",
-        help="Ids or event ids; - reads them from stdin, one a line; ALL is all that fit.",
-    ),
-]
-Cause = Annotated[
-    str | None,
-    Parameter(help="Only those that died of this: the word that their last error begins with."),
-]
-Yes = Annotated[
-    bool,
-    Parameter(help="Don't ask; needed where there is no terminal to ask on.", show_default=False),
-]
-
 
 def list_dead(
     *,
     key: Key = None,
+    destination: Destination = None,
     cause: Cause = None,
     since: Since = None,
     until: Until = None,
     context: Context,
 ) -> None:
-    """List dead letters, grouped by what they died of, the most first."""
+    """List dead letters, grouped by what they died of, the most first.
+
+    Exit status 1 when none matches the filters.
+    """
+    filters = Selection(key=key, destination=destination, cause=cause, since=since, until=until)
     with context.engine() as engine:
-        groups = dead_groups(engine, Selection(key=key, cause=cause, since=since, until=until))
-        said = last_words(engine, [group.samples[-1] for group in groups])
+        groups = dead_groups(engine, filters)
+        if not groups and filters != Selection():
+            raise no_match(engine, context, filters, ("dead",))
+        said = last_words(engine, [group.ids[-1] for group in groups])
     if context.json:
         for group in groups:
             context.emit(_fields(group, said))
     elif groups:
         context.table(_header(), [_row(group, said) for group in groups])
     if not groups:
-        context.note("there are no such dead letters")
+        context.note("there are no dead letters")
 
 
 def show_dead(
@@ -75,6 +70,7 @@ def show_dead(
 def retry(
     *idents: Idents,
     key: Key = None,
+    destination: Destination = None,
     cause: Cause = None,
     since: Since = None,
     until: Until = None,
@@ -83,15 +79,16 @@ def retry(
 ) -> None:
     """Try dead letters again, each with a full budget and in its old place.
 
-    Of a key that went on in the meantime they arrive late. All that are named, or none.
+    If their key has moved on, they arrive out of order. All that are named, or none.
     """
-    selection = Selection(key=key, cause=cause, since=since, until=until)
+    selection = Selection(key=key, destination=destination, cause=cause, since=since, until=until)
     _move(idents, selection, yes, context, ("retry", "retried", operate.retry))
 
 
 def discard(
     *idents: Idents,
     key: Key = None,
+    destination: Destination = None,
     cause: Cause = None,
     since: Since = None,
     until: Until = None,
@@ -99,7 +96,7 @@ def discard(
     context: Context,
 ) -> None:
     """Give dead letters up for good: they are never sent. All that are named, or none."""
-    selection = Selection(key=key, cause=cause, since=since, until=until)
+    selection = Selection(key=key, destination=destination, cause=cause, since=since, until=until)
     _move(idents, selection, yes, context, ("discard", "discarded", operate.discard))
 
 
@@ -116,13 +113,15 @@ def _move(
     verb, done, function = move
     refuse_ambiguous(idents, filters)
     with context.engine() as engine:
-        selection = (
-            filters if tuple(idents) == (ALL,) else named(engine, read_idents(idents), "dead")
-        )
+        selection = chosen(engine, idents, filters, ("dead",))
         groups = dead_groups(engine, selection)
         count = sum(group.count for group in groups)
+        if not count and filters != Selection():
+            if context.json:
+                context.emit({done: 0})
+            raise no_match(engine, context, filters, ("dead",))
         if count:
-            context.confirm(_question(verb, count, groups), yes=yes)
+            context.confirm(_question(verb, count, groups), yes=yes or is_read(idents))
         moved = function(engine, selection, SystemClock().wall()) if count else 0
     if context.json:
         context.emit({done: moved})
@@ -130,44 +129,8 @@ def _move(
         context.say(f"{several(moved, 'dead letter')} {done}")
 
 
-def refuse_ambiguous(idents: Sequence[str], filters: Selection) -> None:
-    """Return only where it is clear which ones are meant; raises UsageError."""
-    if not idents:
-        raise UsageError("which ones?", "name them by id, or say ALL")
-    if ALL in idents and len(idents) > 1:
-        raise UsageError("ALL stands alone; the event with that id is event_id:ALL")
-    if filters != Selection() and ALL not in idents:
-        raise UsageError("filters choose among ALL, not among the ids that are named")
-
-
-def read_idents(idents: Sequence[str]) -> list[str]:
-    """Return the ids with `-` replaced by what stdin has, one a line."""
-    read: list[str] = []
-    for ident in idents:
-        if ident == _STDIN:
-            read += (line.strip() for line in sys.stdin if line.strip())
-        else:
-            read.append(ident)
-    return read
-
-
-def named(engine: Database, idents: Sequence[str], status: Status) -> Selection:
-    """Return the events that were named; raises NotFound if one isn't of that status."""
-    found = locate(engine, idents)
-    ids = tuple(sorted({row for row in found.values() if row is not None}))
-    events = find(engine, Selection(ids=ids, status=status), limit=len(ids))
-    fit = {event.id for event in events}
-    wrong = [printable(ident) for ident, row in found.items() if row not in fit]
-    if wrong:
-        hint = "all of them are ALL, in capitals" if wrong[0].upper() == ALL else None
-        some = ", ".join(wrong[:SAMPLES]) + (" ..." if len(wrong) > SAMPLES else "")
-        among = "dead letters" if status == "dead" else f"{status} events"
-        raise NotFound(f"not among the {among}: {some}; nothing was changed", hint)
-    return Selection(ids=ids)
-
-
 def _question(verb: str, count: int, groups: Sequence[DeadGroup]) -> str:
-    samples = [f"{row} ({printable(group.cause)})" for group in groups for row in group.samples]
+    samples = [f"{row} ({printable(group.cause)})" for group in groups for row in group.ids]
     more = ", ..." if count > SAMPLES else ""
     return f"{verb} {several(count, 'dead letter')}: {', '.join(samples[:SAMPLES])}{more}?"
 
@@ -177,7 +140,7 @@ def _header() -> "Header":
 
     return (
         "cause",
-        "letters",
+        "count",
         Column("destination", gives=5),
         Column("first written", gives=2, short=without_year),
         Column("last written", gives=3, short=without_year),
@@ -191,19 +154,19 @@ def _fields(group: DeadGroup, said: Mapping[int, str]) -> dict[str, object]:
         "destination": group.destination,
         "cause": group.cause,
         "count": group.count,
-        "first_seen": iso(group.first_seen),
-        "last_seen": iso(group.last_seen),
-        "samples": list(group.samples),
+        "first_written": iso(group.first_written),
+        "last_written": iso(group.last_written),
+        "ids": list(group.ids),
         "message": _message(group, said),
     }
 
 
 def _message(group: DeadGroup, said: Mapping[int, str]) -> str | None:
-    message = said.get(group.samples[-1])
+    message = said.get(group.ids[-1])
     return None if message is None else message.removeprefix(f"{group.cause}: ")
 
 
 def _row(group: DeadGroup, said: Mapping[int, str]) -> tuple[object, ...]:
-    ids = ", ".join(map(str, group.samples)) + (", ..." if group.count > SAMPLES else "")
-    times = (iso(group.first_seen), iso(group.last_seen))
+    ids = ", ".join(map(str, group.ids)) + (", ..." if group.count > SAMPLES else "")
+    times = (iso(group.first_written), iso(group.last_written))
     return (group.cause, group.count, group.destination, *times, ids, _message(group, said))

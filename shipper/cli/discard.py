@@ -1,18 +1,20 @@
 """`shipper events discard`: give up events that are still pending, for instance after a restore."""
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
+from shipper.cli.choice import (
+    Destination,
+    Idents,
+    Yes,
+    chosen,
+    is_read,
+    no_match,
+    refuse_ambiguous,
+)
 from shipper.cli.context import Context
-from shipper.cli.dead import ALL, Idents, Yes, named, read_idents, refuse_ambiguous
 from shipper.cli.events import Key, Since, Until
 from shipper.cli.wording import several
 from shipper.store.engine import database_path
 from shipper.store.giving_up import SAMPLES, Found, find_pending, give_up
 from shipper.store.selection import Selection
-
-Destination = Annotated[str | None, Parameter(help="Only those that go there.")]
 
 
 def discard(
@@ -29,14 +31,17 @@ def discard(
     For what a restored copy, or a wrong import, would send. All that are named,
     or none. No daemon may run meanwhile: exit status 75 where one does.
     """
-    selection = Selection(key=key, destination=destination, since=since, until=until)
-    refuse_ambiguous(idents, selection)
+    filters = Selection(key=key, destination=destination, since=since, until=until)
+    refuse_ambiguous(idents, filters)
     with context.engine() as engine:
-        if tuple(idents) != (ALL,):
-            selection = named(engine, read_idents(idents), "pending")
+        selection = chosen(engine, idents, filters, ("pending",))
         found = find_pending(engine, selection)
+        if not found.count and filters != Selection():
+            if context.json:
+                context.emit({"discarded": 0})
+            raise no_match(engine, context, filters, ("pending",))
         if found.count:
-            context.confirm(_question(found), yes=yes)
+            context.confirm(_question(found), yes=yes or is_read(idents))
             discarded = give_up(engine, selection, database_path(context.settings().database.url))
         else:
             discarded = 0

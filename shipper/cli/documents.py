@@ -80,6 +80,6 @@ def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except PermissionError:
-        raise AccessDenied(f"{file}: we may not read it") from None
+        raise AccessDenied(f"can't read {name_of(file)}: permission denied") from None
     except OSError as error:
-        raise UsageError(f"{file}: can't be read: {error.strerror}") from None
+        raise UsageError(f"{name_of(file)}: can't be read: {error.strerror}") from None

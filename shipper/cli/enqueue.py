@@ -4,8 +4,9 @@ With --rows the file is what `shipper events export` wrote. It is complete, and 
 was read once, before the outbox is touched: no transaction waits for a pipe.
 """
 
+import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,7 +18,7 @@ from cyclopts import Parameter
 
 from shipper.cli.context import Context, printable
 from shipper.cli.documents import Document, Input, is_stdin, name_of, read_documents
-from shipper.cli.rows import read
+from shipper.cli.rows import is_exported, read
 from shipper.contract.validation import Mode, violations
 from shipper.errors import AccessDenied, InvalidEvent, UsageError
 from shipper.store.enqueue import NewEvent
@@ -25,6 +26,7 @@ from shipper.store.enqueue import enqueue as write
 from shipper.store.handing_over import TakenIn, take_in
 
 _NAME_CHARS = 255
+_POSITION = re.compile(r" \(line 1, column (\d+), byte \d+\)$")
 _DEFAULT = "default"
 
 # No mode may let through what the table itself refuses.
@@ -121,12 +123,12 @@ def _opened(file: Path) -> AbstractContextManager[IO[bytes]]:
     try:
         return file.open("rb")
     except PermissionError:
-        raise AccessDenied(f"{file}: we may not read it") from None
+        raise AccessDenied(f"can't read {name_of(file)}: permission denied") from None
     except OSError as error:
         raise UsageError(f"{file}: can't be read: {error.strerror}") from None
 
 
-def refuse_invalid(file: Path, documents: Iterable[Document], mode: Mode) -> None:
+def refuse_invalid(file: Path, documents: Sequence[Document], mode: Mode) -> None:
     """Return only if every document may be written; raises InvalidEvent with all that is wrong."""
     found = [
         {"line": document.line, **violation}
@@ -134,7 +136,14 @@ def refuse_invalid(file: Path, documents: Iterable[Document], mode: Mode) -> Non
         for violation in _violations(document.payload, mode)
     ]
     if found:
-        raise InvalidEvent("\n".join(_shown(file, found)), found)
+        raise InvalidEvent("\n".join(_shown(file, found)), found, _hint(file, documents))
+
+
+def _hint(file: Path, documents: Sequence[Document]) -> str | None:
+    """Return what was meant where every line is one that `shipper events export` writes."""
+    if documents and all(is_exported(document.payload) for document in documents):
+        return f"these are exported events; did you mean shipper enqueue --rows {name_of(file)}?"
+    return None
 
 
 def _violations(payload: bytes, mode: Mode) -> list[dict[str, Any]]:
@@ -146,7 +155,8 @@ def _violations(payload: bytes, mode: Mode) -> list[dict[str, Any]]:
 def _shown(file: Path, found: Sequence[dict[str, Any]]) -> Iterator[str]:
     for violation in found:
         where = f"{name_of(file)}:{violation['line']}: event{violation['instancePath']}"
-        yield f"{where} {violation['message']}"
+        # The position in the document is the line's; said twice, they would differ.
+        yield f"{where} {_POSITION.sub('', violation['message'])}"
     yield "nothing was written"
 
 

@@ -4,10 +4,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, Token, validators
 
+from shipper.cli.choice import Destination, Status, no_match
 from shipper.cli.context import Context, printable
 from shipper.cli.payload import readable
 from shipper.cli.wording import several
@@ -22,8 +23,6 @@ from shipper.store.work import Attempt
 
 if TYPE_CHECKING:
     from shipper.cli.table import Header
-
-Status = Literal["pending", "delivered", "dead", "discarded"]
 
 _AGO = Seconds(0.0, 36525 * 86400.0)
 
@@ -67,7 +66,7 @@ def list_events(
     *,
     status: Annotated[Status | None, Parameter(help="Only those of this status.")] = None,
     key: Key = None,
-    destination: Annotated[str | None, Parameter(help="Only those that go there.")] = None,
+    destination: Destination = None,
     since: Since = None,
     until: Until = None,
     limit: Annotated[int, Parameter(help="At most so many.", validator=_LIMIT)] = 50,
@@ -77,13 +76,15 @@ def list_events(
     selection = Selection(status=status, key=key, destination=destination, since=since, until=until)
     with context.engine() as engine:
         found = find(engine, selection, limit)
+        if not found and selection != Selection():
+            raise no_match(engine, context, selection)
     if context.json:
         for event in found:
             context.emit(_fields(event))
     elif found:
         context.table(_list_header(), [_row(event) for event in found])
     if not found:
-        context.note("there is no such event")
+        context.note("there are no events")
     return 0 if found else 1
 
 
@@ -189,15 +190,21 @@ def _row(event: EventReport) -> tuple[object, ...]:
     )
 
 
+def _times(count: int) -> str:
+    return {0: "never", 1: "once"}.get(count, f"{count:,} times")
+
+
 def _print(detail: EventDetail, reason: str | None, context: Context) -> None:
     event = detail.event
+    destination = context.settings().destinations.get(event.destination)
+    of = f" of {destination.retry.max_attempts}" if destination else ""
     facts = {
         "event": str(event.id),
         "event id": event.event_id,
         "destination": event.destination,
         "key": event.ordering_key,
         "status": event.status,
-        "attempts": str(event.attempts),
+        "tried": f"{_times(event.tries)}; charged failures {event.attempts}{of}",
         "written": iso(event.created_at),
         "delivered": None if event.delivered_at is None else iso(event.delivered_at),
         "last error": event.last_error,

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from shipper.cli.choice import Destination, no_match
 from shipper.cli.context import Context
 from shipper.cli.documents import name_of
 from shipper.cli.events import Key, Since, Until
@@ -21,6 +22,7 @@ from shipper.errors import UsageError
 from shipper.store.backup import file_beside, publish
 from shipper.store.engine import database_path
 from shipper.store.handing_over import Carried, hand_over, undelivered
+from shipper.store.lookups import find
 from shipper.store.opening import Database
 from shipper.store.selection import Selection
 
@@ -35,7 +37,7 @@ def export(  # noqa: PLR0913 - one for each option
     *,
     status: Annotated[Undelivered, Parameter(help="Only those of this status.")] = "pending",
     key: Key = None,
-    destination: Annotated[str | None, Parameter(help="Only those that go there.")] = None,
+    destination: Destination = None,
     since: Since = None,
     until: Until = None,
     hand_over: Annotated[
@@ -58,7 +60,10 @@ def export(  # noqa: PLR0913 - one for each option
     if hand_over and file == _STDOUT:
         raise UsageError("what is handed over needs a file: a pipe keeps nothing", "name a FILE")
     selection = Selection(status=status, key=key, destination=destination, since=since, until=until)
+    is_filtered = selection != Selection(status="pending")
     with context.engine() as engine:
+        if is_filtered and not find(engine, selection, limit=1):
+            raise no_match(engine, context, selection)
         if file == _STDOUT:
             exported, handed_over = _print(undelivered(engine, selection), context), 0
         else:

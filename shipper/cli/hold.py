@@ -10,6 +10,8 @@ from shipper.cli.context import Context, printable
 from shipper.clock import SystemClock
 from shipper.errors import NotFound, UsageError
 from shipper.store import operate
+from shipper.store.lookups import find
+from shipper.store.selection import Selection
 
 Key = Annotated[str | None, Parameter(help="The ordering key.")]
 Destination = Annotated[
@@ -32,6 +34,11 @@ def hold(*, key: Key = None, destination: Destination = None, context: Context) 
                 changed = operate.hold_destination(engine, name, now)
             else:
                 changed = operate.hold_key(engine, name, key, now)
+                if not find(engine, Selection(status="pending", key=key, destination=name), 1):
+                    context.note(
+                        f"no event of key {printable(key)} is pending for {name}:"
+                        " it is held for those to come"
+                    )
             word = "held" if changed else "was held already"
             _tell(context, name, key, word, held=True, changed=changed)
 
@@ -73,7 +80,9 @@ def _tell(
     context: Context, destination: str, key: str | None, word: str, *, held: bool, changed: bool
 ) -> None:
     if context.json:
-        context.emit({"destination": destination, "key": key, "held": held, "changed": changed})
+        context.emit(
+            {"destination": destination, "ordering_key": key, "held": held, "changed": changed}
+        )
     else:
         what = f"destination {destination}" if key is None else f"key {key} of {destination}"
         context.say(f"{printable(what)} {word}")

@@ -52,7 +52,7 @@ def init(
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     context: Context,
 ) -> None:
-    """Write a commented configuration and create the outbox; asks for what no option says.
+    """Write a commented configuration and create the outbox; prompts for what no option gives.
 
     Without a terminal it asks nothing. It never overwrites a file.
 
@@ -63,9 +63,9 @@ def init(
     url
         Where events go.
     api_id
-        The API id; it is stored in a file that only you can read.
+        The API ID; it is stored in a file that only you can read.
     api_id_file
-        The file of the API id, which is beside the configuration unless you say so.
+        The file of the API ID, which is beside the configuration unless you say so.
     output
         Where the configuration is written.
     """
@@ -107,7 +107,7 @@ def _create(path: Path, text: str, mode: int) -> None:
     except FileExistsError:
         raise UsageError(f"{path} is there already, and is not overwritten") from None
     except PermissionError:
-        raise AccessDenied(f"{path}: we may not write there") from None
+        raise AccessDenied(f"can't write {path}: permission denied") from None
     except OSError as error:
         raise UsageError(f"{path}: can't be written: {error.strerror}") from None
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -128,6 +128,8 @@ def _tell(context: Context, plan: Plan) -> None:
         )
         return
     context.say(f"wrote {plan.config}; the outbox is in {masked(plan.database)}")
+    if context.verbosity < 0:
+        return
     context.say("\nYour application writes an event in the transaction that it belongs to:\n")
     context.say(_INSERT)
     context.say("\nNext:")
@@ -138,7 +140,7 @@ def _tell(context: Context, plan: Plan) -> None:
 def _steps(plan: Plan) -> list[str]:
     is_found = plan.config in {Path("shipper.toml").absolute(), SYSTEM_PATH}
     which = "" if is_found else f" -c {plan.config}"
-    store = [] if plan.api_id_file.exists() else [f"put your API id into {plan.api_id_file}"]
+    store = [] if plan.api_id_file.exists() else [f"put your API ID into {plan.api_id_file}"]
     # Whoever has the service must not leave files behind that are root's.
     is_service = plan.config == SYSTEM_PATH and PLACES[UNIT].exists()
     run = f"systemctl enable --now {UNIT}" if is_service else f"shipper run{which}"
@@ -149,5 +151,5 @@ def _steps(plan: Plan) -> list[str]:
         *([grant] if is_server else []),
         f"shipper check{which}   (is the configuration sound?)",
         f"{run}     (ships until it is stopped)",
-        f"shipper status{which}  (how does it go?)",
+        f"shipper status{which}  (what is pending, and why)",
     ]

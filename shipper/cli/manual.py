@@ -1,8 +1,7 @@
 """The man page, made of what the commands say of themselves; beside it the shells' completions.
 
 `python -m shipper.cli.manual` writes them to `shipper/assets`, from where they go into the wheel; a
-test says when that is due. It must never know anything that `--help` doesn't, but for the files,
-the environment and the exit statuses.
+test says when that is due. It must never know anything that `--help` and `facts` don't.
 """
 
 import re
@@ -15,6 +14,7 @@ from cyclopts import App, Argument
 from shipper import __version__
 from shipper.cli.commands import COMMANDS, Command
 from shipper.cli.completion import Shell, completion
+from shipper.cli.facts import ENVIRONMENT, EXIT_STATUSES, FILES, NAGIOS
 from shipper.cli.shell import application
 
 ASSETS: Final = Path(__file__).parents[1] / "assets"
@@ -30,38 +30,11 @@ _NAME = "shipper \\- ships the events of a local outbox table to an HTTP API"
 _DESCRIPTION = """\
 An application writes events into the table shipper_outbox of its own database, in the transaction
 of its business. `shipper run` delivers each of them to an HTTP API, those of a key one after the
-other, until everything is delivered or a person says otherwise.
+other, until everything is delivered or an operator says otherwise. `shipper help` shows the manual.
 
-Data goes to stdout and talk to stderr. Times are UTC. What is drawn or coloured on a terminal is
-plain text anywhere else.
+The answer goes to stdout, and everything else to stderr. Times are UTC. What is drawn or coloured
+on a terminal is plain text anywhere else.
 """
-EXIT_STATUSES: Final = {
-    "0": "ok",
-    "1": "a negative finding: an invalid event, nothing found, an invariant that is broken",
-    "2": "usage",
-    "69": "the database can't be reached",
-    "70": "a bug in shipper",
-    "75": "try again: another daemon holds the outbox, or something is still pending",
-    "77": "the operating system or the database refuses a right",
-    "78": "the configuration or the tables are not what they must be",
-    "130": "interrupted",
-}
-_NAGIOS = (
-    "`shipper status --nagios` has those of a monitoring plugin: 0 ok, 1 warning, 2 critical,"
-    " 3 unknown."
-)
-_FILES = {
-    "./shipper.toml": "the configuration, where there is one in the working directory",
-    "/etc/shipper/config.toml": "the configuration of the service",
-    "FILE.shipper.lock": "beside an SQLite file: held by the daemon that ships it",
-}
-_ENVIRONMENT = {
-    "SHIPPER_CONFIG": "the configuration file, where --config is not given",
-    "SHIPPER_SECTION__KEY": "overrides a setting, as SHIPPER_LOG__LEVEL=debug does",
-    "CREDENTIALS_DIRECTORY": "where systemd puts credentials",
-    "NO_COLOR": "if set, nothing is coloured",
-    "FORCE_COLOR, CLICOLOR_FORCE": "if set and not 0, text is coloured in a pipe, too",
-}
 
 
 def main() -> None:
@@ -85,9 +58,9 @@ def page() -> str:
         *(".SH DESCRIPTION", *_paragraphs(_DESCRIPTION)),
         *(".SH OPTIONS", "These go with every command.", *_options(app.meta)),
         *_commands(app),
-        *(".SH EXIT STATUS", *_list(EXIT_STATUSES), ".PP", *_paragraphs(_NAGIOS)),
-        *(".SH FILES", *_list(_FILES)),
-        *(".SH ENVIRONMENT", *_list(_ENVIRONMENT)),
+        *(".SH EXIT STATUS", *_list(EXIT_STATUSES), ".PP", *_paragraphs(NAGIOS)),
+        *(".SH FILES", *_list(FILES)),
+        *(".SH ENVIRONMENT", *_list(ENVIRONMENT)),
         *(".SH SEE ALSO", ".BR systemctl (1),", ".BR journalctl (1)"),
     ]
     return "\n".join(lines) + "\n"

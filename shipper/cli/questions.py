@@ -55,7 +55,7 @@ def collect(given: Given, *, asks: bool, output: Path) -> Answers:
     url = settle("--url", given.url, "Where do events go?", URL, _check_url)
     api_id = given.api_id
     if api_id is None and given.api_id_file is None and asks:
-        api_id = _ask_secretly("Your API id? (not shown; leave it empty to store it later)")
+        api_id = _ask_secretly("Your API ID? (not shown; leave it empty to store it later)")
     secret = None if api_id is None else Secret(_checked("--api-id", api_id, _check_api_id))
     place = None if given.output is None else str(given.output)
     where = settle("--output", place, "Where shall the configuration be?", str(output), _check_new)

@@ -58,6 +58,15 @@ def read(lines: Iterable[bytes], name: str) -> Iterator[Carried]:
                 ) from None
 
 
+def is_exported(line: bytes) -> bool:
+    """Return whether a line is an event as `written` writes it."""
+    try:
+        _read(json.loads(line))
+    except (ValueError, TypeError, KeyError):
+        return False
+    return True
+
+
 def _fault(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"there is no {error.args[0]} in this line"

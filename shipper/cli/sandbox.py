@@ -43,7 +43,7 @@ def sandbox(
     port
         The port to listen on; 0 takes any that is free.
     api_id
-        The API id to ask for; left out, any will do.
+        The API ID to ask for; left out, any will do.
     chaos
         Faults, like 503:0.1,drop:0.05,outage:10s@30s/60s (status:probability, seconds@start/every).
     validation

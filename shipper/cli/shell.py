@@ -11,16 +11,16 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
-from difflib import get_close_matches
 from io import TextIOWrapper
 from pathlib import Path
 from textwrap import fill
 from typing import Annotated, TypeVar
 
-from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError
+from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
 
-from shipper.cli.commands import build, names
+from shipper.cli.commands import GLOBAL, build
 from shipper.cli.context import Context, printable
+from shipper.cli.near import unknown
 from shipper.cli.wording import several
 from shipper.errors import ConfigError, InvalidEvent, ShipperError, UsageError
 from shipper.style import BAD, styled, terminal_size
@@ -36,8 +36,6 @@ PIPE_CLOSED = 141  # what a shell reports of a program that SIGPIPE has ended
 _HYPHEN = "\0"
 
 _PLACE = re.compile(r"[^:\s]\S*:\d+: ")
-
-_GLOBAL = Group("Global options", sort_key=100)
 
 
 def main() -> None:
@@ -109,9 +107,9 @@ def application() -> App:
         json
             Print JSON, one object on one line.
         verbose
-            Say more.
+            Say also which configuration and outbox are used; run and drain log more.
         quiet
-            Say nothing but the answer.
+            Say nothing but the answer, and what went wrong.
         """
         command, bound, injected = app.parse_args(tokens, exit_on_error=False, print_error=False)
         bound.arguments.update({name: _bare(value) for name, value in bound.arguments.items()})
@@ -134,7 +132,7 @@ def _bare(value: T) -> T:
 
 
 def _option(*names: str) -> Parameter:
-    return Parameter(name=names, group=_GLOBAL, show_default=False)
+    return Parameter(name=names, group=GLOBAL, show_default=False)
 
 
 def _usage(error: CycloptsError) -> UsageError:
@@ -144,16 +142,13 @@ def _usage(error: CycloptsError) -> UsageError:
     if not isinstance(error, UnknownCommandError):
         return UsageError(str(error).replace(_HYPHEN, "-").rstrip("."), help_on)
     # Its own message would import every command there is.
-    word = (error.unused_tokens or [""])[0]
-    near = get_close_matches(word, names(chain), n=1)
-    hint = f"did you mean {' '.join(('shipper', *chain, *near))}?" if near else help_on
-    return UsageError(f"there is no command {' '.join((*chain, word))}", hint)
+    return unknown(chain, (error.unused_tokens or [""])[0])
 
 
 def _report(error: ShipperError, *, as_json: bool) -> int:
     """Say on stderr what went wrong and what to do; return the exit status."""
     if as_json:
-        print(json.dumps(_as_object(error)), file=sys.stderr)
+        print(json.dumps(_as_object(error), separators=(",", ":")), file=sys.stderr)
     else:
         us = styled("shipper:", BAD, sys.stderr)
         lines = [printable(line) for line in error.message.splitlines()]

@@ -8,9 +8,10 @@ from cyclopts import Parameter
 
 from shipper.cli.arguments import Duration
 from shipper.cli.context import Context, cell, shown
+from shipper.cli.daemons import told_of
 from shipper.cli.wording import age, count
 from shipper.clock import SystemClock, iso
-from shipper.errors import ConfigError
+from shipper.errors import ConfigError, UsageError
 from shipper.store.reports import (
     Blocker,
     DestinationReport,
@@ -66,6 +67,8 @@ def status(
     oldest
         For --nagios: how long an event may be pending; 1h if left out.
     """
+    if nagios and context.json:
+        raise UsageError("--nagios prints a line of its own, no JSON", "leave one of the two out")
     if nagios:
         return _check(context, _OLDEST if oldest is None else oldest)
     if watch:
@@ -85,11 +88,13 @@ def _show(context: Context) -> None:
         reports = destination_report(engine, configured, now)
         blockers = commit_blockers(engine)
         taken = _footprint(context, engine, reports, now)
+        daemons = told_of(engine) if context.json else {}
     if context.json:
         context.emit(
             {
                 "destinations": {report.name: _fields(report) for report in reports},
                 "running": shipper is not None,
+                **daemons,
                 "blockers": [asdict(blocker) for blocker in blockers],
                 "space": None if taken is None else _space(taken),
                 "window": windows_told(context, now),

@@ -113,7 +113,7 @@ def judged(answer: Reply | Fault, name: str, wall: Callable[[], float]) -> list[
     said = f": {outcome.excerpt}" if outcome.excerpt else ""
     told = printable(f"{name} answered no violations but {outcome.detail or outcome.cause}{said}")
     if outcome.kind is Kind.MISCONFIGURED:
-        raise ConfigError([told], "look at the destination's url and API id")
+        raise ConfigError([told], "look at the destination's url and API ID")
     raise RemoteUnavailable(told, "try again")
 
 

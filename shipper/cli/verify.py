@@ -16,7 +16,13 @@ def verify(*, context: Context) -> int:
         findings = audit(engine)
     broken = {finding.rule for finding in findings if finding.fault}
     if context.json:
-        context.emit({"ok": not broken, "findings": [asdict(finding) for finding in findings]})
+        context.emit(
+            {
+                "ok": not broken,
+                "rules": {rule: rule not in broken for rule in RULES},
+                "findings": [asdict(finding) for finding in findings],
+            }
+        )
     else:
         for rule, claim in RULES.items():
             context.say(f"{'FAULT' if rule in broken else 'ok':<7}{claim}")

@@ -1,7 +1,7 @@
 """From what was written to the sections of `Settings`.
 
 It decides which of several words about one setting wins: the environment's over the file's, a
-systemd credential only where neither gave an API id that we may read. What only a sender needs may
+systemd credential only where neither gave an API ID that we may read. What only a sender needs may
 be out of reach of who only looks. It never stops at the first fault.
 """
 
@@ -122,7 +122,7 @@ class Builder:
             self.layers.given[url] = Given(raw, Place(given.place.line, f"{file}:1"), file.parent)
 
     def _use_credential(self, owner: str, api_id: SettingPath, file: SettingPath) -> None:
-        """Take the API id that systemd's LoadCredential= left for us.
+        """Take the API ID that systemd's LoadCredential= left for us.
 
         Only where none is configured, or the configured file is one that we may not read: then
         systemd has read it for us.

@@ -160,7 +160,7 @@ class FilePath(Kind):
 
 @dataclass(frozen=True, slots=True)
 class ApiId(Kind):
-    """An API id."""
+    """An API ID."""
 
     secret: ClassVar[bool] = True
 

@@ -63,7 +63,7 @@ def load(
     """Return the settings of the file that `find` finds, with the environment's on top.
 
     A relative path in a value begins at the directory of the file that it was written in, or at
-    `cwd` for one from the environment. Where nothing `sends`, an API id may be left out, because
+    `cwd` for one from the environment. Where nothing `sends`, an API ID may be left out, because
     it may be systemd's credential, for the daemon alone; and the files of [alerts] aren't read.
 
     Raises ConfigError with every fault there is, AccessDenied where we may not read the file or a

@@ -61,7 +61,7 @@ def read_secret(path: Path) -> str:
             content = file.read(_MAX_BYTES + 1)
     except PermissionError:
         raise AccessDenied(
-            f"{path}: we may not read it",
+            f"can't read {path}: permission denied",
             hint="give the daemon's user the right to read it, or use systemd's LoadCredential=",
         ) from None
     except OSError as error:
@@ -75,7 +75,7 @@ def read_secret(path: Path) -> str:
 
 
 def api_id(text: str) -> Secret:
-    """Return an API id that fits into a header; raises ValueError where it doesn't.
+    """Return an API ID that fits into a header; raises ValueError where it doesn't.
 
     RFC 9110, 5.5 allows more in a header, but a space or an umlaut here is a slip of the paste.
     """

@@ -75,9 +75,9 @@ class DestinationSettings:
     url: Annotated[str, DestinationUrl()]
     """Where each event is POSTed: https, or http to a loopback address."""
     api_id: Annotated[Secret | None, ApiId()] = None
-    """The API id itself."""
+    """The API ID itself."""
     api_id_file: Annotated[Path | None, FilePath()] = None
-    """A file whose one line is the API id; read anew when it changes."""
+    """A file whose one line is the API ID; read anew when it changes."""
     timeout: Annotated[float, Seconds(100 * _MS, 10 * _MINUTE)] = 10.0
     """How long one attempt may take from its beginning to the end of the answer."""
     max_in_flight: Annotated[int, Whole(1, 1024)] = 64
@@ -98,7 +98,7 @@ class DestinationSettings:
     """When to try again."""
 
     def read_api_id(self) -> Secret:
-        """Return the API id, from its file anew each time, because it may have been changed.
+        """Return the API ID, from its file anew each time, because it may have been changed.
 
         Raises ConfigError where there is none that fits into a header, AccessDenied where we may
         not read it. Neither shows anything of it.
@@ -110,8 +110,16 @@ class DestinationSettings:
         try:
             return api_id(read_secret(self.api_id_file))
         except ValueError as error:
-            remedy = f"put the API ID of destination {self.name} into it, mode 0600"
-            raise ConfigError([f"{self.api_id_file.absolute()} {error}; {remedy}"]) from None
+            missing = error.__context__
+            if isinstance(missing, FileNotFoundError):
+                problem = f"can't read {self.api_id_file}: {missing.strerror}"
+                raise ConfigError(
+                    [f"the API ID of destination {self.name}: {problem}"],
+                    f"put the API ID into {self.api_id_file}, on one line",
+                ) from None
+            raise ConfigError(
+                [f"{self.api_id_file}:1: the API ID of destination {self.name}: {error}"]
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,20 @@
-"""What `shipper config show --origin` prints. Never a secret."""
+"""What `shipper config show` prints, for a person and for a program. Never a secret."""
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-from shipper.config.kinds import Kind, Seconds
+from shipper.config.kinds import Kind, Seconds, Size
 from shipper.config.layers import dotted
 from shipper.config.settings import Named, Settings, members
+
+
+class Shown(NamedTuple):
+    """A setting that may be shown: its dotted name, its value as JSON and as a text, its origin."""
+
+    name: str
+    value: Any
+    text: str
+    origin: str
 
 
 def show(settings: Settings) -> list[tuple[str, str, str]]:
@@ -12,6 +22,11 @@ def show(settings: Settings) -> list[tuple[str, str, str]]:
 
     The origin is `default`, `FILE:LINE`, `environment VARIABLE` or `credential NAME`.
     """
+    return [(row.name, row.text, row.origin) for row in rows(settings)]
+
+
+def rows(settings: Settings) -> list[Shown]:
+    """Return every setting, masked, in the order of the example."""
     return list(_rows(settings, settings, ()))
 
 
@@ -19,7 +34,7 @@ def _rows(
     settings: Settings,
     section: object,
     above: tuple[str, ...],
-) -> Iterator[tuple[str, str, str]]:
+) -> Iterator[Shown]:
     shape: type = section.__class__
     for name, member in members(shape).items():
         path, value = (*above, name), getattr(section, name)
@@ -28,9 +43,20 @@ def _rows(
                 yield from _rows(settings, entry, (*path, key))
         elif isinstance(member, Kind):
             origin = settings.origins.get(dotted(path), "default")
-            yield dotted(path), _value(member, value), origin
+            yield Shown(dotted(path), _plain(member, value), _value(member, value), origin)
         else:
             yield from _rows(settings, value, path)
+
+
+def _plain(kind: Kind, value: Any) -> Any:
+    """Return a number as a number and a list as a list; durations and sizes as they are written."""
+    if value is None and not isinstance(kind, Seconds):
+        return None
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, int | float) and not isinstance(kind, Seconds | Size):
+        return int(value) if value == int(value) else value
+    return kind.show(value)
 
 
 def _value(kind: Kind, value: object) -> str:

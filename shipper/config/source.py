@@ -57,6 +57,9 @@ class Source:
         return self.lines.get(path, 1)
 
 
+_ANOTHER = "-c FILE or SHIPPER_CONFIG names another one; shipper init writes one"
+
+
 def read(path: Path) -> Source:
     """Return a config file as parsed; raises ConfigError, or AccessDenied where we may not."""
     try:
@@ -65,11 +68,13 @@ def read(path: Path) -> Source:
             content = file.read(_MAX_BYTES + 1)
     except PermissionError:
         raise AccessDenied(
-            f"{path.absolute()}: we may not read the configuration",
+            f"can't read the configuration {path.absolute()}: permission denied",
             hint="run as root or as the daemon's user; -c names another one",
         ) from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise ConfigError([f"{path}:1: can't be read: {error}"]) from None
+    except OSError as error:
+        raise ConfigError([f"{path}: can't be read: {error.strerror}"], _ANOTHER) from None
+    except ValueError as error:  # a NUL in the path
+        raise ConfigError([f"{str(path)!r}: can't be read: {error}"], _ANOTHER) from None
     text = _decode(content, path).replace("\r\n", "\n")
     return Source(str(path), path.parent, mode, _parse(text, path), _lines(text))
 

@@ -90,7 +90,7 @@ class DestinationUrl(Kind):
         """Return the URL as it was written."""
         url, parts = _address(raw)
         if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
-            raise ValueError("must be https, or stay on this machine: the API id is secret")
+            raise ValueError("must be https, or stay on this machine: the API ID is secret")
         return url
 
 

@@ -174,7 +174,7 @@ async def open_session(
 async def try_out(settings: Settings, clock: Clock) -> None:
     """Return only if a session could send with these settings; touches no network, no database.
 
-    Raises ConfigError and AccessDenied, for instance for an API id file that can't be read.
+    Raises ConfigError and AccessDenied, for instance for an API ID file that can't be read.
     """
     for destination in settings.destinations.values():
         await _courier(destination, settings, clock).aclose()

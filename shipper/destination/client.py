@@ -78,8 +78,8 @@ class Destination:
 
     async def _post(self, attempt: Attempt) -> Reply | Fault:
         if not _SENDABLE.fullmatch(attempt.api_id):
-            # Not Invalid: a broken API id is no event's fault, and Invalid would bury each of them.
-            return Fault("unreachable", "no", "the API id holds a character that can't be sent")
+            # Not Invalid: a broken API ID is no event's fault, and Invalid would bury each of them.
+            return Fault("unreachable", "no", "the API ID holds a character that can't be sent")
         if self._way is None:
             self._way = self._open()
         try:

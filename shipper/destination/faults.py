@@ -2,7 +2,7 @@
 
 It decides by the root of an exception, because the outer types lie: refused, DNS and even "closed
 after reading" can look alike. It must never quote what a peer sent or where it was sent to: an
-echoed payload, an API id or a password in a URL would end up in the log.
+echoed payload, an API ID or a password in a URL would end up in the log.
 
 `sent` isn't read off an exception at all. The way notes when the first byte is about to
 leave, and only a try that never came so far is certain not to have been received.

@@ -1,6 +1,6 @@
 """A URL that is told something now and then: where alarms go, what waits for a heartbeat.
 
-It decides what such a request says. It must never send an API id or an event, follow a redirect,
+It decides what such a request says. It must never send an API ID or an event, follow a redirect,
 or show the URL, which is a secret as a whole.
 """
 

@@ -37,7 +37,7 @@ class Target:
         self._beginning = self._begin("")
 
     def fields(self, api_id: str) -> dict[str, str]:
-        """Return the headers that every request with this API id has; empty stands for none."""
+        """Return the headers that every request with this API ID has; empty stands for none."""
         return {**self._fields, "x-api-id": api_id} if api_id else self._fields
 
     def beginning(self, api_id: str) -> str:

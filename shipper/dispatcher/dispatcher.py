@@ -21,6 +21,8 @@ from shipper.store.work import Holds, LinkRow, Work
 
 CLAIMS_PER_TURN = 512
 STOP_GRACE = 5.0
+# An operator who sends events elsewhere asks again before it is over, for as long as they want to.
+RECALLED_FOR = 1.0
 
 
 class Dispatcher:
@@ -54,6 +56,7 @@ class Dispatcher:
         self._rests = 0  # while winding down, when there is nothing to say to the database
         self._knows_holds = False
         self._releases: Mapping[str, int] = {}
+        self._recalls: Mapping[str, int] = {}
         self._stored_links: dict[str, tuple[str, str | None, float | None]] = {}
 
     # -- from outside -------------------------------------------------------------------------
@@ -132,12 +135,16 @@ class Dispatcher:
         for route in self._routes.values():
             if route.settled or (not self._stop.is_set() and self._has_more(route)):
                 return 0.0
+            if now < route.recalled_until:
+                until = min(until, route.recalled_until)
             moment = route.next_event(now)
             if moment is not None:
                 until = min(until, moment)
         return max(0.0, until - now)
 
     def _has_more(self, route: Route) -> bool:
+        if self._clock.monotonic() < route.recalled_until:
+            return False
         scans = not route.scan.at_end and route.may_scan()
         return bool(route.wanted) or scans or route.lanes.has_hungry()
 
@@ -146,15 +153,18 @@ class Dispatcher:
     def _questions(self) -> list[Question]:
         if self._stop.is_set():
             return []
-        return [question for route in self._routes.values() for question in route.questions()]
+        now = self._clock.monotonic()
+        asking = [route for route in self._routes.values() if now >= route.recalled_until]
+        return [question for route in asking for question in route.questions()]
 
     async def _converse(self, questions: list[Question]) -> Answer:
         settled = {name: route.settled for name, route in self._routes.items()}
         wanted: list[tuple[Route, int, str | int]] = []
+        now = self._clock.monotonic()
         for route in self._in_turn():
             route.settled = []
             share = CLAIMS_PER_TURN - len(wanted)
-            if not self._stop.is_set():
+            if not self._stop.is_set() and now >= route.recalled_until:
                 wanted += [(route, row, lane) for row, lane in route.wanted[:share]]
                 del route.wanted[:share]
         links = self._changed_links()
@@ -163,6 +173,7 @@ class Dispatcher:
             records=[item.record for items in settled.values() for item in items],
             released=[i for route in self._routes.values() for i in route.lanes.take_released()],
             wanted=[row for _, row, _ in wanted],
+            homes={row: route.name for route, row, _ in wanted},
             links=links,
         )
         answer = await self._exchange(work, questions, self._stop)
@@ -212,7 +223,11 @@ class Dispatcher:
                 route.rescan()
                 if holds.releases.get(name) != self._releases.get(name):
                     route.link.probe_at_once(now)
-        self._knows_holds, self._releases = True, holds.releases
+                if holds.recalls.get(name) != self._recalls.get(name):
+                    route.recall(now + RECALLED_FOR)
+                    self._rest.end()  # what it lets go of is written down at once
+        self._knows_holds = True
+        self._releases, self._recalls = holds.releases, holds.recalls
 
     def _changed_links(self) -> list[LinkRow]:
         now = self._clock.monotonic()

@@ -22,10 +22,10 @@ REMIND_EVERY = 60.0
 CHANGES_A_MINUTE = 10
 
 _HINTS = {
-    "http-401": "the API ID is wrong or was revoked: mend api_id (or the file it is read from)",
-    "http-403": "the API ID may not do this: mend api_id (or the file it is read from)",
-    "http-404": "nothing answers at this path: mend url",
-    "tls": "the certificate isn't trusted: mend the clock, url or ca_file",
+    "http-401": "the API ID is wrong or was revoked: fix api_id (or the file it is read from)",
+    "http-403": "the API ID may not do this: fix api_id (or the file it is read from)",
+    "http-404": "nothing answers at this path: fix url",
+    "tls": "the certificate isn't trusted: fix the clock, url or ca_file",
 }
 
 

@@ -48,6 +48,7 @@ class Route:
         self.tasks: set[asyncio.Task[None]] = set()
         self.unrecorded = 0
         self.open = True  # whether a delivery window lets it send
+        self.recalled_until = 0.0  # until then it claims nothing
         self.bug: BaseException | None = None  # what no try may raise; it ends the process
 
     @property
@@ -271,6 +272,12 @@ class Route:
     def rescan(self) -> None:
         """Scan from the beginning: an operator, or time, may have put something back."""
         self.scan.restart()
+
+    def recall(self, until: float) -> None:
+        """Let go of everything that isn't in flight, and claim nothing until then."""
+        self.recalled_until = until
+        self._ask_no_longer({lane for _, lane in self.wanted})
+        self.lanes.unload_all()
 
     def link_row(self, now: float) -> LinkRow:
         """Return the link as it is stored for `status`, its times on the wall clock."""

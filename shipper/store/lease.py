@@ -15,10 +15,11 @@ import os
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from shipper import __version__
 from shipper.errors import AccessDenied, OutboxHeld, StoreUnavailable
 
 
@@ -31,6 +32,7 @@ class Owner:
     namespace: str
     pid: int
     started: str
+    version: str = field(default=__version__, compare=False)
 
     @classmethod
     def here(cls) -> "Owner":
@@ -48,7 +50,7 @@ class Owner:
         """Read what `write` wrote; None for anything else."""
         try:
             fields: Mapping[str, Any] = json.loads(text or "")
-            return cls(**fields)
+            return cls(**{"version": "", **fields})
         except (ValueError, TypeError):
             return None
 

@@ -136,8 +136,13 @@ class Looks:
                 key = self._dialect.text(row.ordering_key)
                 keys.setdefault(row.destination, set()).add(key)
             held = frozenset(tx.execute(self._sql.held_destinations).scalars())
-            releases = {row.name: row.releases for row in tx.execute(self._sql.releases)}
-        return Holds(held, {name: frozenset(found) for name, found in keys.items()}, releases)
+            asked = tx.execute(self._sql.asked).all()
+        return Holds(
+            held,
+            {name: frozenset(found) for name, found in keys.items()},
+            releases={row.name: row.releases for row in asked if row.releases},
+            recalls={row.name: row.recalls for row in asked if row.recalls},
+        )
 
 
 class _Statements:
@@ -177,4 +182,7 @@ class _Statements:
             f"SELECT destination, {dialect.ordering_key} AS ordering_key FROM shipper_hold"
         )
         self.held_destinations = text("SELECT name FROM shipper_destination WHERE held = 1")
-        self.releases = text("SELECT name, releases FROM shipper_destination WHERE releases > 0")
+        self.asked = text(
+            "SELECT name, releases, recalls FROM shipper_destination"
+            " WHERE releases > 0 OR recalls > 0"
+        )

@@ -20,7 +20,10 @@ EVENT_ID_PREFIX = "event_id:"
 
 @dataclass(frozen=True, slots=True)
 class EventReport:
-    """An event as a list shows it. Times are seconds since 1970."""
+    """An event as a list shows it. Times are seconds since 1970.
+
+    `attempts` are the failures that were charged to it, `tries` all tries whose outcome is known.
+    """
 
     id: int
     event_id: str
@@ -28,6 +31,7 @@ class EventReport:
     ordering_key: str | None
     status: str
     attempts: int
+    tries: int
     created_at: float
     next_attempt_at: float | None
     delivered_at: float | None
@@ -107,7 +111,9 @@ def _columns(dialect: Dialect) -> str:
         f"{dialect.moment.format(c)} AS {c}"
         for c in ("created_at", "next_attempt_at", "delivered_at")
     ]
-    return ", ".join(["id", *texts, *times, "status, attempts, last_status_code, last_error"])
+    return ", ".join(
+        ["id", *texts, *times, f"status, attempts, {_TRIES} AS tries, last_status_code, last_error"]
+    )
 
 
 def _event_statement(dialect: Dialect) -> TextClause:
@@ -133,6 +139,7 @@ def _event(dialect: Dialect, row: Row[Any]) -> EventReport:
         ordering_key=None if row.ordering_key is None else shown(row.ordering_key),
         status=row.status,
         attempts=row.attempts,
+        tries=row.tries,
         created_at=dialect.wall(row.created_at) or 0.0,
         next_attempt_at=dialect.wall(row.next_attempt_at),
         delivered_at=dialect.wall(row.delivered_at),
@@ -157,5 +164,7 @@ _LAST_WORDS = text(
     "SELECT last_error, (SELECT response_excerpt FROM shipper_attempt WHERE outbox_id = :id"
     " ORDER BY id DESC LIMIT 1) AS response_excerpt FROM shipper_outbox WHERE id = :id"
 )
+# What was delivered before tries were counted was tried, whatever else there was.
+_TRIES = "CASE WHEN tries = 0 AND status = 'delivered' THEN 1 ELSE tries END"
 _BY_ID = text("SELECT id FROM shipper_outbox WHERE id = :ident")
 _BY_EVENT_ID = text("SELECT id FROM shipper_outbox WHERE event_id = CAST(:ident AS text)")

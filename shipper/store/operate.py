@@ -9,58 +9,20 @@ number of events, one transaction moves at most a thousand of them.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-from sqlalchemy import Connection, Engine, Row, TextClause, text
+from sqlalchemy import Connection, Engine, TextClause, text
 
 from shipper.store.claims import dump_ids, load_ids
 from shipper.store.dialect import Dialect, dialect_of
-from shipper.store.selection import Selection, cause_of
+from shipper.store.selection import Selection
 from shipper.store.snapshot import asked, shown, snapshot, written
 from shipper.store.transactions import writing
 
 BATCH = 1000
-SAMPLES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class DeadGroup:
-    """Dead letters of one destination that died of the same cause.
-
-    `first_seen` and `last_seen` are when the oldest and the newest were written, in seconds since
-    1970; `samples` are the smallest ids.
-    """
-
-    destination: str
-    cause: str
-    count: int
-    first_seen: float
-    last_seen: float
-    samples: tuple[int, ...]
 
 
 # -- dead letters -------------------------------------------------------------------------------
-
-
-def dead_groups(engine: Engine, selection: Selection) -> list[DeadGroup]:
-    """Return the dead letters that fit, grouped by destination and cause, the most first."""
-    dialect = dialect_of(engine.dialect.name)
-    condition, values = replace(selection, status="dead").where(dialect)
-    samples = (
-        f"min(CASE WHEN place = {n} THEN id END) AS sample_{n}" for n in range(1, SAMPLES + 1)
-    )
-    statement = text(
-        f"SELECT destination, cause, count(*) AS letters, {', '.join(samples)},"
-        f" {dialect.moment.format('min(created_at)')} AS first_seen,"
-        f" {dialect.moment.format('max(created_at)')} AS last_seen FROM ("
-        f"SELECT id, {written(dialect, 'destination')} AS destination,"
-        f" {cause_of(dialect)} AS cause, created_at, row_number() OVER (PARTITION BY destination,"
-        f" {cause_of(dialect)} ORDER BY id) AS place FROM shipper_outbox WHERE {condition}"
-        ") AS numbered GROUP BY destination, cause ORDER BY letters DESC, sample_1"
-    )
-    with snapshot(engine) as tx:
-        return [_group(dialect, row) for row in tx.execute(statement, values)]
 
 
 def retry(engine: Engine, selection: Selection, now: float) -> int:
@@ -78,18 +40,6 @@ def discard(engine: Engine, selection: Selection, now: float) -> int:
     A hold by one of them ends with it.
     """
     return _move(engine, selection, "discarded", now)
-
-
-def _group(dialect: Dialect, row: Row[Any]) -> DeadGroup:
-    samples = (getattr(row, f"sample_{n}") for n in range(1, SAMPLES + 1))
-    return DeadGroup(
-        destination=shown(row.destination),
-        cause=row.cause,
-        count=row.letters,
-        first_seen=dialect.wall(row.first_seen) or 0.0,
-        last_seen=dialect.wall(row.last_seen) or 0.0,
-        samples=tuple(sample for sample in samples if sample is not None),
-    )
 
 
 def _move(engine: Engine, selection: Selection, status: str, now: float) -> int:
@@ -124,23 +74,37 @@ def _pages(engine: Engine, dialect: Dialect, selection: Selection) -> Iterator[l
 
 
 def _move_page(tx: Connection, dialect: Dialect, ids: list[int], status: str, now: float) -> int:
-    _notify(tx)
+    notify(tx)
     found = tx.execute(_dead_among(dialect), {"ids": dialect.bind_ids(ids)}).all()
     if not found:
         return 0
     ids = [row.id for row in found]
     values = {"ids": dialect.bind_ids(ids)}
     tx.execute(_MOVE[status](dialect), values)
-    tx.execute(_release_dead(dialect), values)
+    tx.execute(release_dead(dialect), values)
     for name, count in Counter(row.destination for row in found).items():
-        counts = {"name": name, "dead": count, "discarded": count * (status == "discarded")}
-        tx.execute(_count(dialect), counts | {"now": dialect.bind_time(now)})
+        discarded = count * (status == "discarded")
+        lower_dead(tx, dialect, name, count, now, discarded=discarded)
     if status == "pending":
-        _strike_from_claims(tx, set(ids))
+        strike_from_claims(tx, set(ids))
     return len(ids)
 
 
-def _strike_from_claims(tx: Connection, ids: set[int]) -> None:
+def lower_dead(
+    tx: Connection,
+    dialect: Dialect,
+    name: str | bytes,
+    count: int,
+    now: float,
+    *,
+    discarded: int = 0,
+) -> None:
+    """Count that so many events of a destination are dead letters no more, but perhaps given up."""
+    counts = {"name": name, "dead": count, "discarded": discarded}
+    tx.execute(_count(dialect), counts | {"now": dialect.bind_time(now)})
+
+
+def strike_from_claims(tx: Connection, ids: set[int]) -> None:
     """Forget that these were ever claimed: after a crash nobody may think they were in flight.
 
     A claim keeps the ids whose end was recorded, because their status tells that they aren't out
@@ -169,7 +133,7 @@ def hold_key(engine: Engine, destination: str, key: str, now: float) -> bool:
         "now": dialect.bind_time(now),
     }
     with writing(engine) as tx:
-        _notify(tx)
+        notify(tx)
         cause = tx.execute(_HELD_BY, values).scalar()
         if cause != "operator":
             tx.execute(_hold(dialect) if cause is None else _take_over(dialect), values)
@@ -184,7 +148,7 @@ def release_key(engine: Engine, key: str, destination: str | None = None) -> lis
     dialect = dialect_of(engine.dialect.name)
     condition, values = Selection(key=key, destination=destination).where(dialect)
     with writing(engine) as tx:
-        _notify(tx)
+        notify(tx)
         name = written(dialect, "destination")
         held = text(f"SELECT {name} FROM shipper_hold WHERE {condition} ORDER BY destination")
         found = list(tx.execute(held, values).scalars())
@@ -208,7 +172,7 @@ def _set_held(engine: Engine, name: str, now: float, *, held: int) -> bool:
     dialect = dialect_of(engine.dialect.name)
     values = {"name": asked(dialect, name), "held": held, "now": dialect.bind_time(now)}
     with writing(engine) as tx:
-        _notify(tx)
+        notify(tx)
         if held:
             tx.execute(_ADD_DESTINATION, values)
         else:
@@ -219,7 +183,7 @@ def _set_held(engine: Engine, name: str, now: float, *, held: int) -> bool:
 # -- statements ---------------------------------------------------------------------------------
 
 
-def _notify(tx: Connection) -> None:
+def notify(tx: Connection) -> None:
     """Tell the daemon; on Postgres one of us waits here, before any other row is locked."""
     tx.execute(_NOTIFY)
 
@@ -245,7 +209,8 @@ def _give_up(dialect: Dialect) -> TextClause:
     )
 
 
-def _release_dead(dialect: Dialect) -> TextClause:
+def release_dead(dialect: Dialect) -> TextClause:
+    """Return what ends the holds by dead letters among `ids`."""
     return text(
         "DELETE FROM shipper_hold WHERE cause = 'dead_letter' AND event_id IN"
         f" (SELECT event_id FROM shipper_outbox WHERE id IN {dialect.ids})"

@@ -5,7 +5,7 @@ was taken over changes nothing. No transaction is ever open while the network is
 statement's cost grows with the backlog, the number of keys or the history.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -125,7 +125,7 @@ class Queue:
                 tx.execute(self._sql.renew_lease, {"token": self._token, "ttl": self._ttl})
                 events = self._fetch(tx, self._claimed(tx, claim) if work.wanted else [])
             else:
-                events = self._fetch(tx, work.wanted)
+                events = _at_home(self._fetch(tx, work.wanted), work.homes)
                 self._do(tx, work, ended, events, claim)
         self._turn, self._claim, self._delivery = self._turn + 1, claim, delivery
         self._book.remove(ended)
@@ -201,6 +201,13 @@ class Queue:
         )
 
 
+def _at_home(events: list[Event], homes: Mapping[int, str]) -> list[Event]:
+    """Leave out what goes elsewhere in the meantime."""
+    return [
+        event for event in events if homes.get(event.id, event.destination) == event.destination
+    ]
+
+
 def _chunks(rows: Sequence[int]) -> Iterator[list[int]]:
     return (list(rows[at : at + _CHUNK]) for at in range(0, len(rows), _CHUNK))
 
@@ -220,8 +227,8 @@ class _Statements:
         )
         now = "clock_timestamp()" if postgres else "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
         self.take_lease = text(
-            f"UPDATE shipper_lease SET token = :token, owner = :owner, acquired_at = {now},"
-            f" expires_at = {expires} WHERE name = 'outbox'"
+            "UPDATE shipper_lease SET token = :token, owner = :owner, ttl = :ttl,"
+            f" acquired_at = {now}, expires_at = {expires} WHERE name = 'outbox'"
         )
         # On SQLite ids are in the order of commits, and nobody has to remember how far.
         settled = ", settled = greatest(settled, :settled)" if postgres else ""

@@ -5,7 +5,7 @@ a recount. `delivery_number` is the order in which events ended; clocks can't te
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Any
 
@@ -31,6 +31,10 @@ _COLUMNS = {
     "maybe_received": "smallint",
     "delivery_number": "bigint",
 }
+
+
+# A record is what came of one try, so the count costs no write of its own.
+_ALSO = "manual = 0, tries = tries + 1"
 
 
 def is_end(record: Record) -> bool:
@@ -154,7 +158,12 @@ def _remember(tx: Connection, dialect: Dialect, records: Sequence[Record]) -> No
         if (attempt := record.attempt) is not None
     ]
     _ADD_ATTEMPT[dialect.name].each(tx, rows)
-    _TRIM_ATTEMPTS[dialect.name].each(tx, [{"outbox_id": row["outbox_id"]} for row in rows])
+    trim_history(tx, dialect, [record.event.id for record in records])
+
+
+def trim_history(tx: Connection, dialect: Dialect, ids: Iterable[int]) -> None:
+    """Keep the last rows of what happened to these events, and delete what came before."""
+    _TRIM_ATTEMPTS[dialect.name].each(tx, [{"outbox_id": row} for row in ids])
 
 
 def _hold(tx: Connection, dialect: Dialect, record: Record) -> None:
@@ -173,8 +182,7 @@ def _update_one() -> Statement:
     assignments = ", ".join(f"{name} = :{name}" for name in _COLUMNS if name != "id")
     return Statement(
         SQLITE,
-        f"UPDATE shipper_outbox SET {assignments}, manual = 0"
-        " WHERE id = :id AND status = 'pending'",
+        f"UPDATE shipper_outbox SET {assignments}, {_ALSO} WHERE id = :id AND status = 'pending'",
     )
 
 
@@ -186,7 +194,7 @@ def _update_delivered() -> Statement:
         f" attempts = {attempts},"
         f" delivered_at = strftime('%Y-%m-%dT%H:%M:%fZ', {at}, 'unixepoch'),"
         f" last_status_code = {code}, delivery_number = {number},"
-        " next_attempt_at = NULL, last_error = NULL, maybe_received = 0, manual = 0"
+        f" next_attempt_at = NULL, last_error = NULL, maybe_received = 0, {_ALSO}"
         " FROM json_each(:rows) AS r"
         f" WHERE shipper_outbox.id = {row} AND shipper_outbox.status = 'pending'",
     )
@@ -204,7 +212,7 @@ def _update_many() -> Statement:
     return Statement(
         POSTGRES,
         "WITH written AS ("
-        f"UPDATE shipper_outbox AS o SET {assignments}, manual = 0"
+        f"UPDATE shipper_outbox AS o SET {assignments}, {_ALSO}"
         f" FROM unnest({arrays}) AS r ({', '.join(_COLUMNS)})"
         " WHERE o.id = r.id AND o.status = 'pending' RETURNING o.destination, o.status"
         "), counted AS ("

@@ -1,6 +1,6 @@
 """What the daemon and its database tell each other: plain frozen values, no behaviour."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -56,6 +56,8 @@ class Work:
     records: Sequence[Record] = ()
     released: Sequence[int] = ()
     wanted: Sequence[int] = ()
+    homes: Mapping[int, str] = field(default_factory=dict)
+    """Where those asked for should go; one that was sent elsewhere isn't claimed."""
     links: Sequence[LinkRow] = ()
     settled: int = 0
     """Up to which id the order of commits is known, for the process that comes after us."""
@@ -95,6 +97,8 @@ class Holds:
 
     It grows also where nothing was held: whoever says "go on" wants the link to be probed.
     """
+    recalls: dict[str, int] = field(default_factory=dict)
+    """How often an operator has asked for what is claimed, to send it elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,6 +205,15 @@ PEOPLE = (
     Fault("O77", "a terminal that shows only ASCII", "bars, marks and ellipses of ASCII", "tests/cli/test_style.py::test_what_a_terminal_can_write", "7"),
     Fault("O78", "a payload without an end, or that is no JSON, is shown", "bounded; not a word of it is another", "tests/cli/test_style.py::test_a_payload_is_indented_and_nothing_else", "11"),
     Fault("O79", "somebody watches an outbox of any size", "a look reads a few rows by an index", "tests/store/test_glance.py::test_a_look_scans_no_table", "2"),
+    Fault("O50", "an event is written for a destination that doesn't exist", "it waits; an operator sends it where it belongs", "tests/cli/test_reroute.py::test_events_of_a_destination_that_does_not_exist_are_sent_where_they_belong", "2"),
+    Fault("O51", "events are sent elsewhere while a daemon has them claimed, its link down", "the daemon lets go of them; they arrive in order", "tests/cli/test_reroute.py::test_a_running_daemon_lets_go_of_what_it_has_and_delivers_it_elsewhere_in_order", "2"),
+    Fault("O52", "an event is sent elsewhere that the look-ahead knows already", "not claimed for its old destination", "tests/store/test_reroute.py::test_an_event_that_was_sent_elsewhere_is_not_claimed_for_its_old_destination", "2"),
+    Fault("O53", "a move of many events is cut off", "the rest is where it was; again moves it", "tests/store/test_reroute.py::test_half_of_it_is_no_harm", "2"),
+    Fault("O54", "an application changes a destination by SQL", "refused, as before", "tests/store/test_reroute.py::test_a_destination_is_still_not_changed_by_hand", "2"),
+    Fault("O55", "filters that match nothing", "said, exit status 1, with what there would be", "tests/cli/test_operating_commands.py::test_dead_letters_are_listed_by_cause", "2"),
+    Fault("O56", "a command, a chapter or a word of another program's", "exit status 2 with what was meant", "tests/cli/test_words.py::test_a_command_that_is_not_there_leads_to_the_one_that_is_meant", "26"),
+    Fault("O57", "a program reads a field that changes its name or type", "every field is in a table; no other is printed", "tests/cli/test_json_fields.py::test_every_field_that_is_printed_is_in_the_manual", "some 200 fields"),
+    Fault("O58", "exported events are given to enqueue without --rows", "refused with the option", "tests/cli/test_words.py::test_exported_events_are_recognised", "1"),
 )  # fmt: skip
 
 FAULTS: dict[str, tuple[Fault, ...]] = {

@@ -196,7 +196,7 @@ def test_validate_tells_the_violations_of_each_line(home: Home) -> None:
 
 
 def test_validate_remote_asks_the_destination(home: Home) -> None:
-    """Its violations are shown like ours; one that is away is 75, a wrong API id 78."""
+    """Its violations are shown like ours; one that is away is 75, a wrong API ID 78."""
     both = f'{VIEW}\n{{"type":"view"}}\n'.encode()
     with home.receiving("--api-id", "secret-id"):
         ran = home.call("validate", "-", "--remote", stdin=both)
@@ -239,7 +239,7 @@ def test_a_remote_answer_is_judged_by_its_violations(
 
 
 def test_check_finds_what_only_the_files_show(home: Home) -> None:
-    """A missing API id, a broken certificate and an impossible window are told all at once."""
+    """A missing API ID, a broken certificate and an impossible window are told all at once."""
     home.config.write_text(
         '[database]\nurl = "sqlite:///shop.db"\n[destinations.default]\n'
         'url = "https://a.example/"\napi_id_file = "nowhere"\nca_file = "shipper.toml"\n'
@@ -320,6 +320,19 @@ def test_config_show_tells_where_each_value_came_from(home: Home) -> None:
     assert shown["destinations.default.timeout"]["origin"] == "default"
     assert "secret-id" not in ran.out
     assert "shipper.toml:4" in home.call("config", "show", "--origin").out
+
+
+def test_config_show_gives_values_as_what_they_are(home: Home) -> None:
+    """Numbers, lists and nothing at all; durations and sizes as one writes them."""
+    told = home.call("config", "show", "--json").value
+    assert told["destinations.default.max_in_flight"] == 64
+    assert told["destinations.default.max_rate"] == 0
+    assert told["destinations.default.retry.max_attempts"] == 20
+    assert told["schedule.windows"] == []
+    assert told["destinations.default.timeout"] == "10s"
+    assert told["retention.dead"] == "never"
+    assert told["destinations.default.api_id_file"] is None
+    assert told["space.reserve"] == "16MB"
 
 
 # -- db ---------------------------------------------------------------------------------------
@@ -511,12 +524,12 @@ def test_init_writes_no_configuration_where_something_is_wrong(
 
 
 def test_init_asks_four_questions_on_a_terminal(bare: Home) -> None:
-    """A wrong answer is asked again, an empty one is the default, and the API id isn't shown."""
+    """A wrong answer is asked again, an empty one is the default, and the API ID isn't shown."""
     shown = Terminal(bare, "init").answer(
         ("database does your application use? [sqlite:///shop.db]", "mysql://x"),
         ("must be SQLite or PostgreSQL", ""),
         ("Where do events go?", "https://a.example/e"),
-        ("Your API id?", "secret-id"),
+        ("Your API ID?", "secret-id"),
         ("configuration be? [shipper.toml]", ""),
     )
     assert "wrote" in shown
@@ -709,7 +722,7 @@ def test_run_stops_cleanly_and_a_second_one_is_refused(home: Home) -> None:
 
 
 def test_the_sandbox_says_where_it_listens_and_what_it_saw(home: Home) -> None:
-    """A person gets an example to paste; its API id isn't printed; the summary comes at the end."""
+    """A person gets an example to paste; its API ID isn't printed; the summary comes at the end."""
     arguments = ("sandbox", "--port", "0", "--api-id", "secret-id", "--log", "api.jsonl")
     with home.running(*arguments) as process:
         assert process.stderr is not None

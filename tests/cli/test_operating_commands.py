@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from shipper.clock import parse_iso
 from shipper.config import load
+from shipper.store.audit import RULES
 from tests.cli.command_line import DEADLINE, VIEW, Home, Ran
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -238,20 +239,21 @@ def test_an_event_that_is_not_there_is_a_finding(home: Home) -> None:
 
 
 def test_dead_letters_are_listed_by_cause(either_home: Home) -> None:
-    """One object a cause; none is no finding."""
+    """One object a cause; none at all is no finding, but none that matches is."""
     assert either_home.call("dead", "list", "--json").out == ""
     kill(either_home, "a", "b")
     [group] = lines(either_home.call("dead", "list", "--json"))
-    assert ISO.fullmatch(group.pop("first_seen"))
-    assert ISO.fullmatch(group.pop("last_seen"))
+    assert ISO.fullmatch(group.pop("first_written"))
+    assert ISO.fullmatch(group.pop("last_written"))
     assert group == {
-        "destination": "default", "cause": "invalid", "count": 2, "samples": [1, 2],
+        "destination": "default", "cause": "invalid", "count": 2, "ids": [1, 2],
         "message": "event must have required property 'view'",
     }  # fmt: skip
     assert "invalid\t2\tdefault\t" in either_home.call("dead", "list").out
     none = either_home.call("dead", "list", "--cause", "http-400")
-    assert (none.status, none.out) == (0, "")
-    assert "no such dead letters" in none.err
+    assert (none.status, none.out) == (1, "")
+    assert "no dead letter matches (--cause http-400)" in none.err
+    assert "there are: invalid (2)" in none.err
 
 
 def test_only_a_dead_letter_is_shown_as_one(home: Home) -> None:
@@ -287,14 +289,17 @@ def test_dead_letters_are_moved_by_id_and_all_together(
 
 
 def test_without_a_terminal_nothing_is_moved_unless_it_says_yes(home: Home) -> None:
-    """Exit status 2, and the hint is the option."""
-    kill(home, "a")
-    for ident in ("ALL", "1"):
+    """Exit status 2, and the hint is the option; but what is named is meant."""
+    kill(home, "a", "b", "c")
+    for ident in ("ALL", "-"):
         for verb in ("retry", "discard"):
-            ran = home.call("dead", verb, ident)
+            ran = home.call("dead", verb, ident, stdin=b"1\n")
             assert ran.status == 2
             assert "add --yes" in ran.err
-    assert statuses(home) == ["dead"]
+    assert statuses(home) == ["dead"] * 3
+    assert home.call("dead", "retry", "1").status == 0
+    assert home.call("dead", "discard", "2", "3").status == 0
+    assert statuses(home) == ["pending", "discarded", "discarded"]
 
 
 @pytest.mark.parametrize(
@@ -356,7 +361,7 @@ def test_a_person_is_asked_with_count_and_samples(home: Home, reply: str, status
 
 def test_a_key_is_held_and_released(either_home: Home) -> None:
     """Doing it again changes nothing; releasing what isn't held is a finding."""
-    held = {"destination": "default", "key": "a", "held": True, "changed": True}
+    held = {"destination": "default", "ordering_key": "a", "held": True, "changed": True}
     assert either_home.call("hold", "--key", "a", "--json").value == held
     again = either_home.call("hold", "--key", "a", "--destination", "default")
     assert (again.status, again.out) == (0, "key a of default was held already\n")
@@ -377,7 +382,7 @@ def test_a_destination_is_held_and_released(either_home: Home) -> None:
     released = either_home.call("release", "--destination", "default", "--json")
     assert released.value == {
         "destination": "default",
-        "key": None,
+        "ordering_key": None,
         "held": False,
         "changed": True,
     }
@@ -410,7 +415,11 @@ def test_verify_goes_through_every_rule(either_home: Home) -> None:
     ran = either_home.call("verify")
     assert ran.status == 0
     assert all(line.startswith("ok ") for line in ran.out.splitlines())
-    assert either_home.call("verify", "--json").value == {"ok": True, "findings": []}
+    assert either_home.call("verify", "--json").value == {
+        "ok": True,
+        "rules": dict.fromkeys(RULES, True),
+        "findings": [],
+    }
 
 
 def test_verify_ends_with_1_where_a_promise_is_broken(either_home: Home) -> None:

@@ -11,7 +11,7 @@ from shipper.errors import AccessDenied, ConfigError
 
 
 def destination(api_id_file: Path | None) -> DestinationSettings:
-    """Return a destination whose API id is in a file."""
+    """Return a destination whose API ID is in a file."""
     return DestinationSettings("default", "https://h/", api_id_file=api_id_file)
 
 
@@ -27,7 +27,7 @@ def test_a_secret_shows_only_when_asked_to() -> None:
 
 
 def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
-    """The API id is read each time, without its line end."""
+    """The API ID is read each time, without its line end."""
     file = tmp_path / "id"
     for content in ("first\n", "second\r\n", "third"):
         file.write_bytes(content.encode())
@@ -56,8 +56,7 @@ def test_what_fits_no_header_is_refused_unseen(
     with pytest.raises(ConfigError, match=message) as caught:
         destination(file).read_api_id()
     (problem,) = caught.value.problems
-    assert problem.startswith(f"{file} ")
-    assert problem.endswith("; put the API ID of destination default into it, mode 0600")
+    assert problem.startswith(f"{file}:1: the API ID of destination default: ")
     assert "hush" not in problem
 
 
@@ -80,7 +79,10 @@ def test_a_file_that_we_may_not_read_is_a_matter_of_rights(
     """Exit 77 with advice, because the id itself may be right."""
     file = tmp_path / "id"
     file.touch(mode=0)
-    with an_ordinary_user(), pytest.raises(AccessDenied, match="may not read") as caught:
+    with (
+        an_ordinary_user(),
+        pytest.raises(AccessDenied, match=r"can't read .*permission denied") as caught,
+    ):
         destination(file).read_api_id()
     assert "LoadCredential" in (caught.value.hint or "")
 

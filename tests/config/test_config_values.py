@@ -194,7 +194,7 @@ def test_events_go_by_https_or_stay_on_this_machine(url: str) -> None:
     ],
 )
 def test_a_wrong_destination_url_is_refused(raw: object, message: str) -> None:
-    """Nothing that could send the API id astray, and no secret in the refusal."""
+    """Nothing that could send the API ID astray, and no secret in the refusal."""
     with pytest.raises(ValueError, match=message) as caught:
         DestinationUrl().parse(raw, _BASE)
     assert "hush" not in str(caught.value)

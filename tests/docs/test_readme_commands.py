@@ -83,7 +83,7 @@ class Shell:
             yield
 
     def store_api_id(self) -> None:
-        """Put an API id where the configuration looks for it."""
+        """Put an API ID where the configuration looks for it."""
         file = self.directory / "api_id"
         file.write_text("any-will-do\n")
         file.chmod(0o600)

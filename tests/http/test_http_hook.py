@@ -31,7 +31,7 @@ def post(url: str, proxy: str | None = None) -> Hook:
 
 
 async def test_a_hook_is_asked_without_anything_of_ours(receiver: Receiver) -> None:
-    """Neither an API id nor a key of an event; only who asks."""
+    """Neither an API ID nor a key of an event; only who asks."""
     hook = Hook(f"{receiver.url}/beat?x=1", "GET", timeout=5.0, ca_file=None, proxy=None)
     answer = await rung(hook)
     assert isinstance(answer, Reply)

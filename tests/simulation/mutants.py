@@ -487,5 +487,5 @@ def probe_waits_for_no_pace() -> Any:
 
 @mutant
 def the_answer_is_kept_with_the_secret_in_it() -> Any:
-    """What a receiver echoes of the API id ends up in the history."""
+    """What a receiver echoes of the API ID ends up in the history."""
     return patch.object(courier, "masked", lambda answer, secret: answer)

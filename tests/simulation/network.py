@@ -211,7 +211,7 @@ class Network:
         return self.dice.random() < 0.5
 
     def _status(self, status: int) -> Treatment:
-        # It says back what it was told, the API id among it: nobody may keep that.
+        # It says back what it was told, the API ID among it: nobody may keep that.
         body = f'{{"error":"no", "you said":"{API_ID}"}}'.encode()
         return Treatment(Reply(status, "application/json", body=body), taken=status < 300)
 

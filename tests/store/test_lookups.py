@@ -202,7 +202,7 @@ def test_only_a_pending_event_is_waiting_to_go_out(engine: Engine) -> None:
 
 # -- why: the sentence ----------------------------------------------------------------------------
 
-PENDING = EventReport(7, "e", "default", "a", "pending", 2, NOW, NOW + 60, None, 500, "http-500")
+PENDING = EventReport(7, "e", "default", "a", "pending", 2, 3, NOW, NOW + 60, None, 500, "http-500")
 OFFLINE = LinkFacts("offline", "dns: no address", NOW - 60, NOW + 30, held=False)
 
 

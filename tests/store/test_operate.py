@@ -10,12 +10,12 @@ from sqlalchemy import CursorResult, Engine, text
 from sqlalchemy.event import listens_for
 
 from shipper.store.audit import verify
+from shipper.store.dead_letters import dead_groups
 from shipper.store.engine import open_engine
 from shipper.store.looks import Looks
 from shipper.store.lookups import get
 from shipper.store.operate import (
     BATCH,
-    dead_groups,
     discard,
     hold_destination,
     hold_key,
@@ -213,12 +213,15 @@ def test_dead_letters_are_grouped_by_what_they_died_of(engine: Engine) -> None:
     daemon.bury(*ids[:4])
     first, second = dead_groups(engine, ALL)
     assert (first.destination, first.cause, first.count) == ("default", "http-400", 4)
-    assert first.samples == tuple(ids[:3])
+    assert first.ids == tuple(ids[:3])
     oldest, newest = get(engine, str(ids[0])), get(engine, str(ids[3]))
     assert oldest is not None
     assert newest is not None
-    assert (first.first_seen, first.last_seen) == (oldest.event.created_at, newest.event.created_at)
-    assert (second.cause, second.count, second.samples) == ("closed", 1, (ids[4],))
+    assert (first.first_written, first.last_written) == (
+        oldest.event.created_at,
+        newest.event.created_at,
+    )
+    assert (second.cause, second.count, second.ids) == ("closed", 1, (ids[4],))
 
 
 # -- holds --------------------------------------------------------------------------------------

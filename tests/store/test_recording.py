@@ -48,6 +48,7 @@ def test_a_delivery_is_written_with_its_time_and_its_number(engine: Engine) -> N
         "delivered_at": NOW,
         "last_status_code": 202,
         "delivery_number": 1,
+        "tries": 1,
     }
 
 
@@ -60,6 +61,7 @@ def test_a_dead_letter_keeps_its_reason(engine: Engine) -> None:
         "last_status_code": 400,
         "last_error": "http-400: HTTP 400",
         "delivery_number": 1,
+        "tries": 1,
     }
 
 
@@ -74,18 +76,19 @@ def test_an_event_that_waits_stays_pending(engine: Engine) -> None:
         "last_status_code": 500,
         "last_error": "http-500: HTTP 500",
         "maybe_received": 1,
+        "tries": 1,
     }
 
 
 def test_a_delivery_wipes_out_the_failures_before_it(engine: Engine) -> None:
-    """Nothing in the row speaks of an error any more, but how often it failed stays."""
+    """Nothing in the row speaks of an error any more, but how often it failed and was tried."""
     queue = taken(engine)
     [event] = claim(queue, *write(engine, "a"))
     record(queue, failed(event, 7.25, maybe=True))
     [event] = claim(queue, event.id)
     record(queue, accepted(event))
     row = event_row(engine, event.id)
-    assert (row["attempts"], row["maybe_received"]) == (1, 0)
+    assert (row["attempts"], row["tries"], row["maybe_received"]) == (1, 2, 0)
     assert (row["last_error"], row["next_attempt_at"]) == (None, None)
 
 
@@ -255,5 +258,6 @@ def test_a_links_state_is_stored_and_leaves_the_rest_alone(
             "purged": 1,
             "updated_at": NOW + 3,
             "releases": 0,
+            "recalls": 0,
         }
     ]

@@ -188,7 +188,7 @@ async def test_a_missing_api_id_is_a_wrong_configuration(
     till.configure(api_id_file=configured)
     await till.run("systemctl", "start", UNIT, check=False)
     await till.becomes(ActiveState="failed", ExecMainStatus="78", NRestarts="0")
-    reason = f"{CREDENTIAL}:1: " if configured else "api_id or api_id_file: is missing"
+    reason = f"can't read {CREDENTIAL}: " if configured else "api_id or api_id_file: is missing"
     assert reason in await till.journal()
 
 

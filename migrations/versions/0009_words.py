@@ -1,0 +1,29 @@
+"""How often an event was tried; a way to send it elsewhere; when a daemon was last seen."""
+
+from alembic import op
+
+from shipper.store.migrate import statements
+
+revision = "0009"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    connection = op.get_bind()
+    for statement in statements(revision, connection.dialect.name):
+        connection.exec_driver_sql(statement)
+
+
+def downgrade() -> None:
+    connection = op.get_bind()
+    # SQLite learned it late (3.35), and there the table itself goes in the end. The trigger goes
+    # with the table, and stays as it is until then: without the column it would fail.
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("DROP TRIGGER shipper_outbox_immutable ON shipper_outbox")
+        connection.exec_driver_sql(
+            "ALTER TABLE shipper_outbox DROP COLUMN tries, DROP COLUMN reroutes"
+        )
+        connection.exec_driver_sql("ALTER TABLE shipper_destination DROP COLUMN recalls")
+        connection.exec_driver_sql("ALTER TABLE shipper_lease DROP COLUMN ttl")

@@ -1,0 +1,33 @@
+"""What `shipper status --json` tells of the daemons that ship: the fields of the interface."""
+
+from typing import Any
+
+from shipper.clock import iso
+from shipper.store.opening import Database
+from shipper.store.shippers import Shipper, shippers
+
+
+def told_of(engine: Database) -> dict[str, Any]:
+    """Return the daemons, and of the first one host, pid and version at the top level."""
+    found = shippers(engine)
+    first = found[0] if found else Shipper("", None, "", None, None)
+    return {
+        "host": first.host or None,
+        "pid": first.pid,
+        "version": first.version or None,
+        "daemons": [_fields(shipper) for shipper in found],
+    }
+
+
+def _fields(shipper: Shipper) -> dict[str, Any]:
+    seen = shipper.last_seen_seconds
+    return {
+        "name": shipper.host,
+        "host": shipper.host,
+        "pid": shipper.pid,
+        "version": shipper.version or None,
+        "shards": 1,
+        "in_flight": None,  # known to the daemon alone, in memory
+        "since": None if shipper.since is None else iso(shipper.since),
+        "last_seen_seconds": None if seen is None else round(max(0.0, seen), 3),
+    }

@@ -1,0 +1,42 @@
+"""What the help, the man page and the manual all say: exit statuses, files, environment.
+
+Each fact stands here once. README has them too, and a test compares.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+EXIT_STATUSES: Final[Mapping[str, str]] = {
+    "0": "ok",
+    "1": "negative finding: an invalid event, nothing found, a broken invariant",
+    "2": "usage",
+    "69": "database unreachable",
+    "70": "a bug in shipper",
+    "75": "try again: another daemon holds the outbox, or something is still pending",
+    "77": "permission: the operating system or the database refuses a right",
+    "78": "configuration or schema: they are not what they must be",
+    "130": "interrupted",
+}
+NAGIOS: Final = (
+    "`shipper status --nagios` has those of a monitoring plugin: 0 ok, 1 warning, 2 critical,"
+    " 3 unknown."
+)
+FILES: Final[Mapping[str, str]] = {
+    "./shipper.toml": "the configuration, where there is one in the working directory",
+    "/etc/shipper/config.toml": "the configuration of the service",
+    "/etc/shipper/api_id": "the API ID of the service, if its configuration names this file",
+    "/var/lib/shipper": "the directory that `shipper service install` makes for an outbox",
+    "FILE.shipper.lock": "beside an SQLite file: held by the daemon that ships it",
+    "FILE.shipper.reserve": "beside an SQLite file: room for recording deliveries on a full disk",
+}
+ENVIRONMENT: Final[Mapping[str, str]] = {
+    "SHIPPER_CONFIG": "the configuration file, where --config is not given",
+    "SHIPPER_SECTION__KEY": "overrides a setting, as SHIPPER_LOG__LEVEL=debug does",
+    "CREDENTIALS_DIRECTORY": "where systemd puts credentials",
+    "NO_COLOR": "if set, nothing is coloured",
+}
+
+
+def short_statuses() -> str:
+    """Return the exit statuses on one line, each up to its colon."""
+    return ", ".join(f"{code} {text.partition(':')[0]}" for code, text in EXIT_STATUSES.items())
