@@ -24,6 +24,7 @@ from shipper.state import State
 from shipper.store.opening import Database
 from shipper.store.progress import Settled, behind_held_keys, settled
 from shipper.store.reports import commit_blockers, current_shipper, destination_report
+from shipper.unblocked import unblock_stderr
 
 STILL_PENDING = 75
 SOME_DIED = 1
@@ -60,6 +61,7 @@ def drain(*, timeout: Duration = None, context: Context) -> int:
     timeout
         How long to wait for everything, like 30s or 5m, whatever stands in the way.
     """
+    unblock_stderr()
     settings = context.settings()
     with context.engine() as engine:
         before = settled(engine)

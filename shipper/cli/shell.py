@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from io import TextIOWrapper
 from pathlib import Path
@@ -20,6 +21,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError
 from shipper.cli.commands import build, names
 from shipper.cli.context import Context, printable
 from shipper.errors import ConfigError, InvalidEvent, ShipperError, UsageError
+from shipper.unblocked import settle_stderr
 
 T = TypeVar("T")
 
@@ -53,6 +55,13 @@ def _mend_streams() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line (without the program's name) and return its exit status."""
+    try:
+        return _run(arguments)
+    finally:
+        settle_stderr()
+
+
+def _run(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         status = _call(arguments)
@@ -146,6 +155,12 @@ def _usage(error: CycloptsError) -> UsageError:
 
 def _report(error: ShipperError, *, as_json: bool) -> int:
     """Say on stderr what went wrong and what to do; return the exit status."""
+    with suppress(OSError):  # the status has to come out, whatever stderr is
+        _tell(error, as_json=as_json)
+    return error.exit_status
+
+
+def _tell(error: ShipperError, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(_as_object(error)), file=sys.stderr)
     else:
@@ -155,7 +170,6 @@ def _report(error: ShipperError, *, as_json: bool) -> int:
         print(prefix + lines, file=sys.stderr)
         if error.hint:
             print(f"  hint: {error.hint}", file=sys.stderr)
-    return error.exit_status
 
 
 def _as_object(error: ShipperError) -> dict[str, object]:
