@@ -110,7 +110,7 @@ def _of_database(
 def _user(database: Database | None) -> User:
     """Return as whom shipper runs, as near as can be told."""
     if database is not None:
-        with suppress(ShipperError, OSError):
+        with suppress(ShipperError, OSError, ValueError):
             pid = vitals.shipper_pid(database)
             if pid is not None:
                 status = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
