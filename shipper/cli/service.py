@@ -20,7 +20,7 @@ from cyclopts import Parameter
 from shipper.cli.context import Context
 from shipper.cli.units import PLACES, UNIT, USER, Machine, is_in_a_home, is_untouched, texts
 from shipper.config.loader import SYSTEM_PATH
-from shipper.doctor.files import User
+from shipper.doctor.access import User
 from shipper.errors import AccessDenied, ShipperError, UsageError
 
 RunAs = Annotated[str, Parameter(name="--run-as")]
@@ -243,11 +243,11 @@ def _readable(machine: Machine) -> Iterator[str]:
     """Yield what lets the service read a configuration that was private so far."""
     try:
         user = User.of(pwd.getpwnam(machine.user).pw_uid, "the unit's")
-        if user.may(machine.config, "r"):
-            return
+        refused = user.refused(machine.config, "r")
     except (KeyError, OSError):
         return  # nobody, or nothing, is there yet
-    yield f"chgrp {machine.group} {machine.config}; chmod 640 {machine.config}"
+    if refused is not None:
+        yield refused.fix or f"chgrp {machine.group} {machine.config}; chmod 640 {machine.config}"
 
 
 def _drop_in(machine: Machine) -> Iterator[str]:

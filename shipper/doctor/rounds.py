@@ -15,7 +15,7 @@ from shipper.config import Settings
 from shipper.daemon.windows import Windows
 from shipper.doctor import database as db
 from shipper.doctor import files, unit
-from shipper.doctor.files import User
+from shipper.doctor.access import User
 from shipper.doctor.finding import Finding, Level, fault, guarded, of_error, warning, well
 from shipper.doctor.network import check_destination
 from shipper.errors import ConfigError, ShipperError

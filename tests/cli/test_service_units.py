@@ -50,15 +50,15 @@ def test_it_runs_as_another_user() -> None:
     assert "\nd /var/lib/shipper 2770 shop tills -\n" in directories
 
 
-def test_a_configuration_that_the_service_may_not_read_is_a_step(tmp_path: Path) -> None:
+def test_a_configuration_that_the_service_may_not_read_is_a_step(public_path: Path) -> None:
     """One with a password in it, which somebody has made private."""
-    config = tmp_path / "config.toml"
+    config = public_path / "config.toml"
     config.touch(0o600)
     private = Machine(PROGRAM, SOMEBODY, "tills", config)
     assert list(service._readable(private)) == [f"chgrp tills {config}; chmod 640 {config}"]
     config.chmod(0o644)
     assert list(service._readable(private)) == []
-    assert list(service._readable(Machine(PROGRAM, config=tmp_path / "gone"))) == []
+    assert list(service._readable(Machine(PROGRAM, config=public_path / "gone"))) == []
 
 
 def test_a_program_in_a_home_can_be_seen_and_not_changed() -> None:
