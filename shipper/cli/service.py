@@ -22,6 +22,7 @@ from shipper.cli.units import PLACES, UNIT, USER, Machine, is_in_a_home, is_unto
 from shipper.config.loader import SYSTEM_PATH
 from shipper.doctor.access import User
 from shipper.errors import AccessDenied, ShipperError, UsageError
+from shipper.installation import for_everybody
 
 RunAs = Annotated[str, Parameter(name="--run-as")]
 
@@ -30,10 +31,6 @@ _STAYS = (SYSTEM_PATH.parent, Path("/var/lib/shipper"), _DROP_INS)
 _BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 _TOOL_SECONDS = 120.0
 _NOBODY = 65534
-_FOR_ALL = (
-    "install it where every user can read it:"
-    " python3 -m venv /opt/shipper && /opt/shipper/bin/pip install shipper-outbox"
-)
 
 
 def install(*, run_as: RunAs = USER, context: Context) -> None:
@@ -117,7 +114,15 @@ def _machine(run_as: str, context: Context) -> Machine:
         account = pwd.getpwnam(run_as)
     except KeyError:
         raise UsageError(f"there is no user {run_as}", f"adduser --system {run_as}") from None
-    return Machine(program, run_as, grp.getgrgid(account.pw_gid).gr_name, config, homes)
+    return Machine(program, run_as, _group(account.pw_gid), config, homes)
+
+
+def _group(gid: int) -> str:
+    """Return a group as a unit takes it: by its name, or by its number where it has none."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
 
 
 def _program() -> Path:
@@ -127,8 +132,12 @@ def _program() -> Path:
         return called.resolve()
     script = Path(sysconfig.get_path("scripts"), "shipper")
     if not script.is_file():
-        raise UsageError("the command `shipper` isn't installed with this Python", _FOR_ALL)
+        raise UsageError("the command `shipper` isn't installed with this Python", _for_all())
     return script
+
+
+def _for_all() -> str:
+    return f"install it where every user can read it: {for_everybody()}"
 
 
 def _require_root(command: str) -> None:
@@ -140,7 +149,7 @@ def _require_root(command: str) -> None:
 
 def _refuse_what_vanishes(program: Path) -> None:
     if str(program).startswith(("/tmp/", "/var/tmp/")) or "/.cache/" in str(program):  # noqa: S108
-        raise UsageError(f"{program} is not there for long, nor for a service", _FOR_ALL)
+        raise UsageError(f"{program} is not there for long, nor for a service", _for_all())
 
 
 def _refuse_foreign(wanted: dict[Path, str]) -> None:
@@ -180,7 +189,7 @@ def _try_out(machine: Machine) -> None:
     else:
         if done.returncode == 0:
             return
-    raise AccessDenied(f"{machine.user} can't run {machine.program}: {reason}", _FOR_ALL)
+    raise AccessDenied(f"{machine.user} can't run {machine.program}: {reason}", _for_all())
 
 
 # -- what is done ------------------------------------------------------------------------------
@@ -261,10 +270,10 @@ def _drop_in(machine: Machine) -> Iterator[str]:
         return  # `shipper check` tells
     if path is None or path.is_relative_to(_STAYS[1]) or not path.parent.is_dir():
         return
+    group = _group(path.parent.stat().st_gid)
     yield (
         f"systemctl edit {UNIT}   (the outbox is in {path.parent}: put there"
-        f" [Service] ReadWritePaths={path.parent} SupplementaryGroups={path.parent.group()},"
-        " one a line)"
+        f" [Service] ReadWritePaths={path.parent} SupplementaryGroups={group}, one a line)"
     )
 
 

@@ -116,7 +116,7 @@ def _user(database: Database | None) -> User:
                 status = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
                 uid, groups = _ids(status, "Uid")[1], _ids(status, "Groups")
                 return User.of(uid, f"runs it as process {pid}", groups)
-    place = unit.installed()
+    place = unit.ours()
     with suppress(OSError):
         if place is not None and (named := unit.user_of(place)) is not None:
             return User.of(named, f"named in {place}", unit.groups_of(place))
