@@ -83,11 +83,26 @@ def _run(arguments: Sequence[str]) -> int:
     return status
 
 
+def _is_nowhere() -> bool:
+    """Return whether relative paths lead nowhere, because somebody removed our directory."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
 def _call(arguments: Sequence[str]) -> int:
     shielded = [_HYPHEN if word == "-" else word for word in arguments]
-    status = application().meta(
-        shielded, exit_on_error=False, print_error=False, result_action="return_value"
-    )
+    try:
+        status = application().meta(
+            shielded, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except FileNotFoundError:
+        if _is_nowhere():
+            gone = "the current directory was removed"
+            raise UsageError(gone, "go to one that is there, and try again") from None
+        raise
     return int(status or 0)
 
 
