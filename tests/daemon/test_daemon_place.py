@@ -28,6 +28,7 @@ PLACES = {
     "users without names": f"{_EMPTY} /etc/passwd; {_EMPTY} /etc/group",
     "a bare /etc": "mount -t tmpfs none /etc",
     "no time zones": "mount -t tmpfs none /usr/share/zoneinfo; export PYTHONTZPATH=",
+    "a TZ that is no zone": "export TZ=Nowhere/Nonsense",
     "a bare /dev": "mount -t tmpfs none /dev",
     "nothing to write to": "mount --bind . .; mount -o remount,bind,ro /; cd ..; cd -",
     "no environment": 'exec env -i "$0" "$@"',
