@@ -70,7 +70,7 @@ def drain(*, timeout: Duration = None, context: Context) -> int:
         with progress_bar(context, sum(left.pending for left in view.left())) as bar:
             log = _log(context, settings, bar)
             run_loop(Drainer(view, log, bar, timeout, context.note).run())
-            settle_stderr()  # before the answer, which stands on the same terminal
+        settle_stderr()  # before the answer, which stands on the same terminal
         return _tell(context, view, before)
 
 
