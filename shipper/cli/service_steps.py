@@ -69,7 +69,7 @@ def _drop_in(machine: Machine) -> Iterator[str]:
 
 
 def _relaxed() -> Iterator[str]:
-    """Yield what helps where this machine is a container that may not build the unit's walls."""
+    """Yield what helps where this machine is a container that may not do the unit's sandboxing."""
     if shutil.which("systemd-detect-virt") is None:
         return
     if _succeeds("systemd-detect-virt", "--quiet", "--container"):

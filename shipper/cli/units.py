@@ -21,7 +21,7 @@ PLACES = {
 }
 USER = "shipper"
 RELAXED = "in-a-container.conf"
-"""A drop-in for where systemd can't build the walls that the unit asks for."""
+"""A drop-in for where systemd can't do the sandboxing that the unit asks for."""
 
 _PROGRAM = "/opt/shipper/bin/shipper"
 _MARK = "# Put here by `shipper service install`, which knows it by this sum: "

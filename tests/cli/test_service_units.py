@@ -151,7 +151,7 @@ def test_the_packaged_unit_has_no_fault_that_systemd_sees(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("status", "steps"), [(0, 1), (1, 0)])
-def test_in_a_container_a_way_out_of_its_walls_is_named(
+def test_in_a_container_the_drop_in_is_a_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, steps: int
 ) -> None:
     """As a command that works; elsewhere nobody reads of it, nor where systemd has no such tool."""

@@ -106,7 +106,7 @@ def test_the_image_is_installed_as_the_readme_installs_a_service() -> None:
     assert function is install
 
 
-def test_the_drop_in_takes_away_each_wall_that_needs_a_namespace() -> None:
+def test_the_drop_in_takes_away_what_needs_a_namespace() -> None:
     """And nothing else: no line of the unit is loosened that a container can keep."""
     loosened = {
         line.partition("=")[0]: line.partition("=")[2]

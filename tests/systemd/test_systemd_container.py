@@ -1,4 +1,4 @@
-"""A container without rights of its own, where the walls of the unit can't be built."""
+"""A container without rights of its own, where the unit's sandboxing can't be done."""
 
 from collections.abc import AsyncIterator
 
@@ -33,7 +33,9 @@ async def container(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[T
         machine.close()
 
 
-async def test_where_the_walls_cannot_be_built_the_drop_in_lets_it_start(container: Till) -> None:
+async def test_where_the_unit_cannot_be_sandboxed_the_drop_in_lets_it_start(
+    container: Till,
+) -> None:
     """`service install` knows that it is in a container; its step, as it stands there, works."""
     till = container
     failed = await till.run("systemctl", "start", UNIT, check=False)
