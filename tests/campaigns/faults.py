@@ -106,7 +106,7 @@ PROCESS = (
     Fault("P19", "no boot id, no /proc, or parts of it (gVisor, ProcSubset=pid, a chroot)", "ships; who can't be known to be dead keeps its lease", f"{PLACE}::test_who_cannot_be_told_to_be_dead_keeps_its_lease", "3"),
     Fault("P20", "a bare place: no names of users, /etc, /dev, zones, environment, locale, few descriptors, nothing to write to", "ships; the port and all commands work", f"{PLACE}::test_the_daemon_ships_wherever_it_runs", "16"),
     Fault("P21", "it is process 1 of a container", "SIGTERM from outside stops it cleanly", f"{PLACE}::test_process_1_of_a_container_ships_and_stops", "1"),
-    Fault("P22", "a container whose systemd can build no namespaces", "a drop-in, named by `service install`, lets it start", "tests/systemd/test_systemd_container.py::test_where_the_unit_cannot_be_sandboxed_the_drop_in_lets_it_start", "1"),
+    Fault("P22", "a container whose systemd can build no namespaces", "a drop-in, named by `service install`, lets it start", "tests/systemd/test_systemd_container.py::test_without_namespaces_the_drop_in_lets_it_start", "1"),
 )  # fmt: skip
 
 DISK = (

@@ -33,7 +33,7 @@ async def container(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[T
         machine.close()
 
 
-async def test_where_the_unit_cannot_be_sandboxed_the_drop_in_lets_it_start(
+async def test_without_namespaces_the_drop_in_lets_it_start(
     container: Till,
 ) -> None:
     """`service install` knows that it is in a container; its step, as it stands there, works."""
