@@ -7,7 +7,7 @@ and no API ID has a field, so none can get into a log by accident.
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal, TextIO
 
@@ -15,6 +15,7 @@ import orjson
 import structlog
 
 from shipper.style import styled
+from shipper.unblocked import Unblocked
 
 _DELIVERY = frozenset(
     {"destination", "id", "event_id", "attempts", "outcome", "status_code", "duration_ms"}
@@ -68,6 +69,7 @@ EVENTS: Mapping[str, tuple[str, frozenset[str]]] = {
     "space.reserve_given": ("error", frozenset({"bytes", "left", "hint"})),
     "space.reserve_back": ("info", frozenset({"bytes"})),
     "space.no_reserve": ("warning", frozenset({"bytes", "left"})),
+    "log.dropped": ("warning", frozenset({"lines", "reason"})),
 }
 
 _LEVELS = {"info": "green", "warning": "yellow", "error": "bold red"}
@@ -79,8 +81,14 @@ _SYSLOG_LEVELS = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2
 class Log:
     """Writes what happened; the only way for shipper to log."""
 
-    def __init__(self, logger: structlog.typing.FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        logger: structlog.typing.FilteringBoundLogger,
+        dropped: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._logger = logger
+        self.dropped = dropped
+        """Returns how many lines are missing, because nobody read them."""
         self.debug = bool(logger.is_enabled_for(logging.DEBUG))
 
     def __call__(self, name: str, /, **fields: object) -> None:
@@ -95,9 +103,10 @@ class Log:
 def open_log(
     level: str = "info",
     style: Literal["auto", "console", "json", "journal"] = "auto",
-    stream: TextIO = sys.stderr,
+    stream: TextIO | None = None,
 ) -> Log:
-    """Return a log that writes to `stream`; `auto` asks what the stream is."""
+    """Return a log that writes to `stream` (else stderr); `auto` asks what the stream is."""
+    stream = stream or sys.stderr
     chosen = _style_of(stream) if style == "auto" else style
     renderer: Any
     if chosen == "json":
@@ -106,18 +115,34 @@ def open_log(
         renderer = _to_journal
     else:
         renderer = _Console(stream)
-    processors = [
+    processors: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _bounded,
         renderer,
     ]
     wrapper = structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()])
-    return Log(
-        structlog.wrap_logger(
-            structlog.PrintLogger(stream), processors=processors, wrapper_class=wrapper
-        )
+    logger = structlog.wrap_logger(
+        structlog.PrintLogger(stream), processors=processors, wrapper_class=wrapper
     )
+    if not isinstance(stream, Unblocked):
+        return Log(logger)
+    stream.words_for = _words_for_dropped(processors)
+    return Log(logger, lambda: stream.dropped)
+
+
+def _words_for_dropped(processors: Sequence[Any]) -> Callable[[int], str]:
+    """Return what words the line that stands in the place of those that nobody has read."""
+    name = "log.dropped"
+    level, _ = EVENTS[name]
+
+    def tell(lines: int) -> str:
+        said: Any = {"event": name, "lines": lines, "reason": "nobody read stderr"}
+        for processor in processors:
+            said = processor(None, level, said)
+        return str(said)
+
+    return tell
 
 
 def _style_of(stream: TextIO) -> str:

@@ -152,6 +152,14 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture
+def public_path() -> Iterator[Path]:
+    """Give a directory that every user can reach; those of `tmp_path` are private."""
+    with tempfile.TemporaryDirectory(prefix="shipper-test-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
 def an_ordinary_user() -> Callable[[], AbstractContextManager[None]]:
     """Be somebody whom the rights of files bind for a while, also where the tests run as root."""
 

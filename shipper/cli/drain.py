@@ -25,6 +25,7 @@ from shipper.state import State
 from shipper.store.opening import Database
 from shipper.store.progress import Settled, behind_held_keys, settled
 from shipper.store.reports import commit_blockers, current_shipper, destination_report
+from shipper.unblocked import settle_stderr, unblock_stderr
 
 STILL_PENDING = 75
 SOME_DIED = 1
@@ -61,6 +62,7 @@ def drain(*, timeout: Duration = None, context: Context) -> int:
     timeout
         How long to wait for everything, like 30s or 5m, whatever stands in the way.
     """
+    unblock_stderr()
     settings = context.settings()
     with context.engine() as engine:
         before = settled(engine)
@@ -69,6 +71,7 @@ def drain(*, timeout: Duration = None, context: Context) -> int:
         with progress_bar(context, sum(left.pending for left in view.left())) as bar:
             log = _log(context, settings, bar)
             run_loop(Drainer(view, log, bar, timeout, context.note).run())
+        settle_stderr()  # before the answer, which stands on the same terminal
         return _tell(context, view, before)
 
 

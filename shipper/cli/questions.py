@@ -64,7 +64,7 @@ def collect(given: Given, *, asks: bool, output: Path) -> Answers:
 
 Check = Callable[[str], None]
 
-_DATABASE_QUESTION = "Which database does your application use?"
+_DATABASE_QUESTION = "Which database does your application use? (SQLite or PostgreSQL)"
 
 
 def _check_database(text: str) -> None:

@@ -12,12 +12,14 @@ from shipper.clock import SystemClock
 from shipper.config import load
 from shipper.daemon import serve
 from shipper.logs import open_log
+from shipper.unblocked import unblock_stderr
 
 T = TypeVar("T")
 
 
 def run(*, context: Context) -> None:
     """Ship events until stopped: SIGTERM and SIGINT stop it cleanly, SIGHUP reloads the config."""
+    unblock_stderr()
     settings = sound(context)  # every fault at once, and not the first that is stumbled over
     level = {-1: "warning", 0: settings.log.level}.get(context.verbosity, "debug")
     run_loop(

@@ -4,7 +4,6 @@ It must never overwrite or remove what a person has written, never touch data, a
 anything: what it did and what is left to do is said, step by step, and doing it again is harmless.
 """
 
-import grp
 import os
 import pwd
 import shutil
@@ -18,22 +17,18 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from shipper.cli.context import Context
+from shipper.cli.service_steps import DROP_INS, STATE, group_name, next_steps
 from shipper.cli.units import PLACES, UNIT, USER, Machine, is_in_a_home, is_untouched, texts
 from shipper.config.loader import SYSTEM_PATH
-from shipper.doctor.files import User
 from shipper.errors import AccessDenied, ShipperError, UsageError
+from shipper.installation import for_everybody
 
 RunAs = Annotated[str, Parameter(name="--run-as")]
 
-_DROP_INS = Path("/etc/systemd/system/shipper.service.d")
-_STAYS = (SYSTEM_PATH.parent, Path("/var/lib/shipper"), _DROP_INS)
+_STAYS = (SYSTEM_PATH.parent, STATE, DROP_INS)
 _BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 _TOOL_SECONDS = 120.0
 _NOBODY = 65534
-_FOR_ALL = (
-    "install it where every user can read it:"
-    " python3 -m venv /opt/shipper && /opt/shipper/bin/pip install shipper-outbox"
-)
 
 
 def install(*, run_as: RunAs = USER, context: Context) -> None:
@@ -57,7 +52,7 @@ def install(*, run_as: RunAs = USER, context: Context) -> None:
     _try_out(machine)
     steps = [_write(place, text) for place, text in wanted.items()]
     steps += _apply(wanted)
-    _tell(context, steps, list(_next_steps(machine)))
+    _tell(context, steps, list(next_steps(machine)))
 
 
 def show(*, run_as: RunAs = USER, context: Context) -> None:
@@ -117,7 +112,7 @@ def _machine(run_as: str, context: Context) -> Machine:
         account = pwd.getpwnam(run_as)
     except KeyError:
         raise UsageError(f"there is no user {run_as}", f"adduser --system {run_as}") from None
-    return Machine(program, run_as, grp.getgrgid(account.pw_gid).gr_name, config, homes)
+    return Machine(program, run_as, group_name(account.pw_gid), config, homes)
 
 
 def _program() -> Path:
@@ -127,8 +122,12 @@ def _program() -> Path:
         return called.resolve()
     script = Path(sysconfig.get_path("scripts"), "shipper")
     if not script.is_file():
-        raise UsageError("the command `shipper` isn't installed with this Python", _FOR_ALL)
+        raise UsageError("the command `shipper` isn't installed with this Python", _for_all())
     return script
+
+
+def _for_all() -> str:
+    return f"install it where every user can read it: {for_everybody()}"
 
 
 def _require_root(command: str) -> None:
@@ -140,7 +139,7 @@ def _require_root(command: str) -> None:
 
 def _refuse_what_vanishes(program: Path) -> None:
     if str(program).startswith(("/tmp/", "/var/tmp/")) or "/.cache/" in str(program):  # noqa: S108
-        raise UsageError(f"{program} is not there for long, nor for a service", _FOR_ALL)
+        raise UsageError(f"{program} is not there for long, nor for a service", _for_all())
 
 
 def _refuse_foreign(wanted: dict[Path, str]) -> None:
@@ -180,7 +179,7 @@ def _try_out(machine: Machine) -> None:
     else:
         if done.returncode == 0:
             return
-    raise AccessDenied(f"{machine.user} can't run {machine.program}: {reason}", _FOR_ALL)
+    raise AccessDenied(f"{machine.user} can't run {machine.program}: {reason}", _for_all())
 
 
 # -- what is done ------------------------------------------------------------------------------
@@ -219,60 +218,6 @@ def _run(*command: str) -> Iterator[str]:
 
 
 # -- what is said ------------------------------------------------------------------------------
-
-
-def _next_steps(machine: Machine) -> Iterator[str]:
-    """Yield what a person has to do before it ships, in this order."""
-    shipper = machine.program
-    if not machine.config.exists():
-        outbox = "sqlite:////var/lib/shipper/outbox.db"
-        yield f"{shipper} init -o {machine.config} --database {outbox}   (or your application's)"
-    elif not (api_id := SYSTEM_PATH.with_name("api_id")).exists():
-        yield f"install -m 600 /dev/stdin {api_id}   (paste the API ID, then Ctrl-D)"
-    yield from _readable(machine)
-    yield from _drop_in(machine)
-    if machine.user == USER:
-        yield f"usermod -aG {machine.group} YOUR_APP   (the user of your application)"
-    if _run_quietly("systemctl", "is-active", UNIT):
-        yield f"systemctl restart {UNIT}   (it runs as it was before)"
-    else:
-        yield f"systemctl enable --now {UNIT}"
-
-
-def _readable(machine: Machine) -> Iterator[str]:
-    """Yield what lets the service read a configuration that was private so far."""
-    try:
-        user = User.of(pwd.getpwnam(machine.user).pw_uid, "the unit's")
-        if user.may(machine.config, "r"):
-            return
-    except (KeyError, OSError):
-        return  # nobody, or nothing, is there yet
-    yield f"chgrp {machine.group} {machine.config}; chmod 640 {machine.config}"
-
-
-def _drop_in(machine: Machine) -> Iterator[str]:
-    """Yield what lets the service write to an application's own directory."""
-    from shipper.config import load  # noqa: PLC0415 - only here
-    from shipper.store.engine import database_path  # noqa: PLC0415 - sqlalchemy takes a while
-
-    try:
-        path = database_path(load(machine.config, {}).database.url)
-    except ShipperError:
-        return  # `shipper check` tells
-    if path is None or path.is_relative_to(_STAYS[1]) or not path.parent.is_dir():
-        return
-    yield (
-        f"systemctl edit {UNIT}   (the outbox is in {path.parent}: put there"
-        f" [Service] ReadWritePaths={path.parent} SupplementaryGroups={path.parent.group()},"
-        " one a line)"
-    )
-
-
-def _run_quietly(*command: str) -> bool:
-    done = subprocess.run(  # noqa: S603
-        command, capture_output=True, timeout=_TOOL_SECONDS, check=False
-    )
-    return done.returncode == 0
 
 
 def _tell(context: Context, steps: list[str], following: list[str]) -> None:

@@ -11,6 +11,7 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from textwrap import fill
@@ -24,6 +25,7 @@ from shipper.cli.near import unknown
 from shipper.cli.wording import several
 from shipper.errors import ConfigError, InvalidEvent, ShipperError, UsageError
 from shipper.style import BAD, styled, terminal_size
+from shipper.unblocked import settle_stderr
 
 T = TypeVar("T")
 
@@ -57,6 +59,13 @@ def _mend_streams() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line (without the program's name) and return its exit status."""
+    try:
+        return _run(arguments)
+    finally:
+        settle_stderr()
+
+
+def _run(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         status = _call(arguments)
@@ -78,11 +87,26 @@ def run(arguments: Sequence[str]) -> int:
     return status
 
 
+def _is_nowhere() -> bool:
+    """Return whether relative paths lead nowhere, because somebody removed our directory."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
 def _call(arguments: Sequence[str]) -> int:
     shielded = [_HYPHEN if word == "-" else word for word in arguments]
-    status = application().meta(
-        shielded, exit_on_error=False, print_error=False, result_action="return_value"
-    )
+    try:
+        status = application().meta(
+            shielded, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except FileNotFoundError:
+        if _is_nowhere():
+            gone = "the current directory was removed"
+            raise UsageError(gone, "go to one that is there, and try again") from None
+        raise
     return int(status or 0)
 
 
@@ -147,6 +171,12 @@ def _usage(error: CycloptsError) -> UsageError:
 
 def _report(error: ShipperError, *, as_json: bool) -> int:
     """Say on stderr what went wrong and what to do; return the exit status."""
+    with suppress(OSError):  # the status has to come out, whatever stderr is
+        _tell(error, as_json=as_json)
+    return error.exit_status
+
+
+def _tell(error: ShipperError, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(_as_object(error), separators=(",", ":")), file=sys.stderr)
     else:
@@ -164,7 +194,6 @@ def _report(error: ShipperError, *, as_json: bool) -> int:
             print(_folded(line), file=sys.stderr)
         if error.hint:
             print(f"  {styled('hint:', 'bold', sys.stderr)} {error.hint}", file=sys.stderr)
-    return error.exit_status
 
 
 def _folded(line: str) -> str:

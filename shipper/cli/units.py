@@ -20,6 +20,8 @@ PLACES = {
     "shipper.tmpfiles": Path("/etc/tmpfiles.d/shipper.conf"),
 }
 USER = "shipper"
+RELAXED = "in-a-container.conf"
+"""A drop-in for where systemd can't do the sandboxing that the unit asks for."""
 
 _PROGRAM = "/opt/shipper/bin/shipper"
 _MARK = "# Put here by `shipper service install`, which knows it by this sum: "
@@ -57,11 +59,16 @@ def texts(machine: Machine) -> dict[Path, str]:
 
 
 def packaged(name: str) -> str:
-    """Return a file of systemd/: from an installed wheel, or from beside the sources."""
+    """Return a file of systemd/."""
+    return place_of(name).read_text("utf-8")
+
+
+def place_of(name: str) -> Path:
+    """Return where a file of systemd/ lies: in an installed wheel, or beside the sources."""
     package = Path(__file__).resolve().parent.parent
     installed = package / "_assets" / "systemd"
     directory = installed if installed.is_dir() else package.parent / "systemd"
-    return (directory / name).read_text("utf-8")
+    return directory / name
 
 
 def is_in_a_home(path: Path) -> bool:

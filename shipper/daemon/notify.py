@@ -2,7 +2,7 @@
 
 sd_notify(3): datagrams to the socket in $NOTIFY_SOCKET; nobody listens where it isn't set. The
 watchdog lives on turns of the drain alone: a process that is alive and ships nothing must not feed
-it.
+it. It must never wait for a manager that doesn't read.
 """
 
 import os
@@ -16,6 +16,7 @@ from shipper.dispatcher.tally import Counts
 # Several times within the unit's WatchdogSec=60.
 _BEAT_EVERY = 10.0
 _BEATS_A_WATCHDOG = 4
+_DATAGRAM = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
 _NOTHING = Counts()
 
 
@@ -25,17 +26,25 @@ class Notifier:
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
         self._watchdog = _watchdog(environ)
+        self._unsent: dict[str, object] = {}
 
     def __call__(self, **fields: object) -> None:
-        """Send fields such as `READY=1`, `STATUS='Shipping'`, `WATCHDOG=1`."""
+        """Send fields such as `READY=1`, `STATUS='Shipping'`, `WATCHDOG=1`.
+
+        What finds the manager's queue full goes with the next call, at the latest with a beat.
+        """
         if not self._address:
             return
+        fields = {**self._unsent, **fields}
+        self._unsent = {}
         # A leading @ stands for the abstract namespace (unix(7)).
         address = "\0" + self._address[1:] if self._address[0] == "@" else self._address
         message = "\n".join(f"{name}={value}" for name, value in fields.items())
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            with socket.socket(socket.AF_UNIX, _DATAGRAM) as sender:
                 sender.sendto(message.encode(), address)
+        except BlockingIOError:
+            self._unsent = fields
         except OSError:
             return
 

@@ -69,7 +69,8 @@ def _web_server(
     from shipper.web.server import WebServer  # noqa: PLC0415
 
     routes, tally = session.dispatcher.routes, session.tally
-    return WebServer(health, Metrics(routes, tally, clock, session.database), survey, log)
+    metrics = Metrics(routes, tally, clock, session.database, log.dropped)
+    return WebServer(health, metrics, survey, log)
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ import httpx
 
 from shipper.destination.way import Way
 from shipper.errors import ConfigError
+from shipper.installation import with_packages
 
 Choice = Literal["auto", "httpx"]
 
@@ -77,7 +78,8 @@ def _either(schemes: set[str]) -> str:
 def _check(proxy: str) -> None:
     scheme = parse_url("the proxy's url", proxy, _PLAIN | _SOCKS).scheme
     if scheme in _SOCKS and find_spec("socksio") is None:
-        raise ConfigError(["a SOCKS proxy needs the package socksio"], "pip install httpx[socks]")
+        fix = with_packages("httpx[socks]")
+        raise ConfigError(["a SOCKS proxy needs the package socksio"], fix)
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from shipper.config import Settings
 from shipper.doctor.files import check_budget
 from shipper.doctor.finding import Finding, fault, warning, well
+from shipper.doctor.unit import start_command
+from shipper.installation import with_packages
 from shipper.state import State
 from shipper.store import revisions, vitals
 from shipper.store.engine import describe, sqlite_library
@@ -39,7 +41,7 @@ def check_sqlite_library() -> Iterator[Finding]:
         yield warning(
             "library",
             f"{told} has the WAL-reset bug: a commit beside a checkpoint can be lost",
-            "pip install pysqlite3, or an SQLite of 3.51.3, 3.50.7 or 3.44.6",
+            f"{with_packages('pysqlite3')}, or an SQLite of 3.51.3, 3.50.7 or 3.44.6",
         )
 
 
@@ -124,9 +126,9 @@ def check_daemon(database: Database, settings: Settings, now: float) -> Iterator
         yield well("daemon", f"{shipper} ships")
     elif pending:
         told = f"none is running, and events wait: {pending}"
-        yield fault("daemon", told, "systemctl start shipper, or: shipper run")
+        yield fault("daemon", told, start_command(settings.path))
     else:
-        yield warning("daemon", "none is running", "systemctl start shipper, or: shipper run")
+        yield warning("daemon", "none is running", start_command(settings.path))
     for report in reports:
         yield _link(report, running=shipper is not None)
         if report.dead:

@@ -1,7 +1,7 @@
 """The file of an SQLite outbox: whether the daemon and the application can both write there.
 
-It judges by modes and groups and not by trying, because the daemon may run as somebody else than
-who asks. Sources of the rules: `store.engine.create_sqlite_file`.
+What the daemon's user may do is the kernel's answer (`access`); what the modes promise to others of
+the group is judged by the modes. Sources of the rules: `store.engine.create_sqlite_file`.
 """
 
 import grp
@@ -9,10 +9,10 @@ import os
 import pwd
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
+from shipper.doctor.access import Refusal, User, hands_on_rights, has_access_list
 from shipper.doctor.finding import Finding, fault, warning, well
 from shipper.store.engine import file_system, refuse_unusable_file
 from shipper.store.footprint import SCARCE_DAYS, TIGHT_DAYS, Footprint, forecast, size
@@ -22,54 +22,23 @@ from shipper.store.vitals import Growth
 # Less than this on the disk, in bytes or in days of growth, and somebody has to see to it.
 _TIGHT_BYTES, _SCARCE_BYTES = 64 << 20, 1 << 30
 
-_RIGHTS = {"r": 4, "w": 2, "x": 1}
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """A user with all groups, and why it is this one that counts."""
-
-    name: str
-    uid: int
-    gids: frozenset[int]
-    because: str
-
-    @classmethod
-    def of(cls, uid: int, because: str, more: Iterable[int] = ()) -> "User":
-        """Return the user with a number; `more` are groups beside those that the system knows."""
-        try:
-            entry = pwd.getpwuid(uid)
-        except KeyError:
-            return cls(str(uid), uid, frozenset(more), because)
-        groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
-        return cls(entry.pw_name, uid, frozenset({*groups, *more}), because)
-
-    def may(self, path: Path, rights: str) -> bool:
-        """Return whether the modes of a file give this user some of r, w and x."""
-        status = path.stat()
-        needed = sum(_RIGHTS[right] for right in rights)
-        if self.uid == 0:
-            return True
-        if self.uid == status.st_uid:
-            given = status.st_mode >> 6
-        else:
-            given = status.st_mode >> (3 if status.st_gid in self.gids else 0)
-        return given & needed == needed
-
 
 def check_user(user: User) -> Iterator[Finding]:
     """Say as whom shipper runs."""
     groups = ", ".join(sorted(map(_group, user.gids)))
     text = f"{user.name} ({user.because})" + (f", in {groups}" if groups else "")
+    if not user.is_asked_for:
+        text += "; judged by modes, because only root can ask what somebody else may do"
     yield well("user", text)
 
 
 def check_config(path: Path | None, user: User) -> Iterator[Finding]:
     """See whether the one who ships may read the configuration."""
-    if path is not None and not user.may(path, "r"):
-        group = _common(user, path.parent.stat().st_gid)
-        told = f"{path} {_mode(path.stat())}: {user.name} may not read it"
-        yield fault("config", told, f"chgrp {group} {path}; chmod 640 {path}")
+    if path is None or (refused := user.refused(path, "r")) is None:
+        return
+    group = _common(user, path.parent.stat().st_gid)
+    told = f"{path} {_mode(path.stat())}: {_cannot(user, 'read it', refused)}"
+    yield fault("config", told, refused.fix or f"chgrp {group} {path}; chmod 640 {path}")
 
 
 def check_directory(path: Path, user: User) -> Iterator[Finding]:
@@ -83,17 +52,19 @@ def check_directory(path: Path, user: User) -> Iterator[Finding]:
             f"{told}: with the sticky bit one user can't open the other's -wal",
             f"chmod -t {directory}",
         )
-    elif not user.may(directory, "wx"):
+    elif (refused := user.refused(directory, "wx")) is not None:
+        group = _common(user, status.st_gid)
         yield fault(
             "directory",
-            f"{told}: {user.name} may not write there",
-            f"chgrp {_common(user, status.st_gid)} {directory}; chmod 2770 {directory}",
+            f"{told}: {_cannot(user, 'write there', refused)}",
+            refused.fix or f"chgrp {group} {directory}; chmod 2770 {directory}",
         )
-    elif status.st_mode & stat.S_IWGRP and not status.st_mode & stat.S_ISGID:
+    elif _leaves_out_others(status, directory):
+        by_list = has_access_list(directory)
         yield warning(
             "directory",
             f"{told}: new files belong to whoever makes them, not to the common group",
-            f"chmod g+s {directory}",
+            f"setfacl -d -m u:{user.name}:rwX {directory}" if by_list else f"chmod g+s {directory}",
         )
     else:
         yield well("directory", told)
@@ -103,9 +74,10 @@ def check_files(path: Path, user: User) -> Iterator[Finding]:
     """Look at the file and what lies beside it: who may write one must be able to write all."""
     status = path.stat()
     told = f"{path} {_mode(status)}"
-    if not user.may(path, "rw"):
-        fix = f"chgrp {_common(user, path.parent.stat().st_gid)} {path}; chmod 660 {path}"
-        yield fault("file", f"{told}: {user.name} may not write it", fix)
+    if (refused := user.refused(path, "rw")) is not None:
+        group = _common(user, path.parent.stat().st_gid)
+        fix = refused.fix or f"chgrp {group} {path}; chmod 660 {path}"
+        yield fault("file", f"{told}: {_cannot(user, 'read and write it', refused)}", fix)
         return
     shared = path.parent.stat().st_mode & stat.S_IWGRP
     if shared and not status.st_mode & stat.S_IWGRP:
@@ -115,11 +87,14 @@ def check_files(path: Path, user: User) -> Iterator[Finding]:
             f"chmod 660 {path}, and restart whoever has it open",
         )
         return
-    odd = [beside for beside in _beside(path) if not user.may(beside, "rw")]
+    odd = {beside: why for beside in _beside(path) if (why := user.refused(beside, "rw"))}
     if odd:
         names = " ".join(map(str, odd))
+        why = next(iter(odd.values()))
         yield fault(
-            "file", f"{names}: {user.name} may not write", f"chmod 660 {names}; chgrp as {path}"
+            "file",
+            f"{names}: {_cannot(user, 'read and write', why)}",
+            why.fix or f"chgrp --reference={path} {names}; chmod --reference={path} {names}",
         )
     else:
         yield well("file", told)
@@ -181,6 +156,16 @@ def check_budget(taken: Footprint) -> Iterator[Finding]:
 
 def _forecast(days: float, growth: Growth) -> str:
     return f"{forecast(days)} (written today: {growth.events}, of {size(growth.bytes_each)} each)"
+
+
+def _cannot(user: User, act: str, refused: Refusal) -> str:
+    return f"{user.name} can't {act}" + (f": {refused.reason}" if refused.reason else "")
+
+
+def _leaves_out_others(status: os.stat_result, directory: Path) -> bool:
+    """Return whether a group may write in a directory, and gets nothing of what is made there."""
+    shared = bool(status.st_mode & stat.S_IWGRP)
+    return shared and not status.st_mode & stat.S_ISGID and not hands_on_rights(directory)
 
 
 def _common(user: User, gid: int) -> str:

@@ -15,7 +15,7 @@ from shipper.config import Settings
 from shipper.daemon.windows import Windows
 from shipper.doctor import database as db
 from shipper.doctor import files, unit
-from shipper.doctor.files import User
+from shipper.doctor.access import User
 from shipper.doctor.finding import Finding, Level, fault, guarded, of_error, warning, well
 from shipper.doctor.network import check_destination
 from shipper.errors import ConfigError, ShipperError
@@ -119,13 +119,13 @@ def _of_database(
 def _user(database: Database | None) -> User:
     """Return as whom shipper runs, as near as can be told."""
     if database is not None:
-        with suppress(ShipperError, OSError):
+        with suppress(ShipperError, OSError, ValueError):
             pid = vitals.shipper_pid(database)
             if pid is not None:
                 status = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
                 uid, groups = _ids(status, "Uid")[1], _ids(status, "Groups")
                 return User.of(uid, f"runs it as process {pid}", groups)
-    place = unit.installed()
+    place = unit.ours()
     with suppress(OSError):
         if place is not None and (named := unit.user_of(place)) is not None:
             return User.of(named, f"named in {place}", unit.groups_of(place))

@@ -5,10 +5,12 @@ What a machine decides for itself isn't compared: paths, users, directories, and
 
 import grp
 import pwd
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from shipper.config.loader import SYSTEM_PATH
 from shipper.doctor.finding import Finding, warning, well
 
 NAME = "shipper.service"
@@ -18,6 +20,8 @@ PLACES = tuple(
                       "/usr/lib/systemd/system", "/lib/systemd/system")
 )  # fmt: skip
 
+_BOOTED = Path("/run/systemd/system")  # sd_booted(3)
+_RUNS_US = re.compile(r"^ExecStart=\S*shipper\b.*\brun\b", re.MULTILINE)
 _DROP_INS = PLACES[0].with_name(f"{NAME}.d")
 
 # Where the program is, and as whom and on what it works.
@@ -34,6 +38,31 @@ def installed(places: Sequence[Path] = PLACES) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
+def ours(places: Sequence[Path] = PLACES) -> Path | None:
+    """Return the unit that runs shipper: ours, else one of another name that somebody has made."""
+    others = (path for place in places for path in sorted(place.parent.glob("*.service")))
+    return installed(places) or next((path for path in others if _runs_us(path)), None)
+
+
+def _runs_us(unit: Path) -> bool:
+    try:
+        return _RUNS_US.search(unit.read_text("utf-8", "replace")) is not None
+    except OSError:
+        return False  # a link that leads nowhere, say
+
+
+def start_command(config: Path | None) -> str:
+    """Return what starts the daemon on this machine: its unit where there is one, else a command.
+
+    `config` is the file that it is to read.
+    """
+    unit = ours()
+    if unit is not None and _BOOTED.is_dir():
+        return f"systemctl start {unit.stem}"
+    known = config in {None, Path("shipper.toml"), SYSTEM_PATH}
+    return "shipper run" if known else f"shipper run -c {config}"
+
+
 def user_of(unit: Path) -> int | None:
     """Return the number of the user that the unit names, if there is one."""
     for line in unit.read_text("utf-8", "replace").splitlines():
@@ -48,7 +77,8 @@ def user_of(unit: Path) -> int | None:
 def groups_of(unit: Path) -> set[int]:
     """Return the numbers of the groups that the unit, or a drop-in of it, adds."""
     found: set[int] = set()
-    for file in (unit, *sorted(_DROP_INS.glob("*.conf"))):
+    drop_ins = _DROP_INS.with_name(f"{unit.name}.d")
+    for file in (unit, *sorted(drop_ins.glob("*.conf"))):
         for line in file.read_text("utf-8", "replace").splitlines():
             if line.startswith("SupplementaryGroups="):
                 for name in line.partition("=")[2].split():

@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from shipper.errors import AccessDenied, ConfigError, SchemaError
+from shipper.installation import with_extra, with_packages
 from shipper.store.transactions import Kept
 from shipper.store.write_lock import Begin
 
@@ -164,7 +165,7 @@ def _refuse_old_library(version: str) -> None:
     if _numbers(version) < _OLDEST_SQLITE:
         raise SchemaError(
             f"the SQLite library is {version}; {'.'.join(map(str, _OLDEST_SQLITE))} is needed",
-            "take a newer Python, or: pip install pysqlite3",
+            f"take a newer Python, or: {with_packages('pysqlite3')}",
         )
 
 
@@ -278,7 +279,7 @@ def _open_postgres(url: URL, patience: float) -> Engine:
     except ImportError:
         raise ConfigError(
             ["database.url: PostgreSQL needs psycopg, which is not installed"],
-            "pip install 'shipper-outbox[postgres]'",
+            with_extra("postgres"),
         ) from None
     event.listen(engine, "connect", _set_up_postgres)
     return _keeping(engine, Kept())

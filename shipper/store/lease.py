@@ -6,7 +6,8 @@ process that was taken over in the meantime changes nothing: it learns that its 
 On SQLite the kernel's lock on a file beside the database decides (it ends with the process,
 however that ends); it must never be the database file itself, whose POSIX locks are SQLite's. On
 Postgres the lease has a deadline by the database's clock; a holder that is known to be dead, on
-this very machine, is taken over before that.
+this very machine, is taken over before that. Where the kernel doesn't tell which machine it is, or
+which process (no /proc, gVisor, ProcSubset=pid, a chroot), nobody is known to be dead.
 """
 
 import fcntl
@@ -21,6 +22,9 @@ from typing import Any, NamedTuple
 
 from shipper import __version__
 from shipper.errors import AccessDenied, OutboxHeld, StoreUnavailable
+
+# Stands for what can't be known of this process: no other one's lease can be mistaken for ours.
+_NOT_KNOWN = f"?{os.urandom(16).hex()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,8 @@ class Owner:
         """Return this very process."""
         return cls(
             host=os.uname().nodename,
-            boot=Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip(),
-            namespace=str(Path("/proc/self/ns/pid").readlink()),
+            boot=_boot() or _NOT_KNOWN,
+            namespace=_namespace() or _NOT_KNOWN,
             pid=os.getpid(),
             started=own.started if (own := _status("self")) else "",
         )
@@ -58,16 +62,23 @@ class Owner:
         """Return the owner as the lease holds it."""
         return json.dumps(asdict(self))
 
+    def is_local(self) -> bool:
+        """Return whether its number certainly means here what it meant to itself."""
+        here = Owner.here()
+        # Host names and machine ids are copied, so they tell nothing.
+        return (self.boot, self.namespace) == (here.boot, here.namespace)
+
     def is_dead(self) -> bool:
         """Return whether this process has certainly ended; False where that can't be known."""
-        here = Owner.here()
-        if (self.boot, self.namespace) != (here.boot, here.namespace):
-            return False  # host names and machine ids are copied, so only its deadline tells
+        if not self.is_local():
+            return False
         if not _is_there(self.pid):
             return True
         # Another user's may be hidden (ProtectProc=, hidepid=): it lives, as far as we can see.
         status = _status(str(self.pid))
-        return status is not None and (status.is_over or status.started != self.started)
+        if status is None:
+            return False
+        return status.is_over or (bool(self.started) and status.started != self.started)
 
     def __str__(self) -> str:
         """Return the owner for a person."""
@@ -81,13 +92,27 @@ class _Status(NamedTuple):
     is_over: bool
 
 
+def _boot() -> str:
+    """Return what tells this run of this kernel from any other, '' where nothing does."""
+    with suppress(OSError, ValueError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    return ""
+
+
+def _namespace() -> str:
+    """Return where the numbers of processes mean the same, '' where that isn't told."""
+    with suppress(OSError):
+        return str(Path("/proc/self/ns/pid").readlink())
+    return ""
+
+
 def _is_there(pid: int) -> bool:
-    """Return whether there is such a process, whoever's it is."""
+    """Return whether there is such a process, whoever's it is; True where that can't be asked."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except OSError:
         return True
     return True
 
@@ -98,8 +123,8 @@ def _status(pid: str) -> _Status | None:
         line = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
     except OSError:
         return None
-    fields = line[line.rindex(")") + 2 :].split()
-    return _Status(fields[19], fields[0] in {"Z", "X"})
+    fields = line.rpartition(")")[2].split()
+    return _Status(fields[19], fields[0] in {"Z", "X"}) if len(fields) > 19 else None
 
 
 class FileLock:

@@ -70,10 +70,9 @@ def shipper_pid(engine: Engine) -> int | None:
     """Return the process that holds the lease, if it lives on this very machine."""
     with snapshot(engine) as tx:
         owner = Owner.read(tx.execute(_OWNER).scalar())
-    here = Owner.here()
-    if owner is None or (owner.boot, owner.namespace) != (here.boot, here.namespace):
+    if owner is None or not owner.is_local() or owner.is_dead():
         return None
-    return None if owner.is_dead() else owner.pid
+    return owner.pid
 
 
 def growth(engine: Engine, now: float) -> Growth:

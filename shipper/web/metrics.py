@@ -5,7 +5,7 @@ series may be named after a destination of the configuration, an outcome, a stat
 never after a key, an event or anything else that an application writes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import Final
 
@@ -37,12 +37,18 @@ class Metrics:
     """Writes down what the tally, the routes and the database say."""
 
     def __init__(
-        self, routes: Mapping[str, Route], tally: Tally, clock: Clock, database: str
+        self,
+        routes: Mapping[str, Route],
+        tally: Tally,
+        clock: Clock,
+        database: str,
+        log_dropped: Callable[[], int] = lambda: 0,
     ) -> None:
         self._routes = routes
         self._tally = tally
         self._clock = clock
         self._database = database
+        self._log_dropped = log_dropped
         self._process = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._process)
 
@@ -104,6 +110,11 @@ class Metrics:
         )
         info.add_metric((__version__, self._database), 1)
         yield info
+        yield CounterMetricFamily(
+            "shipper_log_dropped",
+            "Lines of the log that were dropped, because nobody read stderr.",
+            self._log_dropped(),
+        )
 
     # -- how the links are ----------------------------------------------------------------------
 

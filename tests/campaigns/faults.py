@@ -21,6 +21,8 @@ HTTP = "tests/http/test_http_faults.py::test_every_fault_has_one_name"
 HERE = "tests/campaigns/test_campaigns.py"
 OUTAGES = "tests/daemon/test_daemon_outages.py"
 LIFE = "tests/daemon/test_daemon_life.py"
+STDERR = "tests/daemon/test_daemon_stderr.py"
+PLACE = "tests/daemon/test_daemon_place.py"
 ORDER = "tests/daemon/test_daemon_order.py"
 POISON = "tests/daemon/test_daemon_poison.py::test_a_poisonous_event_among_others_dies_alone"
 STORE = "tests/store"
@@ -100,6 +102,15 @@ PROCESS = (
     Fault("P11", "hours of work with faults and reloads", "memory, files, threads, WAL bounded", f"{HERE}::test_a_soak", "{SOAK_SECONDS} s"),
     Fault("P12", "the process stops without being told (frozen)", "liveness says so; systemd's watchdog ends it", "tests/daemon/test_daemon_web.py::test_a_stopped_process_is_not_alive", "1"),
     Fault("P13", "the holder of a PostgreSQL lease is another user's, whom /proc hides from us", "it lives: waited for", f"{STORE}/test_lease.py::test_who_is_hidden_from_us_is_not_taken_for_dead", "2"),
+    Fault("P14", "stderr that nobody reads (a stuck log driver, a terminal under ^S)", "ships and stops all the same; lines are dropped and counted, and the latest kept", f"{STDERR}::test_a_log_that_nobody_reads_stops_neither_the_shipping_nor_the_stop", "2"),
+    Fault("P15", "it is read again", "the log says how many lines are missing, /metrics as well", f"{STDERR}::test_lines_that_nobody_read_are_counted_in_the_log_and_in_the_metrics", "1"),
+    Fault("P16", "stderr on a full disk, or its reader gone", "the same; no line is torn by the next, no exit status changes", f"{STDERR}::test_a_log_that_cannot_be_written_stops_nothing", "2"),
+    Fault("P17", "somebody else has switched stderr to not blocking", "every line comes out whole", "tests/unit/test_unblocked.py::test_a_descriptor_that_somebody_else_switched_to_not_blocking", "1"),
+    Fault("P18", "a service manager that doesn't read its socket", "nothing waits; what it missed goes with the next beat", "tests/daemon/test_daemon_notify.py::test_a_manager_that_does_not_read_holds_nothing_up", "1"),
+    Fault("P19", "no boot id, no /proc, or parts of it (gVisor, ProcSubset=pid, a chroot)", "ships; who can't be known to be dead keeps its lease", f"{PLACE}::test_who_cannot_be_told_to_be_dead_keeps_its_lease", "3"),
+    Fault("P20", "a bare place: no names of users, /etc, /dev, zones, environment, locale, few descriptors, nothing to write to", "ships; the port and all commands work", f"{PLACE}::test_the_daemon_ships_wherever_it_runs", "16"),
+    Fault("P21", "it is process 1 of a container", "SIGTERM from outside stops it cleanly", f"{PLACE}::test_process_1_of_a_container_ships_and_stops", "1"),
+    Fault("P22", "a container whose systemd can build no namespaces", "a drop-in, named by `service install`, lets it start", "tests/systemd/test_systemd_container.py::test_without_namespaces_the_drop_in_lets_it_start", "1"),
 )  # fmt: skip
 
 DISK = (
@@ -214,6 +225,12 @@ PEOPLE = (
     Fault("O56", "a command, a chapter or a word of another program's", "exit status 2 with what was meant", "tests/cli/test_words.py::test_a_command_that_is_not_there_leads_to_the_one_that_is_meant", "26"),
     Fault("O57", "a program reads a field that changes its name or type", "every field is in a table; no other is printed", "tests/cli/test_json_fields.py::test_every_field_that_is_printed_is_in_the_manual", "some 200 fields"),
     Fault("O58", "exported events are given to enqueue without --rows", "refused with the option", "tests/cli/test_words.py::test_exported_events_are_recognised", "1"),
+    Fault("O20", "rights that modes don't show: access lists, read-only mounts, immutable files, a closed directory above", "doctor asks the kernel as the daemon's user, and names what refuses", "tests/doctor/test_doctor_access.py::test_an_access_list_that_lets_the_service_in_is_no_fault", "8"),
+    Fault("O21", "a unit of another name, or none, or no systemd", "doctor names the command that starts it here", "tests/doctor/test_doctor_unit.py::test_what_starts_the_daemon_is_what_is_there", "6"),
+    Fault("O22", "an extra or a package is missing", "the hint names this copy's own source and this environment's own pip", "tests/unit/test_installation.py::test_a_checkout_is_named_with_its_versions", "8"),
+    Fault("O23", "a container file with a misspelt key, the file mounted instead of the directory, too short a stop", "README's own is checked by the schema and against the daemon", "tests/docs/test_readme_container.py::test_the_compose_file_is_valid", "7"),
+    Fault("O24", "a schema tool drops what it doesn't know", "README has a filter for each, which lets the application's own tables through", "tests/docs/test_readme_schema_tools.py::test_the_patterns_for_other_tools_match_our_tables_and_no_other", "3"),
+    Fault("O25", "the working directory was removed", "said; what needs none goes on", "tests/cli/test_shell.py::test_a_directory_that_was_removed_is_no_bug", "2"),
 )  # fmt: skip
 
 FAULTS: dict[str, tuple[Fault, ...]] = {
@@ -230,7 +247,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
 IN_SHORT = {
     "Network": "nobody listens, no such name, hangs, resets, half-open connections, wrong certificates",
     "Answers": "garbage, endless, too early, a captive portal, any status with any headers",
-    "Process": "kill -9 and SIGSTOP at any moment, a second daemon, a lost lease",
+    "Process": "kill -9 and SIGSTOP at any moment, a second daemon, a lost lease, no /proc, a stuck log",
     "Disk": "power cuts, EIO and ENOSPC at any operation, a full disk, a file that went away",
     "Database": "every order of transactions, lost connections, locks, missing tables and rights",
     "Rows": "what is no JSON, no event, no UTF-8; any key, any id",

@@ -526,7 +526,10 @@ def test_init_writes_no_configuration_where_something_is_wrong(
 def test_init_asks_four_questions_on_a_terminal(bare: Home) -> None:
     """A wrong answer is asked again, an empty one is the default, and the API ID isn't shown."""
     shown = Terminal(bare, "init").answer(
-        ("database does your application use? [sqlite:///shop.db]", "mysql://x"),
+        (
+            "database does your application use? (SQLite or PostgreSQL) [sqlite:///shop.db]",
+            "mysql://x",
+        ),
         ("must be SQLite or PostgreSQL", ""),
         ("Where do events go?", "https://a.example/e"),
         ("Your API ID?", "secret-id"),

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from shipper.cli import service
-from shipper.cli.units import PLACES, UNIT, Machine, is_untouched, packaged, texts
+from shipper.cli import service, service_steps
+from shipper.cli.units import PLACES, RELAXED, UNIT, Machine, is_untouched, packaged, texts
 from shipper.errors import UsageError
 from tests import needs
 from tests.cli.command_line import Home
@@ -50,15 +50,15 @@ def test_it_runs_as_another_user() -> None:
     assert "\nd /var/lib/shipper 2770 shop tills -\n" in directories
 
 
-def test_a_configuration_that_the_service_may_not_read_is_a_step(tmp_path: Path) -> None:
+def test_a_configuration_that_the_service_may_not_read_is_a_step(public_path: Path) -> None:
     """One with a password in it, which somebody has made private."""
-    config = tmp_path / "config.toml"
+    config = public_path / "config.toml"
     config.touch(0o600)
     private = Machine(PROGRAM, SOMEBODY, "tills", config)
-    assert list(service._readable(private)) == [f"chgrp tills {config}; chmod 640 {config}"]
+    assert list(service_steps._readable(private)) == [f"chgrp tills {config}; chmod 640 {config}"]
     config.chmod(0o644)
-    assert list(service._readable(private)) == []
-    assert list(service._readable(Machine(PROGRAM, config=tmp_path / "gone"))) == []
+    assert list(service_steps._readable(private)) == []
+    assert list(service_steps._readable(Machine(PROGRAM, config=public_path / "gone"))) == []
 
 
 def test_a_program_in_a_home_can_be_seen_and_not_changed() -> None:
@@ -148,3 +148,21 @@ def test_the_packaged_unit_has_no_fault_that_systemd_sees(tmp_path: Path) -> Non
         [analyze, "security", *options, str(file)], check=False, capture_output=True
     )
     assert done.returncode == 0, done.stdout.decode()
+
+
+@pytest.mark.parametrize(("status", "steps"), [(0, 1), (1, 0)])
+def test_in_a_container_the_drop_in_is_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, steps: int
+) -> None:
+    """As a command that works; elsewhere nobody reads of it, nor where systemd has no such tool."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert list(service_steps._relaxed()) == []
+    tool = tmp_path / "systemd-detect-virt"
+    tool.write_text(f"#!/bin/sh\nexit {status}\n")
+    tool.chmod(0o755)
+    found = list(service_steps._relaxed())
+    assert len(found) == steps
+    for step in found:
+        words = step.partition("   (")[0].replace(str(service_steps.DROP_INS), str(tmp_path / "d"))
+        subprocess.run(["/usr/bin/install", *words.split()[1:]], check=True)
+        assert (tmp_path / "d" / RELAXED).read_text() == packaged(RELAXED)

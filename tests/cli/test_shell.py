@@ -256,6 +256,22 @@ def test_closed_streams_are_survived(home: Home) -> None:
     assert done.returncode == 0
 
 
+def test_a_directory_that_was_removed_is_no_bug(home: Home) -> None:
+    """What needs none goes on there; what does says so."""
+    gone = "mkdir gone && cd gone && rmdir ../gone && exec $0 -m shipper $*"
+    for words, status, said in (("version", 0, ""), ("init", 2, "current directory was removed")):
+        done = subprocess.run(
+            ["sh", "-c", gone, sys.executable, words],
+            cwd=home.directory,
+            env={**home.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+        assert done.returncode == status, done.stderr
+        assert said in done.stderr.decode()
+
+
 def test_a_bug_shows_its_traceback_and_ends_with_70(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,11 +107,15 @@ class Shop:
     def _name(self, purpose: str) -> str:
         return f"{len(self._processes):02}-{purpose}"
 
-    def start(self) -> Daemon:
-        """Start the daemon."""
+    def start(
+        self, *, stderr: int | None = None, under: Sequence[str] = (), **environ: str
+    ) -> Daemon:
+        """Start the daemon; see `Process` for the circumstances."""
         name = self._name("daemon")
         arguments = ("-m", "shipper", "run", "-c", str(self.config))
-        daemon = Daemon(self.directory, name, *arguments, stdin="")
+        daemon = Daemon(
+            self.directory, name, *arguments, stdin="", stderr=stderr, under=under, **environ
+        )
         self._processes.append(daemon)
         return daemon
 

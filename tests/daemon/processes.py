@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,21 +44,33 @@ class Process:
     """A process whose output is kept in files."""
 
     def __init__(
-        self, directory: Path, name: str, *arguments: str, stdin: str | None = None
+        self,
+        directory: Path,
+        name: str,
+        *arguments: str,
+        stdin: str | None = None,
+        stderr: int | None = None,
+        under: Sequence[str] = (),
+        **changes: str,
     ) -> None:
+        """Start Python, `under` another program that becomes it; `stderr` may be a descriptor.
+
+        `changes` are to its environment.
+        """
         self._files = [directory / f"{name}.{stream}" for stream in ("in", "out", "err")]
         self._files[0].write_text(stdin or "", "utf-8")
         environ = {k: v for k, v in os.environ.items() if not k.startswith("SHIPPER_")}
+        environ |= changes
         with (
             self._files[0].open("rb") as input_,
             self._files[1].open("wb") as output,
             self._files[2].open("wb") as errors,
         ):
             self._process = subprocess.Popen(
-                [sys.executable, *arguments],
+                [*under, sys.executable, *arguments],
                 stdin=subprocess.PIPE if stdin is None else input_,
                 stdout=output,
-                stderr=errors,
+                stderr=errors if stderr is None else stderr,
                 cwd=directory,
                 env=environ,
             )

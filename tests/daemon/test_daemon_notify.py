@@ -164,3 +164,15 @@ def test_nobody_has_to_listen(tmp_path: Path) -> None:
     """No socket, one that is gone, one in the abstract namespace: nothing raises."""
     for address in ("", str(tmp_path / "gone"), "@shipper-test-nobody"):
         Notifier({"NOTIFY_SOCKET": address})(READY=1)
+
+
+def test_a_manager_that_does_not_read_holds_nothing_up(manager: Manager) -> None:
+    """What its queue has no room for is said with the next beat, once it reads again."""
+    notify = Notifier()
+    for beat in range(1000):
+        notify(WATCHDOG=1, STATUS=beat)
+    notify(READY=1)
+    notify(STATUS="stuck")
+    assert "READY" not in manager.heard[-1]
+    notify(WATCHDOG=1)
+    assert manager.heard[-1] == {"WATCHDOG": "1", "READY": "1", "STATUS": "stuck"}

@@ -1,5 +1,6 @@
 """What the README tells schema tools keeps them from dropping our tables."""
 
+import fnmatch
 import re
 from collections.abc import Callable
 from typing import Any
@@ -58,6 +59,21 @@ def test_doctrines_filter_keeps_what_is_the_applications(schema_name: str) -> No
     script += "  if (preg_match(getenv('FILTER'), $name)) echo $name, ' ';"
     seen = php("pcre", script, NAMES=" ".join(names), FILTER=_FILTER[1]).split()
     assert seen == [f"{schema_name}{name}" for name in theirs]
+
+
+def test_the_patterns_for_other_tools_match_our_tables_and_no_other() -> None:
+    """Rails' expression is searched for, Liquibase's is all of it; Drizzle's is a glob."""
+    theirs = ["orders", "order_shipper_notes", "shippers", "shipper", "my_shipper_outbox"]
+    [rails] = re.findall(r"ignore_tables << /(.+?)/`", TEXT)
+    [drizzle] = re.findall(r'tablesFilter: \["!(.+?)"\]', TEXT)
+    [liquibase] = re.findall(r'--exclude-objects="table:(.+?)"', TEXT)
+    for name in [*theirs, *OURS]:
+        found = {
+            bool(re.search(rails, name)),
+            fnmatch.fnmatchcase(name, drizzle),
+            bool(re.fullmatch(liquibase, name)),
+        }
+        assert found == {name in OURS}, name
 
 
 def test_prisma_is_told_of_every_table() -> None:

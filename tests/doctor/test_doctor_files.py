@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from shipper.doctor import files
+from shipper.doctor.access import User
 from shipper.doctor.files import (
-    User,
     check_budget,
     check_config,
     check_directory,
@@ -35,9 +35,9 @@ STRANGER = User("stranger", 54322, frozenset({54322}), "of the test")
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(public_path: Path) -> Path:
     """Give a file as `init` makes it, in a directory as `init` makes it."""
-    path = tmp_path / "shop" / "shop.db"
+    path = public_path / "shop" / "shop.db"
     create_sqlite_file(path)
     return path
 
@@ -62,10 +62,10 @@ def test_what_init_makes_is_well_for_the_group(path: Path) -> None:
      (0o640, STRANGER, [Level.FAULT])],
 )  # fmt: skip
 def test_the_one_who_ships_has_to_read_the_configuration(
-    tmp_path: Path, mode: int, user: User, levels: list[Level]
+    public_path: Path, mode: int, user: User, levels: list[Level]
 ) -> None:
     """One with a password in it may be private; then it has to be the service's, too."""
-    config = tmp_path / "config.toml"
+    config = public_path / "config.toml"
     config.touch()
     config.chmod(mode)
     found = list(check_config(config, user))
@@ -167,16 +167,7 @@ def test_a_wal_that_somebody_else_made_is_told(path: Path) -> None:
     finding = _only(check_files(path, FELLOW))
     assert finding.level is Level.FAULT
     assert str(wal) in finding.text
-
-
-def test_an_owner_has_the_rights_of_the_owner(tmp_path: Path) -> None:
-    """And not those of the group, even if these are more."""
-    path = tmp_path / "odd"
-    path.touch()
-    path.chmod(0o060)
-    me = User("me", path.stat().st_uid or 4711, frozenset({path.stat().st_gid}), "")
-    assert me.may(path, "rw") is (me.uid != path.stat().st_uid)
-    assert User("root", 0, frozenset(), "").may(path, "rwx")
+    assert finding.fix == f"chgrp --reference={path} {wal}; chmod --reference={path} {wal}"
 
 
 def test_a_user_is_told_with_groups_and_reason() -> None:

@@ -7,9 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from shipper.config.loader import SYSTEM_PATH
 from shipper.doctor import unit as module
 from shipper.doctor.finding import Finding, Level
-from shipper.doctor.unit import check_unit, groups_of, installed, packaged, user_of
+from shipper.doctor.unit import (
+    check_unit,
+    groups_of,
+    installed,
+    ours,
+    packaged,
+    start_command,
+    user_of,
+)
 
 
 def _only(unit: Path | None) -> Finding:
@@ -81,3 +90,42 @@ def test_the_user_of_a_unit(unit: Path) -> None:
     assert user_of(unit) is None
     unit.write_text("[Service]\n")
     assert user_of(unit) is None
+
+
+def test_a_unit_of_another_name_is_ours_if_it_runs_shipper(unit: Path) -> None:
+    """It says as whom, and what starts it; a program of a like name doesn't count."""
+    place = unit.rename(unit.with_name("till.service"))
+    place.with_name("shop.service").write_text("[Service]\nExecStart=/opt/shop/bin/run shop\n")
+    place.with_name("gone.service").symlink_to("nowhere")
+    assert ours([unit]) == place
+    assert installed([unit]) is None
+    place.write_text("[Service]\nExecStart=/opt/shipper/bin/shipper -c /etc/till.toml run\n")
+    assert ours([unit]) == place
+    place.write_text("[Service]\nExecStart=/opt/shipper/bin/shipper sandbox\n")
+    assert ours([unit]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "booted", "config", "command"),
+    [
+        ("shipper.service", True, None, "systemctl start shipper"),
+        ("till.service", True, SYSTEM_PATH, "systemctl start till"),
+        ("shipper.service", False, SYSTEM_PATH, "shipper run"),
+        (None, True, None, "shipper run"),
+        (None, True, Path("shipper.toml"), "shipper run"),
+        (None, False, Path("/srv/till.toml"), "shipper run -c /srv/till.toml"),
+    ],
+)
+def test_what_starts_the_daemon_is_what_is_there(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    name: str | None,
+    booted: bool,
+    config: Path | None,
+    command: str,
+) -> None:
+    """No unit, no `systemctl`; nor where no systemd runs, as in a container."""
+    monkeypatch.setattr(module, "ours", lambda: None if name is None else tmp_path / name)
+    monkeypatch.setattr(module, "_BOOTED", tmp_path if booted else tmp_path / "gone")
+    assert start_command(config) == command

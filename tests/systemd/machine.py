@@ -51,8 +51,10 @@ def why_not() -> str | None:
 class Machine:
     """The machine inside, from its first boot to its end."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
+        """Take an empty directory, and more options for systemd-nspawn."""
         self._directory = directory
+        self._options = options
         self._console = directory / "console"
         self.root = directory / "root"
         self._nspawn: subprocess.Popen[bytes] | None = None
@@ -85,6 +87,7 @@ class Machine:
                     *("--resolv-conf=off", "--timezone=off", "--link-journal=no"),
                     f"--bind-ro={sys.base_prefix}:{PYTHON}",
                     f"--bind-ro={libraries}:{LIBRARIES}",
+                    *self._options,
                     *("--console=pipe", "systemd.unit=multi-user.target"),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -145,6 +148,18 @@ class Machine:
             return False
         done = await self.run("systemctl", "is-system-running", check=False)
         return done.out.strip() in _STATES
+
+    async def forbid_namespaces(self) -> None:
+        """Let nobody inside hide or cover files any more, as a container without rights of its own.
+
+        Only for a machine with users of its own: of this machine's the limit is left alone.
+        """
+        leader = self._leader()
+        assert Path(f"/proc/{leader}/ns/user").readlink() != Path("/proc/self/ns/user").readlink()
+        await self.run("mount", "-o", "remount,rw,bind", "/proc/sys")
+        inside = ("nsenter", f"--target={leader}", "--user", "--mount", "--pid")
+        limit = "echo 0 >/proc/sys/user/max_mnt_namespaces"
+        subprocess.run([*inside, "sh", "-c", limit], check=True, capture_output=True)
 
     # -- what is done in it -------------------------------------------------------------------
 

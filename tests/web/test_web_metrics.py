@@ -18,7 +18,7 @@ def rendered(figures: Figures | None = None, clock: Hand | None = None) -> str:
     """Return the text for two destinations of which one has been at work."""
     clock = clock or Hand()
     routes = {name: parts.route(name, clock) for name in ("default", "second")}
-    metrics = Metrics(routes, parts.tally(clock), clock, "sqlite 3.53.4")
+    metrics = Metrics(routes, parts.tally(clock), clock, "sqlite 3.53.4", lambda: 7)
     return metrics.render(figures).decode()
 
 
@@ -140,3 +140,8 @@ def test_neither_a_key_nor_an_event_makes_a_series() -> None:
 def test_promtool_finds_nothing_to_complain_of() -> None:
     """Names, units and help are as Prometheus wants them."""
     assert promtool("check", "metrics", input_=rendered(parts.figures())) == ""
+
+
+def test_lines_of_the_log_that_nobody_read_are_counted() -> None:
+    """The log can't say it while nobody reads; this can."""
+    assert value(read(rendered()), "shipper_log_dropped_total") == 7
