@@ -54,6 +54,7 @@ class Reply(NamedTuple):
     retry_after: str | None = None
     date: str | None = None
     body: bytes = b""
+    location: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

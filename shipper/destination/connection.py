@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Hear that it has ended, which may be the end of an answer."""
         self._transport = None
-        reply = self._answers.end() if exc is None else None
+        reply = self._answers.end() if exc is None and self._asker is not None else None
         self._answer(reply or exc or ConnectionAbortedError(), reusable=False)
         self._lost(self)
 

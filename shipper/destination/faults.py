@@ -21,8 +21,8 @@ from shipper.outcome import Fault, FaultKind
 # All that a try can raise.
 FAILURES = (NotHttpError, httpx.TransportError, OSError)
 
-# h11 and httpcore have one exception for both; these beginnings are the two of a lost connection.
-_LOST = ("peer closed connection", "Server disconnected")
+# h11 and httpcore have one exception for both; these beginnings are those of a lost connection.
+_LOST = ("peer closed connection", "peer unexpectedly closed", "Server disconnected")
 
 
 def fault(error: BaseException, *, begun: bool, proxied: bool) -> Fault:

@@ -4,6 +4,7 @@ It decides which bytes make the head of a request. A way must never send a try t
 that it has begun before the first byte of it can have left.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
 import httpx
@@ -14,8 +15,53 @@ from shipper.outcome import Reply
 BODY_LIMIT: Final = 64 * 1024
 
 
+# The headers of an answer that anybody asks for.
+KEPT: Final = frozenset(
+    {b"content-type", b"retry-after", b"date", b"location", b"content-length", b"transfer-encoding"}
+)
+
+
 class NotHttpError(Exception):
     """What came back isn't HTTP, or is out of every bound."""
+
+
+def is_known(version: bytes) -> bool:
+    """Return whether we know how to read an answer that says it is of this version of HTTP.
+
+    RFC 9110, 2.5: a higher minor version changes nothing; a higher major one changes everything.
+    Some receivers write `HTTP/2.0` where they speak 1.1.
+    """
+    return version.removeprefix(b"HTTP/")[:1] in {b"0", b"1", b"2"}
+
+
+def reply(
+    status: int,
+    fields: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]],
+    body: bytes | bytearray,
+) -> Reply:
+    """Return an answer of what was read; of a header that comes twice the first counts."""
+    kept = fields if isinstance(fields, Mapping) else _first_of_each(fields)
+
+    def text(name: bytes) -> str | None:
+        # RFC 9110, 5.5: whatever isn't ASCII is opaque.
+        value = kept.get(name)
+        return None if value is None else value.strip().decode("latin-1")
+
+    return Reply(
+        status,
+        content_type=text(b"content-type") or "",
+        retry_after=text(b"retry-after"),
+        date=text(b"date"),
+        body=bytes(body[:BODY_LIMIT]),
+        location=text(b"location"),
+    )
+
+
+def _first_of_each(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    kept: dict[bytes, bytes] = {}
+    for name, value in fields:
+        kept.setdefault(name.lower(), value)
+    return kept
 
 
 class Target:
