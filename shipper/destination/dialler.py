@@ -7,7 +7,7 @@ has.
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 from typing import Final
 
@@ -25,10 +25,17 @@ _PORTS = {"http": 80, "https": 443}
 class Dialler:
     """Connects to the host and port of a URL, and for https by TLS. `timeout` is in seconds."""
 
-    def __init__(self, url: httpx.URL, *, tls: ssl.SSLContext, timeout: float) -> None:
+    def __init__(
+        self,
+        url: httpx.URL,
+        *,
+        tls: ssl.SSLContext,
+        timeout: float,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         self._host = url.raw_host.decode("ascii")
         self._port = url.port or _PORTS[url.scheme]
-        self._resolver = CachingResolver()
+        self._resolver = CachingResolver(clock=clock)
         self._secure = url.scheme == "https"
         self._tls = tls
         self._timeout = timeout

@@ -6,12 +6,14 @@ used again that httpcore would use. A tenth as fast as ours.
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, Final, Protocol
+from weakref import WeakKeyDictionary
 
 import httpx
 
-from shipper.destination.way import BODY_LIMIT, Attempt, NotHttpError, is_known, reply
+from shipper.destination.way import BODY_LIMIT, Attempt, NotHttpError, is_known, lifetimes, reply
 from shipper.outcome import Reply
 
 _CONNECTED: Final = "connection.connect_tcp.complete"
@@ -20,7 +22,7 @@ _TRAILING_DATA: Final = attrgetter("_httpcore_stream._stream._connection._h11_st
 
 
 class StockWay:
-    """The way through httpx. `timeout` and `keepalive` are in seconds."""
+    """The way through httpx. `timeout` and `keepalive` are in seconds, as is `clock`, for ages."""
 
     def __init__(
         self,
@@ -30,8 +32,12 @@ class StockWay:
         keepalive: float,
         tls: ssl.SSLContext,
         proxy: str | None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self._timeout = timeout
+        self._clock = clock or asyncio.get_running_loop().time
+        self._lifetimes = lifetimes()
+        self._retires: WeakKeyDictionary[object, float] = WeakKeyDictionary()
         self._transport = httpx.AsyncHTTPTransport(
             verify=tls,
             trust_env=False,
@@ -57,11 +63,42 @@ class StockWay:
             except BaseException:
                 await trace.clean_up()
                 raise
-            return await _read(answer)
+            return await self._read(answer)
 
     async def aclose(self) -> None:
         """Close every connection, used or not."""
         await self._transport.aclose()
+
+    async def _read(self, answer: httpx.Response) -> Reply:
+        if not is_known(answer.extensions["http_version"]):
+            await answer.aclose()
+            raise NotHttpError
+        return reply(answer.status_code, answer.headers.raw, await self._body(answer))
+
+    async def _body(self, answer: httpx.Response) -> bytes:
+        """Read at most BODY_LIMIT bytes; a connection with more to come is closed, not drained."""
+        assert isinstance(answer.stream, httpx.AsyncByteStream)
+        connection = answer.extensions["network_stream"]
+        body, done_with = b"", True
+        try:
+            async for chunk in answer.stream:
+                body += chunk
+                if len(body) >= BODY_LIMIT:
+                    break
+            done_with = _is_spoiled(answer) or self._is_old(connection)
+        finally:
+            if done_with:
+                # httpcore may call it idle all the same, and drops what it finds closed.
+                await connection.aclose()
+            await answer.stream.aclose()
+        return body
+
+    def _is_old(self, connection: object) -> bool:
+        # httpcore knows no age; its connections are seen with their first answer.
+        now = self._clock()
+        if connection not in self._retires:
+            self._retires[connection] = now + next(self._lifetimes)
+        return now >= self._retires[connection]
 
 
 class _Closable(Protocol):
@@ -91,31 +128,6 @@ class _Trace:
 def _proxy(url: str, tls: ssl.SSLContext) -> httpx.Proxy:
     # httpcore refuses a context for a proxy that isn't spoken to by TLS.
     return httpx.Proxy(url, ssl_context=tls if httpx.URL(url).scheme == "https" else None)
-
-
-async def _read(answer: httpx.Response) -> Reply:
-    if not is_known(answer.extensions["http_version"]):
-        await answer.aclose()
-        raise NotHttpError
-    return reply(answer.status_code, answer.headers.raw, await _beginning(answer))
-
-
-async def _beginning(answer: httpx.Response) -> bytes:
-    """Read at most BODY_LIMIT bytes; a connection with more to come is closed, not drained."""
-    assert isinstance(answer.stream, httpx.AsyncByteStream)
-    body, spoiled = b"", True
-    try:
-        async for chunk in answer.stream:
-            body += chunk
-            if len(body) >= BODY_LIMIT:
-                break
-        spoiled = _is_spoiled(answer)
-    finally:
-        if spoiled:
-            # httpcore may call it idle all the same, and drops what it finds closed.
-            await answer.extensions["network_stream"].aclose()
-        await answer.stream.aclose()
-    return body
 
 
 def _is_spoiled(answer: httpx.Response) -> bool:

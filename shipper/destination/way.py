@@ -4,7 +4,8 @@ It decides which bytes make the head of a request. A way must never send a try t
 that it has begun before the first byte of it can have left.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
 from typing import Final, Protocol
 
 import httpx
@@ -15,10 +16,23 @@ from shipper.outcome import Reply
 BODY_LIMIT: Final = 64 * 1024
 
 
+# A connection is used for so many seconds at most, and a quarter less at least. The addresses of a
+# cloud's balancers live for a minute; a new connection a minute costs nothing that can be measured.
+# A connection that never rests would else stay with the machine that a name has moved away from
+# (golang/go 23427), or with one of several for ever. HikariCP's 30 minutes and nginx's hour spare
+# databases and servers, whose names don't move.
+LIFETIME_SECONDS: Final = 60.0
+_GOLDEN = 0.6180339887
+
 # The headers of an answer that anybody asks for.
 KEPT: Final = frozenset(
     {b"content-type", b"retry-after", b"date", b"location", b"content-length", b"transfer-encoding"}
 )
+
+
+def lifetimes() -> Iterator[float]:
+    """Yield the seconds that connections live, spread so that no burst of them ends as a burst."""
+    return (LIFETIME_SECONDS * (1 - 0.25 * (number * _GOLDEN % 1)) for number in count())
 
 
 class NotHttpError(Exception):

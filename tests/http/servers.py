@@ -102,7 +102,7 @@ Script = Callable[[Talk], Awaitable[None]]
 
 @contextlib.asynccontextmanager
 async def serving(
-    script: Script, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+    script: Script, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
 ) -> AsyncIterator[Server]:
     """Run a script for each connection, and end all of them with the block."""
     server = Server(0, tls is not None)
@@ -116,7 +116,7 @@ async def serving(
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    listener = await asyncio.start_server(connected, host, 0, ssl=tls)
+    listener = await asyncio.start_server(connected, host, port, ssl=tls)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server
