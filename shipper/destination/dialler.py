@@ -15,6 +15,7 @@ import httpx
 
 from shipper.destination.connection import Connection
 from shipper.destination.resolver import Address, CachingResolver
+from shipper.destination.way import certified
 
 # RFC 8305, 5: so much of a start has an address on the next one.
 STAGGER_SECONDS: Final = 0.25
@@ -58,12 +59,12 @@ class Dialler:
     async def _begin(self, connection: Connection, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         if self._secure:
-            # The caller's deadline is the earlier one. A certificate has no dot at its end.
+            # The caller's deadline is the earlier one.
             await loop.create_connection(
                 lambda: connection,
                 sock=sock,
                 ssl=self._tls,
-                server_hostname=self._host.rstrip("."),
+                server_hostname=certified(self._host),
                 ssl_handshake_timeout=self._timeout,
             )
         else:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import httpx
 
-from shipper.destination.choice import tls_context
+from shipper.destination.tls import tls_context
+from shipper.destination.way import certified
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ async def certificate_ends(origin: Origin, ca_file: Path | None) -> float:
     Raises ssl.SSLError where it isn't trusted, OSError where nobody answers.
     """
     _, writer = await asyncio.open_connection(
-        origin.host, origin.port, ssl=tls_context(ca_file), server_hostname=origin.host
+        origin.host, origin.port, ssl=tls_context(ca_file), server_hostname=certified(origin.host)
     )
     try:
         certificate = writer.get_extra_info("peercert")

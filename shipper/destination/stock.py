@@ -13,7 +13,15 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
-from shipper.destination.way import BODY_LIMIT, Attempt, NotHttpError, is_known, lifetimes, reply
+from shipper.destination.way import (
+    BODY_LIMIT,
+    Attempt,
+    NotHttpError,
+    certified,
+    is_known,
+    lifetimes,
+    reply,
+)
 from shipper.outcome import Reply
 
 _CONNECTED: Final = "connection.connect_tcp.complete"
@@ -35,6 +43,7 @@ class StockWay:
         clock: Callable[[], float] | None = None,
     ) -> None:
         self._timeout = timeout
+        self._proxied = proxy is not None
         self._clock = clock or asyncio.get_running_loop().time
         self._lifetimes = lifetimes()
         self._retires: WeakKeyDictionary[object, float] = WeakKeyDictionary()
@@ -55,7 +64,7 @@ class StockWay:
             attempt.target.url,
             headers=attempt.fields(),
             content=attempt.body,
-            extensions={"trace": trace},
+            extensions=self._extensions(attempt.target.url, trace),
         )
         async with asyncio.timeout(self._timeout):
             try:
@@ -68,6 +77,12 @@ class StockWay:
     async def aclose(self) -> None:
         """Close every connection, used or not."""
         await self._transport.aclose()
+
+    def _extensions(self, url: httpx.URL, trace: "_Trace") -> dict[str, Any]:
+        # Through a proxy, httpcore would take the name for the proxy's.
+        if self._proxied:
+            return {"trace": trace}
+        return {"trace": trace, "sni_hostname": certified(url.raw_host.decode("ascii"))}
 
     async def _read(self, answer: httpx.Response) -> Reply:
         if not is_known(answer.extensions["http_version"]):

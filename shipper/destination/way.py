@@ -78,6 +78,11 @@ def _first_of_each(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     return kept
 
 
+def certified(host: str) -> str:
+    """Return a host as its certificate has it: without the dot that a name may have at its end."""
+    return host.rstrip(".")
+
+
 class Target:
     """One URL to ask, with all of a request's head that stays the same."""
 
