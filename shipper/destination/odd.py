@@ -18,6 +18,7 @@ HEAD_LIMIT: Final = 100 * 1024
 # nor the number of interim answers have another bound.
 ANSWER_LIMIT: Final = 512 * 1024
 
+_BEGINNING: Final = b"HTTP/"
 # What httpcore reads at a time, so that both clients meet HEAD_LIMIT at the same place.
 _PIECE: Final = 64 * 1024
 # h11 reads no answer before the request is out. What it says doesn't matter.
@@ -38,6 +39,8 @@ class OddAnswer:
 
     def feed(self, data: bytes) -> Reply | None:
         """Take the next bytes; return the answer when it is whole. Raises NotHttpError."""
+        if not self._received and data[: len(_BEGINNING)] != _BEGINNING[: len(data)]:
+            raise NotHttpError  # h11 would wait for the end of a head, and for ever
         for at in range(0, len(data), _PIECE):
             self._received += len(data[at : at + _PIECE])
             found = self._read(data[at : at + _PIECE])

@@ -297,6 +297,5 @@ CUT_OFF: Final = {
     "trailers without their end": chunked(b"2\r\n{}\r\n0\r\nx: y\r\n"),
     "an interim answer only": INTERIM,
     "carriage returns for line ends": PLAIN.replace(b"\r\n", b"\r"),
-    "words": b"{}",
 }
 """Answers that aren't whole when the connection ends."""

@@ -57,6 +57,8 @@ def test_anything_at_all_is_an_answer_or_is_not(noise: list[bytes], cut: int) ->
         b"RTSP/1.0 200 OK\r\n\r\n",
         b"ICE/1.0 200 OK\r\n\r\n",
         b"\r\n" + ACCEPTED,
+        b"SSH-2.0-OpenSSH\r\n",
+        b"{}",
         b"HTTP/1.1 202 A\r\ntransfer-encoding: chunked\r\ntransfer-encoding: gzip\r\n\r\n",
         CONTINUE + b"HTTP/1.1 101 S\r\n\r\n",
         b"HTTP/1.1 202 A\r\n" + b"a:\r\n" * (HEAD_LIMIT // 2),
