@@ -15,12 +15,10 @@ import httpx
 
 from shipper.destination.connection import Connection
 from shipper.destination.resolver import Address, CachingResolver
-from shipper.destination.way import certified
+from shipper.destination.way import PORTS, Attempt, certified
 
 # RFC 8305, 5: so much of a start has an address on the next one.
 STAGGER_SECONDS: Final = 0.25
-
-_PORTS = {"http": 80, "https": 443}
 
 
 class Dialler:
@@ -35,17 +33,21 @@ class Dialler:
         clock: Callable[[], float] | None = None,
     ) -> None:
         self._host = url.raw_host.decode("ascii")
-        self._port = url.port or _PORTS[url.scheme]
+        self._port = url.port or PORTS[url.scheme]
         self._resolver = CachingResolver(clock=clock)
         self._secure = url.scheme == "https"
         self._tls = tls
         self._timeout = timeout
 
-    async def connect(self, connection: Connection) -> None:
-        """Connect; raises OSError, of which SSLError is one."""
+    async def connect(self, connection: Connection, attempt: Attempt) -> None:
+        """Connect, and note how far it has come; raises OSError, of which SSLError is one."""
         try:
+            attempt.stage = "name"
             addresses = await self._resolver.resolve(self._host, self._port)
-            await self._begin(connection, await reach(addresses))
+            attempt.stage = "address"
+            reached = await reach(addresses)
+            attempt.stage = "tls"
+            await self._begin(connection, reached)
         except BaseException:
             self._resolver.forget()
             # It may have been connected a moment before it was given up.
@@ -123,8 +125,10 @@ async def _reach_one(address: Address) -> socket.socket:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await asyncio.get_running_loop().sock_connect(sock, place)
-    except BaseException:
+    except BaseException as error:
         sock.close()
+        if isinstance(error, OSError):
+            error.filename = str(place[0])  # whoever reads of it wants to know which address it was
         raise
     return sock
 

@@ -49,13 +49,14 @@ class FastWay:
         """Make one try; raises NotHttpError or OSError, of which TimeoutError is one."""
         deadline = self._now() + self._timeout
         if self._turns.locked():
+            attempt.stage = "turn"
             await self._within(deadline, self._turns.acquire())
         else:
             await self._turns.acquire()
         try:
             connection = self._pool.take()
             if connection is None:
-                connection = await self._within(deadline, self._connect())
+                connection = await self._within(deadline, self._connect(attempt))
             self._pool.watch(connection, deadline)
             attempt.begun = True
             try:
@@ -77,9 +78,9 @@ class FastWay:
         await self._pool.aclose()
         await self._dialler.aclose()
 
-    async def _connect(self) -> Connection:
+    async def _connect(self, attempt: Attempt) -> Connection:
         connection = self._pool.connection()
-        await self._dialler.connect(connection)
+        await self._dialler.connect(connection, attempt)
         if self._closed:
             connection.fail(ConnectionAbortedError())
             raise ConnectionAbortedError

@@ -23,6 +23,11 @@ class Origin:
     port: int
     encrypted: bool
 
+    @property
+    def where(self) -> str:
+        """Return host and port, as every message names them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 def origin_of(url: str) -> Origin:
     """Return where a URL leads to; it has been checked when the configuration was read."""

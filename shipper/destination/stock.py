@@ -25,6 +25,7 @@ from shipper.destination.way import (
 from shipper.outcome import Reply
 
 _CONNECTED: Final = "connection.connect_tcp.complete"
+_GREETING: Final = "connection.start_tls.started"
 _SENDING: Final = ".send_request_headers.started"
 _TRAILING_DATA: Final = attrgetter("_httpcore_stream._stream._connection._h11_state.trailing_data")
 
@@ -130,6 +131,8 @@ class _Trace:
     async def __call__(self, name: str, info: dict[str, Any]) -> None:
         if name == _CONNECTED:
             self._connection = info["return_value"]
+        elif name == _GREETING:
+            self._attempt.stage = "tls"
         # A proxy's CONNECT is a request too, but not ours.
         elif name.endswith(_SENDING) and info["request"].method != b"CONNECT":
             self._attempt.begun = True

@@ -6,7 +6,7 @@ that it has begun before the first byte of it can have left.
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol, TypeAlias
 
 import httpx
 
@@ -23,6 +23,11 @@ BODY_LIMIT: Final = 64 * 1024
 # databases and servers, whose names don't move.
 LIFETIME_SECONDS: Final = 60.0
 _GOLDEN = 0.6180339887
+
+PORTS: Final = {"http": 80, "https": 443}
+
+Stage: TypeAlias = Literal["", "turn", "name", "address", "tls"]
+"""How far a try has come before its first byte: what it waits for."""
 
 # The headers of an answer that anybody asks for.
 KEPT: Final = frozenset(
@@ -119,7 +124,7 @@ class Target:
 class Attempt:
     """One request. `begun` turns true just before its first byte can leave."""
 
-    __slots__ = ("api_id", "begun", "body", "key", "target")
+    __slots__ = ("api_id", "begun", "body", "key", "stage", "target")
 
     def __init__(self, target: Target, api_id: str, key: str | None, body: bytes) -> None:
         self.target = target
@@ -127,6 +132,7 @@ class Attempt:
         self.key = key
         self.body = body
         self.begun = False
+        self.stage: Stage = ""
 
     def fields(self) -> dict[str, str]:
         """Return the headers, all but the length of the body."""
