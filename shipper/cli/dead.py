@@ -14,6 +14,7 @@ from shipper.store import operate
 from shipper.store.lookups import find, locate
 from shipper.store.opening import Database
 from shipper.store.operate import SAMPLES, DeadGroup, dead_groups
+from shipper.store.saying import last_words
 from shipper.store.selection import Selection
 
 ALL = "ALL"
@@ -45,15 +46,19 @@ def list_dead(
     until: Until = None,
     context: Context,
 ) -> None:
-    """List dead letters, grouped by what they died of, the most first."""
+    """List dead letters, grouped by what they died of, the most first.
+
+    With each cause stands what was said last of the first of them.
+    """
     with context.engine() as engine:
         groups = dead_groups(engine, Selection(key=key, cause=cause, since=since, until=until))
+        said = last_words(engine, [group.samples[0] for group in groups])
     if context.json:
         for group in groups:
             context.emit(_fields(group))
     elif groups:
-        header = ("cause", "letters", "destination", "first written", "last written", "ids")
-        context.table(header, [_row(group) for group in groups])
+        header = ("cause", "letters", "destination", "first written", "last written", "ids", "said")
+        context.table(header, [(*_row(group), said[group.samples[0]]) for group in groups])
     if not groups:
         context.note("there are no such dead letters")
 

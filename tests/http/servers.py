@@ -6,6 +6,7 @@ the loopback and counts what it was asked.
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import struct
@@ -87,6 +88,11 @@ class Talk:
     async def hang(self) -> None:
         """Do nothing for ever."""
         await asyncio.Event().wait()
+
+    def cut(self) -> None:
+        """End the connection by FIN beneath TLS, of which nobody is told there."""
+        with socket.socket(fileno=os.dup(self._writer.get_extra_info("socket").fileno())) as peer:
+            peer.shutdown(socket.SHUT_RDWR)
 
     def reset(self) -> None:
         """End the connection by RST instead of FIN."""

@@ -13,7 +13,7 @@ from shipper.destination.probe import certificate_ends, origin_of
 from shipper.destination.tls import tls_context
 from shipper.errors import ConfigError
 from tests.http.certificates import Holder, issued, showing
-from tests.http.servers import accepting, serving
+from tests.http.servers import ACCEPTED, CHUNKED, Talk, accepting, serving
 from tests.http.ways import WAYS, Way, each_way, words
 
 PAYLOAD = b'{"type":"order"}'
@@ -178,6 +178,38 @@ def test_every_python_trusts_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         assert context.verify_flags & ssl.VERIFY_X509_PARTIAL_CHAIN
         assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
         assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+@each_way
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ACCEPTED,
+        b"HTTP/1.1 202 A\r\n\r\n{}",
+        CHUNKED.replace(b"200", b"202") + b"2\r\n{}\r\n0\r\n\r\n",
+        ACCEPTED.replace(b"\r\n\r\n", b"\r\ncontent-length: 2\r\n\r\n"),
+    ],
+    ids=["length", "no length", "chunks", "length twice"],
+)
+def test_a_tls_connection_may_end_without_a_farewell(
+    way: Way, answer: bytes, tmp_path: Path
+) -> None:
+    """Large front ends end theirs so (reqwest 2802): whatever is whole is an answer."""
+    ca_file = written(tmp_path, (FULL,))
+
+    async def rude(talk: Talk) -> None:
+        await talk.request()
+        await talk.say(answer)
+        talk.cut()
+
+    async def body() -> None:
+        async with (
+            serving(rude, showing(tmp_path, issued(FULL))) as server,
+            way.to(server.url, ca_file=ca_file) as destination,
+        ):
+            assert words(await destination.send("e", PAYLOAD, "k")) == "202"
+
+    way.run(body())
 
 
 A, B = BARE.pem(), FULL.pem()
