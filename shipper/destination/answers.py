@@ -56,7 +56,7 @@ class Answers:
 
         Of a body beyond BODY_LIMIT the rest isn't waited for. Raises NotHttpError.
         """
-        if self._odd is None and not self._parts and not _PLAIN.match(data):
+        if self._odd is None and not self._parts and not _is_plain(data):
             self._odd = OddAnswer()
         if self._odd is not None:
             return self._feed_odd(self._odd, data)
@@ -143,6 +143,11 @@ class Answers:
         if self._status:
             self._whole = True
             self.reusable = self._parser.should_keep_alive()
+
+
+def _is_plain(data: bytes) -> bool:
+    head = _PLAIN.match(data)
+    return head is not None and head.end() <= HEAD_LIMIT
 
 
 def _is_odd(key: bytes, value: bytes) -> bool:

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
+from shipper.destination.odd import HEAD_LIMIT
 from shipper.destination.way import (
     BODY_LIMIT,
     Attempt,
@@ -86,7 +87,8 @@ class StockWay:
         return {"trace": trace, "sni_hostname": certified(url.raw_host.decode("ascii"))}
 
     async def _read(self, answer: httpx.Response) -> Reply:
-        if not is_known(answer.extensions["http_version"]):
+        head = sum(len(name) + len(value) + 4 for name, value in answer.headers.raw)
+        if not is_known(answer.extensions["http_version"]) or head > HEAD_LIMIT:
             await answer.aclose()
             raise NotHttpError
         return reply(answer.status_code, answer.headers.raw, await self._body(answer))

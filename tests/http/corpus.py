@@ -197,7 +197,9 @@ _BAD_HEADERS = {
         "a value with a form feed": b"x: a\x0cb",
         "a value with a vertical tab": b"x: a\x0bb",
         "a fold before any header": b"\tfold",
+        "a header of 110 kB": b"x: " + b"a" * 110_000,
         "a header of 200 kB": b"x: " + b"a" * 200_000,
+        "20,000 headers": b"\r\n".join([b"a: b"] * 20_000),
     }.items()
 } | {"a blank before the length's colon": answer(b"content-length : 2")}
 
