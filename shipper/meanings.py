@@ -1,13 +1,12 @@
 """What an HTTP status means to somebody who reads it at night: words beside the bare number. Pure.
 
 It decides nothing about an event (`outcome` does). It must never show more of where a redirect
-points to than a person needs: no query, which may hold a token, and nothing that isn't printable.
+points to than its host and port: path and query may hold a token, or the event itself.
 """
 
 from typing import Final
 from urllib.parse import urlsplit
 
-_PATH_CHARS = 100
 _HOST_CHARS = 253
 
 _MEANINGS: Final = {
@@ -58,24 +57,18 @@ def meaning(status: int, location: str | None = None, where: str = "") -> str:
 
 
 def _redirect(location: str, where: str) -> str:
-    host, path = _parts(location)
-    if host and host.rpartition("//")[2].partition(":")[0] != where.rpartition(":")[0].lower():
-        return f"it points to {host}{path}, perhaps the login page of a captive portal"
-    return f"it points to {host}{path}"
-
-
-def _parts(location: str) -> tuple[str, str]:
-    """Return the beginning of a URL up to its host and port, and its path, cut."""
     text = "".join(c if c.isprintable() else "_" for c in location.strip())
     try:
         url = urlsplit(text)
         host, port = url.hostname or "", url.port
     except ValueError:
-        return "", "what is no address"
-    path = url.path.partition(";")[0]
-    shown = path if len(path) <= _PATH_CHARS else path[:_PATH_CHARS] + "…"
+        return "it points to what is no address"
     if not host:
-        return "", shown or "nowhere"
+        return "it points to another path of the same host"
+    # Neither the path nor the query: a receiver may have put into them whatever it was sent.
     name = (f"[{host}]" if ":" in host else host)[:_HOST_CHARS]
     scheme = f"{url.scheme}:" if url.scheme else ""
-    return f"{scheme}//{name}" + (f":{port}" if port else ""), shown or "/"
+    place = f"{scheme}//{name}" + (f":{port}" if port else "")
+    if name == where.rpartition(":")[0].lower():
+        return f"it points to {place}"
+    return f"it points to {place}, perhaps the login page of a captive portal"

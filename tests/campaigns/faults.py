@@ -98,7 +98,7 @@ ANSWERS = (
     Fault("A27", "an answer that could be read in two ways", "no answer; may have been received", "tests/http/test_http_corpus.py::test_what_could_mean_another_is_no_answer", "82 x 3"),
     Fault("A28", "an answer that is cut off at any place", "no answer", "tests/http/test_http_corpus.py::test_what_is_cut_off_is_no_answer", "14 x 3"),
     Fault("A29", "a head that is written to be looked at again and again", "read once", "tests/http/test_http_parser.py::test_a_head_is_looked_at_once", "1"),
-    Fault("A30", "a redirect to a login page", "link paused; status and log say where it points to, without its query", "tests/unit/test_outcome.py::test_a_redirect_says_where_it_points_to", "16"),
+    Fault("A30", "a redirect to a login page", "link paused; status and log say where it points to, by host and port", "tests/unit/test_outcome.py::test_a_redirect_says_where_it_points_to", "15"),
     Fault("A31", "a TLS connection that ends without a farewell", "a whole answer counts", "tests/http/test_http_tls.py::test_a_tls_connection_may_end_without_a_farewell", "4 x 3"),
     Fault("A32", "control characters in what a receiver says", "masked wherever it is shown", "tests/store/test_saying.py::test_the_receivers_own_words_are_told", "5 x 2 databases"),
 )  # fmt: skip

@@ -176,7 +176,7 @@ def test_the_proxy_is_named_where_it_is_the_proxys_fault(way: Way) -> None:
 def test_a_redirect_is_told_with_where_it_points_to(way: Way) -> None:
     """A captive portal's page solves the riddle by its name."""
     answer = (
-        b"HTTP/1.1 302 Found\r\nLocation: https://login.hotel.example/?mac=canary\r\n"
+        b"HTTP/1.1 302 Found\r\nLocation: https://login.hotel.example/canary?mac=canary\r\n"
         b"content-length: 0\r\n\r\n"
     )
 
@@ -185,7 +185,7 @@ def test_a_redirect_is_told_with_where_it_points_to(way: Way) -> None:
             reply = await destination.send("e", b"{}", "k")
             outcome = classify(reply, 0.0, destination.where)
         assert outcome.detail == (
-            "it points to https://login.hotel.example/, perhaps the login page of a captive portal"
+            "it points to https://login.hotel.example, perhaps the login page of a captive portal"
             f" (127.0.0.1:{server.port})"
         )
 
