@@ -32,7 +32,10 @@ class Carried(NamedTuple):
 
 
 class Courier:
-    """Checks events and carries them. `api_id` is asked anew when `refresh` is called."""
+    """Checks events and carries them. `api_id` is asked anew when `refresh` is called.
+
+    `where` is the receiver's host and port, for whoever reads what came of a try.
+    """
 
     def __init__(
         self,
@@ -41,8 +44,10 @@ class Courier:
         validation: Literal["off", "envelope", "schema"],
         api_id: Callable[[], str],
         clock: Clock,
+        where: str = "",
     ) -> None:
         self._carrier = carrier
+        self._where = where
         self._validation = validation
         self._read_api_id = api_id
         self._api_id = api_id()
@@ -67,7 +72,7 @@ class Courier:
         if isinstance(answer, Reply):
             # What a receiver throws back would end up in the history.
             answer = masked(answer, self._api_id)
-        outcome = classify(answer, self._clock.wall())
+        outcome = classify(answer, self._clock.wall(), self._where)
         return Carried(outcome, started_at, self._clock.monotonic() - began)
 
     async def aclose(self) -> None:

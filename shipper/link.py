@@ -223,7 +223,7 @@ class Link:
         self._quiet_until = max(self._quiet_until, now + (outcome.retry_after or 0.0))
         if not self.is_down or was_probe:
             # "Retry after no time at all" would be a probe after the other without a rest.
-            self._go_down(State.THROTTLED, outcome.detail, now, chance, outcome.retry_after)
+            self._go_down(State.THROTTLED, outcome.told, now, chance, outcome.retry_after)
         else:
             self.next_try_at = max(self.next_try_at or 0.0, self._quiet_until)
 

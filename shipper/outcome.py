@@ -18,10 +18,13 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Literal, NamedTuple
 
+from shipper.meanings import meaning
+
 EXCERPT_CHARS = 500
 RETRY_AFTER_MAX = 24 * 3600.0
 
 _REFUSED = frozenset({400, 409, 413, 415, 422})
+_PORTAL = "a web page came instead of the API's answer"
 _MISCONFIGURED = frozenset({401, 403, 404, 405, 407, 410, 421, 451})
 
 FaultKind = Literal[
@@ -54,6 +57,7 @@ class Reply(NamedTuple):
     retry_after: str | None = None
     date: str | None = None
     body: bytes = b""
+    location: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +90,22 @@ class Outcome(NamedTuple):
     """Whether the event got as far as a receiver, or may have: else it can't be its doing."""
     retry_after: float | None = None
 
+    @property
+    def told(self) -> str:
+        """Return what came back, for whoever isn't shown the cause: `HTTP 404: nothing …`."""
+        detail = self.detail or self.cause
+        if self.status_code is None or detail.startswith(f"HTTP {self.status_code}"):
+            return detail
+        return f"HTTP {self.status_code}: {detail}"
 
-def classify(answer: Reply | Fault | Invalid, wall: float) -> Outcome:
-    """Return what an answer means; `wall` (seconds since 1970) dates a Retry-After without Date."""
+
+def classify(answer: Reply | Fault | Invalid, wall: float, where: str = "") -> Outcome:
+    """Return what an answer means; `wall` (seconds since 1970) dates a Retry-After without Date.
+
+    `where` is the receiver's host and port, which the detail names.
+    """
     if isinstance(answer, Reply):
-        return _classify_reply(answer, wall)
+        return _classify_reply(answer, wall, where)
     if isinstance(answer, Invalid):
         return Outcome(Kind.REFUSED, cause=answer.cause, detail=answer.reason)
     return Outcome(
@@ -102,17 +117,18 @@ def classify(answer: Reply | Fault | Invalid, wall: float) -> Outcome:
     )
 
 
-def _classify_reply(reply: Reply, wall: float) -> Outcome:
+def _classify_reply(reply: Reply, wall: float, where: str) -> Outcome:
     status = reply.status
     if 200 <= status < 300 and not _is_portal(reply):
         return Outcome(Kind.ACCEPTED, cause="accepted", status_code=status)
     retry_after = parse_retry_after(reply.retry_after, reply.date, wall)
     kind = _kind_of(status, retry_after)
     portal = 200 <= status < 300 or status == 511
+    detail = _PORTAL if portal else meaning(status, reply.location, where)
     return Outcome(
         kind,
         cause="portal" if portal else f"http-{status}",
-        detail="a web page came instead of the API's answer" if portal else f"HTTP {status}",
+        detail=f"{detail} ({where})" if where else detail,
         status_code=status,
         excerpt=excerpt(reply.body),
         retry_after=retry_after if kind is Kind.THROTTLED else None,
@@ -159,14 +175,18 @@ def _http_date(text: str) -> float | None:
 
 
 def masked(reply: Reply, secret: str) -> Reply:
-    """Return an answer without a secret that its receiver may have thrown back in the body.
+    """Return an answer without a secret that its receiver may have thrown back.
 
     Before an excerpt is made of it: the end of one could hold the beginning of the secret.
     """
     hidden = secret.encode("utf-8", "surrogateescape")
-    if not hidden or hidden not in reply.body:
+    if not hidden:
         return reply
-    return reply._replace(body=reply.body.replace(hidden, b"****"))
+    if hidden in reply.body:
+        reply = reply._replace(body=reply.body.replace(hidden, b"****"))
+    if reply.location and secret in reply.location:
+        reply = reply._replace(location=reply.location.replace(secret, "****"))
+    return reply
 
 
 def excerpt(body: bytes) -> str | None:

@@ -92,13 +92,15 @@ async def _ask_all(
             answer = await carrier.validate(document.payload, api_id)
             if isinstance(answer, Reply):
                 answer = masked(answer, api_id)
-            found.append(judged(answer, settings.name, wall))
+            found.append(judged(answer, settings.name, wall, carrier.where))
         return found
     finally:
         await carrier.aclose()
 
 
-def judged(answer: Reply | Fault, name: str, wall: Callable[[], float]) -> list[Violation]:
+def judged(
+    answer: Reply | Fault, name: str, wall: Callable[[], float], where: str = ""
+) -> list[Violation]:
     """Return the violations that an answer of the validate endpoint holds.
 
     Which status it has for an invalid event isn't documented, so a list of violations counts with
@@ -107,11 +109,11 @@ def judged(answer: Reply | Fault, name: str, wall: Callable[[], float]) -> list[
     found = _violations_in(answer.body) if isinstance(answer, Reply) else None
     if found is not None:
         return found
-    outcome = classify(answer, wall())
+    outcome = classify(answer, wall(), where)
     if outcome.kind is Kind.ACCEPTED:
         return []
     said = f": {outcome.excerpt}" if outcome.excerpt else ""
-    told = printable(f"{name} answered no violations but {outcome.detail or outcome.cause}{said}")
+    told = printable(f"{name} answered no violations but {outcome.told}{said}")
     if outcome.kind is Kind.MISCONFIGURED:
         raise ConfigError([told], "look at the destination's url and API ID")
     raise RemoteUnavailable(told, "try again")

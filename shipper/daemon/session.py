@@ -226,6 +226,7 @@ def _courier(destination: DestinationSettings, settings: Settings, clock: Clock)
         validation=settings.validation.mode,
         api_id=lambda: destination.read_api_id().reveal(),
         clock=clock,
+        where=carrier.where,
     )
 
 

@@ -1,10 +1,8 @@
-"""Which way a destination's events take, and with what trust.
+"""Which way a destination's events take.
 
-It decides between ours and the stock one of httpx. It must never verify less than the system does:
-a CA file adds trust, nothing takes it away.
+It decides between ours and the stock one of httpx. It must never decide what is trusted: `tls`.
 """
 
-import ssl
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Literal
 
 import httpx
 
+from shipper.destination.tls import tls_context
 from shipper.destination.way import Way
 from shipper.errors import ConfigError
 from shipper.installation import with_packages
@@ -80,16 +79,3 @@ def _check(proxy: str) -> None:
     if scheme in _SOCKS and find_spec("socksio") is None:
         fix = with_packages("httpx[socks]")
         raise ConfigError(["a SOCKS proxy needs the package socksio"], fix)
-
-
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Return what is trusted: the system's authorities, and those of a file; raises ConfigError."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(ca_file)
-        except (OSError, ssl.SSLError) as error:
-            reason = getattr(error, "reason", None) or error.strerror or "it can't be read"
-            raise ConfigError([f"ca_file {ca_file}: {reason}"]) from None
-    return context

@@ -13,7 +13,7 @@ import httpx
 
 from shipper import __version__
 from shipper.destination.choice import Choice, opener, parse_url
-from shipper.destination.faults import FAILURES, fault
+from shipper.destination.faults import FAILURES, Peer, fault
 from shipper.destination.way import Attempt, Target, Way
 from shipper.errors import ConfigError
 from shipper.outcome import Fault, Invalid, Reply
@@ -48,6 +48,7 @@ class Destination:
         self._events = Target(events, user_agent)
         self._validation = Target(_below(events, b"/validate"), user_agent)
         self._proxied = proxy is not None
+        self._peer = Peer.of(events, timeout, proxy)
         self._open = opener(
             events,
             limit=max_in_flight,
@@ -57,6 +58,11 @@ class Destination:
             choice=transport,
         )
         self._way: Way | None = None
+
+    @property
+    def where(self) -> str:
+        """The host and the port that events go to."""
+        return self._peer.name
 
     async def send(self, event_id: str, payload: bytes, api_id: str) -> Reply | Fault | Invalid:
         """Try once to deliver an event, and return what came of it."""
@@ -85,7 +91,13 @@ class Destination:
         try:
             return await self._way.post(attempt)
         except FAILURES as error:
-            return fault(error, begun=attempt.begun, proxied=self._proxied)
+            return fault(
+                error,
+                begun=attempt.begun,
+                proxied=self._proxied,
+                peer=self._peer,
+                stage=attempt.stage,
+            )
 
 
 def idempotency_key(event_id: str) -> str:

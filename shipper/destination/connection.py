@@ -24,11 +24,12 @@ Answer: TypeAlias = Reply | Exception
 class Connection(asyncio.Protocol):
     """A connection for one request at a time; `lost` is called when it has ended.
 
-    `due` is the loop's time at which it is to be expired; it belongs to the pool.
+    `due` is the loop's time at which it is to be expired, `retires` the pool's time after which it
+    gets no other request; both belong to the pool.
     """
 
     def __init__(self, lost: Callable[["Connection"], None]) -> None:
-        self.due = math.inf
+        self.due = self.retires = math.inf
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -95,7 +96,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Hear that it has ended, which may be the end of an answer."""
         self._transport = None
-        reply = self._answers.end() if exc is None else None
+        reply = self._answers.end() if exc is None and self._asker is not None else None
         self._answer(reply or exc or ConnectionAbortedError(), reusable=False)
         self._lost(self)
 

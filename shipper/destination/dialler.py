@@ -7,7 +7,7 @@ has.
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 from typing import Final
 
@@ -15,29 +15,39 @@ import httpx
 
 from shipper.destination.connection import Connection
 from shipper.destination.resolver import Address, CachingResolver
+from shipper.destination.way import PORTS, Attempt, certified
 
 # RFC 8305, 5: so much of a start has an address on the next one.
 STAGGER_SECONDS: Final = 0.25
-
-_PORTS = {"http": 80, "https": 443}
 
 
 class Dialler:
     """Connects to the host and port of a URL, and for https by TLS. `timeout` is in seconds."""
 
-    def __init__(self, url: httpx.URL, *, tls: ssl.SSLContext, timeout: float) -> None:
+    def __init__(
+        self,
+        url: httpx.URL,
+        *,
+        tls: ssl.SSLContext,
+        timeout: float,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         self._host = url.raw_host.decode("ascii")
-        self._port = url.port or _PORTS[url.scheme]
-        self._resolver = CachingResolver()
+        self._port = url.port or PORTS[url.scheme]
+        self._resolver = CachingResolver(clock=clock)
         self._secure = url.scheme == "https"
         self._tls = tls
         self._timeout = timeout
 
-    async def connect(self, connection: Connection) -> None:
-        """Connect; raises OSError, of which SSLError is one."""
+    async def connect(self, connection: Connection, attempt: Attempt) -> None:
+        """Connect, and note how far it has come; raises OSError, of which SSLError is one."""
         try:
+            attempt.stage = "name"
             addresses = await self._resolver.resolve(self._host, self._port)
-            await self._begin(connection, await reach(addresses))
+            attempt.stage = "address"
+            reached = await reach(addresses)
+            attempt.stage = "tls"
+            await self._begin(connection, reached)
         except BaseException:
             self._resolver.forget()
             # It may have been connected a moment before it was given up.
@@ -51,12 +61,12 @@ class Dialler:
     async def _begin(self, connection: Connection, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         if self._secure:
-            # The caller's deadline is the earlier one. A certificate has no dot at its end.
+            # The caller's deadline is the earlier one.
             await loop.create_connection(
                 lambda: connection,
                 sock=sock,
                 ssl=self._tls,
-                server_hostname=self._host.rstrip("."),
+                server_hostname=certified(self._host),
                 ssl_handshake_timeout=self._timeout,
             )
         else:
@@ -115,8 +125,10 @@ async def _reach_one(address: Address) -> socket.socket:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await asyncio.get_running_loop().sock_connect(sock, place)
-    except BaseException:
+    except BaseException as error:
         sock.close()
+        if isinstance(error, OSError):
+            error.filename = str(place[0])  # whoever reads of it wants to know which address it was
         raise
     return sock
 

@@ -5,7 +5,7 @@ It decides who may use a connection and when a new one is made. It must never se
 
 import asyncio
 import ssl
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import httpx
@@ -23,7 +23,8 @@ class FastWay:
     """The way to the origin of a URL; to be made within the running loop.
 
     At most `limit` connections; more tries than that wait for each other, first come, first served.
-    `timeout` is for a whole try, `keepalive` for an idle connection, both in seconds.
+    `timeout` is for a whole try, `keepalive` for an idle connection, both in seconds. `clock` (by
+    default the loop's) tells how old a connection and the answer of a name service are.
     """
 
     def __init__(
@@ -34,11 +35,12 @@ class FastWay:
         timeout: float,
         keepalive: float,
         tls: ssl.SSLContext,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self._timeout = timeout
         self._now = asyncio.get_running_loop().time
-        self._pool = Pool(keepalive)
-        self._dialler = Dialler(url, tls=tls, timeout=timeout)
+        self._pool = Pool(keepalive, clock)
+        self._dialler = Dialler(url, tls=tls, timeout=timeout, clock=clock)
         self._turns = asyncio.Semaphore(limit)
         self._waits: set[asyncio.Timeout] = set()
         self._closed = False
@@ -47,13 +49,14 @@ class FastWay:
         """Make one try; raises NotHttpError or OSError, of which TimeoutError is one."""
         deadline = self._now() + self._timeout
         if self._turns.locked():
+            attempt.stage = "turn"
             await self._within(deadline, self._turns.acquire())
         else:
             await self._turns.acquire()
         try:
             connection = self._pool.take()
             if connection is None:
-                connection = await self._within(deadline, self._connect())
+                connection = await self._within(deadline, self._connect(attempt))
             self._pool.watch(connection, deadline)
             attempt.begun = True
             try:
@@ -75,9 +78,9 @@ class FastWay:
         await self._pool.aclose()
         await self._dialler.aclose()
 
-    async def _connect(self) -> Connection:
+    async def _connect(self, attempt: Attempt) -> Connection:
         connection = self._pool.connection()
-        await self._dialler.connect(connection)
+        await self._dialler.connect(connection, attempt)
         if self._closed:
             connection.fail(ConnectionAbortedError())
             raise ConnectionAbortedError

@@ -9,7 +9,7 @@ from typing import Literal
 
 from shipper import __version__
 from shipper.destination.choice import opener, parse_url
-from shipper.destination.faults import FAILURES, fault
+from shipper.destination.faults import FAILURES, Peer, fault
 from shipper.destination.way import Attempt, Target, Way
 from shipper.outcome import Fault, Reply
 
@@ -33,6 +33,7 @@ class Hook:
         parsed = parse_url("the url", url, {"http", "https"})
         self._target = Target(parsed, f"shipper/{__version__}", method)
         self._proxied = proxy is not None
+        self._peer = Peer.secret(parsed, timeout, proxy)
         self._open = opener(
             parsed, limit=1, timeout=timeout, ca_file=ca_file, proxy=proxy, choice="auto"
         )
@@ -44,9 +45,16 @@ class Hook:
             self._way = self._open()
         attempt = Attempt(self._target, "", None, body)
         try:
-            return await self._way.post(attempt)
+            # Where it leads to may have the URL's path in it.
+            return (await self._way.post(attempt))._replace(location=None)
         except FAILURES as error:
-            return fault(error, begun=attempt.begun, proxied=self._proxied)
+            return fault(
+                error,
+                begun=attempt.begun,
+                proxied=self._proxied,
+                peer=self._peer,
+                stage=attempt.stage,
+            )
 
     async def aclose(self) -> None:
         """Close the connection; whatever is still under way ends with a fault."""

@@ -1,25 +1,29 @@
 """The open connections to one origin: the idle ones on a stack, and one timer for all.
 
 It decides how long a connection may be used or lie idle. It must never hand out one that is known
-to be closed.
+to be closed, nor end one for its age while a request is under way.
 """
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import Final
 
 from shipper.destination.connection import Connection
+from shipper.destination.way import lifetimes
 
 # Timers of uvloop have whole milliseconds, and so ring up to a half too early.
 _TICK: Final = 0.001
 
 
 class Pool:
-    """Connections, the one used last on top. `keepalive` is in seconds."""
+    """Connections, the one used last on top. `keepalive` is in seconds, as is `clock`, for ages."""
 
-    def __init__(self, keepalive: float) -> None:
+    def __init__(self, keepalive: float, clock: Callable[[], float] | None = None) -> None:
         self._keepalive = keepalive
         self._loop = asyncio.get_running_loop()
+        self._clock = clock or self._loop.time
+        self._lifetimes = lifetimes()
         self._open: set[Connection] = set()
         self._idle: list[Connection] = []
         self._emptied = asyncio.Event()
@@ -32,6 +36,7 @@ class Pool:
 
     def add(self, connection: Connection) -> None:
         """Take charge of a connection that is connected."""
+        connection.retires = self._clock() + next(self._lifetimes)
         self._open.add(connection)
         self._emptied.clear()
 
@@ -39,7 +44,7 @@ class Pool:
         """Return an idle connection, and no longer have it."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_quiet():
+            if connection.retires > self._clock() and connection.is_quiet():
                 return connection
             connection.fail(ConnectionAbortedError())
         return None
@@ -53,7 +58,7 @@ class Pool:
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next request, or close it if it isn't fit for one."""
-        if connection.is_idle:
+        if connection.is_idle and connection.retires > self._clock():
             self._idle.append(connection)
             self.watch(connection, self._loop.time() + self._keepalive)
         else:

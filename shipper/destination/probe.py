@@ -11,7 +11,8 @@ from pathlib import Path
 
 import httpx
 
-from shipper.destination.choice import tls_context
+from shipper.destination.tls import tls_context
+from shipper.destination.way import certified
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,11 @@ class Origin:
     host: str
     port: int
     encrypted: bool
+
+    @property
+    def where(self) -> str:
+        """Return host and port, as every message names them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def origin_of(url: str) -> Origin:
@@ -44,7 +50,7 @@ async def certificate_ends(origin: Origin, ca_file: Path | None) -> float:
     Raises ssl.SSLError where it isn't trusted, OSError where nobody answers.
     """
     _, writer = await asyncio.open_connection(
-        origin.host, origin.port, ssl=tls_context(ca_file), server_hostname=origin.host
+        origin.host, origin.port, ssl=tls_context(ca_file), server_hostname=certified(origin.host)
     )
     try:
         certificate = writer.get_extra_info("peercert")

@@ -1,24 +1,38 @@
 """The stock client of httpx, for what ours doesn't speak: proxies, and machines without httptools.
 
-It decides when a try has begun, from what httpcore says of its work. A tenth as fast as ours, and
-httpcore can't be kept from taking a second answer, sent along with the first, for the next one.
+It decides when a try has begun, from what httpcore says of its work, and when a connection isn't
+used again that httpcore would use. A tenth as fast as ours.
 """
 
 import asyncio
 import ssl
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, Final, Protocol
+from weakref import WeakKeyDictionary
 
 import httpx
 
-from shipper.destination.way import BODY_LIMIT, Attempt
+from shipper.destination.odd import HEAD_LIMIT
+from shipper.destination.way import (
+    BODY_LIMIT,
+    Attempt,
+    NotHttpError,
+    certified,
+    is_known,
+    lifetimes,
+    reply,
+)
 from shipper.outcome import Reply
 
 _CONNECTED: Final = "connection.connect_tcp.complete"
+_GREETING: Final = "connection.start_tls.started"
 _SENDING: Final = ".send_request_headers.started"
+_TRAILING_DATA: Final = attrgetter("_httpcore_stream._stream._connection._h11_state.trailing_data")
 
 
 class StockWay:
-    """The way through httpx. `timeout` and `keepalive` are in seconds."""
+    """The way through httpx. `timeout` and `keepalive` are in seconds, as is `clock`, for ages."""
 
     def __init__(
         self,
@@ -28,8 +42,13 @@ class StockWay:
         keepalive: float,
         tls: ssl.SSLContext,
         proxy: str | None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self._timeout = timeout
+        self._proxied = proxy is not None
+        self._clock = clock or asyncio.get_running_loop().time
+        self._lifetimes = lifetimes()
+        self._retires: WeakKeyDictionary[object, float] = WeakKeyDictionary()
         self._transport = httpx.AsyncHTTPTransport(
             verify=tls,
             trust_env=False,
@@ -47,7 +66,7 @@ class StockWay:
             attempt.target.url,
             headers=attempt.fields(),
             content=attempt.body,
-            extensions={"trace": trace},
+            extensions=self._extensions(attempt.target.url, trace),
         )
         async with asyncio.timeout(self._timeout):
             try:
@@ -55,11 +74,49 @@ class StockWay:
             except BaseException:
                 await trace.clean_up()
                 raise
-            return await _read(answer)
+            return await self._read(answer)
 
     async def aclose(self) -> None:
         """Close every connection, used or not."""
         await self._transport.aclose()
+
+    def _extensions(self, url: httpx.URL, trace: "_Trace") -> dict[str, Any]:
+        # Through a proxy, httpcore would take the name for the proxy's.
+        if self._proxied:
+            return {"trace": trace}
+        return {"trace": trace, "sni_hostname": certified(url.raw_host.decode("ascii"))}
+
+    async def _read(self, answer: httpx.Response) -> Reply:
+        head = sum(len(name) + len(value) + 4 for name, value in answer.headers.raw)
+        if not is_known(answer.extensions["http_version"]) or head > HEAD_LIMIT:
+            await answer.aclose()
+            raise NotHttpError
+        return reply(answer.status_code, answer.headers.raw, await self._body(answer))
+
+    async def _body(self, answer: httpx.Response) -> bytes:
+        """Read at most BODY_LIMIT bytes; a connection with more to come is closed, not drained."""
+        assert isinstance(answer.stream, httpx.AsyncByteStream)
+        connection = answer.extensions["network_stream"]
+        body, done_with = b"", True
+        try:
+            async for chunk in answer.stream:
+                body += chunk
+                if len(body) >= BODY_LIMIT:
+                    break
+            done_with = _is_spoiled(answer) or self._is_old(connection)
+        finally:
+            if done_with:
+                # httpcore may call it idle all the same, and drops what it finds closed.
+                await connection.aclose()
+            await answer.stream.aclose()
+        return body
+
+    def _is_old(self, connection: object) -> bool:
+        # httpcore knows no age; its connections are seen with their first answer.
+        now = self._clock()
+        if connection not in self._retires:
+            self._retires[connection] = now + next(self._lifetimes)
+        return now >= self._retires[connection]
 
 
 class _Closable(Protocol):
@@ -76,6 +133,8 @@ class _Trace:
     async def __call__(self, name: str, info: dict[str, Any]) -> None:
         if name == _CONNECTED:
             self._connection = info["return_value"]
+        elif name == _GREETING:
+            self._attempt.stage = "tls"
         # A proxy's CONNECT is a request too, but not ours.
         elif name.endswith(_SENDING) and info["request"].method != b"CONNECT":
             self._attempt.begun = True
@@ -91,25 +150,15 @@ def _proxy(url: str, tls: ssl.SSLContext) -> httpx.Proxy:
     return httpx.Proxy(url, ssl_context=tls if httpx.URL(url).scheme == "https" else None)
 
 
-async def _read(answer: httpx.Response) -> Reply:
-    return Reply(
-        answer.status_code,
-        content_type=answer.headers.get("content-type", ""),
-        retry_after=answer.headers.get("retry-after"),
-        date=answer.headers.get("date"),
-        body=await _beginning(answer),
-    )
+def _is_spoiled(answer: httpx.Response) -> bool:
+    """Return whether something came behind the answer, or its end is a matter of opinion.
 
-
-async def _beginning(answer: httpx.Response) -> bytes:
-    """Read at most BODY_LIMIT bytes; a connection with more to come is closed, not drained."""
-    assert isinstance(answer.stream, httpx.AsyncByteStream)
-    body = b""
+    httpcore 1.0 would take it for the answer to the next request. Only h11 knows, and the way to it
+    is private: where it isn't found, the connection isn't used again.
+    """
+    if {"content-length", "transfer-encoding"} <= answer.headers.keys():
+        return True
     try:
-        async for chunk in answer.stream:
-            body += chunk
-            if len(body) >= BODY_LIMIT:
-                break
-    finally:
-        await answer.stream.aclose()
-    return body[:BODY_LIMIT]
+        return bool(_TRAILING_DATA(answer.stream)[0])
+    except AttributeError:
+        return True

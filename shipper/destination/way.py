@@ -4,7 +4,9 @@ It decides which bytes make the head of a request. A way must never send a try t
 that it has begun before the first byte of it can have left.
 """
 
-from typing import Final, Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
+from typing import Final, Literal, Protocol, TypeAlias
 
 import httpx
 
@@ -14,8 +16,76 @@ from shipper.outcome import Reply
 BODY_LIMIT: Final = 64 * 1024
 
 
+# A connection is used for so many seconds at most, and a quarter less at least. The addresses of a
+# cloud's balancers live for a minute; a new connection a minute costs nothing that can be measured.
+# A connection that never rests would else stay with the machine that a name has moved away from
+# (golang/go 23427), or with one of several for ever. HikariCP's 30 minutes and nginx's hour spare
+# databases and servers, whose names don't move.
+LIFETIME_SECONDS: Final = 60.0
+_GOLDEN = 0.6180339887
+
+PORTS: Final = {"http": 80, "https": 443}
+
+Stage: TypeAlias = Literal["", "turn", "name", "address", "tls"]
+"""How far a try has come before its first byte: what it waits for."""
+
+# The headers of an answer that anybody asks for.
+KEPT: Final = frozenset(
+    {b"content-type", b"retry-after", b"date", b"location", b"content-length", b"transfer-encoding"}
+)
+
+
+def lifetimes() -> Iterator[float]:
+    """Yield the seconds that connections live, spread so that no burst of them ends as a burst."""
+    return (LIFETIME_SECONDS * (1 - 0.25 * (number * _GOLDEN % 1)) for number in count())
+
+
 class NotHttpError(Exception):
     """What came back isn't HTTP, or is out of every bound."""
+
+
+def is_known(version: bytes) -> bool:
+    """Return whether we know how to read an answer that says it is of this version of HTTP.
+
+    RFC 9110, 2.5: a higher minor version changes nothing; a higher major one changes everything.
+    Some receivers write `HTTP/2.0` where they speak 1.1.
+    """
+    return version.removeprefix(b"HTTP/")[:1] in {b"0", b"1", b"2"}
+
+
+def reply(
+    status: int,
+    fields: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]],
+    body: bytes | bytearray,
+) -> Reply:
+    """Return an answer of what was read; of a header that comes twice the first counts."""
+    kept = fields if isinstance(fields, Mapping) else _first_of_each(fields)
+
+    def text(name: bytes) -> str | None:
+        # RFC 9110, 5.5: whatever isn't ASCII is opaque.
+        value = kept.get(name)
+        return None if value is None else value.strip().decode("latin-1")
+
+    return Reply(
+        status,
+        content_type=text(b"content-type") or "",
+        retry_after=text(b"retry-after"),
+        date=text(b"date"),
+        body=bytes(body[:BODY_LIMIT]),
+        location=text(b"location"),
+    )
+
+
+def _first_of_each(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    kept: dict[bytes, bytes] = {}
+    for name, value in fields:
+        kept.setdefault(name.lower(), value)
+    return kept
+
+
+def certified(host: str) -> str:
+    """Return a host as its certificate has it: without the dot that a name may have at its end."""
+    return host.rstrip(".")
 
 
 class Target:
@@ -54,7 +124,7 @@ class Target:
 class Attempt:
     """One request. `begun` turns true just before its first byte can leave."""
 
-    __slots__ = ("api_id", "begun", "body", "key", "target")
+    __slots__ = ("api_id", "begun", "body", "key", "stage", "target")
 
     def __init__(self, target: Target, api_id: str, key: str | None, body: bytes) -> None:
         self.target = target
@@ -62,6 +132,7 @@ class Attempt:
         self.key = key
         self.body = body
         self.begun = False
+        self.stage: Stage = ""
 
     def fields(self) -> dict[str, str]:
         """Return the headers, all but the length of the body."""

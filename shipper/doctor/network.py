@@ -19,6 +19,7 @@ from shipper.destination.probe import Origin, addresses, certificate_ends, origi
 from shipper.doctor.finding import Finding, fault, of_error, warning, well
 from shipper.errors import AccessDenied, ShipperError
 from shipper.outcome import Fault, Kind, Reply, classify
+from shipper.outcome import masked as without
 
 PATIENCE = 5.0
 """Seconds for each question that is asked over the network."""
@@ -114,7 +115,8 @@ async def _api(settings: DestinationSettings, clock: Clock) -> list[Finding]:
         return [warning(name, f"not asked: {error.message}", _ASK_AS_ROOT)]
     except (ShipperError, OSError) as error:
         return [of_error(name, error)]
-    return [_verdict(name, answer, clock), *_their_clock(settings, answer, clock)]
+    where = origin_of(settings.url).where
+    return [_verdict(name, answer, clock, where), *_their_clock(settings, answer, clock)]
 
 
 async def _ask(settings: DestinationSettings, api_id: str) -> Reply | Fault:
@@ -127,17 +129,18 @@ async def _ask(settings: DestinationSettings, api_id: str) -> Reply | Fault:
         transport=settings.transport,
     )
     try:
-        return await carrier.validate(_QUESTION, api_id)
+        answer = await carrier.validate(_QUESTION, api_id)
+        return without(answer, api_id) if isinstance(answer, Reply) else answer
     finally:
         await carrier.aclose()
 
 
-def _verdict(name: str, answer: Reply | Fault, clock: Clock) -> Finding:
-    outcome = classify(answer, clock.wall())
+def _verdict(name: str, answer: Reply | Fault, clock: Clock, where: str) -> Finding:
+    outcome = classify(answer, clock.wall(), where)
     if outcome.kind in {Kind.ACCEPTED, Kind.REFUSED}:
         # It read the event and thought about it, so it let us in.
         return well(name, f"the API accepts this API ID (HTTP {outcome.status_code})")
-    told = outcome.detail or outcome.cause
+    told = outcome.told
     if outcome.status_code in {401, 403}:
         return fault(name, f"the API ID is refused ({told})", "look at api_id or api_id_file")
     if outcome.kind is Kind.MISCONFIGURED:

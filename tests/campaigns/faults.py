@@ -61,6 +61,17 @@ NETWORK = (
     Fault("N25", "a plain port where TLS is spoken", "link paused", f"{HTTP}[TLS to a plain port]", WAYS),
     Fault("N26", "the proxy wants a login, refuses, hangs up or talks garbage", "the proxy's fault by name; nothing has left", f"{HTTP}[proxy wants a login]", WAYS),
     Fault("N27", "a proxy in the environment", "ignored", "tests/http/test_http_wire.py::test_no_proxy_from_the_environment", WAYS),
+    Fault("N28", "a name moves while its connection is in use", "followed within two minutes, between two requests", "tests/http/test_http_lifetimes.py::test_a_name_that_has_moved_is_followed", "2 (ours, stock)"),
+    Fault("N29", "many connections are due to end at once", "none is cut off, and their ends are spread", "tests/http/test_http_lifetimes.py::test_many_connections_that_are_in_use_all_end", "1"),
+    Fault("N30", "an authority without key identifiers, key usage or a critical mark", "trusted as curl does, on every Python", "tests/http/test_http_tls.py::test_what_curl_trusts_is_trusted", "11 x 3"),
+    Fault("N31", "only the middle of a chain, or the receiver's own certificate is trusted", "the same", "tests/http/test_http_tls.py::test_every_python_trusts_the_same", "3"),
+    Fault("N32", "a common name only, a weak key, an issuer that is none", "not trusted: link paused", "tests/http/test_http_tls.py::test_what_curl_refuses_is_refused", "9 x 3"),
+    Fault("N33", "a name with a dot at its end", "compared without it", "tests/http/test_http_tls.py::test_a_name_is_compared_as_names_are", "2 x 2"),
+    Fault("N34", "a CA file in DER, with CRLF, comments, a key or a byte order mark", "every certificate in it counts", "tests/http/test_http_tls.py::test_a_ca_file_adds_every_certificate_in_it", "10"),
+    Fault("N35", "a CA file without a whole certificate", "refused, and what it should hold", "tests/http/test_http_tls.py::test_a_ca_file_without_a_certificate_is_refused", "7"),
+    Fault("N36", "a name with several addresses, all dead", "each address is named", "tests/http/test_http_words.py::test_every_address_that_was_tried_is_named", "1"),
+    Fault("N37", "tries that wait for others until their deadline", "told apart from a network that hangs", "tests/http/test_http_words.py::test_a_try_that_never_had_its_turn_says_so", "2"),
+    Fault("N38", "the URL of a webhook fails", "nothing of the URL is shown, nor where it redirects to", "tests/http/test_http_words.py::test_a_hooks_url_is_no_part_of_its_fault", "2"),
 )  # fmt: skip
 
 ANSWERS = (
@@ -86,6 +97,16 @@ ANSWERS = (
     Fault("A20", "the same to the stock client", "never raises, never accepts what isn't 2xx", f"{HERE}::test_bad_answers_to_the_client_that_stands_in", "{ANSWERS_STOCK}"),
     Fault("A21", "the answer throws back the API ID", "masked before any excerpt is kept", f"{HERE}::test_canaries", "21 kinds of answer x 2 databases"),
     Fault("A22", "a fifth of all requests fails in every way at once", "all delivered, in order", "tests/daemon/test_daemon_acceptance.py::test_everything_arrives_in_order_whatever_fails", "2,000 events x 2 databases"),
+    Fault("A23", "one length said twice, or as a list", "an answer; the same for both clients", "tests/http/test_http_corpus.py::test_an_odd_answer_counts_for_its_own_event", "104 x 3"),
+    Fault("A24", "a length and chunks", "an answer; its connection isn't used again", "tests/http/test_http_corpus.py::test_an_odd_answer_counts_for_its_own_event", "of those of A23"),
+    Fault("A25", "odd lines, headers, chunks and interim answers that h11 and curl take", "answers", "tests/http/test_http_corpus.py::test_where_an_odd_answer_is_cut_makes_no_difference", "5 x 3"),
+    Fault("A26", "rubbish, or another answer, behind an answer", "the answer counts, what follows is nobody's, for both clients", "tests/http/test_http_corpus.py::test_an_odd_answer_counts_for_its_own_event", "of those of A23"),
+    Fault("A27", "an answer that could be read in two ways", "no answer; may have been received", "tests/http/test_http_corpus.py::test_what_could_mean_another_is_no_answer", "82 x 3"),
+    Fault("A28", "an answer that is cut off at any place", "no answer", "tests/http/test_http_corpus.py::test_what_is_cut_off_is_no_answer", "14 x 3"),
+    Fault("A29", "a head that is written to be looked at again and again", "read once", "tests/http/test_http_parser.py::test_a_head_is_looked_at_once", "1"),
+    Fault("A30", "a redirect to a login page", "link paused; status and log say where it points to, by host and port", "tests/unit/test_outcome.py::test_a_redirect_says_where_it_points_to", "15"),
+    Fault("A31", "a TLS connection that ends without a farewell", "a whole answer counts", "tests/http/test_http_tls.py::test_a_tls_connection_may_end_without_a_farewell", "4 x 3"),
+    Fault("A32", "control characters in what a receiver says", "masked wherever it is shown", "tests/store/test_glance.py::test_the_last_words_are_those_of_the_receiver", "5 x 2 databases"),
 )  # fmt: skip
 
 PROCESS = (

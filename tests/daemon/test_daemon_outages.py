@@ -58,7 +58,8 @@ async def test_an_outage_is_probed_and_told_by_status(shop: Shop) -> None:
     await shop.sandbox.until(lambda ledger: ledger.summary().requests >= 15)
     told = await shop.status()
     assert told["state"] == "offline"
-    assert told["reason"] == "http-503: HTTP 503"
+    where = shop.sandbox.events_url.split("/")[2]
+    assert told["reason"] == f"http-503: the API isn't available at the moment ({where})"
     assert told["pending"] == 1
     assert told["dead"] == 0
     assert told["oldest_pending_seconds"] > 0
@@ -79,7 +80,8 @@ async def test_a_new_api_id_is_noticed_without_a_restart(shop: Shop) -> None:
     shop.add(*EVENTS)
     daemon = await shop.started()
     row = await shop.link_is("paused")
-    assert row.reason == "http-401: HTTP 401"
+    where = shop.sandbox.events_url.split("/")[2]
+    assert row.reason == f"http-401: the API ID is wrong or was revoked ({where})"
     file.write_text(API_ID + "\n", "utf-8")
     await daemon.told("credential.changed", destination="default")
     await shop.settled()

@@ -141,7 +141,7 @@ async def test_nobody_there_is_a_finding() -> None:
     """And says that nothing is lost."""
     with unused_port() as port:
         found = await _examine(f"http://127.0.0.1:{port}/e")
-    assert found["API"].text == "the connection was refused"
+    assert found["API"].text == f"nobody listens at 127.0.0.1:{port}"
     assert "nothing is lost" in str(found["API"].fix)
 
 

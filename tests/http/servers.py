@@ -6,6 +6,7 @@ the loopback and counts what it was asked.
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import struct
@@ -88,6 +89,11 @@ class Talk:
         """Do nothing for ever."""
         await asyncio.Event().wait()
 
+    def cut(self) -> None:
+        """End the connection by FIN beneath TLS, of which nobody is told there."""
+        with socket.socket(fileno=os.dup(self._writer.get_extra_info("socket").fileno())) as peer:
+            peer.shutdown(socket.SHUT_RDWR)
+
     def reset(self) -> None:
         """End the connection by RST instead of FIN."""
         linger = struct.pack("ii", 1, 0)
@@ -102,7 +108,7 @@ Script = Callable[[Talk], Awaitable[None]]
 
 @contextlib.asynccontextmanager
 async def serving(
-    script: Script, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+    script: Script, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
 ) -> AsyncIterator[Server]:
     """Run a script for each connection, and end all of them with the block."""
     server = Server(0, tls is not None)
@@ -116,7 +122,7 @@ async def serving(
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    listener = await asyncio.start_server(connected, host, 0, ssl=tls)
+    listener = await asyncio.start_server(connected, host, port, ssl=tls)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server

@@ -23,6 +23,7 @@ from shipper.outcome import (
     parse_retry_after,
 )
 
+PORTAL = ", perhaps the login page of a captive portal"
 _NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()
 _DATE = "Mon, 23 Nov 2026 12:00:00 GMT"
 
@@ -147,14 +148,63 @@ def test_a_portal_may_admit_that_it_is_one() -> None:
 def test_a_page_with_a_failure_is_the_failure() -> None:
     """Its status says already that nothing was accepted."""
     outcome = classify(Reply(300, "text/html", body=b"<html>"), _NOON)
-    assert (outcome.cause, outcome.detail) == ("http-300", "HTTP 300")
+    assert (outcome.cause, outcome.detail) == ("http-300", "the API offers several addresses")
 
 
 def test_a_failure_says_what_it_was_and_shows_the_beginning_of_the_answer() -> None:
     """The cause is short, to group by; the excerpt is for a person."""
     outcome = classify(Reply(422, body=b'[{"keyword":\n"required"}]'), _NOON)
-    assert (outcome.cause, outcome.detail) == ("http-422", "HTTP 422")
+    assert (outcome.cause, outcome.detail) == ("http-422", "the API refuses the event")
     assert outcome.excerpt == '[{"keyword": "required"}]'
+
+
+@pytest.mark.parametrize("status", [*range(300, 1000), 200])
+def test_a_status_is_said_once_and_in_words(status: int) -> None:
+    """Where the cause has it, the detail has what it means, and of which host and port."""
+    reply = Reply(status, "text/html", body=b"<html>")
+    outcome = classify(reply, _NOON, "api.example:443")
+    assert str(status) not in outcome.detail.removesuffix(" (api.example:443)")
+    assert outcome.detail.endswith(" (api.example:443)")
+    assert len(outcome.detail) < 100
+    assert outcome.told == f"HTTP {status}: {outcome.detail}"
+
+
+@pytest.mark.parametrize(
+    ("location", "told"),
+    [
+        ("https://login.hotel.example/", f"it points to https://login.hotel.example{PORTAL}"),
+        ("http://10.0.0.1:8880/guest?t=token#x", f"it points to http://10.0.0.1:8880{PORTAL}"),
+        ("https://eve:pw@api.example.net/", f"it points to https://api.example.net{PORTAL}"),
+        ("//login.example", f"it points to //login.example{PORTAL}"),
+        ("https://[2001:db8::1]:8443/a", f"it points to https://[2001:db8::1]:8443{PORTAL}"),
+        ("https://api.example/v3/events/", "it points to https://api.example"),
+        ("http://API.example:80/v3", "it points to http://api.example:80"),
+        ("/v3/events/;jsessionid=4711?x=y", "it points to another path of the same host"),
+        ("https://l.exa\x1bm\x07ple/\x00", f"it points to https://l.exa_m_ple{PORTAL}"),
+        ("https://" + "a" * 5000 + "/", f"it points to https://{'a' * 253}{PORTAL}"),
+        ("http://[::1/", "it points to what is no address"),
+        ("http://h.example:99999/", "it points to what is no address"),
+        ("?only=a&query", "it points to another path of the same host"),
+        ("", "the API is at another address and doesn't say at which"),
+        (None, "the API is at another address and doesn't say at which"),
+    ],
+)
+def test_a_redirect_says_where_it_points_to(location: str | None, told: str) -> None:
+    """Enough to know a portal by; no token, no password, nothing that moves a cursor."""
+    outcome = classify(Reply(302, location=location), _NOON, "api.example:443")
+    assert (outcome.cause, outcome.detail) == ("http-302", f"{told} (api.example:443)")
+
+
+def test_only_a_redirect_points_anywhere() -> None:
+    """A 201 names what it made, and a 404 means nothing by it."""
+    outcome = classify(Reply(404, location="https://l.example/"), _NOON)
+    assert outcome.detail == "nothing answers at this path"
+
+
+def test_a_secret_is_masked_in_a_location_too() -> None:
+    """Whatever a receiver throws back."""
+    answer = masked(Reply(302, location="https://l.example/geheim/x"), "geheim")
+    assert answer.location == "https://l.example/****/x"
 
 
 @pytest.mark.parametrize(
