@@ -16,6 +16,7 @@ from cyclopts import Parameter
 from shipper.cli.context import Context, printable
 from shipper.cli.facts import ENVIRONMENT, EXIT_STATUSES, FILES, NAGIOS
 from shipper.errors import UsageError
+from shipper.style import coloured, console
 
 
 class Chapter(NamedTuple):
@@ -63,13 +64,12 @@ def _print(name: str, context: Context) -> None:
     if context.json:
         context.emit({"chapter": name, "text": text})
     elif sys.stdout.isatty():
-        from rich.console import Console  # noqa: PLC0415 - only a terminal needs rich
-        from rich.markdown import Markdown  # noqa: PLC0415
+        from rich.markdown import Markdown  # noqa: PLC0415 - only a terminal needs rich
 
         os.environ.setdefault("LESS", "-RFX")  # colours as colours; one screen needs no pager
-        console = Console()
-        with console.pager(styles=not context.environ.get("NO_COLOR")):
-            console.print(Markdown(text))
+        screen = console()
+        with screen.pager(styles=coloured(sys.stdout)):
+            screen.print(Markdown(text))
     else:
         context.say(text.rstrip("\n"))
 

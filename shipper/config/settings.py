@@ -115,7 +115,7 @@ class DestinationSettings:
                 problem = f"can't read {self.api_id_file}: {missing.strerror}"
                 raise ConfigError(
                     [f"the API ID of destination {self.name}: {problem}"],
-                    f"put the API ID into {self.api_id_file}, on one line",
+                    f"put the API ID into {self.api_id_file}, mode 0600",
                 ) from None
             raise ConfigError(
                 [f"{self.api_id_file}:1: the API ID of destination {self.name}: {error}"]

@@ -231,7 +231,7 @@ PEOPLE = (
     Fault("O71", "zsh's completions are sourced, with and without compinit", "they work as those of $fpath do", "tests/cli/test_completions.py::test_zsh_takes_a_file_that_is_sourced", "2"),
     Fault("O72", "a shop tests with events that the vendor refuses", "the sandbox refuses them in the vendor's words", "tests/sandbox/test_sandbox_server.py::test_what_the_schema_refuses_is_refused", "15 x 2 loops"),
     Fault("O73", "a file of a secret that others can read, named in the configuration", "a warning for each", "tests/config/test_config_load.py::test_a_file_of_a_secret_that_others_can_read_is_a_warning", "15"),
-    Fault("O74", "an API ID that isn't there yet", "one place, the file, and what to put into it", "tests/cli/test_base_commands.py::test_an_api_id_that_is_not_there_yet", "1"),
+    Fault("O74", "an API ID that isn't there yet", "one place, the file, and what to put into it", "tests/cli/test_words.py::test_check_without_an_api_id_says_what_to_do", "1"),
     Fault("O75", "terminals from 20 to 200 columns", "columns give way in an order; no word is broken", "tests/cli/test_table.py::test_no_word_is_broken", "21 widths"),
     Fault("O76", "NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE, TERM=dumb, pipes", "one rule decides for every command", "tests/cli/test_style.py::test_when_there_are_colours", "13 x 2"),
     Fault("O77", "a terminal that shows only ASCII", "bars, marks and ellipses of ASCII", "tests/cli/test_style.py::test_what_a_terminal_can_write", "7"),

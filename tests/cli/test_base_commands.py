@@ -773,21 +773,6 @@ def test_the_sandbox_can_be_milder(home: Home) -> None:
         assert home.run("drain").status == 0
 
 
-def test_an_api_id_that_is_not_there_yet(home: Home) -> None:
-    """One place, which file it is, and what to do."""
-    home.config.write_text(
-        home.config.read_text().replace('api_id = "secret-id"', 'api_id_file = "api_id"')
-    )
-    ran = home.call("check")
-    assert ran.status == 78
-    file = home.directory / "api_id"
-    assert (
-        f"shipper.toml:5: {file} can't be read: No such file or directory;"
-        " put the API ID of destination default into it, mode 0600" in ran.err
-    )
-    assert ":1:" not in ran.err
-
-
 def test_a_wrong_chaos_spec_is_a_usage_error(home: Home) -> None:
     """It names the item, and nothing listens."""
     ran = home.call("sandbox", "--port", "0", "--chaos", "503:0.1,drpo:0.5")

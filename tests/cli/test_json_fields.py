@@ -75,7 +75,9 @@ def run(seen: Seen, home: Home, *words: str, **more: Any) -> Ran:
     name = max(c.words for c in COMMANDS if " ".join(words).startswith(c.words))
     name = " ".join([name, *(word for word in words if word in {"--rows", "--origin"})])
     note(seen, name, ran.out)
-    note(seen, "any failure", ran.err)
+    # Lines of the log have an event; what went wrong has an error.
+    failures = [line for line in ran.err.splitlines() if '"event":' not in line]
+    note(seen, "any failure", "\n".join(failures))
     assert ran.status != 70, ran.err
     return ran
 

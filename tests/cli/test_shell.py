@@ -61,7 +61,7 @@ def test_a_lone_hyphen_is_a_value(home: Home) -> None:
     assert home.call("enqueue", "--key", "-", "-", "--json", stdin=VIEW.encode()).status == 0
     told = home.call("events", "list", "--key", "-", "--json").value
     assert told["ordering_key"] == "-"
-    assert home.call("-c", "-", "status").err.startswith("-: can't be read")
+    assert home.call("-c", "-", "status").err.startswith("shipper: -: can't be read")
 
 
 def test_a_mistyped_command_is_answered_with_the_nearest_one(home: Home) -> None:

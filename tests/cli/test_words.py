@@ -200,14 +200,14 @@ def test_check_without_an_api_id_says_what_to_do(home: Home) -> None:
     assert ran.err == (
         "shipper.toml:5: the API ID of destination default: can't read none:"
         " No such file or directory\n"
-        "  hint: put the API ID into none, on one line\n"
+        "  hint: put the API ID into none, mode 0600\n"
     )
 
 
 def test_a_configuration_that_is_not_there_has_no_line(home: Home) -> None:
     """Nor Python's words."""
     ran = home.call("status", SHIPPER_CONFIG="/nope")
-    assert ran.err.startswith("/nope: can't be read: No such file or directory\n  hint: ")
+    assert ran.err.startswith("shipper: /nope: can't be read: No such file or directory\n  hint: ")
 
 
 def test_exported_events_are_recognised(home: Home) -> None:
