@@ -15,6 +15,7 @@ from shipper.store.selection import Selection
 from shipper.store.snapshot import asked, shown, snapshot, written
 from shipper.store.work import Attempt
 
+LINE_CHARS = 120
 EVENT_ID_PREFIX = "event_id:"
 
 
@@ -75,15 +76,23 @@ def get(engine: Engine, ident: str) -> EventDetail | None:
 
 
 def last_words(engine: Engine, ids: Iterable[int]) -> dict[int, str]:
-    """Return what the receiver said of each event at its last try, else what went wrong then."""
+    """Return what the receiver said of each event at its last try, else what went wrong then.
+
+    One line of it: some receivers throw the whole request back.
+    """
     dialect = dialect_of(engine.dialect.name)
     with snapshot(engine) as tx:
         found = {row: tx.execute(_LAST_WORDS, {"id": row}).one_or_none() for row in ids}
     return {
-        row: dialect.text(said.response_excerpt or said.last_error)
+        row: _line(dialect.text(said.response_excerpt or said.last_error))
         for row, said in found.items()
         if said is not None and (said.response_excerpt or said.last_error)
     }
+
+
+def _line(words: str) -> str:
+    line = " ".join("".join(c if c.isprintable() else " " for c in words).split())
+    return line if len(line) <= LINE_CHARS else f"{line[: LINE_CHARS - 1]}…"
 
 
 def locate(engine: Engine, idents: Iterable[str]) -> dict[str, int | None]:
