@@ -246,6 +246,8 @@ class Network:
 class Way:
     """Stands for `shipper.destination.Destination`: one try a call, and never an exception."""
 
+    where = "api.example:443"
+
     def __init__(self, network: Network, life: Life, api: Api) -> None:
         self._network = network
         self._life = life
