@@ -135,6 +135,22 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+class Word(str):
+    """A printable word of a table that has a colour of its own on a terminal: "" for none."""
+
+    __slots__ = ("colour",)
+    colour: str
+
+    @classmethod
+    def of(cls, text: str, colour: str) -> "Word":
+        """Return the word."""
+        word = cls(printable(text))
+        word.colour = colour
+        return word
+
+
 def cell(value: object) -> str:
     """Return a value as a table shows it."""
+    if isinstance(value, Word):
+        return value
     return "" if value is None else printable(str(value))

@@ -11,6 +11,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from shipper.cli.context import Word
+
 # How a destination, or an event, is.
 COLOURS = {
     "ready": "green", "delivered": "green", "ramping": "yellow", "offline": "yellow",
@@ -64,4 +66,6 @@ def _blocks(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[Te
 
 
 def _value(name: str, value: str) -> Text:
+    if isinstance(value, Word):
+        return Text(value, value.colour)
     return Text(value, COLOURS.get(value, "") if name in _COLOURED else "")

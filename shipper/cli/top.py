@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from shipper.cli import live
+from shipper.advice import said
+from shipper.cli import live, verdict
 from shipper.cli.bars import BARS, MINUTES, alphabet, bars, by_minute, first_minute
 from shipper.cli.context import Context, printable
 from shipper.cli.status import age
 from shipper.cli.table import COLOURS
 from shipper.clock import Clock, SystemClock, iso
 from shipper.store.minutes import Minute, since
-from shipper.store.reports import DestinationReport, current_shipper, destination_report
+from shipper.store.reports import NEVER_TRIED, DestinationReport
+from shipper.troubles import failed, gather, judge
 
 # Columns of a label, of a number, and between the two and the bars.
 _LABEL, _NUMBER, _GAP = 14, 9, 2
@@ -119,36 +121,50 @@ class Picture:
         now = self._clock.wall()
         first = first_minute(now)
         with self._context.engine() as engine:
-            shipper = current_shipper(engine)
-            reports = destination_report(engine, self._context.settings().destinations, now)
+            facts, shipper = gather(engine, self._context.settings(), now, audited=False)
             minutes = since(engine, first)
+        reports = facts.reports
         self._rates.see(self._clock.monotonic(), reports)
         who = f"{shipper} ships" if shipper else "no shipper is running"
         head = Text(f"{iso(now)[:-5]}Z  {who}; Ctrl-C ends", style="dim")
         parts = [Text.assemble(("shipper top", "bold"), "  ", head)]
+        parts += verdict.drawn(judge(facts))
         for report in reports:
             of_it = [minute for minute in minutes if minute.destination == report.name]
-            parts += [Text(), *self._destination(report, now), *self._rows(of_it, first, width)]
+            parts += [
+                Text(),
+                *self._destination(report, now, shipper is not None),
+                *self._rows(of_it, first, width),
+            ]
         return Group(*parts)
 
-    def _destination(self, report: DestinationReport, now: float) -> Iterator[Text]:
+    def _destination(
+        self,
+        report: DestinationReport,
+        now: float,
+        is_shipped: bool,  # noqa: FBT001
+    ) -> Iterator[Text]:
         oldest = report.oldest_pending_seconds
         facts = [f"{report.pending:,} pending" + ("" if oldest is None else f" ({age(oldest)})")]
         facts += [f"{self._rates.of(report.name):,.1f}/s", f"{report.delivered:,} delivered"]
         if report.held_keys:
             facts.append(f"{report.held_keys:,} keys held")
         dead = f", {report.dead:,} dead" if report.dead else ""
+        state = verdict.state_of(report, is_shipped=is_shipped)
         yield Text.assemble(
             (printable(report.name), "bold"),
             "  ",
-            (report.state, COLOURS.get(report.state, "yellow")),
+            (state, getattr(state, "colour", COLOURS.get(state, "yellow"))),
             f"  {', '.join(facts)}",
             (dead, "red"),
         )
-        if report.reason:
+        reason = NEVER_TRIED if report.is_untried else said(report.reason or "")
+        if report.is_failing:
+            reason = failed(report)
+        if reason:
             wait = None if report.next_try_at is None else report.next_try_at - now
             due = "" if wait is None else f"; next try in {age(max(0.0, wait))}"
-            yield Text(f"  {printable(report.reason)}{due}", style="yellow")
+            yield Text(f"  {printable(reason)}{due}", style="yellow")
 
     def _rows(self, minutes: Sequence[Minute], first: float, width: int) -> Iterator[Text]:
         room = max(0, min(MINUTES, width - _LABEL - _NUMBER - _GAP - 2))

@@ -1,20 +1,26 @@
 """`shipper verify`: whether the outbox keeps what it promises."""
 
+from contextlib import suppress
 from dataclasses import asdict
 
 from shipper.cli.context import Context, printable
-from shipper.store.audit import RULES
+from shipper.clock import SystemClock
+from shipper.errors import ShipperError
+from shipper.store.audit import RULES, remember
 from shipper.store.audit import verify as audit
 
 
 def verify(*, context: Context) -> int:
     """Check every invariant that the outbox can show; exit status 1 when one doesn't hold.
 
-    Changes nothing and disturbs no daemon; it reads every row once or twice.
+    Changes no event and disturbs no daemon; it reads every row once or twice.
+    What it finds broken, `shipper status` says too, until it is verified again.
     """
     with context.engine() as engine:
         findings = audit(engine)
-    broken = {finding.rule for finding in findings if finding.fault}
+        broken = {finding.rule for finding in findings if finding.fault}
+        with suppress(ShipperError):  # who may only read is answered all the same
+            remember(engine, sorted(broken), SystemClock().wall())
     if context.json:
         context.emit({"ok": not broken, "findings": [asdict(finding) for finding in findings]})
     else:

@@ -34,6 +34,11 @@ def installed(places: Sequence[Path] = PLACES) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
+def starting() -> str:
+    """Return how a shipper is started on this machine."""
+    return "shipper run" if installed() is None else f"systemctl start {NAME.partition('.')[0]}"
+
+
 def user_of(unit: Path) -> int | None:
     """Return the number of the user that the unit names, if there is one."""
     for line in unit.read_text("utf-8", "replace").splitlines():

@@ -105,6 +105,8 @@ def test_status_has_exactly_the_fields_that_the_interface_names(either_home: Hom
         "discarded": 0,
         "purged": 0,
         "held_keys": 1,
+        "failures": 0,
+        "last_error": None,
     }
     assert ran.value["running"] is False
     assert "no shipper is running; this is what was last recorded" in ran.err

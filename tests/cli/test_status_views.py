@@ -45,7 +45,7 @@ def report(**facts: object) -> DestinationReport:
         ({"state": "throttled"}, Level.WARNING, "default is throttled"),
         ({"state": "held"}, Level.WARNING, "default is held"),
         ({"dead": 2}, Level.WARNING, "default: 2 dead letters"),
-        ({"held_keys": 1}, Level.WARNING, "default: 1 keys held"),
+        ({"held_keys": 1}, Level.WARNING, "default: 1 key held"),
         ({"state": "paused", "reason": "401"}, Level.CRITICAL, "default is paused: 401"),
         ({"pending": 1, "oldest_pending_seconds": HOUR}, Level.OK, "1 pending"),
         (
@@ -70,7 +70,7 @@ def test_the_worst_comes_first() -> None:
     """A pager shows the beginning."""
     reports = [report(dead=1), report(name="other", state="paused")]
     line = judge(reports, ["default", "other"], is_shipped=True, oldest=HOUR)
-    assert line.text.startswith("SHIPPER CRITICAL - other is paused; default: 1 dead letters | ")
+    assert line.text.startswith("SHIPPER CRITICAL - other is paused; default: 1 dead letter | ")
 
 
 def test_what_came_from_outside_stays_on_the_line() -> None:

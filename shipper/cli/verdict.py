@@ -1,0 +1,57 @@
+"""What is wrong, as a person sees it first: above the table of `status`, in `top`, live or not."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from shipper.cli.context import Context, Word, printable
+from shipper.state import State
+from shipper.store.reports import DestinationReport
+from shipper.troubles import Level, Trouble
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+SHOWN = 5
+"""No more than so many; `doctor` has them all."""
+
+_COLOURS = {Level.WARNING: "yellow", Level.CRITICAL: "bold red"}
+
+
+def say(context: Context, troubles: Sequence[Trouble]) -> None:
+    """Print what is wrong, the worst first, each with what to do; nothing where all is well."""
+    if sys.stdout.isatty():
+        from rich.console import Console  # noqa: PLC0415 - only a terminal needs rich
+
+        for line in drawn(troubles):
+            Console(highlight=False).print(line, soft_wrap=True)
+    else:
+        for text, _ in _lines(troubles):
+            context.say(text)
+
+
+def drawn(troubles: Sequence[Trouble]) -> "Iterator[Text]":
+    """Yield the same for a picture, in the colour of how bad each is."""
+    from rich.text import Text  # noqa: PLC0415 - only a terminal needs rich
+
+    for text, colour in _lines(troubles):
+        yield Text(text, colour)
+
+
+def _lines(troubles: Sequence[Trouble]) -> Iterator[tuple[str, str]]:
+    for trouble in troubles[:SHOWN]:
+        words = f"{trouble.level.name.lower()}: {printable(trouble.text)}"
+        yield words, _COLOURS[trouble.level]
+        if trouble.fix is not None:
+            yield f"  fix: {printable(trouble.fix)}", ""
+    if len(troubles) > SHOWN:
+        yield f"and {len(troubles) - SHOWN} more: shipper doctor", ""
+
+
+def state_of(report: DestinationReport, *, is_shipped: bool) -> Word | str:
+    """Return a destination's state; `ready` is green only where it has shown that it is."""
+    if report.is_failing:
+        return Word.of(report.state, "yellow")
+    if report.is_untried or (report.state == State.READY.value and not is_shipped):
+        return Word.of(report.state, "")
+    return report.state
