@@ -15,7 +15,7 @@ from shipper.config import DestinationSettings, Settings
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 # `http-401: HTTP 401` says it twice, and the words after `refused:` say it better.
-_CODE = re.compile(r"http-(\d{3}): (?=HTTP \1\b)")
+_CODE = re.compile(r"http-(\d{3}): (?:HTTP \1\b(?:: )?)?")
 _SAYS_ITSELF = ("dns", "refused", "unreachable", "tls", "proxy", "timeout", "closed", "garbage",
                 "portal")  # fmt: skip
 
@@ -77,7 +77,10 @@ def said(error: str) -> str:
     cause, colon, detail = error.partition(": ")
     if colon and detail and cause in _SAYS_ITSELF:
         return detail
-    return _CODE.sub("", error)
+    if (status := _CODE.match(error)) is not None:
+        rest = error[status.end() :]
+        return f"HTTP {status[1]}" + (f": {rest}" if rest and not rest.startswith(" ") else rest)
+    return error
 
 
 def failed(failures: int, last_error: str | None) -> str:
@@ -101,12 +104,16 @@ def hint(error: str | None, place: Place) -> str | None:
         )
     if cause in {"http-404", "http-405", "http-410", "http-421"}:
         return f"correct url of {section}: no API answers there"
+    if cause in _PASSES:
+        return None
     advice = _ADVICE.get(cause)
     if advice is None and re.fullmatch(r"http-4\d\d", cause):
         advice = _CLIENT
     return None if advice is None else advice.format(where=place.where, section=section)
 
 
+_PASSES = frozenset({"http-408", "http-425", "http-429"})
+_REFUSED = "shipper dead list shows what it refuses, and why"
 _PROXY = "correct proxy of {section}, or give shipper a login there"
 _LOGIN = "log in to this network (open any web page from this machine)"
 _CLIENT = "ask who runs the API at {where} what it doesn't like; url of {section} may be wrong"
@@ -126,7 +133,8 @@ _ADVICE = {
     "portal": f"{_LOGIN}, or correct url of {{section}}",
     "http-511": _LOGIN,
     "http-451": "ask the API's owner: it is blocked for legal reasons",
-    "everything is refused": "shipper dead list shows what it refuses, and why",
+    "everything is refused": _REFUSED,
+    **{f"http-{status}": _REFUSED for status in (400, 409, 413, 415, 422)},
 }  # fmt: skip
 
 

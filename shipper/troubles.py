@@ -221,7 +221,7 @@ def _of_links(facts: Facts, states: Collection[State]) -> Iterator[Trouble]:
     level = Level.CRITICAL if State.PAUSED in states else Level.WARNING
     found = [r for r in facts.reports if State(r.state) in states and _matters(r, facts)]
     for report in found[:_STRAYS]:
-        reason = f": {advice.said(report.reason)}" if report.reason else ""
+        reason = f": {advice.said(report.why)}" if report.why else ""
         yield Trouble(level, f"{report.name} is {report.state}{reason}", _fix(report, facts))
     if len(found) > _STRAYS:
         yield Trouble(level, f"and {len(found) - _STRAYS} more destinations")

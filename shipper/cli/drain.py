@@ -100,7 +100,7 @@ class View:
                 r.pending,
                 behind.get(r.name, 0),
                 r.state,
-                r.reason,
+                r.why,
                 f" ({failed(r)})" if r.is_failing else "",
             )
             for r in reports

@@ -241,7 +241,7 @@ def _why(report: DestinationReport, now: float) -> list[str]:
     elif report.is_untried:
         words = [NEVER_TRIED]
     else:
-        words = [said(report.reason)] if report.reason else []
+        words = [said(report.why)] if report.why else []
         if report.since is not None:
             state = "" if report.reason else f"{report.state} "
             words.append(f"{state}for {age(now - report.since)}")

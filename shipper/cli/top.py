@@ -158,7 +158,7 @@ class Picture:
             f"  {', '.join(facts)}",
             (dead, "red"),
         )
-        reason = NEVER_TRIED if report.is_untried else said(report.reason or "")
+        reason = NEVER_TRIED if report.is_untried else said(report.why or "")
         if report.is_failing:
             reason = failed(report)
         if reason:

@@ -54,7 +54,9 @@ async def observed(
             health = Health(session.dispatcher, session.tally, clock)
             if address is not None:
                 server = _web_server(session, survey, health, clock, log)
-                await stack.enter_async_context(_listening(server, address, log, announced))
+                await stack.enter_async_context(
+                    _listening(server, address, log, announced=announced)
+                )
             if alarmed:
                 watch = Watch(
                     alerts,
@@ -84,7 +86,8 @@ async def _listening(
     server: "WebServer",
     address: Address,
     log: Log,
-    announced: bool,  # noqa: FBT001
+    *,
+    announced: bool = True,
 ) -> AsyncIterator[None]:
     trying = None
     if not await _opened(server, address, log, first=True, announced=announced):

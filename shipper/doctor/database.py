@@ -173,7 +173,7 @@ def _state(report: DestinationReport) -> str:
         return f"{report.state}, but {NEVER_TRIED}"
     if report.is_failing:
         return f"{report.state}, but {failed(report)}"
-    return report.state + (f": {said(report.reason)}" if report.reason else "")
+    return report.state + (f": {said(report.why)}" if report.why else "")
 
 
 def check_holds(database: Database) -> Iterator[Finding]:

@@ -56,6 +56,13 @@ class DestinationReport:
         return bool(self.failures) and self.state in _LOOKS_WELL
 
     @property
+    def why(self) -> str | None:
+        """Return the reason of its state; with the host, where its last try failed of it."""
+        if self.reason and self.last_error and self.last_error.startswith(self.reason):
+            return self.last_error
+        return self.reason
+
+    @property
     def rows(self) -> int:
         """Return how many of its events lie in the outbox."""
         return self.pending + self.delivered + self.dead + self.discarded

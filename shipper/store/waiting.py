@@ -193,13 +193,17 @@ def _link_is_down(
 ) -> str | None:
     if link is None or link.state in {State.READY.value, State.RAMPING.value}:
         return None
-    reason = f" ({said(link.reason)})" if link.reason else ""
+    reason = f" ({_reason(link.reason)})" if link.reason else ""
     until = f"; the next probe is at {iso(link.next_try_at)}" if link.next_try_at else ""
     if link.state == State.PAUSED.value:
         until = f"; somebody has to act{f': {advice}' if advice else ''}{until}"
     elif advice:
         until += f"; {advice}"
     return f"destination {event.destination} is {link.state}{_since(link.since)}{reason}{until}"
+
+
+def _reason(reason: str) -> str:
+    return said(reason) if reason.startswith("http-") else reason
 
 
 def _own_turn(event: EventReport, facts: Facts, now: float) -> str:

@@ -137,7 +137,7 @@ async def test_an_outage_is_in_the_line_that_a_person_reads(shop: Shop, manager:
         lambda: [m["STATUS"] for m in manager.heard if "paused" in m.get("STATUS", "")]
     )
     assert statuses[0].startswith("default paused for ")
-    assert "http-401" in statuses[0]
+    assert "HTTP 401" in statuses[0]
     await daemon.stop()
 
 
