@@ -460,7 +460,7 @@ _shipper() {
           ;;
         "hold")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--key" "--destination" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local -a _c=("--key" "--destination" "--list" "--limit" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -476,6 +476,9 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --destination)
+                COMPREPLY=()
+                ;;
+              --limit)
                 COMPREPLY=()
                 ;;
               --config)
@@ -776,7 +779,7 @@ _shipper() {
           ;;
         "verify")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local -a _c=("--recount" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do

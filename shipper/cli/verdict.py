@@ -24,7 +24,7 @@ def say(context: Context, troubles: Sequence[Trouble]) -> None:
         from rich.console import Console  # noqa: PLC0415 - only a terminal needs rich
 
         for line in drawn(troubles):
-            Console(highlight=False).print(line, soft_wrap=True)
+            Console(highlight=False).print(line)
     else:
         for text, _ in _lines(troubles):
             context.say(text)
