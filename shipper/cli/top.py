@@ -128,7 +128,7 @@ class Picture:
         who = f"{shipper} ships" if shipper else "no shipper is running"
         head = Text(f"{iso(now)[:-5]}Z  {who}; Ctrl-C ends", style="dim")
         parts = [Text.assemble(("shipper top", "bold"), "  ", head)]
-        parts += verdict.drawn(judge(facts))
+        parts += verdict.drawn(judge(facts), most=1)
         for report in reports:
             of_it = [minute for minute in minutes if minute.destination == report.name]
             parts += [

@@ -26,26 +26,29 @@ def say(context: Context, troubles: Sequence[Trouble]) -> None:
         for line in drawn(troubles):
             Console(highlight=False).print(line)
     else:
-        for text, _ in _lines(troubles):
+        for text, _ in _lines(troubles, SHOWN):
             context.say(text)
 
 
-def drawn(troubles: Sequence[Trouble]) -> "Iterator[Text]":
-    """Yield the same for a picture, in the colour of how bad each is."""
+def drawn(troubles: Sequence[Trouble], most: int = SHOWN) -> "Iterator[Text]":
+    """Yield the first of the same for a picture, in the colour of how bad each is."""
     from rich.text import Text  # noqa: PLC0415 - only a terminal needs rich
 
-    for text, colour in _lines(troubles):
+    for text, colour in _lines(troubles, most):
         yield Text(text, colour)
 
 
-def _lines(troubles: Sequence[Trouble]) -> Iterator[tuple[str, str]]:
-    for trouble in troubles[:SHOWN]:
+def _lines(troubles: Sequence[Trouble], most: int) -> Iterator[tuple[str, str]]:
+    for trouble in troubles[:most]:
         words = f"{trouble.level.name.lower()}: {printable(trouble.text)}"
         yield words, _COLOURS[trouble.level]
         if trouble.fix is not None:
             yield f"  fix: {printable(trouble.fix)}", ""
-    if len(troubles) > SHOWN:
-        yield f"and {len(troubles) - SHOWN} more: shipper doctor", ""
+    if len(troubles) > most:
+        yield (
+            f"and {len(troubles) - most} more: shipper {'doctor' if most == SHOWN else 'status'}",
+            "",
+        )
 
 
 def state_of(report: DestinationReport, *, is_shipped: bool) -> Word | str:
