@@ -10,7 +10,8 @@ from cyclopts import Parameter
 
 from shipper.cli.context import Context, printable
 from shipper.clock import SystemClock
-from shipper.doctor import Finding, Level, examine
+from shipper.doctor.finding import Finding, Level
+from shipper.doctor.rounds import examine
 
 _MARKS = {Level.OK: "✓", Level.WARNING: "!", Level.FAULT: "✗"}
 # ISO 6429; where nobody wants colours, or stdout is no terminal, there are none.
