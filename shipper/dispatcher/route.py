@@ -266,9 +266,8 @@ class Route:
         since = now + min(row.since - wall, 0.0)
         self.link.resume(State(row.state), row.reason, since=since, until=now + wait)
         failing_since = wall if row.failing_since is None else row.failing_since
-        failed_at, due = now + min(failing_since - wall, 0.0), None
-        if row.next_try_at is not None:
-            due = now + wait
+        failed_at = now + min(failing_since - wall, 0.0)
+        due = None if row.next_try_at is None else now + wait
         self.link.failing.resume(row.failures, row.last_error, failed_at, due)
 
     def rescan(self) -> None:
