@@ -52,6 +52,18 @@ class RetryPolicy:
     probe_backoff: Backoff
     max_attempts: int
 
+    def due_in(self, next_attempt_at: float | None, wall: float) -> float:
+        """Return the seconds until a row with this time is tried again; 0 for now.
+
+        None waits for longer than the longest wait there is: then the clock was set back since it
+        was written, or somebody wrote it by hand.
+        """
+        if next_attempt_at is None:
+            return 0.0
+        wait = next_attempt_at - wall
+        longest = max(self.backoff.max_delay, self.probe_backoff.max_delay)
+        return max(wait, 0.0) if wait <= longest else 0.0
+
 
 def settle(
     outcome: Outcome,

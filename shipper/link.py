@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 from shipper.backoff import Backoff
 from shipper.delivery import Blame
+from shipper.failing import Failing, describe
 from shipper.outcome import Kind, Outcome
 from shipper.state import State
 
@@ -88,6 +89,7 @@ class Link:
     outage: int = 0
     """Number of the present (or last) time that the link was down; history has one row for each."""
     begun: int = 0
+    failing: Failing = field(default_factory=Failing)
     _accepted: int = 0  # the latest-begun try that was accepted
     _accepted_at: float = 0.0
     _before_outage: int = 0  # the try that was begun last when the link went down
@@ -125,6 +127,11 @@ class Link:
         """Return whether only probes may go out."""
         return self.state in _DOWN
 
+    @property
+    def next_try(self) -> float | None:
+        """Return when the next try is due: the next probe, or the first of what has failed."""
+        return self.next_try_at if self.is_down else self.failing.next_try_at
+
     def allowance(self, now: float, in_flight: int) -> int:
         """Return how many tries may begin now."""
         if self.held:
@@ -151,6 +158,10 @@ class Link:
         was_probe = attempt.number == self._probe
         if was_probe:
             self._probe = None
+        if outcome.kind is Kind.ACCEPTED:
+            self.failing.worked()
+        else:
+            self.failing.failed(outcome, now)
         match outcome.kind:
             case Kind.ACCEPTED:
                 self._accept(attempt, was_probe, now)
@@ -238,7 +249,7 @@ class Link:
         down = State.PAUSED if outcome.kind is Kind.MISCONFIGURED else State.OFFLINE
         if self.is_down:
             if was_probe:
-                reason = EVERYTHING_REFUSED if self._refusing else _reason(outcome)
+                reason = EVERYTHING_REFUSED if self._refusing else describe(outcome)
                 self._go_down(State.PAUSED if self._refusing else down, reason, now, chance)
             return Blame.NOBODY
         if attempt.number <= self._before_outage:
@@ -252,7 +263,7 @@ class Link:
             return Blame.EVENT if self.state is State.READY else Blame.NOBODY
         self._failures += 1
         if down is State.PAUSED or everywhere or self._failures >= FAILURES_TO_OFFLINE:
-            self._go_down(down, _reason(outcome), now, chance)
+            self._go_down(down, describe(outcome), now, chance)
         return Blame.LINK
 
     def _go_down(
@@ -274,7 +285,3 @@ class Link:
         self.reason = reason
         if state not in _DOWN:
             self.next_try_at = None
-
-
-def _reason(outcome: Outcome) -> str:
-    return f"{outcome.cause}: {outcome.detail}" if outcome.detail else outcome.cause

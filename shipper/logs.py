@@ -41,7 +41,17 @@ EVENTS: Mapping[str, tuple[str, frozenset[str]]] = {
     "delivery.dead": ("warning", _DELIVERY | {"reason"}),
     "link.changed": (
         "warning",
-        frozenset({"destination", "state", "before", "reason", "next_try_seconds", "suppressed"}),
+        frozenset(
+            {
+                "destination",
+                "state",
+                "before",
+                "reason",
+                "hint",
+                "next_try_seconds",
+                "suppressed",
+            }
+        ),
     ),
     "link.paused": (
         "error",
@@ -49,8 +59,16 @@ EVENTS: Mapping[str, tuple[str, frozenset[str]]] = {
     ),
     "link.still_down": (
         "warning",
-        frozenset({"destination", "state", "reason", "seconds", "suppressed"}),
+        frozenset({"destination", "state", "reason", "hint", "seconds", "suppressed"}),
     ),
+    "link.failing": (
+        "warning",
+        frozenset(
+            {"destination", "state", "failures", "reason", "hint", "next_try_seconds", "suppressed"}
+        ),
+    ),
+    "link.works": ("info", frozenset({"destination", "failures", "seconds"})),
+    "destination.unknown": ("warning", frozenset({"destination", "pending", "hint"})),
     "store.lost": ("error", frozenset({"reason", "retry_seconds"})),
     "store.back": ("info", frozenset({"seconds"})),
     "window.closed": ("info", frozenset({"destination"})),
@@ -93,7 +111,14 @@ class Log:
 
     def __call__(self, name: str, /, **fields: object) -> None:
         """Log one event of the list; raises KeyError for a name or a field that isn't in it."""
-        level, known = EVENTS[name]
+        self._write(name, EVENTS[name][0], fields)
+
+    def good(self, name: str, /, **fields: object) -> None:
+        """Do the same for good news of a kind that is a warning as a rule."""
+        self._write(name, "info", fields)
+
+    def _write(self, name: str, level: str, fields: Mapping[str, object]) -> None:
+        known = EVENTS[name][1]
         if not known.issuperset(fields):
             raise KeyError(f"{name} has no field {sorted(fields.keys() - known)}")
         with suppress(OSError):  # a full disk or a closed pipe must not end the shipping

@@ -230,6 +230,9 @@ destination = Table(
     _count("purged"),
     Column("updated_at", UtcTime, nullable=False, server_default=func.now()),
     _count("releases"),
+    _count("failures"),
+    Column("last_error", Text),
+    Column("failing_since", UtcTime),
     _count("recalls"),
 )
 
@@ -260,6 +263,8 @@ lease = Table(
     _count("delivery"),
     _count("generation"),
     _count("settled"),
+    Column("broken", Text),
+    Column("audited_at", UtcTime),
     Column("ttl", _SECONDS),
 )
 

@@ -486,7 +486,7 @@ _shipper() {
           ;;
         "hold")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--key" "--destination" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local -a _c=("--key" "--destination" "--list" "--limit" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -502,6 +502,9 @@ _shipper() {
                 COMPREPLY=()
                 ;;
               --destination)
+                COMPREPLY=()
+                ;;
+              --limit)
                 COMPREPLY=()
                 ;;
               --config)
@@ -810,7 +813,7 @@ _shipper() {
           ;;
         "verify")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local -a _c=("--recount" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do

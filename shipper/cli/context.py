@@ -182,8 +182,24 @@ def folded(text: str, beside: int) -> list[str]:
     return wrap(plain, room, break_long_words=False, break_on_hyphens=False) or [""]
 
 
+class Word(str):
+    """A printable word of a table that has a colour of its own on a terminal: "" for none."""
+
+    __slots__ = ("colour",)
+    colour: str
+
+    @classmethod
+    def of(cls, text: str, colour: str) -> "Word":
+        """Return the word."""
+        word = cls(printable(text))
+        word.colour = colour
+        return word
+
+
 def cell(value: object) -> str:
     """Return a value as a table for a program has it."""
+    if isinstance(value, Word):
+        return value
     return "" if value is None else printable(str(value))
 
 

@@ -7,7 +7,8 @@ from cyclopts import Parameter
 
 from shipper.cli.context import Context, folded, printable
 from shipper.clock import SystemClock
-from shipper.doctor import Finding, Level, examine
+from shipper.doctor.finding import Finding, Level
+from shipper.doctor.rounds import examine
 from shipper.style import BAD, GOOD, WAITING, ascii_only, styled
 
 _MARKS = {Level.OK: "✓", Level.WARNING: "!", Level.FAULT: "✗"}
@@ -65,8 +66,17 @@ def _tell(context: Context, found: list[Finding]) -> None:
     counts = Counter(finding.level for finding in found)
     context.note(
         f"{counts[Level.OK]} well, {counts[Level.WARNING]} worth a look,"
-        f" {counts[Level.FAULT]} broken"
+        f" {counts[Level.FAULT]} broken" + _worst(found)
     )
+
+
+def _worst(found: list[Finding]) -> str:
+    """Return what to see to first: what the others stand on comes before them."""
+    for level in (Level.FAULT, Level.WARNING):
+        for finding in found:
+            if finding.level is level:
+                return f"; first: {printable(finding.name)}"
+    return ""
 
 
 def _mark(level: Level) -> str:

@@ -6,10 +6,12 @@ goes away meanwhile, this takes over.
 """
 
 import asyncio
+import shlex
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from shipper.advice import said
 from shipper.cli.arguments import Duration
 from shipper.cli.context import Context, printable
 from shipper.cli.progress import Bar, progress_bar
@@ -22,9 +24,11 @@ from shipper.dispatcher import Dispatcher, Route
 from shipper.errors import OutboxHeld
 from shipper.logs import Log, open_log
 from shipper.state import State
+from shipper.store.holds import held
 from shipper.store.opening import Database
 from shipper.store.progress import Settled, behind_held_keys, settled
 from shipper.store.reports import commit_blockers, current_shipper, destination_report
+from shipper.troubles import NAMED, failed, named
 from shipper.unblocked import settle_stderr, unblock_stderr
 
 STILL_PENDING = 75
@@ -44,6 +48,8 @@ class Left:
     held: int
     state: str
     reason: str | None
+    failed: str = ""
+    """How the last tries failed."""
 
     @property
     def is_stuck(self) -> bool:
@@ -90,10 +96,17 @@ class View:
 
     def left(self) -> list[Left]:
         """Return what is pending, by destination."""
-        held = behind_held_keys(self.engine)
+        behind = behind_held_keys(self.engine)
         reports = destination_report(self.engine, self.settings.destinations, self.clock.wall())
         return [
-            Left(r.name, r.pending, held.get(r.name, 0), r.state, r.reason)
+            Left(
+                r.name,
+                r.pending,
+                behind.get(r.name, 0),
+                r.state,
+                r.why,
+                f" ({failed(r)})" if r.is_failing else "",
+            )
             for r in reports
             if r.pending
         ]
@@ -233,10 +246,17 @@ def _why(view: View, left: Left) -> str:
     """Return why some of a destination's events are still pending."""
     still = f"{count(left.pending)} still pending"
     if left.state in _STUCK_WORDS:
-        return f"{still}: {left.state}" + (f", {printable(left.reason)}" if left.reason else "")
+        reason = f", {printable(said(left.reason))}" if left.reason else ""
+        return f"{still}: {left.state}{reason}"
     if left.held:
-        return f"{still}, {count(left.held)} of them behind a held key: shipper release"
+        found, total = held(view.engine, NAMED)
+        of_it = [h for h in found if h.destination == left.destination and h.ordering_key]
+        keys = [printable(h.ordering_key or "") for h in of_it]
+        one = total == 1 and len(keys) == 1
+        release = f"shipper release --key {shlex.quote(keys[0])}" if one else "shipper hold --list"
+        behind = f"{count(left.held)} of them behind a held key{named(keys, total)}"
+        return f"{still}, {behind}: {release}"
     blockers = commit_blockers(view.engine)
     if blockers:
         return f"{still}: an open transaction could still commit before them: {blockers[0]}"
-    return f"{still}: {left.state}; they are tried again later"
+    return f"{still}: {left.state}; they are tried again later{left.failed}"

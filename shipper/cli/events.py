@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, Token, validators
 
+from shipper.advice import hint, place_of, said, unknown_destination
 from shipper.cli.choice import Destination, Status, no_match
 from shipper.cli.context import Context, printable
 from shipper.cli.payload import readable
@@ -15,8 +16,10 @@ from shipper.cli.wording import several
 from shipper.clock import SystemClock, iso, parse_iso
 from shipper.config import Settings
 from shipper.config.kinds import Seconds
+from shipper.delivery import RetryPolicy
 from shipper.errors import ConfigError, NotFound
 from shipper.store.lookups import EventDetail, EventReport, find, get
+from shipper.store.opening import Database
 from shipper.store.selection import Selection
 from shipper.store.waiting import why
 from shipper.store.work import Attempt
@@ -112,18 +115,37 @@ def show(ident: str, context: Context, *, only: Status | None) -> None:
         event = detail.event
         if only not in {None, event.status}:
             raise NotFound(f"event {event.id} is not {only} but {event.status}")
-        destination = settings.destinations.get(event.destination)
-        reason = why(
-            engine,
-            event,
-            max_attempts=destination.retry.max_attempts if destination else None,
-            now=now,
-            window=_window(settings, now),
-        )
+        reason = _why(engine, settings, event, now)
     if context.json:
         context.emit(_detail(detail, reason))
     else:
         _print(detail, reason, context)
+
+
+def _why(engine: Database, settings: Settings, event: EventReport, now: float) -> str | None:
+    window = _window(settings, now)
+    destination = settings.destinations.get(event.destination)
+    if destination is None:
+        config = str(settings.path or "the configuration")
+        missing = unknown_destination(event.destination, settings.destinations, config)
+        return why(
+            engine,
+            event,
+            max_attempts=None,
+            now=now,
+            window=window,
+            advise=lambda _: missing,
+        )
+    retry, place = destination.retry, place_of(destination, settings)
+    return why(
+        engine,
+        event,
+        max_attempts=retry.max_attempts,
+        now=now,
+        window=window,
+        policy=RetryPolicy(retry.backoff, retry.probe_backoff, retry.max_attempts),
+        advise=lambda reason: hint(reason, place),
+    )
 
 
 def _hint(ident: str) -> str | None:
@@ -207,7 +229,7 @@ def _print(detail: EventDetail, reason: str | None, context: Context) -> None:
         "tried": f"{_times(event.tries)}; charged failures {event.attempts}{of}",
         "written": iso(event.created_at),
         "delivered": None if event.delivered_at is None else iso(event.delivered_at),
-        "last error": event.last_error,
+        "last error": None if event.last_error is None else said(event.last_error),
         "why": reason,
     }
     context.facts({label: value for label, value in facts.items() if value is not None})

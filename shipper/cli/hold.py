@@ -1,17 +1,20 @@
 """`shipper hold` and `shipper release`: stop a key or a destination, and let it go on."""
 
+import shlex
 from collections.abc import Collection
+from dataclasses import asdict
 from difflib import get_close_matches
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from shipper.cli.context import Context, printable
-from shipper.clock import SystemClock
+from shipper.cli.wording import age, count
+from shipper.clock import SystemClock, iso
 from shipper.errors import NotFound, UsageError
-from shipper.store import operate
-from shipper.store.lookups import find
-from shipper.store.selection import Selection
+from shipper.store import holds, operate
+
+_HEADER = ("destination", "key", "pending", "held for", "by", "to let it go on")
 
 Key = Annotated[str | None, Parameter(help="The ordering key.")]
 Destination = Annotated[
@@ -20,8 +23,29 @@ Destination = Annotated[
 ]
 
 
-def hold(*, key: Key = None, destination: Destination = None, context: Context) -> None:
-    """Stop a key, or a whole destination, until it is released; what is in flight ends first."""
+_LIMIT = validators.Number(gte=1, lte=2**31 - 1)
+
+
+def hold(
+    *,
+    key: Key = None,
+    destination: Destination = None,
+    list_: Annotated[
+        bool, Parameter(name="--list", negative="", show_default=False, help="List what is held.")
+    ] = False,
+    limit: Annotated[int, Parameter(help="List at most so many.", validator=_LIMIT)] = 50,
+    context: Context,
+) -> None:
+    """Stop a key, or a whole destination, until it is released; what is in flight ends first.
+
+    With --list nothing is stopped: it says what is held, since when, by whom, and how many events
+    wait behind it.
+    """
+    if list_:
+        if key is not None or destination is not None:
+            raise UsageError("--list lists everything that is held", "shipper hold --list")
+        _list(context, limit)
+        return
     _refuse_nothing(key, destination)
     configured = context.settings().destinations
     if destination is not None and destination not in configured:
@@ -34,13 +58,48 @@ def hold(*, key: Key = None, destination: Destination = None, context: Context) 
                 changed = operate.hold_destination(engine, name, now)
             else:
                 changed = operate.hold_key(engine, name, key, now)
-                if not find(engine, Selection(status="pending", key=key, destination=name), 1):
-                    context.note(
-                        f"no event of key {printable(key)} is pending for {name}:"
-                        " it is held for those to come"
-                    )
             word = "held" if changed else "was held already"
             _tell(context, name, key, word, held=True, changed=changed)
+        if key is not None and not any(holds.waiting(engine, name, key) for name in names):
+            context.note(
+                f"no pending event has the key {printable(key)} now: it is held for what comes;"
+                f" if it is misspelt: shipper release --key {quoted(key)}"
+            )
+
+
+def _list(context: Context, limit: int) -> None:
+    now = SystemClock().wall()
+    with context.engine() as engine:
+        found, total = holds.held(engine, limit)
+    if context.json:
+        for each in found:
+            context.emit({**asdict(each), "since": None if each.since is None else iso(each.since)})
+    elif found:
+        context.table(_HEADER, [_row(each, now) for each in found])
+    if not found:
+        context.note("nothing is held")
+    elif total > len(found):
+        context.note(f"{total - len(found)} more are held: --limit {total}")
+
+
+def _row(each: holds.Held, now: float) -> tuple[object, ...]:
+    what = "" if each.ordering_key is None else f"--key {quoted(each.ordering_key)} "
+    by = "operator" if each.cause == "operator" else f"dead letter {each.event_id}"
+    # The longest count that is made is no exact one.
+    waiting = f"{count(each.pending)}+" if each.pending == holds.COUNTED else each.pending
+    return (
+        each.destination,
+        "(all of it)" if each.ordering_key is None else each.ordering_key,
+        waiting,
+        "" if each.since is None else age(now - each.since),
+        by,
+        f"shipper release {what}--destination {quoted(each.destination)}",
+    )
+
+
+def quoted(text: str) -> str:
+    """Return a text as one word of a command line, printable."""
+    return shlex.quote(printable(text))
 
 
 def release(*, key: Key = None, destination: Destination = None, context: Context) -> None:

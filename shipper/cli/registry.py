@@ -119,7 +119,11 @@ COMMANDS: tuple[Command, ...] = (
         "hold",
         "hold:hold",
         _DAILY,
-        ("shipper hold --key customer-42", "shipper hold --destination default"),
+        (
+            "shipper hold --key customer-42",
+            "shipper hold --destination default",
+            "shipper hold --list",
+        ),
     ),
     Command(
         "release",

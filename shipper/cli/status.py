@@ -2,23 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from math import inf
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from shipper.advice import said
+from shipper.cli import verdict
 from shipper.cli.arguments import Duration
 from shipper.cli.context import Context, cell, shown
 from shipper.cli.daemons import told_of
 from shipper.cli.wording import age, count
 from shipper.clock import SystemClock, iso
+from shipper.doctor.unit import start_command
 from shipper.errors import ConfigError, UsageError
-from shipper.store.reports import (
-    Blocker,
-    DestinationReport,
-    commit_blockers,
-    current_shipper,
-    destination_report,
-)
+from shipper.store.reports import NEVER_TRIED, Blocker, DestinationReport
+from shipper.troubles import Trouble, failed, gather, judge
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -52,11 +51,14 @@ def status(
 ) -> int | None:
     """Show how every destination is doing: its link, its counts, its oldest pending event.
 
-    With --nagios the exit status is 2 where a link is paused, an event is pending
-    for longer than --oldest, nobody ships while something is pending, or the
-    budget of [space] is used up; 1 where a link is offline, throttled or held, a
-    key is held, there are dead letters, or the budget is nearly used up; 3 where
-    that can't be told.
+    What is wrong comes first, the worst before the rest, each with what to do.
+
+    With --nagios the exit status is 2 where the disk is full, a promise is broken
+    (see verify), nobody ships while something is pending, a destination is paused,
+    an event is pending for longer than --oldest, or the budget of [space] is used
+    up; 1 where the disk fills up, there are dead letters, something is held, a
+    destination is offline or throttled, the last try failed, or the budget is
+    nearly used up; 3 where that can't be told.
 
     Parameters
     ----------
@@ -81,32 +83,39 @@ def status(
 
 
 def _show(context: Context) -> None:
-    now = SystemClock().wall()
-    configured = context.settings().destinations
+    now, settings = SystemClock().wall(), context.settings()
     with context.engine() as engine:
-        shipper = current_shipper(engine)
-        reports = destination_report(engine, configured, now)
-        blockers = commit_blockers(engine)
-        taken = _footprint(context, engine, reports, now)
+        facts, shipper = gather(
+            engine,
+            settings,
+            now,
+            oldest=_oldest(context),
+            start=start_command(settings.path),
+            taken=lambda rows: _footprint(context, engine, rows, now),
+        )
         daemons = told_of(engine) if context.json else {}
+    troubles = judge(facts)
     if context.json:
         context.emit(
             {
-                "destinations": {report.name: _fields(report) for report in reports},
+                "destinations": {report.name: _fields(report) for report in facts.reports},
                 "running": shipper is not None,
                 **daemons,
-                "blockers": [asdict(blocker) for blocker in blockers],
-                "space": None if taken is None else _space(taken),
+                "problems": [_problem(trouble) for trouble in troubles],
+                "blockers": [asdict(blocker) for blocker in facts.blockers],
+                "space": None if facts.taken is None else _space(facts.taken),
                 "window": windows_told(context, now),
             }
         )
     else:
-        context.table(_header(), [_row(report, now) for report in reports])
-    _tell(context, shipper, blockers)
+        verdict.say(context, troubles)
+        is_shipped = shipper is not None
+        context.table(_header(), [_row(report, now, is_shipped) for report in facts.reports])
+    _tell(context, shipper, facts.blockers)
     if not context.json and (window := windows_told(context, now)) is not None:
         context.note(window)
-    if taken is not None and not context.json:
-        context.note(str(taken))
+    if facts.taken is not None and not context.json:
+        context.note(str(facts.taken))
 
 
 def windows_told(context: Context, now: float) -> str | None:
@@ -122,16 +131,23 @@ def windows_told(context: Context, now: float) -> str | None:
         return "the configured delivery windows are none; see: shipper check"
 
 
-def _footprint(
-    context: Context, engine: "Database", reports: Sequence[DestinationReport], now: float
-) -> "Footprint | None":
+def _oldest(context: Context) -> float:
+    """Return for how long an event may wait before somebody is told."""
+    return context.settings().alerts.oldest_pending or inf
+
+
+def _problem(trouble: Trouble) -> dict[str, str | None]:
+    return {"level": trouble.level.name.lower(), "message": trouble.text, "fix": trouble.fix}
+
+
+def _footprint(context: Context, engine: "Database", rows: int, now: float) -> "Footprint | None":
     """Return what the outbox takes of its budget; None where nobody has set one."""
     budget = context.settings().space.budget
     if budget is None:
         return None
     from shipper.store.footprint import footprint  # noqa: PLC0415 - takes a while to be read
 
-    return footprint(engine, sum(report.rows for report in reports), now, budget)
+    return footprint(engine, rows, now, budget)
 
 
 def _space(taken: "Footprint") -> dict[str, Any]:
@@ -145,16 +161,19 @@ def _space(taken: "Footprint") -> dict[str, Any]:
 
 
 def _check(context: Context, oldest: float) -> int:
-    from shipper.cli.nagios import judge, line_of  # noqa: PLC0415 - a person needs none of it
+    from shipper.cli.nagios import line_of, told  # noqa: PLC0415 - a person needs none of it
 
     def read() -> "Line":
-        configured = context.settings().destinations
+        now = SystemClock().wall()
         with context.engine() as engine:
-            now = SystemClock().wall()
-            is_shipped = current_shipper(engine) is not None
-            reports = destination_report(engine, configured, now)
-            taken = _footprint(context, engine, reports, now)
-        return judge(reports, configured, is_shipped=is_shipped, oldest=oldest, taken=taken)
+            facts, _ = gather(
+                engine,
+                context.settings(),
+                now,
+                oldest=oldest,
+                taken=lambda rows: _footprint(context, engine, rows, now),
+            )
+        return told(facts)
 
     line = line_of(read)
     context.say(line.text)
@@ -172,14 +191,19 @@ def _drawn(context: Context, width: int) -> "RenderableType":
     now = SystemClock().wall()
     first = first_minute(now)
     with context.engine() as engine:
-        shipper = current_shipper(engine)
-        reports = destination_report(engine, context.settings().destinations, now)
+        facts, shipper = gather(
+            engine, context.settings(), now, oldest=_oldest(context), audited=False
+        )
         minutes = since(engine, first)
-    rows = [[shown(value) for value in _row(report, now)] for report in reports]
+    reports = facts.reports
+    rows = [
+        [shown(value) for value in _row(report, now, shipper is not None)] for report in reports
+    ]
     who = "no shipper is running" if shipper is None else f"{shipper} ships"
     window = windows_told(context, now)
     who += f"; {window}" if window else ""
     return Group(
+        *verdict.drawn(judge(facts)),
         laid_out(_header(), rows, width),
         Text(),
         *_delivered(minutes, first, [report.name for report in reports], width),
@@ -221,6 +245,7 @@ def _tell(context: Context, shipper: str | None, blockers: Sequence[Blocker]) ->
 def _fields(report: DestinationReport) -> dict[str, Any]:
     fields = asdict(report)
     del fields["name"]
+    fields["reason"] = NEVER_TRIED if report.is_untried else report.reason
     for name in ("since", "next_try_at"):
         fields[name] = None if fields[name] is None else iso(fields[name])
     oldest = report.oldest_pending_seconds
@@ -228,11 +253,11 @@ def _fields(report: DestinationReport) -> dict[str, Any]:
     return fields
 
 
-def _row(report: DestinationReport, now: float) -> tuple[object, ...]:
+def _row(report: DestinationReport, now: float, is_shipped: bool) -> tuple[object, ...]:  # noqa: FBT001
     oldest = report.oldest_pending_seconds
     return (
         report.name,
-        report.state,
+        verdict.state_of(report, is_shipped=is_shipped),
         report.pending,
         "" if oldest is None else age(oldest),
         report.delivered,
@@ -245,11 +270,16 @@ def _row(report: DestinationReport, now: float) -> tuple[object, ...]:
 
 
 def _why(report: DestinationReport, now: float) -> list[str]:
-    words = [report.reason] if report.reason else []
-    if report.since is not None:
-        state = "" if report.reason else f"{report.state} "
-        words.append(f"{state}for {age(now - report.since)}")
-    if report.next_try_at is not None:
+    if report.is_failing:
+        words = [f"{report.state}, but {failed(report)}"]
+    elif report.is_untried:
+        words = [NEVER_TRIED]
+    else:
+        words = [said(report.why)] if report.why else []
+        if report.since is not None:
+            state = "" if report.reason else f"{report.state} "
+            words.append(f"{state}for {age(now - report.since)}")
+    if report.next_try_at is not None and (report.pending or not report.is_failing):
         wait = report.next_try_at - now
         words.append(f"next try in {age(wait)}" if wait > 0 else "next try due")
     return words

@@ -16,6 +16,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from shipper.cli.context import Word
 from shipper.style import STATES, ascii_only, console
 
 _COLOURED = frozenset({"state", "status"})
@@ -163,11 +164,17 @@ def _folded(name: str, value: str, beside: int, width: int) -> Text:
     """Return a value on as many lines as it takes, each beginning under the first."""
     room = max(width - beside, _LAST_COLUMN_MIN)
     lines = wrap(value, room, break_long_words=False, break_on_hyphens=False) or [value]
-    return _value(name, f"\n{'':{beside}}".join(lines))
+    return Text(f"\n{'':{beside}}".join(lines), _style(name, value))
 
 
 def _value(name: str, value: str) -> Text:
-    return Text(value, STATES.get(value, "") if name in _COLOURED else "")
+    return Text(value, _style(name, value))
+
+
+def _style(name: str, value: str) -> str:
+    if isinstance(value, Word):
+        return value.colour
+    return STATES.get(value, "") if name in _COLOURED else ""
 
 
 T = TypeVar("T")

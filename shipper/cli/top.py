@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from shipper.cli import live
+from shipper.advice import said
+from shipper.cli import live, verdict
 from shipper.cli.bars import BARS, alphabet, first_minute
 from shipper.cli.chart import LABEL, Ranked, chart
 from shipper.cli.context import Context, printable
@@ -20,8 +21,9 @@ from shipper.cli.wording import age, count, several
 from shipper.clock import Clock, SystemClock, iso
 from shipper.store.glance import NEWEST_DEAD, Glance, glance
 from shipper.store.minutes import since
-from shipper.store.reports import DestinationReport, current_shipper, destination_report
+from shipper.store.reports import NEVER_TRIED, DestinationReport
 from shipper.style import BAD, STATES, WAITING, ascii_only
+from shipper.troubles import failed, gather, judge
 
 # A rate is of what came between the last so many drawings, a few seconds: it is what happens now,
 # and 0 soon after nothing happens any more.
@@ -95,20 +97,21 @@ class Picture:
         now = self._clock.wall()
         first = first_minute(now)
         with self._context.engine() as engine:
-            shipper = current_shipper(engine)
-            reports = destination_report(engine, self._context.settings().destinations, now)
-            glances = [glance(engine, report.name) for report in reports]
+            facts, shipper = gather(engine, self._context.settings(), now, audited=False)
+            glances = [glance(engine, report.name) for report in facts.reports]
             minutes = since(engine, first)
+        reports = facts.reports
         self._rates.see(self._clock.monotonic(), reports)
         who = f"{shipper} ships" if shipper else "no shipper is running"
         head = Text(f"{iso(now)[11:19]} UTC  {who}; Ctrl-C ends", style="dim")
         parts = [Text.assemble(("shipper top", "bold"), "  ", head)]
+        parts += verdict.drawn(judge(facts), most=1)
         room = (height - len(parts)) // max(1, len(reports))
         for report, seen in zip(reports, glances, strict=True):
             of_it = [minute for minute in minutes if minute.destination == report.name]
             lines = [
                 (_FIRST, Text()),
-                *self._destination(report, now),
+                *self._destination(report, now, shipper is not None),
                 *chart(of_it, first, width, self._characters),
                 *_glanced(report, seen, now),
             ]
@@ -117,15 +120,21 @@ class Picture:
             part.truncate(width, overflow="crop" if ascii_only() else "ellipsis")
         return Group(*parts)
 
-    def _destination(self, report: DestinationReport, now: float) -> Iterator[Ranked]:
+    def _destination(
+        self,
+        report: DestinationReport,
+        now: float,
+        is_shipped: bool,  # noqa: FBT001
+    ) -> Iterator[Ranked]:
         oldest = report.oldest_pending_seconds
         waits = "" if oldest is None else f" ({age(oldest)})"
         facts = [f"{count(report.pending)} pending{waits}"]
         facts.append(f"{self._rates.of(report.name):,.1f}/s")
+        state = verdict.state_of(report, is_shipped=is_shipped)
         line = Text.assemble(
             (printable(report.name), "bold"),
             "  ",
-            (report.state, STATES.get(report.state, WAITING)),
+            (state, getattr(state, "colour", STATES.get(state, WAITING))),
             f"  {', '.join(facts)}",
         )
         if report.held_keys:
@@ -134,10 +143,13 @@ class Picture:
             line.append(", ").append(f"{count(report.dead)} dead", BAD)
         line.append(f", {count(report.delivered)} delivered")
         yield _FIRST, line
-        if report.reason:
+        reason = NEVER_TRIED if report.is_untried else said(report.why or "")
+        if report.is_failing:
+            reason = failed(report)
+        if reason:
             wait = None if report.next_try_at is None else report.next_try_at - now
             due = "" if wait is None else f"; next try in {age(max(0.0, wait))}"
-            yield _FIRST, Text(f"  {printable(report.reason)}{due}", style=WAITING)
+            yield _FIRST, Text(f"  {printable(reason)}{due}", style=WAITING)
 
 
 def _glanced(report: DestinationReport, seen: Glance, now: float) -> Iterator[Ranked]:

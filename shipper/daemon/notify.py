@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 
+from shipper import advice
 from shipper.daemon.session import Session
 from shipper.dispatcher import Route
 from shipper.dispatcher.tally import Counts
@@ -106,15 +107,19 @@ class Heartbeat:
 
 
 def _describe(route: Route, counts: Counts, now: float) -> str:
-    link = route.link
+    link, failing = route.link, route.link.failing
     said = [f"{route.name} {link.shown.value}"]
     if link.is_down:
         said[0] += f" for {_rounded(now - link.since)}"
-        said += [link.reason] if link.reason else []
+        said += [advice.said(link.reason)] if link.reason else []
         if link.next_try_at is not None:
             said.append(f"next try in {_rounded(link.next_try_at - now)}")
     elif not route.open:
         said.append("waits for its window")
+    if failing.failures and not link.is_down:
+        said[0] += f", but {advice.failed(failing.failures, failing.last_error)}"
+        if failing.next_try_at is not None:
+            said.append(f"next try in {_rounded(failing.next_try_at - now)}")
     if route.in_flight:
         said.append(f"{route.in_flight} in flight")
     said.append(f"{counts.delivered} delivered")

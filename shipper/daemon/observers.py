@@ -30,11 +30,18 @@ _NOT_OURS: Final = "the daemon's user may not have it: [web] listen has to name 
 
 @asynccontextmanager
 async def observed(
-    session: Session, alarms: Alarms, audit: Audit, clock: Clock, log: Log
+    session: Session,
+    alarms: Alarms,
+    audit: Audit,
+    clock: Clock,
+    log: Log,
+    *,
+    announced: bool = True,
 ) -> AsyncIterator[None]:
     """Let others look at a session for the length of a `with`, as far as that is configured.
 
-    `alarms` and `audit` are of the sessions before, too. Raises ConfigError where the alerts'
+    `alarms` and `audit` are of the sessions before, too; not `announced` is one that only goes on
+    with what it had. Raises ConfigError where the alerts'
     settings can't work.
     """
     settings = session.settings
@@ -47,7 +54,9 @@ async def observed(
             health = Health(session.dispatcher, session.tally, clock)
             if address is not None:
                 server = _web_server(session, survey, health, clock, log)
-                await stack.enter_async_context(_listening(server, address, log))
+                await stack.enter_async_context(
+                    _listening(server, address, log, announced=announced)
+                )
             if alarmed:
                 watch = Watch(
                     alerts,
@@ -74,9 +83,15 @@ def _web_server(
 
 
 @asynccontextmanager
-async def _listening(server: "WebServer", address: Address, log: Log) -> AsyncIterator[None]:
+async def _listening(
+    server: "WebServer",
+    address: Address,
+    log: Log,
+    *,
+    announced: bool = True,
+) -> AsyncIterator[None]:
     trying = None
-    if not await _opened(server, address, log, first=True):
+    if not await _opened(server, address, log, first=True, announced=announced):
         trying = asyncio.create_task(_insist(server, address, log))
     try:
         yield
@@ -94,7 +109,9 @@ async def _insist(server: "WebServer", address: Address, log: Log) -> None:
             return
 
 
-async def _opened(server: "WebServer", address: Address, log: Log, *, first: bool) -> bool:
+async def _opened(
+    server: "WebServer", address: Address, log: Log, *, first: bool, announced: bool = True
+) -> bool:
     try:
         await server.open(address)
     except OSError as error:
@@ -107,5 +124,6 @@ async def _opened(server: "WebServer", address: Address, log: Log, *, first: boo
                 retry_seconds=LISTEN_EVERY,
             )
         return False
-    log("web.listening", address=str(address))
+    if announced:
+        log("web.listening", address=str(address))
     return True

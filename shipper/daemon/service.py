@@ -19,6 +19,7 @@ from shipper.daemon.notify import Heartbeat, Notifier
 from shipper.daemon.observers import observed
 from shipper.daemon.schedule import scheduled
 from shipper.daemon.session import Session, open_session, try_out
+from shipper.daemon.strays import Strays, watched
 from shipper.daemon.windows import Windows
 from shipper.dispatcher.dispatcher import STOP_GRACE
 from shipper.errors import ConfigError, OutboxHeld, ShipperError, StoreUnavailable
@@ -89,6 +90,7 @@ class _Service:
     audit: Audit
     confirmed: Confirmed
     alarms: Alarms = field(default_factory=Alarms)
+    strays: Strays = field(default_factory=Strays)
 
     def listen(self, settings: Settings) -> Stops:
         """Return what the signals set from now on, for a session with these settings."""
@@ -126,10 +128,12 @@ class _Service:
                     confirmed=self.confirmed,
                 ) as session,
                 scheduled(session, clock, log, heartbeat),
-                observed(session, self.alarms, self.audit, clock, log),
+                observed(session, self.alarms, self.audit, clock, log, announced=not remark),
+                watched(session, self.strays, log),
             ):
                 opened = True
-                _tell_started(session, log)
+                if not remark:  # else it goes on as it was, and has said so
+                    _tell_started(session, log)
                 await session.upkeep.keep_reserve(first=True)
                 self.notify(READY=1, STATUS=heartbeat.status(session))
                 return await session.dispatcher.run(stops.event)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import inf
 
+from shipper.advice import place_of
 from shipper.chores import Statistics, Upkeep
 from shipper.clock import Clock
 from shipper.config import DestinationSettings, Settings
@@ -240,6 +241,7 @@ def _route(
         max_in_flight=destination.max_in_flight,
         max_rate=destination.max_rate,
         holds_dead=destination.after_dead_letter == "hold",
+        place=place_of(destination, settings),
     )
     courier = _courier(destination, settings, clock)
     return Route(destination.name, terms, courier, clock=clock, wake=wake)

@@ -57,7 +57,7 @@ class Dispatcher:
         self._knows_holds = False
         self._releases: Mapping[str, int] = {}
         self._recalls: Mapping[str, int] = {}
-        self._stored_links: dict[str, tuple[str, str | None, float | None]] = {}
+        self._stored_links: dict[str, tuple[object, ...]] = {}
 
     # -- from outside -------------------------------------------------------------------------
 
@@ -272,7 +272,7 @@ class Dispatcher:
         return {task for route in self._routes.values() for task in route.tasks}
 
 
-def _key(link: LinkRow) -> tuple[str, str | None, float | None]:
+def _key(link: LinkRow) -> tuple[object, ...]:
     """Return what of a link is worth a write when it changes (times within the same second)."""
     next_try = None if link.next_try_at is None else round(link.next_try_at)
-    return (link.state, link.reason, next_try)
+    return (link.state, link.reason, next_try, link.failures, link.last_error)

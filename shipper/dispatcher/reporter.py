@@ -1,7 +1,8 @@
 """Tells what the drain does: numbers to the tally, changes to the log, each of them once.
 
 A batch line comes at most once a second for a destination, a reminder that a link is down at most
-once a minute, and of a link that flaps only so many changes a minute are told, the rest counted:
+once a minute, and of a link that flaps only so many changes a minute are told, the rest counted,
+as with runs of failed tries:
 an outage must not fill the disk that the outbox lives on.
 """
 
@@ -9,24 +10,22 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from shipper.advice import hint
 from shipper.delivery import Status
-from shipper.dispatcher.route import Route, describe
+from shipper.dispatcher.route import Route
 from shipper.dispatcher.tally import Tally
 from shipper.dispatcher.values import Settled
 from shipper.errors import ShipperError
+from shipper.failing import describe
 from shipper.logs import Log
 from shipper.state import State
 
 BATCH_EVERY = 1.0
 REMIND_EVERY = 60.0
 CHANGES_A_MINUTE = 10
+RUNS_A_MINUTE = 3
 
-_HINTS = {
-    "http-401": "the API ID is wrong or was revoked: fix api_id (or the file it is read from)",
-    "http-403": "the API ID may not do this: fix api_id (or the file it is read from)",
-    "http-404": "nothing answers at this path: fix url",
-    "tls": "the certificate isn't trusted: fix the clock, url or ca_file",
-}
+_GOOD = frozenset({State.READY, State.RAMPING})
 
 
 @dataclass(slots=True)
@@ -40,6 +39,13 @@ class _Told:
     untold: int = 0
     batch: Counter[Status] = field(default_factory=Counter)
     batch_at: float = 0.0
+    run: int = 0
+    """The run of failures that was met last, and whether it has been told of."""
+    is_run_told: bool = False
+    runs: deque[float] = field(default_factory=lambda: deque(maxlen=RUNS_A_MINUTE))
+    untold_runs: int = 0
+    failures: int = 0
+    failing_since: float = 0.0
 
 
 class Reporter:
@@ -91,6 +97,7 @@ class Reporter:
         for route in routes:
             told = self._told.setdefault(route.name, _Told())
             self._link(route, told, now)
+            self._failing(route, told, now)
             if told.batch and now - told.batch_at >= BATCH_EVERY:
                 self._batch(route, told, now)
 
@@ -115,7 +122,6 @@ class Reporter:
 
     def _link(self, route: Route, told: _Told, now: float) -> None:
         link, state = route.link, route.link.shown
-        wait = None if link.next_try_at is None else round(max(0.0, link.next_try_at - now), 1)
         if state is not told.state:
             if len(told.changes) == CHANGES_A_MINUTE and now - told.changes[0] < 60:
                 told.untold += 1
@@ -123,35 +129,69 @@ class Reporter:
             told.changes.append(now)
             before, told.state, told.at, told.probes = told.state, state, now, 0
             untold, told.untold = told.untold, 0
-            if state is State.PAUSED:
-                self._log(
-                    "link.paused",
-                    destination=route.name,
-                    reason=link.reason,
-                    hint=_hint(link.reason),
-                    next_try_seconds=wait,
-                    suppressed=untold,
-                )
-            else:
-                self._log(
-                    "link.changed",
-                    destination=route.name,
-                    state=state.value,
-                    before=before.value,
-                    reason=link.reason,
-                    next_try_seconds=wait,
-                    suppressed=untold,
-                )
+            change = {} if state is State.PAUSED else {"state": state.value, "before": before.value}
+            log = self._log.good if state in _GOOD else self._log
+            log(
+                "link.paused" if state is State.PAUSED else "link.changed",
+                destination=route.name,
+                **change,
+                reason=link.reason,
+                **_hint(route, link.reason),
+                next_try_seconds=_wait(link.next_try_at, now),
+                suppressed=untold,
+            )
         elif link.is_down and now - told.at >= REMIND_EVERY:
             self._log(
                 "link.still_down",
                 destination=route.name,
                 state=state.value,
                 reason=link.reason,
+                **_hint(route, link.reason),
                 seconds=round(now - link.since),
                 suppressed=told.probes,
             )
             told.at, told.probes = now, 0
+
+    def _failing(self, route: Route, told: _Told, now: float) -> None:
+        """Tell once that tries fail, from the first one on, and once that one was accepted.
+
+        Where the link went down by it, that has been told already.
+        """
+        failing = route.link.failing
+        over = told.run != failing.runs or not failing.failures
+        if told.is_run_told and over:
+            seconds = round(now - told.failing_since, 1)
+            self._log("link.works", destination=route.name, failures=told.failures, seconds=seconds)
+            told.is_run_told = False
+        if not failing.failures:
+            return
+        if told.run != failing.runs:
+            told.run = failing.runs
+            told.failing_since = now if failing.since is None else failing.since
+            self._tell_of_run(route, told, now)
+        told.failures = failing.failures
+
+    def _tell_of_run(self, route: Route, told: _Told, now: float) -> None:
+        link = route.link
+        if link.is_down:
+            told.is_run_told = True
+            return
+        if len(told.runs) == RUNS_A_MINUTE and now - told.runs[0] < 60:
+            told.untold_runs += 1
+            return
+        told.runs.append(now)
+        told.is_run_told = True
+        untold, told.untold_runs = told.untold_runs, 0
+        self._log(
+            "link.failing",
+            destination=route.name,
+            state=link.shown.value,
+            failures=link.failing.failures,
+            reason=link.failing.last_error,
+            **_hint(route, link.failing.last_error),
+            next_try_seconds=_wait(link.failing.next_try_at, now),
+            suppressed=untold,
+        )
 
     def turned(self, seconds: float, now: float, lease_until: float) -> None:
         """Take in that an exchange with the database went well, and how long it took."""
@@ -168,6 +208,10 @@ class Reporter:
         self._log("store.back", seconds=round(seconds, 1))
 
 
-def _hint(reason: str | None) -> str:
-    cause = (reason or "").partition(":")[0]
-    return _HINTS.get(cause, "somebody has to look at the destination's url, api_id and account")
+def _hint(route: Route, reason: str | None) -> dict[str, str]:
+    advice = hint(reason, route.place)
+    return {} if advice is None else {"hint": advice}
+
+
+def _wait(moment: float | None, now: float) -> float | None:
+    return None if moment is None else round(max(0.0, moment - now), 1)

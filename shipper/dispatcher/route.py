@@ -14,9 +14,10 @@ from shipper.courier import Carried, Courier
 from shipper.delivery import Blame, Status, Verdict
 from shipper.dispatcher.values import Question, Scan, Settled, Terms
 from shipper.event import Event
+from shipper.failing import Failing, describe
 from shipper.lane import Candidate, Lane, Lanes
 from shipper.link import Link, Pace, Try
-from shipper.outcome import RETRY_AFTER_MAX, Kind, Outcome
+from shipper.outcome import RETRY_AFTER_MAX, Kind
 from shipper.state import State
 from shipper.store.work import Attempt, LinkRow, Look, Record, Row
 
@@ -35,7 +36,11 @@ class Route:
         self.name = name
         self.courier = courier
         self.timeout = terms.timeout
-        self.link = Link(terms.max_in_flight, terms.policy.probe_backoff, since=clock.monotonic())
+        self.place = terms.place
+        fresh = Failing(terms.place.where)
+        self.link = Link(
+            terms.max_in_flight, terms.policy.probe_backoff, since=clock.monotonic(), failing=fresh
+        )
         self._policy = terms.policy
         self._pace = Pace(terms.max_rate)
         self._holds_dead = terms.holds_dead
@@ -80,7 +85,8 @@ class Route:
     def answer(self, question: Question, rows: Sequence[Row], now: float) -> None:
         """Take in what the outbox showed."""
         wall = self._clock.wall()
-        found = [Candidate(row.id, row.lane, self._wait(row, wall)) for row in rows]
+        due_in = self._policy.due_in
+        found = [Candidate(r.id, r.lane, due_in(r.next_attempt_at, wall)) for r in rows]
         if question.lane is not None:
             wanted = self.lanes.take_page(question.lane, found, question.look.limit, now)
         elif question.epoch == self.scan.epoch:
@@ -128,18 +134,6 @@ class Route:
             if lane in lanes:
                 self.lanes.missed(lane, row)
         self.wanted = [(row, lane) for row, lane in self.wanted if lane not in lanes]
-
-    def _wait(self, row: Row, wall: float) -> float:
-        """Return the seconds until a row is due.
-
-        None waits for longer than the longest wait there is: then the clock was set back since it
-        was written, and would say so for as long as it was set back.
-        """
-        if row.next_attempt_at is None:
-            return 0.0
-        wait = row.next_attempt_at - wall
-        longest = max(self._policy.backoff.max_delay, self._policy.probe_backoff.max_delay)
-        return max(wait, 0.0) if wait <= longest else 0.0
 
     # -- sending ------------------------------------------------------------------------------
 
@@ -219,6 +213,8 @@ class Route:
         )
         newly_received = verdict.maybe_received and not event.maybe_received
         due = now + verdict.wait if waits else None
+        if due is not None:
+            self.link.failing.retried_at(due, now)
         self.settled.append(Settled(lane, record, outcome, due, newly_received, carried.seconds))
         self.unrecorded += 1
 
@@ -268,6 +264,10 @@ class Route:
         wait = max(0.0, min(next_try - wall, longest, RETRY_AFTER_MAX))
         since = now + min(row.since - wall, 0.0)
         self.link.resume(State(row.state), row.reason, since=since, until=now + wait)
+        failing_since = wall if row.failing_since is None else row.failing_since
+        failed_at = now + min(failing_since - wall, 0.0)
+        due = None if row.next_try_at is None else now + wait
+        self.link.failing.resume(row.failures, row.last_error, failed_at, due)
 
     def rescan(self) -> None:
         """Scan from the beginning: an operator, or time, may have put something back."""
@@ -281,9 +281,18 @@ class Route:
 
     def link_row(self, now: float) -> LinkRow:
         """Return the link as it is stored for `status`, its times on the wall clock."""
-        link, wall = self.link, self._clock.wall()
-        next_try = None if link.next_try_at is None else wall + (link.next_try_at - now)
-        return LinkRow(self.name, link.state.value, link.reason, wall + link.since - now, next_try)
+        link, ahead = self.link, self._clock.wall() - now
+        failing, due = link.failing, link.next_try
+        return LinkRow(
+            self.name,
+            link.state.value,
+            link.reason,
+            ahead + link.since,
+            next_try_at=None if due is None else ahead + due,
+            failures=failing.failures,
+            last_error=failing.last_error,
+            failing_since=None if failing.since is None else ahead + failing.since,
+        )
 
     def is_idle(self) -> bool:
         """Return whether nothing is known that could be shipped now or later."""
@@ -300,11 +309,6 @@ class Route:
             elif self.link.allowance(now, self.in_flight) > 0:
                 times.append(paced)
         return min((moment for moment in times if moment is not None), default=None)
-
-
-def describe(outcome: Outcome) -> str:
-    """Return an outcome as `last_error` has it."""
-    return f"{outcome.cause}: {outcome.detail}" if outcome.detail else outcome.cause
 
 
 def _after(event: Event, verdict: Verdict) -> Event:

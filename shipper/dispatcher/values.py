@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from shipper.advice import NOWHERE, Place
 from shipper.delivery import RetryPolicy
 from shipper.lane import Lane
 from shipper.outcome import Outcome
@@ -18,6 +19,8 @@ class Terms:
     max_in_flight: int
     max_rate: float
     holds_dead: bool
+    place: Place = NOWHERE
+    """What advice about it has to name."""
 
 
 class Settled(NamedTuple):

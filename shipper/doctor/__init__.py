@@ -2,10 +2,5 @@
 
 It decides what is well, what is worth a look and what is broken, and says how to mend it. It must
 never change anything, never end in a traceback, and never wait for long: whatever can't be reached
-is a finding like any other.
+is a finding like any other. Nothing is imported here: who only asks for a unit pays for no more.
 """
-
-from shipper.doctor.finding import Finding, Level
-from shipper.doctor.rounds import examine
-
-__all__ = ["Finding", "Level", "examine"]

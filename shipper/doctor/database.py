@@ -1,7 +1,9 @@
 """The database: its version, its settings, who works with it, and what waits in it."""
 
+import shlex
 from collections.abc import Iterator
 
+from shipper.advice import hint, place_of, said, unknown_destination
 from shipper.config import Settings
 from shipper.doctor.files import check_budget
 from shipper.doctor.finding import Finding, fault, warning, well
@@ -9,16 +11,20 @@ from shipper.doctor.unit import start_command
 from shipper.installation import with_packages
 from shipper.state import State
 from shipper.store import revisions, vitals
+from shipper.store.audit import known_to_be_broken
 from shipper.store.engine import describe, sqlite_library
 from shipper.store.footprint import footprint, size
+from shipper.store.holds import held
 from shipper.store.opening import Database
 from shipper.store.reports import (
+    NEVER_TRIED,
     DestinationReport,
     current_shipper,
     destination_report,
     open_transactions,
 )
 from shipper.store.space import measure
+from shipper.troubles import NAMED, failed, named
 
 _WAL_LARGE = 64 << 20
 _OPEN_LONG = 30.0
@@ -117,6 +123,12 @@ def check_transactions(database: Database) -> Iterator[Finding]:
         yield well("prepared", "no prepared transaction is left over")
 
 
+def check_reach(database: Database) -> Iterator[Finding]:
+    """See whether the database answers at all, before anything is said of what is in it."""
+    vitals.reach(database)
+    yield from ()
+
+
 def check_daemon(database: Database, settings: Settings, now: float) -> Iterator[Finding]:
     """See whether somebody ships, and how the destinations are doing."""
     shipper = current_shipper(database)
@@ -130,27 +142,62 @@ def check_daemon(database: Database, settings: Settings, now: float) -> Iterator
     else:
         yield warning("daemon", "none is running", start_command(settings.path))
     for report in reports:
-        yield _link(report, running=shipper is not None)
+        yield _link(report, settings, running=shipper is not None)
         if report.dead:
             yield warning(
                 "dead letters", f"{report.dead} of {report.name}", "shipper dead list tells why"
             )
 
 
-def _link(report: DestinationReport, *, running: bool) -> Finding:
+def _link(report: DestinationReport, settings: Settings, *, running: bool) -> Finding:
     name = f"link {report.name}"
-    reason = f": {report.reason}" if report.reason else ""
-    told = f"{report.state}{reason}; {report.pending} pending"
+    told = f"{_state(report)}; {report.pending} pending"
+    destination = settings.destinations.get(report.name)
+    if destination is None:
+        config = str(settings.path or "the configuration")
+        missing = unknown_destination(report.name, settings.destinations, config)
+        return fault(name, told, missing) if report.pending else well(name, told)
     if not running:
-        return well(name, f"{told} (as last recorded)")
-    match report.state:
-        case State.PAUSED.value:
-            return fault(name, told, f"mend it; then: shipper release --destination {report.name}")
-        case State.OFFLINE.value:
-            return warning(name, told, "it is probed by itself; see the network below")
-        case State.HELD.value:
-            return warning(name, told, f"shipper release --destination {report.name}")
+        told += " (as last recorded)"
+    if report.state == State.HELD.value:
+        return warning(name, told, f"shipper release --destination {report.name}")
+    fix = hint(report.last_error or report.reason, place_of(destination, settings))
+    if report.state == State.PAUSED.value:
+        return fault(name, told, fix) if running else warning(name, told, fix)
+    if report.state == State.OFFLINE.value or report.is_failing:
+        return warning(name, told, fix)
     return well(name, told)
+
+
+def _state(report: DestinationReport) -> str:
+    if report.is_untried:
+        return f"{report.state}, but {NEVER_TRIED}"
+    if report.is_failing:
+        return f"{report.state}, but {failed(report)}"
+    return report.state + (f": {said(report.why)}" if report.why else "")
+
+
+def check_holds(database: Database) -> Iterator[Finding]:
+    """Name the keys that are held: nothing of them goes out until somebody acts."""
+    found, total = held(database, NAMED)
+    if not total:
+        return
+    who = [
+        f"{each.ordering_key or 'all'} of {each.destination}"
+        + (f" by dead letter {each.event_id}" if each.event_id else "")
+        for each in found
+    ]
+    release = "shipper hold --list has the command for each"
+    if total == 1 and (key := found[0].ordering_key) is not None:
+        release = f"shipper release --key {shlex.quote(key)} --destination {found[0].destination}"
+    yield warning("holds", f"held{named(who, total)}", release)
+
+
+def check_promises(database: Database, settings: Settings, now: float) -> Iterator[Finding]:
+    """See whether what must hold of the outbox does; of a large one, whether it did last time."""
+    rows = sum(report.rows for report in destination_report(database, settings.destinations, now))
+    if broken := known_to_be_broken(database, rows):
+        yield fault("promises", f"broken: {', '.join(broken)}", "shipper verify names the events")
 
 
 def check_footprint(database: Database, settings: Settings, now: float) -> Iterator[Finding]:

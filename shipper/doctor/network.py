@@ -11,8 +11,9 @@ from email.utils import parsedate_to_datetime
 
 import orjson
 
+from shipper.advice import Place, hint, place_of
 from shipper.clock import Clock
-from shipper.config import DestinationSettings, masked
+from shipper.config import DestinationSettings, Settings, masked
 from shipper.contract.builders import view
 from shipper.destination import Destination
 from shipper.destination.probe import Origin, addresses, certificate_ends, origin_of
@@ -35,12 +36,14 @@ _ASK_AS_ROOT = "name it as api_id_file, and ask as root or as the daemon's user"
 _QUESTION = orjson.dumps(view("customSet", "doctor", user="00000000-0000-5000-8000-000000000000"))
 
 
-async def check_destination(settings: DestinationSettings, clock: Clock) -> list[Finding]:
-    """Return everything that the network shows of one destination."""
+async def check_destination(
+    settings: DestinationSettings, clock: Clock, whole: Settings | None = None
+) -> list[Finding]:
+    """Return everything that the network shows of one destination; `whole` is all settings."""
     asked = [_proxy(settings)]
     origin = origin_of(settings.proxy or settings.url)
     name, certificate, api = await asyncio.gather(
-        _name(settings, origin), _certificate(settings, clock), _api(settings, clock)
+        _name(settings, origin), _certificate(settings, clock), _api(settings, whole, clock)
     )
     return [*asked, name, *certificate, *api]
 
@@ -103,7 +106,9 @@ def _no_certificate(name: str, error: OSError | ShipperError) -> Finding:
     return of_error(name, error)
 
 
-async def _api(settings: DestinationSettings, clock: Clock) -> list[Finding]:
+async def _api(
+    settings: DestinationSettings, whole: Settings | None, clock: Clock
+) -> list[Finding]:
     name = f"API {settings.name}"
     if settings.api_id is None and settings.api_id_file is None:
         # The daemon may have one all the same: systemd hands it to nobody else.
@@ -115,8 +120,8 @@ async def _api(settings: DestinationSettings, clock: Clock) -> list[Finding]:
         return [warning(name, f"not asked: {error.message}", _ASK_AS_ROOT)]
     except (ShipperError, OSError) as error:
         return [of_error(name, error)]
-    where = origin_of(settings.url).where
-    return [_verdict(name, answer, clock, where), *_their_clock(settings, answer, clock)]
+    place = place_of(settings, whole)
+    return [_verdict(name, answer, clock, place), *_their_clock(settings, answer, clock)]
 
 
 async def _ask(settings: DestinationSettings, api_id: str) -> Reply | Fault:
@@ -135,19 +140,18 @@ async def _ask(settings: DestinationSettings, api_id: str) -> Reply | Fault:
         await carrier.aclose()
 
 
-def _verdict(name: str, answer: Reply | Fault, clock: Clock, where: str) -> Finding:
-    outcome = classify(answer, clock.wall(), where)
+def _verdict(name: str, answer: Reply | Fault, clock: Clock, place: Place) -> Finding:
+    outcome = classify(answer, clock.wall(), place.where)
     if outcome.kind in {Kind.ACCEPTED, Kind.REFUSED}:
         # It read the event and thought about it, so it let us in.
         return well(name, f"the API accepts this API ID (HTTP {outcome.status_code})")
     told = outcome.told
+    fix = hint(outcome.cause, place)
     if outcome.status_code in {401, 403}:
-        return fault(name, f"the API ID is refused ({told})", "look at api_id or api_id_file")
-    if outcome.kind is Kind.MISCONFIGURED:
-        return fault(name, told, "look at the destination's url, and at its certificate")
+        return fault(name, f"the API ID is refused ({told})", fix)
     if outcome.kind is Kind.THROTTLED:
         return warning(name, f"it asks for a pause ({told})")
-    return fault(name, told, "nothing is lost: events wait until it answers")
+    return fault(name, told, fix)
 
 
 def _their_clock(

@@ -50,7 +50,8 @@ def _of_outbox(settings: Settings, clock: Clock) -> Iterator[Finding]:
     path = database_path(settings.database.url)
     try:
         with opened(settings.database.url) as database:
-            schema = list(guarded("schema", lambda: db.check_schema(database)))
+            schema = list(guarded("database", lambda: db.check_reach(database)))
+            schema = schema or list(guarded("schema", lambda: db.check_schema(database)))
             usable = all(finding.level is not Level.FAULT for finding in schema)
             user = _user(database if usable else None)
             yield from guarded("user", lambda: files.check_user(user))
@@ -96,6 +97,8 @@ def _of_database(
     checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
         ("daemon", lambda: db.check_daemon(database, settings, now)),
         ("oldest", lambda: db.check_oldest(database, settings, now)),
+        ("holds", lambda: db.check_holds(database)),
+        ("promises", lambda: db.check_promises(database, settings, now)),
     ]
     if path is not None:
         checks += [
@@ -147,6 +150,6 @@ async def _of_network(settings: Settings, clock: Clock) -> list[Finding]:
 
 async def _of_destination(name: str, settings: Settings, clock: Clock) -> list[Finding]:
     try:
-        return await check_destination(settings.destinations[name], clock)
+        return await check_destination(settings.destinations[name], clock, settings)
     except Exception as error:  # noqa: BLE001 - the other destinations have to be asked too
         return [of_error(f"destination {name}", error)]

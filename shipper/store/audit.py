@@ -1,6 +1,6 @@
 """`verify`: does the outbox keep what it promises? Every invariant that rows alone can show.
 
-It reads one snapshot and changes nothing, also while a daemon works. It must never call a fault
+It reads one snapshot and changes no event, also while a daemon works. It must never call a fault
 what can come about rightly, so of two readings it always takes the innocent one:
 
 - An id without a row may be a number that was given and not used: a transaction that rolled back
@@ -23,6 +23,7 @@ from shipper.store.claims import load_ids
 from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.recording import ATTEMPTS_KEPT
 from shipper.store.snapshot import shown, snapshot, written
+from shipper.store.transactions import writing
 
 RULES: Mapping[str, str] = MappingProxyType(
     {
@@ -37,6 +38,8 @@ RULES: Mapping[str, str] = MappingProxyType(
 
 _COUNTED = ("delivered", "dead", "discarded")
 _AT_A_TIME = 10_000
+SMALL = 10_000
+"""An outbox with no more events than these is read through within a few hundredths of a second."""
 
 # What can't be, and how to say it.
 _IMPOSSIBLE = {
@@ -65,6 +68,31 @@ class Finding:
     rule: str
     fault: bool
     message: str
+
+
+def broken_rules(engine: Engine) -> tuple[str, ...]:
+    """Return the rules that don't hold; raises what `verify` raises."""
+    return tuple(sorted({finding.rule for finding in verify(engine) if finding.fault}))
+
+
+def remember(engine: Engine, broken: Iterable[str], now: float) -> None:
+    """Leave what an audit has found for whoever asks next and has no time to look himself."""
+    dialect = dialect_of(engine.dialect.name)
+    values = {"broken": ",".join(broken), "now": dialect.bind_time(now)}
+    with writing(engine) as tx:
+        tx.execute(_remember(dialect), values)
+
+
+def known_to_be_broken(engine: Engine, rows: int) -> tuple[str, ...]:
+    """Return the rules that are known not to hold: of a small outbox now, else when last audited.
+
+    `rows` is how many events there are. Raises what `verify` raises.
+    """
+    if rows <= SMALL:
+        return broken_rules(engine)
+    with snapshot(engine) as tx:
+        broken = tx.execute(_REMEMBERED).scalar()
+    return tuple(broken.split(",")) if broken else ()
 
 
 def verify(engine: Engine) -> list[Finding]:
@@ -194,6 +222,14 @@ def _ordered(dialect: Dialect) -> TextClause:
     )
 
 
+def _remember(dialect: Dialect) -> TextClause:
+    return text(
+        "UPDATE shipper_lease SET broken = CAST(:broken AS text),"
+        f" audited_at = {dialect.time.format('now')} WHERE name = 'outbox'"
+    )
+
+
+_REMEMBERED = text("SELECT broken FROM shipper_lease WHERE name = 'outbox'")
 _AS_LONG_AS_IT_TAKES = text("SET LOCAL statement_timeout = 0")
 _GIVEN = {
     "sqlite": text("SELECT seq FROM sqlite_sequence WHERE name = 'shipper_outbox'"),

@@ -124,6 +124,9 @@ class Looks:
                     self._dialect.wall(row.since) or 0.0,
                     self._dialect.wall(row.next_try_at),
                     self._dialect.wall(row.updated_at),
+                    row.failures,
+                    row.last_error,
+                    self._dialect.wall(row.failing_since),
                 )
                 for row in tx.execute(self._sql.links)
             ]
@@ -166,12 +169,13 @@ class _Statements:
             ),
         }
         self.single = Statement(dialect, f"{columns} FROM shipper_outbox {pending} AND id = :id")
-        since, next_try, updated = map(
-            dialect.moment.format, ("since", "next_try_at", "updated_at")
+        since, next_try, updated, failing = map(
+            dialect.moment.format, ("since", "next_try_at", "updated_at", "failing_since")
         )
         self.links = text(
             f"SELECT name, state, reason, {since} AS since, {next_try} AS next_try_at,"
-            f" {updated} AS updated_at FROM shipper_destination"
+            f" {updated} AS updated_at, failures, last_error, {failing} AS failing_since"
+            " FROM shipper_destination"
         )
         self.version = Statement(dialect, "PRAGMA data_version")
         self.generation = Statement(

@@ -92,6 +92,9 @@ def write_link(tx: Connection, dialect: Dialect, link: LinkRow, now: float) -> N
         "reason": link.reason,
         "since": dialect.bind_time(link.since),
         "next_try_at": dialect.bind_time(link.next_try_at),
+        "failures": link.failures,
+        "last_error": link.last_error,
+        "failing_since": dialect.bind_time(link.failing_since),
         "now": dialect.bind_time(now),
     }
     _WRITE_LINK[dialect.name].changes(tx, values)
@@ -270,13 +273,15 @@ _HOLD = _for_each(
 )
 _WRITE_LINK = _for_each(
     lambda d: (
-        "INSERT INTO shipper_destination (name, state, reason, since, next_try_at, updated_at)"
-        f" VALUES (:name, :state, :reason, {d.time.format('since')},"
-        f" {d.time.format('next_try_at')}, {d.time.format('now')})"
+        "INSERT INTO shipper_destination (name, state, reason, since, next_try_at, updated_at,"
+        f" failures, last_error, failing_since) VALUES (:name, :state, :reason,"
+        f" {d.time.format('since')}, {d.time.format('next_try_at')}, {d.time.format('now')},"
+        f" :failures, :last_error, {d.time.format('failing_since')})"
         " ON CONFLICT (name) DO UPDATE SET state = excluded.state, reason = excluded.reason,"
         # Of a destination that is held, it is the hold's.
         " since = CASE shipper_destination.held WHEN 1 THEN shipper_destination.since"
         " ELSE excluded.since END, next_try_at = excluded.next_try_at,"
-        " updated_at = excluded.updated_at"
+        " updated_at = excluded.updated_at, failures = excluded.failures,"
+        " last_error = excluded.last_error, failing_since = excluded.failing_since"
     )
 )

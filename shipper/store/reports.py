@@ -6,6 +6,7 @@ history: what is over is counted in `shipper_destination`, what is pending by it
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ from sqlalchemy import Connection, Engine, Row, text
 from shipper.state import State
 from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.lease import FileLock, Owner
-from shipper.store.snapshot import snapshot, written
+from shipper.store.snapshot import shown, snapshot, written
 
 HELD = "held by an operator"
+COUNTED = 10_000
+NEVER_TRIED = "never tried: nothing was sent there yet"
+
+_LOOKS_WELL = frozenset({State.READY.value, State.RAMPING.value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,27 @@ class DestinationReport:
     purged: int
     held_keys: int
     oldest_pending_seconds: float | None
+    failures: int = 0
+    """Tries that failed in a row since the last one that was accepted."""
+    last_error: str | None = None
+
+    @property
+    def is_untried(self) -> bool:
+        """Return whether it is ready only as far as is known: nothing was ever sent there."""
+        tried = self.rows - self.pending or self.purged or self.failures
+        return self.state == State.READY.value and self.reason is None and not tried
+
+    @property
+    def is_failing(self) -> bool:
+        """Return whether it looks well, but what was tried last has failed."""
+        return bool(self.failures) and self.state in _LOOKS_WELL
+
+    @property
+    def why(self) -> str | None:
+        """Return the reason of its state; with the host, where its last try failed of it."""
+        if self.reason and self.last_error and self.last_error.startswith(self.reason):
+            return self.last_error
+        return self.reason
 
     @property
     def rows(self) -> int:
@@ -86,6 +112,35 @@ def destination_report(
         for report in reports
         if report.name in configured or report.has_events()
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A destination that rows name and nobody knows; `key` is its name as it was written.
+
+    `pending` is how many events wait for it, at most `COUNTED`.
+    """
+
+    key: str
+    name: str
+    pending: int
+
+
+def strays(engine: Engine, known: Collection[str], most: int) -> list[Stray]:
+    """Return destinations that pending rows name and that aren't known, so many at most."""
+    dialect = dialect_of(engine.dialect.name)
+    sql = _Statements(dialect)
+    with snapshot(engine) as tx:
+        names = _pending_names(tx, dialect, sql)
+        found = list(islice((name for name in names if name not in known), most))
+        return [
+            Stray(
+                name,
+                shown(name.encode("utf-8", "surrogateescape")),
+                tx.execute(sql.some_pending, {"name": dialect.bind_key(name)}).scalar_one(),
+            )
+            for name in found
+        ]
 
 
 def current_shipper(engine: Engine) -> str | None:
@@ -182,6 +237,8 @@ def _with_recorded(report: DestinationReport, dialect: Dialect, row: Row[Any]) -
         dead=row.dead,
         discarded=row.discarded,
         purged=row.purged,
+        failures=row.failures,
+        last_error=row.last_error,
     )
 
 
@@ -206,11 +263,14 @@ class _Statements:
         pending = f"FROM shipper_outbox WHERE status = 'pending' AND {of_name}"
         self.recorded = text(
             f"SELECT {written(dialect, 'name')} AS name, state, reason, held, {since} AS since,"
-            f" {next_try_at} AS next_try_at, delivered, dead, discarded, purged"
-            " FROM shipper_destination"
+            f" {next_try_at} AS next_try_at, delivered, dead, discarded, purged,"
+            " failures, last_error FROM shipper_destination"
         )
         self.held_keys = text(f"SELECT count(*) FROM shipper_hold WHERE {of_name}")
         self.pending = text(f"SELECT count(*) {pending}")
+        self.some_pending = text(
+            f"SELECT count(*) FROM (SELECT 1 {pending} LIMIT {COUNTED}) AS waiting"
+        )
         self.oldest = text(f"SELECT {created_at} {pending} ORDER BY id LIMIT 1")
         self.next_name = text(
             f"SELECT {written(dialect, 'min(destination)')} FROM shipper_outbox"

@@ -59,6 +59,13 @@ class Server:
     """What all of the outbox's tables take."""
 
 
+def reach(engine: Engine) -> None:
+    """Ask the database anything; raises what `translating` makes of one that can't be reached."""
+    with glancing(engine) as tx:
+        sqlite = engine.dialect.name == "sqlite"
+        tx.exec_driver_sql("PRAGMA schema_version" if sqlite else "SELECT 1").scalar_one()
+
+
 def journal_mode(engine: Engine) -> str:
     """Return the journal mode of an SQLite file."""
     with glancing(engine) as tx:

@@ -46,6 +46,11 @@ class LinkRow:
     next_try_at: float | None
     written_at: float | None = field(default=None, compare=False)
     """When the row was written; the database's to say."""
+    failures: int = 0
+    """Tries that failed in a row since the last one that was accepted."""
+    last_error: str | None = None
+    failing_since: float | None = None
+    """When the first of them ended."""
 
 
 @dataclass(frozen=True, slots=True)

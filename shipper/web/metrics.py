@@ -136,6 +136,11 @@ class Metrics:
             {name: wall - (now - route.link.since) for name, route in routes},
         )
         yield _gauge(
+            "shipper_link_failures",
+            "Tries that failed in a row since the last one that was accepted.",
+            {name: route.link.failing.failures for name, route in routes},
+        )
+        yield _gauge(
             "shipper_in_flight",
             "Events on their way, or answered and not recorded yet.",
             {name: route.in_flight for name, route in routes},

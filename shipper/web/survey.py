@@ -22,7 +22,7 @@ from shipper.config import Settings
 from shipper.confirmed import Confirmed
 from shipper.errors import ShipperError
 from shipper.store import reports
-from shipper.store.audit import verify
+from shipper.store.audit import broken_rules, remember
 from shipper.store.engine import database_path, open_engine
 from shipper.store.footprint import Footprint, footprint
 from shipper.store.opening import Database
@@ -186,7 +186,8 @@ class _Observer:
         # What was broken in an outbox that has grown too large for this is broken still.
         if self._clock.monotonic() >= self._audit.due and rows <= AUDITED_ROWS:
             self._audit.due = self._clock.monotonic() + _AUDIT_AGAIN
-            self._audit.broken = _broken(database)
+            self._audit.broken = broken_rules(database)
+            remember(database, self._audit.broken, self._clock.wall())
             self._audit.due = self._clock.monotonic() + AUDIT_EVERY
         return Figures(
             backlogs=tuple(self._backlogs(found)),
@@ -217,10 +218,6 @@ class _Observer:
             self._footprint = footprint(database, rows, day_ends, self._budget)
             self._forecast_at = now + _FORECAST_EVERY
         return self._footprint
-
-
-def _broken(database: Database) -> tuple[str, ...]:
-    return tuple(sorted({finding.rule for finding in verify(database) if finding.fault}))
 
 
 def _disk(path: Path, taken: Footprint) -> Disk:

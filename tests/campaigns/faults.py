@@ -252,6 +252,22 @@ PEOPLE = (
     Fault("O23", "a container file with a misspelt key, the file mounted instead of the directory, too short a stop", "README's own is checked by the schema and against the daemon", "tests/docs/test_readme_container.py::test_the_compose_file_is_valid", "7"),
     Fault("O24", "a schema tool drops what it doesn't know", "README has a filter for each, which lets the application's own tables through", "tests/docs/test_readme_schema_tools.py::test_the_patterns_for_other_tools_match_our_tables_and_no_other", "3"),
     Fault("O25", "the working directory was removed", "said; what needs none goes on", "tests/cli/test_shell.py::test_a_directory_that_was_removed_is_no_bug", "2"),
+    Fault("O30", "a quiet shop: one event, and nobody answers", "told from the first failure: log, status, plugin, top, metrics, systemctl", "tests/daemon/test_daemon_truth.py::test_the_first_failure_is_told_and_survives_a_restart", "2 (each database)"),
+    Fault("O31", "the API accepts and never answers", "told with the first deadline, and not with the fifth", "tests/daemon/test_daemon_truth.py::test_an_api_that_never_answers_is_told_with_its_first_deadline", "2 (each database)"),
+    Fault("O32", "nothing was ever sent", "not said to be well: never tried; who doesn't run comes first", "tests/cli/test_operating_commands.py::test_what_was_never_tried_is_not_said_to_be_well", "1"),
+    Fault("O33", "several things are wrong at once", "the worst first, everywhere in one order", "tests/unit/test_troubles.py::test_the_order_is_the_documented_one", "13 kinds together"),
+    Fault("O34", "the disk is full and somebody asks the plugin", "critical, in the first words", "tests/cli/test_operating_commands.py::test_the_worst_is_the_first_line", "1"),
+    Fault("O35", "keys are held, and nobody knows which", "listed and named, with the command for each", "tests/cli/test_operating_commands.py::test_what_is_held_is_listed", "2 (each database)"),
+    Fault("O36", "a key is held that no event has", "held, and said: it may be a slip of the hand", "tests/cli/test_operating_commands.py::test_a_key_that_no_event_has_is_held_with_a_word", "2 (each database)"),
+    Fault("O37", "a status is set back by hand (SQL)", "told, with what makes it go out again", "tests/store/test_lookups.py::test_a_status_that_was_set_back_by_hand_is_told", "4"),
+    Fault("O38", "a dead letter that holds its key is changed by hand (SQL)", "told, with the command that lets the key go on", "tests/store/test_lookups.py::test_a_key_held_by_what_is_no_dead_letter_any_more_is_told", "2 (each database)"),
+    Fault("O39", "a next try in a hundred years, written by hand (SQL)", "not waited for; events show says so", "tests/store/test_lookups.py::test_a_time_that_nobody_waits_for_is_none", "2 (each database)"),
+    Fault("O40", "counters that rows changed by hand (SQL) have made wrong", "critical until verify --recount", "tests/cli/test_operating_commands.py::test_a_broken_promise_is_critical_until_it_is_recounted", "2 (each database)"),
+    Fault("O41", "an event for a destination that nobody knows", "one warning for each name, both ways out", "tests/daemon/test_daemon_truth.py::test_a_destination_that_nobody_knows_is_told_once", "2 (each database)"),
+    Fault("O42", "names of destinations without end", "twenty are told, then none", "tests/daemon/test_daemon_truth.py::test_names_without_end_do_not_fill_the_log", "40"),
+    Fault("O43", "a link works again", "no warning, and how long it took", "tests/daemon/test_daemon_truth.py::test_good_news_is_no_warning", "2 (each database)"),
+    Fault("O44", "a configuration is refused", "the log doesn't look like a start", "tests/daemon/test_daemon_truth.py::test_a_refused_configuration_does_not_look_like_a_start", "1"),
+    Fault("O45", "advice that doesn't fit the configuration", "one table: file, credential, environment, url", "tests/unit/test_advice.py::test_advice_on_an_api_id_fits_where_it_comes_from", "5"),
 )  # fmt: skip
 
 FAULTS: dict[str, tuple[Fault, ...]] = {

@@ -626,7 +626,7 @@ def test_drain_gives_up_on_a_link_that_is_down_and_says_why(home: Home) -> None:
     home.configure("sqlite:///shop.db", "http://127.0.0.1:9/e", FAST)
     ran = home.run("drain")
     assert ran.status == 75
-    assert "default: 1 still pending: offline, refused" in ran.out
+    assert re.search(r"default: 1 still pending: offline, .*127\.0\.0\.1:9", ran.out)
     assert home.run("drain", "--timeout", "100ms", "--json").value["pending"] == 1
 
 

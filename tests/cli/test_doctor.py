@@ -74,7 +74,7 @@ def test_something_broken_is_exit_status_1(home: Home) -> None:
     ran = home.call("doctor", "--no-network")
     assert ran.status == 1
     at = next(n for n, line in enumerate(ran.out.splitlines()) if "daemon" in line)
-    assert ran.out.splitlines()[at + 1].strip() == "fix: shipper run"  # there is no unit
+    assert "fix: shipper run" in ran.out.splitlines()[at + 1]
 
 
 def test_json_is_one_object_on_one_line(home: Home) -> None:
@@ -111,7 +111,7 @@ def test_a_server_that_is_not_there_is_one_finding(home: Home) -> None:
     home.configure("postgresql://nobody@127.0.0.1:9/none", "http://127.0.0.1:9/e")
     ran = home.call("doctor", "--json", "--no-network")
     found = {finding["name"]: finding["level"] for finding in ran.value["findings"]}
-    assert found == {"config": "ok", "user": "ok", "schema": "fault", "unit": "ok"}
+    assert found == {"config": "ok", "user": "ok", "database": "fault", "unit": "ok"}
 
 
 def test_a_database_without_an_outbox_is_a_finding(tmp_path: Path, bare_url: str) -> None:

@@ -73,7 +73,7 @@ def run(seen: Seen, home: Home, *words: str, **more: Any) -> Ran:
     """Run a command with --json, and add what it has printed, failures too."""
     ran = home.call(*words, "--json", **more)
     name = max(c.words for c in COMMANDS if " ".join(words).startswith(c.words))
-    name = " ".join([name, *(word for word in words if word in {"--rows", "--origin"})])
+    name = " ".join([name, *(word for word in words if word in {"--rows", "--origin", "--list"})])
     note(seen, name, ran.out)
     # Lines of the log have an event; what went wrong has an error.
     failures = [line for line in ran.err.splitlines() if '"event":' not in line]
@@ -86,7 +86,8 @@ def everything(seen: Seen, home: Home, name: str) -> None:
     """Run every command that only looks, and those whose answer is the same on any outbox."""
     for words in (
         "status", "events list", "events show 1", "events show 2", "dead list", "dead show 1",
-        "verify", "prune --dry-run", "prune", "top", "db current", "db check", "db upgrade",
+        "verify", "verify --recount", "prune --dry-run", "prune", "top", "db current",
+        "db check", "db upgrade",
         "config show", "config show --origin", "check", "version", "assets list",
         "assets show shipper.1", "help",
         "help order", "events export -", "events export - --status dead",
@@ -101,7 +102,7 @@ def everything(seen: Seen, home: Home, name: str) -> None:
 def change(seen: Seen, home: Home) -> None:
     """Run every command that changes something."""
     for words in (
-        "hold --key b", "hold --destination default", "release --key b",
+        "hold --key b", "hold --destination default", "hold --list", "release --key b",
         "release --destination default", "events export kept.jsonl", "enqueue --rows kept.jsonl",
         "events reroute ALL --to other --dry-run", "events reroute 4 --to other",
         "events discard 5", "dead retry 1", "dead discard 2",

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,8 @@ def test_status_has_exactly_the_fields_that_the_interface_names(either_home: Hom
         "discarded": 0,
         "purged": 0,
         "held_keys": 1,
+        "failures": 0,
+        "last_error": None,
     }
     assert ran.value["running"] is False
     assert "no shipper is running; this is what was last recorded" in ran.err
@@ -139,6 +142,70 @@ def test_status_of_a_link_that_is_down_says_why_and_until_when(home: Home) -> No
     assert told["elsewhere"]["reason"] == "the configuration has no [destinations.elsewhere]"
     shown = home.call("status").out
     assert re.search(r"default\toffline\t1\t\d+s\t.*refused.*; for \d+s; next try ", shown)
+
+
+def test_a_failing_destination_is_told_everywhere(either_home: Home) -> None:
+    """From the first failure on: what, where, when again, and what to do about it."""
+    write(either_home, VIEW, "a")
+    assert either_home.run("drain", "--timeout", "1500ms").status == 75
+    told = default(either_home)
+    assert told["failures"] >= 1
+    assert told["last_error"].startswith("refused: ")
+    assert "127.0.0.1:9" in told["last_error"]
+    assert told["state"] == "ready"
+    assert parse_iso(told["next_try_at"])
+    shown = either_home.call("status").out
+    assert re.search(r"\tready, but the last( \d+)? tr(y|ies) failed: .*127\.0\.0\.1:9", shown)
+    assert "next try " in shown
+    assert "warning: default is ready, but the last" in shown
+    assert "  fix: start the API at 127.0.0.1:9" in shown
+    # Critical, because nobody ships; but the failure is told, too.
+    nagios = either_home.call("status", "--nagios").out
+    assert "default is ready, but the last" in nagios
+    assert re.search(r" default_failures=\d+;0;;0 ", nagios)
+    problems = either_home.call("status", "--json").value["problems"]
+    assert [problem["level"] for problem in problems] == ["critical", "warning"]
+    doctor = either_home.call("doctor", "--no-network").out
+    assert re.search(r"! link default +ready, but the last", doctor)
+    with either_home.receiving():
+        assert either_home.run("drain").status == 0
+    told = default(either_home)
+    assert (told["failures"], told["last_error"], told["next_try_at"]) == (0, None, None)
+
+
+def test_what_was_never_tried_is_not_said_to_be_well(home: Home) -> None:
+    """Its state is one of the six, and the reason says what that is worth."""
+    told = default(home)
+    assert (told["state"], told["reason"]) == ("ready", "never tried: nothing was sent there yet")
+    write(home, VIEW, "a")
+    first = home.call("status").out.splitlines()[0]
+    assert first == "critical: 1 pending and no shipper is running"
+
+
+def test_the_worst_is_the_first_line(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk before everything else, and the plugin says so, too."""
+    write(home, VIEW, "a")
+    usage = shutil.disk_usage(home.directory)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+    assert home.call("status").out.startswith("critical: the outbox's disk is full: 0 bytes free")
+    ran = home.call("status", "--nagios")
+    assert ran.status == 2
+    assert ran.out.startswith("SHIPPER CRITICAL - the outbox's disk is full: 0 bytes free")
+    assert " disk_free=0B;1000000000:;16000000:;0" in ran.out
+
+
+def test_a_broken_promise_is_critical_until_it_is_recounted(either_home: Home) -> None:
+    """Somebody has changed rows by hand; the events say what the counters should."""
+    kill(either_home, "a")
+    execute(either_home, "UPDATE shipper_outbox SET status = 'discarded'")
+    ran = either_home.call("status", "--nagios")
+    assert ran.status == 2
+    assert ran.out.startswith("SHIPPER CRITICAL - what must hold of the outbox doesn't: counters")
+    assert "broken: counters" in either_home.call("doctor", "--no-network").out
+    assert "shipper verify --recount" in either_home.call("verify").err
+    fixed = either_home.call("verify", "--recount")
+    assert (fixed.status, fixed.err) == (0, "1 destination had wrong counters\n")
+    assert either_home.call("status", "--nagios").status == 0
 
 
 # -- events -----------------------------------------------------------------------------------
@@ -392,6 +459,50 @@ def test_a_destination_is_held_and_released(either_home: Home) -> None:
         0,
         "destination default was not held; its link is probed\n",
     )
+
+
+def test_what_is_held_is_listed(either_home: Home) -> None:
+    """With the command that lets each go on; nothing held is an empty list, and no failure."""
+    nothing = either_home.call("hold", "--list")
+    assert (nothing.status, nothing.out, nothing.err) == (0, "", "nothing is held\n")
+    write(either_home, VIEW, "a b", "a b")
+    either_home.call("hold", "--key", "a b")
+    either_home.call("hold", "--destination", "default")
+    ran = either_home.call("hold", "--list")
+    assert "shipper release --key 'a b' --destination default" in ran.out
+    everything, key = lines(either_home.call("hold", "--list", "--json"))
+    assert ISO.fullmatch(key.pop("since"))
+    assert key == {
+        "destination": "default",
+        "ordering_key": "a b",
+        "cause": "operator",
+        "event_id": None,
+        "pending": 2,
+    }
+    assert (everything["ordering_key"], everything["pending"]) == (None, 2)
+    first = either_home.call("hold", "--list", "--limit", "1")
+    assert "1 more are held: --limit 2" in first.err
+    assert either_home.call("hold", "--list", "--key", "a b").status == 2
+
+
+def test_a_key_that_no_event_has_is_held_with_a_word(either_home: Home) -> None:
+    """It may be a slip of the hand; where an event has it, there is nothing to say."""
+    write(either_home, VIEW, "a")
+    odd = either_home.call("hold", "--key", "nosuchkey")
+    assert (odd.status, odd.out) == (0, "key nosuchkey of default held\n")
+    assert "no pending event has the key nosuchkey" in odd.err
+    assert either_home.call("hold", "--key", "a").err == ""
+
+
+def test_held_keys_are_named_wherever_something_is_wrong(home: Home) -> None:
+    """Masked, because an application writes them."""
+    write(home, VIEW, "k\x1b[2J")
+    home.call("hold", "--key", "k\x1b[2J")
+    assert "default: 1 key held: k\\x1b[2J" in home.call("status", "--nagios").out
+    assert "default: 1 key held: k\\x1b[2J" in home.call("status").out
+    assert "held: k\\x1b[2J of default" in home.call("doctor", "--no-network").out
+    with home.receiving():
+        assert "behind a held key: k\\x1b[2J" in home.run("drain").out
 
 
 @pytest.mark.parametrize("verb", ["hold", "release"])

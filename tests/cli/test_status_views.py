@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from shipper.cli.nagios import Level, judge
+from shipper.cli.nagios import judge
 from shipper.store.footprint import Footprint
 from shipper.store.lease import FileLock
 from shipper.store.reports import DestinationReport
 from shipper.store.vitals import Growth
+from shipper.troubles import Level
 from tests.cli.command_line import VIEW, Home
 from tests.cli.terminal import draw
 from tests.cli.test_operating_commands import write

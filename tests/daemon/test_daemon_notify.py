@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shipper.daemon.notify import Notifier
-from shipper.sandbox import Fault
+from shipper.sandbox import Chaos, Fault
 from tests.daemon.harness import Shop, only_sqlite
 from tests.daemon.processes import until
 
@@ -137,7 +137,25 @@ async def test_an_outage_is_in_the_line_that_a_person_reads(shop: Shop, manager:
         lambda: [m["STATUS"] for m in manager.heard if "paused" in m.get("STATUS", "")]
     )
     assert statuses[0].startswith("default paused for ")
-    assert "http-401" in statuses[0]
+    assert "HTTP 401" in statuses[0]
+    await daemon.stop()
+
+
+@only_sqlite
+async def test_the_first_failure_is_in_the_line_that_a_person_reads(
+    shop: Shop, manager: Manager
+) -> None:
+    """With the next try, though the link is ready as far as is known."""
+    shop.sandbox.chaos = Chaos.parse("503:1")
+    shop.configure(retry={"min_delay": 3600, "max_delay": 3600, "probe_max_delay": 3600})
+    shop.add("u1-1")
+    daemon = await shop.started()
+    await daemon.told("link.failing")
+    [status, *_] = await until(
+        lambda: [m["STATUS"] for m in manager.heard if "failed" in m.get("STATUS", "")]
+    )
+    assert status.startswith("default ready, but the last try failed: HTTP 503")
+    assert ", next try in " in status
     await daemon.stop()
 
 

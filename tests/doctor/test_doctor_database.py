@@ -29,7 +29,7 @@ def _settings(*names: str) -> Any:
     """Return as much of the settings as these checks look at."""
     url = "http://127.0.0.1:9/e"
     named = {n: DestinationSettings(n, url, Secret("x")) for n in names or ("default",)}
-    return SimpleNamespace(destinations=named, path=None)
+    return SimpleNamespace(destinations=named, path=None, origins={})
 
 
 def _only(found: Iterator[Finding]) -> Finding:

@@ -8,7 +8,7 @@ only so that Python can forget them.
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -49,7 +49,7 @@ class Diary(Log):
         self.debug = True
         self._note = note
 
-    def __call__(self, name: str, /, **fields: object) -> None:
+    def _write(self, name: str, level: str, fields: Mapping[str, object]) -> None:
         """Keep a line, without what no seed decides."""
         assert EVENTS[name][1].issuperset(fields), name
         told = {name: value for name, value in fields.items() if name != "event_id"}

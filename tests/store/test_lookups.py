@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from shipper.backoff import Backoff
+from shipper.delivery import RetryPolicy
 from shipper.errors import UsageError
 from shipper.store import operate
 from shipper.store.engine import open_engine
@@ -14,6 +16,7 @@ from shipper.store.lookups import EventReport, find, get, locate
 from shipper.store.reports import Blocker
 from shipper.store.selection import Selection
 from shipper.store.waiting import Facts, KeyHold, LinkFacts, explain, why
+from shipper.store.work import LinkRow
 from tests.store.daemons import NOW, Daemon, tamper, write
 
 
@@ -198,6 +201,80 @@ def test_only_a_pending_event_is_waiting_to_go_out(engine: Engine) -> None:
     daemon.bury(second)
     assert why(engine, _event(engine, first), max_attempts=20, now=NOW) is None
     assert "operator" in _why(engine, second)
+
+
+@pytest.mark.parametrize("end", ["deliver", "bury"])
+def test_a_status_that_was_set_back_by_hand_is_told(
+    engine: Engine, daemon: Daemon, end: str
+) -> None:
+    """With what makes a running daemon find it, which looks only ahead."""
+    [row] = write(engine, "a")
+    getattr(daemon, end)(row)
+    tamper(engine, f"UPDATE shipper_outbox SET status = 'pending' WHERE id = {row}")
+    told = _why(engine, row)
+    assert told.startswith("its status was set back to pending by hand (SQL)")
+    assert "within 5 minutes" in told
+    assert "shipper release --destination default" in told
+
+
+def test_a_key_held_by_what_is_no_dead_letter_any_more_is_told(
+    engine: Engine, daemon: Daemon
+) -> None:
+    """Nobody can retry or discard that one, so the key has to be released."""
+    first, second = write(engine, "it's", "it's")
+    daemon.bury(first, holds_key=True)
+    tamper(engine, f"UPDATE shipper_outbox SET status = 'pending' WHERE id = {first}")
+    for row in (first, second):
+        told = _why(engine, row)
+        assert "no dead letter any more" in told
+        assert """shipper release --key 'it'"'"'s'""" in told
+
+
+def test_a_time_that_nobody_waits_for_is_none(engine: Engine, daemon: Daemon) -> None:
+    """The drain doesn't wait for longer than its longest wait, whoever wrote the time."""
+    [row] = write(engine, "a")
+    daemon.postpone(row, attempts=1, wait=9e6)
+    policy = RetryPolicy(Backoff(1.0, 3600.0), Backoff(1.0, 60.0), 20)
+    event = _event(engine, row)
+    told = why(engine, event, max_attempts=20, now=NOW, policy=policy)
+    assert told is not None
+    assert "next try" not in told
+    tamper(engine, "DELETE FROM shipper_claim")
+    told = why(engine, event, max_attempts=20, now=NOW, policy=policy)
+    assert told == "it goes out in its turn, now that a shipper is running"
+
+
+def test_a_status_that_nobody_knows_is_told(engine: Engine, daemon: Daemon) -> None:
+    """And one that says delivered, where nothing was."""
+    first, second = write(engine, "a", "b")
+    if engine.dialect.name == "postgresql":
+        for name in ("status_check", "delivered"):
+            tamper(engine, f"ALTER TABLE shipper_outbox DROP CONSTRAINT shipper_outbox_{name}")
+    tamper(engine, f"UPDATE shipper_outbox SET status = 'retry' WHERE id = {first}")
+    assert "'retry', which shipper doesn't know" in _why(engine, first)
+    ended = "status = 'delivered', delivered_at = created_at"
+    tamper(engine, f"UPDATE shipper_outbox SET {ended} WHERE id = {second}")
+    assert "by hand (SQL): shipper has not delivered it" in _why(engine, second)
+
+
+def test_a_row_that_its_key_does_not_find_is_told(postgres_url: str) -> None:
+    """On PostgreSQL the lane is stored beside the key, and an UPDATE by hand leaves it behind."""
+    engine = open_engine(postgres_url)
+    [row] = write(engine, "a")
+    Daemon(engine)
+    tamper(engine, "ALTER TABLE shipper_outbox DISABLE TRIGGER USER")
+    tamper(engine, f"UPDATE shipper_outbox SET ordering_key = 'b' WHERE id = {row}")
+    assert "its row was changed by hand (SQL)" in _why(engine, row)
+    engine.dispose()
+
+
+def test_a_link_that_is_down_comes_with_what_to_do(engine: Engine, daemon: Daemon) -> None:
+    """As everywhere else."""
+    [row] = write(engine, "a")
+    daemon.links(LinkRow("default", "paused", "http-401: HTTP 401", NOW, NOW + 5))
+    event = _event(engine, row)
+    told = why(engine, event, max_attempts=20, now=NOW, advise=lambda reason: f"see {reason}")
+    assert "(HTTP 401); somebody has to act: see http-401: HTTP 401; the next probe" in str(told)
 
 
 # -- why: the sentence ----------------------------------------------------------------------------

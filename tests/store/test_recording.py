@@ -242,7 +242,10 @@ def test_a_links_state_is_stored_and_leaves_the_rest_alone(
     queue.turn(Work(now=NOW, links=[LinkRow("default", "ready", None, NOW, None)]))
     counts = "delivered = 3, dead = 2, purged = 1"
     run(engine, f"UPDATE shipper_destination SET held = {held}, {counts}")
-    down = LinkRow("default", "offline", "refused", NOW + 1, NOW + 2.5)
+    down = LinkRow(
+        "default", "offline", "refused", NOW + 1, NOW + 2.5,
+        failures=7, last_error="refused: nobody listens", failing_since=NOW - 5,
+    )  # fmt: skip
     queue.turn(Work(now=NOW + 3, links=[down]))
     assert table(engine, "destination") == [
         {
@@ -258,6 +261,9 @@ def test_a_links_state_is_stored_and_leaves_the_rest_alone(
             "purged": 1,
             "updated_at": NOW + 3,
             "releases": 0,
+            "failures": 7,
+            "last_error": "refused: nobody listens",
+            "failing_since": NOW - 5,
             "recalls": 0,
         }
     ]

@@ -4,6 +4,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shipper.delivery import Status
 from shipper.dispatcher import Route
+from shipper.outcome import Kind, Outcome
 from shipper.state import State
 from shipper.web.metrics import Metrics
 from shipper.web.survey import Figures
@@ -85,6 +86,15 @@ def test_an_operators_word_is_over_the_state_of_a_link() -> None:
     samples = read(Metrics({"default": route}, parts.tally(clock), clock, "").render(None).decode())
     assert value(samples, "shipper_link_state", destination="default", state="held") == 1
     assert value(samples, "shipper_link_state", destination="default", state="ready") == 0
+
+
+def test_failed_tries_in_a_row_are_told() -> None:
+    """Of a link that is ready as far as is known."""
+    clock = Hand()
+    route: Route = parts.route("default", clock)
+    route.link.failing.failed(Outcome(Kind.TRANSIENT, "refused"), 1.0)
+    samples = read(Metrics({"default": route}, parts.tally(clock), clock, "").render(None).decode())
+    assert value(samples, "shipper_link_failures", destination="default") == 1
 
 
 def test_the_lease_and_the_database_are_told() -> None:

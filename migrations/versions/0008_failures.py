@@ -1,0 +1,29 @@
+"""How a destination has failed since its last success, and what the last audit found broken."""
+
+from alembic import op
+
+from shipper.store.migrate import statements
+
+revision = "0008"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    connection = op.get_bind()
+    for statement in statements(revision, connection.dialect.name):
+        connection.exec_driver_sql(statement)
+
+
+def downgrade() -> None:
+    connection = op.get_bind()
+    # SQLite learned it late (3.35), and there the table itself goes in the end.
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(
+            "ALTER TABLE shipper_destination DROP COLUMN failures, DROP COLUMN last_error,"
+            " DROP COLUMN failing_since"
+        )
+        connection.exec_driver_sql(
+            "ALTER TABLE shipper_lease DROP COLUMN broken, DROP COLUMN audited_at"
+        )

@@ -1,0 +1,65 @@
+"""Tells of events for a destination that the configuration doesn't know: nothing else would.
+
+Once for each name in the life of a daemon, also over a reload, and of so many names at most: an
+application must not be able to fill the log. It must never keep the drain from its thread for
+longer than a few steps in an index.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from shipper.advice import unknown_destination
+from shipper.daemon.session import Session
+from shipper.errors import ShipperError
+from shipper.logs import Log
+from shipper.store.reports import strays
+
+LOOK_EVERY: Final = 5.0
+NAMES: Final = 20
+
+
+@dataclass(slots=True)
+class Strays:
+    """The names that have been told of."""
+
+    told: set[str] = field(default_factory=set)
+
+    async def look(self, session: Session, log: Log) -> None:
+        """Tell of each name that is new."""
+        if len(self.told) >= NAMES:
+            return
+        settings, upkeep = session.settings, session.upkeep
+        known = {*settings.destinations, *self.told}
+        room = NAMES - len(self.told)
+        with suppress(ShipperError):  # that the database is away is the drain's to tell
+            found = await upkeep.run(partial(strays, upkeep.database, known, room))
+            for stray in found:
+                self.told.add(stray.key)
+                config = str(settings.path or "the configuration")
+                log(
+                    "destination.unknown",
+                    destination=stray.name,
+                    pending=stray.pending,
+                    hint=unknown_destination(stray.name, settings.destinations, config),
+                )
+
+
+@asynccontextmanager
+async def watched(session: Session, found: Strays, log: Log) -> AsyncIterator[None]:
+    """Look now and then for the length of a `with`."""
+    task = asyncio.create_task(_watch(session, found, log))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _watch(session: Session, found: Strays, log: Log) -> None:
+    while True:
+        await found.look(session, log)
+        await asyncio.sleep(LOOK_EVERY)

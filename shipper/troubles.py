@@ -1,0 +1,296 @@
+"""What is wrong with an outbox, the worst first: one order for whoever shows it.
+
+`status`, its plugin line, `top` and `doctor` all begin with the first of these. The order:
+
+critical  the disk is full · a promise is broken · nobody ships what is pending · a destination is
+          paused · an event waits for too long · the budget is used up
+warning   the disk fills up, or its WAL isn't cut · dead letters · what an operator or a dead
+          letter holds · a destination is offline or throttled · its last tries failed · an open
+          transaction keeps events back · the budget is nearly used up
+
+It judges what `Facts` has, and never asks anybody; `gather` does. However many destinations rows
+name, what is said stays short.
+"""
+
+import shutil
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from shipper import advice
+from shipper.config import Settings
+from shipper.state import State
+from shipper.store import reserve
+from shipper.store.audit import known_to_be_broken
+from shipper.store.engine import database_path
+from shipper.store.footprint import Footprint, size
+from shipper.store.holds import Held, held
+from shipper.store.opening import Database
+from shipper.store.reports import (
+    Blocker,
+    DestinationReport,
+    commit_blockers,
+    current_shipper,
+    destination_report,
+)
+from shipper.store.space import wal_bytes
+
+NAMED = 3
+"""So many held keys of a destination are named; the others are counted."""
+_LOOKED_AT = 20
+OPEN_LONG = 30.0
+WAL_LARGE = 64 << 20
+# With less than this left on the disk the next INSERT may fail.
+_FULL = 16 * 10**6
+_STRAYS = 10
+_WAITS_LONG = 3600.0
+
+
+class Level(IntEnum):
+    """How bad it is; the value is the exit status of a monitoring plugin."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+class Trouble(NamedTuple):
+    """Something that is wrong, how bad it is, and what to do about it, if anything helps."""
+
+    level: Level
+    text: str
+    fix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The disk of an SQLite outbox, in bytes. `least` is what [alerts] wants to be free."""
+
+    free: int
+    wal: int
+    reserved: int
+    """What lies in reserve for the daemon's marks."""
+    reserve: int
+    """What should."""
+    least: int
+
+    @classmethod
+    def of(cls, file: Path, settings: Settings) -> "Room":
+        """Return how it is now; raises OSError."""
+        return cls(
+            free=shutil.disk_usage(file.parent).free,
+            wal=wal_bytes(file),
+            reserved=reserve.held(file),
+            reserve=settings.space.reserve,
+            least=settings.alerts.disk_free,
+        )
+
+    @property
+    def full_below(self) -> int:
+        """Return with how many bytes left the disk is as good as full."""
+        return max(_FULL, self.reserve)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that can be wrong. `oldest` is for how many seconds an event may wait."""
+
+    reports: Sequence[DestinationReport]
+    configured: Collection[str]
+    is_shipped: bool
+    oldest: float = _WAITS_LONG
+    taken: Footprint | None = None
+    room: Room | None = None
+    held: Sequence[Held] = ()
+    broken: Sequence[str] = ()
+    blockers: Sequence[Blocker] = ()
+    places: Sequence[advice.Place] = field(default=())
+    config: str = "the configuration"
+    start: str = "shipper run"
+    """How a shipper is started here."""
+
+
+def gather(
+    database: Database,
+    settings: Settings,
+    now: float,
+    *,
+    oldest: float = _WAITS_LONG,
+    start: str = "shipper run",
+    taken: Callable[[int], Footprint | None] = lambda _: None,
+    audited: bool = True,
+) -> tuple[Facts, str | None]:
+    """Return what can be wrong with an outbox, and who ships it.
+
+    `taken` is asked with the number of rows; without `audited` nothing is said of the invariants,
+    which takes a while. Raises StoreUnavailable, AccessDenied and SchemaError.
+    """
+    shipper = current_shipper(database)
+    reports = destination_report(database, settings.destinations, now)
+    rows, path = sum(report.rows for report in reports), database_path(settings.database.url)
+    facts = Facts(
+        reports,
+        settings.destinations.keys(),
+        is_shipped=shipper is not None,
+        oldest=oldest,
+        taken=taken(rows),
+        room=None if path is None else Room.of(path, settings),
+        held=held(database, _LOOKED_AT)[0] if any(r.held_keys for r in reports) else (),
+        broken=known_to_be_broken(database, rows) if audited else (),
+        blockers=commit_blockers(database),
+        places=[advice.place_of(each, settings) for each in settings.destinations.values()],
+        config=str(settings.path or "the configuration"),
+        start=start,
+    )
+    return facts, shipper
+
+
+def judge(facts: Facts) -> list[Trouble]:
+    """Return everything that is wrong, the worst first."""
+    by_rank = [
+        *_of_full_disk(facts.room),
+        *_of_promises(facts.broken),
+        *_of_nobody(facts),
+        *_of_links(facts, {State.PAUSED}),
+        *_of_waiting(facts),
+        *_of_budget(facts.taken),
+        *_of_filling_disk(facts.room),
+        *_of_dead_letters(facts),
+        *_of_held_keys(facts),
+        *_of_links(facts, {State.HELD}),
+        *_of_links(facts, {State.OFFLINE, State.THROTTLED}),
+        *_of_failing(facts),
+        *_of_blockers(facts.blockers),
+    ]
+    return sorted(by_rank, key=lambda trouble: -trouble.level)
+
+
+def failed(report: DestinationReport) -> str:
+    """Return how a destination has failed of late: `the last 2 tries failed: nobody listens …`."""
+    return advice.failed(report.failures, report.last_error)
+
+
+def count(number: int, one: str) -> str:
+    """Return a number with its noun: `1 key`, `2 keys`."""
+    return f"{number} {one}" if number == 1 else f"{number:,} {one}s"
+
+
+# -- one after the other --------------------------------------------------------------------------
+
+_MAKE_ROOM = "make room on the disk; shipper prune --dry-run says what shipper could delete"
+
+
+def _of_full_disk(room: Room | None) -> Iterator[Trouble]:
+    if room is not None and room.free < room.full_below:
+        text = f"the outbox's disk is full: {size(room.free)} free; applications can't write events"
+        yield Trouble(Level.CRITICAL, text, _MAKE_ROOM)
+
+
+def _of_filling_disk(room: Room | None) -> Iterator[Trouble]:
+    if room is None:
+        return
+    if room.full_below <= room.free < room.least:
+        text = f"{size(room.free)} free on the outbox's disk, less than {size(room.least)}"
+        yield Trouble(Level.WARNING, f"{text} ([alerts] disk_free)", _MAKE_ROOM)
+    if 0 < room.reserved < room.reserve:
+        text = (
+            f"the disk was full: {size(room.reserved)} of the reserve of {size(room.reserve)} left"
+        )
+        yield Trouble(Level.WARNING, text, _MAKE_ROOM)
+    if room.wal > WAL_LARGE:
+        text = f"the database's WAL has {size(room.wal)}: some process keeps a transaction open"
+        yield Trouble(Level.WARNING, text, "shipper doctor")
+
+
+def _of_promises(broken: Sequence[str]) -> Iterator[Trouble]:
+    if broken:
+        text = f"what must hold of the outbox doesn't: {', '.join(broken)}"
+        yield Trouble(Level.CRITICAL, text, "shipper verify says which events")
+
+
+def _of_nobody(facts: Facts) -> Iterator[Trouble]:
+    pending = sum(report.pending for report in facts.reports)
+    if pending and not facts.is_shipped:
+        yield Trouble(Level.CRITICAL, f"{pending} pending and no shipper is running", facts.start)
+
+
+def _of_links(facts: Facts, states: Collection[State]) -> Iterator[Trouble]:
+    level = Level.CRITICAL if State.PAUSED in states else Level.WARNING
+    found = [r for r in facts.reports if State(r.state) in states and _matters(r, facts)]
+    for report in found[:_STRAYS]:
+        reason = f": {advice.said(report.why)}" if report.why else ""
+        yield Trouble(level, f"{report.name} is {report.state}{reason}", _fix(report, facts))
+    if len(found) > _STRAYS:
+        yield Trouble(level, f"and {len(found) - _STRAYS} more destinations")
+
+
+def _matters(report: DestinationReport, facts: Facts) -> bool:
+    # One that was taken out of the configuration is history, unless something waits for it.
+    return report.name in facts.configured or bool(report.pending)
+
+
+def _fix(report: DestinationReport, facts: Facts) -> str | None:
+    if report.name not in facts.configured:
+        return advice.unknown_destination(report.name, facts.configured, facts.config)
+    if report.state == State.HELD.value:
+        return f"shipper release --destination {report.name}"
+    if report.state == State.THROTTLED.value:
+        return None  # it goes on by itself
+    place = next((place for place in facts.places if place.name == report.name), None)
+    return None if place is None else advice.hint(report.last_error or report.reason, place)
+
+
+def _of_waiting(facts: Facts) -> Iterator[Trouble]:
+    for report in facts.reports:
+        age = report.oldest_pending_seconds
+        if age is not None and age > facts.oldest:
+            text = f"{report.name}: the oldest is pending for {age:.0f} s"
+            yield Trouble(Level.CRITICAL, text, "shipper doctor names it")
+
+
+def _of_budget(taken: Footprint | None) -> Iterator[Trouble]:
+    if taken is not None and (taken.is_over or taken.is_scarce):
+        level = Level.CRITICAL if taken.is_over else Level.WARNING
+        yield Trouble(level, str(taken), "shipper prune, a shorter [retention], or a larger budget")
+
+
+def _of_dead_letters(facts: Facts) -> Iterator[Trouble]:
+    for report in facts.reports:
+        if report.dead:
+            text = f"{report.name}: {count(report.dead, 'dead letter')}"
+            yield Trouble(Level.WARNING, text, "shipper dead list tells why")
+
+
+def _of_held_keys(facts: Facts) -> Iterator[Trouble]:
+    for report in facts.reports:
+        if report.held_keys:
+            keys = [h.ordering_key for h in facts.held if h.destination == report.name]
+            names = named([key for key in keys if key is not None][:NAMED], report.held_keys)
+            text = f"{report.name}: {count(report.held_keys, 'key')} held{names}"
+            yield Trouble(
+                Level.WARNING, text, "shipper hold --list, then: shipper release --key KEY"
+            )
+
+
+def named(keys: Sequence[str], total: int) -> str:
+    """Return the first of some keys for a sentence: `: a, b and 12 more`."""
+    if not keys:
+        return ""
+    more = f" and {total - len(keys)} more" if total > len(keys) else ""
+    return f": {', '.join(keys)}{more}"
+
+
+def _of_failing(facts: Facts) -> Iterator[Trouble]:
+    for report in facts.reports:
+        if report.is_failing and report.name in facts.configured:
+            text = f"{report.name} is {report.state}, but {failed(report)}"
+            yield Trouble(Level.WARNING, text, _fix(report, facts))
+
+
+def _of_blockers(blockers: Sequence[Blocker]) -> Iterator[Trouble]:
+    if blockers and (blockers[0].seconds or 0.0) > OPEN_LONG:
+        text = f"the newest events wait for an open transaction: {blockers[0]}"
+        yield Trouble(Level.WARNING, text, "shipper doctor says how to end it")

@@ -1,0 +1,127 @@
+"""What a shop is told when it isn't well: from the first failure on, once, and by everybody."""
+
+import signal
+
+from shipper.sandbox import Chaos
+from tests.daemon.harness import Shop, only_sqlite
+from tests.daemon.processes import until
+
+# One failure, and the next try is for somebody to ask for.
+HOURS: dict[str, object] = {"min_delay": 3600, "max_delay": 3600, "probe_max_delay": 3600}
+
+
+async def test_the_first_failure_is_told_and_survives_a_restart(shop: Shop) -> None:
+    """The log has one line, status the number and the error; a success resets both at once."""
+    shop.sandbox.chaos = Chaos.parse("503:1")
+    shop.configure(retry=HOURS)
+    shop.add("u1-1")
+    daemon = await shop.started()
+    failing = await daemon.told("link.failing")
+    assert (failing["level"], failing["failures"], failing["state"]) == ("warning", 1, "ready")
+    assert failing["reason"].startswith("http-503: ")
+    assert f"127.0.0.1:{shop.port}" in failing["reason"]
+    assert failing["next_try_seconds"] > 60
+    await until(lambda: shop.link().failures == 1)
+    told = await shop.status()
+    assert (told["state"], told["failures"]) == ("ready", 1)
+    assert f"127.0.0.1:{shop.port}" in told["last_error"]
+    assert told["next_try_at"] is not None
+    await daemon.stop()
+    assert len(daemon.said("link.failing")) == 1
+
+    again = await shop.started()
+    assert (await shop.status())["failures"] == 1
+    shop.sandbox.chaos = Chaos()
+    shop.add("u2-1")
+    await until(lambda: shop.link().failures == 0)
+    assert (await shop.status())["last_error"] is None
+    works = await again.told("link.works")
+    assert (works["level"], works["failures"]) == ("info", 1)
+    await again.stop()
+
+
+async def test_an_api_that_never_answers_is_told_with_its_first_deadline(shop: Shop) -> None:
+    """Until then nobody can know."""
+    shop.sandbox.chaos = Chaos.parse("hang:1")
+    shop.configure(retry=HOURS, timeout=0.5)
+    shop.add("u1-1")
+    daemon = await shop.started()
+    assert (await daemon.told("link.failing"))["reason"].startswith("timeout: ")
+    daemon.kill()
+
+
+async def test_good_news_is_no_warning(shop: Shop) -> None:
+    """A link that works again is worth a line, and wakes nobody up."""
+    shop.sandbox.chaos = Chaos.parse("401:1")
+    shop.add("u1-1")
+    daemon = await shop.started()
+    paused = await daemon.told("link.paused")
+    assert "put the right api_id into [destinations.default]" in paused["hint"]
+    shop.sandbox.chaos = Chaos()
+    await shop.settled()
+    await shop.link_is("ready")
+    await daemon.told("link.works")
+    await daemon.stop()
+    levels = {line["state"]: line["level"] for line in daemon.said("link.changed")}
+    assert levels["ready"] == "info"
+    assert not daemon.said("link.failing")
+
+
+async def test_a_destination_that_nobody_knows_is_told_once(shop: Shop) -> None:
+    """Also over a reload, with how many wait and both ways out."""
+    shop.add("u1-1", "u1-2", destination="defualt")
+    daemon = await shop.started()
+    told = await daemon.told("destination.unknown")
+    assert (told["destination"], told["pending"], told["level"]) == ("defualt", 2, "warning")
+    assert "add [destinations.defualt] to " in told["hint"]
+    assert "shipper events reroute ID… --to default" in told["hint"]
+    daemon.signal(signal.SIGHUP)
+    await daemon.told("config.reloaded")
+    shop.add("u1-3", destination="another")
+    await daemon.told("destination.unknown", destination="another")
+    await daemon.stop()
+    assert len(daemon.said("destination.unknown")) == 2
+
+
+@only_sqlite
+async def test_names_without_end_do_not_fill_the_log(shop: Shop) -> None:
+    """An application writes them."""
+    for number in range(40):
+        shop.add(f"u{number}-1", destination=f"stray{number}")
+    daemon = await shop.started()
+    shop.add("u99-1")
+    await shop.arrival("u99-1")
+    await until(lambda: len(daemon.said("destination.unknown")) >= 20)
+    await daemon.stop()
+    assert len(daemon.said("destination.unknown")) == 20
+
+
+@only_sqlite
+async def test_a_refused_configuration_does_not_look_like_a_start(shop: Shop) -> None:
+    """The old one goes on as it was."""
+    shop.configure(more='[web]\nlisten = "unix:web.sock"')
+    daemon = await shop.started()
+    await daemon.told("web.listening")
+    shop.config.write_text("no", "utf-8")
+    daemon.signal(signal.SIGHUP)
+    await daemon.told("config.rejected")
+    shop.add("u1-1")
+    await shop.arrival("u1-1")
+    await daemon.stop()
+    assert len(daemon.said("daemon.started")) == len(daemon.said("web.listening")) == 1
+
+
+async def test_what_was_set_back_by_hand_goes_out_after_a_release(shop: Shop) -> None:
+    """As `events show` says."""
+    shop.add("u1-1")
+    daemon = await shop.started()
+    await shop.arrival("u1-1")
+    await shop.settled()
+    shop.execute("UPDATE shipper_outbox SET status = 'pending', delivered_at = NULL")
+    shown = await shop.command("events", "show", "1")
+    assert await shown.ended() == 0
+    assert "by hand (SQL)" in shown.stdout
+    command = await shop.command("release", "--destination", "default")
+    assert await command.ended() == 0
+    await until(lambda: len(shop.arrived()) == 2)
+    await daemon.stop()
