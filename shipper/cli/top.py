@@ -29,6 +29,7 @@ from shipper.troubles import failed, gather, judge
 # and 0 soon after nothing happens any more.
 _DRAWINGS = 4
 _ROWS_USUAL = 24
+_ROWS_OF_ONE = 14  # a destination with all that is told of it
 _FIRST = 0
 # Columns of a key.
 _KEY = 13
@@ -105,7 +106,9 @@ class Picture:
         who = f"{shipper} ships" if shipper else "no shipper is running"
         head = Text(f"{iso(now)[11:19]} UTC  {who}; Ctrl-C ends", style="dim")
         parts = [Text.assemble(("shipper top", "bold"), "  ", head)]
-        parts += verdict.drawn(judge(facts), most=1)
+        # The worst of it comes first where there is room for more than the destinations.
+        worst = list(verdict.drawn(judge(facts), most=1))
+        parts += worst[: max(0, height - _ROWS_OF_ONE)]
         room = (height - len(parts)) // max(1, len(reports))
         for report, seen in zip(reports, glances, strict=True):
             of_it = [minute for minute in minutes if minute.destination == report.name]

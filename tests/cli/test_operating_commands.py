@@ -141,7 +141,8 @@ def test_status_of_a_link_that_is_down_says_why_and_until_when(home: Home) -> No
     assert told["elsewhere"]["state"] == "paused"
     assert told["elsewhere"]["reason"] == "the configuration has no [destinations.elsewhere]"
     shown = home.call("status").out
-    assert re.search(r"default\toffline\t1\t\d+s\t.*refused.*; for \d+s; next try ", shown)
+    why = r"nobody listens at 127\.0\.0\.1:9; for \d+s; next try "
+    assert re.search(rf"default\toffline\t1\t\d+s\t.*{why}", shown)
 
 
 def test_a_failing_destination_is_told_everywhere(either_home: Home) -> None:
