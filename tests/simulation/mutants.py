@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from shipper import courier, delivery, link, outcome
 from shipper.daemon.thread import DatabaseThread
-from shipper.delivery import Blame, Status, Verdict
+from shipper.delivery import Blame, RetryPolicy, Status, Verdict
 from shipper.dispatcher.dispatcher import Dispatcher
 from shipper.dispatcher.route import Route
 from shipper.errors import StoreUnavailable
@@ -428,10 +428,10 @@ def holds_are_not_seen() -> Any:
 def waits_by_the_wall_clock() -> Any:
     """When the clock was set back, an event waits until it is right again."""
 
-    def _wait(self: Route, row: Any, wall: float) -> float:
-        return max(0.0, (row.next_attempt_at or wall) - wall)
+    def due_in(self: RetryPolicy, next_attempt_at: float | None, wall: float) -> float:
+        return max(0.0, (next_attempt_at or wall) - wall)
 
-    return patch.object(Route, "_wait", _wait)
+    return patch.object(RetryPolicy, "due_in", due_in)
 
 
 @mutant

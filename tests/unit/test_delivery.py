@@ -152,3 +152,14 @@ def test_only_an_answer_about_the_event_or_a_charged_failure_ends_it(
     assert verdict.attempts - attempts == (verdict.charged or verdict.attempts > attempts)
     assert 0.0 <= verdict.wait <= 3600.0
     assert verdict.status is not Status.DISCARDED
+
+
+@pytest.mark.parametrize(
+    ("at", "wait"),
+    [(None, 0.0), (1000.0, 0.0), (900.0, 0.0), (1030.0, 30.0), (4600.0, 3600.0), (4601.0, 0.0)],
+)
+def test_a_stored_time_is_waited_for_unless_no_wait_is_that_long(
+    at: float | None, wait: float
+) -> None:
+    """Then a clock was set back since, or somebody wrote it by hand."""
+    assert _POLICY.due_in(at, 1000.0) == wait

@@ -346,3 +346,13 @@ def test_a_probe_under_way_is_not_awaited_by_the_clock() -> None:
     assert link.next_probe() is None
     link.abandon(number)
     assert link.next_probe() == 100.0
+
+
+def test_the_next_try_is_the_probe_or_the_first_of_what_has_failed() -> None:
+    """Whatever comes next, for whoever looks."""
+    well = Bench()
+    well.go("a", GONE)
+    well.link.failing.retried_at(well.now + 7.0, well.now)
+    assert well.link.next_try == well.now + 7.0
+    bench, _ = down(State.OFFLINE)
+    assert bench.link.next_try == bench.link.next_try_at
