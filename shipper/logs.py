@@ -49,6 +49,7 @@ EVENTS: Mapping[str, tuple[str, frozenset[str]]] = {
         frozenset({"destination", "state", "reason", "seconds", "suppressed"}),
     ),
     "store.lost": ("error", frozenset({"reason", "retry_seconds"})),
+    "store.changed": ("warning", frozenset({"notice"})),
     "store.back": ("info", frozenset({"seconds"})),
     "window.closed": ("info", frozenset({"destination"})),
     "window.opened": ("info", frozenset({"destination"})),

@@ -87,7 +87,9 @@ async def open_session(
     thread = DatabaseThread()
     async with AsyncExitStack() as stack:
         stack.callback(thread.close)
-        engine = open_engine(settings.database.url)
+        engine = open_engine(
+            settings.database.url, told=lambda notice: log("store.changed", notice=notice)
+        )
         stack.push_async_callback(thread.run, engine.dispose)
 
         def waiting(error: ShipperError, seconds: float) -> None:
@@ -100,9 +102,10 @@ async def open_session(
             reach = {OutboxHeld: _HELD_A_MOMENT, StoreUnavailable: REACH_WITHIN}
             await thread.insist(lock.acquire, reach, stop, waiting)
             stack.callback(lock.release)
-        await thread.insist(
+        for notice in await thread.insist(
             lambda: prepare(engine), {StoreUnavailable: REACH_WITHIN}, stop, waiting
-        )
+        ):
+            log("store.changed", notice=notice)
         watch = None if path is None else SqliteWatch(path)
         if watch is not None:
             stack.callback(watch.close)

@@ -19,6 +19,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, TextClause, text
 
+from shipper.store import sequence
 from shipper.store.claims import load_ids
 from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.recording import ATTEMPTS_KEPT
@@ -83,6 +84,7 @@ def verify(engine: Engine) -> list[Finding]:
             *_check_counters(recorded, scanned),
             *_check_states(scanned),
             *_check_positions(tx, dialect, scanned.events),
+            *(Finding("positions", fault=True, message=told) for told in sequence.faults(tx)),
             *_check_order(tx, dialect),
             *_check_history(tx),
             *_check_claims(tx, dialect),

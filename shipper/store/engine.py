@@ -6,8 +6,7 @@ accident, never open SQLite's WAL over a network, and never show a URL: it may h
 
 import importlib
 import os
-import re
-import stat
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -19,20 +18,13 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from shipper.errors import AccessDenied, ConfigError, SchemaError
+from shipper.store.place import refuse_unusable_file, refuse_unusable_place
 from shipper.store.transactions import Kept
 from shipper.store.write_lock import Begin
 
-_UPGRADE = "run: shipper db upgrade"
 # UPDATE ... FROM came with it (sqlite.org/releaselog/3_33_0.html).
 _OLDEST_SQLITE = (3, 33)
 _FORMS = "write sqlite:////var/lib/shop/shop.db or postgresql://user@host/db"
-
-# WAL needs memory that all processes share, which no network file system has (sqlite.org/wal.html).
-_NETWORK = frozenset({
-    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.rclone",
-    "fuse.s3fs", "fuse.sshfs", "gfs2", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2",
-    "smb3", "smbfs", "vboxsf",
-})  # fmt: skip
 
 _POSTGRES_CONNECT: dict[str, Any] = {
     "connect_timeout": 5,
@@ -68,11 +60,18 @@ def sqlite_library() -> SqliteLibrary:
     return SqliteLibrary(name, version, _wal_reset_safe(_numbers(version)))
 
 
-def open_engine(url: str, *, busy_timeout: float = 5.0, create: bool = False) -> Engine:
+def open_engine(
+    url: str,
+    *,
+    busy_timeout: float = 5.0,
+    create: bool = False,
+    told: Callable[[str], None] = lambda _: None,
+) -> Engine:
     """Return an engine whose connection is opened at first use; use it through `transactions`.
 
     `busy_timeout` is in seconds: how long to wait for another process's write lock on SQLite, or
-    a third user of the engine. With `create` a missing SQLite file is made first.
+    a third user of the engine. With `create` a missing SQLite file is made first. `told` is what
+    is changed in an SQLite file before it is written, for a person to read.
 
     Raises ConfigError for a URL that isn't one of ours, SchemaError for a missing file and for an
     SQLite library that is too old.
@@ -83,7 +82,7 @@ def open_engine(url: str, *, busy_timeout: float = 5.0, create: bool = False) ->
         raise ConfigError(["database.url: is not a URL"], _FORMS) from None
     match parsed.get_backend_name():
         case "sqlite":
-            return _open_sqlite(parsed, busy_timeout, create=create)
+            return _open_sqlite(parsed, busy_timeout, told, create=create)
         case "postgresql" | "postgres":
             return _open_postgres(parsed, busy_timeout)
     raise ConfigError(["database.url: must be SQLite or PostgreSQL"], _FORMS)
@@ -140,11 +139,14 @@ def _make_directory(directory: Path) -> None:
 # --- SQLite ---------------------------------------------------------------------------------------
 
 
-def _open_sqlite(url: URL, busy_timeout: float, *, create: bool) -> Engine:
+def _open_sqlite(
+    url: URL, busy_timeout: float, told: Callable[[str], None], *, create: bool
+) -> Engine:
     if url.database in {None, "", ":memory:"} or url.query:
         raise ConfigError(["database.url: must name a file and no options"], _FORMS)
     path = Path(str(url.database)).absolute()
     if create and not path.exists():
+        refuse_unusable_place(path)
         create_sqlite_file(path)
     refuse_unusable_file(path)
     _refuse_old_library(sqlite_library().version)
@@ -156,7 +158,7 @@ def _open_sqlite(url: URL, busy_timeout: float, *, create: bool) -> Engine:
         **_one_connection(busy_timeout),
     )
     event.listen(engine, "begin", Begin(_sqlite_module(), busy_timeout))
-    engine.update_execution_options(file=path, patience=busy_timeout)
+    engine.update_execution_options(file=path, patience=busy_timeout, told=told)
     return _keeping(engine, Kept(path))
 
 
@@ -190,52 +192,6 @@ def _set_up_sqlite(connection: Any) -> None:
     if not sqlite_library().wal_reset_safe:
         # That would checkpoint beside those who write, as the bug needs it: see `space.checkpoint`.
         connection.execute("PRAGMA wal_autocheckpoint = 0")
-
-
-def refuse_unusable_file(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> None:
-    """Return only if an SQLite outbox can be opened at `path`.
-
-    Raises SchemaError when no file is there or it lies on a network file system, and AccessDenied
-    when it can't be reached. `mountinfo` is in the format of proc(5).
-    """
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        raise SchemaError(f"no outbox: {path} is missing", _UPGRADE) from None
-    except PermissionError:
-        raise AccessDenied(f"not allowed to look for {path}") from None
-    if not stat.S_ISREG(mode):
-        raise SchemaError(f"{path} is not a file")
-    kind = file_system(os.path.realpath(path), mountinfo)
-    if kind in _NETWORK:
-        raise SchemaError(
-            f"{path} lies on a network file system ({kind}), where SQLite's WAL is not safe",
-            "put it on a local disk, or use PostgreSQL",
-        )
-
-
-def file_system(path: str, mountinfo: Path = Path("/proc/self/mountinfo")) -> str:
-    """Return the kind of file system that a real path lies on; `unknown` where nothing tells."""
-    try:
-        lines = mountinfo.read_text("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return "unknown"
-    longest, kind = "", "unknown"
-    for line in lines:
-        fields, _, tail = line.partition(" - ")
-        mount = _unescaped(fields.split(" ")[4])
-        # Of two mounts on one directory the later covers the earlier.
-        if _is_under(path, mount) and len(mount) >= len(longest):
-            longest, kind = mount, tail.split(" ")[0]
-    return kind
-
-
-def _unescaped(field: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
-
-
-def _is_under(path: str, mount: str) -> bool:
-    return path == mount or path.startswith(mount.rstrip("/") + "/")
 
 
 @cache

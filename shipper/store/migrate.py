@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, text
 
-from shipper.errors import SchemaError
-from shipper.store import revisions
-from shipper.store.failures import translating
+from shipper.store import header, revisions, sequence
+from shipper.store.failures import file_of, translating
 from shipper.store.transactions import writing
 
 if TYPE_CHECKING:
@@ -36,12 +35,15 @@ def upgrade(engine: Engine) -> list[str]:
         with writing(engine) as connection:
             _prepare(connection)
             command.upgrade(_config(connection), "head")
+        if engine.dialect.name == "sqlite":
+            notices += sequence.fix(engine)
     return notices
 
 
-def prepare(engine: Engine) -> None:
+def prepare(engine: Engine) -> list[str]:
     """Make the outbox ready for a daemon: on SQLite an older one is brought up to date.
 
+    Returns notices for a person to read, of what was changed and of what is wrong all the same.
     Raises SchemaError when there is none, when it is newer than this code, and on PostgreSQL when
     it is older: there a person decides when the tables are changed.
     """
@@ -49,6 +51,7 @@ def prepare(engine: Engine) -> None:
     if engine.dialect.name == "sqlite" and revisions.current(engine) not in left_alone:
         upgrade(engine)
     revisions.check(engine)
+    return sequence.raise_count(engine) if engine.dialect.name == "sqlite" else []
 
 
 def downgrade(engine: Engine, *, discard_undelivered: bool = False) -> None:
@@ -99,27 +102,25 @@ def _prepare(connection: Connection) -> None:
 
 
 def _refuse_encoding(connection: Connection) -> None:
-    # In any other encoding what is read would not be the bytes that were written.
     sqlite = connection.dialect.name == "sqlite"
     statement = "PRAGMA encoding" if sqlite else "SHOW server_encoding"
-    encoding = connection.exec_driver_sql(statement).scalar()
-    if encoding not in {"UTF-8", "UTF8"}:
-        raise SchemaError(f"the database is encoded in {encoding}; an outbox needs UTF-8")
+    header.refuse_encoding(str(connection.exec_driver_sql(statement).scalar()))
 
 
 def _prepare_sqlite(engine: Engine) -> list[str]:
     # Neither setting can be changed inside of a transaction, so not on a connection that begins.
+    file = file_of(engine)
+    assert file is not None
     raw = engine.raw_connection()
     try:
         cursor = raw.cursor()
-        if cursor.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
+        if mode == "wal":
             return []
         is_new = cursor.execute("PRAGMA page_count").fetchone()[0] == 0
         if is_new:
             cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        mode = cursor.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        if mode != "wal":
-            raise SchemaError(f"the database's journal mode is {mode} and can't be made WAL")
+        header.into_wal(cursor, file, mode)
         return [] if is_new else ["the database's journal mode is WAL now, for every application"]
     finally:
         raw.close()

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 from sqlalchemy import Connection, Engine
 
 from shipper.errors import LeaseLost
-from shipper.store import write_lock
+from shipper.store import header, write_lock
 from shipper.store.failures import translating
 
 Mode: TypeAlias = Literal["write", "read", "glance"]
@@ -121,10 +121,19 @@ def _connected(engine: Engine, mode: Mode) -> Iterator[Connection]:
     kept.give_back(connection)
 
 
+def _make_ready(connection: Connection, file: Path, told: header.Told) -> None:
+    """See to it, once for each connection of the driver, that SQLite's file may be written."""
+    if not connection.info.get("ready"):
+        driver = connection.connection.driver_connection
+        connection.info["ready"] = header.make_ready(driver, file, told)
+
+
 def _set(connection: Connection, mode: Mode) -> None:
     """Tell `engine` how the next transaction begins; see there."""
     options = connection.get_execution_options()
     if options.get("mode") != mode:
+        if mode == "write" and options.get("file") is not None:
+            _make_ready(connection, options["file"], options["told"])
         connection.execution_options(mode=mode)
         driver: Any = connection.connection.driver_connection
         if connection.dialect.name == "postgresql":

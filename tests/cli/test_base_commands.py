@@ -287,7 +287,7 @@ def test_an_outbox_is_created_and_known(tmp_path: Path, bare_url: str) -> None:
     """Before: no revision and 78; `upgrade` creates it; afterwards it is current and sound."""
     home = Home(tmp_path, bare_url)
     assert home.call("db", "check").status == 78
-    upgraded = home.call("db", "upgrade", "--json").value
+    upgraded = home.call("db", "upgrade", "--create", "--json").value
     assert upgraded["before"] is None
     assert home.call("db", "current", "--json").value == {
         "revision": upgraded["revision"],

@@ -156,7 +156,7 @@ async def test_a_database_without_an_outbox_ends_with_78(shop: Shop, bare_url: s
     daemon = shop.start()
     assert await daemon.ended() == 78
     assert "Traceback" not in daemon.stderr
-    assert "hint: run: shipper db upgrade" in daemon.stderr
+    assert "hint: is the path right, is the disk mounted?" in daemon.stderr
     assert not (shop.directory / "bare.db").exists()
 
 
