@@ -177,7 +177,7 @@ def connect_sqlite(path: Path, busy_timeout: float) -> Any:
     """
     refuse_unusable_file(path)
     # mode=rw: a file that went away must not come back empty.
-    target = f"file:{quote(os.fspath(path))}?mode=rw"
+    target = f"file://{quote(os.fspath(path.absolute()))}?mode=rw"
     connection = _sqlite_module().connect(
         target, uri=True, timeout=busy_timeout, isolation_level=None, check_same_thread=False
     )

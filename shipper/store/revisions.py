@@ -44,7 +44,7 @@ def check(engine: Engine) -> None:
         revision = read(connection)
         if revision is None:
             refuse_foreign(connection)
-            raise _none(engine)
+            raise _none(engine, connection)
     refuse_unknown(revision)
     if revision != head():
         raise SchemaError(f"the outbox has revision {revision}, this code needs {head()}", _UPGRADE)
@@ -55,14 +55,14 @@ def refuse_none(engine: Engine) -> None:
     with reading(engine) as connection:
         if not _exists(connection, VERSION_TABLE):
             refuse_foreign(connection)
-            raise _none(engine)
+            raise _none(engine, connection)
 
 
 def refuse_empty(engine: Engine) -> None:
     """Raise SchemaError for an SQLite file with nothing in it: nobody has said that it is new."""
     if engine.dialect.name == "sqlite":
         with reading(engine) as connection:
-            empty = connection.exec_driver_sql("PRAGMA page_count").scalar() == 0
+            empty = _is_empty(connection)
         if empty:
             file = engine.get_execution_options()["file"]
             raise SchemaError(f"{file} is empty: no application has written there", _NEW)
@@ -106,10 +106,18 @@ def refuse_unknown(revision: str) -> None:
         )
 
 
-def _none(engine: Engine) -> SchemaError:
+def _none(engine: Engine, connection: Connection) -> SchemaError:
     file = engine.get_execution_options().get("file")
-    where = "" if file is None else f" ({file}): is it your application's?"
-    return SchemaError(f"no outbox in this database{where}", _UPGRADE)
+    if file is None:
+        return SchemaError("no outbox in this database", _UPGRADE)
+    empty = ", which is empty" if _is_empty(connection) else ""
+    return SchemaError(
+        f"no outbox in this database ({file}{empty}): is it your application's?", _UPGRADE
+    )
+
+
+def _is_empty(connection: Connection) -> bool:
+    return connection.exec_driver_sql("PRAGMA page_count").scalar() == 0
 
 
 def _exists(connection: Connection, table: str) -> bool:
