@@ -102,6 +102,7 @@ async def open_session(
             reach = {OutboxHeld: _HELD_A_MOMENT, StoreUnavailable: REACH_WITHIN}
             await thread.insist(lock.acquire, reach, stop, waiting)
             stack.callback(lock.release)
+            engine.get_execution_options()["kept"].look_also(lock.insist)
         for notice in await thread.insist(
             lambda: prepare(engine), {StoreUnavailable: REACH_WITHIN}, stop, waiting
         ):

@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from shipper.errors import AccessDenied, ConfigError, SchemaError
+from shipper.store.beside import refuse_removed
 from shipper.store.place import refuse_unusable_file, refuse_unusable_place
 from shipper.store.transactions import Kept
 from shipper.store.write_lock import Begin
@@ -159,7 +160,7 @@ def _open_sqlite(
     )
     event.listen(engine, "begin", Begin(_sqlite_module(), busy_timeout))
     engine.update_execution_options(file=path, patience=busy_timeout, told=told)
-    return _keeping(engine, Kept(path))
+    return _keeping(engine, Kept(path, told))
 
 
 def _refuse_old_library(version: str) -> None:
@@ -176,6 +177,7 @@ def connect_sqlite(path: Path, busy_timeout: float) -> Any:
     Raises SchemaError, AccessDenied, and the driver's errors.
     """
     refuse_unusable_file(path)
+    refuse_removed(path)
     # mode=rw: a file that went away must not come back empty.
     target = f"file://{quote(os.fspath(path.absolute()))}?mode=rw"
     connection = _sqlite_module().connect(

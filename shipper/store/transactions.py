@@ -7,7 +7,7 @@ They share a connection that is kept from one to the next: to take it from the p
 give it back would cost as much as a small turn's statements. One that met a failure is closed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine
 
 from shipper.errors import LeaseLost
 from shipper.store import header, write_lock
+from shipper.store.beside import Beside
 from shipper.store.failures import translating
 
 Mode: TypeAlias = Literal["write", "read", "glance"]
@@ -28,20 +29,37 @@ class Kept:
     wait for ever for what is written into that.
     """
 
-    def __init__(self, file: Path | None = None) -> None:
+    def __init__(
+        self, file: Path | None = None, told: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._connection: Connection | None = None
         self._file = file
         self._opened: tuple[int, int] | None = None
+        self._beside = None if file is None else Beside(file, told)
+        self._also: list[Callable[[], None]] = []
+
+    def look_also(self, look: Callable[[], None]) -> None:
+        """Have something else looked at before each transaction; what it raises ends that."""
+        self._also.append(look)
 
     def take(self, engine: Engine) -> Connection:
         """Return the connection, or another one where it is in use.
 
-        Raises LeaseLost where the file isn't the one it was: whatever we know is of the other.
+        Raises LeaseLost where the file isn't the one it was: whatever we know is of the other; and
+        what `Beside.save` raises where somebody has removed what lies beside it.
         """
         if self._file is not None:
             self._look_at(self._file)
+        for look in self._also:
+            look()
         connection, self._connection = self._connection, None
-        return engine.connect() if connection is None else connection
+        if connection is None:
+            return engine.connect()
+        if self._beside is not None and not self._beside.is_intact():
+            self._connection = connection  # whatever comes of it, it has the removed WAL open
+            self._beside.save(connection.connection.driver_connection)
+            self._connection = None
+        return connection
 
     def _look_at(self, file: Path) -> None:
         try:
@@ -61,14 +79,24 @@ class Kept:
         """Keep the connection for the next one who asks."""
         if self._connection is None:
             self._connection = connection
+            if self._beside is not None:
+                self._beside.remember()
         else:
             close(connection)
+
+    def end(self, connection: Connection) -> None:
+        """Close a connection that was taken and is of no use any more."""
+        if self._beside is not None:
+            self._beside.protect()
+        close(connection)
+        if self._beside is not None and self._connection is None:
+            self._beside.forget()
 
     def drop(self) -> None:
         """Close the connection; the next one who asks gets a new one."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            close(connection)
+            self.end(connection)
 
 
 def close(connection: Connection) -> None:
@@ -116,7 +144,7 @@ def _connected(engine: Engine, mode: Mode) -> Iterator[Connection]:
         yield connection
         connection.rollback()  # what only looked has nothing to keep
     except BaseException:
-        close(connection)
+        kept.end(connection)
         raise
     kept.give_back(connection)
 
