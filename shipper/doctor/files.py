@@ -119,7 +119,9 @@ def check_files(path: Path, user: User) -> Iterator[Finding]:
     if odd:
         names = " ".join(map(str, odd))
         yield fault(
-            "file", f"{names}: {user.name} may not write", f"chmod 660 {names}; chgrp as {path}"
+            "file",
+            f"{names}: {user.name} may not write",
+            f"chmod 660 {names}; chgrp --reference={path} {names}",
         )
     else:
         yield well("file", told)

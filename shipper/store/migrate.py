@@ -5,14 +5,16 @@ is not ours. On PostgreSQL it never runs by itself: a person, or `init`, asks fo
 daemon brings an older outbox up to date as it starts.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, text
 
-from shipper.store import header, revisions, sequence
+from shipper.store import header, objects, revisions, sequence
+from shipper.store.ddl import location, statements
 from shipper.store.failures import file_of, translating
 from shipper.store.transactions import writing
+
+__all__ = ["downgrade", "location", "prepare", "statements", "upgrade"]
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -36,7 +38,7 @@ def upgrade(engine: Engine) -> list[str]:
             _prepare(connection)
             command.upgrade(_config(connection), "head")
         if engine.dialect.name == "sqlite":
-            notices += sequence.fix(engine)
+            notices += [*objects.restore(engine), *sequence.fix(engine)]
     return notices
 
 
@@ -51,7 +53,9 @@ def prepare(engine: Engine) -> list[str]:
     if engine.dialect.name == "sqlite" and revisions.current(engine) not in left_alone:
         upgrade(engine)
     revisions.check(engine)
-    return sequence.raise_count(engine) if engine.dialect.name == "sqlite" else []
+    if engine.dialect.name != "sqlite":
+        return []
+    return [*objects.restore(engine), *sequence.raise_count(engine)]
 
 
 def downgrade(engine: Engine, *, discard_undelivered: bool = False) -> None:
@@ -63,20 +67,6 @@ def downgrade(engine: Engine, *, discard_undelivered: bool = False) -> None:
         config.attributes["discard_undelivered"] = discard_undelivered
         command.downgrade(config, "base")
         connection.execute(text(f"DROP TABLE {revisions.VERSION_TABLE}"))
-
-
-def location() -> Path:
-    """Return the directory of the migrations: in an installed wheel, or beside the sources."""
-    package = Path(__file__).resolve().parent.parent
-    installed = package / "_migrations"
-    return installed if installed.is_dir() else package.parent / "migrations"
-
-
-def statements(revision: str, dialect: str) -> list[str]:
-    """Return the DDL of a revision for a dialect; in its file an empty line ends a statement."""
-    file = location() / "ddl" / f"{revision}_{dialect}.sql"
-    blocks = file.read_text("utf-8").strip().split("\n\n")
-    return [block for block in blocks if block.endswith(";")]
 
 
 def _config(connection: Connection) -> "Config":
