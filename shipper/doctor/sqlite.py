@@ -1,11 +1,14 @@
-"""An SQLite outbox beyond its rights: what tools did to it, and who keeps its writers waiting."""
+"""An SQLite outbox beyond its rights: what tools did to it, and who keeps its writers waiting.
+
+Each says something only where something is wrong: the outbox's own lines are in `database`.
+"""
 
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from shipper.doctor.finding import Finding, fault, well
+from shipper.doctor.finding import Finding, fault
 from shipper.errors import AccessDenied
 from shipper.store import holders, objects, sequence
 from shipper.store.opening import Database
@@ -18,20 +21,18 @@ def check_tables(database: Database) -> Iterator[Finding]:
     if gone:
         told = f"missing or changed: {', '.join(gone)}"
         yield fault("tables", told, "shipper db upgrade makes them again")
-    else:
-        yield well("tables", "all of shipper's tables, indexes and triggers are there")
     for told in sequence.look(database):
         yield fault("ids", told, "stop shipper, then: shipper db upgrade")
 
 
 def check_lock(database: Database) -> Iterator[Finding]:
-    """See whether the write lock can be had within the usual patience; nothing is written."""
+    """Raise StoreUnavailable where the write lock can't be had in time; nothing is written."""
     with suppress(AccessDenied):  # the rights are told elsewhere, and as whom they count
         # Not as who writes: that would give a file its WAL back, and a doctor only looks.
         with glancing(database) as tx:
             tx.exec_driver_sql("BEGIN IMMEDIATE")
             tx.exec_driver_sql("ROLLBACK")
-        yield well("write lock", "free, or not held for long")
+    yield from ()
 
 
 def check_removed(path: Path) -> Iterator[Finding]:
