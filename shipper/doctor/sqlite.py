@@ -27,11 +27,11 @@ def check_tables(database: Database) -> Iterator[Finding]:
 
 def check_lock(database: Database) -> Iterator[Finding]:
     """Raise StoreUnavailable where the write lock can't be had in time; nothing is written."""
-    with suppress(AccessDenied):  # the rights are told elsewhere, and as whom they count
-        # Not as who writes: that would give a file its WAL back, and a doctor only looks.
-        with glancing(database) as tx:
-            tx.exec_driver_sql("BEGIN IMMEDIATE")
-            tx.exec_driver_sql("ROLLBACK")
+    # The rights are told elsewhere, and as whom they count. It doesn't begin as a writer does: that
+    # would give a file its WAL back, and a doctor only looks.
+    with suppress(AccessDenied), glancing(database) as tx:
+        tx.exec_driver_sql("BEGIN IMMEDIATE")
+        tx.exec_driver_sql("ROLLBACK")
     yield from ()
 
 

@@ -121,6 +121,28 @@ DISK = (
     Fault("D20", "the disk is full, and an application takes every byte that is freed", "what was sent is recorded, and what is pending shipped, from the reserve", "tests/daemon/test_daemon_space.py::test_what_is_pending_on_a_full_disk_is_shipped_from_the_reserve", "2,000 events or so"),
     Fault("D21", "the disk is full when the outbox is taken", "waits and says so for 30 s, then 69", "tests/daemon/test_daemon_space.py::test_a_disk_that_is_full_at_the_start_is_waited_for", "1"),
     Fault("D22", "another file is put in its place while it runs", "ends with 75; its successor ships what is in that one", "tests/daemon/test_daemon_files.py::test_another_file_in_the_place_of_the_outbox_ends_it", "1"),
+    Fault("D23", "the file is on what a virtual machine shares with its host", "refused (78), with what to do", f"{STORE}/test_place.py::test_what_a_virtual_machine_shares_with_its_host_is_refused", "14"),
+    Fault("D24", "it is on a network's file system, in the kernel or in user space", "refused; an unknown one in user space, too", f"{STORE}/test_place.py::test_what_other_machines_may_have_mounted_is_refused", "25"),
+    Fault("D25", "it has two names (hard links)", "refused: each name has a WAL of its own", f"{STORE}/test_place.py::test_a_file_with_two_names_is_refused", "2"),
+    Fault("D26", "it is mounted into a container by itself", "refused: mount the directory", f"{STORE}/test_place.py::test_a_real_bind_mount_of_one_file_is_seen", "2"),
+    Fault("D27", "it is in a layer of a container's file system", "refused: whoever is inside has another file", f"{STORE}/test_place.py::test_a_layer_of_a_containers_file_system_is_refused", "1"),
+    Fault("D28", "it comes back in rollback mode, as from a dump", "WAL again before the first write, and said", f"{STORE}/test_header.py::test_the_first_write_has_its_wal_again", "3"),
+    Fault("D29", "the same while somebody uses it", "waits, writes nothing without a WAL", f"{STORE}/test_header.py::test_nothing_is_written_without_a_wal", "3"),
+    Fault("D30", "it comes back in UTF-16", "refused (78)", f"{STORE}/test_header.py::test_a_file_that_was_loaded_as_utf_16_is_refused", "1"),
+    Fault("D31", "any result code of SQLite", "one table says what it means, whose it is, and never to give up what is good", f"{STORE}/test_sqlite_codes.py::test_every_code_means_what_the_table_says", "110"),
+    Fault("D32", "a table that this SQLite library is too old to read", "said so; never called damaged", f"{STORE}/test_sqlite_codes.py::test_an_older_library_than_the_applications_is_told_so", "1"),
+    Fault("D33", "a trigger of the application's on our tables fails", "named; waited for", f"{STORE}/test_sqlite_codes.py::test_a_trigger_of_the_applications_on_our_tables_is_named", "1"),
+    Fault("D34", "a backup of what needs the application's collation or function", "made; what only the application can check is named", f"{STORE}/test_backup.py::test_what_only_the_application_can_check_is_copied_and_named", "2"),
+    Fault("D35", "a path with a typing error, a disk that isn't mounted", "78; nothing is made", "tests/cli/test_base_commands.py::test_a_path_with_a_typing_error_makes_nothing", "28"),
+    Fault("D36", "an empty file in its place", "no outbox is made in it unasked", "tests/cli/test_base_commands.py::test_an_empty_file_is_not_taken_for_a_new_outbox_unasked", "1"),
+    Fault("D37", "a URL that means no file", "named with its line and the right spelling", "tests/config/test_config_values.py::test_a_wrong_database_url_says_what_to_write", "45"),
+    Fault("D38", "-wal, -shm or both are removed from under the daemon", "saved into the file before the next send; a new WAL is begun", f"{STORE}/test_beside.py::test_what_was_in_a_removed_wal_is_saved", "3"),
+    Fault("D39", "the same while the application has them open", "nothing is sent; it is named, and what it commits is saved", f"{STORE}/test_beside.py::test_nothing_is_written_while_the_application_has_the_removed_one_open", "3"),
+    Fault("D40", "the same, and another process has begun a new WAL", "not a word into the file; ends with 75, the removed WAL is kept", f"{STORE}/test_beside.py::test_what_another_has_committed_to_a_new_wal_is_never_taken_back", "1"),
+    Fault("D41", "everything beside the file is removed, the lock too", "the lock is taken again; a second daemon ends with 75", "tests/daemon/test_daemon_files.py::test_whatever_lies_beside_the_file_may_be_removed", "2"),
+    Fault("D42", "the lock file is closed to us", "named, with the command that opens it", f"{STORE}/test_file_lock.py::test_a_lock_file_that_is_closed_to_us_is_named", "1"),
+    Fault("D43", "somebody holds the write lock for long", "named by number and program", f"{STORE}/test_sqlite_codes.py::test_who_holds_the_write_lock_is_named", "1"),
+    Fault("D44", "a tool has dropped or changed triggers, indexes, tables", "made again at the next start, or by db upgrade", f"{STORE}/test_objects.py::test_what_is_gone_is_made_again", "14"),
 )  # fmt: skip
 
 DATABASE = (
@@ -147,6 +169,10 @@ ROWS = (
     Fault("R07", "whatever else a row can hold", "refused with clear words, or delivered byte for byte, or dead", f"{HERE}::test_bad_rows", "{ROWS} x 2 databases x 2 modes"),
     Fault("R08", "a transaction that rolls back", "holds nothing up, is never sent", f"{ORDER}::test_a_transaction_that_rolls_back_holds_nothing_up", "1"),
     Fault("R09", "a key derived from a strange context", "never raises; the same on both databases", f"{STORE}/test_write_contract.py::test_valid_json_is_never_refused", "136"),
+    Fault("R10", "a row that brings its own id, by any of its names", "refused aloud: the largest would leave none", f"{STORE}/test_write_sqlite.py::test_no_id_but_the_databases_own", "84"),
+    Fault("R11", "an UPDATE of an id, by any of its names", "refused", f"{STORE}/test_write_sqlite.py::test_no_event_gets_another_id", "12"),
+    Fault("R12", "a row at the end of all ids, from before", "noticed; db upgrade moves it, with its history", f"{STORE}/test_sequence.py::test_a_row_at_the_end_of_all_ids_is_noticed_and_moved", "2"),
+    Fault("R13", "a count of ids that a tool has emptied or raised", "no id of the history is given again; INSERTs go through", f"{STORE}/test_sequence.py::test_a_count_that_was_emptied_is_raised_by_the_next_daemon", "6"),
 )  # fmt: skip
 
 CLOCK = (

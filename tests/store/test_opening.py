@@ -12,11 +12,8 @@ from shipper.errors import (
     ConfigError,
     SchemaError,
 )
-from shipper.store.engine import (
-    create_sqlite_file,
-    open_engine,
-    refuse_unusable_file,
-)
+from shipper.store.engine import create_sqlite_file, open_engine
+from shipper.store.place import refuse_unusable_file
 
 NOON = 1_795_435_200.123
 
