@@ -14,7 +14,13 @@ from shipper.errors import AccessDenied, SchemaError, ShipperError, UsageError
 from shipper.store import backup
 from shipper.store.audit import verify
 from shipper.store.backup import back_up, pg_dump
-from shipper.store.engine import connect_sqlite, create_sqlite_file, database_path, open_engine
+from shipper.store.engine import (
+    _sqlite_module,
+    connect_sqlite,
+    create_sqlite_file,
+    database_path,
+    open_engine,
+)
 from tests import needs
 from tests.store.daemons import Daemon, write
 from tests.store.shipping import ask, everything, run
@@ -253,7 +259,7 @@ def test_what_only_the_application_can_check_is_copied_and_named(
     source: Path, target: Path
 ) -> None:
     """An index with its collation (drush 5833), a CHECK with its function: the rest is checked."""
-    application = sqlite3.connect(source)
+    application = _sqlite_module().connect(source)
     application.create_collation("NOCASE_UTF8", lambda a, b: (a > b) - (a < b))
     application.create_function("mine", 1, lambda _: 1, deterministic=True)
     application.executescript(
@@ -276,7 +282,7 @@ def test_damage_is_found_beside_what_cannot_be_checked(
     lite: Engine, source: Path, target: Path
 ) -> None:
     """Table by table."""
-    application = sqlite3.connect(source)
+    application = _sqlite_module().connect(source)
     application.create_collation("NOCASE_UTF8", lambda a, b: (a > b) - (a < b))
     application.executescript(
         "CREATE TABLE node (title TEXT); CREATE INDEX by_title ON node (title COLLATE NOCASE_UTF8)"
