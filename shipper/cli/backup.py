@@ -36,7 +36,7 @@ def backup(
                 "bytes": copy.size,
                 "pending": copy.pending,
                 "maybe_received": copy.maybe_received,
-                "unchecked": copy.unchecked,
+                **({"unchecked": copy.unchecked} if copy.unchecked else {}),
             }
         )
         return

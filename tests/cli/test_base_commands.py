@@ -312,7 +312,7 @@ def test_a_path_with_a_typing_error_makes_nothing(home: Home, command: str, plac
     ran = home.call(*command.split(), stdin=VIEW.encode())
     assert ran.status == 78
     assert f"{place} is missing" in ran.err
-    assert "hint: is the path right, is the disk mounted? Only for a NEW outbox" in ran.err
+    assert "is the path right, is the disk mounted? Only for a NEW outbox" in ran.err
     assert sorted(home.directory.rglob("*")) == before
 
 
