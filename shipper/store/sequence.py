@@ -24,9 +24,7 @@ _HIGHEST = {
     "shipper_outbox": text(
         "SELECT max(coalesce((SELECT max(id) FROM shipper_outbox WHERE id <= :last), 0),"
         " coalesce((SELECT max(outbox_id) FROM shipper_attempt WHERE outbox_id <= :last), 0),"
-        " coalesce((SELECT max(value) FROM shipper_claim, json_each(ids) WHERE value <= :last), 0),"
-        " coalesce((SELECT sum(delivered + dead + discarded + purged) FROM shipper_destination),"
-        " 0))"
+        " coalesce((SELECT max(value) FROM shipper_claim, json_each(ids) WHERE value <= :last), 0))"
     ),
     "shipper_attempt": text("SELECT coalesce(max(id), 0) FROM shipper_attempt WHERE id <= :last"),
     "shipper_hold": text("SELECT coalesce(max(id), 0) FROM shipper_hold WHERE id <= :last"),

@@ -156,7 +156,8 @@ async def test_a_database_without_an_outbox_ends_with_78(shop: Shop, bare_url: s
     daemon = shop.start()
     assert await daemon.ended() == 78
     assert "Traceback" not in daemon.stderr
-    assert "hint: is the path right, is the disk mounted?" in daemon.stderr
+    first = "run: shipper db upgrade" if "postgresql" in bare_url else "is the path right"
+    assert f"hint: {first}" in daemon.stderr
     assert not (shop.directory / "bare.db").exists()
 
 
