@@ -87,9 +87,8 @@ async def open_session(
     thread = DatabaseThread()
     async with AsyncExitStack() as stack:
         stack.callback(thread.close)
-        engine = open_engine(
-            settings.database.url, told=lambda notice: log("store.changed", notice=notice)
-        )
+        engine = open_engine(settings.database.url)
+        engine.update_execution_options(told=lambda notice: log("store.changed", notice=notice))
         stack.push_async_callback(thread.run, engine.dispose)
 
         def waiting(error: ShipperError, seconds: float) -> None:

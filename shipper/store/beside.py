@@ -30,9 +30,8 @@ _Identity = tuple[int, int]
 class Beside:
     """What lies beside one SQLite file, as it was when this process opened it."""
 
-    def __init__(self, file: Path, told: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, file: Path) -> None:
         self._file = Path(os.path.realpath(file))
-        self._told = told
         self._paths = {suffix: f"{self._file}{suffix}" for suffix in _SUFFIXES}
         self._ours: dict[str, _Identity] = {}
         self._guard: int | None = None
@@ -54,10 +53,10 @@ class Beside:
         """Return whether they are still the files that everybody else opens."""
         return all(_identity(path) == identity for path, identity in self._ours.items())
 
-    def save(self, driver: Any) -> None:
+    def save(self, driver: Any, told: Callable[[str], None]) -> None:
         """Bring what is in the removed WAL into the file, and begin a new one that all share.
 
-        Returns once that is done. Raises StoreUnavailable while another process has the removed
+        Returns once that is done, and `told`. Raises StoreUnavailable while another process has the removed
         one open, too, and LeaseLost where one has committed to a new WAL already.
         """
         if self._is_begun_anew():
@@ -80,7 +79,7 @@ class Beside:
         if mode != "wal":
             raise self._shared()
         self.forget()
-        self._told(
+        told(
             f"{self._file.name}: its -wal or -shm was removed while it was open; what was in it is"
             " saved, and a new one is begun. Whatever removes such files (rsync --delete, git"
             " clean) must leave the database's directory alone"

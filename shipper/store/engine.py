@@ -160,7 +160,7 @@ def _open_sqlite(
     )
     event.listen(engine, "begin", Begin(_sqlite_module(), busy_timeout))
     engine.update_execution_options(file=path, patience=busy_timeout, told=told)
-    return _keeping(engine, Kept(path, told))
+    return _keeping(engine, Kept(path))
 
 
 def _refuse_old_library(version: str) -> None:

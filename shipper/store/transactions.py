@@ -29,13 +29,11 @@ class Kept:
     wait for ever for what is written into that.
     """
 
-    def __init__(
-        self, file: Path | None = None, told: Callable[[str], None] = lambda _: None
-    ) -> None:
+    def __init__(self, file: Path | None = None) -> None:
         self._connection: Connection | None = None
         self._file = file
         self._opened: tuple[int, int] | None = None
-        self._beside = None if file is None else Beside(file, told)
+        self._beside = None if file is None else Beside(file)
         self._also: list[Callable[[], None]] = []
 
     def look_also(self, look: Callable[[], None]) -> None:
@@ -57,7 +55,8 @@ class Kept:
             return engine.connect()
         if self._beside is not None and not self._beside.is_intact():
             self._connection = connection  # whatever comes of it, it has the removed WAL open
-            self._beside.save(connection.connection.driver_connection)
+            told = engine.get_execution_options()["told"]
+            self._beside.save(connection.connection.driver_connection, told)
             self._connection = None
         return connection
 
