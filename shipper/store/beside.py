@@ -56,8 +56,8 @@ class Beside:
     def save(self, driver: Any, told: Callable[[str], None]) -> None:
         """Bring what is in the removed WAL into the file, and begin a new one that all share.
 
-        Returns once that is done, and `told`. Raises StoreUnavailable while another process has the removed
-        one open, too, and LeaseLost where one has committed to a new WAL already.
+        Returns once that is done, and `told`. Raises StoreUnavailable while another process has the
+        removed one open, too, and LeaseLost where one has committed to a new WAL already.
         """
         if self._is_begun_anew():
             self.protect()
