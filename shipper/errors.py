@@ -64,6 +64,10 @@ class AccessDenied(ShipperError):
     exit_status = 77
 
 
+class LoginRefused(AccessDenied):
+    """A database server lets nobody in with this user and password; a new one may be on its way."""
+
+
 class ConfigError(ShipperError):
     """The configuration is wrong; `problems` has one line for each fault, with its place."""
 

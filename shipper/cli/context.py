@@ -76,7 +76,8 @@ class Context:
         from shipper.store.opening import opened  # noqa: PLC0415 - sqlalchemy takes a while
         from shipper.store.revisions import refuse_newer  # noqa: PLC0415 - as above
 
-        with opened(self.settings().database.url, create=create) as engine:
+        where = self.settings().database
+        with opened(where.url, create=create, renewed=where.read_url) as engine:
             if not newer:
                 refuse_newer(engine)
             yield engine

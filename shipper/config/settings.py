@@ -39,7 +39,20 @@ class DatabaseSettings:
     url: Annotated[str, DatabaseUrl()] = field(repr=False)
     """The application's own database, in SQLAlchemy's form and with our driver."""
     url_file: Annotated[Path | None, FilePath()] = None
-    """A file whose one line is the URL, for a URL with a password."""
+    """A file whose one line is the URL, for a URL with a password; read anew for each login."""
+
+    def read_url(self) -> str:
+        """Return the URL, from its file anew each time, because the password may be another.
+
+        Raises ConfigError where no URL is in it, AccessDenied where it may not be read. Neither
+        shows anything of it.
+        """
+        if self.url_file is None:
+            return self.url
+        try:
+            return DatabaseUrl().parse(read_secret(self.url_file), self.url_file.parent)
+        except ValueError as error:
+            raise ConfigError([f"{self.url_file}: {error}"]) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from shipper.config import postgres
 from shipper.config.kinds import Kind
 from shipper.config.secret import MASK, Secret, masked
 
 _POSTGRES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
-_AUTHORITY = re.compile(
-    r"(?:[^@/?]*@)?(?:\[[0-9A-Fa-f:.%]+\]|[^\[\]:@/?]*)(?::(?P<port>[0-9]{1,5}))?(?=[/?]|$)"
-)
+# libpq's other form.
+_KEYWORDS = re.compile(r"\s*(?:host|hostaddr|port|dbname|user|password|service)\s*=")
 _FORMS = "sqlite:////var/lib/shop/shop.db or postgresql://user@host/db"
 
 
@@ -35,7 +35,7 @@ class DatabaseUrl(Kind):
         if scheme == "sqlite":
             return f"sqlite:///{_sqlite_path(rest, base)}"
         if scheme in _POSTGRES:
-            return f"postgresql+psycopg://{_postgres_rest(rest)}"
+            return f"postgresql+psycopg://{postgres.canonical(rest)}"
         if driver and backend in {"sqlite", *_POSTGRES}:
             raise ValueError(f"names a driver; write {backend}:// and shipper takes its own")
         raise ValueError(f"must be SQLite or PostgreSQL, like {_FORMS}")
@@ -46,6 +46,11 @@ class DatabaseUrl(Kind):
 
 
 def _missing_scheme(raw: str) -> str:
+    if _KEYWORDS.match(raw):
+        return (
+            "is a string of keywords, not a URL: write host=h port=5432 dbname=db user=u as"
+            " postgresql://u@h:5432/db, and everything else after a question mark"
+        )
     if "@" in raw or ("/" not in raw and "." not in raw):
         return f"must be a URL like {_FORMS}"
     # Only `%` and `?` mean something in the path of a SQLAlchemy URL.
@@ -66,18 +71,6 @@ def _sqlite_path(rest: str, base: Path) -> str:
     # The daemon and the command line start in different directories and must mean one file.
     absolute = os.path.abspath(base / unquote(path))  # noqa: PTH100 - resolve() follows links
     return absolute.replace("%", "%25").replace("?", "%3F")
-
-
-def _postgres_rest(rest: str) -> str:
-    authority = _AUTHORITY.match(rest)
-    if not rest or authority is None:
-        raise ValueError(
-            "must be like postgresql://user:password@host:5432/db, "
-            "with %40, %2F and %3A for @, / and : in a user or password"
-        )
-    if int(authority["port"] or 1) not in range(1, 65536):
-        raise ValueError("must have a port from 1 to 65535")
-    return rest
 
 
 @dataclass(frozen=True, slots=True)

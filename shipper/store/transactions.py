@@ -7,6 +7,7 @@ They share a connection that is kept from one to the next: to take it from the p
 give it back would cost as much as a small turn's statements. One that met a failure is closed.
 """
 
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,9 @@ class Kept:
         if self._file is not None:
             self._look_at(self._file)
         connection, self._connection = self._connection, None
+        if connection is not None and self._file is None and not _is_alive(connection):
+            close(connection)
+            connection = None
         return engine.connect() if connection is None else connection
 
     def _look_at(self, file: Path) -> None:
@@ -69,6 +73,23 @@ class Kept:
         connection, self._connection = self._connection, None
         if connection is not None:
             close(connection)
+
+
+def _is_alive(connection: Connection) -> bool:
+    """Return False where a server, or what stands between, has hung up while nobody asked.
+
+    It says nothing while it isn't asked, so where something can be read there is a reason to ask.
+    """
+    driver: Any = connection.connection.driver_connection
+    if driver.closed:
+        return False
+    silent = select.poll()
+    silent.register(driver.fileno(), select.POLLIN)
+    if not silent.poll(0):
+        return True
+    # An empty statement begins no transaction; libpq notes what becomes of the connection.
+    driver.pgconn.exec_(b"")
+    return not driver.closed
 
 
 def close(connection: Connection) -> None:
