@@ -162,4 +162,6 @@ def _meaning(line: str) -> _Meaning | None:
 def _lines(words: str) -> list[str]:
     """Return what is said of each host, each once, without what is no cause."""
     words = _PREFIX.sub("", _NOISE.sub("", words))
-    return list(dict.fromkeys(text for line in words.splitlines() if (text := " ".join(line.split()))))
+    return list(
+        dict.fromkeys(text for line in words.splitlines() if (text := " ".join(line.split())))
+    )

@@ -95,7 +95,7 @@ def test_what_no_server_says_is_told_too(url: str, kind: type[ShipperError], wor
 
 def test_who_hangs_up_and_who_says_nothing_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     """Something else listens there, or a firewall swallows what is sent."""
-    monkeypatch.setattr(postgres, "_CONNECT", {**postgres._CONNECT, "connect_timeout": 2})  # noqa: SLF001
+    monkeypatch.setattr(postgres, "_CONNECT", {**postgres._CONNECT, "connect_timeout": 2})
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         failure = _failure(f"postgresql://u:{SECRET}@127.0.0.1:{silent.getsockname()[1]}/db")
     assert type(failure) is StoreUnavailable
@@ -126,7 +126,7 @@ def test_words_are_judged_and_what_is_not_understood_is_tried_again(
     """A server may speak another language; of several hosts one may come back."""
     failure = refusal.refused(psycopg.OperationalError(words), "h/db", "shop")
     assert type(failure) is kind
-    assert words.split("\n")[0].replace("  ", " ") in failure.message
+    assert words.split("\n", maxsplit=1)[0].replace("  ", " ") in failure.message
 
 
 def test_a_password_is_taken_out_of_whatever_is_quoted() -> None:
@@ -140,7 +140,8 @@ def test_a_password_is_taken_out_of_whatever_is_quoted() -> None:
 def test_a_new_password_is_read_again_for_each_login(guarded: Server, tmp_path: Path) -> None:
     """While the file is being written, or names another database, the old URL is kept."""
     engine = open_engine(
-        guarded.url("shipper", WORD), renewed=lambda: DatabaseUrl().parse(file.read_text(), tmp_path)
+        guarded.url("shipper", WORD),
+        renewed=lambda: DatabaseUrl().parse(file.read_text(), tmp_path),
     )
     file = tmp_path / "url"
     file.write_text(guarded.url("shipper", "second-word"), "utf-8")
@@ -150,7 +151,9 @@ def test_a_new_password_is_read_again_for_each_login(guarded: Server, tmp_path: 
     with glancing(engine) as tx:
         assert tx.exec_driver_sql("SELECT 1").scalar() == 1
     file.write_text(guarded.url("shipper", "second-word", "elsewhere"), "utf-8")
-    guarded.administer("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname='shop'")
+    guarded.administer(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname='shop'"
+    )
     with glancing(engine) as tx:
         assert tx.exec_driver_sql("SELECT current_database()").scalar() == "shop"
     engine.dispose()
