@@ -50,6 +50,8 @@ EVENTS: Mapping[str, tuple[str, frozenset[str]]] = {
     ),
     "store.lost": ("error", frozenset({"reason", "retry_seconds"})),
     "store.back": ("info", frozenset({"seconds"})),
+    "store.damaged": ("error", frozenset({"problem", "hint"})),
+    "store.changed": ("warning", frozenset({"reason", "hint"})),
     "window.closed": ("info", frozenset({"destination"})),
     "window.opened": ("info", frozenset({"destination"})),
     "chore.failed": ("error", frozenset({"chore", "reason"})),

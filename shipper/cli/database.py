@@ -10,6 +10,7 @@ def upgrade(*, context: Context) -> None:
     with context.engine(create=True) as engine:
         before = revisions.current(engine)
         notices = migrate.upgrade(engine)
+        notices += [f"mended: {told}" for told in migrate.mend(engine)]
     for notice in notices:
         context.note(notice)
     if context.json:

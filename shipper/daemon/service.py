@@ -7,7 +7,7 @@ first, and a configuration with faults is refused with the old one kept.
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from math import inf
 
@@ -25,7 +25,13 @@ from shipper.daemon.observers import observed
 from shipper.daemon.session import Session, open_session, try_out
 from shipper.daemon.windows import Windows
 from shipper.dispatcher.dispatcher import STOP_GRACE
-from shipper.errors import ConfigError, OutboxHeld, ShipperError, StoreUnavailable
+from shipper.errors import (
+    ConfigError,
+    OutboxChanged,
+    OutboxHeld,
+    ShipperError,
+    StoreUnavailable,
+)
 from shipper.logs import Log
 from shipper.store.engine import sqlite_library
 from shipper.web.survey import Audit
@@ -36,6 +42,8 @@ _RESCAN_EVERY = 300.0
 _RETAIN_LEAST, _RETAIN_MOST = 1.0, 600.0
 _SPACE_EVERY = 60.0
 _WAL_EVERY = 10.0  # where an old SQLite must not do it by itself
+# Between two sessions, where the outbox changes again and again.
+_BEGIN_ANEW = 0.1
 # Beyond what a clean stop takes: for the database, which may be busy just then.
 _STOP_MARGIN = 30.0
 
@@ -82,7 +90,18 @@ async def serve(
     while True:
         for problem in settings.warnings:
             log("config.warning", problem=problem)
-        cut_off = await service.ship(settings, stops, remark)
+        try:
+            cut_off = await service.ship(settings, stops, remark)
+        except OutboxChanged as error:
+            # What is remembered is of another outbox than the one that is there now.
+            log("store.changed", reason=error.message, hint=error.hint)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_BEGIN_ANEW):
+                    await stops.event.wait()
+            if stops.event.is_set():
+                log("daemon.stopped", cut_off=0)
+                return
+            continue
         if not stops.reload or reload is None:
             log("daemon.stopped", cut_off=cut_off)
             return

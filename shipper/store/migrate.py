@@ -5,15 +5,17 @@ is not ours. On PostgreSQL it never runs by itself: a person, or `init`, asks fo
 daemon brings an older outbox up to date as it starts.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import SchemaError
-from shipper.store import revisions
+from shipper.store import repair, revisions
+from shipper.store.ddl import location, statements
 from shipper.store.failures import translating
-from shipper.store.transactions import writing
+from shipper.store.transactions import reading, writing
+
+__all__ = ["downgrade", "location", "mend", "prepare", "statements", "upgrade"]
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -39,6 +41,20 @@ def upgrade(engine: Engine) -> list[str]:
     return notices
 
 
+def mend(engine: Engine) -> list[str]:
+    """Make the outbox what the migrations made, whatever was done to it; returns what was wrong.
+
+    It looks first, and holds nobody up for that. Raises what `translating` makes of a failure.
+    """
+    with reading(engine) as connection:
+        _prepare_mending(connection)
+        if not repair.needed(connection):
+            return []
+    with writing(engine) as connection:
+        _prepare_mending(connection)
+        return repair.repair(connection)
+
+
 def prepare(engine: Engine) -> None:
     """Make the outbox ready for a daemon: on SQLite an older one is brought up to date.
 
@@ -62,20 +78,6 @@ def downgrade(engine: Engine, *, discard_undelivered: bool = False) -> None:
         connection.execute(text(f"DROP TABLE {revisions.VERSION_TABLE}"))
 
 
-def location() -> Path:
-    """Return the directory of the migrations: in an installed wheel, or beside the sources."""
-    package = Path(__file__).resolve().parent.parent
-    installed = package / "_migrations"
-    return installed if installed.is_dir() else package.parent / "migrations"
-
-
-def statements(revision: str, dialect: str) -> list[str]:
-    """Return the DDL of a revision for a dialect; in its file an empty line ends a statement."""
-    file = location() / "ddl" / f"{revision}_{dialect}.sql"
-    blocks = file.read_text("utf-8").strip().split("\n\n")
-    return [block for block in blocks if block.endswith(";")]
-
-
 def _config(connection: Connection) -> "Config":
     from alembic.config import Config  # noqa: PLC0415 - heavy, see above
 
@@ -96,6 +98,11 @@ def _prepare(connection: Connection) -> None:
         _refuse_encoding(connection)
     else:
         revisions.refuse_unknown(revision)
+
+
+def _prepare_mending(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(_AS_LONG_AS_IT_TAKES)
 
 
 def _refuse_encoding(connection: Connection) -> None:
