@@ -50,6 +50,8 @@ EVENTS: Mapping[str, tuple[str, frozenset[str]]] = {
     ),
     "store.lost": ("error", frozenset({"reason", "retry_seconds"})),
     "store.back": ("info", frozenset({"seconds"})),
+    "file.changed": ("info", frozenset({"paths"})),
+    "file.unusable": ("warning", frozenset({"paths", "reason"})),
     "store.damaged": ("error", frozenset({"problem", "hint"})),
     "store.changed": ("warning", frozenset({"reason", "hint"})),
     "window.closed": ("info", frozenset({"destination"})),

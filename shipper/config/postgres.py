@@ -18,6 +18,61 @@ _FORM: Final = (
     "must be like postgresql://user:password@host:5432/db, "
     "with %40, %2F and %3A for @, / and : in a user or password"
 )
+# What libpq 18 knows (postgresql.org/docs/18/libpq-connect.html, 32.1.2).
+_OPTIONS: Final = frozenset(
+    [
+        "application_name",
+        "channel_binding",
+        "client_encoding",
+        "connect_timeout",
+        "dbname",
+        "fallback_application_name",
+        "gssdelegation",
+        "gssencmode",
+        "gsslib",
+        "host",
+        "hostaddr",
+        "keepalives",
+        "keepalives_count",
+        "keepalives_idle",
+        "keepalives_interval",
+        "krbsrvname",
+        "load_balance_hosts",
+        "max_protocol_version",
+        "min_protocol_version",
+        "oauth_client_id",
+        "oauth_client_secret",
+        "oauth_issuer",
+        "oauth_scope",
+        "options",
+        "passfile",
+        "password",
+        "port",
+        "replication",
+        "require_auth",
+        "requirepeer",
+        "scram_client_key",
+        "scram_server_key",
+        "service",
+        "ssl_max_protocol_version",
+        "ssl_min_protocol_version",
+        "sslcert",
+        "sslcertmode",
+        "sslcompression",
+        "sslcrl",
+        "sslcrldir",
+        "sslkey",
+        "sslkeylogfile",
+        "sslmode",
+        "sslnegotiation",
+        "sslpassword",
+        "sslrootcert",
+        "sslsni",
+        "target_session_attrs",
+        "tcp_user_timeout",
+        "user",
+    ]
+)
 # Options of libpq with a fixed set of values: a slip there is told before anybody connects.
 _CHOICES: Final = {
     "sslmode": {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"},
@@ -85,9 +140,9 @@ def _paired(hosts: Sequence[_Host], ports: Sequence[str]) -> list[_Host]:
 
 
 def _check(options: Sequence[tuple[str, str]]) -> None:
-    known, seen = _known(), set()
+    seen = set()
     for name, value in options:
-        if known is not None and name not in known:
+        if name not in _OPTIONS:
             raise ValueError(f"has an option that PostgreSQL's client doesn't know: {name}")
         if name in seen and name not in {"host", "port"}:
             raise ValueError(f"has the option {name} twice")
@@ -96,12 +151,3 @@ def _check(options: Sequence[tuple[str, str]]) -> None:
             raise ValueError("asks for a server that takes no writes; take read-write or primary")
         if name in _CHOICES and value not in _CHOICES[name]:
             raise ValueError(f"needs for {name} one of: {', '.join(sorted(_CHOICES[name]))}")
-
-
-def _known() -> frozenset[str] | None:
-    """Return the options that libpq knows; None where it isn't installed."""
-    try:
-        from psycopg import pq  # noqa: PLC0415 - only who names a server has it
-    except ImportError:
-        return None
-    return frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())

@@ -22,7 +22,9 @@ from shipper.daemon import alerts
 from shipper.daemon.alarms import Alarms
 from shipper.daemon.notify import Heartbeat, Notifier
 from shipper.daemon.observers import observed
+from shipper.daemon.renewal import renewing
 from shipper.daemon.session import Session, open_session, try_out
+from shipper.daemon.stops import Stops
 from shipper.daemon.windows import Windows
 from shipper.dispatcher.dispatcher import STOP_GRACE
 from shipper.errors import (
@@ -48,30 +50,6 @@ _BEGIN_ANEW = 0.1
 _STOP_MARGIN = 30.0
 
 Chore = Callable[[], Awaitable[None] | None]
-
-
-class Stops:
-    """What ends a session: a stop for good, or a wish to begin anew with new settings."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        """What the session works with: they say how long it may take to end."""
-        self.event = asyncio.Event()
-        self.reload = False
-        self.reason = ""
-
-    def stop(self, reason: str) -> None:
-        """End the session, and the service with it."""
-        self.reload = False
-        self.reason = reason
-        self.event.set()
-
-    def restart(self) -> None:
-        """End the session, to begin anew; a stop that was asked for already wins."""
-        if not self.event.is_set():
-            self.reload = True
-            self.reason = "SIGHUP"
-            self.event.set()
 
 
 async def serve(
@@ -101,6 +79,10 @@ async def serve(
             if stops.event.is_set():
                 log("daemon.stopped", cut_off=0)
                 return
+            continue
+        if stops.renewed is not None:
+            settings, remark = stops.renewed, ""
+            stops = service.listen(settings)
             continue
         if not stops.reload or reload is None:
             log("daemon.stopped", cut_off=cut_off)
@@ -152,6 +134,7 @@ class _Service:
                     settings, clock=clock, log=log, stop=stops.event, waits=self._tell_waiting
                 ) as session,
                 scheduled(session, clock, log, heartbeat),
+                renewing(settings, clock, log, stops.renew),
                 observed(session, self.alarms, self.audit, clock, log),
             ):
                 opened = True

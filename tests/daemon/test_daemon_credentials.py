@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import trustme
 from sqlalchemy import make_url
 
 from shipper.store.engine import open_engine
 from shipper.store.migrate import upgrade
 from tests.daemon.harness import Shop
+from tests.daemon.processes import until
 from tests.guarded import Server
 
 
@@ -89,3 +91,27 @@ async def test_a_wrong_password_in_the_configuration_ends_with_77(
         assert "password authentication failed" in told
         assert f"127.0.0.1:{guarded.port}/shop as shipper" in told
         assert "hush-hush" not in told
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_certificate_that_is_replaced_is_taken_without_a_restart(
+    shop: Shop, tmp_path: Path
+) -> None:
+    """Half of a file is told and not taken; the configuration is not read for it."""
+    file = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(file))
+    shop.configure(ca_file=str(file))
+    daemon = await shop.started()
+    shop.config.write_text("nonsense", "utf-8")
+    file.write_text("-----BEGIN CERT", "utf-8")
+    unusable = await daemon.told("file.unusable")
+    assert unusable["paths"] == [str(file)]
+    new = tmp_path / "new.pem"
+    trustme.CA().cert_pem.write_to_path(str(new))
+    new.replace(file)
+    await daemon.told("file.changed")
+    await until(lambda: len(daemon.said("daemon.started")) == 2)
+    shop.add("u1-1")
+    await shop.settled()
+    await daemon.stop()
+    shop.assert_flawless(repeats=0)
