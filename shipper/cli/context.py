@@ -79,8 +79,8 @@ class Context:
         from shipper.store.opening import opened  # noqa: PLC0415 - sqlalchemy takes a while
         from shipper.store.revisions import refuse_newer, refuse_none  # noqa: PLC0415 - as above
 
-        url = self.settings().database.url
-        with opened(url, create=create, told=self.note) as engine:
+        where = self.settings().database
+        with opened(where.url, create=create, told=self.note, renewed=where.read_url) as engine:
             if outbox:
                 refuse_none(engine)
             if not newer:

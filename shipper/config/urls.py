@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from shipper.config import postgres
 from shipper.config.kinds import Kind
 from shipper.config.secret import MASK, Secret, masked
 
 _POSTGRES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
-_AUTHORITY = re.compile(
-    r"(?:[^@/?]*@)?(?:\[[0-9A-Fa-f:.%]+\]|[^\[\]:@/?]*)(?::(?P<port>[0-9]{1,5}))?(?=[/?]|$)"
-)
 # What people write who mean SQLite, with or without slashes.
 _MEANS_SQLITE = frozenset({"sqlite", "sqlite2", "sqlite3", "file"})
 _OF_THE_ROOT = frozenset({"data", "home", "mnt", "opt", "root", "run", "srv", "tmp", "usr", "var"})
 # ${DIR}, $DIR, %(dir)s, {{ dir }}, <dir>, %DIR%: of a shell, a template or an instruction.
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}|\$\w+|%\(\w+\)s|\{\{.*?\}\}|<[^>/]*>|%[A-Z_]{3,}%")
 _BESIDE = ("-wal", "-shm", "-journal", ".shipper.lock", ".shipper.reserve")
+# libpq's other form.
+_KEYWORDS = re.compile(r"\s*(?:host|hostaddr|port|dbname|user|password|service)\s*=")
 _FORMS = "sqlite:////var/lib/shop/shop.db or postgresql://user@host/db"
 
 
@@ -46,7 +46,7 @@ class DatabaseUrl(Kind):
             path = rest if scheme == "file" else rest.removeprefix("/")
             raise ValueError(f'is not the name of SQLite here: write "{_spelled(path)}"')
         if scheme in _POSTGRES:
-            return f"postgresql+psycopg://{_postgres_rest(rest)}"
+            return f"postgresql+psycopg://{postgres.canonical(rest)}"
         if driver and backend in {"sqlite", *_POSTGRES}:
             raise ValueError(f"names a driver; write {backend}:// and shipper takes its own")
         raise ValueError(f"must be SQLite or PostgreSQL, like {_FORMS}")
@@ -57,6 +57,11 @@ class DatabaseUrl(Kind):
 
 
 def _missing_scheme(raw: str) -> str:
+    if _KEYWORDS.match(raw):
+        return (
+            "is a string of keywords, not a URL: write host=h port=5432 dbname=db user=u as"
+            " postgresql://u@h:5432/db, and everything else after a question mark"
+        )
     scheme, colon, rest = raw.removeprefix("jdbc:").partition(":")
     if colon and scheme.lower() in _MEANS_SQLITE:
         return f'needs three slashes after the name: write "{_spelled(rest)}"'
@@ -113,18 +118,6 @@ def _refuse_slips(path: str, name: str) -> None:
         raise ValueError("holds a character that no path should have, written with %")
     if plain.endswith(_BESIDE):
         raise ValueError("names a file that lies beside the database, and not the database itself")
-
-
-def _postgres_rest(rest: str) -> str:
-    authority = _AUTHORITY.match(rest)
-    if not rest or authority is None:
-        raise ValueError(
-            "must be like postgresql://user:password@host:5432/db, "
-            "with %40, %2F and %3A for @, / and : in a user or password"
-        )
-    if int(authority["port"] or 1) not in range(1, 65536):
-        raise ValueError("must have a port from 1 to 65535")
-    return rest
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine, Row, TextClause, text
 
 from shipper.store import sequence
 from shipper.store.claims import load_ids
+from shipper.store.damage import damage
 from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.recording import ATTEMPTS_KEPT
 from shipper.store.snapshot import shown, snapshot, written
@@ -33,6 +34,7 @@ RULES: Mapping[str, str] = MappingProxyType(
         "states": "every event is in a state that it can come to",
         "history": f"no event has more than {ATTEMPTS_KEPT} tries in its history",
         "claims": "every claim names an event that is pending",
+        "tables": "triggers, indexes and the next id are as the migrations made them",
     }
 )
 
@@ -88,6 +90,7 @@ def verify(engine: Engine) -> list[Finding]:
             *_check_order(tx, dialect),
             *_check_history(tx),
             *_check_claims(tx, dialect),
+            *(Finding("tables", fault=True, message=told) for told in damage(tx)),
         ]
     return sorted(findings, key=lambda finding: not finding.fault)
 

@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from shipper.errors import AccessDenied, ConfigError, SchemaError
+from shipper.store import postgres
 from shipper.store.beside import refuse_removed
 from shipper.store.place import refuse_unusable_file, refuse_unusable_place
 from shipper.store.transactions import Kept
@@ -26,23 +27,6 @@ from shipper.store.write_lock import Begin
 # UPDATE ... FROM came with it (sqlite.org/releaselog/3_33_0.html).
 _OLDEST_SQLITE = (3, 33)
 _FORMS = "write sqlite:////var/lib/shop/shop.db or postgresql://user@host/db"
-
-_POSTGRES_CONNECT: dict[str, Any] = {
-    "connect_timeout": 5,
-    "fallback_application_name": "shipper",
-    "keepalives": 1,
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,  # ms
-    "prepare_threshold": None,
-}
-# By statement and not by startup option, which a pooler refuses.
-_POSTGRES_SESSION = (
-    "SELECT set_config('statement_timeout', '30s', false), set_config('lock_timeout', '5s', false),"
-    " set_config('idle_in_transaction_session_timeout', '60s', false),"
-    " set_config('synchronous_commit', 'on', false)"
-)
 
 
 class SqliteLibrary(NamedTuple):
@@ -67,12 +51,14 @@ def open_engine(
     busy_timeout: float = 5.0,
     create: bool = False,
     told: Callable[[str], None] = lambda _: None,
+    renewed: Callable[[], str] | None = None,
 ) -> Engine:
     """Return an engine whose connection is opened at first use; use it through `transactions`.
 
     `busy_timeout` is in seconds: how long to wait for another process's write lock on SQLite, or
     a third user of the engine. With `create` a missing SQLite file is made first. `told` is what
-    is changed in an SQLite file before it is written, for a person to read.
+    is changed in an SQLite file before it is written, for a person to read. `renewed` says the URL
+    again, before each connection to a server: its password may be another one by then.
 
     Raises ConfigError for a URL that isn't one of ours, SchemaError for a missing file and for an
     SQLite library that is too old.
@@ -85,7 +71,8 @@ def open_engine(
         case "sqlite":
             return _open_sqlite(parsed, busy_timeout, told, create=create)
         case "postgresql" | "postgres":
-            return _open_postgres(parsed, busy_timeout)
+            pool = _one_connection(busy_timeout)
+            return _keeping(postgres.open_server(parsed, renewed, pool), Kept())
     raise ConfigError(["database.url: must be SQLite or PostgreSQL"], _FORMS)
 
 
@@ -100,7 +87,7 @@ def describe(engine: Engine) -> str:
     """Return which database and which library it is, for a log line; no user and no password."""
     if engine.dialect.name == "sqlite":
         return " ".join(sqlite_library()[:2])
-    return f"postgresql {engine.url.host or 'local'}/{engine.url.database or ''}"
+    return f"postgresql {postgres.place(engine.url)}"
 
 
 def create_sqlite_file(path: Path) -> None:
@@ -218,39 +205,6 @@ def _wal_reset_safe(version: tuple[int, ...]) -> bool:
         or (3, 50, 7) <= version < (3, 51)
         or (3, 44, 6) <= version < (3, 45)
     )  # fmt: skip
-
-
-# --- PostgreSQL -----------------------------------------------------------------------------------
-
-
-def _open_postgres(url: URL, patience: float) -> Engine:
-    try:
-        engine = create_engine(
-            url.set(drivername="postgresql+psycopg"),
-            isolation_level="READ COMMITTED",
-            connect_args=_POSTGRES_CONNECT,
-            # The parameters of a failed statement may be payloads, and errors end up in logs.
-            hide_parameters=True,
-            **_one_connection(patience),
-        )
-    except ImportError:
-        raise ConfigError(
-            ["database.url: PostgreSQL needs psycopg, which is not installed"],
-            "pip install 'shipper-outbox[postgres]'",
-        ) from None
-    event.listen(engine, "connect", _set_up_postgres)
-    return _keeping(engine, Kept())
-
-
-def _set_up_postgres(connection: Any, _record: object) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(_POSTGRES_SESSION)
-        served_by = cursor.execute("SELECT pg_backend_pid()").fetchone()[0]
-    connection.commit()
-    # A pooler names no process of the server's, and may give the next transaction another one,
-    # which knows nothing of what was prepared.
-    if connection.info.backend_pid == served_by:
-        connection.prepare_threshold = 1
 
 
 def _keeping(engine: Engine, kept: Kept) -> Engine:

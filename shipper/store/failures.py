@@ -23,7 +23,6 @@ _RIGHTS = (
     "shipper's own role owns its tables, and needs CREATE on their schema to make them;"
     " `shipper db grants` prints what an application's role needs"
 )
-_REACH = "is it running, and are host, port, user and password right?"
 
 
 @contextmanager
@@ -142,6 +141,8 @@ def _as_error(meaning: _Meaning, code: object) -> ShipperError:
     return kind(f"{message} ({code})", hint)
 
 
+_LOST = "the connection to the database was lost"
+
 # postgresql.org/docs/current/errcodes-appendix.html; whole codes first, then classes.
 _STATES: dict[str, _Meaning] = {
     "25006": (StoreUnavailable, "the server takes no writes", "is it a standby?"),
@@ -161,7 +162,8 @@ _STATES: dict[str, _Meaning] = {
     "42883": _TABLES,
     "3D000": (SchemaError, "the server has no database of that name", "create it first"),
     "3F000": (SchemaError, "the database has no schema on the search_path", None),
-    "08": (StoreUnavailable, "the connection to the database was lost", None),
+    "25P04": (StoreUnavailable, "the server ended a transaction that took too long", None),
+    "08": (StoreUnavailable, _LOST, None),
     "28": (AccessDenied, "the server refuses the user or the password", None),
     "53": (StoreUnavailable, "the server has too few resources", None),
     "57": (StoreUnavailable, "the server is shutting down or starting", None),
@@ -173,8 +175,13 @@ _STATES: dict[str, _Meaning] = {
 def _translate_postgres(error: DBAPIError) -> ShipperError | None:
     state: str | None = getattr(error.orig, "sqlstate", None)
     if state is None:
-        # libpq gives no code while it connects, nor for a connection that broke.
+        # libpq gives no code for a connection that broke; why one can't be made is `refusal`'s.
         lost = type(error.orig).__name__ == "OperationalError" or error.connection_invalidated
-        return StoreUnavailable("the database server can't be reached", _REACH) if lost else None
+        return StoreUnavailable(f"{_LOST}: {_first_line(error.orig)}") if lost else None
     meaning = _STATES.get(state) or _STATES.get(state[:2])
     return _as_error(meaning, state) if meaning else None
+
+
+def _first_line(error: object) -> str:
+    """Return what libpq says of a connection that broke; a statement is no part of it."""
+    return next(iter(str(error).strip().splitlines()), "no reason was given")

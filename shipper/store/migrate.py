@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, text
 
-from shipper.store import header, objects, revisions, sequence
+from shipper.store import header, objects, repair, revisions, sequence
 from shipper.store.ddl import location, statements
 from shipper.store.failures import file_of, translating
-from shipper.store.transactions import writing
+from shipper.store.transactions import reading, writing
 
-__all__ = ["downgrade", "location", "prepare", "statements", "upgrade"]
+__all__ = ["downgrade", "location", "mend", "prepare", "statements", "upgrade"]
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -40,6 +40,20 @@ def upgrade(engine: Engine) -> list[str]:
         if engine.dialect.name == "sqlite":
             notices += [*objects.restore(engine), *sequence.fix(engine)]
     return notices
+
+
+def mend(engine: Engine) -> list[str]:
+    """Make the outbox what the migrations made, whatever was done to it; returns what was wrong.
+
+    It looks first, and holds nobody up for that. Raises what `translating` makes of a failure.
+    """
+    with reading(engine) as connection:
+        _prepare_mending(connection)
+        if not repair.needed(connection):
+            return []
+    with writing(engine) as connection:
+        _prepare_mending(connection)
+        return repair.repair(connection)
 
 
 def prepare(engine: Engine) -> list[str]:
@@ -89,6 +103,11 @@ def _prepare(connection: Connection) -> None:
         _refuse_encoding(connection)
     else:
         revisions.refuse_unknown(revision)
+
+
+def _prepare_mending(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(_AS_LONG_AS_IT_TAKES)
 
 
 def _refuse_encoding(connection: Connection) -> None:

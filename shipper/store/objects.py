@@ -56,7 +56,11 @@ def restore(engine: Engine) -> list[str]:
         return []
     with writing(engine) as tx:
         made = list(_missing(tx))
-        for one in made:
+        # All triggers or none: SQLite fires them in the order in which they were made.
+        again = any(one.kind == "trigger" for one in made)
+        for one in _expected():
+            if one not in made and not (again and one.kind == "trigger"):
+                continue
             if one.kind != "table":
                 tx.exec_driver_sql(f"DROP {one.kind} IF EXISTS {one.name}")
             tx.exec_driver_sql(one.sql)

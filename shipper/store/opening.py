@@ -13,14 +13,19 @@ Database: TypeAlias = Engine
 
 @contextmanager
 def opened(
-    url: str, *, create: bool = False, told: Callable[[str], None] = lambda _: None
+    url: str,
+    *,
+    create: bool = False,
+    told: Callable[[str], None] = lambda _: None,
+    renewed: Callable[[], str] | None = None,
 ) -> Iterator[Database]:
     """Open a database, and close it at the end; with `create` a missing SQLite file is made.
 
-    `told` is what is changed in an SQLite file before it is written; see `open_engine`.
-    Raises what `open_engine` raises. Whether the outbox is in it shows with the first statement.
+    `told` is what is changed in an SQLite file before it is written; see `open_engine`, whose
+    `renewed` is too. Raises what `open_engine` raises. Whether the outbox is in it shows with the
+    first statement.
     """
-    engine = open_engine(url, create=create, told=told)
+    engine = open_engine(url, create=create, told=told, renewed=renewed)
     try:
         yield engine
     finally:

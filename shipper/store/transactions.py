@@ -7,6 +7,7 @@ They share a connection that is kept from one to the next: to take it from the p
 give it back would cost as much as a small turn's statements. One that met a failure is closed.
 """
 
+import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,9 @@ class Kept:
         connection, self._connection = self._connection, None
         if connection is None:
             return engine.connect()
+        if self._file is None and not _is_alive(connection):
+            close(connection)
+            return engine.connect()
         if self._beside is not None and not self._beside.is_intact():
             self._connection = connection  # whatever comes of it, it has the removed WAL open
             told = engine.get_execution_options()["told"]
@@ -96,6 +100,23 @@ class Kept:
         connection, self._connection = self._connection, None
         if connection is not None:
             self.end(connection)
+
+
+def _is_alive(connection: Connection) -> bool:
+    """Return False where a server, or what stands between, has hung up while nobody asked.
+
+    It says nothing while it isn't asked, so where something can be read there is a reason to ask.
+    """
+    driver: Any = connection.connection.driver_connection
+    if driver.closed:
+        return False
+    silent = select.poll()
+    silent.register(driver.fileno(), select.POLLIN)
+    if not silent.poll(0):
+        return True
+    # An empty statement begins no transaction; libpq notes what becomes of the connection.
+    driver.pgconn.exec_(b"")
+    return not driver.closed
 
 
 def close(connection: Connection) -> None:

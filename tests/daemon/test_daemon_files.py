@@ -112,7 +112,7 @@ async def test_whatever_lies_beside_the_file_may_be_removed(shop: Shop, *, stopp
         beside.unlink()
     if stopped:
         daemon.signal(signal.SIGCONT)
-    told = await daemon.told("store.changed")
+    told = await daemon.told("store.notice")
     assert "its -wal or -shm was removed" in told["notice"]
     await shop.put({"payload": payload("u1", 2), "event_id": "u1-2"})
     await shop.settled()
@@ -158,7 +158,7 @@ async def test_a_file_that_lost_its_wal_in_a_restore_has_it_again(shop: Shop) ->
     restored.close()
     daemon = await shop.started()
     await shop.settled()
-    [told] = daemon.said("store.changed")
+    [told] = daemon.said("store.notice")
     assert "the journal mode was delete" in told["notice"]
     assert shop.rows("PRAGMA journal_mode") == [("wal",)]
     await daemon.stop()

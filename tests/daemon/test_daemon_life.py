@@ -250,10 +250,8 @@ async def test_a_lost_connection_is_made_anew(shop: Shop) -> None:
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
-    await daemon.told("store.lost")
     shop.add("u3-1")
     await shop.settled()
-    await daemon.told("store.back")
     await daemon.stop()
     assert shop.counts() == {"delivered": 4}
     shop.assert_flawless(repeats=0)
