@@ -16,6 +16,9 @@ one after the other with nothing accepted between: one answer that got through i
 outage is a witness for every event that failed before it, and must not be believed against all of
 them. Nor while so many lanes fail at the same time that the receiver is down in part (`crowd`).
 
+A pause that the destination asks for is kept, for an hour at a time: then one probe asks whether it
+still holds. An operator's release ends it.
+
 *Suspicion.* The first 401, 403, 404 … of an event pauses the link, because it may well be about the
 link; but not at once where another event was accepted within the last ten seconds: it may as well
 be a firewall that dislikes one payload. Then three lanes in a row decide, or the same event again.
@@ -42,6 +45,7 @@ LANES_REFUSED_TO_PAUSE = 5
 LANES_SUSPECTED_TO_PAUSE = 3
 WITNESS_SECONDS = 600.0
 SUSPICION_SECONDS = 10.0
+ASKED_AGAIN_EVERY = 3600.0
 EVERYTHING_REFUSED = "everything is refused"
 
 _PROBED = frozenset({State.OFFLINE, State.PAUSED})
@@ -177,12 +181,18 @@ class Link:
             self._probe = None
 
     def probe_at_once(self, now: float) -> None:
-        """Let the next probe go out now: an operator, or a new credential, says it may work.
+        """Let the next probe go out now: a new credential, or another event, says it may work.
 
         Not before the end of a pause that was asked for: that is the destination's own word.
         """
         if self.state in _PROBED:
             self.next_try_at = max(now, self._quiet_until)
+
+    def release(self, now: float) -> None:
+        """Let the next probe go out now, whatever was asked for: an operator says so."""
+        self._quiet_until = min(self._quiet_until, now)
+        if self.is_down:
+            self.next_try_at = now
 
     def relax(self, wanted: int, now: float) -> None:
         """End the ramp where it holds nothing back any more: `wanted` tries are all there is."""
@@ -229,10 +239,11 @@ class Link:
         return Blame.NOBODY
 
     def _throttle(self, outcome: Outcome, was_probe: bool, now: float, chance: float) -> None:  # noqa: FBT001
-        self._quiet_until = max(self._quiet_until, now + (outcome.retry_after or 0.0))
+        asked = min(outcome.retry_after or 0.0, ASKED_AGAIN_EVERY)
+        self._quiet_until = max(self._quiet_until, now + asked)
         if not self.is_down or was_probe:
             # "Retry after no time at all" would be a probe after the other without a rest.
-            self._go_down(State.THROTTLED, outcome.detail, now, chance, outcome.retry_after)
+            self._go_down(State.THROTTLED, outcome.detail, now, chance, asked)
         else:
             self.next_try_at = max(self.next_try_at or 0.0, self._quiet_until)
 

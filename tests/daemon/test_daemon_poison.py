@@ -5,7 +5,7 @@ from itertools import count
 import pytest
 
 from shipper.sandbox import Answer, Fault, RequestInfo
-from tests.daemon.harness import Shop, of_user
+from tests.daemon.harness import Shop, of_user, only_sqlite
 
 BAD = "bad-1"
 POISON: dict[str, Answer | Fault] = {
@@ -88,3 +88,49 @@ async def test_a_poisonous_event_in_a_quiet_shop_waits_for_a_witness(shop: Shop,
     others = await trade_until_it_is_dead(shop)
     await assert_that_only_it_died(shop, [*others, "bad-2"])
     await daemon.stop()
+
+
+MANY = [f"bad{n}-1" for n in range(12)]
+
+
+def many_are_bad(shop: Shop, what: Answer | Fault) -> list[str]:
+    """Let the events of twelve shoppers fail in the same way for ever; return all there are."""
+    shop.sandbox.answer_for = lambda request: what if request.key in MANY else None
+    shop.configure(retry={"max_attempts": MAX_ATTEMPTS})
+    others = [f"u{n}-1" for n in range(300)]
+    return [*others[:200], *MANY, *others[200:]]
+
+
+@only_sqlite
+async def test_a_firewall_that_refuses_a_few_pauses_nothing_and_ends_with_those_dead(
+    shop: Shop,
+) -> None:
+    """However many they are: each of these answers is about one request."""
+    shop.add(*many_are_bad(shop, POISON["403"]))
+    daemon = await shop.started()
+    for number in count(1):
+        if len(shop.dead()) == len(MANY) or number > 500:
+            break
+        shop.add(f"later-{number}")
+        await shop.arrival(f"later-{number}")
+    await daemon.stop()
+    assert sorted(shop.dead()) == sorted(MANY)
+    assert not daemon.said("link.paused")
+    shop.assert_flawless()
+
+
+@only_sqlite
+async def test_a_shard_that_is_down_kills_nobody(shop: Shop) -> None:
+    """The others are accepted all the time; when it is back, all that waited is delivered."""
+    shop.add(*many_are_bad(shop, POISON["500"]))
+    daemon = await shop.started()
+    for number in range(100):
+        shop.add(f"later-{number}")
+        await shop.arrival(f"later-{number}")
+    tried = shop.sandbox.ledger.summary().requests - 400
+    assert tried > len(MANY) * MAX_ATTEMPTS
+    assert not shop.dead()
+    shop.sandbox.answer_for = None
+    await shop.settled()
+    await daemon.stop()
+    shop.assert_flawless()
