@@ -96,9 +96,20 @@ MANY = [f"bad{n}-1" for n in range(12)]
 def many_are_bad(shop: Shop, what: Answer | Fault) -> list[str]:
     """Let the events of twelve shoppers fail in the same way for ever; return all there are."""
     shop.sandbox.answer_for = lambda request: what if request.key in MANY else None
-    shop.configure(retry={"max_attempts": MAX_ATTEMPTS})
+    # Not so often that only they are tried: what is seen between two of them is the contrast.
+    waits = {"min_delay": 0.3, "max_delay": 0.6, "probe_max_delay": 0.6}
+    shop.configure(retry={"max_attempts": MAX_ATTEMPTS, **waits})
     others = [f"u{n}-1" for n in range(300)]
     return [*others[:200], *MANY, *others[200:]]
+
+
+async def trade(shop: Shop, round_: int) -> int:
+    """Let ten others write, and wait until they have arrived; return how many they were."""
+    names = [f"later{n}-{round_}" for n in range(10)]
+    shop.add(*names)
+    for name in names:
+        await shop.arrival(name)
+    return len(names)
 
 
 @only_sqlite
@@ -111,8 +122,7 @@ async def test_a_firewall_that_refuses_a_few_pauses_nothing_and_ends_with_those_
     for number in count(1):
         if len(shop.dead()) == len(MANY) or number > 500:
             break
-        shop.add(f"later-{number}")
-        await shop.arrival(f"later-{number}")
+        await trade(shop, number)
     await daemon.stop()
     assert sorted(shop.dead()) == sorted(MANY)
     assert not daemon.said("link.paused")
@@ -124,11 +134,12 @@ async def test_a_shard_that_is_down_kills_nobody(shop: Shop) -> None:
     """The others are accepted all the time; when it is back, all that waited is delivered."""
     shop.add(*many_are_bad(shop, POISON["500"]))
     daemon = await shop.started()
-    for number in range(100):
-        shop.add(f"later-{number}")
-        await shop.arrival(f"later-{number}")
-    tried = shop.sandbox.ledger.summary().requests - 400
-    assert tried > len(MANY) * MAX_ATTEMPTS
+    written = 300
+    for number in count(1):
+        tried = shop.sandbox.ledger.summary().requests - written
+        if tried > 2 * len(MANY) * MAX_ATTEMPTS or number > 500:
+            break
+        written += await trade(shop, number)
     assert not shop.dead()
     shop.sandbox.answer_for = None
     await shop.settled()
