@@ -221,7 +221,12 @@ COMMANDS: tuple[Command, ...] = (
         ("shipper backup /backup/shop.db", "shipper backup shop.db.bak --json"),
     ),
     Command("prune", "prune:prune", _REST, ("shipper prune --dry-run", "shipper prune --json")),
-    Command("db upgrade", "database:upgrade", _REST, ("shipper db upgrade",)),
+    Command(
+        "db upgrade",
+        "database:upgrade",
+        _REST,
+        ("shipper db upgrade", "shipper db upgrade --create"),
+    ),
     Command("db current", "database:current", _REST, ("shipper db current --json",)),
     Command("db check", "database:check", _REST, ("shipper db check",)),
     Command(

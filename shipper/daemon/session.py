@@ -24,6 +24,7 @@ from shipper.dispatcher.tally import Tally
 from shipper.errors import (
     AccessDenied,
     LeaseLost,
+    LoginRefused,
     OutboxHeld,
     SchemaError,
     ShipperError,
@@ -87,7 +88,8 @@ async def open_session(
     thread = DatabaseThread()
     async with AsyncExitStack() as stack:
         stack.callback(thread.close)
-        engine = open_engine(settings.database.url)
+        engine = open_engine(settings.database.url, renewed=settings.database.read_url)
+        engine.update_execution_options(told=lambda notice: log("store.notice", notice=notice))
         stack.push_async_callback(thread.run, engine.dispose)
 
         def waiting(error: ShipperError, seconds: float) -> None:
@@ -100,9 +102,10 @@ async def open_session(
             reach = {OutboxHeld: _HELD_A_MOMENT, StoreUnavailable: REACH_WITHIN}
             await thread.insist(lock.acquire, reach, stop, waiting)
             stack.callback(lock.release)
-        await thread.insist(
-            lambda: prepare(engine), {StoreUnavailable: REACH_WITHIN}, stop, waiting
-        )
+            engine.get_execution_options()["kept"].look_also(lock.insist)
+        reached = _reach(settings)
+        for notice in await thread.insist(lambda: prepare(engine), reached, stop, waiting):
+            log("store.notice", notice=notice)
         watch = None if path is None else SqliteWatch(path)
         if watch is not None:
             stack.callback(watch.close)
@@ -111,7 +114,7 @@ async def open_session(
         spared = None if reserve is None else Spared(queue, reserve, _tells(reserve, log))
         owner = Owner.here()
         # The lease of a daemon whose machine went away ends by itself; a living one prolongs it.
-        patience = {OutboxHeld: 0.0 if path else ttl, StoreUnavailable: REACH_WITHIN}
+        patience = {OutboxHeld: 0.0 if path else ttl} | reached
         taken_at = clock.monotonic()
 
         def take() -> int:
@@ -158,6 +161,15 @@ async def try_out(settings: Settings, clock: Clock) -> None:
     """
     for destination in settings.destinations.values():
         await _courier(destination, settings, clock).aclose()
+
+
+def _reach(settings: Settings) -> dict[type[ShipperError], float]:
+    """Return what is waited for until the database can be worked with, and for how long."""
+    reached: dict[type[ShipperError], float] = {StoreUnavailable: REACH_WITHIN}
+    if settings.database.url_file is not None:
+        # Whoever changes a password does so in two places, one after the other.
+        reached[LoginRefused] = REACH_WITHIN
+    return reached
 
 
 def _lease_ttl(settings: Settings) -> float:

@@ -154,9 +154,9 @@ class _Observer:
     """Looks at the database; all of it runs in one thread."""
 
     def __init__(self, settings: Settings, clock: Clock, audit: Audit | None) -> None:
-        self._url = settings.database.url
+        self._where = settings.database
         self._budget = settings.space.budget
-        self._path = database_path(self._url)
+        self._path = database_path(self._where.url)
         self._configured = frozenset(settings.destinations)
         self._clock = clock
         self._database: Database | None = None
@@ -167,7 +167,9 @@ class _Observer:
     def look(self) -> Figures:
         """Return how it is now; raises what the store raises."""
         if self._database is None:
-            self._database = open_engine(self._url, busy_timeout=1.0)
+            self._database = open_engine(
+                self._where.url, busy_timeout=1.0, renewed=self._where.read_url
+            )
         database, wall = self._database, self._clock.wall()
         found = reports.destination_report(database, self._configured, wall)
         blockers = reports.commit_blockers(database)
