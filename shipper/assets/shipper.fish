@@ -220,7 +220,7 @@ complete -c shipper -n '__fish_shipper_using_command config show' -l quiet -d 'S
 complete -c shipper -n '__fish_shipper_using_command config show' -s q -d 'Say nothing but the answer, and what went wrong.'
 
 # Subcommands for: db
-complete -c shipper -n '__fish_shipper_using_command db' -a 'upgrade' -d 'Create the outbox in the database, or bring it to the version that this code ne…'
+complete -c shipper -n '__fish_shipper_using_command db' -a 'upgrade' -d 'Create the outbox in your application'\''s database, or bring it to the version ne…'
 complete -c shipper -n '__fish_shipper_using_command db' -a 'current' -d 'Print the revision of the outbox, and the one that this code needs.'
 complete -c shipper -n '__fish_shipper_using_command db' -a 'check' -d 'Check that this code can work with the outbox; exit status 78 where it can'\''t.'
 complete -c shipper -n '__fish_shipper_using_command db' -a 'grants' -d 'Print the GRANTs that an application'\''s role needs to write events.'
@@ -277,6 +277,7 @@ complete -c shipper -n '__fish_shipper_using_command db grants' -s q -d 'Say not
 complete -c shipper -n '__fish_shipper_using_command db upgrade' -l help -d 'Display this message and exit.'
 complete -c shipper -n '__fish_shipper_using_command db upgrade' -s h -d 'Display this message and exit.'
 complete -c shipper -n '__fish_shipper_using_command db upgrade' -l version -d 'Display application version.'
+complete -c shipper -n '__fish_shipper_using_command db upgrade' -l create -d 'For a NEW outbox: make the SQLite file, and its directory, where they are missi…'
 complete -c shipper -n '__fish_shipper_using_command db upgrade' -l config -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
 complete -c shipper -n '__fish_shipper_using_command db upgrade' -s c -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
 complete -c shipper -n '__fish_shipper_using_command db upgrade' -l json -d 'Print JSON, one object on one line.'

@@ -78,19 +78,25 @@ class Context:
         return load(self.config_path, self.environ)
 
     @contextmanager
-    def engine(self, *, create: bool = False, newer: bool = False) -> "Iterator[Database]":
+    def engine(
+        self, *, create: bool = False, newer: bool = False, outbox: bool = True
+    ) -> "Iterator[Database]":
         """Open the configured database for the length of a `with`; closed at its end.
 
         With `create` a missing SQLite file is made. With `newer` an outbox may be one that a newer
-        shipper has upgraded. Raises ConfigError, SchemaError where no outbox can be or it is newer
-        than this code, and whatever `store.failures.translate` says.
+        shipper has upgraded. Without `outbox` there needn't be one yet. Raises ConfigError,
+        SchemaError where no outbox can be or it is newer than this code, and whatever
+        `store.failures.translate` says.
         """
         from shipper.config import masked  # noqa: PLC0415 - as above
         from shipper.store.opening import opened  # noqa: PLC0415 - sqlalchemy takes a while
-        from shipper.store.revisions import refuse_newer  # noqa: PLC0415 - as above
+        from shipper.store.revisions import refuse_newer, refuse_none  # noqa: PLC0415 - as above
 
-        self.detail(f"outbox: {masked(self.settings().database.url)}")
-        with opened(self.settings().database.url, create=create) as engine:
+        where = self.settings().database
+        self.detail(f"outbox: {masked(where.url)}")
+        with opened(where.url, create=create, told=self.note, renewed=where.read_url) as engine:
+            if outbox:
+                refuse_none(engine)
             if not newer:
                 refuse_newer(engine)
             yield engine

@@ -12,6 +12,7 @@ from shipper.installation import with_packages
 from shipper.state import State
 from shipper.store import revisions, vitals
 from shipper.store.audit import known_to_be_broken
+from shipper.store.damage import damage, emptied
 from shipper.store.engine import describe, sqlite_library
 from shipper.store.footprint import footprint, size
 from shipper.store.holds import held
@@ -23,6 +24,7 @@ from shipper.store.reports import (
     destination_report,
     open_transactions,
 )
+from shipper.store.snapshot import snapshot
 from shipper.store.space import measure
 from shipper.troubles import NAMED, failed, named
 
@@ -35,6 +37,10 @@ def check_schema(database: Database) -> Iterator[Finding]:
     """See whether this code can work with the outbox."""
     revisions.check(database)
     yield well("schema", f"revision {revisions.head()} in {describe(database)}")
+    with snapshot(database) as tx:
+        # What an SQLite file lacks is told by `sqlite.check_tables`.
+        for problem in emptied(tx) if tx.dialect.name == "sqlite" else damage(tx):
+            yield warning("tables", problem, "shipper db upgrade")
 
 
 def check_sqlite_library() -> Iterator[Finding]:

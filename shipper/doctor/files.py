@@ -14,8 +14,8 @@ from pathlib import Path
 
 from shipper.doctor.access import Refusal, User, hands_on_rights, has_access_list
 from shipper.doctor.finding import Finding, fault, warning, well
-from shipper.store.engine import file_system, refuse_unusable_file
 from shipper.store.footprint import SCARCE_DAYS, TIGHT_DAYS, Footprint, forecast, size
+from shipper.store.place import file_system, refuse_unusable_file, remark
 from shipper.store.reserve import held
 from shipper.store.vitals import Growth
 
@@ -101,9 +101,13 @@ def check_files(path: Path, user: User) -> Iterator[Finding]:
 
 
 def check_file_system(path: Path) -> Iterator[Finding]:
-    """Refuse a network file system, on which SQLite's WAL isn't safe."""
+    """Refuse a place where SQLite's WAL isn't safe: see `store.place`."""
     refuse_unusable_file(path)
-    yield well("file system", file_system(os.path.realpath(path)))
+    kind, told = file_system(os.path.realpath(path)), remark(path)
+    if told is None:
+        yield well("file system", kind)
+    else:
+        yield warning("file system", f"{kind}: {told}", "put it on a disk that stays")
 
 
 def check_disk(path: Path, growth: Growth) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from shipper.clock import Clock
 from shipper.config import Settings
 from shipper.daemon.windows import Windows
 from shipper.doctor import database as db
-from shipper.doctor import files, unit
+from shipper.doctor import files, sqlite, unit
 from shipper.doctor.access import User
 from shipper.doctor.finding import Finding, Level, fault, guarded, of_error, warning, well
 from shipper.doctor.network import check_destination
@@ -104,6 +104,9 @@ def _of_database(
         checks += [
             ("library", db.check_sqlite_library),
             ("journal", lambda: db.check_journal(database)),
+            ("tables", lambda: sqlite.check_tables(database)),
+            ("write lock", lambda: sqlite.check_lock(database)),
+            ("WAL files", lambda: sqlite.check_removed(path)),
             ("WAL", lambda: db.check_wal(database)),
             ("disk", lambda: files.check_disk(path, vitals.growth(database, now))),
             ("reserve", lambda: files.check_reserve(path, settings.space.reserve)),

@@ -199,7 +199,7 @@ def test_a_database_that_is_not_there_is_69_or_78(home: Home) -> None:
     home.configure(f"sqlite:///{home.directory}/none.db", "https://a.example/")
     ran = home.call("db", "current")
     assert ran.status == 78
-    assert "hint: run: shipper db upgrade" in ran.err
+    assert "hint: is the path right, is the disk mounted?" in ran.err
 
 
 # Everything is imported while it may be read; root becomes somebody to whom something is forbidden.
