@@ -23,6 +23,8 @@ _DELETED = " (deleted)"
 # Only a process that has the database to itself may end a WAL: SQLite locks this range for that.
 _SHARED_FIRST, _SHARED_SIZE = 0x4000_0002, 510
 _KEPT = ".shipper.removed-wal"
+_REPLACED = ".shipper.replaced-wal"
+_KEPT_AT_MOST = 10
 
 _Identity = tuple[int, int]
 
@@ -100,6 +102,28 @@ class Beside:
                 )
                 fcntl.fcntl(self._guard, fcntl.F_OFD_SETLK, lock)
 
+    def set_aside(self) -> str:
+        """Take our -wal away from a file that was moved into the place of ours; say where it is.
+
+        SQLite leaves it there, even with its last connection, and whoever opens the other file then
+        would write pages of ours into it. Who has ours open goes on with it. It must not be touched
+        once somebody has opened both: then the damage is done, and what he commits is in there.
+        """
+        if holders.mixers(self._file):
+            return ""
+        wal, memory = self._paths.values()
+        if (identity := self._ours.get(memory)) and _identity(memory) == identity:
+            Path(memory).unlink(missing_ok=True)  # it can be made again
+        if not (identity := self._ours.get(wal)) or _identity(wal) != identity:
+            return ""
+        names = (f"{self._file}{_REPLACED}{number or ''}" for number in range(_KEPT_AT_MOST))
+        target = next((name for name in names if not os.path.lexists(name)), None)
+        if target is None:
+            return ""
+        with suppress(OSError):  # another one of us may have been faster
+            Path(wal).rename(target)
+        return Path(target).name
+
     def _is_begun_anew(self) -> bool:
         """Return whether somebody has written to a WAL, or with a memory, that isn't ours."""
         wal, memory = self._paths.values()
@@ -151,6 +175,24 @@ def refuse_removed(file: Path) -> None:
     real = os.path.realpath(file)
     if any(_removed(f"{real}{suffix}") for suffix in _SUFFIXES):
         raise StoreUnavailable(f"the -wal or -shm of {file.name} was removed while it was open")
+
+
+def refuse_mixed(file: Path) -> None:
+    """Raise StoreUnavailable while the WAL at its place belongs to the file that was there before.
+
+    Whoever opens both together writes pages of the one into the other: it is damaged for good
+    (sqlite.org/howtocorrupt.html, 1.4). Another file is moved into its place while processes have
+    the old one open; who knows only the new one can't tell the WAL from its own.
+    """
+    who = holders.strangers(file)
+    if who:
+        raise StoreUnavailable(
+            f"another file was moved into the place of {file.name} while that was open: the -wal"
+            f" there is the one before's, which {holders.listed(who)} has open; to open both"
+            " together would damage the new one",
+            "stop what has the old one open (the application), and move that -wal away before"
+            " anything opens the new one. Never replace a database that is in use",
+        )
 
 
 def _removed(path: str) -> list[str]:

@@ -20,7 +20,7 @@ from sqlalchemy.pool import QueuePool
 from shipper.errors import AccessDenied, ConfigError, SchemaError
 from shipper.installation import with_packages
 from shipper.store import postgres
-from shipper.store.beside import refuse_removed
+from shipper.store.beside import refuse_mixed, refuse_removed
 from shipper.store.place import refuse_unusable_file, refuse_unusable_place
 from shipper.store.transactions import Kept
 from shipper.store.write_lock import Begin
@@ -166,6 +166,7 @@ def connect_sqlite(path: Path, busy_timeout: float) -> Any:
     """
     refuse_unusable_file(path)
     refuse_removed(path)
+    refuse_mixed(path)
     # mode=rw: a file that went away must not come back empty.
     target = f"file://{quote(os.fspath(path.absolute()))}?mode=rw"
     connection = _sqlite_module().connect(

@@ -70,12 +70,16 @@ class Kept:
         except OSError:
             self.drop()
             return  # whoever opens it anew says what is wrong
-        before, self._opened = self._opened, (found.st_dev, found.st_ino)
-        if before not in {None, self._opened}:
+        identity = (found.st_dev, found.st_ino)
+        self._opened = self._opened or identity
+        if identity != self._opened:
+            aside = "" if self._beside is None else self._beside.set_aside()
             self.drop()
             raise LeaseLost(
-                f"another file lies in the place of {file.name} than the one that was open",
-                "stop shipper before the file is replaced",
+                f"another file lies in the place of {file.name} than the one that was open"
+                + (f", whose -wal is kept as {aside}" if aside else ""),
+                "restart whoever has the one before open (the application): what is committed there"
+                " is lost. Before a file is replaced, stop all who have it open, shipper too",
             )
 
     def give_back(self, connection: Connection) -> None:

@@ -179,6 +179,7 @@ DISK = (
     Fault("D42", "the lock file is closed to us", "named, with the command that opens it", f"{STORE}/test_file_lock.py::test_a_lock_file_that_is_closed_to_us_is_named", "1"),
     Fault("D43", "somebody holds the write lock for long", "named by number and program", f"{STORE}/test_sqlite_codes.py::test_who_holds_the_write_lock_is_named", "1"),
     Fault("D44", "a tool has dropped or changed triggers, indexes, tables", "made again at the next start, or by db upgrade", f"{STORE}/test_objects.py::test_what_is_gone_is_made_again", "14"),
+    Fault("D45", "another file is moved over it while it is open, and the -wal stays", "never opened together; the -wal is kept aside; ends with 75, the new file is sound and ships", f"{STORE}/test_beside.py::test_a_file_that_took_the_place_of_an_open_one_is_never_opened_with_its_wal", "2, and by a daemon"),
 )  # fmt: skip
 
 DATABASE = (

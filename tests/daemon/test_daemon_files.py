@@ -59,6 +59,25 @@ async def test_another_file_in_the_place_of_the_outbox_ends_it(shop: Shop) -> No
     await shop.assert_verified()
 
 
+@only_sqlite
+async def test_a_file_that_is_moved_over_an_open_one_stays_sound(shop: Shop) -> None:
+    """What lies beside it belongs to the one before: the two are never opened together."""
+    daemon = await delivering(shop, "u1-1")
+    copy = await copied(shop)
+    shop.add("u1-2")
+    await shop.settled()
+    copy.replace(file_of(shop))
+    assert await daemon.ended() == 75
+    shop.move_to(shop.url)  # what has the one before open lets go of it
+    connection = sqlite3.connect(file_of(shop))
+    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    connection.close()
+    successor = await shop.started()
+    await shop.settled()
+    await successor.stop()
+    await shop.assert_verified()
+
+
 async def taken_away(shop: Shop, daemon: Daemon) -> Path:
     """Put the outbox aside, all at once, and return where it is when the daemon has noticed."""
     path = file_of(shop)

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shipper.errors import LeaseLost, StoreUnavailable
+from shipper.store.backup import back_up
 from shipper.store.engine import database_path, open_engine
 from shipper.store.transactions import glancing, writing
 from shipper.store.watch import SqliteWatch
@@ -195,4 +196,33 @@ def test_a_file_without_a_wal_has_nothing_to_lose(file: Path, sqlite_url: str) -
     for _ in range(2):
         with glancing(engine) as tx:
             tx.exec_driver_sql("SELECT count(*) FROM shipper_outbox").all()
+    engine.dispose()
+
+
+@pytest.mark.parametrize("aside", ["shop.db", "old.db"], ids=["over", "aside"])
+def test_a_file_that_took_the_place_of_an_open_one_is_never_opened_with_its_wal(
+    lite: Engine, file: Path, sqlite_url: str, tmp_path: Path, aside: str
+) -> None:
+    """Pages of the one would be written into the other; who has the one before open may stay."""
+    other = tmp_path / "other.db"
+    back_up(file, other)
+    with process(APPLICATION, str(file)) as application:
+        assert application.said() == "open"
+        application.tell("late")
+        assert application.said() == "committed"
+        file.rename(file.with_name(aside))
+        other.rename(file)
+        engine = open_engine(sqlite_url, busy_timeout=0.2)
+        with pytest.raises(StoreUnavailable, match=f"process {application.pid} ") as caught:
+            add(engine, "refused")
+        assert "stop what has the old one open" in str(caught.value.hint)
+        for _ in range(2):
+            with pytest.raises(LeaseLost, match="another file lies in the place"):
+                add(lite, "refused")
+        kept = file.with_name("shop.db.shipper.replaced-wal")
+        assert kept.read_bytes()[:2] == b"\x37\x7f"
+        add(engine, "after")
+        application.tell("lost")
+        assert application.said() == "committed"
+    assert events(file) == ["before", "after"]
     engine.dispose()
