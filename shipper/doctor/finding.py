@@ -49,7 +49,10 @@ def of_error(name: str, error: Exception) -> Finding:
         # asyncio writes an address where the system's own words would be.
         number = error.errno or 0
         words = os.strerror(number) if number > 0 else error.strerror
-        return fault(name, words or type(error).__name__)
+        told = words or type(error).__name__
+        return fault(
+            name, told if error.filename is None else f"{os.fsdecode(error.filename)}: {told}"
+        )
     return fault(name, f"the check itself failed: {type(error).__name__}", "please report it")
 
 
