@@ -20,7 +20,7 @@ def upgrade(*, create: bool = False, context: Context) -> None:
             revisions.refuse_empty(engine)
         before = revisions.current(engine)
         notices = migrate.upgrade(engine)
-        notices += [f"mended: {told}" for told in migrate.mend(engine)]
+        notices += [f"fixed: {told}" for told in migrate.mend(engine)]
     for notice in notices:
         context.note(notice)
     if context.json:

@@ -23,7 +23,7 @@ async def test_an_outbox_that_is_emptied_is_gone_on_with_at_once(shop: Shop) -> 
     assert "shipper db upgrade" in changed["hint"]
     assert shop.counts() == {"delivered": 3}
     upgrade = await shop.command("db", "upgrade")
-    assert "mended: destinations had counters that were off: 1" in upgrade.stderr
+    assert "fixed: destinations had counters that were off: 1" in upgrade.stderr
     await shop.assert_verified()
     shop.add("v1-3")
     await shop.settled()
