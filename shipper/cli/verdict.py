@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from shipper.cli.context import Context, Word, printable
+from shipper.cli.wording import age
 from shipper.state import State
 from shipper.store.reports import DestinationReport
 from shipper.troubles import Level, Trouble
@@ -58,3 +59,10 @@ def state_of(report: DestinationReport, *, is_shipped: bool) -> Word | str:
     if report.is_untried or (report.state == State.READY.value and not is_shipped):
         return Word.of(report.state, "")
     return report.state
+
+
+def next_try(report: DestinationReport, now: float) -> Iterator[str]:
+    """Yield when something is tried next, if anything waits for that."""
+    if report.next_try_at is not None and report.pending:
+        wait = report.next_try_at - now
+        yield f"next try in {age(wait)}" if wait >= 1 else "next try due"
