@@ -42,7 +42,7 @@ def backup(
             }
         )
         return
-    context.say(
+    context.tell(
         f"{printable(str(file))} is a copy of the whole database, the application's tables too:"
         f" {copy.size} bytes, every page checked"
     )

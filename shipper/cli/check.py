@@ -30,7 +30,7 @@ def check(*, context: Context) -> int:
     for warning in settings.warnings:
         context.note(f"warning: {warning}")
     for line in _lines(settings):
-        context.say(line)
+        context.tell(line)
     return 0
 
 

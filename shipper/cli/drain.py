@@ -237,7 +237,7 @@ def _tell(context: Context, view: View, before: Settled) -> int:
             + (f", {count(died)} died: shipper dead list" if died else "")
         )
         for entry in left:
-            context.say(f"{printable(entry.destination)}: {_why(view, entry)}")
+            context.tell(f"{printable(entry.destination)}: {_why(view, entry)}")
     return STILL_PENDING if left else SOME_DIED if died else 0
 
 

@@ -88,7 +88,15 @@ def _command(words: tuple[str, ...]) -> None:
                     f"there is no chapter or command {printable(word)}",
                     f"did you mean shipper help {near[0]}?",
                 )
-            raise unknown(words[:at], word)
+            error = unknown(words[:at], word)
+            raise (
+                error
+                if at
+                else UsageError(
+                    f"there is no chapter or command {printable(word)}",
+                    error.hint if "did you mean" in str(error.hint) else "shipper help",
+                )
+            )
         app = app[word]
     application().help_print(list(words))
 

@@ -1,13 +1,13 @@
 """What is wrong, as a person sees it first: above the table of `status`, in `top`, live or not."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from shipper.cli.context import Context, Word, printable
+from shipper.cli.context import Context, Word, folded, printable
 from shipper.cli.wording import age
 from shipper.state import State
 from shipper.store.reports import DestinationReport
+from shipper.style import styled
 from shipper.troubles import Level, Trouble
 
 if TYPE_CHECKING:
@@ -21,14 +21,8 @@ _COLOURS = {Level.WARNING: "yellow", Level.CRITICAL: "bold red"}
 
 def say(context: Context, troubles: Sequence[Trouble]) -> None:
     """Print what is wrong, the worst first, each with what to do; nothing where all is well."""
-    if sys.stdout.isatty():
-        from shipper.style import console  # noqa: PLC0415 - only a terminal needs rich
-
-        for line in drawn(troubles):
-            console().print(line)
-    else:
-        for text, _ in _lines(troubles, SHOWN):
-            context.say(text)
+    for text, colour in _lines(troubles, SHOWN):
+        context.say("\n".join(styled(line, colour) for line in folded(text, hangs=True)))
 
 
 def drawn(troubles: Sequence[Trouble], most: int = SHOWN) -> "Iterator[Text]":

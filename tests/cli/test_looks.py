@@ -94,6 +94,39 @@ def test_an_error_says_who_speaks(home: Home) -> None:
     assert home.run("status").err.startswith("shipper.toml:7: ")
 
 
+@pytest.mark.parametrize("columns", [50, 80])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("check",), ("status",), ("verify",), ("doctor", "--no-network"), ("drain",),
+        ("events", "reroute", "ALL", "--to", "nowhere_at_all"), ("hold", "--key", "nobody-has-it"),
+        ("dead", "list", "--cause", "nothing-died-of-this"), ("backup", "copy.db"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_no_word_is_broken(home: Home, command: tuple[str, ...], columns: int) -> None:
+    """A sentence goes on in the next line; only a word that is longer than a line is as it is."""
+    execute(home, "UPDATE shipper_destination SET delivered = 9")  # verify finds something
+    drawn = shown(home, *command, columns=columns)
+    too_long = [line for line in drawn.text.splitlines() if len(line.rstrip()) > columns]
+    room = columns // 3
+    assert [line for line in too_long if max(map(len, line.split())) < room] == []
+
+
+def test_a_sentence_uses_the_whole_width(home: Home) -> None:
+    """Its colours take no room."""
+    drawn = shown(home, "-c", "nowhere.toml", "status", columns=80)
+    assert drawn.text.splitlines()[0].startswith("shipper: nowhere.toml: can't be read: No such")
+
+
+def test_what_goes_on_is_indented(home: Home) -> None:
+    """So that the next line of what is wrong can be told from the next thing that is wrong."""
+    drawn = shown(home, "status", columns=50)
+    lines = drawn.text[: drawn.text.index("destination")].splitlines()
+    assert len(lines) > 2
+    assert all(line.startswith(("critical: ", "warning: ", "  ")) for line in lines)
+
+
 def test_dead_letters_are_listed_with_what_was_said(home: Home) -> None:
     """One line of it, whatever the terminal's width; by the receiver, or by us."""
     for columns in (80, 200):

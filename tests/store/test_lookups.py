@@ -16,6 +16,7 @@ from shipper.store.lookups import EventReport, find, get, locate
 from shipper.store.reasons import Facts, KeyHold, LinkFacts, explain
 from shipper.store.reports import Blocker
 from shipper.store.selection import Selection
+from shipper.store.shippers import shippers
 from shipper.store.waiting import why
 from shipper.store.work import LinkRow
 from tests.store.daemons import NOW, Daemon, tamper, write
@@ -177,6 +178,16 @@ def test_a_claimed_event_is_in_flight_or_next(engine: Engine, daemon: Daemon) ->
     daemon.claim(first)
     assert _why(engine, first) == "it is in flight, or goes out next"
     assert _why(engine, second) == "it goes out in its turn, now that a shipper is running"
+
+
+def test_what_a_daemon_has_in_flight_is_counted(engine: Engine, daemon: Daemon) -> None:
+    """What it has claimed and is still pending; whoever reads it gets a number, always."""
+    first, *others = write(engine, "a", "b", "c")
+    assert [each.in_flight for each in shippers(engine)] == [0]
+    daemon.claim(first, *others)
+    assert [each.in_flight for each in shippers(engine)] == [3]
+    daemon.deliver(first)
+    assert [each.in_flight for each in shippers(engine)] == [2]
 
 
 def test_holds_and_the_link_are_told(engine: Engine, daemon: Daemon) -> None:
