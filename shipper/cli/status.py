@@ -16,7 +16,7 @@ from shipper.cli.wording import age, count
 from shipper.clock import SystemClock, iso
 from shipper.doctor.unit import start_command
 from shipper.errors import ConfigError, UsageError
-from shipper.store.reports import NEVER_TRIED, Blocker, DestinationReport
+from shipper.store.reports import Blocker, DestinationReport
 from shipper.troubles import Trouble, gather, judge, stands, why_of
 
 if TYPE_CHECKING:
@@ -245,7 +245,6 @@ def _tell(context: Context, shipper: str | None, blockers: Sequence[Blocker]) ->
 def _fields(report: DestinationReport) -> dict[str, Any]:
     fields = asdict(report)
     del fields["name"]
-    fields["reason"] = NEVER_TRIED if report.is_untried else report.reason
     for name in ("since", "next_try_at"):
         fields[name] = None if fields[name] is None else iso(fields[name])
     oldest = report.oldest_pending_seconds
@@ -265,13 +264,13 @@ def _row(report: DestinationReport, now: float, is_shipped: bool) -> tuple[objec
         report.discarded,
         report.purged,
         report.held_keys,
-        "; ".join(_why(report, now)),
+        "; ".join(_why(report, now, is_shipped=is_shipped)),
     )
 
 
-def _why(report: DestinationReport, now: float) -> list[str]:
+def _why(report: DestinationReport, now: float, *, is_shipped: bool) -> list[str]:
     why = why_of(report)
     words = [stands(report) if report.is_failing else why] if why else []
     if report.since is not None and not (report.is_failing or report.is_untried):
         words.append(f"{'' if why else f'{report.state} '}for {age(now - report.since)}")
-    return [*words, *next_try(report, now)]
+    return [*words, *next_try(report, now, is_shipped=is_shipped)]

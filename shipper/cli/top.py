@@ -147,7 +147,8 @@ class Picture:
         line.append(f", {count(report.delivered)} delivered")
         yield _FIRST, line
         if why := why_of(report):
-            yield _FIRST, Text(f"  {printable('; '.join([why, *next_try(report, now)]))}", WAITING)
+            told = "; ".join([why, *next_try(report, now, is_shipped=is_shipped)])
+            yield _FIRST, Text(f"  {printable(told)}", WAITING)
 
 
 def _glanced(report: DestinationReport, seen: Glance, now: float) -> Iterator[Ranked]:

@@ -16,8 +16,8 @@ class Shipper:
     """A daemon that ships. `since` is in seconds since 1970, None where it left no trace of it.
 
     `last_seen_seconds` is how long ago it wrote, by the database's clock; 0 on SQLite, where the
-    kernel says that it lives now. `in_flight` are the events whose place in flight it holds: they
-    are claimed, and no outcome is recorded yet.
+    kernel says that it lives now. `in_flight` are the pending events that it has claimed: under
+    way, or next.
     """
 
     host: str
