@@ -264,13 +264,13 @@ def _row(report: DestinationReport, now: float, is_shipped: bool) -> tuple[objec
         report.discarded,
         report.purged,
         report.held_keys,
-        "; ".join(_why(report, now, is_shipped=is_shipped)),
+        "; ".join(_why(report, now)),
     )
 
 
-def _why(report: DestinationReport, now: float, *, is_shipped: bool) -> list[str]:
+def _why(report: DestinationReport, now: float) -> list[str]:
     why = why_of(report)
     words = [stands(report) if report.is_failing else why] if why else []
     if report.since is not None and not (report.is_failing or report.is_untried):
         words.append(f"{'' if why else f'{report.state} '}for {age(now - report.since)}")
-    return [*words, *next_try(report, now, is_shipped=is_shipped)]
+    return [*words, *next_try(report, now)]

@@ -147,7 +147,7 @@ class Picture:
         line.append(f", {count(report.delivered)} delivered")
         yield _FIRST, line
         if why := why_of(report):
-            told = "; ".join([why, *next_try(report, now, is_shipped=is_shipped)])
+            told = "; ".join([why, *next_try(report, now)])
             yield _FIRST, Text(f"  {printable(told)}", WAITING)
 
 

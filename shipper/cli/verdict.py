@@ -55,8 +55,8 @@ def state_of(report: DestinationReport, *, is_shipped: bool) -> Word | str:
     return report.state
 
 
-def next_try(report: DestinationReport, now: float, *, is_shipped: bool) -> Iterator[str]:
-    """Yield when something is tried next, if anything waits for that, and somebody tries it."""
-    if report.next_try_at is not None and report.pending and is_shipped:
+def next_try(report: DestinationReport, now: float) -> Iterator[str]:
+    """Yield when something is tried next, if anything waits for that."""
+    if report.next_try_at is not None and report.pending:
         wait = report.next_try_at - now
         yield f"next try in {age(wait)}" if wait >= 1 else "next try due"

@@ -154,14 +154,12 @@ def test_what_to_do_fits_what_is_told(
     assert fix in str(trouble.fix)
 
 
-def test_nothing_is_tried_next_where_nothing_waits_or_nobody_ships() -> None:
+def test_nothing_is_tried_next_where_nothing_waits() -> None:
     """A link is probed by events; and less than a second is no zero."""
-    empty = report(state="offline", next_try_at=100.4)
-    down = replace(empty, pending=1)
-    assert list(next_try(empty, 100.0, is_shipped=True)) == []
-    assert list(next_try(down, 98.0, is_shipped=False)) == []
-    assert list(next_try(down, 100.0, is_shipped=True)) == ["next try due"]
-    assert list(next_try(down, 98.0, is_shipped=True)) == ["next try in 2s"]
+    down = report(state="offline", next_try_at=100.4)
+    assert list(next_try(down, 100.0)) == []
+    assert list(next_try(replace(down, pending=1), 100.0)) == ["next try due"]
+    assert list(next_try(replace(down, pending=1), 98.0)) == ["next try in 2s"]
 
 
 def test_what_rows_alone_name_cannot_flood_the_answer() -> None:
