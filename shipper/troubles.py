@@ -174,12 +174,12 @@ def failed(report: DestinationReport) -> str:
     return advice.failed(report.failures, report.last_error)
 
 
-def stands(report: DestinationReport) -> str:
+def stands(report: DestinationReport, between: str = ": ") -> str:
     """Return how a destination is, with why: `paused: HTTP 401 …`, `ready, but …`."""
     why = why_of(report)
     if not why or why.startswith(f"{report.state} "):
         return why or report.state
-    return f"{report.state}{', but' if report.looks_well else ':'} {why}"
+    return f"{report.state}{', but ' if report.looks_well else between}{why}"
 
 
 def why_of(report: DestinationReport) -> str:

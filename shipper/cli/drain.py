@@ -104,7 +104,7 @@ class View:
                 behind.get(r.name, 0),
                 r.state,
                 r.reason,
-                stands(r),
+                stands(r, between=", "),
             )
             for r in reports
             if r.pending

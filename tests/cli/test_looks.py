@@ -75,6 +75,17 @@ def test_no_colours_where_none_are_wanted(
     assert all(len(line.rstrip()) <= 100 for line in drawn.text.splitlines())
 
 
+@pytest.mark.parametrize("command", [("top",), ("status", "--watch")], ids=" ".join)
+def test_a_terminal_that_cannot_be_drawn_on_is_told_so(
+    home: Home, command: tuple[str, ...]
+) -> None:
+    """With what works there; a blank screen for ever is no answer."""
+    drawn = shown(home, *command, columns=100, TERM="dumb")
+    assert drawn.status == 2
+    assert "$TERM says that yours can't" in drawn.text
+    assert "hint: shipper " in drawn.text
+
+
 def test_colours_can_be_forced_into_a_pipe(home: Home) -> None:
     """For `less -R`; what is a table for a program stays one."""
     assert "\x1b[1mevent" in home.run("events", "show", "1", FORCE_COLOR="1").out
