@@ -83,7 +83,7 @@ complete -c shipper -n __fish_use_subcommand -a 'init' -d 'Write a commented con
 complete -c shipper -n __fish_use_subcommand -a 'check' -d 'Check the configuration, offline: every setting, the API IDs, certificates, win…'
 complete -c shipper -n __fish_use_subcommand -a 'run' -d 'Ship events until stopped: SIGTERM and SIGINT stop it cleanly, SIGHUP reloads t…'
 complete -c shipper -n __fish_use_subcommand -a 'status' -d 'Show how every destination is doing: its link, its counts, its oldest pending e…'
-complete -c shipper -n __fish_use_subcommand -a 'doctor' -d 'Check all that shipper depends on, here and now, and say how to mend it.'
+complete -c shipper -n __fish_use_subcommand -a 'doctor' -d 'Check all that shipper depends on, here and now, and say how to fix it.'
 complete -c shipper -n __fish_use_subcommand -a 'help' -d 'Show the manual'\''s chapters, one of them, or the help of a command.'
 complete -c shipper -n __fish_use_subcommand -a 'service' -d 'The systemd unit of this installation.'
 complete -c shipper -n __fish_use_subcommand -a 'top' -d 'Show live what ships, with the last hour minute by minute; Ctrl-C ends it.'

@@ -43,7 +43,7 @@ def backup(
             }
         )
         return
-    context.say(
+    context.tell(
         f"{printable(str(file))} is a copy of the whole database, the application's tables too:"
         f" {copy.size} bytes, {'not all of it' if copy.unchecked else 'every page'} checked"
     )

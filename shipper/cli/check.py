@@ -33,7 +33,7 @@ def check(*, context: Context) -> int:
     for warning in warnings:
         context.note(f"warning: {warning}")
     for line in _lines(settings):
-        context.say(line)
+        context.tell(line)
     return 0
 
 

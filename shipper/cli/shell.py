@@ -14,17 +14,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
-from textwrap import fill
 from typing import Annotated, TypeVar
 
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
 
 from shipper.cli.commands import GLOBAL, build
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context, folded, printable
 from shipper.cli.near import unknown
 from shipper.cli.wording import several
 from shipper.errors import ConfigError, InvalidEvent, ShipperError, UsageError
-from shipper.style import BAD, styled, terminal_size
+from shipper.style import BAD, styled
 from shipper.unblocked import settle_stderr
 
 T = TypeVar("T")
@@ -37,6 +36,7 @@ PIPE_CLOSED = 141  # what a shell reports of a program that SIGPIPE has ended
 # travels in disguise. No argument of a process can hold a NUL.
 _HYPHEN = "\0"
 
+_US = "shipper:"
 _PLACE = re.compile(r"[^:\s]\S*:\d+: ")
 
 
@@ -180,7 +180,7 @@ def _tell(error: ShipperError, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(_as_object(error), separators=(",", ":")), file=sys.stderr)
     else:
-        us = styled("shipper:", BAD, sys.stderr)
+        us = styled(_US, BAD, sys.stderr)
         lines = [printable(line) for line in error.message.splitlines()]
         if isinstance(error, ConfigError) and any(map(_PLACE.match, lines)):
             # A fault in a file begins with its place, which editors can jump to. A person who has
@@ -189,19 +189,15 @@ def _tell(error: ShipperError, *, as_json: bool) -> None:
                 faults = several(len(error.problems), "fault")
                 print(us, f"the configuration has {faults}", file=sys.stderr)
         elif not isinstance(error, InvalidEvent):
-            lines[0] = f"{us} {lines[0]}"
+            lines[0] = f"{_US} {lines[0]}"
         for line in lines:
-            print(_folded(line), file=sys.stderr)
+            text = "\n".join(folded(line, hangs=True, stream=sys.stderr))
+            # Coloured after it was folded: a colour has no width.
+            print(us + text.removeprefix(_US) if text.startswith(_US) else text, file=sys.stderr)
         if error.hint:
-            print(f"  {styled('hint:', 'bold', sys.stderr)} {error.hint}", file=sys.stderr)
-
-
-def _folded(line: str) -> str:
-    """Return a line as a terminal shows it without breaking a word; anything else gets it whole."""
-    if not sys.stderr.isatty():
-        return line
-    room = terminal_size(sys.stderr).columns
-    return fill(line, room, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+            hint = folded(error.hint, len("  hint: "), stream=sys.stderr)
+            label = styled("hint:", "bold", sys.stderr)
+            print(f"  {label}", f"\n{'':8}".join(hint), file=sys.stderr)
 
 
 def _as_object(error: ShipperError) -> dict[str, object]:

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator
 
-from shipper.advice import hint, place_of, said, unknown_destination
+from shipper.advice import place_of, unknown_destination
 from shipper.config import Settings
 from shipper.doctor.files import check_budget
 from shipper.doctor.finding import Finding, fault, warning, well
@@ -18,7 +18,6 @@ from shipper.store.footprint import footprint, size
 from shipper.store.holds import held
 from shipper.store.opening import Database
 from shipper.store.reports import (
-    NEVER_TRIED,
     DestinationReport,
     current_shipper,
     destination_report,
@@ -26,7 +25,7 @@ from shipper.store.reports import (
 )
 from shipper.store.snapshot import snapshot
 from shipper.store.space import measure
-from shipper.troubles import NAMED, failed, named
+from shipper.troubles import NAMED, fix_of, named, stands
 
 _WAL_LARGE = 64 << 20
 _OPEN_LONG = 30.0
@@ -157,7 +156,7 @@ def check_daemon(database: Database, settings: Settings, now: float) -> Iterator
 
 def _link(report: DestinationReport, settings: Settings, *, running: bool) -> Finding:
     name = f"link {report.name}"
-    told = f"{_state(report)}; {report.pending} pending"
+    told = f"{stands(report)}; {report.pending} pending"
     destination = settings.destinations.get(report.name)
     if destination is None:
         config = str(settings.path or "the configuration")
@@ -167,20 +166,12 @@ def _link(report: DestinationReport, settings: Settings, *, running: bool) -> Fi
         told += " (as last recorded)"
     if report.state == State.HELD.value:
         return warning(name, told, f"shipper release --destination {report.name}")
-    fix = hint(report.last_error or report.reason, place_of(destination, settings))
+    fix = fix_of(report, place_of(destination, settings))
     if report.state == State.PAUSED.value:
         return fault(name, told, fix) if running else warning(name, told, fix)
     if report.state == State.OFFLINE.value or report.is_failing:
         return warning(name, told, fix)
     return well(name, told)
-
-
-def _state(report: DestinationReport) -> str:
-    if report.is_untried:
-        return f"{report.state}, but {NEVER_TRIED}"
-    if report.is_failing:
-        return f"{report.state}, but {failed(report)}"
-    return report.state + (f": {said(report.why)}" if report.why else "")
 
 
 def check_holds(database: Database) -> Iterator[Finding]:
