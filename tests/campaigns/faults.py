@@ -205,6 +205,7 @@ CLOCK = (
     Fault("T17", "a step forward, and the alarm for the oldest event", "no alarm; ages are of the time that has passed", "tests/web/test_web_survey.py::test_within_the_hour_after_a_step_an_event_is_as_old_as_it_is", "4"),
     Fault("T18", "a step back, and the forecast for the disk", "yesterday's events are no growth of today", "tests/web/test_web_survey.py::test_a_clock_that_is_set_back_is_no_growth", "2"),
     Fault("T19", "somebody prunes by hand with a wrong clock", "a warning with both times; then an operator's word counts", "tests/cli/test_prune.py::test_a_clock_that_the_outbox_contradicts_is_told", "4"),
+    Fault("T20", "somebody prunes by hand, or by cron, after a step that the daemon has noted", "nothing goes before its time has passed, unless the clock is to be trusted", f"{CLOCKS}::test_who_prunes_by_hand_deletes_nothing_for_a_step", "4"),
 )  # fmt: skip
 
 PEOPLE = (
@@ -252,6 +253,7 @@ PEOPLE = (
     Fault("O23", "a container file with a misspelt key, the file mounted instead of the directory, too short a stop", "README's own is checked by the schema and against the daemon", "tests/docs/test_readme_container.py::test_the_compose_file_is_valid", "7"),
     Fault("O24", "a schema tool drops what it doesn't know", "README has a filter for each, which lets the application's own tables through", "tests/docs/test_readme_schema_tools.py::test_the_patterns_for_other_tools_match_our_tables_and_no_other", "3"),
     Fault("O25", "the working directory was removed", "said; what needs none goes on", "tests/cli/test_shell.py::test_a_directory_that_was_removed_is_no_bug", "2"),
+    Fault("O26", "an answer that can't be written: a full disk, a descriptor that only reads", "one line and exit status 1, no traceback", "tests/cli/test_shell.py::test_an_answer_that_cannot_be_written_is_no_bug", "8"),
     Fault("O30", "a quiet shop: one event, and nobody answers", "told from the first failure: log, status, plugin, top, metrics, systemctl", "tests/daemon/test_daemon_truth.py::test_the_first_failure_is_told_and_survives_a_restart", "2 (each database)"),
     Fault("O31", "the API accepts and never answers", "told with the first deadline, and not with the fifth", "tests/daemon/test_daemon_truth.py::test_an_api_that_never_answers_is_told_with_its_first_deadline", "2 (each database)"),
     Fault("O32", "nothing was ever sent", "not said to be well: never tried; who doesn't run comes first", "tests/cli/test_operating_commands.py::test_what_was_never_tried_is_not_said_to_be_well", "1"),
