@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import SchemaError
 from shipper.store import revisions
-from shipper.store.failures import translating
+from shipper.store.failures import translating, translating_sqlite
 from shipper.store.transactions import writing
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def _refuse_encoding(connection: Connection) -> None:
         raise SchemaError(f"the database is encoded in {encoding}; an outbox needs UTF-8")
 
 
+@translating_sqlite()
 def _prepare_sqlite(engine: Engine) -> list[str]:
     # Neither setting can be changed inside of a transaction, so not on a connection that begins.
     raw = engine.raw_connection()
