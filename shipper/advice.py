@@ -140,8 +140,9 @@ _ADVICE = {
     "closed": "check what listens at {where}, and what stands before it: url of {section}",
     "garbage": "check what listens at {where}: no HTTP API answers there; url of {section}",
     "tls": (
-        "check this machine's clock (timedatectl), then url of {section}; for an authority of your"
-        " own, name its certificate as ca_file there"
+        "check this machine's clock (timedatectl) and its authorities (package ca-certificates),"
+        " then url of {section}; for an authority of your own, name its certificate there as"
+        " ca_file"
     ),
     "proxy": _PROXY,
     "http-407": _PROXY,

@@ -54,6 +54,10 @@ class OutboxHeld(ShipperError):
     exit_status = 75
 
 
+class NotWritten(ShipperError):
+    """What a command has to say couldn't be written; what it did is done."""
+
+
 class LeaseLost(ShipperError):
     """Somebody else took over the outbox while we held it: whatever we know is stale."""
 

@@ -565,7 +565,7 @@ _shipper() {
           ;;
         "prune")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--dry-run" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local -a _c=("--dry-run" "--trust-clock" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do

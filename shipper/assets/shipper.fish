@@ -593,6 +593,7 @@ complete -c shipper -n '__fish_shipper_using_command prune' -l help -d 'Display 
 complete -c shipper -n '__fish_shipper_using_command prune' -s h -d 'Display this message and exit.'
 complete -c shipper -n '__fish_shipper_using_command prune' -l version -d 'Display application version.'
 complete -c shipper -n '__fish_shipper_using_command prune' -l dry-run -d 'Say what would be deleted, and delete nothing.'
+complete -c shipper -n '__fish_shipper_using_command prune' -l trust-clock -d 'Go by the machine'\''s clock also where the daemon has noted that it was set: with…'
 complete -c shipper -n '__fish_shipper_using_command prune' -l config -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
 complete -c shipper -n '__fish_shipper_using_command prune' -s c -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
 complete -c shipper -n '__fish_shipper_using_command prune' -l json -d 'Print JSON, one object on one line.'

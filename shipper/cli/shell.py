@@ -10,8 +10,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -22,7 +22,7 @@ from shipper.cli.commands import GLOBAL, build
 from shipper.cli.context import Context, folded, printable
 from shipper.cli.near import unknown
 from shipper.cli.wording import several
-from shipper.errors import ConfigError, InvalidEvent, ShipperError, UsageError
+from shipper.errors import ConfigError, InvalidEvent, NotWritten, ShipperError, UsageError
 from shipper.style import BAD, styled
 from shipper.unblocked import settle_stderr
 
@@ -55,6 +55,41 @@ def _mend_streams() -> None:
             setattr(sys, name, nowhere)
         elif isinstance(stream, TextIOWrapper) and mode == "w":
             stream.reconfigure(errors="backslashreplace")
+            if name == "stdout":
+                sys.stdout = _Stdout.of(stream)
+
+
+class _Stdout(TextIOWrapper):
+    """Tells a disk that is full, or a descriptor that only reads, from a bug of ours."""
+
+    @classmethod
+    def of(cls, stream: TextIOWrapper) -> "_Stdout":
+        """Return one in the place of a stream, which is of no use any more."""
+        settings = {
+            name: getattr(stream, name)
+            for name in ("encoding", "errors", "line_buffering", "write_through")
+        }
+        return cls(stream.detach(), **settings)
+
+    def write(self, text: str) -> int:
+        """Write as ever; raises NotWritten, and BrokenPipeError for a reader that has gone."""
+        with _not_a_bug():
+            return super().write(text)
+
+    def flush(self) -> None:
+        """Do the same."""
+        with _not_a_bug():
+            super().flush()
+
+
+@contextmanager
+def _not_a_bug() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise NotWritten(f"stdout can't be written: {error.strerror}") from error
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -73,18 +108,24 @@ def _run(arguments: Sequence[str]) -> int:
     except CycloptsError as error:
         return _report(_usage(error), as_json=as_json)
     except ShipperError as error:
+        if isinstance(error, NotWritten):
+            _give_up_stdout()
         return _report(error, as_json=as_json)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Python flushes once more at its end, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()
         return PIPE_CLOSED
     except Exception:  # noqa: BLE001 - its traceback is the report; only the status is ours
         traceback.print_exc()
         print("shipper: this is a bug in shipper; please report the lines above", file=sys.stderr)
         return BUG
     return status
+
+
+def _give_up_stdout() -> None:
+    # Python flushes once more at its end, and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_nowhere() -> bool:

@@ -9,7 +9,8 @@ import os
 import pwd
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from shipper.doctor.access import Refusal, User, hands_on_rights, has_access_list
@@ -32,13 +33,15 @@ def check_user(user: User) -> Iterator[Finding]:
     yield well("user", text)
 
 
-def check_config(path: Path | None, user: User) -> Iterator[Finding]:
-    """See whether the one who ships may read the configuration."""
-    if path is None or (refused := user.refused(path, "r")) is None:
-        return
-    group = _common(user, path.parent.stat().st_gid)
-    told = f"{path} {_mode(path.stat())}: {_cannot(user, 'read it', refused)}"
-    yield fault("config", told, refused.fix or f"chgrp {group} {path}; chmod 640 {path}")
+def check_config(paths: Iterable[Path], user: User) -> Iterator[Finding]:
+    """See whether the one who ships may read the configuration, and what it names."""
+    for path in paths:
+        with suppress(FileNotFoundError):  # who reads it says so
+            if (refused := user.refused(path, "r")) is not None:
+                group = _common(user, path.parent.stat().st_gid)
+                told = f"{path} {_mode(path.stat())}: {_cannot(user, 'read it', refused)}"
+                fix = refused.fix or f"chgrp {group} {path}; chmod 640 {path}"
+                yield fault("config", told, fix)
 
 
 def check_directory(path: Path, user: User) -> Iterator[Finding]:

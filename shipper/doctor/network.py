@@ -17,6 +17,7 @@ from shipper.config import DestinationSettings, Settings, masked
 from shipper.contract.builders import view
 from shipper.destination import Destination
 from shipper.destination.probe import Origin, addresses, certificate_ends, origin_of
+from shipper.destination.tls import knows_authorities
 from shipper.doctor.finding import Finding, fault, of_error, warning, well, words_of
 from shipper.errors import AccessDenied, ShipperError
 from shipper.outcome import Fault, Kind, Reply, classify
@@ -98,6 +99,9 @@ def _no_certificate(name: str, error: OSError | ShipperError, where: str) -> Fin
     match error:
         case ssl.SSLCertVerificationError():
             told = f"the certificate of {where} isn't trusted: {error.verify_message}"
+            if not knows_authorities():
+                none = f"{told}; this machine knows no authority at all"
+                return fault(name, none, "install the package ca-certificates, or set ca_file")
             return fault(name, told, "set the clock, or name the authority as ca_file")
         case ssl.SSLError():
             return fault(name, f"TLS with {where} failed: {error.reason}", _SEE_API)

@@ -5,13 +5,15 @@ is not ours. On PostgreSQL it never runs by itself: a person, or `init`, asks fo
 daemon brings an older outbox up to date as it starts.
 """
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, text
 
+from shipper.errors import SchemaError
 from shipper.store import header, objects, repair, revisions, sequence
 from shipper.store.ddl import location, statements
-from shipper.store.failures import file_of, translating
+from shipper.store.failures import file_of, translating, translating_sqlite
 from shipper.store.transactions import reading, writing
 
 __all__ = ["downgrade", "location", "mend", "prepare", "statements", "upgrade"]
@@ -111,17 +113,22 @@ def _prepare_mending(connection: Connection) -> None:
 
 
 def _refuse_encoding(connection: Connection) -> None:
-    sqlite = connection.dialect.name == "sqlite"
-    statement = "PRAGMA encoding" if sqlite else "SHOW server_encoding"
-    header.refuse_encoding(str(connection.exec_driver_sql(statement).scalar()))
+    if connection.dialect.name == "sqlite":
+        header.refuse_encoding(str(connection.exec_driver_sql("PRAGMA encoding").scalar()))
+        return
+    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+    if encoding != "UTF8":
+        raise SchemaError(
+            f"the database is encoded in {encoding}; an outbox needs UTF8",
+            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and pg_dump it into that",
+        )
 
 
 def _prepare_sqlite(engine: Engine) -> list[str]:
     # Neither setting can be changed inside of a transaction, so not on a connection that begins.
     file = file_of(engine)
     assert file is not None
-    raw = engine.raw_connection()
-    try:
+    with translating_sqlite(file), closing(engine.raw_connection()) as raw:
         cursor = raw.cursor()
         mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
         if mode == "wal":
@@ -131,5 +138,3 @@ def _prepare_sqlite(engine: Engine) -> list[str]:
             cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
         header.into_wal(cursor, file, mode)
         return [] if is_new else ["the database's journal mode is WAL now, for every application"]
-    finally:
-        raw.close()

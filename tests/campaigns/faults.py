@@ -252,6 +252,7 @@ CLOCK = (
     Fault("T17", "a step forward, and the alarm for the oldest event", "no alarm; ages are of the time that has passed", "tests/web/test_web_survey.py::test_within_the_hour_after_a_step_an_event_is_as_old_as_it_is", "4"),
     Fault("T18", "a step back, and the forecast for the disk", "yesterday's events are no growth of today", "tests/web/test_web_survey.py::test_a_clock_that_is_set_back_is_no_growth", "2"),
     Fault("T19", "somebody prunes by hand with a wrong clock", "a warning with both times; then an operator's word counts", "tests/cli/test_prune.py::test_a_clock_that_the_outbox_contradicts_is_told", "4"),
+    Fault("T20", "somebody prunes by hand, or by cron, after a step that the daemon has noted", "nothing goes before its time has passed, unless the clock is to be trusted", f"{CLOCKS}::test_who_prunes_by_hand_deletes_nothing_for_a_step", "4"),
 )  # fmt: skip
 
 PEOPLE = (
@@ -299,6 +300,10 @@ PEOPLE = (
     Fault("O23", "a container file with a misspelt key, the file mounted instead of the directory, too short a stop", "README's own is checked by the schema and against the daemon", "tests/docs/test_readme_container.py::test_the_compose_file_is_valid", "7"),
     Fault("O24", "a schema tool drops what it doesn't know", "README has a filter for each, which lets the application's own tables through", "tests/docs/test_readme_schema_tools.py::test_the_patterns_for_other_tools_match_our_tables_and_no_other", "3"),
     Fault("O25", "the working directory was removed", "said; what needs none goes on", "tests/cli/test_shell.py::test_a_directory_that_was_removed_is_no_bug", "2"),
+    Fault("O26", "an answer that can't be written: a full disk, a descriptor that only reads", "one line and exit status 1, no traceback", "tests/cli/test_shell.py::test_an_answer_that_cannot_be_written_is_no_bug", "8"),
+    Fault("O27", "a machine without any certificate authority (a small image without ca-certificates)", "doctor says so, with the package", "tests/doctor/test_doctor_network.py::test_a_machine_without_any_authority_is_told", "2"),
+    Fault("O28", "a file that the configuration names and the daemon's user can't read (ca_file, url_file, webhook_url_file)", "doctor asks the kernel as that user; what systemd hands over is no fault", "tests/cli/test_doctor.py::test_each_file_that_the_daemon_reads_is_readable_for_it", "5 files"),
+    Fault("O29", "a full disk where a command writes: an export, a configuration, a new outbox", "one line; nothing half done, nothing handed over", "tests/cli/test_full_disk.py::test_an_export_that_does_not_fit_exports_nothing", "4"),
     Fault("O30", "a quiet shop: one event, and nobody answers", "told from the first failure: log, status, plugin, top, metrics, systemctl", "tests/daemon/test_daemon_truth.py::test_the_first_failure_is_told_and_survives_a_restart", "2 (each database)"),
     Fault("O31", "the API accepts and never answers", "told with the first deadline, and not with the fifth", "tests/daemon/test_daemon_truth.py::test_an_api_that_never_answers_is_told_with_its_first_deadline", "2 (each database)"),
     Fault("O32", "nothing was ever sent", "not said to be well: never tried; who doesn't run comes first", "tests/cli/test_operating_commands.py::test_what_was_never_tried_is_not_said_to_be_well", "1"),

@@ -5,8 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import trustme
 
 from shipper.doctor import unit
+from tests import needs
 from tests.cli.command_line import VIEW, Home
 from tests.cli.test_operating_commands import execute, write
 
@@ -49,6 +51,32 @@ def test_every_dependency_has_its_line(home: Home) -> None:
         "TLS default", "API default", "clock default", "unit",
     ]  # fmt: skip
     assert "worth a look" in ran.err
+
+
+def test_each_file_that_the_daemon_reads_is_readable_for_it(
+    public_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As its user: whoever asks as root would see nothing wrong."""
+    needs.root()
+    home = Home(public_path, f"sqlite:///{public_path}/shop.db")
+    files = {name: public_path / name for name in ("api_id", "ca.pem", "url", "theirs")}
+    for name, file in files.items():
+        file.write_bytes(trustme.CA().cert_pem.bytes() if name == "ca.pem" else b"https://h/x")
+        file.chmod(0o644 if name == "theirs" else 0o600)
+    home.config.write_text(
+        f'[database]\nurl = "sqlite:///{public_path}/shop.db"\n'
+        '[destinations.default]\nurl = "https://127.0.0.1:9/"\n'
+        'api_id_file = "api_id"\nca_file = "ca.pem"\n'
+        '[alerts]\nwebhook_url_file = "url"\nheartbeat_url_file = "theirs"\n'
+    )
+    home.config.chmod(0o644)
+    home.call("db", "upgrade")
+    service = public_path / "shipper.service"
+    service.write_text(f"[Service]\nUser=nobody\nLoadCredential=api_id:{files['api_id']}\n")
+    monkeypatch.setattr(unit, "ours", lambda: service)
+    findings = home.call("doctor", "--json", "--no-network").value["findings"]
+    refused = [f["text"] for f in findings if (f["name"], f["level"]) == ("config", "fault")]
+    assert [text.split()[0] for text in refused] == ["url", "ca.pem"]
 
 
 def test_without_a_network_nobody_is_asked(either_home: Home) -> None:

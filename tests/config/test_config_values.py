@@ -74,6 +74,8 @@ def test_never_is_a_duration_only_where_it_makes_sense() -> None:
         (FilePath(), "a\0b", "must be the path of a file"),
         (CronList(), "5", "entry 1 must have 5 fields"),
         (CronList(), ["* * * * *", "* * * * ;"], "entry 2 must have"),
+        (CronList(), "CRON_TZ=UTC * * * * *", "is a setting of its own, timezone"),
+        (CronList(), "0 0 * * * *", "leave the seconds .or the year. out"),
         (CronList(), [7], "not 7"),
     ],
 )

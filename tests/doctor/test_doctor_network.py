@@ -196,6 +196,26 @@ async def test_a_certificate_that_is_not_trusted_is_told(tmp_path: Path, days: f
     assert f"the certificate of {where_of(server.url)} isn't trusted" in found["TLS"].text
 
 
+async def test_a_machine_without_any_authority_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a small container image is, where the package ca-certificates was forgotten."""
+    context, _ = _tls(trustme.CA(), tmp_path, 90.0)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.setenv("SSL_CERT_FILE", str(empty / "none.pem"))
+    for directory in (empty, empty / "nowhere"):
+        monkeypatch.setenv("SSL_CERT_DIR", str(directory))
+        async with serving(_hello, context) as server:
+            found = await _examine(server.url)
+        assert "this machine knows no authority at all" in found["TLS"].text
+        assert "ca-certificates" in str(found["TLS"].fix)
+    monkeypatch.setenv("SSL_CERT_DIR", str(empty))
+    (empty / "5ed36f99.0").write_bytes(b"")
+    async with serving(_hello, context) as server:
+        assert "at all" not in (await _examine(server.url))["TLS"].text
+
+
 async def test_whoever_speaks_no_tls_is_told() -> None:
     """A wrong port, for instance."""
     async with serving(_plain) as server:
