@@ -44,7 +44,7 @@ def backup(
         return
     context.tell(
         f"{printable(str(file))} is a copy of the whole database, the application's tables too:"
-        f" {copy.size} bytes, every page checked"
+        f" {copy.size:,} bytes, every page checked"
     )
     for name, count in copy.pending.items():
-        context.say(f"{count} pending for {printable(name)} would ship from it again")
+        context.say(f"{count:,} pending for {printable(name)} would ship from it again")

@@ -79,7 +79,7 @@ def _list(context: Context, limit: int) -> None:
     if not found:
         context.note("nothing is held")
     elif total > len(found):
-        context.note(f"{total - len(found)} more are held: --limit {total}")
+        context.note(f"{total - len(found):,} more are held: --limit {total}")
 
 
 def _row(each: holds.Held, now: float) -> tuple[object, ...]:
