@@ -45,7 +45,7 @@ def backup(
         return
     context.tell(
         f"{printable(str(file))} is a copy of the whole database, the application's tables too:"
-        f" {copy.size} bytes, {'not all of it' if copy.unchecked else 'every page'} checked"
+        f" {copy.size:,} bytes, {'not all of it' if copy.unchecked else 'every page'} checked"
     )
     for table, why in copy.unchecked.items():
         context.note(
@@ -53,4 +53,4 @@ def backup(
             f" {printable(why)}"
         )
     for name, count in copy.pending.items():
-        context.say(f"{count} pending for {printable(name)} would ship from it again")
+        context.say(f"{count:,} pending for {printable(name)} would ship from it again")

@@ -142,7 +142,7 @@ def check_daemon(database: Database, settings: Settings, now: float) -> Iterator
     if shipper is not None:
         yield well("daemon", f"{shipper} ships")
     elif pending:
-        told = f"none is running, and events wait: {pending}"
+        told = f"none is running, and events wait: {pending:,}"
         yield fault("daemon", told, start_command(settings.path))
     else:
         yield warning("daemon", "none is running", start_command(settings.path))
@@ -150,13 +150,13 @@ def check_daemon(database: Database, settings: Settings, now: float) -> Iterator
         yield _link(report, settings, running=shipper is not None)
         if report.dead:
             yield warning(
-                "dead letters", f"{report.dead} of {report.name}", "shipper dead list tells why"
+                "dead letters", f"{report.dead:,} of {report.name}", "shipper dead list tells why"
             )
 
 
 def _link(report: DestinationReport, settings: Settings, *, running: bool) -> Finding:
     name = f"link {report.name}"
-    told = f"{stands(report)}; {report.pending} pending"
+    told = f"{stands(report)}; {report.pending:,} pending"
     destination = settings.destinations.get(report.name)
     if destination is None:
         config = str(settings.path or "the configuration")
@@ -222,7 +222,7 @@ def check_oldest(database: Database, settings: Settings, now: float) -> Iterator
 def check_growth(growth: vitals.Growth) -> Iterator[Finding]:
     """Say how much a day without the API takes, where the disk is somebody else's."""
     day = size(growth.bytes_a_day)
-    told = f"written today: {growth.events}; a day like that offline takes {day} on the server"
+    told = f"written today: {growth.events:,}; a day like that offline takes {day} on the server"
     yield well("growth", told)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from shipper.advice import Place
+from shipper.cli.nagios import told
 from shipper.cli.verdict import next_try
 from shipper.store.footprint import Footprint
 from shipper.store.holds import Held
@@ -182,3 +183,13 @@ def test_many_held_keys_are_named_up_to_three() -> None:
     held = [Held("default", f"k{n}", "operator", None, None, 0) for n in range(5)]
     [trouble] = judge(facts(report(held_keys=15), held=held))
     assert trouble.text == "default: 15 keys held: k0, k1, k2 and 12 more"
+
+
+def test_a_large_number_can_be_read() -> None:
+    """With its thousands apart, as in a table; performance data are for programs."""
+    many = report(pending=12345, dead=6661)
+    nobody, letters = judge(facts(many, is_shipped=False))
+    assert nobody.text == "12,345 pending and no shipper is running"
+    assert letters.text == "default: 6,661 dead letters"
+    line = told(facts(report(pending=12345))).text
+    assert "OK - 12,345 pending | default_pending=12345;" in line
