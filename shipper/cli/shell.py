@@ -89,6 +89,7 @@ def _not_a_bug() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
+        _give_up_stdout()
         raise NotWritten(f"stdout can't be written: {error.strerror}") from error
 
 
@@ -108,8 +109,6 @@ def _run(arguments: Sequence[str]) -> int:
     except CycloptsError as error:
         return _report(_usage(error), as_json=as_json)
     except ShipperError as error:
-        if isinstance(error, NotWritten):
-            _give_up_stdout()
         return _report(error, as_json=as_json)
     except KeyboardInterrupt:
         return INTERRUPTED
