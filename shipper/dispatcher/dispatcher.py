@@ -211,7 +211,7 @@ class Dispatcher:
                 # An operator acted: events may have come back in below.
                 route.rescan()
                 if holds.releases.get(name) != self._releases.get(name):
-                    route.link.probe_at_once(now)
+                    route.link.release(now)
         self._knows_holds, self._releases = True, holds.releases
 
     def _changed_links(self) -> list[LinkRow]:
