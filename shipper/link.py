@@ -14,7 +14,14 @@ believed for ten minutes: an API that worked last night says nothing about this 
 is charged for a failure that came before the event had reached anybody, nor when five lanes fail
 one after the other with nothing accepted between: one answer that got through in the middle of an
 outage is a witness for every event that failed before it, and must not be believed against all of
-them.
+them. Nor while so many lanes fail at the same time that the receiver is down in part (`crowd`).
+
+A pause that the destination asks for is kept, for an hour at a time: then one probe asks whether it
+still holds. An operator's release ends it.
+
+*Suspicion.* The first 401, 403, 404 … of an event pauses the link, because it may well be about the
+link; but not at once where another event was accepted within the last ten seconds: it may as well
+be a firewall that dislikes one payload. Then three lanes in a row decide, or the same event again.
 
 A refusal is the event's own matter at any time, until five lanes have been refused with nothing
 accepted between: where fewer lanes have events, that many are never seen.
@@ -27,6 +34,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from shipper.backoff import Backoff
+from shipper.crowd import Crowd
 from shipper.delivery import Blame
 from shipper.failing import Failing, describe
 from shipper.outcome import Kind, Outcome
@@ -35,7 +43,10 @@ from shipper.state import State
 FAILURES_TO_OFFLINE = 5
 LANES_FAILING_TO_OFFLINE = 5
 LANES_REFUSED_TO_PAUSE = 5
+LANES_SUSPECTED_TO_PAUSE = 3
 WITNESS_SECONDS = 600.0
+SUSPICION_SECONDS = 10.0
+ASKED_AGAIN_EVERY = 3600.0
 EVERYTHING_REFUSED = "everything is refused"
 
 _PROBED = frozenset({State.OFFLINE, State.PAUSED})
@@ -90,6 +101,7 @@ class Link:
     """Number of the present (or last) time that the link was down; history has one row for each."""
     begun: int = 0
     failing: Failing = field(default_factory=Failing)
+    crowd: Crowd = field(default_factory=Crowd)
     _accepted: int = 0  # the latest-begun try that was accepted
     _accepted_at: float = 0.0
     _before_outage: int = 0  # the try that was begun last when the link went down
@@ -180,12 +192,18 @@ class Link:
             self._probe = None
 
     def probe_at_once(self, now: float) -> None:
-        """Let the next probe go out now: an operator, or a new credential, says it may work.
+        """Let the next probe go out now: a new credential, or another event, says it may work.
 
         Not before the end of a pause that was asked for: that is the destination's own word.
         """
         if self.state in _PROBED:
             self.next_try_at = max(now, self._quiet_until)
+
+    def release(self, now: float) -> None:
+        """Let the next probe go out now, whatever was asked for: an operator says so."""
+        self._quiet_until = min(self._quiet_until, now)
+        if self.is_down:
+            self.next_try_at = now
 
     def relax(self, wanted: int, now: float) -> None:
         """End the ramp where it holds nothing back any more: `wanted` tries are all there is."""
@@ -195,6 +213,7 @@ class Link:
     def _accept(self, attempt: Try, was_probe: bool, now: float) -> None:  # noqa: FBT001
         if attempt.number > self._accepted:
             self._accepted, self._accepted_at = attempt.number, now
+        self.crowd.ended(attempt.lane)
         self._failures = 0
         self._failing.clear()
         if self.is_down:
@@ -231,10 +250,11 @@ class Link:
         return Blame.NOBODY
 
     def _throttle(self, outcome: Outcome, was_probe: bool, now: float, chance: float) -> None:  # noqa: FBT001
-        self._quiet_until = max(self._quiet_until, now + (outcome.retry_after or 0.0))
+        asked = min(outcome.retry_after or 0.0, ASKED_AGAIN_EVERY)
+        self._quiet_until = max(self._quiet_until, now + asked)
         if not self.is_down or was_probe:
             # "Retry after no time at all" would be a probe after the other without a rest.
-            self._go_down(State.THROTTLED, outcome.told, now, chance, outcome.retry_after)
+            self._go_down(State.THROTTLED, outcome.told, now, chance, asked)
         else:
             self.next_try_at = max(self.next_try_at or 0.0, self._quiet_until)
 
@@ -255,16 +275,29 @@ class Link:
         if attempt.number <= self._before_outage:
             return Blame.NOBODY  # begun before the outage: it says nothing about the link now
         self._failing.add(attempt.lane)
+        self.crowd.failed(attempt.lane, outcome, now)
         everywhere = len(self._failing) >= LANES_FAILING_TO_OFFLINE
-        first = attempt.first_failure
-        recent = now - self._accepted_at <= WITNESS_SECONDS
-        witness = outcome.reached and first is not None and self._accepted > first and recent
-        if witness and not everywhere:
-            return Blame.EVENT if self.state is State.READY else Blame.NOBODY
+        if self._has_witness(attempt, outcome, now) and not everywhere:
+            charged = self.state is State.READY and not self.crowd.spares(outcome, now)
+            return Blame.EVENT if charged else Blame.NOBODY
         self._failures += 1
-        if down is State.PAUSED or everywhere or self._failures >= FAILURES_TO_OFFLINE:
+        pauses = down is State.PAUSED and not self._is_suspicion(attempt, outcome, now)
+        if pauses or everywhere or self._failures >= FAILURES_TO_OFFLINE:
             self._go_down(down, describe(outcome), now, chance)
         return Blame.LINK
+
+    def _has_witness(self, attempt: Try, outcome: Outcome, now: float) -> bool:
+        """Return whether the receiver works: another was begun after the event's first failure."""
+        first = attempt.first_failure
+        recent = now - self._accepted_at <= WITNESS_SECONDS
+        return outcome.reached and first is not None and self._accepted > first and recent
+
+    def _is_suspicion(self, attempt: Try, outcome: Outcome, now: float) -> bool:
+        """Return whether a failure that looks like the link's may well be this event's alone."""
+        works = self.state is State.READY and self._accepted > 0
+        recent = works and now - self._accepted_at <= SUSPICION_SECONDS
+        first = outcome.reached and attempt.first_failure is None
+        return recent and first and len(self._failing) < LANES_SUSPECTED_TO_PAUSE
 
     def _go_down(
         self, state: State, reason: str, now: float, chance: float, wait: float | None = None

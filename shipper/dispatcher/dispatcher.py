@@ -222,7 +222,7 @@ class Dispatcher:
                 # An operator acted: events may have come back in below.
                 route.rescan()
                 if holds.releases.get(name) != self._releases.get(name):
-                    route.link.probe_at_once(now)
+                    route.link.release(now)
                 if holds.recalls.get(name) != self._recalls.get(name):
                     route.recall(now + RECALLED_FOR)
                     self._rest.end()  # what it lets go of is written down at once

@@ -25,6 +25,7 @@ WINDOW = 4096
 SCAN_ROWS = 512
 LANE_DEPTH = 64
 LANES_PER_LOOK = 32
+AGAIN_SHARE = 8
 
 
 class Route:
@@ -144,7 +145,7 @@ class Route:
             self.open
             and self.link.allowance(now, self.in_flight) > 0
             and self._pace.wait(now) <= 0
-            and (lane := self.lanes.start()) is not None
+            and (lane := self.lanes.start(self._most_again())) is not None
         ):
             invalid = self.courier.check(lane.head)
             if invalid is not None:
@@ -158,6 +159,13 @@ class Route:
             task.add_done_callback(self._ended)
         if self.scan.at_end and not self.lanes.startable():
             self.link.relax(self.in_flight, now)
+
+    def _most_again(self) -> int:
+        """Return how many events that have failed before may be in flight beside others.
+
+        None while the link is down: what has never been tried is the better probe.
+        """
+        return 0 if self.link.is_down else max(1, self.link.max_in_flight // AGAIN_SHARE)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
@@ -242,6 +250,7 @@ class Route:
         self.unrecorded -= 1
         lane, record = settled.lane, settled.record
         if record.verdict.status is not Status.PENDING:
+            self.link.crowd.ended(lane.name)
             self.lanes.finish(lane)
             if record.holds_key and record.event.ordering_key is not None:
                 self.lanes.hold(self.lanes.held | {record.event.ordering_key})

@@ -35,7 +35,9 @@ class Lane:
     queue: deque[Event] = field(default_factory=deque)
     claiming: int = 0  # asked for, not yet loaded
     in_flight: bool = False
+    again: bool = False  # is in flight with a head that had failed before
     queued: bool = False  # stands in the ready line
+    place: int = 0  # there: who has the smaller one came first
     hungry: bool = False  # stands in the line of those to fetch
     fetching: bool = False  # its page has been asked for
     more: bool = False  # the database has events of this lane that aren't loaded

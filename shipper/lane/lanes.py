@@ -29,9 +29,11 @@ class Lanes:
         self._loaded: set[int] = set()  # ids that are claimed, or about to be
         self._released: list[int] = []
         self._ready: deque[Lane] = deque()
+        self._again: deque[Lane] = deque()  # ready, too, but their head has failed before
+        self._trying_again = 0  # in flight, of those
         self._hungry: deque[Lane] = deque()
         self._due: list[tuple[float, int, Lane]] = []
-        self._order = 0  # breaks ties in the heap
+        self._order = 0  # of arrival: breaks ties in the heap, and between the ready lines
         self._waiting = 0
 
     # -- what the drain asks ------------------------------------------------------------------
@@ -49,7 +51,7 @@ class Lanes:
 
     def startable(self) -> int:
         """Return how many lanes could start an event now."""
-        return len(self._ready)
+        return len(self._ready) + len(self._again)
 
     def is_empty(self) -> bool:
         """Return whether nothing is loaded, waiting or to be fetched."""
@@ -148,21 +150,40 @@ class Lanes:
 
     # -- the way of an event ------------------------------------------------------------------
 
-    def start(self) -> Lane | None:
-        """Return the lane whose head goes next, now in flight; None when none can start."""
-        while self._ready:
-            lane = self._ready.popleft()
+    def start(self, most_again: int) -> Lane | None:
+        """Return the lane whose head goes next, now in flight; None when none can start.
+
+        Of those whose head has failed before, so many may be in flight while others are ready: a
+        receiver that is down in part, and answers late, must not take all places.
+        """
+        while self._ready or self._again:
+            again = self._is_again_next(most_again)
+            lane = (self._again if again else self._ready).popleft()
             lane.queued = False
             if lane.stale or lane.name in self.held:
                 self._settle_in(lane)
             elif lane.queue and not lane.in_flight:
                 lane.in_flight = True
+                lane.again = again
+                self._trying_again += lane.again
                 return lane
         return None
 
+    def _is_again_next(self, most_again: int) -> bool:
+        if not self._ready or not self._again:
+            return bool(self._again)
+        # Who came first goes first: neither kind may keep the other waiting for ever.
+        is_first = self._again[0].place < self._ready[0].place
+        return is_first and self._trying_again < most_again
+
+    def _land(self, lane: Lane) -> None:
+        lane.in_flight = False
+        self._trying_again -= lane.again
+        lane.again = False
+
     def finish(self, lane: Lane) -> None:
         """Take in that the head's end is recorded: the next of the lane may go."""
-        lane.in_flight = False
+        self._land(lane)
         event = lane.queue.popleft()
         self._loaded.discard(event.id)
         self.bytes -= len(event.payload)
@@ -171,16 +192,17 @@ class Lanes:
 
     def retry(self, lane: Lane, head: Event, *, first: bool) -> None:
         """Put the head back in line at once, before all other lanes or behind them."""
-        lane.in_flight = False
+        self._land(lane)
         lane.queue[0] = head
         self._settle_in(lane)
         if first and lane.queued:
-            self._ready.remove(lane)
+            (self._again if head.failed else self._ready).remove(lane)
+            lane.place = 0
             self._ready.appendleft(lane)
 
     def postpone(self, lane: Lane, due: float, *, charged: bool) -> None:
         """Let the lane wait until `due`; nothing of it stays loaded."""
-        lane.in_flight = False
+        self._land(lane)
         lane.gap = lane.claiming > 0
         head = lane.head.id
         self._unload(lane)
@@ -232,7 +254,9 @@ class Lanes:
         if lane.queue:
             if not lane.queued:
                 lane.queued = True
-                self._ready.append(lane)
+                self._order += 1
+                lane.place = self._order
+                (self._again if lane.head.failed else self._ready).append(lane)
         elif (lane.more or lane.stale) and lane.name not in self.held:
             if not lane.hungry:
                 lane.hungry = True

@@ -116,8 +116,8 @@ def state_is_a_cursor() -> Any:
 def two_of_a_key_in_flight() -> Any:
     """A lane stands in the ready line again as soon as its head is under way."""
 
-    def start(self: Lanes) -> Any:
-        lane = original(self)
+    def start(self: Lanes, most_again: int) -> Any:
+        lane = original(self, most_again)
         if lane is not None and len(lane.queue) > 1:
             lane.in_flight = False
             lane.queue.rotate(-1)

@@ -26,8 +26,8 @@ class Operators:
     """Commands as `shipper dead`, `hold` and `release` give them; what is busy is left alone.
 
     `awake` counts the seconds that the machine doesn't sleep. `retried` is when an event was first
-    given a new life; `held` since when, in such seconds, a destination and key are held by their
-    word; of a whole destination the key is None.
+    given a new life, `released` when a destination was released; `held` since when, in such
+    seconds, a destination and key are held by their word; of a whole destination the key is None.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Operators:
         note: Callable[[str], None],
     ) -> None:
         self.retried: dict[int, float] = {}
+        self.released: dict[str, list[float]] = {}
         self.held: dict[tuple[str, str | None], float] = {}
         self._engine = open_engine(f"sqlite:///{path}", busy_timeout=0.0)
         event.listen(self._engine, "connect", lambda c, _: diarise(c, time.monotonic, OPERATOR))
@@ -109,7 +110,10 @@ class Operators:
 
     def _release(self, name: str) -> bool:
         act = partial(operate.release_destination, self._engine, name, self._time.wall())
-        return self._let_go(name, None, self._try("release destination", act))
+        done = self._try("release destination", act)
+        if done:
+            self.released.setdefault(name, []).append(self._time.monotonic())
+        return self._let_go(name, None, done)
 
     def _let_go(self, name: str, key: str | None, done: bool) -> bool:  # noqa: FBT001
         if done:

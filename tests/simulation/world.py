@@ -229,7 +229,7 @@ class World:
             *invariants.states_only_go_forward(moves),
             *invariants.outages_cost_nothing(requests, moves, processes, self.written, terms),
             *invariants.everything_ends(rows),
-            *invariants.the_receiver_is_spared(requests, terms),
+            *invariants.the_receiver_is_spared(requests, terms, self.operators.released),
             *invariants.everything_is_bounded(self.samples, requests, terms),
             *invariants.clocks_mean_nothing(self._moments(moves), self.healed, self._longest()),
             *invariants.stops_are_clean(processes, requests, terms),

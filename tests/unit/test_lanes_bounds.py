@@ -80,7 +80,7 @@ def test_one_that_was_woken_before_its_time_goes_although_its_row_says_when() ->
     lanes = Lanes(10, 2)
     lanes.offer([Candidate(1, "a")], 0.0)
     lanes.load(Event(1, "e1", "default", "a", b""))
-    lane = lanes.start()
+    lane = lanes.start(1)
     assert lane is not None
     lanes.postpone(lane, 50.0, charged=False)
     lanes.wake_uncharged()
@@ -294,4 +294,4 @@ def test_a_page_that_finds_nothing_ends_the_lane() -> None:
     drain.end(1)
     assert drain.is_idle()
     assert not drain.lanes.has_hungry()
-    assert drain.lanes.start() is None
+    assert drain.lanes.start(1) is None

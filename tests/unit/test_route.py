@@ -88,7 +88,7 @@ def test_what_follows_an_event_that_has_to_wait_is_not_asked_for() -> None:
         see(one, Row(1, "k", None))
         one.take_claims(one.wanted, {1: event(1)})
         one.wanted = []
-        lane = one.lanes.start()
+        lane = one.lanes.start(1)
         assert lane is not None
         see(one, Row(2, "k", None), Row(3, "m", None))
         assert one.wanted == [(2, "k"), (3, "m")]

@@ -79,7 +79,7 @@ class Drain:
     def start(self, most: int) -> None:
         """Wake what is due, and begin so many tries at most."""
         self.lanes.wake_due(self.now)
-        while most > 0 and (lane := self.lanes.start()) is not None:
+        while most > 0 and (lane := self.lanes.start(1)) is not None:
             most -= 1
             self._begin(lane)
         self.check()
