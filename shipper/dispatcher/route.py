@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from shipper import delivery
+from shipper.blame import Try
 from shipper.clock import Clock
 from shipper.courier import Carried, Courier
 from shipper.delivery import Blame, Status, Verdict
@@ -16,8 +17,9 @@ from shipper.dispatcher.values import Question, Scan, Settled, Terms
 from shipper.event import Event
 from shipper.failing import Failing, describe
 from shipper.lane import Candidate, Lane, Lanes
-from shipper.link import Link, Pace, Try
+from shipper.link import Link
 from shipper.outcome import RETRY_AFTER_MAX, Kind
+from shipper.pace import Pace
 from shipper.state import State
 from shipper.store.work import Attempt, LinkRow, Look, Record, Row
 
@@ -250,7 +252,7 @@ class Route:
         self.unrecorded -= 1
         lane, record = settled.lane, settled.record
         if record.verdict.status is not Status.PENDING:
-            self.link.crowd.ended(lane.name)
+            self.link.contrast.crowd.ended(lane.name)
             self.lanes.finish(lane)
             if record.holds_key and record.event.ordering_key is not None:
                 self.lanes.hold(self.lanes.held | {record.event.ordering_key})

@@ -259,7 +259,7 @@ class Machine:
             (route, "Lanes", self._lanes),
             (dispatcher, "CLAIMS_PER_TURN", bounds.claims),
             (queue, "_CHUNK", bounds.chunk),
-            ("shipper.link", "WITNESS_SECONDS", bounds.witness_seconds),
+            ("shipper.blame", "WITNESS_SECONDS", bounds.witness_seconds),
         )
         with ExitStack() as stack:
             for place, name, value in replaced:

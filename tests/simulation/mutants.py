@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from shipper import courier, delivery, link, outcome
+from shipper import blame, courier, delivery, outcome
+from shipper.blame import Try
 from shipper.daemon.thread import DatabaseThread
 from shipper.delivery import Blame, RetryPolicy, Status, Verdict
 from shipper.dispatcher.dispatcher import Dispatcher
@@ -19,8 +20,9 @@ from shipper.dispatcher.route import Route
 from shipper.errors import StoreUnavailable
 from shipper.event import Event
 from shipper.lane import Lanes
-from shipper.link import Link, Try
+from shipper.link import Link
 from shipper.outcome import Kind, Outcome
+from shipper.pace import Pace
 from shipper.store import claims, engine, queue
 from shipper.store.claims import ClaimBook
 from shipper.store.looks import Looks
@@ -348,7 +350,7 @@ def portal_is_an_answer() -> Any:
 @mutant
 def everything_refused_kills_everything() -> Any:
     """However many are refused in a row, each is its own fault."""
-    return patch.object(link, "LANES_REFUSED_TO_PAUSE", 10**6)
+    return patch.object(blame, "LANES_REFUSED_TO_PAUSE", 10**6)
 
 
 @mutant
@@ -357,7 +359,7 @@ def refusals_forgotten_by_a_restart() -> Any:
 
     def resume(self: Link, *values: Any, **times: Any) -> None:
         original(self, *values, **times)
-        self._refusing = False
+        self.contrast.refuses_all = False
 
     original = Link.resume
     return patch.object(Link, "resume", resume)
@@ -469,7 +471,7 @@ def goes_on_sending_while_it_stops() -> Any:
 @mutant
 def pace_is_not_kept() -> Any:
     """max_rate is read and not obeyed."""
-    return patch.object(link.Pace, "wait", lambda self, now: 0.0)
+    return patch.object(Pace, "wait", lambda self, now: 0.0)
 
 
 @mutant

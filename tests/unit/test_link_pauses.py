@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from shipper.link import Pace
 from shipper.outcome import Outcome
+from shipper.pace import Pace
 from shipper.state import State
 from tests.unit.unit_link import GONE, LATER, LOCKED, OK, Bench, later
 

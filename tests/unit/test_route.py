@@ -133,4 +133,4 @@ def test_a_new_process_remembers_that_everything_is_refused() -> None:
     """Else each would bury the next four events before it found out."""
     one = route()
     one.resume(LinkRow("default", "paused", EVERYTHING_REFUSED, WALL - 60.0, None))
-    assert one.link._refusing
+    assert one.link.contrast.refuses_all
