@@ -13,6 +13,9 @@ minutes: an API that worked last night says nothing about this morning. No event
 - while so many lanes fail at the same time that the receiver is down in part. `crowd` has the
   rule of how ten failing lanes are told from one.
 
+*News.* A failure speaks against the link only if no other event has been accepted that was begun
+after it: timeouts that began together end together, five in a row, while all others are accepted.
+
 *Suspicion.* The first 401, 403, 404 … of an event pauses the link, because it may well be about the
 link; but not at once where another event was accepted within the last ten seconds: it may as well
 be a firewall that dislikes one payload. Then three lanes in a row decide, or the same event again.
@@ -93,12 +96,16 @@ class Contrast:
 
     def failed(self, attempt: Try, outcome: Outcome, now: float, *, is_ready: bool) -> Judgement:
         """Judge a failure of a link that isn't down; it may be ready or ramping."""
-        self._failing.add(attempt.lane)
         self.crowd.failed(attempt.lane, outcome, now)
+        is_news = attempt.number > self._accepted
+        if is_news:
+            self._failing.add(attempt.lane)
         everywhere = len(self._failing) >= LANES_FAILING_TO_OFFLINE
         if self._has_witness(attempt, outcome, now) and not everywhere:
             charged = is_ready and not self.crowd.spares(outcome, now)
             return Judgement(Blame.EVENT if charged else Blame.NOBODY)
+        if not is_news:
+            return Judgement(Blame.LINK)
         self._failures += 1
         pauses = outcome.kind is Kind.MISCONFIGURED and not (
             is_ready and self._is_suspicion(attempt, outcome, now)

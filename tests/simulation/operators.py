@@ -26,7 +26,7 @@ class Operators:
     """Commands as `shipper dead`, `hold` and `release` give them; what is busy is left alone.
 
     `awake` counts the seconds that the machine doesn't sleep. `retried` is when an event was first
-    given a new life, `released` when a destination was released; `held` since when, in such
+    given a new life, `released` when a destination, or a key of it, was; `held` since when, in such
     seconds, a destination and key are held by their word; of a whole destination the key is None.
     """
 
@@ -110,14 +110,12 @@ class Operators:
 
     def _release(self, name: str) -> bool:
         act = partial(operate.release_destination, self._engine, name, self._time.wall())
-        done = self._try("release destination", act)
-        if done:
-            self.released.setdefault(name, []).append(self._time.monotonic())
-        return self._let_go(name, None, done)
+        return self._let_go(name, None, self._try("release destination", act))
 
     def _let_go(self, name: str, key: str | None, done: bool) -> bool:  # noqa: FBT001
         if done:
             self.held.pop((name, key), None)
+            self.released.setdefault(name, []).append(self._time.monotonic())
         return done
 
     def _try(self, what: str, act: Callable[[], object], about: object = "") -> bool:

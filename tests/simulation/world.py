@@ -185,7 +185,7 @@ class World:
         for route in life.session.dispatcher.routes.values():
             room = bounds.window + bounds.depth + bounds.page
             self._sample("events loaded", len(route.lanes._loaded), room)
-            self._sample("asked for", len(route.wanted), room)
+            self._sample("asked for", len(route.ahead.wanted), room)
         # A talk that nothing came before and nothing follows from is one too many.
         busy = (len(self.network.requests), self.network.settled, int(self.loop.time()))
         self._talks = 0 if busy != self._busy else self._talks + 1

@@ -130,6 +130,18 @@ def test_an_acceptance_of_long_ago_leaves_no_doubt(bench: Bench) -> None:
     assert bench.state() is State.PAUSED
 
 
+def test_timeouts_that_began_together_say_nothing_against_a_link_that_others_pass(
+    bench: Bench,
+) -> None:
+    """They end together, too: five in a row, with nothing accepted in the same moment."""
+    slow = [bench.begin(f"slow{n}") for n in range(8)]
+    for n in range(100):
+        bench.now += 0.1
+        bench.go(f"good{n}", OK)
+    assert {bench.settle(number, GONE) for number in slow} == {Blame.LINK}
+    assert bench.state() is State.READY
+
+
 def test_tls_is_never_about_an_event(bench: Bench) -> None:
     """The certificate expired between two requests."""
     bench.go("good", OK)

@@ -198,10 +198,10 @@ def test_a_lane_that_is_fetched_anew_starts_nothing_from_its_old_place_in_line()
     lanes.load(head)
     lanes.unload_all()
     (lane,) = lanes.hungry(1)
-    assert lanes.start(1) is None
+    assert lanes.start() is None
     assert lanes.take_page(lane, [Candidate(1, "a")], 2, 0.0) == [1]
     lanes.load(head)
-    assert lanes.start(1) is lane
+    assert lanes.start() is lane
 
 
 def test_a_lane_takes_nothing_from_a_scan_while_its_page_is_on_the_way() -> None:
