@@ -285,10 +285,15 @@ def everything_ends(rows: Mapping[int, Row], may_wait: Collection[int] = ()) -> 
     ]
 
 
-def the_receiver_is_spared(requests: Iterable[Request], terms: Mapping[str, Terms]) -> list[str]:
+def the_receiver_is_spared(
+    requests: Iterable[Request],
+    terms: Mapping[str, Terms],
+    released: Mapping[str, Sequence[float]] | None = None,
+) -> list[str]:
     """11. No more requests a second than allowed, and none before a Retry-After has passed.
 
-    A destination that is down has one probe at a time.
+    But for an operator's release of the destination, which ends any pause (`released`: when). A
+    destination that is down has one probe at a time.
     """
     found = []
     groups: dict[tuple[int, str], list[Request]] = defaultdict(list)
@@ -304,11 +309,13 @@ def the_receiver_is_spared(requests: Iterable[Request], terms: Mapping[str, Term
         ]
         for throttled in (r for r in group if r.answer == "throttled" and r.retry_after):
             # An HTTP date says it to the second.
-            until = (throttled.ended or 0.0) + (throttled.retry_after or 0.0) - 1.0
+            told = throttled.ended or 0.0
+            words = [at for at in (released or {}).get(name, ()) if at >= told]
+            until = min([told + (throttled.retry_after or 0.0) - 1.0, *words])
             found += [
                 f"event {r.id} was sent before a Retry-After of {throttled.retry_after:g} s"
                 for r in group
-                if (throttled.ended or 0.0) < r.began < until
+                if told < r.began < until
             ]
     return found
 

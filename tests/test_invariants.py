@@ -80,6 +80,17 @@ def test_sound_evidence_breaks_nothing() -> None:
     assert Evidence().judge() == set()
 
 
+def test_what_an_operator_released_may_go_before_the_end_of_a_pause() -> None:
+    """Their word is stronger than the receiver's; what goes before it is still too early."""
+    e = Evidence()
+    e.requests[0].answer, e.requests[0].retry_after = "throttled", 60.0
+    release = {"default": [2.5]}
+    early = invariants.the_receiver_is_spared(e.requests, TERMS, release)
+    assert early == ["event 2 was sent before a Retry-After of 60 s"]
+    release = {"default": [1.6]}
+    assert invariants.the_receiver_is_spared(e.requests, TERMS, release) == []
+
+
 def _drop_row(e: Evidence) -> None:
     del e.rows[1]
 

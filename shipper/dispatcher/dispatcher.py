@@ -87,7 +87,7 @@ class Dispatcher:
     def rescan(self) -> None:
         """Scan everything from the beginning."""
         for route in self._routes.values():
-            route.rescan()
+            route.ahead.rescan()
         self.look()
 
     def is_idle(self) -> bool:
@@ -145,8 +145,7 @@ class Dispatcher:
     def _has_more(self, route: Route) -> bool:
         if self._clock.monotonic() < route.recalled_until:
             return False
-        scans = not route.scan.at_end and route.may_scan()
-        return bool(route.wanted) or scans or route.lanes.has_hungry()
+        return route.ahead.has_more()
 
     # -- the exchange with the database ---------------------------------------------------------
 
@@ -155,7 +154,7 @@ class Dispatcher:
             return []
         now = self._clock.monotonic()
         asking = [route for route in self._routes.values() if now >= route.recalled_until]
-        return [question for route in asking for question in route.questions()]
+        return [question for route in asking for question in route.ahead.questions(now)]
 
     async def _converse(self, questions: list[Question]) -> Answer:
         settled = {name: route.settled for name, route in self._routes.items()}
@@ -165,8 +164,8 @@ class Dispatcher:
             route.settled = []
             share = CLAIMS_PER_TURN - len(wanted)
             if not self._stop.is_set() and now >= route.recalled_until:
-                wanted += [(route, row, lane) for row, lane in route.wanted[:share]]
-                del route.wanted[:share]
+                wanted += [(route, row, lane) for row, lane in route.ahead.wanted[:share]]
+                del route.ahead.wanted[:share]
         links = self._changed_links()
         work = Work(
             now=self._clock.wall(),
@@ -180,7 +179,8 @@ class Dispatcher:
         self._stored_links.update((link.destination, _key(link)) for link in links)
         claimed = {event.id: event for event in answer.events}
         for route in self._routes.values():
-            route.take_claims([(row, lane) for of, row, lane in wanted if of is route], claimed)
+            asked = [(row, lane) for of, row, lane in wanted if of is route]
+            route.ahead.take_claims(asked, claimed)
         for name, items in settled.items():
             for item in items:
                 self._routes[name].recorded(item)
@@ -198,7 +198,7 @@ class Dispatcher:
     def _take_answers(self, questions: Sequence[Question], answer: Answer) -> None:
         now = self._clock.monotonic()
         if answer.holds is not None:
-            self._apply_holds(answer.holds, now)
+            self._apply_holds(answer.holds, now, may_be_back=answer.may_be_back)
         if answer.pulse.fresh:
             self._note_fresh(questions)
         # Lanes before the scan would make it meet rows that are asked for already.
@@ -209,20 +209,20 @@ class Dispatcher:
 
     def _note_fresh(self, questions: Sequence[Question]) -> None:
         """Remember for the routes that had no room to look that there is more to see."""
-        scanned = {q.look.destination for q in questions if q.lane is None}
+        seen = {q.look.destination for q in questions if q.lane is None and not q.is_sweep}
         for name, route in self._routes.items():
-            if name not in scanned:
-                route.scan.at_end = False
+            if name not in seen:
+                route.ahead.look_again()
 
-    def _apply_holds(self, holds: Holds, now: float) -> None:
+    def _apply_holds(self, holds: Holds, now: float, *, may_be_back: bool) -> None:
         for name, route in self._routes.items():
-            route.lanes.hold(holds.keys.get(name, frozenset()))
+            are_fetched = route.lanes.hold(holds.keys.get(name, frozenset()))
             route.link.held = name in holds.destinations
             if self._knows_holds:
-                # An operator acted: events may have come back in below.
-                route.rescan()
+                if may_be_back or not are_fetched:
+                    route.ahead.rescan()
                 if holds.releases.get(name) != self._releases.get(name):
-                    route.link.probe_at_once(now)
+                    route.link.release(now)
                 if holds.recalls.get(name) != self._recalls.get(name):
                     route.recall(now + RECALLED_FOR)
                     self._rest.end()  # what it lets go of is written down at once

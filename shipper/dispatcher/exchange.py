@@ -16,7 +16,7 @@ from shipper.dispatcher.reporter import Reporter
 from shipper.dispatcher.values import Question
 from shipper.errors import AccessDenied, SchemaError, StoreUnavailable
 from shipper.event import Event
-from shipper.store.work import Holds, Look, Pulse, Row, Work
+from shipper.store.work import OF_HOLDS, Holds, Look, Pulse, Row, Work
 
 # A pulse costs as much as sending five events; a drain that turns all the time needs one now and
 # then.
@@ -70,6 +70,8 @@ class Answer:
     pulse: Pulse
     rows: list[list[Row] | None]
     holds: Holds | None
+    may_be_back: bool = False
+    """Whether an operator may have put events back in below."""
 
 
 @dataclass(slots=True)
@@ -104,6 +106,7 @@ class Exchange:
         self._ttl = lease_ttl
         self._generation = -1
         self._holds_owed = False
+        self._back_owed = False
         self._pulse_at = 0.0
         self._held_back = False
         self._look_owed = True  # whether or not the database says that it changed
@@ -160,6 +163,7 @@ class Exchange:
         pulse = self._pulse(talk, asked_at)
         talk.fresh = talk.fresh or pulse.fresh
         if pulse.generation not in {-1, self._generation}:
+            self._back_owed |= (pulse.generation - self._generation) % OF_HOLDS != 0
             self._generation = pulse.generation
             self._holds_owed = True
         holds = self._looks.holds() if self._holds_owed else None
@@ -167,8 +171,9 @@ class Exchange:
             self._looks.look(question.look) if talk.fresh or not question.only_if_fresh else None
             for question in talk.questions
         ]
-        self._holds_owed = False
-        return Answer(talk.events, pulse, rows, holds)
+        answer = Answer(talk.events, pulse, rows, holds, self._back_owed)
+        self._holds_owed = self._back_owed = False
+        return answer
 
     def _pulse(self, talk: _Talk, now: float) -> Pulse:
         if talk.work and not talk.fresh and now < self._pulse_at:

@@ -6,25 +6,29 @@ and never lets a place in flight go before its outcome is recorded.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from shipper import delivery
+from shipper.blame import Try
 from shipper.clock import Clock
 from shipper.courier import Carried, Courier
 from shipper.delivery import Blame, Status, Verdict
-from shipper.dispatcher.values import Question, Scan, Settled, Terms
+from shipper.dispatcher.lookahead import Lookahead
+from shipper.dispatcher.values import Question, Settled, Terms
 from shipper.event import Event
 from shipper.failing import Failing, describe
 from shipper.lane import Candidate, Lane, Lanes
-from shipper.link import Link, Pace, Try
+from shipper.link import Link
 from shipper.outcome import RETRY_AFTER_MAX, Kind
+from shipper.pace import Pace
 from shipper.state import State
-from shipper.store.work import Attempt, LinkRow, Look, Record, Row
+from shipper.store.work import Attempt, LinkRow, Record, Row
 
 WINDOW = 4096
 SCAN_ROWS = 512
+WINDOW_PER_PLACE = 8
 LANE_DEPTH = 64
-LANES_PER_LOOK = 32
+LEAST_DEPTH = 4
 
 
 class Route:
@@ -46,10 +50,12 @@ class Route:
         self._holds_dead = terms.holds_dead
         self._clock = clock
         self._wake = wake
-        self.lanes = Lanes(WINDOW, LANE_DEPTH)
-        self.scan = Scan()
+        window = max(WINDOW, WINDOW_PER_PLACE * terms.max_in_flight)
+        # However the outbox was filled: twice as many lanes are loaded as may be in flight.
+        depth = max(LEAST_DEPTH, min(LANE_DEPTH, window // (2 * terms.max_in_flight)))
+        self.lanes = Lanes(window, depth, places=terms.max_in_flight)
+        self.ahead = Lookahead(name, self.lanes, SCAN_ROWS)
         self.settled: list[Settled] = []
-        self.wanted: list[tuple[int, str | int]] = []
         self.tasks: set[asyncio.Task[None]] = set()
         self.unrecorded = 0
         self.open = True  # whether a delivery window lets it send
@@ -63,77 +69,16 @@ class Route:
 
     # -- looking ahead ------------------------------------------------------------------------
 
-    def questions(self) -> list[Question]:
-        """Return what this route has to know next."""
-        room = self.lanes.room()
-        asked: list[Question] = []
-        if room <= 0:
-            return asked
-        # A lane that is to go on comes before what lies further ahead.
-        for lane in self.lanes.hungry(min(LANES_PER_LOOK, 1 + room // LANE_DEPTH)):
-            look = Look("lane", self.name, LANE_DEPTH, lane=lane.name)
-            asked.append(Question(look, self.scan.epoch, lane))
-        if self.may_scan():
-            look = Look(self.scan.kind, self.name, SCAN_ROWS, after=self.scan.after)
-            asked.append(Question(look, self.scan.epoch, only_if_fresh=self.scan.at_end))
-        return asked
-
-    def may_scan(self) -> bool:
-        """Return whether to look further ahead: not while what was seen is still to be claimed."""
-        return len(self.wanted) < SCAN_ROWS and self.lanes.may_scan(SCAN_ROWS)
-
     def answer(self, question: Question, rows: Sequence[Row], now: float) -> None:
         """Take in what the outbox showed."""
-        wall = self._clock.wall()
-        due_in = self._policy.due_in
-        found = [Candidate(r.id, r.lane, due_in(r.next_attempt_at, wall)) for r in rows]
-        if question.lane is not None:
-            wanted = self.lanes.take_page(question.lane, found, question.look.limit, now)
-        elif question.epoch == self.scan.epoch:
-            wanted = self._take_scan(found, question.look.limit, now)
-        else:
-            return
-        lanes = {candidate.id: candidate.lane for candidate in found}
-        self.wanted += [(row, lanes[row]) for row in wanted]
-
-    def _take_scan(self, found: list[Candidate], limit: int, now: float) -> list[int]:
-        room = self.lanes.room()
-        wanted: list[int] = []
-        self.scan.at_end = False
-        for candidate in found:
-            if len(wanted) >= room:
-                return wanted
-            wanted += self.lanes.offer([candidate], now)
-            self.scan.after = candidate.id
-        if len(found) < limit:
-            if self.scan.kind == "maybe_received":
-                self.scan.kind, self.scan.after = "pending", 0
-            else:
-                self.scan.at_end = True
-        return wanted
-
-    def take_claims(
-        self, asked: Iterable[tuple[int, str | int]], claimed: Mapping[int, Event]
-    ) -> None:
-        """Take in which of the events asked for are claimed.
-
-        What follows one that isn't is no longer asked for: it can't go before that one, but if it
-        were claimed, and we died, it would.
-        """
-        short: set[str | int] = set()
-        for row, lane in asked:
-            if row in claimed:
-                self.lanes.load(claimed[row])
-            else:
-                self.lanes.missed(lane, row)
-                short.add(lane)
-        self._ask_no_longer(short)
-
-    def _ask_no_longer(self, lanes: Collection[str | int]) -> None:
-        for row, lane in self.wanted:
-            if lane in lanes:
-                self.lanes.missed(lane, row)
-        self.wanted = [(row, lane) for row, lane in self.wanted if lane not in lanes]
+        wall, due_in = self._clock.wall(), self._policy.due_in
+        found = [
+            Candidate(
+                row.id, row.lane, due_in(row.next_attempt_at, wall), row.next_attempt_at is not None
+            )
+            for row in rows
+        ]
+        self.ahead.answer(question, found, now)
 
     # -- sending ------------------------------------------------------------------------------
 
@@ -144,7 +89,7 @@ class Route:
             self.open
             and self.link.allowance(now, self.in_flight) > 0
             and self._pace.wait(now) <= 0
-            and (lane := self.lanes.start()) is not None
+            and (lane := self.lanes.start(probing=self.link.is_down)) is not None
         ):
             invalid = self.courier.check(lane.head)
             if invalid is not None:
@@ -156,7 +101,7 @@ class Route:
             task = asyncio.create_task(self._carry(lane, number))
             self.tasks.add(task)
             task.add_done_callback(self._ended)
-        if self.scan.at_end and not self.lanes.startable():
+        if self.ahead.at_end and not self.lanes.startable():
             self.link.relax(self.in_flight, now)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -242,16 +187,17 @@ class Route:
         self.unrecorded -= 1
         lane, record = settled.lane, settled.record
         if record.verdict.status is not Status.PENDING:
+            self.link.contrast.crowd.ended(lane.name)
             self.lanes.finish(lane)
             if record.holds_key and record.event.ordering_key is not None:
-                self.lanes.hold(self.lanes.held | {record.event.ordering_key})
+                self.lanes.hold_one(record.event.ordering_key)
         elif settled.due is None:
             head = _after(record.event, record.verdict)
             self.lanes.retry(lane, head, first=settled.newly_received)
         else:
             self.lanes.postpone(lane, settled.due, charged=record.verdict.charged)
             # Claimed by the turn that lets go of the head, it would go first if we died then.
-            self._ask_no_longer({lane.name})
+            self.ahead.ask_no_longer({lane.name})
 
     # -- what others see ----------------------------------------------------------------------
 
@@ -269,15 +215,10 @@ class Route:
         due = None if row.next_try_at is None else now + wait
         self.link.failing.resume(row.failures, row.last_error, failed_at, due)
 
-    def rescan(self) -> None:
-        """Scan from the beginning: an operator, or time, may have put something back."""
-        self.scan.restart()
-
     def recall(self, until: float) -> None:
         """Let go of everything that isn't in flight, and claim nothing until then."""
         self.recalled_until = until
-        self._ask_no_longer({lane for _, lane in self.wanted})
-        self.lanes.unload_all()
+        self.ahead.let_go()
 
     def link_row(self, now: float) -> LinkRow:
         """Return the link as it is stored for `status`, its times on the wall clock."""
@@ -296,11 +237,13 @@ class Route:
 
     def is_idle(self) -> bool:
         """Return whether nothing is known that could be shipped now or later."""
-        return self.scan.at_end and not self.in_flight and self.lanes.is_empty()
+        return not self.in_flight and self.ahead.is_idle()
 
     def next_event(self, now: float) -> float | None:
         """Return when time alone will bring something to do, in monotonic seconds."""
         times = [self.lanes.next_due()]
+        if now >= self.recalled_until:
+            times.append(self.ahead.next_sweep())
         if self.lanes.startable() and self.open and not self.link.held:
             paced = now + self._pace.wait(now)
             if self.link.is_down:

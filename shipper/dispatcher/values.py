@@ -1,7 +1,7 @@
-"""What a route is made of and speaks of: its terms, its scan, its questions, its outcomes."""
+"""What a route is made of and speaks of: its terms, its questions, its outcomes."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from shipper.advice import NOWHERE, Place
 from shipper.delivery import RetryPolicy
@@ -34,26 +34,11 @@ class Settled(NamedTuple):
     seconds: float
 
 
-@dataclass(slots=True)
-class Scan:
-    """How far the look-ahead has come: first what may have been received, then everything."""
-
-    kind: Literal["maybe_received", "pending"] = "maybe_received"
-    after: int = 0
-    at_end: bool = False
-    epoch: int = 0  # a page that was asked for before the scan began anew is void
-
-    def restart(self) -> None:
-        """Begin anew: something may have come back in below."""
-        self.kind, self.after, self.at_end = "maybe_received", 0, False
-        self.epoch += 1
-
-
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A look that a route asks for, and what it needs to take in the answer."""
+    """A look that a route asks for: at a lane, at the next part of a sweep, or at the tail."""
 
     look: Look
-    epoch: int
     lane: Lane | None = None
+    is_sweep: bool = False
     only_if_fresh: bool = False

@@ -1,6 +1,5 @@
 """One lane: the events of one key, how many are loaded, and what stands in their way."""
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,11 +9,15 @@ Name = str | int
 
 
 class Candidate(NamedTuple):
-    """What a look at the outbox tells of a pending row. `wait` is in seconds, 0 when it is due."""
+    """What a look at the outbox tells of a pending row. `wait` is in seconds, 0 when it is due.
+
+    `failed` says that it has waited before: it takes its turn with those that are tried again.
+    """
 
     id: int
     lane: Name
     wait: float = 0.0
+    failed: bool = False
 
 
 @dataclass(slots=True)
@@ -38,10 +41,13 @@ class Lane:
     """The events of one key: how many are loaded, and what stands in their way."""
 
     name: Name
-    queue: deque[Event] = field(default_factory=deque)
+    queue: list[Event] = field(default_factory=list)
     claiming: int = 0  # asked for, not yet loaded
     in_flight: bool = False
-    queued: bool = False  # stands in the ready line
+    again: bool = False  # was taken from the line of those that had failed before
+    woken: bool = False  # has waited, and its head hasn't ended since
+    queued: bool = False  # stands in a ready line
+    place: int = 0  # there: who has the smaller one came first
     hungry: bool = False  # stands in the line of those to fetch
     fetching: bool = False  # its page has been asked for
     more: bool = False  # the database has events of this lane that aren't loaded

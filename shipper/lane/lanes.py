@@ -2,37 +2,46 @@
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from heapq import heappop, heappush
 from itertools import takewhile
 
 from shipper.event import Event
 from shipper.lane.lane import Candidate, Lane, Name
+from shipper.lane.overlooked import Overlooked
+from shipper.lane.ready import Ready
+from shipper.lane.waiting import AT_ONCE, Waiting
+
+_FETCHED_AT_ONCE = 512
 
 
 class Lanes:
     """All lanes of a destination that are loaded or waiting.
 
-    `window` and `bytes_max` bound the events loaded, `depth` those of one lane, `waiting_max` the
-    lanes that wait for their time (beyond it the scan stops, rather than the memory growing).
+    `window` and `bytes_max` bound the events loaded, `depth` those of one lane, `places` those in
+    flight, `waiting_max` the lanes that wait for their time: more of them are overlooked until the
+    outbox is looked at from the beginning again.
     """
 
     def __init__(
-        self, window: int, depth: int, *, bytes_max: int = 32 << 20, waiting_max: int = 50_000
+        self,
+        window: int,
+        depth: int,
+        *,
+        places: int = 64,
+        bytes_max: int = 32 << 20,
+        waiting_max: int = 50_000,
     ) -> None:
         self.window = window
         self.depth = depth
         self.bytes_max = bytes_max
-        self.waiting_max = waiting_max
         self.bytes = 0
-        self.held: frozenset[str] = frozenset()
+        self.held: set[str] = set()
+        self.overlooked = Overlooked()
         self._lanes: dict[Name, Lane] = {}
         self._loaded: set[int] = set()  # ids that are claimed, or about to be
         self._released: list[int] = []
-        self._ready: deque[Lane] = deque()
+        self._ready = Ready(places)
         self._hungry: deque[Lane] = deque()
-        self._due: list[tuple[float, int, Lane]] = []
-        self._order = 0  # breaks ties in the heap
-        self._waiting = 0
+        self._waiting = Waiting(waiting_max)
 
     # -- what the drain asks ------------------------------------------------------------------
 
@@ -43,9 +52,9 @@ class Lanes:
     def may_scan(self, rows: int) -> bool:
         """Return whether to look further ahead: there is room for so many rows, not for a few.
 
-        Nor are more lanes remembered that wait, once they are a crowd.
+        Nor are as many lanes still to be fetched by their key.
         """
-        return self.room() >= min(rows, self.window) and self._waiting < self.waiting_max
+        return self.room() >= min(rows, self.window) and len(self._hungry) < rows
 
     def startable(self) -> int:
         """Return how many lanes could start an event now."""
@@ -53,17 +62,20 @@ class Lanes:
 
     def is_empty(self) -> bool:
         """Return whether nothing is loaded, waiting or to be fetched."""
-        return not self._lanes
+        return not self._lanes and self.overlooked.due is None
+
+    def to_fetch(self) -> int:
+        """Return how many lanes are to be fetched by their key."""
+        return len(self._hungry)
 
     def has_hungry(self) -> bool:
         """Return whether a lane is to be fetched and there is room for it."""
         return bool(self._hungry) and self.room() > 0
 
     def next_due(self) -> float | None:
-        """Return when the next waiting lane may go on, in monotonic seconds."""
-        while self._due and self._due[0][2].due != self._due[0][0]:
-            heappop(self._due)
-        return self._due[0][0] if self._due else None
+        """Return when time alone lets a waiting lane go on, in monotonic seconds."""
+        first = self._waiting.first() if self._ready.may_wake() else None
+        return None if first is None else first.due
 
     def take_released(self) -> list[int]:
         """Return the ids that are loaded no more, so that their claim can be let go."""
@@ -72,26 +84,42 @@ class Lanes:
 
     # -- loading ------------------------------------------------------------------------------
 
-    def offer(self, candidates: Iterable[Candidate], now: float) -> list[int]:
-        """Take in a page of a scan, in the order of the rows; return the ids to claim."""
-        return [c.id for c in candidates if c.id not in self._loaded and self._wants(c, now)]
+    def offer(self, candidates: Iterable[Candidate], now: float, *, sure: bool = True) -> list[int]:
+        """Take in a page of a scan, in the order of the rows; return the ids to claim.
 
-    def _wants(self, candidate: Candidate, now: float) -> bool:
-        if candidate.lane in self.held:
+        `sure` says that all that is pending before them has been seen: then the first of a lane
+        that isn't known is its beginning.
+        """
+        return [c.id for c in candidates if self.takes(c, now, sure=sure)]
+
+    def takes(self, candidate: Candidate, now: float, *, sure: bool) -> bool:
+        """Take in a row of a scan; return whether to claim it."""
+        if candidate.id in self._loaded or candidate.lane in self.held:
             return False
         lane = self._lanes.get(candidate.lane)
         if lane is None:
-            lane = self._lanes[candidate.lane] = Lane(candidate.lane)
-            if candidate.wait > 0:
-                self._sleep(lane, candidate.id, now + candidate.wait, charged=True)
-                return False
-        elif candidate.id < lane.last_id:
+            return self._meet(candidate, now, sure or isinstance(candidate.lane, int))
+        if candidate.id < lane.last_id:
             lane.stale = lane.more = True
             if lane.due is not None and candidate.wait <= 0:
                 self._wake(lane)
             return False
-        elif self._must_skip(lane) or candidate.wait > 0:
+        if self._must_skip(lane) or candidate.wait > 0:
             lane.more = True
+            return False
+        self._expect(lane, candidate.id)
+        return True
+
+    def _meet(self, candidate: Candidate, now: float, sure: bool) -> bool:  # noqa: FBT001
+        if candidate.lane in self.overlooked:
+            return False
+        lane = self._lanes[candidate.lane] = Lane(candidate.lane)
+        if candidate.wait > 0 or candidate.failed:
+            self._sleep(lane, candidate.id, now + candidate.wait, charged=True)
+            return False
+        if not sure:
+            lane.more = True
+            self._settle_in(lane)
             return False
         self._expect(lane, candidate.id)
         return True
@@ -105,10 +133,11 @@ class Lanes:
         if lane.hurried and page:
             page = [page[0]._replace(wait=0.0), *page[1:]]
         lane.hurried = False
+        if page and (page[0].wait > 0 or (page[0].failed and not lane.woken)):
+            self._sleep(lane, page[0].id, now + page[0].wait, charged=True)
+            return []
         wanted = [c.id for c in takewhile(lambda c: c.wait <= 0, page)]
         lane.more = lane.more or len(page) >= limit or len(wanted) < len(page)
-        if page and not wanted:
-            self._sleep(lane, page[0].id, now + page[0].wait, charged=True)
         for row in wanted:
             self._expect(lane, row)
         self._settle_in(lane)
@@ -148,22 +177,21 @@ class Lanes:
 
     # -- the way of an event ------------------------------------------------------------------
 
-    def start(self) -> Lane | None:
+    def start(self, *, probing: bool = False) -> Lane | None:
         """Return the lane whose head goes next, now in flight; None when none can start."""
-        while self._ready:
-            lane = self._ready.popleft()
-            lane.queued = False
+        while (lane := self._ready.take(probing=probing)) is not None:
             if lane.stale or lane.name in self.held:
                 self._settle_in(lane)
             elif lane.queue and not lane.in_flight:
-                lane.in_flight = True
+                self._ready.fly(lane)
                 return lane
         return None
 
     def finish(self, lane: Lane) -> None:
         """Take in that the head's end is recorded: the next of the lane may go."""
-        lane.in_flight = False
-        event = lane.queue.popleft()
+        self._ready.land(lane, better=1)
+        self._ready.calm(lane)
+        event = lane.queue.pop(0)
         self._loaded.discard(event.id)
         self.bytes -= len(event.payload)
         lane.streak = None
@@ -171,38 +199,55 @@ class Lanes:
 
     def retry(self, lane: Lane, head: Event, *, first: bool) -> None:
         """Put the head back in line at once, before all other lanes or behind them."""
-        lane.in_flight = False
+        self._ready.land(lane)
         lane.queue[0] = head
         self._settle_in(lane)
         if first and lane.queued:
-            self._ready.remove(lane)
-            self._ready.appendleft(lane)
+            self._ready.put_first(lane)
 
     def postpone(self, lane: Lane, due: float, *, charged: bool) -> None:
         """Let the lane wait until `due`; nothing of it stays loaded."""
-        lane.in_flight = False
+        self._ready.land(lane, better=-1)
         lane.gap = lane.claiming > 0
         head = lane.head.id
         self._unload(lane)
         self._sleep(lane, head, due, charged=charged)
 
     def wake_due(self, now: float) -> None:
-        """Let the lanes go on whose time has come."""
-        while (due := self.next_due()) is not None and due <= now:
-            self._wake(heappop(self._due)[2])
+        """Let the lanes go on whose time has come, as many as there is a share for."""
+        while self._ready.may_wake() and (lane := self._waiting.first()) is not None:
+            if lane.due is None or lane.due > now:
+                return
+            self._wake(lane)
 
     def wake_uncharged(self) -> None:
         """Let the lanes go on that wait for a failure which their event wasn't charged with."""
-        for due, _, lane in list(self._due):
-            if lane.due == due and not lane.charged:
-                lane.hurried = True
-                self._wake(lane)
+        for lane in self._waiting.uncharged():
+            self._waiting.hurry(lane)
+        self.wake_due(AT_ONCE)
 
-    def hold(self, keys: frozenset[str]) -> None:
-        """Replace the set of held keys. What is in flight ends first."""
-        self.held = keys
+    def hold(self, keys: frozenset[str]) -> bool:
+        """Replace the set of held keys; return whether all that are released are fetched.
+
+        What is in flight ends first.
+        """
+        released, self.held = self.held - keys, set(keys)
         for lane in [self._lanes[key] for key in keys if key in self._lanes]:
             self._settle_in(lane)
+        few = len(released) <= _FETCHED_AT_ONCE
+        for key in released:
+            lane = self._lanes.get(key) or Lane(key)
+            lane.more = True  # what was skipped meanwhile
+            if few:
+                self._lanes[key] = lane
+                self._settle_in(lane)
+        return few
+
+    def hold_one(self, key: str) -> None:
+        """Hold another key, at a cost that doesn't grow with their number."""
+        self.held.add(key)
+        if key in self._lanes:
+            self._settle_in(self._lanes[key])
 
     def unload_all(self) -> None:
         """Forget everything that isn't in flight."""
@@ -230,19 +275,22 @@ class Lanes:
         if lane.stale or lane.name in self.held:
             self._unload(lane)
         if lane.queue:
-            if not lane.queued:
-                lane.queued = True
-                self._ready.append(lane)
+            self._ready.put(lane)
         elif (lane.more or lane.stale) and lane.name not in self.held:
             if not lane.hungry:
                 lane.hungry = True
                 self._hungry.append(lane)
-        elif self._lanes.get(lane.name) is lane:
+        else:
+            self._forget(lane)
+
+    def _forget(self, lane: Lane) -> None:
+        self._ready.calm(lane)
+        if self._lanes.get(lane.name) is lane:
             del self._lanes[lane.name]
 
     def _unload(self, lane: Lane) -> None:
         while lane.queue:
-            self._drop(lane.queue.popleft())
+            self._drop(lane.queue.pop(0))
         lane.last_id = 0
 
     def _drop(self, event: Event) -> None:
@@ -251,15 +299,17 @@ class Lanes:
         self._released.append(event.id)
 
     def _sleep(self, lane: Lane, head: int, due: float, *, charged: bool) -> None:
-        lane.due = due
+        if self._waiting.is_full() and not lane.claiming:
+            self.overlooked.add(lane.name, due)
+            self._forget(lane)
+            return
+        self._ready.calm(lane)
         lane.charged = charged
         lane.last_id = head
         lane.more = True
-        self._waiting += 1
-        self._order += 1
-        heappush(self._due, (due, self._order, lane))
+        self._waiting.put(lane, due)
 
     def _wake(self, lane: Lane) -> None:
-        lane.due = None
-        self._waiting -= 1
+        self._waiting.wake(lane)
+        self._ready.wake(lane)
         self._settle_in(lane)

@@ -18,6 +18,7 @@ from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.selection import Selection
 from shipper.store.snapshot import asked, shown, snapshot, written
 from shipper.store.transactions import writing
+from shipper.store.work import OF_HOLDS
 
 BATCH = 1000
 
@@ -133,7 +134,7 @@ def hold_key(engine: Engine, destination: str, key: str, now: float) -> bool:
         "now": dialect.bind_time(now),
     }
     with writing(engine) as tx:
-        notify(tx)
+        notify(tx, OF_HOLDS)
         cause = tx.execute(_HELD_BY, values).scalar()
         if cause != "operator":
             tx.execute(_hold(dialect) if cause is None else _take_over(dialect), values)
@@ -148,7 +149,7 @@ def release_key(engine: Engine, key: str, destination: str | None = None) -> lis
     dialect = dialect_of(engine.dialect.name)
     condition, values = Selection(key=key, destination=destination).where(dialect)
     with writing(engine) as tx:
-        notify(tx)
+        notify(tx, OF_HOLDS)
         name = written(dialect, "destination")
         held = text(f"SELECT {name} FROM shipper_hold WHERE {condition} ORDER BY destination")
         found = list(tx.execute(held, values).scalars())
@@ -172,7 +173,7 @@ def _set_held(engine: Engine, name: str, now: float, *, held: int) -> bool:
     dialect = dialect_of(engine.dialect.name)
     values = {"name": asked(dialect, name), "held": held, "now": dialect.bind_time(now)}
     with writing(engine) as tx:
-        notify(tx)
+        notify(tx, OF_HOLDS)
         if held:
             tx.execute(_ADD_DESTINATION, values)
         else:
@@ -183,9 +184,12 @@ def _set_held(engine: Engine, name: str, now: float, *, held: int) -> bool:
 # -- statements ---------------------------------------------------------------------------------
 
 
-def notify(tx: Connection) -> None:
-    """Tell the daemon; on Postgres one of us waits here, before any other row is locked."""
-    tx.execute(_NOTIFY)
+def notify(tx: Connection, by: int = 1) -> None:
+    """Tell the daemon; on Postgres one of us waits here, before any other row is locked.
+
+    By one where events may have come back, by `OF_HOLDS` where something was only held or released.
+    """
+    tx.execute(_NOTIFY, {"by": by})
 
 
 def _dead_among(dialect: Dialect) -> TextClause:
@@ -252,7 +256,7 @@ def _set_held_statement(dialect: Dialect) -> TextClause:
 
 _MOVE = {"pending": _revive, "discarded": _give_up}
 _OF_KEY = "destination = CAST(:destination AS text) AND ordering_key = CAST(:key AS text)"
-_NOTIFY = text("UPDATE shipper_lease SET generation = generation + 1 WHERE name = 'outbox'")
+_NOTIFY = text("UPDATE shipper_lease SET generation = generation + :by WHERE name = 'outbox'")
 _HELD_BY = text(f"SELECT cause FROM shipper_hold WHERE {_OF_KEY}")
 _ADD_DESTINATION = text(
     "INSERT INTO shipper_destination (name) VALUES (CAST(:name AS text)) ON CONFLICT DO NOTHING"

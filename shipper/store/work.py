@@ -7,6 +7,10 @@ from typing import Literal, NamedTuple
 from shipper.delivery import Verdict
 from shipper.event import Event
 
+OF_HOLDS = 1 << 20
+"""By so much the generation grows where nothing was put back: a key or a destination was held, or
+released. By one with every other command."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:

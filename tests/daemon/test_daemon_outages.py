@@ -167,3 +167,16 @@ async def test_a_link_that_is_down_fills_no_log(shop: Shop) -> None:
     await shop.settled()
     await daemon.stop()
     await until(lambda: daemon.said("daemon.stopped"))
+
+
+async def test_a_release_ends_a_pause_of_a_day(shop: Shop) -> None:
+    """A maintenance page asked for it, and an operator knows that it is over."""
+    shop.sandbox.chaos = Chaos.parse("429:1:86400s")
+    shop.add(*EVENTS)
+    daemon = await shop.started()
+    await shop.link_is("throttled")
+    shop.sandbox.chaos = Chaos()
+    assert await (await shop.command("release", "--destination", "default")).ended() == 0
+    await shop.settled()
+    await daemon.stop()
+    assert_that_nothing_was_lost(shop, EVENTS)

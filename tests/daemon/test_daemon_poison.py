@@ -5,7 +5,7 @@ from itertools import count
 import pytest
 
 from shipper.sandbox import Answer, Fault, RequestInfo
-from tests.daemon.harness import Shop, of_user
+from tests.daemon.harness import Shop, of_user, only_sqlite
 
 BAD = "bad-1"
 POISON: dict[str, Answer | Fault] = {
@@ -88,3 +88,61 @@ async def test_a_poisonous_event_in_a_quiet_shop_waits_for_a_witness(shop: Shop,
     others = await trade_until_it_is_dead(shop)
     await assert_that_only_it_died(shop, [*others, "bad-2"])
     await daemon.stop()
+
+
+MANY = [f"bad{n}-1" for n in range(12)]
+
+
+def many_are_bad(shop: Shop, what: Answer | Fault) -> list[str]:
+    """Let the events of twelve shoppers fail in the same way for ever; return all there are."""
+    shop.sandbox.answer_for = lambda request: what if request.key in MANY else None
+    # Not so often that only they are tried: what is seen between two of them is the contrast.
+    waits = {"min_delay": 0.5, "max_delay": 1.0, "probe_max_delay": 1.0}
+    shop.configure(retry={"max_attempts": MAX_ATTEMPTS, **waits})
+    return [
+        name for n, bad in enumerate(MANY) for name in [*(f"u{n}a{m}-1" for m in range(25)), bad]
+    ]
+
+
+async def trade(shop: Shop, round_: int) -> int:
+    """Let ten others write, and wait until they have arrived; return how many they were."""
+    names = [f"later{n}-{round_}" for n in range(10)]
+    shop.add(*names)
+    for name in names:
+        await shop.arrival(name)
+    return len(names)
+
+
+@only_sqlite
+async def test_a_firewall_that_refuses_a_few_pauses_nothing_and_ends_with_those_dead(
+    shop: Shop,
+) -> None:
+    """However many they are: each of these answers is about one request."""
+    shop.add(*many_are_bad(shop, POISON["403"]))
+    daemon = await shop.started()
+    for number in count(1):
+        if len(shop.dead()) == len(MANY) or number > 500:
+            break
+        await trade(shop, number)
+    await daemon.stop()
+    assert sorted(shop.dead()) == sorted(MANY)
+    assert not daemon.said("link.paused")
+    shop.assert_flawless()
+
+
+@only_sqlite
+async def test_a_shard_that_is_down_kills_nobody(shop: Shop) -> None:
+    """The others are accepted all the time; when it is back, all that waited is delivered."""
+    shop.add(*many_are_bad(shop, POISON["500"]))
+    daemon = await shop.started()
+    written = 300
+    for number in count(1):
+        tried = shop.sandbox.ledger.summary().requests - written
+        if tried > 2 * len(MANY) * MAX_ATTEMPTS or number > 500:
+            break
+        written += await trade(shop, number)
+    assert not shop.dead()
+    shop.sandbox.answer_for = None
+    await shop.settled()
+    await daemon.stop()
+    shop.assert_flawless()

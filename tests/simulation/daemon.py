@@ -253,13 +253,11 @@ class Machine:
             (session, "FileLock", _Lock),
             (session, "Queue", partial(Queue, bytes_per_claim=bounds.bytes_per_claim)),
             (session, "_POLL_SQLITE", self.scenario.poll),
-            (route, "WINDOW", bounds.window),
             (route, "SCAN_ROWS", bounds.page),
-            (route, "LANE_DEPTH", bounds.depth),
             (route, "Lanes", self._lanes),
             (dispatcher, "CLAIMS_PER_TURN", bounds.claims),
             (queue, "_CHUNK", bounds.chunk),
-            ("shipper.link", "WITNESS_SECONDS", bounds.witness_seconds),
+            ("shipper.blame", "WITNESS_SECONDS", bounds.witness_seconds),
         )
         with ExitStack() as stack:
             for place, name, value in replaced:
@@ -270,9 +268,15 @@ class Machine:
                 )
             yield
 
-    def _lanes(self, window: int, depth: int) -> Lanes:
+    def _lanes(self, _window: int, _depth: int, *, places: int) -> Lanes:
         bounds = self.scenario.bounds
-        return Lanes(window, depth, bytes_max=bounds.bytes_loaded, waiting_max=bounds.waiting)
+        return Lanes(
+            bounds.window,
+            bounds.depth,
+            places=places,
+            bytes_max=bounds.bytes_loaded,
+            waiting_max=bounds.waiting,
+        )
 
     def _way(self, *, url: str, **_: object) -> Way:
         return self.network.way(_LIFE.get(), url.rpartition("/")[2])

@@ -11,16 +11,19 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from shipper import courier, delivery, link, outcome
+from shipper import blame, courier, delivery, outcome
+from shipper.blame import Try
 from shipper.daemon.thread import DatabaseThread
 from shipper.delivery import Blame, RetryPolicy, Status, Verdict
 from shipper.dispatcher.dispatcher import Dispatcher
+from shipper.dispatcher.lookahead import Lookahead
 from shipper.dispatcher.route import Route
 from shipper.errors import StoreUnavailable
 from shipper.event import Event
 from shipper.lane import Lanes
-from shipper.link import Link, Try
+from shipper.link import Link
 from shipper.outcome import Kind, Outcome
+from shipper.pace import Pace
 from shipper.store import claims, engine, queue
 from shipper.store.claims import ClaimBook
 from shipper.store.looks import Looks
@@ -116,11 +119,11 @@ def state_is_a_cursor() -> Any:
 def two_of_a_key_in_flight() -> Any:
     """A lane stands in the ready line again as soon as its head is under way."""
 
-    def start(self: Lanes) -> Any:
-        lane = original(self)
+    def start(self: Lanes, *, probing: bool) -> Any:
+        lane = original(self, probing=probing)
         if lane is not None and len(lane.queue) > 1:
             lane.in_flight = False
-            lane.queue.rotate(-1)
+            lane.queue.append(lane.queue.pop(0))
             self._settle_in(lane)
         return lane
 
@@ -292,7 +295,7 @@ def last_claimed_counts_as_sent() -> Any:
 def gap_in_a_claim_is_sent_first() -> Any:
     """What follows an event that there was no room for is claimed all the same."""
 
-    def take_claims(self: Route, asked: Any, claimed: Any) -> None:
+    def take_claims(self: Lookahead, asked: Any, claimed: Any) -> None:
         for row, lane in asked:
             if row in claimed:
                 self.lanes._lanes[lane].gap = False
@@ -300,7 +303,7 @@ def gap_in_a_claim_is_sent_first() -> Any:
             else:
                 self.lanes.missed(lane, row)
 
-    return patch.object(Route, "take_claims", take_claims)
+    return patch.object(Lookahead, "take_claims", take_claims)
 
 
 # -- whose fault it is ----------------------------------------------------------------------------
@@ -348,7 +351,7 @@ def portal_is_an_answer() -> Any:
 @mutant
 def everything_refused_kills_everything() -> Any:
     """However many are refused in a row, each is its own fault."""
-    return patch.object(link, "LANES_REFUSED_TO_PAUSE", 10**6)
+    return patch.object(blame, "LANES_REFUSED_TO_PAUSE", 10**6)
 
 
 @mutant
@@ -357,7 +360,7 @@ def refusals_forgotten_by_a_restart() -> Any:
 
     def resume(self: Link, *values: Any, **times: Any) -> None:
         original(self, *values, **times)
-        self._refusing = False
+        self.contrast.refuses_all = False
 
     original = Link.resume
     return patch.object(Link, "resume", resume)
@@ -404,21 +407,21 @@ def budget_is_endless() -> Any:
 def retry_overtakes_what_is_in_flight() -> Any:
     """A retried dead letter doesn't wait for its key's event in flight."""
 
-    def _wants(self: Lanes, candidate: Any, now: float) -> bool:
+    def takes(self: Lanes, candidate: Any, now: float, *, sure: bool) -> bool:
         lane = self._lanes.get(candidate.lane)
         if lane is not None and candidate.id < lane.last_id and lane.in_flight:
             del self._lanes[candidate.lane]
-        return original(self, candidate, now)
+        return original(self, candidate, now, sure=sure)
 
-    original = Lanes._wants
-    return patch.object(Lanes, "_wants", _wants)
+    original = Lanes.takes
+    return patch.object(Lanes, "takes", takes)
 
 
 @mutant
 def holds_are_not_seen() -> Any:
     """An operator's command is noticed by nobody."""
 
-    def _apply_holds(self: Dispatcher, holds: Any, now: float) -> None:
+    def _apply_holds(self: Dispatcher, holds: Any, now: float, **_: Any) -> None:
         return None
 
     return patch.object(Dispatcher, "_apply_holds", _apply_holds)
@@ -469,7 +472,7 @@ def goes_on_sending_while_it_stops() -> Any:
 @mutant
 def pace_is_not_kept() -> Any:
     """max_rate is read and not obeyed."""
-    return patch.object(link.Pace, "wait", lambda self, now: 0.0)
+    return patch.object(Pace, "wait", lambda self, now: 0.0)
 
 
 @mutant

@@ -26,8 +26,8 @@ class Operators:
     """Commands as `shipper dead`, `hold` and `release` give them; what is busy is left alone.
 
     `awake` counts the seconds that the machine doesn't sleep. `retried` is when an event was first
-    given a new life; `held` since when, in such seconds, a destination and key are held by their
-    word; of a whole destination the key is None.
+    given a new life, `released` when a destination, or a key of it, was; `held` since when, in such
+    seconds, a destination and key are held by their word; of a whole destination the key is None.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Operators:
         note: Callable[[str], None],
     ) -> None:
         self.retried: dict[int, float] = {}
+        self.released: dict[str, list[float]] = {}
         self.held: dict[tuple[str, str | None], float] = {}
         self._engine = open_engine(f"sqlite:///{path}", busy_timeout=0.0)
         event.listen(self._engine, "connect", lambda c, _: diarise(c, time.monotonic, OPERATOR))
@@ -114,6 +115,7 @@ class Operators:
     def _let_go(self, name: str, key: str | None, done: bool) -> bool:  # noqa: FBT001
         if done:
             self.held.pop((name, key), None)
+            self.released.setdefault(name, []).append(self._time.monotonic())
         return done
 
     def _try(self, what: str, act: Callable[[], object], about: object = "") -> bool:

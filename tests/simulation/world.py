@@ -185,7 +185,7 @@ class World:
         for route in life.session.dispatcher.routes.values():
             room = bounds.window + bounds.depth + bounds.page
             self._sample("events loaded", len(route.lanes._loaded), room)
-            self._sample("asked for", len(route.wanted), room)
+            self._sample("asked for", len(route.ahead.wanted), room)
         # A talk that nothing came before and nothing follows from is one too many.
         busy = (len(self.network.requests), self.network.settled, int(self.loop.time()))
         self._talks = 0 if busy != self._busy else self._talks + 1
@@ -229,7 +229,7 @@ class World:
             *invariants.states_only_go_forward(moves),
             *invariants.outages_cost_nothing(requests, moves, processes, self.written, terms),
             *invariants.everything_ends(rows),
-            *invariants.the_receiver_is_spared(requests, terms),
+            *invariants.the_receiver_is_spared(requests, terms, self.operators.released),
             *invariants.everything_is_bounded(self.samples, requests, terms),
             *invariants.clocks_mean_nothing(self._moments(moves), self.healed, self._longest()),
             *invariants.stops_are_clean(processes, requests, terms),

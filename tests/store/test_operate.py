@@ -25,7 +25,7 @@ from shipper.store.operate import (
 )
 from shipper.store.reports import DestinationReport, destination_report
 from shipper.store.selection import Selection
-from shipper.store.work import LinkRow, Look
+from shipper.store.work import OF_HOLDS, LinkRow, Look
 from tests.store.daemons import NOW, VIEW, Daemon, column, generation, tamper, write
 
 ALL = Selection()
@@ -283,6 +283,25 @@ def test_a_destination_is_held_and_released(engine: Engine) -> None:
 
 
 # -- with a daemon at work ----------------------------------------------------------------------
+
+
+def test_a_daemon_can_tell_what_was_only_held_from_what_may_be_back(engine: Engine) -> None:
+    """It needs no sweep of the whole outbox for a hold or a release, and does for a retry."""
+    [row] = write(engine, "k1")
+    Daemon(engine).bury(row)
+    commands: list[tuple[Callable[[], object], bool]] = [
+        (lambda: hold_key(engine, "default", "k1", NOW), False),
+        (lambda: release_key(engine, "k1"), False),
+        (lambda: hold_destination(engine, "default", NOW), False),
+        (lambda: release_destination(engine, "default", NOW), False),
+        (lambda: retry(engine, Selection(), NOW), True),
+    ]
+    for command, may_be_back in commands:
+        before = generation(engine)
+        command()
+        moved = generation(engine) - before
+        assert moved > 0
+        assert (moved % OF_HOLDS != 0) is may_be_back
 
 
 def test_an_operator_and_a_daemon_never_stand_in_each_others_way(database_url: str) -> None:

@@ -229,15 +229,18 @@ def test_bytes_bound_what_is_loaded() -> None:
 
 
 def test_lanes_that_wait_are_bounded_too() -> None:
-    """Beyond that the scan stops, and goes on when their time has come."""
+    """Beyond that they are overlooked: what is behind them goes on, and a sweep finds them."""
     drain = Drain(Lanes(100, 8, waiting_max=2), page=1, turn=100)
     drain.write(*"abcd")
     for row in (1, 2, 3):
         drain.table.rows[row].due = drain.now + row
     drain.turns(9)
-    assert (drain.lanes.may_scan(1), drain.after) == (False, 2)
+    assert drain.lanes.overlooked.due == drain.now + 3
+    assert drain.go() == [4]
+    drain.end(4)
+    assert not drain.is_idle()
     drain.run_dry()
-    assert drain.started == [1, 2, 4, 3]
+    assert drain.started == [4, 1, 2, 3]
 
 
 def test_no_more_is_loaded_than_bytes_allow() -> None:
@@ -254,13 +257,13 @@ def test_of_the_lanes_that_wait_every_one_is_counted_once() -> None:
     seen = []
     for row in range(1, 4):
         lanes.offer([Candidate(row, row, wait=5.0)], 0.0)
-        seen.append(lanes.may_scan(1))
+        seen.append(lanes.overlooked.due)
     lanes.wake_due(5.0)
-    for row in range(4, 6):
-        seen.append(lanes.may_scan(1))
+    lanes.overlooked.clear()
+    for row in range(4, 7):
         lanes.offer([Candidate(row, row, wait=5.0)], 5.0)
-    assert seen == [True, False, False, True, True]
-    assert not lanes.may_scan(1)
+        seen.append(lanes.overlooked.due)
+    assert seen == [None, None, 5.0, None, None, 10.0]
 
 
 def test_a_lane_is_fetched_where_there_is_room_for_one_event() -> None:

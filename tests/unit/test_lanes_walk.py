@@ -17,24 +17,23 @@ class Walk(RuleBasedStateMachine):
         window=st.integers(1, 6),
         depth=st.integers(1, 4),
         bytes_max=st.sampled_from([12, 1_000]),
-        waiting_max=st.integers(1, 3),
+        bounds=st.tuples(st.integers(1, 3), st.sampled_from([1, 16])),
         page=st.integers(1, 5),
-        turn=st.integers(1, 4),
-        turn_bytes=st.sampled_from([5, 1_000]),
+        turn=st.tuples(st.integers(1, 4), st.sampled_from([5, 1_000])),
     )
     def open(
         self,
         window: int,
         depth: int,
         bytes_max: int,
-        waiting_max: int,
+        bounds: tuple[int, int],
         page: int,
-        turn: int,
-        turn_bytes: int,
+        turn: tuple[int, int],
     ) -> None:
         """Begin with small bounds, so that every one of them is met."""
-        lanes = Lanes(window, depth, bytes_max=bytes_max, waiting_max=waiting_max)
-        self.drain = Drain(lanes, page=page, turn=turn, turn_bytes=turn_bytes)
+        waiting, places = bounds
+        lanes = Lanes(window, depth, bytes_max=bytes_max, waiting_max=waiting, places=places)
+        self.drain = Drain(lanes, page=page, turn=turn[0], turn_bytes=turn[1])
 
     @rule(keys=st.lists(_KEYS, min_size=1, max_size=6), size=st.integers(1, 4))
     def write(self, keys: list[str | None], size: int) -> None:
@@ -101,7 +100,7 @@ class Walk(RuleBasedStateMachine):
     def die_and_hold(self, key: str) -> None:
         """Hold the key of a dead head: the daemon knows it before the table is asked."""
         self.drain.held |= {key}
-        self.drain.lanes.hold(self.drain.lanes.held | {key})
+        self.drain.lanes.hold_one(key)
         self.drain.check()
 
     @precondition(lambda self: any(row.dead for row in self.drain.table.rows.values()))
@@ -111,11 +110,11 @@ class Walk(RuleBasedStateMachine):
         dead = [row.id for row in self.drain.table.rows.values() if row.dead]
         self.drain.put_back(data.draw(st.sampled_from(dead)))
 
-    @precondition(lambda self: self.drain.wanted)
+    @precondition(lambda self: self.drain.ahead.wanted)
     @rule(data=st.data())
     def lose_a_row(self, data: st.DataObject) -> None:
         """Discard under our feet what was about to be claimed."""
-        row = data.draw(st.sampled_from([row for row, _ in self.drain.wanted]))
+        row = data.draw(st.sampled_from([row for row, _ in self.drain.ahead.wanted]))
         self.drain.table.rows[row].pending = False
 
     @rule()

@@ -3,8 +3,9 @@
 import pytest
 
 from shipper.backoff import Backoff
+from shipper.blame import LANES_FAILING_TO_OFFLINE
 from shipper.delivery import Blame
-from shipper.link import EVERYTHING_REFUSED, LANES_FAILING_TO_OFFLINE, Link
+from shipper.link import EVERYTHING_REFUSED, Link
 from shipper.outcome import Kind, Outcome
 from shipper.state import State
 from tests.unit.unit_link import GONE, LOCKED, NO, OK, Bench, down

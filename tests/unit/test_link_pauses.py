@@ -1,9 +1,11 @@
 """A pause that a destination asked for is kept, whatever else comes of what was under way."""
 
+from collections.abc import Callable
+
 import pytest
 
-from shipper.link import Pace
 from shipper.outcome import Outcome
+from shipper.pace import Pace
 from shipper.state import State
 from tests.unit.unit_link import GONE, LATER, LOCKED, OK, Bench, later
 
@@ -54,12 +56,51 @@ def test_a_late_answer_that_asks_to_wait_counts_for_a_link_that_is_offline() -> 
     assert bench.link.next_try_at == bench.now + 300.0
 
 
-def test_nobody_shortens_a_pause_that_was_asked_for() -> None:
-    """An operator's release probes what is offline at once, but not before the end of a pause."""
+def test_a_new_credential_does_not_shorten_a_pause_that_was_asked_for() -> None:
+    """It probes what is offline at once, but not before the end of a pause."""
     bench = Bench()
     offline_and_asked_to_wait(bench)
     bench.link.probe_at_once(bench.now)
     assert bench.link.next_try_at == bench.now + 300.0
+
+
+@pytest.mark.parametrize("asked", [offline_and_asked_to_wait, lambda b: b.go("a", later(3600.0))])
+def test_an_operators_release_ends_any_pause(asked: Callable[[Bench], object]) -> None:
+    """The next event goes out at once, and when it is accepted the others follow."""
+    bench = Bench()
+    asked(bench)
+    bench.link.release(bench.now)
+    assert bench.allowed() == 1
+    bench.go("next", OK)
+    assert bench.state() is State.RAMPING
+
+
+def test_a_release_that_was_in_vain_is_no_invitation_to_hammer() -> None:
+    """The destination asks for its pause again, and gets it."""
+    bench = Bench()
+    bench.go("a", later(1800.0))
+    bench.link.release(bench.now)
+    bench.go("b", later(1800.0))
+    assert bench.allowed() == 0
+    assert bench.wait() == 1800.0
+
+
+def test_a_release_of_a_link_that_is_well_changes_nothing() -> None:
+    """Nor is a probe of its own sent."""
+    bench = Bench()
+    bench.link.release(bench.now)
+    assert (bench.state(), bench.link.next_try_at) == (State.READY, None)
+
+
+@pytest.mark.parametrize("answer", [OK, later(86_400.0)])
+def test_in_a_pause_of_a_day_a_probe_an_hour_asks_whether_it_still_holds(answer: Outcome) -> None:
+    """A maintenance page of an hour says a day, and nobody looks until tomorrow."""
+    bench = Bench()
+    bench.go("a", later(86_400.0))
+    assert bench.wait() == 3600.0
+    bench.probe("b", answer)
+    assert bench.state() is (State.RAMPING if answer is OK else State.THROTTLED)
+    assert answer is OK or bench.wait() == 3600.0
 
 
 def waits(rate: float, times: int) -> list[float]:

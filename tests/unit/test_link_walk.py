@@ -6,8 +6,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from shipper.backoff import Backoff
 from shipper.delivery import Blame
-from shipper.link import Link, Pace
+from shipper.link import Link
 from shipper.outcome import Kind, Outcome
+from shipper.pace import Pace
 from shipper.state import State
 from tests.unit.unit_link import GONE, LATER, LOCKED, NO, OK, OUTCOMES, Bench, later
 

@@ -45,12 +45,15 @@ class Refuser:
         """Close nothing."""
 
 
-def route(max_rate: float = 0.0) -> Route:
+def route(max_rate: float = 0.0, most: int = 4) -> Route:
     """Return a route whose longest wait is 60 s for an event, and 90 s for a probe."""
     policy = RetryPolicy(Backoff(1.0, 60.0), Backoff(1.0, 90.0), 3)
     courier = Courier(Refuser(), validation="off", api_id=lambda: "id", clock=Clock())
-    terms = Terms(policy, 10.0, 4, max_rate, holds_dead=False)
-    return Route("default", terms, courier, clock=Clock(), wake=lambda: None)
+    terms = Terms(policy, 10.0, most, max_rate, holds_dead=False)
+    one = Route("default", terms, courier, clock=Clock(), wake=lambda: None)
+    # Nothing may have been received by an earlier process.
+    one.answer(Question(Look("maybe_received", "default", 512), is_sweep=True), [], 100.0)
+    return one
 
 
 def event(row: int, key: str = "k") -> Event:
@@ -60,7 +63,7 @@ def event(row: int, key: str = "k") -> Event:
 
 def see(one: Route, *rows: Row) -> None:
     """Show rows, as a scan finds them."""
-    one.answer(Question(Look("pending", "default", 512), one.scan.epoch), rows, 100.0)
+    one.answer(Question(Look("pending", "default", 512)), rows, 100.0)
 
 
 @pytest.mark.parametrize(("ahead", "is_due"), [(89.0, False), (91.0, True), (3e9, True)])
@@ -68,16 +71,17 @@ def test_no_event_waits_for_a_clock_that_was_set_back(ahead: float, *, is_due: b
     """Longer than the longest wait can only be the clock's doing; it would never be over."""
     one = route()
     see(one, Row(1, "k", WALL + ahead))
-    assert bool(one.wanted) is is_due
+    one.lanes.wake_due(100.0)
+    assert one.lanes.has_hungry() is is_due
 
 
 def test_what_follows_an_event_that_could_not_be_claimed_is_not_asked_for() -> None:
     """After a crash its claim would put it before its predecessors."""
     one = route()
     see(one, Row(1, "k", None), Row(2, "m", None), Row(3, "k", None), Row(4, "m", None))
-    asked, one.wanted = one.wanted[:2], one.wanted[2:]
-    one.take_claims(asked, {2: event(2, "m")})
-    assert one.wanted == [(4, "m")]
+    asked, one.ahead.wanted = one.ahead.wanted[:2], one.ahead.wanted[2:]
+    one.ahead.take_claims(asked, {2: event(2, "m")})
+    assert one.ahead.wanted == [(4, "m")]
 
 
 def test_what_follows_an_event_that_has_to_wait_is_not_asked_for() -> None:
@@ -86,15 +90,15 @@ def test_what_follows_an_event_that_has_to_wait_is_not_asked_for() -> None:
     async def fail_once() -> list[tuple[int, str | int]]:
         one = route()
         see(one, Row(1, "k", None))
-        one.take_claims(one.wanted, {1: event(1)})
-        one.wanted = []
+        one.ahead.take_claims(one.ahead.wanted, {1: event(1)})
+        one.ahead.wanted = []
         lane = one.lanes.start()
         assert lane is not None
         see(one, Row(2, "k", None), Row(3, "m", None))
-        assert one.wanted == [(2, "k"), (3, "m")]
+        assert one.ahead.wanted == [(2, "k"), (3, "m")]
         one._settle(lane, Carried(Outcome(Kind.TRANSIENT, "closed"), WALL, 0.1), Blame.EVENT)
         one.recorded(one.settled.pop())
-        return one.wanted
+        return one.ahead.wanted
 
     assert asyncio.run(fail_once()) == [(3, "m")]
 
@@ -128,8 +132,8 @@ def test_a_probe_waits_for_the_pace_without_turning_in_circles() -> None:
     async def fail_once() -> float | None:
         one = route(max_rate=0.5)
         see(one, Row(1, "k", None), Row(2, "m", None))
-        one.take_claims(one.wanted, {1: event(1), 2: event(2, "m")})
-        one.wanted = []
+        one.ahead.take_claims(one.ahead.wanted, {1: event(1), 2: event(2, "m")})
+        one.ahead.wanted = []
         one.start(100.0)
         await asyncio.gather(*one.tasks)
         one.recorded(one.settled.pop())
@@ -156,4 +160,4 @@ def test_a_new_process_remembers_that_everything_is_refused() -> None:
     """Else each would bury the next four events before it found out."""
     one = route()
     one.resume(LinkRow("default", "paused", EVERYTHING_REFUSED, WALL - 60.0, None))
-    assert one.link._refusing
+    assert one.link.contrast.refuses_all

@@ -1,14 +1,16 @@
 """The drain around `Lanes` as the dispatcher has it, over a model of the outbox, without any I/O.
 
 It asks and answers in the order of a tick: questions, then one exchange (records, releases and
-claims, looks), then what is taken in. Every claim about `Lanes` is asserted where it would first
-be broken.
+claims, looks), then what is taken in. What is looked at next is the product's own `Lookahead`.
+Every claim about `Lanes` is asserted where it would first be broken.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from shipper.lane import Candidate, Lane, Lanes, Name
+from shipper.dispatcher.lookahead import Lookahead
+from shipper.dispatcher.values import Question
+from shipper.lane import Candidate, Lane, Lanes
 from tests.unit.unit_table import Row, Table
 
 
@@ -34,25 +36,26 @@ class Drain:
     turn_bytes: int = 1_000_000
     table: Table = field(default_factory=Table)
     now: float = 1000.0
-    kind: str = "maybe_received"
-    after: int = 0
-    at_end: bool = False
-    epoch: int = 0
     command: bool = False  # an operator's command that hasn't been noticed yet
+    back: bool = False  # one that may have put something back in below
     held: frozenset[str] = frozenset()
-    wanted: list[tuple[int, Name]] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
     flying: dict[int, Lane] = field(default_factory=dict)
     settled: list[Settled] = field(default_factory=list)
     started: list[int] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """Look at the outbox as a route does."""
+        self.ahead = Lookahead("default", self.lanes, self.page)
+
     # -- a tick -------------------------------------------------------------------------------
 
     def exchange(self, meanwhile: Callable[[], object] | None = None) -> None:
         """Do one exchange with the table; `meanwhile` runs between the turn and the looks."""
-        asked = self._questions()
+        asked = self.ahead.questions(self.now)
         settled, self.settled = self.settled, []
-        wanted, self.wanted = self.wanted[: self.turn], self.wanted[self.turn :]
+        wanted = self.ahead.wanted[: self.turn]
+        del self.ahead.wanted[: self.turn]
         self._let_go()
         self.release()
         for item in settled:
@@ -60,20 +63,18 @@ class Drain:
         events = self.table.claim((row for row, _ in wanted), self.turn_bytes)
         if meanwhile is not None:
             meanwhile()
-        answers = [(lane, *self._look(lane)) for lane in asked]
+        answers = [(question, self._look(question)) for question in asked]
         held, command, self.command = self.held, self.command, False
-        for row, name in wanted:
-            if row in events:
-                self.lanes.load(events[row])
-            else:
-                self.lanes.missed(name, row)
+        back, self.back = self.back, False
+        self.ahead.take_claims(wanted, events)
         for item in settled:
             self._take_record(item)
-        if command:
-            self.lanes.hold(held)
+        if command and (not self.lanes.hold(held) or back):
             self.restart()
-        for lane, epoch, rows in answers:
-            self._answer(lane, epoch, rows)
+        for of_lane in (False, True):
+            for question, rows in answers:
+                if (question.lane is not None) is of_lane:
+                    self.ahead.answer(question, rows, self.now)
         self.check()
 
     def start(self, most: int) -> None:
@@ -115,9 +116,9 @@ class Drain:
         self.turns()
 
     def restart(self) -> None:
-        """Scan from the beginning."""
-        self.kind, self.after, self.at_end = "maybe_received", 0, False
-        self.epoch += 1
+        """Sweep, and look at the tail."""
+        self.ahead.rescan()
+        self.ahead.look_again()
 
     def release(self) -> None:
         """Move what the lanes let go of into the work of the next turn."""
@@ -131,7 +132,7 @@ class Drain:
         assert found.dead
         found.dead, found.pending, found.retried = False, True, True
         found.due, found.received = None, False
-        self.command = True
+        self.command = self.back = True
 
     def hold(self, keys: Iterable[str]) -> None:
         """Replace what is held."""
@@ -140,51 +141,20 @@ class Drain:
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _questions(self) -> list[Lane | None]:
-        room = self.lanes.room() - len(self.wanted)
-        if room <= 0:
-            return []
-        asked: list[Lane | None] = [*self.lanes.hungry(1 + room // self.lanes.depth)]
-        return [*asked, None] if self.lanes.may_scan(1) else asked
-
-    def _look(self, lane: Lane | None) -> tuple[int, list[Candidate]]:
-        if lane is not None:
-            assert lane.fetching
-            rows = self.table.pending(lane.name)[: self.lanes.depth]
+    def _look(self, question: Question) -> list[Candidate]:
+        look = question.look
+        if question.lane is not None:
+            assert question.lane.fetching
+            rows = self.table.pending(question.lane.name)
         else:
-            wanted = [row for row in self.table.pending() if row.id > self.after]
-            if self.kind == "maybe_received":
-                wanted = [row for row in wanted if row.received]
-            rows = wanted[: self.page]
-        return self.epoch, [self._candidate(row) for row in rows]
+            rows = [row for row in self.table.pending() if row.id > look.after]
+            if look.kind == "maybe_received":
+                rows = [row for row in rows if row.received]
+        return [self._candidate(row) for row in rows[: look.limit]]
 
     def _candidate(self, row: Row) -> Candidate:
         wait = 0.0 if row.due is None else max(0.0, row.due - self.now)
-        return Candidate(row.id, row.lane, wait)
-
-    def _answer(self, lane: Lane | None, epoch: int, found: list[Candidate]) -> None:
-        if lane is not None:
-            ids = self.lanes.take_page(lane, found, self.lanes.depth, self.now)
-        elif epoch == self.epoch:
-            ids = self._take_scan(found)
-        else:
-            return
-        self.wanted += [(row, self.table.rows[row].lane) for row in ids]
-
-    def _take_scan(self, found: list[Candidate]) -> list[int]:
-        room = max(0, self.lanes.room() - len(self.wanted))
-        ids: list[int] = []
-        for candidate in found:
-            if len(ids) >= room:
-                return ids
-            ids += self.lanes.offer([candidate], self.now)
-            self.after = candidate.id
-        if len(found) < self.page:
-            if self.kind == "maybe_received":
-                self.kind, self.after = "pending", 0
-            else:
-                self.at_end = True
-        return ids
+        return Candidate(row.id, row.lane, wait, row.due is not None)
 
     def _let_go(self) -> None:
         for row in self.released:
@@ -234,20 +204,19 @@ class Drain:
         self.release()
         kept = self.table.claimed.difference(self.released)
         assert len(set(self.released)) == len(self.released), "released twice"
-        assert kept.isdisjoint(row for row, _ in self.wanted), "asked for what is claimed"
-        loaded = len(kept) + len(self.wanted)
+        assert kept.isdisjoint(row for row, _ in self.ahead.wanted), "asked for what is claimed"
+        loaded = len(kept) + len(self.ahead.wanted)
         assert loaded <= self.lanes.window + self.lanes.depth
         assert self.lanes.bytes == sum(len(self.table.rows[row].payload) for row in kept)
         if self.lanes.room() > 0:
             assert self.lanes.room() == self.lanes.window - loaded
         if self.is_idle():
-            left = [row for row in self.table.pending() if row.id <= self.after]
+            left = [row for row in self.table.pending() if row.id <= self.ahead._tail]
             assert all(row.key in self.lanes.held for row in left), "idle, but something is left"
 
     def is_idle(self) -> bool:
         """Return whether the drain would say that everything is shipped."""
-        quiet = self.at_end and not self.flying and not self.command
-        return quiet and self.lanes.is_empty()
+        return not self.flying and not self.command and self.ahead.is_idle()
 
     def run_dry(self) -> None:
         """Let everything be accepted from now on, until all is delivered that isn't held."""
@@ -259,9 +228,10 @@ class Drain:
             for row in self.flying:
                 if not any(item.row.id == row for item in self.settled):
                     self.settle(row, "delivered")
-            due = self.lanes.next_due()
-            if due is not None and not self.flying:
-                self.now = max(self.now, due)
+            due = [self.lanes.next_due(), self.ahead.next_sweep()]
+            times = [moment for moment in due if moment is not None]
+            if times and not self.flying and not self.ahead.has_more():
+                self.now = max(self.now, min(times))
             if self.is_idle() and not self.settled:
                 break
         left = [row.id for row in self.table.pending() if row.key not in self.lanes.held]

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 
 from shipper.backoff import Backoff
+from shipper.blame import Try
 from shipper.delivery import Blame
-from shipper.link import Link, Try
+from shipper.link import Link
 from shipper.outcome import Kind, Outcome
 from shipper.state import State
 
