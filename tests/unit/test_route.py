@@ -107,7 +107,7 @@ def test_what_an_event_died_of_is_in_its_history_while_the_link_is_down() -> Non
     """Of a run of probes there is one row; the answer that ended the event is never among them."""
     one = route()
     see(one, Row(1, "k", None))
-    one.take_claims(one.wanted, {1: event(1)})
+    one.ahead.take_claims(one.ahead.wanted, {1: event(1)})
     one.resume(LinkRow("default", "offline", "closed", WALL - 60.0, None))
     lane = one.lanes.start()
     assert lane is not None
