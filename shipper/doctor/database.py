@@ -222,7 +222,7 @@ def check_oldest(database: Database, settings: Settings, now: float) -> Iterator
 def check_growth(growth: vitals.Growth) -> Iterator[Finding]:
     """Say how much a day without the API takes, where the disk is somebody else's."""
     day = size(growth.bytes_a_day)
-    told = f"written today: {growth.events:,}; a day like that offline takes {day} on the server"
+    told = f"written today: {growth.events}; a day like that offline takes {day} on the server"
     yield well("growth", told)
 
 

@@ -162,7 +162,7 @@ def check_budget(taken: Footprint) -> Iterator[Finding]:
 
 
 def _forecast(days: float, growth: Growth) -> str:
-    return f"{forecast(days)} (written today: {growth.events:,}, of {size(growth.bytes_each)} each)"
+    return f"{forecast(days)} (written today: {growth.events}, of {size(growth.bytes_each)} each)"
 
 
 def _cannot(user: User, act: str, refused: Refusal) -> str:
