@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, Row, TextClause, text
 from shipper.store.claims import load_ids
 from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.operate import lower_dead, notify, release_dead, strike_from_claims
-from shipper.store.recording import trim_history
+from shipper.store.recording import TRIED_BEFORE, trim_history
 from shipper.store.selection import Selection
 from shipper.store.snapshot import asked, shown, snapshot, written
 from shipper.store.transactions import writing
@@ -217,12 +217,15 @@ def _redirect(dialect: Dialect) -> TextClause:
         "UPDATE shipper_outbox SET destination = CAST(:to AS text), reroutes = reroutes + 1,"
         " status = 'pending', attempts = 0, next_attempt_at = NULL, last_status_code = NULL,"
         # To the new destination nothing was sent so far, so nothing of it need go first.
-        " last_error = NULL, maybe_received = 0, manual = 1, delivery_number = NULL"
+        " last_error = NULL, maybe_received = 0, manual = 1, delivery_number = NULL,"
+        # Without its last error nobody would look for how often it was tried before that counted.
+        f" tries = CASE WHEN tries > 0 THEN tries ELSE {_BEFORE} END"
         f"{lanes if dialect.name == 'postgresql' else ''}"
         f" WHERE id IN {dialect.ids} AND status IN ('pending', 'dead')"
     )
 
 
+_BEFORE = TRIED_BEFORE.format(row="shipper_outbox")
 _CLAIMS = text("SELECT ids FROM shipper_claim")
 _RECALL = text(
     "UPDATE shipper_destination SET recalls = recalls + 1 WHERE name = CAST(:name AS text)"
