@@ -8,10 +8,11 @@ A batch is a transaction of its own. What is done stays done whatever comes, and
 same again goes on with the rest.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from threading import Event
-from typing import Final
+from typing import Final, TypeVar
 
 from shipper.clock import SystemClock
 
@@ -24,31 +25,57 @@ _REST_LEAST: Final = 0.005
 
 _clock, _nobody = SystemClock(), Event()
 
+T = TypeVar("T")
+
 
 class Turns:
     """The batches of one piece of work: how large the next one is, and a rest before it."""
 
     def __init__(
         self,
+        first: int = FIRST,
+        *,
         monotonic: Callable[[], float] = _clock.monotonic,
         rest: Callable[[float], object] = _nobody.wait,
     ) -> None:
-        self.rows = FIRST
+        self.rows = first
         """How many rows the next batch may take."""
         self._monotonic = monotonic
         self._rest = rest
         self._owed = 0.0
 
+    def cut(
+        self, items: Iterable[T], weight: Callable[[T], int] | None = None, heaviest: int = 0
+    ) -> Iterator[list[T]]:
+        """Yield the items in batches; one that weighs `heaviest` takes nothing more."""
+        given = iter(items)
+        while batch := _taken(given, self.rows, weight, heaviest):
+            yield batch
+
     @contextmanager
-    def taking(self) -> Iterator[int]:
-        """Rest for as long as the last batch took, then time this one; gives its size."""
+    def timing(self, taken: int) -> Iterator[None]:
+        """Rest for as long as the last batch took, then time this one, of so many rows."""
         if self._owed:
             self._rest(self._owed)
         began = self._monotonic()
-        yield self.rows
+        yield
         seconds = self._monotonic() - began
         self._owed = max(_REST_LEAST, seconds)
-        self.rows = paced(self.rows, seconds, BATCH_SECONDS, (LEAST, MOST))
+        rows = paced(self.rows, seconds, BATCH_SECONDS, (LEAST, MOST))
+        # One that wasn't full says nothing of a larger one.
+        self.rows = min(rows, self.rows) if taken < self.rows else rows
+
+
+def _taken(
+    given: Iterator[T], rows: int, weight: Callable[[T], int] | None, heaviest: int
+) -> list[T]:
+    batch: list[T] = []
+    room = heaviest
+    for item in islice(given, rows):
+        batch.append(item)
+        if weight is not None and (room := room - weight(item)) <= 0:
+            break
+    return batch
 
 
 def paced(rows: int, seconds: float, wanted: float, bounds: tuple[int, int]) -> int:

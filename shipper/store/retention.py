@@ -258,8 +258,9 @@ def _is_over(dialect: Dialect, status: str) -> str:
     if status != "dead":
         return over
     return (
-        f"({over} AND NOT EXISTS (SELECT 1 FROM shipper_hold WHERE cause = 'dead_letter'"
-        " AND shipper_hold.event_id = shipper_outbox.event_id))"
+        f"({over} AND NOT EXISTS (SELECT 1 FROM shipper_hold AS h"
+        f" WHERE {dialect.its_hold.format(hold='h', row='shipper_outbox')}"
+        " AND h.cause = 'dead_letter' AND h.event_id = shipper_outbox.event_id))"
     )
 
 
