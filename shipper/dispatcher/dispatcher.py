@@ -119,6 +119,8 @@ class Dispatcher:
     async def tick(self) -> float:
         """Do one round; return for how many seconds there is nothing to do unless woken."""
         answer = await self._converse(self._questions())
+        if answer.commanded:  # before anything is sent that is held by now
+            answer = await self._converse([], asks_holds=True)
         for route in self._routes.values():
             if route.bug is not None:
                 raise route.bug
@@ -157,7 +159,7 @@ class Dispatcher:
         asking = [route for route in self._routes.values() if now >= route.recalled_until]
         return [question for route in asking for question in route.questions()]
 
-    async def _converse(self, questions: list[Question]) -> Answer:
+    async def _converse(self, questions: list[Question], *, asks_holds: bool = False) -> Answer:
         settled = {name: route.settled for name, route in self._routes.items()}
         wanted: list[tuple[Route, int, str | int]] = []
         now = self._clock.monotonic()
@@ -176,7 +178,10 @@ class Dispatcher:
             homes={row: route.name for route, row, _ in wanted},
             links=links,
         )
-        answer = await self._exchange(work, questions, self._stop)
+        loaded = None
+        if asks_holds:
+            loaded = {name: route.lanes.loaded_keys() for name, route in self._routes.items()}
+        answer = await self._exchange(work, questions, self._stop, loaded)
         self._stored_links.update((link.destination, _key(link)) for link in links)
         claimed = {event.id: event for event in answer.events}
         for route in self._routes.values():

@@ -86,7 +86,7 @@ class Route:
         """Take in what the outbox showed."""
         wall = self._clock.wall()
         due_in = self._policy.due_in
-        found = [Candidate(r.id, r.lane, due_in(r.next_attempt_at, wall)) for r in rows]
+        found = [Candidate(r.id, r.lane, due_in(r.next_attempt_at, wall), r.held) for r in rows]
         if question.lane is not None:
             wanted = self.lanes.take_page(question.lane, found, question.look.limit, now)
         elif question.epoch == self.scan.epoch:
@@ -244,7 +244,7 @@ class Route:
         if record.verdict.status is not Status.PENDING:
             self.lanes.finish(lane)
             if record.holds_key and record.event.ordering_key is not None:
-                self.lanes.hold(self.lanes.held | {record.event.ordering_key})
+                self.lanes.hold_one(record.event.ordering_key)
         elif settled.due is None:
             head = _after(record.event, record.verdict)
             self.lanes.retry(lane, head, first=settled.newly_received)

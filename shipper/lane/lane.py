@@ -10,11 +10,15 @@ Name = str | int
 
 
 class Candidate(NamedTuple):
-    """What a look at the outbox tells of a pending row. `wait` is in seconds, 0 when it is due."""
+    """What a look at the outbox tells of a pending row. `wait` is in seconds, 0 when it is due.
+
+    `held` is whether its key was held just then.
+    """
 
     id: int
     lane: Name
     wait: float = 0.0
+    held: bool = False
 
 
 @dataclass(slots=True)

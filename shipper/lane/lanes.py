@@ -24,7 +24,8 @@ class Lanes:
         self.bytes_max = bytes_max
         self.waiting_max = waiting_max
         self.bytes = 0
-        self.held: frozenset[str] = frozenset()
+        self.held: set[Name] = set()
+        """Which of the lanes that are known here are held; of all others each look says so."""
         self._lanes: dict[Name, Lane] = {}
         self._loaded: set[int] = set()  # ids that are claimed, or about to be
         self._released: list[int] = []
@@ -77,7 +78,7 @@ class Lanes:
         return [c.id for c in candidates if c.id not in self._loaded and self._wants(c, now)]
 
     def _wants(self, candidate: Candidate, now: float) -> bool:
-        if candidate.lane in self.held:
+        if candidate.held or candidate.lane in self.held:
             return False
         lane = self._lanes.get(candidate.lane)
         if lane is None:
@@ -102,6 +103,9 @@ class Lanes:
         A page shorter than `limit` is all there is.
         """
         lane.fetching = False
+        if page and page[0].held:
+            self.held.add(lane.name)
+            page = []
         if lane.hurried and page:
             page = [page[0]._replace(wait=0.0), *page[1:]]
         lane.hurried = False
@@ -198,10 +202,26 @@ class Lanes:
                 lane.hurried = True
                 self._wake(lane)
 
-    def hold(self, keys: frozenset[str]) -> None:
-        """Replace the set of held keys. What is in flight ends first."""
-        self.held = keys
-        for lane in [self._lanes[key] for key in keys if key in self._lanes]:
+    def loaded_keys(self) -> list[str]:
+        """Return the keys of the lanes of which something is loaded, or asked for.
+
+        Whether one of the others is held shows when it is looked at.
+        """
+        lanes = self._lanes.values()
+        busy = (one.name for one in lanes if one.queue or one.claiming or one.in_flight)
+        return [name for name in busy if isinstance(name, str)]
+
+    def hold(self, keys: Iterable[str]) -> None:
+        """Take in which of the loaded keys are held, and no other. What is in flight ends first."""
+        self.held.clear()
+        for key in keys:
+            self.hold_one(key)
+
+    def hold_one(self, key: str) -> None:
+        """Hold one key more."""
+        lane = self._lanes.get(key)
+        if lane is not None:
+            self.held.add(key)
             self._settle_in(lane)
 
     def unload_all(self) -> None:
@@ -239,6 +259,7 @@ class Lanes:
                 self._hungry.append(lane)
         elif self._lanes.get(lane.name) is lane:
             del self._lanes[lane.name]
+            self.held.discard(lane.name)
 
     def _unload(self, lane: Lane) -> None:
         while lane.queue:

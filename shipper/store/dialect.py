@@ -33,6 +33,7 @@ class Dialect:
     ordering_key: str
     same_key: str
     its_hold: str
+    hold_of: str
     along: str
     by_id: str
     ids: str
@@ -106,6 +107,7 @@ SQLITE = Dialect(
     ordering_key="CAST(ordering_key AS BLOB)",
     same_key="destination = :destination AND ordering_key = CAST(:key AS TEXT)",
     its_hold="{hold}.destination = {row}.destination AND {hold}.ordering_key = {row}.ordering_key",
+    hold_of="destination = :destination AND ordering_key = CAST(:key AS TEXT)",
     # The way to the rows is said and not left to the planner: without statistics it reads a lane
     # by going through everything that is pending, and with old ones events of given ids.
     along=" INDEXED BY shipper_outbox_{0}",
@@ -137,6 +139,7 @@ POSTGRES = Dialect(
         "{hold}.destination = {row}.destination"
         " AND md5({hold}.ordering_key) = md5({row}.ordering_key)"
     ),
+    hold_of="destination = :destination AND md5(ordering_key) = md5(CAST(:key AS text))",
     along="",
     by_id="",
     ids="(SELECT unnest(CAST(:ids AS bigint[])))",

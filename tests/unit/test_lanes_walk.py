@@ -101,7 +101,7 @@ class Walk(RuleBasedStateMachine):
     def die_and_hold(self, key: str) -> None:
         """Hold the key of a dead head: the daemon knows it before the table is asked."""
         self.drain.held |= {key}
-        self.drain.lanes.hold(self.drain.lanes.held | {key})
+        self.drain.lanes.hold_one(key)
         self.drain.check()
 
     @precondition(lambda self: any(row.dead for row in self.drain.table.rows.values()))

@@ -160,7 +160,7 @@ class Drain:
 
     def _candidate(self, row: Row) -> Candidate:
         wait = 0.0 if row.due is None else max(0.0, row.due - self.now)
-        return Candidate(row.id, row.lane, wait)
+        return Candidate(row.id, row.lane, wait, row.key in self.held)
 
     def _answer(self, lane: Lane | None, epoch: int, found: list[Candidate]) -> None:
         if lane is not None:
@@ -218,6 +218,7 @@ class Drain:
         assert row.id not in self.released, "sent although it was let go"
         assert row.lane not in {other.lane for other in self._in_flight()}, "two of a lane"
         assert row.lane not in self.lanes.held, "sent although held"
+        assert self.command or row.key not in self.held, "sent although held"
         assert row.due is None or row.due <= self.now, "sent before its time"
         ahead = [other for other in self.table.pending(row.lane) if other.place < row.place]
         assert all(other.retried for other in ahead), "overtook one of its lane"
@@ -242,7 +243,8 @@ class Drain:
             assert self.lanes.room() == self.lanes.window - loaded
         if self.is_idle():
             left = [row for row in self.table.pending() if row.id <= self.after]
-            assert all(row.key in self.lanes.held for row in left), "idle, but something is left"
+            assert all(row.key in self.held for row in left), "idle, but something is left"
+            assert self.lanes.held == set(), "remembers what is held of nobody that it knows"
 
     def is_idle(self) -> bool:
         """Return whether the drain would say that everything is shipped."""
@@ -264,7 +266,7 @@ class Drain:
                 self.now = max(self.now, due)
             if self.is_idle() and not self.settled:
                 break
-        left = [row.id for row in self.table.pending() if row.key not in self.lanes.held]
+        left = [row.id for row in self.table.pending() if row.key not in self.held]
         assert left == [], f"never started: {left}"
         assert self.lanes.is_empty()
         assert self.lanes.bytes == 0
