@@ -62,13 +62,8 @@ def mend(engine: Engine) -> list[str]:
 
     It looks first, and holds nobody up for that. Raises what `translating` makes of a failure.
     """
-    with reading(engine) as connection:
-        _prepare_mending(connection)
-        if not repair.needed(connection):
-            return []
-    with writing(engine) as connection:
-        _prepare_mending(connection)
-        return repair.repair(connection)
+    with translating(engine):
+        return repair.repair(engine) if repair.needed(engine) else []
 
 
 def prepare(engine: Engine) -> list[str]:
@@ -137,11 +132,6 @@ def _prepare(connection: Connection) -> None:
         _refuse_encoding(connection)
     else:
         revisions.refuse_unknown(revision)
-
-
-def _prepare_mending(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(_AS_LONG_AS_IT_TAKES)
 
 
 def _refuse_encoding(connection: Connection) -> None:
