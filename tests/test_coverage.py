@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-DECIDING = ("event", "outcome", "backoff", "delivery", "lane", "link")
+DECIDING = ("event", "outcome", "backoff", "delivery", "lane", "link", "blame", "crowd")
 TESTS = (
-    "backoff", "delivery", "event", "lanes", "lanes_bounds", "link", "link_blame", "link_pauses",
-    "outcome",
+    "backoff", "crowd", "delivery", "event", "lanes", "lanes_bounds", "link", "link_blame",
+    "link_pauses", "lookahead", "outcome", "route",
 )  # fmt: skip
 
 

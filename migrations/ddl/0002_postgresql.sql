@@ -1,10 +1,10 @@
 -- How retention finds what is over: along an index, whatever is pending or dead beside it.
--- Statements end with an empty line.
+-- Statements end with an empty line. They may be there already: see `shipper.store.indexes`.
 
-CREATE INDEX shipper_outbox_delivered ON shipper_outbox (delivered_at)
+CREATE INDEX IF NOT EXISTS shipper_outbox_delivered ON shipper_outbox (delivered_at)
   WHERE status = 'delivered';
 
-CREATE INDEX shipper_outbox_discarded ON shipper_outbox (destination, id)
+CREATE INDEX IF NOT EXISTS shipper_outbox_discarded ON shipper_outbox (destination, id)
   WHERE status = 'discarded';
 
 -- Rows of claims live for one turn: vacuumed by their number and not by a share of the table.

@@ -1,13 +1,10 @@
--- How often an event was tried, and how often an operator has sent it to another destination.
+-- How often an event was tried, and how often an operator has sent it to another destination. What
+-- was tried before is in the history; it is counted where somebody asks, or tries again, because to
+-- count it for all events at once would lock them all.
 -- Statements end with an empty line.
 
 ALTER TABLE shipper_outbox ADD COLUMN tries integer NOT NULL DEFAULT 0,
   ADD COLUMN reroutes integer NOT NULL DEFAULT 0;
-
--- What was tried before is known from the history, where that has anything.
-UPDATE shipper_outbox AS o SET tries = h.tries
-  FROM (SELECT outbox_id, count(*) AS tries FROM shipper_attempt GROUP BY outbox_id) AS h
-  WHERE h.outbox_id = o.id;
 
 -- Who lets go of what is claimed for a destination, because an operator sends it elsewhere.
 ALTER TABLE shipper_destination ADD COLUMN recalls bigint NOT NULL DEFAULT 0;

@@ -1,14 +1,11 @@
--- How often an event was tried, and how often an operator has sent it to another destination.
+-- How often an event was tried, and how often an operator has sent it to another destination. What
+-- was tried before is in the history; it is counted where somebody asks, or tries again, because to
+-- count it for all events at once would lock them all.
 -- Statements end with an empty line.
 
 ALTER TABLE shipper_outbox ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
 
 ALTER TABLE shipper_outbox ADD COLUMN reroutes INTEGER NOT NULL DEFAULT 0;
-
--- What was tried before is known from the history, where that has anything.
-UPDATE shipper_outbox
-  SET tries = (SELECT count(*) FROM shipper_attempt WHERE outbox_id = shipper_outbox.id)
-  WHERE id IN (SELECT outbox_id FROM shipper_attempt);
 
 -- Who lets go of what is claimed for a destination, because an operator sends it elsewhere.
 ALTER TABLE shipper_destination ADD COLUMN recalls INTEGER NOT NULL DEFAULT 0;

@@ -6,15 +6,21 @@ otherwise                the whole input is one event, byte for byte
 
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from shutil import copyfileobj
+from tempfile import TemporaryFile
+from typing import IO, Annotated
 
 import orjson
 from cyclopts import Parameter
 
 from shipper.cli.context import printable
 from shipper.errors import AccessDenied, UsageError
+
+# Several times as long as an event may be: what is longer, as a whole or on one line, is none.
+_ONE_EVENT = 8 << 20
 
 Input = Annotated[Path, Parameter(name="FILE")]
 """The argument FILE of a command, where `-` stands for stdin."""
@@ -46,6 +52,48 @@ def read_documents(file: Path) -> list[Document]:
     return documents
 
 
+def streamed(given: IO[bytes]) -> Iterator[Document]:
+    """Yield the documents of a file that can be read from its beginning, a line at a time.
+
+    One that is too long for a single event has an event on each line.
+    """
+    given.seek(0)
+    content = given.read(_ONE_EVENT + 1)
+    if len(content) <= _ONE_EVENT:
+        yield from split(content)
+        return
+    given.seek(0)
+    for number, line in enumerate(iter(lambda: given.readline(_ONE_EVENT), b""), 1):
+        if line.strip():
+            yield Document(number, line.removesuffix(b"\n").removesuffix(b"\r"))
+
+
+@contextmanager
+def whole(file: Path) -> Iterator[IO[bytes]]:
+    """Give a file to read twice; what comes through a pipe is kept on disk meanwhile, unnamed."""
+    with _opened(file) as given:
+        if not is_stdin(file) and given.seekable():
+            yield given
+            return
+        with TemporaryFile() as kept:
+            copyfileobj(given, kept)
+            kept.seek(0)
+            yield kept
+
+
+def _opened(file: Path) -> AbstractContextManager[IO[bytes]]:
+    if is_stdin(file):
+        if sys.stdin.isatty():
+            print("reading events; Ctrl-D ends them", file=sys.stderr)
+        return nullcontext(sys.stdin.buffer)
+    try:
+        return file.open("rb")
+    except PermissionError:
+        raise AccessDenied(f"can't read {name_of(file)}: permission denied") from None
+    except OSError as error:
+        raise UsageError(f"{name_of(file)}: can't be read: {error.strerror}") from None
+
+
 def split(content: bytes) -> Iterator[Document]:
     """Yield the documents of an input."""
     lines = [
@@ -73,13 +121,8 @@ def _is_json(content: bytes) -> bool:
 
 
 def _read(file: Path) -> bytes:
-    if is_stdin(file):
-        if sys.stdin.isatty():
-            print("reading events; Ctrl-D ends them", file=sys.stderr)
-        return sys.stdin.buffer.read()
-    try:
-        return file.read_bytes()
-    except PermissionError:
-        raise AccessDenied(f"can't read {name_of(file)}: permission denied") from None
-    except OSError as error:
-        raise UsageError(f"{name_of(file)}: can't be read: {error.strerror}") from None
+    with _opened(file) as given:
+        try:
+            return given.read()
+        except OSError as error:  # a directory opens, and can't be read
+            raise UsageError(f"{name_of(file)}: can't be read: {error.strerror}") from None

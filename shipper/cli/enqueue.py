@@ -1,33 +1,46 @@
-"""`shipper enqueue`: events from a file into the outbox, all or nothing.
+"""`shipper enqueue`: events from a file into the outbox, if all of them are valid.
 
 With --rows the file is what `shipper events export` wrote. It is complete, and every line of it
-was read once, before the outbox is touched: no transaction waits for a pipe.
+was read once, before the outbox is touched: no transaction waits for a pipe. It must never hold all
+of a file in memory, nor keep an application waiting: a large one is written in batches, and whoever
+was cut off does the same again.
 """
 
 import re
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from difflib import get_close_matches
+from hashlib import sha256
 from pathlib import Path
-from shutil import copyfileobj
-from tempfile import TemporaryFile
 from typing import IO, Annotated, Any
 
 from cyclopts import Parameter
 
 from shipper.cli.context import Context, printable
-from shipper.cli.documents import Document, Input, is_stdin, name_of, read_documents
+from shipper.cli.documents import Document, Input, name_of, streamed, whole
 from shipper.cli.rows import is_exported, read
+from shipper.clock import SystemClock
 from shipper.contract.validation import Mode, violations
-from shipper.errors import AccessDenied, InvalidEvent, UsageError
-from shipper.store.enqueue import NewEvent
+from shipper.errors import InvalidEvent, ShipperError, UsageError
+from shipper.store.enqueue import (
+    AT_ONCE,
+    AT_ONCE_BYTES,
+    Enqueued,
+    Import,
+    NewEvent,
+    begin,
+    end,
+)
 from shipper.store.enqueue import enqueue as write
 from shipper.store.handing_over import TakenIn, take_in
+from shipper.store.opening import Database
 
 _NAME_CHARS = 255
 _POSITION = re.compile(r" \(line 1, column (\d+), byte \d+\)$")
 _DEFAULT = "default"
+# More faults than these are not listed.
+_TOLD = 10_000
 
 # No mode may let through what the table itself refuses.
 _ALWAYS = frozenset({"json", "utf8", "maxBytes"})
@@ -45,7 +58,9 @@ def enqueue(
 ) -> None:
     """Write events into the outbox: one JSON document or JSON lines, all of them or none.
 
-    Prints the event ids, one a line. An event whose id is there already is not written again.
+    Prints the event ids, one a line. An event whose id is there already is not
+    written again. Hundreds and more go in small batches, so that nobody waits for
+    them; if that is cut off, the same command goes on with the rest.
     With --rows it takes in what `shipper events export` wrote, and prints how many they were.
 
     Parameters
@@ -68,25 +83,138 @@ def enqueue(
         return
     settings = context.settings()
     _check_names(destination, key, event_id, list(settings.destinations))
-    documents = read_documents(file)
-    if event_id is not None and len(documents) > 1:
-        raise UsageError(f"--event-id is for one event, and {name_of(file)} has {len(documents)}")
-    refuse_invalid(file, documents, settings.validation.mode)
-    events = (NewEvent(d.payload.decode(), destination, key, event_id) for d in documents)
-    with context.engine() as engine:
-        written = write(engine, events)
-    for event in written:
-        if context.json:
-            context.emit({"event_id": event.event_id, "new": event.is_new})
+    with whole(file) as lines:
+        read_first = _read_through(file, lines, settings.validation.mode)
+        if event_id is not None and read_first.events > 1:
+            raise UsageError(
+                f"--event-id is for one event, and {name_of(file)} has {read_first.events}"
+            )
+        read_first.refuse_invalid(file)
+        events = (NewEvent(d.payload.decode(), destination, key, event_id) for d in streamed(lines))
+        digest = sha256(repr((read_first.digest, destination, key)).encode()).hexdigest()
+        with context.engine() as engine:
+            _write(engine, events, read_first, digest, context)
+
+
+def _write(
+    engine: Database, events: Iterator[NewEvent], read_first: "_Read", digest: str, context: Context
+) -> None:
+    of = None
+    if read_first.is_large:
+        of = begin(engine, digest, SystemClock().wall())
+        if of.is_resumed:
+            context.note("an import of the same events was cut off; this goes on with it")
+    told = _Told(context, read_first.events, of)
+    with told.of_a_cut():
+        for batch in write(engine, events, of):
+            told.batch(batch)
+        if of is not None:
+            end(engine, of)
+    told.end()
+
+
+class _Told:
+    """Prints the ids of what is written; a reader that has gone away doesn't end the writing."""
+
+    def __init__(self, context: Context, events: int, of: Import | None) -> None:
+        self._context = context
+        self._events = events
+        self._of = of
+        self._written = self._known = 0
+        self._gone: BrokenPipeError | None = None
+
+    def batch(self, batch: Sequence[Enqueued]) -> None:
+        """Print a batch."""
+        self._written += len(batch)
+        self._known += sum(not event.is_new for event in batch)
+        if self._gone is None:
+            try:
+                for event in batch:
+                    self._print(event)
+            except BrokenPipeError as error:
+                self._gone = error
+
+    def _print(self, event: Enqueued) -> None:
+        if self._context.json:
+            self._context.emit({"event_id": event.event_id, "new": event.is_new})
         else:
-            context.say(event.event_id)
-    known = sum(not event.is_new for event in written)
-    if known:
-        context.note(f"{known:,} of {len(written):,} was there already, and is not written again")
+            self._context.say(event.event_id)
+
+    @contextmanager
+    def of_a_cut(self) -> Iterator[None]:
+        """Say how far it came where it is cut off in the middle."""
+        try:
+            yield
+        except (ShipperError, KeyboardInterrupt):
+            if self._written:
+                note = f"{self._written:,} of {self._events:,} events are written"
+                if self._of is not None and self._of.can_resume:
+                    note += "; do the same again: none is written twice"
+                self._context.note(note)
+            raise
+
+    def end(self) -> None:
+        """Say what was there before; raises BrokenPipeError where nobody reads the ids."""
+        if self._known:
+            self._context.note(
+                f"{self._known:,} of {self._written:,} was there already, and is not written again"
+            )
+        if self._gone is not None:
+            raise self._gone
+
+
+@dataclass(slots=True)
+class _Read:
+    """What the first reading of a file has found."""
+
+    events: int = 0
+    bytes: int = 0
+    digest: str = ""
+    found: list[dict[str, Any]] = field(default_factory=list)
+    is_exported: bool = True
+
+    @property
+    def is_large(self) -> bool:
+        """Whether one transaction is too short for all of them."""
+        return self.events > AT_ONCE or self.bytes >= AT_ONCE_BYTES
+
+    def refuse_invalid(self, file: Path) -> None:
+        """Return only if every document may be written; raises InvalidEvent with what is wrong."""
+        if not self.events:
+            raise UsageError(f"{name_of(file)}: there is no event in it")
+        if self.found:
+            hint = None
+            if self.is_exported:
+                name = name_of(file)
+                hint = f"these are exported events; did you mean shipper enqueue --rows {name}?"
+            raise InvalidEvent("\n".join(_shown(file, self.found)), self.found, hint)
+
+
+def _read_through(file: Path, lines: IO[bytes], mode: Mode) -> _Read:
+    """Read and check every document before the first is written."""
+    read_first, digest = _Read(), sha256()
+    for document in _readable(file, lines):
+        read_first.events += 1
+        read_first.bytes += len(document.payload)
+        digest.update(b"%d\n%b" % (len(document.payload), document.payload))
+        if len(read_first.found) < _TOLD:
+            read_first.found += (
+                {"line": document.line, **found} for found in _violations(document.payload, mode)
+            )
+        read_first.is_exported = read_first.is_exported and is_exported(document.payload)
+    read_first.digest = digest.hexdigest()
+    return read_first
+
+
+def _readable(file: Path, lines: IO[bytes]) -> Iterator[Document]:
+    try:
+        yield from streamed(lines)
+    except OSError as error:
+        raise UsageError(f"{name_of(file)}: can't be read: {error.strerror}") from None
 
 
 def _take_in(file: Path, context: Context) -> None:
-    with _whole(file) as lines:
+    with whole(file) as lines:
         for _ in read(lines, name_of(file)):
             pass
         lines.seek(0)
@@ -102,48 +230,6 @@ def _take_in(file: Path, context: Context) -> None:
 def _warn_of_strangers(taken: TakenIn, context: Context) -> None:
     for name in sorted({*taken.destinations} - {*context.settings().destinations}):
         context.note(f"they wait: the configuration has no [destinations.{printable(name)}]")
-
-
-@contextmanager
-def _whole(file: Path) -> Iterator[IO[bytes]]:
-    """Give a file to read twice; what comes through a pipe is kept on disk meanwhile, unnamed."""
-    with _opened(file) as given:
-        if not is_stdin(file) and given.seekable():
-            yield given
-            return
-        with TemporaryFile() as kept:
-            copyfileobj(given, kept)
-            kept.seek(0)
-            yield kept
-
-
-def _opened(file: Path) -> AbstractContextManager[IO[bytes]]:
-    if is_stdin(file):
-        return nullcontext(sys.stdin.buffer)
-    try:
-        return file.open("rb")
-    except PermissionError:
-        raise AccessDenied(f"can't read {name_of(file)}: permission denied") from None
-    except OSError as error:
-        raise UsageError(f"{file}: can't be read: {error.strerror}") from None
-
-
-def refuse_invalid(file: Path, documents: Sequence[Document], mode: Mode) -> None:
-    """Return only if every document may be written; raises InvalidEvent with all that is wrong."""
-    found = [
-        {"line": document.line, **violation}
-        for document in documents
-        for violation in _violations(document.payload, mode)
-    ]
-    if found:
-        raise InvalidEvent("\n".join(_shown(file, found)), found, _hint(file, documents))
-
-
-def _hint(file: Path, documents: Sequence[Document]) -> str | None:
-    """Return what was meant where every line is one that `shipper events export` writes."""
-    if documents and all(is_exported(document.payload) for document in documents):
-        return f"these are exported events; did you mean shipper enqueue --rows {name_of(file)}?"
-    return None
 
 
 def _violations(payload: bytes, mode: Mode) -> list[dict[str, Any]]:

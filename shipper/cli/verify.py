@@ -22,7 +22,7 @@ def verify(
         Parameter(
             negative="",
             show_default=False,
-            help="First set wrong counters to what the rows say; nobody can write meanwhile.",
+            help="First set wrong counters to what the rows say.",
         ),
     ] = False,
     context: Context,

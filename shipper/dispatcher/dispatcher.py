@@ -119,6 +119,8 @@ class Dispatcher:
     async def tick(self) -> float:
         """Do one round; return for how many seconds there is nothing to do unless woken."""
         answer = await self._converse(self._questions())
+        if answer.commanded:  # before anything is sent that is held by now
+            answer = await self._converse([], asks_holds=True)
         for route in self._routes.values():
             if route.bug is not None:
                 raise route.bug
@@ -156,7 +158,7 @@ class Dispatcher:
         asking = [route for route in self._routes.values() if now >= route.recalled_until]
         return [question for route in asking for question in route.ahead.questions(now)]
 
-    async def _converse(self, questions: list[Question]) -> Answer:
+    async def _converse(self, questions: list[Question], *, asks_holds: bool = False) -> Answer:
         settled = {name: route.settled for name, route in self._routes.items()}
         wanted: list[tuple[Route, int, str | int]] = []
         now = self._clock.monotonic()
@@ -175,7 +177,10 @@ class Dispatcher:
             homes={row: route.name for route, row, _ in wanted},
             links=links,
         )
-        answer = await self._exchange(work, questions, self._stop)
+        loaded = None
+        if asks_holds:
+            loaded = {name: route.lanes.loaded_keys() for name, route in self._routes.items()}
+        answer = await self._exchange(work, questions, self._stop, loaded)
         self._stored_links.update((link.destination, _key(link)) for link in links)
         claimed = {event.id: event for event in answer.events}
         for route in self._routes.values():
@@ -198,7 +203,10 @@ class Dispatcher:
     def _take_answers(self, questions: Sequence[Question], answer: Answer) -> None:
         now = self._clock.monotonic()
         if answer.holds is not None:
-            self._apply_holds(answer.holds, now, may_be_back=answer.may_be_back)
+            self._apply_holds(answer.holds, now)
+        if answer.may_be_back:
+            for route in self._routes.values():
+                route.ahead.rescan()
         if answer.pulse.fresh:
             self._note_fresh(questions)
         # Lanes before the scan would make it meet rows that are asked for already.
@@ -214,14 +222,13 @@ class Dispatcher:
             if name not in seen:
                 route.ahead.look_again()
 
-    def _apply_holds(self, holds: Holds, now: float, *, may_be_back: bool) -> None:
+    def _apply_holds(self, holds: Holds, now: float) -> None:
         for name, route in self._routes.items():
-            are_fetched = route.lanes.hold(holds.keys.get(name, frozenset()))
+            route.lanes.hold(holds.keys.get(name, frozenset()))
             route.link.held = name in holds.destinations
             if self._knows_holds:
-                if may_be_back or not are_fetched:
-                    route.ahead.rescan()
                 if holds.releases.get(name) != self._releases.get(name):
+                    route.ahead.rescan()
                     route.link.release(now)
                 if holds.recalls.get(name) != self._recalls.get(name):
                     route.recall(now + RECALLED_FOR)

@@ -6,7 +6,7 @@ isn't done twice. Fatal in here: a lost lease.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeVar
@@ -51,8 +51,8 @@ class Looks(Protocol):
     def look(self, question: Look) -> list[Row]:
         """Show pending rows."""
 
-    def holds(self) -> Holds:
-        """Tell what is held."""
+    def holds(self, loaded: Mapping[str, Sequence[str]]) -> Holds:
+        """Tell what is held: destinations, and which of the keys that are loaded."""
 
 
 class Thread(Protocol):
@@ -64,14 +64,19 @@ class Thread(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of an exchange; `rows` is None for a look that nothing fresh made worth it."""
+    """What came of an exchange; `rows` is None for a look that nothing fresh made worth it.
+
+    `commanded` says that an operator has acted: whoever asked has to say what is loaded, and is
+    told with the next exchange what of it is held. `may_be_back` says that events may have been put
+    back in below.
+    """
 
     events: list[Event]
     pulse: Pulse
     rows: list[list[Row] | None]
     holds: Holds | None
+    commanded: bool = False
     may_be_back: bool = False
-    """Whether an operator may have put events back in below."""
 
 
 @dataclass(slots=True)
@@ -80,7 +85,10 @@ class _Talk:
 
     work: Work
     questions: Sequence[Question]
+    loaded: Mapping[str, Sequence[str]] | None
     fresh: bool
+    commanded: bool = False
+    may_be_back: bool = False
     events: list[Event] | None = None
 
 
@@ -105,8 +113,6 @@ class Exchange:
         self._report = reporter
         self._ttl = lease_ttl
         self._generation = -1
-        self._holds_owed = False
-        self._back_owed = False
         self._pulse_at = 0.0
         self._held_back = False
         self._look_owed = True  # whether or not the database says that it changed
@@ -119,15 +125,20 @@ class Exchange:
         self._look_owed = True
 
     async def __call__(
-        self, work: Work, questions: Sequence[Question], stop: asyncio.Event
+        self,
+        work: Work,
+        questions: Sequence[Question],
+        stop: asyncio.Event,
+        loaded: Mapping[str, Sequence[str]] | None = None,
     ) -> Answer:
         """Do the exchange, as often as it takes; once `stop` is set, only a few times more.
 
+        `loaded` are the keys, by destination, of which somebody wants to know what is held.
         While it runs, a daemon waits out whatever its database says: a password or a table that
         is gone may be back in a minute. Raises LeaseLost, and StoreUnavailable while stopping.
         """
         began, failures, tries_at_stop = self._clock.monotonic(), 0, 0
-        talk = _Talk(work, questions, self._look_owed)
+        talk = _Talk(work, questions, loaded, self._look_owed)
         self._look_owed = False
         while True:
             self.tries += 1
@@ -163,17 +174,16 @@ class Exchange:
         pulse = self._pulse(talk, asked_at)
         talk.fresh = talk.fresh or pulse.fresh
         if pulse.generation not in {-1, self._generation}:
-            self._back_owed |= (pulse.generation - self._generation) % OF_HOLDS != 0
+            moved = pulse.generation - self._generation
+            talk.may_be_back = self._generation != -1 and moved % OF_HOLDS != 0
+            talk.commanded = True
             self._generation = pulse.generation
-            self._holds_owed = True
-        holds = self._looks.holds() if self._holds_owed else None
+        holds = None if talk.loaded is None else self._looks.holds(talk.loaded)
         rows = [
             self._looks.look(question.look) if talk.fresh or not question.only_if_fresh else None
             for question in talk.questions
         ]
-        answer = Answer(talk.events, pulse, rows, holds, self._back_owed)
-        self._holds_owed = self._back_owed = False
-        return answer
+        return Answer(talk.events, pulse, rows, holds, talk.commanded, talk.may_be_back)
 
     def _pulse(self, talk: _Talk, now: float) -> Pulse:
         if talk.work and not talk.fresh and now < self._pulse_at:

@@ -173,6 +173,7 @@ class Lookahead:
         self._kind, self._after, self._sweeping, self._began = "maybe_received", 0, True, None
         self._once_more = False
         self.lanes.overlooked.clear()
+        self.lanes.skipped.clear()
 
     def _end(self, now: float) -> None:
         self._ended = now

@@ -74,7 +74,11 @@ class Route:
         wall, due_in = self._clock.wall(), self._policy.due_in
         found = [
             Candidate(
-                row.id, row.lane, due_in(row.next_attempt_at, wall), row.next_attempt_at is not None
+                row.id,
+                row.lane,
+                due_in(row.next_attempt_at, wall),
+                row.next_attempt_at is not None,
+                row.held,
             )
             for row in rows
         ]

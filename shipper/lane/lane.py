@@ -12,12 +12,14 @@ class Candidate(NamedTuple):
     """What a look at the outbox tells of a pending row. `wait` is in seconds, 0 when it is due.
 
     `failed` says that it has waited before: it takes its turn with those that are tried again.
+    `held` is whether its key was held just then.
     """
 
     id: int
     lane: Name
     wait: float = 0.0
     failed: bool = False
+    held: bool = False
 
 
 @dataclass(slots=True)

@@ -3,14 +3,13 @@
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
+from math import inf
 
 from shipper.event import Event
 from shipper.lane.lane import Candidate, Lane, Name
 from shipper.lane.overlooked import Overlooked
 from shipper.lane.ready import Ready
 from shipper.lane.waiting import AT_ONCE, Waiting
-
-_FETCHED_AT_ONCE = 512
 
 
 class Lanes:
@@ -34,8 +33,11 @@ class Lanes:
         self.depth = depth
         self.bytes_max = bytes_max
         self.bytes = 0
-        self.held: set[str] = set()
+        self.held: set[Name] = set()
+        """Which of the lanes that are known here are held; of all others each look says so."""
         self.overlooked = Overlooked()
+        self.skipped = Overlooked()
+        """Lanes with rows that were seen and left, being held: no later row is the first."""
         self._lanes: dict[Name, Lane] = {}
         self._loaded: set[int] = set()  # ids that are claimed, or about to be
         self._released: list[int] = []
@@ -94,7 +96,10 @@ class Lanes:
 
     def takes(self, candidate: Candidate, now: float, *, sure: bool) -> bool:
         """Take in a row of a scan; return whether to claim it."""
-        if candidate.id in self._loaded or candidate.lane in self.held:
+        if candidate.id in self._loaded:
+            return False
+        if candidate.held or candidate.lane in self.held:
+            self._pass_by(candidate.lane)
             return False
         lane = self._lanes.get(candidate.lane)
         if lane is None:
@@ -110,6 +115,14 @@ class Lanes:
         self._expect(lane, candidate.id)
         return True
 
+    def _pass_by(self, name: Name) -> None:
+        """Remember that a row of a lane was seen and left where it is, because it is held."""
+        lane = self._lanes.get(name)
+        if lane is None:
+            self.skipped.add(name, inf)
+        else:
+            lane.more = True
+
     def _meet(self, candidate: Candidate, now: float, sure: bool) -> bool:  # noqa: FBT001
         if candidate.lane in self.overlooked:
             return False
@@ -117,7 +130,7 @@ class Lanes:
         if candidate.wait > 0 or candidate.failed:
             self._sleep(lane, candidate.id, now + candidate.wait, charged=True)
             return False
-        if not sure:
+        if not sure or candidate.lane in self.skipped:
             lane.more = True
             self._settle_in(lane)
             return False
@@ -130,6 +143,9 @@ class Lanes:
         A page shorter than `limit` is all there is.
         """
         lane.fetching = False
+        if page and page[0].held:
+            self.held.add(lane.name)
+            page = []
         if lane.hurried and page:
             page = [page[0]._replace(wait=0.0), *page[1:]]
         lane.hurried = False
@@ -226,28 +242,27 @@ class Lanes:
             self._waiting.hurry(lane)
         self.wake_due(AT_ONCE)
 
-    def hold(self, keys: frozenset[str]) -> bool:
-        """Replace the set of held keys; return whether all that are released are fetched.
+    def loaded_keys(self) -> list[str]:
+        """Return the keys of the lanes of which something is loaded, or asked for.
 
-        What is in flight ends first.
+        Whether one of the others is held shows when it is looked at.
         """
-        released, self.held = self.held - keys, set(keys)
-        for lane in [self._lanes[key] for key in keys if key in self._lanes]:
-            self._settle_in(lane)
-        few = len(released) <= _FETCHED_AT_ONCE
-        for key in released:
-            lane = self._lanes.get(key) or Lane(key)
-            lane.more = True  # what was skipped meanwhile
-            if few:
-                self._lanes[key] = lane
-                self._settle_in(lane)
-        return few
+        lanes = self._lanes.values()
+        busy = (one.name for one in lanes if one.queue or one.claiming or one.in_flight)
+        return [name for name in busy if isinstance(name, str)]
+
+    def hold(self, keys: Iterable[str]) -> None:
+        """Take in which of the loaded keys are held, and no other. What is in flight ends first."""
+        self.held.clear()
+        for key in keys:
+            self.hold_one(key)
 
     def hold_one(self, key: str) -> None:
-        """Hold another key, at a cost that doesn't grow with their number."""
-        self.held.add(key)
-        if key in self._lanes:
-            self._settle_in(self._lanes[key])
+        """Hold one key more."""
+        lane = self._lanes.get(key)
+        if lane is not None:
+            self.held.add(key)
+            self._settle_in(lane)
 
     def unload_all(self) -> None:
         """Forget everything that isn't in flight."""
@@ -281,12 +296,14 @@ class Lanes:
                 lane.hungry = True
                 self._hungry.append(lane)
         else:
+            if lane.name in self.held:
+                self.skipped.add(lane.name, inf)
             self._forget(lane)
 
     def _forget(self, lane: Lane) -> None:
         self._ready.calm(lane)
-        if self._lanes.get(lane.name) is lane:
-            del self._lanes[lane.name]
+        del self._lanes[lane.name]
+        self.held.discard(lane.name)
 
     def _unload(self, lane: Lane) -> None:
         while lane.queue:

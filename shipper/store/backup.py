@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from shipper.errors import AccessDenied, SchemaError, ShipperError, UsageError
 from shipper.store import revisions
 from shipper.store.dialect import SQLITE
-from shipper.store.engine import connect_sqlite, open_engine
+from shipper.store.engine import connect_sqlite, open_engine, quoted
 from shipper.store.failures import translating_sqlite
 from shipper.store.lease import Owner
 from shipper.store.queue import Queue
@@ -124,9 +124,7 @@ def _copy(source: Path, partial: Path, told: Callable[[int, int], None]) -> None
 
 def _disown(partial: Path) -> Copy:
     """Free the lease in the copy, check every page of it, and say what is in it."""
-    # Only these two mean something in the path of a URL.
-    path = str(partial.absolute()).replace("%", "%25").replace("?", "%3F")
-    engine = open_engine(f"sqlite:///{path}")
+    engine = open_engine(f"sqlite:///{quoted(str(partial.absolute()))}")
     try:
         if revisions.current(engine) is None:
             raise SchemaError("there is no outbox in this database")

@@ -32,6 +32,8 @@ class Dialect:
     event_id: str
     ordering_key: str
     same_key: str
+    its_hold: str
+    hold_of: str
     along: str
     by_id: str
     ids: str
@@ -104,6 +106,8 @@ SQLITE = Dialect(
     event_id="CAST(event_id AS BLOB)",
     ordering_key="CAST(ordering_key AS BLOB)",
     same_key="destination = :destination AND ordering_key = CAST(:key AS TEXT)",
+    its_hold="{hold}.destination = {row}.destination AND {hold}.ordering_key = {row}.ordering_key",
+    hold_of="destination = :destination AND ordering_key = CAST(:key AS TEXT)",
     # The way to the rows is said and not left to the planner: without statistics it reads a lane
     # by going through everything that is pending, and with old ones events of given ids.
     along=" INDEXED BY shipper_outbox_{0}",
@@ -130,6 +134,12 @@ POSTGRES = Dialect(
         "lane = hashtextextended(:destination || chr(31) || :key, 0) AND ordering_key = :key"
         " AND destination IS NOT DISTINCT FROM :destination"
     ),
+    # As the index has it, see `shipper_hold_key`.
+    its_hold=(
+        "{hold}.destination = {row}.destination"
+        " AND md5({hold}.ordering_key) = md5({row}.ordering_key)"
+    ),
+    hold_of="destination = :destination AND md5(ordering_key) = md5(CAST(:key AS text))",
     along="",
     by_id="",
     ids="(SELECT unnest(CAST(:ids AS bigint[])))",

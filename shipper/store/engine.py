@@ -84,6 +84,12 @@ def database_path(url: str) -> Path | None:
     return Path(str(parsed.database)).resolve() if parsed.get_backend_name() == "sqlite" else None
 
 
+def quoted(path: str) -> str:
+    """Return a file's path as it stands in a URL."""
+    # Only these two mean something there.
+    return path.replace("%", "%25").replace("?", "%3F")
+
+
 def describe(engine: Engine) -> str:
     """Return which database and which library it is, for a log line; no user and no password."""
     if engine.dialect.name == "sqlite":

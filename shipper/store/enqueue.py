@@ -1,18 +1,30 @@
-"""Events into the outbox, in one transaction: what an application's INSERT does, for a person.
+"""Events into the outbox for a person: what an application's INSERT does, once or a million times.
 
-All or nothing. It must never change a payload; whether one is fit to be sent was decided before.
+A few are written in one transaction: all or none. Of many, nobody may wait for the last, so they go
+in batches; whoever is cut off does the same again, and no event is written twice. For that the ids
+of a large import come from one number, which lies beside the lease until the import is over. It
+must never change a payload; whether one is fit to be sent was decided before.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from uuid import uuid4
+from uuid import UUID, uuid4, uuid5
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, TextClause, text
 from sqlalchemy.exc import DataError, IntegrityError
 
 from shipper.contract.violation import violation
-from shipper.errors import InvalidEvent
+from shipper.errors import AccessDenied, InvalidEvent
+from shipper.store.batches import Turns
+from shipper.store.dialect import dialect_of
 from shipper.store.transactions import writing
+
+AT_ONCE = 200
+"""So many events, of a megabyte together, are one transaction."""
+AT_ONCE_BYTES = 1 << 20
+# An import that nobody has gone on with for so long is another one.
+_FORGOTTEN = 30 * 86400.0
 
 _INSERT = (
     "INSERT INTO shipper_outbox (payload, destination, ordering_key, event_id)"
@@ -40,31 +52,102 @@ class Enqueued:
     is_new: bool
 
 
-def enqueue(engine: Engine, events: Iterable[NewEvent]) -> list[Enqueued]:
-    """Write the events in their order and return their identities; commits at the end.
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A large import: the number that its ids come from, and whether one was cut off before."""
 
-    Raises InvalidEvent when the database refuses one, with its place in the list, and writes none.
+    name: str
+    seed: UUID
+    is_resumed: bool = False
+    can_resume: bool = True
+    """False where this role may only write events, so that nobody knows of it afterwards."""
+
+
+def enqueue(
+    engine: Engine, events: Iterable[NewEvent], of: Import | None = None
+) -> Iterator[list[Enqueued]]:
+    """Write the events in their order; yield the identities of each batch once it is committed.
+
+    Without an import they are a single batch. Raises InvalidEvent when the database refuses one,
+    with its place among them: nothing of its batch is written, and what was yielded stays.
     """
-    statement = _POSTGRES if engine.dialect.name == "postgresql" else _SQLITE
-    written = []
-    with writing(engine) as tx:
-        for place, event in enumerate(events, 1):
-            event_id = event.event_id or str(uuid4())
-            values = {
-                "payload": event.payload,
-                "destination": event.destination,
-                "ordering_key": event.ordering_key,
-                "event_id": event_id,
-            }
-            try:
-                inserted = tx.execute(statement, values).rowcount
-            except (IntegrityError, DataError):
-                raise _refused(place) from None  # the driver's words may hold the payload
-            written.append(Enqueued(event_id, inserted == 1))
-    return written
+    place = 0
+    turns = Turns(AT_ONCE)
+    batches = [list(events)] if of is None else turns.cut(events, _weight, AT_ONCE_BYTES)
+    for batch in batches:
+        with turns.timing(len(batch)), writing(engine) as tx:
+            found = [_write(tx, event, place + n, of) for n, event in enumerate(batch, 1)]
+        place += len(batch)
+        yield found
+
+
+def begin(engine: Engine, name: str, now: float) -> Import:
+    """Begin a large import, or go on with the one of that name which was cut off.
+
+    Raises StoreUnavailable and SchemaError.
+    """
+    dialect = dialect_of(engine.dialect.name)
+    moment = dialect.time.format("now")
+    own = str(uuid4())
+    values = {"name": f"import {name}", "seed": own, "now": dialect.bind_time(now)}
+    forget = {"before": dialect.bind_time(now - _FORGOTTEN)}
+    try:
+        with writing(engine) as tx:
+            tx.execute(_forget(dialect.time.format("before")), forget)
+            before: str | None = tx.execute(_SEED, values).scalar()
+            if before is None:
+                tx.execute(_begin(moment), values)
+    except AccessDenied:
+        return Import(name, uuid4(), can_resume=False)
+    return Import(name, UUID(before or own), is_resumed=before is not None)
+
+
+def end(engine: Engine, of: Import) -> None:
+    """Take note that all of it is written: whoever gives the same again, means new events."""
+    if of.can_resume:
+        with suppress(AccessDenied), writing(engine) as tx:
+            tx.execute(_END, {"name": f"import {of.name}"})
+
+
+def _weight(event: NewEvent) -> int:
+    return len(event.payload)
+
+
+def _write(tx: Connection, event: NewEvent, place: int, of: Import | None) -> Enqueued:
+    statement = _POSTGRES if tx.dialect.name == "postgresql" else _SQLITE
+    event_id = event.event_id or str(uuid4() if of is None else uuid5(of.seed, str(place)))
+    values = {
+        "payload": event.payload,
+        "destination": event.destination,
+        "ordering_key": event.ordering_key,
+        "event_id": event_id,
+    }
+    try:
+        inserted = tx.execute(statement, values).rowcount
+    except (IntegrityError, DataError):
+        raise _refused(place) from None  # the driver's words may hold the payload
+    return Enqueued(event_id, inserted == 1)
 
 
 def _refused(place: int) -> InvalidEvent:
     message = "must be a JSON text, with a key and an id, that the database takes"
     found = violation("", "shipper_outbox#/check", {"event": place}, message)
     return InvalidEvent(f"the database refuses event {place}: it {message}", [found])
+
+
+# -- statements ---------------------------------------------------------------------------------
+
+
+def _begin(moment: str) -> TextClause:
+    return text(
+        "INSERT INTO shipper_lease (name, owner, acquired_at)"
+        f" VALUES (:name, CAST(:seed AS text), {moment})"
+    )
+
+
+def _forget(before: str) -> TextClause:
+    return text(f"DELETE FROM shipper_lease WHERE name LIKE 'import %' AND acquired_at < {before}")
+
+
+_SEED = text("SELECT owner FROM shipper_lease WHERE name = :name")
+_END = text("DELETE FROM shipper_lease WHERE name = :name")

@@ -2,8 +2,8 @@
 
 It decides that nobody ships meanwhile: whoever does this takes the outbox as a daemon does, lock
 and lease and all, so that no event is given up while it is on its way. It must never touch an
-event that isn't pending, and never keep an application waiting: one transaction moves at most a
-thousand.
+event that isn't pending, and never keep an application waiting: one transaction moves as many as
+fit into its time (see `batches`).
 """
 
 from collections import Counter
@@ -12,16 +12,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
+from shipper.store.batches import Turns
 from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.lease import FileLock, Owner
+from shipper.store.paging import matching
 from shipper.store.queue import Queue
 from shipper.store.selection import Selection
 from shipper.store.snapshot import snapshot, written
 from shipper.store.transactions import writing
 
-BATCH = 1000
 SAMPLES = 3
 
 # Seconds for which the outbox is taken at a time: much more than one transaction takes.
@@ -54,10 +55,12 @@ def give_up(engine: Engine, selection: Selection, path: Path | None) -> int:
     dialect = dialect_of(engine.dialect.name)
     given_up = 0
     with taken(engine, path) as queue:
-        with snapshot(engine) as tx:
-            last = tx.execute(text("SELECT max(id) FROM shipper_outbox")).scalar() or 0
-        while gone := _give_up_page(engine, queue, dialect, selection, last):
-            given_up += gone
+        turns = Turns()
+        meant = matching(engine, dialect, *replace(selection, status="pending").where(dialect))
+        for ids in turns.cut(meant):
+            with turns.timing(len(ids)), writing(engine) as tx:
+                queue.fence(tx)
+                given_up += _discard(tx, dialect, ids)
     return given_up
 
 
@@ -83,26 +86,17 @@ def taken(engine: Engine, path: Path | None) -> Iterator[Queue]:
             lock.release()
 
 
-def _give_up_page(
-    engine: Engine, queue: Queue, dialect: Dialect, selection: Selection, last: int
-) -> int:
-    condition, values = replace(selection, status="pending").where(dialect)
-    page = text(
-        f"SELECT id, {written(dialect, 'destination')} AS destination FROM shipper_outbox"
-        f" WHERE {condition} AND id <= :last ORDER BY id LIMIT {BATCH}"
-    )
-    discard = text(
-        f"UPDATE shipper_outbox{dialect.by_id} SET status = 'discarded', next_attempt_at = NULL"
-        f" WHERE id IN {dialect.ids} AND status = 'pending'"
-    )
-    with writing(engine) as tx:
-        queue.fence(tx)
-        rows = tx.execute(page, values | {"last": last}).all()
-        if rows:
-            tx.execute(discard, {"ids": dialect.bind_ids([row.id for row in rows])})
-        for name, count in sorted(Counter(row.destination for row in rows).items()):
-            tx.execute(_COUNT, {"name": name, "events": count})
-    return len(rows)
+def _discard(tx: Connection, dialect: Dialect, ids: list[int]) -> int:
+    pending = f"WHERE id IN {dialect.ids} AND status = 'pending'"
+    by_id = f"shipper_outbox{dialect.by_id}"
+    looked = text(f"SELECT {written(dialect, 'destination')} FROM {by_id} {pending}")
+    values = {"ids": dialect.bind_ids(ids)}
+    places = Counter(tx.execute(looked, values).scalars())
+    discard = f"UPDATE {by_id} SET status = 'discarded', next_attempt_at = NULL {pending}"
+    tx.execute(text(discard), values)
+    for name, count in sorted(places.items()):
+        tx.execute(_COUNT, {"name": name, "events": count})
+    return places.total()
 
 
 _COUNT = text(

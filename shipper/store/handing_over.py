@@ -6,24 +6,30 @@ the first is marked, and only those that are in there are marked: as discarded, 
 that is cut off, what isn't marked yet is still pending, and may be handed over once more: the new
 house takes no event twice. What was committed later than the last one that is seen here stays.
 
-The new house gives ids and times of its own. It must never change a payload, and takes in all
-events or none.
+The new house gives ids and times of its own. It must never change a payload, keep anybody waiting
+for more than a batch, or hold more than a page of events in memory, however many they are.
 """
 
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 from sqlalchemy import Connection, Engine, Row, TextClause, text
 from sqlalchemy.exc import DataError, IntegrityError
 
 from shipper.contract.violation import violation
 from shipper.errors import InvalidEvent, UsageError
+from shipper.store.batches import Turns
 from shipper.store.dialect import Dialect, dialect_of
+from shipper.store.enqueue import AT_ONCE, AT_ONCE_BYTES
 from shipper.store.giving_up import taken
+from shipper.store.operate import release_dead
+from shipper.store.paging import matching
 from shipper.store.queue import Queue
 from shipper.store.selection import Selection
 from shipper.store.snapshot import asked, snapshot, written
@@ -34,7 +40,9 @@ HANDED_OVER = "handed over"
 # Events that are in memory at a time; each has a payload of 1 MiB at most.
 _PAGE = 100
 _PAGES_A_RENEWAL = 10
-_BATCH = 1000
+_NOTES_READ = 8 * 1000
+# Beyond so many nobody reads their names.
+_DESTINATIONS_NOTED = 1000
 # A longer key was derived from the payload, and will be again; the outbox takes none from outside.
 _KEY_CHARS = 255
 
@@ -74,16 +82,10 @@ def undelivered(engine: Engine, selection: Selection) -> Iterator[list[Carried]]
     dialect = dialect_of(engine.dialect.name)
     condition, values = selection.where(dialect)
     page = _page(dialect, condition)
-    # The ids first, 8 bytes each: to look for each page anew would sort the backlog every time.
-    with snapshot(engine) as tx:
-        if dialect.name == "postgresql":
-            tx.execute(_AS_LONG_AS_IT_TAKES)
-        found = text(f"SELECT id FROM shipper_outbox WHERE {condition} ORDER BY id")
-        ids = array("q", tx.execute(found, values).scalars())
-    for at in range(0, len(ids), _PAGE):
-        some = {"page": dialect.bind_ids(ids[at : at + _PAGE].tolist())}
+    ids = matching(engine, dialect, condition, values)
+    while some := list(islice(ids, _PAGE)):
         with snapshot(engine) as tx:
-            rows = tx.execute(page, values | some).all()
+            rows = tx.execute(page, values | {"page": dialect.bind_ids(some)}).all()
         if rows:
             yield [_carried(dialect, row) for row in rows]
 
@@ -99,45 +101,84 @@ def hand_over(
     `keep` returns only when all of them are safe. Raises OutboxHeld while a daemon ships,
     LeaseLost when another has taken over meanwhile, and whatever `keep` raises.
     """
-    with taken(engine, path) as queue:
-        ids = array("q")
-        keep(_noted(undelivered(engine, selection), ids, queue))
-        dialect = dialect_of(engine.dialect.name)
-        batches = (list(ids[at : at + _BATCH]) for at in range(0, len(ids), _BATCH))
-        return sum(_mark(engine, dialect, queue, batch) for batch in batches)
+    dialect, turns, marked = dialect_of(engine.dialect.name), Turns(), 0
+    with taken(engine, path) as queue, TemporaryFile() as noted:
+        keep(_noted(undelivered(engine, selection), noted, queue))
+        noted.seek(0)
+        for ids in turns.cut(_read(noted)):
+            with turns.timing(len(ids)):
+                marked += _mark(engine, dialect, queue, ids)
+    return marked
 
 
 def take_in(engine: Engine, events: Iterable[Carried]) -> TakenIn:
-    """Write the events in their order, all of them or none; one that is there stays as it is.
+    """Write the events in their order, in batches; one that is there stays as it is.
 
-    Raises InvalidEvent when the database refuses one, with its place among them.
+    A few are all of them or none. Of many, what was written before something came between stays,
+    and who gives the same again goes on with the rest. Raises InvalidEvent when the database
+    refuses one, with its place among them.
     """
     dialect = dialect_of(engine.dialect.name)
     insert = _insert(dialect)
-    new = known = 0
+    place = new = 0
     destinations: set[str] = set()
-    with writing(engine) as tx:
-        for place, event in enumerate(events, 1):
+    turns = Turns(AT_ONCE)
+    for batch in turns.cut(events, lambda event: len(event.payload), AT_ONCE_BYTES):
+        with turns.timing(len(batch)), writing(engine) as tx:
             try:
-                is_new = tx.execute(insert, _values(dialect, event)).rowcount == 1
-            except (IntegrityError, DataError, UnicodeError, UsageError):
-                raise _refused(place) from None  # the driver's words may hold the payload
-            if is_new and not _has_key(tx, dialect, event):
-                raise _refused(place)
-            new += is_new
-            known += not is_new
-            destinations.add(event.destination)
-    return TakenIn(new, known, tuple(sorted(destinations)))
+                fresh = [_take_in(tx, dialect, insert, event, place + n)
+                         for n, event in enumerate(batch, 1)]  # fmt: skip
+            except InvalidEvent as error:
+                raise _cut_short(error, place) from None
+        place, new = place + len(batch), new + sum(fresh)
+        _note_destinations(destinations, batch)
+    return TakenIn(new, place - new, tuple(sorted(destinations)))
+
+
+def _take_in(
+    tx: Connection, dialect: Dialect, insert: TextClause, event: Carried, place: int
+) -> bool:
+    """Write an event; return whether it is new."""
+    try:
+        is_new = tx.execute(insert, _values(dialect, event)).rowcount == 1
+    except (IntegrityError, DataError, UnicodeError, UsageError):
+        raise _refused(place) from None  # the driver's words may hold the payload
+    if is_new and not _has_key(tx, dialect, event):
+        raise _refused(place)
+    return is_new
+
+
+def _note_destinations(noted: set[str], batch: Iterable[Carried]) -> None:
+    for event in batch:
+        if len(noted) < _DESTINATIONS_NOTED:
+            noted.add(event.destination)
+
+
+def _cut_short(error: InvalidEvent, before: int) -> InvalidEvent:
+    """Return the refusal with what was written before it."""
+    if not before:
+        return error
+    return InvalidEvent(
+        f"{error.message}; the {before} before it are written",
+        error.violations,
+        "put it right and do the same again: none is written twice",
+    )
 
 
 def _noted(
-    pages: Iterator[list[Carried]], ids: "array[int]", queue: Queue
+    pages: Iterator[list[Carried]], noted: IO[bytes], queue: Queue
 ) -> Iterator[list[Carried]]:
+    """Pass the pages on, and note the ids on disk: only what was passed on may be marked."""
     for number, page in enumerate(pages, 1):
-        ids.extend(event.id for event in page)
+        noted.write(array("q", [event.id for event in page]).tobytes())
         yield page
         if number % _PAGES_A_RENEWAL == 0:
             queue.renew()
+
+
+def _read(noted: IO[bytes]) -> Iterator[int]:
+    while some := noted.read(_NOTES_READ):
+        yield from array("q", some)
 
 
 def _mark(engine: Engine, dialect: Dialect, queue: Queue, ids: list[int]) -> int:
@@ -146,7 +187,7 @@ def _mark(engine: Engine, dialect: Dialect, queue: Queue, ids: list[int]) -> int
         queue.fence(tx)
         found = tx.execute(_undelivered_among(dialect), values).all()
         tx.execute(_discard(dialect), values)
-        tx.execute(_release(dialect), values)
+        tx.execute(release_dead(dialect), values)
         dead = Counter(row.destination for row in found if row.status == "dead")
         for name, events in sorted(Counter(row.destination for row in found).items()):
             tx.execute(_COUNT, {"name": name, "events": events, "dead": dead[name]})
@@ -245,14 +286,6 @@ def _discard(dialect: Dialect) -> TextClause:
     )
 
 
-def _release(dialect: Dialect) -> TextClause:
-    return text(
-        "DELETE FROM shipper_hold WHERE cause = 'dead_letter' AND event_id IN"
-        f" (SELECT event_id FROM shipper_outbox WHERE id IN {dialect.ids})"
-    )
-
-
-_AS_LONG_AS_IT_TAKES = text("SET LOCAL statement_timeout = 0")
 _COUNT = text(
     "INSERT INTO shipper_destination (name, discarded) VALUES (CAST(:name AS text), :events)"
     " ON CONFLICT (name) DO UPDATE SET"

@@ -17,7 +17,9 @@ then looked into.
 It must never show a row above the watermark, and a lane always from its beginning.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from sqlalchemy import Connection, Engine, text
 
@@ -31,6 +33,7 @@ from shipper.store.work import Holds, LinkRow, Look, Pulse, Row
 _INDEXES = ("pending", "maybe", "key")
 # Pulses from one look at the tables themselves to the next: a few seconds where nothing happens.
 _LOOKED_AT_EVERY = 16
+_NOTHING: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -147,9 +150,11 @@ class Looks:
         with glancing(self._engine) as tx:
             return [self._row(*row) for row in statement.rows(tx, values)]
 
-    def _row(self, row: int, key: str | bytes | None, next_attempt_at: str | float | None) -> Row:
+    def _row(
+        self, row: int, key: str | bytes | None, next_attempt_at: str | float | None, held: int
+    ) -> Row:
         lane = row if key is None else self._dialect.text(key)
-        return Row(row, lane, self._dialect.wall(next_attempt_at))
+        return Row(row, lane, self._dialect.wall(next_attempt_at), bool(held))
 
     def links(self) -> list[LinkRow]:
         """Return how the destinations were when that was last written."""
@@ -169,20 +174,33 @@ class Looks:
                 for row in tx.execute(self._sql.links)
             ]
 
-    def holds(self) -> Holds:
-        """Return what is held, by operators and by dead heads."""
-        keys: dict[str, set[str]] = {}
+    def holds(self, loaded: Mapping[str, Sequence[str]] = _NOTHING) -> Holds:
+        """Return what is held, by operators and by dead heads; of keys only those that are loaded.
+
+        So it takes no longer than what is loaded, however many are held.
+        """
+        keys: dict[str, frozenset[str]] = {}
         with glancing(self._engine) as tx:
-            for row in tx.execute(self._sql.held_keys):
-                key = self._dialect.text(row.ordering_key)
-                keys.setdefault(row.destination, set()).add(key)
+            for name, asked in loaded.items():
+                found = self._held(tx, name, asked)
+                if found:
+                    keys[name] = found
             held = frozenset(tx.execute(self._sql.held_destinations).scalars())
-            asked = tx.execute(self._sql.asked).all()
+            counts = tx.execute(self._sql.asked).all()
         return Holds(
             held,
-            {name: frozenset(found) for name, found in keys.items()},
-            releases={row.name: row.releases for row in asked if row.releases},
-            recalls={row.name: row.recalls for row in asked if row.recalls},
+            keys,
+            releases={row.name: row.releases for row in counts if row.releases},
+            recalls={row.name: row.recalls for row in counts if row.recalls},
+        )
+
+    def _held(self, tx: Connection, destination: str, keys: Sequence[str]) -> frozenset[str]:
+        return frozenset(
+            key
+            for key in keys
+            if self._sql.held_key.rows(
+                tx, {"destination": destination, "key": self._dialect.bind_key(key)}
+            )
         )
 
 
@@ -191,7 +209,16 @@ class _Statements:
 
     def __init__(self, dialect: Dialect) -> None:
         moment = dialect.moment.format("next_attempt_at")
-        columns = f"SELECT id, {dialect.ordering_key} AS ordering_key, {moment} AS next_attempt_at"
+        # With a LIMIT it is looked up for each row; of an EXISTS the planner of PostgreSQL may make
+        # one pass through all holds.
+        held = (
+            "(SELECT 1 FROM shipper_hold AS h WHERE"
+            f" {dialect.its_hold.format(hold='h', row='shipper_outbox')} LIMIT 1)"
+        )
+        columns = (
+            f"SELECT id, {dialect.ordering_key} AS ordering_key, {moment} AS next_attempt_at,"
+            f" {held} AS held"
+        )
         pending = "WHERE status = 'pending' AND destination = :destination AND id <= :safe"
         page = "AND id > :after ORDER BY id LIMIT :limit"
         table = {name: f"shipper_outbox{dialect.along.format(name)}" for name in _INDEXES}
@@ -219,9 +246,7 @@ class _Statements:
         self.made = Statement(dialect, dialect.made)
         self.shape = Statement(dialect, dialect.shape)
         self.pulse = Statement(dialect, dialect.pulse)
-        self.held_keys = text(
-            f"SELECT destination, {dialect.ordering_key} AS ordering_key FROM shipper_hold"
-        )
+        self.held_key = Statement(dialect, f"SELECT 1 FROM shipper_hold WHERE {dialect.hold_of}")
         self.held_destinations = text("SELECT name FROM shipper_destination WHERE held = 1")
         self.asked = text(
             "SELECT name, releases, recalls FROM shipper_destination"

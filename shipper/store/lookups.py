@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, TextClause, text
 
 from shipper.store.dialect import ALL_IDS, Dialect, dialect_of
+from shipper.store.recording import TRIED_BEFORE
 from shipper.store.selection import Selection
 from shipper.store.snapshot import asked, shown, snapshot, written
 from shipper.store.work import Attempt
@@ -173,7 +174,11 @@ _LAST_WORDS = text(
     "SELECT last_error, (SELECT response_excerpt FROM shipper_attempt WHERE outbox_id = :id"
     " ORDER BY id DESC LIMIT 1) AS response_excerpt FROM shipper_outbox WHERE id = :id"
 )
-# What was delivered before tries were counted was tried, whatever else there was.
-_TRIES = "CASE WHEN tries = 0 AND status = 'delivered' THEN 1 ELSE tries END"
+# Before tries were counted: what is in the history, and what was delivered was tried at least once.
+_BEFORE = TRIED_BEFORE.format(row="shipper_outbox")
+_TRIES = (
+    f"CASE WHEN tries > 0 THEN tries WHEN {_BEFORE} > 0 THEN {_BEFORE}"
+    " WHEN status = 'delivered' THEN 1 ELSE 0 END"
+)
 _BY_ID = text("SELECT id FROM shipper_outbox WHERE id = :ident")
 _BY_EVENT_ID = text("SELECT id FROM shipper_outbox WHERE event_id = CAST(:ident AS text)")

@@ -1,8 +1,12 @@
 """How the outbox is brought to the version that this code works with.
 
 A migration runs in one transaction, so there is no half of one. It must never touch a table that
-is not ours. On PostgreSQL it never runs by itself: a person, or `init`, asks for it. On SQLite the
-daemon brings an older outbox up to date as it starts.
+is not ours, and never a row of an event: what it says of the tables takes the same moment however
+many rows they have (a column with a constant default, a trigger, a function), and that is all that
+an application waits for. Indexes are the exception: see `indexes`.
+
+On PostgreSQL it never runs by itself: a person, or `init`, asks for it. On SQLite the daemon brings
+an older outbox up to date as it starts, where that is a matter of a moment.
 """
 
 from contextlib import closing
@@ -11,7 +15,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import SchemaError
-from shipper.store import header, objects, repair, revisions, sequence
+from shipper.store import header, indexes, locks, objects, repair, revisions, sequence
 from shipper.store.ddl import location, statements
 from shipper.store.failures import file_of, translating, translating_sqlite
 from shipper.store.transactions import reading, writing
@@ -30,18 +34,28 @@ def upgrade(engine: Engine) -> list[str]:
     """Bring the database to `head`, in one transaction; returns notices for a person to read.
 
     Raises SchemaError for a database that is newer than this code or has a table of that name
-    that isn't ours, and what `translating` makes of everything else.
+    that isn't ours, StoreUnavailable where the tables are in use for too long, and what
+    `translating` makes of everything else.
     """
-    from alembic import command  # noqa: PLC0415 - heavy, and only an upgrade needs it
+    import alembic.command  # noqa: F401, PLC0415 - heavy, so before anybody waits for us
 
     with translating(engine):
         notices = _prepare_sqlite(engine) if engine.dialect.name == "sqlite" else []
-        with writing(engine) as connection:
-            _prepare(connection)
-            command.upgrade(_config(connection), "head")
+        revision = revisions.current(engine)
+        if revision != revisions.head():
+            if engine.dialect.name == "postgresql":
+                indexes.build(engine, indexes.wanted("postgresql", revision))
+            locks.briefly(engine, _bring_up)
         if engine.dialect.name == "sqlite":
             notices += [*objects.restore(engine), *sequence.fix(engine)]
     return notices
+
+
+def _bring_up(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - as above
+
+    _prepare(connection)
+    command.upgrade(_config(connection), "head")
 
 
 def mend(engine: Engine) -> list[str]:
@@ -49,29 +63,43 @@ def mend(engine: Engine) -> list[str]:
 
     It looks first, and holds nobody up for that. Raises what `translating` makes of a failure.
     """
-    with reading(engine) as connection:
-        _prepare_mending(connection)
-        if not repair.needed(connection):
-            return []
-    with writing(engine) as connection:
-        _prepare_mending(connection)
-        return repair.repair(connection)
+    with translating(engine):
+        return repair.repair(engine) if repair.needed(engine) else []
 
 
 def prepare(engine: Engine) -> list[str]:
     """Make the outbox ready for a daemon: on SQLite an older one is brought up to date.
 
     Returns notices for a person to read, of what was changed and of what is wrong all the same.
-    Raises SchemaError when there is none, when it is newer than this code, and on PostgreSQL when
-    it is older: there a person decides when the tables are changed.
+    Raises SchemaError when there is none, when it is newer than this code, on PostgreSQL when it is
+    older (there a person decides when the tables are changed), and where SQLite would have to build
+    an index over a large one.
     """
-    left_alone = {None, revisions.head()}
-    if engine.dialect.name == "sqlite" and revisions.current(engine) not in left_alone:
+    if engine.dialect.name != "sqlite":
+        revisions.check(engine)
+        return []
+    revision = revisions.current(engine)
+    if revision not in {None, revisions.head()}:
+        _refuse_long(engine, revision, bool(indexes.wanted("sqlite", revision)))
         upgrade(engine)
     revisions.check(engine)
-    if engine.dialect.name != "sqlite":
-        return []
+    missing = objects.missing(engine)
+    _refuse_long(engine, revision, any(name.startswith("index ") for name in missing))
     return [*objects.restore(engine), *sequence.raise_count(engine)]
+
+
+def _refuse_long(engine: Engine, revision: str | None, builds: bool) -> None:  # noqa: FBT001
+    """Raise SchemaError where the application would wait for long, and nobody has asked for it."""
+    if not builds:
+        return
+    with reading(engine) as connection:
+        large = indexes.is_large(connection)
+    if large:
+        raise SchemaError(
+            f"the outbox has revision {revision} and lacks an index that this code needs; while"
+            f" SQLite builds it over more than {indexes.SMALL} events, nobody else can write",
+            "when the application can wait for that: shipper db upgrade",
+        )
 
 
 def downgrade(engine: Engine, *, discard_undelivered: bool = False) -> None:
@@ -105,11 +133,6 @@ def _prepare(connection: Connection) -> None:
         _refuse_encoding(connection)
     else:
         revisions.refuse_unknown(revision)
-
-
-def _prepare_mending(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(_AS_LONG_AS_IT_TAKES)
 
 
 def _refuse_encoding(connection: Connection) -> None:

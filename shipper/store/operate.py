@@ -4,24 +4,22 @@ Every command is noticed by a running daemon, because it moves the generation of
 same transaction; that comes first, so that all who write stand in one line and none can deadlock.
 
 It must never touch an event that isn't dead, and never keep an application waiting: whatever the
-number of events, one transaction moves at most a thousand of them.
+number of events, one transaction moves as many of them as fit into its time (see `batches`).
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 
 from sqlalchemy import Connection, Engine, TextClause, text
 
+from shipper.store.batches import Turns
 from shipper.store.claims import dump_ids, load_ids
 from shipper.store.dialect import Dialect, dialect_of
+from shipper.store.paging import matching
 from shipper.store.selection import Selection
-from shipper.store.snapshot import asked, shown, snapshot, written
+from shipper.store.snapshot import asked, shown, written
 from shipper.store.transactions import writing
 from shipper.store.work import OF_HOLDS
-
-BATCH = 1000
-
 
 # -- dead letters -------------------------------------------------------------------------------
 
@@ -46,32 +44,12 @@ def discard(engine: Engine, selection: Selection, now: float) -> int:
 def _move(engine: Engine, selection: Selection, status: str, now: float) -> int:
     dialect = dialect_of(engine.dialect.name)
     moved = 0
-    for ids in _pages(engine, dialect, replace(selection, status="dead")):
-        with writing(engine) as tx:
+    turns = Turns()
+    meant = matching(engine, dialect, *replace(selection, status="dead").where(dialect))
+    for ids in turns.cut(meant):
+        with turns.timing(len(ids)), writing(engine) as tx:
             moved += _move_page(tx, dialect, ids, status, now)
     return moved
-
-
-def _pages(engine: Engine, dialect: Dialect, selection: Selection) -> Iterator[list[int]]:
-    """Yield the ids that fit, in order, a batch at a time; between two no transaction is open.
-
-    Looking for them takes no lock, however few of many fit. What dies from now on isn't meant.
-    """
-    condition, values = selection.where(dialect)
-    page = text(
-        f"SELECT id FROM shipper_outbox WHERE {condition} AND id > :after AND id <= :last"
-        f" ORDER BY id LIMIT {BATCH}"
-    )
-    with snapshot(engine) as tx:
-        last = tx.execute(text(f"SELECT max(id) FROM shipper_outbox WHERE {condition}"), values)
-        values |= {"after": 0, "last": last.scalar() or 0}
-    while values["after"] < values["last"]:
-        with snapshot(engine) as tx:
-            ids = list(tx.execute(page, values).scalars())
-        if not ids:
-            return
-        yield ids
-        values["after"] = ids[-1]
 
 
 def _move_page(tx: Connection, dialect: Dialect, ids: list[int], status: str, now: float) -> int:
@@ -214,10 +192,13 @@ def _give_up(dialect: Dialect) -> TextClause:
 
 
 def release_dead(dialect: Dialect) -> TextClause:
-    """Return what ends the holds by dead letters among `ids`."""
+    """Return what ends the holds by dead letters among `ids`; found by key, however many hold."""
     return text(
-        "DELETE FROM shipper_hold WHERE cause = 'dead_letter' AND event_id IN"
-        f" (SELECT event_id FROM shipper_outbox WHERE id IN {dialect.ids})"
+        f"DELETE FROM shipper_hold WHERE id IN (SELECT h.id FROM shipper_outbox AS o{dialect.by_id}"
+        # SQLite goes through the tables of a CROSS JOIN in the order in which they stand.
+        " CROSS JOIN shipper_hold AS h"
+        f" WHERE o.id IN {dialect.ids} AND {dialect.its_hold.format(hold='h', row='o')}"
+        " AND h.cause = 'dead_letter' AND h.event_id = o.event_id)"
     )
 
 

@@ -38,8 +38,20 @@ _COLUMNS = {
 }
 
 
-# A record is what came of one try, so the count costs no write of its own.
-_ALSO = "manual = 0, tries = tries + 1"
+TRIED_BEFORE = (
+    "(SELECT count(*) FROM shipper_attempt AS h"
+    " WHERE h.outbox_id = {row}.id AND h.outcome <> 'rerouted')"
+)
+"""How often an event was tried by its history: where `tries` is 0 because nobody counted then."""
+
+
+def _also(row: str) -> str:
+    # A record is what came of one try, so the count costs no write of its own. Only an event that
+    # failed before the counting began is looked up; the others have nothing to look for.
+    return (
+        f"manual = 0, tries = 1 + CASE WHEN {row}.tries = 0 AND {row}.last_error IS NOT NULL"
+        f" THEN {TRIED_BEFORE.format(row=row)} ELSE {row}.tries END"
+    )
 
 
 def is_end(record: Record) -> bool:
@@ -193,7 +205,7 @@ def _update_one() -> Statement:
     assignments = ", ".join(f"{name} = :{name}" for name in _COLUMNS if name not in _NAMES)
     return Statement(
         SQLITE,
-        f"UPDATE shipper_outbox SET {assignments}, {_ALSO}"
+        f"UPDATE shipper_outbox SET {assignments}, {_also('shipper_outbox')}"
         " WHERE id = :id AND status = 'pending' AND event_id = CAST(:event_id AS TEXT)",
     )
 
@@ -206,7 +218,8 @@ def _update_delivered() -> Statement:
         f" attempts = {attempts},"
         f" delivered_at = strftime('%Y-%m-%dT%H:%M:%fZ', {at}, 'unixepoch'),"
         f" last_status_code = {code}, delivery_number = {number},"
-        f" next_attempt_at = NULL, last_error = NULL, maybe_received = 0, {_ALSO}"
+        f" next_attempt_at = NULL, last_error = NULL, maybe_received = 0,"
+        f" {_also('shipper_outbox')}"
         " FROM json_each(:rows) AS r"
         f" WHERE shipper_outbox.id = {row} AND shipper_outbox.status = 'pending'"
         f" AND event_id = coalesce({name}, event_id)",
@@ -225,7 +238,7 @@ def _update_many() -> Statement:
     return Statement(
         POSTGRES,
         "WITH written AS ("
-        f"UPDATE shipper_outbox AS o SET {assignments}, {_ALSO}"
+        f"UPDATE shipper_outbox AS o SET {assignments}, {_also('o')}"
         f" FROM unnest({arrays}) AS r ({', '.join(_COLUMNS)})"
         " WHERE o.id = r.id AND o.status = 'pending' AND o.event_id = r.event_id"
         " RETURNING o.destination, o.status"

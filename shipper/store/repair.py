@@ -1,49 +1,75 @@
 """How the outbox is made again what the migrations made, whatever a tool has done to it.
 
 What is wrong is `damage`'s to tell, and what only reading every row shows. It must never touch a
-payload, an event that has ended, or what isn't ours.
+payload, an event that has ended, or what isn't ours, and never keep an application waiting for more
+than a moment.
 """
 
-from sqlalchemy import Connection, TextClause, text
+from functools import partial
 
+from sqlalchemy import Connection, Engine, TextClause, text
+
+from shipper.store import indexes, locks
+from shipper.store.batches import Turns
 from shipper.store.damage import ALWAYS, SEQUENCE, THERE, damage, missing, numbers, things
-from shipper.store.dialect import dialect_of
+from shipper.store.dialect import POSTGRES, SQLITE, dialect_of
+from shipper.store.paging import matching
+from shipper.store.recount import is_needed, recount
+from shipper.store.transactions import reading, writing
 
 
-def needed(tx: Connection) -> bool:
+def needed(engine: Engine) -> bool:
     """Return whether `repair` may have something to do; reads every row, and changes none."""
-    return (
-        bool(damage(tx))
-        or bool(tx.execute(text(_OFF)).scalar())
-        or bool(tx.execute(text(_KEYLESS)).scalar())
-        or bool(tx.execute(_top(tx, _PURGED_TOO_MANY)).scalar())
-        or bool(tx.execute(text(f"SELECT EXISTS (SELECT 1 FROM shipper_lease {_BEHIND})")).scalar())
-    )
+    with reading(engine) as tx:
+        _have_time(tx)
+        if (
+            bool(damage(tx))
+            or bool(tx.execute(text(_KEYLESS)).scalar())
+            or bool(tx.execute(_top(tx, _PURGED_TOO_MANY)).scalar())
+            or _behind(tx)
+        ):
+            return True
+    return is_needed(engine)
 
 
-def repair(tx: Connection) -> list[str]:
+def repair(engine: Engine) -> list[str]:
     """Mend what `damage` finds, and what only reading every row shows; returns what was wrong.
 
-    It waits for the daemon's present turn and holds up the next.
+    What is made again of the tables takes a moment; what is about rows goes in batches, and is
+    looked for beside those who write. Only SQLite builds a missing index in one piece.
     """
-    done = [*missing(tx), *numbers(tx)]
+    with reading(engine) as tx:
+        done, damaged = [*missing(tx), *numbers(tx)], bool(damage(tx))
+        indexes_wanted = [*things(tx.dialect.name).indexes.values()]
+    if damaged:
+        if engine.dialect.name == "postgresql":
+            indexes.build(engine, indexes_wanted)
+        done += locks.briefly(engine, _make)
+    return [
+        *done,
+        *_told(_catch_up(engine), "numbers of shipper_lease were behind"),
+        *_told(_derive(engine), "pending events had no key or lane, written past the triggers"),
+        *_told(recount(engine), "destinations had counters that were off"),
+        *_told(
+            _forget_purged(engine), "destinations counted what was deleted before ids began anew"
+        ),
+    ]
+
+
+def _make(tx: Connection) -> list[str]:
+    _have_time(tx)
     _remake(tx)
     _renumber(tx)
-    done += [
+    return [
         f"the table {statement.split()[2]} was empty"
         for statement in things(tx.dialect.name).rows
         if tx.execute(text(f"{statement.rstrip(';')} ON CONFLICT DO NOTHING")).rowcount
     ]
-    tx.execute(text(_LOCKED[tx.dialect.name]))
-    done += _told(tx.execute(text(_ADVANCE)).rowcount, "numbers of shipper_lease were behind")
-    done += _derive(tx)
-    tx.execute(text(_KNOWN))
-    done += _told(tx.execute(text(_RECOUNT)).rowcount, "destinations had counters that were off")
-    reset = tx.execute(
-        _top(tx, f"UPDATE shipper_destination SET purged = 0 WHERE ({_PURGED_TOO_MANY})")
-    )
-    done += _told(reset.rowcount, "destinations counted what was deleted before ids began anew")
-    return done
+
+
+def _have_time(tx: Connection) -> None:
+    if tx.dialect.name == "postgresql":
+        tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
 
 
 def _top(tx: Connection, statement: str) -> TextClause:
@@ -110,28 +136,86 @@ def _renumber(tx: Connection) -> None:
 # -- rows -----------------------------------------------------------------------------------------
 
 
-def _derive(tx: Connection) -> list[str]:
+def _behind(tx: Connection) -> dict[str, int]:
+    """Return which numbers of the lease are behind those that were given, and what they are."""
+    found = {name: int(tx.execute(text(query)).scalar_one()) for name, query in _GIVEN_NUMBERS}
+    there = tx.execute(text(_NUMBERS)).one_or_none()
+    return {
+        name: number
+        for name, number in found.items()
+        if there is not None and getattr(there, name) < number
+    }
+
+
+def _catch_up(engine: Engine) -> int:
+    with reading(engine) as tx:
+        _have_time(tx)
+        behind = _behind(tx)
+    for name, number in behind.items():
+        advance = f"UPDATE shipper_lease SET {name} = :number WHERE name = 'outbox'"
+        with writing(engine) as tx:
+            tx.execute(text(f"{advance} AND {name} < :number"), {"number": number})
+    return bool(behind)
+
+
+def _forget_purged(engine: Engine) -> int:
+    with reading(engine) as tx:
+        _have_time(tx)
+        if not tx.execute(_top(tx, _PURGED_TOO_MANY)).scalar():
+            return 0
+        seen = tx.execute(text(_PURGED)).all()
+    with writing(engine) as tx:  # what was deleted since is counted on
+        for name, purged in seen:
+            tx.execute(text(_LOWER_PURGED), {"name": name, "purged": purged})
+    return len(seen)
+
+
+def _derive(engine: Engine) -> int:
     """Give keys and lanes to pending events that were written past the triggers."""
-    if tx.dialect.name == "postgresql":
-        changed = _derive_postgres(tx)
-    else:
-        before = tx.execute(text(_COUNT_KEYLESS)).scalar_one()
+    dialect = dialect_of(engine.dialect.name)
+    derive = _derive_postgres if dialect.name == "postgresql" else _derive_sqlite
+    turns, changed = Turns(), 0
+    for ids in turns.cut(matching(engine, dialect, _WITHOUT, {})):
+        with turns.timing(len(ids)):
+            changed += derive(engine, ids)
+    return changed
+
+
+def _derive_sqlite(engine: Engine, ids: list[int]) -> int:
+    these = {"ids": SQLITE.bind_ids(ids)}
+    keyless = text(f"SELECT count(*) FROM shipper_outbox WHERE {_WITHOUT} AND id IN {SQLITE.ids}")
+    with writing(engine) as tx:
+        before = tx.execute(keyless, these).scalar_one()
         for name in ("shipper_outbox_default", "shipper_outbox_derive"):
-            tx.exec_driver_sql(_for_rows(things("sqlite").triggers[name]))
-        changed = before - tx.execute(text(_COUNT_KEYLESS)).scalar_one()
-    return _told(changed, "pending events had no key or lane, written past the triggers")
+            update = f"{_for_rows(things('sqlite').triggers[name])} AND id IN {SQLITE.ids}"
+            tx.exec_driver_sql(update, these)
+        return int(before - tx.execute(keyless, these).scalar_one())
 
 
-def _derive_postgres(tx: Connection) -> int:
-    for statement in _COPY_PENDING:
-        tx.exec_driver_sql(statement)
+def _derive_postgres(engine: Engine, ids: list[int]) -> int:
+    with writing(engine) as tx:
+        if not _copy_differs(tx, ids):
+            return 0
+    # To change what an event is, its trigger has to be off, and nobody may write meanwhile.
+    return locks.briefly(engine, partial(_derive_alone, ids=ids), tables=("lease", "outbox"))
+
+
+def _derive_alone(tx: Connection, ids: list[int]) -> int:
     changed = 0
-    if tx.exec_driver_sql(f"SELECT EXISTS (SELECT 1 FROM {_DIFFERENT})").scalar():
+    if _copy_differs(tx, ids):
         tx.exec_driver_sql("ALTER TABLE shipper_outbox DISABLE TRIGGER shipper_outbox_immutable")
         changed = tx.exec_driver_sql(_AS_THE_COPY).rowcount
         tx.exec_driver_sql("ALTER TABLE shipper_outbox ENABLE TRIGGER shipper_outbox_immutable")
-    tx.exec_driver_sql("DROP TABLE shipper_written_past")
     return changed
+
+
+def _copy_differs(tx: Connection, ids: list[int]) -> bool:
+    """Copy events into a table of this session's, past the trigger; return whether any differs."""
+    if tx.exec_driver_sql("SELECT to_regclass('pg_temp.shipper_written_past')").scalar() is None:
+        for statement in _MAKE_COPY:
+            tx.exec_driver_sql(statement)
+    tx.execute(text(_COPY), {"ids": POSTGRES.bind_ids(ids)})
+    return bool(tx.exec_driver_sql(f"SELECT EXISTS (SELECT 1 FROM {_DIFFERENT})").scalar())
 
 
 def _for_rows(trigger: str) -> str:
@@ -149,34 +233,21 @@ def _told(count: int, told: str) -> list[str]:
 
 # -- statements -----------------------------------------------------------------------------------
 
-# The row that every turn of the daemon begins with.
-_LOCKED = {
-    "sqlite": "SELECT 1 FROM shipper_lease WHERE name = 'outbox'",
-    "postgresql": "SELECT 1 FROM shipper_lease WHERE name = 'outbox' FOR UPDATE",
-}
 _GIVEN_NUMBERS = (
     ("delivery", "SELECT coalesce(max(delivery_number), 0) FROM shipper_outbox"),
     ("claim", "SELECT coalesce(max(number), 0) FROM shipper_claim"),
 )
-_BEHIND = "WHERE name = 'outbox' AND ({})".format(
-    " OR ".join(f"{name} < ({query})" for name, query in _GIVEN_NUMBERS)
-)
-_ADVANCE = (
-    "UPDATE shipper_lease SET "
-    + ", ".join(f"{n} = CASE WHEN {n} < ({q}) THEN ({q}) ELSE {n} END" for n, q in _GIVEN_NUMBERS)
-    + f" {_BEHIND}"
-)
+_NUMBERS = "SELECT delivery, claim FROM shipper_lease WHERE name = 'outbox'"
 _WITHOUT = (
-    " FROM shipper_outbox WHERE status = 'pending' AND (coalesce(ordering_key, '') = ''"
+    "status = 'pending' AND (coalesce(ordering_key, '') = ''"
     " OR coalesce(destination, '') = '' OR coalesce(event_id, '') = '')"
 )
-_KEYLESS = f"SELECT EXISTS (SELECT 1{_WITHOUT})"
-_COUNT_KEYLESS = f"SELECT count(*){_WITHOUT}"
+_KEYLESS = f"SELECT EXISTS (SELECT 1 FROM shipper_outbox WHERE {_WITHOUT})"
 # The trigger itself says what they should be, of a copy.
-_COPY_PENDING = (
+_MAKE_COPY = (
     (
         "CREATE TEMPORARY TABLE shipper_written_past (LIKE shipper_outbox INCLUDING DEFAULTS)"
-        " ON COMMIT DROP"
+        " ON COMMIT DELETE ROWS"
     ),
     "ALTER TABLE shipper_written_past ALTER COLUMN slot DROP NOT NULL",
     (
@@ -184,12 +255,13 @@ _COPY_PENDING = (
         " FOR EACH ROW EXECUTE FUNCTION shipper_outbox_write()"
     ),
     "ALTER TABLE shipper_written_past ENABLE ALWAYS TRIGGER written_past",
-    (
-        "INSERT INTO shipper_written_past (tx, id, destination, ordering_key, event_id, created_at,"
-        " status, attempts, maybe_received, manual, slot, payload)"
-        " SELECT tx, id, destination, ordering_key, event_id, created_at, status, attempts,"
-        f" maybe_received, manual, slot, payload{_WITHOUT}"
-    ),
+)
+_COPY = (
+    "INSERT INTO shipper_written_past (tx, id, destination, ordering_key, event_id, created_at,"
+    " status, attempts, maybe_received, manual, slot, payload)"
+    " SELECT tx, id, destination, ordering_key, event_id, created_at, status, attempts,"
+    f" maybe_received, manual, slot, payload FROM shipper_outbox WHERE {_WITHOUT}"
+    f" AND id IN {POSTGRES.ids}"
 )
 _DIFFERENT = (
     "shipper_written_past AS p JOIN shipper_outbox AS q USING (id) WHERE"
@@ -200,30 +272,10 @@ _AS_THE_COPY = (
     "UPDATE shipper_outbox AS o SET destination = p.destination, ordering_key = p.ordering_key,"
     f" event_id = p.event_id, lane = p.lane, slot = p.slot FROM {_DIFFERENT} AND p.id = o.id"
 )
-_ENDED = ("delivered", "dead", "discarded")
-_KNOWN = (
-    "INSERT INTO shipper_destination (name) SELECT DISTINCT destination FROM shipper_outbox"
-    " WHERE status <> 'pending' ON CONFLICT DO NOTHING"
-)
-_COUNTS = ", ".join(f"count(CASE status WHEN '{name}' THEN 1 END) AS {name}" for name in _ENDED)
-_FOUND = (
-    "(SELECT d.name AS of_name, "
-    + ", ".join(f"coalesce(c.{name}, 0) AS now_{name}" for name in _ENDED)
-    + " FROM shipper_destination AS d LEFT JOIN"
-    f" (SELECT destination, {_COUNTS} FROM shipper_outbox GROUP BY destination) AS c"
-    " ON c.destination = d.name) AS found WHERE of_name = shipper_destination.name AND ("
-    + " OR ".join(f"{name} <> now_{name}" for name in _ENDED)
-    + ")"
-)
-_RECOUNT = (
-    "UPDATE shipper_destination SET "
-    + ", ".join(f"{name} = now_{name}" for name in _ENDED)
-    + f" FROM {_FOUND}"
-)
-_OFF = (
-    f"SELECT EXISTS (SELECT 1 FROM shipper_destination, {_FOUND})"
-    " OR EXISTS (SELECT 1 FROM shipper_outbox WHERE status <> 'pending'"
-    " AND destination NOT IN (SELECT name FROM shipper_destination))"
+_PURGED = "SELECT name, purged FROM shipper_destination WHERE purged > 0"
+_LOWER_PURGED = (
+    "UPDATE shipper_destination SET purged = CASE WHEN purged < :purged THEN 0"
+    " ELSE purged - :purged END WHERE name = :name"
 )
 _PURGED_TOO_MANY = (
     "SELECT coalesce(sum(purged), 0) > 0 AND coalesce(sum(purged), 0)"

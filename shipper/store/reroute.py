@@ -7,7 +7,8 @@ lease. Nor does an event go before one of its key that fits too, and is still cl
 arrives in the order of id.
 
 It must never touch an event that was delivered or given up, and never keep an application waiting:
-one transaction moves a few hundred. If it is cut off, the rest is where it was.
+one transaction moves as many as fit into its time (see `batches`). If that is cut off, the rest is
+where it was.
 """
 
 from collections import Counter
@@ -17,15 +18,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, TextClause, text
 
+from shipper.store.batches import Turns
 from shipper.store.claims import load_ids
 from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.operate import lower_dead, notify, release_dead, strike_from_claims
-from shipper.store.recording import trim_history
+from shipper.store.paging import matching, newest
+from shipper.store.recording import TRIED_BEFORE, trim_history
 from shipper.store.selection import Selection
 from shipper.store.snapshot import asked, shown, snapshot, written
 from shipper.store.transactions import writing
 
-BATCH = 500
 SAMPLES = 3
 OUTCOME = "rerouted"
 """What the history says of it, where it says of a try how that ended."""
@@ -94,19 +96,17 @@ def reroute(engine: Engine, selection: Selection, to: str, now: float) -> Iterat
     """
     dialect = dialect_of(engine.dialect.name)
     condition, values = _fitting(dialect, selection, to)
-    with snapshot(engine) as tx:
-        newest = f"SELECT max(id) FROM shipper_outbox WHERE {condition}"
-        last = tx.execute(text(newest), values).scalar() or 0
-    move = _Move(dialect, f"{condition} AND id <= :last", values | {"last": last}, to, now)
-    left = last > 0
+    last = newest(engine, condition, values)
+    move = _Move(dialect, condition, values, to, now)
+    turns, left = Turns(), last > 0
     while left:
         while claimed := _tell(engine, move):
             yield Step(claimed=claimed)
-        left, after = False, 0
-        while after < last:
-            with writing(engine) as tx:
-                page = move.page(tx, after)
-            after = page.end or last
+        left = False
+        meant = matching(engine, dialect, condition, values, last)
+        for ids in turns.cut(meant):
+            with turns.timing(len(ids)), writing(engine) as tx:
+                page = move.page(tx, ids)
             left = left or page.skipped
             if page.moved:
                 yield Step(moved=page.moved)
@@ -122,8 +122,6 @@ def _tell(engine: Engine, move: "_Move") -> int:
 class _Page:
     moved: int
     skipped: bool
-    end: int | None
-    """The last id that was looked at; None where there was none left."""
 
 
 class _Move:
@@ -140,9 +138,8 @@ class _Move:
             f"SELECT id, status, {written(dialect, 'destination')} AS destination,"
             f" {written(dialect, 'ordering_key')} AS ordering_key FROM shipper_outbox"
         )
-        self._fitting = text(
-            f"{columns} WHERE {condition} AND id > :after ORDER BY id LIMIT {BATCH}"
-        )
+        these = dialect.ids.replace(":ids", ":these")
+        self._fitting = text(f"{columns} WHERE {condition} AND id IN {these} ORDER BY id")
         mine = dialect.ids.replace(":ids", ":claimed")
         self._claimed = text(f"{columns} WHERE {condition} AND status = 'pending' AND id IN {mine}")
 
@@ -157,17 +154,17 @@ class _Move:
             tx.execute(_RECALL, {"name": place})
         return found
 
-    def page(self, tx: Connection, after: int) -> _Page:
-        """Move the next ones, but for what is claimed and what comes after that in its key."""
+    def page(self, tx: Connection, these: list[int]) -> _Page:
+        """Move these, but for what is claimed and what comes after that in its key."""
         notify(tx)
         claimed = self.claimed(tx)
-        rows = tx.execute(self._fitting, self._values | {"after": after}).all()
+        values = self._values | {"these": self._dialect.bind_ids(these)}
+        rows = tx.execute(self._fitting, values).all()
         lanes, ids = {_lane(row) for row in claimed}, {row.id for row in claimed}
         free = [row for row in rows if row.id not in ids and _lane(row) not in lanes]
         if free:
             self._move(tx, free)
-        end = rows[-1].id if len(rows) == BATCH else None
-        return _Page(len(free), len(free) < len(rows), end)
+        return _Page(len(free), len(free) < len(rows))
 
     def _move(self, tx: Connection, rows: Sequence[Row[Any]]) -> None:
         dialect, ids = self._dialect, [row.id for row in rows]
@@ -217,12 +214,15 @@ def _redirect(dialect: Dialect) -> TextClause:
         "UPDATE shipper_outbox SET destination = CAST(:to AS text), reroutes = reroutes + 1,"
         " status = 'pending', attempts = 0, next_attempt_at = NULL, last_status_code = NULL,"
         # To the new destination nothing was sent so far, so nothing of it need go first.
-        " last_error = NULL, maybe_received = 0, manual = 1, delivery_number = NULL"
+        " last_error = NULL, maybe_received = 0, manual = 1, delivery_number = NULL,"
+        # Without its last error nobody would look for how often it was tried before that counted.
+        f" tries = CASE WHEN tries > 0 THEN tries ELSE {_BEFORE} END"
         f"{lanes if dialect.name == 'postgresql' else ''}"
         f" WHERE id IN {dialect.ids} AND status IN ('pending', 'dead')"
     )
 
 
+_BEFORE = TRIED_BEFORE.format(row="shipper_outbox")
 _CLAIMS = text("SELECT ids FROM shipper_claim")
 _RECALL = text(
     "UPDATE shipper_destination SET recalls = recalls + 1 WHERE name = CAST(:name AS text)"

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, TextClause, text
 
+from shipper.store.batches import paced
 from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.snapshot import shown, snapshot, written
 from shipper.store.transactions import writing
@@ -113,10 +114,7 @@ class Pace:
 
     def took(self, seconds: float) -> None:
         """Learn from how long a full batch took."""
-        if seconds > BATCH_SECONDS:
-            self.rows = max(_LEAST, self.rows // 2)
-        elif seconds < BATCH_SECONDS / 2:
-            self.rows = min(_MOST, self.rows * 2)
+        self.rows = paced(self.rows, seconds, BATCH_SECONDS, (_LEAST, _MOST))
 
 
 class _Span(NamedTuple):
@@ -260,8 +258,9 @@ def _is_over(dialect: Dialect, status: str) -> str:
     if status != "dead":
         return over
     return (
-        f"({over} AND NOT EXISTS (SELECT 1 FROM shipper_hold WHERE cause = 'dead_letter'"
-        " AND shipper_hold.event_id = shipper_outbox.event_id))"
+        f"({over} AND NOT EXISTS (SELECT 1 FROM shipper_hold AS h"
+        f" WHERE {dialect.its_hold.format(hold='h', row='shipper_outbox')}"
+        " AND h.cause = 'dead_letter' AND h.event_id = shipper_outbox.event_id))"
     )
 
 

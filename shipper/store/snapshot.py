@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine
 
 from shipper.errors import UsageError
 from shipper.store.dialect import Dialect
-from shipper.store.transactions import reading
+from shipper.store.transactions import glancing, reading
 
 
 @contextmanager
@@ -24,6 +24,25 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
         if engine.dialect.name == "postgresql":
             tx.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         yield tx
+
+
+@contextmanager
+def sorting_on_disk(engine: Engine) -> Iterator[None]:
+    """Let SQLite keep what it sorts in a temporary file, not in memory, for a question about all.
+
+    PostgreSQL does so by itself. It can't be changed within a transaction.
+    """
+    if engine.dialect.name != "sqlite":
+        yield
+        return
+    with glancing(engine) as tx:
+        before = tx.exec_driver_sql("PRAGMA temp_store").scalar()
+        tx.exec_driver_sql("PRAGMA temp_store = FILE")
+    try:
+        yield
+    finally:
+        with glancing(engine) as tx:
+            tx.exec_driver_sql(f"PRAGMA temp_store = {before}")
 
 
 def written(dialect: Dialect, column: str) -> str:

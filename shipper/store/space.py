@@ -13,7 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from shipper.store.transactions import glancing, writing
+from shipper.store.engine import open_engine, quoted, sqlite_library
+from shipper.store.failures import file_of
+from shipper.store.transactions import glancing, interrupt, writing
 
 # Free pages that stay in the file: a tenth of it, and with 4 KiB pages at least a megabyte.
 _KEPT_SHARE, _KEPT_LEAST = 10, 256
@@ -22,6 +24,9 @@ STEP_PAGES = 200
 # A WAL is used again from its beginning once it has a thousand pages; only a reader that stays too
 # long, or one huge transaction, makes it larger than this many bytes.
 WAL_BYTES = 8 << 20
+# What may be left of it for the moment that keeps writers away: with 4 KiB pages two megabytes.
+FRAMES_AT_ONCE = 512
+_PASSES = 5
 
 _INCREMENTAL = 2
 _FILE = "SELECT file FROM pragma_database_list WHERE name = 'main'"
@@ -74,20 +79,55 @@ def give_back(engine: Engine) -> Iterator[int]:
         yield pages
 
 
-def checkpoint(engine: Engine) -> bool:
+def checkpoint(engine: Engine, *, beside_writers: bool | None = None) -> bool:
     """Write the WAL into an SQLite file and cut it; False where somebody was in the way.
 
-    Anything but passive, because that takes the lock that keeps writers away meanwhile: SQLite
-    before 3.51.3 can damage the file when one commits beside a checkpoint.
+    First `beside_writers`, who go on meanwhile, where the library is fit for it; so there is only
+    little left for the end, which keeps them away. SQLite before 3.51.3 can damage the file when
+    one commits beside a checkpoint: there all of it keeps them away, so it comes sooner.
     """
+    if beside_writers is None:
+        beside_writers = sqlite_library().wal_reset_safe
     with glancing(engine) as tx:
         patience = _pragma(tx, "busy_timeout")
         tx.exec_driver_sql("PRAGMA busy_timeout = 0")
         try:
+            if beside_writers and not _copied(tx):
+                return False
             busy: int = tx.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
         finally:
             tx.exec_driver_sql(f"PRAGMA busy_timeout = {patience}")
     return not busy
+
+
+class Checkpoint:
+    """A checkpoint on a connection of its own, which somebody else can break off."""
+
+    def __init__(self, engine: Engine) -> None:
+        path = quoted(str(file_of(engine)))
+        self._engine = open_engine(f"sqlite:///{path}")
+        self._is_over = False
+
+    def run(self) -> bool:
+        """Do what `checkpoint` does, once; raises the same."""
+        try:
+            return not self._is_over and checkpoint(self._engine)
+        finally:
+            self._engine.dispose()
+
+    def break_off(self) -> None:
+        """Have it end at once; called from another thread."""
+        self._is_over = True
+        interrupt(self._engine)
+
+
+def _copied(tx: Connection) -> bool:
+    """Write the WAL into the file beside those who write; return whether only little is left."""
+    for _ in range(_PASSES):
+        _, frames, done = tx.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
+        if frames - done <= FRAMES_AT_ONCE:
+            return True
+    return False
 
 
 def _surplus(tx: Connection) -> int:

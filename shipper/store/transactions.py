@@ -9,7 +9,7 @@ give it back would cost as much as a small turn's statements. One that met a fai
 
 import select
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -19,6 +19,8 @@ from shipper.errors import LeaseLost
 from shipper.store import header, write_lock
 from shipper.store.beside import Beside
 from shipper.store.failures import translating
+
+_CANCEL_WITHIN = 1.0
 
 Mode: TypeAlias = Literal["write", "read", "glance"]
 
@@ -36,6 +38,8 @@ class Kept:
         self._opened: tuple[int, int] | None = None
         self._beside = None if file is None else Beside(file)
         self._also: list[Callable[[], None]] = []
+        self.busy: Any = None
+        """The driver's own connection, while a transaction of ours is open on it."""
 
     def look_also(self, look: Callable[[], None]) -> None:
         """Have something else looked at before each transaction; what it raises ends that."""
@@ -123,6 +127,22 @@ def _is_alive(connection: Connection) -> bool:
     return not driver.closed
 
 
+def interrupt(engine: Engine) -> None:
+    """Have what this engine's connection is doing just now fail, from another thread.
+
+    It says nothing of what is done next: whoever goes on has to be told so.
+    """
+    kept: Kept = engine.get_execution_options()["kept"]
+    driver = kept.busy
+    if driver is None:
+        return
+    with suppress(Exception):  # it may be over, or closed, by now
+        if engine.dialect.name == "sqlite":
+            driver.interrupt()
+        else:
+            driver.cancel_safe(timeout=_CANCEL_WITHIN)
+
+
 def close(connection: Connection) -> None:
     """Close a connection for good: another would meet what this one was in."""
     connection.invalidate()
@@ -165,11 +185,14 @@ def _connected(engine: Engine, mode: Mode) -> Iterator[Connection]:
     connection = kept.take(engine)
     try:
         _set(connection, mode)
+        kept.busy = connection.connection.driver_connection
         yield connection
         connection.rollback()  # what only looked has nothing to keep
     except BaseException:
+        kept.busy = None
         kept.end(connection)
         raise
+    kept.busy = None
     kept.give_back(connection)
 
 

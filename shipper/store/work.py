@@ -88,19 +88,24 @@ class Look:
 
 
 class Row(NamedTuple):
-    """A pending row as a look shows it. `next_attempt_at` is in seconds since 1970."""
+    """A pending row as a look shows it. `next_attempt_at` is in seconds since 1970.
+
+    `held` is whether its key is held.
+    """
 
     id: int
     lane: str | int
     next_attempt_at: float | None
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Holds:
-    """What operators and dead heads hold: whole destinations, and keys by destination."""
+    """What operators and dead heads hold: whole destinations, and of the keys those asked for."""
 
     destinations: frozenset[str] = frozenset()
     keys: dict[str, frozenset[str]] = field(default_factory=dict)
+    """By destination, of the keys that are loaded; of others each row says so."""
     releases: dict[str, int] = field(default_factory=dict)
     """How often an operator has let a destination, or a key of it, go on; none of it is left out.
 

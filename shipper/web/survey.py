@@ -10,13 +10,15 @@ without bounds.
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
+from shipper.aside import aside
 from shipper.clock import Clock
 from shipper.config import Settings
 from shipper.confirmed import Confirmed
@@ -28,6 +30,7 @@ from shipper.store.footprint import Footprint, footprint
 from shipper.store.opening import Database
 from shipper.store.reserve import held
 from shipper.store.space import wal_bytes
+from shipper.store.transactions import interrupt
 
 ASK_EVERY: Final = 10.0
 # So many times as long as asking took, nobody asks again.
@@ -45,6 +48,7 @@ AUDITED_ROWS: Final = 1_000_000
 # A question that takes longer is answered with what was known before.
 _PATIENCE: Final = 3.0
 _CLOSE_WITHIN: Final = 2.0
+_CLOSE_TRIES: Final = 20
 
 # No name of a destination can be this.
 UNCONFIGURED: Final = "(unconfigured)"
@@ -113,7 +117,6 @@ class Survey:
     def __init__(self, settings: Settings, clock: Clock, audit: Audit | None = None) -> None:
         self._clock = clock
         self._observer = _Observer(settings, clock, audit)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="survey")
         self._asking: asyncio.Task[None] | None = None
         self._ask_at = clock.monotonic()
         self._latest: Figures | None = None
@@ -133,16 +136,20 @@ class Survey:
 
     async def aclose(self) -> None:
         """Close the connection; whoever is still asking isn't waited for much longer."""
-        closing = self._in_thread(self._observer.close)
-        await asyncio.wait({closing}, timeout=_CLOSE_WITHIN)
+        self._observer.is_closing = True
+        closing = aside(self._observer.close, "survey")
+        for _ in range(_CLOSE_TRIES):
+            aside(self._observer.interrupt, "survey")
+            done, _ = await asyncio.wait({closing}, timeout=_CLOSE_WITHIN / _CLOSE_TRIES)
+            if done:
+                break
         if self._asking is not None:
             self._asking.cancel()
-        self._thread.shutdown(wait=False)
 
     async def _ask(self) -> None:
         began = self._clock.monotonic()
         try:
-            self._latest = await self._in_thread(self._observer.look)
+            self._latest = await aside(self._observer.look, "survey")
         except (ShipperError, OSError):
             self._latest = None
         finally:
@@ -150,12 +157,9 @@ class Survey:
             self._ask_at = now + max(ASK_EVERY, _REST * (now - began))
             self._asking = None
 
-    def _in_thread(self, work: Callable[[], Figures | None]) -> "asyncio.Future[Figures | None]":
-        return asyncio.get_running_loop().run_in_executor(self._thread, work)
-
 
 class _Observer:
-    """Looks at the database; all of it runs in one thread.
+    """Looks at the database, from one thread at a time.
 
     To it, a wall clock that was set forward makes no event old, and one that was set back no
     growth.
@@ -173,9 +177,15 @@ class _Observer:
         self._footprint: Footprint | None = None
         self._forecast_at = 0.0
         self._audit = audit or Audit(inf)
+        self._one_at_a_time = Lock()
+        self.is_closing = False
 
     def look(self) -> Figures:
         """Return how it is now; raises what the store raises."""
+        with self._one_at_a_time:
+            return self._look()
+
+    def _look(self) -> Figures:
         if self._database is None:
             self._database = open_engine(
                 self._where.url, busy_timeout=1.0, renewed=self._where.read_url
@@ -187,10 +197,7 @@ class _Observer:
         taken = self._footprint_of(database, rows, self._confirmed.at_most(_DAY))
         # What was broken in an outbox that has grown too large for this is broken still.
         if self._clock.monotonic() >= self._audit.due and rows <= AUDITED_ROWS:
-            self._audit.due = self._clock.monotonic() + _AUDIT_AGAIN
-            self._audit.broken = broken_rules(database)
-            remember(database, self._audit.broken, self._clock.wall())
-            self._audit.due = self._clock.monotonic() + AUDIT_EVERY
+            self._audit_rows(database)
         return Figures(
             backlogs=tuple(self._backlogs(found)),
             held_back_seconds=max((b.seconds or 0.0 for b in blockers), default=0.0),
@@ -199,10 +206,25 @@ class _Observer:
             broken=self._audit.broken,
         )
 
-    def close(self) -> None:
-        """Close the connection."""
+    def _audit_rows(self, database: Database) -> None:
+        """Ask whether the invariants hold; where that fails, the rest is told all the same."""
+        self._audit.due = self._clock.monotonic() + _AUDIT_AGAIN
+        with suppress(ShipperError):
+            if not self.is_closing:
+                self._audit.broken = broken_rules(database)
+                remember(database, self._audit.broken, self._clock.wall())
+                self._audit.due = self._clock.monotonic() + AUDIT_EVERY
+
+    def interrupt(self) -> None:
+        """Have the present question fail: nobody waits for its answer any more."""
         if self._database is not None:
-            self._database.dispose()
+            interrupt(self._database)
+
+    def close(self) -> None:
+        """Close the connection, after the present question."""
+        with self._one_at_a_time:
+            if self._database is not None:
+                self._database.dispose()
 
     def _backlogs(self, found: Iterable[reports.DestinationReport]) -> Iterable[Backlog]:
         stray: list[reports.DestinationReport] = []

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from shipper.store import batches
 from shipper.store.engine import open_engine
 from tests.store.outboxes import SqlWriter
 
@@ -33,3 +34,9 @@ def post(shared_postgres_url: str) -> Iterator[SqlWriter]:
     with engine.connect() as connection:
         yield SqlWriter(connection)
     engine.dispose()
+
+
+@pytest.fixture
+def _steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every batch take as many rows as the first, however fast it is."""
+    monkeypatch.setattr(batches, "paced", lambda rows, *_: rows)

@@ -49,7 +49,9 @@ def column(engine: Engine, name: str, row: int) -> object:
 def generation(engine: Engine) -> int:
     """Return the number by which the daemon notices an operator's command."""
     with engine.begin() as tx:
-        found: int = tx.execute(text("SELECT generation FROM shipper_lease")).scalar_one()
+        found: int = tx.execute(
+            text("SELECT generation FROM shipper_lease WHERE name = 'outbox'")
+        ).scalar_one()
     return found
 
 

@@ -1,5 +1,7 @@
 """`verify` finds every broken promise, and calls nothing a fault that can come about rightly."""
 
+import tracemalloc
+
 import pytest
 from sqlalchemy import Engine, text
 
@@ -8,7 +10,9 @@ from shipper.store.engine import open_engine
 from shipper.store.operate import discard, retry
 from shipper.store.recording import ATTEMPTS_KEPT
 from shipper.store.selection import Selection
+from shipper.store.transactions import glancing
 from tests.store.daemons import NOW, VIEW, Daemon, tamper, write
+from tests.store.shipping import ask, run
 
 
 def _fill(engine: Engine) -> Engine:
@@ -196,3 +200,27 @@ def test_an_audit_changes_nothing(shop: Engine) -> None:
     verify(shop)
     with shop.begin() as tx:
         assert tx.execute(question).all() == before
+
+
+def test_an_audit_needs_no_memory_by_the_number_of_keys(shop: Engine) -> None:
+    """The database sorts them, on its disk; what SQLite keeps there is in memory again later."""
+    number = ask(shop, "SELECT max(delivery_number) FROM shipper_outbox")[0][0]
+    run(
+        shop,
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
+        " INSERT INTO shipper_outbox"
+        " (payload, ordering_key, status, delivered_at, delivery_number)"
+        f" SELECT '{{}}', 'key' || i, 'delivered', '2026-11-23T08:15:00.123Z', {number} + i FROM n",
+    )
+    run(shop, "UPDATE shipper_lease SET delivery = delivery + 20000 WHERE name = 'outbox'")
+    run(shop, "UPDATE shipper_destination SET delivered = delivered + 20000 WHERE name = 'default'")
+    tracemalloc.start()
+    try:
+        assert verify(shop) == []
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 1_000_000
+    if shop.dialect.name == "sqlite":
+        with glancing(shop) as tx:
+            assert tx.exec_driver_sql("PRAGMA temp_store").scalar() == 2

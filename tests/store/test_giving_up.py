@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from shipper.errors import OutboxHeld
 from shipper.store import giving_up
 from shipper.store.audit import verify
+from shipper.store.batches import Turns
 from shipper.store.engine import database_path
 from shipper.store.giving_up import Found, find_pending, give_up
 from shipper.store.lease import FileLock, Owner
@@ -70,7 +71,7 @@ def test_many_take_many_transactions(
     engine: Engine, path: Path | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that no application waits for long."""
-    monkeypatch.setattr(giving_up, "BATCH", 2)
+    monkeypatch.setattr(giving_up, "Turns", lambda: Turns(2))
     write(engine, *"abcde")
     assert give_up(engine, EVERYTHING, path) == 5
     assert verify(engine) == []

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import Engine
 
 from shipper.errors import InvalidEvent, LeaseLost, OutboxHeld
-from shipper.store import giving_up, handing_over
+from shipper.store import giving_up, handing_over, paging
 from shipper.store.audit import verify
+from shipper.store.batches import Turns
 from shipper.store.engine import database_path, open_engine
 from shipper.store.failures import file_of
 from shipper.store.handing_over import Carried, TakenIn, hand_over, take_in, undelivered
@@ -218,7 +219,7 @@ def test_a_cut_between_two_marks_loses_nothing(
 ) -> None:
     """Both files together are everything, and the new house takes none of it twice."""
     path = file_of(house)
-    monkeypatch.setattr(handing_over, "_BATCH", 2)
+    monkeypatch.setattr(handing_over, "Turns", lambda *_: Turns(2))
     write(house, *"abcde")
     original, first, second = handing_over._mark, Box(), Box()
 
@@ -310,13 +311,13 @@ def test_who_was_taken_over_gives_nothing_up(
 ) -> None:
     """For the same reason."""
     write(engine, "a")
-    original = giving_up._give_up_page
+    original = paging.matching
 
-    def late(*arguments: Any) -> int:
+    def late(*arguments: Any) -> Iterator[int]:
         tamper(engine, "UPDATE shipper_lease SET token = token + 1")
         return original(*arguments)
 
-    monkeypatch.setattr(giving_up, "_give_up_page", late)
+    monkeypatch.setattr(giving_up, "matching", late)
     with pytest.raises(LeaseLost):
         giving_up.give_up(engine, PENDING, path)
     assert statuses(engine) == ["pending"]

@@ -4,11 +4,13 @@ Promise 2 of design.md, as far as the order of what is visible goes; `test_fence
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
+from sqlalchemy.event import listens_for
 
 from shipper.store.engine import open_engine
 from shipper.store.looks import Looks
@@ -215,24 +217,62 @@ def test_an_operators_command_moves_the_generation(engine: Engine, shop: Engine)
     hold_key(shop, "default", "a", NOW)
     after = looks.pulse().generation
     assert after > before
-    assert looks.holds() == Holds(frozenset(), {"default": frozenset({"a"})})
+    loaded = {"default": ["a", "b"]}
+    assert looks.holds(loaded) == Holds(frozenset(), {"default": frozenset({"a"})})
 
 
 def test_holds_are_shown_as_they_are(engine: Engine, shop: Engine) -> None:
-    """Keys by destination, whoever holds them, and whole destinations."""
-    looks = Looks(engine)
-    assert looks.holds() == Holds()
+    """Of the keys that are asked for, whoever holds them, and all whole destinations."""
+    looks, loaded = Looks(engine), {"default": ["a", "ä", "b"], "other": ["a"]}
+    assert looks.holds(loaded) == Holds()
     hold_key(shop, "default", "a", NOW)
     hold_key(shop, "default", "ä", NOW)
     hold_key(shop, "other", "a", NOW)
     hold_destination(shop, "third", NOW)
-    assert looks.holds() == Holds(
+    assert looks.holds() == Holds(frozenset({"third"}))
+    assert looks.holds(loaded) == Holds(
         frozenset({"third"}), {"default": frozenset({"a", "ä"}), "other": frozenset({"a"})}
     )
     release_key(shop, "a")
     release_destination(shop, "third", NOW)
     assert not release_destination(shop, "third", NOW)
-    assert looks.holds() == Holds(frozenset(), {"default": frozenset({"ä"})}, {"third": 2})
+    assert looks.holds(loaded) == Holds(frozenset(), {"default": frozenset({"ä"})}, {"third": 2})
+
+
+def test_each_row_says_whether_its_key_is_held(engine: Engine, shop: Engine) -> None:
+    """However many keys are held, nobody has to know them all: who meets a row is told."""
+    write(shop, "a", "ä", None, "b")
+    looks = settled(Looks(engine))
+    assert [row.held for row in looks.look(Look("pending", "default", 9))] == [False] * 4
+    hold_key(shop, "default", "ä", NOW)
+    hold_key(shop, "other", "a", NOW)
+    found = looks.look(Look("pending", "default", 9))
+    assert [row.held for row in found] == [False, True, False, False]
+    assert [row.held for row in looks.look(Look("lane", "default", 9, lane="ä"))] == [True]
+    assert [row.held for row in looks.look(Look("lane", "default", 9, lane="b"))] == [False]
+    run(shop, "UPDATE shipper_outbox SET maybe_received = 1")
+    found = looks.look(Look("maybe_received", "default", 9))
+    assert [row.held for row in found] == [False, True, False, False]
+
+
+def test_what_a_command_costs_does_not_grow_with_the_holds(engine: Engine, shop: Engine) -> None:
+    """Of 3,000 held keys those that are loaded are asked for, and no other row is read."""
+    run(
+        shop,
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)"
+        " INSERT INTO shipper_hold (destination, ordering_key, cause)"
+        " SELECT 'default', 'k' || i, 'operator' FROM n",
+    )
+    looks, read = Looks(engine), 0
+
+    @listens_for(engine, "after_cursor_execute")
+    def _count(_: object, cursor: Any, *__: object) -> None:
+        nonlocal read
+        read += max(0, cursor.rowcount)
+
+    found = looks.holds({"default": ["k1", "k2999", "free"]})
+    assert found.keys == {"default": {"k1", "k2999"}}
+    assert read < 20
 
 
 # -- leaving no trace -----------------------------------------------------------------------------

@@ -37,6 +37,11 @@ _FILL = {
         " CASE WHEN n % 2 = 0 THEN 'hot' ELSE 'k' || n END FROM generate_series(1, :count) AS n"
     ),
 }
+_HOLD = (
+    "INSERT INTO shipper_hold (destination, ordering_key, cause)"
+    " SELECT DISTINCT destination, ordering_key, 'operator' FROM shipper_outbox"
+    " WHERE ordering_key <> 'hot' LIMIT 10000"
+)
 _DELIVER = (
     "UPDATE shipper_outbox SET status = 'delivered', delivered_at = created_at,"
     f" delivery_number = id WHERE id <= {HISTORY - BACKLOG}"
@@ -80,6 +85,7 @@ def _fill(url: str) -> str:
     engine = open_engine(url)
     run(engine, _FILL["postgresql"], count=HISTORY)
     run(engine, _DELIVER)
+    run(engine, _HOLD)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("VACUUM ANALYZE")
     engine.dispose()
@@ -101,6 +107,7 @@ def post(request: pytest.FixtureRequest) -> Iterator[Engine]:
     if request.param in {"backlog", "new"}:
         run(engine, "ALTER TABLE shipper_outbox SET (autovacuum_enabled = off)")
         run(engine, _FILL["postgresql"], count=HISTORY)
+        run(engine, _HOLD)
     if request.param == "backlog":
         run(engine, "ANALYZE")
     yield engine
@@ -233,6 +240,7 @@ def test_postgres_walks_along_an_index(post: Engine, question: Look, index: str)
     plan = _look(post, question)
     assert re.search(rf"Index (Only )?Scan using {index} on|Bitmap Index Scan on {index}\b", plan)
     assert "Seq Scan" not in plan
+    assert re.search(r"Scan (using|on) shipper_hold_key\b", plan)
 
 
 @pytest.mark.parametrize(

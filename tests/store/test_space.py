@@ -1,16 +1,25 @@
 """A file of ours gives its room back in small steps, keeps some, and its WAL is cut."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
+from sqlalchemy.event import listens_for
 
 from shipper.store import space
 from shipper.store.engine import connect_sqlite, create_sqlite_file, open_engine
 from shipper.store.migrate import upgrade
-from shipper.store.space import STEP_PAGES, checkpoint, give_back, measure
+from shipper.store.space import (
+    FRAMES_AT_ONCE,
+    STEP_PAGES,
+    Checkpoint,
+    checkpoint,
+    give_back,
+    measure,
+)
 from tests.store.shipping import run
 
 MEGABYTE = 1 << 20
@@ -88,6 +97,43 @@ def test_a_wal_is_cut_unless_somebody_reads_it(lite: Engine, path: Path) -> None
     reader.close()
     with lite.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 5000
+
+
+def test_what_keeps_writers_away_is_little(lite: Engine, path: Path) -> None:
+    """All of a large WAL is copied beside them first; where it can't be, they are left alone."""
+    asked: list[str] = []
+
+    @listens_for(lite, "before_cursor_execute")
+    def _note(_: object, __: object, statement: str, *___: object) -> None:
+        if "wal_checkpoint" in statement:
+            asked.append(statement.partition("(")[2].rstrip(")"))
+
+    reader = connect_sqlite(path, 0.0)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM shipper_outbox").fetchall()
+    for _ in range(5):
+        payload = json.dumps({"padding": "x" * 800_000})
+        run(lite, "INSERT INTO shipper_outbox (payload) VALUES (:payload)", payload=payload)
+    assert measure(lite).wal > FRAMES_AT_ONCE * 4096
+    assert not checkpoint(lite, beside_writers=True)
+    assert "TRUNCATE" not in asked
+    reader.execute("ROLLBACK")
+    asked.clear()
+    assert checkpoint(lite, beside_writers=True)
+    assert asked == ["PASSIVE", "TRUNCATE"]
+    assert checkpoint(lite, beside_writers=False)
+    assert asked[2:] == ["TRUNCATE"]
+    reader.close()
+
+
+def test_a_checkpoint_that_is_broken_off_does_nothing_more(lite: Engine) -> None:
+    """A stop waits for none, whether it has begun or not."""
+    begun = Checkpoint(lite)
+    assert begun.run()
+    begun.break_off()
+    late = Checkpoint(lite)
+    late.break_off()
+    assert not late.run()
 
 
 def test_a_writer_is_not_waited_for(lite: Engine, path: Path) -> None:

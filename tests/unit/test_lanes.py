@@ -143,7 +143,7 @@ def test_a_held_key_ends_what_is_in_flight_and_starts_nothing() -> None:
     drain.end(1)
     assert drain.is_idle()
     drain.hold("b")
-    drain.turns(4)
+    drain.turns()
     assert drain.go() == [2]
 
 
@@ -157,7 +157,8 @@ def test_a_key_held_while_it_is_fetched_is_let_go_again(turns: int) -> None:
         drain.exchange()
     for _ in range(turns):
         drain.exchange()
-    drain.lanes.hold(frozenset("a"))
+    drain.held = frozenset("a")
+    drain.lanes.hold("a")
     drain.turns()
     assert drain.go() == []
     assert drain.table.claimed == set()
@@ -170,11 +171,12 @@ def test_a_held_lane_in_the_line_to_be_fetched_leaves_it() -> None:
     drain.settle(1, "delivered")
     drain.exchange()
     assert drain.lanes.has_hungry()
-    drain.lanes.hold(frozenset("a"))
+    drain.held = frozenset("a")
+    drain.lanes.hold("a")
     assert drain.lanes.is_empty()
     assert drain.lanes.hungry(5) == []
     drain.hold(())
-    drain.turns(4)
+    drain.turns()
     assert drain.go() == [2]
 
 
@@ -213,3 +215,17 @@ def test_a_lane_takes_nothing_from_a_scan_while_its_page_is_on_the_way() -> None
     (lane,) = lanes.hungry(1)
     assert lanes.offer([Candidate(3, "a")], 0.0) == []
     assert lanes.take_page(lane, [Candidate(1, "a")], 2, 0.0) == [1]
+
+
+def test_a_hold_more_costs_the_same_however_many_there_are() -> None:
+    """Nothing is remembered of keys that nothing is loaded of: each look tells of those."""
+    drain = loaded("a", "b")
+    drain.lanes.hold(f"k{number}" for number in range(10_000))
+    drain.lanes.hold_one("nobody's")
+    assert drain.lanes.held == set()
+    assert sorted(drain.lanes.loaded_keys()) == ["a", "b"]
+    drain.held = frozenset("a")
+    drain.lanes.hold_one("a")
+    assert drain.go() == [2]
+    assert drain.lanes.held == set()
+    assert drain.lanes.loaded_keys() == ["b"]

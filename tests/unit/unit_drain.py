@@ -37,7 +37,8 @@ class Drain:
     table: Table = field(default_factory=Table)
     now: float = 1000.0
     command: bool = False  # an operator's command that hasn't been noticed yet
-    back: bool = False  # one that may have put something back in below
+    back: bool = False  # one that has put something back in below
+    freed: bool = False  # one that has released something
     held: frozenset[str] = frozenset()
     released: list[int] = field(default_factory=list)
     flying: dict[int, Lane] = field(default_factory=dict)
@@ -64,17 +65,19 @@ class Drain:
         if meanwhile is not None:
             meanwhile()
         answers = [(question, self._look(question)) for question in asked]
-        held, command, self.command = self.held, self.command, False
-        back, self.back = self.back, False
+        command, self.command = self.command, False
+        self._sweep_if(self.back)
         self.ahead.take_claims(wanted, events)
         for item in settled:
             self._take_record(item)
-        if command and (not self.lanes.hold(held) or back):
-            self.restart()
         for of_lane in (False, True):
             for question, rows in answers:
                 if (question.lane is not None) is of_lane:
                     self.ahead.answer(question, rows, self.now)
+        if command:
+            self.lanes.hold(key for key in self.lanes.loaded_keys() if key in self.held)
+        self._sweep_if(self.freed)
+        self.back = self.freed = False
         self.check()
 
     def start(self, most: int) -> None:
@@ -120,6 +123,10 @@ class Drain:
         self.ahead.rescan()
         self.ahead.look_again()
 
+    def _sweep_if(self, wanted: bool) -> None:  # noqa: FBT001
+        if wanted:
+            self.restart()
+
     def release(self) -> None:
         """Move what the lanes let go of into the work of the next turn."""
         self.released += self.lanes.take_released()
@@ -136,8 +143,9 @@ class Drain:
 
     def hold(self, keys: Iterable[str]) -> None:
         """Replace what is held."""
-        self.held = frozenset(keys)
+        held, self.held = self.held, frozenset(keys)
         self.command = True
+        self.freed = self.freed or not held <= self.held
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -154,7 +162,7 @@ class Drain:
 
     def _candidate(self, row: Row) -> Candidate:
         wait = 0.0 if row.due is None else max(0.0, row.due - self.now)
-        return Candidate(row.id, row.lane, wait, row.due is not None)
+        return Candidate(row.id, row.lane, wait, row.due is not None, row.key in self.held)
 
     def _let_go(self) -> None:
         for row in self.released:
@@ -188,6 +196,7 @@ class Drain:
         assert row.id not in self.released, "sent although it was let go"
         assert row.lane not in {other.lane for other in self._in_flight()}, "two of a lane"
         assert row.lane not in self.lanes.held, "sent although held"
+        assert self.command or row.key not in self.held, "sent although held"
         assert row.due is None or row.due <= self.now, "sent before its time"
         ahead = [other for other in self.table.pending(row.lane) if other.place < row.place]
         assert all(other.retried for other in ahead), "overtook one of its lane"
@@ -212,7 +221,8 @@ class Drain:
             assert self.lanes.room() == self.lanes.window - loaded
         if self.is_idle():
             left = [row for row in self.table.pending() if row.id <= self.ahead._tail]
-            assert all(row.key in self.lanes.held for row in left), "idle, but something is left"
+            assert all(row.key in self.held for row in left), "idle, but something is left"
+            assert self.lanes.held == set(), "remembers what is held of nobody that it knows"
 
     def is_idle(self) -> bool:
         """Return whether the drain would say that everything is shipped."""
@@ -234,7 +244,7 @@ class Drain:
                 self.now = max(self.now, min(times))
             if self.is_idle() and not self.settled:
                 break
-        left = [row.id for row in self.table.pending() if row.key not in self.lanes.held]
+        left = [row.id for row in self.table.pending() if row.key not in self.held]
         assert left == [], f"never started: {left}"
         assert self.lanes.is_empty()
         assert self.lanes.bytes == 0

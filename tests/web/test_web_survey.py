@@ -1,13 +1,16 @@
 """What the database says: right on both, asked seldom, and in nobody's way."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from threading import Event
+from threading import enumerate as enumerate_threads
 
 import pytest
 from sqlalchemy import Engine, text
 
 from shipper.config import Settings, load
-from shipper.store.transactions import writing
+from shipper.store.transactions import reading, writing
 from shipper.web import survey as module
 from shipper.web.survey import ASK_EVERY, UNCONFIGURED, Audit, Backlog, Figures, Survey
 from tests.daemon.processes import eventually
@@ -194,6 +197,37 @@ async def test_what_was_broken_is_still_so_after_a_reload(
     after = Survey(settings, clock, audit)
     assert (await seen(after)).broken == ("counters",)
     await after.aclose()
+
+
+_ENDLESS = {
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n",  # noqa: E501
+    "postgresql": "SELECT pg_sleep(3600)",
+}
+
+
+async def test_no_stop_waits_for_an_audit(
+    database_url: str, tmp_path: Path, clock: Present, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long a question takes, it ends when the survey is closed; nothing is left behind."""
+    begun, ended = Event(), Event()
+
+    def endless(engine: Engine) -> tuple[str, ...]:
+        try:
+            with reading(engine) as tx:
+                begun.set()
+                tx.exec_driver_sql(_ENDLESS[engine.dialect.name])
+        finally:
+            ended.set()
+        return ()
+
+    monkeypatch.setattr(module, "broken_rules", endless)
+    survey = Survey(settings_for(database_url, tmp_path), clock, Audit(clock.now))
+    asking = asyncio.create_task(survey.figures())
+    assert await asyncio.to_thread(begun.wait, 10)
+    await survey.aclose()
+    assert await asyncio.to_thread(ended.wait, 10)
+    await asyncio.gather(asking, return_exceptions=True)
+    assert all(thread.daemon for thread in enumerate_threads() if thread.name == "survey")
 
 
 async def test_it_asks_no_more_often_than_it_should(

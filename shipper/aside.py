@@ -1,0 +1,41 @@
+"""Work that nobody waits for at the end: each piece in a thread of its own.
+
+It decides that a stop never waits for a long question to a database: the thread ends with the
+process, which an executor's doesn't. It must never be used for what has to be written whole.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Thread
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def aside(work: Callable[[], T], name: str) -> "asyncio.Future[T]":
+    """Begin `work` in a new thread; return what will hold its result, or what it raised.
+
+    To cancel that ends the waiting, and not the work.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the asker's
+            answer(future.set_exception, error)
+        else:
+            answer(future.set_result, result)
+
+    def answer(give: Callable[[Any], None], value: object) -> None:
+        def tell() -> None:
+            if not future.done():
+                give(value)
+
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(tell)
+
+    Thread(target=run, name=name, daemon=True).start()
+    return future

@@ -1,0 +1,126 @@
+"""`db upgrade` and `verify --recount` put right what is wrong while everybody goes on."""
+
+import re
+from typing import Any
+
+import pytest
+from sqlalchemy import CursorResult, Engine
+from sqlalchemy.event import listens_for
+
+from shipper.store import batches, recount
+from shipper.store.audit import verify
+from shipper.store.batches import FIRST
+from shipper.store.migrate import mend
+from tests.store.daemons import Daemon, tamper, write
+from tests.store.outboxes import event
+from tests.store.shipping import ask, run
+
+
+@pytest.fixture
+def written(engine: Engine) -> list[tuple[str, int]]:
+    """Give what transactions that write have asked of the table of events, and of how many rows."""
+    found: list[tuple[str, int]] = []
+
+    @listens_for(engine, "after_cursor_execute")
+    def _note(connection: Any, cursor: CursorResult[Any], statement: str, *__: object) -> None:
+        writes = connection.get_execution_options().get("mode") == "write"
+        if writes and re.match(r"(SELECT|UPDATE|INSERT|DELETE).*\bshipper_outbox\b", statement):
+            found.append((statement, cursor.rowcount))
+
+    return found
+
+
+def _past_the_triggers(engine: Engine, count: int) -> None:
+    """Write events as a tool does that loads rows without their triggers."""
+    payload = event("anna")
+    if engine.dialect.name == "postgresql":
+        columns, values = "payload, slot", "CAST(:payload AS json), 0"
+        tamper(engine, "ALTER TABLE shipper_outbox DISABLE TRIGGER shipper_outbox_write")
+    else:
+        columns, values = "payload", ":payload"
+        [(derive,)] = ask(
+            engine, "SELECT sql FROM sqlite_master WHERE name = 'shipper_outbox_derive'"
+        )
+        tamper(engine, "DROP TRIGGER shipper_outbox_derive")
+    run(
+        engine,
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count)"
+        f" INSERT INTO shipper_outbox ({columns}) SELECT {values} FROM n",
+        payload=payload,
+        count=count,
+    )
+    if engine.dialect.name == "sqlite":
+        with engine.begin() as tx:
+            tx.exec_driver_sql(derive)
+
+
+def test_keys_of_many_events_are_mended_in_batches(
+    engine: Engine, written: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each transaction asks for the events of its batch, and of no others."""
+    monkeypatch.setattr(batches, "paced", lambda rows, *_: rows)
+    many = 2 * FIRST + 1
+    _past_the_triggers(engine, many)
+    if engine.dialect.name == "postgresql":
+        # What is in the catalog is not what this is about.
+        tamper(engine, "ALTER TABLE shipper_outbox ENABLE ALWAYS TRIGGER shipper_outbox_write")
+    written.clear()
+    told = mend(engine)
+    assert [line for line in told if line.endswith(f": {many}")], told
+    assert ask(engine, "SELECT DISTINCT ordering_key FROM shipper_outbox") == [("anna",)]
+    assert not [finding for finding in verify(engine) if finding.fault]
+    assert written
+    for statement, rows in written:
+        assert "id IN (" in statement or "shipper_written_past" in statement, statement
+        assert rows <= FIRST
+
+
+def test_nobody_waits_while_rows_are_counted(
+    engine: Engine, written: list[tuple[str, int]]
+) -> None:
+    """What writes the counters reads no event."""
+    Daemon(engine).deliver(*write(engine, *"abc"))
+    tamper(engine, "UPDATE shipper_destination SET delivered = 77")
+    written.clear()
+    assert recount.recount(engine) == 1
+    assert written == []
+
+
+def test_what_is_delivered_while_it_is_counted_is_counted_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By how much a counter is off stays the same, whatever goes on."""
+    first, second, third, fourth = write(engine, *"abcd")
+    daemon = Daemon(engine)
+    daemon.deliver(first)
+    tamper(engine, "UPDATE shipper_destination SET delivered = 77")
+    look, meanwhile = recount._look, [(second,), (third, fourth)]
+
+    def slow(engine: Engine) -> Any:
+        found = look(engine)
+        if meanwhile:
+            daemon.deliver(*meanwhile.pop())
+        return found
+
+    monkeypatch.setattr(recount, "_look", slow)
+    assert recount.recount(engine) == 1
+    assert ask(engine, "SELECT delivered FROM shipper_destination") == [(4,)]
+
+
+def test_two_who_count_at_once_add_the_difference_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes second looks again."""
+    Daemon(engine).deliver(*write(engine, *"abc"))
+    tamper(engine, "UPDATE shipper_destination SET delivered = 1")
+    look = recount._look
+
+    def late(engine: Engine) -> Any:
+        found = look(engine)
+        monkeypatch.setattr(recount, "_look", look)
+        assert recount.recount(engine) == 1
+        return found
+
+    monkeypatch.setattr(recount, "_look", late)
+    assert recount.recount(engine) == 0
+    assert ask(engine, "SELECT delivered FROM shipper_destination") == [(3,)]
