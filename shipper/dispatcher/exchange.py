@@ -79,6 +79,8 @@ class _Talk:
     work: Work
     questions: Sequence[Question]
     fresh: bool
+    holds: bool
+    """Whether to see what is held, also where no operator has done anything."""
     events: list[Event] | None = None
 
 
@@ -115,6 +117,14 @@ class Exchange:
         """Look with the next exchange, whether or not the database says that it changed."""
         self._look_owed = True
 
+    def owe_holds(self) -> None:
+        """See with the next exchange what is held, whether or not an operator has acted."""
+        self._holds_owed = True
+
+    def set_lease(self, ttl: float) -> None:
+        """Take the lease for so long from the next time on that it is prolonged, in seconds."""
+        self._ttl = ttl
+
     async def __call__(
         self, work: Work, questions: Sequence[Question], stop: asyncio.Event
     ) -> Answer:
@@ -124,8 +134,8 @@ class Exchange:
         is gone may be back in a minute. Raises LeaseLost, and StoreUnavailable while stopping.
         """
         began, failures, tries_at_stop = self._clock.monotonic(), 0, 0
-        talk = _Talk(work, questions, self._look_owed)
-        self._look_owed = False
+        talk = _Talk(work, questions, self._look_owed, self._holds_owed)
+        self._look_owed = self._holds_owed = False
         while True:
             self.tries += 1
             asked_at = self._clock.monotonic()
@@ -161,13 +171,12 @@ class Exchange:
         talk.fresh = talk.fresh or pulse.fresh
         if pulse.generation not in {-1, self._generation}:
             self._generation = pulse.generation
-            self._holds_owed = True
-        holds = self._looks.holds() if self._holds_owed else None
+            talk.holds = True
+        holds = self._looks.holds() if talk.holds else None
         rows = [
             self._looks.look(question.look) if talk.fresh or not question.only_if_fresh else None
             for question in talk.questions
         ]
-        self._holds_owed = False
         return Answer(talk.events, pulse, rows, holds)
 
     def _pulse(self, talk: _Talk, now: float) -> Pulse:

@@ -1,13 +1,16 @@
 """What a route is made of and speaks of: its terms, its scan, its questions, its outcomes."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from shipper.advice import NOWHERE, Place
 from shipper.delivery import RetryPolicy
 from shipper.lane import Lane
 from shipper.outcome import Outcome
 from shipper.store.work import Look, Record
+
+if TYPE_CHECKING:
+    from shipper.dispatcher.route import Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +60,10 @@ class Question:
     epoch: int
     lane: Lane | None = None
     only_if_fresh: bool = False
+
+
+class Asked(NamedTuple):
+    """A question, and the route that asks it."""
+
+    route: "Route"
+    question: Question

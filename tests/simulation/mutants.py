@@ -440,7 +440,7 @@ def stops_at_once() -> Any:
 
     async def _wind_down(self: Dispatcher) -> int:
         self._stop.set()
-        for one in self._routes.values():
+        for one in self.routes.values():
             one.lanes.unload_all()
             one.lanes._released += [
                 lane.head.id for lane in one.lanes._lanes.values() if lane.queue
@@ -457,7 +457,7 @@ def goes_on_sending_while_it_stops() -> Any:
 
     async def _wind_down(self: Dispatcher) -> int:
         for _ in range(3):
-            for one in self._routes.values():
+            for one in self.routes.values():
                 one.start(self._clock.monotonic())
             cut_off = await original(self)
         return cut_off
