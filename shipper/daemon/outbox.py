@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import inf
+from pathlib import Path
 
 from shipper.chores import Upkeep
 from shipper.config import Settings
@@ -44,6 +45,12 @@ class Outbox:
     watch: SqliteWatch | None
     taken_at: float
     """When the lease was asked for, or before that (monotonic)."""
+
+    @property
+    def file(self) -> Path | None:
+        """Return the SQLite file, None for any other outbox."""
+        file: Path | None = self.upkeep.database.get_execution_options().get("file")
+        return None if file is None else file.resolve()
 
     def rhythm(self, settings: Settings, lease_ttl: float) -> Rhythm:
         """Return how often to look with these settings."""

@@ -204,7 +204,7 @@ class Reporter:
 
     def store_lost(self, error: ShipperError, retry: float, now: float, *, first: bool) -> None:
         """Tell that the database can't be reached; once for each time it is lost."""
-        self._tally.lost(now)
+        self._tally.lost(now, error.message)
         if first:
             self._log("store.lost", reason=error.message, retry_seconds=retry)
 

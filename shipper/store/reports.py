@@ -96,12 +96,17 @@ def unknown(name: str) -> str:
 
 
 def destination_report(
-    engine: Engine, configured: Collection[str], now: float
+    engine: Engine, configured: Collection[str], now: float, *, patient: bool = False
 ) -> list[DestinationReport]:
-    """Return every destination that is configured or that a row names, in the order of names."""
+    """Return every destination that is configured or that a row names, in the order of names.
+
+    Who is `patient` waits for as long as it takes to count what is pending.
+    """
     dialect = dialect_of(engine.dialect.name)
     sql = _Statements(dialect)
     with snapshot(engine) as tx:
+        if patient and dialect.name == "postgresql":
+            tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
         recorded = {dialect.text(row.name): row for row in tx.execute(sql.recorded)}
         names = {*configured, *recorded, *_pending_names(tx, dialect, sql)}
         reports = [
@@ -184,6 +189,8 @@ def blockers_of(tx: Connection, row: int) -> list[Blocker]:
     event = tx.execute(_FENCE, {"id": row}).one_or_none()
     if event is None:
         return []
+    # That the order of ids is known up to there is written down, and counts also where the rows
+    # were restored: their transactions' numbers are of another server.
     found = [Blocker(found.pid, found.application, found.age) for found in tx.execute(_BLOCKERS)]
     return [b for b in found if event.above or (b.seconds is not None and b.seconds >= event.age)]
 
@@ -286,9 +293,11 @@ _LEASE = text(
 )
 _NEWEST = text("SELECT max(id) FROM shipper_outbox")
 _FENCE = text(
-    "SELECT tx >= pg_snapshot_xmin(pg_current_snapshot()) AS above,"
+    "SELECT tx >= pg_snapshot_xmin(pg_current_snapshot())"
+    " AND tx < pg_snapshot_xmax(pg_current_snapshot()) AS above,"
     " CAST(extract(epoch FROM clock_timestamp() - created_at) AS double precision) AS age"
     " FROM shipper_outbox WHERE id = :id AND status = 'pending'"
+    " AND id > (SELECT settled FROM shipper_lease WHERE name = 'outbox')"
 )
 # The columns used are shown to every role; only the age of others' transactions needs a right.
 _BLOCKERS = text(

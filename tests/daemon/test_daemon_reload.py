@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from sqlalchemy import make_url
 
 from shipper.sandbox import Fault
@@ -69,10 +68,6 @@ def _newer(path: Path) -> None:
     _execute(path, "UPDATE shipper_alembic_version SET version_num = '9999'")
 
 
-def _no_lease(path: Path) -> None:
-    _execute(path, "DELETE FROM shipper_lease")
-
-
 def _execute(path: Path, statement: str) -> None:
     connection = sqlite3.connect(path)
     connection.execute(statement)
@@ -89,7 +84,6 @@ WRONG: dict[str, Callable[[Path], None]] = {
     "other.db": _directory,
     f"the outbox has revision {REVISIONS[-2]}": _older,
     "the outbox has revision 9999": _newer,
-    "emptied the table shipper_lease": _no_lease,
 }
 
 

@@ -1,6 +1,7 @@
 """What is told about destinations, about who ships, and about who holds the order back."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
@@ -213,6 +214,53 @@ def test_an_event_that_was_shipped_waits_for_nobody(postgres_url: str) -> None:
         Daemon(engine).deliver(row)
         assert commit_blockers(engine) == []
     other.dispose()
+    engine.dispose()
+
+
+@pytest.mark.parametrize("settled", [0, 1_000_000])
+def test_a_row_that_was_restored_waits_for_nobody(postgres_url: str, settled: int) -> None:
+    """Its transaction's number is of another server, where there may have been many more."""
+    engine, other = open_engine(postgres_url), create_engine(postgres_url)
+    [row] = write(engine, "a")
+    tamper(engine, "UPDATE shipper_outbox SET tx = '9000000000'")
+    tamper(engine, f"UPDATE shipper_lease SET settled = {settled}")
+    with other.connect() as tx:
+        tx.execute(text("SELECT pg_current_xact_id()"))
+        assert commit_blockers(engine) == []
+        Daemon(engine)
+        assert "open transaction" not in _why(engine, row)
+    other.dispose()
+    engine.dispose()
+
+
+def test_an_event_whose_order_is_settled_waits_for_nobody(postgres_url: str) -> None:
+    """Also beside a transaction that is older than it."""
+    engine, other = open_engine(postgres_url), create_engine(postgres_url)
+    with other.connect() as tx:
+        tx.execute(text("SELECT pg_current_xact_id()"))
+        [row] = write(engine, "a")
+        assert commit_blockers(engine)
+        tamper(engine, f"UPDATE shipper_lease SET settled = {row}")
+        assert commit_blockers(engine) == []
+    other.dispose()
+    engine.dispose()
+
+
+def test_what_is_pending_is_counted_for_as_long_as_it_takes(postgres_url: str) -> None:
+    """For a person who asks; 100 million events take longer than any statement of the daemon's."""
+    engine = open_engine(postgres_url)
+    bounds: list[str] = []
+
+    @listens_for(engine, "before_cursor_execute")
+    def _(connection: Any, _cursor: Any, statement: str, *_: object) -> None:
+        if "SELECT count(*) FROM shipper_outbox" in statement:
+            raw = connection.connection.driver_connection
+            bounds.append(raw.execute("SHOW statement_timeout").fetchone()[0])
+
+    destination_report(engine, ["default"], NOW, patient=True)
+    assert bounds == ["0"]
+    destination_report(engine, ["default"], NOW)
+    assert bounds == ["0", "30s"]
     engine.dispose()
 
 
