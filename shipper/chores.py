@@ -47,23 +47,29 @@ def rescan(dispatcher: Dispatcher) -> None:
     dispatcher.rescan()
 
 
-def guarded(name: str, chore: Callable[[], None], log: Log) -> Callable[[], None]:
-    """Return the chore with its failures logged: one that fails is rung again, and ends nothing."""
+class Guard:
+    """Keeps a chore's failures from ending anything; each run of them is told once.
 
-    def run() -> None:
-        with guarding(name, log):
-            chore()
+    A database that is away for weeks must not fill the disk with what fails without it.
+    """
 
-    return run
+    def __init__(self, name: str, log: Log) -> None:
+        self._name = name
+        self._log = log
+        self._failed = ""
 
-
-@contextmanager
-def guarding(name: str, log: Log) -> Iterator[None]:
-    """Log whatever fails within as a failure of that chore."""
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - whatever it is, the drain goes on without it
-        log("chore.failed", chore=name, reason=f"{type(error).__name__}: {error}")
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Log whatever fails within as a failure of that chore, unless it is what did before."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, the drain goes on without it
+            kind = type(error).__name__
+            if kind != self._failed:
+                self._log("chore.failed", chore=self._name, reason=f"{kind}: {error}")
+            self._failed = kind
+        else:
+            self._failed = ""
 
 
 def open_or_close(dispatcher: Dispatcher, is_open: bool, log: Log) -> None:  # noqa: FBT001

@@ -227,9 +227,10 @@ async def alerting(
 async def _every(
     seconds: float, chore: Callable[[], Awaitable[None]], log: Log, *, first: float = 0.0
 ) -> None:
+    guard = chores.Guard("alerts", log)
     await asyncio.sleep(first)
     while True:
-        with chores.guarding("alerts", log):
+        with guard():
             await chore()
         await asyncio.sleep(seconds)
 

@@ -70,10 +70,11 @@ async def scheduled(
 
 
 async def ring(each: Ring, log: Log) -> None:
-    """Wait and do a chore, again and again; one that fails is logged, and done again."""
+    """Wait and do a chore, again and again; one that fails is told once, and done again."""
+    guard = chores.Guard(each.name, log)
     await asyncio.sleep(0.0 if each.at_once else each.wait())
     while True:
-        with chores.guarding(each.name, log):
+        with guard():
             done = each.chore()
             if done is not None:
                 await done

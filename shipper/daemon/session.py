@@ -106,8 +106,9 @@ class Session:
             outbox.upkeep.reserve.size = settings.space.reserve
         for name in dispatcher.routes.keys() - settings.destinations.keys():
             dispatcher.remove(name)
-        for name, route in dispatcher.routes.items():
-            route.place = place_of(settings.destinations[name], settings)
+        for name in dispatcher.routes.keys() - fresh.couriers.keys():
+            place = place_of(settings.destinations[name], settings)
+            dispatcher.routes[name].place = place
         _add_routes(dispatcher, fresh, self.clock, links)
         self.settings, self.makes, self.seen = settings, fresh.makes, fresh.seen
 
@@ -163,6 +164,8 @@ async def open_session(
         watch = None if path is None else SqliteWatch(path)
         if watch is not None:
             stack.callback(watch.close)
+            # What opens files does so there; asking, later on, costs next to nothing.
+            await thread.run(watch.changed)
         reserve = None if path is None else Reserve(path, settings.space.reserve)
         queue = Queue(engine, lease_ttl=ttl)
         spared = None if reserve is None else Spared(queue, reserve, _tells(reserve, log))

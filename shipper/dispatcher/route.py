@@ -26,6 +26,8 @@ WINDOW = 4096
 SCAN_ROWS = 512
 LANE_DEPTH = 64
 LANES_PER_LOOK = 32
+# A machine may sleep in the middle of a try; the history has room for 24 days.
+MS_MAX = 2**31 - 1
 
 
 class Route:
@@ -230,7 +232,7 @@ class Route:
             return None
         return Attempt(
             started_at=carried.started_at,
-            duration_ms=round(carried.seconds * 1000),
+            duration_ms=min(round(carried.seconds * 1000), MS_MAX),
             outcome=outcome.cause,
             status_code=outcome.status_code,
             error=outcome.detail or None,
@@ -261,8 +263,9 @@ class Route:
         stored.resume(self.link, row, self._clock)
 
     def follow(self, before: "Route", now: float) -> None:
-        """Go on as the route did whose place it takes."""
-        self.resume(before.link_row(now))
+        """Go on as the route did whose place it takes; elsewhere its failures mean nothing."""
+        if before.place.where == self.place.where:
+            self.resume(before.link_row(now))
         self._pace.rest(now + before.paced(now))
         self.link.held, self.open = before.link.held, before.open
 

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, text
 
 from shipper.state import State
+from shipper.store.damage import lease_row
 from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.lease import FileLock, Owner
 from shipper.store.snapshot import shown, snapshot, written
@@ -152,11 +153,11 @@ def current_shipper(engine: Engine) -> str | None:
     """Return who ships this outbox now, for a person; None when nobody does."""
     with snapshot(engine) as tx:
         if engine.dialect.name == "postgresql":
-            lease = tx.execute(_LEASE).one()
+            lease = lease_row(tx.execute(_LEASE_ROW).all())
             owner = Owner.read(lease.owner)
             return str(owner) if lease.alive and owner is not None and not owner.is_dead() else None
         path: str = tx.execute(_SQLITE_FILE).scalar_one()
-        owner = Owner.read(tx.execute(_OWNER).scalar_one())
+        owner = Owner.read(lease_row(tx.execute(_LEASE_FILE).all()).owner)
     return str(owner or "a process") if FileLock(Path(path)).is_held() else None
 
 
@@ -286,9 +287,10 @@ class _Statements:
 
 
 _SQLITE_FILE = text("SELECT file FROM pragma_database_list WHERE name = 'main'")
-_OWNER = text("SELECT owner FROM shipper_lease WHERE name = 'outbox'")
-_LEASE = text(
-    "SELECT owner, coalesce(expires_at > clock_timestamp(), false) AS alive"
+# The token comes first: it tells a row from none (see `lease_row`).
+_LEASE_FILE = text("SELECT token, owner FROM shipper_lease WHERE name = 'outbox'")
+_LEASE_ROW = text(
+    "SELECT token, owner, coalesce(expires_at > clock_timestamp(), false) AS alive"
     " FROM shipper_lease WHERE name = 'outbox'"
 )
 _NEWEST = text("SELECT max(id) FROM shipper_outbox")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, text
 
+from shipper.store.damage import lease_row
 from shipper.store.dialect import dialect_of
 from shipper.store.lease import FileLock, Owner
 from shipper.store.snapshot import snapshot
@@ -31,7 +32,8 @@ def shippers(engine: Engine) -> list[Shipper]:
     is_server = dialect.name == "postgresql"
     columns = (_OF_SERVER if is_server else _OF_FILE).format(dialect.moment.format("acquired_at"))
     with snapshot(engine) as tx:
-        row = tx.execute(text(f"SELECT {columns} FROM shipper_lease WHERE name = 'outbox'")).one()
+        found = text(f"SELECT token, {columns} FROM shipper_lease WHERE name = 'outbox'")
+        row = lease_row(tx.execute(found).all())
     owner = Owner.read(row.owner)
     is_alive = row.alive if is_server else FileLock(Path(row.file)).is_held()
     if not is_alive or (is_server and (owner is None or owner.is_dead())):

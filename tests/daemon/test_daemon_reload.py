@@ -262,6 +262,22 @@ async def test_a_destination_that_is_another_waits_for_its_own_tries(shop: Shop)
 
 
 @only_sqlite
+async def test_a_destination_that_fails_can_be_given_another_address(shop: Shop) -> None:
+    """Nothing of the old one is waited for: its probes, its outage are nobody's at the new one."""
+    hour: dict[str, object] = {"probe_max_delay": 3600, "max_delay": 0.1}
+    shop.configure(retry=hour, url="http://127.0.0.1:1/events")
+    shop.add("u1-1", "u2-1", "u1-2")
+    daemon = await shop.started()
+    await shop.link_is("offline")
+    shop.configure(retry=hour)
+    daemon.signal(signal.SIGHUP)
+    await shop.settled()
+    await daemon.stop()
+    assert shop.link().failures == 0
+    shop.assert_flawless(repeats=0)
+
+
+@only_sqlite
 async def test_a_destination_can_be_taken_away_and_come_back(shop: Shop) -> None:
     """Its events wait meanwhile; what is held of it is held when it comes back."""
     shop.configure(more=_other(shop))

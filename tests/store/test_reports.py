@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.event import listens_for
 
+from shipper.errors import SchemaError
 from shipper.store import operate
 from shipper.store.engine import open_engine
 from shipper.store.lease import FileLock
@@ -18,6 +19,7 @@ from shipper.store.reports import (
     destination_report,
 )
 from shipper.store.selection import Selection
+from shipper.store.shippers import shippers
 from shipper.store.waiting import why
 from shipper.store.work import LinkRow
 from tests.store.daemons import NOW, VIEW, Daemon, tamper, write
@@ -161,6 +163,15 @@ def test_the_holder_of_the_lease_ships_a_postgres_outbox(postgres_url: str) -> N
     daemon.queue.release()
     assert current_shipper(engine) is None
     engine.dispose()
+
+
+def test_a_lease_whose_row_is_gone_is_told_with_what_to_do(engine: Engine) -> None:
+    """By whoever asks who ships."""
+    tamper(engine, "DELETE FROM shipper_lease")
+    for question in (current_shipper, shippers):
+        with pytest.raises(SchemaError, match="emptied the table shipper_lease") as raised:
+            question(engine)
+        assert raised.value.hint == "run: shipper db upgrade"
 
 
 # -- commit order -------------------------------------------------------------------------------
