@@ -19,7 +19,7 @@ from shipper.dispatcher import Dispatcher, Route
 from shipper.dispatcher.tally import Tally, Totals
 from shipper.errors import ShipperError
 from shipper.logs import Log
-from shipper.store import clock_notes, minutes, planner, retention, space
+from shipper.store import clock_notes, minutes, planner, plight, retention, space
 from shipper.store.lease import Owner
 from shipper.store.opening import Database
 from shipper.store.reserve import Reserve
@@ -48,23 +48,29 @@ def rescan(dispatcher: Dispatcher) -> None:
     dispatcher.rescan()
 
 
-def guarded(name: str, chore: Callable[[], None], log: Log) -> Callable[[], None]:
-    """Return the chore with its failures logged: one that fails is rung again, and ends nothing."""
+class Guard:
+    """Keeps a chore's failures from ending anything; each run of them is told once.
 
-    def run() -> None:
-        with guarding(name, log):
-            chore()
+    A database that is away for weeks must not fill the disk with what fails without it.
+    """
 
-    return run
+    def __init__(self, name: str, log: Log) -> None:
+        self._name = name
+        self._log = log
+        self._failed = ""
 
-
-@contextmanager
-def guarding(name: str, log: Log) -> Iterator[None]:
-    """Log whatever fails within as a failure of that chore."""
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - whatever it is, the drain goes on without it
-        log("chore.failed", chore=name, reason=f"{type(error).__name__}: {error}")
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Log whatever fails within as a failure of that chore, unless it is what did before."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, the drain goes on without it
+            kind = type(error).__name__
+            if kind != self._failed:
+                self._log("chore.failed", chore=self._name, reason=f"{kind}: {error}")
+            self._failed = kind
+        else:
+            self._failed = ""
 
 
 def open_or_close(dispatcher: Dispatcher, is_open: bool, log: Log) -> None:  # noqa: FBT001
@@ -236,6 +242,26 @@ class Statistics:
 
 def _progress(totals: Totals | None) -> tuple[int, int, int]:
     return (totals.delivered, totals.retried, totals.dead) if totals else (0, 0, 0)
+
+
+class PlightWatch:
+    """Notes beside an SQLite file that it can't be written, for `status`; and that it can again."""
+
+    def __init__(self, file: Path, tally: Tally, clock: Clock) -> None:
+        self._file = file
+        self._tally = tally
+        self._clock = clock
+        self._noted: float | None = inf  # what was there before isn't known
+
+    async def look(self) -> None:
+        """Compare what is noted with what is so."""
+        lost_at = self._tally.lost_at
+        if lost_at == self._noted:
+            return
+        since = None if lost_at is None else lost_at + self._clock.wall() - self._clock.monotonic()
+        # The disk may be what is wrong, and the loop has other things to do than wait for it.
+        await asyncio.to_thread(plight.note, self._file, since, self._tally.lost_reason)
+        self._noted = lost_at
 
 
 class ClockWatch:

@@ -28,7 +28,7 @@ EVENTS: Mapping[str, tuple[str, frozenset[str]]] = {
     "daemon.stopped": ("info", frozenset({"cut_off"})),
     "daemon.waiting": ("warning", frozenset({"reason", "seconds"})),
     "config.reloaded": ("info", frozenset({"path"})),
-    "config.rejected": ("error", frozenset({"path", "problems"})),
+    "config.rejected": ("error", frozenset({"path", "problems", "hint"})),
     "config.warning": ("warning", frozenset({"problem"})),
     "credential.changed": ("info", frozenset({"destination"})),
     "credential.unreadable": ("error", frozenset({"destination", "reason"})),

@@ -2,8 +2,8 @@
 
 `status`, its plugin line, `top` and `doctor` all begin with the first of these. The order:
 
-critical  the disk is full · a promise is broken · nobody ships what is pending · a destination is
-          paused · an event waits for too long · the budget is used up
+critical  the disk is full · the daemon can't write · a promise is broken · nobody ships what is
+          pending · a destination is paused · an event waits for too long · the budget is used up
 warning   the disk fills up, or its WAL isn't cut · dead letters · what an operator or a dead
           letter holds · a destination is offline or throttled · its last tries failed · an open
           transaction keeps events back · the budget is nearly used up
@@ -28,6 +28,7 @@ from shipper.store.engine import database_path
 from shipper.store.footprint import Footprint, size
 from shipper.store.holds import Held, held
 from shipper.store.opening import Database
+from shipper.store.plight import Plight, plight
 from shipper.store.reports import (
     NEVER_TRIED,
     Blocker,
@@ -112,6 +113,8 @@ class Facts:
     config: str = "the configuration"
     start: str = "shipper run"
     """How a shipper is started here."""
+    plight: Plight | None = None
+    """Why the daemon can't write, though it runs."""
 
 
 def gather(
@@ -130,7 +133,7 @@ def gather(
     which takes a while. Raises StoreUnavailable, AccessDenied and SchemaError.
     """
     shipper = current_shipper(database)
-    reports = destination_report(database, settings.destinations, now)
+    reports = destination_report(database, settings.destinations, now, patient=True)
     rows, path = sum(report.rows for report in reports), database_path(settings.database.url)
     facts = Facts(
         reports,
@@ -145,6 +148,7 @@ def gather(
         places=[advice.place_of(each, settings) for each in settings.destinations.values()],
         config=str(settings.path or "the configuration"),
         start=start,
+        plight=plight(database, now),
     )
     return facts, shipper
 
@@ -153,6 +157,7 @@ def judge(facts: Facts) -> list[Trouble]:
     """Return everything that is wrong, the worst first."""
     by_rank = [
         *_of_full_disk(facts.room),
+        *_of_plight(facts.plight),
         *_of_promises(facts.broken),
         *_of_nobody(facts),
         *_of_links(facts, {State.PAUSED}),
@@ -211,6 +216,13 @@ def _of_full_disk(room: Room | None) -> Iterator[Trouble]:
     if room is not None and room.free < room.full_below:
         text = f"the outbox's disk is full: {size(room.free)} free; applications can't write events"
         yield Trouble(Level.CRITICAL, text, _MAKE_ROOM)
+
+
+def _of_plight(found: Plight | None) -> Iterator[Trouble]:
+    if found is not None:
+        text = f"the daemon hasn't written to the outbox for {found.seconds:.0f} s: {found.reason}"
+        fix = "shipper doctor; journalctl -u shipper says what it has tried"
+        yield Trouble(Level.CRITICAL, text, fix)
 
 
 def _of_filling_disk(room: Room | None) -> Iterator[Trouble]:

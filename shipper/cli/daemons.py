@@ -4,10 +4,11 @@ from typing import Any
 
 from shipper.clock import iso
 from shipper.store.opening import Database
+from shipper.store.plight import Plight
 from shipper.store.shippers import Shipper, shippers
 
 
-def told_of(engine: Database) -> dict[str, Any]:
+def told_of(engine: Database, plight: Plight | None) -> dict[str, Any]:
     """Return the daemons, and of the first one host, pid and version at the top level."""
     found = shippers(engine)
     first = found[0] if found else Shipper("", None, "", None, None)
@@ -15,11 +16,11 @@ def told_of(engine: Database) -> dict[str, Any]:
         "host": first.host or None,
         "pid": first.pid,
         "version": first.version or None,
-        "daemons": [_fields(shipper) for shipper in found],
+        "daemons": [_fields(shipper, plight) for shipper in found],
     }
 
 
-def _fields(shipper: Shipper) -> dict[str, Any]:
+def _fields(shipper: Shipper, plight: Plight | None) -> dict[str, Any]:
     seen = shipper.last_seen_seconds
     return {
         "name": shipper.host,
@@ -30,4 +31,5 @@ def _fields(shipper: Shipper) -> dict[str, Any]:
         "in_flight": shipper.in_flight,
         "since": None if shipper.since is None else iso(shipper.since),
         "last_seen_seconds": None if seen is None else round(max(0.0, seen), 3),
+        "unable_to_write_seconds": None if plight is None else round(plight.seconds, 3),
     }

@@ -10,6 +10,7 @@ import shlex
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from shipper.cli.arguments import Duration
 from shipper.cli.context import Context, printable
@@ -36,6 +37,9 @@ SOME_DIED = 1
 _STUCK = frozenset({State.OFFLINE, State.PAUSED, State.HELD})
 _STUCK_WORDS = frozenset(state.value for state in _STUCK)
 _LOOK_EVERY = 0.25
+_GLANCE_EVERY = 0.02
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,7 @@ class Drainer:
         self._timeout = timeout
         self._note = note
         self._stop = asyncio.Event()
-        self._next_look = 0.0
+        self._asking = asyncio.Lock()
 
     async def run(self) -> None:
         """Return once it is over."""
@@ -150,7 +154,7 @@ class Drainer:
             try:
                 await self._ship()
             except OutboxHeld:
-                shipper = current_shipper(self._view.engine)
+                shipper = await self._ask(current_shipper)
                 if shipper is not None and shipper != watched:
                     self._note(f"{shipper} ships this outbox; watching it")
                     watched = shipper
@@ -166,18 +170,24 @@ class Drainer:
         async with open_session(
             self._view.settings, clock=self._view.clock, log=self._log, stop=impatient
         ) as session:
-            dispatcher = session.dispatcher
-            await dispatcher.run(self._stop, until=lambda: self._is_over(dispatcher))
+            over = asyncio.create_task(self._until_over(session.dispatcher))
+            try:
+                await session.dispatcher.run(self._stop, until=over.done)
+            finally:
+                over.cancel()
+                await asyncio.gather(over, return_exceptions=True)
+        if over.done() and not over.cancelled():
+            over.result()
 
     async def _watch(self) -> bool:
         """Return True once it is over, False when nobody ships any more."""
         seen: Settled | None = None
         while not self._stop.is_set():
-            now = settled(self._view.engine)
+            now = await self._ask(settled)
             # To count what is pending is dear; while something moves there is something left.
-            if now == seen and self._nothing_to_wait_for():
+            if now == seen and await self._ask(self._nothing_to_wait_for):
                 return True
-            if current_shipper(self._view.engine) is None:
+            if await self._ask(current_shipper) is None:
                 return False
             seen = now
             await self._rest()
@@ -190,23 +200,29 @@ class Drainer:
         except TimeoutError:
             return
 
-    def _is_over(self, dispatcher: Dispatcher) -> bool:
+    async def _until_over(self, dispatcher: Dispatcher) -> None:
+        """Return once nothing is left that is waited for; it may be that it is to be counted."""
         routes = dispatcher.routes.values()
-        if any(not (route.is_idle() or _is_stuck(route)) for route in routes):
-            return False
-        now = self._view.clock.monotonic()
-        if now < self._next_look:
-            return False
-        self._next_look = now + _LOOK_EVERY
-        return self._nothing_to_wait_for()
+        while True:
+            if all(route.is_idle() or _is_stuck(route) for route in routes):
+                if await self._ask(self._nothing_to_wait_for):
+                    dispatcher.wake()
+                    return
+                await asyncio.sleep(_LOOK_EVERY)
+            await asyncio.sleep(_GLANCE_EVERY)
 
-    def _nothing_to_wait_for(self) -> bool:
+    async def _ask(self, question: Callable[[Database], T]) -> T:
+        """Ask the database, which serves one at a time, and never in the way of the shipping."""
+        async with self._asking:
+            return await asyncio.to_thread(question, self._view.engine)
+
+    def _nothing_to_wait_for(self, _: Database) -> bool:
         left = self._view.left()
         return all(entry.is_stuck for entry in left) if self._timeout is None else not left
 
     async def _show(self) -> None:
         while self._bar is not None:
-            self._bar.update(await asyncio.to_thread(settled, self._view.engine))
+            self._bar.update(await self._ask(settled))
             await self._rest()
 
 

@@ -93,7 +93,7 @@ def _show(context: Context) -> None:
             start=start_command(settings.path),
             taken=lambda rows: _footprint(context, engine, rows, now),
         )
-        daemons = told_of(engine) if context.json else {}
+        daemons = told_of(engine, facts.plight) if context.json else {}
     troubles = judge(facts)
     if context.json:
         context.emit(

@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import orjson
 
@@ -35,10 +35,24 @@ TRIES: Final = 24
 _BACKOFF: Final = Backoff(1.0, 600.0)
 
 
-def hooks(settings: AlertSettings) -> tuple[Hook | None, Hook | None]:
+class Hooks(NamedTuple):
+    """What leads to the two URLs, None for one that isn't configured."""
+
+    webhook: Hook | None
+    heartbeat: Hook | None
+
+
+def hooks(settings: AlertSettings) -> Hooks:
     """Return what leads to the webhook and to the heartbeat's URL; raises ConfigError."""
     webhook = _hook(settings, settings.webhook_url, "POST")
-    return webhook, _hook(settings, settings.heartbeat_url, "GET")
+    return Hooks(webhook, _hook(settings, settings.heartbeat_url, "GET"))
+
+
+async def close(made: Hooks) -> None:
+    """Close what leads there."""
+    for hook in made:
+        if hook is not None:
+            await hook.aclose()
 
 
 def _hook(
@@ -180,10 +194,10 @@ def document(notice: Notice, now: float) -> bytes:
 
 @asynccontextmanager
 async def alerting(
-    settings: AlertSettings, watch: Watch, alarms: Alarms, clock: Clock, log: Log
+    made: Hooks, every: float, watch: Watch, alarms: Alarms, clock: Clock, log: Log
 ) -> AsyncIterator[None]:
-    """Look, tell and beat for the length of a `with`; raises ConfigError."""
-    webhook, heartbeat = hooks(settings)
+    """Look, tell and beat (`every` so many seconds) for the length of a `with`."""
+    webhook, heartbeat = made
     teller = None if webhook is None else Teller(webhook, alarms.untold, clock, log)
 
     async def look() -> None:
@@ -198,7 +212,7 @@ async def alerting(
     if heartbeat is not None:
         pulse = Pulse(heartbeat, lambda: watch.is_well, clock, log)
         # Behind the first look, which alone can say that all is well.
-        beats = _every(settings.heartbeat_every, pulse.beat, log, first=2 * LOOK_EVERY)
+        beats = _every(every, pulse.beat, log, first=2 * LOOK_EVERY)
         running.append(beats)
     tasks = [asyncio.create_task(work) for work in running]
     try:
@@ -207,17 +221,16 @@ async def alerting(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for hook in (webhook, heartbeat):
-            if hook is not None:
-                await hook.aclose()
+        await close(made)
 
 
 async def _every(
     seconds: float, chore: Callable[[], Awaitable[None]], log: Log, *, first: float = 0.0
 ) -> None:
+    guard = chores.Guard("alerts", log)
     await asyncio.sleep(first)
     while True:
-        with chores.guarding("alerts", log):
+        with guard():
             await chore()
         await asyncio.sleep(seconds)
 

@@ -73,7 +73,7 @@ class Heartbeat:
         notify: Notifier,
         clock: Callable[[], float],
         ending: Callable[[], bool],
-        remark: str = "",
+        remark: Callable[[], str] = lambda: "",
     ) -> None:
         self.every = notify.beat_every
         self._notify = notify
@@ -103,7 +103,8 @@ class Heartbeat:
         if tally.lost_at is not None:
             said.insert(0, f"no database for {_rounded(now - tally.lost_at)}")
         routes = "; ".join(said)
-        return f"{routes} ({self._remark})" if self._remark else routes
+        remark = self._remark()
+        return f"{routes} ({remark})" if remark else routes
 
 
 def _describe(route: Route, counts: Counts, now: float) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from shipper.clock import Clock
 from shipper.config.listen import Address
 from shipper.daemon.alarms import Alarms
-from shipper.daemon.alerts import Watch, alerting
+from shipper.daemon.alerts import Hooks, Watch, alerting
 from shipper.daemon.session import Session
 from shipper.logs import Log
 from shipper.web.health import Health
@@ -33,16 +33,13 @@ async def observed(
     session: Session,
     alarms: Alarms,
     audit: Audit,
+    hooks: Hooks,
     clock: Clock,
     log: Log,
-    *,
-    announced: bool = True,
 ) -> AsyncIterator[None]:
     """Let others look at a session for the length of a `with`, as far as that is configured.
 
-    `alarms` and `audit` are of the sessions before, too; not `announced` is one that only goes on
-    with what it had. Raises ConfigError where the alerts'
-    settings can't work.
+    `alarms` and `audit` are of the sessions before, too.
     """
     settings = session.settings
     alerts, address = settings.alerts, settings.web.listen
@@ -54,9 +51,7 @@ async def observed(
             health = Health(session.dispatcher, session.tally, clock)
             if address is not None:
                 server = _web_server(session, survey, health, clock, log)
-                await stack.enter_async_context(
-                    _listening(server, address, log, announced=announced)
-                )
+                await stack.enter_async_context(_listening(server, address, log))
             if alarmed:
                 watch = Watch(
                     alerts,
@@ -66,7 +61,8 @@ async def observed(
                     survey=survey,
                     clock=clock,
                 )
-                await stack.enter_async_context(alerting(alerts, watch, alarms, clock, log))
+                every = alerts.heartbeat_every
+                await stack.enter_async_context(alerting(hooks, every, watch, alarms, clock, log))
         yield
 
 
@@ -83,15 +79,9 @@ def _web_server(
 
 
 @asynccontextmanager
-async def _listening(
-    server: "WebServer",
-    address: Address,
-    log: Log,
-    *,
-    announced: bool = True,
-) -> AsyncIterator[None]:
+async def _listening(server: "WebServer", address: Address, log: Log) -> AsyncIterator[None]:
     trying = None
-    if not await _opened(server, address, log, first=True, announced=announced):
+    if not await _opened(server, address, log, first=True):
         trying = asyncio.create_task(_insist(server, address, log))
     try:
         yield
@@ -109,9 +99,7 @@ async def _insist(server: "WebServer", address: Address, log: Log) -> None:
             return
 
 
-async def _opened(
-    server: "WebServer", address: Address, log: Log, *, first: bool, announced: bool = True
-) -> bool:
+async def _opened(server: "WebServer", address: Address, log: Log, *, first: bool) -> bool:
     try:
         await server.open(address)
     except OSError as error:
@@ -124,6 +112,5 @@ async def _opened(
                 retry_seconds=LISTEN_EVERY,
             )
         return False
-    if announced:
-        log("web.listening", address=str(address))
+    log("web.listening", address=str(address))
     return True

@@ -31,6 +31,7 @@ MINUTE: Final = 60.0
 _WINDOWS_WITHIN: Final = 1.0
 _CLOCK_EVERY: Final = 1.0
 _CREDENTIALS_EVERY: Final = 2.0
+_PLIGHT_EVERY: Final = 1.0
 _RESCAN_EVERY: Final = 300.0
 # Ten times within the shorter retention, but not all the time.
 _RETAIN_LEAST, _RETAIN_MOST = 1.0, 600.0
@@ -69,10 +70,11 @@ async def scheduled(
 
 
 async def ring(each: Ring, log: Log) -> None:
-    """Wait and do a chore, again and again; one that fails is logged, and done again."""
+    """Wait and do a chore, again and again; one that fails is told once, and done again."""
+    guard = chores.Guard(each.name, log)
     await asyncio.sleep(0.0 if each.at_once else each.wait())
     while True:
-        with chores.guarding(each.name, log):
+        with guard():
             done = each.chore()
             if done is not None:
                 await done
@@ -104,6 +106,9 @@ def _rings(session: Session, windows: Windows, clock: Clock, log: Log) -> list[R
         Ring("statistics", session.statistics.write, next_minute(clock, MINUTE)),
         Ring("credentials", _credentials(session, clock, log), every(_CREDENTIALS_EVERY), True),
     ]
+    if (file := session.outbox.file) is not None:
+        plights = chores.PlightWatch(file, session.tally, clock)
+        rings.append(Ring("plight", plights.look, every(_PLIGHT_EVERY), True))
     if settings.schedule.windows:
         wait = next_minute(clock, _WINDOWS_WITHIN)
         rings.append(Ring("windows", lambda: _turn(session, windows, clock, log), wait))

@@ -1,189 +1,309 @@
-"""The daemon as a service: signals, systemd; one session after another.
+"""The daemon as a service: signals, systemd; a session, and what is taken in while it ships.
 
-SIGTERM and SIGINT stop it cleanly, SIGHUP reads the configuration anew: what is in flight ends
-first, and a configuration with faults is refused with the old one kept.
+SIGTERM and SIGINT stop it cleanly. SIGHUP reads the configuration anew while the session ships on:
+what is another by then is replaced, the rest isn't touched, and a configuration that can't be used,
+whatever is wrong with it, is refused with the old one kept. Only another outbox is another session:
+it is opened before the old one is ended.
 """
 
 import asyncio
 import signal
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import NamedTuple
 
 from shipper import __version__
 from shipper.clock import Clock
 from shipper.config import Settings
 from shipper.confirmed import Confirmed
 from shipper.daemon import alerts
+from shipper.daemon import reload as reloading
 from shipper.daemon.alarms import Alarms
+from shipper.daemon.alerts import Hooks
 from shipper.daemon.notify import Heartbeat, Notifier
 from shipper.daemon.observers import observed
+from shipper.daemon.reload import Taken
 from shipper.daemon.renewal import renewing
 from shipper.daemon.schedule import scheduled
-from shipper.daemon.session import Session, open_session, try_out
-from shipper.daemon.stops import Stops
+from shipper.daemon.session import Session, open_session
+from shipper.daemon.stops import Stops, Wish
 from shipper.daemon.strays import Strays, watched
-from shipper.daemon.windows import Windows
 from shipper.dispatcher.dispatcher import STOP_GRACE
-from shipper.errors import (
-    ConfigError,
-    OutboxChanged,
-    OutboxHeld,
-    ShipperError,
-    StoreUnavailable,
-)
+from shipper.errors import ConfigError, OutboxChanged, OutboxHeld, ShipperError, StoreUnavailable
 from shipper.logs import Log
+from shipper.store.work import LinkRow
 from shipper.web.survey import Audit
 
 # Between two sessions, where the outbox changes again and again.
 _BEGIN_ANEW = 0.1
 # Beyond what a clean stop takes: for the database, which may be busy just then.
 _STOP_MARGIN = 30.0
+_REFUSED = "the new configuration is refused, see the journal"
 
 
 async def serve(
-    settings: Settings,
-    *,
-    clock: Clock,
-    log: Log,
-    reload: Callable[[], Settings] | None = None,
+    settings: Settings, *, clock: Clock, log: Log, reload: Callable[[], Settings]
 ) -> None:
     """Run until stopped. `reload` reads the settings anew after a SIGHUP.
 
     Raises what `open_session` raises, and LeaseLost when another daemon has taken over.
     """
-    service = _Service(clock, log, Notifier(), Audit.first(clock), Confirmed(clock))
-    stops, remark = service.listen(settings), ""
+    service = _Service(settings, clock, log, reload)
+    service.listen()
+    service.warn(settings)
     while True:
-        for problem in settings.warnings:
-            log("config.warning", problem=problem)
         try:
-            cut_off = await service.ship(settings, stops, remark)
+            cut_off = await service.ship()
         except OutboxChanged as error:
             # What is remembered is of another outbox than the one that is there now.
             log("store.changed", reason=error.message, hint=error.hint)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_BEGIN_ANEW):
-                    await stops.event.wait()
-            if stops.event.is_set():
-                log("daemon.stopped", cut_off=0)
-                return
-            continue
-        if stops.renewed is not None:
-            settings, remark = stops.renewed, ""
-            stops = service.listen(settings)
-            continue
-        if not stops.reload or reload is None:
-            log("daemon.stopped", cut_off=cut_off)
-            return
-        # Before the file is read: a signal that comes from here on means the next session.
-        stops = service.listen(settings)
-        settings, remark = await _reloaded(settings, reload, clock, log)
-        stops.settings = settings
+                    await service.stops.event.wait()
+            if not service.stops.event.is_set():
+                continue
+            cut_off = 0
+        log("daemon.stopped", cut_off=cut_off)
+        return
 
 
-@dataclass(frozen=True, slots=True)
+class _Opened(NamedTuple):
+    """A session that holds its outbox until `closing` is left, and who is told of its alarms."""
+
+    session: Session
+    hooks: Hooks
+    closing: AsyncExitStack
+
+
+class _Change(NamedTuple):
+    """What a session goes on with, on its outbox."""
+
+    taken: Taken
+    links: dict[str, LinkRow]
+
+
 class _Service:
     """What stays the same from one session to the next."""
 
-    clock: Clock
-    log: Log
-    notify: Notifier
-    audit: Audit
-    confirmed: Confirmed
-    alarms: Alarms = field(default_factory=Alarms)
-    strays: Strays = field(default_factory=Strays)
+    def __init__(
+        self, settings: Settings, clock: Clock, log: Log, reload: Callable[[], Settings]
+    ) -> None:
+        self.stops = Stops(settings)
+        self._clock = clock
+        self._log = log
+        self._reload = reload
+        self._notify = Notifier()
+        self._audit = Audit.first(clock)
+        self._confirmed = Confirmed(clock)
+        self._alarms = Alarms()
+        self._strays = Strays()
+        self._remark = ""
+        self._begun: Session | None = None  # and nobody has been told so
+        self._taken: Wish | None = None  # the same
 
-    def listen(self, settings: Settings) -> Stops:
-        """Return what the signals set from now on, for a session with these settings."""
-        stops = Stops(settings)
+    # -- what it is told ------------------------------------------------------------------------
 
-        def stop(reason: str) -> None:
-            self.log("daemon.stopping", reason=reason)
-            self._tell_stopping(stops.settings)
-            stops.stop(reason)
-
-        def restart() -> None:
-            self._tell_reloading()
-            stops.restart()
-
+    def listen(self) -> None:
+        """Take in what the signals ask for, from now on."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop, number.name)
-        loop.add_signal_handler(signal.SIGHUP, restart)
-        return stops
+            loop.add_signal_handler(number, self._stop, number.name)
+        loop.add_signal_handler(signal.SIGHUP, self.stops.restart)
 
-    async def ship(self, settings: Settings, stops: Stops, remark: str) -> int:
+    def _stop(self, reason: str) -> None:
+        self._log("daemon.stopping", reason=reason)
+        self._tell_stopping()
+        self.stops.stop()
+
+    # -- one session after the other --------------------------------------------------------------
+
+    async def ship(self) -> int:
         """Ship until told to stop; return how many tries were cut off."""
-        opened, clock, log = False, self.clock, self.log
-        heartbeat = Heartbeat(self.notify, clock.monotonic, stops.event.is_set, remark)
+        settings = self.stops.settings
         # A session that takes over from another has the watchdog on while it opens.
-        self.notify(WATCHDOG=1, STATUS="Taking the outbox")
+        self._notify(WATCHDOG=1, STATUS="Taking the outbox")
         try:
-            async with (
-                open_session(
-                    settings,
-                    clock=clock,
-                    log=log,
-                    stop=stops.event,
-                    waits=self._tell_waiting,
-                    confirmed=self.confirmed,
-                ) as session,
-                scheduled(session, clock, log, heartbeat),
-                renewing(settings, clock, log, stops.renew),
-                observed(session, self.alarms, self.audit, clock, log, announced=not remark),
-                watched(session, self.strays, log),
-            ):
-                opened = True
-                if not remark:  # else it goes on as it was, and has said so
-                    _tell_started(session, log)
-                await session.upkeep.keep_reserve(first=True)
-                self.notify(READY=1, STATUS=heartbeat.status(session))
-                return await session.dispatcher.run(stops.event)
+            following: _Opened | None = await self._open(settings)
         except (StoreUnavailable, OutboxHeld):
             # Whoever ends the waiting for a database or a lease is not told that it was in vain.
-            if opened or not stops.event.is_set():
+            if not self.stops.event.is_set():
                 raise
             return 0
+        while following is not None:
+            cut_off, following = await self._run(following)
+        return cut_off
+
+    async def _open(self, settings: Settings, *, patient: bool = True) -> _Opened:
+        hooks = await reloading.sound(settings, self._clock)
+        session = open_session(
+            settings,
+            clock=self._clock,
+            log=self._log,
+            stop=self.stops.event,
+            waits=self._tell_waiting,
+            confirmed=self._confirmed,
+            patient=patient,
+        )
+        closing = AsyncExitStack()
+        try:
+            return _Opened(await closing.enter_async_context(session), hooks, closing)
+        except BaseException:
+            await alerts.close(hooks)
+            raise
+
+    async def _run(self, opened: _Opened) -> tuple[int, _Opened | None]:
+        """Run a session to its end; return how many tries were cut off, and who follows it."""
+        session, ending = opened.session, self.stops.session()
+        async with opened.closing:
+            await session.upkeep.keep_reserve(first=True)
+            drain = asyncio.create_task(session.dispatcher.run(ending))
+            try:
+                following = await self._look_after(opened, drain, ending)
+                return (await drain if following is None else 0), following
+            finally:
+                drain.cancel()
+                await asyncio.gather(drain, return_exceptions=True)
+
+    async def _look_after(
+        self, opened: _Opened, drain: "asyncio.Task[int]", ending: asyncio.Event
+    ) -> _Opened | None:
+        """Take in what changes while a session ships; return who follows it, None for nobody."""
+        session, hooks = opened.session, opened.hooks
+        self._begun = session
+        while True:
+            async with self._around(session, hooks) as status:
+                self._tell_begun(session)
+                self._notify(READY=1, STATUS=status())
+                await session.settle_in()
+                change = await self._next_change(session, drain, status)
+                if isinstance(change, _Opened):
+                    ending.set()
+                    await self._ended(drain)
+                    return change
+            if change is None:
+                return None
+            if drain.done():  # meanwhile
+                await change.taken.aclose()
+                return None
+            session.take(change.taken.fresh, change.links)
+            hooks = change.taken.hooks
+
+    async def _ended(self, drain: "asyncio.Task[int]") -> None:
+        """Wait until a session has ended; its trouble isn't the one's that follows it."""
+        await asyncio.wait({drain})
+        if not drain.cancelled() and (error := drain.exception()) is not None:
+            self._log("store.changed", reason=_told(error))
+
+    @asynccontextmanager
+    async def _around(self, session: Session, hooks: Hooks) -> AsyncIterator[Callable[[], str]]:
+        """Have the chores done, and others look at a session, as its settings say."""
+        clock, log = self._clock, self._log
+        heartbeat = Heartbeat(
+            self._notify, clock.monotonic, self.stops.event.is_set, lambda: self._remark
+        )
+        async with (
+            scheduled(session, clock, log, heartbeat),
+            renewing(session.seen, self.stops.renew),
+            observed(session, self._alarms, self._audit, hooks, clock, log),
+            watched(session, self._strays, log),
+        ):
+            yield lambda: heartbeat.status(session)
+
+    # -- what is read anew ------------------------------------------------------------------------
+
+    async def _next_change(
+        self, session: Session, drain: "asyncio.Task[int]", status: Callable[[], str]
+    ) -> _Change | _Opened | None:
+        """Wait for something that can be used; None where the drain has ended."""
+        while (wish := await self._wish(drain)) is not None:
+            if wish.reload:
+                self._tell_reloading()
+            try:
+                return await self._read_anew(wish, session)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the session ships on
+                self._refuse(wish, session.settings, error)
+            if wish.reload:
+                self._remark = _REFUSED
+                self._notify(READY=1, STATUS=status())
+        return None
+
+    async def _wish(self, drain: "asyncio.Task[int]") -> Wish | None:
+        wished = asyncio.create_task(self.stops.wished())
+        try:
+            await asyncio.wait({wished, drain}, return_when=asyncio.FIRST_COMPLETED)
+            return None if drain.done() else wished.result()
+        finally:
+            wished.cancel()
+
+    async def _read_anew(self, wish: Wish, session: Session) -> _Change | _Opened:
+        settings = self._reload() if wish.reload else reloading.renewed(session.settings)
+        change: _Change | _Opened
+        if wish.reload and await reloading.is_elsewhere(settings, session):
+            change = await self._open(settings, patient=False)
+        else:
+            taken = await reloading.prepared(settings, session)
+            change = _Change(taken, dict(await session.links(taken.fresh)))
+        self.stops.take(settings)
+        self._taken = wish
+        if wish.reload:
+            self._remark = ""
+            session.dispatcher.probe_at_once()
+        return change
+
+    def _tell_begun(self, session: Session) -> None:
+        """Tell what has begun to be so, once it is."""
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            _tell_started(begun, self._log)
+        wish, self._taken = self._taken, None
+        settings = session.settings
+        if wish is not None and wish.reload:
+            self._log("config.reloaded", path=str(settings.path))
+            self.warn(settings)
+        elif wish is not None:
+            self._log("file.changed", paths=wish.changed)
+
+    def _refuse(self, wish: Wish, settings: Settings, error: Exception) -> None:
+        if not wish.reload:
+            self._log("file.unusable", paths=wish.changed, reason=_told(error))
+            return
+        problems = error.problems if isinstance(error, ConfigError) else [_told(error)]
+        hint = error.hint if isinstance(error, ShipperError) else "run: shipper check"
+        advice = {"hint": hint} if hint else {}
+        self._log("config.rejected", path=str(settings.path), problems=problems, **advice)
+
+    def warn(self, settings: Settings) -> None:
+        """Tell what of a configuration is allowed and unwise."""
+        for problem in settings.warnings:
+            self._log("config.warning", problem=problem)
+
+    # -- what systemd is told ---------------------------------------------------------------------
 
     def _tell_waiting(self, reason: str) -> None:
-        self.notify(WATCHDOG=1, STATUS=f"Waiting: {reason}")
+        self._notify(WATCHDOG=1, STATUS=f"Waiting: {reason}")
 
-    def _tell_stopping(self, settings: Settings) -> None:
+    def _tell_stopping(self) -> None:
         """Ask for the time that a clean stop takes at most."""
-        timeout = max(destination.timeout for destination in settings.destinations.values())
-        self.notify(
+        timeout = self.stops.timeout
+        self._notify(
             STOPPING=1,
             STATUS="Stopping: what is in flight may finish",
             EXTEND_TIMEOUT_USEC=round((timeout + STOP_GRACE + _STOP_MARGIN) * 1e6),
         )
 
     def _tell_reloading(self) -> None:
-        self.notify(
+        self._notify(
             RELOADING=1,
             MONOTONIC_USEC=round(asyncio.get_running_loop().time() * 1e6),
-            STATUS="Reading the configuration anew: what is in flight may finish",
+            STATUS="Reading the configuration anew",
         )
 
 
-async def _reloaded(
-    settings: Settings, reload: Callable[[], Settings], clock: Clock, log: Log
-) -> tuple[Settings, str]:
-    """Return the settings to go on with, and what `systemctl status` is to say about that."""
-    path, refused = str(settings.path), "the new configuration is refused, see the journal"
-    try:
-        fresh = reload()
-        Windows.of(fresh)
-        alerts.hooks(fresh.alerts)
-        await try_out(fresh, clock)
-    except ConfigError as error:
-        log("config.rejected", path=path, problems=error.problems)
-        return settings, refused
-    except ShipperError as error:
-        log("config.rejected", path=path, problems=[error.message])
-        return settings, refused
-    log("config.reloaded", path=path)
-    return fresh, ""
+def _told(error: BaseException) -> str:
+    """Return what is wrong, for the log; of a bug only the name, for its text may be anything."""
+    if isinstance(error, ShipperError):
+        return error.message
+    return f"a bug of shipper's: {type(error).__name__}"
 
 
 def _tell_started(session: Session, log: Log) -> None:

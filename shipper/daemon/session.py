@@ -1,26 +1,26 @@
-"""One run of the drain with one set of settings: opened, run, closed. A reload is a new session.
+"""One run of the drain with one outbox: opened, run, closed. Its settings may change meanwhile.
 
 It takes the outbox (lock, lease), builds a route for each destination, and gives everything back
-in the reverse order. Whatever reads or writes rows runs in one thread.
+in the reverse order. Whatever reads or writes rows runs in one thread. A reload replaces the routes
+of destinations that are another by now, one by one, and gives nothing back: only another outbox is
+another session.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 
 from shipper.advice import place_of
 from shipper.chores import Statistics, Upkeep
 from shipper.clock import Clock
-from shipper.config import DestinationSettings, Settings
+from shipper.config import Settings
 from shipper.confirmed import Confirmed
-from shipper.courier import Courier
+from shipper.daemon.destinations import Fresh, Make, Seen, freshly, route_of
+from shipper.daemon.outbox import Address, Outbox
 from shipper.daemon.thread import DatabaseThread
-from shipper.delivery import RetryPolicy
-from shipper.destination import Destination
-from shipper.dispatcher import Dispatcher, Rhythm, Route, Terms
+from shipper.dispatcher import Dispatcher
 from shipper.dispatcher.reporter import Reporter
 from shipper.dispatcher.tally import Tally
 from shipper.errors import (
@@ -34,7 +34,8 @@ from shipper.errors import (
 )
 from shipper.logs import Log
 from shipper.store import clock_notes
-from shipper.store.engine import database_path, describe, open_engine
+from shipper.store.engine import database_path, describe, move, open_engine
+from shipper.store.identity import identity
 from shipper.store.lease import FileLock, Owner
 from shipper.store.looks import Looks
 from shipper.store.migrate import prepare
@@ -49,31 +50,73 @@ REACH_WITHIN = 30.0
 # Whoever asks whether the outbox is held holds it for less.
 _HELD_A_MOMENT = 0.5
 
-# Idle time between looks, in seconds: what an application waits for at most, and what idling costs.
-_POLL_SQLITE = 0.02
-_POLL_POSTGRES = 0.2
-# However rarely somebody wants it to look, the drain turns: the watchdog lives on that.
-_IDLE_MAX = 15.0
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Session:
     """A set of routes that is ready to run, and what was found when the outbox was taken."""
 
     settings: Settings
+    outbox: Outbox
     dispatcher: Dispatcher
     recovered: int
     """How many events a process that died may have sent already."""
     database: str
     """Which database it is, for a person."""
-    upkeep: Upkeep
-    """The chores that work on the outbox, in the database's own thread."""
     tally: Tally
     """What the drain has done so far."""
     statistics: Statistics
     """The chore that writes it down; done once more at the end."""
     confirmed: Confirmed
     """How late it is, as far as a step of the wall clock is believed."""
+    makes: Mapping[str, Make]
+    """What the routes are made of."""
+    seen: Seen
+    """The files that are read only once, as they were then."""
+    clock: Clock
+    _lease_ttl: float
+    _moved: bool = False
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """The chores that work on the outbox, in the database's own thread."""
+        return self.outbox.upkeep
+
+    async def links(self, fresh: Fresh) -> Mapping[str, LinkRow]:
+        """Return how destinations that come back were left, as far as the database says."""
+        if fresh.makes.keys() <= self.dispatcher.routes.keys():
+            return {}
+        with suppress(ShipperError):  # what is away is waited for by the drain
+            return await _links(self.outbox)
+        return {}
+
+    def take(self, fresh: Fresh, links: Mapping[str, LinkRow]) -> None:
+        """Go on with other settings, on the same outbox; what isn't another one goes on as it is.
+
+        A try that is under way may count on the lease that it began with: that never gets shorter.
+        """
+        settings, dispatcher, outbox = fresh.settings, self.dispatcher, self.outbox
+        if settings.database != outbox.address.settings:
+            outbox.address.settings, self._moved = settings.database, True
+            move(outbox.upkeep.database, settings.database.url)
+            self.database = describe(outbox.upkeep.database)
+        self._lease_ttl = max(self._lease_ttl, _lease_ttl(settings))
+        outbox.queue.set_lease(self._lease_ttl)
+        dispatcher.set_rhythm(outbox.rhythm(settings, self._lease_ttl))
+        if outbox.upkeep.reserve is not None:
+            outbox.upkeep.reserve.size = settings.space.reserve
+        for name in dispatcher.routes.keys() - settings.destinations.keys():
+            dispatcher.remove(name)
+        for name in dispatcher.routes.keys() - fresh.couriers.keys():
+            place = place_of(settings.destinations[name], settings)
+            dispatcher.routes[name].place = place
+        _add_routes(dispatcher, fresh, self.clock, links)
+        self.settings, self.makes, self.seen = settings, fresh.makes, fresh.seen
+
+    async def settle_in(self) -> None:
+        """Leave the connection to an address that is another by now."""
+        if self._moved:
+            self._moved = False
+            await self.outbox.thread.run(self.upkeep.database.dispose)
 
 
 @asynccontextmanager
@@ -85,10 +128,12 @@ async def open_session(
     stop: asyncio.Event,
     waits: Callable[[str], None] = lambda _: None,
     confirmed: Confirmed | None = None,
+    patient: bool = True,
 ) -> AsyncIterator[Session]:
     """Take the outbox, and give it back at the end; `waits` is told what it has to wait for.
 
-    `confirmed` is of the sessions before, where there were any in this process.
+    `confirmed` is of the sessions before, where there were any in this process. Who isn't `patient`
+    waits for nothing.
 
     Raises StoreUnavailable when it can't be reached for 30 s, OutboxHeld when another daemon has
     it, SchemaError and AccessDenied at once.
@@ -98,8 +143,8 @@ async def open_session(
     thread = DatabaseThread()
     async with AsyncExitStack() as stack:
         stack.callback(thread.close)
-        where, notice = settings.database, partial(_tell_notice, log)
-        engine = open_engine(where.url, told=notice, renewed=where.read_url)
+        address, notice = Address(settings.database), partial(_tell_notice, log)
+        engine = open_engine(settings.database.url, told=notice, renewed=address.read_url)
         stack.push_async_callback(thread.run, engine.dispose)
 
         def waiting(error: ShipperError, seconds: float) -> None:
@@ -109,22 +154,24 @@ async def open_session(
         if path is not None:
             # Before the outbox is brought up to date: another daemon may be at work in it.
             lock = FileLock(path)
-            reach = {OutboxHeld: _HELD_A_MOMENT, StoreUnavailable: REACH_WITHIN}
+            reach = {OutboxHeld: _HELD_A_MOMENT} | _reach(settings, patient=patient)
             await thread.insist(lock.acquire, reach, stop, waiting)
             stack.callback(lock.release)
             engine.get_execution_options()["kept"].look_also(lock.insist)
-        reached = _reach(settings)
+        reached = _reach(settings, patient=patient)
         for done in await thread.insist(lambda: prepare(engine), reached, stop, waiting):
             notice(done)
         watch = None if path is None else SqliteWatch(path)
         if watch is not None:
             stack.callback(watch.close)
+            # What opens files does so there; asking, later on, costs next to nothing.
+            await thread.run(watch.changed)
         reserve = None if path is None else Reserve(path, settings.space.reserve)
         queue = Queue(engine, lease_ttl=ttl)
         spared = None if reserve is None else Spared(queue, reserve, _tells(reserve, log))
         owner = Owner.here()
         # The lease of a daemon whose machine went away ends by itself; a living one prolongs it.
-        patience = {OutboxHeld: 0.0 if path else ttl} | reached
+        patience = {OutboxHeld: ttl if patient and path is None else 0.0} | reached
         taken_at = clock.monotonic()
 
         def take() -> int:
@@ -135,69 +182,66 @@ async def open_session(
 
         recovered = await thread.insist(take, patience, stop, waiting)
         stack.push_async_callback(_give_back, thread, queue, spared)
-        looks = Looks(engine)
-        rhythm = Rhythm(
-            poll=min(_POLL_SQLITE if path else _POLL_POSTGRES, settings.schedule.poll_interval),
-            idle=min(_IDLE_MAX, settings.schedule.poll_interval),
-            lease_ttl=inf if path else ttl,
-            lease_taken_at=taken_at,
-            changed=watch.changed if watch else None,
-        )
-        tally = Tally(clock.monotonic())
-        dispatcher = Dispatcher(
-            queue if spared is None else spared,
-            looks,
-            clock=clock,
-            reporter=Reporter(log, tally),
-            database=thread.run,
-            rhythm=rhythm,
-        )
-        _add_routes(dispatcher, settings, clock, await thread.run(looks.links))
         confirmed = confirmed or Confirmed(clock)
         notes = await thread.run(partial(clock_notes.read, engine, owner.boot))
         confirmed.begin(await thread.run(partial(newest, engine)), notes)
         upkeep = Upkeep(engine, thread.run, asyncio.sleep, clock, log, confirmed, reserve)
+        known = await thread.run(partial(identity, engine))
+        outbox = Outbox(address, known, thread, queue, Looks(engine), upkeep, watch, taken_at)
+        tally = Tally(clock.monotonic())
         statistics = Statistics(engine, thread.run, tally, clock, confirmed)
         stack.push_async_callback(_write_the_rest, statistics)
+        dispatcher = Dispatcher(
+            queue if spared is None else spared,
+            outbox.looks,
+            clock=clock,
+            reporter=Reporter(log, tally),
+            database=thread.run,
+            rhythm=outbox.rhythm(settings, ttl),
+        )
+        links = await _links(outbox)
+        fresh = await freshly(settings, clock, {})
+        _add_routes(dispatcher, fresh, clock, links)
         yield Session(
             settings,
+            outbox,
             dispatcher,
             recovered,
             describe(engine),
-            upkeep=upkeep,
             tally=tally,
             statistics=statistics,
             confirmed=confirmed,
+            makes=fresh.makes,
+            seen=fresh.seen,
+            clock=clock,
+            _lease_ttl=ttl,
         )
 
 
 def _add_routes(
-    dispatcher: Dispatcher, settings: Settings, clock: Clock, links: Iterable[LinkRow]
+    dispatcher: Dispatcher, fresh: Fresh, clock: Clock, links: Mapping[str, LinkRow]
 ) -> None:
-    """Add a route for each destination, in the state in which it was left."""
-    left = {row.destination: row for row in links}
-    for destination in settings.destinations.values():
-        route = _route(destination, settings, clock, dispatcher.wake)
-        if route.name in left:
-            route.resume(left[route.name])
+    """Add a route for each destination that is another one, in the state in which it was left."""
+    settings = fresh.settings
+    for name, courier in fresh.couriers.items():
+        route = route_of(settings.destinations[name], settings, courier, clock, dispatcher.wake)
+        if name in links and name not in dispatcher.routes:
+            route.resume(links[name])
         dispatcher.add(route)
+
+
+async def _links(outbox: Outbox) -> Mapping[str, LinkRow]:
+    return {row.destination: row for row in await outbox.thread.run(outbox.looks.links)}
 
 
 def _tell_notice(log: Log, notice: str) -> None:
     log("store.notice", notice=notice)
 
 
-async def try_out(settings: Settings, clock: Clock) -> None:
-    """Return only if a session could send with these settings; touches no network, no database.
-
-    Raises ConfigError and AccessDenied, for instance for an API ID file that can't be read.
-    """
-    for destination in settings.destinations.values():
-        await _courier(destination, settings, clock).aclose()
-
-
-def _reach(settings: Settings) -> dict[type[ShipperError], float]:
+def _reach(settings: Settings, *, patient: bool) -> dict[type[ShipperError], float]:
     """Return what is waited for until the database can be worked with, and for how long."""
+    if not patient:
+        return {StoreUnavailable: 0.0}
     reached: dict[type[ShipperError], float] = {StoreUnavailable: REACH_WITHIN}
     if settings.database.url_file is not None:
         # Whoever changes a password does so in two places, one after the other.
@@ -235,37 +279,3 @@ async def _give_back(thread: DatabaseThread, queue: Queue, spared: Spared | None
 async def _write_the_rest(statistics: Statistics) -> None:
     with suppress(ShipperError):  # nobody's event depends on it
         await statistics.write()
-
-
-def _courier(destination: DestinationSettings, settings: Settings, clock: Clock) -> Courier:
-    carrier = Destination(
-        url=destination.url,
-        timeout=destination.timeout,
-        max_in_flight=destination.max_in_flight,
-        ca_file=destination.ca_file,
-        proxy=destination.proxy,
-        transport=destination.transport,
-    )
-    return Courier(
-        carrier,
-        validation=settings.validation.mode,
-        api_id=lambda: destination.read_api_id().reveal(),
-        clock=clock,
-        where=carrier.where,
-    )
-
-
-def _route(
-    destination: DestinationSettings, settings: Settings, clock: Clock, wake: Callable[[], None]
-) -> Route:
-    retry = destination.retry
-    terms = Terms(
-        policy=RetryPolicy(retry.backoff, retry.probe_backoff, retry.max_attempts),
-        timeout=destination.timeout,
-        max_in_flight=destination.max_in_flight,
-        max_rate=destination.max_rate,
-        holds_dead=destination.after_dead_letter == "hold",
-        place=place_of(destination, settings),
-    )
-    courier = _courier(destination, settings, clock)
-    return Route(destination.name, terms, courier, clock=clock, wake=wake)

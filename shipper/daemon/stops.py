@@ -1,37 +1,70 @@
-"""What ends a session of the daemon, and what is to come after it."""
+"""What the signals, and files that were replaced, ask of the service: to stop, or to read anew."""
 
 import asyncio
+from typing import NamedTuple
 
 from shipper.config import Settings
 
 
+class Wish(NamedTuple):
+    """What is to be read anew: the configuration, or else these files that it names."""
+
+    reload: bool
+    changed: list[str]
+
+
 class Stops:
-    """What ends a session: a stop for good, or a wish to begin anew with new settings."""
+    """What is wished for, until somebody takes it up; a stop wins over everything."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        """What the session works with: they say how long it may take to end."""
+        """What is in force."""
+        self.timeout = _longest(settings)
+        """How long a try may take that is under way, in seconds."""
         self.event = asyncio.Event()
-        self.reload = False
-        self.renewed: Settings | None = None
-        self.reason = ""
+        """Set once it is to stop for good."""
+        self._session = asyncio.Event()
+        self._wished = asyncio.Event()
+        self._reload = False
+        self._changed: list[str] = []
 
-    def stop(self, reason: str) -> None:
+    def take(self, settings: Settings) -> None:
+        """Have other settings in force; what began before them may still be under way."""
+        self.settings = settings
+        self.timeout = max(self.timeout, _longest(settings))
+
+    def session(self) -> asyncio.Event:
+        """Return what ends the session that begins now: a stop does, or whoever replaces it."""
+        self._session = asyncio.Event()
+        if self.event.is_set():
+            self._session.set()
+        return self._session
+
+    def stop(self) -> None:
         """End the session, and the service with it."""
-        self.reload = False
-        self.renewed = None
-        self.reason = reason
         self.event.set()
-
-    def renew(self, settings: Settings) -> None:
-        """End the session, to go on with what its files hold by now; any other wish wins."""
-        if not self.event.is_set():
-            self.renewed = settings
-            self.event.set()
+        self._session.set()
 
     def restart(self) -> None:
-        """End the session, to begin anew; a stop that was asked for already wins."""
+        """Have the configuration read anew; a stop that was asked for already wins."""
         if not self.event.is_set():
-            self.reload = True
-            self.reason = "SIGHUP"
-            self.event.set()
+            self._reload = True
+            self._wished.set()
+
+    def renew(self, changed: list[str]) -> None:
+        """Have these files read anew, which the configuration names."""
+        if not self.event.is_set():
+            self._changed += changed
+            self._wished.set()
+
+    async def wished(self) -> Wish:
+        """Wait for a wish and take it up; one that comes from here on is another."""
+        await self._wished.wait()
+        self._wished.clear()
+        wish = Wish(self._reload, self._changed)
+        self._reload, self._changed = False, []
+        return wish
+
+
+def _longest(settings: Settings) -> float:
+    return max(destination.timeout for destination in settings.destinations.values())

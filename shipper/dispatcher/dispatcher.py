@@ -15,7 +15,8 @@ from shipper.dispatcher.exchange import Answer, Exchange, Looks, Queue, Thread
 from shipper.dispatcher.reporter import Reporter
 from shipper.dispatcher.rest import Rest, Rhythm
 from shipper.dispatcher.route import Route
-from shipper.dispatcher.values import Question
+from shipper.dispatcher.routes import Routes
+from shipper.dispatcher.values import Asked
 from shipper.errors import StoreUnavailable
 from shipper.store.work import Holds, LinkRow, Work
 
@@ -50,7 +51,7 @@ class Dispatcher:
             lease_ttl=rhythm.lease_ttl,
             lease_until=rhythm.lease_taken_at + rhythm.lease_ttl,
         )
-        self._routes: dict[str, Route] = {}
+        self._routes = Routes(clock)
         self._stop = asyncio.Event()
         self._turns = 0
         self._rests = 0  # while winding down, when there is nothing to say to the database
@@ -62,13 +63,35 @@ class Dispatcher:
     # -- from outside -------------------------------------------------------------------------
 
     def add(self, route: Route) -> None:
-        """Take a destination on."""
-        self._routes[route.name] = route
+        """Take a destination on; one of that name goes on as it was, in the new route.
+
+        It begins once what is in flight at the old one has ended and is recorded.
+        """
+        self._routes.add(route)
+        # What is held has to be known before anything of it is claimed.
+        self._exchange.owe_holds()
+        self._rest.end()
+
+    def remove(self, name: str) -> None:
+        """Send nothing more to a destination; what is in flight there ends and is recorded."""
+        self._routes.remove(name)
+        self._rest.end()
 
     @property
     def routes(self) -> Mapping[str, Route]:
-        """Return the destinations by name."""
-        return self._routes
+        """Return the destinations by name, also those that wait until an old route has left."""
+        return self._routes.named
+
+    def probe_at_once(self) -> None:
+        """Try the links that are down: somebody says that they may work now."""
+        for route in self.routes.values():
+            route.link.probe_at_once(self._clock.monotonic())
+        self._rest.end()
+
+    def set_rhythm(self, rhythm: Rhythm) -> None:
+        """Look as often as this says from now on, and have the lease last for as long."""
+        self._rest.set(rhythm)
+        self._exchange.set_lease(rhythm.lease_ttl)
 
     @property
     def beats(self) -> int:
@@ -86,13 +109,13 @@ class Dispatcher:
 
     def rescan(self) -> None:
         """Scan everything from the beginning."""
-        for route in self._routes.values():
+        for route in self.routes.values():
             route.ahead.rescan()
         self.look()
 
     def is_idle(self) -> bool:
         """Return whether everything that can be shipped has been."""
-        return all(route.is_idle() for route in self._routes.values())
+        return self._routes.are_idle()
 
     # -- the drain ----------------------------------------------------------------------------
 
@@ -106,7 +129,7 @@ class Dispatcher:
         except StoreUnavailable:
             # Told only to who stops: nothing more can be written. The claims tell the next daemon
             # what to repeat.
-            return len(self._tasks()) + sum(r.unrecorded for r in self._routes.values())
+            return len(self._tasks()) + sum(route.unrecorded for route in self._routes.at_work())
         finally:
             waiter.cancel()
             await self._end_flights()
@@ -121,20 +144,27 @@ class Dispatcher:
         answer = await self._converse(self._questions())
         if answer.commanded:  # before anything is sent that is held by now
             answer = await self._converse([], asks_holds=True)
-        for route in self._routes.values():
+        for route in self._routes.at_work():
             if route.bug is not None:
                 raise route.bug
+        self._see_off()
         now = self._clock.monotonic()
         if not self._stop.is_set() and now < self._exchange.lease_until:
-            for route in self._routes.values():
+            for route in self._routes.at_work():
                 if now + route.timeout < self._exchange.lease_until:
                     route.start(now)
-        self._report.routes(self._routes.values(), now)
+        self._report.routes(self._routes.at_work(), now)
         return self._delay(answer, now)
+
+    def _see_off(self) -> None:
+        """Part with the routes that have nothing more to record; who follows them begins."""
+        for route in self._routes.left():
+            self._report.forget(route)
+            self._exchange.owe_holds()  # an event that died there may hold its key now
 
     def _delay(self, answer: Answer, now: float) -> float:
         until = now + self._rest.longest(answer.pulse, now)
-        for route in self._routes.values():
+        for route in self._routes.at_work():
             if route.settled or (not self._stop.is_set() and self._has_more(route)):
                 return 0.0
             if now < route.recalled_until:
@@ -151,18 +181,19 @@ class Dispatcher:
 
     # -- the exchange with the database ---------------------------------------------------------
 
-    def _questions(self) -> list[Question]:
+    def _questions(self) -> list[Asked]:
         if self._stop.is_set():
             return []
         now = self._clock.monotonic()
-        asking = [route for route in self._routes.values() if now >= route.recalled_until]
-        return [question for route in asking for question in route.ahead.questions(now)]
+        asking = [route for route in self._routes.at_work() if now >= route.recalled_until]
+        return [Asked(route, one) for route in asking for one in route.ahead.questions(now)]
 
-    async def _converse(self, questions: list[Question], *, asks_holds: bool = False) -> Answer:
-        settled = {name: route.settled for name, route in self._routes.items()}
+    async def _converse(self, asked: list[Asked], *, asks_holds: bool = False) -> Answer:
+        routes = self._in_turn()
+        settled = [(route, route.settled) for route in routes]
         wanted: list[tuple[Route, int, str | int]] = []
         now = self._clock.monotonic()
-        for route in self._in_turn():
+        for route in routes:
             route.settled = []
             share = CLAIMS_PER_TURN - len(wanted)
             if not self._stop.is_set() and now >= route.recalled_until:
@@ -171,59 +202,64 @@ class Dispatcher:
         links = self._changed_links()
         work = Work(
             now=self._clock.wall(),
-            records=[item.record for items in settled.values() for item in items],
-            released=[i for route in self._routes.values() for i in route.lanes.take_released()],
+            records=[item.record for _, items in settled for item in items],
+            released=[row for route in routes for row in route.lanes.take_released()],
             wanted=[row for _, row, _ in wanted],
             homes={row: route.name for route, row, _ in wanted},
             links=links,
         )
         loaded = None
         if asks_holds:
-            loaded = {name: route.lanes.loaded_keys() for name, route in self._routes.items()}
+            loaded = {name: route.lanes.loaded_keys() for name, route in self.routes.items()}
+        questions = [one.question for one in asked]
         answer = await self._exchange(work, questions, self._stop, loaded)
         self._stored_links.update((link.destination, _key(link)) for link in links)
         claimed = {event.id: event for event in answer.events}
-        for route in self._routes.values():
-            asked = [(row, lane) for of, row, lane in wanted if of is route]
-            route.ahead.take_claims(asked, claimed)
-        for name, items in settled.items():
+        for route in routes:
+            mine = [(row, lane) for of, row, lane in wanted if of is route]
+            route.ahead.take_claims(mine, claimed)
+        for route, items in settled:
             for item in items:
-                self._routes[name].recorded(item)
-            self._report.recorded(name, items)
-        self._take_answers(questions, answer)
+                route.recorded(item)
+            self._report.recorded(route.name, items)
+        self._take_answers(asked, answer)
         return answer
 
     def _in_turn(self) -> list[Route]:
         """Return the routes, each time another one first: none may claim all the room of a turn."""
-        routes = list(self._routes.values())
+        routes = self._routes.at_work()
         self._turns += 1
         first = self._turns % max(1, len(routes))
         return routes[first:] + routes[:first]
 
-    def _take_answers(self, questions: Sequence[Question], answer: Answer) -> None:
+    def _take_answers(self, asked: Sequence[Asked], answer: Answer) -> None:
         now = self._clock.monotonic()
         if answer.holds is not None:
             self._apply_holds(answer.holds, now)
         if answer.may_be_back:
-            for route in self._routes.values():
+            for route in self.routes.values():
                 route.ahead.rescan()
         if answer.pulse.fresh:
-            self._note_fresh(questions)
+            self._note_fresh(asked)
         # Lanes before the scan would make it meet rows that are asked for already.
         for of_lane in (False, True):
-            for question, rows in zip(questions, answer.rows, strict=True):
+            for (route, question), rows in zip(asked, answer.rows, strict=True):
                 if rows is not None and (question.lane is not None) is of_lane:
-                    self._routes[question.look.destination].answer(question, rows, now)
+                    route.answer(question, rows, now)
 
-    def _note_fresh(self, questions: Sequence[Question]) -> None:
+    def _note_fresh(self, asked: Sequence[Asked]) -> None:
         """Remember for the routes that had no room to look that there is more to see."""
-        seen = {q.look.destination for q in questions if q.lane is None and not q.is_sweep}
-        for name, route in self._routes.items():
+        seen = {
+            one.route.name
+            for one in asked
+            if one.question.lane is None and not one.question.is_sweep
+        }
+        for name, route in self.routes.items():
             if name not in seen:
                 route.ahead.look_again()
 
     def _apply_holds(self, holds: Holds, now: float) -> None:
-        for name, route in self._routes.items():
+        for name, route in self.routes.items():
             route.lanes.hold(holds.keys.get(name, frozenset()))
             route.link.held = name in holds.destinations
             if self._knows_holds:
@@ -238,7 +274,7 @@ class Dispatcher:
 
     def _changed_links(self) -> list[LinkRow]:
         now = self._clock.monotonic()
-        rows = [route.link_row(now) for route in self._routes.values()]
+        rows = [route.link_row(now) for route in self._routes.at_work()]
         return [row for row in rows if self._stored_links.get(row.destination) != _key(row)]
 
     # -- the end ------------------------------------------------------------------------------
@@ -250,20 +286,20 @@ class Dispatcher:
         """
         self._stop.set()
         now = self._clock.monotonic()
-        timeout = max((route.timeout for route in self._routes.values()), default=0.0)
+        timeout = max((route.timeout for route in self._routes.at_work()), default=0.0)
         deadline = now + timeout + STOP_GRACE
         while self._tasks() and (left := deadline - self._clock.monotonic()) > 0:
             self._rest.forget()
-            if any(route.settled for route in self._routes.values()):
+            if any(route.settled for route in self._routes.at_work()):
                 await self._converse([])
             else:
                 await self._rest(min(left, self._rest.idle))
                 self._rests += 1
         await self._converse([])  # records what ended last
-        for route in self._routes.values():
+        for route in self._routes.at_work():
             route.lanes.unload_all()
         await self._converse([])  # lets go of what was claimed and never sent
-        self._report.flush(self._routes.values())
+        self._report.flush(self._routes.at_work())
         return len(self._tasks())
 
     async def _end_flights(self) -> None:
@@ -272,11 +308,10 @@ class Dispatcher:
         for task in cut_off:
             task.cancel()
         await asyncio.gather(*cut_off, return_exceptions=True)
-        for route in self._routes.values():
-            await route.courier.aclose()
+        await self._routes.aclose()
 
     def _tasks(self) -> set[asyncio.Task[None]]:
-        return {task for route in self._routes.values() for task in route.tasks}
+        return {task for route in self._routes.at_work() for task in route.tasks}
 
 
 def _key(link: LinkRow) -> tuple[object, ...]:

@@ -87,7 +87,7 @@ class _Talk:
     questions: Sequence[Question]
     loaded: Mapping[str, Sequence[str]] | None
     fresh: bool
-    commanded: bool = False
+    commanded: bool
     may_be_back: bool = False
     events: list[Event] | None = None
 
@@ -124,6 +124,14 @@ class Exchange:
         """Look with the next exchange, whether or not the database says that it changed."""
         self._look_owed = True
 
+    def owe_holds(self) -> None:
+        """See with the next exchange what is held, whether or not an operator has acted."""
+        self._holds_owed = True
+
+    def set_lease(self, ttl: float) -> None:
+        """Take the lease for so long from the next time on that it is prolonged, in seconds."""
+        self._ttl = ttl
+
     async def __call__(
         self,
         work: Work,
@@ -138,8 +146,8 @@ class Exchange:
         is gone may be back in a minute. Raises LeaseLost, and StoreUnavailable while stopping.
         """
         began, failures, tries_at_stop = self._clock.monotonic(), 0, 0
-        talk = _Talk(work, questions, loaded, self._look_owed)
-        self._look_owed = False
+        talk = _Talk(work, questions, loaded, self._look_owed, self._holds_owed)
+        self._look_owed = self._holds_owed = False
         while True:
             self.tries += 1
             asked_at = self._clock.monotonic()

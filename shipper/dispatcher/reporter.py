@@ -107,6 +107,11 @@ class Reporter:
             if (told := self._told.get(route.name)) is not None and told.batch:
                 self._batch(route, told, told.batch_at)
 
+    def forget(self, route: Route) -> None:
+        """Tell the rest of a route that is over; whoever has its name next is another one."""
+        self.flush([route])
+        self._told.pop(route.name, None)
+
     def _batch(self, route: Route, told: _Told, now: float) -> None:
         if told.batch[Status.DELIVERED] or told.batch[Status.DEAD]:
             self._log(
@@ -199,7 +204,7 @@ class Reporter:
 
     def store_lost(self, error: ShipperError, retry: float, now: float, *, first: bool) -> None:
         """Tell that the database can't be reached; once for each time it is lost."""
-        self._tally.lost(now)
+        self._tally.lost(now, error.message)
         if first:
             self._log("store.lost", reason=error.message, retry_seconds=retry)
 

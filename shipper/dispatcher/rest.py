@@ -43,15 +43,19 @@ class Rest:
     """A rest that ends when its time is over, or when there may be something to do."""
 
     def __init__(self, rhythm: Rhythm, clock: Clock) -> None:
-        self.idle = rhythm.idle if rhythm.changed else rhythm.poll
-        """The longest rest, in seconds."""
-        self._poll = rhythm.poll
-        self._changed = rhythm.changed
+        self.set(rhythm)
         self._clock = clock
         self._over = asyncio.Event()
         self._question: asyncio.TimerHandle | None = None
         self._brisk_until = 0.0
         self._changed_at = clock.monotonic()
+
+    def set(self, rhythm: Rhythm) -> None:
+        """Rest as this says from now on."""
+        self.idle = rhythm.idle if rhythm.changed else rhythm.poll
+        """The longest rest, in seconds."""
+        self._poll = rhythm.poll
+        self._changed = rhythm.changed
 
     def end(self) -> None:
         """End the present rest, or the next one at once."""

@@ -13,13 +13,14 @@ from shipper.blame import Try
 from shipper.clock import Clock
 from shipper.courier import Carried, Courier
 from shipper.delivery import Blame, Status, Verdict
+from shipper.dispatcher import stored
 from shipper.dispatcher.lookahead import Lookahead
 from shipper.dispatcher.values import Question, Settled, Terms
 from shipper.event import Event
 from shipper.failing import Failing, describe
 from shipper.lane import Candidate, Lane, Lanes
 from shipper.link import Link
-from shipper.outcome import RETRY_AFTER_MAX, Kind
+from shipper.outcome import Kind
 from shipper.pace import Pace
 from shipper.state import State
 from shipper.store.work import Attempt, LinkRow, Record, Row
@@ -29,6 +30,8 @@ SCAN_ROWS = 512
 WINDOW_PER_PLACE = 8
 LANE_DEPTH = 64
 LEAST_DEPTH = 4
+# A machine may sleep in the middle of a try; the history has room for 24 days.
+MS_MAX = 2**31 - 1
 
 
 class Route:
@@ -178,7 +181,7 @@ class Route:
             return None
         return Attempt(
             started_at=carried.started_at,
-            duration_ms=round(carried.seconds * 1000),
+            duration_ms=min(round(carried.seconds * 1000), MS_MAX),
             outcome=outcome.cause,
             status_code=outcome.status_code,
             error=outcome.detail or None,
@@ -207,17 +210,22 @@ class Route:
 
     def resume(self, row: LinkRow) -> None:
         """Take the link up as it was stored."""
-        now, wall = self._clock.monotonic(), self._clock.wall()
-        next_try = wall if row.next_try_at is None else row.next_try_at
-        # By a clock that was set back since, it would be longer than it ever was.
-        longest = RETRY_AFTER_MAX if row.written_at is None else next_try - row.written_at
-        wait = max(0.0, min(next_try - wall, longest, RETRY_AFTER_MAX))
-        since = now + min(row.since - wall, 0.0)
-        self.link.resume(State(row.state), row.reason, since=since, until=now + wait)
-        failing_since = wall if row.failing_since is None else row.failing_since
-        failed_at = now + min(failing_since - wall, 0.0)
-        due = None if row.next_try_at is None else now + wait
-        self.link.failing.resume(row.failures, row.last_error, failed_at, due)
+        stored.resume(self.link, row, self._clock)
+
+    def follow(self, before: "Route", now: float) -> None:
+        """Go on as the route did whose place it takes; elsewhere its failures mean nothing."""
+        if before.place.where == self.place.where:
+            self.resume(before.link_row(now))
+        self._pace.rest(now + before.paced(now))
+        self.link.held, self.open = before.link.held, before.open
+
+    def paced(self, now: float) -> float:
+        """Return the seconds until the pace lets the next request begin."""
+        return self._pace.wait(now)
+
+    def has_left(self) -> bool:
+        """Return whether a recalled route has nothing more to write down."""
+        return not self.in_flight and not self.settled and not self.lanes.has_released()
 
     def recall(self, until: float) -> None:
         """Let go of everything that isn't in flight, and claim nothing until then."""
@@ -226,18 +234,7 @@ class Route:
 
     def link_row(self, now: float) -> LinkRow:
         """Return the link as it is stored for `status`, its times on the wall clock."""
-        link, ahead = self.link, self._clock.wall() - now
-        failing, due = link.failing, link.next_try
-        return LinkRow(
-            self.name,
-            link.state.value,
-            link.reason,
-            ahead + link.since,
-            next_try_at=None if due is None else ahead + due,
-            failures=failing.failures,
-            last_error=failing.last_error,
-            failing_since=None if failing.since is None else ahead + failing.since,
-        )
+        return stored.link_row(self.name, self.link, self._clock.wall() - now)
 
     def is_idle(self) -> bool:
         """Return whether nothing is known that could be shipped now or later."""

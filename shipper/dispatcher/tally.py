@@ -109,6 +109,8 @@ class Tally:
         """Until when the outbox is ours; inf where the kernel's lock says so."""
         self.lost_at: float | None = None
         """Since when the database hasn't answered; None while it does."""
+        self.lost_reason = ""
+        """What it said instead."""
         self._destinations: dict[str, Counts] = {}
 
     @property
@@ -150,7 +152,8 @@ class Tally:
         self.lease_until = lease_until
         self.lost_at = None
 
-    def lost(self, now: float) -> None:
+    def lost(self, now: float, reason: str = "") -> None:
         """Take in that the database doesn't answer."""
+        self.lost_reason = reason
         if self.lost_at is None:
             self.lost_at = now

@@ -1,13 +1,16 @@
 """What a route is made of and speaks of: its terms, its questions, its outcomes."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from shipper.advice import NOWHERE, Place
 from shipper.delivery import RetryPolicy
 from shipper.lane import Lane
 from shipper.outcome import Outcome
 from shipper.store.work import Look, Record
+
+if TYPE_CHECKING:
+    from shipper.dispatcher.route import Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +45,10 @@ class Question:
     lane: Lane | None = None
     is_sweep: bool = False
     only_if_fresh: bool = False
+
+
+class Asked(NamedTuple):
+    """A question, and the route that asks it."""
+
+    route: "Route"
+    question: Question

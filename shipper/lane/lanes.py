@@ -84,6 +84,10 @@ class Lanes:
         released, self._released = self._released, []
         return released
 
+    def has_released(self) -> bool:
+        """Return whether there are such ids."""
+        return bool(self._released)
+
     # -- loading ------------------------------------------------------------------------------
 
     def offer(self, candidates: Iterable[Candidate], now: float, *, sure: bool = True) -> list[int]:

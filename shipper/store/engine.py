@@ -94,7 +94,18 @@ def describe(engine: Engine) -> str:
     """Return which database and which library it is, for a log line; no user and no password."""
     if engine.dialect.name == "sqlite":
         return " ".join(sqlite_library()[:2])
-    return f"postgresql {postgres.place(engine.url)}"
+    server: postgres.Server = engine.get_execution_options()["server"]
+    return f"postgresql {server.place}"
+
+
+def move(engine: Engine, url: str) -> None:
+    """Have a server's connections made at another address; it must lead to the same database.
+
+    The one that is open stays until the engine is disposed of.
+    """
+    if engine.dialect.name == "postgresql":
+        server: postgres.Server = engine.get_execution_options()["server"]
+        server.move(url)
 
 
 def create_sqlite_file(path: Path) -> None:

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
@@ -66,11 +67,26 @@ def translate(error: Exception, file: Path | None = None) -> ShipperError | None
         return StoreUnavailable("the only connection to the database is in use")
     if not isinstance(error, DBAPIError):
         return None
+    if _is_counter(error.orig):
+        return SchemaError("a counter in shipper_destination is wrong: it would be less than 0",
+                           "rows were changed by hand (SQL): shipper verify --recount")  # fmt: skip
     if hasattr(error.orig, "sqlite_errorcode"):
         return _translate_sqlite(error.orig, file)
     if hasattr(error.orig, "sqlstate"):
         return _translate_postgres(error)
     return None
+
+
+_SQLITE_CONSTRAINT, _POSTGRES_CHECK = 19, "23514"
+_COUNTERS = frozenset({"delivered >= 0", "dead >= 0", "discarded >= 0", "purged >= 0"})
+
+
+def _is_counter(error: Any) -> bool:
+    """Return whether a counter would have become less than nothing: nothing of ours leads there."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == _SQLITE_CONSTRAINT:
+        return str(error).rpartition("failed: ")[2] in _COUNTERS
+    is_check = getattr(error, "sqlstate", None) == _POSTGRES_CHECK
+    return is_check and error.diag.table_name == "shipper_destination"
 
 
 # What SQLite says of a right that is missing, and of a file that can't be opened.

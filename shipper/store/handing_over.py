@@ -227,7 +227,6 @@ def _values(dialect: Dialect, event: Carried) -> dict[str, Any]:
         "destination": asked(dialect, event.destination),
         "ordering_key": None if key is None else asked(dialect, key),
         "event_id": asked(dialect, event.event_id),
-        "maybe_received": int(event.maybe_received),
     }
 
 
@@ -255,10 +254,11 @@ def _page(dialect: Dialect, condition: str) -> TextClause:
 def _insert(dialect: Dialect) -> TextClause:
     payload = "json" if dialect.name == "postgresql" else "TEXT"
     return text(
-        "INSERT INTO shipper_outbox"
-        " (payload, destination, ordering_key, event_id, maybe_received)"
+        # Whether it may have been received is of its old house: here it would go before events of
+        # its key that are older, and so out of order. Whoever has received it knows its event_id.
+        "INSERT INTO shipper_outbox (payload, destination, ordering_key, event_id)"
         f" VALUES (CAST(:payload AS {payload}), CAST(:destination AS text),"
-        " CAST(:ordering_key AS text), CAST(:event_id AS text), :maybe_received)"
+        " CAST(:ordering_key AS text), CAST(:event_id AS text))"
         " ON CONFLICT (event_id) DO NOTHING"
     )
 

@@ -63,12 +63,21 @@ PINNED: Final = (
 _WHERE = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_schemas(false)"
 
 
-class _Server:
+class Server:
     """Who is asked for a connection: the URL, and where it is read again."""
 
     def __init__(self, url: URL, renewed: Callable[[], str] | None) -> None:
         self._url = url
         self._renewed = renewed
+
+    @property
+    def place(self) -> str:
+        """Return which database on which hosts, for a person; no user and no password."""
+        return place(self._url)
+
+    def move(self, url: str) -> None:
+        """Ask at another address from now on; it must lead to the same database."""
+        self._url = make_url(url)
 
     def connect(self, dialect: Any, _record: object, _args: object, _params: object) -> Any:
         """Return the driver's connection, set up; raises what `refused` makes of a failure."""
@@ -128,7 +137,9 @@ def open_server(url: URL, renewed: Callable[[], str] | None, pool: Mapping[str, 
         ) from None
     except ArgumentError as error:
         raise ConfigError([f"database.url: {error}"]) from None
-    event.listen(engine, "do_connect", _Server(url, renewed).connect)
+    server = Server(url, renewed)
+    event.listen(engine, "do_connect", server.connect)
+    engine.update_execution_options(server=server)
     return engine
 
 

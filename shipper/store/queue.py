@@ -50,6 +50,10 @@ class Queue:
 
     # -- the lease ----------------------------------------------------------------------------
 
+    def set_lease(self, ttl: float) -> None:
+        """Take the lease for so long from the next time on that it is prolonged, in seconds."""
+        self._ttl = ttl
+
     def acquire(self, owner: Owner) -> int:
         """Take the outbox; return how many events of a process that died may have been received.
 

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, text
 
 from shipper.state import State
+from shipper.store.damage import lease_row
 from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.lease import FileLock, Owner
 from shipper.store.snapshot import shown, snapshot, written
@@ -94,12 +95,17 @@ def unknown(name: str) -> str:
 
 
 def destination_report(
-    engine: Engine, configured: Collection[str], now: float
+    engine: Engine, configured: Collection[str], now: float, *, patient: bool = False
 ) -> list[DestinationReport]:
-    """Return every destination that is configured or that a row names, in the order of names."""
+    """Return every destination that is configured or that a row names, in the order of names.
+
+    Who is `patient` waits for as long as it takes to count what is pending.
+    """
     dialect = dialect_of(engine.dialect.name)
     sql = _Statements(dialect)
     with snapshot(engine) as tx:
+        if patient and dialect.name == "postgresql":
+            tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
         recorded = {dialect.text(row.name): row for row in tx.execute(sql.recorded)}
         names = {*configured, *recorded, *_pending_names(tx, dialect, sql)}
         reports = [
@@ -145,11 +151,11 @@ def current_shipper(engine: Engine) -> str | None:
     """Return who ships this outbox now, for a person; None when nobody does."""
     with snapshot(engine) as tx:
         if engine.dialect.name == "postgresql":
-            lease = tx.execute(_LEASE).one()
+            lease = lease_row(tx.execute(_LEASE_ROW).all())
             owner = Owner.read(lease.owner)
             return str(owner) if lease.alive and owner is not None and not owner.is_dead() else None
         path: str = tx.execute(_SQLITE_FILE).scalar_one()
-        owner = Owner.read(tx.execute(_OWNER).scalar_one())
+        owner = Owner.read(lease_row(tx.execute(_LEASE_FILE).all()).owner)
     return str(owner or "a process") if FileLock(Path(path)).is_held() else None
 
 
@@ -182,6 +188,8 @@ def blockers_of(tx: Connection, row: int) -> list[Blocker]:
     event = tx.execute(_FENCE, {"id": row}).one_or_none()
     if event is None:
         return []
+    # That the order of ids is known up to there is written down, and counts also where the rows
+    # were restored: their transactions' numbers are of another server.
     found = [Blocker(found.pid, found.application, found.age) for found in tx.execute(_BLOCKERS)]
     return [b for b in found if event.above or (b.seconds is not None and b.seconds >= event.age)]
 
@@ -277,16 +285,19 @@ class _Statements:
 
 
 _SQLITE_FILE = text("SELECT file FROM pragma_database_list WHERE name = 'main'")
-_OWNER = text("SELECT owner FROM shipper_lease WHERE name = 'outbox'")
-_LEASE = text(
-    "SELECT owner, coalesce(expires_at > clock_timestamp(), false) AS alive"
+# The token comes first: it tells a row from none (see `lease_row`).
+_LEASE_FILE = text("SELECT token, owner FROM shipper_lease WHERE name = 'outbox'")
+_LEASE_ROW = text(
+    "SELECT token, owner, coalesce(expires_at > clock_timestamp(), false) AS alive"
     " FROM shipper_lease WHERE name = 'outbox'"
 )
 _NEWEST = text("SELECT max(id) FROM shipper_outbox")
 _FENCE = text(
-    "SELECT tx >= pg_snapshot_xmin(pg_current_snapshot()) AS above,"
+    "SELECT tx >= pg_snapshot_xmin(pg_current_snapshot())"
+    " AND tx < pg_snapshot_xmax(pg_current_snapshot()) AS above,"
     " CAST(extract(epoch FROM clock_timestamp() - created_at) AS double precision) AS age"
     " FROM shipper_outbox WHERE id = :id AND status = 'pending'"
+    " AND id > (SELECT settled FROM shipper_lease WHERE name = 'outbox')"
 )
 # The columns used are shown to every role; only the age of others' transactions needs a right.
 _BLOCKERS = text(

@@ -6,6 +6,7 @@ from pathlib import Path
 from sqlalchemy import Engine, TextClause, text
 
 from shipper.store.claims import load_ids
+from shipper.store.damage import lease_row
 from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.lease import FileLock, Owner
 from shipper.store.snapshot import snapshot
@@ -34,7 +35,8 @@ def shippers(engine: Engine) -> list[Shipper]:
     is_server = dialect.name == "postgresql"
     columns = (_OF_SERVER if is_server else _OF_FILE).format(dialect.moment.format("acquired_at"))
     with snapshot(engine) as tx:
-        row = tx.execute(text(f"SELECT {columns} FROM shipper_lease WHERE name = 'outbox'")).one()
+        found = text(f"SELECT token, {columns} FROM shipper_lease WHERE name = 'outbox'")
+        row = lease_row(tx.execute(found).all())
         claimed = {row for ids in tx.execute(_CLAIMS).scalars() for row in load_ids(ids)}
         pending = tx.execute(_pending(dialect), {"ids": dialect.bind_ids(sorted(claimed))})
         in_flight = int(pending.scalar_one())

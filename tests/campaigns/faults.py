@@ -21,6 +21,7 @@ HTTP = "tests/http/test_http_faults.py::test_every_fault_has_one_name"
 HERE = "tests/campaigns/test_campaigns.py"
 OUTAGES = "tests/daemon/test_daemon_outages.py"
 LIFE = "tests/daemon/test_daemon_life.py"
+RELOAD = "tests/daemon/test_daemon_reload.py"
 STDERR = "tests/daemon/test_daemon_stderr.py"
 PLACE = "tests/daemon/test_daemon_place.py"
 ORDER = "tests/daemon/test_daemon_order.py"
@@ -119,7 +120,7 @@ PROCESS = (
     Fault("P07", "SIGTERM with requests in flight", "they finish; nothing repeats", f"{LIFE}::test_sigterm_finishes_what_is_in_flight", "2"),
     Fault("P08", "SIGHUP with a broken configuration", "refused, the old one stays in force", f"{LIFE}::test_sighup_takes_a_new_setting_and_refuses_a_broken_one", "1"),
     Fault("P09", "a crash at any await point", "as P01", SIMULATION, "1,500 seeds"),
-    Fault("P10", "a chore that fails", "logged, rung again; the drain goes on", "tests/daemon/test_daemon_chores.py::test_a_chore_that_fails_is_logged_and_rung_again", "1"),
+    Fault("P10", "a chore that fails, also for weeks", "told once a run, rung again; the drain goes on", "tests/daemon/test_daemon_chores.py::test_a_chore_that_fails_is_told_once_and_rung_again", "1"),
     Fault("P11", "hours of work with faults and reloads", "memory, files, threads, WAL bounded", f"{HERE}::test_a_soak", "{SOAK_SECONDS} s"),
     Fault("P12", "the process stops without being told (frozen)", "liveness says so; systemd's watchdog ends it", "tests/daemon/test_daemon_web.py::test_a_stopped_process_is_not_alive", "1"),
     Fault("P13", "the holder of a PostgreSQL lease is another user's, whom /proc hides from us", "it lives: waited for", f"{STORE}/test_lease.py::test_who_is_hidden_from_us_is_not_taken_for_dead", "2"),
@@ -132,6 +133,14 @@ PROCESS = (
     Fault("P20", "a bare place: no names of users, /etc, /dev, zones, environment, locale, few descriptors, nothing to write to", "ships; the port and all commands work", f"{PLACE}::test_the_daemon_ships_wherever_it_runs", "16"),
     Fault("P21", "it is process 1 of a container", "SIGTERM from outside stops it cleanly", f"{PLACE}::test_process_1_of_a_container_ships_and_stops", "1"),
     Fault("P22", "a container whose systemd can build no namespaces", "a drop-in, named by `service install`, lets it start", "tests/systemd/test_systemd_container.py::test_without_namespaces_the_drop_in_lets_it_start", "1"),
+    Fault("P30", "SIGHUP with a database that can't be opened, isn't ours, is older, newer or empty", "refused; the old one ships on; log and systemctl status say so", f"{RELOAD}::test_a_reload_with_a_database_that_cannot_be_used_ships_on", "8"),
+    Fault("P31", "SIGHUP with a server that is away, or while the own database is", "the first is refused at once, the second needs nothing of it", f"{RELOAD}::test_a_reload_with_a_server_that_is_away_ships_on", "3"),
+    Fault("P32", "SIGHUP with an outbox that another daemon holds", "both go on with their own", f"{RELOAD}::test_a_reload_with_an_outbox_that_another_daemon_holds_ships_on", "2"),
+    Fault("P33", "SIGHUP with another outbox", "it is opened before the old one is ended; what is in flight there ends first", f"{RELOAD}::test_a_reload_can_lead_to_another_outbox", "2"),
+    Fault("P34", "SIGHUP with another address, user or password of the same server's outbox", "lock, lease and claims stay; only the connection is another", f"{RELOAD}::test_another_way_to_the_same_outbox_is_no_other_outbox", "1"),
+    Fault("P35", "a reload while the slowest try of another destination is under way", "neither waits for the other", f"{RELOAD}::test_a_reload_of_one_destination_does_not_interrupt_another", "1"),
+    Fault("P36", "destinations replaced, removed and brought back at any moment", "order, holds, pace and records as without", SIMULATION, "1,500 seeds"),
+    Fault("P37", "a destination that fails gets another address", "its tries go there; the outage of the old one is over", f"{RELOAD}::test_a_destination_that_fails_can_be_given_another_address", "1"),
 )  # fmt: skip
 
 DISK = (
@@ -326,6 +335,12 @@ PEOPLE = (
     Fault("O43", "a link works again", "no warning, and how long it took", "tests/daemon/test_daemon_truth.py::test_good_news_is_no_warning", "2 (each database)"),
     Fault("O44", "a configuration is refused", "the log doesn't look like a start", "tests/daemon/test_daemon_truth.py::test_a_refused_configuration_does_not_look_like_a_start", "1"),
     Fault("O45", "advice that doesn't fit the configuration", "one table: file, credential, environment, url", "tests/unit/test_advice.py::test_advice_on_an_api_id_fits_where_it_comes_from", "5"),
+    Fault("O90", "a daemon lives, holds its lock, and can't write", "status, its plugin and top say since when and why", "tests/daemon/test_daemon_truth.py::test_status_says_that_the_daemon_cannot_write", "1"),
+    Fault("O91", "a daemon on another machine prolongs its lease no more", "status says for how long", "tests/store/test_plight.py::test_a_lease_that_is_not_prolonged_is_told", "2"),
+    Fault("O92", "somebody puts anything in the place of the lock's file", "no note is followed elsewhere, none fails", "tests/store/test_plight.py::test_a_note_is_never_followed_elsewhere", "3"),
+    Fault("O93", "rows of a dump, with transactions of another server", "nobody is blamed for holding them back", "tests/store/test_reports.py::test_a_row_that_was_restored_waits_for_nobody", "2"),
+    Fault("O94", "events are taken in that may have been received at their old house", "in the order of their key; verify finds nothing", "tests/store/test_handing_over.py::test_what_may_have_been_received_says_so", "2"),
+    Fault("O95", "a counter that is wrong becomes less than nothing; the lease's row is deleted", "what it is, and the command that mends it", "tests/store/test_engine.py::test_a_counter_that_is_wrong_is_somebodys_to_mend", "6"),
 )  # fmt: skip
 
 FAULTS: dict[str, tuple[Fault, ...]] = {

@@ -1,5 +1,6 @@
 """What is done now and then: chores that fail, and the windows in which events are sent."""
 
+import asyncio
 import io
 import json
 import signal
@@ -7,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from shipper import chores
+from shipper.daemon.schedule import Ring, every, ring
 from shipper.daemon.windows import Windows
 from shipper.errors import ConfigError
 from shipper.logs import open_log
@@ -19,22 +20,30 @@ def wall(text: str) -> float:
     return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
 
 
-def test_a_chore_that_fails_is_logged_and_rung_again() -> None:
-    """It ends nothing."""
+async def test_a_chore_that_fails_is_told_once_and_rung_again() -> None:
+    """It ends nothing; what fails for weeks doesn't fill the log, and what fails anew is told."""
     stream = io.StringIO()
-    rung: list[int] = []
+    course = [OSError("on fire")] * 50 + [None] + [OSError("on fire"), ValueError("wet")] * 2
+    over = asyncio.Event()
+    steps = iter(course)
 
     def chore() -> None:
-        rung.append(1)
-        if len(rung) < 3:
-            raise RuntimeError("the disk is on fire")
+        try:
+            step = next(steps)
+        except StopIteration:
+            over.set()
+            return
+        if step is not None:
+            raise step
 
-    ring = chores.guarded("retention", chore, open_log("info", "json", stream))
-    for _ in range(3):
-        ring()
+    log = open_log("info", "json", stream)
+    rung = asyncio.create_task(ring(Ring("retention", chore, every(0.0)), log))
+    await asyncio.wait_for(over.wait(), 30)
+    rung.cancel()
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [(line["event"], line["chore"]) for line in lines] == [("chore.failed", "retention")] * 2
-    assert lines[0]["reason"] == "RuntimeError: the disk is on fire"
+    assert {(line["event"], line["chore"]) for line in lines} == {("chore.failed", "retention")}
+    told = [line["reason"] for line in lines]
+    assert told == ["OSError: on fire", *["OSError: on fire", "ValueError: wet"] * 2]
 
 
 @pytest.mark.parametrize(

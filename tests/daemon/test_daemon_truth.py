@@ -1,8 +1,9 @@
 """What a shop is told when it isn't well: from the first failure on, once, and by everybody."""
 
+import json
 import signal
 
-from shipper.sandbox import Chaos
+from shipper.sandbox import Chaos, Fault
 from tests.daemon.harness import Shop, only_sqlite
 from tests.daemon.processes import until
 
@@ -124,4 +125,32 @@ async def test_what_was_set_back_by_hand_goes_out_after_a_release(shop: Shop) ->
     command = await shop.command("release", "--destination", "default")
     assert await command.ended() == 0
     await until(lambda: len(shop.arrived()) == 2)
+    await daemon.stop()
+
+
+@only_sqlite
+async def test_status_says_that_the_daemon_cannot_write(shop: Shop) -> None:
+    """It holds its lock and lives, and ships nothing; once it can again, all is well."""
+    shop.sandbox.answer_for = lambda _: Fault("slow", delay=1.0)
+    shop.add("u1-1")
+    daemon = await shop.started()
+    await shop.arrival("u1-1")
+    locker = shop.application("lock", str(shop.directory / "shop.db"), stdin=None)
+    await until(lambda: "locked" in locker.stdout)
+    await daemon.told("store.lost")
+    lock = shop.directory / "shop.db.shipper.lock"
+    await until(lambda: b"since" in lock.read_bytes())
+    status = await shop.command("status", "--json")
+    told = json.loads(status.stdout)
+    assert told["daemons"][0]["unable_to_write_seconds"] > 0
+    [problem] = [p for p in told["problems"] if "hasn't written" in p["message"]]
+    assert problem["level"] == "critical"
+    assert "holds the write lock" in problem["message"]
+    nagios = await shop.command("status", "--nagios")
+    assert await nagios.ended() == 2
+    locker.close_stdin()
+    await daemon.told("store.back")
+    await until(lambda: b"since" not in lock.read_bytes())
+    status = await shop.command("status", "--json")
+    assert json.loads(status.stdout)["daemons"][0]["unable_to_write_seconds"] is None
     await daemon.stop()

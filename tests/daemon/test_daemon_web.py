@@ -151,7 +151,7 @@ async def test_a_reload_moves_the_port(shop: Shop) -> None:
     assert not first.exists()
     shop.configure()
     daemon.signal(signal.SIGHUP)
-    await until(lambda: len(daemon.said("daemon.started")) == 3)
+    await until(lambda: len(daemon.said("config.reloaded")) == 2)
     assert not second.exists()
     await daemon.stop()
 

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from shipper.config.settings import (
     ScheduleSettings,
     ValidationSettings,
 )
-from shipper.daemon import session
+from shipper.daemon import destinations, outbox, session
 from shipper.daemon.session import Session, open_session
 from shipper.dispatcher import dispatcher, route
 from shipper.errors import LeaseLost, ShipperError
@@ -82,7 +83,8 @@ class Life:
         """Return whether it knows a destination to be down."""
         if self.session is None:
             return False
-        return self.session.dispatcher.routes[destination].link.is_down
+        routes = self.session.dispatcher.routes
+        return destination in routes and routes[destination].link.is_down
 
     @property
     def gone(self) -> bool:
@@ -157,6 +159,41 @@ class Machine:
         """Ask all that run to end."""
         for life in self.alive():
             life.ask_to_stop()
+
+    async def reload(self, life: Life, dice: random.Random) -> None:
+        """Have a process take other settings, as SIGHUP does: some destinations are others then.
+
+        What differs makes no difference to the tries; one may be left out until the next time.
+        """
+        opened = life.session
+        if opened is None or life.stop.is_set() or life.evidence.ended is not None:
+            return
+        everything = self._settings()
+        names = dice.sample(list(everything.destinations), dice.randint(1, len(self.scenario.apis)))
+        kept = names if dice.random() < 0.3 else everything.destinations
+        another = {
+            name: replace(one, transport=dice.choice(("auto", "httpx")))
+            for name, one in everything.destinations.items()
+            if name in kept
+        }
+        await self._take(life, opened, replace(everything, destinations=another))
+        self.note(f"reload {life.evidence.number}: {sorted(another)}")
+
+    async def restore(self) -> None:
+        """Have all processes take the settings that they began with."""
+        for life in self.alive():
+            if life.session is not None and not life.stop.is_set():
+                await self._take(life, life.session, self._settings())
+
+    async def _take(self, life: Life, opened: Session, settings: Settings) -> None:
+        token = _LIFE.set(life)
+        try:
+            fresh = await destinations.freshly(settings, life.clock, opened.makes)
+            links = await opened.links(fresh)
+            if life.evidence.ended is None:
+                opened.take(fresh, links)
+        finally:
+            _LIFE.reset(token)
 
     def remove_lock(self) -> None:
         """Remove the lock file, as nobody should; the next daemon will not see that one runs."""
@@ -249,10 +286,10 @@ class Machine:
         replaced: Sequence[tuple[Any, str, Any]] = (
             (session, "open_engine", lambda url, **_: _LIFE.get().disk.open(url)),
             (session, "DatabaseThread", self._thread),
-            (session, "Destination", self._way),
+            (destinations, "Destination", self._way),
             (session, "FileLock", _Lock),
             (session, "Queue", partial(Queue, bytes_per_claim=bounds.bytes_per_claim)),
-            (session, "_POLL_SQLITE", self.scenario.poll),
+            (outbox, "_POLL_SQLITE", self.scenario.poll),
             (route, "SCAN_ROWS", bounds.page),
             (route, "Lanes", self._lanes),
             (dispatcher, "CLAIMS_PER_TURN", bounds.claims),

@@ -16,8 +16,10 @@ from shipper.blame import Try
 from shipper.daemon.thread import DatabaseThread
 from shipper.delivery import Blame, RetryPolicy, Status, Verdict
 from shipper.dispatcher.dispatcher import Dispatcher
+from shipper.dispatcher.exchange import Exchange
 from shipper.dispatcher.lookahead import Lookahead
 from shipper.dispatcher.route import Route
+from shipper.dispatcher.routes import Routes
 from shipper.errors import StoreUnavailable
 from shipper.event import Event
 from shipper.lane import Lanes
@@ -443,7 +445,7 @@ def stops_at_once() -> Any:
 
     async def _wind_down(self: Dispatcher) -> int:
         self._stop.set()
-        for one in self._routes.values():
+        for one in self.routes.values():
             one.lanes.unload_all()
             one.lanes._released += [
                 lane.head.id for lane in one.lanes._lanes.values() if lane.queue
@@ -460,7 +462,7 @@ def goes_on_sending_while_it_stops() -> Any:
 
     async def _wind_down(self: Dispatcher) -> int:
         for _ in range(3):
-            for one in self._routes.values():
+            for one in self.routes.values():
                 one.start(self._clock.monotonic())
             cut_off = await original(self)
         return cut_off
@@ -492,3 +494,25 @@ def probe_waits_for_no_pace() -> Any:
 def the_answer_is_kept_with_the_secret_in_it() -> Any:
     """What a receiver echoes of the API ID ends up in the history."""
     return patch.object(courier, "masked", lambda answer, secret: answer)
+
+
+@mutant
+def a_route_begins_beside_the_one_that_it_replaces() -> Any:
+    """What is in flight at the old one isn't waited for."""
+
+    def at_work(self: Routes) -> list[Route]:
+        return [*self._leaving.values(), *self.named.values()]
+
+    return patch.object(Routes, "at_work", at_work)
+
+
+@mutant
+def a_route_that_leaves_records_nothing() -> Any:
+    """It is forgotten as soon as another has its name, with what it has in flight."""
+    return patch.object(Route, "has_left", lambda self: True)
+
+
+@mutant
+def a_new_route_knows_of_no_holds() -> Any:
+    """What is held is read when an operator acts, and not when a destination is replaced."""
+    return patch.object(Exchange, "owe_holds", lambda self: None)

@@ -115,6 +115,9 @@ def draw(seed: int) -> Scenario:
     dice = random.Random(f"scenario {seed}")
     kinds = frozenset(kind for kind in KINDS if dice.random() < dice.choice((0.2, 0.5)))
     chaos = dice.uniform(20.0, 80.0) * (3 if "long" in kinds else 1)
+    # By dice of their own: all else about a seed is as it was before there were reloads.
+    if random.Random(f"reloads {seed}").random() < 0.3:
+        kinds |= {"reloads"}
     names = ("default", "other") if dice.random() < 0.25 else ("default",)
     apis = tuple(_api(dice, name, kinds, chaos) for name in names)
     return Scenario(

@@ -37,6 +37,7 @@ class Troubles:
         self._counts = counts
         self._dice = random.Random(f"troubles {scenario.seed}")
         self._names = [api.name for api in scenario.apis]
+        self._reloads = random.Random(f"reloads of {scenario.seed}")
         self._kills = 0
         self._intrusions = 0
         self._over = False
@@ -55,17 +56,21 @@ class Troubles:
             "rescans": (0.1, self._rescan),
             "windows": (0.2, self._close_windows),
         }
-        await asyncio.gather(
-            *(
-                self._now_and_then(share * self._scenario.chaos, act)
-                for kind, (share, act) in kinds.items()
-                if kind in self._scenario.kinds
-            )
-        )
+        chaos, dice = self._scenario.chaos, self._dice
+        troubles = [
+            self._now_and_then(share * chaos, act, dice)
+            for kind, (share, act) in kinds.items()
+            if kind in self._scenario.kinds
+        ]
+        if "reloads" in self._scenario.kinds:
+            troubles.append(self._now_and_then(0.1 * chaos, self._reload, self._reloads))
+        await asyncio.gather(*troubles)
 
-    async def _now_and_then(self, mean: float, act: Callable[[], Awaitable[None]]) -> None:
+    async def _now_and_then(
+        self, mean: float, act: Callable[[], Awaitable[None]], dice: random.Random
+    ) -> None:
         while True:
-            await asyncio.sleep(self._dice.uniform(0.0, 2.0 * mean))
+            await asyncio.sleep(dice.uniform(0.0, 2.0 * mean))
             await act()
 
     async def end(self) -> None:
@@ -75,6 +80,7 @@ class Troubles:
             life.disk.faults.clear()
             if life.session is not None:
                 chores.open_or_close(life.session.dispatcher, True, Diary(self._machine.note))
+        await self._machine.restore()
         while not self._operators.release_everything(self._names):
             await asyncio.sleep(0.1)
         await asyncio.gather(*self._extra)
@@ -129,6 +135,10 @@ class Troubles:
     async def _stop(self) -> None:
         self._counts["stop"] += 1
         self._machine.ask_to_stop()
+
+    async def _reload(self) -> None:
+        self._counts["reload"] += 1
+        await self._machine.reload(self._machine.life, self._reloads)
 
     async def _operate(self) -> None:
         self._counts["operator"] += 1

@@ -216,6 +216,17 @@ def test_a_violated_constraint_is_ours_to_mend(engine: Engine) -> None:
         connection.exec_driver_sql("INSERT INTO shipper_lease (name) VALUES ('outbox')")
 
 
+@pytest.mark.parametrize("counter", ["delivered", "dead", "discarded"])
+def test_a_counter_that_is_wrong_is_somebodys_to_mend(engine: Engine, counter: str) -> None:
+    """Rows were changed by hand; there is a command for that."""
+    with engine.begin() as tx:
+        tx.exec_driver_sql("INSERT INTO shipper_destination (name) VALUES ('default')")
+    failure = _failure(engine, f"UPDATE shipper_destination SET {counter} = {counter} - 1")
+    assert isinstance(failure, SchemaError)
+    assert failure.hint is not None
+    assert "shipper verify --recount" in failure.hint
+
+
 def test_a_locked_file_is_unavailable(lite: Engine, other: sqlite3.Connection) -> None:
     """Trying again helps."""
     impatient = open_engine(f"sqlite:///{_file(lite)}", busy_timeout=0.01)

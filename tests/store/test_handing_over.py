@@ -15,8 +15,10 @@ from shipper.store.engine import database_path, open_engine
 from shipper.store.failures import file_of
 from shipper.store.handing_over import Carried, TakenIn, hand_over, take_in, undelivered
 from shipper.store.lease import FileLock
+from shipper.store.looks import Looks
 from shipper.store.operate import retry
 from shipper.store.selection import Selection
+from shipper.store.work import Look
 from tests.store.daemons import NOW, VIEW, Daemon, tamper, write
 from tests.store.shipping import ask, run, table, taken
 
@@ -159,15 +161,22 @@ def test_bytes_that_are_no_utf8_survive_between_files(
 
 
 def test_what_may_have_been_received_says_so(house: Engine, engine: Engine) -> None:
-    """The new house repeats it before anything else of its key."""
+    """The old house does; in the new one it goes in the order in which it came, as all else."""
     ids = write(house, "a", "a", "b")
     Daemon(house).claim(*ids[:2])
     run(house, "UPDATE shipper_lease SET owner = NULL")
     box = Box()
     assert hand_over(house, PENDING, file_of(house), box) == 3
     assert [event.maybe_received for event in box.events] == [True, False, False]
+    write(engine, "a", "a")
     take_in(engine, box.events)
-    assert [row["maybe_received"] for row in table(engine, "outbox")] == [1, 0, 0]
+    assert [row["maybe_received"] for row in table(engine, "outbox")] == [0] * 5
+    looks, daemon = Looks(engine), Daemon(engine)
+    looks.pulse()
+    order = [row.id for row in looks.look(Look("lane", "default", 9, lane="a"))]
+    assert order == [1, 2, 3, 4]
+    daemon.deliver(*order)
+    assert [found for found in verify(engine) if found.fault] == []
 
 
 # -- out of hand ------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """What is told about destinations, about who ships, and about who holds the order back."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.event import listens_for
 
+from shipper.errors import SchemaError
 from shipper.store import operate
 from shipper.store.engine import open_engine
 from shipper.store.lease import FileLock
@@ -17,6 +19,7 @@ from shipper.store.reports import (
     destination_report,
 )
 from shipper.store.selection import Selection
+from shipper.store.shippers import shippers
 from shipper.store.waiting import why
 from shipper.store.work import LinkRow
 from tests.store.daemons import NOW, VIEW, Daemon, tamper, write
@@ -162,6 +165,15 @@ def test_the_holder_of_the_lease_ships_a_postgres_outbox(postgres_url: str) -> N
     engine.dispose()
 
 
+def test_a_lease_whose_row_is_gone_is_told_with_what_to_do(engine: Engine) -> None:
+    """By whoever asks who ships."""
+    tamper(engine, "DELETE FROM shipper_lease")
+    for question in (current_shipper, shippers):
+        with pytest.raises(SchemaError, match="emptied the table shipper_lease") as raised:
+            question(engine)
+        assert raised.value.hint == "run: shipper db upgrade"
+
+
 # -- commit order -------------------------------------------------------------------------------
 
 
@@ -213,6 +225,53 @@ def test_an_event_that_was_shipped_waits_for_nobody(postgres_url: str) -> None:
         Daemon(engine).deliver(row)
         assert commit_blockers(engine) == []
     other.dispose()
+    engine.dispose()
+
+
+@pytest.mark.parametrize("settled", [0, 1_000_000])
+def test_a_row_that_was_restored_waits_for_nobody(postgres_url: str, settled: int) -> None:
+    """Its transaction's number is of another server, where there may have been many more."""
+    engine, other = open_engine(postgres_url), create_engine(postgres_url)
+    [row] = write(engine, "a")
+    tamper(engine, "UPDATE shipper_outbox SET tx = '9000000000'")
+    tamper(engine, f"UPDATE shipper_lease SET settled = {settled}")
+    with other.connect() as tx:
+        tx.execute(text("SELECT pg_current_xact_id()"))
+        assert commit_blockers(engine) == []
+        Daemon(engine)
+        assert "open transaction" not in _why(engine, row)
+    other.dispose()
+    engine.dispose()
+
+
+def test_an_event_whose_order_is_settled_waits_for_nobody(postgres_url: str) -> None:
+    """Also beside a transaction that is older than it."""
+    engine, other = open_engine(postgres_url), create_engine(postgres_url)
+    with other.connect() as tx:
+        tx.execute(text("SELECT pg_current_xact_id()"))
+        [row] = write(engine, "a")
+        assert commit_blockers(engine)
+        tamper(engine, f"UPDATE shipper_lease SET settled = {row}")
+        assert commit_blockers(engine) == []
+    other.dispose()
+    engine.dispose()
+
+
+def test_what_is_pending_is_counted_for_as_long_as_it_takes(postgres_url: str) -> None:
+    """For a person who asks; 100 million events take longer than any statement of the daemon's."""
+    engine = open_engine(postgres_url)
+    bounds: list[str] = []
+
+    @listens_for(engine, "before_cursor_execute")
+    def _(connection: Any, _cursor: Any, statement: str, *_: object) -> None:
+        if "SELECT count(*) FROM shipper_outbox" in statement:
+            raw = connection.connection.driver_connection
+            bounds.append(raw.execute("SHOW statement_timeout").fetchone()[0])
+
+    destination_report(engine, ["default"], NOW, patient=True)
+    assert bounds == ["0"]
+    destination_report(engine, ["default"], NOW)
+    assert bounds == ["0", "30s"]
     engine.dispose()
 
 

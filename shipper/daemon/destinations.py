@@ -1,0 +1,112 @@
+"""What leads to the destinations of a configuration: their couriers and routes.
+
+It decides what makes a destination another one: a setting that its route works with, or another
+certificate in a file. Whatever can fail is made before anything is replaced; here no network is
+touched, and no database.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from shipper.advice import place_of
+from shipper.chores import Fingerprint, fingerprint
+from shipper.clock import Clock
+from shipper.config import DestinationSettings, Settings
+from shipper.courier import Courier
+from shipper.delivery import RetryPolicy
+from shipper.destination import Destination
+from shipper.dispatcher import Route, Terms
+
+Make: TypeAlias = tuple[object, ...]
+"""What a route is made of: while it is the same, so is the route."""
+Seen: TypeAlias = Mapping[Path, Fingerprint | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """A configuration whose destinations can be used, with couriers for those that are another."""
+
+    settings: Settings
+    makes: Mapping[str, Make]
+    couriers: Mapping[str, Courier]
+    seen: Seen
+    """The files that are read only once, as they were before they were read."""
+
+    async def aclose(self) -> None:
+        """Close the couriers: nobody wants them."""
+        for courier in self.couriers.values():
+            await courier.aclose()
+
+
+async def freshly(settings: Settings, clock: Clock, before: Mapping[str, Make]) -> Fresh:
+    """Make the couriers of all destinations that aren't made as `before`.
+
+    Raises ConfigError and AccessDenied, for instance for an API ID file that can't be read.
+    """
+    seen = {path: fingerprint(path) for path in read_once(settings)}
+    makes = {name: _make(one, settings, seen) for name, one in settings.destinations.items()}
+    couriers: dict[str, Courier] = {}
+    fresh = Fresh(settings, makes, couriers, seen)
+    try:
+        for name, destination in settings.destinations.items():
+            if before.get(name) == makes[name]:
+                destination.read_api_id()  # it is read anew by itself; but not from nowhere
+            else:
+                couriers[name] = _courier(destination, settings, clock)
+    except BaseException:
+        await fresh.aclose()
+        raise
+    return fresh
+
+
+def read_once(settings: Settings) -> list[Path]:
+    """Return the files that are read when a configuration is taken, and not again by themselves."""
+    told = settings.alerts
+    found = [destination.ca_file for destination in settings.destinations.values()]
+    found += [told.ca_file, told.heartbeat_url_file, told.webhook_url_file]
+    return list(dict.fromkeys(path for path in found if path is not None))
+
+
+def _make(destination: DestinationSettings, settings: Settings, seen: Seen) -> Make:
+    ca_file = destination.ca_file
+    return destination, settings.validation, None if ca_file is None else seen[ca_file]
+
+
+def _courier(destination: DestinationSettings, settings: Settings, clock: Clock) -> Courier:
+    carrier = Destination(
+        url=destination.url,
+        timeout=destination.timeout,
+        max_in_flight=destination.max_in_flight,
+        ca_file=destination.ca_file,
+        proxy=destination.proxy,
+        transport=destination.transport,
+    )
+    return Courier(
+        carrier,
+        validation=settings.validation.mode,
+        api_id=lambda: destination.read_api_id().reveal(),
+        clock=clock,
+        where=carrier.where,
+    )
+
+
+def route_of(
+    destination: DestinationSettings,
+    settings: Settings,
+    courier: Courier,
+    clock: Clock,
+    wake: Callable[[], None],
+) -> Route:
+    """Return a route to a destination, over its courier."""
+    retry = destination.retry
+    terms = Terms(
+        policy=RetryPolicy(retry.backoff, retry.probe_backoff, retry.max_attempts),
+        timeout=destination.timeout,
+        max_in_flight=destination.max_in_flight,
+        max_rate=destination.max_rate,
+        holds_dead=destination.after_dead_letter == "hold",
+        place=place_of(destination, settings),
+    )
+    return Route(destination.name, terms, courier, clock=clock, wake=wake)

@@ -1,0 +1,64 @@
+"""What a session holds of its outbox from its beginning to its end, whatever a reload changes."""
+
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+
+from shipper.chores import Upkeep
+from shipper.config import Settings
+from shipper.config.settings import DatabaseSettings
+from shipper.daemon.thread import DatabaseThread
+from shipper.dispatcher import Rhythm
+from shipper.store.identity import Identity
+from shipper.store.looks import Looks
+from shipper.store.queue import Queue
+from shipper.store.watch import SqliteWatch
+
+# Idle time between looks, in seconds: what an application waits for at most, and what idling costs.
+_POLL_SQLITE = 0.02
+_POLL_POSTGRES = 0.2
+# However rarely somebody wants it to look, the drain turns: the watchdog lives on that.
+_IDLE_MAX = 15.0
+
+
+class Address:
+    """Where an outbox is asked for: what a reload may change while it stays the same."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self.settings = settings
+
+    def read_url(self) -> str:
+        """Return the URL, read anew where it is from a file; see `DatabaseSettings`."""
+        return self.settings.read_url()
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """What a session holds, from its beginning to its end."""
+
+    address: Address
+    identity: Identity
+    thread: DatabaseThread
+    queue: Queue
+    looks: Looks
+    upkeep: Upkeep
+    watch: SqliteWatch | None
+    taken_at: float
+    """When the lease was asked for, or before that (monotonic)."""
+
+    @property
+    def file(self) -> Path | None:
+        """Return the SQLite file, None for any other outbox."""
+        file: Path | None = self.upkeep.database.get_execution_options().get("file")
+        return None if file is None else file.resolve()
+
+    def rhythm(self, settings: Settings, lease_ttl: float) -> Rhythm:
+        """Return how often to look with these settings."""
+        poll = _POLL_SQLITE if self.watch else _POLL_POSTGRES
+        return Rhythm(
+            poll=min(poll, settings.schedule.poll_interval),
+            idle=min(_IDLE_MAX, settings.schedule.poll_interval),
+            lease_ttl=inf if self.watch else lease_ttl,
+            lease_taken_at=self.taken_at,
+            changed=self.watch.changed if self.watch else None,
+        )

@@ -1,0 +1,77 @@
+"""What follows from a configuration that was read anew, while the old one is in force and ships.
+
+Everything that can be wrong with it is found out here, before anything is replaced: its files, its
+schedule, its alarms; and where it names another outbox than the one that is held, whether that can
+be opened and is of this version. Nothing is upgraded for a reload, and nobody is waited for.
+"""
+
+import asyncio
+from dataclasses import replace
+from typing import NamedTuple
+
+from shipper.clock import Clock
+from shipper.config import Settings
+from shipper.daemon import alerts
+from shipper.daemon.alerts import Hooks
+from shipper.daemon.destinations import Fresh, freshly
+from shipper.daemon.session import Session
+from shipper.daemon.windows import Windows
+from shipper.store import revisions
+from shipper.store.engine import database_path
+from shipper.store.identity import identity
+from shipper.store.opening import opened
+
+
+class Taken(NamedTuple):
+    """A configuration that can be taken: its destinations, and who is told of alarms."""
+
+    fresh: Fresh
+    hooks: Hooks
+
+    async def aclose(self) -> None:
+        """Close what nobody wants."""
+        await self.fresh.aclose()
+        await alerts.close(self.hooks)
+
+
+async def prepared(settings: Settings, session: Session) -> Taken:
+    """Return a configuration for the outbox that is held; raises what is wrong with it."""
+    Windows.of(settings)
+    fresh = await freshly(settings, session.clock, session.makes)
+    try:
+        return Taken(fresh, alerts.hooks(settings.alerts))
+    except BaseException:
+        await fresh.aclose()
+        raise
+
+
+async def sound(settings: Settings, clock: Clock) -> Hooks:
+    """Return who is told of alarms; raises what is wrong with a configuration for a new session."""
+    Windows.of(settings)
+    await (await freshly(settings, clock, {})).aclose()
+    return alerts.hooks(settings.alerts)
+
+
+def renewed(settings: Settings) -> Settings:
+    """Return a configuration with what its files hold by now."""
+    return replace(settings, alerts=settings.alerts.renewed())
+
+
+async def is_elsewhere(settings: Settings, session: Session) -> bool:
+    """Return whether another outbox is meant than the one that is held.
+
+    Raises what is wrong with that one: it can't be reached or opened, isn't ours, or is of another
+    version.
+    """
+    path, known = database_path(settings.database.url), session.outbox.identity
+    if (path,) == known or (path is None and settings.database == session.settings.database):
+        return False
+    # In a thread of its own: the session's may be waiting for a database that is away.
+    return await asyncio.to_thread(_identified, settings) != known
+
+
+def _identified(settings: Settings) -> object:
+    where = settings.database
+    with opened(where.url, renewed=where.read_url) as engine:
+        revisions.check(engine)
+        return identity(engine)

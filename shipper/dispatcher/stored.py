@@ -1,0 +1,40 @@
+"""How a link is written down, with its times on the wall clock, and taken up again.
+
+It must never make a wait longer than it was: the wall clock may have been set since.
+"""
+
+from shipper.clock import Clock
+from shipper.link import Link
+from shipper.outcome import RETRY_AFTER_MAX
+from shipper.state import State
+from shipper.store.work import LinkRow
+
+
+def link_row(destination: str, link: Link, ahead: float) -> LinkRow:
+    """Return a link as it is stored; `ahead` is what the wall clock shows more than ours."""
+    failing, due = link.failing, link.next_try
+    return LinkRow(
+        destination,
+        link.state.value,
+        link.reason,
+        ahead + link.since,
+        next_try_at=None if due is None else ahead + due,
+        failures=failing.failures,
+        last_error=failing.last_error,
+        failing_since=None if failing.since is None else ahead + failing.since,
+    )
+
+
+def resume(link: Link, row: LinkRow, clock: Clock) -> None:
+    """Take a link up as it was stored."""
+    now, wall = clock.monotonic(), clock.wall()
+    next_try = wall if row.next_try_at is None else row.next_try_at
+    # By a clock that was set back since, it would be longer than it ever was.
+    longest = RETRY_AFTER_MAX if row.written_at is None else next_try - row.written_at
+    wait = max(0.0, min(next_try - wall, longest, RETRY_AFTER_MAX))
+    since = now + min(row.since - wall, 0.0)
+    link.resume(State(row.state), row.reason, since=since, until=now + wait)
+    failing_since = wall if row.failing_since is None else row.failing_since
+    failed_at = now + min(failing_since - wall, 0.0)
+    due = None if row.next_try_at is None else now + wait
+    link.failing.resume(row.failures, row.last_error, failed_at, due)

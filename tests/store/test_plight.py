@@ -1,0 +1,104 @@
+"""A daemon that can't write says so where `status` finds it."""
+
+import os
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from shipper.store.engine import open_engine
+from shipper.store.lease import FileLock
+from shipper.store.plight import note, noted, plight
+from tests.store.daemons import Daemon, tamper
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+def file(sqlite_url: str) -> Path:
+    """Give the file of a fresh outbox."""
+    return Path(sqlite_url.removeprefix("sqlite:///"))
+
+
+def test_what_is_noted_beside_a_file_is_told_while_its_lock_is_held(
+    sqlite_url: str, file: Path
+) -> None:
+    """What a daemon that is dead had noted is over, and so is what it took back."""
+    engine, lock = open_engine(sqlite_url), FileLock(file)
+    lock.acquire()
+    assert plight(engine, NOW) is None
+    note(file, None)
+    assert plight(engine, NOW) is None
+    note(file, NOW - 40.0, "no room")
+    assert plight(engine, NOW) == (40.0, "no room")
+    lock.release()
+    assert plight(engine, NOW) is None
+    lock.acquire()
+    note(file, None)
+    assert plight(engine, NOW) is None
+    lock.release()
+    engine.dispose()
+
+
+@pytest.mark.parametrize("reason", ["ä" * 500, "\x00" * 500, '"' * 500, "\U0001f4a9" * 500])
+def test_a_note_takes_no_more_room_than_it_has(file: Path, reason: str) -> None:
+    """A full disk must not be in the way of it, so it is never longer than the one for all well."""
+    lock = FileLock(file)
+    lock.acquire()
+    note(file, None)
+    size = lock.path.stat().st_size
+    note(file, NOW, reason)
+    assert lock.path.stat().st_size == size
+    found = noted(file, NOW)
+    assert found is not None
+    assert reason.startswith(found.reason)
+    lock.release()
+
+
+@pytest.mark.parametrize("written", [b"", b"{}", b"[]", b"nonsense", b'{"since": "soon"}', b"\xff"])
+def test_whatever_lies_there_is_no_note(file: Path, written: bytes) -> None:
+    """Anybody may have written it who may write to the outbox."""
+    FileLock(file).path.write_bytes(written)
+    assert noted(file, NOW) is None
+
+
+def test_a_note_is_never_followed_elsewhere(file: Path, tmp_path: Path) -> None:
+    """Neither by a link nor by another name of a file, nor to one that never answers."""
+    path, victim = FileLock(file).path, tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    for lead in (path.symlink_to, path.hardlink_to):
+        lead(victim)
+        note(file, NOW, "no room")
+        assert noted(file, NOW) is None
+        path.unlink()
+    os.mkfifo(path)
+    note(file, NOW, "no room")
+    assert noted(file, NOW) is None
+    assert victim.read_bytes() == b"precious"
+
+
+def test_a_lease_that_is_not_prolonged_is_told(postgres_url: str) -> None:
+    """Its holder may be dead, or unable to write: nobody can know, but all is not well."""
+    engine = open_engine(postgres_url)
+    assert plight(engine, NOW) is None
+    daemon = Daemon(engine)
+    assert plight(engine, NOW) is None
+    for left in ("5 s", "-10 min"):
+        tamper(
+            engine,
+            "UPDATE shipper_lease SET owner = replace(owner, :here, 'elsewhere'),"
+            f" expires_at = clock_timestamp() + interval '{left}'",
+            here=os.uname().nodename,
+        )
+        found = plight(engine, NOW)
+        assert found is not None
+        assert found.seconds > 54
+        assert "elsewhere" in found.reason
+    daemon.queue.release()
+    assert plight(engine, NOW) is None
+    engine.dispose()
+
+
+def test_an_outbox_that_nobody_holds_has_no_plight(engine: Engine) -> None:
+    """Whatever lies beside it."""
+    assert plight(engine, NOW) is None
