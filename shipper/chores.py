@@ -5,7 +5,7 @@ Each takes what it works on as arguments and is safe to run late, twice, or neve
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -46,31 +46,6 @@ def look(dispatcher: Dispatcher) -> None:
 def rescan(dispatcher: Dispatcher) -> None:
     """Read the outbox from its beginning: the look-ahead in memory is only a shortcut."""
     dispatcher.rescan()
-
-
-class Guard:
-    """Keeps a chore's failures from ending anything; each run of them is told once.
-
-    A database that is away for weeks must not fill the disk with what fails without it.
-    """
-
-    def __init__(self, name: str, log: Log) -> None:
-        self._name = name
-        self._log = log
-        self._failed = ""
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Log whatever fails within as a failure of that chore, unless it is what did before."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - whatever it is, the drain goes on without it
-            kind = type(error).__name__
-            if kind != self._failed:
-                self._log("chore.failed", chore=self._name, reason=f"{kind}: {error}")
-            self._failed = kind
-        else:
-            self._failed = ""
 
 
 def open_or_close(dispatcher: Dispatcher, is_open: bool, log: Log) -> None:  # noqa: FBT001

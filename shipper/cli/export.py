@@ -98,6 +98,9 @@ class _Keeper:
                 for page in pages:
                     lines.writelines(map(written, page))
                     self.events += len(page)
+                    if not page:
+                        lines.flush()
+                        os.fsync(lines.fileno())
             publish(partial, self._target)
 
 

@@ -14,11 +14,12 @@ from typing import Final, Literal, NamedTuple
 
 import orjson
 
-from shipper import __version__, chores
+from shipper import __version__
 from shipper.backoff import Backoff
 from shipper.clock import Clock, iso
 from shipper.config import AlertSettings, Secret
 from shipper.daemon.alarms import Alarms, Known, Notice, conditions, links_of
+from shipper.daemon.guard import Guard
 from shipper.destination.hook import Hook
 from shipper.dispatcher import Route
 from shipper.dispatcher.tally import Tally
@@ -227,7 +228,7 @@ async def alerting(
 async def _every(
     seconds: float, chore: Callable[[], Awaitable[None]], log: Log, *, first: float = 0.0
 ) -> None:
-    guard = chores.Guard("alerts", log)
+    guard = Guard("alerts", log)
     await asyncio.sleep(first)
     while True:
         with guard():

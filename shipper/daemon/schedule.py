@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 from shipper import chores
 from shipper.clock import Clock
 from shipper.config import RetentionSettings
+from shipper.daemon.guard import Guard
 from shipper.daemon.notify import Heartbeat
 from shipper.daemon.session import Session
 from shipper.daemon.windows import Windows
@@ -71,7 +72,7 @@ async def scheduled(
 
 async def ring(each: Ring, log: Log) -> None:
     """Wait and do a chore, again and again; one that fails is told once, and done again."""
-    guard = chores.Guard(each.name, log)
+    guard = Guard(each.name, log)
     await asyncio.sleep(0.0 if each.at_once else each.wait())
     while True:
         with guard():

@@ -98,8 +98,9 @@ def hand_over(
 ) -> int:
     """Give the events that fit to `keep`, then mark them; return how many. `path` is the file's.
 
-    `keep` returns only when all of them are safe. Raises OutboxHeld while a daemon ships,
-    LeaseLost when another has taken over meanwhile, and whatever `keep` raises.
+    `keep` returns only when all of them are safe; with the last page, which is empty, it brings to
+    the disk what it has, and makes it known only after that. Raises OutboxHeld while a daemon
+    ships, LeaseLost when another has taken over meanwhile, and whatever `keep` raises.
     """
     dialect, turns, marked = dialect_of(engine.dialect.name), Turns(), 0
     with taken(engine, path) as queue, TemporaryFile() as noted:
@@ -174,6 +175,9 @@ def _noted(
         yield page
         if number % _PAGES_A_RENEWAL == 0:
             queue.renew()
+    # To bring it to the disk may take longer than the lease: nobody else may ship from here by now.
+    yield []
+    queue.renew()
 
 
 def _read(noted: IO[bytes]) -> Iterator[int]:

@@ -182,6 +182,26 @@ def test_what_may_have_been_received_says_so(house: Engine, engine: Engine) -> N
 # -- out of hand ------------------------------------------------------------------------------
 
 
+def test_what_was_taken_over_while_it_was_written_is_never_made_known(
+    engine: Engine, path: Path | None
+) -> None:
+    """To bring a file to the disk may take longer than a lease; somebody else ships by then."""
+    write(engine, "a", "b")
+    known = False
+
+    def keep(pages: Iterator[list[Carried]]) -> None:
+        nonlocal known
+        for page in pages:
+            if not page:
+                run(engine, "UPDATE shipper_lease SET token = token + 1")
+        known = True
+
+    with pytest.raises(LeaseLost):
+        hand_over(engine, PENDING, path, keep)
+    assert not known
+    assert [row["status"] for row in table(engine, "outbox")] == ["pending"] * 2
+
+
 def test_what_is_handed_over_is_marked_and_counted(engine: Engine, path: Path | None) -> None:
     """Nothing else changes, and the books balance."""
     ids = write(engine, "a", "b", "c", "a")

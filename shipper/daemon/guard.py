@@ -1,0 +1,31 @@
+"""What a chore's failure may do: be told, and nothing else."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from shipper.logs import Log
+
+
+class Guard:
+    """Keeps a chore's failures from ending anything; each run of them is told once.
+
+    A database that is away for weeks must not fill the disk with what fails without it.
+    """
+
+    def __init__(self, name: str, log: Log) -> None:
+        self._name = name
+        self._log = log
+        self._failed = ""
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Log whatever fails within as a failure of that chore, unless it is what did before."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, the drain goes on without it
+            kind = type(error).__name__
+            if kind != self._failed:
+                self._log("chore.failed", chore=self._name, reason=f"{kind}: {error}")
+            self._failed = kind
+        else:
+            self._failed = ""
