@@ -203,7 +203,7 @@ class Dispatcher:
         work = Work(
             now=self._clock.wall(),
             records=[item.record for _, items in settled for item in items],
-            released=[row for route in routes for row in route.lanes.take_released()],
+            released=[row for route in routes for row in route.lanes.loaded.take_released()],
             wanted=[row for _, row, _ in wanted],
             homes={row: route.name for route, row, _ in wanted},
             links=links,

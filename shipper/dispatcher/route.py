@@ -225,7 +225,7 @@ class Route:
 
     def has_left(self) -> bool:
         """Return whether a recalled route has nothing more to write down."""
-        return not self.in_flight and not self.settled and not self.lanes.has_released()
+        return not self.in_flight and not self.settled and not self.lanes.loaded.released
 
     def recall(self, until: float) -> None:
         """Let go of everything that isn't in flight, and claim nothing until then."""

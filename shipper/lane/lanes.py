@@ -7,6 +7,7 @@ from math import inf
 
 from shipper.event import Event
 from shipper.lane.lane import Candidate, Lane, Name
+from shipper.lane.loaded import Loaded
 from shipper.lane.overlooked import Overlooked
 from shipper.lane.ready import Ready
 from shipper.lane.waiting import AT_ONCE, Waiting
@@ -29,18 +30,14 @@ class Lanes:
         bytes_max: int = 32 << 20,
         waiting_max: int = 50_000,
     ) -> None:
-        self.window = window
         self.depth = depth
-        self.bytes_max = bytes_max
-        self.bytes = 0
+        self.loaded = Loaded(window, bytes_max)
         self.held: set[Name] = set()
         """Which of the lanes that are known here are held; of all others each look says so."""
         self.overlooked = Overlooked()
         self.skipped = Overlooked()
         """Lanes with rows that were seen and left, being held: no later row is the first."""
         self._lanes: dict[Name, Lane] = {}
-        self._loaded: set[int] = set()  # ids that are claimed, or about to be
-        self._released: list[int] = []
         self._ready = Ready(places)
         self._hungry: deque[Lane] = deque()
         self._waiting = Waiting(waiting_max)
@@ -49,14 +46,14 @@ class Lanes:
 
     def room(self) -> int:
         """Return how many more events may be loaded."""
-        return 0 if self.bytes >= self.bytes_max else max(0, self.window - len(self._loaded))
+        return self.loaded.room()
 
     def may_scan(self, rows: int) -> bool:
         """Return whether to look further ahead: there is room for so many rows, not for a few.
 
         Nor are as many lanes still to be fetched by their key.
         """
-        return self.room() >= min(rows, self.window) and len(self._hungry) < rows
+        return self.room() >= min(rows, self.loaded.window) and len(self._hungry) < rows
 
     def startable(self) -> int:
         """Return how many lanes could start an event now."""
@@ -79,28 +76,15 @@ class Lanes:
         first = self._waiting.first() if self._ready.may_wake() else None
         return None if first is None else first.due
 
-    def take_released(self) -> list[int]:
-        """Return the ids that are loaded no more, so that their claim can be let go."""
-        released, self._released = self._released, []
-        return released
-
-    def has_released(self) -> bool:
-        """Return whether there are such ids."""
-        return bool(self._released)
-
     # -- loading ------------------------------------------------------------------------------
 
-    def offer(self, candidates: Iterable[Candidate], now: float, *, sure: bool = True) -> list[int]:
-        """Take in a page of a scan, in the order of the rows; return the ids to claim.
+    def takes(self, candidate: Candidate, now: float, *, sure: bool = True) -> bool:
+        """Take in a row of a scan, in the order of the rows; return whether to claim it.
 
-        `sure` says that all that is pending before them has been seen: then the first of a lane
-        that isn't known is its beginning.
+        `sure` says that all that is pending before it has been seen: then the first of a lane that
+        isn't known is its beginning.
         """
-        return [c.id for c in candidates if self.takes(c, now, sure=sure)]
-
-    def takes(self, candidate: Candidate, now: float, *, sure: bool) -> bool:
-        """Take in a row of a scan; return whether to claim it."""
-        if candidate.id in self._loaded:
+        if candidate.id in self.loaded:
             return False
         if candidate.held or candidate.lane in self.held:
             self._pass_by(candidate.lane)
@@ -168,9 +152,9 @@ class Lanes:
         lane = self._lanes[event.lane]
         lane.claiming -= 1
         lane.queue.append(event)
-        self.bytes += len(event.payload)
+        self.loaded.arrive(event)
         if lane.gap:
-            self._drop(lane.queue.pop())
+            self.loaded.let_go(lane.queue.pop())
         lane.gap = lane.gap and lane.claiming > 0
         self._settle_in(lane)
 
@@ -180,7 +164,7 @@ class Lanes:
         lane.claiming -= 1
         lane.more = True
         lane.gap = lane.claiming > 0
-        self._loaded.discard(row)
+        self.loaded.miss(row)
         self._settle_in(lane)
 
     def hungry(self, most: int) -> list[Lane]:
@@ -212,8 +196,7 @@ class Lanes:
         self._ready.land(lane, better=1)
         self._ready.calm(lane)
         event = lane.queue.pop(0)
-        self._loaded.discard(event.id)
-        self.bytes -= len(event.payload)
+        self.loaded.end(event)
         lane.streak = None
         self._settle_in(lane)
 
@@ -285,7 +268,7 @@ class Lanes:
     def _expect(self, lane: Lane, row: int) -> None:
         lane.claiming += 1
         lane.last_id = max(lane.last_id, row)
-        self._loaded.add(row)
+        self.loaded.expect(row)
 
     def _settle_in(self, lane: Lane) -> None:
         """Put a lane that nothing holds up where it belongs: ready, hungry, or forgotten."""
@@ -311,13 +294,8 @@ class Lanes:
 
     def _unload(self, lane: Lane) -> None:
         while lane.queue:
-            self._drop(lane.queue.pop(0))
+            self.loaded.let_go(lane.queue.pop(0))
         lane.last_id = 0
-
-    def _drop(self, event: Event) -> None:
-        self.bytes -= len(event.payload)
-        self._loaded.discard(event.id)
-        self._released.append(event.id)
 
     def _sleep(self, lane: Lane, head: int, due: float, *, charged: bool) -> None:
         if self._waiting.is_full() and not lane.claiming:

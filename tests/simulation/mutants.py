@@ -447,7 +447,7 @@ def stops_at_once() -> Any:
         self._stop.set()
         for one in self.routes.values():
             one.lanes.unload_all()
-            one.lanes._released += [
+            one.lanes.loaded.released += [
                 lane.head.id for lane in one.lanes._lanes.values() if lane.queue
             ]
         await self._converse([])

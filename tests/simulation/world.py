@@ -184,7 +184,7 @@ class World:
         bounds = self.scenario.bounds
         for route in life.session.dispatcher.routes.values():
             room = bounds.window + bounds.depth + bounds.page
-            self._sample("events loaded", len(route.lanes._loaded), room)
+            self._sample("events loaded", len(route.lanes.loaded.ids), room)
             self._sample("asked for", len(route.ahead.wanted), room)
         # A talk that nothing came before and nothing follows from is one too many.
         busy = (len(self.network.requests), self.network.settled, int(self.loop.time()))

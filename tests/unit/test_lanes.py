@@ -4,7 +4,7 @@ import pytest
 
 from shipper.event import Event
 from shipper.lane import Candidate, Lanes
-from tests.unit.unit_drain import Drain, loaded
+from tests.unit.unit_drain import Drain, loaded, offer
 
 # -- order ------------------------------------------------------------------------------------
 
@@ -196,7 +196,7 @@ def test_a_lane_that_is_fetched_anew_starts_nothing_from_its_old_place_in_line()
     """What it stood there for was let go; it goes when its page has come and is claimed."""
     lanes = Lanes(10, 2)
     head = Event(1, "e1", "default", "a", b"")
-    assert lanes.offer([Candidate(1, "a")], 0.0) == [1]
+    assert offer(lanes, [Candidate(1, "a")], 0.0) == [1]
     lanes.load(head)
     lanes.unload_all()
     (lane,) = lanes.hungry(1)
@@ -209,11 +209,11 @@ def test_a_lane_that_is_fetched_anew_starts_nothing_from_its_old_place_in_line()
 def test_a_lane_takes_nothing_from_a_scan_while_its_page_is_on_the_way() -> None:
     """The page will begin at its beginning; what the scan saw comes with it, or after it."""
     lanes = Lanes(10, 2)
-    assert lanes.offer([Candidate(1, "a"), Candidate(2, "a"), Candidate(3, "a")], 0.0) == [1, 2]
+    assert offer(lanes, [Candidate(1, "a"), Candidate(2, "a"), Candidate(3, "a")], 0.0) == [1, 2]
     lanes.missed("a", 1)
     lanes.missed("a", 2)
     (lane,) = lanes.hungry(1)
-    assert lanes.offer([Candidate(3, "a")], 0.0) == []
+    assert offer(lanes, [Candidate(3, "a")], 0.0) == []
     assert lanes.take_page(lane, [Candidate(1, "a")], 2, 0.0) == [1]
 
 

@@ -2,7 +2,7 @@
 
 from shipper.event import Event
 from shipper.lane import Candidate, Lanes
-from tests.unit.unit_drain import Drain, loaded
+from tests.unit.unit_drain import Drain, loaded, offer
 
 # -- waiting ----------------------------------------------------------------------------------
 
@@ -78,7 +78,7 @@ def test_when_the_link_goes_down_those_wake_that_were_not_charged() -> None:
 def test_one_that_was_woken_before_its_time_goes_although_its_row_says_when() -> None:
     """Once: the next page is believed again. The row was written before the link went down."""
     lanes = Lanes(10, 2)
-    lanes.offer([Candidate(1, "a")], 0.0)
+    offer(lanes, [Candidate(1, "a")], 0.0)
     lanes.load(Event(1, "e1", "default", "a", b""))
     lane = lanes.start()
     assert lane is not None
@@ -98,44 +98,44 @@ def test_one_that_was_woken_before_its_time_goes_although_its_row_says_when() ->
 def test_a_lane_that_a_scan_finds_waiting_keeps_its_time() -> None:
     """Nobody knows whom its failure was charged to, and what is far behind doesn't matter."""
     lanes = Lanes(10, 2)
-    assert lanes.offer([Candidate(5, "a", wait=7.0)], 100.0) == []
+    assert offer(lanes, [Candidate(5, "a", wait=7.0)], 100.0) == []
     lanes.wake_uncharged()
-    assert lanes.offer([Candidate(5, "a"), Candidate(6, "a")], 100.0) == []
+    assert offer(lanes, [Candidate(5, "a"), Candidate(6, "a")], 100.0) == []
     assert lanes.next_due() == 107.0
 
 
 def test_one_put_back_before_a_head_that_waits_wakes_the_lane_when_it_may_go() -> None:
     """Not if it waits itself."""
     lanes = Lanes(10, 2)
-    lanes.offer([Candidate(5, "a", wait=7.0)], 0.0)
-    lanes.offer([Candidate(3, "a", wait=0.5)], 0.0)
+    offer(lanes, [Candidate(5, "a", wait=7.0)], 0.0)
+    offer(lanes, [Candidate(3, "a", wait=0.5)], 0.0)
     assert (lanes.next_due(), lanes.has_hungry()) == (7.0, False)
-    lanes.offer([Candidate(3, "a")], 0.0)
+    offer(lanes, [Candidate(3, "a")], 0.0)
     assert (lanes.next_due(), lanes.has_hungry()) == (None, True)
 
 
 def test_one_that_waits_behind_others_is_left_to_be_fetched() -> None:
     """However short."""
     lanes = Lanes(10, 3)
-    assert lanes.offer([Candidate(1, "a"), Candidate(2, "a", wait=0.5)], 0.0) == [1]
-    assert lanes.offer([Candidate(3, "a")], 0.0) == []
+    assert offer(lanes, [Candidate(1, "a"), Candidate(2, "a", wait=0.5)], 0.0) == [1]
+    assert offer(lanes, [Candidate(3, "a")], 0.0) == []
 
 
 def test_everything_behind_one_that_could_not_be_claimed_is_let_go() -> None:
     """However many come: each would go before it."""
     lanes = Lanes(10, 4)
-    lanes.offer([Candidate(row, "a") for row in (1, 2, 3, 4)], 0.0)
+    offer(lanes, [Candidate(row, "a") for row in (1, 2, 3, 4)], 0.0)
     lanes.missed("a", 1)
     for row in (2, 3, 4):
         lanes.load(Event(row, f"e{row}", "default", "a", b""))
-    assert (lanes.take_released(), lanes.startable()) == ([2, 3, 4], 0)
+    assert (lanes.loaded.take_released(), lanes.startable()) == ([2, 3, 4], 0)
     assert lanes.has_hungry()
 
 
 def test_lanes_of_one_time_go_in_the_order_in_which_they_began_to_wait() -> None:
     """And are fetched no more of them at once than was asked for."""
     lanes = Lanes(10, 2)
-    lanes.offer([Candidate(row, row, wait=5.0) for row in (1, 2, 3)], 0.0)
+    offer(lanes, [Candidate(row, row, wait=5.0) for row in (1, 2, 3)], 0.0)
     lanes.wake_due(5.0)
     assert [lane.name for lane in lanes.hungry(2)] == [1, 2]
     assert [lane.name for lane in lanes.hungry(2)] == [3]
@@ -224,7 +224,7 @@ def test_bytes_bound_what_is_loaded() -> None:
         drain.table.insert(key, 4)
     drain.turns(10)
     assert drain.lanes.room() == 0
-    assert 10 <= drain.lanes.bytes <= 16
+    assert 10 <= drain.lanes.loaded.bytes <= 16
     drain.run_dry()
 
 
@@ -246,7 +246,7 @@ def test_lanes_that_wait_are_bounded_too() -> None:
 def test_no_more_is_loaded_than_bytes_allow() -> None:
     """To the byte."""
     lanes = Lanes(10, 2, bytes_max=4)
-    lanes.offer([Candidate(1, "a")], 0.0)
+    offer(lanes, [Candidate(1, "a")], 0.0)
     lanes.load(Event(1, "e1", "default", "a", b"1234"))
     assert lanes.room() == 0
 
@@ -256,12 +256,12 @@ def test_of_the_lanes_that_wait_every_one_is_counted_once() -> None:
     lanes = Lanes(10, 2, waiting_max=2)
     seen = []
     for row in range(1, 4):
-        lanes.offer([Candidate(row, row, wait=5.0)], 0.0)
+        offer(lanes, [Candidate(row, row, wait=5.0)], 0.0)
         seen.append(lanes.overlooked.due)
     lanes.wake_due(5.0)
     lanes.overlooked.clear()
     for row in range(4, 7):
-        lanes.offer([Candidate(row, row, wait=5.0)], 5.0)
+        offer(lanes, [Candidate(row, row, wait=5.0)], 5.0)
         seen.append(lanes.overlooked.due)
     assert seen == [None, None, 5.0, None, None, 10.0]
 
@@ -273,7 +273,7 @@ def test_a_lane_is_fetched_where_there_is_room_for_one_event() -> None:
     drain.settle(1, "delivered")
     drain.exchange()
     assert [drain.lanes.room(), drain.lanes.has_hungry()] == [1, True]
-    drain.lanes.offer([Candidate(9, "d")], 0.0)
+    offer(drain.lanes, [Candidate(9, "d")], 0.0)
     assert [drain.lanes.room(), drain.lanes.has_hungry()] == [0, False]
 
 

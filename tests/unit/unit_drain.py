@@ -26,6 +26,11 @@ class Settled:
     received: bool = False
 
 
+def offer(lanes: Lanes, candidates: Iterable[Candidate], now: float) -> list[int]:
+    """Offer a page of a scan; return the ids to claim."""
+    return [one.id for one in candidates if lanes.takes(one, now)]
+
+
 @dataclass
 class Drain:
     """The dispatcher's way of driving lanes; `turn` and `turn_bytes` bound one turn's claims."""
@@ -129,7 +134,7 @@ class Drain:
 
     def release(self) -> None:
         """Move what the lanes let go of into the work of the next turn."""
-        self.released += self.lanes.take_released()
+        self.released += self.lanes.loaded.take_released()
 
     # -- the operator -------------------------------------------------------------------------
 
@@ -215,10 +220,10 @@ class Drain:
         assert len(set(self.released)) == len(self.released), "released twice"
         assert kept.isdisjoint(row for row, _ in self.ahead.wanted), "asked for what is claimed"
         loaded = len(kept) + len(self.ahead.wanted)
-        assert loaded <= self.lanes.window + self.lanes.depth
-        assert self.lanes.bytes == sum(len(self.table.rows[row].payload) for row in kept)
+        assert loaded <= self.lanes.loaded.window + self.lanes.depth
+        assert self.lanes.loaded.bytes == sum(len(self.table.rows[row].payload) for row in kept)
         if self.lanes.room() > 0:
-            assert self.lanes.room() == self.lanes.window - loaded
+            assert self.lanes.room() == self.lanes.loaded.window - loaded
         if self.is_idle():
             left = [row for row in self.table.pending() if row.id <= self.ahead._tail]
             assert all(row.key in self.held for row in left), "idle, but something is left"
@@ -247,7 +252,7 @@ class Drain:
         left = [row.id for row in self.table.pending() if row.key not in self.held]
         assert left == [], f"never started: {left}"
         assert self.lanes.is_empty()
-        assert self.lanes.bytes == 0
+        assert self.lanes.loaded.bytes == 0
         self._let_go()
         assert self.table.claimed == set()
 
