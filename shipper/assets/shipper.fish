@@ -744,7 +744,7 @@ complete -c shipper -n '__fish_shipper_using_command validate' -s q -d 'Say noth
 complete -c shipper -n '__fish_shipper_using_command verify' -l help -d 'Display this message and exit.'
 complete -c shipper -n '__fish_shipper_using_command verify' -s h -d 'Display this message and exit.'
 complete -c shipper -n '__fish_shipper_using_command verify' -l version -d 'Display application version.'
-complete -c shipper -n '__fish_shipper_using_command verify' -l recount -d 'First set wrong counters to what the rows say; nobody can write meanwhile.'
+complete -c shipper -n '__fish_shipper_using_command verify' -l recount -d 'First set wrong counters to what the rows say.'
 complete -c shipper -n '__fish_shipper_using_command verify' -l config -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
 complete -c shipper -n '__fish_shipper_using_command verify' -s c -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
 complete -c shipper -n '__fish_shipper_using_command verify' -l json -d 'Print JSON, one object on one line.'
