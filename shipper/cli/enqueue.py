@@ -7,6 +7,7 @@ was cut off does the same again.
 """
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -131,6 +132,7 @@ class _Told:
             try:
                 for event in batch:
                     self._print(event)
+                sys.stdout.flush()  # whoever is killed has told what is written
             except BrokenPipeError as error:
                 self._gone = error
 
