@@ -126,7 +126,7 @@ def _exhaust(steps: Any) -> None:
 def _enqueue(engine: Engine, _: Path, rows: int) -> None:
     of = enqueue.begin(engine, "bench", NOW)
     events = (enqueue.NewEvent(PAYLOAD, "default", f"k{n}") for n in range(rows))
-    _exhaust(enqueue.enqueue(engine, events, of))
+    _exhaust(enqueue.enqueue_many(engine, events, of))
 
 
 def _prune(engine: Engine, _: Path, __: int) -> None:

@@ -10,7 +10,7 @@ from shipper.cli.documents import streamed
 from shipper.errors import StoreUnavailable
 from shipper.store.engine import open_engine
 from shipper.store.enqueue import AT_ONCE
-from shipper.store.enqueue import enqueue as write
+from shipper.store.enqueue import enqueue_many as write
 from tests.cli.command_line import Home, next_line
 from tests.store.shipping import ask
 
@@ -72,11 +72,11 @@ def test_what_comes_between_is_told_with_how_far_it_came(
         yield next(batches)
         raise StoreUnavailable("the disk is full")
 
-    monkeypatch.setattr(command, "write", cut)
+    monkeypatch.setattr(command, "write_many", cut)
     ran = home.call("enqueue", "many.jsonl")
     assert ran.status == 69
     assert f"{AT_ONCE} of {MANY} events are written; do the same again" in ran.err
-    monkeypatch.setattr(command, "write", write)
+    monkeypatch.setattr(command, "write_many", write)
     assert home.call("enqueue", "many.jsonl").status == 0
     assert len(_written(home, sqlite_url)) == MANY
 
