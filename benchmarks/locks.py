@@ -123,6 +123,14 @@ def _exhaust(steps: Any) -> None:
         pass
 
 
+def _unhurried(steps: Any) -> None:
+    """Rest after each step for as long as it took, as `shipper prune` does."""
+    nobody, began = threading.Event(), time.monotonic()
+    for _ in steps:
+        nobody.wait(max(0.01, time.monotonic() - began))
+        began = time.monotonic()
+
+
 def _enqueue(engine: Engine, _: Path, rows: int) -> None:
     of = enqueue.begin(engine, "bench", NOW)
     events = (enqueue.NewEvent(PAYLOAD, "default", f"k{n}") for n in range(rows))
@@ -131,8 +139,8 @@ def _enqueue(engine: Engine, _: Path, rows: int) -> None:
 
 def _prune(engine: Engine, _: Path, __: int) -> None:
     cutoffs = retention.Cutoffs.at(NOW, delivered=1.0, dead=1.0)
-    _exhaust(retention.prune(engine, cutoffs, time.monotonic))
-    _exhaust(space.give_back(engine))
+    _unhurried(retention.prune(engine, cutoffs, time.monotonic))
+    _unhurried(space.give_back(engine))
     space.checkpoint(engine)
 
 
