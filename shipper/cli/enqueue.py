@@ -7,6 +7,7 @@ was cut off does the same again.
 """
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from shipper.store.enqueue import (
     end,
 )
 from shipper.store.enqueue import enqueue as write
+from shipper.store.enqueue import enqueue_many as write_many
 from shipper.store.handing_over import TakenIn, take_in
 from shipper.store.opening import Database
 
@@ -106,7 +108,7 @@ def _write(
             context.note("an import of the same events was cut off; this goes on with it")
     told = _Told(context, read_first.events, of)
     with told.of_a_cut():
-        for batch in write(engine, events, of):
+        for batch in [write(engine, events)] if of is None else write_many(engine, events, of):
             told.batch(batch)
         if of is not None:
             end(engine, of)
@@ -131,6 +133,7 @@ class _Told:
             try:
                 for event in batch:
                     self._print(event)
+                sys.stdout.flush()  # whoever is killed has told what is written
             except BrokenPipeError as error:
                 self._gone = error
 

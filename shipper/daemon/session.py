@@ -39,9 +39,11 @@ from shipper.store.identity import identity
 from shipper.store.lease import FileLock, Owner
 from shipper.store.looks import Looks
 from shipper.store.migrate import prepare
+from shipper.store.opening import Database
 from shipper.store.queue import Queue
 from shipper.store.reserve import Reserve, Spared
 from shipper.store.retention import newest
+from shipper.store.transactions import interrupt
 from shipper.store.watch import SqliteWatch
 from shipper.store.work import LinkRow
 
@@ -49,6 +51,8 @@ from shipper.store.work import LinkRow
 REACH_WITHIN = 30.0
 # Whoever asks whether the outbox is held holds it for less.
 _HELD_A_MOMENT = 0.5
+# A question that comes after another is broken off as well.
+_BREAK_OFF_EVERY = 0.1
 
 
 @dataclass(slots=True)
@@ -159,8 +163,9 @@ async def open_session(
             stack.callback(lock.release)
             engine.get_execution_options()["kept"].look_also(lock.insist)
         reached = _reach(settings, patient=patient)
-        for done in await thread.insist(lambda: prepare(engine), reached, stop, waiting):
-            notice(done)
+        async with _broken_off_by(stop, engine):
+            for done in await thread.insist(lambda: prepare(engine), reached, stop, waiting):
+                notice(done)
         watch = None if path is None else SqliteWatch(path)
         if watch is not None:
             stack.callback(watch.close)
@@ -216,6 +221,27 @@ async def open_session(
             clock=clock,
             _lease_ttl=ttl,
         )
+
+
+@asynccontextmanager
+async def _broken_off_by(stop: asyncio.Event, engine: Database) -> AsyncIterator[None]:
+    """Have what the database does within fail as soon as somebody stops us: no stop waits for it.
+
+    An upgrade is done whole or not at all; the next start does it anew.
+    """
+
+    async def break_off() -> None:
+        await stop.wait()
+        while True:
+            interrupt(engine)
+            await asyncio.sleep(_BREAK_OFF_EVERY)
+
+    breaker = asyncio.create_task(break_off())
+    try:
+        yield
+    finally:
+        breaker.cancel()
+        await asyncio.wait({breaker})
 
 
 def _add_routes(

@@ -63,18 +63,26 @@ class Import:
     """False where this role may only write events, so that nobody knows of it afterwards."""
 
 
-def enqueue(
-    engine: Engine, events: Iterable[NewEvent], of: Import | None = None
-) -> Iterator[list[Enqueued]]:
-    """Write the events in their order; yield the identities of each batch once it is committed.
+def enqueue(engine: Engine, events: Iterable[NewEvent]) -> list[Enqueued]:
+    """Write a few events in their order, all of them or none; return their identities.
 
-    Without an import they are a single batch. Raises InvalidEvent when the database refuses one,
-    with its place among them: nothing of its batch is written, and what was yielded stays.
+    Raises InvalidEvent when the database refuses one, with its place among them.
+    """
+    with writing(engine) as tx:
+        return [_write(tx, event, place, None) for place, event in enumerate(events, 1)]
+
+
+def enqueue_many(
+    engine: Engine, events: Iterable[NewEvent], of: Import
+) -> Iterator[list[Enqueued]]:
+    """Write the events of an import; yield the identities of each batch once it is committed.
+
+    Raises InvalidEvent when the database refuses one, with its place among them: nothing of its
+    batch is written, and what was yielded stays.
     """
     place = 0
     turns = Turns(AT_ONCE)
-    batches = [list(events)] if of is None else turns.cut(events, _weight, AT_ONCE_BYTES)
-    for batch in batches:
+    for batch in turns.cut(events, _weight, AT_ONCE_BYTES):
         with turns.timing(len(batch)), writing(engine) as tx:
             found = [_write(tx, event, place + n, of) for n, event in enumerate(batch, 1)]
         place += len(batch)

@@ -18,6 +18,7 @@ from shipper.store.transactions import writing
 
 KEPT = 8 * 86400.0
 """For how many seconds a minute is kept."""
+FORGOTTEN_AT_ONCE = 1000
 _AHEAD = 86400.0
 _END = 253402300799.0  # of the year 9999, beyond which no time can be written
 
@@ -105,7 +106,11 @@ def _add(dialect: Dialect) -> TextClause:
 
 def _forget(dialect: Dialect) -> TextClause:
     first, last = dialect.time.format("first"), dialect.time.format("last")
-    return text(f"DELETE FROM shipper_minute WHERE minute < {first} OR minute > {last}")
+    # A daemon that was away for days finds them all old at once; the next minute takes the rest.
+    return text(
+        "DELETE FROM shipper_minute WHERE (minute, destination) IN (SELECT minute, destination"
+        f" FROM shipper_minute WHERE minute < {first} OR minute > {last} LIMIT {FORGOTTEN_AT_ONCE})"
+    )
 
 
 def _since(dialect: Dialect) -> TextClause:

@@ -24,12 +24,11 @@ _OURS = (
 # A table that begins with a row, and what tells that row from those that come later.
 _BEGUN_WITH = {"shipper_insert_guard": "one = 1", "shipper_lease": "name = 'outbox'"}
 # Numbers that were given are never given again.
-_COUNTED_ON = (
-    "UPDATE shipper_lease SET"
-    " delivery = (SELECT coalesce(max(delivery_number), 0) FROM shipper_outbox),"
-    " claim = (SELECT coalesce(max(number), 0) FROM shipper_claim)"
-    " WHERE name = 'outbox'"
+_NUMBERS = (
+    "SELECT (SELECT coalesce(max(delivery_number), 0) FROM shipper_outbox),"
+    " (SELECT coalesce(max(number), 0) FROM shipper_claim)"
 )
+_COUNTED_ON = "UPDATE shipper_lease SET delivery = ?, claim = ? WHERE name = 'outbox'"
 
 
 class Made(NamedTuple):
@@ -56,23 +55,43 @@ def restore(engine: Engine) -> list[str]:
     """Make again what is missing; return what was done, for a person."""
     if not missing(engine):
         return []
-    with writing(engine) as tx:
+    expected = _expected()
+    with reading(engine) as tx:
         made = list(_missing(tx))
-        # All triggers or none: SQLite fires them in the order in which they were made.
-        again = any(one.kind == "trigger" for one in made)
-        for one in _expected():
-            if one not in made and not (again and one.kind == "trigger"):
-                continue
-            if one.kind != "table":
-                tx.exec_driver_sql(f"DROP {one.kind} IF EXISTS {one.name}")
-            tx.exec_driver_sql(one.sql)
+        # Read before anybody is locked out: without its lease nobody ships, so they stay the same.
+        numbers = tx.exec_driver_sql(_NUMBERS).one() if _has_no_lease(tx, made) else None
+    # All triggers or none: SQLite fires them in the order in which they were made.
+    again = any(one.kind == "trigger" for one in made)
+    makes = [one for one in expected if one in made or (again and one.kind == "trigger")]
+    with writing(engine) as tx:
+        for one in makes:
+            if one.kind != "index":
+                _make(tx, one)
         emptied = _emptied(tx)
         for seed in _seeds():
             tx.exec_driver_sql(seed)
-        if "the row of shipper_lease" in emptied or any(o.name == "shipper_lease" for o in made):
-            tx.exec_driver_sql(_COUNTED_ON)
+        if numbers is not None:
+            tx.exec_driver_sql(_COUNTED_ON, tuple(numbers))
+    # Each by itself: only SQLite itself knows how long it takes over one.
+    for one in makes:
+        if one.kind == "index":
+            with writing(engine) as tx:
+                _make(tx, one)
     names = ", ".join([*map(str, made), *emptied])
     return [f"made again, after a tool had removed or changed it: {names}"]
+
+
+def _make(tx: Connection, one: Made) -> None:
+    if one.kind != "table":
+        tx.exec_driver_sql(f"DROP {one.kind} IF EXISTS {one.name}")
+    tx.exec_driver_sql(one.sql)
+
+
+def _has_no_lease(tx: Connection, made: list[Made]) -> bool:
+    """Return whether the lease is lost, and what tells its numbers isn't."""
+    names = {one.name for one in made if one.kind == "table"}
+    lost = "shipper_lease" in names or "the row of shipper_lease" in _emptied(tx)
+    return lost and not names & {"shipper_outbox", "shipper_claim"}
 
 
 def _missing(tx: Connection) -> Iterator[Made]:

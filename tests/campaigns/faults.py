@@ -341,6 +341,14 @@ PEOPLE = (
     Fault("O93", "rows of a dump, with transactions of another server", "nobody is blamed for holding them back", "tests/store/test_reports.py::test_a_row_that_was_restored_waits_for_nobody", "2"),
     Fault("O94", "events are taken in that may have been received at their old house", "in the order of their key; verify finds nothing", "tests/store/test_handing_over.py::test_what_may_have_been_received_says_so", "2"),
     Fault("O95", "a counter that is wrong becomes less than nothing; the lease's row is deleted", "what it is, and the command that mends it", "tests/store/test_engine.py::test_a_counter_that_is_wrong_is_somebodys_to_mend", "6"),
+    Fault("O91", "an upgrade of a large outbox, or one that somebody's long transaction reads", "a moment, however many rows; nobody waits behind it", "tests/store/test_upgrading_in_use.py::test_an_application_writes_while_an_upgrade_waits_for_its_moment", "9, of both databases"),
+    Fault("O92", "an index is missing or new, and the outbox is large", "built beside those who write (PostgreSQL); no daemon begins it by itself (SQLite)", "tests/store/test_upgrading_in_use.py::test_a_daemon_does_not_stop_an_application_for_an_index", "2"),
+    Fault("O93", "retry, discard, reroute, hand-over, prune, import of everything", "batches by their time, with rests; nothing is looked for under a lock", "tests/store/test_batches.py::test_no_transaction_grows_with_the_number_of_events", "9 x 2 databases"),
+    Fault("O94", "an import is killed in the middle, and done again", "each event once, in its place, with the same id", "tests/store/test_batches.py::test_an_import_that_was_cut_off_goes_on", "2 (each database)"),
+    Fault("O95", "hundreds of thousands of keys are held", "a hold or a dead letter more costs the same; memory stays", "tests/store/test_looks.py::test_what_a_command_costs_does_not_grow_with_the_holds", "2 (each database)"),
+    Fault("O96", "an audit of a million keys, and a stop in the middle of it", "sorted on disk by the database; broken off by the stop", "tests/web/test_web_survey.py::test_no_stop_waits_for_an_audit", "2 (each database)"),
+    Fault("O97", "a WAL of gigabytes after somebody's long read", "copied beside the writers; only the last two megabytes keep them away", "tests/store/test_space.py::test_what_keeps_writers_away_is_little", "1"),
+    Fault("O98", "counters or keys of a large outbox are mended while everybody writes", "counted without a lock, mended in batches", "tests/store/test_mending_in_use.py::test_what_is_delivered_while_it_is_counted_is_counted_once", "8, of both databases"),
 )  # fmt: skip
 
 FAULTS: dict[str, tuple[Fault, ...]] = {

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from shipper.daemon import open_session, session
 from shipper.errors import StoreUnavailable
 from shipper.logs import open_log
 from shipper.sandbox import Fault
+from shipper.store.opening import Database
+from shipper.store.transactions import writing
 from tests.daemon.harness import API_ID, Shop, only_postgres, only_sqlite, several
 from tests.daemon.processes import Daemon, until
 
@@ -275,3 +278,35 @@ async def test_an_unreachable_server_is_insisted_on_and_then_69(
     with pytest.raises(StoreUnavailable) as raised:
         await opened.__aenter__()
     assert raised.value.exit_status == 69
+
+
+async def test_no_stop_waits_for_an_upgrade_at_the_start(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the database does is broken off, however long it would have taken."""
+    begun = threading.Event()
+
+    def endless(engine: Database) -> list[str]:
+        with writing(engine) as tx:
+            begun.set()
+            tx.exec_driver_sql(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+                " SELECT max(i) FROM n"
+            )
+        return []
+
+    monkeypatch.setattr(session, "prepare", endless)
+    config = tmp_path / "shipper.toml"
+    config.write_text(
+        f'[database]\nurl = "{sqlite_url}"\n'
+        '[destinations.default]\nurl = "http://127.0.0.1:1/"\napi_id = "x"\n',
+        "utf-8",
+    )
+    config.chmod(0o600)
+    stop = asyncio.Event()
+    opened = open_session(load(config, {}), clock=SystemClock(), log=open_log(), stop=stop)
+    opening = asyncio.create_task(opened.__aenter__())
+    assert await asyncio.to_thread(begun.wait, 10)
+    stop.set()
+    with pytest.raises(StoreUnavailable):
+        await asyncio.wait_for(opening, 10)

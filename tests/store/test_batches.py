@@ -127,7 +127,7 @@ def _keep(pages: Iterator[list[Carried]]) -> None:
 def _enqueue(engine: Engine) -> None:
     of = enqueue.begin(engine, "all", NOW)
     events = (NewEvent(VIEW, "default", f"k{n}") for n in range(MANY))
-    for _ in enqueue.enqueue(engine, events, of):
+    for _ in enqueue.enqueue_many(engine, events, of):
         pass
     enqueue.end(engine, of)
 
@@ -243,7 +243,7 @@ def _import(engine: Engine, events: int, batches: int | None = None) -> list[str
     """Import so many events, or only so many batches of them; return the ids."""
     of = enqueue.begin(engine, "a file", NOW)
     given = (NewEvent(VIEW, "default", f"k{n % 7}") for n in range(events))
-    written = enqueue.enqueue(engine, given, of)
+    written = enqueue.enqueue_many(engine, given, of)
     ids = [event.event_id for batch in islice(written, batches) for event in batch]
     if batches is None:
         enqueue.end(engine, of)

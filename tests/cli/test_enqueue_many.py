@@ -1,0 +1,102 @@
+"""`shipper enqueue` of a file that is more than one transaction."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from shipper.cli import enqueue as command
+from shipper.cli.documents import streamed
+from shipper.errors import StoreUnavailable
+from shipper.store.engine import open_engine
+from shipper.store.enqueue import AT_ONCE
+from shipper.store.enqueue import enqueue_many as write
+from tests.cli.command_line import Home, next_line
+from tests.store.shipping import ask
+
+MANY = 6000
+
+
+@pytest.fixture
+def home(tmp_path: Path, sqlite_url: str) -> Home:
+    """Give a directory with a configuration, and a file of many events."""
+    home = Home(tmp_path, sqlite_url)
+    with (home.directory / "many.jsonl").open("w") as file:
+        file.writelines(json.dumps({"type": "view", "view": {"n": n}}) + "\n" for n in range(MANY))
+    return home
+
+
+def _written(home: Home, url: str) -> list[tuple[str, int]]:
+    engine = open_engine(url)
+    rows = ask(engine, "SELECT event_id, payload FROM shipper_outbox ORDER BY id")
+    engine.dispose()
+    return [(event_id, json.loads(payload)["view"]["n"]) for event_id, payload in rows]
+
+
+def test_who_is_killed_in_the_middle_does_it_again(home: Home, sqlite_url: str) -> None:
+    """What was printed is written; then each event is there once, in the order of the file."""
+    with home.running("enqueue", "many.jsonl") as process:
+        assert process.stdout is not None
+        first = next_line(process.stdout.fileno()).decode().strip()
+        process.kill()
+        process.wait()
+    before = _written(home, sqlite_url)
+    assert AT_ONCE <= len(before) < MANY
+    assert before[0] == (first, 0)
+    ran = home.run("enqueue", "many.jsonl")
+    assert ran.status == 0
+    assert "was cut off; this goes on with it" in ran.err
+    assert f"{len(before)} of {MANY} was there already" in ran.err
+    after = _written(home, sqlite_url)
+    assert [n for _, n in after] == list(range(MANY))
+    assert [event_id for event_id, _ in after] == ran.out.split()
+
+
+def test_a_reader_that_goes_away_does_not_end_the_writing(home: Home, sqlite_url: str) -> None:
+    """As `shipper enqueue many.jsonl | head -1` does: all of them are written all the same."""
+    with home.running("enqueue", "many.jsonl") as process:
+        assert process.stdout is not None
+        next_line(process.stdout.fileno())
+        process.stdout.close()
+        process.wait(60)
+    assert len(_written(home, sqlite_url)) == MANY
+
+
+def test_what_comes_between_is_told_with_how_far_it_came(
+    home: Home, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what to do: the same again."""
+
+    def cut(*arguments: object) -> object:
+        batches = write(*arguments)  # type: ignore[arg-type]
+        yield next(batches)
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr(command, "write_many", cut)
+    ran = home.call("enqueue", "many.jsonl")
+    assert ran.status == 69
+    assert f"{AT_ONCE} of {MANY} events are written; do the same again" in ran.err
+    monkeypatch.setattr(command, "write_many", write)
+    assert home.call("enqueue", "many.jsonl").status == 0
+    assert len(_written(home, sqlite_url)) == MANY
+
+
+def test_an_invalid_line_at_the_end_keeps_all_out(home: Home, sqlite_url: str) -> None:
+    """Every line is checked before the first is written."""
+    with (home.directory / "many.jsonl").open("a") as file:
+        file.write('{"type":"view"}\n')
+    ran = home.call("enqueue", "many.jsonl")
+    assert (ran.status, ran.out) == (1, "")
+    assert f":{MANY + 1}: event" in ran.err
+    assert _written(home, sqlite_url) == []
+
+
+def test_a_file_is_read_a_line_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is too long for an event has an event on each line, whatever ends these."""
+    monkeypatch.setattr("shipper.cli.documents._ONE_EVENT", 20)
+    file = tmp_path / "lines"
+    file.write_bytes(b'{"a":1}\r\n\n{"b":2}\n  \n{"c":3}')
+    with file.open("rb") as given:
+        found = [(d.line, d.payload) for d in streamed(given)]
+        assert found == [(1, b'{"a":1}'), (3, b'{"b":2}'), (5, b'{"c":3}')]
+        assert [(d.line, d.payload) for d in streamed(given)] == found
