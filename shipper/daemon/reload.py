@@ -15,7 +15,10 @@ from shipper.daemon import alerts
 from shipper.daemon.alerts import Hooks
 from shipper.daemon.destinations import Fresh, freshly
 from shipper.daemon.session import Session
+from shipper.daemon.stops import Wish
 from shipper.daemon.windows import Windows
+from shipper.errors import ConfigError, ShipperError
+from shipper.logs import Log
 from shipper.store import revisions
 from shipper.store.engine import database_path
 from shipper.store.identity import identity
@@ -75,3 +78,21 @@ def _identified(settings: Settings) -> object:
     with opened(where.url, renewed=where.read_url) as engine:
         revisions.check(engine)
         return identity(engine)
+
+
+def refuse(wish: Wish, settings: Settings, error: Exception, log: Log) -> None:
+    """Tell why what was read anew can't be used; `settings` are those that stay in force."""
+    if not wish.reload:
+        log("file.unusable", paths=wish.changed, reason=told(error))
+        return
+    problems = error.problems if isinstance(error, ConfigError) else [told(error)]
+    hint = error.hint if isinstance(error, ShipperError) else "run: shipper check"
+    advice = {"hint": hint} if hint else {}
+    log("config.rejected", path=str(settings.path), problems=problems, **advice)
+
+
+def told(error: BaseException) -> str:
+    """Return what is wrong, for the log; of a bug only the name, for its text may be anything."""
+    if isinstance(error, ShipperError):
+        return error.message
+    return f"a bug of shipper's: {type(error).__name__}"

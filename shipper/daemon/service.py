@@ -29,13 +29,15 @@ from shipper.daemon.session import Session, open_session
 from shipper.daemon.stops import Stops, Wish
 from shipper.daemon.strays import Strays, watched
 from shipper.dispatcher.dispatcher import STOP_GRACE
-from shipper.errors import ConfigError, OutboxChanged, OutboxHeld, ShipperError, StoreUnavailable
+from shipper.errors import OutboxChanged, OutboxHeld, StoreUnavailable
 from shipper.logs import Log
 from shipper.store.work import LinkRow
 from shipper.web.survey import Audit
 
 # Between two sessions, where the outbox changes again and again.
 _BEGIN_ANEW = 0.1
+# A session that has its lease, and waits for the end of another.
+_PROLONG_EVERY = 5.0
 # Beyond what a clean stop takes: for the database, which may be busy just then.
 _STOP_MARGIN = 30.0
 _REFUSED = "the new configuration is refused, see the journal"
@@ -178,7 +180,7 @@ class _Service:
                 change = await self._next_change(session, drain, status)
                 if isinstance(change, _Opened):
                     ending.set()
-                    await self._ended(drain)
+                    await self._ended(drain, change)
                     return change
             if change is None:
                 return None
@@ -188,11 +190,16 @@ class _Service:
             session.take(change.taken.fresh, change.links)
             hooks = change.taken.hooks
 
-    async def _ended(self, drain: "asyncio.Task[int]") -> None:
+    async def _ended(self, drain: "asyncio.Task[int]", following: _Opened) -> None:
         """Wait until a session has ended; its trouble isn't the one's that follows it."""
-        await asyncio.wait({drain})
+        try:
+            while not (await asyncio.wait({drain}, timeout=_PROLONG_EVERY))[0]:
+                await following.session.prolong()
+        except BaseException:
+            await following.closing.aclose()
+            raise
         if not drain.cancelled() and (error := drain.exception()) is not None:
-            self._log("store.changed", reason=_told(error))
+            self._log("store.changed", reason=reloading.told(error))
 
     @asynccontextmanager
     async def _around(self, session: Session, hooks: Hooks) -> AsyncIterator[Callable[[], str]]:
@@ -221,7 +228,7 @@ class _Service:
             try:
                 return await self._read_anew(wish, session)
             except Exception as error:  # noqa: BLE001 - whatever it is, the session ships on
-                self._refuse(wish, session.settings, error)
+                reloading.refuse(wish, session.settings, error, self._log)
             if wish.reload:
                 self._remark = _REFUSED
                 self._notify(READY=1, STATUS=status())
@@ -263,15 +270,6 @@ class _Service:
         elif wish is not None:
             self._log("file.changed", paths=wish.changed)
 
-    def _refuse(self, wish: Wish, settings: Settings, error: Exception) -> None:
-        if not wish.reload:
-            self._log("file.unusable", paths=wish.changed, reason=_told(error))
-            return
-        problems = error.problems if isinstance(error, ConfigError) else [_told(error)]
-        hint = error.hint if isinstance(error, ShipperError) else "run: shipper check"
-        advice = {"hint": hint} if hint else {}
-        self._log("config.rejected", path=str(settings.path), problems=problems, **advice)
-
     def warn(self, settings: Settings) -> None:
         """Tell what of a configuration is allowed and unwise."""
         for problem in settings.warnings:
@@ -297,13 +295,6 @@ class _Service:
             MONOTONIC_USEC=round(asyncio.get_running_loop().time() * 1e6),
             STATUS="Reading the configuration anew",
         )
-
-
-def _told(error: BaseException) -> str:
-    """Return what is wrong, for the log; of a bug only the name, for its text may be anything."""
-    if isinstance(error, ShipperError):
-        return error.message
-    return f"a bug of shipper's: {type(error).__name__}"
 
 
 def _tell_started(session: Session, log: Log) -> None:

@@ -116,6 +116,11 @@ class Session:
         _add_routes(dispatcher, fresh, self.clock, links)
         self.settings, self.makes, self.seen = settings, fresh.makes, fresh.seen
 
+    async def prolong(self) -> None:
+        """Keep the lease for a drain that hasn't begun; if it can't be, that one finds out."""
+        with suppress(ShipperError):
+            await self.outbox.thread.run(self.outbox.queue.renew)
+
     async def settle_in(self) -> None:
         """Leave the connection to an address that is another by now."""
         if self._moved:
