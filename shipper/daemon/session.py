@@ -35,7 +35,8 @@ from shipper.errors import (
 from shipper.logs import Log
 from shipper.store import clock_notes
 from shipper.store.engine import database_path, describe, open_engine
-from shipper.store.lease import FileLock, Owner
+from shipper.store.file_lock import FileLock
+from shipper.store.lease import Owner
 from shipper.store.looks import Looks
 from shipper.store.migrate import prepare
 from shipper.store.queue import Queue

@@ -15,7 +15,8 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 
 from shipper.store.dialect import Dialect, dialect_of
-from shipper.store.lease import FileLock, Owner
+from shipper.store.file_lock import FileLock
+from shipper.store.lease import Owner
 from shipper.store.queue import Queue
 from shipper.store.selection import Selection
 from shipper.store.snapshot import snapshot, written

@@ -31,7 +31,7 @@ from shipper.errors import LeaseLost, ShipperError
 from shipper.lane import Lanes
 from shipper.logs import EVENTS, Log
 from shipper.store import queue
-from shipper.store.lease import FileLock
+from shipper.store.file_lock import FileLock
 from shipper.store.queue import Queue
 from tests.evidence import Process
 from tests.simulation.database import Disk, InlineThread
@@ -63,6 +63,12 @@ class _Lock(FileLock):
         super().__init__(database)
         _LIFE.get().locks.append(self)
 
+    def lose_guard(self) -> None:
+        """Let go of the lock on the database file, as if the kernel knew no such lock."""
+        if self._guard is not None:
+            self._guard.release()
+            self._guard = None
+
 
 class Life:
     """One process: what it holds, and its end."""
@@ -73,7 +79,7 @@ class Life:
         self.clock = VirtualClock(machine.time, f"{machine.scenario.seed} life {number}")
         self.disk = Disk(machine.time.monotonic, number)
         self.tasks: list[asyncio.Task[Any]] = []
-        self.locks: list[FileLock] = []
+        self.locks: list[_Lock] = []
         self.stop = asyncio.Event()
         self._stop_asked = 0.0
         self.session: Session | None = None
@@ -159,9 +165,15 @@ class Machine:
             life.ask_to_stop()
 
     def remove_lock(self) -> None:
-        """Remove the lock file, as nobody should; the next daemon will not see that one runs."""
+        """Remove the lock file, as nobody should, where the kernel has no lock on the file itself.
+
+        The next daemon will not see that one runs.
+        """
         self.note("the lock file is removed")
         FileLock(self.path).path.unlink(missing_ok=True)
+        for life in self.lives:
+            for lock in life.locks:
+                lock.lose_guard()
 
     def _adopt(self, task: asyncio.Task[Any]) -> None:
         life = _LIFE.get(None)

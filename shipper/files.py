@@ -1,0 +1,288 @@
+"""Files in directories that others may write: opened, made, named and removed by descriptor.
+
+An outbox's directory belongs to a group (2770), so that application and daemon share it, and root
+works there, too. Each member of the group may put a link, a pipe or a file of its own under any
+name, and change it between two of our steps. So what is checked is what was opened, never a name.
+
+It decides what is followed and what is taken for ours. A link is followed only on the way to a
+directory, and only if root, we, or the owner of the directory that holds it made it (as the kernel
+does in sticky directories: proc(5), protected_symlinks). It must never open a link, a pipe, a
+device or a file with a second name, and never change mode or owner of what it hasn't just made.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Container
+from contextlib import suppress
+from pathlib import Path
+from secrets import token_hex
+from typing import Self
+
+_SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST_LINKS = 40
+_OF_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+PRIVATE = 0o600
+
+
+class Untrusted(PermissionError):
+    """Something that somebody else may have put there; `strerror` says what, for a person."""
+
+    def __init__(self, what: str, name: str) -> None:
+        super().__init__(errno.EPERM, what, name)
+
+
+class Directory:
+    """A directory that is held by its descriptor: whatever becomes of its name, this one is meant.
+
+    Every method takes the name of an entry, and raises OSError, of which Untrusted is one.
+    """
+
+    def __init__(self, path: Path, descriptor: int | None = None) -> None:
+        """Open it; raises Untrusted where a link that somebody else made is on the way."""
+        self.path = path
+        self.descriptor = _reach(path) if descriptor is None else descriptor
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.descriptor)
+
+    def open(self, name: str, flags: int, owners: Container[int] | None = None) -> int:
+        """Open a regular file that has no other name and, if need be, one of these owners."""
+        try:
+            file = os.open(name, flags | _SAFELY, dir_fd=self.descriptor)
+        except OSError as error:
+            if error.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}:
+                raise Untrusted(_KINDS.get(error.errno, "is not a file"), name) from None
+            raise
+        why_not = _why_not(os.fstat(file), owners)
+        if why_not is not None:
+            os.close(file)
+            raise Untrusted(why_not, name)
+        return file
+
+    def make(self, name: str, mode: int = PRIVATE) -> int:
+        """Make a file and open it for reading and writing; its mode is as given, for any umask."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFELY
+        file = os.open(name, flags, mode & PRIVATE, dir_fd=self.descriptor)
+        os.fchmod(file, mode)
+        return file
+
+    def open_or_make(self, name: str, flags: int, owners: Container[int], mode: int) -> int:
+        """Open a file of one of these owners, or make it."""
+        while True:
+            try:
+                return self.open(name, flags, owners)
+            except FileNotFoundError:
+                with suppress(FileExistsError):
+                    os.close(self.make(name, mode))
+
+    def make_directory(self, name: str, mode: int) -> "Directory":
+        """Make a directory, whose mode is as given, for any umask, and open it."""
+        os.mkdir(name, mode & 0o700, dir_fd=self.descriptor)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        made = os.open(name, flags, dir_fd=self.descriptor)
+        if os.fstat(made).st_uid != os.geteuid():
+            os.close(made)
+            raise Untrusted("was replaced by somebody else", name)
+        os.fchmod(made, mode)
+        return Directory(self.path / name, made)
+
+    def status(self, name: str = "") -> os.stat_result:
+        """Return what is there now, a link as such; without a name, the directory itself."""
+        if not name:
+            return os.fstat(self.descriptor)
+        return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+
+    def holds(self, name: str, file: int) -> bool:
+        """Return whether a file that was opened is still there under this name."""
+        try:
+            there = self.status(name)
+        except OSError:
+            return False
+        return os.path.samestat(there, os.fstat(file))
+
+    def remove(self, name: str) -> None:
+        """Remove a name, if it is there; what a link leads to stays."""
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.descriptor)
+
+    def sync(self) -> None:
+        """Return when the names in it are on disk."""
+        # The descriptor is of a place only, which can't be synced.
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        itself = os.open(".", flags, dir_fd=self.descriptor)
+        try:
+            os.fsync(itself)
+        finally:
+            os.close(itself)
+
+    @property
+    def may_be_changed_by_others(self) -> bool:
+        """Return whether somebody but us and root may take a name away that we have put there."""
+        status = self.status()
+        is_shared = bool(status.st_mode & _OF_OTHERS) and not status.st_mode & stat.S_ISVTX
+        return is_shared or status.st_uid not in {0, os.geteuid()}
+
+
+class Draft:
+    """A file that nobody else sees until it is published: in a directory of its own, beside.
+
+    That has a name nobody can know before, and lets nobody else in. Whoever may write beside it can
+    move it away, but never put anything into it; all is done by descriptor, so that is all.
+    """
+
+    def __init__(self, target: Path) -> None:
+        """Make it; raises OSError."""
+        self.target = target
+        self._beside = Directory(target.parent)
+        self._inside: Directory | None = None
+        self._directory = f".{target.name}.{token_hex(8)}.partial"
+        self.name = token_hex(16)
+        self.file = -1
+
+    def __enter__(self) -> Self:
+        try:
+            self._inside = self._beside.make_directory(self._directory, 0o700)
+            self.file = self._inside.make(self.name)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.file >= 0:
+            os.close(self.file)
+        if self._inside is not None:
+            with suppress(OSError), self._inside:
+                for name in os.listdir(self._inside.descriptor):  # noqa: PTH208 - no path has it
+                    self._inside.remove(name)
+            with suppress(OSError):
+                os.rmdir(self._directory, dir_fd=self._beside.descriptor)
+        with self._beside:
+            pass
+
+    @property
+    def path(self) -> Path:
+        """Return its path, for a library that takes no descriptor; see `refuse_another`."""
+        return self.target.parent / self._directory / self.name
+
+    def refuse_another(self) -> None:
+        """Raise Untrusted unless the path leads to the file, and whoever opened it has that open.
+
+        A name on the way may have been changed for as long as it was opened.
+        """
+        ours = os.fstat(self.file)
+        try:
+            is_there = os.path.samestat(self.path.lstat(), ours)
+        except OSError:
+            is_there = False
+        if not is_there or not _is_open_elsewhere(ours, self.file):
+            raise Untrusted("was replaced by somebody else while it was written", self._directory)
+
+    def publish(self, *, replaces: bool = False) -> None:
+        """Give the file its name, once it is on disk; raises FileExistsError if that is taken."""
+        assert self._inside is not None, "it is entered first"
+        here, there = self._inside.descriptor, self._beside.descriptor
+        os.fsync(self.file)
+        if replaces:
+            os.rename(self.name, self.target.name, src_dir_fd=here, dst_dir_fd=there)
+        else:
+            self._link(here, there)
+        self._beside.sync()
+
+    def _link(self, here: int, there: int) -> None:
+        name = self.target.name
+        try:
+            os.link(self.name, name, src_dir_fd=here, dst_dir_fd=there, follow_symlinks=False)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links, as sticks have
+            with suppress(FileNotFoundError):
+                os.stat(name, dir_fd=there, follow_symlinks=False)
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
+            os.rename(self.name, name, src_dir_fd=here, dst_dir_fd=there)
+
+
+def refuse_link(path: Path) -> None:
+    """Raise Untrusted where somebody else's link is on the way to a file, its own name included."""
+    for _ in range(_MOST_LINKS):
+        try:
+            with Directory(path.parent) as directory:
+                leads_to = _read_link(directory.descriptor, path.name)
+        except Untrusted:
+            raise
+        except OSError:
+            return  # whoever opens it says what is wrong
+        if leads_to is None:
+            return
+        path = path.parent / leads_to
+
+
+def _why_not(status: os.stat_result, owners: Container[int] | None) -> str | None:
+    if not stat.S_ISREG(status.st_mode):
+        return "is not a file"
+    if status.st_nlink > 1:
+        return f"has {status.st_nlink} names (hard links)"
+    if owners is not None and status.st_uid not in owners:
+        return f"belongs to user {status.st_uid}"
+    return None
+
+
+_KINDS = {errno.ELOOP: "is a link"}
+
+
+def _is_open_elsewhere(ours: os.stat_result, descriptor: int) -> bool:
+    """Return whether this process has a file open once more; True where the kernel doesn't tell."""
+    try:
+        others = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
+    except OSError:
+        return True
+    for other in others:
+        with suppress(OSError):  # the one that listed them is closed again
+            if other != descriptor and os.path.samestat(os.fstat(other), ours):
+                return True
+    return False
+
+
+def _reach(path: Path) -> int:
+    """Return the descriptor of a directory; raises OSError, Untrusted for a stranger's link."""
+    steps = [*reversed(path.absolute().parts)]
+    links = 0
+    here = os.open("/", _PLACE | os.O_DIRECTORY)
+    try:
+        while steps and links <= _MOST_LINKS:
+            step = steps.pop()
+            leads_to = _read_link(here, step)
+            if leads_to is None:
+                further = os.open(step, _PLACE | os.O_DIRECTORY, dir_fd=here)
+                os.close(here)
+                here = further
+            else:
+                links += 1
+                steps += reversed(Path(leads_to).parts)
+    except BaseException:
+        os.close(here)
+        raise
+    if steps:
+        os.close(here)
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return here
+
+
+def _read_link(here: int, name: str) -> str | None:
+    """Return where a link leads to, None for what is none; raises Untrusted for a stranger's."""
+    entry = os.open(name, _PLACE, dir_fd=here)
+    try:
+        status = os.fstat(entry)
+        if not stat.S_ISLNK(status.st_mode):
+            return None
+        if status.st_uid not in {0, os.geteuid(), os.fstat(here).st_uid}:
+            raise Untrusted(f"is a link that user {status.st_uid} made", name)
+        return os.readlink("", dir_fd=entry)
+    finally:
+        os.close(entry)
