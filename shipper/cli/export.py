@@ -86,12 +86,12 @@ class _Keeper:
 
     def __call__(self, pages: Iterator[list[Carried]]) -> None:
         """Return when all of them are on disk."""
-        with file_beside(self._target) as partial:
-            with partial.open("wb") as lines:
+        with file_beside(self._target) as draft:
+            with open(draft.file, "wb", closefd=False) as lines:
                 for page in pages:
                     lines.writelines(map(written, page))
                     self.events += len(page)
-            publish(partial, self._target)
+            publish(draft)
 
 
 def _carry(
