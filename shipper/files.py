@@ -12,16 +12,17 @@ device or a file with a second name, and never change mode or owner of what it h
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
-from secrets import token_hex
 from typing import Self
 
 _SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_LINKS = 40
+_STANDARD = re.compile(r"/dev/(?:null|stdout|stderr|fd/\d+)")
 _OF_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 PRIVATE = 0o600
@@ -57,7 +58,8 @@ class Directory:
             file = os.open(name, flags | _SAFELY, dir_fd=self.descriptor)
         except OSError as error:
             if error.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}:
-                raise Untrusted(_KINDS.get(error.errno, "is not a file"), name) from None
+                what = "is a link" if error.errno == errno.ELOOP else "is not a file"
+                raise Untrusted(what, name) from None
             raise
         why_not = _why_not(os.fstat(file), owners)
         if why_not is not None:
@@ -98,6 +100,15 @@ class Directory:
             return os.fstat(self.descriptor)
         return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
 
+    def refuse_another_kind(self, name: str) -> None:
+        """Raise Untrusted unless what is there now is a file with one name: no link, no pipe.
+
+        For what a library opens by its name; it may be another one by then.
+        """
+        why_not = _why_not(self.status(name), None)
+        if why_not is not None:
+            raise Untrusted(why_not, name)
+
     def holds(self, name: str, file: int) -> bool:
         """Return whether a file that was opened is still there under this name."""
         try:
@@ -129,87 +140,11 @@ class Directory:
         return is_shared or status.st_uid not in {0, os.geteuid()}
 
 
-class Draft:
-    """A file that nobody else sees until it is published: in a directory of its own, beside.
+def trusted(path: Path) -> Path:
+    """Return where a file lies: its name is followed if it is a link, but no stranger's; see above.
 
-    That has a name nobody can know before, and lets nobody else in. Whoever may write beside it can
-    move it away, but never put anything into it; all is done by descriptor, so that is all.
+    Raises Untrusted for one of those. What isn't there is no link.
     """
-
-    def __init__(self, target: Path) -> None:
-        """Make it; raises OSError."""
-        self.target = target
-        self._beside = Directory(target.parent)
-        self._inside: Directory | None = None
-        self._directory = f".{target.name}.{token_hex(8)}.partial"
-        self.name = token_hex(16)
-        self.file = -1
-
-    def __enter__(self) -> Self:
-        try:
-            self._inside = self._beside.make_directory(self._directory, 0o700)
-            self.file = self._inside.make(self.name)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.file >= 0:
-            os.close(self.file)
-        if self._inside is not None:
-            with suppress(OSError), self._inside:
-                for name in os.listdir(self._inside.descriptor):  # noqa: PTH208 - no path has it
-                    self._inside.remove(name)
-            with suppress(OSError):
-                os.rmdir(self._directory, dir_fd=self._beside.descriptor)
-        with self._beside:
-            pass
-
-    @property
-    def path(self) -> Path:
-        """Return its path, for a library that takes no descriptor; see `refuse_another`."""
-        return self.target.parent / self._directory / self.name
-
-    def refuse_another(self) -> None:
-        """Raise Untrusted unless the path leads to the file, and whoever opened it has that open.
-
-        A name on the way may have been changed for as long as it was opened.
-        """
-        ours = os.fstat(self.file)
-        try:
-            is_there = os.path.samestat(self.path.lstat(), ours)
-        except OSError:
-            is_there = False
-        if not is_there or not _is_open_elsewhere(ours, self.file):
-            raise Untrusted("was replaced by somebody else while it was written", self._directory)
-
-    def publish(self, *, replaces: bool = False) -> None:
-        """Give the file its name, once it is on disk; raises FileExistsError if that is taken."""
-        assert self._inside is not None, "it is entered first"
-        here, there = self._inside.descriptor, self._beside.descriptor
-        os.fsync(self.file)
-        if replaces:
-            os.rename(self.name, self.target.name, src_dir_fd=here, dst_dir_fd=there)
-        else:
-            self._link(here, there)
-        self._beside.sync()
-
-    def _link(self, here: int, there: int) -> None:
-        name = self.target.name
-        try:
-            os.link(self.name, name, src_dir_fd=here, dst_dir_fd=there, follow_symlinks=False)
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without links, as sticks have
-            with suppress(FileNotFoundError):
-                os.stat(name, dir_fd=there, follow_symlinks=False)
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
-            os.rename(self.name, name, src_dir_fd=here, dst_dir_fd=there)
-
-
-def refuse_link(path: Path) -> None:
-    """Raise Untrusted where somebody else's link is on the way to a file, its own name included."""
     for _ in range(_MOST_LINKS):
         try:
             with Directory(path.parent) as directory:
@@ -217,36 +152,33 @@ def refuse_link(path: Path) -> None:
         except Untrusted:
             raise
         except OSError:
-            return  # whoever opens it says what is wrong
+            return path  # whoever opens it says what is wrong
         if leads_to is None:
-            return
+            return path
         path = path.parent / leads_to
+    return path
+
+
+def open_own(path: Path, flags: int, mode: int = PRIVATE) -> int:
+    """Open a file that root or we have made, or make it; raises OSError, of which Untrusted is one.
+
+    What the system keeps in `/dev` for everybody's output is opened as it is.
+    """
+    if _STANDARD.fullmatch(str(path)):
+        return os.open(path, flags | os.O_CLOEXEC)
+    path = trusted(path)
+    with Directory(path.parent) as directory:
+        return directory.open_or_make(path.name, flags, {0, os.geteuid()}, mode)
 
 
 def _why_not(status: os.stat_result, owners: Container[int] | None) -> str | None:
     if not stat.S_ISREG(status.st_mode):
-        return "is not a file"
+        return "is a link" if stat.S_ISLNK(status.st_mode) else "is not a file"
     if status.st_nlink > 1:
         return f"has {status.st_nlink} names (hard links)"
     if owners is not None and status.st_uid not in owners:
         return f"belongs to user {status.st_uid}"
     return None
-
-
-_KINDS = {errno.ELOOP: "is a link"}
-
-
-def _is_open_elsewhere(ours: os.stat_result, descriptor: int) -> bool:
-    """Return whether this process has a file open once more; True where the kernel doesn't tell."""
-    try:
-        others = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
-    except OSError:
-        return True
-    for other in others:
-        with suppress(OSError):  # the one that listed them is closed again
-            if other != descriptor and os.path.samestat(os.fstat(other), ours):
-                return True
-    return False
 
 
 def _reach(path: Path) -> int:

@@ -19,6 +19,7 @@ from shipper.config import masked
 from shipper.config.loader import SYSTEM_PATH
 from shipper.config.urls import DatabaseUrl
 from shipper.errors import AccessDenied, UsageError
+from shipper.files import Directory, Untrusted
 from shipper.store import migrate, revisions
 from shipper.store.opening import opened
 
@@ -73,7 +74,7 @@ def init(
     given = Given(database, url, api_id, api_id_file, place)
     answers = collect(given, asks=context.asks, output=Path("shipper.toml"))
     file = (api_id_file or answers.output.parent / "api_id").absolute()
-    if answers.api_id is not None and file.exists():
+    if answers.api_id is not None and os.path.lexists(file):
         raise UsageError(f"{file} is there already, and is not overwritten", "leave --api-id out")
     where = DatabaseUrl().parse(answers.database, answers.output.parent)
     plan = Plan(answers, where, file)
@@ -103,17 +104,22 @@ def _write(plan: Plan) -> None:
 
 def _create(path: Path, text: str, mode: int) -> None:
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with Directory(path.parent) as directory:
+            # Nobody may read it before it has its group.
+            descriptor = directory.make(path.name)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                if mode == _FOR_GROUP:
+                    os.fchown(descriptor, -1, directory.status().st_gid)
+                os.fchmod(descriptor, mode)
+                file.write(text)
     except FileExistsError:
         raise UsageError(f"{path} is there already, and is not overwritten") from None
+    except Untrusted as error:
+        raise AccessDenied(f"can't write {path}: {error.filename} {error.strerror}") from None
     except PermissionError:
         raise AccessDenied(f"can't write {path}: permission denied") from None
     except OSError as error:
         raise UsageError(f"{path}: can't be written: {error.strerror}") from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        if mode == _FOR_GROUP:
-            os.fchown(descriptor, -1, path.parent.stat().st_gid)
-        file.write(text)
 
 
 def _tell(context: Context, plan: Plan) -> None:

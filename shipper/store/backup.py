@@ -26,8 +26,9 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError
 
+from shipper.drafts import Draft
 from shipper.errors import AccessDenied, SchemaError, ShipperError, UsageError
-from shipper.files import PRIVATE, Draft, Untrusted
+from shipper.files import PRIVATE, Untrusted
 from shipper.store import revisions
 from shipper.store.dialect import SQLITE
 from shipper.store.engine import connect_sqlite, open_engine

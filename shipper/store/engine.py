@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from shipper.errors import AccessDenied, ConfigError, SchemaError
+from shipper.files import Directory, Untrusted
 from shipper.installation import with_packages
 from shipper.store import postgres
 from shipper.store.beside import refuse_removed
@@ -99,12 +100,10 @@ def create_sqlite_file(path: Path) -> None:
     Raises SchemaError when there is no place for it, AccessDenied when it isn't allowed.
     """
     try:
-        _make_directory(path.parent)
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o660)
-        try:
-            os.fchmod(descriptor, 0o660)
-        finally:
-            os.close(descriptor)
+        with _made_directory(path.parent) as directory:
+            os.close(directory.make(path.name, 0o660))
+    except Untrusted as error:
+        raise AccessDenied(f"{path}: {error.filename} {error.strerror}") from None
     except FileExistsError:
         raise SchemaError(f"{path} is there already") from None
     except FileNotFoundError:
@@ -117,12 +116,12 @@ def create_sqlite_file(path: Path) -> None:
         ) from None
 
 
-def _make_directory(directory: Path) -> None:
-    try:
-        directory.mkdir()
-    except FileExistsError:
-        return
-    directory.chmod(0o2770)
+def _made_directory(path: Path) -> Directory:
+    with Directory(path.parent) as above:
+        try:
+            return above.make_directory(path.name, 0o2770)
+        except FileExistsError:
+            return Directory(path)
 
 
 # --- SQLite ---------------------------------------------------------------------------------------
