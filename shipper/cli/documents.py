@@ -13,8 +13,8 @@ from typing import Annotated
 import orjson
 from cyclopts import Parameter
 
-from shipper.cli.context import printable
 from shipper.errors import AccessDenied, UsageError
+from shipper.plain import printable
 
 Input = Annotated[Path, Parameter(name="FILE")]
 """The argument FILE of a command, where `-` stands for stdin."""

@@ -16,11 +16,12 @@ from typing import IO, Annotated, Any
 
 from cyclopts import Parameter
 
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context
 from shipper.cli.documents import Document, Input, is_stdin, name_of, read_documents
 from shipper.cli.rows import is_exported, read
 from shipper.contract.validation import Mode, violations
 from shipper.errors import AccessDenied, InvalidEvent, UsageError
+from shipper.plain import printable
 from shipper.store.enqueue import NewEvent
 from shipper.store.enqueue import enqueue as write
 from shipper.store.handing_over import TakenIn, take_in

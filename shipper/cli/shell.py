@@ -20,10 +20,11 @@ from typing import Annotated, TypeVar
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
 
 from shipper.cli.commands import GLOBAL, build
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context
 from shipper.cli.near import unknown
 from shipper.cli.wording import several
 from shipper.errors import ConfigError, InvalidEvent, ShipperError, UsageError
+from shipper.plain import printable, printable_json, printable_lines
 from shipper.style import BAD, styled, terminal_size
 from shipper.unblocked import settle_stderr
 
@@ -81,7 +82,7 @@ def _run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except Exception:  # noqa: BLE001 - its traceback is the report; only the status is ours
-        traceback.print_exc()
+        print(printable_lines(traceback.format_exc()), end="", file=sys.stderr)
         print("shipper: this is a bug in shipper; please report the lines above", file=sys.stderr)
         return BUG
     return status
@@ -178,7 +179,8 @@ def _report(error: ShipperError, *, as_json: bool) -> int:
 
 def _tell(error: ShipperError, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(_as_object(error), separators=(",", ":")), file=sys.stderr)
+        line = json.dumps(_as_object(error), separators=(",", ":"))
+        print(printable_json(line), file=sys.stderr)
     else:
         us = styled("shipper:", BAD, sys.stderr)
         lines = [printable(line) for line in error.message.splitlines()]
@@ -193,7 +195,9 @@ def _tell(error: ShipperError, *, as_json: bool) -> None:
         for line in lines:
             print(_folded(line), file=sys.stderr)
         if error.hint:
-            print(f"  {styled('hint:', 'bold', sys.stderr)} {error.hint}", file=sys.stderr)
+            print(
+                f"  {styled('hint:', 'bold', sys.stderr)} {printable(error.hint)}", file=sys.stderr
+            )
 
 
 def _folded(line: str) -> str:

@@ -4,7 +4,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from shipper.cli.context import Context, Word, printable
+from shipper.cli.context import Context, Word
+from shipper.plain import printable
 from shipper.state import State
 from shipper.store.reports import DestinationReport
 from shipper.troubles import Level, Trouble

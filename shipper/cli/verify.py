@@ -6,9 +6,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context
 from shipper.clock import SystemClock
 from shipper.errors import ShipperError
+from shipper.plain import printable
 from shipper.store.audit import RULES, remember
 from shipper.store.audit import verify as audit
 from shipper.store.recount import recount as count_anew

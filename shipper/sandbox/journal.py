@@ -30,6 +30,7 @@ import orjson
 from shipper.clock import iso
 from shipper.errors import UsageError
 from shipper.files import open_own
+from shipper.plain import printable_json
 from shipper.sandbox.api import RequestInfo
 from shipper.sandbox.ledger import Visit
 
@@ -65,7 +66,7 @@ class Journal:
             "ended": visit.ended,
             "in_flight": visit.in_flight,
         }
-        self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        self._file.write(printable_json(orjson.dumps(line).decode()).encode() + b"\n")
 
     def close(self) -> None:
         """Close the file."""

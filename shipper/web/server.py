@@ -13,6 +13,7 @@ from aiohttp import web
 
 from shipper.config.listen import Address, UnixSocket
 from shipper.logs import Log
+from shipper.plain import printable
 from shipper.web import sockets
 from shipper.web.health import Health
 from shipper.web.metrics import CONTENT_TYPE, Metrics
@@ -150,4 +151,5 @@ def _judged(word: str, why_not: str | None) -> web.Response:
 
 def _text(status: int, text: str) -> web.Response:
     headers = {**_HEADERS, "Content-Type": _PLAIN}
-    return web.Response(status=status, body=f"{text}\n".encode(), headers=headers)
+    body = f"{printable(text)}\n".encode("utf-8", "backslashreplace")
+    return web.Response(status=status, body=body, headers=headers)

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from shipper.config.listen import Address, Loopback, UnixSocket
+from shipper.files import Directory
 from shipper.logs import open_log
 from shipper.web import server as module
+from shipper.web import sockets
 from shipper.web.health import Health
 from shipper.web.metrics import Metrics
 from shipper.web.server import WebServer
@@ -368,17 +370,14 @@ async def test_a_socket_has_its_mode_whatever_the_umask(
     tmp_path: Path, mode: int, umask: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And from its first moment: nobody is quicker than a chmod."""
-    from shipper.web import sockets
-
     first: list[int] = []
-    monkeypatch.setattr(
-        sockets,
-        "_let_group_in",
-        lambda directory, name, original=sockets._let_group_in: (
-            first.append(stat.S_IMODE(directory.status(name).st_mode)),
-            original(directory, name),
-        ),
-    )
+    let_group_in = sockets._let_group_in
+
+    def look(directory: Directory, name: str) -> None:
+        first.append(stat.S_IMODE(directory.status(name).st_mode))
+        let_group_in(directory, name)
+
+    monkeypatch.setattr(sockets, "_let_group_in", look)
     tmp_path.chmod(mode)
     port = Port(UnixSocket(tmp_path / "web.sock"))
     before = os.umask(umask)
