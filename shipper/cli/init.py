@@ -55,16 +55,19 @@ def init(
 ) -> None:
     """Write a commented configuration and create the outbox; prompts for what no option gives.
 
-    Without a terminal it asks nothing. It never overwrites a file.
+    Without a terminal it asks nothing. It never overwrites a file. What is secret
+    can be given as a line of stdin, for every user sees the command line.
 
     Parameters
     ----------
     database
         Your application's database; a relative path begins at the configuration's directory.
+        With - it is a line of stdin.
     url
         Where events go.
     api_id
-        The API ID; it is stored in a file that only you can read.
+        The API ID; it is stored in a file that only you can read. With - it is a line of stdin,
+        after the database's.
     api_id_file
         The file of the API ID, which is beside the configuration unless you say so.
     output

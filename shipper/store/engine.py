@@ -28,6 +28,7 @@ from shipper.store.write_lock import Begin
 
 # UPDATE ... FROM came with it (sqlite.org/releaselog/3_33_0.html).
 _OLDEST_SQLITE = (3, 33)
+_DEFENSIVE = 1010  # SQLITE_DBCONFIG_DEFENSIVE
 _FORMS = "write sqlite:////var/lib/shop/shop.db or postgresql://user@host/db"
 
 
@@ -176,8 +177,13 @@ def connect_sqlite(path: Path, busy_timeout: float) -> Any:
 
 def _set_up_sqlite(connection: Any) -> None:
     for pragma in ("synchronous = FULL", "temp_store = MEMORY", "mmap_size = 0",
-                   "cache_size = -8192", "foreign_keys = OFF"):  # fmt: skip
+                   "cache_size = -8192", "foreign_keys = OFF",
+                   # Others may write the file: what its schema calls must do no harm, and what its
+                   # pages say of themselves is checked (sqlite.org/security.html).
+                   "trusted_schema = OFF", "cell_size_check = ON"):  # fmt: skip
         connection.execute(f"PRAGMA {pragma}")
+    if hasattr(connection, "setconfig"):
+        connection.setconfig(_DEFENSIVE, True)
     if not sqlite_library().wal_reset_safe:
         # That would checkpoint beside those who write, as the bug needs it: see `space.checkpoint`.
         connection.execute("PRAGMA wal_autocheckpoint = 0")
