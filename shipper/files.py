@@ -52,8 +52,13 @@ class Directory:
     def __exit__(self, *_: object) -> None:
         os.close(self.descriptor)
 
-    def open(self, name: str, flags: int, owners: Container[int] | None = None) -> int:
-        """Open a regular file that has no other name and, if need be, one of these owners."""
+    def open(
+        self, name: str, flags: int, owners: Container[int] | None = None, *, pipes: bool = False
+    ) -> int:
+        """Open a regular file that has no other name and, if need be, one of these owners.
+
+        With `pipes` it may be a pipe of theirs, too.
+        """
         try:
             file = os.open(name, flags | _SAFELY, dir_fd=self.descriptor)
         except OSError as error:
@@ -61,10 +66,12 @@ class Directory:
                 what = "is a link" if error.errno == errno.ELOOP else "is not a file"
                 raise Untrusted(what, name) from None
             raise
-        why_not = _why_not(os.fstat(file), owners)
+        why_not = _why_not(os.fstat(file), owners, pipes=pipes)
         if why_not is not None:
             os.close(file)
             raise Untrusted(why_not, name)
+        if pipes:
+            os.set_blocking(file, True)
         return file
 
     def make(self, name: str, mode: int = PRIVATE) -> int:
@@ -74,11 +81,13 @@ class Directory:
         os.fchmod(file, mode)
         return file
 
-    def open_or_make(self, name: str, flags: int, owners: Container[int], mode: int) -> int:
-        """Open a file of one of these owners, or make it."""
+    def open_or_make(
+        self, name: str, flags: int, owners: Container[int], mode: int, *, pipes: bool = False
+    ) -> int:
+        """Open a file of one of these owners, or make it; see `open`."""
         while True:
             try:
-                return self.open(name, flags, owners)
+                return self.open(name, flags, owners, pipes=pipes)
             except FileNotFoundError:
                 with suppress(FileExistsError):
                     os.close(self.make(name, mode))
@@ -160,7 +169,7 @@ def trusted(path: Path) -> Path:
 
 
 def open_own(path: Path, flags: int, mode: int = PRIVATE) -> int:
-    """Open a file that root or we have made, or make it; raises OSError, of which Untrusted is one.
+    """Open a file, or a pipe, that root or we have made; or make a file. Raises OSError.
 
     What the system keeps in `/dev` for everybody's output is opened as it is.
     """
@@ -168,11 +177,14 @@ def open_own(path: Path, flags: int, mode: int = PRIVATE) -> int:
         return os.open(path, flags | os.O_CLOEXEC)
     path = trusted(path)
     with Directory(path.parent) as directory:
-        return directory.open_or_make(path.name, flags, {0, os.geteuid()}, mode)
+        return directory.open_or_make(path.name, flags, {0, os.geteuid()}, mode, pipes=True)
 
 
-def _why_not(status: os.stat_result, owners: Container[int] | None) -> str | None:
-    if not stat.S_ISREG(status.st_mode):
+def _why_not(
+    status: os.stat_result, owners: Container[int] | None, *, pipes: bool = False
+) -> str | None:
+    is_usable = stat.S_ISREG(status.st_mode) or (pipes and stat.S_ISFIFO(status.st_mode))
+    if not is_usable:
         return "is a link" if stat.S_ISLNK(status.st_mode) else "is not a file"
     if status.st_nlink > 1:
         return f"has {status.st_nlink} names (hard links)"

@@ -53,6 +53,7 @@ def names_this_machine(host: str) -> bool:
         name = name[1:].partition("]")[0]
     elif name.count(":") <= 1:
         name = name.partition(":")[0]
+    name = name.rstrip(".")
     if name == "localhost" or name.endswith(".localhost"):
         return True
     with suppress(ValueError):

@@ -338,7 +338,7 @@ SECURITY = (
     Fault("S19", "$SSLKEYLOGFILE in the daemon's environment", "no key is written", "tests/security/test_security_secrets.py::test_no_key_is_written_for_who_wants_to_read_along", "1"),
     Fault("S20", "secrets on the command line of init", "may be lines of stdin", "tests/security/test_security_secrets.py::test_init_takes_what_is_secret_from_stdin", "1"),
     Fault("S21", "a schema that calls what does harm, in a file that others may write", "SQLite refuses the call", "tests/security/test_security_secrets.py::test_what_a_schema_calls_does_no_harm", "1"),
-    Fault("S22", "a web page whose name leads to the local port (DNS rebinding)", "421, and nothing of the metrics", "tests/web/test_web_server.py::test_a_web_page_whose_name_leads_here_reads_nothing", "11"),
+    Fault("S22", "a web page whose name leads to the local port (DNS rebinding)", "421, and nothing of the metrics", "tests/web/test_web_server.py::test_a_web_page_whose_name_leads_here_reads_nothing", "11 names"),
     Fault("S23", "an Upgrade with requests hidden behind it", "400, and the connection ends", "tests/web/test_web_server.py::test_no_other_protocol_is_spoken", "4 x 3"),
     Fault("S24", "the socket of the local port in a directory that others may write", "not opened there; the log says why", "tests/web/test_web_server.py::test_a_socket_lies_where_nobody_else_may_put_one", "3"),
     Fault("S25", "somebody connects before the socket has its mode", "it has it from its first moment", "tests/web/test_web_server.py::test_a_socket_has_its_mode_whatever_the_umask", "12"),

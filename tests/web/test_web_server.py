@@ -322,7 +322,8 @@ async def test_a_web_page_whose_name_leads_here_reads_nothing(port: Port, host: 
 @pytest.mark.parametrize(
     "host",
     ["127.0.0.1", "127.0.0.1:9187", "[::1]", "[::1]:9187", "localhost", "LOCALHOST:1", "::1",
-     "shop.localhost", "127.9.9.9"],
+     "shop.localhost", "127.9.9.9",
+     "localhost.", "localhost.:9187"],
 )  # fmt: skip
 async def test_every_name_of_this_machine_is_answered(port: Port, host: str) -> None:
     """With a port, or through a tunnel's."""
