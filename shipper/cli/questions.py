@@ -5,6 +5,7 @@ that can't be right is a usage error. What is secret needn't stand on the comman
 user of the machine and the shell's history have it: `-` is a line of stdin.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ def _check_api_id(text: str) -> None:
 
 
 def _check_new(text: str) -> None:
-    if Path(text).exists():
+    if os.path.lexists(text):
         raise ValueError(f"{text} is there already, and is not overwritten")
 
 

@@ -312,3 +312,34 @@ def test_a_replaced_file_is_whole_or_as_it_was(
         drafts.replace(place, b"two")
     assert place.read_bytes() == b"one"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+# -- the configuration ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("planted", ["a file", "a link"])
+def test_root_takes_no_strangers_configuration_that_only_lies_there(
+    outbox: Shared, planted: str
+) -> None:
+    """It could send any file's first line, as an API ID, to wherever it says."""
+    home = Home(outbox.shop, outbox.url)
+    if planted == "a file":
+        os.chown(home.config, MEMBER, GROUP)
+        why = f"belongs to user {MEMBER}"
+    else:
+        home.config.rename(outbox.shop / "other.toml")
+        outbox.plants("os.symlink(shop / 'other.toml', shop / 'shipper.toml')")
+        why = f"is a link that user {MEMBER} made"
+    ran = home.call("status")
+    assert ran.status == 77
+    assert why in ran.err
+    assert "-c shipper.toml" in ran.err
+    assert home.call("status", "-c", "shipper.toml").status == 0
+    assert home.call("status", SHIPPER_CONFIG="shipper.toml").status == 0
+    if planted == "a file":  # who has become root by sudo means what is theirs
+        assert home.call("status", SUDO_UID=str(MEMBER)).status == 0
+
+
+def test_root_takes_its_own_configuration(outbox: Shared) -> None:
+    """Wherever it lies."""
+    assert Home(outbox.shop, outbox.url).call("status").status == 0

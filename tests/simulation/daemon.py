@@ -57,17 +57,35 @@ class Diary(Log):
 
 
 class _Lock(FileLock):
-    """A file lock that the process holds until it lets go, or dies."""
+    """A file lock that the process holds until it lets go, or dies; it notes who else has it."""
 
     def __init__(self, database: Path) -> None:
         super().__init__(database)
-        _LIFE.get().locks.append(self)
+        self._life = _LIFE.get()
+        self._life.locks.append(self)
+        self.is_whole = False
+
+    def acquire(self) -> None:
+        """Take it, and look whether anybody has it whose guard the kernel still keeps."""
+        super().acquire()
+        others = [life for life in self._life.machine.lives if life is not self._life]
+        if any(lock.is_whole for life in others for lock in life.locks):
+            self._life.machine.intrusions.append(
+                f"process {self._life.evidence.number} has taken an outbox that is held"
+            )
+        self.is_whole = True
+
+    def release(self) -> None:
+        """Let go of it."""
+        super().release()
+        self.is_whole = False
 
     def lose_guard(self) -> None:
         """Let go of the lock on the database file, as if the kernel knew no such lock."""
         if self._guard is not None:
             self._guard.release()
             self._guard = None
+        self.is_whole = False
 
 
 class Life:
@@ -145,6 +163,7 @@ class Machine:
         self.note = note
         self.dice = random.Random(f"machine {scenario.seed}")
         self.lives: list[Life] = []
+        self.intrusions: list[str] = []
         self.over = False  # the last one may end
         self.on_begin: Callable[[Life], None] = lambda _: None
         self.on_exchange: Callable[[Life], None] = lambda _: None
@@ -169,11 +188,15 @@ class Machine:
 
         The next daemon will not see that one runs.
         """
-        self.note("the lock file is removed")
-        FileLock(self.path).path.unlink(missing_ok=True)
+        self.remove_lock_file()
         for life in self.lives:
             for lock in life.locks:
                 lock.lose_guard()
+
+    def remove_lock_file(self) -> None:
+        """Remove it, as nobody should; the kernel's lock on the file itself stays."""
+        self.note("the lock file is removed")
+        FileLock(self.path).path.unlink(missing_ok=True)
 
     def _adopt(self, task: asyncio.Task[Any]) -> None:
         life = _LIFE.get(None)
