@@ -26,7 +26,7 @@ class Draft:
         self.target = target
         self._beside = Directory(target.parent)
         self._inside: Directory | None = None
-        self._directory = f".{target.name}.{token_hex(8)}.partial"
+        self._directory = f".shipper.{token_hex(8)}.partial"
         self.name = token_hex(16)
         self.file = -1
 

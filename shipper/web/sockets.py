@@ -85,16 +85,12 @@ def _bound_unix(path: Path) -> socket.socket:
 
 
 def _let_group_in(directory: Directory, name: str) -> None:
-    """Give the name its mode where the umask has taken some of it."""
-    place = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory.descriptor)
-    try:
-        status = os.fstat(place)
-        if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid():
-            raise Untrusted(f"{name} was replaced by somebody else", name)
-        if stat.S_IMODE(status.st_mode) != _MAY_CONNECT:
-            Path(f"/proc/self/fd/{place}").chmod(_MAY_CONNECT)  # leads to what was opened
-    finally:
-        os.close(place)
+    """Give the name its mode where the umask has taken some of it; nobody else can change it."""
+    status = directory.status(name)
+    if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid():
+        raise Untrusted(f"{name} was replaced by somebody else", name)
+    if stat.S_IMODE(status.st_mode) != _MAY_CONNECT:
+        os.chmod(name, _MAY_CONNECT, dir_fd=directory.descriptor)
 
 
 def _is_left_behind(directory: Directory, path: Path) -> bool:

@@ -153,8 +153,7 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
     SOCKET: (
         ("web/sockets.py", "_bound_unix", "os.fchmod", 1),
         ("web/sockets.py", "_bound_unix", "taken.bind", 1),
-        ('web/sockets.py', '_let_group_in', "Path(f'/proc/self/fd/{place}').chmod", 1),
-        ("web/sockets.py", "_let_group_in", "os.open", 1),
+        ("web/sockets.py", "_let_group_in", "os.chmod", 1),
     ),
     SQLITE: (
         ("store/engine.py", "connect_sqlite", "_sqlite_module().connect", 1),
