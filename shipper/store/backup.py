@@ -8,7 +8,7 @@ The copy belongs to nobody: the lease in it is free, and what was claimed at tha
 as maybe received, so that a daemon on the restored copy repeats just that before anything else.
 Meanwhile one view of the file is kept open, so its WAL can't be cut before the copy is made.
 
-Others may write where the copy goes. So it is made in a directory of its own (see `files.Draft`),
+Others may write where the copy goes. So it is made in a directory of its own (see `drafts`),
 and SQLite, which takes no descriptor, opens nothing there but that one file: it is looked at
 whether it is the one, and for as long as it is a draft it has neither a WAL nor a journal.
 """

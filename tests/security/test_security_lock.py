@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from shipper.errors import AccessDenied, ShipperError
+from shipper.store.engine import open_engine
 from shipper.store.file_lock import FileLock
+from tests.cli.command_line import Home
 from tests.security.conftest import APP, GROUP, MEMBER, Shared
+from tests.store.daemons import write
 
 PLANTED = {
     "a link": "os.symlink(treasure, lock)",
@@ -39,6 +42,23 @@ def test_what_a_member_of_the_group_plants_is_refused(outbox: Shared, planted: s
     assert lock.path.lstat() == before
     assert outbox.is_untouched()
     assert stat.S_IMODE(outbox.database.stat().st_mode) == 0o660
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["run", "drain", "events discard 1 --yes", "events export --hand-over x.jsonl"],
+)
+def test_no_command_of_roots_follows_the_lock(outbox: Shared, tmp_path: Path, command: str) -> None:
+    """Each of these takes the outbox."""
+    engine = open_engine(outbox.url)
+    write(engine, "a")
+    engine.dispose()
+    outbox.plants("os.symlink(treasure, shop / 'shop.db.shipper.lock')")
+    ran = Home(tmp_path, outbox.url).run(*command.split())
+    assert ran.status == 77, ran.err
+    assert "shop.db.shipper.lock is a link" in ran.err
+    assert "find out who put it there" in ran.err
+    assert outbox.is_untouched()
 
 
 def test_a_link_is_refused_where_the_kernel_lets_everybody_make_hard_links(outbox: Shared) -> None:
@@ -91,7 +111,7 @@ def test_what_root_makes_is_shared_as_the_database_is(outbox: Shared) -> None:
 SWAPS = """
 lock, beside = shop / "shop.db.shipper.lock", shop / "beside"
 print("begun", flush=True)
-while True:
+for _ in range(2000):
     for lead in (treasure, treasure.parent / "made"):
         try:
             os.symlink(lead, beside)
@@ -108,7 +128,7 @@ def test_who_changes_it_between_two_steps_gains_nothing(outbox: Shared) -> None:
     """What is checked is what was opened."""
     with outbox.member(SWAPS) as member:
         assert member.said() == "begun"
-        for _ in range(300):
+        while member.is_running:
             lock = FileLock(outbox.database)
             try:
                 lock.acquire()
