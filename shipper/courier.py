@@ -10,7 +10,10 @@ from typing import Literal, NamedTuple, Protocol
 from shipper.clock import Clock
 from shipper.contract.validation import describe, violations
 from shipper.event import Event
-from shipper.outcome import Fault, Invalid, Outcome, Reply, classify, masked
+from shipper.outcome import EXCERPT_CHARS, Fault, Invalid, Outcome, Reply, classify, masked
+
+# Bytes of an answer: an excerpt is a quarter of it, and whether it is a web page shows at once.
+_LOOKED_AT = 16 * EXCERPT_CHARS
 
 
 class Carrier(Protocol):
@@ -71,7 +74,7 @@ class Courier:
         answer = await self._carrier.send(event.event_id, event.payload, self._api_id)
         if isinstance(answer, Reply):
             # What a receiver throws back would end up in the history.
-            answer = masked(answer, self._api_id)
+            answer = masked(answer, self._api_id, _LOOKED_AT)
         outcome = classify(answer, self._clock.wall(), self._where)
         return Carried(outcome, started_at, self._clock.monotonic() - began)
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, TextIO
 import orjson
 import structlog
 
+from shipper.plain import printable_json
 from shipper.style import styled
 from shipper.unblocked import Unblocked
 
@@ -189,7 +190,7 @@ def _style_of(stream: TextIO) -> str:
 
 
 def _bounded(_: object, __: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Cut what a receiver or an operating system wrote, and make it printable: see `_clean`."""
+    """Cut what a receiver or an operating system wrote; every style writes it as `plain` has it."""
     return {
         name: _clean(value) if isinstance(value, str) else value for name, value in fields.items()
     }
@@ -201,7 +202,7 @@ def _clean(text: str) -> str:
 
 
 def _to_json(fields: dict[str, Any], **_: object) -> str:
-    return orjson.dumps(fields, default=str).decode("utf-8", "replace")
+    return printable_json(orjson.dumps(fields, default=str).decode("utf-8", "replace"))
 
 
 class _Console:
@@ -253,4 +254,6 @@ def _to_journal(_: object, __: str, fields: dict[str, Any]) -> str:
 def _word(value: object) -> str:
     text = str(value)
     plain = text.isprintable() and " " not in text and '"' not in text
-    return text if plain and text else orjson.dumps(text).decode("utf-8", "replace")
+    if plain and text:
+        return text
+    return printable_json(orjson.dumps(text).decode("utf-8", "replace"))

@@ -12,16 +12,26 @@ event (`delivery`). It must never call an answer a success that could be a capti
 Sources: RFC 9110 (status codes, Retry-After, Date), RFC 6585 (429, 511), RFC 7725 (451).
 """
 
+import re
+from base64 import b64encode
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from shipper.meanings import meaning
 
 EXCERPT_CHARS = 500
 RETRY_AFTER_MAX = 24 * 3600.0
+
+_MASK = "****"
+# Fewer bytes make so short a text that it may be there by chance.
+_ENCODED_LEAST = 6
+_LONGEST_CHARACTER = 12
+_ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
 _REFUSED = frozenset({400, 409, 413, 415, 422})
 _PORTAL = "a web page came instead of the API's answer"
@@ -174,19 +184,57 @@ def _http_date(text: str) -> float | None:
         return None
 
 
-def masked(reply: Reply, secret: str) -> Reply:
+def masked(reply: Reply, secret: str, most: int | None = None) -> Reply:
     """Return an answer without a secret that its receiver may have thrown back.
 
-    Before an excerpt is made of it: the end of one could hold the beginning of the secret.
+    Before an excerpt is made of it: the end of one could hold the beginning of the secret. So where
+    only `most` bytes of a body are looked at, what may be a beginning at their end goes as well.
+    What is made of a secret in JSON, HTML, a URL or Basic credentials is known, see `_spellings`.
     """
-    hidden = secret.encode("utf-8", "surrogateescape")
-    if not hidden:
+    if not secret or not (reply.body or reply.location):
         return reply
-    if hidden in reply.body:
-        reply = reply._replace(body=reply.body.replace(hidden, b"****"))
-    if reply.location and secret in reply.location:
-        reply = reply._replace(location=reply.location.replace(secret, "****"))
-    return reply
+    spellings = _spellings(secret)
+    body = spellings.sub(_MASK, reply.body[:most].decode("latin-1")).encode("latin-1")
+    if most is not None and len(reply.body) > most:
+        body = body[: max(0, len(body) - _LONGEST_CHARACTER * len(secret.encode()))]
+    location = reply.location and spellings.sub(_MASK, reply.location)
+    is_same = (body, location) == (reply.body, reply.location)
+    return reply if is_same else reply._replace(body=body, location=location)
+
+
+@lru_cache(maxsize=64)
+def _spellings(secret: str) -> "re.Pattern[str]":
+    """Return what finds a secret as it is, escaped, and encoded.
+
+    Character by character it may be percent-encoded, also twice (RFC 3986, 2.1), escaped as in JSON
+    (RFC 8259, 7) or as in HTML. As a whole it may be hexadecimal, or in base64, the alphabets of
+    both RFC 4648, 4 and 5, whatever stood before and behind it: then the characters that hold
+    nothing but the secret are found, unless they are so few that they are likely to be there by
+    chance. Texts are as latin-1 has the bytes.
+    """
+    data = secret.encode("utf-8", "surrogateescape")
+    forms = ["".join(f"(?:{'|'.join(_characters(byte))})" for byte in data)]
+    if len(data) >= _ENCODED_LEAST:
+        forms.append(f"(?i:{data.hex()})")
+        for shift in range(3):
+            encoded = b64encode(bytes(shift) + data).decode().rstrip("=")
+            first = -(-shift * 8 // 6)
+            last = (shift + len(data)) * 8 // 6
+            core = re.escape(encoded[first:last]).replace(r"\+", "[+-]").replace("/", "[/_]")
+            forms.append(rf"[A-Za-z0-9+/_-]?{core}[A-Za-z0-9+/_-]?={{0,2}}")
+    return re.compile("|".join(forms))
+
+
+def _characters(byte: int) -> Iterator[str]:
+    """Yield how a byte of a secret may be written, as regular expressions."""
+    plain = chr(byte)
+    yield re.escape(plain)
+    yield rf"%(?:25){{0,3}}(?i:{byte:02x})"
+    if byte < 0x80:
+        yield rf"\\{{1,4}}(?:u(?i:00{byte:02x})|x(?i:{byte:02x})|{re.escape(plain)})"
+        yield rf"&#(?:0{{0,4}}{byte}|x0{{0,4}}(?i:{byte:x}));?"
+        if plain in _ENTITIES:
+            yield f"&{_ENTITIES[plain]};"
 
 
 def excerpt(body: bytes) -> str | None:

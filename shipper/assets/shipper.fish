@@ -576,7 +576,7 @@ complete -c shipper -n '__fish_shipper_using_command init' -s h -d 'Display this
 complete -c shipper -n '__fish_shipper_using_command init' -l version -d 'Display application version.'
 complete -c shipper -n '__fish_shipper_using_command init' -l database -x -d 'Your application'\''s database; a relative path begins at the configuration'\''s dire…'
 complete -c shipper -n '__fish_shipper_using_command init' -l url -x -d 'Where events go.'
-complete -c shipper -n '__fish_shipper_using_command init' -l api-id -x -d 'The API ID; it is stored in a file that only you can read.'
+complete -c shipper -n '__fish_shipper_using_command init' -l api-id -x -d 'The API ID; it is stored in a file that only you can read. With - it is a line …'
 complete -c shipper -n '__fish_shipper_using_command init' -l api-id-file -r -F -d 'The file of the API ID, which is beside the configuration unless you say so.'
 complete -c shipper -n '__fish_shipper_using_command init' -l output -r -F -d 'Where the configuration is written.'
 complete -c shipper -n '__fish_shipper_using_command init' -s o -r -F -d 'Where the configuration is written.'

@@ -1,6 +1,7 @@
 """`shipper assets …`: what makes other programs understand shipper: its metrics, its commands."""
 
 import hashlib
+import os
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -8,7 +9,9 @@ from typing import Annotated, Final, Literal
 from cyclopts import Parameter
 
 from shipper.cli.context import Context
+from shipper.drafts import replace
 from shipper.errors import AccessDenied, NotFound, UsageError
+from shipper.files import Directory, Untrusted
 
 Asset = Literal[
     "grafana-dashboard.json",
@@ -99,11 +102,16 @@ def _read(name: str) -> bytes:
 
 def _is_another(path: Path, content: bytes) -> bool:
     try:
-        return path.read_bytes() != content
+        with Directory(path.parent) as directory:
+            file = directory.open(path.name, os.O_RDONLY)
     except FileNotFoundError:
         return False
+    except Untrusted:
+        return True  # it is replaced, if need be, and never followed
     except OSError as error:
         raise _cannot(path, error) from None
+    with os.fdopen(file, "rb") as there:
+        return there.read(len(content) + 1) != content
 
 
 def _make(directory: Path) -> None:
@@ -115,12 +123,13 @@ def _make(directory: Path) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        path.write_bytes(content)
+        replace(path, content)
     except OSError as error:
         raise _cannot(path, error) from None
 
 
 def _cannot(path: Path, error: OSError) -> AccessDenied | UsageError:
     if isinstance(error, PermissionError):
-        return AccessDenied(f"can't write {path}: permission denied")
+        why = error.strerror if isinstance(error, Untrusted) else "permission denied"
+        return AccessDenied(f"can't write {path}: {why}")
     return UsageError(f"{path}: {error.strerror}")

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context
 from shipper.errors import UsageError
+from shipper.plain import printable
 from shipper.store.backup import back_up, pg_dump
 from shipper.store.engine import database_path
 

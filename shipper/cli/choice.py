@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context
 from shipper.errors import NotFound, UsageError
+from shipper.plain import printable
 from shipper.store.dead_letters import SAMPLES, dead_groups
 from shipper.store.lookups import EventReport, find, locate
 from shipper.store.selection import Selection

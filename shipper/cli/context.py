@@ -19,6 +19,7 @@ from cyclopts import Parameter
 
 from shipper.cli.wording import count
 from shipper.errors import UsageError
+from shipper.plain import printable, printable_json, printable_lines
 from shipper.style import STATES, styled, terminal_size
 
 if TYPE_CHECKING:
@@ -105,14 +106,15 @@ class Context:
     # -- how it speaks ------------------------------------------------------------------------
 
     def emit(self, value: object) -> None:
-        """Print a value as JSON on one line."""
+        """Print a value as JSON on one line, in which nothing steers a terminal."""
         # What UTF-8 can't write leaves as \udcXX (see `shell`), which is how JSON writes it too.
         plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-        print(json.dumps(value, ensure_ascii=plain, separators=(",", ":")))
+        line = json.dumps(value, ensure_ascii=plain, separators=(",", ":"))
+        print(printable_json(line))
 
     def say(self, text: str = "") -> None:
-        """Print a line of the answer, for a person."""
-        print(text)
+        """Print lines of the answer, for a person; see `plain`."""
+        print(printable_lines(text))
 
     def tell(self, text: str) -> None:
         """Print a sentence of the answer: on a terminal it goes on in the next line."""
@@ -123,7 +125,7 @@ class Context:
         if self.verbosity >= 0:
             # What has several lines was laid out by whoever wrote it.
             lines = [text] if "\n" in text else folded(text, hangs=True, stream=sys.stderr)
-            print("\n".join(lines), file=sys.stderr)
+            print(printable_lines("\n".join(lines)), file=sys.stderr)
 
     def detail(self, text: str) -> None:
         """Print a line that only `--verbose` asks for."""
@@ -141,7 +143,7 @@ class Context:
 
             print_table(header, [[shown(value) for value in row] for row in rows])
         else:
-            print("\t".join(map(str, header)))
+            print("\t".join(printable(str(title)) for title in header))
             for row in rows:
                 print("\t".join(map(cell, row)))
 
@@ -155,7 +157,7 @@ class Context:
             if label in _STATES_HERE:
                 lines = [styled(line, STATES.get(line, "")) for line in lines]
             text = f"\n{'':{_LABEL_WIDTH}}".join(lines)
-            print(styled(f"{label:<{_LABEL_WIDTH}}", "bold") + text)
+            print(styled(f"{printable(label):<{_LABEL_WIDTH}}", "bold") + text)
 
     @property
     def asks(self) -> bool:
@@ -171,16 +173,9 @@ class Context:
             return
         if not self.asks:
             raise UsageError("nobody is there to agree", "add --yes")
-        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
             raise UsageError("nothing was changed")
-
-
-def printable(text: str) -> str:
-    """Return a text on one line and without anything that would steer a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def folded(

@@ -15,10 +15,11 @@ from shipper.cli.choice import (
     no_match,
     refuse_ambiguous,
 )
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context
 from shipper.cli.events import Key, Since, Until, show
 from shipper.cli.wording import several
 from shipper.clock import SystemClock, iso
+from shipper.plain import printable
 from shipper.store import operate
 from shipper.store.dead_letters import SAMPLES, DeadGroup, dead_groups
 from shipper.store.lookups import last_words

@@ -5,10 +5,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from shipper.cli.context import Context, folded, printable
+from shipper.cli.context import Context, folded
 from shipper.clock import SystemClock
 from shipper.doctor.finding import Finding, Level
 from shipper.doctor.rounds import examine
+from shipper.plain import printable
 from shipper.style import BAD, GOOD, WAITING, ascii_only, styled
 
 _MARKS = {Level.OK: "✓", Level.WARNING: "!", Level.FAULT: "✗"}
@@ -60,7 +61,7 @@ def _tell(context: Context, found: list[Finding]) -> None:
     for finding in found:
         mark = _mark(finding.level)
         first, *more = folded(finding.text, width + _BESIDE)
-        context.say(f"{mark} {printable(finding.name):<{width}}  {first}")
+        print(f"{mark} {printable(finding.name):<{width}}  {first}")  # the mark has its colour
         if finding.fix is not None:
             more += folded(f"fix: {finding.fix}", width + _BESIDE)
         for line in more:

@@ -16,8 +16,8 @@ from typing import IO, Annotated
 import orjson
 from cyclopts import Parameter
 
-from shipper.cli.context import printable
 from shipper.errors import AccessDenied, UsageError
+from shipper.plain import printable
 
 # Several times as long as an event may be: what is longer, as a whole or on one line, is none.
 _ONE_EVENT = 8 << 20

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from shipper.cli.arguments import Duration
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context
 from shipper.cli.progress import Bar, progress_bar
 from shipper.cli.run import run_loop
 from shipper.cli.wording import count
@@ -23,6 +23,7 @@ from shipper.daemon import open_session
 from shipper.dispatcher import Dispatcher, Route
 from shipper.errors import OutboxHeld
 from shipper.logs import Log, open_log
+from shipper.plain import printable
 from shipper.state import State
 from shipper.store.holds import held
 from shipper.store.opening import Database

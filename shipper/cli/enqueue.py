@@ -18,12 +18,13 @@ from typing import IO, Annotated, Any
 
 from cyclopts import Parameter
 
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context
 from shipper.cli.documents import Document, Input, name_of, streamed, whole
 from shipper.cli.rows import is_exported, read
 from shipper.clock import SystemClock
 from shipper.contract.validation import Mode, violations
 from shipper.errors import InvalidEvent, ShipperError, UsageError
+from shipper.plain import printable
 from shipper.store.enqueue import (
     AT_ONCE,
     AT_ONCE_BYTES,

@@ -10,7 +10,7 @@ from cyclopts import Parameter, Token, validators
 
 from shipper.advice import hint, place_of, said, unknown_destination
 from shipper.cli.choice import Destination, Status, no_match
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context
 from shipper.cli.payload import readable
 from shipper.cli.wording import several
 from shipper.clock import SystemClock, iso, parse_iso
@@ -18,6 +18,7 @@ from shipper.config import Settings
 from shipper.config.kinds import Seconds
 from shipper.delivery import RetryPolicy
 from shipper.errors import ConfigError, NotFound
+from shipper.plain import printable
 from shipper.store.lookups import EventDetail, EventReport, find, get
 from shipper.store.opening import Database
 from shipper.store.selection import Selection

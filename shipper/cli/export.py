@@ -93,15 +93,15 @@ class _Keeper:
             raise NotWritten(told) from error
 
     def _keep(self, pages: Iterator[list[Carried]]) -> None:
-        with file_beside(self._target) as partial:
-            with partial.open("wb") as lines:
+        with file_beside(self._target) as draft:
+            with open(draft.file, "wb", closefd=False) as lines:
                 for page in pages:
                     lines.writelines(map(written, page))
                     self.events += len(page)
                     if not page:
                         lines.flush()
-                        os.fsync(lines.fileno())
-            publish(partial, self._target)
+                        os.fsync(draft.file)
+            publish(draft)
 
 
 def _carry(

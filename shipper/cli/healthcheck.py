@@ -7,9 +7,10 @@ import socket
 from http.client import HTTPConnection, HTTPException
 from typing import Final, Literal
 
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context
 from shipper.config.listen import Address, Loopback, UnixSocket
 from shipper.errors import UsageError
+from shipper.plain import printable
 
 _PATHS: Final = {"live": "/livez", "ready": "/readyz"}
 _STRANGER: Final = "what answers there is not shipper"

@@ -13,9 +13,10 @@ from typing import Annotated, Final, NamedTuple
 
 from cyclopts import Parameter
 
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context
 from shipper.cli.facts import ENVIRONMENT, EXIT_STATUSES, FILES, NAGIOS
 from shipper.errors import UsageError
+from shipper.plain import printable
 from shipper.style import coloured, console
 
 

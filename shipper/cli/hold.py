@@ -8,10 +8,11 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context
 from shipper.cli.wording import age, count
 from shipper.clock import SystemClock, iso
 from shipper.errors import NotFound, UsageError
+from shipper.plain import printable
 from shipper.store import holds, operate
 
 _HEADER = ("destination", "key", "pending", "held for", "by", "to let it go on")

@@ -19,6 +19,7 @@ from shipper.config import masked
 from shipper.config.loader import SYSTEM_PATH
 from shipper.config.urls import DatabaseUrl
 from shipper.errors import AccessDenied, NotWritten, UsageError
+from shipper.files import Directory, Untrusted
 from shipper.store import migrate, revisions
 from shipper.store.opening import opened
 
@@ -54,16 +55,19 @@ def init(
 ) -> None:
     """Write a commented configuration and create the outbox; prompts for what no option gives.
 
-    Without a terminal it asks nothing. It never overwrites a file.
+    Without a terminal it asks nothing. It never overwrites a file. What is secret
+    can be given as a line of stdin, for every user sees the command line.
 
     Parameters
     ----------
     database
         Your application's database; a relative path begins at the configuration's directory.
+        With - it is a line of stdin.
     url
         Where events go.
     api_id
-        The API ID; it is stored in a file that only you can read.
+        The API ID; it is stored in a file that only you can read. With - it is a line of stdin,
+        after the database's.
     api_id_file
         The file of the API ID, which is beside the configuration unless you say so.
     output
@@ -73,7 +77,7 @@ def init(
     given = Given(database, url, api_id, api_id_file, place)
     answers = collect(given, asks=context.asks, output=Path("shipper.toml"))
     file = (api_id_file or answers.output.parent / "api_id").absolute()
-    if answers.api_id is not None and file.exists():
+    if answers.api_id is not None and os.path.lexists(file):
         raise UsageError(f"{file} is there already, and is not overwritten", "leave --api-id out")
     where = DatabaseUrl().parse(answers.database, answers.output.parent)
     plan = Plan(answers, where, file)
@@ -103,21 +107,26 @@ def _write(plan: Plan) -> None:
 
 def _create(path: Path, text: str, mode: int) -> None:
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with Directory(path.parent) as directory:
+            # Nobody may read it before it has its group.
+            descriptor = directory.make(path.name)
+            try:
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    if mode == _FOR_GROUP:
+                        os.fchown(descriptor, -1, directory.status().st_gid)
+                    os.fchmod(descriptor, mode)
+                    file.write(text)
+            except OSError as error:
+                directory.remove(path.name)  # half of it would be in the way of another try
+                raise NotWritten(f"{path}: can't be written: {error.strerror}") from error
     except FileExistsError:
         raise UsageError(f"{path} is there already, and is not overwritten") from None
+    except Untrusted as error:
+        raise AccessDenied(f"can't write {path}: {error.filename} {error.strerror}") from None
     except PermissionError:
         raise AccessDenied(f"can't write {path}: permission denied") from None
     except OSError as error:
         raise UsageError(f"{path}: can't be written: {error.strerror}") from None
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            if mode == _FOR_GROUP:
-                os.fchown(descriptor, -1, path.parent.stat().st_gid)
-            file.write(text)
-    except OSError as error:
-        path.unlink(missing_ok=True)  # half of it would be in the way of another try
-        raise NotWritten(f"{path}: can't be written: {error.strerror}") from error
 
 
 def _tell(context: Context, plan: Plan) -> None:

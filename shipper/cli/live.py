@@ -14,9 +14,10 @@ from rich.console import ConsoleDimensions, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context
 from shipper.clock import SystemClock
 from shipper.errors import StoreUnavailable, UsageError
+from shipper.plain import printable
 from shipper.style import console as terminal
 from shipper.style import terminal_size
 

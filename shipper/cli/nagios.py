@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from shipper.cli.context import printable
 from shipper.errors import ShipperError
+from shipper.plain import printable
 from shipper.store.footprint import NEARLY, Footprint
 from shipper.store.reports import DestinationReport
 from shipper.troubles import Facts, Level, Room

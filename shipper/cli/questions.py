@@ -1,14 +1,17 @@
 """What `init` has to know, from options or by asking: at most four questions, each with a default.
 
 Nobody is asked without a terminal. An answer that can't be right is asked for again; an option
-that can't be right is a usage error.
+that can't be right is a usage error. What is secret needn't stand on the command line, where every
+user of the machine and the shell's history have it: `-` is a line of stdin.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from getpass import getpass
 from pathlib import Path
+from typing import NamedTuple
 
 from shipper.config import Secret
 from shipper.config.secret import api_id as parse_api_id
@@ -16,11 +19,12 @@ from shipper.config.urls import DatabaseUrl, DestinationUrl
 from shipper.errors import UsageError
 
 DATABASE = "sqlite:///shop.db"
+_STDIN = "-"
+_LINE_MOST = 64 * 1024
 URL = "https://api.8select.io/analytics/v3/events"
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(NamedTuple):
     """What the command line says; None is left open."""
 
     database: str | None
@@ -51,6 +55,10 @@ def collect(given: Given, *, asks: bool, output: Path) -> Answers:
             return _ask(question, default, check)
         return _checked(option, default if value is None else value, check)
 
+    given = given._replace(
+        database=_from_stdin("--database", given.database),
+        api_id=_from_stdin("--api-id", given.api_id),
+    )
     database = settle("--database", given.database, _DATABASE_QUESTION, DATABASE, _check_database)
     url = settle("--url", given.url, "Where do events go?", URL, _check_url)
     api_id = given.api_id
@@ -60,6 +68,18 @@ def collect(given: Given, *, asks: bool, output: Path) -> Answers:
     place = None if given.output is None else str(given.output)
     where = settle("--output", place, "Where shall the configuration be?", str(output), _check_new)
     return Answers(database, url, secret, Path(where).absolute())
+
+
+def _from_stdin(option: str, value: str | None) -> str | None:
+    """Return the value, or the next line of stdin for `-`."""
+    if value != _STDIN:
+        return value
+    line = sys.stdin.readline(_LINE_MOST)
+    if not line.strip():
+        raise UsageError(
+            f"{option} -: stdin has no line for it", "a line each: --database, --api-id"
+        )
+    return line.strip()
 
 
 Check = Callable[[str], None]
@@ -80,7 +100,7 @@ def _check_api_id(text: str) -> None:
 
 
 def _check_new(text: str) -> None:
-    if Path(text).exists():
+    if os.path.lexists(text):
         raise ValueError(f"{text} is there already, and is not overwritten")
 
 

@@ -23,12 +23,13 @@ from shipper.cli.choice import (
     no_match,
     refuse_ambiguous,
 )
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context
 from shipper.cli.events import Key, Since, Until
 from shipper.cli.wording import several
 from shipper.clock import SystemClock
 from shipper.config.settings import DestinationSettings
 from shipper.errors import NotFound, OutboxHeld, StoreUnavailable, UsageError
+from shipper.plain import printable
 from shipper.store.engine import database_path
 from shipper.store.giving_up import taken
 from shipper.store.opening import Database

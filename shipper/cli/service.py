@@ -20,7 +20,9 @@ from shipper.cli.context import Context
 from shipper.cli.service_steps import DROP_INS, STATE, group_name, next_steps
 from shipper.cli.units import PLACES, UNIT, USER, Machine, is_in_a_home, is_untouched, texts
 from shipper.config.loader import SYSTEM_PATH
+from shipper.drafts import replace
 from shipper.errors import AccessDenied, ShipperError, UsageError
+from shipper.files import Directory, Untrusted
 from shipper.installation import for_everybody
 
 RunAs = Annotated[str, Parameter(name="--run-as")]
@@ -77,7 +79,7 @@ def uninstall(*, context: Context) -> None:
     The configuration, the outbox, the user and the group stay.
     """
     _require_root("uninstall")
-    there = {place: place.read_text("utf-8") for place in PLACES.values() if place.exists()}
+    there = {place: text for place in PLACES.values() if (text := _read(place)) is not None}
     if PLACES[UNIT] in there:
         _refuse_foreign({PLACES[UNIT]: ""})
     steps: list[str] = []
@@ -85,7 +87,8 @@ def uninstall(*, context: Context) -> None:
         steps += _run("systemctl", "disable", *(["--now"] if _BOOTED.is_dir() else []), UNIT)
     for place, text in there.items():
         if is_untouched(text):
-            place.unlink()
+            with Directory(place.parent) as directory:
+                directory.remove(place.name)
             steps.append(f"removed {place}")
         else:
             steps.append(f"left {place} alone: it was changed by hand")
@@ -145,8 +148,8 @@ def _refuse_what_vanishes(program: Path) -> None:
 def _refuse_foreign(wanted: dict[Path, str]) -> None:
     """Raise UsageError for a file that a person has written or changed."""
     for place, text in wanted.items():
-        there = place.read_text("utf-8") if place.exists() else text
-        if there != text and not is_untouched(there):
+        there = _read(place)
+        if there not in {None, text} and not is_untouched(str(there)):
             raise UsageError(
                 f"{place} is not as `shipper service install` left it",
                 f"keep your changes in a drop-in (systemctl edit {UNIT}) and remove the file",
@@ -185,14 +188,33 @@ def _try_out(machine: Machine) -> None:
 # -- what is done ------------------------------------------------------------------------------
 
 
+def _read(place: Path) -> str | None:
+    """Return what is there, None if nothing is; raises UsageError for a link and what is no file.
+
+    `systemctl mask` and `systemctl link` leave links, which are a person's.
+    """
+    try:
+        with Directory(place.parent) as directory:
+            file = directory.open(place.name, os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except Untrusted as error:
+        raise UsageError(
+            f"{place} {error.strerror}, and not what `shipper service install` writes",
+            "remove it, if nobody needs it (systemctl unmask removes its own)",
+        ) from None
+    with os.fdopen(file, encoding="utf-8", errors="replace") as there:
+        return there.read()
+
+
 def _write(place: Path, text: str) -> str:
-    if place.exists() and place.read_text("utf-8") == text:
+    if _read(place) == text:
         return f"{place} is there already"
     place.parent.mkdir(parents=True, exist_ok=True)
-    beside = place.with_name(f"{place.name}.new")
-    beside.write_text(text, "utf-8")
-    beside.chmod(0o644)
-    beside.replace(place)
+    try:
+        replace(place, text.encode())
+    except Untrusted as error:
+        raise AccessDenied(f"can't write {place}: {error.filename} {error.strerror}") from None
     return f"wrote {place}"
 
 

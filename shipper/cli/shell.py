@@ -19,10 +19,11 @@ from typing import Annotated, TypeVar
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
 
 from shipper.cli.commands import GLOBAL, build
-from shipper.cli.context import Context, folded, printable
+from shipper.cli.context import Context, folded
 from shipper.cli.near import unknown
 from shipper.cli.wording import several
 from shipper.errors import ConfigError, InvalidEvent, NotWritten, ShipperError, UsageError
+from shipper.plain import printable, printable_json, printable_lines
 from shipper.style import BAD, styled
 from shipper.unblocked import settle_stderr
 
@@ -116,7 +117,7 @@ def _run(arguments: Sequence[str]) -> int:
         _give_up_stdout()
         return PIPE_CLOSED
     except Exception:  # noqa: BLE001 - its traceback is the report; only the status is ours
-        traceback.print_exc()
+        print(printable_lines(traceback.format_exc()), end="", file=sys.stderr)
         print("shipper: this is a bug in shipper; please report the lines above", file=sys.stderr)
         return BUG
     return status
@@ -218,7 +219,8 @@ def _report(error: ShipperError, *, as_json: bool) -> int:
 
 def _tell(error: ShipperError, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(_as_object(error), separators=(",", ":")), file=sys.stderr)
+        line = json.dumps(_as_object(error), separators=(",", ":"))
+        print(printable_json(line), file=sys.stderr)
     else:
         us = styled(_US, BAD, sys.stderr)
         lines = [printable(line) for line in error.message.splitlines()]

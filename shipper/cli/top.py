@@ -14,11 +14,12 @@ from rich.text import Text
 from shipper.cli import live, verdict
 from shipper.cli.bars import BARS, alphabet, first_minute
 from shipper.cli.chart import LABEL, Ranked, chart
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context
 from shipper.cli.table import middle
 from shipper.cli.verdict import next_try
 from shipper.cli.wording import age, count, several
 from shipper.clock import Clock, SystemClock, iso
+from shipper.plain import printable
 from shipper.store.glance import NEWEST_DEAD, Glance, glance
 from shipper.store.minutes import since
 from shipper.store.reports import DestinationReport

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 
 import orjson
 
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context
 from shipper.cli.documents import Document, Input, name_of, read_documents
 from shipper.config import DestinationSettings
 from shipper.contract.validation import Violation, violations
 from shipper.errors import ConfigError, ShipperError, UsageError
 from shipper.outcome import Fault, Kind, Reply, classify, masked
+from shipper.plain import printable
 
 
 class RemoteUnavailable(ShipperError):

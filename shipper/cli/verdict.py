@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from shipper.cli.context import Context, Word, folded, printable
+from shipper.cli.context import Context, Word, folded
 from shipper.cli.wording import age
+from shipper.plain import printable
 from shipper.state import State
 from shipper.store.reports import DestinationReport
 from shipper.style import styled

@@ -23,6 +23,7 @@ from shipper.config.settings import (
     RetrySettings,
     members,
 )
+from shipper.config.urls import keeps_secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Builder:
         section = shape(**values)
         if isinstance(section, RetrySettings):
             self._cross_check(section, path)
+        self._refuse_leaks(section, path)
         return section
 
     def _build_named(self, shape: type, path: SettingPath) -> Mapping[str, Any]:
@@ -146,6 +148,24 @@ class Builder:
                 place = next(given.place for given in either if given)
                 message = f"{dotted((*path, name))}: {duration(longest)} is less than min_delay"
                 self.layers.fault(place, f"{message}, {duration(retry.min_delay)}")
+
+    def _refuse_leaks(self, section: object, path: SettingPath) -> None:
+        """Take down each URL whose secrets a proxy on another machine would hear."""
+        if isinstance(section, DestinationSettings):
+            urls: dict[str, str | None] = {"url": section.url}
+        elif isinstance(section, AlertSettings):
+            hooks = {"heartbeat_url": section.heartbeat_url, "webhook_url": section.webhook_url}
+            urls = {name: hook.reveal() if hook else None for name, hook in hooks.items()}
+        else:
+            return
+        proxy = section.proxy
+        if proxy is None or keeps_secrets(f"http:{proxy.partition(':')[2]}"):
+            return
+        for name, url in urls.items():
+            if url is not None and url.startswith("http://"):
+                here = (*path, name)
+                message = "must be https: the proxy, on another machine, would read what is secret"
+                self.layers.fault(self.layers.given[here].place, f"{dotted(here)}: {message}")
 
 
 def _is_hidden(given: Given) -> bool:

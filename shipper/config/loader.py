@@ -2,9 +2,11 @@
 
 It decides which file is read, and reports every fault of it at once; a file that others can read
 and that holds a secret is a warning, because it may be meant so, and so is a delivery window that
-never opens.
+never opens. Root must never take a stranger's file that only lies in the working directory: it
+would send to where that says, with a secret from any file.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -19,7 +21,8 @@ from shipper.config.layers import Given, Layers, dotted
 from shipper.config.secret import masked
 from shipper.config.settings import Settings
 from shipper.config.source import read
-from shipper.errors import ConfigError
+from shipper.errors import AccessDenied, ConfigError
+from shipper.files import Untrusted, trusted
 
 SYSTEM_PATH = Path("/etc/shipper/config.toml")
 
@@ -47,6 +50,28 @@ def find(path: Path | None, environ: Mapping[str, str], cwd: Path = Path()) -> P
     )
 
 
+def _refuse_strangers(path: Path, environ: Mapping[str, str]) -> None:
+    """Raise AccessDenied for root where somebody else has put the file there (as git does)."""
+    if os.geteuid() != 0:
+        return
+    owners = {"0", environ.get("SUDO_UID")}
+    try:
+        real = trusted(path)
+        owner = real.stat().st_uid
+    except Untrusted as error:
+        why = f"{path} {error.strerror}"
+    except OSError:
+        return  # who reads it says what is wrong
+    else:
+        if str(owner) in owners:
+            return
+        why = f"{path} belongs to user {owner}"
+    raise AccessDenied(
+        f"{why}, and root takes no such configuration that only lies there",
+        f"if you mean it: -c {path}",
+    )
+
+
 def _is_there(path: Path) -> bool:
     try:
         path.stat()
@@ -69,7 +94,10 @@ def load(
     Raises ConfigError with every fault there is, AccessDenied where we may not read the file or a
     `url_file`.
     """
-    source = read(find(path, environ, cwd))
+    found = find(path, environ, cwd)
+    if not (path or environ.get("SHIPPER_CONFIG")):
+        _refuse_strangers(found, environ)
+    source = read(found)
     layers = Layers(source, cwd)
     layers.add_file()
     warnings = [*_exposed(layers)]  # an override doesn't take the secret out of the file

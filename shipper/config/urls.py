@@ -128,8 +128,8 @@ class DestinationUrl(Kind):
 
     def parse(self, raw: object, base: Path) -> str:  # noqa: ARG002
         """Return the URL as it was written."""
-        url, parts = _address(raw)
-        if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        url = _address(raw)
+        if not keeps_secrets(url):
             raise ValueError("must be https, or stay on this machine: the API ID is secret")
         return url
 
@@ -160,7 +160,10 @@ class HookUrl(Kind):
 
     def parse(self, raw: object, base: Path) -> Secret:  # noqa: ARG002
         """Return the URL in its wrapping."""
-        return Secret(_address(raw)[0])
+        url = _address(raw)
+        if not keeps_secrets(url):
+            raise ValueError("must be https, or stay on this machine: who knows it may ring there")
+        return Secret(url)
 
     def show(self, value: Secret) -> str:  # noqa: ARG002
         """Return the mask."""
@@ -181,18 +184,24 @@ def _web_url(raw: object) -> tuple[str, SplitResult]:
     return raw, parts
 
 
-def _address(raw: object) -> tuple[str, SplitResult]:
+def _address(raw: object) -> str:
     """Return a URL that somebody is called at: no login stands in it, and no fragment."""
     url, parts = _web_url(raw)
     if "@" in parts.netloc:
         raise ValueError("must not hold a user or password")
     if "#" in url:
         raise ValueError("must not hold a fragment (#)")
-    return url, parts
+    return url
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
+def keeps_secrets(url: str) -> bool:
+    """Return whether nobody but its receiver hears what is sent to a URL: by TLS, or right here.
+
+    Names of this machine are never looked up (`destination.resolver`).
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme != "http" or host == "localhost" or host.endswith(".localhost"):
         return True
     try:
         return ip_address(host).is_loopback

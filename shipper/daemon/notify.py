@@ -13,6 +13,7 @@ from shipper import advice
 from shipper.daemon.session import Session
 from shipper.dispatcher import Route
 from shipper.dispatcher.tally import Counts
+from shipper.plain import printable
 
 # Several times within the unit's WatchdogSec=60.
 _BEAT_EVERY = 10.0
@@ -40,7 +41,8 @@ class Notifier:
         self._unsent = {}
         # A leading @ stands for the abstract namespace (unix(7)).
         address = "\0" + self._address[1:] if self._address[0] == "@" else self._address
-        message = "\n".join(f"{name}={value}" for name, value in fields.items())
+        # A receiver's words may stand in a value, and the end of a line would begin another field.
+        message = "\n".join(f"{name}={printable(str(value))}" for name, value in fields.items())
         try:
             with socket.socket(socket.AF_UNIX, _DATAGRAM) as sender:
                 sender.sendto(message.encode(), address)

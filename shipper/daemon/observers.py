@@ -15,6 +15,7 @@ from shipper.config.listen import Address
 from shipper.daemon.alarms import Alarms
 from shipper.daemon.alerts import Hooks, Watch, alerting
 from shipper.daemon.session import Session
+from shipper.files import Untrusted
 from shipper.logs import Log
 from shipper.web.health import Health
 from shipper.web.survey import Audit, Survey
@@ -26,6 +27,12 @@ LISTEN_EVERY: Final = 30.0
 
 _IN_USE: Final = "whoever has it has to go, or [web] listen has to name another address"
 _NOT_OURS: Final = "the daemon's user may not have it: [web] listen has to name another address"
+
+
+def _hint(error: OSError) -> str:
+    if isinstance(error, Untrusted):
+        return "put it in a directory where only the daemon's user may write, as /run/shipper"
+    return _IN_USE if error.errno == EADDRINUSE else _NOT_OURS
 
 
 @asynccontextmanager
@@ -108,7 +115,7 @@ async def _opened(server: "WebServer", address: Address, log: Log, *, first: boo
                 "web.failed",
                 address=str(address),
                 reason=error.strerror or str(error),
-                hint=_IN_USE if error.errno == EADDRINUSE else _NOT_OURS,
+                hint=_hint(error),
                 retry_seconds=LISTEN_EVERY,
             )
         return False

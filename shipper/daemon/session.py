@@ -35,8 +35,9 @@ from shipper.errors import (
 from shipper.logs import Log
 from shipper.store import clock_notes
 from shipper.store.engine import database_path, describe, move, open_engine
+from shipper.store.file_lock import FileLock
 from shipper.store.identity import identity
-from shipper.store.lease import FileLock, Owner
+from shipper.store.lease import Owner
 from shipper.store.looks import Looks
 from shipper.store.migrate import prepare
 from shipper.store.opening import Database
@@ -209,9 +210,8 @@ async def open_session(
             database=thread.run,
             rhythm=outbox.rhythm(settings, ttl),
         )
-        links = await _links(outbox)
         fresh = await freshly(settings, clock, {})
-        _add_routes(dispatcher, fresh, clock, links)
+        _add_routes(dispatcher, fresh, clock, await _links(outbox))
         yield Session(
             settings,
             outbox,

@@ -1,11 +1,13 @@
 """The face of the demo: the live view while it runs, the receipt at its end."""
 
 import asyncio
+import os
 import signal
 import sys
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TextIO
 
 import orjson
 from rich.console import Console, Group
@@ -19,6 +21,7 @@ from shipper.demo.play import Scene, Stage, play
 from shipper.demo.receipt import Receipt
 from shipper.demo.shop import SHOPPERS
 from shipper.errors import UsageError
+from shipper.files import Directory, open_own
 from shipper.logs import open_log
 from shipper.style import STATES
 
@@ -41,8 +44,21 @@ def demo(seconds: float = 10.0, keep: Path | None = None, *, as_json: bool = Fal
 def _directory(keep: Path | None) -> "tempfile.TemporaryDirectory[str] | nullcontext[str]":
     if keep is None:
         return tempfile.TemporaryDirectory(prefix="shipper-demo-")
-    keep.mkdir(parents=True, exist_ok=True)
-    return nullcontext(str(keep.resolve()))
+    try:
+        keep.mkdir(parents=True, exist_ok=True)
+        with Directory(keep):  # nobody else's link is on the way
+            return nullcontext(str(keep.resolve()))
+    except OSError as error:
+        raise UsageError(f"can't keep it in {keep}: {error.strerror}") from None
+
+
+def _log_in(directory: Path) -> TextIO:
+    try:
+        file = open_own(directory / "shipper.log", os.O_WRONLY, 0o644)
+        os.ftruncate(file, 0)
+    except OSError as error:
+        raise UsageError(f"can't write {directory}/shipper.log: {error.strerror}") from None
+    return os.fdopen(file, "w", encoding="utf-8")
 
 
 async def _perform(directory: Path, seconds: float, console: Console) -> Receipt:
@@ -52,7 +68,7 @@ async def _perform(directory: Path, seconds: float, console: Console) -> Receipt
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     # Its log is part of what --keep keeps; on the screen it would tear the live view.
-    with (directory / "shipper.log").open("w", encoding="utf-8") as stream:
+    with _log_in(directory) as stream:
         log = open_log("info", "json", stream)
         # It stays when all is over, so that what was seen can be compared with the receipt.
         live = Live(console=console, refresh_per_second=10)

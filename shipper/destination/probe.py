@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from shipper.destination.resolver import is_this_machine, loopback
 from shipper.destination.tls import tls_context
 from shipper.destination.way import certified
 
@@ -39,6 +40,8 @@ def origin_of(url: str) -> Origin:
 
 async def addresses(origin: Origin) -> list[str]:
     """Return the addresses of a name, each once; raises OSError, as the system's resolver does."""
+    if is_this_machine(origin.host):
+        return [str(place[0]) for _, place in loopback(origin.port)]
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(origin.host, origin.port, proto=6)  # TCP
     return list(dict.fromkeys(str(place[0]) for *_, place in found))

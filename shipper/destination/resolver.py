@@ -1,7 +1,8 @@
 """Name lookups for new connections: one at a time for a name, its answer kept for 30 seconds.
 
 A lookup that takes its time is shared by all who wait for it, and an address that failed isn't
-tried for as long as its entry would live.
+tried for as long as its entry would live. It must never ask anybody where `localhost` is: what a
+DNS says of it may be another machine, and plain http is let through to this one (RFC 6761, 6.3).
 """
 
 import asyncio
@@ -15,6 +16,17 @@ Address: TypeAlias = tuple[socket.AddressFamily, Any]
 """A family and where to connect to, in that family's form."""
 
 _Lookup: TypeAlias = asyncio.Task[list[Address]]
+
+
+def is_this_machine(name: str) -> bool:
+    """Return whether a name stands for this very machine, whatever a DNS says."""
+    name = name.lower().rstrip(".")
+    return name == "localhost" or name.endswith(".localhost")
+
+
+def loopback(port: int) -> list[Address]:
+    """Return where this machine is to itself."""
+    return [(socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port, 0, 0))]
 
 
 class CachingResolver:
@@ -63,7 +75,7 @@ class CachingResolver:
         return lookup
 
     async def _ask(self, host: str, port: int) -> list[Address]:
-        return await self._system(host, port)
+        return loopback(port) if is_this_machine(host) else await self._system(host, port)
 
 
 async def _ask_the_system(host: str, port: int) -> list[Address]:

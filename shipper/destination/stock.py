@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import httpx
 
 from shipper.destination.odd import HEAD_LIMIT
+from shipper.destination.resolver import is_this_machine
 from shipper.destination.way import (
     BODY_LIMIT,
     Attempt,
@@ -63,7 +64,7 @@ class StockWay:
         trace = _Trace(attempt)
         request = httpx.Request(
             attempt.target.method,
-            attempt.target.url,
+            attempt.target.url if self._proxied else _never_asked_for(attempt.target.url),
             headers=attempt.fields(),
             content=attempt.body,
             extensions=self._extensions(attempt.target.url, trace),
@@ -143,6 +144,11 @@ class _Trace:
         """Close what httpcore 1.0 forgets: a socket whose TLS handshake ran into the deadline."""
         if self._connection is not None and not self._attempt.begun:
             await self._connection.aclose()
+
+
+def _never_asked_for(url: httpx.URL) -> httpx.URL:
+    """Return a URL whose host no resolver is asked for if it stands for this machine; see there."""
+    return url.copy_with(host="127.0.0.1") if is_this_machine(url.host) else url
 
 
 def _proxy(url: str, tls: ssl.SSLContext) -> httpx.Proxy:

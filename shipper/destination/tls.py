@@ -17,13 +17,16 @@ _DER: Final = b"\x30"  # a SEQUENCE; a file in PEM begins with text
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     """Return what is trusted: the system's authorities, and those of a file; raises ConfigError.
 
-    Python 3.13 set two flags in `create_default_context`. VERIFY_X509_STRICT refuses authorities
-    without key identifiers, key usage or a critical mark, which RFC 5280 asks for. Those of many
-    shops and appliances lack them (cpython 107361, urllib3 3665); browsers, curl and Python 3.12
-    don't mind. VERIFY_X509_PARTIAL_CHAIN lets an intermediate authority, or a receiver's very
-    certificate, be what is trusted, as curl does. So the first is cleared, and the second set.
+    It is what `create_default_context` makes, but for three things. That writes the keys of every
+    connection into the file that $SSLKEYLOGFILE names, and so the API ID to whoever reads that. And
+    Python 3.13 set two flags in it. VERIFY_X509_STRICT refuses authorities without key identifiers,
+    key usage or a critical mark, which RFC 5280 asks for. Those of many shops and appliances lack
+    them (cpython 107361, urllib3 3665); browsers, curl and Python 3.12 don't mind.
+    VERIFY_X509_PARTIAL_CHAIN lets an intermediate authority, or a receiver's very certificate, be
+    what is trusted, as curl does. So the first is cleared, and the second set.
     """
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # names and certificates are checked by it
+    context.load_default_certs()
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.set_alpn_protocols(["http/1.1"])

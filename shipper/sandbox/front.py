@@ -33,7 +33,10 @@ class Front:
     def __init__(self, handler: Handler, ssl_context: ssl.SSLContext | None) -> None:
         # A handler ends when its client leaves: a stalled request must not outlive it.
         self._server = web.Server(
-            handler, request_factory=_request, handler_cancellation=True, access_log=None
+            _only_http(handler),
+            request_factory=_request,
+            handler_cancellation=True,
+            access_log=None,
         )
         self._listener = Listener(self._server, ssl_context)
         self._scheme = "http" if ssl_context is None else "https"
@@ -71,6 +74,20 @@ class Front:
     def _transports(self) -> list[asyncio.Transport]:
         found = (connection.transport for connection in self._server.connections)
         return [transport for transport in found if transport is not None]
+
+
+def _only_http(handler: Handler) -> Handler:
+    """Return a handler that refuses whoever wants to go on with another protocol."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        if "Upgrade" not in request.headers:
+            return await handler(request)
+        # What follows would be read as another protocol's by us, as requests by a proxy before us.
+        refusal = web.Response(status=400, text="nothing but HTTP/1.1 is spoken here: no Upgrade\n")
+        refusal.force_close()
+        return refusal
+
+    return handle
 
 
 def cannot_listen(error: OSError | OverflowError, host: str, port: int) -> ShipperError:

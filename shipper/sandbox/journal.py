@@ -21,6 +21,7 @@ start of the sandbox. Lines stand in the order of `ended`, not of `seq`. The fie
     in_flight  requests of this user on open connections at `began`, this one included
 """
 
+import os
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +29,8 @@ import orjson
 
 from shipper.clock import iso
 from shipper.errors import UsageError
+from shipper.files import open_own
+from shipper.plain import printable_json
 from shipper.sandbox.api import RequestInfo
 from shipper.sandbox.ledger import Visit
 
@@ -38,7 +41,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Open the file; raises UsageError when it can't be written."""
         try:
-            self._file: BinaryIO = path.open("ab", buffering=0)
+            file = open_own(path, os.O_WRONLY | os.O_APPEND, 0o644)
+            self._file: BinaryIO = os.fdopen(file, "ab", buffering=0)
         except OSError as error:
             raise UsageError(
                 f"the sandbox can't write its log {path}: {error.strerror}", "name another file"
@@ -62,7 +66,7 @@ class Journal:
             "ended": visit.ended,
             "in_flight": visit.in_flight,
         }
-        self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        self._file.write(printable_json(orjson.dumps(line).decode()).encode() + b"\n")
 
     def close(self) -> None:
         """Close the file."""

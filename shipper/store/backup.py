@@ -7,20 +7,28 @@ asked for, and never let more people read the copy than could read the file.
 The copy belongs to nobody: the lease in it is free, and what was claimed at that moment is marked
 as maybe received, so that a daemon on the restored copy repeats just that before anything else.
 Meanwhile one view of the file is kept open, so its WAL can't be cut before the copy is made.
+
+Others may write where the copy goes. So it is made in a directory of its own (see `drafts`),
+and SQLite, which takes no descriptor, opens nothing there but that one file: it is looked at
+whether it is the one, and for as long as it is a draft it has neither a WAL nor a journal.
 """
 
 import os
 import shlex
 import shutil
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, make_url, text
+from sqlalchemy import URL, Connection, Engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError
 
+from shipper.drafts import Draft
 from shipper.errors import AccessDenied, SchemaError, ShipperError, UsageError
+from shipper.files import PRIVATE, Untrusted
 from shipper.store import revisions
 from shipper.store.dialect import SQLITE
 from shipper.store.engine import connect_sqlite, open_engine, quoted
@@ -33,8 +41,9 @@ from shipper.store.transactions import glancing
 _TABLES = text("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
 # Pages of one step, between which an interruption is noticed.
 _STEP = 2048
-_PRIVATE = 0o600
 _SHARED = 0o660
+# Where the header says that a file has a WAL, and how (sqlite.org/fileformat2.html, 1.3.3).
+_VERSIONS_AT, _WITHOUT_WAL = 18, b"\x01\x01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +67,12 @@ def back_up(
     SchemaError where there is no outbox in the file.
     """
     _refuse(source, target)
-    with file_beside(target) as partial:
-        _copy(source, partial, told)
-        copy = _disown(partial)
-        _lend(source, partial)
-        publish(partial, target)
+    with file_beside(target) as draft:
+        _copy(source, draft, told)
+        with _without_wal(draft.file):
+            copy = _disown(draft)
+        _lend(source, draft.file)
+        publish(draft)
     return copy
 
 
@@ -91,26 +101,28 @@ def _refuse(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def file_beside(target: Path) -> Iterator[Path]:
+def file_beside(target: Path) -> Iterator[Draft]:
     """Give an empty file beside the target that only we can read; nothing of it stays there."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
-        os.close(os.open(partial, flags, _PRIVATE))
-    except OSError as error:
-        raise AccessDenied(f"{target.parent}: can't write there: {error.strerror}") from None
-    try:
-        yield partial
-    finally:
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            partial.with_name(partial.name + suffix).unlink(missing_ok=True)
+    with ExitStack() as stack:
+        try:
+            draft = stack.enter_context(Draft(target))
+        except OSError as error:
+            raise AccessDenied(f"{target.parent}: can't write there: {error.strerror}") from None
+        try:
+            yield draft
+        except Untrusted as error:
+            raise AccessDenied(
+                f"{target.parent / str(error.filename)} {error.strerror}; nothing was kept",
+                "name a FILE in a directory where nobody else may write",
+            ) from error
 
 
-def _copy(source: Path, partial: Path, told: Callable[[int, int], None]) -> None:
+def _copy(source: Path, draft: Draft, told: Callable[[int, int], None]) -> None:
     with translating_sqlite(source):
         reader = connect_sqlite(source, busy_timeout=5.0)
-        writer = connect_sqlite(partial, busy_timeout=5.0)
+        writer = connect_sqlite(draft.path, busy_timeout=5.0)
         try:
+            _make_draft(writer, draft)
             # Without one view for all steps, each commit of somebody's would start the copy anew.
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -122,9 +134,27 @@ def _copy(source: Path, partial: Path, told: Callable[[int, int], None]) -> None
             reader.close()
 
 
-def _disown(partial: Path) -> Copy:
+def _make_draft(driver: Any, draft: Draft) -> None:
+    """See to it that a connection writes to nothing but the draft; raises Untrusted."""
+    draft.refuse_another()
+    driver.execute("PRAGMA journal_mode = MEMORY").fetchone()
+
+
+@contextmanager
+def _without_wal(file: int) -> Iterator[None]:
+    """Let a copy have no WAL for a while: the header says so, as it was copied."""
+    versions = os.pread(file, len(_WITHOUT_WAL), _VERSIONS_AT)
+    if versions:
+        os.pwrite(file, _WITHOUT_WAL, _VERSIONS_AT)
+    yield
+    os.pwrite(file, versions, _VERSIONS_AT)
+
+
+def _disown(draft: Draft) -> Copy:
     """Free the lease in the copy, check every page of it, and say what is in it."""
-    engine = open_engine(f"sqlite:///{quoted(str(partial.absolute()))}")
+    engine = open_engine(f"sqlite:///{quoted(str(draft.path.absolute()))}")
+    event.listen(engine, "connect", lambda driver, _: _make_draft(driver, draft))
+    engine.update_execution_options(file=None)  # it would be given its WAL back
     try:
         if revisions.current(engine) is None:
             raise SchemaError("there is no outbox in this database")
@@ -132,7 +162,7 @@ def _disown(partial: Path) -> Copy:
         maybe_received = queue.acquire(Owner.here())
         queue.release()
         unchecked = _check(engine)
-        return Copy(partial.stat().st_size, _pending(engine), maybe_received, unchecked)
+        return Copy(os.fstat(draft.file).st_size, _pending(engine), maybe_received, unchecked)
     finally:
         engine.dispose()
 
@@ -144,7 +174,6 @@ def _check(engine: Engine) -> dict[str, str]:
     virtual table needs its module: without them SQLite checks nothing at all of the file at once.
     """
     with glancing(engine) as tx:
-        tx.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
         try:
             _refuse_damage(tx, None)
         except DBAPIError:
@@ -184,35 +213,21 @@ def _pending(engine: Engine) -> dict[str, int]:
         return {shown(destination): count for destination, count in tx.execute(statement)}
 
 
-def _lend(source: Path, partial: Path) -> None:
+def _lend(source: Path, file: int) -> None:
     """Give the copy to the group that has the source, if we can; else it is ours alone."""
-    status = source.stat()
-    mode = status.st_mode & _SHARED
+    status = source.lstat()
+    mode = status.st_mode & _SHARED if stat.S_ISREG(status.st_mode) else PRIVATE
     try:
-        if partial.stat().st_gid != status.st_gid:
-            os.chown(partial, -1, status.st_gid)
+        if os.fstat(file).st_gid != status.st_gid:
+            os.fchown(file, -1, status.st_gid)
     except PermissionError:
-        mode &= _PRIVATE
-    partial.chmod(mode | _PRIVATE)
+        mode &= PRIVATE
+    os.fchmod(file, mode | PRIVATE)
 
 
-def publish(partial: Path, target: Path) -> None:
+def publish(draft: Draft) -> None:
     """Give the copy its name, once all of it is on disk; raises UsageError if the name is taken."""
-    _sync(partial)
     try:
-        os.link(partial, target)
+        draft.publish()
     except FileExistsError:
-        raise UsageError(f"{target} is there by now; nothing was kept") from None
-    except OSError:  # a file system without links, as sticks have
-        if os.path.lexists(target):
-            raise UsageError(f"{target} is there by now; nothing was kept") from None
-        partial.rename(target)
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        raise UsageError(f"{draft.target} is there by now; nothing was kept") from None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from shipper.errors import LeaseLost, StoreUnavailable
+from shipper.files import Directory
 from shipper.store import holders
 
 _SUFFIXES = ("-wal", "-shm")
@@ -96,7 +97,8 @@ class Beside:
         """
         if self._guard is None and self._ours and not self.is_intact() and self._is_begun_anew():
             with suppress(OSError):
-                self._guard = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
+                with Directory(self._file.parent) as directory:
+                    self._guard = directory.open(self._file.name, os.O_RDONLY)
                 lock = struct.pack(
                     "hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, _SHARED_FIRST, _SHARED_SIZE, 0
                 )
@@ -156,11 +158,10 @@ class Beside:
         """Keep the removed WAL under a name of its own, and return that."""
         target = self._file.with_name(self._file.name + _KEPT)
         for descriptor in _removed(self._paths["-wal"]):
-            with suppress(OSError):
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with suppress(OSError), Directory(target.parent) as directory:
                 content = Path(descriptor).read_bytes()
                 if content:
-                    with os.fdopen(os.open(target, flags, 0o600), "wb") as file:
+                    with os.fdopen(directory.make(target.name), "wb") as file:
                         file.write(content)
                         os.fsync(file.fileno())
                     return target.name

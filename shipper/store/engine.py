@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from shipper.errors import AccessDenied, ConfigError, SchemaError
+from shipper.files import Directory, Untrusted
 from shipper.installation import with_packages
 from shipper.store import postgres
 from shipper.store.beside import refuse_mixed, refuse_removed
@@ -27,6 +28,7 @@ from shipper.store.write_lock import Begin
 
 # UPDATE ... FROM came with it (sqlite.org/releaselog/3_33_0.html).
 _OLDEST_SQLITE = (3, 33)
+_DEFENSIVE = 1010  # SQLITE_DBCONFIG_DEFENSIVE
 _FORMS = "write sqlite:////var/lib/shop/shop.db or postgresql://user@host/db"
 
 
@@ -116,12 +118,10 @@ def create_sqlite_file(path: Path) -> None:
     Raises SchemaError when there is no place for it, AccessDenied when it isn't allowed.
     """
     try:
-        _make_directory(path.parent)
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o660)
-        try:
-            os.fchmod(descriptor, 0o660)
-        finally:
-            os.close(descriptor)
+        with _made_directory(path.parent) as directory:
+            os.close(directory.make(path.name, 0o660))
+    except Untrusted as error:
+        raise AccessDenied(f"{path}: {error.filename} {error.strerror}") from None
     except FileExistsError:
         raise SchemaError(f"{path} is there already") from None
     except FileNotFoundError:
@@ -134,12 +134,12 @@ def create_sqlite_file(path: Path) -> None:
         ) from None
 
 
-def _make_directory(directory: Path) -> None:
-    try:
-        directory.mkdir()
-    except FileExistsError:
-        return
-    directory.chmod(0o2770)
+def _made_directory(path: Path) -> Directory:
+    with Directory(path.parent) as above:
+        try:
+            return above.make_directory(path.name, 0o2770)
+        except FileExistsError:
+            return Directory(path)
 
 
 # --- SQLite ---------------------------------------------------------------------------------------
@@ -195,8 +195,13 @@ def connect_sqlite(path: Path, busy_timeout: float) -> Any:
 
 def _set_up_sqlite(connection: Any) -> None:
     for pragma in ("synchronous = FULL", "temp_store = MEMORY", "mmap_size = 0",
-                   "cache_size = -8192", "foreign_keys = OFF"):  # fmt: skip
+                   "cache_size = -8192", "foreign_keys = OFF",
+                   # Others may write the file: what its schema calls must do no harm, and what its
+                   # pages say of themselves is checked (sqlite.org/security.html).
+                   "trusted_schema = OFF", "cell_size_check = ON"):  # fmt: skip
         connection.execute(f"PRAGMA {pragma}")
+    if hasattr(connection, "setconfig"):
+        connection.setconfig(_DEFENSIVE, True)
     if not sqlite_library().wal_reset_safe:
         # That would checkpoint beside those who write, as the bug needs it: see `space.checkpoint`.
         connection.execute("PRAGMA wal_autocheckpoint = 0")

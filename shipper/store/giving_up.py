@@ -16,7 +16,8 @@ from sqlalchemy import Connection, Engine, text
 
 from shipper.store.batches import Turns
 from shipper.store.dialect import Dialect, dialect_of
-from shipper.store.lease import FileLock, Owner
+from shipper.store.file_lock import FileLock
+from shipper.store.lease import Owner
 from shipper.store.paging import matching
 from shipper.store.queue import Queue
 from shipper.store.selection import Selection

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shipper.errors import AccessDenied, SchemaError
+from shipper.files import Directory, Untrusted, trusted
 
 MOUNTINFO = Path("/proc/self/mountinfo")
 
@@ -89,7 +90,29 @@ def refuse_unusable_file(path: Path, mountinfo: Path | None = None) -> None:
             " writes another -wal, which damages it",
             f"keep one name; the others are found by: find / -xdev -samefile {path}",
         )
+    _refuse_strangers(path)
     refuse_unusable_place(path, mountinfo)
+
+
+def _refuse_strangers(path: Path) -> None:
+    """Raise AccessDenied where somebody else has put what leads to another file.
+
+    Whoever may write in the directory may replace the file, too; but not let us, or root, write
+    into a file that only we, or root, may write.
+    """
+    try:
+        real = trusted(path)
+        with Directory(real.parent) as directory:
+            for suffix in ("-wal", "-shm", "-journal"):
+                with suppress(FileNotFoundError):
+                    directory.refuse_another_kind(real.name + suffix)
+    except Untrusted as error:
+        raise AccessDenied(
+            f"{path}: {error.filename} {error.strerror}",
+            "find out who made it, and remove it; or let database.url name the file itself",
+        ) from None
+    except OSError:
+        return  # whoever opens it says what is wrong
 
 
 def refuse_unusable_place(path: Path, mountinfo: Path | None = None) -> None:

@@ -17,7 +17,8 @@ import orjson
 from sqlalchemy import Engine, text
 
 from shipper.store.dialect import dialect_of
-from shipper.store.lease import FileLock, Owner
+from shipper.store.file_lock import FileLock
+from shipper.store.lease import Owner
 from shipper.store.snapshot import snapshot
 
 _SIZE: Final = 1024

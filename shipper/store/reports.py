@@ -15,7 +15,8 @@ from sqlalchemy import Connection, Engine, Row, text
 from shipper.state import State
 from shipper.store.damage import lease_row
 from shipper.store.dialect import Dialect, dialect_of
-from shipper.store.lease import FileLock, Owner
+from shipper.store.file_lock import FileLock
+from shipper.store.lease import Owner
 from shipper.store.snapshot import shown, snapshot, written
 
 HELD = "held by an operator"

@@ -13,12 +13,14 @@ compresses blocks it keeps less than it says.
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from shipper.errors import DiskFull
 from shipper.event import Event
+from shipper.files import PRIVATE, Directory, Untrusted
 from shipper.store.queue import Queue
 from shipper.store.work import Work
 
@@ -64,12 +66,13 @@ class Reserve:
         """Take the room again, if enough stays free; return whether all of it is there now."""
         try:
             if self.size == 0:
-                self._path.unlink(missing_ok=True)
+                with Directory(self._path.parent) as directory:
+                    directory.remove(self._path.name)
                 return True
             missing = self.size - self.held
             if missing > max(0, shutil.disk_usage(self._path.parent).free - _SPARE * self.size):
                 return False
-            with self._own() as file:
+            with self._own(replaces=True) as file:
                 if os.fstat(file).st_size != self.size or missing > 0:
                     os.posix_fallocate(file, 0, self.size)
                     os.ftruncate(file, self.size)
@@ -77,14 +80,27 @@ class Reserve:
             return False
         return True
 
-    def _own(self) -> "_Own":
-        """Open the file; one of somebody else's, who was the daemon before, makes room for ours."""
+    @contextmanager
+    def _own(self, *, replaces: bool = False) -> Iterator[int]:
+        """Open the file; raises OSError for one that isn't ours alone.
+
+        The directory is shared with applications, and what one of them has put there under this
+        name may lead anywhere. With `replaces` it makes room for ours, as does the file of somebody
+        else who was the daemon before: a name in our directory goes, and nothing it leads to.
+        """
+        name, owners = self._path.name, {os.geteuid()}
+        with Directory(self._path.parent) as directory:
+            try:
+                file = directory.open_or_make(name, os.O_RDWR, owners, PRIVATE)
+            except Untrusted:
+                if not replaces:
+                    raise
+                directory.remove(name)
+                file = directory.make(name)
         try:
-            return _Own(self._path)
-        except OSError:
-            # Only a name in our directory goes: where a link leads to is left alone.
-            self._path.unlink()
-            return _Own(self._path)
+            yield file
+        finally:
+            os.close(file)
 
     def give(self, *, marks: bool) -> int:
         """Give a piece up and return its bytes; 0 where there is none (left for this)."""
@@ -95,7 +111,7 @@ class Reserve:
         if after >= before:
             return 0
         try:
-            with _Own(self._path) as file:
+            with self._own() as file:
                 os.ftruncate(file, after)
                 # Some file systems only reuse what a commit of theirs has freed.
                 os.fsync(file)
@@ -133,26 +149,3 @@ class Spared:
                 if not given:
                     raise
                 self._told(given)
-
-
-class _Own:
-    """The file of a reserve, open for writing; raises OSError for one that isn't ours alone.
-
-    The directory is shared with applications, and what one of them has put there under this name
-    may lead anywhere.
-    """
-
-    def __init__(self, path: Path) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        self._file = os.open(path, flags, 0o600)
-        status = os.fstat(self._file)
-        ours = status.st_uid == os.geteuid() and status.st_nlink == 1
-        if not ours or not stat.S_ISREG(status.st_mode):
-            os.close(self._file)
-            raise PermissionError("the reserve is not ours alone")
-
-    def __enter__(self) -> int:
-        return self._file
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._file)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 
 from shipper.store.dialect import ALL_IDS
 from shipper.store.failures import file_of
-from shipper.store.lease import FileLock
+from shipper.store.file_lock import FileLock
 from shipper.store.transactions import reading, writing
 
 # A thousand ids a second for ten thousand years stay below this.

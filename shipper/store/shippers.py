@@ -8,7 +8,8 @@ from sqlalchemy import Engine, TextClause, text
 from shipper.store.claims import load_ids
 from shipper.store.damage import lease_row
 from shipper.store.dialect import Dialect, dialect_of
-from shipper.store.lease import FileLock, Owner
+from shipper.store.file_lock import FileLock
+from shipper.store.lease import Owner
 from shipper.store.snapshot import snapshot
 
 

@@ -1,21 +1,20 @@
 """The port itself: three questions, one answer each, and bounds around everything else.
 
 It must never let anybody else on this machine slow the shipping down: connections, heads and
-patience are bounded, a body is never read, and each connection is closed after its answer.
+patience are bounded, a body is never read, and each connection is closed after its answer. It must
+never answer a web page that has its own name lead here, nor speak another protocol than HTTP/1.1.
 """
 
 import asyncio
-import socket
-import stat
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from aiohttp import web
 
 from shipper.config.listen import Address, UnixSocket
 from shipper.logs import Log
+from shipper.plain import printable
+from shipper.web import sockets
 from shipper.web.health import Health
 from shipper.web.metrics import CONTENT_TYPE, Metrics
 from shipper.web.survey import Survey
@@ -28,7 +27,6 @@ _HEAD_LINES: Final = 64
 _PATIENCE: Final = 10.0
 # What is being answered when we stop has this long before it is cut off.
 _STOP_SECONDS: Final = 1.0
-_MAY_CONNECT: Final = 0o660
 
 _PLAIN: Final = "text/plain; charset=utf-8"
 _HEADERS: Final = {
@@ -65,28 +63,31 @@ class WebServer:
             max_headers=_HEAD_LINES,
         )
         self._server: asyncio.Server | None = None
-        self._path: Path | None = None
+        self._address: Address | None = None
+        self._inode = 0
 
     async def open(self, address: Address) -> None:
         """Listen there; raises OSError where that can't be."""
         loop = asyncio.get_running_loop()
         is_unix = isinstance(address, UnixSocket)
         serve = loop.create_unix_server if is_unix else loop.create_server
-        listening = _bound(address)
+        listening = sockets.bound(address)
         try:
             self._server = await serve(self._protocol, sock=listening, backlog=_BACKLOG)
         except BaseException:
             listening.close()
             raise
-        self._path = address.path if isinstance(address, UnixSocket) else None
+        self._address = address
+        if isinstance(address, UnixSocket):
+            self._inode = address.path.lstat().st_ino
 
     async def aclose(self) -> None:
         """Give the address back, let what is being answered end, cut off the rest."""
         if self._server is None:
             return
         self._server.close()
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        if isinstance(self._address, UnixSocket):
+            sockets.remove(self._address.path, self._inode)
         self._http.pre_shutdown()
         await self._http.shutdown(_STOP_SECONDS)
 
@@ -96,7 +97,9 @@ class WebServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         answer = self._answers.get(request.path)
-        if answer is None:
+        if (refusal := self._refusal(request)) is not None:
+            response = refusal
+        elif answer is None:
             response = _text(404, f"nothing is here; ask for {', '.join(self._answers)}")
         elif request.method not in {"GET", "HEAD"}:
             response = _text(405, "ask with GET")
@@ -105,6 +108,16 @@ class WebServer:
             response = await self._guarded(answer)
         response.force_close()
         return response
+
+    def _refusal(self, request: web.BaseRequest) -> web.Response | None:
+        """Return the answer to who speaks another protocol, or came by another machine's name."""
+        if "Upgrade" in request.headers:
+            return _text(400, "nothing but HTTP/1.1 is spoken here: no Upgrade")
+        # Of a socket's file no browser knows, and whatever is asked there has some name.
+        is_file = isinstance(self._address, UnixSocket)
+        if is_file or all(map(sockets.names_this_machine, request.headers.getall("Host", []))):
+            return None
+        return _text(421, "ask for 127.0.0.1, [::1] or localhost: the Host header names another")
 
     async def _guarded(self, answer: Answer) -> web.Response:
         try:
@@ -138,48 +151,5 @@ def _judged(word: str, why_not: str | None) -> web.Response:
 
 def _text(status: int, text: str) -> web.Response:
     headers = {**_HEADERS, "Content-Type": _PLAIN}
-    return web.Response(status=status, body=f"{text}\n".encode(), headers=headers)
-
-
-def _bound(address: Address) -> socket.socket:
-    if isinstance(address, UnixSocket):
-        return _bound_unix(address.path)
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((address.host, address.port))
-    except BaseException:
-        bound.close()
-        raise
-    return bound
-
-
-def _bound_unix(path: Path) -> socket.socket:
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        if _is_left_behind(path):
-            path.unlink(missing_ok=True)
-        bound.bind(str(path))
-        path.chmod(_MAY_CONNECT)
-    except BaseException:
-        bound.close()
-        raise
-    return bound
-
-
-def _is_left_behind(path: Path) -> bool:
-    """Whether a socket is there and nobody listens on it: its process was killed."""
-    try:
-        if not stat.S_ISSOCK(path.stat().st_mode):
-            return False
-    except OSError:
-        return False
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
-        caller.setblocking(False)
-        with suppress(BlockingIOError):
-            try:
-                caller.connect(str(path))
-            except ConnectionRefusedError:
-                return True
-    return False
+    body = f"{printable(text)}\n".encode("utf-8", "backslashreplace")
+    return web.Response(status=status, body=body, headers=headers)

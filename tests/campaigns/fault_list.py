@@ -4,11 +4,13 @@ What they say of a test has to be true.
 """
 
 import ast
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import tests.campaigns.test_campaigns as campaigns
 from tests.campaigns.faults import FAULTS, IN_SHORT, Fault
+from tests.campaigns.touches import TOUCHES
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "tests" / "FAULTS.md"
@@ -34,7 +36,17 @@ def text() -> str:
     for group, faults in FAULTS.items():
         lines = [_line(fault) for fault in faults]
         parts.append("\n".join([f"## {group}\n", _TITLES, "|---|---|---|---|---|", *lines, ""]))
-    return "\n".join(parts)
+    return "\n".join([*parts, _TOUCHED, *_touches()])
+
+
+def _touches() -> Iterator[str]:
+    """Yield the table of every place where the package touches a file."""
+    yield from (_TOUCH_TITLES, "|---|---|---|")
+    listed = ((touch, why) for why, touches in TOUCHES.items() for touch in touches)
+    for (module, function, call, times), why in sorted(listed):
+        often = f" ({times} times)" if times > 1 else ""
+        yield f"| `{module}` {function} | `{call.replace('|', '/')}`{often} | {why} |"
+    yield ""
 
 
 def short() -> str:
@@ -53,6 +65,15 @@ def write() -> None:
 
 
 _SHORT_TITLES = "| | kinds of fault | among them |"
+_TOUCHED = """\
+## Files
+
+Others may write where an outbox is (2770), and root works there, too. These are all the places in
+the package where anything is opened, made, named, changed or removed, and why nobody else can
+choose what that is done to. A test compares the list with the source, so that none is forgotten.
+The hostile member of the group who tries it: `security/`.
+"""
+_TOUCH_TITLES = "| where | call | why nobody else chooses what it is done to |"
 _TITLES = "| id | what happens | what the daemon does | test | tried |"
 
 

@@ -351,6 +351,34 @@ PEOPLE = (
     Fault("O98", "counters or keys of a large outbox are mended while everybody writes", "counted without a lock, mended in batches", "tests/store/test_mending_in_use.py::test_what_is_delivered_while_it_is_counted_is_counted_once", "8, of both databases"),
 )  # fmt: skip
 
+SECURITY = (
+    Fault("S01", "a member of the group puts a link, a pipe, a socket, a file of its own under the lock's name, before root comes", "refused, exit status 77; nothing is followed, nothing changes mode or owner", "tests/security/test_security_lock.py::test_what_a_member_of_the_group_plants_is_refused", "11 kinds"),
+    Fault("S02", "the same again and again while root opens it", "what is checked is what was opened", "tests/security/test_security_lock.py::test_who_changes_it_between_two_steps_gains_nothing", "4,000"),
+    Fault("S03", "somebody moves another file of root's under the lock's name", "only what was just made is shared", "tests/security/test_security_lock.py::test_a_file_that_was_there_is_not_changed", "1"),
+    Fault("S04", "the lock's file is removed, replaced, or hidden by another one", "the database file itself is locked, too: no second daemon; the lock is taken again", "tests/store/test_file_lock.py::test_nobody_else_gets_the_outbox_when_the_lock_file_is_removed", "3"),
+    Fault("S05", "the same to a running daemon, by whoever starts a second one", "it ends with 75, the first goes on and sends nothing twice", "tests/daemon/test_daemon_lock.py::test_one_outbox_has_one_daemon_whatever_lies_beside_it", "5"),
+    Fault("S06", "another lock's file in a mount namespace of its own", "the same: the lock is the file's, for every mount", "tests/daemon/test_daemon_lock.py::test_another_mount_has_the_same_daemon", "2 (its file, the directory)"),
+    Fault("S07", "the place of a backup is swapped for a link while it is made", "it isn't written elsewhere; nothing of it stays", "tests/security/test_security_copies.py::test_a_copy_whose_place_is_changed_meanwhile_is_not_written_elsewhere", "3"),
+    Fault("S08", "who races with a backup of root's", "it succeeds or says why not", "tests/security/test_security_copies.py::test_who_races_with_a_backup_gains_nothing", "25"),
+    Fault("S09", "a backup or an export into a directory that is somebody else's link", "refused, exit status 77", "tests/security/test_security_copies.py::test_a_directory_that_is_somebody_elses_link_is_refused", "3"),
+    Fault("S10", "what lies under the reserve's name is another's", "it makes room for ours; nothing it leads to is cut", "tests/security/test_security_files.py::test_a_reserve_is_never_of_anybody_else", "6 kinds"),
+    Fault("S11", "the database is a stranger's link to another outbox", "refused, exit status 77; the owner's own link is followed", "tests/security/test_security_files.py::test_a_database_is_not_found_through_a_strangers_link", "1"),
+    Fault("S12", "-wal, -shm or -journal is a link", "refused before SQLite, as root, gives it away", "tests/security/test_security_files.py::test_what_sqlite_makes_beside_it_is_no_link", "6"),
+    Fault("S13", "links where init, a new outbox, a demo, a log, units or assets are to be", "refused, or the link is replaced and not what it leads to", "tests/security/test_security_files.py::test_init_writes_through_no_link", "20"),
+    Fault("S14", "control characters, of one byte or eight bits, or of direction, in whatever an application or a receiver writes", "escaped in text, JSON, logs, hints, reports of bugs", "tests/security/test_security_texts.py::test_no_command_prints_what_steers", "21 commands x 2 formats"),
+    Fault("S15", "a receiver's words with the end of a line, in the status for systemd", "no other field begins", "tests/security/test_security_texts.py::test_the_service_manager_is_told_of_one_thing_at_a_time", "1"),
+    Fault("S16", "a DNS that says where localhost is", "not asked", "tests/security/test_security_secrets.py::test_localhost_is_asked_of_nobody", "4 x 3"),
+    Fault("S17", "http through a proxy on another machine, or to a hook elsewhere", "refused: https", "tests/security/test_security_secrets.py::test_a_proxy_elsewhere_gets_nothing_in_clear", "5"),
+    Fault("S18", "the answer throws back the API ID as JSON, HTML, a URL, hex or base64 write it", "masked in every usual spelling", "tests/security/test_security_secrets.py::test_a_secret_is_masked_in_every_usual_spelling", "21 x 4"),
+    Fault("S19", "$SSLKEYLOGFILE in the daemon's environment", "no key is written", "tests/security/test_security_secrets.py::test_no_key_is_written_for_who_wants_to_read_along", "1"),
+    Fault("S20", "secrets on the command line of init", "may be lines of stdin", "tests/security/test_security_secrets.py::test_init_takes_what_is_secret_from_stdin", "1"),
+    Fault("S21", "a schema that calls what does harm, in a file that others may write", "SQLite refuses the call", "tests/security/test_security_secrets.py::test_what_a_schema_calls_does_no_harm", "1"),
+    Fault("S22", "a web page whose name leads to the local port (DNS rebinding)", "421, and nothing of the metrics", "tests/web/test_web_server.py::test_a_web_page_whose_name_leads_here_reads_nothing", "11 names"),
+    Fault("S23", "an Upgrade with requests hidden behind it", "400, and the connection ends", "tests/web/test_web_server.py::test_no_other_protocol_is_spoken", "4 x 3"),
+    Fault("S24", "the socket of the local port in a directory that others may write", "not opened there; the log says why", "tests/web/test_web_server.py::test_a_socket_lies_where_nobody_else_may_put_one", "3"),
+    Fault("S25", "somebody connects before the socket has its mode", "it has it from its first moment", "tests/web/test_web_server.py::test_a_socket_has_its_mode_whatever_the_umask", "12"),
+)  # fmt: skip
+
 FAULTS: dict[str, tuple[Fault, ...]] = {
     "Network": NETWORK,
     "Answers": ANSWERS,
@@ -360,6 +388,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
     "Rows": ROWS,
     "Clock": CLOCK,
     "People": PEOPLE,
+    "Security": SECURITY,
 }
 
 IN_SHORT = {
@@ -371,5 +400,6 @@ IN_SHORT = {
     "Rows": "what is no JSON, no event, no UTF-8; any key, any id",
     "Clock": "jumps of 1 ms to 70 years, forward and back, and what is deleted then; a machine that sleeps",
     "People": "operators at work meanwhile, wrong configurations, curious eyes",
+    "Security": "links where root writes, a removed lock, texts that steer a terminal, DNS rebinding",
 }
 """Of each group what the README tells of it."""

@@ -1,11 +1,14 @@
 """The list of faults says what is true, and `FAULTS.md` says what the list says."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from tests.campaigns.fault_list import FILE, README, check, short, text
 from tests.campaigns.faults import FAULTS, IN_SHORT
+from tests.campaigns.touches import TOUCHES
+from tests.campaigns.touching import touches
 
 
 def test_the_file_is_what_the_list_makes_of_it() -> None:
@@ -39,3 +42,36 @@ def test_a_test_that_is_not_there_is_noticed(test: str) -> None:
     """Whichever part of its name is wrong."""
     with pytest.raises(ValueError, match="there is no"):
         check(test)
+
+
+def test_every_place_that_touches_a_file_is_listed_with_a_reason() -> None:
+    """And none is listed that isn't there any more: FAULTS.md, under "Files"."""
+    listed = Counter(
+        {(module, function, call): times for touches in TOUCHES.values()
+         for module, function, call, times in touches}
+    )  # fmt: skip
+    found = touches()
+    assert found - listed == Counter(), "in no list: tests/campaigns/touches.py"
+    assert listed - found == Counter(), "not in the source any more: tests/campaigns/touches.py"
+    assert sum(map(len, TOUCHES.values())) == len(listed)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "open('x')", "path.open('wb')", "os.open('x', 1)", "(a / b).write_text('x')",
+        "os.rename('a', 'b')", "path.rename('b')", "os.replace('a', 'b')", "path.replace('b')",
+        "path.unlink()", "os.unlink('x')", "os.remove('x')", "path.chmod(1)", "os.chown('x', 1, 1)",
+        "os.link('a', 'b')", "path.symlink_to('x')", "path.hardlink_to('x')", "d.mkdir()",
+        "os.makedirs('x')", "shutil.rmtree('x')", "shutil.move('a', 'b')", "shutil.copy('a', 'b')",
+        "sqlite3.connect('x')", "path.touch()", "tempfile.mkstemp()", "s.bind('x')",
+        "os.truncate('x', 1)", "os.mkfifo('x')", "path.write_bytes(b'')", "path.read_bytes()",
+    ],
+)  # fmt: skip
+def test_a_place_that_touches_a_file_is_found(tmp_path: Path, source: str) -> None:
+    """Whichever way it is written."""
+    (tmp_path / "new.py").write_text(
+        f"class A:\n    async def f(self):\n        return [{source}]\n"
+    )
+    (found,) = touches(tmp_path)
+    assert found[:2] == ("new.py", "A.f")

@@ -16,9 +16,10 @@ from rich.console import Console
 
 from shipper import __version__
 from shipper.cli import commands
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context
 from shipper.cli.table import print_table
 from shipper.errors import UsageError
+from shipper.plain import printable
 from tests.cli.command_line import DEADLINE, VIEW, Home
 
 _HEAVY = ("alembic", "structlog", "aiohttp", "httpx", "apscheduler")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from shipper.cli.nagios import judge
+from shipper.store.file_lock import FileLock
 from shipper.store.footprint import Footprint
-from shipper.store.lease import FileLock
 from shipper.store.reports import DestinationReport
 from shipper.store.vitals import Growth
 from shipper.troubles import Level

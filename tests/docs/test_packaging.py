@@ -4,12 +4,17 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Callable
 from inspect import signature
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from shipper import __version__
 from shipper.cli.sandbox import sandbox
@@ -131,3 +136,50 @@ def test_the_sandbox_has_one_port_everywhere() -> None:
         named = re.findall(r"(?:127\.0\.0\.1|localhost):(80\d\d|88\d\d)", text.read_text("utf-8"))
         named += re.findall(r"sandbox.{0,40}--port (\d+)", text.read_text("utf-8"))
         assert set(named) <= {port}, text
+
+
+def _required() -> dict[str, Requirement]:
+    """Return what pyproject asks for, of every extra, by its canonical name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    listed = [Requirement(line) for line in (*project["dependencies"], *chain(*extras))]
+    return {canonicalize_name(one.name): one for one in listed}
+
+
+def _pinned() -> dict[str, Version]:
+    lines = (ROOT / ".ci" / "constraints.txt").read_text().splitlines()
+    exact = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    pins: dict[str, Version] = {}
+    for one in exact:
+        (pin,) = one.specifier
+        assert pin.operator == "==", one
+        pins[canonicalize_name(one.name)] = Version(pin.version)
+    assert len(pins) == len(exact)
+    return pins
+
+
+def test_what_everything_is_tested_with_is_what_the_project_asks_for() -> None:
+    """Each pin lies within the floor and the ceiling of pyproject, and none is missing."""
+    pins = _pinned()
+    for name, wanted in _required().items():
+        # The machines of these markers aren't those that run the tests.
+        if name in pins or wanted.marker is None or wanted.marker.evaluate():
+            assert pins[name] in wanted.specifier, f"{wanted} is tested as {pins[name]}"
+
+
+def test_every_requirement_has_a_floor() -> None:
+    """Else whoever has an old one keeps what was mended in it."""
+    for wanted in _required().values():
+        assert ">=" in {one.operator for one in wanted.specifier}, wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "vulnerable"),
+    [
+        ("aiohttp", "3.14.2"),  # CVE-2026-69243 and CVE-2026-69244: smuggling behind an upgrade
+        ("h11", "0.15.0"),  # CVE-2025-43859: chunks that end in anything
+    ],
+)
+def test_no_version_is_let_in_that_is_known_to_do_harm(name: str, vulnerable: str) -> None:
+    """The floor is above it."""
+    assert Version(vulnerable) not in _required()[name].specifier

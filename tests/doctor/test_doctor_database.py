@@ -13,7 +13,7 @@ from shipper.doctor.finding import Finding, Level, guarded, of_error
 from shipper.errors import StoreUnavailable
 from shipper.store import vitals
 from shipper.store.engine import SqliteLibrary, open_engine
-from shipper.store.lease import FileLock
+from shipper.store.file_lock import FileLock
 from shipper.store.operate import hold_destination
 from shipper.store.reports import Blocker
 from shipper.store.space import Space

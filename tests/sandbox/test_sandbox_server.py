@@ -396,3 +396,15 @@ def test_a_request_does_not_show_its_secrets() -> None:
     info = RequestInfo("POST", EVENTS, "k", "u", b"SECRET", {"x-api-id": API_ID})
     assert not re.search(f"SECRET|{API_ID}", repr(info))
     assert Answer(299).accepts
+
+
+@pytest.mark.parametrize("protocol", ["websocket", "h2c", "x"])
+async def test_no_other_protocol_is_spoken(sandbox: Sandbox, protocol: str) -> None:
+    """What stands behind an upgrade is nobody's request (CVE-2026-69243)."""
+    plain = request(event())
+    head, _, rest = plain.partition(b"\r\n")
+    upgrade = f"connection: Upgrade\r\nupgrade: {protocol}\r\n".encode()
+    received = await send(sandbox.url, head + b"\r\n" + upgrade + rest + plain)
+    assert received.status == 400
+    assert len(re.findall(rb"HTTP/1\.1 \d\d\d ", received.raw)) == 1
+    assert sandbox.ledger.summary().accepted == 0

@@ -32,7 +32,7 @@ from shipper.errors import LeaseLost, ShipperError
 from shipper.lane import Lanes
 from shipper.logs import EVENTS, Log
 from shipper.store import queue
-from shipper.store.lease import FileLock
+from shipper.store.file_lock import FileLock
 from shipper.store.queue import Queue
 from tests.evidence import Process
 from tests.simulation.database import Disk, InlineThread
@@ -58,11 +58,35 @@ class Diary(Log):
 
 
 class _Lock(FileLock):
-    """A file lock that the process holds until it lets go, or dies."""
+    """A file lock that the process holds until it lets go, or dies; it notes who else has it."""
 
     def __init__(self, database: Path) -> None:
         super().__init__(database)
-        _LIFE.get().locks.append(self)
+        self._life = _LIFE.get()
+        self._life.locks.append(self)
+        self.is_whole = False
+
+    def acquire(self) -> None:
+        """Take it, and look whether anybody has it whose guard the kernel still keeps."""
+        super().acquire()
+        others = [life for life in self._life.machine.lives if life is not self._life]
+        if any(lock.is_whole for life in others for lock in life.locks):
+            self._life.machine.intrusions.append(
+                f"process {self._life.evidence.number} has taken an outbox that is held"
+            )
+        self.is_whole = True
+
+    def release(self) -> None:
+        """Let go of it."""
+        super().release()
+        self.is_whole = False
+
+    def lose_guard(self) -> None:
+        """Let go of the lock on the database file, as if the kernel knew no such lock."""
+        if self._guard is not None:
+            self._guard.release()
+            self._guard = None
+        self.is_whole = False
 
 
 class Life:
@@ -74,7 +98,7 @@ class Life:
         self.clock = VirtualClock(machine.time, f"{machine.scenario.seed} life {number}")
         self.disk = Disk(machine.time.monotonic, number)
         self.tasks: list[asyncio.Task[Any]] = []
-        self.locks: list[FileLock] = []
+        self.locks: list[_Lock] = []
         self.stop = asyncio.Event()
         self._stop_asked = 0.0
         self.session: Session | None = None
@@ -141,6 +165,7 @@ class Machine:
         self.note = note
         self.dice = random.Random(f"machine {scenario.seed}")
         self.lives: list[Life] = []
+        self.intrusions: list[str] = []
         self.over = False  # the last one may end
         self.on_begin: Callable[[Life], None] = lambda _: None
         self.on_exchange: Callable[[Life], None] = lambda _: None
@@ -196,7 +221,17 @@ class Machine:
             _LIFE.reset(token)
 
     def remove_lock(self) -> None:
-        """Remove the lock file, as nobody should; the next daemon will not see that one runs."""
+        """Remove the lock file, as nobody should, where the kernel has no lock on the file itself.
+
+        The next daemon will not see that one runs.
+        """
+        self.remove_lock_file()
+        for life in self.lives:
+            for lock in life.locks:
+                lock.lose_guard()
+
+    def remove_lock_file(self) -> None:
+        """Remove it, as nobody should; the kernel's lock on the file itself stays."""
         self.note("the lock file is removed")
         FileLock(self.path).path.unlink(missing_ok=True)
 

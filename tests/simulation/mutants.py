@@ -26,7 +26,7 @@ from shipper.lane import Lanes
 from shipper.link import Link
 from shipper.outcome import Kind, Outcome
 from shipper.pace import Pace
-from shipper.store import claims, engine, queue
+from shipper.store import claims, engine, file_lock, queue
 from shipper.store.claims import ClaimBook
 from shipper.store.looks import Looks
 from shipper.store.queue import Queue
@@ -238,6 +238,12 @@ def stale_lease_accepted() -> Any:
 
     original = Queue._advance
     return patch.object(Queue, "_advance", _advance)
+
+
+@mutant
+def the_lock_file_is_the_only_lock() -> Any:
+    """Who removes it lets a second daemon in."""
+    return patch.object(file_lock, "_guarded", lambda _: None)
 
 
 @mutant

@@ -47,6 +47,7 @@ CAUGHT = {
     "stops_at_once": 3,
     "the_answer_is_kept_with_the_secret_in_it": 0,
     "the_dead_are_deleted": 0,
+    "the_lock_file_is_the_only_lock": 2,
     "two_of_a_key_in_flight": 1,
     "waits_by_the_wall_clock": 93,
 }

@@ -219,6 +219,7 @@ class World:
             process.recovered = {row: counts for row, counts in known.items() if row not in stray}
         found = [
             *found,
+            *self.machine.intrusions,
             *invariants.nothing_is_lost(self.written, rows),
             *invariants.nothing_is_a_phantom(claimed, self.written, processes),
             *invariants.keys_are_in_order(ordered, self.operators.retried),

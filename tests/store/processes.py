@@ -19,6 +19,11 @@ class Process:
         )
         self.pid = self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Return whether it hasn't ended yet."""
+        return self._process.poll() is None
+
     def said(self) -> str:
         """Return the next line that it says."""
         assert self._process.stdout is not None

@@ -156,7 +156,7 @@ def test_a_copy_that_cannot_be_given_to_the_group_is_ours_alone(
 
     needs.root()
     os.chown(source, -1, 12345)
-    monkeypatch.setattr(os, "chown", refuse)
+    monkeypatch.setattr(os, "fchown", refuse)
     source.chmod(0o660)
     back_up(source, target)
     assert _mode(target) == 0o600
@@ -220,7 +220,7 @@ def test_a_file_system_without_links_will_do(
 ) -> None:
     """As on a stick."""
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError
 
     monkeypatch.setattr(os, "link", refuse)

@@ -5,23 +5,48 @@ Promise 2 of design.md. The locks are of real processes.
 
 import errno
 import os
+import sqlite3
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from shipper.errors import LeaseLost, OutboxHeld, StoreUnavailable
-from shipper.store.lease import FileLock
+from shipper.errors import OutboxHeld, StoreUnavailable
+from shipper.store.file_lock import FileLock
 from tests.store.processes import process
 
 LOCKER = """
 import sys
 from pathlib import Path
-from shipper.store.lease import FileLock
+from shipper.store.file_lock import FileLock
 
 FileLock(Path(sys.argv[1])).acquire()
 print("locked", flush=True)
 sys.stdin.read()
+"""
+
+REFUSED = """
+import sys
+from pathlib import Path
+from shipper.errors import OutboxHeld
+from shipper.store.file_lock import FileLock
+
+try:
+    FileLock(Path(sys.argv[1])).acquire()
+except OutboxHeld as error:
+    print(error.exit_status, flush=True)
+else:
+    print("locked", flush=True)
+"""
+
+WRITER = """
+import sqlite3, sys
+try:
+    sqlite3.connect(sys.argv[1], timeout=0).execute("INSERT INTO t VALUES (1)")
+except sqlite3.OperationalError as error:
+    print(error, flush=True)
+else:
+    print("written", flush=True)
 """
 
 
@@ -93,23 +118,83 @@ def test_a_lock_whose_file_was_removed_is_taken_again(tmp_path: Path) -> None:
     assert not lock.is_held()
 
 
-def test_a_lock_that_another_has_meanwhile_is_lost(tmp_path: Path) -> None:
-    """What we know is stale: it ends this process."""
-    lock = FileLock(tmp_path / "shop.db")
+def test_nobody_else_gets_the_outbox_when_the_lock_file_is_removed(tmp_path: Path) -> None:
+    """Nor replaced, nor hidden by another one: the database file itself is locked, too."""
+    database = tmp_path / "shop.db"
+    database.touch()
+    lock = FileLock(database)
     lock.acquire()
-    lock.path.unlink()
-    with process(LOCKER, str(tmp_path / "shop.db")) as second:
-        assert second.said() == "locked"
-        with pytest.raises(LeaseLost, match=r"shop\.db\.shipper\.lock was removed"):
+    try:
+        for meanwhile in (None, b"", b"another"):
+            lock.path.unlink()
+            if meanwhile is not None:
+                lock.path.write_bytes(meanwhile)
+            with process(REFUSED, str(database)) as second:
+                assert second.said() == "75"
+            assert lock.is_held()
             lock.insist()
-    lock.release()
+            assert not lock.is_lost()
+    finally:
+        lock.release()
+    assert not lock.is_held()
+    with process(LOCKER, str(database)) as second:
+        assert second.said() == "locked"
+        with pytest.raises(OutboxHeld):
+            lock.acquire()
+
+
+def test_two_of_one_process_have_it_one_after_the_other(tmp_path: Path) -> None:
+    """A lock of a descriptor would keep nobody out who shares that."""
+    database = tmp_path / "shop.db"
+    database.touch()
+    first, second = FileLock(database), FileLock(database)
+    first.acquire()
+    first.path.unlink()
+    with pytest.raises(OutboxHeld):
+        second.acquire()
+    first.release()
+    second.acquire()
+    second.release()
+
+
+def test_what_the_lock_is_held_by_takes_no_lock_of_sqlites_away(tmp_path: Path) -> None:
+    """To close a descriptor of the file would: fcntl(2), and sqlite.org/howtocorrupt.html, 2.2."""
+    database = tmp_path / "shop.db"
+    writer = sqlite3.connect(database, isolation_level=None)
+    writer.execute("CREATE TABLE t (x)")
+    writer.execute("BEGIN IMMEDIATE")
+    for _ in range(2):
+        lock = FileLock(database)
+        lock.acquire()
+        lock.insist()
+        assert lock.is_held()
+        lock.release()
+        assert not lock.is_held()
+    with process(WRITER, str(database)) as other:
+        assert other.said() == "database is locked"
+    writer.execute("COMMIT")
+    writer.close()
+
+
+def test_databases_without_end_take_no_descriptors_without_end(tmp_path: Path) -> None:
+    """One is kept for each file, for so many."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for number in range(100):
+        database = tmp_path / f"{number}.db"
+        database.touch()
+        lock = FileLock(database)
+        lock.acquire()
+        lock.release()
+        if number % 2:
+            database.unlink()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 65
 
 
 CLOSED = """
 import os, sys
 from pathlib import Path
 from shipper.errors import AccessDenied
-from shipper.store.lease import FileLock
+from shipper.store.file_lock import FileLock
 
 os.chdir(sys.argv[1])
 if os.geteuid() == 0:
@@ -140,7 +225,7 @@ NOBODY = """
 import os, sys
 from pathlib import Path
 from shipper.errors import AccessDenied
-from shipper.store.lease import FileLock
+from shipper.store.file_lock import FileLock
 
 if os.geteuid() == 0:
     os.setuid(65534)

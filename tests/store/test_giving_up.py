@@ -10,8 +10,9 @@ from shipper.store import giving_up
 from shipper.store.audit import verify
 from shipper.store.batches import Turns
 from shipper.store.engine import database_path
+from shipper.store.file_lock import FileLock
 from shipper.store.giving_up import Found, find_pending, give_up
-from shipper.store.lease import FileLock, Owner
+from shipper.store.lease import Owner
 from shipper.store.selection import Selection
 from tests.store.daemons import Daemon, write
 from tests.store.shipping import ask, run, table, taken

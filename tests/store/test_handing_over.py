@@ -13,8 +13,8 @@ from shipper.store.audit import verify
 from shipper.store.batches import Turns
 from shipper.store.engine import database_path, open_engine
 from shipper.store.failures import file_of
+from shipper.store.file_lock import FileLock
 from shipper.store.handing_over import Carried, TakenIn, hand_over, take_in, undelivered
-from shipper.store.lease import FileLock
 from shipper.store.looks import Looks
 from shipper.store.operate import retry
 from shipper.store.selection import Selection

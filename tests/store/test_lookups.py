@@ -11,7 +11,7 @@ from shipper.delivery import RetryPolicy
 from shipper.errors import UsageError
 from shipper.store import operate
 from shipper.store.engine import open_engine
-from shipper.store.lease import FileLock
+from shipper.store.file_lock import FileLock
 from shipper.store.lookups import EventReport, find, get, locate
 from shipper.store.reasons import Facts, KeyHold, LinkFacts, explain
 from shipper.store.reports import Blocker

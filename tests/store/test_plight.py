@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shipper.store.engine import open_engine
-from shipper.store.lease import FileLock
+from shipper.store.file_lock import FileLock
 from shipper.store.plight import note, noted, plight
 from tests.store.daemons import Daemon, tamper
 

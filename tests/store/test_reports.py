@@ -10,7 +10,7 @@ from sqlalchemy.event import listens_for
 from shipper.errors import SchemaError
 from shipper.store import operate
 from shipper.store.engine import open_engine
-from shipper.store.lease import FileLock
+from shipper.store.file_lock import FileLock
 from shipper.store.lookups import EventReport, get
 from shipper.store.reports import (
     DestinationReport,

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 from shipper.errors import DiskFull, OutboxHeld
 from shipper.store import audit, migrate, sequence
 from shipper.store.engine import database_path, open_engine
-from shipper.store.lease import FileLock
+from shipper.store.file_lock import FileLock
 from shipper.store.transactions import glancing, writing
 from shipper.store.work import Work
 from tests.store.daemons import NOW

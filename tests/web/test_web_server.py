@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import os
+import re
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,8 +12,10 @@ from typing import Any
 import pytest
 
 from shipper.config.listen import Address, Loopback, UnixSocket
+from shipper.files import Directory
 from shipper.logs import open_log
 from shipper.web import server as module
+from shipper.web import sockets
 from shipper.web.health import Health
 from shipper.web.metrics import Metrics
 from shipper.web.server import WebServer
@@ -74,7 +78,7 @@ class Port:
 
     async def get(self, path: str, method: str = "GET") -> tuple[int, str, str]:
         """Ask; return status, head and body."""
-        answer = await self.say(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        answer = await self.say(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         head, _, body = answer.decode().partition("\r\n\r\n")
         return int(head.split()[1]), head, body
 
@@ -180,9 +184,9 @@ async def test_a_bug_is_an_answer_and_a_line_in_the_log(
 @pytest.mark.parametrize(
     "head",
     [
-        b"GET /" + b"x" * 5000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 5000 + b"\r\n\r\n",
-        b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"X-Many: 1\r\n" * 100 + b"\r\n",
+        b"GET /" + b"x" * 5000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * 5000 + b"\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + b"X-Many: 1\r\n" * 100 + b"\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"nonsense\r\n\r\n",
     ],
@@ -196,14 +200,14 @@ async def test_what_is_too_large_or_no_http_is_refused(port: Port, head: bytes) 
 @only_tcp
 async def test_a_body_is_not_read(port: Port) -> None:
     """It is answered at once, however much somebody says will come."""
-    head = b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n"
+    head = b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n"
     assert (await port.say(head + b"x" * 1000)).startswith(b"HTTP/1.1 405 ")
 
 
 @only_tcp
 async def test_every_connection_ends_with_its_answer(port: Port) -> None:
     """A second request on it is not answered."""
-    twice = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 2
+    twice = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2
     assert (await port.say(twice)).count(b"HTTP/1.1 200 OK") == 1
 
 
@@ -226,7 +230,7 @@ async def test_so_many_connections_and_no_more(port: Port, monkeypatch: pytest.M
     monkeypatch.setattr(module, "_CONNECTIONS", 3)
     crowd = [await port.connect() for _ in range(3)]
     await until(lambda: len(port.server._http.connections) == 3)
-    assert await port.say(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n") == b""
+    assert await port.say(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n") == b""
     for _, writer in crowd:
         writer.transport.abort()
     await until(lambda: not port.server._http.connections)
@@ -297,3 +301,101 @@ async def test_a_file_in_the_place_of_a_socket_is_left_alone(tmp_path: Path) -> 
         await port.server.open(port.address)
     await port.server.aclose()
     assert path.read_text() == "precious"
+
+
+@only_tcp
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:9187", "127.0.0.1.evil.example", "localhost.evil.example", "::2",
+     "192.0.2.1", "[::2]:9187", "", "0.0.0.0", "127.0.0.1, evil.example", "xn--localhost"],
+)  # fmt: skip
+async def test_a_web_page_whose_name_leads_here_reads_nothing(port: Port, host: str) -> None:
+    """DNS rebinding: its browser asks us, and names the page's own host."""
+    for path in ("/metrics", "/livez", "/readyz", "/"):
+        answer = await port.say(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        status = answer.split()[1]
+        assert status in {b"421", b"400"}, answer
+        assert b"shipper_" not in answer
+
+
+@only_tcp
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "127.0.0.1:9187", "[::1]", "[::1]:9187", "localhost", "LOCALHOST:1", "::1",
+     "shop.localhost", "127.9.9.9",
+     "localhost.", "localhost.:9187"],
+)  # fmt: skip
+async def test_every_name_of_this_machine_is_answered(port: Port, host: str) -> None:
+    """With a port, or through a tunnel's."""
+    answer = await port.say(f"GET /livez HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    assert answer.split()[1] == b"200"
+
+
+async def test_a_request_without_a_name_is_answered(port: Port) -> None:
+    """HTTP/1.0 has none, and no browser speaks it."""
+    assert b" 200 " in await port.say(b"GET /livez HTTP/1.0\r\n\r\n")
+
+
+@only_unix
+async def test_a_socket_may_be_asked_by_any_name(port: Port) -> None:
+    """No web page comes that way."""
+    assert b" 200 " in await port.say(b"GET /livez HTTP/1.1\r\nHost: web\r\n\r\n")
+
+
+@pytest.mark.parametrize("protocol", ["websocket", "h2c", "TLS/1.0, HTTP/1.1", "x"])
+async def test_no_other_protocol_is_spoken(port: Port, protocol: str) -> None:
+    """What stands behind an upgrade is answered by nobody (CVE-2026-69243)."""
+    head = f"Host: localhost\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n"
+    hidden = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    answer = await port.say(f"GET /livez HTTP/1.1\r\n{head}{hidden}".encode())
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert len(re.findall(rb"HTTP/1\.1 \d\d\d ", answer)) == 1
+    assert b"shipper_" not in answer
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o2770, 0o757])
+async def test_a_socket_lies_where_nobody_else_may_put_one(tmp_path: Path, mode: int) -> None:
+    """Else who asks there may be answered by somebody else."""
+    tmp_path.chmod(mode)
+    port = Port(UnixSocket(tmp_path / "web.sock"))
+    with pytest.raises(OSError, match="others may write") as refused:
+        await port.server.open(port.address)
+    assert str(tmp_path) in str(refused.value.strerror)
+    assert list(tmp_path.iterdir()) == []
+    await port.server.aclose()
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o755, 0o1777])
+@pytest.mark.parametrize("umask", [0, 0o077, 0o177])
+async def test_a_socket_has_its_mode_whatever_the_umask(
+    tmp_path: Path, mode: int, umask: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And from its first moment: nobody is quicker than a chmod."""
+    first: list[int] = []
+    let_group_in = sockets._let_group_in
+
+    def look(directory: Directory, name: str) -> None:
+        first.append(stat.S_IMODE(directory.status(name).st_mode))
+        let_group_in(directory, name)
+
+    monkeypatch.setattr(sockets, "_let_group_in", look)
+    tmp_path.chmod(mode)
+    port = Port(UnixSocket(tmp_path / "web.sock"))
+    before = os.umask(umask)
+    try:
+        await port.server.open(port.address)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "web.sock").stat().st_mode) == 0o660
+    assert first == [0o660 & ~umask]
+    await port.server.aclose()
+
+
+async def test_the_socket_of_somebody_else_is_not_taken_away(tmp_path: Path) -> None:
+    """At our end another one's may lie there."""
+    port = Port(UnixSocket(tmp_path / "web.sock"))
+    await port.server.open(port.address)
+    (tmp_path / "web.sock").rename(tmp_path / "ours")
+    (tmp_path / "web.sock").write_text("precious")
+    await port.server.aclose()
+    assert (tmp_path / "web.sock").read_text() == "precious"

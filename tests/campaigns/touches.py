@@ -1,0 +1,182 @@
+"""Why nobody else can choose what the package opens, makes, names, changes or removes.
+
+Plain data; `FAULTS.md` is made of it, and a test compares it with the source (`touching`). Whoever
+adds a call finds it a place here, or takes the way that has one already (`shipper.files`).
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+Touch = tuple[str, str, str, int]
+"""A module, a function of it, a call, and how often it is there."""
+
+DIRECTORY = "by `files.Directory`: a name in a directory that is held by its descriptor; what was opened is checked, no link is followed"
+CHECKED = (
+    "no link is followed, nothing is waited for, and what was opened is looked at before it is used"
+)
+STEP = "one step of a path, as a place only; a link is followed only if root, we, or the directory's owner made it"
+ONE_NAME = "a name in a directory that is held by its descriptor; what a link leads to stays"
+MADE = "made a moment before, exclusively, and changed by its descriptor"
+HELD = "a descriptor that was opened by `files`, or made by `drafts`"
+DRAFT = "in a directory of our own that nobody else gets into, by descriptor on both sides"
+SQLITE = "SQLite takes a path: a stranger's link on the way, or beside it, is refused before; a draft is looked at after"
+SOCKET = "where nobody else may write, else it isn't opened; its mode is the socket's before it has a name"
+SYSTEM = "a directory of the system's, where root alone writes"
+NAMED = "only read, and named by who runs the command or wrote the configuration; what is in it is never shown where it is secret"
+NAMED_DIRECTORY = "named by who runs the command; what is made in it goes by `files`, which refuses a stranger's link on the way"
+LOOKED = "only asked for its flags, never read"
+PLACE = "a place only, nothing of it is read"
+KERNEL = "the kernel's own, in /proc"
+PACKAGED = "a file of the package"
+CHECKOUT = "a developer's own checkout"
+STANDARD = "what the system keeps for everybody's output: /dev/null, /dev/stdout, /dev/stderr"
+UNNAMED = "by `tempfile`: exclusively, with a name that nobody knows, or none"
+MEMORY = "in memory"
+NO_FILE = "no file: a port, a server, a shop, a text"
+
+TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
+    CHECKED: (
+        ("files.py", "Directory.open", "os.open", 1),
+        ("files.py", "Directory.sync", "os.open", 1),
+    ),
+    CHECKOUT: (
+        ("cli/manual.py", "main", "ASSETS / name.write_text", 1),
+    ),
+    DIRECTORY: (
+        ("cli/assets.py", "_is_another", "directory.open", 1),
+        ("cli/service.py", "_read", "directory.open", 1),
+        ("cli/service.py", "uninstall", "directory.remove", 1),
+        ("files.py", "Directory.open_or_make", "self.open", 1),
+        ("store/beside.py", "Beside.protect", "directory.open", 1),
+        ("store/file_lock.py", "FileLock._is_locked", "directory.open", 1),
+        ("store/file_lock.py", "FileLock._opened", "directory.open", 1),
+        ("store/file_lock.py", "_guarded", "directory.open", 1),
+        ("store/reserve.py", "Reserve._own", "directory.remove", 1),
+        ("store/reserve.py", "Reserve.restore", "directory.remove", 1),
+        ("web/server.py", "WebServer.aclose", "sockets.remove", 1),
+        ("web/sockets.py", "_bound_unix", "directory.remove", 1),
+        ("web/sockets.py", "remove", "directory.remove", 1),
+    ),
+    DRAFT: (
+        ("drafts.py", "Draft.__exit__", "os.rmdir", 1),
+        ("drafts.py", "Draft.__exit__", "self._inside.remove", 1),
+        ("drafts.py", "Draft._link", "os.link", 1),
+        ("drafts.py", "Draft._link", "os.rename", 1),
+        ("drafts.py", "Draft.publish", "os.rename", 1),
+    ),
+    HELD: (
+        ("cli/assets.py", "_is_another", "os.fdopen", 1),
+        ("cli/export.py", "_Keeper.__call__", "open", 1),
+        ("cli/init.py", "_create", "os.fdopen", 1),
+        ("cli/service.py", "_read", "os.fdopen", 1),
+        ("demo/command.py", "_log_in", "os.fdopen", 1),
+        ("demo/command.py", "_log_in", "os.ftruncate", 1),
+        ("drafts.py", "replace", "open", 1),
+        ("drafts.py", "replace", "os.fchmod", 1),
+        ("sandbox/journal.py", "Journal.__init__", "os.fdopen", 1),
+        ("store/backup.py", "_without_wal", "os.pwrite", 2),
+        ("store/beside.py", "Beside._kept", "os.fdopen", 1),
+        ("store/reserve.py", "Reserve.give", "os.ftruncate", 1),
+        ("store/reserve.py", "Reserve.restore", "os.ftruncate", 1),
+        ("store/reserve.py", "Reserve.restore", "os.posix_fallocate", 1),
+    ),
+    KERNEL: (
+        ('doctor/rounds.py', '_user', "Path(f'/proc/{pid}/status').read_text", 1),
+        ("store/beside.py", "Beside._kept", "Path(descriptor).read_bytes", 1),
+        ('store/file_lock.py', '_is_guarded', "Path('/proc/locks').read_text", 1),
+        ('store/holders.py', '_described', "Path(f'/proc/{pid}/comm').read_text", 1),
+        ('store/holders.py', '_lockers', "Path('/proc/locks').read_text", 1),
+        ('store/lease.py', '_boot', "Path('/proc/sys/kernel/random/boot_id').read_text", 1),
+        ('store/lease.py', '_status', "Path(f'/proc/{pid}/stat').read_text", 1),
+        ('store/place.py', '_mount_id', "Path(f'/proc/self/fdinfo/{descriptor}').read_text", 1),
+        ("store/place.py", "_mounts", "mountinfo or MOUNTINFO.read_text", 1),
+    ),
+    LOOKED: (
+        ("doctor/access.py", "_is_immutable", "os.open", 1),
+    ),
+    MADE: (
+        ("cli/init.py", "_create", "os.fchmod", 1),
+        ("cli/init.py", "_create", "os.fchown", 1),
+        ("files.py", "Directory.make", "os.fchmod", 1),
+        ("files.py", "Directory.make", "os.open", 1),
+        ("files.py", "Directory.make_directory", "os.fchmod", 1),
+        ("files.py", "Directory.make_directory", "os.mkdir", 1),
+        ("files.py", "Directory.make_directory", "os.open", 1),
+        ("store/backup.py", "_lend", "os.fchmod", 1),
+        ("store/backup.py", "_lend", "os.fchown", 1),
+        ("store/file_lock.py", "FileLock._made", "os.fchmod", 1),
+        ("store/file_lock.py", "FileLock._made", "os.fchown", 1),
+    ),
+    MEMORY: (
+        ("store/objects.py", "_expected", "sqlite3.connect", 1),
+    ),
+    NAMED: (
+        ("cli/documents.py", "_read", "file.read_bytes", 1),
+        ("cli/enqueue.py", "_opened", "file.open", 1),
+        ("config/builder.py", "_holds_something", "credential.open", 1),
+        ("config/builder.py", "_is_hidden", "FilePath().parse(given.raw, given.base).open", 1),
+        ("config/secret.py", "read_secret", "path.open", 1),
+        ("config/source.py", "read", "path.open", 1),
+        ("destination/tls.py", "_trust", "file.read_bytes", 1),
+    ),
+    NAMED_DIRECTORY: (
+        ("cli/assets.py", "_make", "directory.mkdir", 1),
+        ("demo/command.py", "_directory", "keep.mkdir", 1),
+    ),
+    NO_FILE: (
+        ("cli/top.py", "Picture.draw", "part.truncate", 1),
+        ("daemon/observers.py", "_opened", "server.open", 1),
+        ("demo/play.py", "_Performance.run", "self._shop.open", 1),
+        ("sandbox/front.py", "Front.bind", "self._listener.bind", 1),
+        ("sandbox/front.py", "Front.open", "self._listener.open", 1),
+        ("sandbox/listener.py", "Listener.bind", "bound.bind", 1),
+        ("sandbox/listener.py", "Listener.shut", "self.bind", 1),
+        ("sandbox/server.py", "Sandbox._follow_outages", "self._front.open", 1),
+        ("sandbox/server.py", "Sandbox.start", "front.bind", 1),
+        ("sandbox/server.py", "Sandbox.start", "front.open", 1),
+        ("web/sockets.py", "bound", "taken.bind", 1),
+    ),
+    ONE_NAME: (
+        ("files.py", "Directory.remove", "os.unlink", 1),
+    ),
+    PACKAGED: (
+        ('cli/assets.py', '_read', "files('shipper') / 'assets' / name.read_bytes", 1),
+        ('cli/help.py', 'text_of', "files('shipper') / 'manual' / f'{name}.md'.read_text", 1),
+        ("cli/template.py", "example", "path.read_text", 1),
+        ("cli/units.py", "packaged", "place_of(name).read_text", 1),
+        ("installation.py", "_direct_url", "distribution(NAME).read_text", 1),
+        ("store/ddl.py", "statements", "file.read_text", 1),
+    ),
+    PLACE: (
+        ("store/place.py", "_mount_id", "os.open", 1),
+    ),
+    SOCKET: (
+        ("web/sockets.py", "_bound_unix", "os.fchmod", 1),
+        ("web/sockets.py", "_bound_unix", "taken.bind", 1),
+        ("web/sockets.py", "_let_group_in", "os.chmod", 1),
+    ),
+    SQLITE: (
+        ("store/engine.py", "connect_sqlite", "_sqlite_module().connect", 1),
+    ),
+    STANDARD: (
+        ("cli/shell.py", "_mend_streams", "Path(os.devnull).open", 1),
+        ("cli/shell.py", "_run", "os.open", 1),
+        ("unblocked.py", "settle_stderr", "Path(os.devnull).open", 1),
+        ("files.py", "open_own", "os.open", 1),
+    ),
+    STEP: (
+        ("files.py", "_reach", "os.open", 2),
+        ("files.py", "_read_link", "os.open", 1),
+    ),
+    SYSTEM: (
+        ("cli/service.py", "_write", "place.parent.mkdir", 1),
+        ("doctor/unit.py", "_runs_us", "unit.read_text", 1),
+        ("doctor/unit.py", "_settings", "unit.read_text", 1),
+        ("doctor/unit.py", "groups_of", "file.read_text", 1),
+        ("doctor/unit.py", "user_of", "unit.read_text", 1),
+    ),
+    UNNAMED: (
+        ("cli/enqueue.py", "_whole", "TemporaryFile", 1),
+        ("demo/command.py", "_directory", "tempfile.TemporaryDirectory", 1),
+    ),
+}  # fmt: skip

@@ -1,0 +1,1 @@
+"""What a hostile member of the outbox's group can do, and what a hostile text can."""
