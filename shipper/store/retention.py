@@ -22,13 +22,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, TextClause, text
 
-from shipper.store.batches import paced
+from shipper.store.batches import BATCH_SECONDS, paced
 from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.snapshot import shown, snapshot, written
 from shipper.store.transactions import writing
 
-# Seconds that a batch may hold the write lock; the size follows what the last one took.
-BATCH_SECONDS = 0.01
 _FIRST_BATCH, _LEAST, _MOST = 50, 10, 2000
 # The last second that can be written down.
 END = 253402300799.0

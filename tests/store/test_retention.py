@@ -9,8 +9,9 @@ from sqlalchemy.event import listen, remove
 
 from shipper.store import retention
 from shipper.store.audit import verify
+from shipper.store.batches import BATCH_SECONDS
 from shipper.store.operate import discard, release_key, retry
-from shipper.store.retention import BATCH_SECONDS, Cutoffs, Kind, Pace, due, newest, prune
+from shipper.store.retention import Cutoffs, Kind, Pace, due, newest, prune
 from shipper.store.selection import Selection
 from tests.store.daemons import NOW, Daemon, tamper, write
 from tests.store.shipping import ask, run
