@@ -6,6 +6,7 @@ must never show a url's path, which may hold a secret, nor anything that a recei
 """
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import NamedTuple
@@ -89,9 +90,23 @@ def failed(failures: int, last_error: str | None) -> str:
     return f"{tries} failed" + (f": {said(last_error)}" if last_error else "")
 
 
+def down(reason: str | None, last_error: str | None) -> str:
+    """Return why a destination is down: the reason, and what its last try failed of since.
+
+    Where both are of the same cause, the error says more: it names host and port.
+    """
+    if not reason or (last_error and _cause(last_error) == _cause(reason)):
+        return said(last_error or "")
+    return said(reason) + (f"; {failed(1, last_error)}" if last_error else "")
+
+
+def _cause(error: str) -> str:
+    return error.partition(":")[0]
+
+
 def hint(error: str | None, place: Place) -> str | None:
     """Return what to do about an error as a link has it; None where nothing is to be done."""
-    cause = (error or "").partition(":")[0]
+    cause = _cause(error or "")
     section = f"[destinations.{place.name}] of {place.config}"
     if cause == "http-401":
         return place.api_id
@@ -125,8 +140,9 @@ _ADVICE = {
     "closed": "check what listens at {where}, and what stands before it: url of {section}",
     "garbage": "check what listens at {where}: no HTTP API answers there; url of {section}",
     "tls": (
-        "check this machine's clock (timedatectl), then url of {section}; for an authority of your"
-        " own, name its certificate as ca_file there"
+        "check this machine's clock (timedatectl) and its authorities (package ca-certificates),"
+        " then url of {section}; for an authority of your own, name its certificate there as"
+        " ca_file"
     ),
     "proxy": _PROXY,
     "http-407": _PROXY,
@@ -143,7 +159,11 @@ def unknown_destination(name: str, configured: Iterable[str], config: str) -> st
     names = sorted(configured)
     near = get_close_matches(name, names, n=1) or names[:1]
     to = near[0] if near else "NAME"
-    elsewhere = f"send its events elsewhere: shipper events reroute ID… --to {to}"
+    # The name is whatever an application wrote: one word for the shell, without what steers it.
+    these = shlex.quote("".join(c if c.isprintable() else "?" for c in name))
+    elsewhere = (
+        f"send its events elsewhere: shipper events reroute ALL --destination {these} --to {to}"
+    )
     if not _NAME.fullmatch(name):
         return elsewhere  # it can't be configured at all
     return f"add [destinations.{name}] to {config}, or {elsewhere}"

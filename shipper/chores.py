@@ -23,7 +23,7 @@ from shipper.store.opening import Database
 from shipper.store.reserve import Reserve
 
 T = TypeVar("T")
-Fingerprint = tuple[int, int, int]
+Fingerprint = tuple[int, int, int, int]
 
 # How much longer a rest is than the step before it.
 _RESTS = 3.0
@@ -298,4 +298,5 @@ def fingerprint(path: Path) -> Fingerprint | None:
         status = path.stat()
     except OSError:
         return None
-    return (status.st_ino, status.st_mtime_ns, status.st_size)
+    # Also what was made to look as old as the one before has another time of change.
+    return (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)

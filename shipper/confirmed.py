@@ -17,15 +17,15 @@ passed for certain. So a machine that wakes up in the wrong year deletes nothing
 
 Whoever reads the wall clock, and what a step does there:
 
-- deleting events (`retention`) and minutes (`minutes`), the alarm for the oldest pending event, the
-  growth of the outbox: by this module;
+- deleting events (`retention`, also by `shipper prune`) and minutes (`minutes`), the alarm for the
+  oldest pending event, the growth of the outbox: by this module;
 - the delivery windows: the time of day is what they are about; they are looked at by the monotonic
   clock, as all chores are (`daemon.schedule`);
 - waits, probes, Retry-After: monotonic in the process. Across two processes a time to try again is
   on disk; one too far off is not believed (`dispatcher.route`);
 - `created_at`, the leases and the age of open transactions on PostgreSQL: the server's own clock,
   which nobody here sees step; nothing is deleted by them but what never had a try;
-- what a person reads (logs, history, `since`), and what a person orders (`shipper prune`).
+- what a person reads (logs, history, `since`), and the times that a person names.
 """
 
 from collections.abc import Mapping, Sequence

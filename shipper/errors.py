@@ -54,8 +54,18 @@ class OutboxHeld(ShipperError):
     exit_status = 75
 
 
+class NotWritten(ShipperError):
+    """What a command has to say couldn't be written; what it did is done."""
+
+
 class LeaseLost(ShipperError):
     """Somebody else took over the outbox while we held it: whatever we know is stale."""
+
+    exit_status = 75
+
+
+class OutboxChanged(ShipperError):
+    """The outbox isn't the one that we know, or gives its ids anew: what we remember is stale."""
 
     exit_status = 75
 
@@ -64,6 +74,10 @@ class AccessDenied(ShipperError):
     """The operating system or the database refuses us a right that we need."""
 
     exit_status = 77
+
+
+class LoginRefused(AccessDenied):
+    """A database server lets nobody in with this user and password; a new one may be on its way."""
 
 
 class ConfigError(ShipperError):

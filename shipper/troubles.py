@@ -29,6 +29,7 @@ from shipper.store.footprint import Footprint, size
 from shipper.store.holds import Held, held
 from shipper.store.opening import Database
 from shipper.store.reports import (
+    NEVER_TRIED,
     Blocker,
     DestinationReport,
     commit_blockers,
@@ -173,6 +174,29 @@ def failed(report: DestinationReport) -> str:
     return advice.failed(report.failures, report.last_error)
 
 
+def stands(report: DestinationReport, between: str = ": ") -> str:
+    """Return how a destination is, with why: `paused: HTTP 401 …`, `ready, but …`."""
+    why = why_of(report)
+    if not why or why.startswith(f"{report.state} "):
+        return why or report.state
+    return f"{report.state}{', but ' if report.looks_well else between}{why}"
+
+
+def why_of(report: DestinationReport) -> str:
+    """Return why a destination is as it is; nothing where all is well."""
+    if report.is_untried:
+        return NEVER_TRIED
+    if report.is_failing:
+        return failed(report)
+    is_held = report.state == State.HELD.value
+    return advice.down(report.reason, None if is_held else report.last_error)
+
+
+def fix_of(report: DestinationReport, place: advice.Place) -> str | None:
+    """Return what to do about how a configured destination is: about the newest of its errors."""
+    return advice.hint(report.last_error, place) or advice.hint(report.reason, place)
+
+
 def count(number: int, one: str) -> str:
     """Return a number with its noun: `1 key`, `2 keys`."""
     return f"{number} {one}" if number == 1 else f"{number:,} {one}s"
@@ -214,15 +238,14 @@ def _of_promises(broken: Sequence[str]) -> Iterator[Trouble]:
 def _of_nobody(facts: Facts) -> Iterator[Trouble]:
     pending = sum(report.pending for report in facts.reports)
     if pending and not facts.is_shipped:
-        yield Trouble(Level.CRITICAL, f"{pending} pending and no shipper is running", facts.start)
+        yield Trouble(Level.CRITICAL, f"{pending:,} pending and no shipper is running", facts.start)
 
 
 def _of_links(facts: Facts, states: Collection[State]) -> Iterator[Trouble]:
     level = Level.CRITICAL if State.PAUSED in states else Level.WARNING
     found = [r for r in facts.reports if State(r.state) in states and _matters(r, facts)]
     for report in found[:_STRAYS]:
-        reason = f": {advice.said(report.why)}" if report.why else ""
-        yield Trouble(level, f"{report.name} is {report.state}{reason}", _fix(report, facts))
+        yield Trouble(level, f"{report.name} is {stands(report)}", _fix(report, facts))
     if len(found) > _STRAYS:
         yield Trouble(level, f"and {len(found) - _STRAYS} more destinations")
 
@@ -240,7 +263,7 @@ def _fix(report: DestinationReport, facts: Facts) -> str | None:
     if report.state == State.THROTTLED.value:
         return None  # it goes on by itself
     place = next((place for place in facts.places if place.name == report.name), None)
-    return None if place is None else advice.hint(report.last_error or report.reason, place)
+    return None if place is None else fix_of(report, place)
 
 
 def _of_waiting(facts: Facts) -> Iterator[Trouble]:
@@ -286,8 +309,7 @@ def named(keys: Sequence[str], total: int) -> str:
 def _of_failing(facts: Facts) -> Iterator[Trouble]:
     for report in facts.reports:
         if report.is_failing and report.name in facts.configured:
-            text = f"{report.name} is {report.state}, but {failed(report)}"
-            yield Trouble(Level.WARNING, text, _fix(report, facts))
+            yield Trouble(Level.WARNING, f"{report.name} is {stands(report)}", _fix(report, facts))
 
 
 def _of_blockers(blockers: Sequence[Blocker]) -> Iterator[Trouble]:

@@ -17,6 +17,7 @@ from sqlalchemy import URL, Engine, create_engine, make_url
 
 from shipper.store.engine import open_engine
 from shipper.store.migrate import upgrade
+from tests import guarded as guarded_servers
 from tests import needs
 
 _numbers = itertools.count()
@@ -35,6 +36,18 @@ def postgres_server() -> Iterator[URL]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("XDG_RUNTIME_DIR", str(directory))
             yield from _bundled_server(directory)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def guarded(request: pytest.FixtureRequest) -> Iterator[guarded_servers.Server]:
+    """Give a PostgreSQL server of the test's own that wants a password over TCP."""
+    request.getfixturevalue("postgres_server")  # the wheel keeps its files where the first one has
+    directory = Path(tempfile.mkdtemp(prefix="shipper-pg-"))
+    try:
+        with guarded_servers.guarded_server(directory) as server:
+            yield server
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

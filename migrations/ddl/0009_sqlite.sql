@@ -19,8 +19,9 @@ ALTER TABLE shipper_lease ADD COLUMN ttl REAL;
 -- A destination changes only together with the count of that, which no application writes.
 DROP TRIGGER shipper_outbox_immutable;
 
+-- The id has four names, and a trigger is looked up by the one that a statement uses.
 CREATE TRIGGER shipper_outbox_immutable
-BEFORE UPDATE OF id, payload, destination, ordering_key, event_id ON shipper_outbox
+BEFORE UPDATE OF id, rowid, oid, _rowid_, payload, destination, ordering_key, event_id ON shipper_outbox
 WHEN OLD.id IS NOT NEW.id OR OLD.payload IS NOT NEW.payload
   OR (coalesce(OLD.destination, '') <> '' AND OLD.destination IS NOT NEW.destination
     AND (NEW.reroutes <> OLD.reroutes + 1 OR NEW.status <> 'pending'

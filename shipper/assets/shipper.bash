@@ -565,7 +565,7 @@ _shipper() {
           ;;
         "prune")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--dry-run" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local -a _c=("--dry-run" "--trust-clock" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -1061,7 +1061,7 @@ _shipper() {
           ;;
         "db upgrade")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local -a _c=("--create" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do

@@ -83,7 +83,7 @@ complete -c shipper -n __fish_use_subcommand -a 'init' -d 'Write a commented con
 complete -c shipper -n __fish_use_subcommand -a 'check' -d 'Check the configuration, offline: every setting, the API IDs, certificates, win…'
 complete -c shipper -n __fish_use_subcommand -a 'run' -d 'Ship events until stopped: SIGTERM and SIGINT stop it cleanly, SIGHUP reloads t…'
 complete -c shipper -n __fish_use_subcommand -a 'status' -d 'Show how every destination is doing: its link, its counts, its oldest pending e…'
-complete -c shipper -n __fish_use_subcommand -a 'doctor' -d 'Check all that shipper depends on, here and now, and say how to mend it.'
+complete -c shipper -n __fish_use_subcommand -a 'doctor' -d 'Check all that shipper depends on, here and now, and say how to fix it.'
 complete -c shipper -n __fish_use_subcommand -a 'help' -d 'Show the manual'\''s chapters, one of them, or the help of a command.'
 complete -c shipper -n __fish_use_subcommand -a 'service' -d 'The systemd unit of this installation.'
 complete -c shipper -n __fish_use_subcommand -a 'top' -d 'Show live what ships, with the last hour minute by minute; Ctrl-C ends it.'
@@ -220,7 +220,7 @@ complete -c shipper -n '__fish_shipper_using_command config show' -l quiet -d 'S
 complete -c shipper -n '__fish_shipper_using_command config show' -s q -d 'Say nothing but the answer, and what went wrong.'
 
 # Subcommands for: db
-complete -c shipper -n '__fish_shipper_using_command db' -a 'upgrade' -d 'Create the outbox in the database, or bring it to the version that this code ne…'
+complete -c shipper -n '__fish_shipper_using_command db' -a 'upgrade' -d 'Create the outbox in your application'\''s database, or bring it to the version ne…'
 complete -c shipper -n '__fish_shipper_using_command db' -a 'current' -d 'Print the revision of the outbox, and the one that this code needs.'
 complete -c shipper -n '__fish_shipper_using_command db' -a 'check' -d 'Check that this code can work with the outbox; exit status 78 where it can'\''t.'
 complete -c shipper -n '__fish_shipper_using_command db' -a 'grants' -d 'Print the GRANTs that an application'\''s role needs to write events.'
@@ -277,6 +277,7 @@ complete -c shipper -n '__fish_shipper_using_command db grants' -s q -d 'Say not
 complete -c shipper -n '__fish_shipper_using_command db upgrade' -l help -d 'Display this message and exit.'
 complete -c shipper -n '__fish_shipper_using_command db upgrade' -s h -d 'Display this message and exit.'
 complete -c shipper -n '__fish_shipper_using_command db upgrade' -l version -d 'Display application version.'
+complete -c shipper -n '__fish_shipper_using_command db upgrade' -l create -d 'For a NEW outbox: make the SQLite file, and its directory, where they are missi…'
 complete -c shipper -n '__fish_shipper_using_command db upgrade' -l config -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
 complete -c shipper -n '__fish_shipper_using_command db upgrade' -s c -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
 complete -c shipper -n '__fish_shipper_using_command db upgrade' -l json -d 'Print JSON, one object on one line.'
@@ -592,6 +593,7 @@ complete -c shipper -n '__fish_shipper_using_command prune' -l help -d 'Display 
 complete -c shipper -n '__fish_shipper_using_command prune' -s h -d 'Display this message and exit.'
 complete -c shipper -n '__fish_shipper_using_command prune' -l version -d 'Display application version.'
 complete -c shipper -n '__fish_shipper_using_command prune' -l dry-run -d 'Say what would be deleted, and delete nothing.'
+complete -c shipper -n '__fish_shipper_using_command prune' -l trust-clock -d 'Go by the machine'\''s clock also where the daemon has noted that it was set: with…'
 complete -c shipper -n '__fish_shipper_using_command prune' -l config -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
 complete -c shipper -n '__fish_shipper_using_command prune' -s c -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
 complete -c shipper -n '__fish_shipper_using_command prune' -l json -d 'Print JSON, one object on one line.'

@@ -39,12 +39,18 @@ def backup(
                 "bytes": copy.size,
                 "pending": copy.pending,
                 "maybe_received": copy.maybe_received,
+                **({"unchecked": copy.unchecked} if copy.unchecked else {}),
             }
         )
         return
-    context.say(
+    context.tell(
         f"{printable(str(file))} is a copy of the whole database, the application's tables too:"
-        f" {copy.size} bytes, every page checked"
+        f" {copy.size:,} bytes, {'not all of it' if copy.unchecked else 'every page'} checked"
     )
+    for table, why in copy.unchecked.items():
+        context.note(
+            f"copied, but only your application can check table {printable(table)}:"
+            f" {printable(why)}"
+        )
     for name, count in copy.pending.items():
-        context.say(f"{count} pending for {printable(name)} would ship from it again")
+        context.say(f"{count:,} pending for {printable(name)} would ship from it again")

@@ -1,4 +1,4 @@
-"""`shipper check`: is the configuration sound? Offline: nothing is connected to."""
+"""`shipper check`: is the configuration sound? Offline: nothing is connected to or opened."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,9 @@ from shipper.config.kinds import duration
 from shipper.daemon import alerts
 from shipper.daemon.windows import Windows
 from shipper.destination import Destination
-from shipper.errors import AccessDenied, ConfigError, ShipperError
+from shipper.errors import AccessDenied, ConfigError, SchemaError, ShipperError
+from shipper.store.engine import database_path
+from shipper.store.place import refuse_unusable_file
 
 
 def check(*, context: Context) -> int:
@@ -24,20 +26,21 @@ def check(*, context: Context) -> int:
             raise
         context.emit({"ok": False, "problems": error.problems})
         return error.exit_status
+    warnings = [*settings.warnings, *filter(None, [missing_file(settings)])]
     if context.json:
-        context.emit(_plan(settings))
+        context.emit({**_plan(settings), "warnings": warnings})
         return 0
-    for warning in settings.warnings:
+    for warning in warnings:
         context.note(f"warning: {warning}")
     for line in _lines(settings):
-        context.say(line)
+        context.tell(line)
     return 0
 
 
 def sound(context: Context) -> Settings:
     """Return the configuration; raises ConfigError with all that is wrong, AccessDenied."""
     settings = context.sender_settings()
-    ids, problems = list(_unusable_ids(settings)), list(_problems(settings))
+    ids, problems = list(_unusable_ids(settings)), [*_unusable_file(settings), *_problems(settings)]
     if problems or not all(isinstance(error, AccessDenied) for error in ids):
         hints = [error.hint for error in ids if error.hint and not isinstance(error, AccessDenied)]
         raise ConfigError([*(error.message for error in ids), *problems], "; ".join(hints) or None)
@@ -56,6 +59,46 @@ def _unusable_ids(settings: Settings) -> Iterator[ShipperError]:
             yield AccessDenied(f"{place}: {error.message}", error.hint)
         except ShipperError as error:
             yield ShipperError(f"{place}: {error.message}", error.hint)
+
+
+def _unusable_file(settings: Settings) -> Iterator[str]:
+    """Yield why no outbox can be in the SQLite file; one that isn't there is only a warning."""
+    path = database_path(settings.database.url)
+    if path is not None and not _is_missing(path):
+        try:
+            refuse_unusable_file(path)
+        except AccessDenied:
+            return  # the daemon may be somebody else
+        except SchemaError as error:
+            yield f"{_place(settings, 'database.url')}: {error.message}; {error.hint}"
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def missing_file(settings: Settings) -> str | None:
+    """Return the warning about an SQLite file that isn't there, for a database that should be."""
+    path = database_path(settings.database.url)
+    if path is None or not settings.path or not _is_missing(path):
+        return None
+    try:
+        meant = Path("/") / path.relative_to(settings.path.absolute().parent)
+    except ValueError:
+        meant = path
+    hint = (
+        f'an absolute path has four slashes: did you mean "sqlite:///{meant}", which is there?'
+        if meant != path and not _is_missing(meant)
+        else "is the path right, is the disk mounted? A new one is made by: shipper init, or"
+        " shipper db upgrade --create"
+    )
+    return f"{_place(settings, 'database.url')}: {path} isn't there; {hint}"
 
 
 def _problems(settings: Settings) -> Iterator[str]:
@@ -101,7 +144,6 @@ def _plan(settings: Settings) -> dict[str, object]:
         "windows": list(settings.schedule.windows),
         "timezone": settings.schedule.timezone,
         "validation": settings.validation.mode,
-        "warnings": list(settings.warnings),
     }
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from cyclopts import Parameter
 
@@ -31,6 +31,7 @@ _LABEL_WIDTH = 13
 _STATES_HERE = frozenset({"status"})
 # Less room than this for a text is none.
 _ROOM_LEAST = 20
+_HANGING = 2
 
 
 @Parameter(parse=False)
@@ -78,19 +79,25 @@ class Context:
         return load(self.config_path, self.environ)
 
     @contextmanager
-    def engine(self, *, create: bool = False, newer: bool = False) -> "Iterator[Database]":
+    def engine(
+        self, *, create: bool = False, newer: bool = False, outbox: bool = True
+    ) -> "Iterator[Database]":
         """Open the configured database for the length of a `with`; closed at its end.
 
         With `create` a missing SQLite file is made. With `newer` an outbox may be one that a newer
-        shipper has upgraded. Raises ConfigError, SchemaError where no outbox can be or it is newer
-        than this code, and whatever `store.failures.translate` says.
+        shipper has upgraded. Without `outbox` there needn't be one yet. Raises ConfigError,
+        SchemaError where no outbox can be or it is newer than this code, and whatever
+        `store.failures.translate` says.
         """
         from shipper.config import masked  # noqa: PLC0415 - as above
         from shipper.store.opening import opened  # noqa: PLC0415 - sqlalchemy takes a while
-        from shipper.store.revisions import refuse_newer  # noqa: PLC0415 - as above
+        from shipper.store.revisions import refuse_newer, refuse_none  # noqa: PLC0415 - as above
 
-        self.detail(f"outbox: {masked(self.settings().database.url)}")
-        with opened(self.settings().database.url, create=create) as engine:
+        where = self.settings().database
+        self.detail(f"outbox: {masked(where.url)}")
+        with opened(where.url, create=create, told=self.note, renewed=where.read_url) as engine:
+            if outbox:
+                refuse_none(engine)
             if not newer:
                 refuse_newer(engine)
             yield engine
@@ -107,10 +114,16 @@ class Context:
         """Print a line of the answer, for a person."""
         print(text)
 
+    def tell(self, text: str) -> None:
+        """Print a sentence of the answer: on a terminal it goes on in the next line."""
+        self.say("\n".join(folded(text, hangs=True)))
+
     def note(self, text: str) -> None:
         """Print a line that isn't part of the answer, unless `--quiet`."""
         if self.verbosity >= 0:
-            print(text, file=sys.stderr)
+            # What has several lines was laid out by whoever wrote it.
+            lines = [text] if "\n" in text else folded(text, hangs=True, stream=sys.stderr)
+            print("\n".join(lines), file=sys.stderr)
 
     def detail(self, text: str) -> None:
         """Print a line that only `--verbose` asks for."""
@@ -170,16 +183,23 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def folded(text: str, beside: int) -> list[str]:
+def folded(
+    text: str, beside: int = 0, *, hangs: bool = False, stream: TextIO | None = None
+) -> list[str]:
     """Return a text in printable lines that fit beside so many columns; a program gets it in one.
 
-    What can be copied stays whole: paths, commands.
+    No word is broken, so that a path or a URL can be copied. Where it `hangs`, all lines but the
+    first are indented. Without a `stream` it is for stdout.
     """
-    plain = printable(text)
-    if not sys.stdout.isatty():
+    plain, on = printable(text), stream or sys.stdout
+    if not on.isatty():
         return [plain]
-    room = max(_ROOM_LEAST, terminal_size().columns - beside)
-    return wrap(plain, room, break_long_words=False, break_on_hyphens=False) or [""]
+    room = max(_ROOM_LEAST, terminal_size(on).columns - beside)
+    indent = " " * (len(plain) - len(plain.lstrip()) + _HANGING) if hangs else ""
+    lines = wrap(
+        plain, room, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return lines or [""]
 
 
 class Word(str):

@@ -27,7 +27,7 @@ def _fields(shipper: Shipper) -> dict[str, Any]:
         "pid": shipper.pid,
         "version": shipper.version or None,
         "shards": 1,
-        "in_flight": None,  # known to the daemon alone, in memory
+        "in_flight": shipper.in_flight,
         "since": None if shipper.since is None else iso(shipper.since),
         "last_seen_seconds": None if seen is None else round(max(0.0, seen), 3),
     }

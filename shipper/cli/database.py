@@ -5,11 +5,22 @@ from shipper.store import grants as rights
 from shipper.store import migrate, revisions
 
 
-def upgrade(*, context: Context) -> None:
-    """Create the outbox in the database, or bring it to the version that this code needs."""
-    with context.engine(create=True) as engine:
+def upgrade(*, create: bool = False, context: Context) -> None:
+    """Create the outbox in your application's database, or bring it to the version needed.
+
+    The database has to exist: a path with a typing error must not become an empty outbox.
+
+    Parameters
+    ----------
+    create
+        For a NEW outbox: make the SQLite file, and its directory, where they are missing.
+    """
+    with context.engine(create=create, outbox=False) as engine:
+        if not create:
+            revisions.refuse_empty(engine)
         before = revisions.current(engine)
         notices = migrate.upgrade(engine)
+        notices += [f"fixed: {told}" for told in migrate.mend(engine)]
     for notice in notices:
         context.note(notice)
     if context.json:
@@ -22,7 +33,7 @@ def upgrade(*, context: Context) -> None:
 
 def current(*, context: Context) -> int:
     """Print the revision of the outbox, and the one that this code needs."""
-    with context.engine(newer=True) as engine:
+    with context.engine(newer=True, outbox=False) as engine:
         revision = revisions.current(engine)
     if context.json:
         context.emit({"revision": revision, "head": revisions.head()})
@@ -33,7 +44,7 @@ def current(*, context: Context) -> int:
 
 def check(*, context: Context) -> None:
     """Check that this code can work with the outbox; exit status 78 where it can't."""
-    with context.engine() as engine:
+    with context.engine(outbox=False) as engine:
         revisions.check(engine)
     if context.json:
         context.emit({"ok": True, "revision": revisions.head()})

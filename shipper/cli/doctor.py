@@ -1,4 +1,4 @@
-"""`shipper doctor`: every live dependency, a line each, and how to mend what is broken."""
+"""`shipper doctor`: every live dependency, a line each, and how to fix what is broken."""
 
 from collections import Counter
 from typing import Annotated
@@ -15,6 +15,8 @@ _MARKS = {Level.OK: "✓", Level.WARNING: "!", Level.FAULT: "✗"}
 _STYLES = {Level.OK: GOOD, Level.WARNING: WAITING, Level.FAULT: BAD}
 # What stands on a line beside the name and the text.
 _BESIDE = 4
+# The order of `troubles`, behind what nothing can be told without.
+_WORST = ("config", "database", "schema", "disk", "promises", "daemon")
 # Where stdout can't write the marks.
 _PLAIN = {Level.OK: "+", Level.WARNING: "!", Level.FAULT: "x"}
 
@@ -24,7 +26,7 @@ def doctor(
     network: Annotated[bool, Parameter(negative="--no-network", show=True)] = True,
     context: Context,
 ) -> int:
-    """Check all that shipper depends on, here and now, and say how to mend it.
+    """Check all that shipper depends on, here and now, and say how to fix it.
 
     Changes nothing, and may run beside the daemon. Of the API only the endpoint
     is asked that validates and takes no event.
@@ -71,11 +73,11 @@ def _tell(context: Context, found: list[Finding]) -> None:
 
 
 def _worst(found: list[Finding]) -> str:
-    """Return what to see to first: what the others stand on comes before them."""
+    """Return what to see to first: the worst, then what the others stand on."""
     for level in (Level.FAULT, Level.WARNING):
-        for finding in found:
-            if finding.level is level:
-                return f"; first: {printable(finding.name)}"
+        if names := [finding.name for finding in found if finding.level is level]:
+            first = next((name for name in _WORST if name in names), names[0])
+            return f"; first: {printable(first)}"
     return ""
 
 

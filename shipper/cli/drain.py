@@ -11,7 +11,6 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shipper.advice import said
 from shipper.cli.arguments import Duration
 from shipper.cli.context import Context, printable
 from shipper.cli.progress import Bar, progress_bar
@@ -28,7 +27,7 @@ from shipper.store.holds import held
 from shipper.store.opening import Database
 from shipper.store.progress import Settled, behind_held_keys, settled
 from shipper.store.reports import commit_blockers, current_shipper, destination_report
-from shipper.troubles import NAMED, failed, named
+from shipper.troubles import NAMED, named, stands
 from shipper.unblocked import settle_stderr, unblock_stderr
 
 STILL_PENDING = 75
@@ -48,8 +47,8 @@ class Left:
     held: int
     state: str
     reason: str | None
-    failed: str = ""
-    """How the last tries failed."""
+    stands: str
+    """How its destination is, with why."""
 
     @property
     def is_stuck(self) -> bool:
@@ -104,8 +103,8 @@ class View:
                 r.pending,
                 behind.get(r.name, 0),
                 r.state,
-                r.why,
-                f" ({failed(r)})" if r.is_failing else "",
+                r.reason,
+                stands(r, between=", "),
             )
             for r in reports
             if r.pending
@@ -238,7 +237,7 @@ def _tell(context: Context, view: View, before: Settled) -> int:
             + (f", {count(died)} died: shipper dead list" if died else "")
         )
         for entry in left:
-            context.say(f"{printable(entry.destination)}: {_why(view, entry)}")
+            context.tell(f"{printable(entry.destination)}: {_why(view, entry)}")
     return STILL_PENDING if left else SOME_DIED if died else 0
 
 
@@ -246,8 +245,7 @@ def _why(view: View, left: Left) -> str:
     """Return why some of a destination's events are still pending."""
     still = f"{count(left.pending)} still pending"
     if left.state in _STUCK_WORDS:
-        reason = f", {printable(said(left.reason))}" if left.reason else ""
-        return f"{still}: {left.state}{reason}"
+        return f"{still}: {printable(left.stands)}"
     if left.held:
         found, total = held(view.engine, NAMED)
         of_it = [h for h in found if h.destination == left.destination and h.ordering_key]
@@ -259,4 +257,4 @@ def _why(view: View, left: Left) -> str:
     blockers = commit_blockers(view.engine)
     if blockers:
         return f"{still}: an open transaction could still commit before them: {blockers[0]}"
-    return f"{still}: {left.state}; they are tried again later{left.failed}"
+    return f"{still}: {printable(left.stands)}; they are tried again later"

@@ -82,7 +82,7 @@ def enqueue(
             context.say(event.event_id)
     known = sum(not event.is_new for event in written)
     if known:
-        context.note(f"{known} of {len(written)} was there already, and is not written again")
+        context.note(f"{known:,} of {len(written):,} was there already, and is not written again")
 
 
 def _take_in(file: Path, context: Context) -> None:
@@ -95,7 +95,7 @@ def _take_in(file: Path, context: Context) -> None:
     if context.json:
         context.emit({"new": taken.new, "known": taken.known})
     else:
-        context.say(f"{taken.new} new, {taken.known} were there already")
+        context.say(f"{taken.new:,} new, {taken.known:,} were there already")
     _warn_of_strangers(taken, context)
 
 

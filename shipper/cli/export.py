@@ -18,7 +18,7 @@ from shipper.cli.documents import name_of
 from shipper.cli.events import Key, Since, Until
 from shipper.cli.rows import fields, written
 from shipper.cli.wording import several
-from shipper.errors import UsageError
+from shipper.errors import NotWritten, UsageError
 from shipper.store.backup import file_beside, publish
 from shipper.store.engine import database_path
 from shipper.store.handing_over import Carried, hand_over, undelivered
@@ -85,7 +85,14 @@ class _Keeper:
         self._target = target
 
     def __call__(self, pages: Iterator[list[Carried]]) -> None:
-        """Return when all of them are on disk."""
+        """Return when all of them are on disk; raises NotWritten where it has no room, say."""
+        try:
+            self._keep(pages)
+        except OSError as error:
+            told = f"{self._target}: can't be written: {error.strerror}; nothing was exported"
+            raise NotWritten(told) from error
+
+    def _keep(self, pages: Iterator[list[Carried]]) -> None:
         with file_beside(self._target) as partial:
             with partial.open("wb") as lines:
                 for page in pages:

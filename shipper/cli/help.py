@@ -82,15 +82,19 @@ def _command(words: tuple[str, ...]) -> None:
     for at, word in enumerate(words):
         known = known and word in app.resolved_commands()
         if not known:
-            near = get_close_matches(word, CHAPTERS, n=1) if at == 0 else []
-            if near:
-                raise UsageError(
-                    f"there is no chapter or command {printable(word)}",
-                    f"did you mean shipper help {near[0]}?",
-                )
-            raise unknown(words[:at], word)
+            raise unknown(words[:at], word) if at else _nothing(word, unknown((), word).hint)
         app = app[word]
     application().help_print(list(words))
+
+
+def _nothing(word: str, near_command: str | None) -> UsageError:
+    """Return what to say of a word that is neither a chapter nor a command."""
+    near = get_close_matches(word, CHAPTERS, n=1)
+    hint = "shipper help" if near_command == "shipper --help" else near_command
+    return UsageError(
+        f"there is no chapter or command {printable(word)}",
+        f"did you mean shipper help {near[0]}?" if near else hint,
+    )
 
 
 def _configuration() -> str:

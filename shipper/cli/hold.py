@@ -79,7 +79,7 @@ def _list(context: Context, limit: int) -> None:
     if not found:
         context.note("nothing is held")
     elif total > len(found):
-        context.note(f"{total - len(found)} more are held: --limit {total}")
+        context.note(f"{total - len(found):,} more are held: --limit {total}")
 
 
 def _row(each: holds.Held, now: float) -> tuple[object, ...]:
@@ -125,7 +125,10 @@ def release(*, key: Key = None, destination: Destination = None, context: Contex
 
 def _refuse_nothing(key: str | None, destination: str | None) -> None:
     if key == "" or (key is None and not destination):
-        raise UsageError("what?", "name a key with --key, or a destination with --destination")
+        raise UsageError(
+            "no key and no destination is named",
+            "name a key with --key, or a destination with --destination",
+        )
 
 
 def _unknown(destination: str, configured: Collection[str]) -> UsageError:

@@ -18,7 +18,7 @@ from shipper.cli.units import PLACES, UNIT
 from shipper.config import masked
 from shipper.config.loader import SYSTEM_PATH
 from shipper.config.urls import DatabaseUrl
-from shipper.errors import AccessDenied, UsageError
+from shipper.errors import AccessDenied, NotWritten, UsageError
 from shipper.store import migrate, revisions
 from shipper.store.opening import opened
 
@@ -110,10 +110,14 @@ def _create(path: Path, text: str, mode: int) -> None:
         raise AccessDenied(f"can't write {path}: permission denied") from None
     except OSError as error:
         raise UsageError(f"{path}: can't be written: {error.strerror}") from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        if mode == _FOR_GROUP:
-            os.fchown(descriptor, -1, path.parent.stat().st_gid)
-        file.write(text)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            if mode == _FOR_GROUP:
+                os.fchown(descriptor, -1, path.parent.stat().st_gid)
+            file.write(text)
+    except OSError as error:
+        path.unlink(missing_ok=True)  # half of it would be in the way of another try
+        raise NotWritten(f"{path}: can't be written: {error.strerror}") from error
 
 
 def _tell(context: Context, plan: Plan) -> None:

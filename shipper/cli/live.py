@@ -34,12 +34,15 @@ def show(context: Context, draw: Draw, *, instead: str) -> None:
     """
     if context.json or not sys.stdout.isatty():
         raise UsageError("this draws on a terminal, and there is none", instead)
+    screen = terminal()
+    if screen.is_dumb_terminal:  # rich would draw nothing, without a word
+        raise UsageError("this draws on a terminal, and $TERM says that yours can't", instead)
     clock = SystemClock()
     before = {number: signal.signal(number, _end) for number in _ENDS}
     try:
         # Nobody prints meanwhile; and what stands in for stdout then knows no encoding.
         with Live(
-            console=terminal(), screen=True, auto_refresh=False, redirect_stdout=False,
+            console=screen, screen=True, auto_refresh=False, redirect_stdout=False,
             redirect_stderr=False,
         ) as live:  # fmt: skip
             while True:

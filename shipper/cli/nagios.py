@@ -54,7 +54,7 @@ def told(facts: Facts) -> Line:
     found = troubles_of(facts)
     level = found[0].level if found else Level.OK
     pending = sum(report.pending for report in facts.reports)
-    words = [trouble.text for trouble in found] or [f"{pending} pending"]
+    words = [trouble.text for trouble in found] or [f"{pending:,} pending"]
     measured = sorted(facts.reports, key=lambda report: report.name not in facts.configured)
     data = [datum for r in measured[:_MEASURED] for datum in _performance(r, facts.oldest)]
     if facts.room is not None:

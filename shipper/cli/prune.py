@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from math import inf
 from threading import Event
 from typing import TypeVar
@@ -10,7 +11,9 @@ from shipper.cli.context import Context
 from shipper.cli.wording import several
 from shipper.clock import Clock, SystemClock, iso
 from shipper.config import RetentionSettings
-from shipper.store import retention, space
+from shipper.confirmed import Confirmed
+from shipper.store import clock_notes, retention, space
+from shipper.store.lease import Owner
 from shipper.store.opening import Database
 from shipper.store.retention import Cutoffs, Kind
 
@@ -21,26 +24,37 @@ _REST_LEAST = 0.01
 # Another machine's clock may be ahead by this, and a shop be closed for so long.
 _AHEAD, _QUIET = 60.0, 3 * 86400.0
 
+_SET = (
+    "the machine's clock was set: what it would not have deleted before stays until its time has"
+    " really passed; --trust-clock goes by the clock"
+)
 
-def prune(*, dry_run: bool = False, context: Context) -> None:
+
+def prune(*, dry_run: bool = False, trust_clock: bool = False, context: Context) -> None:
     """Delete events that have been over for longer than [retention] says.
 
     Never a pending one. A running daemon does the same by itself, and may run
-    meanwhile; after the machine's clock was set it waits, and this does not. What
-    is deleted is counted as purged. Its event_id is free again: whoever writes it
-    once more writes a new event.
+    meanwhile. What is deleted is counted as purged. Its event_id is free again:
+    whoever writes it once more writes a new event.
 
     Parameters
     ----------
     dry_run
         Say what would be deleted, and delete nothing.
+    trust_clock
+        Go by the machine's clock also where the daemon has noted that it was set:
+        without this, nothing is deleted before its time has really passed.
     """
     keeps, clock = context.settings().retention, SystemClock()
     now = clock.wall()
-    cutoffs = Cutoffs.at(now, delivered=keeps.delivered, dead=keeps.dead)
     with context.engine() as engine:
         if (doubt := _doubt(retention.newest(engine), now, keeps)) is not None:
             context.note(doubt)
+        since_set = {} if trust_clock else _noted(engine, clock, keeps)
+        if since_set:
+            context.note(_SET)
+        by_clock = Cutoffs.at(now, delivered=keeps.delivered, dead=keeps.dead)
+        cutoffs = replace(by_clock, **since_set)
         if dry_run:
             gone: Mapping[Kind, int] = retention.due(engine, cutoffs)
         else:
@@ -55,6 +69,18 @@ def _doubt(newest: float | None, now: float, keeps: RetentionSettings) -> str | 
     if newest is None or now - max(shortest, _QUIET) <= newest <= now + _AHEAD:
         return None
     return f"warning: the newest time in the outbox is {iso(newest)}, and here it is {iso(now)}"
+
+
+def _noted(engine: Database, clock: Clock, keeps: RetentionSettings) -> dict[str, float]:
+    """Return the cutoffs that the clock can't be believed for, by what the daemon has noted."""
+    notes = clock_notes.read(engine, Owner.here().boot)
+    if notes is None:
+        return {}
+    confirmed, now = Confirmed(clock), clock.wall()
+    confirmed.begin(None, notes)
+    kept = {"delivered": keeps.delivered, "dead": keeps.dead}
+    known = {name: (s, confirmed.at_least(s)) for name, s in kept.items() if s is not None}
+    return {name: at - s for name, (s, at) in known.items() if now - at > _AHEAD}
 
 
 def _prune(engine: Database, cutoffs: Cutoffs, clock: Clock) -> Mapping[Kind, int]:

@@ -159,7 +159,7 @@ def _tell(context: Context, found: Movable, to: str, *, moved: int, dry_run: boo
         )
     elif dry_run:
         places = ", ".join(f"{count:,} of {printable(name)}" for name, count in found.places)
-        context.say(f"{several(found.count, 'event')} would go to {to}: {places}")
+        context.tell(f"{several(found.count, 'event')} would go to {to}: {places}")
     else:
         context.say(f"{several(moved, 'event')} rerouted to {to}")
     if found.received:

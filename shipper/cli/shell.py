@@ -10,21 +10,20 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
-from textwrap import fill
 from typing import Annotated, TypeVar
 
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
 
 from shipper.cli.commands import GLOBAL, build
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context, folded, printable
 from shipper.cli.near import unknown
 from shipper.cli.wording import several
-from shipper.errors import ConfigError, InvalidEvent, ShipperError, UsageError
-from shipper.style import BAD, styled, terminal_size
+from shipper.errors import ConfigError, InvalidEvent, NotWritten, ShipperError, UsageError
+from shipper.style import BAD, styled
 from shipper.unblocked import settle_stderr
 
 T = TypeVar("T")
@@ -37,6 +36,7 @@ PIPE_CLOSED = 141  # what a shell reports of a program that SIGPIPE has ended
 # travels in disguise. No argument of a process can hold a NUL.
 _HYPHEN = "\0"
 
+_US = "shipper:"
 _PLACE = re.compile(r"[^:\s]\S*:\d+: ")
 
 
@@ -55,6 +55,42 @@ def _mend_streams() -> None:
             setattr(sys, name, nowhere)
         elif isinstance(stream, TextIOWrapper) and mode == "w":
             stream.reconfigure(errors="backslashreplace")
+            if name == "stdout":
+                sys.stdout = _Stdout.of(stream)
+
+
+class _Stdout(TextIOWrapper):
+    """Tells a disk that is full, or a descriptor that only reads, from a bug of ours."""
+
+    @classmethod
+    def of(cls, stream: TextIOWrapper) -> "_Stdout":
+        """Return one in the place of a stream, which is of no use any more."""
+        settings = {
+            name: getattr(stream, name)
+            for name in ("encoding", "errors", "line_buffering", "write_through")
+        }
+        return cls(stream.detach(), **settings)
+
+    def write(self, text: str) -> int:
+        """Write as ever; raises NotWritten, and BrokenPipeError for a reader that has gone."""
+        with _not_a_bug():
+            return super().write(text)
+
+    def flush(self) -> None:
+        """Do the same."""
+        with _not_a_bug():
+            super().flush()
+
+
+@contextmanager
+def _not_a_bug() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _give_up_stdout()
+        raise NotWritten(f"stdout can't be written: {error.strerror}") from error
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -77,14 +113,18 @@ def _run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Python flushes once more at its end, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()
         return PIPE_CLOSED
     except Exception:  # noqa: BLE001 - its traceback is the report; only the status is ours
         traceback.print_exc()
         print("shipper: this is a bug in shipper; please report the lines above", file=sys.stderr)
         return BUG
     return status
+
+
+def _give_up_stdout() -> None:
+    # Python flushes once more at its end, and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_nowhere() -> bool:
@@ -180,7 +220,7 @@ def _tell(error: ShipperError, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(_as_object(error), separators=(",", ":")), file=sys.stderr)
     else:
-        us = styled("shipper:", BAD, sys.stderr)
+        us = styled(_US, BAD, sys.stderr)
         lines = [printable(line) for line in error.message.splitlines()]
         if isinstance(error, ConfigError) and any(map(_PLACE.match, lines)):
             # A fault in a file begins with its place, which editors can jump to. A person who has
@@ -189,19 +229,15 @@ def _tell(error: ShipperError, *, as_json: bool) -> None:
                 faults = several(len(error.problems), "fault")
                 print(us, f"the configuration has {faults}", file=sys.stderr)
         elif not isinstance(error, InvalidEvent):
-            lines[0] = f"{us} {lines[0]}"
+            lines[0] = f"{_US} {lines[0]}"
         for line in lines:
-            print(_folded(line), file=sys.stderr)
+            text = "\n".join(folded(line, hangs=True, stream=sys.stderr))
+            # Coloured after it was folded: a colour has no width.
+            print(us + text.removeprefix(_US) if text.startswith(_US) else text, file=sys.stderr)
         if error.hint:
-            print(f"  {styled('hint:', 'bold', sys.stderr)} {error.hint}", file=sys.stderr)
-
-
-def _folded(line: str) -> str:
-    """Return a line as a terminal shows it without breaking a word; anything else gets it whole."""
-    if not sys.stderr.isatty():
-        return line
-    room = terminal_size(sys.stderr).columns
-    return fill(line, room, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+            hint = folded(error.hint, len("  hint: "), stream=sys.stderr)
+            label = styled("hint:", "bold", sys.stderr)
+            print(f"  {label}", f"\n{'':8}".join(hint), file=sys.stderr)
 
 
 def _as_object(error: ShipperError) -> dict[str, object]:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from shipper.advice import said
 from shipper.cli import verdict
 from shipper.cli.arguments import Duration
 from shipper.cli.context import Context, cell, shown
 from shipper.cli.daemons import told_of
+from shipper.cli.verdict import next_try
 from shipper.cli.wording import age, count
 from shipper.clock import SystemClock, iso
 from shipper.doctor.unit import start_command
 from shipper.errors import ConfigError, UsageError
-from shipper.store.reports import NEVER_TRIED, Blocker, DestinationReport
-from shipper.troubles import Trouble, failed, gather, judge
+from shipper.store.reports import Blocker, DestinationReport
+from shipper.troubles import Trouble, gather, judge, stands, why_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -245,7 +245,6 @@ def _tell(context: Context, shipper: str | None, blockers: Sequence[Blocker]) ->
 def _fields(report: DestinationReport) -> dict[str, Any]:
     fields = asdict(report)
     del fields["name"]
-    fields["reason"] = NEVER_TRIED if report.is_untried else report.reason
     for name in ("since", "next_try_at"):
         fields[name] = None if fields[name] is None else iso(fields[name])
     oldest = report.oldest_pending_seconds
@@ -270,16 +269,8 @@ def _row(report: DestinationReport, now: float, is_shipped: bool) -> tuple[objec
 
 
 def _why(report: DestinationReport, now: float) -> list[str]:
-    if report.is_failing:
-        words = [f"{report.state}, but {failed(report)}"]
-    elif report.is_untried:
-        words = [NEVER_TRIED]
-    else:
-        words = [said(report.why)] if report.why else []
-        if report.since is not None:
-            state = "" if report.reason else f"{report.state} "
-            words.append(f"{state}for {age(now - report.since)}")
-    if report.next_try_at is not None and (report.pending or not report.is_failing):
-        wait = report.next_try_at - now
-        words.append(f"next try in {age(wait)}" if wait > 0 else "next try due")
-    return words
+    why = why_of(report)
+    words = [stands(report) if report.is_failing else why] if why else []
+    if report.since is not None and not (report.is_failing or report.is_untried):
+        words.append(f"{'' if why else f'{report.state} '}for {age(now - report.since)}")
+    return [*words, *next_try(report, now)]

@@ -11,19 +11,19 @@ from collections.abc import Iterator, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from shipper.advice import said
 from shipper.cli import live, verdict
 from shipper.cli.bars import BARS, alphabet, first_minute
 from shipper.cli.chart import LABEL, Ranked, chart
 from shipper.cli.context import Context, printable
 from shipper.cli.table import middle
+from shipper.cli.verdict import next_try
 from shipper.cli.wording import age, count, several
 from shipper.clock import Clock, SystemClock, iso
 from shipper.store.glance import NEWEST_DEAD, Glance, glance
 from shipper.store.minutes import since
-from shipper.store.reports import NEVER_TRIED, DestinationReport
+from shipper.store.reports import DestinationReport
 from shipper.style import BAD, STATES, WAITING, ascii_only
-from shipper.troubles import failed, gather, judge
+from shipper.troubles import gather, judge, why_of
 
 # A rate is of what came between the last so many drawings, a few seconds: it is what happens now,
 # and 0 soon after nothing happens any more.
@@ -146,13 +146,9 @@ class Picture:
             line.append(", ").append(f"{count(report.dead)} dead", BAD)
         line.append(f", {count(report.delivered)} delivered")
         yield _FIRST, line
-        reason = NEVER_TRIED if report.is_untried else said(report.why or "")
-        if report.is_failing:
-            reason = failed(report)
-        if reason:
-            wait = None if report.next_try_at is None else report.next_try_at - now
-            due = "" if wait is None else f"; next try in {age(max(0.0, wait))}"
-            yield _FIRST, Text(f"  {printable(reason)}{due}", style=WAITING)
+        if why := why_of(report):
+            told = "; ".join([why, *next_try(report, now)])
+            yield _FIRST, Text(f"  {printable(told)}", WAITING)
 
 
 def _glanced(report: DestinationReport, seen: Glance, now: float) -> Iterator[Ranked]:

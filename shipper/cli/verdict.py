@@ -1,12 +1,13 @@
 """What is wrong, as a person sees it first: above the table of `status`, in `top`, live or not."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from shipper.cli.context import Context, Word, printable
+from shipper.cli.context import Context, Word, folded, printable
+from shipper.cli.wording import age
 from shipper.state import State
 from shipper.store.reports import DestinationReport
+from shipper.style import styled
 from shipper.troubles import Level, Trouble
 
 if TYPE_CHECKING:
@@ -20,14 +21,8 @@ _COLOURS = {Level.WARNING: "yellow", Level.CRITICAL: "bold red"}
 
 def say(context: Context, troubles: Sequence[Trouble]) -> None:
     """Print what is wrong, the worst first, each with what to do; nothing where all is well."""
-    if sys.stdout.isatty():
-        from shipper.style import console  # noqa: PLC0415 - only a terminal needs rich
-
-        for line in drawn(troubles):
-            console().print(line)
-    else:
-        for text, _ in _lines(troubles, SHOWN):
-            context.say(text)
+    for text, colour in _lines(troubles, SHOWN):
+        context.say("\n".join(styled(line, colour) for line in folded(text, hangs=True)))
 
 
 def drawn(troubles: Sequence[Trouble], most: int = SHOWN) -> "Iterator[Text]":
@@ -58,3 +53,10 @@ def state_of(report: DestinationReport, *, is_shipped: bool) -> Word | str:
     if report.is_untried or (report.state == State.READY.value and not is_shipped):
         return Word.of(report.state, "")
     return report.state
+
+
+def next_try(report: DestinationReport, now: float) -> Iterator[str]:
+    """Yield when something is tried next, if anything waits for that."""
+    if report.next_try_at is not None and report.pending:
+        wait = report.next_try_at - now
+        yield f"next try in {age(wait)}" if wait >= 1 else "next try due"

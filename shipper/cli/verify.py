@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from shipper.cli.context import Context, printable
+from shipper.cli.context import Context
 from shipper.clock import SystemClock
 from shipper.errors import ShipperError
 from shipper.store.audit import RULES, remember
@@ -50,10 +50,10 @@ def verify(
         )
     else:
         for rule, claim in RULES.items():
-            context.say(f"{'FAULT' if rule in broken else 'ok':<7}{claim}")
+            context.tell(f"{'FAULT' if rule in broken else 'ok':<7}{claim}")
             for finding in findings:
                 if finding.rule == rule:
-                    context.say(f"{'':<7}{printable(finding.message)}")
+                    context.tell(f"{'':<7}{finding.message}")
         if "counters" in broken:
             context.note("where rows were changed by hand (SQL): shipper verify --recount")
     return 1 if broken else 0

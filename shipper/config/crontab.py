@@ -155,7 +155,7 @@ def _step(field: _Field, part: str, slash: str, step: str) -> int:
 
 def _why_not(field: _Field, part: str, word: str) -> str:
     if not part:
-        return "there is nothing between two commas"
+        return "a comma has nothing beside it"
     if _FOREIGN.search(part):
         return f"{part} is not crontab's: only other schedulers know ?, #, ~, H, L and W"
     full = next((name for name in field.names if word.lower().startswith(name)), None)
@@ -167,6 +167,8 @@ def _why_not(field: _Field, part: str, word: str) -> str:
 def _forwards(field: _Field, low: int, high: int, every: int) -> str:
     """Return how cron spells a range that goes on at the beginning."""
     last = 6 if field.high == _SUNDAY else field.high
+    if low > last:  # 7, from which it goes on at 1
+        return _span(field.low, high) + (f"/{every}" if every > 1 and high else "")
     if every > 1:
         around = [*range(low, last + 1), *range(field.low, high + 1)]
         return ",".join(map(str, around[::every]))

@@ -8,6 +8,7 @@ import math
 import re
 import tomllib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -229,10 +230,15 @@ def _cron(entry: object, place: int) -> str:
     is_nickname = len(fields) == 1 and fields[0].startswith("@") and fields[0][1:].isalpha()
     if is_nickname or (len(fields) == 5 and all(map(_CRON_FIELD.fullmatch, fields))):
         return " ".join(fields)
-    more = "; leave the seconds (or the year) out" if len(fields) in {6, 7} else ""
-    raise ValueError(
-        f'entry {place} must have 5 fields like "*/5 8-19 * * mon-fri", not {shown(entry)}{more}'
-    )
+    needed = f'entry {place} must have 5 fields like "*/5 8-19 * * mon-fri"'
+    raise ValueError(f"{needed}, not {shown(entry)}{_more_than_cron(fields)}")
+
+
+def _more_than_cron(fields: Sequence[str]) -> str:
+    """Return what to do with what another scheduler takes beside the five."""
+    if fields and "TZ=" in fields[0].upper():
+        return "; whose clock it goes by is a setting of its own, timezone"
+    return "; leave the seconds (or the year) out" if len(fields) in {6, 7} else ""
 
 
 def shown(raw: object) -> str:

@@ -6,7 +6,7 @@ duration is in seconds. Nothing here reads a file but `read_api_id`.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -40,7 +40,20 @@ class DatabaseSettings:
     url: Annotated[str, DatabaseUrl()] = field(repr=False)
     """The application's own database, in SQLAlchemy's form and with our driver."""
     url_file: Annotated[Path | None, FilePath()] = None
-    """A file whose one line is the URL, for a URL with a password."""
+    """A file whose one line is the URL, for a URL with a password; read anew for each login."""
+
+    def read_url(self) -> str:
+        """Return the URL, from its file anew each time, because the password may be another.
+
+        Raises ConfigError where no URL is in it, AccessDenied where it may not be read. Neither
+        shows anything of it.
+        """
+        if self.url_file is None:
+            return self.url
+        try:
+            return DatabaseUrl().parse(read_secret(self.url_file), self.url_file.parent)
+        except ValueError as error:
+            raise ConfigError([f"{self.url_file}: {error}"]) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +223,27 @@ class AlertSettings:
     """Certificates (PEM) to trust beside the system's."""
     proxy: Annotated[str | None, ProxyUrl()] = field(default=None, repr=False)
     """The HTTP proxy to go through."""
+
+    def renewed(self) -> "AlertSettings":
+        """Return the same with what the files hold by now.
+
+        Raises ConfigError where no URL is in one, AccessDenied where it may not be read. Neither
+        shows anything of it.
+        """
+        return replace(
+            self,
+            heartbeat_url=_again(self.heartbeat_url, self.heartbeat_url_file),
+            webhook_url=_again(self.webhook_url, self.webhook_url_file),
+        )
+
+
+def _again(url: Secret | None, file: Path | None) -> Secret | None:
+    if file is None:
+        return url
+    try:
+        return HookUrl().parse(read_secret(file), file.parent)
+    except ValueError as error:
+        raise ConfigError([f"{file}: {error}"]) from None
 
 
 class Named(NamedTuple):

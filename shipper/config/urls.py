@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from shipper.config import postgres
 from shipper.config.kinds import Kind
 from shipper.config.secret import MASK, Secret, masked
 
 _POSTGRES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
-_AUTHORITY = re.compile(
-    r"(?:[^@/?]*@)?(?:\[[0-9A-Fa-f:.%]+\]|[^\[\]:@/?]*)(?::(?P<port>[0-9]{1,5}))?(?=[/?]|$)"
-)
+# What people write who mean SQLite, with or without slashes.
+_MEANS_SQLITE = frozenset({"sqlite", "sqlite2", "sqlite3", "file"})
+_OF_THE_ROOT = frozenset({"data", "home", "mnt", "opt", "root", "run", "srv", "tmp", "usr", "var"})
+# ${DIR}, $DIR, %(dir)s, {{ dir }}, <dir>, %DIR%: of a shell, a template or an instruction.
+_PLACEHOLDER = re.compile(r"\$\{[^}]*\}|\$\w+|%\(\w+\)s|\{\{.*?\}\}|<[^>/]*>|%[A-Z_]{3,}%")
+_BESIDE = ("-wal", "-shm", "-journal", ".shipper.lock", ".shipper.reserve")
+# libpq's other form.
+_KEYWORDS = re.compile(r"\s*(?:host|hostaddr|port|dbname|user|password|service)\s*=")
 _FORMS = "sqlite:////var/lib/shop/shop.db or postgresql://user@host/db"
 
 
@@ -28,14 +34,19 @@ class DatabaseUrl(Kind):
         """Return the URL with the driver that we use; a relative SQLite path goes under `base`."""
         if not isinstance(raw, str) or not raw or not raw.isprintable():
             raise ValueError(f"must be a URL like {_FORMS}")
+        if raw != raw.strip():
+            raise ValueError("begins or ends with a space")
         scheme, separator, rest = raw.partition("://")
         if not separator:
             raise ValueError(_missing_scheme(raw))
         backend, _, driver = scheme.partition("+")
         if scheme == "sqlite":
             return f"sqlite:///{_sqlite_path(rest, base)}"
+        if scheme.lower() in _MEANS_SQLITE:
+            path = rest if scheme == "file" else rest.removeprefix("/")
+            raise ValueError(f'is not the name of SQLite here: write "{_spelled(path)}"')
         if scheme in _POSTGRES:
-            return f"postgresql+psycopg://{_postgres_rest(rest)}"
+            return f"postgresql+psycopg://{postgres.canonical(rest)}"
         if driver and backend in {"sqlite", *_POSTGRES}:
             raise ValueError(f"names a driver; write {backend}:// and shipper takes its own")
         raise ValueError(f"must be SQLite or PostgreSQL, like {_FORMS}")
@@ -46,6 +57,14 @@ class DatabaseUrl(Kind):
 
 
 def _missing_scheme(raw: str) -> str:
+    if _KEYWORDS.match(raw):
+        return (
+            "is a string of keywords, not a URL: write host=h port=5432 dbname=db user=u as"
+            " postgresql://u@h:5432/db, and everything else after a question mark"
+        )
+    scheme, colon, rest = raw.removeprefix("jdbc:").partition(":")
+    if colon and scheme.lower() in _MEANS_SQLITE:
+        return f'needs three slashes after the name: write "{_spelled(rest)}"'
     if "@" in raw or ("/" not in raw and "." not in raw):
         return f"must be a URL like {_FORMS}"
     # Only `%` and `?` mean something in the path of a SQLAlchemy URL.
@@ -53,31 +72,52 @@ def _missing_scheme(raw: str) -> str:
     return f'is a path, not a URL: write "sqlite:///{path}"'
 
 
+def _spelled(rest: str) -> str:
+    """Return the URL that somebody meant who wrote this after `sqlite:`, with too few slashes."""
+    path = rest.removeprefix("localhost")
+    # Whoever names a directory of the root's means it, and not one beside the configuration.
+    absolute = path.startswith("/") or path.partition("/")[0] in _OF_THE_ROOT
+    return f"sqlite:///{'/' if absolute else ''}{path.lstrip('/')}"
+
+
 def _sqlite_path(rest: str, base: Path) -> str:
     path = rest.removeprefix("/")
     if not rest.startswith("/"):
-        raise ValueError("needs three slashes and the path, which begins with a fourth if absolute")
-    if path in {"", ":memory:"} or path.endswith("/"):
+        raise ValueError(
+            "needs three slashes and the path, which begins with a fourth if absolute:"
+            f' write "{_spelled(rest)}"'
+            if rest
+            else f"needs three slashes and the path, like {_FORMS}"
+        )
+    name = path.rpartition("/")[2]
+    if name in {"", ":memory:", ".", ".."}:
         raise ValueError("must name a file: the application and shipper share it")
     if "?" in path or path.startswith("file:"):
         raise ValueError("takes no options: shipper sets its own on each connection")
+    _refuse_slips(path, name)
     if path.startswith("/"):
-        return path
+        return f"/{path.lstrip('/')}"  # what a shell makes of /${DIR}/ has one slash too many
     # The daemon and the command line start in different directories and must mean one file.
     absolute = os.path.abspath(base / unquote(path))  # noqa: PTH100 - resolve() follows links
     return absolute.replace("%", "%25").replace("?", "%3F")
 
 
-def _postgres_rest(rest: str) -> str:
-    authority = _AUTHORITY.match(rest)
-    if not rest or authority is None:
+def _refuse_slips(path: str, name: str) -> None:
+    """Raise ValueError for what is a file's name to the system, but was never meant as one."""
+    if found := _PLACEHOLDER.search(path):
         raise ValueError(
-            "must be like postgresql://user:password@host:5432/db, "
-            "with %40, %2F and %3A for @, / and : in a user or password"
+            f"holds {found[0]}, and nothing is expanded here: write the path itself, or set"
+            " SHIPPER_DATABASE__URL where it is known (a $ in a name is written %24)"
         )
-    if int(authority["port"] or 1) not in range(1, 65536):
-        raise ValueError("must have a port from 1 to 65535")
-    return rest
+    if path.lstrip("/").startswith("~"):
+        raise ValueError("holds ~, and nothing is expanded here: write the whole path")
+    if "\\" in path:
+        raise ValueError("holds a backslash: a path is written with / (one in a name is %5C)")
+    plain = unquote(name)
+    if not unquote(path).isprintable() or "\ufffd" in unquote(path):
+        raise ValueError("holds a character that no path should have, written with %")
+    if plain.endswith(_BESIDE):
+        raise ValueError("names a file that lies beside the database, and not the database itself")
 
 
 @dataclass(frozen=True, slots=True)

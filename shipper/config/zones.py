@@ -13,6 +13,10 @@ from shipper.config.kinds import Kind, shown
 
 # Beside the names there are files: zones that count leap seconds, the machine's own, directories.
 _NOT_NAMES = ("posix/", "right/", "localtime", "posixrules", "Factory")
+# Their signs are the other way round: who writes GMT+1 doesn't mean Etc/GMT+1.
+_TURNED = "Etc/"
+# Less alike than that, an abbreviation is another one: PST isn't MST.
+_ALIKE = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +48,12 @@ def _is_zone(name: str) -> bool:
 
 def _nearest(name: str) -> str | None:
     """Return the name that was meant: in another case, of that place, or spelled like it."""
-    known = {zone.lower(): zone for zone in sorted(zoneinfo.available_timezones())}
+    names = sorted(zoneinfo.available_timezones())
+    known = {zone.lower(): zone for zone in names if not zone.startswith(_NOT_NAMES)}
     meant = name.strip().lower().replace(" ", "_")
     if meant in known:
         return known[meant]
-    of_place = [zone for low, zone in known.items() if low.rpartition("/")[2] == meant]
-    near = of_place or difflib.get_close_matches(meant, known, 1)
+    straight = {low: zone for low, zone in known.items() if not zone.startswith(_TURNED)}
+    of_place = [zone for low, zone in straight.items() if low.rpartition("/")[2] == meant]
+    near = of_place or difflib.get_close_matches(meant, straight, 1, _ALIKE)
     return known.get(near[0].lower()) if near else None

@@ -7,6 +7,7 @@ first, and a configuration with faults is refused with the old one kept.
 import asyncio
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from shipper import __version__
@@ -17,41 +18,27 @@ from shipper.daemon import alerts
 from shipper.daemon.alarms import Alarms
 from shipper.daemon.notify import Heartbeat, Notifier
 from shipper.daemon.observers import observed
+from shipper.daemon.renewal import renewing
 from shipper.daemon.schedule import scheduled
 from shipper.daemon.session import Session, open_session, try_out
+from shipper.daemon.stops import Stops
 from shipper.daemon.strays import Strays, watched
 from shipper.daemon.windows import Windows
 from shipper.dispatcher.dispatcher import STOP_GRACE
-from shipper.errors import ConfigError, OutboxHeld, ShipperError, StoreUnavailable
+from shipper.errors import (
+    ConfigError,
+    OutboxChanged,
+    OutboxHeld,
+    ShipperError,
+    StoreUnavailable,
+)
 from shipper.logs import Log
 from shipper.web.survey import Audit
 
+# Between two sessions, where the outbox changes again and again.
+_BEGIN_ANEW = 0.1
 # Beyond what a clean stop takes: for the database, which may be busy just then.
 _STOP_MARGIN = 30.0
-
-
-class Stops:
-    """What ends a session: a stop for good, or a wish to begin anew with new settings."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        """What the session works with: they say how long it may take to end."""
-        self.event = asyncio.Event()
-        self.reload = False
-        self.reason = ""
-
-    def stop(self, reason: str) -> None:
-        """End the session, and the service with it."""
-        self.reload = False
-        self.reason = reason
-        self.event.set()
-
-    def restart(self) -> None:
-        """End the session, to begin anew; a stop that was asked for already wins."""
-        if not self.event.is_set():
-            self.reload = True
-            self.reason = "SIGHUP"
-            self.event.set()
 
 
 async def serve(
@@ -70,7 +57,22 @@ async def serve(
     while True:
         for problem in settings.warnings:
             log("config.warning", problem=problem)
-        cut_off = await service.ship(settings, stops, remark)
+        try:
+            cut_off = await service.ship(settings, stops, remark)
+        except OutboxChanged as error:
+            # What is remembered is of another outbox than the one that is there now.
+            log("store.changed", reason=error.message, hint=error.hint)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_BEGIN_ANEW):
+                    await stops.event.wait()
+            if stops.event.is_set():
+                log("daemon.stopped", cut_off=0)
+                return
+            continue
+        if stops.renewed is not None:
+            settings, remark = stops.renewed, ""
+            stops = service.listen(settings)
+            continue
         if not stops.reload or reload is None:
             log("daemon.stopped", cut_off=cut_off)
             return
@@ -128,6 +130,7 @@ class _Service:
                     confirmed=self.confirmed,
                 ) as session,
                 scheduled(session, clock, log, heartbeat),
+                renewing(settings, clock, log, stops.renew),
                 observed(session, self.alarms, self.audit, clock, log, announced=not remark),
                 watched(session, self.strays, log),
             ):

@@ -5,7 +5,7 @@ in the reverse order. Whatever reads or writes rows runs in one thread.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +26,7 @@ from shipper.dispatcher.tally import Tally
 from shipper.errors import (
     AccessDenied,
     LeaseLost,
+    LoginRefused,
     OutboxHeld,
     SchemaError,
     ShipperError,
@@ -41,6 +42,7 @@ from shipper.store.queue import Queue
 from shipper.store.reserve import Reserve, Spared
 from shipper.store.retention import newest
 from shipper.store.watch import SqliteWatch
+from shipper.store.work import LinkRow
 
 # How long the database may take to appear: one boot may start both.
 REACH_WITHIN = 30.0
@@ -96,7 +98,8 @@ async def open_session(
     thread = DatabaseThread()
     async with AsyncExitStack() as stack:
         stack.callback(thread.close)
-        engine = open_engine(settings.database.url)
+        where, notice = settings.database, partial(_tell_notice, log)
+        engine = open_engine(where.url, told=notice, renewed=where.read_url)
         stack.push_async_callback(thread.run, engine.dispose)
 
         def waiting(error: ShipperError, seconds: float) -> None:
@@ -109,9 +112,10 @@ async def open_session(
             reach = {OutboxHeld: _HELD_A_MOMENT, StoreUnavailable: REACH_WITHIN}
             await thread.insist(lock.acquire, reach, stop, waiting)
             stack.callback(lock.release)
-        await thread.insist(
-            lambda: prepare(engine), {StoreUnavailable: REACH_WITHIN}, stop, waiting
-        )
+            engine.get_execution_options()["kept"].look_also(lock.insist)
+        reached = _reach(settings)
+        for done in await thread.insist(lambda: prepare(engine), reached, stop, waiting):
+            notice(done)
         watch = None if path is None else SqliteWatch(path)
         if watch is not None:
             stack.callback(watch.close)
@@ -120,7 +124,7 @@ async def open_session(
         spared = None if reserve is None else Spared(queue, reserve, _tells(reserve, log))
         owner = Owner.here()
         # The lease of a daemon whose machine went away ends by itself; a living one prolongs it.
-        patience = {OutboxHeld: 0.0 if path else ttl, StoreUnavailable: REACH_WITHIN}
+        patience = {OutboxHeld: 0.0 if path else ttl} | reached
         taken_at = clock.monotonic()
 
         def take() -> int:
@@ -132,7 +136,6 @@ async def open_session(
         recovered = await thread.insist(take, patience, stop, waiting)
         stack.push_async_callback(_give_back, thread, queue, spared)
         looks = Looks(engine)
-        links = {row.destination: row for row in await thread.run(looks.links)}
         rhythm = Rhythm(
             poll=min(_POLL_SQLITE if path else _POLL_POSTGRES, settings.schedule.poll_interval),
             idle=min(_IDLE_MAX, settings.schedule.poll_interval),
@@ -149,11 +152,7 @@ async def open_session(
             database=thread.run,
             rhythm=rhythm,
         )
-        for destination in settings.destinations.values():
-            route = _route(destination, settings, clock, dispatcher.wake)
-            if route.name in links:
-                route.resume(links[route.name])
-            dispatcher.add(route)
+        _add_routes(dispatcher, settings, clock, await thread.run(looks.links))
         confirmed = confirmed or Confirmed(clock)
         notes = await thread.run(partial(clock_notes.read, engine, owner.boot))
         confirmed.begin(await thread.run(partial(newest, engine)), notes)
@@ -172,6 +171,22 @@ async def open_session(
         )
 
 
+def _add_routes(
+    dispatcher: Dispatcher, settings: Settings, clock: Clock, links: Iterable[LinkRow]
+) -> None:
+    """Add a route for each destination, in the state in which it was left."""
+    left = {row.destination: row for row in links}
+    for destination in settings.destinations.values():
+        route = _route(destination, settings, clock, dispatcher.wake)
+        if route.name in left:
+            route.resume(left[route.name])
+        dispatcher.add(route)
+
+
+def _tell_notice(log: Log, notice: str) -> None:
+    log("store.notice", notice=notice)
+
+
 async def try_out(settings: Settings, clock: Clock) -> None:
     """Return only if a session could send with these settings; touches no network, no database.
 
@@ -179,6 +194,15 @@ async def try_out(settings: Settings, clock: Clock) -> None:
     """
     for destination in settings.destinations.values():
         await _courier(destination, settings, clock).aclose()
+
+
+def _reach(settings: Settings) -> dict[type[ShipperError], float]:
+    """Return what is waited for until the database can be worked with, and for how long."""
+    reached: dict[type[ShipperError], float] = {StoreUnavailable: REACH_WITHIN}
+    if settings.database.url_file is not None:
+        # Whoever changes a password does so in two places, one after the other.
+        reached[LoginRefused] = REACH_WITHIN
+    return reached
 
 
 def _lease_ttl(settings: Settings) -> float:

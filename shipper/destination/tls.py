@@ -32,6 +32,14 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
+def knows_authorities() -> bool:
+    """Return whether the system has any: a small container image may have none."""
+    if ssl.create_default_context().cert_store_stats()["x509"]:
+        return True
+    directory = ssl.get_default_verify_paths().capath  # None where there is none
+    return bool(directory) and any(Path(directory).iterdir())
+
+
 def _trust(context: ssl.SSLContext, file: Path) -> None:
     try:
         content = file.read_bytes()

@@ -181,6 +181,8 @@ class Exchange:
         pulse = self._looks.pulse()
         self._pulse_at = now + _PULSE_EVERY
         self._held_back = pulse.held_back
+        if pulse.damage:
+            self._report.damaged(pulse.damage)
         return pulse
 
 

@@ -203,6 +203,11 @@ class Reporter:
         if first:
             self._log("store.lost", reason=error.message, retry_seconds=retry)
 
+    def damaged(self, problems: Sequence[str]) -> None:
+        """Tell what somebody has done to the outbox's tables; called when they have changed."""
+        for problem in problems:
+            self._log("store.damaged", problem=problem, hint="run: shipper db upgrade")
+
     def store_back(self, seconds: float) -> None:
         """Tell that the database is there again."""
         self._log("store.back", seconds=round(seconds, 1))

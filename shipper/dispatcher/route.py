@@ -132,9 +132,8 @@ class Route:
     def _settle(self, lane: Lane, carried: Carried, blame: Blame) -> None:
         outcome, event, streak = carried.outcome, lane.head, lane.streak_of_head()
         failed = outcome.kind is not Kind.ACCEPTED
-        streak.failures += failed
-        if failed and streak.began is None:
-            streak.began = self.link.begun
+        if failed:
+            streak.fail(self.link.begun)
         verdict = delivery.settle(
             outcome,
             blame,
@@ -153,7 +152,7 @@ class Route:
             next_attempt_at=at + verdict.wait if waits else None,
             status_code=outcome.status_code,
             error=describe(outcome) if failed else None,
-            attempt=self._attempt(lane, carried, failed=failed),
+            attempt=self._attempt(lane, carried, verdict),
             holds_key=verdict.status is Status.DEAD and self._holds_dead,
         )
         newly_received = verdict.maybe_received and not event.maybe_received
@@ -163,10 +162,11 @@ class Route:
         self.settled.append(Settled(lane, record, outcome, due, newly_received, carried.seconds))
         self.unrecorded += 1
 
-    def _attempt(self, lane: Lane, carried: Carried, *, failed: bool) -> Attempt | None:
-        """Return the row of the history that this try deserves."""
+    def _attempt(self, lane: Lane, carried: Carried, verdict: Verdict) -> Attempt | None:
+        """Return the row of the history that this try deserves; what an event died of, always."""
         event, streak, outcome = lane.head, lane.streak_of_head(), carried.outcome
-        if failed and not event.manual and self.link.is_down:
+        failed = outcome.kind is not Kind.ACCEPTED
+        if failed and verdict.status is Status.PENDING and self.link.is_down and not event.manual:
             if streak.noted_outage == self.link.outage:
                 return None  # one row for the whole run of probes
             streak.noted_outage = self.link.outage

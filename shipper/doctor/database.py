@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator
 
-from shipper.advice import hint, place_of, said, unknown_destination
+from shipper.advice import place_of, unknown_destination
 from shipper.config import Settings
 from shipper.doctor.files import check_budget
 from shipper.doctor.finding import Finding, fault, warning, well
@@ -12,19 +12,20 @@ from shipper.installation import with_packages
 from shipper.state import State
 from shipper.store import revisions, vitals
 from shipper.store.audit import known_to_be_broken
+from shipper.store.damage import damage, emptied
 from shipper.store.engine import describe, sqlite_library
 from shipper.store.footprint import footprint, size
 from shipper.store.holds import held
 from shipper.store.opening import Database
 from shipper.store.reports import (
-    NEVER_TRIED,
     DestinationReport,
     current_shipper,
     destination_report,
     open_transactions,
 )
+from shipper.store.snapshot import snapshot
 from shipper.store.space import measure
-from shipper.troubles import NAMED, failed, named
+from shipper.troubles import NAMED, fix_of, named, stands
 
 _WAL_LARGE = 64 << 20
 _OPEN_LONG = 30.0
@@ -35,6 +36,10 @@ def check_schema(database: Database) -> Iterator[Finding]:
     """See whether this code can work with the outbox."""
     revisions.check(database)
     yield well("schema", f"revision {revisions.head()} in {describe(database)}")
+    with snapshot(database) as tx:
+        # What an SQLite file lacks is told by `sqlite.check_tables`.
+        for problem in emptied(tx) if tx.dialect.name == "sqlite" else damage(tx):
+            yield warning("tables", problem, "shipper db upgrade")
 
 
 def check_sqlite_library() -> Iterator[Finding]:
@@ -137,7 +142,7 @@ def check_daemon(database: Database, settings: Settings, now: float) -> Iterator
     if shipper is not None:
         yield well("daemon", f"{shipper} ships")
     elif pending:
-        told = f"none is running, and events wait: {pending}"
+        told = f"none is running, and events wait: {pending:,}"
         yield fault("daemon", told, start_command(settings.path))
     else:
         yield warning("daemon", "none is running", start_command(settings.path))
@@ -145,13 +150,13 @@ def check_daemon(database: Database, settings: Settings, now: float) -> Iterator
         yield _link(report, settings, running=shipper is not None)
         if report.dead:
             yield warning(
-                "dead letters", f"{report.dead} of {report.name}", "shipper dead list tells why"
+                "dead letters", f"{report.dead:,} of {report.name}", "shipper dead list tells why"
             )
 
 
 def _link(report: DestinationReport, settings: Settings, *, running: bool) -> Finding:
     name = f"link {report.name}"
-    told = f"{_state(report)}; {report.pending} pending"
+    told = f"{stands(report)}; {report.pending:,} pending"
     destination = settings.destinations.get(report.name)
     if destination is None:
         config = str(settings.path or "the configuration")
@@ -161,20 +166,12 @@ def _link(report: DestinationReport, settings: Settings, *, running: bool) -> Fi
         told += " (as last recorded)"
     if report.state == State.HELD.value:
         return warning(name, told, f"shipper release --destination {report.name}")
-    fix = hint(report.last_error or report.reason, place_of(destination, settings))
+    fix = fix_of(report, place_of(destination, settings))
     if report.state == State.PAUSED.value:
         return fault(name, told, fix) if running else warning(name, told, fix)
     if report.state == State.OFFLINE.value or report.is_failing:
         return warning(name, told, fix)
     return well(name, told)
-
-
-def _state(report: DestinationReport) -> str:
-    if report.is_untried:
-        return f"{report.state}, but {NEVER_TRIED}"
-    if report.is_failing:
-        return f"{report.state}, but {failed(report)}"
-    return report.state + (f": {said(report.why)}" if report.why else "")
 
 
 def check_holds(database: Database) -> Iterator[Finding]:

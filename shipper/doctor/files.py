@@ -9,13 +9,14 @@ import os
 import pwd
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from shipper.doctor.access import Refusal, User, hands_on_rights, has_access_list
 from shipper.doctor.finding import Finding, fault, warning, well
-from shipper.store.engine import file_system, refuse_unusable_file
 from shipper.store.footprint import SCARCE_DAYS, TIGHT_DAYS, Footprint, forecast, size
+from shipper.store.place import file_system, refuse_unusable_file, remark
 from shipper.store.reserve import held
 from shipper.store.vitals import Growth
 
@@ -32,13 +33,15 @@ def check_user(user: User) -> Iterator[Finding]:
     yield well("user", text)
 
 
-def check_config(path: Path | None, user: User) -> Iterator[Finding]:
-    """See whether the one who ships may read the configuration."""
-    if path is None or (refused := user.refused(path, "r")) is None:
-        return
-    group = _common(user, path.parent.stat().st_gid)
-    told = f"{path} {_mode(path.stat())}: {_cannot(user, 'read it', refused)}"
-    yield fault("config", told, refused.fix or f"chgrp {group} {path}; chmod 640 {path}")
+def check_config(paths: Iterable[Path], user: User) -> Iterator[Finding]:
+    """See whether the one who ships may read the configuration, and what it names."""
+    for path in paths:
+        with suppress(FileNotFoundError):  # who reads it says so
+            if (refused := user.refused(path, "r")) is not None:
+                group = _common(user, path.parent.stat().st_gid)
+                told = f"{path} {_mode(path.stat())}: {_cannot(user, 'read it', refused)}"
+                fix = refused.fix or f"chgrp {group} {path}; chmod 640 {path}"
+                yield fault("config", told, fix)
 
 
 def check_directory(path: Path, user: User) -> Iterator[Finding]:
@@ -101,9 +104,13 @@ def check_files(path: Path, user: User) -> Iterator[Finding]:
 
 
 def check_file_system(path: Path) -> Iterator[Finding]:
-    """Refuse a network file system, on which SQLite's WAL isn't safe."""
+    """Refuse a place where SQLite's WAL isn't safe: see `store.place`."""
     refuse_unusable_file(path)
-    yield well("file system", file_system(os.path.realpath(path)))
+    kind, told = file_system(os.path.realpath(path)), remark(path)
+    if told is None:
+        yield well("file system", kind)
+    else:
+        yield warning("file system", f"{kind}: {told}", "put it on a disk that stays")
 
 
 def check_disk(path: Path, growth: Growth) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""What a check finds: one line, and how to mend it. A check that fails is a finding, too."""
+"""What a check finds: one line, and how to fix it. A check that fails is a finding, too."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -46,11 +46,15 @@ def of_error(name: str, error: Exception) -> Finding:
     if isinstance(error, ShipperError):
         return fault(name, " ".join(error.message.splitlines()), error.hint)
     if isinstance(error, OSError):
-        # asyncio writes an address where the system's own words would be.
-        number = error.errno or 0
-        words = os.strerror(number) if number > 0 else error.strerror
-        return fault(name, words or type(error).__name__)
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return fault(name, where + words_of(error))
     return fault(name, f"the check itself failed: {type(error).__name__}", "please report it")
+
+
+def words_of(error: OSError) -> str:
+    """Return the system's own words; asyncio writes an address where they would be."""
+    number = error.errno or 0
+    return (os.strerror(number) if number > 0 else error.strerror) or type(error).__name__
 
 
 def guarded(name: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:

@@ -11,13 +11,14 @@ from email.utils import parsedate_to_datetime
 
 import orjson
 
-from shipper.advice import Place, hint, place_of
+from shipper.advice import Place, hint, place_of, where_of
 from shipper.clock import Clock
 from shipper.config import DestinationSettings, Settings, masked
 from shipper.contract.builders import view
 from shipper.destination import Destination
 from shipper.destination.probe import Origin, addresses, certificate_ends, origin_of
-from shipper.doctor.finding import Finding, fault, of_error, warning, well
+from shipper.destination.tls import knows_authorities
+from shipper.doctor.finding import Finding, fault, of_error, warning, well, words_of
 from shipper.errors import AccessDenied, ShipperError
 from shipper.outcome import Fault, Kind, Reply, classify
 from shipper.outcome import masked as without
@@ -86,7 +87,7 @@ async def _certificate(settings: DestinationSettings, clock: Clock) -> list[Find
         async with asyncio.timeout(PATIENCE):
             ends = await certificate_ends(origin, settings.ca_file)
     except (OSError, ShipperError) as error:
-        return [_no_certificate(name, error)]
+        return [_no_certificate(name, error, where_of(settings.url))]
     days = (ends - clock.wall()) / _DAY
     told = f"the certificate is valid for {days:.0f} more days"
     if days < _CERTIFICATE_DAYS:
@@ -94,16 +95,24 @@ async def _certificate(settings: DestinationSettings, clock: Clock) -> list[Find
     return [well(name, told)]
 
 
-def _no_certificate(name: str, error: OSError | ShipperError) -> Finding:
+def _no_certificate(name: str, error: OSError | ShipperError, where: str) -> Finding:
     match error:
         case ssl.SSLCertVerificationError():
-            told = f"the certificate isn't trusted: {error.verify_message}"
+            told = f"the certificate of {where} isn't trusted: {error.verify_message}"
+            if not knows_authorities():
+                none = f"{told}; this machine knows no authority at all"
+                return fault(name, none, "install the package ca-certificates, or set ca_file")
             return fault(name, told, "set the clock, or name the authority as ca_file")
         case ssl.SSLError():
-            return fault(name, f"TLS failed: {error.reason}")
+            return fault(name, f"TLS with {where} failed: {error.reason}", _SEE_API)
         case TimeoutError():
-            return fault(name, f"no answer in {PATIENCE:.0f} s")
+            return fault(name, f"no answer from {where} in {PATIENCE:.0f} s", _SEE_API)
+        case OSError():
+            return fault(name, f"{where} can't be reached: {words_of(error)}", _SEE_API)
     return of_error(name, error)
+
+
+_SEE_API = "what to do stands beside API, below"
 
 
 async def _api(

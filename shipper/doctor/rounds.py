@@ -14,7 +14,7 @@ from shipper.clock import Clock
 from shipper.config import Settings
 from shipper.daemon.windows import Windows
 from shipper.doctor import database as db
-from shipper.doctor import files, unit
+from shipper.doctor import files, sqlite, unit
 from shipper.doctor.access import User
 from shipper.doctor.finding import Finding, Level, fault, guarded, of_error, warning, well
 from shipper.doctor.network import check_destination
@@ -55,7 +55,7 @@ def _of_outbox(settings: Settings, clock: Clock) -> Iterator[Finding]:
             usable = all(finding.level is not Level.FAULT for finding in schema)
             user = _user(database if usable else None)
             yield from guarded("user", lambda: files.check_user(user))
-            yield from guarded("config", lambda: files.check_config(settings.path, user))
+            yield from guarded("config", lambda: files.check_config(_read(settings), user))
             if path is not None:
                 yield from _of_files(path, user)
             yield from schema
@@ -64,9 +64,23 @@ def _of_outbox(settings: Settings, clock: Clock) -> Iterator[Finding]:
     except ShipperError as error:
         asker = _user(None)
         yield from guarded("user", lambda: files.check_user(asker))
+        yield from guarded("config", lambda: files.check_config(_read(settings), asker))
         if path is not None:
             yield from guarded("directory", lambda: files.check_directory(path, asker))
         yield of_error("database", error)
+
+
+def _read(settings: Settings) -> Iterator[Path]:
+    """Yield the configuration's file, and each that it names and the daemon opens itself."""
+    alerts = settings.alerts
+    read = [settings.path, settings.database.url_file]
+    read += [alerts.heartbeat_url_file, alerts.webhook_url_file, alerts.ca_file]
+    for destination in settings.destinations.values():
+        read += [destination.ca_file, destination.api_id_file]
+    handed_over = unit.credentials_of(unit.ours())
+    for path in dict.fromkeys(read):
+        if path is not None and path.absolute() not in handed_over:
+            yield path
 
 
 def _of_windows(settings: Settings, now: float) -> Iterator[Finding]:
@@ -104,6 +118,9 @@ def _of_database(
         checks += [
             ("library", db.check_sqlite_library),
             ("journal", lambda: db.check_journal(database)),
+            ("tables", lambda: sqlite.check_tables(database)),
+            ("write lock", lambda: sqlite.check_lock(database)),
+            ("WAL files", lambda: sqlite.check_removed(path)),
             ("WAL", lambda: db.check_wal(database)),
             ("disk", lambda: files.check_disk(path, vitals.growth(database, now))),
             ("reserve", lambda: files.check_reserve(path, settings.space.reserve)),

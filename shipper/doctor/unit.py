@@ -77,13 +77,29 @@ def user_of(unit: Path) -> int | None:
 def groups_of(unit: Path) -> set[int]:
     """Return the numbers of the groups that the unit, or a drop-in of it, adds."""
     found: set[int] = set()
+    for names in _given(unit, "SupplementaryGroups"):
+        for name in names.split():
+            with suppress(KeyError):
+                found.add(grp.getgrnam(name).gr_gid)
+    return found
+
+
+def credentials_of(unit: Path | None) -> set[Path]:
+    """Return the files that systemd reads for the unit, as root, and hands over."""
+    if unit is None:
+        return set()
+    return {Path(given.rpartition(":")[2].strip()) for given in _given(unit, "LoadCredential")}
+
+
+def _given(unit: Path, setting: str) -> list[str]:
+    """Return what the unit and its drop-ins say for a setting; nothing takes back what was said."""
+    found: list[str] = []
     drop_ins = _DROP_INS.with_name(f"{unit.name}.d")
     for file in (unit, *sorted(drop_ins.glob("*.conf"))):
         for line in file.read_text("utf-8", "replace").splitlines():
-            if line.startswith("SupplementaryGroups="):
-                for name in line.partition("=")[2].split():
-                    with suppress(KeyError):
-                        found.add(grp.getgrnam(name).gr_gid)
+            name, _, value = line.partition("=")
+            if name == setting:
+                found = [*found, value] if value.strip() else []
     return found
 
 

@@ -29,6 +29,12 @@ class Streak:
     began: int | None = None  # the last try begun, of any event, when the first failure came
     noted_outage: int = 0  # the outage for which the event's history has its row
 
+    def fail(self, begun: int) -> None:
+        """Count a failure; `begun` is how many tries of any event have begun so far."""
+        self.failures += 1
+        if self.began is None:
+            self.began = begun
+
 
 @dataclass(slots=True)
 class Lane:

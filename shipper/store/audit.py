@@ -19,7 +19,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, TextClause, text
 
+from shipper.store import sequence
 from shipper.store.claims import load_ids
+from shipper.store.damage import damage
 from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.recording import ATTEMPTS_KEPT
 from shipper.store.snapshot import shown, snapshot, written
@@ -33,6 +35,7 @@ RULES: Mapping[str, str] = MappingProxyType(
         "states": "every event is in a state that it can come to",
         "history": f"no event has more than {ATTEMPTS_KEPT} tries in its history",
         "claims": "every claim names an event that is pending",
+        "tables": "triggers, indexes and the next id are as the migrations made them",
     }
 )
 
@@ -111,9 +114,11 @@ def verify(engine: Engine) -> list[Finding]:
             *_check_counters(recorded, scanned),
             *_check_states(scanned),
             *_check_positions(tx, dialect, scanned.events),
+            *(Finding("positions", fault=True, message=told) for told in sequence.faults(tx)),
             *_check_order(tx, dialect),
             *_check_history(tx),
             *_check_claims(tx, dialect),
+            *(Finding("tables", fault=True, message=told) for told in damage(tx)),
         ]
     return sorted(findings, key=lambda finding: not finding.fault)
 

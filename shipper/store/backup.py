@@ -14,10 +14,11 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import URL, Engine, make_url, text
+from sqlalchemy import URL, Connection, Engine, make_url, text
+from sqlalchemy.exc import DBAPIError
 
 from shipper.errors import AccessDenied, SchemaError, ShipperError, UsageError
 from shipper.store import revisions
@@ -29,6 +30,7 @@ from shipper.store.queue import Queue
 from shipper.store.snapshot import shown, snapshot, written
 from shipper.store.transactions import glancing
 
+_TABLES = text("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
 # Pages of one step, between which an interruption is noticed.
 _STEP = 2048
 _PRIVATE = 0o600
@@ -43,6 +45,8 @@ class Copy:
     pending: dict[str, int]
     maybe_received: int
     """How many of the pending ones a daemon may have sent at that moment."""
+    unchecked: dict[str, str] = field(default_factory=dict)
+    """The application's tables whose copy only the application can check, and why."""
 
 
 def back_up(
@@ -103,7 +107,7 @@ def file_beside(target: Path) -> Iterator[Path]:
 
 
 def _copy(source: Path, partial: Path, told: Callable[[int, int], None]) -> None:
-    with translating_sqlite():
+    with translating_sqlite(source):
         reader = connect_sqlite(source, busy_timeout=5.0)
         writer = connect_sqlite(partial, busy_timeout=5.0)
         try:
@@ -129,16 +133,42 @@ def _disown(partial: Path) -> Copy:
         queue = Queue(engine, lease_ttl=0.0)
         maybe_received = queue.acquire(Owner.here())
         queue.release()
-        _check(engine)
-        return Copy(partial.stat().st_size, _pending(engine), maybe_received)
+        unchecked = _check(engine)
+        return Copy(partial.stat().st_size, _pending(engine), maybe_received, unchecked)
     finally:
         engine.dispose()
 
 
-def _check(engine: Engine) -> None:
+def _check(engine: Engine) -> dict[str, str]:
+    """Check every page; return which tables only the application can check, and why.
+
+    An index may be sorted by a collation of the application's, a CHECK may call its function, and a
+    virtual table needs its module: without them SQLite checks nothing at all of the file at once.
+    """
     with glancing(engine) as tx:
         tx.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
-        found = tx.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+        try:
+            _refuse_damage(tx, None)
+        except DBAPIError:
+            tables = tx.execute(_TABLES).scalars().all()
+        else:
+            return {}
+        return {table: why for table in tables if (why := _unchecked(tx, table))}
+
+
+def _unchecked(tx: Connection, table: str) -> str | None:
+    try:
+        _refuse_damage(tx, table)
+    except DBAPIError as error:
+        if table.startswith("shipper_"):
+            raise
+        return str(error.orig)
+    return None
+
+
+def _refuse_damage(tx: Connection, table: str | None) -> None:
+    quoted = "" if table is None else '"' + table.replace('"', '""') + '"'
+    found = tx.exec_driver_sql(f"PRAGMA quick_check({quoted or 1})").scalar()
     if found != "ok":
         raise ShipperError(
             "the database file is damaged, and so was its copy; nothing was kept",

@@ -14,6 +14,11 @@ from shipper.contract.validation import MAX_PAYLOAD_BYTES
 # One byte more than may be sent: enough to see that it is too much, and no more is ever loaded.
 _PAYLOAD_BYTES = MAX_PAYLOAD_BYTES + 1
 
+# Where somebody has emptied, restored or replaced the table, what is known of its ids is wrong:
+# `made` is which table and which sequence there are, `last` the highest id that there was by these,
+# -1 where they are others, `top` the same for whoever asks for the first time. `shape` changes with
+# triggers, indexes and the table's file.
+
 # The greatest id that a row can have.
 ALL_IDS = 2**63 - 1
 
@@ -32,7 +37,11 @@ class Dialect:
     ids: str
     time: str
     moment: str
-    watermark: str
+    pulse: str
+    last: str
+    top: str
+    made: str
+    shape: str
     holds_horizon: bool
 
     # -- values in ----------------------------------------------------------------------------
@@ -71,6 +80,23 @@ class Dialect:
             return 0.0  # somebody wrote there by hand; due at once is the safe reading
 
 
+_HIGHEST = "SELECT max(id) FROM shipper_outbox"
+_TOP_SQLITE = (
+    "max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'shipper_outbox'), 0),"
+    f" coalesce(({_HIGHEST}), 0))"
+)
+# By the numbers that `made` has found, because to look for a sequence by name takes longer than all
+# the rest. TRUNCATE ... RESTART IDENTITY gives it another file; what was dropped has none.
+_SAME = (
+    "CAST(CAST('shipper_outbox' AS regclass) AS oid) = :outbox"
+    " AND pg_relation_filenode(CAST(:seq AS regclass)) = :node"
+)
+_LAST = (
+    f"CASE WHEN {_SAME} THEN coalesce(pg_sequence_last_value(CAST(:seq AS regclass)), 0)"
+    " ELSE -1 END"
+)
+_NAMED = "CAST(pg_get_serial_sequence('shipper_outbox', 'id') AS regclass)"
+
 # In SQLite texts are read as bytes: invalid UTF-8 in one row would make Python refuse the batch.
 SQLITE = Dialect(
     name="sqlite",
@@ -85,7 +111,11 @@ SQLITE = Dialect(
     ids="(SELECT value FROM json_each(:ids))",
     time=":{0}",
     moment="{0}",
-    watermark="",
+    pulse=f"SELECT generation, {_TOP_SQLITE} FROM shipper_lease WHERE name = 'outbox'",
+    last=_TOP_SQLITE,
+    top=_TOP_SQLITE,
+    made="SELECT 0, 0, 0",
+    shape="PRAGMA schema_version",
     holds_horizon=False,
 )
 
@@ -109,12 +139,24 @@ POSTGRES = Dialect(
     # so it can't be too low. pg_snapshot_xmax would be: it is one above the last transaction that
     # has *ended*, and says nothing of a younger one that runs. age() counts from it to the next
     # number that nobody has.
-    watermark=(
-        "SELECT generation, coalesce(settled, 0),"
-        " coalesce((SELECT max(id) FROM shipper_outbox), 0),"
+    pulse=(
+        f"SELECT generation, {_LAST}, settled, coalesce(({_HIGHEST}), 0),"
         " CAST(CAST(pg_snapshot_xmin(s) AS text) AS bigint),"
         " CAST(CAST(pg_snapshot_xmax(s) AS text) AS bigint) + age(CAST(pg_snapshot_xmax(s) AS xid))"
         " FROM pg_current_snapshot() AS s LEFT JOIN shipper_lease ON name = 'outbox'"
+    ),
+    last=f"greatest({_LAST}, CASE WHEN {_SAME} THEN ({_HIGHEST}) END)",
+    top=f"greatest(coalesce(pg_sequence_last_value({_NAMED}), 0), coalesce(({_HIGHEST}), 0))",
+    made=(
+        "SELECT CAST(CAST('shipper_outbox' AS regclass) AS oid), coalesce(CAST(seq AS oid), 0),"
+        f" coalesce(pg_relation_filenode(seq), 0) FROM (SELECT {_NAMED} AS seq OFFSET 0) AS named"
+    ),
+    shape=(
+        "SELECT concat(pg_relation_filenode('shipper_outbox'),"
+        " (SELECT string_agg(concat(tgname, tgenabled), ' ' ORDER BY tgname) FROM pg_trigger"
+        " WHERE tgrelid = CAST('shipper_outbox' AS regclass) AND NOT tgisinternal),"
+        " (SELECT count(*) FROM pg_index"
+        " WHERE indrelid = CAST('shipper_outbox' AS regclass) AND indisvalid))"
     ),
     holds_horizon=True,
 )

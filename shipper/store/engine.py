@@ -6,8 +6,7 @@ accident, never open SQLite's WAL over a network, and never show a URL: it may h
 
 import importlib
 import os
-import re
-import stat
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -19,38 +18,16 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from shipper.errors import AccessDenied, ConfigError, SchemaError
-from shipper.installation import with_extra, with_packages
+from shipper.installation import with_packages
+from shipper.store import postgres
+from shipper.store.beside import refuse_mixed, refuse_removed
+from shipper.store.place import refuse_unusable_file, refuse_unusable_place
 from shipper.store.transactions import Kept
 from shipper.store.write_lock import Begin
 
-_UPGRADE = "run: shipper db upgrade"
 # UPDATE ... FROM came with it (sqlite.org/releaselog/3_33_0.html).
 _OLDEST_SQLITE = (3, 33)
 _FORMS = "write sqlite:////var/lib/shop/shop.db or postgresql://user@host/db"
-
-# WAL needs memory that all processes share, which no network file system has (sqlite.org/wal.html).
-_NETWORK = frozenset({
-    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.rclone",
-    "fuse.s3fs", "fuse.sshfs", "gfs2", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2",
-    "smb3", "smbfs", "vboxsf",
-})  # fmt: skip
-
-_POSTGRES_CONNECT: dict[str, Any] = {
-    "connect_timeout": 5,
-    "fallback_application_name": "shipper",
-    "keepalives": 1,
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,  # ms
-    "prepare_threshold": None,
-}
-# By statement and not by startup option, which a pooler refuses.
-_POSTGRES_SESSION = (
-    "SELECT set_config('statement_timeout', '30s', false), set_config('lock_timeout', '5s', false),"
-    " set_config('idle_in_transaction_session_timeout', '60s', false),"
-    " set_config('synchronous_commit', 'on', false)"
-)
 
 
 class SqliteLibrary(NamedTuple):
@@ -69,11 +46,20 @@ def sqlite_library() -> SqliteLibrary:
     return SqliteLibrary(name, version, _wal_reset_safe(_numbers(version)))
 
 
-def open_engine(url: str, *, busy_timeout: float = 5.0, create: bool = False) -> Engine:
+def open_engine(
+    url: str,
+    *,
+    busy_timeout: float = 5.0,
+    create: bool = False,
+    told: Callable[[str], None] = lambda _: None,
+    renewed: Callable[[], str] | None = None,
+) -> Engine:
     """Return an engine whose connection is opened at first use; use it through `transactions`.
 
     `busy_timeout` is in seconds: how long to wait for another process's write lock on SQLite, or
-    a third user of the engine. With `create` a missing SQLite file is made first.
+    a third user of the engine. With `create` a missing SQLite file is made first. `told` is what
+    is changed in an SQLite file before it is written, for a person to read. `renewed` says the URL
+    again, before each connection to a server: its password may be another one by then.
 
     Raises ConfigError for a URL that isn't one of ours, SchemaError for a missing file and for an
     SQLite library that is too old.
@@ -84,9 +70,10 @@ def open_engine(url: str, *, busy_timeout: float = 5.0, create: bool = False) ->
         raise ConfigError(["database.url: is not a URL"], _FORMS) from None
     match parsed.get_backend_name():
         case "sqlite":
-            return _open_sqlite(parsed, busy_timeout, create=create)
+            return _open_sqlite(parsed, busy_timeout, told, create=create)
         case "postgresql" | "postgres":
-            return _open_postgres(parsed, busy_timeout)
+            pool = _one_connection(busy_timeout)
+            return _keeping(postgres.open_server(parsed, renewed, pool), Kept())
     raise ConfigError(["database.url: must be SQLite or PostgreSQL"], _FORMS)
 
 
@@ -101,7 +88,7 @@ def describe(engine: Engine) -> str:
     """Return which database and which library it is, for a log line; no user and no password."""
     if engine.dialect.name == "sqlite":
         return " ".join(sqlite_library()[:2])
-    return f"postgresql {engine.url.host or 'local'}/{engine.url.database or ''}"
+    return f"postgresql {postgres.place(engine.url)}"
 
 
 def create_sqlite_file(path: Path) -> None:
@@ -141,11 +128,14 @@ def _make_directory(directory: Path) -> None:
 # --- SQLite ---------------------------------------------------------------------------------------
 
 
-def _open_sqlite(url: URL, busy_timeout: float, *, create: bool) -> Engine:
+def _open_sqlite(
+    url: URL, busy_timeout: float, told: Callable[[str], None], *, create: bool
+) -> Engine:
     if url.database in {None, "", ":memory:"} or url.query:
         raise ConfigError(["database.url: must name a file and no options"], _FORMS)
     path = Path(str(url.database)).absolute()
     if create and not path.exists():
+        refuse_unusable_place(path)
         create_sqlite_file(path)
     refuse_unusable_file(path)
     _refuse_old_library(sqlite_library().version)
@@ -157,7 +147,7 @@ def _open_sqlite(url: URL, busy_timeout: float, *, create: bool) -> Engine:
         **_one_connection(busy_timeout),
     )
     event.listen(engine, "begin", Begin(_sqlite_module(), busy_timeout))
-    engine.update_execution_options(file=path, patience=busy_timeout)
+    engine.update_execution_options(file=path, patience=busy_timeout, told=told)
     return _keeping(engine, Kept(path))
 
 
@@ -175,8 +165,10 @@ def connect_sqlite(path: Path, busy_timeout: float) -> Any:
     Raises SchemaError, AccessDenied, and the driver's errors.
     """
     refuse_unusable_file(path)
+    refuse_removed(path)
+    refuse_mixed(path)
     # mode=rw: a file that went away must not come back empty.
-    target = f"file:{quote(os.fspath(path))}?mode=rw"
+    target = f"file://{quote(os.fspath(path.absolute()))}?mode=rw"
     connection = _sqlite_module().connect(
         target, uri=True, timeout=busy_timeout, isolation_level=None, check_same_thread=False
     )
@@ -191,52 +183,6 @@ def _set_up_sqlite(connection: Any) -> None:
     if not sqlite_library().wal_reset_safe:
         # That would checkpoint beside those who write, as the bug needs it: see `space.checkpoint`.
         connection.execute("PRAGMA wal_autocheckpoint = 0")
-
-
-def refuse_unusable_file(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> None:
-    """Return only if an SQLite outbox can be opened at `path`.
-
-    Raises SchemaError when no file is there or it lies on a network file system, and AccessDenied
-    when it can't be reached. `mountinfo` is in the format of proc(5).
-    """
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        raise SchemaError(f"no outbox: {path} is missing", _UPGRADE) from None
-    except PermissionError:
-        raise AccessDenied(f"not allowed to look for {path}") from None
-    if not stat.S_ISREG(mode):
-        raise SchemaError(f"{path} is not a file")
-    kind = file_system(os.path.realpath(path), mountinfo)
-    if kind in _NETWORK:
-        raise SchemaError(
-            f"{path} lies on a network file system ({kind}), where SQLite's WAL is not safe",
-            "put it on a local disk, or use PostgreSQL",
-        )
-
-
-def file_system(path: str, mountinfo: Path = Path("/proc/self/mountinfo")) -> str:
-    """Return the kind of file system that a real path lies on; `unknown` where nothing tells."""
-    try:
-        lines = mountinfo.read_text("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return "unknown"
-    longest, kind = "", "unknown"
-    for line in lines:
-        fields, _, tail = line.partition(" - ")
-        mount = _unescaped(fields.split(" ")[4])
-        # Of two mounts on one directory the later covers the earlier.
-        if _is_under(path, mount) and len(mount) >= len(longest):
-            longest, kind = mount, tail.split(" ")[0]
-    return kind
-
-
-def _unescaped(field: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
-
-
-def _is_under(path: str, mount: str) -> bool:
-    return path == mount or path.startswith(mount.rstrip("/") + "/")
 
 
 @cache
@@ -261,39 +207,6 @@ def _wal_reset_safe(version: tuple[int, ...]) -> bool:
         or (3, 50, 7) <= version < (3, 51)
         or (3, 44, 6) <= version < (3, 45)
     )  # fmt: skip
-
-
-# --- PostgreSQL -----------------------------------------------------------------------------------
-
-
-def _open_postgres(url: URL, patience: float) -> Engine:
-    try:
-        engine = create_engine(
-            url.set(drivername="postgresql+psycopg"),
-            isolation_level="READ COMMITTED",
-            connect_args=_POSTGRES_CONNECT,
-            # The parameters of a failed statement may be payloads, and errors end up in logs.
-            hide_parameters=True,
-            **_one_connection(patience),
-        )
-    except ImportError:
-        raise ConfigError(
-            ["database.url: PostgreSQL needs psycopg, which is not installed"],
-            with_extra("postgres"),
-        ) from None
-    event.listen(engine, "connect", _set_up_postgres)
-    return _keeping(engine, Kept())
-
-
-def _set_up_postgres(connection: Any, _record: object) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(_POSTGRES_SESSION)
-        served_by = cursor.execute("SELECT pg_backend_pid()").fetchone()[0]
-    connection.commit()
-    # A pooler names no process of the server's, and may give the next transaction another one,
-    # which knows nothing of what was prepared.
-    if connection.info.backend_pid == served_by:
-        connection.prepare_threshold = 1
 
 
 def _keeping(engine: Engine, kept: Kept) -> Engine:

@@ -1,7 +1,8 @@
 """What a database's failure means for somebody who can act on it.
 
-It is judged by the driver's code and never by a message's text, which changes with versions and
-languages. It must never show a statement's parameters: they may be payloads.
+It is judged by the driver's code and never by a server's text, which changes with versions and
+languages; what SQLite's codes mean is in `sqlite_codes`. It must never show a statement's
+parameters: they may be payloads.
 """
 
 import os
@@ -14,14 +15,14 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from shipper.errors import AccessDenied, DiskFull, SchemaError, ShipperError, StoreUnavailable
+from shipper.errors import AccessDenied, SchemaError, ShipperError, StoreUnavailable
+from shipper.store import holders, sqlite_codes
 
 _UPGRADE = "run: shipper db upgrade"
 _RIGHTS = (
     "shipper's own role owns its tables, and needs CREATE on their schema to make them;"
     " `shipper db grants` prints what an application's role needs"
 )
-_REACH = "is it running, and are host, port, user and password right?"
 
 
 @contextmanager
@@ -37,13 +38,13 @@ def translating(engine: Engine | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def translating_sqlite() -> Iterator[None]:
+def translating_sqlite(file: Path | None = None) -> Iterator[None]:
     """Do the same where SQLite's own driver is used directly."""
     try:
         yield
     except Exception as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        translated = None if code is None else _translate_sqlite(code)
+        known = hasattr(error, "sqlite_errorcode")
+        translated = _translate_sqlite(error, file) if known else None
         if translated is None:
             raise
         raise translated from error
@@ -65,68 +66,51 @@ def translate(error: Exception, file: Path | None = None) -> ShipperError | None
         return StoreUnavailable("the only connection to the database is in use")
     if not isinstance(error, DBAPIError):
         return None
-    code = getattr(error.orig, "sqlite_errorcode", None)
-    if code is not None:
-        return _translate_sqlite(code, file)
+    if hasattr(error.orig, "sqlite_errorcode"):
+        return _translate_sqlite(error.orig, file)
     if hasattr(error.orig, "sqlstate"):
         return _translate_postgres(error)
     return None
 
 
-_Meaning = tuple[type[ShipperError], str, str | None]
-
-_NO_WRITE: _Meaning = (
-    AccessDenied,
-    "not allowed to write the database file or its -wal and -shm",
-    "its directory needs mode 2770 and a common group, the file 0660",
-)
-# SQLite says the same where a disk is full or broken, and that is no reason to give up.
-_NO_OPENING: _Meaning = (
-    StoreUnavailable,
-    "the database file or its -wal and -shm can't be opened for writing",
-    "is the disk full? Its directory needs mode 2770 and a common group, the file 0660",
-)
-_TROUBLE: _Meaning = (StoreUnavailable, "the database file can't be read or written", None)
-_TABLES: _Meaning = (SchemaError, "the outbox's tables are not what this code expects", _UPGRADE)
-
-_FULL: _Meaning = (DiskFull, "the disk is full", "free some space; nothing was lost")
-
-# sqlite.org/rescode.html; whole codes first, then the kind, which is the low byte.
-_CODES: dict[int, _Meaning] = {
-    1: _TABLES,  # ERROR: our statements are tested, so a table or a column is missing
-    3: _NO_WRITE,  # PERM
-    5: (StoreUnavailable, "another process holds the database's write lock", None),  # BUSY
-    6: (StoreUnavailable, "another connection holds the database's write lock", None),  # LOCKED
-    7: _TROUBLE,  # NOMEM
-    8: _NO_WRITE,  # READONLY
-    9: _TROUBLE,  # INTERRUPT
-    10: _TROUBLE,  # IOERR
-    11: (StoreUnavailable, "the database file is damaged", "restore it from a backup"),  # CORRUPT
-    13: _FULL,
-    14: _NO_WRITE,  # CANTOPEN
-    15: _TROUBLE,  # PROTOCOL
-    17: _TABLES,  # SCHEMA
-    23: _NO_WRITE,  # AUTH
-    26: (SchemaError, "the file is not an SQLite database", None),  # NOTADB
-    1032: (StoreUnavailable, "the database file was replaced while it was open", None),  # DBMOVED
-}
-
-_OPENING = frozenset({8, 14})  # READONLY, CANTOPEN
+# What SQLite says of a right that is missing, and of a file that can't be opened.
+_OPENING = frozenset({3, 8, 14})  # PERM, READONLY, CANTOPEN
 # What SQLite may say where a file, the -shm above all, can't grow.
 _GROWING = frozenset({10, 14})  # IOERR, CANTOPEN
+_BUSY, _FULL = 5, 13
 # The -shm grows by half of this.
 _NO_ROOM = 64 << 10
 
 
-def _translate_sqlite(code: int, file: Path | None = None) -> ShipperError | None:
-    meaning = _CODES.get(code) or _CODES.get(code & 0xFF)
-    if code & 0xFF in _OPENING and meaning is _NO_WRITE and file is not None and _is_ours(file):
-        meaning = _NO_OPENING
-    if code & 0xFF in _GROWING and file is not None and _is_full(file):
-        meaning = _FULL
-    if meaning is _FULL and file is not None:
-        return DiskFull(f"the disk that {file.name} is on is full ({code})", _FULL[2])
-    return _as_error(meaning, code) if meaning else None
+def _translate_sqlite(error: object, file: Path | None) -> ShipperError | None:
+    """Return what a failure of SQLite's driver means; see `sqlite_codes`."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    found = sqlite_codes.meaning(code, str(error))
+    if found is None:
+        return None
+    found = _looked_into(found, code & 0xFF, file)
+    name = "the database file" if file is None else file.name
+    message = found.message.format(file=name)
+    hint = found.hint
+    if code & 0xFF == _BUSY and file is not None and (who := holders.writers(file)):
+        message += f": {holders.listed(who)}"
+        hint = "if it doesn't let go soon: end its transaction, or that process"
+    return found.kind(f"{message} ({sqlite_codes.named(code)})", hint)
+
+
+def _looked_into(
+    found: sqlite_codes.Meaning, primary: int, file: Path | None
+) -> sqlite_codes.Meaning:
+    """Return what it means once the disk and the rights are looked at: SQLite mixes them up."""
+    if file is None:
+        return found
+    if primary in _GROWING and _is_full(file):
+        return sqlite_codes.FULL
+    if primary in _OPENING and found.kind is AccessDenied and _is_ours(file):
+        return sqlite_codes.NO_OPENING
+    if primary == _FULL and not _is_full(file):
+        return sqlite_codes.NO_GROWTH
+    return found
 
 
 def _is_ours(file: Path) -> bool:
@@ -145,10 +129,19 @@ def _is_full(file: Path) -> bool:
         return False
 
 
+# --- PostgreSQL -----------------------------------------------------------------------------------
+
+_Meaning = tuple[type[ShipperError], str, str | None]
+
+_TABLES: _Meaning = (SchemaError, "the outbox's tables are not what this code expects", _UPGRADE)
+
+
 def _as_error(meaning: _Meaning, code: object) -> ShipperError:
     kind, message, hint = meaning
     return kind(f"{message} ({code})", hint)
 
+
+_LOST = "the connection to the database was lost"
 
 # postgresql.org/docs/current/errcodes-appendix.html; whole codes first, then classes.
 _STATES: dict[str, _Meaning] = {
@@ -169,7 +162,8 @@ _STATES: dict[str, _Meaning] = {
     "42883": _TABLES,
     "3D000": (SchemaError, "the server has no database of that name", "create it first"),
     "3F000": (SchemaError, "the database has no schema on the search_path", None),
-    "08": (StoreUnavailable, "the connection to the database was lost", None),
+    "25P04": (StoreUnavailable, "the server ended a transaction that took too long", None),
+    "08": (StoreUnavailable, _LOST, None),
     "28": (AccessDenied, "the server refuses the user or the password", None),
     "53": (StoreUnavailable, "the server has too few resources", None),
     "57": (StoreUnavailable, "the server is shutting down or starting", None),
@@ -181,8 +175,13 @@ _STATES: dict[str, _Meaning] = {
 def _translate_postgres(error: DBAPIError) -> ShipperError | None:
     state: str | None = getattr(error.orig, "sqlstate", None)
     if state is None:
-        # libpq gives no code while it connects, nor for a connection that broke.
+        # libpq gives no code for a connection that broke; why one can't be made is `refusal`'s.
         lost = type(error.orig).__name__ == "OperationalError" or error.connection_invalidated
-        return StoreUnavailable("the database server can't be reached", _REACH) if lost else None
+        return StoreUnavailable(f"{_LOST}: {_first_line(error.orig)}") if lost else None
     meaning = _STATES.get(state) or _STATES.get(state[:2])
     return _as_error(meaning, state) if meaning else None
+
+
+def _first_line(error: object) -> str:
+    """Return what libpq says of a connection that broke; a statement is no part of it."""
+    return next(iter(str(error).strip().splitlines()), "no reason was given")

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from shipper import __version__
-from shipper.errors import AccessDenied, OutboxHeld, StoreUnavailable
+from shipper.errors import AccessDenied, LeaseLost, OutboxHeld, StoreUnavailable
 
 # Stands for what can't be known of this process: no other one's lease can be mistaken for ours.
 _NOT_KNOWN = f"?{os.urandom(16).hex()}"
@@ -137,16 +137,7 @@ class FileLock:
 
     def acquire(self) -> None:
         """Take the lock; raises OutboxHeld when another process has it."""
-        try:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
-        except PermissionError as error:
-            raise AccessDenied(
-                f"may not create {self.path.name} beside the database",
-                "the directory must be writable for the user that runs shipper",
-            ) from error
-        except OSError as error:
-            raise StoreUnavailable(f"{self.path}: {error.strerror}") from error
-        self._share(fd)
+        fd = self._opened()
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -155,7 +146,60 @@ class FileLock:
                 f"another shipper holds this outbox ({self.path})",
                 "stop it first; `shipper status` shows what it does",
             ) from None
-        self._fd = fd
+        before, self._fd = self._fd, fd
+        if before is not None:
+            os.close(before)
+
+    def _opened(self) -> int:
+        try:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        except PermissionError as error:
+            raise self._denied() from error
+        except OSError as error:
+            raise StoreUnavailable(f"{self.path}: {error.strerror}") from error
+        self._share(fd)
+        return fd
+
+    def _denied(self) -> AccessDenied:
+        """Return what is wrong: the file that is there, or the directory that it is to be in."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return AccessDenied(
+                f"may not create {self.path.name} beside the database",
+                f"the directory {self.path.parent} must be writable for the user that runs shipper",
+            )
+        return AccessDenied(
+            f"not allowed to open {self.path}, which is there with mode"
+            f" {stat.S_IMODE(status.st_mode):o}",
+            f"chmod --reference={self._database} {self.path};"
+            f" chgrp --reference={self._database} {self.path}",
+        )
+
+    def is_lost(self) -> bool:
+        """Return whether somebody has removed or replaced the file that we have locked."""
+        if self._fd is None:
+            return False
+        ours = os.fstat(self._fd)
+        try:
+            there = self.path.stat()
+        except OSError:
+            return True
+        return (ours.st_dev, ours.st_ino) != (there.st_dev, there.st_ino)
+
+    def insist(self) -> None:
+        """Take the lock again where its file was removed; another daemon would find none.
+
+        Raises LeaseLost when one has, and StoreUnavailable and AccessDenied as `acquire` does.
+        """
+        if self.is_lost():
+            try:
+                self.acquire()
+            except OutboxHeld as error:
+                raise LeaseLost(
+                    f"{self.path.name} was removed, and another shipper has taken the outbox",
+                    "never remove files beside an open database",
+                ) from error
 
     def _share(self, fd: int) -> None:
         """Give the file the database's mode, owner and group, as SQLite does with its -wal.

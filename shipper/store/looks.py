@@ -9,6 +9,11 @@ transaction that ran at that moment has ended. Nothing above it is ever shown. B
 column `tx` stands before `id`, a transaction has its number before it takes an id, so none can
 hold an id without being seen. On SQLite there is one writer at a time: ids are commit order.
 
+Whoever empties, drops, restores or copies the tables makes what is remembered here wrong. It is
+noticed with the next pulse, because table and sequence are others, or the highest id that there was
+is lower. That triggers, indexes or the table's file are others is noticed within a few seconds, and
+then looked into.
+
 It must never show a row above the watermark, and a lane always from its beginning.
 """
 
@@ -16,12 +21,16 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, text
 
+from shipper.errors import OutboxChanged
+from shipper.store.damage import damage, lease_row, made_of
 from shipper.store.dialect import ALL_IDS, Dialect, dialect_of
 from shipper.store.statement import Statement
 from shipper.store.transactions import glancing
 from shipper.store.work import Holds, LinkRow, Look, Pulse, Row
 
 _INDEXES = ("pending", "maybe", "key")
+# Pulses from one look at the tables themselves to the next: a few seconds where nothing happens.
+_LOOKED_AT_EVERY = 16
 
 
 @dataclass(slots=True)
@@ -67,6 +76,10 @@ class Looks:
         # The number counts only for the connection that has read it: each begins anew.
         self._version: tuple[object, int] | None = None
         self._scanned = -1
+        self._made: dict[str, int] = {}
+        self._top = 0
+        self._shape: str | None = None
+        self._pulses = 0
 
     @property
     def settled(self) -> int:
@@ -79,18 +92,43 @@ class Looks:
             if self._dialect.name == "postgresql":
                 return self._pulse_postgres(tx)
             version = (tx.connection.driver_connection, self._sql.version.row(tx)[0])
-            fresh = version != self._version
-            generation = self._sql.generation.row(tx)[0] if fresh else -1
+            if version == self._version:
+                return Pulse(fresh=False, generation=-1)
             self._version = version
-            return Pulse(fresh, generation)
+            generation, top = lease_row(self._sql.pulse.rows(tx))
+            self._recognise(top)
+            return Pulse(fresh=True, generation=generation, damage=self._damage(tx))
 
     def _pulse_postgres(self, tx: Connection) -> Pulse:
-        generation, settled, highest, oldest, upcoming = self._sql.watermark.row(tx)
-        self._watermark.resume(settled)
+        if not self._made:
+            self._made = made_of(self._sql.made.row(tx))
+        row = lease_row(self._sql.pulse.rows(tx, self._made))
+        generation, last, settled, highest, oldest, upcoming = row
+        self._recognise(-1 if last < 0 else max(last, highest))
+        self._watermark.resume(min(settled, self._top))
         self._watermark.observe(highest, oldest, upcoming)
         fresh = self._watermark.safe != self._scanned
         self._scanned = self._watermark.safe
-        return Pulse(fresh, generation, self._watermark.is_held_back)
+        return Pulse(fresh, generation, self._watermark.is_held_back, self._damage(tx))
+
+    def _recognise(self, top: int) -> None:
+        """Raise OutboxChanged where this isn't the outbox that we know, or gives its ids anew."""
+        if top < self._top:
+            raise OutboxChanged(
+                "somebody has emptied, restored or replaced shipper_outbox while it was open",
+                "run: shipper db upgrade, which says what is wrong with it now",
+            )
+        self._top = top
+
+    def _damage(self, tx: Connection) -> tuple[str, ...] | None:
+        self._pulses += 1
+        if self._pulses % _LOOKED_AT_EVERY != 1:
+            return None
+        shape = str(self._sql.shape.row(tx)[0])
+        if shape == self._shape:
+            return None
+        self._shape = shape
+        return tuple(damage(tx))
 
     def look(self, question: Look) -> list[Row]:
         """Return pending rows, in the order in which they have to go."""
@@ -178,10 +216,9 @@ class _Statements:
             " FROM shipper_destination"
         )
         self.version = Statement(dialect, "PRAGMA data_version")
-        self.generation = Statement(
-            dialect, "SELECT generation FROM shipper_lease WHERE name = 'outbox'"
-        )
-        self.watermark = Statement(dialect, dialect.watermark)
+        self.made = Statement(dialect, dialect.made)
+        self.shape = Statement(dialect, dialect.shape)
+        self.pulse = Statement(dialect, dialect.pulse)
         self.held_keys = text(
             f"SELECT destination, {dialect.ordering_key} AS ordering_key FROM shipper_hold"
         )

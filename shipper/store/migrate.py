@@ -5,15 +5,18 @@ is not ours. On PostgreSQL it never runs by itself: a person, or `init`, asks fo
 daemon brings an older outbox up to date as it starts.
 """
 
-from pathlib import Path
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import SchemaError
-from shipper.store import revisions
-from shipper.store.failures import translating
-from shipper.store.transactions import writing
+from shipper.store import header, objects, repair, revisions, sequence
+from shipper.store.ddl import location, statements
+from shipper.store.failures import file_of, translating, translating_sqlite
+from shipper.store.transactions import reading, writing
+
+__all__ = ["downgrade", "location", "mend", "prepare", "statements", "upgrade"]
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -36,12 +39,29 @@ def upgrade(engine: Engine) -> list[str]:
         with writing(engine) as connection:
             _prepare(connection)
             command.upgrade(_config(connection), "head")
+        if engine.dialect.name == "sqlite":
+            notices += [*objects.restore(engine), *sequence.fix(engine)]
     return notices
 
 
-def prepare(engine: Engine) -> None:
+def mend(engine: Engine) -> list[str]:
+    """Make the outbox what the migrations made, whatever was done to it; returns what was wrong.
+
+    It looks first, and holds nobody up for that. Raises what `translating` makes of a failure.
+    """
+    with reading(engine) as connection:
+        _prepare_mending(connection)
+        if not repair.needed(connection):
+            return []
+    with writing(engine) as connection:
+        _prepare_mending(connection)
+        return repair.repair(connection)
+
+
+def prepare(engine: Engine) -> list[str]:
     """Make the outbox ready for a daemon: on SQLite an older one is brought up to date.
 
+    Returns notices for a person to read, of what was changed and of what is wrong all the same.
     Raises SchemaError when there is none, when it is newer than this code, and on PostgreSQL when
     it is older: there a person decides when the tables are changed.
     """
@@ -49,6 +69,9 @@ def prepare(engine: Engine) -> None:
     if engine.dialect.name == "sqlite" and revisions.current(engine) not in left_alone:
         upgrade(engine)
     revisions.check(engine)
+    if engine.dialect.name != "sqlite":
+        return []
+    return [*objects.restore(engine), *sequence.raise_count(engine)]
 
 
 def downgrade(engine: Engine, *, discard_undelivered: bool = False) -> None:
@@ -60,20 +83,6 @@ def downgrade(engine: Engine, *, discard_undelivered: bool = False) -> None:
         config.attributes["discard_undelivered"] = discard_undelivered
         command.downgrade(config, "base")
         connection.execute(text(f"DROP TABLE {revisions.VERSION_TABLE}"))
-
-
-def location() -> Path:
-    """Return the directory of the migrations: in an installed wheel, or beside the sources."""
-    package = Path(__file__).resolve().parent.parent
-    installed = package / "_migrations"
-    return installed if installed.is_dir() else package.parent / "migrations"
-
-
-def statements(revision: str, dialect: str) -> list[str]:
-    """Return the DDL of a revision for a dialect; in its file an empty line ends a statement."""
-    file = location() / "ddl" / f"{revision}_{dialect}.sql"
-    blocks = file.read_text("utf-8").strip().split("\n\n")
-    return [block for block in blocks if block.endswith(";")]
 
 
 def _config(connection: Connection) -> "Config":
@@ -98,28 +107,34 @@ def _prepare(connection: Connection) -> None:
         revisions.refuse_unknown(revision)
 
 
+def _prepare_mending(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(_AS_LONG_AS_IT_TAKES)
+
+
 def _refuse_encoding(connection: Connection) -> None:
-    # In any other encoding what is read would not be the bytes that were written.
-    sqlite = connection.dialect.name == "sqlite"
-    statement = "PRAGMA encoding" if sqlite else "SHOW server_encoding"
-    encoding = connection.exec_driver_sql(statement).scalar()
-    if encoding not in {"UTF-8", "UTF8"}:
-        raise SchemaError(f"the database is encoded in {encoding}; an outbox needs UTF-8")
+    if connection.dialect.name == "sqlite":
+        header.refuse_encoding(str(connection.exec_driver_sql("PRAGMA encoding").scalar()))
+        return
+    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+    if encoding != "UTF8":
+        raise SchemaError(
+            f"the database is encoded in {encoding}; an outbox needs UTF8",
+            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and pg_dump it into that",
+        )
 
 
 def _prepare_sqlite(engine: Engine) -> list[str]:
     # Neither setting can be changed inside of a transaction, so not on a connection that begins.
-    raw = engine.raw_connection()
-    try:
+    file = file_of(engine)
+    assert file is not None
+    with translating_sqlite(file), closing(engine.raw_connection()) as raw:
         cursor = raw.cursor()
-        if cursor.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
+        if mode == "wal":
             return []
         is_new = cursor.execute("PRAGMA page_count").fetchone()[0] == 0
         if is_new:
             cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        mode = cursor.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        if mode != "wal":
-            raise SchemaError(f"the database's journal mode is {mode} and can't be made WAL")
+        header.into_wal(cursor, file, mode)
         return [] if is_new else ["the database's journal mode is WAL now, for every application"]
-    finally:
-        raw.close()

@@ -11,10 +11,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
-from shipper.errors import LeaseLost, OutboxHeld
+from shipper.errors import LeaseLost, OutboxChanged, OutboxHeld
 from shipper.event import Event
 from shipper.store import planner, recording
 from shipper.store.claims import ClaimBook, dump_ids, first_of_each_lane, load_ids
+from shipper.store.damage import lease_row, made_of
 from shipper.store.dialect import SQLITE, Dialect, dialect_of
 from shipper.store.lease import Owner
 from shipper.store.statement import Statement
@@ -41,6 +42,8 @@ class Queue:
         self._bytes_per_claim = bytes_per_claim
         self._book = ClaimBook()
         self._token = 0
+        self._made: dict[str, int] = {}
+        self._known = 0  # the highest id that was handed out
         self._turn = 0
         self._claim = 0
         self._delivery = 0
@@ -53,7 +56,7 @@ class Queue:
         Raises OutboxHeld while another process that may be alive has an unexpired lease.
         """
         with writing(self._engine) as tx:
-            row = tx.execute(self._sql.lease).one()
+            row = lease_row(tx.execute(self._sql.lease).all())
             holder = Owner.read(row.owner)
             if row.alive and holder != owner and (holder is None or not holder.is_dead()):
                 raise OutboxHeld(
@@ -66,7 +69,8 @@ class Queue:
             if self._dialect is SQLITE:
                 planner.forget(tx)
             left = self._recover(tx)
-        self._token, self._turn = token, row.turn
+            made = made_of(self._sql.made.row(tx))
+        self._token, self._turn, self._made, self._known = token, row.turn, made, 0
         self._claim, self._delivery = row.claim, row.delivery
         self._book = ClaimBook()
         return left
@@ -131,6 +135,7 @@ class Queue:
         self._book.remove(ended)
         self._book.remove(work.released)
         if events:
+            self._known = max(self._known, *(event.id for event in events))
             self._book.add(claim, (event.id for event in events))
         return events
 
@@ -143,10 +148,18 @@ class Queue:
             "delivery": delivery,
             "settled": settled,
             "ttl": self._ttl,
+            "known": self._known,
+            **self._made,
         }
         if self._sql.advance.changes(tx, values):
             return True
-        row = tx.execute(self._sql.lease).one()
+        row = lease_row(tx.execute(self._sql.lease).all())
+        if (row.token, row.turn) == (self._token, self._turn):
+            raise OutboxChanged(
+                "somebody has emptied, restored or replaced shipper_outbox while events of it were"
+                " on their way",
+                "run: shipper db upgrade, which says what is wrong with it now",
+            )
         if (row.token, row.turn) == (self._token, self._turn + 1):
             return False
         raise LeaseLost(_TAKEN_OVER)
@@ -226,18 +239,24 @@ class _Statements:
             f" FROM shipper_lease WHERE name = 'outbox'{lock}"
         )
         now = "clock_timestamp()" if postgres else "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
+        # Somebody may have set back where ids begin: then nothing is known of their order.
+        clipped = f", settled = least(settled, {dialect.top})" if postgres else ""
         self.take_lease = text(
             "UPDATE shipper_lease SET token = :token, owner = :owner, ttl = :ttl,"
-            f" acquired_at = {now}, expires_at = {expires} WHERE name = 'outbox'"
+            f" acquired_at = {now}, expires_at = {expires}{clipped} WHERE name = 'outbox'"
         )
         # On SQLite ids are in the order of commits, and nobody has to remember how far.
         settled = ", settled = greatest(settled, :settled)" if postgres else ""
         self.advance = Statement(
             dialect,
             "UPDATE shipper_lease SET turn = turn + 1, claim = :claim, delivery = :delivery,"
+            # It reads the outbox, so that nobody can empty it before this transaction has ended:
+            # an id that is recorded is of the event that was sent.
             f" expires_at = {expires}{settled}"
-            " WHERE name = 'outbox' AND token = :token AND turn = :turn",
+            " WHERE name = 'outbox' AND token = :token AND turn = :turn"
+            f" AND {dialect.last} >= :known",
         )
+        self.made = Statement(dialect, dialect.made)
         self.renew_lease = text(
             f"UPDATE shipper_lease SET expires_at = {expires}"
             " WHERE name = 'outbox' AND token = :token"

@@ -2,6 +2,9 @@
 
 All of it happens in the transaction of the turn it belongs to, so that the counters always equal
 a recount. `delivery_number` is the order in which events ended; clocks can't tell that.
+
+An id alone doesn't say which event it is: somebody may have emptied the table and begun its ids
+anew, and what was sent of the old one must never be noted for the new.
 """
 
 from collections import Counter
@@ -20,8 +23,10 @@ from shipper.store.work import LinkRow, Record
 ATTEMPTS_KEPT = 50
 ERROR_CHARS = 1000
 
+_NAMES = ("id", "event_id")
 _COLUMNS = {
     "id": "bigint",
+    "event_id": "text",
     "status": "text",
     "attempts": "int",
     "next_attempt_at": "double precision",
@@ -74,8 +79,10 @@ def _update(
     for record, number in zip(records, numbers, strict=True):
         verdict = record.verdict
         if verdict.status is Status.DELIVERED:
+            name = record.event.event_id
             row = (record.event.id, verdict.attempts, record.at, record.status_code, number)
-            delivered.append(row)
+            # What isn't ASCII may be no UTF-8, either, and JSON can't hold that.
+            delivered.append((*row, name if name.isascii() else None))
         else:
             others.append(_row(dialect, record, number))
     changes = _UPDATE_ONE.each(tx, others) if others else 0
@@ -118,6 +125,7 @@ def _row(dialect: Dialect, record: Record, number: int | None) -> dict[str, Any]
     delivered = verdict.status is Status.DELIVERED
     return {
         "id": record.event.id,
+        "event_id": dialect.bind_key(record.event.event_id),
         "status": verdict.status.value,
         "attempts": verdict.attempts,
         "next_attempt_at": dialect.bind_time(record.next_attempt_at),
@@ -182,15 +190,16 @@ def _hold(tx: Connection, dialect: Dialect, record: Record) -> None:
 
 
 def _update_one() -> Statement:
-    assignments = ", ".join(f"{name} = :{name}" for name in _COLUMNS if name != "id")
+    assignments = ", ".join(f"{name} = :{name}" for name in _COLUMNS if name not in _NAMES)
     return Statement(
         SQLITE,
-        f"UPDATE shipper_outbox SET {assignments}, {_ALSO} WHERE id = :id AND status = 'pending'",
+        f"UPDATE shipper_outbox SET {assignments}, {_ALSO}"
+        " WHERE id = :id AND status = 'pending' AND event_id = CAST(:event_id AS TEXT)",
     )
 
 
 def _update_delivered() -> Statement:
-    row, attempts, at, code, number = (f"json_extract(r.value, '$[{n}]')" for n in range(5))
+    row, attempts, at, code, number, name = (f"json_extract(r.value, '$[{n}]')" for n in range(6))
     return Statement(
         SQLITE,
         f"UPDATE shipper_outbox{SQLITE.by_id} SET status = '{Status.DELIVERED.value}',"
@@ -199,7 +208,8 @@ def _update_delivered() -> Statement:
         f" last_status_code = {code}, delivery_number = {number},"
         f" next_attempt_at = NULL, last_error = NULL, maybe_received = 0, {_ALSO}"
         " FROM json_each(:rows) AS r"
-        f" WHERE shipper_outbox.id = {row} AND shipper_outbox.status = 'pending'",
+        f" WHERE shipper_outbox.id = {row} AND shipper_outbox.status = 'pending'"
+        f" AND event_id = coalesce({name}, event_id)",
     )
 
 
@@ -208,7 +218,7 @@ def _update_many() -> Statement:
     assignments = ", ".join(
         f"{name} = to_timestamp(r.{name})" if name in times else f"{name} = r.{name}"
         for name in _COLUMNS
-        if name != "id"
+        if name not in _NAMES
     )
     arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in _COLUMNS.items())
     # It counts in the same statement, because every statement is a way to the server and back.
@@ -217,7 +227,8 @@ def _update_many() -> Statement:
         "WITH written AS ("
         f"UPDATE shipper_outbox AS o SET {assignments}, {_ALSO}"
         f" FROM unnest({arrays}) AS r ({', '.join(_COLUMNS)})"
-        " WHERE o.id = r.id AND o.status = 'pending' RETURNING o.destination, o.status"
+        " WHERE o.id = r.id AND o.status = 'pending' AND o.event_id = r.event_id"
+        " RETURNING o.destination, o.status"
         "), counted AS ("
         "INSERT INTO shipper_destination (name, delivered, dead) SELECT destination,"
         " count(*) FILTER (WHERE status = 'delivered'), count(*) FILTER (WHERE status = 'dead')"

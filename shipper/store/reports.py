@@ -19,7 +19,7 @@ from shipper.store.snapshot import shown, snapshot, written
 
 HELD = "held by an operator"
 COUNTED = 10_000
-NEVER_TRIED = "never tried: nothing was sent there yet"
+NEVER_TRIED = "never tried: nothing was delivered or refused there yet"
 
 _LOOKS_WELL = frozenset({State.READY.value, State.RAMPING.value})
 
@@ -53,14 +53,12 @@ class DestinationReport:
     @property
     def is_failing(self) -> bool:
         """Return whether it looks well, but what was tried last has failed."""
-        return bool(self.failures) and self.state in _LOOKS_WELL
+        return bool(self.failures) and self.looks_well
 
     @property
-    def why(self) -> str | None:
-        """Return the reason of its state; with the host, where its last try failed of it."""
-        if self.reason and self.last_error and self.last_error.startswith(self.reason):
-            return self.last_error
-        return self.reason
+    def looks_well(self) -> bool:
+        """Return whether its state is one in which events go out."""
+        return self.state in _LOOKS_WELL
 
     @property
     def rows(self) -> int:

@@ -9,7 +9,7 @@ from shipper.errors import SchemaError
 from shipper.store.transactions import reading
 
 # Every revision there has been, oldest first.
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0008", "0009")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 VERSION_TABLE = "shipper_alembic_version"
 
 # Asked by every command, so not of SQLAlchemy's inspector: to build its question takes longer
@@ -21,6 +21,7 @@ _EXISTS = {
 _MAY_READ = text("SELECT coalesce(has_table_privilege(to_regclass(:name), 'SELECT'), false)")
 
 _UPGRADE = "run: shipper db upgrade"
+_NEW = "is the path right, is the disk mounted? Only for a NEW outbox: shipper db upgrade --create"
 
 
 def head() -> str:
@@ -43,10 +44,28 @@ def check(engine: Engine) -> None:
         revision = read(connection)
         if revision is None:
             refuse_foreign(connection)
-            raise SchemaError("no outbox in this database", _UPGRADE)
+            raise _none(engine, connection)
     refuse_unknown(revision)
     if revision != head():
         raise SchemaError(f"the outbox has revision {revision}, this code needs {head()}", _UPGRADE)
+
+
+def refuse_none(engine: Engine) -> None:
+    """Raise SchemaError where there is no outbox at all, as in another application's database."""
+    with reading(engine) as connection:
+        if not _exists(connection, VERSION_TABLE):
+            refuse_foreign(connection)
+            raise _none(engine, connection)
+
+
+def refuse_empty(engine: Engine) -> None:
+    """Raise SchemaError for an SQLite file with nothing in it: nobody has said that it is new."""
+    if engine.dialect.name == "sqlite":
+        with reading(engine) as connection:
+            empty = _is_empty(connection)
+        if empty:
+            file = engine.get_execution_options()["file"]
+            raise SchemaError(f"{file} is empty: no application has written there", _NEW)
 
 
 def refuse_newer(engine: Engine) -> None:
@@ -85,6 +104,20 @@ def refuse_unknown(revision: str) -> None:
             f"the outbox has revision {revision}, which this version of shipper doesn't know",
             "a newer shipper has upgraded it: install that one",
         )
+
+
+def _none(engine: Engine, connection: Connection) -> SchemaError:
+    file = engine.get_execution_options().get("file")
+    if file is None:
+        return SchemaError("no outbox in this database", _UPGRADE)
+    empty = ", which is empty" if _is_empty(connection) else ""
+    return SchemaError(
+        f"no outbox in this database ({file}{empty}): is it your application's?", _UPGRADE
+    )
+
+
+def _is_empty(connection: Connection) -> bool:
+    return connection.exec_driver_sql("PRAGMA page_count").scalar() == 0
 
 
 def _exists(connection: Connection, table: str) -> bool:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, TextClause, text
 
-from shipper.store.dialect import dialect_of
+from shipper.store.claims import load_ids
+from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.lease import FileLock, Owner
 from shipper.store.snapshot import snapshot
 
@@ -15,7 +16,8 @@ class Shipper:
     """A daemon that ships. `since` is in seconds since 1970, None where it left no trace of it.
 
     `last_seen_seconds` is how long ago it wrote, by the database's clock; 0 on SQLite, where the
-    kernel says that it lives now.
+    kernel says that it lives now. `in_flight` are the pending events that it has claimed: under
+    way, or next.
     """
 
     host: str
@@ -23,6 +25,7 @@ class Shipper:
     version: str
     since: float | None
     last_seen_seconds: float | None
+    in_flight: int = 0
 
 
 def shippers(engine: Engine) -> list[Shipper]:
@@ -32,6 +35,9 @@ def shippers(engine: Engine) -> list[Shipper]:
     columns = (_OF_SERVER if is_server else _OF_FILE).format(dialect.moment.format("acquired_at"))
     with snapshot(engine) as tx:
         row = tx.execute(text(f"SELECT {columns} FROM shipper_lease WHERE name = 'outbox'")).one()
+        claimed = {row for ids in tx.execute(_CLAIMS).scalars() for row in load_ids(ids)}
+        pending = tx.execute(_pending(dialect), {"ids": dialect.bind_ids(sorted(claimed))})
+        in_flight = int(pending.scalar_one())
     owner = Owner.read(row.owner)
     is_alive = row.alive if is_server else FileLock(Path(row.file)).is_held()
     if not is_alive or (is_server and (owner is None or owner.is_dead())):
@@ -43,10 +49,18 @@ def shippers(engine: Engine) -> list[Shipper]:
             version=owner.version if owner else "",
             since=dialect.wall(row.since),
             last_seen_seconds=row.seen if is_server else 0.0,
+            in_flight=in_flight,
         )
     ]
 
 
+def _pending(dialect: Dialect) -> TextClause:
+    return text(
+        f"SELECT count(*) FROM shipper_outbox WHERE id IN {dialect.ids} AND status = 'pending'"
+    )
+
+
+_CLAIMS = text("SELECT ids FROM shipper_claim")
 _OF_SERVER = (
     "owner, {0} AS since, coalesce(expires_at > clock_timestamp(), false) AS alive,"
     " CAST(extract(epoch FROM clock_timestamp() - expires_at) AS double precision) + ttl AS seen"

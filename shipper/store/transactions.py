@@ -7,7 +7,8 @@ They share a connection that is kept from one to the next: to take it from the p
 give it back would cost as much as a small turn's statements. One that met a failure is closed.
 """
 
-from collections.abc import Iterator
+import select
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -15,7 +16,8 @@ from typing import Any, Literal, TypeAlias
 from sqlalchemy import Connection, Engine
 
 from shipper.errors import LeaseLost
-from shipper.store import write_lock
+from shipper.store import header, write_lock
+from shipper.store.beside import Beside
 from shipper.store.failures import translating
 
 Mode: TypeAlias = Literal["write", "read", "glance"]
@@ -32,16 +34,35 @@ class Kept:
         self._connection: Connection | None = None
         self._file = file
         self._opened: tuple[int, int] | None = None
+        self._beside = None if file is None else Beside(file)
+        self._also: list[Callable[[], None]] = []
+
+    def look_also(self, look: Callable[[], None]) -> None:
+        """Have something else looked at before each transaction; what it raises ends that."""
+        self._also.append(look)
 
     def take(self, engine: Engine) -> Connection:
         """Return the connection, or another one where it is in use.
 
-        Raises LeaseLost where the file isn't the one it was: whatever we know is of the other.
+        Raises LeaseLost where the file isn't the one it was: whatever we know is of the other; and
+        what `Beside.save` raises where somebody has removed what lies beside it.
         """
         if self._file is not None:
             self._look_at(self._file)
+        for look in self._also:
+            look()
         connection, self._connection = self._connection, None
-        return engine.connect() if connection is None else connection
+        if connection is None:
+            return engine.connect()
+        if self._file is None and not _is_alive(connection):
+            close(connection)
+            return engine.connect()
+        if self._beside is not None and not self._beside.is_intact():
+            self._connection = connection  # whatever comes of it, it has the removed WAL open
+            told = engine.get_execution_options()["told"]
+            self._beside.save(connection.connection.driver_connection, told)
+            self._connection = None
+        return connection
 
     def _look_at(self, file: Path) -> None:
         try:
@@ -49,26 +70,57 @@ class Kept:
         except OSError:
             self.drop()
             return  # whoever opens it anew says what is wrong
-        before, self._opened = self._opened, (found.st_dev, found.st_ino)
-        if before not in {None, self._opened}:
+        identity = (found.st_dev, found.st_ino)
+        self._opened = self._opened or identity
+        if identity != self._opened:
+            aside = "" if self._beside is None else self._beside.set_aside()
             self.drop()
             raise LeaseLost(
-                f"another file lies in the place of {file.name} than the one that was open",
-                "stop shipper before the file is replaced",
+                f"another file lies in the place of {file.name} than the one that was open"
+                + (f", whose -wal is kept as {aside}" if aside else ""),
+                "restart whoever has the one before open (the application): what is committed there"
+                " is lost. Before a file is replaced, stop all who have it open, shipper too",
             )
 
     def give_back(self, connection: Connection) -> None:
         """Keep the connection for the next one who asks."""
         if self._connection is None:
             self._connection = connection
+            if self._beside is not None:
+                self._beside.remember()
         else:
             close(connection)
+
+    def end(self, connection: Connection) -> None:
+        """Close a connection that was taken and is of no use any more."""
+        if self._beside is not None:
+            self._beside.protect()
+        close(connection)
+        if self._beside is not None and self._connection is None:
+            self._beside.forget()
 
     def drop(self) -> None:
         """Close the connection; the next one who asks gets a new one."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            close(connection)
+            self.end(connection)
+
+
+def _is_alive(connection: Connection) -> bool:
+    """Return False where a server, or what stands between, has hung up while nobody asked.
+
+    It says nothing while it isn't asked, so where something can be read there is a reason to ask.
+    """
+    driver: Any = connection.connection.driver_connection
+    if driver.closed:
+        return False
+    silent = select.poll()
+    silent.register(driver.fileno(), select.POLLIN)
+    if not silent.poll(0):
+        return True
+    # An empty statement begins no transaction; libpq notes what becomes of the connection.
+    driver.pgconn.exec_(b"")
+    return not driver.closed
 
 
 def close(connection: Connection) -> None:
@@ -116,15 +168,24 @@ def _connected(engine: Engine, mode: Mode) -> Iterator[Connection]:
         yield connection
         connection.rollback()  # what only looked has nothing to keep
     except BaseException:
-        close(connection)
+        kept.end(connection)
         raise
     kept.give_back(connection)
+
+
+def _make_ready(connection: Connection, file: Path, told: header.Told) -> None:
+    """See to it, once for each connection of the driver, that SQLite's file may be written."""
+    if not connection.info.get("ready"):
+        driver = connection.connection.driver_connection
+        connection.info["ready"] = header.make_ready(driver, file, told)
 
 
 def _set(connection: Connection, mode: Mode) -> None:
     """Tell `engine` how the next transaction begins; see there."""
     options = connection.get_execution_options()
     if options.get("mode") != mode:
+        if mode == "write" and options.get("file") is not None:
+            _make_ready(connection, options["file"], options["told"])
         connection.execution_options(mode=mode)
         driver: Any = connection.connection.driver_connection
         if connection.dialect.name == "postgresql":

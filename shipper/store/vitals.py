@@ -18,6 +18,9 @@ from shipper.store.transactions import glancing
 _DAY = 86400.0
 # Events whose size stands for that of all.
 _SAMPLE = 200
+# Rows are counted in so many stretches of ids, and in each only so far.
+_STRETCHES = 32
+_COUNTED = 1024
 # What a row takes beside its payload: its other columns, the entries in the indexes.
 _ROW_BYTES = 400
 
@@ -89,9 +92,35 @@ def growth(engine: Engine, now: float) -> Growth:
         first, last = tx.execute(_ENDS).one()
         if last is None:
             return Growth(0, 0)
-        events = last + 1 - _first_since(tx, dialect, (first - 1, last), now - _DAY)
-        [size] = tx.execute(_size(dialect), {"after": last - _SAMPLE}).one()
+        since = _first_since(tx, dialect, (first - 1, last), now - _DAY)
+        events = _rows_between(tx, since, last)
+        if since <= first:  # what is older has been deleted, and maybe some of that day's as well
+            events += _deleted_since(tx, dialect, now - _DAY)
+        [size] = tx.execute(_size(dialect)).one()
     return Growth(events, int(size or 0) + _ROW_BYTES)
+
+
+def _rows_between(tx: Connection, first: int, last: int) -> int:
+    """Return how many rows have an id from the one to the other: ids alone may never have been one.
+
+    Exact where they are few. Beyond, each of some even stretches of ids is counted so far, and what
+    is left of it is taken to be as dense.
+    """
+    width = max(1, -(-(last + 1 - first) // _STRETCHES))
+    found = 0.0
+    for low in range(first, last + 1, width):
+        high = min(low + width, last + 1)
+        values = {"low": low, "high": high, "limit": _COUNTED}
+        rows, highest = tx.execute(_STRETCH, values).one()
+        is_whole = rows < _COUNTED
+        found += rows if is_whole else rows * (high - low) / (highest + 1 - low)
+    return round(found)
+
+
+def _deleted_since(tx: Connection, dialect: Dialect, moment: float) -> int:
+    """Return how many of the events that were delivered since a moment are rows no more."""
+    row = tx.execute(_delivered_since(dialect), {"moment": dialect.bind_time(moment)}).one()
+    return max(0, int(row.delivered) - int(row.there))
 
 
 def _first_since(tx: Connection, dialect: Dialect, among: tuple[int, int], moment: float) -> int:
@@ -155,9 +184,26 @@ def server(engine: Engine) -> Server:
 def _size(dialect: Dialect) -> TextClause:
     postgres = dialect.name == "postgresql"
     size = "octet_length(payload::text)" if postgres else "length(CAST(payload AS BLOB))"
-    return text(f"SELECT avg({size}) FROM shipper_outbox WHERE id > :after")
+    return text(
+        f"SELECT avg(size) FROM (SELECT {size} AS size FROM shipper_outbox"
+        f" ORDER BY id DESC LIMIT {_SAMPLE}) AS youngest"
+    )
 
 
+def _delivered_since(dialect: Dialect) -> TextClause:
+    moment = dialect.time.format("moment")
+    return text(
+        "SELECT (SELECT coalesce(sum(delivered), 0) FROM shipper_minute"
+        f" WHERE minute >= {moment}) AS delivered, (SELECT count(*) FROM shipper_outbox"
+        f"{dialect.along.format('delivered')} WHERE status = 'delivered'"
+        f" AND delivered_at >= {moment}) AS there"
+    )
+
+
+_STRETCH = text(
+    "SELECT count(*) AS rows, max(id) AS highest FROM (SELECT id FROM shipper_outbox"
+    " WHERE id >= :low AND id < :high ORDER BY id LIMIT :limit) AS stretch"
+)
 _OWNER = text("SELECT owner FROM shipper_lease WHERE name = 'outbox'")
 # Each alone is one step in the tree; both at once SQLite finds by reading all of it.
 _ENDS = text(

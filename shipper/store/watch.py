@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from shipper.errors import ShipperError
+from shipper.store.beside import Beside
 from shipper.store.engine import connect_sqlite
 
 
@@ -18,15 +19,21 @@ class SqliteWatch:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._beside = Beside(path)
         self._connection: Any = None
         self._version: int | None = None
 
     def changed(self) -> bool:
         """Return whether there were commits since the last call, or that can't be told."""
+        if not self._beside.is_intact():
+            # Who looks next finds out what there is to save; this connection is in the way of it.
+            self.close()
+            return True
         try:
             if self._connection is None:
                 self._connection = connect_sqlite(self._path, busy_timeout=0.0)
             [version] = self._connection.execute("PRAGMA data_version").fetchone()
+            self._beside.remember()
         except Exception as error:  # whichever driver it is: the look that follows will tell
             if not isinstance(error, ShipperError) and not hasattr(error, "sqlite_errorcode"):
                 raise
@@ -38,6 +45,8 @@ class SqliteWatch:
     def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:
+            self._beside.protect()
             self._connection.close()
+            self._beside.forget()
             self._connection = None
             self._version = None

@@ -115,9 +115,11 @@ class Pulse:
     """What has changed since the last look.
 
     `fresh` says that events may have come; `generation` grows with every operator's command;
-    `held_back` says that an open transaction keeps committed events back (Postgres).
+    `held_back` says that an open transaction keeps committed events back (Postgres). `damage` is
+    what somebody has done to the tables, one sentence each; None where it wasn't looked for.
     """
 
     fresh: bool
     generation: int
     held_back: bool = False
+    damage: tuple[str, ...] | None = None

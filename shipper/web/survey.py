@@ -162,9 +162,9 @@ class _Observer:
     """
 
     def __init__(self, settings: Settings, clock: Clock, audit: Audit | None) -> None:
-        self._url = settings.database.url
+        self._where = settings.database
         self._budget = settings.space.budget
-        self._path = database_path(self._url)
+        self._path = database_path(self._where.url)
         self._configured = frozenset(settings.destinations)
         self._clock = clock
         self._confirmed = Confirmed(clock)
@@ -177,7 +177,9 @@ class _Observer:
     def look(self) -> Figures:
         """Return how it is now; raises what the store raises."""
         if self._database is None:
-            self._database = open_engine(self._url, busy_timeout=1.0)
+            self._database = open_engine(
+                self._where.url, busy_timeout=1.0, renewed=self._where.read_url
+            )
         database, now = self._database, self._confirmed.unstepped(self._old)
         found = reports.destination_report(database, self._configured, now)
         blockers = reports.commit_blockers(database)

@@ -342,7 +342,7 @@ def test_an_outbox_is_created_and_known(tmp_path: Path, bare_url: str) -> None:
     """Before: no revision and 78; `upgrade` creates it; afterwards it is current and sound."""
     home = Home(tmp_path, bare_url)
     assert home.call("db", "check").status == 78
-    upgraded = home.call("db", "upgrade", "--json").value
+    upgraded = home.call("db", "upgrade", "--create", "--json").value
     assert upgraded["before"] is None
     assert home.call("db", "current", "--json").value == {
         "revision": upgraded["revision"],
@@ -350,6 +350,73 @@ def test_an_outbox_is_created_and_known(tmp_path: Path, bare_url: str) -> None:
     }
     assert home.call("db", "check", "--json").value["ok"] is True
     assert "up to date" in home.call("db", "upgrade").out
+
+
+_ALL = (
+    "status", "run", "drain", "events list", "dead list", "verify", "prune", "hold --key a",
+    "db upgrade", "db current", "db check", "backup copy.db", "enqueue -", "top --json",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", _ALL)
+@pytest.mark.parametrize("place", ["gone.db", "nowhere/gone.db"])
+def test_a_path_with_a_typing_error_makes_nothing(home: Home, command: str, place: str) -> None:
+    """It is the first question whether the path is right; the file would be an empty outbox."""
+    home.configure(f"sqlite:///{home.directory}/{place}", "http://127.0.0.1:9/e")
+    before = sorted(home.directory.rglob("*"))
+    ran = home.call(*command.split(), stdin=VIEW.encode())
+    assert ran.status == 78
+    assert f"{place} is missing" in ran.err
+    assert "is the path right, is the disk mounted? Only for a NEW outbox" in ran.err
+    assert sorted(home.directory.rglob("*")) == before
+
+
+def test_an_empty_file_is_not_taken_for_a_new_outbox_unasked(home: Home) -> None:
+    """A directory whose disk isn't mounted may hold one."""
+    (home.directory / "empty.db").touch()
+    home.configure(f"sqlite:///{home.directory}/empty.db", "http://127.0.0.1:9/e")
+    assert "which is empty" in home.call("status").err
+    ran = home.call("db", "upgrade")
+    assert (ran.status, (home.directory / "empty.db").stat().st_size) == (78, 0)
+    assert "is the disk mounted?" in ran.err
+    assert home.call("db", "upgrade", "--create").status == 0
+
+
+def test_another_applications_file_is_told_from_a_broken_outbox(home: Home) -> None:
+    """By every command in the same words, with the file's name."""
+    other = sqlite3.connect(home.directory / "other.db")
+    other.execute("CREATE TABLE orders (id INTEGER)")
+    other.close()
+    home.configure(f"sqlite:///{home.directory}/other.db", "http://127.0.0.1:9/e")
+    for command in ("status", "run", "events list", "verify", "hold --key a"):
+        ran = home.call(*command.split())
+        assert ran.status == 78
+        assert "no outbox in this database" in ran.err
+        assert "other.db): is it your application's?" in ran.err
+
+
+def test_check_warns_of_a_file_that_is_not_there(home: Home) -> None:
+    """And of the slash that makes a path absolute."""
+    home.configure("sqlite:///gone.db", "http://127.0.0.1:9/e")
+    ran = home.call("check")
+    assert ran.status == 0
+    assert "shipper.toml:2: " in ran.err
+    assert "gone.db isn't there; is the path right, is the disk mounted?" in ran.err
+    home.configure(f"sqlite:///{str(home.directory)[1:]}/shop.db", "http://127.0.0.1:9/e")
+    warned = home.call("check", "--json").value["warnings"]
+    assert any(f'"sqlite:///{home.directory}/shop.db", which is there' in one for one in warned)
+
+
+def test_check_names_a_file_that_can_hold_no_outbox(home: Home) -> None:
+    """Without opening it."""
+    (home.directory / "second.db").hardlink_to(home.directory / "shop.db")
+    home.configure(f"sqlite:///{home.directory}", "http://127.0.0.1:9/e")
+    assert "is a directory" in home.call("check").err
+    home.configure(f"sqlite:///{home.directory}/second.db", "http://127.0.0.1:9/e")
+    ran = home.call("check")
+    assert ran.status == 78
+    assert "shipper.toml:2: " in ran.err
+    assert "2 names (hard links)" in ran.err
 
 
 def test_a_database_without_an_outbox_has_no_revision(home: Home) -> None:

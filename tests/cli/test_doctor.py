@@ -1,11 +1,14 @@
 """`shipper doctor`: one line a finding, one object as JSON, and the exit status."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import trustme
 
 from shipper.doctor import unit
+from tests import needs
 from tests.cli.command_line import VIEW, Home
 from tests.cli.test_operating_commands import execute, write
 
@@ -50,6 +53,32 @@ def test_every_dependency_has_its_line(home: Home) -> None:
     assert "worth a look" in ran.err
 
 
+def test_each_file_that_the_daemon_reads_is_readable_for_it(
+    public_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As its user: whoever asks as root would see nothing wrong."""
+    needs.root()
+    home = Home(public_path, f"sqlite:///{public_path}/shop.db")
+    files = {name: public_path / name for name in ("api_id", "ca.pem", "url", "theirs")}
+    for name, file in files.items():
+        file.write_bytes(trustme.CA().cert_pem.bytes() if name == "ca.pem" else b"https://h/x")
+        file.chmod(0o644 if name == "theirs" else 0o600)
+    home.config.write_text(
+        f'[database]\nurl = "sqlite:///{public_path}/shop.db"\n'
+        '[destinations.default]\nurl = "https://127.0.0.1:9/"\n'
+        'api_id_file = "api_id"\nca_file = "ca.pem"\n'
+        '[alerts]\nwebhook_url_file = "url"\nheartbeat_url_file = "theirs"\n'
+    )
+    home.config.chmod(0o644)
+    home.call("db", "upgrade")
+    service = public_path / "shipper.service"
+    service.write_text(f"[Service]\nUser=nobody\nLoadCredential=api_id:{files['api_id']}\n")
+    monkeypatch.setattr(unit, "ours", lambda: service)
+    findings = home.call("doctor", "--json", "--no-network").value["findings"]
+    refused = [f["text"] for f in findings if (f["name"], f["level"]) == ("config", "fault")]
+    assert [text.split()[0] for text in refused] == ["url", "ca.pem"]
+
+
 def test_without_a_network_nobody_is_asked(either_home: Home) -> None:
     """For a machine that is offline, or a test."""
     found = levels(either_home, "--no-network")
@@ -77,6 +106,15 @@ def test_something_broken_is_exit_status_1(home: Home) -> None:
     assert "fix: shipper run" in ran.out.splitlines()[at + 1]
 
 
+def test_the_worst_is_named_first(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk goes before what is told above it."""
+    write(home, VIEW, "a")
+    assert "first: daemon" in home.call("doctor", "--no-network").err
+    usage = shutil.disk_usage(home.directory)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+    assert "first: disk" in home.call("doctor", "--no-network").err
+
+
 def test_json_is_one_object_on_one_line(home: Home) -> None:
     """With everything that a person is told."""
     ran = home.call("doctor", "--json")
@@ -98,11 +136,11 @@ def test_a_wrong_configuration_is_a_finding(home: Home) -> None:
 
 
 def test_a_missing_file_is_a_finding(home: Home) -> None:
-    """With the command that makes it; the network is looked at all the same."""
+    """With what to look at first; the network is looked at all the same."""
     home.configure(f"sqlite:///{home.directory}/gone.db", "http://127.0.0.1:9/e")
     ran = home.call("doctor", "--json")
     found = {finding["name"]: finding for finding in ran.value["findings"]}
-    assert found["database"]["fix"] == "run: shipper db upgrade"
+    assert found["database"]["fix"].startswith("is the path right, is the disk mounted?")
     assert "API default" in found
 
 

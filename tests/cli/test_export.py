@@ -33,7 +33,7 @@ def elsewhere(tmp_path: Path, bare_url: str) -> Home:
     directory = tmp_path / "elsewhere"
     directory.mkdir()
     home = Home(directory, bare_url)
-    assert home.call("db", "upgrade").status == 0
+    assert home.call("db", "upgrade", "--create").status == 0
     return home
 
 

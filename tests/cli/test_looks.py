@@ -75,6 +75,17 @@ def test_no_colours_where_none_are_wanted(
     assert all(len(line.rstrip()) <= 100 for line in drawn.text.splitlines())
 
 
+@pytest.mark.parametrize("command", [("top",), ("status", "--watch")], ids=" ".join)
+def test_a_terminal_that_cannot_be_drawn_on_is_told_so(
+    home: Home, command: tuple[str, ...]
+) -> None:
+    """With what works there; a blank screen for ever is no answer."""
+    drawn = shown(home, *command, columns=100, TERM="dumb")
+    assert drawn.status == 2
+    assert "$TERM says that yours can't" in drawn.text
+    assert "hint: shipper " in drawn.text
+
+
 def test_colours_can_be_forced_into_a_pipe(home: Home) -> None:
     """For `less -R`; what is a table for a program stays one."""
     assert "\x1b[1mevent" in home.run("events", "show", "1", FORCE_COLOR="1").out
@@ -92,6 +103,39 @@ def test_an_error_says_who_speaks(home: Home) -> None:
     assert drawn.raw.startswith(b"\x1b[1;31mshipper:\x1b[0m the configuration has 2 faults\n")
     assert "\nshipper.toml:7: unknown setting log.levle" in drawn.text
     assert home.run("status").err.startswith("shipper.toml:7: ")
+
+
+@pytest.mark.parametrize("columns", [50, 80])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("check",), ("status",), ("verify",), ("doctor", "--no-network"), ("drain",),
+        ("events", "reroute", "ALL", "--to", "nowhere_at_all"), ("hold", "--key", "nobody-has-it"),
+        ("dead", "list", "--cause", "nothing-died-of-this"), ("backup", "copy.db"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_no_word_is_broken(home: Home, command: tuple[str, ...], columns: int) -> None:
+    """A sentence goes on in the next line; only a word that is longer than a line is as it is."""
+    execute(home, "UPDATE shipper_destination SET delivered = 9")  # verify finds something
+    drawn = shown(home, *command, columns=columns)
+    too_long = [line for line in drawn.text.splitlines() if len(line.rstrip()) > columns]
+    room = columns // 3
+    assert [line for line in too_long if max(map(len, line.split())) < room] == []
+
+
+def test_a_sentence_uses_the_whole_width(home: Home) -> None:
+    """Its colours take no room."""
+    drawn = shown(home, "-c", "nowhere.toml", "status", columns=80)
+    assert drawn.text.splitlines()[0].startswith("shipper: nowhere.toml: can't be read: No such")
+
+
+def test_what_goes_on_is_indented(home: Home) -> None:
+    """So that the next line of what is wrong can be told from the next thing that is wrong."""
+    drawn = shown(home, "status", columns=50)
+    lines = drawn.text[: drawn.text.index("destination")].splitlines()
+    assert len(lines) > 2
+    assert all(line.startswith(("critical: ", "warning: ", "  ")) for line in lines)
 
 
 def test_dead_letters_are_listed_with_what_was_said(home: Home) -> None:

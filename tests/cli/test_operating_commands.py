@@ -175,9 +175,10 @@ def test_a_failing_destination_is_told_everywhere(either_home: Home) -> None:
 
 
 def test_what_was_never_tried_is_not_said_to_be_well(home: Home) -> None:
-    """Its state is one of the six, and the reason says what that is worth."""
+    """Its state is one of the six, and a person reads what that is worth."""
     told = default(home)
-    assert (told["state"], told["reason"]) == ("ready", "never tried: nothing was sent there yet")
+    assert (told["state"], told["reason"]) == ("ready", None)
+    assert "never tried: nothing was delivered or refused there yet" in home.call("status").out
     write(home, VIEW, "a")
     first = home.call("status").out.splitlines()[0]
     assert first == "critical: 1 pending and no shipper is running"

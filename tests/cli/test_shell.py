@@ -199,7 +199,7 @@ def test_a_database_that_is_not_there_is_69_or_78(home: Home) -> None:
     home.configure(f"sqlite:///{home.directory}/none.db", "https://a.example/")
     ran = home.call("db", "current")
     assert ran.status == 78
-    assert "hint: run: shipper db upgrade" in ran.err
+    assert "hint: is the path right, is the disk mounted?" in ran.err
 
 
 # Everything is imported while it may be read; root becomes somebody to whom something is forbidden.
@@ -245,6 +245,30 @@ def test_a_reader_that_goes_away_is_no_failure_to_report(home: Home) -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("words", ["config show", "status --json", "help json", "--help"])
+@pytest.mark.parametrize(
+    ("stdout", "said"),
+    [(">/dev/full", "No space left on device"), ("1</dev/null", "Bad file descriptor")],
+)
+def test_an_answer_that_cannot_be_written_is_no_bug(
+    home: Home, words: str, stdout: str, said: str
+) -> None:
+    """A full disk, a descriptor that only reads: as other programs do, one line and a 1."""
+    command = f"exec {shlex.quote(sys.executable)} -m shipper {words} {stdout}"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        stderr=subprocess.PIPE,
+        cwd=home.directory,
+        env=home.environ,
+        timeout=DEADLINE,
+        check=False,
+    )
+    told = done.stderr.decode().splitlines()[-1]
+    assert done.returncode == 1
+    assert f"stdout can't be written: {said}" in told
+    assert "Traceback" not in done.stderr.decode()
 
 
 def test_closed_streams_are_survived(home: Home) -> None:

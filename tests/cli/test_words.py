@@ -135,6 +135,13 @@ def test_a_chapter_that_is_not_there_is_a_slip_of_another(
     assert f"did you mean shipper {meant}?" in ran.err
 
 
+def test_what_is_no_chapter_is_said_to_be_none(home: Home) -> None:
+    """With where the chapters are listed, not the commands alone."""
+    ran = home.call("help", "zzzz")
+    assert (ran.status, ran.out) == (2, "")
+    assert "there is no chapter or command zzzz\n  hint: shipper help\n" in ran.err
+
+
 def test_exit_statuses_are_the_same_everywhere(home: Home) -> None:
     """In the help, the README, the man page and the manual."""
     assert short_statuses() in " ".join(README.split())

@@ -140,6 +140,43 @@ async def test_a_restart_forgets_no_step(shop: Shop) -> None:
     assert await status.ended() == 0, status.stdout + status.stderr
 
 
+@pytest.mark.parametrize(
+    ("steps", "old"), [([30 * DAY], 4), ([-30 * DAY, 0.0], 4)], ids=["ahead", "behind for a while"]
+)
+async def test_who_prunes_by_hand_deletes_nothing_for_a_step(
+    shop: Shop, tmp_path: Path, steps: list[float], old: int
+) -> None:
+    """A cron job, say: it goes by what the daemon has noted, unless it is told to trust the clock.
+
+    What was delivered before a step ahead, or while the clock was behind, looks old.
+    """
+    shop.configure(more='[retention]\ndelivered = "1h"\n')
+    watch = Watch(shop.directory / "watch")
+    async with living(shop, watch), Launcher(tmp_path, environ=preloaded()) as hand:
+
+        async def pruned(*more: str) -> Life:
+            orders = f"clock={watch.file}"
+            done = await hand.start("prune", *more, "-c", str(shop.config), shim=orders)
+            assert await done.ended() == 0, done.stderr
+            return done
+
+        for number, step in enumerate(steps):
+            shop.add(*several(2, 2, first=2 * number + 1))
+            await shop.settled()
+            before = noted(shop)
+            watch.set(step)
+            await until(lambda before=before: noted(shop) != before)  # type: ignore[misc]
+        assert "the machine's clock was set" in (await pruned()).stderr
+        assert shop.counts() == {"delivered": 4 * len(steps)}
+        assert "was set" not in (await pruned("--trust-clock")).stderr
+        assert sum(shop.counts().values()) == 4 * len(steps) - old
+
+
+def noted(shop: Shop) -> object:
+    """Return what the daemon has written down of the clocks."""
+    return shop.rows("SELECT owner FROM shipper_lease WHERE name = 'clock'")
+
+
 async def test_a_daemon_that_starts_in_another_year_deletes_nothing_for_it(shop: Shop) -> None:
     """No clock of before is known; the outbox's newest time is."""
     shop.configure(more='[retention]\ndelivered = "1m"\n')

@@ -2,8 +2,12 @@
 
 import shutil
 import signal
+import sqlite3
 from pathlib import Path
 
+import pytest
+
+from tests.daemon.application import payload
 from tests.daemon.harness import Shop, only_sqlite
 from tests.daemon.processes import Daemon, until
 
@@ -55,6 +59,25 @@ async def test_another_file_in_the_place_of_the_outbox_ends_it(shop: Shop) -> No
     await shop.assert_verified()
 
 
+@only_sqlite
+async def test_a_file_that_is_moved_over_an_open_one_stays_sound(shop: Shop) -> None:
+    """What lies beside it belongs to the one before: the two are never opened together."""
+    daemon = await delivering(shop, "u1-1")
+    copy = await copied(shop)
+    shop.add("u1-2")
+    await shop.settled()
+    copy.replace(file_of(shop))
+    assert await daemon.ended() == 75
+    shop.move_to(shop.url)  # what has the one before open lets go of it
+    connection = sqlite3.connect(file_of(shop))
+    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    connection.close()
+    successor = await shop.started()
+    await shop.settled()
+    await successor.stop()
+    await shop.assert_verified()
+
+
 async def taken_away(shop: Shop, daemon: Daemon) -> Path:
     """Put the outbox aside, all at once, and return where it is when the daemon has noticed."""
     path = file_of(shop)
@@ -93,3 +116,68 @@ async def test_a_file_that_goes_away_is_waited_for(shop: Shop) -> None:
     await shop.settled()
     await daemon.stop()
     assert shop.arrived() == ["u1-1", "u1-2"]
+
+
+@only_sqlite
+@pytest.mark.parametrize("stopped", [False, True], ids=["at work", "stopped meanwhile"])
+async def test_whatever_lies_beside_the_file_may_be_removed(shop: Shop, *, stopped: bool) -> None:
+    """`rsync --delete` takes -wal, -shm, lock and reserve: all is saved, and is there again."""
+    daemon = await delivering(shop, "u1-1")
+    path = file_of(shop)
+    shop.move_to(shop.url)  # nobody else has the file open
+    if stopped:
+        daemon.signal(signal.SIGSTOP)
+    for beside in path.parent.glob("shop.db?*"):
+        beside.unlink()
+    if stopped:
+        daemon.signal(signal.SIGCONT)
+    told = await daemon.told("store.notice")
+    assert "its -wal or -shm was removed" in told["notice"]
+    await shop.put({"payload": payload("u1", 2), "event_id": "u1-2"})
+    await shop.settled()
+    second = shop.start()
+    assert await second.ended() == 75
+    await daemon.stop()
+    assert shop.arrived() == ["u1-1", "u1-2"]
+    await shop.assert_verified()
+
+
+@only_sqlite
+async def test_nothing_is_sent_while_an_application_has_a_removed_wal_open(shop: Shop) -> None:
+    """What it commits would be gone with the power; it is named, and its restart is waited for."""
+    daemon = await delivering(shop, "u1-1")
+    path = file_of(shop)
+    shop.move_to(shop.url)
+    application = shop.application("lock", str(path), stdin=None)
+    await until(lambda: application.stdout)
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink()
+    lost = await daemon.told("store.lost")
+    assert f"still has it open: process {application.pid} (" in lost["reason"]
+    application.close_stdin()
+    assert await application.ended() == 0
+    await daemon.told("store.back")
+    shop.add("u1-2")
+    await shop.settled()
+    await daemon.stop()
+    assert shop.arrived() == ["u1-1", "u1-2"]
+    await shop.assert_verified()
+
+
+@only_sqlite
+async def test_a_file_that_lost_its_wal_in_a_restore_has_it_again(shop: Shop) -> None:
+    """`.dump | sqlite3 new.db` (NetworkOptimizer 659): said once, at the start."""
+    path = file_of(shop)
+    shop.move_to(shop.url)
+    restored = sqlite3.connect(path)
+    restored.execute("PRAGMA journal_mode = DELETE")
+    insert = "INSERT INTO shipper_outbox (payload, event_id) VALUES (?, 'u1-1')"
+    restored.execute(insert, [payload("u1", 1)])
+    restored.commit()
+    restored.close()
+    daemon = await shop.started()
+    await shop.settled()
+    [told] = daemon.said("store.notice")
+    assert "the journal mode was delete" in told["notice"]
+    assert shop.rows("PRAGMA journal_mode") == [("wal",)]
+    await daemon.stop()

@@ -156,7 +156,8 @@ async def test_a_database_without_an_outbox_ends_with_78(shop: Shop, bare_url: s
     daemon = shop.start()
     assert await daemon.ended() == 78
     assert "Traceback" not in daemon.stderr
-    assert "hint: run: shipper db upgrade" in daemon.stderr
+    first = "run: shipper db upgrade" if "postgresql" in bare_url else "is the path right"
+    assert f"hint: {first}" in daemon.stderr
     assert not (shop.directory / "bare.db").exists()
 
 
@@ -249,10 +250,8 @@ async def test_a_lost_connection_is_made_anew(shop: Shop) -> None:
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
-    await daemon.told("store.lost")
     shop.add("u3-1")
     await shop.settled()
-    await daemon.told("store.back")
     await daemon.stop()
     assert shop.counts() == {"delivered": 4}
     shop.assert_flawless(repeats=0)

@@ -74,7 +74,7 @@ async def test_a_destination_that_nobody_knows_is_told_once(shop: Shop) -> None:
     told = await daemon.told("destination.unknown")
     assert (told["destination"], told["pending"], told["level"]) == ("defualt", 2, "warning")
     assert "add [destinations.defualt] to " in told["hint"]
-    assert "shipper events reroute ID… --to default" in told["hint"]
+    assert "shipper events reroute ALL --destination defualt --to default" in told["hint"]
     daemon.signal(signal.SIGHUP)
     await daemon.told("config.reloaded")
     shop.add("u1-3", destination="another")

@@ -109,7 +109,7 @@ def test_the_wheel_alone_says_its_version(installed: Installed) -> None:
 
 def test_the_wheel_alone_makes_an_outbox(installed: Installed) -> None:
     """`db upgrade` finds its migrations within the package."""
-    installed("-m", "shipper", "db", "upgrade")
+    installed("-m", "shipper", "db", "upgrade", "--create")
     assert REVISIONS[-1] in installed("-m", "shipper", "db", "current")
     installed("-m", "shipper", "verify")
 

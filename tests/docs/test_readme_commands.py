@@ -222,7 +222,7 @@ def test_the_smallest_configuration_is_sound(shell: Shell) -> None:
     config = tagged("toml", "").replace("/var/lib/shop", str(place))
     (place / "shipper.toml").write_text(config.replace("/etc/shipper", str(place)))
     shell.store_api_id()
-    shell.run("shipper db upgrade")
+    shell.run("shipper db upgrade --create")
     shell.run("shipper check")
 
 

@@ -62,15 +62,17 @@ def test_doctrines_filter_keeps_what_is_the_applications(schema_name: str) -> No
 
 
 def test_the_patterns_for_other_tools_match_our_tables_and_no_other() -> None:
-    """Rails' expression is searched for, Liquibase's is all of it; Drizzle's is a glob."""
+    """Rails' expression is searched for, Liquibase's is all of it; Drizzle's, Atlas's are globs."""
     theirs = ["orders", "order_shipper_notes", "shippers", "shipper", "my_shipper_outbox"]
     [rails] = re.findall(r"ignore_tables << /(.+?)/`", TEXT)
     [drizzle] = re.findall(r'tablesFilter: \["!(.+?)"\]', TEXT)
+    [atlas] = re.findall(r'--exclude "(.+?)"', TEXT)
     [liquibase] = re.findall(r'--exclude-objects="table:(.+?)"', TEXT)
     for name in [*theirs, *OURS]:
         found = {
             bool(re.search(rails, name)),
             fnmatch.fnmatchcase(name, drizzle),
+            fnmatch.fnmatchcase(name, atlas),
             bool(re.fullmatch(liquibase, name)),
         }
         assert found == {name in OURS}, name

@@ -152,7 +152,7 @@ def test_an_owner_has_the_rights_of_the_owner(shop: Path) -> None:
     shop.chmod(0o060)
     owner = User.of(NOBODY.uid, "of the test", [DAEMON.uid])
     assert only(check_files(shop, owner)).level is Level.FAULT
-    assert not list(check_config(shop, DAEMON))
+    assert not list(check_config([shop], DAEMON))
 
 
 def test_who_is_not_root_judges_others_by_modes_and_claims_nothing_of_lists(shop: Path) -> None:

@@ -256,3 +256,4 @@ def test_a_check_that_fails_is_a_finding() -> None:
     unreachable = of_error("x", StoreUnavailable("gone\naway", "bring it back"))
     assert (unreachable.text, unreachable.fix) == ("gone away", "bring it back")
     assert of_error("x", PermissionError(13, "Permission denied")).text == "Permission denied"
+    assert of_error("x", PermissionError(13, "no", "/a/b")).text == "/a/b: Permission denied"

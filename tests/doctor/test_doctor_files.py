@@ -68,10 +68,10 @@ def test_the_one_who_ships_has_to_read_the_configuration(
     config = public_path / "config.toml"
     config.touch()
     config.chmod(mode)
-    found = list(check_config(config, user))
+    found = list(check_config([config, config.with_name("nowhere")], user))
     assert [finding.level for finding in found] == levels
     assert all(f"chmod 640 {config}" in str(finding.fix) for finding in found)
-    assert list(check_config(None, user)) == []
+    assert list(check_config([], user)) == []
 
 
 def test_the_mode_and_the_owners_are_shown(path: Path) -> None:

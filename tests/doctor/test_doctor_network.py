@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trustme
 
+from shipper.advice import where_of
 from shipper.clock import SystemClock
 from shipper.config import DestinationSettings, Secret
 from shipper.doctor import network
@@ -146,10 +147,19 @@ async def test_nobody_there_is_a_finding() -> None:
 
 
 async def test_a_name_that_nobody_knows_is_a_finding() -> None:
-    """As on a machine without a network."""
+    """As on a machine without a network. Each line names the host."""
     found = await _examine("https://shop.invalid/e")
     assert _levels(found) == {"proxy": "ok", "name": "fault", "TLS": "fault", "API": "fault"}
     assert "shop.invalid can't be resolved" in found["name"].text
+    assert found["TLS"].text.startswith("shop.invalid:443 can't be reached: ")
+    assert all(finding.fix for finding in found.values() if finding.level is Level.FAULT)
+
+
+async def test_a_refused_greeting_names_the_place() -> None:
+    """Host and port, in every line."""
+    with unused_port() as port:
+        found = await _examine(f"https://127.0.0.1:{port}/e")
+    assert found["TLS"].text == f"127.0.0.1:{port} can't be reached: Connection refused"
 
 
 async def test_whoever_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +167,7 @@ async def test_whoever_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(network, "PATIENCE", 0.2)
     async with serving(mute) as server:
         found = await _examine(server.url.replace("http:", "https:"), timeout=600.0)
-    assert "no answer in" in found["TLS"].text
+    assert found["TLS"].text == f"no answer from {where_of(server.url)} in 0 s"
     assert "deadline" in found["API"].text
 
 
@@ -183,7 +193,27 @@ async def test_a_certificate_that_is_not_trusted_is_told(tmp_path: Path, days: f
     async with serving(_hello, context) as server:
         found = await _examine(server.url, ca_file=ca_file if days < 0 else None)
     assert found["TLS"].level is Level.FAULT
-    assert "isn't trusted" in found["TLS"].text
+    assert f"the certificate of {where_of(server.url)} isn't trusted" in found["TLS"].text
+
+
+async def test_a_machine_without_any_authority_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a small container image is, where the package ca-certificates was forgotten."""
+    context, _ = _tls(trustme.CA(), tmp_path, 90.0)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.setenv("SSL_CERT_FILE", str(empty / "none.pem"))
+    for directory in (empty, empty / "nowhere"):
+        monkeypatch.setenv("SSL_CERT_DIR", str(directory))
+        async with serving(_hello, context) as server:
+            found = await _examine(server.url)
+        assert "this machine knows no authority at all" in found["TLS"].text
+        assert "ca-certificates" in str(found["TLS"].fix)
+    monkeypatch.setenv("SSL_CERT_DIR", str(empty))
+    (empty / "5ed36f99.0").write_bytes(b"")
+    async with serving(_hello, context) as server:
+        assert "at all" not in (await _examine(server.url))["TLS"].text
 
 
 async def test_whoever_speaks_no_tls_is_told() -> None:

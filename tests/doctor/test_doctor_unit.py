@@ -12,6 +12,7 @@ from shipper.doctor import unit as module
 from shipper.doctor.finding import Finding, Level
 from shipper.doctor.unit import (
     check_unit,
+    credentials_of,
     groups_of,
     installed,
     ours,
@@ -58,17 +59,31 @@ def test_what_a_machine_decides_is_no_drift(unit: Path) -> None:
     assert _only(unit).level is Level.OK
 
 
-def test_the_groups_of_a_drop_in_are_the_services(
-    unit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def drop_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the directory of the unit's drop-ins."""
+    directory = tmp_path / "shipper.service.d"
+    directory.mkdir()
+    monkeypatch.setattr(module, "_DROP_INS", directory)
+    return directory
+
+
+def test_the_groups_of_a_drop_in_are_the_services(unit: Path, drop_ins: Path) -> None:
     """As the README has it for an outbox in the application's own directory."""
-    drop_ins = tmp_path / "shipper.service.d"
-    drop_ins.mkdir()
-    monkeypatch.setattr(module, "_DROP_INS", drop_ins)
     assert groups_of(unit) == set()
     name = grp.getgrgid(os.getegid()).gr_name
     (drop_ins / "override.conf").write_text(f"[Service]\nSupplementaryGroups={name} no_such\n")
     assert groups_of(unit) == {os.getegid()}
+
+
+def test_what_systemd_hands_over_need_not_be_readable(unit: Path, drop_ins: Path) -> None:
+    """It reads these files as root; where a drop-in takes that back, the daemon has to."""
+    assert credentials_of(None) == set()
+    assert credentials_of(unit) == {Path("/etc/shipper/api_id")}
+    (drop_ins / "a.conf").write_text("[Service]\nLoadCredential=b_api_id:/etc/shipper/b\n")
+    assert credentials_of(unit) == {Path("/etc/shipper/api_id"), Path("/etc/shipper/b")}
+    (drop_ins / "b.conf").write_text("[Service]\nLoadCredential=\n")
+    assert credentials_of(unit) == set()
 
 
 def test_a_unit_of_another_version_is_told(unit: Path) -> None:

@@ -14,7 +14,13 @@ from shipper.errors import AccessDenied, SchemaError, ShipperError, UsageError
 from shipper.store import backup
 from shipper.store.audit import verify
 from shipper.store.backup import back_up, pg_dump
-from shipper.store.engine import connect_sqlite, create_sqlite_file, database_path, open_engine
+from shipper.store.engine import (
+    _sqlite_module,
+    connect_sqlite,
+    create_sqlite_file,
+    database_path,
+    open_engine,
+)
 from tests import needs
 from tests.store.daemons import Daemon, write
 from tests.store.shipping import ask, everything, run
@@ -247,6 +253,42 @@ def test_a_damaged_file_has_no_good_copy(lite: Engine, source: Path, target: Pat
     with pytest.raises(ShipperError, match="damaged"):
         back_up(source, target)
     assert _nothing(target)
+
+
+def test_what_only_the_application_can_check_is_copied_and_named(
+    source: Path, target: Path
+) -> None:
+    """An index with its collation (drush 5833), a CHECK with its function: the rest is checked."""
+    application = _sqlite_module().connect(source)
+    application.create_collation("NOCASE_UTF8", lambda a, b: (a > b) - (a < b))
+    application.create_function("mine", 1, lambda _: 1, deterministic=True)
+    application.executescript(
+        "CREATE TABLE node (title TEXT); CREATE INDEX by_title ON node (title COLLATE NOCASE_UTF8);"
+        " INSERT INTO node VALUES ('x'), ('a'); CREATE TABLE page (a CHECK (mine(a) = 1));"
+        " INSERT INTO page VALUES (4); CREATE TABLE plain (a)"
+    )
+    application.close()
+    copy = back_up(source, target)
+    assert sorted(copy.unchecked) == ["node", "page"]
+    assert "NOCASE_UTF8" in copy.unchecked["node"]
+    assert "mine" in copy.unchecked["page"]
+    restored = sqlite3.connect(target)
+    restored.create_collation("NOCASE_UTF8", lambda a, b: (a > b) - (a < b))
+    assert restored.execute("SELECT title FROM node ORDER BY title COLLATE NOCASE_UTF8").fetchall()
+    restored.close()
+
+
+def test_damage_is_found_beside_what_cannot_be_checked(
+    lite: Engine, source: Path, target: Path
+) -> None:
+    """Table by table."""
+    application = _sqlite_module().connect(source)
+    application.create_collation("NOCASE_UTF8", lambda a, b: (a > b) - (a < b))
+    application.executescript(
+        "CREATE TABLE node (title TEXT); CREATE INDEX by_title ON node (title COLLATE NOCASE_UTF8)"
+    )
+    application.close()
+    test_a_damaged_file_has_no_good_copy(lite, source, target)
 
 
 def test_a_database_without_an_outbox_is_not_ours_to_copy(tmp_path: Path, target: Path) -> None:

@@ -2,15 +2,17 @@
 
 import os
 import queue
+import select
 import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from shipper.errors import (
@@ -320,6 +322,40 @@ def test_a_connection_that_was_cut_is_unavailable_and_then_new(post: Engine) -> 
         connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
     with post.connect() as connection:
         assert connection.scalar(text("SELECT 1")) == 1
+
+
+@pytest.mark.parametrize("kind", [writing, reading, glancing])
+def test_a_connection_that_was_cut_while_nobody_asked_is_not_used(
+    post: Engine, kind: Callable[[Engine], AbstractContextManager[Connection]]
+) -> None:
+    """By idle_session_timeout, a pooler, a firewall, an operator: nobody is told of it."""
+    with glancing(post) as tx:
+        served_by = tx.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+        waiting = tx.connection.driver_connection
+    assert waiting is not None
+    other = open_engine(post.url.render_as_string(hide_password=False))
+    with glancing(other) as tx:
+        tx.exec_driver_sql(f"SELECT pg_terminate_backend({served_by})")
+    other.dispose()
+    assert select.select([waiting.fileno()], [], [], 30)[0]
+    with kind(post) as tx:
+        assert tx.exec_driver_sql("SELECT pg_backend_pid()").scalar() != served_by
+
+
+def test_a_connection_that_was_only_told_something_goes_on(post: Engine) -> None:
+    """A notice that nobody asked for is no end."""
+    with glancing(post) as tx:
+        tx.exec_driver_sql("LISTEN told")
+        served_by = tx.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+        waiting = tx.connection.driver_connection
+    assert waiting is not None
+    other = open_engine(post.url.render_as_string(hide_password=False))
+    with glancing(other) as tx:
+        tx.exec_driver_sql("NOTIFY told")
+    other.dispose()
+    assert select.select([waiting.fileno()], [], [], 30)[0]
+    with glancing(post) as tx:
+        assert tx.exec_driver_sql("SELECT pg_backend_pid()").scalar() == served_by
 
 
 def test_an_error_of_postgres_shows_no_payload(post: Engine) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.errors import OutboxHeld, StoreUnavailable
+from shipper.errors import LeaseLost, OutboxHeld, StoreUnavailable
 from shipper.store.lease import FileLock
 from tests.store.processes import process
 
@@ -75,6 +75,65 @@ def test_a_child_does_not_inherit_the_lock(tmp_path: Path) -> None:
         successor.release()
     finally:
         child.communicate()
+
+
+def test_a_lock_whose_file_was_removed_is_taken_again(tmp_path: Path) -> None:
+    """Else another daemon would find none, and begin beside us (rsync --delete, git clean)."""
+    lock = FileLock(tmp_path / "shop.db")
+    lock.acquire()
+    lock.insist()
+    lock.path.unlink()
+    assert lock.is_lost()
+    lock.insist()
+    assert not lock.is_lost()
+    with process(LOCKER, str(tmp_path / "shop.db")) as second:
+        assert second.said() == ""
+    lock.release()
+    lock.insist()
+    assert not lock.is_held()
+
+
+def test_a_lock_that_another_has_meanwhile_is_lost(tmp_path: Path) -> None:
+    """What we know is stale: it ends this process."""
+    lock = FileLock(tmp_path / "shop.db")
+    lock.acquire()
+    lock.path.unlink()
+    with process(LOCKER, str(tmp_path / "shop.db")) as second:
+        assert second.said() == "locked"
+        with pytest.raises(LeaseLost, match=r"shop\.db\.shipper\.lock was removed"):
+            lock.insist()
+    lock.release()
+
+
+CLOSED = """
+import os, sys
+from pathlib import Path
+from shipper.errors import AccessDenied
+from shipper.store.lease import FileLock
+
+os.chdir(sys.argv[1])
+if os.geteuid() == 0:
+    os.setuid(65534)
+try:
+    FileLock(Path("shop.db")).acquire()
+except AccessDenied as error:
+    print(error.exit_status, error.message, "|", error.hint, flush=True)
+"""
+
+
+def test_a_lock_file_that_is_closed_to_us_is_named(tmp_path: Path) -> None:
+    """The directory may be as writable as can be: `mode 440` is what is wrong, with the fix."""
+    tmp_path.chmod(0o777)
+    file = tmp_path / "shop.db.shipper.lock"
+    file.touch()
+    file.chmod(0o440)
+    with process(CLOSED, str(tmp_path)) as nobody:
+        said = nobody.said()
+    name = "shop.db.shipper.lock"
+    assert said == (
+        f"77 not allowed to open {name}, which is there with mode 440 |"
+        f" chmod --reference=shop.db {name}; chgrp --reference=shop.db {name}"
+    )
 
 
 NOBODY = """

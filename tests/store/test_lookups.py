@@ -13,9 +13,11 @@ from shipper.store import operate
 from shipper.store.engine import open_engine
 from shipper.store.lease import FileLock
 from shipper.store.lookups import EventReport, find, get, locate
+from shipper.store.reasons import Facts, KeyHold, LinkFacts, explain
 from shipper.store.reports import Blocker
 from shipper.store.selection import Selection
-from shipper.store.waiting import Facts, KeyHold, LinkFacts, explain, why
+from shipper.store.shippers import shippers
+from shipper.store.waiting import why
 from shipper.store.work import LinkRow
 from tests.store.daemons import NOW, Daemon, tamper, write
 
@@ -165,7 +167,7 @@ def test_an_event_waits_for_its_next_try(engine: Engine, daemon: Daemon) -> None
     daemon.postpone(row, attempts=3, wait=60.0)
     assert _why(engine, row) == (
         "it waits for its next try at 2027-01-15T08:01:00.000Z (attempt 4 of 20;"
-        " the last one: http-500: HTTP 500)"
+        " the last one: HTTP 500)"
     )
     assert "in flight" in _why(engine, row, now=NOW + 61)
 
@@ -176,6 +178,16 @@ def test_a_claimed_event_is_in_flight_or_next(engine: Engine, daemon: Daemon) ->
     daemon.claim(first)
     assert _why(engine, first) == "it is in flight, or goes out next"
     assert _why(engine, second) == "it goes out in its turn, now that a shipper is running"
+
+
+def test_what_a_daemon_has_in_flight_is_counted(engine: Engine, daemon: Daemon) -> None:
+    """What it has claimed and is still pending; whoever reads it gets a number, always."""
+    first, *others = write(engine, "a", "b", "c")
+    assert [each.in_flight for each in shippers(engine)] == [0]
+    daemon.claim(first, *others)
+    assert [each.in_flight for each in shippers(engine)] == [3]
+    daemon.deliver(first)
+    assert [each.in_flight for each in shippers(engine)] == [2]
 
 
 def test_holds_and_the_link_are_told(engine: Engine, daemon: Daemon) -> None:
@@ -215,6 +227,39 @@ def test_a_status_that_was_set_back_by_hand_is_told(
     assert told.startswith("its status was set back to pending by hand (SQL)")
     assert "within 5 minutes" in told
     assert "shipper release --destination default" in told
+
+
+@pytest.mark.parametrize("traces", ["tries = 1", "tries = 0, last_status_code = NULL"], ids=str)
+def test_one_that_was_set_back_with_all_its_marks_is_told(
+    engine: Engine, daemon: Daemon, traces: str
+) -> None:
+    """The drain looks ahead, and has a later one's end; it has nothing else to do."""
+    row, later, claimed = write(engine, "a", "b", "c")
+    daemon.deliver(row)
+    daemon.deliver(later)
+    marks = "status = 'pending', delivery_number = NULL, delivered_at = NULL"
+    tamper(engine, f"UPDATE shipper_outbox SET {marks}, {traces} WHERE id = {row}")
+    assert _why(engine, row).startswith("its status was set back to pending by hand (SQL)")
+    daemon.claim(claimed)
+    at_its_limit = "tries = 0" in traces
+    assert ("in its turn" in _why(engine, row)) is at_its_limit
+
+
+def test_a_retried_dead_letter_was_not_set_back_by_hand(engine: Engine, daemon: Daemon) -> None:
+    """Nor was one that was sent elsewhere: an operator's word is marked."""
+    row, later = write(engine, "a", "b")
+    daemon.bury(row)
+    daemon.deliver(later)
+    operate.retry(engine, Selection(ids=(row,)), NOW)
+    assert "in its turn" in _why(engine, row)
+
+
+def test_a_time_that_was_written_by_hand_has_no_last_error(engine: Engine, daemon: Daemon) -> None:
+    """It is waited for all the same."""
+    [row] = write(engine, "a")
+    daemon.postpone(row, attempts=0, wait=60.0)
+    tamper(engine, f"UPDATE shipper_outbox SET last_error = NULL WHERE id = {row}")
+    assert _why(engine, row).endswith("(attempt 1 of 20)")
 
 
 def test_a_key_held_by_what_is_no_dead_letter_any_more_is_told(
@@ -293,7 +338,7 @@ OFFLINE = LinkFacts("offline", "dns: no address", NOW - 60, NOW + 30, held=False
         (
             Facts(20, running=True, link=OFFLINE, ahead=3),
             (
-                "destination default is offline since 2027-01-15T07:59:00.000Z (dns: no address);"
+                "destination default is offline since 2027-01-15T07:59:00.000Z (no address);"
                 " the next probe is at 2027-01-15T08:00:30.000Z"
             ),
         ),

@@ -196,7 +196,8 @@ def test_sqlite_claims_and_records_by_id(lite: Engine) -> None:
     about = [plan for plan in plans.found if "shipper_outbox" in plan]
     assert len(about) >= 5
     for plan in about:
-        assert "shipper_outbox USING INTEGER PRIMARY KEY (rowid=?)" in plan
+        # To the highest id is one step in the tree.
+        assert re.search(r"SEARCH shipper_outbox( USING INTEGER PRIMARY KEY \(rowid=\?\))?", plan)
         assert "SCAN shipper_outbox" not in plan
 
 
@@ -251,7 +252,9 @@ def test_postgres_sorts_no_page_of_a_backlog(filled_url: str, question: Look, in
 
 def test_postgres_finds_the_highest_id_at_the_end_of_the_index(post: Engine) -> None:
     """A pulse reads one entry of it, many times a second."""
-    plan = _plan(post, Looks(post).pulse)
+    looks = Looks(post)
+    looks.pulse()  # the first one looks at the tables, too
+    plan = _plan(post, looks.pulse)
     assert "Index Only Scan Backward using shipper_outbox_pkey" in plan
 
 
@@ -262,11 +265,11 @@ def test_postgres_claims_and_records_by_id(post: Engine) -> None:
     with _plans(post) as plans:
         _work(queue)
         taken(post)
-    about = [plan for plan in plans.found if "shipper_outbox" in plan]
+    about = [plan for plan in plans.found if " on shipper_outbox" in plan]
     assert len(about) >= 5
     for plan in about:
-        assert "Index Scan using shipper_outbox_pkey on shipper_outbox" in plan
-        assert "Seq Scan" not in plan
+        assert re.search(r"Index (Only )?Scan (Backward )?using shipper_outbox_pkey on", plan)
+        assert "Seq Scan on shipper_outbox" not in plan
 
 
 @pytest.mark.parametrize("post", ["large", "backlog", "new"], indirect=True)
@@ -280,8 +283,8 @@ def test_postgres_needs_no_plan_for_each_value(post: Engine) -> None:
     plans = _generic_plans(post)
     assert len(plans) >= 5
     for plan in plans:
-        assert re.search(r"Index Scan using shipper_outbox_\w+ on shipper_outbox", plan)
-        assert "Seq Scan" not in plan
+        assert re.search(r"Index (Only )?Scan (Backward )?using shipper_outbox_\w+ on", plan)
+        assert "Seq Scan on shipper_outbox" not in plan
 
 
 def _generic_plans(engine: Engine) -> list[str]:

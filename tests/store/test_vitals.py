@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, text
 
-from shipper.store import vitals
+from shipper.store import minutes, vitals
 from shipper.store.engine import open_engine
 from shipper.store.lease import Owner
 from shipper.store.reports import open_transactions
@@ -66,6 +66,45 @@ def test_growth_steps_over_what_was_deleted(engine: Engine, gone: tuple[int, ...
     for row in gone:
         tamper(engine, f"DELETE FROM shipper_outbox WHERE id = {row}")
     assert growth(engine, NOON).events == 2
+
+
+def test_growth_counts_rows_and_not_the_ids_that_were_never_one(engine: Engine) -> None:
+    """A hundred thousand of ON CONFLICT DO NOTHING took an id each, before and after."""
+    for at, row in enumerate(write(engine, *"abcdef")):
+        _skip(engine, 100_000 * (at + 1))
+        _written(engine, row, f"2026-01-01T{at:02}:00:00Z")
+    assert growth(engine, NOON) == Growth(6, growth(engine, NOON).bytes_each)
+    assert growth(engine, NOON).bytes_each > 400  # of the last rows, however far apart they are
+
+
+def _skip(engine: Engine, to: int) -> None:
+    if engine.dialect.name == "sqlite":
+        run(engine, f"UPDATE sqlite_sequence SET seq = {to} WHERE name = 'shipper_outbox'")
+    else:
+        run(engine, f"SELECT setval('shipper_outbox_id_seq', {to})")
+
+
+def test_growth_of_many_rows_is_counted_in_even_parts(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dense ones and sparse ones, and no more read than a part of them."""
+    write(engine, *["k"] * 300)
+    _skip(engine, 700)
+    write(engine, *["k"] * 300)
+    monkeypatch.setattr(vitals, "_COUNTED", 10)
+    run(engine, "UPDATE shipper_outbox SET created_at = '2026-01-01T11:00:00.000Z'")
+    assert 500 < growth(engine, NOON).events < 700
+
+
+def test_growth_remembers_what_was_deleted_within_the_day(engine: Engine) -> None:
+    """Where delivered events stay for an hour, a day is more than what is there."""
+    for row in (ids := write(engine, *"abc")):
+        _written(engine, row, "2026-01-01T11:30:00Z")
+    Daemon(engine).deliver(ids[0])
+    moment = "2026-01-01T11:40:00.000Z"
+    run(engine, f"UPDATE shipper_outbox SET delivered_at = '{moment}' WHERE id = {ids[0]}")
+    minutes.add(engine, [minutes.Minute(NOON - 3600, "default", 41, 0, 0, 0.0, 0.0)], NOON)
+    assert growth(engine, NOON).events == 3 + 40
 
 
 def test_the_oldest_is_the_smallest_id_of_all_destinations(engine: Engine) -> None:

@@ -3,10 +3,11 @@
 import re
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from shipper.schema import outbox
 from tests import needs
@@ -64,6 +65,80 @@ def test_replace_by_id_is_refused(lite: SqlWriter) -> None:
     with pytest.raises(IntegrityError, match=r"shipper_outbox.id"):
         lite(f"REPLACE INTO shipper_outbox (id, payload) VALUES ({first['id']}, '1')")
     assert last(lite) == first
+
+
+LARGEST = 9223372036854775807
+
+
+@pytest.mark.parametrize("column", ["id", "rowid", "oid", "_rowid_"])
+@pytest.mark.parametrize("value", [str(LARGEST), "7", "1", "0", "-5", "7.0", "'7'"])
+@pytest.mark.parametrize("verb", ["INSERT", "INSERT OR IGNORE", "REPLACE"])
+def test_no_id_but_the_databases_own(lite: SqlWriter, column: str, value: str, verb: str) -> None:
+    """The largest one would leave none: every later INSERT fails as a full disk (sugar 710)."""
+    with pytest.raises(IntegrityError, match=r"shipper_outbox.id: is given by the database"):
+        lite(f"{verb} INTO shipper_outbox ({column}, payload) VALUES ({value}, '{{}}')")
+    assert count(lite) == 0
+    insert(lite, "{}")
+
+
+@pytest.mark.parametrize(
+    "tail",
+    ["ON CONFLICT (id) DO NOTHING", "ON CONFLICT (id) DO UPDATE SET attempts = 7",
+     "ON CONFLICT DO NOTHING"],
+)  # fmt: skip
+def test_no_id_by_a_conflict_either(lite: SqlWriter, tail: str) -> None:
+    """What the conflict would do is never come to."""
+    first = insert(lite, "{}")
+    with pytest.raises(IntegrityError, match=r"shipper_outbox.id"):
+        lite(f"INSERT INTO shipper_outbox (id, payload) VALUES ({first['id']}, '1') {tail}")
+    assert last(lite) == first
+
+
+@pytest.mark.parametrize("value", ["-1", "'x'", "''", "7.5"])
+def test_what_can_be_no_id_is_refused_as_well(lite: SqlWriter, value: str) -> None:
+    """By SQLite itself, in its own words."""
+    with pytest.raises(DBAPIError):
+        lite(f"INSERT INTO shipper_outbox (id, payload) VALUES ({value}, '{{}}')")
+    assert count(lite) == 0
+
+
+def test_an_id_of_null_counts_as_left_out(lite: SqlWriter) -> None:
+    """Mappers of objects bind it; several rows at once, too."""
+    lite("INSERT INTO shipper_outbox (id, payload) VALUES (NULL, '{}'), (NULL, '1')")
+    lite("INSERT INTO shipper_outbox (id, payload) SELECT NULL, '2'")
+    assert lite("SELECT id FROM shipper_outbox ORDER BY id") == [(1,), (2,), (3,)]
+
+
+@pytest.mark.parametrize("column", ["id", "rowid", "oid", "_rowid_"])
+@pytest.mark.parametrize("verb", ["UPDATE", "UPDATE OR REPLACE", "UPDATE OR IGNORE"])
+def test_no_event_gets_another_id(lite: SqlWriter, column: str, verb: str) -> None:
+    """By none of the names that SQLite has for it."""
+    first = insert(lite, "{}")
+    with pytest.raises(IntegrityError, match="an event is never changed"):
+        lite(f"{verb} shipper_outbox SET {column} = {LARGEST}")
+    assert last(lite) == first
+
+
+def test_a_dump_is_loaded_with_its_ids(sqlite_url: str, tmp_path: Path) -> None:
+    """The shell writes rows before triggers; what is written afterwards goes on counting."""
+    shell = needs.program("sqlite3")
+
+    def run(file: Path, *lines: str) -> str:
+        done = subprocess.run(
+            [shell, str(file)], input=";\n".join([*lines, ""]), capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        return done.stdout + done.stderr
+
+    write = "INSERT INTO shipper_outbox (payload) VALUES ('{}')"
+    old, new = Path(sqlite_url.removeprefix("sqlite:///")), tmp_path / "new.db"
+    run(old, write, write, "DELETE FROM shipper_outbox WHERE id = 2")
+    dump = subprocess.run([shell, str(old), ".dump"], check=True, capture_output=True, text=True)
+    assert run(new, dump.stdout.rstrip().rstrip(";")) == ""
+    assert run(new, write, "SELECT id FROM shipper_outbox ORDER BY id") == "1\n3\n"
+    assert "is given by the database" in run(
+        new, "INSERT INTO shipper_outbox (id, payload) VALUES (9, '{}')"
+    )
 
 
 def test_or_ignore_skips_only_what_is_there_already(lite: SqlWriter) -> None:

@@ -126,7 +126,7 @@ async def test_an_outbox_in_the_applications_own_directory(till: Till) -> None:
     owner = ("-o", APPLICATION, "-g", APPLICATION)
     await till.run("install", "-d", "-m", "2770", *owner, "/var/lib/shop")
     till.configure()
-    await till.run(PROGRAM, "db", "upgrade", user=APPLICATION)
+    await till.run(PROGRAM, "db", "upgrade", "--create", user=APPLICATION)
     await till.drop_in(example.partition("[Service]\n")[2])
     await till.start()
     await till.insert("u1-1")

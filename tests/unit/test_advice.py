@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from shipper.advice import failed, hint, place_of, said, unknown_destination, where_of
+from shipper.advice import down, failed, hint, place_of, said, unknown_destination, where_of
 from shipper.config import DatabaseSettings, DestinationSettings, Secret, Settings
 from shipper.outcome import FaultKind
 
@@ -99,6 +99,28 @@ def test_a_cause_is_said_once(error: str, told: str) -> None:
     assert said(error) == told
 
 
+@pytest.mark.parametrize(
+    ("reason", "last_error", "told"),
+    [
+        ("http-401: no", "http-401: no (h:1)", "HTTP 401: no (h:1)"),
+        ("dns: a", None, "a"),
+        (None, "dns: a", "a"),
+        (None, None, ""),
+        ("portal: a page", "http-422: no (h:1)", "a page; the last try failed: HTTP 422: no (h:1)"),
+        (
+            "everything is refused",
+            "http-500: the API failed (h:1)",
+            "everything is refused; the last try failed: HTTP 500: the API failed (h:1)",
+        ),
+    ],
+)
+def test_why_a_link_is_down_and_how_its_last_try_failed(
+    reason: str | None, last_error: str | None, told: str
+) -> None:
+    """Both, where they are of different causes; else the one that names the host."""
+    assert down(reason, last_error) == told
+
+
 def test_one_failure_and_several_have_their_grammar() -> None:
     """With the last error, where there is one."""
     assert (
@@ -111,9 +133,10 @@ def test_one_failure_and_several_have_their_grammar() -> None:
     ("name", "names", "told"),
     [
         ("defualt", ["default", "erp"], "add [destinations.defualt] to C, or send its events"),
-        ("defualt", ["default", "erp"], "reroute ID… --to default"),
+        ("defualt", ["default", "erp"], "reroute ALL --destination defualt --to default"),
         ("nothing_like_it", ["erp", "a"], "--to a"),
         ("x", [], "--to NAME"),
+        ("it's\n", ["erp"], """ALL --destination 'it'"'"'s?' --to erp"""),
     ],
 )
 def test_a_destination_that_nobody_knows_has_two_ways_out(

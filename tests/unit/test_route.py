@@ -103,6 +103,29 @@ def test_what_follows_an_event_that_has_to_wait_is_not_asked_for() -> None:
     assert asyncio.run(fail_once()) == [(3, "m")]
 
 
+def test_what_an_event_died_of_is_in_its_history_while_the_link_is_down() -> None:
+    """Of a run of probes there is one row; the answer that ended the event is never among them."""
+    one = route()
+    see(one, Row(1, "k", None))
+    one.ahead.take_claims(one.ahead.wanted, {1: event(1)})
+    one.resume(LinkRow("default", "offline", "closed", WALL - 60.0, None))
+    lane = one.lanes.start()
+    assert lane is not None
+    kept = []
+    for outcome, blame in [
+        (Outcome(Kind.TRANSIENT, "closed"), Blame.LINK),
+        (Outcome(Kind.TRANSIENT, "timeout"), Blame.LINK),
+        (
+            Outcome(Kind.REFUSED, "http-422", status_code=422, excerpt="no such product"),
+            Blame.EVENT,
+        ),
+    ]:
+        one._settle(lane, Carried(outcome, WALL, 0.1), blame)
+        attempt = one.settled.pop().record.attempt
+        kept.append(None if attempt is None else (attempt.outcome, attempt.response_excerpt))
+    assert kept == [("closed", None), None, ("http-422", "no such product")]
+
+
 def test_a_probe_waits_for_the_pace_without_turning_in_circles() -> None:
     """Its time has come, but it may not go: what is next is when it may."""
 

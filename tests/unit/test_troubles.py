@@ -1,9 +1,13 @@
 """What is wrong, the worst first: the one order that everybody shows."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
+from shipper.advice import Place
+from shipper.cli.nagios import told
+from shipper.cli.verdict import next_try
 from shipper.store.footprint import Footprint
 from shipper.store.holds import Held
 from shipper.store.reports import Blocker, DestinationReport
@@ -119,6 +123,46 @@ def test_a_link_that_is_down_is_told_once() -> None:
     assert trouble.text == "default is offline: no (h:1)"
 
 
+@pytest.mark.parametrize(
+    ("state", "reason", "last_error", "text", "fix"),
+    [
+        (
+            "offline", "portal: a web page came", "http-422: no (h:1)",
+            "default is offline: a web page came; the last try failed: HTTP 422: no (h:1)",
+            "shipper dead list",
+        ),
+        (
+            "paused", "everything is refused", "http-500: the API failed (h:1)",
+            "default is paused: everything is refused; the last try failed: HTTP 500",
+            "shipper dead list",
+        ),
+        (
+            "offline", "timeout: no answer", "refused: nobody listens at h:1",
+            "default is offline: no answer; the last try failed: nobody listens",
+            "start the API at h:1",
+        ),
+        ("held", "held by an operator", "refused: no", "default is held by an operator", "release"),
+    ],
+)  # fmt: skip
+def test_what_to_do_fits_what_is_told(
+    state: str, reason: str, last_error: str, text: str, fix: str
+) -> None:
+    """Also where the last try failed of something else than what the link went down for."""
+    down = report(state=state, reason=reason, failures=9, last_error=last_error)
+    place = Place("default", "h:1", "C", "correct its API ID")
+    [trouble] = judge(facts(down, places=[place]))
+    assert trouble.text.startswith(text)
+    assert fix in str(trouble.fix)
+
+
+def test_nothing_is_tried_next_where_nothing_waits() -> None:
+    """A link is probed by events; and less than a second is no zero."""
+    down = report(state="offline", next_try_at=100.4)
+    assert list(next_try(down, 100.0)) == []
+    assert list(next_try(replace(down, pending=1), 100.0)) == ["next try due"]
+    assert list(next_try(replace(down, pending=1), 98.0)) == ["next try in 2s"]
+
+
 def test_what_rows_alone_name_cannot_flood_the_answer() -> None:
     """An application may write any number of names."""
     strays = [report(f"d{n}", state="paused", pending=1) for n in range(500)]
@@ -139,3 +183,13 @@ def test_many_held_keys_are_named_up_to_three() -> None:
     held = [Held("default", f"k{n}", "operator", None, None, 0) for n in range(5)]
     [trouble] = judge(facts(report(held_keys=15), held=held))
     assert trouble.text == "default: 15 keys held: k0, k1, k2 and 12 more"
+
+
+def test_a_large_number_can_be_read() -> None:
+    """With its thousands apart, as in a table; performance data are for programs."""
+    many = report(pending=12345, dead=6661)
+    nobody, letters = judge(facts(many, is_shipped=False))
+    assert nobody.text == "12,345 pending and no shipper is running"
+    assert letters.text == "default: 6,661 dead letters"
+    line = told(facts(report(pending=12345))).text
+    assert "OK - 12,345 pending | default_pending=12345;" in line

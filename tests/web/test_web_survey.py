@@ -124,6 +124,23 @@ async def test_a_clock_that_is_set_back_is_no_growth(
     assert (await seen(survey)).footprint.growth.events == 0
 
 
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_each_look_has_its_figures_however_often_the_connection_is_cut(
+    engine: Engine, survey: Survey, clock: Present
+) -> None:
+    """By a server's idle_session_timeout, or what stands between."""
+    for pending in range(1, 4):
+        insert(engine, "default")
+        with writing(engine) as tx:
+            tx.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        clock.now += 1000.0
+        [backlog] = (await seen(survey)).backlogs
+        assert backlog.pending == pending
+
+
 async def test_what_nobody_has_configured_is_one_destination(
     engine: Engine, survey: Survey
 ) -> None:

@@ -1,0 +1,153 @@
+"""The URL of a PostgreSQL server: everything that libpq takes, in the form that SQLAlchemy takes.
+
+libpq's own may name several hosts, each with a port, a socket's directory as host, and any option
+(postgresql.org/docs/current/libpq-connect.html, 32.1.1.2). No message here shows a part of the URL
+that may be a password.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, quote, unquote
+
+_URL = re.compile(
+    r"(?:(?P<login>[^@/?]*)@)?(?P<hosts>[^@/?]*)(?P<path>/[^?]*)?(?:\?(?P<query>.*))?"
+)
+_HOST = re.compile(r"(?P<name>\[[0-9A-Za-z:.%]+\]|[^\[\]:,]*)(?::(?P<port>[0-9]*))?")
+_FORM: Final = (
+    "must be like postgresql://user:password@host:5432/db, "
+    "with %40, %2F and %3A for @, / and : in a user or password"
+)
+# What libpq 18 knows (postgresql.org/docs/18/libpq-connect.html, 32.1.2).
+_OPTIONS: Final = frozenset(
+    [
+        "application_name",
+        "channel_binding",
+        "client_encoding",
+        "connect_timeout",
+        "dbname",
+        "fallback_application_name",
+        "gssdelegation",
+        "gssencmode",
+        "gsslib",
+        "host",
+        "hostaddr",
+        "keepalives",
+        "keepalives_count",
+        "keepalives_idle",
+        "keepalives_interval",
+        "krbsrvname",
+        "load_balance_hosts",
+        "max_protocol_version",
+        "min_protocol_version",
+        "oauth_client_id",
+        "oauth_client_secret",
+        "oauth_issuer",
+        "oauth_scope",
+        "options",
+        "passfile",
+        "password",
+        "port",
+        "replication",
+        "require_auth",
+        "requirepeer",
+        "scram_client_key",
+        "scram_server_key",
+        "service",
+        "ssl_max_protocol_version",
+        "ssl_min_protocol_version",
+        "sslcert",
+        "sslcertmode",
+        "sslcompression",
+        "sslcrl",
+        "sslcrldir",
+        "sslkey",
+        "sslkeylogfile",
+        "sslmode",
+        "sslnegotiation",
+        "sslpassword",
+        "sslrootcert",
+        "sslsni",
+        "target_session_attrs",
+        "tcp_user_timeout",
+        "user",
+    ]
+)
+# Options of libpq with a fixed set of values: a slip there is told before anybody connects.
+_CHOICES: Final = {
+    "sslmode": {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"},
+    "target_session_attrs": {"any", "read-write", "primary"},
+    "load_balance_hosts": {"disable", "random"},
+    "channel_binding": {"disable", "prefer", "require"},
+    "gssencmode": {"disable", "prefer", "require"},
+}
+_READS: Final = {"read-only", "standby", "prefer-standby"}
+
+
+class _Host(NamedTuple):
+    name: str
+    port: str
+
+
+def canonical(rest: str) -> str:
+    """Return what follows `postgresql://`, with several hosts where SQLAlchemy looks for them.
+
+    Raises ValueError, with what is wrong, for what libpq would not take.
+    """
+    parts = _URL.fullmatch(rest)
+    if not rest or parts is None:
+        raise ValueError(_FORM)
+    named = [_host(text) for text in parts["hosts"].split(",")]
+    options = parse_qsl(parts["query"] or "", keep_blank_values=True)
+    asked = [_host(text) for name, value in options if name == "host" for text in value.split(",")]
+    ports = [port for name, value in options if name == "port" for port in value.split(",")]
+    _check(options)
+    hosts = _paired(asked or named, ports)
+    is_plain = len(hosts) == 1 and "%" not in parts["hosts"] and hosts[0] in {*named, *asked}
+    if is_plain:
+        return rest
+    kept = [(name, value) for name, value in options if name not in {"host", "port"}]
+    given = [("host", ",".join(host.name for host in hosts))]
+    if any(host.port for host in hosts):
+        given.append(("port", ",".join(host.port for host in hosts)))
+    query = "&".join(f"{name}={quote(value, safe='/,:')}" for name, value in [*given, *kept])
+    login = "" if parts["login"] is None else f"{parts['login']}@"
+    return f"{login}{parts['path'] or '/'}?{query}"
+
+
+def _host(text: str) -> _Host:
+    # A directory may have a colon in its name, and no port then.
+    match = _HOST.fullmatch(text) or (re.fullmatch("(?P<name>/.*)(?P<port>)", text))
+    if match is None:
+        raise ValueError(_FORM)
+    port = match["port"] or ""
+    if port and int(port) not in range(1, 65536):
+        raise ValueError("must have a port from 1 to 65535")
+    return _Host(unquote(match["name"]).strip("[]"), port)
+
+
+def _paired(hosts: Sequence[_Host], ports: Sequence[str]) -> list[_Host]:
+    """Return the hosts with the ports that stand beside them; a single one is everybody's."""
+    for port in ports:
+        if port and not (port.isascii() and port.isdigit() and int(port) in range(1, 65536)):
+            raise ValueError("must have a port from 1 to 65535")
+    if not ports:
+        return list(hosts)
+    if len(ports) not in {1, len(hosts)}:
+        raise ValueError(f"names {len(hosts)} hosts and {len(ports)} ports: one for each, or one")
+    each = ports if len(ports) == len(hosts) else list(ports) * len(hosts)
+    return [_Host(host.name, port) for host, port in zip(hosts, each, strict=True)]
+
+
+def _check(options: Sequence[tuple[str, str]]) -> None:
+    seen = set()
+    for name, value in options:
+        if name not in _OPTIONS:
+            raise ValueError(f"has an option that PostgreSQL's client doesn't know: {name}")
+        if name in seen and name not in {"host", "port"}:
+            raise ValueError(f"has the option {name} twice")
+        seen.add(name)
+        if name == "target_session_attrs" and value in _READS:
+            raise ValueError("asks for a server that takes no writes; take read-write or primary")
+        if name in _CHOICES and value not in _CHOICES[name]:
+            raise ValueError(f"needs for {name} one of: {', '.join(sorted(_CHOICES[name]))}")

@@ -1,0 +1,214 @@
+"""The -wal and -shm of an SQLite file that we have open: noticed when somebody removes them.
+
+A removed file lives on for those who have it open, and nobody else finds it: what is committed
+goes into a file without a name, and whoever opens the database next begins another WAL
+(sqlite.org/howtocorrupt.html, 1.4; better-sqlite3 1237, hermes-agent 97329). It decides what can
+be saved. It must never write from the removed WAL once somebody has committed to a new one: that
+would take back, or cut off, what is there now.
+"""
+
+import fcntl
+import os
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from shipper.errors import LeaseLost, StoreUnavailable
+from shipper.store import holders
+
+_SUFFIXES = ("-wal", "-shm")
+_DELETED = " (deleted)"
+# Only a process that has the database to itself may end a WAL: SQLite locks this range for that.
+_SHARED_FIRST, _SHARED_SIZE = 0x4000_0002, 510
+_KEPT = ".shipper.removed-wal"
+_REPLACED = ".shipper.replaced-wal"
+_KEPT_AT_MOST = 10
+
+_Identity = tuple[int, int]
+
+
+class Beside:
+    """What lies beside one SQLite file, as it was when this process opened it."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = Path(os.path.realpath(file))
+        self._paths = {suffix: f"{self._file}{suffix}" for suffix in _SUFFIXES}
+        self._ours: dict[str, _Identity] = {}
+        self._guard: int | None = None
+
+    def remember(self) -> None:
+        """Take down which files a connection that was just used has open; once for each."""
+        if not self._ours:
+            for path in self._paths.values():
+                opened = _removed(path)
+                identity = _identity(opened[0] if opened else path)
+                if identity is not None:
+                    self._ours[path] = identity
+
+    def forget(self) -> None:
+        """Begin anew: the connection is closed."""
+        self._ours = {}
+
+    def is_intact(self) -> bool:
+        """Return whether they are still the files that everybody else opens."""
+        return all(_identity(path) == identity for path, identity in self._ours.items())
+
+    def save(self, driver: Any, told: Callable[[str], None]) -> None:
+        """Bring what is in the removed WAL into the file, and begin a new one that all share.
+
+        Returns once that is done, and `told`. Raises StoreUnavailable while another process has the
+        removed one open, too, and LeaseLost where one has committed to a new WAL already.
+        """
+        if self._is_begun_anew():
+            self.protect()
+            raise LeaseLost(
+                f"the -wal or -shm of {self._file.name} was removed while it was open, and another"
+                " process has begun a new one: what was committed after the last checkpoint of the"
+                f" removed one is only in {self._kept()}",
+                "never remove files beside an open database; shipper ships from what is there now",
+            )
+        try:
+            # It takes the database for this process alone, writes the WAL into it, and ends it.
+            driver.execute("PRAGMA journal_mode = DELETE").fetchone()
+            mode = driver.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        except Exception as error:
+            if not hasattr(error, "sqlite_errorcode"):
+                raise
+            self._checkpoint(driver)
+            raise self._shared() from error
+        if mode != "wal":
+            raise self._shared()
+        self.forget()
+        told(
+            f"{self._file.name}: its -wal or -shm was removed while it was open; what was in it is"
+            " saved, and a new one is begun. Whatever removes such files (rsync --delete, git"
+            " clean) must leave the database's directory alone"
+        )
+
+    def protect(self) -> None:
+        """See to it that closing a connection writes nothing from a removed WAL into the file.
+
+        SQLite does that for the last one that is closed. A lock of another kind, held until this
+        process ends, makes it believe that it isn't the last (fcntl(2), open file description
+        locks).
+        """
+        if self._guard is None and self._ours and not self.is_intact() and self._is_begun_anew():
+            with suppress(OSError):
+                self._guard = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
+                lock = struct.pack(
+                    "hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, _SHARED_FIRST, _SHARED_SIZE, 0
+                )
+                fcntl.fcntl(self._guard, fcntl.F_OFD_SETLK, lock)
+
+    def set_aside(self) -> str:
+        """Take our -wal away from a file that was moved into the place of ours; say where it is.
+
+        SQLite leaves it there, even with its last connection, and whoever opens the other file then
+        would write pages of ours into it. Who has ours open goes on with it. It must not be touched
+        once somebody has opened both: then the damage is done, and what he commits is in there.
+        """
+        if holders.mixers(self._file):
+            return ""
+        wal, memory = self._paths.values()
+        if (identity := self._ours.get(memory)) and _identity(memory) == identity:
+            Path(memory).unlink(missing_ok=True)  # it can be made again
+        if not (identity := self._ours.get(wal)) or _identity(wal) != identity:
+            return ""
+        names = (f"{self._file}{_REPLACED}{number or ''}" for number in range(_KEPT_AT_MOST))
+        target = next((name for name in names if not os.path.lexists(name)), None)
+        if target is None:
+            return ""
+        with suppress(OSError):  # another one of us may have been faster
+            Path(wal).rename(target)
+        return Path(target).name
+
+    def _is_begun_anew(self) -> bool:
+        """Return whether somebody has written to a WAL, or with a memory, that isn't ours."""
+        wal, memory = self._paths.values()
+        try:
+            size = Path(wal).stat().st_size
+        except OSError:
+            return False
+        # Who has only looked has made them, too, and leaves the WAL empty.
+        return size > 0 and (
+            _identity(wal) != self._ours.get(wal)
+            or _identity(memory) not in {None, self._ours.get(memory)}
+        )
+
+    def _checkpoint(self, driver: Any) -> None:
+        """Save what can be saved while others have the removed WAL open, too."""
+        with suppress(Exception):  # whatever is in the way: it is tried again with the next look
+            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    def _shared(self) -> StoreUnavailable:
+        names = [path + _DELETED for path in self._paths.values()]
+        who = holders.listed(holders.openers(names))
+        return StoreUnavailable(
+            f"the -wal or -shm of {self._file.name} was removed while it was open, and another"
+            f" process still has it open{': ' + who if who else ''}; nothing is sent until then",
+            "restart what has it open (the application); what is committed until then is saved as"
+            " long as shipper runs",
+        )
+
+    def _kept(self) -> str:
+        """Keep the removed WAL under a name of its own, and return that."""
+        target = self._file.with_name(self._file.name + _KEPT)
+        for descriptor in _removed(self._paths["-wal"]):
+            with suppress(OSError):
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                content = Path(descriptor).read_bytes()
+                if content:
+                    with os.fdopen(os.open(target, flags, 0o600), "wb") as file:
+                        file.write(content)
+                        os.fsync(file.fileno())
+                    return target.name
+        return target.name if target.exists() else "no file any more"
+
+
+def refuse_removed(file: Path) -> None:
+    """Raise StoreUnavailable while this process has a removed -wal or -shm of the file open.
+
+    A connection that is opened now would begin a new one beside it.
+    """
+    real = os.path.realpath(file)
+    if any(_removed(f"{real}{suffix}") for suffix in _SUFFIXES):
+        raise StoreUnavailable(f"the -wal or -shm of {file.name} was removed while it was open")
+
+
+def refuse_mixed(file: Path) -> None:
+    """Raise StoreUnavailable while the WAL at its place belongs to the file that was there before.
+
+    Whoever opens both together writes pages of the one into the other: it is damaged for good
+    (sqlite.org/howtocorrupt.html, 1.4). Another file is moved into its place while processes have
+    the old one open; who knows only the new one can't tell the WAL from its own.
+    """
+    who = holders.strangers(file)
+    if who:
+        raise StoreUnavailable(
+            f"another file was moved into the place of {file.name} while that was open: the -wal"
+            f" there is the one before's, which {holders.listed(who)} has open; to open both"
+            " together would damage the new one",
+            "stop what has the old one open (the application), and move that -wal away before"
+            " anything opens the new one. Never replace a database that is in use",
+        )
+
+
+def _removed(path: str) -> list[str]:
+    """Return the descriptors of this process that lead to a removed file of that name."""
+    found = []
+    with suppress(OSError):
+        for entry in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):
+                if str(entry.readlink()) == path + _DELETED:
+                    found.append(str(entry))
+    return found
+
+
+def _identity(path: str) -> _Identity | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - before each transaction, and a Path takes as long
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino)

@@ -1,0 +1,194 @@
+"""How a connection to a PostgreSQL server is opened, and what is set on it.
+
+It decides every setting that our statements depend on: whatever a role, a database, a server or
+the environment sets, a session of ours works the same. It must never show a password, and never
+go to another database than the one that it was opened for.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+from shipper.errors import ConfigError, ShipperError
+from shipper.installation import with_extra
+from shipper.store.refusal import refused
+
+_CONNECT: Final[Mapping[str, Any]] = {
+    "connect_timeout": 5,
+    "fallback_application_name": "shipper",
+    # In any other, texts would come as bytes or not at all.
+    "client_encoding": "UTF8",
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # ms
+    "prepare_threshold": None,
+}
+
+# What our statements depend on, whatever a role, a database or a server sets; with the first
+# version of PostgreSQL that knows it. Nothing here is about speed. The first two come first: they
+# may be too short for the others.
+PINNED: Final = (
+    ("statement_timeout", "30s", 13),
+    ("transaction_timeout", "0", 17),
+    ("lock_timeout", "5s", 13),
+    ("idle_in_transaction_session_timeout", "60s", 13),
+    ("idle_session_timeout", "0", 14),
+    # What is committed is on the disk.
+    ("synchronous_commit", "on", 13),
+    # A statement outside of a transaction sees what is committed, and may write.
+    ("default_transaction_isolation", "read committed", 13),
+    ("default_transaction_read_only", "off", 13),
+    ("default_transaction_deferrable", "off", 13),
+    # How values are read and written: `{NULL}`, backslashes, moments in seconds, bytes.
+    ("array_nulls", "on", 13),
+    ("standard_conforming_strings", "on", 13),
+    ("backslash_quote", "safe_encoding", 13),
+    ("extra_float_digits", "1", 13),
+    ("bytea_output", "hex", 13),
+    ("DateStyle", "ISO, MDY", 13),
+    ("IntervalStyle", "postgres", 13),
+    ("TimeZone", "UTC", 13),
+    ("transform_null_equals", "off", 13),
+    # A policy that hides rows is an error; it must not look like an empty outbox.
+    ("row_security", "off", 13),
+    # An error of one statement is ours to handle.
+    ("exit_on_error", "off", 13),
+    # Events are changed, which not every access method can do.
+    ("default_table_access_method", "heap", 13),
+)
+_WHERE = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_schemas(false)"
+
+
+class _Server:
+    """Who is asked for a connection: the URL, and where it is read again."""
+
+    def __init__(self, url: URL, renewed: Callable[[], str] | None) -> None:
+        self._url = url
+        self._renewed = renewed
+
+    def connect(self, dialect: Any, _record: object, _args: object, _params: object) -> Any:
+        """Return the driver's connection, set up; raises what `refused` makes of a failure."""
+        remark = self._renew()
+        url = self._url
+        _, params = dialect.create_connect_args(url)
+        params.update(_CONNECT)
+        if len(hosts(url)) > 1:
+            params.setdefault("target_session_attrs", "read-write")
+        try:
+            connection = dialect.connect(**params)
+        except (dialect.loaded_dbapi.Error, UnicodeError) as error:
+            raise refused(error, place(url) + remark, url.username, _secrets(url)) from error
+        try:
+            _set_up(connection)  # before SQLAlchemy asks its own questions
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _renew(self) -> str:
+        """Take the user and the password that are in force by now; return what hinders that.
+
+        Another database is nothing that a running process may change to: what it remembers is of
+        this one.
+        """
+        if self._renewed is None:
+            return ""
+        try:
+            fresh = make_url(self._renewed())
+        except ShipperError as error:
+            return f", by the URL that was read before: {error.message}"
+        if _of_database(fresh) != _of_database(self._url):
+            return ", by the URL that was read before: another database takes a reload"
+        self._url = fresh
+        return ""
+
+
+def open_server(url: URL, renewed: Callable[[], str] | None, pool: Mapping[str, Any]) -> Engine:
+    """Return an engine for a server; `renewed` says the URL again before each connection.
+
+    Raises ConfigError for a URL that can't be one, and where the driver isn't installed.
+    """
+    try:
+        engine = create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            isolation_level="READ COMMITTED",
+            # The parameters of a failed statement may be payloads, and errors end up in logs.
+            hide_parameters=True,
+            **pool,
+        )
+        engine.dialect.create_connect_args(url)
+    except ImportError:
+        raise ConfigError(
+            ["database.url: PostgreSQL needs psycopg, which is not installed"],
+            with_extra("postgres"),
+        ) from None
+    except ArgumentError as error:
+        raise ConfigError([f"database.url: {error}"]) from None
+    event.listen(engine, "do_connect", _Server(url, renewed).connect)
+    return engine
+
+
+def hosts(url: URL) -> list[str]:
+    """Return the hosts of a URL, each with its port where it has one; none is a local socket."""
+    named = url.query.get("host", url.host or "")
+    names = named.split(",") if isinstance(named, str) else list(named)
+    given = url.query.get("port", str(url.port or ""))
+    ports = given.split(",") if isinstance(given, str) else list(given)
+    if len(ports) != len(names):
+        ports = ports[:1] * len(names)
+    return [_with_port(name, port) for name, port in zip(names, ports, strict=True) if name]
+
+
+def place(url: URL) -> str:
+    """Return which database on which hosts, for a person; no user and no password."""
+    return f"{','.join(hosts(url)) or 'local'}/{url.database or ''}"
+
+
+def _with_port(name: str, port: str) -> str:
+    if not port:
+        return name
+    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+
+
+def _of_database(url: URL) -> tuple[object, ...]:
+    """Return what says which database it is: all but who logs in, and with what."""
+    rest = {
+        name: value
+        for name, value in url.query.items()
+        if not name.startswith("ssl") and name not in {"user", "password", "passfile"}
+    }
+    return (url.host, url.port, url.database, rest)
+
+
+def _secrets(url: URL) -> list[str]:
+    """Return what of a URL no message may show."""
+    query = [value for name, value in url.query.items() if "password" in name]
+    texts = [text for value in query for text in ([value] if isinstance(value, str) else value)]
+    return [str(url.password), *texts] if url.password else texts
+
+
+def _set_up(connection: Any) -> None:
+    version = connection.info.server_version // 10_000
+    # By statement and not by startup option, which a pooler refuses. Outside of a transaction,
+    # because its timeout may be a role's that is too short for two ways to the server.
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("; ".join(f"SET {k} = '{v}'" for k, v, since in PINNED if version >= since))
+        served_by, schemas = cursor.execute(_WHERE).fetchone()
+        if "pg_catalog" in schemas:
+            # What stands before it would be taken for PostgreSQL's own, an operator, say.
+            path = ", ".join(_quoted(name) for name in schemas if name != "pg_catalog")
+            cursor.execute(f"SET search_path = {path or 'pg_catalog'}")
+    connection.autocommit = False
+    # A pooler names no process of the server's, and may give the next transaction another one,
+    # which knows nothing of what was prepared.
+    if connection.info.backend_pid == served_by:
+        connection.prepare_threshold = 1
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
