@@ -10,8 +10,6 @@ from shipper.lane.overlooked import Overlooked
 from shipper.lane.ready import Ready
 from shipper.lane.waiting import AT_ONCE, Waiting
 
-_FETCHED_AT_ONCE = 512
-
 
 class Lanes:
     """All lanes of a destination that are loaded or waiting.
@@ -92,8 +90,8 @@ class Lanes:
         """
         return [c.id for c in candidates if self.takes(c, now, sure=sure)]
 
-    def takes(self, candidate: Candidate, now: float, *, sure: bool) -> bool:
-        """Take in a row of a scan; return whether to claim it."""
+    def takes(self, candidate: Candidate, now: float, *, sure: bool, sweep: int = 0) -> bool:
+        """Take in a row of a scan, or of a `sweep` by its number; return whether to claim it."""
         if candidate.id in self._loaded or candidate.lane in self.held:
             return False
         lane = self._lanes.get(candidate.lane)
@@ -106,6 +104,8 @@ class Lanes:
             return False
         if self._must_skip(lane) or candidate.wait > 0:
             lane.more = True
+            if sweep and lane.due is not None:
+                self._meet_again(lane, candidate, sweep)
             return False
         self._expect(lane, candidate.id)
         return True
@@ -116,13 +116,20 @@ class Lanes:
         lane = self._lanes[candidate.lane] = Lane(candidate.lane)
         if candidate.wait > 0 or candidate.failed:
             self._sleep(lane, candidate.id, now + candidate.wait, charged=True)
-            return False
-        if not sure:
+        elif sure:
+            self._expect(lane, candidate.id)
+            return True
+        else:
             lane.more = True
             self._settle_in(lane)
-            return False
-        self._expect(lane, candidate.id)
-        return True
+        return False
+
+    def _meet_again(self, lane: Lane, candidate: Candidate, sweep: int) -> None:
+        """Wake a lane that waits for a head that is gone, or that an operator sends now."""
+        is_head = candidate.id == lane.last_id
+        if (is_head and not candidate.failed) or not (is_head or lane.met == sweep):
+            self._wake(lane)
+        lane.met = sweep
 
     def take_page(self, lane: Lane, page: Sequence[Candidate], limit: int, now: float) -> list[int]:
         """Take in what the database has of one lane, from its beginning; return the ids to claim.
@@ -222,8 +229,7 @@ class Lanes:
 
     def wake_uncharged(self) -> None:
         """Let the lanes go on that wait for a failure which their event wasn't charged with."""
-        for lane in self._waiting.uncharged():
-            self._waiting.hurry(lane)
+        self._waiting.hurry_uncharged()
         self.wake_due(AT_ONCE)
 
     def hold(self, keys: frozenset[str]) -> bool:
@@ -234,13 +240,12 @@ class Lanes:
         released, self.held = self.held - keys, set(keys)
         for lane in [self._lanes[key] for key in keys if key in self._lanes]:
             self._settle_in(lane)
-        few = len(released) <= _FETCHED_AT_ONCE
+        few = len(released) <= self.window
         for key in released:
             lane = self._lanes.get(key) or Lane(key)
             lane.more = True  # what was skipped meanwhile
             if few:
-                self._lanes[key] = lane
-                self._settle_in(lane)
+                self._settle_in(self._lanes.setdefault(key, lane))
         return few
 
     def hold_one(self, key: str) -> None:

@@ -1,27 +1,25 @@
 """Giving up events that are still pending: what a restored copy, or a wrong import, would send.
 
-It decides that nobody ships meanwhile: whoever does this takes the outbox as a daemon does, lock
-and lease and all, so that no event is given up while it is on its way. It must never touch an
-event that isn't pending, and never keep an application waiting: one transaction moves at most a
-thousand.
+It decides that no event is given up while it is on its way: what a daemon has claimed is recalled
+first (`recalling`). It must never touch an event that isn't pending.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, Row, text
 
-from shipper.store.dialect import Dialect, dialect_of
+from shipper.store.dialect import dialect_of
 from shipper.store.lease import FileLock, Owner
 from shipper.store.queue import Queue
+from shipper.store.recalling import Recall, Step
 from shipper.store.selection import Selection
-from shipper.store.snapshot import snapshot, written
-from shipper.store.transactions import writing
+from shipper.store.snapshot import snapshot
 
-BATCH = 1000
 SAMPLES = 3
 
 # Seconds for which the outbox is taken at a time: much more than one transaction takes.
@@ -46,19 +44,21 @@ def find_pending(engine: Engine, selection: Selection) -> Found:
         return Found(count, tuple(samples.scalars()))
 
 
-def give_up(engine: Engine, selection: Selection, path: Path | None) -> int:
-    """Discard the pending events that fit, and return how many; `path` is the SQLite file.
-
-    What is written from now on isn't meant. Raises OutboxHeld while a daemon ships.
-    """
+def give_up(engine: Engine, selection: Selection) -> Iterator[Step]:
+    """Discard the pending events that fit, in the steps of a `Recall`."""
     dialect = dialect_of(engine.dialect.name)
-    given_up = 0
-    with taken(engine, path) as queue:
-        with snapshot(engine) as tx:
-            last = tx.execute(text("SELECT max(id) FROM shipper_outbox")).scalar() or 0
-        while gone := _give_up_page(engine, queue, dialect, selection, last):
-            given_up += gone
-    return given_up
+    condition, values = replace(selection, status="pending").where(dialect)
+    discard = text(
+        f"UPDATE shipper_outbox{dialect.by_id} SET status = 'discarded', next_attempt_at = NULL"
+        f" WHERE id IN {dialect.ids} AND status = 'pending'"
+    )
+
+    def change(tx: Connection, rows: Sequence[Row[Any]]) -> None:
+        tx.execute(discard, {"ids": dialect.bind_ids([row.id for row in rows])})
+        for name, count in sorted(Counter(row.destination for row in rows).items()):
+            tx.execute(_COUNT, {"name": name, "events": count})
+
+    return Recall(dialect, condition, values, change, by_key=False).steps(engine)
 
 
 @contextmanager
@@ -81,28 +81,6 @@ def taken(engine: Engine, path: Path | None) -> Iterator[Queue]:
     finally:
         if lock is not None:
             lock.release()
-
-
-def _give_up_page(
-    engine: Engine, queue: Queue, dialect: Dialect, selection: Selection, last: int
-) -> int:
-    condition, values = replace(selection, status="pending").where(dialect)
-    page = text(
-        f"SELECT id, {written(dialect, 'destination')} AS destination FROM shipper_outbox"
-        f" WHERE {condition} AND id <= :last ORDER BY id LIMIT {BATCH}"
-    )
-    discard = text(
-        f"UPDATE shipper_outbox{dialect.by_id} SET status = 'discarded', next_attempt_at = NULL"
-        f" WHERE id IN {dialect.ids} AND status = 'pending'"
-    )
-    with writing(engine) as tx:
-        queue.fence(tx)
-        rows = tx.execute(page, values | {"last": last}).all()
-        if rows:
-            tx.execute(discard, {"ids": dialect.bind_ids([row.id for row in rows])})
-        for name, count in sorted(Counter(row.destination for row in rows).items()):
-            tx.execute(_COUNT, {"name": name, "events": count})
-    return len(rows)
 
 
 _COUNT = text(

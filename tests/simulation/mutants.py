@@ -453,11 +453,11 @@ def budget_is_endless() -> Any:
 def retry_overtakes_what_is_in_flight() -> Any:
     """A retried dead letter doesn't wait for its key's event in flight."""
 
-    def takes(self: Lanes, candidate: Any, now: float, *, sure: bool) -> bool:
+    def takes(self: Lanes, candidate: Any, now: float, **more: Any) -> bool:
         lane = self._lanes.get(candidate.lane)
         if lane is not None and candidate.id < lane.last_id and lane.in_flight:
             del self._lanes[candidate.lane]
-        return original(self, candidate, now, sure=sure)
+        return original(self, candidate, now, **more)
 
     original = Lanes.takes
     return patch.object(Lanes, "takes", takes)
