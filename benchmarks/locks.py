@@ -173,7 +173,7 @@ WORK: dict[str, tuple[str | None, Work]] = {
         "pending",
         lambda e, p, _: handing_over.hand_over(e, PENDING, p, _exhaust),
     ),
-    "events discard": ("pending", lambda e, p, _: giving_up.give_up(e, ALL, p)),
+    "events discard": ("pending", lambda e, _, __: _exhaust(giving_up.give_up(e, ALL))),
     "events reroute": ("pending", lambda e, _, __: _exhaust(reroute.reroute(e, ALL, "b", NOW))),
     "dead retry, half of them hold": ("dead", lambda e, _, __: operate.retry(e, ALL, NOW)),
     "dead discard, half of them hold": ("dead", lambda e, _, __: operate.discard(e, ALL, NOW)),

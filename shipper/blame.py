@@ -15,6 +15,7 @@ minutes: an API that worked last night says nothing about this morning. No event
 
 *News.* A failure speaks against the link only if no other event has been accepted that was begun
 after it: timeouts that began together end together, five in a row, while all others are accepted.
+Nor does one of a lane that is known to be on the side of a partial outage that is down.
 
 *Suspicion.* The first 401, 403, 404 … of an event pauses the link, because it may well be about the
 link; but not at once where another event was accepted within the last ten seconds: it may as well
@@ -96,8 +97,9 @@ class Contrast:
 
     def failed(self, attempt: Try, outcome: Outcome, now: float, *, is_ready: bool) -> Judgement:
         """Judge a failure of a link that isn't down; it may be ready or ramping."""
-        self.crowd.failed(attempt.lane, outcome, now)
         is_news = attempt.number > self._accepted
+        is_news = is_news and not self.crowd.is_known(attempt.lane, outcome, now)
+        self.crowd.failed(attempt.lane, outcome, now)
         if is_news:
             self._failing.add(attempt.lane)
         everywhere = len(self._failing) >= LANES_FAILING_TO_OFFLINE

@@ -10,6 +10,8 @@ of the rest. Then no event is charged, for as long as that lasts:
     10 or more          | 5xx, timeout, cut off, …   | nobody: a partial outage
     10 or more          | 4xx and 3xx but 408, 425   | the event: a definite answer about a request
 
+A lane that fails again in such an outage is no news: it says nothing against the link, either.
+
 The last line is what tells a firewall that rejects one payload in a hundred from a shard that is
 down. A lane leaves the crowd when its event is accepted or ends, or when it hasn't failed for
 `FORGOTTEN_AFTER` seconds, twice the default `max_delay`.
@@ -21,8 +23,7 @@ from shipper.outcome import Kind, Outcome
 
 CROWD_LANES = 10
 FORGOTTEN_AFTER = 2 * 3600.0
-# More than make a crowd, so that it is still one when some of them are accepted.
-_REMEMBERED = 64
+_REMEMBERED = 4096
 _ABOUT_THE_SERVER = frozenset({408, 425})
 
 
@@ -39,6 +40,10 @@ class Crowd:
 
     def __init__(self) -> None:
         self._failed: dict[str | int, float] = {}  # lane → when, the longest ago first
+
+    def is_known(self, lane: str | int, outcome: Outcome, now: float) -> bool:
+        """Return whether a lane that fails like this is one of many that did before."""
+        return lane in self._failed and self.spares(outcome, now)
 
     def failed(self, lane: str | int, outcome: Outcome, now: float) -> None:
         """Take in a failure; one that reached nobody, or that is about the request, tells nothing.

@@ -273,6 +273,24 @@ def _refused_with_everything(requests: Iterable[Request], processes: Iterable[Pr
     return excused
 
 
+def partial_outages_cost_nothing(
+    requests: Sequence[Request], rows: Mapping[int, Row], sick: Collection[Lane]
+) -> list[str]:
+    """9. Nor what fails for some while others are accepted: no event of `sick` lanes dies of it.
+
+    And the others aren't slowed down: the destination is hardly ever taken for one that is down.
+    """
+    found = [
+        f"event {row.id} died of a partial outage"
+        for row in rows.values()
+        if row.lane in sick and row.status == "dead"
+    ]
+    probes = sum(request.probing for request in requests)
+    if probes * 200 > len(requests):
+        found.append(f"{probes} of {len(requests)} requests were probes, in a partial outage")
+    return found
+
+
 def everything_ends(rows: Mapping[int, Row], may_wait: Collection[int] = ()) -> list[str]:
     """10. Once the troubles are over, everything is delivered or dead."""
     left = defaultdict(list)

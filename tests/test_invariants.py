@@ -91,6 +91,18 @@ def test_what_an_operator_released_may_go_before_the_end_of_a_pause() -> None:
     assert invariants.the_receiver_is_spared(e.requests, TERMS, release) == []
 
 
+def test_a_partial_outage_kills_nobody_and_slows_nobody_down() -> None:
+    """Of the keys that it was about nothing is dead, and few requests were probes."""
+    e = Evidence()
+    judge = invariants.partial_outages_cost_nothing
+    assert judge(e.requests, e.rows, {"m"}) == []
+    e.rows[3] = replace(e.rows[3], status="dead")
+    assert judge(e.requests, e.rows, {"m"}) == ["event 3 died of a partial outage"]
+    assert judge(e.requests, e.rows, {"k"}) == []
+    e.requests[0].probing = True
+    assert judge(e.requests, e.rows, {"k"}) == ["1 of 3 requests were probes, in a partial outage"]
+
+
 def _drop_row(e: Evidence) -> None:
     del e.rows[1]
 

@@ -417,7 +417,7 @@ _shipper() {
                 compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
-                local -a _c=("list" "show" "reroute" "discard" "export")
+                local -a _c=("list" "show" "retry" "reroute" "discard" "export")
                 local _q
                 COMPREPLY=()
                 for _x in "${_c[@]}"; do
@@ -1392,6 +1392,47 @@ _shipper() {
                   [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
                 done
                 ;;
+              --key)
+                COMPREPLY=()
+                ;;
+              --destination)
+                COMPREPLY=()
+                ;;
+              --cause)
+                COMPREPLY=()
+                ;;
+              --since)
+                COMPREPLY=()
+                ;;
+              --until)
+                COMPREPLY=()
+                ;;
+              --config)
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
+                ;;
+              -c)
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
+                ;;
+              *)
+                COMPREPLY=()
+                ;;
+            esac
+          fi
+          ;;
+        "events retry")
+          if [[ ${cur} == -* ]]; then
+            local -a _c=("--key" "--destination" "--cause" "--since" "--until" "--yes" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local _q
+            COMPREPLY=()
+            for _x in "${_c[@]}"; do
+              [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+            done
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
               --key)
                 COMPREPLY=()
                 ;;

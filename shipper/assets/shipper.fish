@@ -428,6 +428,7 @@ complete -c shipper -n '__fish_shipper_using_command enqueue' -s q -d 'Say nothi
 # Subcommands for: events
 complete -c shipper -n '__fish_shipper_using_command events' -a 'list' -d 'Find events, the newest first; exit status 1 when there is none.'
 complete -c shipper -n '__fish_shipper_using_command events' -a 'show' -d 'Show an event with its tries, and why it waits.'
+complete -c shipper -n '__fish_shipper_using_command events' -a 'retry' -d 'Try pending events now, without the rest of the wait after a failure.'
 complete -c shipper -n '__fish_shipper_using_command events' -a 'reroute' -d 'Send pending events and dead letters to another destination.'
 complete -c shipper -n '__fish_shipper_using_command events' -a 'discard' -d 'Give pending events up for good: they are never sent.'
 complete -c shipper -n '__fish_shipper_using_command events' -a 'export' -d 'Write undelivered events to a file, for shipper enqueue --rows on another outbo…'
@@ -515,6 +516,24 @@ complete -c shipper -n '__fish_shipper_using_command events reroute' -l verbose 
 complete -c shipper -n '__fish_shipper_using_command events reroute' -s v -d 'Say also which configuration and outbox are used; run and drain log more.'
 complete -c shipper -n '__fish_shipper_using_command events reroute' -l quiet -d 'Say nothing but the answer, and what went wrong.'
 complete -c shipper -n '__fish_shipper_using_command events reroute' -s q -d 'Say nothing but the answer, and what went wrong.'
+
+# Options for: events retry
+complete -c shipper -n '__fish_shipper_using_command events retry' -l help -d 'Display this message and exit.'
+complete -c shipper -n '__fish_shipper_using_command events retry' -s h -d 'Display this message and exit.'
+complete -c shipper -n '__fish_shipper_using_command events retry' -l version -d 'Display application version.'
+complete -c shipper -n '__fish_shipper_using_command events retry' -l key -x -d 'Only those with this ordering key.'
+complete -c shipper -n '__fish_shipper_using_command events retry' -l destination -x -d 'Only those that go there.'
+complete -c shipper -n '__fish_shipper_using_command events retry' -l cause -x -d 'Only those that died of this: the word that their last error begins with.'
+complete -c shipper -n '__fish_shipper_using_command events retry' -l since -x -d 'Only those written then or later: 2h (ago), or a time like 2026-11-23T08:15 (UT…'
+complete -c shipper -n '__fish_shipper_using_command events retry' -l until -x -d 'Only those written then or earlier.'
+complete -c shipper -n '__fish_shipper_using_command events retry' -l yes -d 'Don'\''t ask; ALL needs it where there is no terminal.'
+complete -c shipper -n '__fish_shipper_using_command events retry' -l config -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
+complete -c shipper -n '__fish_shipper_using_command events retry' -s c -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
+complete -c shipper -n '__fish_shipper_using_command events retry' -l json -d 'Print JSON, one object on one line.'
+complete -c shipper -n '__fish_shipper_using_command events retry' -l verbose -d 'Say also which configuration and outbox are used; run and drain log more.'
+complete -c shipper -n '__fish_shipper_using_command events retry' -s v -d 'Say also which configuration and outbox are used; run and drain log more.'
+complete -c shipper -n '__fish_shipper_using_command events retry' -l quiet -d 'Say nothing but the answer, and what went wrong.'
+complete -c shipper -n '__fish_shipper_using_command events retry' -s q -d 'Say nothing but the answer, and what went wrong.'
 
 # Options for: events show
 complete -c shipper -n '__fish_shipper_using_command events show' -l help -d 'Display this message and exit.'

@@ -11,8 +11,8 @@ from shipper.cli.choice import (
 )
 from shipper.cli.context import Context
 from shipper.cli.events import Key, Since, Until
+from shipper.cli.recalled import carry_out, unfinished
 from shipper.cli.wording import several
-from shipper.store.engine import database_path
 from shipper.store.giving_up import SAMPLES, Found, find_pending, give_up
 from shipper.store.selection import Selection
 
@@ -29,7 +29,8 @@ def discard(
     """Give pending events up for good: they are never sent.
 
     For what a restored copy, or a wrong import, would send. All that are named,
-    or none. No daemon may run meanwhile: exit status 75 where one does.
+    or none. A daemon may run. What it has in flight is waited for, as long as a
+    try may take; exit status 75 where it isn't over by then, and that is not given up.
     """
     filters = Selection(key=key, destination=destination, since=since, until=until)
     refuse_ambiguous(idents, filters)
@@ -40,15 +41,16 @@ def discard(
             if context.json:
                 context.emit({"discarded": 0})
             raise no_match(engine, context, filters, ("pending",))
+        discarded = left = 0
         if found.count:
             context.confirm(_question(found), yes=yes or is_read(idents))
-            discarded = give_up(engine, selection, database_path(context.settings().database.url))
-        else:
-            discarded = 0
+            discarded, left = carry_out(engine, context, give_up(engine, selection))
     if context.json:
         context.emit({"discarded": discarded})
     else:
         context.say(f"{several(discarded, 'event')} discarded")
+    if left:
+        raise unfinished(left, "given up")
 
 
 def _question(found: Found) -> str:

@@ -31,6 +31,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "dump": "events export", "rm": "events discard", "delete": "events discard",
     "cancel": "events discard", "dlq": "dead", "deadletter": "dead", "dead-letters": "dead",
     "failed": "dead list", "letters": "dead list", "requeue": "dead retry", "replay": "dead retry",
+    "retry": "dead retry",
     "redrive": "dead retry", "resend": "dead retry", "clean": "prune", "cleanup": "prune",
     "purge": "prune", "vacuum": "prune", "gc": "prune", "snapshot": "backup", "save": "backup",
     "settings": "config show", "env": "config show", "man": "help", "manual": "help",

@@ -166,6 +166,13 @@ COMMANDS: tuple[Command, ...] = (
         "ID",
     ),
     Command(
+        "events retry",
+        "send_now:retry",
+        _EVENTS,
+        ("shipper events retry 17", "shipper events retry ALL --key customer-42 --yes"),
+        "ID...",
+    ),
+    Command(
         "events reroute",
         "reroute:send_elsewhere",
         _EVENTS,

@@ -1,12 +1,8 @@
 """`shipper events reroute`: send events to another destination than the one they were written for.
 
-It decides how long to wait for what a running daemon has just then: as long as a try may take. A
-destination that the configuration doesn't have is never written into an event.
+A destination that the configuration doesn't have is never written into an event.
 """
 
-from collections.abc import Mapping
-from contextlib import suppress
-from threading import Event
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -25,23 +21,16 @@ from shipper.cli.choice import (
 )
 from shipper.cli.context import Context
 from shipper.cli.events import Key, Since, Until
+from shipper.cli.recalled import carry_out, unfinished
 from shipper.cli.wording import several
 from shipper.clock import SystemClock
-from shipper.config.settings import DestinationSettings
-from shipper.errors import NotFound, OutboxHeld, StoreUnavailable, UsageError
+from shipper.errors import NotFound, UsageError
 from shipper.plain import printable
-from shipper.store.engine import database_path
-from shipper.store.giving_up import taken
 from shipper.store.opening import Database
-from shipper.store.reports import current_shipper
-from shipper.store.reroute import SAMPLES, Movable, has_claims, movable, reroute
+from shipper.store.reroute import SAMPLES, Movable, movable, reroute
 from shipper.store.selection import Selection
 
 Movables = Literal["pending", "dead"]
-
-# Seconds: between two looks at what a daemon still has; more than a try takes to be recorded.
-_REST = 0.1
-_MORE_THAN_A_TRY = 5.0
 
 
 def send_elsewhere(  # noqa: PLR0913 - one for each option
@@ -89,13 +78,11 @@ def send_elsewhere(  # noqa: PLR0913 - one for each option
             _tell(context, found, to, moved=0, dry_run=True)
             return 0
         context.confirm(_question(found, to), yes=yes or is_read(idents))
-        moved, left = _move(engine, context, selection, to, _patience(configured))
+        steps = reroute(engine, selection, to, SystemClock().wall())
+        moved, left = carry_out(engine, context, steps)
     _tell(context, found, to, moved=moved, dry_run=False)
     if left:
-        raise StoreUnavailable(
-            f"{several(left, 'event')} not moved: the running daemon has them in flight",
-            "say it again, or first: shipper hold --destination NAME",
-        )
+        raise unfinished(left, "moved")
     return 0
 
 
@@ -109,32 +96,6 @@ def _refuse_there_already(engine: Database, selection: Selection, to: str) -> No
             f"destination {to} has these already: {some}; nothing was changed",
             "a dead letter is tried there again by: shipper dead retry ID",
         )
-
-
-def _patience(configured: Mapping[str, DestinationSettings]) -> float:
-    longest: float = max(target.timeout for target in configured.values())
-    return longest + _MORE_THAN_A_TRY
-
-
-def _move(
-    engine: Database, context: Context, selection: Selection, to: str, patience: float
-) -> tuple[int, int]:
-    """Move what fits; return how many were moved, and how many a daemon still has."""
-    clock, nobody = SystemClock(), Event()
-    if has_claims(engine) and current_shipper(engine) is None:
-        # A daemon that died has left them: what it may have sent is marked by this.
-        with suppress(OutboxHeld), taken(engine, database_path(context.settings().database.url)):
-            pass
-    moved, since = 0, clock.monotonic()
-    for step in reroute(engine, selection, to, clock.wall()):
-        moved += step.moved
-        if step.claimed:
-            if clock.monotonic() - since > patience:
-                return moved, step.claimed
-            nobody.wait(_REST)
-        else:
-            since = clock.monotonic()
-    return moved, 0
 
 
 def _question(found: Movable, to: str) -> str:

@@ -53,6 +53,7 @@ class Lookahead:
         self._began: float | None = None
         self._ended = self._took = 0.0
         self._turn = 0
+        self._sweeps = 1
         self._limits = {True: page, False: page}  # of the next page of the sweep, and of the tail
 
     # -- what to do next ----------------------------------------------------------------------
@@ -142,7 +143,9 @@ class Lookahead:
         self._limits[question.is_sweep] = self._page * longer
 
     def _take_sweep(self, found: Sequence[Candidate], limit: int, now: float) -> None:
-        self._after, whole = self._offer(found, self._after, now, sure=not self._once_more)
+        sweep = self._sweeps if self._kind == "pending" else 0
+        sure = not self._once_more
+        self._after, whole = self._offer(found, self._after, now, sure=sure, sweep=sweep)
         at_end = whole and len(found) < limit
         if self._kind == "pending" and at_end:
             # Whatever the tail knew: nothing lies further up (an outbox can be emptied, and its
@@ -156,14 +159,14 @@ class Lookahead:
                 self._end(now)  # the rest is the tail's: it has seen nothing yet
 
     def _offer(
-        self, found: Sequence[Candidate], at: int, now: float, *, sure: bool
+        self, found: Sequence[Candidate], at: int, now: float, *, sure: bool, sweep: int = 0
     ) -> tuple[int, bool]:
         """Offer rows to the lanes; return how far that went, and whether that is all of them."""
         room, taken = self.lanes.room(), 0
         for candidate in found:
             if taken >= room or not self._has_line():
                 return at, False
-            if self.lanes.takes(candidate, now, sure=sure):
+            if self.lanes.takes(candidate, now, sure=sure, sweep=sweep):
                 self.wanted.append((candidate.id, candidate.lane))
                 taken += 1
             at = candidate.id
@@ -172,6 +175,7 @@ class Lookahead:
     def _begin(self) -> None:
         self._kind, self._after, self._sweeping, self._began = "maybe_received", 0, True, None
         self._once_more = False
+        self._sweeps += 1
         self.lanes.overlooked.clear()
         self.lanes.skipped.clear()
 

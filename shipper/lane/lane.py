@@ -58,6 +58,7 @@ class Lane:
     due: float | None = None  # waits until then
     charged: bool = False  # what it waits for was charged to its head
     hurried: bool = False  # was woken before its time
+    met: int = 0  # the sweep that has last met the head that it waits for
     last_id: int = 0  # of what is loaded or claimed, or of the head that it waits for
     streak: Streak | None = None
 

@@ -78,8 +78,8 @@ class Lanes:
 
     # -- loading ------------------------------------------------------------------------------
 
-    def takes(self, candidate: Candidate, now: float, *, sure: bool = True) -> bool:
-        """Take in a row of a scan, in the order of the rows; return whether to claim it.
+    def takes(self, candidate: Candidate, now: float, *, sure: bool = True, sweep: int = 0) -> bool:
+        """Take in a row of a scan, or of a `sweep` by its number; return whether to claim it.
 
         `sure` says that all that is pending before it has been seen: then the first of a lane that
         isn't known is its beginning.
@@ -99,6 +99,8 @@ class Lanes:
             return False
         if self._must_skip(lane) or candidate.wait > 0:
             lane.more = True
+            if sweep and lane.due is not None:
+                self._meet_again(lane, candidate, sweep)
             return False
         self._expect(lane, candidate.id)
         return True
@@ -118,12 +120,19 @@ class Lanes:
         if candidate.wait > 0 or candidate.failed:
             self._sleep(lane, candidate.id, now + candidate.wait, charged=True)
             return False
-        if not sure or candidate.lane in self.skipped:
-            lane.more = True
-            self._settle_in(lane)
-            return False
-        self._expect(lane, candidate.id)
-        return True
+        if sure and candidate.lane not in self.skipped:
+            self._expect(lane, candidate.id)
+            return True
+        lane.more = True
+        self._settle_in(lane)
+        return False
+
+    def _meet_again(self, lane: Lane, candidate: Candidate, sweep: int) -> None:
+        """Wake a lane that waits for a head that is gone, or that an operator sends now."""
+        is_head = candidate.id == lane.last_id
+        if (is_head and not candidate.failed) or not (is_head or lane.met == sweep):
+            self._wake(lane)
+        lane.met = sweep
 
     def take_page(self, lane: Lane, page: Sequence[Candidate], limit: int, now: float) -> list[int]:
         """Take in what the database has of one lane, from its beginning; return the ids to claim.
@@ -225,8 +234,7 @@ class Lanes:
 
     def wake_uncharged(self) -> None:
         """Let the lanes go on that wait for a failure which their event wasn't charged with."""
-        for lane in self._waiting.uncharged():
-            self._waiting.hurry(lane)
+        self._waiting.hurry_uncharged()
         self.wake_due(AT_ONCE)
 
     def loaded_keys(self) -> list[str]:
@@ -289,8 +297,9 @@ class Lanes:
 
     def _forget(self, lane: Lane) -> None:
         self._ready.calm(lane)
-        del self._lanes[lane.name]
-        self.held.discard(lane.name)
+        if self._lanes.get(lane.name) is lane:
+            del self._lanes[lane.name]
+            self.held.discard(lane.name)
 
     def _unload(self, lane: Lane) -> None:
         while lane.queue:

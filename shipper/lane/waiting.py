@@ -3,7 +3,6 @@
 A lane may be woken before its time; its entry here is then void, and passed over when it comes up.
 """
 
-from collections.abc import Iterator
 from heapq import heappop, heappush
 
 from shipper.lane.lane import Lane
@@ -30,11 +29,6 @@ class Waiting:
         self._count += 1
         self._push(lane, due)
 
-    def hurry(self, lane: Lane) -> None:
-        """Let a lane that waits do so no longer, and go although its row says when."""
-        lane.hurried = True
-        self._push(lane, AT_ONCE)
-
     def wake(self, lane: Lane) -> None:
         """Let a lane wait no longer."""
         lane.due = None
@@ -46,11 +40,12 @@ class Waiting:
             heappop(self._heap)
         return self._heap[0][2] if self._heap else None
 
-    def uncharged(self) -> Iterator[Lane]:
-        """Return the lanes that wait for a failure which their event wasn't charged with."""
+    def hurry_uncharged(self) -> None:
+        """Let those go, although their row says when, whose event wasn't charged."""
         for due, _, lane in list(self._heap):
             if lane.due == due and not lane.charged and not lane.hurried:
-                yield lane
+                lane.hurried = True
+                self._push(lane, AT_ONCE)
 
     def _push(self, lane: Lane, due: float) -> None:
         lane.due = due

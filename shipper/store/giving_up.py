@@ -1,28 +1,25 @@
 """Giving up events that are still pending: what a restored copy, or a wrong import, would send.
 
-It decides that nobody ships meanwhile: whoever does this takes the outbox as a daemon does, lock
-and lease and all, so that no event is given up while it is on its way. It must never touch an
-event that isn't pending, and never keep an application waiting: one transaction moves as many as
-fit into its time (see `batches`).
+It decides that no event is given up while it is on its way: what a daemon has claimed is recalled
+first (`recalling`). It must never touch an event that isn't pending.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, Row, text
 
-from shipper.store.batches import Turns
-from shipper.store.dialect import Dialect, dialect_of
+from shipper.store.dialect import dialect_of
 from shipper.store.file_lock import FileLock
 from shipper.store.lease import Owner
-from shipper.store.paging import matching
 from shipper.store.queue import Queue
+from shipper.store.recalling import Recall, Step
 from shipper.store.selection import Selection
-from shipper.store.snapshot import snapshot, written
-from shipper.store.transactions import writing
+from shipper.store.snapshot import snapshot
 
 SAMPLES = 3
 
@@ -48,21 +45,21 @@ def find_pending(engine: Engine, selection: Selection) -> Found:
         return Found(count, tuple(samples.scalars()))
 
 
-def give_up(engine: Engine, selection: Selection, path: Path | None) -> int:
-    """Discard the pending events that fit, and return how many; `path` is the SQLite file.
-
-    What is written from now on isn't meant. Raises OutboxHeld while a daemon ships.
-    """
+def give_up(engine: Engine, selection: Selection) -> Iterator[Step]:
+    """Discard the pending events that fit, in the steps of a `Recall`."""
     dialect = dialect_of(engine.dialect.name)
-    given_up = 0
-    with taken(engine, path) as queue:
-        turns = Turns()
-        meant = matching(engine, dialect, *replace(selection, status="pending").where(dialect))
-        for ids in turns.cut(meant):
-            with turns.timing(len(ids)), writing(engine) as tx:
-                queue.fence(tx)
-                given_up += _discard(tx, dialect, ids)
-    return given_up
+    condition, values = replace(selection, status="pending").where(dialect)
+    discard = text(
+        f"UPDATE shipper_outbox{dialect.by_id} SET status = 'discarded', next_attempt_at = NULL"
+        f" WHERE id IN {dialect.ids} AND status = 'pending'"
+    )
+
+    def change(tx: Connection, rows: Sequence[Row[Any]]) -> None:
+        tx.execute(discard, {"ids": dialect.bind_ids([row.id for row in rows])})
+        for name, count in sorted(Counter(row.destination for row in rows).items()):
+            tx.execute(_COUNT, {"name": name, "events": count})
+
+    return Recall(dialect, condition, values, change, by_key=False).steps(engine)
 
 
 @contextmanager
@@ -85,19 +82,6 @@ def taken(engine: Engine, path: Path | None) -> Iterator[Queue]:
     finally:
         if lock is not None:
             lock.release()
-
-
-def _discard(tx: Connection, dialect: Dialect, ids: list[int]) -> int:
-    pending = f"WHERE id IN {dialect.ids} AND status = 'pending'"
-    by_id = f"shipper_outbox{dialect.by_id}"
-    looked = text(f"SELECT {written(dialect, 'destination')} FROM {by_id} {pending}")
-    values = {"ids": dialect.bind_ids(ids)}
-    places = Counter(tx.execute(looked, values).scalars())
-    discard = f"UPDATE {by_id} SET status = 'discarded', next_attempt_at = NULL {pending}"
-    tx.execute(text(discard), values)
-    for name, count in sorted(places.items()):
-        tx.execute(_COUNT, {"name": name, "events": count})
-    return places.total()
 
 
 _COUNT = text(

@@ -3,7 +3,7 @@
 Every command is noticed by a running daemon, because it moves the generation of the lease in the
 same transaction; that comes first, so that all who write stand in one line and none can deadlock.
 
-It must never touch an event that isn't dead, and never keep an application waiting: whatever the
+It must never end an event that isn't dead, and never keep an application waiting: whatever the
 number of events, one transaction moves as many of them as fit into its time (see `batches`).
 """
 
@@ -31,6 +31,25 @@ def retry(engine: Engine, selection: Selection, now: float) -> int:
     A hold by one of them ends with it.
     """
     return _move(engine, selection, "pending", now)
+
+
+def send_now(engine: Engine, selection: Selection) -> int:
+    """Let the pending events that fit wait no longer, and return how many they were.
+
+    Each keeps its place and its budget; the next try counts as asked for by an operator.
+    """
+    dialect = dialect_of(engine.dialect.name)
+    hurry = text(
+        f"UPDATE shipper_outbox{dialect.by_id} SET next_attempt_at = NULL, manual = 1"
+        f" WHERE id IN {dialect.ids} AND status = 'pending'"
+    )
+    hurried, turns = 0, Turns()
+    meant = matching(engine, dialect, *replace(selection, status="pending").where(dialect))
+    for ids in turns.cut(meant):
+        with turns.timing(len(ids)), writing(engine) as tx:
+            notify(tx)
+            hurried += tx.execute(hurry, {"ids": dialect.bind_ids(ids)}).rowcount
+    return hurried
 
 
 def discard(engine: Engine, selection: Selection, now: float) -> int:
@@ -242,9 +261,12 @@ _HELD_BY = text(f"SELECT cause FROM shipper_hold WHERE {_OF_KEY}")
 _ADD_DESTINATION = text(
     "INSERT INTO shipper_destination (name) VALUES (CAST(:name AS text)) ON CONFLICT DO NOTHING"
 )
-# Seen by the daemon also where nothing was held: it probes the link.
+# Seen by the daemon also where nothing was held: it probes the link. One that starts later finds no
+# pause that it would have to keep.
 _GO_ON = text(
-    "UPDATE shipper_destination SET releases = releases + 1 WHERE name = CAST(:name AS text)"
+    "UPDATE shipper_destination SET releases = releases + 1,"
+    " next_try_at = CASE WHEN state = 'throttled' THEN NULL ELSE next_try_at END"
+    " WHERE name = CAST(:name AS text)"
 )
 _CLAIMS = text("SELECT number, ids FROM shipper_claim")
 _REWRITE_CLAIM = text("UPDATE shipper_claim SET ids = :ids WHERE number = :number")

@@ -1,14 +1,10 @@
 """Sending events elsewhere: what waits, or died, at one destination goes to another.
 
-It decides that no event is ever with two destinations. What a daemon has claimed is left alone;
-it is recalled first: the daemon lets go of whatever isn't in flight, and for a moment claims
-nothing of that destination. A claim and a move stand in one line, because both begin with the
-lease. Nor does an event go before one of its key that fits too, and is still claimed: a key
+It decides that no event is ever with two destinations: what a daemon has claimed is recalled first
+(`recalling`). Nor does an event go before one of its key that fits too, and is still claimed: a key
 arrives in the order of id.
 
-It must never touch an event that was delivered or given up, and never keep an application waiting:
-one transaction moves as many as fit into its time (see `batches`). If that is cut off, the rest is
-where it was.
+It must never touch an event that was delivered or given up.
 """
 
 from collections import Counter
@@ -18,15 +14,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, TextClause, text
 
-from shipper.store.batches import Turns
-from shipper.store.claims import load_ids
 from shipper.store.dialect import Dialect, dialect_of
-from shipper.store.operate import lower_dead, notify, release_dead, strike_from_claims
-from shipper.store.paging import matching, newest
+from shipper.store.operate import lower_dead, release_dead, strike_from_claims
+from shipper.store.recalling import Recall, Step
 from shipper.store.recording import TRIED_BEFORE, trim_history
 from shipper.store.selection import Selection
 from shipper.store.snapshot import asked, shown, snapshot, written
-from shipper.store.transactions import writing
 
 SAMPLES = 3
 OUTCOME = "rerouted"
@@ -51,14 +44,6 @@ class Movable:
         return sum(count for _, count in self.places)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """How far it is: what a transaction has moved, or how many events a daemon still has."""
-
-    moved: int = 0
-    claimed: int = 0
-
-
 def movable(engine: Engine, selection: Selection, to: str) -> Movable:
     """Return what `reroute` would move; raises StoreUnavailable, AccessDenied, SchemaError."""
     dialect = dialect_of(engine.dialect.name)
@@ -81,92 +66,26 @@ def movable(engine: Engine, selection: Selection, to: str) -> Movable:
     )
 
 
-def has_claims(engine: Engine) -> bool:
-    """Return whether anything is claimed, by a daemon that runs or by one that died."""
-    with snapshot(engine) as tx:
-        return tx.execute(_CLAIMS).first() is not None
-
-
 def reroute(engine: Engine, selection: Selection, to: str, now: float) -> Iterator[Step]:
     """Send what fits to another destination, as events that nobody has tried there yet.
 
-    Yields after each transaction. Where a daemon still has some of it, the step says so, and the
-    next one asks again: whoever goes on, rests before that; whoever doesn't leaves them there.
-    What is written from now on isn't meant. `now` is in seconds since 1970.
+    `now` is in seconds since 1970; the steps are those of a `Recall`.
     """
     dialect = dialect_of(engine.dialect.name)
     condition, values = _fitting(dialect, selection, to)
-    last = newest(engine, condition, values)
-    move = _Move(dialect, condition, values, to, now)
-    turns, left = Turns(), last > 0
-    while left:
-        while claimed := _tell(engine, move):
-            yield Step(claimed=claimed)
-        left = False
-        meant = matching(engine, dialect, condition, values, last)
-        for ids in turns.cut(meant):
-            with turns.timing(len(ids)), writing(engine) as tx:
-                page = move.page(tx, ids)
-            left = left or page.skipped
-            if page.moved:
-                yield Step(moved=page.moved)
-
-
-def _tell(engine: Engine, move: "_Move") -> int:
-    with writing(engine) as tx:
-        notify(tx)
-        return len(move.claimed(tx))
-
-
-@dataclass(frozen=True, slots=True)
-class _Page:
-    moved: int
-    skipped: bool
+    change = _Move(dialect, to, now)
+    return Recall(dialect, condition, values, change, by_key=True).steps(engine)
 
 
 class _Move:
-    """The statements of one move."""
+    """What is done with events that go elsewhere."""
 
-    def __init__(
-        self, dialect: Dialect, condition: str, values: dict[str, Any], to: str, now: float
-    ) -> None:
+    def __init__(self, dialect: Dialect, to: str, now: float) -> None:
         self._dialect = dialect
-        self._values = values
         self._to = to
         self._now = now
-        columns = (
-            f"SELECT id, status, {written(dialect, 'destination')} AS destination,"
-            f" {written(dialect, 'ordering_key')} AS ordering_key FROM shipper_outbox"
-        )
-        these = dialect.ids.replace(":ids", ":these")
-        self._fitting = text(f"{columns} WHERE {condition} AND id IN {these} ORDER BY id")
-        mine = dialect.ids.replace(":ids", ":claimed")
-        self._claimed = text(f"{columns} WHERE {condition} AND status = 'pending' AND id IN {mine}")
 
-    def claimed(self, tx: Connection) -> Sequence[Row[Any]]:
-        """Return what a daemon has of it, and ask for that."""
-        ids = sorted({row for found in tx.execute(_CLAIMS).scalars() for row in load_ids(found)})
-        if not ids:
-            return []
-        values = self._values | {"claimed": self._dialect.bind_ids(ids)}
-        found = tx.execute(self._claimed, values).all()
-        for place in sorted({row.destination for row in found}):
-            tx.execute(_RECALL, {"name": place})
-        return found
-
-    def page(self, tx: Connection, these: list[int]) -> _Page:
-        """Move these, but for what is claimed and what comes after that in its key."""
-        notify(tx)
-        claimed = self.claimed(tx)
-        values = self._values | {"these": self._dialect.bind_ids(these)}
-        rows = tx.execute(self._fitting, values).all()
-        lanes, ids = {_lane(row) for row in claimed}, {row.id for row in claimed}
-        free = [row for row in rows if row.id not in ids and _lane(row) not in lanes]
-        if free:
-            self._move(tx, free)
-        return _Page(len(free), len(free) < len(rows))
-
-    def _move(self, tx: Connection, rows: Sequence[Row[Any]]) -> None:
+    def __call__(self, tx: Connection, rows: Sequence[Row[Any]]) -> None:
         dialect, ids = self._dialect, [row.id for row in rows]
         of_all = {"ids": dialect.bind_ids(ids)}
         for place in sorted({row.destination for row in rows}):
@@ -184,10 +103,6 @@ class _Move:
         for place, count in sorted(died.items()):
             lower_dead(tx, dialect, place, count, self._now)
         strike_from_claims(tx, set(ids))
-
-
-def _lane(row: Row[Any]) -> tuple[Any, Any]:
-    return (row.destination, row.id if row.ordering_key is None else row.ordering_key)
 
 
 # -- statements ---------------------------------------------------------------------------------
@@ -223,7 +138,3 @@ def _redirect(dialect: Dialect) -> TextClause:
 
 
 _BEFORE = TRIED_BEFORE.format(row="shipper_outbox")
-_CLAIMS = text("SELECT ids FROM shipper_claim")
-_RECALL = text(
-    "UPDATE shipper_destination SET recalls = recalls + 1 WHERE name = CAST(:name AS text)"
-)

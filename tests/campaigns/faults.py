@@ -108,6 +108,13 @@ ANSWERS = (
     Fault("A30", "a redirect to a login page", "link paused; status and log say where it points to, by host and port", "tests/unit/test_outcome.py::test_a_redirect_says_where_it_points_to", "15"),
     Fault("A31", "a TLS connection that ends without a farewell", "a whole answer counts", "tests/http/test_http_tls.py::test_a_tls_connection_may_end_without_a_farewell", "4 x 3"),
     Fault("A32", "control characters in what a receiver says", "masked wherever it is shown", "tests/store/test_glance.py::test_the_last_words_are_those_of_the_receiver", "5 x 2 databases"),
+    Fault("A900", "a shard answers 500 to some for days, while others are accepted", "nobody is charged, nothing dies, nobody else is slower", "tests/simulation/test_simulation.py::test_a_partial_outage_costs_nothing", "30 seeds"),
+    Fault("A901", "ten lanes fail at the same time, or nine", "an outage in part, or nine bad events", "tests/unit/test_crowd.py::test_ten_failing_lanes_are_told_from_one", "16"),
+    Fault("A902", "a firewall refuses one payload in a hundred by 403, 404 …", "no pause while others are accepted; those die", "tests/daemon/test_daemon_poison.py::test_a_firewall_that_refuses_a_few_pauses_nothing_and_ends_with_those_dead", "12 events"),
+    Fault("A903", "timeouts that began together end together", "nothing against a link that others, begun later, have passed", "tests/unit/test_crowd.py::test_timeouts_that_began_together_say_nothing_against_a_link_that_others_pass", "8"),
+    Fault("A904", "those that fail are tried more often than the others write", "no news: the link stays ready", "tests/unit/test_crowd.py::test_who_is_known_to_fail_says_nothing_new", "50"),
+    Fault("A905", "a shard answers late", "a share of the places and of the window is its own", "tests/unit/test_lookahead.py::test_lanes_that_fail_take_a_share_of_the_places_and_of_the_window", "300 keys"),
+    Fault("A906", "Retry-After of a day", "asked once an hour; an operator's release ends it, also while no daemon runs", "tests/unit/test_link_pauses.py::test_in_a_pause_of_a_day_a_probe_an_hour_asks_whether_it_still_holds", "2"),
 )  # fmt: skip
 
 PROCESS = (
@@ -377,6 +384,10 @@ SECURITY = (
     Fault("S23", "an Upgrade with requests hidden behind it", "400, and the connection ends", "tests/web/test_web_server.py::test_no_other_protocol_is_spoken", "4 x 3"),
     Fault("S24", "the socket of the local port in a directory that others may write", "not opened there; the log says why", "tests/web/test_web_server.py::test_a_socket_lies_where_nobody_else_may_put_one", "3"),
     Fault("S25", "somebody connects before the socket has its mode", "it has it from its first moment", "tests/web/test_web_server.py::test_a_socket_has_its_mode_whatever_the_umask", "12"),
+    Fault("O900", "keys that wait, more than are remembered", "passed once; what is behind them goes, and a follower of theirs never first", "tests/unit/test_lookahead.py::test_a_crowd_that_waits_is_passed_once_and_never_stops_the_scan", "2,000 x 3"),
+    Fault("O901", "a command every second above a long backlog", "new events go at once; the sweep comes to its end", "tests/unit/test_lookahead.py::test_commands_one_after_the_other_never_keep_a_sweep_from_its_end", "2,000"),
+    Fault("O902", "a backlog written key by key", "twice as many lanes are loaded as may be in flight", "tests/unit/test_lookahead.py::test_a_backlog_written_key_by_key_fills_all_places", "4"),
+    Fault("O903", "an event that waits is to go now, or never", "events retry, events discard, beside the daemon; its key goes on at once", "tests/daemon/test_daemon_poison.py::test_an_event_that_waits_is_sent_now_or_given_up_beside_the_daemon", "2 databases"),
 )  # fmt: skip
 
 FAULTS: dict[str, tuple[Fault, ...]] = {

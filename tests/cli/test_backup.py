@@ -118,3 +118,22 @@ def test_a_destination_and_a_key_choose(either_home: Home) -> None:
     chosen = ("events", "discard", "ALL", "--destination", "other", "--key", "a", "--yes")
     assert either_home.call(*chosen).status == 0
     assert statuses(either_home) == ["dead", "pending", "pending", "pending", "discarded"]
+
+
+def test_pending_events_are_tried_now_by_name_or_all_that_fit(either_home: Home) -> None:
+    """They wait no longer; nothing else of them changes, and nothing that is dead."""
+    execute(
+        either_home,
+        "UPDATE shipper_outbox SET attempts = 3, next_attempt_at = '2099-01-01T00:00:00.000Z'"
+        " WHERE status = 'pending'",
+    )
+    ran = either_home.call("events", "retry", "2")
+    assert (ran.status, ran.out) == (0, "1 event to be tried now\n")
+    shown = either_home.call("events", "show", "2", "--json").value
+    assert (shown["next_attempt_at"], shown["attempts"], shown["status"]) == (None, 3, "pending")
+    refused = either_home.call("events", "retry", "1")
+    assert refused.status == 1
+    assert "not among the pending events: 1" in refused.err
+    assert either_home.call("events", "retry", "ALL", "--json", "--yes").value == {"retried": 3}
+    assert either_home.call("events", "retry", "ALL", "--key", "none", "--yes").status == 1
+    assert either_home.call("verify").status == 0

@@ -105,7 +105,7 @@ def change(seen: Seen, home: Home) -> None:
         "hold --key b", "hold --destination default", "hold --list", "release --key b",
         "release --destination default", "events export kept.jsonl", "enqueue --rows kept.jsonl",
         "events reroute ALL --to other --dry-run", "events reroute 4 --to other",
-        "events discard 5", "dead retry 1", "dead discard 2",
+        "events retry 5", "events discard 5", "dead retry 1", "dead discard 2",
         "events export gone.jsonl --hand-over",
     ):  # fmt: skip
         run(seen, home, *words.split())

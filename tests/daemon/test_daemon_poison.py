@@ -6,6 +6,7 @@ import pytest
 
 from shipper.sandbox import Answer, Fault, RequestInfo
 from tests.daemon.harness import Shop, of_user, only_sqlite
+from tests.daemon.processes import until
 
 BAD = "bad-1"
 POISON: dict[str, Answer | Fault] = {
@@ -146,3 +147,29 @@ async def test_a_shard_that_is_down_kills_nobody(shop: Shop) -> None:
     await shop.settled()
     await daemon.stop()
     shop.assert_flawless()
+
+
+async def test_an_event_that_waits_is_sent_now_or_given_up_beside_the_daemon(shop: Shop) -> None:
+    """Its key goes on at once, too, although its next try was an hour away."""
+    shop.configure(retry={"min_delay": 3600.0, "max_delay": 3600.0, "probe_max_delay": 3600.0})
+    shop.sandbox.answer_for = lambda request: (
+        Answer(500) if request.key in {"u1-1", "u2-1"} else None
+    )
+    shop.add("u1-1", "u1-2", "u2-1", "u2-2", "u3-1")
+    daemon = await shop.started()
+    await shop.arrival("u3-1")
+    await until(lambda: shop.rows(_WAITING)[0][0] == 2)
+    shop.sandbox.answer_for = None
+    assert await (await shop.command("events", "retry", "u1-1")).ended() == 0
+    await shop.arrival("u1-2")
+    assert await (await shop.command("events", "discard", "u2-1", "--yes")).ended() == 0
+    await shop.arrival("u2-2")
+    await shop.settled()
+    await daemon.stop()
+    assert shop.counts() == {"delivered": 4, "discarded": 1}
+    await shop.assert_verified()
+
+
+_WAITING = (
+    "SELECT count(*) FROM shipper_outbox WHERE status = 'pending' AND next_attempt_at IS NOT NULL"
+)

@@ -17,7 +17,7 @@ def main() -> int:
     """Do what the command line says; return its exit status."""
     options = _options()
     if options.mutants:
-        return _hunt(options.mutants_of or sorted(MUTANTS), options.most)
+        return _hunt(options.mutants_of or sorted(MUTANTS), options.first, options.most)
     if options.seeds:
         seeds = range(options.first, options.first + options.seeds)
         return _summary(_results(seeds, options.jobs))
@@ -86,11 +86,16 @@ def _counted(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
 
 
-def _hunt(names: Iterable[str], most: int) -> int:
+def _hunt(names: Iterable[str], first: int, most: int) -> int:
     escaped = 0
     for name in names:
         caught = next(
-            ((seed, found) for seed in range(most) if (found := _caught(name, seed))), None
+            (
+                (seed, found)
+                for seed in range(first, first + most)
+                if (found := _caught(name, seed))
+            ),
+            None,
         )
         if caught is None:
             escaped += 1

@@ -6,13 +6,14 @@ for them anew.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from shipper import blame, courier, delivery, outcome
-from shipper.blame import Try
+from shipper import blame, courier, crowd, delivery, outcome
+from shipper.blame import Contrast, Try
+from shipper.crowd import Crowd
 from shipper.daemon.thread import DatabaseThread
 from shipper.delivery import Blame, RetryPolicy, Status, Verdict
 from shipper.dispatcher.dispatcher import Dispatcher
@@ -23,6 +24,7 @@ from shipper.dispatcher.routes import Routes
 from shipper.errors import StoreUnavailable
 from shipper.event import Event
 from shipper.lane import Lanes
+from shipper.lane.overlooked import Overlooked
 from shipper.link import Link
 from shipper.outcome import Kind, Outcome
 from shipper.pace import Pace
@@ -397,6 +399,50 @@ def a_link_that_is_down_sends_all() -> Any:
 
 
 @mutant
+def a_partial_outage_is_charged() -> Any:
+    """However many fail at the same time, each is its own fault."""
+    return patch.object(Crowd, "spares", lambda self, found, now: False)
+
+
+@mutant
+def a_firewall_is_a_partial_outage() -> Any:
+    """What is said about a request spares it, too, where many are told so."""
+
+    def failed(self: Crowd, lane: Any, found: Outcome, now: float) -> None:
+        original(self, lane, found._replace(kind=Kind.TRANSIENT), now)
+
+    original = Crowd.failed
+    stack = ExitStack()
+    stack.enter_context(patch.object(crowd, "is_definite", lambda found: False))
+    stack.enter_context(patch.object(Crowd, "failed", failed))
+    return stack
+
+
+@mutant
+def one_refused_request_pauses_the_link() -> Any:
+    """The first 403 is believed, whatever was accepted a moment ago."""
+    return patch.object(Contrast, "_is_suspicion", lambda self, *_: False)
+
+
+@mutant
+def late_failures_speak_against_the_link() -> Any:
+    """What has failed counts, although others that were begun later have been accepted."""
+
+    def failed(self: Contrast, attempt: Try, *values: Any, **more: Any) -> Any:
+        late = attempt._replace(number=max(attempt.number, self._accepted + 1))
+        return original(self, late, *values, **more)
+
+    original = Contrast.failed
+    return patch.object(Contrast, "failed", failed)
+
+
+@mutant
+def what_was_overlooked_is_forgotten() -> Any:
+    """What follows a head that waits and isn't remembered is taken for the beginning of its lane."""
+    return patch.object(Overlooked, "__contains__", lambda self, lane: False)
+
+
+@mutant
 def budget_is_endless() -> Any:
     """What is charged is never enough."""
 
@@ -415,11 +461,11 @@ def budget_is_endless() -> Any:
 def retry_overtakes_what_is_in_flight() -> Any:
     """A retried dead letter doesn't wait for its key's event in flight."""
 
-    def takes(self: Lanes, candidate: Any, now: float, *, sure: bool) -> bool:
+    def takes(self: Lanes, candidate: Any, now: float, **more: Any) -> bool:
         lane = self._lanes.get(candidate.lane)
         if lane is not None and candidate.id < lane.last_id and lane.in_flight:
             del self._lanes[candidate.lane]
-        return original(self, candidate, now, sure=sure)
+        return original(self, candidate, now, **more)
 
     original = Lanes.takes
     return patch.object(Lanes, "takes", takes)

@@ -175,6 +175,9 @@ class Network:
         weather = [one.kind for one in api.weather if one.begin <= now < one.end]
         if weather:
             return weather[-1]
+        shard = api.shard
+        if shard is not None and request.lane in shard.keys and shard.begin <= now < shard.end:
+            return shard.kind
         if self.dice.random() < api.faults:
             return self.dice.choice(HINDRANCES)
         if poison is None and request.event_id in self.taken and api.repeats == "409":

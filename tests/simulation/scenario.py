@@ -53,6 +53,16 @@ class Weather:
 
 
 @dataclass(frozen=True, slots=True)
+class Shard:
+    """A part of an API that is down for some keys, while it takes what all others send."""
+
+    begin: float
+    end: float
+    kind: str
+    keys: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Api:
     """A destination: how it is configured, and how it behaves."""
 
@@ -69,6 +79,7 @@ class Api:
     faults: float  # the share of requests that fail for no reason
     repeats: Literal["accept", "409"]
     weather: tuple[Weather, ...]
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +121,67 @@ KINDS = (
 )  # fmt: skip
 
 
+PARTIAL = 1_000_000
+"""From this seed on, each is a quiet shop with a partial outage, or a firewall that refuses a few."""
+SHARDS = ("http-500", "http-502", "http-408", "reset", "timeout", "timeout")
+FIREWALLS = ("http-403", "http-404", "http-418")
+SICK = 16
+
+
 def draw(seed: int) -> Scenario:
     """Return the scenario of a seed."""
+    return _partial(seed) if seed >= PARTIAL else _stormy(seed)
+
+
+def _partial(seed: int) -> Scenario:
+    """Return one where nothing is wrong but that some are refused, for much longer than a budget."""
+    dice = random.Random(f"partial {seed}")
+    chaos, keys = 100.0, [f"s{n}" for n in range(SICK)]
+    is_shard = dice.random() < 0.5
+    kind = dice.choice(SHARDS if is_shard else FIREWALLS)
+    shard = Shard(10.0, chaos, kind, frozenset(keys)) if is_shard else None
+    api = Api(
+        "default",
+        timeout=5.0,
+        max_in_flight=dice.choice((32, 64)),
+        max_rate=0.0,
+        after_dead_letter="continue",
+        min_delay=0.5,
+        max_delay=dice.choice((2.0, 4.0)),
+        max_attempts=dice.choice((6, 8)),
+        probe_max_delay=4.0,
+        latency=dice.choice((0.02, 0.1)),
+        faults=0.0,
+        repeats="accept",
+        weather=(),
+        shard=shard,
+    )
+    well = [_of(dice, n, f"h{n % 12}", {}) for n in range(900)]
+    marks = {} if is_shard else {"poison": kind}
+    sick = [_of(dice, 1000 + n, key, marks) for n, key in enumerate(keys)]
+    after = [_of(dice, 2000 + n, key, {}) for n, key in enumerate(keys)]
+    # What times out began together, and ends together; the rest comes one by one.
+    if kind == "timeout":
+        trouble = [Transaction(20.0, tuple(sick), 0.0, "commit")]
+    else:
+        rest = (0.1, 0.3) if is_shard else (1.0, 3.0)
+        trouble = [Transaction(dice.uniform(*rest), (one,), 0.0, "commit") for one in sick]
+        trouble.insert(0, Transaction(20.0, (), 0.0, "commit"))
+    trouble += [Transaction(dice.uniform(0.5, 2.0), (one,), 0.0, "commit") for one in after]
+    trade = [Transaction(dice.uniform(0.0, 0.25), (one,), 0.0, "commit") for one in well]
+    waiting = dice.choice((4, 50_000))
+    bounds = Bounds(256, 8, 32, 64, 128, 1 << 20, 1 << 20, waiting, 600.0)
+    return Scenario(
+        seed, chaos, (tuple(trade), tuple(trouble)), (api,), bounds, "off", 0.2, 2.0, True
+    )
+
+
+def _of(dice: random.Random, number: int, key: str, marks: dict[str, str]) -> NewEvent:
+    return NewEvent(number, None, key, False, None, _payload(number, None, marks))
+
+
+def _stormy(seed: int) -> Scenario:
+    """Return one with some of the kinds of trouble."""
     dice = random.Random(f"scenario {seed}")
     kinds = frozenset(kind for kind in KINDS if dice.random() < dice.choice((0.2, 0.5)))
     chaos = dice.uniform(20.0, 80.0) * (3 if "long" in kinds else 1)

@@ -6,14 +6,17 @@
 import pytest
 
 from tests.simulation.mutants import MUTANTS, planted
+from tests.simulation.scenario import PARTIAL
 from tests.simulation.world import run
 
 MOST_SEEDS = 500
 CAUGHT = {
     "a_disk_that_is_full_at_the_start_is_a_bug": 1,
     "a_failure_costs_two": 1,
+    "a_firewall_is_a_partial_outage": 1_000_005,
     "a_link_that_is_down_sends_all": 12,
     "a_new_route_knows_of_no_holds": 154,
+    "a_partial_outage_is_charged": 1_000_000,
     "a_route_begins_beside_the_one_that_it_replaces": 17,
     "a_route_that_leaves_records_nothing": 17,
     "budget_is_endless": 1,
@@ -26,10 +29,12 @@ CAUGHT = {
     "holds_are_not_seen": 7,
     "idempotency_key_of_the_try": 0,
     "last_claimed_counts_as_sent": 4,
+    "late_failures_speak_against_the_link": 1_000_000,
     "marked_before_the_answer": 4,
     "maybe_received_goes_by_its_id": 340,
     "next_of_the_key_before_the_record": 7,
     "nothing_may_have_been_received": 1,
+    "one_refused_request_pauses_the_link": 1_000_003,
     "outage_burns_attempts": 0,
     "pace_is_not_kept": 1,
     "place_freed_before_it_is_recorded": 4,
@@ -37,7 +42,7 @@ CAUGHT = {
     "probe_waits_for_no_pace": 29,
     "probes_are_always_the_same_event": 1,
     "record_dropped_when_the_database_fails": 11,
-    "refusals_forgotten_by_a_restart": 921,
+    "refusals_forgotten_by_a_restart": 93,
     "refused_credentials_bury": 1,
     "retry_after_ignored": 0,
     "retry_overtakes_what_is_in_flight": 123,
@@ -50,6 +55,7 @@ CAUGHT = {
     "the_lock_file_is_the_only_lock": 2,
     "two_of_a_key_in_flight": 1,
     "waits_by_the_wall_clock": 93,
+    "what_was_overlooked_is_forgotten": 169,
 }
 
 
@@ -60,7 +66,9 @@ def test_a_planted_bug_is_caught(name: str) -> None:
 
     A change of the product can make another run of a seed, so the next ones are tried as well.
     """
-    assert any(_is_caught(name, seed) for seed in (CAUGHT[name], *range(MOST_SEEDS)))
+    first = CAUGHT[name] // PARTIAL * PARTIAL
+    others = range(first, first + MOST_SEEDS)
+    assert any(_is_caught(name, seed) for seed in (CAUGHT[name], *others))
 
 
 def _is_caught(name: str, seed: int) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.__main__ import told
+from tests.simulation.scenario import PARTIAL
 from tests.simulation.world import run, run_quietly
 
 SEEDS = int(os.environ.get("SHIPPER_TEST_SEEDS", "1500"))
@@ -39,6 +40,13 @@ def test_no_seed_violates_an_invariant(seeds: range) -> None:
     assert not violating, "\n\n".join(map(told, violating))
     met = sum((result.counts for result in results), Counter[str]())
     assert len(seeds) < _CHUNK or met.keys() >= TROUBLES, TROUBLES.difference(met)
+
+
+@pytest.mark.parametrize("seeds", [range(PARTIAL + n, PARTIAL + n + 15) for n in (0, 15)], ids=str)
+def test_a_partial_outage_costs_nothing(seeds: range) -> None:
+    """A shard that is down for some keys, or a firewall that refuses a few, beside all others."""
+    violating = [result for result in map(run_quietly, seeds) if result.violations]
+    assert not violating, "\n\n".join(map(told, violating))
 
 
 @pytest.mark.parametrize("seed", FAILED_ONCE)

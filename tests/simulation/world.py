@@ -12,13 +12,13 @@ from typing import Any
 from shipper.store.audit import verify
 from shipper.store.engine import connect_sqlite, open_engine
 from tests import invariants
-from tests.evidence import Move, Process, Row, Sample, Terms, Written
+from tests.evidence import Move, Process, Request, Row, Sample, Terms, Written
 from tests.simulation.applications import Application
 from tests.simulation.daemon import Life, Machine
 from tests.simulation.database import fresh_file
 from tests.simulation.network import API_ID, LONGEST_RETRY_AFTER, Network, digest
 from tests.simulation.operators import Operators
-from tests.simulation.scenario import Scenario, draw, healthy
+from tests.simulation.scenario import PARTIAL, Scenario, draw, healthy
 from tests.simulation.troubles import Troubles
 from tests.simulation.virtual import MachineTime, VirtualLoop
 
@@ -229,6 +229,7 @@ class World:
             *invariants.delivered_means_received(requests, moves, processes),
             *invariants.states_only_go_forward(moves),
             *invariants.outages_cost_nothing(requests, moves, processes, self.written, terms),
+            *self._of_partial_outages(requests, rows),
             *invariants.everything_ends(rows),
             *invariants.the_receiver_is_spared(requests, terms, self.operators.released),
             *invariants.everything_is_bounded(self.samples, requests, terms),
@@ -253,6 +254,13 @@ class World:
             }
         )
         return Result(self.scenario.seed, found, self.trace, self.counts + counts)
+
+    def _of_partial_outages(self, requests: list[Request], rows: dict[int, Row]) -> list[str]:
+        if self.scenario.seed < PARTIAL:
+            return []
+        shards = [api.shard for api in self.scenario.apis if api.shard is not None]
+        sick = {key for shard in shards for key in shard.keys}
+        return invariants.partial_outages_cost_nothing(requests, rows, sick)
 
     def _note_reigns(self, processes: Iterable[Process]) -> None:
         """Tell the processes when another took the outbox, and what they wrote after that."""

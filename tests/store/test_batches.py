@@ -20,7 +20,7 @@ from shipper.store.enqueue import AT_ONCE, NewEvent
 from shipper.store.failures import file_of
 from shipper.store.giving_up import give_up
 from shipper.store.handing_over import Carried, hand_over, take_in
-from shipper.store.operate import discard, release_dead, retry
+from shipper.store.operate import discard, release_dead, retry, send_now
 from shipper.store.reroute import reroute
 from shipper.store.retention import Cutoffs, prune
 from shipper.store.selection import Selection
@@ -150,9 +150,10 @@ def _prune(engine: Engine) -> None:
 WORK: dict[str, tuple[str | None, Callable[[Engine], object]]] = {
     "enqueue": (None, _enqueue),
     "enqueue --rows": (None, _take_in),
-    "discard of what is pending": ("pending", lambda e: give_up(e, ALL, None)),
+    "discard of what is pending": ("pending", lambda e: list(give_up(e, ALL))),
     "hand-over": ("pending", lambda e: hand_over(e, PENDING, None, _keep)),
     "reroute": ("pending", lambda e: list(reroute(e, ALL, "erp", NOW))),
+    "events retry": ("pending", lambda e: send_now(e, ALL)),
     "dead retry": ("dead", lambda e: retry(e, ALL, NOW)),
     "dead discard": ("dead", lambda e: discard(e, ALL, NOW)),
     "prune of dead letters": ("dead", _prune),

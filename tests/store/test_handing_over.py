@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shipper.errors import InvalidEvent, LeaseLost, OutboxHeld
-from shipper.store import giving_up, handing_over, paging
+from shipper.store import handing_over
 from shipper.store.audit import verify
 from shipper.store.batches import Turns
 from shipper.store.engine import database_path, open_engine
@@ -332,23 +332,6 @@ def test_who_was_taken_over_hands_nothing_over(engine: Engine, path: Path | None
 
     with pytest.raises(LeaseLost):
         hand_over(engine, PENDING, path, sleeps)
-    assert statuses(engine) == ["pending"]
-
-
-def test_who_was_taken_over_gives_nothing_up(
-    engine: Engine, path: Path | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """For the same reason."""
-    write(engine, "a")
-    original = paging.matching
-
-    def late(*arguments: Any) -> Iterator[int]:
-        tamper(engine, "UPDATE shipper_lease SET token = token + 1")
-        return original(*arguments)
-
-    monkeypatch.setattr(giving_up, "matching", late)
-    with pytest.raises(LeaseLost):
-        giving_up.give_up(engine, PENDING, path)
     assert statuses(engine) == ["pending"]
 
 

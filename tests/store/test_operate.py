@@ -48,10 +48,20 @@ def test_no_command_touches_when_a_pause_was_written(engine: Engine) -> None:
     daemon.links(LinkRow("default", "throttled", "HTTP 429", NOW, NOW + 20.0))
     earlier = NOW - 86400.0
     hold_destination(engine, "default", earlier)
-    release_destination(engine, "default", earlier)
     retry(engine, ALL, earlier)
     [link] = Looks(engine).links()
     assert (link.next_try_at, link.written_at) == (NOW + 20.0, NOW)
+
+
+@pytest.mark.parametrize(("state", "left"), [("throttled", None), ("paused", NOW + 20.0)])
+def test_a_release_ends_a_pause_also_while_no_daemon_runs(
+    engine: Engine, state: str, left: float | None
+) -> None:
+    """The next one would keep it, for a day; what is probed at once anyway needs no word."""
+    Daemon(engine).links(LinkRow("default", state, "HTTP 429", NOW, NOW + 20.0))
+    release_destination(engine, "default", NOW)
+    [link] = Looks(engine).links()
+    assert (link.state, link.next_try_at) == (state, left)
 
 
 # -- retry --------------------------------------------------------------------------------------

@@ -13,8 +13,9 @@ from shipper.store.batches import FIRST
 from shipper.store.looks import Looks
 from shipper.store.lookups import get
 from shipper.store.operate import hold_key, retry
+from shipper.store.recalling import Step
 from shipper.store.reports import destination_report
-from shipper.store.reroute import Movable, Step, movable, reroute
+from shipper.store.reroute import Movable, movable, reroute
 from shipper.store.selection import Selection
 from shipper.store.work import Look, Record, Work
 from tests.store.daemons import NOW, Daemon, column, generation, tamper, write

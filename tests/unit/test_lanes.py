@@ -180,6 +180,21 @@ def test_a_held_lane_in_the_line_to_be_fetched_leaves_it() -> None:
     assert drain.go() == [2]
 
 
+def test_a_lane_that_was_forgotten_takes_no_other_of_its_name_with_it() -> None:
+    """It still stands in the line of those that may go; meanwhile its key was let go, and held."""
+    drain = loaded("a")
+    drain.held = frozenset("a")
+    drain.lanes.hold_one("a")
+    drain.hold(())
+    while not drain.ahead.wanted:
+        drain.exchange()
+    drain.held = frozenset("a")
+    drain.lanes.hold_one("a")
+    assert drain.go() == []
+    drain.turns()
+    assert drain.is_idle()
+
+
 def test_a_key_held_at_the_moment_it_is_fetched_is_let_go_again() -> None:
     """The operator's command and the page come with the same exchange."""
     drain = loaded("a", "a", depth=1)

@@ -6,7 +6,7 @@ import pytest
 
 from shipper.dispatcher.lookahead import SWEEP_EVERY, Lookahead
 from shipper.dispatcher.values import Question
-from shipper.lane import Candidate, Lanes
+from shipper.lane import Candidate, Lane, Lanes
 from shipper.store.work import Look
 from tests.unit.test_route import event, route
 from tests.unit.unit_drain import Drain
@@ -238,3 +238,33 @@ def test_an_outbox_that_was_emptied_and_numbered_anew_is_seen() -> None:
         ask([])
     ahead.look_again()
     assert ask([5]) == [5]
+
+
+@pytest.mark.parametrize("sent_now", [True, False])
+def test_an_operators_word_about_a_head_that_waits_is_heard_at_once(*, sent_now: bool) -> None:
+    """It is to be sent now, or was given up: then what follows it needn't wait for its time."""
+    drain = beside()
+    drain.write("a", "b", "a")
+    wait_all(drain)
+    drain.table.rows[3].due = None
+    drain.turns(5)
+    if sent_now:
+        drain.table.rows[1].due = None
+    else:
+        drain.table.rows[1].pending = False
+    drain.back = drain.command = True
+    drain.turns(5)
+    assert drain.go() == [1 if sent_now else 3]
+
+
+def test_a_sweep_wakes_nobody_whose_head_it_has_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every five minutes there is one, and what waits goes on waiting."""
+    drain = beside()
+    drain.write(*"aabbb")
+    drain.table.rows[1].due = drain.table.rows[3].due = drain.now + 60.0
+    drain.turns(5)
+    woken: list[Lane] = []
+    monkeypatch.setattr(drain.lanes._ready, "wake", woken.append)
+    drain.ahead.rescan()
+    drain.turns(5)
+    assert woken == []

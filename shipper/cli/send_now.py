@@ -1,0 +1,53 @@
+"""`shipper events retry`: try events that wait now, whatever they wait for.
+
+A destination that is paused or held stays so: its word, and an operator's, end by `release`.
+"""
+
+from shipper.cli.choice import (
+    Cause,
+    Destination,
+    Idents,
+    Yes,
+    chosen,
+    is_read,
+    no_match,
+    refuse_ambiguous,
+)
+from shipper.cli.context import Context
+from shipper.cli.events import Key, Since, Until
+from shipper.cli.wording import several
+from shipper.store.giving_up import find_pending
+from shipper.store.operate import send_now
+from shipper.store.selection import Selection
+
+
+def retry(
+    *idents: Idents,
+    key: Key = None,
+    destination: Destination = None,
+    cause: Cause = None,
+    since: Since = None,
+    until: Until = None,
+    yes: Yes = False,
+    context: Context,
+) -> None:
+    """Try pending events now, without the rest of the wait after a failure.
+
+    Each keeps its place in its key and what is left of its budget. A running
+    daemon does it at once. A destination that is down is probed at once by:
+    shipper release --destination NAME. Dead letters: shipper dead retry.
+    """
+    filters = Selection(key=key, destination=destination, cause=cause, since=since, until=until)
+    refuse_ambiguous(idents, filters)
+    with context.engine() as engine:
+        selection = chosen(engine, idents, filters, ("pending",))
+        found = find_pending(engine, selection)
+        if not found.count:
+            raise no_match(engine, context, filters, ("pending",))
+        question = f"try {several(found.count, 'event')} now?"
+        context.confirm(question, yes=yes or is_read(idents) or idents != ("ALL",))
+        hurried = send_now(engine, selection)
+    if context.json:
+        context.emit({"retried": hurried})
+    else:
+        context.say(f"{several(hurried, 'event')} to be tried now")
