@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 DECIDING = ("event", "outcome", "backoff", "delivery", "lane", "link")
 TESTS = (
     "backoff", "delivery", "event", "lanes", "lanes_bounds", "link", "link_blame", "link_pauses",
-    "outcome",
+    "masked", "outcome",
 )  # fmt: skip
 
 
