@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 DECIDING = ("event", "outcome", "backoff", "delivery", "lane", "link", "blame", "crowd")
 TESTS = (
     "backoff", "crowd", "delivery", "event", "lanes", "lanes_bounds", "link", "link_blame",
-    "link_pauses", "lookahead", "outcome", "route",
+    "link_pauses", "lookahead", "masked", "outcome", "route",
 )  # fmt: skip
 
 

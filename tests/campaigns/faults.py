@@ -376,7 +376,7 @@ SECURITY = (
     Fault("S15", "a receiver's words with the end of a line, in the status for systemd", "no other field begins", "tests/security/test_security_texts.py::test_the_service_manager_is_told_of_one_thing_at_a_time", "1"),
     Fault("S16", "a DNS that says where localhost is", "not asked", "tests/security/test_security_secrets.py::test_localhost_is_asked_of_nobody", "4 x 3"),
     Fault("S17", "http through a proxy on another machine, or to a hook elsewhere", "refused: https", "tests/security/test_security_secrets.py::test_a_proxy_elsewhere_gets_nothing_in_clear", "5"),
-    Fault("S18", "the answer throws back the API ID as JSON, HTML, a URL, hex or base64 write it", "masked in every usual spelling", "tests/security/test_security_secrets.py::test_a_secret_is_masked_in_every_usual_spelling", "21 x 4"),
+    Fault("S18", "the answer throws back the API ID as JSON, HTML, a URL, hex or base64 write it", "masked in every usual spelling", "tests/unit/test_masked.py::test_a_secret_is_masked_in_every_usual_spelling", "21 x 4"),
     Fault("S19", "$SSLKEYLOGFILE in the daemon's environment", "no key is written", "tests/security/test_security_secrets.py::test_no_key_is_written_for_who_wants_to_read_along", "1"),
     Fault("S20", "secrets on the command line of init", "may be lines of stdin", "tests/security/test_security_secrets.py::test_init_takes_what_is_secret_from_stdin", "1"),
     Fault("S21", "a schema that calls what does harm, in a file that others may write", "SQLite refuses the call", "tests/security/test_security_secrets.py::test_what_a_schema_calls_does_no_harm", "1"),
