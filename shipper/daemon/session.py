@@ -109,7 +109,7 @@ class Session:
         dispatcher.set_rhythm(outbox.rhythm(settings, self._lease_ttl))
         if outbox.upkeep.reserve is not None:
             outbox.upkeep.reserve.size = settings.space.reserve
-        for name in dispatcher.routes.keys() - settings.destinations.keys():
+        for name in [name for name in dispatcher.routes if name not in settings.destinations]:
             dispatcher.remove(name)
         for name in dispatcher.routes.keys() - fresh.couriers.keys():
             place = place_of(settings.destinations[name], settings)
