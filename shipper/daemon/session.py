@@ -232,8 +232,12 @@ async def open_session(
 async def _broken_off_by(stop: asyncio.Event, engine: Database) -> AsyncIterator[None]:
     """Have what the database does within fail as soon as somebody stops us: no stop waits for it.
 
-    An upgrade is done whole or not at all; the next start does it anew.
+    An upgrade is done whole or not at all; the next start does it anew. Whoever comes with a stop
+    that is set waits for nothing, and isn't stopped: that is `drain`.
     """
+    if stop.is_set():
+        yield
+        return
 
     async def break_off() -> None:
         await stop.wait()

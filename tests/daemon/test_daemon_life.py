@@ -310,3 +310,23 @@ async def test_no_stop_waits_for_an_upgrade_at_the_start(
     stop.set()
     with pytest.raises(StoreUnavailable):
         await asyncio.wait_for(opening, 10)
+
+
+async def test_a_drain_that_waits_for_nothing_breaks_nothing_off(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes with a stop that is set, which is no reason to interrupt its own questions."""
+    broken_off: list[Database] = []
+    monkeypatch.setattr(session, "interrupt", broken_off.append)
+    config = tmp_path / "shipper.toml"
+    config.write_text(
+        f'[database]\nurl = "{sqlite_url}"\n'
+        '[destinations.default]\nurl = "http://127.0.0.1:1/"\napi_id = "x"\n',
+        "utf-8",
+    )
+    config.chmod(0o600)
+    stop = asyncio.Event()
+    stop.set()
+    async with open_session(load(config, {}), clock=SystemClock(), log=open_log(), stop=stop):
+        pass
+    assert broken_off == []
