@@ -162,7 +162,8 @@ class Lookahead:
         self, found: Sequence[Candidate], at: int, now: float, *, sure: bool, sweep: int = 0
     ) -> tuple[int, bool]:
         """Offer rows to the lanes; return how far that went, and whether that is all of them."""
-        room, taken = self.lanes.room(), 0
+        # A longer page is for what is passed by: of what is wanted it takes no more than any.
+        room, taken = min(self.lanes.room(), self._page), 0
         for candidate in found:
             if taken >= room or not self._has_line():
                 return at, False
