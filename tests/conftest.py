@@ -18,7 +18,7 @@ from sqlalchemy import URL, Engine, create_engine, make_url
 from shipper.store.engine import open_engine
 from shipper.store.migrate import upgrade
 from tests import guarded as guarded_servers
-from tests import needs
+from tests import needs, standbys
 
 _numbers = itertools.count()
 
@@ -48,6 +48,31 @@ def guarded(request: pytest.FixtureRequest) -> Iterator[guarded_servers.Server]:
     try:
         with guarded_servers.guarded_server(directory) as server:
             yield server
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def stage(request: pytest.FixtureRequest) -> Iterator[standbys.Stage]:
+    """Give a server to copy, with an empty outbox."""
+    request.getfixturevalue("postgres_server")  # the wheel keeps its files where the first one has
+    directory = Path(tempfile.mkdtemp(prefix="shipper-pg-"))
+    try:
+        with standbys.stage(directory) as made:
+            yield made
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def pair(stage: standbys.Stage) -> Iterator[standbys.Pair]:
+    """Give a server and its standby, with an empty outbox."""
+    directory = Path(tempfile.mkdtemp(prefix="shipper-pg-"))
+    directory.rmdir()
+    standbys.make_room(directory)
+    try:
+        with stage.pair(directory) as found:
+            yield found
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

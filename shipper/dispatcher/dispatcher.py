@@ -197,6 +197,10 @@ class Dispatcher:
 
     def _take_answers(self, questions: Sequence[Question], answer: Answer) -> None:
         now = self._clock.monotonic()
+        if answer.pulse.moved:
+            for route in self._routes.values():
+                route.recall(route.recalled_until)  # what was seen may not be there any more
+            self.rescan()
         if answer.holds is not None:
             self._apply_holds(answer.holds, now)
         if answer.pulse.fresh:

@@ -35,7 +35,7 @@ class Queue(Protocol):
         """Do a turn's work in one durable transaction."""
 
     def renew(self) -> None:
-        """Prolong the lease."""
+        """Prolong the lease; fail where what was written before isn't there any more."""
 
 
 class Looks(Protocol):
@@ -158,6 +158,10 @@ class Exchange:
             self._queue.renew()
             self.lease_until = asked_at + self._ttl
         pulse = self._pulse(talk, asked_at)
+        if pulse.moved:
+            # Before anything else is sent: what we have claimed may not be on this server.
+            self._queue.renew()
+            self.lease_until = asked_at + self._ttl
         talk.fresh = talk.fresh or pulse.fresh
         if pulse.generation not in {-1, self._generation}:
             self._generation = pulse.generation

@@ -41,6 +41,7 @@ class Dialect:
     last: str
     top: str
     made: str
+    started: str
     shape: str
     holds_horizon: bool
 
@@ -95,6 +96,12 @@ _LAST = (
     f"CASE WHEN {_SAME} THEN coalesce(pg_sequence_last_value(CAST(:seq AS regclass)), 0)"
     " ELSE -1 END"
 )
+# When this server began to serve, in microseconds; negative for a standby. A pooler changes it
+# under an open connection, and no two servers have the same.
+_STARTED = (
+    "CAST(extract(epoch FROM pg_postmaster_start_time()) * 1000000 AS bigint)"
+    " * CASE WHEN pg_is_in_recovery() THEN -1 ELSE 1 END"
+)
 _NAMED = "CAST(pg_get_serial_sequence('shipper_outbox', 'id') AS regclass)"
 
 # In SQLite texts are read as bytes: invalid UTF-8 in one row would make Python refuse the batch.
@@ -115,6 +122,7 @@ SQLITE = Dialect(
     last=_TOP_SQLITE,
     top=_TOP_SQLITE,
     made="SELECT 0, 0, 0",
+    started="0",
     shape="PRAGMA schema_version",
     holds_horizon=False,
 )
@@ -142,7 +150,8 @@ POSTGRES = Dialect(
     pulse=(
         f"SELECT generation, {_LAST}, settled, coalesce(({_HIGHEST}), 0),"
         " CAST(CAST(pg_snapshot_xmin(s) AS text) AS bigint),"
-        " CAST(CAST(pg_snapshot_xmax(s) AS text) AS bigint) + age(CAST(pg_snapshot_xmax(s) AS xid))"
+        " CAST(CAST(pg_snapshot_xmax(s) AS text) AS bigint) + age(CAST(pg_snapshot_xmax(s) AS xid)),"
+        f" {_STARTED}"
         " FROM pg_current_snapshot() AS s LEFT JOIN shipper_lease ON name = 'outbox'"
     ),
     last=f"greatest({_LAST}, CASE WHEN {_SAME} THEN ({_HIGHEST}) END)",
@@ -151,6 +160,7 @@ POSTGRES = Dialect(
         "SELECT CAST(CAST('shipper_outbox' AS regclass) AS oid), coalesce(CAST(seq AS oid), 0),"
         f" coalesce(pg_relation_filenode(seq), 0) FROM (SELECT {_NAMED} AS seq OFFSET 0) AS named"
     ),
+    started=_STARTED,
     shape=(
         "SELECT concat(pg_relation_filenode('shipper_outbox'),"
         " (SELECT string_agg(concat(tgname, tgenabled), ' ' ORDER BY tgname) FROM pg_trigger"

@@ -14,6 +14,12 @@ noticed with the next pulse, because table and sequence are others, or the highe
 is lower. That triggers, indexes or the table's file are others is noticed within a few seconds, and
 then looked into.
 
+A server that was left may be another one when it answers again: a standby that was promoted and
+lacks what was written last, a restored copy, another cluster. Numbers of transactions mean nothing
+there, nor does what was seen and not claimed. So with every new connection, and where the server
+itself is another (behind a pooler), the watermark begins anew with what that server's own row says,
+and another cluster ends the session.
+
 It must never show a row above the watermark, and a lane always from its beginning.
 """
 
@@ -51,6 +57,8 @@ class Watermark:
         `oldest` is the next one that will end where none runs; `upcoming` is a number that no
         transaction had yet when the snapshot was taken.
         """
+        if upcoming < self._fence:
+            self._candidate = self._fence = 0  # numbers of another server: they say nothing here
         if self._candidate > self.safe and oldest >= self._fence:
             self.safe = self._candidate
         if highest > self.safe and self._candidate <= self.safe:
@@ -77,6 +85,8 @@ class Looks:
         self._version: tuple[object, int] | None = None
         self._scanned = -1
         self._made: dict[str, int] = {}
+        self._met: tuple[object, int] | None = None
+        self._cluster = 0
         self._top = 0
         self._shape: str | None = None
         self._pulses = 0
@@ -103,13 +113,34 @@ class Looks:
         if not self._made:
             self._made = made_of(self._sql.made.row(tx))
         row = lease_row(self._sql.pulse.rows(tx, self._made))
-        generation, last, settled, highest, oldest, upcoming = row
+        generation, last, settled, highest, oldest, upcoming, started = row
+        moved = self._meet(tx, started)
         self._recognise(-1 if last < 0 else max(last, highest))
         self._watermark.resume(min(settled, self._top))
         self._watermark.observe(highest, oldest, upcoming)
         fresh = self._watermark.safe != self._scanned
         self._scanned = self._watermark.safe
-        return Pulse(fresh, generation, self._watermark.is_held_back, self._damage(tx))
+        held_back = self._watermark.is_held_back
+        return Pulse(fresh, generation, held_back, self._damage(tx), moved)
+
+    def _meet(self, tx: Connection, started: int) -> bool:
+        """Return whether this may be another server than before; if so, forget what it said.
+
+        Raises OutboxChanged where it is one of another cluster.
+        """
+        before, self._met = self._met, (tx.connection.driver_connection, started)
+        if self._met == before:
+            return False
+        [readable] = self._sql.tells_cluster.row(tx)
+        cluster = self._sql.cluster.row(tx)[0] if readable else 0
+        if self._cluster not in {0, cluster}:
+            raise OutboxChanged(
+                "another PostgreSQL cluster answers by the address of the database",
+                "stop shipper before a database is moved, or restored from a dump",
+            )
+        self._cluster = cluster
+        self._watermark, self._scanned = Watermark(), -1
+        return before is not None
 
     def _recognise(self, top: int) -> None:
         """Raise OutboxChanged where this isn't the outbox that we know, or gives its ids anew."""
@@ -219,6 +250,10 @@ class _Statements:
         self.made = Statement(dialect, dialect.made)
         self.shape = Statement(dialect, dialect.shape)
         self.pulse = Statement(dialect, dialect.pulse)
+        self.tells_cluster = Statement(
+            dialect, "SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
+        )
+        self.cluster = Statement(dialect, "SELECT system_identifier FROM pg_control_system()")
         self.held_keys = text(
             f"SELECT destination, {dialect.ordering_key} AS ordering_key FROM shipper_hold"
         )

@@ -26,6 +26,11 @@ from shipper.store.work import Work
 _CHUNK = 128
 
 _TAKEN_OVER = "another process has taken over this outbox"
+_WENT_BACK = (
+    "the database is in a state from before what was last written there: a standby was promoted that"
+    " lacks it, or a backup was restored"
+)
+_MAY_REPEAT = "what was delivered since then is sent again, with the same Idempotency-Key"
 
 
 class Queue:
@@ -43,6 +48,7 @@ class Queue:
         self._book = ClaimBook()
         self._token = 0
         self._made: dict[str, int] = {}
+        self._met = 0
         self._known = 0  # the highest id that was handed out
         self._turn = 0
         self._claim = 0
@@ -66,11 +72,13 @@ class Queue:
             token = row.token + 1
             values = {"token": token, "owner": owner.write(), "ttl": self._ttl}
             tx.execute(self._sql.take_lease, values)
+            met = self._meet(tx)
             if self._dialect is SQLITE:
                 planner.forget(tx)
             left = self._recover(tx)
             made = made_of(self._sql.made.row(tx))
         self._token, self._turn, self._made, self._known = token, row.turn, made, 0
+        self._met = met
         self._claim, self._delivery = row.claim, row.delivery
         self._book = ClaimBook()
         return left
@@ -82,15 +90,20 @@ class Queue:
                 self._recover(tx)
 
     def renew(self) -> None:
-        """Prolong the lease; raises LeaseLost when another process has taken over."""
+        """Prolong the lease; raises LeaseLost when another process has taken over.
+
+        Raises OutboxChanged where the server lacks what this process has written.
+        """
         with writing(self._engine) as tx:
             self.fence(tx)
+            met = self._meet(tx)
+        self._met = met
 
     def fence(self, tx: Connection) -> None:
         """Prolong the lease in somebody's transaction, which so changes nothing without it."""
-        values = {"token": self._token, "ttl": self._ttl}
+        values = {"token": self._token, "turn": self._turn, "ttl": self._ttl}
         if not tx.execute(self._sql.renew_lease, values).rowcount:
-            raise LeaseLost(_TAKEN_OVER)
+            raise self._lost(lease_row(tx.execute(self._sql.lease).all()))
 
     def _recover(self, tx: Connection) -> int:
         claims = [(row.number, row.ids) for row in tx.execute(self._sql.claims)]
@@ -112,8 +125,10 @@ class Queue:
         """Do a turn's work in one durable transaction; return what was claimed, in the order asked.
 
         Ids that were asked for and aren't returned had no room, or are no longer pending. When it
-        raises StoreUnavailable, the same work may be given again: it will not be done twice.
-        Raises LeaseLost when another process has taken over.
+        raises StoreUnavailable, the same work may be given again: it will not be done twice. Nothing
+        is claimed on a server that is another one than in the last turn, or was started anew: what
+        was seen may not be there. Raises LeaseLost when another process has taken over,
+        and OutboxChanged where the server lacks what this one has written.
         """
         if not work:
             return []
@@ -124,13 +139,16 @@ class Queue:
         delivery = self._delivery + len(ended)
         with writing(self._engine) as tx:
             done_before = not self._advance(tx, claim, delivery, work.settled)
+            met = self._meet(tx)
             if done_before:
                 # The lease that was prolonged then isn't the one that we believe in now.
-                tx.execute(self._sql.renew_lease, {"token": self._token, "ttl": self._ttl})
+                self.fence(tx)
                 events = self._fetch(tx, self._claimed(tx, claim) if work.wanted else [])
             else:
-                events = _at_home(self._fetch(tx, work.wanted), work.homes)
+                wanted = work.wanted if met == self._met else ()
+                events = _at_home(self._fetch(tx, wanted), work.homes)
                 self._do(tx, work, ended, events, claim)
+        self._met = met
         self._turn, self._claim, self._delivery = self._turn + 1, claim, delivery
         self._book.remove(ended)
         self._book.remove(work.released)
@@ -162,7 +180,17 @@ class Queue:
             )
         if (row.token, row.turn) == (self._token, self._turn + 1):
             return False
-        raise LeaseLost(_TAKEN_OVER)
+        raise self._lost(row)
+
+    def _lost(self, row: Any) -> LeaseLost | OutboxChanged:
+        """Return what it means that the lease is at another turn than ours."""
+        if (row.token, row.turn) < (self._token, self._turn):
+            return OutboxChanged(_WENT_BACK, _MAY_REPEAT)
+        return LeaseLost(_TAKEN_OVER)
+
+    def _meet(self, tx: Connection) -> int:
+        """Return which server answers; 0 for SQLite, whose file is looked at anyway."""
+        return 0 if self._dialect is SQLITE else int(self._sql.started.row(tx)[0])
 
     def _do(
         self, tx: Connection, work: Work, ended: list[int], events: list[Event], claim: int
@@ -257,9 +285,10 @@ class _Statements:
             f" AND {dialect.last} >= :known",
         )
         self.made = Statement(dialect, dialect.made)
+        self.started = Statement(dialect, f"SELECT {dialect.started}")
         self.renew_lease = text(
             f"UPDATE shipper_lease SET expires_at = {expires}"
-            " WHERE name = 'outbox' AND token = :token"
+            " WHERE name = 'outbox' AND token = :token AND turn >= :turn"
         )
         self.drop_lease = text(
             "UPDATE shipper_lease SET owner = NULL, expires_at = NULL, token = token + 1"
