@@ -3,6 +3,7 @@
 from shipper.cli.context import Context
 from shipper.store import grants as rights
 from shipper.store import migrate, revisions
+from shipper.store.damage import refuse_hidden
 
 
 def upgrade(*, create: bool = False, context: Context) -> None:
@@ -43,9 +44,10 @@ def current(*, context: Context) -> int:
 
 
 def check(*, context: Context) -> None:
-    """Check that this code can work with the outbox; exit status 78 where it can't."""
+    """Check that this code can work with the outbox; exit status 77 or 78 where it can't."""
     with context.engine(outbox=False) as engine:
         revisions.check(engine)
+        refuse_hidden(engine)
     if context.json:
         context.emit({"ok": True, "revision": revisions.head()})
     else:

@@ -12,7 +12,7 @@ from shipper.installation import with_packages
 from shipper.state import State
 from shipper.store import revisions, vitals
 from shipper.store.audit import known_to_be_broken
-from shipper.store.damage import damage, emptied
+from shipper.store.damage import damage, emptied, policies
 from shipper.store.engine import describe, sqlite_library
 from shipper.store.footprint import footprint, size
 from shipper.store.holds import held
@@ -38,6 +38,10 @@ def check_schema(database: Database) -> Iterator[Finding]:
     revisions.check(database)
     yield well("schema", f"revision {revisions.head()} in {describe(database)}")
     with snapshot(database) as tx:
+        if hidden := policies(tx):
+            told, _, run = hidden[0].partition("; run: ")
+            yield fault("row security", told, run)
+            return
         # What an SQLite file lacks is told by `sqlite.check_tables`.
         for problem in emptied(tx) if tx.dialect.name == "sqlite" else damage(tx):
             yield warning("tables", problem, "shipper db upgrade")

@@ -150,8 +150,8 @@ POSTGRES = Dialect(
     pulse=(
         f"SELECT generation, {_LAST}, settled, coalesce(({_HIGHEST}), 0),"
         " CAST(CAST(pg_snapshot_xmin(s) AS text) AS bigint),"
-        " CAST(CAST(pg_snapshot_xmax(s) AS text) AS bigint) + age(CAST(pg_snapshot_xmax(s) AS xid)),"
-        f" {_STARTED}"
+        " CAST(CAST(pg_snapshot_xmax(s) AS text) AS bigint) + age(CAST(pg_snapshot_xmax(s) AS xid))"
+        f", {_STARTED}"
         " FROM pg_current_snapshot() AS s LEFT JOIN shipper_lease ON name = 'outbox'"
     ),
     last=f"greatest({_LAST}, CASE WHEN {_SAME} THEN ({_HIGHEST}) END)",
@@ -166,7 +166,11 @@ POSTGRES = Dialect(
         " (SELECT string_agg(concat(tgname, tgenabled), ' ' ORDER BY tgname) FROM pg_trigger"
         " WHERE tgrelid = CAST('shipper_outbox' AS regclass) AND NOT tgisinternal),"
         " (SELECT count(*) FROM pg_index"
-        " WHERE indrelid = CAST('shipper_outbox' AS regclass) AND indisvalid))"
+        " WHERE indrelid = CAST('shipper_outbox' AS regclass) AND indisvalid),"
+        " (SELECT string_agg(CAST(oid AS text), ' ' ORDER BY oid) FROM pg_class"
+        " WHERE relname LIKE 'shipper\\_%' AND relkind = 'r' AND row_security_active(oid)"
+        " AND relnamespace = (SELECT relnamespace FROM pg_class"
+        " WHERE oid = CAST('shipper_outbox' AS regclass))))"
     ),
     holds_horizon=True,
 )

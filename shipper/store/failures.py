@@ -20,8 +20,9 @@ from shipper.store import holders, sqlite_codes
 
 _UPGRADE = "run: shipper db upgrade"
 _RIGHTS = (
-    "shipper's own role owns its tables, and needs CREATE on their schema to make them;"
-    " `shipper db grants` prints what an application's role needs"
+    "shipper's own role owns its tables, and needs CREATE on their schema to make them; where a"
+    " policy hides rows from it: ALTER TABLE … NO FORCE ROW LEVEL SECURITY; `shipper db grants`"
+    " prints what an application's role needs"
 )
 
 
@@ -170,6 +171,8 @@ _STATES: dict[str, _Meaning] = {
     "58": (StoreUnavailable, "the server has trouble with its disk", "look into its log"),
     "XX": (StoreUnavailable, "the server has an internal error", "look into its log"),
 }
+# Of these the server's own words name the table, the schema or the function, and no value.
+_NAMES_IT = frozenset({"42501", "42P01", "42703", "42883"})
 
 
 def _translate_postgres(error: DBAPIError) -> ShipperError | None:
@@ -179,9 +182,12 @@ def _translate_postgres(error: DBAPIError) -> ShipperError | None:
         lost = type(error.orig).__name__ == "OperationalError" or error.connection_invalidated
         return StoreUnavailable(f"{_LOST}: {_first_line(error.orig)}") if lost else None
     meaning = _STATES.get(state) or _STATES.get(state[:2])
+    if meaning is not None and state in _NAMES_IT:
+        kind, message, hint = meaning
+        meaning = kind, f"{message}: {_first_line(error.orig)}", hint
     return _as_error(meaning, state) if meaning else None
 
 
 def _first_line(error: object) -> str:
-    """Return what libpq says of a connection that broke; a statement is no part of it."""
+    """Return the first line of what libpq or the server says; a statement is no part of it."""
     return next(iter(str(error).strip().splitlines()), "no reason was given")

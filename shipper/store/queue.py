@@ -27,8 +27,8 @@ _CHUNK = 128
 
 _TAKEN_OVER = "another process has taken over this outbox"
 _WENT_BACK = (
-    "the database is in a state from before what was last written there: a standby was promoted that"
-    " lacks it, or a backup was restored"
+    "the database is in a state from before what was last written there: a standby was promoted"
+    " that lacks it, or a backup was restored"
 )
 _MAY_REPEAT = "what was delivered since then is sent again, with the same Idempotency-Key"
 
@@ -125,9 +125,9 @@ class Queue:
         """Do a turn's work in one durable transaction; return what was claimed, in the order asked.
 
         Ids that were asked for and aren't returned had no room, or are no longer pending. When it
-        raises StoreUnavailable, the same work may be given again: it will not be done twice. Nothing
-        is claimed on a server that is another one than in the last turn, or was started anew: what
-        was seen may not be there. Raises LeaseLost when another process has taken over,
+        raises StoreUnavailable, the same work may be given again: it will not be done twice.
+        Nothing is claimed on a server that is another one than in the last turn, or was started
+        anew: what was seen may not be there. Raises LeaseLost when another process has taken over,
         and OutboxChanged where the server lacks what this one has written.
         """
         if not work:
