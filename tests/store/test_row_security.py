@@ -15,6 +15,7 @@ from shipper.store.damage import refuse_hidden
 from shipper.store.engine import open_engine
 from shipper.store.looks import Looks
 from shipper.store.migrate import upgrade
+from shipper.store.queue import Queue
 from shipper.store.reports import destination_report
 from shipper.store.work import Look
 from tests.store.daemons import NOW, write
@@ -54,6 +55,11 @@ def _do(admin: Engine, statement: str) -> None:
         connection.exec_driver_sql(statement)
 
 
+def _everything(queue: Queue, daemons: Engine) -> None:
+    queue.release()
+    destination_report(daemons, ["default"], NOW)
+
+
 @pytest.mark.parametrize(
     "table", ["shipper_outbox", "shipper_lease", "shipper_destination", "shipper_claim"]
 )
@@ -70,8 +76,7 @@ def test_rows_that_are_hidden_are_an_error_for_everybody(
     [*_, last] = check_schema(daemons)
     assert (last.level, table in last.text) == (Level.FAULT, True)
     with pytest.raises(AccessDenied, match=f'policy for table "{table}"'):
-        queue.release()
-        destination_report(daemons, ["default"], NOW)
+        _everything(queue, daemons)
     _do(admin, f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
     refuse_hidden(daemons)
     assert [row.lane for row in looks.look(Look("pending", "default", 9))] == ["a"]
