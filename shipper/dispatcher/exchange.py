@@ -83,7 +83,7 @@ class _Talk:
 
 
 class Exchange:
-    """The way to the database, and the lease that every write prolongs (`lease_ttl` seconds)."""
+    """The way to the database, and the lease that is prolonged in time (`lease_ttl` seconds)."""
 
     def __init__(
         self,
@@ -152,8 +152,6 @@ class Exchange:
         asked_at = self._clock.monotonic()
         if talk.events is None:
             talk.events = self._queue.turn(replace(talk.work, settled=self._looks.settled))
-            if talk.work:
-                self.lease_until = asked_at + self._ttl
         if self.lease_until - asked_at < self._ttl * 2 / 3:
             self._queue.renew()
             self.lease_until = asked_at + self._ttl

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import AccessDenied, SchemaError
 from shipper.store import ddl
+from shipper.store.dialect import dialect_of
 from shipper.store.revisions import REVISIONS
 from shipper.store.snapshot import snapshot
 
@@ -126,7 +127,7 @@ def numbers(tx: Connection) -> Iterator[str]:
 
 def emptied(tx: Connection) -> Iterator[str]:
     """Say whether somebody has deleted every event, also those that are counted."""
-    counted = tx.execute(text(_COUNTED)).scalar()
+    counted = tx.execute(text(_COUNTED.format(dialect_of(tx.dialect.name).counters))).scalar()
     if counted:
         yield f"shipper_outbox is empty, but {counted} events are counted as ended: who did that?"
 
@@ -158,6 +159,6 @@ SEQUENCE = (
     " coalesce((SELECT max(id) FROM shipper_outbox), 0) AS highest OFFSET 0) AS given"
 )
 _COUNTED = (
-    "SELECT coalesce(sum(delivered + dead + discarded), 0) FROM shipper_destination"
+    "SELECT coalesce(sum(delivered + dead + discarded), 0) FROM {0}"
     " WHERE NOT EXISTS (SELECT 1 FROM shipper_outbox)"
 )

@@ -37,11 +37,15 @@ class Dialect:
     ids: str
     time: str
     moment: str
+    stamp: str
+    before_all: str
     pulse: str
     last: str
     top: str
     made: str
     started: str
+    books: str
+    counters: str
     shape: str
     holds_horizon: bool
 
@@ -96,6 +100,11 @@ _LAST = (
     f"CASE WHEN {_SAME} THEN coalesce(pg_sequence_last_value(CAST(:seq AS regclass)), 0)"
     " ELSE -1 END"
 )
+# Turns after which what they have counted is added to the counters; and the way to what is left of
+# it, which passes by what was deleted.
+ADDED_AFTER = 256
+NOT_ADDED = f"turn > (SELECT coalesce(max(turn), 0) - {4 * ADDED_AFTER} FROM shipper_turn)"
+_SETTLED = "(SELECT settled FROM shipper_turn ORDER BY turn DESC LIMIT 1)"
 # When this server began to serve, in microseconds; negative for a standby. A pooler changes it
 # under an open connection, and no two servers have the same.
 _STARTED = (
@@ -118,11 +127,15 @@ SQLITE = Dialect(
     ids="(SELECT value FROM json_each(:ids))",
     time=":{0}",
     moment="{0}",
+    stamp="{0}",
+    before_all="",
     pulse=f"SELECT generation, {_TOP_SQLITE} FROM shipper_lease WHERE name = 'outbox'",
     last=_TOP_SQLITE,
     top=_TOP_SQLITE,
     made="SELECT 0, 0, 0",
     started="0",
+    books="shipper_lease WHERE name = 'outbox'",
+    counters="shipper_destination",
     shape="PRAGMA schema_version",
     holds_horizon=False,
 )
@@ -143,12 +156,14 @@ POSTGRES = Dialect(
     ids="(SELECT unnest(CAST(:ids AS bigint[])))",
     time="to_timestamp(CAST(:{0} AS double precision))",
     moment="CAST(extract(epoch FROM {0}) AS double precision)",
+    stamp="CAST({0} AS timestamptz)",
+    before_all="-infinity",
     # All values are of one snapshot, because it is one statement; only the last is read after it,
     # so it can't be too low. pg_snapshot_xmax would be: it is one above the last transaction that
     # has *ended*, and says nothing of a younger one that runs. age() counts from it to the next
     # number that nobody has.
     pulse=(
-        f"SELECT generation, {_LAST}, settled, coalesce(({_HIGHEST}), 0),"
+        f"SELECT generation, {_LAST}, coalesce({_SETTLED}, 0), coalesce(({_HIGHEST}), 0),"
         " CAST(CAST(pg_snapshot_xmin(s) AS text) AS bigint),"
         " CAST(CAST(pg_snapshot_xmax(s) AS text) AS bigint) + age(CAST(pg_snapshot_xmax(s) AS xid))"
         f", {_STARTED}"
@@ -161,6 +176,18 @@ POSTGRES = Dialect(
         f" coalesce(pg_relation_filenode(seq), 0) FROM (SELECT {_NAMED} AS seq OFFSET 0) AS named"
     ),
     started=_STARTED,
+    books="(SELECT * FROM shipper_turn ORDER BY turn DESC LIMIT 1) AS last_turn",
+    # With what turns have counted and nobody has added yet.
+    counters=(
+        "(SELECT name, state, reason, since, next_try_at, held, updated_at, failures, last_error,"
+        " failing_since, releases, recalls, discarded, purged,"
+        " delivered + coalesce(more_delivered, 0) AS delivered,"
+        " dead + coalesce(more_dead, 0) AS dead FROM shipper_destination LEFT JOIN"
+        " (SELECT name, CAST(sum(delivered) AS bigint) AS more_delivered,"
+        f" CAST(sum(dead) AS bigint) AS more_dead FROM shipper_count WHERE {NOT_ADDED}"
+        " GROUP BY name) AS more"
+        " USING (name)) AS shipper_destination"
+    ),
     shape=(
         "SELECT concat(pg_relation_filenode('shipper_outbox'),"
         " (SELECT string_agg(concat(tgname, tgenabled), ' ' ORDER BY tgname) FROM pg_trigger"

@@ -18,6 +18,7 @@ from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.selection import Selection
 from shipper.store.snapshot import asked, shown, snapshot, written
 from shipper.store.transactions import writing
+from shipper.store.turns import fold_all
 
 BATCH = 1000
 
@@ -100,6 +101,7 @@ def lower_dead(
     discarded: int = 0,
 ) -> None:
     """Count that so many events of a destination are dead letters no more, but perhaps given up."""
+    fold_all(tx)
     counts = {"name": name, "dead": count, "discarded": discarded}
     tx.execute(_count(dialect), counts | {"now": dialect.bind_time(now)})
 

@@ -8,6 +8,7 @@ application, whose INSERT waits for as long as its own busy timeout.
 from sqlalchemy import Engine, text
 
 from shipper.store.transactions import writing
+from shipper.store.turns import fold_all
 
 _COUNTED = ("delivered", "dead", "discarded")
 
@@ -21,6 +22,7 @@ def recount(engine: Engine) -> int:
         if engine.dialect.name == "postgresql":
             tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
         tx.execute(_ALONE)
+        fold_all(tx)
         tx.execute(_MISSING)
         return tx.execute(_COUNT).rowcount
 

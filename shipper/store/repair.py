@@ -7,17 +7,18 @@ payload, an event that has ended, or what isn't ours.
 from sqlalchemy import Connection, TextClause, text
 
 from shipper.store.damage import ALWAYS, SEQUENCE, THERE, damage, missing, numbers, things
-from shipper.store.dialect import dialect_of
+from shipper.store.dialect import POSTGRES, dialect_of
+from shipper.store.turns import fold_all
 
 
 def needed(tx: Connection) -> bool:
     """Return whether `repair` may have something to do; reads every row, and changes none."""
     return (
         bool(damage(tx))
-        or bool(tx.execute(text(_OFF)).scalar())
+        or bool(tx.execute(text(_OFF.format(dialect_of(tx.dialect.name).counters))).scalar())
         or bool(tx.execute(text(_KEYLESS)).scalar())
         or bool(tx.execute(_top(tx, _PURGED_TOO_MANY)).scalar())
-        or bool(tx.execute(text(f"SELECT EXISTS (SELECT 1 FROM shipper_lease {_BEHIND})")).scalar())
+        or bool(tx.execute(text(_BEHIND[tx.dialect.name])).scalar())
     )
 
 
@@ -35,7 +36,8 @@ def repair(tx: Connection) -> list[str]:
         if tx.execute(text(f"{statement.rstrip(';')} ON CONFLICT DO NOTHING")).rowcount
     ]
     tx.execute(text(_LOCKED[tx.dialect.name]))
-    done += _told(tx.execute(text(_ADVANCE)).rowcount, "numbers of shipper_lease were behind")
+    fold_all(tx)
+    done += _told(_catch_up(tx), "numbers of the last turn were behind")
     done += _derive(tx)
     tx.execute(text(_KNOWN))
     done += _told(tx.execute(text(_RECOUNT)).rowcount, "destinations had counters that were off")
@@ -107,6 +109,14 @@ def _renumber(tx: Connection) -> None:
         tx.execute(text("SELECT setval(:seq, :highest)"), {"seq": row.seq, "highest": row.highest})
 
 
+def _catch_up(tx: Connection) -> int:
+    """Raise numbers that were given, and stand in rows, beyond what the last turn knows."""
+    behind = tx.execute(text(_ADVANCE[tx.dialect.name])).rowcount
+    if behind and tx.dialect.name == "postgresql":
+        tx.exec_driver_sql("UPDATE shipper_lease SET token = token + 1 WHERE name = 'outbox'")
+    return behind
+
+
 # -- rows -----------------------------------------------------------------------------------------
 
 
@@ -158,14 +168,31 @@ _GIVEN_NUMBERS = (
     ("delivery", "SELECT coalesce(max(delivery_number), 0) FROM shipper_outbox"),
     ("claim", "SELECT coalesce(max(number), 0) FROM shipper_claim"),
 )
-_BEHIND = "WHERE name = 'outbox' AND ({})".format(
+_OF_LEASE = "WHERE name = 'outbox' AND ({})".format(
     " OR ".join(f"{name} < ({query})" for name, query in _GIVEN_NUMBERS)
 )
-_ADVANCE = (
-    "UPDATE shipper_lease SET "
-    + ", ".join(f"{n} = CASE WHEN {n} < ({q}) THEN ({q}) ELSE {n} END" for n, q in _GIVEN_NUMBERS)
-    + f" {_BEHIND}"
+_OF_TURN = " OR ".join(
+    f"coalesce((SELECT {name} FROM {POSTGRES.books}), -1) < ({query})"
+    for name, query in _GIVEN_NUMBERS
 )
+_BEHIND = {
+    "sqlite": f"SELECT EXISTS (SELECT 1 FROM shipper_lease {_OF_LEASE})",
+    "postgresql": f"SELECT {_OF_TURN}",
+}
+_ADVANCE = {
+    "sqlite": "UPDATE shipper_lease SET "
+    + ", ".join(f"{n} = CASE WHEN {n} < ({q}) THEN ({q}) ELSE {n} END" for n, q in _GIVEN_NUMBERS)
+    + f" {_OF_LEASE}",
+    # A daemon that runs finds its place taken, and begins anew.
+    "postgresql": (
+        "INSERT INTO shipper_turn (turn, token, claim, delivery, settled) SELECT"
+        " coalesce(turn, 0) + 1, l.token + 1, greatest(coalesce(claim, 0), (SELECT"
+        " coalesce(max(number), 0) FROM shipper_claim)), greatest(coalesce(delivery, 0), (SELECT"
+        " coalesce(max(delivery_number), 0) FROM shipper_outbox)), coalesce(settled, 0)"
+        f" FROM shipper_lease AS l LEFT JOIN {POSTGRES.books} ON true"
+        f" WHERE l.name = 'outbox' AND ({_OF_TURN})"
+    ),
+}
 _WITHOUT = (
     " FROM shipper_outbox WHERE status = 'pending' AND (coalesce(ordering_key, '') = ''"
     " OR coalesce(destination, '') = '' OR coalesce(event_id, '') = '')"
@@ -221,7 +248,7 @@ _RECOUNT = (
     + f" FROM {_FOUND}"
 )
 _OFF = (
-    f"SELECT EXISTS (SELECT 1 FROM shipper_destination, {_FOUND})"
+    f"SELECT EXISTS (SELECT 1 FROM {{0}}, {_FOUND})"
     " OR EXISTS (SELECT 1 FROM shipper_outbox WHERE status <> 'pending'"
     " AND destination NOT IN (SELECT name FROM shipper_destination))"
 )

@@ -264,7 +264,7 @@ class _Statements:
         self.recorded = text(
             f"SELECT {written(dialect, 'name')} AS name, state, reason, held, {since} AS since,"
             f" {next_try_at} AS next_try_at, delivered, dead, discarded, purged,"
-            " failures, last_error FROM shipper_destination"
+            f" failures, last_error FROM {dialect.counters}"
         )
         self.held_keys = text(f"SELECT count(*) FROM shipper_hold WHERE {of_name}")
         self.pending = text(f"SELECT count(*) {pending}")

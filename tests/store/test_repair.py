@@ -11,6 +11,7 @@ from shipper.event import Event
 from shipper.store import clock_notes
 from shipper.store.audit import verify
 from shipper.store.damage import damage
+from shipper.store.dialect import POSTGRES
 from shipper.store.engine import open_engine
 from shipper.store.looks import Looks
 from shipper.store.migrate import mend
@@ -121,7 +122,7 @@ def test_every_way_to_begin_ids_anew_is_noticed(postgres: Engine, act: str) -> N
     ids = write(postgres, *"abc")
     settled(looks)
     record(queue, *map(accepted, claim(queue, *ids)))
-    run(postgres, "UPDATE shipper_lease SET settled = 3")
+    run(postgres, "UPDATE shipper_turn SET settled = 3")
     run(postgres, act)
     with pytest.raises(OutboxChanged):
         looks.pulse()
@@ -129,7 +130,7 @@ def test_every_way_to_begin_ids_anew_is_noticed(postgres: Engine, act: str) -> N
     taken(postgres)
     looks = Looks(postgres)
     looks.pulse()
-    [(top,)] = ask(postgres, "SELECT settled FROM shipper_lease")
+    [(top,)] = ask(postgres, f"SELECT settled FROM {POSTGRES.books}")
     assert looks.settled == top < 3 or "RENAME" not in act
 
 
