@@ -46,6 +46,8 @@ from shipper.store.work import LinkRow
 
 # How long the database may take to appear: one boot may start both.
 REACH_WITHIN = 30.0
+# A lease is looked at now and then, and has to be seen as it is once more when its time is over.
+_WATCHED_MORE = 2.0
 # Whoever asks whether the outbox is held holds it for less.
 _HELD_A_MOMENT = 0.5
 
@@ -120,18 +122,17 @@ async def open_session(
         if watch is not None:
             stack.callback(watch.close)
         reserve = None if path is None else Reserve(path, settings.space.reserve)
-        queue = Queue(engine, lease_ttl=ttl)
+        queue = Queue(engine, lease_ttl=ttl, monotonic=clock.monotonic)
         spared = None if reserve is None else Spared(queue, reserve, _tells(reserve, log))
         owner = Owner.here()
-        # The lease of a daemon whose machine went away ends by itself; a living one prolongs it.
+        # A daemon whose machine went away leaves its lease as it is; a living one prolongs it.
         patience = {OutboxHeld: 0.0 if path else ttl} | reached
         taken_at = clock.monotonic()
 
         def take() -> int:
             nonlocal taken_at
             taken_at = clock.monotonic()
-            acquire = partial(queue.acquire, owner)
-            return acquire() if spared is None else spared.insist(acquire)
+            return _acquire(queue, spared, owner, patience)
 
         recovered = await thread.insist(take, patience, stop, waiting)
         stack.push_async_callback(_give_back, thread, queue, spared)
@@ -222,6 +223,20 @@ def _tells(reserve: Reserve, log: Log) -> Callable[[int], None]:
         )
 
     return tell
+
+
+def _acquire(
+    queue: Queue, spared: Spared | None, owner: Owner, patience: dict[type[ShipperError], float]
+) -> int:
+    """Take the outbox; where its holder has to be watched first, be patient enough for that."""
+    acquire = partial(queue.acquire, owner)
+    try:
+        return acquire() if spared is None else spared.insist(acquire)
+    except OutboxHeld as held:
+        # One that died before we began has moved it within a third of that time at last.
+        watched = held.watched * 4 / 3 + _WATCHED_MORE
+        patience[OutboxHeld] = max(patience[OutboxHeld], watched)
+        raise
 
 
 async def _give_back(thread: DatabaseThread, queue: Queue, spared: Spared | None) -> None:

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 
 from sqlalchemy import Engine, text
 
+from shipper.errors import OutboxHeld
 from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.lease import FileLock, Owner
 from shipper.store.queue import Queue
@@ -26,6 +28,8 @@ SAMPLES = 3
 
 # Seconds for which the outbox is taken at a time: much more than one transaction takes.
 _LEASE = 60.0
+# Seconds between two looks at a lease whose holder seems to be gone.
+_WATCH_EVERY = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,8 @@ def give_up(engine: Engine, selection: Selection, path: Path | None) -> int:
 def taken(engine: Engine, path: Path | None) -> Iterator[Queue]:
     """Take the outbox for a minute as a daemon does; whoever needs longer renews the lease.
 
-    Raises OutboxHeld while a daemon ships.
+    Raises OutboxHeld while a daemon ships. One on another machine whose lease is over is watched
+    first, for as long as that was: the server's clock may have been set.
     """
     lock = None if path is None else FileLock(path)
     if lock is not None:
@@ -73,7 +78,8 @@ def taken(engine: Engine, path: Path | None) -> Iterator[Queue]:
     try:
         queue = Queue(engine, lease_ttl=_LEASE)
         # What a daemon that died may have sent is marked by this, and its claims are over.
-        queue.acquire(Owner.here())
+        while not _acquires(queue):
+            pass
         try:
             yield queue
         finally:
@@ -81,6 +87,18 @@ def taken(engine: Engine, path: Path | None) -> Iterator[Queue]:
     finally:
         if lock is not None:
             lock.release()
+
+
+def _acquires(queue: Queue) -> bool:
+    """Take the outbox; return False where its holder seems to be gone, and has to be watched."""
+    try:
+        queue.acquire(Owner.here())
+    except OutboxHeld as held:
+        if not held.seems_over:
+            raise
+        Event().wait(min(_WATCH_EVERY, held.left))
+        return False
+    return True
 
 
 def _give_up_page(

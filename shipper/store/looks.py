@@ -23,13 +23,16 @@ and another cluster ends the session.
 It must never show a row above the watermark, and a lane always from its beginning.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import OutboxChanged
 from shipper.store.damage import damage, lease_row, made_of
-from shipper.store.dialect import ALL_IDS, Dialect, dialect_of
+from shipper.store.dialect import ALL_IDS, POSTGRES, Dialect, dialect_of
+from shipper.store.floors import Floors
 from shipper.store.statement import Statement
 from shipper.store.transactions import glancing
 from shipper.store.work import Holds, LinkRow, Look, Pulse, Row
@@ -84,6 +87,8 @@ class Looks:
         # The number counts only for the connection that has read it: each begins anew.
         self._version: tuple[object, int] | None = None
         self._scanned = -1
+        self._floors = Floors()
+        self._generation = -1
         self._made: dict[str, int] = {}
         self._met: tuple[object, int] | None = None
         self._cluster = 0
@@ -115,6 +120,9 @@ class Looks:
         row = lease_row(self._sql.pulse.rows(tx, self._made))
         generation, last, settled, highest, oldest, upcoming, started = row
         moved = self._meet(tx, started)
+        if generation != self._generation:
+            self._generation = generation
+            self._floors.forget()  # an operator may have made something pending again
         self._recognise(-1 if last < 0 else max(last, highest))
         self._watermark.resume(min(settled, self._top))
         self._watermark.observe(highest, oldest, upcoming)
@@ -140,6 +148,7 @@ class Looks:
             )
         self._cluster = cluster
         self._watermark, self._scanned = Watermark(), -1
+        self._floors.forget()
         return before is not None
 
     def _recognise(self, top: int) -> None:
@@ -169,14 +178,31 @@ class Looks:
             "safe": self._watermark.safe,
             "limit": question.limit,
         }
+        if question.after == 0 and question.kind != "lane":
+            self._floors.forget()  # a scan of everything, because anything may have changed
         statement = self._sql.looks[question.kind]
         if question.kind == "lane" and isinstance(question.lane, int):
             statement = self._sql.single
             values["id"] = question.lane
         elif question.kind == "lane":
             values["key"] = self._dialect.bind_key(str(question.lane))
+            if self._dialect is POSTGRES:
+                return self._look_at_lane(values)
         with glancing(self._engine) as tx:
             return [self._row(*row) for row in statement.rows(tx, values)]
+
+    def _look_at_lane(self, values: dict[str, Any]) -> list[Row]:
+        """Return the beginning of a lane: what may have been received, then the rest."""
+        lane = (values["destination"], values["key"])
+        values["floor"] = self._floors.of(lane)
+        with glancing(self._engine) as tx:
+            found = sorted(self._sql.looks["lane"].rows(tx, values), key=_place_of)
+        rows = [self._row(*row[:3]) for row in found[: values["limit"]]]
+        # Only what may have been received: of the rest the first isn't known.
+        if len(rows) < values["limit"] or not found[len(rows) - 1][3]:
+            first = min((row.id for row in rows), default=values["safe"] + 1)
+            self._floors.learn(lane, min(first - 1, values["safe"]))
+        return rows
 
     def _row(self, row: int, key: str | bytes | None, next_attempt_at: str | float | None) -> Row:
         lane = row if key is None else self._dialect.text(key)
@@ -217,6 +243,23 @@ class Looks:
         )
 
 
+def _lane(dialect: Dialect, columns: str, table: str) -> str:
+    """Return what finds the beginning of a lane; on PostgreSQL from a floor on, see `floors`."""
+    mine = f"WHERE status = 'pending' AND id <= :safe AND {dialect.same_key}"
+    if dialect is not POSTGRES:
+        return f"{columns} FROM {table} {mine} ORDER BY maybe_received DESC, id LIMIT :limit"
+    columns += f", maybe_received FROM {table} {mine}"
+    return (
+        f"({columns} AND maybe_received >= 1 ORDER BY maybe_received DESC, id LIMIT :limit)"
+        f" UNION ALL ({columns} AND maybe_received = 0 AND id > :floor ORDER BY id LIMIT :limit)"
+    )
+
+
+def _place_of(row: Sequence[Any]) -> tuple[int, int]:
+    """Return the place of a row in its lane: id, key, time, whether it may have been received."""
+    return (-row[3], row[0])
+
+
 class _Statements:
     """The statements of this module, made once for a dialect."""
 
@@ -231,11 +274,7 @@ class _Statements:
             "maybe_received": Statement(
                 dialect, f"{columns} FROM {table['maybe']} {pending} AND maybe_received = 1 {page}"
             ),
-            "lane": Statement(
-                dialect,
-                f"{columns} FROM {table['key']} WHERE status = 'pending' AND id <= :safe"
-                f" AND {dialect.same_key} ORDER BY maybe_received DESC, id LIMIT :limit",
-            ),
+            "lane": Statement(dialect, _lane(dialect, columns, table["key"])),
         }
         self.single = Statement(dialect, f"{columns} FROM shipper_outbox {pending} AND id = :id")
         since, next_try, updated, failing = map(

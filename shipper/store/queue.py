@@ -99,6 +99,7 @@ class Queue:
                 "stop it first, or wait until its lease has ended; shipper db unlock ends one that"
                 " is stuck",
                 left=left,
+                watched=ttl,
                 seems_over=held.seems_over,
             )
 
