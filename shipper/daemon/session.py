@@ -48,6 +48,9 @@ from shipper.store.work import LinkRow
 REACH_WITHIN = 30.0
 # A lease is looked at now and then, and has to be seen as it is once more when its time is over.
 _WATCHED_MORE = 2.0
+# Seconds after which a server ends the transaction of a daemon that stands still within it: less
+# than another one waits for its rows.
+_FROZEN = 15.0
 # Whoever asks whether the outbox is held holds it for less.
 _HELD_A_MOMENT = 0.5
 
@@ -101,7 +104,7 @@ async def open_session(
     async with AsyncExitStack() as stack:
         stack.callback(thread.close)
         where, notice = settings.database, partial(_tell_notice, log)
-        engine = open_engine(where.url, told=notice, renewed=where.read_url)
+        engine = open_engine(where.url, told=notice, renewed=where.read_url, frozen=_FROZEN)
         stack.push_async_callback(thread.run, engine.dispose)
 
         def waiting(error: ShipperError, seconds: float) -> None:

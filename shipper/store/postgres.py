@@ -35,7 +35,6 @@ PINNED: Final = (
     ("statement_timeout", "30s", 13),
     ("transaction_timeout", "0", 17),
     ("lock_timeout", "5s", 13),
-    ("idle_in_transaction_session_timeout", "60s", 13),
     ("idle_session_timeout", "0", 14),
     # What is committed is on the disk.
     ("synchronous_commit", "on", 13),
@@ -66,8 +65,9 @@ _WHERE = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_schemas(false)"
 class _Server:
     """Who is asked for a connection: the URL, and where it is read again."""
 
-    def __init__(self, url: URL, renewed: Callable[[], str] | None) -> None:
+    def __init__(self, url: URL, renewed: Callable[[], str] | None, frozen: float) -> None:
         self._url = url
+        self._frozen = frozen
         self._renewed = renewed
 
     def connect(self, dialect: Any, _record: object, _args: object, _params: object) -> Any:
@@ -83,7 +83,7 @@ class _Server:
         except (dialect.loaded_dbapi.Error, UnicodeError) as error:
             raise refused(error, place(url) + remark, url.username, _secrets(url)) from error
         try:
-            _set_up(connection)  # before SQLAlchemy asks its own questions
+            _set_up(connection, self._frozen)  # before SQLAlchemy asks its own questions
         except BaseException:
             connection.close()
             raise
@@ -107,8 +107,12 @@ class _Server:
         return ""
 
 
-def open_server(url: URL, renewed: Callable[[], str] | None, pool: Mapping[str, Any]) -> Engine:
+def open_server(
+    url: URL, renewed: Callable[[], str] | None, pool: Mapping[str, Any], frozen: float
+) -> Engine:
     """Return an engine for a server; `renewed` says the URL again before each connection.
+
+    The server ends a transaction in which we do nothing for `frozen` seconds.
 
     Raises ConfigError for a URL that can't be one, and where the driver isn't installed.
     """
@@ -128,7 +132,7 @@ def open_server(url: URL, renewed: Callable[[], str] | None, pool: Mapping[str, 
         ) from None
     except ArgumentError as error:
         raise ConfigError([f"database.url: {error}"]) from None
-    event.listen(engine, "do_connect", _Server(url, renewed).connect)
+    event.listen(engine, "do_connect", _Server(url, renewed, frozen).connect)
     return engine
 
 
@@ -171,13 +175,17 @@ def _secrets(url: URL) -> list[str]:
     return [str(url.password), *texts] if url.password else texts
 
 
-def _set_up(connection: Any) -> None:
+def _set_up(connection: Any, frozen: float) -> None:
     version = connection.info.server_version // 10_000
     # By statement and not by startup option, which a pooler refuses. Outside of a transaction,
     # because its timeout may be a role's that is too short for two ways to the server.
     connection.autocommit = True
     with connection.cursor() as cursor:
-        cursor.execute("; ".join(f"SET {k} = '{v}'" for k, v, since in PINNED if version >= since))
+        idles = ("idle_in_transaction_session_timeout", f"{frozen * 1000:.0f}", 13)
+        settings = (*PINNED, idles)
+        cursor.execute(
+            "; ".join(f"SET {k} = '{v}'" for k, v, since in settings if version >= since)
+        )
         served_by, schemas = cursor.execute(_WHERE).fetchone()
         if "pg_catalog" in schemas:
             # What stands before it would be taken for PostgreSQL's own, an operator, say.
