@@ -2,8 +2,8 @@
 
 `status`, its plugin line, `top` and `doctor` all begin with the first of these. The order:
 
-critical  the disk is full · a promise is broken · nobody ships what is pending · a destination is
-          paused · an event waits for too long · the budget is used up
+critical  the disk is full · a promise is broken · commits wait for a standby · nobody ships what
+          is pending · a destination is paused · an event waits for too long · the budget is used up
 warning   the disk fills up, or its WAL isn't cut · dead letters · what an operator or a dead
           letter holds · a destination is offline or throttled · its last tries failed · an open
           transaction keeps events back · the budget is nearly used up
@@ -22,7 +22,7 @@ from typing import NamedTuple
 from shipper import advice
 from shipper.config import Settings
 from shipper.state import State
-from shipper.store import reserve
+from shipper.store import commits, reserve
 from shipper.store.audit import known_to_be_broken
 from shipper.store.engine import database_path
 from shipper.store.footprint import Footprint, size
@@ -41,6 +41,8 @@ NAMED = 3
 """So many held keys of a destination are named; the others are counted."""
 _LOOKED_AT = 20
 OPEN_LONG = 30.0
+# A standby that is there answers within milliseconds.
+COMMIT_LONG = 5.0
 WAL_LARGE = 64 << 20
 # With less than this left on the disk the next INSERT may fail.
 _FULL = 16 * 10**6
@@ -107,6 +109,7 @@ class Facts:
     held: Sequence[Held] = ()
     broken: Sequence[str] = ()
     blockers: Sequence[Blocker] = ()
+    stalled: commits.Waiting | None = None
     places: Sequence[advice.Place] = field(default=())
     config: str = "the configuration"
     start: str = "shipper run"
@@ -141,6 +144,7 @@ def gather(
         held=held(database, _LOOKED_AT)[0] if any(r.held_keys for r in reports) else (),
         broken=known_to_be_broken(database, rows) if audited else (),
         blockers=commit_blockers(database),
+        stalled=commits.waiting(database),
         places=[advice.place_of(each, settings) for each in settings.destinations.values()],
         config=str(settings.path or "the configuration"),
         start=start,
@@ -153,6 +157,7 @@ def judge(facts: Facts) -> list[Trouble]:
     by_rank = [
         *_of_full_disk(facts.room),
         *_of_promises(facts.broken),
+        *_of_commits(facts.stalled),
         *_of_nobody(facts),
         *_of_links(facts, {State.PAUSED}),
         *_of_waiting(facts),
@@ -288,6 +293,11 @@ def _of_failing(facts: Facts) -> Iterator[Trouble]:
         if report.is_failing and report.name in facts.configured:
             text = f"{report.name} is {report.state}, but {failed(report)}"
             yield Trouble(Level.WARNING, text, _fix(report, facts))
+
+
+def _of_commits(waiting: commits.Waiting | None) -> Iterator[Trouble]:
+    if waiting is not None and waiting.seconds > COMMIT_LONG:
+        yield Trouble(Level.CRITICAL, str(waiting), commits.FIX)
 
 
 def _of_blockers(blockers: Sequence[Blocker]) -> Iterator[Trouble]:

@@ -65,16 +65,27 @@ def stage(request: pytest.FixtureRequest) -> Iterator[standbys.Stage]:
 
 
 @pytest.fixture
-def pair(stage: standbys.Stage) -> Iterator[standbys.Pair]:
-    """Give a server and its standby, with an empty outbox."""
+def server_room() -> Iterator[Path]:
+    """Give a directory with a short path that belongs to the servers' user."""
     directory = Path(tempfile.mkdtemp(prefix="shipper-pg-"))
     directory.rmdir()
     standbys.make_room(directory)
-    try:
-        with stage.pair(directory) as found:
-            yield found
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def pair(stage: standbys.Stage, server_room: Path) -> Iterator[standbys.Pair]:
+    """Give a server and its standby, with an empty outbox."""
+    with stage.pair(server_room) as found:
+        yield found
+
+
+@pytest.fixture
+def alone(stage: standbys.Stage, server_room: Path) -> Iterator[standbys.Server]:
+    """Give a server of the test's own, with an empty outbox."""
+    with stage.alone(server_room) as one:
+        yield one
 
 
 def _bundled_server(directory: Path) -> Iterator[URL]:

@@ -119,6 +119,16 @@ class Stage:
         return Server(directory, free_port(), self.run)
 
     @contextmanager
+    def alone(self, directory: Path) -> Iterator[Server]:
+        """Start a server that has no standby, in an empty directory."""
+        one = self.server(directory / "one")
+        try:
+            one.start()
+            yield one
+        finally:
+            one.stop()
+
+    @contextmanager
     def pair(self, directory: Path) -> Iterator[Pair]:
         """Start a server and its standby in an empty directory; stop both at the end."""
         first, second = self.server(directory / "first"), self.server(directory / "second")

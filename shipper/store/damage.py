@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import AccessDenied, SchemaError
 from shipper.store import ddl
-from shipper.store.dialect import dialect_of
+from shipper.store.dialect import OURS, dialect_of
 from shipper.store.revisions import REVISIONS
 from shipper.store.snapshot import snapshot
 
@@ -136,9 +136,7 @@ def emptied(tx: Connection) -> Iterator[str]:
 
 # Also where a pooler has kept from the server that we want an error instead.
 _HIDDEN = text(
-    "SELECT CAST(oid AS regclass) FROM pg_class WHERE relname LIKE 'shipper\\_%' AND relkind = 'r'"
-    " AND row_security_active(oid) AND relnamespace ="
-    " (SELECT relnamespace FROM pg_class WHERE oid = CAST('shipper_outbox' AS regclass))"
+    f"SELECT CAST(oid AS regclass) FROM pg_class WHERE {OURS} AND row_security_active(oid)"
     " ORDER BY relname"
 )
 _LEASE = text("SELECT EXISTS (SELECT 1 FROM shipper_lease WHERE name = 'outbox')")

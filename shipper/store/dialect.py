@@ -19,6 +19,23 @@ _PAYLOAD_BYTES = MAX_PAYLOAD_BYTES + 1
 # -1 where they are others, `top` the same for whoever asks for the first time. `shape` changes with
 # triggers, indexes and the table's file.
 
+# Everything of ours on PostgreSQL. Others may begin with shipper_, too: it also means a carrier.
+TABLES = (
+    "shipper_outbox", "shipper_attempt", "shipper_claim", "shipper_destination", "shipper_hold",
+    "shipper_lease", "shipper_turn", "shipper_count", "shipper_minute", "shipper_alembic_version",
+)  # fmt: skip
+OURS = (
+    f"relname IN {TABLES} AND relkind = 'r' AND relnamespace = (SELECT relnamespace FROM pg_class"
+    " WHERE oid = CAST('shipper_outbox' AS regclass))"
+)
+
+# Whether a daemon has the lease: by the server's clock, or because the commit by which it prolongs
+# that waits for a standby.
+IS_ALIVE = (
+    "(coalesce(expires_at > clock_timestamp(), false) OR EXISTS (SELECT 1 FROM pg_stat_activity"
+    " WHERE wait_event = 'SyncRep' AND application_name LIKE 'shipper%'))"
+)
+
 # The greatest id that a row can have.
 ALL_IDS = 2**63 - 1
 
@@ -195,9 +212,7 @@ POSTGRES = Dialect(
         " (SELECT count(*) FROM pg_index"
         " WHERE indrelid = CAST('shipper_outbox' AS regclass) AND indisvalid),"
         " (SELECT string_agg(CAST(oid AS text), ' ' ORDER BY oid) FROM pg_class"
-        " WHERE relname LIKE 'shipper\\_%' AND relkind = 'r' AND row_security_active(oid)"
-        " AND relnamespace = (SELECT relnamespace FROM pg_class"
-        " WHERE oid = CAST('shipper_outbox' AS regclass))))"
+        f" WHERE {OURS} AND row_security_active(oid)))"
     ),
     holds_horizon=True,
 )

@@ -8,7 +8,7 @@ parameters: they may be payloads.
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -19,6 +19,7 @@ from shipper.errors import AccessDenied, SchemaError, ShipperError, StoreUnavail
 from shipper.store import holders, sqlite_codes
 
 _UPGRADE = "run: shipper db upgrade"
+_LOCKED = "55P03"
 _RIGHTS = (
     "shipper's own role owns its tables, and needs CREATE on their schema to make them; where a"
     " policy hides rows from it: ALTER TABLE … NO FORCE ROW LEVEL SECURITY; `shipper db grants`"
@@ -35,7 +36,21 @@ def translating(engine: Engine | None = None) -> Iterator[None]:
         translated = translate(error, None if engine is None else file_of(engine))
         if translated is None:
             raise
+        cause = error.orig if isinstance(error, DBAPIError) else None
+        if engine is not None and getattr(cause, "sqlstate", None) == _LOCKED:
+            translated = _with_lockers(engine, translated)
         raise translated from error
+
+
+def _with_lockers(engine: Engine, error: ShipperError) -> ShipperError:
+    """Return it with who has locked our tables, as far as that can be seen."""
+    from shipper.store.commits import lockers  # noqa: PLC0415 - it asks by what is defined here
+
+    with suppress(ShipperError):
+        if who := lockers(engine):
+            hint = "if that doesn't end soon: SELECT pg_terminate_backend(its number)"
+            return type(error)(f"{error.message}: {', '.join(who)}", hint)
+    return error
 
 
 @contextmanager

@@ -17,6 +17,7 @@ def needed(tx: Connection) -> bool:
         bool(damage(tx))
         or bool(tx.execute(text(_OFF.format(dialect_of(tx.dialect.name).counters))).scalar())
         or bool(tx.execute(text(_KEYLESS)).scalar())
+        or bool(tx.execute(text(_HAS_ENDED)).scalar())
         or bool(tx.execute(_top(tx, _PURGED_TOO_MANY)).scalar())
         or bool(tx.execute(text(_BEHIND[tx.dialect.name])).scalar())
     )
@@ -38,6 +39,7 @@ def repair(tx: Connection) -> list[str]:
     tx.execute(text(_LOCKED[tx.dialect.name]))
     fold_all(tx)
     done += _told(_catch_up(tx), "numbers of the last turn were behind")
+    done += _told(tx.execute(text(_NOT_ENDED)).rowcount, "pending events had the mark of an end")
     done += _derive(tx)
     tx.execute(text(_KNOWN))
     done += _told(tx.execute(text(_RECOUNT)).rowcount, "destinations had counters that were off")
@@ -197,6 +199,10 @@ _WITHOUT = (
     " FROM shipper_outbox WHERE status = 'pending' AND (coalesce(ordering_key, '') = ''"
     " OR coalesce(destination, '') = '' OR coalesce(event_id, '') = '')"
 )
+# Somebody has made them pending again by hand.
+_ENDS = "status = 'pending' AND (delivered_at IS NOT NULL OR delivery_number IS NOT NULL)"
+_HAS_ENDED = f"SELECT EXISTS (SELECT 1 FROM shipper_outbox WHERE {_ENDS})"
+_NOT_ENDED = f"UPDATE shipper_outbox SET delivered_at = NULL, delivery_number = NULL WHERE {_ENDS}"
 _KEYLESS = f"SELECT EXISTS (SELECT 1{_WITHOUT})"
 _COUNT_KEYLESS = f"SELECT count(*){_WITHOUT}"
 # The trigger itself says what they should be, of a copy.

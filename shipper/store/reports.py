@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, text
 
 from shipper.state import State
-from shipper.store.dialect import Dialect, dialect_of
+from shipper.store.dialect import IS_ALIVE, Dialect, dialect_of
 from shipper.store.lease import FileLock, Owner
 from shipper.store.snapshot import shown, snapshot, written
 
@@ -280,10 +280,7 @@ class _Statements:
 
 _SQLITE_FILE = text("SELECT file FROM pragma_database_list WHERE name = 'main'")
 _OWNER = text("SELECT owner FROM shipper_lease WHERE name = 'outbox'")
-_LEASE = text(
-    "SELECT owner, coalesce(expires_at > clock_timestamp(), false) AS alive"
-    " FROM shipper_lease WHERE name = 'outbox'"
-)
+_LEASE = text(f"SELECT owner, {IS_ALIVE} AS alive FROM shipper_lease WHERE name = 'outbox'")
 _NEWEST = text("SELECT max(id) FROM shipper_outbox")
 _FENCE = text(
     "SELECT tx >= pg_snapshot_xmin(pg_current_snapshot()) AS above,"
@@ -295,6 +292,8 @@ _BLOCKERS = text(
     "SELECT pid, application_name AS application, CAST(extract(epoch FROM"
     " clock_timestamp() - xact_start) AS double precision) AS age FROM pg_stat_activity"
     " WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()"
+    # A commit that waits for a standby is told apart: to end it would only hide that.
+    " AND wait_event IS DISTINCT FROM 'SyncRep'"
     " UNION ALL SELECT NULL, 'prepared transaction ' || gid, CAST(extract(epoch FROM"
     " clock_timestamp() - prepared) AS double precision) FROM pg_prepared_xacts"
     " ORDER BY age DESC NULLS LAST"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, text
 
-from shipper.store.dialect import dialect_of
+from shipper.store.dialect import IS_ALIVE, dialect_of
 from shipper.store.lease import FileLock, Owner
 from shipper.store.snapshot import snapshot
 
@@ -48,7 +48,7 @@ def shippers(engine: Engine) -> list[Shipper]:
 
 
 _OF_SERVER = (
-    "owner, {0} AS since, coalesce(expires_at > clock_timestamp(), false) AS alive,"
+    f"owner, {{0}} AS since, {IS_ALIVE} AS alive,"
     " CAST(extract(epoch FROM clock_timestamp() - expires_at) AS double precision) + ttl AS seen"
 )
 _OF_FILE = (
