@@ -7,17 +7,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
-from shipper.errors import LeaseLost, OutboxHeld
+from shipper.daemon.session import _FROZEN, REACH_WITHIN
+from shipper.errors import LeaseLost, OutboxHeld, StoreUnavailable
 from shipper.store.engine import open_engine
 from shipper.store.lease import Owner, _status
 from shipper.store.queue import Queue
+from shipper.store.transactions import writing
 from shipper.store.work import Work
 from tests import needs
 from tests.store.daemons import NOW, write
@@ -291,6 +293,18 @@ def test_two_that_start_at_once_share_nothing(post: Engine, other: Engine) -> No
     assert first._turn.token != second._turn.token
     with pytest.raises(LeaseLost):
         first.renew()
+
+
+def test_a_daemon_that_stops_within_a_transaction_keeps_nobody_out(
+    post: Engine, postgres_url: str
+) -> None:
+    """The server ends it, before whoever comes next has given up."""
+    frozen = open_engine(postgres_url, frozen=0.2)
+    with suppress(StoreUnavailable), writing(frozen) as tx:
+        tx.exec_driver_sql("SELECT 1 FROM shipper_lease FOR UPDATE")
+        taken(post)  # it waits for five seconds at most
+    frozen.dispose()
+    assert _FROZEN < REACH_WITHIN
 
 
 # -- the owner ------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from shipper.store.looks import Looks
 from shipper.store.migrate import mend
 from shipper.store.transactions import glancing, reading
 from shipper.store.work import Look, Pulse, Record
-from tests.store.daemons import write
+from tests.store.daemons import tamper, write
 from tests.store.outboxes import event
 from tests.store.shipping import (
     accepted,
@@ -329,3 +329,14 @@ def test_a_table_without_its_identity_gets_one(postgres: Engine) -> None:
     mend(postgres)
     assert write(postgres, "c") == [3]
     assert _damage(postgres) == []
+
+
+def test_an_event_that_was_made_pending_by_hand_has_not_ended(engine: Engine) -> None:
+    """Its time and its number go; counters and states are right again, and it is sent."""
+    queue = taken(engine)
+    [event] = claim(queue, *write(engine, "a"))
+    record(queue, accepted(event))
+    tamper(engine, "UPDATE shipper_outbox SET status = 'pending'")
+    assert {finding.rule for finding in verify(engine) if finding.fault} >= {"counters", "states"}
+    assert "pending events had the mark of an end: 1" in mend(engine)
+    assert [finding.message for finding in verify(engine) if finding.fault] == []
