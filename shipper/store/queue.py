@@ -21,7 +21,7 @@ from shipper.store.dialect import SQLITE, Dialect, dialect_of
 from shipper.store.lease import Owner
 from shipper.store.statement import Statement
 from shipper.store.transactions import writing
-from shipper.store.turns import Held, Turn, Turns, Watch, fold_all
+from shipper.store.turns import Held, Turn, Turns, Watch, Written, fold_all
 from shipper.store.work import Work
 
 # Ids of one statement; with payloads of at most 1 MiB it bounds what is read before it is counted.
@@ -74,9 +74,8 @@ class Queue:
         with writing(self._engine) as tx:
             held, last = self._turns.lock(tx)
             self._refuse_held(held, last, owner)
-            turn = self._turns.take(
-                tx, last._replace(token=held.token + 1), owner.write(), self._ttl
-            )
+            ours = last._replace(token=held.token + 1)
+            turn = self._turns.take(tx, ours, owner.write(), self._ttl)
             met = self._meet(tx)
             if self._dialect is SQLITE:
                 planner.forget(tx)
@@ -96,8 +95,7 @@ class Queue:
         if left > 0:
             raise OutboxHeld(
                 f"{holder or 'another shipper'} holds this outbox",
-                "stop it first, or wait until its lease has ended; shipper db unlock ends one that"
-                " is stuck",
+                "stop it first, or wait until its lease has ended; one that is stuck: db unlock",
                 left=left,
                 watched=ttl,
                 seems_over=held.seems_over,
@@ -159,7 +157,7 @@ class Queue:
         if again := [row for row in work.wanted if row in self._book]:
             work = replace(work, released=[*work.released, *again])  # it counts where it is last
         ended = [record.event.id for record in work.records if recording.is_end(record)]
-        places = {record.event.destination for record in work.records if recording.is_end(record)}
+        places = {r.event.destination for r in work.records if recording.is_end(r)}
         before = self._turn
         folds = self._turns.is_fold_due(before.number + 1, places)
         turn = Turn(
@@ -167,15 +165,16 @@ class Queue:
             before.token,
             before.claim + bool(work.wanted),
             before.delivery + len(ended),
-            max(before.settled, work.settled),
+            work.settled,
         )
         with writing(self._engine) as tx:
-            met = self._advance(tx, turn)
-            done_before = met is None
-            if met is None:
+            written = self._advance(tx, turn)
+            done_before = written is None
+            if written is None:
                 met = self._meet(tx)
                 events = self._fetch(tx, self._claimed(tx, turn.claim) if work.wanted else [])
             else:
+                met, turn = written.server, turn._replace(settled=written.settled)
                 wanted = work.wanted if met == self._met else ()
                 events = _at_home(self._fetch(tx, wanted), work.homes)
                 self._do(tx, work, ended, events, turn)
@@ -191,11 +190,12 @@ class Queue:
             self._book.add(turn.claim, (event.id for event in events))
         return events
 
-    def _advance(self, tx: Connection, turn: Turn) -> int | None:
-        """Write a turn; return which server it is, None if just that was committed before."""
-        met = self._turns.advance(tx, turn, {"known": self._known, **self._made})
-        if met is not None:
-            return met
+    def _advance(self, tx: Connection, turn: Turn) -> Written | None:
+        """Write a turn; return None if just that was committed before, and we weren't told."""
+        known = {"known": self._known, "met": self._met, **self._made}
+        written = self._turns.advance(tx, turn, known)
+        if written is not None:
+            return written
         held, last = self._turns.lock(tx)
         if held.token == turn.token == last.token:
             if last.number == turn.number:

@@ -11,7 +11,7 @@ event that a turn is about.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -34,6 +34,13 @@ class Turn(NamedTuple):
     token: int
     claim: int
     delivery: int
+    settled: int
+
+
+class Written(NamedTuple):
+    """On which server a turn was written (0 on SQLite), and what is settled there."""
+
+    server: int
     settled: int
 
 
@@ -102,10 +109,11 @@ class Turns:
         [row] = self._sql.begin.rows(tx, turn._asdict())
         return Turn(*row)
 
-    def advance(self, tx: Connection, turn: Turn, known: dict[str, int]) -> int | None:
-        """Write a turn; return which server it is (0 on SQLite), None where its place is taken.
+    def advance(self, tx: Connection, turn: Turn, known: dict[str, int]) -> Written | None:
+        """Write a turn; return None where its place is taken.
 
-        `known` says which table it is, and the highest id that we have of it.
+        `known` says which table it is, the highest id that we have of it, and which server (`met`)
+        what the turn says is settled was seen on: another one keeps what it has.
         """
         return self._sql.advance(tx, turn._asdict() | known)
 
@@ -197,8 +205,8 @@ class _Sqlite(_Both):
             f" AND {dialect.last} >= :known",
         )
 
-    def advance(self, tx: Connection, values: dict[str, int]) -> int | None:
-        return 0 if self._advance.changes(tx, values) else None
+    def advance(self, tx: Connection, values: dict[str, int]) -> Written | None:
+        return Written(0, 0) if self._advance.changes(tx, values) else None
 
 
 class _Postgres(_Both):
@@ -222,19 +230,21 @@ class _Postgres(_Both):
         self._advance = Statement(
             dialect,
             "WITH held AS (SELECT 1 FROM shipper_lease WHERE name = 'outbox' AND token = :token"
-            f" FOR UPDATE) {insert} SELECT :number, :token, :claim, :delivery, :settled"
+            f" FOR UPDATE) {insert} SELECT :number, :token, :claim, :delivery,"
+            f" CASE WHEN {dialect.started} = :met THEN greatest(:settled, before.settled)"
+            " ELSE before.settled END"
             " FROM held, shipper_turn AS before WHERE before.turn = :number - 1"
             " AND before.token = :token"
             # It reads the outbox, so that nobody can empty it before this transaction has ended:
             # an id that is recorded is of the event that was sent.
             f" AND {dialect.last} >= :known ON CONFLICT (turn) DO NOTHING"
-            f" RETURNING {dialect.started}",
+            f" RETURNING {dialect.started}, settled",
         )
         self.fold = (
             Statement(dialect, _ADD_UP.format(" WHERE turn > :after AND turn <= :turn")),
             Statement(dialect, "DELETE FROM shipper_turn WHERE turn >= :after AND turn < :turn"),
         )
 
-    def advance(self, tx: Connection, values: dict[str, int]) -> int | None:
-        found: list[Any] = list(self._advance.rows(tx, values))
-        return int(found[0][0]) if found else None
+    def advance(self, tx: Connection, values: dict[str, int]) -> Written | None:
+        found = self._advance.rows(tx, values)
+        return Written(*found[0]) if found else None

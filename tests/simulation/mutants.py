@@ -226,7 +226,7 @@ def done_twice_when_the_answer_is_lost() -> Any:
 def stale_lease_accepted() -> Any:
     """Who was taken over goes on writing."""
 
-    def _advance(self: Queue, tx: Any, turn: Any) -> int | None:
+    def _advance(self: Queue, tx: Any, turn: Any) -> Any:
         held, last = self._turns.lock(tx)
         turn = turn._replace(number=last.number + 1, token=held.token)
         self._turn = self._turn._replace(token=held.token)

@@ -20,6 +20,7 @@ from tests import standbys
 from tests.store.daemons import NOW, write
 from tests.store.shipping import claim, settled, taken
 
+_SETTLED = "SELECT settled FROM shipper_turn ORDER BY turn DESC LIMIT 1"
 ALL = Look("pending", "default", 1000)
 
 
@@ -141,6 +142,23 @@ def test_nothing_is_claimed_by_what_was_seen_on_another_server(
     engine.dispose()
     assert claim(queue, *ids) == []
     assert [event.id for event in claim(queue, *ids)] == ids
+
+
+def test_what_was_settled_on_another_server_is_written_down_on_none(
+    pair: standbys.Pair, engine: Engine
+) -> None:
+    """The first turn after a failover knows of ids that were lost: they are given again."""
+    queue, looks = taken(engine), Looks(engine)
+    ids = write(engine, "a")
+    settled(looks)
+    queue.turn(Work(now=NOW, wanted=ids, settled=looks.settled))
+    pair.part()
+    write(engine, *"bcd" * 20)
+    settled(looks)
+    pair.fail_over()
+    engine.dispose()
+    queue.turn(Work(now=NOW, released=ids, settled=looks.settled))
+    assert pair.standby.administer(_SETTLED, database="shop") == [(ids[0],)]
 
 
 def test_a_dump_behind_the_same_address_is_another_cluster(
