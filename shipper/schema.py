@@ -258,9 +258,7 @@ lease = Table(
     Column("owner", Text),
     Column("acquired_at", UtcTime),
     Column("expires_at", UtcTime),
-    _count("turn", info=_SQLITE),
-    _count("claim", info=_SQLITE),
-    _count("delivery", info=_SQLITE),
+    *(_count(name, info=_SQLITE) for name in ("turn", "claim", "delivery")),
     _count("generation"),
     _count("settled", info=_SQLITE),
     Column("broken", Text),
@@ -270,27 +268,22 @@ lease = Table(
 
 # On SQLite a turn is a number in the row of the lease.
 turn = Table(
-    "shipper_turn",
-    metadata,
+    "shipper_turn", metadata,
     Column("turn", _BIGINT, primary_key=True, autoincrement=False),
     Column("token", _BIGINT, nullable=False),
-    _count("claim"),
-    _count("delivery"),
-    _count("settled"),
+    *(_count(name) for name in ("claim", "delivery", "settled")),
     Column("at", UtcTime, nullable=False, server_default=func.now()),
     info=_POSTGRES,
-)
+)  # fmt: skip
 
 # What turns have counted, until it is added to the counters of the destinations.
 count = Table(
-    "shipper_count",
-    metadata,
+    "shipper_count", metadata,
     Column("turn", _BIGINT, primary_key=True, autoincrement=False),
     Column("name", Text, primary_key=True),
-    Column("delivered", _BIGINT, nullable=False),
-    Column("dead", _BIGINT, nullable=False),
+    *(Column(name, _BIGINT, nullable=False) for name in ("delivered", "dead")),
     info=_POSTGRES,
-)
+)  # fmt: skip
 
 minute = Table(
     "shipper_minute",
