@@ -24,7 +24,7 @@ from shipper.store.transactions import writing
 _CHUNK = 10_000
 _AS_DELIVERED = (
     "INSERT INTO shipper_destination (name, delivered) VALUES ('default', {0})",
-    "UPDATE shipper_lease SET delivery = {0}",
+    "UPDATE {1} SET delivery = {0}",
 )
 
 
@@ -124,7 +124,7 @@ class SqliteFiles(Databases):
                 tx.exec_driver_sql(statement, rows)
             if delivered:
                 for counter in _AS_DELIVERED:
-                    tx.exec_driver_sql(counter.format(workload.events))
+                    tx.exec_driver_sql(counter.format(workload.events, "shipper_lease"))
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
         engine.dispose()
@@ -183,7 +183,7 @@ class PostgresDatabases(Databases):
                         copy.write_row((*row, "delivered", "now") if delivered else row)
             if delivered:
                 for counter in _AS_DELIVERED:
-                    cursor.execute(counter.format(workload.events))
+                    cursor.execute(counter.format(workload.events, "shipper_turn"))
         connection.commit()
         raw.close()
         engine.dispose()

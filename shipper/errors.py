@@ -49,9 +49,28 @@ class DiskFull(StoreUnavailable):
 
 
 class OutboxHeld(ShipperError):
-    """Another daemon holds this outbox."""
+    """Another daemon holds this outbox.
+
+    `left` is for how many seconds more it has to be silent to be taken for gone, `watched` in how
+    many it has to be in all; `seems_over` says that its time is over by the server's clock, which
+    may be wrong.
+    """
 
     exit_status = 75
+
+    def __init__(
+        self,
+        message: str,
+        hint: str | None = None,
+        *,
+        left: float = 0.0,
+        watched: float = 0.0,
+        seems_over: bool = False,
+    ) -> None:
+        super().__init__(message, hint)
+        self.left = left
+        self.watched = watched
+        self.seems_over = seems_over
 
 
 class NotWritten(ShipperError):

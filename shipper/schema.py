@@ -134,8 +134,8 @@ def _id() -> Column[int]:
     return Column("id", _BIGINT, Identity(always=True, cache=1), primary_key=True)
 
 
-def _count(name: str) -> Column[int]:
-    return Column(name, _BIGINT, nullable=False, server_default=text("0"))
+def _count(name: str, **more: Any) -> Column[int]:
+    return Column(name, _BIGINT, nullable=False, server_default=text("0"), **more)
 
 
 _PENDING = text("status = 'pending'")
@@ -258,15 +258,32 @@ lease = Table(
     Column("owner", Text),
     Column("acquired_at", UtcTime),
     Column("expires_at", UtcTime),
-    _count("turn"),
-    _count("claim"),
-    _count("delivery"),
+    *(_count(name, info=_SQLITE) for name in ("turn", "claim", "delivery")),
     _count("generation"),
-    _count("settled"),
+    _count("settled", info=_SQLITE),
     Column("broken", Text),
     Column("audited_at", UtcTime),
     Column("ttl", _SECONDS),
 )
+
+# On SQLite a turn is a number in the row of the lease.
+turn = Table(
+    "shipper_turn", metadata,
+    Column("turn", _BIGINT, primary_key=True, autoincrement=False),
+    Column("token", _BIGINT, nullable=False),
+    *(_count(name) for name in ("claim", "delivery", "settled")),
+    Column("at", UtcTime, nullable=False, server_default=func.now()),
+    info=_POSTGRES,
+)  # fmt: skip
+
+# What turns have counted, until it is added to the counters of the destinations.
+count = Table(
+    "shipper_count", metadata,
+    Column("turn", _BIGINT, primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True),
+    *(Column(name, _BIGINT, nullable=False) for name in ("delivered", "dead")),
+    info=_POSTGRES,
+)  # fmt: skip
 
 minute = Table(
     "shipper_minute",

@@ -2,8 +2,9 @@
 
 `status`, its plugin line, `top` and `doctor` all begin with the first of these. The order:
 
-critical  the disk is full · the daemon can't write · a promise is broken · nobody ships what is
-          pending · a destination is paused · an event waits for too long · the budget is used up
+critical  the disk is full · the daemon can't write · a promise is broken · commits wait for a
+          standby · nobody ships what is pending · a destination is paused · an event waits for too
+          long · the budget is used up
 warning   the disk fills up, or its WAL isn't cut · dead letters · what an operator or a dead
           letter holds · a destination is offline or throttled · its last tries failed · an open
           transaction keeps events back · the budget is nearly used up
@@ -22,7 +23,7 @@ from typing import NamedTuple
 from shipper import advice
 from shipper.config import Settings
 from shipper.state import State
-from shipper.store import reserve
+from shipper.store import commits, reserve
 from shipper.store.audit import known_to_be_broken
 from shipper.store.engine import database_path
 from shipper.store.footprint import Footprint, size
@@ -43,6 +44,8 @@ NAMED = 3
 """So many held keys of a destination are named; the others are counted."""
 _LOOKED_AT = 20
 OPEN_LONG = 30.0
+# A standby that is there answers within milliseconds.
+COMMIT_LONG = 5.0
 WAL_LARGE = 64 << 20
 # With less than this left on the disk the next INSERT may fail.
 _FULL = 16 * 10**6
@@ -109,6 +112,7 @@ class Facts:
     held: Sequence[Held] = ()
     broken: Sequence[str] = ()
     blockers: Sequence[Blocker] = ()
+    stalled: commits.Waiting | None = None
     places: Sequence[advice.Place] = field(default=())
     config: str = "the configuration"
     start: str = "shipper run"
@@ -145,6 +149,7 @@ def gather(
         held=held(database, _LOOKED_AT)[0] if any(r.held_keys for r in reports) else (),
         broken=known_to_be_broken(database, rows) if audited else (),
         blockers=commit_blockers(database),
+        stalled=commits.waiting(database),
         places=[advice.place_of(each, settings) for each in settings.destinations.values()],
         config=str(settings.path or "the configuration"),
         start=start,
@@ -159,6 +164,7 @@ def judge(facts: Facts) -> list[Trouble]:
         *_of_full_disk(facts.room),
         *_of_plight(facts.plight),
         *_of_promises(facts.broken),
+        *_of_commits(facts.stalled),
         *_of_nobody(facts),
         *_of_links(facts, {State.PAUSED}),
         *_of_waiting(facts),
@@ -322,6 +328,11 @@ def _of_failing(facts: Facts) -> Iterator[Trouble]:
     for report in facts.reports:
         if report.is_failing and report.name in facts.configured:
             yield Trouble(Level.WARNING, f"{report.name} is {stands(report)}", _fix(report, facts))
+
+
+def _of_commits(waiting: commits.Waiting | None) -> Iterator[Trouble]:
+    if waiting is not None and waiting.seconds > COMMIT_LONG:
+        yield Trouble(Level.CRITICAL, str(waiting), commits.FIX)
 
 
 def _of_blockers(blockers: Sequence[Blocker]) -> Iterator[Trouble]:

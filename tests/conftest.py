@@ -18,7 +18,7 @@ from sqlalchemy import URL, Engine, create_engine, make_url
 from shipper.store.engine import open_engine
 from shipper.store.migrate import upgrade
 from tests import guarded as guarded_servers
-from tests import needs
+from tests import needs, standbys
 
 _numbers = itertools.count()
 
@@ -50,6 +50,42 @@ def guarded(request: pytest.FixtureRequest) -> Iterator[guarded_servers.Server]:
             yield server
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def stage(request: pytest.FixtureRequest) -> Iterator[standbys.Stage]:
+    """Give a server to copy, with an empty outbox."""
+    request.getfixturevalue("postgres_server")  # the wheel keeps its files where the first one has
+    directory = Path(tempfile.mkdtemp(prefix="shipper-pg-"))
+    try:
+        with standbys.stage(directory) as made:
+            yield made
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def server_room() -> Iterator[Path]:
+    """Give a directory with a short path that belongs to the servers' user."""
+    directory = Path(tempfile.mkdtemp(prefix="shipper-pg-"))
+    directory.rmdir()
+    standbys.make_room(directory)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def pair(stage: standbys.Stage, server_room: Path) -> Iterator[standbys.Pair]:
+    """Give a server and its standby, with an empty outbox."""
+    with stage.pair(server_room) as found:
+        yield found
+
+
+@pytest.fixture
+def alone(stage: standbys.Stage, server_room: Path) -> Iterator[standbys.Server]:
+    """Give a server of the test's own, with an empty outbox."""
+    with stage.alone(server_room) as one:
+        yield one
 
 
 def _bundled_server(directory: Path) -> Iterator[URL]:

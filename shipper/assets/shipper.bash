@@ -12,7 +12,7 @@ _shipper() {
   local options_with_values='--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --to --until --url --validation -c -o'
 
   # Build list of all valid command names (to distinguish from positionals)
-  local all_commands='assets backup check config current db dead demo discard doctor drain enqueue events export grants healthcheck help hold init install list print prune release reroute retry run sandbox service show status top uninstall upgrade validate verify version write'
+  local all_commands='assets backup check config current db dead demo discard doctor drain enqueue events export grants healthcheck help hold init install list print prune release reroute retry run sandbox service show status top uninstall unlock upgrade validate verify version write'
 
   # Detect command path by collecting valid command words only
   local -a cmd_path=()
@@ -233,7 +233,7 @@ _shipper() {
                 compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               *)
-                local -a _c=("upgrade" "current" "check" "grants")
+                local -a _c=("upgrade" "current" "check" "unlock" "grants")
                 local _q
                 COMPREPLY=()
                 for _x in "${_c[@]}"; do
@@ -1047,6 +1047,32 @@ _shipper() {
               --role)
                 COMPREPLY=()
                 ;;
+              --config)
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
+                ;;
+              -c)
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
+                ;;
+              *)
+                COMPREPLY=()
+                ;;
+            esac
+          fi
+          ;;
+        "db unlock")
+          if [[ ${cur} == -* ]]; then
+            local -a _c=("--yes" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local _q
+            COMPREPLY=()
+            for _x in "${_c[@]}"; do
+              [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+            done
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
               --config)
                 compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;

@@ -6,7 +6,7 @@ function __fish_shipper_using_command
     set -l cmd (commandline -opc)
     set -l subcommands
     set -l options_with_values '--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --to --until --url --validation -c -o'
-    set -l all_commands 'assets backup check config current db dead demo discard doctor drain enqueue events export grants healthcheck help hold init install list print prune release reroute retry run sandbox service show status top uninstall upgrade validate verify version write'
+    set -l all_commands 'assets backup check config current db dead demo discard doctor drain enqueue events export grants healthcheck help hold init install list print prune release reroute retry run sandbox service show status top uninstall unlock upgrade validate verify version write'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
     set -e cmd[1]
@@ -222,7 +222,8 @@ complete -c shipper -n '__fish_shipper_using_command config show' -s q -d 'Say n
 # Subcommands for: db
 complete -c shipper -n '__fish_shipper_using_command db' -a 'upgrade' -d 'Create the outbox in your application'\''s database, or bring it to the version ne…'
 complete -c shipper -n '__fish_shipper_using_command db' -a 'current' -d 'Print the revision of the outbox, and the one that this code needs.'
-complete -c shipper -n '__fish_shipper_using_command db' -a 'check' -d 'Check that this code can work with the outbox; exit status 78 where it can'\''t.'
+complete -c shipper -n '__fish_shipper_using_command db' -a 'check' -d 'Check that this code can work with the outbox; exit status 77 or 78 where it ca…'
+complete -c shipper -n '__fish_shipper_using_command db' -a 'unlock' -d 'End the lease of a daemon that is gone for certain, and could not give it back.'
 complete -c shipper -n '__fish_shipper_using_command db' -a 'grants' -d 'Print the GRANTs that an application'\''s role needs to write events.'
 # Options for: db
 complete -c shipper -n '__fish_shipper_using_command db' -l help -d 'Display this message and exit.'
@@ -272,6 +273,19 @@ complete -c shipper -n '__fish_shipper_using_command db grants' -l verbose -d 'S
 complete -c shipper -n '__fish_shipper_using_command db grants' -s v -d 'Say also which configuration and outbox are used; run and drain log more.'
 complete -c shipper -n '__fish_shipper_using_command db grants' -l quiet -d 'Say nothing but the answer, and what went wrong.'
 complete -c shipper -n '__fish_shipper_using_command db grants' -s q -d 'Say nothing but the answer, and what went wrong.'
+
+# Options for: db unlock
+complete -c shipper -n '__fish_shipper_using_command db unlock' -l help -d 'Display this message and exit.'
+complete -c shipper -n '__fish_shipper_using_command db unlock' -s h -d 'Display this message and exit.'
+complete -c shipper -n '__fish_shipper_using_command db unlock' -l version -d 'Display application version.'
+complete -c shipper -n '__fish_shipper_using_command db unlock' -l yes -d 'Don'\''t ask; ALL needs it where there is no terminal.'
+complete -c shipper -n '__fish_shipper_using_command db unlock' -l config -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
+complete -c shipper -n '__fish_shipper_using_command db unlock' -s c -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
+complete -c shipper -n '__fish_shipper_using_command db unlock' -l json -d 'Print JSON, one object on one line.'
+complete -c shipper -n '__fish_shipper_using_command db unlock' -l verbose -d 'Say also which configuration and outbox are used; run and drain log more.'
+complete -c shipper -n '__fish_shipper_using_command db unlock' -s v -d 'Say also which configuration and outbox are used; run and drain log more.'
+complete -c shipper -n '__fish_shipper_using_command db unlock' -l quiet -d 'Say nothing but the answer, and what went wrong.'
+complete -c shipper -n '__fish_shipper_using_command db unlock' -s q -d 'Say nothing but the answer, and what went wrong.'
 
 # Options for: db upgrade
 complete -c shipper -n '__fish_shipper_using_command db upgrade' -l help -d 'Display this message and exit.'

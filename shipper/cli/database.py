@@ -1,8 +1,12 @@
 """`shipper db …`: migrations and privileges. Alembic is imported where a migration runs."""
 
+from shipper.cli.choice import Yes
 from shipper.cli.context import Context
 from shipper.store import grants as rights
 from shipper.store import migrate, revisions
+from shipper.store import unlock as stuck_leases
+from shipper.store.damage import refuse_hidden
+from shipper.store.engine import database_path
 
 
 def upgrade(*, create: bool = False, context: Context) -> None:
@@ -43,13 +47,44 @@ def current(*, context: Context) -> int:
 
 
 def check(*, context: Context) -> None:
-    """Check that this code can work with the outbox; exit status 78 where it can't."""
+    """Check that this code can work with the outbox; exit status 77 or 78 where it can't."""
     with context.engine(outbox=False) as engine:
         revisions.check(engine)
+        refuse_hidden(engine)
     if context.json:
         context.emit({"ok": True, "revision": revisions.head()})
     else:
         context.say(f"ok: the outbox has revision {revisions.head()}")
+
+
+def unlock(*, yes: Yes = False, context: Context) -> None:
+    """End the lease of a daemon that is gone for certain, and could not give it back.
+
+    For PostgreSQL, where the next daemon else waits for as long as the lease lasts. Exit status 75
+    where the holder lives: two daemons at once would send events twice, and out of order.
+
+    Parameters
+    ----------
+    yes
+        Don't ask; needed where there is no terminal.
+    """
+    with context.engine() as engine:
+        stuck = stuck_leases.find(engine, database_path(context.settings().database.url))
+        if stuck is not None:
+            context.confirm(_unlocks(stuck), yes=yes)
+            stuck_leases.end(engine, stuck)
+    if context.json:
+        context.emit({"unlocked": stuck is not None, "holder": stuck and stuck.holder})
+    elif stuck is None:
+        context.say("nobody holds this outbox")
+    else:
+        context.say(f"{stuck.holder} holds this outbox no more")
+
+
+def _unlocks(stuck: stuck_leases.Stuck) -> str:
+    seen = stuck.last_seen_seconds
+    ago = "" if seen is None else f" and wrote {max(0.0, seen):.0f} s ago"
+    return f"{stuck.holder} holds this outbox{ago}. Has it certainly ended? End its lease?"
 
 
 def grants(*, role: str, context: Context) -> None:

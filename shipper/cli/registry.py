@@ -265,6 +265,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("db upgrade", "database:upgrade", _REST, ("shipper db upgrade",)),
     Command("db current", "database:current", _REST, ("shipper db current --json",)),
     Command("db check", "database:check", _REST, ("shipper db check",)),
+    Command("db unlock", "database:unlock", _REST, ("shipper db unlock",)),
     Command(
         "db grants",
         "database:grants",

@@ -50,6 +50,11 @@ from shipper.store.work import LinkRow
 
 # How long the database may take to appear: one boot may start both.
 REACH_WITHIN = 30.0
+# A lease is looked at now and then, and has to be seen as it is once more when its time is over.
+_WATCHED_MORE = 2.0
+# Seconds after which a server ends the transaction of a daemon that stands still within it: less
+# than another one waits for its rows.
+_FROZEN = 15.0
 # Whoever asks whether the outbox is held holds it for less.
 _HELD_A_MOMENT = 0.5
 # A question that comes after another is broken off as well.
@@ -154,7 +159,9 @@ async def open_session(
     async with AsyncExitStack() as stack:
         stack.callback(thread.close)
         address, notice = Address(settings.database), partial(_tell_notice, log)
-        engine = open_engine(settings.database.url, told=notice, renewed=address.read_url)
+        engine = open_engine(
+            settings.database.url, told=notice, renewed=address.read_url, frozen=_FROZEN
+        )
         stack.push_async_callback(thread.run, engine.dispose)
 
         def waiting(error: ShipperError, seconds: float) -> None:
@@ -178,18 +185,17 @@ async def open_session(
             # What opens files does so there; asking, later on, costs next to nothing.
             await thread.run(watch.changed)
         reserve = None if path is None else Reserve(path, settings.space.reserve)
-        queue = Queue(engine, lease_ttl=ttl)
+        queue = Queue(engine, lease_ttl=ttl, monotonic=clock.monotonic)
         spared = None if reserve is None else Spared(queue, reserve, _tells(reserve, log))
         owner = Owner.here()
-        # The lease of a daemon whose machine went away ends by itself; a living one prolongs it.
+        # A daemon whose machine went away leaves its lease as it is; a living one prolongs it.
         patience = {OutboxHeld: ttl if patient and path is None else 0.0} | reached
         taken_at = clock.monotonic()
 
         def take() -> int:
             nonlocal taken_at
             taken_at = clock.monotonic()
-            acquire = partial(queue.acquire, owner)
-            return acquire() if spared is None else spared.insist(acquire)
+            return _acquire(queue, spared, owner, patience if patient else {})
 
         recovered = await thread.insist(take, patience, stop, waiting)
         stack.push_async_callback(_give_back, thread, queue, spared)
@@ -301,6 +307,20 @@ def _tells(reserve: Reserve, log: Log) -> Callable[[int], None]:
         )
 
     return tell
+
+
+def _acquire(
+    queue: Queue, spared: Spared | None, owner: Owner, patience: dict[type[ShipperError], float]
+) -> int:
+    """Take the outbox; where its holder has to be watched first, be patient enough for that."""
+    acquire = partial(queue.acquire, owner)
+    try:
+        return acquire() if spared is None else spared.insist(acquire)
+    except OutboxHeld as held:
+        # One that died before we began has moved it within a third of that time at last.
+        watched = held.watched * 4 / 3 + _WATCHED_MORE
+        patience[OutboxHeld] = max(patience.get(OutboxHeld, 0.0), watched)
+        raise
 
 
 async def _give_back(thread: DatabaseThread, queue: Queue, spared: Spared | None) -> None:

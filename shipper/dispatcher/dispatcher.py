@@ -234,11 +234,9 @@ class Dispatcher:
 
     def _take_answers(self, asked: Sequence[Asked], answer: Answer) -> None:
         now = self._clock.monotonic()
+        self._go_back(answer)
         if answer.holds is not None:
             self._apply_holds(answer.holds, now)
-        if answer.may_be_back:
-            for route in self.routes.values():
-                route.ahead.rescan()
         if answer.pulse.fresh:
             self._note_fresh(asked)
         # Lanes before the scan would make it meet rows that are asked for already.
@@ -246,6 +244,15 @@ class Dispatcher:
             for (route, question), rows in zip(asked, answer.rows, strict=True):
                 if rows is not None and (question.lane is not None) is of_lane:
                     route.answer(question, rows, now)
+
+    def _go_back(self, answer: Answer) -> None:
+        """Look from the beginning again where something below may be another than it was."""
+        if answer.pulse.moved:
+            for route in self._routes.at_work():
+                route.recall(route.recalled_until)  # what was seen may not be there any more
+        if answer.may_be_back or answer.pulse.moved:
+            for route in self.routes.values():
+                route.ahead.rescan()
 
     def _note_fresh(self, asked: Sequence[Asked]) -> None:
         """Remember for the routes that had no room to look that there is more to see."""

@@ -35,7 +35,7 @@ class Queue(Protocol):
         """Do a turn's work in one durable transaction."""
 
     def renew(self) -> None:
-        """Prolong the lease."""
+        """Prolong the lease; fail where what was written before isn't there any more."""
 
 
 class Looks(Protocol):
@@ -93,7 +93,7 @@ class _Talk:
 
 
 class Exchange:
-    """The way to the database, and the lease that every write prolongs (`lease_ttl` seconds)."""
+    """The way to the database, and the lease that is prolonged in time (`lease_ttl` seconds)."""
 
     def __init__(
         self,
@@ -174,12 +174,14 @@ class Exchange:
         asked_at = self._clock.monotonic()
         if talk.events is None:
             talk.events = self._queue.turn(replace(talk.work, settled=self._looks.settled))
-            if talk.work:
-                self.lease_until = asked_at + self._ttl
         if self.lease_until - asked_at < self._ttl * 2 / 3:
             self._queue.renew()
             self.lease_until = asked_at + self._ttl
         pulse = self._pulse(talk, asked_at)
+        if pulse.moved:
+            # Before anything else is sent: what we have claimed may not be on this server.
+            self._queue.renew()
+            self.lease_until = asked_at + self._ttl
         talk.fresh = talk.fresh or pulse.fresh
         if pulse.generation not in {-1, self._generation}:
             moved = pulse.generation - self._generation

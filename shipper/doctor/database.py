@@ -10,22 +10,23 @@ from shipper.doctor.finding import Finding, fault, warning, well
 from shipper.doctor.unit import start_command
 from shipper.installation import with_packages
 from shipper.state import State
-from shipper.store import revisions, vitals
+from shipper.store import commits, revisions, vitals
 from shipper.store.audit import known_to_be_broken
-from shipper.store.damage import damage, emptied
+from shipper.store.damage import damage, emptied, policies
 from shipper.store.engine import describe, sqlite_library
 from shipper.store.footprint import footprint, size
 from shipper.store.holds import held
 from shipper.store.opening import Database
 from shipper.store.reports import (
     DestinationReport,
+    commit_blockers,
     current_shipper,
     destination_report,
     open_transactions,
 )
 from shipper.store.snapshot import snapshot
 from shipper.store.space import measure
-from shipper.troubles import NAMED, fix_of, named, stands
+from shipper.troubles import COMMIT_LONG, NAMED, fix_of, named, stands
 
 _WAL_LARGE = 64 << 20
 _OPEN_LONG = 30.0
@@ -37,6 +38,10 @@ def check_schema(database: Database) -> Iterator[Finding]:
     revisions.check(database)
     yield well("schema", f"revision {revisions.head()} in {describe(database)}")
     with snapshot(database) as tx:
+        if hidden := policies(tx):
+            told, _, run = hidden[0].partition("; run: ")
+            yield fault("row security", told, run)
+            return
         # What an SQLite file lacks is told by `sqlite.check_tables`.
         for problem in emptied(tx) if tx.dialect.name == "sqlite" else damage(tx):
             yield warning("tables", problem, "shipper db upgrade")
@@ -99,6 +104,15 @@ def check_server(database: Database) -> Iterator[Finding]:
         yield well("pooler", "none; the connection is the server's own")
 
 
+def check_commits(database: Database) -> Iterator[Finding]:
+    """See whether a COMMIT comes back: with a synchronous standby away, it doesn't."""
+    waiting = commits.waiting(database)
+    if waiting is not None and waiting.seconds > COMMIT_LONG:
+        yield fault("commits", str(waiting), commits.FIX)
+    else:
+        yield well("commits", "none waits for a standby")
+
+
 def check_transactions(database: Database) -> Iterator[Finding]:
     """Name who keeps younger events back by a transaction that doesn't end."""
     found = open_transactions(database)
@@ -106,11 +120,18 @@ def check_transactions(database: Database) -> Iterator[Finding]:
     running = [one for one in long if one.pid is not None]
     prepared = [one for one in long if one.pid is None]
     hidden = sum(one.seconds is None for one in found)
+    waits = bool(commit_blockers(database)) if hidden else False
     if running:
         yield warning(
             "transactions",
             f"younger events wait for {running[0]}",
             f"end it, or: SELECT pg_terminate_backend({running[0].pid})",
+        )
+    elif waits:
+        yield warning(
+            "transactions",
+            f"younger events wait for {hidden} of other roles, for how long can't be seen",
+            "GRANT pg_read_all_stats TO shipper's role, or ask who has a transaction open",
         )
     elif hidden:
         told = f"{hidden} of other roles are open, for how long can't be seen"
@@ -118,11 +139,12 @@ def check_transactions(database: Database) -> Iterator[Finding]:
     else:
         yield well("transactions", "none that has written is open for long")
     if prepared:
-        gid = prepared[0].application.removeprefix("prepared transaction ")
+        gid = prepared[0].application.removeprefix("prepared transaction ").replace("'", "''")
+        gid = f"'{gid}'"
         yield warning(
             "prepared",
             f"younger events wait for {prepared[0]}",
-            f"COMMIT PREPARED '{gid}' or ROLLBACK PREPARED '{gid}'",
+            f"in the database that it is of: COMMIT PREPARED {gid} or ROLLBACK PREPARED {gid}",
         )
     else:
         yield well("prepared", "no prepared transaction is left over")

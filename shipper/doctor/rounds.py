@@ -128,6 +128,7 @@ def _of_database(
     else:
         checks += [
             ("server", lambda: db.check_server(database)),
+            ("commits", lambda: db.check_commits(database)),
             ("transactions", lambda: db.check_transactions(database)),
             ("growth", lambda: db.check_growth(vitals.growth(database, now))),
         ]

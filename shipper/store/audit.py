@@ -58,7 +58,7 @@ _IMPOSSIBLE = {
     "of an unknown status": "status NOT IN ('pending', 'delivered', 'dead', 'discarded')",
     "with fewer than no attempts": "attempts < 0",
     "ended after the last number that was given": (
-        "delivery_number > (SELECT delivery FROM shipper_lease WHERE name = 'outbox')"
+        "delivery_number > (SELECT delivery FROM {books})"
     ),
 }
 
@@ -109,7 +109,7 @@ def verify(engine: Engine) -> list[Finding]:
             tx.execute(_AS_LONG_AS_IT_TAKES)
         recorded = tx.execute(_recorded(dialect)).all()
         names = {f"name_{at}": row.name for at, row in enumerate(recorded)}
-        scanned = tx.execute(_scan(names), names).one()
+        scanned = tx.execute(_scan(dialect, names), names).one()
         findings = [
             *_check_counters(recorded, scanned),
             *_check_states(scanned),
@@ -191,14 +191,15 @@ def _events(count: int, smallest: int) -> str:
 def _recorded(dialect: Dialect) -> TextClause:
     name = written(dialect, "name")
     return text(
-        f"SELECT {name} AS name, {', '.join(_COUNTED)} FROM shipper_destination ORDER BY name"
+        f"SELECT {name} AS name, {', '.join(_COUNTED)} FROM {dialect.counters} ORDER BY name"
     )
 
 
-def _scan(names: Iterable[str]) -> TextClause:
+def _scan(dialect: Dialect, names: Iterable[str]) -> TextClause:
     """Return what tells everything of one row alone, in one pass and without a sort."""
     columns = ["count(*) AS events"]
-    for at, condition in enumerate(_IMPOSSIBLE.values()):
+    for at, template in enumerate(_IMPOSSIBLE.values()):
+        condition = template.format(books=dialect.books)
         columns.append(f"count(CASE WHEN {condition} THEN 1 END) AS count_{at}")
         columns.append(f"min(CASE WHEN {condition} THEN id END) AS smallest_{at}")
     for status in _COUNTED:

@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
-from shipper.errors import SchemaError
+from shipper.errors import AccessDenied, SchemaError
 from shipper.store import ddl
+from shipper.store.dialect import OURS, dialect_of
 from shipper.store.revisions import REVISIONS
+from shipper.store.snapshot import snapshot
 
 _MADE = re.compile(
     r"CREATE (?:OR REPLACE )?(?:UNIQUE )?(TRIGGER|INDEX|FUNCTION) (?:IF NOT EXISTS )?(\w+)"
@@ -47,6 +49,8 @@ def made_of(row: Sequence[Any]) -> dict[str, int]:
 
 def damage(tx: Connection) -> list[str]:
     """Return what is wrong with the tables, a sentence each; reads the catalog and no history."""
+    if found := policies(tx):
+        return found  # nothing else can be read, or is what it seems
     return [
         *missing(tx),
         *numbers(tx),
@@ -71,6 +75,24 @@ def things(dialect: str) -> Things:
             elif statement.startswith("INSERT INTO"):
                 rows.append(statement)
     return Things(found["TRIGGER"], found["INDEX"], found["FUNCTION"], tuple(rows))
+
+
+def policies(tx: Connection) -> list[str]:
+    """Say of which tables policies hide rows from us: an outbox would look empty."""
+    if tx.dialect.name != "postgresql":
+        return []
+    return [
+        f"row level security hides rows of {name} from shipper's role: nothing of them is sent;"
+        f" run: ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY, or ALTER ROLE … BYPASSRLS"
+        for name in tx.execute(_HIDDEN).scalars()
+    ]
+
+
+def refuse_hidden(engine: Engine) -> None:
+    """Raise AccessDenied where policies hide rows from us."""
+    with snapshot(engine) as tx:
+        if found := policies(tx):
+            raise AccessDenied(found[0].partition("; run: ")[0], found[0].partition("; run: ")[2])
 
 
 def missing(tx: Connection) -> Iterator[str]:
@@ -105,13 +127,18 @@ def numbers(tx: Connection) -> Iterator[str]:
 
 def emptied(tx: Connection) -> Iterator[str]:
     """Say whether somebody has deleted every event, also those that are counted."""
-    counted = tx.execute(text(_COUNTED)).scalar()
+    counted = tx.execute(text(_COUNTED.format(dialect_of(tx.dialect.name).counters))).scalar()
     if counted:
         yield f"shipper_outbox is empty, but {counted} events are counted as ended: who did that?"
 
 
 # -- statements -----------------------------------------------------------------------------------
 
+# Also where a pooler has kept from the server that we want an error instead.
+_HIDDEN = text(
+    f"SELECT CAST(oid AS regclass) FROM pg_class WHERE {OURS} AND row_security_active(oid)"
+    " ORDER BY relname"
+)
 _LEASE = text("SELECT EXISTS (SELECT 1 FROM shipper_lease WHERE name = 'outbox')")
 THERE = {
     "sqlite": "SELECT name, 'valid' AS state FROM sqlite_master WHERE type IN ('trigger', 'index')",
@@ -130,6 +157,6 @@ SEQUENCE = (
     " coalesce((SELECT max(id) FROM shipper_outbox), 0) AS highest OFFSET 0) AS given"
 )
 _COUNTED = (
-    "SELECT coalesce(sum(delivered + dead + discarded), 0) FROM shipper_destination"
+    "SELECT coalesce(sum(delivered + dead + discarded), 0) FROM {0}"
     " WHERE NOT EXISTS (SELECT 1 FROM shipper_outbox)"
 )

@@ -19,6 +19,23 @@ _PAYLOAD_BYTES = MAX_PAYLOAD_BYTES + 1
 # -1 where they are others, `top` the same for whoever asks for the first time. `shape` changes with
 # triggers, indexes and the table's file.
 
+# Everything of ours on PostgreSQL. Others may begin with shipper_, too: it also means a carrier.
+TABLES = (
+    "shipper_outbox", "shipper_attempt", "shipper_claim", "shipper_destination", "shipper_hold",
+    "shipper_lease", "shipper_turn", "shipper_count", "shipper_minute", "shipper_alembic_version",
+)  # fmt: skip
+OURS = (
+    f"relname IN {TABLES} AND relkind = 'r' AND relnamespace = (SELECT relnamespace FROM pg_class"
+    " WHERE oid = CAST('shipper_outbox' AS regclass))"
+)
+
+# Whether a daemon has the lease: by the server's clock, or because the commit by which it prolongs
+# that waits for a standby.
+IS_ALIVE = (
+    "(coalesce(expires_at > clock_timestamp(), false) OR EXISTS (SELECT 1 FROM pg_stat_activity"
+    " WHERE wait_event = 'SyncRep' AND application_name LIKE 'shipper%'))"
+)
+
 # The greatest id that a row can have.
 ALL_IDS = 2**63 - 1
 
@@ -39,10 +56,15 @@ class Dialect:
     ids: str
     time: str
     moment: str
+    stamp: str
+    before_all: str
     pulse: str
     last: str
     top: str
     made: str
+    started: str
+    books: str
+    counters: str
     shape: str
     holds_horizon: bool
 
@@ -97,6 +119,17 @@ _LAST = (
     f"CASE WHEN {_SAME} THEN coalesce(pg_sequence_last_value(CAST(:seq AS regclass)), 0)"
     " ELSE -1 END"
 )
+# Turns after which what they have counted is added to the counters; and the way to what is left of
+# it, which passes by what was deleted.
+ADDED_AFTER = 256
+NOT_ADDED = f"turn > (SELECT coalesce(max(turn), 0) - {4 * ADDED_AFTER} FROM shipper_turn)"
+_SETTLED = "(SELECT settled FROM shipper_turn ORDER BY turn DESC LIMIT 1)"
+# When this server began to serve, in microseconds; negative for a standby. A pooler changes it
+# under an open connection, and no two servers have the same.
+_STARTED = (
+    "CAST(extract(epoch FROM pg_postmaster_start_time()) * 1000000 AS bigint)"
+    " * CASE WHEN pg_is_in_recovery() THEN -1 ELSE 1 END"
+)
 _NAMED = "CAST(pg_get_serial_sequence('shipper_outbox', 'id') AS regclass)"
 
 # In SQLite texts are read as bytes: invalid UTF-8 in one row would make Python refuse the batch.
@@ -115,10 +148,15 @@ SQLITE = Dialect(
     ids="(SELECT value FROM json_each(:ids))",
     time=":{0}",
     moment="{0}",
+    stamp="{0}",
+    before_all="",
     pulse=f"SELECT generation, {_TOP_SQLITE} FROM shipper_lease WHERE name = 'outbox'",
     last=_TOP_SQLITE,
     top=_TOP_SQLITE,
     made="SELECT 0, 0, 0",
+    started="0",
+    books="shipper_lease WHERE name = 'outbox'",
+    counters="shipper_destination",
     shape="PRAGMA schema_version",
     holds_horizon=False,
 )
@@ -145,14 +183,17 @@ POSTGRES = Dialect(
     ids="(SELECT unnest(CAST(:ids AS bigint[])))",
     time="to_timestamp(CAST(:{0} AS double precision))",
     moment="CAST(extract(epoch FROM {0}) AS double precision)",
+    stamp="CAST({0} AS timestamptz)",
+    before_all="-infinity",
     # All values are of one snapshot, because it is one statement; only the last is read after it,
     # so it can't be too low. pg_snapshot_xmax would be: it is one above the last transaction that
     # has *ended*, and says nothing of a younger one that runs. age() counts from it to the next
     # number that nobody has.
     pulse=(
-        f"SELECT generation, {_LAST}, settled, coalesce(({_HIGHEST}), 0),"
+        f"SELECT generation, {_LAST}, coalesce({_SETTLED}, 0), coalesce(({_HIGHEST}), 0),"
         " CAST(CAST(pg_snapshot_xmin(s) AS text) AS bigint),"
         " CAST(CAST(pg_snapshot_xmax(s) AS text) AS bigint) + age(CAST(pg_snapshot_xmax(s) AS xid))"
+        f", {_STARTED}"
         " FROM pg_current_snapshot() AS s LEFT JOIN shipper_lease ON name = 'outbox'"
     ),
     last=f"greatest({_LAST}, CASE WHEN {_SAME} THEN ({_HIGHEST}) END)",
@@ -161,12 +202,27 @@ POSTGRES = Dialect(
         "SELECT CAST(CAST('shipper_outbox' AS regclass) AS oid), coalesce(CAST(seq AS oid), 0),"
         f" coalesce(pg_relation_filenode(seq), 0) FROM (SELECT {_NAMED} AS seq OFFSET 0) AS named"
     ),
+    started=_STARTED,
+    books="(SELECT * FROM shipper_turn ORDER BY turn DESC LIMIT 1) AS last_turn",
+    # With what turns have counted and nobody has added yet.
+    counters=(
+        "(SELECT name, state, reason, since, next_try_at, held, updated_at, failures, last_error,"
+        " failing_since, releases, recalls, discarded, purged,"
+        " delivered + coalesce(more_delivered, 0) AS delivered,"
+        " dead + coalesce(more_dead, 0) AS dead FROM shipper_destination LEFT JOIN"
+        " (SELECT name, CAST(sum(delivered) AS bigint) AS more_delivered,"
+        f" CAST(sum(dead) AS bigint) AS more_dead FROM shipper_count WHERE {NOT_ADDED}"
+        " GROUP BY name) AS more"
+        " USING (name)) AS shipper_destination"
+    ),
     shape=(
         "SELECT concat(pg_relation_filenode('shipper_outbox'),"
         " (SELECT string_agg(concat(tgname, tgenabled), ' ' ORDER BY tgname) FROM pg_trigger"
         " WHERE tgrelid = CAST('shipper_outbox' AS regclass) AND NOT tgisinternal),"
         " (SELECT count(*) FROM pg_index"
-        " WHERE indrelid = CAST('shipper_outbox' AS regclass) AND indisvalid))"
+        " WHERE indrelid = CAST('shipper_outbox' AS regclass) AND indisvalid),"
+        " (SELECT string_agg(CAST(oid AS text), ' ' ORDER BY oid) FROM pg_class"
+        f" WHERE {OURS} AND row_security_active(oid)))"
     ),
     holds_horizon=True,
 )

@@ -55,13 +55,15 @@ def open_engine(
     create: bool = False,
     told: Callable[[str], None] = lambda _: None,
     renewed: Callable[[], str] | None = None,
+    frozen: float = 60.0,
 ) -> Engine:
     """Return an engine whose connection is opened at first use; use it through `transactions`.
 
     `busy_timeout` is in seconds: how long to wait for another process's write lock on SQLite, or
     a third user of the engine. With `create` a missing SQLite file is made first. `told` is what
     is changed in an SQLite file before it is written, for a person to read. `renewed` says the URL
-    again, before each connection to a server: its password may be another one by then.
+    again, before each connection to a server: its password may be another one by then. A server
+    ends our transaction where we stop within it for `frozen` seconds.
 
     Raises ConfigError for a URL that isn't one of ours, SchemaError for a missing file and for an
     SQLite library that is too old.
@@ -75,7 +77,7 @@ def open_engine(
             return _open_sqlite(parsed, busy_timeout, told, create=create)
         case "postgresql" | "postgres":
             pool = _one_connection(busy_timeout)
-            return _keeping(postgres.open_server(parsed, renewed, pool), Kept())
+            return _keeping(postgres.open_server(parsed, renewed, pool, frozen), Kept())
     raise ConfigError(["database.url: must be SQLite or PostgreSQL"], _FORMS)
 
 

@@ -8,7 +8,7 @@ parameters: they may be payloads.
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from shipper.errors import AccessDenied, SchemaError, ShipperError, StoreUnavail
 from shipper.store import holders, sqlite_codes
 
 _UPGRADE = "run: shipper db upgrade"
+_LOCKED = "55P03"
 _RIGHTS = (
-    "shipper's own role owns its tables, and needs CREATE on their schema to make them;"
-    " `shipper db grants` prints what an application's role needs"
+    "shipper's own role owns its tables, and needs CREATE on their schema to make them; where a"
+    " policy hides rows from it: ALTER TABLE … NO FORCE ROW LEVEL SECURITY; `shipper db grants`"
+    " prints what an application's role needs"
 )
 
 
@@ -35,7 +37,21 @@ def translating(engine: Engine | None = None) -> Iterator[None]:
         translated = translate(error, None if engine is None else file_of(engine))
         if translated is None:
             raise
+        cause = error.orig if isinstance(error, DBAPIError) else None
+        if engine is not None and getattr(cause, "sqlstate", None) == _LOCKED:
+            translated = _with_lockers(engine, translated)
         raise translated from error
+
+
+def _with_lockers(engine: Engine, error: ShipperError) -> ShipperError:
+    """Return it with who has locked our tables, as far as that can be seen."""
+    from shipper.store.commits import lockers  # noqa: PLC0415 - it asks by what is defined here
+
+    with suppress(ShipperError):
+        if who := lockers(engine):
+            hint = "if that doesn't end soon: SELECT pg_terminate_backend(its number)"
+            return type(error)(f"{error.message}: {', '.join(who)}", hint)
+    return error
 
 
 @contextmanager
@@ -186,6 +202,8 @@ _STATES: dict[str, _Meaning] = {
     "58": (StoreUnavailable, "the server has trouble with its disk", "look into its log"),
     "XX": (StoreUnavailable, "the server has an internal error", "look into its log"),
 }
+# Of these the server's own words name the table, the schema or the function, and no value.
+_NAMES_IT = frozenset({"42501", "42P01", "42703", "42883"})
 
 
 def _translate_postgres(error: DBAPIError) -> ShipperError | None:
@@ -195,9 +213,12 @@ def _translate_postgres(error: DBAPIError) -> ShipperError | None:
         lost = type(error.orig).__name__ == "OperationalError" or error.connection_invalidated
         return StoreUnavailable(f"{_LOST}: {_first_line(error.orig)}") if lost else None
     meaning = _STATES.get(state) or _STATES.get(state[:2])
+    if meaning is not None and state in _NAMES_IT:
+        kind, message, hint = meaning
+        meaning = kind, f"{message}: {_first_line(error.orig)}", hint
     return _as_error(meaning, state) if meaning else None
 
 
 def _first_line(error: object) -> str:
-    """Return what libpq says of a connection that broke; a statement is no part of it."""
+    """Return the first line of what libpq or the server says; a statement is no part of it."""
     return next(iter(str(error).strip().splitlines()), "no reason was given")

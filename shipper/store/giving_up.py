@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
+from shipper.errors import OutboxHeld
 from shipper.store.dialect import dialect_of
 from shipper.store.file_lock import FileLock
 from shipper.store.lease import Owner
@@ -25,6 +27,8 @@ SAMPLES = 3
 
 # Seconds for which the outbox is taken at a time: much more than one transaction takes.
 _LEASE = 60.0
+# Seconds between two looks at a lease whose holder seems to be gone.
+_WATCH_EVERY = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,8 @@ def give_up(engine: Engine, selection: Selection) -> Iterator[Step]:
 def taken(engine: Engine, path: Path | None) -> Iterator[Queue]:
     """Take the outbox for a minute as a daemon does; whoever needs longer renews the lease.
 
-    Raises OutboxHeld while a daemon ships.
+    Raises OutboxHeld while a daemon ships. One on another machine whose lease is over is watched
+    first, for as long as that was: the server's clock may have been set.
     """
     lock = None if path is None else FileLock(path)
     if lock is not None:
@@ -74,7 +79,8 @@ def taken(engine: Engine, path: Path | None) -> Iterator[Queue]:
     try:
         queue = Queue(engine, lease_ttl=_LEASE)
         # What a daemon that died may have sent is marked by this, and its claims are over.
-        queue.acquire(Owner.here())
+        while not _acquires(queue):
+            pass
         try:
             yield queue
         finally:
@@ -82,6 +88,18 @@ def taken(engine: Engine, path: Path | None) -> Iterator[Queue]:
     finally:
         if lock is not None:
             lock.release()
+
+
+def _acquires(queue: Queue) -> bool:
+    """Take the outbox; return False where its holder seems to be gone, and has to be watched."""
+    try:
+        queue.acquire(Owner.here())
+    except OutboxHeld as held:
+        if not held.seems_over:
+            raise
+        Event().wait(min(_WATCH_EVERY, held.left))
+        return False
+    return True
 
 
 _COUNT = text(

@@ -34,6 +34,7 @@ from shipper.store.queue import Queue
 from shipper.store.selection import Selection
 from shipper.store.snapshot import asked, snapshot, written
 from shipper.store.transactions import writing
+from shipper.store.turns import fold_all
 
 HANDED_OVER = "handed over"
 
@@ -189,6 +190,7 @@ def _mark(engine: Engine, dialect: Dialect, queue: Queue, ids: list[int]) -> int
     values = {"ids": dialect.bind_ids(ids)}
     with writing(engine) as tx:
         queue.fence(tx)
+        fold_all(tx)
         found = tx.execute(_undelivered_among(dialect), values).all()
         tx.execute(_discard(dialect), values)
         tx.execute(release_dead(dialect), values)

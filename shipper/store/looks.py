@@ -14,18 +14,26 @@ noticed with the next pulse, because table and sequence are others, or the highe
 is lower. That triggers, indexes or the table's file are others is noticed within a few seconds, and
 then looked into.
 
+A server that was left may be another one when it answers again: a standby that was promoted and
+lacks what was written last, a restored copy, another cluster. Numbers of transactions mean nothing
+there, nor does what was seen and not claimed. So with every new connection, and where the server
+itself is another (behind a pooler), the watermark begins anew with what that server's own row says,
+and another cluster ends the session.
+
 It must never show a row above the watermark, and a lane always from its beginning.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import OutboxChanged
 from shipper.store.damage import damage, lease_row, made_of
-from shipper.store.dialect import ALL_IDS, Dialect, dialect_of
+from shipper.store.dialect import ALL_IDS, POSTGRES, Dialect, dialect_of
+from shipper.store.floors import Floors
 from shipper.store.statement import Statement
 from shipper.store.transactions import glancing
 from shipper.store.work import Holds, LinkRow, Look, Pulse, Row
@@ -54,6 +62,8 @@ class Watermark:
         `oldest` is the next one that will end where none runs; `upcoming` is a number that no
         transaction had yet when the snapshot was taken.
         """
+        if upcoming < self._fence:
+            self._candidate = self._fence = 0  # numbers of another server: they say nothing here
         if self._candidate > self.safe and oldest >= self._fence:
             self.safe = self._candidate
         if highest > self.safe and self._candidate <= self.safe:
@@ -79,7 +89,11 @@ class Looks:
         # The number counts only for the connection that has read it: each begins anew.
         self._version: tuple[object, int] | None = None
         self._scanned = -1
+        self._floors = Floors()
+        self._generation = -1
         self._made: dict[str, int] = {}
+        self._met: tuple[object, int] | None = None
+        self._cluster = 0
         self._top = 0
         self._shape: str | None = None
         self._pulses = 0
@@ -106,13 +120,38 @@ class Looks:
         if not self._made:
             self._made = made_of(self._sql.made.row(tx))
         row = lease_row(self._sql.pulse.rows(tx, self._made))
-        generation, last, settled, highest, oldest, upcoming = row
+        generation, last, settled, highest, oldest, upcoming, started = row
+        moved = self._meet(tx, started)
+        if generation != self._generation:
+            self._generation = generation
+            self._floors.forget()  # an operator may have made something pending again
         self._recognise(-1 if last < 0 else max(last, highest))
         self._watermark.resume(min(settled, self._top))
         self._watermark.observe(highest, oldest, upcoming)
         fresh = self._watermark.safe != self._scanned
         self._scanned = self._watermark.safe
-        return Pulse(fresh, generation, self._watermark.is_held_back, self._damage(tx))
+        held_back = self._watermark.is_held_back
+        return Pulse(fresh, generation, held_back, self._damage(tx), moved)
+
+    def _meet(self, tx: Connection, started: int) -> bool:
+        """Return whether this may be another server than before; if so, forget what it said.
+
+        Raises OutboxChanged where it is one of another cluster.
+        """
+        before, self._met = self._met, (tx.connection.driver_connection, started)
+        if self._met == before:
+            return False
+        [readable] = self._sql.tells_cluster.row(tx)
+        cluster = self._sql.cluster.row(tx)[0] if readable else 0
+        if self._cluster not in {0, cluster}:
+            raise OutboxChanged(
+                "another PostgreSQL cluster answers by the address of the database",
+                "stop shipper before a database is moved, or restored from a dump",
+            )
+        self._cluster = cluster
+        self._watermark, self._scanned = Watermark(), -1
+        self._floors.forget()
+        return before is not None
 
     def _recognise(self, top: int) -> None:
         """Raise OutboxChanged where this isn't the outbox that we know, or gives its ids anew."""
@@ -141,14 +180,31 @@ class Looks:
             "safe": self._watermark.safe,
             "limit": question.limit,
         }
+        if question.after == 0 and question.kind != "lane":
+            self._floors.forget()  # a scan of everything, because anything may have changed
         statement = self._sql.looks[question.kind]
         if question.kind == "lane" and isinstance(question.lane, int):
             statement = self._sql.single
             values["id"] = question.lane
         elif question.kind == "lane":
             values["key"] = self._dialect.bind_key(str(question.lane))
+            if self._dialect is POSTGRES:
+                return self._look_at_lane(values)
         with glancing(self._engine) as tx:
             return [self._row(*row) for row in statement.rows(tx, values)]
+
+    def _look_at_lane(self, values: dict[str, Any]) -> list[Row]:
+        """Return the beginning of a lane: what may have been received, then the rest."""
+        lane = (values["destination"], values["key"])
+        values["floor"] = self._floors.of(lane)
+        with glancing(self._engine) as tx:
+            found = sorted(self._sql.looks["lane"].rows(tx, values), key=_place_of)
+        rows = [self._row(*row[:-1]) for row in found[: values["limit"]]]
+        # Only what may have been received: of the rest the first isn't known.
+        if len(rows) < values["limit"] or not found[len(rows) - 1][-1]:
+            first = min((row.id for row in rows), default=values["safe"] + 1)
+            self._floors.learn(lane, min(first - 1, values["safe"]))
+        return rows
 
     def _row(
         self, row: int, key: str | bytes | None, next_attempt_at: str | float | None, held: int
@@ -204,6 +260,23 @@ class Looks:
         )
 
 
+def _lane(dialect: Dialect, columns: str, table: str) -> str:
+    """Return what finds the beginning of a lane; on PostgreSQL from a floor on, see `floors`."""
+    mine = f"WHERE status = 'pending' AND id <= :safe AND {dialect.same_key}"
+    if dialect is not POSTGRES:
+        return f"{columns} FROM {table} {mine} ORDER BY maybe_received DESC, id LIMIT :limit"
+    columns += f", maybe_received FROM {table} {mine}"
+    return (
+        f"({columns} AND maybe_received >= 1 ORDER BY maybe_received DESC, id LIMIT :limit)"
+        f" UNION ALL ({columns} AND maybe_received = 0 AND id > :floor ORDER BY id LIMIT :limit)"
+    )
+
+
+def _place_of(row: Sequence[Any]) -> tuple[int, int]:
+    """Return the place of a row in its lane: it ends with whether it may have been received."""
+    return (-row[-1], row[0])
+
+
 class _Statements:
     """The statements of this module, made once for a dialect."""
 
@@ -227,11 +300,7 @@ class _Statements:
             "maybe_received": Statement(
                 dialect, f"{columns} FROM {table['maybe']} {pending} AND maybe_received = 1 {page}"
             ),
-            "lane": Statement(
-                dialect,
-                f"{columns} FROM {table['key']} WHERE status = 'pending' AND id <= :safe"
-                f" AND {dialect.same_key} ORDER BY maybe_received DESC, id LIMIT :limit",
-            ),
+            "lane": Statement(dialect, _lane(dialect, columns, table["key"])),
         }
         self.single = Statement(dialect, f"{columns} FROM shipper_outbox {pending} AND id = :id")
         since, next_try, updated, failing = map(
@@ -246,6 +315,10 @@ class _Statements:
         self.made = Statement(dialect, dialect.made)
         self.shape = Statement(dialect, dialect.shape)
         self.pulse = Statement(dialect, dialect.pulse)
+        self.tells_cluster = Statement(
+            dialect, "SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
+        )
+        self.cluster = Statement(dialect, "SELECT system_identifier FROM pg_control_system()")
         self.held_key = Statement(dialect, f"SELECT 1 FROM shipper_hold WHERE {dialect.hold_of}")
         self.held_destinations = text("SELECT name FROM shipper_destination WHERE held = 1")
         self.asked = text(

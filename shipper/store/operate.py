@@ -19,6 +19,7 @@ from shipper.store.paging import matching
 from shipper.store.selection import Selection
 from shipper.store.snapshot import asked, shown, written
 from shipper.store.transactions import writing
+from shipper.store.turns import fold_all
 from shipper.store.work import OF_HOLDS
 
 # -- dead letters -------------------------------------------------------------------------------
@@ -98,6 +99,7 @@ def lower_dead(
     discarded: int = 0,
 ) -> None:
     """Count that so many events of a destination are dead letters no more, but perhaps given up."""
+    fold_all(tx)
     counts = {"name": name, "dead": count, "discarded": discarded}
     tx.execute(_count(dialect), counts | {"now": dialect.bind_time(now)})
 

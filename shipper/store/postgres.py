@@ -35,7 +35,6 @@ PINNED: Final = (
     ("statement_timeout", "30s", 13),
     ("transaction_timeout", "0", 17),
     ("lock_timeout", "5s", 13),
-    ("idle_in_transaction_session_timeout", "60s", 13),
     ("idle_session_timeout", "0", 14),
     # What is committed is on the disk.
     ("synchronous_commit", "on", 13),
@@ -66,8 +65,9 @@ _WHERE = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_schemas(false)"
 class Server:
     """Who is asked for a connection: the URL, and where it is read again."""
 
-    def __init__(self, url: URL, renewed: Callable[[], str] | None) -> None:
+    def __init__(self, url: URL, renewed: Callable[[], str] | None, frozen: float) -> None:
         self._url = url
+        self._frozen = frozen
         self._renewed = renewed
 
     @property
@@ -92,7 +92,7 @@ class Server:
         except (dialect.loaded_dbapi.Error, UnicodeError) as error:
             raise refused(error, place(url) + remark, url.username, _secrets(url)) from error
         try:
-            _set_up(connection)  # before SQLAlchemy asks its own questions
+            _set_up(connection, self._frozen)  # before SQLAlchemy asks its own questions
         except BaseException:
             connection.close()
             raise
@@ -116,8 +116,12 @@ class Server:
         return ""
 
 
-def open_server(url: URL, renewed: Callable[[], str] | None, pool: Mapping[str, Any]) -> Engine:
+def open_server(
+    url: URL, renewed: Callable[[], str] | None, pool: Mapping[str, Any], frozen: float
+) -> Engine:
     """Return an engine for a server; `renewed` says the URL again before each connection.
+
+    The server ends a transaction in which we do nothing for `frozen` seconds.
 
     Raises ConfigError for a URL that can't be one, and where the driver isn't installed.
     """
@@ -137,7 +141,7 @@ def open_server(url: URL, renewed: Callable[[], str] | None, pool: Mapping[str, 
         ) from None
     except ArgumentError as error:
         raise ConfigError([f"database.url: {error}"]) from None
-    server = Server(url, renewed)
+    server = Server(url, renewed, frozen)
     event.listen(engine, "do_connect", server.connect)
     engine.update_execution_options(server=server)
     return engine
@@ -182,13 +186,17 @@ def _secrets(url: URL) -> list[str]:
     return [str(url.password), *texts] if url.password else texts
 
 
-def _set_up(connection: Any) -> None:
+def _set_up(connection: Any, frozen: float) -> None:
     version = connection.info.server_version // 10_000
     # By statement and not by startup option, which a pooler refuses. Outside of a transaction,
     # because its timeout may be a role's that is too short for two ways to the server.
     connection.autocommit = True
     with connection.cursor() as cursor:
-        cursor.execute("; ".join(f"SET {k} = '{v}'" for k, v, since in PINNED if version >= since))
+        idles = ("idle_in_transaction_session_timeout", f"{frozen * 1000:.0f}", 13)
+        settings = (*PINNED, idles)
+        cursor.execute(
+            "; ".join(f"SET {k} = '{v}'" for k, v, since in settings if version >= since)
+        )
         served_by, schemas = cursor.execute(_WHERE).fetchone()
         if "pg_catalog" in schemas:
             # What stands before it would be taken for PostgreSQL's own, an operator, say.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, exists, func, select
 
 from shipper import schema
+from shipper.store.dialect import dialect_of
 from shipper.store.transactions import reading
 
 
@@ -26,13 +27,12 @@ class Settled:
         return self.delivered + self.dead + self.discarded
 
 
-_OUTBOX, _HOLD, _DESTINATION = schema.outbox.c, schema.hold.c, schema.destination.c
+_OUTBOX, _HOLD = schema.outbox.c, schema.hold.c
 
 # What is deleted meanwhile must not count backwards, and nearly all of it was delivered.
-_SETTLED = select(
-    func.coalesce(func.sum(_DESTINATION.delivered + _DESTINATION.purged), 0),
-    func.coalesce(func.sum(_DESTINATION.dead), 0),
-    func.coalesce(func.sum(_DESTINATION.discarded), 0),
+_SETTLED = (
+    "SELECT coalesce(sum(delivered + purged), 0), coalesce(sum(dead), 0),"
+    " coalesce(sum(discarded), 0) FROM {0}"
 )
 _ANY_HOLD = select(exists().select_from(schema.hold))
 _BEHIND = (
@@ -50,7 +50,8 @@ _BEHIND = (
 def settled(engine: Engine) -> Settled:
     """Return the counters that every transition keeps up to date."""
     with reading(engine) as tx:
-        return Settled(*map(int, tx.execute(_SETTLED).one()))
+        query = _SETTLED.format(dialect_of(tx.dialect.name).counters)
+        return Settled(*map(int, tx.exec_driver_sql(query).one()))
 
 
 def behind_held_keys(engine: Engine) -> dict[str, int]:

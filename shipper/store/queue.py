@@ -5,27 +5,34 @@ was taken over changes nothing. No transaction is ever open while the network is
 statement's cost grows with the backlog, the number of keys or the history.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
+from shipper.clock import SystemClock
 from shipper.errors import LeaseLost, OutboxChanged, OutboxHeld
 from shipper.event import Event
 from shipper.store import planner, recording
 from shipper.store.claims import ClaimBook, dump_ids, first_of_each_lane, load_ids
-from shipper.store.damage import lease_row, made_of
+from shipper.store.damage import made_of
 from shipper.store.dialect import SQLITE, Dialect, dialect_of
 from shipper.store.lease import Owner
 from shipper.store.statement import Statement
 from shipper.store.transactions import writing
+from shipper.store.turns import Held, Turn, Turns, Watch, Written, fold_all
 from shipper.store.work import Work
 
 # Ids of one statement; with payloads of at most 1 MiB it bounds what is read before it is counted.
 _CHUNK = 128
 
 _TAKEN_OVER = "another process has taken over this outbox"
+_WENT_BACK = (
+    "the database is in a state from before what was last written there: a standby was promoted"
+    " that lacks it, or a backup was restored"
+)
+_MAY_REPEAT = "what was delivered since then is sent again, with the same Idempotency-Key"
 
 
 class Queue:
@@ -34,19 +41,27 @@ class Queue:
     `lease_ttl` is in seconds; `bytes_per_claim` bounds the payloads that one turn brings.
     """
 
-    def __init__(self, engine: Engine, *, lease_ttl: float, bytes_per_claim: int = 8 << 20) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        lease_ttl: float,
+        bytes_per_claim: int = 8 << 20,
+        monotonic: Callable[[], float] | None = None,
+    ) -> None:
         self._engine = engine
         self._dialect = dialect_of(engine.dialect.name)
         self._sql = _Statements(self._dialect)
+        monotonic = monotonic or SystemClock().monotonic
+        self._turns = Turns(self._dialect, monotonic)
+        self._watch = Watch(monotonic)
         self._ttl = lease_ttl
         self._bytes_per_claim = bytes_per_claim
         self._book = ClaimBook()
-        self._token = 0
+        self._turn = Turn(0, 0, 0, 0, 0)
         self._made: dict[str, int] = {}
+        self._met = 0  # which server the last turn was written to
         self._known = 0  # the highest id that was handed out
-        self._turn = 0
-        self._claim = 0
-        self._delivery = 0
 
     # -- the lease ----------------------------------------------------------------------------
 
@@ -57,44 +72,64 @@ class Queue:
     def acquire(self, owner: Owner) -> int:
         """Take the outbox; return how many events of a process that died may have been received.
 
-        Raises OutboxHeld while another process that may be alive has an unexpired lease.
+        Raises OutboxHeld while another process that may be alive has it: one that is not known to
+        be dead has to leave the lease as it is for as long as that was taken, by our own clock.
         """
         with writing(self._engine) as tx:
-            row = lease_row(tx.execute(self._sql.lease).all())
-            holder = Owner.read(row.owner)
-            if row.alive and holder != owner and (holder is None or not holder.is_dead()):
-                raise OutboxHeld(
-                    f"{holder or 'another shipper'} holds this outbox",
-                    "stop it first, or wait until its lease has ended",
-                )
-            token = row.token + 1
-            values = {"token": token, "owner": owner.write(), "ttl": self._ttl}
-            tx.execute(self._sql.take_lease, values)
+            held, last = self._turns.lock(tx)
+            self._refuse_held(held, last, owner)
+            ours = last._replace(token=held.token + 1)
+            turn = self._turns.take(tx, ours, owner.write(), self._ttl)
+            met = self._meet(tx)
             if self._dialect is SQLITE:
                 planner.forget(tx)
             left = self._recover(tx)
             made = made_of(self._sql.made.row(tx))
-        self._token, self._turn, self._made, self._known = token, row.turn, made, 0
-        self._claim, self._delivery = row.claim, row.delivery
+        self._turn, self._met, self._made, self._known = turn, met, made, 0
         self._book = ClaimBook()
         return left
+
+    def _refuse_held(self, held: Held, last: Turn, owner: Owner) -> None:
+        holder = Owner.read(held.owner)
+        is_free = held.owner is None or self._dialect is SQLITE  # there the file's lock decides
+        if is_free or holder == owner or (holder is not None and holder.is_dead()):
+            return
+        ttl = self._ttl if held.ttl is None else held.ttl
+        left = self._watch.left((held.token, last.number, held.expires), ttl)
+        if left > 0:
+            raise OutboxHeld(
+                f"{holder or 'another shipper'} holds this outbox",
+                "stop it first, or wait until its lease has ended; one that is stuck: db unlock",
+                left=left,
+                watched=ttl,
+                seems_over=held.seems_over,
+            )
 
     def release(self) -> None:
         """Give the outbox back. What is still claimed was cut off: it may have been received."""
         with writing(self._engine) as tx:
-            if tx.execute(self._sql.drop_lease, {"token": self._token}).rowcount:
+            self._turns.lock(tx)
+            fold_all(tx)
+            if self._turns.drop(tx, self._turn.token):
                 self._recover(tx)
 
     def renew(self) -> None:
-        """Prolong the lease; raises LeaseLost when another process has taken over."""
+        """Prolong the lease; raises LeaseLost when another process has taken over.
+
+        Raises OutboxChanged where the server lacks what this process has written.
+        """
         with writing(self._engine) as tx:
             self.fence(tx)
+            fold_all(tx)
+            met = self._meet(tx)
+        self._met = met
 
     def fence(self, tx: Connection) -> None:
         """Prolong the lease in somebody's transaction, which so changes nothing without it."""
-        values = {"token": self._token, "ttl": self._ttl}
-        if not tx.execute(self._sql.renew_lease, values).rowcount:
-            raise LeaseLost(_TAKEN_OVER)
+        held, last = self._turns.lock(tx)
+        if held.token != self._turn.token or last.number < self._turn.number:
+            raise self._lost(held, last)
+        self._turns.renew(tx, held.token, self._ttl)
 
     def _recover(self, tx: Connection) -> int:
         claims = [(row.number, row.ids) for row in tx.execute(self._sql.claims)]
@@ -117,61 +152,81 @@ class Queue:
 
         Ids that were asked for and aren't returned had no room, or are no longer pending. When it
         raises StoreUnavailable, the same work may be given again: it will not be done twice.
-        Raises LeaseLost when another process has taken over.
+        Nothing is claimed on a server that is another one than in the last turn, or was started
+        anew: what was seen may not be there. Raises LeaseLost when another process has taken over,
+        and OutboxChanged where the server lacks what this one has written.
         """
         if not work:
             return []
         if again := [row for row in work.wanted if row in self._book]:
             work = replace(work, released=[*work.released, *again])  # it counts where it is last
-        claim = self._claim + bool(work.wanted)
         ended = [record.event.id for record in work.records if recording.is_end(record)]
-        delivery = self._delivery + len(ended)
+        places = {r.event.destination for r in work.records if recording.is_end(r)}
+        before = self._turn
+        folds = self._turns.is_fold_due(before.number + 1, places)
+        turn = Turn(
+            before.number + 1,
+            before.token,
+            before.claim + bool(work.wanted),
+            before.delivery + len(ended),
+            work.settled,
+        )
         with writing(self._engine) as tx:
-            done_before = not self._advance(tx, claim, delivery, work.settled)
-            if done_before:
-                # The lease that was prolonged then isn't the one that we believe in now.
-                tx.execute(self._sql.renew_lease, {"token": self._token, "ttl": self._ttl})
-                events = self._fetch(tx, self._claimed(tx, claim) if work.wanted else [])
+            written = self._advance(tx, turn)
+            done_before = written is None
+            if written is None:
+                met = self._meet(tx)
+                events = self._fetch(tx, self._claimed(tx, turn.claim) if work.wanted else [])
             else:
-                events = _at_home(self._fetch(tx, work.wanted), work.homes)
-                self._do(tx, work, ended, events, claim)
-        self._turn, self._claim, self._delivery = self._turn + 1, claim, delivery
+                met, turn = written.server, turn._replace(settled=written.settled)
+                wanted = work.wanted if met == self._met else ()
+                events = _at_home(self._fetch(tx, wanted), work.homes)
+                self._do(tx, work, ended, events, turn)
+                if folds:
+                    self._turns.fold(tx, turn.number)
+        if folds and not done_before:
+            self._turns.folded(turn.number, places)
+        self._turn, self._met = turn, met
         self._book.remove(ended)
         self._book.remove(work.released)
         if events:
             self._known = max(self._known, *(event.id for event in events))
-            self._book.add(claim, (event.id for event in events))
+            self._book.add(turn.claim, (event.id for event in events))
         return events
 
-    def _advance(self, tx: Connection, claim: int, delivery: int, settled: int) -> bool:
-        """Move the lease on; False if just that was committed before, and only we weren't told."""
-        values = {
-            "token": self._token,
-            "turn": self._turn,
-            "claim": claim,
-            "delivery": delivery,
-            "settled": settled,
-            "ttl": self._ttl,
-            "known": self._known,
-            **self._made,
-        }
-        if self._sql.advance.changes(tx, values):
-            return True
-        row = lease_row(tx.execute(self._sql.lease).all())
-        if (row.token, row.turn) == (self._token, self._turn):
-            raise OutboxChanged(
-                "somebody has emptied, restored or replaced shipper_outbox while events of it were"
-                " on their way",
-                "run: shipper db upgrade, which says what is wrong with it now",
-            )
-        if (row.token, row.turn) == (self._token, self._turn + 1):
-            return False
-        raise LeaseLost(_TAKEN_OVER)
+    def _advance(self, tx: Connection, turn: Turn) -> Written | None:
+        """Write a turn; return None if just that was committed before, and we weren't told."""
+        known = {"known": self._known, "met": self._met, **self._made}
+        written = self._turns.advance(tx, turn, known)
+        if written is not None:
+            return written
+        held, last = self._turns.lock(tx)
+        if held.token == turn.token == last.token:
+            if last.number == turn.number:
+                return None
+            if last.number == turn.number - 1:
+                raise OutboxChanged(
+                    "somebody has emptied, restored or replaced shipper_outbox while events of it"
+                    " were on their way",
+                    "run: shipper db upgrade, which says what is wrong with it now",
+                )
+        raise self._lost(held, last)
+
+    def _lost(self, held: Held, last: Turn) -> LeaseLost | OutboxChanged:
+        """Return what it means that the last turn isn't ours."""
+        if (held.token, last.number) < (self._turn.token, self._turn.number):
+            return OutboxChanged(_WENT_BACK, _MAY_REPEAT)
+        return LeaseLost(_TAKEN_OVER)
+
+    def _meet(self, tx: Connection) -> int:
+        """Return which server answers; 0 for SQLite, whose file is looked at anyway."""
+        return 0 if self._dialect is SQLITE else int(self._sql.started.row(tx)[0])
 
     def _do(
-        self, tx: Connection, work: Work, ended: list[int], events: list[Event], claim: int
+        self, tx: Connection, work: Work, ended: list[int], events: list[Event], turn: Turn
     ) -> None:
-        recording.write(tx, self._dialect, work.records, number=self._delivery)
+        number = self._turn.delivery
+        recording.write(tx, self._dialect, work.records, number=number, turn=turn.number)
         for link in work.links:
             recording.write_link(tx, self._dialect, link, work.now)
         over, kept = self._book.changes(ended, work.released)
@@ -181,7 +236,7 @@ class Queue:
             self._sql.rewrite_claim.changes(tx, {"number": number, "ids": ids})
         if events:
             ids = dump_ids(event.id for event in events)
-            self._sql.insert_claim.changes(tx, {"number": claim, "ids": ids})
+            self._sql.insert_claim.changes(tx, {"number": turn.claim, "ids": ids})
 
     def _claimed(self, tx: Connection, claim: int) -> list[int]:
         """Return what a claim holds on disk; nothing else may be sent under it."""
@@ -234,41 +289,8 @@ class _Statements:
 
     def __init__(self, dialect: Dialect) -> None:
         postgres = dialect.name == "postgresql"
-        # The database's own clock judges a lease that several machines look at.
-        alive = "expires_at > clock_timestamp()" if postgres else "0"
-        lock = " FOR UPDATE" if postgres else ""
-        expires = "clock_timestamp() + make_interval(secs => :ttl)" if postgres else "NULL"
-        self.lease = text(
-            f"SELECT token, owner, turn, claim, delivery, coalesce({alive}, false) AS alive"
-            f" FROM shipper_lease WHERE name = 'outbox'{lock}"
-        )
-        now = "clock_timestamp()" if postgres else "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
-        # Somebody may have set back where ids begin: then nothing is known of their order.
-        clipped = f", settled = least(settled, {dialect.top})" if postgres else ""
-        self.take_lease = text(
-            "UPDATE shipper_lease SET token = :token, owner = :owner, ttl = :ttl,"
-            f" acquired_at = {now}, expires_at = {expires}{clipped} WHERE name = 'outbox'"
-        )
-        # On SQLite ids are in the order of commits, and nobody has to remember how far.
-        settled = ", settled = greatest(settled, :settled)" if postgres else ""
-        self.advance = Statement(
-            dialect,
-            "UPDATE shipper_lease SET turn = turn + 1, claim = :claim, delivery = :delivery,"
-            # It reads the outbox, so that nobody can empty it before this transaction has ended:
-            # an id that is recorded is of the event that was sent.
-            f" expires_at = {expires}{settled}"
-            " WHERE name = 'outbox' AND token = :token AND turn = :turn"
-            f" AND {dialect.last} >= :known",
-        )
         self.made = Statement(dialect, dialect.made)
-        self.renew_lease = text(
-            f"UPDATE shipper_lease SET expires_at = {expires}"
-            " WHERE name = 'outbox' AND token = :token"
-        )
-        self.drop_lease = text(
-            "UPDATE shipper_lease SET owner = NULL, expires_at = NULL, token = token + 1"
-            " WHERE name = 'outbox' AND token = :token"
-        )
+        self.started = Statement(dialect, f"SELECT {dialect.started}")
         self.claims = text("SELECT number, ids FROM shipper_claim ORDER BY number")
         self.claim = text("SELECT ids FROM shipper_claim WHERE number = :number")
         self.insert_claim = Statement(

@@ -59,13 +59,15 @@ def is_end(record: Record) -> bool:
     return record.verdict.status is not Status.PENDING
 
 
-def write(tx: Connection, dialect: Dialect, records: Sequence[Record], *, number: int) -> None:
-    """Record what became of events; `number` is the last delivery number given before."""
+def write(
+    tx: Connection, dialect: Dialect, records: Sequence[Record], *, number: int, turn: int
+) -> None:
+    """Record what became of events; `number` is the last delivery number given before `turn`."""
     if not records:
         return
     ends = count(number + 1)
     numbers = [next(ends) if is_end(record) else None for record in records]
-    if _update(tx, dialect, records, numbers) != len(records):
+    if _update(tx, dialect, records, numbers, turn) != len(records):
         records = _written(tx, dialect, records, numbers)
     if dialect is SQLITE:
         _count(tx, records)
@@ -76,13 +78,17 @@ def write(tx: Connection, dialect: Dialect, records: Sequence[Record], *, number
 
 
 def _update(
-    tx: Connection, dialect: Dialect, records: Sequence[Record], numbers: Sequence[int | None]
+    tx: Connection,
+    dialect: Dialect,
+    records: Sequence[Record],
+    numbers: Sequence[int | None],
+    turn: int,
 ) -> int:
     """Update the events that are still pending; return how many were."""
     if dialect is POSTGRES:
         rows = [_row(dialect, *pair) for pair in zip(records, numbers, strict=True)]
-        arrays = {name: [row[name] for row in rows] for name in _COLUMNS}
-        [changed] = _UPDATE_MANY.row(tx, arrays)
+        arrays: dict[str, Any] = {name: [row[name] for row in rows] for name in _COLUMNS}
+        [changed] = _UPDATE_MANY.row(tx, {"turn": turn, **arrays})
         return int(changed)
     # Nearly all have been delivered. One statement for them all gives way to the network's thread
     # once, and not once an event.
@@ -243,10 +249,10 @@ def _update_many() -> Statement:
         " WHERE o.id = r.id AND o.status = 'pending' AND o.event_id = r.event_id"
         " RETURNING o.destination, o.status"
         "), counted AS ("
-        "INSERT INTO shipper_destination (name, delivered, dead) SELECT destination,"
+        # Added up later: see `turns`.
+        "INSERT INTO shipper_count (turn, name, delivered, dead) SELECT :turn, destination,"
         " count(*) FILTER (WHERE status = 'delivered'), count(*) FILTER (WHERE status = 'dead')"
-        " FROM written WHERE status <> 'pending' GROUP BY destination ORDER BY destination"
-        f" {_ADD_UP}"
+        " FROM written WHERE status <> 'pending' GROUP BY destination"
         ") SELECT count(*) FROM written",
     )
 

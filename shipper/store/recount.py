@@ -15,6 +15,7 @@ from shipper.errors import StoreUnavailable
 from shipper.store.dialect import dialect_of
 from shipper.store.snapshot import snapshot, sorting_on_disk, written
 from shipper.store.transactions import writing
+from shipper.store.turns import fold_all
 
 _COUNTED = ("delivered", "dead", "discarded")
 # A deletion beside us sets a counter that is too low to 0, and the difference is another then.
@@ -65,7 +66,9 @@ def _look(engine: Engine) -> _Off:
         f"SELECT {name} AS name, status, count(*) AS events FROM shipper_outbox"
         " WHERE status <> 'pending' GROUP BY destination, status"
     )
-    counters = f"SELECT {written(dialect, 'name')} AS name, {', '.join(_COUNTED)} FROM {_COUNTERS}"
+    counters = (
+        f"SELECT {written(dialect, 'name')} AS name, {', '.join(_COUNTED)} FROM {dialect.counters}"
+    )
     off: dict[Name, Counter[str]] = {}
     with sorting_on_disk(engine), snapshot(engine) as tx:
         if engine.dialect.name == "postgresql":
@@ -83,11 +86,11 @@ def _is_first(tx: Connection, turn: int) -> bool:
     """Return whether nobody has added the same since we looked; tells a running daemon."""
     # Whoever records or moves an event begins with this row, as we do.
     tx.execute(_NOTIFY)
+    fold_all(tx)  # else one could go below 0 for a while
     tx.execute(_BEGIN)
     return tx.execute(_ADVANCE, {"turn": turn}).rowcount == 1
 
 
-_COUNTERS = "shipper_destination"
 _TURN = text("SELECT turn FROM shipper_lease WHERE name = 'recount'")
 _NOTIFY = text("UPDATE shipper_lease SET generation = generation + 1 WHERE name = 'outbox'")
 _BEGIN = text("INSERT INTO shipper_lease (name) VALUES ('recount') ON CONFLICT (name) DO NOTHING")

@@ -25,6 +25,7 @@ def needed(engine: Engine) -> bool:
         if (
             bool(damage(tx))
             or bool(tx.execute(text(_KEYLESS)).scalar())
+            or bool(tx.execute(text(_HAS_ENDED)).scalar())
             or bool(tx.execute(_top(tx, _PURGED_TOO_MANY)).scalar())
             or _behind(tx)
         ):
@@ -47,7 +48,8 @@ def repair(engine: Engine) -> list[str]:
         done += locks.briefly(engine, _make)
     return [
         *done,
-        *_told(_catch_up(engine), "numbers of shipper_lease were behind"),
+        *_told(_catch_up(engine), "numbers of the last turn were behind"),
+        *_told(_take_marks(engine), "pending events had the mark of an end"),
         *_told(_derive(engine), "pending events had no key or lane, written past the triggers"),
         *_told(recount(engine), "destinations had counters that were off"),
         *_told(
@@ -136,26 +138,39 @@ def _renumber(tx: Connection) -> None:
 # -- rows -----------------------------------------------------------------------------------------
 
 
-def _behind(tx: Connection) -> dict[str, int]:
-    """Return which numbers of the lease are behind those that were given, and what they are."""
-    found = {name: int(tx.execute(text(query)).scalar_one()) for name, query in _GIVEN_NUMBERS}
-    there = tx.execute(text(_NUMBERS)).one_or_none()
-    return {
-        name: number
-        for name, number in found.items()
-        if there is not None and getattr(there, name) < number
-    }
+def _behind(tx: Connection) -> bool:
+    """Return whether numbers were given, and stand in rows, that the last turn doesn't know."""
+    there = tx.execute(text(_NUMBERS[tx.dialect.name])).one_or_none()
+    if there is None:  # on SQLite it went with the lease, whose row is made again before
+        return tx.dialect.name == "postgresql"
+    return any(getattr(there, name) < number for name, number in _given(tx).items())
+
+
+def _given(tx: Connection) -> dict[str, int]:
+    return {name: int(tx.execute(text(query)).scalar_one()) for name, query in _GIVEN_NUMBERS}
 
 
 def _catch_up(engine: Engine) -> int:
     with reading(engine) as tx:
         _have_time(tx)
-        behind = _behind(tx)
-    for name, number in behind.items():
-        advance = f"UPDATE shipper_lease SET {name} = :number WHERE name = 'outbox'"
-        with writing(engine) as tx:
-            tx.execute(text(f"{advance} AND {name} < :number"), {"number": number})
-    return bool(behind)
+        if not _behind(tx):
+            return 0
+        given = _given(tx)
+    with writing(engine) as tx:
+        return tx.execute(text(_ADVANCE[tx.dialect.name]), given).rowcount
+
+
+def _take_marks(engine: Engine) -> int:
+    """Take the marks of an end from pending events."""
+    dialect, turns, done = dialect_of(engine.dialect.name), Turns(), 0
+    statement = text(
+        f"UPDATE shipper_outbox{dialect.by_id} SET delivered_at = NULL, delivery_number = NULL"
+        f" WHERE id IN {dialect.ids} AND {_ENDS}"
+    )
+    for ids in turns.cut(matching(engine, dialect, _ENDS, {})):
+        with turns.timing(len(ids)), writing(engine) as tx:
+            done += tx.execute(statement, {"ids": dialect.bind_ids(ids)}).rowcount
+    return done
 
 
 def _forget_purged(engine: Engine) -> int:
@@ -237,12 +252,33 @@ _GIVEN_NUMBERS = (
     ("delivery", "SELECT coalesce(max(delivery_number), 0) FROM shipper_outbox"),
     ("claim", "SELECT coalesce(max(number), 0) FROM shipper_claim"),
 )
-_NUMBERS = "SELECT delivery, claim FROM shipper_lease WHERE name = 'outbox'"
+# The numbers of the last turn are the lease's on SQLite, and a row's of its own on PostgreSQL.
+_NUMBERS = {
+    "sqlite": f"SELECT delivery, claim FROM {SQLITE.books}",
+    "postgresql": f"SELECT delivery, claim FROM {POSTGRES.books}",
+}
+_ADVANCE = {
+    "sqlite": (
+        "UPDATE shipper_lease SET delivery = max(delivery, :delivery), claim = max(claim, :claim)"
+        " WHERE name = 'outbox'"
+    ),
+    # A daemon that runs finds its place taken, and begins anew.
+    "postgresql": (
+        "WITH ended AS (UPDATE shipper_lease SET token = token + 1 WHERE name = 'outbox'"
+        " RETURNING token) INSERT INTO shipper_turn (turn, token, claim, delivery, settled)"
+        " SELECT coalesce(turn, 0) + 1, ended.token, greatest(coalesce(claim, 0), :claim),"
+        " greatest(coalesce(delivery, 0), :delivery), coalesce(settled, 0)"
+        f" FROM ended LEFT JOIN {POSTGRES.books} ON true"
+    ),
+}
 _WITHOUT = (
     "status = 'pending' AND (coalesce(ordering_key, '') = ''"
     " OR coalesce(destination, '') = '' OR coalesce(event_id, '') = '')"
 )
 _KEYLESS = f"SELECT EXISTS (SELECT 1 FROM shipper_outbox WHERE {_WITHOUT})"
+# Somebody has made them pending again by hand.
+_ENDS = "status = 'pending' AND (delivered_at IS NOT NULL OR delivery_number IS NOT NULL)"
+_HAS_ENDED = f"SELECT EXISTS (SELECT 1 FROM shipper_outbox WHERE {_ENDS})"
 # The trigger itself says what they should be, of a copy.
 _MAKE_COPY = (
     (

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from shipper.state import State
 from shipper.store.damage import lease_row
-from shipper.store.dialect import Dialect, dialect_of
+from shipper.store.dialect import IS_ALIVE, Dialect, dialect_of
 from shipper.store.file_lock import FileLock
 from shipper.store.lease import Owner
 from shipper.store.snapshot import shown, snapshot, written
@@ -271,7 +271,7 @@ class _Statements:
         self.recorded = text(
             f"SELECT {written(dialect, 'name')} AS name, state, reason, held, {since} AS since,"
             f" {next_try_at} AS next_try_at, delivered, dead, discarded, purged,"
-            " failures, last_error FROM shipper_destination"
+            f" failures, last_error FROM {dialect.counters}"
         )
         self.held_keys = text(f"SELECT count(*) FROM shipper_hold WHERE {of_name}")
         self.pending = text(f"SELECT count(*) {pending}")
@@ -289,8 +289,7 @@ _SQLITE_FILE = text("SELECT file FROM pragma_database_list WHERE name = 'main'")
 # The token comes first: it tells a row from none (see `lease_row`).
 _LEASE_FILE = text("SELECT token, owner FROM shipper_lease WHERE name = 'outbox'")
 _LEASE_ROW = text(
-    "SELECT token, owner, coalesce(expires_at > clock_timestamp(), false) AS alive"
-    " FROM shipper_lease WHERE name = 'outbox'"
+    f"SELECT token, owner, {IS_ALIVE} AS alive FROM shipper_lease WHERE name = 'outbox'"
 )
 _NEWEST = text("SELECT max(id) FROM shipper_outbox")
 _FENCE = text(
@@ -305,6 +304,8 @@ _BLOCKERS = text(
     "SELECT pid, application_name AS application, CAST(extract(epoch FROM"
     " clock_timestamp() - xact_start) AS double precision) AS age FROM pg_stat_activity"
     " WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()"
+    # A commit that waits for a standby is told apart: to end it would only hide that.
+    " AND wait_event IS DISTINCT FROM 'SyncRep'"
     " UNION ALL SELECT NULL, 'prepared transaction ' || gid, CAST(extract(epoch FROM"
     " clock_timestamp() - prepared) AS double precision) FROM pg_prepared_xacts"
     " ORDER BY age DESC NULLS LAST"

@@ -26,6 +26,7 @@ from shipper.store.batches import BATCH_SECONDS, paced
 from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.snapshot import shown, snapshot, written
 from shipper.store.transactions import writing
+from shipper.store.turns import fold_all
 
 _FIRST_BATCH, _LEAST, _MOST = 50, 10, 2000
 # The last second that can be written down.
@@ -134,7 +135,8 @@ class _Walk:
     """One way along an index, and how far it has come.
 
     `place` is the destination whose dead or discarded events are looked through; delivered ones
-    lie in the order of their times, and the deletion itself is the progress.
+    lie in the order of their times, `since` is that of the last. Nothing before it is looked at
+    again: while somebody holds a snapshot, PostgreSQL keeps what was deleted.
     """
 
     engine: Engine
@@ -144,13 +146,16 @@ class _Walk:
     span: _Span
     place: str | bytes
     after: int = 0
+    since: str = ""
 
     def step(self, limit: int) -> tuple[int, Counter[Kind]]:
         """Look at `limit` rows at most and delete what is due; return how many were seen."""
-        values = {"limit": limit, "place": self.place, "after": self.after}
+        since = self.since or self.dialect.before_all
+        values = {"limit": limit, "place": self.place, "after": self.after, "since": since}
         with writing(self.engine) as tx:
             if self.dialect.name == "postgresql":
                 tx.execute(_STAND_IN_LINE)
+                fold_all(tx)
             rows = tx.execute(self.page, self.span.values(self.dialect) | values).all()
             gone = [row for row in rows if row.is_due]
             _delete(tx, self.dialect, [row.id for row in gone])
@@ -158,7 +163,7 @@ class _Walk:
             for name in sorted(by_name):
                 tx.execute(_PURGE[self.status], {"name": name, "events": by_name[name]})
         if rows:
-            self.after = rows[-1].id
+            self.after, self.since = rows[-1].id, rows[-1].stamp
         return len(rows), Counter({Kind(shown(n), self.status): c for n, c in by_name.items()})
 
 
@@ -216,16 +221,19 @@ def _newest(dialect: Dialect) -> Iterator[TextClause]:
 def _pages(dialect: Dialect, status: str) -> list[TextClause]:
     """Return what finds the next rows along the index, with whether each is due."""
     columns = f"SELECT id, {written(dialect, 'destination')} AS destination"
+    begun = f" AND delivered_at >= {dialect.stamp.format(':since')}"
     table = f"shipper_outbox{dialect.along.format(status)}"
     if status == "delivered":
         return [
             text(
-                f"{columns}, {_true(dialect)} AS is_due FROM {table} WHERE status = 'delivered'"
-                f" AND {is_over} ORDER BY delivered_at LIMIT :limit"
+                f"{columns}, {_true(dialect)} AS is_due, CAST(delivered_at AS text) AS stamp"
+                f" FROM {table}"
+                f" WHERE status = 'delivered' AND {is_over}{begun}"
+                " ORDER BY delivered_at LIMIT :limit"
             )
             for is_over in _either(dialect, "delivered_at")
         ]
-    over = f"{columns}, {_is_over(dialect, status)} AS is_due FROM {table}"
+    over = f"{columns}, {_is_over(dialect, status)} AS is_due, NULL AS stamp FROM {table}"
     return [
         text(
             f"{over} WHERE status = '{status}' AND destination = CAST(:place AS text)"

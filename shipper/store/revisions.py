@@ -9,7 +9,7 @@ from shipper.errors import SchemaError
 from shipper.store.transactions import reading
 
 # Every revision there has been, oldest first.
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
 VERSION_TABLE = "shipper_alembic_version"
 
 # Asked by every command, so not of SQLAlchemy's inspector: to build its question takes longer

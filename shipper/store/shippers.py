@@ -7,7 +7,7 @@ from sqlalchemy import Engine, TextClause, text
 
 from shipper.store.claims import load_ids
 from shipper.store.damage import lease_row
-from shipper.store.dialect import Dialect, dialect_of
+from shipper.store.dialect import IS_ALIVE, Dialect, dialect_of
 from shipper.store.file_lock import FileLock
 from shipper.store.lease import Owner
 from shipper.store.snapshot import snapshot
@@ -65,7 +65,7 @@ def _pending(dialect: Dialect) -> TextClause:
 
 _CLAIMS = text("SELECT ids FROM shipper_claim")
 _OF_SERVER = (
-    "owner, {0} AS since, coalesce(expires_at > clock_timestamp(), false) AS alive,"
+    f"owner, {{0}} AS since, {IS_ALIVE} AS alive,"
     " CAST(extract(epoch FROM clock_timestamp() - expires_at) AS double precision) + ttl AS seen"
 )
 _OF_FILE = (

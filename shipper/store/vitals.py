@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, TextClause, text
 
-from shipper.store.dialect import Dialect, dialect_of
+from shipper.store.dialect import OURS, Dialect, dialect_of
 from shipper.store.lease import Owner
 from shipper.store.snapshot import asked, shown, snapshot, written
 from shipper.store.transactions import glancing
@@ -214,5 +214,5 @@ _SERVER = text(
     "SELECT pg_backend_pid() AS pid, current_setting('server_version') AS version,"
     " pg_is_in_recovery() AS standby, current_setting('fsync') = 'on' AS durable,"
     " (SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class"
-    " WHERE relname LIKE 'shipper\\_%' AND relkind = 'r') AS bytes"
+    f" WHERE {OURS}) AS bytes"
 )

@@ -122,9 +122,11 @@ class Pulse:
     `fresh` says that events may have come; `generation` grows with every operator's command;
     `held_back` says that an open transaction keeps committed events back (Postgres). `damage` is
     what somebody has done to the tables, one sentence each; None where it wasn't looked for.
+    `moved` says that it was asked by a new connection, or of another server than before.
     """
 
     fresh: bool
     generation: int
     held_back: bool = False
     damage: tuple[str, ...] | None = None
+    moved: bool = False

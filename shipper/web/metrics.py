@@ -192,6 +192,11 @@ def _of_database(figures: Figures | None) -> Iterator[Metric]:
         "For how long an open transaction has kept the newest events back (PostgreSQL).",
         figures.held_back_seconds,
     )
+    yield GaugeMetricFamily(
+        "shipper_commit_wait_seconds",
+        "For how long a commit has waited for a synchronous standby (PostgreSQL).",
+        figures.commit_seconds,
+    )
     yield from _of_footprint(figures.footprint)
     if figures.disk is not None:
         yield GaugeMetricFamily("shipper_wal_bytes", "The size of the WAL.", figures.disk.wal)

@@ -10,7 +10,7 @@ without bounds.
 
 import asyncio
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -23,7 +23,7 @@ from shipper.clock import Clock
 from shipper.config import Settings
 from shipper.confirmed import Confirmed
 from shipper.errors import ShipperError
-from shipper.store import reports
+from shipper.store import commits, reports
 from shipper.store.audit import broken_rules, remember
 from shipper.store.engine import database_path, open_engine
 from shipper.store.footprint import Footprint, footprint
@@ -91,6 +91,8 @@ class Figures:
     footprint: Footprint
     """What the outbox takes of its budget; as old as a forecast may be."""
     disk: Disk | None
+    commit_seconds: float = 0.0
+    """For how long a commit has waited for a synchronous standby (PostgreSQL)."""
     broken: tuple[str, ...] = ()
     """The rules of `verify` that didn't hold when that was asked last."""
 
@@ -178,6 +180,7 @@ class _Observer:
         self._forecast_at = 0.0
         self._audit = audit or Audit(inf)
         self._one_at_a_time = Lock()
+        self._hidden_since: float | None = None
         self.is_closing = False
 
     def look(self) -> Figures:
@@ -192,7 +195,7 @@ class _Observer:
             )
         database, now = self._database, self._confirmed.unstepped(self._old)
         found = reports.destination_report(database, self._configured, now)
-        blockers = reports.commit_blockers(database)
+        blockers, commit = reports.commit_blockers(database), commits.waiting(database)
         rows = sum(report.rows for report in found)
         taken = self._footprint_of(database, rows, self._confirmed.at_most(_DAY))
         # What was broken in an outbox that has grown too large for this is broken still.
@@ -200,11 +203,24 @@ class _Observer:
             self._audit_rows(database)
         return Figures(
             backlogs=tuple(self._backlogs(found)),
-            held_back_seconds=max((b.seconds or 0.0 for b in blockers), default=0.0),
+            held_back_seconds=self._held_back(blockers),
+            commit_seconds=0.0 if commit is None else commit.seconds,
             footprint=taken,
             disk=None if self._path is None else _disk(self._path, taken),
             broken=self._audit.broken,
         )
+
+    def _held_back(self, blockers: Sequence[reports.Blocker]) -> float:
+        """Return for how long the oldest is open; one that isn't shown, since we have seen it."""
+        if not blockers:
+            self._hidden_since = None
+            return 0.0
+        now = self._clock.monotonic()
+        if self._hidden_since is None:
+            self._hidden_since = now
+        shown = [blocker.seconds for blocker in blockers if blocker.seconds is not None]
+        hidden = len(shown) < len(blockers)
+        return max([*shown, now - self._hidden_since if hidden else 0.0])
 
     def _audit_rows(self, database: Database) -> None:
         """Ask whether the invariants hold; where that fails, the rest is told all the same."""

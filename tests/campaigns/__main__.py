@@ -8,12 +8,14 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from tests import standbys
 from tests.campaigns import fault_list, places
 from tests.campaigns.answers import bad_answers
 from tests.campaigns.audits import audits
 from tests.campaigns.clocks import clock_jumps
 from tests.campaigns.crashes import crashes
 from tests.campaigns.ext4 import shutdowns
+from tests.campaigns.failovers import failovers
 from tests.campaigns.figures import Figures
 from tests.campaigns.full_disk import full_disk
 from tests.campaigns.interleavings import interleavings
@@ -85,6 +87,13 @@ def _configurations(given: Given) -> Figures:
 def _orders(_: Given) -> Figures:
     with places.directory() as where, places.database("postgres", where) as url:
         return interleavings(url, long=True)
+
+
+def _failovers(given: Given) -> Figures:
+    with places.directory() as where, standbys.stage(where) as stage:
+        room = where / "room"
+        standbys.make_room(room)
+        return failovers(stage, room, rounds=given.rounds, seed=given.seed)
 
 
 def _network(given: Given) -> Figures:
@@ -159,6 +168,9 @@ def _parser() -> argparse.ArgumentParser:
         "--number", type=int, default=5000
     )
     campaign("orders", _orders, "every order of two applications' and a daemon's steps")
+    campaign("failovers", _failovers, "failovers that lose commits").add_argument(
+        "--rounds", type=int, default=20
+    )
     network = campaign("network", _network, "a bad network, by a proxy", databases=True)
     network.add_argument("--strikes", type=int, default=300)
     campaign("clocks", _clocks, "wall-clock jumps").add_argument("--times", type=int, default=1)

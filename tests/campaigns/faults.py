@@ -230,6 +230,18 @@ DATABASE = (
     Fault("B29", "the lease's table is emptied, too", "told; `db upgrade` makes its row again", f"{STORE}/test_repair.py::test_a_lease_that_was_deleted_is_told_and_made_anew", "2"),
     Fault("B30", "rows are deleted by SQL", "`verify` tells, `db upgrade` recounts", f"{STORE}/test_repair.py::test_counters_are_recounted", "2"),
     Fault("B31", "100,000 ids that were never rows (ON CONFLICT DO NOTHING)", "growth and forecast count rows", f"{STORE}/test_vitals.py::test_growth_counts_rows_and_not_the_ids_that_were_never_one", "2"),
+    Fault("B40", "a standby is promoted that lacks what was committed last; claims, turns or only events are lost", "noticed by the first connection: nothing of it is sent, a fresh session, no exit", "tests/daemon/test_daemon_failover.py::test_a_failover_that_lost_commits_ends_in_no_violation_and_no_exit", "1"),
+    Fault("B41", "a failover while transactions are open, ids are given again", "drawn at random: no event overtakes, none waits for ever, none is a phantom", f"{HERE}::test_failovers_that_lose_commits", "{FAILOVERS}"),
+    Fault("B42", "a failover that lost nothing", "goes on as it was; no repeat", "tests/daemon/test_daemon_failover.py::test_a_failover_that_lost_nothing_repeats_nothing", "1"),
+    Fault("B43", "a dump is restored behind the same address, or another cluster answers there", "a fresh session", f"{STORE}/test_failover.py::test_a_dump_behind_the_same_address_is_another_cluster", "1"),
+    Fault("B44", "row level security hides rows of any of our tables", "an error that names the table; doctor, db check", f"{STORE}/test_row_security.py::test_rows_that_are_hidden_are_an_error_for_everybody", "6"),
+    Fault("B45", "a snapshot is held for hours (dump, report, standby)", "a turn touches as many blocks as without", f"{STORE}/test_snapshots.py::test_a_turn_costs_the_same_with_a_snapshot_that_is_held", "1,500 turns"),
+    Fault("B46", "the same, while old events are deleted", "a batch reads as many entries as it deletes", f"{STORE}/test_snapshots.py::test_prune_passes_by_what_it_has_deleted", "10 batches"),
+    Fault("B47", "the server's clock jumps forwards or back by a year", "no lease is handed over, and nobody waits for longer than a lease", f"{STORE}/test_lease.py::test_no_step_of_the_servers_clock_hands_a_lease_over", "2"),
+    Fault("B48", "a lease is stuck, or a daemon is frozen within a transaction", "`db unlock` after a question; never of a process that lives here", "tests/cli/test_unlock.py::test_a_lease_that_is_stuck_is_ended_after_a_question", "7"),
+    Fault("B49", "a synchronous standby is away", "status, doctor and metrics say so; the daemon counts as living", f"{STORE}/test_commits.py::test_a_commit_that_waits_for_a_standby_is_told_and_its_daemon_lives", "1"),
+    Fault("B50", "an application's lock keeps a migration or a daemon out", "who has it is named", f"{STORE}/test_commits.py::test_who_holds_a_lock_is_named", "1"),
+    Fault("B51", "others have tables called shipper_ in the same database", "sizes and budget count ours", f"{STORE}/test_commits.py::test_only_our_own_tables_count", "2"),
 )  # fmt: skip
 
 ROWS = (

@@ -8,12 +8,14 @@ from typing import Literal
 
 import pytest
 
-from shipper.store.looks import Watermark
+from shipper.store.looks import Looks, Watermark
+from tests import standbys
 from tests.campaigns.answers import bad_answers
 from tests.campaigns.audits import audits
 from tests.campaigns.clocks import clock_jumps
 from tests.campaigns.crashes import crashes
 from tests.campaigns.ext4 import shutdowns
+from tests.campaigns.failovers import failovers
 from tests.campaigns.figures import Figures
 from tests.campaigns.full_disk import full_disk
 from tests.campaigns.interleavings import interleavings
@@ -35,6 +37,7 @@ FIRST_SEND_SECONDS = 3.0
 CUTS, CUTS_NORMAL, CUTS_EXT4 = 500, 100, 20
 IO_SHARE = 0.08
 ANSWERS, ANSWERS_STOCK, ROWS, VALUES = 5000, 600, 1250, 3000
+FAILOVERS = 2
 FULL, STRIKES, SOAK_SECONDS, AUDIT_ROWS = 3, 60, 12, 20_000
 
 
@@ -150,6 +153,21 @@ def test_without_the_fence_an_interleaving_goes_wrong(
 
     monkeypatch.setattr(Watermark, "observe", observe)
     assert interleavings(postgres_url, long=False).violations
+
+
+def test_failovers_that_lose_commits(stage: standbys.Stage, server_room: Path) -> None:
+    """Nothing is remembered of a server that another has taken the place of."""
+    rounds = scaled(FAILOVERS)
+    figures = assert_kept(failovers(stage, server_room, rounds=rounds, seed=SEED))
+    assert figures.tried["failovers"] == rounds
+
+
+def test_a_watermark_of_another_server_goes_wrong(
+    stage: standbys.Stage, server_room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody looks who answers by a new connection, events wait for ever, or overtake."""
+    monkeypatch.setattr(Looks, "_meet", lambda *_: False)
+    assert failovers(stage, server_room, rounds=1, seed=SEED).violations
 
 
 async def test_a_bad_network(database_url: str, tmp_path: Path) -> None:

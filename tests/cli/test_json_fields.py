@@ -87,7 +87,7 @@ def everything(seen: Seen, home: Home, name: str) -> None:
     for words in (
         "status", "events list", "events show 1", "events show 2", "dead list", "dead show 1",
         "verify", "verify --recount", "prune --dry-run", "prune", "top", "db current",
-        "db check", "db upgrade",
+        "db check", "db upgrade", "db unlock",
         "config show", "config show --origin", "check", "version", "assets list",
         "assets show shipper.1", "help",
         "help order", "events export -", "events export - --status dead",

@@ -70,6 +70,10 @@ class Shop:
         self._engine = open_engine(url)
         self.configure()
 
+    def forget_connections(self) -> None:
+        """Connect anew: the server may be another one by now."""
+        self._engine.dispose()
+
     async def close(self) -> None:
         """End everything."""
         for process in self._processes:

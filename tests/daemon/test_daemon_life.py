@@ -183,7 +183,7 @@ async def test_a_daemon_that_was_taken_over_ends_with_75(shop: Shop) -> None:
     """It slept beyond its lease; when it wakes it changes nothing and sends nothing."""
     first = await shop.started()
     await _freeze_between_turns(first, shop)
-    shop.execute("UPDATE shipper_lease SET expires_at = clock_timestamp() - interval '1 s'")
+    shop.execute("UPDATE shipper_lease SET ttl = 0")
     second = await shop.started()
     shop.add("u1-1")
     await shop.settled()

@@ -89,7 +89,7 @@ async def test_who_cannot_be_told_to_be_dead_keeps_its_lease(shop: Shop, place: 
     await first.ended()
     heir = shop.start(under=under)
     await heir.told("daemon.waiting")
-    shop.execute("UPDATE shipper_lease SET expires_at = clock_timestamp()")
+    shop.execute("UPDATE shipper_lease SET ttl = 0")
     await heir.told("daemon.started")
     await heir.stop()
 

@@ -228,9 +228,22 @@ def test_whoever_holds_younger_events_back_is_named(monkeypatch: pytest.MonkeyPa
     assert {finding.level for finding in told.values()} == {Level.OK}
     hidden = Blocker(4713, "of another role", None)
     monkeypatch.setattr(db, "open_transactions", lambda _: [hidden])
+    for waits, level in (([], Level.OK), ([hidden], Level.WARNING)):
+        monkeypatch.setattr(db, "commit_blockers", lambda _, waits=waits: waits)
+        finding = _by_name(db.check_transactions(None))["transactions"]  # type: ignore[arg-type]
+        assert finding.level is level
+        assert "pg_read_all_stats" in f"{finding.text} {finding.fix}"
+
+
+def test_a_prepared_transaction_can_be_ended_by_what_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its name may have a quote in it; and it is ended in its own database."""
+    odd = Blocker(None, "prepared transaction gid 'x'", 9000.0)
+    monkeypatch.setattr(db, "open_transactions", lambda _: [odd])
     told = _by_name(db.check_transactions(None))  # type: ignore[arg-type]
-    assert told["transactions"].level is Level.OK
-    assert "pg_read_all_stats" in told["transactions"].text
+    assert "COMMIT PREPARED 'gid ''x'''" in str(told["prepared"].fix)
+    assert "in the database that it is of" in str(told["prepared"].fix)
 
 
 def test_growth_is_told_where_the_disk_is_somebody_elses() -> None:

@@ -72,8 +72,8 @@ def marked_before_the_answer() -> Any:
 def sent_before_the_claim_is_committed() -> Any:
     """What is asked for is sent at once; the claim is written with the next turn."""
 
-    def _do(self: Queue, tx: Any, work: Any, ended: Any, events: Any, claim: int) -> None:
-        original(self, tx, work, ended, [], claim)
+    def _do(self: Queue, tx: Any, work: Any, ended: Any, events: Any, turn: Any) -> None:
+        original(self, tx, work, ended, [], turn)
 
     original = Queue._do
     return patch.object(Queue, "_do", _do)
@@ -222,7 +222,7 @@ def done_twice_when_the_answer_is_lost() -> Any:
 
     def turn(self: Queue, work: Any) -> list[Event]:
         with writing(self._engine) as tx:
-            self._turn = tx.execute(self._sql.lease).one().turn
+            self._turn = self._turns.lock(tx)[1]
         return original(self, work)
 
     original = Queue.turn
@@ -233,10 +233,11 @@ def done_twice_when_the_answer_is_lost() -> Any:
 def stale_lease_accepted() -> Any:
     """Who was taken over goes on writing."""
 
-    def _advance(self: Queue, tx: Any, *of_the_turn: int) -> bool:
-        row = tx.execute(self._sql.lease).one()
-        self._token, self._turn = row.token, row.turn
-        return original(self, tx, *of_the_turn)
+    def _advance(self: Queue, tx: Any, turn: Any) -> Any:
+        held, last = self._turns.lock(tx)
+        turn = turn._replace(number=last.number + 1, token=held.token)
+        self._turn = self._turn._replace(token=held.token)
+        return original(self, tx, turn)
 
     original = Queue._advance
     return patch.object(Queue, "_advance", _advance)

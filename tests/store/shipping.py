@@ -76,12 +76,14 @@ def event_row(engine: Engine, row: int) -> dict[str, Any]:
     return found
 
 
-_BY_CLOCK_OR_CHANCE = {"tx", "created_at", "acquired_at", "expires_at", "owner"}
+_BY_CLOCK_OR_CHANCE = {"tx", "created_at", "acquired_at", "expires_at", "owner", "at"}
 
 
 def everything(engine: Engine) -> dict[str, list[dict[str, Any]]]:
     """Return all that the daemon can change, but what clocks and rolled back inserts number."""
-    names = ("outbox", "claim", "attempt", "destination", "hold", "lease")
+    names = ["outbox", "claim", "attempt", "destination", "hold", "lease"]
+    if engine.dialect.name == "postgresql":
+        names += ["turn", "count"]
     left_out = dict.fromkeys(names, _BY_CLOCK_OR_CHANCE)
     left_out["attempt"] = left_out["hold"] = _BY_CLOCK_OR_CHANCE | {"id"}
     return {
@@ -103,9 +105,14 @@ def wipe(engine: Engine) -> None:
             tx.exec_driver_sql("ALTER TABLE shipper_outbox ALTER COLUMN id RESTART")
         else:
             tx.exec_driver_sql("DELETE FROM sqlite_sequence")
+        numbers = " token = 0, turn = 0, claim = 0, delivery = 0"
+        if engine.dialect.name == "postgresql":
+            tx.exec_driver_sql("DELETE FROM shipper_count")
+            tx.exec_driver_sql("DELETE FROM shipper_turn")
+            tx.exec_driver_sql("INSERT INTO shipper_turn (turn, token) VALUES (0, 0)")
+            numbers = " token = 0"
         tx.exec_driver_sql(
-            "UPDATE shipper_lease SET token = 0, turn = 0, claim = 0, delivery = 0, generation = 0,"
-            " owner = NULL, expires_at = NULL"
+            f"UPDATE shipper_lease SET{numbers}, generation = 0, owner = NULL, expires_at = NULL"
         )
 
 

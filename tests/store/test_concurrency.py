@@ -12,6 +12,7 @@ from sqlalchemy import Engine, text
 
 from shipper.event import Event
 from shipper.store.audit import verify
+from shipper.store.dialect import dialect_of
 from shipper.store.engine import open_engine
 from shipper.store.looks import Looks
 from shipper.store.transactions import writing
@@ -137,5 +138,6 @@ def test_an_operator_and_the_daemon_keep_the_counters_together(
             record(queue, *(accepted(event) for event in events))
         operator.result()
     assert [finding for finding in verify(engine) if finding.fault] == []
-    [counts] = ask(engine, "SELECT delivered, discarded FROM shipper_destination")
+    counters = dialect_of(engine.dialect.name).counters
+    [counts] = ask(engine, f"SELECT delivered, discarded FROM {counters}")
     assert sum(counts) == total

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from sqlalchemy import Engine, text
 
+from shipper.store.dialect import POSTGRES
 from shipper.store.engine import open_engine
 from shipper.store.looks import Looks
 from shipper.store.work import Work
@@ -66,7 +67,7 @@ def test_what_is_settled_stays_so(post: Engine, writers: tuple[Writer, Writer]) 
     queue = taken(post)
     queue.turn(Work(now=0.0, wanted=[1], settled=settled(Looks(post)).settled))
     queue.turn(Work(now=0.0, released=[1]))
-    assert ask(post, "SELECT settled FROM shipper_lease") == [(1,)]
+    assert ask(post, f"SELECT settled FROM {POSTGRES.books}") == [(1,)]
 
 
 # -- every interleaving ---------------------------------------------------------------------------

@@ -7,17 +7,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
-from shipper.errors import LeaseLost, OutboxHeld
+from shipper.daemon.session import _FROZEN, REACH_WITHIN
+from shipper.errors import LeaseLost, OutboxHeld, StoreUnavailable
 from shipper.store.engine import open_engine
 from shipper.store.lease import Owner, _status
 from shipper.store.queue import Queue
+from shipper.store.transactions import writing
 from shipper.store.work import Work
 from tests import needs
 from tests.store.daemons import NOW, write
@@ -165,18 +167,65 @@ def _seen_by_a_service(owner: Owner) -> str:
     ).stdout
 
 
-def test_of_a_process_elsewhere_only_the_lease_tells(post: Engine) -> None:
-    """Its number says nothing on this machine, so it is waited for until its time has come."""
-    elsewhere = replace(Owner.here(), boot="another", pid=2**22 + 1)
-    Queue(post, lease_ttl=HOUR).acquire(elsewhere)
-    with pytest.raises(OutboxHeld):
-        taken(post)
-    run(post, "UPDATE shipper_lease SET expires_at = clock_timestamp()")
-    taken(post)
+class _Clock:
+    """A clock of the test's."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """Return what it shows."""
+        return self.now
+
+
+ELSEWHERE = replace(Owner.here(), boot="another", pid=2**22 + 1)
+
+
+def _left(queue: Queue) -> float:
+    with pytest.raises(OutboxHeld) as held:
+        queue.acquire(Owner.here())
+    return held.value.left
+
+
+def test_of_a_process_elsewhere_only_its_silence_tells(post: Engine) -> None:
+    """Its number says nothing on this machine, so it is watched for as long as its lease is."""
+    Queue(post, lease_ttl=60.0).acquire(ELSEWHERE)
+    clock = _Clock()
+    taker = Queue(post, lease_ttl=HOUR, monotonic=clock)
+    assert _left(taker) == 60.0
+    clock.now += 59.9
+    assert _left(taker) == pytest.approx(0.1)
+    clock.now += 0.2
+    taker.acquire(Owner.here())
+
+
+def test_no_step_of_the_servers_clock_hands_a_lease_over(post: Engine) -> None:
+    """A holder that lives moves the lease; where it says that it is over, it isn't believed."""
+    holder = Queue(post, lease_ttl=60.0)
+    holder.acquire(ELSEWHERE)
+    clock = _Clock()
+    taker = Queue(post, lease_ttl=HOUR, monotonic=clock)
+    run(post, "UPDATE shipper_lease SET expires_at = clock_timestamp() - interval '1 year'")
+    assert _left(taker) == 60.0
+    for move in (holder.renew, lambda: write(post, "a") and claim(holder, 1)):
+        clock.now += 59.0
+        move()
+        assert _left(taker) == 60.0
+
+
+def test_a_clock_that_was_ahead_keeps_nobody_waiting(post: Engine) -> None:
+    """A lease that ends in a year, because a clock was wrong, is over when its holder is silent."""
+    Queue(post, lease_ttl=60.0).acquire(ELSEWHERE)
+    run(post, "UPDATE shipper_lease SET expires_at = clock_timestamp() + interval '1 year'")
+    clock = _Clock()
+    taker = Queue(post, lease_ttl=HOUR, monotonic=clock)
+    assert _left(taker) == 60.0
+    clock.now += 60.0
+    taker.acquire(Owner.here())
 
 
 def test_a_lease_of_no_length_has_ended(post: Engine) -> None:
-    """The database's clock tells, not ours."""
+    """Nobody has to be watched."""
     Queue(post, lease_ttl=0.0).acquire(replace(Owner.here(), boot="another"))
     taken(post)
 
@@ -224,23 +273,38 @@ def test_a_queue_that_was_taken_over_changes_nothing(engine: Engine) -> None:
 
 
 def test_to_renew_is_to_prolong(post: Engine) -> None:
-    """A turn does so too."""
+    """A turn doesn't: it leaves the row of the lease as it is."""
     write(post, "a")
     queue = taken(post)
-    for prolong in (queue.renew, lambda: claim(queue, 1)):
-        run(post, "UPDATE shipper_lease SET expires_at = clock_timestamp()")
-        prolong()
-        left = "SELECT expires_at - clock_timestamp() > interval '50 seconds' FROM shipper_lease"
-        assert ask(post, left) == [(True,)]
+    run(post, "UPDATE shipper_lease SET expires_at = clock_timestamp()")
+    left = "SELECT expires_at - clock_timestamp() > interval '50 seconds', xmin FROM shipper_lease"
+    before = ask(post, left)
+    claim(queue, 1)
+    assert ask(post, left) == before
+    queue.renew()
+    [(prolonged, _)] = ask(post, left)
+    assert prolonged
 
 
 def test_two_that_start_at_once_share_nothing(post: Engine, other: Engine) -> None:
     """Whoever comes second is a stranger's successor or waits; there is one token for each."""
     first = taken(post)
     second = taken(other)
-    assert first._token != second._token
+    assert first._turn.token != second._turn.token
     with pytest.raises(LeaseLost):
         first.renew()
+
+
+def test_a_daemon_that_stops_within_a_transaction_keeps_nobody_out(
+    post: Engine, postgres_url: str
+) -> None:
+    """The server ends it, before whoever comes next has given up."""
+    frozen = open_engine(postgres_url, frozen=0.2)
+    with suppress(StoreUnavailable), writing(frozen) as tx:
+        tx.exec_driver_sql("SELECT 1 FROM shipper_lease FOR UPDATE")
+        taken(post)  # it waits for five seconds at most
+    frozen.dispose()
+    assert _FROZEN < REACH_WITHIN
 
 
 # -- the owner ------------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ class _Plans:
 
     def explain(self, cursor: Any, statement: str, parameters: Any) -> None:
         """Ask for the plan of a statement that is about to be executed."""
-        if not re.match(r"SELECT|UPDATE|DELETE|WITH written", statement):
+        if not re.match(r"\(?SELECT|UPDATE|DELETE|WITH written", statement):
             return
         lite = self._engine.dialect.name == "sqlite"
         ask = "EXPLAIN QUERY PLAN" if lite else "EXPLAIN (COSTS OFF)"

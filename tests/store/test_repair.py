@@ -11,12 +11,13 @@ from shipper.event import Event
 from shipper.store import clock_notes
 from shipper.store.audit import verify
 from shipper.store.damage import damage
+from shipper.store.dialect import POSTGRES
 from shipper.store.engine import open_engine
 from shipper.store.looks import Looks
 from shipper.store.migrate import mend
 from shipper.store.transactions import glancing, reading
 from shipper.store.work import Look, Pulse, Record
-from tests.store.daemons import write
+from tests.store.daemons import tamper, write
 from tests.store.outboxes import event
 from tests.store.shipping import (
     accepted,
@@ -121,7 +122,7 @@ def test_every_way_to_begin_ids_anew_is_noticed(postgres: Engine, act: str) -> N
     ids = write(postgres, *"abc")
     settled(looks)
     record(queue, *map(accepted, claim(queue, *ids)))
-    run(postgres, "UPDATE shipper_lease SET settled = 3")
+    run(postgres, "UPDATE shipper_turn SET settled = 3")
     run(postgres, act)
     with pytest.raises(OutboxChanged):
         looks.pulse()
@@ -129,7 +130,7 @@ def test_every_way_to_begin_ids_anew_is_noticed(postgres: Engine, act: str) -> N
     taken(postgres)
     looks = Looks(postgres)
     looks.pulse()
-    [(top,)] = ask(postgres, "SELECT settled FROM shipper_lease")
+    [(top,)] = ask(postgres, f"SELECT settled FROM {POSTGRES.books}")
     assert looks.settled == top < 3 or "RENAME" not in act
 
 
@@ -328,3 +329,14 @@ def test_a_table_without_its_identity_gets_one(postgres: Engine) -> None:
     mend(postgres)
     assert write(postgres, "c") == [3]
     assert _damage(postgres) == []
+
+
+def test_an_event_that_was_made_pending_by_hand_has_not_ended(engine: Engine) -> None:
+    """Its time and its number go; counters and states are right again, and it is sent."""
+    queue = taken(engine)
+    [event] = claim(queue, *write(engine, "a"))
+    record(queue, accepted(event))
+    tamper(engine, "UPDATE shipper_outbox SET status = 'pending'")
+    assert {finding.rule for finding in verify(engine) if finding.fault} >= {"counters", "states"}
+    assert "pending events had the mark of an end: 1" in mend(engine)
+    assert [finding.message for finding in verify(engine) if finding.fault] == []

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shipper.config import Settings, load
+from shipper.store.reports import Blocker
 from shipper.store.transactions import reading, writing
 from shipper.web import survey as module
 from shipper.web.survey import ASK_EVERY, UNCONFIGURED, Audit, Backlog, Figures, Survey
@@ -329,3 +330,22 @@ async def test_a_bug_is_raised_to_whoever_asks(
             await survey.figures()
     clock.now += ASK_EVERY
     await seen(survey)
+
+
+def test_what_isnt_shown_counts_from_when_it_was_seen(
+    postgres_url: str, tmp_path: Path, clock: Present, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without pg_read_all_stats nobody tells how long another role's transaction is open."""
+    found: list[Blocker] = [Blocker(4711, "erp", None)]
+    monkeypatch.setattr("shipper.store.reports.commit_blockers", lambda _: found)
+    observer = module._Observer(settings_for(postgres_url, tmp_path), clock, None)
+    assert observer.look().held_back_seconds == 0.0
+    clock.now += 40.0
+    assert observer.look().held_back_seconds == 40.0
+    found.append(Blocker(4712, "till", 50.0))
+    assert observer.look().held_back_seconds == 50.0
+    found.clear()
+    assert observer.look().held_back_seconds == 0.0
+    found.append(Blocker(4713, "erp", None))
+    assert observer.look().held_back_seconds == 0.0
+    observer.close()

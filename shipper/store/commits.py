@@ -1,0 +1,78 @@
+"""Commits that wait for a synchronous standby (PostgreSQL), and who has locked our tables.
+
+Where such a standby is away, every COMMIT waits for it, the daemon's and the application's: no
+timeout ends that, and nothing fails. It decides from what the server shows of its processes; of
+other roles' it shows that only with pg_read_all_stats. Reads only.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, text
+
+from shipper.store.dialect import TABLES
+from shipper.store.snapshot import snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many commits wait for a standby, since when the first, and for which one.
+
+    `standbys` is the server's setting.
+    """
+
+    commits: int
+    seconds: float
+    standbys: str
+
+    def __str__(self) -> str:
+        """Return it for a person."""
+        s = "" if self.commits == 1 else "s"
+        return (
+            f"{self.commits} commit{s} wait{'' if s else 's'} for a synchronous standby"
+            f" ({self.standbys}), the first for {self.seconds:.0f} s: nothing is sent meanwhile"
+        )
+
+
+FIX = (
+    "start the standby again; without one: ALTER SYSTEM SET synchronous_standby_names = '';"
+    " SELECT pg_reload_conf()"
+)
+
+
+def waiting(engine: Engine) -> Waiting | None:
+    """Return the commits that wait for a standby, None where none does, and on SQLite."""
+    if engine.dialect.name != "postgresql":
+        return None
+    with snapshot(engine) as tx:
+        row = tx.execute(_WAITING).one()
+    return Waiting(row.commits, row.seconds or 0.0, row.standbys) if row.commits else None
+
+
+def lockers(engine: Engine) -> list[str]:
+    """Return who else has one of our tables locked, the oldest transaction first, for a person."""
+    with snapshot(engine) as tx:
+        found = tx.execute(_LOCKERS, {"tables": list(TABLES)}).all()
+    return [
+        f"process {row.pid} ({row.application or 'unnamed'}, {row.state or 'state not shown'}"
+        + ("" if row.age is None else f", open for {row.age:.0f} s")
+        + ")"
+        for row in found
+    ]
+
+
+# -- statements -----------------------------------------------------------------------------------
+
+_WAITING = text(
+    "SELECT count(*) AS commits, CAST(max(extract(epoch FROM clock_timestamp() -"
+    " coalesce(state_change, xact_start))) AS double precision) AS seconds,"
+    " current_setting('synchronous_standby_names') AS standbys FROM pg_stat_activity"
+    " WHERE wait_event = 'SyncRep'"
+)
+_LOCKERS = text(
+    "SELECT pid, application_name AS application, state, CAST(extract(epoch FROM"
+    " clock_timestamp() - xact_start) AS double precision) AS age"
+    " FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND pid IN (SELECT l.pid FROM pg_locks"
+    " AS l JOIN pg_class AS c ON c.oid = l.relation WHERE l.granted AND c.relname = ANY(:tables)"
+    " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " AND l.mode <> 'AccessShareLock') ORDER BY xact_start NULLS LAST LIMIT 3"
+)
