@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from shipper.errors import ShipperError
 from shipper.plain import printable
+from shipper.situation import Facts, Room
 from shipper.store.footprint import NEARLY, Footprint
 from shipper.store.reports import DestinationReport
-from shipper.troubles import Facts, Level, Room
+from shipper.troubles import Level
 from shipper.troubles import judge as troubles_of
 
 # More destinations than these, and only rows can name so many, have no performance data.

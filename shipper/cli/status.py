@@ -16,8 +16,9 @@ from shipper.cli.wording import age, count
 from shipper.clock import SystemClock, iso
 from shipper.doctor.unit import start_command
 from shipper.errors import ConfigError, UsageError
+from shipper.situation import gather
 from shipper.store.reports import Blocker, DestinationReport
-from shipper.troubles import Trouble, gather, judge, stands, why_of
+from shipper.troubles import Trouble, judge, stands, why_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

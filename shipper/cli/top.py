@@ -20,11 +20,12 @@ from shipper.cli.verdict import next_try
 from shipper.cli.wording import age, count, several
 from shipper.clock import Clock, SystemClock, iso
 from shipper.plain import printable
+from shipper.situation import gather
 from shipper.store.glance import NEWEST_DEAD, Glance, glance
 from shipper.store.minutes import since
 from shipper.store.reports import DestinationReport
 from shipper.style import BAD, STATES, WAITING, ascii_only
-from shipper.troubles import gather, judge, why_of
+from shipper.troubles import judge, why_of
 
 # A rate is of what came between the last so many drawings, a few seconds: it is what happens now,
 # and 0 soon after nothing happens any more.

@@ -19,18 +19,22 @@ from shipper.config import Settings
 from shipper.confirmed import Confirmed
 from shipper.daemon.destinations import Fresh, Make, Seen, freshly, route_of
 from shipper.daemon.outbox import Address, Outbox
+from shipper.daemon.taking import (
+    FROZEN,
+    acquire,
+    broken_off_by,
+    give_back,
+    lease_ttl,
+    reach,
+    tells,
+)
 from shipper.daemon.thread import DatabaseThread
 from shipper.dispatcher import Dispatcher
 from shipper.dispatcher.reporter import Reporter
 from shipper.dispatcher.tally import Tally
 from shipper.errors import (
-    AccessDenied,
-    LeaseLost,
-    LoginRefused,
     OutboxHeld,
-    SchemaError,
     ShipperError,
-    StoreUnavailable,
 )
 from shipper.logs import Log
 from shipper.store import clock_notes
@@ -40,25 +44,14 @@ from shipper.store.identity import identity
 from shipper.store.lease import Owner
 from shipper.store.looks import Looks
 from shipper.store.migrate import prepare
-from shipper.store.opening import Database
 from shipper.store.queue import Queue
 from shipper.store.reserve import Reserve, Spared
 from shipper.store.retention import newest
-from shipper.store.transactions import interrupt
 from shipper.store.watch import SqliteWatch
 from shipper.store.work import LinkRow
 
-# How long the database may take to appear: one boot may start both.
-REACH_WITHIN = 30.0
-# A lease is looked at now and then, and has to be seen as it is once more when its time is over.
-_WATCHED_MORE = 2.0
-# Seconds after which a server ends the transaction of a daemon that stands still within it: less
-# than another one waits for its rows.
-_FROZEN = 15.0
 # Whoever asks whether the outbox is held holds it for less.
 _HELD_A_MOMENT = 0.5
-# A question that comes after another is broken off as well.
-_BREAK_OFF_EVERY = 0.1
 
 
 @dataclass(slots=True)
@@ -83,7 +76,7 @@ class Session:
     seen: Seen
     """The files that are read only once, as they were then."""
     clock: Clock
-    _lease_ttl: float
+    lease_ttl: float
     _moved: bool = False
 
     @property
@@ -109,9 +102,9 @@ class Session:
             outbox.address.settings, self._moved = settings.database, True
             move(outbox.upkeep.database, settings.database.url)
             self.database = describe(outbox.upkeep.database)
-        self._lease_ttl = max(self._lease_ttl, _lease_ttl(settings))
-        outbox.queue.set_lease(self._lease_ttl)
-        dispatcher.set_rhythm(outbox.rhythm(settings, self._lease_ttl))
+        self.lease_ttl = max(self.lease_ttl, lease_ttl(settings))
+        outbox.queue.set_lease(self.lease_ttl)
+        dispatcher.set_rhythm(outbox.rhythm(settings, self.lease_ttl))
         if outbox.upkeep.reserve is not None:
             outbox.upkeep.reserve.size = settings.space.reserve
         for name in [name for name in dispatcher.routes if name not in settings.destinations]:
@@ -154,13 +147,13 @@ async def open_session(
     it, SchemaError and AccessDenied at once.
     """
     path = database_path(settings.database.url)
-    ttl = _lease_ttl(settings)
+    ttl = lease_ttl(settings)
     thread = DatabaseThread()
     async with AsyncExitStack() as stack:
         stack.callback(thread.close)
         address, notice = Address(settings.database), partial(_tell_notice, log)
         engine = open_engine(
-            settings.database.url, told=notice, renewed=address.read_url, frozen=_FROZEN
+            settings.database.url, told=notice, renewed=address.read_url, frozen=FROZEN
         )
         stack.push_async_callback(thread.run, engine.dispose)
 
@@ -171,12 +164,12 @@ async def open_session(
         if path is not None:
             # Before the outbox is brought up to date: another daemon may be at work in it.
             lock = FileLock(path)
-            reach = {OutboxHeld: _HELD_A_MOMENT} | _reach(settings, patient=patient)
-            await thread.insist(lock.acquire, reach, stop, waiting)
+            held = {OutboxHeld: _HELD_A_MOMENT} | reach(settings, patient=patient)
+            await thread.insist(lock.acquire, held, stop, waiting)
             stack.callback(lock.release)
             engine.get_execution_options()["kept"].look_also(lock.insist)
-        reached = _reach(settings, patient=patient)
-        async with _broken_off_by(stop, engine):
+        reached = reach(settings, patient=patient)
+        async with broken_off_by(stop, engine):
             for done in await thread.insist(lambda: prepare(engine), reached, stop, waiting):
                 notice(done)
         watch = None if path is None else SqliteWatch(path)
@@ -186,7 +179,7 @@ async def open_session(
             await thread.run(watch.changed)
         reserve = None if path is None else Reserve(path, settings.space.reserve)
         queue = Queue(engine, lease_ttl=ttl, monotonic=clock.monotonic)
-        spared = None if reserve is None else Spared(queue, reserve, _tells(reserve, log))
+        spared = None if reserve is None else Spared(queue, reserve, tells(reserve, log))
         owner = Owner.here()
         # A daemon whose machine went away leaves its lease as it is; a living one prolongs it.
         patience = {OutboxHeld: ttl if patient and path is None else 0.0} | reached
@@ -195,10 +188,10 @@ async def open_session(
         def take() -> int:
             nonlocal taken_at
             taken_at = clock.monotonic()
-            return _acquire(queue, spared, owner, patience if patient else {})
+            return acquire(queue, spared, owner, patience if patient else {})
 
         recovered = await thread.insist(take, patience, stop, waiting)
-        stack.push_async_callback(_give_back, thread, queue, spared)
+        stack.push_async_callback(give_back, thread, queue, spared)
         confirmed = confirmed or Confirmed(clock)
         notes = await thread.run(partial(clock_notes.read, engine, owner.boot))
         confirmed.begin(await thread.run(partial(newest, engine)), notes)
@@ -230,33 +223,8 @@ async def open_session(
             makes=fresh.makes,
             seen=fresh.seen,
             clock=clock,
-            _lease_ttl=ttl,
+            lease_ttl=ttl,
         )
-
-
-@asynccontextmanager
-async def _broken_off_by(stop: asyncio.Event, engine: Database) -> AsyncIterator[None]:
-    """Have what the database does within fail as soon as somebody stops us: no stop waits for it.
-
-    An upgrade is done whole or not at all; the next start does it anew. Whoever comes with a stop
-    that is set waits for nothing, and isn't stopped: that is `drain`.
-    """
-    if stop.is_set():
-        yield
-        return
-
-    async def break_off() -> None:
-        await stop.wait()
-        while True:
-            interrupt(engine)
-            await asyncio.sleep(_BREAK_OFF_EVERY)
-
-    breaker = asyncio.create_task(break_off())
-    try:
-        yield
-    finally:
-        breaker.cancel()
-        await asyncio.wait({breaker})
 
 
 def _add_routes(
@@ -277,58 +245,6 @@ async def _links(outbox: Outbox) -> Mapping[str, LinkRow]:
 
 def _tell_notice(log: Log, notice: str) -> None:
     log("store.notice", notice=notice)
-
-
-def _reach(settings: Settings, *, patient: bool) -> dict[type[ShipperError], float]:
-    """Return what is waited for until the database can be worked with, and for how long."""
-    if not patient:
-        return {StoreUnavailable: 0.0}
-    reached: dict[type[ShipperError], float] = {StoreUnavailable: REACH_WITHIN}
-    if settings.database.url_file is not None:
-        # Whoever changes a password does so in two places, one after the other.
-        reached[LoginRefused] = REACH_WITHIN
-    return reached
-
-
-def _lease_ttl(settings: Settings) -> float:
-    """Return for how long the outbox is taken: long enough that an attempt fits in twice."""
-    return 15.0 + 2 * max(destination.timeout for destination in settings.destinations.values())
-
-
-def _tells(reserve: Reserve, log: Log) -> Callable[[int], None]:
-    """Return what tells of a piece of the reserve that was given up; there are only a few."""
-
-    def tell(given: int) -> None:
-        log(
-            "space.reserve_given",
-            bytes=given,
-            left=reserve.held,
-            hint="the disk is full: make room; the application's INSERT fails, or soon will",
-        )
-
-    return tell
-
-
-def _acquire(
-    queue: Queue, spared: Spared | None, owner: Owner, patience: dict[type[ShipperError], float]
-) -> int:
-    """Take the outbox; where its holder has to be watched first, be patient enough for that."""
-    acquire = partial(queue.acquire, owner)
-    try:
-        return acquire() if spared is None else spared.insist(acquire)
-    except OutboxHeld as held:
-        # One that died before we began has moved it within a third of that time at last.
-        watched = held.watched * 4 / 3 + _WATCHED_MORE
-        patience[OutboxHeld] = max(patience.get(OutboxHeld, 0.0), watched)
-        raise
-
-
-async def _give_back(thread: DatabaseThread, queue: Queue, spared: Spared | None) -> None:
-    release = queue.release if spared is None else partial(spared.insist, queue.release)
-    try:
-        await thread.run(release)
-    except (StoreUnavailable, AccessDenied, SchemaError, LeaseLost):
-        return  # the next one to take it finds the claims, and does what we would have done
 
 
 async def _write_the_rest(statistics: Statistics) -> None:

@@ -16,6 +16,7 @@ from shipper.dispatcher.reporter import Reporter
 from shipper.dispatcher.rest import Rest, Rhythm
 from shipper.dispatcher.route import Route
 from shipper.dispatcher.routes import Routes
+from shipper.dispatcher.stored import StoredLinks
 from shipper.dispatcher.values import Asked
 from shipper.errors import StoreUnavailable
 from shipper.store.work import Holds, LinkRow, Work
@@ -58,7 +59,7 @@ class Dispatcher:
         self._knows_holds = False
         self._releases: Mapping[str, int] = {}
         self._recalls: Mapping[str, int] = {}
-        self._stored_links: dict[str, tuple[object, ...]] = {}
+        self._stored = StoredLinks()
 
     # -- from outside -------------------------------------------------------------------------
 
@@ -175,9 +176,7 @@ class Dispatcher:
         return max(0.0, until - now)
 
     def _has_more(self, route: Route) -> bool:
-        if self._clock.monotonic() < route.recalled_until:
-            return False
-        return route.ahead.has_more()
+        return self._clock.monotonic() >= route.recalled_until and route.ahead.has_more()
 
     # -- the exchange with the database ---------------------------------------------------------
 
@@ -213,7 +212,7 @@ class Dispatcher:
             loaded = {name: route.lanes.loaded_keys() for name, route in self.routes.items()}
         questions = [one.question for one in asked]
         answer = await self._exchange(work, questions, self._stop, loaded)
-        self._stored_links.update((link.destination, _key(link)) for link in links)
+        self._stored.update(links)
         claimed = {event.id: event for event in answer.events}
         for route in routes:
             mine = [(row, lane) for of, row, lane in wanted if of is route]
@@ -282,7 +281,7 @@ class Dispatcher:
     def _changed_links(self) -> list[LinkRow]:
         now = self._clock.monotonic()
         rows = [route.link_row(now) for route in self._routes.at_work()]
-        return [row for row in rows if self._stored_links.get(row.destination) != _key(row)]
+        return self._stored.changed(rows)
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -319,9 +318,3 @@ class Dispatcher:
 
     def _tasks(self) -> set[asyncio.Task[None]]:
         return {task for route in self._routes.at_work() for task in route.tasks}
-
-
-def _key(link: LinkRow) -> tuple[object, ...]:
-    """Return what of a link is worth a write when it changes (times within the same second)."""
-    next_try = None if link.next_try_at is None else round(link.next_try_at)
-    return (link.state, link.reason, next_try, link.failures, link.last_error)

@@ -3,6 +3,8 @@
 It must never make a wait longer than it was: the wall clock may have been set since.
 """
 
+from collections.abc import Iterable
+
 from shipper.clock import Clock
 from shipper.link import Link
 from shipper.outcome import RETRY_AFTER_MAX
@@ -38,3 +40,24 @@ def resume(link: Link, row: LinkRow, clock: Clock) -> None:
     failed_at = now + min(failing_since - wall, 0.0)
     due = None if row.next_try_at is None else now + wait
     link.failing.resume(row.failures, row.last_error, failed_at, due)
+
+
+class StoredLinks:
+    """How the links were written down last: only what has changed is worth a write."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, tuple[object, ...]] = {}
+
+    def changed(self, rows: Iterable[LinkRow]) -> list[LinkRow]:
+        """Return those that are another by now."""
+        return [row for row in rows if self._keys.get(row.destination) != _key(row)]
+
+    def update(self, rows: Iterable[LinkRow]) -> None:
+        """Take in that these are written."""
+        self._keys.update((row.destination, _key(row)) for row in rows)
+
+
+def _key(link: LinkRow) -> tuple[object, ...]:
+    """Return what of a link is worth a write when it changes (times within the same second)."""
+    next_try = None if link.next_try_at is None else round(link.next_try_at)
+    return (link.state, link.reason, next_try, link.failures, link.last_error)

@@ -49,10 +49,7 @@ class Lanes:
         return self.loaded.room()
 
     def may_scan(self, rows: int) -> bool:
-        """Return whether to look further ahead: there is room for so many rows, not for a few.
-
-        Nor are as many lanes still to be fetched by their key.
-        """
+        """Return whether to look ahead: there is room for so many rows, and fewer lanes to fetch."""
         return self.room() >= min(rows, self.loaded.window) and len(self._hungry) < rows
 
     def startable(self) -> int:

@@ -2,12 +2,7 @@
 
 Reads only, each on its own: no snapshot is kept open, so the WAL can shrink and autovacuum works.
 
-**Commit order** (Postgres). Ids are handed out before commits, so a row with a smaller id may
-appear later. The watermark is the highest id of which this is known: every id up to it is either
-visible or will never be. It advances to the highest id seen at some moment once every
-transaction that ran at that moment has ended. Nothing above it is ever shown. Because the
-column `tx` stands before `id`, a transaction has its number before it takes an id, so none can
-hold an id without being seen. On SQLite there is one writer at a time: ids are commit order.
+Ids are shown as far as the order of commits is known: see `watermark`.
 
 Whoever empties, drops, restores or copies the tables makes what is remembered here wrong. It is
 noticed with the next pulse, because table and sequence are others, or the highest id that there was
@@ -24,7 +19,6 @@ It must never show a row above the watermark, and a lane always from its beginni
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -36,45 +30,13 @@ from shipper.store.dialect import ALL_IDS, POSTGRES, Dialect, dialect_of
 from shipper.store.floors import Floors
 from shipper.store.statement import Statement
 from shipper.store.transactions import glancing
+from shipper.store.watermark import Watermark
 from shipper.store.work import Holds, LinkRow, Look, Pulse, Row
 
 _INDEXES = ("pending", "maybe", "key")
 # Pulses from one look at the tables themselves to the next: a few seconds where nothing happens.
 _LOOKED_AT_EVERY = 16
 _NOTHING: Mapping[str, Sequence[str]] = MappingProxyType({})
-
-
-@dataclass(slots=True)
-class Watermark:
-    """How far the order of ids is settled. Pure; fed with snapshots of the database."""
-
-    safe: int = 0
-    _candidate: int = 0
-    _fence: int = 0
-
-    def resume(self, settled: int) -> None:
-        """Take in what an earlier process had come to know: what is settled stays so."""
-        self.safe = max(self.safe, settled)
-
-    def observe(self, highest: int, oldest: int, upcoming: int) -> None:
-        """Take in a snapshot: the highest visible id, the oldest running and the next transaction.
-
-        `oldest` is the next one that will end where none runs; `upcoming` is a number that no
-        transaction had yet when the snapshot was taken.
-        """
-        if upcoming < self._fence:
-            self._candidate = self._fence = 0  # numbers of another server: they say nothing here
-        if self._candidate > self.safe and oldest >= self._fence:
-            self.safe = self._candidate
-        if highest > self.safe and self._candidate <= self.safe:
-            self._candidate, self._fence = highest, upcoming
-            if oldest >= upcoming:
-                self.safe = highest
-
-    @property
-    def is_held_back(self) -> bool:
-        """Return whether rows are known that wait for an open transaction."""
-        return self._candidate > self.safe
 
 
 class Looks:

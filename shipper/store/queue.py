@@ -47,12 +47,11 @@ class Queue:
         *,
         lease_ttl: float,
         bytes_per_claim: int = 8 << 20,
-        monotonic: Callable[[], float] | None = None,
+        monotonic: Callable[[], float] = SystemClock().monotonic,
     ) -> None:
         self._engine = engine
         self._dialect = dialect_of(engine.dialect.name)
         self._sql = _Statements(self._dialect)
-        monotonic = monotonic or SystemClock().monotonic
         self._turns = Turns(self._dialect, monotonic)
         self._watch = Watch(monotonic)
         self._ttl = lease_ttl
@@ -275,9 +274,7 @@ class Queue:
 
 def _at_home(events: list[Event], homes: Mapping[int, str]) -> list[Event]:
     """Leave out what goes elsewhere in the meantime."""
-    return [
-        event for event in events if homes.get(event.id, event.destination) == event.destination
-    ]
+    return [one for one in events if homes.get(one.id, one.destination) == one.destination]
 
 
 def _chunks(rows: Sequence[int]) -> Iterator[list[int]]:

@@ -91,10 +91,13 @@ def _is_first(tx: Connection, turn: int) -> bool:
     return tx.execute(_ADVANCE, {"turn": turn}).rowcount == 1
 
 
-_TURN = text("SELECT turn FROM shipper_lease WHERE name = 'recount'")
+_TURN = text("SELECT generation FROM shipper_lease WHERE name = 'recount'")
 _NOTIFY = text("UPDATE shipper_lease SET generation = generation + 1 WHERE name = 'outbox'")
 _BEGIN = text("INSERT INTO shipper_lease (name) VALUES ('recount') ON CONFLICT (name) DO NOTHING")
-_ADVANCE = text("UPDATE shipper_lease SET turn = turn + 1 WHERE name = 'recount' AND turn = :turn")
+_ADVANCE = text(
+    "UPDATE shipper_lease SET generation = generation + 1"
+    " WHERE name = 'recount' AND generation = :turn"
+)
 _KNOW = text(
     "INSERT INTO shipper_destination (name) VALUES (CAST(:name AS text)) ON CONFLICT DO NOTHING"
 )

@@ -15,12 +15,13 @@ from shipper.doctor.database import check_commits, check_daemon, check_transacti
 from shipper.doctor.finding import Level
 from shipper.errors import StoreUnavailable
 from shipper.schema import metadata
+from shipper.situation import gather
 from shipper.store import commits, shippers
 from shipper.store.dialect import TABLES
 from shipper.store.engine import open_engine
 from shipper.store.revisions import VERSION_TABLE
 from shipper.store.vitals import server
-from shipper.troubles import gather, judge
+from shipper.troubles import judge
 from tests import standbys
 from tests.store.daemons import Daemon, write
 from tests.store.shipping import run, until

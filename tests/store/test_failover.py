@@ -13,8 +13,9 @@ from sqlalchemy import Engine
 from shipper.errors import OutboxChanged
 from shipper.store.engine import open_engine
 from shipper.store.lease import Owner
-from shipper.store.looks import Looks, Watermark
+from shipper.store.looks import Looks
 from shipper.store.queue import Queue
+from shipper.store.watermark import Watermark
 from shipper.store.work import Look, Work
 from tests import standbys
 from tests.store.daemons import NOW, write

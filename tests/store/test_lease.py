@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from shipper.daemon.session import _FROZEN, REACH_WITHIN
+from shipper.daemon.taking import FROZEN, REACH_WITHIN
 from shipper.errors import LeaseLost, OutboxHeld, StoreUnavailable
 from shipper.store.engine import open_engine
 from shipper.store.lease import Owner, _status
@@ -304,7 +304,7 @@ def test_a_daemon_that_stops_within_a_transaction_keeps_nobody_out(
         tx.exec_driver_sql("SELECT 1 FROM shipper_lease FOR UPDATE")
         taken(post)  # it waits for five seconds at most
     frozen.dispose()
-    assert _FROZEN < REACH_WITHIN
+    assert FROZEN < REACH_WITHIN
 
 
 # -- the owner ------------------------------------------------------------------------------------

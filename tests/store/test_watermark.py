@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shipper.store.looks import Watermark
+from shipper.store.watermark import Watermark
 
 
 @dataclass

@@ -8,11 +8,12 @@ import pytest
 from shipper.advice import Place
 from shipper.cli.nagios import told
 from shipper.cli.verdict import next_try
+from shipper.situation import Facts, Room
 from shipper.store.footprint import Footprint
 from shipper.store.holds import Held
 from shipper.store.reports import Blocker, DestinationReport
 from shipper.store.vitals import Growth
-from shipper.troubles import Facts, Level, Room, judge
+from shipper.troubles import Level, judge
 
 GB = 10**9
 

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from shipper.store.looks import Watermark
+from shipper.store.watermark import Watermark
 
 
 def test_ids_are_safe_at_once_where_nothing_is_open() -> None:

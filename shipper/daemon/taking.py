@@ -1,0 +1,115 @@
+"""How a session takes its outbox, what it waits for meanwhile, and how it gives it back.
+
+It must never hold up a stop, and never wait for what only a person can change.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+from shipper.config import Settings
+from shipper.daemon.thread import DatabaseThread
+from shipper.errors import (
+    AccessDenied,
+    LeaseLost,
+    LoginRefused,
+    OutboxHeld,
+    SchemaError,
+    ShipperError,
+    StoreUnavailable,
+)
+from shipper.logs import Log
+from shipper.store.lease import Owner
+from shipper.store.opening import Database
+from shipper.store.queue import Queue
+from shipper.store.reserve import Reserve, Spared
+from shipper.store.transactions import interrupt
+
+# How long the database may take to appear: one boot may start both.
+REACH_WITHIN = 30.0
+# A lease is looked at now and then, and has to be seen as it is once more when its time is over.
+_WATCHED_MORE = 2.0
+# Seconds after which a server ends the transaction of a daemon that stands still within it: less
+# than another one waits for its rows.
+FROZEN = 15.0
+# A question that comes after another is broken off as well.
+_BREAK_OFF_EVERY = 0.1
+
+
+@asynccontextmanager
+async def broken_off_by(stop: asyncio.Event, engine: Database) -> AsyncIterator[None]:
+    """Have what the database does within fail as soon as somebody stops us: no stop waits for it.
+
+    An upgrade is done whole or not at all; the next start does it anew. Whoever comes with a stop
+    that is set waits for nothing, and isn't stopped: that is `drain`.
+    """
+    if stop.is_set():
+        yield
+        return
+
+    async def break_off() -> None:
+        await stop.wait()
+        while True:
+            interrupt(engine)
+            await asyncio.sleep(_BREAK_OFF_EVERY)
+
+    breaker = asyncio.create_task(break_off())
+    try:
+        yield
+    finally:
+        breaker.cancel()
+        await asyncio.wait({breaker})
+
+
+def reach(settings: Settings, *, patient: bool) -> dict[type[ShipperError], float]:
+    """Return what is waited for until the database can be worked with, and for how long."""
+    if not patient:
+        return {StoreUnavailable: 0.0}
+    reached: dict[type[ShipperError], float] = {StoreUnavailable: REACH_WITHIN}
+    if settings.database.url_file is not None:
+        # Whoever changes a password does so in two places, one after the other.
+        reached[LoginRefused] = REACH_WITHIN
+    return reached
+
+
+def lease_ttl(settings: Settings) -> float:
+    """Return for how long the outbox is taken: long enough that an attempt fits in twice."""
+    return 15.0 + 2 * max(destination.timeout for destination in settings.destinations.values())
+
+
+def tells(reserve: Reserve, log: Log) -> Callable[[int], None]:
+    """Return what tells of a piece of the reserve that was given up; there are only a few."""
+
+    def tell(given: int) -> None:
+        log(
+            "space.reserve_given",
+            bytes=given,
+            left=reserve.held,
+            hint="the disk is full: make room; the application's INSERT fails, or soon will",
+        )
+
+    return tell
+
+
+def acquire(
+    queue: Queue, spared: Spared | None, owner: Owner, patience: dict[type[ShipperError], float]
+) -> int:
+    """Take the outbox; where its holder has to be watched first, be patient enough for that."""
+    acquire = partial(queue.acquire, owner)
+    try:
+        return acquire() if spared is None else spared.insist(acquire)
+    except OutboxHeld as held:
+        # One that died before we began has moved it within a third of that time at last.
+        watched = held.watched * 4 / 3 + _WATCHED_MORE
+        patience[OutboxHeld] = max(patience.get(OutboxHeld, 0.0), watched)
+        raise
+
+
+async def give_back(thread: DatabaseThread, queue: Queue, spared: Spared | None) -> None:
+    """Let the next daemon have the outbox, where it can still be asked for that."""
+    release = queue.release if spared is None else partial(spared.insist, queue.release)
+    try:
+        await thread.run(release)
+    except (StoreUnavailable, AccessDenied, SchemaError, LeaseLost):
+        return  # the next one to take it finds the claims, and does what we would have done

@@ -1,0 +1,120 @@
+"""What can be wrong with an outbox, as it is at a moment: asked once, for whoever judges it.
+
+It decides nothing; `troubles` does. It must never change anything.
+"""
+
+import shutil
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shipper import advice
+from shipper.config import Settings
+from shipper.store import commits, reserve
+from shipper.store.audit import known_to_be_broken
+from shipper.store.engine import database_path
+from shipper.store.footprint import Footprint
+from shipper.store.holds import Held, held
+from shipper.store.opening import Database
+from shipper.store.plight import Plight, plight
+from shipper.store.reports import (
+    Blocker,
+    DestinationReport,
+    commit_blockers,
+    current_shipper,
+    destination_report,
+)
+from shipper.store.space import wal_bytes
+
+_LOOKED_AT = 20
+# With less than this left on the disk the next INSERT may fail.
+_FULL = 16 * 10**6
+_WAITS_LONG = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The disk of an SQLite outbox, in bytes. `least` is what [alerts] wants to be free."""
+
+    free: int
+    wal: int
+    reserved: int
+    """What lies in reserve for the daemon's marks."""
+    reserve: int
+    """What should."""
+    least: int
+
+    @classmethod
+    def of(cls, file: Path, settings: Settings) -> "Room":
+        """Return how it is now; raises OSError."""
+        return cls(
+            free=shutil.disk_usage(file.parent).free,
+            wal=wal_bytes(file),
+            reserved=reserve.held(file),
+            reserve=settings.space.reserve,
+            least=settings.alerts.disk_free,
+        )
+
+    @property
+    def full_below(self) -> int:
+        """Return with how many bytes left the disk is as good as full."""
+        return max(_FULL, self.reserve)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that can be wrong. `oldest` is for how many seconds an event may wait."""
+
+    reports: Sequence[DestinationReport]
+    configured: Collection[str]
+    is_shipped: bool
+    oldest: float = _WAITS_LONG
+    taken: Footprint | None = None
+    room: Room | None = None
+    held: Sequence[Held] = ()
+    broken: Sequence[str] = ()
+    blockers: Sequence[Blocker] = ()
+    stalled: commits.Waiting | None = None
+    places: Sequence[advice.Place] = field(default=())
+    config: str = "the configuration"
+    start: str = "shipper run"
+    """How a shipper is started here."""
+    plight: Plight | None = None
+    """Why the daemon can't write, though it runs."""
+
+
+def gather(
+    database: Database,
+    settings: Settings,
+    now: float,
+    *,
+    oldest: float = _WAITS_LONG,
+    start: str = "shipper run",
+    taken: Callable[[int], Footprint | None] = lambda _: None,
+    audited: bool = True,
+) -> tuple[Facts, str | None]:
+    """Return what can be wrong with an outbox, and who ships it.
+
+    `taken` is asked with the number of rows; without `audited` nothing is said of the invariants,
+    which takes a while. Raises StoreUnavailable, AccessDenied and SchemaError.
+    """
+    shipper = current_shipper(database)
+    reports = destination_report(database, settings.destinations, now, patient=True)
+    rows, path = sum(report.rows for report in reports), database_path(settings.database.url)
+    facts = Facts(
+        reports,
+        settings.destinations.keys(),
+        is_shipped=shipper is not None,
+        oldest=oldest,
+        taken=taken(rows),
+        room=None if path is None else Room.of(path, settings),
+        held=held(database, _LOOKED_AT)[0] if any(r.held_keys for r in reports) else (),
+        broken=known_to_be_broken(database, rows) if audited else (),
+        blockers=commit_blockers(database),
+        stalled=commits.waiting(database),
+        places=[advice.place_of(each, settings) for each in settings.destinations.values()],
+        config=str(settings.path or "the configuration"),
+        start=start,
+        plight=plight(database, now),
+    )
+    return facts, shipper
