@@ -247,7 +247,7 @@ class Machine:
         """Give the product our network, our thread and our bounds for the length of a run."""
         bounds = self.scenario.bounds
         replaced: Sequence[tuple[Any, str, Any]] = (
-            (session, "open_engine", lambda url: _LIFE.get().disk.open(url)),
+            (session, "open_engine", lambda url, **_: _LIFE.get().disk.open(url)),
             (session, "DatabaseThread", self._thread),
             (session, "Destination", self._way),
             (session, "FileLock", _Lock),
