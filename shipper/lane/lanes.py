@@ -49,7 +49,7 @@ class Lanes:
         return self.loaded.room()
 
     def may_scan(self, rows: int) -> bool:
-        """Return whether to look ahead: there is room for so many rows, and fewer lanes to fetch."""
+        """Return whether there is room for so many rows more, and fewer lanes are to be fetched."""
         return self.room() >= min(rows, self.loaded.window) and len(self._hungry) < rows
 
     def startable(self) -> int:

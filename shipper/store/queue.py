@@ -34,6 +34,8 @@ _WENT_BACK = (
 )
 _MAY_REPEAT = "what was delivered since then is sent again, with the same Idempotency-Key"
 
+_clock = SystemClock()
+
 
 class Queue:
     """The outbox of one database, as the process that holds its lease writes it.
@@ -47,7 +49,7 @@ class Queue:
         *,
         lease_ttl: float,
         bytes_per_claim: int = 8 << 20,
-        monotonic: Callable[[], float] = SystemClock().monotonic,
+        monotonic: Callable[[], float] = _clock.monotonic,
     ) -> None:
         self._engine = engine
         self._dialect = dialect_of(engine.dialect.name)
