@@ -112,9 +112,9 @@ class Context:
         line = json.dumps(value, ensure_ascii=plain, separators=(",", ":"))
         print(printable_json(line))
 
-    def say(self, text: str = "") -> None:
-        """Print lines of the answer, for a person; see `plain`."""
-        print(printable_lines(text))
+    def say(self, text: str = "", style: str = "") -> None:
+        """Print lines of the answer, for a person; see `plain`, and `style` for a colour."""
+        print("\n".join(styled(line, style) for line in printable_lines(text).split("\n")))
 
     def tell(self, text: str) -> None:
         """Print a sentence of the answer: on a terminal it goes on in the next line."""

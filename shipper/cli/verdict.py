@@ -8,7 +8,6 @@ from shipper.cli.wording import age
 from shipper.plain import printable
 from shipper.state import State
 from shipper.store.reports import DestinationReport
-from shipper.style import styled
 from shipper.troubles import Level, Trouble
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ _COLOURS = {Level.WARNING: "yellow", Level.CRITICAL: "bold red"}
 def say(context: Context, troubles: Sequence[Trouble]) -> None:
     """Print what is wrong, the worst first, each with what to do; nothing where all is well."""
     for text, colour in _lines(troubles, SHOWN):
-        context.say("\n".join(styled(line, colour) for line in folded(text, hangs=True)))
+        context.say("\n".join(folded(text, hangs=True)), colour)
 
 
 def drawn(troubles: Sequence[Trouble], most: int = SHOWN) -> "Iterator[Text]":

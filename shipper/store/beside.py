@@ -114,17 +114,22 @@ class Beside:
         if holders.mixers(self._file):
             return ""
         wal, memory = self._paths.values()
-        if (identity := self._ours.get(memory)) and _identity(memory) == identity:
-            Path(memory).unlink(missing_ok=True)  # it can be made again
-        if not (identity := self._ours.get(wal)) or _identity(wal) != identity:
-            return ""
-        names = (f"{self._file}{_REPLACED}{number or ''}" for number in range(_KEPT_AT_MOST))
-        target = next((name for name in names if not os.path.lexists(name)), None)
-        if target is None:
-            return ""
-        with suppress(OSError):  # another one of us may have been faster
-            Path(wal).rename(target)
-        return Path(target).name
+        with suppress(OSError), Directory(self._file.parent) as directory:
+            if (identity := self._ours.get(memory)) and _identity(memory) == identity:
+                directory.remove(Path(memory).name)  # it can be made again
+            if (identity := self._ours.get(wal)) and _identity(wal) == identity:
+                return self._name_anew(directory, Path(wal).name)
+        return ""  # another one of us was faster
+
+    def _name_anew(self, directory: Directory, name: str) -> str:
+        here = directory.descriptor
+        for number in range(_KEPT_AT_MOST):
+            kept = f"{self._file.name}{_REPLACED}{number or ''}"
+            with suppress(FileExistsError):
+                os.link(name, kept, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
+                directory.remove(name)
+                return kept
+        return ""
 
     def _is_begun_anew(self) -> bool:
         """Return whether somebody has written to a WAL, or with a memory, that isn't ours."""

@@ -7,7 +7,6 @@ written who may write to the outbox; it must never be followed to another file.
 """
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Final, NamedTuple
 import orjson
 from sqlalchemy import Engine, text
 
+from shipper.files import Directory
 from shipper.store.dialect import dialect_of
 from shipper.store.file_lock import FileLock
 from shipper.store.lease import Owner
@@ -72,11 +72,9 @@ def plight(engine: Engine, now: float) -> Plight | None:
 @contextmanager
 def _opened(database: Path, mode: int) -> Iterator[int]:
     path = FileLock(database).path
-    file = os.open(path, mode | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with Directory(path.parent) as directory:
+        file = directory.open(path.name, mode)
     try:
-        status = os.fstat(file)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-            raise PermissionError("the lock's file leads elsewhere")
         yield file
     finally:
         os.close(file)

@@ -26,7 +26,6 @@ from shipper.store.work import Work
 
 # Ids of one statement; with payloads of at most 1 MiB it bounds what is read before it is counted.
 _CHUNK = 128
-
 _TAKEN_OVER = "another process has taken over this outbox"
 _WENT_BACK = (
     "the database is in a state from before what was last written there: a standby was promoted"
@@ -122,8 +121,7 @@ class Queue:
         with writing(self._engine) as tx:
             self.fence(tx)
             fold_all(tx)
-            met = self._meet(tx)
-        self._met = met
+            self._met = self._meet(tx)
 
     def fence(self, tx: Connection) -> None:
         """Prolong the lease in somebody's transaction, which so changes nothing without it."""

@@ -47,7 +47,10 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
         ("cli/service.py", "_read", "directory.open", 1),
         ("cli/service.py", "uninstall", "directory.remove", 1),
         ("files.py", "Directory.open_or_make", "self.open", 1),
+        ("cli/init.py", "_create", "directory.remove", 1),
         ("store/beside.py", "Beside.protect", "directory.open", 1),
+        ("store/beside.py", "Beside.set_aside", "directory.remove", 1),
+        ("store/plight.py", "_opened", "directory.open", 1),
         ("store/file_lock.py", "FileLock._is_locked", "directory.open", 1),
         ("store/file_lock.py", "FileLock._opened", "directory.open", 1),
         ("store/file_lock.py", "_guarded", "directory.open", 1),
@@ -65,8 +68,9 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
         ("drafts.py", "Draft.publish", "os.rename", 1),
     ),
     HELD: (
+        ("store/plight.py", "note", "os.pwrite", 1),
         ("cli/assets.py", "_is_another", "os.fdopen", 1),
-        ("cli/export.py", "_Keeper.__call__", "open", 1),
+        ("cli/export.py", "_Keeper._keep", "open", 1),
         ("cli/init.py", "_create", "os.fdopen", 1),
         ("cli/service.py", "_read", "os.fdopen", 1),
         ("demo/command.py", "_log_in", "os.fdopen", 1),
@@ -111,8 +115,7 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
         ("store/objects.py", "_expected", "sqlite3.connect", 1),
     ),
     NAMED: (
-        ("cli/documents.py", "_read", "file.read_bytes", 1),
-        ("cli/enqueue.py", "_opened", "file.open", 1),
+        ("cli/documents.py", "_opened", "file.open", 1),
         ("config/builder.py", "_holds_something", "credential.open", 1),
         ("config/builder.py", "_is_hidden", "FilePath().parse(given.raw, given.base).open", 1),
         ("config/secret.py", "read_secret", "path.open", 1),
@@ -124,6 +127,7 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
         ("demo/command.py", "_directory", "keep.mkdir", 1),
     ),
     NO_FILE: (
+        ("store/engine.py", "move", "server.move", 1),
         ("cli/top.py", "Picture.draw", "part.truncate", 1),
         ("daemon/observers.py", "_opened", "server.open", 1),
         ("demo/play.py", "_Performance.run", "self._shop.open", 1),
@@ -137,6 +141,8 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
         ("web/sockets.py", "bound", "taken.bind", 1),
     ),
     ONE_NAME: (
+        ("store/beside.py", "Beside._name_anew", "directory.remove", 1),
+        ("store/beside.py", "Beside._name_anew", "os.link", 1),
         ("files.py", "Directory.remove", "os.unlink", 1),
     ),
     PACKAGED: (
@@ -160,7 +166,7 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
     ),
     STANDARD: (
         ("cli/shell.py", "_mend_streams", "Path(os.devnull).open", 1),
-        ("cli/shell.py", "_run", "os.open", 1),
+        ("cli/shell.py", "_give_up_stdout", "os.open", 1),
         ("unblocked.py", "settle_stderr", "Path(os.devnull).open", 1),
         ("files.py", "open_own", "os.open", 1),
     ),
@@ -172,11 +178,12 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
         ("cli/service.py", "_write", "place.parent.mkdir", 1),
         ("doctor/unit.py", "_runs_us", "unit.read_text", 1),
         ("doctor/unit.py", "_settings", "unit.read_text", 1),
-        ("doctor/unit.py", "groups_of", "file.read_text", 1),
+        ("doctor/unit.py", "_given", "file.read_text", 1),
         ("doctor/unit.py", "user_of", "unit.read_text", 1),
     ),
     UNNAMED: (
-        ("cli/enqueue.py", "_whole", "TemporaryFile", 1),
+        ("cli/documents.py", "whole", "TemporaryFile", 1),
+        ("store/handing_over.py", "hand_over", "TemporaryFile", 1),
         ("demo/command.py", "_directory", "tempfile.TemporaryDirectory", 1),
     ),
 }  # fmt: skip

@@ -46,7 +46,7 @@ def test_who_is_killed_in_the_middle_does_it_again(home: Home, sqlite_url: str) 
     ran = home.run("enqueue", "many.jsonl")
     assert ran.status == 0
     assert "was cut off; this goes on with it" in ran.err
-    assert f"{len(before)} of {MANY} was there already" in ran.err
+    assert f"{len(before):,} of {MANY:,} was there already" in ran.err
     after = _written(home, sqlite_url)
     assert [n for _, n in after] == list(range(MANY))
     assert [event_id for event_id, _ in after] == ran.out.split()
@@ -75,7 +75,7 @@ def test_what_comes_between_is_told_with_how_far_it_came(
     monkeypatch.setattr(command, "write_many", cut)
     ran = home.call("enqueue", "many.jsonl")
     assert ran.status == 69
-    assert f"{AT_ONCE} of {MANY} events are written; do the same again" in ran.err
+    assert f"{AT_ONCE:,} of {MANY:,} events are written; do the same again" in ran.err
     monkeypatch.setattr(command, "write_many", write)
     assert home.call("enqueue", "many.jsonl").status == 0
     assert len(_written(home, sqlite_url)) == MANY
