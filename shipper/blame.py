@@ -69,11 +69,17 @@ class Contrast:
     crowd: Crowd = field(default_factory=Crowd)
     refuses_all: bool = False
     """Whether everything is refused: a refusal says nothing about an event."""
+    lanes_refused: set[str | int] = field(default_factory=set)
+    """Lanes with an event that was refused, since the last was accepted."""
     _accepted: int = 0  # the latest-begun try that was accepted
     _accepted_at: float = 0.0
     _failures: int = 0  # in a row, none of them charged to an event
     _failing: set[str | int] = field(default_factory=set)  # lanes, since the last was accepted
-    _refused: set[str | int] = field(default_factory=set)
+
+    def follow(self, before: "Contrast") -> None:
+        """Know what another knew of the same receiver; tries are counted anew."""
+        self.crowd, self.lanes_refused = before.crowd, before.lanes_refused
+        self.refuses_all = before.refuses_all
 
     def accepted(self, attempt: Try, now: float) -> None:
         """Take in that an event was accepted."""
@@ -86,13 +92,13 @@ class Contrast:
     def takes_again(self) -> None:
         """Take in that what was accepted speaks for the link as it is now: not all is refused."""
         self.refuses_all = False
-        self._refused.clear()
+        self.lanes_refused.clear()
 
     def refused(self, lane: str | int) -> Blame:
         """Return whom a refusal is charged to."""
         if not self.refuses_all:
-            self._refused.add(lane)
-            self.refuses_all = len(self._refused) >= LANES_REFUSED_TO_PAUSE
+            self.lanes_refused.add(lane)
+            self.refuses_all = len(self.lanes_refused) >= LANES_REFUSED_TO_PAUSE
         return Blame.NOBODY if self.refuses_all else Blame.EVENT
 
     def failed(self, attempt: Try, outcome: Outcome, now: float, *, is_ready: bool) -> Judgement:

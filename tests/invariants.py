@@ -328,7 +328,8 @@ def the_receiver_is_spared(
         for throttled in (r for r in group if r.answer == "throttled" and r.retry_after):
             # An HTTP date says it to the second.
             told = throttled.ended or 0.0
-            words = [at for at in (released or {}).get(name, ()) if at >= told]
+            # Who says it while that is in flight is heard after the answer.
+            words = [at for at in (released or {}).get(name, ()) if at >= throttled.began]
             until = min([told + (throttled.retry_after or 0.0) - 1.0, *words])
             found += [
                 f"event {r.id} was sent before a Retry-After of {throttled.retry_after:g} s"

@@ -31,6 +31,9 @@ SWEEP_RESTS = 3.0
 """A sweep begins when there was none for three times as long as the last one took."""
 OVERLOOKED_FOR = 10.0
 """The same, for what was only overlooked; and a second more."""
+SWEEP_COUNTS = 3.0
+"""Longer than so many seconds no sweep is said to have taken: it may have waited for room, for the
+database, or for a machine that slept, and who has put something back waits for the next."""
 
 
 class Lookahead:
@@ -182,7 +185,7 @@ class Lookahead:
 
     def _end(self, now: float) -> None:
         self._ended = now
-        self._took = now - (now if self._began is None else self._began)
+        self._took = min(SWEEP_COUNTS, now - (now if self._began is None else self._began))
         self._sweeping = self._first = False
 
     # -- claims -------------------------------------------------------------------------------

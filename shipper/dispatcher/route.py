@@ -216,8 +216,8 @@ class Route:
         """Go on as the route did whose place it takes; elsewhere its failures mean nothing."""
         if before.place.where == self.place.where:
             self.resume(before.link_row(now))
+            self.link.contrast.follow(before.link.contrast)
         self._pace.rest(now + before.paced(now))
-        self.link.held, self.open = before.link.held, before.open
 
     def paced(self, now: float) -> float:
         """Return the seconds until the pace lets the next request begin."""

@@ -29,10 +29,10 @@ class Routes:
         return [*self._leaving.values(), *begun]
 
     def add(self, route: Route) -> None:
-        """Take a route in; one of that name goes on as it was, in the new one."""
+        """Take a route in; one of that name goes on as it was, in the new one, once it has left."""
         before = self.named.get(route.name)
         if before is not None:
-            route.follow(before, self._clock.monotonic())
+            route.link.held, route.open = before.link.held, before.open
             self._let_leave(before)
         self.named[route.name] = route
 
@@ -53,6 +53,8 @@ class Routes:
             if route.has_left():
                 del self._leaving[name]
                 self._close(route)
+                if name in self.named:  # not before: what was in flight may have told it to wait
+                    self.named[name].follow(route, self._clock.monotonic())
                 yield route
 
     def are_idle(self) -> bool:

@@ -34,10 +34,11 @@ def strangers(file: Path) -> list[str]:
     """Return who has the -wal of an SQLite file open, but another file than this one with it.
 
     That is what a file leaves behind when another is moved into its place while it is open. This
-    process counts as well.
+    process doesn't count: it looks at its own files before each transaction (`transactions.Kept`),
+    and after an error of the disk its locks may be others than it thinks.
     """
     wal, database = _locking(file)
-    return list(_described(sorted(wal - database)))
+    return list(_described(sorted(wal - database - {os.getpid()})))
 
 
 def mixers(file: Path) -> list[str]:

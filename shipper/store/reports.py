@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from shipper.state import State
 from shipper.store.damage import lease_row
-from shipper.store.dialect import IS_ALIVE, Dialect, dialect_of
+from shipper.store.dialect import IS_ALIVE, POSTGRES, Dialect, dialect_of
 from shipper.store.file_lock import FileLock
 from shipper.store.lease import Owner
 from shipper.store.snapshot import shown, snapshot, written
@@ -297,7 +297,7 @@ _FENCE = text(
     " AND tx < pg_snapshot_xmax(pg_current_snapshot()) AS above,"
     " CAST(extract(epoch FROM clock_timestamp() - created_at) AS double precision) AS age"
     " FROM shipper_outbox WHERE id = :id AND status = 'pending'"
-    " AND id > (SELECT settled FROM shipper_lease WHERE name = 'outbox')"
+    f" AND id > (SELECT settled FROM {POSTGRES.books})"
 )
 # The columns used are shown to every role; only the age of others' transactions needs a right.
 _BLOCKERS = text(

@@ -109,7 +109,8 @@ def _fill(engine: Engine, count: int, status: str = "pending") -> None:
         count=count,
     )
     number = count if ended else 0
-    run(engine, "UPDATE shipper_lease SET delivery = :number", number=number)
+    books = "shipper_turn" if engine.dialect.name == "postgresql" else "shipper_lease"
+    run(engine, f"UPDATE {books} SET delivery = :number", number=number)
     counts = {name: count * (status == name) for name in ("dead", "discarded")}
     run(
         engine,

@@ -234,7 +234,7 @@ def test_a_row_that_was_restored_waits_for_nobody(postgres_url: str, settled: in
     engine, other = open_engine(postgres_url), create_engine(postgres_url)
     [row] = write(engine, "a")
     tamper(engine, "UPDATE shipper_outbox SET tx = '9000000000'")
-    tamper(engine, f"UPDATE shipper_lease SET settled = {settled}")
+    tamper(engine, f"UPDATE shipper_turn SET settled = {settled}")
     with other.connect() as tx:
         tx.execute(text("SELECT pg_current_xact_id()"))
         assert commit_blockers(engine) == []
@@ -251,7 +251,7 @@ def test_an_event_whose_order_is_settled_waits_for_nobody(postgres_url: str) -> 
         tx.execute(text("SELECT pg_current_xact_id()"))
         [row] = write(engine, "a")
         assert commit_blockers(engine)
-        tamper(engine, f"UPDATE shipper_lease SET settled = {row}")
+        tamper(engine, f"UPDATE shipper_turn SET settled = {row}")
         assert commit_blockers(engine) == []
     other.dispose()
     engine.dispose()

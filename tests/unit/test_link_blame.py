@@ -194,3 +194,11 @@ def test_what_never_reached_anybody_is_not_the_events_doing(bench: Bench) -> Non
     bench.go("poison", GONE)
     bench.go("good", OK)
     assert bench.go("poison", Outcome(Kind.TRANSIENT, "refused", reached=False)) is Blame.LINK
+
+
+def test_who_takes_the_place_of_a_route_knows_what_was_refused(bench: Bench) -> None:
+    """A reload in the middle makes no refusal the events' own fault again."""
+    assert [bench.go(f"k{n}", NO) for n in range(4)] == [Blame.EVENT] * 4
+    follower = Bench()
+    follower.link.contrast.follow(bench.link.contrast)
+    assert follower.go("k4", NO) is Blame.NOBODY

@@ -268,3 +268,20 @@ def test_a_sweep_wakes_nobody_whose_head_it_has_met(monkeypatch: pytest.MonkeyPa
     drain.ahead.rescan()
     drain.turns(5)
     assert woken == []
+
+
+def test_a_sweep_that_a_sleep_has_cut_in_two_keeps_nobody_waiting_for_hours() -> None:
+    """The next one comes within seconds, however long the last seems to have taken."""
+    drain = beside()
+    drain.write("mine", *["other"] * CROWD)
+    drain.hold(["mine", "other"])
+    drain.turns(CROWD // PAGE + 10)
+    drain.restart()
+    drain.turns(3)
+    assert drain.ahead.next_sweep() is None, "it is under way"
+    drain.now += 7200.0
+    drain.turns(CROWD // PAGE + 10)
+    drain.restart()
+    due = drain.ahead.next_sweep()
+    assert due is not None
+    assert due - drain.now <= 10.0
