@@ -2,8 +2,8 @@
 
 `status`, its plugin line, `top` and `doctor` all begin with the first of these. The order:
 
-critical  the disk is full · the daemon can't write · a promise is broken · commits wait for a
-          standby · nobody ships what is pending · a destination is paused · an event waits for too
+critical  the disk is full · commits wait for a standby · the daemon can't write · a promise is
+          broken · nobody ships what is pending · a destination is paused · an event waits for too
           long · the budget is used up
 warning   the disk fills up, or its WAL isn't cut · dead letters · what an operator or a dead
           letter holds · a destination is offline or throttled · its last tries failed · an open
@@ -59,9 +59,9 @@ def judge(facts: Facts) -> list[Trouble]:
     """Return everything that is wrong, the worst first."""
     by_rank = [
         *_of_full_disk(facts.room),
+        *_of_commits(facts.stalled),
         *_of_plight(facts.plight),
         *_of_promises(facts.broken),
-        *_of_commits(facts.stalled),
         *_of_nobody(facts),
         *_of_links(facts, {State.PAUSED}),
         *_of_waiting(facts),

@@ -46,7 +46,7 @@ def test_what_a_member_of_the_group_plants_is_refused(outbox: Shared, planted: s
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "drain", "events discard 1 --yes", "events export --hand-over x.jsonl"],
+    ["run", "drain", "events export --hand-over x.jsonl"],
 )
 def test_no_command_of_roots_follows_the_lock(outbox: Shared, tmp_path: Path, command: str) -> None:
     """Each of these takes the outbox."""
