@@ -126,12 +126,13 @@ def test_a_try_that_never_had_its_turn_says_so(way: Way) -> None:
         async with serving(hanging) as server:
             url = f"http://127.0.0.1:{server.port}/"
             async with way.to(url, timeout=DEADLINE) as destination:
-                sends = (destination.send(f"e{n}", b"{}", "k") for n in range(5))
+                sends = (destination.send(f"e{n}", b"{}", "k") for n in range(40))
                 answers = [a for a in await asyncio.gather(*sends) if isinstance(a, Fault)]
         where = f"127.0.0.1:{server.port}"
-        assert [a.detail for a in answers if a.sent == "no"] == [
+        # One that is let go just before the end may still be taken by another.
+        assert {a.detail for a in answers if a.sent == "no"} == {
             f"no connection to {where} was free before the deadline of 0.5 s"
-        ]
+        }
 
     way.run(body())
 
