@@ -49,8 +49,7 @@ class Dispatcher:
             database,
             clock=clock,
             reporter=reporter,
-            lease_ttl=rhythm.lease_ttl,
-            lease_until=rhythm.lease_taken_at + rhythm.lease_ttl,
+            rhythm=rhythm,
         )
         self._routes = Routes(clock)
         self._stop = asyncio.Event()

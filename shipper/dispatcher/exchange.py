@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 from shipper.clock import Clock
 from shipper.dispatcher.reporter import Reporter
+from shipper.dispatcher.rest import Rhythm
 from shipper.dispatcher.values import Question
 from shipper.errors import AccessDenied, SchemaError, StoreUnavailable
 from shipper.event import Event
@@ -93,7 +94,7 @@ class _Talk:
 
 
 class Exchange:
-    """The way to the database, and the lease that is prolonged in time (`lease_ttl` seconds)."""
+    """The way to the database, and the lease that is prolonged in time."""
 
     def __init__(
         self,
@@ -103,20 +104,20 @@ class Exchange:
         *,
         clock: Clock,
         reporter: Reporter,
-        lease_ttl: float,
-        lease_until: float,
+        rhythm: Rhythm,
     ) -> None:
         self._queue = queue
         self._looks = looks
         self._thread = thread
         self._clock = clock
         self._report = reporter
-        self._ttl = lease_ttl
+        self._ttl = rhythm.lease_ttl
+        self._changed = rhythm.changed
         self._generation = -1
         self._pulse_at = 0.0
         self._held_back = False
         self._look_owed = True  # whether or not the database says that it changed
-        self.lease_until = lease_until
+        self.lease_until = rhythm.lease_taken_at + rhythm.lease_ttl
         self.tries = 0
         """Exchanges tried so far: they grow even while the database can't be reached."""
 
@@ -161,6 +162,8 @@ class Exchange:
                 retry = min(_RETRY_MAX, 0.5 * 2.0 ** min(failures, 10))
                 self._report.store_lost(error, retry, asked_at, first=failures == 1)
                 await _rest(retry, stop)
+                if self._changed is not None:
+                    self._changed()  # it lets go of a removed WAL, which is in the way of saving it
             else:
                 now = self._clock.monotonic()
                 self._report.turned(now - asked_at, now, self.lease_until)

@@ -186,7 +186,12 @@ class _Observer:
     def look(self) -> Figures:
         """Return how it is now; raises what the store raises."""
         with self._one_at_a_time:
-            return self._look()
+            try:
+                return self._look()
+            finally:
+                # Left open, it would keep the drain from saving a WAL that somebody removes.
+                if self._path is not None and self._database is not None:
+                    self._database.dispose()
 
     def _look(self) -> Figures:
         if self._database is None:

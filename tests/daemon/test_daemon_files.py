@@ -143,6 +143,26 @@ async def test_whatever_lies_beside_the_file_may_be_removed(shop: Shop, *, stopp
 
 
 @only_sqlite
+async def test_no_connection_of_our_own_is_in_the_way_of_saving_a_removed_wal(shop: Shop) -> None:
+    """It is a turn that notices first, while what watches for commits has the file open, too."""
+    daemon = await delivering(shop, "u1-1")
+    path = file_of(shop)
+
+    def answer(_: object) -> None:
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+    shop.sandbox.answer_for = answer
+    shop.add("u1-2")
+    shop.move_to(shop.url)
+    await daemon.told("store.notice")
+    await shop.settled()
+    await daemon.stop()
+    assert shop.arrived() == ["u1-1", "u1-2"]
+    await shop.assert_verified()
+
+
+@only_sqlite
 async def test_nothing_is_sent_while_an_application_has_a_removed_wal_open(shop: Shop) -> None:
     """What it commits would be gone with the power; it is named, and its restart is waited for."""
     daemon = await delivering(shop, "u1-1")

@@ -206,3 +206,21 @@ async def test_a_stopped_process_is_not_alive(shop: Shop) -> None:
     finally:
         daemon.signal(signal.SIGCONT)
     await daemon.stop()
+
+
+@only_sqlite
+async def test_the_figures_are_not_in_the_way_of_saving_a_removed_wal(shop: Shop) -> None:
+    """Whoever asks for the metrics has the daemon open the file a second time."""
+    web = shop.directory / "web.sock"
+    shop.configure(more=f'[web]\nlisten = "unix:{web}"')
+    shop.add("u1-1")
+    daemon = await shop.started()
+    await shop.settled()
+    shop.move_to(shop.url)
+    _, text = await ask(web, "/metrics")
+    assert number(text, 'shipper_events{destination="default",status="delivered"}') == 1
+    for suffix in ("-wal", "-shm"):
+        (shop.directory / f"shop.db{suffix}").unlink()
+    await daemon.told("store.notice")
+    await daemon.stop()
+    await shop.assert_verified()
