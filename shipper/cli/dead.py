@@ -142,11 +142,11 @@ def _header() -> "Header":
     return (
         "cause",
         "count",
-        Column("destination", gives=5),
-        Column("first written", gives=2, short=without_year),
-        Column("last written", gives=3, short=without_year),
-        Column("ids", gives=4),
-        Column("message", gives=6),
+        Column("destination", gives=4),
+        Column("first written", gives=1),
+        Column("last written", gives=2, short=without_year),
+        Column("ids", gives=3),
+        "message",
     )
 
 

@@ -5,7 +5,10 @@ A violation says where and which rule, never what was found there: messages end 
 event's `type`, which names one), printable and bounded.
 """
 
+import json
+import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 Violation: TypeAlias = dict[str, Any]
@@ -61,6 +64,24 @@ def describe(violations: Sequence[Violation], limit: int = REASON_CHARS) -> str:
         if len(line) <= limit:
             return line
     return "; ".join(parts)[: max(limit - 1, 0)] + "…" if parts else ""
+
+
+# One object of Ajv's list; the list may be cut off anywhere, so it isn't parsed as a whole.
+_SAID = re.compile(
+    r'"instancePath":\s*("(?:[^"\\]|\\.)*")[^{}]*(?:\{[^{}]*\})?[^{}]*"message":\s*("(?:[^"\\]|\\.)*")'
+)
+
+
+def in_words(answer: str) -> str:
+    """Return the violations that a receiver lists in its answer as `describe` would.
+
+    Anything else is returned as it is, and so is what has no whole violation in it.
+    """
+    told = []
+    with suppress(ValueError):
+        for at, message in _SAID.findall(answer) if answer.lstrip().startswith("[{") else ():
+            told.append(f"event{json.loads(at)} {json.loads(message)}")
+    return "; ".join(told) or answer
 
 
 def _subject(breach: Violation) -> str:

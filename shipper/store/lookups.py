@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, TextClause, text
 
+from shipper.contract.violation import in_words
 from shipper.store.dialect import ALL_IDS, Dialect, dialect_of
 from shipper.store.recording import TRIED_BEFORE
 from shipper.store.selection import Selection
@@ -85,7 +86,7 @@ def last_words(engine: Engine, ids: Iterable[int]) -> dict[int, str]:
     with snapshot(engine) as tx:
         found = {row: tx.execute(_LAST_WORDS, {"id": row}).one_or_none() for row in ids}
     return {
-        row: _line(dialect.text(said.response_excerpt or said.last_error))
+        row: _line(in_words(dialect.text(said.response_excerpt or said.last_error)))
         for row, said in found.items()
         if said is not None and (said.response_excerpt or said.last_error)
     }

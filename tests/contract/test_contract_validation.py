@@ -15,7 +15,7 @@ from shipper.contract.validation import (
     describe,
     violations,
 )
-from shipper.contract.violation import NAME_CHARS, Violation
+from shipper.contract.violation import NAME_CHARS, Violation, in_words
 
 MODES: tuple[Mode, ...] = ("off", "envelope", "schema")
 FIELDS = {"instancePath", "schemaPath", "keyword", "params", "message"}
@@ -286,3 +286,24 @@ def test_a_description_is_one_bounded_line_that_counts_the_rest() -> None:
 def test_a_description_never_exceeds_its_limit(event: object, limit: int) -> None:
     """However many and long the violations, the line fits where it is stored."""
     assert len(describe(wrong(event, "schema"), limit)) <= limit
+
+
+@pytest.mark.parametrize("cut", [500, 260, 150])
+def test_a_list_of_violations_is_told_in_words(cut: int) -> None:
+    """Also one that was cut off; a message may hold whatever JSON can."""
+    found: list[Violation] = [
+        {"instancePath": "", "schemaPath": "#/required", "keyword": "required",
+         "params": {"missingProperty": "context"}, "message": "must have 'context'"},
+        {"instancePath": "/view", "message": 'says "}" and \\'},
+    ]  # fmt: skip
+    whole = "event must have 'context'; event/view says \"}\" and \\"
+    said = in_words(json.dumps(found)[:cut])
+    assert said == (whole if cut > 200 else whole.partition(";")[0])
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "no", "[{", '[{"message":"no"}]', '{"message":"no"}', '[{"instancePath":"\\x'],
+)  # fmt: skip
+def test_any_other_answer_is_told_as_it_is(answer: str) -> None:
+    """Whatever it is: nobody has to guess what the receiver said."""
+    assert in_words(answer) == answer
