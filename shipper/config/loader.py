@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from shipper.config.builder import Builder
 from shipper.config.crontab import Crontab
-from shipper.config.kinds import FilePath
+from shipper.config.kinds import CronList, FilePath
 from shipper.config.layers import Given, Layers, dotted
 from shipper.config.secret import masked
 from shipper.config.settings import Settings
@@ -107,6 +107,7 @@ def load(
     settings: Settings | None = builder.build(Settings, ())
     warnings += _exposed_files(layers)
     if layers.faults or settings is None:
+        _add_windows(layers)
         in_order = sorted(layers.faults, key=lambda fault: fault[0])
         raise ConfigError([f"{place}: {message}" for place, message in in_order])
     return replace(
@@ -115,6 +116,26 @@ def load(
         origins=MappingProxyType(builder.origins),
         warnings=(*warnings, *_never(settings, builder.origins)),
     )
+
+
+def _add_windows(layers: Layers) -> None:
+    """Tell what is wrong with the windows along with the rest.
+
+    Where they are all that is wrong, whoever needs them says so: the others can do without.
+    """
+    given = layers.given.get(("schedule", "windows"))
+    if given is None:
+        return
+    try:
+        expressions = CronList().parse(given.raw, given.base)
+    except ValueError:
+        return  # what isn't even a list of such texts is among the faults
+    for expression in expressions:
+        try:
+            Crontab.parse(expression)
+        except ValueError as error:
+            reason = f"{expression!r} is no cron expression: {error}"
+            layers.fault(given.place, f"schedule.windows: {reason}")
 
 
 def _never(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:

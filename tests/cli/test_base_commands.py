@@ -284,6 +284,17 @@ def test_check_says_which_windows_in_which_time_zone(home: Home) -> None:
     assert home.call("status").status == 0
 
 
+def test_a_bad_window_is_told_with_all_that_is_wrong(home: Home) -> None:
+    """Whoever mends one line doesn't want to hear of the next one then."""
+    more = "[schedule]\nwindows = ['* * * * 9', '0 8 * * *']\nx = 1\n"
+    home.configure("sqlite:///shop.db", "https://a.example/events", more)
+    ran = home.call("check")
+    assert ran.status == 78
+    assert "shipper.toml:7: schedule.windows: '* * * * 9' is no cron expression" in ran.err
+    assert "shipper.toml:8: unknown setting schedule.x" in ran.err
+    assert ran.err.count("schedule.windows") == 1
+
+
 def test_a_time_zone_that_there_is_not_is_a_fault_with_its_line(home: Home) -> None:
     """For every command."""
     home.configure(
