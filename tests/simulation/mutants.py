@@ -483,6 +483,12 @@ def holds_are_not_seen() -> Any:
 
 
 @mutant
+def a_release_waits_for_the_end_of_a_pause() -> Any:
+    """What the destination asked for counts more than an operator's word."""
+    return patch.object(Link, "release", Link.probe_at_once)
+
+
+@mutant
 def waits_by_the_wall_clock() -> Any:
     """When the clock was set back, an event waits until it is right again."""
 

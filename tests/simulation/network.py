@@ -7,7 +7,7 @@ what the receiver knows are written down apart, for the invariants to compare.
 import asyncio
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import Any, Protocol, cast
@@ -21,7 +21,10 @@ from tests.simulation.scenario import Api
 from tests.simulation.virtual import EPOCH, MachineTime, VirtualLoop
 
 API_ID = "canary-of-the-simulation"
-LONGEST_RETRY_AFTER = 20.0
+PAUSES = (0.0, 1.0, 5.0, 20.0)
+"""What a receiver may ask for, in seconds."""
+ENDLESS_PAUSES = (0.0, 1.0, 3000.0, 3000.0)
+"""The same, with what is longer than anybody's patience: it ends because an operator ends it."""
 NEVER_SENT = frozenset({"refused", "dns", "unreachable", "tls"})
 HINDRANCES = (
     "http-500", "http-502", "http-503", "http-408", "http-599", "refused", "dns", "unreachable",
@@ -69,6 +72,7 @@ class Network:
     taken: set[str] = field(default_factory=set)
     settled: int = 0
     held_for: Callable[[str, object], float] = lambda _name, _lane: 0.0
+    pauses: Sequence[float] = PAUSES
     over: bool = False  # the troubles are over: only what events do to themselves is left
     _open: dict[tuple[int, str], list[Request]] = field(default_factory=dict)
 
@@ -229,7 +233,7 @@ class Network:
         )
 
     def _throttle(self) -> Treatment:
-        seconds = float(self.dice.choice((0, 1, 5, LONGEST_RETRY_AFTER)))
+        seconds = self.dice.choice(self.pauses)
         form = self.dice.choice(("seconds", "date", "nothing", "garbage"))
         if form == "nothing":
             return Treatment(Reply(429))

@@ -94,6 +94,14 @@ class Operators:
         stopped = self._reader.execute("SELECT name FROM shipper_destination WHERE held = 1")
         return all(done + [self._release(name) for [name] in list(stopped)])
 
+    def release_throttled(self) -> None:
+        """Let what has asked for a pause be asked again now."""
+        asked = self._reader.execute(
+            "SELECT name FROM shipper_destination WHERE state = 'throttled'"
+        )
+        for [name] in list(asked):
+            self._release(name)
+
     def held_for(self, name: str, key: object) -> float:
         """Return for how long what is of this destination and key has been held."""
         since = [self.held[at] for at in ((name, None), (name, key)) if at in self.held]

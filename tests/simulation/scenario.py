@@ -113,6 +113,11 @@ class Scenario:
     kinds: frozenset[str] = field(default_factory=frozenset)
     disk: float = 0.001  # how slow an exchange can be
 
+    @property
+    def is_impatient(self) -> bool:
+        """Return whether a pause may be asked for that is over only because an operator ends it."""
+        return self.seed < PARTIAL and self.seed % 2 == 1
+
 
 KINDS = (
     "weather", "faults", "poison", "unfit", "rollbacks", "stalls", "crashes", "stops",

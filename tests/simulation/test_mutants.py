@@ -17,6 +17,7 @@ CAUGHT = {
     "a_link_that_is_down_sends_all": 12,
     "a_new_route_knows_of_no_holds": 154,
     "a_partial_outage_is_charged": 1_000_000,
+    "a_release_waits_for_the_end_of_a_pause": 37,
     "a_route_begins_beside_the_one_that_it_replaces": 17,
     "a_route_that_leaves_records_nothing": 17,
     "budget_is_endless": 1,

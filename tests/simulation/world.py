@@ -16,7 +16,7 @@ from tests.evidence import Move, Process, Request, Row, Sample, Terms, Written
 from tests.simulation.applications import Application
 from tests.simulation.daemon import Life, Machine
 from tests.simulation.database import fresh_file
-from tests.simulation.network import API_ID, LONGEST_RETRY_AFTER, Network, digest
+from tests.simulation.network import API_ID, ENDLESS_PAUSES, PAUSES, Network, digest
 from tests.simulation.operators import Operators
 from tests.simulation.scenario import PARTIAL, Scenario, draw, healthy
 from tests.simulation.troubles import Troubles
@@ -92,6 +92,7 @@ class World:
             {api.name: api for api in scenario.apis},
             self.reader,
             self.note,
+            pauses=ENDLESS_PAUSES if scenario.is_impatient else PAUSES,
         )
         self.machine = Machine(loop, self.time, scenario, path, self.network, self.note)
         self.applications = [
@@ -165,6 +166,8 @@ class World:
                 self.applications[-1].write_at_once(healthy(number, api.name, "later"))
             # Where a dead letter holds its key, somebody has to look after it.
             self.operators.release_everything(names)
+            if self.scenario.is_impatient:
+                self.operators.release_throttled()
             await asyncio.sleep(HEARTBEAT)
 
     def _pending(self) -> bool:
@@ -295,8 +298,9 @@ class World:
 
     def _longest(self) -> float:
         """Return the seconds for which nothing may happen while something is pending."""
+        asked = 0.0 if self.scenario.is_impatient else max(PAUSES)
         return max(
-            api.timeout + max(api.max_delay, api.probe_max_delay) + LONGEST_RETRY_AFTER
+            api.timeout + max(api.max_delay, api.probe_max_delay) + asked
             for api in self.scenario.apis
         ) + 2 * (self.scenario.idle + HEARTBEAT)
 
