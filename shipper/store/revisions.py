@@ -11,6 +11,9 @@ from shipper.store.transactions import reading
 # Every revision there has been, oldest first.
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
 VERSION_TABLE = "shipper_alembic_version"
+NOTE_LOST = f"{VERSION_TABLE}, which says what revision the outbox has, is missing or empty"
+# Two upgrades at once would both find nothing and both create; SQLite's write lock does the same.
+ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('shipper db upgrade', 0))"
 
 # Asked by every command, so not of SQLAlchemy's inspector: to build its question takes longer
 # than to answer it.
@@ -53,7 +56,7 @@ def check(engine: Engine) -> None:
 def refuse_none(engine: Engine) -> None:
     """Raise SchemaError where there is no outbox at all, as in another application's database."""
     with reading(engine) as connection:
-        if not _exists(connection, VERSION_TABLE):
+        if not exists(connection, VERSION_TABLE):
             refuse_foreign(connection)
             raise _none(engine, connection)
 
@@ -82,15 +85,25 @@ def refuse_newer(engine: Engine) -> None:
 
 def read(connection: Connection) -> str | None:
     """Return what `current` does, in somebody's transaction."""
-    if not _exists(connection, VERSION_TABLE):
+    if not exists(connection, VERSION_TABLE):
         return None
     revision: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
     return revision
 
 
+def has_lost_its_note(connection: Connection) -> bool:
+    """Return whether tables of ours are there, and nothing says of which revision.
+
+    A tool that empties or drops all tables which it doesn't know takes the note, too.
+    """
+    return all(exists(connection, f"shipper_{name}") for name in ("outbox", "lease"))
+
+
 def refuse_foreign(connection: Connection) -> None:
-    """Raise SchemaError where a table that isn't ours has the outbox's name."""
-    if _exists(connection, "shipper_outbox"):
+    """Raise SchemaError where the outbox's table is there, and not what says its revision."""
+    if has_lost_its_note(connection):
+        raise SchemaError(NOTE_LOST, _UPGRADE)
+    if exists(connection, "shipper_outbox"):
         raise SchemaError(
             "a table shipper_outbox is there that shipper did not create",
             "rename it, or give shipper another database or schema",
@@ -120,7 +133,8 @@ def _is_empty(connection: Connection) -> bool:
     return connection.exec_driver_sql("PRAGMA page_count").scalar() == 0
 
 
-def _exists(connection: Connection, table: str) -> bool:
+def exists(connection: Connection, table: str) -> bool:
+    """Return whether there is a table of that name."""
     return bool(connection.scalar(_EXISTS[connection.dialect.name], {"name": table}))
 
 

@@ -242,6 +242,8 @@ DATABASE = (
     Fault("B49", "a synchronous standby is away", "status, doctor and metrics say so; the daemon counts as living", f"{STORE}/test_commits.py::test_a_commit_that_waits_for_a_standby_is_told_and_its_daemon_lives", "1"),
     Fault("B50", "an application's lock keeps a migration or a daemon out", "who has it is named", f"{STORE}/test_commits.py::test_who_holds_a_lock_is_named", "1"),
     Fault("B51", "others have tables called shipper_ in the same database", "sizes and budget count ours", f"{STORE}/test_commits.py::test_only_our_own_tables_count", "2"),
+    Fault("B52", "a table of ours is dropped (PostgreSQL)", "`db upgrade` makes it again, empty, and says what is lost", f"{STORE}/test_tables.py::test_a_table_that_was_dropped_is_made_again", "9"),
+    Fault("B53", "the note of the revision is emptied or dropped with everything else", "said; `db upgrade` notes it again where the tables are this code's", f"{STORE}/test_tables.py::test_the_note_of_the_revision_is_made_again", "4"),
 )  # fmt: skip
 
 ROWS = (
