@@ -23,6 +23,13 @@ _EXISTS = {
 }
 _MAY_READ = text("SELECT coalesce(has_table_privilege(to_regclass(:name), 'SELECT'), false)")
 
+# An outbox that the search_path of this session doesn't show.
+_ELSEWHERE = text(
+    "SELECT CAST(n.nspname AS text) FROM pg_class AS c JOIN pg_namespace AS n"
+    " ON n.oid = c.relnamespace WHERE c.relname = 'shipper_outbox' AND c.relkind = 'r'"
+    " AND c.relpersistence = 'p' AND to_regclass('shipper_outbox') IS NULL ORDER BY 1 LIMIT 1"
+)
+
 _UPGRADE = "run: shipper db upgrade"
 _NEW = "is the path right, is the disk mounted? Only for a NEW outbox: shipper db upgrade --create"
 
@@ -61,8 +68,14 @@ def refuse_none(engine: Engine) -> None:
             raise _none(engine, connection)
 
 
-def refuse_empty(engine: Engine) -> None:
-    """Raise SchemaError for an SQLite file with nothing in it: nobody has said that it is new."""
+def refuse_unasked(engine: Engine) -> None:
+    """Raise SchemaError where nobody has said that an outbox is to be a new one.
+
+    In an SQLite file with nothing in it; on PostgreSQL beside one that the search_path doesn't
+    show.
+    """
+    with reading(engine) as connection:
+        _refuse_another(connection)
     if engine.dialect.name == "sqlite":
         with reading(engine) as connection:
             empty = _is_empty(connection)
@@ -122,11 +135,26 @@ def refuse_unknown(revision: str) -> None:
 def _none(engine: Engine, connection: Connection) -> SchemaError:
     file = engine.get_execution_options().get("file")
     if file is None:
+        _refuse_another(connection)
         return SchemaError("no outbox in this database", _UPGRADE)
     empty = ", which is empty" if _is_empty(connection) else ""
     return SchemaError(
         f"no outbox in this database ({file}{empty}): is it your application's?", _UPGRADE
     )
+
+
+def _refuse_another(connection: Connection) -> None:
+    """Raise SchemaError where an outbox is there, and the search_path doesn't lead to it."""
+    if connection.dialect.name != "postgresql":
+        return
+    schema = connection.execute(_ELSEWHERE).scalar()
+    if schema is not None:
+        path = connection.exec_driver_sql("SHOW search_path").scalar()
+        raise SchemaError(
+            f"no outbox on the search_path ({path}); there is one in schema {schema}",
+            f"for that one: ?options=-csearch_path%3D{schema} in database.url, or ALTER ROLE … SET"
+            " search_path. Only for a NEW outbox beside it: shipper db upgrade --create",
+        )
 
 
 def _is_empty(connection: Connection) -> bool:
