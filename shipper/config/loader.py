@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from shipper.config.builder import Builder
 from shipper.config.crontab import Crontab
-from shipper.config.kinds import FilePath
+from shipper.config.kinds import CronList, FilePath
 from shipper.config.layers import Given, Layers, dotted
 from shipper.config.secret import masked
 from shipper.config.settings import Settings
@@ -107,6 +107,7 @@ def load(
     settings: Settings | None = builder.build(Settings, ())
     warnings += _exposed_files(layers)
     if layers.faults or settings is None:
+        _add_windows(layers)
         in_order = sorted(layers.faults, key=lambda fault: fault[0])
         raise ConfigError([f"{place}: {message}" for place, message in in_order])
     return replace(
@@ -127,6 +128,16 @@ def _never(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
                     f"{origins[name]}: {name}: {expression!r} matches no minute:"
                     " none of its months has so many days"
                 )
+
+
+def _add_windows(layers: Layers) -> None:
+    """Take down the windows that mean nothing, which else only who needs them says."""
+    given = layers.given.get(("schedule", "windows"))
+    if given is None:
+        return
+    with suppress(ValueError):  # that is taken down already, with these
+        for fault in CronList.faults(CronList().parse(given.raw, given.base)):
+            layers.fault(given.place, f"schedule.windows: {fault}")
 
 
 def _exposed(layers: Layers) -> Iterator[str]:

@@ -57,6 +57,34 @@ level = "loud"
     ]
 
 
+def test_every_window_is_told_beside_other_faults(configured: Load) -> None:
+    """Those without five fields, and those whose fields mean nothing; a good one isn't."""
+    text = (
+        '[database]\nurl = "postgres:///x"\n[destinations.default]\nurl = "https://h/"\n'
+        'api_id = "x"\ntimeout = "soon"\n[schedule]\nwindows = '
+    )
+    timeout = '6: destinations.default.timeout: must be a duration like "30s" or "1h30m", from'
+    for windows, found in {
+        '["* 25 * * *", "* * * * *", "* * * * 8"]': [
+            "8: schedule.windows: '* 25 * * *' is no cron expression: hour: 25 is not from 0 to 23",
+            (
+                "8: schedule.windows: '* * * * 8' is no cron expression: day of week: 8 is not from 0"
+                " to 7"
+            ),
+        ],
+        '["* * *", "", "* * * * 8"]': [
+            (
+                '8: schedule.windows: entry 1 must have 5 fields like "*/5 8-19 * * mon-fri", not'
+                ' "* * *"; entry 2 must have 5 fields like "*/5 8-19 * * mon-fri", not "";'
+                " '* * * * 8' is no cron expression: day of week: 8 is not from 0 to 7"
+            ),
+        ],
+    }.items():
+        first, *others = problems(configured, text + windows)
+        assert first.startswith(timeout)
+        assert others == found
+
+
 def test_an_empty_file_says_what_is_needed(configured: Load) -> None:
     """Two things have no default: the database and a destination."""
     assert problems(configured, "") == [
