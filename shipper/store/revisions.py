@@ -137,10 +137,9 @@ def _none(engine: Engine, connection: Connection) -> SchemaError:
     if file is None:
         _refuse_another(connection)
         return SchemaError("no outbox in this database", _UPGRADE)
-    empty = ", which is empty" if _is_empty(connection) else ""
-    return SchemaError(
-        f"no outbox in this database ({file}{empty}): is it your application's?", _UPGRADE
-    )
+    if _is_empty(connection):
+        return SchemaError(f"no outbox in this database ({file}, which is empty)", _NEW)
+    return SchemaError(f"no outbox in this database ({file}): is it your application's?", _UPGRADE)
 
 
 def _refuse_another(connection: Connection) -> None:
