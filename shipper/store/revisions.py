@@ -21,6 +21,16 @@ _EXISTS = {
     "sqlite": text("SELECT EXISTS (SELECT * FROM pragma_table_info(:name))"),
     "postgresql": text("SELECT to_regclass(:name) IS NOT NULL"),
 }
+_COLUMNS = "('event_id', 'maybe_received', 'delivery_number')"
+_IS_OURS = {
+    "sqlite": text(
+        f"SELECT count(*) = 3 FROM pragma_table_info('shipper_outbox') WHERE name IN {_COLUMNS}"
+    ),
+    "postgresql": text(
+        "SELECT count(*) = 3 FROM pg_attribute WHERE attrelid = to_regclass('shipper_outbox')"
+        f" AND attname IN {_COLUMNS}"
+    ),
+}
 _MAY_READ = text("SELECT coalesce(has_table_privilege(to_regclass(:name), 'SELECT'), false)")
 
 # An outbox that the search_path of this session doesn't show.
@@ -105,11 +115,11 @@ def read(connection: Connection) -> str | None:
 
 
 def has_lost_its_note(connection: Connection) -> bool:
-    """Return whether tables of ours are there, and nothing says of which revision.
+    """Return whether the outbox is there and ours, by columns that it has had in each revision.
 
     A tool that empties or drops all tables which it doesn't know takes the note, too.
     """
-    return all(exists(connection, f"shipper_{name}") for name in ("outbox", "lease"))
+    return bool(connection.scalar(_IS_OURS[connection.dialect.name]))
 
 
 def refuse_foreign(connection: Connection) -> None:

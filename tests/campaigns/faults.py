@@ -244,7 +244,7 @@ DATABASE = (
     Fault("B50", "an application's lock keeps a migration or a daemon out", "who has it is named", f"{STORE}/test_commits.py::test_who_holds_a_lock_is_named", "1"),
     Fault("B51", "others have tables called shipper_ in the same database", "sizes and budget count ours", f"{STORE}/test_commits.py::test_only_our_own_tables_count", "2"),
     Fault("B52", "a table of ours is dropped (PostgreSQL)", "`db upgrade` makes it again, empty, and says what is lost", f"{STORE}/test_tables.py::test_a_table_that_was_dropped_is_made_again", "9"),
-    Fault("B53", "the note of the revision is emptied or dropped with everything else", "said; `db upgrade` notes it again where the tables are this code's", f"{STORE}/test_tables.py::test_the_note_of_the_revision_is_made_again", "4"),
+    Fault("B53", "the note of the revision is emptied or dropped with everything else", "said; `db upgrade` notes it again where the tables are this code's", f"{STORE}/test_tables.py::test_the_note_of_the_revision_is_made_again", "6"),
     Fault("B54", "a search_path of a role or database that leads nowhere, or to another schema", "the only outbox is meant; else said, and none made beside it unasked", f"{STORE}/test_search_path.py::test_an_outbox_that_the_path_does_not_show_is_named", "6"),
     Fault("B55", "the search_path is changed under the daemon", "it stays with its outbox", f"{STORE}/test_search_path.py::test_a_process_stays_with_its_outbox", "1"),
 )  # fmt: skip

@@ -86,6 +86,20 @@ def test_the_note_of_the_revision_is_made_again(either: Engine, lost: str) -> No
     assert migrate.upgrade(either) == []
 
 
+def test_the_outbox_alone_is_enough(either: Engine) -> None:
+    """Everything else was dropped with the note; the events are still there, and no stranger's."""
+    with glancing(either) as tx:
+        there = things(tx.dialect.name).tables
+    others = [name for name in there if name != "shipper_outbox"]
+    run(either, *(f"DROP TABLE {name}" for name in [revisions.VERSION_TABLE, *others]))
+    assert len(migrate.upgrade(either)) == 2
+    migrate.mend(either)
+    revisions.check(either)
+    run(either, "INSERT INTO shipper_outbox (payload, event_id) VALUES ('{}', 'b')")
+    assert rows(either, "SELECT event_id FROM shipper_outbox ORDER BY id") == [("a",), ("b",)]
+    assert [found for found in verify(either) if found.fault] == []
+
+
 def test_a_revision_is_not_guessed(either: Engine) -> None:
     """Tables of another revision keep what they are."""
     run(either, f"DELETE FROM {revisions.VERSION_TABLE}",
