@@ -100,6 +100,17 @@ def test_the_outbox_alone_is_enough(either: Engine) -> None:
     assert [found for found in verify(either) if found.fault] == []
 
 
+def test_what_is_in_the_way_of_a_table_is_named(post: Engine) -> None:
+    """A table that somebody has renamed keeps the names of its indexes."""
+    run(post, "ALTER TABLE shipper_outbox RENAME TO shipper_outbox_old")
+    with pytest.raises(SchemaError, match='"shipper_outbox_') as told:
+        migrate.upgrade(post)
+    assert "keeps its name" in str(told.value.hint)
+    run(post, "ALTER TABLE shipper_outbox_old RENAME TO shipper_outbox")
+    assert (migrate.upgrade(post), migrate.mend(post)) == ([], [])
+    assert rows(post, "SELECT event_id FROM shipper_outbox") == [("a",)]
+
+
 def test_a_revision_is_not_guessed(either: Engine) -> None:
     """Tables of another revision keep what they are."""
     run(either, f"DELETE FROM {revisions.VERSION_TABLE}",
