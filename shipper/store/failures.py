@@ -170,10 +170,7 @@ _TABLES: _Meaning = (SchemaError, "the outbox's tables are not what this code ex
 _IN_THE_WAY: _Meaning = (
     SchemaError,
     "something else has a name that shipper needs",
-    (
-        "rename it or move it to another schema (an index keeps its name when its table is renamed),"
-        " then: shipper db upgrade"
-    ),
+    "rename it (an index keeps its name when its table is renamed), then: shipper db upgrade",
 )
 
 
