@@ -17,11 +17,12 @@ def upgrade(*, create: bool = False, context: Context) -> None:
     Parameters
     ----------
     create
-        For a NEW outbox: make the SQLite file, and its directory, where they are missing.
+        For a NEW outbox: make the SQLite file, and its directory, where they are missing; on
+        PostgreSQL one beside another that the search_path doesn't lead to.
     """
     with context.engine(create=create, outbox=False) as engine:
         if not create:
-            revisions.refuse_empty(engine)
+            revisions.refuse_unasked(engine)
         before = revisions.current(engine)
         notices = migrate.upgrade(engine)
         notices += [f"fixed: {told}" for told in migrate.mend(engine)]

@@ -8,11 +8,12 @@ import math
 import re
 import tomllib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from shipper.config.crontab import Crontab
 from shipper.config.secret import MASK, Secret, api_id
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -181,9 +182,25 @@ class CronList(Kind):
     """Cron expressions of five fields, or just one; what a field means is `crontab`'s."""
 
     def parse(self, raw: object, base: Path) -> tuple[str, ...]:  # noqa: ARG002
-        """Return the expressions."""
-        entries = raw if isinstance(raw, list) else [raw]
-        return tuple(_cron(entry, place) for place, entry in enumerate(entries, 1))
+        """Return the expressions; names each entry that is none."""
+        read, faults = [], []
+        for place, entry in enumerate(raw if isinstance(raw, list) else [raw], 1):
+            try:
+                read.append(_cron(entry, place))
+            except ValueError as error:
+                faults.append(str(error))
+        if faults:
+            raise ValueError("; ".join([*faults, *self.faults(read)]))
+        return tuple(read)
+
+    @staticmethod
+    def faults(expressions: Iterable[str]) -> Iterator[str]:
+        """Yield why expressions of five fields mean nothing."""
+        for expression in expressions:
+            try:
+                Crontab.parse(expression)
+            except ValueError as error:
+                yield f"{expression!r} is no cron expression: {error}"
 
     def from_text(self, text: str) -> object:
         """Return the list that the text is in TOML or JSON."""

@@ -150,6 +150,16 @@ def _never(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
                 )
 
 
+def _add_windows(layers: Layers) -> None:
+    """Take down the windows that mean nothing, which else only who needs them says."""
+    given = layers.given.get(("schedule", "windows"))
+    if given is None:
+        return
+    with suppress(ValueError):  # that is taken down already, with these
+        for fault in CronList.faults(CronList().parse(given.raw, given.base)):
+            layers.fault(given.place, f"schedule.windows: {fault}")
+
+
 def _exposed(layers: Layers) -> Iterator[str]:
     """Yield a warning for each secret that stands in a file which others can read."""
     if not layers.source.mode & _OTHERS_READ:

@@ -123,15 +123,14 @@ class DestinationSettings:
         try:
             return api_id(read_secret(self.api_id_file))
         except ValueError as error:
-            missing = error.__context__
+            file, missing = self.api_id_file, error.__context__
             if isinstance(missing, FileNotFoundError):
-                problem = f"can't read {self.api_id_file}: {missing.strerror}"
-                raise ConfigError(
-                    [f"the API ID of destination {self.name}: {problem}"],
-                    f"put the API ID into {self.api_id_file}, mode 0600",
-                ) from None
+                problem, how = f"can't read {file}: {missing.strerror}", "mode 0600"
+            else:
+                problem, how = f"{file} {error}", "on one line"
             raise ConfigError(
-                [f"{self.api_id_file}:1: the API ID of destination {self.name}: {error}"]
+                [f"the API ID of destination {self.name}: {problem}"],
+                f"put the API ID into {file}, {how}",
             ) from None
 
 

@@ -21,18 +21,23 @@ from shipper.store.snapshot import snapshot
 _MADE = re.compile(
     r"CREATE (?:OR REPLACE )?(?:UNIQUE )?(TRIGGER|INDEX|FUNCTION) (?:IF NOT EXISTS )?(\w+)"
 )
+_TABLE = re.compile(r"(?:CREATE|ALTER) TABLE (\w+)\b(?! ENABLE)")
 _DROPPED = re.compile(r"DROP (TRIGGER|INDEX|FUNCTION) (?:IF EXISTS )?(\w+)")
 # Also for who loads rows as a replica: without lanes they could not be shipped in order.
 ALWAYS = "shipper_outbox_write"
 
 
 class Things(NamedTuple):
-    """The statements by which everything beside the tables is made, by name; and the first rows."""
+    """The statements by which everything is made, by name; and the first rows.
+
+    A table has several: the one that makes it, and those that have changed it since.
+    """
 
     triggers: dict[str, str]
     indexes: dict[str, str]
     functions: dict[str, str]
     rows: tuple[str, ...]
+    tables: dict[str, list[str]]
 
 
 def lease_row(found: Sequence[Any]) -> Any:
@@ -63,7 +68,7 @@ def damage(tx: Connection) -> list[str]:
 def things(dialect: str) -> Things:
     """Return what the migrations make in a database of this kind."""
     found: dict[str, dict[str, str]] = {"TRIGGER": {}, "INDEX": {}, "FUNCTION": {}}
-    rows = []
+    rows, tables = [], dict[str, list[str]]()
     for revision in REVISIONS:
         for block in ddl.statements(revision, dialect):
             statement = "\n".join(line for line in block.splitlines() if not line.startswith("--"))
@@ -72,9 +77,11 @@ def things(dialect: str) -> Things:
                 found[made[1]][made[2]] = statement
             elif dropped := _DROPPED.match(statement):
                 found[dropped[1]].pop(dropped[2], None)
+            elif made := _TABLE.match(statement):
+                tables.setdefault(made[1], []).append(statement)
             elif statement.startswith("INSERT INTO"):
                 rows.append(statement)
-    return Things(found["TRIGGER"], found["INDEX"], found["FUNCTION"], tuple(rows))
+    return Things(found["TRIGGER"], found["INDEX"], found["FUNCTION"], tuple(rows), tables)
 
 
 def policies(tx: Connection) -> list[str]:

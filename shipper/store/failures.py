@@ -167,6 +167,12 @@ _Meaning = tuple[type[ShipperError], str, str | None]
 
 _TABLES: _Meaning = (SchemaError, "the outbox's tables are not what this code expects", _UPGRADE)
 
+_IN_THE_WAY: _Meaning = (
+    SchemaError,
+    "something else has a name that shipper needs",
+    "rename it (an index keeps its name when its table is renamed), then: shipper db upgrade",
+)
+
 
 def _as_error(meaning: _Meaning, code: object) -> ShipperError:
     kind, message, hint = meaning
@@ -192,6 +198,8 @@ _STATES: dict[str, _Meaning] = {
     "42P01": _TABLES,
     "42703": _TABLES,
     "42883": _TABLES,
+    "42P07": _IN_THE_WAY,
+    "42710": _IN_THE_WAY,
     "3D000": (SchemaError, "the server has no database of that name", "create it first"),
     "3F000": (SchemaError, "the database has no schema on the search_path", None),
     "25P04": (StoreUnavailable, "the server ended a transaction that took too long", None),
@@ -203,7 +211,7 @@ _STATES: dict[str, _Meaning] = {
     "XX": (StoreUnavailable, "the server has an internal error", "look into its log"),
 }
 # Of these the server's own words name the table, the schema or the function, and no value.
-_NAMES_IT = frozenset({"42501", "42P01", "42703", "42883"})
+_NAMES_IT = frozenset({"42501", "42P01", "42703", "42883", "42P07", "42710"})
 
 
 def _translate_postgres(error: DBAPIError) -> ShipperError | None:

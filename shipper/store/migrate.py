@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import SchemaError
-from shipper.store import header, indexes, locks, objects, repair, revisions, sequence
+from shipper.store import header, indexes, locks, objects, repair, revisions, sequence, tables
 from shipper.store.ddl import location, statements
 from shipper.store.failures import file_of, translating, translating_sqlite
 from shipper.store.transactions import reading, writing
@@ -25,8 +25,6 @@ __all__ = ["downgrade", "location", "mend", "prepare", "statements", "upgrade"]
 if TYPE_CHECKING:
     from alembic.config import Config
 
-# Two upgrades at once would both find nothing and both create; SQLite's write lock does the same.
-_ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended('shipper db upgrade', 0))")
 _AS_LONG_AS_IT_TAKES = text("SET LOCAL statement_timeout = 0")
 
 
@@ -41,6 +39,7 @@ def upgrade(engine: Engine) -> list[str]:
 
     with translating(engine):
         notices = _prepare_sqlite(engine) if engine.dialect.name == "sqlite" else []
+        notices += tables.adopt(engine, _stamp)
         revision = revisions.current(engine)
         if revision != revisions.head():
             if engine.dialect.name == "postgresql":
@@ -48,11 +47,19 @@ def upgrade(engine: Engine) -> list[str]:
             locks.briefly(engine, _bring_up)
         if engine.dialect.name == "sqlite":
             notices += [*objects.restore(engine), *sequence.fix(engine)]
+        else:
+            notices += tables.restore(engine)
     return notices
 
 
+def _stamp(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - as below
+
+    command.stamp(_config(connection), "head")
+
+
 def _bring_up(connection: Connection) -> None:
-    from alembic import command  # noqa: PLC0415 - as above
+    from alembic import command  # noqa: PLC0415 - heavy, and only who migrates needs it
 
     _prepare(connection)
     command.upgrade(_config(connection), "head")
@@ -126,7 +133,7 @@ def _config(connection: Connection) -> "Config":
 def _prepare(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(_AS_LONG_AS_IT_TAKES)
-        connection.execute(_ONE_AT_A_TIME)
+        connection.exec_driver_sql(revisions.ONE_AT_A_TIME)
     revision = revisions.read(connection)
     if revision is None:
         revisions.refuse_foreign(connection)

@@ -86,12 +86,19 @@ def refuse_unusable_file(path: Path, mountinfo: Path | None = None) -> None:
         raise SchemaError(f"{path} is {kind}", "database.url must name the database file itself")
     if status.st_nlink > 1:
         raise SchemaError(
-            f"{path} has {status.st_nlink} names (hard links): whoever opens it by another one"
-            " writes another -wal, which damages it",
+            second_name(path, status.st_nlink),
             f"keep one name; the others are found by: find / -xdev -samefile {path}",
         )
     _refuse_strangers(path)
     refuse_unusable_place(path, mountinfo)
+
+
+def second_name(path: Path, names: int) -> str:
+    """Return what is wrong with a file that has so many names."""
+    return (
+        f"{path} has {names} names (hard links): whoever opens it by another one writes another"
+        " -wal, which damages it"
+    )
 
 
 def _refuse_strangers(path: Path) -> None:

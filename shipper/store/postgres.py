@@ -59,7 +59,20 @@ PINNED: Final = (
     # Events are changed, which not every access method can do.
     ("default_table_access_method", "heap", 13),
 )
-_WHERE = "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_schemas(false)"
+# Which process serves us, which schemas the search_path shows, in which of them the outbox is, and
+# where there is one at all.
+_WHERE = """
+WITH outboxes AS MATERIALIZED (
+    SELECT c.oid, CAST(n.nspname AS pg_catalog.text) AS name FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+    WHERE c.relname OPERATOR(pg_catalog.=) 'shipper_outbox'
+    AND c.relkind OPERATOR(pg_catalog.=) 'r' AND c.relpersistence OPERATOR(pg_catalog.=) 'p'
+)
+SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_schemas(false),
+    (SELECT name FROM outboxes
+     WHERE oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('shipper_outbox')),
+    ARRAY(SELECT name FROM outboxes)
+"""
 
 
 class Server:
@@ -69,6 +82,7 @@ class Server:
         self._url = url
         self._frozen = frozen
         self._renewed = renewed
+        self._schema: str | None = None
 
     @property
     def place(self) -> str:
@@ -92,7 +106,7 @@ class Server:
         except (dialect.loaded_dbapi.Error, UnicodeError) as error:
             raise refused(error, place(url) + remark, url.username, _secrets(url)) from error
         try:
-            _set_up(connection, self._frozen)  # before SQLAlchemy asks its own questions
+            self._set_up(connection)  # before SQLAlchemy asks its own questions
         except BaseException:
             connection.close()
             raise
@@ -114,6 +128,34 @@ class Server:
             return ", by the URL that was read before: another database takes a reload"
         self._url = fresh
         return ""
+
+    def _set_up(self, connection: Any) -> None:
+        version = connection.info.server_version // 10_000
+        # By statement and not by startup option, which a pooler refuses. Outside of a transaction,
+        # because its timeout may be a role's that is too short for two ways to the server.
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            idles = ("idle_in_transaction_session_timeout", f"{self._frozen * 1000:.0f}", 13)
+            settings = (*PINNED, idles)
+            cursor.execute(
+                "; ".join(f"SET {k} = '{v}'" for k, v, since in settings if version >= since)
+            )
+            served_by, schemas, shown, everywhere = cursor.execute(_WHERE).fetchone()
+            # What stands before pg_catalog would be taken for PostgreSQL's own, an operator, say.
+            path = [name for name in schemas if not name.startswith("pg_")]
+            if not path and len(everywhere) == 1:  # no other one can be meant, nor be made
+                path, shown = everywhere, everywhere[0]
+            self._schema = self._schema or shown
+            if shown != self._schema:
+                # Somebody has set another path since; there may be another outbox on it.
+                path = [self._schema]
+            if path != schemas:
+                cursor.execute(f"SET search_path = {', '.join(map(_quoted, path)) or 'pg_catalog'}")
+        connection.autocommit = False
+        # A pooler names no process of the server's, and may give the next transaction another one,
+        # which knows nothing of what was prepared.
+        if connection.info.backend_pid == served_by:
+            connection.prepare_threshold = 1
 
 
 def open_server(
@@ -184,29 +226,6 @@ def _secrets(url: URL) -> list[str]:
     query = [value for name, value in url.query.items() if "password" in name]
     texts = [text for value in query for text in ([value] if isinstance(value, str) else value)]
     return [str(url.password), *texts] if url.password else texts
-
-
-def _set_up(connection: Any, frozen: float) -> None:
-    version = connection.info.server_version // 10_000
-    # By statement and not by startup option, which a pooler refuses. Outside of a transaction,
-    # because its timeout may be a role's that is too short for two ways to the server.
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        idles = ("idle_in_transaction_session_timeout", f"{frozen * 1000:.0f}", 13)
-        settings = (*PINNED, idles)
-        cursor.execute(
-            "; ".join(f"SET {k} = '{v}'" for k, v, since in settings if version >= since)
-        )
-        served_by, schemas = cursor.execute(_WHERE).fetchone()
-        if "pg_catalog" in schemas:
-            # What stands before it would be taken for PostgreSQL's own, an operator, say.
-            path = ", ".join(_quoted(name) for name in schemas if name != "pg_catalog")
-            cursor.execute(f"SET search_path = {path or 'pg_catalog'}")
-    connection.autocommit = False
-    # A pooler names no process of the server's, and may give the next transaction another one,
-    # which knows nothing of what was prepared.
-    if connection.info.backend_pid == served_by:
-        connection.prepare_threshold = 1
 
 
 def _quoted(name: str) -> str:

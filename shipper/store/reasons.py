@@ -142,8 +142,8 @@ def _own_turn(event: EventReport, facts: Facts, now: float) -> str:
     if event.next_attempt_at is not None and _waits(event.next_attempt_at, facts, now):
         last = f"; the last one: {said(event.last_error)}" if event.last_error else ""
         return (
-            f"it waits for its next try at {iso(event.next_attempt_at)} (attempt"
-            f" {event.attempts + 1} of {facts.max_attempts}{last})"
+            f"it waits for its next try at {iso(event.next_attempt_at)} (charged failures"
+            f" {event.attempts} of {facts.max_attempts}{last})"
         )
     if facts.claimed:
         return "it is in flight, or goes out next"

@@ -19,6 +19,7 @@ from shipper.errors import LeaseLost
 from shipper.store import header, write_lock
 from shipper.store.beside import Beside
 from shipper.store.failures import translating
+from shipper.store.place import second_name
 
 _CANCEL_WITHIN = 1.0
 
@@ -38,6 +39,7 @@ class Kept:
         self._opened: tuple[int, int] | None = None
         self._beside = None if file is None else Beside(file)
         self._also: list[Callable[[], None]] = []
+        self._told_of_names = False
         self.busy: Any = None
         """The driver's own connection, while a transaction of ours is open on it."""
 
@@ -52,7 +54,7 @@ class Kept:
         what `Beside.save` raises where somebody has removed what lies beside it.
         """
         if self._file is not None:
-            self._look_at(self._file)
+            self._look_at(self._file, engine.get_execution_options()["told"])
         for look in self._also:
             look()
         connection, self._connection = self._connection, None
@@ -68,12 +70,16 @@ class Kept:
             self._connection = None
         return connection
 
-    def _look_at(self, file: Path) -> None:
+    def _look_at(self, file: Path, told: Callable[[str], None]) -> None:
         try:
             found = file.stat()
         except OSError:
             self.drop()
             return  # whoever opens it anew says what is wrong
+        if (has_names := found.st_nlink > 1) is not self._told_of_names:
+            self._told_of_names = has_names
+            if has_names:
+                told(second_name(file, found.st_nlink))
         identity = (found.st_dev, found.st_ino)
         self._opened = self._opened or identity
         if identity != self._opened:

@@ -196,6 +196,7 @@ DISK = (
     Fault("D43", "somebody holds the write lock for long", "named by number and program", f"{STORE}/test_sqlite_codes.py::test_who_holds_the_write_lock_is_named", "1"),
     Fault("D44", "a tool has dropped or changed triggers, indexes, tables", "made again at the next start, or by db upgrade", f"{STORE}/test_objects.py::test_what_is_gone_is_made_again", "14"),
     Fault("D45", "another file is moved over it while it is open, and the -wal stays", "never opened together; the -wal is kept aside; ends with 75, the new file is sound and ships", f"{STORE}/test_beside.py::test_a_file_that_took_the_place_of_an_open_one_is_never_opened_with_its_wal", "2, and by a daemon"),
+    Fault("D46", "it gets a second name (hard link) while the daemon runs", "told once; who starts then is refused, as D25", f"{STORE}/test_beside.py::test_a_second_name_is_told_once", "1"),
 )  # fmt: skip
 
 DATABASE = (
@@ -242,6 +243,11 @@ DATABASE = (
     Fault("B49", "a synchronous standby is away", "status, doctor and metrics say so; the daemon counts as living", f"{STORE}/test_commits.py::test_a_commit_that_waits_for_a_standby_is_told_and_its_daemon_lives", "1"),
     Fault("B50", "an application's lock keeps a migration or a daemon out", "who has it is named", f"{STORE}/test_commits.py::test_who_holds_a_lock_is_named", "1"),
     Fault("B51", "others have tables called shipper_ in the same database", "sizes and budget count ours", f"{STORE}/test_commits.py::test_only_our_own_tables_count", "2"),
+    Fault("B52", "a table of ours is dropped (PostgreSQL)", "`db upgrade` makes it again, empty, and says what is lost", f"{STORE}/test_tables.py::test_a_table_that_was_dropped_is_made_again", "9"),
+    Fault("B53", "the note of the revision is emptied or dropped with everything else", "said; `db upgrade` notes it again where the tables are this code's", f"{STORE}/test_tables.py::test_the_note_of_the_revision_is_made_again", "6"),
+    Fault("B54", "a search_path of a role or database that leads nowhere, or to another schema", "the only outbox is meant; else said, and none made beside it unasked", f"{STORE}/test_search_path.py::test_an_outbox_that_the_path_does_not_show_is_named", "6"),
+    Fault("B55", "the search_path is changed under the daemon", "it stays with its outbox", f"{STORE}/test_search_path.py::test_a_process_stays_with_its_outbox", "1"),
+    Fault("B56", "a table is renamed, and its indexes are in the way of the new one", "named, with what to do; no traceback", f"{STORE}/test_tables.py::test_what_is_in_the_way_of_a_table_is_named", "1"),
 )  # fmt: skip
 
 ROWS = (
@@ -328,6 +334,7 @@ PEOPLE = (
     Fault("O56", "a command, a chapter or a word of another program's", "exit status 2 with what was meant", "tests/cli/test_words.py::test_a_command_that_is_not_there_leads_to_the_one_that_is_meant", "26"),
     Fault("O57", "a program reads a field that changes its name or type", "every field is in a table; no other is printed", "tests/cli/test_json_fields.py::test_every_field_that_is_printed_is_in_the_manual", "some 200 fields"),
     Fault("O58", "exported events are given to enqueue without --rows", "refused with the option", "tests/cli/test_words.py::test_exported_events_are_recognised", "1"),
+    Fault("O59", "several delivery windows are wrong, beside other settings", "all told at once, each with what is wrong in it", "tests/config/test_config_faults.py::test_every_window_is_told_beside_other_faults", "2"),
     Fault("O20", "rights that modes don't show: access lists, read-only mounts, immutable files, a closed directory above", "doctor asks the kernel as the daemon's user, and names what refuses", "tests/doctor/test_doctor_access.py::test_an_access_list_that_lets_the_service_in_is_no_fault", "8"),
     Fault("O21", "a unit of another name, or none, or no systemd", "doctor names the command that starts it here", "tests/doctor/test_doctor_unit.py::test_what_starts_the_daemon_is_what_is_there", "6"),
     Fault("O22", "an extra or a package is missing", "the hint names this copy's own source and this environment's own pip", "tests/unit/test_installation.py::test_a_checkout_is_named_with_its_versions", "8"),

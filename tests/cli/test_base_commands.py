@@ -386,7 +386,10 @@ def test_an_empty_file_is_not_taken_for_a_new_outbox_unasked(home: Home) -> None
     """A directory whose disk isn't mounted may hold one."""
     (home.directory / "empty.db").touch()
     home.configure(f"sqlite:///{home.directory}/empty.db", "http://127.0.0.1:9/e")
-    assert "which is empty" in home.call("status").err
+    for command in ("status", "run", "events list", "verify"):
+        told = home.call(*command.split()).err
+        assert "which is empty" in told
+        assert "Only for a NEW outbox: shipper db upgrade --create" in told
     ran = home.call("db", "upgrade")
     assert (ran.status, (home.directory / "empty.db").stat().st_size) == (78, 0)
     assert "is the disk mounted?" in ran.err

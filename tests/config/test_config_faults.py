@@ -57,6 +57,25 @@ level = "loud"
     ]
 
 
+def test_every_window_is_told_beside_other_faults(configured: Load) -> None:
+    """Those without five fields, and those whose fields mean nothing; a good one isn't."""
+    text = (
+        '[database]\nurl = "postgres:///x"\n[destinations.default]\nurl = "https://h/"\n'
+        'api_id = "x"\ntimeout = "soon"\n[schedule]\nwindows = '
+    )
+    hour = "'* 25 * * *' is no cron expression: hour: 25 is not from 0 to 23"
+    day = "'* * * * 8' is no cron expression: day of week: 8 is not from 0 to 7"
+    example = 'must have 5 fields like "*/5 8-19 * * mon-fri", not'
+    short = f'entry 1 {example} "* * *"; entry 2 {example} ""; {day}'
+    for windows, told in {
+        '["* 25 * * *", "* * * * *", "* * * * 8"]': [hour, day],
+        '["* * *", "", "* * * * 8"]': [short],
+    }.items():
+        first, *others = problems(configured, text + windows)
+        assert first.startswith("6: destinations.default.timeout: must be a duration")
+        assert others == [f"8: schedule.windows: {fault}" for fault in told]
+
+
 def test_an_empty_file_says_what_is_needed(configured: Load) -> None:
     """Two things have no default: the database and a destination."""
     assert problems(configured, "") == [

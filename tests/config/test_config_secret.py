@@ -56,7 +56,8 @@ def test_what_fits_no_header_is_refused_unseen(
     with pytest.raises(ConfigError, match=message) as caught:
         destination(file).read_api_id()
     (problem,) = caught.value.problems
-    assert problem.startswith(f"{file}:1: the API ID of destination default: ")
+    assert problem.startswith(f"the API ID of destination default: {file} ")
+    assert caught.value.hint == f"put the API ID into {file}, on one line"
     assert "hush" not in problem
 
 

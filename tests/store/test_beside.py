@@ -226,3 +226,17 @@ def test_a_file_that_took_the_place_of_an_open_one_is_never_opened_with_its_wal(
         assert application.said() == "committed"
     assert events(file) == ["before", "after"]
     engine.dispose()
+
+
+def test_a_second_name_is_told_once(lite: Engine, file: Path, told: list[str]) -> None:
+    """Whoever opens it by that has a WAL of his own; a backup that only links does no harm."""
+    other = file.with_name("other.db")
+    for _ in range(2):
+        other.hardlink_to(file)
+        for name in ("a", "b"):
+            add(lite, f"{name}{len(told)}")
+        other.unlink()
+        add(lite, f"c{len(told)}")
+    assert len(told) == 2
+    assert told[0] == told[1]
+    assert "shop.db has 2 names (hard links)" in told[0]

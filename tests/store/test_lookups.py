@@ -162,11 +162,11 @@ def test_an_event_waits_behind_the_first_of_its_key(engine: Engine, daemon: Daem
 
 
 def test_an_event_waits_for_its_next_try(engine: Engine, daemon: Daemon) -> None:
-    """Until when, which try it will be, and what came of the last one."""
+    """Until when, how many failures were charged to it, and what came of the last one."""
     [row] = write(engine, "a")
     daemon.postpone(row, attempts=3, wait=60.0)
     assert _why(engine, row) == (
-        "it waits for its next try at 2027-01-15T08:01:00.000Z (attempt 4 of 20;"
+        "it waits for its next try at 2027-01-15T08:01:00.000Z (charged failures 3 of 20;"
         " the last one: HTTP 500)"
     )
     assert "in flight" in _why(engine, row, now=NOW + 61)
@@ -259,7 +259,7 @@ def test_a_time_that_was_written_by_hand_has_no_last_error(engine: Engine, daemo
     [row] = write(engine, "a")
     daemon.postpone(row, attempts=0, wait=60.0)
     tamper(engine, f"UPDATE shipper_outbox SET last_error = NULL WHERE id = {row}")
-    assert _why(engine, row).endswith("(attempt 1 of 20)")
+    assert _why(engine, row).endswith("(charged failures 0 of 20)")
 
 
 def test_a_key_held_by_what_is_no_dead_letter_any_more_is_told(
