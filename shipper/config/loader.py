@@ -118,26 +118,6 @@ def load(
     )
 
 
-def _add_windows(layers: Layers) -> None:
-    """Tell what is wrong with the windows along with the rest.
-
-    Where they are all that is wrong, whoever needs them says so: the others can do without.
-    """
-    given = layers.given.get(("schedule", "windows"))
-    if given is None:
-        return
-    try:
-        expressions = CronList().parse(given.raw, given.base)
-    except ValueError:
-        return  # what isn't even a list of such texts is among the faults
-    for expression in expressions:
-        try:
-            Crontab.parse(expression)
-        except ValueError as error:
-            reason = f"{expression!r} is no cron expression: {error}"
-            layers.fault(given.place, f"schedule.windows: {reason}")
-
-
 def _never(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
     """Yield a warning for each delivery window that no minute is in; cron takes it, too."""
     name = "schedule.windows"
