@@ -17,6 +17,7 @@ from shipper.chores import Statistics, Upkeep
 from shipper.clock import Clock
 from shipper.config import Settings
 from shipper.confirmed import Confirmed
+from shipper.daemon.commits import Commits, watched
 from shipper.daemon.destinations import Fresh, Make, Seen, freshly, route_of
 from shipper.daemon.outbox import Address, Outbox
 from shipper.daemon.taking import (
@@ -77,6 +78,7 @@ class Session:
     """The files that are read only once, as they were then."""
     clock: Clock
     lease_ttl: float
+    commits: Commits
     _moved: bool = False
 
     @property
@@ -156,6 +158,7 @@ async def open_session(
             settings.database.url, told=notice, renewed=address.read_url, frozen=FROZEN
         )
         stack.push_async_callback(thread.run, engine.dispose)
+        commits = await stack.enter_async_context(watched(engine, address, clock, log, stop))
 
         def waiting(error: ShipperError, seconds: float) -> None:
             log("daemon.waiting", reason=error.message, seconds=seconds)
@@ -224,6 +227,7 @@ async def open_session(
             seen=fresh.seen,
             clock=clock,
             lease_ttl=ttl,
+            commits=commits,
         )
 
 
