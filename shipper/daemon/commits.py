@@ -95,10 +95,7 @@ class Commits:
 async def watched(
     database: Database, address: Address, clock: Clock, log: Log, stop: asyncio.Event
 ) -> AsyncIterator[Commits]:
-    """Watch the commits within.
-
-    Whoever comes with a `stop` that is set isn't stopped: that is `drain`.
-    """
+    """Watch the commits within; `stop` ends a wait, unless it is set from the start."""
     found = Commits(database, address, clock, log)
     if database.dialect.name != "postgresql":
         yield found

@@ -44,8 +44,8 @@ _TOLD_MOST = 10
 async def broken_off_by(stop: asyncio.Event, engine: Database) -> AsyncIterator[None]:
     """Have what the database does within fail as soon as somebody stops us: no stop waits for it.
 
-    An upgrade is done whole or not at all; the next start does it anew. Whoever comes with a stop
-    that is set waits for nothing, and isn't stopped: that is `drain`.
+    An upgrade is done whole or not at all; the next start does it anew. Nothing is broken off by a
+    stop that is set from the start.
     """
     if stop.is_set():
         yield

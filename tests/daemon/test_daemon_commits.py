@@ -80,6 +80,19 @@ async def test_a_daemon_that_cannot_take_its_outbox_for_a_standby_stops(
     assert daemon.said("daemon.stopped")
 
 
+async def test_a_drain_whose_time_is_over_waits_for_no_standby(
+    shop: Shop, alone: standbys.Server
+) -> None:
+    """Nor one that is told to stop: what is left is for the next one."""
+    add_locally(alone, "u9", 1)
+    away(alone, "berlin")
+    drain = await shop.command("drain", "--timeout", "1s")
+    assert await drain.ended() == 75
+    away(alone, "")
+    assert await (await shop.command("drain")).ended() == 0
+    assert len(shop.arrived()) == 1
+
+
 async def test_the_end_of_the_wait_is_told(shop: Shop, alone: standbys.Server) -> None:
     """Once, and everything goes on in order."""
     daemon = await shop.started()
