@@ -71,6 +71,7 @@ EVENTS: Mapping[str, tuple[str, frozenset[str]]] = {
     "link.works": ("info", frozenset({"destination", "failures", "seconds"})),
     "destination.unknown": ("warning", frozenset({"destination", "pending", "hint"})),
     "store.lost": ("error", frozenset({"reason", "retry_seconds"})),
+    "store.commit_waits": ("error", frozenset({"reason", "hint"})),
     "store.notice": ("warning", frozenset({"notice"})),
     "store.back": ("info", frozenset({"seconds"})),
     "file.changed": ("info", frozenset({"paths"})),

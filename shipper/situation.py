@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from shipper import advice
 from shipper.config import Settings
@@ -61,6 +62,20 @@ class Room:
         return max(_FULL, self.reserve)
 
 
+class Hours(NamedTuple):
+    """The delivery windows, as they are just now; without any, one is always open.
+
+    `closed` says for a person until when none is open. `open_for` tells for how many of the last
+    seconds, its first number, one was; it may stop to count at more than its second.
+    """
+
+    closed: str | None = None
+    open_for: Callable[[float, float], float] | None = None
+
+
+ALWAYS_OPEN = Hours()
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that can be wrong. `oldest` is for how many seconds an event may wait."""
@@ -81,6 +96,20 @@ class Facts:
     """How a shipper is started here."""
     plight: Plight | None = None
     """Why the daemon can't write, though it runs."""
+    hours: Hours = ALWAYS_OPEN
+    """The delivery windows."""
+
+    def waits_too_long(self, report: DestinationReport) -> bool:
+        """Return whether a destination's oldest event waits for too long; closed hours are none."""
+        age = report.oldest_pending_seconds
+        if age is None or age <= self.oldest:
+            return False
+        open_for = self.hours.open_for
+        return open_for is None or open_for(age, self.oldest) > self.oldest
+
+    def closed_for(self, report: DestinationReport) -> str | None:
+        """Return until when a destination that looks well sends nothing, because of the windows."""
+        return self.hours.closed if report.looks_well and report.name in self.configured else None
 
 
 def gather(
@@ -96,7 +125,8 @@ def gather(
     """Return what can be wrong with an outbox, and who ships it.
 
     `taken` is asked with the number of rows; without `audited` nothing is said of the invariants,
-    which takes a while. Raises StoreUnavailable, AccessDenied and SchemaError.
+    which takes a while. Of delivery windows the caller knows. Raises StoreUnavailable, AccessDenied
+    and SchemaError.
     """
     shipper = current_shipper(database)
     reports = destination_report(database, settings.destinations, now, patient=True)

@@ -183,9 +183,8 @@ def _fix(report: DestinationReport, facts: Facts) -> str | None:
 
 def _of_waiting(facts: Facts) -> Iterator[Trouble]:
     for report in facts.reports:
-        age = report.oldest_pending_seconds
-        if age is not None and age > facts.oldest:
-            text = f"{report.name}: the oldest is pending for {age:.0f} s"
+        if facts.waits_too_long(report):
+            text = f"{report.name}: the oldest is pending for {report.oldest_pending_seconds:.0f} s"
             yield Trouble(Level.CRITICAL, text, "shipper doctor names it")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.crowds import CROWDS, Work, measure
 from benchmarks.drains import Run, Sample
 from benchmarks.flows import latencies, percentile
 from benchmarks.judge import Exchange, judge
@@ -35,6 +36,14 @@ def test_the_smallest_scenario_keeps_the_promises() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout == "the promises were kept (400 events, 420 requests)\n"
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
+def test_healthy_events_are_measured_beside_a_crowd(crowd: str) -> None:
+    """All of them are shipped; of a crowd that can't go on nothing is."""
+    rate = measure(Work(crowd, 30, 60, commands=True))
+    assert rate.rate > 0
+    assert bool(rate.crowd) is (crowd == "hot key")
 
 
 def test_a_refused_event_may_come_again_before_its_followers() -> None:

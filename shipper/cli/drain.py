@@ -166,10 +166,9 @@ class Drainer:
 
     async def _ship(self) -> None:
         # Nothing here waits for a database or a lease: whoever calls us can try again.
-        impatient = asyncio.Event()
-        impatient.set()
+        view = self._view
         async with open_session(
-            self._view.settings, clock=self._view.clock, log=self._log, stop=impatient
+            view.settings, clock=view.clock, log=self._log, stop=self._stop, within=0.0
         ) as session:
             over = asyncio.create_task(self._until_over(session.dispatcher))
             try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter, Token, validators
 
 from shipper.advice import hint, place_of, said, unknown_destination
+from shipper.cli import windows
 from shipper.cli.choice import Destination, Status, no_match
 from shipper.cli.context import Context
 from shipper.cli.payload import readable
@@ -17,7 +18,7 @@ from shipper.clock import SystemClock, iso, parse_iso
 from shipper.config import Settings
 from shipper.config.kinds import Seconds
 from shipper.delivery import RetryPolicy
-from shipper.errors import ConfigError, NotFound
+from shipper.errors import NotFound
 from shipper.plain import printable
 from shipper.store.lookups import EventDetail, EventReport, find, get
 from shipper.store.opening import Database
@@ -124,7 +125,7 @@ def show(ident: str, context: Context, *, only: Status | None) -> None:
 
 
 def _why(engine: Database, settings: Settings, event: EventReport, now: float) -> str | None:
-    window = _window(settings, now)
+    window = windows.until(settings, now)
     destination = settings.destinations.get(event.destination)
     if destination is None:
         config = str(settings.path or "the configuration")
@@ -151,19 +152,6 @@ def _why(engine: Database, settings: Settings, event: EventReport, now: float) -
 
 def _hint(ident: str) -> str | None:
     return f"event_id:{ident} is the one with that event id" if ident.isdigit() else None
-
-
-def _window(settings: Settings, now: float) -> str | None:
-    """Return until when no delivery window is open, None while one is."""
-    if not settings.schedule.windows:
-        return None
-    from shipper.daemon.windows import Windows  # noqa: PLC0415 - brings the whole daemon along
-
-    try:
-        windows = Windows.of(settings)
-    except ConfigError:  # whoever ships has others
-        return None
-    return None if windows.is_open(now) else f"({windows.timezone}) {windows.until(now)}"
 
 
 def _fields(event: EventReport) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """`shipper hold` and `shipper release`: stop a key or a destination, and let it go on."""
 
-import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
 from typing import Annotated
@@ -9,11 +8,13 @@ from typing import Annotated
 from cyclopts import Parameter, validators
 
 from shipper.cli.context import Context
+from shipper.cli.obstacles import obstacles, quoted
 from shipper.cli.wording import age, count
 from shipper.clock import SystemClock, iso
 from shipper.errors import NotFound, UsageError
 from shipper.plain import printable
 from shipper.store import holds, operate
+from shipper.store.opening import Database
 
 _HEADER = ("destination", "key", "pending", "held for", "by", "to let it go on")
 
@@ -98,11 +99,6 @@ def _row(each: holds.Held, now: float) -> tuple[object, ...]:
     )
 
 
-def quoted(text: str) -> str:
-    """Return a text as one word of a command line, printable."""
-    return shlex.quote(printable(text))
-
-
 def release(*, key: Key = None, destination: Destination = None, context: Context) -> None:
     """Let a key, or a whole destination, go on; links that are down are probed at once.
 
@@ -116,12 +112,19 @@ def release(*, key: Key = None, destination: Destination = None, context: Contex
                 raise NotFound(f"key {printable(key)} is not held")
             for name in names:
                 _tell(context, name, key, "released", held=False, changed=True)
+            _tell_obstacles(context, engine, names)
         elif destination is not None:
             changed = operate.release_destination(engine, destination, SystemClock().wall())
             if not changed and destination not in context.settings().destinations:
                 raise _unknown(destination, context.settings().destinations)
             word = "released" if changed else "was not held; its link is probed"
             _tell(context, destination, None, word, held=False, changed=changed)
+            _tell_obstacles(context, engine, [destination])
+
+
+def _tell_obstacles(context: Context, engine: Database, names: Sequence[str]) -> None:
+    for way in obstacles(context, engine, names, probed=True):
+        context.note(f"not yet: {way}")
 
 
 def _refuse_nothing(key: str | None, destination: str | None) -> None:

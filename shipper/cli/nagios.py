@@ -56,6 +56,8 @@ def told(facts: Facts) -> Line:
     level = found[0].level if found else Level.OK
     pending = sum(report.pending for report in facts.reports)
     words = [trouble.text for trouble in found] or [f"{pending:,} pending"]
+    if facts.hours.closed is not None:
+        words.append(facts.hours.closed)
     measured = sorted(facts.reports, key=lambda report: report.name not in facts.configured)
     data = [datum for r in measured[:_MEASURED] for datum in _performance(r, facts.oldest)]
     if facts.room is not None:

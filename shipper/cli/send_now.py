@@ -15,10 +15,15 @@ from shipper.cli.choice import (
 )
 from shipper.cli.context import Context
 from shipper.cli.events import Key, Since, Until
+from shipper.cli.obstacles import held_keys, obstacles
 from shipper.cli.wording import several
 from shipper.store.giving_up import find_pending
+from shipper.store.lookups import find
 from shipper.store.operate import send_now
 from shipper.store.selection import Selection
+
+# Of more events nobody is told what is in the way of each.
+_LOOKED_AT = 100
 
 
 def retry(
@@ -46,8 +51,14 @@ def retry(
             raise no_match(engine, context, filters, ("pending",))
         question = f"try {several(found.count, 'event')} now?"
         context.confirm(question, yes=yes or is_read(idents) or idents != ("ALL",))
+        events = find(engine, selection, _LOOKED_AT)
         hurried = send_now(engine, selection)
+        names = {event.destination for event in events}
+        ways = obstacles(context, engine, names, probed=False)
+        ways += held_keys(engine, {(event.destination, event.ordering_key) for event in events})
     if context.json:
-        context.emit({"retried": hurried})
-    else:
-        context.say(f"{several(hurried, 'event')} to be tried now")
+        context.emit({"retried": hurried, "obstacles": ways})
+        return
+    context.say(f"{several(hurried, 'event')} to be tried {'as soon as may be' if ways else 'now'}")
+    for way in ways:
+        context.note(f"not yet: {way}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from shipper.cli import verdict
+from shipper.cli import verdict, windows
 from shipper.cli.arguments import Duration
 from shipper.cli.context import Context, cell, shown
 from shipper.cli.daemons import told_of
@@ -15,8 +15,8 @@ from shipper.cli.verdict import next_try
 from shipper.cli.wording import age, count
 from shipper.clock import SystemClock, iso
 from shipper.doctor.unit import start_command
-from shipper.errors import ConfigError, UsageError
-from shipper.situation import gather
+from shipper.errors import UsageError
+from shipper.situation import Facts, gather
 from shipper.store.reports import Blocker, DestinationReport
 from shipper.troubles import Trouble, judge, stands, why_of
 
@@ -56,10 +56,11 @@ def status(
 
     With --nagios the exit status is 2 where the disk is full, a promise is broken
     (see verify), nobody ships while something is pending, a destination is paused,
-    an event is pending for longer than --oldest, or the budget of [space] is used
-    up; 1 where the disk fills up, there are dead letters, something is held, a
-    destination is offline or throttled, the last try failed, or the budget is
-    nearly used up; 3 where that can't be told.
+    an event is pending for longer than --oldest (time in which no delivery window
+    is open doesn't count), or the budget of [space] is used up; 1 where the disk
+    fills up, there are dead letters, something is held, a destination is offline
+    or throttled, the last try failed, or the budget is nearly used up; 3 where
+    that can't be told.
 
     Parameters
     ----------
@@ -95,41 +96,28 @@ def _show(context: Context) -> None:
             taken=lambda rows: _footprint(context, engine, rows, now),
         )
         daemons = told_of(engine, facts.plight) if context.json else {}
+    facts = windows.known(facts, settings, now)
     troubles = judge(facts)
     if context.json:
         context.emit(
             {
-                "destinations": {report.name: _fields(report) for report in facts.reports},
+                "destinations": {report.name: _fields(report, facts) for report in facts.reports},
                 "running": shipper is not None,
                 **daemons,
                 "problems": [_problem(trouble) for trouble in troubles],
                 "blockers": [asdict(blocker) for blocker in facts.blockers],
                 "space": None if facts.taken is None else _space(facts.taken),
-                "window": windows_told(context, now),
+                "window": windows.told(context.settings(), now),
             }
         )
     else:
         verdict.say(context, troubles)
-        is_shipped = shipper is not None
-        context.table(_header(), [_row(report, now, is_shipped) for report in facts.reports])
+        context.table(_header(), [_row(report, facts, now) for report in facts.reports])
     _tell(context, shipper, facts.blockers)
-    if not context.json and (window := windows_told(context, now)) is not None:
+    if not context.json and (window := windows.told(context.settings(), now)) is not None:
         context.note(window)
     if facts.taken is not None and not context.json:
         context.note(str(facts.taken))
-
-
-def windows_told(context: Context, now: float) -> str | None:
-    """Return whether a delivery window is open, for a person; None where always is one."""
-    settings = context.settings()
-    if not settings.schedule.windows:
-        return None
-    from shipper.daemon.windows import Windows  # noqa: PLC0415 - brings the whole daemon along
-
-    try:
-        return Windows.of(settings).told(now)
-    except ConfigError:  # a daemon that runs has others, and they are not all that is asked for
-        return "the configured delivery windows are none; see: shipper check"
 
 
 def _oldest(context: Context) -> float:
@@ -174,7 +162,7 @@ def _check(context: Context, oldest: float) -> int:
                 oldest=oldest,
                 taken=lambda rows: _footprint(context, engine, rows, now),
             )
-        return told(facts)
+        return told(windows.known(facts, context.settings(), now))
 
     line = line_of(read)
     context.say(line.text)
@@ -193,15 +181,18 @@ def _drawn(context: Context, width: int) -> "RenderableType":
     first = first_minute(now)
     with context.engine() as engine:
         facts, shipper = gather(
-            engine, context.settings(), now, oldest=_oldest(context), audited=False
+            engine,
+            context.settings(),
+            now,
+            oldest=_oldest(context),
+            audited=False,
         )
         minutes = since(engine, first)
+    facts = windows.known(facts, context.settings(), now)
     reports = facts.reports
-    rows = [
-        [shown(value) for value in _row(report, now, shipper is not None)] for report in reports
-    ]
+    rows = [[shown(value) for value in _row(report, facts, now)] for report in reports]
     who = "no shipper is running" if shipper is None else f"{shipper} ships"
-    window = windows_told(context, now)
+    window = windows.told(context.settings(), now)
     who += f"; {window}" if window else ""
     return Group(
         *verdict.drawn(judge(facts)),
@@ -243,9 +234,10 @@ def _tell(context: Context, shipper: str | None, blockers: Sequence[Blocker]) ->
         )
 
 
-def _fields(report: DestinationReport) -> dict[str, Any]:
+def _fields(report: DestinationReport, facts: Facts) -> dict[str, Any]:
     fields = asdict(report)
     del fields["name"]
+    fields["reason"] = report.reason or facts.closed_for(report)
     for name in ("since", "next_try_at"):
         fields[name] = None if fields[name] is None else iso(fields[name])
     oldest = report.oldest_pending_seconds
@@ -253,11 +245,11 @@ def _fields(report: DestinationReport) -> dict[str, Any]:
     return fields
 
 
-def _row(report: DestinationReport, now: float, is_shipped: bool) -> tuple[object, ...]:  # noqa: FBT001
-    oldest = report.oldest_pending_seconds
+def _row(report: DestinationReport, facts: Facts, now: float) -> tuple[object, ...]:
+    oldest, closed = report.oldest_pending_seconds, facts.closed_for(report)
     return (
         report.name,
-        verdict.state_of(report, is_shipped=is_shipped),
+        verdict.state_of(report, is_shipped=facts.is_shipped and closed is None),
         report.pending,
         "" if oldest is None else age(oldest),
         report.delivered,
@@ -265,7 +257,7 @@ def _row(report: DestinationReport, now: float, is_shipped: bool) -> tuple[objec
         report.discarded,
         report.purged,
         report.held_keys,
-        "; ".join(_why(report, now)),
+        "; ".join(([closed] if closed else []) + _why(report, now)),
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from shipper.cli import live, verdict
+from shipper.cli import live, verdict, windows
 from shipper.cli.bars import BARS, alphabet, first_minute
 from shipper.cli.chart import LABEL, Ranked, chart
 from shipper.cli.context import Context
@@ -20,7 +20,7 @@ from shipper.cli.verdict import next_try
 from shipper.cli.wording import age, count, several
 from shipper.clock import Clock, SystemClock, iso
 from shipper.plain import printable
-from shipper.situation import gather
+from shipper.situation import Facts, gather
 from shipper.store.glance import NEWEST_DEAD, Glance, glance
 from shipper.store.minutes import since
 from shipper.store.reports import DestinationReport
@@ -98,11 +98,12 @@ class Picture:
     def draw(self, width: int, height: int = _ROWS_USUAL) -> RenderableType:
         """Return the picture for a size; raises what the database raises."""
         now = self._clock.wall()
-        first = first_minute(now)
+        first, settings = first_minute(now), self._context.settings()
         with self._context.engine() as engine:
-            facts, shipper = gather(engine, self._context.settings(), now, audited=False)
+            facts, shipper = gather(engine, settings, now, audited=False)
             glances = [glance(engine, report.name) for report in facts.reports]
             minutes = since(engine, first)
+        facts = windows.known(facts, settings, now)
         reports = facts.reports
         self._rates.see(self._clock.monotonic(), reports)
         who = f"{shipper} ships" if shipper else "no shipper is running"
@@ -116,7 +117,7 @@ class Picture:
             of_it = [minute for minute in minutes if minute.destination == report.name]
             lines = [
                 (_FIRST, Text()),
-                *self._destination(report, now, shipper is not None),
+                *self._destination(report, facts, now),
                 *chart(of_it, first, width, self._characters),
                 *_glanced(report, seen, now),
             ]
@@ -128,14 +129,15 @@ class Picture:
     def _destination(
         self,
         report: DestinationReport,
+        known: Facts,
         now: float,
-        is_shipped: bool,  # noqa: FBT001
     ) -> Iterator[Ranked]:
         oldest = report.oldest_pending_seconds
         waits = "" if oldest is None else f" ({age(oldest)})"
         facts = [f"{count(report.pending)} pending{waits}"]
         facts.append(f"{self._rates.of(report.name):,.1f}/s")
-        state = verdict.state_of(report, is_shipped=is_shipped)
+        closed = known.closed_for(report)
+        state = verdict.state_of(report, is_shipped=known.is_shipped and closed is None)
         line = Text.assemble(
             (printable(report.name), "bold"),
             "  ",
@@ -148,8 +150,8 @@ class Picture:
             line.append(", ").append(f"{count(report.dead)} dead", BAD)
         line.append(f", {count(report.delivered)} delivered")
         yield _FIRST, line
-        if why := why_of(report):
-            told = "; ".join([why, *next_try(report, now)])
+        if why := [each for each in (closed, why_of(report)) if each]:
+            told = "; ".join([*why, *next_try(report, now)])
             yield _FIRST, Text(f"  {printable(told)}", WAITING)
 
 

@@ -6,7 +6,7 @@ or a receiver wrote: an alarm goes to somebody else's server.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -63,6 +63,14 @@ class Known:
     figures: Figures | None
     lost_for: float
     """For how many seconds the database hasn't answered."""
+    open_for: Callable[[float, float], float] | None = None
+    """For how many of the last seconds a delivery window was open; see `situation.Hours`."""
+
+    def is_late(self, age: float | None, bound: float | None) -> bool:
+        """Return whether an event of that age waits for too long; closed hours are none."""
+        if age is None or bound is None or age <= bound:
+            return False
+        return self.open_for is None or self.open_for(age, bound) > bound
 
 
 @dataclass(slots=True)
@@ -122,7 +130,8 @@ def conditions(known: Known, settings: AlertSettings) -> list[Condition]:
         found.append(Condition("database", None, text))
     if known.figures is not None:
         for backlog in known.figures.backlogs:
-            found += _of_backlog(backlog, settings.oldest_pending)
+            is_late = known.is_late(backlog.oldest_pending_seconds, settings.oldest_pending)
+            found += _of_backlog(backlog, is_late=is_late)
         if known.figures.broken:
             rules = ", ".join(known.figures.broken)
             text = f"what must hold of the outbox doesn't: {rules}; see: shipper verify"
@@ -144,9 +153,9 @@ def _of_links(links: Mapping[str, tuple[State, str | None]]) -> Iterator[Conditi
             yield Condition("link_paused", name, f"the link {name} is paused: {reason}")
 
 
-def _of_backlog(backlog: Backlog, bound: float | None) -> Iterator[Condition]:
+def _of_backlog(backlog: Backlog, *, is_late: bool) -> Iterator[Condition]:
     name, oldest = backlog.destination, backlog.oldest_pending_seconds
-    if bound is not None and oldest is not None and oldest > bound:
+    if is_late and oldest is not None:
         text = (
             f"{name}: the oldest of {backlog.pending} pending waits for {duration(round(oldest))}"
         )

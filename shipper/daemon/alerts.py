@@ -20,6 +20,7 @@ from shipper.clock import Clock, iso
 from shipper.config import AlertSettings, Secret
 from shipper.daemon.alarms import Alarms, Known, Notice, conditions, links_of
 from shipper.daemon.guard import Guard
+from shipper.daemon.windows import Windows
 from shipper.destination.hook import Hook
 from shipper.dispatcher import Route
 from shipper.dispatcher.tally import Tally
@@ -82,7 +83,9 @@ class Watch:
         health: Health,
         survey: Survey,
         clock: Clock,
+        windows: Windows | None = None,
     ) -> None:
+        self._windows = windows
         self._settings = settings
         self._routes = routes
         self._tally = tally
@@ -103,13 +106,21 @@ class Watch:
         seen = await self._survey.figures()
         self._figures = seen or self._figures
         now, lost_at = self._clock.monotonic(), self._tally.lost_at
-        known = Known(
-            links_of(self._routes), self._figures, 0.0 if lost_at is None else now - lost_at
-        )
-        found = conditions(known, self._settings)
+        lost_for = 0.0 if lost_at is None else now - lost_at
+        known = Known(links_of(self._routes), self._figures, lost_for, self._open_for())
+        if known.open_for is None:
+            found = conditions(known, self._settings)
+        else:  # where windows are rare, many a minute is looked at
+            found = await asyncio.to_thread(conditions, known, self._settings)
         is_seen = seen is not None and self._health.why_not_ready() is None
         self._well = is_seen and not found
         return alarms.update(found, now, self._clock.wall())
+
+    def _open_for(self) -> Callable[[float, float], float] | None:
+        windows, wall = self._windows, self._clock.wall()
+        if windows is None:
+            return None
+        return lambda age, enough: windows.open_within(wall - age, wall, enough)
 
 
 class Teller:

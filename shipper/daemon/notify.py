@@ -82,11 +82,11 @@ class Heartbeat:
         self._clock = clock
         self._ending = ending
         self._remark = remark
-        self._beats = -1
+        self._beats = (-1, -1)
 
     def beat(self, session: Session) -> None:
-        """Feed the watchdog if the drain has turned since the last time."""
-        beats = session.dispatcher.beats
+        """Feed the watchdog if the drain has turned since the last time, or is known to wait."""
+        beats = (session.dispatcher.beats, session.commits.known_to_wait)
         if beats == self._beats:
             return
         self._beats = beats
@@ -104,6 +104,8 @@ class Heartbeat:
         ]
         if tally.lost_at is not None:
             said.insert(0, f"no database for {_rounded(now - tally.lost_at)}")
+        if session.commits.is_waiting:
+            said.insert(0, "a commit waits for a synchronous standby")
         routes = "; ".join(said)
         remark = self._remark()
         return f"{routes} ({remark})" if remark else routes

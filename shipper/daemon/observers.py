@@ -15,6 +15,7 @@ from shipper.config.listen import Address
 from shipper.daemon.alarms import Alarms
 from shipper.daemon.alerts import Hooks, Watch, alerting
 from shipper.daemon.session import Session
+from shipper.daemon.windows import Windows
 from shipper.files import Untrusted
 from shipper.logs import Log
 from shipper.web.health import Health
@@ -67,6 +68,7 @@ async def observed(
                     health=health,
                     survey=survey,
                     clock=clock,
+                    windows=Windows.of(settings) if settings.schedule.windows else None,
                 )
                 every = alerts.heartbeat_every
                 await stack.enter_async_context(alerting(hooks, every, watch, alarms, clock, log))

@@ -9,7 +9,8 @@ it is opened before the old one is ended.
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
+from math import inf
 from typing import NamedTuple
 
 from shipper import __version__
@@ -28,8 +29,9 @@ from shipper.daemon.schedule import scheduled
 from shipper.daemon.session import Session, open_session
 from shipper.daemon.stops import Stops, Wish
 from shipper.daemon.strays import Strays, watched
+from shipper.daemon.taking import REACH_WITHIN
 from shipper.dispatcher.dispatcher import STOP_GRACE
-from shipper.errors import OutboxChanged, OutboxHeld, StoreUnavailable
+from shipper.errors import AccessDenied, OutboxChanged, OutboxHeld, SchemaError, StoreUnavailable
 from shipper.logs import Log
 from shipper.store.work import LinkRow
 from shipper.web.survey import Audit
@@ -40,6 +42,8 @@ _BEGIN_ANEW = 0.1
 _PROLONG_EVERY = 5.0
 # Beyond what a clean stop takes: for the database, which may be busy just then.
 _STOP_MARGIN = 30.0
+_AWAY_FOR = 5.0
+_AWAY = (StoreUnavailable, AccessDenied, SchemaError)
 _REFUSED = "the new configuration is refused, see the journal"
 
 
@@ -53,16 +57,19 @@ async def serve(
     service = _Service(settings, clock, log, reload)
     service.listen()
     service.warn(settings)
+    within = REACH_WITHIN
     while True:
         try:
-            cut_off = await service.ship()
-        except OutboxChanged as error:
-            # What is remembered is of another outbox than the one that is there now.
+            cut_off = await service.ship(within)
+        except (OutboxChanged, *_AWAY) as error:
+            # What is remembered is of another outbox than the one that is there now; or that one
+            # went away while the session which is to follow was beginning.
+            is_change = isinstance(error, OutboxChanged)
+            if not is_change and within < inf:
+                raise
             log("store.changed", reason=error.message, hint=error.hint)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_BEGIN_ANEW):
-                    await service.stops.event.wait()
-            if not service.stops.event.is_set():
+            within = inf
+            if not await service.stops.rest(_BEGIN_ANEW if is_change else _AWAY_FOR):
                 continue
             cut_off = 0
         log("daemon.stopped", cut_off=cut_off)
@@ -119,14 +126,17 @@ class _Service:
 
     # -- one session after the other --------------------------------------------------------------
 
-    async def ship(self) -> int:
-        """Ship until told to stop; return how many tries were cut off."""
+    async def ship(self, within: float) -> int:
+        """Ship until told to stop; return how many tries were cut off.
+
+        The outbox is waited for `within` so many seconds.
+        """
         settings = self.stops.settings
         # A session that takes over from another has the watchdog on while it opens.
         self._notify(WATCHDOG=1, STATUS="Taking the outbox")
         try:
-            following: _Opened | None = await self._open(settings)
-        except (StoreUnavailable, OutboxHeld):
+            following: _Opened | None = await self._open(settings, within)
+        except (*_AWAY, OutboxHeld):
             # Whoever ends the waiting for a database or a lease is not told that it was in vain.
             if not self.stops.event.is_set():
                 raise
@@ -135,7 +145,7 @@ class _Service:
             cut_off, following = await self._run(following)
         return cut_off
 
-    async def _open(self, settings: Settings, *, patient: bool = True) -> _Opened:
+    async def _open(self, settings: Settings, within: float) -> _Opened:
         hooks = await reloading.sound(settings, self._clock)
         session = open_session(
             settings,
@@ -144,7 +154,7 @@ class _Service:
             stop=self.stops.event,
             waits=self._tell_waiting,
             confirmed=self._confirmed,
-            patient=patient,
+            within=within,
         )
         closing = AsyncExitStack()
         try:
@@ -246,7 +256,7 @@ class _Service:
         settings = self._reload() if wish.reload else reloading.renewed(session.settings)
         change: _Change | _Opened
         if wish.reload and await reloading.is_elsewhere(settings, session):
-            change = await self._open(settings, patient=False)
+            change = await self._open(settings, within=0.0)
         else:
             taken = await reloading.prepared(settings, session)
             change = _Change(taken, dict(await session.links(taken.fresh)))

@@ -17,16 +17,19 @@ from shipper.chores import Statistics, Upkeep
 from shipper.clock import Clock
 from shipper.config import Settings
 from shipper.confirmed import Confirmed
+from shipper.daemon.commits import Commits, watched
 from shipper.daemon.destinations import Fresh, Make, Seen, freshly, route_of
 from shipper.daemon.outbox import Address, Outbox
 from shipper.daemon.taking import (
     FROZEN,
+    REACH_WITHIN,
     acquire,
     broken_off_by,
     give_back,
     lease_ttl,
     reach,
     tells,
+    tells_waiting,
 )
 from shipper.daemon.thread import DatabaseThread
 from shipper.dispatcher import Dispatcher
@@ -77,6 +80,7 @@ class Session:
     """The files that are read only once, as they were then."""
     clock: Clock
     lease_ttl: float
+    commits: Commits
     _moved: bool = False
 
     @property
@@ -136,15 +140,15 @@ async def open_session(
     stop: asyncio.Event,
     waits: Callable[[str], None] = lambda _: None,
     confirmed: Confirmed | None = None,
-    patient: bool = True,
+    within: float = REACH_WITHIN,
 ) -> AsyncIterator[Session]:
     """Take the outbox, and give it back at the end; `waits` is told what it has to wait for.
 
-    `confirmed` is of the sessions before, where there were any in this process. Who isn't `patient`
-    waits for nothing.
+    `confirmed` is of the sessions before, where there were any in this process. A database that is
+    away is waited for `within` so many seconds; with 0 nothing is waited for.
 
-    Raises StoreUnavailable when it can't be reached for 30 s, OutboxHeld when another daemon has
-    it, SchemaError and AccessDenied at once.
+    Raises StoreUnavailable when it can't be reached in time, OutboxHeld when another daemon has
+    it; SchemaError and AccessDenied at once, but where it is waited for for ever.
     """
     path = database_path(settings.database.url)
     ttl = lease_ttl(settings)
@@ -152,23 +156,21 @@ async def open_session(
     async with AsyncExitStack() as stack:
         stack.callback(thread.close)
         address, notice = Address(settings.database), partial(_tell_notice, log)
+        waiting = tells_waiting(log, waits)
         engine = open_engine(
             settings.database.url, told=notice, renewed=address.read_url, frozen=FROZEN
         )
         stack.push_async_callback(thread.run, engine.dispose)
-
-        def waiting(error: ShipperError, seconds: float) -> None:
-            log("daemon.waiting", reason=error.message, seconds=seconds)
-            waits(error.message)
+        commits = await stack.enter_async_context(watched(engine, address, clock, log, stop))
 
         if path is not None:
             # Before the outbox is brought up to date: another daemon may be at work in it.
             lock = FileLock(path)
-            held = {OutboxHeld: _HELD_A_MOMENT} | reach(settings, patient=patient)
+            held = {OutboxHeld: _HELD_A_MOMENT} | reach(settings, within)
             await thread.insist(lock.acquire, held, stop, waiting)
             stack.callback(lock.release)
             engine.get_execution_options()["kept"].look_also(lock.insist)
-        reached = reach(settings, patient=patient)
+        reached = reach(settings, within)
         async with broken_off_by(stop, engine):
             for done in await thread.insist(lambda: prepare(engine), reached, stop, waiting):
                 notice(done)
@@ -182,13 +184,13 @@ async def open_session(
         spared = None if reserve is None else Spared(queue, reserve, tells(reserve, log))
         owner = Owner.here()
         # A daemon whose machine went away leaves its lease as it is; a living one prolongs it.
-        patience = {OutboxHeld: ttl if patient and path is None else 0.0} | reached
+        patience = {OutboxHeld: ttl if within and path is None else 0.0} | reached
         taken_at = clock.monotonic()
 
         def take() -> int:
             nonlocal taken_at
             taken_at = clock.monotonic()
-            return acquire(queue, spared, owner, patience if patient else {})
+            return acquire(queue, spared, owner, patience if within else {})
 
         recovered = await thread.insist(take, patience, stop, waiting)
         stack.push_async_callback(give_back, thread, queue, spared)
@@ -224,6 +226,7 @@ async def open_session(
             seen=fresh.seen,
             clock=clock,
             lease_ttl=ttl,
+            commits=commits,
         )
 
 

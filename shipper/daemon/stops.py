@@ -1,6 +1,7 @@
 """What the signals, and files that were replaced, ask of the service: to stop, or to read anew."""
 
 import asyncio
+from contextlib import suppress
 from typing import NamedTuple
 
 from shipper.config import Settings
@@ -44,6 +45,13 @@ class Stops:
         """End the session, and the service with it."""
         self.event.set()
         self._session.set()
+
+    async def rest(self, seconds: float) -> bool:
+        """Rest for so long, or until it is to stop for good; return whether it is."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.event.wait()
+        return self.event.is_set()
 
     def restart(self) -> None:
         """Have the configuration read anew; a stop that was asked for already wins."""

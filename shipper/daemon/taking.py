@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from math import inf
 
 from shipper.config import Settings
 from shipper.daemon.thread import DatabaseThread
@@ -35,14 +36,16 @@ _WATCHED_MORE = 2.0
 FROZEN = 15.0
 # A question that comes after another is broken off as well.
 _BREAK_OFF_EVERY = 0.1
+# What is waited for may be told in ever other words.
+_TOLD_MOST = 10
 
 
 @asynccontextmanager
 async def broken_off_by(stop: asyncio.Event, engine: Database) -> AsyncIterator[None]:
     """Have what the database does within fail as soon as somebody stops us: no stop waits for it.
 
-    An upgrade is done whole or not at all; the next start does it anew. Whoever comes with a stop
-    that is set waits for nothing, and isn't stopped: that is `drain`.
+    An upgrade is done whole or not at all; the next start does it anew. Nothing is broken off by a
+    stop that is set from the start.
     """
     if stop.is_set():
         yield
@@ -62,14 +65,18 @@ async def broken_off_by(stop: asyncio.Event, engine: Database) -> AsyncIterator[
         await asyncio.wait({breaker})
 
 
-def reach(settings: Settings, *, patient: bool) -> dict[type[ShipperError], float]:
-    """Return what is waited for until the database can be worked with, and for how long."""
-    if not patient:
-        return {StoreUnavailable: 0.0}
-    reached: dict[type[ShipperError], float] = {StoreUnavailable: REACH_WITHIN}
-    if settings.database.url_file is not None:
+def reach(settings: Settings, within: float) -> dict[type[ShipperError], float]:
+    """Return what is waited for until the database can be worked with, and for how long.
+
+    `within` is in seconds; for ever is for a daemon that had its outbox already: as while it ships,
+    a server, a password or a table that is gone may be back in a minute.
+    """
+    reached: dict[type[ShipperError], float] = {StoreUnavailable: within}
+    if within == inf:
+        return reached | {AccessDenied: inf, SchemaError: inf}
+    if within and settings.database.url_file is not None:
         # Whoever changes a password does so in two places, one after the other.
-        reached[LoginRefused] = REACH_WITHIN
+        reached[LoginRefused] = within
     return reached
 
 
@@ -88,6 +95,20 @@ def tells(reserve: Reserve, log: Log) -> Callable[[int], None]:
             left=reserve.held,
             hint="the disk is full: make room; the application's INSERT fails, or soon will",
         )
+
+    return tell
+
+
+def tells_waiting(log: Log, waits: Callable[[str], None]) -> Callable[[ShipperError, float], None]:
+    """Return what tells the log once for what is waited, and `waits` each time."""
+    told: set[str] = set()
+
+    def tell(error: ShipperError, seconds: float) -> None:
+        if error.message not in told and len(told) < _TOLD_MOST:
+            told.add(error.message)
+            bounded = {} if seconds == inf else {"seconds": seconds}
+            log("daemon.waiting", reason=error.message, **bounded)
+        waits(error.message)
 
     return tell
 

@@ -16,6 +16,9 @@ from typing import Any, NamedTuple, TypeVar
 from shipper.errors import ShipperError
 
 _TRY_EVERY = 0.5
+# Who waits for so long is no quicker noticed than a server that is asked all day long likes.
+_LONG = 30.0
+_TRY_EVERY_LONG = 5.0
 
 T = TypeVar("T")
 
@@ -57,9 +60,12 @@ class DatabaseThread:
         stop: asyncio.Event,
         told: Callable[[ShipperError, float], None] = lambda *_: None,
     ) -> T:
-        """Run `work` until it raises none of these errors, for so many seconds at most."""
+        """Run `work` until it raises none of these errors, for so many seconds at most.
+
+        `told` is told of each of them that is waited for.
+        """
         loop = asyncio.get_running_loop()
-        began, first = loop.time(), True
+        began = loop.time()
         while True:
             try:
                 return await self.run(work)
@@ -68,10 +74,9 @@ class DatabaseThread:
                 seconds = next(patience[kind] for kind in patience if isinstance(failure, kind))
                 if stop.is_set() or loop.time() - began >= seconds:
                     raise
-                if first:
-                    told(failure, seconds)
-                first = False
-            await _rest(stop, _TRY_EVERY)
+                told(failure, seconds)
+            is_long = loop.time() - began > _LONG
+            await _rest(stop, _TRY_EVERY_LONG if is_long else _TRY_EVERY)
 
     def close(self) -> None:
         """Do what was asked for before, then end; blocks until it has."""

@@ -24,6 +24,8 @@ _MINUTE: Final = 60
 _DAY: Final = 86400
 # Leap years are four years apart, or eight; who is to say more lets nobody wait for longer.
 _SOON_ENOUGH: Final = 9 * 366 * _DAY
+# Who asks for how long they were open is shown no more of the past: each minute is looked at.
+_LOOKED_BACK: Final = 35 * _DAY
 _WEEKDAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _HINT: Final = (
     "as in crontab(5): minute hour day-of-month month day-of-week, for instance"
@@ -88,6 +90,22 @@ class Windows:
         now, then = (datetime.fromtimestamp(moment, self._zone) for moment in (wall, opens))
         day = "" if then.date() == now.date() else f"{then:%Y-%m-%d} "
         return f"until {day}{then:%H:%M}"
+
+    def open_within(self, begin: float, end: float, enough: float) -> float:
+        """Return for how many seconds between two wall times one was open.
+
+        Nothing more is counted once it is more than `enough`; what lies further back than five
+        weeks counts as if it had been open all the time.
+        """
+        if not self._schedules:
+            return end - begin
+        earliest = max(begin, end - _LOOKED_BACK)
+        seconds, minute = earliest - begin, end // _MINUTE * _MINUTE
+        while end > earliest and seconds <= enough:
+            if self.is_open(minute):
+                seconds += end - max(minute, earliest)
+            end, minute = minute, minute - _MINUTE
+        return seconds
 
     def _opens(self, schedule: Crontab, wall: float) -> float | None:
         if not schedule.is_possible:

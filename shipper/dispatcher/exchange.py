@@ -22,7 +22,10 @@ from shipper.store.work import OF_HOLDS, Holds, Look, Pulse, Row, Work
 # A pulse costs as much as sending five events; a drain that turns all the time needs one now and
 # then.
 _PULSE_EVERY = 0.01
-_RETRY_MAX = 30.0
+# A server that is back is noticed within seconds; who refuses us is asked more rarely, for each
+# refusal may count.
+_RETRY_MAX = 5.0
+_RETRY_REFUSED_MAX = 30.0
 _TRIES_AT_STOP = 3
 _REST_AT_STOP = 0.5
 
@@ -116,6 +119,7 @@ class Exchange:
         self._generation = -1
         self._pulse_at = 0.0
         self._held_back = False
+        self._holds_owed = True
         self._look_owed = True  # whether or not the database says that it changed
         self.lease_until = rhythm.lease_taken_at + rhythm.lease_ttl
         self.tries = 0
@@ -159,7 +163,8 @@ class Exchange:
                 tries_at_stop += stop.is_set()
                 if tries_at_stop > _TRIES_AT_STOP:
                     raise StoreUnavailable(error.message) from error
-                retry = min(_RETRY_MAX, 0.5 * 2.0 ** min(failures, 10))
+                longest = _RETRY_MAX if isinstance(error, StoreUnavailable) else _RETRY_REFUSED_MAX
+                retry = min(longest, 0.5 * 2.0 ** min(failures, 10))
                 self._report.store_lost(error, retry, asked_at, first=failures == 1)
                 await _rest(retry, stop)
                 if self._changed is not None:

@@ -9,6 +9,7 @@ from shipper.doctor.files import check_budget
 from shipper.doctor.finding import Finding, fault, warning, well
 from shipper.doctor.unit import start_command
 from shipper.installation import with_packages
+from shipper.plain import printable
 from shipper.state import State
 from shipper.store import commits, revisions, vitals
 from shipper.store.audit import known_to_be_broken
@@ -98,7 +99,8 @@ def check_server(database: Database) -> Iterator[Finding]:
             "pooler",
             "a pooler stands between us and the server; our settings (synchronous_commit, timeouts)"
             " may not reach the transactions that they are for",
-            "name the server's own port in database.url",
+            "name the server's own port in database.url; and see that no application logs in with"
+            " shipper's role, whose connections the pooler would share with it",
         )
     else:
         yield well("pooler", "none; the connection is the server's own")
@@ -141,10 +143,12 @@ def check_transactions(database: Database) -> Iterator[Finding]:
     if prepared:
         gid = prepared[0].application.removeprefix("prepared transaction ").replace("'", "''")
         gid = f"'{gid}'"
+        name = prepared[0].database
+        where = "the database that it is of" if name is None else f"the database {printable(name)}"
         yield warning(
             "prepared",
             f"younger events wait for {prepared[0]}",
-            f"in the database that it is of: COMMIT PREPARED {gid} or ROLLBACK PREPARED {gid}",
+            f"in {where}: COMMIT PREPARED {gid} or ROLLBACK PREPARED {gid}",
         )
     else:
         yield well("prepared", "no prepared transaction is left over")

@@ -77,11 +77,13 @@ class Blocker:
     """An open transaction that has written: later events wait for its end (Postgres).
 
     `pid` is None for a prepared transaction, `seconds` where we may not see how old it is.
+    `database` is whose it is: the order of commits is the server's, in all its databases.
     """
 
     pid: int | None
     application: str
     seconds: float | None
+    database: str | None = None
 
     def __str__(self) -> str:
         """Return it for a person."""
@@ -177,7 +179,7 @@ def open_transactions(engine: Engine) -> list[Blocker]:
     if engine.dialect.name != "postgresql":
         return []
     with snapshot(engine) as tx:
-        return [Blocker(found.pid, found.application, found.age) for found in tx.execute(_BLOCKERS)]
+        return [Blocker(*found) for found in tx.execute(_BLOCKERS)]
 
 
 def blockers_of(tx: Connection, row: int) -> list[Blocker]:
@@ -191,7 +193,7 @@ def blockers_of(tx: Connection, row: int) -> list[Blocker]:
         return []
     # That the order of ids is known up to there is written down, and counts also where the rows
     # were restored: their transactions' numbers are of another server.
-    found = [Blocker(found.pid, found.application, found.age) for found in tx.execute(_BLOCKERS)]
+    found = [Blocker(*found) for found in tx.execute(_BLOCKERS)]
     return [b for b in found if event.above or (b.seconds is not None and b.seconds >= event.age)]
 
 
@@ -302,11 +304,12 @@ _FENCE = text(
 # The columns used are shown to every role; only the age of others' transactions needs a right.
 _BLOCKERS = text(
     "SELECT pid, application_name AS application, CAST(extract(epoch FROM"
-    " clock_timestamp() - xact_start) AS double precision) AS age FROM pg_stat_activity"
+    " clock_timestamp() - xact_start) AS double precision) AS age, datname AS database"
+    " FROM pg_stat_activity"
     " WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()"
     # A commit that waits for a standby is told apart: to end it would only hide that.
     " AND wait_event IS DISTINCT FROM 'SyncRep'"
     " UNION ALL SELECT NULL, 'prepared transaction ' || gid, CAST(extract(epoch FROM"
-    " clock_timestamp() - prepared) AS double precision) FROM pg_prepared_xacts"
+    " clock_timestamp() - prepared) AS double precision), database FROM pg_prepared_xacts"
     " ORDER BY age DESC NULLS LAST"
 )

@@ -42,6 +42,8 @@ class Kept:
         self._told_of_names = False
         self.busy: Any = None
         """The driver's own connection, while a transaction of ours is open on it."""
+        self.committing: object | None = None
+        """Something else for each COMMIT that is under way."""
 
     def look_also(self, look: Callable[[], None]) -> None:
         """Have something else looked at before each transaction; what it raises ends that."""
@@ -149,6 +151,15 @@ def interrupt(engine: Engine) -> None:
             driver.cancel_safe(timeout=_CANCEL_WITHIN)
 
 
+def committing(engine: Engine) -> object | None:
+    """Return the COMMIT that is under way just now, to tell it from the next one; or None.
+
+    A COMMIT that is interrupted is one all the same where PostgreSQL has only waited for a standby.
+    """
+    kept: Kept = engine.get_execution_options()["kept"]
+    return kept.committing
+
+
 def close(connection: Connection) -> None:
     """Close a connection for good: another would meet what this one was in."""
     connection.invalidate()
@@ -163,6 +174,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """
     with translating(engine), _connected(engine, "write") as connection, connection.begin():
         yield connection
+        engine.get_execution_options()["kept"].committing = object()
 
 
 @contextmanager
@@ -195,10 +207,10 @@ def _connected(engine: Engine, mode: Mode) -> Iterator[Connection]:
         yield connection
         connection.rollback()  # what only looked has nothing to keep
     except BaseException:
-        kept.busy = None
+        kept.busy = kept.committing = None
         kept.end(connection)
         raise
-    kept.busy = None
+    kept.busy = kept.committing = None
     kept.give_back(connection)
 
 

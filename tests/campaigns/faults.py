@@ -115,6 +115,11 @@ ANSWERS = (
     Fault("A904", "those that fail are tried more often than the others write", "no news: the link stays ready", "tests/unit/test_crowd.py::test_who_is_known_to_fail_says_nothing_new", "50"),
     Fault("A905", "a shard answers late", "a share of the places and of the window is its own", "tests/unit/test_lookahead.py::test_lanes_that_fail_take_a_share_of_the_places_and_of_the_window", "300 keys"),
     Fault("A906", "Retry-After of a day", "asked once an hour; an operator's release ends it, also while no daemon runs", "tests/unit/test_link_pauses.py::test_in_a_pause_of_a_day_a_probe_an_hour_asks_whether_it_still_holds", "2"),
+    Fault("A920", "all that is in flight fails together", "one step of the backoff", "tests/unit/test_as_elsewhere.py::test_all_that_fail_at_once_are_one_step_of_the_backoff", "64"),
+    Fault("A921", "an outage of weeks, probe after probe", "costs no event anything, and ends with the first answer", "tests/unit/test_as_elsewhere.py::test_an_outage_of_any_length_ends_with_the_first_answer", "20,000 probes"),
+    Fault("A922", "failures with an answer between them, again and again", "each answer takes back what was before it", "tests/unit/test_as_elsewhere.py::test_a_success_takes_back_every_failure_before_it", "50"),
+    Fault("A923", "the time of one comes, while more than are remembered have longer to wait", "there is a place beyond for it", "tests/unit/test_as_elsewhere.py::test_the_time_of_one_beyond_those_remembered_comes", "500"),
+    Fault("A924", "a receiver that asks to wait again and again", "asked once each time; nothing bursts afterwards", "tests/unit/test_as_elsewhere.py::test_a_receiver_that_asks_to_wait_again_and_again_is_asked_once_each_time", "50"),
 )  # fmt: skip
 
 PROCESS = (
@@ -248,6 +253,8 @@ DATABASE = (
     Fault("B54", "a search_path of a role or database that leads nowhere, or to another schema", "the only outbox is meant; else said, and none made beside it unasked", f"{STORE}/test_search_path.py::test_an_outbox_that_the_path_does_not_show_is_named", "6"),
     Fault("B55", "the search_path is changed under the daemon", "it stays with its outbox", f"{STORE}/test_search_path.py::test_a_process_stays_with_its_outbox", "1"),
     Fault("B56", "a table is renamed, and its indexes are in the way of the new one", "named, with what to do; no traceback", f"{STORE}/test_tables.py::test_what_is_in_the_way_of_a_table_is_named", "1"),
+    Fault("D920", "a synchronous standby is away, and the daemon is stopped", "the log says so once; the COMMIT is broken off, the process ends with 0", "tests/daemon/test_daemon_commits.py::test_a_daemon_in_a_commit_that_waits_for_a_standby_stops", "1"),
+    Fault("D921", "the outbox was changed under the daemon, and is away just then", "waited for as long as it takes", "tests/daemon/test_daemon_tools.py::test_an_outbox_that_changed_is_waited_for_while_it_is_away", "2 databases"),
 )  # fmt: skip
 
 ROWS = (
@@ -375,6 +382,11 @@ PEOPLE = (
     Fault("O116", "an audit of a million keys, and a stop in the middle of it", "sorted on disk by the database; broken off by the stop", "tests/web/test_web_survey.py::test_no_stop_waits_for_an_audit", "2 (each database)"),
     Fault("O117", "a WAL of gigabytes after somebody's long read", "copied beside the writers; only the last two megabytes keep them away", "tests/store/test_space.py::test_what_keeps_writers_away_is_little", "1"),
     Fault("O118", "counters or keys of a large outbox are mended while everybody writes", "counted without a lock, mended in batches", "tests/store/test_mending_in_use.py::test_what_is_delivered_while_it_is_counted_is_counted_once", "8, of both databases"),
+    Fault("O920", "an event is sent by hand between two tries", "nothing is sent again when its time comes", "tests/unit/test_as_elsewhere.py::test_what_was_sent_by_hand_meanwhile_is_not_sent_again_at_its_time", "1"),
+    Fault("O921", "the time of a held key comes", "it stays held", "tests/unit/test_as_elsewhere.py::test_a_held_key_stays_held_when_its_time_comes", "1"),
+    Fault("O922", "releases of a throttled link, one after the other", "a probe at once, and never more than max_rate", "tests/unit/test_as_elsewhere.py::test_a_release_of_a_throttled_link_keeps_the_pace", "5"),
+    Fault("O923", "a retry or a release while a link is down, something is held, no window is open or nobody ships", "what is in the way, and the command that ends it", "tests/cli/test_obstacles.py::test_an_event_behind_a_link_that_is_down_is_not_tried_now", "3"),
+    Fault("O924", "a monitoring plugin asks while no delivery window is open", "OK, and until when; only open hours make an event late", "tests/cli/test_status_views.py::test_only_open_hours_make_an_event_late", "3"),
 )  # fmt: skip
 
 SECURITY = (

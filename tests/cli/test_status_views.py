@@ -2,11 +2,13 @@
 
 import re
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from shipper.cli.nagios import judge
+from shipper.cli.nagios import judge, told
+from shipper.situation import Facts, Hours
 from shipper.store.file_lock import FileLock
 from shipper.store.footprint import Footprint
 from shipper.store.reports import DestinationReport
@@ -157,3 +159,51 @@ def test_status_tells_how_full_the_outbox_is(home: Home) -> None:
     assert space["bytes"] > 10_000
     assert not space["is_estimate"]
     assert "of its budget of 1.0 MB" in home.call("status").err
+
+
+NEVER = '[schedule]\nwindows = ["0 0 30 2 *"]\n'
+
+
+def test_a_closed_window_is_told_where_the_state_is(home: Home) -> None:
+    """The link is well, so it stays `ready`; but nothing goes out, and the reason says so."""
+    write(home, VIEW, "a")
+    lock = FileLock(home.directory / "shop.db")
+    lock.acquire()
+    home.configure("sqlite:///shop.db", "http://127.0.0.1:9/e", NEVER)
+    closed = "window closed for ever (UTC)"
+    told = home.call("status", "--json").value["destinations"]["default"]
+    assert (told["state"], told["reason"]) == ("ready", closed)
+    assert f"\t{closed}" in home.call("status").out
+    ran = home.call("status", "--nagios", "--oldest", "0s")
+    assert (ran.status, ran.out.partition(" | ")[0]) == (0, f"SHIPPER OK - 1 pending; {closed}")
+    home.configure("sqlite:///shop.db", "http://127.0.0.1:9/e")
+    assert home.call("status", "--nagios", "--oldest", "0s").status == 2
+    lock.release()
+
+
+def test_a_closed_window_hides_no_trouble(home: Home) -> None:
+    """Who is paused stays paused, with its own reason; nobody who ships is critical as ever."""
+    home.configure("sqlite:///shop.db", "http://127.0.0.1:9/e", NEVER)
+    write(home, VIEW, "a")
+    ran = home.call("status", "--nagios")
+    assert (ran.status, ran.out.partition(" | ")[0]) == (
+        2, "SHIPPER CRITICAL - 1 pending and no shipper is running; window closed for ever (UTC)",
+    )  # fmt: skip
+    paused = report(state="paused", reason="401")
+    known = Facts([paused], ["default"], is_shipped=True, hours=Hours("window closed"))
+    assert known.closed_for(paused) is None
+    assert known.closed_for(report(name="gone")) is None
+    assert known.closed_for(report(failures=2)) == "window closed"
+
+
+def _counted(hours: float, _age: float, _enough: float) -> float:
+    return hours * HOUR
+
+
+def test_only_open_hours_make_an_event_late() -> None:
+    """One that has waited through the open hours is late, also while a window is closed."""
+    late = report(pending=1, oldest_pending_seconds=10 * HOUR)
+    for hours, expected in [(0.0, Level.OK), (1.0, Level.OK), (1.1, Level.CRITICAL)]:
+        windows = Hours("window closed", partial(_counted, hours))
+        known = Facts([late], ["default"], is_shipped=True, oldest=HOUR, hours=windows)
+        assert told(known).level is expected

@@ -84,7 +84,7 @@ async def test_closing_waits_for_what_was_asked_for() -> None:
 async def test_a_full_disk_has_the_patience_of_an_unreachable_database(
     thread: DatabaseThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Because it is one; what was found at first is told once, and at the end it is raised."""
+    """Because it is one; each is told, and at the end it is raised."""
     monkeypatch.setattr("shipper.daemon.thread._TRY_EVERY", 0.0)
     tries = iter([DiskFull("full"), StoreUnavailable("away"), None])
     told: list[tuple[str, float]] = []
@@ -99,7 +99,7 @@ async def test_a_full_disk_has_the_patience_of_an_unreachable_database(
     answer = await thread.insist(
         work, patience, stop, lambda error, seconds: told.append((error.message, seconds))
     )
-    assert (answer, told) == ("done", [("full", 60.0)])
+    assert (answer, told) == ("done", [("full", 60.0), ("away", 60.0)])
 
     def held() -> None:
         raise OutboxHeld("held")

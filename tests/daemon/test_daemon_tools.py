@@ -31,6 +31,36 @@ async def test_an_outbox_that_is_emptied_is_gone_on_with_at_once(shop: Shop) -> 
     shop.assert_flawless(repeats=0)
 
 
+async def test_an_outbox_that_changed_is_waited_for_while_it_is_away(shop: Shop) -> None:
+    """As long as it takes, as a daemon that ships waits: no exit that systemd takes for good."""
+    shop.add(*(f"u{number}-1" for number in range(1, 30)))
+    daemon = await shop.started()
+    await shop.settled()
+    shop.execute("ALTER TABLE shipper_alembic_version RENAME TO away")
+    _empty(shop)
+    shop.add("v1-1")
+    await daemon.told("store.changed")
+    waiting = await daemon.told("daemon.waiting")
+    assert "seconds" not in waiting
+    assert daemon.is_alive
+    shop.execute("ALTER TABLE away RENAME TO shipper_alembic_version")
+    await shop.settled()
+    await daemon.stop()
+    assert len(daemon.said("daemon.waiting")) == 1
+
+
+async def test_a_daemon_that_waits_for_its_outbox_for_ever_can_be_stopped(shop: Shop) -> None:
+    """With 0: what it waits for is not what it was told to do."""
+    shop.add(*(f"u{number}-1" for number in range(1, 30)))
+    daemon = await shop.started()
+    await shop.settled()
+    shop.execute("ALTER TABLE shipper_alembic_version RENAME TO away")
+    _empty(shop)
+    shop.add("v1-1")
+    await daemon.told("daemon.waiting")
+    await daemon.stop()
+
+
 @only_postgres
 async def test_a_trigger_that_is_switched_off_is_told_while_the_daemon_runs(shop: Shop) -> None:
     """doctor, verify and the log say so; db upgrade switches it on."""

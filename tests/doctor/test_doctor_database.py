@@ -1,6 +1,7 @@
 """What the doctor makes of a database: who ships, what waits, who is in the way."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -244,6 +245,9 @@ def test_a_prepared_transaction_can_be_ended_by_what_is_said(
     told = _by_name(db.check_transactions(None))  # type: ignore[arg-type]
     assert "COMMIT PREPARED 'gid ''x'''" in str(told["prepared"].fix)
     assert "in the database that it is of" in str(told["prepared"].fix)
+    monkeypatch.setattr(db, "open_transactions", lambda _: [replace(odd, database="erp")])
+    told = _by_name(db.check_transactions(None))  # type: ignore[arg-type]
+    assert "in the database erp: COMMIT PREPARED" in str(told["prepared"].fix)
 
 
 def test_growth_is_told_where_the_disk_is_somebody_elses() -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 from shipper.store.dialect import POSTGRES
 from shipper.store.engine import open_engine
 from shipper.store.looks import Looks
+from shipper.store.reports import open_transactions
 from shipper.store.work import Work
 from tests import needs
 from tests.store.overlaps import Daemon, Writer
@@ -279,6 +280,8 @@ def test_a_prepared_transaction_holds_it_up_until_somebody_ends_it(
     late.commit()
     daemon = Daemon(post)
     assert daemon.waits()
+    [blocker] = open_transactions(post)
+    assert blocker.database == post.url.database
     with post.connect().execution_options(isolation_level="AUTOCOMMIT") as operator:
         operator.exec_driver_sql(f"{end} PREPARED 'orphan'")
     assert daemon.sees(*[1, 2] if end == "COMMIT" else [2])

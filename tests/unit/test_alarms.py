@@ -207,3 +207,11 @@ def test_a_broken_invariant_is_an_alarm() -> None:
 def test_without_figures_only_the_rest_is_known() -> None:
     """The database hasn't been asked yet."""
     assert conditions(Known({"default": (State.READY, None)}, None, 0.0), AlertSettings()) == []
+
+
+@pytest.mark.parametrize(("hours", "is_late"), [(0.0, False), (1.0, False), (1.1, True)])
+def test_only_open_hours_make_an_event_late(hours: float, *, is_late: bool) -> None:
+    """A night without a delivery window is no alarm; one that waits through the day is."""
+    seen = figures(pending=1, oldest=36_000.0)
+    what = Known({}, seen, 0.0, lambda _age, _enough: hours * 3600.0)
+    assert [alarm for alarm, _ in wrong(what)] == (["oldest_pending"] if is_late else [])

@@ -335,3 +335,29 @@ def test_without_a_tz_database_of_the_system_there_is_one(tmp_path: Path) -> Non
         check=True,
     )
     assert ran.stdout == "True 1795849200\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "seconds"),
+    [
+        ("2026-11-23T07:00", "2026-11-23T07:59", 0.0),
+        ("2026-11-23T08:00", "2026-11-23T09:00", 3600.0),
+        ("2026-11-23T08:59:30", "2026-11-23T12:00", 30.0),
+        ("2026-11-23T08:30:15", "2026-11-23T08:30:45", 30.0),
+        ("2026-11-20T00:00", "2026-11-23T08:10", 4200.0),
+        ("2026-10-01T00:00", "2026-11-23T00:00", 18 * 86400.0),
+    ],
+)
+def test_the_hours_are_counted_in_which_a_window_was_open(
+    begin: str, end: str, seconds: float
+) -> None:
+    """From eight to nine on weekdays; of what lies five weeks back nobody knows."""
+    windows = Windows(["* 8 * * mon-fri"])
+    counted = windows.open_within(wall(begin), wall(end), 10**9)
+    assert counted == seconds if seconds < 86400 else counted >= seconds
+    assert Windows([]).open_within(wall(begin), wall(end), 1.0) == wall(end) - wall(begin)
+
+
+def test_no_more_hours_are_counted_than_are_enough() -> None:
+    """A minute more at most."""
+    assert Windows(["* * * * *"]).open_within(0.0, 86400.0, 600.0) == 660.0

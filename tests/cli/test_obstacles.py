@@ -1,0 +1,76 @@
+"""An operator's word that has no effect yet says why, and which command ends that."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shipper.store.file_lock import FileLock
+from tests.cli.command_line import VIEW, Home
+from tests.cli.test_operating_commands import execute, write
+
+PROBES = "shipper release --destination default probes it now"
+
+
+@pytest.fixture
+def home(tmp_path: Path, sqlite_url: str) -> Home:
+    """Give a directory with a configuration, and an event in its outbox."""
+    home = Home(tmp_path, sqlite_url)
+    write(home, VIEW, "a")
+    return home
+
+
+@pytest.fixture
+def shipped(home: Home) -> Iterator[None]:
+    """Hold the outbox as a daemon does."""
+    lock = FileLock(home.directory / "shop.db")
+    lock.acquire()
+    yield
+    lock.release()
+
+
+@pytest.mark.usefixtures("shipped")
+@pytest.mark.parametrize("state", ["offline", "throttled", "paused"])
+def test_an_event_behind_a_link_that_is_down_is_not_tried_now(home: Home, state: str) -> None:
+    """One event asks no link that is down; a release does, and then there is nothing to add."""
+    assert home.call("events", "retry", "1").out == "1 event to be tried now\n"
+    execute(
+        home,
+        "INSERT INTO shipper_destination (name, state, reason)"
+        f" VALUES ('default', '{state}', 'no answer')",
+    )
+    told = home.call("events", "retry", "1", "--json").value
+    obstacle = f"default is {state}: no answer; {PROBES}"
+    assert told == {"retried": 1, "obstacles": [obstacle]}
+    ran = home.call("events", "retry", "1")
+    assert ran.out == "1 event to be tried as soon as may be\n"
+    assert ran.err.split() == f"not yet: {obstacle}".split()
+    assert home.call("release", "--destination", "default").err == ""
+
+
+@pytest.mark.usefixtures("shipped")
+def test_what_is_held_is_in_the_way(home: Home) -> None:
+    """Of an event its key; of a key that is let go its destination."""
+    home.call("hold", "--key", "a")
+    told = home.call("events", "retry", "1", "--json").value["obstacles"]
+    assert told == ["key a is held: shipper release --key a --destination default"]
+    home.call("hold", "--destination", "default")
+    told = home.call("release", "--key", "a").err
+    assert (
+        told == "not yet: default is held by an operator; shipper release --destination default\n"
+    )
+
+
+@pytest.mark.usefixtures("shipped")
+def test_a_closed_window_is_in_the_way(home: Home) -> None:
+    """No command opens it."""
+    never = '[schedule]\nwindows = ["0 0 30 2 *"]\n'
+    home.configure("sqlite:///shop.db", "http://127.0.0.1:9/e", never)
+    told = home.call("release", "--destination", "default").err
+    assert told == "not yet: no delivery window is open (UTC) for ever\n"
+
+
+def test_without_a_shipper_nothing_goes(home: Home) -> None:
+    """Whatever is released."""
+    told = home.call("release", "--destination", "default").err
+    assert told == "not yet: no shipper is running: they wait until one does\n"
