@@ -58,8 +58,8 @@ class Room:
 
     @property
     def full_below(self) -> int:
-        """Return with how many bytes left the disk is as good as full."""
-        return max(_FULL, self.reserve)
+        """Return with how many bytes left the disk is as good as full; a reserve is no room."""
+        return _FULL
 
 
 class Hours(NamedTuple):

@@ -134,6 +134,9 @@ def _of_filling_disk(room: Room | None) -> Iterator[Trouble]:
     if room.full_below <= room.free < room.least:
         text = f"{size(room.free)} free on the outbox's disk, less than {size(room.least)}"
         yield Trouble(Level.WARNING, f"{text} ([alerts] disk_free)", _MAKE_ROOM)
+    if not room.reserved and room.full_below <= room.free < room.reserve:
+        text = f"no room for the reserve of {size(room.reserve)}: {size(room.free)} free"
+        yield Trouble(Level.WARNING, text, f"{_MAKE_ROOM}; or set [space] reserve lower")
     if 0 < room.reserved < room.reserve:
         text = (
             f"the disk was full: {size(room.reserved)} of the reserve of {size(room.reserve)} left"

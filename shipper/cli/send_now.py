@@ -50,7 +50,7 @@ def retry(
         if not found.count:
             raise no_match(engine, context, filters, ("pending",))
         question = f"try {several(found.count, 'event')} now?"
-        context.confirm(question, yes=yes or is_read(idents) or idents != ("ALL",))
+        context.confirm(question, yes=yes or is_read(idents))
         events = find(engine, selection, _LOOKED_AT)
         hurried = send_now(engine, selection)
         names = {event.destination for event in events}

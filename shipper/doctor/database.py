@@ -18,6 +18,7 @@ from shipper.store.engine import describe, sqlite_library
 from shipper.store.footprint import footprint, size
 from shipper.store.holds import held
 from shipper.store.opening import Database
+from shipper.store.plight import plight
 from shipper.store.reports import (
     DestinationReport,
     commit_blockers,
@@ -165,7 +166,10 @@ def check_daemon(database: Database, settings: Settings, now: float) -> Iterator
     shipper = current_shipper(database)
     reports = destination_report(database, settings.destinations, now)
     pending = sum(report.pending for report in reports)
-    if shipper is not None:
+    if shipper is not None and (found := plight(database, now)):
+        told = f"{shipper} hasn't written to the outbox for {found.seconds:.0f} s: {found.reason}"
+        yield fault("daemon", told, "journalctl -u shipper says what it has tried")
+    elif shipper is not None:
         yield well("daemon", f"{shipper} ships")
     elif pending:
         told = f"none is running, and events wait: {pending:,}"

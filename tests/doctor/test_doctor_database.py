@@ -16,6 +16,7 @@ from shipper.store import vitals
 from shipper.store.engine import SqliteLibrary, open_engine
 from shipper.store.file_lock import FileLock
 from shipper.store.operate import hold_destination
+from shipper.store.plight import note
 from shipper.store.reports import Blocker
 from shipper.store.space import Space
 from shipper.store.vitals import Growth, Server
@@ -107,6 +108,16 @@ def test_a_held_destination_and_dead_letters_are_told(engine: Engine) -> None:
     assert found["link default"].fix == "shipper release --destination default"
     assert found["dead letters"].text == "2 of default"
     assert "shipper dead list" in str(found["dead letters"].fix)
+
+
+def test_a_daemon_that_cannot_write_is_no_well_one(lite: Engine) -> None:
+    """As status says, which sends people here."""
+    Daemon(lite)
+    with _running(lite):
+        note(lite.get_execution_options()["file"], NOW - 40.0, "no room")
+        found = _by_name(db.check_daemon(lite, _settings(), NOW))
+    assert found["daemon"].level is Level.FAULT
+    assert "hasn't written to the outbox for 40 s: no room" in found["daemon"].text
 
 
 def test_a_destination_that_only_rows_name_is_told(engine: Engine) -> None:
