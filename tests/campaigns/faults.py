@@ -387,6 +387,10 @@ PEOPLE = (
     Fault("O922", "releases of a throttled link, one after the other", "a probe at once, and never more than max_rate", "tests/unit/test_as_elsewhere.py::test_a_release_of_a_throttled_link_keeps_the_pace", "5"),
     Fault("O923", "a retry or a release while a link is down, something is held, no window is open or nobody ships", "what is in the way, and the command that ends it", "tests/cli/test_obstacles.py::test_an_event_behind_a_link_that_is_down_is_not_tried_now", "3"),
     Fault("O924", "a monitoring plugin asks while no delivery window is open", "OK, and until when; only open hours make an event late", "tests/cli/test_status_views.py::test_only_open_hours_make_an_event_late", "3"),
+    Fault("O940", "a daemon runs and can't write", "doctor says so, as status does", "tests/doctor/test_doctor_database.py::test_a_daemon_that_cannot_write_is_no_well_one", "1"),
+    Fault("O941", "a reserve larger than the disk has room for", "a warning that names both, and no full disk", "tests/unit/test_troubles.py::test_a_disk_is_judged_by_what_the_daemon_needs", "8 disks"),
+    Fault("O942", "a receiver lists its violations as JSON", "dead list says them in words, on 80 columns, too", "tests/contract/test_contract_validation.py::test_a_list_of_violations_is_told_in_words", "3 lengths"),
+    Fault("O943", "an operator releases a destination in a pause of an hour that it asked for", "a probe at once; else the simulation says so", "tests/simulation/test_mutants.py::test_a_planted_bug_is_caught", "half of the seeds"),
 )  # fmt: skip
 
 SECURITY = (
