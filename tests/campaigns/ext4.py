@@ -38,6 +38,7 @@ class Volume:
         self._image = image
         self.mount = mount
         self._on = False
+        self._known = Path()
 
     def make(self) -> None:
         """Make it, and mount it; skips the test where that is not allowed."""
@@ -54,6 +55,17 @@ class Volume:
         """Mount it."""
         _run("mount", "-o", "loop,commit=5", str(self._image), str(self.mount))
         self._on = True
+        device = self.mount.stat().st_dev
+        disk = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
+        self._known = Path("/sys/fs/ext4") / disk
+
+    def is_gone(self) -> bool:
+        """Return whether the kernel has let go of it.
+
+        While a process has mounts of its own, which it has copied from ours, the file system that
+        was shut down lives on in them, and would be mounted again as it is.
+        """
+        return not self._known.exists()
 
     def cut(self) -> None:
         """Cut its power."""
@@ -125,6 +137,7 @@ async def _cut(scene: Outcry, launcher: Launcher, disk: Volume, chance: random.R
     await scene.deaf()
     scene.move_to(scene.shop.url)  # lets go of the file
     disk.off()
+    await until(disk.is_gone)
     disk.on()
 
 
