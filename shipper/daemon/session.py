@@ -39,6 +39,7 @@ from shipper.errors import (
 from shipper.logs import Log
 from shipper.store import clock_notes
 from shipper.store.engine import database_path, describe, move, open_engine
+from shipper.store.failures import endure
 from shipper.store.file_lock import FileLock
 from shipper.store.identity import identity
 from shipper.store.lease import Owner
@@ -155,6 +156,7 @@ async def open_session(
         engine = open_engine(
             settings.database.url, told=notice, renewed=address.read_url, frozen=FROZEN
         )
+        endure(engine)
         stack.push_async_callback(thread.run, engine.dispose)
 
         def waiting(error: ShipperError, seconds: float) -> None:

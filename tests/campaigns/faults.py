@@ -368,6 +368,10 @@ PEOPLE = (
     Fault("O116", "an audit of a million keys, and a stop in the middle of it", "sorted on disk by the database; broken off by the stop", "tests/web/test_web_survey.py::test_no_stop_waits_for_an_audit", "2 (each database)"),
     Fault("O117", "a WAL of gigabytes after somebody's long read", "copied beside the writers; only the last two megabytes keep them away", "tests/store/test_space.py::test_what_keeps_writers_away_is_little", "1"),
     Fault("O118", "counters or keys of a large outbox are mended while everybody writes", "counted without a lock, mended in batches", "tests/store/test_mending_in_use.py::test_what_is_delivered_while_it_is_counted_is_counted_once", "8, of both databases"),
+    Fault("O970", "a trigger or a constraint of the application's fails what the drain records, at once or at the commit", "named, waited for; nothing new is sent, what was sent is recorded later and never repeated", "tests/daemon/test_daemon_triggers.py::test_a_trigger_that_raises_makes_nothing_go_twice", "3, of PostgreSQL"),
+    Fault("O971", "the server answers the drain with a code that is in no table", "the same, with the code, the constraint and the table", "tests/daemon/test_daemon_triggers.py::test_a_failure_in_no_table_of_codes_makes_nothing_go_twice", "1"),
+    Fault("O972", "the same on SQLite, in words that look like ours", "the same, with the code", "tests/daemon/test_daemon_triggers.py::test_a_trigger_in_a_file_makes_nothing_go_twice", "2"),
+    Fault("O973", "a trigger's error text quotes a payload", "its function and the code are told, no word of it", "tests/store/test_engine.py::test_what_an_applications_trigger_says_is_not_told", "6"),
 )  # fmt: skip
 
 SECURITY = (
