@@ -372,6 +372,8 @@ PEOPLE = (
     Fault("O971", "the server answers the drain with a code that is in no table", "the same, with the code, the constraint and the table", "tests/daemon/test_daemon_triggers.py::test_a_failure_in_no_table_of_codes_makes_nothing_go_twice", "1"),
     Fault("O972", "the same on SQLite, in words that look like ours", "the same, with the code", "tests/daemon/test_daemon_triggers.py::test_a_trigger_in_a_file_makes_nothing_go_twice", "2"),
     Fault("O973", "a trigger's error text quotes a payload", "its function and the code are told, no word of it", "tests/store/test_engine.py::test_what_an_applications_trigger_says_is_not_told", "6"),
+    Fault("O974", "db upgrade looks for damage while a daemon turns", "one view of the data: a sound outbox has none, and the daemon keeps its place", "tests/store/test_mending_in_use.py::test_a_turn_between_two_questions_is_no_damage", "2 x 2 databases"),
+    Fault("O975", "two put right at once what was behind, and a daemon begins in between", "the second looks again under the lock, and changes nothing", "tests/store/test_mending_in_use.py::test_numbers_that_another_has_raised_meanwhile_are_left_alone", "1"),
 )  # fmt: skip
 
 SECURITY = (
