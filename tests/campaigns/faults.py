@@ -374,6 +374,7 @@ PEOPLE = (
     Fault("O973", "a trigger's error text quotes a payload", "its function and the code are told, no word of it", "tests/store/test_engine.py::test_what_an_applications_trigger_says_is_not_told", "6"),
     Fault("O974", "db upgrade looks for damage while a daemon turns", "one view of the data: a sound outbox has none, and the daemon keeps its place", "tests/store/test_mending_in_use.py::test_a_turn_between_two_questions_is_no_damage", "2 x 2 databases"),
     Fault("O975", "two put right at once what was behind, and a daemon begins in between", "the second looks again under the lock, and changes nothing", "tests/store/test_mending_in_use.py::test_numbers_that_another_has_raised_meanwhile_are_left_alone", "1"),
+    Fault("O976", "the first start after an update, and a tool has emptied sqlite_sequence", "brought up to date and shipped; it is not in its own way", "tests/store/test_sequence.py::test_a_daemon_that_brings_its_outbox_up_to_date_is_not_in_its_own_way", "4"),
 )  # fmt: skip
 
 SECURITY = (
