@@ -42,6 +42,7 @@ from shipper.errors import (
 from shipper.logs import Log
 from shipper.store import clock_notes
 from shipper.store.engine import database_path, describe, move, open_engine
+from shipper.store.failures import endure
 from shipper.store.file_lock import FileLock
 from shipper.store.identity import identity
 from shipper.store.lease import Owner
@@ -160,6 +161,7 @@ async def open_session(
         engine = open_engine(
             settings.database.url, told=notice, renewed=address.read_url, frozen=FROZEN
         )
+        endure(engine)
         stack.push_async_callback(thread.run, engine.dispose)
         commits = await stack.enter_async_context(watched(engine, address, clock, log, stop))
 

@@ -1,11 +1,12 @@
 """What a database's failure means for somebody who can act on it.
 
 It is judged by the driver's code and never by a server's text, which changes with versions and
-languages; what SQLite's codes mean is in `sqlite_codes`. It must never show a statement's
-parameters: they may be payloads.
+languages: only the name of a function is taken from where a server says that it was. What SQLite's
+codes mean is in `sqlite_codes`. It must never show a statement's parameters: they may be payloads.
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,11 +22,21 @@ from shipper.store import holders, sqlite_codes
 
 _UPGRADE = "run: shipper db upgrade"
 _LOCKED = "55P03"
+_ALL = "endures"
 _RIGHTS = (
     "shipper's own role owns its tables, and needs CREATE on their schema to make them; where a"
     " policy hides rows from it: ALTER TABLE … NO FORCE ROW LEVEL SECURITY; `shipper db grants`"
     " prints what an application's role needs"
 )
+
+
+def endure(engine: Engine) -> None:
+    """Have whatever the database answers to this engine be a ShipperError from now on.
+
+    It is for the drain: a process that ends over what it can't record is started anew, sends the
+    same events again, and can't record that either. What Python itself raises ends it all the same.
+    """
+    engine.update_execution_options(**{_ALL: True})
 
 
 @contextmanager
@@ -35,6 +46,8 @@ def translating(engine: Engine | None = None) -> Iterator[None]:
         yield
     except (DBAPIError, PoolTimeout) as error:
         translated = translate(error, None if engine is None else file_of(engine))
+        if translated is None and engine is not None and engine.get_execution_options().get(_ALL):
+            translated = _unknown(error)
         if translated is None:
             raise
         cause = error.orig if isinstance(error, DBAPIError) else None
@@ -93,6 +106,24 @@ def translate(error: Exception, file: Path | None = None) -> ShipperError | None
     return None
 
 
+def _unknown(error: Exception) -> StoreUnavailable | None:
+    """Return what an answer comes to that is in no table of ours; None where there was no answer.
+
+    It tells no word of the server's: they may quote a row.
+    """
+    cause: Any = error.orig if isinstance(error, DBAPIError) else None
+    if code := getattr(cause, "sqlite_errorcode", 0):
+        told = sqlite_codes.named(code)
+    elif state := getattr(cause, "sqlstate", None):
+        where = (("constraint", cause.diag.constraint_name), ("table", cause.diag.table_name))
+        names = [f"{what} {_shown(name)}" for what, name in where if name]
+        told = ", ".join([f"{state} {type(cause).__name__}", *names])
+    else:
+        return None
+    return StoreUnavailable(f"the database answers with an error unknown to shipper ({told})",
+                            "shipper tries again; please report it")  # fmt: skip
+
+
 _SQLITE_CONSTRAINT, _POSTGRES_CHECK = 19, "23514"
 _COUNTERS = frozenset({"delivered >= 0", "dead >= 0", "discarded >= 0", "purged >= 0"})
 
@@ -138,14 +169,14 @@ def _looked_into(
         return found
     if primary in _GROWING and _is_full(file):
         return sqlite_codes.FULL
-    if primary in _OPENING and found.kind is AccessDenied and _is_ours(file):
+    if primary in _OPENING and found.kind is AccessDenied and _may_write(file):
         return sqlite_codes.NO_OPENING
     if primary == _FULL and not _is_full(file):
         return sqlite_codes.NO_GROWTH
     return found
 
 
-def _is_ours(file: Path) -> bool:
+def _may_write(file: Path) -> bool:
     """Return whether the system lets us write a database and what lies beside it."""
     beside = (file.with_name(file.name + suffix) for suffix in ("-wal", "-shm"))
     files = [file, *(path for path in beside if path.exists())]
@@ -210,6 +241,15 @@ _STATES: dict[str, _Meaning] = {
     "58": (StoreUnavailable, "the server has trouble with its disk", "look into its log"),
     "XX": (StoreUnavailable, "the server has an internal error", "look into its log"),
 }
+_ITS_TRIGGER: _Meaning = (
+    SchemaError,
+    "a trigger or constraint of the application's on shipper's tables fails",
+    (
+        "look at: SELECT tgrelid::regclass, tgname, tgfoid::regproc FROM pg_trigger WHERE NOT"
+        " tgisinternal AND tgrelid::regclass::text LIKE '%shipper%'"
+    ),
+)
+_CONSTRAINT, _RAISED = "23", "P0"
 # Of these the server's own words name the table, the schema or the function, and no value.
 _NAMES_IT = frozenset({"42501", "42P01", "42703", "42883", "42P07", "42710"})
 
@@ -221,10 +261,43 @@ def _translate_postgres(error: DBAPIError) -> ShipperError | None:
         lost = type(error.orig).__name__ == "OperationalError" or error.connection_invalidated
         return StoreUnavailable(f"{_LOST}: {_first_line(error.orig)}") if lost else None
     meaning = _STATES.get(state) or _STATES.get(state[:2])
+    if meaning is None or meaning[0] is not StoreUnavailable:
+        theirs = _of_the_application(state, error.orig)
+        if theirs is not None:
+            kind, message, hint = _ITS_TRIGGER
+            meaning = kind, f"{message}{theirs}", hint
     if meaning is not None and state in _NAMES_IT:
         kind, message, hint = meaning
         meaning = kind, f"{message}: {_first_line(error.orig)}", hint
     return _as_error(meaning, state) if meaning else None
+
+
+# Where a server was, innermost first: "PL/pgSQL function audit() line 3 at RAISE", in any language.
+_FUNCTION = re.compile(r'(?:\bPL/\w+(?:\W\w+)?|^SQL function) "?([\w.$]+)["(]', re.MULTILINE)
+_LENGTH = 60
+
+
+def _of_the_application(state: str, error: Any) -> str | None:
+    """Return what of the application's failed within our statement, None where nothing of it did.
+
+    Only names are told: what its function says may quote a row.
+    """
+    functions = _FUNCTION.findall(error.diag.context or "")
+    for name in functions:
+        if not _is_ours(name):
+            return f": function {_shown(name)}"
+    table = error.diag.table_name
+    if state.startswith(_CONSTRAINT) and table and not _is_ours(table):
+        return f": table {_shown(table)}"
+    return "" if state.startswith(_RAISED) and not functions else None
+
+
+def _is_ours(name: str) -> bool:
+    return name.rpartition(".")[2].startswith("shipper_")
+
+
+def _shown(name: str) -> str:
+    return "".join(c for c in name if c.isprintable())[:_LENGTH]
 
 
 def _first_line(error: object) -> str:

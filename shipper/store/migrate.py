@@ -32,9 +32,21 @@ def upgrade(engine: Engine) -> list[str]:
     """Bring the database to `head`, in one transaction; returns notices for a person to read.
 
     Raises SchemaError for a database that is newer than this code or has a table of that name
-    that isn't ours, StoreUnavailable where the tables are in use for too long, and what
-    `translating` makes of everything else.
+    that isn't ours, StoreUnavailable where the tables are in use for too long, OutboxHeld where
+    SQLite's ids have to be fixed and a daemon ships, and what `translating` makes of everything
+    else.
     """
+    notices = _to_head(engine)
+    with translating(engine):
+        if engine.dialect.name == "sqlite":
+            notices += [*objects.restore(engine), *sequence.fix(engine)]
+        else:
+            notices += tables.restore(engine)
+    return notices
+
+
+def _to_head(engine: Engine) -> list[str]:
+    """Do the migrations that are missing, and no more: whoever calls may hold the outbox."""
     import alembic.command  # noqa: F401, PLC0415 - heavy, so before anybody waits for us
 
     with translating(engine):
@@ -45,10 +57,6 @@ def upgrade(engine: Engine) -> list[str]:
             if engine.dialect.name == "postgresql":
                 indexes.build(engine, indexes.wanted("postgresql", revision))
             locks.briefly(engine, _bring_up)
-        if engine.dialect.name == "sqlite":
-            notices += [*objects.restore(engine), *sequence.fix(engine)]
-        else:
-            notices += tables.restore(engine)
     return notices
 
 
@@ -88,7 +96,7 @@ def prepare(engine: Engine) -> list[str]:
     revision = revisions.current(engine)
     if revision not in {None, revisions.head()}:
         _refuse_long(engine, revision, bool(indexes.wanted("sqlite", revision)))
-        upgrade(engine)
+        _to_head(engine)
     revisions.check(engine)
     missing = objects.missing(engine)
     _refuse_long(engine, revision, any(name.startswith("index ") for name in missing))

@@ -9,25 +9,26 @@ from functools import partial
 
 from sqlalchemy import Connection, Engine, TextClause, text
 
-from shipper.store import indexes, locks
+from shipper.store import indexes, last_turn, locks
 from shipper.store.batches import Turns
 from shipper.store.damage import ALWAYS, SEQUENCE, THERE, damage, missing, numbers, things
 from shipper.store.dialect import POSTGRES, SQLITE, dialect_of
 from shipper.store.paging import matching
 from shipper.store.recount import is_needed, recount
+from shipper.store.snapshot import snapshot
 from shipper.store.transactions import reading, writing
 
 
 def needed(engine: Engine) -> bool:
     """Return whether `repair` may have something to do; reads every row, and changes none."""
-    with reading(engine) as tx:
+    with snapshot(engine) as tx:
         _have_time(tx)
         if (
             bool(damage(tx))
             or bool(tx.execute(text(_KEYLESS)).scalar())
             or bool(tx.execute(text(_HAS_ENDED)).scalar())
             or bool(tx.execute(_top(tx, _PURGED_TOO_MANY)).scalar())
-            or _behind(tx)
+            or last_turn.is_behind(tx)
         ):
             return True
     return is_needed(engine)
@@ -48,7 +49,7 @@ def repair(engine: Engine) -> list[str]:
         done += locks.briefly(engine, _make)
     return [
         *done,
-        *_told(_catch_up(engine), "numbers of the last turn were behind"),
+        *_told(last_turn.catch_up(engine), "numbers of the last turn were behind"),
         *_told(_take_marks(engine), "pending events had the mark of an end"),
         *_told(_derive(engine), "pending events had no key or lane, written past the triggers"),
         *_told(recount(engine), "destinations had counters that were off"),
@@ -136,28 +137,6 @@ def _renumber(tx: Connection) -> None:
 
 
 # -- rows -----------------------------------------------------------------------------------------
-
-
-def _behind(tx: Connection) -> bool:
-    """Return whether numbers were given, and stand in rows, that the last turn doesn't know."""
-    there = tx.execute(text(_NUMBERS[tx.dialect.name])).one_or_none()
-    if there is None:  # on SQLite it went with the lease, whose row is made again before
-        return tx.dialect.name == "postgresql"
-    return any(getattr(there, name) < number for name, number in _given(tx).items())
-
-
-def _given(tx: Connection) -> dict[str, int]:
-    return {name: int(tx.execute(text(query)).scalar_one()) for name, query in _GIVEN_NUMBERS}
-
-
-def _catch_up(engine: Engine) -> int:
-    with reading(engine) as tx:
-        _have_time(tx)
-        if not _behind(tx):
-            return 0
-        given = _given(tx)
-    with writing(engine) as tx:
-        return tx.execute(text(_ADVANCE[tx.dialect.name]), given).rowcount
 
 
 def _take_marks(engine: Engine) -> int:
@@ -248,29 +227,6 @@ def _told(count: int, told: str) -> list[str]:
 
 # -- statements -----------------------------------------------------------------------------------
 
-_GIVEN_NUMBERS = (
-    ("delivery", "SELECT coalesce(max(delivery_number), 0) FROM shipper_outbox"),
-    ("claim", "SELECT coalesce(max(number), 0) FROM shipper_claim"),
-)
-# The numbers of the last turn are the lease's on SQLite, and a row's of its own on PostgreSQL.
-_NUMBERS = {
-    "sqlite": f"SELECT delivery, claim FROM {SQLITE.books}",
-    "postgresql": f"SELECT delivery, claim FROM {POSTGRES.books}",
-}
-_ADVANCE = {
-    "sqlite": (
-        "UPDATE shipper_lease SET delivery = max(delivery, :delivery), claim = max(claim, :claim)"
-        " WHERE name = 'outbox'"
-    ),
-    # A daemon that runs finds its place taken, and begins anew.
-    "postgresql": (
-        "WITH ended AS (UPDATE shipper_lease SET token = token + 1 WHERE name = 'outbox'"
-        " RETURNING token) INSERT INTO shipper_turn (turn, token, claim, delivery, settled)"
-        " SELECT coalesce(turn, 0) + 1, ended.token, greatest(coalesce(claim, 0), :claim),"
-        " greatest(coalesce(delivery, 0), :delivery), coalesce(settled, 0)"
-        f" FROM ended LEFT JOIN {POSTGRES.books} ON true"
-    ),
-}
 _WITHOUT = (
     "status = 'pending' AND (coalesce(ordering_key, '') = ''"
     " OR coalesce(destination, '') = '' OR coalesce(event_id, '') = '')"

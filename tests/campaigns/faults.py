@@ -391,6 +391,13 @@ PEOPLE = (
     Fault("O941", "a reserve larger than the disk has room for", "a warning that names both, and no full disk", "tests/unit/test_troubles.py::test_a_disk_is_judged_by_what_the_daemon_needs", "8 disks"),
     Fault("O942", "a receiver lists its violations as JSON", "dead list says them in words, on 80 columns, too", "tests/contract/test_contract_validation.py::test_a_list_of_violations_is_told_in_words", "3 lengths"),
     Fault("O943", "an operator releases a destination in a pause of an hour that it asked for", "a probe at once; else the simulation says so", "tests/simulation/test_mutants.py::test_a_planted_bug_is_caught", "half of the seeds"),
+    Fault("O970", "a trigger or a constraint of the application's fails what the drain records, at once or at the commit", "named, waited for; nothing new is sent, what was sent is recorded later and never repeated", "tests/daemon/test_daemon_triggers.py::test_a_trigger_that_raises_makes_nothing_go_twice", "3, of PostgreSQL"),
+    Fault("O971", "the server answers the drain with a code that is in no table", "the same, with the code, the constraint and the table", "tests/daemon/test_daemon_triggers.py::test_a_failure_in_no_table_of_codes_makes_nothing_go_twice", "1"),
+    Fault("O972", "the same on SQLite, in words that look like ours", "the same, with the code", "tests/daemon/test_daemon_triggers.py::test_a_trigger_in_a_file_makes_nothing_go_twice", "2"),
+    Fault("O973", "a trigger's error text quotes a payload", "its function and the code are told, no word of it", "tests/store/test_engine.py::test_what_an_applications_trigger_says_is_not_told", "6"),
+    Fault("O974", "db upgrade looks for damage while a daemon turns", "one view of the data: a sound outbox has none, and the daemon keeps its place", "tests/store/test_mending_in_use.py::test_a_turn_between_two_questions_is_no_damage", "2 x 2 databases"),
+    Fault("O975", "two put right at once what was behind, and a daemon begins in between", "the second looks again under the lock, and changes nothing", "tests/store/test_mending_in_use.py::test_numbers_that_another_has_raised_meanwhile_are_left_alone", "1"),
+    Fault("O976", "the first start after an update, and a tool has emptied sqlite_sequence", "brought up to date and shipped; it is not in its own way", "tests/store/test_sequence.py::test_a_daemon_that_brings_its_outbox_up_to_date_is_not_in_its_own_way", "4"),
 )  # fmt: skip
 
 SECURITY = (

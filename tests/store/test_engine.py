@@ -23,7 +23,7 @@ from shipper.errors import (
 )
 from shipper.store import engine as engine_module
 from shipper.store.engine import open_engine, sqlite_library
-from shipper.store.failures import translate, translating
+from shipper.store.failures import endure, translate, translating
 from shipper.store.transactions import glancing, reading, writing
 
 NOON = 1_795_435_200.123
@@ -203,6 +203,12 @@ def _failure(engine: Engine, statement: str) -> ShipperError | None:
     return translate(caught.value)
 
 
+def _in_one_transaction(engine: Engine, *statements: str) -> None:
+    with writing(engine) as tx:
+        for statement in statements:
+            tx.execute(text(statement))
+
+
 def test_a_missing_table_is_a_matter_of_the_schema(engine: Engine) -> None:
     """On both databases, with the command to run."""
     failure = _failure(engine, "SELECT * FROM shipper_nonsense")
@@ -214,6 +220,73 @@ def test_a_violated_constraint_is_ours_to_mend(engine: Engine) -> None:
     """It stays what it is, so that it shows as the bug it is."""
     with pytest.raises(IntegrityError), translating(), engine.begin() as connection:
         connection.exec_driver_sql("INSERT INTO shipper_lease (name) VALUES ('outbox')")
+
+
+def test_nothing_that_a_database_answers_ends_who_has_to_endure_it(engine: Engine) -> None:
+    """A drain goes on; only what Python itself raises shows as the bug it is."""
+    endure(engine)
+    told = r"unknown to shipper \((23505|SQLITE)"
+    with pytest.raises(StoreUnavailable, match=told) as caught, writing(engine) as tx:
+        tx.exec_driver_sql("INSERT INTO shipper_lease (name) VALUES ('outbox')")
+    assert "report" in str(caught.value.hint)
+    with pytest.raises(ZeroDivisionError), writing(engine):
+        _ = 1 / 0
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        ("plpgsql AS $$ BEGIN RAISE '%', NEW.payload; END $$", ": function audit (P0001)"),
+        (
+            "plpgsql AS $$ BEGIN RAISE '%', NEW.payload USING ERRCODE = '53400'; END $$",
+            "the server has too few resources (53400)",
+        ),
+        (
+            "plpgsql AS $$ BEGIN PERFORM CAST(NEW.payload AS text)::int; RETURN NEW; END $$",
+            ": function audit (22P02)",
+        ),
+        (
+            "plpgsql AS $$ BEGIN INSERT INTO audit_log VALUES (NULL); RETURN NEW; END $$",
+            ": function audit (23502)",
+        ),
+        (
+            "plpgsql AS $$ BEGIN INSERT INTO no_log VALUES (1); RETURN NEW; END $$",
+            ': function audit: relation "no_log" does not exist (42P01)',
+        ),
+        (
+            "plpgsql AS $$ BEGIN UPDATE shipper_outbox SET payload = '1'; RETURN NEW; END $$",
+            ": function audit (23514)",
+        ),
+    ],
+)
+def test_what_an_applications_trigger_says_is_not_told(
+    post: Engine, function: str, told: str
+) -> None:
+    """It may quote a row: its function is named, also where one of ours is what failed in it."""
+    with pytest.raises(ShipperError) as caught:
+        _in_one_transaction(
+            post,
+            "CREATE TABLE audit_log (who text NOT NULL)",
+            f"CREATE FUNCTION audit() RETURNS trigger LANGUAGE {function}",
+            "CREATE TRIGGER audit AFTER INSERT ON shipper_outbox FOR EACH ROW"
+            " EXECUTE FUNCTION audit()",
+            """INSERT INTO shipper_outbox (payload) VALUES ('"secret"')""",
+        )
+    assert caught.value.message.endswith(told)
+    assert isinstance(caught.value, StoreUnavailable if "53" in told[-6:] else SchemaError)
+    assert "secret" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_table_that_refers_to_ours_is_named(post: Engine) -> None:
+    """Its foreign key keeps events from being deleted, and it is the application's."""
+    with pytest.raises(SchemaError, match=r"application's.*: table orders \(23503\)"):
+        _in_one_transaction(
+            post,
+            "CREATE TABLE orders (event bigint REFERENCES shipper_outbox (id))",
+            "INSERT INTO shipper_outbox (payload) VALUES ('{}')",
+            "INSERT INTO orders SELECT id FROM shipper_outbox",
+            "DELETE FROM shipper_outbox",
+        )
 
 
 @pytest.mark.parametrize("counter", ["delivered", "dead", "discarded"])

@@ -1,6 +1,7 @@
 """`db upgrade` and `verify --recount` put right what is wrong while everybody goes on."""
 
 import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,12 +12,15 @@ from shipper.store import batches, recount
 from shipper.store.audit import verify
 from shipper.store.batches import FIRST
 from shipper.store.dialect import dialect_of
+from shipper.store.engine import open_engine
 from shipper.store.migrate import mend
+from shipper.store.queue import Queue
 from shipper.store.transactions import writing
 from shipper.store.turns import fold_all
-from tests.store.daemons import Daemon, tamper, write
+from shipper.store.work import Work
+from tests.store.daemons import NOW, Daemon, tamper, write
 from tests.store.outboxes import event
-from tests.store.shipping import ask, run
+from tests.store.shipping import accepted, ask, claim, record, run, taken
 
 
 @pytest.fixture
@@ -140,3 +144,65 @@ def test_two_who_count_at_once_add_the_difference_once(
     monkeypatch.setattr(recount, "_look", late)
     assert recount.recount(engine) == 0
     assert _delivered(engine) == 3
+
+
+@pytest.fixture
+def other(database_url: str) -> Iterator[Engine]:
+    """Give a command's own engine."""
+    engine = open_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+def _meanwhile(engine: Engine, asked: str, does: Callable[[], object]) -> None:
+    """Have something done each time just before the engine asks for what matches."""
+
+    @listens_for(engine, "before_cursor_execute")
+    def _before(connection: Any, cursor: Any, statement: str, *_: object) -> None:
+        if re.search(asked, statement):
+            does()
+
+
+@pytest.mark.parametrize("asked", [r"max\(delivery_number\)", r"max\(number\)"])
+def test_a_turn_between_two_questions_is_no_damage(
+    engine: Engine, other: Engine, asked: str
+) -> None:
+    """The numbers of a daemon that goes on are never behind; it keeps its place."""
+    ids = iter(write(engine, *"abcdef"))
+    queue = taken(engine)
+    sent = [claim(queue, next(ids))]
+
+    def turn() -> None:
+        records = [accepted(event) for event in sent[-1]]
+        sent.append(queue.turn(Work(now=NOW, records=records, wanted=[next(ids)])))
+
+    _meanwhile(other, asked, turn)
+    assert mend(other) == []
+    assert len(sent) > 1
+    turn()
+    assert not [finding for finding in verify(engine) if finding.fault]
+
+
+def test_numbers_that_another_has_raised_meanwhile_are_left_alone(
+    postgres_url: str,
+) -> None:
+    """Whoever began at that anew keeps its place."""
+    engine, other = open_engine(postgres_url), open_engine(postgres_url)
+    Daemon(engine).deliver(*write(engine, *"abc"))
+    run(engine, "UPDATE shipper_turn SET delivery = 0")
+    told: list[str] = []
+    queue: list[Queue] = []
+
+    def first() -> None:
+        if not told:
+            told.extend(mend(engine))
+            queue.append(taken(engine))
+
+    _meanwhile(other, "FOR UPDATE|WITH ended", first)
+    assert mend(other) == []
+    assert told == ["numbers of the last turn were behind: 1"]
+    write(engine, "d")
+    record(queue[0], *map(accepted, claim(queue[0], 4)))
+    assert not [finding for finding in verify(engine) if finding.fault]
+    engine.dispose()
+    other.dispose()

@@ -1,6 +1,7 @@
 """SQLite's count of the ids that it gave: noticed where a tool has spoilt it, and put right."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
@@ -9,8 +10,10 @@ from shipper.errors import DiskFull, OutboxHeld
 from shipper.store import audit, migrate, sequence
 from shipper.store.engine import database_path, open_engine
 from shipper.store.file_lock import FileLock
+from shipper.store.revisions import REVISIONS
 from shipper.store.transactions import glancing, writing
 from shipper.store.work import Work
+from tests.store import older
 from tests.store.daemons import NOW
 from tests.store.shipping import claim, failed, taken
 
@@ -145,6 +148,35 @@ def test_a_count_that_was_emptied_is_raised_by_the_next_daemon(
     add(lite, "d")
     assert ids(lite)["d"] == 4
     assert not any("emptied" in told for told in said(lite))
+
+
+@pytest.mark.parametrize("revision", REVISIONS[-3:-1])
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("DELETE FROM sqlite_sequence", []),
+        (f"UPDATE sqlite_sequence SET seq = {LARGEST}", ["stop shipper, then: shipper db upgrade"]),
+    ],
+    ids=["emptied", "at its end"],
+)
+def test_a_daemon_that_brings_its_outbox_up_to_date_is_not_in_its_own_way(
+    tmp_path: Path, revision: str, statement: str, told: list[str]
+) -> None:
+    """It holds the outbox: what only may be done while nobody does is left to a command."""
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+    engine = open_engine(url, create=True)
+    older.make(engine, revision)
+    run(engine, "INSERT INTO shipper_outbox (payload) VALUES ('{}'), ('{}')", statement)
+    lock = FileLock(tmp_path / "shop.db")
+    lock.acquire()
+    notices = migrate.prepare(engine)
+    assert [one.rpartition("; ")[2] for one in notices] == told
+    lock.release()
+    migrate.upgrade(engine)
+    assert said(engine) == []
+    add(engine, "c")
+    assert ids(engine)["c"] == 3
+    engine.dispose()
 
 
 def test_a_sound_count_is_left_alone(lite: Engine) -> None:
