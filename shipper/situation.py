@@ -15,7 +15,7 @@ from shipper.store import commits, reserve
 from shipper.store.audit import known_to_be_broken
 from shipper.store.engine import database_path
 from shipper.store.footprint import Footprint
-from shipper.store.holds import Held, held
+from shipper.store.holds import Held, keys_held
 from shipper.store.opening import Database
 from shipper.store.plight import Plight, plight
 from shipper.store.reports import (
@@ -27,7 +27,7 @@ from shipper.store.reports import (
 )
 from shipper.store.space import wal_bytes
 
-_LOOKED_AT = 20
+_LOOKED_AT = 3
 # With less than this left on the disk the next INSERT may fail.
 _FULL = 16 * 10**6
 _WAITS_LONG = 3600.0
@@ -138,7 +138,9 @@ def gather(
         oldest=oldest,
         taken=taken(rows),
         room=None if path is None else Room.of(path, settings),
-        held=held(database, _LOOKED_AT)[0] if any(r.held_keys for r in reports) else (),
+        held=[
+            h for r in reports if r.held_keys for h in keys_held(database, r.name, _LOOKED_AT)[0]
+        ],
         broken=known_to_be_broken(database, rows) if audited else (),
         blockers=commit_blockers(database),
         stalled=commits.waiting(database),

@@ -25,7 +25,7 @@ from shipper.errors import OutboxHeld
 from shipper.logs import Log, open_log
 from shipper.plain import printable
 from shipper.state import State
-from shipper.store.holds import held
+from shipper.store.holds import keys_held
 from shipper.store.opening import Database
 from shipper.store.progress import Settled, behind_held_keys, settled
 from shipper.store.reports import commit_blockers, current_shipper, destination_report
@@ -263,9 +263,8 @@ def _why(view: View, left: Left) -> str:
     if left.state in _STUCK_WORDS:
         return f"{still}: {printable(left.stands)}"
     if left.held:
-        found, total = held(view.engine, NAMED)
-        of_it = [h for h in found if h.destination == left.destination and h.ordering_key]
-        keys = [printable(h.ordering_key or "") for h in of_it]
+        found, total = keys_held(view.engine, left.destination, NAMED)
+        keys = [printable(h.ordering_key or "") for h in found]
         one = total == 1 and len(keys) == 1
         release = f"shipper release --key {shlex.quote(keys[0])}" if one else "shipper hold --list"
         behind = f"{count(left.held)} of them behind a held key{named(keys, total)}"

@@ -145,6 +145,7 @@ def _user(database: Database | None) -> User:
             if pid is not None:
                 status = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
                 uid, groups = _ids(status, "Uid")[1], _ids(status, "Groups")
+                groups.append(_ids(status, "Gid")[1])
                 return User.of(uid, f"runs it as process {pid}", groups)
     place = unit.ours()
     with suppress(OSError):

@@ -64,20 +64,17 @@ def start_command(config: Path | None) -> str:
 
 
 def user_of(unit: Path) -> int | None:
-    """Return the number of the user that the unit names, if there is one."""
-    for line in unit.read_text("utf-8", "replace").splitlines():
-        if line.startswith("User="):
-            try:
-                return pwd.getpwnam(line.partition("=")[2].strip()).pw_uid
-            except KeyError:
-                return None
+    """Return the number of the user that the unit, or a drop-in of it, names, if there is one."""
+    for name in _given(unit, "User")[-1:]:
+        with suppress(KeyError):
+            return pwd.getpwnam(name.strip()).pw_uid
     return None
 
 
 def groups_of(unit: Path) -> set[int]:
-    """Return the numbers of the groups that the unit, or a drop-in of it, adds."""
+    """Return the numbers of the groups that the unit, or a drop-in of it, names."""
     found: set[int] = set()
-    for names in _given(unit, "SupplementaryGroups"):
+    for names in (*_given(unit, "Group")[-1:], *_given(unit, "SupplementaryGroups")):
         for name in names.split():
             with suppress(KeyError):
                 found.add(grp.getgrnam(name).gr_gid)

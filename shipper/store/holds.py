@@ -46,6 +46,15 @@ def held(engine: Engine, limit: int) -> tuple[list[Held], int]:
     return (found + keys)[:limit], total
 
 
+def keys_held(engine: Engine, destination: str, limit: int) -> tuple[list[Held], int]:
+    """Return which keys of a destination are held, the longest held first, and how many in all."""
+    dialect = dialect_of(engine.dialect.name)
+    values = {"destination": asked(dialect, destination), "limit": limit}
+    with snapshot(engine) as tx:
+        found = [_key(tx, dialect, row) for row in tx.execute(_keys(dialect, _OF_IT), values)]
+        return found, int(tx.execute(_COUNT_OF_IT, values).scalar_one())
+
+
 def waiting(engine: Engine, destination: str, key: str) -> int:
     """Return how many events of a key wait, at most `COUNTED`."""
     dialect = dialect_of(engine.dialect.name)
@@ -82,14 +91,14 @@ def _destinations(dialect: Dialect) -> TextClause:
     )
 
 
-def _keys(dialect: Dialect) -> TextClause:
+def _keys(dialect: Dialect, where: str = "") -> TextClause:
     texts = (
         f"{written(dialect, name)} AS {name}"
         for name in ("destination", "ordering_key", "event_id")
     )
     return text(
         f"SELECT {', '.join(texts)}, cause, {dialect.moment.format('since')} AS since"
-        " FROM shipper_hold ORDER BY id LIMIT :limit"
+        f" FROM shipper_hold {where} ORDER BY id LIMIT :limit"
     )
 
 
@@ -101,7 +110,9 @@ def _of_key(dialect: Dialect) -> TextClause:
     )
 
 
+_OF_IT = "WHERE destination = CAST(:destination AS text)"
 _COUNT = text("SELECT count(*) FROM shipper_hold")
+_COUNT_OF_IT = text(f"SELECT count(*) FROM shipper_hold {_OF_IT}")
 _OF_DESTINATION = text(
     "SELECT count(*) FROM (SELECT 1 FROM shipper_outbox WHERE status = 'pending'"
     f" AND destination = CAST(:destination AS text) LIMIT {COUNTED}) AS waiting"

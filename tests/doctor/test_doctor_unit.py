@@ -74,6 +74,8 @@ def test_the_groups_of_a_drop_in_are_the_services(unit: Path, drop_ins: Path) ->
     name = grp.getgrgid(os.getegid()).gr_name
     (drop_ins / "override.conf").write_text(f"[Service]\nSupplementaryGroups={name} no_such\n")
     assert groups_of(unit) == {os.getegid()}
+    (drop_ins / "override.conf").write_text(f"[Service]\nUser=root\nGroup={name}\n")
+    assert (user_of(unit), groups_of(unit)) == (0, {os.getegid()})
 
 
 def test_what_systemd_hands_over_need_not_be_readable(unit: Path, drop_ins: Path) -> None:

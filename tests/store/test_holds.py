@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shipper.store import holds, operate
-from shipper.store.holds import held, waiting
+from shipper.store.holds import held, keys_held, waiting
 from tests.store.daemons import NOW, Daemon, tamper, write
 
 _MANY = {
@@ -66,3 +66,15 @@ def test_what_waits_is_counted_up_to_a_bound(engine: Engine) -> None:
     operate.hold_key(engine, "default", "hot", NOW)
     [found], _ = held(engine, 1)
     assert found.pending == holds.COUNTED
+
+
+def test_the_keys_of_a_destination_are_found_beside_many_of_another(engine: Engine) -> None:
+    """However many others are held, and for longer."""
+    for number in range(25):
+        operate.hold_key(engine, "default", f"u{number}", NOW)
+    for name in ("first", "second"):
+        operate.hold_key(engine, "erp", name, NOW + 1)
+    found, total = keys_held(engine, "erp", 1)
+    assert [(one.destination, one.ordering_key) for one in found] == [("erp", "first")]
+    assert total == 2
+    assert keys_held(engine, "nowhere", 3) == ([], 0)
