@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from shipper.errors import LeaseLost, StoreUnavailable
@@ -26,6 +27,10 @@ _SHARED_FIRST, _SHARED_SIZE = 0x4000_0002, 510
 _KEPT = ".shipper.removed-wal"
 _REPLACED = ".shipper.replaced-wal"
 _KEPT_AT_MOST = 10
+# Seconds. Between an opener's lock on the file and his lock on the -shm are microseconds, unless he
+# is held up; a shipper that lost its -wal saves what is in that within half a second or so.
+_LOOK_AGAIN_AFTER = 0.05
+_LOOK_AGAIN_FOR = 1.0
 
 _Identity = tuple[int, int]
 
@@ -199,6 +204,46 @@ def refuse_mixed(file: Path) -> None:
             "stop what has the old one open (the application), and move that -wal away before"
             " anything opens the new one. Never replace a database that is in use",
         )
+
+
+def refuse_elsewhere(file: Path, patience: float) -> set[int]:
+    """Raise StoreUnavailable while others have a removed -wal or -shm open; return who maybe has.
+
+    Whoever opened the file now would begin another WAL beside it, and what is committed to one of
+    the two is lost. A moment is waited, at most `patience` seconds, and nothing is opened for that:
+    as long as we have the file open, nobody saves what is in a removed WAL by closing it.
+    """
+    surely, maybe = holders.elsewhere(file)
+    for _ in range(round(min(patience, _LOOK_AGAIN_FOR) / _LOOK_AGAIN_AFTER)):
+        if not (surely or maybe):
+            break
+        Event().wait(_LOOK_AGAIN_AFTER)
+        before, (surely, maybe) = surely | maybe, holders.elsewhere(file)
+        surely, maybe = surely & before, maybe & before
+    if surely:
+        raise _abandoned(file, surely)
+    return maybe
+
+
+def refuse_without(driver: Any, file: Path, suspects: set[int]) -> None:
+    """Raise StoreUnavailable where these have another -wal or -shm open than the driver, just now.
+
+    Those are left where `refuse_elsewhere` wasn't sure: the file may be one without a WAL.
+    """
+    if suspects and driver.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        who = suspects & holders.without_ours(file)
+        if who:
+            raise _abandoned(file, who)
+
+
+def _abandoned(file: Path, pids: set[int]) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"the -wal or -shm of {file.name} was removed while it was open, and"
+        f" {holders.listed(holders.described(sorted(pids)))} still has it open: what is written to"
+        " another one would be lost, or what is in that",
+        "restart what has it open (the application), and let it end by itself: what it committed is"
+        " saved when it closes the file",
+    )
 
 
 def _removed(path: str) -> list[str]:

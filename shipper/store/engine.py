@@ -21,7 +21,12 @@ from shipper.errors import AccessDenied, ConfigError, SchemaError
 from shipper.files import Directory, Untrusted
 from shipper.installation import with_packages
 from shipper.store import postgres
-from shipper.store.beside import refuse_mixed, refuse_removed
+from shipper.store.beside import (
+    refuse_elsewhere,
+    refuse_mixed,
+    refuse_removed,
+    refuse_without,
+)
 from shipper.store.place import refuse_unusable_file, refuse_unusable_place
 from shipper.store.transactions import Kept
 from shipper.store.write_lock import Begin
@@ -181,17 +186,24 @@ def _refuse_old_library(version: str) -> None:
 def connect_sqlite(path: Path, busy_timeout: float) -> Any:
     """Return the driver's own connection to a file that exists; `busy_timeout` is in seconds.
 
-    Raises SchemaError, AccessDenied, and the driver's errors.
+    Raises SchemaError, AccessDenied, StoreUnavailable where it can't be opened without harm, and
+    the driver's errors.
     """
     refuse_unusable_file(path)
     refuse_removed(path)
     refuse_mixed(path)
+    suspects = refuse_elsewhere(path, busy_timeout)
     # mode=rw: a file that went away must not come back empty.
     target = f"file://{quote(os.fspath(path.absolute()))}?mode=rw"
     connection = _sqlite_module().connect(
         target, uri=True, timeout=busy_timeout, isolation_level=None, check_same_thread=False
     )
-    _set_up_sqlite(connection)
+    try:
+        _set_up_sqlite(connection)
+        refuse_without(connection, path, suspects)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

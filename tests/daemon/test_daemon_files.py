@@ -201,3 +201,26 @@ async def test_a_file_that_lost_its_wal_in_a_restore_has_it_again(shop: Shop) ->
     assert "the journal mode was delete" in told["notice"]
     assert shop.rows("PRAGMA journal_mode") == [("wal",)]
     await daemon.stop()
+
+
+@only_sqlite
+async def test_a_daemon_that_starts_beside_a_removed_wal_waits_for_who_has_it_open(
+    shop: Shop,
+) -> None:
+    """It begins no other; the application's restart saves what is in it, and all is shipped."""
+    path = file_of(shop)
+    application = shop.application("lock", str(path), stdin=None)
+    await until(lambda: application.stdout)
+    shop.move_to(shop.url)
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink()
+    daemon = shop.start()
+    waits = await daemon.told("daemon.waiting")
+    assert f"process {application.pid} (" in waits["reason"]
+    application.close_stdin()
+    assert await application.ended() == 0
+    await daemon.told("daemon.started")
+    shop.add("u1-1")
+    await shop.settled()
+    await daemon.stop()
+    await shop.assert_verified()

@@ -12,11 +12,12 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shipper.errors import LeaseLost, StoreUnavailable
+from shipper.store import beside
 from shipper.store.backup import back_up
 from shipper.store.engine import database_path, open_engine
 from shipper.store.transactions import glancing, writing
 from shipper.store.watch import SqliteWatch
-from tests.store.processes import process
+from tests.store.processes import Process, process
 
 BOTH = ("-wal", "-shm")
 EITHER = [BOTH, ("-wal",), ("-shm",)]
@@ -32,6 +33,30 @@ for line in sys.stdin:
         "INSERT INTO shipper_outbox (payload, event_id) VALUES ('{}', ?)", [line.strip()]
     )
     print("committed", flush=True)
+connection.close()
+"""
+
+# Has taken the first lock of whoever opens a file, and takes no other before it is told to.
+OPENER = """
+import fcntl, sqlite3, sys
+file = open(sys.argv[1], "r+b")
+fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB, 510, 0x40000002)
+print("locked", flush=True)
+sys.stdin.readline()
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("SELECT count(*) FROM shipper_outbox").fetchone()
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+# Reads, and goes on reading.
+READER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN")
+connection.execute("SELECT count(*) FROM shipper_outbox").fetchone()
+print("reads", flush=True)
+sys.stdin.read()
 """
 
 
@@ -226,3 +251,87 @@ def test_a_file_that_took_the_place_of_an_open_one_is_never_opened_with_its_wal(
         assert application.said() == "committed"
     assert events(file) == ["before", "after"]
     engine.dispose()
+
+
+@pytest.mark.parametrize("suffixes", EITHER, ids="".join)
+def test_no_other_wal_is_begun_beside_a_removed_one_that_somebody_has_open(
+    lite: Engine, file: Path, sqlite_url: str, suffixes: tuple[str, ...]
+) -> None:
+    """Nobody of us had it open: who opens the file anew would lose what is in it, or his own."""
+    with process(APPLICATION, str(file)) as application:
+        assert application.said() == "open"
+        lite.dispose()
+        application.tell("in-it")
+        assert application.said() == "committed"
+        remove(file, suffixes)
+        engine = open_engine(sqlite_url, busy_timeout=0.2)
+        for late in ("late", "later"):
+            with pytest.raises(StoreUnavailable, match=f"process {application.pid} ") as caught:
+                add(engine, "refused")
+            assert "end by itself" in str(caught.value.hint)
+            application.tell(late)
+            assert application.said() == "committed"
+        assert not any(file.with_name(file.name + suffix).exists() for suffix in suffixes)
+        application.ends()
+    add(engine, "after")
+    engine.dispose()
+    assert events(file) == ["before", "in-it", "late", "later", "after"]
+
+
+def test_whose_descriptors_are_hidden_is_told_by_his_locks(lite: Engine, file: Path) -> None:
+    """Another user's: he locks the file, and not the -shm that is there."""
+    lite.dispose()
+    with process(OPENER, str(file)) as application:
+        assert application.said() == "locked"
+        with pytest.raises(StoreUnavailable, match=f"process {application.pid} "):
+            add(lite, "refused")
+
+
+def test_who_is_about_to_open_the_file_is_waited_for(
+    lite: Engine, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He has locked the file, and not yet the -shm."""
+    lite.dispose()
+    with process(OPENER, str(file)) as application:
+        assert application.said() == "locked"
+        monkeypatch.setattr(beside, "Event", lambda: GoOn(application))
+        add(lite, "after")
+    assert events(file) == ["before", "after"]
+
+
+class GoOn:
+    """Waits until another process has done what it was about to do."""
+
+    def __init__(self, other: Process) -> None:
+        self._other = other
+
+    def wait(self, _: float) -> None:
+        """See to it that it has."""
+        self._other.tell("go on")
+        assert self._other.said() == "open"
+
+
+def test_who_reads_a_file_without_a_wal_is_in_nobody_s_way(lite: Engine, file: Path) -> None:
+    """He locks the file, too, and there is no -shm."""
+    lite.dispose()
+    connection = sqlite3.connect(file)
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.close()
+    with process(READER, str(file)) as reader:
+        assert reader.said() == "reads"
+        with glancing(lite) as tx:
+            assert tx.exec_driver_sql("SELECT event_id FROM shipper_outbox").scalar() == "before"
+
+
+def test_who_has_the_file_open_as_we_have_is_in_nobody_s_way(
+    lite: Engine, file: Path, sqlite_url: str
+) -> None:
+    """Idle, in this process or in another."""
+    with process(APPLICATION, str(file)) as application:
+        assert application.said() == "open"
+        second = open_engine(sqlite_url, busy_timeout=0.0)
+        add(second, "second")
+        lite.dispose()
+        add(lite, "first")
+        second.dispose()
+    assert events(file) == ["before", "second", "first"]
