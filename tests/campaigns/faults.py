@@ -403,6 +403,8 @@ SECURITY = (
     Fault("O950", "a shipper starts while an application has a removed -wal or -shm open", "no other is begun; it is named, and what it commits is saved when it closes the file", "tests/store/test_beside.py::test_no_other_wal_is_begun_beside_a_removed_one_that_somebody_has_open", "3"),
     Fault("O951", "the same, and the application's descriptors are another user's", "told by its locks on the file and on the -shm", "tests/store/test_beside.py::test_whose_descriptors_are_hidden_is_told_by_his_locks", "1"),
     Fault("O952", "an application is about to open the file", "waited for; no false alarm", "tests/store/test_beside.py::test_who_is_about_to_open_the_file_is_waited_for", "1"),
+    Fault("O953", "a WAL is removed from under a daemon that has upgraded its outbox, or used a second connection", "saved: no engine has a second one open", "tests/store/test_beside.py::test_an_engine_has_one_connection_open_at_most", "5"),
+    Fault("O954", "a WAL is removed from under drain while an event is in flight", "saved, recorded, not sent again; exit 0", "tests/daemon/test_daemon_files.py::test_what_drain_looks_with_is_not_in_the_way_of_saving_a_removed_wal", "1"),
 )  # fmt: skip
 
 FAULTS: dict[str, tuple[Fault, ...]] = {

@@ -6,6 +6,7 @@ Every other process is a real one, because SQLite's locks are between processes.
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,40 @@ from shipper.errors import LeaseLost, StoreUnavailable
 from shipper.store import beside
 from shipper.store.backup import back_up
 from shipper.store.engine import database_path, open_engine
-from shipper.store.transactions import glancing, writing
+from shipper.store.migrate import mend, prepare, upgrade
+from shipper.store.revisions import REVISIONS
+from shipper.store.transactions import glancing, reading, writing
 from shipper.store.watch import SqliteWatch
+from tests.store import older
 from tests.store.processes import Process, process
 
 BOTH = ("-wal", "-shm")
 EITHER = [BOTH, ("-wal",), ("-shm",)]
+
+
+def _within_one_another(engine: Engine) -> None:
+    with glancing(engine) as outer, reading(engine) as inner:
+        for tx in (outer, inner):
+            tx.exec_driver_sql("SELECT count(*) FROM shipper_outbox").all()
+
+
+def _raw(engine: Engine) -> None:
+    with closing(engine.raw_connection()) as connection:
+        connection.cursor().execute("SELECT count(*) FROM shipper_outbox").fetchall()
+
+
+def _plain(engine: Engine) -> None:
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SELECT count(*) FROM shipper_outbox").all()
+
+
+USES = {
+    "one within another": _within_one_another,
+    "the driver's": _raw,
+    "SQLAlchemy's": _plain,
+    "upgrade": upgrade,
+    "mend": mend,
+}
 
 # Inserts what it reads, a line each, and says when that is committed; ends with its stdin.
 APPLICATION = """
@@ -138,6 +167,34 @@ def test_what_was_in_a_removed_wal_is_saved(
     add(lite, "again")
     assert events(file) == ["before", "after", "again"]
     assert len(told) == 2
+
+
+def test_no_connection_of_an_upgrade_s_is_in_the_way_of_saving_one(
+    tmp_path: Path, told: list[str]
+) -> None:
+    """The session of a daemon that brought an older outbox up to date goes on with its engine."""
+    file = tmp_path / "older.db"
+    engine = open_engine(f"sqlite:///{file}", busy_timeout=0.2, create=True, told=told.append)
+    older.make(engine, REVISIONS[-2])
+    prepare(engine)
+    add(engine, "before")
+    remove(file)
+    add(engine, "after")
+    assert len(told) == 1
+    engine.dispose()
+    assert events(file) == ["before", "after"]
+
+
+@pytest.mark.parametrize("use", USES)
+def test_an_engine_has_one_connection_open_at_most(
+    lite: Engine, file: Path, told: list[str], use: str
+) -> None:
+    """Whatever was done with it: a second one of ours is in the way as another process's is."""
+    USES[use](lite)
+    remove(file)
+    add(lite, "after")
+    assert len(told) == 1
+    assert events(file)[-1] == "after"
 
 
 @pytest.mark.parametrize("suffixes", EITHER, ids="".join)
