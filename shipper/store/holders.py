@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from shipper.store.place import device
+
 # SQLite's own places (sqlite3.c: WAL_WRITE_LOCK, UNIX_SHM_DMS and PENDING_BYTE). In the -shm: the
 # byte that the writer of a WAL locks, and the one that everybody locks who has a WAL open. In the
 # file: the range that the writer of a rollback journal locks, and whoever reads or has a WAL open.
@@ -21,12 +23,14 @@ _DELETED = " (deleted)"
 
 
 class _Lock(NamedTuple):
-    """A lock that a process holds: on a range of which file, from where on, of which kind."""
+    """A lock: whose it is, of which kind, who holds it, on which file, from where on."""
 
-    inode: int
-    first: int
+    owner: str
     kind: str
     pid: int
+    device: tuple[int, int]
+    inode: int
+    first: int
 
 
 def writers(file: Path) -> list[str]:
@@ -80,6 +84,15 @@ def without_ours(file: Path) -> set[int]:
     """
     wal, database = _locking(file)
     return database - wal if os.getpid() in wal & database else set()
+
+
+def is_guarded(file: Path, first: int) -> bool:
+    """Return whether some open file description has locked this byte of a file (`F_OFD_SETLK`)."""
+    real = Path(os.path.realpath(file))
+    with suppress(OSError):
+        found = _of_file(_locks(), real, range(first, first + 1))
+        return any(lock.owner == "OFDLCK" for lock in found)
+    return False
 
 
 def _locking(file: Path) -> tuple[set[int], set[int]]:
@@ -141,20 +154,32 @@ def _shm(real: Path) -> Path:
 
 def _lockers(locks: Iterable[_Lock], path: Path, places: range) -> set[int]:
     """Return who holds one of these locks in these places of a file, if that is there."""
+    return {lock.pid for lock in _of_file(locks, path, places) if lock.pid > 0}
+
+
+def _of_file(locks: Iterable[_Lock], path: Path, places: range) -> list[_Lock]:
+    """Return which of these locks are in these places of a file, if that is there.
+
+    A file of another file system may have the same inode's number.
+    """
     try:
         inode = path.stat().st_ino
     except OSError:
-        return set()
-    return {lock.pid for lock in locks if lock.inode == inode and lock.first in places}
+        return []
+    found = [lock for lock in locks if lock.inode == inode and lock.first in places]
+    its = device(str(path)) if found else None
+    return [lock for lock in found if its in {None, lock.device}]
 
 
 def _locks() -> list[_Lock]:
-    """Return what is locked on this machine by processes that we can see."""
+    """Return what is locked on this machine, as far as we can see."""
     found = []
-    # proc(5) locks: `1: POSIX ADVISORY WRITE 4711 fd:01:131077 120 120`
+    # proc(5) locks: `1: POSIX ADVISORY WRITE 4711 fd:01:131077 120 120`, device in hexadecimal
     for line in Path("/proc/locks").read_text("ascii", "replace").splitlines():
-        fields = line.split()
-        if len(fields) == 8 and (pid := int(fields[4])) > 0:
-            inode = int(fields[5].rpartition(":")[2])
-            found.append(_Lock(inode, int(fields[6]), fields[3], pid))
+        # Who waits for a lock has a field more, and one without a file has `<none>:0`.
+        with suppress(ValueError):
+            _, owner, _, kind, pid, file, first, _ = line.split()
+            major, minor, inode = file.split(":")
+            its = (int(major, 16), int(minor, 16))
+            found.append(_Lock(owner, kind, int(pid), its, int(inode), int(first)))
     return found

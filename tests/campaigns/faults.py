@@ -405,6 +405,7 @@ SECURITY = (
     Fault("O952", "an application is about to open the file", "waited for; no false alarm", "tests/store/test_beside.py::test_who_is_about_to_open_the_file_is_waited_for", "1"),
     Fault("O953", "a WAL is removed from under a daemon that has upgraded its outbox, or used a second connection", "saved: no engine has a second one open", "tests/store/test_beside.py::test_an_engine_has_one_connection_open_at_most", "5"),
     Fault("O954", "a WAL is removed from under drain while an event is in flight", "saved, recorded, not sent again; exit 0", "tests/daemon/test_daemon_files.py::test_what_drain_looks_with_is_not_in_the_way_of_saving_a_removed_wal", "1"),
+    Fault("O955", "a program locks a file of another volume that has the number of the outbox, or of its -shm", "nobody is refused, named or stopped for that", "tests/store/test_holders.py::test_a_file_of_another_file_system_with_the_same_number_is_another_file", "1"),
 )  # fmt: skip
 
 FAULTS: dict[str, tuple[Fault, ...]] = {

@@ -87,7 +87,6 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
     KERNEL: (
         ('doctor/rounds.py', '_user', "Path(f'/proc/{pid}/status').read_text", 1),
         ("store/beside.py", "Beside._kept", "Path(descriptor).read_bytes", 1),
-        ('store/file_lock.py', '_is_guarded', "Path('/proc/locks').read_text", 1),
         ('store/holders.py', '_locks', "Path('/proc/locks').read_text", 1),
         ('store/holders.py', '_name', "Path(f'/proc/{pid}/comm').read_text", 1),
         ('store/lease.py', '_boot', "Path('/proc/sys/kernel/random/boot_id').read_text", 1),
