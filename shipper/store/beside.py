@@ -43,6 +43,7 @@ class Beside:
         self._paths = {suffix: f"{self._file}{suffix}" for suffix in _SUFFIXES}
         self._ours: dict[str, _Identity] = {}
         self._guard: int | None = None
+        self._kept_as = ""
 
     def remember(self) -> None:
         """Take down which files a connection that was just used has open; once for each."""
@@ -56,6 +57,7 @@ class Beside:
     def forget(self) -> None:
         """Begin anew: the connection is closed."""
         self._ours = {}
+        self._kept_as = ""
 
     def is_intact(self) -> bool:
         """Return whether they are still the files that everybody else opens."""
@@ -72,7 +74,7 @@ class Beside:
             raise LeaseLost(
                 f"the -wal or -shm of {self._file.name} was removed while it was open, and another"
                 " process has begun a new one: what was committed after the last checkpoint of the"
-                f" removed one is only in {self._kept()}",
+                f" removed one is {self._kept()}",
                 "never remove files beside an open database; shipper ships from what is there now",
             )
         try:
@@ -165,17 +167,35 @@ class Beside:
         )
 
     def _kept(self) -> str:
-        """Keep the removed WAL under a name of its own, and return that."""
-        target = self._file.with_name(self._file.name + _KEPT)
-        for descriptor in _removed(self._paths["-wal"]):
-            with suppress(OSError), Directory(target.parent) as directory:
-                content = Path(descriptor).read_bytes()
-                if content:
-                    with os.fdopen(directory.make(target.name), "wb") as file:
-                        file.write(content)
-                        os.fsync(file.fileno())
-                    return target.name
-        return target.name if target.exists() else "no file any more"
+        """Keep the removed WAL under a name of its own, once, and return where it is then."""
+        name, wal = f"{self._file.name}{_KEPT}", self._paths["-wal"]
+        if _identity(wal) == self._ours.get(wal):
+            return f"in {Path(wal).name}, which is still there"  # only the -shm was removed
+        self._kept_as = self._kept_as or self._copied(name)
+        return f"only in {self._kept_as}" if self._kept_as else f"lost: it can't be kept as {name}"
+
+    def _copied(self, name: str) -> str:
+        """Copy the removed WAL to a name that nobody has; never return what isn't all of it."""
+        wal = self._paths["-wal"]
+        ours = [one for one in _removed(wal) if _identity(one) == self._ours.get(wal)]
+        if not ours:
+            return ""
+        with suppress(OSError), Directory(self._file.parent) as directory:
+            content = Path(ours[0]).read_bytes()
+            for number in range(_KEPT_AT_MOST):
+                kept = f"{name}{number or ''}"
+                with suppress(FileExistsError):
+                    made = directory.make(kept)
+                    try:
+                        with os.fdopen(made, "wb") as file:
+                            file.write(content)
+                            file.flush()
+                            os.fsync(file.fileno())
+                    except OSError:
+                        directory.remove(kept)
+                        raise
+                    return kept
+        return ""
 
 
 def refuse_removed(file: Path) -> None:

@@ -406,6 +406,8 @@ SECURITY = (
     Fault("O953", "a WAL is removed from under a daemon that has upgraded its outbox, or used a second connection", "saved: no engine has a second one open", "tests/store/test_beside.py::test_an_engine_has_one_connection_open_at_most", "5"),
     Fault("O954", "a WAL is removed from under drain while an event is in flight", "saved, recorded, not sent again; exit 0", "tests/daemon/test_daemon_files.py::test_what_drain_looks_with_is_not_in_the_way_of_saving_a_removed_wal", "1"),
     Fault("O955", "a program locks a file of another volume that has the number of the outbox, or of its -shm", "nobody is refused, named or stopped for that", "tests/store/test_holders.py::test_a_file_of_another_file_system_with_the_same_number_is_another_file", "1"),
+    Fault("O956", "a WAL is removed and another one begun, night after night", "each is kept under a name of its own, which is told", "tests/store/test_beside.py::test_each_removed_wal_is_kept_and_told_by_a_name_of_its_own", "2"),
+    Fault("O957", "the same, and there is no place left for a removed one", "told as lost; no other night's file is named", "tests/store/test_beside.py::test_a_removed_wal_that_cannot_be_kept_is_told_as_lost", "1"),
 )  # fmt: skip
 
 FAULTS: dict[str, tuple[Fault, ...]] = {

@@ -251,6 +251,62 @@ def test_what_another_has_committed_to_a_new_wal_is_never_taken_back(
     assert told == []
 
 
+def test_each_removed_wal_is_kept_and_told_by_a_name_of_its_own(
+    file: Path, sqlite_url: str
+) -> None:
+    """Each night the same happens: nobody is sent to the file of another night."""
+    nights = {"first": "shop.db.shipper.removed-wal", "second": "shop.db.shipper.removed-wal1"}
+    for night, name in nights.items():
+        engine = open_engine(sqlite_url, busy_timeout=0.2)
+        add(engine, night)
+        remove(file)
+        with process(APPLICATION, str(file)) as application:
+            assert application.said() == "open"
+            application.tell("anew")
+            assert application.said() == "committed"
+            application.dies()
+        for _ in range(2):
+            with pytest.raises(LeaseLost) as caught:
+                add(engine, "refused")
+            assert str(caught.value).endswith(f"only in {name}")
+        engine.dispose()
+    kept = [path.name for path in sorted(file.parent.glob("*.removed-wal*"))]
+    assert kept == list(nights.values())
+    for night, name in nights.items():
+        content = file.with_name(name).read_bytes()
+        assert [one for one in nights if one.encode() in content] == [night]
+
+
+def test_a_wal_that_is_still_there_is_not_told_as_lost(lite: Engine, file: Path) -> None:
+    """Only the -shm was removed, and who made another one has found what is in the WAL."""
+    remove(file, ("-shm",))
+    with process(APPLICATION, str(file)) as application:
+        assert application.said() == "open"
+        application.tell("anew")
+        assert application.said() == "committed"
+        application.dies()
+    with pytest.raises(LeaseLost, match=r"is in shop\.db-wal, which is still there"):
+        add(lite, "refused")
+    lite.dispose()
+    assert events(file) == ["before", "anew"]
+
+
+def test_a_removed_wal_that_cannot_be_kept_is_told_as_lost(lite: Engine, file: Path) -> None:
+    """Where all names are taken none of them is said to be it."""
+    taken = [file.with_name(f"shop.db.shipper.removed-wal{n or ''}") for n in range(10)]
+    for one in taken:
+        one.write_text("of another night")
+    remove(file)
+    with process(APPLICATION, str(file)) as application:
+        assert application.said() == "open"
+        application.tell("anew")
+        assert application.said() == "committed"
+        application.dies()
+    with pytest.raises(LeaseLost, match=r"is lost: .* can't be kept as shop\.db\.shipper\.removed"):
+        add(lite, "refused")
+    assert {one.read_text() for one in taken} == {"of another night"}
+
+
 def test_the_watch_makes_no_new_wal(lite: Engine, file: Path) -> None:
     """It lets go of the removed one, so that the next transaction can save what is in it."""
     watch = SqliteWatch(file)
