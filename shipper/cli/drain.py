@@ -21,7 +21,7 @@ from shipper.clock import Clock, SystemClock
 from shipper.config import Settings
 from shipper.daemon import open_session
 from shipper.dispatcher import Dispatcher, Route
-from shipper.errors import OutboxHeld
+from shipper.errors import OutboxHeld, StoreUnavailable
 from shipper.logs import Log, open_log
 from shipper.plain import printable
 from shipper.state import State
@@ -29,6 +29,7 @@ from shipper.store.holds import keys_held
 from shipper.store.opening import Database
 from shipper.store.progress import Settled, behind_held_keys, settled
 from shipper.store.reports import commit_blockers, current_shipper, destination_report
+from shipper.store.transactions import let_go
 from shipper.troubles import NAMED, named, stands
 from shipper.unblocked import settle_stderr, unblock_stderr
 
@@ -39,6 +40,7 @@ _STUCK = frozenset({State.OFFLINE, State.PAUSED, State.HELD})
 _STUCK_WORDS = frozenset(state.value for state in _STUCK)
 _LOOK_EVERY = 0.25
 _GLANCE_EVERY = 0.02
+_FAILURES_MAX = 20  # one after the other: five seconds and more
 
 T = TypeVar("T")
 
@@ -78,7 +80,8 @@ def drain(*, timeout: Duration = None, context: Context) -> int:
         before = settled(engine)
         clock = SystemClock()
         view = View(engine, settings, clock)
-        with progress_bar(context, sum(left.pending for left in view.left())) as bar:
+        pending = view.ask(lambda _: sum(left.pending for left in view.left()))
+        with progress_bar(context, pending) as bar:
             log = _log(context, settings, bar)
             run_loop(Drainer(view, log, bar, timeout, context.note).run())
         settle_stderr()  # before the answer, which stands on the same terminal
@@ -97,6 +100,13 @@ class View:
         self.engine = engine
         self.settings = settings
         self.clock = clock
+
+    def ask(self, question: Callable[[Database], T]) -> T:
+        """Return what the database says, and have nothing of it open between two questions."""
+        try:
+            return question(self.engine)
+        finally:
+            let_go(self.engine)
 
     def left(self) -> list[Left]:
         """Return what is pending, by destination."""
@@ -202,19 +212,27 @@ class Drainer:
 
     async def _until_over(self, dispatcher: Dispatcher) -> None:
         """Return once nothing is left that is waited for; it may be that it is to be counted."""
-        routes = dispatcher.routes.values()
+        routes, failures = dispatcher.routes.values(), 0
         while True:
             if all(route.is_idle() or _is_stuck(route) for route in routes):
-                if await self._ask(self._nothing_to_wait_for):
-                    dispatcher.wake()
-                    return
+                try:
+                    if await self._ask(self._nothing_to_wait_for):
+                        dispatcher.wake()
+                        return
+                except StoreUnavailable:
+                    # A removed WAL, say, which the shipping saves in a moment: we may not open it.
+                    failures += 1
+                    if failures > _FAILURES_MAX:
+                        raise
+                else:
+                    failures = 0
                 await asyncio.sleep(_LOOK_EVERY)
             await asyncio.sleep(_GLANCE_EVERY)
 
     async def _ask(self, question: Callable[[Database], T]) -> T:
         """Ask the database, which serves one at a time, and never in the way of the shipping."""
         async with self._asking:
-            return await asyncio.to_thread(question, self._view.engine)
+            return await asyncio.to_thread(self._view.ask, question)
 
     def _nothing_to_wait_for(self, _: Database) -> bool:
         left = self._view.left()

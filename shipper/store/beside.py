@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from shipper.errors import LeaseLost, StoreUnavailable
@@ -26,6 +27,10 @@ _SHARED_FIRST, _SHARED_SIZE = 0x4000_0002, 510
 _KEPT = ".shipper.removed-wal"
 _REPLACED = ".shipper.replaced-wal"
 _KEPT_AT_MOST = 10
+# Seconds. Between an opener's lock on the file and his lock on the -shm are microseconds, unless he
+# is held up; a shipper that lost its -wal saves what is in that within half a second or so.
+_LOOK_AGAIN_AFTER = 0.05
+_LOOK_AGAIN_FOR = 1.0
 
 _Identity = tuple[int, int]
 
@@ -38,6 +43,7 @@ class Beside:
         self._paths = {suffix: f"{self._file}{suffix}" for suffix in _SUFFIXES}
         self._ours: dict[str, _Identity] = {}
         self._guard: int | None = None
+        self._kept_as = ""
 
     def remember(self) -> None:
         """Take down which files a connection that was just used has open; once for each."""
@@ -51,6 +57,7 @@ class Beside:
     def forget(self) -> None:
         """Begin anew: the connection is closed."""
         self._ours = {}
+        self._kept_as = ""
 
     def is_intact(self) -> bool:
         """Return whether they are still the files that everybody else opens."""
@@ -67,7 +74,7 @@ class Beside:
             raise LeaseLost(
                 f"the -wal or -shm of {self._file.name} was removed while it was open, and another"
                 " process has begun a new one: what was committed after the last checkpoint of the"
-                f" removed one is only in {self._kept()}",
+                f" removed one is {self._kept()}",
                 "never remove files beside an open database; shipper ships from what is there now",
             )
         try:
@@ -160,17 +167,35 @@ class Beside:
         )
 
     def _kept(self) -> str:
-        """Keep the removed WAL under a name of its own, and return that."""
-        target = self._file.with_name(self._file.name + _KEPT)
-        for descriptor in _removed(self._paths["-wal"]):
-            with suppress(OSError), Directory(target.parent) as directory:
-                content = Path(descriptor).read_bytes()
-                if content:
-                    with os.fdopen(directory.make(target.name), "wb") as file:
-                        file.write(content)
-                        os.fsync(file.fileno())
-                    return target.name
-        return target.name if target.exists() else "no file any more"
+        """Keep the removed WAL under a name of its own, once, and return where it is then."""
+        name, wal = f"{self._file.name}{_KEPT}", self._paths["-wal"]
+        if _identity(wal) == self._ours.get(wal):
+            return f"in {Path(wal).name}, which is still there"  # only the -shm was removed
+        self._kept_as = self._kept_as or self._copied(name)
+        return f"only in {self._kept_as}" if self._kept_as else f"lost: it can't be kept as {name}"
+
+    def _copied(self, name: str) -> str:
+        """Copy the removed WAL to a name that nobody has; never return what isn't all of it."""
+        wal = self._paths["-wal"]
+        ours = [one for one in _removed(wal) if _identity(one) == self._ours.get(wal)]
+        if not ours:
+            return ""
+        with suppress(OSError), Directory(self._file.parent) as directory:
+            content = Path(ours[0]).read_bytes()
+            for number in range(_KEPT_AT_MOST):
+                kept = f"{name}{number or ''}"
+                with suppress(FileExistsError):
+                    made = directory.make(kept)
+                    try:
+                        with os.fdopen(made, "wb") as file:
+                            file.write(content)
+                            file.flush()
+                            os.fsync(file.fileno())
+                    except OSError:
+                        directory.remove(kept)
+                        raise
+                    return kept
+        return ""
 
 
 def refuse_removed(file: Path) -> None:
@@ -199,6 +224,46 @@ def refuse_mixed(file: Path) -> None:
             "stop what has the old one open (the application), and move that -wal away before"
             " anything opens the new one. Never replace a database that is in use",
         )
+
+
+def refuse_elsewhere(file: Path, patience: float) -> set[int]:
+    """Raise StoreUnavailable while others have a removed -wal or -shm open; return who maybe has.
+
+    Whoever opened the file now would begin another WAL beside it, and what is committed to one of
+    the two is lost. A moment is waited, at most `patience` seconds, and nothing is opened for that:
+    as long as we have the file open, nobody saves what is in a removed WAL by closing it.
+    """
+    surely, maybe = holders.elsewhere(file)
+    for _ in range(round(min(patience, _LOOK_AGAIN_FOR) / _LOOK_AGAIN_AFTER)):
+        if not (surely or maybe):
+            break
+        Event().wait(_LOOK_AGAIN_AFTER)
+        before, (surely, maybe) = surely | maybe, holders.elsewhere(file)
+        surely, maybe = surely & before, maybe & before
+    if surely:
+        raise _abandoned(file, surely)
+    return maybe
+
+
+def refuse_without(driver: Any, file: Path, suspects: set[int]) -> None:
+    """Raise StoreUnavailable where these have another -wal or -shm open than the driver, just now.
+
+    Those are left where `refuse_elsewhere` wasn't sure: the file may be one without a WAL.
+    """
+    if suspects and driver.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        who = suspects & holders.without_ours(file)
+        if who:
+            raise _abandoned(file, who)
+
+
+def _abandoned(file: Path, pids: set[int]) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"the -wal or -shm of {file.name} was removed while it was open, and"
+        f" {holders.listed(holders.described(sorted(pids)))} still has it open: what is written to"
+        " another one would be lost, or what is in that",
+        "restart what has it open (the application), and let it end by itself: what it committed is"
+        " saved when it closes the file",
+    )
 
 
 def _removed(path: str) -> list[str]:

@@ -15,13 +15,18 @@ from urllib.parse import quote
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from shipper.errors import AccessDenied, ConfigError, SchemaError
 from shipper.files import Directory, Untrusted
 from shipper.installation import with_packages
 from shipper.store import postgres
-from shipper.store.beside import refuse_mixed, refuse_removed
+from shipper.store.beside import (
+    refuse_elsewhere,
+    refuse_mixed,
+    refuse_removed,
+    refuse_without,
+)
 from shipper.store.place import refuse_unusable_file, refuse_unusable_place
 from shipper.store.transactions import Kept
 from shipper.store.write_lock import Begin
@@ -60,9 +65,9 @@ def open_engine(
     """Return an engine whose connection is opened at first use; use it through `transactions`.
 
     `busy_timeout` is in seconds: how long to wait for another process's write lock on SQLite, or
-    a third user of the engine. With `create` a missing SQLite file is made first. `told` is what
-    is changed in an SQLite file before it is written, for a person to read. `renewed` says the URL
-    again, before each connection to a server: its password may be another one by then. A server
+    a third user of a server's engine. With `create` a missing SQLite file is made first. `told` is
+    what is changed in an SQLite file before it is written, for a person to read. `renewed` says the
+    URL again, before each connection to a server: its password may be another one by then. A server
     ends our transaction where we stop within it for `frozen` seconds.
 
     Raises ConfigError for a URL that isn't one of ours, SchemaError for a missing file and for an
@@ -163,7 +168,9 @@ def _open_sqlite(
         hide_parameters=True,  # a failed statement's may be payloads, and errors end up in logs
         module=_sqlite_module(),
         creator=lambda: connect_sqlite(path, busy_timeout),
-        **_one_connection(busy_timeout),
+        # What is given back is closed: open, it would keep the one that is kept (see
+        # `transactions`) from saving a WAL that somebody removes.
+        poolclass=NullPool,
     )
     event.listen(engine, "begin", Begin(_sqlite_module(), busy_timeout))
     engine.update_execution_options(file=path, patience=busy_timeout, told=told)
@@ -181,17 +188,24 @@ def _refuse_old_library(version: str) -> None:
 def connect_sqlite(path: Path, busy_timeout: float) -> Any:
     """Return the driver's own connection to a file that exists; `busy_timeout` is in seconds.
 
-    Raises SchemaError, AccessDenied, and the driver's errors.
+    Raises SchemaError, AccessDenied, StoreUnavailable where it can't be opened without harm, and
+    the driver's errors.
     """
     refuse_unusable_file(path)
     refuse_removed(path)
     refuse_mixed(path)
+    suspects = refuse_elsewhere(path, busy_timeout)
     # mode=rw: a file that went away must not come back empty.
     target = f"file://{quote(os.fspath(path.absolute()))}?mode=rw"
     connection = _sqlite_module().connect(
         target, uri=True, timeout=busy_timeout, isolation_level=None, check_same_thread=False
     )
-    _set_up_sqlite(connection)
+    try:
+        _set_up_sqlite(connection)
+        refuse_without(connection, path, suspects)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -240,8 +254,7 @@ def _keeping(engine: Engine, kept: Kept) -> Engine:
 
 
 def _one_connection(patience: float) -> dict[str, Any]:
-    # One is kept for ever (see `transactions`), also because SQLite's data_version tells what
-    # *other* connections committed; the other is for what can't be done in a transaction.
+    # One is kept for ever (see `transactions`); the other is for what can't be done in one.
     return {
         "poolclass": QueuePool,
         "pool_size": 1,

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from shipper.errors import AccessDenied, OutboxHeld, StoreUnavailable
 from shipper.files import Directory, Untrusted
+from shipper.store import holders
 
 SUFFIX = ".shipper.lock"
 
@@ -175,7 +176,7 @@ class FileLock:
 
     def is_held(self) -> bool:
         """Return whether some process holds one of the locks now."""
-        return self._is_locked() or _is_guarded(self._database)
+        return self._is_locked() or holders.is_guarded(self._database, _OUR_BYTE)
 
     def _is_locked(self) -> bool:
         try:
@@ -261,18 +262,3 @@ def _remember(guard: _Guard) -> None:
         is_removed = not os.fstat(other.descriptor).st_nlink
         if other is not guard and not other.is_held and (is_removed or len(_GUARDS) > _GUARDS_MAX):
             os.close(_GUARDS.pop(key).descriptor)
-
-
-def _is_guarded(database: Path) -> bool:
-    """Return whether some process has locked our byte; False where the kernel doesn't tell."""
-    with suppress(OSError, ValueError):
-        status = database.stat()
-        place = [os.major(status.st_dev), os.minor(status.st_dev), status.st_ino]
-        # proc(5) locks: `1: OFDLCK ADVISORY  WRITE -1 fd:01:131077 4611686018427387904 46116860…`
-        for line in Path("/proc/locks").read_text("ascii", "replace").splitlines():
-            fields = line.split()
-            if len(fields) == 8 and fields[1] == "OFDLCK" and int(fields[6]) == _OUR_BYTE:
-                major, minor, inode = fields[5].split(":")
-                if place == [int(major, 16), int(minor, 16), int(inode)]:
-                    return True
-    return False

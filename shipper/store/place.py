@@ -59,9 +59,10 @@ _WHICH = (
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A line of proc(5) mountinfo: where, of which kind, with which options."""
+    """A line of proc(5) mountinfo: of which device, where, of which kind, with which options."""
 
     id: str
+    device: str
     directory: str
     kind: str
     options: tuple[str, ...]
@@ -174,6 +175,18 @@ def file_system(path: str, mountinfo: Path | None = None) -> str:
     return "unknown" if mount is None else mount.kind
 
 
+def device(path: str, mountinfo: Path | None = None) -> tuple[int, int] | None:
+    """Return the device of a real path as the kernel counts its locks; None where nothing tells.
+
+    stat(2) says another one where a file system has several volumes, as btrfs has.
+    """
+    mount = _mount_of(path, list(_mounts(mountinfo)))
+    with suppress(ValueError):
+        major, minor = ("" if mount is None else mount.device).split(":")
+        return int(major), int(minor)
+    return None
+
+
 def _unsafe(path: Path, what: str, hint: str) -> SchemaError:
     return SchemaError(f"{path} lies on {what}, where SQLite's WAL is not safe", hint)
 
@@ -210,7 +223,8 @@ def _mounts(mountinfo: Path | None) -> Iterator[Mount]:
             fields, separator, tail = line.partition(" - ")
             before, after = fields.split(" "), tail.split(" ")
             if separator and len(before) > 4:
-                yield Mount(before[0], _unescaped(before[4]), after[0], tuple(after[-1].split(",")))
+                options = tuple(after[-1].split(","))
+                yield Mount(before[0], before[2], _unescaped(before[4]), after[0], options)
 
 
 def _layers(mount: Mount) -> Iterator[str]:

@@ -160,6 +160,15 @@ def committing(engine: Engine) -> object | None:
     return kept.committing
 
 
+def let_go(engine: Engine) -> None:
+    """Close an SQLite file until it is looked at again: for whoever looks beside the one who ships.
+
+    Open, it would keep that one from saving a WAL that somebody removes.
+    """
+    if engine.dialect.name == "sqlite":
+        engine.dispose()
+
+
 def close(connection: Connection) -> None:
     """Close a connection for good: another would meet what this one was in."""
     connection.invalidate()

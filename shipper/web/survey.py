@@ -30,7 +30,7 @@ from shipper.store.footprint import Footprint, footprint
 from shipper.store.opening import Database
 from shipper.store.reserve import held
 from shipper.store.space import wal_bytes
-from shipper.store.transactions import interrupt
+from shipper.store.transactions import interrupt, let_go
 
 ASK_EVERY: Final = 10.0
 # So many times as long as asking took, nobody asks again.
@@ -189,9 +189,8 @@ class _Observer:
             try:
                 return self._look()
             finally:
-                # Left open, it would keep the drain from saving a WAL that somebody removes.
-                if self._path is not None and self._database is not None:
-                    self._database.dispose()
+                if self._database is not None:
+                    let_go(self._database)
 
     def _look(self) -> Figures:
         if self._database is None:

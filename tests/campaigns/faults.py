@@ -430,6 +430,14 @@ SECURITY = (
     Fault("O901", "a command every second above a long backlog", "new events go at once; the sweep comes to its end", "tests/unit/test_lookahead.py::test_commands_one_after_the_other_never_keep_a_sweep_from_its_end", "2,000"),
     Fault("O902", "a backlog written key by key", "twice as many lanes are loaded as may be in flight", "tests/unit/test_lookahead.py::test_a_backlog_written_key_by_key_fills_all_places", "4"),
     Fault("O903", "an event that waits is to go now, or never", "events retry, events discard, beside the daemon; its key goes on at once", "tests/daemon/test_daemon_poison.py::test_an_event_that_waits_is_sent_now_or_given_up_beside_the_daemon", "2 databases"),
+    Fault("O950", "a shipper starts while an application has a removed -wal or -shm open", "no other is begun; it is named, and what it commits is saved when it closes the file", "tests/store/test_beside.py::test_no_other_wal_is_begun_beside_a_removed_one_that_somebody_has_open", "3"),
+    Fault("O951", "the same, and the application's descriptors are another user's", "told by its locks on the file and on the -shm", "tests/store/test_beside.py::test_whose_descriptors_are_hidden_is_told_by_his_locks", "1"),
+    Fault("O952", "an application is about to open the file", "waited for; no false alarm", "tests/store/test_beside.py::test_who_is_about_to_open_the_file_is_waited_for", "1"),
+    Fault("O953", "a WAL is removed from under a daemon that has upgraded its outbox, or used a second connection", "saved: no engine has a second one open", "tests/store/test_beside.py::test_an_engine_has_one_connection_open_at_most", "5"),
+    Fault("O954", "a WAL is removed from under drain while an event is in flight", "saved, recorded, not sent again; exit 0", "tests/daemon/test_daemon_files.py::test_what_drain_looks_with_is_not_in_the_way_of_saving_a_removed_wal", "1"),
+    Fault("O955", "a program locks a file of another volume that has the number of the outbox, or of its -shm", "nobody is refused, named or stopped for that", "tests/store/test_holders.py::test_a_file_of_another_file_system_with_the_same_number_is_another_file", "1"),
+    Fault("O956", "a WAL is removed and another one begun, night after night", "each is kept under a name of its own, which is told", "tests/store/test_beside.py::test_each_removed_wal_is_kept_and_told_by_a_name_of_its_own", "2"),
+    Fault("O957", "the same, and there is no place left for a removed one", "told as lost; no other night's file is named", "tests/store/test_beside.py::test_a_removed_wal_that_cannot_be_kept_is_told_as_lost", "1"),
 )  # fmt: skip
 
 FAULTS: dict[str, tuple[Fault, ...]] = {

@@ -163,6 +163,26 @@ async def test_no_connection_of_our_own_is_in_the_way_of_saving_a_removed_wal(sh
 
 
 @only_sqlite
+async def test_what_drain_looks_with_is_not_in_the_way_of_saving_a_removed_wal(shop: Shop) -> None:
+    """It looks whether anything is left with an engine of its own, beside the one that ships."""
+    path = file_of(shop)
+
+    def answer(_: object) -> None:
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+    shop.sandbox.answer_for = answer
+    shop.add("u1-1")
+    shop.move_to(shop.url)
+    drain = await shop.command("drain", "-v")
+    assert await drain.ended() == 0, drain.stderr
+    assert "its -wal or -shm was removed" in drain.stderr
+    assert shop.counts() == {"delivered": 1}
+    assert shop.arrived() == ["u1-1"]
+    await shop.assert_verified()
+
+
+@only_sqlite
 async def test_nothing_is_sent_while_an_application_has_a_removed_wal_open(shop: Shop) -> None:
     """What it commits would be gone with the power; it is named, and its restart is waited for."""
     daemon = await delivering(shop, "u1-1")
@@ -201,3 +221,26 @@ async def test_a_file_that_lost_its_wal_in_a_restore_has_it_again(shop: Shop) ->
     assert "the journal mode was delete" in told["notice"]
     assert shop.rows("PRAGMA journal_mode") == [("wal",)]
     await daemon.stop()
+
+
+@only_sqlite
+async def test_a_daemon_that_starts_beside_a_removed_wal_waits_for_who_has_it_open(
+    shop: Shop,
+) -> None:
+    """It begins no other; the application's restart saves what is in it, and all is shipped."""
+    path = file_of(shop)
+    application = shop.application("lock", str(path), stdin=None)
+    await until(lambda: application.stdout)
+    shop.move_to(shop.url)
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink()
+    daemon = shop.start()
+    waits = await daemon.told("daemon.waiting")
+    assert f"process {application.pid} (" in waits["reason"]
+    application.close_stdin()
+    assert await application.ended() == 0
+    await daemon.told("daemon.started")
+    shop.add("u1-1")
+    await shop.settled()
+    await daemon.stop()
+    await shop.assert_verified()

@@ -39,6 +39,13 @@ class Process:
         """Send it a signal."""
         self._process.send_signal(number)
 
+    def ends(self) -> None:
+        """Close its input, and wait until it has ended by itself."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        assert self._process.wait() == 0
+        self._process.stdin = None
+
     def dies(self) -> None:
         """Kill it and wait until it is dead, but leave it to be reaped."""
         self._process.kill()

@@ -6,20 +6,50 @@ Every other process is a real one, because SQLite's locks are between processes.
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
 
 from shipper.errors import LeaseLost, StoreUnavailable
+from shipper.store import beside
 from shipper.store.backup import back_up
 from shipper.store.engine import database_path, open_engine
-from shipper.store.transactions import glancing, writing
+from shipper.store.migrate import mend, prepare, upgrade
+from shipper.store.revisions import REVISIONS
+from shipper.store.transactions import glancing, reading, writing
 from shipper.store.watch import SqliteWatch
-from tests.store.processes import process
+from tests.store import older
+from tests.store.processes import Process, process
 
 BOTH = ("-wal", "-shm")
 EITHER = [BOTH, ("-wal",), ("-shm",)]
+
+
+def _within_one_another(engine: Engine) -> None:
+    with glancing(engine) as outer, reading(engine) as inner:
+        for tx in (outer, inner):
+            tx.exec_driver_sql("SELECT count(*) FROM shipper_outbox").all()
+
+
+def _raw(engine: Engine) -> None:
+    with closing(engine.raw_connection()) as connection:
+        connection.cursor().execute("SELECT count(*) FROM shipper_outbox").fetchall()
+
+
+def _plain(engine: Engine) -> None:
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SELECT count(*) FROM shipper_outbox").all()
+
+
+USES = {
+    "one within another": _within_one_another,
+    "the driver's": _raw,
+    "SQLAlchemy's": _plain,
+    "upgrade": upgrade,
+    "mend": mend,
+}
 
 # Inserts what it reads, a line each, and says when that is committed; ends with its stdin.
 APPLICATION = """
@@ -32,6 +62,30 @@ for line in sys.stdin:
         "INSERT INTO shipper_outbox (payload, event_id) VALUES ('{}', ?)", [line.strip()]
     )
     print("committed", flush=True)
+connection.close()
+"""
+
+# Has taken the first lock of whoever opens a file, and takes no other before it is told to.
+OPENER = """
+import fcntl, sqlite3, sys
+file = open(sys.argv[1], "r+b")
+fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB, 510, 0x40000002)
+print("locked", flush=True)
+sys.stdin.readline()
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("SELECT count(*) FROM shipper_outbox").fetchone()
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+# Reads, and goes on reading.
+READER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN")
+connection.execute("SELECT count(*) FROM shipper_outbox").fetchone()
+print("reads", flush=True)
+sys.stdin.read()
 """
 
 
@@ -115,6 +169,34 @@ def test_what_was_in_a_removed_wal_is_saved(
     assert len(told) == 2
 
 
+def test_no_connection_of_an_upgrade_s_is_in_the_way_of_saving_one(
+    tmp_path: Path, told: list[str]
+) -> None:
+    """The session of a daemon that brought an older outbox up to date goes on with its engine."""
+    file = tmp_path / "older.db"
+    engine = open_engine(f"sqlite:///{file}", busy_timeout=0.2, create=True, told=told.append)
+    older.make(engine, REVISIONS[-2])
+    prepare(engine)
+    add(engine, "before")
+    remove(file)
+    add(engine, "after")
+    assert len(told) == 1
+    engine.dispose()
+    assert events(file) == ["before", "after"]
+
+
+@pytest.mark.parametrize("use", USES)
+def test_an_engine_has_one_connection_open_at_most(
+    lite: Engine, file: Path, told: list[str], use: str
+) -> None:
+    """Whatever was done with it: a second one of ours is in the way as another process's is."""
+    USES[use](lite)
+    remove(file)
+    add(lite, "after")
+    assert len(told) == 1
+    assert events(file)[-1] == "after"
+
+
 @pytest.mark.parametrize("suffixes", EITHER, ids="".join)
 def test_nothing_is_written_while_the_application_has_the_removed_one_open(
     lite: Engine, file: Path, tmp_path: Path, told: list[str], suffixes: tuple[str, ...]
@@ -167,6 +249,62 @@ def test_what_another_has_committed_to_a_new_wal_is_never_taken_back(
     assert kept.read_bytes()[:2] == b"\x37\x7f"
     assert kept.stat().st_mode & 0o777 == 0o600
     assert told == []
+
+
+def test_each_removed_wal_is_kept_and_told_by_a_name_of_its_own(
+    file: Path, sqlite_url: str
+) -> None:
+    """Each night the same happens: nobody is sent to the file of another night."""
+    nights = {"first": "shop.db.shipper.removed-wal", "second": "shop.db.shipper.removed-wal1"}
+    for night, name in nights.items():
+        engine = open_engine(sqlite_url, busy_timeout=0.2)
+        add(engine, night)
+        remove(file)
+        with process(APPLICATION, str(file)) as application:
+            assert application.said() == "open"
+            application.tell("anew")
+            assert application.said() == "committed"
+            application.dies()
+        for _ in range(2):
+            with pytest.raises(LeaseLost) as caught:
+                add(engine, "refused")
+            assert str(caught.value).endswith(f"only in {name}")
+        engine.dispose()
+    kept = [path.name for path in sorted(file.parent.glob("*.removed-wal*"))]
+    assert kept == list(nights.values())
+    for night, name in nights.items():
+        content = file.with_name(name).read_bytes()
+        assert [one for one in nights if one.encode() in content] == [night]
+
+
+def test_a_wal_that_is_still_there_is_not_told_as_lost(lite: Engine, file: Path) -> None:
+    """Only the -shm was removed, and who made another one has found what is in the WAL."""
+    remove(file, ("-shm",))
+    with process(APPLICATION, str(file)) as application:
+        assert application.said() == "open"
+        application.tell("anew")
+        assert application.said() == "committed"
+        application.dies()
+    with pytest.raises(LeaseLost, match=r"is in shop\.db-wal, which is still there"):
+        add(lite, "refused")
+    lite.dispose()
+    assert events(file) == ["before", "anew"]
+
+
+def test_a_removed_wal_that_cannot_be_kept_is_told_as_lost(lite: Engine, file: Path) -> None:
+    """Where all names are taken none of them is said to be it."""
+    taken = [file.with_name(f"shop.db.shipper.removed-wal{n or ''}") for n in range(10)]
+    for one in taken:
+        one.write_text("of another night")
+    remove(file)
+    with process(APPLICATION, str(file)) as application:
+        assert application.said() == "open"
+        application.tell("anew")
+        assert application.said() == "committed"
+        application.dies()
+    with pytest.raises(LeaseLost, match=r"is lost: .* can't be kept as shop\.db\.shipper\.removed"):
+        add(lite, "refused")
+    assert {one.read_text() for one in taken} == {"of another night"}
 
 
 def test_the_watch_makes_no_new_wal(lite: Engine, file: Path) -> None:
@@ -240,3 +378,87 @@ def test_a_second_name_is_told_once(lite: Engine, file: Path, told: list[str]) -
     assert len(told) == 2
     assert told[0] == told[1]
     assert "shop.db has 2 names (hard links)" in told[0]
+
+
+@pytest.mark.parametrize("suffixes", EITHER, ids="".join)
+def test_no_other_wal_is_begun_beside_a_removed_one_that_somebody_has_open(
+    lite: Engine, file: Path, sqlite_url: str, suffixes: tuple[str, ...]
+) -> None:
+    """Nobody of us had it open: who opens the file anew would lose what is in it, or his own."""
+    with process(APPLICATION, str(file)) as application:
+        assert application.said() == "open"
+        lite.dispose()
+        application.tell("in-it")
+        assert application.said() == "committed"
+        remove(file, suffixes)
+        engine = open_engine(sqlite_url, busy_timeout=0.2)
+        for late in ("late", "later"):
+            with pytest.raises(StoreUnavailable, match=f"process {application.pid} ") as caught:
+                add(engine, "refused")
+            assert "end by itself" in str(caught.value.hint)
+            application.tell(late)
+            assert application.said() == "committed"
+        assert not any(file.with_name(file.name + suffix).exists() for suffix in suffixes)
+        application.ends()
+    add(engine, "after")
+    engine.dispose()
+    assert events(file) == ["before", "in-it", "late", "later", "after"]
+
+
+def test_whose_descriptors_are_hidden_is_told_by_his_locks(lite: Engine, file: Path) -> None:
+    """Another user's: he locks the file, and not the -shm that is there."""
+    lite.dispose()
+    with process(OPENER, str(file)) as application:
+        assert application.said() == "locked"
+        with pytest.raises(StoreUnavailable, match=f"process {application.pid} "):
+            add(lite, "refused")
+
+
+def test_who_is_about_to_open_the_file_is_waited_for(
+    lite: Engine, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He has locked the file, and not yet the -shm."""
+    lite.dispose()
+    with process(OPENER, str(file)) as application:
+        assert application.said() == "locked"
+        monkeypatch.setattr(beside, "Event", lambda: GoOn(application))
+        add(lite, "after")
+    assert events(file) == ["before", "after"]
+
+
+class GoOn:
+    """Waits until another process has done what it was about to do."""
+
+    def __init__(self, other: Process) -> None:
+        self._other = other
+
+    def wait(self, _: float) -> None:
+        """See to it that it has."""
+        self._other.tell("go on")
+        assert self._other.said() == "open"
+
+
+def test_who_reads_a_file_without_a_wal_is_in_nobody_s_way(lite: Engine, file: Path) -> None:
+    """He locks the file, too, and there is no -shm."""
+    lite.dispose()
+    connection = sqlite3.connect(file)
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.close()
+    with process(READER, str(file)) as reader:
+        assert reader.said() == "reads"
+        with glancing(lite) as tx:
+            assert tx.exec_driver_sql("SELECT event_id FROM shipper_outbox").scalar() == "before"
+
+
+def test_who_has_the_file_open_as_we_have_is_in_nobody_s_way(
+    lite: Engine, file: Path, sqlite_url: str
+) -> None:
+    """Idle, in this process or in another."""
+    with process(APPLICATION, str(file)) as application:
+        assert application.said() == "open"
+        second = open_engine(sqlite_url, busy_timeout=0.0)
+        add(second, "second")
+        lite.dispose()
+        add(lite, "first")
+        second.dispose()
+    assert events(file) == ["before", "second", "first"]

@@ -141,8 +141,8 @@ def test_one_connection_is_kept_and_shared_between_threads(lite: Engine) -> None
     seen: list[object] = []
 
     def look() -> None:
-        with lite.connect() as connection:
-            seen.append(connection.connection.driver_connection)
+        with glancing(lite) as tx:
+            seen.append(tx.connection.driver_connection)
 
     look()
     thread = threading.Thread(target=look)
@@ -151,9 +151,9 @@ def test_one_connection_is_kept_and_shared_between_threads(lite: Engine) -> None
     assert seen[0] is seen[1]
 
 
-def test_a_third_user_of_the_engine_waits_and_is_told(sqlite_url: str) -> None:
+def test_a_third_user_of_a_server_s_engine_waits_and_is_told(shared_postgres_url: str) -> None:
     """It is not a deadlock."""
-    engine = open_engine(sqlite_url, busy_timeout=0.05)
+    engine = open_engine(shared_postgres_url, busy_timeout=0.05)
     with (
         glancing(engine),
         reading(engine),
@@ -339,7 +339,7 @@ def test_a_file_that_is_not_written_is_denied_only_where_it_isnt_ours(
 ) -> None:
     """SQLite says the same on a full disk: that is to be waited for. Both tell of the modes."""
     monkeypatch.setattr(os, "access", lambda *_, **__: ours)
-    with lite.connect() as connection:
+    with glancing(lite) as connection:
         connection.exec_driver_sql("PRAGMA query_only = ON")
     with pytest.raises(StoreUnavailable if ours else AccessDenied) as caught, writing(lite) as tx:
         tx.exec_driver_sql("UPDATE shipper_lease SET token = 1")
@@ -351,11 +351,12 @@ def test_a_full_disk_is_unavailable_with_a_hint(lite: Engine) -> None:
     with lite.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-    failure = _failure(lite, "CREATE TABLE big AS SELECT randomblob(100000)")
+        with pytest.raises(DBAPIError) as caught:
+            connection.exec_driver_sql("CREATE TABLE big AS SELECT randomblob(100000)")
+    failure = translate(caught.value)
     assert isinstance(failure, StoreUnavailable)
     assert failure.hint == "free some space; nothing was lost"
     with lite.begin() as connection:
-        connection.exec_driver_sql("PRAGMA max_page_count = 100000")
         connection.exec_driver_sql("CREATE TABLE big AS SELECT randomblob(100000)")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from shipper.errors import SchemaError
 from shipper.store.engine import open_engine
-from shipper.store.place import file_system, refuse_unusable_file, remark
+from shipper.store.place import device, file_system, refuse_unusable_file, remark
 from tests import needs
 
 LINE = "{id} 1 0:{id} / {at} rw,relatime shared:{id} master:1 - {kind} source {options}"
@@ -100,6 +100,12 @@ def test_the_kernels_own_word_wins_over_names(path: Path) -> None:
     with listed.open("a", encoding="utf-8") as file:
         file.write(LINE.format(id=number, at="/", kind="xfs", options="rw") + "\n")
     refuse_unusable_file(path, listed)
+
+
+def test_the_device_is_the_one_that_the_kernel_counts_locks_by(path: Path, tmp_path: Path) -> None:
+    """It is the mount's, which on btrfs isn't what stat(2) says; without a list there is none."""
+    assert device(str(path), on(path, "btrfs")) == (0, 2)
+    assert device(str(path), tmp_path / "no list") is None
 
 
 def test_a_link_leads_to_the_place_that_counts(path: Path, tmp_path: Path) -> None:
