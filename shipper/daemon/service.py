@@ -27,7 +27,7 @@ from shipper.daemon.reload import Taken
 from shipper.daemon.renewal import renewing
 from shipper.daemon.schedule import scheduled
 from shipper.daemon.session import Session, open_session
-from shipper.daemon.stops import Stops, Wish
+from shipper.daemon.stops import Stops, Wish, unless_over
 from shipper.daemon.strays import Strays, watched
 from shipper.daemon.taking import REACH_WITHIN
 from shipper.dispatcher.dispatcher import STOP_GRACE
@@ -232,11 +232,11 @@ class _Service:
         self, session: Session, drain: "asyncio.Task[int]", status: Callable[[], str]
     ) -> _Change | _Opened | None:
         """Wait for something that can be used; None where the drain has ended."""
-        while (wish := await self._wish(drain)) is not None:
+        while (wish := await unless_over(self.stops.wished(), drain)) is not None:
             if wish.reload:
                 self._tell_reloading()
             try:
-                return await self._read_anew(wish, session)
+                return await unless_over(self._read_anew(wish, session), drain)
             except Exception as error:  # noqa: BLE001 - whatever it is, the session ships on
                 reloading.refuse(wish, session.settings, error, self._log)
             if wish.reload:
@@ -244,19 +244,12 @@ class _Service:
                 self._notify(READY=1, STATUS=status())
         return None
 
-    async def _wish(self, drain: "asyncio.Task[int]") -> Wish | None:
-        wished = asyncio.create_task(self.stops.wished())
-        try:
-            await asyncio.wait({wished, drain}, return_when=asyncio.FIRST_COMPLETED)
-            return None if drain.done() else wished.result()
-        finally:
-            wished.cancel()
-
     async def _read_anew(self, wish: Wish, session: Session) -> _Change | _Opened:
         settings = self._reload() if wish.reload else reloading.renewed(session.settings)
         change: _Change | _Opened
         if wish.reload and await reloading.is_elsewhere(settings, session):
-            change = await self._open(settings, within=0.0)
+            async with reloading.answered():
+                change = await self._open(settings, within=0.0)
         else:
             taken = await reloading.prepared(settings, session)
             change = _Change(taken, dict(await session.links(taken.fresh)))

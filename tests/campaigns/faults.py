@@ -419,6 +419,8 @@ SECURITY = (
     Fault("O901", "a command every second above a long backlog", "new events go at once; the sweep comes to its end", "tests/unit/test_lookahead.py::test_commands_one_after_the_other_never_keep_a_sweep_from_its_end", "2,000"),
     Fault("O902", "a backlog written key by key", "twice as many lanes are loaded as may be in flight", "tests/unit/test_lookahead.py::test_a_backlog_written_key_by_key_fills_all_places", "4"),
     Fault("O903", "an event that waits is to go now, or never", "events retry, events discard, beside the daemon; its key goes on at once", "tests/daemon/test_daemon_poison.py::test_an_event_that_waits_is_sent_now_or_given_up_beside_the_daemon", "2 databases"),
+    Fault("O990", "SIGHUP leads to a server that lets in, or takes the connection, and says nothing", "refused after 30 s, the reason in the log; the next SIGHUP is heard", "tests/daemon/test_daemon_reload_hung.py::test_a_server_that_says_nothing_is_asked_for_so_long_and_no_longer", "2"),
+    Fault("O991", "SIGTERM while such a server is asked", "the process ends at once, and gives its outbox back", "tests/daemon/test_daemon_reload_hung.py::test_a_stop_ends_a_reload_whose_server_says_nothing", "2"),
 )  # fmt: skip
 
 FAULTS: dict[str, tuple[Fault, ...]] = {
