@@ -6,7 +6,7 @@ be opened and is of this version. Nothing is upgraded for a reload, and nobody i
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -27,6 +27,7 @@ from shipper.store import revisions
 from shipper.store.engine import database_path
 from shipper.store.identity import identity
 from shipper.store.opening import opened
+from shipper.store.work import LinkRow
 
 # For how long another database may say nothing, in seconds: who asks for a reload is told then.
 ANSWERS_WITHIN: Final = 30.0
@@ -42,6 +43,23 @@ class Taken(NamedTuple):
         """Close what nobody wants."""
         await self.fresh.aclose()
         await alerts.close(self.hooks)
+
+
+class Change(NamedTuple):
+    """What a session goes on with, on its outbox."""
+
+    taken: Taken
+    links: Mapping[str, LinkRow]
+
+
+async def changed(settings: Settings, session: Session) -> Change:
+    """Return what a session goes on with; raises what is wrong with it, and leaves nothing open."""
+    taken = await prepared(settings, session)
+    try:
+        return Change(taken, await session.links(taken.fresh))
+    except BaseException:
+        await taken.aclose()
+        raise
 
 
 async def prepared(settings: Settings, session: Session) -> Taken:

@@ -23,7 +23,7 @@ from shipper.daemon.alarms import Alarms
 from shipper.daemon.alerts import Hooks
 from shipper.daemon.notify import Heartbeat, Notifier
 from shipper.daemon.observers import observed
-from shipper.daemon.reload import Taken
+from shipper.daemon.reload import Change
 from shipper.daemon.renewal import renewing
 from shipper.daemon.schedule import scheduled
 from shipper.daemon.session import Session, open_session
@@ -33,7 +33,6 @@ from shipper.daemon.taking import REACH_WITHIN
 from shipper.dispatcher.dispatcher import STOP_GRACE
 from shipper.errors import AccessDenied, OutboxChanged, OutboxHeld, SchemaError, StoreUnavailable
 from shipper.logs import Log
-from shipper.store.work import LinkRow
 from shipper.web.survey import Audit
 
 # Between two sessions, where the outbox changes again and again.
@@ -82,13 +81,6 @@ class _Opened(NamedTuple):
     session: Session
     hooks: Hooks
     closing: AsyncExitStack
-
-
-class _Change(NamedTuple):
-    """What a session goes on with, on its outbox."""
-
-    taken: Taken
-    links: dict[str, LinkRow]
 
 
 class _Service:
@@ -220,7 +212,7 @@ class _Service:
         )
         async with (
             scheduled(session, clock, log, heartbeat),
-            renewing(session.seen, self.stops.renew),
+            renewing(session.seen, self.stops.renew, log),
             observed(session, self._alarms, self._audit, hooks, clock, log),
             watched(session, self._strays, log),
         ):
@@ -230,7 +222,7 @@ class _Service:
 
     async def _next_change(
         self, session: Session, drain: "asyncio.Task[int]", status: Callable[[], str]
-    ) -> _Change | _Opened | None:
+    ) -> Change | _Opened | None:
         """Wait for something that can be used; None where the drain has ended."""
         while (wish := await unless_over(self.stops.wished(), drain)) is not None:
             if wish.reload:
@@ -244,15 +236,14 @@ class _Service:
                 self._notify(READY=1, STATUS=status())
         return None
 
-    async def _read_anew(self, wish: Wish, session: Session) -> _Change | _Opened:
+    async def _read_anew(self, wish: Wish, session: Session) -> Change | _Opened:
         settings = self._reload() if wish.reload else reloading.renewed(session.settings)
-        change: _Change | _Opened
+        change: Change | _Opened
         if wish.reload and await reloading.is_elsewhere(settings, session):
             async with reloading.answered():
                 change = await self._open(settings, within=0.0)
         else:
-            taken = await reloading.prepared(settings, session)
-            change = _Change(taken, dict(await session.links(taken.fresh)))
+            change = await reloading.changed(settings, session)
         self.stops.take(settings)
         self._taken = wish
         if wish.reload:

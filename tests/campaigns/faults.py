@@ -421,6 +421,8 @@ SECURITY = (
     Fault("O903", "an event that waits is to go now, or never", "events retry, events discard, beside the daemon; its key goes on at once", "tests/daemon/test_daemon_poison.py::test_an_event_that_waits_is_sent_now_or_given_up_beside_the_daemon", "2 databases"),
     Fault("O990", "SIGHUP leads to a server that lets in, or takes the connection, and says nothing", "refused after 30 s, the reason in the log; the next SIGHUP is heard", "tests/daemon/test_daemon_reload_hung.py::test_a_server_that_says_nothing_is_asked_for_so_long_and_no_longer", "2"),
     Fault("O991", "SIGTERM while such a server is asked", "the process ends at once, and gives its outbox back", "tests/daemon/test_daemon_reload_hung.py::test_a_stop_ends_a_reload_whose_server_says_nothing", "2"),
+    Fault("O992", "what notices replaced files, or unknown destinations, meets a bug", "told once; it looks again", "tests/daemon/test_daemon_watches.py::test_what_watches_files_outlives_a_bug", "2"),
+    Fault("O993", "a reload that fails on its last step, or is broken off there", "what it made is closed", "tests/daemon/test_daemon_watches.py::test_a_reload_that_fails_at_the_end_leaves_nothing_open", "1"),
 )  # fmt: skip
 
 FAULTS: dict[str, tuple[Fault, ...]] = {
