@@ -98,6 +98,7 @@ class _Service:
         self._confirmed = Confirmed(clock)
         self._alarms = Alarms()
         self._strays = Strays()
+        self._last_done: dict[str, float] = {}
         self._remark = ""
         self._begun: Session | None = None  # and nobody has been told so
         self._taken: Wish | None = None  # the same
@@ -211,7 +212,7 @@ class _Service:
             self._notify, clock.monotonic, self.stops.event.is_set, lambda: self._remark
         )
         async with (
-            scheduled(session, clock, log, heartbeat),
+            scheduled(session, clock, log, heartbeat, self._last_done),
             renewing(session.seen, self.stops.renew, log),
             observed(session, self._alarms, self._audit, hooks, clock, log),
             watched(session, self._strays, log),
