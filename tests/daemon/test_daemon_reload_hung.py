@@ -1,6 +1,7 @@
 """A reload that leads to a database which says nothing: nobody waits for it, at a stop least."""
 
 import asyncio
+import io
 import signal
 import socket
 import threading
@@ -8,11 +9,14 @@ from dataclasses import replace
 
 import pytest
 
+from shipper.clock import SystemClock
 from shipper.config import load
-from shipper.daemon.reload import identified
+from shipper.daemon.reload import answered, identified
+from shipper.daemon.session import open_session
 from shipper.daemon.stops import unless_over
 from shipper.daemon.thread import DatabaseThread
 from shipper.errors import StoreUnavailable
+from shipper.logs import open_log
 from tests.daemon.harness import Shop, only_sqlite
 from tests.daemon.processes import PATIENCE
 from tests.daemon.silent import silent
@@ -76,6 +80,21 @@ async def test_a_server_that_says_nothing_is_asked_for_so_long_and_no_longer(sho
         with pytest.raises(StoreUnavailable, match=r"does not answer within 0\.3 s") as raised:
             await identified(hung, within=0.3)
         assert "[database] url" in str(raised.value.hint)
+
+
+@only_sqlite
+async def test_a_session_that_a_reload_opens_is_left_to_a_server_that_says_nothing(
+    shop: Shop,
+) -> None:
+    """It says nothing from here on only; neither the question nor its thread is waited for."""
+    settings, log = load(shop.config, {}), open_log("info", "json", io.StringIO())
+    async with silent() as server:
+        hung = replace(settings, database=replace(settings.database, url=server.url))
+        session = open_session(hung, clock=SystemClock(), log=log, stop=asyncio.Event(), within=0.0)
+        with pytest.raises(StoreUnavailable, match="does not answer within"):
+            async with answered(1.0), session:
+                pass
+        assert server.asked.is_set()
 
 
 async def test_a_thread_that_nobody_is_patient_with_is_left_alone() -> None:
