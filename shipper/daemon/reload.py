@@ -6,9 +6,13 @@ be opened and is of this version. Nothing is upgraded for a reload, and nobody i
 """
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
+from typing import Final, NamedTuple
 
+from shipper.aside import aside
 from shipper.clock import Clock
 from shipper.config import Settings
 from shipper.daemon import alerts
@@ -17,12 +21,16 @@ from shipper.daemon.destinations import Fresh, freshly
 from shipper.daemon.session import Session
 from shipper.daemon.stops import Wish
 from shipper.daemon.windows import Windows
-from shipper.errors import ConfigError, ShipperError
+from shipper.errors import ConfigError, ShipperError, StoreUnavailable
 from shipper.logs import Log
 from shipper.store import revisions
 from shipper.store.engine import database_path
 from shipper.store.identity import identity
 from shipper.store.opening import opened
+from shipper.store.work import LinkRow
+
+# For how long another database may say nothing, in seconds: who asks for a reload is told then.
+ANSWERS_WITHIN: Final = 30.0
 
 
 class Taken(NamedTuple):
@@ -35,6 +43,23 @@ class Taken(NamedTuple):
         """Close what nobody wants."""
         await self.fresh.aclose()
         await alerts.close(self.hooks)
+
+
+class Change(NamedTuple):
+    """What a session goes on with, on its outbox."""
+
+    taken: Taken
+    links: Mapping[str, LinkRow]
+
+
+async def changed(settings: Settings, session: Session) -> Change:
+    """Return what a session goes on with; raises what is wrong with it, and leaves nothing open."""
+    taken = await prepared(settings, session)
+    try:
+        return Change(taken, await session.links(taken.fresh))
+    except BaseException:
+        await taken.aclose()
+        raise
 
 
 async def prepared(settings: Settings, session: Session) -> Taken:
@@ -69,8 +94,33 @@ async def is_elsewhere(settings: Settings, session: Session) -> bool:
     path, known = database_path(settings.database.url), session.outbox.identity
     if (path,) == known or (path is None and settings.database == session.settings.database):
         return False
+    return await identified(settings) != known
+
+
+async def identified(settings: Settings, within: float = ANSWERS_WITHIN) -> object:
+    """Return which outbox a configuration means; raises what is wrong with it.
+
+    Raises StoreUnavailable, too, where nothing is answered `within` so many seconds. Nobody waits
+    for the question then: a server may take a connection and say nothing for ever.
+    """
     # In a thread of its own: the session's may be waiting for a database that is away.
-    return await asyncio.to_thread(_identified, settings) != known
+    async with answered(within):
+        return await aside(partial(_identified, settings), "reload")
+
+
+@asynccontextmanager
+async def answered(within: float = ANSWERS_WITHIN) -> AsyncIterator[None]:
+    """Raise StoreUnavailable where what is done in the `with` takes longer, in seconds."""
+    try:
+        async with asyncio.timeout(within) as limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise StoreUnavailable(
+            f"the new database does not answer within {within:g} s",
+            "the old configuration stays in force; check [database] url and its server",
+        ) from None
 
 
 def _identified(settings: Settings) -> object:

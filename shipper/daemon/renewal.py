@@ -11,14 +11,16 @@ from contextlib import asynccontextmanager
 
 from shipper.chores import fingerprint
 from shipper.daemon.destinations import Seen
+from shipper.daemon.guard import Guard
+from shipper.logs import Log
 
 LOOK_EVERY = 2.0
 
 
 @asynccontextmanager
-async def renewing(seen: Seen, renew: Callable[[list[str]], None]) -> AsyncIterator[None]:
+async def renewing(seen: Seen, renew: Callable[[list[str]], None], log: Log) -> AsyncIterator[None]:
     """Watch the files for the length of a `with`; `renew` is told which are others by now."""
-    watching = asyncio.create_task(_watch(seen, renew))
+    watching = asyncio.create_task(_watch(seen, renew, log))
     try:
         yield
     finally:
@@ -26,11 +28,13 @@ async def renewing(seen: Seen, renew: Callable[[list[str]], None]) -> AsyncItera
         await asyncio.gather(watching, return_exceptions=True)
 
 
-async def _watch(seen: Seen, renew: Callable[[list[str]], None]) -> None:
+async def _watch(seen: Seen, renew: Callable[[list[str]], None], log: Log) -> None:
+    guard = Guard("files", log)
     while seen:
         await asyncio.sleep(LOOK_EVERY)
-        now = {path: fingerprint(path) for path in seen}
-        changed = [str(path) for path in seen if now[path] != seen[path]]
-        seen = now
-        if changed:
-            renew(changed)
+        with guard():
+            now = {path: fingerprint(path) for path in seen}
+            changed = [str(path) for path in seen if now[path] != seen[path]]
+            if changed:
+                renew(changed)
+            seen = now  # not before: what couldn't be said is said at the next look

@@ -7,15 +7,18 @@ APScheduler's own clockwork: it reads the wall clock, lists each run that it has
 of every second, 31 million after a step of a year), and stands still after a step back. It computes
 when the next delivery window opens, and that is all.
 
+A reload begins no wait anew: when each chore was done last is known from before it.
+
 A machine that sleeps stops the loop's clock; what is due meanwhile comes at most one period after
 it wakes up.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
+from functools import partial
 from math import inf
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from shipper import chores
 from shipper.clock import Clock
@@ -40,6 +43,8 @@ _SPACE_EVERY: Final = 60.0
 _WAL_EVERY: Final = 10.0  # where an old SQLite must not do it by itself
 
 Chore = Callable[[], Awaitable[None] | None]
+Last: TypeAlias = MutableMapping[str, float]
+"""When each chore was done last, or its first wait began, by the loop's clock."""
 
 
 class Ring(NamedTuple):
@@ -50,17 +55,23 @@ class Ring(NamedTuple):
     wait: Callable[[], float]
     at_once: bool = False
     """Whether it is done before the first wait, too."""
+    by_the_clock: bool = False
+    """Whether it waits for a moment of the wall clock, whenever it was done last."""
 
 
 @asynccontextmanager
 async def scheduled(
-    session: Session, clock: Clock, log: Log, heartbeat: Heartbeat
+    session: Session, clock: Clock, log: Log, heartbeat: Heartbeat, last: Last
 ) -> AsyncIterator[None]:
-    """Have the chores done while the session runs; ends them with it."""
+    """Have the chores done while the session runs; ends them with it.
+
+    `last` is kept from one to the next: else who reloads often would keep a rare chore from ever
+    being done.
+    """
     windows = Windows.of(session.settings)
     _turn(session, windows, clock, log)
-    tasks = [asyncio.create_task(ring(r, log)) for r in _rings(session, windows, clock, log)]
-    tasks.append(asyncio.create_task(ring(_beats(session, heartbeat), log)))
+    tasks = [asyncio.create_task(ring(r, log, last)) for r in _rings(session, windows, clock, log)]
+    tasks.append(asyncio.create_task(ring(_beats(session, heartbeat), log, last)))
     try:
         yield
     finally:
@@ -70,16 +81,24 @@ async def scheduled(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def ring(each: Ring, log: Log) -> None:
+async def ring(each: Ring, log: Log, last: Last) -> None:
     """Wait and do a chore, again and again; one that fails is told once, and done again."""
-    guard = Guard(each.name, log)
-    await asyncio.sleep(0.0 if each.at_once else each.wait())
+    guard, now = Guard(each.name, log), asyncio.get_running_loop().time
+    await asyncio.sleep(_first(each, last.setdefault(each.name, now()), now()))
     while True:
         with guard():
             done = each.chore()
             if done is not None:
                 await done
+        last[each.name] = now()
         await asyncio.sleep(each.wait())
+
+
+def _first(each: Ring, last: float, now: float) -> float:
+    """Return how many seconds to wait before a chore that was done, or first waited for, then."""
+    if each.at_once:
+        return 0.0
+    return each.wait() if each.by_the_clock else max(0.0, last + each.wait() - now)
 
 
 def every(seconds: float) -> Callable[[], float]:
@@ -104,7 +123,7 @@ def _rings(session: Session, windows: Windows, clock: Clock, log: Log) -> list[R
         Ring("space", upkeep.shorten_wal, every(_SPACE_EVERY if cuts_itself else _WAL_EVERY)),
         Ring("planner", upkeep.forget_statistics, every(_SPACE_EVERY)),
         Ring("reserve", upkeep.keep_reserve, every(_SPACE_EVERY)),
-        Ring("statistics", session.statistics.write, next_minute(clock, MINUTE)),
+        Ring("statistics", session.statistics.write, next_minute(clock, MINUTE), by_the_clock=True),
         Ring("credentials", _credentials(session, clock, log), every(_CREDENTIALS_EVERY), True),
     ]
     if (file := session.outbox.file) is not None:
@@ -112,7 +131,8 @@ def _rings(session: Session, windows: Windows, clock: Clock, log: Log) -> list[R
         rings.append(Ring("plight", plights.look, every(_PLIGHT_EVERY), True))
     if settings.schedule.windows:
         wait = next_minute(clock, _WINDOWS_WITHIN)
-        rings.append(Ring("windows", lambda: _turn(session, windows, clock, log), wait))
+        turn = partial(_turn, session, windows, clock, log)
+        rings.append(Ring("windows", turn, wait, by_the_clock=True))
     return rings
 
 

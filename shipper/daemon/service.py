@@ -23,17 +23,16 @@ from shipper.daemon.alarms import Alarms
 from shipper.daemon.alerts import Hooks
 from shipper.daemon.notify import Heartbeat, Notifier
 from shipper.daemon.observers import observed
-from shipper.daemon.reload import Taken
+from shipper.daemon.reload import Change
 from shipper.daemon.renewal import renewing
 from shipper.daemon.schedule import scheduled
 from shipper.daemon.session import Session, open_session
-from shipper.daemon.stops import Stops, Wish
+from shipper.daemon.stops import Stops, Wish, unless_over
 from shipper.daemon.strays import Strays, watched
 from shipper.daemon.taking import REACH_WITHIN
 from shipper.dispatcher.dispatcher import STOP_GRACE
 from shipper.errors import AccessDenied, OutboxChanged, OutboxHeld, SchemaError, StoreUnavailable
 from shipper.logs import Log
-from shipper.store.work import LinkRow
 from shipper.web.survey import Audit
 
 # Between two sessions, where the outbox changes again and again.
@@ -84,13 +83,6 @@ class _Opened(NamedTuple):
     closing: AsyncExitStack
 
 
-class _Change(NamedTuple):
-    """What a session goes on with, on its outbox."""
-
-    taken: Taken
-    links: dict[str, LinkRow]
-
-
 class _Service:
     """What stays the same from one session to the next."""
 
@@ -106,6 +98,7 @@ class _Service:
         self._confirmed = Confirmed(clock)
         self._alarms = Alarms()
         self._strays = Strays()
+        self._last_done: dict[str, float] = {}
         self._remark = ""
         self._begun: Session | None = None  # and nobody has been told so
         self._taken: Wish | None = None  # the same
@@ -219,8 +212,8 @@ class _Service:
             self._notify, clock.monotonic, self.stops.event.is_set, lambda: self._remark
         )
         async with (
-            scheduled(session, clock, log, heartbeat),
-            renewing(session.seen, self.stops.renew),
+            scheduled(session, clock, log, heartbeat, self._last_done),
+            renewing(session.seen, self.stops.renew, log),
             observed(session, self._alarms, self._audit, hooks, clock, log),
             watched(session, self._strays, log),
         ):
@@ -230,13 +223,13 @@ class _Service:
 
     async def _next_change(
         self, session: Session, drain: "asyncio.Task[int]", status: Callable[[], str]
-    ) -> _Change | _Opened | None:
+    ) -> Change | _Opened | None:
         """Wait for something that can be used; None where the drain has ended."""
-        while (wish := await self._wish(drain)) is not None:
+        while (wish := await unless_over(self.stops.wished(), drain)) is not None:
             if wish.reload:
                 self._tell_reloading()
             try:
-                return await self._read_anew(wish, session)
+                return await unless_over(self._read_anew(wish, session), drain)
             except Exception as error:  # noqa: BLE001 - whatever it is, the session ships on
                 reloading.refuse(wish, session.settings, error, self._log)
             if wish.reload:
@@ -244,22 +237,14 @@ class _Service:
                 self._notify(READY=1, STATUS=status())
         return None
 
-    async def _wish(self, drain: "asyncio.Task[int]") -> Wish | None:
-        wished = asyncio.create_task(self.stops.wished())
-        try:
-            await asyncio.wait({wished, drain}, return_when=asyncio.FIRST_COMPLETED)
-            return None if drain.done() else wished.result()
-        finally:
-            wished.cancel()
-
-    async def _read_anew(self, wish: Wish, session: Session) -> _Change | _Opened:
+    async def _read_anew(self, wish: Wish, session: Session) -> Change | _Opened:
         settings = self._reload() if wish.reload else reloading.renewed(session.settings)
-        change: _Change | _Opened
+        change: Change | _Opened
         if wish.reload and await reloading.is_elsewhere(settings, session):
-            change = await self._open(settings, within=0.0)
+            async with reloading.answered():
+                change = await self._open(settings, within=0.0)
         else:
-            taken = await reloading.prepared(settings, session)
-            change = _Change(taken, dict(await session.links(taken.fresh)))
+            change = await reloading.changed(settings, session)
         self.stops.take(settings)
         self._taken = wish
         if wish.reload:

@@ -35,10 +35,7 @@ from shipper.daemon.thread import DatabaseThread
 from shipper.dispatcher import Dispatcher
 from shipper.dispatcher.reporter import Reporter
 from shipper.dispatcher.tally import Tally
-from shipper.errors import (
-    OutboxHeld,
-    ShipperError,
-)
+from shipper.errors import OutboxHeld, ShipperError, StoreUnavailable
 from shipper.logs import Log
 from shipper.store import clock_notes
 from shipper.store.engine import database_path, describe, move, open_engine
@@ -48,6 +45,7 @@ from shipper.store.identity import identity
 from shipper.store.lease import Owner
 from shipper.store.looks import Looks
 from shipper.store.migrate import prepare
+from shipper.store.opening import Database
 from shipper.store.queue import Queue
 from shipper.store.reserve import Reserve, Spared
 from shipper.store.retention import newest
@@ -154,6 +152,7 @@ async def open_session(
     path = database_path(settings.database.url)
     ttl = lease_ttl(settings)
     thread = DatabaseThread()
+    thread.patient = within > 0
     async with AsyncExitStack() as stack:
         stack.callback(thread.close)
         address, notice = Address(settings.database), partial(_tell_notice, log)
@@ -162,7 +161,7 @@ async def open_session(
             settings.database.url, told=notice, renewed=address.read_url, frozen=FROZEN
         )
         endure(engine)
-        stack.push_async_callback(thread.run, engine.dispose)
+        stack.push_async_callback(_hang_up, thread, engine)
         commits = await stack.enter_async_context(watched(engine, address, clock, log, stop))
 
         if path is not None:
@@ -215,6 +214,7 @@ async def open_session(
         )
         fresh = await freshly(settings, clock, {})
         _add_routes(dispatcher, fresh, clock, await _links(outbox))
+        thread.patient = True
         yield Session(
             settings,
             outbox,
@@ -250,6 +250,11 @@ async def _links(outbox: Outbox) -> Mapping[str, LinkRow]:
 
 def _tell_notice(log: Log, notice: str) -> None:
     log("store.notice", notice=notice)
+
+
+async def _hang_up(thread: DatabaseThread, engine: Database) -> None:
+    with suppress(StoreUnavailable):  # nobody waits for a server that says nothing
+        await thread.run(engine.dispose)
 
 
 async def _write_the_rest(statistics: Statistics) -> None:

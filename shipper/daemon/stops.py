@@ -1,10 +1,13 @@
 """What the signals, and files that were replaced, ask of the service: to stop, or to read anew."""
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from shipper.config import Settings
+
+T = TypeVar("T")
 
 
 class Wish(NamedTuple):
@@ -72,6 +75,20 @@ class Stops:
         wish = Wish(self._reload, self._changed)
         self._reload, self._changed = False, []
         return wish
+
+
+async def unless_over(work: Coroutine[Any, Any, T], drain: "asyncio.Task[int]") -> T | None:
+    """Return what `work` returns, or raise what it raises; None where the drain ends before it.
+
+    It is cancelled then: nobody waits for it at a stop.
+    """
+    doing = asyncio.create_task(work)
+    try:
+        await asyncio.wait({doing, drain}, return_when=asyncio.FIRST_COMPLETED)
+        return doing.result() if doing.done() else None
+    finally:
+        doing.cancel()
+        await asyncio.wait({doing})
 
 
 def _longest(settings: Settings) -> float:

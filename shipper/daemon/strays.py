@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final
 
 from shipper.advice import unknown_destination
+from shipper.daemon.guard import Guard
 from shipper.daemon.session import Session
 from shipper.errors import ShipperError
 from shipper.logs import Log
@@ -60,6 +61,8 @@ async def watched(session: Session, found: Strays, log: Log) -> AsyncIterator[No
 
 
 async def _watch(session: Session, found: Strays, log: Log) -> None:
+    guard = Guard("strays", log)
     while True:
-        await found.look(session, log)
+        with guard():
+            await found.look(session, log)
         await asyncio.sleep(LOOK_EVERY)

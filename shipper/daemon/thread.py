@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, NamedTuple, TypeVar
 
-from shipper.errors import ShipperError
+from shipper.errors import ShipperError, StoreUnavailable
 
 _TRY_EVERY = 0.5
 # Who waits for so long is no quicker noticed than a server that is asked all day long likes.
@@ -37,21 +37,34 @@ class DatabaseThread:
     def __init__(self) -> None:
         self._orders: SimpleQueue[_Order | None] = SimpleQueue()
         self._closed = False
-        # Not one that ends with the process: what it writes is to be written whole.
-        self._thread = Thread(target=self._serve, name="database")
+        self.patient = True
+        """Whether what it has begun is waited for, whoever is cancelled."""
+        self._abandoned = False
+        # `close` waits for what it writes; only one that is abandoned ends with the process.
+        self._thread = Thread(target=self._serve, name="database", daemon=True)
         self._thread.start()
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work` there and return what it returns, or raise what it raises.
 
-        Raises RuntimeError once it is closed, because nobody would do it.
+        Raises RuntimeError once it is closed, because nobody would do it. Who is cancelled while
+        it isn't `patient` abandons it: what is asked for after that is done if it ever can be, and
+        StoreUnavailable is raised at once.
         """
         if self._closed:
             raise RuntimeError("the database's thread has ended")
         loop = asyncio.get_running_loop()
         asker: asyncio.Future[T] = loop.create_future()
         self._orders.put(_Order(work, loop, asker))
-        return await asker
+        if self._abandoned:
+            asker.add_done_callback(_nobody_asks)
+            raise StoreUnavailable("the database does not answer", "look at its server")
+        try:
+            return await asker
+        except asyncio.CancelledError:
+            if not self.patient:
+                self._abandoned = True
+            raise
 
     async def insist(
         self,
@@ -79,10 +92,11 @@ class DatabaseThread:
             await _rest(stop, _TRY_EVERY_LONG if is_long else _TRY_EVERY)
 
     def close(self) -> None:
-        """Do what was asked for before, then end; blocks until it has."""
+        """Do what was asked for before, then end; blocks until it has, unless it is abandoned."""
         self._closed = True
         self._orders.put(None)
-        self._thread.join()
+        if not self._abandoned:
+            self._thread.join()
 
     def _serve(self) -> None:
         while (order := self._orders.get()) is not None:
@@ -107,6 +121,10 @@ class DatabaseThread:
 
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             order.loop.call_soon_threadsafe(tell)
+
+
+def _nobody_asks(asker: "asyncio.Future[Any]") -> None:
+    asker.exception()  # else the loop tells that nobody has looked at it
 
 
 async def _rest(stop: asyncio.Event, seconds: float) -> None:

@@ -438,6 +438,11 @@ SECURITY = (
     Fault("O955", "a program locks a file of another volume that has the number of the outbox, or of its -shm", "nobody is refused, named or stopped for that", "tests/store/test_holders.py::test_a_file_of_another_file_system_with_the_same_number_is_another_file", "1"),
     Fault("O956", "a WAL is removed and another one begun, night after night", "each is kept under a name of its own, which is told", "tests/store/test_beside.py::test_each_removed_wal_is_kept_and_told_by_a_name_of_its_own", "2"),
     Fault("O957", "the same, and there is no place left for a removed one", "told as lost; no other night's file is named", "tests/store/test_beside.py::test_a_removed_wal_that_cannot_be_kept_is_told_as_lost", "1"),
+    Fault("O990", "SIGHUP leads to a server that lets in, or takes the connection, and says nothing", "refused after 30 s, the reason in the log; the next SIGHUP is heard", "tests/daemon/test_daemon_reload_hung.py::test_a_server_that_says_nothing_is_asked_for_so_long_and_no_longer", "2"),
+    Fault("O991", "SIGTERM while such a server is asked", "the process ends at once, and gives its outbox back", "tests/daemon/test_daemon_reload_hung.py::test_a_stop_ends_a_reload_whose_server_says_nothing", "2"),
+    Fault("O992", "what notices replaced files, or unknown destinations, meets a bug", "told once; it looks again", "tests/daemon/test_daemon_watches.py::test_what_watches_files_outlives_a_bug", "2"),
+    Fault("O993", "a reload that fails on its last step, or is broken off there", "what it made is closed", "tests/daemon/test_daemon_watches.py::test_a_reload_that_fails_at_the_end_leaves_nothing_open", "1"),
+    Fault("O994", "a ca_file rewritten, or a SIGHUP sent, more often than a chore is due", "no wait begins anew: the chore is done at its times", "tests/unit/test_schedule.py::test_a_chore_that_is_begun_anew_goes_on_waiting", "5"),
 )  # fmt: skip
 
 FAULTS: dict[str, tuple[Fault, ...]] = {

@@ -37,7 +37,7 @@ async def test_a_chore_that_fails_is_told_once_and_rung_again() -> None:
             raise step
 
     log = open_log("info", "json", stream)
-    rung = asyncio.create_task(ring(Ring("retention", chore, every(0.0)), log))
+    rung = asyncio.create_task(ring(Ring("retention", chore, every(0.0)), log, {}))
     await asyncio.wait_for(over.wait(), 30)
     rung.cancel()
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]

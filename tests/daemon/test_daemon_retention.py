@@ -1,5 +1,7 @@
 """The daemon deletes what is over by itself, between its turns, and the books balance."""
 
+import asyncio
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from shipper.config import RetentionSettings
 from shipper.daemon.schedule import retain_every
 from shipper.store.engine import connect_sqlite
 from tests.daemon.harness import Shop, only_sqlite, several
-from tests.daemon.processes import until
+from tests.daemon.processes import PATIENCE, Daemon, until
 
 DAY = 86400.0
 
@@ -42,6 +44,26 @@ async def test_a_running_daemon_deletes_what_it_has_delivered(shop: Shop) -> Non
     assert (status["delivered"], status["purged"], status["pending"]) == (0, 40, 1)
     await shop.assert_verified()
     shop.assert_flawless()
+
+
+async def _reloaded(daemon: Daemon) -> None:
+    before = len(daemon.said("config.reloaded"))
+    daemon.signal(signal.SIGHUP)
+    await until(lambda: len(daemon.said("config.reloaded")) > before)
+
+
+@only_sqlite
+async def test_reloads_without_end_keep_nothing_from_being_deleted(shop: Shop) -> None:
+    """No chore waits anew because the configuration, or a file of it, is another."""
+    shop.configure(more='[retention]\ndelivered = "1s"')
+    shop.add("u1-1")
+    daemon = await shop.started()
+    await shop.settled()
+    async with asyncio.timeout(PATIENCE):
+        while shop.counts():
+            await _reloaded(daemon)
+    await daemon.stop()
+    await shop.assert_verified()
 
 
 @only_sqlite

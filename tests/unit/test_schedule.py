@@ -38,7 +38,7 @@ async def rung(
 ) -> AsyncIterator[io.StringIO]:
     """Have a chore rung; gives what is logged."""
     told = io.StringIO()
-    task = asyncio.create_task(ring(Ring(name, chore, wait), open_log("info", "json", told)))
+    task = asyncio.create_task(ring(Ring(name, chore, wait), open_log("info", "json", told), {}))
     yield told
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -100,7 +100,9 @@ def test_a_chore_is_done_once_at_a_time_and_never_owed(loop: VirtualLoop) -> Non
         await asyncio.sleep(35.0)
 
     async def live() -> None:
-        task = asyncio.create_task(ring(Ring("slow", slow, every(10.0)), open_log("info", "json")))
+        task = asyncio.create_task(
+            ring(Ring("slow", slow, every(10.0)), open_log("info", "json"), {})
+        )
         await asyncio.sleep(100.0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -116,13 +118,52 @@ def test_a_chore_may_be_done_at_once(loop: VirtualLoop) -> None:
 
     async def live() -> None:
         each = Ring("credentials", lambda: at.append(loop.time()), every(2.0), at_once=True)
-        task = asyncio.create_task(ring(each, open_log("info", "json")))
+        task = asyncio.create_task(ring(each, open_log("info", "json"), {}))
         await asyncio.sleep(4.5)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
     loop.run_until_complete(live())
     assert at == [0.0, 2.0, 4.0]
+
+
+@pytest.mark.parametrize("often", [0.3, 7.0, 9.9, 10.0, 25.0])
+def test_a_chore_that_is_begun_anew_goes_on_waiting(loop: VirtualLoop, often: float) -> None:
+    """However often that happens, and from its first wait on, it is done at its times."""
+    at, last = list[float](), dict[str, float]()
+
+    async def live() -> None:
+        each = Ring("retention", lambda: at.append(loop.time()), every(10.0))
+        while loop.time() < 100.0:
+            task = asyncio.create_task(ring(each, open_log("info", "json"), last))
+            await asyncio.sleep(often)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    loop.run_until_complete(live())
+    assert at[:9] == pytest.approx([10.0 * n for n in range(1, 10)])
+
+
+def test_a_chore_of_the_wall_clock_is_not_done_early_because_it_is_begun_anew(
+    loop: VirtualLoop,
+) -> None:
+    """It has nothing to catch up with: its wait ends when the minute does."""
+    clock, at = VirtualClock(MachineTime(loop), "minute"), list[float]()
+    last = {"statistics": 0.0}
+
+    async def live() -> None:
+        def note() -> None:
+            at.append(clock.wall() % MINUTE)
+
+        await asyncio.sleep(MINUTE - clock.wall() % MINUTE + 30.0)
+        each = Ring("statistics", note, next_minute(clock, MINUTE), by_the_clock=True)
+        task = asyncio.create_task(ring(each, open_log("info", "json"), last))
+        await asyncio.sleep(31.0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    loop.run_until_complete(live())
+    assert at == pytest.approx([0.0], abs=0.001)
 
 
 def test_a_chore_that_fails_is_told_once_and_done_again(loop: VirtualLoop) -> None:
