@@ -196,8 +196,10 @@ async def open_session(
         recovered = await thread.insist(take, patience, stop, waiting)
         stack.push_async_callback(give_back, thread, queue, spared)
         confirmed = confirmed or Confirmed(clock)
-        notes = await thread.run(partial(clock_notes.read, engine, owner.boot))
-        confirmed.begin(await thread.run(partial(newest, engine)), notes)
+        confirmed.begin(
+            await thread.run(partial(newest, engine)),
+            await thread.run(partial(clock_notes.read, engine, owner.boot)),
+        )
         upkeep = Upkeep(engine, thread.run, asyncio.sleep, clock, log, confirmed, reserve)
         known = await thread.run(partial(identity, engine))
         outbox = Outbox(address, known, thread, queue, Looks(engine), upkeep, watch, taken_at)

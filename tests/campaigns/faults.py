@@ -153,6 +153,11 @@ PROCESS = (
     Fault("P35", "a reload while the slowest try of another destination is under way", "neither waits for the other", f"{RELOAD}::test_a_reload_of_one_destination_does_not_interrupt_another", "1"),
     Fault("P36", "destinations replaced, removed and brought back at any moment", "order, holds, pace and records as without", SIMULATION, "1,000 seeds"),
     Fault("P37", "a destination that fails gets another address", "its tries go there; the outage of the old one is over", f"{RELOAD}::test_a_destination_that_fails_can_be_given_another_address", "1"),
+    Fault("O990", "SIGHUP leads to a server that lets in, or takes the connection, and says nothing", "refused after 30 s, the reason in the log; the next SIGHUP is heard", "tests/daemon/test_daemon_reload_hung.py::test_a_server_that_says_nothing_is_asked_for_so_long_and_no_longer", "2"),
+    Fault("O991", "SIGTERM while such a server is asked", "the process ends at once, and gives its outbox back", "tests/daemon/test_daemon_reload_hung.py::test_a_stop_ends_a_reload_whose_server_says_nothing", "2"),
+    Fault("O992", "what notices replaced files, or unknown destinations, meets a bug", "told once; it looks again", "tests/daemon/test_daemon_watches.py::test_what_watches_files_outlives_a_bug", "2"),
+    Fault("O993", "a reload that fails on its last step, or is broken off there", "what it made is closed", "tests/daemon/test_daemon_watches.py::test_a_reload_that_fails_at_the_end_leaves_nothing_open", "1"),
+    Fault("O994", "a ca_file rewritten, or a SIGHUP sent, more often than a chore is due", "no wait begins anew: the chore is done at its times", "tests/unit/test_schedule.py::test_a_chore_that_is_begun_anew_goes_on_waiting", "5"),
 )  # fmt: skip
 
 DISK = (
@@ -202,6 +207,14 @@ DISK = (
     Fault("D44", "a tool has dropped or changed triggers, indexes, tables", "made again at the next start, or by db upgrade", f"{STORE}/test_objects.py::test_what_is_gone_is_made_again", "14"),
     Fault("D45", "another file is moved over it while it is open, and the -wal stays", "never opened together; the -wal is kept aside; ends with 75, the new file is sound and ships", f"{STORE}/test_beside.py::test_a_file_that_took_the_place_of_an_open_one_is_never_opened_with_its_wal", "2, and by a daemon"),
     Fault("D46", "it gets a second name (hard link) while the daemon runs", "told once; who starts then is refused, as D25", f"{STORE}/test_beside.py::test_a_second_name_is_told_once", "1"),
+    Fault("O950", "a shipper starts while an application has a removed -wal or -shm open", "no other is begun; it is named, and what it commits is saved when it closes the file", "tests/store/test_beside.py::test_no_other_wal_is_begun_beside_a_removed_one_that_somebody_has_open", "3"),
+    Fault("O951", "the same, and the application's descriptors are another user's", "told by its locks on the file and on the -shm", "tests/store/test_beside.py::test_whose_descriptors_are_hidden_is_told_by_his_locks", "1"),
+    Fault("O952", "an application is about to open the file", "waited for; no false alarm", "tests/store/test_beside.py::test_who_is_about_to_open_the_file_is_waited_for", "1"),
+    Fault("O953", "a WAL is removed from under a daemon that has upgraded its outbox, or used a second connection", "saved: no engine has a second one open", "tests/store/test_beside.py::test_an_engine_has_one_connection_open_at_most", "5"),
+    Fault("O954", "a WAL is removed from under drain while an event is in flight", "saved, recorded, not sent again; exit 0", "tests/daemon/test_daemon_files.py::test_what_drain_looks_with_is_not_in_the_way_of_saving_a_removed_wal", "1"),
+    Fault("O955", "a program locks a file of another volume that has the number of the outbox, or of its -shm", "nobody is refused, named or stopped for that", "tests/store/test_holders.py::test_a_file_of_another_file_system_with_the_same_number_is_another_file", "1"),
+    Fault("O956", "a WAL is removed and another one begun, night after night", "each is kept under a name of its own, which is told", "tests/store/test_beside.py::test_each_removed_wal_is_kept_and_told_by_a_name_of_its_own", "2"),
+    Fault("O957", "the same, and there is no place left for a removed one", "told as lost; no other night's file is named", "tests/store/test_beside.py::test_a_removed_wal_that_cannot_be_kept_is_told_as_lost", "1"),
 )  # fmt: skip
 
 DATABASE = (
@@ -255,6 +268,13 @@ DATABASE = (
     Fault("B56", "a table is renamed, and its indexes are in the way of the new one", "named, with what to do; no traceback", f"{STORE}/test_tables.py::test_what_is_in_the_way_of_a_table_is_named", "1"),
     Fault("D920", "a synchronous standby is away, and the daemon is stopped", "the log says so once; the COMMIT is broken off, the process ends with 0", "tests/daemon/test_daemon_commits.py::test_a_daemon_in_a_commit_that_waits_for_a_standby_stops", "1"),
     Fault("D921", "the outbox was changed under the daemon, and is away just then", "waited for as long as it takes", "tests/daemon/test_daemon_tools.py::test_an_outbox_that_changed_is_waited_for_while_it_is_away", "2 databases"),
+    Fault("O970", "a trigger or a constraint of the application's fails what the drain records, at once or at the commit", "named, waited for; nothing new is sent, what was sent is recorded later and never repeated", "tests/daemon/test_daemon_triggers.py::test_a_trigger_that_raises_makes_nothing_go_twice", "3, of PostgreSQL"),
+    Fault("O971", "the server answers the drain with a code that is in no table", "the same, with the code, the constraint and the table", "tests/daemon/test_daemon_triggers.py::test_a_failure_in_no_table_of_codes_makes_nothing_go_twice", "1"),
+    Fault("O972", "the same on SQLite, in words that look like ours", "the same, with the code", "tests/daemon/test_daemon_triggers.py::test_a_trigger_in_a_file_makes_nothing_go_twice", "2"),
+    Fault("O973", "a trigger's error text quotes a payload", "its function and the code are told, no word of it", "tests/store/test_engine.py::test_what_an_applications_trigger_says_is_not_told", "6"),
+    Fault("O974", "db upgrade looks for damage while a daemon turns", "one view of the data: a sound outbox has none, and the daemon keeps its place", "tests/store/test_mending_in_use.py::test_a_turn_between_two_questions_is_no_damage", "2 x 2 databases"),
+    Fault("O975", "two put right at once what was behind, and a daemon begins in between", "the second looks again under the lock, and changes nothing", "tests/store/test_mending_in_use.py::test_numbers_that_another_has_raised_meanwhile_are_left_alone", "1"),
+    Fault("O976", "the first start after an update, and a tool has emptied sqlite_sequence", "brought up to date and shipped; it is not in its own way", "tests/store/test_sequence.py::test_a_daemon_that_brings_its_outbox_up_to_date_is_not_in_its_own_way", "4"),
 )  # fmt: skip
 
 ROWS = (
@@ -391,13 +411,10 @@ PEOPLE = (
     Fault("O941", "a reserve larger than the disk has room for", "a warning that names both, and no full disk", "tests/unit/test_troubles.py::test_a_disk_is_judged_by_what_the_daemon_needs", "8 disks"),
     Fault("O942", "a receiver lists its violations as JSON", "dead list says them in words, on 80 columns, too", "tests/contract/test_contract_validation.py::test_a_list_of_violations_is_told_in_words", "3 lengths"),
     Fault("O943", "an operator releases a destination in a pause of an hour that it asked for", "a probe at once; else the simulation says so", "tests/simulation/test_mutants.py::test_a_planted_bug_is_caught", "half of the seeds"),
-    Fault("O970", "a trigger or a constraint of the application's fails what the drain records, at once or at the commit", "named, waited for; nothing new is sent, what was sent is recorded later and never repeated", "tests/daemon/test_daemon_triggers.py::test_a_trigger_that_raises_makes_nothing_go_twice", "3, of PostgreSQL"),
-    Fault("O971", "the server answers the drain with a code that is in no table", "the same, with the code, the constraint and the table", "tests/daemon/test_daemon_triggers.py::test_a_failure_in_no_table_of_codes_makes_nothing_go_twice", "1"),
-    Fault("O972", "the same on SQLite, in words that look like ours", "the same, with the code", "tests/daemon/test_daemon_triggers.py::test_a_trigger_in_a_file_makes_nothing_go_twice", "2"),
-    Fault("O973", "a trigger's error text quotes a payload", "its function and the code are told, no word of it", "tests/store/test_engine.py::test_what_an_applications_trigger_says_is_not_told", "6"),
-    Fault("O974", "db upgrade looks for damage while a daemon turns", "one view of the data: a sound outbox has none, and the daemon keeps its place", "tests/store/test_mending_in_use.py::test_a_turn_between_two_questions_is_no_damage", "2 x 2 databases"),
-    Fault("O975", "two put right at once what was behind, and a daemon begins in between", "the second looks again under the lock, and changes nothing", "tests/store/test_mending_in_use.py::test_numbers_that_another_has_raised_meanwhile_are_left_alone", "1"),
-    Fault("O976", "the first start after an update, and a tool has emptied sqlite_sequence", "brought up to date and shipped; it is not in its own way", "tests/store/test_sequence.py::test_a_daemon_that_brings_its_outbox_up_to_date_is_not_in_its_own_way", "4"),
+    Fault("O900", "keys that wait, more than are remembered", "passed once; what is behind them goes, and a follower of theirs never first", "tests/unit/test_lookahead.py::test_a_crowd_that_waits_is_passed_once_and_never_stops_the_scan", "2,000 x 3"),
+    Fault("O901", "a command every second above a long backlog", "new events go at once; the sweep comes to its end", "tests/unit/test_lookahead.py::test_commands_one_after_the_other_never_keep_a_sweep_from_its_end", "2,000"),
+    Fault("O902", "a backlog written key by key", "twice as many lanes are loaded as may be in flight", "tests/unit/test_lookahead.py::test_a_backlog_written_key_by_key_fills_all_places", "4"),
+    Fault("O903", "an event that waits is to go now, or never", "events retry, events discard, beside the daemon; its key goes on at once", "tests/daemon/test_daemon_poison.py::test_an_event_that_waits_is_sent_now_or_given_up_beside_the_daemon", "2 databases"),
 )  # fmt: skip
 
 SECURITY = (
@@ -426,23 +443,6 @@ SECURITY = (
     Fault("S23", "an Upgrade with requests hidden behind it", "400, and the connection ends", "tests/web/test_web_server.py::test_no_other_protocol_is_spoken", "4 x 3"),
     Fault("S24", "the socket of the local port in a directory that others may write", "not opened there; the log says why", "tests/web/test_web_server.py::test_a_socket_lies_where_nobody_else_may_put_one", "3"),
     Fault("S25", "somebody connects before the socket has its mode", "it has it from its first moment", "tests/web/test_web_server.py::test_a_socket_has_its_mode_whatever_the_umask", "12"),
-    Fault("O900", "keys that wait, more than are remembered", "passed once; what is behind them goes, and a follower of theirs never first", "tests/unit/test_lookahead.py::test_a_crowd_that_waits_is_passed_once_and_never_stops_the_scan", "2,000 x 3"),
-    Fault("O901", "a command every second above a long backlog", "new events go at once; the sweep comes to its end", "tests/unit/test_lookahead.py::test_commands_one_after_the_other_never_keep_a_sweep_from_its_end", "2,000"),
-    Fault("O902", "a backlog written key by key", "twice as many lanes are loaded as may be in flight", "tests/unit/test_lookahead.py::test_a_backlog_written_key_by_key_fills_all_places", "4"),
-    Fault("O903", "an event that waits is to go now, or never", "events retry, events discard, beside the daemon; its key goes on at once", "tests/daemon/test_daemon_poison.py::test_an_event_that_waits_is_sent_now_or_given_up_beside_the_daemon", "2 databases"),
-    Fault("O950", "a shipper starts while an application has a removed -wal or -shm open", "no other is begun; it is named, and what it commits is saved when it closes the file", "tests/store/test_beside.py::test_no_other_wal_is_begun_beside_a_removed_one_that_somebody_has_open", "3"),
-    Fault("O951", "the same, and the application's descriptors are another user's", "told by its locks on the file and on the -shm", "tests/store/test_beside.py::test_whose_descriptors_are_hidden_is_told_by_his_locks", "1"),
-    Fault("O952", "an application is about to open the file", "waited for; no false alarm", "tests/store/test_beside.py::test_who_is_about_to_open_the_file_is_waited_for", "1"),
-    Fault("O953", "a WAL is removed from under a daemon that has upgraded its outbox, or used a second connection", "saved: no engine has a second one open", "tests/store/test_beside.py::test_an_engine_has_one_connection_open_at_most", "5"),
-    Fault("O954", "a WAL is removed from under drain while an event is in flight", "saved, recorded, not sent again; exit 0", "tests/daemon/test_daemon_files.py::test_what_drain_looks_with_is_not_in_the_way_of_saving_a_removed_wal", "1"),
-    Fault("O955", "a program locks a file of another volume that has the number of the outbox, or of its -shm", "nobody is refused, named or stopped for that", "tests/store/test_holders.py::test_a_file_of_another_file_system_with_the_same_number_is_another_file", "1"),
-    Fault("O956", "a WAL is removed and another one begun, night after night", "each is kept under a name of its own, which is told", "tests/store/test_beside.py::test_each_removed_wal_is_kept_and_told_by_a_name_of_its_own", "2"),
-    Fault("O957", "the same, and there is no place left for a removed one", "told as lost; no other night's file is named", "tests/store/test_beside.py::test_a_removed_wal_that_cannot_be_kept_is_told_as_lost", "1"),
-    Fault("O990", "SIGHUP leads to a server that lets in, or takes the connection, and says nothing", "refused after 30 s, the reason in the log; the next SIGHUP is heard", "tests/daemon/test_daemon_reload_hung.py::test_a_server_that_says_nothing_is_asked_for_so_long_and_no_longer", "2"),
-    Fault("O991", "SIGTERM while such a server is asked", "the process ends at once, and gives its outbox back", "tests/daemon/test_daemon_reload_hung.py::test_a_stop_ends_a_reload_whose_server_says_nothing", "2"),
-    Fault("O992", "what notices replaced files, or unknown destinations, meets a bug", "told once; it looks again", "tests/daemon/test_daemon_watches.py::test_what_watches_files_outlives_a_bug", "2"),
-    Fault("O993", "a reload that fails on its last step, or is broken off there", "what it made is closed", "tests/daemon/test_daemon_watches.py::test_a_reload_that_fails_at_the_end_leaves_nothing_open", "1"),
-    Fault("O994", "a ca_file rewritten, or a SIGHUP sent, more often than a chore is due", "no wait begins anew: the chore is done at its times", "tests/unit/test_schedule.py::test_a_chore_that_is_begun_anew_goes_on_waiting", "5"),
 )  # fmt: skip
 
 FAULTS: dict[str, tuple[Fault, ...]] = {
