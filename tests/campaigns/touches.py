@@ -179,7 +179,6 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
         ("doctor/unit.py", "_runs_us", "unit.read_text", 1),
         ("doctor/unit.py", "_settings", "unit.read_text", 1),
         ("doctor/unit.py", "_given", "file.read_text", 1),
-        ("doctor/unit.py", "user_of", "unit.read_text", 1),
     ),
     UNNAMED: (
         ("cli/documents.py", "whole", "TemporaryFile", 1),
