@@ -131,7 +131,7 @@ PROCESS = (
     Fault("P06", "two start at once", "one of them has it", f"{STORE}/test_lease.py::test_two_that_start_at_once_share_nothing", "1"),
     Fault("P07", "SIGTERM with requests in flight", "they finish; nothing repeats", f"{LIFE}::test_sigterm_finishes_what_is_in_flight", "2"),
     Fault("P08", "SIGHUP with a broken configuration", "refused, the old one stays in force", f"{LIFE}::test_sighup_takes_a_new_setting_and_refuses_a_broken_one", "1"),
-    Fault("P09", "a crash at any await point", "as P01", SIMULATION, "1,000 seeds"),
+    Fault("P09", "a crash at any await point", "as P01", SIMULATION, "500 seeds"),
     Fault("P10", "a chore that fails, also for weeks", "told once a run, rung again; the drain goes on", "tests/daemon/test_daemon_chores.py::test_a_chore_that_fails_is_told_once_and_rung_again", "1"),
     Fault("P11", "hours of work with faults and reloads", "memory, files, threads, WAL bounded", f"{HERE}::test_a_soak", "{SOAK_SECONDS} s"),
     Fault("P12", "the process stops without being told (frozen)", "liveness says so; systemd's watchdog ends it", "tests/daemon/test_daemon_web.py::test_a_stopped_process_is_not_alive", "1"),
@@ -151,7 +151,7 @@ PROCESS = (
     Fault("P33", "SIGHUP with another outbox", "it is opened before the old one is ended; what is in flight there ends first", f"{RELOAD}::test_a_reload_can_lead_to_another_outbox", "2"),
     Fault("P34", "SIGHUP with another address, user or password of the same server's outbox", "lock, lease and claims stay; only the connection is another", f"{RELOAD}::test_another_way_to_the_same_outbox_is_no_other_outbox", "1"),
     Fault("P35", "a reload while the slowest try of another destination is under way", "neither waits for the other", f"{RELOAD}::test_a_reload_of_one_destination_does_not_interrupt_another", "1"),
-    Fault("P36", "destinations replaced, removed and brought back at any moment", "order, holds, pace and records as without", SIMULATION, "1,000 seeds"),
+    Fault("P36", "destinations replaced, removed and brought back at any moment", "order, holds, pace and records as without", SIMULATION, "500 seeds"),
     Fault("P37", "a destination that fails gets another address", "its tries go there; the outage of the old one is over", f"{RELOAD}::test_a_destination_that_fails_can_be_given_another_address", "1"),
     Fault("O990", "SIGHUP leads to a server that lets in, or takes the connection, and says nothing", "refused after 30 s, the reason in the log; the next SIGHUP is heard", "tests/daemon/test_daemon_reload_hung.py::test_a_server_that_says_nothing_is_asked_for_so_long_and_no_longer", "2"),
     Fault("O991", "SIGTERM while such a server is asked", "the process ends at once, and gives its outbox back", "tests/daemon/test_daemon_reload_hung.py::test_a_stop_ends_a_reload_whose_server_says_nothing", "2"),
@@ -297,7 +297,7 @@ CLOCK = (
     Fault("T01", "the wall clock jumps, 1 ms to 70 years, forward and back, while an event waits", "goes on; nothing lost, doubled or out of order", f"{HERE}::test_wall_clock_jumps", "26"),
     Fault("T02", "it has jumped while no daemon ran", "the same; a time to try again that is too far off is not believed", f"{HERE}::test_wall_clock_jumps", "13"),
     Fault("T03", "the receiver's clock is wrong", "Retry-After is measured against its own Date", "tests/unit/test_outcome.py::test_a_date_is_measured_against_the_answers_own_date", "1"),
-    Fault("T04", "the machine sleeps", "goes on; nothing lost, order kept", SIMULATION, "1,000 seeds"),
+    Fault("T04", "the machine sleeps", "goes on; nothing lost, order kept", SIMULATION, "500 seeds"),
     Fault("T05", "the clock steps by 30 days, a year, ten years under a daemon that has lived for a while", "goes on at once: no stall, no memory; no missed run is listed", f"{CLOCKS}::test_a_step_costs_neither_time_nor_memory_nor_rows", "5"),
     Fault("T06", "the clock is set back by an hour, a month, ten years", "the same; every chore at its time by the monotonic clock", f"{SCHEDULE}::test_a_step_neither_adds_a_ring_nor_takes_one_away", "55"),
     Fault("T07", "delivery windows, when the clock is set to another month and back", "open and close within a second", f"{CLOCKS}::test_a_window_follows_the_wall_clock_at_once", "2"),
@@ -317,7 +317,7 @@ CLOCK = (
 )  # fmt: skip
 
 PEOPLE = (
-    Fault("O01", "operators hold, retry, discard while it ships", "order and counters hold", SIMULATION, "1,000 seeds"),
+    Fault("O01", "operators hold, retry, discard while it ships", "order and counters hold", SIMULATION, "500 seeds"),
     Fault("O02", "a wrong configuration", "every fault at once with its line, exit 78", "tests/config/test_config_faults.py::test_all_faults_are_reported_at_once_in_their_order", "1"),
     Fault("O03", "any file and any environment as configuration", "settings, or problems with a place; no secret shown", "tests/config/test_config_random.py::test_anything_gives_settings_or_problems_with_a_place", "100"),
     Fault("O04", "http to another machine", "refused: https, or stay on this machine", "tests/config/test_config_values.py::test_events_go_by_https_or_stay_on_this_machine", "8"),
