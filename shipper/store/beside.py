@@ -31,6 +31,8 @@ _KEPT_AT_MOST = 10
 # is held up; a shipper that lost its -wal saves what is in that within half a second or so.
 _LOOK_AGAIN_AFTER = 0.05
 _LOOK_AGAIN_FOR = 1.0
+# SQLite removes them as the last connection of all is closed: that takes no longer than this.
+_CLOSING_LOOKS = 3
 
 _Identity = tuple[int, int]
 
@@ -204,8 +206,11 @@ def refuse_removed(file: Path) -> None:
     A connection that is opened now would begin a new one beside it.
     """
     real = os.path.realpath(file)
-    if any(_removed(f"{real}{suffix}") for suffix in _SUFFIXES):
-        raise StoreUnavailable(f"the -wal or -shm of {file.name} was removed while it was open")
+    for _ in range(_CLOSING_LOOKS):
+        if not any(_removed(f"{real}{suffix}") for suffix in _SUFFIXES):
+            return
+        Event().wait(_LOOK_AGAIN_AFTER)  # another thread may just be closing the last connection
+    raise StoreUnavailable(f"the -wal or -shm of {file.name} was removed while it was open")
 
 
 def refuse_mixed(file: Path) -> None:
