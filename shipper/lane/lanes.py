@@ -115,7 +115,7 @@ class Lanes:
             return False
         lane = self._lanes[candidate.lane] = Lane(candidate.lane)
         if candidate.wait > 0 or candidate.failed:
-            self._sleep(lane, candidate.id, now + candidate.wait, charged=True, now=now)
+            self._sleep(lane, candidate.id, now + candidate.wait, charged=True)
             return False
         if sure and candidate.lane not in self.skipped:
             self._expect(lane, candidate.id)
@@ -144,7 +144,7 @@ class Lanes:
             page = [page[0]._replace(wait=0.0), *page[1:]]
         lane.hurried = False
         if page and (page[0].wait > 0 or (page[0].failed and not lane.woken)):
-            self._sleep(lane, page[0].id, now + page[0].wait, charged=True, now=now)
+            self._sleep(lane, page[0].id, now + page[0].wait, charged=True)
             return []
         wanted = [c.id for c in takewhile(lambda c: c.wait <= 0, page)]
         lane.more = lane.more or len(page) >= limit or len(wanted) < len(page)
@@ -303,8 +303,8 @@ class Lanes:
             self.loaded.let_go(lane.queue.pop(0))
         lane.last_id = 0
 
-    def _sleep(self, lane: Lane, head: int, due: float, *, charged: bool, now: float = 0.0) -> None:
-        if self._waiting.is_full(is_due=due <= now) and not lane.claiming:
+    def _sleep(self, lane: Lane, head: int, due: float, *, charged: bool) -> None:
+        if self._waiting.is_full() and not lane.claiming:
             self.overlooked.add(lane.name, due)
             self._forget(lane)
             return

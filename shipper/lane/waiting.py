@@ -1,4 +1,4 @@
-"""The lanes that wait for their time, in its order: a bounded number, whatever happens.
+"""The lanes that wait for their time, in its order: at most `most` of them, whatever happens.
 
 A lane may be woken before its time; its entry here is then void, and passed over when it comes up.
 """
@@ -7,7 +7,6 @@ from heapq import heappop, heappush
 
 from shipper.lane.lane import Lane
 
-_DUE = 1_024
 AT_ONCE = 0.0
 """A moment that has come, whatever the time."""
 
@@ -21,13 +20,9 @@ class Waiting:
         self._order = 0  # breaks ties
         self._heap: list[tuple[float, int, Lane]] = []
 
-    def is_full(self, *, is_due: bool = False) -> bool:
-        """Return whether no more lanes are to be remembered.
-
-        There are places beyond for those whose time has come: they wait only for their share, and
-        would never get it while others, who have hours to wait, take all the places.
-        """
-        return self._count >= self._most + (_DUE if is_due else 0)
+    def is_full(self) -> bool:
+        """Return whether no more lanes are to be remembered."""
+        return self._count >= self._most
 
     def put(self, lane: Lane, due: float) -> None:
         """Let a lane wait until `due`."""

@@ -118,7 +118,6 @@ ANSWERS = (
     Fault("A920", "all that is in flight fails together", "one step of the backoff", "tests/unit/test_as_elsewhere.py::test_all_that_fail_at_once_are_one_step_of_the_backoff", "64"),
     Fault("A921", "an outage of weeks, probe after probe", "costs no event anything, and ends with the first answer", "tests/unit/test_as_elsewhere.py::test_an_outage_of_any_length_ends_with_the_first_answer", "20,000 probes"),
     Fault("A922", "failures with an answer between them, again and again", "each answer takes back what was before it", "tests/unit/test_as_elsewhere.py::test_a_success_takes_back_every_failure_before_it", "50"),
-    Fault("A923", "the time of one comes, while more than are remembered have longer to wait", "there is a place beyond for it", "tests/unit/test_as_elsewhere.py::test_the_time_of_one_beyond_those_remembered_comes", "500"),
     Fault("A924", "a receiver that asks to wait again and again", "asked once each time; nothing bursts afterwards", "tests/unit/test_as_elsewhere.py::test_a_receiver_that_asks_to_wait_again_and_again_is_asked_once_each_time", "50"),
 )  # fmt: skip
 
