@@ -13,9 +13,9 @@ MOST_SEEDS = 500
 CAUGHT = {
     "a_disk_that_is_full_at_the_start_is_a_bug": 1,
     "a_failure_costs_two": 1,
-    "a_firewall_is_a_partial_outage": 1_000_005,
+    "a_firewall_is_a_partial_outage": 1_000_017,
     "a_link_that_is_down_sends_all": 12,
-    "a_new_route_knows_of_no_holds": 154,
+    "a_new_route_knows_of_no_holds": 433,
     "a_partial_outage_is_charged": 1_000_000,
     "a_release_waits_for_the_end_of_a_pause": 37,
     "a_route_begins_beside_the_one_that_it_replaces": 17,
