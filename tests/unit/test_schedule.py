@@ -24,6 +24,13 @@ STEPS = [
 ]  # fmt: skip
 
 
+async def passed(seconds: float) -> None:
+    """Wait for a moment of the loop's own, virtual time, which comes at once."""
+    reached = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, reached.set)
+    await reached.wait()
+
+
 @pytest.fixture
 def loop() -> Iterator[VirtualLoop]:
     """Give a loop that never waits."""
@@ -55,9 +62,9 @@ def test_a_step_neither_adds_a_ring_nor_takes_one_away(
 
     async def live() -> None:
         async with rung("look", lambda: at.append(loop.time()), every(seconds)):
-            await asyncio.sleep(10.5 * seconds)
+            await passed(10.5 * seconds)
             machine.jump(machine.wall() + step)
-            await asyncio.sleep(10 * seconds)
+            await passed(10 * seconds)
 
     loop.run_until_complete(live())
     assert at == pytest.approx([n * seconds for n in range(1, 21)])
@@ -78,9 +85,9 @@ def test_what_is_of_a_minute_comes_at_its_beginning_and_never_late(
             at.append((loop.time(), clock.wall()))
 
         async with rung("statistics", note, next_minute(clock, within)):
-            await asyncio.sleep(290.0)
+            await passed(290.0)
             machine.jump(machine.wall() + step)
-            await asyncio.sleep(310.0)
+            await passed(310.0)
 
     loop.run_until_complete(live())
     between = [late[0] - early[0] for early, late in pairwise(at)]
@@ -97,13 +104,13 @@ def test_a_chore_is_done_once_at_a_time_and_never_owed(loop: VirtualLoop) -> Non
 
     async def slow() -> None:
         begun.append(loop.time())
-        await asyncio.sleep(35.0)
+        await passed(35.0)
 
     async def live() -> None:
         task = asyncio.create_task(
             ring(Ring("slow", slow, every(10.0)), open_log("info", "json"), {})
         )
-        await asyncio.sleep(100.0)
+        await passed(100.0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -119,7 +126,7 @@ def test_a_chore_may_be_done_at_once(loop: VirtualLoop) -> None:
     async def live() -> None:
         each = Ring("credentials", lambda: at.append(loop.time()), every(2.0), at_once=True)
         task = asyncio.create_task(ring(each, open_log("info", "json"), {}))
-        await asyncio.sleep(4.5)
+        await passed(4.5)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -136,7 +143,7 @@ def test_a_chore_that_is_begun_anew_goes_on_waiting(loop: VirtualLoop, often: fl
         each = Ring("retention", lambda: at.append(loop.time()), every(10.0))
         while loop.time() < 100.0:
             task = asyncio.create_task(ring(each, open_log("info", "json"), last))
-            await asyncio.sleep(often)
+            await passed(often)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
@@ -155,10 +162,10 @@ def test_a_chore_of_the_wall_clock_is_not_done_early_because_it_is_begun_anew(
         def note() -> None:
             at.append(clock.wall() % MINUTE)
 
-        await asyncio.sleep(MINUTE - clock.wall() % MINUTE + 30.0)
+        await passed(MINUTE - clock.wall() % MINUTE + 30.0)
         each = Ring("statistics", note, next_minute(clock, MINUTE), by_the_clock=True)
         task = asyncio.create_task(ring(each, open_log("info", "json"), last))
-        await asyncio.sleep(31.0)
+        await passed(31.0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -177,7 +184,7 @@ def test_a_chore_that_fails_is_told_once_and_done_again(loop: VirtualLoop) -> No
 
     async def live() -> None:
         async with rung("retention", fails, every(1.0)) as lines:
-            await asyncio.sleep(2.5)
+            await passed(2.5)
             told.extend(lines.getvalue().splitlines())
 
     loop.run_until_complete(live())
