@@ -22,6 +22,8 @@ from typing import Self
 _SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_LINKS = 40
+# Whoever replaces a link faster than that makes it lead nowhere.
+_LOOKS = 3
 _STANDARD = re.compile(r"/dev/(?:null|stdout|stderr|fd/\d+)")
 _OF_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -166,6 +168,19 @@ def trusted(path: Path) -> Path:
             return path
         path = path.parent / leads_to
     return path
+
+
+def followed(path: Path) -> Path:
+    """Return where a path leads, with all links followed; it raises nothing.
+
+    A link may be removed or replaced while it is read, and may lead in a circle: `Path.resolve` and
+    `os.path.realpath` raise then. What is left of it is named, and whoever opens that says what is
+    wrong.
+    """
+    for _ in range(_LOOKS):
+        with suppress(OSError):
+            return Path(os.path.realpath(path))
+    return path.absolute()
 
 
 def open_own(path: Path, flags: int, mode: int = PRIVATE) -> int:

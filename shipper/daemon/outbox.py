@@ -9,6 +9,7 @@ from shipper.config import Settings
 from shipper.config.settings import DatabaseSettings
 from shipper.daemon.thread import DatabaseThread
 from shipper.dispatcher import Rhythm
+from shipper.files import followed
 from shipper.store.identity import Identity
 from shipper.store.looks import Looks
 from shipper.store.queue import Queue
@@ -50,7 +51,7 @@ class Outbox:
     def file(self) -> Path | None:
         """Return the SQLite file, None for any other outbox."""
         file: Path | None = self.upkeep.database.get_execution_options().get("file")
-        return None if file is None else file.resolve()
+        return None if file is None else followed(file)
 
     def rhythm(self, settings: Settings, lease_ttl: float) -> Rhythm:
         """Return how often to look with these settings."""

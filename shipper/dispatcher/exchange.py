@@ -165,7 +165,7 @@ class Exchange:
                     raise StoreUnavailable(error.message) from error
                 longest = _RETRY_MAX if isinstance(error, StoreUnavailable) else _RETRY_REFUSED_MAX
                 retry = min(longest, 0.5 * 2.0 ** min(failures, 10))
-                self._report.store_lost(error, retry, asked_at, first=failures == 1)
+                self._report.store_lost(error, retry, asked_at)
                 await _rest(retry, stop)
                 if self._changed is not None:
                     self._changed()  # it lets go of a removed WAL, which is in the way of saving it

@@ -24,6 +24,8 @@ BATCH_EVERY = 1.0
 REMIND_EVERY = 60.0
 CHANGES_A_MINUTE = 10
 RUNS_A_MINUTE = 3
+# As some messages hold a number, and there is no end of numbers.
+REASONS = 8
 
 _GOOD = frozenset({State.READY, State.RAMPING})
 
@@ -55,6 +57,7 @@ class Reporter:
         self._log = log
         self._tally = tally
         self._told: dict[str, _Told] = {}
+        self._reasons: set[str] = set()
 
     def recorded(self, destination: str, settled: Sequence[Settled]) -> None:
         """Take in outcomes that are on disk."""
@@ -202,10 +205,14 @@ class Reporter:
         """Take in that an exchange with the database went well, and how long it took."""
         self._tally.turned(seconds, now, lease_until)
 
-    def store_lost(self, error: ShipperError, retry: float, now: float, *, first: bool) -> None:
-        """Tell that the database can't be reached; once for each time it is lost."""
+    def store_lost(self, error: ShipperError, retry: float, now: float) -> None:
+        """Tell that the database can't be reached; once for each reason, each time it is lost.
+
+        The first is how it was lost ("the server is shutting down"), and the next what to mend.
+        """
         self._tally.lost(now, error.message)
-        if first:
+        if error.message not in self._reasons and len(self._reasons) < REASONS:
+            self._reasons.add(error.message)
             self._log("store.lost", reason=error.message, retry_seconds=retry)
 
     def damaged(self, problems: Sequence[str]) -> None:
@@ -215,6 +222,7 @@ class Reporter:
 
     def store_back(self, seconds: float) -> None:
         """Tell that the database is there again."""
+        self._reasons.clear()
         self._log("store.back", seconds=round(seconds, 1))
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shipper.doctor import probe
+from shipper.files import followed
 
 _PROBE_SECONDS = 20.0
 _RIGHTS = {"r": 4, "w": 2, "x": 1}
@@ -148,8 +149,8 @@ def _has(path: str | Path, attribute: str) -> bool:
 
 def _way(path: Path) -> list[Path]:
     """Return the directories that lead to a file: where links lead, and to where they lie."""
-    real = path.resolve()
-    named = [place for place in path.absolute().parents if place.resolve() == place]
+    real = followed(path)
+    named = [place for place in path.absolute().parents if followed(place) == place]
     return sorted({*real.parents, *named}, key=lambda place: len(place.parts))
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from shipper.doctor.access import Refusal, User, hands_on_rights, has_access_list
 from shipper.doctor.finding import Finding, fault, warning, well
+from shipper.files import followed
 from shipper.store.footprint import SCARCE_DAYS, TIGHT_DAYS, Footprint, forecast, size
 from shipper.store.place import file_system, refuse_unusable_file, remark
 from shipper.store.reserve import held
@@ -106,7 +107,7 @@ def check_files(path: Path, user: User) -> Iterator[Finding]:
 def check_file_system(path: Path) -> Iterator[Finding]:
     """Refuse a place where SQLite's WAL isn't safe: see `store.place`."""
     refuse_unusable_file(path)
-    kind, told = file_system(os.path.realpath(path)), remark(path)
+    kind, told = file_system(str(followed(path))), remark(path)
     if told is None:
         yield well("file system", kind)
     else:

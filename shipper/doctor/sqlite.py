@@ -3,13 +3,13 @@
 Each says something only where something is wrong: the outbox's own lines are in `database`.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from shipper.doctor.finding import Finding, fault
 from shipper.errors import AccessDenied
+from shipper.files import followed
 from shipper.store import holders, objects, sequence
 from shipper.store.opening import Database
 from shipper.store.transactions import glancing
@@ -37,7 +37,7 @@ def check_lock(database: Database) -> Iterator[Finding]:
 
 def check_removed(path: Path) -> Iterator[Finding]:
     """Name who has a -wal or -shm open that was removed: nobody else finds what it commits."""
-    real = os.path.realpath(path)
+    real = followed(path)
     who = holders.openers(f"{real}{suffix} (deleted)" for suffix in ("-wal", "-shm"))
     if who:
         yield fault(

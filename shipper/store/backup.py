@@ -21,9 +21,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from shipper.drafts import Draft
@@ -31,7 +30,7 @@ from shipper.errors import AccessDenied, SchemaError, ShipperError, UsageError
 from shipper.files import PRIVATE, Untrusted
 from shipper.store import revisions
 from shipper.store.dialect import SQLITE
-from shipper.store.engine import connect_sqlite, open_engine, quoted
+from shipper.store.engine import connect_draft, connect_sqlite, open_draft
 from shipper.store.failures import translating_sqlite
 from shipper.store.lease import Owner
 from shipper.store.queue import Queue
@@ -120,9 +119,8 @@ def file_beside(target: Path) -> Iterator[Draft]:
 def _copy(source: Path, draft: Draft, told: Callable[[int, int], None]) -> None:
     with translating_sqlite(source):
         reader = connect_sqlite(source, busy_timeout=5.0)
-        writer = connect_sqlite(draft.path, busy_timeout=5.0)
+        writer = connect_draft(draft.path, draft.refuse_another)
         try:
-            _make_draft(writer, draft)
             # Without one view for all steps, each commit of somebody's would start the copy anew.
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -132,12 +130,6 @@ def _copy(source: Path, draft: Draft, told: Callable[[int, int], None]) -> None:
         finally:
             writer.close()
             reader.close()
-
-
-def _make_draft(driver: Any, draft: Draft) -> None:
-    """See to it that a connection writes to nothing but the draft; raises Untrusted."""
-    draft.refuse_another()
-    driver.execute("PRAGMA journal_mode = MEMORY").fetchone()
 
 
 @contextmanager
@@ -152,9 +144,7 @@ def _without_wal(file: int) -> Iterator[None]:
 
 def _disown(draft: Draft) -> Copy:
     """Free the lease in the copy, check every page of it, and say what is in it."""
-    engine = open_engine(f"sqlite:///{quoted(str(draft.path.absolute()))}")
-    event.listen(engine, "connect", lambda driver, _: _make_draft(driver, draft))
-    engine.update_execution_options(file=None)  # it would be given its WAL back
+    engine = open_draft(draft.path, draft.refuse_another)
     try:
         if revisions.current(engine) is None:
             raise SchemaError("there is no outbox in this database")

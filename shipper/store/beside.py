@@ -17,7 +17,7 @@ from threading import Event
 from typing import Any
 
 from shipper.errors import LeaseLost, StoreUnavailable
-from shipper.files import Directory
+from shipper.files import Directory, followed
 from shipper.store import holders
 
 _SUFFIXES = ("-wal", "-shm")
@@ -41,7 +41,7 @@ class Beside:
     """What lies beside one SQLite file, as it was when this process opened it."""
 
     def __init__(self, file: Path) -> None:
-        self._file = Path(os.path.realpath(file))
+        self._file = followed(file)
         self._paths = {suffix: f"{self._file}{suffix}" for suffix in _SUFFIXES}
         self._ours: dict[str, _Identity] = {}
         self._guard: int | None = None
@@ -205,7 +205,7 @@ def refuse_removed(file: Path) -> None:
 
     A connection that is opened now would begin a new one beside it.
     """
-    real = os.path.realpath(file)
+    real = followed(file)
     for _ in range(_CLOSING_LOOKS):
         if not any(_removed(f"{real}{suffix}") for suffix in _SUFFIXES):
             return

@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from shipper.errors import AccessDenied, ConfigError, SchemaError
-from shipper.files import Directory, Untrusted
+from shipper.files import Directory, Untrusted, followed
 from shipper.installation import with_packages
 from shipper.store import postgres
 from shipper.store.beside import (
@@ -90,7 +90,7 @@ def database_path(url: str) -> Path | None:
     """Return the file of an SQLite URL, None for any other."""
     parsed = make_url(url)
     # Resolved, so that whatever name it is opened by, its lock is the same file.
-    return Path(str(parsed.database)).resolve() if parsed.get_backend_name() == "sqlite" else None
+    return followed(Path(str(parsed.database))) if parsed.get_backend_name() == "sqlite" else None
 
 
 def quoted(path: str) -> str:
@@ -163,17 +163,30 @@ def _open_sqlite(
         create_sqlite_file(path)
     refuse_unusable_file(path)
     _refuse_old_library(sqlite_library().version)
+    engine = _sqlite_engine(path, lambda: connect_sqlite(path, busy_timeout), busy_timeout, told)
+    engine.update_execution_options(file=path)
+    return engine
+
+
+def open_draft(path: Path, looked: Callable[[], None]) -> Engine:
+    """Return an engine of a file that nobody else has; see `connect_draft`."""
+    return _sqlite_engine(path, lambda: connect_draft(path, looked), 0.0, lambda _: None)
+
+
+def _sqlite_engine(
+    path: Path, creator: Callable[[], Any], patience: float, told: Callable[[str], None]
+) -> Engine:
     engine = create_engine(
         "sqlite://",
         hide_parameters=True,  # a failed statement's may be payloads, and errors end up in logs
         module=_sqlite_module(),
-        creator=lambda: connect_sqlite(path, busy_timeout),
+        creator=creator,
         # What is given back is closed: open, it would keep the one that is kept (see
         # `transactions`) from saving a WAL that somebody removes.
         poolclass=NullPool,
     )
-    event.listen(engine, "begin", Begin(_sqlite_module(), busy_timeout))
-    engine.update_execution_options(file=path, patience=busy_timeout, told=told)
+    event.listen(engine, "begin", Begin(_sqlite_module(), patience))
+    engine.update_execution_options(patience=patience, told=told)
     return _keeping(engine, Kept(path))
 
 
@@ -203,6 +216,26 @@ def connect_sqlite(path: Path, busy_timeout: float) -> Any:
     try:
         _set_up_sqlite(connection)
         refuse_without(connection, path, suspects)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_draft(path: Path, looked: Callable[[], None]) -> Any:
+    """Return the driver's own connection to a file that nobody else has; raises what that raises.
+
+    It takes no lock, so that may lie where an outbox can't: on a network's file system. `looked` is
+    called once the file is open, before anything is read of it or written.
+    """
+    target = f"file://{quote(os.fspath(path.absolute()))}?mode=rw&nolock=1"
+    connection = _sqlite_module().connect(
+        target, uri=True, isolation_level=None, check_same_thread=False
+    )
+    try:
+        looked()
+        _set_up_sqlite(connection)
+        connection.execute("PRAGMA journal_mode = MEMORY").fetchone()
     except BaseException:
         connection.close()
         raise

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from shipper.files import followed
 from shipper.store.place import device
 
 # SQLite's own places (sqlite3.c: WAL_WRITE_LOCK, UNIX_SHM_DMS and PENDING_BYTE). In the -shm: the
@@ -35,7 +36,7 @@ class _Lock(NamedTuple):
 
 def writers(file: Path) -> list[str]:
     """Return who holds the write lock of an SQLite file, as `process 4711 (php-fpm)`."""
-    real = Path(os.path.realpath(file))
+    real = followed(file)
     places = [(_shm(real), _WAL_WRITER), (real, _FILE)]
     found: dict[int, None] = {}
     with suppress(OSError):
@@ -69,7 +70,7 @@ def elsewhere(file: Path) -> tuple[set[int], set[int]]:
     that, or read a file that has no WAL. Whose descriptors are hidden from us is never sure.
     """
     wal, database = (found - {os.getpid()} for found in _locking(file))
-    real = os.path.realpath(file)
+    real = followed(file)
     removed = frozenset(f"{real}{suffix}{_DELETED}" for suffix in ("-wal", "-shm"))
     surely = {pid for pid in wal | database if _has_open(pid, removed)}
     if not os.path.lexists(f"{real}-wal"):
@@ -88,7 +89,7 @@ def without_ours(file: Path) -> set[int]:
 
 def is_guarded(file: Path, first: int) -> bool:
     """Return whether some open file description has locked this byte of a file (`F_OFD_SETLK`)."""
-    real = Path(os.path.realpath(file))
+    real = followed(file)
     with suppress(OSError):
         found = _of_file(_locks(), real, range(first, first + 1))
         return any(lock.owner == "OFDLCK" for lock in found)
@@ -97,7 +98,7 @@ def is_guarded(file: Path, first: int) -> bool:
 
 def _locking(file: Path) -> tuple[set[int], set[int]]:
     """Return who has the -wal of a file open, and who the file: he holds a lock all the time."""
-    real = Path(os.path.realpath(file))
+    real = followed(file)
     with suppress(OSError):
         locks = _locks()
         return _lockers(locks, _shm(real), _WAL_OPEN), _lockers(locks, real, _FILE)

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from sqlalchemy import Engine, text
 
 from shipper.errors import AccessDenied
+from shipper.files import followed
 from shipper.store.transactions import reading
 
 Identity: TypeAlias = tuple[object, ...]
@@ -27,7 +28,7 @@ def identity(engine: Engine) -> Identity:
     Of an SQLite file it is the path that its lock lies beside.
     """
     if engine.dialect.name == "sqlite":
-        return (engine.get_execution_options()["file"].resolve(),)
+        return (followed(engine.get_execution_options()["file"]),)
     with reading(engine) as connection:
         row = connection.execute(_TABLE).one()
     return (_system(engine), row.database, row.lease)

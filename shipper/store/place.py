@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shipper.errors import AccessDenied, SchemaError
-from shipper.files import Directory, Untrusted, trusted
+from shipper.files import Directory, Untrusted, followed, trusted
 
 MOUNTINFO = Path("/proc/self/mountinfo")
 
@@ -125,7 +125,7 @@ def _refuse_strangers(path: Path) -> None:
 
 def refuse_unusable_place(path: Path, mountinfo: Path | None = None) -> None:
     """Raise SchemaError where no SQLite outbox may lie; `path` itself needn't be there yet."""
-    real = os.path.realpath(path)
+    real = str(followed(path))
     mounts = list(_mounts(mountinfo))
     if any(mount.directory == real for mount in mounts):
         raise SchemaError(
@@ -161,7 +161,7 @@ def missing(path: Path) -> SchemaError:
 def remark(path: Path, mountinfo: Path | None = None) -> str | None:
     """Return what is worth a warning about a place that can be used, if there is anything."""
     mounts = list(_mounts(mountinfo))
-    mount = _mount_of(os.path.realpath(path), mounts)
+    mount = _mount_of(str(followed(path)), mounts)
     if mount is None:
         return None
     if mount.kind == "overlay" and mount.directory == "/":

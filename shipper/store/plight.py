@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import orjson
 from sqlalchemy import Engine, text
 
-from shipper.files import Directory
+from shipper.files import Directory, followed
 from shipper.store.dialect import dialect_of
 from shipper.store.file_lock import FileLock
 from shipper.store.lease import Owner
@@ -58,7 +58,7 @@ def noted(database: Path, now: float) -> Plight | None:
 def plight(engine: Engine, now: float) -> Plight | None:
     """Return what a daemon that holds the outbox suffers from; None where it can write."""
     if dialect_of(engine.dialect.name).name == "sqlite":
-        file: Path = engine.get_execution_options()["file"].resolve()
+        file = followed(engine.get_execution_options()["file"])
         return noted(file, now) if FileLock(file).is_held() else None
     with snapshot(engine) as tx:
         row = tx.execute(_SILENCE).one_or_none()

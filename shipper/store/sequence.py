@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, Engine, text
 
+from shipper.files import followed
 from shipper.store.dialect import ALL_IDS
 from shipper.store.failures import file_of
 from shipper.store.file_lock import FileLock
@@ -56,7 +57,7 @@ def fix(engine: Engine) -> list[str]:
     if not look(engine):
         return []
     file = file_of(engine)
-    lock = None if file is None else FileLock(file.resolve())
+    lock = None if file is None else FileLock(followed(file))
     if lock is not None:
         lock.acquire()
     try:

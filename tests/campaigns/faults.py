@@ -214,6 +214,8 @@ DISK = (
     Fault("O955", "a program locks a file of another volume that has the number of the outbox, or of its -shm", "nobody is refused, named or stopped for that", "tests/store/test_holders.py::test_a_file_of_another_file_system_with_the_same_number_is_another_file", "1"),
     Fault("O956", "a WAL is removed and another one begun, night after night", "each is kept under a name of its own, which is told", "tests/store/test_beside.py::test_each_removed_wal_is_kept_and_told_by_a_name_of_its_own", "2"),
     Fault("O957", "the same, and there is no place left for a removed one", "told as lost; no other night's file is named", "tests/store/test_beside.py::test_a_removed_wal_that_cannot_be_kept_is_told_as_lost", "1"),
+    Fault("O958", "a link on the way to the outbox is removed while it is read, or leads in a circle", "a place that leads nowhere: said by every command, no traceback", "tests/security/test_security_files.py::test_an_outbox_that_is_a_circle_of_links_is_told", "3"),
+    Fault("O959", "a backup is written to a network's disk, or where an outbox may not lie", "a whole copy: nobody opens it there", "tests/store/test_backup.py::test_a_copy_may_lie_where_an_outbox_may_not", "1"),
 )  # fmt: skip
 
 DATABASE = (
@@ -274,6 +276,7 @@ DATABASE = (
     Fault("O974", "db upgrade looks for damage while a daemon turns", "one view of the data: a sound outbox has none, and the daemon keeps its place", "tests/store/test_mending_in_use.py::test_a_turn_between_two_questions_is_no_damage", "2 x 2 databases"),
     Fault("O975", "two put right at once what was behind, and a daemon begins in between", "the second looks again under the lock, and changes nothing", "tests/store/test_mending_in_use.py::test_numbers_that_another_has_raised_meanwhile_are_left_alone", "1"),
     Fault("O976", "the first start after an update, and a tool has emptied sqlite_sequence", "brought up to date and shipped; it is not in its own way", "tests/store/test_sequence.py::test_a_daemon_that_brings_its_outbox_up_to_date_is_not_in_its_own_way", "4"),
+    Fault("O977", "the server shuts down, and its new password is the next thing that is wrong", "the log tells each reason once", "tests/unit/test_exchange.py::test_each_reason_of_a_lost_database_is_told_once_and_no_endless_number", "1"),
 )  # fmt: skip
 
 ROWS = (

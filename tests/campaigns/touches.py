@@ -163,6 +163,7 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
     ),
     SQLITE: (
         ("store/engine.py", "connect_sqlite", "_sqlite_module().connect", 1),
+        ("store/engine.py", "connect_draft", "_sqlite_module().connect", 1),
     ),
     STANDARD: (
         ("cli/shell.py", "_mend_streams", "Path(os.devnull).open", 1),

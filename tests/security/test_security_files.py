@@ -268,6 +268,36 @@ def _file(path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("planted", ["a circle", "a link that goes while it is read"])
+def test_where_a_path_leads_is_said_of_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: str
+) -> None:
+    """Python's own ways to ask raise for these, and each look at an outbox asks."""
+    path = tmp_path / "shop.db"
+    path.symlink_to(tmp_path / "shop.db")
+    if planted != "a circle":
+        read_link = os.readlink
+
+        def racing(name: str) -> str:
+            if path.is_symlink():
+                path.unlink()
+            return read_link(name)
+
+        monkeypatch.setattr(os, "readlink", racing)
+    assert files.followed(path) == path
+
+
+def test_an_outbox_that_is_a_circle_of_links_is_told(outbox: Shared, tmp_path: Path) -> None:
+    """By every command alike, with the path."""
+    outbox.plants("(shop / 'a').symlink_to('b'); (shop / 'b').symlink_to('a')")
+    home = Home(tmp_path, f"sqlite:///{outbox.shop}/a")
+    for words in ("status", "check", "doctor", "backup copy.db"):
+        ran = home.call(*words.split())
+        assert ran.status in {1, 77, 78}, words
+        assert f"{outbox.shop}/a" in ran.out + ran.err
+        assert "Traceback" not in ran.err
+
+
 def test_a_directory_is_not_changed_with_its_name(tmp_path: Path) -> None:
     """It is held by its descriptor."""
     (tmp_path / "one").mkdir()

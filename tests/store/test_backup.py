@@ -4,6 +4,8 @@ import os
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -350,6 +352,30 @@ def test_a_directory_that_is_closed_to_us_is_told(
 
 
 # -- PostgreSQL -----------------------------------------------------------------------------------
+
+
+def test_a_copy_may_lie_where_an_outbox_may_not(lite: Engine, source: Path, tmp_path: Path) -> None:
+    """Nobody opens it there: on a network's disk, as backups do, or here a layer of an overlay."""
+    needs.root()
+    unshare = needs.program("unshare", "util-linux")
+    write(lite, "a")
+    (tmp_path / "disk").mkdir()
+    script = (
+        "mount -t tmpfs none disk && cd disk && mkdir upper lower work whole &&"
+        " layers=upperdir=$PWD/upper,lowerdir=$PWD/lower,workdir=$PWD/work &&"
+        " mount -t overlay none -o $layers whole && exec $0 -c"
+        " 'import sys; from pathlib import Path; from shipper.store.backup import back_up;"
+        " print(back_up(Path(sys.argv[1]), Path(sys.argv[2])).pending)' $1 upper/copy.db"
+    )
+    done = subprocess.run(
+        [unshare, "--mount", "sh", "-ec", script, sys.executable, source],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "{'default': 1}\n", done.stderr
 
 
 def test_postgres_has_a_command_of_its_own() -> None:

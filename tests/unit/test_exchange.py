@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable
 from math import inf
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
 from shipper.dispatcher import exchange
 from shipper.dispatcher.exchange import Exchange, Thread
-from shipper.dispatcher.reporter import Reporter
+from shipper.dispatcher.reporter import REASONS, Reporter
 from shipper.dispatcher.rest import Rhythm
 from shipper.errors import AccessDenied, ShipperError, StoreUnavailable
 from shipper.store.work import Work
@@ -25,7 +26,7 @@ class Told:
         """Begin with none."""
         self.waits: list[float] = []
 
-    def store_lost(self, _error: ShipperError, retry: float, *_: float, **__: bool) -> None:
+    def store_lost(self, _error: ShipperError, retry: float, *_: float) -> None:
         """Keep it."""
         self.waits.append(retry)
 
@@ -68,3 +69,22 @@ async def test_a_server_that_is_back_is_noticed_within_seconds(
     assert answer == "back"
     assert told.waits == sorted(told.waits)
     assert (len(told.waits), told.waits[0], told.waits[-1]) == (OUTAGES, 1.0, longest)
+
+
+def test_each_reason_of_a_lost_database_is_told_once_and_no_endless_number() -> None:
+    """How it was lost isn't why it stays away: a password that was changed meanwhile is."""
+    said: list[tuple[str, object]] = []
+    reporter = Reporter(
+        cast("Any", lambda event, **fields: said.append((event, fields.get("reason")))),
+        cast("Any", Mock()),
+    )
+    away, refused = StoreUnavailable("it shuts down"), AccessDenied("password")
+    for error in (away, refused, away, refused):
+        reporter.store_lost(error, 1.0, 0.0)
+    assert said == [("store.lost", "it shuts down"), ("store.lost", "password")]
+    for number in range(20):
+        reporter.store_lost(StoreUnavailable(f"failed {number} times"), 1.0, 0.0)
+    assert len(said) == REASONS
+    reporter.store_back(1.0)
+    reporter.store_lost(away, 1.0, 0.0)
+    assert said[-2:] == [("store.back", None), ("store.lost", "it shuts down")]
