@@ -147,6 +147,6 @@ def gather(
         places=[advice.place_of(each, settings) for each in settings.destinations.values()],
         config=str(settings.path or "the configuration"),
         start=start,
-        plight=plight(database, now),
+        plight=plight(database),
     )
     return facts, shipper

@@ -17,10 +17,11 @@ from shipper import __version__
 from shipper.clock import Clock
 from shipper.config import Settings
 from shipper.confirmed import Confirmed
-from shipper.daemon import alerts
+from shipper.daemon import alerts, strays
 from shipper.daemon import reload as reloading
 from shipper.daemon.alarms import Alarms
 from shipper.daemon.alerts import Hooks
+from shipper.daemon.guard import alongside
 from shipper.daemon.notify import Heartbeat, Notifier
 from shipper.daemon.observers import observed
 from shipper.daemon.reload import Change
@@ -28,7 +29,7 @@ from shipper.daemon.renewal import renewing
 from shipper.daemon.schedule import scheduled
 from shipper.daemon.session import Session, open_session
 from shipper.daemon.stops import Stops, Wish, unless_over
-from shipper.daemon.strays import Strays, watched
+from shipper.daemon.strays import Strays
 from shipper.daemon.taking import REACH_WITHIN
 from shipper.dispatcher.dispatcher import STOP_GRACE
 from shipper.errors import AccessDenied, OutboxChanged, OutboxHeld, SchemaError, StoreUnavailable
@@ -213,9 +214,9 @@ class _Service:
         )
         async with (
             scheduled(session, clock, log, heartbeat, self._last_done),
-            renewing(session.seen, self.stops.renew, log),
+            alongside(renewing(session.seen, self.stops.renew, log)),
             observed(session, self._alarms, self._audit, hooks, clock, log),
-            watched(session, self._strays, log),
+            alongside(strays.watch(session, self._strays, log)),
         ):
             yield lambda: heartbeat.status(session)
 

@@ -19,7 +19,9 @@ from shipper.config import Settings
 from shipper.confirmed import Confirmed
 from shipper.daemon.commits import Commits, watched
 from shipper.daemon.destinations import Fresh, Make, Seen, freshly, route_of
+from shipper.daemon.guard import alongside
 from shipper.daemon.outbox import Address, Outbox
+from shipper.daemon.signs import sign
 from shipper.daemon.taking import (
     FROZEN,
     REACH_WITHIN,
@@ -181,9 +183,8 @@ async def open_session(
             # What opens files does so there; asking, later on, costs next to nothing.
             await thread.run(watch.changed)
         reserve = None if path is None else Reserve(path, settings.space.reserve)
-        queue = Queue(engine, lease_ttl=ttl, monotonic=clock.monotonic)
+        queue, owner = Queue(engine, lease_ttl=ttl, monotonic=clock.monotonic), Owner.here()
         spared = None if reserve is None else Spared(queue, reserve, tells(reserve, log))
-        owner = Owner.here()
         # A daemon whose machine went away leaves its lease as it is; a living one prolongs it.
         patience = {OutboxHeld: ttl if within and path is None else 0.0} | reached
         taken_at = clock.monotonic()
@@ -201,9 +202,11 @@ async def open_session(
             await thread.run(partial(clock_notes.read, engine, owner.boot)),
         )
         upkeep = Upkeep(engine, thread.run, asyncio.sleep, clock, log, confirmed, reserve)
-        known = await thread.run(partial(identity, engine))
-        outbox = Outbox(address, known, thread, queue, Looks(engine), upkeep, watch, taken_at)
+        which, looks = await thread.run(partial(identity, engine)), Looks(engine)
+        outbox = Outbox(address, which, thread, queue, looks, upkeep, watch, taken_at)
         tally = Tally(clock.monotonic())
+        if path is not None:
+            await stack.enter_async_context(alongside(sign(path.resolve(), tally, log)))
         statistics = Statistics(engine, thread.run, tally, clock, confirmed)
         stack.push_async_callback(_write_the_rest, statistics)
         dispatcher = Dispatcher(

@@ -167,7 +167,7 @@ def check_daemon(database: Database, settings: Settings, now: float) -> Iterator
     reports = destination_report(database, settings.destinations, now)
     pending = sum(report.pending for report in reports)
     in_commit = commits.waiting(database) is not None  # which is told by itself
-    if shipper is not None and not in_commit and (found := plight(database, now)):
+    if shipper is not None and not in_commit and (found := plight(database)):
         told = f"{shipper} hasn't written to the outbox for {found.seconds:.0f} s: {found.reason}"
         yield fault("daemon", told, "journalctl -u shipper says what it has tried")
     elif shipper is not None:

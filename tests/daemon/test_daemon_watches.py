@@ -12,6 +12,7 @@ from shipper.clock import SystemClock
 from shipper.config import load
 from shipper.daemon import renewal, strays
 from shipper.daemon.destinations import Fresh
+from shipper.daemon.guard import alongside
 from shipper.daemon.reload import changed
 from shipper.daemon.session import open_session
 from shipper.logs import open_log
@@ -35,7 +36,8 @@ async def test_what_watches_files_outlives_a_bug(
 
     path = tmp_path / "ca.pem"
     path.write_text("another one", "utf-8")
-    async with renewal.renewing({path: None}, renew, open_log("info", "json", written)):
+    log = open_log("info", "json", written)
+    async with alongside(renewal.renewing({path: None}, renew, log)):
         await asyncio.wait_for(said.wait(), PATIENCE)
     assert calls == [[str(path)]] * 3
     assert written.getvalue().count("chore.failed") == 1
@@ -57,7 +59,8 @@ async def test_what_looks_for_unknown_destinations_outlives_a_bug(
             raise ValueError("a bug")
 
     nothing: Any = None
-    async with strays.watched(nothing, Broken(), open_log("info", "json", written)):
+    log = open_log("info", "json", written)
+    async with alongside(strays.watch(nothing, Broken(), log)):
         await asyncio.wait_for(again.wait(), PATIENCE)
     assert written.getvalue().count("chore.failed") == 1
 

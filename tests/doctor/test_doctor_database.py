@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from shipper.clock import SystemClock
 from shipper.config import DestinationSettings, Secret
 from shipper.doctor import database as db
 from shipper.doctor.finding import Finding, Level, guarded, of_error
@@ -16,7 +17,7 @@ from shipper.store import vitals
 from shipper.store.engine import SqliteLibrary, open_engine
 from shipper.store.file_lock import FileLock
 from shipper.store.operate import hold_destination
-from shipper.store.plight import note
+from shipper.store.plight import Noted, note
 from shipper.store.reports import Blocker
 from shipper.store.space import Space
 from shipper.store.vitals import Growth, Server
@@ -114,7 +115,9 @@ def test_a_daemon_that_cannot_write_is_no_well_one(lite: Engine) -> None:
     """As status says, which sends people here."""
     Daemon(lite)
     with _running(lite):
-        note(lite.get_execution_options()["file"], NOW - 40.0, "no room")
+        since_boot = SystemClock().monotonic()
+        lost = Noted(since_boot, since_boot - 40.0, "no room")
+        note(lite.get_execution_options()["file"], lost)
         found = _by_name(db.check_daemon(lite, _settings(), NOW))
     assert found["daemon"].level is Level.FAULT
     assert "hasn't written to the outbox for 40 s: no room" in found["daemon"].text
