@@ -151,8 +151,7 @@ async def open_session(
     Raises StoreUnavailable when it can't be reached in time, OutboxHeld when another daemon has
     it; SchemaError and AccessDenied at once, but where it is waited for for ever.
     """
-    path = database_path(settings.database.url)
-    ttl = lease_ttl(settings)
+    path, ttl = database_path(settings.database.url), lease_ttl(settings)
     thread = DatabaseThread()
     thread.patient = within > 0
     async with AsyncExitStack() as stack:
@@ -202,8 +201,8 @@ async def open_session(
             await thread.run(partial(clock_notes.read, engine, owner.boot)),
         )
         upkeep = Upkeep(engine, thread.run, asyncio.sleep, clock, log, confirmed, reserve)
-        which, looks = await thread.run(partial(identity, engine)), Looks(engine)
-        outbox = Outbox(address, which, thread, queue, looks, upkeep, watch, taken_at)
+        known = await thread.run(partial(identity, engine))
+        outbox = Outbox(address, known, thread, queue, Looks(engine), upkeep, watch, taken_at)
         tally = Tally(clock.monotonic())
         if path is not None:
             await stack.enter_async_context(alongside(sign(path.resolve(), tally, log)))
