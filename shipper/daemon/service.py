@@ -48,13 +48,18 @@ _REFUSED = "the new configuration is refused, see the journal"
 
 
 async def serve(
-    settings: Settings, *, clock: Clock, log: Log, reload: Callable[[], Settings]
+    settings: Settings,
+    *,
+    clock: Clock,
+    log_of: Callable[[Settings], Log],
+    reload: Callable[[], Settings],
 ) -> None:
-    """Run until stopped. `reload` reads the settings anew after a SIGHUP.
+    """Run until stopped. `reload` reads the settings anew after a SIGHUP; `log_of` opens their log.
 
     Raises what `open_session` raises, and LeaseLost when another daemon has taken over.
     """
-    service = _Service(settings, clock, log, reload)
+    log = log_of(settings)
+    service = _Service(settings, clock, log, log_of, reload)
     service.listen()
     service.warn(settings)
     within = REACH_WITHIN
@@ -88,11 +93,17 @@ class _Service:
     """What stays the same from one session to the next."""
 
     def __init__(
-        self, settings: Settings, clock: Clock, log: Log, reload: Callable[[], Settings]
+        self,
+        settings: Settings,
+        clock: Clock,
+        log: Log,
+        log_of: Callable[[Settings], Log],
+        reload: Callable[[], Settings],
     ) -> None:
         self.stops = Stops(settings)
         self._clock = clock
         self._log = log
+        self._log_of = log_of
         self._reload = reload
         self._notify = Notifier()
         self._audit = Audit.first(clock)
@@ -250,6 +261,7 @@ class _Service:
         self._taken = wish
         if wish.reload:
             self._remark = ""
+            self._log.become(self._log_of(settings))
             session.dispatcher.probe_at_once()
         return change
 

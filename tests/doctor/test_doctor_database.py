@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shipper.clock import SystemClock
-from shipper.config import DestinationSettings, Secret
+from shipper.config import AlertSettings, DestinationSettings, Secret
 from shipper.doctor import database as db
 from shipper.doctor.finding import Finding, Level, guarded, of_error
 from shipper.errors import StoreUnavailable
@@ -32,7 +32,9 @@ def _settings(*names: str) -> Any:
     """Return as much of the settings as these checks look at."""
     url = "http://127.0.0.1:9/e"
     named = {n: DestinationSettings(n, url, Secret("x")) for n in names or ("default",)}
-    return SimpleNamespace(destinations=named, path=None, origins={})
+    return SimpleNamespace(
+        destinations=named, path=None, origins={}, alerts=AlertSettings(oldest_pending=HOUR)
+    )
 
 
 def _only(found: Iterator[Finding]) -> Finding:
