@@ -72,6 +72,8 @@ EVENTS: Mapping[str, tuple[str, frozenset[str]]] = {
     "destination.unknown": ("warning", frozenset({"destination", "pending", "hint"})),
     "store.lost": ("error", frozenset({"reason", "retry_seconds"})),
     "store.commit_waits": ("error", frozenset({"reason", "hint"})),
+    "order.held_back": ("warning", frozenset({"reason", "hint", "seconds"})),
+    "order.free": ("info", frozenset({"seconds"})),
     "store.notice": ("warning", frozenset({"notice"})),
     "store.back": ("info", frozenset({"seconds"})),
     "file.changed": ("info", frozenset({"paths"})),

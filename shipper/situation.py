@@ -114,6 +114,26 @@ class Facts:
         return self.hours.closed if report.looks_well and report.name in self.configured else None
 
 
+class OpenFor:
+    """For how long transactions are open, to somebody who looks at them again and again."""
+
+    def __init__(self) -> None:
+        self._hidden_since: float | None = None
+
+    def seconds(self, blockers: Sequence[Blocker], now: float) -> float:
+        """Return it of the oldest, 0 for none; of those that don't show it, since they were seen.
+
+        `now` is monotonic.
+        """
+        shown = [blocker.seconds for blocker in blockers if blocker.seconds is not None]
+        if len(shown) == len(blockers):
+            self._hidden_since = None
+        elif self._hidden_since is None:
+            self._hidden_since = now
+        hidden = 0.0 if self._hidden_since is None else now - self._hidden_since
+        return max([hidden, *shown])
+
+
 class Seldom:
     """What takes a while to find out: asked once a minute by who looks every second."""
 

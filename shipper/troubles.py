@@ -236,5 +236,10 @@ def _of_commits(waiting: commits.Waiting | None) -> Iterator[Trouble]:
 
 def _of_blockers(blockers: Sequence[Blocker]) -> Iterator[Trouble]:
     if blockers and (blockers[0].seconds or 0.0) > OPEN_LONG:
-        text = f"the newest events wait for an open transaction: {blockers[0]}"
-        yield Trouble(Level.WARNING, text, "shipper doctor says how to end it")
+        yield held_back(blockers[0])
+
+
+def held_back(oldest: Blocker) -> Trouble:
+    """Return what is wrong where a transaction has been open for too long."""
+    text = f"the newest events wait for an open transaction: {oldest}"
+    return Trouble(Level.WARNING, text, "shipper doctor says how to end it")

@@ -17,11 +17,12 @@ from shipper import __version__
 from shipper.clock import Clock
 from shipper.config import Settings
 from shipper.confirmed import Confirmed
-from shipper.daemon import alerts, strays
+from shipper.daemon import alerts, held_back, strays
 from shipper.daemon import reload as reloading
 from shipper.daemon.alarms import Alarms
 from shipper.daemon.alerts import Hooks
 from shipper.daemon.guard import alongside
+from shipper.daemon.held_back import HeldBack
 from shipper.daemon.notify import Heartbeat, Notifier
 from shipper.daemon.observers import observed
 from shipper.daemon.reload import Change
@@ -109,7 +110,7 @@ class _Service:
         self._audit = Audit.first(clock)
         self._confirmed = Confirmed(clock)
         self._alarms = Alarms()
-        self._strays = Strays()
+        self._strays, self._held_back = Strays(), HeldBack()
         self._last_done: dict[str, float] = {}
         self._remark = ""
         self._begun: Session | None = None  # and nobody has been told so
@@ -228,6 +229,7 @@ class _Service:
             alongside(renewing(session.seen, self.stops.renew, log)),
             observed(session, self._alarms, self._audit, hooks, clock, log),
             alongside(strays.watch(session, self._strays, log)),
+            alongside(held_back.watch(session, self._held_back, log)),
         ):
             yield lambda: heartbeat.status(session)
 
