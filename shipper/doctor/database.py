@@ -92,11 +92,15 @@ def check_server(database: Database) -> Iterator[Finding]:
         )
     else:
         yield well("server", f"PostgreSQL {server.version}; the outbox takes {size(server.bytes)}")
-    if server.pooled:
+    if server.pooled and server.shares is False:
+        told = "one in session mode stands between: each connection has a process of the server's"
+        yield well("pooler", told)
+    elif server.pooled:
+        how = "shares its processes" if server.shares else "may share its processes"
         yield warning(
             "pooler",
-            "a pooler stands between us and the server; our settings (synchronous_commit, timeouts)"
-            " may not reach the transactions that they are for",
+            f"a pooler stands between us and the server, and {how}; our settings"
+            " (synchronous_commit, timeouts) may not reach the transactions that they are for",
             "name the server's own port in database.url; and see that no application logs in with"
             " shipper's role, whose connections the pooler would share with it",
         )

@@ -212,7 +212,9 @@ def test_a_large_wal_is_told(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> N
         ({"standby": True}, "server", Level.FAULT, "is a standby"),
         ({"durable": False}, "server", Level.FAULT, "fsync off"),
         ({}, "pooler", Level.OK, "none"),
-        ({"pooled": True}, "pooler", Level.WARNING, "a pooler stands between"),
+        ({"pooled": True}, "pooler", Level.OK, "one in session mode"),
+        ({"pooled": True, "shares": True}, "pooler", Level.WARNING, "and shares its processes"),
+        ({"pooled": True, "shares": None}, "pooler", Level.WARNING, "and may share its processes"),
     ],
 )
 def test_a_server_is_judged(
@@ -220,7 +222,7 @@ def test_a_server_is_judged(
 ) -> None:
     """What takes our promises away is a fault."""
     sound: dict[str, Any] = {"version": "18.4", "standby": False, "durable": True}
-    server = Server(**{**sound, "pooled": False, "bytes": 8192, **changes})
+    server = Server(**{**sound, "pooled": False, "shares": False, "bytes": 8192, **changes})
     monkeypatch.setattr(vitals, "server", lambda _: server)
     finding = _by_name(db.check_server(None))[name]  # type: ignore[arg-type]
     assert finding.level is level
