@@ -123,9 +123,8 @@ def _of_full_disk(room: Room | None) -> Iterator[Trouble]:
 
 def _of_plight(found: Plight | None) -> Iterator[Trouble]:
     if found is not None:
-        text = f"the daemon hasn't written to the outbox for {found.seconds:.0f} s: {found.reason}"
         fix = "shipper doctor; journalctl -u shipper says what it has tried"
-        yield Trouble(Level.CRITICAL, text, fix)
+        yield Trouble(Level.CRITICAL, f"the daemon {found.told}", fix)
 
 
 def _of_filling_disk(room: Room | None) -> Iterator[Trouble]:

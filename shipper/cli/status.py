@@ -52,13 +52,14 @@ def status(
 
     What is wrong comes first, the worst before the rest, each with what to do.
 
-    With --nagios the exit status is 2 where the disk is full, a promise is broken
-    (see verify), nobody ships while something is pending, a destination is paused,
-    an event is pending for longer than --oldest (time in which no delivery window
-    is open doesn't count), or the budget of [space] is used up; 1 where the disk
-    fills up, there are dead letters, something is held, a destination is offline
-    or throttled, the last try failed, or the budget is nearly used up; 3 where
-    that can't be told.
+    With --nagios the exit status is 2 where the disk is full, commits wait for a
+    standby, the daemon hangs or can't write, a promise is broken (see verify),
+    nobody ships while something is pending, a destination is paused, an event is
+    pending for longer than --oldest (time in which no delivery window is open
+    doesn't count), or the budget of [space] is used up; 1 where the disk fills up,
+    there are dead letters, something is held, a destination is offline or
+    throttled, the last try failed, an open transaction keeps events back, or the
+    budget is nearly used up; 3 where that can't be told.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ from shipper.daemon.commits import Commits, watched
 from shipper.daemon.destinations import Fresh, Make, Seen, freshly, route_of
 from shipper.daemon.guard import alongside
 from shipper.daemon.outbox import Address, Outbox
-from shipper.daemon.signs import sign
+from shipper.daemon.signs import Signs, sign
 from shipper.daemon.taking import (
     FROZEN,
     REACH_WITHIN,
@@ -205,7 +205,7 @@ async def open_session(
         outbox = Outbox(address, known, thread, queue, Looks(engine), upkeep, watch, taken_at)
         tally = Tally(clock.monotonic())
         if path is not None:
-            await stack.enter_async_context(alongside(sign(path.resolve(), tally, log)))
+            await stack.enter_async_context(alongside(sign(Signs(path, tally), log)))
         statistics = Statistics(engine, thread.run, tally, clock, confirmed)
         stack.push_async_callback(_write_the_rest, statistics)
         dispatcher = Dispatcher(

@@ -18,15 +18,28 @@ SIGN_EVERY: Final = 5.0
 _LOOK_EVERY: Final = 1.0
 
 
-async def sign(file: Path, tally: Tally, log: Log) -> None:
+class Signs:
+    """What one daemon leaves beside its file."""
+
+    def __init__(self, file: Path, tally: Tally) -> None:
+        self._file = file
+        self._tally = tally
+        self._left: Noted | None = None
+
+    async def look(self) -> None:
+        """Leave another one, if there is something else to tell."""
+        left, tally = self._left, self._tally
+        now = Noted(tally.answered_at, tally.lost_at, tally.lost_reason)
+        if left is None or now.lost != left.lost or now.seen - left.seen >= SIGN_EVERY:
+            # The disk may be what is wrong, and the loop has other things to do than wait.
+            await asyncio.to_thread(note, self._file, now)
+            self._left = now
+
+
+async def sign(signs: Signs, log: Log) -> None:
     """Leave them until cancelled."""
     guard = Guard("signs", log)
-    left: Noted | None = None
     while True:
         with guard():
-            now = Noted(tally.answered_at, tally.lost_at, tally.lost_reason)
-            if left is None or now.lost != left.lost or now.seen - left.seen >= SIGN_EVERY:
-                # The disk may be what is wrong, and the loop has other things to do than wait.
-                await asyncio.to_thread(note, file, now)
-                left = now
+            await signs.look()
         await asyncio.sleep(_LOOK_EVERY)

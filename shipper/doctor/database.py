@@ -169,8 +169,9 @@ def check_daemon(database: Database, settings: Settings, now: float) -> Iterator
     pending = sum(report.pending for report in reports)
     in_commit = commits.waiting(database) is not None  # which is told by itself
     if shipper is not None and not in_commit and (found := plight(database)):
-        told = f"{shipper} hasn't written to the outbox for {found.seconds:.0f} s: {found.reason}"
-        yield fault("daemon", told, "journalctl -u shipper says what it has tried")
+        yield fault(
+            "daemon", f"{shipper} {found.told}", "journalctl -u shipper says what it has tried"
+        )
     elif shipper is not None:
         yield well("daemon", f"{shipper} ships")
     elif pending:

@@ -51,6 +51,11 @@ class Plight(NamedTuple):
     seconds: float
     reason: str
 
+    @property
+    def told(self) -> str:
+        """Return what to say of the daemon, whose name comes before it."""
+        return f"hasn't written to the outbox for {self.seconds:.0f} s: {self.reason}"
+
 
 def note(database: Path, noted: Noted) -> None:
     """Note it beside an SQLite file: the daemon's alone, which has the lock.

@@ -399,6 +399,8 @@ PEOPLE = (
     Fault("E307", "every COMMIT waits for a standby, and somebody waits for alarms", "one alarm, and no heartbeat; the database isn't told as lost", "tests/unit/test_alarms.py::test_commits_that_wait_are_an_alarm_and_no_lost_database", "1"),
     Fault("E308", "a disk stands still: nothing fails, nothing is answered", "an alarm, no heartbeat, shipper_database_up is 0", "tests/daemon/test_alert_watch.py::test_a_disk_that_stands_still_is_an_alarm", "1"),
     Fault("E309", "a pooler in session mode, in transaction mode, or with no process left, and somebody asks doctor", "told apart by the processes that serve two connections; no false alarm, no wait", "tests/store/test_vitals.py::test_a_pooler_is_judged_by_what_is_seen", "4"),
+    Fault("E310", "the loop of a daemon turns, and its drain hangs", "no sign of life", "tests/daemon/test_daemon_watches.py::test_a_sign_of_life_is_the_drain_s", "1"),
+    Fault("E311", "a release or a retry beside a daemon that stands still", "what is in the way, as where none runs", "tests/cli/test_obstacles.py::test_with_a_shipper_that_stands_still_nothing_goes", "1"),
     Fault("O92", "somebody puts anything in the place of the lock's file", "no note is followed elsewhere, none fails", "tests/store/test_plight.py::test_a_note_is_never_followed_elsewhere", "3"),
     Fault("O93", "rows of a dump, with transactions of another server", "nobody is blamed for holding them back", "tests/store/test_reports.py::test_a_row_that_was_restored_waits_for_nobody", "2"),
     Fault("O94", "events are taken in that may have been received at their old house", "in the order of their key; verify finds nothing", "tests/store/test_handing_over.py::test_what_may_have_been_received_says_so", "2"),

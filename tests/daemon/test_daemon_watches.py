@@ -12,13 +12,16 @@ from sqlalchemy import text
 
 from shipper.clock import SystemClock
 from shipper.config import load
-from shipper.daemon import held_back, renewal, strays
+from shipper.daemon import held_back, renewal, signs, strays
 from shipper.daemon.destinations import Fresh
 from shipper.daemon.guard import alongside
 from shipper.daemon.reload import changed
 from shipper.daemon.session import open_session
+from shipper.dispatcher.tally import Tally
 from shipper.logs import open_log
 from shipper.store.engine import open_engine
+from shipper.store.file_lock import FileLock
+from shipper.store.plight import Noted, noted
 from shipper.store.reports import Blocker
 from tests.daemon.harness import Shop, only_postgres, only_sqlite
 from tests.daemon.processes import until
@@ -68,6 +71,30 @@ async def test_what_looks_for_unknown_destinations_outlives_a_bug(
     async with alongside(strays.watch(nothing, Broken(), log)):
         await asyncio.wait_for(again.wait(), PATIENCE)
     assert written.getvalue().count("chore.failed") == 1
+
+
+async def test_a_sign_of_life_is_the_drain_s(sqlite_url: str) -> None:
+    """That the loop turns is none: of a drain that hangs beside it nothing new is noted."""
+    file, tally = Path(sqlite_url.removeprefix("sqlite:///")), Tally(1000.0)
+    lock, left = FileLock(file), signs.Signs(file, tally)
+    lock.acquire()
+
+    async def noted_after(seconds: float, *, lost: bool = False) -> Noted | None:
+        if lost:
+            tally.lost(seconds, "no room")
+        else:
+            tally.turned(0.001, seconds, seconds)
+        await left.look()
+        return noted(file)
+
+    await left.look()
+    await left.look()
+    assert noted(file) == Noted(1000.0)
+    assert await noted_after(1004.0) == Noted(1000.0)  # too soon for another one
+    assert await noted_after(1005.0) == Noted(1005.0)
+    assert await noted_after(1006.0, lost=True) == Noted(1005.0, 1006.0, "no room")
+    assert await noted_after(1007.0) == Noted(1007.0, None, "no room")
+    lock.release()
 
 
 def test_a_transaction_that_stays_open_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
