@@ -19,7 +19,7 @@ from shipper.dispatcher import Dispatcher, Route
 from shipper.dispatcher.tally import Tally, Totals
 from shipper.errors import ShipperError
 from shipper.logs import Log
-from shipper.store import clock_notes, minutes, planner, plight, retention, space
+from shipper.store import clock_notes, minutes, planner, retention, space
 from shipper.store.lease import Owner
 from shipper.store.opening import Database
 from shipper.store.reserve import Reserve
@@ -217,26 +217,6 @@ class Statistics:
 
 def _progress(totals: Totals | None) -> tuple[int, int, int]:
     return (totals.delivered, totals.retried, totals.dead) if totals else (0, 0, 0)
-
-
-class PlightWatch:
-    """Notes beside an SQLite file that it can't be written, for `status`; and that it can again."""
-
-    def __init__(self, file: Path, tally: Tally, clock: Clock) -> None:
-        self._file = file
-        self._tally = tally
-        self._clock = clock
-        self._noted: float | None = inf  # what was there before isn't known
-
-    async def look(self) -> None:
-        """Compare what is noted with what is so."""
-        lost_at = self._tally.lost_at
-        if lost_at == self._noted:
-            return
-        since = None if lost_at is None else lost_at + self._clock.wall() - self._clock.monotonic()
-        # The disk may be what is wrong, and the loop has other things to do than wait for it.
-        await asyncio.to_thread(plight.note, self._file, since, self._tally.lost_reason)
-        self._noted = lost_at
 
 
 class ClockWatch:

@@ -72,6 +72,8 @@ EVENTS: Mapping[str, tuple[str, frozenset[str]]] = {
     "destination.unknown": ("warning", frozenset({"destination", "pending", "hint"})),
     "store.lost": ("error", frozenset({"reason", "retry_seconds"})),
     "store.commit_waits": ("error", frozenset({"reason", "hint"})),
+    "order.held_back": ("warning", frozenset({"reason", "hint", "seconds"})),
+    "order.free": ("info", frozenset({"seconds"})),
     "store.notice": ("warning", frozenset({"notice"})),
     "store.back": ("info", frozenset({"seconds"})),
     "file.changed": ("info", frozenset({"paths"})),
@@ -111,10 +113,15 @@ class Log:
         logger: structlog.typing.FilteringBoundLogger,
         dropped: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._logger = logger
+        self.logger = logger
+        """Renders and writes."""
         self.dropped = dropped
         """Returns how many lines are missing, because nobody read them."""
         self.debug = bool(logger.is_enabled_for(logging.DEBUG))
+
+    def become(self, other: "Log") -> None:
+        """Write as another one does from now on, for everybody who has this one."""
+        self.logger, self.dropped, self.debug = other.logger, other.dropped, other.debug
 
     def __call__(self, name: str, /, **fields: object) -> None:
         """Log one event of the list; raises KeyError for a name or a field that isn't in it."""
@@ -129,7 +136,7 @@ class Log:
         if not known.issuperset(fields):
             raise KeyError(f"{name} has no field {sorted(fields.keys() - known)}")
         with suppress(OSError):  # a full disk or a closed pipe must not end the shipping
-            getattr(self._logger, level)(name, **fields)
+            getattr(self.logger, level)(name, **fields)
 
 
 def open_log(

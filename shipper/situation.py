@@ -6,6 +6,7 @@ It decides nothing; `troubles` does. It must never change anything.
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from shipper.config import Settings
 from shipper.store import commits, reserve
 from shipper.store.audit import known_to_be_broken
 from shipper.store.engine import database_path
-from shipper.store.footprint import Footprint
+from shipper.store.footprint import Footprint, footprint
 from shipper.store.holds import Held, keys_held
 from shipper.store.opening import Database
 from shipper.store.plight import Plight, plight
@@ -31,6 +32,7 @@ _LOOKED_AT = 3
 # With less than this left on the disk the next INSERT may fail.
 _FULL = 16 * 10**6
 _WAITS_LONG = 3600.0
+_SELDOM = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,41 +114,80 @@ class Facts:
         return self.hours.closed if report.looks_well and report.name in self.configured else None
 
 
+class OpenFor:
+    """For how long transactions are open, to somebody who looks at them again and again."""
+
+    def __init__(self) -> None:
+        self._hidden_since: float | None = None
+
+    def seconds(self, blockers: Sequence[Blocker], now: float) -> float:
+        """Return it of the oldest, 0 for none; of those that don't show it, since they were seen.
+
+        `now` is monotonic.
+        """
+        shown = [blocker.seconds for blocker in blockers if blocker.seconds is not None]
+        if len(shown) == len(blockers):
+            self._hidden_since = None
+        elif self._hidden_since is None:
+            self._hidden_since = now
+        hidden = 0.0 if self._hidden_since is None else now - self._hidden_since
+        return max([hidden, *shown])
+
+
+class Seldom:
+    """What takes a while to find out: asked once a minute by who looks every second."""
+
+    def __init__(self) -> None:
+        self._asked_at = -inf
+        self._found: tuple[Sequence[str], Footprint | None] = ((), None)
+
+    def of(
+        self, database: Database, settings: Settings, rows: int, now: float
+    ) -> tuple[Sequence[str], Footprint | None]:
+        """Return which invariants are broken, and what is taken of a budget, if there is one."""
+        if not 0.0 <= now - self._asked_at < _SELDOM:
+            budget = settings.space.budget
+            taken = None if budget is None else footprint(database, rows, now, budget)
+            self._found = known_to_be_broken(database, rows), taken
+            self._asked_at = now
+        return self._found
+
+
 def gather(
     database: Database,
     settings: Settings,
     now: float,
     *,
-    oldest: float = _WAITS_LONG,
+    oldest: float | None = None,
     start: str = "shipper run",
-    taken: Callable[[int], Footprint | None] = lambda _: None,
-    audited: bool = True,
+    seldom: Seldom | None = None,
 ) -> tuple[Facts, str | None]:
     """Return what can be wrong with an outbox, and who ships it.
 
-    `taken` is asked with the number of rows; without `audited` nothing is said of the invariants,
-    which takes a while. Of delivery windows the caller knows. Raises StoreUnavailable, AccessDenied
-    and SchemaError.
+    `oldest` is for how many seconds an event may wait, where that isn't what [alerts] says. Who
+    looks again and again has a `seldom`. Of delivery windows the caller knows. Raises
+    StoreUnavailable, AccessDenied and SchemaError.
     """
     shipper = current_shipper(database)
     reports = destination_report(database, settings.destinations, now, patient=True)
     rows, path = sum(report.rows for report in reports), database_path(settings.database.url)
+    broken, taken = (seldom or Seldom()).of(database, settings, rows, now)
     facts = Facts(
         reports,
         settings.destinations.keys(),
         is_shipped=shipper is not None,
-        oldest=oldest,
-        taken=taken(rows),
+        oldest=(settings.alerts.oldest_pending or inf) if oldest is None else oldest,
+        taken=taken,
         room=None if path is None else Room.of(path, settings),
         held=[
             h for r in reports if r.held_keys for h in keys_held(database, r.name, _LOOKED_AT)[0]
         ],
-        broken=known_to_be_broken(database, rows) if audited else (),
+        broken=broken,
         blockers=commit_blockers(database),
         stalled=commits.waiting(database),
         places=[advice.place_of(each, settings) for each in settings.destinations.values()],
         config=str(settings.path or "the configuration"),
         start=start,
-        plight=plight(database, now),
+        plight=plight(database),
     )
     return facts, shipper

@@ -123,9 +123,8 @@ def _of_full_disk(room: Room | None) -> Iterator[Trouble]:
 
 def _of_plight(found: Plight | None) -> Iterator[Trouble]:
     if found is not None:
-        text = f"the daemon hasn't written to the outbox for {found.seconds:.0f} s: {found.reason}"
         fix = "shipper doctor; journalctl -u shipper says what it has tried"
-        yield Trouble(Level.CRITICAL, text, fix)
+        yield Trouble(Level.CRITICAL, f"the daemon {found.told}", fix)
 
 
 def _of_filling_disk(room: Room | None) -> Iterator[Trouble]:
@@ -236,5 +235,10 @@ def _of_commits(waiting: commits.Waiting | None) -> Iterator[Trouble]:
 
 def _of_blockers(blockers: Sequence[Blocker]) -> Iterator[Trouble]:
     if blockers and (blockers[0].seconds or 0.0) > OPEN_LONG:
-        text = f"the newest events wait for an open transaction: {blockers[0]}"
-        yield Trouble(Level.WARNING, text, "shipper doctor says how to end it")
+        yield held_back(blockers[0])
+
+
+def held_back(oldest: Blocker) -> Trouble:
+    """Return what is wrong where a transaction has been open for too long."""
+    text = f"the newest events wait for an open transaction: {oldest}"
+    return Trouble(Level.WARNING, text, "shipper doctor says how to end it")

@@ -13,6 +13,7 @@ from shipper.plain import printable
 from shipper.state import State
 from shipper.store.holds import held
 from shipper.store.opening import Database
+from shipper.store.plight import plight
 from shipper.store.reports import DestinationReport, current_shipper, destination_report
 from shipper.troubles import NAMED, stands
 
@@ -30,6 +31,8 @@ def obstacles(
     found = []
     if current_shipper(engine) is None:
         found.append("no shipper is running: they wait until one does")
+    elif (suffers := plight(engine)) is not None:
+        found.append(f"the shipper {suffers.told}")
     reports = destination_report(engine, settings.destinations, now, patient=True)
     for report in reports:
         if report.name in names:

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from shipper.cli.check import sound
 from shipper.cli.context import Context
 from shipper.clock import SystemClock
-from shipper.config import load
+from shipper.config import Settings, load
 from shipper.daemon import serve
-from shipper.logs import open_log
+from shipper.logs import Log, open_log
 from shipper.unblocked import unblock_stderr
 
 T = TypeVar("T")
@@ -20,13 +20,16 @@ T = TypeVar("T")
 def run(*, context: Context) -> None:
     """Ship events until stopped: SIGTERM and SIGINT stop it cleanly, SIGHUP reloads the config."""
     unblock_stderr()
-    settings = sound(context)  # every fault at once, and not the first that is stumbled over
-    level = {-1: "warning", 0: settings.log.level}.get(context.verbosity, "debug")
+
+    def log_of(settings: Settings) -> Log:
+        level = {-1: "warning", 0: settings.log.level}.get(context.verbosity, "debug")
+        return open_log(level, settings.log.format)
+
     run_loop(
         serve(
-            settings,
+            sound(context),  # every fault at once, and not the first that is stumbled over
             clock=SystemClock(),
-            log=open_log(level, settings.log.format),
+            log_of=log_of,
             reload=lambda: load(context.config_path, context.environ),
         )
     )

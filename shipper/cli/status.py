@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from math import inf
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -16,7 +15,7 @@ from shipper.cli.wording import age, count
 from shipper.clock import SystemClock, iso
 from shipper.doctor.unit import start_command
 from shipper.errors import UsageError
-from shipper.situation import Facts, gather
+from shipper.situation import Facts, Seldom, gather
 from shipper.store.reports import Blocker, DestinationReport
 from shipper.troubles import Trouble, judge, stands, why_of
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from shipper.cli.table import Header
     from shipper.store.footprint import Footprint
     from shipper.store.minutes import Minute
-    from shipper.store.opening import Database
 
 _OLDEST = 3600.0
 
@@ -54,13 +52,14 @@ def status(
 
     What is wrong comes first, the worst before the rest, each with what to do.
 
-    With --nagios the exit status is 2 where the disk is full, a promise is broken
-    (see verify), nobody ships while something is pending, a destination is paused,
-    an event is pending for longer than --oldest (time in which no delivery window
-    is open doesn't count), or the budget of [space] is used up; 1 where the disk
-    fills up, there are dead letters, something is held, a destination is offline
-    or throttled, the last try failed, or the budget is nearly used up; 3 where
-    that can't be told.
+    With --nagios the exit status is 2 where the disk is full, commits wait for a
+    standby, the daemon hangs or can't write, a promise is broken (see verify),
+    nobody ships while something is pending, a destination is paused, an event is
+    pending for longer than --oldest (time in which no delivery window is open
+    doesn't count), or the budget of [space] is used up; 1 where the disk fills up,
+    there are dead letters, something is held, a destination is offline or
+    throttled, the last try failed, an open transaction keeps events back, or the
+    budget is nearly used up; 3 where that can't be told.
 
     Parameters
     ----------
@@ -78,7 +77,10 @@ def status(
     if watch:
         from shipper.cli import live  # noqa: PLC0415 - only a terminal needs rich
 
-        live.show(context, lambda width, _: _drawn(context, width), instead="shipper status")
+        seldom = Seldom()
+        live.show(
+            context, lambda width, _: _drawn(context, width, seldom), instead="shipper status"
+        )
     else:
         _show(context)
     return None
@@ -91,9 +93,7 @@ def _show(context: Context) -> None:
             engine,
             settings,
             now,
-            oldest=_oldest(context),
             start=start_command(settings.path),
-            taken=lambda rows: _footprint(context, engine, rows, now),
         )
         daemons = told_of(engine, facts.plight) if context.json else {}
     facts = windows.known(facts, settings, now)
@@ -120,23 +120,8 @@ def _show(context: Context) -> None:
         context.note(str(facts.taken))
 
 
-def _oldest(context: Context) -> float:
-    """Return for how long an event may wait before somebody is told."""
-    return context.settings().alerts.oldest_pending or inf
-
-
 def _problem(trouble: Trouble) -> dict[str, str | None]:
     return {"level": trouble.level.name.lower(), "message": trouble.text, "fix": trouble.fix}
-
-
-def _footprint(context: Context, engine: "Database", rows: int, now: float) -> "Footprint | None":
-    """Return what the outbox takes of its budget; None where nobody has set one."""
-    budget = context.settings().space.budget
-    if budget is None:
-        return None
-    from shipper.store.footprint import footprint  # noqa: PLC0415 - takes a while to be read
-
-    return footprint(engine, rows, now, budget)
 
 
 def _space(taken: "Footprint") -> dict[str, Any]:
@@ -155,13 +140,7 @@ def _check(context: Context, oldest: float) -> int:
     def read() -> "Line":
         now = SystemClock().wall()
         with context.engine() as engine:
-            facts, _ = gather(
-                engine,
-                context.settings(),
-                now,
-                oldest=oldest,
-                taken=lambda rows: _footprint(context, engine, rows, now),
-            )
+            facts, _ = gather(engine, context.settings(), now, oldest=oldest)
         return told(windows.known(facts, context.settings(), now))
 
     line = line_of(read)
@@ -169,7 +148,7 @@ def _check(context: Context, oldest: float) -> int:
     return line.level
 
 
-def _drawn(context: Context, width: int) -> "RenderableType":
+def _drawn(context: Context, width: int, seldom: Seldom) -> "RenderableType":
     from rich.console import Group  # noqa: PLC0415 - only a terminal needs rich
     from rich.text import Text  # noqa: PLC0415
 
@@ -177,22 +156,17 @@ def _drawn(context: Context, width: int) -> "RenderableType":
     from shipper.cli.table import laid_out  # noqa: PLC0415
     from shipper.store.minutes import since  # noqa: PLC0415
 
-    now = SystemClock().wall()
+    now, settings = SystemClock().wall(), context.settings()
     first = first_minute(now)
     with context.engine() as engine:
-        facts, shipper = gather(
-            engine,
-            context.settings(),
-            now,
-            oldest=_oldest(context),
-            audited=False,
-        )
+        start = start_command(settings.path)
+        facts, shipper = gather(engine, settings, now, start=start, seldom=seldom)
         minutes = since(engine, first)
-    facts = windows.known(facts, context.settings(), now)
+    facts = windows.known(facts, settings, now)
     reports = facts.reports
     rows = [[shown(value) for value in _row(report, facts, now)] for report in reports]
     who = "no shipper is running" if shipper is None else f"{shipper} ships"
-    window = windows.told(context.settings(), now)
+    window = windows.told(settings, now)
     who += f"; {window}" if window else ""
     return Group(
         *verdict.drawn(judge(facts)),

@@ -1,7 +1,7 @@
 """`shipper top`: what ships now, and what has shipped in the last hour, minute by minute.
 
 It shows what is written down: the links, what is pending, the counters, the statistics, who waits
-and why letters died. It must never scan the outbox. It shows as many minutes as the terminal is
+and why letters died. It must never scan a large outbox. It shows as many minutes as the terminal is
 wide, and of what is below them as much as it is high.
 """
 
@@ -19,8 +19,9 @@ from shipper.cli.table import middle
 from shipper.cli.verdict import next_try
 from shipper.cli.wording import age, count, several
 from shipper.clock import Clock, SystemClock, iso
+from shipper.doctor.unit import start_command
 from shipper.plain import printable
-from shipper.situation import Facts, gather
+from shipper.situation import Facts, Seldom, gather
 from shipper.store.glance import NEWEST_DEAD, Glance, glance
 from shipper.store.minutes import since
 from shipper.store.reports import DestinationReport
@@ -94,13 +95,15 @@ class Picture:
         self._clock = clock
         self._characters = characters
         self._rates = Rates()
+        self._seldom = Seldom()
 
     def draw(self, width: int, height: int = _ROWS_USUAL) -> RenderableType:
         """Return the picture for a size; raises what the database raises."""
         now = self._clock.wall()
         first, settings = first_minute(now), self._context.settings()
         with self._context.engine() as engine:
-            facts, shipper = gather(engine, settings, now, audited=False)
+            start = start_command(settings.path)
+            facts, shipper = gather(engine, settings, now, start=start, seldom=self._seldom)
             glances = [glance(engine, report.name) for report in facts.reports]
             minutes = since(engine, first)
         facts = windows.known(facts, settings, now)

@@ -15,7 +15,8 @@ from shipper.config.kinds import duration
 from shipper.dispatcher import Route
 from shipper.state import State
 from shipper.store.footprint import NEARLY, TIGHT_DAYS, Footprint
-from shipper.web.survey import Backlog, Disk, Figures
+from shipper.troubles import COMMIT_LONG, OPEN_LONG
+from shipper.web.survey import UNCONFIGURED, Backlog, Disk, Figures
 
 Change = Literal["started", "worse", "reminder", "ended"]
 Key = tuple[str, str | None]
@@ -61,8 +62,8 @@ class Known:
 
     links: Mapping[str, tuple[State, str | None]]
     figures: Figures | None
-    lost_for: float
-    """For how many seconds the database hasn't answered."""
+    unanswered_for: float
+    """For how many seconds the database hasn't answered the drain."""
     open_for: Callable[[float, float], float] | None = None
     """For how many of the last seconds a delivery window was open; see `situation.Hours`."""
 
@@ -125,8 +126,11 @@ def _change(alarm: _On, now: float) -> Change | None:
 def conditions(known: Known, settings: AlertSettings) -> list[Condition]:
     """Return everything that is wrong."""
     found = [*_of_links(known.links)]
-    if known.lost_for >= LOST_FOR:
-        text = f"the database has not answered for {duration(round(known.lost_for))}"
+    waiting = [] if known.figures is None else [*_of_transactions(known.figures)]
+    found += waiting
+    # A commit that waits for a standby gets no answer, and is told by itself.
+    if known.unanswered_for >= LOST_FOR and "commits" not in {each.alarm for each in waiting}:
+        text = f"the database has not answered for {duration(round(known.unanswered_for))}"
         found.append(Condition("database", None, text))
     if known.figures is not None:
         for backlog in known.figures.backlogs:
@@ -153,8 +157,22 @@ def _of_links(links: Mapping[str, tuple[State, str | None]]) -> Iterator[Conditi
             yield Condition("link_paused", name, f"the link {name} is paused: {reason}")
 
 
+def _of_transactions(figures: Figures) -> Iterator[Condition]:
+    """Yield what `status` says of them, by the same bounds, without an application's words."""
+    if figures.commit_seconds > COMMIT_LONG:
+        text = "commits wait for a synchronous standby, the first for"
+        told = f"{text} {duration(round(figures.commit_seconds))}: nothing is sent meanwhile"
+        yield Condition("commits", None, told)
+    if figures.held_back_seconds > OPEN_LONG:
+        text = "the newest events wait for a transaction that is open for"
+        yield Condition("held_back", None, f"{text} {duration(round(figures.held_back_seconds))}")
+
+
 def _of_backlog(backlog: Backlog, *, is_late: bool) -> Iterator[Condition]:
     name, oldest = backlog.destination, backlog.oldest_pending_seconds
+    if name == UNCONFIGURED and backlog.pending:
+        text = f"{backlog.pending} pending for destinations that the configuration doesn't have"
+        yield Condition("unconfigured", None, text)
     if is_late and oldest is not None:
         text = (
             f"{name}: the oldest of {backlog.pending} pending waits for {duration(round(oldest))}"

@@ -105,9 +105,9 @@ class Watch:
         # A database that is lost doesn't end the alarms that only it knows of, nor is all well.
         seen = await self._survey.figures()
         self._figures = seen or self._figures
-        now, lost_at = self._clock.monotonic(), self._tally.lost_at
-        lost_for = 0.0 if lost_at is None else now - lost_at
-        known = Known(links_of(self._routes), self._figures, lost_for, self._open_for())
+        now = self._clock.monotonic()
+        unanswered = self._tally.unanswered_for(now)
+        known = Known(links_of(self._routes), self._figures, unanswered, self._open_for())
         if known.open_for is None:
             found = conditions(known, self._settings)
         else:  # where windows are rare, many a minute is looked at

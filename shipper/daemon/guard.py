@@ -1,7 +1,8 @@
 """What a chore's failure may do: be told, and nothing else."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from shipper.logs import Log
 
@@ -29,3 +30,14 @@ class Guard:
             self._failed = kind
         else:
             self._failed = ""
+
+
+@asynccontextmanager
+async def alongside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Have something done for the length of a `with`, at most."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

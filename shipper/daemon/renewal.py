@@ -6,8 +6,7 @@ taken once more, as at a reload, but never read; where a file can't be used, it 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 from shipper.chores import fingerprint
 from shipper.daemon.destinations import Seen
@@ -17,18 +16,8 @@ from shipper.logs import Log
 LOOK_EVERY = 2.0
 
 
-@asynccontextmanager
-async def renewing(seen: Seen, renew: Callable[[list[str]], None], log: Log) -> AsyncIterator[None]:
-    """Watch the files for the length of a `with`; `renew` is told which are others by now."""
-    watching = asyncio.create_task(_watch(seen, renew, log))
-    try:
-        yield
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-
-
-async def _watch(seen: Seen, renew: Callable[[list[str]], None], log: Log) -> None:
+async def renewing(seen: Seen, renew: Callable[[list[str]], None], log: Log) -> None:
+    """Watch the files until cancelled; `renew` is told which are others by now."""
     guard = Guard("files", log)
     while seen:
         await asyncio.sleep(LOOK_EVERY)

@@ -35,7 +35,6 @@ MINUTE: Final = 60.0
 _WINDOWS_WITHIN: Final = 1.0
 _CLOCK_EVERY: Final = 1.0
 _CREDENTIALS_EVERY: Final = 2.0
-_PLIGHT_EVERY: Final = 1.0
 _RESCAN_EVERY: Final = 300.0
 # Ten times within the shorter retention, but not all the time.
 _RETAIN_LEAST, _RETAIN_MOST = 1.0, 600.0
@@ -126,9 +125,6 @@ def _rings(session: Session, windows: Windows, clock: Clock, log: Log) -> list[R
         Ring("statistics", session.statistics.write, next_minute(clock, MINUTE), by_the_clock=True),
         Ring("credentials", _credentials(session, clock, log), every(_CREDENTIALS_EVERY), True),
     ]
-    if (file := session.outbox.file) is not None:
-        plights = chores.PlightWatch(file, session.tally, clock)
-        rings.append(Ring("plight", plights.look, every(_PLIGHT_EVERY), True))
     if settings.schedule.windows:
         wait = next_minute(clock, _WINDOWS_WITHIN)
         turn = partial(_turn, session, windows, clock, log)

@@ -17,10 +17,12 @@ from shipper import __version__
 from shipper.clock import Clock
 from shipper.config import Settings
 from shipper.confirmed import Confirmed
-from shipper.daemon import alerts
+from shipper.daemon import alerts, held_back, strays
 from shipper.daemon import reload as reloading
 from shipper.daemon.alarms import Alarms
 from shipper.daemon.alerts import Hooks
+from shipper.daemon.guard import alongside
+from shipper.daemon.held_back import HeldBack
 from shipper.daemon.notify import Heartbeat, Notifier
 from shipper.daemon.observers import observed
 from shipper.daemon.reload import Change
@@ -28,7 +30,7 @@ from shipper.daemon.renewal import renewing
 from shipper.daemon.schedule import scheduled
 from shipper.daemon.session import Session, open_session
 from shipper.daemon.stops import Stops, Wish, unless_over
-from shipper.daemon.strays import Strays, watched
+from shipper.daemon.strays import Strays
 from shipper.daemon.taking import REACH_WITHIN
 from shipper.dispatcher.dispatcher import STOP_GRACE
 from shipper.errors import AccessDenied, OutboxChanged, OutboxHeld, SchemaError, StoreUnavailable
@@ -47,13 +49,18 @@ _REFUSED = "the new configuration is refused, see the journal"
 
 
 async def serve(
-    settings: Settings, *, clock: Clock, log: Log, reload: Callable[[], Settings]
+    settings: Settings,
+    *,
+    clock: Clock,
+    log_of: Callable[[Settings], Log],
+    reload: Callable[[], Settings],
 ) -> None:
-    """Run until stopped. `reload` reads the settings anew after a SIGHUP.
+    """Run until stopped. `reload` reads the settings anew after a SIGHUP; `log_of` opens their log.
 
     Raises what `open_session` raises, and LeaseLost when another daemon has taken over.
     """
-    service = _Service(settings, clock, log, reload)
+    log = log_of(settings)
+    service = _Service(settings, clock, log, log_of, reload)
     service.listen()
     service.warn(settings)
     within = REACH_WITHIN
@@ -87,17 +94,23 @@ class _Service:
     """What stays the same from one session to the next."""
 
     def __init__(
-        self, settings: Settings, clock: Clock, log: Log, reload: Callable[[], Settings]
+        self,
+        settings: Settings,
+        clock: Clock,
+        log: Log,
+        log_of: Callable[[Settings], Log],
+        reload: Callable[[], Settings],
     ) -> None:
         self.stops = Stops(settings)
         self._clock = clock
         self._log = log
+        self._log_of = log_of
         self._reload = reload
         self._notify = Notifier()
         self._audit = Audit.first(clock)
         self._confirmed = Confirmed(clock)
         self._alarms = Alarms()
-        self._strays = Strays()
+        self._strays, self._held_back = Strays(), HeldBack()
         self._last_done: dict[str, float] = {}
         self._remark = ""
         self._begun: Session | None = None  # and nobody has been told so
@@ -213,9 +226,10 @@ class _Service:
         )
         async with (
             scheduled(session, clock, log, heartbeat, self._last_done),
-            renewing(session.seen, self.stops.renew, log),
+            alongside(renewing(session.seen, self.stops.renew, log)),
             observed(session, self._alarms, self._audit, hooks, clock, log),
-            watched(session, self._strays, log),
+            alongside(strays.watch(session, self._strays, log)),
+            alongside(held_back.watch(session, self._held_back, log)),
         ):
             yield lambda: heartbeat.status(session)
 
@@ -249,6 +263,7 @@ class _Service:
         self._taken = wish
         if wish.reload:
             self._remark = ""
+            self._log.become(self._log_of(settings))
             session.dispatcher.probe_at_once()
         return change
 

@@ -19,7 +19,9 @@ from shipper.config import Settings
 from shipper.confirmed import Confirmed
 from shipper.daemon.commits import Commits, watched
 from shipper.daemon.destinations import Fresh, Make, Seen, freshly, route_of
+from shipper.daemon.guard import alongside
 from shipper.daemon.outbox import Address, Outbox
+from shipper.daemon.signs import Signs, sign
 from shipper.daemon.taking import (
     FROZEN,
     REACH_WITHIN,
@@ -149,8 +151,7 @@ async def open_session(
     Raises StoreUnavailable when it can't be reached in time, OutboxHeld when another daemon has
     it; SchemaError and AccessDenied at once, but where it is waited for for ever.
     """
-    path = database_path(settings.database.url)
-    ttl = lease_ttl(settings)
+    path, ttl = database_path(settings.database.url), lease_ttl(settings)
     thread = DatabaseThread()
     thread.patient = within > 0
     async with AsyncExitStack() as stack:
@@ -181,9 +182,8 @@ async def open_session(
             # What opens files does so there; asking, later on, costs next to nothing.
             await thread.run(watch.changed)
         reserve = None if path is None else Reserve(path, settings.space.reserve)
-        queue = Queue(engine, lease_ttl=ttl, monotonic=clock.monotonic)
+        queue, owner = Queue(engine, lease_ttl=ttl, monotonic=clock.monotonic), Owner.here()
         spared = None if reserve is None else Spared(queue, reserve, tells(reserve, log))
-        owner = Owner.here()
         # A daemon whose machine went away leaves its lease as it is; a living one prolongs it.
         patience = {OutboxHeld: ttl if within and path is None else 0.0} | reached
         taken_at = clock.monotonic()
@@ -204,6 +204,8 @@ async def open_session(
         known = await thread.run(partial(identity, engine))
         outbox = Outbox(address, known, thread, queue, Looks(engine), upkeep, watch, taken_at)
         tally = Tally(clock.monotonic())
+        if path is not None:
+            await stack.enter_async_context(alongside(sign(Signs(path, tally), log)))
         statistics = Statistics(engine, thread.run, tally, clock, confirmed)
         stack.push_async_callback(_write_the_rest, statistics)
         dispatcher = Dispatcher(

@@ -6,8 +6,7 @@ longer than a few steps in an index.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -49,18 +48,8 @@ class Strays:
                 )
 
 
-@asynccontextmanager
-async def watched(session: Session, found: Strays, log: Log) -> AsyncIterator[None]:
-    """Look now and then for the length of a `with`."""
-    task = asyncio.create_task(_watch(session, found, log))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def _watch(session: Session, found: Strays, log: Log) -> None:
+async def watch(session: Session, found: Strays, log: Log) -> None:
+    """Look now and then until cancelled."""
     guard = Guard("strays", log)
     while True:
         with guard():

@@ -152,6 +152,13 @@ class Tally:
         self.lease_until = lease_until
         self.lost_at = None
 
+    def unanswered_for(self, now: float) -> float:
+        """Return for how many seconds the database hasn't answered; few, where all is well.
+
+        Of one that hangs nobody is told that it is lost.
+        """
+        return now - (self.answered_at if self.lost_at is None else self.lost_at)
+
     def lost(self, now: float, reason: str = "") -> None:
         """Take in that the database doesn't answer."""
         self.lost_reason = reason

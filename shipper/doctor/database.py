@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator
+from math import inf
 
 from shipper.advice import place_of, unknown_destination
 from shipper.config import Settings
@@ -28,11 +29,7 @@ from shipper.store.reports import (
 )
 from shipper.store.snapshot import snapshot
 from shipper.store.space import measure
-from shipper.troubles import COMMIT_LONG, NAMED, fix_of, named, stands
-
-_WAL_LARGE = 64 << 20
-_OPEN_LONG = 30.0
-_WAITS_LONG = 3600.0
+from shipper.troubles import COMMIT_LONG, NAMED, OPEN_LONG, WAL_LARGE, fix_of, named, stands
 
 
 def check_schema(database: Database) -> Iterator[Finding]:
@@ -76,7 +73,7 @@ def check_wal(database: Database) -> Iterator[Finding]:
     """See whether somebody keeps the WAL from being cut."""
     taken = measure(database)
     told = f"{size(taken.wal)}, beside a file of {size(taken.file)} ({size(taken.free)} unused)"
-    if taken.wal > _WAL_LARGE:
+    if taken.wal > WAL_LARGE:
         yield warning("WAL", told, "somebody keeps a transaction open: end it, or restart it")
     else:
         yield well("WAL", told)
@@ -95,11 +92,15 @@ def check_server(database: Database) -> Iterator[Finding]:
         )
     else:
         yield well("server", f"PostgreSQL {server.version}; the outbox takes {size(server.bytes)}")
-    if server.pooled:
+    if server.pooled and server.shares is False:
+        told = "one in session mode stands between: each connection has a process of the server's"
+        yield well("pooler", told)
+    elif server.pooled:
+        how = "shares its processes" if server.shares else "may share its processes"
         yield warning(
             "pooler",
-            "a pooler stands between us and the server; our settings (synchronous_commit, timeouts)"
-            " may not reach the transactions that they are for",
+            f"a pooler stands between us and the server, and {how}; our settings"
+            " (synchronous_commit, timeouts) may not reach the transactions that they are for",
             "name the server's own port in database.url; and see that no application logs in with"
             " shipper's role, whose connections the pooler would share with it",
         )
@@ -119,7 +120,7 @@ def check_commits(database: Database) -> Iterator[Finding]:
 def check_transactions(database: Database) -> Iterator[Finding]:
     """Name who keeps younger events back by a transaction that doesn't end."""
     found = open_transactions(database)
-    long = [one for one in found if one.seconds is not None and one.seconds > _OPEN_LONG]
+    long = [one for one in found if one.seconds is not None and one.seconds > OPEN_LONG]
     running = [one for one in long if one.pid is not None]
     prepared = [one for one in long if one.pid is None]
     hidden = sum(one.seconds is None for one in found)
@@ -167,9 +168,10 @@ def check_daemon(database: Database, settings: Settings, now: float) -> Iterator
     reports = destination_report(database, settings.destinations, now)
     pending = sum(report.pending for report in reports)
     in_commit = commits.waiting(database) is not None  # which is told by itself
-    if shipper is not None and not in_commit and (found := plight(database, now)):
-        told = f"{shipper} hasn't written to the outbox for {found.seconds:.0f} s: {found.reason}"
-        yield fault("daemon", told, "journalctl -u shipper says what it has tried")
+    if shipper is not None and not in_commit and (found := plight(database)):
+        yield fault(
+            "daemon", f"{shipper} {found.told}", "journalctl -u shipper says what it has tried"
+        )
     elif shipper is not None:
         yield well("daemon", f"{shipper} ships")
     elif pending:
@@ -244,7 +246,7 @@ def check_oldest(database: Database, settings: Settings, now: float) -> Iterator
         return
     key = "without a key" if oldest.ordering_key is None else f"of key {oldest.ordering_key}"
     told = f"event {oldest.id} {key} for {oldest.destination} waits {_age(oldest.seconds)}"
-    if oldest.seconds > _WAITS_LONG:
+    if oldest.seconds > (settings.alerts.oldest_pending or inf):
         yield warning("oldest", told, f"shipper events show {oldest.id} tells why")
     else:
         yield well("oldest", told)

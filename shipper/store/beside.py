@@ -26,7 +26,8 @@ _DELETED = " (deleted)"
 _SHARED_FIRST, _SHARED_SIZE = 0x4000_0002, 510
 _KEPT = ".shipper.removed-wal"
 _REPLACED = ".shipper.replaced-wal"
-_KEPT_AT_MOST = 10
+# Each takes room on the disk. Whoever has so many has to look at them before there are more.
+_KEPT_AT_MOST = 100
 # Seconds. Between an opener's lock on the file and his lock on the -shm are microseconds, unless he
 # is held up; a shipper that lost its -wal saves what is in that within half a second or so.
 _LOOK_AGAIN_AFTER = 0.05
@@ -69,7 +70,9 @@ class Beside:
         """Bring what is in the removed WAL into the file, and begin a new one that all share.
 
         Returns once that is done, and `told`. Raises StoreUnavailable while another process has the
-        removed one open, too, and LeaseLost where one has committed to a new WAL already.
+        removed one open, too, and LeaseLost where one has committed to a new WAL already: then the
+        removed one is kept, and as long as it can't be, StoreUnavailable is raised. It is there as
+        long as it is open.
         """
         if self._is_begun_anew():
             self.protect()
@@ -132,13 +135,13 @@ class Beside:
 
     def _name_anew(self, directory: Directory, name: str) -> str:
         here = directory.descriptor
-        for number in range(_KEPT_AT_MOST):
-            kept = f"{self._file.name}{_REPLACED}{number or ''}"
+        number = 0
+        while True:  # without a bound on names: it takes no more room than it did
+            kept, number = f"{self._file.name}{_REPLACED}{number or ''}", number + 1
             with suppress(FileExistsError):
                 os.link(name, kept, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
                 directory.remove(name)
                 return kept
-        return ""
 
     def _is_begun_anew(self) -> bool:
         """Return whether somebody has written to a WAL, or with a memory, that isn't ours."""
@@ -169,35 +172,53 @@ class Beside:
         )
 
     def _kept(self) -> str:
-        """Keep the removed WAL under a name of its own, once, and return where it is then."""
+        """Keep the removed WAL under a name of its own, once, and return where it is then.
+
+        Raises StoreUnavailable as long as that can't be done.
+        """
         name, wal = f"{self._file.name}{_KEPT}", self._paths["-wal"]
         if _identity(wal) == self._ours.get(wal):
             return f"in {Path(wal).name}, which is still there"  # only the -shm was removed
         self._kept_as = self._kept_as or self._copied(name)
-        return f"only in {self._kept_as}" if self._kept_as else f"lost: it can't be kept as {name}"
+        return f"only in {self._kept_as}" if self._kept_as else "lost: nobody has it open"
 
     def _copied(self, name: str) -> str:
-        """Copy the removed WAL to a name that nobody has; never return what isn't all of it."""
+        """Copy the removed WAL to a name that nobody has; never return what isn't all of it.
+
+        '' where this process doesn't have it. Raises StoreUnavailable where it can't be copied.
+        """
         wal = self._paths["-wal"]
         ours = [one for one in _removed(wal) if _identity(one) == self._ours.get(wal)]
         if not ours:
             return ""
-        with suppress(OSError), Directory(self._file.parent) as directory:
-            content = Path(ours[0]).read_bytes()
-            for number in range(_KEPT_AT_MOST):
-                kept = f"{name}{number or ''}"
-                with suppress(FileExistsError):
-                    made = directory.make(kept)
-                    try:
-                        with os.fdopen(made, "wb") as file:
-                            file.write(content)
-                            file.flush()
-                            os.fsync(file.fileno())
-                    except OSError:
-                        directory.remove(kept)
-                        raise
-                    return kept
-        return ""
+        try:
+            with Directory(self._file.parent) as directory:
+                content = Path(ours[0]).read_bytes()
+                for number in range(_KEPT_AT_MOST):
+                    kept = f"{name}{number or ''}"
+                    with suppress(FileExistsError):
+                        made = directory.make(kept)
+                        try:
+                            with os.fdopen(made, "wb") as file:
+                                file.write(content)
+                                file.flush()
+                                os.fsync(file.fileno())
+                        except OSError:
+                            directory.remove(kept)
+                            raise
+                        return kept
+        except OSError as error:
+            raise self._unkept(name, error.strerror or str(error)) from error
+        raise self._unkept(name, f"there are {_KEPT_AT_MOST} of them already")
+
+    def _unkept(self, name: str, why: str) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"the -wal or -shm of {self._file.name} was removed while it was open, and another"
+            " process has begun a new one: what was committed after the last checkpoint of the"
+            f" removed one can't be kept as {name}: {why}; nothing is sent until it is",
+            f"make room beside the database, or move {name}* away; don't stop shipper before that:"
+            " the removed one is there as long as shipper has it open",
+        )
 
 
 def refuse_removed(file: Path) -> None:

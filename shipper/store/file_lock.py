@@ -26,6 +26,9 @@ from shipper.files import Directory, Untrusted
 from shipper.store import holders
 
 SUFFIX = ".shipper.lock"
+NOTE_SIZE = 1024
+"""So many bytes of the lock's file are for what its holder notes there; see `plight`."""
+NOTE_BEGINS = b'{"seen":'
 
 _OUR_BYTE = 1 << 62
 # So many database files can one process lock in its life before it closes a descriptor.
@@ -74,6 +77,7 @@ class FileLock:
                     os.close(fd)
                     raise self._held() from None
                 if directory.holds(self.path.name, fd):
+                    _wipe_out_note(fd)
                     return fd
                 os.close(fd)  # it was replaced between the two
 
@@ -200,6 +204,13 @@ class FileLock:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+
+def _wipe_out_note(fd: int) -> None:
+    """Wipe out what another one has noted, and nothing else; the room for it is kept."""
+    with suppress(OSError):
+        if os.pread(fd, len(NOTE_BEGINS), 0) == NOTE_BEGINS:
+            os.pwrite(fd, b" " * NOTE_SIZE, 0)
 
 
 # -- the lock on the database file itself ------------------------------------------------------

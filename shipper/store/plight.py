@@ -1,9 +1,12 @@
 """That a daemon ships nothing because it can't write: for those who only see that it runs.
 
 Of a server's outbox its lease tells, which it can't prolong. Beside an SQLite file the kernel holds
-its lock whatever it can write, so it is noted there, in the lock's file, whose room is taken while
-all is well: a full disk must not be in the way of saying so. What is read there anybody may have
-written who may write to the outbox; it must never be followed to another file.
+its lock whatever it can write, and also while it is stopped (SIGSTOP, Ctrl-Z) or hangs. So it is
+noted there, in the lock's file, that it lives, or since when it can't write; the room for that is
+taken while all is well: a full disk must not be in the way of saying so. Times are of the clock
+that counts from the boot of the machine, which nobody sets: whoever takes the lock wipes out what
+another one had noted, so what is there is of this boot. What is read there anybody may have written
+who may write to the outbox; it must never be followed to another file.
 """
 
 import os
@@ -15,17 +18,31 @@ from typing import Final, NamedTuple
 import orjson
 from sqlalchemy import Engine, text
 
+from shipper.clock import SystemClock
 from shipper.files import Directory, followed
 from shipper.store.dialect import dialect_of
-from shipper.store.file_lock import FileLock
+from shipper.store.file_lock import NOTE_SIZE, FileLock
 from shipper.store.lease import Owner
 from shipper.store.snapshot import snapshot
 
-_SIZE: Final = 1024
 # In JSON it has room in that, with all else of a note, whatever its characters are.
 _REASON: Final = 100
 # A lease is prolonged when a third of its time is over, by a drain that turns every 15 s at least.
 _SILENT: Final = 0.8
+# As long, in seconds, as a lease with the usual timeout may be silent. A drain asks every 15 s at
+# least, and what it notes is a few seconds old.
+_SILENT_FILE: Final = 28.0
+_STANDS: Final = "it gives no sign of life; it is stopped (SIGSTOP), or hangs, or its disk does"
+
+
+class Noted(NamedTuple):
+    """What a daemon has noted beside its SQLite file, in seconds since the boot."""
+
+    seen: float
+    """When the database answered it last."""
+    lost: float | None = None
+    """Since when it doesn't; None while it does."""
+    reason: str = ""
 
 
 class Plight(NamedTuple):
@@ -34,32 +51,50 @@ class Plight(NamedTuple):
     seconds: float
     reason: str
 
+    @property
+    def told(self) -> str:
+        """Return what to say of the daemon, whose name comes before it."""
+        return f"hasn't written to the outbox for {self.seconds:.0f} s: {self.reason}"
 
-def note(database: Path, since: float | None, reason: str = "") -> None:
-    """Note beside an SQLite file since when it can't be written; None for all is well.
 
-    The daemon's alone, which has the lock. Nobody depends on it: it raises nothing.
+def note(database: Path, noted: Noted) -> None:
+    """Note it beside an SQLite file: the daemon's alone, which has the lock.
+
+    It is for whoever looks, and on no disk when this returns. It raises nothing.
     """
-    told = {} if since is None else {"since": since, "reason": reason[:_REASON]}
+    told = noted._replace(reason=noted.reason[:_REASON])._asdict()
     with suppress(OSError), _opened(database, os.O_RDWR) as file:
-        os.pwrite(file, orjson.dumps(told).ljust(_SIZE - 1) + b"\n", 0)
+        os.pwrite(file, orjson.dumps(told).ljust(NOTE_SIZE - 1) + b"\n", 0)
 
 
-def noted(database: Path, now: float) -> Plight | None:
-    """Return what is noted beside an SQLite file whose lock is held."""
+def noted(database: Path) -> Noted | None:
+    """Return what is noted beside an SQLite file whose lock is held; None where that is nothing."""
     try:
         with _opened(database, os.O_RDONLY) as file:
-            told = orjson.loads(os.pread(file, _SIZE, 0) or b"{}")
-        return Plight(max(0.0, now - float(told["since"])), str(told["reason"])[:_REASON])
+            told = orjson.loads(os.pread(file, NOTE_SIZE, 0))
+        lost = None if told["lost"] is None else float(told["lost"])
+        return Noted(float(told["seen"]), lost, str(told["reason"])[:_REASON])
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def plight(engine: Engine, now: float) -> Plight | None:
-    """Return what a daemon that holds the outbox suffers from; None where it can write."""
+def silence(noted: Noted | None, now: float | None = None) -> float | None:
+    """Return for how many seconds a daemon has given no sign of life; None where it never did.
+
+    `now` is in seconds since the boot; just now, if left out.
+    """
+    now = SystemClock().monotonic() if now is None else now
+    return None if noted is None else max(0.0, now - noted.seen)
+
+
+def plight(engine: Engine, now: float | None = None) -> Plight | None:
+    """Return what a daemon that holds the outbox suffers from; None where it can write.
+
+    `now` is for an SQLite file; see `silence`.
+    """
     if dialect_of(engine.dialect.name).name == "sqlite":
         file = followed(engine.get_execution_options()["file"])
-        return noted(file, now) if FileLock(file).is_held() else None
+        return _of_file(noted(file), now) if FileLock(file).is_held() else None
     with snapshot(engine) as tx:
         row = tx.execute(_SILENCE).one_or_none()
     owner = None if row is None else Owner.read(row.owner)
@@ -67,6 +102,15 @@ def plight(engine: Engine, now: float) -> Plight | None:
         return None
     reason = f"{owner} has not prolonged its lease; it can't reach the server, or hangs, or is dead"
     return Plight(row.silence, reason)
+
+
+def _of_file(found: Noted | None, now: float | None) -> Plight | None:
+    silent = silence(found, now)
+    if found is None or silent is None:
+        return None
+    if found.lost is not None:  # what it said last is told, also of one that says nothing any more
+        return Plight(max(0.0, silent + found.seen - found.lost), found.reason)
+    return Plight(silent, _STANDS) if silent >= _SILENT_FILE else None
 
 
 @contextmanager

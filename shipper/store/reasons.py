@@ -12,6 +12,7 @@ from shipper.advice import said
 from shipper.clock import iso
 from shipper.state import State
 from shipper.store.lookups import EventReport
+from shipper.store.plight import Plight
 from shipper.store.reports import Blocker, unknown
 
 
@@ -52,6 +53,7 @@ class Facts:
 
     max_attempts: int | None
     running: bool
+    plight: Plight | None = None
     link: LinkFacts | None = None
     hold: KeyHold | None = None
     ahead: int | None = None
@@ -117,6 +119,8 @@ def _person_needed(event: EventReport, facts: Facts) -> str | None:
 def _nobody_sends(facts: Facts) -> str | None:
     if not facts.running:
         return "no shipper is running; it goes out as soon as a shipper runs"
+    if facts.plight is not None:
+        return f"the shipper {facts.plight.told}"
     if not facts.window_open:
         return f"no delivery window is open now {facts.window}"
     return None

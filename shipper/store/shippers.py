@@ -10,6 +10,7 @@ from shipper.store.damage import lease_row
 from shipper.store.dialect import IS_ALIVE, Dialect, dialect_of
 from shipper.store.file_lock import FileLock
 from shipper.store.lease import Owner
+from shipper.store.plight import noted, silence
 from shipper.store.snapshot import snapshot
 
 
@@ -17,9 +18,9 @@ from shipper.store.snapshot import snapshot
 class Shipper:
     """A daemon that ships. `since` is in seconds since 1970, None where it left no trace of it.
 
-    `last_seen_seconds` is how long ago it wrote, by the database's clock; 0 on SQLite, where the
-    kernel says that it lives now. `in_flight` are the pending events that it has claimed: under
-    way, or next.
+    `last_seen_seconds` is how long ago it wrote, by the database's clock; on SQLite how long ago
+    it noted that the database answers it, None before it first has. `in_flight` are the pending
+    events that it has claimed: under way, or next.
     """
 
     host: str
@@ -51,7 +52,7 @@ def shippers(engine: Engine) -> list[Shipper]:
             pid=owner.pid if owner else None,
             version=owner.version if owner else "",
             since=dialect.wall(row.since),
-            last_seen_seconds=row.seen if is_server else 0.0,
+            last_seen_seconds=row.seen if is_server else silence(noted(Path(row.file))),
             in_flight=in_flight,
         )
     ]

@@ -4,8 +4,11 @@ Reads only, and by indexes: never the history, never all that is pending. What i
 elsewhere.
 """
 
+import os
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from threading import Timer
 from typing import Any
 
 from sqlalchemy import Connection, Engine, TextClause, text
@@ -21,6 +24,8 @@ _SAMPLE = 200
 # Rows are counted in so many stretches of ids, and in each only so far.
 _STRETCHES = 32
 _COUNTED = 1024
+# A pooler that has a process left gives it at once.
+_SERVED_WITHIN = 3
 # What a row takes beside its payload: its other columns, the entries in the indexes.
 _ROW_BYTES = 400
 
@@ -57,7 +62,10 @@ class Server:
     durable: bool
     """Whether it brings to the disk what it says is committed."""
     pooled: bool
-    """Whether somebody stands between us and it who gives us another process now and then."""
+    """Whether somebody stands between us and it."""
+    shares: bool | None
+    """Whether he gives the process that serves us to others between two transactions of ours; None
+    where that couldn't be seen."""
     bytes: int
     """What all of the outbox's tables take."""
 
@@ -175,7 +183,38 @@ def server(engine: Engine) -> Server:
         driver: Any = tx.connection.dbapi_connection
         # What a pooler names as our process when we connect is none of the server's.
         pooled = driver.info.backend_pid != row.pid
-        return Server(row.version, row.standby, row.durable, pooled, int(row.bytes))
+        shares = _is_shared(tx, driver) if pooled else False
+        return Server(row.version, row.standby, row.durable, pooled, shares, int(row.bytes))
+
+
+def _is_shared(tx: Connection, driver: Any) -> bool | None:
+    """Return whether somebody between us and the server shares out its processes.
+
+    Seen are those of two connections of ours, one statement a transaction: one that serves both
+    is shared, and so is what serves one of them for a transaction only. He may have no process left
+    for the second one, and let it wait: None then.
+    """
+    info = driver.info
+    try:
+        with (
+            type(driver).connect(
+                **{**info.get_parameters(), "connect_timeout": _SERVED_WITHIN},
+                password=info.password,
+                autocommit=True,
+            ) as other,
+            socket.socket(fileno=os.dup(other.fileno())) as line,
+        ):
+            given_up = Timer(_SERVED_WITHIN, line.shutdown, [socket.SHUT_RDWR])
+            given_up.start()
+            try:
+                first = tx.execute(_PID).scalar_one()
+                # By turns they might get two processes by turns, too.
+                theirs = {other.execute(_PID.text).fetchone()[0] for _ in range(2)}
+                return first in theirs or len(theirs) > 1 or tx.execute(_PID).scalar_one() != first
+            finally:
+                given_up.cancel()
+    except tx.dialect.loaded_dbapi.Error:
+        return None
 
 
 # -- statements ---------------------------------------------------------------------------------
@@ -210,6 +249,7 @@ _ENDS = text(
     "SELECT (SELECT min(id) FROM shipper_outbox) AS first,"
     " (SELECT max(id) FROM shipper_outbox) AS last"
 )
+_PID = text("SELECT pg_backend_pid()")
 _SERVER = text(
     "SELECT pg_backend_pid() AS pid, current_setting('server_version') AS version,"
     " pg_is_in_recovery() AS standby, current_setting('fsync') = 'on' AS durable,"

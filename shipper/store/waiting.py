@@ -17,6 +17,7 @@ from shipper.store.claims import load_ids
 from shipper.store.dialect import Dialect, dialect_of
 from shipper.store.looks import Looks
 from shipper.store.lookups import EventReport
+from shipper.store.plight import plight
 from shipper.store.reasons import Facts, KeyHold, LinkFacts, explain
 from shipper.store.reports import Blocker, blockers_of, current_shipper
 from shipper.store.snapshot import shown, snapshot, written
@@ -46,11 +47,13 @@ def why(
         by_hand = None if ended else "its status was changed by hand (SQL)"
         return explain(event, Facts(max_attempts, running=False, by_hand=by_hand), now)
     running = current_shipper(engine) is not None
+    suffers = plight(engine) if running else None
     with snapshot(engine) as tx:
         link = _link(tx, dialect, event.id)
         facts = Facts(
             max_attempts,
             running,
+            plight=suffers,
             link=link,
             hold=_hold(tx, dialect, event.id),
             claimed=any(event.id in load_ids(ids) for ids in tx.execute(_CLAIMS).scalars()),

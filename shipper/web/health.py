@@ -41,10 +41,9 @@ class Health:
 
     def why_not_ready(self) -> str | None:
         """Return why it can't see what is written; None where all is well."""
-        now, lost_at = self._clock.monotonic(), self._tally.lost_at
-        if lost_at is not None:
-            return f"the database has not answered for {now - lost_at:.0f} s"
-        silence = now - self._tally.answered_at
+        silence = self._tally.unanswered_for(self._clock.monotonic())
+        if self._tally.lost_at is not None:
+            return f"the database has not answered for {silence:.0f} s"
         if silence > SILENCE:
             return f"the drain has not asked the database for {silence:.0f} s"
         return None

@@ -26,6 +26,7 @@ from shipper.dispatcher import Route
 from shipper.dispatcher.tally import Counts, Histogram, Tally
 from shipper.state import State
 from shipper.store.footprint import Footprint
+from shipper.web.health import SILENCE
 from shipper.web.survey import Backlog, Figures
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -98,7 +99,7 @@ class Metrics:
         yield GaugeMetricFamily(
             "shipper_database_up",
             "Whether the database answers the drain.",
-            int(self._tally.lost_at is None),
+            int(self._tally.lost_at is None and self._tally.unanswered_for(now) <= SILENCE),
         )
         yield GaugeMetricFamily(
             "shipper_lease_remaining_seconds",

@@ -10,7 +10,7 @@ without bounds.
 
 import asyncio
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -23,6 +23,7 @@ from shipper.clock import Clock
 from shipper.config import Settings
 from shipper.confirmed import Confirmed
 from shipper.errors import ShipperError
+from shipper.situation import OpenFor
 from shipper.store import commits, reports
 from shipper.store.audit import broken_rules, remember
 from shipper.store.engine import database_path, open_engine
@@ -180,7 +181,7 @@ class _Observer:
         self._forecast_at = 0.0
         self._audit = audit or Audit(inf)
         self._one_at_a_time = Lock()
-        self._hidden_since: float | None = None
+        self._held_back = OpenFor()
         self.is_closing = False
 
     def look(self) -> Figures:
@@ -207,24 +208,12 @@ class _Observer:
             self._audit_rows(database)
         return Figures(
             backlogs=tuple(self._backlogs(found)),
-            held_back_seconds=self._held_back(blockers),
+            held_back_seconds=self._held_back.seconds(blockers, self._clock.monotonic()),
             commit_seconds=0.0 if commit is None else commit.seconds,
             footprint=taken,
             disk=None if self._path is None else _disk(self._path, taken),
             broken=self._audit.broken,
         )
-
-    def _held_back(self, blockers: Sequence[reports.Blocker]) -> float:
-        """Return for how long the oldest is open; one that isn't shown, since we have seen it."""
-        if not blockers:
-            self._hidden_since = None
-            return 0.0
-        now = self._clock.monotonic()
-        if self._hidden_since is None:
-            self._hidden_since = now
-        shown = [blocker.seconds for blocker in blockers if blocker.seconds is not None]
-        hidden = len(shown) < len(blockers)
-        return max([*shown, now - self._hidden_since if hidden else 0.0])
 
     def _audit_rows(self, database: Database) -> None:
         """Ask whether the invariants hold; where that fails, the rest is told all the same."""

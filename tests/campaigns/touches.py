@@ -70,6 +70,7 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
     ),
     HELD: (
         ("store/plight.py", "note", "os.pwrite", 1),
+        ("store/file_lock.py", "_wipe_out_note", "os.pwrite", 1),
         ("cli/assets.py", "_is_another", "os.fdopen", 1),
         ("cli/export.py", "_Keeper._keep", "open", 1),
         ("cli/init.py", "_create", "os.fdopen", 1),

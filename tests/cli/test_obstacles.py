@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from shipper.store.file_lock import FileLock
+from shipper.store.plight import Noted, note
 from tests.cli.command_line import VIEW, Home
 from tests.cli.test_operating_commands import execute, write
 
@@ -74,3 +75,11 @@ def test_without_a_shipper_nothing_goes(home: Home) -> None:
     """Whatever is released."""
     told = home.call("release", "--destination", "default").err
     assert told == "not yet: no shipper is running: they wait until one does\n"
+
+
+@pytest.mark.usefixtures("shipped")
+def test_with_a_shipper_that_stands_still_nothing_goes(home: Home) -> None:
+    """It has its lock, and no command reaches it."""
+    note(home.directory / "shop.db", Noted(-1000.0))
+    told = home.call("release", "--destination", "default").err
+    assert told.startswith("not yet: the shipper hasn't written to the outbox for ")

@@ -9,8 +9,9 @@ from rich.console import Console
 from shipper.cli.bars import ASCII_BARS, bars
 from shipper.cli.context import Context
 from shipper.cli.top import Picture, Rates
-from shipper.clock import SystemClock
-from shipper.store.engine import open_engine
+from shipper.clock import Clock, SystemClock
+from shipper.store.engine import database_path, open_engine
+from shipper.store.file_lock import FileLock
 from shipper.store.minutes import Minute, add
 from tests.cli.command_line import VIEW, Home
 from tests.cli.terminal import draw
@@ -77,9 +78,17 @@ class Stopped(SystemClock):
         return MINUTE + 2.0
 
 
-def picture(home: Home, width: int) -> list[str]:
+class Later(SystemClock):
+    """A clock that is ahead by as long as an event may wait in a test."""
+
+    def wall(self) -> float:
+        """Return a moment when the fixture's event waits for half an hour."""
+        return super().wall() + 1800.0
+
+
+def picture(home: Home, width: int, clock: Clock | None = None) -> list[str]:
     """Return the lines that are drawn for a width."""
-    drawn = Picture(Context(home.config, environ={}), Stopped()).draw(width)
+    drawn = Picture(Context(home.config, environ={}), clock or Stopped()).draw(width)
     console = Console(width=width, file=StringIO())
     console.print(drawn)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
@@ -133,6 +142,30 @@ def test_it_says_what_waits_and_what_was_refused(home: Home) -> None:
     assert row(drawn, "  dead letters") == "  dead letters  1 invalid"
     assert row(drawn, "  held keys") == "  held keys     u7"
     assert row(drawn, "  oldest").split()[1:3] == ["1", "a"]
+
+
+@pytest.mark.parametrize(
+    ("more", "worst"),
+    [
+        ('[alerts]\noldest_pending = "10m"\n', "default: the oldest is pending for 18"),
+        ('[space]\nbudget = "1MB"\n', " of its budget of 1.0 MB"),
+    ],
+)
+def test_it_begins_with_what_status_begins_with(
+    home: Home, sqlite_url: str, more: str, worst: str
+) -> None:
+    """By the same settings: for how long an event may wait, and how much room all may take."""
+    home.configure(sqlite_url, "http://127.0.0.1:9/e", more)
+    file = database_path(sqlite_url)
+    assert file is not None
+    lock = FileLock(file)
+    lock.acquire()
+    with file.open("ab") as grown:
+        grown.truncate(2 * 10**6 // 4096 * 4096)
+    drawn = picture(home, 120, Later())
+    assert drawn[1].startswith("critical: ")
+    assert worst in drawn[1]
+    lock.release()
 
 
 @pytest.mark.parametrize("height", [1, 3, 6, 10, 24, 50])

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from shipper.config import Settings
-from shipper.daemon.alarms import Alarms
+from shipper.daemon.alarms import LOST_FOR, Alarms
 from shipper.daemon.alerts import Watch
 from shipper.dispatcher.tally import Tally
 from shipper.web.health import Health
@@ -16,9 +16,9 @@ class _Turning:
     beats = 0
 
 
-def watch(settings: Settings, survey: Survey, clock: Hand) -> Watch:
+def watch(settings: Settings, survey: Survey, clock: Hand, tally: Tally | None = None) -> Watch:
     """Return a watch over a drain that turns."""
-    tally = Tally(clock.monotonic())
+    tally = tally or Tally(clock.monotonic())
     health = Health(_Turning(), tally, clock)
     return Watch(settings.alerts, {}, tally, health=health, survey=survey, clock=clock)
 
@@ -43,4 +43,22 @@ async def test_all_is_well_only_as_long_as_somebody_sees_that(
     assert not await is_well()
     aside.rename(path)
     assert await is_well()
+    await survey.aclose()
+
+
+async def test_a_disk_that_stands_still_is_an_alarm(sqlite_url: str, tmp_path: Path) -> None:
+    """Nobody is told that the database is lost, and who only reads may even be answered."""
+    clock = Hand()
+    settings = settings_for(sqlite_url, tmp_path)
+    survey, tally, alarms = Survey(settings, clock), Tally(clock.monotonic()), Alarms()
+    watching = watch(settings, survey, clock, tally)
+    clock.now += LOST_FOR - 1.0
+    assert await watching.look(alarms) == []
+    clock.now += 1.0
+    [notice] = await watching.look(alarms)
+    assert (notice.condition.alarm, notice.change) == ("database", "started")
+    assert not watching.is_well
+    tally.turned(0.001, clock.now, clock.now)
+    clock.now += 1.0
+    assert await watching.look(alarms) == []
     await survey.aclose()

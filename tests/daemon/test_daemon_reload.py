@@ -298,3 +298,30 @@ async def test_a_destination_can_be_taken_away_and_come_back(shop: Shop) -> None
     await shop.arrival("u4-2")
     await daemon.stop()
     assert "u3-1" not in shop.arrived()
+
+
+@only_sqlite
+async def test_a_reload_takes_what_is_said_and_how(shop: Shop) -> None:
+    """Whoever looks for a cause wants to hear more, and the shipping isn't interrupted for it."""
+    shop.configure(log_level="info")
+    daemon = await shop.started()
+    shop.add("u1-1")
+    await shop.settled()
+    assert not daemon.said("delivery.delivered")
+    shop.configure(log_level="debug", timeout="never")
+    daemon.signal(signal.SIGHUP)
+    await daemon.told("config.rejected")
+    shop.add("u1-2")
+    await shop.settled()
+    assert not daemon.said("delivery.delivered")
+    shop.configure(log_level="debug")
+    daemon.signal(signal.SIGHUP)
+    await daemon.told("config.reloaded")
+    shop.add("u1-3")
+    await daemon.told("delivery.delivered", id=3)
+    text = shop.config.read_text("utf-8")
+    shop.config.write_text(text.replace('format = "json"', 'format = "journal"'), "utf-8")
+    daemon.signal(signal.SIGHUP)
+    await until(lambda: "<6>config.reloaded path=" in daemon.stderr)
+    await daemon.stop()
+    assert len(daemon.said("daemon.started")) == 1

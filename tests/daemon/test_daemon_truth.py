@@ -2,8 +2,10 @@
 
 import json
 import signal
+from typing import Any
 
 from shipper.sandbox import Chaos, Fault
+from shipper.store.plight import note, noted
 from tests.daemon.harness import Shop, only_sqlite
 from tests.daemon.processes import until
 
@@ -139,7 +141,7 @@ async def test_status_says_that_the_daemon_cannot_write(shop: Shop) -> None:
     await until(lambda: "locked" in locker.stdout)
     await daemon.told("store.lost")
     lock = shop.directory / "shop.db.shipper.lock"
-    await until(lambda: b"since" in lock.read_bytes())
+    await until(lambda: b'"lost":null' not in lock.read_bytes())
     status = await shop.command("status", "--json")
     told = json.loads(status.stdout)
     assert told["daemons"][0]["unable_to_write_seconds"] > 0
@@ -150,7 +152,42 @@ async def test_status_says_that_the_daemon_cannot_write(shop: Shop) -> None:
     assert await nagios.ended() == 2
     locker.close_stdin()
     await daemon.told("store.back")
-    await until(lambda: b"since" not in lock.read_bytes())
+    await until(lambda: b'"lost":null' in lock.read_bytes())
     status = await shop.command("status", "--json")
     assert json.loads(status.stdout)["daemons"][0]["unable_to_write_seconds"] is None
+    await daemon.stop()
+
+
+@only_sqlite
+async def test_a_daemon_that_is_stopped_does_not_look_well(shop: Shop) -> None:
+    """Nor one that hangs in the kernel: it has its lock, and ships nothing."""
+    file = shop.directory / "shop.db"
+    shop.add("u1-1")
+    daemon = await shop.started()
+    await shop.arrival("u1-1")
+    await until(lambda: noted(file) is not None)
+
+    async def told() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((await shop.command("status", "--json")).stdout)
+        return found
+
+    assert (await told())["problems"] == []
+    daemon.signal(signal.SIGSTOP)
+    sign = noted(file)
+    assert sign is not None
+    note(file, sign._replace(seen=sign.seen - 28.0))  # it stands still for so long
+    stopped = await told()
+    assert stopped["daemons"][0]["last_seen_seconds"] >= 28
+    assert stopped["daemons"][0]["unable_to_write_seconds"] >= 28
+    [problem] = stopped["problems"]
+    assert problem["level"] == "critical"
+    assert "no sign of life" in problem["message"]
+    nagios = await shop.command("status", "--nagios")
+    assert await nagios.ended() == 2
+    doctor = await shop.command("doctor", "--no-network")
+    assert await doctor.ended() == 1
+    assert "no sign of life" in doctor.stdout
+    daemon.signal(signal.SIGCONT)
+    await until(lambda: (found := noted(file)) is not None and found.seen > sign.seen)
+    assert (await told())["problems"] == []
     await daemon.stop()

@@ -2,20 +2,29 @@
 
 import asyncio
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from shipper.clock import SystemClock
 from shipper.config import load
-from shipper.daemon import renewal, strays
+from shipper.daemon import held_back, renewal, signs, strays
 from shipper.daemon.destinations import Fresh
+from shipper.daemon.guard import alongside
 from shipper.daemon.reload import changed
 from shipper.daemon.session import open_session
+from shipper.dispatcher.tally import Tally
 from shipper.logs import open_log
-from tests.daemon.harness import Shop, only_sqlite
+from shipper.store.engine import open_engine
+from shipper.store.file_lock import FileLock
+from shipper.store.plight import Noted, noted
+from shipper.store.reports import Blocker
+from tests.daemon.harness import Shop, only_postgres, only_sqlite
+from tests.daemon.processes import until
 
 PATIENCE = 30.0
 
@@ -35,7 +44,8 @@ async def test_what_watches_files_outlives_a_bug(
 
     path = tmp_path / "ca.pem"
     path.write_text("another one", "utf-8")
-    async with renewal.renewing({path: None}, renew, open_log("info", "json", written)):
+    log = open_log("info", "json", written)
+    async with alongside(renewal.renewing({path: None}, renew, log)):
         await asyncio.wait_for(said.wait(), PATIENCE)
     assert calls == [[str(path)]] * 3
     assert written.getvalue().count("chore.failed") == 1
@@ -57,9 +67,81 @@ async def test_what_looks_for_unknown_destinations_outlives_a_bug(
             raise ValueError("a bug")
 
     nothing: Any = None
-    async with strays.watched(nothing, Broken(), open_log("info", "json", written)):
+    log = open_log("info", "json", written)
+    async with alongside(strays.watch(nothing, Broken(), log)):
         await asyncio.wait_for(again.wait(), PATIENCE)
     assert written.getvalue().count("chore.failed") == 1
+
+
+async def test_a_sign_of_life_is_the_drain_s(sqlite_url: str) -> None:
+    """That the loop turns is none: of a drain that hangs beside it nothing new is noted."""
+    file, tally = Path(sqlite_url.removeprefix("sqlite:///")), Tally(1000.0)
+    lock, left = FileLock(file), signs.Signs(file, tally)
+    lock.acquire()
+
+    async def noted_after(seconds: float, *, lost: bool = False) -> Noted | None:
+        if lost:
+            tally.lost(seconds, "no room")
+        else:
+            tally.turned(0.001, seconds, seconds)
+        await left.look()
+        return noted(file)
+
+    await left.look()
+    await left.look()
+    assert noted(file) == Noted(1000.0)
+    assert await noted_after(1004.0) == Noted(1000.0)  # too soon for another one
+    assert await noted_after(1005.0) == Noted(1005.0)
+    assert await noted_after(1006.0, lost=True) == Noted(1005.0, 1006.0, "no room")
+    assert await noted_after(1007.0) == Noted(1007.0, None, "no room")
+    lock.release()
+
+
+def test_a_transaction_that_stays_open_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And once that it is over; the next one of a busy night only after a while."""
+    written, found = io.StringIO(), held_back.HeldBack()
+    log = open_log("info", "json", written)
+
+    def told(now: float, *seconds: float | None) -> list[str]:
+        before = written.tell()
+        found.take([Blocker(4711, "report", each) for each in seconds], now, log)
+        return [json.loads(line)["event"] for line in written.getvalue()[before:].splitlines()]
+
+    assert told(1000.0) == told(1010.0, 30.0) == []
+    assert told(1011.0, 31.0, None) == ["order.held_back"]
+    assert "report (process 4711, open for 31 s)" in written.getvalue()
+    assert told(1021.0, 41.0) == told(9999.0, 9019.0) == []
+    assert told(10_000.0, 2.0) == ["order.free"]
+    assert told(10_010.0, None) == told(10_020.0, None) == []
+    assert told(10_041.0, None) == ["order.held_back"]  # since it was seen
+    assert told(10_050.0) == ["order.free"]
+    assert told(10_100.0, 50.0) == told(10_640.0, 590.0) == []
+    assert told(10_641.0, 591.0) == ["order.held_back"]
+
+
+@only_postgres
+async def test_the_log_says_who_keeps_events_back(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction of the application's that has written, and goes on."""
+    monkeypatch.setattr(held_back, "OPEN_LONG", 0.0)
+    monkeypatch.setattr(held_back, "LOOK_EVERY", 0.01)
+    settings, clock, written = load(shop.config, {}), SystemClock(), io.StringIO()
+    log, engine = open_log("info", "json", written), open_engine(shop.url)
+    insert = text('INSERT INTO shipper_outbox (payload) VALUES (\'{"type":"a","a":{}}\')')
+    async with open_session(settings, clock=clock, log=log, stop=asyncio.Event()) as session:
+        watching = held_back.watch(session, held_back.HeldBack(), log)
+        async with alongside(watching):
+            with engine.connect() as application, engine.begin() as other:
+                application.execute(insert)
+                other.execute(insert)
+                other.commit()
+                await until(lambda: '"order.held_back"' in written.getvalue())
+                assert '"order.free"' not in written.getvalue()
+                application.commit()
+                await until(lambda: '"order.free"' in written.getvalue())
+    engine.dispose()
+    assert written.getvalue().count("order.held_back") == 1
 
 
 @only_sqlite

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from shipper.config import DestinationSettings, Secret
+from shipper.clock import SystemClock
+from shipper.config import AlertSettings, DestinationSettings, Secret
 from shipper.doctor import database as db
 from shipper.doctor.finding import Finding, Level, guarded, of_error
 from shipper.errors import StoreUnavailable
@@ -16,7 +17,7 @@ from shipper.store import vitals
 from shipper.store.engine import SqliteLibrary, open_engine
 from shipper.store.file_lock import FileLock
 from shipper.store.operate import hold_destination
-from shipper.store.plight import note
+from shipper.store.plight import Noted, note
 from shipper.store.reports import Blocker
 from shipper.store.space import Space
 from shipper.store.vitals import Growth, Server
@@ -31,7 +32,9 @@ def _settings(*names: str) -> Any:
     """Return as much of the settings as these checks look at."""
     url = "http://127.0.0.1:9/e"
     named = {n: DestinationSettings(n, url, Secret("x")) for n in names or ("default",)}
-    return SimpleNamespace(destinations=named, path=None, origins={})
+    return SimpleNamespace(
+        destinations=named, path=None, origins={}, alerts=AlertSettings(oldest_pending=HOUR)
+    )
 
 
 def _only(found: Iterator[Finding]) -> Finding:
@@ -114,7 +117,9 @@ def test_a_daemon_that_cannot_write_is_no_well_one(lite: Engine) -> None:
     """As status says, which sends people here."""
     Daemon(lite)
     with _running(lite):
-        note(lite.get_execution_options()["file"], NOW - 40.0, "no room")
+        since_boot = SystemClock().monotonic()
+        lost = Noted(since_boot, since_boot - 40.0, "no room")
+        note(lite.get_execution_options()["file"], lost)
         found = _by_name(db.check_daemon(lite, _settings(), NOW))
     assert found["daemon"].level is Level.FAULT
     assert "hasn't written to the outbox for 40 s: no room" in found["daemon"].text
@@ -207,7 +212,9 @@ def test_a_large_wal_is_told(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> N
         ({"standby": True}, "server", Level.FAULT, "is a standby"),
         ({"durable": False}, "server", Level.FAULT, "fsync off"),
         ({}, "pooler", Level.OK, "none"),
-        ({"pooled": True}, "pooler", Level.WARNING, "a pooler stands between"),
+        ({"pooled": True}, "pooler", Level.OK, "one in session mode"),
+        ({"pooled": True, "shares": True}, "pooler", Level.WARNING, "and shares its processes"),
+        ({"pooled": True, "shares": None}, "pooler", Level.WARNING, "and may share its processes"),
     ],
 )
 def test_a_server_is_judged(
@@ -215,7 +222,7 @@ def test_a_server_is_judged(
 ) -> None:
     """What takes our promises away is a fault."""
     sound: dict[str, Any] = {"version": "18.4", "standby": False, "durable": True}
-    server = Server(**{**sound, "pooled": False, "bytes": 8192, **changes})
+    server = Server(**{**sound, "pooled": False, "shares": False, "bytes": 8192, **changes})
     monkeypatch.setattr(vitals, "server", lambda _: server)
     finding = _by_name(db.check_server(None))[name]  # type: ignore[arg-type]
     assert finding.level is level

@@ -291,9 +291,9 @@ def test_a_wal_that_is_still_there_is_not_told_as_lost(lite: Engine, file: Path)
     assert events(file) == ["before", "anew"]
 
 
-def test_a_removed_wal_that_cannot_be_kept_is_told_as_lost(lite: Engine, file: Path) -> None:
-    """Where all names are taken none of them is said to be it."""
-    taken = [file.with_name(f"shop.db.shipper.removed-wal{n or ''}") for n in range(10)]
+def test_a_removed_wal_is_waited_for_until_it_can_be_kept(lite: Engine, file: Path) -> None:
+    """Where all names are taken nothing is lost: nothing is sent until one is free."""
+    taken = [file.with_name(f"shop.db.shipper.removed-wal{n or ''}") for n in range(100)]
     for one in taken:
         one.write_text("of another night")
     remove(file)
@@ -302,9 +302,16 @@ def test_a_removed_wal_that_cannot_be_kept_is_told_as_lost(lite: Engine, file: P
         application.tell("anew")
         assert application.said() == "committed"
         application.dies()
-    with pytest.raises(LeaseLost, match=r"is lost: .* can't be kept as shop\.db\.shipper\.removed"):
-        add(lite, "refused")
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match=r"can't be kept as shop\.db\.shipper\.removed"):
+            add(lite, "refused")
     assert {one.read_text() for one in taken} == {"of another night"}
+    taken[11].unlink()
+    with pytest.raises(LeaseLost, match=r"only in shop\.db\.shipper\.removed-wal11$"):
+        add(lite, "refused")
+    assert b"before" in taken[11].read_bytes()
+    lite.dispose()
+    assert "anew" in events(file)
 
 
 def test_the_watch_makes_no_new_wal(lite: Engine, file: Path) -> None:
@@ -337,11 +344,16 @@ def test_a_file_without_a_wal_has_nothing_to_lose(file: Path, sqlite_url: str) -
     engine.dispose()
 
 
-@pytest.mark.parametrize("aside", ["shop.db", "old.db"], ids=["over", "aside"])
+@pytest.mark.parametrize(("aside", "before"), [("shop.db", 0), ("old.db", 12)])
 def test_a_file_that_took_the_place_of_an_open_one_is_never_opened_with_its_wal(
-    lite: Engine, file: Path, sqlite_url: str, tmp_path: Path, aside: str
+    lite: Engine, file: Path, sqlite_url: str, tmp_path: Path, aside: str, before: int
 ) -> None:
-    """Pages of the one would be written into the other; who has the one before open may stay."""
+    """Pages of the one would be written into the other; who has the one before open may stay.
+
+    However often it happened before: each -wal has a name of its own.
+    """
+    for number in range(before):
+        file.with_name(f"shop.db.shipper.replaced-wal{number or ''}").write_text("of another night")
     other = tmp_path / "other.db"
     back_up(file, other)
     with process(APPLICATION, str(file)) as application:
@@ -357,7 +369,7 @@ def test_a_file_that_took_the_place_of_an_open_one_is_never_opened_with_its_wal(
         for _ in range(2):
             with pytest.raises(LeaseLost, match="another file lies in the place"):
                 add(lite, "refused")
-        kept = file.with_name("shop.db.shipper.replaced-wal")
+        kept = file.with_name(f"shop.db.shipper.replaced-wal{before or ''}")
         assert kept.read_bytes()[:2] == b"\x37\x7f"
         add(engine, "after")
         application.tell("lost")

@@ -13,6 +13,7 @@ from shipper.store import operate
 from shipper.store.engine import open_engine
 from shipper.store.file_lock import FileLock
 from shipper.store.lookups import EventReport, find, get, locate
+from shipper.store.plight import Plight
 from shipper.store.reasons import Facts, KeyHold, LinkFacts, explain
 from shipper.store.reports import Blocker
 from shipper.store.selection import Selection
@@ -335,6 +336,10 @@ OFFLINE = LinkFacts("offline", "dns: no address", NOW - 60, NOW + 30, held=False
         (Facts(20, running=False, link=OFFLINE), "no shipper is running"),
         (Facts(20, running=False, hold=KeyHold("operator", None, NOW)), "holds its key"),
         (Facts(20, running=True, link=OFFLINE, window_open=False), "no delivery window"),
+        (
+            Facts(20, running=True, plight=Plight(40.0, "no room"), claimed=True),
+            "the shipper hasn't written to the outbox for 40 s: no room",
+        ),
         (
             Facts(20, running=True, link=OFFLINE, ahead=3),
             (

@@ -8,10 +8,13 @@ from sqlalchemy import Engine
 
 from shipper.store.engine import open_engine
 from shipper.store.file_lock import FileLock
-from shipper.store.plight import note, noted, plight
+from shipper.store.plight import Noted, note, noted, plight, silence
 from tests.store.daemons import Daemon, tamper
 
-NOW = 1_800_000_000.0
+NOW = 86_400.0
+"""Seconds since the boot."""
+WELL = Noted(NOW)
+LOST = Noted(NOW - 60.0, NOW - 40.0, "no room")
 
 
 @pytest.fixture
@@ -27,17 +30,47 @@ def test_what_is_noted_beside_a_file_is_told_while_its_lock_is_held(
     engine, lock = open_engine(sqlite_url), FileLock(file)
     lock.acquire()
     assert plight(engine, NOW) is None
-    note(file, None)
+    note(file, WELL)
     assert plight(engine, NOW) is None
-    note(file, NOW - 40.0, "no room")
+    note(file, LOST)
     assert plight(engine, NOW) == (40.0, "no room")
     lock.release()
     assert plight(engine, NOW) is None
     lock.acquire()
-    note(file, None)
     assert plight(engine, NOW) is None
     lock.release()
     engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [(NOW, None), (NOW - 27.0, None), (NOW - 28.0, 28.0), (NOW - 9e4, 9e4), (NOW + 9.0, None)],
+)
+def test_a_daemon_that_gives_no_sign_of_life_is_told(
+    sqlite_url: str, file: Path, seen: float, told: float | None
+) -> None:
+    """The kernel's lock says of a stopped one what it says of one that ships."""
+    engine, lock = open_engine(sqlite_url), FileLock(file)
+    lock.acquire()
+    note(file, Noted(seen))
+    found = plight(engine, NOW)
+    assert (found and found.seconds) == told
+    assert found is None or "no sign of life; it is stopped" in found.reason
+    lock.release()
+    engine.dispose()
+
+
+def test_what_another_one_noted_is_wiped_out_with_its_lock(file: Path) -> None:
+    """It may be of before the boot, whose clock began anew; the room for the next note stays."""
+    lock = FileLock(file)
+    lock.acquire()
+    note(file, LOST)
+    size = lock.path.stat().st_size
+    lock.release()
+    lock.acquire()
+    assert silence(noted(file)) is None
+    assert lock.path.stat().st_size == size
+    lock.release()
 
 
 @pytest.mark.parametrize("reason", ["ä" * 500, "\x00" * 500, '"' * 500, "\U0001f4a9" * 500])
@@ -45,21 +78,27 @@ def test_a_note_takes_no_more_room_than_it_has(file: Path, reason: str) -> None:
     """A full disk must not be in the way of it, so it is never longer than the one for all well."""
     lock = FileLock(file)
     lock.acquire()
-    note(file, None)
+    note(file, WELL)
     size = lock.path.stat().st_size
-    note(file, NOW, reason)
+    note(file, Noted(NOW / 7, NOW / 3, reason))
     assert lock.path.stat().st_size == size
-    found = noted(file, NOW)
+    found = noted(file)
     assert found is not None
     assert reason.startswith(found.reason)
     lock.release()
 
 
-@pytest.mark.parametrize("written", [b"", b"{}", b"[]", b"nonsense", b'{"since": "soon"}', b"\xff"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"", b"{}", b"[]", b"nonsense", b"\xff", b'{"seen": 1}', b'{"seen": [], "lost": null}',
+        b'{"seen": "soon", "lost": null, "reason": ""}',
+    ],
+)  # fmt: skip
 def test_whatever_lies_there_is_no_note(file: Path, written: bytes) -> None:
     """Anybody may have written it who may write to the outbox."""
     FileLock(file).path.write_bytes(written)
-    assert noted(file, NOW) is None
+    assert noted(file) is None
 
 
 def test_a_note_is_never_followed_elsewhere(file: Path, tmp_path: Path) -> None:
@@ -68,12 +107,12 @@ def test_a_note_is_never_followed_elsewhere(file: Path, tmp_path: Path) -> None:
     victim.write_bytes(b"precious")
     for lead in (path.symlink_to, path.hardlink_to):
         lead(victim)
-        note(file, NOW, "no room")
-        assert noted(file, NOW) is None
+        note(file, LOST)
+        assert noted(file) is None
         path.unlink()
     os.mkfifo(path)
-    note(file, NOW, "no room")
-    assert noted(file, NOW) is None
+    note(file, LOST)
+    assert noted(file) is None
     assert victim.read_bytes() == b"precious"
 
 

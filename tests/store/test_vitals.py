@@ -19,6 +19,7 @@ from shipper.store.vitals import (
     shipper_pid,
 )
 from tests.store.daemons import Daemon, tamper, write
+from tests.store.poolers import Mode, pooling
 from tests.store.shipping import run, taken
 
 NOON = 1_767_268_800.0  # 2026-01-01T12:00:00Z
@@ -164,13 +165,31 @@ def test_a_server_is_told(post: Engine) -> None:
     assert found.bytes > 8192
 
 
-def test_a_pooler_is_noticed(post: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It names itself as the process that we talk to."""
-    with post.connect() as connection:
-        driver = connection.connection.dbapi_connection
-    assert driver is not None
-    monkeypatch.setattr(type(driver.info), "backend_pid", 1)
-    assert server(post).pooled
+@pytest.mark.parametrize(
+    ("mode", "size", "shares"),
+    [
+        ("session", 2, False),
+        ("session", 1, None),
+        ("transaction", 1, True),
+        ("transaction", 3, True),
+    ],
+)
+def test_a_pooler_is_judged_by_what_is_seen(
+    postgres_url: str,
+    mode: Mode,
+    size: int,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    shares: bool | None,
+) -> None:
+    """In session mode it does what the server does; where it lets us wait, nobody knows."""
+    monkeypatch.setattr(vitals, "_SERVED_WITHIN", 1)
+    with pooling(postgres_url, mode, size) as url:
+        engine = open_engine(url)
+        found = server(engine)
+        engine.dispose()
+    assert found.pooled
+    assert found.shares is shares
 
 
 def test_open_transactions_are_named(post: Engine, postgres_url: str, sqlite_url: str) -> None:

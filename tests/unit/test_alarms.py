@@ -18,7 +18,8 @@ from shipper.daemon.alarms import (
 from shipper.state import State
 from shipper.store.footprint import Footprint
 from shipper.store.vitals import Growth
-from shipper.web.survey import Backlog, Disk, Figures
+from shipper.troubles import COMMIT_LONG, OPEN_LONG
+from shipper.web.survey import UNCONFIGURED, Backlog, Disk, Figures
 
 WALL = 1_800_000_000.0
 NOTHING = Footprint(0, False, Growth(0, 0), None)
@@ -45,10 +46,10 @@ def figures(
 def known(
     links: dict[str, tuple[State, str | None]] | None = None,
     seen: Figures | None = None,
-    lost_for: float = 0.0,
+    unanswered_for: float = 0.0,
 ) -> Known:
     """Return what is known, all well but for what is given."""
-    return Known(links or {"default": (State.READY, None)}, seen or figures(), lost_for)
+    return Known(links or {"default": (State.READY, None)}, seen or figures(), unanswered_for)
 
 
 def wrong(what: Known, settings: AlertSettings | None = None) -> list[tuple[str, str]]:
@@ -161,8 +162,36 @@ def test_dead_letters_are_an_alarm_by_their_number() -> None:
 
 def test_a_database_is_lost_only_when_it_stays_away() -> None:
     """For less than a minute it is nobody's matter."""
-    assert wrong(known(lost_for=LOST_FOR - 1)) == []
-    assert wrong(known(lost_for=LOST_FOR)) == [("database", "the database has not answered for 1m")]
+    assert wrong(known(unanswered_for=LOST_FOR - 1)) == []
+    told = [("database", "the database has not answered for 1m")]
+    assert wrong(known(unanswered_for=LOST_FOR)) == told
+
+
+def test_commits_that_wait_are_an_alarm_and_no_lost_database() -> None:
+    """By the bound that status has: a standby that is there answers within milliseconds."""
+    seen = replace(figures(), commit_seconds=COMMIT_LONG)
+    assert wrong(known(seen=seen)) == []
+    seen = replace(figures(), commit_seconds=90.0)
+    text = "commits wait for a synchronous standby, the first for 1m30s: nothing is sent meanwhile"
+    assert wrong(known(seen=seen, unanswered_for=2 * LOST_FOR)) == [("commits", text)]
+
+
+def test_a_transaction_that_stays_open_is_an_alarm() -> None:
+    """By the bound that status has."""
+    seen = replace(figures(), held_back_seconds=OPEN_LONG)
+    assert wrong(known(seen=seen)) == []
+    seen = replace(figures(), held_back_seconds=7200.0)
+    text = "the newest events wait for a transaction that is open for 2h"
+    assert wrong(known(seen=seen)) == [("held_back", text)]
+
+
+def test_events_for_nobody_are_an_alarm() -> None:
+    """No link is there that could be paused. What applications call them is not told."""
+    stray = Backlog(UNCONFIGURED, 3, 0, 0, 0, 0, 0, 1.0)
+    text = "3 pending for destinations that the configuration doesn't have"
+    assert wrong(known(seen=replace(figures(), backlogs=(stray,)))) == [("unconfigured", text)]
+    over = replace(stray, pending=0, oldest_pending_seconds=None)
+    assert wrong(known(seen=replace(figures(), backlogs=(over,)))) == []
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from shipper.delivery import Status
 from shipper.dispatcher import Route
 from shipper.outcome import Kind, Outcome
 from shipper.state import State
+from shipper.web.health import SILENCE
 from shipper.web.metrics import Metrics
 from shipper.web.survey import Figures
 from tests.assets.promtool import promtool
@@ -95,6 +96,15 @@ def test_failed_tries_in_a_row_are_told() -> None:
     route.link.failing.failed(Outcome(Kind.TRANSIENT, "refused"), 1.0)
     samples = read(Metrics({"default": route}, parts.tally(clock), clock, "").render(None).decode())
     assert value(samples, "shipper_link_failures", destination="default") == 1
+
+
+def test_a_database_that_hangs_is_not_up() -> None:
+    """Nothing fails, and nothing is answered."""
+    clock = Hand()
+    counted = parts.tally(clock)
+    clock.now += SILENCE + 1.0
+    samples = read(Metrics({}, counted, clock, "").render(None).decode())
+    assert value(samples, "shipper_database_up") == 0.0
 
 
 def test_the_lease_and_the_database_are_told() -> None:

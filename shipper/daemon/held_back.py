@@ -1,0 +1,54 @@
+"""Tells the log that an open transaction keeps the newest events back (PostgreSQL).
+
+Once when that begins to matter, by the bound that `status` has, and once when it is over; of the
+next one only after a while, however often an application leaves one open.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from math import inf
+from typing import Final
+
+from shipper.daemon.guard import Guard
+from shipper.daemon.session import Session
+from shipper.errors import ShipperError
+from shipper.logs import Log
+from shipper.situation import OpenFor
+from shipper.store.reports import Blocker, commit_blockers
+from shipper.troubles import OPEN_LONG, held_back
+
+LOOK_EVERY: Final = 10.0
+TELL_EVERY: Final = 600.0
+
+
+class HeldBack:
+    """What has been told of it. It outlives a reload."""
+
+    def __init__(self) -> None:
+        self._open_for = OpenFor()
+        self._since: float | None = None  # and the log says so
+        self._told_at = -inf
+
+    def take(self, blockers: Sequence[Blocker], now: float, log: Log) -> None:
+        """Take in which transactions the newest event waits for, the oldest first (monotonic)."""
+        seconds = self._open_for.seconds(blockers, now)
+        if seconds <= OPEN_LONG:
+            if self._since is not None:
+                log("order.free", seconds=round(now - self._since))
+            self._since = None
+        elif self._since is None and now - self._told_at >= TELL_EVERY:
+            told = held_back(blockers[0])
+            log("order.held_back", reason=told.text, hint=told.fix, seconds=round(seconds))
+            self._since, self._told_at = now - seconds, now
+
+
+async def watch(session: Session, found: HeldBack, log: Log) -> None:
+    """Look now and then until cancelled, beside the drain's own questions."""
+    guard, upkeep = Guard("held_back", log), session.upkeep
+    while upkeep.database.dialect.name == "postgresql":
+        with guard(), suppress(ShipperError):  # that the database is away is the drain's to tell
+            blockers = await upkeep.run(partial(commit_blockers, upkeep.database))
+            found.take(blockers, session.clock.monotonic(), log)
+        await asyncio.sleep(LOOK_EVERY)

@@ -1,0 +1,45 @@
+"""The signs of life that a daemon leaves beside its SQLite file; `store.plight` judges them.
+
+The kernel says that somebody has the lock, and goes on to say so of a process that is stopped or
+hangs. A sign is a write that nobody waits for, at most one in `SIGN_EVERY`: it must never cost the
+drain anything, nor be given while the drain stands still.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+from shipper.daemon.guard import Guard
+from shipper.dispatcher.tally import Tally
+from shipper.logs import Log
+from shipper.store.plight import Noted, note
+
+SIGN_EVERY: Final = 5.0
+_LOOK_EVERY: Final = 1.0
+
+
+class Signs:
+    """What one daemon leaves beside its file."""
+
+    def __init__(self, file: Path, tally: Tally) -> None:
+        self._file = file
+        self._tally = tally
+        self._left: Noted | None = None
+
+    async def look(self) -> None:
+        """Leave another one, if there is something else to tell."""
+        left, tally = self._left, self._tally
+        now = Noted(tally.answered_at, tally.lost_at, tally.lost_reason)
+        if left is None or now.lost != left.lost or now.seen - left.seen >= SIGN_EVERY:
+            # The disk may be what is wrong, and the loop has other things to do than wait.
+            await asyncio.to_thread(note, self._file, now)
+            self._left = now
+
+
+async def sign(signs: Signs, log: Log) -> None:
+    """Leave them until cancelled."""
+    guard = Guard("signs", log)
+    while True:
+        with guard():
+            await signs.look()
+        await asyncio.sleep(_LOOK_EVERY)
