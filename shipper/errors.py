@@ -48,6 +48,10 @@ class DiskFull(StoreUnavailable):
     """The database had no room for what was to be written; nothing of it was."""
 
 
+class GivenUp(StoreUnavailable):
+    """Nobody waits for the database any more, whatever it is doing: the process is to end."""
+
+
 class OutboxHeld(ShipperError):
     """Another daemon holds this outbox.
 

@@ -73,6 +73,8 @@ EVENTS: Mapping[str, tuple[str, frozenset[str]]] = {
     "store.lost": ("error", frozenset({"reason", "retry_seconds"})),
     "store.commit_waits": ("error", frozenset({"reason", "hint"})),
     "store.notice": ("warning", frozenset({"notice"})),
+    "store.given_up": ("error", frozenset({"reason", "hint"})),
+    "store.unrecorded": ("error", frozenset({"events", "reason", "hint"})),
     "store.back": ("info", frozenset({"seconds"})),
     "file.changed": ("info", frozenset({"paths"})),
     "file.unusable": ("warning", frozenset({"paths", "reason"})),

@@ -129,13 +129,13 @@ class _Service:
         self._notify(WATCHDOG=1, STATUS="Taking the outbox")
         try:
             following: _Opened | None = await self._open(settings, within)
+            while following is not None:
+                cut_off, following = await self._run(following)
         except (*_AWAY, OutboxHeld):
             # Whoever ends the waiting for a database or a lease is not told that it was in vain.
             if not self.stops.event.is_set():
                 raise
             return 0
-        while following is not None:
-            cut_off, following = await self._run(following)
         return cut_off
 
     async def _open(self, settings: Settings, within: float) -> _Opened:

@@ -14,6 +14,7 @@ from shipper.daemon import renewal, strays
 from shipper.daemon.destinations import Fresh
 from shipper.daemon.reload import changed
 from shipper.daemon.session import open_session
+from shipper.daemon.stops import Stop
 from shipper.logs import open_log
 from tests.daemon.harness import Shop, only_sqlite
 
@@ -69,7 +70,7 @@ async def test_a_reload_that_fails_at_the_end_leaves_nothing_open(
     """Its couriers are closed, whatever was raised: here the database's thread has ended."""
     settings, clock = load(shop.config, {}), SystemClock()
     log = open_log("info", "json", io.StringIO())
-    async with open_session(settings, clock=clock, log=log, stop=asyncio.Event()) as session:
+    async with open_session(settings, clock=clock, log=log, stop=Stop()) as session:
         pass
     closed, close = list[str](), Fresh.aclose
 
