@@ -117,3 +117,7 @@ class SchemaError(ShipperError):
     """The outbox isn't there, isn't ours, or is of another version than this code."""
 
     exit_status = 78
+
+
+class ForeignTrigger(SchemaError):
+    """What the application has put on our tables fails; the outbox itself is what it should be."""

@@ -13,6 +13,7 @@ from shipper.config import Settings
 from shipper.daemon.thread import DatabaseThread
 from shipper.errors import (
     AccessDenied,
+    ForeignTrigger,
     LeaseLost,
     LoginRefused,
     OutboxHeld,
@@ -74,6 +75,9 @@ def reach(settings: Settings, within: float) -> dict[type[ShipperError], float]:
     reached: dict[type[ShipperError], float] = {StoreUnavailable: within}
     if within == inf:
         return reached | {AccessDenied: inf, SchemaError: inf}
+    if within:
+        # As while it ships: no start would be better than this one.
+        reached[ForeignTrigger] = inf
     if within and settings.database.url_file is not None:
         # Whoever changes a password does so in two places, one after the other.
         reached[LoginRefused] = within
