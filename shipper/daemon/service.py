@@ -39,7 +39,7 @@ from shipper.web.survey import Audit
 _BEGIN_ANEW = 0.1
 # A session that has its lease, and waits for the end of another.
 _PROLONG_EVERY = 5.0
-# Beyond what a clean stop takes: for the database, which may be busy just then.
+# Beyond what is in flight: for the database (`budget.STORE_GRACE`), and for a machine that is busy.
 _STOP_MARGIN = 30.0
 _AWAY_FOR = 5.0
 _AWAY = (StoreUnavailable, AccessDenied, SchemaError)
