@@ -27,6 +27,7 @@ from shipper.store.transactions import hang_up, interrupt
 STORE_GRACE: Final = 5.0
 """Seconds that the database has after the last try has ended: as long as any lock is waited for."""
 _LOOK_EVERY = 0.1
+_BREAK_OFF_WITHIN = 2.0
 _HINT = "nothing is lost: the next start takes up what is claimed; look at the database"
 
 
@@ -36,6 +37,7 @@ class Budget:
     def __init__(self, thread: DatabaseThread, database: Database, log: Log) -> None:
         self.dispatcher: Dispatcher | None = None
         """What may have something in flight, once there is that."""
+        self.is_given_up = False
         self._thread = thread
         self._database = database
         self._log = log
@@ -44,15 +46,18 @@ class Budget:
         """Wait for a stop, then until the budget is used up, and give the database up."""
         await stop.wait()
         if await self._is_used_up(stop.now):
-            reason = f"the database has not ended what it does within {STORE_GRACE:g} s of the stop"
+            reason = f"the database has not finished within {STORE_GRACE:g} s of a stop"
         else:
             reason = "a second signal: nobody waits for the database"
             if self.dispatcher is not None:
                 self.dispatcher.cut_off()
         reason += _held_by(self._database)
+        self.is_given_up = True
         self._thread.give_up(GivenUp(reason, _HINT))
         self._log("store.given_up", reason=reason, hint=_HINT)
-        aside(partial(_break_off, self._database), "break off")
+        await asyncio.wait(
+            {aside(partial(_break_off, self._database), "break off")}, timeout=_BREAK_OFF_WITHIN
+        )
 
     async def _is_used_up(self, now: asyncio.Event) -> bool:
         """Return True once it is, False where somebody wants the end at once."""
@@ -80,7 +85,8 @@ async def bounded(
     try:
         yield budget
     finally:
-        keeping.cancel()
+        if not budget.is_given_up:  # else the server is to hear of it, if it can
+            keeping.cancel()
         await asyncio.wait({keeping})
 
 

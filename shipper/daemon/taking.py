@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from math import inf
 
+from shipper.aside import aside
 from shipper.config import Settings
 from shipper.daemon.thread import DatabaseThread
 from shipper.errors import (
@@ -55,7 +56,7 @@ async def broken_off_by(stop: asyncio.Event, engine: Database) -> AsyncIterator[
     async def break_off() -> None:
         await stop.wait()
         while True:
-            interrupt(engine)
+            await aside(partial(interrupt, engine), "interrupt")  # which may take a second
             await asyncio.sleep(_BREAK_OFF_EVERY)
 
     breaker = asyncio.create_task(break_off())

@@ -166,6 +166,7 @@ PROCESS = (
     Fault("E205", "SIGTERM while an application holds SQLite's write lock for minutes", "waited for as long as for any lock; its process is named, what isn't recorded is sent again", f"{STOPPING}::test_a_stop_waits_for_a_write_lock_so_long_and_no_longer", "1"),
     Fault("E206", "the same, and it lets go in time", "all is recorded, nothing is sent again", f"{STOPPING}::test_a_write_lock_that_is_let_go_of_in_time_costs_a_stop_nothing", "1"),
     Fault("E207", "a second SIGTERM or SIGINT, with a minute left for what is in flight", "cut off at once; only that is sent again", f"{STOPPING}::test_a_second_signal_ends_it_at_once", "2 x 2 databases"),
+    Fault("E210", "SIGTERM during the COMMIT of a claim, whose answer never comes", "it ends with 0 and sends nothing; the next start does, once", f"{STOPPING}::test_a_stop_ends_while_a_claim_is_committed", "2"),
     Fault("E208", "a start after a crash, and a trigger of the application's fails what it has to recover", "named, waited for; no 78", "tests/daemon/test_daemon_triggers.py::test_a_start_waits_for_a_trigger_that_fails_what_it_has_to_recover", "2 databases"),
     Fault("E209", "db upgrade puts the daemon's turns right under it", "a new session, and no 75; nothing is sent again", "tests/daemon/test_daemon_upgrades.py::test_a_daemon_goes_on_after_its_turns_are_put_right", "2"),
 )  # fmt: skip

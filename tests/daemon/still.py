@@ -18,6 +18,7 @@ class Way:
         self._to = port
         self._still = False
         self._at: bytes | None = None
+        self._after = False
         self._writers: list[asyncio.StreamWriter] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -26,9 +27,9 @@ class Way:
         """Return the URL of the database `shop` by this way."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/shop?sslmode=disable"
 
-    def stand_still(self, at: bytes | None = None) -> None:
-        """Let nothing through from now on; or not before somebody asks for `at`."""
-        self._still, self._at = at is None, at
+    def stand_still(self, at: bytes | None = None, *, after: bool = False) -> None:
+        """Let nothing through from now on; or from `at` on, or after what that is in."""
+        self._still, self._at, self._after = at is None, at, after
 
     def go_on(self) -> None:
         """Let through what comes from now on, and have what stood still ended."""
@@ -47,10 +48,11 @@ class Way:
     async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await source.read(1 << 16):
-                self._still = self._still or (self._at is not None and self._at in data)
+                was_still, is_there = self._still, self._at is not None and self._at in data
+                self._still = was_still or is_there
                 if self._still:
                     self.stands.set()
-                else:
+                if not self._still or (self._after and not was_still):
                     sink.write(data)
                     await sink.drain()
             if not self._still:

@@ -126,6 +126,21 @@ async def test_a_stop_ends_while_the_outbox_is_given_back(behind: Shop, still: W
     await _goes_on(behind, repeats=0)
 
 
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_a_stop_ends_while_a_claim_is_committed(
+    behind: Shop, still: Way, *, after: bool
+) -> None:
+    """Whether or not it is on the server's disk by then: nothing was sent, and it is, once."""
+    daemon = await behind.started()
+    still.stand_still(at=b"COMMIT", after=after)
+    behind.add("u1-1")
+    await still.stands.wait()
+    await _gives_up(daemon, 0)
+    assert behind.arrived() == []
+    still.go_on()
+    await _goes_on(behind, repeats=0)
+
+
 @only_sqlite
 async def test_a_stop_ends_a_first_start_whose_server_says_nothing(shop: Shop) -> None:
     """It lets us in and answers no question."""
