@@ -48,6 +48,10 @@ class DiskFull(StoreUnavailable):
     """The database had no room for what was to be written; nothing of it was."""
 
 
+class GivenUp(StoreUnavailable):
+    """Nobody waits for the database any more, whatever it is doing: the process is to end."""
+
+
 class OutboxHeld(ShipperError):
     """Another daemon holds this outbox.
 
@@ -113,3 +117,7 @@ class SchemaError(ShipperError):
     """The outbox isn't there, isn't ours, or is of another version than this code."""
 
     exit_status = 78
+
+
+class ForeignTrigger(SchemaError):
+    """What the application has put on our tables fails; the outbox itself is what it should be."""

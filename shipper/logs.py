@@ -75,6 +75,8 @@ EVENTS: Mapping[str, tuple[str, frozenset[str]]] = {
     "order.held_back": ("warning", frozenset({"reason", "hint", "seconds"})),
     "order.free": ("info", frozenset({"seconds"})),
     "store.notice": ("warning", frozenset({"notice"})),
+    "store.given_up": ("error", frozenset({"reason", "hint"})),
+    "store.unrecorded": ("error", frozenset({"events", "reason", "hint"})),
     "store.back": ("info", frozenset({"seconds"})),
     "file.changed": ("info", frozenset({"paths"})),
     "file.unusable": ("warning", frozenset({"paths", "reason"})),

@@ -10,8 +10,10 @@ import shlex
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
+from shipper.aside import aside
 from shipper.cli.arguments import Duration
 from shipper.cli.context import Context
 from shipper.cli.progress import Bar, progress_bar
@@ -19,7 +21,8 @@ from shipper.cli.run import run_loop
 from shipper.cli.wording import count
 from shipper.clock import Clock, SystemClock
 from shipper.config import Settings
-from shipper.daemon import open_session
+from shipper.daemon import Stop, open_session
+from shipper.daemon.budget import STORE_GRACE
 from shipper.dispatcher import Dispatcher, Route
 from shipper.errors import OutboxHeld, StoreUnavailable
 from shipper.logs import Log, open_log
@@ -142,22 +145,35 @@ class Drainer:
         self._bar = bar
         self._timeout = timeout
         self._note = note
-        self._stop = asyncio.Event()
+        self._stop = Stop()
         self._asking = asyncio.Lock()
 
     async def run(self) -> None:
         """Return once it is over."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._stop.ask)
         if self._timeout is not None:
             loop.call_later(self._timeout, self._stop.set)
         shower = loop.create_task(self._show())
         try:
             await self._ship_or_watch()
+            if self._stop.is_set():
+                await self._see_it_answer()
         finally:
             shower.cancel()
             await asyncio.gather(shower, return_exceptions=True)
+
+    async def _see_it_answer(self) -> None:
+        """Raise StoreUnavailable where the database says nothing: who stops us waits for none."""
+        try:
+            async with asyncio.timeout(STORE_GRACE):
+                await self._ask(settled)
+        except TimeoutError:
+            raise StoreUnavailable(
+                f"the database does not answer within {STORE_GRACE:g} s",
+                "nothing is lost; look at its server, then see: shipper status",
+            ) from None
 
     async def _ship_or_watch(self) -> None:
         watched: str | None = None
@@ -232,7 +248,7 @@ class Drainer:
     async def _ask(self, question: Callable[[Database], T]) -> T:
         """Ask the database, which serves one at a time, and never in the way of the shipping."""
         async with self._asking:
-            return await asyncio.to_thread(self._view.ask, question)
+            return await aside(partial(self._view.ask, question), "drain")
 
     def _nothing_to_wait_for(self, _: Database) -> bool:
         left = self._view.left()

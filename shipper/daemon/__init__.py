@@ -2,5 +2,6 @@
 
 from shipper.daemon.service import serve
 from shipper.daemon.session import Session, open_session
+from shipper.daemon.stops import Stop
 
-__all__ = ["Session", "open_session", "serve"]
+__all__ = ["Session", "Stop", "open_session", "serve"]

@@ -60,14 +60,14 @@ class Commits:
                 self._commit, self._began, self._asked_at = commit, now, -_ASK_EVERY
             elif commit is not None:
                 if breaks_off and stop.is_set():
-                    self._break_off(now)
+                    await self._break_off(now)
                 await self._ask(now)
 
-    def _break_off(self, now: float) -> None:
+    async def _break_off(self, now: float) -> None:
         # The second one waits for the same standby, which we know to be away.
         if self._broken_off or now - self._began >= _WAITS:
-            interrupt(self._database)
             self._broken_off = True
+            await aside(partial(interrupt, self._database), "interrupt")
 
     async def _ask(self, now: float) -> None:
         if now - self._began < _WAITS or now - self._asked_at < _ASK_EVERY:

@@ -41,7 +41,7 @@ from shipper.web.survey import Audit
 _BEGIN_ANEW = 0.1
 # A session that has its lease, and waits for the end of another.
 _PROLONG_EVERY = 5.0
-# Beyond what a clean stop takes: for the database, which may be busy just then.
+# Beyond what is in flight: for the database (`budget.STORE_GRACE`), and for a machine that is busy.
 _STOP_MARGIN = 30.0
 _AWAY_FOR = 5.0
 _AWAY = (StoreUnavailable, AccessDenied, SchemaError)
@@ -142,13 +142,13 @@ class _Service:
         self._notify(WATCHDOG=1, STATUS="Taking the outbox")
         try:
             following: _Opened | None = await self._open(settings, within)
+            while following is not None:
+                cut_off, following = await self._run(following)
         except (*_AWAY, OutboxHeld):
             # Whoever ends the waiting for a database or a lease is not told that it was in vain.
             if not self.stops.event.is_set():
                 raise
             return 0
-        while following is not None:
-            cut_off, following = await self._run(following)
         return cut_off
 
     async def _open(self, settings: Settings, within: float) -> _Opened:

@@ -11,17 +11,20 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from shipper.advice import place_of
 from shipper.chores import Statistics, Upkeep
 from shipper.clock import Clock
 from shipper.config import Settings
 from shipper.confirmed import Confirmed
+from shipper.daemon.budget import bounded
 from shipper.daemon.commits import Commits, watched
 from shipper.daemon.destinations import Fresh, Make, Seen, freshly, route_of
 from shipper.daemon.guard import alongside
 from shipper.daemon.outbox import Address, Outbox
 from shipper.daemon.signs import Signs, sign
+from shipper.daemon.stops import Stop
 from shipper.daemon.taking import (
     FROZEN,
     REACH_WITHIN,
@@ -138,15 +141,16 @@ async def open_session(
     *,
     clock: Clock,
     log: Log,
-    stop: asyncio.Event,
+    stop: Stop,
     waits: Callable[[str], None] = lambda _: None,
     confirmed: Confirmed | None = None,
     within: float = REACH_WITHIN,
 ) -> AsyncIterator[Session]:
     """Take the outbox, and give it back at the end; `waits` is told what it has to wait for.
 
-    `confirmed` is of the sessions before, where there were any in this process. A database that is
-    away is waited for `within` so many seconds; with 0 nothing is waited for.
+    A stop waits for the database no longer than its budget (`bounded`). `confirmed` is of the
+    sessions before, where there were any in this process. A database that is away is waited for
+    `within` so many seconds; with 0 nothing is waited for.
 
     Raises StoreUnavailable when it can't be reached in time, OutboxHeld when another daemon has
     it; SchemaError and AccessDenied at once, but where it is waited for for ever.
@@ -163,6 +167,7 @@ async def open_session(
         )
         endure(engine)
         stack.push_async_callback(_hang_up, thread, engine)
+        budget = await stack.enter_async_context(bounded(thread, engine, stop, log))
         commits = await stack.enter_async_context(watched(engine, address, clock, log, stop))
 
         if path is not None:
@@ -176,11 +181,7 @@ async def open_session(
         async with broken_off_by(stop, engine):
             for done in await thread.insist(lambda: prepare(engine), reached, stop, waiting):
                 notice(done)
-        watch = None if path is None else SqliteWatch(path)
-        if watch is not None:
-            stack.callback(watch.close)
-            # What opens files does so there; asking, later on, costs next to nothing.
-            await thread.run(watch.changed)
+        watch = None if path is None else await _watching(path, thread, stack)
         reserve = None if path is None else Reserve(path, settings.space.reserve)
         queue, owner = Queue(engine, lease_ttl=ttl, monotonic=clock.monotonic), Owner.here()
         spared = None if reserve is None else Spared(queue, reserve, tells(reserve, log))
@@ -216,6 +217,7 @@ async def open_session(
             database=thread.run,
             rhythm=outbox.rhythm(settings, ttl),
         )
+        budget.dispatcher = dispatcher
         fresh = await freshly(settings, clock, {})
         _add_routes(dispatcher, fresh, clock, await _links(outbox))
         thread.patient = True
@@ -234,6 +236,14 @@ async def open_session(
             lease_ttl=ttl,
             commits=commits,
         )
+
+
+async def _watching(path: Path, thread: DatabaseThread, stack: AsyncExitStack) -> SqliteWatch:
+    watch = SqliteWatch(path)
+    stack.callback(watch.close)
+    # What opens files does so there; asking, later on, costs next to nothing.
+    await thread.run(watch.changed)
+    return watch
 
 
 def _add_routes(

@@ -10,6 +10,20 @@ from shipper.config import Settings
 T = TypeVar("T")
 
 
+class Stop(asyncio.Event):
+    """Set once somebody is to end cleanly; and then `now`, where they are to do so at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = asyncio.Event()
+
+    def ask(self) -> None:
+        """Ask for the end; whoever asks once more has no patience."""
+        if self.is_set():
+            self.now.set()
+        self.set()
+
+
 class Wish(NamedTuple):
     """What is to be read anew: the configuration, or else these files that it names."""
 
@@ -25,7 +39,7 @@ class Stops:
         """What is in force."""
         self.timeout = _longest(settings)
         """How long a try may take that is under way, in seconds."""
-        self.event = asyncio.Event()
+        self.event = Stop()
         """Set once it is to stop for good."""
         self._session = asyncio.Event()
         self._wished = asyncio.Event()
@@ -45,8 +59,8 @@ class Stops:
         return self._session
 
     def stop(self) -> None:
-        """End the session, and the service with it."""
-        self.event.set()
+        """End the session, and the service with it; told so once more, at once."""
+        self.event.ask()
         self._session.set()
 
     async def rest(self, seconds: float) -> bool:

@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 from math import inf
 
+from shipper.aside import aside
 from shipper.config import Settings
 from shipper.daemon.thread import DatabaseThread
 from shipper.errors import (
     AccessDenied,
+    ForeignTrigger,
     LeaseLost,
     LoginRefused,
     OutboxHeld,
@@ -54,7 +56,7 @@ async def broken_off_by(stop: asyncio.Event, engine: Database) -> AsyncIterator[
     async def break_off() -> None:
         await stop.wait()
         while True:
-            interrupt(engine)
+            await aside(partial(interrupt, engine), "interrupt")  # which may take a second
             await asyncio.sleep(_BREAK_OFF_EVERY)
 
     breaker = asyncio.create_task(break_off())
@@ -74,6 +76,9 @@ def reach(settings: Settings, within: float) -> dict[type[ShipperError], float]:
     reached: dict[type[ShipperError], float] = {StoreUnavailable: within}
     if within == inf:
         return reached | {AccessDenied: inf, SchemaError: inf}
+    if within:
+        # As while it ships: no start would be better than this one.
+        reached[ForeignTrigger] = inf
     if within and settings.database.url_file is not None:
         # Whoever changes a password does so in two places, one after the other.
         reached[LoginRefused] = within

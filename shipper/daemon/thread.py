@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, NamedTuple, TypeVar
 
-from shipper.errors import ShipperError, StoreUnavailable
+from shipper.errors import GivenUp, ShipperError, StoreUnavailable
 
 _TRY_EVERY = 0.5
 # Who waits for so long is no quicker noticed than a server that is asked all day long likes.
@@ -39,7 +39,8 @@ class DatabaseThread:
         self._closed = False
         self.patient = True
         """Whether what it has begun is waited for, whoever is cancelled."""
-        self._abandoned = False
+        self._abandoned: StoreUnavailable | None = None
+        self._askers: set[asyncio.Future[Any]] = set()
         # `close` waits for what it writes; only one that is abandoned ends with the process.
         self._thread = Thread(target=self._serve, name="database", daemon=True)
         self._thread.start()
@@ -49,7 +50,7 @@ class DatabaseThread:
 
         Raises RuntimeError once it is closed, because nobody would do it. Who is cancelled while
         it isn't `patient` abandons it: what is asked for after that is done if it ever can be, and
-        StoreUnavailable is raised at once.
+        StoreUnavailable is raised at once; after `give_up`, what that was told.
         """
         if self._closed:
             raise RuntimeError("the database's thread has ended")
@@ -58,13 +59,28 @@ class DatabaseThread:
         self._orders.put(_Order(work, loop, asker))
         if self._abandoned:
             asker.add_done_callback(_nobody_asks)
-            raise StoreUnavailable("the database does not answer", "look at its server")
+            raise self._abandoned
+        self._askers.add(asker)
         try:
             return await asker
         except asyncio.CancelledError:
             if not self.patient:
-                self._abandoned = True
+                self._abandoned = StoreUnavailable(
+                    "the database does not answer", "look at its server"
+                )
             raise
+        finally:
+            self._askers.discard(asker)
+
+    def give_up(self, error: GivenUp) -> None:
+        """Abandon it: whoever waits for it, or asks from here on, is told this error at once.
+
+        What has begun may still end; what hasn't is not begun.
+        """
+        self._abandoned = error
+        for asker in self._askers:
+            if not asker.done():
+                asker.set_exception(error)
 
     async def insist(
         self,
@@ -100,7 +116,7 @@ class DatabaseThread:
 
     def _serve(self) -> None:
         while (order := self._orders.get()) is not None:
-            if not order.asker.cancelled():
+            if not order.asker.done():  # who asked for it has gone
                 self._serve_one(order)
             del order  # its payloads are not to wait here for the next one
 

@@ -14,7 +14,7 @@ from shipper.config import (
     Secret,
     Settings,
 )
-from shipper.daemon import Session, open_session
+from shipper.daemon import Session, Stop, open_session
 from shipper.demo.receipt import Receipt, balance
 from shipper.demo.shop import UNKNOWN_SKU, Shop
 from shipper.logs import Log
@@ -68,7 +68,7 @@ async def play(directory: Path, seconds: float, stage: Stage) -> Receipt:
     shop = Shop(url, stage.clock)
     async with sandbox.serve():
         sandbox.chaos = Chaos.parse(CHAOS)
-        never = asyncio.Event()
+        never = Stop()
         settings = _settings(url, sandbox.events_url)
         async with open_session(settings, clock=stage.clock, log=stage.log, stop=never) as session:
             first = await _Performance(shop, session, sandbox, stage).run(seconds)

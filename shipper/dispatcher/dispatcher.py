@@ -9,6 +9,7 @@ Fatal in here: a lost lease. A lost database is not: the same work is given agai
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
 from shipper.clock import Clock
 from shipper.dispatcher.exchange import Answer, Exchange, Looks, Queue, Thread
@@ -53,7 +54,7 @@ class Dispatcher:
         )
         self._routes = Routes(clock)
         self._stop = asyncio.Event()
-        self._turns = 0
+        self._deadline = inf  # of what is in flight, once it is to stop
         self._rests = 0  # while winding down, when there is nothing to say to the database
         self._knows_holds = False
         self._releases: Mapping[str, int] = {}
@@ -126,17 +127,32 @@ class Dispatcher:
             while not self._stop.is_set() and not (until is not None and until()):
                 await self._rest(await self.tick())
             return await self._wind_down()
-        except StoreUnavailable:
-            # Told only to who stops: nothing more can be written. The claims tell the next daemon
-            # what to repeat.
-            return len(self._tasks()) + sum(route.unrecorded for route in self._routes.at_work())
+        except StoreUnavailable as error:
+            # Raised only to who stops. The claims tell the next daemon what to repeat.
+            return self._report.unrecorded(self._routes.at_work(), error)
         finally:
             waiter.cancel()
             await self._end_flights()
 
     async def _stop_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
-        self._stop.set()
+        self._begin_to_end()
+
+    def _begin_to_end(self) -> None:
+        if not self._stop.is_set():
+            self._stop.set()
+            longest = self._routes.longest() + STOP_GRACE
+            self._deadline = min(self._deadline, self._clock.monotonic() + longest)
+        self._rest.end()
+
+    @property
+    def may_finish(self) -> bool:
+        """Return whether something is in flight for which a stop waits."""
+        return bool(self._routes.tasks()) and self._clock.monotonic() < self._deadline
+
+    def cut_off(self) -> None:
+        """Let nothing that is in flight finish: once it is to stop, it stops at once."""
+        self._deadline = -inf
         self._rest.end()
 
     async def tick(self) -> float:
@@ -187,7 +203,7 @@ class Dispatcher:
         return [Asked(route, one) for route in asking for one in route.ahead.questions(now)]
 
     async def _converse(self, asked: list[Asked], *, asks_holds: bool = False) -> Answer:
-        routes = self._in_turn()
+        routes = self._routes.in_turn()
         settled = [(route, route.settled) for route in routes]
         wanted: list[tuple[Route, int, str | int]] = []
         now = self._clock.monotonic()
@@ -222,13 +238,6 @@ class Dispatcher:
             self._report.recorded(route.name, items)
         self._take_answers(asked, answer)
         return answer
-
-    def _in_turn(self) -> list[Route]:
-        """Return the routes, each time another one first: none may claim all the room of a turn."""
-        routes = self._routes.at_work()
-        self._turns += 1
-        first = self._turns % max(1, len(routes))
-        return routes[first:] + routes[:first]
 
     def _take_answers(self, asked: Sequence[Asked], answer: Answer) -> None:
         now = self._clock.monotonic()
@@ -285,35 +294,26 @@ class Dispatcher:
     # -- the end ------------------------------------------------------------------------------
 
     async def _wind_down(self) -> int:
-        """Let what is in flight finish, record it, and let go of the rest.
-
-        Returns how many tries have not finished in time.
-        """
-        self._stop.set()
-        now = self._clock.monotonic()
-        timeout = max((route.timeout for route in self._routes.at_work()), default=0.0)
-        deadline = now + timeout + STOP_GRACE
-        while self._tasks() and (left := deadline - self._clock.monotonic()) > 0:
+        """Let what is in flight finish, record it, and return how many tries have not finished."""
+        self._begin_to_end()
+        while self.may_finish:
             self._rest.forget()
             if any(route.settled for route in self._routes.at_work()):
                 await self._converse([])
             else:
-                await self._rest(min(left, self._rest.idle))
+                await self._rest(min(self._deadline - self._clock.monotonic(), self._rest.idle))
                 self._rests += 1
         await self._converse([])  # records what ended last
         for route in self._routes.at_work():
             route.lanes.unload_all()
         await self._converse([])  # lets go of what was claimed and never sent
         self._report.flush(self._routes.at_work())
-        return len(self._tasks())
+        return len(self._routes.tasks())
 
     async def _end_flights(self) -> None:
         """Cut off what is still in flight, however this came to its end, and close the ways."""
-        cut_off = self._tasks()
+        cut_off = self._routes.tasks()
         for task in cut_off:
             task.cancel()
         await asyncio.gather(*cut_off, return_exceptions=True)
         await self._routes.aclose()
-
-    def _tasks(self) -> set[asyncio.Task[None]]:
-        return {task for route in self._routes.at_work() for task in route.tasks}

@@ -15,7 +15,7 @@ from shipper.clock import Clock
 from shipper.dispatcher.reporter import Reporter
 from shipper.dispatcher.rest import Rhythm
 from shipper.dispatcher.values import Question
-from shipper.errors import AccessDenied, SchemaError, StoreUnavailable
+from shipper.errors import AccessDenied, GivenUp, SchemaError, StoreUnavailable
 from shipper.event import Event
 from shipper.store.work import OF_HOLDS, Holds, Look, Pulse, Row, Work
 
@@ -25,7 +25,7 @@ _PULSE_EVERY = 0.01
 # A server that is back is noticed within seconds; who refuses us is asked more rarely, for each
 # refusal may count.
 _RETRY_MAX = 5.0
-_RETRY_REFUSED_MAX = 30.0
+RETRY_REFUSED_MAX = 30.0
 _TRIES_AT_STOP = 3
 _REST_AT_STOP = 0.5
 
@@ -161,9 +161,9 @@ class Exchange:
             except (StoreUnavailable, AccessDenied, SchemaError) as error:
                 failures += 1
                 tries_at_stop += stop.is_set()
-                if tries_at_stop > _TRIES_AT_STOP:
+                if tries_at_stop > _TRIES_AT_STOP or isinstance(error, GivenUp):
                     raise StoreUnavailable(error.message) from error
-                longest = _RETRY_MAX if isinstance(error, StoreUnavailable) else _RETRY_REFUSED_MAX
+                longest = _RETRY_MAX if isinstance(error, StoreUnavailable) else RETRY_REFUSED_MAX
                 retry = min(longest, 0.5 * 2.0 ** min(failures, 10))
                 self._report.store_lost(error, retry, asked_at)
                 await _rest(retry, stop)

@@ -220,10 +220,23 @@ class Reporter:
         for problem in problems:
             self._log("store.damaged", problem=problem, hint="run: shipper db upgrade")
 
+    def unrecorded(self, routes: Iterable[Route], error: ShipperError) -> int:
+        """Tell how many events were sent of which nothing can be written any more; return that."""
+        events = sum(route.in_flight for route in routes)
+        if events:
+            self._log("store.unrecorded", events=events, reason=error.message, hint=_AGAIN)
+        return events
+
     def store_back(self, seconds: float) -> None:
         """Tell that the database is there again."""
         self._reasons.clear()
         self._log("store.back", seconds=round(seconds, 1))
+
+
+_AGAIN = (
+    "nothing is lost: the next start sends what of these may have been received once more, first"
+    " of its key and with the same Idempotency-Key"
+)
 
 
 def _hint(route: Route, reason: str | None) -> dict[str, str]:

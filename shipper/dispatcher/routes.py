@@ -21,12 +21,20 @@ class Routes:
         """The destinations of the configuration, also those that haven't begun."""
         self._leaving: dict[str, Route] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._turns = 0
         self._clock = clock
 
     def at_work(self) -> list[Route]:
         """Return the routes that may have something in flight: one for each name at most."""
         begun = (route for name, route in self.named.items() if name not in self._leaving)
         return [*self._leaving.values(), *begun]
+
+    def in_turn(self) -> list[Route]:
+        """Return these, each time another one first: none may claim all the room of a turn."""
+        routes = self.at_work()
+        self._turns += 1
+        first = self._turns % max(1, len(routes))
+        return routes[first:] + routes[:first]
 
     def add(self, route: Route) -> None:
         """Take a route in; one of that name goes on as it was, in the new one, once it has left."""
@@ -60,6 +68,14 @@ class Routes:
     def are_idle(self) -> bool:
         """Return whether everything that can be shipped has been."""
         return not self._leaving and all(route.is_idle() for route in self.named.values())
+
+    def tasks(self) -> set[asyncio.Task[None]]:
+        """Return the tries that are under way."""
+        return {task for route in self.at_work() for task in route.tasks}
+
+    def longest(self) -> float:
+        """Return how long a try may take, in seconds."""
+        return max((route.timeout for route in self.at_work()), default=0.0)
 
     def _close(self, route: Route) -> None:
         # Nobody waits until a connection is closed.

@@ -8,11 +8,14 @@ The book here mirrors the table, for the one process that writes it. It must nev
 id in memory that is still in flight.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import orjson
 
 from shipper.event import Event
+
+# Ids of one statement; with payloads of at most 1 MiB it bounds what is read before it is counted.
+_CHUNK = 128
 
 
 class ClaimBook:
@@ -94,3 +97,8 @@ def first_of_each_lane(
             event = pending[row]
             first.setdefault((event.destination, event.lane), row)
     return list(first.values())
+
+
+def chunks(rows: Sequence[int]) -> Iterator[list[int]]:
+    """Cut ids into as many as one statement takes."""
+    return (list(rows[at : at + _CHUNK]) for at in range(0, len(rows), _CHUNK))

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from shipper.errors import AccessDenied, SchemaError, ShipperError, StoreUnavailable
+from shipper.errors import AccessDenied, ForeignTrigger, SchemaError, ShipperError, StoreUnavailable
 from shipper.store import holders, sqlite_codes
 
 _UPGRADE = "run: shipper db upgrade"
@@ -242,7 +242,7 @@ _STATES: dict[str, _Meaning] = {
     "XX": (StoreUnavailable, "the server has an internal error", "look into its log"),
 }
 _ITS_TRIGGER: _Meaning = (
-    SchemaError,
+    ForeignTrigger,
     "a trigger or constraint of the application's on shipper's tables fails",
     (
         "look at: SELECT tgrelid::regclass, tgname, tgfoid::regproc FROM pg_trigger WHERE NOT"

@@ -5,7 +5,7 @@ was taken over changes nothing. No transaction is ever open while the network is
 statement's cost grows with the backlog, the number of keys or the history.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from shipper.clock import SystemClock
 from shipper.errors import LeaseLost, OutboxChanged, OutboxHeld
 from shipper.event import Event
 from shipper.store import planner, recording
-from shipper.store.claims import ClaimBook, dump_ids, first_of_each_lane, load_ids
+from shipper.store.claims import ClaimBook, chunks, dump_ids, first_of_each_lane, load_ids
 from shipper.store.damage import made_of
 from shipper.store.dialect import SQLITE, Dialect, dialect_of
 from shipper.store.lease import Owner
@@ -24,13 +24,11 @@ from shipper.store.transactions import writing
 from shipper.store.turns import Held, Turn, Turns, Watch, Written, fold_all
 from shipper.store.work import Work
 
-# Ids of one statement; with payloads of at most 1 MiB it bounds what is read before it is counted.
-_CHUNK = 128
-_TAKEN_OVER = "another process has taken over this outbox"
 _WENT_BACK = (
     "the database is in a state from before what was last written there: a standby was promoted"
     " that lacks it, or a backup was restored"
 )
+_PUT_RIGHT = "db upgrade has put the numbers of shipper's turns right, which a tool had set back"
 _MAY_REPEAT = "what was delivered since then is sent again, with the same Idempotency-Key"
 
 _clock = SystemClock()
@@ -59,6 +57,7 @@ class Queue:
         self._bytes_per_claim = bytes_per_claim
         self._book = ClaimBook()
         self._turn = Turn(0, 0, 0, 0, 0)
+        self._since: str | None = None
         self._made: dict[str, int] = {}
         self._met = 0  # which server the last turn was written to
         self._known = 0  # the highest id that was handed out
@@ -85,6 +84,7 @@ class Queue:
                 planner.forget(tx)
             left = self._recover(tx)
             made = made_of(self._sql.made.row(tx))
+            self._since = self._turns.lock(tx)[0].since
         self._turn, self._met, self._made, self._known = turn, met, made, 0
         self._book = ClaimBook()
         return left
@@ -134,12 +134,12 @@ class Queue:
         claims = [(row.number, row.ids) for row in tx.execute(self._sql.claims)]
         ids = sorted({row for _, rows in claims for row in load_ids(rows)})
         pending: dict[int, Event] = {}
-        for chunk in _chunks(ids):
+        for chunk in chunks(ids):
             for row in tx.execute(self._sql.keys, {"ids": self._dialect.bind_ids(chunk)}):
                 key = self._dialect.text(row.ordering_key)
                 pending[row.id] = Event(row.id, "", row.destination, key, b"")
         first = first_of_each_lane(claims, pending)
-        for chunk in _chunks(first):
+        for chunk in chunks(first):
             tx.execute(self._sql.mark_received, {"ids": self._dialect.bind_ids(chunk)})
         tx.execute(self._sql.forget_claims)
         return len(first)
@@ -215,7 +215,9 @@ class Queue:
         """Return what it means that the last turn isn't ours."""
         if (held.token, last.number) < (self._turn.token, self._turn.number):
             return OutboxChanged(_WENT_BACK, _MAY_REPEAT)
-        return LeaseLost(_TAKEN_OVER)
+        if self._since and held.since == self._since:  # nobody has taken it since
+            return OutboxChanged(_PUT_RIGHT, _MAY_REPEAT)
+        return LeaseLost("another process has taken over this outbox")
 
     def _meet(self, tx: Connection) -> int:
         """Return which server answers; 0 for SQLite, whose file is looked at anyway."""
@@ -245,7 +247,7 @@ class Queue:
     def _fetch(self, tx: Connection, wanted: Sequence[int]) -> list[Event]:
         found: list[Event] = []
         room = self._bytes_per_claim
-        for chunk in _chunks(wanted):
+        for chunk in chunks(wanted):
             rows = self._sql.events.rows(tx, {"ids": self._dialect.bind_ids(chunk)})
             by_id = {row[0]: row for row in rows}
             for event in (self._event(*by_id[i]) for i in chunk if i in by_id):
@@ -275,10 +277,6 @@ class Queue:
 def _at_home(events: list[Event], homes: Mapping[int, str]) -> list[Event]:
     """Leave out what goes elsewhere in the meantime."""
     return [one for one in events if homes.get(one.id, one.destination) == one.destination]
-
-
-def _chunks(rows: Sequence[int]) -> Iterator[list[int]]:
-    return (list(rows[at : at + _CHUNK]) for at in range(0, len(rows), _CHUNK))
 
 
 class _Statements:

@@ -11,7 +11,14 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from shipper.errors import AccessDenied, DiskFull, SchemaError, ShipperError, StoreUnavailable
+from shipper.errors import (
+    AccessDenied,
+    DiskFull,
+    ForeignTrigger,
+    SchemaError,
+    ShipperError,
+    StoreUnavailable,
+)
 
 
 class Meaning(NamedTuple):
@@ -110,13 +117,13 @@ _LIBRARY = Meaning(
     "a newer SQLite has made it: take a newer Python, or: pip install pysqlite3. The file is good",
 )
 _ONLY_THE_APPLICATION = Meaning(
-    SchemaError,
+    ForeignTrigger,
     "something in {file} needs what only the application has",
     "shipper's own tables are good: keep the application's collations, functions and modules out of"
     " triggers and indexes on tables named shipper_…, or load them there, too",
 )
 _ITS_TRIGGER = Meaning(
-    SchemaError,
+    ForeignTrigger,
     "a trigger of the application's on shipper's tables in {file} fails",
     "look at: SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name LIKE"
     " 'shipper%'",

@@ -7,7 +7,9 @@ They share a connection that is kept from one to the next: to take it from the p
 give it back would cost as much as a small turn's statements. One that met a failure is closed.
 """
 
+import os
 import select
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -149,6 +151,19 @@ def interrupt(engine: Engine) -> None:
             driver.interrupt()
         else:
             driver.cancel_safe(timeout=_CANCEL_WITHIN)
+
+
+def hang_up(engine: Engine) -> None:
+    """Have a server's connection that is in use just now end, from another thread; not SQLite's.
+
+    Whoever waits for an answer is told that it was lost, whatever the server does.
+    """
+    kept: Kept = engine.get_execution_options()["kept"]
+    driver = kept.busy
+    if driver is None or engine.dialect.name == "sqlite":
+        return
+    with suppress(Exception), socket.socket(fileno=os.dup(driver.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def committing(engine: Engine) -> object | None:

@@ -47,7 +47,8 @@ class Written(NamedTuple):
 class Held(NamedTuple):
     """The lease as it is: whose it is, and what moves while that one lives.
 
-    `seems_over` is what the server's clock says, which somebody may have set.
+    `seems_over` is what the server's clock says, which somebody may have set; `since` is when it
+    was taken, where somebody has it (PostgreSQL).
     """
 
     token: int
@@ -55,6 +56,7 @@ class Held(NamedTuple):
     expires: str | None
     ttl: float | None
     seems_over: bool
+    since: str | None
 
 
 class Watch:
@@ -196,7 +198,8 @@ class _Sqlite(_Both):
             dialect,
             now="strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
             expires="NULL",
-            lease="SELECT token, owner, NULL, ttl, 1 FROM shipper_lease WHERE name = 'outbox'",
+            lease="SELECT token, owner, NULL, ttl, 1, NULL FROM shipper_lease"
+            " WHERE name = 'outbox'",
         )
         self._advance = Statement(
             dialect,
@@ -216,7 +219,9 @@ class _Postgres(_Both):
             now=_NOW,
             expires=f"{_NOW} + make_interval(secs => :ttl)",
             lease="SELECT token, owner, CAST(expires_at AS text), ttl,"
-            f" coalesce(expires_at <= {_NOW}, true) FROM shipper_lease WHERE name = 'outbox'"
+            f" coalesce(expires_at <= {_NOW}, true),"
+            " CASE WHEN owner IS NOT NULL THEN CAST(acquired_at AS text) END"
+            " FROM shipper_lease WHERE name = 'outbox'"
             " FOR UPDATE",
         )
         insert = "INSERT INTO shipper_turn (turn, token, claim, delivery, settled)"

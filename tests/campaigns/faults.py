@@ -22,6 +22,7 @@ HERE = "tests/campaigns/test_campaigns.py"
 OUTAGES = "tests/daemon/test_daemon_outages.py"
 LIFE = "tests/daemon/test_daemon_life.py"
 RELOAD = "tests/daemon/test_daemon_reload.py"
+STOPPING = "tests/daemon/test_daemon_stopping.py"
 STDERR = "tests/daemon/test_daemon_stderr.py"
 PLACE = "tests/daemon/test_daemon_place.py"
 ORDER = "tests/daemon/test_daemon_order.py"
@@ -157,6 +158,17 @@ PROCESS = (
     Fault("O992", "what notices replaced files, or unknown destinations, meets a bug", "told once; it looks again", "tests/daemon/test_daemon_watches.py::test_what_watches_files_outlives_a_bug", "2"),
     Fault("O993", "a reload that fails on its last step, or is broken off there", "what it made is closed", "tests/daemon/test_daemon_watches.py::test_a_reload_that_fails_at_the_end_leaves_nothing_open", "1"),
     Fault("O994", "a ca_file rewritten, or a SIGHUP sent, more often than a chore is due", "no wait begins anew: the chore is done at its times", "tests/unit/test_schedule.py::test_a_chore_that_is_begun_anew_goes_on_waiting", "5"),
+    Fault("E200", "SIGTERM while the server's process stands still within a statement, with three events answered", "it ends with 0 after its budget; the log says three aren't recorded, the next start sends them again", f"{STOPPING}::test_a_stop_ends_while_the_server_process_stands_still", "1"),
+    Fault("E201", "SIGTERM behind a firewall that drops what comes from the server", "the same", f"{STOPPING}::test_a_stop_ends_while_nothing_comes_through_from_the_server", "1"),
+    Fault("E202", "the server stands still while the outbox is given back", "the same; nothing is sent again", f"{STOPPING}::test_a_stop_ends_while_the_outbox_is_given_back", "1"),
+    Fault("E203", "SIGTERM at a first start whose server lets in and says nothing", "it ends with 0 after its budget", f"{STOPPING}::test_a_stop_ends_a_first_start_whose_server_says_nothing", "1"),
+    Fault("E204", "drain --timeout, and the server says nothing", "69, with the reason; nothing is sent", f"{STOPPING}::test_a_drain_whose_time_is_over_ends_though_its_server_says_nothing", "1"),
+    Fault("E205", "SIGTERM while an application holds SQLite's write lock for minutes", "waited for as long as for any lock; its process is named, what isn't recorded is sent again", f"{STOPPING}::test_a_stop_waits_for_a_write_lock_so_long_and_no_longer", "1"),
+    Fault("E206", "the same, and it lets go in time", "all is recorded, nothing is sent again", f"{STOPPING}::test_a_write_lock_that_is_let_go_of_in_time_costs_a_stop_nothing", "1"),
+    Fault("E207", "a second SIGTERM or SIGINT, with a minute left for what is in flight", "cut off at once; only that is sent again", f"{STOPPING}::test_a_second_signal_ends_it_at_once", "2 x 2 databases"),
+    Fault("E210", "SIGTERM during the COMMIT of a claim, whose answer never comes", "it ends with 0 and sends nothing; the next start does, once", f"{STOPPING}::test_a_stop_ends_while_a_claim_is_committed", "2"),
+    Fault("E208", "a start after a crash, and a trigger of the application's fails what it has to recover", "named, waited for; no 78", "tests/daemon/test_daemon_triggers.py::test_a_start_waits_for_a_trigger_that_fails_what_it_has_to_recover", "2 databases"),
+    Fault("E209", "db upgrade puts the daemon's turns right under it", "a new session, and no 75; nothing is sent again", "tests/daemon/test_daemon_upgrades.py::test_a_daemon_goes_on_after_its_turns_are_put_right", "2"),
 )  # fmt: skip
 
 DISK = (

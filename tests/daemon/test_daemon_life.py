@@ -10,7 +10,7 @@ import pytest
 
 from shipper.clock import SystemClock
 from shipper.config import load
-from shipper.daemon import open_session, session, taking
+from shipper.daemon import Stop, open_session, session, taking
 from shipper.errors import StoreUnavailable
 from shipper.logs import open_log
 from shipper.sandbox import Fault
@@ -272,9 +272,7 @@ async def test_an_unreachable_server_is_insisted_on_and_then_69(
         "utf-8",
     )
     config.chmod(0o600)
-    opened = open_session(
-        load(config, {}), clock=SystemClock(), log=open_log(), stop=asyncio.Event()
-    )
+    opened = open_session(load(config, {}), clock=SystemClock(), log=open_log(), stop=Stop())
     with pytest.raises(StoreUnavailable) as raised:
         await opened.__aenter__()
     assert raised.value.exit_status == 69
@@ -303,7 +301,7 @@ async def test_no_stop_waits_for_an_upgrade_at_the_start(
         "utf-8",
     )
     config.chmod(0o600)
-    stop = asyncio.Event()
+    stop = Stop()
     opened = open_session(load(config, {}), clock=SystemClock(), log=open_log(), stop=stop)
     opening = asyncio.create_task(opened.__aenter__())
     assert await asyncio.to_thread(begun.wait, 10)
@@ -325,7 +323,7 @@ async def test_a_drain_that_waits_for_nothing_breaks_nothing_off(
         "utf-8",
     )
     config.chmod(0o600)
-    stop = asyncio.Event()
+    stop = Stop()
     stop.set()
     async with open_session(load(config, {}), clock=SystemClock(), log=open_log(), stop=stop):
         pass

@@ -13,7 +13,7 @@ from shipper.clock import SystemClock
 from shipper.config import load
 from shipper.daemon.reload import answered, identified
 from shipper.daemon.session import open_session
-from shipper.daemon.stops import unless_over
+from shipper.daemon.stops import Stop, unless_over
 from shipper.daemon.thread import DatabaseThread
 from shipper.errors import StoreUnavailable
 from shipper.logs import open_log
@@ -90,7 +90,7 @@ async def test_a_session_that_a_reload_opens_is_left_to_a_server_that_says_nothi
     settings, log = load(shop.config, {}), open_log("info", "json", io.StringIO())
     async with silent() as server:
         hung = replace(settings, database=replace(settings.database, url=server.url))
-        session = open_session(hung, clock=SystemClock(), log=log, stop=asyncio.Event(), within=0.0)
+        session = open_session(hung, clock=SystemClock(), log=log, stop=Stop(), within=0.0)
         with pytest.raises(StoreUnavailable, match="does not answer within"):
             async with answered(1.0), session:
                 pass

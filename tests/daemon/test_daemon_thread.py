@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from shipper.daemon.thread import DatabaseThread
-from shipper.errors import DiskFull, OutboxHeld, StoreUnavailable
+from shipper.errors import DiskFull, GivenUp, OutboxHeld, StoreUnavailable
 
 
 @pytest.fixture
@@ -79,6 +79,36 @@ async def test_closing_waits_for_what_was_asked_for() -> None:
     await asyncio.gather(*tasks)
     with pytest.raises(RuntimeError, match="has ended"):
         await thread.run(done.clear)
+
+
+async def test_who_waits_for_one_that_is_given_up_is_told_at_once() -> None:
+    """What has begun may end, what waits is never begun; later askers are told the same."""
+    thread, begun, go_on, done = (
+        DatabaseThread(), threading.Event(), threading.Event(), list[str](),
+    )  # fmt: skip
+
+    def first() -> None:
+        begun.set()
+        go_on.wait()
+        done.append("first")
+
+    tasks = [
+        asyncio.create_task(thread.run(first)),
+        asyncio.create_task(thread.run(lambda: done.append("second"))),
+    ]
+    await asyncio.to_thread(begun.wait)
+    thread.give_up(GivenUp("a stop"))
+    for task in tasks:
+        with pytest.raises(GivenUp, match="a stop"):
+            await task
+    last = threading.Event()
+    with pytest.raises(GivenUp):
+        await thread.run(last.set)
+    thread.close()  # waits for nobody
+    assert done == []
+    go_on.set()
+    assert await asyncio.to_thread(last.wait, 10)
+    assert done == ["first"]
 
 
 async def test_a_full_disk_has_the_patience_of_an_unreachable_database(

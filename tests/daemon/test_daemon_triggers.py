@@ -109,3 +109,29 @@ async def test_a_trigger_in_a_file_makes_nothing_go_twice(
         f" BEGIN SELECT RAISE(ABORT, '{words}'); END"
     )
     await _fails_until(shop, [made.replace(": ", r"\: ")], "DROP TRIGGER audit", told)
+
+
+async def test_a_start_waits_for_a_trigger_that_fails_what_it_has_to_recover(shop: Shop) -> None:
+    """With what it waits for in the log, for as long as it takes: 78 would be the end of it."""
+    shop.sandbox.answer_for = lambda _: _SLOW
+    shop.add(*EVENTS)
+    daemon = await shop.started()
+    await shop.sandbox.until(lambda ledger: ledger.summary().requests == 3)
+    daemon.kill()
+    fails = (
+        "CREATE TRIGGER audit BEFORE UPDATE ON shipper_outbox BEGIN SELECT RAISE(ABORT, 'no room');"
+        " END"
+    )
+    made = [fails] if shop.is_sqlite else [_COUNT, _AUDIT.format("P0001"), _AFTER.format(*_AT_ONCE)]
+    for statement in made:
+        shop.execute(statement)
+    shop.sandbox.answer_for = None
+    daemon = shop.start()
+    waits = await daemon.told("daemon.waiting")
+    assert waits["reason"].startswith("a trigger ")
+    assert "seconds" not in waits
+    shop.execute("DROP TRIGGER audit" if shop.is_sqlite else _DROP)
+    await shop.settled()
+    await daemon.stop()
+    shop.assert_flawless(repeats=3)
+    await shop.assert_verified()

@@ -17,6 +17,7 @@ from shipper.daemon.destinations import Fresh
 from shipper.daemon.guard import alongside
 from shipper.daemon.reload import changed
 from shipper.daemon.session import open_session
+from shipper.daemon.stops import Stop
 from shipper.dispatcher.tally import Tally
 from shipper.logs import open_log
 from shipper.store.engine import open_engine
@@ -129,7 +130,7 @@ async def test_the_log_says_who_keeps_events_back(
     settings, clock, written = load(shop.config, {}), SystemClock(), io.StringIO()
     log, engine = open_log("info", "json", written), open_engine(shop.url)
     insert = text('INSERT INTO shipper_outbox (payload) VALUES (\'{"type":"a","a":{}}\')')
-    async with open_session(settings, clock=clock, log=log, stop=asyncio.Event()) as session:
+    async with open_session(settings, clock=clock, log=log, stop=Stop()) as session:
         watching = held_back.watch(session, held_back.HeldBack(), log)
         async with alongside(watching):
             with engine.connect() as application, engine.begin() as other:
@@ -151,7 +152,7 @@ async def test_a_reload_that_fails_at_the_end_leaves_nothing_open(
     """Its couriers are closed, whatever was raised: here the database's thread has ended."""
     settings, clock = load(shop.config, {}), SystemClock()
     log = open_log("info", "json", io.StringIO())
-    async with open_session(settings, clock=clock, log=log, stop=asyncio.Event()) as session:
+    async with open_session(settings, clock=clock, log=log, stop=Stop()) as session:
         pass
     closed, close = list[str](), Fresh.aclose
 

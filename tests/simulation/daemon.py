@@ -27,6 +27,7 @@ from shipper.config.settings import (
 )
 from shipper.daemon import destinations, outbox, session
 from shipper.daemon.session import Session, open_session
+from shipper.daemon.stops import Stop
 from shipper.dispatcher import dispatcher, route
 from shipper.errors import LeaseLost, ShipperError
 from shipper.lane import Lanes
@@ -99,7 +100,7 @@ class Life:
         self.disk = Disk(machine.time.monotonic, number)
         self.tasks: list[asyncio.Task[Any]] = []
         self.locks: list[_Lock] = []
-        self.stop = asyncio.Event()
+        self.stop = Stop()
         self._stop_asked = 0.0
         self.session: Session | None = None
 

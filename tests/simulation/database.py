@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine, event
 
 from shipper.daemon.thread import DatabaseThread
-from shipper.errors import StoreUnavailable
+from shipper.errors import GivenUp, StoreUnavailable
 from shipper.store.engine import connect_sqlite, open_engine
 from shipper.store.migrate import upgrade
 
@@ -209,15 +209,22 @@ class InlineThread(DatabaseThread):
         self._disk = disk
         self._delays = delays
         self._done = done
+        self._given_up: GivenUp | None = None
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do `work`, unless the process dies before."""
         if self._disk.gone:
             raise StoreUnavailable("the process is gone")
+        if self._given_up is not None:
+            raise self._given_up
         future: Future[T] = Future()
         before, after = self._delays()
         self._later(before, self._do, future, after, work)
         return await asyncio.wrap_future(future)
+
+    def give_up(self, error: GivenUp) -> None:
+        """Tell whoever asks from here on."""
+        self._given_up = error
 
     def close(self) -> None:
         """End; there is nothing to wait for."""

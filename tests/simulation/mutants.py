@@ -510,7 +510,7 @@ def stops_at_once() -> Any:
                 lane.head.id for lane in one.lanes._lanes.values() if lane.queue
             ]
         await self._converse([])
-        return len(self._tasks())
+        return len(self._routes.tasks())
 
     return patch.object(Dispatcher, "_wind_down", _wind_down)
 

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from shipper.errors import AccessDenied, DiskFull, SchemaError, ShipperError, StoreUnavailable
+from shipper.errors import (
+    AccessDenied,
+    DiskFull,
+    ForeignTrigger,
+    SchemaError,
+    ShipperError,
+    StoreUnavailable,
+)
 from shipper.store import failures
 from shipper.store.engine import _sqlite_module, open_engine
 from shipper.store.failures import translating_sqlite
@@ -21,7 +28,8 @@ HEADER = Path("/usr/include/sqlite3.h")
 
 # What each of the primary codes, and of those that differ from theirs, comes to.
 JUDGED: dict[str, type[ShipperError] | None] = {
-    "OK": None, "ERROR": SchemaError, "INTERNAL": StoreUnavailable, "PERM": AccessDenied,
+    "OK": None, "ERROR": SchemaError, "ERROR_MISSING_COLLSEQ": ForeignTrigger,
+    "INTERNAL": StoreUnavailable, "PERM": AccessDenied,
     "ABORT": StoreUnavailable, "BUSY": StoreUnavailable, "LOCKED": StoreUnavailable,
     "NOMEM": StoreUnavailable, "READONLY": AccessDenied, "READONLY_DBMOVED": StoreUnavailable,
     "INTERRUPT": StoreUnavailable, "IOERR": StoreUnavailable, "CORRUPT": StoreUnavailable,
@@ -86,18 +94,18 @@ def test_every_code_means_what_the_table_says(code: int) -> None:
     [
         (11, 'malformed database schema (orders) - near "STRICT": syntax error', SchemaError,
          "can't read the schema of shop.db: orders"),
-        (1, "no such collation sequence: NOCASE_UTF8", SchemaError, "NOCASE_UTF8"),
-        (257, "no such collation sequence: NOCASE_UTF8", SchemaError, "NOCASE_UTF8"),
-        (1, "no such function: md5", SchemaError, "only the application has: md5"),
-        (1, "no such module: fts5", SchemaError, "only the application has: fts5"),
+        (1, "no such collation sequence: NOCASE_UTF8", ForeignTrigger, "NOCASE_UTF8"),
+        (257, "no such collation sequence: NOCASE_UTF8", ForeignTrigger, "NOCASE_UTF8"),
+        (1, "no such function: md5", ForeignTrigger, "only the application has: md5"),
+        (1, "no such module: fts5", ForeignTrigger, "only the application has: fts5"),
         (1, "no such function: json_valid", SchemaError, "library can't read"),
-        (1, "no such table: main.audit", SchemaError, "trigger of the application's"),
-        (1, "no such column: NEW.nothing", SchemaError, "trigger of the application's"),
-        (1, "error in trigger log_it: no such column: x", SchemaError, "fails: log_it"),
+        (1, "no such table: main.audit", ForeignTrigger, "trigger of the application's"),
+        (1, "no such column: NEW.nothing", ForeignTrigger, "trigger of the application's"),
+        (1, "error in trigger log_it: no such column: x", ForeignTrigger, "fails: log_it"),
         (1, "no such table: shipper_outbox", SchemaError, "not what this code expects"),
         (1, "no such column: lane", SchemaError, "not what this code expects"),
-        (19, "NOT NULL constraint failed: audit.who", SchemaError, "fails: audit"),
-        (1811, "go away", SchemaError, "trigger of the application's"),
+        (19, "NOT NULL constraint failed: audit.who", ForeignTrigger, "fails: audit"),
+        (1811, "go away", ForeignTrigger, "trigger of the application's"),
         (1811, "shipper_outbox.id: is given by the database; leave it out", None, ""),
         (2067, "UNIQUE constraint failed: shipper_outbox.event_id", None, ""),
     ],
