@@ -250,6 +250,15 @@ hold = Table(
 # On PostgreSQL it is of the key's hash, which Alembic can't compare on SQLite: see BY_HAND.
 Index("shipper_hold_exact", hold.c.destination, hold.c.ordering_key, unique=True, info=_SQLITE)
 
+touched = Table(
+    "shipper_touched",
+    metadata,
+    Column("generation", _BIGINT, primary_key=True, autoincrement=False),
+    Column("destination", _NAME, primary_key=True),
+    Column("outbox_id", _BIGINT, primary_key=True, autoincrement=False),
+    Column(_ORDERING_KEY, _NAME),
+)
+
 lease = Table(
     "shipper_lease",
     metadata,
