@@ -192,8 +192,7 @@ _partial(
 )  # fmt: skip
 
 attempt = Table(
-    "shipper_attempt",
-    metadata,
+    "shipper_attempt", metadata,
     _id(),
     Column("outbox_id", _BIGINT, nullable=False),
     Column("event_id", _NAME, nullable=False),
@@ -206,18 +205,16 @@ attempt = Table(
     Column("manual", _SMALLINT, nullable=False, server_default=text("0")),
     Index("shipper_attempt_outbox", "outbox_id", "id"),
     sqlite_autoincrement=True,
-)
+)  # fmt: skip
 
 claim = Table(
-    "shipper_claim",
-    metadata,
+    "shipper_claim", metadata,
     Column("number", _BIGINT, primary_key=True, autoincrement=False),
     Column("ids", Text, nullable=False),
-)
+)  # fmt: skip
 
 destination = Table(
-    "shipper_destination",
-    metadata,
+    "shipper_destination", metadata,
     Column("name", _NAME, primary_key=True),
     Column("state", Text, nullable=False, server_default="ready"),
     Column("reason", Text),
@@ -234,11 +231,10 @@ destination = Table(
     Column("last_error", Text),
     Column("failing_since", UtcTime),
     _count("recalls"),
-)
+)  # fmt: skip
 
 hold = Table(
-    "shipper_hold",
-    metadata,
+    "shipper_hold", metadata,
     _id(),
     Column("destination", _NAME, nullable=False),
     Column(_ORDERING_KEY, _NAME, nullable=False),
@@ -246,13 +242,20 @@ hold = Table(
     Column("event_id", _NAME),
     Column("since", UtcTime, nullable=False, server_default=func.now()),
     sqlite_autoincrement=True,
-)
+)  # fmt: skip
 # On PostgreSQL it is of the key's hash, which Alembic can't compare on SQLite: see BY_HAND.
 Index("shipper_hold_exact", hold.c.destination, hold.c.ordering_key, unique=True, info=_SQLITE)
 
+touched = Table(
+    "shipper_touched", metadata,
+    Column("generation", _BIGINT, primary_key=True, autoincrement=False),
+    Column("destination", _NAME, primary_key=True),
+    Column("outbox_id", _BIGINT, primary_key=True, autoincrement=False),
+    Column(_ORDERING_KEY, _NAME),
+)  # fmt: skip
+
 lease = Table(
-    "shipper_lease",
-    metadata,
+    "shipper_lease", metadata,
     Column("name", Text, primary_key=True),
     _count("token"),
     Column("owner", Text),
@@ -264,7 +267,7 @@ lease = Table(
     Column("broken", Text),
     Column("audited_at", UtcTime),
     Column("ttl", _SECONDS),
-)
+)  # fmt: skip
 
 # On SQLite a turn is a number in the row of the lease.
 turn = Table(
@@ -286,8 +289,7 @@ count = Table(
 )  # fmt: skip
 
 minute = Table(
-    "shipper_minute",
-    metadata,
+    "shipper_minute", metadata,
     Column("minute", UtcTime, primary_key=True),
     Column("destination", _NAME, primary_key=True),
     _count("delivered"),
@@ -295,16 +297,15 @@ minute = Table(
     _count("dead"),
     Column("latency_sum", _SECONDS, nullable=False, server_default=text("0")),
     Column("latency_max", _SECONDS, nullable=False, server_default=text("0")),
-)
+)  # fmt: skip
 
 # Where a BEFORE INSERT trigger leaves, for the AFTER INSERT one, which row had the event_id.
 insert_guard = Table(
-    "shipper_insert_guard",
-    metadata,
+    "shipper_insert_guard", metadata,
     Column("one", Integer, primary_key=True),
     Column("existing_id", Integer),
     info=_SQLITE,
-)
+)  # fmt: skip
 
 
 def compared(item: SchemaItem, name: str | None, dialect: str) -> bool:

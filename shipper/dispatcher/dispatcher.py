@@ -225,8 +225,7 @@ class Dispatcher:
         loaded = None
         if asks_holds:
             loaded = {name: route.lanes.loaded_keys() for name, route in self.routes.items()}
-        questions = [one.question for one in asked]
-        answer = await self._exchange(work, questions, self._stop, loaded)
+        answer = await self._exchange(work, [one.question for one in asked], self._stop, loaded)
         self._stored.update(links)
         claimed = {event.id: event for event in answer.events}
         for route in routes:
@@ -253,13 +252,16 @@ class Dispatcher:
                     route.answer(question, rows, now)
 
     def _go_back(self, answer: Answer) -> None:
-        """Look from the beginning again where something below may be another than it was."""
+        """Look again at what is, or may be, another than it was."""
         if answer.pulse.moved:
             for route in self._routes.at_work():
                 route.recall(route.recalled_until)  # what was seen may not be there any more
         if answer.may_be_back or answer.pulse.moved:
             for route in self.routes.values():
                 route.ahead.rescan()
+        for name, lane in answer.touched:
+            if name in self.routes:
+                self.routes[name].lanes.refetch(lane)
 
     def _note_fresh(self, asked: Sequence[Asked]) -> None:
         """Remember for the routes that had no room to look that there is more to see."""
@@ -278,7 +280,6 @@ class Dispatcher:
             route.link.held = name in holds.destinations
             if self._knows_holds:
                 if holds.releases.get(name) != self._releases.get(name):
-                    route.ahead.rescan()
                     route.link.release(now)
                 if holds.recalls.get(name) != self._recalls.get(name):
                     route.recall(now + RECALLED_FOR)

@@ -7,7 +7,7 @@ isn't done twice. Fatal in here: a lost lease.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -17,7 +17,7 @@ from shipper.dispatcher.rest import Rhythm
 from shipper.dispatcher.values import Question
 from shipper.errors import AccessDenied, GivenUp, SchemaError, StoreUnavailable
 from shipper.event import Event
-from shipper.store.work import OF_HOLDS, Holds, Look, Pulse, Row, Work
+from shipper.store.work import NAMED, NAMED_KEPT, Holds, Look, Pulse, Row, Work
 
 # A pulse costs as much as sending five events; a drain that turns all the time needs one now and
 # then.
@@ -55,6 +55,9 @@ class Looks(Protocol):
     def look(self, question: Look) -> list[Row]:
         """Show pending rows."""
 
+    def touched(self, since: int) -> list[tuple[str, str | int]]:
+        """Tell which lanes operators have touched since a generation, with their destinations."""
+
     def holds(self, loaded: Mapping[str, Sequence[str]]) -> Holds:
         """Tell what is held: destinations, and which of the keys that are loaded."""
 
@@ -71,8 +74,8 @@ class Answer:
     """What came of an exchange; `rows` is None for a look that nothing fresh made worth it.
 
     `commanded` says that an operator has acted: whoever asked has to say what is loaded, and is
-    told with the next exchange what of it is held. `may_be_back` says that events may have been put
-    back in below.
+    told with the next exchange what of it is held. `touched` are the lanes that were changed, with
+    their destinations; `may_be_back` says that any may have been.
     """
 
     events: list[Event]
@@ -81,6 +84,7 @@ class Answer:
     holds: Holds | None
     commanded: bool = False
     may_be_back: bool = False
+    touched: Sequence[tuple[str, str | int]] = ()
 
 
 @dataclass(slots=True)
@@ -93,6 +97,7 @@ class _Talk:
     fresh: bool
     commanded: bool
     may_be_back: bool = False
+    touched: list[tuple[str, str | int]] = field(default_factory=list)
     events: list[Event] | None = None
 
 
@@ -192,16 +197,27 @@ class Exchange:
             self.lease_until = asked_at + self._ttl
         talk.fresh = talk.fresh or pulse.fresh
         if pulse.generation not in {-1, self._generation}:
-            moved = pulse.generation - self._generation
-            talk.may_be_back = self._generation != -1 and moved % OF_HOLDS != 0
-            talk.commanded = True
-            self._generation = pulse.generation
+            self._notice(talk, pulse.generation)
         holds = None if talk.loaded is None else self._looks.holds(talk.loaded)
         rows = [
             self._looks.look(question.look) if talk.fresh or not question.only_if_fresh else None
             for question in talk.questions
         ]
-        return Answer(talk.events, pulse, rows, holds, talk.commanded, talk.may_be_back)
+        return Answer(
+            talk.events, pulse, rows, holds, talk.commanded, talk.may_be_back, talk.touched
+        )
+
+    def _notice(self, talk: _Talk, generation: int) -> None:
+        """Take in that operators have acted: which lanes they touched, or that it may be any."""
+        moved = generation - self._generation
+        if self._generation == -1:
+            pass  # the first sweep sees it
+        elif moved % NAMED or not 0 < moved <= NAMED_KEPT * NAMED:
+            talk.may_be_back = True
+        else:
+            talk.touched += self._looks.touched(self._generation)
+        talk.commanded = True
+        self._generation = generation
 
     def _pulse(self, talk: _Talk, now: float) -> Pulse:
         if talk.work and not talk.fresh and now < self._pulse_at:

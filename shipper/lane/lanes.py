@@ -1,11 +1,12 @@
 """All lanes of a destination: what is loaded, who may go, who waits and until when."""
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from math import inf
 
 from shipper.event import Event
+from shipper.lane.failed import Failed
+from shipper.lane.hungry import Hungry
 from shipper.lane.lane import Candidate, Lane, Name
 from shipper.lane.loaded import Loaded
 from shipper.lane.overlooked import Overlooked
@@ -17,8 +18,8 @@ class Lanes:
     """All lanes of a destination that are loaded or waiting.
 
     `window` and `bytes_max` bound the events loaded, `depth` those of one lane, `places` those in
-    flight, `waiting_max` the lanes that wait for their time: more of them are overlooked until the
-    outbox is looked at from the beginning again.
+    flight, `waiting_max` the lanes that wait for their time: of more, those that wait the longest
+    are overlooked until the outbox is looked at from the beginning again.
     """
 
     def __init__(
@@ -39,8 +40,9 @@ class Lanes:
         """Lanes with rows that were seen and left, being held: no later row is the first."""
         self._lanes: dict[Name, Lane] = {}
         self._ready = Ready(places)
-        self._hungry: deque[Lane] = deque()
+        self._hungry = Hungry()
         self._waiting = Waiting(waiting_max)
+        self._failed = Failed()
 
     # -- what the drain asks ------------------------------------------------------------------
 
@@ -158,6 +160,7 @@ class Lanes:
         lane = self._lanes[event.lane]
         lane.claiming -= 1
         lane.queue.append(event)
+        lane.streak = lane.streak or self._failed.streak_of(event)
         self.loaded.arrive(event)
         if lane.gap:
             self.loaded.let_go(lane.queue.pop())
@@ -174,16 +177,8 @@ class Lanes:
         self._settle_in(lane)
 
     def hungry(self, most: int) -> list[Lane]:
-        """Return lanes to fetch by their key, because what was loaded of them is used up."""
-        taken: list[Lane] = []
-        while self._hungry and len(taken) < most:
-            lane = self._hungry.popleft()
-            lane.hungry = False
-            if self._lanes.get(lane.name) is lane:
-                lane.fetching = True
-                lane.more = lane.stale = False
-                taken.append(lane)
-        return taken
+        """Return lanes to fetch by their key."""
+        return self._hungry.take(most, self._lanes)
 
     # -- the way of an event ------------------------------------------------------------------
 
@@ -235,13 +230,9 @@ class Lanes:
         self.wake_due(AT_ONCE)
 
     def loaded_keys(self) -> list[str]:
-        """Return the keys of the lanes of which something is loaded, or asked for.
-
-        Whether one of the others is held shows when it is looked at.
-        """
-        lanes = self._lanes.values()
-        busy = (one.name for one in lanes if one.queue or one.claiming or one.in_flight)
-        return [name for name in busy if isinstance(name, str)]
+        """Return the keys of the lanes of which something is loaded, or asked for."""
+        busy = (one for one in self._lanes.values() if one.queue or one.claiming or one.in_flight)
+        return [one.name for one in busy if isinstance(one.name, str)]
 
     def hold(self, keys: Iterable[str]) -> None:
         """Take in which of the loaded keys are held, and no other. What is in flight ends first."""
@@ -255,6 +246,16 @@ class Lanes:
         if lane is not None:
             self.held.add(key)
             self._settle_in(lane)
+
+    def refetch(self, name: Name) -> None:
+        """Fetch a lane anew, from its beginning: an operator has changed something of it."""
+        lane = self._lanes.setdefault(name, Lane(name))
+        lane.stale = lane.more = True
+        self.held.discard(name)  # what is fetched says so
+        if lane.due is None:
+            self._settle_in(lane)
+        else:
+            self._wake(lane)
 
     def unload_all(self) -> None:
         """Forget everything that isn't in flight."""
@@ -284,9 +285,7 @@ class Lanes:
         if lane.queue:
             self._ready.put(lane)
         elif (lane.more or lane.stale) and lane.name not in self.held:
-            if not lane.hungry:
-                lane.hungry = True
-                self._hungry.append(lane)
+            self._hungry.put(lane)
         else:
             if lane.name in self.held:
                 self.skipped.add(lane.name, inf)
@@ -294,6 +293,7 @@ class Lanes:
 
     def _forget(self, lane: Lane) -> None:
         self._ready.calm(lane)
+        self._failed.remember(lane.streak)
         if self._lanes.get(lane.name) is lane:
             del self._lanes[lane.name]
             self.held.discard(lane.name)
@@ -304,15 +304,15 @@ class Lanes:
         lane.last_id = 0
 
     def _sleep(self, lane: Lane, head: int, due: float, *, charged: bool) -> None:
-        if self._waiting.is_full() and not lane.claiming:
-            self.overlooked.add(lane.name, due)
-            self._forget(lane)
-            return
         self._ready.calm(lane)
         lane.charged = charged
         lane.last_id = head
         lane.more = True
-        self._waiting.put(lane, due)
+        longest, until = self._waiting.put(lane, due)
+        if longest is not None and not longest.claiming:
+            self._waiting.wake(longest)
+            self.overlooked.add(longest.name, until)
+            self._forget(longest)
 
     def _wake(self, lane: Lane) -> None:
         self._waiting.wake(lane)

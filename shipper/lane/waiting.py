@@ -1,33 +1,41 @@
 """The lanes that wait for their time, in its order: at most `most` of them, whatever happens.
 
-A lane may be woken before its time; its entry here is then void, and passed over when it comes up.
+A lane may be woken before its time; its entries here are then void, and passed over when they come
+up, or thrown away when they are more than the others.
 """
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from shipper.lane.lane import Lane
 
 AT_ONCE = 0.0
 """A moment that has come, whatever the time."""
 
+_VOID = 64  # entries that may be void, however few lanes wait
+
 
 class Waiting:
-    """A heap by `due`, in monotonic seconds; which lanes wait, their own `due` says."""
+    """Heaps by `due`, in monotonic seconds; which lanes wait, their own `due` says."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._count = 0
         self._order = 0  # breaks ties
         self._heap: list[tuple[float, int, Lane]] = []
+        self._last: list[tuple[float, int, Lane]] = []  # by -due: the longest first
 
-    def is_full(self) -> bool:
-        """Return whether no more lanes are to be remembered."""
-        return self._count >= self._most
+    def put(self, lane: Lane, due: float) -> tuple[Lane | None, float]:
+        """Let a lane wait until `due`; where too many do, return the one that waits the longest.
 
-    def put(self, lane: Lane, due: float) -> None:
-        """Let a lane wait until `due`."""
+        With the end of its wait: the outbox knows that too, so it needn't be remembered here.
+        """
         self._count += 1
         self._push(lane, due)
+        if self._count <= self._most:
+            return None, due
+        while -self._last[0][0] != self._last[0][2].due:
+            heappop(self._last)
+        return self._last[0][2], -self._last[0][0]
 
     def wake(self, lane: Lane) -> None:
         """Let a lane wait no longer."""
@@ -51,3 +59,9 @@ class Waiting:
         lane.due = due
         self._order += 1
         heappush(self._heap, (due, self._order, lane))
+        heappush(self._last, (-due, -self._order, lane))
+        if len(self._last) > _VOID + 2 * self._count:
+            self._heap = [entry for entry in self._heap if entry[2].due == entry[0]]
+            self._last = [(-due, -order, lane) for due, order, lane in self._heap]
+            heapify(self._heap)
+            heapify(self._last)

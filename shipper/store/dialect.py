@@ -22,7 +22,8 @@ _PAYLOAD_BYTES = MAX_PAYLOAD_BYTES + 1
 # Everything of ours on PostgreSQL. Others may begin with shipper_, too: it also means a carrier.
 TABLES = (
     "shipper_outbox", "shipper_attempt", "shipper_claim", "shipper_destination", "shipper_hold",
-    "shipper_lease", "shipper_turn", "shipper_count", "shipper_minute", "shipper_alembic_version",
+    "shipper_lease", "shipper_turn", "shipper_count", "shipper_minute", "shipper_touched",
+    "shipper_alembic_version",
 )  # fmt: skip
 OURS = (
     f"relname IN {TABLES} AND relkind = 'r' AND relnamespace = (SELECT relnamespace FROM pg_class"

@@ -18,6 +18,7 @@ from shipper.errors import OutboxHeld
 from shipper.store.dialect import dialect_of
 from shipper.store.file_lock import FileLock
 from shipper.store.lease import Owner
+from shipper.store.operate import touch
 from shipper.store.queue import Queue
 from shipper.store.recalling import Recall, Step
 from shipper.store.selection import Selection
@@ -59,7 +60,9 @@ def give_up(engine: Engine, selection: Selection) -> Iterator[Step]:
     )
 
     def change(tx: Connection, rows: Sequence[Row[Any]]) -> None:
-        tx.execute(discard, {"ids": dialect.bind_ids([row.id for row in rows])})
+        ids = [row.id for row in rows]
+        tx.execute(discard, {"ids": dialect.bind_ids(ids)})
+        touch(tx, dialect, ids)
         for name, count in sorted(Counter(row.destination for row in rows).items()):
             tx.execute(_COUNT, {"name": name, "events": count})
 

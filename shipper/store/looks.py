@@ -28,6 +28,7 @@ from shipper.errors import OutboxChanged
 from shipper.store.damage import damage, lease_row, made_of
 from shipper.store.dialect import ALL_IDS, POSTGRES, Dialect, dialect_of
 from shipper.store.floors import Floors
+from shipper.store.snapshot import written
 from shipper.store.statement import Statement
 from shipper.store.transactions import glancing
 from shipper.store.watermark import Watermark
@@ -212,6 +213,18 @@ class Looks:
             recalls={row.name: row.recalls for row in counts if row.recalls},
         )
 
+    def touched(self, since: int) -> list[tuple[str, str | int]]:
+        """Return the lanes that commands of operators have touched, with their destinations.
+
+        `since` is the generation up to which they are known.
+        """
+        text_of = self._dialect.text
+        with glancing(self._engine) as tx:
+            return [
+                (text_of(name), row if key is None else text_of(key))
+                for name, row, key in self._sql.touched.rows(tx, {"since": since})
+            ]
+
     def _held(self, tx: Connection, destination: str, keys: Sequence[str]) -> frozenset[str]:
         return frozenset(
             key
@@ -281,6 +294,12 @@ class _Statements:
             dialect, "SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
         )
         self.cluster = Statement(dialect, "SELECT system_identifier FROM pg_control_system()")
+        self.touched = Statement(
+            dialect,
+            f"SELECT {written(dialect, 'destination')} AS destination, outbox_id,"
+            f" {dialect.ordering_key} AS ordering_key FROM shipper_touched"
+            " WHERE generation > :since ORDER BY generation, destination, outbox_id",
+        )
         self.held_key = Statement(dialect, f"SELECT 1 FROM shipper_hold WHERE {dialect.hold_of}")
         self.held_destinations = text("SELECT name FROM shipper_destination WHERE held = 1")
         self.asked = text(

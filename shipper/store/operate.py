@@ -8,6 +8,7 @@ number of events, one transaction moves as many of them as fit into its time (se
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection, Engine, TextClause, text
@@ -20,7 +21,10 @@ from shipper.store.selection import Selection
 from shipper.store.snapshot import asked, shown, written
 from shipper.store.transactions import writing
 from shipper.store.turns import fold_all
-from shipper.store.work import OF_HOLDS
+from shipper.store.work import NAMED, NAMED_KEPT
+
+NAMED_MOST = 128
+"""Events of one transaction whose lanes are named; where it changes more, it may be any lane."""
 
 # -- dead letters -------------------------------------------------------------------------------
 
@@ -50,6 +54,7 @@ def send_now(engine: Engine, selection: Selection) -> int:
         with turns.timing(len(ids)), writing(engine) as tx:
             notify(tx)
             hurried += tx.execute(hurry, {"ids": dialect.bind_ids(ids)}).rowcount
+            touch(tx, dialect, ids)
     return hurried
 
 
@@ -81,6 +86,7 @@ def _move_page(tx: Connection, dialect: Dialect, ids: list[int], status: str, no
     values = {"ids": dialect.bind_ids(ids)}
     tx.execute(_MOVE[status](dialect), values)
     tx.execute(release_dead(dialect), values)
+    touch(tx, dialect, ids)
     for name, count in Counter(row.destination for row in found).items():
         discarded = count * (status == "discarded")
         lower_dead(tx, dialect, name, count, now, discarded=discarded)
@@ -133,7 +139,7 @@ def hold_key(engine: Engine, destination: str, key: str, now: float) -> bool:
         "now": dialect.bind_time(now),
     }
     with writing(engine) as tx:
-        notify(tx, OF_HOLDS)
+        notify(tx)
         cause = tx.execute(_HELD_BY, values).scalar()
         if cause != "operator":
             tx.execute(_hold(dialect) if cause is None else _take_over(dialect), values)
@@ -148,10 +154,12 @@ def release_key(engine: Engine, key: str, destination: str | None = None) -> lis
     dialect = dialect_of(engine.dialect.name)
     condition, values = Selection(key=key, destination=destination).where(dialect)
     with writing(engine) as tx:
-        notify(tx, OF_HOLDS)
+        notify(tx)
         name = written(dialect, "destination")
         held = text(f"SELECT {name} FROM shipper_hold WHERE {condition} ORDER BY destination")
         found = list(tx.execute(held, values).scalars())
+        _forget_touched(tx)
+        tx.execute(text(f"{_TOUCH}, 0, ordering_key FROM shipper_hold WHERE {condition}"), values)
         tx.execute(text(f"DELETE FROM shipper_hold WHERE {condition}"), values)
         for place in found:
             tx.execute(_GO_ON, {"name": place})
@@ -172,7 +180,7 @@ def _set_held(engine: Engine, name: str, now: float, *, held: int) -> bool:
     dialect = dialect_of(engine.dialect.name)
     values = {"name": asked(dialect, name), "held": held, "now": dialect.bind_time(now)}
     with writing(engine) as tx:
-        notify(tx, OF_HOLDS)
+        notify(tx)
         if held:
             tx.execute(_ADD_DESTINATION, values)
         else:
@@ -183,12 +191,27 @@ def _set_held(engine: Engine, name: str, now: float, *, held: int) -> bool:
 # -- statements ---------------------------------------------------------------------------------
 
 
-def notify(tx: Connection, by: int = 1) -> None:
-    """Tell the daemon; on Postgres one of us waits here, before any other row is locked.
+def notify(tx: Connection) -> None:
+    """Tell the daemon; on Postgres one of us waits here, before any other row is locked."""
+    tx.execute(_NOTIFY, {"by": NAMED})
 
-    By one where events may have come back, by `OF_HOLDS` where something was only held or released.
+
+def touch(tx: Connection, dialect: Dialect, ids: Sequence[int]) -> None:
+    """Name the lanes of events that were changed, after `notify`: the daemon looks there at once.
+
+    Where they are many it looks at everything anew, which takes it a while.
     """
-    tx.execute(_NOTIFY, {"by": by})
+    if len(ids) > NAMED_MOST:
+        tx.execute(_NOTIFY, {"by": 1})
+        return
+    _forget_touched(tx)
+    rows = f"FROM shipper_outbox{dialect.by_id} WHERE id IN {dialect.ids}"
+    tx.execute(text(f"{_TOUCH}, id, ordering_key {rows}"), {"ids": dialect.bind_ids(list(ids))})
+
+
+def _forget_touched(tx: Connection) -> None:
+    """Keep what the last commands have touched; a daemon that is further behind sees that it is."""
+    tx.execute(_FORGET_TOUCHED)
 
 
 def _dead_among(dialect: Dialect) -> TextClause:
@@ -259,6 +282,14 @@ def _set_held_statement(dialect: Dialect) -> TextClause:
 _MOVE = {"pending": _revive, "discarded": _give_up}
 _OF_KEY = "destination = CAST(:destination AS text) AND ordering_key = CAST(:key AS text)"
 _NOTIFY = text("UPDATE shipper_lease SET generation = generation + :by WHERE name = 'outbox'")
+_GENERATION = "(SELECT generation FROM shipper_lease WHERE name = 'outbox')"
+_TOUCH = (
+    "INSERT INTO shipper_touched (generation, destination, outbox_id, ordering_key)"
+    f" SELECT {_GENERATION}, destination"
+)
+_FORGET_TOUCHED = text(
+    f"DELETE FROM shipper_touched WHERE generation <= {_GENERATION} - {NAMED_KEPT * NAMED}"
+)
 _HELD_BY = text(f"SELECT cause FROM shipper_hold WHERE {_OF_KEY}")
 _ADD_DESTINATION = text(
     "INSERT INTO shipper_destination (name) VALUES (CAST(:name AS text)) ON CONFLICT DO NOTHING"

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, TextClause, text
 
 from shipper.store.dialect import Dialect, dialect_of
-from shipper.store.operate import lower_dead, release_dead, strike_from_claims
+from shipper.store.operate import lower_dead, release_dead, strike_from_claims, touch
 from shipper.store.recalling import Recall, Step
 from shipper.store.recording import TRIED_BEFORE, trim_history
 from shipper.store.selection import Selection
@@ -97,8 +97,10 @@ class _Move:
             }
             tx.execute(_remember(dialect), values)
         trim_history(tx, dialect, ids)
+        touch(tx, dialect, ids)  # what their keys have left there goes on
         tx.execute(release_dead(dialect), of_all)
         tx.execute(_redirect(dialect), of_all | {"to": asked(dialect, self._to)})
+        touch(tx, dialect, ids)
         died = Counter(row.destination for row in rows if row.status == "dead")
         for place, count in sorted(died.items()):
             lower_dead(tx, dialect, place, count, self._now)

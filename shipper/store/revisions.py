@@ -9,7 +9,7 @@ from shipper.errors import SchemaError
 from shipper.store.transactions import reading
 
 # Every revision there has been, oldest first.
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 VERSION_TABLE = "shipper_alembic_version"
 NOTE_LOST = f"{VERSION_TABLE}, which says what revision the outbox has, is missing or empty"
 # Two upgrades at once would both find nothing and both create; SQLite's write lock does the same.

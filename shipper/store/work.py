@@ -7,9 +7,11 @@ from typing import Literal, NamedTuple
 from shipper.delivery import Verdict
 from shipper.event import Event
 
-OF_HOLDS = 1 << 20
-"""By so much the generation grows where nothing was put back: a key or a destination was held, or
-released. By one with every other command."""
+NAMED = 1 << 20
+"""By so much the generation grows with a command that says which lanes it has touched. By one where
+it may have been any."""
+NAMED_KEPT = 256
+"""Of so many commands it is kept which lanes they have touched."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,8 @@ ANSWERS = (
     Fault("A921", "an outage of weeks, probe after probe", "costs no event anything, and ends with the first answer", "tests/unit/test_as_elsewhere.py::test_an_outage_of_any_length_ends_with_the_first_answer", "20,000 probes"),
     Fault("A922", "failures with an answer between them, again and again", "each answer takes back what was before it", "tests/unit/test_as_elsewhere.py::test_a_success_takes_back_every_failure_before_it", "50"),
     Fault("A924", "a receiver that asks to wait again and again", "asked once each time; nothing bursts afterwards", "tests/unit/test_as_elsewhere.py::test_a_receiver_that_asks_to_wait_again_and_again_is_asked_once_each_time", "50"),
+    Fault("E100", "the time of one comes, while more than are remembered have longer to wait", "who waits the longest makes room for it; the next sweep finds it", f"{STORE}/test_crowds.py::test_what_is_due_is_found_however_many_wait_for_longer", "200 x 2 databases"),
+    Fault("E101", "an event fails again whose key was not remembered in between", "charged as one that failed before: nothing speaks against the link", "tests/unit/test_lanes_bounds.py::test_of_an_event_whose_lane_was_not_remembered_it_is_known_when_it_failed_first", "1; 61 seeds"),
 )  # fmt: skip
 
 PROCESS = (
@@ -441,6 +443,8 @@ PEOPLE = (
     Fault("O900", "keys that wait, more than are remembered", "passed once; what is behind them goes, and a follower of theirs never first", "tests/unit/test_lookahead.py::test_a_crowd_that_waits_is_passed_once_and_never_stops_the_scan", "2,000 x 3"),
     Fault("O901", "a command every second above a long backlog", "new events go at once; the sweep comes to its end", "tests/unit/test_lookahead.py::test_commands_one_after_the_other_never_keep_a_sweep_from_its_end", "2,000"),
     Fault("O902", "a backlog written key by key", "twice as many lanes are loaded as may be in flight", "tests/unit/test_lookahead.py::test_a_backlog_written_key_by_key_fills_all_places", "4"),
+    Fault("E102", "release, retry, discard, reroute, beside 100,000 keys that wait", "what they name is looked at, and nothing else: it goes at once, and nobody is slower", f"{STORE}/test_crowds.py::test_what_an_operator_names_goes_at_once_and_nothing_else_is_looked_at", "5 x 2 databases"),
+    Fault("E103", "a script gives a thousand commands, with or without a daemon", "of the last 256 it is kept what they touched; who is further behind looks at everything", f"{STORE}/test_operate.py::test_what_commands_have_touched_is_kept_of_the_last_of_them", "266 x 2 databases"),
     Fault("O903", "an event that waits is to go now, or never", "events retry, events discard, beside the daemon; its key goes on at once", "tests/daemon/test_daemon_poison.py::test_an_event_that_waits_is_sent_now_or_given_up_beside_the_daemon", "2 databases"),
 )  # fmt: skip
 

@@ -24,6 +24,7 @@ from shipper.dispatcher.routes import Routes
 from shipper.errors import StoreUnavailable
 from shipper.event import Event
 from shipper.lane import Lanes
+from shipper.lane.failed import Failed
 from shipper.lane.overlooked import Overlooked
 from shipper.link import Link
 from shipper.outcome import Kind, Outcome
@@ -441,6 +442,18 @@ def late_failures_speak_against_the_link() -> Any:
 def what_was_overlooked_is_forgotten() -> Any:
     """What follows a head that waits and isn't remembered is taken for the beginning of its lane."""
     return patch.object(Overlooked, "__contains__", lambda self, lane: False)
+
+
+@mutant
+def who_is_not_remembered_fails_for_the_first_time() -> Any:
+    """With a lane it is forgotten when its event failed first."""
+    return patch.object(Failed, "streak_of", lambda self, event: None)
+
+
+@mutant
+def what_a_command_names_is_not_looked_at() -> Any:
+    """The daemon notices a command, and fetches none of the lanes that it has touched."""
+    return patch.object(Lanes, "refetch", lambda self, name: None)
 
 
 @mutant

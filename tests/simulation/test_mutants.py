@@ -56,7 +56,9 @@ CAUGHT = {
     "the_lock_file_is_the_only_lock": 2,
     "two_of_a_key_in_flight": 1,
     "waits_by_the_wall_clock": 93,
+    "what_a_command_names_is_not_looked_at": 5,
     "what_was_overlooked_is_forgotten": 169,
+    "who_is_not_remembered_fails_for_the_first_time": 1_000_016,
 }
 
 

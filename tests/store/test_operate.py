@@ -12,20 +12,28 @@ from sqlalchemy.event import listens_for
 from shipper.store.audit import verify
 from shipper.store.batches import FIRST
 from shipper.store.dead_letters import dead_groups
+from shipper.store.dialect import dialect_of
 from shipper.store.engine import open_engine
+from shipper.store.giving_up import give_up
 from shipper.store.looks import Looks
 from shipper.store.lookups import get
 from shipper.store.operate import (
+    NAMED_MOST,
     discard,
     hold_destination,
     hold_key,
+    notify,
     release_destination,
     release_key,
     retry,
+    send_now,
+    touch,
 )
 from shipper.store.reports import DestinationReport, destination_report
+from shipper.store.reroute import reroute
 from shipper.store.selection import Selection
-from shipper.store.work import OF_HOLDS, LinkRow, Look
+from shipper.store.transactions import writing
+from shipper.store.work import NAMED, NAMED_KEPT, LinkRow, Look
 from tests.store.daemons import NOW, VIEW, Daemon, column, generation, tamper, write
 
 ALL = Selection()
@@ -296,23 +304,55 @@ def test_a_destination_is_held_and_released(engine: Engine) -> None:
 # -- with a daemon at work ----------------------------------------------------------------------
 
 
-def test_a_daemon_can_tell_what_was_only_held_from_what_may_be_back(engine: Engine) -> None:
-    """It needs no sweep of the whole outbox for a hold or a release, and does for a retry."""
-    [row] = write(engine, "k1")
-    Daemon(engine).bury(row)
-    commands: list[tuple[Callable[[], object], bool]] = [
-        (lambda: hold_key(engine, "default", "k1", NOW), False),
-        (lambda: release_key(engine, "k1"), False),
-        (lambda: hold_destination(engine, "default", NOW), False),
-        (lambda: release_destination(engine, "default", NOW), False),
-        (lambda: retry(engine, Selection(), NOW), True),
+def test_a_daemon_is_told_which_lanes_a_command_has_touched(engine: Engine) -> None:
+    """So it looks at nothing else, however much waits: what was held or changed, and no more."""
+    keyed, single, other = write(engine, "k1", None, "k2")
+    daemon = Daemon(engine)
+    daemon.bury(keyed, single)
+    commands: list[tuple[Callable[[], object], list[tuple[str, str | int]]]] = [
+        (lambda: hold_key(engine, "default", "k1", NOW), []),
+        (lambda: release_key(engine, "k1"), [("default", "k1")]),
+        (lambda: release_key(engine, "k1"), []),
+        (lambda: hold_destination(engine, "default", NOW), []),
+        (lambda: release_destination(engine, "default", NOW), []),
+        (lambda: retry(engine, Selection(ids=(keyed,)), NOW), [("default", "k1")]),
+        (lambda: discard(engine, ALL, NOW), [("default", single)]),
+        (lambda: send_now(engine, Selection(ids=(other,))), [("default", "k2")]),
+        (lambda: list(give_up(engine, Selection(ids=(other,)))), [("default", "k2")]),
+        (
+            lambda: list(reroute(engine, Selection(ids=(keyed,)), "erp", NOW)),
+            [("default", "k1"), ("erp", "k1")],
+        ),
     ]
-    for command, may_be_back in commands:
+    for command, lanes in commands:
         before = generation(engine)
         command()
         moved = generation(engine) - before
         assert moved > 0
-        assert (moved % OF_HOLDS != 0) is may_be_back
+        assert moved % NAMED == 0
+        assert Looks(engine).touched(before) == lanes
+
+
+def test_a_command_that_changes_many_says_so(engine: Engine) -> None:
+    """Not which: that would be as much to write, and to read, as the events themselves."""
+    rows = write(engine, *["k1"] * (NAMED_MOST + 1))
+    before = generation(engine)
+    with writing(engine) as tx:
+        notify(tx)
+        touch(tx, dialect_of(engine.dialect.name), rows)
+    assert (generation(engine) - before) % NAMED != 0
+    assert Looks(engine).touched(before) == []
+
+
+def test_what_commands_have_touched_is_kept_of_the_last_of_them(engine: Engine) -> None:
+    """However many a script gives, and whether or not a daemon runs."""
+    [row] = write(engine, "k1")
+    before = generation(engine)
+    for _ in range(NAMED_KEPT + 10):
+        with writing(engine) as tx:
+            notify(tx)
+            touch(tx, dialect_of(engine.dialect.name), [row])
+    assert len(Looks(engine).touched(before)) == NAMED_KEPT
 
 
 def test_an_operator_and_a_daemon_never_stand_in_each_others_way(database_url: str) -> None:

@@ -75,6 +75,21 @@ def test_one_request_that_always_fails_opens_no_breaker() -> None:
         assert bench.state() is State.READY
 
 
+def test_the_time_of_one_beyond_those_remembered_comes() -> None:
+    """Automattic/kue#312: behind 200 jobs with a longer delay, one that was due never ran."""
+    drain = beside(waiting_max=100)
+    drain.write(*(f"w{number}" for number in range(CROWD)), "soon")
+    for row in drain.table.rows.values():
+        row.due = drain.now + 3600.0
+    drain.table.rows[CROWD + 1].due = drain.now + 60.0
+    drain.turns(CROWD // 50 + 10)
+    assert drain.go() == []
+    drain.now += 60.0
+    assert drain.go() == []
+    drain.turns(3)
+    assert drain.go() == [CROWD + 1]
+
+
 def test_what_was_sent_by_hand_meanwhile_is_not_sent_again_at_its_time() -> None:
     """apache/falcon#76: a rerun by hand left the scheduled retry in its queue."""
     drain = beside()

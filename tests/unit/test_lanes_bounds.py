@@ -1,7 +1,8 @@
 """Lanes that wait, and how much of them is loaded at most."""
 
 from shipper.event import Event
-from shipper.lane import Candidate, Lanes
+from shipper.lane import Candidate, Lane, Lanes
+from shipper.lane.waiting import Waiting
 from tests.unit.unit_drain import Drain, loaded, offer
 
 # -- waiting ----------------------------------------------------------------------------------
@@ -298,3 +299,55 @@ def test_a_page_that_finds_nothing_ends_the_lane() -> None:
     assert drain.is_idle()
     assert not drain.lanes.has_hungry()
     assert drain.lanes.start() is None
+
+
+# -- more that wait than are remembered -----------------------------------------------------------
+
+
+def test_who_waits_the_longest_makes_room_for_who_is_due_sooner() -> None:
+    """The outbox knows until when it waits; nobody else has to."""
+    lanes = Lanes(10, 2, waiting_max=3)
+    offer(lanes, [Candidate(row, f"k{row}", wait=100.0 - row) for row in range(1, 6)], 0.0)
+    assert (lanes.next_due(), lanes.overlooked.due) == (95.0, 98.0)
+    lanes.wake_due(100.0)
+    assert [lane.name for lane in lanes.hungry(9)] == ["k5", "k4", "k3"]
+    assert "k1" in lanes.overlooked
+
+
+def test_one_that_would_wait_the_longest_takes_nobodys_place() -> None:
+    """Nor one that waits as long."""
+    lanes = Lanes(10, 2, waiting_max=1)
+    offer(lanes, [Candidate(1, "a", wait=5.0)], 0.0)
+    offer(lanes, [Candidate(2, "b", wait=5.0), Candidate(3, "c", wait=6.0)], 0.0)
+    lanes.wake_due(9.0)
+    assert [lane.name for lane in lanes.hungry(9)] == ["a"]
+
+
+def test_of_an_event_whose_lane_was_not_remembered_it_is_known_when_it_failed_first() -> None:
+    """Else each would be the first: charged to nobody, and held against the link."""
+    drain = Drain(Lanes(100, 8, waiting_max=1), page=50, turn=100)
+    drain.write("a", "b")
+    drain.turns()
+    drain.start(2)
+    drain.flying[1].streak_of_head().fail(41)
+    drain.settle(1, "wait", wait=60.0, charged=True)
+    drain.settle(2, "wait", wait=30.0, charged=True)
+    drain.turns()
+    assert "a" in drain.lanes.overlooked
+    drain.now += 61.0
+    for _ in range(5):
+        drain.start(2)
+        drain.turns()
+    assert drain.flying[1].streak_of_head().began == 41
+    assert drain.flying[2].streak_of_head().began is None
+
+
+def test_lanes_that_are_woken_again_and_again_leave_nothing_behind() -> None:
+    """What was entered of them is thrown away, however far off their time was."""
+    waiting, lane = Waiting(10), Lane("a")
+    waiting.put(Lane("b"), 5.0)
+    for number in range(1_000):
+        waiting.put(lane, 3600.0 + number)
+        waiting.wake(lane)
+    assert waiting.first() is not None
+    assert len(waiting._heap) + len(waiting._last) < 200

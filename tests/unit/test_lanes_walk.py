@@ -19,7 +19,7 @@ class Walk(RuleBasedStateMachine):
         bytes_max=st.sampled_from([12, 1_000]),
         bounds=st.tuples(st.integers(1, 3), st.sampled_from([1, 16])),
         page=st.integers(1, 5),
-        turn=st.tuples(st.integers(1, 4), st.sampled_from([5, 1_000])),
+        turn=st.tuples(st.integers(1, 4), st.sampled_from([5, 1_000]), st.booleans()),
     )
     def open(
         self,
@@ -28,12 +28,13 @@ class Walk(RuleBasedStateMachine):
         bytes_max: int,
         bounds: tuple[int, int],
         page: int,
-        turn: tuple[int, int],
+        turn: tuple[int, int, bool],
     ) -> None:
         """Begin with small bounds, so that every one of them is met."""
         waiting, places = bounds
         lanes = Lanes(window, depth, bytes_max=bytes_max, waiting_max=waiting, places=places)
-        self.drain = Drain(lanes, page=page, turn=turn[0], turn_bytes=turn[1])
+        claims, most, names = turn
+        self.drain = Drain(lanes, page=page, turn=claims, turn_bytes=most, names=names)
 
     @rule(keys=st.lists(_KEYS, min_size=1, max_size=6), size=st.integers(1, 4))
     def write(self, keys: list[str | None], size: int) -> None:

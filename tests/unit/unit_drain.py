@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from shipper.dispatcher.lookahead import Lookahead
 from shipper.dispatcher.values import Question
-from shipper.lane import Candidate, Lane, Lanes
+from shipper.lane import Candidate, Lane, Lanes, Name
 from tests.unit.unit_table import Row, Table
 
 
@@ -42,8 +42,9 @@ class Drain:
     table: Table = field(default_factory=Table)
     now: float = 1000.0
     command: bool = False  # an operator's command that hasn't been noticed yet
-    back: bool = False  # one that has put something back in below
-    freed: bool = False  # one that has released something
+    back: bool = False  # one that may have put back or released anything
+    names: bool = True  # whether commands say which lanes they have touched
+    touched: list[Name] = field(default_factory=list)
     held: frozenset[str] = frozenset()
     released: list[int] = field(default_factory=list)
     flying: dict[int, Lane] = field(default_factory=dict)
@@ -71,18 +72,16 @@ class Drain:
             meanwhile()
         answers = [(question, self._look(question)) for question in asked]
         command, self.command = self.command, False
-        self._sweep_if(self.back)
         self.ahead.take_claims(wanted, events)
         for item in settled:
             self._take_record(item)
+        self._notice()
         for of_lane in (False, True):
             for question, rows in answers:
                 if (question.lane is not None) is of_lane:
                     self.ahead.answer(question, rows, self.now)
         if command:
             self.lanes.hold(key for key in self.lanes.loaded_keys() if key in self.held)
-        self._sweep_if(self.freed)
-        self.back = self.freed = False
         self.check()
 
     def start(self, most: int) -> None:
@@ -128,9 +127,12 @@ class Drain:
         self.ahead.rescan()
         self.ahead.look_again()
 
-    def _sweep_if(self, wanted: bool) -> None:  # noqa: FBT001
-        if wanted:
+    def _notice(self) -> None:
+        if self.back:
             self.restart()
+        for name in self.touched:
+            self.lanes.refetch(name)
+        self.back, self.touched = False, []
 
     def release(self) -> None:
         """Move what the lanes let go of into the work of the next turn."""
@@ -144,13 +146,18 @@ class Drain:
         assert found.dead
         found.dead, found.pending, found.retried = False, True, True
         found.due, found.received = None, False
-        self.command = self.back = True
+        self._command([found.lane])
 
     def hold(self, keys: Iterable[str]) -> None:
         """Replace what is held."""
         held, self.held = self.held, frozenset(keys)
+        self._command(held - self.held)
+
+    def _command(self, touched: Iterable[Name]) -> None:
+        lanes = list(touched)
         self.command = True
-        self.freed = self.freed or not held <= self.held
+        self.touched += lanes if self.names else ()
+        self.back = self.back or (bool(lanes) and not self.names)
 
     # -- inside -------------------------------------------------------------------------------
 

@@ -59,6 +59,9 @@ class Table:
             if bytes_max < 0 and events:
                 break
             assert row.id not in self.claimed, "claimed twice"
-            events[row.id] = Event(row.id, f"e{row.id}", "default", row.key, row.payload)
+            failed = row.due is not None
+            events[row.id] = Event(
+                row.id, f"e{row.id}", "default", row.key, row.payload, failed=failed
+            )
         self.claimed.update(events)
         return events

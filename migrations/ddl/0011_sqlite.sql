@@ -1,0 +1,10 @@
+-- Which lanes the last commands of operators have touched, by the generation that each moved: a
+-- daemon that notices one looks at these anew. Without a key an event is a lane of its own; with one
+-- `outbox_id` only tells the rows apart.
+CREATE TABLE shipper_touched (
+  generation INTEGER NOT NULL,
+  destination TEXT NOT NULL,
+  outbox_id INTEGER NOT NULL,
+  ordering_key TEXT,
+  PRIMARY KEY (generation, destination, outbox_id)
+);
