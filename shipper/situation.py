@@ -89,6 +89,8 @@ class Facts:
     held: Sequence[Held] = ()
     broken: Sequence[str] = ()
     blockers: Sequence[Blocker] = ()
+    held_for: float = 0.0
+    """How long events wait for those, where their own age isn't shown."""
     stalled: commits.Waiting | None = None
     places: Sequence[advice.Place] = field(default=())
     config: str = "the configuration"
@@ -128,7 +130,7 @@ def gather(
     which takes a while. Of delivery windows the caller knows. Raises StoreUnavailable, AccessDenied
     and SchemaError.
     """
-    shipper = current_shipper(database)
+    shipper, blockers = current_shipper(database), commit_blockers(database)
     reports = destination_report(database, settings.destinations, now, patient=True)
     rows, path = sum(report.rows for report in reports), database_path(settings.database.url)
     facts = Facts(
@@ -142,7 +144,8 @@ def gather(
             h for r in reports if r.held_keys for h in keys_held(database, r.name, _LOOKED_AT)[0]
         ],
         broken=known_to_be_broken(database, rows) if audited else (),
-        blockers=commit_blockers(database),
+        blockers=blockers,
+        held_for=commits.held_for(database) if blockers else 0.0,
         stalled=commits.waiting(database),
         places=[advice.place_of(each, settings) for each in settings.destinations.values()],
         config=str(settings.path or "the configuration"),

@@ -72,7 +72,7 @@ def judge(facts: Facts) -> list[Trouble]:
         *_of_links(facts, {State.HELD}),
         *_of_links(facts, {State.OFFLINE, State.THROTTLED}),
         *_of_failing(facts),
-        *_of_blockers(facts.blockers),
+        *_of_blockers(facts.blockers, facts.held_for),
     ]
     return sorted(by_rank, key=lambda trouble: -trouble.level)
 
@@ -234,7 +234,8 @@ def _of_commits(waiting: commits.Waiting | None) -> Iterator[Trouble]:
         yield Trouble(Level.CRITICAL, str(waiting), commits.FIX)
 
 
-def _of_blockers(blockers: Sequence[Blocker]) -> Iterator[Trouble]:
-    if blockers and (blockers[0].seconds or 0.0) > OPEN_LONG:
-        text = f"the newest events wait for an open transaction: {blockers[0]}"
+def _of_blockers(blockers: Sequence[Blocker], held_for: float) -> Iterator[Trouble]:
+    long = [b for b in blockers if (held_for if b.seconds is None else b.seconds) > OPEN_LONG]
+    if long:
+        text = f"the newest events wait for an open transaction: {long[0]}"
         yield Trouble(Level.WARNING, text, "shipper doctor says how to end it")

@@ -180,7 +180,6 @@ class _Observer:
         self._forecast_at = 0.0
         self._audit = audit or Audit(inf)
         self._one_at_a_time = Lock()
-        self._hidden_since: float | None = None
         self.is_closing = False
 
     def look(self) -> Figures:
@@ -207,24 +206,12 @@ class _Observer:
             self._audit_rows(database)
         return Figures(
             backlogs=tuple(self._backlogs(found)),
-            held_back_seconds=self._held_back(blockers),
+            held_back_seconds=_held_back(database, blockers),
             commit_seconds=0.0 if commit is None else commit.seconds,
             footprint=taken,
             disk=None if self._path is None else _disk(self._path, taken),
             broken=self._audit.broken,
         )
-
-    def _held_back(self, blockers: Sequence[reports.Blocker]) -> float:
-        """Return for how long the oldest is open; one that isn't shown, since we have seen it."""
-        if not blockers:
-            self._hidden_since = None
-            return 0.0
-        now = self._clock.monotonic()
-        if self._hidden_since is None:
-            self._hidden_since = now
-        shown = [blocker.seconds for blocker in blockers if blocker.seconds is not None]
-        hidden = len(shown) < len(blockers)
-        return max([*shown, now - self._hidden_since if hidden else 0.0])
 
     def _audit_rows(self, database: Database) -> None:
         """Ask whether the invariants hold; where that fails, the rest is told all the same."""
@@ -262,6 +249,13 @@ class _Observer:
             self._footprint = footprint(database, rows, day_ends, self._budget)
             self._forecast_at = now + _FORECAST_EVERY
         return self._footprint
+
+
+def _held_back(database: Database, blockers: Sequence[reports.Blocker]) -> float:
+    """Return for how long the oldest is open; of one that isn't shown, how long events wait."""
+    shown = [blocker.seconds for blocker in blockers if blocker.seconds is not None]
+    hidden = len(shown) < len(blockers)
+    return max([0.0, *shown, commits.held_for(database) if hidden else 0.0])
 
 
 def _disk(path: Path, taken: Footprint) -> Disk:
