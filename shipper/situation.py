@@ -91,6 +91,8 @@ class Facts:
     held: Sequence[Held] = ()
     broken: Sequence[str] = ()
     blockers: Sequence[Blocker] = ()
+    held_for: float = 0.0
+    """See `open_for`."""
     stalled: commits.Waiting | None = None
     places: Sequence[advice.Place] = field(default=())
     config: str = "the configuration"
@@ -114,24 +116,14 @@ class Facts:
         return self.hours.closed if report.looks_well and report.name in self.configured else None
 
 
-class OpenFor:
-    """For how long transactions are open, to somebody who looks at them again and again."""
+def open_for(database: Database, blockers: Sequence[Blocker]) -> float:
+    """Return for how many seconds the oldest of these transactions is open, 0 for none.
 
-    def __init__(self) -> None:
-        self._hidden_since: float | None = None
-
-    def seconds(self, blockers: Sequence[Blocker], now: float) -> float:
-        """Return it of the oldest, 0 for none; of those that don't show it, since they were seen.
-
-        `now` is monotonic.
-        """
-        shown = [blocker.seconds for blocker in blockers if blocker.seconds is not None]
-        if len(shown) == len(blockers):
-            self._hidden_since = None
-        elif self._hidden_since is None:
-            self._hidden_since = now
-        hidden = 0.0 if self._hidden_since is None else now - self._hidden_since
-        return max([hidden, *shown])
+    Where the server doesn't show us that, for how long an event waits for it.
+    """
+    shown = [blocker.seconds for blocker in blockers if blocker.seconds is not None]
+    hidden = len(shown) < len(blockers)
+    return max([0.0, *shown, commits.held_for(database) if hidden else 0.0])
 
 
 class Seldom:
@@ -168,7 +160,7 @@ def gather(
     looks again and again has a `seldom`. Of delivery windows the caller knows. Raises
     StoreUnavailable, AccessDenied and SchemaError.
     """
-    shipper = current_shipper(database)
+    shipper, blockers = current_shipper(database), commit_blockers(database)
     reports = destination_report(database, settings.destinations, now, patient=True)
     rows, path = sum(report.rows for report in reports), database_path(settings.database.url)
     broken, taken = (seldom or Seldom()).of(database, settings, rows, now)
@@ -183,7 +175,8 @@ def gather(
             h for r in reports if r.held_keys for h in keys_held(database, r.name, _LOOKED_AT)[0]
         ],
         broken=broken,
-        blockers=commit_blockers(database),
+        blockers=blockers,
+        held_for=open_for(database, blockers),
         stalled=commits.waiting(database),
         places=[advice.place_of(each, settings) for each in settings.destinations.values()],
         config=str(settings.path or "the configuration"),

@@ -72,7 +72,7 @@ def judge(facts: Facts) -> list[Trouble]:
         *_of_links(facts, {State.HELD}),
         *_of_links(facts, {State.OFFLINE, State.THROTTLED}),
         *_of_failing(facts),
-        *_of_blockers(facts.blockers),
+        *_of_blockers(facts.blockers, facts.held_for),
     ]
     return sorted(by_rank, key=lambda trouble: -trouble.level)
 
@@ -233,8 +233,8 @@ def _of_commits(waiting: commits.Waiting | None) -> Iterator[Trouble]:
         yield Trouble(Level.CRITICAL, str(waiting), commits.FIX)
 
 
-def _of_blockers(blockers: Sequence[Blocker]) -> Iterator[Trouble]:
-    if blockers and (blockers[0].seconds or 0.0) > OPEN_LONG:
+def _of_blockers(blockers: Sequence[Blocker], held_for: float) -> Iterator[Trouble]:
+    if blockers and held_for > OPEN_LONG:
         yield held_back(blockers[0])
 
 

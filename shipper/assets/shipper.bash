@@ -363,7 +363,7 @@ _shipper() {
           ;;
         "enqueue")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--destination" "--key" "--event-id" "--rows" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local -a _c=("--destination" "--key" "--event-id" "--rows" "--resume" "--anew" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do

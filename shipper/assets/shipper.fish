@@ -431,6 +431,8 @@ complete -c shipper -n '__fish_shipper_using_command enqueue' -l destination -x 
 complete -c shipper -n '__fish_shipper_using_command enqueue' -l key -x -d 'Their ordering key; left out, it is the id of the event'\''s user.'
 complete -c shipper -n '__fish_shipper_using_command enqueue' -l event-id -x -d 'The id of the event, if there is just one.'
 complete -c shipper -n '__fish_shipper_using_command enqueue' -l rows -d 'The file is of shipper events export: ids, keys, destinations and order stay.'
+complete -c shipper -n '__fish_shipper_using_command enqueue' -l resume -d 'Go on with an import of the same events that was cut off.'
+complete -c shipper -n '__fish_shipper_using_command enqueue' -l anew -d 'Write all of them, also what an import of the same events has written that was …'
 complete -c shipper -n '__fish_shipper_using_command enqueue' -l config -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
 complete -c shipper -n '__fish_shipper_using_command enqueue' -s c -r -F -d 'The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/conf…'
 complete -c shipper -n '__fish_shipper_using_command enqueue' -l json -d 'Print JSON, one object on one line.'

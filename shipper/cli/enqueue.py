@@ -3,7 +3,7 @@
 With --rows the file is what `shipper events export` wrote. It is complete, and every line of it
 was read once, before the outbox is touched: no transaction waits for a pipe. It must never hold all
 of a file in memory, nor keep an application waiting: a large one is written in batches, and whoever
-was cut off does the same again.
+was cut off does the same again; it must never guess whether the same is meant anew on another day.
 """
 
 import re
@@ -28,6 +28,7 @@ from shipper.plain import printable
 from shipper.store.enqueue import (
     AT_ONCE,
     AT_ONCE_BYTES,
+    SURELY_THE_SAME,
     Enqueued,
     Import,
     NewEvent,
@@ -49,7 +50,7 @@ _TOLD = 10_000
 _ALWAYS = frozenset({"json", "utf8", "maxBytes"})
 
 
-def enqueue(
+def enqueue(  # noqa: PLR0913 - one for each option
     file: Input = Path("-"),
     /,
     *,
@@ -57,13 +58,16 @@ def enqueue(
     key: str | None = None,
     event_id: str | None = None,
     rows: Annotated[bool, Parameter(show_default=False)] = False,
+    resume: Annotated[bool, Parameter(show_default=False)] = False,
+    anew: Annotated[bool, Parameter(show_default=False)] = False,
     context: Context,
 ) -> None:
     """Write events into the outbox: one JSON document or JSON lines, all of them or none.
 
     Prints the event ids, one a line. An event whose id is there already is not
     written again. Hundreds and more go in small batches, so that nobody waits for
-    them; if that is cut off, the same command goes on with the rest.
+    them; if that is cut off, the same command goes on with the rest. After half a day
+    it asks for --resume or --anew: the same events may be meant anew by then.
     With --rows it takes in what `shipper events export` wrote, and prints how many they were.
 
     Parameters
@@ -78,9 +82,13 @@ def enqueue(
         The id of the event, if there is just one.
     rows
         The file is of `shipper events export`: ids, keys, destinations and order stay.
+    resume
+        Go on with an import of the same events that was cut off.
+    anew
+        Write all of them, also what an import of the same events has written that was cut off.
     """
     if rows:
-        if (destination, key, event_id) != (_DEFAULT, None, None):
+        if (destination, key, event_id) != (_DEFAULT, None, None) or resume or anew:
             raise UsageError("with --rows the file says ids, keys and destinations")
         _take_in(file, context)
         return
@@ -96,17 +104,38 @@ def enqueue(
         events = (NewEvent(d.payload.decode(), destination, key, event_id) for d in streamed(lines))
         digest = sha256(repr((read_first.digest, destination, key)).encode()).hexdigest()
         with context.engine() as engine:
-            _write(engine, events, read_first, digest, context)
+            of = None
+            if read_first.is_large:
+                of = _begun(engine, digest, context, resume=resume, anew=anew)
+            elif resume:
+                raise UsageError("so few events are written at once", "leave --resume out")
+            _write(engine, events, read_first, of, context)
+
+
+def _begun(engine: Database, digest: str, context: Context, *, resume: bool, anew: bool) -> Import:
+    if resume and anew:
+        raise UsageError("--resume and --anew are two things", "take one of them")
+    of = begin(engine, digest, SystemClock().wall(), anew=anew)
+    if resume and not of.is_resumed:
+        end(engine, of)
+        raise UsageError("no import of these events was cut off", "leave --resume out")
+    if of.is_resumed:
+        if not resume and of.age > SURELY_THE_SAME:
+            raise UsageError(
+                f"an import of the same events was cut off; it began {of.age / 3600:.0f} hours ago",
+                "--resume goes on with it, --anew writes all of them once more",
+            )
+        context.note("an import of the same events was cut off; this goes on with it")
+    return of
 
 
 def _write(
-    engine: Database, events: Iterator[NewEvent], read_first: "_Read", digest: str, context: Context
+    engine: Database,
+    events: Iterator[NewEvent],
+    read_first: "_Read",
+    of: Import | None,
+    context: Context,
 ) -> None:
-    of = None
-    if read_first.is_large:
-        of = begin(engine, digest, SystemClock().wall())
-        if of.is_resumed:
-            context.note("an import of the same events was cut off; this goes on with it")
     told = _Told(context, read_first.events, of)
     with told.of_a_cut():
         for batch in [write(engine, events)] if of is None else write_many(engine, events, of):

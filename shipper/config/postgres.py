@@ -3,6 +3,8 @@
 libpq's own may name several hosts, each with a port, a socket's directory as host, and any option
 (postgresql.org/docs/current/libpq-connect.html, 32.1.1.2). No message here shows a part of the URL
 that may be a password.
+
+What a URL gives wins over what shipper would take, unless a promise hangs on it: that is refused.
 """
 
 import re
@@ -82,6 +84,63 @@ _CHOICES: Final = {
     "gssencmode": {"disable", "prefer", "require"},
 }
 _READS: Final = {"read-only", "standby", "prefer-standby"}
+_NUMBERS: Final = frozenset(
+    [
+        "connect_timeout",
+        "keepalives",
+        "keepalives_count",
+        "keepalives_idle",
+        "keepalives_interval",
+        "tcp_user_timeout",
+    ]
+)
+
+_LONGEST: Final = 60
+
+# What our statements depend on, whatever a role, a database or a server sets; with the first
+# version of PostgreSQL that knows it. Nothing here is about speed. The first two come first: they
+# may be too short for the others.
+PINNED: Final = (
+    ("statement_timeout", "30s", 13),
+    ("transaction_timeout", "0", 17),
+    ("lock_timeout", "5s", 13),
+    ("idle_session_timeout", "0", 14),
+    # What is committed is on the disk.
+    ("synchronous_commit", "on", 13),
+    # A statement outside of a transaction sees what is committed, and may write.
+    ("default_transaction_isolation", "read committed", 13),
+    ("default_transaction_read_only", "off", 13),
+    ("default_transaction_deferrable", "off", 13),
+    # How values are read and written: `{NULL}`, backslashes, moments in seconds, bytes.
+    ("array_nulls", "on", 13),
+    ("standard_conforming_strings", "on", 13),
+    ("backslash_quote", "safe_encoding", 13),
+    ("extra_float_digits", "1", 13),
+    ("bytea_output", "hex", 13),
+    ("DateStyle", "ISO, MDY", 13),
+    ("IntervalStyle", "postgres", 13),
+    ("TimeZone", "UTC", 13),
+    ("transform_null_equals", "off", 13),
+    # A policy that hides rows is an error; it must not look like an empty outbox.
+    ("row_security", "off", 13),
+    # An error of one statement is ours to handle.
+    ("exit_on_error", "off", 13),
+    # Events are changed, which not every access method can do.
+    ("default_table_access_method", "heap", 13),
+)
+# Only our patience hangs on these: a URL may set them.
+_PATIENCE: Final = frozenset(
+    ["statement_timeout", "transaction_timeout", "lock_timeout", "idle_session_timeout"]
+)
+# Nobody could have these otherwise, either: texts come as UTF-8, and a process that doesn't answer
+# is ended in time for its lease.
+_OURS: Final = {
+    **{name.lower(): value for name, value, _ in PINNED if name not in _PATIENCE},
+    "client_encoding": "UTF8",
+    "idle_in_transaction_session_timeout": None,
+}
+# postgresql.org/docs/current/app-postgres.html: -c name=value, --name=value; \ before a space.
+_SETTING = re.compile(r"(?:-c\s*|--)(?P<name>[\w.-]+)=(?P<value>(?:\\.|[^\s\\])*)")
 
 
 class _Host(NamedTuple):
@@ -113,6 +172,23 @@ def canonical(rest: str) -> str:
     query = "&".join(f"{name}={quote(value, safe='/,:')}" for name, value in [*given, *kept])
     login = "" if parts["login"] is None else f"{parts['login']}@"
     return f"{login}{parts['path'] or '/'}?{query}"
+
+
+def settings(options: str) -> dict[str, str]:
+    """Return what libpq's `options` sets, by names in small letters; the last word counts."""
+    return {
+        match["name"].replace("-", "_").lower(): re.sub(r"\\(.)", r"\1", match["value"])
+        for match in _SETTING.finditer(options)
+    }
+
+
+def preferred(options: str) -> dict[str, str]:
+    """Return what libpq's `options` sets instead of what is pinned, and may."""
+    return {name: value for name, value in settings(options).items() if _is_free(name, value)}
+
+
+def _is_free(name: str, value: str) -> bool:
+    return name in _PATIENCE or (name, value) == ("synchronous_commit", "remote_apply")
 
 
 def _host(text: str) -> _Host:
@@ -147,7 +223,43 @@ def _check(options: Sequence[tuple[str, str]]) -> None:
         if name in seen and name not in {"host", "port"}:
             raise ValueError(f"has the option {name} twice")
         seen.add(name)
-        if name == "target_session_attrs" and value in _READS:
-            raise ValueError("asks for a server that takes no writes; take read-write or primary")
-        if name in _CHOICES and value not in _CHOICES[name]:
-            raise ValueError(f"needs for {name} one of: {', '.join(sorted(_CHOICES[name]))}")
+        if name in _CHOICES or name in _NUMBERS:
+            _check_value(name, value)
+        else:
+            _check_promises(name, value)
+
+
+def _check_value(name: str, value: str) -> None:
+    if name == "target_session_attrs" and value in _READS:
+        raise ValueError("asks for a server that takes no writes; take read-write or primary")
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise ValueError(f"needs for {name} one of: {', '.join(sorted(_CHOICES[name]))}")
+    if name in _NUMBERS and not re.fullmatch(r"-?[0-9]{1,9}", value):
+        raise ValueError(f"needs for {name} a whole number")
+    if name == "connect_timeout" and int(value) not in range(1, _LONGEST + 1):
+        raise ValueError(f"needs for {name} 1 to {_LONGEST} seconds: a stop waits for it")
+
+
+def _check_promises(name: str, value: str) -> None:
+    if name == "replication" and _plain(value) not in {"off", "0"}:
+        raise ValueError("asks for a connection that only replicates: take out replication")
+    if name == "client_encoding":
+        _refuse_setting(name, value)
+    if name == "options":
+        for each, wanted in settings(value).items():
+            if not _is_free(each, wanted):
+                _refuse_setting(each, wanted)
+
+
+def _refuse_setting(name: str, value: str) -> None:
+    """Raise ValueError where a promise of ours hangs on a setting that is given otherwise."""
+    ours = _OURS.get(name, value)
+    if ours is None or _plain(value) != _plain(ours):
+        it = "itself" if ours is None else f"to {ours}"
+        raise ValueError(f"sets {name}, which shipper has to set {it}: take it out")
+
+
+def _plain(value: str) -> str:
+    """Return a value without what makes no difference: UTF8 and utf-8, on and true."""
+    text = "".join(c for c in value.lower() if c.isalnum())
+    return {"true": "on", "yes": "on", "false": "off", "no": "off"}.get(text, text)

@@ -15,7 +15,8 @@ from shipper.daemon.guard import Guard
 from shipper.daemon.session import Session
 from shipper.errors import ShipperError
 from shipper.logs import Log
-from shipper.situation import OpenFor
+from shipper.situation import open_for
+from shipper.store.opening import Database
 from shipper.store.reports import Blocker, commit_blockers
 from shipper.troubles import OPEN_LONG, held_back
 
@@ -27,13 +28,14 @@ class HeldBack:
     """What has been told of it. It outlives a reload."""
 
     def __init__(self) -> None:
-        self._open_for = OpenFor()
         self._since: float | None = None  # and the log says so
         self._told_at = -inf
 
-    def take(self, blockers: Sequence[Blocker], now: float, log: Log) -> None:
-        """Take in which transactions the newest event waits for, the oldest first (monotonic)."""
-        seconds = self._open_for.seconds(blockers, now)
+    def take(self, blockers: Sequence[Blocker], seconds: float, now: float, log: Log) -> None:
+        """Take in which transactions the newest event waits for, and how long the oldest is open.
+
+        `now` is monotonic.
+        """
         if seconds <= OPEN_LONG:
             if self._since is not None:
                 log("order.free", seconds=round(now - self._since))
@@ -49,6 +51,11 @@ async def watch(session: Session, found: HeldBack, log: Log) -> None:
     guard, upkeep = Guard("held_back", log), session.upkeep
     while upkeep.database.dialect.name == "postgresql":
         with guard(), suppress(ShipperError):  # that the database is away is the drain's to tell
-            blockers = await upkeep.run(partial(commit_blockers, upkeep.database))
-            found.take(blockers, session.clock.monotonic(), log)
+            blockers, seconds = await upkeep.run(partial(_look, upkeep.database))
+            found.take(blockers, seconds, session.clock.monotonic(), log)
         await asyncio.sleep(LOOK_EVERY)
+
+
+def _look(database: Database) -> tuple[Sequence[Blocker], float]:
+    blockers = commit_blockers(database)
+    return blockers, open_for(database, blockers)

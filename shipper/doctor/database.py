@@ -153,7 +153,7 @@ def check_transactions(database: Database) -> Iterator[Finding]:
             f"in {where}: COMMIT PREPARED {gid} or ROLLBACK PREPARED {gid}",
         )
     else:
-        yield well("prepared", "no prepared transaction is left over")
+        yield well("prepared", "no prepared transaction is open for long")
 
 
 def check_reach(database: Database) -> Iterator[Finding]:

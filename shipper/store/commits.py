@@ -1,4 +1,4 @@
-"""Commits that wait for a synchronous standby (PostgreSQL), and who has locked our tables.
+"""Commits that are waited for, or wait for a synchronous standby (PostgreSQL); who has our tables.
 
 Where such a standby is away, every COMMIT waits for it, the daemon's and the application's: no
 timeout ends that, and nothing fails. It decides from what the server shows of its processes; of
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
-from shipper.store.dialect import TABLES
+from shipper.store.dialect import POSTGRES, TABLES
 from shipper.store.snapshot import snapshot
 
 
@@ -48,6 +48,16 @@ def waiting(engine: Engine) -> Waiting | None:
     return Waiting(row.commits, row.seconds or 0.0, row.standbys) if row.commits else None
 
 
+def held_for(engine: Engine) -> float:
+    """Return how long the first event waits that is not settled yet, in seconds; 0 without one.
+
+    Where events wait for an open transaction, that is for how long, also where its own age isn't
+    shown to our role.
+    """
+    with snapshot(engine) as tx:
+        return max(0.0, tx.execute(_HELD_FOR).scalar() or 0.0)
+
+
 def lockers(engine: Engine) -> list[str]:
     """Return who else has one of our tables locked, the oldest transaction first, for a person."""
     with snapshot(engine) as tx:
@@ -67,6 +77,11 @@ _WAITING = text(
     " coalesce(state_change, xact_start))) AS double precision) AS seconds,"
     " current_setting('synchronous_standby_names') AS standbys FROM pg_stat_activity"
     " WHERE wait_event = 'SyncRep'"
+)
+_HELD_FOR = text(
+    "SELECT CAST(extract(epoch FROM clock_timestamp() - created_at) AS double precision)"
+    f" FROM shipper_outbox WHERE status = 'pending' AND id > (SELECT settled FROM {POSTGRES.books})"
+    " ORDER BY id LIMIT 1"
 )
 _LOCKERS = text(
     "SELECT pid, application_name AS application, state, CAST(extract(epoch FROM"

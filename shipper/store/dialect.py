@@ -31,10 +31,12 @@ OURS = (
 )
 
 # Whether a daemon has the lease: by the server's clock, or because the commit by which it prolongs
-# that waits for a standby.
+# that waits for a standby. Whose commit it is its lock tells: anybody may have any name.
 IS_ALIVE = (
     "(coalesce(expires_at > clock_timestamp(), false) OR EXISTS (SELECT 1 FROM pg_stat_activity"
-    " WHERE wait_event = 'SyncRep' AND application_name LIKE 'shipper%'))"
+    " JOIN pg_locks AS l USING (pid) WHERE wait_event = 'SyncRep' AND l.mode = 'RowShareLock'"
+    " AND l.relation = CAST('shipper_lease' AS regclass) AND l.database ="
+    " (SELECT oid FROM pg_database WHERE datname = current_database())))"
 )
 
 # The greatest id that a row can have.

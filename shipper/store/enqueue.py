@@ -23,7 +23,9 @@ from shipper.store.transactions import writing
 AT_ONCE = 200
 """So many events, of a megabyte together, are one transaction."""
 AT_ONCE_BYTES = 1 << 20
-# An import that nobody has gone on with for so long is another one.
+SURELY_THE_SAME = 12 * 3600.0
+"""The same events within so many seconds of an import that was cut off are that import; later they
+may be meant anew, by a job of every night, say."""
 _FORGOTTEN = 30 * 86400.0
 
 _INSERT = (
@@ -54,11 +56,15 @@ class Enqueued:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """A large import: the number that its ids come from, and whether one was cut off before."""
+    """A large import: the number that its ids come from, and whether one was cut off before.
+
+    `age` is how many seconds ago it began.
+    """
 
     name: str
     seed: UUID
     is_resumed: bool = False
+    age: float = 0.0
     can_resume: bool = True
     """False where this role may only write events, so that nobody knows of it afterwards."""
 
@@ -89,8 +95,10 @@ def enqueue_many(
         yield found
 
 
-def begin(engine: Engine, name: str, now: float) -> Import:
+def begin(engine: Engine, name: str, now: float, *, anew: bool = False) -> Import:
     """Begin a large import, or go on with the one of that name which was cut off.
+
+    With `anew` that one is forgotten: what it has written stays, and is written once more.
 
     Raises StoreUnavailable and SchemaError.
     """
@@ -102,12 +110,17 @@ def begin(engine: Engine, name: str, now: float) -> Import:
     try:
         with writing(engine) as tx:
             tx.execute(_forget(dialect.time.format("before")), forget)
-            before: str | None = tx.execute(_SEED, values).scalar()
+            if anew:
+                tx.execute(_END, values)
+            before = tx.execute(_seed(dialect.moment.format("acquired_at")), values).one_or_none()
             if before is None:
                 tx.execute(_begin(moment), values)
     except AccessDenied:
         return Import(name, uuid4(), can_resume=False)
-    return Import(name, UUID(before or own), is_resumed=before is not None)
+    if before is None:
+        return Import(name, UUID(own))
+    age = now - (dialect.wall(before.began) or now)
+    return Import(name, UUID(before.owner), is_resumed=True, age=age)
 
 
 def end(engine: Engine, of: Import) -> None:
@@ -157,5 +170,8 @@ def _forget(before: str) -> TextClause:
     return text(f"DELETE FROM shipper_lease WHERE name LIKE 'import %' AND acquired_at < {before}")
 
 
-_SEED = text("SELECT owner FROM shipper_lease WHERE name = :name")
+def _seed(began: str) -> TextClause:
+    return text(f"SELECT owner, {began} AS began FROM shipper_lease WHERE name = :name")
+
+
 _END = text("DELETE FROM shipper_lease WHERE name = :name")

@@ -11,54 +11,24 @@ from typing import Any, Final
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
+from shipper.config.postgres import PINNED, preferred
 from shipper.errors import ConfigError, ShipperError
 from shipper.installation import with_extra
 from shipper.store.refusal import refused
 
+# What the URL gives wins over these.
 _CONNECT: Final[Mapping[str, Any]] = {
     "connect_timeout": 5,
     "fallback_application_name": "shipper",
-    # In any other, texts would come as bytes or not at all.
-    "client_encoding": "UTF8",
     "keepalives": 1,
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,  # ms
-    "prepare_threshold": None,
 }
+# In any other encoding texts would come as bytes or not at all.
+_ALWAYS: Final[Mapping[str, Any]] = {"client_encoding": "UTF8", "prepare_threshold": None}
 
-# What our statements depend on, whatever a role, a database or a server sets; with the first
-# version of PostgreSQL that knows it. Nothing here is about speed. The first two come first: they
-# may be too short for the others.
-PINNED: Final = (
-    ("statement_timeout", "30s", 13),
-    ("transaction_timeout", "0", 17),
-    ("lock_timeout", "5s", 13),
-    ("idle_session_timeout", "0", 14),
-    # What is committed is on the disk.
-    ("synchronous_commit", "on", 13),
-    # A statement outside of a transaction sees what is committed, and may write.
-    ("default_transaction_isolation", "read committed", 13),
-    ("default_transaction_read_only", "off", 13),
-    ("default_transaction_deferrable", "off", 13),
-    # How values are read and written: `{NULL}`, backslashes, moments in seconds, bytes.
-    ("array_nulls", "on", 13),
-    ("standard_conforming_strings", "on", 13),
-    ("backslash_quote", "safe_encoding", 13),
-    ("extra_float_digits", "1", 13),
-    ("bytea_output", "hex", 13),
-    ("DateStyle", "ISO, MDY", 13),
-    ("IntervalStyle", "postgres", 13),
-    ("TimeZone", "UTC", 13),
-    ("transform_null_equals", "off", 13),
-    # A policy that hides rows is an error; it must not look like an empty outbox.
-    ("row_security", "off", 13),
-    # An error of one statement is ours to handle.
-    ("exit_on_error", "off", 13),
-    # Events are changed, which not every access method can do.
-    ("default_table_access_method", "heap", 13),
-)
 # Which process serves us, which schemas the search_path shows, in which of them the outbox is, and
 # where there is one at all.
 _WHERE = """
@@ -98,7 +68,7 @@ class Server:
         remark = self._renew()
         url = self._url
         _, params = dialect.create_connect_args(url)
-        params.update(_CONNECT)
+        params = {**_CONNECT, **params, **_ALWAYS}
         if len(hosts(url)) > 1:
             params.setdefault("target_session_attrs", "read-write")
         try:
@@ -106,7 +76,8 @@ class Server:
         except (dialect.loaded_dbapi.Error, UnicodeError) as error:
             raise refused(error, place(url) + remark, url.username, _secrets(url)) from error
         try:
-            self._set_up(connection)  # before SQLAlchemy asks its own questions
+            # Before SQLAlchemy asks its own questions.
+            self._set_up(connection, preferred(str(params.get("options", ""))))
         except BaseException:
             connection.close()
             raise
@@ -129,17 +100,19 @@ class Server:
         self._url = fresh
         return ""
 
-    def _set_up(self, connection: Any) -> None:
+    def _set_up(self, connection: Any, given: Mapping[str, str]) -> None:
         version = connection.info.server_version // 10_000
         # By statement and not by startup option, which a pooler refuses. Outside of a transaction,
         # because its timeout may be a role's that is too short for two ways to the server.
         connection.autocommit = True
         with connection.cursor() as cursor:
             idles = ("idle_in_transaction_session_timeout", f"{self._frozen * 1000:.0f}", 13)
-            settings = (*PINNED, idles)
-            cursor.execute(
-                "; ".join(f"SET {k} = '{v}'" for k, v, since in settings if version >= since)
-            )
+            settings = [
+                (name, given.get(name, value))
+                for name, value, since in (*PINNED, idles)
+                if version >= since
+            ]
+            cursor.execute("; ".join(f"SET {k} = {_literal(v)}" for k, v in settings))
             served_by, schemas, shown, everywhere = cursor.execute(_WHERE).fetchone()
             # What stands before pg_catalog would be taken for PostgreSQL's own, an operator, say.
             path = [name for name in schemas if not name.startswith("pg_")]
@@ -226,6 +199,11 @@ def _secrets(url: URL) -> list[str]:
     query = [value for name, value in url.query.items() if "password" in name]
     texts = [text for value in query for text in ([value] if isinstance(value, str) else value)]
     return [str(url.password), *texts] if url.password else texts
+
+
+def _literal(value: str) -> str:
+    quoted = value.replace("'", "''").replace("\\", "\\\\")
+    return f"E'{quoted}'"
 
 
 def _quoted(name: str) -> str:

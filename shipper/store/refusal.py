@@ -70,6 +70,13 @@ _MEANINGS: Final[Sequence[tuple[str, _Meaning]]] = (
             r"invalid \w+ value|invalid connection option|invalid port number|invalid integer value"
             r"|could not match \d+ |is not available because|not supported by (?:libpq|this build)"
             r"|authentication method .* not supported|authentication method requirement"
+            r'|invalid "\w+" value|invalid SSL protocol version range|weak sslmode'
+            r"|could not parse network address"
+            # What the server says of libpq's `options`, or a pooler of any.
+            r"|unrecognized configuration parameter|invalid command-line argument"
+            r"|(?:-c |--)\S+ requires a value|invalid value for parameter|valid range for parameter"
+            r"|parameter .* cannot be (?:changed|set)|permission denied to set "
+            r"|unsupported startup parameter|support command-line options"
         ),
         (SchemaError, "an option of database.url can't be used", "see the words above"),
     ),

@@ -23,7 +23,7 @@ from shipper.clock import Clock
 from shipper.config import Settings
 from shipper.confirmed import Confirmed
 from shipper.errors import ShipperError
-from shipper.situation import OpenFor
+from shipper.situation import open_for
 from shipper.store import commits, reports
 from shipper.store.audit import broken_rules, remember
 from shipper.store.engine import database_path, open_engine
@@ -181,7 +181,6 @@ class _Observer:
         self._forecast_at = 0.0
         self._audit = audit or Audit(inf)
         self._one_at_a_time = Lock()
-        self._held_back = OpenFor()
         self.is_closing = False
 
     def look(self) -> Figures:
@@ -208,7 +207,7 @@ class _Observer:
             self._audit_rows(database)
         return Figures(
             backlogs=tuple(self._backlogs(found)),
-            held_back_seconds=self._held_back.seconds(blockers, self._clock.monotonic()),
+            held_back_seconds=open_for(database, blockers),
             commit_seconds=0.0 if commit is None else commit.seconds,
             footprint=taken,
             disk=None if self._path is None else _disk(self._path, taken),

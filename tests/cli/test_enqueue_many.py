@@ -7,11 +7,12 @@ import pytest
 
 from shipper.cli import enqueue as command
 from shipper.cli.documents import streamed
+from shipper.clock import SystemClock
 from shipper.errors import StoreUnavailable
 from shipper.store.engine import open_engine
 from shipper.store.enqueue import AT_ONCE
 from shipper.store.enqueue import enqueue_many as write
-from tests.cli.command_line import Home, next_line
+from tests.cli.command_line import Home, Ran, next_line
 from tests.store.shipping import ask
 
 MANY = 6000
@@ -31,6 +32,24 @@ def _written(home: Home, url: str) -> list[tuple[str, int]]:
     rows = ask(engine, "SELECT event_id, payload FROM shipper_outbox ORDER BY id")
     engine.dispose()
     return [(event_id, json.loads(payload)["view"]["n"]) for event_id, payload in rows]
+
+
+def _keep(home: Home, lines: int) -> None:
+    """Leave only so many events in the file."""
+    file = home.directory / "many.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:lines]))
+
+
+def _cut_off(home: Home, monkeypatch: pytest.MonkeyPatch) -> Ran:
+    """Import the file, and fail behind the first batch."""
+
+    def cut(*arguments: object) -> object:
+        yield next(write(*arguments))  # type: ignore[arg-type]
+        raise StoreUnavailable("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "write_many", cut)
+        return home.call("enqueue", "many.jsonl")
 
 
 def test_who_is_killed_in_the_middle_does_it_again(home: Home, sqlite_url: str) -> None:
@@ -66,19 +85,47 @@ def test_what_comes_between_is_told_with_how_far_it_came(
     home: Home, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And what to do: the same again."""
-
-    def cut(*arguments: object) -> object:
-        batches = write(*arguments)  # type: ignore[arg-type]
-        yield next(batches)
-        raise StoreUnavailable("the disk is full")
-
-    monkeypatch.setattr(command, "write_many", cut)
-    ran = home.call("enqueue", "many.jsonl")
+    ran = _cut_off(home, monkeypatch)
     assert ran.status == 69
     assert f"{AT_ONCE:,} of {MANY:,} events are written; do the same again" in ran.err
-    monkeypatch.setattr(command, "write_many", write)
     assert home.call("enqueue", "many.jsonl").status == 0
     assert len(_written(home, sqlite_url)) == MANY
+
+
+@pytest.mark.parametrize(
+    ("option", "hours", "status", "times"),
+    [(None, 11, 0, 1), (None, 13, 2, 0), (None, 24 * 31, 0, 2), ("--resume", 13, 0, 1),
+     ("--anew", 13, 0, 2), ("--anew", 0, 0, 2), ("--resume", 24 * 31, 2, 0)],
+)  # fmt: skip
+def test_the_same_events_on_another_day_may_be_meant_anew(
+    home: Home, sqlite_url: str, monkeypatch: pytest.MonkeyPatch,
+    option: str | None, hours: int, status: int, times: int,
+) -> None:  # fmt: skip
+    """A job of every night that was killed must not lose what it writes the next night."""
+    few = 2 * AT_ONCE
+    _keep(home, few)
+    _cut_off(home, monkeypatch)
+    then = SystemClock().wall() + hours * 3600.0
+    monkeypatch.setattr(SystemClock, "wall", lambda _: then)
+    ran = home.call("enqueue", "many.jsonl", *([option] if option else []))
+    assert ran.status == status, ran.err
+    first = [n for _, n in _written(home, sqlite_url)].count(0)
+    assert (first, len(_written(home, sqlite_url))) == {
+        0: (1, AT_ONCE), 1: (1, few), 2: (2, few + AT_ONCE),
+    }[times]  # fmt: skip
+    if option is None and status:
+        assert "it began 13 hours ago" in ran.err
+        assert "--anew writes all of them once more" in ran.err
+        assert home.call("enqueue", "many.jsonl", "--resume").status == 0
+
+
+def test_how_many_were_there_is_in_the_json(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One object for each event, and those of before say so."""
+    _keep(home, 2 * AT_ONCE)
+    _cut_off(home, monkeypatch)
+    ran = home.call("enqueue", "many.jsonl", "--json")
+    found = [json.loads(line) for line in ran.out.splitlines()]
+    assert [event["new"] for event in found] == [n >= AT_ONCE for n in range(2 * AT_ONCE)]
 
 
 def test_an_invalid_line_at_the_end_keeps_all_out(home: Home, sqlite_url: str) -> None:

@@ -119,6 +119,10 @@ def test_windows_from_the_environment() -> None:
         ("postgresql+psycopg:///db?host=/run/postgresql",
          "postgresql+psycopg:///db?host=/run/postgresql"),
         ("postgres://[::1]:5433/db", "postgresql+psycopg://[::1]:5433/db"),
+        ("postgres://h/db?connect_timeout=60&client_encoding=utf-8&replication=off",
+         "postgresql+psycopg://h/db?connect_timeout=60&client_encoding=utf-8&replication=off"),
+        ("postgres://h/db?options=-csynchronous_commit%3Dtrue%20-clock_timeout%3D9s",
+         "postgresql+psycopg://h/db?options=-csynchronous_commit%3Dtrue%20-clock_timeout%3D9s"),
     ],
 )  # fmt: skip
 def test_a_database_url_names_our_driver(raw: str, url: str) -> None:
@@ -178,6 +182,29 @@ def test_a_database_url_names_our_driver(raw: str, url: str) -> None:
         ("postgres://u@h:port/db", "must be like postgresql://"),
         ("postgres://u@h:65536/db", "a port from 1 to 65535"),
         ("postgres://u@h:0/db", "a port from 1 to 65535"),
+        ("postgres://h/db?connect_timeout=soon", "needs for connect_timeout a whole number"),
+        ("postgres://h/db?connect_timeout=", "needs for connect_timeout a whole number"),
+        ("postgres://h/db?connect_timeout=0", "1 to 60 seconds: a stop waits for it"),
+        ("postgres://h/db?connect_timeout=600", "1 to 60 seconds: a stop waits for it"),
+        ("postgres://h/db?tcp_user_timeout=4s", "needs for tcp_user_timeout a whole number"),
+        ("postgres://h/db?keepalives=on", "needs for keepalives a whole number"),
+        ("postgres://h/db?replication=database", "take out replication"),
+        (
+            "postgres://h/db?client_encoding=LATIN1",
+            "sets client_encoding, which shipper has to set to UTF8",
+        ),
+        (
+            "postgres://h/db?options=-csynchronous_commit%3Doff",
+            "synchronous_commit, which shipper has to set to on:",
+        ),
+        ("postgres://h/db?options=-c+row-security%3Don", "sets row_security, which"),
+        (
+            "postgres://h/db?options=--DateStyle%3DGerman",
+            "datestyle, which shipper has to set to ISO, MDY",
+        ),
+        ("postgres://h/db?options=-c%20a=b%20-c%20TimeZone=Asia/Kolkata", "sets timezone, which"),
+        ("postgres://h/db?options=-cidle_in_transaction_session_timeout%3D0", "set itself"),
+        ("postgres://a,b/db?options=-cclient_encoding%3Dsql_ascii", "client_encoding"),
     ],
 )
 def test_a_wrong_database_url_says_what_to_write(raw: object, message: str) -> None:

@@ -256,7 +256,9 @@ def test_an_import_that_was_cut_off_goes_on(engine: Engine) -> None:
     """Killed between two batches and done again, each event is there once, in its place."""
     before = _import(engine, 3 * AT_ONCE, batches=1)
     assert 0 < len(before) < 3 * AT_ONCE
-    assert enqueue.begin(engine, "a file", NOW).is_resumed
+    again = enqueue.begin(engine, "a file", NOW + 3600.0)
+    assert again.is_resumed
+    assert again.age == pytest.approx(3600.0)
     assert not enqueue.begin(engine, "another", NOW).is_resumed
     ids = _import(engine, 3 * AT_ONCE)
     assert ids[: len(before)] == before

@@ -37,15 +37,16 @@ def _settings(directory: Path, url: str) -> Settings:
     return load(config, {})
 
 
+@pytest.mark.parametrize("called", ["", "?application_name=billing"])
 def test_a_commit_that_waits_for_a_standby_is_told_and_its_daemon_lives(
-    alone: standbys.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    alone: standbys.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, called: str
 ) -> None:
     """By status and doctor; nobody is advised to end the daemon's own commit."""
     monkeypatch.setattr("shipper.troubles.COMMIT_LONG", 0.0)
     monkeypatch.setattr("shipper.doctor.database.COMMIT_LONG", 0.0)
     monkeypatch.setattr("shipper.doctor.database._OPEN_LONG", 0.0)
     url = f"postgresql://postgres@127.0.0.1:{alone.port}/shop"
-    ours, others = open_engine(url), open_engine(url)
+    ours, others = open_engine(f"{url}{called}"), open_engine(url)
     daemon, row = Daemon(ours), write(others, "a")
     run(ours, "UPDATE shipper_lease SET expires_at = clock_timestamp() - interval '1 hour'")
     alone.administer(
@@ -71,6 +72,29 @@ def test_a_commit_that_waits_for_a_standby_is_told_and_its_daemon_lives(
     assert commits.waiting(others) is None
     ours.dispose()
     others.dispose()
+
+
+def test_whoever_else_waits_for_a_standby_is_no_daemon(alone: standbys.Server) -> None:
+    """A command or another outbox of shipper's, say, whose name begins as ours does."""
+    url = f"postgresql://postgres@127.0.0.1:{alone.port}/shop"
+    engine = open_engine(url)
+    Daemon(engine)
+    run(engine, "UPDATE shipper_lease SET expires_at = clock_timestamp() - interval '1 hour'")
+    alone.administer("CREATE TABLE stock (n int)", database="shop")
+    alone.administer(
+        "ALTER SYSTEM SET synchronous_standby_names = 'berlin'", "SELECT pg_reload_conf()"
+    )
+    until(lambda: alone.administer("SHOW synchronous_standby_names") == [("berlin",)])
+    where = f"host=127.0.0.1 port={alone.port} user=postgres dbname=shop application_name=shipper"
+    with psycopg.connect(where, autocommit=True) as other:
+        storing = threading.Thread(target=lambda: other.execute("INSERT INTO stock VALUES (1)"))
+        storing.start()
+        until(lambda: commits.waiting(engine) is not None)
+        assert shippers.shippers(engine) == []
+        alone.administer("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+        storing.join(30)
+    assert not storing.is_alive()
+    engine.dispose()
 
 
 def test_who_holds_a_lock_is_named(alone: standbys.Server) -> None:

@@ -4,6 +4,8 @@ import socket
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -83,7 +85,7 @@ def test_every_refusal_has_its_kind_and_the_servers_words(guarded: Server) -> No
         ("postgresql:///db?service=nosuch", SchemaError, 'service "nosuch" not found'),
         ("postgresql://u@localhost:1/db?sslcert=/no&sslkey=/no&password=hush-hush",
          StoreUnavailable, "Connection refused"),
-        ("postgresql://u@h/db?hostaddr=nonsense", StoreUnavailable, "nonsense"),
+        ("postgresql://u@h/db?hostaddr=nonsense", SchemaError, "nonsense"),
     ],
 )  # fmt: skip
 def test_what_no_server_says_is_told_too(url: str, kind: type[ShipperError], words: str) -> None:
@@ -91,6 +93,73 @@ def test_what_no_server_says_is_told_too(url: str, kind: type[ShipperError], wor
     failure = _failure(url)
     assert type(failure) is kind, failure
     assert words in failure.message
+
+
+def test_an_option_that_the_server_refuses_is_no_server_that_is_away(guarded: Server) -> None:
+    """It is somebody's to change: 78, at once, in the server's words."""
+    refused = {
+        "-c foo=bar": 'unrecognized configuration parameter "foo"',
+        "--nosuch=1": 'unrecognized configuration parameter "nosuch"',
+        "-c foo": "-c foo requires a value",
+        "-x": "invalid command-line argument",
+        "nonsense": "invalid command-line argument",
+        "-c statement_timeout=abc": 'invalid value for parameter "statement_timeout"',
+        "-cwork_mem=1": 'outside the valid range for parameter "work_mem"',
+        "-c ssl=off": 'parameter "ssl" cannot be changed now',
+        "-c log_statement=all": 'permission denied to set parameter "log_statement"',
+        "-c role=postgres": 'permission denied to set role "postgres"',
+    }
+    for options, words in refused.items():
+        failure = _failure(guarded.url("shipper", WORD, more=f"?options={quote(options)}"))
+        assert type(failure) is SchemaError, options
+        assert words in failure.message
+        assert "an option of database.url" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("sslnegotiation=direct", "weak sslmode"),
+        ("ssl_min_protocol_version=nonsense", "ssl_min_protocol_version"),
+        ("ssl_min_protocol_version=TLSv1.3&ssl_max_protocol_version=TLSv1.2", "range"),
+        ("hostaddr=nonsense", "could not parse network address"),
+    ],
+)
+def test_an_option_that_libpq_refuses_is_none_either(options: str, words: str) -> None:
+    """Nobody is asked."""
+    failure = _failure(f"postgresql://u@localhost:1/db?{options}")
+    assert type(failure) is SchemaError
+    assert words in failure.message
+
+
+def test_what_a_url_gives_wins(guarded: Server) -> None:
+    """Over what shipper takes where it says nothing; the rest stays, with each connection."""
+    options = quote(
+        "-c statement_timeout=7s --lock-timeout=3s -cwork_mem=8MB"
+        r" -c synchronous_commit=remote_apply -c a.b=it\ is\ 'so'"
+    )
+    given = {"connect_timeout": "9", "keepalives_idle": "77", "keepalives_count": "2",
+             "tcp_user_timeout": "4000", "application_name": "billing"}  # fmt: skip
+    query = "&".join(f"{name}={value}" for name, value in given.items())
+    url = guarded.url("shipper", WORD, more=f"?{query}&options={options}")
+    engine = open_engine(DatabaseUrl().parse(url, Path("/")))
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        asked = driver.info.get_parameters()
+        shown = {
+            name: connection.exec_driver_sql(f"SHOW {name}").scalar()
+            for name in ("statement_timeout", "lock_timeout", "work_mem", "application_name", "a.b",
+                         "synchronous_commit", "client_encoding")
+        }  # fmt: skip
+    engine.dispose()
+    assert {name: asked[name] for name in given} == given
+    assert asked["keepalives_interval"] == "10"
+    assert shown == {
+        "statement_timeout": "7s", "lock_timeout": "3s", "work_mem": "8MB", "a.b": "it is 'so'",
+        "application_name": "billing", "client_encoding": "UTF8",
+        # More than the primary's own disk.
+        "synchronous_commit": "remote_apply",
+    }  # fmt: skip
 
 
 def test_who_hangs_up_and_who_says_nothing_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +178,12 @@ def test_who_hangs_up_and_who_says_nothing_is_out_of_reach(monkeypatch: pytest.M
         ("FATAL:  the database system is shutting down", StoreUnavailable),
         ("FATAL:  sorry, too many clients already", StoreUnavailable),
         ("FATAL:  remaining connection slots are reserved for roles with …", StoreUnavailable),
+        ("FATAL:  unsupported startup parameter in options: lock_timeout", SchemaError),
+        ("FATAL:  RDS Proxy currently doesn't support command-line options.", SchemaError),
+        (
+            "FATAL:  unrecognized configuration parameter\nserver: Connection refused",
+            StoreUnavailable,
+        ),
         ('FATAL:  role "shop" does not exist', LoginRefused),
         ('FATAL:  Peer authentication failed for user "shop"', LoginRefused),
         ("authentication method 13 not supported", SchemaError),

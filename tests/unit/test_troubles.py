@@ -78,6 +78,7 @@ def test_the_order_is_the_documented_one() -> None:
         held=[Held("default", "a", "operator", None, None, 3)],
         broken=["counters"],
         blockers=[Blocker(1, "x", 99.0)],
+        held_for=99.0,
     )
     found = judge(known)
     assert [t.text[: len(e)] for t, e in zip(found, EVERYTHING, strict=True)] == EVERYTHING

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from threading import enumerate as enumerate_threads
@@ -10,8 +11,11 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shipper.config import Settings, load
+from shipper.situation import gather
+from shipper.store.engine import open_engine
 from shipper.store.reports import Blocker
 from shipper.store.transactions import reading, writing
+from shipper.troubles import judge
 from shipper.web import survey as module
 from shipper.web.survey import ASK_EVERY, UNCONFIGURED, Audit, Backlog, Figures, Survey
 from tests.daemon.processes import eventually
@@ -332,20 +336,30 @@ async def test_a_bug_is_raised_to_whoever_asks(
     await seen(survey)
 
 
-def test_what_isnt_shown_counts_from_when_it_was_seen(
+def test_what_isnt_shown_counts_from_when_events_wait(
     postgres_url: str, tmp_path: Path, clock: Present, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without pg_read_all_stats nobody tells how long another role's transaction is open."""
+    """Without pg_read_all_stats nobody tells how long another role's transaction is open.
+
+    The first look tells it, too: who scrapes once, or asks for the status, sees no other.
+    """
     found: list[Blocker] = [Blocker(4711, "erp", None)]
-    monkeypatch.setattr("shipper.store.reports.commit_blockers", lambda _: found)
+    for asked in ("store.reports", "situation"):
+        monkeypatch.setattr(f"shipper.{asked}.commit_blockers", lambda _: found)
+    engine = open_engine(postgres_url)
+    with writing(engine) as tx:
+        tx.exec_driver_sql("INSERT INTO shipper_outbox (payload, created_at) VALUES"
+                           " ('{}', now() - interval '40 s'), ('{}', now())")  # fmt: skip
     observer = module._Observer(settings_for(postgres_url, tmp_path), clock, None)
-    assert observer.look().held_back_seconds == 0.0
-    clock.now += 40.0
-    assert observer.look().held_back_seconds == 40.0
-    found.append(Blocker(4712, "till", 50.0))
-    assert observer.look().held_back_seconds == 50.0
+    assert 40.0 <= observer.look().held_back_seconds < 100.0
+    facts = gather(engine, settings_for(postgres_url, tmp_path), clock.wall())[0]
+    facts = replace(facts, is_shipped=True)
+    assert "the newest events wait for an open transaction: erp (process 4711)" in [
+        trouble.text for trouble in judge(facts)
+    ]
+    found.append(Blocker(4712, "till", 150.0))
+    assert observer.look().held_back_seconds == 150.0
     found.clear()
     assert observer.look().held_back_seconds == 0.0
-    found.append(Blocker(4713, "erp", None))
-    assert observer.look().held_back_seconds == 0.0
+    engine.dispose()
     observer.close()
