@@ -214,6 +214,7 @@ DISK = (
     Fault("O955", "a program locks a file of another volume that has the number of the outbox, or of its -shm", "nobody is refused, named or stopped for that", "tests/store/test_holders.py::test_a_file_of_another_file_system_with_the_same_number_is_another_file", "1"),
     Fault("O956", "a WAL is removed and another one begun, night after night", "each is kept under a name of its own, which is told", "tests/store/test_beside.py::test_each_removed_wal_is_kept_and_told_by_a_name_of_its_own", "2"),
     Fault("O957", "the same, and there is no place left for a removed one", "it stays open and nothing is sent until it is kept; no other night's file is named", "tests/store/test_beside.py::test_a_removed_wal_is_waited_for_until_it_can_be_kept", "1"),
+    Fault("E312", "the disk is full when a removed WAL is to be kept", "the same", "tests/store/test_beside.py::test_a_removed_wal_is_not_lost_to_a_full_disk", "1"),
     Fault("E300", "a file is moved into the place of an open one for the 13th time", "each -wal has a name of its own, none stays for the new file", "tests/store/test_beside.py::test_a_file_that_took_the_place_of_an_open_one_is_never_opened_with_its_wal", "2"),
 )  # fmt: skip
 
