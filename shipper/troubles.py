@@ -123,7 +123,7 @@ def _of_full_disk(room: Room | None) -> Iterator[Trouble]:
 
 def _of_plight(found: Plight | None) -> Iterator[Trouble]:
     if found is not None:
-        fix = "shipper doctor; journalctl -u shipper says what it has tried"
+        fix = "journalctl -u shipper says what it has tried; where it stands still: restart it"
         yield Trouble(Level.CRITICAL, f"the daemon {found.told}", fix)
 
 

@@ -169,9 +169,8 @@ def check_daemon(database: Database, settings: Settings, now: float) -> Iterator
     pending = sum(report.pending for report in reports)
     in_commit = commits.waiting(database) is not None  # which is told by itself
     if shipper is not None and not in_commit and (found := plight(database)):
-        yield fault(
-            "daemon", f"{shipper} {found.told}", "journalctl -u shipper says what it has tried"
-        )
+        fix = "journalctl -u shipper says what it has tried; where it stands still: restart it"
+        yield fault("daemon", f"{shipper} {found.told}", fix)
     elif shipper is not None:
         yield well("daemon", f"{shipper} ships")
     elif pending:

@@ -230,6 +230,7 @@ DISK = (
     Fault("O957", "the same, and there is no place left for a removed one", "it stays open and nothing is sent until it is kept; no other night's file is named", "tests/store/test_beside.py::test_a_removed_wal_is_waited_for_until_it_can_be_kept", "1"),
     Fault("O958", "a link on the way to the outbox is removed while it is read, or leads in a circle", "a place that leads nowhere: said by every command, no traceback", "tests/security/test_security_files.py::test_an_outbox_that_is_a_circle_of_links_is_told", "3"),
     Fault("O959", "a backup is written to a network's disk, or where an outbox may not lie", "a whole copy: nobody opens it there", "tests/store/test_backup.py::test_a_copy_may_lie_where_an_outbox_may_not", "1"),
+    Fault("E312", "the disk is full when a removed WAL is to be kept", "the same", "tests/store/test_beside.py::test_a_removed_wal_is_not_lost_to_a_full_disk", "1"),
     Fault("E300", "a file is moved into the place of an open one for the 13th time", "each -wal has a name of its own, none stays for the new file", "tests/store/test_beside.py::test_a_file_that_took_the_place_of_an_open_one_is_never_opened_with_its_wal", "2"),
 )  # fmt: skip
 

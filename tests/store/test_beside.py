@@ -3,6 +3,8 @@
 Every other process is a real one, because SQLite's locks are between processes.
 """
 
+import errno
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shipper.errors import LeaseLost, StoreUnavailable
+from shipper.files import Directory
 from shipper.store import beside
 from shipper.store.backup import back_up
 from shipper.store.engine import database_path, open_engine
@@ -312,6 +315,29 @@ def test_a_removed_wal_is_waited_for_until_it_can_be_kept(lite: Engine, file: Pa
     assert b"before" in taken[11].read_bytes()
     lite.dispose()
     assert "anew" in events(file)
+
+
+def test_a_removed_wal_is_not_lost_to_a_full_disk(
+    lite: Engine, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes room to be kept, and is there as long as it is open."""
+    remove(file)
+    with process(APPLICATION, str(file)) as application:
+        assert application.said() == "open"
+        application.tell("anew")
+        assert application.said() == "committed"
+        application.dies()
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Directory, "make", full)
+        with pytest.raises(StoreUnavailable, match="No space left on device; nothing is sent"):
+            add(lite, "refused")
+    with pytest.raises(LeaseLost, match=r"only in shop\.db\.shipper\.removed-wal$"):
+        add(lite, "refused")
+    assert b"before" in file.with_name("shop.db.shipper.removed-wal").read_bytes()
 
 
 def test_the_watch_makes_no_new_wal(lite: Engine, file: Path) -> None:
