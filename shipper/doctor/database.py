@@ -156,6 +156,19 @@ def check_transactions(database: Database) -> Iterator[Finding]:
         yield well("prepared", "no prepared transaction is open for long")
 
 
+def check_snapshots(database: Database) -> Iterator[Finding]:
+    """Name who keeps the server from removing what was deleted: it grows, and may become slow."""
+    found = commits.oldest_snapshot(database)
+    if found is not None and found[1] > _WAITS_LONG:
+        yield warning(
+            "snapshots",
+            f"{printable(found[0])} has kept a snapshot for {_age(found[1])}: dead rows stay",
+            "end that report, dump or transaction; of a standby: hot_standby_feedback",
+        )
+    else:
+        yield well("snapshots", "none is kept for long")
+
+
 def check_reach(database: Database) -> Iterator[Finding]:
     """See whether the database answers at all, before anything is said of what is in it."""
     vitals.reach(database)

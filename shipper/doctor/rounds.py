@@ -130,6 +130,7 @@ def _of_database(
             ("server", lambda: db.check_server(database)),
             ("commits", lambda: db.check_commits(database)),
             ("transactions", lambda: db.check_transactions(database)),
+            ("snapshots", lambda: db.check_snapshots(database)),
             ("growth", lambda: db.check_growth(vitals.growth(database, now))),
         ]
     checks.append(("budget", lambda: db.check_footprint(database, settings, now)))

@@ -1,4 +1,4 @@
-"""Commits that are waited for, or wait for a synchronous standby (PostgreSQL); who has our tables.
+"""Commits that are waited for or wait for a synchronous standby (PostgreSQL); who is in their way.
 
 Where such a standby is away, every COMMIT waits for it, the daemon's and the application's: no
 timeout ends that, and nothing fails. It decides from what the server shows of its processes; of
@@ -70,6 +70,16 @@ def lockers(engine: Engine) -> list[str]:
     ]
 
 
+def oldest_snapshot(engine: Engine) -> tuple[str, float] | None:
+    """Return who has kept a snapshot for longest, for a person, and for how many seconds.
+
+    Meanwhile no row that was changed or deleted can be removed. None where nobody shows one.
+    """
+    with snapshot(engine) as tx:
+        row = tx.execute(_SNAPSHOT).one_or_none()
+    return None if row is None else (row.who, row.age)
+
+
 # -- statements -----------------------------------------------------------------------------------
 
 _WAITING = text(
@@ -82,6 +92,18 @@ _HELD_FOR = text(
     "SELECT CAST(extract(epoch FROM clock_timestamp() - created_at) AS double precision)"
     f" FROM shipper_outbox WHERE status = 'pending' AND id > (SELECT settled FROM {POSTGRES.books})"
     " ORDER BY id LIMIT 1"
+)
+_SNAPSHOT = text(
+    "SELECT who, age FROM (SELECT CASE WHEN application_name = '' THEN 'unnamed'"
+    " ELSE application_name END || ' (process ' || pid || ')' AS who, CAST(extract(epoch FROM"
+    " clock_timestamp() - coalesce(xact_start, backend_start)) AS double precision) AS age"
+    " FROM pg_stat_activity WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()"
+    # Vacuum's own is waited for by no other, and those of another database are none of ours.
+    " AND backend_type <> 'autovacuum worker' AND coalesce(datname, current_database()) ="
+    " current_database()"
+    " UNION ALL SELECT 'prepared transaction ' || gid, CAST(extract(epoch FROM"
+    " clock_timestamp() - prepared) AS double precision) FROM pg_prepared_xacts"
+    " WHERE database = current_database()) AS found ORDER BY age DESC LIMIT 1"
 )
 _LOCKERS = text(
     "SELECT pid, application_name AS application, state, CAST(extract(epoch FROM"

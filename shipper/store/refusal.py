@@ -78,7 +78,11 @@ _MEANINGS: Final[Sequence[tuple[str, _Meaning]]] = (
             r"|parameter .* cannot be (?:changed|set)|permission denied to set "
             r"|unsupported startup parameter|support command-line options"
         ),
-        (SchemaError, "an option of database.url can't be used", "see the words above"),
+        (
+            SchemaError,
+            "an option of database.url can't be used",
+            "see the words above; options may also come from the environment (PGOPTIONS …)",
+        ),
     ),
     (
         r"certificate verify failed|does not match host name|SSL error",

@@ -273,6 +273,7 @@ DATABASE = (
     Fault("B44", "row level security hides rows of any of our tables", "an error that names the table; doctor, db check", f"{STORE}/test_row_security.py::test_rows_that_are_hidden_are_an_error_for_everybody", "6"),
     Fault("B45", "a snapshot is held for hours (dump, report, standby)", "a turn touches as many blocks as without", f"{STORE}/test_snapshots.py::test_a_turn_costs_the_same_with_a_snapshot_that_is_held", "1,500 turns"),
     Fault("B46", "the same, while old events are deleted", "a batch reads as many entries as it deletes", f"{STORE}/test_snapshots.py::test_prune_passes_by_what_it_has_deleted", "10 batches"),
+    Fault("E506", "somebody keeps a snapshot for an hour or longer", "doctor names who it is", f"{STORE}/test_snapshots.py::test_who_keeps_a_snapshot_is_named", "1"),
     Fault("B47", "the server's clock jumps forwards or back by a year", "no lease is handed over, and nobody waits for longer than a lease", f"{STORE}/test_lease.py::test_no_step_of_the_servers_clock_hands_a_lease_over", "2"),
     Fault("B48", "a lease is stuck, or a daemon is frozen within a transaction", "`db unlock` after a question; never of a process that lives here", "tests/cli/test_unlock.py::test_a_lease_that_is_stuck_is_ended_after_a_question", "7"),
     Fault("B49", "a synchronous standby is away", "status, doctor and metrics say so; the daemon counts as living", f"{STORE}/test_commits.py::test_a_commit_that_waits_for_a_standby_is_told_and_its_daemon_lives", "1"),

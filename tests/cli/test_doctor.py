@@ -91,7 +91,7 @@ def test_postgres_has_its_own_lines(tmp_path: Path, postgres_url: str) -> None:
     found = levels(Home(tmp_path, postgres_url), "--no-network")
     assert list(found) == [
         "config", "user", "schema", "daemon", "link default", "oldest", "server", "pooler",
-        "commits", "transactions", "prepared", "growth", "budget", "unit",
+        "commits", "transactions", "prepared", "snapshots", "growth", "budget", "unit",
     ]  # fmt: skip
     assert found["pooler"] == found["growth"] == "ok"
 

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import Engine, TextClause, text
 
+from shipper.doctor.database import check_snapshots
+from shipper.doctor.finding import Level
 from shipper.event import Event
-from shipper.store import retention
+from shipper.store import commits, retention
 from shipper.store.engine import open_engine
 from shipper.store.looks import Looks
 from shipper.store.retention import Cutoffs, prune
@@ -129,3 +131,24 @@ def test_prune_passes_by_what_it_has_deleted(
         before = entries.now()
         [(_, deleted)] = next(steps).items()
         assert entries.now() - before <= deleted + 1
+
+
+def test_who_keeps_a_snapshot_is_named(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By doctor, once it is kept for an hour; also where it has written nothing."""
+    report = open_engine(f"{engine.url.render_as_string(False)}&application_name=yearly%20report")
+    assert commits.oldest_snapshot(engine) is None
+    with report.connect() as connection:
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.exec_driver_sql("SELECT 1")
+        found = commits.oldest_snapshot(engine)
+        assert found is not None
+        assert found[0].startswith("yearly report (process ")
+        [finding] = check_snapshots(engine)
+        assert finding.level is Level.OK
+        monkeypatch.setattr("shipper.doctor.database._WAITS_LONG", -1.0)
+        [finding] = check_snapshots(engine)
+        assert finding.level is Level.WARNING
+        assert "yearly report (process " in finding.text
+        connection.rollback()
+    report.dispose()
+    assert commits.oldest_snapshot(engine) is None
