@@ -31,6 +31,9 @@ from shipper.store.snapshot import snapshot
 from shipper.store.space import measure
 from shipper.troubles import COMMIT_LONG, NAMED, OPEN_LONG, WAL_LARGE, fix_of, named, stands
 
+# Seconds. A report or a dump of a shop takes less.
+_SNAPSHOT_LONG = 3600.0
+
 
 def check_schema(database: Database) -> Iterator[Finding]:
     """See whether this code can work with the outbox."""
@@ -159,7 +162,7 @@ def check_transactions(database: Database) -> Iterator[Finding]:
 def check_snapshots(database: Database) -> Iterator[Finding]:
     """Name who keeps the server from removing what was deleted: it grows, and may become slow."""
     found = commits.oldest_snapshot(database)
-    if found is not None and found[1] > _WAITS_LONG:
+    if found is not None and found[1] > _SNAPSHOT_LONG:
         yield warning(
             "snapshots",
             f"{printable(found[0])} has kept a snapshot for {_age(found[1])}: dead rows stay",
