@@ -33,6 +33,7 @@ from shipper.troubles import COMMIT_LONG, NAMED, fix_of, named, stands
 _WAL_LARGE = 64 << 20
 _OPEN_LONG = 30.0
 _WAITS_LONG = 3600.0
+_KEPT_LONG = 3600.0
 
 
 def check_schema(database: Database) -> Iterator[Finding]:
@@ -158,7 +159,7 @@ def check_transactions(database: Database) -> Iterator[Finding]:
 def check_snapshots(database: Database) -> Iterator[Finding]:
     """Name who keeps the server from removing what was deleted: it grows, and may become slow."""
     found = commits.oldest_snapshot(database)
-    if found is not None and found[1] > _WAITS_LONG:
+    if found is not None and found[1] > _KEPT_LONG:
         yield warning(
             "snapshots",
             f"{printable(found[0])} has kept a snapshot for {_age(found[1])}: dead rows stay",
