@@ -116,6 +116,24 @@ def test_a_retried_dead_letter_does_not_wait_for_the_backoff_of_a_later_event() 
     assert drain.go() == [2]
 
 
+def test_a_retried_dead_letter_does_not_wait_for_the_backoff_of_what_was_in_flight() -> None:
+    """The daemon has seen the command while that was under way; nobody says it again."""
+    drain = loaded("a", "a")
+    drain.start(1)
+    drain.end(1, "dead")
+    assert drain.go() == [2]
+    drain.put_back(1)
+    drain.turns()
+    drain.end(2, "wait", wait=3600.0, charged=True)
+    assert drain.go() == [1]
+    drain.end(1)
+    assert drain.go() == []
+    drain.now += 3600.0
+    drain.start(0)
+    drain.turns()
+    assert drain.go() == [2]
+
+
 def test_one_that_may_have_been_received_keeps_its_place_before_a_retried_one() -> None:
     """Even while it waits."""
     drain = loaded("a", "a")

@@ -351,3 +351,12 @@ def test_lanes_that_are_woken_again_and_again_leave_nothing_behind() -> None:
         waiting.wake(lane)
     assert waiting.first() is not None
     assert len(waiting._heap) + len(waiting._last) < 200
+
+
+def test_lanes_that_make_room_for_others_leave_nothing_behind() -> None:
+    """Each is sooner than all before, as after a backoff that begins anew; or later than all."""
+    for step in (-1.0, 1.0):
+        lanes = Lanes(10, 2, waiting_max=10)
+        waits = (100_000.0 + step * row for row in range(1, 1_001))
+        offer(lanes, [Candidate(row, row, wait) for row, wait in enumerate(waits, 1)], 0.0)
+        assert len(lanes._waiting._heap) + len(lanes._waiting._last) < 200
