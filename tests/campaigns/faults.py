@@ -455,6 +455,7 @@ PEOPLE = (
     Fault("E103", "a script gives a thousand commands, with or without a daemon", "of the last 256 it is kept what they touched; who is further behind looks at everything", f"{STORE}/test_operate.py::test_what_commands_have_touched_is_kept_of_the_last_of_them", "266 x 2 databases"),
     Fault("E701", "a dead letter is retried while a later event of its key is in flight, which then fails", "it goes at once, and doesn't wait for that backoff", "tests/unit/test_lanes.py::test_a_retried_dead_letter_does_not_wait_for_the_backoff_of_what_was_in_flight", "1"),
     Fault("E702", "on a slow disk a command names very many keys, a few at a time", "only a page of them stands in line, a sweep finds the others; new events go meanwhile", "tests/unit/test_lookahead.py::test_a_command_that_names_very_many_stops_nobody_and_takes_no_memory", "1"),
+    Fault("E703", "a script gives hundreds of commands between the daemon's look at their number and its question which lanes they touched", "what was forgotten in between may be any lane: it looks at everything", "tests/unit/test_exchange.py::test_what_a_command_may_have_touched_is_never_less_than_it_did", "6"),
     Fault("O903", "an event that waits is to go now, or never", "events retry, events discard, beside the daemon; its key goes on at once", "tests/daemon/test_daemon_poison.py::test_an_event_that_waits_is_sent_now_or_given_up_beside_the_daemon", "2 databases"),
 )  # fmt: skip
 

@@ -295,8 +295,8 @@ def test_a_command_that_names_very_many_stops_nobody_and_takes_no_memory() -> No
         row.pending, row.dead = row.key == "well", row.key != "well"
     drain.turns()
     assert drain.go() == [CROWD + 1]
-    for row in range(1, CROWD + 1):
-        drain.put_back(row)
+    for number in range(1, CROWD + 1):
+        drain.put_back(number)
     drain.exchange()
     assert drain.lanes.to_fetch() <= PAGE
     drain.run_dry()
