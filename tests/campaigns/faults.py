@@ -123,6 +123,7 @@ ANSWERS = (
     Fault("E100", "the time of one comes, while more than are remembered have longer to wait", "who waits the longest makes room for it; the next sweep finds it", f"{STORE}/test_crowds.py::test_what_is_due_is_found_however_many_wait_for_longer", "200 x 2 databases"),
     Fault("E101", "an event fails again whose key was not remembered in between", "charged as one that failed before: nothing speaks against the link", "tests/unit/test_lanes_bounds.py::test_of_an_event_whose_lane_was_not_remembered_it_is_known_when_it_failed_first", "1; 61 seeds"),
     Fault("E700", "each event that fails is due sooner than the crowd that is remembered (socketry/io-event#180, jenkinsci/build-timeout-plugin#47)", "what made room leaves nothing in memory", "tests/unit/test_lanes_bounds.py::test_lanes_that_make_room_for_others_leave_nothing_behind", "2 x 1000"),
+    Fault("E704", "an outage begins as a dead letter is retried whose key was not remembered before it died", "its streak begins anew: the outage is not charged to it", "tests/unit/test_lanes_bounds.py::test_a_dead_letter_that_is_retried_begins_anew_whoever_remembers_its_first_life", "4"),
 )  # fmt: skip
 
 PROCESS = (
