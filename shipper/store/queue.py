@@ -29,6 +29,7 @@ _WENT_BACK = (
     " that lacks it, or a backup was restored"
 )
 _PUT_RIGHT = "db upgrade has put the numbers of shipper's turns right, which a tool had set back"
+_IN_FLIGHT = "what is in flight just then is sent again, with the same Idempotency-Key"
 _MAY_REPEAT = "what was delivered since then is sent again, with the same Idempotency-Key"
 
 _clock = SystemClock()
@@ -216,7 +217,7 @@ class Queue:
         if (held.token, last.number) < (self._turn.token, self._turn.number):
             return OutboxChanged(_WENT_BACK, _MAY_REPEAT)
         if self._since and held.since == self._since:  # nobody has taken it since
-            return OutboxChanged(_PUT_RIGHT, _MAY_REPEAT)
+            return OutboxChanged(_PUT_RIGHT, _IN_FLIGHT)
         return LeaseLost("another process has taken over this outbox")
 
     def _meet(self, tx: Connection) -> int:

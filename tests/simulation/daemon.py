@@ -32,7 +32,7 @@ from shipper.dispatcher import dispatcher, route
 from shipper.errors import LeaseLost, ShipperError
 from shipper.lane import Lanes
 from shipper.logs import EVENTS, Log
-from shipper.store import queue
+from shipper.store import claims
 from shipper.store.file_lock import FileLock
 from shipper.store.queue import Queue
 from tests.evidence import Process
@@ -329,7 +329,7 @@ class Machine:
             (route, "SCAN_ROWS", bounds.page),
             (route, "Lanes", self._lanes),
             (dispatcher, "CLAIMS_PER_TURN", bounds.claims),
-            (queue, "_CHUNK", bounds.chunk),
+            (claims, "_CHUNK", bounds.chunk),
             ("shipper.blame", "WITNESS_SECONDS", bounds.witness_seconds),
         )
         with ExitStack() as stack:
