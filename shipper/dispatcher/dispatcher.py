@@ -261,7 +261,7 @@ class Dispatcher:
                 route.ahead.rescan()
         for name, lane in answer.touched:
             if name in self.routes:
-                self.routes[name].lanes.refetch(lane)
+                self.routes[name].ahead.refetch(lane)
 
     def _note_fresh(self, asked: Sequence[Asked]) -> None:
         """Remember for the routes that had no room to look that there is more to see."""

@@ -17,7 +17,7 @@ from shipper.dispatcher.rest import Rhythm
 from shipper.dispatcher.values import Question
 from shipper.errors import AccessDenied, GivenUp, SchemaError, StoreUnavailable
 from shipper.event import Event
-from shipper.store.work import NAMED, NAMED_KEPT, Holds, Look, Pulse, Row, Settled, Work
+from shipper.store.work import NAMED, Holds, Look, Pulse, Row, Settled, Work
 
 # A pulse costs as much as sending five events; a drain that turns all the time needs one now and
 # then.
@@ -55,8 +55,8 @@ class Looks(Protocol):
     def look(self, question: Look) -> list[Row]:
         """Show pending rows."""
 
-    def touched(self, since: int) -> list[tuple[str, str | int]]:
-        """Tell which lanes operators have touched since a generation, with their destinations."""
+    def touched(self, since: int) -> list[tuple[str, str | int]] | None:
+        """Tell which lanes operators have touched since then; None where that isn't known."""
 
     def holds(self, loaded: Mapping[str, Sequence[str]]) -> Holds:
         """Tell what is held: destinations, and which of the keys that are loaded."""
@@ -210,12 +210,13 @@ class Exchange:
     def _notice(self, talk: _Talk, generation: int) -> None:
         """Take in that operators have acted: which lanes they touched, or that it may be any."""
         moved = generation - self._generation
+        named = moved > 0 and moved % NAMED == 0
         if self._generation == -1:
             pass  # the first sweep sees it
-        elif moved % NAMED or not 0 < moved <= NAMED_KEPT * NAMED:
-            talk.may_be_back = True
+        elif named and (touched := self._looks.touched(self._generation)) is not None:
+            talk.touched += touched
         else:
-            talk.touched += self._looks.touched(self._generation)
+            talk.may_be_back = True
         talk.commanded = True
         self._generation = generation
 

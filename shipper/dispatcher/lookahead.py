@@ -85,6 +85,13 @@ class Lookahead:
         """Sweep, once the last has rested: an operator may have put something back below."""
         self._once_more = True
 
+    def refetch(self, lane: str | int) -> None:
+        """Look at a lane that an operator has named: at once, unless many stand in line."""
+        if self._has_line():
+            self.lanes.refetch(lane)
+        else:
+            self.rescan()
+
     def look_again(self) -> None:
         """Look at the tail: rows have come that it may not have seen."""
         self.at_end = False

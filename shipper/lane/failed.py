@@ -32,7 +32,8 @@ class Failed:
 
     def streak_of(self, event: Event) -> Streak | None:
         """Return the streak of an event that has failed; None where nothing is known of it."""
-        if not event.failed or not self._began:
+        begins_anew = event.manual and not event.attempts  # a dead letter that was retried
+        if not event.failed or begins_anew or not self._began:
             return None
         began = self._began[event.id % _PLACES]
         return Streak(event.id, began=began) if began else None

@@ -196,8 +196,7 @@ class Lanes:
         """Take in that the head's end is recorded: the next of the lane may go."""
         self._ready.land(lane, better=1)
         self._ready.calm(lane)
-        event = lane.queue.pop(0)
-        self.loaded.end(event)
+        self.loaded.end(lane.queue.pop(0))
         lane.streak = None
         self._settle_in(lane)
 
@@ -305,9 +304,10 @@ class Lanes:
 
     def _sleep(self, lane: Lane, head: int, due: float, *, charged: bool) -> None:
         self._ready.calm(lane)
-        lane.charged = charged
-        lane.last_id = head
-        lane.more = True
+        if lane.stale:  # what has come back goes before it, and may go at once
+            self._settle_in(lane)
+            return
+        lane.charged, lane.last_id, lane.more = charged, head, True
         longest, until = self._waiting.put(lane, due)
         if longest is not None and not longest.claiming:
             self._waiting.wake(longest)

@@ -60,7 +60,7 @@ class Waiting:
         self._order += 1
         heappush(self._heap, (due, self._order, lane))
         heappush(self._last, (-due, -self._order, lane))
-        if len(self._last) > _VOID + 2 * self._count:
+        if max(len(self._heap), len(self._last)) > _VOID + 2 * self._count:
             self._heap = [entry for entry in self._heap if entry[2].due == entry[0]]
             self._last = [(-due, -order, lane) for due, order, lane in self._heap]
             heapify(self._heap)

@@ -32,7 +32,7 @@ from shipper.store.snapshot import written
 from shipper.store.statement import Statement
 from shipper.store.transactions import glancing
 from shipper.store.watermark import Watermark
-from shipper.store.work import NOT_SEEN, Holds, LinkRow, Look, Pulse, Row, Settled
+from shipper.store.work import NAMED_SPAN, NOT_SEEN, Holds, LinkRow, Look, Pulse, Row, Settled
 
 _INDEXES = ("pending", "maybe", "key")
 # Pulses from one look at the tables themselves to the next: a few seconds where nothing happens.
@@ -213,17 +213,20 @@ class Looks:
             recalls={row.name: row.recalls for row in counts if row.recalls},
         )
 
-    def touched(self, since: int) -> list[tuple[str, str | int]]:
+    def touched(self, since: int) -> list[tuple[str, str | int]] | None:
         """Return the lanes that commands of operators have touched, with their destinations.
 
-        `since` is the generation up to which they are known.
+        `since` is the generation up to which they are known; None where not all is kept that came
+        after it.
         """
         text_of = self._dialect.text
         with glancing(self._engine) as tx:
-            return [
-                (text_of(name), row if key is None else text_of(key))
-                for name, row, key in self._sql.touched.rows(tx, {"since": since})
-            ]
+            rows = self._sql.touched.rows(tx, {"since": since})
+            # Asked after them: by then nothing was forgotten that this one didn't know of.
+            [generation] = self._sql.generation.row(tx)
+        if generation - since > NAMED_SPAN:
+            return None
+        return [(text_of(name), row if key is None else text_of(key)) for name, row, key in rows]
 
     def _held(self, tx: Connection, destination: str, keys: Sequence[str]) -> frozenset[str]:
         return frozenset(
@@ -299,6 +302,9 @@ class _Statements:
             f"SELECT {written(dialect, 'destination')} AS destination, outbox_id,"
             f" {dialect.ordering_key} AS ordering_key FROM shipper_touched"
             " WHERE generation > :since ORDER BY generation, destination, outbox_id",
+        )
+        self.generation = Statement(
+            dialect, "SELECT generation FROM shipper_lease WHERE name = 'outbox'"
         )
         self.held_key = Statement(dialect, f"SELECT 1 FROM shipper_hold WHERE {dialect.hold_of}")
         self.held_destinations = text("SELECT name FROM shipper_destination WHERE held = 1")

@@ -22,7 +22,7 @@ from shipper.store.selection import Selection
 from shipper.store.snapshot import asked, shown, written
 from shipper.store.transactions import writing
 from shipper.store.turns import fold_all
-from shipper.store.work import NAMED, NAMED_KEPT
+from shipper.store.work import NAMED, NAMED_SPAN
 
 NAMED_MOST = 128
 """Events of one transaction whose lanes are named; where it changes more, it may be any lane."""
@@ -289,7 +289,7 @@ _TOUCH = (
     f" SELECT {_GENERATION}, destination"
 )
 _FORGET_TOUCHED = text(
-    f"DELETE FROM shipper_touched WHERE generation <= {_GENERATION} - {NAMED_KEPT * NAMED}"
+    f"DELETE FROM shipper_touched WHERE generation <= {_GENERATION} - {NAMED_SPAN}"
 )
 _HELD_BY = text(f"SELECT cause FROM shipper_hold WHERE {_OF_KEY}")
 _ADD_DESTINATION = text(

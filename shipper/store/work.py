@@ -12,6 +12,8 @@ NAMED = 1 << 20
 it may have been any."""
 NAMED_KEPT = 256
 """Of so many commands it is kept which lanes they have touched."""
+NAMED_SPAN = NAMED_KEPT * NAMED
+"""By so much the generation has grown once what was touched may be forgotten."""
 
 
 @dataclass(frozen=True, slots=True)

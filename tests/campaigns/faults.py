@@ -123,6 +123,8 @@ ANSWERS = (
     Fault("A924", "a receiver that asks to wait again and again", "asked once each time; nothing bursts afterwards", "tests/unit/test_as_elsewhere.py::test_a_receiver_that_asks_to_wait_again_and_again_is_asked_once_each_time", "50"),
     Fault("E100", "the time of one comes, while more than are remembered have longer to wait", "who waits the longest makes room for it; the next sweep finds it", f"{STORE}/test_crowds.py::test_what_is_due_is_found_however_many_wait_for_longer", "200 x 2 databases"),
     Fault("E101", "an event fails again whose key was not remembered in between", "charged as one that failed before: nothing speaks against the link", "tests/unit/test_lanes_bounds.py::test_of_an_event_whose_lane_was_not_remembered_it_is_known_when_it_failed_first", "1; 61 seeds"),
+    Fault("E700", "each event that fails is due sooner than the crowd that is remembered (socketry/io-event#180, jenkinsci/build-timeout-plugin#47)", "what made room leaves nothing in memory", "tests/unit/test_lanes_bounds.py::test_lanes_that_make_room_for_others_leave_nothing_behind", "2 x 1000"),
+    Fault("E704", "an outage begins as a dead letter is retried whose key was not remembered before it died", "its streak begins anew: the outage is not charged to it", "tests/unit/test_lanes_bounds.py::test_a_dead_letter_that_is_retried_begins_anew_whoever_remembers_its_first_life", "4"),
 )  # fmt: skip
 
 PROCESS = (
@@ -459,6 +461,9 @@ PEOPLE = (
     Fault("O902", "a backlog written key by key", "twice as many lanes are loaded as may be in flight", "tests/unit/test_lookahead.py::test_a_backlog_written_key_by_key_fills_all_places", "4"),
     Fault("E102", "release, retry, discard, reroute, beside 100,000 keys that wait", "what they name is looked at, and nothing else: it goes at once, and nobody is slower", f"{STORE}/test_crowds.py::test_what_an_operator_names_goes_at_once_and_nothing_else_is_looked_at", "5 x 2 databases"),
     Fault("E103", "a script gives a thousand commands, with or without a daemon", "of the last 256 it is kept what they touched; who is further behind looks at everything", f"{STORE}/test_operate.py::test_what_commands_have_touched_is_kept_of_the_last_of_them", "266 x 2 databases"),
+    Fault("E701", "a dead letter is retried while a later event of its key is in flight, which then fails", "it goes at once, and doesn't wait for that backoff", "tests/unit/test_lanes.py::test_a_retried_dead_letter_does_not_wait_for_the_backoff_of_what_was_in_flight", "1"),
+    Fault("E702", "on a slow disk a command names very many keys, a few at a time", "only a page of them stands in line, a sweep finds the others; new events go meanwhile", "tests/unit/test_lookahead.py::test_a_command_that_names_very_many_stops_nobody_and_takes_no_memory", "1"),
+    Fault("E703", "a script gives hundreds of commands between the daemon's look at their number and its question which lanes they touched", "what was forgotten in between may be any lane: it looks at everything", "tests/unit/test_exchange.py::test_what_a_command_may_have_touched_is_never_less_than_it_did", "6"),
     Fault("O903", "an event that waits is to go now, or never", "events retry, events discard, beside the daemon; its key goes on at once", "tests/daemon/test_daemon_poison.py::test_an_event_that_waits_is_sent_now_or_given_up_beside_the_daemon", "2 databases"),
 )  # fmt: skip
 

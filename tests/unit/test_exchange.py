@@ -13,10 +13,11 @@ from shipper.dispatcher.exchange import Exchange, Thread
 from shipper.dispatcher.reporter import REASONS, Reporter
 from shipper.dispatcher.rest import Rhythm
 from shipper.errors import AccessDenied, ShipperError, StoreUnavailable
-from shipper.store.work import Work
+from shipper.store.work import NAMED, Pulse, Work
 from tests.unit.test_route import Clock
 
 OUTAGES = 20
+_RHYTHM = Rhythm(1.0, 1.0, inf, 0.0)
 
 
 class Told:
@@ -55,7 +56,6 @@ async def test_a_server_that_is_back_is_noticed_within_seconds(
         """Take no time."""
 
     monkeypatch.setattr(exchange, "_rest", rest)
-    rhythm = Rhythm(1.0, 1.0, inf, 0.0)
     nobody = cast("Any", None)
     talk = Exchange(
         nobody,
@@ -63,7 +63,7 @@ async def test_a_server_that_is_back_is_noticed_within_seconds(
         cast("Thread", work),
         clock=Clock(),
         reporter=cast("Reporter", told),
-        rhythm=rhythm,
+        rhythm=_RHYTHM,
     )
     answer: object = await talk(Work(now=0.0), [], asyncio.Event())
     assert answer == "back"
@@ -88,3 +88,40 @@ def test_each_reason_of_a_lost_database_is_told_once_and_no_endless_number() -> 
     reporter.store_back(1.0)
     reporter.store_lost(away, 1.0, 0.0)
     assert said[-2:] == [("store.back", None), ("store.lost", "it shuts down")]
+
+
+@pytest.mark.parametrize(
+    ("moved", "kept", "seen"),
+    [
+        (NAMED, True, "named"),
+        (2 * NAMED, True, "named"),
+        (2 * NAMED, False, "any"),  # forgotten between the pulse and the question
+        (NAMED + 1, True, "any"),
+        (1, True, "any"),
+        (-NAMED, True, "any"),  # the database was set back
+    ],
+)
+async def test_what_a_command_may_have_touched_is_never_less_than_it_did(
+    moved: int,
+    kept: bool,  # noqa: FBT001 - pytest gives it by name
+    seen: str,
+) -> None:
+    """Where that isn't known, or no longer, it may be any lane."""
+    looks, began = Mock(), 5 * NAMED
+    looks.settled, looks.look.return_value = 0, []
+    looks.touched.return_value = [("default", "k1")] if kept else None
+    looks.pulse.side_effect = [
+        Pulse(fresh=True, generation=generation) for generation in (began, began + moved)
+    ]
+
+    async def work(talk: Callable[[], object]) -> Any:
+        return talk()
+
+    talk = Exchange(
+        Mock(), looks, cast("Thread", work), clock=Clock(), reporter=Mock(), rhythm=_RHYTHM
+    )
+    first = await talk(Work(now=0.0), [], asyncio.Event())
+    assert not first.may_be_back
+    answer = await talk(Work(now=0.0), [], asyncio.Event())
+    assert answer.commanded
+    assert (answer.may_be_back, bool(answer.touched)) == (seen == "any", seen == "named")

@@ -98,6 +98,17 @@ def test_a_retried_dead_letter_goes_by_its_id_when_the_event_in_flight_has_ended
     assert drain.go() == [3]
 
 
+def goes_before_what_waits_an_hour(drain: Drain) -> None:
+    """Assert that the first event of a lane goes at once, and the second when its time comes."""
+    assert drain.go() == [1]
+    drain.end(1)
+    assert drain.go() == []
+    drain.now += 3600.0
+    drain.start(0)
+    drain.turns()
+    assert drain.go() == [2]
+
+
 def test_a_retried_dead_letter_does_not_wait_for_the_backoff_of_a_later_event() -> None:
     """It waits for what is in flight, not for what waits itself; that still waits its time."""
     drain = loaded("a", "a")
@@ -107,13 +118,19 @@ def test_a_retried_dead_letter_does_not_wait_for_the_backoff_of_a_later_event() 
     drain.end(2, "wait", wait=3600.0, charged=True)
     drain.put_back(1)
     drain.turns()
-    assert drain.go() == [1]
-    drain.end(1)
-    assert drain.go() == []
-    drain.now += 3600.0
-    drain.start(0)
-    drain.turns()
+    goes_before_what_waits_an_hour(drain)
+
+
+def test_a_retried_dead_letter_does_not_wait_for_the_backoff_of_what_was_in_flight() -> None:
+    """The daemon has seen the command while that was under way; nobody says it again."""
+    drain = loaded("a", "a")
+    drain.start(1)
+    drain.end(1, "dead")
     assert drain.go() == [2]
+    drain.put_back(1)
+    drain.turns()
+    drain.end(2, "wait", wait=3600.0, charged=True)
+    goes_before_what_waits_an_hour(drain)
 
 
 def test_one_that_may_have_been_received_keeps_its_place_before_a_retried_one() -> None:

@@ -2,6 +2,8 @@
 
 from shipper.event import Event
 from shipper.lane import Candidate, Lane, Lanes
+from shipper.lane.failed import Failed
+from shipper.lane.lane import Streak
 from shipper.lane.waiting import Waiting
 from tests.unit.unit_drain import Drain, loaded, offer
 
@@ -342,6 +344,18 @@ def test_of_an_event_whose_lane_was_not_remembered_it_is_known_when_it_failed_fi
     assert drain.flying[2].streak_of_head().began is None
 
 
+def test_a_dead_letter_that_is_retried_begins_anew_whoever_remembers_its_first_life() -> None:
+    """Else an outage that begins just then would be charged to it: others were accepted before."""
+    failed = Failed()
+    failed.remember(Streak(1, began=41))
+    event = Event(1, "e1", "default", "a", b"{}", failed=True)
+    seen = [
+        failed.streak_of(event._replace(attempts=attempts, manual=manual))
+        for attempts, manual in ((0, False), (3, False), (3, True), (0, True))
+    ]
+    assert [streak and streak.began for streak in seen] == [41, 41, 41, None]
+
+
 def test_lanes_that_are_woken_again_and_again_leave_nothing_behind() -> None:
     """What was entered of them is thrown away, however far off their time was."""
     waiting, lane = Waiting(10), Lane("a")
@@ -351,3 +365,12 @@ def test_lanes_that_are_woken_again_and_again_leave_nothing_behind() -> None:
         waiting.wake(lane)
     assert waiting.first() is not None
     assert len(waiting._heap) + len(waiting._last) < 200
+
+
+def test_lanes_that_make_room_for_others_leave_nothing_behind() -> None:
+    """Each is sooner than all before, as after a backoff that begins anew; or later than all."""
+    for step in (-1.0, 1.0):
+        lanes = Lanes(10, 2, waiting_max=10)
+        waits = (100_000.0 + step * row for row in range(1, 1_001))
+        offer(lanes, [Candidate(row, row, wait) for row, wait in enumerate(waits, 1)], 0.0)
+        assert len(lanes._waiting._heap) + len(lanes._waiting._last) < 200

@@ -285,3 +285,18 @@ def test_a_sweep_that_a_sleep_has_cut_in_two_keeps_nobody_waiting_for_hours() ->
     due = drain.ahead.next_sweep()
     assert due is not None
     assert due - drain.now <= 10.0
+
+
+def test_a_command_that_names_very_many_stops_nobody_and_takes_no_memory() -> None:
+    """What stands in no line is found by a sweep; what is well, and new, goes meanwhile."""
+    drain = beside()
+    drain.write(*(f"w{n}" for n in range(CROWD)), "well")
+    for row in drain.table.rows.values():
+        row.pending, row.dead = row.key == "well", row.key != "well"
+    drain.turns()
+    assert drain.go() == [CROWD + 1]
+    for number in range(1, CROWD + 1):
+        drain.put_back(number)
+    drain.exchange()
+    assert drain.lanes.to_fetch() <= PAGE
+    drain.run_dry()

@@ -131,7 +131,7 @@ class Drain:
         if self.back:
             self.restart()
         for name in self.touched:
-            self.lanes.refetch(name)
+            self.ahead.refetch(name)
         self.back, self.touched = False, []
 
     def release(self) -> None:
