@@ -12,6 +12,7 @@ import pytest
 
 from shipper.daemon.budget import STORE_GRACE
 from shipper.sandbox import Fault
+from shipper.store.file_lock import FileLock
 from tests import standbys
 from tests.daemon.harness import Shop, only_sqlite, several
 from tests.daemon.processes import PATIENCE, Daemon, until
@@ -179,6 +180,29 @@ async def test_a_stop_waits_for_a_write_lock_so_long_and_no_longer(shop: Shop) -
     assert await lock.ended() == 0
     shop.sandbox.answer_for = None
     await _goes_on(shop, repeats=3)
+
+
+@only_sqlite
+async def test_a_stop_gives_up_no_outbox_that_waits_for_the_end_of_another(shop: Shop) -> None:
+    """A reload has opened it; what is in flight of the one before may finish, and is recorded."""
+    url, other = shop.url, shop.directory / "other.db"
+    shop.url = f"sqlite:///{other}"
+    shop.configure()
+    assert await (await shop.command("db", "upgrade", "--create")).ended() == 0
+    shop.url = url
+    shop.configure(timeout=30.0)
+    shop.sandbox.answer_for = lambda _: Fault("slow", delay=STORE_GRACE + 3.0)
+    daemon = await shop.started()
+    shop.add("u1-1")
+    await shop.sandbox.until(lambda ledger: ledger.summary().requests == 1)
+    shop.url = f"sqlite:///{other}"
+    shop.configure(timeout=30.0)
+    daemon.signal(signal.SIGHUP)
+    await until(lambda: FileLock(other).is_held())
+    daemon.signal(signal.SIGTERM)
+    assert await daemon.ended() == 0
+    assert not daemon.said("store.given_up")
+    assert daemon.said("delivery.delivered")
 
 
 @only_sqlite
