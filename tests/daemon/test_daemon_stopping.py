@@ -3,6 +3,7 @@
 Nothing here kills the daemon: each of them ends by itself, well before systemd would lose patience.
 """
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from shipper.daemon.budget import STORE_GRACE
+from shipper.daemon.stops import Stop
 from shipper.sandbox import Fault
 from shipper.store.file_lock import FileLock
 from tests import standbys
@@ -240,3 +242,25 @@ async def test_a_second_signal_ends_it_at_once(shop: Shop, second: signal.Signal
     shop.sandbox.answer_for = None
     await _goes_on(shop, repeats=1)
     assert shop.arrived()[-2:] == ["u1-1", "u1-2"]
+
+
+async def test_a_signal_that_comes_twice_at_once_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the terminal, and from the wrapper that runs us; a person takes longer."""
+    loop, stop = asyncio.get_running_loop(), Stop()
+    now = loop.time()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "time", lambda: now)
+        stop.ask()
+        stop.ask()
+        assert (stop.is_set(), stop.now.is_set()) == (True, False)
+        now += 0.5
+        stop.ask()
+    assert stop.now.is_set()
+
+
+async def test_who_has_waited_for_a_stop_that_nobody_signalled_is_heard_at_once() -> None:
+    """A drain whose time is over, say."""
+    stop = Stop()
+    stop.set()
+    stop.ask()
+    assert stop.now.is_set()

@@ -120,7 +120,7 @@ async def test_a_daemon_that_waits_for_what_is_in_flight_gives_signs_of_life(sho
         clock.ahead = 500.0
         await until(lambda: session.tally.unanswered_for(clock.monotonic()) < PATIENCE)
         assert session.dispatcher.may_finish
-        stop.ask()
+        session.dispatcher.cut_off()
         assert await drain == 1
 
 
