@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,25 @@ async def test_a_session_that_waits_for_another_gives_signs_of_life(shop: Shop) 
         session.tally.answered_at -= 500.0
         await session.prolong()
         assert session.tally.unanswered_for(clock.monotonic()) < PATIENCE
+
+
+async def test_no_stop_waits_for_a_sign_of_life(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its disk may hang: the thread that writes ends with the process, and no loop joins it."""
+    begun, go_on, daemonic = threading.Event(), threading.Event(), list[bool]()
+
+    def hang(*_: object) -> None:
+        daemonic.append(threading.current_thread().daemon)
+        begun.set()
+        go_on.wait()
+
+    monkeypatch.setattr(signs, "note", hang)
+    file, log = Path(sqlite_url.removeprefix("sqlite:///")), open_log("info", "json", io.StringIO())
+    async with alongside(signs.sign(signs.Signs(file, Tally(1000.0)), log)):
+        assert await asyncio.to_thread(begun.wait, PATIENCE)
+    go_on.set()
+    assert daemonic == [True]
 
 
 def test_a_transaction_that_stays_open_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
