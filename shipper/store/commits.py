@@ -56,16 +56,7 @@ def held_for(engine: Engine) -> float:
     transactions rise with ids, but for those that overlap.
     """
     with snapshot(engine) as tx:
-        low, high = tx.execute(_UNSETTLED).one()
-        seconds = 0.0
-        while low < high:
-            middle = (low + high) // 2
-            event = tx.execute(_NEXT, {"id": middle}).one_or_none()
-            if event is not None and not event.waits:
-                low = event.id
-                continue
-            high, seconds = middle, seconds if event is None else event.age
-        return max(0.0, seconds)
+        return max(0.0, tx.execute(_HELD_FOR).scalar_one())
 
 
 def lockers(engine: Engine) -> list[str]:
@@ -98,15 +89,20 @@ _WAITING = text(
     " current_setting('synchronous_standby_names') AS standbys FROM pg_stat_activity"
     " WHERE wait_event = 'SyncRep'"
 )
-_UNSETTLED = text(
-    "SELECT coalesce((SELECT settled FROM"
-    f" {POSTGRES.books}), 0), coalesce((SELECT max(id) FROM shipper_outbox), 0)"
-)
-_NEXT = text(
-    "SELECT id, tx >= pg_snapshot_xmin(pg_current_snapshot())"
+# Halves what isn't settled until the first event is left that waits: thirty steps in an index.
+_HELD_FOR = text(
+    "WITH RECURSIVE half (low, high, age) AS (SELECT coalesce((SELECT settled FROM"
+    f" {POSTGRES.books}), 0), coalesce((SELECT max(id) FROM shipper_outbox), 0),"
+    " CAST(0 AS double precision) UNION ALL SELECT"
+    " CASE WHEN one.waits OR one.id IS NULL THEN low ELSE one.id END,"
+    " CASE WHEN one.waits OR one.id IS NULL THEN (low + high) / 2 ELSE high END,"
+    " CASE WHEN one.waits THEN one.age ELSE half.age END"
+    " FROM half LEFT JOIN LATERAL (SELECT id, tx >= pg_snapshot_xmin(pg_current_snapshot())"
     " AND tx < pg_snapshot_xmax(pg_current_snapshot()) AS waits,"
     " CAST(extract(epoch FROM clock_timestamp() - created_at) AS double precision) AS age"
-    " FROM shipper_outbox WHERE status = 'pending' AND id > :id ORDER BY id LIMIT 1"
+    " FROM shipper_outbox WHERE status = 'pending' AND id > (low + high) / 2"
+    " ORDER BY id LIMIT 1) AS one ON true WHERE low < high)"
+    " SELECT age FROM half WHERE low >= high"
 )
 _SNAPSHOT = text(
     "SELECT who, age FROM (SELECT CASE WHEN application_name = '' THEN 'unnamed'"

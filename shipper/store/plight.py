@@ -32,6 +32,8 @@ _SILENT: Final = 0.8
 # As long, in seconds, as a lease with the usual timeout may be silent. A drain asks every 15 s at
 # least, and what it notes is a few seconds old.
 _SILENT_FILE: Final = 28.0
+# A note begins so, one that was wiped out, and a lock without any.
+_BEGINS: Final = frozenset({b"{", b" ", b""})
 # No machine runs for a thousand years; a note may say so.
 _NEVER: Final = 3.2e10
 _STANDS: Final = "it gives no sign of life; it is stopped (SIGSTOP), or hangs, or its disk does"
@@ -66,6 +68,8 @@ def note(database: Path, noted: Noted) -> None:
     """
     told = noted._replace(reason=noted.reason[:_REASON])._asdict()
     with suppress(OSError), _opened(database, os.O_RDWR) as file:
+        if os.pread(file, 1, 0) not in _BEGINS:
+            return  # somebody has renamed another file to that; in the directory he may
         os.pwrite(file, orjson.dumps(told).ljust(NOTE_SIZE - 1) + b"\n", 0)
 
 

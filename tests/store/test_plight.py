@@ -128,6 +128,15 @@ def test_a_note_is_never_followed_elsewhere(file: Path, tmp_path: Path) -> None:
     assert victim.read_bytes() == b"precious"
 
 
+def test_no_note_goes_into_another_file_that_was_renamed_to_the_lock(file: Path) -> None:
+    """A member of the group may rename what he may not write: the outbox itself, or a backup."""
+    path = FileLock(file).path
+    file.rename(path)
+    before = path.read_bytes()
+    note(path.with_name(file.name), LOST)
+    assert path.read_bytes() == before
+
+
 def test_a_lease_that_is_not_prolonged_is_told(postgres_url: str) -> None:
     """Its holder may be dead, or unable to write: nobody can know, but all is not well."""
     engine = open_engine(postgres_url)
