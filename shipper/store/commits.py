@@ -56,7 +56,7 @@ def held_for(engine: Engine) -> float:
     transactions rise with ids, but for those that overlap.
     """
     with snapshot(engine) as tx:
-        return max(0.0, tx.execute(_HELD_FOR).scalar_one())
+        return max(0.0, float(tx.execute(_HELD_FOR).scalar_one()))
 
 
 def lockers(engine: Engine) -> list[str]:

@@ -247,8 +247,13 @@ def test_whoever_holds_younger_events_back_is_named(monkeypatch: pytest.MonkeyPa
     assert {finding.level for finding in told.values()} == {Level.OK}
     hidden = Blocker(4713, "of another role", None)
     monkeypatch.setattr(db, "open_transactions", lambda _: [hidden])
-    for waits, level in (([], Level.OK), ([hidden], Level.WARNING)):
+    for waits, seconds, level in (
+        ([], 99.0, Level.OK),
+        ([hidden], 0.5, Level.OK),
+        ([hidden], 31.0, Level.WARNING),
+    ):
         monkeypatch.setattr(db, "commit_blockers", lambda _, waits=waits: waits)
+        monkeypatch.setattr(db.commits, "held_for", lambda _, seconds=seconds: seconds)
         finding = _by_name(db.check_transactions(None))["transactions"]  # type: ignore[arg-type]
         assert finding.level is level
         assert "pg_read_all_stats" in f"{finding.text} {finding.fix}"
