@@ -7,8 +7,10 @@ be saved. It must never write from the removed WAL once somebody has committed t
 would take back, or cut off, what is there now.
 """
 
+import errno
 import fcntl
 import os
+import shutil
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -192,15 +194,17 @@ class Beside:
         if not ours:
             return ""
         try:
-            with Directory(self._file.parent) as directory:
-                content = Path(ours[0]).read_bytes()
+            with Directory(self._file.parent) as directory, Path(ours[0]).open("rb") as content:
+                # What is tried again and again must not take the application's last room each time.
+                if os.fstat(content.fileno()).st_size > shutil.disk_usage(directory.path).free:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 for number in range(_KEPT_AT_MOST):
                     kept = f"{name}{number or ''}"
                     with suppress(FileExistsError):
                         made = directory.make(kept)
                         try:
                             with os.fdopen(made, "wb") as file:
-                                file.write(content)
+                                shutil.copyfileobj(content, file)
                                 file.flush()
                                 os.fsync(file.fileno())
                         except OSError:
