@@ -195,9 +195,7 @@ class Beside:
             return ""
         try:
             with Directory(self._file.parent) as directory, Path(ours[0]).open("rb") as content:
-                # What is tried again and again must not take the application's last room each time.
-                if os.fstat(content.fileno()).st_size > shutil.disk_usage(directory.path).free:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                _need_room(os.fstat(content.fileno()).st_size, directory.path)
                 for number in range(_KEPT_AT_MOST):
                     kept = f"{name}{number or ''}"
                     with suppress(FileExistsError):
@@ -223,6 +221,12 @@ class Beside:
             f"make room beside the database, or move {name}* away; don't stop shipper before that:"
             " the removed one is there as long as shipper has it open",
         )
+
+
+def _need_room(size: int, place: Path) -> None:
+    """Raise OSError where there is less: who tries again must not take the last of it each time."""
+    if size > shutil.disk_usage(place).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def refuse_removed(file: Path) -> None:
