@@ -17,7 +17,7 @@ from shipper.dispatcher.rest import Rhythm
 from shipper.dispatcher.values import Question
 from shipper.errors import AccessDenied, GivenUp, SchemaError, StoreUnavailable
 from shipper.event import Event
-from shipper.store.work import NAMED, NAMED_KEPT, Holds, Look, Pulse, Row, Work
+from shipper.store.work import NAMED, NAMED_KEPT, Holds, Look, Pulse, Row, Settled, Work
 
 # A pulse costs as much as sending five events; a drain that turns all the time needs one now and
 # then.
@@ -46,8 +46,8 @@ class Looks(Protocol):
     """What the dispatcher sees through: `shipper.store.looks.Looks`."""
 
     @property
-    def settled(self) -> int:
-        """Up to which id the order of commits is known."""
+    def settled(self) -> Settled:
+        """How far the order of commits is known, and by which connection."""
 
     def pulse(self) -> Pulse:
         """Tell whether something may have changed."""

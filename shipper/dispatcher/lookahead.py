@@ -2,9 +2,10 @@
 
 Two positions. The *tail* sees every row once, in the order of ids, and never goes back: new rows
 come there. The *sweep* goes from the beginning to the tail whenever something may have come back
-in below: at the start, after an operator's command, from time to time, and for lanes that were
-overlooked because too many wait. However much it has to wade through, the tail goes on beside it,
-and so does what is loaded.
+in below: at the start, after an operator's command on very many events, from time to time, and for
+lanes that were overlooked because too many wait. Of a smaller command it is known which lanes it
+has touched: these are fetched at once, by their key. However much a sweep has to wade through, the
+tail goes on beside it, and so does what is loaded.
 
 What may have been received goes before everything else, so a sweep begins with it, and the tail
 waits for the first sweep to have seen that.

@@ -32,7 +32,7 @@ from shipper.store.snapshot import written
 from shipper.store.statement import Statement
 from shipper.store.transactions import glancing
 from shipper.store.watermark import Watermark
-from shipper.store.work import Holds, LinkRow, Look, Pulse, Row
+from shipper.store.work import NOT_SEEN, Holds, LinkRow, Look, Pulse, Row, Settled
 
 _INDEXES = ("pending", "maybe", "key")
 # Pulses from one look at the tables themselves to the next: a few seconds where nothing happens.
@@ -62,9 +62,9 @@ class Looks:
         self._pulses = 0
 
     @property
-    def settled(self) -> int:
-        """Up to which id the order of commits is known (Postgres; 0 on SQLite: nobody asks)."""
-        return 0 if self._dialect.name == "sqlite" else self._watermark.safe
+    def settled(self) -> Settled:
+        """How far the order of commits is known (Postgres; nothing on SQLite: nobody asks)."""
+        return NOT_SEEN if self._met is None else Settled(self._watermark.safe, self._met[0])
 
     def pulse(self) -> Pulse:
         """Return whether events or commands may have come since the last pulse. Cheap."""

@@ -2,6 +2,7 @@
 
 Every command is noticed by a running daemon, because it moves the generation of the lease in the
 same transaction; that comes first, so that all who write stand in one line and none can deadlock.
+Which lanes it has touched is written beside it: the daemon looks there, and not at everything.
 
 It must never end an event that isn't dead, and never keep an application waiting: whatever the
 number of events, one transaction moves as many of them as fit into its time (see `batches`).

@@ -29,6 +29,7 @@ _WENT_BACK = (
     " that lacks it, or a backup was restored"
 )
 _PUT_RIGHT = "db upgrade has put the numbers of shipper's turns right, which a tool had set back"
+_IN_FLIGHT = "what is in flight just then is sent again, with the same Idempotency-Key"
 _MAY_REPEAT = "what was delivered since then is sent again, with the same Idempotency-Key"
 
 _clock = SystemClock()
@@ -168,10 +169,10 @@ class Queue:
             before.token,
             before.claim + bool(work.wanted),
             before.delivery + len(ended),
-            work.settled,
+            work.settled.up_to,
         )
         with writing(self._engine) as tx:
-            written = self._advance(tx, turn)
+            written = self._advance(tx, turn, work.settled.by)
             done_before = written is None
             if written is None:
                 met = self._meet(tx)
@@ -193,9 +194,10 @@ class Queue:
             self._book.add(turn.claim, (event.id for event in events))
         return events
 
-    def _advance(self, tx: Connection, turn: Turn) -> Written | None:
+    def _advance(self, tx: Connection, turn: Turn, by: object) -> Written | None:
         """Write a turn; return None if just that was committed before, and we weren't told."""
-        known = {"known": self._known, "met": self._met, **self._made}
+        met = self._met if by is tx.connection.driver_connection else 0
+        known = {"known": self._known, "met": met, **self._made}
         written = self._turns.advance(tx, turn, known)
         if written is not None:
             return written
@@ -216,7 +218,7 @@ class Queue:
         if (held.token, last.number) < (self._turn.token, self._turn.number):
             return OutboxChanged(_WENT_BACK, _MAY_REPEAT)
         if self._since and held.since == self._since:  # nobody has taken it since
-            return OutboxChanged(_PUT_RIGHT, _MAY_REPEAT)
+            return OutboxChanged(_PUT_RIGHT, _IN_FLIGHT)
         return LeaseLost("another process has taken over this outbox")
 
     def _meet(self, tx: Connection) -> int:
@@ -283,7 +285,6 @@ class _Statements:
     """The statements of this module, made once for a dialect."""
 
     def __init__(self, dialect: Dialect) -> None:
-        postgres = dialect.name == "postgresql"
         self.made = Statement(dialect, dialect.made)
         self.started = Statement(dialect, f"SELECT {dialect.started}")
         self.claims = text("SELECT number, ids FROM shipper_claim ORDER BY number")
@@ -308,7 +309,7 @@ class _Statements:
         )
         # A number is read and carried for a third of what a text costs; exact to 0.1 ms.
         julian = "(julianday(created_at) - 2440587.5) * 86400.0"
-        created_at = dialect.moment.format("created_at") if postgres else julian
+        created_at = dialect.moment.format("created_at") if dialect.name == "postgresql" else julian
         self.events = Statement(
             dialect,
             f"SELECT id, {dialect.event_id} AS event_id, destination,"

@@ -59,6 +59,19 @@ class LinkRow:
     """When the first of them ended."""
 
 
+class Settled(NamedTuple):
+    """Up to which id the order of commits is known, and by which of the driver's connections.
+
+    Behind another one may be another database, also where the server never stopped.
+    """
+
+    up_to: int = 0
+    by: object = None
+
+
+NOT_SEEN = Settled()
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """Everything that one transaction of the daemon does."""
@@ -70,8 +83,8 @@ class Work:
     homes: Mapping[int, str] = field(default_factory=dict)
     """Where those asked for should go; one that was sent elsewhere isn't claimed."""
     links: Sequence[LinkRow] = ()
-    settled: int = 0
-    """Up to which id the order of commits is known, for the process that comes after us."""
+    settled: Settled = NOT_SEEN
+    """How far the order of commits is known, for the process that comes after us."""
 
     def __bool__(self) -> bool:
         """Return whether there is anything to do."""

@@ -5,6 +5,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.campaigns import fault_list, places
 from tests.campaigns.answers import bad_answers
 from tests.campaigns.audits import audits
 from tests.campaigns.clocks import clock_jumps
+from tests.campaigns.clusters import clusters
 from tests.campaigns.crashes import crashes
 from tests.campaigns.ext4 import shutdowns
 from tests.campaigns.failovers import failovers
@@ -21,6 +23,7 @@ from tests.campaigns.full_disk import full_disk
 from tests.campaigns.interleavings import interleavings
 from tests.campaigns.io_errors import io_errors
 from tests.campaigns.network import bad_network
+from tests.campaigns.planted import PLANTED, planted
 from tests.campaigns.power import power_cuts
 from tests.campaigns.rows import bad_rows
 from tests.campaigns.secrets import leaks
@@ -94,6 +97,15 @@ def _failovers(given: Given) -> Figures:
         room = where / "room"
         standbys.make_room(room)
         return failovers(stage, room, rounds=given.rounds, seed=given.seed)
+
+
+def _clusters(given: Given) -> Figures:
+    with places.directory() as where, standbys.stage(where) as stage, ExitStack() as stack:
+        room = where / "room"
+        standbys.make_room(room)
+        if given.planted:
+            stack.enter_context(planted(given.planted))
+        return clusters(stage, room, seeds=range(given.seed, given.seed + given.seeds))
 
 
 def _network(given: Given) -> Figures:
@@ -171,6 +183,9 @@ def _parser() -> argparse.ArgumentParser:
     campaign("failovers", _failovers, "failovers that lose commits").add_argument(
         "--rounds", type=int, default=20
     )
+    several_seeds = campaign("clusters", _clusters, "PostgreSQL as it is run, on virtual time")
+    several_seeds.add_argument("--seeds", type=int, default=300)
+    several_seeds.add_argument("--planted", choices=sorted(PLANTED), help="with a bug")
     network = campaign("network", _network, "a bad network, by a proxy", databases=True)
     network.add_argument("--strikes", type=int, default=300)
     campaign("clocks", _clocks, "wall-clock jumps").add_argument("--times", type=int, default=1)

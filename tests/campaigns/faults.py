@@ -29,6 +29,7 @@ ORDER = "tests/daemon/test_daemon_order.py"
 POISON = "tests/daemon/test_daemon_poison.py::test_a_poisonous_event_among_others_dies_alone"
 STORE = "tests/store"
 SIMULATION = "tests/simulation/test_simulation.py::test_no_seed_violates_an_invariant"
+PLANTED = "tests/campaigns/test_planted.py"
 WAYS = "3 (each client)"
 CLOCKS = "tests/daemon/test_daemon_clock.py"
 SCHEDULE = "tests/unit/test_schedule.py"
@@ -301,6 +302,11 @@ DATABASE = (
     Fault("O975", "two put right at once what was behind, and a daemon begins in between", "the second looks again under the lock, and changes nothing", "tests/store/test_mending_in_use.py::test_numbers_that_another_has_raised_meanwhile_are_left_alone", "1"),
     Fault("O976", "the first start after an update, and a tool has emptied sqlite_sequence", "brought up to date and shipped; it is not in its own way", "tests/store/test_sequence.py::test_a_daemon_that_brings_its_outbox_up_to_date_is_not_in_its_own_way", "4"),
     Fault("O977", "the server shuts down, and its new password is the next thing that is wrong", "the log tells each reason once", "tests/unit/test_exchange.py::test_each_reason_of_a_lost_database_is_told_once_and_no_endless_number", "1"),
+    Fault("E400", "an asynchronous failover, another cluster by the same name or a copy put in place, with nothing written since by a daemon that was idle", "what was seen there is forgotten; what is new goes at once, in order", f"{PLANTED}::test_a_planted_bug_is_caught", "14 planted bugs"),
+    Fault("E401", "a standby takes over that lacks what was committed last, while transactions overlap and a request is under way", "a new session or a new watermark; nothing lost that is there, nothing sent that isn't", f"{PLANTED}::test_whatever_becomes_of_the_server_every_promise_is_kept", "2, on real standbys"),
+    Fault("E402", "a dump answers by the same name, in a cluster with much larger or smaller numbers of transactions", "a new session; no fence is compared with those", f"{PLANTED}::test_whatever_becomes_of_the_server_every_promise_is_kept", "2"),
+    Fault("E403", "a database is renamed away, and its copy of a while ago put in its place, on a server that never stopped", "a new session where anything is missing; no id that is given again counts as sent, nor as settled", f"{PLANTED}::test_whatever_becomes_of_the_server_every_promise_is_kept", "2"),
+    Fault("E404", "a dump or a report holds a snapshot while a hot key is drained by the whole daemon", "an event touches as much as before", f"{PLANTED}::test_whatever_becomes_of_the_server_every_promise_is_kept", "640 x 2"),
 )  # fmt: skip
 
 ROWS = (
@@ -340,6 +346,7 @@ CLOCK = (
     Fault("T18", "a step back, and the forecast for the disk", "yesterday's events are no growth of today", "tests/web/test_web_survey.py::test_a_clock_that_is_set_back_is_no_growth", "2"),
     Fault("T19", "somebody prunes by hand with a wrong clock", "a warning with both times; then an operator's word counts", "tests/cli/test_prune.py::test_a_clock_that_the_outbox_contradicts_is_told", "4"),
     Fault("T20", "somebody prunes by hand, or by cron, after a step that the daemon has noted", "nothing goes before its time has passed, unless the clock is to be trusted", f"{CLOCKS}::test_who_prunes_by_hand_deletes_nothing_for_a_step", "4"),
+    Fault("E405", "the clock of PostgreSQL's server is set by 40 s to 400 days, forwards and back, while a second daemon waits for the lease", "a lease that is prolonged is never handed over; one that is cut off is, after its time, or at db unlock", f"{PLANTED}::test_whatever_becomes_of_the_server_every_promise_is_kept", "2"),
 )  # fmt: skip
 
 PEOPLE = (
@@ -492,6 +499,8 @@ SECURITY = (
     Fault("S23", "an Upgrade with requests hidden behind it", "400, and the connection ends", "tests/web/test_web_server.py::test_no_other_protocol_is_spoken", "4 x 3"),
     Fault("S24", "the socket of the local port in a directory that others may write", "not opened there; the log says why", "tests/web/test_web_server.py::test_a_socket_lies_where_nobody_else_may_put_one", "3"),
     Fault("S25", "somebody connects before the socket has its mode", "it has it from its first moment", "tests/web/test_web_server.py::test_a_socket_has_its_mode_whatever_the_umask", "12"),
+    Fault("E406", "a lock file is replaced, or another mount has another one, while a second daemon starts", "it ends with 75: the lock on the database file is the same; the simulation says so", "tests/simulation/test_mutants.py::test_a_planted_bug_is_caught", "half of the seeds"),
+    Fault("E407", "a lock file is removed or replaced where the kernel knows no lock on the file itself (gVisor)", "taken again with the next look, before a second daemon comes", SIMULATION, "a quarter of the seeds"),
 )  # fmt: skip
 
 FAULTS: dict[str, tuple[Fault, ...]] = {

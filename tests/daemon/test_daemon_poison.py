@@ -97,8 +97,9 @@ MANY = [f"bad{n}-1" for n in range(12)]
 def many_are_bad(shop: Shop, what: Answer | Fault) -> list[str]:
     """Let the events of twelve shoppers fail in the same way for ever; return all there are."""
     shop.sandbox.answer_for = lambda request: what if request.key in MANY else None
-    # Not so often that only they are tried: what is seen between two of them is the contrast.
-    waits = {"min_delay": 0.5, "max_delay": 1.0, "probe_max_delay": 1.0}
+    # Not so often that only they are tried, on a busy machine either: what is accepted between two
+    # of them is the contrast.
+    waits = {"min_delay": 1.5, "max_delay": 2.0, "probe_max_delay": 2.0}
     shop.configure(retry={"max_attempts": MAX_ATTEMPTS, **waits})
     return [
         name for n, bad in enumerate(MANY) for name in [*(f"u{n}a{m}-1" for m in range(25)), bad]

@@ -32,7 +32,7 @@ from shipper.dispatcher import dispatcher, route
 from shipper.errors import LeaseLost, ShipperError
 from shipper.lane import Lanes
 from shipper.logs import EVENTS, Log
-from shipper.store import queue
+from shipper.store import claims, file_lock
 from shipper.store.file_lock import FileLock
 from shipper.store.queue import Queue
 from tests.evidence import Process
@@ -65,6 +65,8 @@ class _Lock(FileLock):
         super().__init__(database)
         self._life = _LIFE.get()
         self._life.locks.append(self)
+        if self._life.mount is not None:
+            self.path = self._life.mount / self.path.name
         self.is_whole = False
 
     def acquire(self) -> None:
@@ -93,8 +95,10 @@ class _Lock(FileLock):
 class Life:
     """One process: what it holds, and its end."""
 
-    def __init__(self, machine: "Machine", number: int) -> None:
+    def __init__(self, machine: "Machine", number: int, mount: Path | None = None) -> None:
         self.machine = machine
+        self.mount = mount
+        """Where it sees other files beside the database than the others do."""
         self.evidence = Process(number, machine.time.monotonic())
         self.clock = VirtualClock(machine.time, f"{machine.scenario.seed} life {number}")
         self.disk = Disk(machine.time.monotonic, number)
@@ -236,6 +240,11 @@ class Machine:
         self.note("the lock file is removed")
         FileLock(self.path).path.unlink(missing_ok=True)
 
+    def replace_lock_file(self) -> None:
+        """Put another in its place, as nobody should; the kernel's lock on the file itself stays."""
+        self.remove_lock_file()
+        FileLock(self.path).path.touch(0o660)
+
     def _adopt(self, task: asyncio.Task[Any]) -> None:
         life = _LIFE.get(None)
         if life is not None:
@@ -250,9 +259,15 @@ class Machine:
             if self.life.evidence.end != "stopped":
                 await asyncio.sleep(self.dice.choice((0.1, 2.0)))
 
-    async def live(self, seconds: float | None = None) -> Life:
-        """Run one process to its end, which is asked for after so many `seconds` of its life."""
-        life = Life(self, len(self.lives) + 1)
+    async def live(self, seconds: float | None = None, *, elsewhere: bool = False) -> Life:
+        """Run one process to its end, which is asked for after so many `seconds` of its life.
+
+        `elsewhere` it has the database file, and another file system beside it.
+        """
+        mount = self.path.parent / "elsewhere"
+        if elsewhere:
+            mount.mkdir(exist_ok=True)
+        life = Life(self, len(self.lives) + 1, mount if elsewhere else None)
         self.lives.append(life)
         self.note(f"start {life.evidence.number}")
         self.on_begin(life)
@@ -329,8 +344,9 @@ class Machine:
             (route, "SCAN_ROWS", bounds.page),
             (route, "Lanes", self._lanes),
             (dispatcher, "CLAIMS_PER_TURN", bounds.claims),
-            (queue, "_CHUNK", bounds.chunk),
+            (claims, "_CHUNK", bounds.chunk),
             ("shipper.blame", "WITNESS_SECONDS", bounds.witness_seconds),
+            *self._without_guards(),
         )
         with ExitStack() as stack:
             for place, name, value in replaced:
@@ -340,6 +356,10 @@ class Machine:
                     else patch.object(place, name, value)
                 )
             yield
+
+    def _without_guards(self) -> Sequence[tuple[Any, str, Any]]:
+        """Return what makes the kernel one that knows no lock on the file itself, as gVisor does."""
+        return [(file_lock, "_guarded", lambda _: None)] if "locks" in self.scenario.kinds else []
 
     def _lanes(self, _window: int, _depth: int, *, places: int) -> Lanes:
         bounds = self.scenario.bounds

@@ -31,6 +31,7 @@ from shipper.outcome import Kind, Outcome
 from shipper.pace import Pace
 from shipper.store import claims, engine, file_lock, queue
 from shipper.store.claims import ClaimBook
+from shipper.store.file_lock import FileLock
 from shipper.store.looks import Looks
 from shipper.store.queue import Queue
 from shipper.store.transactions import writing
@@ -234,11 +235,11 @@ def done_twice_when_the_answer_is_lost() -> Any:
 def stale_lease_accepted() -> Any:
     """Who was taken over goes on writing."""
 
-    def _advance(self: Queue, tx: Any, turn: Any) -> Any:
+    def _advance(self: Queue, tx: Any, turn: Any, by: Any) -> Any:
         held, last = self._turns.lock(tx)
         turn = turn._replace(number=last.number + 1, token=held.token)
         self._turn = self._turn._replace(token=held.token)
-        return original(self, tx, turn)
+        return original(self, tx, turn, by)
 
     original = Queue._advance
     return patch.object(Queue, "_advance", _advance)
@@ -248,6 +249,33 @@ def stale_lease_accepted() -> Any:
 def the_lock_file_is_the_only_lock() -> Any:
     """Who removes it lets a second daemon in."""
     return patch.object(file_lock, "_guarded", lambda _: None)
+
+
+@mutant
+def the_other_lock_is_on_the_lock_file() -> Any:
+    """Both locks are gone when the file is, or when another one hides it."""
+
+    def acquire(self: FileLock) -> None:
+        database, self._database = self._database, self.path
+        try:
+            original(self)
+        finally:
+            self._database = database
+
+    original = FileLock.acquire
+    return patch.object(FileLock, "acquire", acquire)
+
+
+@mutant
+def a_lock_file_is_known_by_its_name() -> Any:
+    """Whatever lies in its place is taken for the one that is locked."""
+    return patch.object(FileLock, "is_lost", lambda self: not self.path.exists())
+
+
+@mutant
+def a_lock_file_is_taken_once() -> Any:
+    """Nobody looks whether it is still there."""
+    return patch.object(FileLock, "is_lost", lambda _: False)
 
 
 @mutant

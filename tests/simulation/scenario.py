@@ -193,6 +193,8 @@ def _stormy(seed: int) -> Scenario:
     # By dice of their own: all else about a seed is as it was before there were reloads.
     if random.Random(f"reloads {seed}").random() < 0.3:
         kinds |= {"reloads"}
+    if not kinds & {"twice", "takeover"} and random.Random(f"locks {seed}").random() < 0.5:
+        kinds |= {"locks"}
     names = ("default", "other") if dice.random() < 0.25 else ("default",)
     apis = tuple(_api(dice, name, kinds, chaos) for name in names)
     return Scenario(

@@ -24,7 +24,7 @@ FAILED_ONCE = [int(line.split()[0]) for line in _LINES if line and not line.star
 # Everything that a hundred seeds are to have met, or they prove less than they say.
 TROUBLES = frozenset({
     "clock jump", "kill", "kill while starting", "operator", "second daemon", "stop", "suspend",
-    "takeover", "window", "reload", "write between two statements", "database: disk full",
+    "takeover", "window", "reload", "lock file", "write between two statements", "database: disk full",
     "database: disk full after the commit", "database: I/O error",
     "database: I/O error after the commit", "database: fsync failed",
     "database: fsync failed after the commit", "database: no table", "database: read-only",

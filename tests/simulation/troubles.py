@@ -17,6 +17,9 @@ from tests.simulation.operators import Operators
 from tests.simulation.scenario import Scenario, healthy
 
 MOST_KILLS = 5
+# A daemon that stops looks at nothing for as long as a try may take.
+_TAKEN_AGAIN = 20.0
+_ASKED_FOR = 5.0
 
 
 class Troubles:
@@ -38,6 +41,7 @@ class Troubles:
         self._dice = random.Random(f"troubles {scenario.seed}")
         self._names = [api.name for api in scenario.apis]
         self._reloads = random.Random(f"reloads of {scenario.seed}")
+        self._locks = random.Random(f"lock files of {scenario.seed}")
         self._kills = 0
         self._intrusions = 0
         self._over = False
@@ -64,6 +68,8 @@ class Troubles:
         ]
         if "reloads" in self._scenario.kinds:
             troubles.append(self._now_and_then(0.1 * chaos, self._reload, self._reloads))
+        if "locks" in self._scenario.kinds:
+            troubles.append(self._now_and_then(0.1 * chaos, self._start_later, self._locks))
         await asyncio.gather(*troubles)
 
     async def _now_and_then(
@@ -159,18 +165,32 @@ class Troubles:
 
     async def _start_twice(self) -> None:
         self._counts["second daemon"] += 1
-        if self._counts["second daemon"] % 2 == 0:
+        manner = self._counts["second daemon"] % 4
+        if manner == 2:
             self._machine.remove_lock_file()
+        elif manner == 3:
+            self._machine.replace_lock_file()
+        self._start_another(elsewhere=manner == 0)
+
+    async def _start_later(self) -> None:
+        """Remove or replace the lock file; by and by the daemon has to have taken it again."""
+        self._counts["lock file"] += 1
+        if self._counts["lock file"] % 2:
+            self._machine.remove_lock_file()
+        else:
+            self._machine.replace_lock_file()
+        await asyncio.sleep(_TAKEN_AGAIN)
         self._start_another()
+        await asyncio.sleep(_ASKED_FOR)
 
     async def _take_over(self) -> None:
         self._counts["takeover"] += 1
         self._machine.remove_lock()
         self._start_another()
 
-    def _start_another(self) -> None:
+    def _start_another(self, *, elsewhere: bool = False) -> None:
         seconds = self._dice.uniform(0.5, 20.0)
-        task = asyncio.create_task(self._machine.live(seconds))
+        task = asyncio.create_task(self._machine.live(seconds, elsewhere=elsewhere))
         self._extra.add(task)
         task.add_done_callback(self._extra.discard)
 

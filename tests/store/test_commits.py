@@ -44,7 +44,7 @@ def test_a_commit_that_waits_for_a_standby_is_told_and_its_daemon_lives(
     """By status and doctor; nobody is advised to end the daemon's own commit."""
     monkeypatch.setattr("shipper.troubles.COMMIT_LONG", 0.0)
     monkeypatch.setattr("shipper.doctor.database.COMMIT_LONG", 0.0)
-    monkeypatch.setattr("shipper.doctor.database._OPEN_LONG", 0.0)
+    monkeypatch.setattr("shipper.doctor.database.OPEN_LONG", 0.0)
     url = f"postgresql://postgres@127.0.0.1:{alone.port}/shop"
     ours, others = open_engine(f"{url}{called}"), open_engine(url)
     daemon, row = Daemon(ours), write(others, "a")

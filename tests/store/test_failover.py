@@ -162,6 +162,27 @@ def test_what_was_settled_on_another_server_is_written_down_on_none(
     assert pair.standby.administer(_SETTLED, database="shop") == [(ids[0],)]
 
 
+def test_what_was_settled_in_another_database_is_written_down_in_none(
+    alone: standbys.Server,
+) -> None:
+    """A copy is put in its place on a server that never stopped: only the connection tells."""
+    engine = open_engine(f"postgresql://postgres@127.0.0.1:{alone.port}/shop")
+    queue, looks = taken(engine), Looks(engine)
+    ids = write(engine, "a")
+    settled(looks)
+    queue.turn(Work(now=NOW, wanted=ids, settled=looks.settled))
+    engine.dispose()
+    alone.administer("CREATE DATABASE copy TEMPLATE shop")
+    later = write(engine, *"bcd" * 20)
+    settled(looks)
+    engine.dispose()
+    alone.administer("ALTER DATABASE shop RENAME TO gone", "ALTER DATABASE copy RENAME TO shop")
+    assert write(engine, "x", "y") == later[:2]
+    queue.turn(Work(now=NOW, released=ids, settled=looks.settled))
+    assert alone.administer(_SETTLED, database="shop") == [(ids[0],)]
+    engine.dispose()
+
+
 def test_a_dump_behind_the_same_address_is_another_cluster(
     pair: standbys.Pair, engine: Engine
 ) -> None:

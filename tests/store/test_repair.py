@@ -131,7 +131,7 @@ def test_every_way_to_begin_ids_anew_is_noticed(postgres: Engine, act: str) -> N
     looks = Looks(postgres)
     looks.pulse()
     [(top,)] = ask(postgres, f"SELECT settled FROM {POSTGRES.books}")
-    assert looks.settled == top < 3 or "RENAME" not in act
+    assert looks.settled.up_to == top < 3 or "RENAME" not in act
 
 
 def test_a_vacuum_or_a_new_index_is_no_other_outbox(postgres: Engine) -> None:

@@ -145,7 +145,7 @@ def test_who_keeps_a_snapshot_is_named(engine: Engine, monkeypatch: pytest.Monke
         assert found[0].startswith("yearly report (process ")
         [finding] = check_snapshots(engine)
         assert finding.level is Level.OK
-        monkeypatch.setattr("shipper.doctor.database._WAITS_LONG", -1.0)
+        monkeypatch.setattr("shipper.doctor.database._SNAPSHOT_LONG", -1.0)
         [finding] = check_snapshots(engine)
         assert finding.level is Level.WARNING
         assert "yearly report (process " in finding.text

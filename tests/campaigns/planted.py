@@ -1,0 +1,210 @@
+"""What a daemon on PostgreSQL could get wrong about its server, each a slip in one place.
+
+The campaign has to catch each of them, or it is worth nothing: `test_planted.py` has the seed, and
+`python -m tests.campaigns clusters --planted NAME` runs any. As with those of the simulation, a bug
+is in the product for the length of a run.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from shipper.dispatcher.dispatcher import Dispatcher
+from shipper.errors import LeaseLost
+from shipper.store import unlock
+from shipper.store.floors import Floors
+from shipper.store.looks import Looks
+from shipper.store.queue import Queue
+from shipper.store.transactions import writing
+from shipper.store.turns import Turns, Watch, Written
+from shipper.store.watermark import Watermark
+
+Plant = Callable[[], Any]
+PLANTED: dict[str, Plant] = {}
+
+
+def bug(function: Plant) -> Plant:
+    """Add to the planted bugs one that returns a context manager."""
+    PLANTED[function.__name__] = function
+    return function
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """Run with a bug in the product."""
+    with PLANTED[name]():
+        yield
+
+
+# -- a server that another has taken the place of -------------------------------------------------
+
+
+@bug
+def the_watermark_outlives_its_server() -> Any:
+    """Keep what is known of the order of commits with a new connection."""
+
+    def _meet(self: Looks, tx: Any, started: int) -> bool:
+        before = self._watermark
+        moved = original(self, tx, started)
+        if moved:
+            self._watermark = before
+        return moved
+
+    original = Looks._meet
+    return patch.object(Looks, "_meet", _meet)
+
+
+@bug
+def the_fence_is_of_another_cluster() -> Any:
+    """Look the table up by its name, and compare its transactions with those of the cluster before."""
+
+    def observe(self: Watermark, highest: int, oldest: int, upcoming: int) -> None:
+        original(self, highest, oldest, max(upcoming, self._fence))
+
+    def _pulse(self: Looks, tx: Any) -> Any:
+        self._made = {}
+        return original_pulse(self, tx)
+
+    original, original_pulse = Watermark.observe, Looks._pulse_postgres
+    stack = ExitStack()
+    stack.enter_context(patch.object(Watermark, "observe", observe))
+    stack.enter_context(patch.object(Looks, "_pulse_postgres", _pulse))
+    stack.enter_context(nobody_asks_which_server_answers())
+    return stack
+
+
+@bug
+def nobody_asks_which_server_answers() -> Any:
+    """Take a new connection for the one before."""
+    return patch.object(Looks, "_meet", lambda *_: False)
+
+
+@bug
+def the_scan_outlives_its_server() -> Any:
+    """Where the scan has come to, and what waits in lanes, is kept with a new connection."""
+
+    def _go_back(self: Dispatcher, answer: Any) -> None:
+        original(self, replace(answer, pulse=replace(answer.pulse, moved=False)))
+
+    original = Dispatcher._go_back
+    return patch.object(Dispatcher, "_go_back", _go_back)
+
+
+@bug
+def claims_outlive_a_server_that_went_back() -> Any:
+    """As long as the token is ours, what was claimed counts, whatever the server has of it."""
+
+    def fence(self: Queue, tx: Any) -> None:
+        held, _ = self._turns.lock(tx)
+        self._turns.renew(tx, held.token, self._ttl)
+
+    def _advance(self: Queue, tx: Any, turn: Any, by: Any) -> Any:
+        _, last = self._turns.lock(tx)
+        self._known = 0
+        return original(self, tx, turn._replace(number=last.number + 1, token=last.token), by)
+
+    def turn(self: Queue, work: Any) -> Any:
+        with writing(self._engine) as tx:
+            _, last = self._turns.lock(tx)
+        self._turn = self._turn._replace(number=last.number, token=last.token)
+        return original_turn(self, work)
+
+    original, original_turn = Queue._advance, Queue.turn
+    return patch.multiple(Queue, fence=fence, _advance=_advance, turn=turn)
+
+
+@bug
+def a_server_that_went_back_is_a_takeover() -> Any:
+    """Whoever finds another last turn than its own ends."""
+    return patch.object(Queue, "_lost", lambda *_: LeaseLost("another has taken over"))
+
+
+@bug
+def what_was_settled_elsewhere_is_written_down() -> Any:
+    """Believe what a turn says of the order of commits, wherever that was seen."""
+
+    def _advance(self: Queue, tx: Any, turn: Any, _: Any) -> Any:
+        self._met = self._meet(tx)
+        return original(self, tx, turn, tx.connection.driver_connection)
+
+    original = Queue._advance
+    return patch.object(Queue, "_advance", _advance)
+
+
+@bug
+def an_open_transaction_is_overtaken() -> Any:
+    """Whatever is visible is sent."""
+
+    def observe(self: Watermark, highest: int, *_: int) -> None:
+        self.safe = max(self.safe, highest)
+
+    return patch.object(Watermark, "observe", observe)
+
+
+# -- the lease ------------------------------------------------------------------------------------
+
+
+@bug
+def the_lease_is_judged_by_the_servers_clock() -> Any:
+    """When the server says that a lease is over, it is."""
+
+    def _refuse_held(self: Queue, held: Any, last: Any, owner: Any) -> None:
+        if not held.seems_over:
+            original(self, held, last, owner)
+
+    original = Queue._refuse_held
+    return patch.object(Queue, "_refuse_held", _refuse_held)
+
+
+@bug
+def a_watch_never_begins_anew() -> Any:
+    """Who has waited for as long as a lease takes the outbox, though its holder lives."""
+
+    def left(self: Watch, _seen: object, ttl: float) -> float:
+        return original(self, "the same", ttl)
+
+    original = Watch.left
+    return patch.object(Watch, "left", left)
+
+
+@bug
+def who_was_taken_over_goes_on() -> Any:
+    """Take the token that is there for ours."""
+
+    def turn(self: Queue, work: Any) -> Any:
+        with writing(self._engine) as tx:
+            held, last = self._turns.lock(tx)
+        self._turn = self._turn._replace(number=last.number, token=held.token)
+        return original(self, work)
+
+    original = Queue.turn
+    return patch.multiple(Queue, turn=turn, fence=lambda *_: None)
+
+
+@bug
+def an_unlocked_lease_is_still_held() -> Any:
+    """Take in an operator's word, and free nobody's outbox."""
+    return patch.object(unlock, "end", lambda *_: None)
+
+
+# -- snapshots ------------------------------------------------------------------------------------
+
+
+@bug
+def a_lane_is_read_from_its_first_version() -> Any:
+    """Where a lane begins is looked for from the beginning of the index each time."""
+    return patch.object(Floors, "of", lambda *_: 0)
+
+
+@bug
+def the_lease_is_prolonged_with_every_turn() -> Any:
+    """Each turn leaves a dead version of the row that every turn locks."""
+
+    def advance(self: Turns, tx: Any, turn: Any, *known: Any) -> Written | None:
+        self.renew(tx, turn.token, 25.0)
+        return original(self, tx, turn, *known)
+
+    original = Turns.advance
+    return patch.object(Turns, "advance", advance)
