@@ -30,6 +30,7 @@ from shipper.plain import printable
 from shipper.state import State
 from shipper.store.holds import keys_held
 from shipper.store.opening import Database
+from shipper.store.plight import plight
 from shipper.store.progress import Settled, behind_held_keys, settled
 from shipper.store.reports import commit_blockers, current_shipper, destination_report
 from shipper.store.transactions import let_go
@@ -43,6 +44,7 @@ _STUCK = frozenset({State.OFFLINE, State.PAUSED, State.HELD})
 _STUCK_WORDS = frozenset(state.value for state in _STUCK)
 _LOOK_EVERY = 0.25
 _GLANCE_EVERY = 0.02
+_HANGS = 30.0  # seconds without a word from the shipper that is watched
 _FAILURES_MAX = 20  # one after the other: five seconds and more
 
 T = TypeVar("T")
@@ -215,6 +217,8 @@ class Drainer:
                 return True
             if await self._ask(current_shipper) is None:
                 return False
+            if self._timeout is None and await self._ask(_stands_still):
+                return True
             seen = now
             await self._rest()
         return True
@@ -264,6 +268,11 @@ def _is_stuck(route: Route) -> bool:
     return route.link.shown in _STUCK and not route.in_flight
 
 
+def _stands_still(engine: Database) -> bool:
+    found = plight(engine)
+    return found is not None and found.seconds >= _HANGS
+
+
 def _tell(context: Context, view: View, before: Settled) -> int:
     after, left = settled(view.engine), view.left()
     delivered, died = after.delivered - before.delivered, max(0, after.dead - before.dead)
@@ -294,6 +303,8 @@ def _tell(context: Context, view: View, before: Settled) -> int:
 def _why(view: View, left: Left) -> str:
     """Return why some of a destination's events are still pending."""
     still = f"{count(left.pending)} still pending"
+    if (suffers := plight(view.engine)) is not None:
+        return f"{still}: the shipper {printable(suffers.told)}"
     if left.state in _STUCK_WORDS:
         return f"{still}: {printable(left.stands)}"
     if left.held:

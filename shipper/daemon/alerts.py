@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from math import inf
 from typing import Final, Literal, NamedTuple
 
 import orjson
@@ -31,6 +32,8 @@ from shipper.web.survey import Figures, Survey
 
 # Not at once: a daemon that can't stay up would tell the same every time.
 LOOK_EVERY: Final = 5.0
+# Seconds between two looks that no machine takes, however busy it is.
+_ASLEEP: Final = 30.0
 TIMEOUT: Final = 10.0
 # With these waits, somebody who can't be told is given up after some two hours.
 TRIES: Final = 24
@@ -94,6 +97,7 @@ class Watch:
         self._clock = clock
         self._figures: Figures | None = None
         self._well = False
+        self._left_at, self._awake_since = clock.monotonic(), -inf
 
     @property
     def is_well(self) -> bool:
@@ -102,11 +106,14 @@ class Watch:
 
     async def look(self, alarms: Alarms) -> list[Notice]:
         """Look, and return what is to be told."""
+        # Nobody was asked anything while the machine slept, or this process was stopped.
+        if (now := self._clock.monotonic()) - self._left_at > _ASLEEP:
+            self._awake_since = now
         # A database that is lost doesn't end the alarms that only it knows of, nor is all well.
         seen = await self._survey.figures()
         self._figures = seen or self._figures
         now = self._clock.monotonic()
-        unanswered = self._tally.unanswered_for(now)
+        unanswered = min(self._tally.unanswered_for(now), now - self._awake_since)
         known = Known(links_of(self._routes), self._figures, unanswered, self._open_for())
         if known.open_for is None:
             found = conditions(known, self._settings)
@@ -114,6 +121,7 @@ class Watch:
             found = await asyncio.to_thread(conditions, known, self._settings)
         is_seen = seen is not None and self._health.why_not_ready() is None
         self._well = is_seen and not found
+        self._left_at = self._clock.monotonic()
         return alarms.update(found, now, self._clock.wall())
 
     def _open_for(self) -> Callable[[float, float], float] | None:

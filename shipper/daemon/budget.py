@@ -35,8 +35,9 @@ class Budget:
     """The budget of a session, from when it asks for its outbox until it has given it back."""
 
     def __init__(self, thread: DatabaseThread, database: Database, log: Log) -> None:
-        self.dispatcher: Dispatcher | None = None
-        """What may have something in flight, once there is that."""
+        self.dispatchers: list[Dispatcher] = []
+        """Who may have something in flight that a stop waits for: this session, or the one before
+        whose end it waits for."""
         self.is_given_up = False
         self._thread = thread
         self._database = database
@@ -49,8 +50,8 @@ class Budget:
             reason = f"the database has not finished within {STORE_GRACE:g} s of a stop"
         else:
             reason = "a second signal: nobody waits for the database"
-            if self.dispatcher is not None:
-                self.dispatcher.cut_off()
+            for dispatcher in self.dispatchers:
+                dispatcher.cut_off()
         reason += _held_by(self._database)
         self.is_given_up = True
         self._thread.give_up(GivenUp(reason, _HINT))
@@ -68,7 +69,7 @@ class Budget:
                 async with asyncio.timeout(_LOOK_EVERY):
                     await now.wait()
             except TimeoutError:
-                if self.dispatcher is not None and self.dispatcher.may_finish:
+                if any(dispatcher.may_finish for dispatcher in self.dispatchers):
                     since = clock()
             else:
                 return False

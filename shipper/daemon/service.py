@@ -196,6 +196,7 @@ class _Service:
                 change = await self._next_change(session, drain, status)
                 if isinstance(change, _Opened):
                     ending.set()
+                    change.session.budget.dispatchers.append(session.dispatcher)
                     await self._ended(drain, change)
                     return change
             if change is None:

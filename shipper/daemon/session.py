@@ -18,7 +18,7 @@ from shipper.chores import Statistics, Upkeep
 from shipper.clock import Clock
 from shipper.config import Settings
 from shipper.confirmed import Confirmed
-from shipper.daemon.budget import bounded
+from shipper.daemon.budget import Budget, bounded
 from shipper.daemon.commits import Commits, watched
 from shipper.daemon.destinations import Fresh, Make, Seen, freshly, route_of
 from shipper.daemon.guard import alongside
@@ -85,6 +85,8 @@ class Session:
     clock: Clock
     lease_ttl: float
     commits: Commits
+    budget: Budget
+    """How long a stop waits for the database."""
     _moved: bool = False
 
     @property
@@ -127,6 +129,7 @@ class Session:
         """Keep the lease for a drain that hasn't begun; if it can't be, that one finds out."""
         with suppress(ShipperError):
             await self.outbox.thread.run(self.outbox.queue.renew)
+            self.tally.rested(self.clock.monotonic())
 
     async def settle_in(self) -> None:
         """Leave the connection to an address that is another by now."""
@@ -217,7 +220,7 @@ async def open_session(
             database=thread.run,
             rhythm=outbox.rhythm(settings, ttl),
         )
-        budget.dispatcher = dispatcher
+        budget.dispatchers.append(dispatcher)
         fresh = await freshly(settings, clock, {})
         _add_routes(dispatcher, fresh, clock, await _links(outbox))
         thread.patient = True
@@ -235,6 +238,7 @@ async def open_session(
             clock=clock,
             lease_ttl=ttl,
             commits=commits,
+            budget=budget,
         )
 
 

@@ -6,9 +6,11 @@ drain anything, nor be given while the drain stands still.
 """
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from shipper.aside import aside
 from shipper.daemon.guard import Guard
 from shipper.dispatcher.tally import Tally
 from shipper.logs import Log
@@ -31,8 +33,8 @@ class Signs:
         left, tally = self._left, self._tally
         now = Noted(tally.answered_at, tally.lost_at, tally.lost_reason)
         if left is None or now.lost != left.lost or now.seen - left.seen >= SIGN_EVERY:
-            # The disk may be what is wrong, and the loop has other things to do than wait.
-            await asyncio.to_thread(note, self._file, now)
+            # The disk may be what is wrong: neither the loop nor a stop waits for it.
+            await aside(partial(note, self._file, now), "sign")
             self._left = now
 
 

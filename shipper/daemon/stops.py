@@ -3,9 +3,13 @@
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from math import inf
+from typing import Any, Final, NamedTuple, TypeVar
 
 from shipper.config import Settings
+
+# Seconds. A Ctrl-C comes from the terminal, and once more from what runs us (npm, uv, sudo).
+_ECHO: Final = 0.5
 
 T = TypeVar("T")
 
@@ -16,12 +20,16 @@ class Stop(asyncio.Event):
     def __init__(self) -> None:
         super().__init__()
         self.now = asyncio.Event()
+        self._asked_at = -inf
 
     def ask(self) -> None:
-        """Ask for the end; whoever asks once more has no patience."""
-        if self.is_set():
+        """Ask for the end; whoever asks once more, and not with the same breath, wants it now."""
+        at = asyncio.get_running_loop().time()
+        if not self.is_set():
+            self._asked_at = at
+            self.set()
+        elif at - self._asked_at >= _ECHO:
             self.now.set()
-        self.set()
 
 
 class Wish(NamedTuple):

@@ -303,7 +303,7 @@ class Dispatcher:
                 await self._converse([])
             else:
                 await self._rest(min(self._deadline - self._clock.monotonic(), self._rest.idle))
-                self._rests += 1
+                self._rests = self._report.rested(self._clock.monotonic())
         await self._converse([])  # records what ended last
         for route in self._routes.at_work():
             route.lanes.unload_all()

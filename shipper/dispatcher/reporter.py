@@ -205,6 +205,10 @@ class Reporter:
         """Take in that an exchange with the database went well, and how long it took."""
         self._tally.turned(seconds, now, lease_until)
 
+    def rested(self, now: float) -> int:
+        """Take in that there was nothing to ask of the database; return how often there wasn't."""
+        return self._tally.rested(now)
+
     def store_lost(self, error: ShipperError, retry: float, now: float) -> None:
         """Tell that the database can't be reached; once for each reason, each time it is lost.
 

@@ -104,13 +104,14 @@ class Tally:
         self.turns = Histogram(TURN_BOUNDS)
         """How long the drain's exchanges with the database took."""
         self.answered_at = now
-        """When the database answered the drain for the last time."""
+        """When the database answered the drain for the last time, or wasn't asked anything."""
         self.lease_until = now
         """Until when the outbox is ours; inf where the kernel's lock says so."""
         self.lost_at: float | None = None
         """Since when the database hasn't answered; None while it does."""
         self.lost_reason = ""
         """What it said instead."""
+        self._rests = 0
         self._destinations: dict[str, Counts] = {}
 
     @property
@@ -151,6 +152,12 @@ class Tally:
         self.answered_at = now
         self.lease_until = lease_until
         self.lost_at = None
+
+    def rested(self, now: float) -> int:
+        """Take in that the drain has nothing to ask, and waits for no answer; return how often."""
+        self.answered_at = now
+        self._rests += 1
+        return self._rests
 
     def unanswered_for(self, now: float) -> float:
         """Return for how many seconds the database hasn't answered; few, where all is well.

@@ -7,8 +7,10 @@ be saved. It must never write from the removed WAL once somebody has committed t
 would take back, or cut off, what is there now.
 """
 
+import errno
 import fcntl
 import os
+import shutil
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -192,15 +194,15 @@ class Beside:
         if not ours:
             return ""
         try:
-            with Directory(self._file.parent) as directory:
-                content = Path(ours[0]).read_bytes()
+            with Directory(self._file.parent) as directory, Path(ours[0]).open("rb") as content:
+                _need_room(os.fstat(content.fileno()).st_size, directory.path)
                 for number in range(_KEPT_AT_MOST):
                     kept = f"{name}{number or ''}"
                     with suppress(FileExistsError):
                         made = directory.make(kept)
                         try:
                             with os.fdopen(made, "wb") as file:
-                                file.write(content)
+                                shutil.copyfileobj(content, file)
                                 file.flush()
                                 os.fsync(file.fileno())
                         except OSError:
@@ -219,6 +221,12 @@ class Beside:
             f"make room beside the database, or move {name}* away; don't stop shipper before that:"
             " the removed one is there as long as shipper has it open",
         )
+
+
+def _need_room(size: int, place: Path) -> None:
+    """Raise OSError where there is less: who tries again must not take the last of it each time."""
+    if size > shutil.disk_usage(place).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def refuse_removed(file: Path) -> None:

@@ -32,6 +32,10 @@ _SILENT: Final = 0.8
 # As long, in seconds, as a lease with the usual timeout may be silent. A drain asks every 15 s at
 # least, and what it notes is a few seconds old.
 _SILENT_FILE: Final = 28.0
+# A note begins so, one that was wiped out, and a lock without any.
+_BEGINS: Final = frozenset({b"{", b" ", b""})
+# No machine runs for a thousand years; a note may say so.
+_NEVER: Final = 3.2e10
 _STANDS: Final = "it gives no sign of life; it is stopped (SIGSTOP), or hangs, or its disk does"
 
 
@@ -64,6 +68,8 @@ def note(database: Path, noted: Noted) -> None:
     """
     told = noted._replace(reason=noted.reason[:_REASON])._asdict()
     with suppress(OSError), _opened(database, os.O_RDWR) as file:
+        if os.pread(file, 1, 0) not in _BEGINS:
+            return  # somebody has renamed another file to that; in the directory he may
         os.pwrite(file, orjson.dumps(told).ljust(NOTE_SIZE - 1) + b"\n", 0)
 
 
@@ -72,8 +78,9 @@ def noted(database: Path) -> Noted | None:
     try:
         with _opened(database, os.O_RDONLY) as file:
             told = orjson.loads(os.pread(file, NOTE_SIZE, 0))
-        lost = None if told["lost"] is None else float(told["lost"])
-        return Noted(float(told["seen"]), lost, str(told["reason"])[:_REASON])
+        lost = None if told["lost"] is None else _moment(told["lost"])
+        reason = "".join(c for c in str(told["reason"]) if c.isprintable())
+        return Noted(_moment(told["seen"]), lost, reason[:_REASON])
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -111,6 +118,13 @@ def _of_file(found: Noted | None, now: float | None) -> Plight | None:
     if found.lost is not None:  # what it said last is told, also of one that says nothing any more
         return Plight(max(0.0, silent + found.seen - found.lost), found.reason)
     return Plight(silent, _STANDS) if silent >= _SILENT_FILE else None
+
+
+def _moment(told: object) -> float:
+    """Return seconds since the boot; raises ValueError for what can't be that."""
+    if isinstance(told, int | float) and abs(told) < _NEVER:
+        return float(told)
+    raise ValueError("not seconds since the boot")
 
 
 @contextmanager

@@ -88,7 +88,7 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
     ),
     KERNEL: (
         ('doctor/rounds.py', '_user', "Path(f'/proc/{pid}/status').read_text", 1),
-        ("store/beside.py", "Beside._copied", "Path(ours[0]).read_bytes", 1),
+        ("store/beside.py", "Beside._copied", "Path(ours[0]).open", 1),
         ('store/holders.py', '_locks', "Path('/proc/locks').read_text", 1),
         ('store/holders.py', '_name', "Path(f'/proc/{pid}/comm').read_text", 1),
         ('store/lease.py', '_boot', "Path('/proc/sys/kernel/random/boot_id').read_text", 1),

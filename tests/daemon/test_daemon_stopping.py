@@ -3,6 +3,7 @@
 Nothing here kills the daemon: each of them ends by itself, well before systemd would lose patience.
 """
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from shipper.daemon.budget import STORE_GRACE
+from shipper.daemon.stops import Stop
 from shipper.sandbox import Fault
+from shipper.store.file_lock import FileLock
 from tests import standbys
 from tests.daemon.harness import Shop, only_sqlite, several
 from tests.daemon.processes import PATIENCE, Daemon, until
@@ -182,6 +185,29 @@ async def test_a_stop_waits_for_a_write_lock_so_long_and_no_longer(shop: Shop) -
 
 
 @only_sqlite
+async def test_a_stop_gives_up_no_outbox_that_waits_for_the_end_of_another(shop: Shop) -> None:
+    """A reload has opened it; what is in flight of the one before may finish, and is recorded."""
+    url, other = shop.url, shop.directory / "other.db"
+    shop.url = f"sqlite:///{other}"
+    shop.configure()
+    assert await (await shop.command("db", "upgrade", "--create")).ended() == 0
+    shop.url = url
+    shop.configure(timeout=30.0)
+    shop.sandbox.answer_for = lambda _: Fault("slow", delay=STORE_GRACE + 3.0)
+    daemon = await shop.started()
+    shop.add("u1-1")
+    await shop.sandbox.until(lambda ledger: ledger.summary().requests == 1)
+    shop.url = f"sqlite:///{other}"
+    shop.configure(timeout=30.0)
+    daemon.signal(signal.SIGHUP)
+    await until(lambda: FileLock(other).is_held())
+    daemon.signal(signal.SIGTERM)
+    assert await daemon.ended() == 0
+    assert not daemon.said("store.given_up")
+    assert daemon.said("delivery.delivered")
+
+
+@only_sqlite
 async def test_a_write_lock_that_is_let_go_of_in_time_costs_a_stop_nothing(shop: Shop) -> None:
     """What was in flight is recorded, and nothing is sent twice."""
     shop.sandbox.answer_for = lambda _: _SLOW
@@ -202,7 +228,10 @@ async def test_a_write_lock_that_is_let_go_of_in_time_costs_a_stop_nothing(shop:
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 async def test_a_second_signal_ends_it_at_once(shop: Shop, second: signal.Signals) -> None:
-    """What is in flight is cut off, though it had a minute: it may have been received."""
+    """What is in flight is cut off, though it had a minute: it may have been received.
+
+    Who has no patience presses again and again; what comes within half a second is one signal.
+    """
     shop.configure(timeout=60.0)
     shop.sandbox.answer_for = lambda _: _ENDLESS
     shop.add("u1-1", "u1-2")
@@ -210,9 +239,37 @@ async def test_a_second_signal_ends_it_at_once(shop: Shop, second: signal.Signal
     await shop.sandbox.until(lambda ledger: ledger.summary().requests == 1)
     daemon.signal(signal.SIGTERM)
     await daemon.told("daemon.stopping")
-    daemon.signal(second)
+
+    def pressed() -> bool:
+        if not (heard := daemon.said("store.given_up")):
+            daemon.signal(second)
+        return bool(heard)
+
+    await until(pressed)
     assert await daemon.ended(PATIENCE) == 0, daemon.stderr[-2000:]
     assert daemon.said("daemon.stopped")[0]["cut_off"] == 1
     shop.sandbox.answer_for = None
     await _goes_on(shop, repeats=1)
     assert shop.arrived()[-2:] == ["u1-1", "u1-2"]
+
+
+async def test_a_signal_that_comes_twice_at_once_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the terminal, and from the wrapper that runs us; a person takes longer."""
+    loop, stop = asyncio.get_running_loop(), Stop()
+    now = loop.time()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "time", lambda: now)
+        stop.ask()
+        stop.ask()
+        assert (stop.is_set(), stop.now.is_set()) == (True, False)
+        now += 0.5
+        stop.ask()
+    assert stop.now.is_set()
+
+
+async def test_who_has_waited_for_a_stop_that_nobody_signalled_is_heard_at_once() -> None:
+    """A drain whose time is over, say."""
+    stop = Stop()
+    stop.set()
+    stop.ask()
+    assert stop.now.is_set()

@@ -191,3 +191,22 @@ async def test_a_daemon_that_is_stopped_does_not_look_well(shop: Shop) -> None:
     await until(lambda: (found := noted(file)) is not None and found.seen > sign.seen)
     assert (await told())["problems"] == []
     await daemon.stop()
+
+
+@only_sqlite
+async def test_a_drain_does_not_watch_a_daemon_that_stands_still_for_ever(shop: Shop) -> None:
+    """75, with the reason: nothing is going to happen unless somebody acts."""
+    file = shop.directory / "shop.db"
+    daemon = await shop.started()
+    await until(lambda: noted(file) is not None)
+    daemon.signal(signal.SIGSTOP)
+    sign = noted(file)
+    assert sign is not None
+    note(file, sign._replace(seen=sign.seen - 30.0))
+    shop.add("u1-1")
+    drain = await shop.command("drain")
+    assert await drain.ended() == 75
+    assert "1 still pending: the shipper hasn't written to the outbox for" in drain.stdout
+    daemon.signal(signal.SIGCONT)
+    await shop.settled()
+    await daemon.stop()

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from shipper.daemon.session import open_session
 from shipper.daemon.stops import Stop
 from shipper.dispatcher.tally import Tally
 from shipper.logs import open_log
+from shipper.sandbox import Fault
 from shipper.store.engine import open_engine
 from shipper.store.file_lock import FileLock
 from shipper.store.plight import Noted, noted
@@ -96,6 +98,60 @@ async def test_a_sign_of_life_is_the_drain_s(sqlite_url: str) -> None:
     assert await noted_after(1006.0, lost=True) == Noted(1005.0, 1006.0, "no room")
     assert await noted_after(1007.0) == Noted(1007.0, None, "no room")
     lock.release()
+
+
+async def test_a_daemon_that_waits_for_what_is_in_flight_gives_signs_of_life(shop: Shop) -> None:
+    """It has nothing to ask of its database meanwhile; whoever restarted it would cut that off."""
+
+    class Later(SystemClock):
+        ahead = 0.0
+
+        def monotonic(self) -> float:
+            return super().monotonic() + self.ahead
+
+    shop.sandbox.answer_for = lambda _: Fault("slow", delay=600.0)
+    shop.configure(timeout="600s", more='[schedule]\npoll_interval = "10ms"')
+    shop.add("u1-1")
+    settings, clock, stop = load(shop.config, {}), Later(), Stop()
+    log = open_log("info", "json", io.StringIO())
+    async with open_session(settings, clock=clock, log=log, stop=stop) as session:
+        drain = asyncio.create_task(session.dispatcher.run(stop))
+        await shop.sandbox.until(lambda ledger: ledger.summary().requests == 1)
+        stop.ask()
+        clock.ahead = 500.0
+        await until(lambda: session.tally.unanswered_for(clock.monotonic()) < PATIENCE)
+        assert session.dispatcher.may_finish
+        session.dispatcher.cut_off()
+        assert await drain == 1
+
+
+async def test_a_session_that_waits_for_another_gives_signs_of_life(shop: Shop) -> None:
+    """The one before may have something in flight for minutes."""
+    settings, clock = load(shop.config, {}), SystemClock()
+    log = open_log("info", "json", io.StringIO())
+    async with open_session(settings, clock=clock, log=log, stop=Stop()) as session:
+        session.tally.answered_at -= 500.0
+        await session.prolong()
+        assert session.tally.unanswered_for(clock.monotonic()) < PATIENCE
+
+
+async def test_no_stop_waits_for_a_sign_of_life(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its disk may hang: the thread that writes ends with the process, and no loop joins it."""
+    begun, go_on, daemonic = threading.Event(), threading.Event(), list[bool]()
+
+    def hang(*_: object) -> None:
+        daemonic.append(threading.current_thread().daemon)
+        begun.set()
+        go_on.wait()
+
+    monkeypatch.setattr(signs, "note", hang)
+    file, log = Path(sqlite_url.removeprefix("sqlite:///")), open_log("info", "json", io.StringIO())
+    async with alongside(signs.sign(signs.Signs(file, Tally(1000.0)), log)):
+        assert await asyncio.to_thread(begun.wait, PATIENCE)
+    go_on.set()
+    assert daemonic == [True]
 
 
 def test_a_transaction_that_stays_open_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:

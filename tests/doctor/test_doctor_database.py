@@ -13,7 +13,7 @@ from shipper.config import AlertSettings, DestinationSettings, Secret
 from shipper.doctor import database as db
 from shipper.doctor.finding import Finding, Level, guarded, of_error
 from shipper.errors import StoreUnavailable
-from shipper.store import vitals
+from shipper.store import commits, vitals
 from shipper.store.engine import SqliteLibrary, open_engine
 from shipper.store.file_lock import FileLock
 from shipper.store.operate import hold_destination
@@ -247,8 +247,13 @@ def test_whoever_holds_younger_events_back_is_named(monkeypatch: pytest.MonkeyPa
     assert {finding.level for finding in told.values()} == {Level.OK}
     hidden = Blocker(4713, "of another role", None)
     monkeypatch.setattr(db, "open_transactions", lambda _: [hidden])
-    for waits, level in (([], Level.OK), ([hidden], Level.WARNING)):
+    for waits, seconds, level in (
+        ([], 99.0, Level.OK),
+        ([hidden], 0.5, Level.OK),
+        ([hidden], 31.0, Level.WARNING),
+    ):
         monkeypatch.setattr(db, "commit_blockers", lambda _, waits=waits: waits)
+        monkeypatch.setattr(commits, "held_for", lambda _, seconds=seconds: seconds)
         finding = _by_name(db.check_transactions(None))["transactions"]  # type: ignore[arg-type]
         assert finding.level is level
         assert "pg_read_all_stats" in f"{finding.text} {finding.fix}"

@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import sqlite3
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -335,9 +336,36 @@ def test_a_removed_wal_is_not_lost_to_a_full_disk(
         patch.setattr(Directory, "make", full)
         with pytest.raises(StoreUnavailable, match="No space left on device; nothing is sent"):
             add(lite, "refused")
+    with monkeypatch.context() as patch:
+        room = shutil.disk_usage(file.parent)
+        patch.setattr(shutil, "disk_usage", lambda _: type(room)(room.total, room.used, 4096))
+        with pytest.raises(StoreUnavailable, match="No space left on device; nothing is sent"):
+            add(lite, "refused")
+    assert not list(file.parent.glob("*.removed-wal*"))  # not even for a moment
     with pytest.raises(LeaseLost, match=r"only in shop\.db\.shipper\.removed-wal$"):
         add(lite, "refused")
     assert b"before" in file.with_name("shop.db.shipper.removed-wal").read_bytes()
+
+
+def test_a_large_removed_wal_takes_no_memory(lite: Engine, file: Path) -> None:
+    """Somebody may have kept it from being checkpointed for a day."""
+    with writing(lite) as tx:
+        tx.exec_driver_sql("CREATE TABLE orders AS SELECT zeroblob(3500000) AS content")
+    size = file.with_name("shop.db-wal").stat().st_size
+    assert size > 3_000_000
+    remove(file)
+    with process(APPLICATION, str(file)) as application:
+        assert application.said() == "open"
+        application.tell("anew")
+        assert application.said() == "committed"
+        application.dies()
+    tracemalloc.start()
+    with pytest.raises(LeaseLost, match="only in"):
+        add(lite, "refused")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert file.with_name("shop.db.shipper.removed-wal").stat().st_size == size
+    assert peak < 1_000_000
 
 
 def test_the_watch_makes_no_new_wal(lite: Engine, file: Path) -> None:

@@ -93,12 +93,24 @@ def test_a_note_takes_no_more_room_than_it_has(file: Path, reason: str) -> None:
     [
         b"", b"{}", b"[]", b"nonsense", b"\xff", b'{"seen": 1}', b'{"seen": [], "lost": null}',
         b'{"seen": "soon", "lost": null, "reason": ""}',
+        b'{"seen": "nan", "lost": null, "reason": ""}',
+        b'{"seen": "-inf", "lost": null, "reason": ""}',
+        b'{"seen": 1, "lost": "inf", "reason": ""}',
+        b'{"seen": 1e308, "lost": -1e308, "reason": ""}',
     ],
 )  # fmt: skip
 def test_whatever_lies_there_is_no_note(file: Path, written: bytes) -> None:
     """Anybody may have written it who may write to the outbox."""
     FileLock(file).path.write_bytes(written)
     assert noted(file) is None
+
+
+def test_what_somebody_wrote_there_takes_one_line_of_a_terminal(file: Path) -> None:
+    """No control character, no other line, no text that runs backwards."""
+    FileLock(file).path.write_bytes(
+        rb'{"seen": 9, "lost": 2, "reason": "no \u001b[31mroom\u0007\n\u202efix: x\u2028"}'
+    )
+    assert noted(file) == Noted(9.0, 2.0, "no [31mroomfix: x")
 
 
 def test_a_note_is_never_followed_elsewhere(file: Path, tmp_path: Path) -> None:
@@ -114,6 +126,15 @@ def test_a_note_is_never_followed_elsewhere(file: Path, tmp_path: Path) -> None:
     note(file, LOST)
     assert noted(file) is None
     assert victim.read_bytes() == b"precious"
+
+
+def test_no_note_goes_into_another_file_that_was_renamed_to_the_lock(file: Path) -> None:
+    """A member of the group may rename what he may not write: the outbox itself, or a backup."""
+    path = FileLock(file).path
+    file.rename(path)
+    before = path.read_bytes()
+    note(path.with_name(file.name), LOST)
+    assert path.read_bytes() == before
 
 
 def test_a_lease_that_is_not_prolonged_is_told(postgres_url: str) -> None:

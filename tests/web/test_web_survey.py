@@ -8,7 +8,7 @@ from threading import Event
 from threading import enumerate as enumerate_threads
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, create_engine, text
 
 from shipper.config import Settings, load
 from shipper.situation import gather
@@ -346,10 +346,14 @@ def test_what_isnt_shown_counts_from_when_events_wait(
     found: list[Blocker] = [Blocker(4711, "erp", None)]
     for asked in ("store.reports", "situation"):
         monkeypatch.setattr(f"shipper.{asked}.commit_blockers", lambda _: found)
-    engine = open_engine(postgres_url)
-    with writing(engine) as tx:
-        tx.exec_driver_sql("INSERT INTO shipper_outbox (payload, created_at) VALUES"
-                           " ('{}', now() - interval '40 s'), ('{}', now())")  # fmt: skip
+    engine, erp = open_engine(postgres_url), create_engine(postgres_url).connect()
+    waits = "INSERT INTO shipper_outbox (payload, created_at) VALUES ('{}', now() - interval '%s')"
+    with writing(engine) as tx:  # for a receiver, say, and for no transaction
+        tx.exec_driver_sql(waits.replace("%s", "9 hours"))
+    erp.exec_driver_sql("SELECT pg_current_xact_id()")
+    for age in ("40 s", "20 s", "0 s"):
+        with writing(engine) as tx:
+            tx.exec_driver_sql(waits.replace("%s", age))
     observer = module._Observer(settings_for(postgres_url, tmp_path), clock, None)
     assert 40.0 <= observer.look().held_back_seconds < 100.0
     facts = gather(engine, settings_for(postgres_url, tmp_path), clock.wall())[0]
@@ -361,5 +365,7 @@ def test_what_isnt_shown_counts_from_when_events_wait(
     assert observer.look().held_back_seconds == 150.0
     found.clear()
     assert observer.look().held_back_seconds == 0.0
+    erp.close()
+    erp.engine.dispose()
     engine.dispose()
     observer.close()
