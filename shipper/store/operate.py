@@ -185,6 +185,7 @@ def _set_held(engine: Engine, name: str, now: float, *, held: int) -> bool:
         if held:
             tx.execute(_ADD_DESTINATION, values)
         else:
+            tx.execute(_NOTIFY, {"by": 1})  # whoever changed rows by hand releases it
             tx.execute(_GO_ON, values)
         return tx.execute(_set_held_statement(dialect), values).rowcount == 1
 

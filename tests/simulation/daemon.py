@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -25,7 +26,7 @@ from shipper.config.settings import (
     ScheduleSettings,
     ValidationSettings,
 )
-from shipper.daemon import destinations, outbox, session
+from shipper.daemon import budget, destinations, outbox, session, signs, taking
 from shipper.daemon.session import Session, open_session
 from shipper.daemon.stops import Stop
 from shipper.dispatcher import dispatcher, route
@@ -41,7 +42,17 @@ from tests.simulation.network import API_ID, Network, Way
 from tests.simulation.scenario import Scenario
 from tests.simulation.virtual import MachineTime, VirtualClock, VirtualLoop
 
+# Seconds. A daemon that stops looks at nothing for as long as a try may take.
+TAKEN_AGAIN = 20.0
+
 _LIFE: ContextVar["Life"] = ContextVar("life")
+
+
+def at_once(work: Callable[[], Any], _: str) -> "asyncio.Future[Any]":
+    """Do in the loop's thread what the product does aside: a thread of its own has other chances."""
+    done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    done.set_result(work())
+    return done
 
 
 class Diary(Log):
@@ -72,9 +83,10 @@ class _Lock(FileLock):
     def acquire(self) -> None:
         """Take it, and look whether anybody has it whose guard the kernel still keeps."""
         super().acquire()
-        others = [life for life in self._life.machine.lives if life is not self._life]
-        if any(lock.is_whole for life in others for lock in life.locks):
-            self._life.machine.intrusions.append(
+        machine = self._life.machine
+        others = [life for life in machine.lives if life is not self._life]
+        if machine.locks_are_seen() and any(lock.is_whole for o in others for lock in o.locks):
+            machine.intrusions.append(
                 f"process {self._life.evidence.number} has taken an outbox that is held"
             )
         self.is_whole = True
@@ -171,6 +183,7 @@ class Machine:
         self.dice = random.Random(f"machine {scenario.seed}")
         self.lives: list[Life] = []
         self.intrusions: list[str] = []
+        self._lock_removed_at = -inf
         self.over = False  # the last one may end
         self.on_begin: Callable[[Life], None] = lambda _: None
         self.on_exchange: Callable[[Life], None] = lambda _: None
@@ -238,7 +251,16 @@ class Machine:
     def remove_lock_file(self) -> None:
         """Remove it, as nobody should; the kernel's lock on the file itself stays."""
         self.note("the lock file is removed")
+        self._lock_removed_at = self.loop.time()
         FileLock(self.path).path.unlink(missing_ok=True)
+
+    def locks_are_seen(self) -> bool:
+        """Return whether whoever starts now has to see that another one runs.
+
+        Without a lock on the file itself, a lock file that was removed has to be taken again first.
+        """
+        waits = TAKEN_AGAIN if "locks" in self.scenario.kinds else 0.0
+        return self.loop.time() - self._lock_removed_at >= waits
 
     def replace_lock_file(self) -> None:
         """Put another in its place, as nobody should; the kernel's lock on the file itself stays."""
@@ -339,6 +361,7 @@ class Machine:
             (session, "DatabaseThread", self._thread),
             (destinations, "Destination", self._way),
             (session, "FileLock", _Lock),
+            *((module, "aside", at_once) for module in (budget, signs, taking)),
             (session, "Queue", partial(Queue, bytes_per_claim=bounds.bytes_per_claim)),
             (outbox, "_POLL_SQLITE", self.scenario.poll),
             (route, "SCAN_ROWS", bounds.page),

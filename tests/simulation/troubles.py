@@ -11,14 +11,12 @@ from collections.abc import Awaitable, Callable
 
 from shipper import chores
 from tests.simulation.applications import Application
-from tests.simulation.daemon import Diary, Life, Machine
+from tests.simulation.daemon import TAKEN_AGAIN, Diary, Life, Machine
 from tests.simulation.database import CODES, Fault
 from tests.simulation.operators import Operators
 from tests.simulation.scenario import Scenario, healthy
 
 MOST_KILLS = 5
-# A daemon that stops looks at nothing for as long as a try may take.
-_TAKEN_AGAIN = 20.0
 _ASKED_FOR = 5.0
 
 
@@ -179,7 +177,7 @@ class Troubles:
             self._machine.remove_lock_file()
         else:
             self._machine.replace_lock_file()
-        await asyncio.sleep(_TAKEN_AGAIN)
+        await asyncio.sleep(TAKEN_AGAIN)
         self._start_another()
         await asyncio.sleep(_ASKED_FOR)
 

@@ -25,6 +25,8 @@ from tests.store.shipping import ask, run, table, taken
 PENDING = Selection(status="pending")
 DEAD = Selection(status="dead")
 
+TAKEN_OVER = "UPDATE shipper_lease SET token = token + 1, acquired_at = CURRENT_TIMESTAMP"
+
 
 @pytest.fixture
 def path(database_url: str) -> Path | None:
@@ -193,7 +195,7 @@ def test_what_was_taken_over_while_it_was_written_is_never_made_known(
         nonlocal known
         for page in pages:
             if not page:
-                run(engine, "UPDATE shipper_lease SET token = token + 1")
+                run(engine, TAKEN_OVER)
         known = True
 
     with pytest.raises(LeaseLost):
@@ -328,7 +330,7 @@ def test_who_was_taken_over_hands_nothing_over(engine: Engine, path: Path | None
 
     def sleeps(pages: Iterator[list[Carried]]) -> None:
         assert sum(map(len, pages)) == 1
-        tamper(engine, "UPDATE shipper_lease SET token = token + 1")
+        tamper(engine, TAKEN_OVER)
 
     with pytest.raises(LeaseLost):
         hand_over(engine, PENDING, path, sleeps)
