@@ -184,7 +184,6 @@ async def open_session(
         async with broken_off_by(stop, engine):
             for done in await thread.insist(lambda: prepare(engine), reached, stop, waiting):
                 notice(done)
-        watch = None if path is None else await _watching(path, thread, stack)
         reserve = None if path is None else Reserve(path, settings.space.reserve)
         queue, owner = Queue(engine, lease_ttl=ttl, monotonic=clock.monotonic), Owner.here()
         spared = None if reserve is None else Spared(queue, reserve, tells(reserve, log))
@@ -199,6 +198,9 @@ async def open_session(
 
         recovered = await thread.insist(take, patience, stop, waiting)
         stack.push_async_callback(give_back, thread, queue, spared)
+        # Not before: SQLite shares a -shm that it could open for reading only with whatever else of
+        # this process has the file open, and another try to take the outbox would find that again.
+        watch = None if path is None else await _watching(path, thread, stack)
         confirmed = confirmed or Confirmed(clock)
         confirmed.begin(
             await thread.run(partial(newest, engine)),
