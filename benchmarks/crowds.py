@@ -28,23 +28,23 @@ from sqlalchemy import Engine
 
 from benchmarks import loops
 from benchmarks.workload import payload
-from shipper.backoff import Backoff
 from shipper.clock import SystemClock, iso
-from shipper.courier import Courier
-from shipper.daemon.thread import DatabaseThread
-from shipper.delivery import RetryPolicy
-from shipper.dispatcher import Dispatcher, Rhythm, Route, Terms
-from shipper.dispatcher.reporter import Reporter
-from shipper.dispatcher.tally import Tally
+from shipper.daemon.database_thread import DatabaseThread
+from shipper.drain import Dispatcher, Rhythm, Route, Terms
+from shipper.drain.courier import Courier
+from shipper.drain.reporter import Reporter
+from shipper.drain.tally import Tally
 from shipper.logs import open_log
-from shipper.outcome import Reply
-from shipper.store import operate
-from shipper.store.engine import open_engine
-from shipper.store.lease import Owner
-from shipper.store.looks import Looks
-from shipper.store.migrate import upgrade
-from shipper.store.queue import Queue
-from shipper.store.transactions import writing
+from shipper.policy.backoff import Backoff
+from shipper.policy.delivery import RetryPolicy
+from shipper.policy.outcome import Reply
+from shipper.store.db.engine import open_engine
+from shipper.store.db.transactions import writing
+from shipper.store.drain.look import Looks
+from shipper.store.drain.queue import Queue
+from shipper.store.lease.lease import Owner
+from shipper.store.operate import acts
+from shipper.store.upgrade.migrate import upgrade
 
 LEAST = 0.9
 _KEYS = 1_000
@@ -151,8 +151,8 @@ def measure(work: Work) -> Rate:
 
 
 def _command(engine: Engine) -> None:
-    operate.hold_key(engine, "default", "of nobody", time.time())
-    operate.release_key(engine, "of nobody", "default")
+    acts.hold_key(engine, "default", "of nobody", time.time())
+    acts.release_key(engine, "of nobody", "default")
 
 
 async def _ship(engine: Engine, work: Work, command: Callable[[], None]) -> Rate:

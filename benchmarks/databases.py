@@ -17,9 +17,9 @@ from sqlalchemy import URL, create_engine, make_url
 
 from benchmarks.processes import cpu_seconds_of_family, parent_of
 from benchmarks.workload import Workload
-from shipper.store.engine import open_engine, sqlite_library
-from shipper.store.migrate import upgrade
-from shipper.store.transactions import writing
+from shipper.store.db.engine import open_engine, sqlite_library
+from shipper.store.db.transactions import writing
+from shipper.store.upgrade.migrate import upgrade
 
 _CHUNK = 10_000
 _AS_DELIVERED = (

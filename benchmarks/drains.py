@@ -20,8 +20,8 @@ from benchmarks.judge import Verdict, judge, read
 from benchmarks.processes import ROOT, environment, module
 from benchmarks.scenarios import Drain, Reference
 from benchmarks.servers import endpoint
-from shipper.store.engine import open_engine
-from shipper.store.progress import settled
+from shipper.store.db.engine import open_engine
+from shipper.store.report.progress import settled
 
 _POLL = 0.01
 # Slower than this, in events a second, something is wrong.

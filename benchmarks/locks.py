@@ -22,24 +22,16 @@ from typing import Any, TypeAlias
 from sqlalchemy import Engine
 from sqlalchemy.event import listen
 
-from shipper.store import (
-    audit,
-    backup,
-    enqueue,
-    giving_up,
-    handing_over,
-    migrate,
-    operate,
-    recount,
-    reroute,
-    retention,
-    revisions,
-    space,
-)
-from shipper.store.ddl import statements
-from shipper.store.engine import open_engine
-from shipper.store.handing_over import Carried
-from shipper.store.selection import Selection
+from shipper.store.db.engine import open_engine
+from shipper.store.db.selection import Selection
+from shipper.store.operate import acts, backup, enqueue, move, reroute
+from shipper.store.operate import discard as giving_up
+from shipper.store.operate.move import Carried
+from shipper.store.report import verify as audit
+from shipper.store.schema import revisions
+from shipper.store.schema.ddl import statements
+from shipper.store.upgrade import migrate, recount
+from shipper.store.upkeep import retention, sqlite_file
 
 ROWS = 1_000_000
 ALL, PENDING = Selection(), Selection(status="pending")
@@ -140,8 +132,8 @@ def _enqueue(engine: Engine, _: Path, rows: int) -> None:
 def _prune(engine: Engine, _: Path, __: int) -> None:
     cutoffs = retention.Cutoffs.at(NOW, delivered=1.0, dead=1.0)
     _unhurried(retention.prune(engine, cutoffs, time.monotonic))
-    _unhurried(space.give_back(engine))
-    space.checkpoint(engine)
+    _unhurried(sqlite_file.give_back(engine))
+    sqlite_file.checkpoint(engine)
 
 
 def _recount(engine: Engine, _: Path, __: int) -> None:
@@ -160,7 +152,7 @@ def _reader_then_checkpoint(engine: Engine, path: Path, _: int) -> None:
             tx.exec_driver_sql("INSERT INTO shipper_outbox (payload) VALUES (?)", (payload,))
         nobody.wait(0.02)
     reader.close()
-    space.checkpoint(engine)
+    sqlite_file.checkpoint(engine)
 
 
 # What it is about, the status of the rows that are there (None for none), and the work.
@@ -168,15 +160,15 @@ WORK: dict[str, tuple[str | None, Work]] = {
     "start of the daemon, 0005 to head": ("old", lambda e, _, __: migrate.prepare(e)),
     "db upgrade, 1 M events without a key": ("keyless", lambda e, _, __: migrate.mend(e)),
     "enqueue": (None, _enqueue),
-    "enqueue --rows": (None, lambda e, _, n: handing_over.take_in(e, _carried(n))),
+    "enqueue --rows": (None, lambda e, _, n: move.take_in(e, _carried(n))),
     "events export --hand-over": (
         "pending",
-        lambda e, p, _: handing_over.hand_over(e, PENDING, p, _exhaust),
+        lambda e, p, _: move.hand_over(e, PENDING, p, _exhaust),
     ),
     "events discard": ("pending", lambda e, _, __: _exhaust(giving_up.give_up(e, ALL))),
     "events reroute": ("pending", lambda e, _, __: _exhaust(reroute.reroute(e, ALL, "b", NOW))),
-    "dead retry, half of them hold": ("dead", lambda e, _, __: operate.retry(e, ALL, NOW)),
-    "dead discard, half of them hold": ("dead", lambda e, _, __: operate.discard(e, ALL, NOW)),
+    "dead retry, half of them hold": ("dead", lambda e, _, __: acts.retry(e, ALL, NOW)),
+    "dead discard, half of them hold": ("dead", lambda e, _, __: acts.discard(e, ALL, NOW)),
     "prune": ("delivered", _prune),
     "verify": ("delivered", lambda e, _, __: audit.verify(e)),
     "verify --recount": ("delivered", _recount),

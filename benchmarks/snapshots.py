@@ -17,14 +17,14 @@ from sqlalchemy import Engine, text
 
 from benchmarks.databases import PostgresDatabases
 from benchmarks.servers import postgres
-from shipper.delivery import delivered
-from shipper.event import Event
-from shipper.store.engine import open_engine
-from shipper.store.lease import Owner
-from shipper.store.looks import Looks
-from shipper.store.queue import Queue
-from shipper.store.transactions import writing
-from shipper.store.work import Look, Record, Work
+from shipper.policy.delivery import delivered
+from shipper.policy.event import Event
+from shipper.store.db.engine import open_engine
+from shipper.store.db.transactions import writing
+from shipper.store.drain.look import Looks
+from shipper.store.drain.messages import Look, Record, Work
+from shipper.store.drain.queue import Queue
+from shipper.store.lease.lease import Owner
 
 MOST = 1.2
 _HOT = Look("lane", "default", 64, lane="hot")

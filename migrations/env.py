@@ -6,8 +6,8 @@ It must never see a table of the application's: the database belongs to it, not 
 from alembic import context
 from sqlalchemy import Connection
 
-from shipper.schema import compared, metadata
-from shipper.store.revisions import VERSION_TABLE
+from shipper.store.schema.revisions import VERSION_TABLE
+from shipper.store.schema.tables import compared, metadata
 
 
 def run_migrations(connection: Connection) -> None:

@@ -14,9 +14,9 @@ from typing import Any, Literal, TextIO
 import orjson
 import structlog
 
-from shipper.plain import printable_json
-from shipper.style import styled
-from shipper.unblocked import Unblocked
+from shipper.system.stderr import Unblocked
+from shipper.wording.colours import styled
+from shipper.wording.safe_text import printable_json
 
 _DELIVERY = frozenset(
     {"destination", "id", "event_id", "attempts", "outcome", "status_code", "duration_ms"}

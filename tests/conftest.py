@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, Engine, create_engine, make_url
 
-from shipper.store.engine import open_engine
-from shipper.store.migrate import upgrade
+from shipper.store.db.engine import open_engine
+from shipper.store.upgrade.migrate import upgrade
 from tests import guarded as guarded_servers
 from tests import needs, standbys
 

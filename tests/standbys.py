@@ -12,8 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from shipper.store.engine import open_engine
-from shipper.store.migrate import upgrade
+from shipper.store.db.engine import open_engine
+from shipper.store.upgrade.migrate import upgrade
 from tests import needs
 from tests.store.shipping import until
 

@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-DECIDING = ("event", "outcome", "backoff", "delivery", "lane", "link", "blame", "crowd")
+DECIDING = ("event", "outcome", "backoff", "delivery", "lanes", "link", "blame", "partial_outage")
 TESTS = (
-    "backoff", "crowd", "delivery", "event", "lanes", "lanes_bounds", "link", "link_blame",
-    "link_pauses", "lookahead", "masked", "outcome", "route",
+    "config/test_masked", "drain/test_lookahead", "drain/test_route", "policy/test_backoff",
+    "policy/test_delivery", "policy/test_event", "policy/test_lanes", "policy/test_lanes_bounds",
+    "policy/test_link", "policy/test_link_blame", "policy/test_link_pauses", "policy/test_outcome",
+    "policy/test_partial_outage",
 )  # fmt: skip
 
 
@@ -20,8 +22,8 @@ def test_every_branch_of_what_decides_is_tested(tmp_path: Path) -> None:
     """And none is excepted."""
     command = [
         *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-        *(f"tests/unit/test_{name}.py" for name in TESTS),
-        *(f"--cov=shipper.{module}" for module in DECIDING),
+        *(f"tests/{name}.py" for name in TESTS),
+        *(f"--cov=shipper.policy.{module}" for module in DECIDING),
         *("--cov-branch", "--cov-report=term-missing:skip-covered", "--cov-fail-under=100"),
     ]
     done = subprocess.run(

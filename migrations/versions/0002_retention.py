@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from shipper.store.migrate import statements
+from shipper.store.upgrade.migrate import statements
 
 revision = "0002"
 down_revision = "0001"

@@ -18,14 +18,14 @@ from typing import Annotated, TypeVar
 
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
 
-from shipper.cli.commands import GLOBAL, build
-from shipper.cli.context import Context, folded
-from shipper.cli.near import unknown
-from shipper.cli.wording import several
+from shipper.cli.grammar.near import unknown
+from shipper.cli.grammar.parser import GLOBAL, build
+from shipper.cli.output.context import Context, folded
 from shipper.errors import ConfigError, InvalidEvent, NotWritten, ShipperError, UsageError
-from shipper.plain import printable, printable_json, printable_lines
-from shipper.style import BAD, styled
-from shipper.unblocked import settle_stderr
+from shipper.system.stderr import settle_stderr
+from shipper.wording.colours import BAD, styled
+from shipper.wording.quantities import several
+from shipper.wording.safe_text import printable, printable_json, printable_lines
 
 T = TypeVar("T")
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from shipper.config.kinds import FilePath, Kind, duration
 from shipper.config.layers import Given, Layers, Place, SettingPath, dotted
 from shipper.config.secret import read_secret
 from shipper.config.settings import (
@@ -23,6 +22,7 @@ from shipper.config.settings import (
     RetrySettings,
     members,
 )
+from shipper.config.types import FilePath, Kind, duration
 from shipper.config.urls import keeps_secrets
 
 

@@ -11,9 +11,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from shipper.config.kinds import Kind
 from shipper.config.settings import Named, Settings, kinds, members
-from shipper.config.source import Source
+from shipper.config.toml import Source
+from shipper.config.types import Kind
 
 SettingPath = tuple[str, ...]
 

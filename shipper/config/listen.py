@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from shipper.config.kinds import Kind
+from shipper.config.types import Kind
 
 _FORMS = '"127.0.0.1:9187", "[::1]:9187" or "unix:/run/shipper/web.sock"'
 _PLACE = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<four>[^:\[\]]+)):(?P<port>[0-9]{1,5})")

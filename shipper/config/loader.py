@@ -16,13 +16,13 @@ from types import MappingProxyType
 
 from shipper.config.builder import Builder
 from shipper.config.crontab import Crontab
-from shipper.config.kinds import CronList, FilePath
 from shipper.config.layers import Given, Layers, dotted
 from shipper.config.secret import masked
 from shipper.config.settings import Settings
-from shipper.config.source import read
+from shipper.config.toml import read
+from shipper.config.types import CronList, FilePath
 from shipper.errors import AccessDenied, ConfigError
-from shipper.files import Untrusted, trusted
+from shipper.system.files import Untrusted, trusted
 
 SYSTEM_PATH = Path("/etc/shipper/config.toml")
 

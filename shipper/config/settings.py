@@ -12,23 +12,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
-from shipper.backoff import Backoff
-from shipper.config.kinds import (
-    ApiId,
-    Choice,
-    CronList,
-    FilePath,
-    Kind,
-    Rate,
-    Seconds,
-    Size,
-    Whole,
-)
 from shipper.config.listen import Address, Listen
 from shipper.config.secret import Secret, api_id, read_secret
+from shipper.config.time_zones import TimeZone
+from shipper.config.types import ApiId, Choice, CronList, FilePath, Kind, Rate, Seconds, Size, Whole
 from shipper.config.urls import DatabaseUrl, DestinationUrl, HookUrl, ProxyUrl
-from shipper.config.zones import TimeZone
 from shipper.errors import ConfigError
+from shipper.policy.backoff import Backoff
 
 _MS, _MINUTE, _HOUR, _DAY = 0.001, 60.0, 3600.0, 86400.0
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from shipper.config.kinds import Kind, Seconds, Size
 from shipper.config.layers import dotted
 from shipper.config.settings import Named, Settings, members
+from shipper.config.types import Kind, Seconds, Size
 
 
 class Shown(NamedTuple):

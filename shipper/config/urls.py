@@ -9,8 +9,8 @@ from typing import ClassVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from shipper.config import postgres
-from shipper.config.kinds import Kind
 from shipper.config.secret import MASK, Secret, masked
+from shipper.config.types import Kind
 
 _POSTGRES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 # What people write who mean SQLite, with or without slashes.

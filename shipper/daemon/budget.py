@@ -13,16 +13,16 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
-from shipper.aside import aside
+from shipper.daemon.database_thread import DatabaseThread
 from shipper.daemon.stops import Stop
-from shipper.daemon.thread import DatabaseThread
-from shipper.dispatcher import Dispatcher
+from shipper.drain import Dispatcher
 from shipper.errors import GivenUp
 from shipper.logs import Log
-from shipper.store import holders
-from shipper.store.failures import file_of
-from shipper.store.opening import Database
-from shipper.store.transactions import hang_up, interrupt
+from shipper.store.db.failures import file_of
+from shipper.store.db.opening import Database
+from shipper.store.db.sqlite import holders
+from shipper.store.db.transactions import hang_up, interrupt
+from shipper.system.background import aside
 
 STORE_GRACE: Final = 5.0
 """Seconds that the database has after the last try has ended: as long as any lock is waited for."""

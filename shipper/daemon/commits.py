@@ -12,14 +12,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
-from shipper.aside import aside
 from shipper.clock import Clock
 from shipper.daemon.outbox import Address
 from shipper.errors import ShipperError
 from shipper.logs import Log
-from shipper.store import commits
-from shipper.store.opening import Database, opened
-from shipper.store.transactions import committing, interrupt
+from shipper.store.db import commits
+from shipper.store.db.opening import Database, opened
+from shipper.store.db.transactions import committing, interrupt
+from shipper.system.background import aside
 
 _LOOK_EVERY = 0.5
 _BREAK_OFF_EVERY = 0.1

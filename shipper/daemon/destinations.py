@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 from shipper.advice import place_of
-from shipper.chores import Fingerprint, fingerprint
 from shipper.clock import Clock
 from shipper.config import DestinationSettings, Settings
-from shipper.courier import Courier
-from shipper.delivery import RetryPolicy
+from shipper.daemon.chores import Fingerprint, fingerprint
 from shipper.destination import Destination
-from shipper.dispatcher import Route, Terms
+from shipper.drain import Route, Terms
+from shipper.drain.courier import Courier
+from shipper.policy.delivery import RetryPolicy
 
 Make: TypeAlias = tuple[object, ...]
 """What a route is made of: while it is the same, so is the route."""

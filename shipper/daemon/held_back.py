@@ -11,14 +11,14 @@ from functools import partial
 from math import inf
 from typing import Final
 
-from shipper.daemon.guard import Guard
 from shipper.daemon.session import Session
 from shipper.errors import ShipperError
 from shipper.logs import Log
-from shipper.situation import open_for
-from shipper.store.opening import Database
-from shipper.store.reports import Blocker, commit_blockers
-from shipper.troubles import OPEN_LONG, held_back
+from shipper.observe.guard import Guard
+from shipper.observe.situation import open_for
+from shipper.observe.troubles import OPEN_LONG, held_back
+from shipper.store.db.opening import Database
+from shipper.store.report.status import Blocker, commit_blockers
 
 LOOK_EVERY: Final = 10.0
 TELL_EVERY: Final = 600.0

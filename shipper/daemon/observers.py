@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Final
 
 from shipper.clock import Clock
 from shipper.config.listen import Address
-from shipper.daemon.alarms import Alarms
-from shipper.daemon.alerts import Hooks, Watch, alerting
+from shipper.config.windows import Windows
 from shipper.daemon.session import Session
-from shipper.daemon.windows import Windows
-from shipper.files import Untrusted
 from shipper.logs import Log
-from shipper.web.health import Health
-from shipper.web.survey import Audit, Survey
+from shipper.observe.alarms import Alarms
+from shipper.observe.alerts import Hooks, Watch, alerting
+from shipper.observe.health import Health
+from shipper.observe.survey import Audit, Survey
+from shipper.system.files import Untrusted
 
 if TYPE_CHECKING:
-    from shipper.web.server import WebServer
+    from shipper.port.server import WebServer
 
 LISTEN_EVERY: Final = 30.0
 
@@ -79,8 +79,8 @@ def _web_server(
     session: Session, survey: Survey, health: Health, clock: Clock, log: Log
 ) -> "WebServer":
     # Whoever wants no port doesn't pay for a server and a library of metrics.
-    from shipper.web.metrics import Metrics  # noqa: PLC0415
-    from shipper.web.server import WebServer  # noqa: PLC0415
+    from shipper.observe.metrics import Metrics  # noqa: PLC0415
+    from shipper.port.server import WebServer  # noqa: PLC0415
 
     routes, tally = session.dispatcher.routes, session.tally
     metrics = Metrics(routes, tally, clock, session.database, log.dropped)

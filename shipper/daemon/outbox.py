@@ -4,16 +4,16 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
-from shipper.chores import Upkeep
 from shipper.config import Settings
 from shipper.config.settings import DatabaseSettings
-from shipper.daemon.thread import DatabaseThread
-from shipper.dispatcher import Rhythm
-from shipper.files import followed
-from shipper.store.identity import Identity
-from shipper.store.looks import Looks
-from shipper.store.queue import Queue
-from shipper.store.watch import SqliteWatch
+from shipper.daemon.chores import Upkeep
+from shipper.daemon.database_thread import DatabaseThread
+from shipper.drain import Rhythm
+from shipper.store.db.identity import Identity
+from shipper.store.drain.changes import SqliteWatch
+from shipper.store.drain.look import Looks
+from shipper.store.drain.queue import Queue
+from shipper.system.files import followed
 
 # Idle time between looks, in seconds: what an application waits for at most, and what idling costs.
 _POLL_SQLITE = 0.02

@@ -12,22 +12,22 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
 
-from shipper.aside import aside
 from shipper.clock import Clock
 from shipper.config import Settings
-from shipper.daemon import alerts
-from shipper.daemon.alerts import Hooks
+from shipper.config.windows import Windows
 from shipper.daemon.destinations import Fresh, freshly
 from shipper.daemon.session import Session
 from shipper.daemon.stops import Wish
-from shipper.daemon.windows import Windows
 from shipper.errors import ConfigError, ShipperError, StoreUnavailable
 from shipper.logs import Log
-from shipper.store import revisions
-from shipper.store.engine import database_path
-from shipper.store.identity import identity
-from shipper.store.opening import opened
-from shipper.store.work import LinkRow
+from shipper.observe import alerts
+from shipper.observe.alerts import Hooks
+from shipper.store.db.engine import database_path
+from shipper.store.db.identity import identity
+from shipper.store.db.opening import opened
+from shipper.store.drain.messages import LinkRow
+from shipper.store.schema import revisions
+from shipper.system.background import aside
 
 # For how long another database may say nothing, in seconds: who asks for a reload is told then.
 ANSWERS_WITHIN: Final = 30.0

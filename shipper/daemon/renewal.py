@@ -8,10 +8,10 @@ taken once more, as at a reload, but never read; where a file can't be used, it 
 import asyncio
 from collections.abc import Callable
 
-from shipper.chores import fingerprint
+from shipper.daemon.chores import fingerprint
 from shipper.daemon.destinations import Seen
-from shipper.daemon.guard import Guard
 from shipper.logs import Log
+from shipper.observe.guard import Guard
 
 LOOK_EVERY = 2.0
 

@@ -20,15 +20,15 @@ from functools import partial
 from math import inf
 from typing import Final, NamedTuple, TypeAlias
 
-from shipper import chores
 from shipper.clock import Clock
 from shipper.config import RetentionSettings
-from shipper.daemon.guard import Guard
-from shipper.daemon.notify import Heartbeat
+from shipper.config.windows import Windows
+from shipper.daemon import chores
 from shipper.daemon.session import Session
-from shipper.daemon.windows import Windows
+from shipper.daemon.systemd import Heartbeat
 from shipper.logs import Log
-from shipper.store.engine import sqlite_library
+from shipper.observe.guard import Guard
+from shipper.store.db.engine import sqlite_library
 
 MINUTE: Final = 60.0
 # After a step of the wall clock a window opens or closes within this.

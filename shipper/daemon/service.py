@@ -16,14 +16,9 @@ from typing import NamedTuple
 from shipper import __version__
 from shipper.clock import Clock
 from shipper.config import Settings
-from shipper.confirmed import Confirmed
-from shipper.daemon import alerts, held_back, strays
+from shipper.daemon import held_back, strays
 from shipper.daemon import reload as reloading
-from shipper.daemon.alarms import Alarms
-from shipper.daemon.alerts import Hooks
-from shipper.daemon.guard import alongside
 from shipper.daemon.held_back import HeldBack
-from shipper.daemon.notify import Heartbeat, Notifier
 from shipper.daemon.observers import observed
 from shipper.daemon.reload import Change
 from shipper.daemon.renewal import renewing
@@ -31,11 +26,17 @@ from shipper.daemon.schedule import scheduled
 from shipper.daemon.session import Session, open_session
 from shipper.daemon.stops import Stops, Wish, unless_over
 from shipper.daemon.strays import Strays
+from shipper.daemon.systemd import Heartbeat, Notifier
 from shipper.daemon.taking import REACH_WITHIN
-from shipper.dispatcher.dispatcher import STOP_GRACE
+from shipper.drain.dispatcher import STOP_GRACE
 from shipper.errors import AccessDenied, OutboxChanged, OutboxHeld, SchemaError, StoreUnavailable
 from shipper.logs import Log
-from shipper.web.survey import Audit
+from shipper.observe import alerts
+from shipper.observe.alarms import Alarms
+from shipper.observe.alerts import Hooks
+from shipper.observe.guard import alongside
+from shipper.observe.survey import Audit
+from shipper.system.confirmed_time import Confirmed
 
 # Between two sessions, where the outbox changes again and again.
 _BEGIN_ANEW = 0.1

@@ -14,14 +14,13 @@ from functools import partial
 from pathlib import Path
 
 from shipper.advice import place_of
-from shipper.chores import Statistics, Upkeep
 from shipper.clock import Clock
 from shipper.config import Settings
-from shipper.confirmed import Confirmed
 from shipper.daemon.budget import Budget, bounded
+from shipper.daemon.chores import Statistics, Upkeep
 from shipper.daemon.commits import Commits, watched
+from shipper.daemon.database_thread import DatabaseThread
 from shipper.daemon.destinations import Fresh, Make, Seen, freshly, route_of
-from shipper.daemon.guard import alongside
 from shipper.daemon.outbox import Address, Outbox
 from shipper.daemon.signs import Signs, sign
 from shipper.daemon.stops import Stop
@@ -36,26 +35,27 @@ from shipper.daemon.taking import (
     tells,
     tells_waiting,
 )
-from shipper.daemon.thread import DatabaseThread
-from shipper.dispatcher import Dispatcher
-from shipper.dispatcher.reporter import Reporter
-from shipper.dispatcher.tally import Tally
+from shipper.drain import Dispatcher
+from shipper.drain.reporter import Reporter
+from shipper.drain.tally import Tally
 from shipper.errors import OutboxHeld, ShipperError, StoreUnavailable
 from shipper.logs import Log
-from shipper.store import clock_notes
-from shipper.store.engine import database_path, describe, move, open_engine
-from shipper.store.failures import endure
-from shipper.store.file_lock import FileLock
-from shipper.store.identity import identity
-from shipper.store.lease import Owner
-from shipper.store.looks import Looks
-from shipper.store.migrate import prepare
-from shipper.store.opening import Database
-from shipper.store.queue import Queue
-from shipper.store.reserve import Reserve, Spared
-from shipper.store.retention import newest
-from shipper.store.watch import SqliteWatch
-from shipper.store.work import LinkRow
+from shipper.observe.guard import alongside
+from shipper.store.db.engine import database_path, describe, move, open_engine
+from shipper.store.db.failures import endure
+from shipper.store.db.identity import identity
+from shipper.store.db.opening import Database
+from shipper.store.drain.changes import SqliteWatch
+from shipper.store.drain.look import Looks
+from shipper.store.drain.messages import LinkRow
+from shipper.store.drain.queue import Queue
+from shipper.store.lease import clock_notes
+from shipper.store.lease.file_lock import FileLock
+from shipper.store.lease.lease import Owner
+from shipper.store.upgrade.migrate import prepare
+from shipper.store.upkeep.reserve import Reserve, Spared
+from shipper.store.upkeep.retention import newest
+from shipper.system.confirmed_time import Confirmed
 
 # Whoever asks whether the outbox is held holds it for less.
 _HELD_A_MOMENT = 0.5

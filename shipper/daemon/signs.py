@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from shipper.aside import aside
-from shipper.daemon.guard import Guard
-from shipper.dispatcher.tally import Tally
+from shipper.drain.tally import Tally
 from shipper.logs import Log
-from shipper.store.plight import Noted, note
+from shipper.observe.guard import Guard
+from shipper.store.report.silence import Noted, note
+from shipper.system.background import aside
 
 SIGN_EVERY: Final = 5.0
 _LOOK_EVERY: Final = 1.0

@@ -12,11 +12,11 @@ from functools import partial
 from typing import Final
 
 from shipper.advice import unknown_destination
-from shipper.daemon.guard import Guard
 from shipper.daemon.session import Session
 from shipper.errors import ShipperError
 from shipper.logs import Log
-from shipper.store.reports import strays
+from shipper.observe.guard import Guard
+from shipper.store.report.status import strays
 
 LOOK_EVERY: Final = 5.0
 NAMES: Final = 20

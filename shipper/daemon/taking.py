@@ -9,9 +9,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 from math import inf
 
-from shipper.aside import aside
 from shipper.config import Settings
-from shipper.daemon.thread import DatabaseThread
+from shipper.daemon.database_thread import DatabaseThread
 from shipper.errors import (
     AccessDenied,
     ForeignTrigger,
@@ -23,11 +22,12 @@ from shipper.errors import (
     StoreUnavailable,
 )
 from shipper.logs import Log
-from shipper.store.lease import Owner
-from shipper.store.opening import Database
-from shipper.store.queue import Queue
-from shipper.store.reserve import Reserve, Spared
-from shipper.store.transactions import interrupt
+from shipper.store.db.opening import Database
+from shipper.store.db.transactions import interrupt
+from shipper.store.drain.queue import Queue
+from shipper.store.lease.lease import Owner
+from shipper.store.upkeep.reserve import Reserve, Spared
+from shipper.system.background import aside
 
 # How long the database may take to appear: one boot may start both.
 REACH_WITHIN = 30.0

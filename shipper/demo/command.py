@@ -15,15 +15,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from shipper import style
 from shipper.clock import BEGAN, SystemClock
 from shipper.demo.play import Scene, Stage, play
 from shipper.demo.receipt import Receipt
 from shipper.demo.shop import SHOPPERS
 from shipper.errors import UsageError
-from shipper.files import Directory, open_own
 from shipper.logs import open_log
-from shipper.style import STATES
+from shipper.system.files import Directory, open_own
+from shipper.wording import colours
+from shipper.wording.colours import STATES
 
 
 def demo(seconds: float = 10.0, keep: Path | None = None, *, as_json: bool = False) -> int:
@@ -31,7 +31,7 @@ def demo(seconds: float = 10.0, keep: Path | None = None, *, as_json: bool = Fal
 
     Raises UsageError when `keep` already holds a demo.
     """
-    console = style.console(sys.stderr)
+    console = colours.console(sys.stderr)
     with _directory(keep) as name:
         directory = Path(name)
         if (directory / "shop.db").exists():
@@ -112,7 +112,7 @@ def _title(scene: Scene) -> str:
 
 
 def _print(receipt: Receipt, kept: Path | None, *, as_json: bool) -> None:
-    talk = style.console(sys.stderr if as_json else sys.stdout)
+    talk = colours.console(sys.stderr if as_json else sys.stdout)
     verdict = (
         "[bold green]it balances[/]" if receipt.balanced else "[bold red]IT DOESN'T BALANCE[/]"
     )

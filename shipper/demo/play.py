@@ -19,9 +19,9 @@ from shipper.demo.receipt import Receipt, balance
 from shipper.demo.shop import UNKNOWN_SKU, Shop
 from shipper.logs import Log
 from shipper.sandbox import Answer, Chaos, RequestInfo, Sandbox, Summary
-from shipper.store.engine import create_sqlite_file, open_engine
-from shipper.store.migrate import upgrade
-from shipper.store.reports import destination_report
+from shipper.store.db.engine import create_sqlite_file, open_engine
+from shipper.store.report.status import destination_report
+from shipper.store.upgrade.migrate import upgrade
 
 CHAOS = "503:0.10,drop:0.03,lost:0.02,slow:300ms:0.05,429:0.005:1s,outage:3s@4s"
 API_ID = "demo"

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from shipper.sandbox import Summary
-from shipper.store.reports import DestinationReport
+from shipper.store.report.status import DestinationReport
 
 
 @dataclass(frozen=True, slots=True)

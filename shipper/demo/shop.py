@@ -12,8 +12,8 @@ from typing import Any
 from shipper.clock import Clock
 from shipper.contract.builders import Line, interact, order, user_id, view
 from shipper.outbox import Outbox
-from shipper.store.engine import open_engine
-from shipper.store.transactions import writing
+from shipper.store.db.engine import open_engine
+from shipper.store.db.transactions import writing
 
 SHOPPERS = 40
 EVENTS_A_SECOND = 60.0

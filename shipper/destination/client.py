@@ -12,11 +12,11 @@ from urllib.parse import quote_from_bytes
 import httpx
 
 from shipper import __version__
-from shipper.destination.choice import Choice, opener, parse_url
+from shipper.destination.build import Choice, opener, parse_url
 from shipper.destination.faults import FAILURES, Peer, fault
-from shipper.destination.way import Attempt, Target, Way
+from shipper.destination.request import Attempt, Target, Way
 from shipper.errors import ConfigError
-from shipper.outcome import Fault, Invalid, Reply
+from shipper.policy.outcome import Fault, Invalid, Reply
 
 # Visible ASCII; quote_from_bytes encodes what isn't in it, and '%' is what it encodes with.
 _VISIBLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")

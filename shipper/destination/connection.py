@@ -11,9 +11,9 @@ import select
 from collections.abc import Callable
 from typing import Final, TypeAlias, cast
 
-from shipper.destination.answers import Answers
-from shipper.destination.way import NotHttpError
-from shipper.outcome import Reply
+from shipper.destination.parser import Answers
+from shipper.destination.request import NotHttpError
+from shipper.policy.outcome import Reply
 
 # A body up to this size goes out in one write with its head; a larger one as fast as it is taken.
 _PIECE: Final = 64 * 1024

@@ -17,8 +17,8 @@ from typing import Final
 
 import httpx
 
-from shipper.destination.way import PORTS, NotHttpError, Stage
-from shipper.outcome import Fault, FaultKind
+from shipper.destination.request import PORTS, NotHttpError, Stage
+from shipper.policy.outcome import Fault, FaultKind
 
 # All that a try can raise.
 FAILURES = (NotHttpError, httpx.TransportError, OSError)

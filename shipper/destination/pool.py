@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from shipper.destination.connection import Connection
-from shipper.destination.way import lifetimes
+from shipper.destination.request import lifetimes
 
 # Timers of uvloop have whole milliseconds, and so ring up to a half too early.
 _TICK: Final = 0.001

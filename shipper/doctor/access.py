@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shipper.doctor import probe
-from shipper.files import followed
+from shipper.system.files import followed
 
 _PROBE_SECONDS = 20.0
 _RIGHTS = {"r": 4, "w": 2, "x": 1}

@@ -9,27 +9,29 @@ from shipper.config import Settings
 from shipper.doctor.files import check_budget
 from shipper.doctor.finding import Finding, fault, warning, well
 from shipper.doctor.unit import start_command
-from shipper.installation import with_packages
-from shipper.plain import printable
-from shipper.state import State
-from shipper.store import commits, revisions, vitals
-from shipper.store.audit import known_to_be_broken
-from shipper.store.damage import damage, emptied, policies
-from shipper.store.engine import describe, sqlite_library
-from shipper.store.footprint import footprint, size
-from shipper.store.holds import held
-from shipper.store.opening import Database
-from shipper.store.plight import plight
-from shipper.store.reports import (
+from shipper.observe.troubles import COMMIT_LONG, NAMED, OPEN_LONG, WAL_LARGE, fix_of, named, stands
+from shipper.policy.state import State
+from shipper.store.db import commits
+from shipper.store.db.engine import describe, sqlite_library
+from shipper.store.db.opening import Database
+from shipper.store.db.snapshot import snapshot
+from shipper.store.report import facts
+from shipper.store.report.budget import footprint, size
+from shipper.store.report.holds import held
+from shipper.store.report.silence import plight
+from shipper.store.report.status import (
     DestinationReport,
     commit_blockers,
     current_shipper,
     destination_report,
     open_transactions,
 )
-from shipper.store.snapshot import snapshot
-from shipper.store.space import measure
-from shipper.troubles import COMMIT_LONG, NAMED, OPEN_LONG, WAL_LARGE, fix_of, named, stands
+from shipper.store.report.verify import known_to_be_broken
+from shipper.store.schema import revisions
+from shipper.store.schema.damage import damage, emptied, policies
+from shipper.store.upkeep.sqlite_file import measure
+from shipper.system.installation import with_packages
+from shipper.wording.safe_text import printable
 
 # Seconds. A report or a dump of a shop takes less.
 _SNAPSHOT_LONG = 3600.0
@@ -65,7 +67,7 @@ def check_sqlite_library() -> Iterator[Finding]:
 
 def check_journal(database: Database) -> Iterator[Finding]:
     """See whether readers and writers can work side by side."""
-    mode = vitals.journal_mode(database)
+    mode = facts.journal_mode(database)
     if mode == "wal":
         yield well("journal", "WAL")
     else:
@@ -84,7 +86,7 @@ def check_wal(database: Database) -> Iterator[Finding]:
 
 def check_server(database: Database) -> Iterator[Finding]:
     """See how a PostgreSQL server is set up, and whether we talk to it directly."""
-    server = vitals.server(database)
+    server = facts.server(database)
     if server.standby:
         yield fault("server", f"PostgreSQL {server.version} is a standby", "name the primary")
     elif not server.durable:
@@ -175,7 +177,7 @@ def check_snapshots(database: Database) -> Iterator[Finding]:
 
 def check_reach(database: Database) -> Iterator[Finding]:
     """See whether the database answers at all, before anything is said of what is in it."""
-    vitals.reach(database)
+    facts.reach(database)
     yield from ()
 
 
@@ -256,7 +258,7 @@ def check_oldest(database: Database, settings: Settings, now: float) -> Iterator
     """Name the event that waits longest."""
     reports = destination_report(database, settings.destinations, now)
     names = [report.name for report in reports if report.pending]
-    oldest = vitals.oldest_pending(database, names, now)
+    oldest = facts.oldest_pending(database, names, now)
     if oldest is None:
         yield well("oldest", "nothing is pending")
         return
@@ -268,7 +270,7 @@ def check_oldest(database: Database, settings: Settings, now: float) -> Iterator
         yield well("oldest", told)
 
 
-def check_growth(growth: vitals.Growth) -> Iterator[Finding]:
+def check_growth(growth: facts.Growth) -> Iterator[Finding]:
     """Say how much a day without the API takes, where the disk is somebody else's."""
     day = size(growth.bytes_a_day)
     told = f"written today: {growth.events}; a day like that offline takes {day} on the server"

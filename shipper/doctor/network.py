@@ -16,12 +16,12 @@ from shipper.clock import Clock
 from shipper.config import DestinationSettings, Settings, masked
 from shipper.contract.builders import view
 from shipper.destination import Destination
-from shipper.destination.probe import Origin, addresses, certificate_ends, origin_of
+from shipper.destination.inspect import Origin, addresses, certificate_ends, origin_of
 from shipper.destination.tls import knows_authorities
 from shipper.doctor.finding import Finding, fault, of_error, warning, well, words_of
 from shipper.errors import AccessDenied, ShipperError
-from shipper.outcome import Fault, Kind, Reply, classify
-from shipper.outcome import masked as without
+from shipper.policy.outcome import Fault, Kind, Reply, classify
+from shipper.policy.outcome import masked as without
 
 PATIENCE = 5.0
 """Seconds for each question that is asked over the network."""

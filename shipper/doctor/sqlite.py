@@ -9,19 +9,21 @@ from pathlib import Path
 
 from shipper.doctor.finding import Finding, fault
 from shipper.errors import AccessDenied
-from shipper.files import followed
-from shipper.store import holders, objects, sequence
-from shipper.store.opening import Database
-from shipper.store.transactions import glancing
+from shipper.store.db.opening import Database
+from shipper.store.db.sqlite import holders
+from shipper.store.db.transactions import glancing
+from shipper.store.schema import sqlite_objects
+from shipper.store.upgrade import sqlite_sequence
+from shipper.system.files import followed
 
 
 def check_tables(database: Database) -> Iterator[Finding]:
     """See whether all tables, indexes and triggers are there, and the count of ids is right."""
-    gone = objects.missing(database)
+    gone = sqlite_objects.missing(database)
     if gone:
         told = f"missing or changed: {', '.join(gone)}"
         yield fault("tables", told, "shipper db upgrade makes them again")
-    for told in sequence.look(database):
+    for told in sqlite_sequence.look(database):
         yield fault("ids", told, "stop shipper, then: shipper db upgrade")
 
 

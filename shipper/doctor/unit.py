@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from shipper import resources
 from shipper.config.loader import SYSTEM_PATH
 from shipper.doctor.finding import Finding, warning, well
 
@@ -121,10 +122,8 @@ def check_unit(unit: Path | None) -> Iterator[Finding]:
 
 
 def packaged() -> Path:
-    """Return the unit of this version: in an installed wheel, or beside the sources."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "_assets" / "systemd" / NAME
-    return inside if inside.is_file() else package.parent / "systemd" / NAME
+    """Return the unit of this version."""
+    return resources.packaged(f"systemd/{NAME}")
 
 
 def _settings(unit: Path) -> set[str]:

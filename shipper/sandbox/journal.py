@@ -29,10 +29,10 @@ import orjson
 
 from shipper.clock import iso
 from shipper.errors import UsageError
-from shipper.files import open_own
-from shipper.plain import printable_json
 from shipper.sandbox.api import RequestInfo
 from shipper.sandbox.ledger import Visit
+from shipper.system.files import open_own
+from shipper.wording.safe_text import printable_json
 
 
 class Journal:

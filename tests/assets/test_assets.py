@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.assets.promtool import promtool
-from tests.web import parts
-from tests.web.test_web_metrics import rendered
+from tests.observe import parts
+from tests.observe.test_metrics import rendered
 
 HERE = Path(__file__).parent
 ASSETS = HERE.parents[1] / "shipper" / "assets"

@@ -8,11 +8,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shipper.errors import ShipperError
 from shipper.sandbox.ledger import AMBIGUOUS, GONE, Visit
-from shipper.store.audit import verify
-from shipper.store.engine import open_engine
-from shipper.store.lease import Owner
-from shipper.store.queue import Queue
-from shipper.store.transactions import reading
+from shipper.store.db.engine import open_engine
+from shipper.store.db.transactions import reading
+from shipper.store.drain.queue import Queue
+from shipper.store.lease.lease import Owner
+from shipper.store.report.verify import verify
 from tests.campaigns.crashes import MAX_IN_FLIGHT
 from tests.campaigns.figures import Figures
 

@@ -19,7 +19,7 @@ from itertools import count
 from typing import Literal
 
 from shipper.destination import Destination
-from shipper.outcome import Kind, classify
+from shipper.policy.outcome import Kind, classify
 from tests.campaigns.figures import Figures
 from tests.daemon.processes import until
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from shipper.store.engine import open_engine
-from shipper.store.space import checkpoint, wal_bytes
-from shipper.store.transactions import writing
+from shipper.store.db.engine import open_engine
+from shipper.store.db.transactions import writing
+from shipper.store.upkeep.sqlite_file import checkpoint, wal_bytes
 from tests.campaigns.crashes import Outcry, outcry
 from tests.campaigns.figures import Figures
 from tests.campaigns.lives import Launcher

@@ -29,11 +29,12 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from shipper.store import operate, unlock
-from shipper.store.audit import verify
-from shipper.store.engine import open_engine
-from shipper.store.migrate import upgrade
-from shipper.store.transactions import glancing
+from shipper.store.db.engine import open_engine
+from shipper.store.db.transactions import glancing
+from shipper.store.lease import unlock
+from shipper.store.operate import acts
+from shipper.store.report.verify import verify
+from shipper.store.upgrade.migrate import upgrade
 from tests import standbys
 from tests.campaigns.clocks import Watch
 from tests.campaigns.figures import Figures
@@ -323,14 +324,14 @@ class _Seed:
         """Have all keys held: what is written then is seen, and nothing is done about it."""
         engine = self.stroke.engine()
         for key in _KEYS:
-            operate.hold_key(engine, "default", key, self.loop.time())
+            acts.hold_key(engine, "default", key, self.loop.time())
         engine.dispose()
         await asyncio.sleep(3.0)
 
     def _release(self) -> None:
         engine = self.stroke.engine()
         for key in _KEYS:
-            operate.release_key(engine, key, "default")
+            acts.release_key(engine, key, "default")
         engine.dispose()
 
     def _stay_open(self) -> psycopg.Connection[Any]:

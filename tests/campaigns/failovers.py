@@ -13,14 +13,14 @@ from typing import Any
 
 import psycopg
 
-from shipper.delivery import delivered
 from shipper.errors import OutboxChanged, StoreUnavailable
-from shipper.event import Event
-from shipper.store.engine import open_engine
-from shipper.store.lease import Owner
-from shipper.store.looks import Looks
-from shipper.store.queue import Queue
-from shipper.store.work import Look, Record, Work
+from shipper.policy.delivery import delivered
+from shipper.policy.event import Event
+from shipper.store.db.engine import open_engine
+from shipper.store.drain.look import Looks
+from shipper.store.drain.messages import Look, Record, Work
+from shipper.store.drain.queue import Queue
+from shipper.store.lease.lease import Owner
 from tests import standbys
 from tests.campaigns.figures import Figures
 

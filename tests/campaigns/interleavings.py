@@ -3,7 +3,7 @@
 The steps of the daemon are its own: it looks, claims what it was shown, and records it as
 delivered. Whatever the order and however the transactions end: everything that is committed is
 delivered once, in the order of the ids, and nothing of what is rolled back is. That each *look* is
-right in every order of two transactions' steps is shown by `tests/store/test_fence.py`.
+right in every order of two transactions' steps is shown by `tests/store/lease/test_fence.py`.
 """
 
 import itertools
@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy import text
 
-from shipper.delivery import delivered
-from shipper.event import Event
-from shipper.store.engine import open_engine
-from shipper.store.lease import Owner
-from shipper.store.looks import Looks
-from shipper.store.queue import Queue
-from shipper.store.work import Look, Record, Work
+from shipper.policy.delivery import delivered
+from shipper.policy.event import Event
+from shipper.store.db.engine import open_engine
+from shipper.store.drain.look import Looks
+from shipper.store.drain.messages import Look, Record, Work
+from shipper.store.drain.queue import Queue
+from shipper.store.lease.lease import Owner
 from tests.campaigns.figures import Figures
 from tests.daemon.processes import PATIENCE
 from tests.store.overlaps import Writer

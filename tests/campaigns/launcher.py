@@ -13,10 +13,10 @@ import signal
 import sys
 from typing import Any
 
-import shipper.cli.run
+import shipper.cli.commands.run
+import shipper.cli.commands.verify
 import shipper.cli.shell
-import shipper.cli.verify
-import shipper.store.migrate  # noqa: F401
+import shipper.store.upgrade.migrate  # noqa: F401
 from shipper.cli import main
 
 
@@ -26,7 +26,7 @@ def _import_what_is_imported_late() -> None:
     import sqlalchemy.dialects.sqlite.pysqlite  # noqa: F401
     import uvloop  # noqa: F401
 
-    import shipper.destination.fast  # noqa: F401
+    import shipper.destination.transport  # noqa: F401
 
     try:
         import pysqlite3  # noqa: F401

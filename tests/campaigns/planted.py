@@ -11,15 +11,15 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from shipper.dispatcher.dispatcher import Dispatcher
+from shipper.drain.dispatcher import Dispatcher
 from shipper.errors import LeaseLost
-from shipper.store import unlock
-from shipper.store.floors import Floors
-from shipper.store.looks import Looks
-from shipper.store.queue import Queue
-from shipper.store.transactions import writing
-from shipper.store.turns import Turns, Watch, Written
-from shipper.store.watermark import Watermark
+from shipper.store.db.transactions import writing
+from shipper.store.drain.floors import Floors
+from shipper.store.drain.look import Looks
+from shipper.store.drain.queue import Queue
+from shipper.store.drain.watermark import Watermark
+from shipper.store.lease import unlock
+from shipper.store.lease.turns import Turns, Watch, Written
 
 Plant = Callable[[], Any]
 PLANTED: dict[str, Plant] = {}

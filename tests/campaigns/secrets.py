@@ -18,7 +18,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from shipper.cli.commands import COMMANDS
+from shipper.cli.grammar.parser import COMMANDS
 from shipper.sandbox import Answer, Fault, RequestInfo
 from tests.campaigns.figures import Figures
 from tests.campaigns.lives import Launcher, Life

@@ -22,12 +22,12 @@ from shipper.config import DestinationSettings, Settings
 from shipper.config.secret import Secret
 from shipper.config.settings import DatabaseSettings, ScheduleSettings, ValidationSettings
 from shipper.daemon import destinations, session
+from shipper.daemon.database_thread import DatabaseThread
 from shipper.daemon.session import Session, open_session
 from shipper.daemon.stops import Stop
-from shipper.daemon.thread import DatabaseThread
 from shipper.errors import LeaseLost, OutboxChanged, OutboxHeld, StoreUnavailable
-from shipper.outcome import Reply
-from shipper.store.lease import Owner
+from shipper.policy.outcome import Reply
+from shipper.store.lease.lease import Owner
 from tests.simulation.daemon import Diary
 from tests.simulation.virtual import MachineTime, VirtualClock, VirtualLoop
 

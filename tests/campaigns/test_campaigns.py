@@ -8,8 +8,8 @@ from typing import Literal
 
 import pytest
 
-from shipper.store.looks import Looks
-from shipper.store.watermark import Watermark
+from shipper.store.drain.look import Looks
+from shipper.store.drain.watermark import Watermark
 from tests import standbys
 from tests.campaigns.answers import bad_answers
 from tests.campaigns.audits import audits

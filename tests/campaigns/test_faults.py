@@ -35,7 +35,7 @@ def test_no_fault_has_the_id_of_another() -> None:
     [
         "tests/campaigns/test_faults.py::test_nothing",
         "tests/campaigns/nothing.py::test_nothing",
-        "tests/http/test_http_faults.py::test_every_fault_has_one_name[nothing of that name]",
+        "tests/destination/test_faults.py::test_every_fault_has_one_name[nothing of that name]",
     ],
 )
 def test_a_test_that_is_not_there_is_noticed(test: str) -> None:

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from shipper.destination.client import idempotency_key
-from shipper.outcome import RETRY_AFTER_MAX, parse_retry_after
+from shipper.policy.outcome import RETRY_AFTER_MAX, parse_retry_after
 from tests.campaigns.figures import Figures
 from tests.config.anything import DOCUMENTS, VARIABLES, faults
 

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from shipper.cli.documents import split
-from shipper.cli.template import example, render
+from shipper.cli.input.documents import split
+from shipper.cli.setup.template import example, render
 from shipper.config import load
 from shipper.errors import ConfigError, ShipperError
-from shipper.outcome import Fault, Reply
+from shipper.policy.outcome import Fault, Reply
 from tests.cli.command_line import DEADLINE, VIEW, Home, next_line
 
 
@@ -226,7 +226,7 @@ def test_a_remote_answer_is_judged_by_its_violations(
     answer: Reply | Fault, found: int | type[ShipperError]
 ) -> None:
     """The vendor documents no status: a list of objects counts with any, an empty 2xx is a yes."""
-    from shipper.cli.validate import judged
+    from shipper.cli.commands.validate import judged
 
     if isinstance(found, int):
         assert len(judged(answer, "default", lambda: 0.0)) == found
@@ -536,7 +536,7 @@ def test_a_password_in_the_services_configuration_is_for_its_group(
     place.parent.mkdir()
     if os.geteuid() == 0:
         os.chown(place.parent, 0, 65533)
-    monkeypatch.setattr("shipper.cli.init.SYSTEM_PATH", place)
+    monkeypatch.setattr("shipper.cli.setup.init.SYSTEM_PATH", place)
     ran = bare.call("init", "--database", url.replace("+psycopg", ""), "-o", str(place))
     assert (ran.status, "hush" in ran.out + ran.err) == (0, False)
     status = place.stat()

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from shipper.cli.assets import _ASSETS
-from shipper.cli.commands import names
-from shipper.cli.manual import ASSETS, COMPLETIONS
+from shipper.cli.grammar.parser import names
+from shipper.cli.setup.assets import _ASSETS
+from shipper.cli.setup.man_page import ASSETS, COMPLETIONS
 from tests import needs
 from tests.cli.shells import offered, run
 

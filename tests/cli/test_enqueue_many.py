@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from shipper.cli import enqueue as command
-from shipper.cli.documents import streamed
+from shipper.cli.commands import enqueue as command
+from shipper.cli.input.documents import streamed
 from shipper.clock import SystemClock
 from shipper.errors import StoreUnavailable
-from shipper.store.engine import open_engine
-from shipper.store.enqueue import AT_ONCE
-from shipper.store.enqueue import enqueue_many as write
+from shipper.store.db.engine import open_engine
+from shipper.store.operate.enqueue import AT_ONCE
+from shipper.store.operate.enqueue import enqueue_many as write
 from tests.cli.command_line import Home, Ran, next_line
 from tests.store.shipping import ask
 
@@ -140,7 +140,7 @@ def test_an_invalid_line_at_the_end_keeps_all_out(home: Home, sqlite_url: str) -
 
 def test_a_file_is_read_a_line_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is too long for an event has an event on each line, whatever ends these."""
-    monkeypatch.setattr("shipper.cli.documents._ONE_EVENT", 20)
+    monkeypatch.setattr("shipper.cli.input.documents._ONE_EVENT", 20)
     file = tmp_path / "lines"
     file.write_bytes(b'{"a":1}\r\n\n{"b":2}\n  \n{"c":3}')
     with file.open("rb") as given:

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from shipper.cli.help import text_of
-from shipper.cli.registry import COMMANDS
+from shipper.cli.commands.help import text_of
+from shipper.cli.grammar.registry import COMMANDS
 from shipper.demo.receipt import Receipt
 from shipper.sandbox import Summary
 from tests.cli.command_line import VIEW, Home, Ran

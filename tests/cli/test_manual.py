@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from shipper.cli.commands import COMMANDS, names
-from shipper.cli.completion import completion
-from shipper.cli.manual import ASSETS, COMPLETIONS, PAGE, contents, page
+from shipper.cli.grammar.parser import COMMANDS, names
+from shipper.cli.setup.completion import completion
+from shipper.cli.setup.man_page import ASSETS, COMPLETIONS, PAGE, contents, page
 from tests import needs
 from tests.cli.command_line import Home
 
 ROOT = Path(__file__).parents[2]
-REMEDY = "run: python -m shipper.cli.manual"
+REMEDY = "run: python -m shipper.cli.setup.man_page"
 
 
 def checked(*command: str, text: str = "") -> str:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from shipper.store.file_lock import FileLock
-from shipper.store.plight import Noted, note
+from shipper.store.lease.file_lock import FileLock
+from shipper.store.report.silence import Noted, note
 from tests.cli.command_line import VIEW, Home
 from tests.cli.test_operating_commands import execute, write
 

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from shipper.clock import parse_iso
 from shipper.config import load
-from shipper.store.audit import RULES
+from shipper.store.report.verify import RULES
 from tests.cli.command_line import DEADLINE, VIEW, Home, Ran
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")

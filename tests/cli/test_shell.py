@@ -15,11 +15,11 @@ from cyclopts import App
 from rich.console import Console
 
 from shipper import __version__
-from shipper.cli import commands
-from shipper.cli.context import Context
-from shipper.cli.table import print_table
+from shipper.cli.grammar import parser
+from shipper.cli.output.context import Context
+from shipper.cli.output.table import print_table
 from shipper.errors import UsageError
-from shipper.plain import printable
+from shipper.wording.safe_text import printable
 from tests.cli.command_line import DEADLINE, VIEW, Home
 
 _HEAVY = ("alembic", "structlog", "aiohttp", "httpx", "apscheduler")
@@ -115,14 +115,14 @@ def test_an_error_is_json_where_json_was_asked_for(home: Home) -> None:
 def test_help_lists_every_command_with_a_summary(home: Home) -> None:
     """`shipper --help` shows each first word, what it is for, and the global options."""
     shown = home.call("--help").out
-    for word in commands.names():
+    for word in parser.names():
         line = next(line for line in shown.splitlines() if line.startswith(f"│ {word} "))
         assert line.strip("│ ").removeprefix(word).strip()
     assert "--config -c" in shown
 
 
-@pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: command.words)
-def test_every_command_has_help_with_examples(home: Home, command: commands.Command) -> None:
+@pytest.mark.parametrize("command", parser.COMMANDS, ids=lambda command: command.words)
+def test_every_command_has_help_with_examples(home: Home, command: parser.Command) -> None:
     """The help of a command explains each of its options and ends with its examples."""
     ran = home.call(*command.words.split(), "--help")
     assert ran.status == 0
@@ -131,7 +131,7 @@ def test_every_command_has_help_with_examples(home: Home, command: commands.Comm
 
 
 @pytest.mark.parametrize(
-    "example", [line for command in commands.COMMANDS for line in command.examples]
+    "example", [line for command in parser.COMMANDS for line in command.examples]
 )
 def test_every_example_in_the_help_is_accepted(example: str) -> None:
     """An example parses as a call of the command that it is an example of."""
@@ -139,7 +139,7 @@ def test_every_example_in_the_help_is_accepted(example: str) -> None:
     own = ["file" if word == "-" else word for word in words if word not in {"--json", "-v"}]
     if "-c" in own:
         del own[own.index("-c") : own.index("-c") + 2]
-    app: App = commands.build()
+    app: App = parser.build()
     function, _, injected = app.parse_args(own, exit_on_error=False, print_error=False)
     assert function.__module__.startswith("shipper.cli.")
     assert injected == {"context": Context}
@@ -206,7 +206,7 @@ def test_a_database_that_is_not_there_is_69_or_78(home: Home) -> None:
 # Everything is imported while it may be read; root becomes somebody to whom something is forbidden.
 _NOBODY = """
 import os
-import shipper.cli.config
+import shipper.cli.commands.config
 import shipper.cli.shell
 import shipper.config.loader
 from shipper.cli import main
@@ -301,8 +301,8 @@ def test_a_bug_shows_its_traceback_and_ends_with_70(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What nobody can mend but us is not dressed up, and isn't taken for a finding."""
-    bad = commands.Command("version", "nowhere:version", commands.COMMANDS[0].group, ())
-    monkeypatch.setattr(commands, "COMMANDS", (bad,))
+    bad = parser.Command("version", "nowhere:version", parser.COMMANDS[0].group, ())
+    monkeypatch.setattr(parser, "COMMANDS", (bad,))
     ran = home.call("version")
     assert ran.status == 70
     assert "Traceback" in ran.err
@@ -394,7 +394,7 @@ def test_what_came_from_outside_cannot_steer_a_terminal(capsys: pytest.CaptureFi
 def test_json_holds_what_utf8_cannot(capfd: pytest.CaptureFixture[str]) -> None:
     """A key with bytes that are no UTF-8 leaves as JSON that every parser takes."""
     program = (
-        "from shipper.cli import shell; from shipper.cli.context import Context;"
+        "from shipper.cli import shell; from shipper.cli.output.context import Context;"
         " shell._mend_streams(); Context().emit({'key': 'ä\\udcff'})"
     )
     subprocess.run([sys.executable, "-X", "utf8", "-c", program], timeout=DEADLINE, check=True)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from shipper.cli.nagios import judge, told
-from shipper.situation import Facts, Hours
-from shipper.store.file_lock import FileLock
-from shipper.store.footprint import Footprint
-from shipper.store.reports import DestinationReport
-from shipper.store.vitals import Growth
-from shipper.troubles import Level
+from shipper.cli.output.nagios import judge, told
+from shipper.observe.situation import Facts, Hours
+from shipper.observe.troubles import Level
+from shipper.store.lease.file_lock import FileLock
+from shipper.store.report.budget import Footprint
+from shipper.store.report.facts import Growth
+from shipper.store.report.status import DestinationReport
 from tests.cli.command_line import VIEW, Home
 from tests.cli.terminal import draw
 from tests.cli.test_operating_commands import write

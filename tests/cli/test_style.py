@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from shipper.cli.payload import MOST_LINES, readable
-from shipper.cli.wording import age, count, several
-from shipper.state import State
-from shipper.style import STATES, ascii_only, coloured
+from shipper.cli.output.payload import MOST_LINES, readable
+from shipper.policy.state import State
+from shipper.wording.colours import STATES, ascii_only, coloured
+from shipper.wording.quantities import age, count, several
 
 
 class Stream(StringIO):
@@ -155,7 +155,7 @@ def test_colours_are_decided_in_one_place() -> None:
     """No other module writes an escape sequence for a colour, or asks the environment."""
     package = Path(__file__).parents[2] / "shipper"
     for module in package.rglob("*.py"):
-        if module.name != "style.py":
+        if module.name != "colours.py":
             text = module.read_text("utf-8")
             assert "\\x1b[" not in text, module
             assert 'get("NO_COLOR")' not in text, module

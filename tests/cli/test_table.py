@@ -5,7 +5,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from shipper.cli.table import Column, middle, print_table, without_year
+from shipper.cli.output.table import Column, middle, print_table, without_year
 
 HEADER = (
     "id",

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from shipper.cli.bars import ASCII_BARS, bars
-from shipper.cli.context import Context
-from shipper.cli.top import Picture, Rates
+from shipper.cli.commands.top import Picture, Rates
+from shipper.cli.output.bars import ASCII_BARS, bars
+from shipper.cli.output.context import Context
 from shipper.clock import Clock, SystemClock
-from shipper.store.engine import database_path, open_engine
-from shipper.store.file_lock import FileLock
-from shipper.store.minutes import Minute, add
+from shipper.store.db.engine import database_path, open_engine
+from shipper.store.lease.file_lock import FileLock
+from shipper.store.report.minutes import Minute, add
 from tests.cli.command_line import VIEW, Home
 from tests.cli.terminal import draw
 from tests.cli.test_operating_commands import DEAD_PAYLOAD, lines, write

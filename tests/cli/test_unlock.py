@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shipper.errors import OutboxHeld
-from shipper.store import unlock
-from shipper.store.engine import open_engine
-from shipper.store.file_lock import FileLock
-from shipper.store.lease import Owner
-from shipper.store.queue import Queue
+from shipper.store.db.engine import open_engine
+from shipper.store.drain.queue import Queue
+from shipper.store.lease import unlock
+from shipper.store.lease.file_lock import FileLock
+from shipper.store.lease.lease import Owner
 from tests.cli.command_line import Home
 from tests.store.daemons import write
 from tests.store.shipping import ask, claim, taken

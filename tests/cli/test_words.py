@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from shipper.cli.commands import names
-from shipper.cli.facts import EXIT_STATUSES, short_statuses
-from shipper.cli.help import CHAPTERS, text_of
-from shipper.cli.manual import PAGE, page
-from shipper.cli.registry import COMMANDS
+from shipper.cli.commands.help import CHAPTERS, text_of
+from shipper.cli.grammar.facts import EXIT_STATUSES, short_statuses
+from shipper.cli.grammar.parser import names
+from shipper.cli.grammar.registry import COMMANDS
+from shipper.cli.setup.man_page import PAGE, page
 from tests.cli.command_line import VIEW, Home
 from tests.cli.terminal import draw
 from tests.cli.test_operating_commands import write
@@ -163,7 +163,7 @@ def test_a_table_of_the_readme_is_that_of_the_manual(chapter: str) -> None:
 
 def test_every_name_of_a_synonym_is_a_command(home: Home) -> None:
     """What a hint names has to work."""
-    from shipper.cli.near import _COMMANDS, _WORDS
+    from shipper.cli.grammar.near import _COMMANDS, _WORDS
 
     for meant in _COMMANDS.values():
         assert home.call(*meant.split(), "--help").status == 0

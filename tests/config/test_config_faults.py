@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shipper.config import Settings
-from shipper.config.source import read
+from shipper.config.toml import read
 from shipper.errors import ConfigError
 
 Load = Callable[..., Settings]

@@ -7,12 +7,12 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from shipper.backoff import Backoff
 from shipper.config import DestinationSettings, Settings, find, load, loader, show
 from shipper.config.builder import Builder
 from shipper.config.layers import Layers
-from shipper.config.source import Source
+from shipper.config.toml import Source
 from shipper.errors import AccessDenied, ConfigError
+from shipper.policy.backoff import Backoff
 
 Load = Callable[..., Settings]
 OrdinaryUser = Callable[[], AbstractContextManager[None]]

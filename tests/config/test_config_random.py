@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shipper.config.source import read
+from shipper.config.toml import read
 from tests.config.anything import DOCUMENTS, VARIABLES, faults
 
 

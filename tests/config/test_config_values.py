@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.config import Settings
-from shipper.config.kinds import CronList, FilePath, Kind, Rate, Seconds, Whole, duration
+from shipper.config.types import CronList, FilePath, Kind, Rate, Seconds, Whole, duration
 from shipper.config.urls import DatabaseUrl, DestinationUrl, ProxyUrl
 from shipper.errors import ConfigError
 

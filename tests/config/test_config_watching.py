@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from shipper.config import Settings, show
-from shipper.config.kinds import Size
 from shipper.config.listen import Listen, Loopback, UnixSocket
+from shipper.config.types import Size
 from shipper.config.urls import HookUrl
 from shipper.errors import ConfigError
 

@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import Row, text
 
 from shipper.sandbox import Sandbox
-from shipper.store.engine import open_engine
-from shipper.store.transactions import glancing, writing
+from shipper.store.db.engine import open_engine
+from shipper.store.db.transactions import glancing, writing
 from tests.daemon.application import payload
 from tests.daemon.processes import PATIENCE, Daemon, Process, until
 

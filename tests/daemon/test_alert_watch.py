@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from shipper.config import Settings
-from shipper.daemon.alarms import LOST_FOR, Alarms
-from shipper.daemon.alerts import Watch
-from shipper.dispatcher.tally import Tally
-from shipper.web.health import Health
-from shipper.web.survey import ASK_EVERY, Survey
-from tests.web.clocks import Hand
-from tests.web.test_web_survey import settings_for
+from shipper.drain.tally import Tally
+from shipper.observe.alarms import LOST_FOR, Alarms
+from shipper.observe.alerts import Watch
+from shipper.observe.health import Health
+from shipper.observe.survey import ASK_EVERY, Survey
+from tests.observe.clocks import Hand
+from tests.observe.test_survey import settings_for
 
 
 class _Turning:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.daemon.harness import API_ID, Shop, only_sqlite, several
 from tests.daemon.processes import until
-from tests.web.receiver import Receiver, receiving
+from tests.observe.receiver import Receiver, receiving
 
 TOKEN = "canary-hook-token"
 

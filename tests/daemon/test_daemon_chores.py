@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from shipper.config.windows import Windows
 from shipper.daemon.schedule import Ring, every, ring
-from shipper.daemon.windows import Windows
 from shipper.errors import ConfigError
 from shipper.logs import open_log
 from tests.daemon.harness import Shop, only_sqlite

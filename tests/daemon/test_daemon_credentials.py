@@ -8,8 +8,8 @@ import pytest
 import trustme
 from sqlalchemy import make_url
 
-from shipper.store.engine import open_engine
-from shipper.store.migrate import upgrade
+from shipper.store.db.engine import open_engine
+from shipper.store.upgrade.migrate import upgrade
 from tests.daemon.harness import Shop
 from tests.daemon.processes import until
 from tests.guarded import Server

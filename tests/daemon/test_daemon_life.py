@@ -14,8 +14,8 @@ from shipper.daemon import Stop, open_session, session, taking
 from shipper.errors import StoreUnavailable
 from shipper.logs import open_log
 from shipper.sandbox import Fault
-from shipper.store.opening import Database
-from shipper.store.transactions import writing
+from shipper.store.db.opening import Database
+from shipper.store.db.transactions import writing
 from tests.daemon.harness import API_ID, Shop, only_postgres, only_sqlite, several
 from tests.daemon.processes import Daemon, until
 

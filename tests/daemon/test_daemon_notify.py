@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.daemon.notify import Notifier
+from shipper.daemon.systemd import Notifier
 from shipper.sandbox import Chaos, Fault
 from tests.daemon.harness import Shop, only_sqlite
 from tests.daemon.processes import until

@@ -11,7 +11,7 @@ import pytest
 from shipper.config.listen import Loopback
 from shipper.daemon import observers
 from shipper.logs import open_log
-from shipper.web.server import WebServer
+from shipper.port.server import WebServer
 from tests.daemon.processes import until
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from shipper.sandbox import Fault
-from shipper.store.revisions import REVISIONS
+from shipper.store.schema.revisions import REVISIONS
 from tests.daemon.harness import API_ID, Shop, only_postgres, only_sqlite
 from tests.daemon.processes import Daemon, until
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shipper.sandbox import Chaos
-from shipper.store.reserve import held
+from shipper.store.upkeep.reserve import held
 from tests.campaigns.full_disk import fill, small_disk
 from tests.conftest import _migrate
 from tests.daemon.harness import Shop

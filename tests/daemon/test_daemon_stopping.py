@@ -14,7 +14,7 @@ import pytest
 from shipper.daemon.budget import STORE_GRACE
 from shipper.daemon.stops import Stop
 from shipper.sandbox import Fault
-from shipper.store.file_lock import FileLock
+from shipper.store.lease.file_lock import FileLock
 from tests import standbys
 from tests.daemon.harness import Shop, only_sqlite, several
 from tests.daemon.processes import PATIENCE, Daemon, until

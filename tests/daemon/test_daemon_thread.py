@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shipper.daemon.thread import DatabaseThread
+from shipper.daemon.database_thread import DatabaseThread
 from shipper.errors import DiskFull, GivenUp, OutboxHeld, StoreUnavailable
 
 
@@ -115,7 +115,7 @@ async def test_a_full_disk_has_the_patience_of_an_unreachable_database(
     thread: DatabaseThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Because it is one; each is told, and at the end it is raised."""
-    monkeypatch.setattr("shipper.daemon.thread._TRY_EVERY", 0.0)
+    monkeypatch.setattr("shipper.daemon.database_thread._TRY_EVERY", 0.0)
     tries = iter([DiskFull("full"), StoreUnavailable("away"), None])
     told: list[tuple[str, float]] = []
 

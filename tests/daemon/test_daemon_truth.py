@@ -5,7 +5,7 @@ import signal
 from typing import Any
 
 from shipper.sandbox import Chaos, Fault
-from shipper.store.plight import note, noted
+from shipper.store.report.silence import note, noted
 from tests.daemon.harness import Shop, only_sqlite
 from tests.daemon.processes import until
 

@@ -15,17 +15,17 @@ from shipper.clock import SystemClock
 from shipper.config import load
 from shipper.daemon import held_back, renewal, signs, strays
 from shipper.daemon.destinations import Fresh
-from shipper.daemon.guard import alongside
 from shipper.daemon.reload import changed
 from shipper.daemon.session import open_session
 from shipper.daemon.stops import Stop
-from shipper.dispatcher.tally import Tally
+from shipper.drain.tally import Tally
 from shipper.logs import open_log
+from shipper.observe.guard import alongside
 from shipper.sandbox import Fault
-from shipper.store.engine import open_engine
-from shipper.store.file_lock import FileLock
-from shipper.store.plight import Noted, noted
-from shipper.store.reports import Blocker
+from shipper.store.db.engine import open_engine
+from shipper.store.lease.file_lock import FileLock
+from shipper.store.report.silence import Noted, noted
+from shipper.store.report.status import Blocker
 from tests.daemon.harness import Shop, only_postgres, only_sqlite
 from tests.daemon.processes import until
 

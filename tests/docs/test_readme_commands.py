@@ -15,8 +15,8 @@ from typing import IO
 import pytest
 from sqlalchemy import make_url
 
-from shipper.cli.commands import build
-from shipper.cli.context import Context
+from shipper.cli.grammar.parser import build
+from shipper.cli.output.context import Context
 from tests.docs.readme import ROOT, TEXT, blocks, calls, command_lines, tagged
 from tests.docs.runtimes import libpq_url, psql
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from shipper.cli.commands import build
-from shipper.cli.service import install
-from shipper.cli.units import RELAXED, UNIT, packaged
+from shipper.cli.grammar.parser import build
+from shipper.cli.setup.service import install
+from shipper.cli.setup.units import RELAXED, UNIT, packaged
 from shipper.config import load
-from shipper.config.kinds import Seconds
-from shipper.dispatcher.dispatcher import STOP_GRACE
+from shipper.config.types import Seconds
+from shipper.drain.dispatcher import STOP_GRACE
 from tests.docs.readme import TEXT, tagged
 
 _DEADLINE = 60.0

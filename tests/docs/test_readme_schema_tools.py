@@ -10,10 +10,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Column, Engine, Integer, MetaData, Table, create_engine, make_url, text
 
-from shipper import schema
-from shipper.store.engine import open_engine
-from shipper.store.migrate import upgrade
-from shipper.store.revisions import VERSION_TABLE
+from shipper.store.db.engine import open_engine
+from shipper.store.schema import tables as schema
+from shipper.store.schema.revisions import VERSION_TABLE
+from shipper.store.upgrade.migrate import upgrade
 from tests.docs.readme import TEXT, tagged
 from tests.docs.runtimes import php
 

@@ -13,15 +13,16 @@ from shipper.config import AlertSettings, DestinationSettings, Secret
 from shipper.doctor import database as db
 from shipper.doctor.finding import Finding, Level, guarded, of_error
 from shipper.errors import StoreUnavailable
-from shipper.store import commits, vitals
-from shipper.store.engine import SqliteLibrary, open_engine
-from shipper.store.file_lock import FileLock
-from shipper.store.operate import hold_destination
-from shipper.store.plight import Noted, note
-from shipper.store.reports import Blocker
-from shipper.store.space import Space
-from shipper.store.vitals import Growth, Server
-from shipper.store.work import LinkRow
+from shipper.store.db import commits
+from shipper.store.db.engine import SqliteLibrary, open_engine
+from shipper.store.drain.messages import LinkRow
+from shipper.store.lease.file_lock import FileLock
+from shipper.store.operate.acts import hold_destination
+from shipper.store.report import facts
+from shipper.store.report.facts import Growth, Server
+from shipper.store.report.silence import Noted, note
+from shipper.store.report.status import Blocker
+from shipper.store.upkeep.sqlite_file import Space
 from tests.store.daemons import NOW, Daemon, write
 from tests.store.shipping import run
 
@@ -190,7 +191,7 @@ def test_the_library_is_told(
 def test_the_journal_mode_is_told(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody may have changed it."""
     assert _only(db.check_journal(lite)).level is Level.OK
-    monkeypatch.setattr(vitals, "journal_mode", lambda _: "delete")
+    monkeypatch.setattr(facts, "journal_mode", lambda _: "delete")
     assert _only(db.check_journal(lite)).fix == "shipper db upgrade"
 
 
@@ -223,7 +224,7 @@ def test_a_server_is_judged(
     """What takes our promises away is a fault."""
     sound: dict[str, Any] = {"version": "18.4", "standby": False, "durable": True}
     server = Server(**{**sound, "pooled": False, "shares": False, "bytes": 8192, **changes})
-    monkeypatch.setattr(vitals, "server", lambda _: server)
+    monkeypatch.setattr(facts, "server", lambda _: server)
     finding = _by_name(db.check_server(None))[name]  # type: ignore[arg-type]
     assert finding.level is level
     assert words in finding.text

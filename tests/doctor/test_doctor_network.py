@@ -17,7 +17,7 @@ from shipper.doctor import network
 from shipper.doctor.finding import Finding, Level
 from shipper.doctor.network import check_destination
 from shipper.sandbox import Sandbox
-from tests.http.servers import Script, answering, mute, serving, tunnelling, unused_port
+from tests.destination.servers import Script, answering, mute, serving, tunnelling, unused_port
 
 API_ID = "canary-api-id-7f3a"
 

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from shipper.doctor.finding import Finding, Level, guarded
 from shipper.doctor.sqlite import check_lock, check_removed, check_tables
-from shipper.store.engine import database_path, open_engine
+from shipper.store.db.engine import database_path, open_engine
 from tests.store.processes import process
 from tests.store.shipping import run
 

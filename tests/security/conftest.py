@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from shipper.store.engine import open_engine
-from shipper.store.migrate import upgrade
+from shipper.store.db.engine import open_engine
+from shipper.store.upgrade.migrate import upgrade
 from tests import needs
 from tests.store.processes import Process, process
 

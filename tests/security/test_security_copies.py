@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from shipper.errors import ShipperError, UsageError
-from shipper.store import backup
-from shipper.store.audit import verify
-from shipper.store.backup import back_up
-from shipper.store.engine import open_engine
+from shipper.store.db.engine import open_engine
+from shipper.store.operate import backup
+from shipper.store.operate.backup import back_up
+from shipper.store.report.verify import verify
 from tests.cli.command_line import Home
 from tests.security.conftest import GROUP, Shared
 from tests.store.daemons import write

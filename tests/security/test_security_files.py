@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from shipper import drafts, files
-from shipper.cli import service
+from shipper.cli.setup import service
 from shipper.demo.command import demo
 from shipper.errors import AccessDenied, SchemaError, ShipperError, UsageError
-from shipper.files import Directory, Untrusted
 from shipper.sandbox.journal import Journal
-from shipper.store.engine import create_sqlite_file, open_engine
-from shipper.store.migrate import upgrade
-from shipper.store.reserve import Reserve, held, reserve_of
+from shipper.store.db.engine import create_sqlite_file, open_engine
+from shipper.store.upgrade.migrate import upgrade
+from shipper.store.upkeep.reserve import Reserve, held, reserve_of
+from shipper.system import drafts, files
+from shipper.system.files import Directory, Untrusted
 from tests.cli.command_line import Home
 from tests.security.conftest import APP, GROUP, MEMBER, Shared
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from shipper.errors import AccessDenied, ShipperError
-from shipper.store.engine import open_engine
-from shipper.store.file_lock import FileLock
+from shipper.store.db.engine import open_engine
+from shipper.store.lease.file_lock import FileLock
 from tests.cli.command_line import Home
 from tests.security.conftest import APP, GROUP, MEMBER, Shared
 from tests.store.daemons import write

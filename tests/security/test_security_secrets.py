@@ -8,14 +8,14 @@ import pytest
 
 from shipper.config import load
 from shipper.config.urls import HookUrl
-from shipper.destination.probe import addresses, origin_of
+from shipper.destination.inspect import addresses, origin_of
 from shipper.destination.tls import tls_context
 from shipper.errors import ConfigError
-from shipper.store.engine import connect_sqlite, create_sqlite_file
+from shipper.store.db.engine import connect_sqlite, create_sqlite_file
 from tests.cli.command_line import Home
+from tests.destination.servers import ACCEPTED, answering, serving
+from tests.destination.ways import Way, each_way, words
 from tests.docs.readme import ROOT
-from tests.http.servers import ACCEPTED, answering, serving
-from tests.http.ways import Way, each_way, words
 
 # -- plain http (B4, B5) --------------------------------------------------------------------------
 
@@ -36,7 +36,7 @@ def test_localhost_is_asked_of_nobody(way: Way, name: str, monkeypatch: pytest.M
     async def body() -> None:
         async with serving(answering(ACCEPTED)) as server:
             monkeypatch.setattr(socket, "getaddrinfo", elsewhere)
-            monkeypatch.setattr("shipper.destination.resolver._ask_the_system", ask)
+            monkeypatch.setattr("shipper.destination.resolve._ask_the_system", ask)
             async with way.to(server.url.replace("127.0.0.1", name)) as destination:
                 assert words(await destination.send("e", b"{}", "k")) == "202"
         assert server.requests[0].headers["host"].startswith(f"{name.lower()}:")

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from shipper.cli import shell
-from shipper.daemon.notify import Notifier
+from shipper.daemon.systemd import Notifier
 from shipper.errors import ShipperError
 from shipper.logs import open_log
-from shipper.plain import printable, printable_json, printable_lines
-from shipper.store.engine import open_engine
-from shipper.store.migrate import upgrade
+from shipper.store.db.engine import open_engine
+from shipper.store.upgrade.migrate import upgrade
+from shipper.wording.safe_text import printable, printable_json, printable_lines
 from tests.cli.command_line import Home
 from tests.cli.terminal import shown
 from tests.store.shipping import run
@@ -144,7 +144,7 @@ def test_no_log_steers(style: str) -> None:
 
 def test_a_bug_steers_nothing(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
     """Its report may hold what a receiver wrote."""
-    from shipper.cli.context import Context
+    from shipper.cli.output.context import Context
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError(STEERING)
@@ -158,7 +158,7 @@ def test_a_bug_steers_nothing(monkeypatch: pytest.MonkeyPatch, home: Home) -> No
 
 def test_a_hint_steers_nothing(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
     """Nor does what is said beside it."""
-    from shipper.cli.context import Context
+    from shipper.cli.output.context import Context
 
     def fail(*_: object, **__: object) -> None:
         raise ShipperError(STEERING, STEERING)

@@ -29,13 +29,14 @@ from shipper.config.settings import (
 from shipper.daemon import budget, destinations, outbox, session, signs, taking
 from shipper.daemon.session import Session, open_session
 from shipper.daemon.stops import Stop
-from shipper.dispatcher import dispatcher, route
+from shipper.drain import dispatcher, route
 from shipper.errors import LeaseLost, ShipperError
-from shipper.lane import Lanes
 from shipper.logs import EVENTS, Log
-from shipper.store import claims, file_lock
-from shipper.store.file_lock import FileLock
-from shipper.store.queue import Queue
+from shipper.policy.lanes import Lanes
+from shipper.store.drain import claims
+from shipper.store.drain.queue import Queue
+from shipper.store.lease import file_lock
+from shipper.store.lease.file_lock import FileLock
 from tests.evidence import Process
 from tests.simulation.database import Disk, InlineThread
 from tests.simulation.network import API_ID, Network, Way
@@ -368,7 +369,7 @@ class Machine:
             (route, "Lanes", self._lanes),
             (dispatcher, "CLAIMS_PER_TURN", bounds.claims),
             (claims, "_CHUNK", bounds.chunk),
-            ("shipper.blame", "WITNESS_SECONDS", bounds.witness_seconds),
+            ("shipper.policy.blame", "WITNESS_SECONDS", bounds.witness_seconds),
             *self._without_guards(),
         )
         with ExitStack() as stack:

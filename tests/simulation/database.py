@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine, event
 
-from shipper.daemon.thread import DatabaseThread
+from shipper.daemon.database_thread import DatabaseThread
 from shipper.errors import GivenUp, StoreUnavailable
-from shipper.store.engine import connect_sqlite, open_engine
-from shipper.store.migrate import upgrade
+from shipper.store.db.engine import connect_sqlite, open_engine
+from shipper.store.upgrade.migrate import upgrade
 
 T = TypeVar("T")
 

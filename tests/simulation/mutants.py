@@ -11,30 +11,33 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from shipper import blame, courier, crowd, delivery, outcome
-from shipper.blame import Contrast, Try
-from shipper.crowd import Crowd
-from shipper.daemon.thread import DatabaseThread
-from shipper.delivery import Blame, RetryPolicy, Status, Verdict
-from shipper.dispatcher.dispatcher import Dispatcher
-from shipper.dispatcher.exchange import Exchange
-from shipper.dispatcher.lookahead import Lookahead
-from shipper.dispatcher.route import Route
-from shipper.dispatcher.routes import Routes
+from shipper.daemon.database_thread import DatabaseThread
+from shipper.drain import courier
+from shipper.drain.dispatcher import Dispatcher
+from shipper.drain.exchange import Exchange
+from shipper.drain.lookahead import Lookahead
+from shipper.drain.route import Route
+from shipper.drain.routes import Routes
 from shipper.errors import StoreUnavailable
-from shipper.event import Event
-from shipper.lane import Lanes
-from shipper.lane.failed import Failed
-from shipper.lane.overlooked import Overlooked
-from shipper.link import Link
-from shipper.outcome import Kind, Outcome
-from shipper.pace import Pace
-from shipper.store import claims, engine, file_lock, queue
-from shipper.store.claims import ClaimBook
-from shipper.store.file_lock import FileLock
-from shipper.store.looks import Looks
-from shipper.store.queue import Queue
-from shipper.store.transactions import writing
+from shipper.policy import blame, delivery, outcome, partial_outage
+from shipper.policy.blame import Contrast, Try
+from shipper.policy.delivery import Blame, RetryPolicy, Status, Verdict
+from shipper.policy.event import Event
+from shipper.policy.lanes import Lanes
+from shipper.policy.lanes.failed import Failed
+from shipper.policy.lanes.overlooked import Overlooked
+from shipper.policy.link import Link
+from shipper.policy.outcome import Kind, Outcome
+from shipper.policy.pace import Pace
+from shipper.policy.partial_outage import Crowd
+from shipper.store.db import engine
+from shipper.store.db.transactions import writing
+from shipper.store.drain import claims, queue
+from shipper.store.drain.claims import ClaimBook
+from shipper.store.drain.look import Looks
+from shipper.store.drain.queue import Queue
+from shipper.store.lease import file_lock
+from shipper.store.lease.file_lock import FileLock
 
 Plant = Callable[[], Any]
 MUTANTS: dict[str, Plant] = {}
@@ -443,7 +446,7 @@ def a_firewall_is_a_partial_outage() -> Any:
 
     original = Crowd.failed
     stack = ExitStack()
-    stack.enter_context(patch.object(crowd, "is_definite", lambda found: False))
+    stack.enter_context(patch.object(partial_outage, "is_definite", lambda found: False))
     stack.enter_context(patch.object(Crowd, "failed", failed))
     return stack
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 
 import orjson
 
-from shipper.outcome import Fault, FaultKind, Invalid, Reply
+from shipper.policy.outcome import Fault, FaultKind, Invalid, Reply
 from tests.evidence import Process, Request
 from tests.invariants import REFUSED
 from tests.simulation.scenario import Api

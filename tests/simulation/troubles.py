@@ -9,7 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
-from shipper import chores
+from shipper.daemon import chores
 from tests.simulation.applications import Application
 from tests.simulation.daemon import TAKEN_AGAIN, Diary, Life, Machine
 from tests.simulation.database import CODES, Fault

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shipper.dispatcher.exchange import RETRY_REFUSED_MAX
-from shipper.store.audit import verify
-from shipper.store.engine import connect_sqlite, open_engine
+from shipper.drain.exchange import RETRY_REFUSED_MAX
+from shipper.store.db.engine import connect_sqlite, open_engine
+from shipper.store.report.verify import verify
 from tests import invariants
 from tests.evidence import Move, Process, Request, Row, Sample, Terms, Written
 from tests.simulation.applications import Application

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from shipper.store import batches
-from shipper.store.engine import open_engine
+from shipper.store.db import batches
+from shipper.store.db.engine import open_engine
 from tests.store.outboxes import SqlWriter
 
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from sqlalchemy import Engine, text
 
-from shipper.delivery import Verdict, buried, delivered, postponed
-from shipper.event import Event
-from shipper.store.lease import Owner
-from shipper.store.queue import Queue
-from shipper.store.work import Attempt, LinkRow, Record, Work
+from shipper.policy.delivery import Verdict, buried, delivered, postponed
+from shipper.policy.event import Event
+from shipper.store.drain.messages import Attempt, LinkRow, Record, Work
+from shipper.store.drain.queue import Queue
+from shipper.store.lease.lease import Owner
 
 NOW = 1_800_000_000.0
 """A wall time, in seconds since 1970."""

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from shipper.store.queue import Queue
-from shipper.store.work import LinkRow, Work
+from shipper.store.drain.messages import LinkRow, Work
+from shipper.store.drain.queue import Queue
 from tests.store.daemons import NOW
 from tests.store.shipping import accepted, claim, failed, refused, taken, wipe
 

@@ -2,8 +2,8 @@
 
 from sqlalchemy import Engine
 
-from shipper.store.ddl import statements
-from shipper.store.revisions import REVISIONS, VERSION_TABLE
+from shipper.store.schema.ddl import statements
+from shipper.store.schema.revisions import REVISIONS, VERSION_TABLE
 
 
 def make(engine: Engine, revision: str) -> None:

@@ -2,8 +2,8 @@
 
 from sqlalchemy import Connection, Engine, text
 
-from shipper.store.looks import Looks
-from shipper.store.work import Look
+from shipper.store.drain.look import Looks
+from shipper.store.drain.messages import Look
 from tests.store.shipping import until
 
 INSERT = text(

@@ -8,14 +8,14 @@ from typing import Any
 
 from sqlalchemy import Engine, select, text
 
-from shipper import schema
-from shipper.delivery import Verdict, buried, delivered, postponed
-from shipper.event import Event
-from shipper.store.lease import Owner
-from shipper.store.looks import Looks
-from shipper.store.queue import Queue
-from shipper.store.transactions import reading, writing
-from shipper.store.work import Attempt, Record, Work
+from shipper.policy.delivery import Verdict, buried, delivered, postponed
+from shipper.policy.event import Event
+from shipper.store.db.transactions import reading, writing
+from shipper.store.drain.look import Looks
+from shipper.store.drain.messages import Attempt, Record, Work
+from shipper.store.drain.queue import Queue
+from shipper.store.lease.lease import Owner
+from shipper.store.schema import tables as schema
 from tests.store.daemons import NOW
 
 PATIENCE = 30.0

@@ -9,25 +9,25 @@ from typing import NamedTuple
 import pytest
 from sqlalchemy import Engine
 
-from shipper.backoff import Backoff
 from shipper.clock import SystemClock
-from shipper.courier import Courier
-from shipper.daemon.thread import DatabaseThread
-from shipper.delivery import RetryPolicy
-from shipper.dispatcher import Dispatcher, Rhythm, Route, Terms
-from shipper.dispatcher.lookahead import Lookahead
-from shipper.dispatcher.reporter import Reporter
-from shipper.dispatcher.tally import Tally
-from shipper.lane import Lanes
+from shipper.daemon.database_thread import DatabaseThread
+from shipper.drain import Dispatcher, Rhythm, Route, Terms
+from shipper.drain.courier import Courier
+from shipper.drain.lookahead import Lookahead
+from shipper.drain.reporter import Reporter
+from shipper.drain.tally import Tally
 from shipper.logs import open_log
-from shipper.outcome import Reply
-from shipper.store.engine import open_engine
-from shipper.store.giving_up import give_up
-from shipper.store.looks import Looks
-from shipper.store.operate import hold_key, release_key, retry, send_now
-from shipper.store.reroute import reroute
-from shipper.store.selection import Selection
-from shipper.store.work import Look, Row
+from shipper.policy.backoff import Backoff
+from shipper.policy.delivery import RetryPolicy
+from shipper.policy.lanes import Lanes
+from shipper.policy.outcome import Reply
+from shipper.store.db.engine import open_engine
+from shipper.store.db.selection import Selection
+from shipper.store.drain.look import Looks
+from shipper.store.drain.messages import Look, Row
+from shipper.store.operate.acts import hold_key, release_key, retry, send_now
+from shipper.store.operate.discard import give_up
+from shipper.store.operate.reroute import reroute
 from tests.store.daemons import NOW, Daemon, write
 from tests.store.shipping import PATIENCE, run, taken
 

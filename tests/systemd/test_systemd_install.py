@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.cli.units import PLACES
+from shipper.cli.setup.units import PLACES
 from tests.systemd.till import APPLICATION, CONFIG, CREDENTIAL, OUTBOX, PROGRAM, UNIT, Till
 
 pytestmark = pytest.mark.xdist_group("machine")  # of which there is one

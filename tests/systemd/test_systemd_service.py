@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shipper.sandbox import Fault
-from shipper.store.revisions import REVISIONS
+from shipper.store.schema.revisions import REVISIONS
 from tests.daemon.harness import API_ID, several
 from tests.daemon.processes import PATIENCE, eventually
 from tests.systemd.till import (
@@ -31,9 +31,9 @@ EXPOSURE_AT_MOST = 1.3
 AS_BEFORE = """
 import sys
 from alembic import command
-from shipper.store import migrate
-from shipper.store.engine import open_engine
-from shipper.store.transactions import writing
+from shipper.store.upgrade import migrate
+from shipper.store.db.engine import open_engine
+from shipper.store.db.transactions import writing
 
 engine = open_engine(sys.argv[1], create=True)
 with writing(engine) as connection:

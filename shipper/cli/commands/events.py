@@ -1,0 +1,249 @@
+"""`shipper events`: find events, and see what became of one and why it waits."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter, Token, validators
+
+from shipper.advice import hint, place_of, said, unknown_destination
+from shipper.cli.input.choice import Destination, Status, no_match
+from shipper.cli.output import windows
+from shipper.cli.output.context import Context
+from shipper.cli.output.payload import readable
+from shipper.clock import SystemClock, iso, parse_iso
+from shipper.config import Settings
+from shipper.config.types import Seconds
+from shipper.errors import NotFound
+from shipper.policy.delivery import RetryPolicy
+from shipper.store.db.opening import Database
+from shipper.store.db.selection import Selection
+from shipper.store.drain.messages import Attempt
+from shipper.store.report.events import EventDetail, EventReport, find, get
+from shipper.store.report.why import why
+from shipper.wording.quantities import several
+from shipper.wording.safe_text import printable
+
+if TYPE_CHECKING:
+    from shipper.cli.output.table import Header
+
+_AGO = Seconds(0.0, 36525 * 86400.0)
+
+
+def _moment(_hint: object, tokens: Sequence[Token]) -> float:
+    """Return the time that a text means, in seconds since 1970: so long ago, or an ISO time."""
+    text = tokens[0].value
+    try:
+        return SystemClock().wall() - (_AGO.parse(text, Path()) or 0.0)
+    except ValueError:
+        pass
+    try:
+        return parse_iso(text)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"{printable(text)} is neither a duration like 2h nor a time like 2026-11-23T08:15"
+        ) from None
+
+
+_LIMIT = validators.Number(gte=1, lte=2**31 - 1)
+
+Key = Annotated[str | None, Parameter(help="Only those with this ordering key.")]
+Since = Annotated[
+    float | None,
+    Parameter(
+        converter=_moment,
+        n_tokens=1,
+        metavar="TIME",
+        help="Only those written then or later: 2h (ago), or a time like 2026-11-23T08:15 (UTC).",
+    ),
+]
+Until = Annotated[
+    float | None,
+    Parameter(
+        converter=_moment, n_tokens=1, metavar="TIME", help="Only those written then or earlier."
+    ),
+]
+
+
+def list_events(
+    *,
+    status: Annotated[Status | None, Parameter(help="Only those of this status.")] = None,
+    key: Key = None,
+    destination: Destination = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, Parameter(help="At most so many.", validator=_LIMIT)] = 50,
+    context: Context,
+) -> int:
+    """Find events, the newest first; exit status 1 when there is none."""
+    selection = Selection(status=status, key=key, destination=destination, since=since, until=until)
+    with context.engine() as engine:
+        found = find(engine, selection, limit)
+        if not found and selection != Selection():
+            raise no_match(engine, context, selection)
+    if context.json:
+        for event in found:
+            context.emit(_fields(event))
+    elif found:
+        context.table(_list_header(), [_row(event) for event in found])
+    if not found:
+        context.note("there are no events")
+    return 0 if found else 1
+
+
+def show_event(
+    ident: Annotated[
+        str,
+        Parameter(name="ID", help="Its id or event id; digits alone are an id, event_id:4711 not."),
+    ],
+    /,
+    *,
+    context: Context,
+) -> None:
+    """Show an event with its tries, and why it waits."""
+    show(ident, context, only=None)
+
+
+def show(ident: str, context: Context, *, only: Status | None) -> None:
+    """Show an event; raises NotFound where there is none, or not of the status `only`."""
+    now = SystemClock().wall()
+    settings = context.settings()
+    with context.engine() as engine:
+        detail = get(engine, ident)
+        if detail is None:
+            raise NotFound(f"there is no event {printable(ident)}", _hint(ident))
+        event = detail.event
+        if only not in {None, event.status}:
+            raise NotFound(f"event {event.id} is not {only} but {event.status}")
+        reason = _why(engine, settings, event, now)
+    if context.json:
+        context.emit(_detail(detail, reason))
+    else:
+        _print(detail, reason, context)
+
+
+def _why(engine: Database, settings: Settings, event: EventReport, now: float) -> str | None:
+    window = windows.until(settings, now)
+    destination = settings.destinations.get(event.destination)
+    if destination is None:
+        config = str(settings.path or "the configuration")
+        missing = unknown_destination(event.destination, settings.destinations, config)
+        return why(
+            engine,
+            event,
+            max_attempts=None,
+            now=now,
+            window=window,
+            advise=lambda _: missing,
+        )
+    retry, place = destination.retry, place_of(destination, settings)
+    return why(
+        engine,
+        event,
+        max_attempts=retry.max_attempts,
+        now=now,
+        window=window,
+        policy=RetryPolicy(retry.backoff, retry.probe_backoff, retry.max_attempts),
+        advise=lambda reason: hint(reason, place),
+    )
+
+
+def _hint(ident: str) -> str | None:
+    return f"event_id:{ident} is the one with that event id" if ident.isdigit() else None
+
+
+def _fields(event: EventReport) -> dict[str, Any]:
+    fields = asdict(event)
+    for name in ("created_at", "next_attempt_at", "delivered_at"):
+        fields[name] = None if fields[name] is None else iso(fields[name])
+    return fields
+
+
+def _detail(detail: EventDetail, reason: str | None) -> dict[str, Any]:
+    history = [
+        {**asdict(attempt), "started_at": iso(attempt.started_at)} for attempt in detail.history
+    ]
+    return {**_fields(detail.event), "why": reason, "payload": detail.payload, "history": history}
+
+
+def _list_header() -> "Header":
+    from shipper.cli.output.table import Column, middle, without_year  # noqa: PLC0415 - rich takes a while
+
+    return (
+        "id",
+        "status",
+        Column("written", gives=2, short=without_year),
+        Column("destination", gives=5),
+        Column("key", gives=3, short=middle(13)),
+        Column("event id", gives=1),
+        Column("last error", gives=4, if_quiet=True),
+    )
+
+
+def _tries_header() -> "Header":
+    from shipper.cli.output.table import Column, without_year  # noqa: PLC0415 - as above
+
+    moment = Column("tried at", gives=1, short=without_year)
+    return (moment, "outcome", Column("status", gives=3), "ms", Column("by", gives=2), "answer")
+
+
+def _row(event: EventReport) -> tuple[object, ...]:
+    return (
+        str(event.id),
+        event.status,
+        iso(event.created_at),
+        event.destination,
+        event.ordering_key,
+        event.event_id,
+        event.last_error,
+    )
+
+
+def _times(count: int) -> str:
+    return {0: "never", 1: "once"}.get(count, f"{count:,} times")
+
+
+def _print(detail: EventDetail, reason: str | None, context: Context) -> None:
+    event = detail.event
+    destination = context.settings().destinations.get(event.destination)
+    of = f" of {destination.retry.max_attempts}" if destination else ""
+    facts = {
+        "event": str(event.id),
+        "event id": event.event_id,
+        "destination": event.destination,
+        "key": event.ordering_key,
+        "status": event.status,
+        "tried": f"{_times(event.tries)}; charged failures {event.attempts}{of}",
+        "written": iso(event.created_at),
+        "delivered": None if event.delivered_at is None else iso(event.delivered_at),
+        "last error": None if event.last_error is None else said(event.last_error),
+        "why": reason,
+    }
+    context.facts({label: value for label, value in facts.items() if value is not None})
+    _print_payload(detail.payload, context)
+    if detail.history:
+        context.say()
+        context.table(_tries_header(), [_attempt_row(attempt) for attempt in detail.history])
+
+
+def _print_payload(payload: str, context: Context) -> None:
+    if not sys.stdout.isatty():
+        context.facts({"payload": payload})
+        return
+    size = several(len(payload.encode("utf-8", "surrogatepass")), "byte")
+    context.facts({"payload": f"{size}, sent as written; here it is indented"})
+    for line in readable(payload):
+        context.say(f"  {printable(line)}")
+
+
+def _attempt_row(attempt: Attempt) -> tuple[object, ...]:
+    return (
+        iso(attempt.started_at),
+        attempt.outcome,
+        None if attempt.status_code is None else str(attempt.status_code),
+        attempt.duration_ms,
+        "operator" if attempt.manual else "shipper",
+        attempt.response_excerpt or attempt.error,
+    )

@@ -1,0 +1,82 @@
+"""`shipper healthcheck`: asks the daemon's local HTTP port, for whoever can only run a command.
+
+It must be cheap, because it is run every few seconds for years: the standard library asks.
+"""
+
+import socket
+from http.client import HTTPConnection, HTTPException
+from typing import Final, Literal
+
+from shipper.cli.output.context import Context
+from shipper.config.listen import Address, Loopback, UnixSocket
+from shipper.errors import UsageError
+from shipper.wording.safe_text import printable
+
+_PATHS: Final = {"live": "/livez", "ready": "/readyz"}
+_STRANGER: Final = "what answers there is not shipper"
+_TIMEOUT: Final = 5.0
+_ANSWER_BYTES: Final = 4096
+
+
+def healthcheck(what: Literal["live", "ready"], /, *, context: Context) -> int:
+    """Ask the running daemon whether it is well; exit status 1 where it is not, or not there.
+
+    It needs a local port: [web] listen. An API that is down is no reason to be not ready.
+
+    Parameters
+    ----------
+    what
+        live: the drain turns. ready: the outbox is ours and the database answers.
+    """
+    address = context.settings().web.listen
+    if address is None:
+        raise UsageError(
+            "the daemon has no local port to ask",
+            'set listen = "127.0.0.1:9187" under [web], and reload the daemon',
+        )
+    is_well, answer = _ask(address, what)
+    if context.json:
+        context.emit({"ok": is_well, "check": what, "answer": answer})
+    elif is_well:
+        context.say(printable(answer))
+    else:
+        context.note(f"{address}: {printable(answer)}")
+    return 0 if is_well else 1
+
+
+def _ask(address: Address, what: str) -> tuple[bool, str]:
+    connection = _Connection(address)
+    try:
+        connection.request("GET", _PATHS[what])
+        response = connection.getresponse()
+        answer = response.read(_ANSWER_BYTES).decode("utf-8", "replace").strip()
+    except OSError as error:
+        return False, f"no answer: {(error.strerror or str(error)).lower()}"
+    except HTTPException:
+        return False, _STRANGER
+    finally:
+        connection.close()
+    # Whoever has the port instead of the daemon must not pass for it.
+    is_well = response.status == 200 and answer == what
+    is_ours = is_well or (response.status == 503 and "\n" not in answer)
+    return is_well, answer if is_ours else _STRANGER
+
+
+class _Connection(HTTPConnection):
+    """HTTP over either kind of socket."""
+
+    def __init__(self, address: Address) -> None:
+        host, port = (
+            (address.host, address.port) if isinstance(address, Loopback) else ("localhost", None)
+        )
+        super().__init__(host, port, timeout=_TIMEOUT)
+        self._path = address.path if isinstance(address, UnixSocket) else None
+
+    def connect(self) -> None:
+        """Connect to the address, whichever it is."""
+        if self._path is None:
+            super().connect()
+            return
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_TIMEOUT)
+        self.sock.connect(str(self._path))

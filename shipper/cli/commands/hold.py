@@ -1,0 +1,155 @@
+"""`shipper hold` and `shipper release`: stop a key or a destination, and let it go on."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from difflib import get_close_matches
+from typing import Annotated
+
+from cyclopts import Parameter, validators
+
+from shipper.cli.output.context import Context
+from shipper.cli.output.obstacles import obstacles, quoted
+from shipper.clock import SystemClock, iso
+from shipper.errors import NotFound, UsageError
+from shipper.store.db.opening import Database
+from shipper.store.operate import acts
+from shipper.store.report import holds
+from shipper.wording.quantities import age, count
+from shipper.wording.safe_text import printable
+
+_HEADER = ("destination", "key", "pending", "held for", "by", "to let it go on")
+
+Key = Annotated[str | None, Parameter(help="The ordering key.")]
+Destination = Annotated[
+    str | None,
+    Parameter(help="The destination; with --key only there, else the key at all of them."),
+]
+
+
+_LIMIT = validators.Number(gte=1, lte=2**31 - 1)
+
+
+def hold(
+    *,
+    key: Key = None,
+    destination: Destination = None,
+    list_: Annotated[
+        bool, Parameter(name="--list", negative="", show_default=False, help="List what is held.")
+    ] = False,
+    limit: Annotated[int, Parameter(help="List at most so many.", validator=_LIMIT)] = 50,
+    context: Context,
+) -> None:
+    """Stop a key, or a whole destination, until it is released; what is in flight ends first.
+
+    With --list nothing is stopped: it says what is held, since when, by whom, and how many events
+    wait behind it.
+    """
+    if list_:
+        if key is not None or destination is not None:
+            raise UsageError("--list lists everything that is held", "shipper hold --list")
+        _list(context, limit)
+        return
+    _refuse_nothing(key, destination)
+    configured = context.settings().destinations
+    if destination is not None and destination not in configured:
+        raise _unknown(destination, configured)
+    names = sorted(configured) if destination is None else [destination]
+    now = SystemClock().wall()
+    with context.engine() as engine:
+        for name in names:
+            if key is None:
+                changed = acts.hold_destination(engine, name, now)
+            else:
+                changed = acts.hold_key(engine, name, key, now)
+            word = "held" if changed else "was held already"
+            _tell(context, name, key, word, held=True, changed=changed)
+        if key is not None and not any(holds.waiting(engine, name, key) for name in names):
+            context.note(
+                f"no pending event has the key {printable(key)} now: it is held for what comes;"
+                f" if it is misspelt: shipper release --key {quoted(key)}"
+            )
+
+
+def _list(context: Context, limit: int) -> None:
+    now = SystemClock().wall()
+    with context.engine() as engine:
+        found, total = holds.held(engine, limit)
+    if context.json:
+        for each in found:
+            context.emit({**asdict(each), "since": None if each.since is None else iso(each.since)})
+    elif found:
+        context.table(_HEADER, [_row(each, now) for each in found])
+    if not found:
+        context.note("nothing is held")
+    elif total > len(found):
+        context.note(f"{total - len(found):,} more are held: --limit {total}")
+
+
+def _row(each: holds.Held, now: float) -> tuple[object, ...]:
+    what = "" if each.ordering_key is None else f"--key {quoted(each.ordering_key)} "
+    by = "operator" if each.cause == "operator" else f"dead letter {each.event_id}"
+    # The longest count that is made is no exact one.
+    waiting = f"{count(each.pending)}+" if each.pending == holds.COUNTED else each.pending
+    return (
+        each.destination,
+        "(all of it)" if each.ordering_key is None else each.ordering_key,
+        waiting,
+        "" if each.since is None else age(now - each.since),
+        by,
+        f"shipper release {what}--destination {quoted(each.destination)}",
+    )
+
+
+def release(*, key: Key = None, destination: Destination = None, context: Context) -> None:
+    """Let a key, or a whole destination, go on; links that are down are probed at once.
+
+    Exit status 1 when no such key is held.
+    """
+    _refuse_nothing(key, destination)
+    with context.engine() as engine:
+        if key is not None:
+            names = acts.release_key(engine, key, destination)
+            if not names:
+                raise NotFound(f"key {printable(key)} is not held")
+            for name in names:
+                _tell(context, name, key, "released", held=False, changed=True)
+            _tell_obstacles(context, engine, names)
+        elif destination is not None:
+            changed = acts.release_destination(engine, destination, SystemClock().wall())
+            if not changed and destination not in context.settings().destinations:
+                raise _unknown(destination, context.settings().destinations)
+            word = "released" if changed else "was not held; its link is probed"
+            _tell(context, destination, None, word, held=False, changed=changed)
+            _tell_obstacles(context, engine, [destination])
+
+
+def _tell_obstacles(context: Context, engine: Database, names: Sequence[str]) -> None:
+    for way in obstacles(context, engine, names, probed=True):
+        context.note(f"not yet: {way}")
+
+
+def _refuse_nothing(key: str | None, destination: str | None) -> None:
+    if key == "" or (key is None and not destination):
+        raise UsageError(
+            "no key and no destination is named",
+            "name a key with --key, or a destination with --destination",
+        )
+
+
+def _unknown(destination: str, configured: Collection[str]) -> UsageError:
+    near = get_close_matches(destination, configured, n=1) or sorted(configured)
+    return UsageError(
+        f"no destination {printable(destination)} is configured", f"there is: {', '.join(near)}"
+    )
+
+
+def _tell(
+    context: Context, destination: str, key: str | None, word: str, *, held: bool, changed: bool
+) -> None:
+    if context.json:
+        context.emit(
+            {"destination": destination, "ordering_key": key, "held": held, "changed": changed}
+        )
+    else:
+        what = f"destination {destination}" if key is None else f"key {key} of {destination}"
+        context.say(f"{printable(what)} {word}")

@@ -1,0 +1,243 @@
+"""`shipper status`: how every destination is doing, in one look."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from shipper.cli.input.arguments import Duration
+from shipper.cli.output import verdict, windows
+from shipper.cli.output.context import Context, cell, shown
+from shipper.cli.output.daemons import told_of
+from shipper.cli.output.verdict import next_try
+from shipper.clock import SystemClock, iso
+from shipper.doctor.unit import start_command
+from shipper.errors import UsageError
+from shipper.observe.situation import Facts, Seldom, gather
+from shipper.observe.troubles import Trouble, judge, stands, why_of
+from shipper.store.report.status import Blocker, DestinationReport
+from shipper.wording.quantities import age, count
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from shipper.cli.output.nagios import Line
+    from shipper.cli.output.table import Header
+    from shipper.store.report.budget import Footprint
+    from shipper.store.report.minutes import Minute
+
+_OLDEST = 3600.0
+
+
+def _header() -> "Header":
+    from shipper.cli.output.table import Column  # noqa: PLC0415 - only a terminal needs rich
+
+    return (
+        *("destination", "state", "pending", "oldest", "delivered", "dead"),
+        Column("discarded", gives=2),
+        Column("purged", gives=1),
+        Column("held keys", gives=3, if_quiet=True),
+        "why",
+    )
+
+
+_Flag = Annotated[bool, Parameter(show_default=False)]
+
+
+def status(
+    *, watch: _Flag = False, nagios: _Flag = False, oldest: Duration = None, context: Context
+) -> int | None:
+    """Show how every destination is doing: its link, its counts, its oldest pending event.
+
+    What is wrong comes first, the worst before the rest, each with what to do.
+
+    With --nagios the exit status is 2 where the disk is full, commits wait for a
+    standby, the daemon hangs or can't write, a promise is broken (see verify),
+    nobody ships while something is pending, a destination is paused, an event is
+    pending for longer than --oldest (time in which no delivery window is open
+    doesn't count), or the budget of [space] is used up; 1 where the disk fills up,
+    there are dead letters, something is held, a destination is offline or
+    throttled, the last try failed, an open transaction keeps events back, or the
+    budget is nearly used up; 3 where that can't be told.
+
+    Parameters
+    ----------
+    watch
+        Show it anew every second, until Ctrl-C.
+    nagios
+        Print the one line of a monitoring plugin, with performance data.
+    oldest
+        For --nagios: how long an event may be pending; 1h if left out.
+    """
+    if nagios and context.json:
+        raise UsageError("--nagios prints a line of its own, no JSON", "leave one of the two out")
+    if nagios:
+        return _check(context, _OLDEST if oldest is None else oldest)
+    if watch:
+        from shipper.cli.output import live  # noqa: PLC0415 - only a terminal needs rich
+
+        seldom = Seldom()
+        live.show(
+            context, lambda width, _: _drawn(context, width, seldom), instead="shipper status"
+        )
+    else:
+        _show(context)
+    return None
+
+
+def _show(context: Context) -> None:
+    now, settings = SystemClock().wall(), context.settings()
+    with context.engine() as engine:
+        facts, shipper = gather(
+            engine,
+            settings,
+            now,
+            start=start_command(settings.path),
+        )
+        daemons = told_of(engine, facts.plight) if context.json else {}
+    facts = windows.known(facts, settings, now)
+    troubles = judge(facts)
+    if context.json:
+        context.emit(
+            {
+                "destinations": {report.name: _fields(report, facts) for report in facts.reports},
+                "running": shipper is not None,
+                **daemons,
+                "problems": [_problem(trouble) for trouble in troubles],
+                "blockers": [asdict(blocker) for blocker in facts.blockers],
+                "space": None if facts.taken is None else _space(facts.taken),
+                "window": windows.told(context.settings(), now),
+            }
+        )
+    else:
+        verdict.say(context, troubles)
+        context.table(_header(), [_row(report, facts, now) for report in facts.reports])
+    _tell(context, shipper, facts.blockers)
+    if not context.json and (window := windows.told(context.settings(), now)) is not None:
+        context.note(window)
+    if facts.taken is not None and not context.json:
+        context.note(str(facts.taken))
+
+
+def _problem(trouble: Trouble) -> dict[str, str | None]:
+    return {"level": trouble.level.name.lower(), "message": trouble.text, "fix": trouble.fix}
+
+
+def _space(taken: "Footprint") -> dict[str, Any]:
+    left = taken.days_left
+    return {
+        "bytes": taken.taken,
+        "is_estimate": taken.is_estimate,
+        "budget": taken.budget,
+        "days_left": None if left is None else round(left, 1),
+    }
+
+
+def _check(context: Context, oldest: float) -> int:
+    from shipper.cli.output.nagios import line_of, told  # noqa: PLC0415 - a person needs none of it
+
+    def read() -> "Line":
+        now = SystemClock().wall()
+        with context.engine() as engine:
+            facts, _ = gather(engine, context.settings(), now, oldest=oldest)
+        return told(windows.known(facts, context.settings(), now))
+
+    line = line_of(read)
+    context.say(line.text)
+    return line.level
+
+
+def _drawn(context: Context, width: int, seldom: Seldom) -> "RenderableType":
+    from rich.console import Group  # noqa: PLC0415 - only a terminal needs rich
+    from rich.text import Text  # noqa: PLC0415
+
+    from shipper.cli.output.bars import first_minute  # noqa: PLC0415
+    from shipper.cli.output.table import laid_out  # noqa: PLC0415
+    from shipper.store.report.minutes import since  # noqa: PLC0415
+
+    now, settings = SystemClock().wall(), context.settings()
+    first = first_minute(now)
+    with context.engine() as engine:
+        start = start_command(settings.path)
+        facts, shipper = gather(engine, settings, now, start=start, seldom=seldom)
+        minutes = since(engine, first)
+    facts = windows.known(facts, settings, now)
+    reports = facts.reports
+    rows = [[shown(value) for value in _row(report, facts, now)] for report in reports]
+    who = "no shipper is running" if shipper is None else f"{shipper} ships"
+    window = windows.told(settings, now)
+    who += f"; {window}" if window else ""
+    return Group(
+        *verdict.drawn(judge(facts)),
+        laid_out(_header(), rows, width),
+        Text(),
+        *_delivered(minutes, first, [report.name for report in reports], width),
+        Text(f"\n{iso(now)}  {who}; Ctrl-C ends"),
+    )
+
+
+def _delivered(
+    minutes: "Sequence[Minute]", first: float, names: Sequence[str], width: int
+) -> "Iterator[RenderableType]":
+    """Yield a line for each destination: what was delivered in the last minutes, as bars."""
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    from shipper.cli.output.bars import MINUTES, alphabet, by_minute  # noqa: PLC0415
+    from shipper.cli.output.chart import drawn, latest  # noqa: PLC0415
+
+    characters, labels = alphabet(), [cell(name) for name in names]
+    widest = max(map(len, labels), default=0)
+    for name, label in zip(names, labels, strict=True):
+        of_it = [minute for minute in minutes if minute.destination == name]
+        values = by_minute(of_it, first, lambda minute: minute.delivered)
+        head = f"{label:<{widest}}  {count(latest(values)):>7} delivered/min  "
+        room = max(0, min(MINUTES, width - len(head) - 1))
+        yield Text.assemble(head, drawn(values, room, characters))
+
+
+def _tell(context: Context, shipper: str | None, blockers: Sequence[Blocker]) -> None:
+    if shipper is None:
+        context.note("no shipper is running; this is what was last recorded")
+    elif not context.json:
+        context.note(f"{shipper} ships")
+    if blockers:
+        context.note(
+            "the newest events wait, because an open transaction may still commit earlier ones:"
+            f" {blockers[0]}"
+        )
+
+
+def _fields(report: DestinationReport, facts: Facts) -> dict[str, Any]:
+    fields = asdict(report)
+    del fields["name"]
+    fields["reason"] = report.reason or facts.closed_for(report)
+    for name in ("since", "next_try_at"):
+        fields[name] = None if fields[name] is None else iso(fields[name])
+    oldest = report.oldest_pending_seconds
+    fields["oldest_pending_seconds"] = None if oldest is None else round(oldest, 3)
+    return fields
+
+
+def _row(report: DestinationReport, facts: Facts, now: float) -> tuple[object, ...]:
+    oldest, closed = report.oldest_pending_seconds, facts.closed_for(report)
+    return (
+        report.name,
+        verdict.state_of(report, is_shipped=facts.is_shipped and closed is None),
+        report.pending,
+        "" if oldest is None else age(oldest),
+        report.delivered,
+        report.dead,
+        report.discarded,
+        report.purged,
+        report.held_keys,
+        "; ".join(([closed] if closed else []) + _why(report, now)),
+    )
+
+
+def _why(report: DestinationReport, now: float) -> list[str]:
+    why = why_of(report)
+    words = [stands(report) if report.is_failing else why] if why else []
+    if report.since is not None and not (report.is_failing or report.is_untried):
+        words.append(f"{'' if why else f'{report.state} '}for {age(now - report.since)}")
+    return [*words, *next_try(report, now)]

@@ -1,0 +1,100 @@
+"""Events between two outboxes, as lines of JSON: how they are written down and read back.
+
+A payload is a text where it is UTF-8, else `payload_base64`; either way every byte of it comes
+back. A line that isn't exactly one such event is refused with its number.
+"""
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import orjson
+
+from shipper.clock import iso, parse_iso
+from shipper.errors import InvalidEvent
+from shipper.store.operate.move import Carried
+
+_TEXTS = ("event_id", "destination", "created_at", "status")
+
+
+def fields(event: Carried) -> dict[str, Any]:
+    """Return an event as the value that a line holds."""
+    row: dict[str, Any] = {
+        "id": event.id,
+        "event_id": event.event_id,
+        "destination": event.destination,
+        "ordering_key": event.ordering_key,
+        "created_at": iso(event.created_at),
+        "status": event.status,
+    }
+    if event.maybe_received:
+        row["maybe_received"] = True
+    try:
+        row["payload"] = event.payload.decode()
+    except UnicodeDecodeError:
+        row["payload_base64"] = b64encode(event.payload).decode()
+    return row
+
+
+def written(event: Carried) -> bytes:
+    """Return an event as a line of a file."""
+    row = fields(event)
+    try:
+        return orjson.dumps(row) + b"\n"
+    except TypeError:  # a key that isn't UTF-8 has surrogates, which only an escape can write
+        return json.dumps(row, separators=(",", ":")).encode() + b"\n"
+
+
+def read(lines: Iterable[bytes], name: str) -> Iterator[Carried]:
+    """Yield the events of the lines of a file; raises InvalidEvent for one that has none."""
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                yield _read(json.loads(line))
+            except (ValueError, TypeError, KeyError) as error:
+                raise InvalidEvent(
+                    f"{name}:{number}: {_fault(error)}; nothing was written", []
+                ) from None
+
+
+def is_exported(line: bytes) -> bool:
+    """Return whether a line is an event as `written` writes it."""
+    try:
+        _read(json.loads(line))
+    except (ValueError, TypeError, KeyError):
+        return False
+    return True
+
+
+def _fault(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"there is no {error.args[0]} in this line"
+    return "this line isn't an event as `shipper events export` writes it"
+
+
+def _read(row: dict[str, Any]) -> Carried:
+    event_id, destination, created_at, status = (_text(row[name]) for name in _TEXTS)
+    key = row["ordering_key"]
+    return Carried(
+        id=int(row["id"]),
+        event_id=event_id,
+        destination=destination,
+        ordering_key=None if key is None else _text(key),
+        created_at=parse_iso(created_at),
+        status=status,
+        maybe_received=row.get("maybe_received", False) is True,
+        payload=_payload(row),
+    )
+
+
+def _payload(row: dict[str, Any]) -> bytes:
+    if "payload_base64" in row:
+        return b64decode(_text(row["payload_base64"]), validate=True)
+    return _text(row["payload"]).encode()
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError
+    return value

@@ -1,0 +1,69 @@
+"""What an operator's word leaves in the way: said at once, lest somebody waits for nothing.
+
+It must never claim that something goes out now; whether it does is the daemon's to see.
+"""
+
+import shlex
+from collections.abc import Collection, Iterator
+
+from shipper.cli.output import windows
+from shipper.cli.output.context import Context
+from shipper.clock import SystemClock
+from shipper.observe.troubles import NAMED, stands
+from shipper.policy.state import State
+from shipper.store.db.opening import Database
+from shipper.store.report.holds import held
+from shipper.store.report.silence import plight
+from shipper.store.report.status import DestinationReport, current_shipper, destination_report
+from shipper.wording.safe_text import printable
+
+_LOOKED_AT = 1_000
+
+
+def obstacles(
+    context: Context, engine: Database, names: Collection[str], *, probed: bool
+) -> list[str]:
+    """Return why events of these destinations don't go out yet, the widest reason first.
+
+    `probed` says that links which are down are probed at once, and need no word more.
+    """
+    settings, now = context.settings(), SystemClock().wall()
+    found = []
+    if current_shipper(engine) is None:
+        found.append("no shipper is running: they wait until one does")
+    elif (suffers := plight(engine)) is not None:
+        found.append(f"the shipper {suffers.told}")
+    reports = destination_report(engine, settings.destinations, now, patient=True)
+    for report in reports:
+        if report.name in names:
+            found += _of_link(report, probed=probed)
+    closed = windows.until(settings, now)
+    if closed is not None:
+        found.append(f"no delivery window is open {closed}")
+    return found
+
+
+def held_keys(engine: Database, lanes: Collection[tuple[str, str | None]]) -> list[str]:
+    """Return which of some keys, each with its destination, are held."""
+    found, _ = held(engine, _LOOKED_AT)
+    keys = [each for each in found if (each.destination, each.ordering_key) in lanes]
+    return [
+        f"key {quoted(each.ordering_key)} is held: shipper release --key"
+        f" {quoted(each.ordering_key)} --destination {each.destination}"
+        for each in keys[:NAMED]
+        if each.ordering_key is not None
+    ]
+
+
+def quoted(text: str) -> str:
+    """Return a text as one word of a command line, printable."""
+    return shlex.quote(printable(text))
+
+
+def _of_link(report: DestinationReport, *, probed: bool) -> Iterator[str]:
+    is_held = report.state == State.HELD.value
+    if report.looks_well or (probed and not is_held):
+        return
+    does = "" if is_held else " probes it now"
+    command = f"shipper release --destination {report.name}{does}"
+    yield printable(f"{report.name} is {stands(report)}; {command}")

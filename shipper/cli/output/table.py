@@ -1,0 +1,184 @@
+"""A table for a person: in columns as far as there is room, else one block a row.
+
+Where the columns don't fit, what is least missed gives way first, in an order that the table's
+author says: a time loses its year, a key its middle, a column goes. No word is ever broken, and a
+program that reads a pipe gets all of it (see `Context.table`). Numbers stand under each other, and
+a word that says how something is has its colour.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from textwrap import wrap
+from typing import TypeVar
+
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from shipper.cli.output.context import Word
+from shipper.wording.colours import STATES, ascii_only, console
+
+_COLOURED = frozenset({"state", "status"})
+_GAP = 2
+_LAST_COLUMN_MIN = 24
+# What is longer is no word that anybody reads; a UUID is.
+_WORD_MOST = 40
+# On less than this, columns are too narrow to be read.
+_TABLE_MIN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column, and how it gives way: as the `gives`-th, becoming `short`, or gone without it.
+
+    A column that never gives way has no `gives`. With `if_quiet` it goes only where it says
+    nothing: every value is empty or 0.
+    """
+
+    name: str
+    gives: int | None = None
+    short: Callable[[str], str] | None = None
+    if_quiet: bool = False
+
+    def __str__(self) -> str:
+        """Return its name, which is all of it that a program needs."""
+        return self.name
+
+
+def without_year(moment: str) -> str:
+    """Return an ISO time to the second, without its year: `11-27 04:05:06`."""
+    return moment[5:19].replace("T", " ")
+
+
+def middle(characters: int) -> Callable[[str], str]:
+    """Return what cuts a text to so many characters, the ellipsis in its middle."""
+    mark = ".." if ascii_only() else "…"
+    head = (characters - len(mark) + 1) // 2
+    tail = characters - len(mark) - head
+
+    def cut(text: str) -> str:
+        return text if len(text) <= characters else f"{text[:head]}{mark}{text[-tail:]}"
+
+    return cut
+
+
+Header = Sequence[str | Column]
+Rows = Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """What is left of a table while it is made to fit."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def width(self) -> int:
+        *fixed, last = (
+            [cell_len(column.name), *map(cell_len, values)]
+            for column, values in zip(self.columns, self._by_column(), strict=True)
+        )
+        return sum(map(max, fixed)) + _GAP * len(fixed) + self._least(max(last))
+
+    def squeezed(self, at: int) -> "_Grid":
+        """Return it without a column, or with that one's values shortened."""
+        column = self.columns[at]
+        if column.short is None:
+            return _Grid(_without(self.columns, at), tuple(_without(r, at) for r in self.rows))
+        rows = tuple((*row[:at], column.short(row[at]), *row[at + 1 :]) for row in self.rows)
+        done = replace(column, gives=None)
+        return _Grid((*self.columns[:at], done, *self.columns[at + 1 :]), rows)
+
+    def next_to_give(self) -> int | None:
+        """Return which column gives way next; None where none can any more."""
+        able = [
+            (column.gives, at)
+            for at, (column, values) in enumerate(zip(self.columns, self._by_column(), strict=True))
+            if column.gives is not None
+            and not (column.if_quiet and any(value not in {"", "0"} for value in values))
+        ]
+        return min(able)[1] if able else None
+
+    def _by_column(self) -> list[tuple[str, ...]]:
+        return list(zip(*self.rows, strict=True)) if self.rows else [()] * len(self.columns)
+
+    def _least(self, natural: int) -> int:
+        """Return how wide the last column must be at least: it folds, but between words."""
+        words = (min(cell_len(word), _WORD_MOST) for row in self.rows for word in row[-1].split())
+        return min(natural, max(_LAST_COLUMN_MIN, *words, 0))
+
+
+def print_table(header: Header, rows: Rows, on: Console | None = None) -> None:
+    """Print rows of printable texts to stdout; the last column takes what is left, and folds."""
+    on = on or console()
+    drawn = laid_out(header, rows, on.width)
+    # In blocks a word that is longer than the terminal is wide is the terminal's to break: so it
+    # can be copied.
+    on.print(drawn, soft_wrap=isinstance(drawn, Group))
+
+
+def laid_out(header: Header, rows: Rows, width: int) -> RenderableType:
+    """Return rows of printable texts as they are shown within a width."""
+    columns = tuple(Column(one) if isinstance(one, str) else one for one in header)
+    grid = _Grid(columns, tuple(map(tuple, rows)))
+    fitting = _fitting(grid, width)
+    if fitting is None:
+        return Group(*_blocks(grid, width))
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    *fixed, last = fitting.columns
+    for at, column in enumerate(fixed):
+        numbers = all(row[at].replace(",", "").isdigit() for row in fitting.rows)
+        table.add_column(Text(column.name), no_wrap=True, justify="right" if numbers else "left")
+    table.add_column(Text(last.name), overflow="fold")
+    names = [column.name for column in fitting.columns]
+    for row in fitting.rows:
+        table.add_row(*map(_value, names, row))
+    return table
+
+
+def _fitting(grid: _Grid, width: int) -> _Grid | None:
+    """Return a table made to fit; None where it can't be."""
+    if width < _TABLE_MIN:
+        return None
+    while grid.width() > width:
+        at = grid.next_to_give()
+        if at is None:
+            return None
+        grid = grid.squeezed(at)
+    return grid
+
+
+def _blocks(grid: _Grid, width: int) -> Iterator[Text]:
+    names = [column.name for column in grid.columns]
+    widest = max(map(cell_len, names)) + _GAP
+    for row in grid.rows:
+        for name, value in zip(names, row, strict=True):
+            if not value:
+                continue
+            yield Text.assemble((f"{name:<{widest}}", "bold"), _folded(name, value, widest, width))
+        yield Text()
+
+
+def _folded(name: str, value: str, beside: int, width: int) -> Text:
+    """Return a value on as many lines as it takes, each beginning under the first."""
+    room = max(width - beside, _LAST_COLUMN_MIN)
+    lines = wrap(value, room, break_long_words=False, break_on_hyphens=False) or [value]
+    return Text(f"\n{'':{beside}}".join(lines), _style(name, value))
+
+
+def _value(name: str, value: str) -> Text:
+    return Text(value, _style(name, value))
+
+
+def _style(name: str, value: str) -> str:
+    if isinstance(value, Word):
+        return value.colour
+    return STATES.get(value, "") if name in _COLOURED else ""
+
+
+T = TypeVar("T")
+
+
+def _without(values: tuple[T, ...], at: int) -> tuple[T, ...]:
+    return (*values[:at], *values[at + 1 :])

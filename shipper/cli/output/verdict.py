@@ -1,0 +1,62 @@
+"""What is wrong, as a person sees it first: above the table of `status`, in `top`, live or not."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from shipper.cli.output.context import Context, Word, folded
+from shipper.observe.troubles import Level, Trouble
+from shipper.policy.state import State
+from shipper.store.report.status import DestinationReport
+from shipper.wording.quantities import age
+from shipper.wording.safe_text import printable
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+SHOWN = 5
+"""No more than so many; `doctor` has them all."""
+
+_COLOURS = {Level.WARNING: "yellow", Level.CRITICAL: "bold red"}
+
+
+def say(context: Context, troubles: Sequence[Trouble]) -> None:
+    """Print what is wrong, the worst first, each with what to do; nothing where all is well."""
+    for text, colour in _lines(troubles, SHOWN):
+        context.say("\n".join(folded(text, hangs=True)), colour)
+
+
+def drawn(troubles: Sequence[Trouble], most: int = SHOWN) -> "Iterator[Text]":
+    """Yield the first of the same for a picture, in the colour of how bad each is."""
+    from rich.text import Text  # noqa: PLC0415 - only a terminal needs rich
+
+    for text, colour in _lines(troubles, most):
+        yield Text(text, colour)
+
+
+def _lines(troubles: Sequence[Trouble], most: int) -> Iterator[tuple[str, str]]:
+    for trouble in troubles[:most]:
+        words = f"{trouble.level.name.lower()}: {printable(trouble.text)}"
+        yield words, _COLOURS[trouble.level]
+        if trouble.fix is not None:
+            yield f"  fix: {printable(trouble.fix)}", ""
+    if len(troubles) > most:
+        yield (
+            f"and {len(troubles) - most} more: shipper {'doctor' if most == SHOWN else 'status'}",
+            "",
+        )
+
+
+def state_of(report: DestinationReport, *, is_shipped: bool) -> Word | str:
+    """Return a destination's state; `ready` is green only where it has shown that it is."""
+    if report.is_failing:
+        return Word.of(report.state, "yellow")
+    if report.is_untried or (report.state == State.READY.value and not is_shipped):
+        return Word.of(report.state, "")
+    return report.state
+
+
+def next_try(report: DestinationReport, now: float) -> Iterator[str]:
+    """Yield when something is tried next, if anything waits for that."""
+    if report.next_try_at is not None and report.pending:
+        wait = report.next_try_at - now
+        yield f"next try in {age(wait)}" if wait >= 1 else "next try due"

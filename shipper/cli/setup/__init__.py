@@ -1,0 +1,1 @@
+"""Putting shipper in its place: configuration, service, what other programs read."""

@@ -1,0 +1,254 @@
+"""`shipper service`: the systemd unit of this installation put in place, shown, taken away.
+
+It must never overwrite or remove what a person has written, never touch data, and never start
+anything: what it did and what is left to do is said, step by step, and doing it again is harmless.
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from shipper.cli.output.context import Context
+from shipper.cli.setup.service_steps import DROP_INS, STATE, group_name, next_steps
+from shipper.cli.setup.units import PLACES, UNIT, USER, Machine, is_in_a_home, is_untouched, texts
+from shipper.config.loader import SYSTEM_PATH
+from shipper.errors import AccessDenied, ShipperError, UsageError
+from shipper.system.drafts import replace
+from shipper.system.files import Directory, Untrusted
+from shipper.system.installation import for_everybody
+
+RunAs = Annotated[str, Parameter(name="--run-as")]
+
+_STAYS = (SYSTEM_PATH.parent, STATE, DROP_INS)
+_BOOTED = Path("/run/systemd/system")  # sd_booted(3)
+_TOOL_SECONDS = 120.0
+_NOBODY = 65534
+
+
+def install(*, run_as: RunAs = USER, context: Context) -> None:
+    """Put the systemd unit of this installation in place; can be repeated. Needs root.
+
+    It writes the unit, the service's user and its directories, and says so step by step. It starts
+    nothing, and leaves alone what a person has changed.
+
+    Parameters
+    ----------
+    run_as
+        The user it runs as, who must be there already; else `shipper`, who is made.
+    """
+    machine = _machine(run_as, context)
+    wanted = texts(machine)
+    _require_root("install")
+    if shutil.which("systemctl") is None:
+        raise UsageError("there is no systemd on this machine", "see: shipper service print")
+    _refuse_what_vanishes(machine.program)
+    _refuse_foreign(wanted)
+    _try_out(machine)
+    steps = [_write(place, text) for place, text in wanted.items()]
+    steps += _apply(wanted)
+    _tell(context, steps, list(next_steps(machine)))
+
+
+def show(*, run_as: RunAs = USER, context: Context) -> None:
+    """Show what `service install` would put in place, and where. Changes nothing.
+
+    Parameters
+    ----------
+    run_as
+        The user it would run as; else `shipper`.
+    """
+    wanted = texts(_machine(run_as, context))
+    if context.json:
+        context.emit({str(place): text for place, text in wanted.items()})
+        return
+    for place, text in wanted.items():
+        context.say(f"# {place}\n{text}")
+
+
+def uninstall(*, context: Context) -> None:
+    """Stop the service and take away what `service install` has put in place. Needs root.
+
+    The configuration, the outbox, the user and the group stay.
+    """
+    _require_root("uninstall")
+    there = {place: text for place in PLACES.values() if (text := _read(place)) is not None}
+    if PLACES[UNIT] in there:
+        _refuse_foreign({PLACES[UNIT]: ""})
+    steps: list[str] = []
+    if PLACES[UNIT] in there:
+        steps += _run("systemctl", "disable", *(["--now"] if _BOOTED.is_dir() else []), UNIT)
+    for place, text in there.items():
+        if is_untouched(text):
+            with Directory(place.parent) as directory:
+                directory.remove(place.name)
+            steps.append(f"removed {place}")
+        else:
+            steps.append(f"left {place} alone: it was changed by hand")
+    if there and _BOOTED.is_dir():
+        steps += _run("systemctl", "daemon-reload")
+    stays = [str(path) for path in _STAYS if path.exists()]
+    left = [f"{', '.join(stays)} and the service's user stay"] if there and stays else []
+    _tell(context, [*steps, *left] or ["nothing was installed"], [])
+
+
+# -- what this machine is like -----------------------------------------------------------------
+
+
+def _machine(run_as: str, context: Context) -> Machine:
+    program = _program()
+    needs = (program, Path(sys.prefix), Path(sys.base_prefix), Path(__file__).resolve())
+    homes = tuple(path for path in needs if is_in_a_home(path))
+    config = (context.config_path or SYSTEM_PATH).absolute()
+    if run_as == USER:
+        return Machine(program, config=config, homes=homes)
+    if run_as == "root":
+        raise UsageError("it needs no root", "--run-as the user that your application runs as")
+    try:
+        account = pwd.getpwnam(run_as)
+    except KeyError:
+        raise UsageError(f"there is no user {run_as}", f"adduser --system {run_as}") from None
+    return Machine(program, run_as, group_name(account.pw_gid), config, homes)
+
+
+def _program() -> Path:
+    """Return the console script: what a link of pipx or uv leads to, because links go."""
+    called = Path(sys.argv[0])
+    if called.name == "shipper" and called.is_file():
+        return called.resolve()
+    script = Path(sysconfig.get_path("scripts"), "shipper")
+    if not script.is_file():
+        raise UsageError("the command `shipper` isn't installed with this Python", _for_all())
+    return script
+
+
+def _for_all() -> str:
+    return f"install it where every user can read it: {for_everybody()}"
+
+
+def _require_root(command: str) -> None:
+    if os.geteuid() != 0:
+        raise AccessDenied(
+            f"service {command} needs root", f"run: sudo {_program()} service {command}"
+        )
+
+
+def _refuse_what_vanishes(program: Path) -> None:
+    if str(program).startswith(("/tmp/", "/var/tmp/")) or "/.cache/" in str(program):  # noqa: S108
+        raise UsageError(f"{program} is not there for long, nor for a service", _for_all())
+
+
+def _refuse_foreign(wanted: dict[Path, str]) -> None:
+    """Raise UsageError for a file that a person has written or changed."""
+    for place, text in wanted.items():
+        there = _read(place)
+        if there not in {None, text} and not is_untouched(str(there)):
+            raise UsageError(
+                f"{place} is not as `shipper service install` left it",
+                f"keep your changes in a drop-in (systemctl edit {UNIT}) and remove the file",
+            )
+
+
+def _try_out(machine: Machine) -> None:
+    """Run the program as the service's user; raises AccessDenied where that doesn't work."""
+    try:
+        account = pwd.getpwnam(machine.user)
+        user, group = account.pw_uid, account.pw_gid
+    except KeyError:
+        user = group = _NOBODY  # who isn't there yet has no more rights than that
+    reason = ""
+    try:
+        done = subprocess.run(  # noqa: S603
+            [machine.program, "version"],
+            user=user,
+            group=group,
+            extra_groups=[],
+            cwd="/",
+            env={},
+            capture_output=True,
+            timeout=_TOOL_SECONDS,
+            check=False,
+        )
+        reason = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+    except PermissionError as error:
+        reason = str(error.strerror)
+    else:
+        if done.returncode == 0:
+            return
+    raise AccessDenied(f"{machine.user} can't run {machine.program}: {reason}", _for_all())
+
+
+# -- what is done ------------------------------------------------------------------------------
+
+
+def _read(place: Path) -> str | None:
+    """Return what is there, None if nothing is; raises UsageError for a link and what is no file.
+
+    `systemctl mask` and `systemctl link` leave links, which are a person's.
+    """
+    try:
+        with Directory(place.parent) as directory:
+            file = directory.open(place.name, os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except Untrusted as error:
+        raise UsageError(
+            f"{place} {error.strerror}, and not what `shipper service install` writes",
+            "remove it, if nobody needs it (systemctl unmask removes its own)",
+        ) from None
+    with os.fdopen(file, encoding="utf-8", errors="replace") as there:
+        return there.read()
+
+
+def _write(place: Path, text: str) -> str:
+    if _read(place) == text:
+        return f"{place} is there already"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        replace(place, text.encode())
+    except Untrusted as error:
+        raise AccessDenied(f"can't write {place}: {error.filename} {error.strerror}") from None
+    return f"wrote {place}"
+
+
+def _apply(wanted: dict[Path, str]) -> Iterator[str]:
+    users, directories = PLACES["shipper.sysusers"], PLACES["shipper.tmpfiles"]
+    if users in wanted:
+        yield from _run("systemd-sysusers", str(users))
+    yield from _run("systemd-tmpfiles", "--create", str(directories))
+    if _BOOTED.is_dir():
+        yield from _run("systemctl", "daemon-reload")
+
+
+def _run(*command: str) -> Iterator[str]:
+    """Run a tool of systemd; yield what was run, and what it said of what it did."""
+    done = subprocess.run(  # noqa: S603
+        command, capture_output=True, timeout=_TOOL_SECONDS, check=False
+    )
+    said = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
+    if done.returncode != 0:
+        raise ShipperError(f"{' '.join(command)} failed: {said}")
+    yield f"ran {' '.join(command)}"
+    yield from (f"  {line}" for line in said.splitlines())
+
+
+# -- what is said ------------------------------------------------------------------------------
+
+
+def _tell(context: Context, steps: list[str], following: list[str]) -> None:
+    if context.json:
+        context.emit({"steps": steps, "next": following})
+        return
+    for step in steps:
+        context.say(step)
+    if following:
+        context.say("\nNext:")
+    for number, step in enumerate(following, 1):
+        context.say(f"  {number}. {step}")

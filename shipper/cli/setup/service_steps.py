@@ -1,0 +1,94 @@
+"""What a person has to do after `shipper service install`, before it ships.
+
+It only looks at this machine, and says; it must never change anything, nor ask for what is done.
+"""
+
+import grp
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from shipper.cli.setup.units import RELAXED, UNIT, USER, Machine, place_of
+from shipper.config.loader import SYSTEM_PATH
+from shipper.doctor.access import User
+from shipper.errors import ShipperError
+
+DROP_INS = Path("/etc/systemd/system/shipper.service.d")
+STATE = Path("/var/lib/shipper")
+_TOOL_SECONDS = 120.0
+
+
+def next_steps(machine: Machine) -> Iterator[str]:
+    """Yield what a person has to do before it ships, in this order."""
+    shipper = machine.program
+    if not machine.config.exists():
+        outbox = "sqlite:////var/lib/shipper/outbox.db"
+        yield f"{shipper} init -o {machine.config} --database {outbox}   (or your application's)"
+    elif not (api_id := SYSTEM_PATH.with_name("api_id")).exists():
+        yield f"install -m 600 /dev/stdin {api_id}   (paste the API ID, then Ctrl-D)"
+    yield from _readable(machine)
+    yield from _drop_in(machine)
+    yield from _relaxed()
+    if machine.user == USER:
+        yield f"usermod -aG {machine.group} YOUR_APP   (the user of your application)"
+    if _succeeds("systemctl", "is-active", UNIT):
+        yield f"systemctl restart {UNIT}   (it runs as it was before)"
+    else:
+        yield f"systemctl enable --now {UNIT}"
+
+
+def _readable(machine: Machine) -> Iterator[str]:
+    """Yield what lets the service read a configuration that was private so far."""
+    try:
+        user = User.of(pwd.getpwnam(machine.user).pw_uid, "the unit's")
+        refused = user.refused(machine.config, "r")
+    except (KeyError, OSError):
+        return  # nobody, or nothing, is there yet
+    if refused is not None:
+        yield refused.fix or f"chgrp {machine.group} {machine.config}; chmod 640 {machine.config}"
+
+
+def _drop_in(machine: Machine) -> Iterator[str]:
+    """Yield what lets the service write to an application's own directory."""
+    from shipper.config import load  # noqa: PLC0415 - only here
+    from shipper.store.db.engine import database_path  # noqa: PLC0415 - sqlalchemy takes a while
+
+    try:
+        path = database_path(load(machine.config, {}).database.url)
+    except ShipperError:
+        return  # `shipper check` tells
+    if path is None or path.is_relative_to(STATE) or not path.parent.is_dir():
+        return
+    group = group_name(path.parent.stat().st_gid)
+    yield (
+        f"systemctl edit {UNIT}   (the outbox is in {path.parent}: put there"
+        f" [Service] ReadWritePaths={path.parent} SupplementaryGroups={group}, one a line)"
+    )
+
+
+def _relaxed() -> Iterator[str]:
+    """Yield what helps where this machine is a container that may not do the unit's sandboxing."""
+    if shutil.which("systemd-detect-virt") is None:
+        return
+    if _succeeds("systemd-detect-virt", "--quiet", "--container"):
+        yield (
+            f"install -D -m 644 -t {DROP_INS} {place_of(RELAXED)}   (this is a container: only if"
+            " it fails with status=226/NAMESPACE, 217/USER or 243/CREDENTIALS)"
+        )
+
+
+def _succeeds(*command: str) -> bool:
+    done = subprocess.run(  # noqa: S603
+        command, capture_output=True, timeout=_TOOL_SECONDS, check=False
+    )
+    return done.returncode == 0
+
+
+def group_name(gid: int) -> str:
+    """Return a group as a unit takes it: by its name, or by its number where it has none."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)

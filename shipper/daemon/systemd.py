@@ -1,0 +1,141 @@
+"""What systemd is told: that we are ready, what we are doing, and that the drain still turns.
+
+sd_notify(3): datagrams to the socket in $NOTIFY_SOCKET; nobody listens where it isn't set. The
+watchdog lives on turns of the drain alone: a process that is alive and ships nothing must not feed
+it. It must never wait for a manager that doesn't read.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+
+from shipper import advice
+from shipper.daemon.session import Session
+from shipper.drain import Route
+from shipper.drain.tally import Counts
+from shipper.wording.safe_text import printable
+
+# Several times within the unit's WatchdogSec=60.
+_BEAT_EVERY = 10.0
+_BEATS_A_WATCHDOG = 4
+_DATAGRAM = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+_NOTHING = Counts()
+
+
+class Notifier:
+    """Sends to the service manager, if there is one. Never raises: nobody depends on it."""
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self._address = environ.get("NOTIFY_SOCKET", "")
+        self._watchdog = _watchdog(environ)
+        self._unsent: dict[str, object] = {}
+
+    def __call__(self, **fields: object) -> None:
+        """Send fields such as `READY=1`, `STATUS='Shipping'`, `WATCHDOG=1`.
+
+        What finds the manager's queue full goes with the next call, at the latest with a beat.
+        """
+        if not self._address:
+            return
+        fields = {**self._unsent, **fields}
+        self._unsent = {}
+        # A leading @ stands for the abstract namespace (unix(7)).
+        address = "\0" + self._address[1:] if self._address[0] == "@" else self._address
+        # A receiver's words may stand in a value, and the end of a line would begin another field.
+        message = "\n".join(f"{name}={printable(str(value))}" for name, value in fields.items())
+        try:
+            with socket.socket(socket.AF_UNIX, _DATAGRAM) as sender:
+                sender.sendto(message.encode(), address)
+        except BlockingIOError:
+            self._unsent = fields
+        except OSError:
+            return
+
+    @property
+    def beat_every(self) -> float:
+        """Return how often to say that the drain turns, in seconds."""
+        return min(_BEAT_EVERY, self._watchdog / _BEATS_A_WATCHDOG)
+
+
+def _watchdog(environ: Mapping[str, str]) -> float:
+    """Return within how many seconds the watchdog wants to be fed (sd_watchdog_enabled(3))."""
+    try:
+        seconds = int(environ.get("WATCHDOG_USEC", "")) / 1e6
+        is_ours = int(environ.get("WATCHDOG_PID", os.getpid())) == os.getpid()
+    except ValueError:
+        return float("inf")
+    return seconds if is_ours and seconds > 0 else float("inf")
+
+
+class Heartbeat:
+    """Tells the service manager that the drain turns, and what it does; a wedged one is silent."""
+
+    def __init__(
+        self,
+        notify: Notifier,
+        clock: Callable[[], float],
+        ending: Callable[[], bool],
+        remark: Callable[[], str] = lambda: "",
+    ) -> None:
+        self.every = notify.beat_every
+        self._notify = notify
+        self._clock = clock
+        self._ending = ending
+        self._remark = remark
+        self._beats = (-1, -1)
+
+    def beat(self, session: Session) -> None:
+        """Feed the watchdog if the drain has turned since the last time, or is known to wait."""
+        beats = (session.dispatcher.beats, session.commits.known_to_wait)
+        if beats == self._beats:
+            return
+        self._beats = beats
+        if self._ending():
+            self._notify(WATCHDOG=1)  # what it does was said when it was asked to
+        else:
+            self._notify(WATCHDOG=1, STATUS=self.status(session))
+
+    def status(self, session: Session) -> str:
+        """Return what `systemctl status` shows: each destination, and why it waits."""
+        now, tally = self._clock(), session.tally
+        said = [
+            _describe(route, tally.destinations.get(route.name, _NOTHING), now)
+            for route in session.dispatcher.routes.values()
+        ]
+        if tally.lost_at is not None:
+            said.insert(0, f"no database for {_rounded(now - tally.lost_at)}")
+        if session.commits.is_waiting:
+            said.insert(0, "a commit waits for a synchronous standby")
+        routes = "; ".join(said)
+        remark = self._remark()
+        return f"{routes} ({remark})" if remark else routes
+
+
+def _describe(route: Route, counts: Counts, now: float) -> str:
+    link, failing = route.link, route.link.failing
+    said = [f"{route.name} {link.shown.value}"]
+    if link.is_down:
+        said[0] += f" for {_rounded(now - link.since)}"
+        said += [advice.said(link.reason)] if link.reason else []
+        if link.next_try_at is not None:
+            said.append(f"next try in {_rounded(link.next_try_at - now)}")
+    elif not route.open:
+        said.append("waits for its window")
+    if failing.failures and not link.is_down:
+        said[0] += f", but {advice.failed(failing.failures, failing.last_error)}"
+        if failing.next_try_at is not None:
+            said.append(f"next try in {_rounded(failing.next_try_at - now)}")
+    if route.in_flight:
+        said.append(f"{route.in_flight} in flight")
+    said.append(f"{counts.delivered} delivered")
+    if counts.dead:
+        said.append(f"{counts.dead} dead")
+    return ", ".join(said)
+
+
+def _rounded(seconds: float) -> str:
+    """Return a duration in its largest unit: a line of status need not be exact."""
+    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0.0):.0f} s"

@@ -1,0 +1,170 @@
+"""The stock client of httpx, for what ours doesn't speak: proxies, and machines without httptools.
+
+It decides when a try has begun, from what httpcore says of its work, and when a connection isn't
+used again that httpcore would use. A tenth as fast as ours.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, Final, Protocol
+from weakref import WeakKeyDictionary
+
+import httpx
+
+from shipper.destination.lenient_parser import HEAD_LIMIT
+from shipper.destination.request import (
+    BODY_LIMIT,
+    Attempt,
+    NotHttpError,
+    certified,
+    is_known,
+    lifetimes,
+    reply,
+)
+from shipper.destination.resolve import is_this_machine
+from shipper.policy.outcome import Reply
+
+_CONNECTED: Final = "connection.connect_tcp.complete"
+_GREETING: Final = "connection.start_tls.started"
+_SENDING: Final = ".send_request_headers.started"
+_TRAILING_DATA: Final = attrgetter("_httpcore_stream._stream._connection._h11_state.trailing_data")
+
+
+class StockWay:
+    """The way through httpx. `timeout` and `keepalive` are in seconds, as is `clock`, for ages."""
+
+    def __init__(
+        self,
+        *,
+        limit: int,
+        timeout: float,
+        keepalive: float,
+        tls: ssl.SSLContext,
+        proxy: str | None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self._timeout = timeout
+        self._proxied = proxy is not None
+        self._clock = clock or asyncio.get_running_loop().time
+        self._lifetimes = lifetimes()
+        self._retires: WeakKeyDictionary[object, float] = WeakKeyDictionary()
+        self._transport = httpx.AsyncHTTPTransport(
+            verify=tls,
+            trust_env=False,
+            limits=httpx.Limits(
+                max_connections=limit, max_keepalive_connections=limit, keepalive_expiry=keepalive
+            ),
+            proxy=None if proxy is None else _proxy(proxy, tls),
+        )
+
+    async def post(self, attempt: Attempt) -> Reply:
+        """Make one try; raises httpx.TransportError or OSError, of which TimeoutError is one."""
+        trace = _Trace(attempt)
+        request = httpx.Request(
+            attempt.target.method,
+            attempt.target.url if self._proxied else _never_asked_for(attempt.target.url),
+            headers=attempt.fields(),
+            content=attempt.body,
+            extensions=self._extensions(attempt.target.url, trace),
+        )
+        async with asyncio.timeout(self._timeout):
+            try:
+                answer = await self._transport.handle_async_request(request)
+            except BaseException:
+                await trace.clean_up()
+                raise
+            return await self._read(answer)
+
+    async def aclose(self) -> None:
+        """Close every connection, used or not."""
+        await self._transport.aclose()
+
+    def _extensions(self, url: httpx.URL, trace: "_Trace") -> dict[str, Any]:
+        # Through a proxy, httpcore would take the name for the proxy's.
+        if self._proxied:
+            return {"trace": trace}
+        return {"trace": trace, "sni_hostname": certified(url.raw_host.decode("ascii"))}
+
+    async def _read(self, answer: httpx.Response) -> Reply:
+        head = sum(len(name) + len(value) + 4 for name, value in answer.headers.raw)
+        if not is_known(answer.extensions["http_version"]) or head > HEAD_LIMIT:
+            await answer.aclose()
+            raise NotHttpError
+        return reply(answer.status_code, answer.headers.raw, await self._body(answer))
+
+    async def _body(self, answer: httpx.Response) -> bytes:
+        """Read at most BODY_LIMIT bytes; a connection with more to come is closed, not drained."""
+        assert isinstance(answer.stream, httpx.AsyncByteStream)
+        connection = answer.extensions["network_stream"]
+        body, done_with = b"", True
+        try:
+            async for chunk in answer.stream:
+                body += chunk
+                if len(body) >= BODY_LIMIT:
+                    break
+            done_with = _is_spoiled(answer) or self._is_old(connection)
+        finally:
+            if done_with:
+                # httpcore may call it idle all the same, and drops what it finds closed.
+                await connection.aclose()
+            await answer.stream.aclose()
+        return body
+
+    def _is_old(self, connection: object) -> bool:
+        # httpcore knows no age; its connections are seen with their first answer.
+        now = self._clock()
+        if connection not in self._retires:
+            self._retires[connection] = now + next(self._lifetimes)
+        return now >= self._retires[connection]
+
+
+class _Closable(Protocol):
+    async def aclose(self) -> None: ...
+
+
+class _Trace:
+    """Hears from httpcore what it is about to do."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._connection: _Closable | None = None
+
+    async def __call__(self, name: str, info: dict[str, Any]) -> None:
+        if name == _CONNECTED:
+            self._connection = info["return_value"]
+        elif name == _GREETING:
+            self._attempt.stage = "tls"
+        # A proxy's CONNECT is a request too, but not ours.
+        elif name.endswith(_SENDING) and info["request"].method != b"CONNECT":
+            self._attempt.begun = True
+
+    async def clean_up(self) -> None:
+        """Close what httpcore 1.0 forgets: a socket whose TLS handshake ran into the deadline."""
+        if self._connection is not None and not self._attempt.begun:
+            await self._connection.aclose()
+
+
+def _never_asked_for(url: httpx.URL) -> httpx.URL:
+    """Return a URL whose host no resolver is asked for if it stands for this machine; see there."""
+    return url.copy_with(host="127.0.0.1") if is_this_machine(url.host) else url
+
+
+def _proxy(url: str, tls: ssl.SSLContext) -> httpx.Proxy:
+    # httpcore refuses a context for a proxy that isn't spoken to by TLS.
+    return httpx.Proxy(url, ssl_context=tls if httpx.URL(url).scheme == "https" else None)
+
+
+def _is_spoiled(answer: httpx.Response) -> bool:
+    """Return whether something came behind the answer, or its end is a matter of opinion.
+
+    httpcore 1.0 would take it for the answer to the next request. Only h11 knows, and the way to it
+    is private: where it isn't found, the connection isn't used again.
+    """
+    if {"content-length", "transfer-encoding"} <= answer.headers.keys():
+        return True
+    try:
+        return bool(_TRAILING_DATA(answer.stream)[0])
+    except AttributeError:
+        return True

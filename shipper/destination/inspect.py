@@ -1,0 +1,62 @@
+"""Looks at the way to a destination without sending an event: its name, its certificate.
+
+It decides nothing about what it finds. It must never send a request, and trusts exactly what a
+`Destination` trusts.
+"""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from shipper.destination.request import certified
+from shipper.destination.resolve import is_this_machine, loopback
+from shipper.destination.tls import tls_context
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a URL leads to."""
+
+    host: str
+    port: int
+    encrypted: bool
+
+    @property
+    def where(self) -> str:
+        """Return host and port, as every message names them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def origin_of(url: str) -> Origin:
+    """Return where a URL leads to; it has been checked when the configuration was read."""
+    parsed = httpx.URL(url)
+    encrypted = parsed.scheme == "https"
+    port = parsed.port or (443 if encrypted else 80)
+    return Origin(parsed.raw_host.decode("ascii"), port, encrypted)
+
+
+async def addresses(origin: Origin) -> list[str]:
+    """Return the addresses of a name, each once; raises OSError, as the system's resolver does."""
+    if is_this_machine(origin.host):
+        return [str(place[0]) for _, place in loopback(origin.port)]
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(origin.host, origin.port, proto=6)  # TCP
+    return list(dict.fromkeys(str(place[0]) for *_, place in found))
+
+
+async def certificate_ends(origin: Origin, ca_file: Path | None) -> float:
+    """Return until when the certificate there is valid, in seconds since 1970.
+
+    Raises ssl.SSLError where it isn't trusted, OSError where nobody answers.
+    """
+    _, writer = await asyncio.open_connection(
+        origin.host, origin.port, ssl=tls_context(ca_file), server_hostname=certified(origin.host)
+    )
+    try:
+        certificate = writer.get_extra_info("peercert")
+        return float(ssl.cert_time_to_seconds(certificate["notAfter"]))
+    finally:
+        writer.transport.abort()  # a polite farewell waits for the other side

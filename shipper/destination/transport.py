@@ -1,0 +1,101 @@
+"""Our own HTTP/1.1 client: one kind of request, one origin, one future a try.
+
+It decides who may use a connection and when a new one is made. It must never send anything twice.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import httpx
+
+from shipper.destination.connection import Connection
+from shipper.destination.dial import Dialler
+from shipper.destination.pool import Pool
+from shipper.destination.request import Attempt
+from shipper.policy.outcome import Reply
+
+_T = TypeVar("_T")
+
+
+class FastWay:
+    """The way to the origin of a URL; to be made within the running loop.
+
+    At most `limit` connections; more tries than that wait for each other, first come, first served.
+    `timeout` is for a whole try, `keepalive` for an idle connection, both in seconds. `clock` (by
+    default the loop's) tells how old a connection and the answer of a name service are.
+    """
+
+    def __init__(
+        self,
+        url: httpx.URL,
+        *,
+        limit: int,
+        timeout: float,
+        keepalive: float,
+        tls: ssl.SSLContext,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self._timeout = timeout
+        self._now = asyncio.get_running_loop().time
+        self._pool = Pool(keepalive, clock)
+        self._dialler = Dialler(url, tls=tls, timeout=timeout, clock=clock)
+        self._turns = asyncio.Semaphore(limit)
+        self._waits: set[asyncio.Timeout] = set()
+        self._closed = False
+
+    async def post(self, attempt: Attempt) -> Reply:
+        """Make one try; raises NotHttpError or OSError, of which TimeoutError is one."""
+        deadline = self._now() + self._timeout
+        if self._turns.locked():
+            attempt.stage = "turn"
+            await self._within(deadline, self._turns.acquire())
+        else:
+            await self._turns.acquire()
+        try:
+            connection = self._pool.take()
+            if connection is None:
+                connection = await self._within(deadline, self._connect(attempt))
+            self._pool.watch(connection, deadline)
+            attempt.begun = True
+            try:
+                answer = await connection.ask(attempt.head(), attempt.body)
+            finally:
+                self._pool.give_back(connection)
+        finally:
+            self._turns.release()
+        if isinstance(answer, Reply):
+            return answer
+        raise answer
+
+    async def aclose(self) -> None:
+        """Close every connection, and end whatever waits for one."""
+        self._closed = True
+        for wait in self._waits:
+            if not wait.expired():
+                wait.reschedule(self._now())
+        await self._pool.aclose()
+        await self._dialler.aclose()
+
+    async def _connect(self, attempt: Attempt) -> Connection:
+        connection = self._pool.connection()
+        await self._dialler.connect(connection, attempt)
+        if self._closed:
+            connection.fail(ConnectionAbortedError())
+            raise ConnectionAbortedError
+        self._pool.add(connection)
+        return connection
+
+    async def _within(self, deadline: float, work: Awaitable[_T]) -> _T:
+        try:
+            async with asyncio.timeout_at(deadline) as wait:
+                self._waits.add(wait)
+                try:
+                    return await work
+                finally:
+                    self._waits.discard(wait)
+        except TimeoutError:
+            if self._closed:
+                raise ConnectionAbortedError from None
+            raise

@@ -1,0 +1,63 @@
+"""A URL that is told something now and then: where alarms go, what waits for a heartbeat.
+
+It decides what such a request says. It must never send an API ID or an event, follow a redirect,
+or show the URL, which is a secret as a whole.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from shipper import __version__
+from shipper.destination.build import opener, parse_url
+from shipper.destination.faults import FAILURES, Peer, fault
+from shipper.destination.request import Attempt, Target, Way
+from shipper.policy.outcome import Fault, Reply
+
+
+class Hook:
+    """Asks one URL, one request at a time. Belongs to the event loop that first asks.
+
+    `timeout` is in seconds, for the whole of a request. Raises ConfigError when the arguments
+    can't work.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        method: Literal["GET", "POST"],
+        *,
+        timeout: float,
+        ca_file: Path | None,
+        proxy: str | None,
+    ) -> None:
+        parsed = parse_url("the url", url, {"http", "https"})
+        self._target = Target(parsed, f"shipper/{__version__}", method)
+        self._proxied = proxy is not None
+        self._peer = Peer.secret(parsed, timeout, proxy)
+        self._open = opener(
+            parsed, limit=1, timeout=timeout, ca_file=ca_file, proxy=proxy, choice="auto"
+        )
+        self._way: Way | None = None
+
+    async def ring(self, body: bytes = b"") -> Reply | Fault:
+        """Make one request, and return what came of it."""
+        if self._way is None:
+            self._way = self._open()
+        attempt = Attempt(self._target, "", None, body)
+        try:
+            # Where it leads to may have the URL's path in it.
+            return (await self._way.post(attempt))._replace(location=None)
+        except FAILURES as error:
+            return fault(
+                error,
+                begun=attempt.begun,
+                proxied=self._proxied,
+                peer=self._peer,
+                stage=attempt.stage,
+            )
+
+    async def aclose(self) -> None:
+        """Close the connection; whatever is still under way ends with a fault."""
+        way, self._way = self._way, None
+        if way is not None:
+            await way.aclose()

@@ -1,0 +1,175 @@
+"""The rounds of the doctor: which checks there are, and in which order they are told.
+
+What the next checks stand on comes before them: without a configuration nothing else can be
+looked at, without a usable outbox nothing in it.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from shipper.clock import Clock
+from shipper.config import Settings
+from shipper.config.windows import Windows
+from shipper.doctor import database as db
+from shipper.doctor import files, sqlite, unit
+from shipper.doctor.access import User
+from shipper.doctor.finding import Finding, Level, fault, guarded, of_error, warning, well
+from shipper.doctor.network import check_destination
+from shipper.errors import ConfigError, ShipperError
+from shipper.store.db.engine import database_path
+from shipper.store.db.opening import Database, opened
+from shipper.store.report import facts
+
+
+def examine(load: Callable[[], Settings], clock: Clock, *, network: bool = True) -> list[Finding]:
+    """Make every check and return what was found, in a fixed order.
+
+    `load` reads the configuration; without `network` no destination is asked. Raises nothing for
+    anything that can be wrong with this machine, its database or its network.
+    """
+    try:
+        settings = load()
+    except ConfigError as error:
+        return [fault("config", problem, error.hint) for problem in error.problems]
+    except ShipperError as error:
+        return [of_error("config", error)]
+    found = [well("config", str(settings.path))]
+    found += [warning("config", problem) for problem in settings.warnings]
+    found += guarded("windows", lambda: _of_windows(settings, clock.wall()))
+    found += _of_outbox(settings, clock)
+    if network:
+        found += asyncio.run(_of_network(settings, clock))
+    found += guarded("unit", lambda: unit.check_unit(unit.installed()))
+    return found
+
+
+def _of_outbox(settings: Settings, clock: Clock) -> Iterator[Finding]:
+    path = database_path(settings.database.url)
+    try:
+        with opened(settings.database.url) as database:
+            schema = list(guarded("database", lambda: db.check_reach(database)))
+            schema = schema or list(guarded("schema", lambda: db.check_schema(database)))
+            usable = all(finding.level is not Level.FAULT for finding in schema)
+            user = _user(database if usable else None)
+            yield from guarded("user", lambda: files.check_user(user))
+            yield from guarded("config", lambda: files.check_config(_read(settings), user))
+            if path is not None:
+                yield from _of_files(path, user)
+            yield from schema
+            if usable:
+                yield from _of_database(database, settings, clock.wall(), path)
+    except ShipperError as error:
+        asker = _user(None)
+        yield from guarded("user", lambda: files.check_user(asker))
+        yield from guarded("config", lambda: files.check_config(_read(settings), asker))
+        if path is not None:
+            yield from guarded("directory", lambda: files.check_directory(path, asker))
+        yield of_error("database", error)
+
+
+def _read(settings: Settings) -> Iterator[Path]:
+    """Yield the configuration's file, and each that it names and the daemon opens itself."""
+    alerts = settings.alerts
+    read = [settings.path, settings.database.url_file]
+    read += [alerts.heartbeat_url_file, alerts.webhook_url_file, alerts.ca_file]
+    for destination in settings.destinations.values():
+        read += [destination.ca_file, destination.api_id_file]
+    handed_over = unit.credentials_of(unit.ours())
+    for path in dict.fromkeys(read):
+        if path is not None and path.absolute() not in handed_over:
+            yield path
+
+
+def _of_windows(settings: Settings, now: float) -> Iterator[Finding]:
+    """See whether the delivery windows mean anything, and say whether one is open."""
+    if not settings.schedule.windows:
+        return
+    try:
+        windows = Windows.of(settings)
+    except ConfigError as error:
+        yield from (fault("windows", problem, error.hint) for problem in error.problems)
+        return
+    told = f"{windows.told(now)}: {', '.join(settings.schedule.windows)}"
+    if windows.opens_at(now) is None:
+        yield warning("windows", told, "give [schedule] windows minutes that there are")
+    else:
+        yield well("windows", told)
+
+
+def _of_files(path: Path, user: User) -> Iterator[Finding]:
+    yield from guarded("directory", lambda: files.check_directory(path, user))
+    yield from guarded("file", lambda: files.check_files(path, user))
+    yield from guarded("file system", lambda: files.check_file_system(path))
+
+
+def _of_database(
+    database: Database, settings: Settings, now: float, path: Path | None
+) -> Iterator[Finding]:
+    checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
+        ("daemon", lambda: db.check_daemon(database, settings, now)),
+        ("oldest", lambda: db.check_oldest(database, settings, now)),
+        ("holds", lambda: db.check_holds(database)),
+        ("promises", lambda: db.check_promises(database, settings, now)),
+    ]
+    if path is not None:
+        checks += [
+            ("library", db.check_sqlite_library),
+            ("journal", lambda: db.check_journal(database)),
+            ("tables", lambda: sqlite.check_tables(database)),
+            ("write lock", lambda: sqlite.check_lock(database)),
+            ("WAL files", lambda: sqlite.check_removed(path)),
+            ("WAL", lambda: db.check_wal(database)),
+            ("disk", lambda: files.check_disk(path, facts.growth(database, now))),
+            ("reserve", lambda: files.check_reserve(path, settings.space.reserve)),
+        ]
+    else:
+        checks += [
+            ("server", lambda: db.check_server(database)),
+            ("commits", lambda: db.check_commits(database)),
+            ("transactions", lambda: db.check_transactions(database)),
+            ("snapshots", lambda: db.check_snapshots(database)),
+            ("growth", lambda: db.check_growth(facts.growth(database, now))),
+        ]
+    checks.append(("budget", lambda: db.check_footprint(database, settings, now)))
+    for name, check in checks:
+        yield from guarded(name, check)
+
+
+def _user(database: Database | None) -> User:
+    """Return as whom shipper runs, as near as can be told."""
+    if database is not None:
+        with suppress(ShipperError, OSError, ValueError):
+            pid = facts.shipper_pid(database)
+            if pid is not None:
+                status = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
+                uid, groups = _ids(status, "Uid")[1], _ids(status, "Groups")
+                groups.append(_ids(status, "Gid")[1])
+                return User.of(uid, f"runs it as process {pid}", groups)
+    place = unit.ours()
+    with suppress(OSError):
+        if place is not None and (named := unit.user_of(place)) is not None:
+            return User.of(named, f"named in {place}", unit.groups_of(place))
+    return User.of(os.geteuid(), "who asks")
+
+
+def _ids(status: str, name: str) -> list[int]:
+    """Return the numbers of a line of proc(5) status."""
+    [line] = [line for line in status.splitlines() if line.startswith(f"{name}:")]
+    return [int(number) for number in line.split()[1:]]
+
+
+async def _of_network(settings: Settings, clock: Clock) -> list[Finding]:
+    groups = await asyncio.gather(
+        *(_of_destination(name, settings, clock) for name in settings.destinations)
+    )
+    return [finding for group in groups for finding in group]
+
+
+async def _of_destination(name: str, settings: Settings, clock: Clock) -> list[Finding]:
+    try:
+        return await check_destination(settings.destinations[name], clock, settings)
+    except Exception as error:  # noqa: BLE001 - the other destinations have to be asked too
+        return [of_error(f"destination {name}", error)]

@@ -1,0 +1,83 @@
+"""Carries one event to its destination and says what came of it. Knows no database and no lane.
+
+Whatever the network, the receiver or the event itself do, the answer is an outcome, never an
+exception: an event that breaks something must not stop the others.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, Protocol
+
+from shipper.clock import Clock
+from shipper.contract.validation import describe, violations
+from shipper.policy.event import Event
+from shipper.policy.outcome import EXCERPT_CHARS, Fault, Invalid, Outcome, Reply, classify, masked
+
+# Bytes of an answer: an excerpt is a quarter of it, and whether it is a web page shows at once.
+_LOOKED_AT = 16 * EXCERPT_CHARS
+
+
+class Carrier(Protocol):
+    """One way to a receiver: `shipper.destination.Destination`, or a test's own."""
+
+    async def send(self, event_id: str, payload: bytes, api_id: str) -> Reply | Fault | Invalid:
+        """Make one try. Raises nothing but CancelledError."""
+
+    async def aclose(self) -> None:
+        """Close what is open."""
+
+
+class Carried(NamedTuple):
+    """One try and what came of it. `started_at` is wall time; `seconds` how long it took."""
+
+    outcome: Outcome
+    started_at: float
+    seconds: float
+
+
+class Courier:
+    """Checks events and carries them. `api_id` is asked anew when `refresh` is called.
+
+    `where` is the receiver's host and port, for whoever reads what came of a try.
+    """
+
+    def __init__(
+        self,
+        carrier: Carrier,
+        *,
+        validation: Literal["off", "envelope", "schema"],
+        api_id: Callable[[], str],
+        clock: Clock,
+        where: str = "",
+    ) -> None:
+        self._carrier = carrier
+        self._where = where
+        self._validation = validation
+        self._read_api_id = api_id
+        self._api_id = api_id()
+        self._clock = clock
+
+    def refresh(self) -> bool:
+        """Read the API ID anew; return whether it is another one."""
+        before, self._api_id = self._api_id, self._read_api_id()
+        return before != self._api_id
+
+    def check(self, event: Event) -> Outcome | None:
+        """Return why an event can't be sent at all, or None when it can."""
+        found = violations(event.payload, self._validation)
+        if not found:
+            return None
+        return classify(Invalid("invalid", describe(found)), self._clock.wall())
+
+    async def carry(self, event: Event) -> Carried:
+        """Make one try with an event."""
+        started_at, began = self._clock.wall(), self._clock.monotonic()
+        answer = await self._carrier.send(event.event_id, event.payload, self._api_id)
+        if isinstance(answer, Reply):
+            # What a receiver throws back would end up in the history.
+            answer = masked(answer, self._api_id, _LOOKED_AT)
+        outcome = classify(answer, self._clock.wall(), self._where)
+        return Carried(outcome, started_at, self._clock.monotonic() - began)
+
+    async def aclose(self) -> None:
+        """Close the way to the receiver."""
+        await self._carrier.aclose()

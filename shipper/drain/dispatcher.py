@@ -1,0 +1,320 @@
+"""The tick: collect → record → claim → look → plan → hand out. It owns all mutable state.
+
+One exchange with the database at a time: while one batch of outcomes is being written the next
+collects, so recording is a group commit without a timer. Nothing is sent that isn't claimed on
+disk, nothing while the database can't be written, nothing that the lease might not outlive.
+
+Fatal in here: a lost lease. A lost database is not: the same work is given again later.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
+
+from shipper.clock import Clock
+from shipper.drain.exchange import Answer, Exchange, Looks, Queue, Thread
+from shipper.drain.link_row import StoredLinks
+from shipper.drain.reporter import Reporter
+from shipper.drain.route import Route
+from shipper.drain.routes import Routes
+from shipper.drain.terms import Asked
+from shipper.drain.wait import Rest, Rhythm
+from shipper.errors import StoreUnavailable
+from shipper.store.drain.messages import Holds, LinkRow, Work
+
+CLAIMS_PER_TURN = 512
+STOP_GRACE = 5.0
+# An operator who sends events elsewhere asks again before it is over, for as long as they want to.
+RECALLED_FOR = 1.0
+
+
+class Dispatcher:
+    """Drains the outbox through its routes."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        looks: Looks,
+        *,
+        clock: Clock,
+        reporter: Reporter,
+        database: Thread,
+        rhythm: Rhythm,
+    ) -> None:
+        self._clock = clock
+        self._report = reporter
+        self._rest = Rest(rhythm, clock)
+        self._exchange = Exchange(
+            queue,
+            looks,
+            database,
+            clock=clock,
+            reporter=reporter,
+            rhythm=rhythm,
+        )
+        self._routes = Routes(clock)
+        self._stop = asyncio.Event()
+        self._deadline = inf  # of what is in flight, once it is to stop
+        self._rests = 0  # while winding down, when there is nothing to say to the database
+        self._knows_holds = False
+        self._releases: Mapping[str, int] = {}
+        self._recalls: Mapping[str, int] = {}
+        self._stored = StoredLinks()
+
+    # -- from outside -------------------------------------------------------------------------
+
+    def add(self, route: Route) -> None:
+        """Take a destination on; one of that name goes on as it was, in the new route.
+
+        It begins once what is in flight at the old one has ended and is recorded.
+        """
+        self._routes.add(route)
+        # What is held has to be known before anything of it is claimed.
+        self._exchange.owe_holds()
+        self._rest.end()
+
+    def remove(self, name: str) -> None:
+        """Send nothing more to a destination; what is in flight there ends and is recorded."""
+        self._routes.remove(name)
+        self._rest.end()
+
+    @property
+    def routes(self) -> Mapping[str, Route]:
+        """Return the destinations by name, also those that wait until an old route has left."""
+        return self._routes.named
+
+    def probe_at_once(self) -> None:
+        """Try the links that are down: somebody says that they may work now."""
+        for route in self.routes.values():
+            route.link.probe_at_once(self._clock.monotonic())
+        self._rest.end()
+
+    def set_rhythm(self, rhythm: Rhythm) -> None:
+        """Look as often as this says from now on, and have the lease last for as long."""
+        self._rest.set(rhythm)
+        self._exchange.set_lease(rhythm.lease_ttl)
+
+    @property
+    def beats(self) -> int:
+        """Return a number that grows as long as the drain turns: what the watchdog is fed by."""
+        return self._exchange.tries + self._rests
+
+    def wake(self) -> None:
+        """End the present rest: there may be something to do."""
+        self._rest.end()
+
+    def look(self) -> None:
+        """Look for new events, whether or not anything says that there are some."""
+        self._exchange.owe_a_look()
+        self._rest.end()
+
+    def rescan(self) -> None:
+        """Scan everything from the beginning."""
+        for route in self.routes.values():
+            route.ahead.rescan()
+        self.look()
+
+    def is_idle(self) -> bool:
+        """Return whether everything that can be shipped has been."""
+        return self._routes.are_idle()
+
+    # -- the drain ----------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event, *, until: Callable[[], bool] | None = None) -> int:
+        """Drain until `stop` is set, or `until` says so; return how many tries were cut off."""
+        waiter = asyncio.create_task(self._stop_on(stop))
+        try:
+            while not self._stop.is_set() and not (until is not None and until()):
+                await self._rest(await self.tick())
+            return await self._wind_down()
+        except StoreUnavailable as error:
+            # Raised only to who stops. The claims tell the next daemon what to repeat.
+            return self._report.unrecorded(self._routes.at_work(), error)
+        finally:
+            waiter.cancel()
+            await self._end_flights()
+
+    async def _stop_on(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._begin_to_end()
+
+    def _begin_to_end(self) -> None:
+        if not self._stop.is_set():
+            self._stop.set()
+            longest = self._routes.longest() + STOP_GRACE
+            self._deadline = min(self._deadline, self._clock.monotonic() + longest)
+        self._rest.end()
+
+    @property
+    def may_finish(self) -> bool:
+        """Return whether something is in flight for which a stop waits."""
+        return bool(self._routes.tasks()) and self._clock.monotonic() < self._deadline
+
+    def cut_off(self) -> None:
+        """Let nothing that is in flight finish: once it is to stop, it stops at once."""
+        self._deadline = -inf
+        self._rest.end()
+
+    async def tick(self) -> float:
+        """Do one round; return for how many seconds there is nothing to do unless woken."""
+        answer = await self._converse(self._questions())
+        if answer.commanded:  # before anything is sent that is held by now
+            answer = await self._converse([], asks_holds=True)
+        for route in self._routes.at_work():
+            if route.bug is not None:
+                raise route.bug
+        self._see_off()
+        now = self._clock.monotonic()
+        if not self._stop.is_set() and now < self._exchange.lease_until:
+            for route in self._routes.at_work():
+                if now + route.timeout < self._exchange.lease_until:
+                    route.start(now)
+        self._report.routes(self._routes.at_work(), now)
+        return self._delay(answer, now)
+
+    def _see_off(self) -> None:
+        """Part with the routes that have nothing more to record; who follows them begins."""
+        for route in self._routes.left():
+            self._report.forget(route)
+            self._exchange.owe_holds()  # an event that died there may hold its key now
+
+    def _delay(self, answer: Answer, now: float) -> float:
+        until = now + self._rest.longest(answer.pulse, now)
+        for route in self._routes.at_work():
+            if route.settled or (not self._stop.is_set() and self._has_more(route)):
+                return 0.0
+            if now < route.recalled_until:
+                until = min(until, route.recalled_until)
+            moment = route.next_event(now)
+            if moment is not None:
+                until = min(until, moment)
+        return max(0.0, until - now)
+
+    def _has_more(self, route: Route) -> bool:
+        return self._clock.monotonic() >= route.recalled_until and route.ahead.has_more()
+
+    # -- the exchange with the database ---------------------------------------------------------
+
+    def _questions(self) -> list[Asked]:
+        if self._stop.is_set():
+            return []
+        now = self._clock.monotonic()
+        asking = [route for route in self._routes.at_work() if now >= route.recalled_until]
+        return [Asked(route, one) for route in asking for one in route.ahead.questions(now)]
+
+    async def _converse(self, asked: list[Asked], *, asks_holds: bool = False) -> Answer:
+        routes = self._routes.in_turn()
+        settled = [(route, route.settled) for route in routes]
+        wanted: list[tuple[Route, int, str | int]] = []
+        now = self._clock.monotonic()
+        for route in routes:
+            route.settled = []
+            share = CLAIMS_PER_TURN - len(wanted)
+            if not self._stop.is_set() and now >= route.recalled_until:
+                wanted += [(route, row, lane) for row, lane in route.ahead.wanted[:share]]
+                del route.ahead.wanted[:share]
+        links = self._changed_links()
+        work = Work(
+            now=self._clock.wall(),
+            records=[item.record for _, items in settled for item in items],
+            released=[row for route in routes for row in route.lanes.loaded.take_released()],
+            wanted=[row for _, row, _ in wanted],
+            homes={row: route.name for route, row, _ in wanted},
+            links=links,
+        )
+        loaded = None
+        if asks_holds:
+            loaded = {name: route.lanes.loaded_keys() for name, route in self.routes.items()}
+        answer = await self._exchange(work, [one.question for one in asked], self._stop, loaded)
+        self._stored.update(links)
+        claimed = {event.id: event for event in answer.events}
+        for route in routes:
+            mine = [(row, lane) for of, row, lane in wanted if of is route]
+            route.ahead.take_claims(mine, claimed)
+        for route, items in settled:
+            for item in items:
+                route.recorded(item)
+            self._report.recorded(route.name, items)
+        self._take_answers(asked, answer)
+        return answer
+
+    def _take_answers(self, asked: Sequence[Asked], answer: Answer) -> None:
+        now = self._clock.monotonic()
+        self._go_back(answer)
+        if answer.holds is not None:
+            self._apply_holds(answer.holds, now)
+        if answer.pulse.fresh:
+            self._note_fresh(asked)
+        # Lanes before the scan would make it meet rows that are asked for already.
+        for of_lane in (False, True):
+            for (route, question), rows in zip(asked, answer.rows, strict=True):
+                if rows is not None and (question.lane is not None) is of_lane:
+                    route.answer(question, rows, now)
+
+    def _go_back(self, answer: Answer) -> None:
+        """Look again at what is, or may be, another than it was."""
+        if answer.pulse.moved:
+            for route in self._routes.at_work():
+                route.recall(route.recalled_until)  # what was seen may not be there any more
+        if answer.may_be_back or answer.pulse.moved:
+            for route in self.routes.values():
+                route.ahead.rescan()
+        for name, lane in answer.touched:
+            if name in self.routes:
+                self.routes[name].ahead.refetch(lane)
+
+    def _note_fresh(self, asked: Sequence[Asked]) -> None:
+        """Remember for the routes that had no room to look that there is more to see."""
+        seen = {
+            one.route.name
+            for one in asked
+            if one.question.lane is None and not one.question.is_sweep
+        }
+        for name, route in self.routes.items():
+            if name not in seen:
+                route.ahead.look_again()
+
+    def _apply_holds(self, holds: Holds, now: float) -> None:
+        for name, route in self.routes.items():
+            route.lanes.hold(holds.keys.get(name, frozenset()))
+            route.link.held = name in holds.destinations
+            if self._knows_holds:
+                if holds.releases.get(name) != self._releases.get(name):
+                    route.link.release(now)
+                if holds.recalls.get(name) != self._recalls.get(name):
+                    route.recall(now + RECALLED_FOR)
+                    self._rest.end()  # what it lets go of is written down at once
+        self._knows_holds = True
+        self._releases, self._recalls = holds.releases, holds.recalls
+
+    def _changed_links(self) -> list[LinkRow]:
+        now = self._clock.monotonic()
+        rows = [route.link_row(now) for route in self._routes.at_work()]
+        return self._stored.changed(rows)
+
+    # -- the end ------------------------------------------------------------------------------
+
+    async def _wind_down(self) -> int:
+        """Let what is in flight finish, record it, and return how many tries have not finished."""
+        self._begin_to_end()
+        while self.may_finish:
+            self._rest.forget()
+            if any(route.settled for route in self._routes.at_work()):
+                await self._converse([])
+            else:
+                await self._rest(min(self._deadline - self._clock.monotonic(), self._rest.idle))
+                self._rests = self._report.rested(self._clock.monotonic())
+        await self._converse([])  # records what ended last
+        for route in self._routes.at_work():
+            route.lanes.unload_all()
+        await self._converse([])  # lets go of what was claimed and never sent
+        self._report.flush(self._routes.at_work())
+        return len(self._routes.tasks())
+
+    async def _end_flights(self) -> None:
+        """Cut off what is still in flight, however this came to its end, and close the ways."""
+        cut_off = self._routes.tasks()
+        for task in cut_off:
+            task.cancel()
+        await asyncio.gather(*cut_off, return_exceptions=True)
+        await self._routes.aclose()

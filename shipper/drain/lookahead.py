@@ -1,0 +1,228 @@
+"""How far a destination's part of the outbox has been looked at, and what is looked at next. Pure.
+
+Two positions. The *tail* sees every row once, in the order of ids, and never goes back: new rows
+come there. The *sweep* goes from the beginning to the tail whenever something may have come back
+in below: at the start, after an operator's command on very many events, from time to time, and for
+lanes that were overlooked because too many wait. Of a smaller command it is known which lanes it
+has touched: these are fetched at once, by their key. However much a sweep has to wade through, the
+tail goes on beside it, and so does what is loaded.
+
+What may have been received goes before everything else, so a sweep begins with it, and the tail
+waits for the first sweep to have seen that.
+
+It must never claim of a lane anything but its beginning. The first row of a lane that isn't known
+is that only if all rows before it have been seen: not beside a sweep, nor in one that something may
+have come back behind. Then the lane is fetched by its key.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Literal
+
+from shipper.drain.terms import Question
+from shipper.policy.event import Event
+from shipper.policy.lanes import Candidate, Lane, Lanes
+from shipper.store.drain.messages import Look
+
+LANES_PER_LOOK = 32
+LONGER_BY = 4
+"""A page that nothing of was wanted is followed by a longer one: so many times as long."""
+SWEEP_EVERY = 8
+"""Where there is something else to look at, every eighth exchange goes on with the sweep."""
+SWEEP_RESTS = 3.0
+"""A sweep begins when there was none for three times as long as the last one took."""
+OVERLOOKED_FOR = 10.0
+"""The same, for what was only overlooked; and a second more."""
+SWEEP_COUNTS = 3.0
+"""Longer than so many seconds no sweep is said to have taken: it may have waited for room, for the
+database, or for a machine that slept, and who has put something back waits for the next."""
+
+
+class Lookahead:
+    """What is to be asked and claimed for the `lanes` of one destination; `page` rows a look."""
+
+    def __init__(self, name: str, lanes: Lanes, page: int) -> None:
+        self.lanes = lanes
+        self.wanted: list[tuple[int, str | int]] = []
+        """The rows to claim, with their lanes, in order."""
+        self.at_end = False
+        """Whether the tail has seen all that there was."""
+        self._name = name
+        self._page = page
+        self._tail = 0
+        self._kind: Literal["maybe_received", "pending"] = "maybe_received"
+        self._after = 0  # how far the sweep has come
+        self._sweeping = True
+        self._first = True
+        self._once_more = False  # something may have come back in below since it began
+        self._began: float | None = None
+        self._ended = self._took = 0.0
+        self._turn = 0
+        self._sweeps = 1
+        self._limits = {True: page, False: page}  # of the next page of the sweep, and of the tail
+
+    # -- what to do next ----------------------------------------------------------------------
+
+    def is_idle(self) -> bool:
+        """Return whether nothing is known, or could be below, that is to be shipped."""
+        sweeps = self._sweeping or self._once_more
+        return self.at_end and not sweeps and self.lanes.is_empty()
+
+    def has_more(self) -> bool:
+        """Return whether there is something to ask or claim at once."""
+        looks = self.may_look() and (self._sweeping or not self.at_end)
+        return bool(self.wanted) or looks or self.lanes.has_hungry()
+
+    def next_sweep(self) -> float | None:
+        """Return when the next sweep is due, in monotonic seconds; None while one is under way."""
+        if self._sweeping:
+            return None
+        if self._once_more:
+            return self._ended + SWEEP_RESTS * self._took
+        due = self.lanes.overlooked.due
+        return None if due is None else max(due, self._ended + 1.0 + OVERLOOKED_FOR * self._took)
+
+    def rescan(self) -> None:
+        """Sweep, once the last has rested: an operator may have put something back below."""
+        self._once_more = True
+
+    def refetch(self, lane: str | int) -> None:
+        """Look at a lane that an operator has named: at once, unless many stand in line."""
+        if self._has_line():
+            self.lanes.refetch(lane)
+        else:
+            self.rescan()
+
+    def look_again(self) -> None:
+        """Look at the tail: rows have come that it may not have seen."""
+        self.at_end = False
+
+    def may_look(self) -> bool:
+        """Return whether to look further ahead: not while what was seen is still to be claimed."""
+        return len(self.wanted) < self._page and self.lanes.may_scan(self._page)
+
+    def _has_line(self) -> bool:
+        return self.lanes.to_fetch() < self._page
+
+    # -- questions and answers ----------------------------------------------------------------
+
+    def questions(self, now: float) -> list[Question]:
+        """Return what has to be known next."""
+        due = self.next_sweep()
+        if due is not None and now >= due:
+            self._begin()
+        room = self.lanes.room()
+        if room <= 0:
+            return []
+        self._turn += 1
+        looks = self._looks(now) if self.may_look() else []
+        free = max(0, room - self._page * len(looks))
+        most = 1 + free // self.lanes.depth
+        # A lane that is to go on comes before what lies further ahead.
+        fetched = self.lanes.hungry(min(LANES_PER_LOOK, most))
+        return [*map(self._question, fetched), *looks]
+
+    def _looks(self, now: float) -> list[Question]:
+        found = []
+        if not self._first:
+            look = Look("pending", self._name, self._limits[False], after=self._tail)
+            found.append(Question(look, only_if_fresh=self.at_end))
+        alone = self._first or (self.at_end and not self.lanes.has_hungry())
+        if self._sweeping and (alone or self._turn % SWEEP_EVERY == 0):
+            self._began = now if self._began is None else self._began
+            limit = self._limits[True] if alone else self._page
+            look = Look(self._kind, self._name, limit, after=self._after)
+            found.append(Question(look, is_sweep=True))
+        return found
+
+    def _question(self, lane: Lane) -> Question:
+        return Question(Look("lane", self._name, self.lanes.depth, lane=lane.name), lane)
+
+    def answer(self, question: Question, found: Sequence[Candidate], now: float) -> None:
+        """Take in what the outbox showed."""
+        limit, wanted = question.look.limit, len(self.wanted)
+        if question.lane is not None:
+            rows = self.lanes.take_page(question.lane, found, limit, now)
+            self.wanted += [(row, question.lane.name) for row in rows]
+            return
+        if question.is_sweep:
+            self._take_sweep(found, limit, now)
+        else:
+            sure = not (self._sweeping or self._once_more)
+            self._tail, whole = self._offer(found, self._tail, now, sure=sure)
+            self.at_end = whole and len(found) < limit
+        longer = LONGER_BY if len(self.wanted) == wanted else 1
+        self._limits[question.is_sweep] = self._page * longer
+
+    def _take_sweep(self, found: Sequence[Candidate], limit: int, now: float) -> None:
+        sweep = self._sweeps if self._kind == "pending" else 0
+        sure = not self._once_more
+        self._after, whole = self._offer(found, self._after, now, sure=sure, sweep=sweep)
+        at_end = whole and len(found) < limit
+        if self._kind == "pending" and at_end:
+            # Whatever the tail knew: nothing lies further up (an outbox can be emptied, and its
+            # numbers begin anew).
+            self._tail = self._after
+        if self._kind == "pending" and (at_end or self._after >= self._tail):
+            self._end(now)
+        elif self._kind == "maybe_received" and at_end:
+            self._kind, self._after = "pending", 0
+            if self._first:
+                self._end(now)  # the rest is the tail's: it has seen nothing yet
+
+    def _offer(
+        self, found: Sequence[Candidate], at: int, now: float, *, sure: bool, sweep: int = 0
+    ) -> tuple[int, bool]:
+        """Offer rows to the lanes; return how far that went, and whether that is all of them."""
+        # A longer page is for what is passed by: of what is wanted it takes no more than any.
+        room, taken = min(self.lanes.room(), self._page), 0
+        for candidate in found:
+            if taken >= room or not self._has_line():
+                return at, False
+            if self.lanes.takes(candidate, now, sure=sure, sweep=sweep):
+                self.wanted.append((candidate.id, candidate.lane))
+                taken += 1
+            at = candidate.id
+        return at, True
+
+    def _begin(self) -> None:
+        self._kind, self._after, self._sweeping, self._began = "maybe_received", 0, True, None
+        self._once_more = False
+        self._sweeps += 1
+        self.lanes.overlooked.clear()
+        self.lanes.skipped.clear()
+
+    def _end(self, now: float) -> None:
+        self._ended = now
+        self._took = min(SWEEP_COUNTS, now - (now if self._began is None else self._began))
+        self._sweeping = self._first = False
+
+    # -- claims -------------------------------------------------------------------------------
+
+    def take_claims(
+        self, asked: Iterable[tuple[int, str | int]], claimed: Mapping[int, Event]
+    ) -> None:
+        """Take in which of the events asked for are claimed.
+
+        What follows one that isn't is no longer asked for: it can't go before that one, but if it
+        were claimed, and we died, it would.
+        """
+        short: set[str | int] = set()
+        for row, lane in asked:
+            if row in claimed:
+                self.lanes.load(claimed[row])
+            else:
+                self.lanes.missed(lane, row)
+                short.add(lane)
+        self.ask_no_longer(short)
+
+    def ask_no_longer(self, lanes: Collection[str | int]) -> None:
+        """Ask no longer for what is wanted of some lanes."""
+        for row, lane in self.wanted:
+            if lane in lanes:
+                self.lanes.missed(lane, row)
+        self.wanted = [(row, lane) for row, lane in self.wanted if lane not in lanes]
+
+    def let_go(self) -> None:
+        """Let go of everything that isn't in flight."""
+        self.ask_no_longer({lane for _, lane in self.wanted})
+        self.lanes.unload_all()

@@ -1,0 +1,252 @@
+"""Tells what the drain does: numbers to the tally, changes to the log, each of them once.
+
+A batch line comes at most once a second for a destination, a reminder that a link is down at most
+once a minute, and of a link that flaps only so many changes a minute are told, the rest counted,
+as with runs of failed tries:
+an outage must not fill the disk that the outbox lives on.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from shipper.advice import hint
+from shipper.drain.route import Route
+from shipper.drain.tally import Tally
+from shipper.drain.terms import Settled
+from shipper.errors import ShipperError
+from shipper.logs import Log
+from shipper.policy.delivery import Status
+from shipper.policy.failing import describe
+from shipper.policy.state import State
+
+BATCH_EVERY = 1.0
+REMIND_EVERY = 60.0
+CHANGES_A_MINUTE = 10
+RUNS_A_MINUTE = 3
+# As some messages hold a number, and there is no end of numbers.
+REASONS = 8
+
+_GOOD = frozenset({State.READY, State.RAMPING})
+
+
+@dataclass(slots=True)
+class _Told:
+    """What the log knows of one destination."""
+
+    state: State = State.READY
+    at: float = 0.0
+    probes: int = 0
+    changes: deque[float] = field(default_factory=lambda: deque(maxlen=CHANGES_A_MINUTE))
+    untold: int = 0
+    batch: Counter[Status] = field(default_factory=Counter)
+    batch_at: float = 0.0
+    run: int = 0
+    """The run of failures that was met last, and whether it has been told of."""
+    is_run_told: bool = False
+    runs: deque[float] = field(default_factory=lambda: deque(maxlen=RUNS_A_MINUTE))
+    untold_runs: int = 0
+    failures: int = 0
+    failing_since: float = 0.0
+
+
+class Reporter:
+    """Writes to the log; keeps what it has told, so as not to tell it again."""
+
+    def __init__(self, log: Log, tally: Tally) -> None:
+        self._log = log
+        self._tally = tally
+        self._told: dict[str, _Told] = {}
+        self._reasons: set[str] = set()
+
+    def recorded(self, destination: str, settled: Sequence[Settled]) -> None:
+        """Take in outcomes that are on disk."""
+        self._tally.recorded(destination, settled)
+        told = self._told.setdefault(destination, _Told())
+        for item in settled:
+            status = item.record.verdict.status
+            told.batch[status] += 1
+            told.probes += status is Status.PENDING
+            if self._log.debug or status is Status.DEAD:
+                self._delivery(destination, item)
+
+    def _delivery(self, destination: str, item: Settled) -> None:
+        record, outcome = item.record, item.outcome
+        fields = {
+            "destination": destination,
+            "id": record.event.id,
+            "event_id": record.event.event_id,
+            "attempts": record.verdict.attempts,
+            "outcome": outcome.cause,
+            "status_code": outcome.status_code,
+            "duration_ms": round(item.seconds * 1000),
+        }
+        match record.verdict.status:
+            case Status.DELIVERED:
+                self._log("delivery.delivered", **fields)
+            case Status.DEAD:
+                self._log("delivery.dead", **fields, reason=describe(outcome))
+            case _:
+                self._log(
+                    "delivery.postponed",
+                    **fields,
+                    reason=describe(outcome),
+                    charged=record.verdict.charged,
+                    wait_seconds=round(record.verdict.wait, 3),
+                )
+
+    def routes(self, routes: Iterable[Route], now: float) -> None:
+        """Tell what has changed, if it is time."""
+        for route in routes:
+            told = self._told.setdefault(route.name, _Told())
+            self._link(route, told, now)
+            self._failing(route, told, now)
+            if told.batch and now - told.batch_at >= BATCH_EVERY:
+                self._batch(route, told, now)
+
+    def flush(self, routes: Iterable[Route]) -> None:
+        """Tell what has been shipped since the last batch line; at the end."""
+        for route in routes:
+            if (told := self._told.get(route.name)) is not None and told.batch:
+                self._batch(route, told, told.batch_at)
+
+    def forget(self, route: Route) -> None:
+        """Tell the rest of a route that is over; whoever has its name next is another one."""
+        self.flush([route])
+        self._told.pop(route.name, None)
+
+    def _batch(self, route: Route, told: _Told, now: float) -> None:
+        if told.batch[Status.DELIVERED] or told.batch[Status.DEAD]:
+            self._log(
+                "batch.shipped",
+                destination=route.name,
+                delivered=told.batch[Status.DELIVERED],
+                postponed=told.batch[Status.PENDING],
+                dead=told.batch[Status.DEAD],
+                in_flight=route.in_flight,
+            )
+        told.batch.clear()
+        told.batch_at = now
+
+    def _link(self, route: Route, told: _Told, now: float) -> None:
+        link, state = route.link, route.link.shown
+        if state is not told.state:
+            if len(told.changes) == CHANGES_A_MINUTE and now - told.changes[0] < 60:
+                told.untold += 1
+                return
+            told.changes.append(now)
+            before, told.state, told.at, told.probes = told.state, state, now, 0
+            untold, told.untold = told.untold, 0
+            change = {} if state is State.PAUSED else {"state": state.value, "before": before.value}
+            log = self._log.good if state in _GOOD else self._log
+            log(
+                "link.paused" if state is State.PAUSED else "link.changed",
+                destination=route.name,
+                **change,
+                reason=link.reason,
+                **_hint(route, link.reason),
+                next_try_seconds=_wait(link.next_try_at, now),
+                suppressed=untold,
+            )
+        elif link.is_down and now - told.at >= REMIND_EVERY:
+            self._log(
+                "link.still_down",
+                destination=route.name,
+                state=state.value,
+                reason=link.reason,
+                **_hint(route, link.reason),
+                seconds=round(now - link.since),
+                suppressed=told.probes,
+            )
+            told.at, told.probes = now, 0
+
+    def _failing(self, route: Route, told: _Told, now: float) -> None:
+        """Tell once that tries fail, from the first one on, and once that one was accepted.
+
+        Where the link went down by it, that has been told already.
+        """
+        failing = route.link.failing
+        over = told.run != failing.runs or not failing.failures
+        if told.is_run_told and over:
+            seconds = round(now - told.failing_since, 1)
+            self._log("link.works", destination=route.name, failures=told.failures, seconds=seconds)
+            told.is_run_told = False
+        if not failing.failures:
+            return
+        if told.run != failing.runs:
+            told.run = failing.runs
+            told.failing_since = now if failing.since is None else failing.since
+            self._tell_of_run(route, told, now)
+        told.failures = failing.failures
+
+    def _tell_of_run(self, route: Route, told: _Told, now: float) -> None:
+        link = route.link
+        if link.is_down:
+            told.is_run_told = True
+            return
+        if len(told.runs) == RUNS_A_MINUTE and now - told.runs[0] < 60:
+            told.untold_runs += 1
+            return
+        told.runs.append(now)
+        told.is_run_told = True
+        untold, told.untold_runs = told.untold_runs, 0
+        self._log(
+            "link.failing",
+            destination=route.name,
+            state=link.shown.value,
+            failures=link.failing.failures,
+            reason=link.failing.last_error,
+            **_hint(route, link.failing.last_error),
+            next_try_seconds=_wait(link.failing.next_try_at, now),
+            suppressed=untold,
+        )
+
+    def turned(self, seconds: float, now: float, lease_until: float) -> None:
+        """Take in that an exchange with the database went well, and how long it took."""
+        self._tally.turned(seconds, now, lease_until)
+
+    def rested(self, now: float) -> int:
+        """Take in that there was nothing to ask of the database; return how often there wasn't."""
+        return self._tally.rested(now)
+
+    def store_lost(self, error: ShipperError, retry: float, now: float) -> None:
+        """Tell that the database can't be reached; once for each reason, each time it is lost.
+
+        The first is how it was lost ("the server is shutting down"), and the next what to mend.
+        """
+        self._tally.lost(now, error.message)
+        if error.message not in self._reasons and len(self._reasons) < REASONS:
+            self._reasons.add(error.message)
+            self._log("store.lost", reason=error.message, retry_seconds=retry)
+
+    def damaged(self, problems: Sequence[str]) -> None:
+        """Tell what somebody has done to the outbox's tables; called when they have changed."""
+        for problem in problems:
+            self._log("store.damaged", problem=problem, hint="run: shipper db upgrade")
+
+    def unrecorded(self, routes: Iterable[Route], error: ShipperError) -> int:
+        """Tell how many events were sent of which nothing can be written any more; return that."""
+        events = sum(route.in_flight for route in routes)
+        if events:
+            self._log("store.unrecorded", events=events, reason=error.message, hint=_AGAIN)
+        return events
+
+    def store_back(self, seconds: float) -> None:
+        """Tell that the database is there again."""
+        self._reasons.clear()
+        self._log("store.back", seconds=round(seconds, 1))
+
+
+_AGAIN = (
+    "nothing is lost: the next start sends what of these may have been received once more, first"
+    " of its key and with the same Idempotency-Key"
+)
+
+
+def _hint(route: Route, reason: str | None) -> dict[str, str]:
+    advice = hint(reason, route.place)
+    return {} if advice is None else {"hint": advice}
+
+
+def _wait(moment: float | None, now: float) -> float | None:
+    return None if moment is None else round(max(0.0, moment - now), 1)

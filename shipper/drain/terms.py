@@ -1,0 +1,54 @@
+"""What a route is made of and speaks of: its terms, its questions, its outcomes."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from shipper.advice import NOWHERE, Place
+from shipper.policy.delivery import RetryPolicy
+from shipper.policy.lanes import Lane
+from shipper.policy.outcome import Outcome
+from shipper.store.drain.messages import Look, Record
+
+if TYPE_CHECKING:
+    from shipper.drain.route import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a destination is to be treated. Seconds; `max_rate` in requests a second, 0 for any."""
+
+    policy: RetryPolicy
+    timeout: float
+    max_in_flight: int
+    max_rate: float
+    holds_dead: bool
+    place: Place = NOWHERE
+    """What advice about it has to name."""
+
+
+class Settled(NamedTuple):
+    """A try whose outcome is to be recorded; `due` is when its lane may go on, None for at once."""
+
+    lane: Lane
+    record: Record
+    outcome: Outcome
+    due: float | None
+    newly_received: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A look that a route asks for: at a lane, at the next part of a sweep, or at the tail."""
+
+    look: Look
+    lane: Lane | None = None
+    is_sweep: bool = False
+    only_if_fresh: bool = False
+
+
+class Asked(NamedTuple):
+    """A question, and the route that asks it."""
+
+    route: "Route"
+    question: Question

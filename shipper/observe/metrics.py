@@ -1,0 +1,278 @@
+"""The numbers for Prometheus, in its text format.
+
+It decides their names, which are a promise: dashboards and alert rules are built on them. A
+series may be named after a destination of the configuration, an outcome, a state or a status;
+never after a key, an event or anything else that an application writes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
+from typing import Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from shipper import __version__
+from shipper.clock import Clock
+from shipper.drain import Route
+from shipper.drain.tally import Counts, Histogram, Tally
+from shipper.observe.health import SILENCE
+from shipper.observe.survey import Backlog, Figures
+from shipper.policy.state import State
+from shipper.store.report.budget import Footprint
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_OF_DESTINATION: Final = ("destination",)
+
+
+class Metrics:
+    """Writes down what the tally, the routes and the database say."""
+
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        tally: Tally,
+        clock: Clock,
+        database: str,
+        log_dropped: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._routes = routes
+        self._tally = tally
+        self._clock = clock
+        self._database = database
+        self._log_dropped = log_dropped
+        self._process = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._process)
+
+    def render(self, figures: Figures | None) -> bytes:
+        """Return everything; without figures, what only the database knows is left out."""
+        once = CollectorRegistry(auto_describe=False)
+        once.register(_Once([*self._of_drain(), *self._of_links(), *_of_database(figures)]))
+        return generate_latest(once) + generate_latest(self._process)
+
+    # -- what the drain has done ----------------------------------------------------------------
+
+    def _of_drain(self) -> Iterator[Metric]:
+        counted = {name: self._tally.destinations.get(name, Counts()) for name in self._routes}
+        tries = CounterMetricFamily(
+            "shipper_tries", "Tries that ended, by outcome.", labels=("destination", "outcome")
+        )
+        for name, counts in counted.items():
+            for outcome, times in {"accepted": 0, **counts.tries}.items():
+                tries.add_metric((name, outcome), times)
+        yield tries
+        yield _counter(
+            "shipper_deliveries",
+            "Events that were delivered.",
+            {name: counts.delivered for name, counts in counted.items()},
+        )
+        yield _counter(
+            "shipper_postponements",
+            "Tries after which the event stays pending.",
+            {name: counts.retried for name, counts in counted.items()},
+        )
+        yield _counter(
+            "shipper_deaths",
+            "Events that became dead letters.",
+            {name: counts.dead for name, counts in counted.items()},
+        )
+        yield from _times(counted)
+        yield from self._of_turns()
+
+    def _of_turns(self) -> Iterator[Metric]:
+        turns = HistogramMetricFamily(
+            "shipper_turn_duration_seconds",
+            "The drain's exchanges with the database: record, claim, look.",
+        )
+        turns.add_metric((), *_buckets(self._tally.turns))
+        yield turns
+        now = self._clock.monotonic()
+        yield GaugeMetricFamily(
+            "shipper_database_up",
+            "Whether the database answers the drain.",
+            int(self._tally.lost_at is None and self._tally.unanswered_for(now) <= SILENCE),
+        )
+        yield GaugeMetricFamily(
+            "shipper_lease_remaining_seconds",
+            "For how long the outbox is still ours; +Inf where a lock and no lease says so.",
+            self._tally.lease_until - now,
+        )
+        info = GaugeMetricFamily(
+            "shipper_info", "Which shipper, on which database.", labels=("version", "database")
+        )
+        info.add_metric((__version__, self._database), 1)
+        yield info
+        yield CounterMetricFamily(
+            "shipper_log_dropped",
+            "Lines of the log that were dropped, because nobody read stderr.",
+            self._log_dropped(),
+        )
+
+    # -- how the links are ----------------------------------------------------------------------
+
+    def _of_links(self) -> Iterator[Metric]:
+        states = GaugeMetricFamily(
+            "shipper_link_state",
+            "1 for the state that the link is in.",
+            labels=("destination", "state"),
+        )
+        for name, route in self._routes.items():
+            for state in State:
+                states.add_metric((name, state.value), int(route.link.shown is state))
+        yield states
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        routes = self._routes.items()
+        yield _gauge(
+            "shipper_link_since_timestamp_seconds",
+            "Since when the link is in its state.",
+            {name: wall - (now - route.link.since) for name, route in routes},
+        )
+        yield _gauge(
+            "shipper_link_failures",
+            "Tries that failed in a row since the last one that was accepted.",
+            {name: route.link.failing.failures for name, route in routes},
+        )
+        yield _gauge(
+            "shipper_in_flight",
+            "Events on their way, or answered and not recorded yet.",
+            {name: route.in_flight for name, route in routes},
+        )
+        yield _gauge(
+            "shipper_in_flight_max",
+            "How many may be.",
+            {name: route.link.max_in_flight for name, route in routes},
+        )
+
+
+class _Once(Collector):
+    """Metrics that were made for one answer."""
+
+    def __init__(self, metrics: list[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        """Return them."""
+        return self._metrics
+
+
+# -- what the database says -----------------------------------------------------------------------
+
+
+def _of_database(figures: Figures | None) -> Iterator[Metric]:
+    if figures is None:
+        return
+    backlogs = figures.backlogs
+    events = GaugeMetricFamily(
+        "shipper_events",
+        "Events of the outbox; purged ones were deleted when their time was over.",
+        labels=("destination", "status"),
+    )
+    for backlog in backlogs:
+        for status, count in _statuses(backlog):
+            events.add_metric((backlog.destination, status), count)
+    yield events
+    yield _gauge(
+        "shipper_oldest_pending_seconds",
+        "How long the oldest pending event waits; 0 where none does.",
+        {b.destination: b.oldest_pending_seconds or 0.0 for b in backlogs},
+    )
+    yield _gauge(
+        "shipper_held_keys", "Keys that are held.", {b.destination: b.held_keys for b in backlogs}
+    )
+    yield GaugeMetricFamily(
+        "shipper_held_back_seconds",
+        "For how long an open transaction has kept the newest events back (PostgreSQL).",
+        figures.held_back_seconds,
+    )
+    yield GaugeMetricFamily(
+        "shipper_commit_wait_seconds",
+        "For how long a commit has waited for a synchronous standby (PostgreSQL).",
+        figures.commit_seconds,
+    )
+    yield from _of_footprint(figures.footprint)
+    if figures.disk is not None:
+        yield GaugeMetricFamily("shipper_wal_bytes", "The size of the WAL.", figures.disk.wal)
+        yield GaugeMetricFamily(
+            "shipper_database_bytes", "The size of the database file.", figures.disk.file
+        )
+        yield GaugeMetricFamily(
+            "shipper_disk_free_bytes", "What is left on its disk.", figures.disk.free
+        )
+        yield GaugeMetricFamily(
+            "shipper_reserve_bytes",
+            "What lies in reserve for the daemon's marks on a full disk.",
+            figures.disk.reserve,
+        )
+
+
+def _of_footprint(taken: Footprint) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "shipper_outbox_bytes",
+        "What the outbox takes on the disk; by rows, where other tables lie in its file.",
+        taken.taken,
+    )
+    yield GaugeMetricFamily(
+        "shipper_outbox_growth_bytes",
+        "What a day like the last adds, were nothing deleted.",
+        taken.growth.bytes_a_day,
+    )
+    if taken.budget is not None:
+        yield GaugeMetricFamily(
+            "shipper_outbox_budget_bytes", "What the outbox may take.", taken.budget
+        )
+
+
+def _statuses(backlog: Backlog) -> Iterator[tuple[str, int]]:
+    yield "pending", backlog.pending
+    yield "delivered", backlog.delivered
+    yield "dead", backlog.dead
+    yield "discarded", backlog.discarded
+    yield "purged", backlog.purged
+
+
+# -- how it is written ----------------------------------------------------------------------------
+
+
+def _times(counted: Mapping[str, Counts]) -> Iterator[Metric]:
+    latency = HistogramMetricFamily(
+        "shipper_latency_seconds",
+        "From when an event was written to when its delivery was answered.",
+        labels=_OF_DESTINATION,
+    )
+    duration = SummaryMetricFamily(
+        "shipper_try_duration_seconds", "How long tries took.", labels=_OF_DESTINATION
+    )
+    for name, counts in counted.items():
+        latency.add_metric((name,), *_buckets(counts.latency))
+        duration.add_metric((name,), sum(counts.tries.values()), counts.seconds)
+    yield latency
+    yield duration
+
+
+def _buckets(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
+    bounds = [*map(floatToGoString, histogram.bounds), "+Inf"]
+    sums = map(float, accumulate(histogram.counts))
+    return list(zip(bounds, sums, strict=True)), histogram.total
+
+
+def _counter(name: str, text: str, values: Mapping[str, float]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=_OF_DESTINATION)
+    for destination, value in values.items():
+        family.add_metric((destination,), value)
+    return family
+
+
+def _gauge(name: str, text: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=_OF_DESTINATION)
+    for destination, value in values.items():
+        family.add_metric((destination,), value)
+    return family

@@ -1,0 +1,273 @@
+"""What the database and its disk say, for metrics and alarms: asked seldom, and kept meanwhile.
+
+It decides how often to ask: never so often that asking takes more than a twentieth of the time,
+however much is pending. Once a day, where alarms are wanted and the outbox isn't huge, it reads all
+of it to see whether its invariants hold; else it must never scan the history. It must never use the
+drain's own thread or connection, or make anybody wait for long. What only rows name, and no
+configuration, is one destination to it: an application must not be able to make its numbers grow
+without bounds.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+from shipper.clock import Clock
+from shipper.config import Settings
+from shipper.errors import ShipperError
+from shipper.observe.situation import open_for
+from shipper.store.db import commits
+from shipper.store.db.engine import database_path, open_engine
+from shipper.store.db.opening import Database
+from shipper.store.db.transactions import interrupt, let_go
+from shipper.store.report import status
+from shipper.store.report.budget import Footprint, footprint
+from shipper.store.report.verify import broken_rules, remember
+from shipper.store.upkeep.reserve import held
+from shipper.store.upkeep.sqlite_file import wal_bytes
+from shipper.system.background import aside
+from shipper.system.confirmed_time import Confirmed
+
+ASK_EVERY: Final = 10.0
+# So many times as long as asking took, nobody asks again.
+_REST: Final = 20
+_FORECAST_EVERY: Final = 600.0
+_DAY: Final = 86400.0
+# What an age is worth knowing of where nobody is alarmed by it.
+_OLD: Final = 3600.0
+# Once a day, and not at once: a daemon that can't stay up would do nothing else.
+AUDIT_EVERY: Final = 86400.0
+_AUDIT_FIRST: Final = 900.0
+_AUDIT_AGAIN: Final = 900.0  # where the database was lost in the middle of one
+# Reading more than these would keep an SQLite file's WAL from being cut for too long.
+AUDITED_ROWS: Final = 1_000_000
+# A question that takes longer is answered with what was known before.
+_PATIENCE: Final = 3.0
+_CLOSE_WITHIN: Final = 2.0
+_CLOSE_TRIES: Final = 20
+
+# No name of a destination can be this.
+UNCONFIGURED: Final = "(unconfigured)"
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The events of one destination, by status, and how long the oldest pending one waits."""
+
+    destination: str
+    pending: int
+    delivered: int
+    dead: int
+    discarded: int
+    purged: int
+    held_keys: int
+    oldest_pending_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """What an SQLite outbox takes, and what is left for it; bytes."""
+
+    file: int
+    wal: int
+    free: int
+    days_left: float | None
+    """How long the room lasts at the last day's rate with nothing deleted; None where none came."""
+    reserve: int
+    """What lies in reserve for the daemon's marks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One look at the database. `disk` is None where it isn't ours: on PostgreSQL."""
+
+    backlogs: tuple[Backlog, ...]
+    held_back_seconds: float
+    """For how long an open transaction has kept the newest events back (PostgreSQL)."""
+    footprint: Footprint
+    """What the outbox takes of its budget; as old as a forecast may be."""
+    disk: Disk | None
+    commit_seconds: float = 0.0
+    """For how long a commit has waited for a synchronous standby (PostgreSQL)."""
+    broken: tuple[str, ...] = ()
+    """The rules of `verify` that didn't hold when that was asked last."""
+
+
+@dataclass(slots=True)
+class Audit:
+    """What `verify` has found, and when to ask anew (monotonic). It outlives a reload."""
+
+    due: float
+    broken: tuple[str, ...] = ()
+
+    @classmethod
+    def first(cls, clock: Clock) -> "Audit":
+        """Return one that nobody has made yet."""
+        return cls(clock.monotonic() + _AUDIT_FIRST)
+
+
+class Survey:
+    """Asks the database now and then. Belongs to the event loop; close it there.
+
+    Without an `audit` it never asks what that is about.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock, audit: Audit | None = None) -> None:
+        self._clock = clock
+        self._observer = _Observer(settings, clock, audit)
+        self._asking: asyncio.Task[None] | None = None
+        self._ask_at = clock.monotonic()
+        self._latest: Figures | None = None
+
+    async def figures(self) -> Figures | None:
+        """Return what was seen last, None where the database didn't answer.
+
+        It is as old as `ASK_EVERY`, or older where the database is slow.
+        """
+        if self._asking is None and self._clock.monotonic() >= self._ask_at:
+            self._asking = asyncio.create_task(self._ask())
+        if (asking := self._asking) is not None:
+            done, _ = await asyncio.wait({asking}, timeout=_PATIENCE)
+            if done and not asking.cancelled():
+                asking.result()  # a bug is whoever asks to tell
+        return self._latest
+
+    async def aclose(self) -> None:
+        """Close the connection; whoever is still asking isn't waited for much longer."""
+        self._observer.is_closing = True
+        closing = aside(self._observer.close, "survey")
+        for _ in range(_CLOSE_TRIES):
+            aside(self._observer.interrupt, "survey")
+            done, _ = await asyncio.wait({closing}, timeout=_CLOSE_WITHIN / _CLOSE_TRIES)
+            if done:
+                break
+        if self._asking is not None:
+            self._asking.cancel()
+
+    async def _ask(self) -> None:
+        began = self._clock.monotonic()
+        try:
+            self._latest = await aside(self._observer.look, "survey")
+        except (ShipperError, OSError):
+            self._latest = None
+        finally:
+            now = self._clock.monotonic()
+            self._ask_at = now + max(ASK_EVERY, _REST * (now - began))
+            self._asking = None
+
+
+class _Observer:
+    """Looks at the database, from one thread at a time.
+
+    To it, a wall clock that was set forward makes no event old, and one that was set back no
+    growth.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock, audit: Audit | None) -> None:
+        self._where = settings.database
+        self._budget = settings.space.budget
+        self._path = database_path(self._where.url)
+        self._configured = frozenset(settings.destinations)
+        self._clock = clock
+        self._confirmed = Confirmed(clock)
+        self._old = settings.alerts.oldest_pending or _OLD
+        self._database: Database | None = None
+        self._footprint: Footprint | None = None
+        self._forecast_at = 0.0
+        self._audit = audit or Audit(inf)
+        self._one_at_a_time = Lock()
+        self.is_closing = False
+
+    def look(self) -> Figures:
+        """Return how it is now; raises what the store raises."""
+        with self._one_at_a_time:
+            try:
+                return self._look()
+            finally:
+                if self._database is not None:
+                    let_go(self._database)
+
+    def _look(self) -> Figures:
+        if self._database is None:
+            self._database = open_engine(
+                self._where.url, busy_timeout=1.0, renewed=self._where.read_url
+            )
+        database, now = self._database, self._confirmed.unstepped(self._old)
+        found = status.destination_report(database, self._configured, now)
+        blockers, commit = status.commit_blockers(database), commits.waiting(database)
+        rows = sum(report.rows for report in found)
+        taken = self._footprint_of(database, rows, self._confirmed.at_most(_DAY))
+        # What was broken in an outbox that has grown too large for this is broken still.
+        if self._clock.monotonic() >= self._audit.due and rows <= AUDITED_ROWS:
+            self._audit_rows(database)
+        return Figures(
+            backlogs=tuple(self._backlogs(found)),
+            held_back_seconds=open_for(database, blockers),
+            commit_seconds=0.0 if commit is None else commit.seconds,
+            footprint=taken,
+            disk=None if self._path is None else _disk(self._path, taken),
+            broken=self._audit.broken,
+        )
+
+    def _audit_rows(self, database: Database) -> None:
+        """Ask whether the invariants hold; where that fails, the rest is told all the same."""
+        self._audit.due = self._clock.monotonic() + _AUDIT_AGAIN
+        with suppress(ShipperError):
+            if not self.is_closing:
+                self._audit.broken = broken_rules(database)
+                remember(database, self._audit.broken, self._clock.wall())
+                self._audit.due = self._clock.monotonic() + AUDIT_EVERY
+
+    def interrupt(self) -> None:
+        """Have the present question fail: nobody waits for its answer any more."""
+        if self._database is not None:
+            interrupt(self._database)
+
+    def close(self) -> None:
+        """Close the connection, after the present question."""
+        with self._one_at_a_time:
+            if self._database is not None:
+                self._database.dispose()
+
+    def _backlogs(self, found: Iterable[status.DestinationReport]) -> Iterable[Backlog]:
+        stray: list[status.DestinationReport] = []
+        for report in found:
+            if report.name in self._configured:
+                yield _merged(report.name, [report])
+            else:
+                stray.append(report)
+        if stray:
+            yield _merged(UNCONFIGURED, stray)
+
+    def _footprint_of(self, database: Database, rows: int, day_ends: float) -> Footprint:
+        now = self._clock.monotonic()
+        if self._footprint is None or now >= self._forecast_at:
+            self._footprint = footprint(database, rows, day_ends, self._budget)
+            self._forecast_at = now + _FORECAST_EVERY
+        return self._footprint
+
+
+def _disk(path: Path, taken: Footprint) -> Disk:
+    free, a_day = shutil.disk_usage(path.parent).free, taken.growth.bytes_a_day
+    days_left = free / a_day if a_day else None
+    return Disk(path.stat().st_size, wal_bytes(path), free, days_left, held(path))
+
+
+def _merged(name: str, found: list[status.DestinationReport]) -> Backlog:
+    ages = [r.oldest_pending_seconds for r in found if r.oldest_pending_seconds is not None]
+    return Backlog(
+        destination=name,
+        pending=sum(report.pending for report in found),
+        delivered=sum(report.delivered for report in found),
+        dead=sum(report.dead for report in found),
+        discarded=sum(report.discarded for report in found),
+        purged=sum(report.purged for report in found),
+        held_keys=sum(report.held_keys for report in found),
+        oldest_pending_seconds=max(ages, default=None),
+    )

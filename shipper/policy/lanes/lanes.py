@@ -1,0 +1,320 @@
+"""All lanes of a destination: what is loaded, who may go, who waits and until when."""
+
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
+from math import inf
+
+from shipper.policy.event import Event
+from shipper.policy.lanes.failed import Failed
+from shipper.policy.lanes.hungry import Hungry
+from shipper.policy.lanes.lane import Candidate, Lane, Name
+from shipper.policy.lanes.loaded import Loaded
+from shipper.policy.lanes.overlooked import Overlooked
+from shipper.policy.lanes.ready import Ready
+from shipper.policy.lanes.waiting import AT_ONCE, Waiting
+
+
+class Lanes:
+    """All lanes of a destination that are loaded or waiting.
+
+    `window` and `bytes_max` bound the events loaded, `depth` those of one lane, `places` those in
+    flight, `waiting_max` the lanes that wait for their time: of more, those that wait the longest
+    are overlooked until the outbox is looked at from the beginning again.
+    """
+
+    def __init__(
+        self,
+        window: int,
+        depth: int,
+        *,
+        places: int = 64,
+        bytes_max: int = 32 << 20,
+        waiting_max: int = 50_000,
+    ) -> None:
+        self.depth = depth
+        self.loaded = Loaded(window, bytes_max)
+        self.held: set[Name] = set()
+        """Which of the lanes that are known here are held; of all others each look says so."""
+        self.overlooked = Overlooked()
+        self.skipped = Overlooked()
+        """Lanes with rows that were seen and left, being held: no later row is the first."""
+        self._lanes: dict[Name, Lane] = {}
+        self._ready = Ready(places)
+        self._hungry = Hungry()
+        self._waiting = Waiting(waiting_max)
+        self._failed = Failed()
+
+    # -- what the drain asks ------------------------------------------------------------------
+
+    def room(self) -> int:
+        """Return how many more events may be loaded."""
+        return self.loaded.room()
+
+    def may_scan(self, rows: int) -> bool:
+        """Return whether there is room for so many rows more, and fewer lanes are to be fetched."""
+        return self.room() >= min(rows, self.loaded.window) and len(self._hungry) < rows
+
+    def startable(self) -> int:
+        """Return how many lanes could start an event now."""
+        return len(self._ready)
+
+    def is_empty(self) -> bool:
+        """Return whether nothing is loaded, waiting or to be fetched."""
+        return not self._lanes and self.overlooked.due is None
+
+    def to_fetch(self) -> int:
+        """Return how many lanes are to be fetched by their key."""
+        return len(self._hungry)
+
+    def has_hungry(self) -> bool:
+        """Return whether a lane is to be fetched and there is room for it."""
+        return bool(self._hungry) and self.room() > 0
+
+    def next_due(self) -> float | None:
+        """Return when time alone lets a waiting lane go on, in monotonic seconds."""
+        first = self._waiting.first() if self._ready.may_wake() else None
+        return None if first is None else first.due
+
+    # -- loading ------------------------------------------------------------------------------
+
+    def takes(self, candidate: Candidate, now: float, *, sure: bool = True, sweep: int = 0) -> bool:
+        """Take in a row of a scan, or of a `sweep` by its number; return whether to claim it.
+
+        `sure` says that all that is pending before it has been seen: then the first of a lane that
+        isn't known is its beginning.
+        """
+        if candidate.id in self.loaded:
+            return False
+        if candidate.held or candidate.lane in self.held:
+            self._pass_by(candidate.lane)
+            return False
+        lane = self._lanes.get(candidate.lane)
+        if lane is None:
+            return self._meet(candidate, now, sure or isinstance(candidate.lane, int))
+        if candidate.id < lane.last_id:
+            lane.stale = lane.more = True
+            if lane.due is not None and candidate.wait <= 0:
+                self._wake(lane)
+            return False
+        if self._must_skip(lane) or candidate.wait > 0:
+            lane.more = True
+            if sweep and lane.due is not None:
+                self._meet_again(lane, candidate, sweep)
+            return False
+        self._expect(lane, candidate.id)
+        return True
+
+    def _pass_by(self, name: Name) -> None:
+        """Remember that a row of a lane was seen and left where it is, because it is held."""
+        lane = self._lanes.get(name)
+        if lane is None:
+            self.skipped.add(name, inf)
+        else:
+            lane.more = True
+
+    def _meet(self, candidate: Candidate, now: float, sure: bool) -> bool:  # noqa: FBT001
+        if candidate.lane in self.overlooked:
+            return False
+        lane = self._lanes[candidate.lane] = Lane(candidate.lane)
+        if candidate.wait > 0 or candidate.failed:
+            self._sleep(lane, candidate.id, now + candidate.wait, charged=True)
+            return False
+        if sure and candidate.lane not in self.skipped:
+            self._expect(lane, candidate.id)
+            return True
+        lane.more = True
+        self._settle_in(lane)
+        return False
+
+    def _meet_again(self, lane: Lane, candidate: Candidate, sweep: int) -> None:
+        """Wake a lane that waits for a head that is gone, or that an operator sends now."""
+        is_head = candidate.id == lane.last_id
+        if (is_head and not candidate.failed) or not (is_head or lane.met == sweep):
+            self._wake(lane)
+        lane.met = sweep
+
+    def take_page(self, lane: Lane, page: Sequence[Candidate], limit: int, now: float) -> list[int]:
+        """Take in what the database has of one lane, from its beginning; return the ids to claim.
+
+        A page shorter than `limit` is all there is.
+        """
+        lane.fetching = False
+        if page and page[0].held:
+            self.held.add(lane.name)
+            page = []
+        if lane.hurried and page:
+            page = [page[0]._replace(wait=0.0), *page[1:]]
+        lane.hurried = False
+        if page and (page[0].wait > 0 or (page[0].failed and not lane.woken)):
+            self._sleep(lane, page[0].id, now + page[0].wait, charged=True)
+            return []
+        wanted = [c.id for c in takewhile(lambda c: c.wait <= 0, page)]
+        lane.more = lane.more or len(page) >= limit or len(wanted) < len(page)
+        for row in wanted:
+            self._expect(lane, row)
+        self._settle_in(lane)
+        return wanted
+
+    def load(self, event: Event) -> None:
+        """Put a claimed event at the end of its lane."""
+        lane = self._lanes[event.lane]
+        lane.claiming -= 1
+        lane.queue.append(event)
+        lane.streak = lane.streak or self._failed.streak_of(event)
+        self.loaded.arrive(event)
+        if lane.gap:
+            self.loaded.let_go(lane.queue.pop())
+        lane.gap = lane.gap and lane.claiming > 0
+        self._settle_in(lane)
+
+    def missed(self, name: Name, row: int) -> None:
+        """Take in that an id asked for could not be claimed: no room for it now, or it is gone."""
+        lane = self._lanes[name]
+        lane.claiming -= 1
+        lane.more = True
+        lane.gap = lane.claiming > 0
+        self.loaded.miss(row)
+        self._settle_in(lane)
+
+    def hungry(self, most: int) -> list[Lane]:
+        """Return lanes to fetch by their key."""
+        return self._hungry.take(most, self._lanes)
+
+    # -- the way of an event ------------------------------------------------------------------
+
+    def start(self, *, probing: bool = False) -> Lane | None:
+        """Return the lane whose head goes next, now in flight; None when none can start."""
+        while (lane := self._ready.take(probing=probing)) is not None:
+            if lane.stale or lane.name in self.held:
+                self._settle_in(lane)
+            elif lane.queue and not lane.in_flight:
+                self._ready.fly(lane)
+                return lane
+        return None
+
+    def finish(self, lane: Lane) -> None:
+        """Take in that the head's end is recorded: the next of the lane may go."""
+        self._ready.land(lane, better=1)
+        self._ready.calm(lane)
+        self.loaded.end(lane.queue.pop(0))
+        lane.streak = None
+        self._settle_in(lane)
+
+    def retry(self, lane: Lane, head: Event, *, first: bool) -> None:
+        """Put the head back in line at once, before all other lanes or behind them."""
+        self._ready.land(lane)
+        lane.queue[0] = head
+        self._settle_in(lane)
+        if first and lane.queued:
+            self._ready.put_first(lane)
+
+    def postpone(self, lane: Lane, due: float, *, charged: bool) -> None:
+        """Let the lane wait until `due`; nothing of it stays loaded."""
+        self._ready.land(lane, better=-1)
+        lane.gap = lane.claiming > 0
+        head = lane.head.id
+        self._unload(lane)
+        self._sleep(lane, head, due, charged=charged)
+
+    def wake_due(self, now: float) -> None:
+        """Let the lanes go on whose time has come, as many as there is a share for."""
+        while self._ready.may_wake() and (lane := self._waiting.first()) is not None:
+            if lane.due is None or lane.due > now:
+                return
+            self._wake(lane)
+
+    def wake_uncharged(self) -> None:
+        """Let the lanes go on that wait for a failure which their event wasn't charged with."""
+        self._waiting.hurry_uncharged()
+        self.wake_due(AT_ONCE)
+
+    def loaded_keys(self) -> list[str]:
+        """Return the keys of the lanes of which something is loaded, or asked for."""
+        busy = (one for one in self._lanes.values() if one.queue or one.claiming or one.in_flight)
+        return [one.name for one in busy if isinstance(one.name, str)]
+
+    def hold(self, keys: Iterable[str]) -> None:
+        """Take in which of the loaded keys are held, and no other. What is in flight ends first."""
+        self.held.clear()
+        for key in keys:
+            self.hold_one(key)
+
+    def hold_one(self, key: str) -> None:
+        """Hold one key more."""
+        lane = self._lanes.get(key)
+        if lane is not None:
+            self.held.add(key)
+            self._settle_in(lane)
+
+    def refetch(self, name: Name) -> None:
+        """Fetch a lane anew, from its beginning: an operator has changed something of it."""
+        lane = self._lanes.setdefault(name, Lane(name))
+        lane.stale = lane.more = True
+        self.held.discard(name)  # what is fetched says so
+        if lane.due is None:
+            self._settle_in(lane)
+        else:
+            self._wake(lane)
+
+    def unload_all(self) -> None:
+        """Forget everything that isn't in flight."""
+        for lane in list(self._lanes.values()):
+            lane.stale = True
+            if not lane.in_flight:
+                self._unload(lane)
+            self._settle_in(lane)
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _must_skip(self, lane: Lane) -> bool:
+        full = len(lane.queue) + lane.claiming >= self.depth
+        return full or lane.more or lane.stale or lane.fetching or lane.due is not None
+
+    def _expect(self, lane: Lane, row: int) -> None:
+        lane.claiming += 1
+        lane.last_id = max(lane.last_id, row)
+        self.loaded.expect(row)
+
+    def _settle_in(self, lane: Lane) -> None:
+        """Put a lane that nothing holds up where it belongs: ready, hungry, or forgotten."""
+        if lane.in_flight or lane.claiming or lane.fetching or lane.due is not None:
+            return
+        if lane.stale or lane.name in self.held:
+            self._unload(lane)
+        if lane.queue:
+            self._ready.put(lane)
+        elif (lane.more or lane.stale) and lane.name not in self.held:
+            self._hungry.put(lane)
+        else:
+            if lane.name in self.held:
+                self.skipped.add(lane.name, inf)
+            self._forget(lane)
+
+    def _forget(self, lane: Lane) -> None:
+        self._ready.calm(lane)
+        self._failed.remember(lane.streak)
+        if self._lanes.get(lane.name) is lane:
+            del self._lanes[lane.name]
+            self.held.discard(lane.name)
+
+    def _unload(self, lane: Lane) -> None:
+        while lane.queue:
+            self.loaded.let_go(lane.queue.pop(0))
+        lane.last_id = 0
+
+    def _sleep(self, lane: Lane, head: int, due: float, *, charged: bool) -> None:
+        self._ready.calm(lane)
+        if lane.stale:  # what has come back goes before it, and may go at once
+            self._settle_in(lane)
+            return
+        lane.charged, lane.last_id, lane.more = charged, head, True
+        longest, until = self._waiting.put(lane, due)
+        if longest is not None and not longest.claiming:
+            self._waiting.wake(longest)
+            self.overlooked.add(longest.name, until)
+            self._forget(longest)
+
+    def _wake(self, lane: Lane) -> None:
+        self._waiting.wake(lane)
+        self._ready.wake(lane)
+        self._settle_in(lane)

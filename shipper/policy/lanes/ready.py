@@ -1,0 +1,98 @@
+"""Which lane goes next: two lines, one of heads never tried, one of heads that have failed before.
+
+Those that failed get a share of the places. It is an eighth at first, one more for each of them
+that is accepted, one less for each that fails again: a receiver that is down in part, and answers
+late, must not take the places of those that it serves. Twice the share are loaded at a time, so
+that they don't fill the window either; the others go on waiting.
+
+It must never keep either line waiting for ever: who came first goes first, within the share.
+"""
+
+from collections import deque
+
+from shipper.policy.lanes.lane import Lane
+
+LEAST_SHARE = 8
+LOADED_PER_PLACE = 2
+
+
+class Ready:
+    """The lanes whose head may go; `places` is how many may be in flight at once."""
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._least = max(1, places // LEAST_SHARE)
+        self._share = self._least
+        self._fresh: deque[Lane] = deque()
+        self._again: deque[Lane] = deque()
+        self._trying = 0  # in flight, from the second line
+        self._woken = 0
+        self._order = 0
+
+    def __len__(self) -> int:
+        """Return how many lanes could start an event now."""
+        return len(self._fresh) + len(self._again)
+
+    # -- the lines ----------------------------------------------------------------------------
+
+    def put(self, lane: Lane) -> None:
+        """Put a lane at the end of its line, unless it stands there."""
+        if not lane.queued:
+            lane.queued = True
+            self._order += 1
+            lane.place = self._order
+            self._line_of(lane).append(lane)
+
+    def put_first(self, lane: Lane) -> None:
+        """Move a lane to the front, before all others of both lines."""
+        self._line_of(lane).remove(lane)
+        lane.place = 0
+        self._fresh.appendleft(lane)
+
+    def take(self, *, probing: bool) -> Lane | None:
+        """Return the lane that is next, no longer in line; what was never tried probes better."""
+        if not self:
+            return None
+        again = self._is_again_next(probing=probing)
+        lane = (self._again if again else self._fresh).popleft()
+        lane.queued = False
+        lane.again = again
+        return lane
+
+    def _line_of(self, lane: Lane) -> deque[Lane]:
+        return self._again if lane.woken or lane.head.failed else self._fresh
+
+    def _is_again_next(self, *, probing: bool) -> bool:
+        if not self._fresh or not self._again:
+            return bool(self._again)
+        is_first = self._again[0].place < self._fresh[0].place
+        return is_first and not probing and self._trying < self._share
+
+    # -- the share ----------------------------------------------------------------------------
+
+    def fly(self, lane: Lane) -> None:
+        """Take in that the head of a lane is in flight."""
+        lane.in_flight = True
+        self._trying += lane.again
+
+    def land(self, lane: Lane, *, better: int = 0) -> None:
+        """Take in that it no longer is, and whether it went better than the last time."""
+        lane.in_flight = False
+        if lane.again:
+            lane.again = False
+            self._trying -= 1
+            self._share = min(max(self._share + better, self._least), self._places)
+
+    def may_wake(self) -> bool:
+        """Return whether another lane that waits may be loaded."""
+        return self._woken < LOADED_PER_PLACE * self._share
+
+    def wake(self, lane: Lane) -> None:
+        """Count a lane that waits no longer."""
+        self._woken += not lane.woken
+        lane.woken = True
+
+    def calm(self, lane: Lane) -> None:
+        """Count it no longer: its head has ended, it waits again, or it is forgotten."""
+        self._woken -= lane.woken
+        lane.woken = False

@@ -1,0 +1,67 @@
+"""The lanes that wait for their time, in its order: at most `most` of them, whatever happens.
+
+A lane may be woken before its time; its entries here are then void, and passed over when they come
+up, or thrown away when they are more than the others.
+"""
+
+from heapq import heapify, heappop, heappush
+
+from shipper.policy.lanes.lane import Lane
+
+AT_ONCE = 0.0
+"""A moment that has come, whatever the time."""
+
+_VOID = 64  # entries that may be void, however few lanes wait
+
+
+class Waiting:
+    """Heaps by `due`, in monotonic seconds; which lanes wait, their own `due` says."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._count = 0
+        self._order = 0  # breaks ties
+        self._heap: list[tuple[float, int, Lane]] = []
+        self._last: list[tuple[float, int, Lane]] = []  # by -due: the longest first
+
+    def put(self, lane: Lane, due: float) -> tuple[Lane | None, float]:
+        """Let a lane wait until `due`; where too many do, return the one that waits the longest.
+
+        With the end of its wait: the outbox knows that too, so it needn't be remembered here.
+        """
+        self._count += 1
+        self._push(lane, due)
+        if self._count <= self._most:
+            return None, due
+        while -self._last[0][0] != self._last[0][2].due:
+            heappop(self._last)
+        return self._last[0][2], -self._last[0][0]
+
+    def wake(self, lane: Lane) -> None:
+        """Let a lane wait no longer."""
+        lane.due = None
+        self._count -= 1
+
+    def first(self) -> Lane | None:
+        """Return the lane whose time comes first."""
+        while self._heap and self._heap[0][2].due != self._heap[0][0]:
+            heappop(self._heap)
+        return self._heap[0][2] if self._heap else None
+
+    def hurry_uncharged(self) -> None:
+        """Let those go, although their row says when, whose event wasn't charged."""
+        for due, _, lane in list(self._heap):
+            if lane.due == due and not lane.charged and not lane.hurried:
+                lane.hurried = True
+                self._push(lane, AT_ONCE)
+
+    def _push(self, lane: Lane, due: float) -> None:
+        lane.due = due
+        self._order += 1
+        heappush(self._heap, (due, self._order, lane))
+        heappush(self._last, (-due, -self._order, lane))
+        if max(len(self._heap), len(self._last)) > _VOID + 2 * self._count:
+            self._heap = [entry for entry in self._heap if entry[2].due == entry[0]]
+            self._last = [(-due, -order, lane) for due, order, lane in self._heap]
+            heapify(self._heap)
+            heapify(self._last)

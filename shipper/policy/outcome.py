@@ -1,0 +1,243 @@
+"""What one try meant: a reply or a fault becomes an outcome. Pure, and the only such table.
+
+It decides what kind of thing happened, never whose fault it is (`link`) or what becomes of the
+event (`delivery`). It must never call an answer a success that could be a captive portal's.
+
+    any 2xx                                    accepted (but not text/html that begins with `<`)
+    400 409 413 415 422, invalid, unbuildable  refused: the event's own fault
+    429, 503 with Retry-After                  throttled: the destination asks for a pause
+    401 403 404 405 407 410 421 451, 3xx, TLS  misconfigured: a person has to act
+    everything else                            transient
+
+Sources: RFC 9110 (status codes, Retry-After, Date), RFC 6585 (429, 511), RFC 7725 (451).
+"""
+
+import re
+from base64 import b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from shipper.wording.status_codes import meaning
+
+EXCERPT_CHARS = 500
+RETRY_AFTER_MAX = 24 * 3600.0
+
+_MASK = "****"
+# Fewer bytes make so short a text that it may be there by chance.
+_ENCODED_LEAST = 6
+_LONGEST_CHARACTER = 12
+_ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
+
+_REFUSED = frozenset({400, 409, 413, 415, 422})
+_PORTAL = "a web page came instead of the API's answer"
+_MISCONFIGURED = frozenset({401, 403, 404, 405, 407, 410, 421, 451})
+
+FaultKind = Literal[
+    "refused",  # nobody listens there
+    "dns",  # the name has no address
+    "unreachable",  # no route, connection setup failed in another way
+    "tls",  # the certificate isn't trusted, or TLS can't be spoken
+    "proxy",  # the proxy didn't let us through
+    "timeout",  # the attempt's deadline passed
+    "closed",  # the connection ended before the answer was whole
+    "garbage",  # what came back isn't HTTP, or is out of every bound
+]
+
+
+class Kind(Enum):
+    """The five things that can come of a try."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    THROTTLED = "throttled"
+    MISCONFIGURED = "misconfigured"
+    TRANSIENT = "transient"
+
+
+class Reply(NamedTuple):
+    """An HTTP answer, complete; `body` holds at most its first 64 KiB."""
+
+    status: int
+    content_type: str = ""
+    retry_after: str | None = None
+    date: str | None = None
+    body: bytes = b""
+    location: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """No whole answer came. `sent` says whether the receiver can have the event all the same."""
+
+    kind: FaultKind
+    sent: Literal["no", "maybe"]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """The event never left: it breaks the contract, or no request can be made of it."""
+
+    cause: Literal["invalid", "unbuildable"]
+    reason: str
+
+
+class Outcome(NamedTuple):
+    """What a try meant. `cause` is a short word to group by; `detail` is for a person."""
+
+    kind: Kind
+    cause: str
+    detail: str = ""
+    status_code: int | None = None
+    excerpt: str | None = None
+    maybe_received: bool = False
+    reached: bool = True
+    """Whether the event got as far as a receiver, or may have: else it can't be its doing."""
+    retry_after: float | None = None
+
+    @property
+    def told(self) -> str:
+        """Return what came back, for whoever isn't shown the cause: `HTTP 404: nothing …`."""
+        detail = self.detail or self.cause
+        if self.status_code is None or detail.startswith(f"HTTP {self.status_code}"):
+            return detail
+        return f"HTTP {self.status_code}: {detail}"
+
+
+def classify(answer: Reply | Fault | Invalid, wall: float, where: str = "") -> Outcome:
+    """Return what an answer means; `wall` (seconds since 1970) dates a Retry-After without Date.
+
+    `where` is the receiver's host and port, which the detail names.
+    """
+    if isinstance(answer, Reply):
+        return _classify_reply(answer, wall, where)
+    if isinstance(answer, Invalid):
+        return Outcome(Kind.REFUSED, cause=answer.cause, detail=answer.reason)
+    return Outcome(
+        Kind.MISCONFIGURED if answer.kind == "tls" else Kind.TRANSIENT,
+        cause=answer.kind,
+        detail=answer.detail,
+        maybe_received=answer.sent == "maybe",
+        reached=answer.sent == "maybe",
+    )
+
+
+def _classify_reply(reply: Reply, wall: float, where: str) -> Outcome:
+    status = reply.status
+    if 200 <= status < 300 and not _is_portal(reply):
+        return Outcome(Kind.ACCEPTED, cause="accepted", status_code=status)
+    retry_after = parse_retry_after(reply.retry_after, reply.date, wall)
+    kind = _kind_of(status, retry_after)
+    portal = 200 <= status < 300 or status == 511
+    detail = _PORTAL if portal else meaning(status, reply.location, where)
+    return Outcome(
+        kind,
+        cause="portal" if portal else f"http-{status}",
+        detail=f"{detail} ({where})" if where else detail,
+        status_code=status,
+        excerpt=excerpt(reply.body),
+        retry_after=retry_after if kind is Kind.THROTTLED else None,
+    )
+
+
+def _kind_of(status: int, retry_after: float | None) -> Kind:
+    if status in _REFUSED:
+        return Kind.REFUSED
+    if status == 429 or (status == 503 and retry_after is not None):
+        return Kind.THROTTLED
+    if status in _MISCONFIGURED or 300 <= status < 400:
+        return Kind.MISCONFIGURED
+    return Kind.TRANSIENT
+
+
+def _is_portal(reply: Reply) -> bool:
+    is_html = reply.content_type.partition(";")[0].strip().lower() == "text/html"
+    return is_html and reply.body.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<")
+
+
+def parse_retry_after(value: str | None, date: str | None, wall: float) -> float | None:
+    """Return the seconds that a Retry-After asks for, in [0, 24 h]; None where it is no such thing.
+
+    RFC 9110, 10.2.3: either a number of seconds or an HTTP date. A date is measured against the
+    answer's own Date header, because the two clocks need not agree.
+    """
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), RETRY_AFTER_MAX)
+    until = _http_date(text)
+    if until is None:
+        return None
+    sent = _http_date((date or "").strip())
+    return min(max(until - (wall if sent is None else sent), 0.0), RETRY_AFTER_MAX)
+
+
+def _http_date(text: str) -> float | None:
+    try:
+        moment = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+
+
+def masked(reply: Reply, secret: str, most: int | None = None) -> Reply:
+    """Return an answer without a secret that its receiver may have thrown back.
+
+    Before an excerpt is made of it: the end of one could hold the beginning of the secret. So where
+    only `most` bytes of a body are looked at, what may be a beginning at their end goes as well.
+    What is made of a secret in JSON, HTML, a URL or Basic credentials is known, see `_spellings`.
+    """
+    if not secret or not (reply.body or reply.location):
+        return reply
+    spellings = _spellings(secret)
+    body = spellings.sub(_MASK, reply.body[:most].decode("latin-1")).encode("latin-1")
+    if most is not None and len(reply.body) > most:
+        body = body[: max(0, len(body) - _LONGEST_CHARACTER * len(secret.encode()))]
+    location = reply.location and spellings.sub(_MASK, reply.location)
+    is_same = (body, location) == (reply.body, reply.location)
+    return reply if is_same else reply._replace(body=body, location=location)
+
+
+@lru_cache(maxsize=64)
+def _spellings(secret: str) -> "re.Pattern[str]":
+    """Return what finds a secret as it is, escaped, and encoded.
+
+    Character by character it may be percent-encoded, also twice (RFC 3986, 2.1), escaped as in JSON
+    (RFC 8259, 7) or as in HTML. As a whole it may be hexadecimal, or in base64, the alphabets of
+    both RFC 4648, 4 and 5, whatever stood before and behind it: then the characters that hold
+    nothing but the secret are found, unless they are so few that they are likely to be there by
+    chance. Texts are as latin-1 has the bytes.
+    """
+    data = secret.encode("utf-8", "surrogateescape")
+    forms = ["".join(f"(?:{'|'.join(_characters(byte))})" for byte in data)]
+    if len(data) >= _ENCODED_LEAST:
+        forms.append(f"(?i:{data.hex()})")
+        for shift in range(3):
+            encoded = b64encode(bytes(shift) + data).decode().rstrip("=")
+            first = -(-shift * 8 // 6)
+            last = (shift + len(data)) * 8 // 6
+            core = re.escape(encoded[first:last]).replace(r"\+", "[+-]").replace("/", "[/_]")
+            forms.append(rf"[A-Za-z0-9+/_-]?{core}[A-Za-z0-9+/_-]?={{0,2}}")
+    return re.compile("|".join(forms))
+
+
+def _characters(byte: int) -> Iterator[str]:
+    """Yield how a byte of a secret may be written, as regular expressions."""
+    plain = chr(byte)
+    yield re.escape(plain)
+    yield rf"%(?:25){{0,3}}(?i:{byte:02x})"
+    if byte < 0x80:
+        yield rf"\\{{1,4}}(?:u(?i:00{byte:02x})|x(?i:{byte:02x})|{re.escape(plain)})"
+        yield rf"&#(?:0{{0,4}}{byte}|x0{{0,4}}(?i:{byte:x}));?"
+        if plain in _ENTITIES:
+            yield f"&{_ENTITIES[plain]};"
+
+
+def excerpt(body: bytes) -> str | None:
+    """Return the beginning of an answer as printable text, or None when it was empty."""
+    text = body[: 4 * EXCERPT_CHARS].decode("utf-8", "replace")[:EXCERPT_CHARS]
+    return "".join(c if c.isprintable() else " " for c in text).strip() or None

@@ -1,0 +1,105 @@
+"""The listening socket of the local port, and for whom it is.
+
+A Unix socket's file is for owner and group from its first moment. It must never lie where somebody
+else could put one of their own in its place: who asks there would believe what that says. It must
+never take away a socket that somebody listens on.
+"""
+
+import errno
+import os
+import socket
+import stat
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+from shipper.config.listen import Address, UnixSocket
+from shipper.system.files import Directory, Untrusted
+
+_MAY_CONNECT: Final = 0o660
+
+
+def bound(address: Address) -> socket.socket:
+    """Return a socket that has an address; raises OSError, of which Untrusted is one."""
+    if isinstance(address, UnixSocket):
+        return _bound_unix(address.path)
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    taken = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind((address.host, address.port))
+    except BaseException:
+        taken.close()
+        raise
+    return taken
+
+
+def remove(path: Path, inode: int) -> None:
+    """Take the name of our socket away, unless it is somebody else's by now."""
+    with suppress(OSError), Directory(path.parent) as directory:
+        if directory.status(path.name).st_ino == inode:
+            directory.remove(path.name)
+
+
+def names_this_machine(host: str) -> bool:
+    """Return whether a Host header names this very machine, and none that a DNS made so.
+
+    A web page can have its own name lead to 127.0.0.1, and would read what is answered here (DNS
+    rebinding). `host` may have a port, as RFC 9110, 7.2 has it.
+    """
+    name = host.strip().lower()
+    if name.startswith("["):
+        name = name[1:].partition("]")[0]
+    elif name.count(":") <= 1:
+        name = name.partition(":")[0]
+    name = name.rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    with suppress(ValueError):
+        return ip_address(name).is_loopback
+    return False
+
+
+def _bound_unix(path: Path) -> socket.socket:
+    with Directory(path.parent) as directory:
+        if directory.may_be_changed_by_others:
+            mode = stat.S_IMODE(directory.status().st_mode)
+            raise Untrusted(
+                f"others may write in {path.parent} (mode {mode:o}), and put a socket of theirs"
+                " there",
+                str(path.parent),
+            )
+        taken = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            if _is_left_behind(directory, path):
+                directory.remove(path.name)
+            # The kernel gives its mode, less the umask, to the name: nobody can be quicker.
+            os.fchmod(taken.fileno(), _MAY_CONNECT)
+            taken.bind(str(path))
+            _let_group_in(directory, path.name)
+        except BaseException:
+            taken.close()
+            raise
+    return taken
+
+
+def _let_group_in(directory: Directory, name: str) -> None:
+    """Give the name its mode where the umask has taken some of it; nobody else can change it."""
+    status = directory.status(name)
+    if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid():
+        raise Untrusted(f"{name} was replaced by somebody else", name)
+    if stat.S_IMODE(status.st_mode) != _MAY_CONNECT:
+        os.chmod(name, _MAY_CONNECT, dir_fd=directory.descriptor)
+
+
+def _is_left_behind(directory: Directory, path: Path) -> bool:
+    """Whether a socket is there and nobody listens on it: its process was killed."""
+    try:
+        if not stat.S_ISSOCK(directory.status(path.name).st_mode):
+            return False
+    except OSError:
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        caller.setblocking(False)
+        return caller.connect_ex(str(path)) == errno.ECONNREFUSED

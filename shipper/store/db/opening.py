@@ -1,0 +1,32 @@
+"""A database for the length of one command: opened, used, closed."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+from sqlalchemy import Engine
+
+from shipper.store.db.engine import open_engine
+
+Database: TypeAlias = Engine
+
+
+@contextmanager
+def opened(
+    url: str,
+    *,
+    create: bool = False,
+    told: Callable[[str], None] = lambda _: None,
+    renewed: Callable[[], str] | None = None,
+) -> Iterator[Database]:
+    """Open a database, and close it at the end; with `create` a missing SQLite file is made.
+
+    `told` is what is changed in an SQLite file before it is written; see `open_engine`, whose
+    `renewed` is too. Raises what `open_engine` raises. Whether the outbox is in it shows with the
+    first statement.
+    """
+    engine = open_engine(url, create=create, told=told, renewed=renewed)
+    try:
+        yield engine
+    finally:
+        engine.dispose()

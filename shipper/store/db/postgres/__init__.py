@@ -1,0 +1,1 @@
+"""All that is so only with a PostgreSQL server."""

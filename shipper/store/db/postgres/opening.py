@@ -1,0 +1,210 @@
+"""How a connection to a PostgreSQL server is opened, and what is set on it.
+
+It decides every setting that our statements depend on: whatever a role, a database, a server or
+the environment sets, a session of ours works the same. It must never show a password, and never
+go to another database than the one that it was opened for.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+from shipper.config.postgres import PINNED, preferred
+from shipper.errors import ConfigError, ShipperError
+from shipper.store.db.postgres.login import refused
+from shipper.system.installation import with_extra
+
+# What the URL gives wins over these.
+_CONNECT: Final[Mapping[str, Any]] = {
+    "connect_timeout": 5,
+    "fallback_application_name": "shipper",
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # ms
+}
+# In any other encoding texts would come as bytes or not at all.
+_ALWAYS: Final[Mapping[str, Any]] = {"client_encoding": "UTF8", "prepare_threshold": None}
+
+# Which process serves us, which schemas the search_path shows, in which of them the outbox is, and
+# where there is one at all.
+_WHERE = """
+WITH outboxes AS MATERIALIZED (
+    SELECT c.oid, CAST(n.nspname AS pg_catalog.text) AS name FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+    WHERE c.relname OPERATOR(pg_catalog.=) 'shipper_outbox'
+    AND c.relkind OPERATOR(pg_catalog.=) 'r' AND c.relpersistence OPERATOR(pg_catalog.=) 'p'
+)
+SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_schemas(false),
+    (SELECT name FROM outboxes
+     WHERE oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('shipper_outbox')),
+    ARRAY(SELECT name FROM outboxes)
+"""
+
+
+class Server:
+    """Who is asked for a connection: the URL, and where it is read again."""
+
+    def __init__(self, url: URL, renewed: Callable[[], str] | None, frozen: float) -> None:
+        self._url = url
+        self._frozen = frozen
+        self._renewed = renewed
+        self._schema: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Return which database on which hosts, for a person; no user and no password."""
+        return place(self._url)
+
+    def move(self, url: str) -> None:
+        """Ask at another address from now on; it must lead to the same database."""
+        self._url = make_url(url)
+
+    def connect(self, dialect: Any, _record: object, _args: object, _params: object) -> Any:
+        """Return the driver's connection, set up; raises what `refused` makes of a failure."""
+        remark = self._renew()
+        url = self._url
+        _, params = dialect.create_connect_args(url)
+        params = {**_CONNECT, **params, **_ALWAYS}
+        if len(hosts(url)) > 1:
+            params.setdefault("target_session_attrs", "read-write")
+        try:
+            connection = dialect.connect(**params)
+        except (dialect.loaded_dbapi.Error, UnicodeError) as error:
+            raise refused(error, place(url) + remark, url.username, _secrets(url)) from error
+        try:
+            # Before SQLAlchemy asks its own questions.
+            self._set_up(connection, preferred(str(params.get("options", ""))))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _renew(self) -> str:
+        """Take the user and the password that are in force by now; return what hinders that.
+
+        Another database is nothing that a running process may change to: what it remembers is of
+        this one.
+        """
+        if self._renewed is None:
+            return ""
+        try:
+            fresh = make_url(self._renewed())
+        except ShipperError as error:
+            return f", by the URL that was read before: {error.message}"
+        if _of_database(fresh) != _of_database(self._url):
+            return ", by the URL that was read before: another database takes a reload"
+        self._url = fresh
+        return ""
+
+    def _set_up(self, connection: Any, given: Mapping[str, str]) -> None:
+        version = connection.info.server_version // 10_000
+        # By statement and not by startup option, which a pooler refuses. Outside of a transaction,
+        # because its timeout may be a role's that is too short for two ways to the server.
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            idles = ("idle_in_transaction_session_timeout", f"{self._frozen * 1000:.0f}", 13)
+            settings = [
+                (name, given.get(name, value))
+                for name, value, since in (*PINNED, idles)
+                if version >= since
+            ]
+            cursor.execute("; ".join(f"SET {k} = {_literal(v)}" for k, v in settings))
+            served_by, schemas, shown, everywhere = cursor.execute(_WHERE).fetchone()
+            # What stands before pg_catalog would be taken for PostgreSQL's own, an operator, say.
+            path = [name for name in schemas if not name.startswith("pg_")]
+            if not path and len(everywhere) == 1:  # no other one can be meant, nor be made
+                path, shown = everywhere, everywhere[0]
+            self._schema = self._schema or shown
+            if shown != self._schema:
+                # Somebody has set another path since; there may be another outbox on it.
+                path = [self._schema]
+            if path != schemas:
+                cursor.execute(f"SET search_path = {', '.join(map(_quoted, path)) or 'pg_catalog'}")
+        connection.autocommit = False
+        # A pooler names no process of the server's, and may give the next transaction another one,
+        # which knows nothing of what was prepared.
+        if connection.info.backend_pid == served_by:
+            connection.prepare_threshold = 1
+
+
+def open_server(
+    url: URL, renewed: Callable[[], str] | None, pool: Mapping[str, Any], frozen: float
+) -> Engine:
+    """Return an engine for a server; `renewed` says the URL again before each connection.
+
+    The server ends a transaction in which we do nothing for `frozen` seconds.
+
+    Raises ConfigError for a URL that can't be one, and where the driver isn't installed.
+    """
+    try:
+        engine = create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            isolation_level="READ COMMITTED",
+            # The parameters of a failed statement may be payloads, and errors end up in logs.
+            hide_parameters=True,
+            **pool,
+        )
+        engine.dialect.create_connect_args(url)
+    except ImportError:
+        raise ConfigError(
+            ["database.url: PostgreSQL needs psycopg, which is not installed"],
+            with_extra("postgres"),
+        ) from None
+    except ArgumentError as error:
+        raise ConfigError([f"database.url: {error}"]) from None
+    server = Server(url, renewed, frozen)
+    event.listen(engine, "do_connect", server.connect)
+    engine.update_execution_options(server=server)
+    return engine
+
+
+def hosts(url: URL) -> list[str]:
+    """Return the hosts of a URL, each with its port where it has one; none is a local socket."""
+    named = url.query.get("host", url.host or "")
+    names = named.split(",") if isinstance(named, str) else list(named)
+    given = url.query.get("port", str(url.port or ""))
+    ports = given.split(",") if isinstance(given, str) else list(given)
+    if len(ports) != len(names):
+        ports = ports[:1] * len(names)
+    return [_with_port(name, port) for name, port in zip(names, ports, strict=True) if name]
+
+
+def place(url: URL) -> str:
+    """Return which database on which hosts, for a person; no user and no password."""
+    return f"{','.join(hosts(url)) or 'local'}/{url.database or ''}"
+
+
+def _with_port(name: str, port: str) -> str:
+    if not port:
+        return name
+    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+
+
+def _of_database(url: URL) -> tuple[object, ...]:
+    """Return what says which database it is: all but who logs in, and with what."""
+    rest = {
+        name: value
+        for name, value in url.query.items()
+        if not name.startswith("ssl") and name not in {"user", "password", "passfile"}
+    }
+    return (url.host, url.port, url.database, rest)
+
+
+def _secrets(url: URL) -> list[str]:
+    """Return what of a URL no message may show."""
+    query = [value for name, value in url.query.items() if "password" in name]
+    texts = [text for value in query for text in ([value] if isinstance(value, str) else value)]
+    return [str(url.password), *texts] if url.password else texts
+
+
+def _literal(value: str) -> str:
+    quoted = value.replace("'", "''").replace("\\", "\\\\")
+    return f"E'{quoted}'"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,69 @@
+"""What an SQLite file has to be before anything is written to it: in WAL mode, and UTF-8.
+
+Both are in the file's header, so a file that was loaded from a dump or restored by a tool may have
+lost them (NetworkOptimizer 659). It decides once for each connection, before its first write: a
+file that has an outbox gets its WAL back, and that is said, because it is a change for every
+application. It must never change the mode of a file that has no outbox.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from shipper.errors import SchemaError, StoreUnavailable
+from shipper.store.db.failures import translating_sqlite
+
+Told = Callable[[str], None]
+
+_BUSY = frozenset({5, 6})  # BUSY, LOCKED
+_OUTBOX = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'shipper_outbox')"
+
+
+def make_ready(driver: Any, file: Path, told: Told) -> bool:
+    """Give a file with an outbox its WAL back; return whether it has an outbox and is ready.
+
+    Raises SchemaError for a file that can't have a WAL or isn't UTF-8, StoreUnavailable while
+    somebody else is in the way, and what `sqlite_codes` says.
+    """
+    with translating_sqlite(file):
+        if not driver.execute(_OUTBOX).fetchone()[0]:
+            return False
+        refuse_encoding(driver.execute("PRAGMA encoding").fetchone()[0])
+        mode = driver.execute("PRAGMA journal_mode").fetchone()[0]
+    if mode != "wal":
+        into_wal(driver, file, mode)
+        told(
+            f"{file.name}: the journal mode was {mode}, as after a restore from a dump; it is WAL"
+            " again, for every application"
+        )
+    return True
+
+
+def into_wal(driver: Any, file: Path, mode: str) -> None:
+    """Switch a file from another mode to WAL; raises as `make_ready` does."""
+    try:
+        became = driver.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    except Exception as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY:
+            raise StoreUnavailable(
+                f"{file.name}: the journal mode is {mode} and not WAL, and can't be changed while"
+                " another process uses the file",
+                "let that end its transaction, or stop it; shipper tries again",
+            ) from error
+        with translating_sqlite(file):
+            raise
+    if became != "wal":
+        raise SchemaError(
+            f"{file.name}: the journal mode is {became} and can't be made WAL",
+            "is it on a disk of this machine, and are file and directory writable?"
+            " See: shipper doctor",
+        )
+
+
+def refuse_encoding(encoding: str) -> None:
+    """Raise SchemaError unless texts are UTF-8: else what is read isn't what was written."""
+    if encoding not in {"UTF-8", "UTF8"}:
+        raise SchemaError(
+            f"the database is encoded in {encoding}; an outbox needs UTF-8",
+            "make it anew: PRAGMA encoding = 'UTF-8', then load the dump into it",
+        )

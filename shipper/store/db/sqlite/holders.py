@@ -1,0 +1,186 @@
+"""Which processes of this machine have an SQLite file open or locked, as far as `/proc` tells.
+
+What it finds is there, but not finding anything means nothing: another user's processes may be
+hidden, and one of another container has no number here.
+"""
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from shipper.store.db.sqlite.place import device
+from shipper.system.files import followed
+
+# SQLite's own places (sqlite3.c: WAL_WRITE_LOCK, UNIX_SHM_DMS and PENDING_BYTE). In the -shm: the
+# byte that the writer of a WAL locks, and the one that everybody locks who has a WAL open. In the
+# file: the range that the writer of a rollback journal locks, and whoever reads or has a WAL open.
+_WAL_WRITER = range(120, 121)
+_WAL_OPEN = range(128, 129)
+_FILE = range(0x4000_0000, 0x4000_0000 + 512)
+_NAMED = 3
+_DELETED = " (deleted)"
+
+
+class _Lock(NamedTuple):
+    """A lock: whose it is, of which kind, who holds it, on which file, from where on."""
+
+    owner: str
+    kind: str
+    pid: int
+    device: tuple[int, int]
+    inode: int
+    first: int
+
+
+def writers(file: Path) -> list[str]:
+    """Return who holds the write lock of an SQLite file, as `process 4711 (php-fpm)`."""
+    real = followed(file)
+    places = [(_shm(real), _WAL_WRITER), (real, _FILE)]
+    found: dict[int, None] = {}
+    with suppress(OSError):
+        locks = [lock for lock in _locks() if lock.kind == "WRITE"]
+        for path, places_in_it in places:
+            found.update(dict.fromkeys(_lockers(locks, path, places_in_it)))
+    return described(pid for pid in found if pid != os.getpid())
+
+
+def strangers(file: Path) -> list[str]:
+    """Return who has the -wal of an SQLite file open, but another file than this one with it.
+
+    That is what a file leaves behind when another is moved into its place while it is open. This
+    process doesn't count: it looks at its own files before each transaction (`transactions.Kept`),
+    and after an error of the disk its locks may be others than it thinks.
+    """
+    wal, database = _locking(file)
+    return described(sorted(wal - database - {os.getpid()}))
+
+
+def mixers(file: Path) -> list[str]:
+    """Return who has both open: an SQLite file, and the -wal at its place; this process, too."""
+    wal, database = _locking(file)
+    return described(sorted(wal & database))
+
+
+def elsewhere(file: Path) -> tuple[set[int], set[int]]:
+    """Return which other processes have a file open with a removed -wal or -shm: surely, or maybe.
+
+    Maybe is whoever locks the file, but not the -shm at its place: he may as well be about to open
+    that, or read a file that has no WAL. Whose descriptors are hidden from us is never sure.
+    """
+    wal, database = (found - {os.getpid()} for found in _locking(file))
+    real = followed(file)
+    removed = frozenset(f"{real}{suffix}{_DELETED}" for suffix in ("-wal", "-shm"))
+    surely = {pid for pid in wal | database if _has_open(pid, removed)}
+    if not os.path.lexists(f"{real}-wal"):
+        surely |= wal  # nobody has a -shm open without the other
+    return surely, database - wal - surely
+
+
+def without_ours(file: Path) -> set[int]:
+    """Return who locks a file, but not the -shm that this process has open with it.
+
+    None where the kernel doesn't show our own locks on both: then it shows nobody's.
+    """
+    wal, database = _locking(file)
+    return database - wal if os.getpid() in wal & database else set()
+
+
+def is_guarded(file: Path, first: int) -> bool:
+    """Return whether some open file description has locked this byte of a file (`F_OFD_SETLK`)."""
+    real = followed(file)
+    with suppress(OSError):
+        found = _of_file(_locks(), real, range(first, first + 1))
+        return any(lock.owner == "OFDLCK" for lock in found)
+    return False
+
+
+def _locking(file: Path) -> tuple[set[int], set[int]]:
+    """Return who has the -wal of a file open, and who the file: he holds a lock all the time."""
+    real = followed(file)
+    with suppress(OSError):
+        locks = _locks()
+        return _lockers(locks, _shm(real), _WAL_OPEN), _lockers(locks, real, _FILE)
+    return set(), set()
+
+
+def openers(names: Iterable[str]) -> list[str]:
+    """Return who else has one of these files open; a removed one ends with ` (deleted)`."""
+    wanted = frozenset(names)
+    found: list[int] = []
+    with suppress(OSError):
+        for process in Path("/proc").iterdir():
+            if process.name.isdigit() and int(process.name) != os.getpid():
+                pid = int(process.name)
+                if _has_open(pid, wanted):
+                    found.append(pid)
+    return described(found)
+
+
+def listed(found: list[str]) -> str:
+    """Return processes in a row, a few of them by name."""
+    more = len(found) - _NAMED
+    return ", ".join(found[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def described(pids: Iterable[int]) -> list[str]:
+    """Return processes as `process 4711 (php-fpm)`."""
+    return [f"process {pid} ({_name(pid)})" for pid in pids]
+
+
+def _name(pid: int) -> str:
+    try:
+        name = Path(f"/proc/{pid}/comm").read_text("utf-8", "replace").strip()
+    except OSError:
+        return "?"
+    return "".join(c for c in name if c.isprintable())
+
+
+def _has_open(pid: int, wanted: frozenset[str]) -> bool:
+    with suppress(OSError):
+        return any(_leads_to(one, wanted) for one in Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
+def _leads_to(descriptor: Path, wanted: frozenset[str]) -> bool:
+    with suppress(OSError):
+        return str(descriptor.readlink()) in wanted
+    return False
+
+
+def _shm(real: Path) -> Path:
+    return real.with_name(f"{real.name}-shm")
+
+
+def _lockers(locks: Iterable[_Lock], path: Path, places: range) -> set[int]:
+    """Return who holds one of these locks in these places of a file, if that is there."""
+    return {lock.pid for lock in _of_file(locks, path, places) if lock.pid > 0}
+
+
+def _of_file(locks: Iterable[_Lock], path: Path, places: range) -> list[_Lock]:
+    """Return which of these locks are in these places of a file, if that is there.
+
+    A file of another file system may have the same inode's number.
+    """
+    try:
+        inode = path.stat().st_ino
+    except OSError:
+        return []
+    found = [lock for lock in locks if lock.inode == inode and lock.first in places]
+    its = device(str(path)) if found else None
+    return [lock for lock in found if its in {None, lock.device}]
+
+
+def _locks() -> list[_Lock]:
+    """Return what is locked on this machine, as far as we can see."""
+    found = []
+    # proc(5) locks: `1: POSIX ADVISORY WRITE 4711 fd:01:131077 120 120`, device in hexadecimal
+    for line in Path("/proc/locks").read_text("ascii", "replace").splitlines():
+        # Who waits for a lock has a field more, and one without a file has `<none>:0`.
+        with suppress(ValueError):
+            _, owner, _, kind, pid, file, first, _ = line.split()
+            major, minor, inode = file.split(":")
+            its = (int(major, 16), int(minor, 16))
+            found.append(_Lock(owner, kind, int(pid), its, int(inode), int(first)))
+    return found

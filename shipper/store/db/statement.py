@@ -1,0 +1,75 @@
+"""A statement of the drain: made once for its database, then handed to the driver as it is.
+
+The drain gives the same few statements thousands of times a second, and SQLAlchemy's own way to
+the driver takes ten times as long as SQLite needs for a row. The engine, the connection and the
+transaction are SQLAlchemy's here too; only the way of one statement is short. It must never be
+given outside of `transactions`, and fails as SQLAlchemy fails: whoever translates a driver's
+failure knows one kind.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from shipper.store.db.dialect import SQLITE, Dialect
+
+Values: TypeAlias = Mapping[str, Any]
+
+_NONE: Values = {}
+
+
+class Statement:
+    """One statement, with parameters like `:name`. Raises SQLAlchemy's DBAPIError."""
+
+    __slots__ = ("_compiled", "_sql")
+
+    def __init__(self, dialect: Dialect, sql: str) -> None:
+        self._sql = sql
+        # SQLite reads such parameters itself; for others the engine's dialect has to be known.
+        self._compiled = sql if dialect is SQLITE else None
+
+    def rows(self, tx: Connection, values: Values = _NONE) -> Sequence[tuple[Any, ...]]:
+        """Return what it finds."""
+        found: Sequence[tuple[Any, ...]] = self._give(tx, values, fetch=True)
+        return found
+
+    def row(self, tx: Connection, values: Values = _NONE) -> tuple[Any, ...]:
+        """Return the only row that it finds."""
+        [row] = self.rows(tx, values)
+        return row
+
+    def changes(self, tx: Connection, values: Values = _NONE) -> int:
+        """Return how many rows it has changed."""
+        changed: int = self._give(tx, values)
+        return changed
+
+    def each(self, tx: Connection, values: Sequence[Values]) -> int:
+        """Give it once for each of the values; return how many rows that has changed."""
+        changed: int = self._give(tx, values, many=True)
+        return changed
+
+    def _give(self, tx: Connection, values: Any, *, many: bool = False, fetch: bool = False) -> Any:
+        """Hand it to the driver; return the rows, or how many were changed."""
+        execute = tx.dialect.do_executemany if many else tx.dialect.do_execute
+        try:
+            cursor = tx.connection.cursor()
+            execute(cursor, self._for(tx), values)
+            return cursor.fetchall() if fetch else cursor.rowcount
+        except tx.dialect.loaded_dbapi.Error as error:
+            raise self._failure(tx, error) from error
+
+    def _for(self, tx: Connection) -> str:
+        if self._compiled is None:
+            self._compiled = str(text(self._sql).compile(dialect=tx.dialect))
+        return self._compiled
+
+    def _failure(self, tx: Connection, error: Any) -> Exception:
+        lost = tx.dialect.is_disconnect(error, tx.connection, None)
+        # Without the parameters, as the engine's own: they may be payloads.
+        failure: Exception = DBAPIError.instance(
+            self._sql, None, error, tx.dialect.loaded_dbapi.Error,
+            hide_parameters=True, connection_invalidated=lost, dialect=tx.dialect,
+        )  # fmt: skip
+        return failure

@@ -1,0 +1,104 @@
+"""Which events are claimed, and in which order: what a crash leaves behind to tell what was sent.
+
+Before an event may leave, its id is on disk in a row of `shipper_claim`. After a crash these rows
+say which events may have been received: of each lane the one that was claimed first and is still
+pending, because the next of a lane starts only when its predecessor's outcome is recorded.
+
+The book here mirrors the table, for the one process that writes it. It must never let go of an
+id in memory that is still in flight.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import orjson
+
+from shipper.policy.event import Event
+
+# Ids of one statement; with payloads of at most 1 MiB it bounds what is read before it is counted.
+_CHUNK = 128
+
+
+class ClaimBook:
+    """The claims of this process that aren't over: number → ids still out, in claiming order."""
+
+    def __init__(self) -> None:
+        self._ids: dict[int, dict[int, None]] = {}
+        self._number: dict[int, int] = {}
+
+    def __contains__(self, row: int) -> bool:
+        """Return whether an id is still out."""
+        return row in self._number
+
+    def add(self, number: int, rows: Iterable[int]) -> None:
+        """Enter a claim that is on disk."""
+        self._ids[number] = dict.fromkeys(rows)
+        self._number.update(dict.fromkeys(self._ids[number], number))
+
+    def changes(
+        self, recorded: Iterable[int], released: Iterable[int]
+    ) -> tuple[list[int], dict[int, str]]:
+        """Return the claims that would be over without these ids, and those to write anew, as JSON.
+
+        A recorded id alone needs no rewriting: its status tells that it isn't out any more.
+        """
+        gone: dict[int, set[int]] = {}
+        rewrite: set[int] = set()
+        for row in recorded:
+            if row in self._number:
+                gone.setdefault(self._number[row], set()).add(row)
+        for row in released:
+            if row in self._number:
+                gone.setdefault(self._number[row], set()).add(row)
+                rewrite.add(self._number[row])
+        over = [number for number, rows in gone.items() if len(rows) == len(self._ids[number])]
+        kept = {
+            number: dump_ids(row for row in self._ids[number] if row not in gone[number])
+            for number in rewrite.difference(over)
+        }
+        return over, kept
+
+    def remove(self, rows: Iterable[int]) -> None:
+        """Strike ids, once that is on disk."""
+        for row in rows:
+            number = self._number.pop(row, None)
+            if number is not None:
+                del self._ids[number][row]
+                if not self._ids[number]:
+                    del self._ids[number]
+
+
+def dump_ids(rows: Iterable[int]) -> str:
+    """Return ids as `shipper_claim` holds them."""
+    return orjson.dumps(list(rows)).decode()
+
+
+def load_ids(text: str) -> list[int]:
+    """Read what `dump_ids` wrote."""
+    ids: list[int] = orjson.loads(text)
+    return ids
+
+
+def first_of_each_lane(
+    claims: Iterable[tuple[int, str]], pending: Mapping[int, Event]
+) -> list[int]:
+    """Return, of each lane, the pending event that was claimed first: it may have been received.
+
+    `claims` are the table's rows (number, ids as JSON) in the order of their numbers. An id that
+    was let go and claimed anew counts where it was claimed last.
+    """
+    order: dict[int, None] = {}
+    for _, ids in claims:
+        for row in load_ids(ids):
+            order.pop(row, None)
+            order[row] = None
+    first: dict[tuple[str, str | int], int] = {}
+    for row in order:
+        if row in pending:
+            event = pending[row]
+            first.setdefault((event.destination, event.lane), row)
+    return list(first.values())
+
+
+def chunks(rows: Sequence[int]) -> Iterator[list[int]]:
+    """Cut ids into as many as one statement takes."""
+    return (list(rows[at : at + _CHUNK]) for at in range(0, len(rows), _CHUNK))

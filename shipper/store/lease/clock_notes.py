@@ -1,0 +1,51 @@
+"""What a daemon has noted of its machine's clocks, for the next one of the same boot.
+
+Written only where somebody has set the wall clock, as a row of its own beside the lease: a time
+that was measured since the boot means nothing after the next one, nor on another machine. It
+decides nothing; what the notes say is `shipper.system.confirmed_time`'s to judge.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from sqlalchemy import Engine, text
+
+from shipper.store.db.snapshot import snapshot
+from shipper.store.db.transactions import writing
+
+
+def read(engine: Engine, boot: str) -> object:
+    """Return what was noted in this boot, None where nothing was.
+
+    Raises StoreUnavailable, AccessDenied and SchemaError.
+    """
+    with snapshot(engine) as tx:
+        row = tx.execute(_READ).scalar()
+    try:
+        found = orjson.loads(row or "")
+    except orjson.JSONDecodeError:
+        return None
+    return found.get("notes") if boot and _boot_of(found) == boot else None
+
+
+def write(engine: Engine, boot: str, notes: Mapping[str, Any]) -> None:
+    """Note it; nothing where nobody can tell one boot from another.
+
+    Raises StoreUnavailable, AccessDenied and SchemaError.
+    """
+    if boot:
+        row = orjson.dumps({"boot": boot, "notes": notes}).decode()
+        with writing(engine) as tx:
+            tx.execute(_WRITE, {"row": row})
+
+
+def _boot_of(found: object) -> object:
+    return found.get("boot") if isinstance(found, dict) else None
+
+
+_READ = text("SELECT owner FROM shipper_lease WHERE name = 'clock'")
+_WRITE = text(
+    "INSERT INTO shipper_lease (name, owner) VALUES ('clock', :row)"
+    " ON CONFLICT (name) DO UPDATE SET owner = excluded.owner"
+)

@@ -1,0 +1,93 @@
+"""Ending a lease that is stuck, on an operator's word that whoever had it has certainly ended.
+
+It decides only what can be known: a process that lives on this very machine is never robbed of its
+outbox, nor one that has moved its lease since the operator was asked. What it may have sent is
+marked by who takes the outbox next.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Engine, text
+
+from shipper.clock import SystemClock
+from shipper.errors import OutboxHeld
+from shipper.store.db.dialect import dialect_of
+from shipper.store.db.snapshot import snapshot
+from shipper.store.db.transactions import glancing, writing
+from shipper.store.lease.file_lock import FileLock
+from shipper.store.lease.lease import Owner
+from shipper.store.lease.turns import Turns
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """A lease that nobody gave back; `seen` is what moves while its holder lives.
+
+    `last_seen_seconds` is by the server's clock. `frozen` are connections in whose transactions it
+    stopped: they keep the row of the lease from everybody.
+    """
+
+    holder: str
+    last_seen_seconds: float | None
+    seen: tuple[object, ...]
+    frozen: tuple[int, ...] = ()
+
+
+def find(engine: Engine, path: Path | None) -> Stuck | None:
+    """Return the lease that can be ended, None where nobody has it; `path` is the SQLite file.
+
+    Raises OutboxHeld where its holder lives on this machine, as far as can be seen.
+    """
+    if path is not None:
+        if FileLock(path).is_held():
+            raise OutboxHeld(
+                "a process holds the lock of this file, and lives", "stop it: the lock ends with it"
+            )
+        return None  # what a dead process has left in the file keeps nobody out
+    with snapshot(engine) as tx:
+        row = tx.execute(_LEASE).one()
+    if row.owner is None:
+        return None
+    owner = Owner.read(row.owner)
+    if owner is not None and owner.is_local() and not owner.is_dead():
+        raise OutboxHeld(f"{owner} holds this outbox, and lives", f"stop it: kill {owner.pid}")
+    with glancing(engine) as tx:
+        frozen = tuple(tx.execute(_FROZEN).scalars())
+    return Stuck(str(owner or "another shipper"), row.last_seen, _seen(row), frozen)
+
+
+def end(engine: Engine, stuck: Stuck) -> None:
+    """End a lease; raises OutboxHeld where it has moved since it was found.
+
+    Raises StoreUnavailable, AccessDenied and SchemaError.
+    """
+    with glancing(engine) as tx:
+        for pid in stuck.frozen:
+            tx.execute(_TERMINATE, {"pid": pid})
+    turns = Turns(dialect_of(engine.dialect.name), SystemClock().monotonic)
+    with writing(engine) as tx:
+        held, _ = turns.lock(tx)
+        if _seen(tx.execute(_LEASE).one()) != stuck.seen:
+            raise OutboxHeld(
+                f"{stuck.holder} has written meanwhile: it lives", "stop it, or leave it alone"
+            )
+        turns.drop(tx, held.token)
+
+
+def _seen(row: object) -> tuple[object, ...]:
+    return tuple(getattr(row, name) for name in ("token", "owner", "expires_at", "turn"))
+
+
+_LEASE = text(
+    "SELECT token, owner, expires_at, (SELECT max(turn) FROM shipper_turn) AS turn,"
+    " CAST(extract(epoch FROM clock_timestamp() - expires_at) AS double precision) + ttl"
+    " AS last_seen FROM shipper_lease WHERE name = 'outbox'"
+)
+# Of our own role, whose sessions we may end.
+_FROZEN = text(
+    "SELECT DISTINCT pid FROM pg_locks JOIN pg_stat_activity USING (pid)"
+    " WHERE relation = CAST('shipper_lease' AS regclass) AND granted AND pid <> pg_backend_pid()"
+    " AND state LIKE 'idle in transaction%' AND usename = current_user ORDER BY pid"
+)
+_TERMINATE = text("SELECT pg_terminate_backend(:pid)")

@@ -1,0 +1,1 @@
+"""What people do: write, retry, discard, hold, move and copy."""

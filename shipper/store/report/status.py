@@ -1,0 +1,315 @@
+"""What `status` tells: how every destination is doing, who ships, who holds the commit order back.
+
+It tells what was recorded and what the rows say, nothing else. Reads only; it must never scan the
+history: what is over is counted in `shipper_destination`, what is pending by its partial index.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, text
+
+from shipper.policy.state import State
+from shipper.store.db.dialect import IS_ALIVE, POSTGRES, Dialect, dialect_of
+from shipper.store.db.snapshot import shown, snapshot, written
+from shipper.store.lease.file_lock import FileLock
+from shipper.store.lease.lease import Owner
+from shipper.store.schema.damage import lease_row
+
+HELD = "held by an operator"
+COUNTED = 10_000
+NEVER_TRIED = "never tried: nothing was delivered or refused there yet"
+
+_LOOKS_WELL = frozenset({State.READY.value, State.RAMPING.value})
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationReport:
+    """A destination as `status` shows it. Times are seconds since 1970; None: nothing to tell."""
+
+    name: str
+    state: str
+    reason: str | None
+    since: float | None
+    next_try_at: float | None
+    pending: int
+    delivered: int
+    dead: int
+    discarded: int
+    purged: int
+    held_keys: int
+    oldest_pending_seconds: float | None
+    failures: int = 0
+    """Tries that failed in a row since the last one that was accepted."""
+    last_error: str | None = None
+
+    @property
+    def is_untried(self) -> bool:
+        """Return whether it is ready only as far as is known: nothing was ever sent there."""
+        tried = self.rows - self.pending or self.purged or self.failures
+        return self.state == State.READY.value and self.reason is None and not tried
+
+    @property
+    def is_failing(self) -> bool:
+        """Return whether it looks well, but what was tried last has failed."""
+        return bool(self.failures) and self.looks_well
+
+    @property
+    def looks_well(self) -> bool:
+        """Return whether its state is one in which events go out."""
+        return self.state in _LOOKS_WELL
+
+    @property
+    def rows(self) -> int:
+        """Return how many of its events lie in the outbox."""
+        return self.pending + self.delivered + self.dead + self.discarded
+
+    def has_events(self) -> bool:
+        """Return whether the outbox has, or had, an event for it."""
+        return bool(self.rows or self.purged)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """An open transaction that has written: later events wait for its end (Postgres).
+
+    `pid` is None for a prepared transaction, `seconds` where we may not see how old it is.
+    `database` is whose it is: the order of commits is the server's, in all its databases.
+    """
+
+    pid: int | None
+    application: str
+    seconds: float | None
+    database: str | None = None
+
+    def __str__(self) -> str:
+        """Return it for a person."""
+        process = f"process {self.pid}" if self.pid is not None else "no process"
+        age = f", open for {self.seconds:.0f} s" if self.seconds is not None else ""
+        return f"{self.application or 'unnamed'} ({process}{age})"
+
+
+def unknown(name: str) -> str:
+    """Return why nothing goes to a destination that only rows name."""
+    return f"the configuration has no [destinations.{name}]"
+
+
+def destination_report(
+    engine: Engine, configured: Collection[str], now: float, *, patient: bool = False
+) -> list[DestinationReport]:
+    """Return every destination that is configured or that a row names, in the order of names.
+
+    Who is `patient` waits for as long as it takes to count what is pending.
+    """
+    dialect = dialect_of(engine.dialect.name)
+    sql = _Statements(dialect)
+    with snapshot(engine) as tx:
+        if patient and dialect.name == "postgresql":
+            tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        recorded = {dialect.text(row.name): row for row in tx.execute(sql.recorded)}
+        names = {*configured, *recorded, *_pending_names(tx, dialect, sql)}
+        reports = [
+            _report(tx, dialect, sql, name, recorded.get(name), now) for name in sorted(names)
+        ]
+    return [
+        report if report.name in configured else _unconfigured(report)
+        for report in reports
+        if report.name in configured or report.has_events()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A destination that rows name and nobody knows; `key` is its name as it was written.
+
+    `pending` is how many events wait for it, at most `COUNTED`.
+    """
+
+    key: str
+    name: str
+    pending: int
+
+
+def strays(engine: Engine, known: Collection[str], most: int) -> list[Stray]:
+    """Return destinations that pending rows name and that aren't known, so many at most."""
+    dialect = dialect_of(engine.dialect.name)
+    sql = _Statements(dialect)
+    with snapshot(engine) as tx:
+        names = _pending_names(tx, dialect, sql)
+        found = list(islice((name for name in names if name not in known), most))
+        return [
+            Stray(
+                name,
+                shown(name.encode("utf-8", "surrogateescape")),
+                tx.execute(sql.some_pending, {"name": dialect.bind_key(name)}).scalar_one(),
+            )
+            for name in found
+        ]
+
+
+def current_shipper(engine: Engine) -> str | None:
+    """Return who ships this outbox now, for a person; None when nobody does."""
+    with snapshot(engine) as tx:
+        if engine.dialect.name == "postgresql":
+            lease = lease_row(tx.execute(_LEASE_ROW).all())
+            owner = Owner.read(lease.owner)
+            return str(owner) if lease.alive and owner is not None and not owner.is_dead() else None
+        path: str = tx.execute(_SQLITE_FILE).scalar_one()
+        owner = Owner.read(lease_row(tx.execute(_LEASE_FILE).all()).owner)
+    return str(owner or "a process") if FileLock(Path(path)).is_held() else None
+
+
+def commit_blockers(engine: Engine) -> list[Blocker]:
+    """Return the open transactions that the newest event waits for, the oldest first.
+
+    Empty where it waits for none, and on SQLite, which has one writer at a time.
+    """
+    if engine.dialect.name != "postgresql":
+        return []
+    with snapshot(engine) as tx:
+        newest = tx.execute(_NEWEST).scalar()
+        return [] if newest is None else blockers_of(tx, newest)
+
+
+def open_transactions(engine: Engine) -> list[Blocker]:
+    """Return every open transaction that has written, and every prepared one, the oldest first."""
+    if engine.dialect.name != "postgresql":
+        return []
+    with snapshot(engine) as tx:
+        return [Blocker(*found) for found in tx.execute(_BLOCKERS)]
+
+
+def blockers_of(tx: Connection, row: int) -> list[Blocker]:
+    """Return the open transactions that a pending event on Postgres waits for, the oldest first.
+
+    Its own transaction's number alone does not tell: whoever began before the event was written
+    may have taken a smaller id.
+    """
+    event = tx.execute(_FENCE, {"id": row}).one_or_none()
+    if event is None:
+        return []
+    # That the order of ids is known up to there is written down, and counts also where the rows
+    # were restored: their transactions' numbers are of another server.
+    found = [Blocker(*found) for found in tx.execute(_BLOCKERS)]
+    return [b for b in found if event.above or (b.seconds is not None and b.seconds >= event.age)]
+
+
+def _pending_names(tx: Connection, dialect: Dialect, sql: "_Statements") -> Iterator[str]:
+    """Yield the names that pending rows bear, each found by one step in the index."""
+    name = ""
+    while (
+        found := tx.execute(sql.next_name, {"last": dialect.bind_key(name)}).scalar()
+    ) is not None:
+        name = dialect.text(found)
+        yield name
+
+
+def _report(
+    tx: Connection,
+    dialect: Dialect,
+    sql: "_Statements",
+    name: str,
+    row: Row[Any] | None,
+    now: float,
+) -> DestinationReport:
+    values = {"name": dialect.bind_key(name)}
+    oldest = dialect.wall(tx.execute(sql.oldest, values).scalar())
+    report = DestinationReport(
+        name=name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+        state=State.READY.value,
+        reason=None,
+        since=None,
+        next_try_at=None,
+        pending=tx.execute(sql.pending, values).scalar_one(),
+        delivered=0,
+        dead=0,
+        discarded=0,
+        purged=0,
+        held_keys=tx.execute(sql.held_keys, values).scalar_one(),
+        oldest_pending_seconds=None if oldest is None else max(0.0, now - oldest),
+    )
+    return report if row is None else _with_recorded(report, dialect, row)
+
+
+def _with_recorded(report: DestinationReport, dialect: Dialect, row: Row[Any]) -> DestinationReport:
+    held = bool(row.held)
+    return replace(
+        report,
+        state=State.HELD.value if held else row.state,
+        reason=HELD if held else row.reason,
+        since=dialect.wall(row.since),
+        next_try_at=None if held else dialect.wall(row.next_try_at),
+        delivered=row.delivered,
+        dead=row.dead,
+        discarded=row.discarded,
+        purged=row.purged,
+        failures=row.failures,
+        last_error=row.last_error,
+    )
+
+
+def _unconfigured(report: DestinationReport) -> DestinationReport:
+    return replace(
+        report,
+        state=State.PAUSED.value,
+        reason=unknown(report.name),
+        since=None,
+        next_try_at=None,
+    )
+
+
+class _Statements:
+    """The statements of this module that differ by dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        since, next_try_at, created_at = map(
+            dialect.moment.format, ("since", "next_try_at", "created_at")
+        )
+        of_name = "destination = CAST(:name AS text)"
+        pending = f"FROM shipper_outbox WHERE status = 'pending' AND {of_name}"
+        self.recorded = text(
+            f"SELECT {written(dialect, 'name')} AS name, state, reason, held, {since} AS since,"
+            f" {next_try_at} AS next_try_at, delivered, dead, discarded, purged,"
+            f" failures, last_error FROM {dialect.counters}"
+        )
+        self.held_keys = text(f"SELECT count(*) FROM shipper_hold WHERE {of_name}")
+        self.pending = text(f"SELECT count(*) {pending}")
+        self.some_pending = text(
+            f"SELECT count(*) FROM (SELECT 1 {pending} LIMIT {COUNTED}) AS waiting"
+        )
+        self.oldest = text(f"SELECT {created_at} {pending} ORDER BY id LIMIT 1")
+        self.next_name = text(
+            f"SELECT {written(dialect, 'min(destination)')} FROM shipper_outbox"
+            " WHERE status = 'pending' AND destination > CAST(:last AS text)"
+        )
+
+
+_SQLITE_FILE = text("SELECT file FROM pragma_database_list WHERE name = 'main'")
+# The token comes first: it tells a row from none (see `lease_row`).
+_LEASE_FILE = text("SELECT token, owner FROM shipper_lease WHERE name = 'outbox'")
+_LEASE_ROW = text(
+    f"SELECT token, owner, {IS_ALIVE} AS alive FROM shipper_lease WHERE name = 'outbox'"
+)
+_NEWEST = text("SELECT max(id) FROM shipper_outbox")
+_FENCE = text(
+    "SELECT tx >= pg_snapshot_xmin(pg_current_snapshot())"
+    " AND tx < pg_snapshot_xmax(pg_current_snapshot()) AS above,"
+    " CAST(extract(epoch FROM clock_timestamp() - created_at) AS double precision) AS age"
+    " FROM shipper_outbox WHERE id = :id AND status = 'pending'"
+    f" AND id > (SELECT settled FROM {POSTGRES.books})"
+)
+# The columns used are shown to every role; only the age of others' transactions needs a right.
+_BLOCKERS = text(
+    "SELECT pid, application_name AS application, CAST(extract(epoch FROM"
+    " clock_timestamp() - xact_start) AS double precision) AS age, datname AS database"
+    " FROM pg_stat_activity"
+    " WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()"
+    # A commit that waits for a standby is told apart: to end it would only hide that.
+    " AND wait_event IS DISTINCT FROM 'SyncRep'"
+    " UNION ALL SELECT NULL, 'prepared transaction ' || gid, CAST(extract(epoch FROM"
+    " clock_timestamp() - prepared) AS double precision), database FROM pg_prepared_xacts"
+    " ORDER BY age DESC NULLS LAST"
+)

@@ -1,0 +1,169 @@
+"""Whether the outbox's tables are as the migrations made them: what the catalog alone can tell.
+
+Tools of the application's empty tables, restore them, load them without their triggers and copy
+them to other servers. The daemon, `doctor` and `verify` say so; `repair` mends it. It must never
+read the history.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Engine, text
+
+from shipper.errors import AccessDenied, SchemaError
+from shipper.store.db.dialect import OURS, dialect_of
+from shipper.store.db.snapshot import snapshot
+from shipper.store.schema import ddl
+from shipper.store.schema.revisions import REVISIONS
+
+_MADE = re.compile(
+    r"CREATE (?:OR REPLACE )?(?:UNIQUE )?(TRIGGER|INDEX|FUNCTION) (?:IF NOT EXISTS )?(\w+)"
+)
+_TABLE = re.compile(r"(?:CREATE|ALTER) TABLE (\w+)\b(?! ENABLE)")
+_DROPPED = re.compile(r"DROP (TRIGGER|INDEX|FUNCTION) (?:IF EXISTS )?(\w+)")
+# Also for who loads rows as a replica: without lanes they could not be shipped in order.
+ALWAYS = "shipper_outbox_write"
+
+
+class Things(NamedTuple):
+    """The statements by which everything is made, by name; and the first rows.
+
+    A table has several: the one that makes it, and those that have changed it since.
+    """
+
+    triggers: dict[str, str]
+    indexes: dict[str, str]
+    functions: dict[str, str]
+    rows: tuple[str, ...]
+    tables: dict[str, list[str]]
+
+
+def lease_row(found: Sequence[Any]) -> Any:
+    """Return the row of the lease; raises SchemaError where somebody has deleted it."""
+    if found and found[0][0] is not None:
+        return found[0]
+    raise SchemaError("somebody has emptied the table shipper_lease", "run: shipper db upgrade")
+
+
+def made_of(row: Sequence[Any]) -> dict[str, int]:
+    """Return what the dialect's `made` has found, as the parameters of its `last`."""
+    return dict(zip(("outbox", "seq", "node"), row, strict=True))
+
+
+def damage(tx: Connection) -> list[str]:
+    """Return what is wrong with the tables, a sentence each; reads the catalog and no history."""
+    if found := policies(tx):
+        return found  # nothing else can be read, or is what it seems
+    return [
+        *missing(tx),
+        *numbers(tx),
+        *(["the table shipper_lease is empty"] if not tx.execute(_LEASE).scalar() else []),
+        *emptied(tx),
+    ]
+
+
+@cache
+def things(dialect: str) -> Things:
+    """Return what the migrations make in a database of this kind."""
+    found: dict[str, dict[str, str]] = {"TRIGGER": {}, "INDEX": {}, "FUNCTION": {}}
+    rows, tables = [], dict[str, list[str]]()
+    for revision in REVISIONS:
+        for block in ddl.statements(revision, dialect):
+            statement = "\n".join(line for line in block.splitlines() if not line.startswith("--"))
+            if made := _MADE.match(statement):
+                found[made[1]].pop(made[2], None)
+                found[made[1]][made[2]] = statement
+            elif dropped := _DROPPED.match(statement):
+                found[dropped[1]].pop(dropped[2], None)
+            elif made := _TABLE.match(statement):
+                tables.setdefault(made[1], []).append(statement)
+            elif statement.startswith("INSERT INTO"):
+                rows.append(statement)
+    return Things(found["TRIGGER"], found["INDEX"], found["FUNCTION"], tuple(rows), tables)
+
+
+def policies(tx: Connection) -> list[str]:
+    """Say of which tables policies hide rows from us: an outbox would look empty."""
+    if tx.dialect.name != "postgresql":
+        return []
+    return [
+        f"row level security hides rows of {name} from shipper's role: nothing of them is sent;"
+        f" run: ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY, or ALTER ROLE … BYPASSRLS"
+        for name in tx.execute(_HIDDEN).scalars()
+    ]
+
+
+def refuse_hidden(engine: Engine) -> None:
+    """Raise AccessDenied where policies hide rows from us."""
+    with snapshot(engine) as tx:
+        if found := policies(tx):
+            raise AccessDenied(found[0].partition("; run: ")[0], found[0].partition("; run: ")[2])
+
+
+def missing(tx: Connection) -> Iterator[str]:
+    """Say which triggers and indexes are missing, or don't do their work."""
+    made = things(tx.dialect.name)
+    there = {row.name: row.state for row in tx.execute(text(THERE[tx.dialect.name]))}
+    for name in made.triggers:
+        if name not in there:
+            yield f"the trigger {name} is missing"
+        elif there[name] == "D" or (name == ALWAYS and there[name] != "A"):
+            yield f"the trigger {name} is disabled, or not for whoever loads rows as a replica"
+    for name in made.indexes:
+        if name not in there:
+            yield f"the index {name} is missing"
+        elif there[name] == "invalid":
+            yield f"the index {name} is not valid"
+
+
+def numbers(tx: Connection) -> Iterator[str]:
+    """Say whether the next id is one that is there already."""
+    if tx.dialect.name != "postgresql":
+        return  # SQLite takes the higher of its sequence and the rows
+    row = tx.execute(text(SEQUENCE)).one()
+    if row.seq is None:
+        yield "no sequence gives the ids of shipper_outbox"
+    elif row.last < row.highest:
+        yield (
+            f"the sequence of shipper_outbox is at {row.last}, and there is a row {row.highest}:"
+            " an INSERT of the application fails until it has caught up"
+        )
+
+
+def emptied(tx: Connection) -> Iterator[str]:
+    """Say whether somebody has deleted every event, also those that are counted."""
+    counted = tx.execute(text(_COUNTED.format(dialect_of(tx.dialect.name).counters))).scalar()
+    if counted:
+        yield f"shipper_outbox is empty, but {counted} events are counted as ended: who did that?"
+
+
+# -- statements -----------------------------------------------------------------------------------
+
+# Also where a pooler has kept from the server that we want an error instead.
+_HIDDEN = text(
+    f"SELECT CAST(oid AS regclass) FROM pg_class WHERE {OURS} AND row_security_active(oid)"
+    " ORDER BY relname"
+)
+_LEASE = text("SELECT EXISTS (SELECT 1 FROM shipper_lease WHERE name = 'outbox')")
+THERE = {
+    "sqlite": "SELECT name, 'valid' AS state FROM sqlite_master WHERE type IN ('trigger', 'index')",
+    "postgresql": (
+        "SELECT tgname AS name, CAST(tgenabled AS text) AS state FROM pg_trigger"
+        " WHERE tgrelid = CAST('shipper_outbox' AS regclass) AND NOT tgisinternal"
+        " UNION ALL SELECT i.relname, CASE WHEN indisvalid THEN 'valid' ELSE 'invalid' END"
+        " FROM pg_index JOIN pg_class AS i ON i.oid = indexrelid"
+        " JOIN pg_class AS t ON t.oid = indrelid WHERE t.relnamespace ="
+        " (SELECT relnamespace FROM pg_class WHERE oid = CAST('shipper_outbox' AS regclass))"
+    ),
+}
+SEQUENCE = (
+    "SELECT seq, coalesce(pg_sequence_last_value(CAST(seq AS regclass)), 0) AS last, highest"
+    " FROM (SELECT pg_get_serial_sequence('shipper_outbox', 'id') AS seq,"
+    " coalesce((SELECT max(id) FROM shipper_outbox), 0) AS highest OFFSET 0) AS given"
+)
+_COUNTED = (
+    "SELECT coalesce(sum(delivered + dead + discarded), 0) FROM {0}"
+    " WHERE NOT EXISTS (SELECT 1 FROM shipper_outbox)"
+)

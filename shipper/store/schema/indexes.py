@@ -1,0 +1,83 @@
+"""Building an index over an outbox that is in use.
+
+PostgreSQL builds one beside those who write (CREATE INDEX CONCURRENTLY), which can't be done in a
+transaction: so it is done before the migration that asks for it. SQLite builds one in one piece, in
+which nobody else writes: so it decides from which size on only a person may ask for that.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from shipper.store.db.failures import translating
+from shipper.store.db.transactions import close
+from shipper.store.schema import ddl
+from shipper.store.schema.revisions import REVISIONS
+
+SMALL = 10_000
+"""Of so many events SQLite builds an index within a few hundredths of a second."""
+
+_LARGE = text(f"SELECT EXISTS (SELECT 1 FROM shipper_outbox LIMIT 1 OFFSET {SMALL})")
+_UNDEFINED_COLUMN = "42703"
+
+
+def wanted(dialect: str, revision: str | None) -> list[str]:
+    """Return the statements for indexes that the migrations after a revision will ask for."""
+    if revision not in REVISIONS:
+        return []
+    after = REVISIONS[REVISIONS.index(revision) + 1 :]
+    found = (_plain(block) for one in after for block in ddl.statements(one, dialect))
+    return [statement for statement in found if statement.startswith(("CREATE INDEX", _UNIQUE))]
+
+
+def is_large(tx: Connection) -> bool:
+    """Return whether SQLite takes too long over an index for a daemon to begin it by itself."""
+    return bool(tx.execute(_LARGE).scalar())
+
+
+def build(engine: Engine, statements: Iterable[str]) -> None:
+    """Build indexes on PostgreSQL, where they are missing or an earlier try has left half of one.
+
+    One on a column that isn't there yet is left to the migration, which makes both. It takes as
+    long as it takes, and nobody waits for it. Raises what `translating` makes of a failure.
+    """
+    for statement in statements:
+        with translating(engine), _of_its_own(engine) as connection:
+            _build(connection, statement)
+
+
+def _build(connection: Connection, statement: str) -> None:
+    name = statement.partition("INDEX ")[2].replace("IF NOT EXISTS ", "").split()[0]
+    works = connection.execute(_STATE, {"name": name}).scalar()
+    if works is False:
+        connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY {name}")
+    if not works:
+        try:
+            beside = statement.replace("INDEX ", "INDEX CONCURRENTLY ", 1)
+            connection.exec_driver_sql(beside)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != _UNDEFINED_COLUMN:
+                raise
+
+
+@contextmanager
+def _of_its_own(engine: Engine) -> Iterator[Connection]:
+    """Give a connection without transactions that waits for as long as it takes; nobody else's."""
+    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    try:
+        for setting in ("statement_timeout", "lock_timeout"):
+            connection.exec_driver_sql(f"SET {setting} = 0")
+        yield connection
+    finally:
+        close(connection)
+
+
+def _plain(block: str) -> str:
+    return "\n".join(line for line in block.splitlines() if not line.startswith("--"))
+
+
+_UNIQUE = "CREATE UNIQUE INDEX"
+# True for one that works, false for one that doesn't, NULL for none.
+_STATE = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")

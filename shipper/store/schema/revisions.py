@@ -1,0 +1,181 @@
+"""Which version of the outbox a database has, and whether this code knows it.
+
+Every command asks, so it must never need more than SQLAlchemy's core to be read.
+"""
+
+from sqlalchemy import Connection, Engine, text
+
+from shipper.errors import SchemaError
+from shipper.store.db.transactions import reading
+
+# Every revision there has been, oldest first.
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
+VERSION_TABLE = "shipper_alembic_version"
+NOTE_LOST = f"{VERSION_TABLE}, which says what revision the outbox has, is missing or empty"
+# Two upgrades at once would both find nothing and both create; SQLite's write lock does the same.
+ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('shipper db upgrade', 0))"
+
+# Asked by every command, so not of SQLAlchemy's inspector: to build its question takes longer
+# than to answer it.
+_EXISTS = {
+    "sqlite": text("SELECT EXISTS (SELECT * FROM pragma_table_info(:name))"),
+    "postgresql": text("SELECT to_regclass(:name) IS NOT NULL"),
+}
+_COLUMNS = "('event_id', 'maybe_received', 'delivery_number')"
+_IS_OURS = {
+    "sqlite": text(
+        f"SELECT count(*) = 3 FROM pragma_table_info('shipper_outbox') WHERE name IN {_COLUMNS}"
+    ),
+    "postgresql": text(
+        "SELECT count(*) = 3 FROM pg_attribute WHERE attrelid = to_regclass('shipper_outbox')"
+        f" AND attname IN {_COLUMNS}"
+    ),
+}
+_MAY_READ = text("SELECT coalesce(has_table_privilege(to_regclass(:name), 'SELECT'), false)")
+
+# An outbox that the search_path of this session doesn't show.
+_ELSEWHERE = text(
+    "SELECT CAST(n.nspname AS text) FROM pg_class AS c JOIN pg_namespace AS n"
+    " ON n.oid = c.relnamespace WHERE c.relname = 'shipper_outbox' AND c.relkind = 'r'"
+    " AND c.relpersistence = 'p' AND to_regclass('shipper_outbox') IS NULL ORDER BY 1 LIMIT 1"
+)
+
+_UPGRADE = "run: shipper db upgrade"
+_NEW = "is the path right, is the disk mounted? Only for a NEW outbox: shipper db upgrade --create"
+
+
+def head() -> str:
+    """Return the revision that this code works with."""
+    return REVISIONS[-1]
+
+
+def current(engine: Engine) -> str | None:
+    """Return the revision that the database has, or None when there is no outbox of ours.
+
+    Raises what `translating` makes of a database that can't be read.
+    """
+    with reading(engine) as connection:
+        return read(connection)
+
+
+def check(engine: Engine) -> None:
+    """Return only if this code can work with the database; raises SchemaError otherwise."""
+    with reading(engine) as connection:
+        revision = read(connection)
+        if revision is None:
+            refuse_foreign(connection)
+            raise _none(engine, connection)
+    refuse_unknown(revision)
+    if revision != head():
+        raise SchemaError(f"the outbox has revision {revision}, this code needs {head()}", _UPGRADE)
+
+
+def refuse_none(engine: Engine) -> None:
+    """Raise SchemaError where there is no outbox at all, as in another application's database."""
+    with reading(engine) as connection:
+        if not exists(connection, VERSION_TABLE):
+            refuse_foreign(connection)
+            raise _none(engine, connection)
+
+
+def refuse_unasked(engine: Engine) -> None:
+    """Raise SchemaError where nobody has said that an outbox is to be a new one.
+
+    In an SQLite file with nothing in it; on PostgreSQL beside one that the search_path doesn't
+    show.
+    """
+    with reading(engine) as connection:
+        _refuse_another(connection)
+    if engine.dialect.name == "sqlite":
+        with reading(engine) as connection:
+            empty = _is_empty(connection)
+        if empty:
+            file = engine.get_execution_options()["file"]
+            raise SchemaError(f"{file} is empty: no application has written there", _NEW)
+
+
+def refuse_newer(engine: Engine) -> None:
+    """Raise SchemaError for an outbox that a newer shipper has upgraded; of none nothing is said.
+
+    An older outbox is everybody's: what it lacks shows with the statement that needs it. Nothing
+    is said to a role of an application either: it may only write, and so can't ask.
+    """
+    with reading(engine) as connection:
+        revision = read(connection) if _may_ask(connection) else None
+    if revision is not None:
+        refuse_unknown(revision)
+
+
+def read(connection: Connection) -> str | None:
+    """Return what `current` does, in somebody's transaction."""
+    if not exists(connection, VERSION_TABLE):
+        return None
+    revision: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+    return revision
+
+
+def has_lost_its_note(connection: Connection) -> bool:
+    """Return whether the outbox is there and ours, by columns that it has had in each revision.
+
+    A tool that empties or drops all tables which it doesn't know takes the note, too.
+    """
+    return bool(connection.scalar(_IS_OURS[connection.dialect.name]))
+
+
+def refuse_foreign(connection: Connection) -> None:
+    """Raise SchemaError where the outbox's table is there, and not what says its revision."""
+    if has_lost_its_note(connection):
+        raise SchemaError(NOTE_LOST, _UPGRADE)
+    if exists(connection, "shipper_outbox"):
+        raise SchemaError(
+            "a table shipper_outbox is there that shipper did not create",
+            "rename it, or give shipper another database or schema",
+        )
+
+
+def refuse_unknown(revision: str) -> None:
+    """Raise SchemaError for a revision that is newer than this code."""
+    if revision not in REVISIONS:
+        raise SchemaError(
+            f"the outbox has revision {revision}, which this version of shipper doesn't know",
+            "a newer shipper has upgraded it: install that one",
+        )
+
+
+def _none(engine: Engine, connection: Connection) -> SchemaError:
+    file = engine.get_execution_options().get("file")
+    if file is None:
+        _refuse_another(connection)
+        return SchemaError("no outbox in this database", _UPGRADE)
+    if _is_empty(connection):
+        return SchemaError(f"no outbox in this database ({file}, which is empty)", _NEW)
+    return SchemaError(f"no outbox in this database ({file}): is it your application's?", _UPGRADE)
+
+
+def _refuse_another(connection: Connection) -> None:
+    """Raise SchemaError where an outbox is there, and the search_path doesn't lead to it."""
+    if connection.dialect.name != "postgresql":
+        return
+    schema = connection.execute(_ELSEWHERE).scalar()
+    if schema is not None:
+        path = connection.exec_driver_sql("SHOW search_path").scalar()
+        raise SchemaError(
+            f"no outbox on the search_path ({path}); there is one in schema {schema}",
+            f"for that one: ?options=-csearch_path%3D{schema} in database.url, or ALTER ROLE … SET"
+            " search_path. Only for a NEW outbox beside it: shipper db upgrade --create",
+        )
+
+
+def _is_empty(connection: Connection) -> bool:
+    return connection.exec_driver_sql("PRAGMA page_count").scalar() == 0
+
+
+def exists(connection: Connection, table: str) -> bool:
+    """Return whether there is a table of that name."""
+    return bool(connection.scalar(_EXISTS[connection.dialect.name], {"name": table}))
+
+
+def _may_ask(connection: Connection) -> bool:
+    if connection.dialect.name != "postgresql":
+        return True
+    return bool(connection.scalar(_MAY_READ, {"name": VERSION_TABLE}))

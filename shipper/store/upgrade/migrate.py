@@ -1,0 +1,180 @@
+"""How the outbox is brought to the version that this code works with.
+
+A migration runs in one transaction, so there is no half of one. It must never touch a table that
+is not ours, and never a row of an event: what it says of the tables takes the same moment however
+many rows they have (a column with a constant default, a trigger, a function), and that is all that
+an application waits for. Indexes are the exception: see `indexes`.
+
+On PostgreSQL it never runs by itself: a person, or `init`, asks for it. On SQLite the daemon brings
+an older outbox up to date as it starts, where that is a matter of a moment.
+"""
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, Engine, text
+
+from shipper.errors import SchemaError
+from shipper.store.db.failures import file_of, translating, translating_sqlite
+from shipper.store.db.sqlite import header
+from shipper.store.db.transactions import reading, writing
+from shipper.store.schema import indexes, locks, lost_tables, revisions, sqlite_objects
+from shipper.store.schema.ddl import location, statements
+from shipper.store.upgrade import repair, sqlite_sequence
+
+__all__ = ["downgrade", "location", "mend", "prepare", "statements", "upgrade"]
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+_AS_LONG_AS_IT_TAKES = text("SET LOCAL statement_timeout = 0")
+
+
+def upgrade(engine: Engine) -> list[str]:
+    """Bring the database to `head`, in one transaction; returns notices for a person to read.
+
+    Raises SchemaError for a database that is newer than this code or has a table of that name
+    that isn't ours, StoreUnavailable where the tables are in use for too long, OutboxHeld where
+    SQLite's ids have to be fixed and a daemon ships, and what `translating` makes of everything
+    else.
+    """
+    notices = _to_head(engine)
+    with translating(engine):
+        if engine.dialect.name == "sqlite":
+            notices += [*sqlite_objects.restore(engine), *sqlite_sequence.fix(engine)]
+        else:
+            notices += lost_tables.restore(engine)
+    return notices
+
+
+def _to_head(engine: Engine) -> list[str]:
+    """Do the migrations that are missing, and no more: whoever calls may hold the outbox."""
+    import alembic.command  # noqa: F401, PLC0415 - heavy, so before anybody waits for us
+
+    with translating(engine):
+        notices = _prepare_sqlite(engine) if engine.dialect.name == "sqlite" else []
+        notices += lost_tables.adopt(engine, _stamp)
+        revision = revisions.current(engine)
+        if revision != revisions.head():
+            if engine.dialect.name == "postgresql":
+                indexes.build(engine, indexes.wanted("postgresql", revision))
+            locks.briefly(engine, _bring_up)
+    return notices
+
+
+def _stamp(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - as below
+
+    command.stamp(_config(connection), "head")
+
+
+def _bring_up(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - heavy, and only who migrates needs it
+
+    _prepare(connection)
+    command.upgrade(_config(connection), "head")
+
+
+def mend(engine: Engine) -> list[str]:
+    """Make the outbox what the migrations made, whatever was done to it; returns what was wrong.
+
+    It looks first, and holds nobody up for that. Raises what `translating` makes of a failure.
+    """
+    with translating(engine):
+        return repair.repair(engine) if repair.needed(engine) else []
+
+
+def prepare(engine: Engine) -> list[str]:
+    """Make the outbox ready for a daemon: on SQLite an older one is brought up to date.
+
+    Returns notices for a person to read, of what was changed and of what is wrong all the same.
+    Raises SchemaError when there is none, when it is newer than this code, on PostgreSQL when it is
+    older (there a person decides when the tables are changed), and where SQLite would have to build
+    an index over a large one.
+    """
+    if engine.dialect.name != "sqlite":
+        revisions.check(engine)
+        return []
+    revision = revisions.current(engine)
+    if revision not in {None, revisions.head()}:
+        _refuse_long(engine, revision, bool(indexes.wanted("sqlite", revision)))
+        _to_head(engine)
+    revisions.check(engine)
+    missing = sqlite_objects.missing(engine)
+    _refuse_long(engine, revision, any(name.startswith("index ") for name in missing))
+    return [*sqlite_objects.restore(engine), *sqlite_sequence.raise_count(engine)]
+
+
+def _refuse_long(engine: Engine, revision: str | None, builds: bool) -> None:  # noqa: FBT001
+    """Raise SchemaError where the application would wait for long, and nobody has asked for it."""
+    if not builds:
+        return
+    with reading(engine) as connection:
+        large = indexes.is_large(connection)
+    if large:
+        raise SchemaError(
+            f"the outbox has revision {revision} and lacks an index that this code needs; while"
+            f" SQLite builds it over more than {indexes.SMALL} events, nobody else can write",
+            "when the application can wait for that: shipper db upgrade",
+        )
+
+
+def downgrade(engine: Engine, *, discard_undelivered: bool = False) -> None:
+    """Drop everything of ours. Raises UsageError while an event is pending or dead, unless told."""
+    from alembic import command  # noqa: PLC0415 - heavy, and only a downgrade needs it
+
+    with writing(engine) as connection:
+        config = _config(connection)
+        config.attributes["discard_undelivered"] = discard_undelivered
+        command.downgrade(config, "base")
+        connection.execute(text(f"DROP TABLE {revisions.VERSION_TABLE}"))
+
+
+def _config(connection: Connection) -> "Config":
+    from alembic.config import Config  # noqa: PLC0415 - heavy, see above
+
+    config = Config()
+    # Alembic's options are a template: a percent sign in the path has to be doubled.
+    config.set_main_option("script_location", str(location()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _prepare(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(_AS_LONG_AS_IT_TAKES)
+        connection.exec_driver_sql(revisions.ONE_AT_A_TIME)
+    revision = revisions.read(connection)
+    if revision is None:
+        revisions.refuse_foreign(connection)
+        _refuse_encoding(connection)
+    else:
+        revisions.refuse_unknown(revision)
+
+
+def _refuse_encoding(connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        header.refuse_encoding(str(connection.exec_driver_sql("PRAGMA encoding").scalar()))
+        return
+    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+    if encoding != "UTF8":
+        raise SchemaError(
+            f"the database is encoded in {encoding}; an outbox needs UTF8",
+            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and pg_dump it into that",
+        )
+
+
+def _prepare_sqlite(engine: Engine) -> list[str]:
+    # Neither setting can be changed inside of a transaction, so not on a connection that begins.
+    file = file_of(engine)
+    assert file is not None
+    with translating_sqlite(file), closing(engine.raw_connection()) as raw:
+        cursor = raw.cursor()
+        mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
+        if mode == "wal":
+            return []
+        is_new = cursor.execute("PRAGMA page_count").fetchone()[0] == 0
+        if is_new:
+            cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        header.into_wal(cursor, file, mode)
+        return [] if is_new else ["the database's journal mode is WAL now, for every application"]

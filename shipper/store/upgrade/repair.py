@@ -1,0 +1,276 @@
+"""How the outbox is made again what the migrations made, whatever a tool has done to it.
+
+What is wrong is `damage`'s to tell, and what only reading every row shows. It must never touch a
+payload, an event that has ended, or what isn't ours, and never keep an application waiting for more
+than a moment.
+"""
+
+from functools import partial
+
+from sqlalchemy import Connection, Engine, TextClause, text
+
+from shipper.store.db.batches import Turns
+from shipper.store.db.dialect import POSTGRES, SQLITE, dialect_of
+from shipper.store.db.paging import matching
+from shipper.store.db.snapshot import snapshot
+from shipper.store.db.transactions import reading, writing
+from shipper.store.lease import last_turn
+from shipper.store.schema import indexes, locks
+from shipper.store.schema.damage import ALWAYS, SEQUENCE, THERE, damage, missing, numbers, things
+from shipper.store.upgrade.recount import is_needed, recount
+
+
+def needed(engine: Engine) -> bool:
+    """Return whether `repair` may have something to do; reads every row, and changes none."""
+    with snapshot(engine) as tx:
+        _have_time(tx)
+        if (
+            bool(damage(tx))
+            or bool(tx.execute(text(_KEYLESS)).scalar())
+            or bool(tx.execute(text(_HAS_ENDED)).scalar())
+            or bool(tx.execute(_top(tx, _PURGED_TOO_MANY)).scalar())
+            or last_turn.is_behind(tx)
+        ):
+            return True
+    return is_needed(engine)
+
+
+def repair(engine: Engine) -> list[str]:
+    """Mend what `damage` finds, and what only reading every row shows; returns what was wrong.
+
+    What is made again of the tables takes a moment; what is about rows goes in batches, and is
+    looked for beside those who write. Only SQLite builds a missing index in one piece.
+    """
+    with reading(engine) as tx:
+        done, damaged = [*missing(tx), *numbers(tx)], bool(damage(tx))
+        indexes_wanted = [*things(tx.dialect.name).indexes.values()]
+    if damaged:
+        if engine.dialect.name == "postgresql":
+            indexes.build(engine, indexes_wanted)
+        done += locks.briefly(engine, _make)
+    return [
+        *done,
+        *_told(last_turn.catch_up(engine), "numbers of the last turn were behind"),
+        *_told(_take_marks(engine), "pending events had the mark of an end"),
+        *_told(_derive(engine), "pending events had no key or lane, written past the triggers"),
+        *_told(recount(engine), "destinations had counters that were off"),
+        *_told(
+            _forget_purged(engine), "destinations counted what was deleted before ids began anew"
+        ),
+    ]
+
+
+def _make(tx: Connection) -> list[str]:
+    _have_time(tx)
+    _remake(tx)
+    _renumber(tx)
+    return [
+        f"the table {statement.split()[2]} was empty"
+        for statement in things(tx.dialect.name).rows
+        if tx.execute(text(f"{statement.rstrip(';')} ON CONFLICT DO NOTHING")).rowcount
+    ]
+
+
+def _have_time(tx: Connection) -> None:
+    if tx.dialect.name == "postgresql":
+        tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
+
+
+def _top(tx: Connection, statement: str) -> TextClause:
+    """Return a statement with the highest id that there was in the place of {top}."""
+    dialect = dialect_of(tx.dialect.name)
+    return text(statement.replace("{top}", f"(SELECT {dialect.top})"))
+
+
+# -- triggers and indexes -------------------------------------------------------------------------
+
+
+def _remake(tx: Connection) -> None:
+    made, there = things(tx.dialect.name), _there(tx)
+    if tx.dialect.name == "postgresql":
+        for statement in made.functions.values():
+            replaced = statement.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1)
+            tx.exec_driver_sql(replaced)
+    if not made.triggers.keys() <= there.keys():
+        on = " ON shipper_outbox" if tx.dialect.name == "postgresql" else ""
+        # All of them, because SQLite fires them in the order in which they were made.
+        for name, statement in made.triggers.items():
+            tx.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}{on}")
+            tx.exec_driver_sql(statement)
+    for name, statement in made.indexes.items():
+        if there.get(name) == "invalid":
+            tx.exec_driver_sql(f"DROP INDEX {name}")
+        if there.get(name, "invalid") == "invalid":
+            tx.exec_driver_sql(statement)
+    if tx.dialect.name == "postgresql":
+        _enable(tx)
+
+
+def _enable(tx: Connection) -> None:
+    there = _there(tx)
+    for name in things("postgresql").triggers:
+        if name == ALWAYS and there[name] != "A":
+            tx.exec_driver_sql(f"ALTER TABLE shipper_outbox ENABLE ALWAYS TRIGGER {name}")
+        elif there[name] not in {"O", "A"}:
+            tx.exec_driver_sql(f"ALTER TABLE shipper_outbox ENABLE TRIGGER {name}")
+
+
+def _there(tx: Connection) -> dict[str, str]:
+    """Return the state of each trigger and index that there is."""
+    return {row.name: row.state for row in tx.execute(text(THERE[tx.dialect.name]))}
+
+
+# -- numbers --------------------------------------------------------------------------------------
+
+
+def _renumber(tx: Connection) -> None:
+    if tx.dialect.name != "postgresql":
+        return
+    row = tx.execute(text(SEQUENCE)).one()
+    if row.seq is None:
+        tx.exec_driver_sql(
+            "ALTER TABLE shipper_outbox ALTER COLUMN id DROP DEFAULT,"
+            " ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (CACHE 1)"
+        )
+        row = tx.execute(text(SEQUENCE)).one()
+    if row.last < row.highest:
+        tx.execute(text("SELECT setval(:seq, :highest)"), {"seq": row.seq, "highest": row.highest})
+
+
+# -- rows -----------------------------------------------------------------------------------------
+
+
+def _take_marks(engine: Engine) -> int:
+    """Take the marks of an end from pending events."""
+    dialect, turns, done = dialect_of(engine.dialect.name), Turns(), 0
+    statement = text(
+        f"UPDATE shipper_outbox{dialect.by_id} SET delivered_at = NULL, delivery_number = NULL"
+        f" WHERE id IN {dialect.ids} AND {_ENDS}"
+    )
+    for ids in turns.cut(matching(engine, dialect, _ENDS, {})):
+        with turns.timing(len(ids)), writing(engine) as tx:
+            done += tx.execute(statement, {"ids": dialect.bind_ids(ids)}).rowcount
+    return done
+
+
+def _forget_purged(engine: Engine) -> int:
+    with reading(engine) as tx:
+        _have_time(tx)
+        if not tx.execute(_top(tx, _PURGED_TOO_MANY)).scalar():
+            return 0
+        seen = tx.execute(text(_PURGED)).all()
+    with writing(engine) as tx:  # what was deleted since is counted on
+        for name, purged in seen:
+            tx.execute(text(_LOWER_PURGED), {"name": name, "purged": purged})
+    return len(seen)
+
+
+def _derive(engine: Engine) -> int:
+    """Give keys and lanes to pending events that were written past the triggers."""
+    dialect = dialect_of(engine.dialect.name)
+    derive = _derive_postgres if dialect.name == "postgresql" else _derive_sqlite
+    turns, changed = Turns(), 0
+    for ids in turns.cut(matching(engine, dialect, _WITHOUT, {})):
+        with turns.timing(len(ids)):
+            changed += derive(engine, ids)
+    return changed
+
+
+def _derive_sqlite(engine: Engine, ids: list[int]) -> int:
+    these = {"ids": SQLITE.bind_ids(ids)}
+    keyless = text(f"SELECT count(*) FROM shipper_outbox WHERE {_WITHOUT} AND id IN {SQLITE.ids}")
+    with writing(engine) as tx:
+        before = tx.execute(keyless, these).scalar_one()
+        for name in ("shipper_outbox_default", "shipper_outbox_derive"):
+            update = f"{_for_rows(things('sqlite').triggers[name])} AND id IN {SQLITE.ids}"
+            tx.exec_driver_sql(update, these)
+        return int(before - tx.execute(keyless, these).scalar_one())
+
+
+def _derive_postgres(engine: Engine, ids: list[int]) -> int:
+    with writing(engine) as tx:
+        if not _copy_differs(tx, ids):
+            return 0
+    # To change what an event is, its trigger has to be off, and nobody may write meanwhile.
+    return locks.briefly(engine, partial(_derive_alone, ids=ids), tables=("lease", "outbox"))
+
+
+def _derive_alone(tx: Connection, ids: list[int]) -> int:
+    changed = 0
+    if _copy_differs(tx, ids):
+        tx.exec_driver_sql("ALTER TABLE shipper_outbox DISABLE TRIGGER shipper_outbox_immutable")
+        changed = tx.exec_driver_sql(_AS_THE_COPY).rowcount
+        tx.exec_driver_sql("ALTER TABLE shipper_outbox ENABLE TRIGGER shipper_outbox_immutable")
+    return changed
+
+
+def _copy_differs(tx: Connection, ids: list[int]) -> bool:
+    """Copy events into a table of this session's, past the trigger; return whether any differs."""
+    if tx.exec_driver_sql("SELECT to_regclass('pg_temp.shipper_written_past')").scalar() is None:
+        for statement in _MAKE_COPY:
+            tx.exec_driver_sql(statement)
+    tx.execute(text(_COPY), {"ids": POSTGRES.bind_ids(ids)})
+    return bool(tx.exec_driver_sql(f"SELECT EXISTS (SELECT 1 FROM {_DIFFERENT})").scalar())
+
+
+def _for_rows(trigger: str) -> str:
+    """Return the UPDATE in a trigger as one of all pending rows that it would have changed."""
+    condition, _, action = trigger.partition("\nBEGIN\n")
+    condition = condition.partition("WHEN ")[2].replace("NEW.", "shipper_outbox.")
+    update = action.rpartition("END;")[0].strip().rstrip(";").replace("NEW.", "shipper_outbox.")
+    update, _, _ = update.rpartition("WHERE id = shipper_outbox.id")
+    return f"{update} WHERE status = 'pending' AND ({condition})"
+
+
+def _told(count: int, told: str) -> list[str]:
+    return [f"{told}: {count}"] if count else []
+
+
+# -- statements -----------------------------------------------------------------------------------
+
+_WITHOUT = (
+    "status = 'pending' AND (coalesce(ordering_key, '') = ''"
+    " OR coalesce(destination, '') = '' OR coalesce(event_id, '') = '')"
+)
+_KEYLESS = f"SELECT EXISTS (SELECT 1 FROM shipper_outbox WHERE {_WITHOUT})"
+# Somebody has made them pending again by hand.
+_ENDS = "status = 'pending' AND (delivered_at IS NOT NULL OR delivery_number IS NOT NULL)"
+_HAS_ENDED = f"SELECT EXISTS (SELECT 1 FROM shipper_outbox WHERE {_ENDS})"
+# The trigger itself says what they should be, of a copy.
+_MAKE_COPY = (
+    (
+        "CREATE TEMPORARY TABLE shipper_written_past (LIKE shipper_outbox INCLUDING DEFAULTS)"
+        " ON COMMIT DELETE ROWS"
+    ),
+    "ALTER TABLE shipper_written_past ALTER COLUMN slot DROP NOT NULL",
+    (
+        "CREATE TRIGGER written_past BEFORE INSERT ON shipper_written_past"
+        " FOR EACH ROW EXECUTE FUNCTION shipper_outbox_write()"
+    ),
+    "ALTER TABLE shipper_written_past ENABLE ALWAYS TRIGGER written_past",
+)
+_COPY = (
+    "INSERT INTO shipper_written_past (tx, id, destination, ordering_key, event_id, created_at,"
+    " status, attempts, maybe_received, manual, slot, payload)"
+    " SELECT tx, id, destination, ordering_key, event_id, created_at, status, attempts,"
+    f" maybe_received, manual, slot, payload FROM shipper_outbox WHERE {_WITHOUT}"
+    f" AND id IN {POSTGRES.ids}"
+)
+_DIFFERENT = (
+    "shipper_written_past AS p JOIN shipper_outbox AS q USING (id) WHERE"
+    " (q.destination, q.ordering_key, q.event_id, q.lane, q.slot)"
+    " IS DISTINCT FROM (p.destination, p.ordering_key, p.event_id, p.lane, p.slot)"
+)
+_AS_THE_COPY = (
+    "UPDATE shipper_outbox AS o SET destination = p.destination, ordering_key = p.ordering_key,"
+    f" event_id = p.event_id, lane = p.lane, slot = p.slot FROM {_DIFFERENT} AND p.id = o.id"
+)
+_PURGED = "SELECT name, purged FROM shipper_destination WHERE purged > 0"
+_LOWER_PURGED = (
+    "UPDATE shipper_destination SET purged = CASE WHEN purged < :purged THEN 0"
+    " ELSE purged - :purged END WHERE name = :name"
+)
+_PURGED_TOO_MANY = (
+    "SELECT coalesce(sum(purged), 0) > 0 AND coalesce(sum(purged), 0)"
+    " + (SELECT count(*) FROM shipper_outbox) > {top} FROM shipper_destination"
+)

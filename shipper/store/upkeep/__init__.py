@@ -1,0 +1,1 @@
+"""What keeps the place: what is over is deleted, and there is room on the disk."""

@@ -1,0 +1,151 @@
+"""Room that is kept for a full disk: a file beside an SQLite outbox, given up piece by piece.
+
+It decides when room is given up: only when a write of the daemon's has failed because the disk is
+full, a piece at a time, and the write is tried again at once, so that somebody else who fills the
+disk finds as little as can be. The last pieces are for turns that record what was sent, never for
+one that only claims more. It must never fill the disk itself, never touch a file that isn't its
+own, and never fail a write that would have gone well without it.
+
+Whoever needs room sooner may delete the file at any time. On a file system that shares or
+compresses blocks it keeps less than it says.
+"""
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from shipper.errors import DiskFull
+from shipper.policy.event import Event
+from shipper.store.drain.messages import Work
+from shipper.store.drain.queue import Queue
+from shipper.system.files import PRIVATE, Directory, Untrusted
+
+T = TypeVar("T")
+
+SUFFIX = ".shipper.reserve"
+# A piece holds a turn's marks and more. The WAL needs its own size once more to be written into
+# the file, 4 MB as a rule; several pieces together have that.
+PIECES = 8
+FOR_MARKS = 2
+# It is made only where so many times its size stays free.
+_SPARE = 4
+
+
+def reserve_of(database: Path) -> Path:
+    """Return the file that holds the reserve of an SQLite file."""
+    return database.with_name(database.name + SUFFIX)
+
+
+def held(database: Path) -> int:
+    """Return how many bytes lie in reserve beside an SQLite file."""
+    try:
+        status = reserve_of(database).lstat()
+    except OSError:
+        return 0
+    return min(status.st_size, status.st_blocks * 512) if stat.S_ISREG(status.st_mode) else 0
+
+
+class Reserve:
+    """The reserve of one SQLite file: `size` bytes, or none with 0. The daemon's alone."""
+
+    def __init__(self, database: Path, size: int) -> None:
+        self._database = database
+        self._path = reserve_of(database)
+        self.size = size
+
+    @property
+    def held(self) -> int:
+        """Return how many bytes lie there."""
+        return held(self._database)
+
+    def restore(self) -> bool:
+        """Take the room again, if enough stays free; return whether all of it is there now."""
+        try:
+            if self.size == 0:
+                with Directory(self._path.parent) as directory:
+                    directory.remove(self._path.name)
+                return True
+            missing = self.size - self.held
+            if missing > max(0, shutil.disk_usage(self._path.parent).free - _SPARE * self.size):
+                return False
+            with self._own(replaces=True) as file:
+                if os.fstat(file).st_size != self.size or missing > 0:
+                    os.posix_fallocate(file, 0, self.size)
+                    os.ftruncate(file, self.size)
+        except OSError:
+            return False
+        return True
+
+    @contextmanager
+    def _own(self, *, replaces: bool = False) -> Iterator[int]:
+        """Open the file; raises OSError for one that isn't ours alone.
+
+        The directory is shared with applications, and what one of them has put there under this
+        name may lead anywhere. With `replaces` it makes room for ours, as does the file of somebody
+        else who was the daemon before: a name in our directory goes, and nothing it leads to.
+        """
+        name, owners = self._path.name, {os.geteuid()}
+        with Directory(self._path.parent) as directory:
+            try:
+                file = directory.open_or_make(name, os.O_RDWR, owners, PRIVATE)
+            except Untrusted:
+                if not replaces:
+                    raise
+                directory.remove(name)
+                file = directory.make(name)
+        try:
+            yield file
+        finally:
+            os.close(file)
+
+    def give(self, *, marks: bool) -> int:
+        """Give a piece up and return its bytes; 0 where there is none (left for this)."""
+        before = self.held
+        piece = -(-self.size // PIECES)
+        least = 0 if marks else FOR_MARKS * piece
+        after = max(least, before - piece)
+        if after >= before:
+            return 0
+        try:
+            with self._own() as file:
+                os.ftruncate(file, after)
+                # Some file systems only reuse what a commit of theirs has freed.
+                os.fsync(file)
+        except OSError:
+            return 0
+        return before - after
+
+
+class Spared:
+    """A queue that writes on a full disk for as long as the reserve lasts."""
+
+    def __init__(self, queue: Queue, reserve: Reserve, told: Callable[[int], None]) -> None:
+        self._queue = queue
+        self._reserve = reserve
+        self._told = told
+
+    def turn(self, work: Work) -> list[Event]:
+        """Do a turn's work; see `Queue.turn`, which does nothing twice."""
+        return self._insist(lambda: self._queue.turn(work), marks=bool(work.records))
+
+    def renew(self) -> None:
+        """Prolong the lease; see `Queue.renew`."""
+        self._insist(self._queue.renew, marks=True)
+
+    def insist(self, write: Callable[[], T]) -> T:
+        """Do any other write of the daemon's that may be done again where it has failed."""
+        return self._insist(write, marks=False)
+
+    def _insist(self, write: Callable[[], T], *, marks: bool) -> T:
+        while True:
+            try:
+                return write()
+            except DiskFull:
+                given = self._reserve.give(marks=marks)
+                if not given:
+                    raise
+                self._told(given)

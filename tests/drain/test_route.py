@@ -1,0 +1,163 @@
+"""What a route does with what the outbox and the clocks tell it, without any of them."""
+
+import asyncio
+
+import pytest
+
+from shipper.drain.courier import Carried, Courier
+from shipper.drain.route import Route
+from shipper.drain.terms import Question, Terms
+from shipper.policy.backoff import Backoff
+from shipper.policy.delivery import Blame, RetryPolicy
+from shipper.policy.event import Event
+from shipper.policy.link import EVERYTHING_REFUSED
+from shipper.policy.outcome import Fault, Invalid, Kind, Outcome, Reply
+from shipper.policy.state import State
+from shipper.store.drain.messages import LinkRow, Look, Row
+
+WALL = 1_800_000_000.0
+
+
+class Clock:
+    """Stands still, so that every wait is a round number."""
+
+    def monotonic(self) -> float:
+        """Return the moment of the test."""
+        return 100.0
+
+    def wall(self) -> float:
+        """Return the wall time of the test."""
+        return WALL
+
+    def random(self) -> float:
+        """Return no chance at all."""
+        return 0.0
+
+
+class Refuser:
+    """A way to a receiver that takes nothing."""
+
+    async def send(self, *_: object) -> Reply | Fault | Invalid:
+        """Refuse an event."""
+        return Reply(401)
+
+    async def aclose(self) -> None:
+        """Close nothing."""
+
+
+def route(max_rate: float = 0.0, most: int = 4) -> Route:
+    """Return a route whose longest wait is 60 s for an event, and 90 s for a probe."""
+    policy = RetryPolicy(Backoff(1.0, 60.0), Backoff(1.0, 90.0), 3)
+    courier = Courier(Refuser(), validation="off", api_id=lambda: "id", clock=Clock())
+    terms = Terms(policy, 10.0, most, max_rate, holds_dead=False)
+    one = Route("default", terms, courier, clock=Clock(), wake=lambda: None)
+    # Nothing may have been received by an earlier process.
+    one.answer(Question(Look("maybe_received", "default", 512), is_sweep=True), [], 100.0)
+    return one
+
+
+def event(row: int, key: str = "k") -> Event:
+    """Return a claimed event."""
+    return Event(row, f"e{row}", "default", key, b"{}")
+
+
+def see(one: Route, *rows: Row) -> None:
+    """Show rows, as a scan finds them."""
+    one.answer(Question(Look("pending", "default", 512)), rows, 100.0)
+
+
+@pytest.mark.parametrize(("ahead", "is_due"), [(89.0, False), (91.0, True), (3e9, True)])
+def test_no_event_waits_for_a_clock_that_was_set_back(ahead: float, *, is_due: bool) -> None:
+    """Longer than the longest wait can only be the clock's doing; it would never be over."""
+    one = route()
+    see(one, Row(1, "k", WALL + ahead))
+    one.lanes.wake_due(100.0)
+    assert one.lanes.has_hungry() is is_due
+
+
+def test_what_follows_an_event_that_could_not_be_claimed_is_not_asked_for() -> None:
+    """After a crash its claim would put it before its predecessors."""
+    one = route()
+    see(one, Row(1, "k", None), Row(2, "m", None), Row(3, "k", None), Row(4, "m", None))
+    asked, one.ahead.wanted = one.ahead.wanted[:2], one.ahead.wanted[2:]
+    one.ahead.take_claims(asked, {2: event(2, "m")})
+    assert one.ahead.wanted == [(4, "m")]
+
+
+def test_what_follows_an_event_that_has_to_wait_is_not_asked_for() -> None:
+    """The turn that lets go of the head would claim it, and after a crash it would go first."""
+
+    async def fail_once() -> list[tuple[int, str | int]]:
+        one = route()
+        see(one, Row(1, "k", None))
+        one.ahead.take_claims(one.ahead.wanted, {1: event(1)})
+        one.ahead.wanted = []
+        lane = one.lanes.start()
+        assert lane is not None
+        see(one, Row(2, "k", None), Row(3, "m", None))
+        assert one.ahead.wanted == [(2, "k"), (3, "m")]
+        one._settle(lane, Carried(Outcome(Kind.TRANSIENT, "closed"), WALL, 0.1), Blame.EVENT)
+        one.recorded(one.settled.pop())
+        return one.ahead.wanted
+
+    assert asyncio.run(fail_once()) == [(3, "m")]
+
+
+def test_what_an_event_died_of_is_in_its_history_while_the_link_is_down() -> None:
+    """Of a run of probes there is one row; the answer that ended the event is never among them."""
+    one = route()
+    see(one, Row(1, "k", None))
+    one.ahead.take_claims(one.ahead.wanted, {1: event(1)})
+    one.resume(LinkRow("default", "offline", "closed", WALL - 60.0, None))
+    lane = one.lanes.start()
+    assert lane is not None
+    kept = []
+    for outcome, blame in [
+        (Outcome(Kind.TRANSIENT, "closed"), Blame.LINK),
+        (Outcome(Kind.TRANSIENT, "timeout"), Blame.LINK),
+        (
+            Outcome(Kind.REFUSED, "http-422", status_code=422, excerpt="no such product"),
+            Blame.EVENT,
+        ),
+    ]:
+        one._settle(lane, Carried(outcome, WALL, 0.1), blame)
+        attempt = one.settled.pop().record.attempt
+        kept.append(None if attempt is None else (attempt.outcome, attempt.response_excerpt))
+    assert kept == [("closed", None), None, ("http-422", "no such product")]
+
+
+def test_a_probe_waits_for_the_pace_without_turning_in_circles() -> None:
+    """Its time has come, but it may not go: what is next is when it may."""
+
+    async def fail_once() -> float | None:
+        one = route(max_rate=0.5)
+        see(one, Row(1, "k", None), Row(2, "m", None))
+        one.ahead.take_claims(one.ahead.wanted, {1: event(1), 2: event(2, "m")})
+        one.ahead.wanted = []
+        one.start(100.0)
+        await asyncio.gather(*one.tasks)
+        one.recorded(one.settled.pop())
+        assert one.link.state is State.PAUSED
+        assert one.link.next_try_at == 100.0  # another event tells at once
+        return one.next_event(100.0)
+
+    assert asyncio.run(fail_once()) == 102.0
+
+
+@pytest.mark.parametrize(
+    ("written_ago", "wait"), [(5.0, 15.0), (-3600.0, 20.0), (None, 15.0)], ids=str
+)
+def test_a_stored_pause_never_grows(written_ago: float | None, wait: float) -> None:
+    """Whoever set the clock back since: 20 s were asked for when it was written."""
+    one = route()
+    written = None if written_ago is None else WALL - written_ago
+    until = WALL + 15.0 if written is None else written + 20.0
+    one.resume(LinkRow("default", "throttled", "HTTP 429", WALL, until, written))
+    assert one.link.next_try_at == 100.0 + wait
+
+
+def test_a_new_process_remembers_that_everything_is_refused() -> None:
+    """Else each would bury the next four events before it found out."""
+    one = route()
+    one.resume(LinkRow("default", "paused", EVERYTHING_REFUSED, WALL - 60.0, None))
+    assert one.link.contrast.refuses_all

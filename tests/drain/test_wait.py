@@ -1,0 +1,76 @@
+"""How long the drain rests, and how often it asks meanwhile."""
+
+from collections.abc import Callable
+from math import inf
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from shipper.drain.wait import Rest, Rhythm
+from shipper.store.drain.messages import Pulse
+from tests.drain.test_route import Clock as Still
+
+QUIET, FRESH = Pulse(fresh=False, generation=-1), Pulse(fresh=True, generation=-1)
+HELD_BACK = Pulse(fresh=False, generation=-1, held_back=True)
+
+
+class Clock(Still):
+    """Goes where it is set."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        """Return where it stands."""
+        return self.now
+
+
+def rest_of(clock: Clock, changed: Callable[[], bool] | None = None) -> Rest:
+    """Return a rest that asks every 0.2 s, and looks every 15 s where there is somebody to ask."""
+    return Rest(Rhythm(0.2, 15.0, inf, 0.0, changed), clock)
+
+
+def test_where_nothing_tells_it_looks_more_often_after_an_event() -> None:
+    """For a while, also where something is held back; then as before."""
+    rest = rest_of(Clock())
+    assert rest.longest(QUIET, 100.0) == 0.2
+    assert rest.longest(HELD_BACK, 100.0) == 0.05
+    assert rest.longest(FRESH, 100.0) == 0.02
+    assert rest.longest(HELD_BACK, 100.2) == 0.02
+    assert rest.longest(QUIET, 100.25) == 0.2
+
+
+def test_where_something_tells_it_rests_until_the_next_turn_is_due() -> None:
+    """Whatever came just now."""
+    rest = rest_of(Clock(), lambda: False)
+    assert [rest.longest(pulse, 100.0) for pulse in (QUIET, FRESH)] == [15.0, 15.0]
+
+
+async def test_it_asks_half_as_often_where_nothing_has_changed_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And as before once something has."""
+    clock = Clock()
+    asked: list[float] = []
+    delays: list[float] = []
+
+    def changed() -> bool:
+        asked.append(clock.now)
+        return len(asked) in {60, 63}
+
+    def call_later(delay: float, what: Callable[..., None], *args: Any) -> Mock:
+        delays.append(delay)
+        if args:  # not the end of the rest, which comes first and is far away
+            clock.now += delay
+            what(*args)
+        return Mock()
+
+    loop = Mock(call_later=call_later)
+    monkeypatch.setattr("shipper.drain.wait.asyncio.get_running_loop", lambda: loop)
+    resting = rest_of(clock, changed)
+    await resting(15.0)
+    # Fifty make ten seconds, by the last bit of a float more or less.
+    assert (delays[:51], delays[52:]) == ([15.0] + [0.2] * 50, [0.4] * 9)
+    delays.clear()
+    await resting(15.0)
+    assert delays == [15.0, 0.2, 0.2, 0.2]

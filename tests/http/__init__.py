@@ -1,1 +1,0 @@
-"""The HTTP client, against servers that do what servers really do."""

@@ -1,0 +1,246 @@
+"""What is an alarm, and what is told of one."""
+
+from dataclasses import replace
+
+import pytest
+
+from shipper.config import AlertSettings
+from shipper.observe.alarms import (
+    CALM,
+    LOST_FOR,
+    REMIND_EVERY,
+    WORSE_EVERY,
+    Alarms,
+    Condition,
+    Known,
+    conditions,
+)
+from shipper.observe.survey import UNCONFIGURED, Backlog, Disk, Figures
+from shipper.observe.troubles import COMMIT_LONG, OPEN_LONG
+from shipper.policy.state import State
+from shipper.store.report.budget import Footprint
+from shipper.store.report.facts import Growth
+
+WALL = 1_800_000_000.0
+NOTHING = Footprint(0, False, Growth(0, 0), None)
+PAUSED = Condition("link_paused", "default", "the link default is paused: http-401: HTTP 401")
+
+
+def told(alarms: Alarms, now: float, *wrong: Condition) -> list[str]:
+    """Return the changes that are to be told at a time."""
+    return [notice.change for notice in alarms.update(wrong, now, WALL + now)]
+
+
+def figures(
+    pending: int = 0,
+    oldest: float | None = None,
+    dead: int = 0,
+    disk: Disk | None = None,
+    taken: Footprint = NOTHING,
+) -> Figures:
+    """Return a look at an outbox with one destination."""
+    backlog = Backlog("default", pending, 0, dead, 0, 0, 0, oldest)
+    return Figures((backlog,), 0.0, taken, disk)
+
+
+def known(
+    links: dict[str, tuple[State, str | None]] | None = None,
+    seen: Figures | None = None,
+    unanswered_for: float = 0.0,
+) -> Known:
+    """Return what is known, all well but for what is given."""
+    return Known(links or {"default": (State.READY, None)}, seen or figures(), unanswered_for)
+
+
+def wrong(what: Known, settings: AlertSettings | None = None) -> list[tuple[str, str]]:
+    """Return the alarms and their texts."""
+    return [(c.alarm, c.text) for c in conditions(what, settings or AlertSettings())]
+
+
+# -- what is told ----------------------------------------------------------------------------------
+
+
+def test_an_alarm_is_told_when_it_begins_and_when_it_is_over() -> None:
+    """Once each, however often somebody looks."""
+    alarms = Alarms()
+    assert told(alarms, 0.0, PAUSED) == ["started"]
+    for now in range(5, 3600, 5):
+        assert told(alarms, now, PAUSED) == []
+    assert told(alarms, 3600.0) == []
+    assert told(alarms, 3595.0 + CALM) == ["ended"]
+    assert told(alarms, 9000.0) == []
+
+
+def test_what_comes_and_goes_is_one_alarm() -> None:
+    """It is over only when it has been away for a while."""
+    alarms = Alarms()
+    changes = [
+        change
+        for now in range(0, 3600, 60)
+        for change in told(alarms, now, *([PAUSED] if now % 120 else []))
+    ]
+    assert changes == ["started"]
+
+
+def test_somebody_is_reminded_once_a_day() -> None:
+    """For as long as it goes on."""
+    alarms = Alarms()
+    hours = {now: told(alarms, now * 3600.0, PAUSED) for now in range(73)}
+    assert {now: changes for now, changes in hours.items() if changes} == {
+        0: ["started"], 24: ["reminder"], 48: ["reminder"], 72: ["reminder"],
+    }  # fmt: skip
+    assert REMIND_EVERY == 24 * 3600
+
+
+def test_what_gets_worse_is_news_once_an_hour() -> None:
+    """More dead letters than somebody was told of; fewer are none."""
+    alarms = Alarms()
+
+    def dead(count: int) -> Condition:
+        return Condition("dead_letters", "default", f"{count}", level=count)
+
+    assert told(alarms, 0.0, dead(1)) == ["started"]
+    assert told(alarms, 60.0, dead(5)) == []
+    assert told(alarms, WORSE_EVERY, dead(9)) == ["worse"]
+    assert told(alarms, 2 * WORSE_EVERY, dead(9)) == []
+    assert told(alarms, 3 * WORSE_EVERY, dead(2)) == []
+
+
+def test_what_got_better_can_get_worse_again() -> None:
+    """Also without being as bad as it was at first."""
+    alarms = Alarms()
+    dead = [Condition("dead_letters", "default", f"{count}", level=count) for count in (10, 1, 9)]
+    assert told(alarms, 0.0, dead[0]) == ["started"]
+    assert told(alarms, 60.0, dead[1]) == []
+    assert told(alarms, WORSE_EVERY, dead[2]) == ["worse"]
+
+
+def test_alarms_of_two_destinations_are_two() -> None:
+    """Each with a beginning and an end of its own."""
+    alarms, other = Alarms(), Condition("link_paused", "second", "…")
+    assert told(alarms, 0.0, PAUSED) == ["started"]
+    assert told(alarms, 10.0, PAUSED, other) == ["started"]
+    [ended] = alarms.update([PAUSED], 10.0 + CALM, WALL)
+    assert ended.change == "ended"
+    assert ended.condition == other
+    assert ended.since == WALL + 10.0
+
+
+# -- what is wrong ---------------------------------------------------------------------------------
+
+
+def test_nothing_is_wrong_with_an_outage() -> None:
+    """An API that is down is what an outbox is for; when it lasts, the oldest event tells."""
+    links: dict[str, tuple[State, str | None]] = {
+        "default": (State.OFFLINE, "refused"),
+        "second": (State.THROTTLED, "HTTP 429"),
+    }
+    assert wrong(known(links, figures(pending=5, oldest=3600.0))) == []
+
+
+def test_a_paused_link_is_an_alarm_at_once() -> None:
+    """With the reason that the link gives."""
+    links: dict[str, tuple[State, str | None]] = {"default": (State.PAUSED, "http-401: HTTP 401")}
+    assert wrong(known(links)) == [(PAUSED.alarm, PAUSED.text)]
+
+
+def test_an_event_that_waits_too_long_is_an_alarm() -> None:
+    """Unless nobody wants to know."""
+    what = known(seen=figures(pending=7, oldest=3601.4))
+    assert wrong(what) == [
+        ("oldest_pending", "default: the oldest of 7 pending waits for 1h1s"),
+    ]
+    assert wrong(what, AlertSettings(oldest_pending=None)) == []
+
+
+def test_dead_letters_are_an_alarm_by_their_number() -> None:
+    """So that more of them are news."""
+    [condition] = conditions(known(seen=figures(dead=3)), AlertSettings())
+    assert (condition.alarm, condition.level) == ("dead_letters", 3)
+    assert condition.text == "default: dead letters: 3"
+
+
+def test_a_database_is_lost_only_when_it_stays_away() -> None:
+    """For less than a minute it is nobody's matter."""
+    assert wrong(known(unanswered_for=LOST_FOR - 1)) == []
+    told = [("database", "the database has not answered for 1m")]
+    assert wrong(known(unanswered_for=LOST_FOR)) == told
+
+
+def test_commits_that_wait_are_an_alarm_and_no_lost_database() -> None:
+    """By the bound that status has: a standby that is there answers within milliseconds."""
+    seen = replace(figures(), commit_seconds=COMMIT_LONG)
+    assert wrong(known(seen=seen)) == []
+    seen = replace(figures(), commit_seconds=90.0)
+    text = "commits wait for a synchronous standby, the first for 1m30s: nothing is sent meanwhile"
+    assert wrong(known(seen=seen, unanswered_for=2 * LOST_FOR)) == [("commits", text)]
+
+
+def test_a_transaction_that_stays_open_is_an_alarm() -> None:
+    """By the bound that status has."""
+    seen = replace(figures(), held_back_seconds=OPEN_LONG)
+    assert wrong(known(seen=seen)) == []
+    seen = replace(figures(), held_back_seconds=7200.0)
+    text = "the newest events wait for a transaction that is open for 2h"
+    assert wrong(known(seen=seen)) == [("held_back", text)]
+
+
+def test_events_for_nobody_are_an_alarm() -> None:
+    """No link is there that could be paused. What applications call them is not told."""
+    stray = Backlog(UNCONFIGURED, 3, 0, 0, 0, 0, 0, 1.0)
+    text = "3 pending for destinations that the configuration doesn't have"
+    assert wrong(known(seen=replace(figures(), backlogs=(stray,)))) == [("unconfigured", text)]
+    over = replace(stray, pending=0, oldest_pending_seconds=None)
+    assert wrong(known(seen=replace(figures(), backlogs=(over,)))) == []
+
+
+@pytest.mark.parametrize(
+    ("free", "days_left", "text"),
+    [
+        (2e9, None, None),
+        (2e9, 1.5, None),
+        (0.9e9, None, "the outbox's disk fills up: 0.9 GB free"),
+        (2e9, 0.5, "the outbox's disk is full in 12 hours offline: 2.0 GB free"),
+    ],
+)
+def test_the_disk_is_an_alarm_when_little_is_left_or_a_day(
+    free: float, days_left: float | None, text: str | None
+) -> None:
+    """By its room, or by what the last day took of it; never where the bound is 0."""
+    what = known(seen=figures(disk=Disk(1, 1, int(free), days_left, 0)))
+    assert [found for _, found in wrong(what)] == ([] if text is None else [text])
+    assert wrong(what, AlertSettings(disk_free=0)) == []
+
+
+@pytest.mark.parametrize(
+    ("taken", "a_day", "told"),
+    [(70, 0, None), (85, 0, "(85 %)"), (50, 60, "full in 20 hours at today's rate offline")],
+)
+def test_a_budget_is_an_alarm_when_it_is_nearly_used_up_or_in_a_day(
+    taken: int, a_day: int, told: str | None
+) -> None:
+    """And never where nobody has set one."""
+    found = wrong(known(seen=figures(taken=Footprint(taken, False, Growth(a_day, 1), 100))))
+    assert [text.endswith(told or "") for _, text in found] == ([] if told is None else [True])
+    unbounded = Footprint(taken, False, Growth(a_day, 1), None)
+    assert wrong(known(seen=figures(taken=unbounded))) == []
+
+
+def test_a_broken_invariant_is_an_alarm() -> None:
+    """With the rule's name, and what tells the rest."""
+    seen = replace(figures(), broken=("counters", "order"))
+    told = "what must hold of the outbox doesn't: counters, order; see: shipper verify"
+    assert wrong(known(seen=seen)) == [("invariants", told)]
+
+
+def test_without_figures_only_the_rest_is_known() -> None:
+    """The database hasn't been asked yet."""
+    assert conditions(Known({"default": (State.READY, None)}, None, 0.0), AlertSettings()) == []
+
+
+@pytest.mark.parametrize(("hours", "is_late"), [(0.0, False), (1.0, False), (1.1, True)])
+def test_only_open_hours_make_an_event_late(hours: float, *, is_late: bool) -> None:
+    """A night without a delivery window is no alarm; one that waits through the day is."""
+    seen = figures(pending=1, oldest=36_000.0)
+    what = Known({}, seen, 0.0, lambda _age, _enough: hours * 3600.0)
+    assert [alarm for alarm, _ in wrong(what)] == (["oldest_pending"] if is_late else [])

@@ -1,0 +1,1 @@
+"""How it is upgraded and mended."""

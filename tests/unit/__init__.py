@@ -1,1 +1,0 @@
-"""The pure modules: tables, and walks that nobody thought of."""

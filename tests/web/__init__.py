@@ -1,1 +1,0 @@
-"""The local HTTP port, on real sockets."""
