@@ -24,8 +24,7 @@ from sqlalchemy.event import listen
 
 from shipper.store.db.engine import open_engine
 from shipper.store.db.selection import Selection
-from shipper.store.operate import acts, backup, enqueue, move, reroute
-from shipper.store.operate import discard as giving_up
+from shipper.store.operate import backup, dead_letters, discard, enqueue, move, reroute
 from shipper.store.operate.move import Carried
 from shipper.store.report import verify as audit
 from shipper.store.schema import revisions
@@ -165,10 +164,10 @@ WORK: dict[str, tuple[str | None, Work]] = {
         "pending",
         lambda e, p, _: move.hand_over(e, PENDING, p, _exhaust),
     ),
-    "events discard": ("pending", lambda e, _, __: _exhaust(giving_up.give_up(e, ALL))),
+    "events discard": ("pending", lambda e, _, __: _exhaust(discard.discard_pending(e, ALL))),
     "events reroute": ("pending", lambda e, _, __: _exhaust(reroute.reroute(e, ALL, "b", NOW))),
-    "dead retry, half of them hold": ("dead", lambda e, _, __: acts.retry(e, ALL, NOW)),
-    "dead discard, half of them hold": ("dead", lambda e, _, __: acts.discard(e, ALL, NOW)),
+    "dead retry, half of them hold": ("dead", lambda e, _, __: dead_letters.retry(e, ALL, NOW)),
+    "dead discard, half of them hold": ("dead", lambda e, _, __: dead_letters.discard(e, ALL, NOW)),
     "prune": ("delivered", _prune),
     "verify": ("delivered", lambda e, _, __: audit.verify(e)),
     "verify --recount": ("delivered", _recount),

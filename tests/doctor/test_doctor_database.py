@@ -17,7 +17,7 @@ from shipper.store.db import commits
 from shipper.store.db.engine import SqliteLibrary, open_engine
 from shipper.store.drain.messages import LinkRow
 from shipper.store.lease.file_lock import FileLock
-from shipper.store.operate.acts import hold_destination
+from shipper.store.operate.hold import hold_destination
 from shipper.store.report import facts
 from shipper.store.report.facts import Growth, Server
 from shipper.store.report.silence import Noted, note

@@ -26,12 +26,11 @@ from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import OutboxChanged
 from shipper.store.db.dialect import ALL_IDS, POSTGRES, Dialect, dialect_of
-from shipper.store.db.snapshot import written
 from shipper.store.db.statement import Statement
 from shipper.store.db.transactions import glancing
+from shipper.store.drain.commands import Commands
 from shipper.store.drain.floors import Floors
 from shipper.store.drain.messages import (
-    NAMED_SPAN,
     NOT_SEEN,
     Holds,
     LinkRow,
@@ -62,6 +61,7 @@ class Looks:
         self._version: tuple[object, int] | None = None
         self._scanned = -1
         self._floors = Floors()
+        self._commands = Commands(engine, self._dialect)
         self._generation = -1
         self._made: dict[str, int] = {}
         self._met: tuple[object, int] | None = None
@@ -203,48 +203,12 @@ class Looks:
             ]
 
     def holds(self, loaded: Mapping[str, Sequence[str]] = _NOTHING) -> Holds:
-        """Return what is held, by operators and by dead heads; of keys only those that are loaded.
-
-        So it takes no longer than what is loaded, however many are held.
-        """
-        keys: dict[str, frozenset[str]] = {}
-        with glancing(self._engine) as tx:
-            for name, asked in loaded.items():
-                found = self._held(tx, name, asked)
-                if found:
-                    keys[name] = found
-            held = frozenset(tx.execute(self._sql.held_destinations).scalars())
-            counts = tx.execute(self._sql.asked).all()
-        return Holds(
-            held,
-            keys,
-            releases={row.name: row.releases for row in counts if row.releases},
-            recalls={row.name: row.recalls for row in counts if row.recalls},
-        )
+        """Return what is held; see `Commands.holds`."""
+        return self._commands.holds(loaded)
 
     def touched(self, since: int) -> list[tuple[str, str | int]] | None:
-        """Return the lanes that commands of operators have touched, with their destinations.
-
-        `since` is the generation up to which they are known; None where not all is kept that came
-        after it.
-        """
-        text_of = self._dialect.text
-        with glancing(self._engine) as tx:
-            rows = self._sql.touched.rows(tx, {"since": since})
-            # Asked after them: by then nothing was forgotten that this one didn't know of.
-            [generation] = self._sql.generation.row(tx)
-        if generation - since > NAMED_SPAN:
-            return None
-        return [(text_of(name), row if key is None else text_of(key)) for name, row, key in rows]
-
-    def _held(self, tx: Connection, destination: str, keys: Sequence[str]) -> frozenset[str]:
-        return frozenset(
-            key
-            for key in keys
-            if self._sql.held_key.rows(
-                tx, {"destination": destination, "key": self._dialect.bind_key(key)}
-            )
-        )
+        """Return the lanes that operators' commands have touched; see `Commands.touched`."""
+        return self._commands.touched(since)
 
 
 def _lane(dialect: Dialect, columns: str, table: str) -> str:
@@ -306,18 +270,3 @@ class _Statements:
             dialect, "SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
         )
         self.cluster = Statement(dialect, "SELECT system_identifier FROM pg_control_system()")
-        self.touched = Statement(
-            dialect,
-            f"SELECT {written(dialect, 'destination')} AS destination, outbox_id,"
-            f" {dialect.ordering_key} AS ordering_key FROM shipper_touched"
-            " WHERE generation > :since ORDER BY generation, destination, outbox_id",
-        )
-        self.generation = Statement(
-            dialect, "SELECT generation FROM shipper_lease WHERE name = 'outbox'"
-        )
-        self.held_key = Statement(dialect, f"SELECT 1 FROM shipper_hold WHERE {dialect.hold_of}")
-        self.held_destinations = text("SELECT name FROM shipper_destination WHERE held = 1")
-        self.asked = text(
-            "SELECT name, releases, recalls FROM shipper_destination"
-            " WHERE releases > 0 OR recalls > 0"
-        )

@@ -19,8 +19,9 @@ from shipper.store.db.statement import Statement
 from shipper.store.db.transactions import writing
 from shipper.store.drain import record as recording
 from shipper.store.drain import sqlite_planner
-from shipper.store.drain.claims import ClaimBook, chunks, dump_ids, first_of_each_lane, load_ids
+from shipper.store.drain.claims import ClaimBook, chunks, dump_ids, load_ids
 from shipper.store.drain.messages import Work
+from shipper.store.drain.recovery import recover
 from shipper.store.lease.lease import Owner
 from shipper.store.lease.turns import Held, Turn, Turns, Watch, Written, fold_all
 from shipper.store.schema.damage import made_of
@@ -84,7 +85,7 @@ class Queue:
             met = self._meet(tx)
             if self._dialect is SQLITE:
                 sqlite_planner.forget(tx)
-            left = self._recover(tx)
+            left = recover(tx, self._dialect)
             made = made_of(self._sql.made.row(tx))
             self._since = self._turns.lock(tx)[0].since
         self._turn, self._met, self._made, self._known = turn, met, made, 0
@@ -113,7 +114,7 @@ class Queue:
             self._turns.lock(tx)
             fold_all(tx)
             if self._turns.drop(tx, self._turn.token):
-                self._recover(tx)
+                recover(tx, self._dialect)
 
     def renew(self) -> None:
         """Prolong the lease; raises LeaseLost when another process has taken over.
@@ -131,20 +132,6 @@ class Queue:
         if held.token != self._turn.token or last.number < self._turn.number:
             raise self._lost(held, last)
         self._turns.renew(tx, held.token, self._ttl)
-
-    def _recover(self, tx: Connection) -> int:
-        claims = [(row.number, row.ids) for row in tx.execute(self._sql.claims)]
-        ids = sorted({row for _, rows in claims for row in load_ids(rows)})
-        pending: dict[int, Event] = {}
-        for chunk in chunks(ids):
-            for row in tx.execute(self._sql.keys, {"ids": self._dialect.bind_ids(chunk)}):
-                key = self._dialect.text(row.ordering_key)
-                pending[row.id] = Event(row.id, "", row.destination, key, b"")
-        first = first_of_each_lane(claims, pending)
-        for chunk in chunks(first):
-            tx.execute(self._sql.mark_received, {"ids": self._dialect.bind_ids(chunk)})
-        tx.execute(self._sql.forget_claims)
-        return len(first)
 
     # -- a turn -------------------------------------------------------------------------------
 
@@ -288,7 +275,6 @@ class _Statements:
     def __init__(self, dialect: Dialect) -> None:
         self.made = Statement(dialect, dialect.made)
         self.started = Statement(dialect, f"SELECT {dialect.started}")
-        self.claims = text("SELECT number, ids FROM shipper_claim ORDER BY number")
         self.claim = text("SELECT ids FROM shipper_claim WHERE number = :number")
         self.insert_claim = Statement(
             dialect, "INSERT INTO shipper_claim (number, ids) VALUES (:number, :ids)"
@@ -299,15 +285,7 @@ class _Statements:
         self.end_claims = Statement(
             dialect, f"DELETE FROM shipper_claim WHERE number IN {dialect.ids}"
         )
-        self.forget_claims = text("DELETE FROM shipper_claim")
         by_id = f"shipper_outbox{dialect.by_id}"
-        self.keys = text(
-            f"SELECT id, destination, {dialect.ordering_key} AS ordering_key"
-            f" FROM {by_id} WHERE id IN {dialect.ids} AND status = 'pending'"
-        )
-        self.mark_received = text(
-            f"UPDATE {by_id} SET maybe_received = 1 WHERE id IN {dialect.ids}"
-        )
         # A number is read and carried for a third of what a text costs; exact to 0.1 ms.
         julian = "(julianday(created_at) - 2440587.5) * 86400.0"
         created_at = dialect.moment.format("created_at") if dialect.name == "postgresql" else julian

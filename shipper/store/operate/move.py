@@ -11,7 +11,6 @@ for more than a batch, or hold more than a page of events in memory, however man
 """
 
 from array import array
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -31,10 +30,9 @@ from shipper.store.db.selection import Selection
 from shipper.store.db.snapshot import asked, snapshot, written
 from shipper.store.db.transactions import writing
 from shipper.store.drain.queue import Queue
-from shipper.store.lease.turns import fold_all
-from shipper.store.operate.acts import release_dead
-from shipper.store.operate.discard import taken
+from shipper.store.operate.bookkeeping import among, count_changed, release_dead
 from shipper.store.operate.enqueue import AT_ONCE, AT_ONCE_BYTES
+from shipper.store.operate.take_outbox import taken
 
 HANDED_OVER = "handed over"
 
@@ -190,13 +188,10 @@ def _mark(engine: Engine, dialect: Dialect, queue: Queue, ids: list[int]) -> int
     values = {"ids": dialect.bind_ids(ids)}
     with writing(engine) as tx:
         queue.fence(tx)
-        fold_all(tx)
-        found = tx.execute(_undelivered_among(dialect), values).all()
+        found = tx.execute(among(dialect, "pending", "dead"), values).all()
         tx.execute(_discard(dialect), values)
         tx.execute(release_dead(dialect), values)
-        dead = Counter(row.destination for row in found if row.status == "dead")
-        for name, events in sorted(Counter(row.destination for row in found).items()):
-            tx.execute(_COUNT, {"name": name, "events": events, "dead": dead[name]})
+        count_changed(tx, dialect, found, discarded=True)
     return len(found)
 
 
@@ -276,25 +271,9 @@ def _key_of(dialect: Dialect) -> TextClause:
     )
 
 
-def _undelivered_among(dialect: Dialect) -> TextClause:
-    return text(
-        f"SELECT status, {written(dialect, 'destination')} AS destination"
-        f" FROM shipper_outbox{dialect.by_id}"
-        f" WHERE id IN {dialect.ids} AND status IN ('pending', 'dead')"
-    )
-
-
 def _discard(dialect: Dialect) -> TextClause:
     return text(
         f"UPDATE shipper_outbox{dialect.by_id} SET status = 'discarded', next_attempt_at = NULL,"
         f" last_status_code = NULL, last_error = '{HANDED_OVER}'"
         f" WHERE id IN {dialect.ids} AND status IN ('pending', 'dead')"
     )
-
-
-_COUNT = text(
-    "INSERT INTO shipper_destination (name, discarded) VALUES (CAST(:name AS text), :events)"
-    " ON CONFLICT (name) DO UPDATE SET"
-    " discarded = shipper_destination.discarded + excluded.discarded,"
-    " dead = shipper_destination.dead - :dead"
-)

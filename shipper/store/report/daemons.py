@@ -7,7 +7,7 @@ from sqlalchemy import Engine, TextClause, text
 
 from shipper.store.db.dialect import IS_ALIVE, Dialect, dialect_of
 from shipper.store.db.snapshot import snapshot
-from shipper.store.drain.claims import load_ids
+from shipper.store.drain.claim_rows import claimed_ids
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.lease import Owner
 from shipper.store.report.silence import noted, silence
@@ -39,8 +39,7 @@ def shippers(engine: Engine) -> list[Shipper]:
     with snapshot(engine) as tx:
         found = text(f"SELECT token, {columns} FROM shipper_lease WHERE name = 'outbox'")
         row = lease_row(tx.execute(found).all())
-        claimed = {row for ids in tx.execute(_CLAIMS).scalars() for row in load_ids(ids)}
-        pending = tx.execute(_pending(dialect), {"ids": dialect.bind_ids(sorted(claimed))})
+        pending = tx.execute(_pending(dialect), {"ids": dialect.bind_ids(claimed_ids(tx))})
         in_flight = int(pending.scalar_one())
     owner = Owner.read(row.owner)
     is_alive = row.alive if is_server else FileLock(Path(row.file)).is_held()
@@ -64,7 +63,6 @@ def _pending(dialect: Dialect) -> TextClause:
     )
 
 
-_CLAIMS = text("SELECT ids FROM shipper_claim")
 _OF_SERVER = (
     f"owner, {{0}} AS since, {IS_ALIVE} AS alive,"
     " CAST(extract(epoch FROM clock_timestamp() - expires_at) AS double precision) + ttl AS seen"

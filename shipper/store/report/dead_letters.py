@@ -8,8 +8,7 @@ from sqlalchemy import Engine, Row, text
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.selection import Selection, cause_of
 from shipper.store.db.snapshot import shown, snapshot, written
-
-SAMPLES = 3
+from shipper.store.operate.preview import SAMPLES
 
 
 @dataclass(frozen=True, slots=True)

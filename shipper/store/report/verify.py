@@ -22,6 +22,7 @@ from sqlalchemy import Connection, Engine, Row, TextClause, text
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.snapshot import shown, snapshot, sorting_on_disk, written
 from shipper.store.db.transactions import writing
+from shipper.store.drain.claim_rows import CLAIMS
 from shipper.store.drain.claims import load_ids
 from shipper.store.drain.record import ATTEMPTS_KEPT
 from shipper.store.schema.damage import damage
@@ -178,7 +179,7 @@ def _check_claims(tx: Connection, dialect: Dialect) -> Iterator[Finding]:
     pending = text(
         f"SELECT count(*) FROM shipper_outbox WHERE id IN {dialect.ids} AND status = 'pending'"
     )
-    for number, ids in tx.execute(_CLAIMS).all():
+    for number, ids in tx.execute(CLAIMS).all():
         if not tx.execute(pending, {"ids": dialect.bind_ids(load_ids(ids))}).scalar_one():
             message = f"nothing of claim {number} is pending, but it is there"
             yield Finding("claims", fault=True, message=message)
@@ -252,4 +253,3 @@ _LONG_HISTORIES = text(
     "SELECT count(*), min(outbox_id) FROM (SELECT outbox_id FROM shipper_attempt"
     f" GROUP BY outbox_id HAVING count(*) > {ATTEMPTS_KEPT}) AS long"
 )
-_CLAIMS = text("SELECT number, ids FROM shipper_claim ORDER BY number")

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, Row, TextClause, text
 from shipper.policy.delivery import RetryPolicy
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.snapshot import shown, snapshot, written
-from shipper.store.drain.claims import load_ids
+from shipper.store.drain.claim_rows import claimed_ids
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Look
 from shipper.store.report.events import EventReport
@@ -56,7 +56,7 @@ def why(
             plight=suffers,
             link=link,
             hold=_hold(tx, dialect, event.id),
-            claimed=any(event.id in load_ids(ids) for ids in tx.execute(_CLAIMS).scalars()),
+            claimed=event.id in claimed_ids(tx),
             blocker=_blocker(tx, dialect, event.id),
             window_open=window is None,
             window=window or "",
@@ -93,9 +93,9 @@ def _was_passed(engine: Engine, dialect: Dialect, row: Row[Any]) -> bool:
     if row.next_attempt_at is not None or row.manual:
         return False
     with snapshot(engine) as tx:
-        claimed = [one for ids in tx.execute(_CLAIMS).scalars() for one in load_ids(ids)]
         values = {"id": row.id, "destination": row.destination}
-        busy = tx.execute(_busy(dialect), {**values, "ids": dialect.bind_ids(claimed)}).scalar()
+        claimed = {"ids": dialect.bind_ids(claimed_ids(tx))}
+        busy = tx.execute(_busy(dialect), values | claimed).scalar()
         return not busy and bool(tx.execute(_LATER_ENDED, values).scalar())
 
 
@@ -173,4 +173,3 @@ _LATER_ENDED = text(
 
 
 _NUMBER = text("SELECT delivery_number FROM shipper_outbox WHERE id = :id")
-_CLAIMS = text("SELECT ids FROM shipper_claim")

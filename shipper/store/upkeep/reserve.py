@@ -1,30 +1,22 @@
-"""Room that is kept for a full disk: a file beside an SQLite outbox, given up piece by piece.
+"""Room that is kept for a full disk: a file beside an SQLite outbox, freed piece by piece.
 
-It decides when room is given up: only when a write of the daemon's has failed because the disk is
-full, a piece at a time, and the write is tried again at once, so that somebody else who fills the
-disk finds as little as can be. The last pieces are for turns that record what was sent, never for
-one that only claims more. It must never fill the disk itself, never touch a file that isn't its
-own, and never fail a write that would have gone well without it.
+It decides how large a piece is, and which pieces are kept for what. The last pieces are for turns
+that record what was sent, never for a turn that only claims more. `full_disk` decides when a piece
+is freed.
 
-Whoever needs room sooner may delete the file at any time. On a file system that shares or
-compresses blocks it keeps less than it says.
+It must never fill the disk itself, and never touch a file that isn't its own. The operator can
+delete the file at any time. On a file system that shares or compresses blocks the file keeps less
+room than its size says.
 """
 
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
-from shipper.errors import DiskFull
-from shipper.policy.event import Event
-from shipper.store.drain.messages import Work
-from shipper.store.drain.queue import Queue
 from shipper.system.files import PRIVATE, Directory, Untrusted
-
-T = TypeVar("T")
 
 SUFFIX = ".shipper.reserve"
 # A piece holds a turn's marks and more. The WAL needs its own size once more to be written into
@@ -118,34 +110,3 @@ class Reserve:
         except OSError:
             return 0
         return before - after
-
-
-class Spared:
-    """A queue that writes on a full disk for as long as the reserve lasts."""
-
-    def __init__(self, queue: Queue, reserve: Reserve, told: Callable[[int], None]) -> None:
-        self._queue = queue
-        self._reserve = reserve
-        self._told = told
-
-    def turn(self, work: Work) -> list[Event]:
-        """Do a turn's work; see `Queue.turn`, which does nothing twice."""
-        return self._insist(lambda: self._queue.turn(work), marks=bool(work.records))
-
-    def renew(self) -> None:
-        """Prolong the lease; see `Queue.renew`."""
-        self._insist(self._queue.renew, marks=True)
-
-    def insist(self, write: Callable[[], T]) -> T:
-        """Do any other write of the daemon's that may be done again where it has failed."""
-        return self._insist(write, marks=False)
-
-    def _insist(self, write: Callable[[], T], *, marks: bool) -> T:
-        while True:
-            try:
-                return write()
-            except DiskFull:
-                given = self._reserve.give(marks=marks)
-                if not given:
-                    raise
-                self._told(given)

@@ -18,11 +18,13 @@ from shipper.store.db.engine import open_engine
 from shipper.store.db.failures import file_of
 from shipper.store.db.selection import Selection
 from shipper.store.operate import enqueue, move
-from shipper.store.operate.acts import discard, release_dead, retry, send_now
-from shipper.store.operate.discard import give_up
+from shipper.store.operate.bookkeeping import release_dead
+from shipper.store.operate.dead_letters import discard, retry
+from shipper.store.operate.discard import discard_pending
 from shipper.store.operate.enqueue import AT_ONCE, NewEvent
 from shipper.store.operate.move import Carried, hand_over, take_in
 from shipper.store.operate.reroute import reroute
+from shipper.store.operate.send_now import send_now
 from shipper.store.report.verify import verify
 from shipper.store.upkeep import retention
 from shipper.store.upkeep.retention import Cutoffs, prune
@@ -153,7 +155,7 @@ def _prune(engine: Engine) -> None:
 WORK: dict[str, tuple[str | None, Callable[[Engine], object]]] = {
     "enqueue": (None, _enqueue),
     "enqueue --rows": (None, _take_in),
-    "discard of what is pending": ("pending", lambda e: list(give_up(e, ALL))),
+    "discard of what is pending": ("pending", lambda e: list(discard_pending(e, ALL))),
     "hand-over": ("pending", lambda e: hand_over(e, PENDING, None, _keep)),
     "reroute": ("pending", lambda e: list(reroute(e, ALL, "erp", NOW))),
     "events retry": ("pending", lambda e: send_now(e, ALL)),

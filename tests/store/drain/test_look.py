@@ -15,7 +15,12 @@ from sqlalchemy.event import listens_for
 from shipper.store.db.engine import open_engine
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Holds, LinkRow, Look, Row, Work
-from shipper.store.operate.acts import hold_destination, hold_key, release_destination, release_key
+from shipper.store.operate.hold import (
+    hold_destination,
+    hold_key,
+    release_destination,
+    release_key,
+)
 from tests.store.daemons import NOW, write
 from tests.store.shipping import (
     accepted,

@@ -16,7 +16,7 @@ from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Look
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.operate import move
-from shipper.store.operate.acts import retry
+from shipper.store.operate.dead_letters import retry
 from shipper.store.operate.move import Carried, TakenIn, hand_over, take_in, undelivered
 from shipper.store.report.verify import verify
 from tests.store.daemons import NOW, VIEW, Daemon, tamper, write

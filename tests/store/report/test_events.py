@@ -13,7 +13,7 @@ from shipper.store.db.engine import open_engine
 from shipper.store.db.selection import Selection
 from shipper.store.drain.messages import LinkRow
 from shipper.store.lease.file_lock import FileLock
-from shipper.store.operate import acts
+from shipper.store.operate import dead_letters, hold
 from shipper.store.report.daemons import shippers
 from shipper.store.report.events import EventReport, find, get, locate
 from shipper.store.report.reasons import Facts, KeyHold, LinkFacts, explain
@@ -77,7 +77,7 @@ def test_an_event_is_shown_with_its_payload_and_its_tries(engine: Engine) -> Non
     daemon = Daemon(engine)
     daemon.postpone(row, attempts=1, wait=1.0)
     daemon.bury(row)
-    acts.retry(engine, Selection(ids=(row,)), NOW)
+    dead_letters.retry(engine, Selection(ids=(row,)), NOW)
     daemon.deliver(row)
     detail = get(engine, str(row))
     assert detail is not None
@@ -197,9 +197,9 @@ def test_holds_and_the_link_are_told(engine: Engine, daemon: Daemon) -> None:
     daemon.bury(first, holds_key=True)
     letter = _event(engine, first).event_id
     assert f"held since 2027-01-15T08:00:00.000Z by dead letter {letter}" in _why(engine, second)
-    acts.hold_key(engine, "default", "a", NOW)
+    hold.hold_key(engine, "default", "a", NOW)
     assert _why(engine, second) == "an operator holds its key since 2027-01-15T08:00:00.000Z"
-    acts.hold_destination(engine, "default", NOW)
+    hold.hold_destination(engine, "default", NOW)
     assert "an operator holds destination default" in _why(engine, second)
     assert _why(engine, second, max_attempts=None) == (
         "the configuration has no [destinations.default]; it waits until there is one"
@@ -251,7 +251,7 @@ def test_a_retried_dead_letter_was_not_set_back_by_hand(engine: Engine, daemon: 
     row, later = write(engine, "a", "b")
     daemon.bury(row)
     daemon.deliver(later)
-    acts.retry(engine, Selection(ids=(row,)), NOW)
+    dead_letters.retry(engine, Selection(ids=(row,)), NOW)
     assert "in its turn" in _why(engine, row)
 
 

@@ -9,7 +9,7 @@ from shipper.store.db.engine import open_engine
 from shipper.store.db.selection import Selection
 from shipper.store.db.transactions import glancing
 from shipper.store.drain.record import ATTEMPTS_KEPT
-from shipper.store.operate.acts import discard, retry
+from shipper.store.operate.dead_letters import discard, retry
 from shipper.store.report.verify import RULES, Finding, verify
 from tests.store.daemons import NOW, VIEW, Daemon, tamper, write
 from tests.store.shipping import ask, run

@@ -9,7 +9,8 @@ from sqlalchemy.event import listen, remove
 
 from shipper.store.db.batches import BATCH_SECONDS
 from shipper.store.db.selection import Selection
-from shipper.store.operate.acts import discard, release_key, retry
+from shipper.store.operate.dead_letters import discard, retry
+from shipper.store.operate.hold import release_key
 from shipper.store.report.verify import verify
 from shipper.store.upkeep import retention
 from shipper.store.upkeep.retention import Cutoffs, Kind, Pace, due, newest, prune
