@@ -184,7 +184,7 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
     ),
     UNNAMED: (
         ("cli/input/documents.py", "whole", "TemporaryFile", 1),
-        ("store/operate/move.py", "hand_over", "TemporaryFile", 1),
+        ("store/operate/move.py", "move_out", "TemporaryFile", 1),
         ("demo/command.py", "_directory", "tempfile.TemporaryDirectory", 1),
     ),
 }  # fmt: skip

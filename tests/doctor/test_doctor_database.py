@@ -19,7 +19,7 @@ from shipper.store.drain.messages import LinkRow
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.operate.hold import hold_destination
 from shipper.store.report import facts
-from shipper.store.report.facts import Growth, Server
+from shipper.store.report.facts import Growth, ServerFacts
 from shipper.store.report.silence import Noted, note
 from shipper.store.report.status import Blocker
 from shipper.store.upkeep.sqlite_file import Space
@@ -223,7 +223,7 @@ def test_a_server_is_judged(
 ) -> None:
     """What takes our promises away is a fault."""
     sound: dict[str, Any] = {"version": "18.4", "standby": False, "durable": True}
-    server = Server(**{**sound, "pooled": False, "shares": False, "bytes": 8192, **changes})
+    server = ServerFacts(**{**sound, "pooled": False, "shares": False, "bytes": 8192, **changes})
     monkeypatch.setattr(facts, "server", lambda _: server)
     finding = _by_name(db.check_server(None))[name]  # type: ignore[arg-type]
     assert finding.level is level

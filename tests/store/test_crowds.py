@@ -24,7 +24,7 @@ from shipper.policy.outcome import Reply
 from shipper.store.db.engine import open_engine
 from shipper.store.db.selection import Selection
 from shipper.store.drain.look import Looks
-from shipper.store.drain.messages import Look, Row
+from shipper.store.drain.messages import Look, PendingRow
 from shipper.store.operate.dead_letters import retry
 from shipper.store.operate.discard import discard_pending
 from shipper.store.operate.hold import hold_key, release_key
@@ -92,7 +92,7 @@ class Counting(Looks):
 
     sweeps = 0
 
-    def look(self, question: Look) -> list[Row]:
+    def look(self, question: Look) -> list[PendingRow]:
         """Look."""
         self.sweeps += question.kind == "pending" and question.after == 0
         return super().look(question)

@@ -90,7 +90,7 @@ def _list(context: Context, limit: int) -> None:
         context.note(f"{total - len(found):,} more are held: --limit {total}")
 
 
-def _row(each: holds.Held, now: float) -> tuple[object, ...]:
+def _row(each: holds.HoldReport, now: float) -> tuple[object, ...]:
     what = "" if each.ordering_key is None else f"--key {quoted(each.ordering_key)} "
     by = "operator" if each.cause == "operator" else f"dead letter {each.event_id}"
     # The longest count that is made is no exact one.

@@ -19,11 +19,11 @@ from pathlib import Path
 from shipper.system.files import PRIVATE, Directory, Untrusted
 
 SUFFIX = ".shipper.reserve"
-# A piece holds a turn's marks and more. The WAL needs its own size once more to be written into
-# the file, 4 MB as a rule; several pieces together have that.
+# A piece has room for more than one turn's records. To be written into the file, the WAL needs its
+# own size once more, usually 4 MB; several pieces together have that.
 PIECES = 8
 FOR_MARKS = 2
-# It is made only where so many times its size stays free.
+# The file is made only if so many times its size stays free.
 _SPARE = 4
 
 
@@ -33,7 +33,7 @@ def reserve_of(database: Path) -> Path:
 
 
 def held(database: Path) -> int:
-    """Return how many bytes lie in reserve beside an SQLite file."""
+    """Return how many bytes are kept in reserve beside an SQLite file."""
     try:
         status = reserve_of(database).lstat()
     except OSError:
@@ -42,7 +42,7 @@ def held(database: Path) -> int:
 
 
 class Reserve:
-    """The reserve of one SQLite file: `size` bytes, or none with 0. The daemon's alone."""
+    """The reserve of one SQLite file: `size` bytes, or none with 0. Only the daemon changes it."""
 
     def __init__(self, database: Path, size: int) -> None:
         self._database = database
@@ -51,11 +51,11 @@ class Reserve:
 
     @property
     def held(self) -> int:
-        """Return how many bytes lie there."""
+        """Return how many bytes are kept now."""
         return held(self._database)
 
     def restore(self) -> bool:
-        """Take the room again, if enough stays free; return whether all of it is there now."""
+        """Fill the reserve again, if enough stays free; return whether it is full now."""
         try:
             if self.size == 0:
                 with Directory(self._path.parent) as directory:
@@ -74,11 +74,11 @@ class Reserve:
 
     @contextmanager
     def _own(self, *, replaces: bool = False) -> Iterator[int]:
-        """Open the file; raises OSError for one that isn't ours alone.
+        """Open the file; raises OSError if it doesn't belong to this user alone.
 
-        The directory is shared with applications, and what one of them has put there under this
-        name may lead anywhere. With `replaces` it makes room for ours, as does the file of somebody
-        else who was the daemon before: a name in our directory goes, and nothing it leads to.
+        Applications can write to the directory, and one of them may have made a link of this name
+        to any file. With `replaces` such a name is removed and the file is made, also if the daemon
+        ran as another user before. The file that a link leads to is never touched.
         """
         name, owners = self._path.name, {os.geteuid()}
         with Directory(self._path.parent) as directory:
@@ -95,7 +95,10 @@ class Reserve:
             os.close(file)
 
     def give(self, *, marks: bool) -> int:
-        """Give a piece up and return its bytes; 0 where there is none (left for this)."""
+        """Free a piece and return its bytes; 0 if no piece is left, or none for this purpose.
+
+        `marks` says that the piece is for recording what was sent.
+        """
         before = self.held
         piece = -(-self.size // PIECES)
         least = 0 if marks else FOR_MARKS * piece
@@ -105,7 +108,7 @@ class Reserve:
         try:
             with self._own() as file:
                 os.ftruncate(file, after)
-                # Some file systems only reuse what a commit of theirs has freed.
+                # Some file systems reuse freed room only after they have committed.
                 os.fsync(file)
         except OSError:
             return 0

@@ -16,8 +16,8 @@ from shipper.store.lease.file_lock import FileLock
 from shipper.store.operate import dead_letters, hold
 from shipper.store.report.daemons import shippers
 from shipper.store.report.events import EventReport, find, get, locate
-from shipper.store.report.reasons import Facts, KeyHold, LinkFacts, explain
-from shipper.store.report.silence import Plight
+from shipper.store.report.reasons import KeyHold, LinkFacts, WaitFacts, explain
+from shipper.store.report.silence import Silence
 from shipper.store.report.status import Blocker
 from shipper.store.report.why import why
 from tests.store.daemons import NOW, Daemon, tamper, write
@@ -202,7 +202,7 @@ def test_holds_and_the_link_are_told(engine: Engine, daemon: Daemon) -> None:
     hold.hold_destination(engine, "default", NOW)
     assert "an operator holds destination default" in _why(engine, second)
     assert _why(engine, second, max_attempts=None) == (
-        "the configuration has no [destinations.default]; it waits until there is one"
+        "the configuration has no [destinations.default]; the event waits until there is one"
     )
 
 
@@ -320,7 +320,7 @@ def test_a_link_that_is_down_comes_with_what_to_do(engine: Engine, daemon: Daemo
     daemon.links(LinkRow("default", "paused", "http-401: HTTP 401", NOW, NOW + 5))
     event = _event(engine, row)
     told = why(engine, event, max_attempts=20, now=NOW, advise=lambda reason: f"see {reason}")
-    assert "(HTTP 401); somebody has to act: see http-401: HTTP 401; the next probe" in str(told)
+    assert "(HTTP 401); an operator has to act: see http-401: HTTP 401; the next probe" in str(told)
 
 
 # -- why: the sentence ----------------------------------------------------------------------------
@@ -332,30 +332,32 @@ OFFLINE = LinkFacts("offline", "dns: no address", NOW - 60, NOW + 30, held=False
 @pytest.mark.parametrize(
     ("facts", "part"),
     [
-        (Facts(None, running=True, link=OFFLINE), "no [destinations.default]"),
-        (Facts(20, running=False, link=OFFLINE), "no shipper is running"),
-        (Facts(20, running=False, hold=KeyHold("operator", None, NOW)), "holds its key"),
-        (Facts(20, running=True, link=OFFLINE, window_open=False), "no delivery window"),
+        (WaitFacts(None, running=True, link=OFFLINE), "no [destinations.default]"),
+        (WaitFacts(20, running=False, link=OFFLINE), "no shipper is running"),
+        (WaitFacts(20, running=False, hold=KeyHold("operator", None, NOW)), "holds its key"),
+        (WaitFacts(20, running=True, link=OFFLINE, window_open=False), "no delivery window"),
         (
-            Facts(20, running=True, plight=Plight(40.0, "no room"), claimed=True),
+            WaitFacts(20, running=True, silence=Silence(40.0, "no room"), claimed=True),
             "the shipper hasn't written to the outbox for 40 s: no room",
         ),
         (
-            Facts(20, running=True, link=OFFLINE, ahead=3),
+            WaitFacts(20, running=True, link=OFFLINE, ahead=3),
             (
                 "destination default is offline since 2027-01-15T07:59:00.000Z (no address);"
                 " the next probe is at 2027-01-15T08:00:30.000Z"
             ),
         ),
         (
-            Facts(20, running=True, link=LinkFacts("paused", "http-401", None, None, held=False)),
-            "destination default is paused (http-401); somebody has to act",
+            WaitFacts(
+                20, running=True, link=LinkFacts("paused", "http-401", None, None, held=False)
+            ),
+            "destination default is paused (http-401); an operator has to act",
         ),
-        (Facts(20, running=True, ahead=3, claimed=True), "behind event 3"),
-        (Facts(20, running=True, claimed=True), "next try"),
+        (WaitFacts(20, running=True, ahead=3, claimed=True), "behind event 3"),
+        (WaitFacts(20, running=True, claimed=True), "next try"),
     ],
 )
-def test_the_widest_obstacle_is_told(facts: Facts, part: str) -> None:
+def test_the_widest_obstacle_is_told(facts: WaitFacts, part: str) -> None:
     """What only a person can remove first, then what stops everything, then what stops this one."""
     assert part in str(explain(PENDING, facts, NOW))
 

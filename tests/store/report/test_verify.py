@@ -10,7 +10,7 @@ from shipper.store.db.selection import Selection
 from shipper.store.db.transactions import glancing
 from shipper.store.drain.record import ATTEMPTS_KEPT
 from shipper.store.operate.dead_letters import discard, retry
-from shipper.store.report.verify import RULES, Finding, verify
+from shipper.store.report.verify import RULES, RuleFinding, verify
 from tests.store.daemons import NOW, VIEW, Daemon, tamper, write
 from tests.store.shipping import ask, run
 
@@ -31,7 +31,7 @@ def shop(engine: Engine) -> Engine:
     return _fill(engine)
 
 
-def _faults(engine: Engine) -> list[Finding]:
+def _faults(engine: Engine) -> list[RuleFinding]:
     return [finding for finding in verify(engine) if finding.fault]
 
 
