@@ -28,7 +28,7 @@ _clock, _nobody = SystemClock(), Event()
 T = TypeVar("T")
 
 
-class Turns:
+class Batches:
     """The batches of one piece of work: how large the next one is, and a rest before it."""
 
     def __init__(

@@ -16,7 +16,7 @@ import orjson
 from sqlalchemy import Connection
 
 from shipper.policy.delivery import Status
-from shipper.store.db.dialect import POSTGRES, SQLITE, Dialect
+from shipper.store.db.dialect import DIALECTS, POSTGRES, SQLITE, Dialect, pick
 from shipper.store.db.statement import Statement
 from shipper.store.drain.messages import LinkRow, Record
 
@@ -67,9 +67,10 @@ def write(
         return
     ends = count(number + 1)
     numbers = [next(ends) if is_end(record) else None for record in records]
-    if _update(tx, dialect, records, numbers, turn) != len(records):
+    update = pick(dialect, sqlite=_update_in_file, postgresql=_update_on_server)
+    if update(tx, records, numbers, turn) != len(records):
         records = _written(tx, dialect, records, numbers)
-    if dialect is SQLITE:
+    if dialect.fence.fold_all is None:
         _count(tx, records)
     _remember(tx, dialect, [record for record in records if record.history is not None])
     for record in records:
@@ -77,19 +78,20 @@ def write(
             _hold(tx, dialect, record)
 
 
-def _update(
-    tx: Connection,
-    dialect: Dialect,
-    records: Sequence[Record],
-    numbers: Sequence[int | None],
-    turn: int,
+def _update_on_server(
+    tx: Connection, records: Sequence[Record], numbers: Sequence[int | None], turn: int
+) -> int:
+    """Update the events that are still pending, and count them; return their number."""
+    rows = [_row(POSTGRES, *pair) for pair in zip(records, numbers, strict=True)]
+    arrays: dict[str, Any] = {name: [row[name] for row in rows] for name in _COLUMNS}
+    [changed] = _UPDATE_MANY.row(tx, {"turn": turn, **arrays})
+    return int(changed)
+
+
+def _update_in_file(
+    tx: Connection, records: Sequence[Record], numbers: Sequence[int | None], _: int
 ) -> int:
     """Update the events that are still pending; return their number."""
-    if dialect is POSTGRES:
-        rows = [_row(dialect, *pair) for pair in zip(records, numbers, strict=True)]
-        arrays: dict[str, Any] = {name: [row[name] for row in rows] for name in _COLUMNS}
-        [changed] = _UPDATE_MANY.row(tx, {"turn": turn, **arrays})
-        return int(changed)
     # Nearly all were delivered. One statement for all of them yields to the network's thread once,
     # not once per event.
     delivered: list[tuple[Any, ...]] = []
@@ -102,7 +104,7 @@ def _update(
             # A text that isn't ASCII may be invalid UTF-8, which JSON can't hold.
             delivered.append((*row, name if name.isascii() else None))
         else:
-            others.append(_row(dialect, record, number))
+            others.append(_row(SQLITE, record, number))
     changes = _UPDATE_ONE.each(tx, others) if others else 0
     if delivered:
         changes += _UPDATE_DELIVERED.changes(tx, {"rows": orjson.dumps(delivered).decode()})
@@ -273,7 +275,7 @@ _COUNT = Statement(
 
 
 def _for_each(make: Callable[[Dialect], str]) -> dict[str, Statement]:
-    return {dialect.name: Statement(dialect, make(dialect)) for dialect in (SQLITE, POSTGRES)}
+    return {dialect.name: Statement(dialect, make(dialect)) for dialect in DIALECTS.values()}
 
 
 _TRIM_ATTEMPTS = _for_each(

@@ -17,7 +17,7 @@ from shipper.store.db.snapshot import snapshot
 from shipper.store.db.transactions import glancing, writing
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.lease import Owner
-from shipper.store.lease.turns import Turns
+from shipper.store.lease.turns import TurnBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def end(engine: Engine, stuck: Stuck) -> None:
     with glancing(engine) as tx:
         for pid in stuck.frozen:
             tx.execute(_TERMINATE, {"pid": pid})
-    turns = Turns(dialect_of(engine.dialect.name), SystemClock().monotonic)
+    turns = TurnBook(dialect_of(engine), SystemClock().monotonic)
     with writing(engine) as tx:
         held, _ = turns.lock(tx)
         if _seen(tx.execute(_LEASE).one()) != stuck.seen:

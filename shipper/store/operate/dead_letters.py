@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, Engine, TextClause, text
 
-from shipper.store.db.batches import Turns
+from shipper.store.db.batches import Batches
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.paging import matching
 from shipper.store.db.selection import Selection
@@ -40,12 +40,12 @@ def discard(engine: Engine, selection: Selection, now: float) -> int:
 
 
 def _change(engine: Engine, selection: Selection, status: str, now: float) -> int:
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     changed = 0
-    turns = Turns()
+    batches = Batches()
     meant = matching(engine, dialect, *replace(selection, status="dead").where(dialect))
-    for ids in turns.cut(meant):
-        with turns.timing(len(ids)), writing(engine) as tx:
+    for ids in batches.cut(meant):
+        with batches.timing(len(ids)), writing(engine) as tx:
             changed += _change_page(tx, dialect, ids, status, now)
     return changed
 

@@ -18,7 +18,7 @@ from shipper.store.operate.recall import Recall, Step
 
 def discard_pending(engine: Engine, selection: Selection) -> Iterator[Step]:
     """Discard the pending events that fit, in the steps of a `Recall`."""
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     condition, values = replace(selection, status="pending").where(dialect)
     discard = text(
         f"UPDATE shipper_outbox{dialect.by_id} SET status = 'discarded', next_attempt_at = NULL"

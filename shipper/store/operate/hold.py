@@ -20,7 +20,7 @@ def hold_key(engine: Engine, destination: str, key: str, now: float) -> bool:
 
     If a dead letter holds the key, the operator's hold takes its place.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     values = {
         "destination": asked(dialect, destination),
         "key": asked(dialect, key),
@@ -40,7 +40,7 @@ def release_key(engine: Engine, key: str, destination: str | None = None) -> lis
     Without `destination`, release it at all of them. The daemon probes the links of these
     destinations.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     condition, values = Selection(key=key, destination=destination).where(dialect)
     with writing(engine) as tx:
         notify(tx)
@@ -65,7 +65,7 @@ def release_destination(engine: Engine, name: str, now: float) -> bool:
 
 
 def _set_held(engine: Engine, name: str, now: float, *, held: int) -> bool:
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     values = {"name": asked(dialect, name), "held": held, "now": dialect.bind_time(now)}
     with writing(engine) as tx:
         notify(tx)

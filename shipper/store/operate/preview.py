@@ -27,7 +27,7 @@ class Found:
 
 def find_pending(engine: Engine, selection: Selection) -> Found:
     """Return the pending events that fit; raises StoreUnavailable, AccessDenied, SchemaError."""
-    condition, values = replace(selection, status="pending").where(dialect_of(engine.dialect.name))
+    condition, values = replace(selection, status="pending").where(dialect_of(engine))
     count = text(f"SELECT count(*) FROM shipper_outbox WHERE {condition}")
     with snapshot(engine) as tx:
         return Found(tx.execute(count, values).scalar_one(), samples_of(tx, condition, values))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from sqlalchemy import Engine, text
 
-from shipper.store.db.batches import Turns
+from shipper.store.db.batches import Batches
 from shipper.store.db.dialect import dialect_of
 from shipper.store.db.paging import matching
 from shipper.store.db.selection import Selection
@@ -21,15 +21,15 @@ def send_now(engine: Engine, selection: Selection) -> int:
 
     The history shows the next try as one that an operator asked for.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     hurry = text(
         f"UPDATE shipper_outbox{dialect.by_id} SET next_attempt_at = NULL, manual = 1"
         f" WHERE id IN {dialect.ids} AND status = 'pending'"
     )
-    hurried, turns = 0, Turns()
+    hurried, batches = 0, Batches()
     meant = matching(engine, dialect, *replace(selection, status="pending").where(dialect))
-    for ids in turns.cut(meant):
-        with turns.timing(len(ids)), writing(engine) as tx:
+    for ids in batches.cut(meant):
+        with batches.timing(len(ids)), writing(engine) as tx:
             notify(tx)
             hurried += tx.execute(hurry, {"ids": dialect.bind_ids(ids)}).rowcount
             touch(tx, dialect, ids)

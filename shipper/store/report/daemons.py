@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sqlalchemy import Engine, TextClause, text
 
-from shipper.store.db.dialect import IS_ALIVE, Dialect, dialect_of
+from shipper.store.db.dialect import Dialect, dialect_of
+from shipper.store.db.postgres.catalog import IS_ALIVE
 from shipper.store.db.snapshot import snapshot
 from shipper.store.drain.claim_rows import claimed_ids
 from shipper.store.lease.file_lock import FileLock
@@ -37,8 +38,8 @@ class Shipper:
 
 def shippers(engine: Engine) -> list[Shipper]:
     """Return the daemons that ship, at most one so far; raises StoreUnavailable, SchemaError."""
-    dialect = dialect_of(engine.dialect.name)
-    is_server = dialect.name == "postgresql"
+    dialect = dialect_of(engine)
+    is_server = not dialect.is_file
     columns = (_OF_SERVER if is_server else _OF_FILE).format(dialect.moment.format("acquired_at"))
     with snapshot(engine) as tx:
         found = text(f"SELECT token, {columns} FROM shipper_lease WHERE name = 'outbox'")

@@ -48,7 +48,7 @@ def add(
     `now` is in seconds since 1970; if the clock isn't certain, `at_most` is the latest that it can
     be. Raises StoreUnavailable, AccessDenied and SchemaError.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     last = min((now if at_most is None else at_most) + _AHEAD, _END)
     kept = {"first": dialect.bind_time(now - KEPT), "last": dialect.bind_time(last)}
     with writing(engine) as tx:
@@ -62,7 +62,7 @@ def since(engine: Engine, wall: float) -> list[Minute]:
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     with snapshot(engine) as tx:
         return [
             Minute(

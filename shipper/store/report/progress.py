@@ -50,7 +50,7 @@ _BEHIND = (
 def ended_counts(engine: Engine) -> EndedCounts:
     """Return the counters, which are kept up to date with every record."""
     with reading(engine) as tx:
-        query = _ENDED.format(dialect_of(tx.dialect.name).counters)
+        query = _ENDED.format(dialect_of(tx).counters)
         return EndedCounts(*map(int, tx.exec_driver_sql(query).one()))
 
 

@@ -103,7 +103,7 @@ def find_silence(engine: Engine, now: float | None = None) -> Silence | None:
 
     `now` is for an SQLite file; see `silent_seconds`.
     """
-    if dialect_of(engine.dialect.name).name == "sqlite":
+    if dialect_of(engine).is_file:
         file = followed(engine.get_execution_options()["file"])
         return _of_file(noted(file), now) if FileLock(file).is_held() else None
     with snapshot(engine) as tx:

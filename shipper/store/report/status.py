@@ -14,7 +14,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, text
 
 from shipper.policy.state import State
-from shipper.store.db.dialect import IS_ALIVE, POSTGRES, Dialect, dialect_of
+from shipper.store.db.dialect import POSTGRES, Dialect, dialect_of
+from shipper.store.db.postgres.catalog import IS_ALIVE
 from shipper.store.db.snapshot import shown, snapshot, written
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.lease import Owner
@@ -105,11 +106,11 @@ def destination_report(
 
     With `patient`, counting the pending events may take longer than the usual timeout.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     sql = _StatusStatements(dialect)
     with snapshot(engine) as tx:
-        if patient and dialect.name == "postgresql":
-            tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        if patient:
+            dialect.as_long_as_it_takes(tx)
         recorded = {dialect.text(row.name): row for row in tx.execute(sql.recorded)}
         names = {*configured, *recorded, *_pending_names(tx, dialect, sql)}
         reports = [
@@ -136,7 +137,7 @@ class Stray:
 
 def strays(engine: Engine, known: Collection[str], most: int) -> list[Stray]:
     """Return at most `most` destinations that pending rows name and that aren't `known`."""
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     sql = _StatusStatements(dialect)
     with snapshot(engine) as tx:
         names = _pending_names(tx, dialect, sql)
@@ -154,7 +155,7 @@ def strays(engine: Engine, known: Collection[str], most: int) -> list[Stray]:
 def current_shipper(engine: Engine) -> str | None:
     """Return the name of the process that ships this outbox now; None if none does."""
     with snapshot(engine) as tx:
-        if engine.dialect.name == "postgresql":
+        if not dialect_of(engine).is_file:
             lease = lease_row(tx.execute(_LEASE_ROW).all())
             owner = Owner.read(lease.owner)
             return str(owner) if lease.alive and owner is not None and not owner.is_dead() else None
@@ -168,7 +169,7 @@ def commit_blockers(engine: Engine) -> list[Blocker]:
 
     Empty if it waits for none, and on SQLite, which has one writer at a time.
     """
-    if engine.dialect.name != "postgresql":
+    if not dialect_of(engine).may_hold_back:
         return []
     with snapshot(engine) as tx:
         newest = tx.execute(_NEWEST).scalar()
@@ -177,7 +178,7 @@ def commit_blockers(engine: Engine) -> list[Blocker]:
 
 def open_transactions(engine: Engine) -> list[Blocker]:
     """Return every open transaction that has written, and every prepared one, the oldest first."""
-    if engine.dialect.name != "postgresql":
+    if not dialect_of(engine).may_hold_back:
         return []
     with snapshot(engine) as tx:
         return [Blocker(*found) for found in tx.execute(_BLOCKERS)]

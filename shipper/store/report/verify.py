@@ -82,7 +82,7 @@ def broken_rules(engine: Engine) -> tuple[str, ...]:
 
 def remember(engine: Engine, broken: Iterable[str], now: float) -> None:
     """Store the rules that an audit found broken, for commands that can't wait for an audit."""
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     values = {"broken": ",".join(broken), "now": dialect.bind_time(now)}
     with writing(engine) as tx:
         tx.execute(_remember(dialect), values)
@@ -106,10 +106,9 @@ def verify(engine: Engine) -> list[RuleFinding]:
     The database sorts in a temporary file, not in memory. Raises StoreUnavailable, AccessDenied and
     SchemaError.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     with sorting_on_disk(engine), snapshot(engine) as tx:
-        if dialect.name == "postgresql":
-            tx.execute(_AS_LONG_AS_IT_TAKES)
+        dialect.as_long_as_it_takes(tx)
         recorded = tx.execute(_recorded(dialect)).all()
         names = {f"name_{at}": row.name for at, row in enumerate(recorded)}
         scanned = tx.execute(_scan(dialect, names), names).one()
@@ -151,7 +150,7 @@ def _check_states(scanned: Row[Any]) -> Iterator[RuleFinding]:
 
 
 def _check_positions(tx: Connection, dialect: Dialect, rows: int) -> Iterator[RuleFinding]:
-    given, purged = tx.execute(_GIVEN[dialect.name]).scalar() or 0, tx.execute(_PURGED).scalar_one()
+    given, purged = tx.execute(text(dialect.given)).scalar() or 0, tx.execute(_PURGED).scalar_one()
     unused = given - rows - int(purged)
     told = f"{given} ids were given; {rows} are rows and {purged} were purged"
     if unused < 0:
@@ -221,7 +220,7 @@ def _scan(dialect: Dialect, names: Iterable[str]) -> TextClause:
 
 def _out_of_order(dialect: Dialect) -> TextClause:
     """Return the query for events that were delivered before a smaller id of their key."""
-    collate = ' COLLATE "C"' if dialect.name == "postgresql" else ""
+    collate = dialect.binary_order
     return text(
         "SELECT count(*), min(id) FROM (SELECT id, delivery_number AS number,"
         " lag(delivery_number) OVER"
@@ -241,15 +240,6 @@ def _remember(dialect: Dialect) -> TextClause:
 
 
 _REMEMBERED = text("SELECT broken FROM shipper_lease WHERE name = 'outbox'")
-_AS_LONG_AS_IT_TAKES = text("SET LOCAL statement_timeout = 0")
-_GIVEN = {
-    "sqlite": text("SELECT seq FROM sqlite_sequence WHERE name = 'shipper_outbox'"),
-    # A sequence isn't part of the snapshot: the number can only be higher than the rows seen.
-    "postgresql": text(
-        "SELECT pg_sequence_last_value("
-        "CAST(pg_get_serial_sequence('shipper_outbox', 'id') AS regclass))"
-    ),
-}
 _PURGED = text("SELECT coalesce(sum(purged), 0) FROM shipper_destination")
 _LONG_HISTORIES = text(
     "SELECT count(*), min(outbox_id) FROM (SELECT outbox_id FROM shipper_attempt"

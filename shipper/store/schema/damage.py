@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import AccessDenied, SchemaError
-from shipper.store.db.dialect import OURS, dialect_of
+from shipper.store.db.dialect import dialect_of, pick
+from shipper.store.db.postgres.catalog import OURS
 from shipper.store.db.snapshot import snapshot
 from shipper.store.schema import ddl
 from shipper.store.schema.revisions import REVISIONS
@@ -86,12 +87,13 @@ def things(dialect: str) -> Things:
 
 def policies(tx: Connection) -> list[str]:
     """Say of which tables policies hide rows from us: an outbox would look empty."""
-    if tx.dialect.name != "postgresql":
+    hidden = pick(dialect_of(tx), sqlite=None, postgresql=_HIDDEN)
+    if hidden is None:
         return []
     return [
         f"row level security hides rows of {name} from shipper's role: nothing of them is sent;"
         f" run: ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY, or ALTER ROLE … BYPASSRLS"
-        for name in tx.execute(_HIDDEN).scalars()
+        for name in tx.execute(hidden).scalars()
     ]
 
 
@@ -104,8 +106,7 @@ def refuse_hidden(engine: Engine) -> None:
 
 def missing(tx: Connection) -> Iterator[str]:
     """Say which triggers and indexes are missing, or don't do their work."""
-    made = things(tx.dialect.name)
-    there = {row.name: row.state for row in tx.execute(text(THERE[tx.dialect.name]))}
+    made, there = things(dialect_of(tx).name), states(tx)
     for name in made.triggers:
         if name not in there:
             yield f"the trigger {name} is missing"
@@ -118,11 +119,18 @@ def missing(tx: Connection) -> Iterator[str]:
             yield f"the index {name} is not valid"
 
 
+def states(tx: Connection) -> dict[str, str]:
+    """Return the state of each trigger and index that there is, by name; see `Dialect.parts`."""
+    return {row.name: row.state for row in tx.execute(text(dialect_of(tx).parts))}
+
+
 def numbers(tx: Connection) -> Iterator[str]:
     """Say whether the next id is one that is there already."""
-    if tx.dialect.name != "postgresql":
-        return  # SQLite takes the higher of its sequence and the rows
-    row = tx.execute(text(SEQUENCE)).one()
+    # SQLite takes the higher of its sequence and the rows.
+    sequence = pick(dialect_of(tx), sqlite=None, postgresql=SEQUENCE)
+    if sequence is None:
+        return
+    row = tx.execute(sequence).one()
     if row.seq is None:
         yield "no sequence gives the ids of shipper_outbox"
     elif row.last < row.highest:
@@ -134,7 +142,7 @@ def numbers(tx: Connection) -> Iterator[str]:
 
 def emptied(tx: Connection) -> Iterator[str]:
     """Say whether somebody has deleted every event, also those that are counted."""
-    counted = tx.execute(text(_COUNTED.format(dialect_of(tx.dialect.name).counters))).scalar()
+    counted = tx.execute(text(_COUNTED.format(dialect_of(tx).counters))).scalar()
     if counted:
         yield f"shipper_outbox is empty, but {counted} events are counted as ended: who did that?"
 
@@ -147,18 +155,7 @@ _HIDDEN = text(
     " ORDER BY relname"
 )
 _LEASE = text("SELECT EXISTS (SELECT 1 FROM shipper_lease WHERE name = 'outbox')")
-THERE = {
-    "sqlite": "SELECT name, 'valid' AS state FROM sqlite_master WHERE type IN ('trigger', 'index')",
-    "postgresql": (
-        "SELECT tgname AS name, CAST(tgenabled AS text) AS state FROM pg_trigger"
-        " WHERE tgrelid = CAST('shipper_outbox' AS regclass) AND NOT tgisinternal"
-        " UNION ALL SELECT i.relname, CASE WHEN indisvalid THEN 'valid' ELSE 'invalid' END"
-        " FROM pg_index JOIN pg_class AS i ON i.oid = indexrelid"
-        " JOIN pg_class AS t ON t.oid = indrelid WHERE t.relnamespace ="
-        " (SELECT relnamespace FROM pg_class WHERE oid = CAST('shipper_outbox' AS regclass))"
-    ),
-}
-SEQUENCE = (
+SEQUENCE = text(
     "SELECT seq, coalesce(pg_sequence_last_value(CAST(seq AS regclass)), 0) AS last, highest"
     " FROM (SELECT pg_get_serial_sequence('shipper_outbox', 'id') AS seq,"
     " coalesce((SELECT max(id) FROM shipper_outbox), 0) AS highest OFFSET 0) AS given"

@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from shipper.store.db.failures import translating
-from shipper.store.db.transactions import close
+from shipper.store.db.transactions import close, translating
 from shipper.store.schema import ddl
 from shipper.store.schema.revisions import REVISIONS
 

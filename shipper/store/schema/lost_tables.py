@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine
 
 from shipper.errors import SchemaError
+from shipper.store.db.dialect import dialect_of
 from shipper.store.db.transactions import reading, writing
 from shipper.store.schema import revisions
 from shipper.store.schema.damage import things
@@ -46,22 +47,22 @@ def restore(engine: Engine) -> list[str]:
         if not _lost(tx):
             return []
     with writing(engine) as tx:
-        tx.exec_driver_sql(revisions.ONE_AT_A_TIME)
+        dialect_of(engine).one_upgrade_at_a_time(tx)
         gone = _lost(tx)
         for name in gone:
-            for statement in things("postgresql").tables[name]:
+            for statement in things(dialect_of(engine).name).tables[name]:
                 tx.exec_driver_sql(statement)
     events = "; the events in it are lost" if "shipper_outbox" in gone else ""
     return [f"made again, empty, after a tool had dropped it: {', '.join(gone)}{events}"]
 
 
 def _lost(tx: Connection) -> list[str]:
-    return [name for name in things("postgresql").tables if not revisions.exists(tx, name)]
+    return [name for name in things(dialect_of(tx).name).tables if not revisions.exists(tx, name)]
 
 
 def _strange(tx: Connection) -> list[str]:
     """Return the tables that have other columns than this code's; one that is missing is none."""
-    dialect = tx.dialect.name
+    dialect = dialect_of(tx).name
     ours = [t for t in metadata.sorted_tables if t.info.get("only", dialect) == dialect]
     return [
         table.name

@@ -6,31 +6,14 @@ Every command asks, so it must never need more than SQLAlchemy's core to be read
 from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import SchemaError
+from shipper.store.db.dialect import dialect_of, pick
 from shipper.store.db.transactions import reading
 
 # Every revision there has been, oldest first.
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 VERSION_TABLE = "shipper_alembic_version"
 NOTE_LOST = f"{VERSION_TABLE}, which says what revision the outbox has, is missing or empty"
-# Two upgrades at once would both find nothing and both create; SQLite's write lock does the same.
-ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('shipper db upgrade', 0))"
 
-# Asked by every command, so not of SQLAlchemy's inspector: to build its question takes longer
-# than to answer it.
-_EXISTS = {
-    "sqlite": text("SELECT EXISTS (SELECT * FROM pragma_table_info(:name))"),
-    "postgresql": text("SELECT to_regclass(:name) IS NOT NULL"),
-}
-_COLUMNS = "('event_id', 'maybe_received', 'delivery_number')"
-_IS_OURS = {
-    "sqlite": text(
-        f"SELECT count(*) = 3 FROM pragma_table_info('shipper_outbox') WHERE name IN {_COLUMNS}"
-    ),
-    "postgresql": text(
-        "SELECT count(*) = 3 FROM pg_attribute WHERE attrelid = to_regclass('shipper_outbox')"
-        f" AND attname IN {_COLUMNS}"
-    ),
-}
 _MAY_READ = text("SELECT coalesce(has_table_privilege(to_regclass(:name), 'SELECT'), false)")
 
 # An outbox that the search_path of this session doesn't show.
@@ -86,7 +69,7 @@ def refuse_unasked(engine: Engine) -> None:
     """
     with reading(engine) as connection:
         _refuse_another(connection)
-    if engine.dialect.name == "sqlite":
+    if dialect_of(engine).is_file:
         with reading(engine) as connection:
             empty = _is_empty(connection)
         if empty:
@@ -119,7 +102,7 @@ def has_lost_its_note(connection: Connection) -> bool:
 
     A tool that empties or drops all tables which it doesn't know takes the note, too.
     """
-    return bool(connection.scalar(_IS_OURS[connection.dialect.name]))
+    return bool(connection.scalar(text(dialect_of(connection).is_ours)))
 
 
 def refuse_foreign(connection: Connection) -> None:
@@ -154,9 +137,8 @@ def _none(engine: Engine, connection: Connection) -> SchemaError:
 
 def _refuse_another(connection: Connection) -> None:
     """Raise SchemaError where an outbox is there, and the search_path doesn't lead to it."""
-    if connection.dialect.name != "postgresql":
-        return
-    schema = connection.execute(_ELSEWHERE).scalar()
+    elsewhere = pick(dialect_of(connection), sqlite=None, postgresql=_ELSEWHERE)
+    schema = None if elsewhere is None else connection.execute(elsewhere).scalar()
     if schema is not None:
         path = connection.exec_driver_sql("SHOW search_path").scalar()
         raise SchemaError(
@@ -172,10 +154,9 @@ def _is_empty(connection: Connection) -> bool:
 
 def exists(connection: Connection, table: str) -> bool:
     """Return whether there is a table of that name."""
-    return bool(connection.scalar(_EXISTS[connection.dialect.name], {"name": table}))
+    return bool(connection.scalar(text(dialect_of(connection).has_table), {"name": table}))
 
 
 def _may_ask(connection: Connection) -> bool:
-    if connection.dialect.name != "postgresql":
-        return True
-    return bool(connection.scalar(_MAY_READ, {"name": VERSION_TABLE}))
+    may_read = pick(dialect_of(connection), sqlite=None, postgresql=_MAY_READ)
+    return may_read is None or bool(connection.scalar(may_read, {"name": VERSION_TABLE}))

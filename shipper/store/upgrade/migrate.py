@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import SchemaError
-from shipper.store.db.failures import file_of, translating, translating_sqlite
+from shipper.store.db.dialect import dialect_of, pick
+from shipper.store.db.failures import file_of
 from shipper.store.db.sqlite import header
-from shipper.store.db.transactions import reading, writing
+from shipper.store.db.sqlite.failures import translating_sqlite
+from shipper.store.db.transactions import reading, translating, writing
 from shipper.store.schema import indexes, locks, lost_tables, revisions, sqlite_objects
 from shipper.store.schema.ddl import location, statements
 from shipper.store.upgrade import repair, sqlite_sequence
@@ -26,8 +28,6 @@ __all__ = ["downgrade", "location", "mend", "prepare", "statements", "upgrade"]
 
 if TYPE_CHECKING:
     from alembic.config import Config
-
-_AS_LONG_AS_IT_TAKES = text("SET LOCAL statement_timeout = 0")
 
 
 def upgrade(engine: Engine) -> list[str]:
@@ -40,24 +40,27 @@ def upgrade(engine: Engine) -> list[str]:
     """
     notices = _to_head(engine)
     with translating(engine):
-        if engine.dialect.name == "sqlite":
-            notices += [*sqlite_objects.restore(engine), *sqlite_sequence.fix(engine)]
-        else:
-            notices += lost_tables.restore(engine)
+        for restore in pick(
+            dialect_of(engine),
+            sqlite=(sqlite_objects.restore, sqlite_sequence.fix),
+            postgresql=(lost_tables.restore,),
+        ):
+            notices += restore(engine)
     return notices
 
 
 def _to_head(engine: Engine) -> list[str]:
     """Do the migrations that are missing, and no more: whoever calls may hold the outbox."""
-    import alembic.command  # noqa: F401, PLC0415 - heavy, so before anybody waits for us
+    import alembic.command  # noqa: F401, PLC0415 - heavy, so before the application has to wait
 
+    dialect = dialect_of(engine)
     with translating(engine):
-        notices = _prepare_sqlite(engine) if engine.dialect.name == "sqlite" else []
+        notices = _prepare_file(engine) if dialect.is_file else []
         notices += lost_tables.adopt(engine, _stamp)
         revision = revisions.current(engine)
         if revision != revisions.head():
-            if engine.dialect.name == "postgresql":
-                indexes.build(engine, indexes.wanted("postgresql", revision))
+            if dialect.builds_indexes_beside:
+                indexes.build(engine, indexes.wanted(dialect.name, revision))
             locks.briefly(engine, _bring_up)
     return notices
 
@@ -92,12 +95,13 @@ def prepare(engine: Engine) -> list[str]:
     older (there a person decides when the tables are changed), and where SQLite would have to build
     an index over a large one.
     """
-    if engine.dialect.name != "sqlite":
+    dialect = dialect_of(engine)
+    if not dialect.upgrades_by_itself:
         revisions.check(engine)
         return []
     revision = revisions.current(engine)
     if revision not in {None, revisions.head()}:
-        _refuse_long(engine, revision, bool(indexes.wanted("sqlite", revision)))
+        _refuse_long(engine, revision, bool(indexes.wanted(dialect.name, revision)))
         _to_head(engine)
     revisions.check(engine)
     missing = sqlite_objects.missing(engine)
@@ -141,30 +145,18 @@ def _config(connection: Connection) -> "Config":
 
 
 def _prepare(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(_AS_LONG_AS_IT_TAKES)
-        connection.exec_driver_sql(revisions.ONE_AT_A_TIME)
+    dialect = dialect_of(connection)
+    dialect.as_long_as_it_takes(connection)
+    dialect.one_upgrade_at_a_time(connection)
     revision = revisions.read(connection)
     if revision is None:
         revisions.refuse_foreign(connection)
-        _refuse_encoding(connection)
+        dialect.refuse_encoding(connection)
     else:
         revisions.refuse_unknown(revision)
 
 
-def _refuse_encoding(connection: Connection) -> None:
-    if connection.dialect.name == "sqlite":
-        header.refuse_encoding(str(connection.exec_driver_sql("PRAGMA encoding").scalar()))
-        return
-    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
-    if encoding != "UTF8":
-        raise SchemaError(
-            f"the database is encoded in {encoding}; an outbox needs UTF8",
-            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and pg_dump it into that",
-        )
-
-
-def _prepare_sqlite(engine: Engine) -> list[str]:
+def _prepare_file(engine: Engine) -> list[str]:
     # Neither setting can be changed inside of a transaction, so not on a connection that begins.
     file = file_of(engine)
     assert file is not None

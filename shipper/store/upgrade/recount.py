@@ -59,7 +59,7 @@ def is_needed(engine: Engine) -> bool:
 
 
 def _look(engine: Engine) -> _Off:
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     name = written(dialect, "destination")
     # Without what is pending: that is most of an outbox that waits, and no counter counts it.
     rows = text(
@@ -71,8 +71,7 @@ def _look(engine: Engine) -> _Off:
     )
     off: dict[Name, Counter[str]] = {}
     with sorting_on_disk(engine), snapshot(engine) as tx:
-        if engine.dialect.name == "postgresql":
-            tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        dialect.as_long_as_it_takes(tx)
         turn = tx.execute(_TURN).scalar() or 0
         for row in tx.execute(rows):
             off.setdefault(row.name, Counter())[row.status] += row.events

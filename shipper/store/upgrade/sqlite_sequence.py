@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, Engine, text
 
-from shipper.store.db.dialect import ALL_IDS
+from shipper.store.db.dialect import ALL_IDS, dialect_of, pick
 from shipper.store.db.failures import file_of
 from shipper.store.db.transactions import reading, writing
 from shipper.store.lease.file_lock import FileLock
@@ -37,9 +37,8 @@ _FIX = "stop shipper, then: shipper db upgrade"
 
 def faults(tx: Connection) -> list[str]:
     """Return what is wrong with the counts, a sentence each; none on PostgreSQL."""
-    if tx.dialect.name != "sqlite":
-        return []
-    return [told for table in _TABLES if (told := _fault(tx, table))]
+    tables = pick(dialect_of(tx), sqlite=_TABLES, postgresql=())
+    return [told for table in tables if (told := _fault(tx, table))]
 
 
 def look(engine: Engine) -> list[str]:

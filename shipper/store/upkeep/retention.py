@@ -67,7 +67,7 @@ def newest(engine: Engine) -> float | None:
     In seconds since 1970; None if there are no events. It can't be later than this now, by a clock
     that is right. Raises StoreUnavailable, AccessDenied and SchemaError.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     with snapshot(engine) as tx:
         found = [dialect.wall(tx.execute(query).scalar()) for query in _newest(dialect)]
     return max((moment for moment in found if moment is not None), default=None)
@@ -78,11 +78,10 @@ def due(engine: Engine, cutoffs: Cutoffs) -> dict[EndedGroup, int]:
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     found: dict[EndedGroup, int] = {}
     with snapshot(engine) as tx:
-        if dialect.name == "postgresql":
-            tx.execute(_AS_LONG_AS_IT_TAKES)
+        dialect.as_long_as_it_takes(tx)
         for status, span in _wanted(cutoffs):
             for row in tx.execute(_count(dialect, status), span.values(dialect)):
                 found[EndedGroup(shown(row.destination), status)] = row.events
@@ -97,7 +96,7 @@ def prune(
     No transaction stays open between two steps, so the caller can wait there as long as it likes.
     Raises StoreUnavailable, AccessDenied and SchemaError; what was yielded is deleted.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     size = BatchSize()
     for status, span in _wanted(cutoffs):
         for place in _places(engine, dialect, status):
@@ -154,9 +153,8 @@ class _Walk:
         since = self.since or self.dialect.before_all
         values = {"limit": limit, "place": self.place, "after": self.after, "since": since}
         with writing(self.engine) as tx:
-            if self.dialect.name == "postgresql":
-                tx.execute(_LOCK_LEASE)
-                fold_all(tx)
+            self.dialect.lock_lease(tx)
+            fold_all(tx)
             rows = tx.execute(self.page, self.span.values(self.dialect) | values).all()
             gone = [row for row in rows if row.is_due]
             _delete(tx, self.dialect, [row.id for row in gone])
@@ -231,7 +229,7 @@ def _pages(dialect: Dialect, status: str) -> list[TextClause]:
     if status == "delivered":
         return [
             text(
-                f"{columns}, {_true(dialect)} AS is_due, CAST(delivered_at AS text) AS stamp"
+                f"{columns}, {dialect.true} AS is_due, CAST(delivered_at AS text) AS stamp"
                 f" FROM {table}"
                 f" WHERE status = 'delivered' AND {is_over}{begun}"
                 " ORDER BY delivered_at LIMIT :limit"
@@ -275,10 +273,6 @@ def _is_over(dialect: Dialect, status: str) -> str:
     )
 
 
-def _true(dialect: Dialect) -> str:
-    return "true" if dialect.name == "postgresql" else "1"
-
-
 def _purge(status: str) -> TextClause:
     # A counter that was set too low by hand (SQL) must not prevent the deletion for ever.
     return text(
@@ -289,5 +283,3 @@ def _purge(status: str) -> TextClause:
 
 
 _PURGE = {status: _purge(status) for status in ("delivered", "discarded", "dead")}
-_LOCK_LEASE = text("SELECT 1 FROM shipper_lease WHERE name = 'outbox' FOR UPDATE")
-_AS_LONG_AS_IT_TAKES = text("SET LOCAL statement_timeout = 0")

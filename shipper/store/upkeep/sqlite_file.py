@@ -13,8 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from shipper.store.db.engine import open_engine, quoted, sqlite_library
+from shipper.store.db.engine import open_engine
 from shipper.store.db.failures import file_of
+from shipper.store.db.sqlite.opening import quoted, sqlite_library
 from shipper.store.db.transactions import glancing, interrupt, writing
 
 # The free pages that stay in the file: a tenth of it, and at least a megabyte of 4 KiB pages.

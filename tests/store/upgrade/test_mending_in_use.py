@@ -102,7 +102,7 @@ def _off(engine: Engine, delivered: int) -> None:
 
 
 def _delivered(engine: Engine) -> int:
-    counters = dialect_of(engine.dialect.name).counters
+    counters = dialect_of(engine).counters
     [(delivered,)] = ask(engine, f"SELECT delivered FROM {counters}")
     return int(delivered)
 

@@ -10,12 +10,14 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import QueuePool
 
 from shipper.config.postgres import PINNED, preferred
 from shipper.errors import ConfigError, ShipperError
 from shipper.store.db.postgres.login import refused
 from shipper.system.installation import with_extra
 
+FORM: Final = "postgresql://user@host/db"
 # What the URL gives wins over these.
 _CONNECT: Final[Mapping[str, Any]] = {
     "connect_timeout": 5,
@@ -45,8 +47,8 @@ SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_schemas(false),
 """
 
 
-class Server:
-    """Who is asked for a connection: the URL, and where it is read again."""
+class Connector:
+    """Makes the connections of one engine: holds the URL, and reads it again before each."""
 
     def __init__(self, url: URL, renewed: Callable[[], str] | None, frozen: float) -> None:
         self._url = url
@@ -132,11 +134,12 @@ class Server:
 
 
 def open_server(
-    url: URL, renewed: Callable[[], str] | None, pool: Mapping[str, Any], frozen: float
+    url: URL, *, patience: float, renewed: Callable[[], str] | None, frozen: float
 ) -> Engine:
-    """Return an engine for a server; `renewed` says the URL again before each connection.
+    """Return an engine for a server; `renewed` returns the URL again, before each connection.
 
-    The server ends a transaction in which we do nothing for `frozen` seconds.
+    `patience` is in seconds: how long a third thread waits for a connection. The server ends a
+    transaction of ours in which nothing happens for `frozen` seconds.
 
     Raises ConfigError for a URL that can't be one, and where the driver isn't installed.
     """
@@ -146,7 +149,11 @@ def open_server(
             isolation_level="READ COMMITTED",
             # The parameters of a failed statement may be payloads, and errors end up in logs.
             hide_parameters=True,
-            **pool,
+            # One is kept for ever (see `kept`); the other is for work that needs one of its own.
+            poolclass=QueuePool,
+            pool_size=1,
+            max_overflow=1,
+            pool_timeout=patience,
         )
         engine.dialect.create_connect_args(url)
     except ImportError:
@@ -156,9 +163,9 @@ def open_server(
         ) from None
     except ArgumentError as error:
         raise ConfigError([f"database.url: {error}"]) from None
-    server = Server(url, renewed, frozen)
-    event.listen(engine, "do_connect", server.connect)
-    engine.update_execution_options(server=server)
+    connector = Connector(url, renewed, frozen)
+    event.listen(engine, "do_connect", connector.connect)
+    engine.update_execution_options(connector=connector)
     return engine
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from shipper.errors import SchemaError, StoreUnavailable
-from shipper.store.db.failures import translating_sqlite
+from shipper.store.db.sqlite.failures import translating_sqlite
 
 Told = Callable[[str], None]
 
