@@ -23,7 +23,7 @@ from shipper.store.db.selection import Selection
 from shipper.store.operate import dead_letters
 from shipper.store.operate.preview import SAMPLES
 from shipper.store.report.dead_letters import DeadGroup, dead_groups
-from shipper.store.report.events import last_words
+from shipper.store.report.events import last_answers
 from shipper.wording.quantities import several
 from shipper.wording.safe_text import printable
 
@@ -49,7 +49,7 @@ def list_dead(
         groups = dead_groups(engine, filters)
         if not groups and filters != Selection():
             raise no_match(engine, context, filters, ("dead",))
-        said = last_words(engine, [group.ids[-1] for group in groups])
+        said = last_answers(engine, [group.ids[-1] for group in groups])
     if context.json:
         for group in groups:
             context.emit(_fields(group, said))

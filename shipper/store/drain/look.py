@@ -13,7 +13,7 @@ restored copy, another cluster. Its transaction numbers have nothing to do with 
 So with a new connection, and with another server behind a pooler, the watermark begins again at
 that server's own value. Another cluster ends the session.
 
-It must never return a row above the watermark, and always a lane from its beginning.
+It must never return a row above the watermark. It must always return a lane from its beginning.
 """
 
 from collections.abc import Mapping, Sequence

@@ -106,7 +106,7 @@ class Queue:
         if left > 0:
             raise OutboxHeld(
                 f"{holder or 'another shipper'} holds this outbox",
-                "stop it first, or wait until its lease has ended; one that is stuck: db unlock",
+                "stop it, or wait until its lease has ended; if it hangs: shipper db unlock",
                 left=left,
                 watched=ttl,
                 seems_over=held.seems_over,

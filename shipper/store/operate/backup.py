@@ -60,19 +60,19 @@ class Copy:
 
 
 def back_up(
-    source: Path, target: Path, told: Callable[[int, int], None] = lambda _done, _all: None
+    source: Path, target: Path, on_step: Callable[[int, int], None] = lambda _done, _all: None
 ) -> Copy:
-    """Copy the whole file `source` to the new file `target`; `told` gets pages done and in all.
+    """Copy the whole file `source` to the new file `target`; `on_step` gets pages done and in all.
 
     Raises UsageError if `target` exists or can't be made, StoreUnavailable if the disk is full, and
     SchemaError if there is no outbox in the file.
     """
     _refuse(source, target)
     with file_beside(target) as draft:
-        _copy(source, draft, told)
+        _copy(source, draft, on_step)
         with _without_wal(draft.file):
-            copy = _disown(draft)
-        _lend(source, draft.file)
+            copy = _free_and_check(draft)
+        _share_with_group(source, draft.file)
         publish(draft)
     return copy
 
@@ -118,7 +118,7 @@ def file_beside(target: Path) -> Iterator[Draft]:
             ) from error
 
 
-def _copy(source: Path, draft: Draft, told: Callable[[int, int], None]) -> None:
+def _copy(source: Path, draft: Draft, on_step: Callable[[int, int], None]) -> None:
     with translating_sqlite(source):
         reader = connect_sqlite(source, busy_timeout=5.0)
         writer = connect_draft(draft.path, draft.refuse_another)
@@ -127,7 +127,7 @@ def _copy(source: Path, draft: Draft, told: Callable[[int, int], None]) -> None:
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
             reader.backup(
-                writer, pages=_STEP, progress=lambda _, left, pages: told(pages - left, pages)
+                writer, pages=_STEP, progress=lambda _, left, pages: on_step(pages - left, pages)
             )
         finally:
             writer.close()
@@ -144,7 +144,7 @@ def _without_wal(file: int) -> Iterator[None]:
     os.pwrite(file, versions, _VERSIONS_AT)
 
 
-def _disown(draft: Draft) -> Copy:
+def _free_and_check(draft: Draft) -> Copy:
     """Free the lease in the copy, check every page of it, and return what it contains."""
     engine = open_draft(draft.path, draft.refuse_another)
     try:
@@ -205,7 +205,7 @@ def _pending(engine: Engine) -> dict[str, int]:
         return {shown(destination): count for destination, count in tx.execute(statement)}
 
 
-def _lend(source: Path, file: int) -> None:
+def _share_with_group(source: Path, file: int) -> None:
     """Give the copy the source's group, if this user can; else only this user can read it."""
     status = source.lstat()
     mode = status.st_mode & _SHARED if stat.S_ISREG(status.st_mode) else PRIVATE

@@ -23,11 +23,11 @@ from shipper.store.lease.turns import fold_all
 NAMED_MOST = 128
 """A transaction that changes more events doesn't name their lanes: any lane may have changed."""
 
-# -- what the daemon is told --------------------------------------------------------------------
+# -- what the daemon learns ---------------------------------------------------------------------
 
 
 def notify(tx: Connection) -> None:
-    """Tell the daemon that something changed. First in a transaction: here writers wait in line."""
+    """Tell the daemon that something changed. Call it first: here writers wait for each other."""
     tx.execute(_NOTIFY, {"by": NAMED})
 
 
@@ -37,7 +37,7 @@ def notify_of_all(tx: Connection) -> None:
 
 
 def touch(tx: Connection, dialect: Dialect, ids: Sequence[int]) -> None:
-    """Name the lanes of changed events, after `notify`. For many events, the daemon reads all."""
+    """Name the lanes of changed events, after `notify`; of many, have it look at all lanes."""
     if len(ids) > NAMED_MOST:
         notify_of_all(tx)
         return

@@ -129,7 +129,7 @@ def move_in(engine: Engine, events: Iterable[MovedEvent]) -> MovedIn:
     for batch in batches.cut(events, lambda event: len(event.payload), AT_ONCE_BYTES):
         with batches.timing(len(batch)), writing(engine) as tx:
             try:
-                fresh = [_take_in(tx, dialect, insert, event, place + n)
+                fresh = [_write(tx, dialect, insert, event, place + n)
                          for n, event in enumerate(batch, 1)]  # fmt: skip
             except InvalidEvent as error:
                 raise _cut_short(error, place) from None
@@ -138,7 +138,7 @@ def move_in(engine: Engine, events: Iterable[MovedEvent]) -> MovedIn:
     return MovedIn(new, place - new, tuple(sorted(destinations)))
 
 
-def _take_in(
+def _write(
     tx: Connection, dialect: Dialect, insert: TextClause, event: MovedEvent, place: int
 ) -> bool:
     """Write an event; return whether it is new."""

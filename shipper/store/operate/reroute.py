@@ -131,7 +131,7 @@ def _redirect(dialect: Dialect) -> TextClause:
         " status = 'pending', attempts = 0, next_attempt_at = NULL, last_status_code = NULL,"
         # The new destination has received nothing, so no event has to be repeated first.
         " last_error = NULL, maybe_received = 0, manual = 1, delivery_number = NULL,"
-        # Tries from before the counting began are only counted for events with a last error.
+        # Without a last error, no record would add the tries from before the counting began.
         f" tries = CASE WHEN tries > 0 THEN tries ELSE {_BEFORE} END"
         f"{dialect.relane}"
         f" WHERE id IN {dialect.ids} AND status IN ('pending', 'dead')"

@@ -93,7 +93,7 @@ def footprint(engine: Engine, rows: int, now: float, budget: int | None) -> Foot
 
 
 def forecast(days: float) -> str:
-    """Return for how long the room lasts, as a phrase."""
+    """Return how long some room lasts, for a person."""
     if days > 3650:
         return "at today's rate not full within ten years offline"
     length = f"{days:.0f} days" if days >= 2 else f"{days * 24:.0f} hours"
@@ -101,7 +101,7 @@ def forecast(days: float) -> str:
 
 
 def size(count: float) -> str:
-    """Return a number of bytes as a text with a unit."""
+    """Return a number of bytes for a person."""
     for unit in ("bytes", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"

@@ -77,14 +77,14 @@ def get(engine: Engine, ident: str) -> EventDetail | None:
     return EventDetail(_event(dialect, row), shown(row.payload), history)
 
 
-def last_words(engine: Engine, ids: Iterable[int]) -> dict[int, str]:
+def last_answers(engine: Engine, ids: Iterable[int]) -> dict[int, str]:
     """Return the receiver's answer to each event's last try, else the error of that try.
 
     In one line of at most `LINE_CHARS`: some receivers answer with the whole request.
     """
     dialect = dialect_of(engine)
     with snapshot(engine) as tx:
-        found = {row: tx.execute(_LAST_WORDS, {"id": row}).one_or_none() for row in ids}
+        found = {row: tx.execute(_LAST_ANSWER, {"id": row}).one_or_none() for row in ids}
     return {
         row: _line(in_words(dialect.text(said.response_excerpt or said.last_error)))
         for row, said in found.items()
@@ -171,7 +171,7 @@ def _attempt(dialect: Dialect, row: Row[Any]) -> HistoryRow:
     )
 
 
-_LAST_WORDS = text(
+_LAST_ANSWER = text(
     "SELECT last_error, (SELECT response_excerpt FROM shipper_attempt WHERE outbox_id = :id"
     " ORDER BY id DESC LIMIT 1) AS response_excerpt FROM shipper_outbox WHERE id = :id"
 )

@@ -68,7 +68,7 @@ class WaitFacts:
 
 
 def explain(event: EventReport, facts: WaitFacts, now: float) -> str | None:
-    """Return why an event waits; None if it has ended rightly."""
+    """Return why an event waits; None if it has ended as it should."""
     if event.status != "pending":
         return _ended(event, facts.by_hand)
     return (
@@ -89,7 +89,7 @@ def _ended(event: EventReport, by_hand: str | None) -> str | None:
             return None
     return (
         f"its status is {event.status!r}, which shipper doesn't know: it was written by hand (SQL),"
-        " and the event is never sent; set it to 'pending' and it goes out"
+        " and the event is never sent; to have it sent, set the status to 'pending'"
     )
 
 
@@ -118,9 +118,9 @@ def _person_needed(event: EventReport, facts: WaitFacts) -> str | None:
 
 def _no_daemon_sends(facts: WaitFacts) -> str | None:
     if not facts.running:
-        return "no shipper is running; it goes out as soon as a shipper runs"
+        return "no daemon is running; it is sent as soon as one runs"
     if facts.silence is not None:
-        return f"the shipper {facts.silence.told}"
+        return f"the daemon {facts.silence.told}"
     if not facts.window_open:
         return f"no delivery window is open now {facts.window}"
     return None
@@ -150,7 +150,7 @@ def _own_turn(event: EventReport, facts: WaitFacts, now: float) -> str:
             f" {event.attempts} of {facts.max_attempts}{last})"
         )
     if facts.claimed:
-        return "it is in flight, or goes out next"
+        return "it is in flight, or sent next"
     if facts.blocker is not None:
         return (
             "it waits for an open transaction that may still commit an earlier event:"
@@ -158,10 +158,10 @@ def _own_turn(event: EventReport, facts: WaitFacts, now: float) -> str:
         )
     if facts.by_hand is not None:
         return (
-            f"{facts.by_hand}; a running shipper finds it when it reads the outbox anew, within"
-            f" 5 minutes, or at once after: shipper release --destination {event.destination}"
+            f"{facts.by_hand}; a running daemon finds it when it reads the whole outbox, within 5"
+            f" minutes, or at once after: shipper release --destination {event.destination}"
         )
-    return "it goes out in its turn, now that a shipper is running"
+    return "it is sent in its turn: a daemon is running"
 
 
 def _waits(until: float, facts: WaitFacts, now: float) -> bool:

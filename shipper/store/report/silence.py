@@ -40,7 +40,7 @@ _SILENT_FILE: Final = 28.0
 _BEGINS: Final = frozenset({b"{", b" ", b""})
 # A note may claim any time; no machine runs for a thousand years.
 _NEVER: Final = 3.2e10
-_STANDS: Final = "it gives no sign of life; it is stopped (SIGSTOP), or hangs, or its disk does"
+_STOPPED: Final = "it gives no sign of life; it is stopped (SIGSTOP), or hangs, or its disk does"
 
 
 class Noted(NamedTuple):
@@ -121,7 +121,7 @@ def _of_file(found: Noted | None, now: float | None) -> Silence | None:
         return None
     if found.lost is not None:  # a daemon that has gone silent still has its last reason
         return Silence(max(0.0, silent + found.seen - found.lost), found.reason)
-    return Silence(silent, _STANDS) if silent >= _SILENT_FILE else None
+    return Silence(silent, _STOPPED) if silent >= _SILENT_FILE else None
 
 
 def _moment(told: object) -> float:

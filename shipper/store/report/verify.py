@@ -33,9 +33,9 @@ from shipper.store.upgrade import sqlite_sequence
 RULES: Mapping[str, str] = MappingProxyType(
     {
         "counters": "the counters of every destination equal a recount of its rows",
-        "positions": "every id that was given is a row, was purged, or was never used",
+        "positions": "every id that was given out is a row, was purged, or was never used",
         "order": "every key was delivered in the order of its ids",
-        "states": "every event is in a state that it can come to",
+        "states": "every event is in a possible state",
         "history": f"no event has more than {ATTEMPTS_KEPT} tries in its history",
         "claims": "every claim names an event that is pending",
         "tables": "triggers, indexes and the next id are as the migrations made them",
@@ -59,8 +59,8 @@ _IMPOSSIBLE = {
     ),
     "dead without a reason": "status = 'dead' AND last_error IS NULL",
     "of an unknown status": "status NOT IN ('pending', 'delivered', 'dead', 'discarded')",
-    "with fewer than no attempts": "attempts < 0",
-    "ended after the last number that was given": (
+    "with a negative number of attempts": "attempts < 0",
+    "with a delivery number above the last one given out": (
         "delivery_number > (SELECT delivery FROM {books})"
     ),
 }
@@ -135,10 +135,11 @@ def _check_counters(recorded: Sequence[Row[Any]], scanned: Row[Any]) -> Iterator
             counter, actual = getattr(row, status), getattr(scanned, f"name_{at}_{status}")
             elsewhere -= actual
             if counter != actual:
-                told = f"destination {shown(row.name)} counts {counter} {status}, but {actual} are"
+                events = f"{counter} {status} events, but has {actual}"
+                told = f"destination {shown(row.name)} counts {events}"
                 yield RuleFinding("counters", fault=True, message=told)
         if elsewhere:
-            told = f"{elsewhere} {status} are of destinations that no counter is kept for"
+            told = f"{elsewhere} {status} events have a destination without counters"
             yield RuleFinding("counters", fault=True, message=told)
 
 
@@ -152,11 +153,11 @@ def _check_states(scanned: Row[Any]) -> Iterator[RuleFinding]:
 def _check_positions(tx: Connection, dialect: Dialect, rows: int) -> Iterator[RuleFinding]:
     given, purged = tx.execute(text(dialect.given)).scalar() or 0, tx.execute(_PURGED).scalar_one()
     unused = given - rows - int(purged)
-    told = f"{given} ids were given; {rows} are rows and {purged} were purged"
+    told = f"{given} ids were given out; {rows} are rows and {purged} were purged"
     if unused < 0:
         yield RuleFinding("positions", fault=True, message=told)
     elif unused > 0:
-        never = f"{unused} were never used: rolled back, or already there (ON CONFLICT)"
+        never = f"{unused} were never used: rolled back, or skipped by ON CONFLICT"
         yield RuleFinding("positions", fault=False, message=f"{told}; {never}")
 
 
@@ -165,7 +166,7 @@ def _check_order(tx: Connection, dialect: Dialect) -> Iterator[RuleFinding]:
     # don't delay the drain's thread.
     count, smallest = tx.execute(_out_of_order(dialect)).one()
     if count:
-        message = f"{_events(count, smallest)} not delivered after the one before of the same key"
+        message = f"{_events(count, smallest)}: delivered before an earlier event of its key"
         yield RuleFinding("order", fault=True, message=message)
 
 
@@ -182,7 +183,7 @@ def _check_claims(tx: Connection, dialect: Dialect) -> Iterator[RuleFinding]:
     )
     for number, ids in tx.execute(CLAIMS).all():
         if not tx.execute(pending, {"ids": dialect.bind_ids(load_ids(ids))}).scalar_one():
-            message = f"nothing of claim {number} is pending, but it is there"
+            message = f"claim {number} names no pending event, but is still there"
             yield RuleFinding("claims", fault=True, message=message)
 
 

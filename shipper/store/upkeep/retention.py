@@ -64,8 +64,8 @@ class EndedGroup:
 def newest(engine: Engine) -> float | None:
     """Return the newest time in the outbox: of the last write or the last delivery.
 
-    In seconds since 1970; None if there are no events. It can't be later than this now, by a clock
-    that is right. Raises StoreUnavailable, AccessDenied and SchemaError.
+    In seconds since 1970; None if there are no events. The right time now is this or later. Raises
+    StoreUnavailable, AccessDenied and SchemaError.
     """
     dialect = dialect_of(engine)
     with snapshot(engine) as tx:

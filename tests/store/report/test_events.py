@@ -148,7 +148,7 @@ def _why(engine: Engine, row: int, *, now: float = NOW, max_attempts: int | None
 def test_without_a_shipper_everything_waits_for_one(engine: Engine) -> None:
     """Whatever else there is to say would be old."""
     [row] = write(engine, "a")
-    assert _why(engine, row) == "no shipper is running; it goes out as soon as a shipper runs"
+    assert _why(engine, row) == "no daemon is running; it is sent as soon as one runs"
 
 
 def test_an_event_waits_behind_the_first_of_its_key(engine: Engine, daemon: Daemon) -> None:
@@ -177,8 +177,8 @@ def test_a_claimed_event_is_in_flight_or_next(engine: Engine, daemon: Daemon) ->
     """From outside nobody can tell which."""
     first, second = write(engine, "a", "b")
     daemon.claim(first)
-    assert _why(engine, first) == "it is in flight, or goes out next"
-    assert _why(engine, second) == "it goes out in its turn, now that a shipper is running"
+    assert _why(engine, first) == "it is in flight, or sent next"
+    assert _why(engine, second) == "it is sent in its turn: a daemon is running"
 
 
 def test_what_a_daemon_has_in_flight_is_counted(engine: Engine, daemon: Daemon) -> None:
@@ -287,7 +287,7 @@ def test_a_time_that_nobody_waits_for_is_none(engine: Engine, daemon: Daemon) ->
     assert "next try" not in told
     tamper(engine, "DELETE FROM shipper_claim")
     told = why(engine, event, max_attempts=20, now=NOW, policy=policy)
-    assert told == "it goes out in its turn, now that a shipper is running"
+    assert told == "it is sent in its turn: a daemon is running"
 
 
 def test_a_status_that_nobody_knows_is_told(engine: Engine, daemon: Daemon) -> None:
@@ -333,12 +333,12 @@ OFFLINE = LinkFacts("offline", "dns: no address", NOW - 60, NOW + 30, held=False
     ("facts", "part"),
     [
         (WaitFacts(None, running=True, link=OFFLINE), "no [destinations.default]"),
-        (WaitFacts(20, running=False, link=OFFLINE), "no shipper is running"),
+        (WaitFacts(20, running=False, link=OFFLINE), "no daemon is running"),
         (WaitFacts(20, running=False, hold=KeyHold("operator", None, NOW)), "holds its key"),
         (WaitFacts(20, running=True, link=OFFLINE, window_open=False), "no delivery window"),
         (
             WaitFacts(20, running=True, silence=Silence(40.0, "no room"), claimed=True),
-            "the shipper hasn't written to the outbox for 40 s: no room",
+            "the daemon hasn't written to the outbox for 40 s: no room",
         ),
         (
             WaitFacts(20, running=True, link=OFFLINE, ahead=3),

@@ -193,7 +193,7 @@ def test_an_open_transaction_that_has_written_is_named(postgres_url: str) -> Non
     assert commit_blockers(engine) == []
     other.dispose()
     Daemon(engine)
-    assert _why(engine, row) == "it goes out in its turn, now that a shipper is running"
+    assert _why(engine, row) == "it is sent in its turn: a daemon is running"
     engine.dispose()
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import Engine, text
 from shipper.store.db.engine import open_engine
 from shipper.store.operate import hold
 from shipper.store.operate.enqueue import NewEvent, enqueue
-from shipper.store.report.events import last_words
+from shipper.store.report.events import last_answers
 from shipper.store.report.top import NEWEST_DEAD, glance
 from tests.store.daemons import NOW
 
@@ -97,4 +97,4 @@ def test_the_last_words_are_those_of_the_receiver(engine: Engine) -> None:
                     f" VALUES (1, 'e', CURRENT_TIMESTAMP, 1, 'x', {said}, 0)"
                 )
             )
-    assert last_words(engine, [1, 2, 3, 9]) == {1: "no such sku", 2: "http-422: because"}
+    assert last_answers(engine, [1, 2, 3, 9]) == {1: "no such sku", 2: "http-422: because"}
