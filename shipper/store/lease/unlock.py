@@ -1,8 +1,8 @@
-"""Ending a lease that is stuck, on an operator's word that whoever had it has certainly ended.
+"""Ending a lease that is stuck, after an operator has confirmed that its holder has ended.
 
-It decides only what can be known: a process that lives on this very machine is never robbed of its
-outbox, nor one that has moved its lease since the operator was asked. What it may have sent is
-marked by who takes the outbox next.
+It refuses where the holder is known to live: on this very machine, or because it has changed its
+lease since the operator was asked. The next daemon that takes the outbox marks the events that the
+holder may have sent.
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ from shipper.store.lease.turns import TurnBook
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """A lease that nobody gave back; `seen` is what moves while its holder lives.
+    """A lease that its holder didn't release; `seen` are the values that change while it lives.
 
-    `last_seen_seconds` is by the server's clock. `frozen` are connections in whose transactions it
-    stopped: they keep the row of the lease from everybody.
+    `last_seen_seconds` is by the server's clock. `frozen` are connections in whose transactions the
+    holder stopped: they keep the row of the lease locked.
     """
 
     holder: str
@@ -35,16 +35,16 @@ class Stuck:
 
 
 def find(engine: Engine, path: Path | None) -> Stuck | None:
-    """Return the lease that can be ended, None where nobody has it; `path` is the SQLite file.
+    """Return the lease that can be ended, None where there is none; `path` is the SQLite file.
 
-    Raises OutboxHeld where its holder lives on this machine, as far as can be seen.
+    Raises OutboxHeld where its holder is seen to live on this machine.
     """
     if path is not None:
         if FileLock(path).is_held():
             raise OutboxHeld(
                 "a process holds the lock of this file, and lives", "stop it: the lock ends with it"
             )
-        return None  # what a dead process has left in the file keeps nobody out
+        return None  # what a dead process has left in the file keeps no daemon out
     with snapshot(engine) as tx:
         row = tx.execute(_LEASE).one()
     if row.owner is None:
@@ -58,7 +58,7 @@ def find(engine: Engine, path: Path | None) -> Stuck | None:
 
 
 def end(engine: Engine, stuck: Stuck) -> None:
-    """End a lease; raises OutboxHeld where it has moved since it was found.
+    """End a lease; raises OutboxHeld where it has changed since it was found.
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
@@ -84,7 +84,7 @@ _LEASE = text(
     " CAST(extract(epoch FROM clock_timestamp() - expires_at) AS double precision) + ttl"
     " AS last_seen FROM shipper_lease WHERE name = 'outbox'"
 )
-# Of our own role, whose sessions we may end.
+# Sessions of our own role: we are allowed to end them.
 _FROZEN = text(
     "SELECT DISTINCT pid FROM pg_locks JOIN pg_stat_activity USING (pid)"
     " WHERE relation = CAST('shipper_lease' AS regclass) AND granted AND pid <> pg_backend_pid()"

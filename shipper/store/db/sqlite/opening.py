@@ -17,13 +17,13 @@ from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
 from shipper.errors import AccessDenied, ConfigError, SchemaError
-from shipper.store.db.sqlite.place import refuse_unusable_file, refuse_unusable_place
-from shipper.store.db.sqlite.wal_files import (
+from shipper.store.db.sqlite.before_opening import (
     refuse_elsewhere,
     refuse_mixed,
     refuse_removed,
     refuse_without,
 )
+from shipper.store.db.sqlite.place import refuse_unusable_file, refuse_unusable_place
 from shipper.store.db.sqlite.write_lock import Begin
 from shipper.system.files import Directory, Untrusted
 from shipper.system.installation import with_packages

@@ -15,28 +15,20 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 from shipper.errors import LeaseLost, StoreUnavailable
 from shipper.store.db.sqlite import holders
 from shipper.system.files import Directory, followed
 
-_SUFFIXES = ("-wal", "-shm")
-_DELETED = " (deleted)"
+SUFFIXES = ("-wal", "-shm")
+DELETED = " (deleted)"
 # A process has to have the database to itself to end a WAL: SQLite locks this range for that.
 _SHARED_FIRST, _SHARED_SIZE = 0x4000_0002, 510
 _KEPT = ".shipper.removed-wal"
 _REPLACED = ".shipper.replaced-wal"
 # Each takes room on the disk. After so many, an operator has to look at them first.
 _KEPT_AT_MOST = 100
-# Seconds. A process that opens the database locks the file and the -shm within microseconds, unless
-# it is held up. A shipper that lost its -wal saves its content within about half a second.
-_LOOK_AGAIN_AFTER = 0.05
-_LOOK_AGAIN_FOR = 1.0
-# SQLite removes them as the last connection of all is closed. That is over within these looks.
-_CLOSING_LOOKS = 3
-
 _Identity = tuple[int, int]
 
 
@@ -45,7 +37,7 @@ class Beside:
 
     def __init__(self, file: Path) -> None:
         self._file = followed(file)
-        self._paths = {suffix: f"{self._file}{suffix}" for suffix in _SUFFIXES}
+        self._paths = {suffix: f"{self._file}{suffix}" for suffix in SUFFIXES}
         self._ours: dict[str, _Identity] = {}
         self._guard: int | None = None
         self._kept_as = ""
@@ -54,7 +46,7 @@ class Beside:
         """Note which files the connection that was just used has open; once for each connection."""
         if not self._ours:
             for path in self._paths.values():
-                opened = _removed(path)
+                opened = removed(path)
                 identity = _identity(opened[0] if opened else path)
                 if identity is not None:
                     self._ours[path] = identity
@@ -165,7 +157,7 @@ class Beside:
             driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def _shared(self) -> StoreUnavailable:
-        names = [path + _DELETED for path in self._paths.values()]
+        names = [path + DELETED for path in self._paths.values()]
         who = holders.listed(holders.openers(names))
         return StoreUnavailable(
             f"the -wal or -shm of {self._file.name} was removed while it was open, and another"
@@ -195,7 +187,7 @@ class Beside:
         '' where this process doesn't have it open. Raises StoreUnavailable where the copy fails.
         """
         wal = self._paths["-wal"]
-        ours = [one for one in _removed(wal) if _identity(one) == self._ours.get(wal)]
+        ours = [one for one in removed(wal) if _identity(one) == self._ours.get(wal)]
         if not ours:
             return ""
         try:
@@ -234,87 +226,13 @@ def _need_room(size: int, place: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def refuse_removed(file: Path) -> None:
-    """Raise StoreUnavailable while this process has a removed -wal or -shm of the file open.
-
-    A connection that is opened now would begin a new one beside it.
-    """
-    real = followed(file)
-    for _ in range(_CLOSING_LOOKS):
-        if not any(_removed(f"{real}{suffix}") for suffix in _SUFFIXES):
-            return
-        Event().wait(
-            _LOOK_AGAIN_AFTER
-        )  # another thread may be closing the last connection just now
-    raise StoreUnavailable(f"the -wal or -shm of {file.name} was removed while it was open")
-
-
-def refuse_mixed(file: Path) -> None:
-    """Raise StoreUnavailable while the WAL at its place belongs to the file that was there before.
-
-    A process that opens both writes pages of the one into the other, which damages it for good
-    (sqlite.org/howtocorrupt.html, 1.4). That happens when another file is moved into the place of a
-    file that processes have open: by the new file alone, the WAL looks like its own.
-    """
-    who = holders.strangers(file)
-    if who:
-        raise StoreUnavailable(
-            f"another file was moved into the place of {file.name} while that was open: the -wal"
-            f" there is the one before's, which {holders.listed(who)} has open; to open both"
-            " together would damage the new one",
-            "stop what has the old one open (the application), and move that -wal away before"
-            " anything opens the new one. Never replace a database that is in use",
-        )
-
-
-def refuse_elsewhere(file: Path, patience: float) -> set[int]:
-    """Raise StoreUnavailable while other processes have a removed -wal or -shm open.
-
-    Returns the processes that maybe have. A connection that is opened now would begin another WAL
-    beside it, and what is committed to one of the two is lost. It waits for at most `patience`
-    seconds, and opens nothing meanwhile: while we have the file open, no process saves a removed
-    WAL by closing the file.
-    """
-    surely, maybe = holders.elsewhere(file)
-    for _ in range(round(min(patience, _LOOK_AGAIN_FOR) / _LOOK_AGAIN_AFTER)):
-        if not (surely or maybe):
-            break
-        Event().wait(_LOOK_AGAIN_AFTER)
-        before, (surely, maybe) = surely | maybe, holders.elsewhere(file)
-        surely, maybe = surely & before, maybe & before
-    if surely:
-        raise _abandoned(file, surely)
-    return maybe
-
-
-def refuse_without(driver: Any, file: Path, suspects: set[int]) -> None:
-    """Raise StoreUnavailable where the suspects have another -wal or -shm open than the driver.
-
-    Suspects are left where `refuse_elsewhere` wasn't sure: the file may have no WAL.
-    """
-    if suspects and driver.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
-        who = suspects & holders.without_ours(file)
-        if who:
-            raise _abandoned(file, who)
-
-
-def _abandoned(file: Path, pids: set[int]) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"the -wal or -shm of {file.name} was removed while it was open, and"
-        f" {holders.listed(holders.described(sorted(pids)))} still has it open: what is written to"
-        " another one would be lost, or what is in that",
-        "restart what has it open (the application), and let it end by itself: what it committed is"
-        " saved when it closes the file",
-    )
-
-
-def _removed(path: str) -> list[str]:
+def removed(path: str) -> list[str]:
     """Return the descriptors by which this process has a removed file of that name open."""
     found = []
     with suppress(OSError):
         for entry in Path("/proc/self/fd").iterdir():
             with suppress(OSError):
-                if str(entry.readlink()) == path + _DELETED:
+                if str(entry.readlink()) == path + DELETED:
                     found.append(str(entry))
     return found
 
