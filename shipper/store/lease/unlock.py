@@ -8,11 +8,11 @@ holder may have sent.
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, TextClause, text
 
 from shipper.clock import SystemClock
 from shipper.errors import OutboxHeld
-from shipper.store.db.dialect import dialect_of
+from shipper.store.db.dialect import Dialect, dialect_of, pick
 from shipper.store.db.snapshot import snapshot
 from shipper.store.db.transactions import glancing, writing
 from shipper.store.lease.file_lock import FileLock
@@ -45,15 +45,16 @@ def find(engine: Engine, path: Path | None) -> Stuck | None:
                 "a process holds the lock of this file, and lives", "stop it: the lock ends with it"
             )
         return None  # what a dead process has left in the file keeps no daemon out
+    dialect = dialect_of(engine)
     with snapshot(engine) as tx:
-        row = tx.execute(_LEASE).one()
+        row = tx.execute(_lease(dialect)).one()
     if row.owner is None:
         return None
     owner = Owner.read(row.owner)
     if owner is not None and owner.is_local() and not owner.is_dead():
         raise OutboxHeld(f"{owner} holds this outbox, and lives", f"stop it: kill {owner.pid}")
     with glancing(engine) as tx:
-        frozen = tuple(tx.execute(_FROZEN).scalars())
+        frozen = tuple(tx.execute(pick(dialect, postgresql=_FROZEN)).scalars())
     return Stuck(str(owner or "another shipper"), row.last_seen, _seen(row), frozen)
 
 
@@ -62,13 +63,14 @@ def end(engine: Engine, stuck: Stuck) -> None:
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
+    dialect = dialect_of(engine)
     with glancing(engine) as tx:
         for pid in stuck.frozen:
-            tx.execute(_TERMINATE, {"pid": pid})
-    turns = TurnBook(dialect_of(engine), SystemClock().monotonic)
+            tx.execute(pick(dialect, postgresql=_TERMINATE), {"pid": pid})
+    turns = TurnBook(dialect, SystemClock().monotonic)
     with writing(engine) as tx:
         held, _ = turns.lock(tx)
-        if _seen(tx.execute(_LEASE).one()) != stuck.seen:
+        if _seen(tx.execute(_lease(dialect)).one()) != stuck.seen:
             raise OutboxHeld(
                 f"{stuck.holder} has written meanwhile: it lives", "stop it, or leave it alone"
             )
@@ -79,11 +81,13 @@ def _seen(row: object) -> tuple[object, ...]:
     return tuple(getattr(row, name) for name in ("token", "owner", "expires_at", "turn"))
 
 
-_LEASE = text(
-    "SELECT token, owner, expires_at, (SELECT max(turn) FROM shipper_turn) AS turn,"
-    " CAST(extract(epoch FROM clock_timestamp() - expires_at) AS double precision) + ttl"
-    " AS last_seen FROM shipper_lease WHERE name = 'outbox'"
-)
+def _lease(dialect: Dialect) -> TextClause:
+    return text(
+        f"SELECT token, owner, expires_at, (SELECT turn FROM {dialect.books}) AS turn,"
+        f" {dialect.fence.unseen} AS last_seen FROM shipper_lease WHERE name = 'outbox'"
+    )
+
+
 # Sessions of our own role: we are allowed to end them.
 _FROZEN = text(
     "SELECT DISTINCT pid FROM pg_locks JOIN pg_stat_activity USING (pid)"

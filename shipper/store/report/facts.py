@@ -180,7 +180,7 @@ def oldest_pending(engine: Engine, names: Iterable[str], now: float) -> Oldest |
 def server(engine: Engine) -> Server:
     """Return how a PostgreSQL server is set up."""
     with glancing(engine) as tx:
-        row = tx.execute(_SERVER).one()
+        row = tx.execute(pick(dialect_of(tx), postgresql=_SERVER)).one()
         driver: Any = tx.connection.dbapi_connection
         # What a pooler names as our process when we connect is none of the server's.
         pooled = driver.info.backend_pid != row.pid

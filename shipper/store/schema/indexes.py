@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from shipper.store.db.dialect import dialect_of, pick
 from shipper.store.db.transactions import close, translating
 from shipper.store.schema import ddl
 from shipper.store.schema.revisions import REVISIONS
@@ -50,7 +51,9 @@ def build(engine: Engine, statements: Iterable[str]) -> None:
 
 def _build(connection: Connection, statement: str) -> None:
     name = statement.partition("INDEX ")[2].replace("IF NOT EXISTS ", "").split()[0]
-    works = connection.execute(_STATE, {"name": name}).scalar()
+    works = connection.execute(
+        pick(dialect_of(connection), postgresql=_STATE), {"name": name}
+    ).scalar()
     if works is False:
         connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY {name}")
     if not works:
