@@ -27,7 +27,7 @@ def upgrade(*, create: bool = False, context: Context) -> None:
             revisions.refuse_unasked(engine)
         before = revisions.current(engine)
         notices = migrate.upgrade(engine)
-        notices += [f"fixed: {told}" for told in migrate.mend(engine)]
+        notices += [f"fixed: {told}" for told in migrate.fix(engine)]
     for notice in notices:
         context.note(notice)
     if context.json:

@@ -58,7 +58,7 @@ def held_for(engine: Engine) -> float:
     search relies on this: numbers of transactions rise with ids, except where transactions overlap.
     """
     with snapshot(engine) as tx:
-        return max(0.0, float(tx.execute(_HELD_FOR).scalar_one()))
+        return max(0.0, float(tx.execute(pick(dialect_of(tx), postgresql=_HELD_FOR)).scalar_one()))
 
 
 def oldest_snapshot(engine: Engine) -> tuple[str, float] | None:
@@ -68,7 +68,7 @@ def oldest_snapshot(engine: Engine) -> tuple[str, float] | None:
     shows a snapshot.
     """
     with snapshot(engine) as tx:
-        row = tx.execute(_SNAPSHOT).one_or_none()
+        row = tx.execute(pick(dialect_of(tx), postgresql=_SNAPSHOT)).one_or_none()
     return None if row is None else (row.who, row.age)
 
 

@@ -26,6 +26,10 @@ class Fence(Protocol):
     advance_returns: bool
     """Whether `advance` returns a row (server, settled); if not, the number of changed rows says
     whether it wrote the turn."""
+    is_alive: str
+    """Whether a daemon has the lease, as a column of its row; of a file the kernel's lock tells."""
+    unseen: str
+    """For how many seconds the daemon hasn't prolonged its lease, as a column of its row."""
     fold_after: int
     """After so many turns at most, what they have counted is added up."""
     fold: tuple[str, ...]

@@ -10,7 +10,6 @@ from pathlib import Path
 from sqlalchemy import Engine, TextClause, text
 
 from shipper.store.db.dialect import Dialect, dialect_of
-from shipper.store.db.postgres.catalog import IS_ALIVE
 from shipper.store.db.snapshot import snapshot
 from shipper.store.drain.claim_rows import claimed_ids
 from shipper.store.lease.file_lock import FileLock
@@ -40,7 +39,9 @@ def shippers(engine: Engine) -> list[Shipper]:
     """Return the daemons that ship, at most one so far; raises StoreUnavailable, SchemaError."""
     dialect = dialect_of(engine)
     is_server = not dialect.is_file
-    columns = (_OF_SERVER if is_server else _OF_FILE).format(dialect.moment.format("acquired_at"))
+    columns = (_OF_SERVER if is_server else _OF_FILE).format(
+        since=dialect.moment.format("acquired_at"), fence=dialect.fence
+    )
     with snapshot(engine) as tx:
         found = text(f"SELECT token, {columns} FROM shipper_lease WHERE name = 'outbox'")
         row = lease_row(tx.execute(found).all())
@@ -68,10 +69,7 @@ def _pending(dialect: Dialect) -> TextClause:
     )
 
 
-_OF_SERVER = (
-    f"owner, {{0}} AS since, {IS_ALIVE} AS alive,"
-    " CAST(extract(epoch FROM clock_timestamp() - expires_at) AS double precision) + ttl AS seen"
-)
+_OF_SERVER = "owner, {since} AS since, {fence.is_alive} AS alive, {fence.unseen} AS seen"
 _OF_FILE = (
-    "owner, {0} AS since, (SELECT file FROM pragma_database_list WHERE name = 'main') AS file"
+    "owner, {since} AS since, (SELECT file FROM pragma_database_list WHERE name = 'main') AS file"
 )

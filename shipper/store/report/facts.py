@@ -180,7 +180,7 @@ def oldest_pending(engine: Engine, names: Iterable[str], now: float) -> Oldest |
 def server(engine: Engine) -> ServerFacts:
     """Return how a PostgreSQL server is set up."""
     with glancing(engine) as tx:
-        row = tx.execute(_SERVER).one()
+        row = tx.execute(pick(dialect_of(tx), postgresql=_SERVER)).one()
         driver: Any = tx.connection.dbapi_connection
         # The process id that a pooler gives a new connection isn't one of the server's.
         pooled = driver.info.backend_pid != row.pid

@@ -14,8 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, text
 
 from shipper.policy.state import State
-from shipper.store.db.dialect import POSTGRES, Dialect, dialect_of
-from shipper.store.db.postgres.catalog import IS_ALIVE
+from shipper.store.db.dialect import POSTGRES, Dialect, dialect_of, pick
 from shipper.store.db.snapshot import shown, snapshot, written
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.lease import Owner
@@ -155,8 +154,10 @@ def strays(engine: Engine, known: Collection[str], most: int) -> list[Stray]:
 def current_shipper(engine: Engine) -> str | None:
     """Return the name of the process that ships this outbox now; None if none does."""
     with snapshot(engine) as tx:
-        if not dialect_of(engine).is_file:
-            lease = lease_row(tx.execute(_LEASE_ROW).all())
+        dialect = dialect_of(engine)
+        if not dialect.is_file:
+            row = text(_LEASE_ROW.format(dialect.fence.is_alive))
+            lease = lease_row(tx.execute(row).all())
             owner = Owner.read(lease.owner)
             return str(owner) if lease.alive and owner is not None and not owner.is_dead() else None
         path: str = tx.execute(_SQLITE_FILE).scalar_one()
@@ -181,7 +182,7 @@ def open_transactions(engine: Engine) -> list[Blocker]:
     if not dialect_of(engine).may_hold_back:
         return []
     with snapshot(engine) as tx:
-        return [Blocker(*found) for found in tx.execute(_BLOCKERS)]
+        return [Blocker(*found) for found in tx.execute(pick(dialect_of(tx), postgresql=_BLOCKERS))]
 
 
 def blockers_of(tx: Connection, row: int) -> list[Blocker]:
@@ -190,12 +191,12 @@ def blockers_of(tx: Connection, row: int) -> list[Blocker]:
     The number of the event's own transaction isn't enough: a transaction that began before the
     event was written may have taken a smaller id.
     """
-    event = tx.execute(_FENCE, {"id": row}).one_or_none()
+    event = tx.execute(pick(dialect_of(tx), postgresql=_FENCE), {"id": row}).one_or_none()
     if event is None:
         return []
     # Below the recorded watermark an event waits for none. That also holds for restored rows, whose
     # transaction numbers are another server's.
-    found = [Blocker(*found) for found in tx.execute(_BLOCKERS)]
+    found = [Blocker(*found) for found in tx.execute(pick(dialect_of(tx), postgresql=_BLOCKERS))]
     return [b for b in found if event.above or (b.seconds is not None and b.seconds >= event.age)]
 
 
@@ -292,9 +293,7 @@ class _StatusStatements:
 _SQLITE_FILE = text("SELECT file FROM pragma_database_list WHERE name = 'main'")
 # The token comes first: it tells a row from none (see `lease_row`).
 _LEASE_FILE = text("SELECT token, owner FROM shipper_lease WHERE name = 'outbox'")
-_LEASE_ROW = text(
-    f"SELECT token, owner, {IS_ALIVE} AS alive FROM shipper_lease WHERE name = 'outbox'"
-)
+_LEASE_ROW = "SELECT token, owner, {0} AS alive FROM shipper_lease WHERE name = 'outbox'"
 _NEWEST = text("SELECT max(id) FROM shipper_outbox")
 _FENCE = text(
     "SELECT tx >= pg_snapshot_xmin(pg_current_snapshot())"

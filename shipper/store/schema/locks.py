@@ -1,11 +1,11 @@
 """Changing the tables themselves while an application writes into them.
 
-On PostgreSQL that takes locks which every INSERT waits for, and they are not had before each
-transaction has ended that has so much as read the table; whoever waits for one has all who come
-later wait behind it. So it decides to ask for a moment only, to let go of everything and to ask
-again. It must never wait in the line for longer than that moment.
+On a server that takes locks for which every INSERT waits. A lock is granted only when each
+transaction has ended that has used the table, even for a read; and while one session waits for it,
+all later sessions wait behind. So it asks for a moment only, then releases all locks and asks
+again. It must never wait for longer than that moment.
 
-On SQLite there is nothing to ask for: there is one writer at a time anyway.
+A file needs no such locks: there is one writer at a time anyway.
 """
 
 from collections.abc import Callable
@@ -23,9 +23,9 @@ from shipper.store.db.transactions import writing
 T = TypeVar("T")
 
 PATIENCE: Final = 60.0
-"""For how many seconds a change of the tables asks for its moment."""
+"""For how many seconds a change of the tables asks for its moment, again and again."""
 _REST: Final = 0.2
-# Whoever writes begins with the lease, and an application writes into the outbox: that comes last.
+# Each write of shipper begins with the lease. Applications write into the outbox, so it comes last.
 _TABLES: Final = ("lease", "destination", "claim", "hold", "minute", "attempt", "outbox")
 _ASK_FOR_A_MOMENT: Final = text("SET LOCAL lock_timeout = '25ms'")
 
@@ -42,7 +42,7 @@ def briefly(
 ) -> T:
     """Do `work` in one transaction that has these tables to itself; return what it returns.
 
-    Raises StoreUnavailable where others have them in use for `patience` seconds.
+    Raises StoreUnavailable where other transactions use them for `patience` seconds.
     """
     dialect, clock = dialect_of(engine), SystemClock()
     until = clock.monotonic() + patience
@@ -58,7 +58,7 @@ def briefly(
             if clock.monotonic() >= until:
                 raise StoreUnavailable(
                     f"other transactions have had the outbox's tables in use for {patience:g} s",
-                    "end the long ones (pg_stat_activity tells which), then do this again",
+                    "end the long ones (pg_stat_activity shows them), then do this again",
                 ) from error
         rest(_REST)
 

@@ -1,6 +1,6 @@
-"""Which version of the outbox a database has, and whether this code knows it.
+"""Which revision of the outbox a database has, and whether this code knows it.
 
-Every command asks, so it must never need more than SQLAlchemy's core to be read.
+Every command asks that, so this module must never import more than SQLAlchemy's core.
 """
 
 from sqlalchemy import Connection, Engine, text
@@ -16,7 +16,7 @@ NOTE_LOST = f"{VERSION_TABLE}, which says what revision the outbox has, is missi
 
 _MAY_READ = text("SELECT coalesce(has_table_privilege(to_regclass(:name), 'SELECT'), false)")
 
-# An outbox that the search_path of this session doesn't show.
+# Finds an outbox that the search_path of this session doesn't show.
 _ELSEWHERE = text(
     "SELECT CAST(n.nspname AS text) FROM pg_class AS c JOIN pg_namespace AS n"
     " ON n.oid = c.relnamespace WHERE c.relname = 'shipper_outbox' AND c.relkind = 'r'"
@@ -33,7 +33,7 @@ def head() -> str:
 
 
 def current(engine: Engine) -> str | None:
-    """Return the revision that the database has, or None when there is no outbox of ours.
+    """Return the revision of the database's outbox, None where there is no outbox of ours.
 
     Raises what `translating` makes of a database that can't be read.
     """
@@ -62,10 +62,10 @@ def refuse_none(engine: Engine) -> None:
 
 
 def refuse_unasked(engine: Engine) -> None:
-    """Raise SchemaError where nobody has said that an outbox is to be a new one.
+    """Raise SchemaError where a new outbox is likely a mistake, and no operator asked for one.
 
-    In an SQLite file with nothing in it; on PostgreSQL beside one that the search_path doesn't
-    show.
+    That is: in an SQLite file with nothing in it, and on PostgreSQL beside an outbox that the
+    search_path doesn't show.
     """
     with reading(engine) as connection:
         _refuse_another(connection)
@@ -78,10 +78,10 @@ def refuse_unasked(engine: Engine) -> None:
 
 
 def refuse_newer(engine: Engine) -> None:
-    """Raise SchemaError for an outbox that a newer shipper has upgraded; of none nothing is said.
+    """Raise SchemaError for an outbox that a newer shipper has upgraded; accept a missing one.
 
-    An older outbox is everybody's: what it lacks shows with the statement that needs it. Nothing
-    is said to a role of an application either: it may only write, and so can't ask.
+    An older outbox is accepted, too: what it lacks shows with the statement that needs it. The role
+    of an application is never refused: it can only write, and so can't ask for the revision.
     """
     with reading(engine) as connection:
         revision = read(connection) if _may_ask(connection) else None
@@ -90,7 +90,7 @@ def refuse_newer(engine: Engine) -> None:
 
 
 def read(connection: Connection) -> str | None:
-    """Return what `current` does, in somebody's transaction."""
+    """Return what `current` does, in the caller's transaction."""
     if not exists(connection, VERSION_TABLE):
         return None
     revision: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
@@ -100,13 +100,13 @@ def read(connection: Connection) -> str | None:
 def has_lost_its_note(connection: Connection) -> bool:
     """Return whether the outbox is there and ours, by columns that it has had in each revision.
 
-    A tool that empties or drops all tables which it doesn't know takes the note, too.
+    A tool that drops all tables that it doesn't know also takes the note of the revision.
     """
     return bool(connection.scalar(text(dialect_of(connection).is_ours)))
 
 
 def refuse_foreign(connection: Connection) -> None:
-    """Raise SchemaError where the outbox's table is there, and not what says its revision."""
+    """Raise SchemaError where the outbox's table is there, but not the note of its revision."""
     if has_lost_its_note(connection):
         raise SchemaError(NOTE_LOST, _UPGRADE)
     if exists(connection, "shipper_outbox"):
@@ -136,7 +136,7 @@ def _none(engine: Engine, connection: Connection) -> SchemaError:
 
 
 def _refuse_another(connection: Connection) -> None:
-    """Raise SchemaError where an outbox is there, and the search_path doesn't lead to it."""
+    """Raise SchemaError where there is an outbox to which the search_path doesn't lead."""
     elsewhere = pick(dialect_of(connection), sqlite=None, postgresql=_ELSEWHERE)
     schema = None if elsewhere is None else connection.execute(elsewhere).scalar()
     if schema is not None:

@@ -1,8 +1,8 @@
-"""The tables, as SQLAlchemy Core knows them: one description for SQLite and PostgreSQL.
+"""The tables, as SQLAlchemy Core knows them: one description for all databases.
 
-It decides names and types. It must never create anything: the databases' own words, triggers
-and indexes among them, are in `migrations/`, and a test holds the two descriptions together.
-Columns and tables that only one of the databases has are marked with it in `info["only"]`.
+It decides names and types. It must never create anything: the DDL of each database, with triggers
+and indexes, is in `migrations/`, and a test compares the two descriptions. A column or table that
+only one database has is marked with the database's name in `info["only"]`.
 """
 
 from typing import Any
@@ -64,8 +64,8 @@ def _partial(name: str, *columns: Any, where: Any, **more: Any) -> Index:
     return Index(name, *columns, sqlite_where=where, postgresql_where=where, **more)
 
 
-# `tx` comes before `id`, because defaults are evaluated in the order of the columns: whoever has
-# taken a number from the sequence has a transaction id already, and every snapshot can see it.
+# `tx` comes before `id`, because defaults are evaluated in the order of the columns: a transaction
+# that has taken a number from the sequence has a transaction id already, seen by every snapshot.
 outbox = Table(
     "shipper_outbox",
     metadata,
@@ -184,7 +184,7 @@ lease = Table(
     Column("ttl", _SECONDS),
 )  # fmt: skip
 
-# On SQLite a turn is a number in the row of the lease.
+# On SQLite a turn is a number in the row of the lease instead.
 turn = Table(
     "shipper_turn", metadata,
     Column("turn", _BIGINT, primary_key=True, autoincrement=False),
@@ -194,7 +194,7 @@ turn = Table(
     info=_POSTGRES,
 )  # fmt: skip
 
-# What turns have counted, until it is added to the counters of the destinations.
+# What turns have counted, until it is added up in the counters of the destinations.
 count = Table(
     "shipper_count", metadata,
     Column("turn", _BIGINT, primary_key=True, autoincrement=False),
@@ -214,7 +214,7 @@ minute = Table(
     Column("latency_max", _SECONDS, nullable=False, server_default=text("0")),
 )  # fmt: skip
 
-# Where a BEFORE INSERT trigger leaves, for the AFTER INSERT one, which row had the event_id.
+# The BEFORE INSERT trigger notes here which row has the event_id, for the AFTER INSERT trigger.
 insert_guard = Table(
     "shipper_insert_guard", metadata,
     Column("one", Integer, primary_key=True),
@@ -224,9 +224,9 @@ insert_guard = Table(
 
 
 def compared(item: SchemaItem, name: str | None, dialect: str) -> bool:
-    """Say whether Alembic may compare a table, column or index: ours, and of this dialect.
+    """Return whether Alembic compares a table, column or index: only ours, of this dialect.
 
-    Everything else is the application's.
+    Everything else belongs to the application.
     """
     table = item if isinstance(item, Table) else getattr(item, "table", None)
     ours = metadata.tables.get(table.name) if isinstance(table, Table) else None

@@ -1,12 +1,12 @@
-"""How the outbox is brought to the version that this code works with.
+"""How the outbox is brought to the revision that this code works with.
 
-A migration runs in one transaction, so there is no half of one. It must never touch a table that
-is not ours, and never a row of an event: what it says of the tables takes the same moment however
-many rows they have (a column with a constant default, a trigger, a function), and that is all that
-an application waits for. Indexes are the exception: see `indexes`.
+A migration runs in one transaction, so it is done as a whole or not at all. It must never touch a
+table that isn't ours, and never a row of an event. Its statements take the same short time however
+many rows a table has (a column with a constant default, a trigger, a function), and an application
+waits no longer than that. Indexes are the exception: see `indexes`.
 
-On PostgreSQL it never runs by itself: a person, or `init`, asks for it. On SQLite the daemon brings
-an older outbox up to date as it starts, where that is a matter of a moment.
+On a server it never runs by itself: an operator, or `init`, asks for it. On SQLite the daemon
+upgrades an older outbox when it starts, where that takes only a moment.
 """
 
 from contextlib import closing
@@ -24,19 +24,19 @@ from shipper.store.schema import indexes, locks, lost_tables, revisions, sqlite_
 from shipper.store.schema.ddl import location, statements
 from shipper.store.upgrade import repair, sqlite_sequence
 
-__all__ = ["downgrade", "location", "mend", "prepare", "statements", "upgrade"]
+__all__ = ["downgrade", "fix", "location", "prepare", "statements", "upgrade"]
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 
 def upgrade(engine: Engine) -> list[str]:
-    """Bring the database to `head`, in one transaction; returns notices for a person to read.
+    """Bring the database to `head`, in one transaction; return notices for a person.
 
     Raises SchemaError for a database that is newer than this code or has a table of that name
     that isn't ours, StoreUnavailable where the tables are in use for too long, OutboxHeld where
-    SQLite's ids have to be fixed and a daemon ships, and what `translating` makes of everything
-    else.
+    SQLite's ids have to be fixed and a daemon ships, and what `translating` makes of any other
+    failure.
     """
     notices = _to_head(engine)
     with translating(engine):
@@ -50,10 +50,11 @@ def upgrade(engine: Engine) -> list[str]:
 
 
 def _to_head(engine: Engine) -> list[str]:
-    """Do the migrations that are missing, and no more: whoever calls may hold the outbox."""
+    """Run the missing migrations, and nothing that needs the lock: the caller may have it."""
     import alembic.command  # noqa: F401, PLC0415 - heavy, so before the application has to wait
 
     dialect = dialect_of(engine)
+    assert dialect.ddl_is_transactional, "a migration that fails would leave half of it"
     with translating(engine):
         notices = _prepare_file(engine) if dialect.is_file else []
         notices += lost_tables.adopt(engine, _stamp)
@@ -72,16 +73,16 @@ def _stamp(connection: Connection) -> None:
 
 
 def _bring_up(connection: Connection) -> None:
-    from alembic import command  # noqa: PLC0415 - heavy, and only who migrates needs it
+    from alembic import command  # noqa: PLC0415 - heavy, and only a migration needs it
 
     _prepare(connection)
     command.upgrade(_config(connection), "head")
 
 
-def mend(engine: Engine) -> list[str]:
-    """Make the outbox what the migrations made, whatever was done to it; returns what was wrong.
+def fix(engine: Engine) -> list[str]:
+    """Make the outbox again as the migrations made it; return what was wrong, for a person.
 
-    It looks first, and holds nobody up for that. Raises what `translating` makes of a failure.
+    The look for faults locks nothing. Raises what `translating` makes of a failure.
     """
     with translating(engine):
         return repair.repair(engine) if repair.needed(engine) else []
@@ -90,10 +91,10 @@ def mend(engine: Engine) -> list[str]:
 def prepare(engine: Engine) -> list[str]:
     """Make the outbox ready for a daemon: on SQLite an older one is brought up to date.
 
-    Returns notices for a person to read, of what was changed and of what is wrong all the same.
-    Raises SchemaError when there is none, when it is newer than this code, on PostgreSQL when it is
-    older (there a person decides when the tables are changed), and where SQLite would have to build
-    an index over a large one.
+    Returns notices for a person, of what was changed and of what is still wrong. Raises SchemaError
+    where there is no outbox, where it is newer than this code, on a server where it is older (there
+    an operator decides when the tables are changed), and where SQLite would have to build an index
+    over a large outbox.
     """
     dialect = dialect_of(engine)
     if not dialect.upgrades_by_itself:
@@ -110,7 +111,7 @@ def prepare(engine: Engine) -> list[str]:
 
 
 def _refuse_long(engine: Engine, revision: str | None, builds: bool) -> None:  # noqa: FBT001
-    """Raise SchemaError where the application would wait for long, and nobody has asked for it."""
+    """Raise SchemaError where the application would wait for long, and no operator asked for it."""
     if not builds:
         return
     with reading(engine) as connection:
@@ -118,13 +119,16 @@ def _refuse_long(engine: Engine, revision: str | None, builds: bool) -> None:  #
     if large:
         raise SchemaError(
             f"the outbox has revision {revision} and lacks an index that this code needs; while"
-            f" SQLite builds it over more than {indexes.SMALL} events, nobody else can write",
+            f" SQLite builds it over more than {indexes.SMALL} events, no other process can write",
             "when the application can wait for that: shipper db upgrade",
         )
 
 
 def downgrade(engine: Engine, *, discard_undelivered: bool = False) -> None:
-    """Drop everything of ours. Raises UsageError while an event is pending or dead, unless told."""
+    """Drop all that is ours; raise UsageError while an event is pending or dead.
+
+    With `discard_undelivered` those are dropped, too.
+    """
     from alembic import command  # noqa: PLC0415 - heavy, and only a downgrade needs it
 
     with writing(engine) as connection:
@@ -157,7 +161,7 @@ def _prepare(connection: Connection) -> None:
 
 
 def _prepare_file(engine: Engine) -> list[str]:
-    # Neither setting can be changed inside of a transaction, so not on a connection that begins.
+    # Neither setting can be changed in a transaction, so the driver's own connection is used.
     file = file_of(engine)
     assert file is not None
     with translating_sqlite(file), closing(engine.raw_connection()) as raw:

@@ -1,8 +1,8 @@
-"""How the outbox is made again what the migrations made, whatever a tool has done to it.
+"""How the outbox is made again as the migrations made it, whatever a tool has done to it.
 
-What is wrong is `damage`'s to tell, and what only reading every row shows. It must never touch a
-payload, an event that has ended, or what isn't ours, and never keep an application waiting for more
-than a moment.
+It fixes what `damage` finds, and what only a look at every row shows. It must never touch a
+payload, an event that has ended, or an object that isn't ours, and never make an application wait
+for more than a moment.
 """
 
 from functools import partial
@@ -21,7 +21,7 @@ from shipper.store.upgrade.recount import is_needed, recount
 
 
 def needed(engine: Engine) -> bool:
-    """Return whether `repair` may have something to do; reads every row, and changes none."""
+    """Return whether `repair` has something to do; reads every row, and changes none."""
     with snapshot(engine) as tx:
         dialect_of(tx).as_long_as_it_takes(tx)
         if (
@@ -36,10 +36,10 @@ def needed(engine: Engine) -> bool:
 
 
 def repair(engine: Engine) -> list[str]:
-    """Mend what `damage` finds, and what only reading every row shows; returns what was wrong.
+    """Fix what `damage` finds, and what only a look at every row shows; return what was wrong.
 
-    What is made again of the tables takes a moment; what is about rows goes in batches, and is
-    looked for beside those who write. Only SQLite builds a missing index in one piece.
+    Triggers and functions are made again in a moment. Rows are changed in batches, and looked for
+    while the application writes. Only SQLite builds a missing index in one piece.
     """
     dialect = dialect_of(engine)
     with reading(engine) as tx:
@@ -56,7 +56,7 @@ def repair(engine: Engine) -> list[str]:
         *_told(_derive(engine), "pending events had no key or lane, written past the triggers"),
         *_told(recount(engine), "destinations had counters that were off"),
         *_told(
-            _forget_purged(engine), "destinations counted what was deleted before ids began anew"
+            _forget_purged(engine), "destinations counted deletions from before the ids began again"
         ),
     ]
 
@@ -134,7 +134,7 @@ def _renumber(tx: Connection) -> None:
 
 
 def _take_marks(engine: Engine) -> int:
-    """Take the marks of an end from pending events."""
+    """Remove the marks of an end from pending events."""
     dialect, batches, done = dialect_of(engine), Batches(), 0
     statement = text(
         f"UPDATE shipper_outbox{dialect.by_id} SET delivered_at = NULL, delivery_number = NULL"
@@ -152,7 +152,7 @@ def _forget_purged(engine: Engine) -> int:
         if not tx.execute(_top(tx, _PURGED_TOO_MANY)).scalar():
             return 0
         seen = tx.execute(text(_PURGED)).all()
-    with writing(engine) as tx:  # what was deleted since is counted on
+    with writing(engine) as tx:  # what was deleted since stays counted
         for name, purged in seen:
             tx.execute(text(_LOWER_PURGED), {"name": name, "purged": purged})
     return len(seen)
@@ -184,7 +184,7 @@ def _derive_postgres(engine: Engine, ids: list[int]) -> int:
     with writing(engine) as tx:
         if not _copy_differs(tx, ids):
             return 0
-    # To change what an event is, its trigger has to be off, and nobody may write meanwhile.
+    # To change an event its trigger has to be off, so no session is allowed to write meanwhile.
     return locks.briefly(engine, partial(_derive_alone, ids=ids), tables=("lease", "outbox"))
 
 
@@ -198,7 +198,7 @@ def _derive_alone(tx: Connection, ids: list[int]) -> int:
 
 
 def _copy_differs(tx: Connection, ids: list[int]) -> bool:
-    """Copy events into a table of this session's, past the trigger; return whether any differs."""
+    """Copy events into a table of this session, past the trigger; return whether any differs."""
     if tx.exec_driver_sql("SELECT to_regclass('pg_temp.shipper_written_past')").scalar() is None:
         for statement in _MAKE_COPY:
             tx.exec_driver_sql(statement)
@@ -207,7 +207,7 @@ def _copy_differs(tx: Connection, ids: list[int]) -> bool:
 
 
 def _for_rows(trigger: str) -> str:
-    """Return the UPDATE in a trigger as one of all pending rows that it would have changed."""
+    """Return a trigger's UPDATE as an UPDATE of all pending rows that it would have changed."""
     condition, _, action = trigger.partition("\nBEGIN\n")
     condition = condition.partition("WHEN ")[2].replace("NEW.", "shipper_outbox.")
     update = action.rpartition("END;")[0].strip().rstrip(";").replace("NEW.", "shipper_outbox.")
@@ -226,10 +226,10 @@ _WITHOUT = (
     " OR coalesce(destination, '') = '' OR coalesce(event_id, '') = '')"
 )
 _KEYLESS = f"SELECT EXISTS (SELECT 1 FROM shipper_outbox WHERE {_WITHOUT})"
-# Somebody has made them pending again by hand.
+# They were made pending again by hand.
 _ENDS = "status = 'pending' AND (delivered_at IS NOT NULL OR delivery_number IS NOT NULL)"
 _HAS_ENDED = f"SELECT EXISTS (SELECT 1 FROM shipper_outbox WHERE {_ENDS})"
-# The trigger itself says what they should be, of a copy.
+# The trigger, applied to a copy, says what the columns should be.
 _MAKE_COPY = (
     (
         "CREATE TEMPORARY TABLE shipper_written_past (LIKE shipper_outbox INCLUDING DEFAULTS)"

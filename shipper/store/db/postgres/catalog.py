@@ -1,4 +1,4 @@
-"""What is asked of PostgreSQL's catalog about our tables, and of its processes about a daemon."""
+"""How our tables are found in PostgreSQL's catalog."""
 
 from typing import Final
 
@@ -12,13 +12,4 @@ TABLES: Final = (
 OURS: Final = (
     f"relname IN {TABLES} AND relkind = 'r' AND relnamespace = (SELECT relnamespace FROM pg_class"
     " WHERE oid = CAST('shipper_outbox' AS regclass))"
-)
-
-# Whether a daemon has the lease: its time isn't over by the server's clock, or the commit that
-# prolongs it waits for a standby. A lock tells whose commit it is: any process may have any name.
-IS_ALIVE: Final = (
-    "(coalesce(expires_at > clock_timestamp(), false) OR EXISTS (SELECT 1 FROM pg_stat_activity"
-    " JOIN pg_locks AS l USING (pid) WHERE wait_event = 'SyncRep' AND l.mode = 'RowShareLock'"
-    " AND l.relation = CAST('shipper_lease' AS regclass) AND l.database ="
-    " (SELECT oid FROM pg_database WHERE datname = current_database())))"
 )

@@ -47,9 +47,18 @@ _ADD_UP = (
     " dead = shipper_destination.dead + excluded.dead"
 )
 
+# Whether a daemon has the lease: its time isn't over by the server's clock, or the commit that
+# prolongs it waits for a standby. A lock tells whose commit it is: any process may have any name.
+_IS_ALIVE = (
+    f"(coalesce(expires_at > {_NOW}, false) OR EXISTS (SELECT 1 FROM pg_stat_activity"
+    " JOIN pg_locks AS l USING (pid) WHERE wait_event = 'SyncRep' AND l.mode = 'RowShareLock'"
+    " AND l.relation = CAST('shipper_lease' AS regclass) AND l.database ="
+    " (SELECT oid FROM pg_database WHERE datname = current_database())))"
+)
+
 
 class PostgresFence:
-    """See `Fence` in `db.dialect`."""
+    """See `Fence` in `db.fence`."""
 
     lease = (
         f"SELECT token, owner, CAST(expires_at AS text), ttl, coalesce(expires_at <= {_NOW}, true),"
@@ -80,6 +89,8 @@ class PostgresFence:
         f" AND {LAST} >= :known ON CONFLICT (turn) DO NOTHING RETURNING {STARTED}, settled"
     )
     advance_returns = True
+    is_alive = _IS_ALIVE
+    unseen = f"CAST(extract(epoch FROM {_NOW} - expires_at) AS double precision) + ttl"
     fold_after = FOLD_AFTER
     fold: tuple[str, ...] = (
         _ADD_UP.format("turn > :after AND turn <= :turn"),

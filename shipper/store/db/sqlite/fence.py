@@ -14,7 +14,7 @@ _ITS = "WHERE name = 'outbox' AND token = :token"
 
 
 class SqliteFence:
-    """See `Fence` in `db.dialect`."""
+    """See `Fence` in `db.fence`."""
 
     lease = "SELECT token, owner, NULL, ttl, 1, NULL FROM shipper_lease WHERE name = 'outbox'"
     last = f"SELECT turn, token, claim, delivery, settled FROM {BOOKS}"
@@ -31,6 +31,8 @@ class SqliteFence:
         f" {_ITS} AND turn = :number - 1 AND {TOP} >= :known"
     )
     advance_returns = False
+    is_alive = "NULL"
+    unseen = "NULL"
     fold_after = 256
     fold: tuple[str, ...] = ()
     fold_all: str | None = None

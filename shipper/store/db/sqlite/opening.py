@@ -17,25 +17,25 @@ from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
 from shipper.errors import AccessDenied, ConfigError, SchemaError
-from shipper.store.db.sqlite.place import refuse_unusable_file, refuse_unusable_place
-from shipper.store.db.sqlite.wal_files import (
+from shipper.store.db.sqlite.before_opening import (
     refuse_elsewhere,
     refuse_mixed,
     refuse_removed,
     refuse_without,
 )
+from shipper.store.db.sqlite.place import refuse_unusable_file, refuse_unusable_place
 from shipper.store.db.sqlite.write_lock import Begin
 from shipper.system.files import Directory, Untrusted
 from shipper.system.installation import with_packages
 
 FORM: Final = "sqlite:////var/lib/shop/shop.db"
-# UPDATE ... FROM came with it (sqlite.org/releaselog/3_33_0.html).
+# The first with UPDATE ... FROM (sqlite.org/releaselog/3_33_0.html).
 _OLDEST_SQLITE = (3, 33)
 _DEFENSIVE = 1010  # SQLITE_DBCONFIG_DEFENSIVE
 
 
 class SqliteLibrary(NamedTuple):
-    """The SQLite that reads and writes for us, and whether it has the WAL-reset bug mended."""
+    """The SQLite library that we use, and whether its WAL-reset bug is fixed."""
 
     name: str
     version: str
@@ -43,7 +43,7 @@ class SqliteLibrary(NamedTuple):
 
 
 def sqlite_library() -> SqliteLibrary:
-    """Return which SQLite we use: pysqlite3 where it is newer than the one Python comes with."""
+    """Return which SQLite we use: that of pysqlite3 where it is newer than Python's own."""
     module = _sqlite_module()
     version: str = module.sqlite_version
     name = module.__name__.partition(".")[0]
@@ -99,11 +99,12 @@ def quoted(path: str) -> str:
 
 
 def create_sqlite_file(path: Path) -> None:
-    """Make an empty file that application and daemon can share, with its directory if need be.
+    """Make an empty file that application and daemon can share, and its directory if it is missing.
 
-    Both get their modes before SQLite sees the file, because -wal and -shm inherit from it:
-    2770 without the sticky bit, and 0660, whatever the umask (measured: research, S11 and S12).
-    Raises SchemaError when there is no place for it, AccessDenied when it isn't allowed.
+    The directory gets the mode 2770 without the sticky bit, the file 0660, whatever the umask is.
+    Both get them before SQLite sees the file, because -wal and -shm inherit from it (measured:
+    research, S11 and S12). Raises SchemaError where there is no place for the file, AccessDenied
+    where shipper isn't allowed to make it.
     """
     try:
         with _made_directory(path.parent) as directory:
@@ -148,7 +149,7 @@ def connect_sqlite(path: Path, busy_timeout: float) -> Any:
     refuse_removed(path)
     refuse_mixed(path)
     suspects = refuse_elsewhere(path, busy_timeout)
-    # mode=rw: a file that went away must not come back empty.
+    # mode=rw: a file that was removed must not come back empty.
     target = f"file://{quote(os.fspath(path.absolute()))}?mode=rw"
     connection = _sqlite_module().connect(
         target, uri=True, timeout=busy_timeout, isolation_level=None, check_same_thread=False
@@ -163,10 +164,10 @@ def connect_sqlite(path: Path, busy_timeout: float) -> Any:
 
 
 def connect_draft(path: Path, looked: Callable[[], None]) -> Any:
-    """Return the driver's own connection to a file that nobody else has; raises what that raises.
+    """Return the driver's own connection to a file that no other process has open.
 
-    It takes no lock, so that may lie where an outbox can't: on a network's file system. `looked` is
-    called once the file is open, before anything is read of it or written.
+    It takes no lock, so the file can lie where an outbox can't: on a network file system. `looked`
+    is called once the file is open, before anything is read or written; what it raises is raised.
     """
     target = f"file://{quote(os.fspath(path.absolute()))}?mode=rw&nolock=1"
     connection = _sqlite_module().connect(
@@ -185,14 +186,14 @@ def connect_draft(path: Path, looked: Callable[[], None]) -> Any:
 def _set_up_sqlite(connection: Any) -> None:
     for pragma in ("synchronous = FULL", "temp_store = MEMORY", "mmap_size = 0",
                    "cache_size = -8192", "foreign_keys = OFF",
-                   # Others may write the file: what its schema calls must do no harm, and what its
-                   # pages say of themselves is checked (sqlite.org/security.html).
+                   # Other programs write the file: functions in its schema must do no harm, and its
+                   # pages are checked (sqlite.org/security.html).
                    "trusted_schema = OFF", "cell_size_check = ON"):  # fmt: skip
         connection.execute(f"PRAGMA {pragma}")
     if hasattr(connection, "setconfig"):
         connection.setconfig(_DEFENSIVE, True)
     if not sqlite_library().wal_reset_safe:
-        # That would checkpoint beside those who write, as the bug needs it: see `space.checkpoint`.
+        # A checkpoint beside a writer is what the bug needs: see `upkeep.sqlite_file`.
         connection.execute("PRAGMA wal_autocheckpoint = 0")
 
 
@@ -212,7 +213,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _wal_reset_safe(version: tuple[int, ...]) -> bool:
-    # sqlite.org/changes: mended in 3.51.3, and in two older branches.
+    # sqlite.org/changes: fixed in 3.51.3, and in two older branches.
     return (
         version >= (3, 51, 3)
         or (3, 50, 7) <= version < (3, 51)

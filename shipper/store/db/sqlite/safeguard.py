@@ -49,7 +49,7 @@ class FileSafeguard:
             raise LeaseLost(
                 f"another file lies in the place of {file.name} than the one that was open"
                 + (f", whose -wal is kept as {aside}" if aside else ""),
-                "restart whoever has the one before open (the application): what is committed there"
+                "restart the application, which has the file before open: what it commits there"
                 " is lost. Before a file is replaced, stop all who have it open, shipper too",
             )
         return True
