@@ -274,7 +274,7 @@ def test_an_event_is_shown_with_everything(either_home: Home) -> None:
 def test_a_pending_event_says_why_it_waits(home: Home) -> None:
     """Without a shipper for one; outside of the windows for the next; one delivered for nothing."""
     write(home, VIEW, "a")
-    assert "no shipper is running" in home.call("events", "show", "1", "--json").value["why"]
+    assert "no daemon is running" in home.call("events", "show", "1", "--json").value["why"]
     with home.running("run") as daemon:
         assert daemon.stderr is not None
         next(line for line in daemon.stderr if b"daemon.started" in line)
