@@ -17,6 +17,7 @@ from shipper.logs import Log
 from shipper.observe.guard import Guard
 from shipper.observe.situation import open_for
 from shipper.observe.troubles import OPEN_LONG, held_back
+from shipper.store.db.dialect import dialect_of
 from shipper.store.db.opening import Database
 from shipper.store.report.status import Blocker, commit_blockers
 
@@ -49,7 +50,7 @@ class HeldBack:
 async def watch(session: Session, found: HeldBack, log: Log) -> None:
     """Look now and then until cancelled, beside the drain's own questions."""
     guard, upkeep = Guard("held_back", log), session.upkeep
-    while upkeep.database.dialect.name == "postgresql":
+    while dialect_of(upkeep.database).may_hold_back:
         with guard(), suppress(ShipperError):  # that the database is away is the drain's to tell
             blockers, seconds = await upkeep.run(partial(_look, upkeep.database))
             found.take(blockers, seconds, session.clock.monotonic(), log)

@@ -19,7 +19,8 @@ from shipper.demo.receipt import Receipt, balance
 from shipper.demo.shop import UNKNOWN_SKU, Shop
 from shipper.logs import Log
 from shipper.sandbox import Answer, Chaos, RequestInfo, Sandbox, Summary
-from shipper.store.db.engine import create_sqlite_file, open_engine
+from shipper.store.db.engine import open_engine
+from shipper.store.db.sqlite.opening import create_sqlite_file
 from shipper.store.report.status import destination_report
 from shipper.store.upgrade.migrate import upgrade
 

@@ -12,9 +12,11 @@ from shipper.doctor.unit import start_command
 from shipper.observe.troubles import COMMIT_LONG, NAMED, OPEN_LONG, WAL_LARGE, fix_of, named, stands
 from shipper.policy.state import State
 from shipper.store.db import commits
-from shipper.store.db.engine import describe, sqlite_library
+from shipper.store.db.dialect import dialect_of
+from shipper.store.db.engine import describe
 from shipper.store.db.opening import Database
 from shipper.store.db.snapshot import snapshot
+from shipper.store.db.sqlite.opening import sqlite_library
 from shipper.store.report import facts
 from shipper.store.report.budget import footprint, size
 from shipper.store.report.holds import held
@@ -47,7 +49,7 @@ def check_schema(database: Database) -> Iterator[Finding]:
             yield fault("row security", told, run)
             return
         # What an SQLite file lacks is told by `sqlite.check_tables`.
-        for problem in emptied(tx) if tx.dialect.name == "sqlite" else damage(tx):
+        for problem in emptied(tx) if dialect_of(tx).is_file else damage(tx):
             yield warning("tables", problem, "shipper db upgrade")
 
 

@@ -94,7 +94,7 @@ class Facts:
     blockers: Sequence[Blocker] = ()
     held_for: float = 0.0
     """See `open_for`."""
-    stalled: commits.Waiting | None = None
+    stalled: commits.StalledCommits | None = None
     places: Sequence[advice.Place] = field(default=())
     config: str = "the configuration"
     start: str = "shipper run"

@@ -224,7 +224,7 @@ def _of_failing(facts: Facts) -> Iterator[Trouble]:
             yield Trouble(Level.WARNING, f"{report.name} is {stands(report)}", _fix(report, facts))
 
 
-def _of_commits(waiting: commits.Waiting | None) -> Iterator[Trouble]:
+def _of_commits(waiting: commits.StalledCommits | None) -> Iterator[Trouble]:
     if waiting is not None and waiting.seconds > COMMIT_LONG:
         yield Trouble(Level.CRITICAL, str(waiting), commits.FIX)
 

@@ -128,7 +128,8 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
         ("demo/command.py", "_directory", "keep.mkdir", 1),
     ),
     NO_FILE: (
-        ("store/db/engine.py", "move", "server.move", 1),
+        ("store/db/engine.py", "move", "dialect_of(engine).move", 1),
+        ("store/db/postgres/dialect.py", "PostgresDialect.move", "connector.move", 1),
         ("cli/commands/top.py", "Picture.draw", "part.truncate", 1),
         ("daemon/observers.py", "_opened", "server.open", 1),
         ("demo/play.py", "_Performance.run", "self._shop.open", 1),
@@ -163,8 +164,8 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
         ("port/sockets.py", "_let_group_in", "os.chmod", 1),
     ),
     SQLITE: (
-        ("store/db/engine.py", "connect_sqlite", "_sqlite_module().connect", 1),
-        ("store/db/engine.py", "connect_draft", "_sqlite_module().connect", 1),
+        ("store/db/sqlite/opening.py", "connect_sqlite", "_sqlite_module().connect", 1),
+        ("store/db/sqlite/opening.py", "connect_draft", "_sqlite_module().connect", 1),
     ),
     STANDARD: (
         ("cli/shell.py", "_mend_streams", "Path(os.devnull).open", 1),

@@ -14,7 +14,8 @@ from shipper.doctor import database as db
 from shipper.doctor.finding import Finding, Level, guarded, of_error
 from shipper.errors import StoreUnavailable
 from shipper.store.db import commits
-from shipper.store.db.engine import SqliteLibrary, open_engine
+from shipper.store.db.engine import open_engine
+from shipper.store.db.sqlite.opening import SqliteLibrary
 from shipper.store.drain.messages import LinkRow
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.operate.acts import hold_destination

@@ -22,7 +22,7 @@ from shipper.doctor.files import (
 )
 from shipper.doctor.finding import Finding, Level
 from shipper.errors import SchemaError
-from shipper.store.db.engine import create_sqlite_file
+from shipper.store.db.sqlite.opening import create_sqlite_file
 from shipper.store.report.budget import Footprint, size
 from shipper.store.report.facts import Growth
 from shipper.store.upkeep.reserve import Reserve

@@ -30,7 +30,7 @@ from shipper.policy.link import Link
 from shipper.policy.outcome import Kind, Outcome
 from shipper.policy.pace import Pace
 from shipper.policy.partial_outage import Crowd
-from shipper.store.db import engine
+from shipper.store.db.sqlite import opening
 from shipper.store.db.transactions import writing
 from shipper.store.drain import claims, queue
 from shipper.store.drain.claims import ClaimBook
@@ -92,8 +92,8 @@ def claim_without_fsync() -> Any:
         original(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
 
-    original = engine._set_up_sqlite
-    return patch.object(engine, "_set_up_sqlite", _set_up_sqlite)
+    original = opening._set_up_sqlite
+    return patch.object(opening, "_set_up_sqlite", _set_up_sqlite)
 
 
 @mutant

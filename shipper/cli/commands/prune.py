@@ -10,6 +10,7 @@ from typing import TypeVar
 from shipper.cli.output.context import Context
 from shipper.clock import Clock, SystemClock, iso
 from shipper.config import RetentionSettings
+from shipper.store.db.dialect import dialect_of
 from shipper.store.db.opening import Database
 from shipper.store.lease import clock_notes
 from shipper.store.lease.lease import Owner
@@ -92,7 +93,7 @@ def _prune(engine: Database, cutoffs: Cutoffs, clock: Clock) -> Mapping[Kind, in
 
 
 def _shrink(engine: Database, clock: Clock) -> None:
-    if engine.dialect.name == "sqlite":
+    if dialect_of(engine).is_file:
         for _ in _unhurried(sqlite_file.give_back(engine), clock):
             pass
         sqlite_file.checkpoint(engine)

@@ -9,7 +9,7 @@ from shipper.cli.output.context import Context
 
 def version(*, context: Context) -> None:
     """Print the versions of shipper and of what it stands on."""
-    from shipper.store.db.engine import sqlite_library  # noqa: PLC0415 - sqlalchemy takes a while
+    from shipper.store.db.sqlite.opening import sqlite_library  # noqa: PLC0415 - sqlalchemy takes a while
 
     library = sqlite_library()
     told = {

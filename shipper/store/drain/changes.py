@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from shipper.errors import ShipperError
-from shipper.store.db.engine import connect_sqlite
+from shipper.store.db.sqlite.opening import connect_sqlite
 from shipper.store.db.sqlite.wal_files import Beside
 
 

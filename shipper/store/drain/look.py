@@ -25,7 +25,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import OutboxChanged
-from shipper.store.db.dialect import ALL_IDS, POSTGRES, Dialect, dialect_of
+from shipper.store.db.dialect import ALL_IDS, Dialect, dialect_of
 from shipper.store.db.snapshot import written
 from shipper.store.db.statement import Statement
 from shipper.store.db.transactions import glancing
@@ -54,10 +54,10 @@ class Looks:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._dialect = dialect_of(engine.dialect.name)
+        self._dialect = dialect_of(engine)
         self._sql = _Statements(self._dialect)
         # On SQLite there is one writer at a time: ids are commit order, and nothing is held back.
-        self._watermark = Watermark(ALL_IDS if self._dialect.name == "sqlite" else 0)
+        self._watermark = Watermark(0 if self._dialect.may_hold_back else ALL_IDS)
         # The number counts only for the connection that has read it: each begins anew.
         self._version: tuple[object, int] | None = None
         self._scanned = -1
@@ -78,7 +78,7 @@ class Looks:
     def pulse(self) -> Pulse:
         """Return whether events or commands may have come since the last pulse. Cheap."""
         with glancing(self._engine) as tx:
-            if self._dialect.name == "postgresql":
+            if self._dialect.may_hold_back:
                 return self._pulse_postgres(tx)
             version = (tx.connection.driver_connection, self._sql.version.row(tx)[0])
             if version == self._version:
@@ -160,7 +160,7 @@ class Looks:
             values["id"] = question.lane
         elif question.kind == "lane":
             values["key"] = self._dialect.bind_key(str(question.lane))
-            if self._dialect is POSTGRES:
+            if self._dialect.keeps_dead_rows:
                 return self._look_at_lane(values)
         with glancing(self._engine) as tx:
             return [self._row(*row) for row in statement.rows(tx, values)]
@@ -250,7 +250,7 @@ class Looks:
 def _lane(dialect: Dialect, columns: str, table: str) -> str:
     """Return what finds the beginning of a lane; on PostgreSQL from a floor on, see `floors`."""
     mine = f"WHERE status = 'pending' AND id <= :safe AND {dialect.same_key}"
-    if dialect is not POSTGRES:
+    if not dialect.keeps_dead_rows:
         return f"{columns} FROM {table} {mine} ORDER BY maybe_received DESC, id LIMIT :limit"
     columns += f", maybe_received FROM {table} {mine}"
     return (

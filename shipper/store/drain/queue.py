@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, text
 from shipper.clock import SystemClock
 from shipper.errors import LeaseLost, OutboxChanged, OutboxHeld
 from shipper.policy.event import Event
-from shipper.store.db.dialect import SQLITE, Dialect, dialect_of
+from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.statement import Statement
 from shipper.store.db.transactions import writing
 from shipper.store.drain import record as recording
@@ -22,7 +22,7 @@ from shipper.store.drain import sqlite_planner
 from shipper.store.drain.claims import ClaimBook, chunks, dump_ids, first_of_each_lane, load_ids
 from shipper.store.drain.messages import Work
 from shipper.store.lease.lease import Owner
-from shipper.store.lease.turns import Held, Turn, Turns, Watch, Written, fold_all
+from shipper.store.lease.turns import LeaseState, StillnessTimer, Turn, TurnBook, Written, fold_all
 from shipper.store.schema.damage import made_of
 
 _WENT_BACK = (
@@ -51,10 +51,10 @@ class Queue:
         monotonic: Callable[[], float] = _clock.monotonic,
     ) -> None:
         self._engine = engine
-        self._dialect = dialect_of(engine.dialect.name)
+        self._dialect = dialect_of(engine)
         self._sql = _Statements(self._dialect)
-        self._turns = Turns(self._dialect, monotonic)
-        self._watch = Watch(monotonic)
+        self._turns = TurnBook(self._dialect, monotonic)
+        self._watch = StillnessTimer(monotonic)
         self._ttl = lease_ttl
         self._bytes_per_claim = bytes_per_claim
         self._book = ClaimBook()
@@ -82,7 +82,7 @@ class Queue:
             ours = last._replace(token=held.token + 1)
             turn = self._turns.take(tx, ours, owner.write(), self._ttl)
             met = self._meet(tx)
-            if self._dialect is SQLITE:
+            if self._dialect.is_file:
                 sqlite_planner.forget(tx)
             left = self._recover(tx)
             made = made_of(self._sql.made.row(tx))
@@ -91,9 +91,9 @@ class Queue:
         self._book = ClaimBook()
         return left
 
-    def _refuse_held(self, held: Held, last: Turn, owner: Owner) -> None:
+    def _refuse_held(self, held: LeaseState, last: Turn, owner: Owner) -> None:
         holder = Owner.read(held.owner)
-        is_free = held.owner is None or self._dialect is SQLITE  # there the file's lock decides
+        is_free = held.owner is None or self._dialect.is_file  # there the file's lock decides
         if is_free or holder == owner or (holder is not None and holder.is_dead()):
             return
         ttl = self._ttl if held.ttl is None else held.ttl
@@ -214,7 +214,7 @@ class Queue:
                 )
         raise self._lost(held, last)
 
-    def _lost(self, held: Held, last: Turn) -> LeaseLost | OutboxChanged:
+    def _lost(self, held: LeaseState, last: Turn) -> LeaseLost | OutboxChanged:
         """Return what it means that the last turn isn't ours."""
         if (held.token, last.number) < (self._turn.token, self._turn.number):
             return OutboxChanged(_WENT_BACK, _MAY_REPEAT)
@@ -224,7 +224,7 @@ class Queue:
 
     def _meet(self, tx: Connection) -> int:
         """Return which server answers; 0 for SQLite, whose file is looked at anyway."""
-        return 0 if self._dialect is SQLITE else int(self._sql.started.row(tx)[0])
+        return 0 if self._dialect.is_file else int(self._sql.started.row(tx)[0])
 
     def _do(
         self, tx: Connection, work: Work, ended: list[int], events: list[Event], turn: Turn
@@ -309,8 +309,7 @@ class _Statements:
             f"UPDATE {by_id} SET maybe_received = 1 WHERE id IN {dialect.ids}"
         )
         # A number is read and carried for a third of what a text costs; exact to 0.1 ms.
-        julian = "(julianday(created_at) - 2440587.5) * 86400.0"
-        created_at = dialect.moment.format("created_at") if dialect.name == "postgresql" else julian
+        created_at = dialect.seconds.format("created_at")
         self.events = Statement(
             dialect,
             f"SELECT id, {dialect.event_id} AS event_id, destination,"

@@ -16,7 +16,7 @@ import orjson
 from sqlalchemy import Connection
 
 from shipper.policy.delivery import Status
-from shipper.store.db.dialect import POSTGRES, SQLITE, Dialect
+from shipper.store.db.dialect import DIALECTS, POSTGRES, SQLITE, Dialect, pick
 from shipper.store.db.statement import Statement
 from shipper.store.drain.messages import LinkRow, Record
 
@@ -67,9 +67,10 @@ def write(
         return
     ends = count(number + 1)
     numbers = [next(ends) if is_end(record) else None for record in records]
-    if _update(tx, dialect, records, numbers, turn) != len(records):
+    update = pick(dialect, sqlite=_update_in_file, postgresql=_update_on_server)
+    if update(tx, records, numbers, turn) != len(records):
         records = _written(tx, dialect, records, numbers)
-    if dialect is SQLITE:
+    if dialect.fence.fold_all is None:
         _count(tx, records)
     _remember(tx, dialect, [record for record in records if record.attempt is not None])
     for record in records:
@@ -77,19 +78,20 @@ def write(
             _hold(tx, dialect, record)
 
 
-def _update(
-    tx: Connection,
-    dialect: Dialect,
-    records: Sequence[Record],
-    numbers: Sequence[int | None],
-    turn: int,
+def _update_on_server(
+    tx: Connection, records: Sequence[Record], numbers: Sequence[int | None], turn: int
+) -> int:
+    """Update the events that are still pending, and count them; return how many were."""
+    rows = [_row(POSTGRES, *pair) for pair in zip(records, numbers, strict=True)]
+    arrays: dict[str, Any] = {name: [row[name] for row in rows] for name in _COLUMNS}
+    [changed] = _UPDATE_MANY.row(tx, {"turn": turn, **arrays})
+    return int(changed)
+
+
+def _update_in_file(
+    tx: Connection, records: Sequence[Record], numbers: Sequence[int | None], _: int
 ) -> int:
     """Update the events that are still pending; return how many were."""
-    if dialect is POSTGRES:
-        rows = [_row(dialect, *pair) for pair in zip(records, numbers, strict=True)]
-        arrays: dict[str, Any] = {name: [row[name] for row in rows] for name in _COLUMNS}
-        [changed] = _UPDATE_MANY.row(tx, {"turn": turn, **arrays})
-        return int(changed)
     # Nearly all have been delivered. One statement for them all gives way to the network's thread
     # once, and not once an event.
     delivered: list[tuple[Any, ...]] = []
@@ -102,7 +104,7 @@ def _update(
             # What isn't ASCII may be no UTF-8, either, and JSON can't hold that.
             delivered.append((*row, name if name.isascii() else None))
         else:
-            others.append(_row(dialect, record, number))
+            others.append(_row(SQLITE, record, number))
     changes = _UPDATE_ONE.each(tx, others) if others else 0
     if delivered:
         changes += _UPDATE_DELIVERED.changes(tx, {"rows": orjson.dumps(delivered).decode()})
@@ -273,7 +275,7 @@ _COUNT = Statement(
 
 
 def _for_each(make: Callable[[Dialect], str]) -> dict[str, Statement]:
-    return {dialect.name: Statement(dialect, make(dialect)) for dialect in (SQLITE, POSTGRES)}
+    return {dialect.name: Statement(dialect, make(dialect)) for dialect in DIALECTS.values()}
 
 
 _TRIM_ATTEMPTS = _for_each(

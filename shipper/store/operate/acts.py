@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, Engine, TextClause, text
 
-from shipper.store.db.batches import Turns
+from shipper.store.db.batches import Batches
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.paging import matching
 from shipper.store.db.selection import Selection
@@ -44,15 +44,15 @@ def send_now(engine: Engine, selection: Selection) -> int:
 
     Each keeps its place and its budget; the next try counts as asked for by an operator.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     hurry = text(
         f"UPDATE shipper_outbox{dialect.by_id} SET next_attempt_at = NULL, manual = 1"
         f" WHERE id IN {dialect.ids} AND status = 'pending'"
     )
-    hurried, turns = 0, Turns()
+    hurried, batches = 0, Batches()
     meant = matching(engine, dialect, *replace(selection, status="pending").where(dialect))
-    for ids in turns.cut(meant):
-        with turns.timing(len(ids)), writing(engine) as tx:
+    for ids in batches.cut(meant):
+        with batches.timing(len(ids)), writing(engine) as tx:
             notify(tx)
             hurried += tx.execute(hurry, {"ids": dialect.bind_ids(ids)}).rowcount
             touch(tx, dialect, ids)
@@ -68,12 +68,12 @@ def discard(engine: Engine, selection: Selection, now: float) -> int:
 
 
 def _move(engine: Engine, selection: Selection, status: str, now: float) -> int:
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     moved = 0
-    turns = Turns()
+    batches = Batches()
     meant = matching(engine, dialect, *replace(selection, status="dead").where(dialect))
-    for ids in turns.cut(meant):
-        with turns.timing(len(ids)), writing(engine) as tx:
+    for ids in batches.cut(meant):
+        with batches.timing(len(ids)), writing(engine) as tx:
             moved += _move_page(tx, dialect, ids, status, now)
     return moved
 
@@ -133,7 +133,7 @@ def hold_key(engine: Engine, destination: str, key: str, now: float) -> bool:
 
     Where a dead letter holds the key, the operator's word takes its place.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     values = {
         "destination": asked(dialect, destination),
         "key": asked(dialect, key),
@@ -152,7 +152,7 @@ def release_key(engine: Engine, key: str, destination: str | None = None) -> lis
 
     The links of these destinations are probed.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     condition, values = Selection(key=key, destination=destination).where(dialect)
     with writing(engine) as tx:
         notify(tx)
@@ -178,7 +178,7 @@ def release_destination(engine: Engine, name: str, now: float) -> bool:
 
 
 def _set_held(engine: Engine, name: str, now: float, *, held: int) -> bool:
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     values = {"name": asked(dialect, name), "held": held, "now": dialect.bind_time(now)}
     with writing(engine) as tx:
         notify(tx)

@@ -27,9 +27,10 @@ from sqlalchemy.exc import DBAPIError
 
 from shipper.errors import AccessDenied, SchemaError, ShipperError, UsageError
 from shipper.store.db.dialect import SQLITE
-from shipper.store.db.engine import connect_draft, connect_sqlite, open_draft
-from shipper.store.db.failures import translating_sqlite
+from shipper.store.db.engine import open_draft
 from shipper.store.db.snapshot import shown, snapshot, written
+from shipper.store.db.sqlite.failures import translating_sqlite
+from shipper.store.db.sqlite.opening import connect_draft, connect_sqlite
 from shipper.store.db.transactions import glancing
 from shipper.store.drain.queue import Queue
 from shipper.store.lease.lease import Owner

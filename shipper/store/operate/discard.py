@@ -42,7 +42,7 @@ class Found:
 
 def find_pending(engine: Engine, selection: Selection) -> Found:
     """Return what `give_up` would give up; raises StoreUnavailable, AccessDenied, SchemaError."""
-    condition, values = replace(selection, status="pending").where(dialect_of(engine.dialect.name))
+    condition, values = replace(selection, status="pending").where(dialect_of(engine))
     found = f"FROM shipper_outbox WHERE {condition}"
     with snapshot(engine) as tx:
         count = tx.execute(text(f"SELECT count(*) {found}"), values).scalar_one()
@@ -52,7 +52,7 @@ def find_pending(engine: Engine, selection: Selection) -> Found:
 
 def give_up(engine: Engine, selection: Selection) -> Iterator[Step]:
     """Discard the pending events that fit, in the steps of a `Recall`."""
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     condition, values = replace(selection, status="pending").where(dialect)
     discard = text(
         f"UPDATE shipper_outbox{dialect.by_id} SET status = 'discarded', next_attempt_at = NULL"

@@ -16,8 +16,8 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from shipper.contract.violation import violation
 from shipper.errors import AccessDenied, InvalidEvent
-from shipper.store.db.batches import Turns
-from shipper.store.db.dialect import dialect_of
+from shipper.store.db.batches import Batches
+from shipper.store.db.dialect import DIALECTS, dialect_of
 from shipper.store.db.transactions import writing
 
 AT_ONCE = 200
@@ -32,8 +32,7 @@ _INSERT = (
     "INSERT INTO shipper_outbox (payload, destination, ordering_key, event_id)"
     " VALUES ({}, :destination, :ordering_key, :event_id) ON CONFLICT (event_id) DO NOTHING"
 )
-_SQLITE = text(_INSERT.format(":payload"))
-_POSTGRES = text(_INSERT.format("CAST(:payload AS json)"))
+_INSERTS = {one.name: text(_INSERT.format(one.new_payload)) for one in DIALECTS.values()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +86,9 @@ def enqueue_many(
     batch is written, and what was yielded stays.
     """
     place = 0
-    turns = Turns(AT_ONCE)
-    for batch in turns.cut(events, _weight, AT_ONCE_BYTES):
-        with turns.timing(len(batch)), writing(engine) as tx:
+    batches = Batches(AT_ONCE)
+    for batch in batches.cut(events, _weight, AT_ONCE_BYTES):
+        with batches.timing(len(batch)), writing(engine) as tx:
             found = [_write(tx, event, place + n, of) for n, event in enumerate(batch, 1)]
         place += len(batch)
         yield found
@@ -102,7 +101,7 @@ def begin(engine: Engine, name: str, now: float, *, anew: bool = False) -> Impor
 
     Raises StoreUnavailable and SchemaError.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     moment = dialect.time.format("now")
     own = str(uuid4())
     values = {"name": f"import {name}", "seed": own, "now": dialect.bind_time(now)}
@@ -135,7 +134,7 @@ def _weight(event: NewEvent) -> int:
 
 
 def _write(tx: Connection, event: NewEvent, place: int, of: Import | None) -> Enqueued:
-    statement = _POSTGRES if tx.dialect.name == "postgresql" else _SQLITE
+    statement = _INSERTS[dialect_of(tx).name]
     event_id = event.event_id or str(uuid4() if of is None else uuid5(of.seed, str(place)))
     values = {
         "payload": event.payload,

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from shipper.contract.violation import violation
 from shipper.errors import InvalidEvent, UsageError
-from shipper.store.db.batches import Turns
+from shipper.store.db.batches import Batches
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.paging import matching
 from shipper.store.db.selection import Selection
@@ -80,7 +80,7 @@ def undelivered(engine: Engine, selection: Selection) -> Iterator[list[Carried]]
 
     What is written from now on isn't meant. Raises StoreUnavailable, AccessDenied, SchemaError.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     condition, values = selection.where(dialect)
     page = _page(dialect, condition)
     ids = matching(engine, dialect, condition, values)
@@ -103,12 +103,12 @@ def hand_over(
     the disk what it has, and makes it known only after that. Raises OutboxHeld while a daemon
     ships, LeaseLost when another has taken over meanwhile, and whatever `keep` raises.
     """
-    dialect, turns, marked = dialect_of(engine.dialect.name), Turns(), 0
+    dialect, batches, marked = dialect_of(engine), Batches(), 0
     with taken(engine, path) as queue, TemporaryFile() as noted:
         keep(_noted(undelivered(engine, selection), noted, queue))
         noted.seek(0)
-        for ids in turns.cut(_read(noted)):
-            with turns.timing(len(ids)):
+        for ids in batches.cut(_read(noted)):
+            with batches.timing(len(ids)):
                 marked += _mark(engine, dialect, queue, ids)
     return marked
 
@@ -120,13 +120,13 @@ def take_in(engine: Engine, events: Iterable[Carried]) -> TakenIn:
     and who gives the same again goes on with the rest. Raises InvalidEvent when the database
     refuses one, with its place among them.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     insert = _insert(dialect)
     place = new = 0
     destinations: set[str] = set()
-    turns = Turns(AT_ONCE)
-    for batch in turns.cut(events, lambda event: len(event.payload), AT_ONCE_BYTES):
-        with turns.timing(len(batch)), writing(engine) as tx:
+    batches = Batches(AT_ONCE)
+    for batch in batches.cut(events, lambda event: len(event.payload), AT_ONCE_BYTES):
+        with batches.timing(len(batch)), writing(engine) as tx:
             try:
                 fresh = [_take_in(tx, dialect, insert, event, place + n)
                          for n, event in enumerate(batch, 1)]  # fmt: skip
@@ -227,9 +227,8 @@ def _has_key(tx: Connection, dialect: Dialect, event: Carried) -> bool:
 
 def _values(dialect: Dialect, event: Carried) -> dict[str, Any]:
     key = None if _is_derived(event.ordering_key) else event.ordering_key
-    postgres = dialect.name == "postgresql"
     return {
-        "payload": event.payload.decode() if postgres else event.payload,
+        "payload": dialect.bind_payload(event.payload),
         "destination": asked(dialect, event.destination),
         "ordering_key": None if key is None else asked(dialect, key),
         "event_id": asked(dialect, event.event_id),
@@ -248,22 +247,19 @@ def _refused(place: int) -> InvalidEvent:
 def _page(dialect: Dialect, condition: str) -> TextClause:
     names = ("event_id", "destination", "ordering_key")
     texts = ", ".join(f"{written(dialect, name)} AS {name}" for name in names)
-    payload = "convert_to(payload::text, 'UTF8')"
-    whole = payload if dialect.name == "postgresql" else "CAST(payload AS BLOB)"
     return text(
         f"SELECT id, {texts}, {dialect.moment.format('created_at')} AS created_at, status,"
-        f" maybe_received, {whole} AS payload FROM shipper_outbox{dialect.by_id}"
+        f" maybe_received, {dialect.whole_payload} AS payload FROM shipper_outbox{dialect.by_id}"
         f" WHERE id IN {dialect.ids.replace(':ids', ':page')} AND {condition} ORDER BY id"
     )
 
 
 def _insert(dialect: Dialect) -> TextClause:
-    payload = "json" if dialect.name == "postgresql" else "TEXT"
     return text(
         # Whether it may have been received is of its old house: here it would go before events of
         # its key that are older, and so out of order. Whoever has received it knows its event_id.
         "INSERT INTO shipper_outbox (payload, destination, ordering_key, event_id)"
-        f" VALUES (CAST(:payload AS {payload}), CAST(:destination AS text),"
+        f" VALUES ({dialect.new_payload}, CAST(:destination AS text),"
         " CAST(:ordering_key AS text), CAST(:event_id AS text))"
         " ON CONFLICT (event_id) DO NOTHING"
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
-from shipper.store.db.batches import Turns
+from shipper.store.db.batches import Batches
 from shipper.store.db.dialect import Dialect
 from shipper.store.db.paging import matching, newest
 from shipper.store.db.snapshot import snapshot, written
@@ -82,14 +82,14 @@ class Recall:
         now on isn't meant.
         """
         last = newest(engine, self._condition, self._values)
-        turns, left = Turns(), last > 0
+        batches, left = Batches(), last > 0
         while left:
             while claimed := self._tell(engine):
                 yield Step(claimed=claimed)
             left = False
             meant = matching(engine, self._dialect, self._condition, self._values, last)
-            for ids in turns.cut(meant):
-                with turns.timing(len(ids)), writing(engine) as tx:
+            for ids in batches.cut(meant):
+                with batches.timing(len(ids)), writing(engine) as tx:
                     page = self._page(tx, ids)
                 left = left or page.skipped
                 if page.changed:

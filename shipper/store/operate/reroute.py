@@ -46,7 +46,7 @@ class Movable:
 
 def movable(engine: Engine, selection: Selection, to: str) -> Movable:
     """Return what `reroute` would move; raises StoreUnavailable, AccessDenied, SchemaError."""
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     condition, values = _fitting(dialect, selection, to)
     name = written(dialect, "destination")
     counted = text(
@@ -71,7 +71,7 @@ def reroute(engine: Engine, selection: Selection, to: str, now: float) -> Iterat
 
     `now` is in seconds since 1970; the steps are those of a `Recall`.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     condition, values = _fitting(dialect, selection, to)
     change = _Move(dialect, to, now)
     return Recall(dialect, condition, values, change, by_key=True).steps(engine)
@@ -125,8 +125,6 @@ def _remember(dialect: Dialect) -> TextClause:
 
 
 def _redirect(dialect: Dialect) -> TextClause:
-    lane = 'hashtextextended((CAST(:to AS text) || chr(31) || ordering_key) COLLATE "C", 0)'
-    lanes = f", lane = {lane}, slot = coalesce({lane} & 255, slot)"
     return text(
         "UPDATE shipper_outbox SET destination = CAST(:to AS text), reroutes = reroutes + 1,"
         " status = 'pending', attempts = 0, next_attempt_at = NULL, last_status_code = NULL,"
@@ -134,7 +132,7 @@ def _redirect(dialect: Dialect) -> TextClause:
         " last_error = NULL, maybe_received = 0, manual = 1, delivery_number = NULL,"
         # Without its last error nobody would look for how often it was tried before that counted.
         f" tries = CASE WHEN tries > 0 THEN tries ELSE {_BEFORE} END"
-        f"{lanes if dialect.name == 'postgresql' else ''}"
+        f"{dialect.relane}"
         f" WHERE id IN {dialect.ids} AND status IN ('pending', 'dead')"
     )
 

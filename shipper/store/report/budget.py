@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
+from shipper.store.db.dialect import dialect_of
 from shipper.store.db.snapshot import snapshot
 from shipper.store.report.facts import Growth, growth, server
 from shipper.store.upkeep.sqlite_file import measure
@@ -79,7 +80,7 @@ def footprint(engine: Engine, rows: int, now: float, budget: int | None) -> Foot
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
     grown = growth(engine, now)
-    if engine.dialect.name == "postgresql":
+    if not dialect_of(engine).is_file:
         return Footprint(server(engine).bytes, False, grown, budget)
     with snapshot(engine) as tx:
         shared = bool(tx.execute(_FOREIGN_TABLE).scalar())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, TextClause, text
 
-from shipper.store.db.dialect import IS_ALIVE, Dialect, dialect_of
+from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.snapshot import snapshot
 from shipper.store.drain.claims import load_ids
 from shipper.store.lease.file_lock import FileLock
@@ -33,9 +33,11 @@ class Shipper:
 
 def shippers(engine: Engine) -> list[Shipper]:
     """Return the daemons that ship, at most one so far; raises StoreUnavailable, SchemaError."""
-    dialect = dialect_of(engine.dialect.name)
-    is_server = dialect.name == "postgresql"
-    columns = (_OF_SERVER if is_server else _OF_FILE).format(dialect.moment.format("acquired_at"))
+    dialect = dialect_of(engine)
+    is_server = not dialect.is_file
+    columns = (_OF_SERVER if is_server else _OF_FILE).format(
+        since=dialect.moment.format("acquired_at"), fence=dialect.fence
+    )
     with snapshot(engine) as tx:
         found = text(f"SELECT token, {columns} FROM shipper_lease WHERE name = 'outbox'")
         row = lease_row(tx.execute(found).all())
@@ -65,10 +67,7 @@ def _pending(dialect: Dialect) -> TextClause:
 
 
 _CLAIMS = text("SELECT ids FROM shipper_claim")
-_OF_SERVER = (
-    f"owner, {{0}} AS since, {IS_ALIVE} AS alive,"
-    " CAST(extract(epoch FROM clock_timestamp() - expires_at) AS double precision) + ttl AS seen"
-)
+_OF_SERVER = "owner, {since} AS since, {fence.is_alive} AS alive, {fence.unseen} AS seen"
 _OF_FILE = (
-    "owner, {0} AS since, (SELECT file FROM pragma_database_list WHERE name = 'main') AS file"
+    "owner, {since} AS since, (SELECT file FROM pragma_database_list WHERE name = 'main') AS file"
 )

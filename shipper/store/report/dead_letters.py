@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Engine, Row, text
 
 from shipper.store.db.dialect import Dialect, dialect_of
-from shipper.store.db.selection import Selection, cause_of
+from shipper.store.db.selection import Selection
 from shipper.store.db.snapshot import shown, snapshot, written
 
 SAMPLES = 3
@@ -30,7 +30,7 @@ class DeadGroup:
 
 def dead_groups(engine: Engine, selection: Selection) -> list[DeadGroup]:
     """Return the dead letters that fit, grouped by destination and cause, the most first."""
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     condition, values = replace(selection, status="dead").where(dialect)
     samples = (
         f"min(CASE WHEN place = {n} THEN id END) AS sample_{n}" for n in range(1, SAMPLES + 1)
@@ -40,8 +40,8 @@ def dead_groups(engine: Engine, selection: Selection) -> list[DeadGroup]:
         f" {dialect.moment.format('min(created_at)')} AS first_written,"
         f" {dialect.moment.format('max(created_at)')} AS last_written FROM ("
         f"SELECT id, {written(dialect, 'destination')} AS destination,"
-        f" {cause_of(dialect)} AS cause, created_at, row_number() OVER (PARTITION BY destination,"
-        f" {cause_of(dialect)} ORDER BY id) AS place FROM shipper_outbox WHERE {condition}"
+        f" {dialect.cause} AS cause, created_at, row_number() OVER (PARTITION BY destination,"
+        f" {dialect.cause} ORDER BY id) AS place FROM shipper_outbox WHERE {condition}"
         ") AS numbered GROUP BY destination, cause ORDER BY letters DESC, sample_1"
     )
     with snapshot(engine) as tx:

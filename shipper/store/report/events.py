@@ -53,7 +53,7 @@ class EventDetail:
 
 def find(engine: Engine, selection: Selection, limit: int = 50) -> list[EventReport]:
     """Return the newest events that fit, newest first."""
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     condition, values = selection.where(dialect)
     statement = text(
         f"SELECT {_columns(dialect)} FROM shipper_outbox WHERE {condition}"
@@ -65,7 +65,7 @@ def find(engine: Engine, selection: Selection, limit: int = 50) -> list[EventRep
 
 def get(engine: Engine, ident: str) -> EventDetail | None:
     """Return the event that `ident` means; digits alone are an `id`, `event_id:4711` is not."""
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     with snapshot(engine) as tx:
         row_id = _locate(tx, dialect, ident)
         if row_id is None:
@@ -82,7 +82,7 @@ def last_words(engine: Engine, ids: Iterable[int]) -> dict[int, str]:
 
     One line of it: some receivers throw the whole request back.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     with snapshot(engine) as tx:
         found = {row: tx.execute(_LAST_WORDS, {"id": row}).one_or_none() for row in ids}
     return {
@@ -99,7 +99,7 @@ def _line(words: str) -> str:
 
 def locate(engine: Engine, idents: Iterable[str]) -> dict[str, int | None]:
     """Return the `id` that each one means, as in `get`; None where there is no such event."""
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     with snapshot(engine) as tx:
         return {ident: _locate(tx, dialect, ident) for ident in idents}
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, TextClause, text
 
-from shipper.store.db.dialect import OURS, Dialect, dialect_of
+from shipper.store.db.dialect import Dialect, dialect_of, pick
+from shipper.store.db.postgres.catalog import OURS
 from shipper.store.db.snapshot import asked, shown, snapshot, written
 from shipper.store.db.transactions import glancing
 from shipper.store.lease.lease import Owner
@@ -73,8 +74,8 @@ class Server:
 def reach(engine: Engine) -> None:
     """Ask the database anything; raises what `translating` makes of one that can't be reached."""
     with glancing(engine) as tx:
-        sqlite = engine.dialect.name == "sqlite"
-        tx.exec_driver_sql("PRAGMA schema_version" if sqlite else "SELECT 1").scalar_one()
+        ask = pick(dialect_of(engine), sqlite="PRAGMA schema_version", postgresql="SELECT 1")
+        tx.exec_driver_sql(ask).scalar_one()
 
 
 def journal_mode(engine: Engine) -> str:
@@ -95,7 +96,7 @@ def shipper_pid(engine: Engine) -> int | None:
 
 def growth(engine: Engine, now: float) -> Growth:
     """Return how much was written within the day before `now` (seconds since 1970)."""
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     with snapshot(engine) as tx:
         first, last = tx.execute(_ENDS).one()
         if last is None:
@@ -155,7 +156,7 @@ def _first_since(tx: Connection, dialect: Dialect, among: tuple[int, int], momen
 
 def oldest_pending(engine: Engine, names: Iterable[str], now: float) -> Oldest | None:
     """Return the pending event of these destinations with the smallest id, if there is one."""
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     key, place = written(dialect, "ordering_key"), written(dialect, "destination")
     first = (
         f"SELECT id, {place} AS destination, {key} AS ordering_key,"
@@ -179,7 +180,7 @@ def oldest_pending(engine: Engine, names: Iterable[str], now: float) -> Oldest |
 def server(engine: Engine) -> Server:
     """Return how a PostgreSQL server is set up."""
     with glancing(engine) as tx:
-        row = tx.execute(_SERVER).one()
+        row = tx.execute(pick(dialect_of(tx), postgresql=_SERVER)).one()
         driver: Any = tx.connection.dbapi_connection
         # What a pooler names as our process when we connect is none of the server's.
         pooled = driver.info.backend_pid != row.pid
@@ -221,10 +222,8 @@ def _is_shared(tx: Connection, driver: Any) -> bool | None:
 
 
 def _size(dialect: Dialect) -> TextClause:
-    postgres = dialect.name == "postgresql"
-    size = "octet_length(payload::text)" if postgres else "length(CAST(payload AS BLOB))"
     return text(
-        f"SELECT avg(size) FROM (SELECT {size} AS size FROM shipper_outbox"
+        f"SELECT avg(size) FROM (SELECT {dialect.payload_size} AS size FROM shipper_outbox"
         f" ORDER BY id DESC LIMIT {_SAMPLE}) AS youngest"
     )
 

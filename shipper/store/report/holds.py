@@ -37,7 +37,7 @@ def held(engine: Engine, limit: int) -> tuple[list[Held], int]:
 
     At most `limit` of them, and how many there are in all.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     with snapshot(engine) as tx:
         found = [_destination(tx, dialect, row) for row in tx.execute(_destinations(dialect))]
         room = {"limit": max(0, limit - len(found))}
@@ -48,7 +48,7 @@ def held(engine: Engine, limit: int) -> tuple[list[Held], int]:
 
 def keys_held(engine: Engine, destination: str, limit: int) -> tuple[list[Held], int]:
     """Return which keys of a destination are held, the longest held first, and how many in all."""
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     values = {"destination": asked(dialect, destination), "limit": limit}
     with snapshot(engine) as tx:
         found = [_key(tx, dialect, row) for row in tx.execute(_keys(dialect, _OF_IT), values)]
@@ -57,7 +57,7 @@ def keys_held(engine: Engine, destination: str, limit: int) -> tuple[list[Held],
 
 def waiting(engine: Engine, destination: str, key: str) -> int:
     """Return how many events of a key wait, at most `COUNTED`."""
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     values = {"destination": asked(dialect, destination), "key": asked(dialect, key)}
     with snapshot(engine) as tx:
         return int(tx.execute(_of_key(dialect), values).scalar_one())

@@ -48,7 +48,7 @@ def add(
     It is `now`, in seconds since 1970, or `at_most` so late, where nobody knows for certain.
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     last = min((now if at_most is None else at_most) + _AHEAD, _END)
     kept = {"first": dialect.bind_time(now - KEPT), "last": dialect.bind_time(last)}
     with writing(engine) as tx:
@@ -62,7 +62,7 @@ def since(engine: Engine, wall: float) -> list[Minute]:
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     with snapshot(engine) as tx:
         return [
             Minute(

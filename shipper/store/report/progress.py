@@ -50,7 +50,7 @@ _BEHIND = (
 def settled(engine: Engine) -> Settled:
     """Return the counters that every transition keeps up to date."""
     with reading(engine) as tx:
-        query = _SETTLED.format(dialect_of(tx.dialect.name).counters)
+        query = _SETTLED.format(dialect_of(tx).counters)
         return Settled(*map(int, tx.exec_driver_sql(query).one()))
 
 

@@ -99,11 +99,12 @@ def plight(engine: Engine, now: float | None = None) -> Plight | None:
 
     `now` is for an SQLite file; see `silence`.
     """
-    if dialect_of(engine.dialect.name).name == "sqlite":
+    dialect = dialect_of(engine)
+    if dialect.is_file:
         file = followed(engine.get_execution_options()["file"])
         return _of_file(noted(file), now) if FileLock(file).is_held() else None
     with snapshot(engine) as tx:
-        row = tx.execute(_SILENCE).one_or_none()
+        row = tx.execute(text(_SILENCE.format(dialect.fence.unseen))).one_or_none()
     owner = None if row is None else Owner.read(row.owner)
     if row is None or owner is None or owner.is_dead() or row.silence < _SILENT * row.ttl:
         return None
@@ -138,8 +139,7 @@ def _opened(database: Path, mode: int) -> Iterator[int]:
         os.close(file)
 
 
-_SILENCE = text(
-    "SELECT owner, ttl, ttl + CAST(extract(epoch FROM clock_timestamp() - expires_at)"
-    " AS double precision) AS silence FROM shipper_lease"
+_SILENCE = (
+    "SELECT owner, ttl, {0} AS silence FROM shipper_lease"
     " WHERE name = 'outbox' AND owner IS NOT NULL AND expires_at IS NOT NULL"
 )

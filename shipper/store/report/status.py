@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, text
 
 from shipper.policy.state import State
-from shipper.store.db.dialect import IS_ALIVE, POSTGRES, Dialect, dialect_of
+from shipper.store.db.dialect import POSTGRES, Dialect, dialect_of, pick
 from shipper.store.db.snapshot import shown, snapshot, written
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.lease import Owner
@@ -104,11 +104,11 @@ def destination_report(
 
     Who is `patient` waits for as long as it takes to count what is pending.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     sql = _Statements(dialect)
     with snapshot(engine) as tx:
-        if patient and dialect.name == "postgresql":
-            tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        if patient:
+            dialect.as_long_as_it_takes(tx)
         recorded = {dialect.text(row.name): row for row in tx.execute(sql.recorded)}
         names = {*configured, *recorded, *_pending_names(tx, dialect, sql)}
         reports = [
@@ -135,7 +135,7 @@ class Stray:
 
 def strays(engine: Engine, known: Collection[str], most: int) -> list[Stray]:
     """Return destinations that pending rows name and that aren't known, so many at most."""
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     sql = _Statements(dialect)
     with snapshot(engine) as tx:
         names = _pending_names(tx, dialect, sql)
@@ -153,8 +153,10 @@ def strays(engine: Engine, known: Collection[str], most: int) -> list[Stray]:
 def current_shipper(engine: Engine) -> str | None:
     """Return who ships this outbox now, for a person; None when nobody does."""
     with snapshot(engine) as tx:
-        if engine.dialect.name == "postgresql":
-            lease = lease_row(tx.execute(_LEASE_ROW).all())
+        dialect = dialect_of(engine)
+        if not dialect.is_file:
+            row = text(_LEASE_ROW.format(dialect.fence.is_alive))
+            lease = lease_row(tx.execute(row).all())
             owner = Owner.read(lease.owner)
             return str(owner) if lease.alive and owner is not None and not owner.is_dead() else None
         path: str = tx.execute(_SQLITE_FILE).scalar_one()
@@ -167,7 +169,7 @@ def commit_blockers(engine: Engine) -> list[Blocker]:
 
     Empty where it waits for none, and on SQLite, which has one writer at a time.
     """
-    if engine.dialect.name != "postgresql":
+    if not dialect_of(engine).may_hold_back:
         return []
     with snapshot(engine) as tx:
         newest = tx.execute(_NEWEST).scalar()
@@ -176,10 +178,10 @@ def commit_blockers(engine: Engine) -> list[Blocker]:
 
 def open_transactions(engine: Engine) -> list[Blocker]:
     """Return every open transaction that has written, and every prepared one, the oldest first."""
-    if engine.dialect.name != "postgresql":
+    if not dialect_of(engine).may_hold_back:
         return []
     with snapshot(engine) as tx:
-        return [Blocker(*found) for found in tx.execute(_BLOCKERS)]
+        return [Blocker(*found) for found in tx.execute(pick(dialect_of(tx), postgresql=_BLOCKERS))]
 
 
 def blockers_of(tx: Connection, row: int) -> list[Blocker]:
@@ -188,12 +190,12 @@ def blockers_of(tx: Connection, row: int) -> list[Blocker]:
     Its own transaction's number alone does not tell: whoever began before the event was written
     may have taken a smaller id.
     """
-    event = tx.execute(_FENCE, {"id": row}).one_or_none()
+    event = tx.execute(pick(dialect_of(tx), postgresql=_FENCE), {"id": row}).one_or_none()
     if event is None:
         return []
     # That the order of ids is known up to there is written down, and counts also where the rows
     # were restored: their transactions' numbers are of another server.
-    found = [Blocker(*found) for found in tx.execute(_BLOCKERS)]
+    found = [Blocker(*found) for found in tx.execute(pick(dialect_of(tx), postgresql=_BLOCKERS))]
     return [b for b in found if event.above or (b.seconds is not None and b.seconds >= event.age)]
 
 
@@ -290,9 +292,7 @@ class _Statements:
 _SQLITE_FILE = text("SELECT file FROM pragma_database_list WHERE name = 'main'")
 # The token comes first: it tells a row from none (see `lease_row`).
 _LEASE_FILE = text("SELECT token, owner FROM shipper_lease WHERE name = 'outbox'")
-_LEASE_ROW = text(
-    f"SELECT token, owner, {IS_ALIVE} AS alive FROM shipper_lease WHERE name = 'outbox'"
-)
+_LEASE_ROW = "SELECT token, owner, {0} AS alive FROM shipper_lease WHERE name = 'outbox'"
 _NEWEST = text("SELECT max(id) FROM shipper_outbox")
 _FENCE = text(
     "SELECT tx >= pg_snapshot_xmin(pg_current_snapshot())"

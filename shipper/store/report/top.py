@@ -45,7 +45,7 @@ def glance(engine: Engine, destination: str) -> Glance:
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     values = {"name": dialect.bind_key(destination), "few": _FEW, "dead": NEWEST_DEAD}
     with snapshot(engine) as tx:
         return Glance(

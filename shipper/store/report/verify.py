@@ -79,7 +79,7 @@ def broken_rules(engine: Engine) -> tuple[str, ...]:
 
 def remember(engine: Engine, broken: Iterable[str], now: float) -> None:
     """Leave what an audit has found for whoever asks next and has no time to look himself."""
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     values = {"broken": ",".join(broken), "now": dialect.bind_time(now)}
     with writing(engine) as tx:
         tx.execute(_remember(dialect), values)
@@ -103,10 +103,9 @@ def verify(engine: Engine) -> list[Finding]:
     What has to be sorted for it lies in a temporary file, where databases keep theirs. Raises
     StoreUnavailable, AccessDenied and SchemaError.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     with sorting_on_disk(engine), snapshot(engine) as tx:
-        if dialect.name == "postgresql":
-            tx.execute(_AS_LONG_AS_IT_TAKES)
+        dialect.as_long_as_it_takes(tx)
         recorded = tx.execute(_recorded(dialect)).all()
         names = {f"name_{at}": row.name for at, row in enumerate(recorded)}
         scanned = tx.execute(_scan(dialect, names), names).one()
@@ -148,7 +147,7 @@ def _check_states(scanned: Row[Any]) -> Iterator[Finding]:
 
 
 def _check_positions(tx: Connection, dialect: Dialect, rows: int) -> Iterator[Finding]:
-    given, purged = tx.execute(_GIVEN[dialect.name]).scalar() or 0, tx.execute(_PURGED).scalar_one()
+    given, purged = tx.execute(text(dialect.given)).scalar() or 0, tx.execute(_PURGED).scalar_one()
     unused = given - rows - int(purged)
     told = f"{given} ids were given; {rows} are rows and {purged} were purged"
     if unused < 0:
@@ -218,7 +217,7 @@ def _scan(dialect: Dialect, names: Iterable[str]) -> TextClause:
 
 def _out_of_order(dialect: Dialect) -> TextClause:
     """Return what counts the events with a higher id, but a lower number than the one before."""
-    collate = ' COLLATE "C"' if dialect.name == "postgresql" else ""
+    collate = dialect.binary_order
     return text(
         "SELECT count(*), min(id) FROM (SELECT id, delivery_number AS number,"
         " lag(delivery_number) OVER"
@@ -238,15 +237,6 @@ def _remember(dialect: Dialect) -> TextClause:
 
 
 _REMEMBERED = text("SELECT broken FROM shipper_lease WHERE name = 'outbox'")
-_AS_LONG_AS_IT_TAKES = text("SET LOCAL statement_timeout = 0")
-_GIVEN = {
-    "sqlite": text("SELECT seq FROM sqlite_sequence WHERE name = 'shipper_outbox'"),
-    # Not bound to the snapshot, so it can only be more than the rows that are seen.
-    "postgresql": text(
-        "SELECT pg_sequence_last_value("
-        "CAST(pg_get_serial_sequence('shipper_outbox', 'id') AS regclass))"
-    ),
-}
 _PURGED = text("SELECT coalesce(sum(purged), 0) FROM shipper_destination")
 _LONG_HISTORIES = text(
     "SELECT count(*), min(outbox_id) FROM (SELECT outbox_id FROM shipper_attempt"

@@ -40,7 +40,7 @@ def why(
     `window` says until when no delivery window is open, None while one is; `advise` is given why
     a link is down, and returns what to do.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     if event.status != "pending":
         with snapshot(engine) as tx:
             ended = tx.execute(_NUMBER, {"id": event.id}).scalar() is not None
@@ -136,7 +136,7 @@ def _hold(tx: Connection, dialect: Dialect, row_id: int) -> KeyHold | None:
 
 
 def _blocker(tx: Connection, dialect: Dialect, row_id: int) -> Blocker | None:
-    found = blockers_of(tx, row_id) if dialect.holds_horizon else []
+    found = blockers_of(tx, row_id) if dialect.may_hold_back else []
     return found[0] if found else None
 
 

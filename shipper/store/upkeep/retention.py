@@ -66,7 +66,7 @@ def newest(engine: Engine) -> float | None:
     When the last event was written, or when one was delivered last. Seconds since 1970. Raises
     StoreUnavailable, AccessDenied and SchemaError.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     with snapshot(engine) as tx:
         found = [dialect.wall(tx.execute(query).scalar()) for query in _newest(dialect)]
     return max((moment for moment in found if moment is not None), default=None)
@@ -77,11 +77,10 @@ def due(engine: Engine, cutoffs: Cutoffs) -> dict[Kind, int]:
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     found: dict[Kind, int] = {}
     with snapshot(engine) as tx:
-        if dialect.name == "postgresql":
-            tx.execute(_AS_LONG_AS_IT_TAKES)
+        dialect.as_long_as_it_takes(tx)
         for status, span in _wanted(cutoffs):
             for row in tx.execute(_count(dialect, status), span.values(dialect)):
                 found[Kind(shown(row.destination), status)] = row.events
@@ -96,7 +95,7 @@ def prune(
     Between two steps nothing is open, and whoever steps may rest for as long as it likes. Raises
     StoreUnavailable, AccessDenied and SchemaError; what was yielded is done.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     pace = Pace()
     for status, span in _wanted(cutoffs):
         for place in _places(engine, dialect, status):
@@ -153,9 +152,8 @@ class _Walk:
         since = self.since or self.dialect.before_all
         values = {"limit": limit, "place": self.place, "after": self.after, "since": since}
         with writing(self.engine) as tx:
-            if self.dialect.name == "postgresql":
-                tx.execute(_STAND_IN_LINE)
-                fold_all(tx)
+            self.dialect.lock_lease(tx)
+            fold_all(tx)
             rows = tx.execute(self.page, self.span.values(self.dialect) | values).all()
             gone = [row for row in rows if row.is_due]
             _delete(tx, self.dialect, [row.id for row in gone])
@@ -226,7 +224,7 @@ def _pages(dialect: Dialect, status: str) -> list[TextClause]:
     if status == "delivered":
         return [
             text(
-                f"{columns}, {_true(dialect)} AS is_due, CAST(delivered_at AS text) AS stamp"
+                f"{columns}, {dialect.true} AS is_due, CAST(delivered_at AS text) AS stamp"
                 f" FROM {table}"
                 f" WHERE status = 'delivered' AND {is_over}{begun}"
                 " ORDER BY delivered_at LIMIT :limit"
@@ -270,10 +268,6 @@ def _is_over(dialect: Dialect, status: str) -> str:
     )
 
 
-def _true(dialect: Dialect) -> str:
-    return "true" if dialect.name == "postgresql" else "1"
-
-
 def _purge(status: str) -> TextClause:
     # A counter that somebody has set too low must not keep everything here for ever.
     return text(
@@ -284,5 +278,3 @@ def _purge(status: str) -> TextClause:
 
 
 _PURGE = {status: _purge(status) for status in ("delivered", "discarded", "dead")}
-_STAND_IN_LINE = text("SELECT 1 FROM shipper_lease WHERE name = 'outbox' FOR UPDATE")
-_AS_LONG_AS_IT_TAKES = text("SET LOCAL statement_timeout = 0")

@@ -13,8 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from shipper.store.db.engine import open_engine, quoted, sqlite_library
+from shipper.store.db.engine import open_engine
 from shipper.store.db.failures import file_of
+from shipper.store.db.sqlite.opening import quoted, sqlite_library
 from shipper.store.db.transactions import glancing, interrupt, writing
 
 # Free pages that stay in the file: a tenth of it, and with 4 KiB pages at least a megabyte.

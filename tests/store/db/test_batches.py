@@ -12,7 +12,7 @@ from sqlalchemy.event import listens_for
 
 from shipper.errors import InvalidEvent
 from shipper.store.db import batches, paging
-from shipper.store.db.batches import BATCH_SECONDS, FIRST, LEAST, MOST, Turns
+from shipper.store.db.batches import BATCH_SECONDS, FIRST, LEAST, MOST, Batches
 from shipper.store.db.dialect import dialect_of
 from shipper.store.db.engine import open_engine
 from shipper.store.db.failures import file_of
@@ -56,7 +56,7 @@ class _Time:
 def test_a_batch_takes_as_many_rows_as_fit_into_its_time(a_row: float) -> None:
     """Whatever a row costs: a megabyte on a slow disk, or next to nothing."""
     time = _Time(a_row)
-    turns = Turns(monotonic=time.monotonic, rest=time.rest)
+    turns = Batches(monotonic=time.monotonic, rest=time.rest)
     sizes = []
     for batch in islice(turns.cut(range(10**6)), 30):
         with turns.timing(len(batch)):
@@ -73,7 +73,7 @@ def test_a_batch_takes_as_many_rows_as_fit_into_its_time(a_row: float) -> None:
 
 def test_what_is_heavy_goes_alone() -> None:
     """Events of a megabyte are few to a batch, however fast the first ones were."""
-    turns = Turns(100)
+    turns = Batches(100)
     batches = list(turns.cut([1, 1, 9, 1, 20, 1], lambda item: item, 10))
     assert batches == [[1, 1, 9], [1, 20], [1]]
 
@@ -208,14 +208,14 @@ def test_all_that_fit_are_found_in_order_however_many(
     monkeypatch.setattr(paging, "PAGE", page)
     _fill(engine, 7)
     run(engine, "UPDATE shipper_outbox SET status = 'discarded' WHERE id IN (2, 3)")
-    found = paging.matching(engine, dialect_of(engine.dialect.name), *PENDING.where(_of(engine)))
+    found = paging.matching(engine, dialect_of(engine), *PENDING.where(_of(engine)))
     first = next(found)
     assert _writes(engine)
     assert [first, *found] == [1, 4, 5, 6, 7]
 
 
 def _of(engine: Engine) -> Any:
-    return dialect_of(engine.dialect.name)
+    return dialect_of(engine)
 
 
 def _writes(engine: Engine) -> bool:
@@ -229,7 +229,7 @@ def _writes(engine: Engine) -> bool:
 
 def test_the_holds_of_others_are_not_gone_through(engine: Engine) -> None:
     """A retried dead letter's hold is found by its key: 100,000 others cost nothing."""
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     explain = "EXPLAIN QUERY PLAN " if dialect.name == "sqlite" else "EXPLAIN "
     statement = text(f"{explain}{release_dead(dialect)}")
     with engine.begin() as tx:

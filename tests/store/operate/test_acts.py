@@ -341,7 +341,7 @@ def test_a_command_that_changes_many_says_so(engine: Engine) -> None:
     before = generation(engine)
     with writing(engine) as tx:
         notify(tx)
-        touch(tx, dialect_of(engine.dialect.name), rows)
+        touch(tx, dialect_of(engine), rows)
     assert (generation(engine) - before) % NAMED != 0
     assert Looks(engine).touched(before) == []
 
@@ -353,7 +353,7 @@ def test_what_commands_have_touched_is_kept_of_the_last_of_them(engine: Engine) 
     for _ in range(NAMED_KEPT + 10):
         with writing(engine) as tx:
             notify(tx)
-            touch(tx, dialect_of(engine.dialect.name), [row])
+            touch(tx, dialect_of(engine), [row])
     kept = Looks(engine).touched(generation(engine) - NAMED_KEPT * NAMED)
     assert kept == [("default", "k1")] * NAMED_KEPT
     assert Looks(engine).touched(before) is None

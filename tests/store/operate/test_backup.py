@@ -13,13 +13,8 @@ import pytest
 from sqlalchemy import Engine
 
 from shipper.errors import AccessDenied, SchemaError, ShipperError, UsageError
-from shipper.store.db.engine import (
-    _sqlite_module,
-    connect_sqlite,
-    create_sqlite_file,
-    database_path,
-    open_engine,
-)
+from shipper.store.db.engine import database_path, open_engine
+from shipper.store.db.sqlite.opening import _sqlite_module, connect_sqlite, create_sqlite_file
 from shipper.store.operate import backup
 from shipper.store.operate.backup import back_up, pg_dump
 from shipper.store.report.verify import verify

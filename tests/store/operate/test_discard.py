@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import Engine
 
-from shipper.store.db.batches import Turns
+from shipper.store.db.batches import Batches
 from shipper.store.db.selection import Selection
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Work
@@ -68,7 +68,7 @@ def test_every_destination_is_counted(engine: Engine) -> None:
 
 def test_many_take_many_transactions(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that no application waits for long."""
-    monkeypatch.setattr(recall, "Turns", lambda: Turns(2))
+    monkeypatch.setattr(recall, "Batches", lambda: Batches(2))
     write(engine, *"abcde")
     assert gone(engine, EVERYTHING) == 5
     assert verify(engine) == []

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shipper.errors import InvalidEvent, LeaseLost, OutboxHeld
-from shipper.store.db.batches import Turns
+from shipper.store.db.batches import Batches
 from shipper.store.db.engine import database_path, open_engine
 from shipper.store.db.failures import file_of
 from shipper.store.db.selection import Selection
@@ -250,7 +250,7 @@ def test_a_cut_between_two_marks_loses_nothing(
 ) -> None:
     """Both files together are everything, and the new house takes none of it twice."""
     path = file_of(house)
-    monkeypatch.setattr(move, "Turns", lambda *_: Turns(2))
+    monkeypatch.setattr(move, "Batches", lambda *_: Batches(2))
     write(house, *"abcde")
     original, first, second = move._mark, Box(), Box()
 

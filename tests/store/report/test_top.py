@@ -70,11 +70,11 @@ def test_it_shows_which_keys_are_held(engine: Engine) -> None:
 @pytest.mark.parametrize("question", ["'pending'", "'dead'"])
 def test_a_look_scans_no_table(sqlite_url: str, question: str) -> None:
     """SQLite says how it would find the rows: by the destination, in an index."""
-    from shipper.store.db.dialect import dialect_of
+    from shipper.store.db.dialect import SQLITE
     from shipper.store.report import top as module
 
     engine = open_engine(sqlite_url)
-    statement = module._DEAD if "dead" in question else module._pending(dialect_of("sqlite"))
+    statement = module._DEAD if "dead" in question else module._pending(SQLITE)
     with engine.connect() as connection:
         plan = connection.execute(
             text(f"EXPLAIN QUERY PLAN {statement.text}"), {"name": "d", "few": 5, "dead": 5}
