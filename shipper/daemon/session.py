@@ -53,7 +53,8 @@ from shipper.store.lease import clock_notes
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.lease import Owner
 from shipper.store.upgrade.migrate import prepare
-from shipper.store.upkeep.reserve import Reserve, Spared
+from shipper.store.upkeep.full_disk import QueueWithReserve
+from shipper.store.upkeep.reserve import Reserve
 from shipper.store.upkeep.retention import newest
 from shipper.system.confirmed_time import Confirmed
 
@@ -186,7 +187,7 @@ async def open_session(
                 notice(done)
         reserve = None if path is None else Reserve(path, settings.space.reserve)
         queue, owner = Queue(engine, lease_ttl=ttl, monotonic=clock.monotonic), Owner.here()
-        spared = None if reserve is None else Spared(queue, reserve, tells(reserve, log))
+        spared = None if reserve is None else QueueWithReserve(queue, reserve, tells(reserve, log))
         # A daemon whose machine went away leaves its lease as it is; a living one prolongs it.
         patience = {OutboxHeld: ttl if within and path is None else 0.0} | reached
         taken_at = clock.monotonic()

@@ -26,7 +26,8 @@ from shipper.store.db.opening import Database
 from shipper.store.db.transactions import interrupt
 from shipper.store.drain.queue import Queue
 from shipper.store.lease.lease import Owner
-from shipper.store.upkeep.reserve import Reserve, Spared
+from shipper.store.upkeep.full_disk import QueueWithReserve
+from shipper.store.upkeep.reserve import Reserve
 from shipper.system.background import aside
 
 # How long the database may take to appear: one boot may start both.
@@ -119,7 +120,10 @@ def tells_waiting(log: Log, waits: Callable[[str], None]) -> Callable[[ShipperEr
 
 
 def acquire(
-    queue: Queue, spared: Spared | None, owner: Owner, patience: dict[type[ShipperError], float]
+    queue: Queue,
+    spared: QueueWithReserve | None,
+    owner: Owner,
+    patience: dict[type[ShipperError], float],
 ) -> int:
     """Take the outbox; where its holder has to be watched first, be patient enough for that."""
     acquire = partial(queue.acquire, owner)
@@ -132,7 +136,7 @@ def acquire(
         raise
 
 
-async def give_back(thread: DatabaseThread, queue: Queue, spared: Spared | None) -> None:
+async def give_back(thread: DatabaseThread, queue: Queue, spared: QueueWithReserve | None) -> None:
     """Let the next daemon have the outbox, where it can still be asked for that."""
     release = queue.release if spared is None else partial(spared.insist, queue.release)
     try:

@@ -20,7 +20,7 @@ from shipper.store.db.sqlite.opening import sqlite_library
 from shipper.store.report import facts
 from shipper.store.report.budget import footprint, size
 from shipper.store.report.holds import held
-from shipper.store.report.silence import plight
+from shipper.store.report.silence import find_silence
 from shipper.store.report.status import (
     DestinationReport,
     commit_blockers,
@@ -189,7 +189,7 @@ def check_daemon(database: Database, settings: Settings, now: float) -> Iterator
     reports = destination_report(database, settings.destinations, now)
     pending = sum(report.pending for report in reports)
     in_commit = commits.waiting(database) is not None  # which is told by itself
-    if shipper is not None and not in_commit and (found := plight(database)):
+    if shipper is not None and not in_commit and (found := find_silence(database)):
         fix = "journalctl -u shipper says what it has tried; where it stands still: restart it"
         yield fault("daemon", f"{shipper} {found.told}", fix)
     elif shipper is not None:

@@ -16,8 +16,8 @@ from shipper.store.db import commits
 from shipper.store.db.engine import database_path
 from shipper.store.db.opening import Database
 from shipper.store.report.budget import Footprint, footprint
-from shipper.store.report.holds import Held, keys_held
-from shipper.store.report.silence import Plight, plight
+from shipper.store.report.holds import HoldReport, keys_held
+from shipper.store.report.silence import Silence, find_silence
 from shipper.store.report.status import (
     Blocker,
     DestinationReport,
@@ -89,7 +89,7 @@ class Facts:
     oldest: float = _WAITS_LONG
     taken: Footprint | None = None
     room: Room | None = None
-    held: Sequence[Held] = ()
+    held: Sequence[HoldReport] = ()
     broken: Sequence[str] = ()
     blockers: Sequence[Blocker] = ()
     held_for: float = 0.0
@@ -99,7 +99,7 @@ class Facts:
     config: str = "the configuration"
     start: str = "shipper run"
     """How a shipper is started here."""
-    plight: Plight | None = None
+    plight: Silence | None = None
     """Why the daemon can't write, though it runs."""
     hours: Hours = ALWAYS_OPEN
     """The delivery windows."""
@@ -182,6 +182,6 @@ def gather(
         places=[advice.place_of(each, settings) for each in settings.destinations.values()],
         config=str(settings.path or "the configuration"),
         start=start,
-        plight=plight(database),
+        plight=find_silence(database),
     )
     return facts, shipper

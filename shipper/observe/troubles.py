@@ -22,7 +22,7 @@ from shipper.observe.situation import Facts, Room
 from shipper.policy.state import State
 from shipper.store.db import commits
 from shipper.store.report.budget import Footprint, size
-from shipper.store.report.silence import Plight
+from shipper.store.report.silence import Silence
 from shipper.store.report.status import NEVER_TRIED, Blocker, DestinationReport
 
 NAMED = 3
@@ -117,7 +117,7 @@ def _of_full_disk(room: Room | None) -> Iterator[Trouble]:
         yield Trouble(Level.CRITICAL, text, _MAKE_ROOM)
 
 
-def _of_plight(found: Plight | None) -> Iterator[Trouble]:
+def _of_plight(found: Silence | None) -> Iterator[Trouble]:
     if found is not None:
         fix = "journalctl -u shipper says what it has tried; where it stands still: restart it"
         yield Trouble(Level.CRITICAL, f"the daemon {found.told}", fix)

@@ -107,8 +107,8 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
         ("system/files.py", "Directory.make_directory", "os.fchmod", 1),
         ("system/files.py", "Directory.make_directory", "os.mkdir", 1),
         ("system/files.py", "Directory.make_directory", "os.open", 1),
-        ("store/operate/backup.py", "_lend", "os.fchmod", 1),
-        ("store/operate/backup.py", "_lend", "os.fchown", 1),
+        ("store/operate/backup.py", "_share_with_group", "os.fchmod", 1),
+        ("store/operate/backup.py", "_share_with_group", "os.fchown", 1),
         ("store/lease/file_lock.py", "FileLock._made", "os.fchmod", 1),
         ("store/lease/file_lock.py", "FileLock._made", "os.fchown", 1),
     ),
@@ -185,7 +185,7 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
     ),
     UNNAMED: (
         ("cli/input/documents.py", "whole", "TemporaryFile", 1),
-        ("store/operate/move.py", "hand_over", "TemporaryFile", 1),
+        ("store/operate/move.py", "move_out", "TemporaryFile", 1),
         ("demo/command.py", "_directory", "tempfile.TemporaryDirectory", 1),
     ),
 }  # fmt: skip

@@ -18,9 +18,9 @@ from shipper.store.db.engine import open_engine
 from shipper.store.db.sqlite.opening import SqliteLibrary
 from shipper.store.drain.messages import LinkRow
 from shipper.store.lease.file_lock import FileLock
-from shipper.store.operate.acts import hold_destination
+from shipper.store.operate.hold import hold_destination
 from shipper.store.report import facts
-from shipper.store.report.facts import Growth, Server
+from shipper.store.report.facts import Growth, ServerFacts
 from shipper.store.report.silence import Noted, note
 from shipper.store.report.status import Blocker
 from shipper.store.upkeep.sqlite_file import Space
@@ -224,7 +224,7 @@ def test_a_server_is_judged(
 ) -> None:
     """What takes our promises away is a fault."""
     sound: dict[str, Any] = {"version": "18.4", "standby": False, "durable": True}
-    server = Server(**{**sound, "pooled": False, "shares": False, "bytes": 8192, **changes})
+    server = ServerFacts(**{**sound, "pooled": False, "shares": False, "bytes": 8192, **changes})
     monkeypatch.setattr(facts, "server", lambda _: server)
     finding = _by_name(db.check_server(None))[name]  # type: ignore[arg-type]
     assert finding.level is level

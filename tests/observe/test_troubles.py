@@ -12,7 +12,7 @@ from shipper.observe.situation import Facts, Room
 from shipper.observe.troubles import Level, judge
 from shipper.store.report.budget import Footprint
 from shipper.store.report.facts import Growth
-from shipper.store.report.holds import Held
+from shipper.store.report.holds import HoldReport
 from shipper.store.report.status import Blocker, DestinationReport
 
 GB = 10**9
@@ -75,7 +75,7 @@ def test_the_order_is_the_documented_one() -> None:
         is_shipped=False,
         taken=Footprint(1000, False, Growth(0, 0), 1000),
         room=room(0, wal=10**8),
-        held=[Held("default", "a", "operator", None, None, 3)],
+        held=[HoldReport("default", "a", "operator", None, None, 3)],
         broken=["counters"],
         blockers=[Blocker(1, "x", 99.0)],
         held_for=99.0,
@@ -184,7 +184,7 @@ def test_a_former_destination_is_history() -> None:
 
 def test_many_held_keys_are_named_up_to_three() -> None:
     """And the rest are counted."""
-    held = [Held("default", f"k{n}", "operator", None, None, 0) for n in range(5)]
+    held = [HoldReport("default", f"k{n}", "operator", None, None, 0) for n in range(5)]
     [trouble] = judge(facts(report(held_keys=15), held=held))
     assert trouble.text == "default: 15 keys held: k0, k1, k2 and 12 more"
 

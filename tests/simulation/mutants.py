@@ -32,7 +32,7 @@ from shipper.policy.pace import Pace
 from shipper.policy.partial_outage import Crowd
 from shipper.store.db.sqlite import opening
 from shipper.store.db.transactions import writing
-from shipper.store.drain import claims, queue
+from shipper.store.drain import claims, recovery
 from shipper.store.drain.claims import ClaimBook
 from shipper.store.drain.look import Looks
 from shipper.store.drain.queue import Queue
@@ -305,7 +305,7 @@ def a_disk_that_is_full_at_the_start_is_a_bug() -> Any:
 @mutant
 def nothing_may_have_been_received() -> Any:
     """After a crash, claims are forgotten without a look at them."""
-    return patch.object(queue, "first_of_each_lane", lambda claims, pending: [])
+    return patch.object(recovery, "first_of_each_lane", lambda claims, pending: [])
 
 
 @mutant
@@ -331,7 +331,7 @@ def last_claimed_counts_as_sent() -> Any:
         return original(list(reversed(backwards)), pending)
 
     original = claims.first_of_each_lane
-    return patch.object(queue, "first_of_each_lane", first_of_each_lane)
+    return patch.object(recovery, "first_of_each_lane", first_of_each_lane)
 
 
 @mutant

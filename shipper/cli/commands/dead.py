@@ -20,9 +20,10 @@ from shipper.cli.output.context import Context
 from shipper.clock import SystemClock, iso
 from shipper.store.db.opening import Database
 from shipper.store.db.selection import Selection
-from shipper.store.operate import acts
-from shipper.store.report.dead_letters import SAMPLES, DeadGroup, dead_groups
-from shipper.store.report.events import last_words
+from shipper.store.operate import dead_letters
+from shipper.store.operate.preview import SAMPLES
+from shipper.store.report.dead_letters import DeadGroup, dead_groups
+from shipper.store.report.events import last_answers
 from shipper.wording.quantities import several
 from shipper.wording.safe_text import printable
 
@@ -48,7 +49,7 @@ def list_dead(
         groups = dead_groups(engine, filters)
         if not groups and filters != Selection():
             raise no_match(engine, context, filters, ("dead",))
-        said = last_words(engine, [group.ids[-1] for group in groups])
+        said = last_answers(engine, [group.ids[-1] for group in groups])
     if context.json:
         for group in groups:
             context.emit(_fields(group, said))
@@ -83,7 +84,7 @@ def retry(
     If their key has moved on, they arrive out of order. All that are named, or none.
     """
     selection = Selection(key=key, destination=destination, cause=cause, since=since, until=until)
-    _move(idents, selection, yes, context, ("retry", "retried", acts.retry))
+    _move(idents, selection, yes, context, ("retry", "retried", dead_letters.retry))
 
 
 def discard(
@@ -98,7 +99,7 @@ def discard(
 ) -> None:
     """Give dead letters up for good: they are never sent. All that are named, or none."""
     selection = Selection(key=key, destination=destination, cause=cause, since=since, until=until)
-    _move(idents, selection, yes, context, ("discard", "discarded", acts.discard))
+    _move(idents, selection, yes, context, ("discard", "discarded", dead_letters.discard))
 
 
 Move = tuple[str, str, Callable[[Database, Selection, float], int]]

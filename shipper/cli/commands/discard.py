@@ -13,7 +13,8 @@ from shipper.cli.input.choice import (
 from shipper.cli.input.recalled import carry_out, unfinished
 from shipper.cli.output.context import Context
 from shipper.store.db.selection import Selection
-from shipper.store.operate.discard import SAMPLES, Found, find_pending, give_up
+from shipper.store.operate.discard import discard_pending
+from shipper.store.operate.preview import SAMPLES, Found, find_pending
 from shipper.wording.quantities import several
 
 
@@ -44,7 +45,7 @@ def discard(
         discarded = left = 0
         if found.count:
             context.confirm(_question(found), yes=yes or is_read(idents))
-            discarded, left = carry_out(engine, context, give_up(engine, selection))
+            discarded, left = carry_out(engine, context, discard_pending(engine, selection))
     if context.json:
         context.emit({"discarded": discarded})
     else:

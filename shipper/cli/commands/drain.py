@@ -29,8 +29,8 @@ from shipper.policy.state import State
 from shipper.store.db.opening import Database
 from shipper.store.db.transactions import let_go
 from shipper.store.report.holds import keys_held
-from shipper.store.report.progress import Settled, behind_held_keys, settled
-from shipper.store.report.silence import plight
+from shipper.store.report.progress import EndedCounts, behind_held_keys, ended_counts
+from shipper.store.report.silence import find_silence
 from shipper.store.report.status import commit_blockers, current_shipper, destination_report
 from shipper.system.background import aside
 from shipper.system.stderr import settle_stderr, unblock_stderr
@@ -82,7 +82,7 @@ def drain(*, timeout: Duration = None, context: Context) -> int:
     unblock_stderr()
     settings = context.settings()
     with context.engine() as engine:
-        before = settled(engine)
+        before = ended_counts(engine)
         clock = SystemClock()
         view = View(engine, settings, clock)
         pending = view.ask(lambda _: sum(left.pending for left in view.left()))
@@ -170,7 +170,7 @@ class Drainer:
         """Raise StoreUnavailable where the database says nothing: who stops us waits for none."""
         try:
             async with asyncio.timeout(STORE_GRACE):
-                await self._ask(settled)
+                await self._ask(ended_counts)
         except TimeoutError:
             raise StoreUnavailable(
                 f"the database does not answer within {STORE_GRACE:g} s",
@@ -209,9 +209,9 @@ class Drainer:
 
     async def _watch(self) -> bool:
         """Return True once it is over, False when nobody ships any more."""
-        seen: Settled | None = None
+        seen: EndedCounts | None = None
         while not self._stop.is_set():
-            now = await self._ask(settled)
+            now = await self._ask(ended_counts)
             # To count what is pending is dear; while something moves there is something left.
             if now == seen and await self._ask(self._nothing_to_wait_for):
                 return True
@@ -260,7 +260,7 @@ class Drainer:
 
     async def _show(self) -> None:
         while self._bar is not None:
-            self._bar.update(await self._ask(settled))
+            self._bar.update(await self._ask(ended_counts))
             await self._rest()
 
 
@@ -269,12 +269,12 @@ def _is_stuck(route: Route) -> bool:
 
 
 def _stands_still(engine: Database) -> bool:
-    found = plight(engine)
+    found = find_silence(engine)
     return found is not None and found.seconds >= _HANGS
 
 
-def _tell(context: Context, view: View, before: Settled) -> int:
-    after, left = settled(view.engine), view.left()
+def _tell(context: Context, view: View, before: EndedCounts) -> int:
+    after, left = ended_counts(view.engine), view.left()
     delivered, died = after.delivered - before.delivered, max(0, after.dead - before.dead)
     if context.json:
         pending = {
@@ -303,7 +303,7 @@ def _tell(context: Context, view: View, before: Settled) -> int:
 def _why(view: View, left: Left) -> str:
     """Return why some of a destination's events are still pending."""
     still = f"{count(left.pending)} still pending"
-    if (suffers := plight(view.engine)) is not None:
+    if (suffers := find_silence(view.engine)) is not None:
         return f"{still}: the shipper {printable(suffers.told)}"
     if left.state in _STUCK_WORDS:
         return f"{still}: {printable(left.stands)}"

@@ -22,7 +22,7 @@ from shipper.store.db.engine import database_path
 from shipper.store.db.opening import Database
 from shipper.store.db.selection import Selection
 from shipper.store.operate.backup import file_beside, publish
-from shipper.store.operate.move import Carried, hand_over, undelivered
+from shipper.store.operate.move import MovedEvent, move_out, undelivered
 from shipper.store.report.events import find
 from shipper.wording.quantities import several
 
@@ -84,7 +84,7 @@ class _Keeper:
         self.events = 0
         self._target = target
 
-    def __call__(self, pages: Iterator[list[Carried]]) -> None:
+    def __call__(self, pages: Iterator[list[MovedEvent]]) -> None:
         """Return when all of them are on disk; raises NotWritten where it has no room, say."""
         try:
             self._keep(pages)
@@ -92,7 +92,7 @@ class _Keeper:
             told = f"{self._target}: can't be written: {error.strerror}; nothing was exported"
             raise NotWritten(told) from error
 
-    def _keep(self, pages: Iterator[list[Carried]]) -> None:
+    def _keep(self, pages: Iterator[list[MovedEvent]]) -> None:
         with file_beside(self._target) as draft:
             with open(draft.file, "wb", closefd=False) as lines:
                 for page in pages:
@@ -110,12 +110,12 @@ def _carry(
     """Export events, and with `leave` mark them; return how many were marked."""
     if leave:
         path = database_path(context.settings().database.url)
-        return hand_over(engine, selection, path, keeper)
+        return move_out(engine, selection, path, keeper)
     keeper(undelivered(engine, selection))
     return 0
 
 
-def _print(pages: Iterator[list[Carried]], context: Context) -> int:
+def _print(pages: Iterator[list[MovedEvent]], context: Context) -> int:
     events = 0
     for events, event in enumerate(chain.from_iterable(pages), 1):  # noqa: B007 - the last counts
         context.emit(fields(event))

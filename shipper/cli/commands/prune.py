@@ -15,7 +15,7 @@ from shipper.store.db.opening import Database
 from shipper.store.lease import clock_notes
 from shipper.store.lease.lease import Owner
 from shipper.store.upkeep import retention, sqlite_file
-from shipper.store.upkeep.retention import Cutoffs, Kind
+from shipper.store.upkeep.retention import Cutoffs, EndedGroup
 from shipper.system.confirmed_time import Confirmed
 from shipper.wording.quantities import several
 
@@ -58,7 +58,7 @@ def prune(*, dry_run: bool = False, trust_clock: bool = False, context: Context)
         by_clock = Cutoffs.at(now, delivered=keeps.delivered, dead=keeps.dead)
         cutoffs = replace(by_clock, **since_set)
         if dry_run:
-            gone: Mapping[Kind, int] = retention.due(engine, cutoffs)
+            gone: Mapping[EndedGroup, int] = retention.due(engine, cutoffs)
         else:
             gone = _prune(engine, cutoffs, clock)
             _shrink(engine, clock)
@@ -85,8 +85,8 @@ def _noted(engine: Database, clock: Clock, keeps: RetentionSettings) -> dict[str
     return {name: at - s for name, (s, at) in known.items() if now - at > _AHEAD}
 
 
-def _prune(engine: Database, cutoffs: Cutoffs, clock: Clock) -> Mapping[Kind, int]:
-    total: Counter[Kind] = Counter()
+def _prune(engine: Database, cutoffs: Cutoffs, clock: Clock) -> Mapping[EndedGroup, int]:
+    total: Counter[EndedGroup] = Counter()
     for batch in _unhurried(retention.prune(engine, cutoffs, clock.monotonic), clock):
         total += batch
     return total
@@ -111,7 +111,7 @@ def _unhurried(steps: Iterator[T], clock: Clock) -> Iterator[T]:
         nobody.wait(max(_REST_LEAST, clock.monotonic() - began))
 
 
-def _tell(context: Context, gone: Mapping[Kind, int], *, dry_run: bool) -> None:
+def _tell(context: Context, gone: Mapping[EndedGroup, int], *, dry_run: bool) -> None:
     rows = sorted((kind.destination, kind.status, count) for kind, count in gone.items() if count)
     total = sum(count for _, _, count in rows)
     if context.json:

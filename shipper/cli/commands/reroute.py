@@ -26,7 +26,8 @@ from shipper.clock import SystemClock
 from shipper.errors import NotFound, UsageError
 from shipper.store.db.opening import Database
 from shipper.store.db.selection import Selection
-from shipper.store.operate.reroute import SAMPLES, Movable, movable, reroute
+from shipper.store.operate.preview import SAMPLES
+from shipper.store.operate.reroute import Movable, movable, reroute
 from shipper.wording.quantities import several
 from shipper.wording.safe_text import printable
 

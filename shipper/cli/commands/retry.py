@@ -17,8 +17,8 @@ from shipper.cli.input.choice import (
 from shipper.cli.output.context import Context
 from shipper.cli.output.obstacles import held_keys, obstacles
 from shipper.store.db.selection import Selection
-from shipper.store.operate.acts import send_now
-from shipper.store.operate.discard import find_pending
+from shipper.store.operate.preview import find_pending
+from shipper.store.operate.send_now import send_now
 from shipper.store.report.events import find
 from shipper.wording.quantities import several
 

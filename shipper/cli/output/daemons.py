@@ -5,10 +5,10 @@ from typing import Any
 from shipper.clock import iso
 from shipper.store.db.opening import Database
 from shipper.store.report.daemons import Shipper, shippers
-from shipper.store.report.silence import Plight
+from shipper.store.report.silence import Silence
 
 
-def told_of(engine: Database, plight: Plight | None) -> dict[str, Any]:
+def told_of(engine: Database, plight: Silence | None) -> dict[str, Any]:
     """Return the daemons, and of the first one host, pid and version at the top level."""
     found = shippers(engine)
     first = found[0] if found else Shipper("", None, "", None, None)
@@ -20,7 +20,7 @@ def told_of(engine: Database, plight: Plight | None) -> dict[str, Any]:
     }
 
 
-def _fields(shipper: Shipper, plight: Plight | None) -> dict[str, Any]:
+def _fields(shipper: Shipper, plight: Silence | None) -> dict[str, Any]:
     seen = shipper.last_seen_seconds
     return {
         "name": shipper.host,

@@ -18,11 +18,13 @@ from shipper.store.db.engine import open_engine
 from shipper.store.db.failures import file_of
 from shipper.store.db.selection import Selection
 from shipper.store.operate import enqueue, move
-from shipper.store.operate.acts import discard, release_dead, retry, send_now
-from shipper.store.operate.discard import give_up
+from shipper.store.operate.bookkeeping import release_dead
+from shipper.store.operate.dead_letters import discard, retry
+from shipper.store.operate.discard import discard_pending
 from shipper.store.operate.enqueue import AT_ONCE, NewEvent
-from shipper.store.operate.move import Carried, hand_over, take_in
+from shipper.store.operate.move import MovedEvent, move_in, move_out
 from shipper.store.operate.reroute import reroute
+from shipper.store.operate.send_now import send_now
 from shipper.store.report.verify import verify
 from shipper.store.upkeep import retention
 from shipper.store.upkeep.retention import Cutoffs, prune
@@ -122,7 +124,7 @@ def _fill(engine: Engine, count: int, status: str = "pending") -> None:
     )
 
 
-def _keep(pages: Iterator[list[Carried]]) -> None:
+def _keep(pages: Iterator[list[MovedEvent]]) -> None:
     for _ in pages:
         pass
 
@@ -136,10 +138,10 @@ def _enqueue(engine: Engine) -> None:
 
 
 def _take_in(engine: Engine) -> None:
-    take_in(
+    move_in(
         engine,
         (
-            Carried(n, f"e{n}", "default", f"k{n}", NOW, "pending", False, VIEW.encode())
+            MovedEvent(n, f"e{n}", "default", f"k{n}", NOW, "pending", False, VIEW.encode())
             for n in range(MANY)
         ),
     )
@@ -153,8 +155,8 @@ def _prune(engine: Engine) -> None:
 WORK: dict[str, tuple[str | None, Callable[[Engine], object]]] = {
     "enqueue": (None, _enqueue),
     "enqueue --rows": (None, _take_in),
-    "discard of what is pending": ("pending", lambda e: list(give_up(e, ALL))),
-    "hand-over": ("pending", lambda e: hand_over(e, PENDING, None, _keep)),
+    "discard of what is pending": ("pending", lambda e: list(discard_pending(e, ALL))),
+    "hand-over": ("pending", lambda e: move_out(e, PENDING, None, _keep)),
     "reroute": ("pending", lambda e: list(reroute(e, ALL, "erp", NOW))),
     "events retry": ("pending", lambda e: send_now(e, ALL)),
     "dead retry": ("dead", lambda e: retry(e, ALL, NOW)),
@@ -287,13 +289,13 @@ def test_an_import_that_nobody_goes_on_with_is_forgotten(engine: Engine) -> None
 def test_what_is_refused_in_a_later_batch_is_told_with_what_is_written(engine: Engine) -> None:
     """All of a few, or none; of many what came before stays, and is said."""
     good = [
-        Carried(n, f"e{n}", "default", "k", NOW, "pending", False, VIEW.encode())
+        MovedEvent(n, f"e{n}", "default", "k", NOW, "pending", False, VIEW.encode())
         for n in range(AT_ONCE)
     ]
-    bad = Carried(9, "bad", "default", "k", NOW, "pending", False, b"{no")
+    bad = MovedEvent(9, "bad", "default", "k", NOW, "pending", False, b"{no")
     with pytest.raises(InvalidEvent, match=rf"event {AT_ONCE + 1}.*{AT_ONCE} before it are"):
-        take_in(engine, [*good, bad])
-    assert take_in(engine, good) == move.TakenIn(0, AT_ONCE, ("default",))
+        move_in(engine, [*good, bad])
+    assert move_in(engine, good) == move.MovedIn(0, AT_ONCE, ("default",))
 
 
 def test_no_command_holds_more_than_a_batch_in_memory(
@@ -305,14 +307,14 @@ def test_no_command_holds_more_than_a_batch_in_memory(
     monkeypatch.setattr(move, "_PAGE", 20)
     tracemalloc.start()
     try:
-        take_in(
+        move_in(
             engine,
             (
-                Carried(n, f"e{n}", "default", "k", NOW, "pending", False, payload.encode())
+                MovedEvent(n, f"e{n}", "default", "k", NOW, "pending", False, payload.encode())
                 for n in range(2000)
             ),
         )
-        assert hand_over(engine, PENDING, None, _keep) == 2000
+        assert move_out(engine, PENDING, None, _keep) == 2000
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -202,7 +202,7 @@ def test_nothing_is_overwritten(source: Path, target: Path, what: str) -> None:
 
 def test_nothing_is_overwritten_that_came_meanwhile(source: Path, target: Path) -> None:
     """Two backups at once: one of them keeps the name."""
-    with pytest.raises(UsageError, match="is there by now"):
+    with pytest.raises(UsageError, match="exists by now"):
         back_up(source, target, _taking(target))
     assert target.read_text() == "precious"
     assert [path.name for path in target.parent.iterdir()] == [target.name]
@@ -222,7 +222,7 @@ def test_a_file_system_without_links_will_do(
 
     monkeypatch.setattr(os, "link", refuse)
     if taken:
-        with pytest.raises(UsageError, match="is there by now"):
+        with pytest.raises(UsageError, match="exists by now"):
             back_up(source, target, _taking(target))
         assert target.read_text() == "precious"
     else:

@@ -4,9 +4,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shipper.store.db.engine import open_engine
-from shipper.store.operate import acts
+from shipper.store.operate import hold
 from shipper.store.operate.enqueue import NewEvent, enqueue
-from shipper.store.report.events import last_words
+from shipper.store.report.events import last_answers
 from shipper.store.report.top import NEWEST_DEAD, glance
 from tests.store.daemons import NOW
 
@@ -62,8 +62,8 @@ def test_it_looks_at_the_newest_dead_letters_only(engine: Engine) -> None:
 def test_it_shows_which_keys_are_held(engine: Engine) -> None:
     """Those held longest first, five at most."""
     for key in "gfedcba":
-        acts.hold_key(engine, "default", key, NOW)
-    acts.hold_key(engine, "other", "x", NOW)
+        hold.hold_key(engine, "default", key, NOW)
+    hold.hold_key(engine, "other", "x", NOW)
     assert glance(engine, "default").held == tuple("gfedc")
 
 
@@ -97,4 +97,4 @@ def test_the_last_words_are_those_of_the_receiver(engine: Engine) -> None:
                     f" VALUES (1, 'e', CURRENT_TIMESTAMP, 1, 'x', {said}, 0)"
                 )
             )
-    assert last_words(engine, [1, 2, 3, 9]) == {1: "no such sku", 2: "http-422: because"}
+    assert last_answers(engine, [1, 2, 3, 9]) == {1: "no such sku", 2: "http-422: because"}
