@@ -29,7 +29,7 @@ _NICKNAMES: Final = {
     "@hourly": "0 * * * *",
 }
 _FOREIGN: Final = re.compile(r"[?#~]|^[0-9]*[hlw]+([-/(0-9]|$)", re.IGNORECASE)
-_LONGEST: Final = 4  # digits that a number may have, with leading zeros
+_LONGEST: Final = 4  # digits that a number can have, with leading zeros
 
 
 class _Field(NamedTuple):

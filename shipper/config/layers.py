@@ -130,11 +130,13 @@ class Layers:
         return None
 
     def _nearest_variable(self, variable: str) -> list[str]:
-        names = [name.upper() for name in self.destinations] or ["DEFAULT"]
-        known = sorted({_variable(path, name) for path, _ in every_setting() for name in names})
+        owners = [name.upper() for name in self.destinations] or ["DEFAULT"]
+        known = sorted({_variable(path, name) for path, _ in every_setting() for name in owners})
         # All names share the prefix. With it, unrelated names would look alike.
-        rests = [name.removeprefix(_PREFIX) for name in known]
-        return [_PREFIX + rest for rest in _nearest(variable.removeprefix(_PREFIX).upper(), rests)]
+        endings = [name.removeprefix(_PREFIX) for name in known]
+        return [
+            _PREFIX + near for near in _nearest(variable.removeprefix(_PREFIX).upper(), endings)
+        ]
 
 
 def dotted(path: SettingPath) -> str:

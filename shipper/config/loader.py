@@ -1,9 +1,8 @@
 """Finds the configuration file and makes `Settings` from it and the environment.
 
-It decides which file is read, and reports all mistakes at once. Two things are only warnings,
-because they can be intended: a file with a secret that other users can read, and a delivery window
-that never opens. Root must never take another user's file only because it lies in the working
-directory: that file could make root send any file's content to any address.
+It decides which file is read, and reports all mistakes at once. A delivery window that never opens
+is only a warning, because it can be intended. Root must never take another user's file only because
+it lies in the working directory: that file could make root send any file's content to any address.
 """
 
 import os
@@ -11,25 +10,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from stat import S_ISREG
 from types import MappingProxyType
 
 from shipper.config.builder import Builder
 from shipper.config.crontab import Crontab
-from shipper.config.layers import Layers, RawValue, dotted
-from shipper.config.secret import masked
+from shipper.config.exposed_secrets import exposed_files, exposed_in_file
+from shipper.config.layers import Layers
 from shipper.config.settings import Settings
 from shipper.config.toml import read
-from shipper.config.types import CronList, FilePath
+from shipper.config.types import CronList
 from shipper.errors import AccessDenied, ConfigError
 from shipper.system.files import Untrusted, trusted
 
 SYSTEM_PATH = Path("/etc/shipper/config.toml")
-
-# A group's right to read is a decision: the service's group reads the file that way.
-_OTHERS_READ = 0o004
-_SECRETS = frozenset({"api_id", "heartbeat_url", "webhook_url"})
-_SECRET_FILES = frozenset({*(f"{name}_file" for name in _SECRETS), "url_file"})
 
 
 def find(path: Path | None, environ: Mapping[str, str], cwd: Path = Path()) -> Path:
@@ -100,16 +93,16 @@ def load(
     source = read(found)
     layers = Layers(source, cwd)
     layers.add_file()
-    warnings = [*_exposed(layers)]  # a variable doesn't remove the secret from the file
+    warnings = [*exposed_in_file(layers)]  # a variable doesn't remove the secret from the file
     layers.add_environment(environ)
     credentials = environ.get("CREDENTIALS_DIRECTORY")
     builder = Builder(layers, Path(credentials) if credentials else None, sends)
     settings: Settings | None = builder.build(Settings, ())
-    warnings += _exposed_files(layers)
+    warnings += exposed_files(layers)
     if layers.mistakes or settings is None:
         _add_windows(layers)
         in_order = sorted(layers.mistakes, key=lambda mistake: mistake[0])
-        raise ConfigError([f"{place}: {message}" for place, message in in_order])
+        raise ConfigError([f"{origin}: {message}" for origin, message in in_order])
     return replace(
         settings,
         path=Path(source.name),
@@ -138,35 +131,3 @@ def _add_windows(layers: Layers) -> None:
     with suppress(ValueError):  # these are reported already
         for mistake in CronList.mistakes(CronList().parse(given.raw, given.base)):
             layers.report(given.origin, f"schedule.windows: {mistake}")
-
-
-def _exposed(layers: Layers) -> Iterator[str]:
-    """Yield a warning for each secret in a configuration file that other users can read."""
-    if not layers.source.mode & _OTHERS_READ:
-        return
-    for path, given in layers.given.items():
-        if path[-1] in _SECRETS or _has_password(given):
-            yield (
-                f"{given.origin}: {dotted(path)} can be read by other users; "
-                f"chmod o= {layers.source.name}, or keep the secret in a file of its own"
-            )
-
-
-def _has_password(given: RawValue | None) -> bool:
-    return given is not None and isinstance(given.raw, str) and masked(given.raw) != given.raw
-
-
-def _exposed_files(layers: Layers) -> Iterator[str]:
-    """Yield a warning for each file of a secret that other users can read."""
-    for path, given in layers.given.items():
-        if path[-1] not in _SECRET_FILES:
-            continue
-        if path[-1] == "url_file" and not _has_password(layers.given.get((*path[:-1], "url"))):
-            continue
-        try:
-            file = FilePath().parse(given.raw, given.base)
-            mode = file.stat().st_mode
-        except (ValueError, OSError):
-            continue  # the reader of that file reports it
-        if S_ISREG(mode) and mode & _OTHERS_READ:
-            yield f"{given.origin}: {file} can be read by other users; chmod o= {file}"

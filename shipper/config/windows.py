@@ -76,7 +76,7 @@ class Windows:
         found = [self._opens(schedule, wall) for schedule in self._schedules]
         return min((moment for moment in found if moment is not None), default=None)
 
-    def told(self, wall: float) -> str:
+    def describe(self, wall: float) -> str:
         """Return for a person whether a window is open, and if not, when one opens."""
         if self.is_open(wall):
             return f"inside the delivery windows ({self.timezone})"

@@ -77,11 +77,11 @@ def in_words(answer: str) -> str:
 
     An answer without a whole violation is returned as it is.
     """
-    told = []
+    found = []
     with suppress(ValueError):
         for at, message in _SAID.findall(answer) if answer.lstrip().startswith("[{") else ():
-            told.append(f"event{json.loads(at)} {json.loads(message)}")
-    return "; ".join(told) or answer
+            found.append(f"event{json.loads(at)} {json.loads(message)}")
+    return "; ".join(found) or answer
 
 
 def _subject(breach: Violation) -> str:

@@ -140,12 +140,12 @@ def test_of_several_windows_the_next_one_counts() -> None:
     windows = Windows(["30 2 31 2 *", "0 9 * * *", "0 7 * * *"], "Europe/Berlin")
     now = wall("2026-11-27T06:00", "Europe/Berlin")
     assert windows.opens_at(now) == wall("2026-11-27T07:00", "Europe/Berlin")
-    assert windows.told(now) == "outside the delivery windows (Europe/Berlin) until 07:00"
+    assert windows.describe(now) == "outside the delivery windows (Europe/Berlin) until 07:00"
     at_ten = wall("2026-11-27T10:00", "Europe/Berlin")
-    assert windows.told(at_ten).endswith(" until 2026-11-28 07:00")
-    assert windows.told(at_ten - 3600.0) == "inside the delivery windows (Europe/Berlin)"
+    assert windows.describe(at_ten).endswith(" until 2026-11-28 07:00")
+    assert windows.describe(at_ten - 3600.0) == "inside the delivery windows (Europe/Berlin)"
     assert Windows(["30 2 31 2 *"]).opens_at(now) is None
-    assert Windows(["30 2 31 2 *"]).told(now) == "outside the delivery windows (UTC) for ever"
+    assert Windows(["30 2 31 2 *"]).describe(now) == "outside the delivery windows (UTC) for ever"
 
 
 @pytest.mark.parametrize(
