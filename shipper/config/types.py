@@ -225,7 +225,7 @@ def duration(seconds: float) -> str:
 
 
 def _size(count: int) -> str:
-    unit = next(name for name, size in _SIZES.items() if count % size == 0)
+    unit = next((name for name, size in _SIZES.items() if count and count % size == 0), "B")
     return f"{count // _SIZES[unit]}{unit}"
 
 

@@ -19,7 +19,7 @@ from packaging.version import Version
 from shipper import __version__
 from shipper.cli.commands.sandbox import sandbox
 from shipper.store.schema.revisions import REVISIONS
-from tests.docs.readme import ROOT
+from tests.docs.documents import DOCUMENTS, MANUAL, ROOT
 
 _DEADLINE = 120.0
 # The build backend's own entry point (PEP 517): offline, and no second copy of pip in between.
@@ -91,6 +91,7 @@ def test_the_wheel_has_what_belongs_to_it_and_nothing_else(wheel: Path) -> None:
     } <= set(names)
     assert {name.split("/")[0] for name in names} == {"shipper", metadata}
     assert [name for name in names if name.endswith(".pyc")] == []
+    assert {f"shipper/manual/{path.name}" for path in MANUAL.iterdir()} <= set(names)
     for kind in ("postgresql", "sqlite"):
         assert f"shipper/_assets/migrations/ddl/0001_{kind}.sql" in names
 
@@ -129,7 +130,8 @@ def test_the_sandbox_has_one_port_everywhere() -> None:
     """What one page says another one doesn't contradict, and it is the default."""
     port = str(signature(sandbox).parameters["port"].default)
     texts = [
-        *(ROOT / name for name in ("README.md", "config.example.toml")),
+        *DOCUMENTS,
+        ROOT / "config.example.toml",
         ROOT / "shipper/cli/grammar/parser.py",
         *(ROOT / "shipper/assets").iterdir(),
     ]

@@ -1,4 +1,7 @@
-"""Every command line of the README is one that exists; those that can be run are run, in order."""
+"""Every command line of the README and the manual is one that exists.
+
+Those that can be run are run, in their order.
+"""
 
 import json
 import os
@@ -7,6 +10,7 @@ import shlex
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +20,19 @@ import pytest
 from sqlalchemy import make_url
 
 from shipper.cli.grammar.parser import build
+from shipper.cli.grammar.registry import COMMANDS, FAMILIES
 from shipper.cli.output.context import Context
-from tests.docs.readme import ROOT, TEXT, blocks, calls, command_lines, tagged
+from tests.docs.documents import (
+    DOCUMENTS,
+    ROOT,
+    blocks,
+    calls,
+    command_lines,
+    prose,
+    quoted_of,
+    run_of,
+    tagged,
+)
 from tests.docs.runtimes import libpq_url, psql
 
 _DEADLINE = 60.0
@@ -30,6 +45,8 @@ _TESTS = (
     "-e '.[postgres,test]' && .venv/bin/pytest -n 3 --dist loadgroup"
 )
 _USER = "2b5c1e0a-7f39-4d0e-9a57-3d1f6f1c8e44"
+RUN = {call for text in DOCUMENTS.values() for call in run_of(text)}
+NAMES = {*FAMILIES, *(command.words for command in COMMANDS)}
 # Nobody sits there to agree.
 _ASKED = ("shipper dead retry", "shipper dead discard")
 
@@ -120,8 +137,10 @@ def event(user: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("line", sorted(set(calls())))
 def test_every_command_line_is_one_that_exists(line: str) -> None:
-    """It parses as a call: its words, its options and their values."""
+    """It parses as a call: its words, its options and their values. Prose can name a command."""
     words = shlex.split(line)[1:]
+    if " ".join(words) in NAMES and line not in RUN:
+        return
     if words[-1:] == ["--help"]:
         words.pop()
         assert words
@@ -132,9 +151,8 @@ def test_every_command_line_is_one_that_exists(line: str) -> None:
 
 @pytest.mark.parametrize("line", [_DEMO, _TESTS])
 def test_each_of_the_two_commands_is_one_line(line: str) -> None:
-    """Who starts copies one line; what comes of it on a fresh machine is CI's matter."""
-    found = [block.text for block in blocks() if block.section == "Two commands"]
-    assert f"{line}\n" in found
+    """A newcomer copies one line; CI shows what it does on a fresh machine."""
+    assert f"{line}\n" in [block.text for block in blocks()]
 
 
 def test_ci_runs_the_readmes_own_test_command() -> None:
@@ -143,11 +161,43 @@ def test_ci_runs_the_readmes_own_test_command() -> None:
     assert any(entry.startswith(_TESTS) for entry in lines)
 
 
-def test_files_that_the_readme_names_exist() -> None:
-    """Every link that leads into the repository leads somewhere."""
-    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
-    assert targets
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+def test_no_tag_stands_twice() -> None:
+    """A test that asks for a tagged block gets one block, in whichever document it stands."""
+    found = Counter((block.language, block.tag) for block in blocks() if block.tag)
+    assert [one for one, times in found.items() if times > 1] == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    """A link into the repository names a file of it, and its fragment a heading of that file."""
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", prose(DOCUMENTS[path])):
+        name, _, fragment = target.partition("#")
+        file = (path.parent / name).resolve() if name else path
+        assert file.exists(), target
+        assert not fragment or fragment in anchors(DOCUMENTS[file]), target
+
+
+def anchors(text: str) -> set[str]:
+    """Return the fragments that GitHub makes of a document's headings."""
+    headings = re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Say `shipper dead\nlist`.", ["shipper dead list"]),
+        ("```sh tag\nsudo shipper check # offline\n```\n", ["shipper check"]),
+        ("1. Do:\n\n   ```sh\n   shipper sandbox &\n   ```\n", ["shipper sandbox"]),
+        ("```sh\ncd x && A=1 .venv/bin/shipper demo | tail -1\n```\n", ["shipper demo"]),
+        ("```sh\nshipper enqueue - --key 'a|b' <rows\n```\n", ["shipper enqueue - --key 'a|b'"]),
+        ("```console\n$ shipper version\nshipper 0.1.0\n```\n", ["shipper version"]),
+        ("```python\nshipper = 1\n```\nand `shipper.toml`, `shippers run`", []),
+    ],
+)
+def test_calls_are_found_wherever_they_stand(text: str, found: list[str]) -> None:
+    """In blocks, in lists, and in prose."""
+    assert [*run_of(text), *quoted_of(text)] == found
 
 
 # -- what it does -----------------------------------------------------------------------------
