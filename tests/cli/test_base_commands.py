@@ -863,7 +863,7 @@ def test_a_wrong_chaos_spec_is_a_usage_error(home: Home) -> None:
 
 
 def test_demo_is_reached_from_the_command_line(home: Home) -> None:
-    """Its receipt is the one object on stdout, and its exit status says whether it balances."""
+    """Its summary is the one object on stdout, and its exit status says whether it balances."""
     ran = home.run("demo", "--seconds", "1", "--json")
     assert ran.value["balanced"] is (ran.status == 0)
 
