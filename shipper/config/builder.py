@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from shipper.config.layers import Layers, Origin, RawValue, SettingPath, dotted
+from shipper.config.layers import Layers, RawValue, SettingPath, ValueOrigin, dotted
 from shipper.config.secret import read_secret
 from shipper.config.settings import (
     AlertSettings,
@@ -121,9 +121,8 @@ class Builder:
         except ValueError as error:
             self.layers.report(given.origin, f"{dotted(url_file)}: {file} {error}")
         else:
-            self.layers.given[url] = RawValue(
-                raw, Origin(given.origin.line, f"{file}:1"), file.parent
-            )
+            origin = ValueOrigin(given.origin.line, f"{file}:1")
+            self.layers.given[url] = RawValue(raw, origin, file.parent)
 
     def _use_credential(self, owner: str, api_id: SettingPath, file: SettingPath) -> None:
         """Use the API ID of systemd's LoadCredential=.
@@ -139,7 +138,7 @@ class Builder:
         names = [f"{owner}_api_id"] + (["api_id"] if owner == "default" else [])
         for name in names:
             if _holds_something(self.credentials / name):
-                given[file] = RawValue(name, Origin(0, f"credential {name}"), self.credentials)
+                given[file] = RawValue(name, ValueOrigin(0, f"credential {name}"), self.credentials)
                 return
 
     def _cross_check(self, retry: RetrySettings, path: SettingPath) -> None:

@@ -26,7 +26,7 @@ _NAME_CHARS = 80  # enough to recognise a name; the time to compare grows with i
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Origin:
+class ValueOrigin:
     """Where a value was written. Origins sort as a report does: first the file, then variables."""
 
     line: int
@@ -46,7 +46,7 @@ class RawValue:
     """A value as it was written. `base` is the directory at which its relative paths begin."""
 
     raw: object
-    origin: Origin
+    origin: ValueOrigin
     base: Path
 
 
@@ -58,14 +58,14 @@ class Layers:
     cwd: Path
     given: dict[SettingPath, RawValue] = field(default_factory=dict)
     destinations: dict[str, None] = field(default_factory=dict)  # an ordered set
-    mistakes: list[tuple[Origin, str]] = field(default_factory=list)
+    mistakes: list[tuple[ValueOrigin, str]] = field(default_factory=list)
 
-    def origin(self, path: SettingPath) -> Origin:
+    def origin(self, path: SettingPath) -> ValueOrigin:
         """Return where the file has a setting or section."""
         line = self.source.line(path)
-        return Origin(line, f"{self.source.name}:{line}")
+        return ValueOrigin(line, f"{self.source.name}:{line}")
 
-    def report(self, origin: Origin, message: str) -> None:
+    def report(self, origin: ValueOrigin, message: str) -> None:
         """Note a mistake."""
         self.mistakes.append((origin, message))
 
@@ -107,7 +107,7 @@ class Layers:
         for variable, text in sorted(environ.items()):
             if not variable.startswith(_PREFIX) or "__" not in variable:
                 continue
-            origin = Origin(_AFTER_EVERY_LINE, _legible(variable))
+            origin = ValueOrigin(_AFTER_EVERY_LINE, _legible(variable))
             found = self._setting_of(variable)
             if found is None:
                 self.report(origin, f"no such setting{_suggest(self._nearest_variable(variable))}")
