@@ -21,7 +21,7 @@ _SAYS_ITSELF = ("dns", "refused", "unreachable", "tls", "proxy", "timeout", "clo
                 "portal")  # fmt: skip
 
 
-class Place(NamedTuple):
+class DestinationPlace(NamedTuple):
     """What advice names of a destination: its host and port, its settings, where its ID is from."""
 
     name: str
@@ -30,16 +30,16 @@ class Place(NamedTuple):
     api_id: str
 
 
-NOWHERE = Place("", "", "the configuration", "correct its API ID")
+NOWHERE = DestinationPlace("", "", "the configuration", "correct its API ID")
 
 
-def place_of(destination: DestinationSettings, settings: Settings | None) -> Place:
+def place_of(destination: DestinationSettings, settings: Settings | None) -> DestinationPlace:
     """Return what advice names of a configured destination; without settings, no file."""
     path = None if settings is None else settings.path
     config = NOWHERE.config if path is None else str(path)
     origins = {} if settings is None else settings.origins
     api_id = _api_id(destination, origins, config)
-    return Place(destination.name, where_of(destination.url), config, api_id)
+    return DestinationPlace(destination.name, where_of(destination.url), config, api_id)
 
 
 def where_of(url: str) -> str:
@@ -104,7 +104,7 @@ def _cause(error: str) -> str:
     return error.partition(":")[0]
 
 
-def hint(error: str | None, place: Place) -> str | None:
+def hint(error: str | None, place: DestinationPlace) -> str | None:
     """Return what to do about an error as a link has it; None where nothing is to be done."""
     cause = _cause(error or "")
     section = f"[destinations.{place.name}] of {place.config}"

@@ -22,8 +22,9 @@ from shipper.config.settings import (
     RetrySettings,
     members,
 )
-from shipper.config.types import FilePath, Kind, duration
+from shipper.config.types import FilePath, Kind
 from shipper.config.urls import keeps_secrets
+from shipper.wording.quantities import duration
 
 
 @dataclass(frozen=True, slots=True)

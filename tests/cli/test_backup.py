@@ -95,9 +95,9 @@ def test_all_that_fit_are_given_up(either_home: Home) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "which ones?"),
-        (("2", "--key", "a"), "filters choose among ALL"),
-        (("ALL", "2"), "ALL stands alone"),
+        ((), "no event is named"),
+        (("2", "--key", "a"), "filters need ALL"),
+        (("ALL", "2"), "ALL can't be combined"),
         (("ALL",), "nobody is there to agree"),
         (("ALL", "--until", "soon"), "neither a duration"),
     ],
@@ -128,7 +128,7 @@ def test_pending_events_are_tried_now_by_name_or_all_that_fit(either_home: Home)
         " WHERE status = 'pending'",
     )
     ran = either_home.call("events", "retry", "2")
-    assert (ran.status, ran.out) == (0, "1 event to be tried as soon as may be\n")
+    assert (ran.status, ran.out) == (0, "1 event to be tried as soon as possible\n")
     shown = either_home.call("events", "show", "2", "--json").value
     assert (shown["next_attempt_at"], shown["attempts"], shown["status"]) == (None, 3, "pending")
     refused = either_home.call("events", "retry", "1")

@@ -138,7 +138,7 @@ def test_the_configured_mode_decides_what_is_invalid(
         (("--key", "k" * 256), VIEW, "1 to 255 characters"),
         (("--key", os.fsdecode(b"\xff")), VIEW, "must be UTF-8"),
         ((), " \n", "there is no event"),
-        (("none.json",), "", "none.json: can't be read"),
+        (("none.json",), "", "can't read none.json: No such"),
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(

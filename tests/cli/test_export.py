@@ -143,7 +143,7 @@ def test_the_file_alone_says_what_the_events_are(home: Home) -> None:
 def test_a_file_that_cannot_be_read_is_told(home: Home) -> None:
     """With the reason."""
     ran = home.call("enqueue", "--rows", "nowhere.jsonl")
-    assert (ran.status, "nowhere.jsonl: can't be read" in ran.err) == (2, True)
+    assert (ran.status, "can't read nowhere.jsonl: " in ran.err) == (2, True)
 
 
 def test_a_destination_that_is_unknown_here_is_told(home: Home) -> None:

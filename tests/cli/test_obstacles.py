@@ -44,7 +44,7 @@ def test_an_event_behind_a_link_that_is_down_is_not_tried_now(home: Home, state:
     obstacle = f"default is {state}: no answer; {PROBES}"
     assert told == {"retried": 1, "obstacles": [obstacle]}
     ran = home.call("events", "retry", "1")
-    assert ran.out == "1 event to be tried as soon as may be\n"
+    assert ran.out == "1 event to be tried as soon as possible\n"
     assert ran.err.split() == f"not yet: {obstacle}".split()
     assert home.call("release", "--destination", "default").err == ""
 

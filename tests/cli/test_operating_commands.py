@@ -322,7 +322,7 @@ def test_dead_letters_are_listed_by_cause(either_home: Home) -> None:
     none = either_home.call("dead", "list", "--cause", "http-400")
     assert (none.status, none.out) == (1, "")
     assert "no dead letter matches (--cause http-400)" in none.err
-    assert "there are: invalid (2)" in none.err
+    assert "the causes are: invalid (2)" in none.err
 
 
 def test_only_a_dead_letter_is_shown_as_one(home: Home) -> None:
@@ -374,9 +374,9 @@ def test_without_a_terminal_nothing_is_moved_unless_it_says_yes(home: Home) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "which ones?"),
-        (("ALL", "1"), "ALL stands alone"),
-        (("1", "--key", "a"), "filters choose among ALL"),
+        ((), "no event is named"),
+        (("ALL", "1"), "ALL can't be combined"),
+        (("1", "--key", "a"), "filters need ALL"),
     ],
 )
 def test_what_is_meant_has_to_be_clear(
@@ -397,7 +397,7 @@ def test_all_that_are_named_are_moved_or_none(home: Home) -> None:
     assert ran.status == 1
     assert "not among the dead letters: 7, nothing; nothing was changed" in ran.err
     ran = home.call("dead", "retry", "all", "--yes")
-    assert (ran.status, "ALL, in capitals" in ran.err) == (1, True)
+    assert (ran.status, "write ALL in capitals" in ran.err) == (1, True)
     assert statuses(home) == ["dead", "dead"]
 
 

@@ -70,12 +70,12 @@ def test_a_dead_letter_is_sent_elsewhere_as_a_new_event(either_home: Home) -> No
     ("arguments", "status", "said"),
     [
         (("1", "--to", "erpp"), 2, "there is: erp\n"),
-        (("1", "--to", "default"), 1, "destination default has these already: 1"),
+        (("1", "--to", "default"), 1, "already events of destination default: 1"),
         (("1", "7", "--to", "erp"), 1, "not among the pending or dead events: 7"),
         (("2", "--to", "erp"), 1, "2: is delivered"),
         (("ALL", "--key", "no", "--to", "erp", "--yes"), 1, "no pending or dead event matches"),
-        (("--to", "erp"), 2, "which ones?"),
-        (("1", "--key", "a", "--to", "erp"), 2, "filters choose among ALL"),
+        (("--to", "erp"), 2, "no event is named"),
+        (("1", "--key", "a", "--to", "erp"), 2, "filters need ALL"),
         (("1",), 2, "--to"),
     ],
 )

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from shipper.advice import Place
+from shipper.advice import DestinationPlace
 from shipper.cli.output.nagios import told
 from shipper.cli.output.verdict import next_try
 from shipper.observe.situation import Facts, Room
@@ -153,7 +153,7 @@ def test_what_to_do_fits_what_is_told(
 ) -> None:
     """Also where the last try failed of something else than what the link went down for."""
     down = report(state=state, reason=reason, failures=9, last_error=last_error)
-    place = Place("default", "h:1", "C", "correct its API ID")
+    place = DestinationPlace("default", "h:1", "C", "correct its API ID")
     [trouble] = judge(facts(down, places=[place]))
     assert trouble.text.startswith(text)
     assert fix in str(trouble.fix)

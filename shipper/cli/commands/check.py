@@ -5,13 +5,13 @@ from pathlib import Path
 
 from shipper.cli.output.context import Context
 from shipper.config import DestinationSettings, Settings, masked
-from shipper.config.types import duration
 from shipper.config.windows import Windows
 from shipper.destination import Destination
 from shipper.errors import AccessDenied, ConfigError, SchemaError, ShipperError
 from shipper.observe import alerts
 from shipper.store.db.engine import database_path
 from shipper.store.db.sqlite.place import refuse_unusable_file
+from shipper.wording.quantities import duration
 
 
 def check(*, context: Context) -> int:

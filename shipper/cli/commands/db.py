@@ -1,6 +1,6 @@
 """`shipper db …`: migrations and privileges. Alembic is imported where a migration runs."""
 
-from shipper.cli.input.choice import Yes
+from shipper.cli.input.arguments import Yes
 from shipper.cli.output.context import Context
 from shipper.store.db.engine import database_path
 from shipper.store.lease import unlock as stuck_leases

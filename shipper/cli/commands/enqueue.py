@@ -11,14 +11,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Annotated, Any
 
 from cyclopts import Parameter
 
-from shipper.cli.input.documents import Document, Input, name_of, streamed, whole
+from shipper.cli.input.choice import unknown_destination
+from shipper.cli.input.documents import Document, Input, name_of, streamed, unreadable, whole
 from shipper.cli.input.rows import is_exported, read
 from shipper.cli.output.context import Context
 from shipper.clock import SystemClock
@@ -38,6 +38,7 @@ from shipper.store.operate.enqueue import (
 from shipper.store.operate.enqueue import enqueue as write
 from shipper.store.operate.enqueue import enqueue_many as write_many
 from shipper.store.operate.move import TakenIn, take_in
+from shipper.wording.quantities import lasting
 from shipper.wording.safe_text import printable
 
 _NAME_CHARS = 255
@@ -122,7 +123,7 @@ def _begun(engine: Database, digest: str, context: Context, *, resume: bool, ane
     if of.is_resumed:
         if not resume and of.age > SURELY_THE_SAME:
             raise UsageError(
-                f"an import of the same events was cut off; it began {of.age / 3600:.0f} hours ago",
+                f"an import of the same events was cut off; it began {lasting(of.age)} ago",
                 "--resume goes on with it, --anew writes all of them once more",
             )
         context.note("an import of the same events was cut off; this goes on with it")
@@ -136,7 +137,7 @@ def _write(
     of: Import | None,
     context: Context,
 ) -> None:
-    told = _Told(context, read_first.events, of)
+    told = _IdPrinter(context, read_first.events, of)
     with told.of_a_cut():
         for batch in [write(engine, events)] if of is None else write_many(engine, events, of):
             told.batch(batch)
@@ -145,7 +146,7 @@ def _write(
     told.end()
 
 
-class _Told:
+class _IdPrinter:
     """Prints the ids of what is written; a reader that has gone away doesn't end the writing."""
 
     def __init__(self, context: Context, events: int, of: Import | None) -> None:
@@ -243,7 +244,7 @@ def _readable(file: Path, lines: IO[bytes]) -> Iterator[Document]:
     try:
         yield from streamed(lines)
     except OSError as error:
-        raise UsageError(f"{name_of(file)}: can't be read: {error.strerror}") from None
+        raise unreadable(file, error) from None
 
 
 def _take_in(file: Path, context: Context) -> None:
@@ -283,10 +284,7 @@ def _check_names(
     destination: str, key: str | None, event_id: str | None, destinations: list[str]
 ) -> None:
     if destination not in destinations:
-        near = get_close_matches(destination, destinations, n=1) or destinations
-        raise UsageError(
-            f"no destination {destination!r} is configured", f"there is: {', '.join(near)}"
-        )
+        raise unknown_destination(destination, destinations)
     for name, value in (("--key", key), ("--event-id", event_id)):
         if value is not None and not 0 < len(value) <= _NAME_CHARS:
             raise UsageError(f"{name} must have 1 to {_NAME_CHARS} characters")

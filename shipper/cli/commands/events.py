@@ -1,21 +1,19 @@
 """`shipper events`: find events, and see what became of one and why it waits."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter, Token, validators
+from cyclopts import Parameter
 
 from shipper.advice import hint, place_of, said, unknown_destination
-from shipper.cli.input.choice import Destination, Status, no_match
+from shipper.cli.input.arguments import LIMIT, Destination, Key, Since, Status, Until
+from shipper.cli.input.choice import no_match
 from shipper.cli.output import windows
 from shipper.cli.output.context import Context
 from shipper.cli.output.payload import readable
-from shipper.clock import SystemClock, iso, parse_iso
+from shipper.clock import SystemClock, iso
 from shipper.config import Settings
-from shipper.config.types import Seconds
 from shipper.errors import NotFound
 from shipper.policy.delivery import RetryPolicy
 from shipper.store.db.opening import Database
@@ -29,43 +27,6 @@ from shipper.wording.safe_text import printable
 if TYPE_CHECKING:
     from shipper.cli.output.table import Header
 
-_AGO = Seconds(0.0, 36525 * 86400.0)
-
-
-def _moment(_hint: object, tokens: Sequence[Token]) -> float:
-    """Return the time that a text means, in seconds since 1970: so long ago, or an ISO time."""
-    text = tokens[0].value
-    try:
-        return SystemClock().wall() - (_AGO.parse(text, Path()) or 0.0)
-    except ValueError:
-        pass
-    try:
-        return parse_iso(text)
-    except (ValueError, OverflowError):
-        raise ValueError(
-            f"{printable(text)} is neither a duration like 2h nor a time like 2026-11-23T08:15"
-        ) from None
-
-
-_LIMIT = validators.Number(gte=1, lte=2**31 - 1)
-
-Key = Annotated[str | None, Parameter(help="Only those with this ordering key.")]
-Since = Annotated[
-    float | None,
-    Parameter(
-        converter=_moment,
-        n_tokens=1,
-        metavar="TIME",
-        help="Only those written then or later: 2h (ago), or a time like 2026-11-23T08:15 (UTC).",
-    ),
-]
-Until = Annotated[
-    float | None,
-    Parameter(
-        converter=_moment, n_tokens=1, metavar="TIME", help="Only those written then or earlier."
-    ),
-]
-
 
 def list_events(
     *,
@@ -74,7 +35,7 @@ def list_events(
     destination: Destination = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, Parameter(help="At most so many.", validator=_LIMIT)] = 50,
+    limit: Annotated[int, Parameter(help="At most so many.", validator=LIMIT)] = 50,
     context: Context,
 ) -> int:
     """Find events, the newest first; exit status 1 when there is none."""

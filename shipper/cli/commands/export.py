@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from shipper.cli.commands.events import Key, Since, Until
-from shipper.cli.input.choice import Destination, no_match
+from shipper.cli.input.arguments import Destination, Key, Since, Until
+from shipper.cli.input.choice import no_match
 from shipper.cli.input.documents import name_of
 from shipper.cli.input.rows import fields, written
 from shipper.cli.output.context import Context

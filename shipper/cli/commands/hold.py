@@ -1,12 +1,13 @@
 """`shipper hold` and `shipper release`: stop a key or a destination, and let it go on."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from difflib import get_close_matches
 from typing import Annotated
 
-from cyclopts import Parameter, validators
+from cyclopts import Parameter
 
+from shipper.cli.input.arguments import LIMIT
+from shipper.cli.input.choice import unknown_destination
 from shipper.cli.output.context import Context
 from shipper.cli.output.obstacles import obstacles, quoted
 from shipper.clock import SystemClock, iso
@@ -26,9 +27,6 @@ Destination = Annotated[
 ]
 
 
-_LIMIT = validators.Number(gte=1, lte=2**31 - 1)
-
-
 def hold(
     *,
     key: Key = None,
@@ -36,7 +34,7 @@ def hold(
     list_: Annotated[
         bool, Parameter(name="--list", negative="", show_default=False, help="List what is held.")
     ] = False,
-    limit: Annotated[int, Parameter(help="List at most so many.", validator=_LIMIT)] = 50,
+    limit: Annotated[int, Parameter(help="List at most so many.", validator=LIMIT)] = 50,
     context: Context,
 ) -> None:
     """Stop a key, or a whole destination, until it is released; what is in flight ends first.
@@ -52,7 +50,7 @@ def hold(
     _refuse_nothing(key, destination)
     configured = context.settings().destinations
     if destination is not None and destination not in configured:
-        raise _unknown(destination, configured)
+        raise unknown_destination(destination, configured)
     names = sorted(configured) if destination is None else [destination]
     now = SystemClock().wall()
     with context.engine() as engine:
@@ -117,7 +115,7 @@ def release(*, key: Key = None, destination: Destination = None, context: Contex
         elif destination is not None:
             changed = acts.release_destination(engine, destination, SystemClock().wall())
             if not changed and destination not in context.settings().destinations:
-                raise _unknown(destination, context.settings().destinations)
+                raise unknown_destination(destination, context.settings().destinations)
             word = "released" if changed else "was not held; its link is probed"
             _tell(context, destination, None, word, held=False, changed=changed)
             _tell_obstacles(context, engine, [destination])
@@ -134,13 +132,6 @@ def _refuse_nothing(key: str | None, destination: str | None) -> None:
             "no key and no destination is named",
             "name a key with --key, or a destination with --destination",
         )
-
-
-def _unknown(destination: str, configured: Collection[str]) -> UsageError:
-    near = get_close_matches(destination, configured, n=1) or sorted(configured)
-    return UsageError(
-        f"no destination {printable(destination)} is configured", f"there is: {', '.join(near)}"
-    )
 
 
 def _tell(

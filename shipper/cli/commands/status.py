@@ -22,7 +22,7 @@ from shipper.wording.quantities import age, count
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from shipper.cli.output.nagios import Line
+    from shipper.cli.output.nagios import PluginLine
     from shipper.cli.output.table import Header
     from shipper.store.report.budget import Footprint
     from shipper.store.report.minutes import Minute
@@ -137,7 +137,7 @@ def _space(taken: "Footprint") -> dict[str, Any]:
 def _check(context: Context, oldest: float) -> int:
     from shipper.cli.output.nagios import line_of, told  # noqa: PLC0415 - a person needs none of it
 
-    def read() -> "Line":
+    def read() -> "PluginLine":
         now = SystemClock().wall()
         with context.engine() as engine:
             facts, _ = gather(engine, context.settings(), now, oldest=oldest)

@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 import orjson
 
+from shipper.cli.input.choice import unknown_destination
 from shipper.cli.input.documents import Document, Input, name_of, read_documents
 from shipper.cli.output.context import Context
 from shipper.config import DestinationSettings
 from shipper.contract.validation import Violation, violations
-from shipper.errors import ConfigError, ShipperError, UsageError
+from shipper.errors import ConfigError, ShipperError
 from shipper.policy.outcome import Fault, Kind, Reply, classify, masked
 from shipper.wording.safe_text import printable
 
@@ -62,9 +63,7 @@ def _tell(context: Context, file: Path, document: Document, breaches: list[Viola
 def _destination(context: Context, name: str) -> DestinationSettings:
     destinations = context.settings().destinations
     if name not in destinations:
-        raise UsageError(
-            f"no destination {name!r} is configured", f"there is: {', '.join(destinations)}"
-        )
+        raise unknown_destination(name, destinations)
     return destinations[name]
 
 

@@ -88,10 +88,15 @@ def _opened(file: Path) -> AbstractContextManager[IO[bytes]]:
         return nullcontext(sys.stdin.buffer)
     try:
         return file.open("rb")
-    except PermissionError:
-        raise AccessDenied(f"can't read {name_of(file)}: permission denied") from None
     except OSError as error:
-        raise UsageError(f"{name_of(file)}: can't be read: {error.strerror}") from None
+        raise unreadable(file, error) from None
+
+
+def unreadable(file: Path, error: OSError) -> AccessDenied | UsageError:
+    """Return what to raise for an input that can't be opened or read."""
+    if isinstance(error, PermissionError):
+        return AccessDenied(f"can't read {name_of(file)}: permission denied")
+    return UsageError(f"can't read {name_of(file)}: {error.strerror}")
 
 
 def split(content: bytes) -> Iterator[Document]:
@@ -125,4 +130,4 @@ def _read(file: Path) -> bytes:
         try:
             return given.read()
         except OSError as error:  # a directory opens, and can't be read
-            raise UsageError(f"{name_of(file)}: can't be read: {error.strerror}") from None
+            raise unreadable(file, error) from None

@@ -21,7 +21,7 @@ _UNFINISHED, _UNFINISHED_ASCII = "…", "~"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class BarRow:
     """A line of bars: a label, how a value is written, and the value of a minute.
 
     `rank` tells how soon it is missed where there is little room, the lowest first.
@@ -41,12 +41,12 @@ def _seconds(value: float) -> str:
     return f"{value:.2f}s" if value < 10 else age(value)
 
 
-ROWS = (
-    Row("delivered/min", 2, count, lambda m: m.delivered),
-    Row("retried/min", 8, count, lambda m: m.retried),
-    Row("dead/min", 7, count, lambda m: m.dead, bad=True),
-    Row("latency", 9, _seconds, lambda m: m.latency_sum / m.delivered if m.delivered else 0.0),
-    Row("longest", 10, _seconds, lambda m: m.latency_max),
+_ROWS = (
+    BarRow("delivered/min", 2, count, lambda m: m.delivered),
+    BarRow("retried/min", 8, count, lambda m: m.retried),
+    BarRow("dead/min", 7, count, lambda m: m.dead, bad=True),
+    BarRow("latency", 9, _seconds, lambda m: m.latency_sum / m.delivered if m.delivered else 0.0),
+    BarRow("longest", 10, _seconds, lambda m: m.latency_max),
 )
 AXIS_RANK = 3
 
@@ -59,12 +59,12 @@ def chart(minutes: Sequence[Minute], first: float, width: int, characters: str) 
     # On a wide terminal a minute is two columns wide.
     each = max(1, min(2, room // MINUTES))
     shown = min(MINUTES, room // each)
-    for row in ROWS:
+    for row in _ROWS:
         yield row.rank, _row(row, by_minute(minutes, first, row.value), shown, each, characters)
     yield AXIS_RANK, _axis(shown, each)
 
 
-def _row(row: Row, values: Sequence[float], shown: int, each: int, characters: str) -> Text:
+def _row(row: BarRow, values: Sequence[float], shown: int, each: int, characters: str) -> Text:
     head = f"{_INDENT}{row.label:<{LABEL}}{row.write(latest(values)):>{_NUMBER}}{'':{_GAP}}"
     return Text.assemble(head, drawn(values, shown, characters, each, bad=row.bad))
 

@@ -20,7 +20,7 @@ from shipper.wording.safe_text import printable
 _MEASURED = 100
 
 
-class Line(NamedTuple):
+class PluginLine(NamedTuple):
     """What the plugin prints, and its exit status."""
 
     level: Level
@@ -30,7 +30,7 @@ class Line(NamedTuple):
 _NO_LABEL = re.compile(r"[^A-Za-z0-9_.-]")
 
 
-def line_of(read: Callable[[], Line]) -> Line:
+def line_of(read: Callable[[], PluginLine]) -> PluginLine:
     """Return the line; one that says "unknown" where it can't be told."""
     try:
         return read()
@@ -45,12 +45,12 @@ def judge(
     is_shipped: bool,
     oldest: float,
     taken: Footprint | None = None,
-) -> Line:
+) -> PluginLine:
     """Return the line for these destinations; `oldest` is the limit in seconds."""
     return told(Facts(reports, configured, is_shipped=is_shipped, oldest=oldest, taken=taken))
 
 
-def told(facts: Facts) -> Line:
+def told(facts: Facts) -> PluginLine:
     """Return the line for everything that is known."""
     found = troubles_of(facts)
     level = found[0].level if found else Level.OK
@@ -84,8 +84,8 @@ def _performance(report: DestinationReport, limit: float) -> Iterator[str]:
     yield f"{name}_delivered={report.delivered}c;;;0"
 
 
-def _line(level: Level, told: Sequence[str], performance: Iterable[str]) -> Line:
+def _line(level: Level, told: Sequence[str], performance: Iterable[str]) -> PluginLine:
     # A bar would begin the performance data.
     text = "; ".join(printable(message.replace("\n", "; ")) for message in told).replace("|", "/")
     data = " ".join(performance)
-    return Line(level, f"SHIPPER {level.name} - {text}" + (f" | {data}" if data else ""))
+    return PluginLine(level, f"SHIPPER {level.name} - {text}" + (f" | {data}" if data else ""))

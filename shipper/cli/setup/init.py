@@ -12,7 +12,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from shipper.cli.output.context import Context
-from shipper.cli.setup.questions import Answers, Given, collect
+from shipper.cli.setup.questions import InitAnswers, InitOptions, collect
 from shipper.cli.setup.template import render
 from shipper.cli.setup.units import PLACES, UNIT
 from shipper.config import masked
@@ -35,7 +35,7 @@ _INSERT = """\
 class Plan:
     """What is going to be written, and where."""
 
-    answers: Answers
+    answers: InitAnswers
     database: str
     api_id_file: Path
 
@@ -75,7 +75,7 @@ def init(
         Where the configuration is written.
     """
     place = output or context.config_path
-    given = Given(database, url, api_id, api_id_file, place)
+    given = InitOptions(database, url, api_id, api_id_file, place)
     answers = collect(given, asks=context.asks, output=Path("shipper.toml"))
     file = (api_id_file or answers.output.parent / "api_id").absolute()
     if answers.api_id is not None and os.path.lexists(file):

@@ -24,7 +24,7 @@ _LINE_MOST = 64 * 1024
 URL = "https://api.8select.io/analytics/v3/events"
 
 
-class Given(NamedTuple):
+class InitOptions(NamedTuple):
     """What the command line says; None is left open."""
 
     database: str | None
@@ -35,7 +35,7 @@ class Given(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class InitAnswers:
     """What was decided; `api_id` is None where there is none to be stored."""
 
     database: str
@@ -44,7 +44,7 @@ class Answers:
     output: Path
 
 
-def collect(given: Given, *, asks: bool, output: Path) -> Answers:
+def collect(given: InitOptions, *, asks: bool, output: Path) -> InitAnswers:
     """Return an answer to everything; `output` is where the file goes unless somebody objects.
 
     Raises UsageError for an option that can't be right, and where nobody answers.
@@ -67,7 +67,7 @@ def collect(given: Given, *, asks: bool, output: Path) -> Answers:
     secret = None if api_id is None else Secret(_checked("--api-id", api_id, _check_api_id))
     place = None if given.output is None else str(given.output)
     where = settle("--output", place, "Where shall the configuration be?", str(output), _check_new)
-    return Answers(database, url, secret, Path(where).absolute())
+    return InitAnswers(database, url, secret, Path(where).absolute())
 
 
 def _from_stdin(option: str, value: str | None) -> str | None:
