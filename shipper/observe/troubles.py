@@ -147,7 +147,7 @@ def _of_promises(broken: Sequence[str]) -> Iterator[Trouble]:
 def _of_nobody(facts: Facts) -> Iterator[Trouble]:
     pending = sum(report.pending for report in facts.reports)
     if pending and not facts.is_shipped:
-        yield Trouble(Level.CRITICAL, f"{pending:,} pending and no shipper is running", facts.start)
+        yield Trouble(Level.CRITICAL, f"{pending:,} pending and no daemon is running", facts.start)
 
 
 def _of_links(facts: Facts, states: Collection[State]) -> Iterator[Trouble]:

@@ -29,8 +29,8 @@ def test_a_backup_says_what_it_is(home: Home) -> None:
     """The whole database, how large, and what would ship from it."""
     ran = home.call("backup", "copy.db")
     assert ran.status == 0
-    assert "copy of the whole database, the application's tables too" in ran.out
-    assert "3 pending for default would ship from it again" in ran.out
+    assert "copy of the whole database, with the application's tables" in ran.out
+    assert "a restore would send again: 3 pending for default" in ran.out
     assert (home.directory / "copy.db").stat().st_size > 0
 
 
@@ -98,7 +98,7 @@ def test_all_that_fit_are_given_up(either_home: Home) -> None:
         ((), "no event is named"),
         (("2", "--key", "a"), "filters need ALL"),
         (("ALL", "2"), "ALL can't be combined"),
-        (("ALL",), "nobody is there to agree"),
+        (("ALL",), "no terminal to confirm on"),
         (("ALL", "--until", "soon"), "neither a duration"),
     ],
 )

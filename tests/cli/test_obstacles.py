@@ -54,7 +54,7 @@ def test_what_is_held_is_in_the_way(home: Home) -> None:
     """Of an event its key; of a key that is let go its destination."""
     home.call("hold", "--key", "a")
     told = home.call("events", "retry", "1", "--json").value["obstacles"]
-    assert told == ["key a is held: shipper release --key a --destination default"]
+    assert told == ["key a is held; shipper release --key a --destination default"]
     home.call("hold", "--destination", "default")
     told = home.call("release", "--key", "a").err
     assert (
@@ -74,7 +74,7 @@ def test_a_closed_window_is_in_the_way(home: Home) -> None:
 def test_without_a_shipper_nothing_goes(home: Home) -> None:
     """Whatever is released."""
     told = home.call("release", "--destination", "default").err
-    assert told == "not yet: no shipper is running: they wait until one does\n"
+    assert told == "not yet: no daemon is running\n"
 
 
 @pytest.mark.usefixtures("shipped")

@@ -148,7 +148,7 @@ def test_a_payload_without_end_has_one(payload: str) -> None:
     shown = list(readable(payload))
     assert len(shown) <= MOST_LINES + 1
     assert sum(map(len, shown)) < 5000
-    assert shown[-1] == f"… {len(payload):,} characters in all; --json prints them"
+    assert shown[-1] == f"… {len(payload):,} characters in total; --json prints them"
 
 
 def test_colours_are_decided_in_one_place() -> None:

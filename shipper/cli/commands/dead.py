@@ -2,12 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING
 
 from shipper.cli.commands.events import show
-from shipper.cli.input.arguments import Cause, Destination, Idents, Key, Since, Until, Yes
+from shipper.cli.input.arguments import Cause, Destination, Ident, Idents, Key, Since, Until, Yes
 from shipper.cli.input.change import EventChange
 from shipper.cli.input.choice import no_match, some
 from shipper.cli.output.context import Context
@@ -33,9 +31,9 @@ def list_dead(
     until: Until = None,
     context: Context,
 ) -> None:
-    """List dead letters, grouped by what they died of, the most first.
+    """List dead letters, grouped by destination and cause, the largest group first.
 
-    Exit status 1 when none matches the filters.
+    Exit status 1 if filters are given and no dead letter matches them.
     """
     filters = Selection(key=key, destination=destination, cause=cause, since=since, until=until)
     with context.engine() as engine:
@@ -53,12 +51,12 @@ def list_dead(
 
 
 def show_dead(
-    ident: Annotated[str, Parameter(name="ID", help="Its id or its event id.")],
+    ident: Ident,
     /,
     *,
     context: Context,
 ) -> None:
-    """Show a dead letter with its tries."""
+    """Show a dead letter with its payload and its tries."""
     show(ident, context, only="dead")
 
 

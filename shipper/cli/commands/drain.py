@@ -1,8 +1,8 @@
-"""`shipper drain`: ship what is pending, then end.
+"""`shipper drain`: ship the pending events, then end.
 
-It decides when to stop waiting: when nothing is left, or nothing that could be shipped without
-somebody's help. Where a daemon holds the outbox, that one ships and this only watches; if it
-goes away meanwhile, this takes over.
+It decides when to stop waiting: when no event is left, or only events that need an operator. If a
+daemon holds the outbox, the daemon ships and this command only watches it. If that daemon ends
+meanwhile, this command takes over.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from shipper.store.report.silence import plight
 from shipper.store.report.status import commit_blockers, current_shipper, destination_report
 from shipper.system.background import aside
 from shipper.system.stderr import settle_stderr, unblock_stderr
-from shipper.wording.quantities import count
+from shipper.wording.quantities import count, plural
 from shipper.wording.safe_text import printable
 
 STILL_PENDING = 75
@@ -44,8 +44,8 @@ _STUCK = frozenset({State.OFFLINE, State.PAUSED, State.HELD})
 _STUCK_WORDS = frozenset(state.value for state in _STUCK)
 _LOOK_EVERY = 0.25
 _GLANCE_EVERY = 0.02
-_HANGS = 30.0  # seconds without a word from the shipper that is watched
-_FAILURES_MAX = 20  # one after the other: five seconds and more
+_HANGS = 30.0  # seconds for which the watched daemon has written nothing
+_FAILURES_MAX = 20  # in a row: five seconds and more
 
 T = TypeVar("T")
 
@@ -60,24 +60,25 @@ class Left:
     state: str
     reason: str | None
     stands: str
-    """How its destination is, with why."""
+    """The state of the destination, with the reason."""
 
     @property
     def is_stuck(self) -> bool:
-        """Return whether none of them can be shipped without somebody's help."""
+        """Return whether all of them need an operator before they can be shipped."""
         return self.state in _STUCK_WORDS or self.held >= self.pending
 
 
 def drain(*, timeout: Duration = None, context: Context) -> int:
-    """Ship what is pending, then end; delivery windows don't count. Watches a running daemon.
+    """Ship the pending events, then end. Delivery windows are ignored.
 
-    Exit status 75 if anything is still pending, else 1 if any event died meanwhile, else 0.
-    Without --timeout it ends as soon as only offline, paused or held events remain.
+    If a daemon is running, that daemon ships, and this command only watches it.
+    Exit status 75 if events are still pending, else 1 if events became dead letters
+    meanwhile, else 0.
 
     Parameters
     ----------
     timeout
-        How long to wait for everything, like 30s or 5m, whatever stands in the way.
+        How long to wait, like 30s or 5m. Default: until only offline, paused or held events remain.
     """
     unblock_stderr()
     settings = context.settings()
@@ -89,17 +90,17 @@ def drain(*, timeout: Duration = None, context: Context) -> int:
         with progress_bar(context, pending) as bar:
             log = _log(context, settings, bar)
             run_loop(Drainer(view, log, bar, timeout, context.note).run())
-        settle_stderr()  # before the answer, which stands on the same terminal
+        settle_stderr()  # before the answer, on the same terminal
         return _tell(context, view, before)
 
 
 def _log(context: Context, settings: Settings, bar: Bar | None) -> Log:
-    quiet = "critical" if bar is not None else "warning"  # a line would tear the bar
+    quiet = "critical" if bar is not None else "warning"  # a log line would break the progress bar
     return open_log(settings.log.level if context.verbosity > 0 else quiet, settings.log.format)
 
 
 class View:
-    """What the database tells of the way that is left."""
+    """What the database says about the events that are left."""
 
     def __init__(self, engine: Database, settings: Settings, clock: Clock) -> None:
         self.engine = engine
@@ -107,14 +108,14 @@ class View:
         self.clock = clock
 
     def ask(self, question: Callable[[Database], T]) -> T:
-        """Return what the database says, and have nothing of it open between two questions."""
+        """Return the answer to a question; keep no connection open until the next one."""
         try:
             return question(self.engine)
         finally:
             let_go(self.engine)
 
     def left(self) -> list[Left]:
-        """Return what is pending, by destination."""
+        """Return the pending events by destination."""
         behind = behind_held_keys(self.engine)
         reports = destination_report(self.engine, self.settings.destinations, self.clock.wall())
         return [
@@ -132,7 +133,7 @@ class View:
 
 
 class Drainer:
-    """Ships, or watches the daemon that does, until it is over."""
+    """Ships, or watches a daemon that ships, until nothing is left to wait for."""
 
     def __init__(
         self,
@@ -151,30 +152,30 @@ class Drainer:
         self._asking = asyncio.Lock()
 
     async def run(self) -> None:
-        """Return once it is over."""
+        """Return when nothing is left to wait for; raises StoreUnavailable."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop.ask)
         if self._timeout is not None:
             loop.call_later(self._timeout, self._stop.set)
-        shower = loop.create_task(self._show())
+        bar = loop.create_task(self._update_bar())
         try:
             await self._ship_or_watch()
             if self._stop.is_set():
-                await self._see_it_answer()
+                await self._require_answer()
         finally:
-            shower.cancel()
-            await asyncio.gather(shower, return_exceptions=True)
+            bar.cancel()
+            await asyncio.gather(bar, return_exceptions=True)
 
-    async def _see_it_answer(self) -> None:
-        """Raise StoreUnavailable where the database says nothing: who stops us waits for none."""
+    async def _require_answer(self) -> None:
+        """Raise StoreUnavailable if the database doesn't answer soon: a stop must not hang."""
         try:
             async with asyncio.timeout(STORE_GRACE):
                 await self._ask(settled)
         except TimeoutError:
             raise StoreUnavailable(
-                f"the database does not answer within {STORE_GRACE:g} s",
-                "nothing is lost; look at its server, then see: shipper status",
+                f"the database didn't answer within {STORE_GRACE:g} s",
+                "no event is lost; check the database server, then: shipper status",
             ) from None
 
     async def _ship_or_watch(self) -> None:
@@ -188,12 +189,12 @@ class Drainer:
                     self._note(f"{shipper} ships this outbox; watching it")
                     watched = shipper
                 if not await self._watch():
-                    await self._rest()  # whoever holds it may not be on record yet
+                    await self._pause()  # the holder may not be recorded yet
                     continue
             return
 
     async def _ship(self) -> None:
-        # Nothing here waits for a database or a lease: whoever calls us can try again.
+        # It doesn't wait for a database or a lease (`within`): the operator can repeat the command.
         view = self._view
         async with open_session(
             view.settings, clock=view.clock, log=self._log, stop=self._stop, within=0.0
@@ -208,11 +209,11 @@ class Drainer:
             over.result()
 
     async def _watch(self) -> bool:
-        """Return True once it is over, False when nobody ships any more."""
+        """Return True when nothing is left to wait for, False when no daemon ships any more."""
         seen: Settled | None = None
         while not self._stop.is_set():
             now = await self._ask(settled)
-            # To count what is pending is dear; while something moves there is something left.
+            # Counting pending events is slow. While the counters change, some are left anyway.
             if now == seen and await self._ask(self._nothing_to_wait_for):
                 return True
             if await self._ask(current_shipper) is None:
@@ -220,10 +221,10 @@ class Drainer:
             if self._timeout is None and await self._ask(_stands_still):
                 return True
             seen = now
-            await self._rest()
+            await self._pause()
         return True
 
-    async def _rest(self) -> None:
+    async def _pause(self) -> None:
         try:
             async with asyncio.timeout(_LOOK_EVERY):
                 await self._stop.wait()
@@ -231,7 +232,7 @@ class Drainer:
             return
 
     async def _until_over(self, dispatcher: Dispatcher) -> None:
-        """Return once nothing is left that is waited for; it may be that it is to be counted."""
+        """Return when nothing is left to wait for: asked of the routes, then of the database."""
         routes, failures = dispatcher.routes.values(), 0
         while True:
             if all(route.is_idle() or _is_stuck(route) for route in routes):
@@ -240,7 +241,8 @@ class Drainer:
                         dispatcher.wake()
                         return
                 except StoreUnavailable:
-                    # A removed WAL, say, which the shipping saves in a moment: we may not open it.
+                    # For instance a removed WAL, which this connection must not open. The session
+                    # that ships repairs it in a moment.
                     failures += 1
                     if failures > _FAILURES_MAX:
                         raise
@@ -250,7 +252,7 @@ class Drainer:
             await asyncio.sleep(_GLANCE_EVERY)
 
     async def _ask(self, question: Callable[[Database], T]) -> T:
-        """Ask the database, which serves one at a time, and never in the way of the shipping."""
+        """Ask the database in another thread, one question at a time."""
         async with self._asking:
             return await aside(partial(self._view.ask, question), "drain")
 
@@ -258,10 +260,10 @@ class Drainer:
         left = self._view.left()
         return all(entry.is_stuck for entry in left) if self._timeout is None else not left
 
-    async def _show(self) -> None:
+    async def _update_bar(self) -> None:
         while self._bar is not None:
             self._bar.update(await self._ask(settled))
-            await self._rest()
+            await self._pause()
 
 
 def _is_stuck(route: Route) -> bool:
@@ -293,7 +295,7 @@ def _tell(context: Context, view: View, before: Settled) -> int:
     else:
         context.say(
             f"delivered {count(delivered)}"
-            + (f", {count(died)} died: shipper dead list" if died else "")
+            + (f", {count(died)} became dead letters: shipper dead list" if died else "")
         )
         for entry in left:
             context.tell(f"{printable(entry.destination)}: {_why(view, entry)}")
@@ -312,9 +314,10 @@ def _why(view: View, left: Left) -> str:
         keys = [printable(h.ordering_key or "") for h in found]
         one = total == 1 and len(keys) == 1
         release = f"shipper release --key {shlex.quote(keys[0])}" if one else "shipper hold --list"
-        behind = f"{count(left.held)} of them behind a held key{named(keys, total)}"
+        held = plural(total, "a held key", "held keys")
+        behind = f"{count(left.held)} of them behind {held}{named(keys, total)}"
         return f"{still}, {behind}: {release}"
     blockers = commit_blockers(view.engine)
     if blockers:
-        return f"{still}: an open transaction could still commit before them: {blockers[0]}"
-    return f"{still}: {printable(left.stands)}; they are tried again later"
+        return f"{still}: an open transaction can still commit an earlier event: {blockers[0]}"
+    return f"{still}: {printable(left.stands)}; the daemon tries them again later"

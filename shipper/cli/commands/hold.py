@@ -1,4 +1,4 @@
-"""`shipper hold` and `shipper release`: stop a key or a destination, and let it go on."""
+"""`shipper hold` and `shipper release`: stop a key or a destination, and let it continue."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,12 +18,14 @@ from shipper.store.report import holds
 from shipper.wording.quantities import age, count
 from shipper.wording.safe_text import printable
 
-_HEADER = ("destination", "key", "pending", "held for", "by", "to let it go on")
+_HEADER = ("destination", "key", "pending", "held for", "by", "to release it")
 
-Key = Annotated[str | None, Parameter(help="The ordering key.")]
+Key = Annotated[
+    str | None, Parameter(help="The ordering key; without --destination, at all destinations.")
+]
 Destination = Annotated[
     str | None,
-    Parameter(help="The destination; with --key only there, else the key at all of them."),
+    Parameter(help="The destination: all of it, or with --key only that key."),
 ]
 
 
@@ -32,19 +34,27 @@ def hold(
     key: Key = None,
     destination: Destination = None,
     list_: Annotated[
-        bool, Parameter(name="--list", negative="", show_default=False, help="List what is held.")
+        bool,
+        Parameter(
+            name="--list",
+            negative="",
+            show_default=False,
+            help="List the held keys and destinations; stop nothing.",
+        ),
     ] = False,
-    limit: Annotated[int, Parameter(help="List at most so many.", validator=LIMIT)] = 50,
+    limit: Annotated[int, Parameter(help="The most entries for --list.", validator=LIMIT)] = 50,
     context: Context,
 ) -> None:
-    """Stop a key, or a whole destination, until it is released; what is in flight ends first.
+    """Stop a key or a whole destination until `shipper release`; tries in flight still end.
 
-    With --list nothing is stopped: it says what is held, since when, by whom, and how many events
-    wait behind it.
+    With --list it stops nothing: it lists what is held, for how long, by what, and how
+    many events wait behind it.
     """
     if list_:
         if key is not None or destination is not None:
-            raise UsageError("--list lists everything that is held", "shipper hold --list")
+            raise UsageError(
+                "--list can't be combined with --key or --destination", "shipper hold --list"
+            )
         _list(context, limit)
         return
     _refuse_nothing(key, destination)
@@ -63,7 +73,7 @@ def hold(
             _tell(context, name, key, word, held=True, changed=changed)
         if key is not None and not any(holds.waiting(engine, name, key) for name in names):
             context.note(
-                f"no pending event has the key {printable(key)} now: it is held for what comes;"
+                f"no pending event has the key {printable(key)} now; later ones will be held;"
                 f" if it is misspelt: shipper release --key {quoted(key)}"
             )
 
@@ -86,11 +96,11 @@ def _list(context: Context, limit: int) -> None:
 def _row(each: holds.Held, now: float) -> tuple[object, ...]:
     what = "" if each.ordering_key is None else f"--key {quoted(each.ordering_key)} "
     by = "operator" if each.cause == "operator" else f"dead letter {each.event_id}"
-    # The longest count that is made is no exact one.
+    # Counting stops at this number, so it isn't exact.
     waiting = f"{count(each.pending)}+" if each.pending == holds.COUNTED else each.pending
     return (
         each.destination,
-        "(all of it)" if each.ordering_key is None else each.ordering_key,
+        "(all keys)" if each.ordering_key is None else each.ordering_key,
         waiting,
         "" if each.since is None else age(now - each.since),
         by,
@@ -99,9 +109,9 @@ def _row(each: holds.Held, now: float) -> tuple[object, ...]:
 
 
 def release(*, key: Key = None, destination: Destination = None, context: Context) -> None:
-    """Let a key, or a whole destination, go on; links that are down are probed at once.
+    """Let a key or a whole destination continue; a destination that is down is probed at once.
 
-    Exit status 1 when no such key is held.
+    Exit status 1 if the key isn't held.
     """
     _refuse_nothing(key, destination)
     with context.engine() as engine:
@@ -116,7 +126,7 @@ def release(*, key: Key = None, destination: Destination = None, context: Contex
             changed = acts.release_destination(engine, destination, SystemClock().wall())
             if not changed and destination not in context.settings().destinations:
                 raise unknown_destination(destination, context.settings().destinations)
-            word = "released" if changed else "was not held; its link is probed"
+            word = "released" if changed else "was not held; the daemon probes it"
             _tell(context, destination, None, word, held=False, changed=changed)
             _tell_obstacles(context, engine, [destination])
 
@@ -129,7 +139,7 @@ def _tell_obstacles(context: Context, engine: Database, names: Sequence[str]) ->
 def _refuse_nothing(key: str | None, destination: str | None) -> None:
     if key == "" or (key is None and not destination):
         raise UsageError(
-            "no key and no destination is named",
+            "neither a key nor a destination is named",
             "name a key with --key, or a destination with --destination",
         )
 

@@ -1,4 +1,4 @@
-"""`shipper version`: which code runs, and on what."""
+"""`shipper version`: the versions of shipper and of what it runs on."""
 
 import platform
 from importlib.metadata import version as version_of
@@ -8,8 +8,8 @@ from shipper.cli.output.context import Context
 
 
 def version(*, context: Context) -> None:
-    """Print the versions of shipper and of what it stands on."""
-    from shipper.store.db.engine import sqlite_library  # noqa: PLC0415 - sqlalchemy takes a while
+    """Print the versions of shipper, Python, SQLite and SQLAlchemy."""
+    from shipper.store.db.engine import sqlite_library  # noqa: PLC0415 - sqlalchemy loads slowly
 
     library = sqlite_library()
     told = {

@@ -46,6 +46,13 @@ Duration = Annotated[float | None, Parameter(converter=_seconds, n_tokens=1, met
 LIMIT: Final = validators.Number(gte=1, lte=2**31 - 1)
 """How many rows a list can be limited to."""
 
+Ident = Annotated[
+    str,
+    Parameter(
+        name="ID",
+        help="The id or the event id. Digits alone are an id; event_id:4711 is the event id 4711.",
+    ),
+]
 Idents = Annotated[
     str,
     Parameter(

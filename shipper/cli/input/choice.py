@@ -56,12 +56,14 @@ def chosen(
     ids = tuple(sorted({row for row in found.values() if row is not None}))
     events = {event.id: event for event in events_of(engine, ids)}
     wrong = {
-        printable(ident): "there is no such event" if row is None else f"is {events[row].status}"
+        printable(ident): "doesn't exist" if row is None else f"is {events[row].status}"
         for ident, row in found.items()
         if row is None or events[row].status not in statuses
     }
     if wrong:
-        reasons = "; ".join(f"{ident}: {reason}" for ident, reason in [*wrong.items()][:SAMPLES])
+        reasons = "; ".join(
+            f"event {ident} {reason}" for ident, reason in [*wrong.items()][:SAMPLES]
+        )
         hint = "to select all of them, write ALL in capitals" if read[0].upper() == ALL else reasons
         raise NotFound(f"not among the {_kind(statuses)}: {some(wrong)}; nothing was changed", hint)
     return Selection(ids=ids)

@@ -1,7 +1,8 @@
-"""`shipper status --nagios`: the state of the outbox as a monitoring plugin tells it.
+"""`shipper status --nagios`: the state of the outbox in the format of a monitoring plugin.
 
-One line with performance data, and the exit status 0, 1, 2 or 3: unknown where the outbox or the
-configuration can't be read. What is how bad, and which comes first, is decided in `troubles`.
+It is one line with performance data, and the exit status 0, 1, 2, or 3 (unknown) if the outbox or
+the configuration can't be read. `observe.troubles` decides how bad each problem is, and which one
+comes first.
 """
 
 import re
@@ -16,12 +17,12 @@ from shipper.store.report.budget import NEARLY, Footprint
 from shipper.store.report.status import DestinationReport
 from shipper.wording.safe_text import printable
 
-# More destinations than these, and only rows can name so many, have no performance data.
+# Performance data is for this many destinations; rows can name any number of them.
 _MEASURED = 100
 
 
 class PluginLine(NamedTuple):
-    """What the plugin prints, and its exit status."""
+    """What the plugin prints, and its level, which is the exit status."""
 
     level: Level
     text: str
@@ -31,7 +32,7 @@ _NO_LABEL = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 def line_of(read: Callable[[], PluginLine]) -> PluginLine:
-    """Return the line; one that says "unknown" where it can't be told."""
+    """Return the line; its level is unknown if `read` raises ShipperError."""
     try:
         return read()
     except ShipperError as error:
@@ -51,7 +52,7 @@ def judge(
 
 
 def told(facts: Facts) -> PluginLine:
-    """Return the line for everything that is known."""
+    """Return the line for all facts."""
     found = troubles_of(facts)
     level = found[0].level if found else Level.OK
     pending = sum(report.pending for report in facts.reports)
@@ -69,7 +70,7 @@ def told(facts: Facts) -> PluginLine:
 
 
 def _disk(room: Room) -> str:
-    # "n:" is an alarm below n (monitoring-plugins.org/doc/guidelines.html, threshold format).
+    # "n:" alerts below n (monitoring-plugins.org/doc/guidelines.html, threshold format).
     warning = f"{room.least}:" if room.least else ""
     return f"disk_free={room.free}B;{warning};{room.full_below}:;0"
 
@@ -85,7 +86,7 @@ def _performance(report: DestinationReport, limit: float) -> Iterator[str]:
 
 
 def _line(level: Level, told: Sequence[str], performance: Iterable[str]) -> PluginLine:
-    # A bar would begin the performance data.
+    # A | would begin the performance data.
     text = "; ".join(printable(message.replace("\n", "; ")) for message in told).replace("|", "/")
     data = " ".join(performance)
     return PluginLine(level, f"SHIPPER {level.name} - {text}" + (f" | {data}" if data else ""))
