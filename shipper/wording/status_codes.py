@@ -15,7 +15,7 @@ _MEANINGS: Final = {
     400: "the API doesn't understand the event",
     401: "the API ID is wrong or was revoked",
     402: "the API requires a payment",
-    403: "the API ID may not do this",
+    403: "the API ID has no right to do this",
     404: "nothing answers at this path",
     405: "nothing takes events at this path",
     406: "the API can't answer in an accepted format",

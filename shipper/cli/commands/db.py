@@ -1,5 +1,9 @@
 """`shipper db …`: migrations, privileges, leases. Alembic is imported only for a migration."""
 
+from typing import Annotated
+
+from cyclopts import Parameter
+
 from shipper.cli.output.context import Context
 from shipper.store.db.engine import database_path
 from shipper.store.lease import unlock as stuck_leases
@@ -8,17 +12,16 @@ from shipper.store.schema import revisions
 from shipper.store.schema.damage import refuse_hidden
 from shipper.store.upgrade import migrate
 
+_CREATE = (
+    "Allow a new outbox: make a missing SQLite file and its directory; on PostgreSQL, make one"
+    " although a schema outside of the search_path has one already."
+)
 
-def upgrade(*, create: bool = False, context: Context) -> None:
+
+def upgrade(*, create: Annotated[bool, Parameter(help=_CREATE)] = False, context: Context) -> None:
     """Create the outbox in your application's database, or upgrade it to this version.
 
     The database must exist: a mistyped path must not become an empty outbox.
-
-    Parameters
-    ----------
-    create
-        Allow a new outbox: make a missing SQLite file and its directory. On PostgreSQL, make one
-        although another schema, outside of the search_path, has one already.
     """
     with context.engine(create=create, outbox=False) as engine:
         if not create:

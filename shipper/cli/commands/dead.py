@@ -72,8 +72,8 @@ def retry(
 ) -> None:
     """Make dead letters pending again, each in its old place and with no charged tries.
 
-    If their key has moved on, they arrive out of order. All dead letters that are
-    named, or none.
+    If later events of their key were delivered meanwhile, they arrive out of order.
+    Either all named dead letters are retried, or none.
     """
     filters = Selection(key=key, destination=destination, cause=cause, since=since, until=until)
     _change(context, "retry", "retried", acts.retry).run(context, idents, filters, yes=yes)
@@ -89,7 +89,10 @@ def discard(
     yes: Yes = False,
     context: Context,
 ) -> None:
-    """Discard dead letters: they are never sent. All dead letters that are named, or none."""
+    """Discard dead letters: they are never sent.
+
+    Either all named dead letters are discarded, or none.
+    """
     filters = Selection(key=key, destination=destination, cause=cause, since=since, until=until)
     _change(context, "discard", "discarded", acts.discard).run(context, idents, filters, yes=yes)
 

@@ -17,7 +17,8 @@ def demo(
 ) -> int:
     """See shipper work, offline: a fake shop writes events, a fake API fails, the daemon delivers.
 
-    A summary at the end accounts for every event. Exit status 0 if the numbers add up.
+    A summary at the end accounts for every event. Exit status 0 if the numbers add
+    up, else 1.
 
     Parameters
     ----------

@@ -21,10 +21,12 @@ def discard(
     yes: Yes = False,
     context: Context,
 ) -> None:
-    """Discard pending events: they are never sent. All events that are named, or none.
+    """Discard pending events: they are never sent.
 
-    For events that a restored copy or a wrong import would send. A daemon can run
-    meanwhile: the command waits for events in flight, for as long as a try can
+    Use it for events that a restored copy or a wrong import would send. Either all
+    named events are discarded, or none.
+
+    A daemon can run meanwhile: the command waits for events in flight, for as long as a try can
     take. Events that are still in flight then are not discarded, and the exit
     status is 75.
     """

@@ -72,13 +72,14 @@ def drain(*, timeout: Duration = None, context: Context) -> int:
     """Ship the pending events, then end. Delivery windows are ignored.
 
     If a daemon is running, that daemon ships, and this command only watches it.
-    Exit status 75 if events are still pending, else 1 if events became dead letters
-    meanwhile, else 0.
+    Without --timeout it ends when no event is left, or only events that are held or
+    whose destination is offline or paused. Exit status 75 if events are still
+    pending, else 1 if events became dead letters meanwhile, else 0.
 
     Parameters
     ----------
     timeout
-        How long to wait, like 30s or 5m. Default: until only offline, paused or held events remain.
+        How long to wait for all events, like 30s or 5m; then it ends in any case.
     """
     unblock_stderr()
     settings = context.settings()

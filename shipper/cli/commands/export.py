@@ -52,7 +52,7 @@ def export(  # noqa: PLR0913 - one for each option
     """Write undelivered events to a file, for `shipper enqueue --rows` on another outbox.
 
     The file has one line of JSON per event, in the order of id. Without --hand-over
-    the events stay pending here too.
+    the events stay here too.
 
     With --hand-over the events move: no daemon is allowed to run here meanwhile
     (exit status 75), and the events are marked when the file is complete. If the

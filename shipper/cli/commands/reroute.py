@@ -26,7 +26,7 @@ def send_elsewhere(  # noqa: PLR0913 - one for each option
     *idents: Idents,
     to: Annotated[str, Parameter(metavar="NAME", help="The new destination.")],
     status: Annotated[
-        Movables | None, Parameter(help="Only events with this status; both without it.")
+        Movables | None, Parameter(help="Only events with this status. Default: both.")
     ] = None,
     key: Key = None,
     destination: Destination = None,
@@ -41,9 +41,9 @@ def send_elsewhere(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Send pending events and dead letters to another destination.
 
-    For events of a destination that isn't configured (any more). Each event starts
-    anew at the new destination, with no charged tries; its history keeps where it
-    came from. The events of a key keep their order. If the new destination has
+    Use it for events of a destination that isn't configured, or no longer in use.
+    Each event starts anew at the new destination, with no charged tries; its history
+    keeps where it came from. The events of a key keep their order. If the new destination has
     already received later events of that key, these arrive after them.
 
     A daemon can run meanwhile: the command waits for events in flight, for as long

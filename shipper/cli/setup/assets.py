@@ -71,7 +71,7 @@ def write_assets(
     force: bool = False,
     context: Context,
 ) -> None:
-    """Write all files into a directory. If one of them was changed there, nothing is written.
+    """Write all files into a directory. If one was changed there, it writes nothing.
 
     Parameters
     ----------

@@ -25,6 +25,10 @@ from shipper.store.upgrade import migrate
 from shipper.system.files import Directory, Untrusted
 
 _PRIVATE, _FOR_GROUP, _READABLE = 0o600, 0o640, 0o644
+_DATABASE = (
+    "The URL of your application's database. A relative path begins at the configuration's"
+    " directory. Default: sqlite:///shop.db."
+)
 _INSERT = """\
   INSERT INTO shipper_outbox (payload) VALUES (
     '{"type":"view","view":{"type":"customSet","customSet":{"id":"set-1"}},
@@ -47,7 +51,7 @@ class Plan:
 
 def init(
     *,
-    database: str | None = None,
+    database: Annotated[str | None, Parameter(help=_DATABASE)] = None,
     url: str | None = None,
     api_id: str | None = None,
     api_id_file: Path | None = None,
@@ -64,9 +68,6 @@ def init(
 
     Parameters
     ----------
-    database
-        The URL of your application's database. Default: sqlite:///shop.db, beside the
-        configuration.
     url
         The URL that receives the events. Default: the vendor's.
     api_id
