@@ -82,4 +82,4 @@ def test_with_a_shipper_that_stands_still_nothing_goes(home: Home) -> None:
     """It has its lock, and no command reaches it."""
     note(home.directory / "shop.db", Noted(-1000.0))
     told = home.call("release", "--destination", "default").err
-    assert told.startswith("not yet: the shipper hasn't written to the outbox for ")
+    assert told.startswith("not yet: the daemon hasn't written to the outbox for ")

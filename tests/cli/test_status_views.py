@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.cli.output.nagios import judge, told
+from shipper.cli.output.nagios import judge, plugin_line
 from shipper.observe.situation import Facts, Hours
 from shipper.observe.troubles import Level
 from shipper.store.lease.file_lock import FileLock
@@ -206,4 +206,4 @@ def test_only_open_hours_make_an_event_late() -> None:
     for hours, expected in [(0.0, Level.OK), (1.0, Level.OK), (1.1, Level.CRITICAL)]:
         windows = Hours("window closed", partial(_counted, hours))
         known = Facts([late], ["default"], is_shipped=True, oldest=HOUR, hours=windows)
-        assert told(known).level is expected
+        assert plugin_line(known).level is expected

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from shipper.advice import DestinationPlace
-from shipper.cli.output.nagios import told
+from shipper.cli.output.nagios import plugin_line
 from shipper.cli.output.verdict import next_try
 from shipper.observe.situation import Facts, Room
 from shipper.observe.troubles import Level, judge
@@ -195,5 +195,5 @@ def test_a_large_number_can_be_read() -> None:
     nobody, letters = judge(facts(many, is_shipped=False))
     assert nobody.text == "12,345 pending and no daemon is running"
     assert letters.text == "default: 6,661 dead letters"
-    line = told(facts(report(pending=12345))).text
+    line = plugin_line(facts(report(pending=12345))).text
     assert "OK - 12,345 pending | default_pending=12345;" in line

@@ -28,7 +28,7 @@ def upgrade(*, create: Annotated[bool, Parameter(help=_CREATE)] = False, context
             revisions.refuse_unasked(engine)
         before = revisions.current(engine)
         notices = migrate.upgrade(engine)
-        notices += [f"fixed: {told}" for told in migrate.mend(engine)]
+        notices += [f"fixed: {fixed}" for fixed in migrate.mend(engine)]
     for notice in notices:
         context.note(notice)
     if context.json:

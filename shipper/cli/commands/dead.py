@@ -40,12 +40,12 @@ def list_dead(
         groups = dead_groups(engine, filters)
         if not groups and filters != Selection():
             raise no_match(engine, context, filters, ("dead",))
-        said = last_words(engine, [group.ids[-1] for group in groups])
+        messages = last_words(engine, [group.ids[-1] for group in groups])
     if context.json:
         for group in groups:
-            context.emit(_fields(group, said))
+            context.emit(_fields(group, messages))
     elif groups:
-        context.table(_header(), [_row(group, said) for group in groups])
+        context.table(_header(), [_row(group, messages) for group in groups])
     if not groups:
         context.note("there are no dead letters")
 
@@ -149,7 +149,7 @@ def _header() -> "Header":
     )
 
 
-def _fields(group: DeadGroup, said: Mapping[int, str]) -> dict[str, object]:
+def _fields(group: DeadGroup, messages: Mapping[int, str]) -> dict[str, object]:
     return {
         "destination": group.destination,
         "cause": group.cause,
@@ -157,16 +157,16 @@ def _fields(group: DeadGroup, said: Mapping[int, str]) -> dict[str, object]:
         "first_written": iso(group.first_written),
         "last_written": iso(group.last_written),
         "ids": list(group.ids),
-        "message": _message(group, said),
+        "message": _message(group, messages),
     }
 
 
-def _message(group: DeadGroup, said: Mapping[int, str]) -> str | None:
-    message = said.get(group.ids[-1])
+def _message(group: DeadGroup, messages: Mapping[int, str]) -> str | None:
+    message = messages.get(group.ids[-1])
     return None if message is None else message.removeprefix(f"{group.cause}: ")
 
 
-def _row(group: DeadGroup, said: Mapping[int, str]) -> tuple[object, ...]:
+def _row(group: DeadGroup, messages: Mapping[int, str]) -> tuple[object, ...]:
     times = (iso(group.first_written), iso(group.last_written))
     return (
         group.cause,
@@ -174,5 +174,5 @@ def _row(group: DeadGroup, said: Mapping[int, str]) -> tuple[object, ...]:
         group.destination,
         *times,
         some(group.ids, group.count),
-        _message(group, said),
+        _message(group, messages),
     )

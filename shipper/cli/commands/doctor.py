@@ -44,7 +44,7 @@ def doctor(
     if context.json:
         context.emit({"ok": not broken, "findings": [_fields(finding) for finding in found]})
     else:
-        _tell(context, found)
+        _report(context, found)
     return 1 if broken else 0
 
 
@@ -57,7 +57,7 @@ def _fields(finding: Finding) -> dict[str, str | None]:
     }
 
 
-def _tell(context: Context, found: list[Finding]) -> None:
+def _report(context: Context, found: list[Finding]) -> None:
     width = max(len(finding.name) for finding in found)
     for finding in found:
         mark = _mark(finding.level)

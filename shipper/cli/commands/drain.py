@@ -92,7 +92,7 @@ def drain(*, timeout: Duration = None, context: Context) -> int:
             log = _log(context, settings, bar)
             run_loop(Drainer(view, log, bar, timeout, context.note).run())
         settle_stderr()  # before the answer, on the same terminal
-        return _tell(context, view, before)
+        return _report(context, view, before)
 
 
 def _log(context: Context, settings: Settings, bar: Bar | None) -> Log:
@@ -276,7 +276,7 @@ def _stands_still(engine: Database) -> bool:
     return found is not None and found.seconds >= _HANGS
 
 
-def _tell(context: Context, view: View, before: Settled) -> int:
+def _report(context: Context, view: View, before: Settled) -> int:
     after, left = settled(view.engine), view.left()
     delivered, died = after.delivered - before.delivered, max(0, after.dead - before.dead)
     if context.json:
@@ -307,7 +307,7 @@ def _why(view: View, left: Left) -> str:
     """Return why some of a destination's events are still pending."""
     still = f"{count(left.pending)} still pending"
     if (suffers := plight(view.engine)) is not None:
-        return f"{still}: the shipper {printable(suffers.told)}"
+        return f"{still}: the daemon {printable(suffers.told)}"
     if left.state in _STUCK_WORDS:
         return f"{still}: {printable(left.stands)}"
     if left.held:

@@ -72,7 +72,7 @@ def export(  # noqa: PLR0913 - one for each option
             keeper = _Keeper(file)
             handed_over = _carry(engine, selection, keeper, context, leave=hand_over)
             exported = keeper.events
-    _tell(context, file, exported, handed_over)
+    _report(context, file, exported, handed_over)
 
 
 class _Keeper:
@@ -124,7 +124,7 @@ def _print(pages: Iterator[list[Carried]], context: Context) -> int:
     return events
 
 
-def _tell(context: Context, file: Path, exported: int, handed_over: int) -> None:
+def _report(context: Context, file: Path, exported: int, handed_over: int) -> None:
     count = several(exported, "event")
     if file == _STDOUT:
         context.note(f"{count} exported")

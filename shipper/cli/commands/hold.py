@@ -70,7 +70,7 @@ def hold(
             else:
                 changed = acts.hold_key(engine, name, key, now)
             word = "held" if changed else "was held already"
-            _tell(context, name, key, word, held=True, changed=changed)
+            _report(context, name, key, word, held=True, changed=changed)
         if key is not None and not any(holds.waiting(engine, name, key) for name in names):
             context.note(
                 f"no pending event has the key {printable(key)} now; later ones will be held;"
@@ -120,18 +120,18 @@ def release(*, key: Key = None, destination: Destination = None, context: Contex
             if not names:
                 raise NotFound(f"key {printable(key)} is not held")
             for name in names:
-                _tell(context, name, key, "released", held=False, changed=True)
-            _tell_obstacles(context, engine, names)
+                _report(context, name, key, "released", held=False, changed=True)
+            _report_obstacles(context, engine, names)
         elif destination is not None:
             changed = acts.release_destination(engine, destination, SystemClock().wall())
             if not changed and destination not in context.settings().destinations:
                 raise unknown_destination(destination, context.settings().destinations)
             word = "released" if changed else "was not held; the daemon probes it"
-            _tell(context, destination, None, word, held=False, changed=changed)
-            _tell_obstacles(context, engine, [destination])
+            _report(context, destination, None, word, held=False, changed=changed)
+            _report_obstacles(context, engine, [destination])
 
 
-def _tell_obstacles(context: Context, engine: Database, names: Sequence[str]) -> None:
+def _report_obstacles(context: Context, engine: Database, names: Sequence[str]) -> None:
     for way in obstacles(context, engine, names, probed=True):
         context.note(f"not yet: {way}")
 
@@ -144,7 +144,7 @@ def _refuse_nothing(key: str | None, destination: str | None) -> None:
         )
 
 
-def _tell(
+def _report(
     context: Context, destination: str, key: str | None, word: str, *, held: bool, changed: bool
 ) -> None:
     if context.json:

@@ -61,7 +61,7 @@ def prune(*, dry_run: bool = False, trust_clock: bool = False, context: Context)
         else:
             gone = _prune(engine, cutoffs, clock)
             _shrink(engine, clock)
-    _tell(context, gone, dry_run=dry_run)
+    _report(context, gone, dry_run=dry_run)
 
 
 def _doubt(newest: float | None, now: float, keeps: RetentionSettings) -> str | None:
@@ -112,7 +112,7 @@ def _unhurried(steps: Iterator[T], clock: Clock) -> Iterator[T]:
         pause.wait(max(_PAUSE_LEAST, clock.monotonic() - began))
 
 
-def _tell(context: Context, gone: Mapping[Kind, int], *, dry_run: bool) -> None:
+def _report(context: Context, gone: Mapping[Kind, int], *, dry_run: bool) -> None:
     rows = sorted((kind.destination, kind.status, count) for kind, count in gone.items() if count)
     total = sum(count for _, _, count in rows)
     if context.json:

@@ -63,7 +63,7 @@ def sandbox(
     if context.json:
         context.emit({**asdict(summary), "flawless": summary.flawless})
     else:
-        _tell(context, summary)
+        _report(context, summary)
 
 
 async def _serve(
@@ -100,7 +100,7 @@ or change [destinations.default] of an existing configuration:
 """
 
 
-def _tell(context: Context, summary: Summary) -> None:
+def _report(context: Context, summary: Summary) -> None:
     context.say(
         f"{several(summary.requests, 'request')}, {count(summary.accepted)} accepted,"
         f" {several(summary.distinct, 'different event')} of {several(summary.users, 'user')}"

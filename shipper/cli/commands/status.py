@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from shipper.cli.input.arguments import Duration
 from shipper.cli.output import verdict, windows
 from shipper.cli.output.context import Context, cell, shown
-from shipper.cli.output.daemons import told_of
+from shipper.cli.output.daemons import daemon_fields
 from shipper.cli.output.verdict import next_try
 from shipper.clock import SystemClock, iso
 from shipper.doctor.unit import start_command
@@ -100,7 +100,7 @@ def _show(context: Context) -> None:
             now,
             start=start_command(settings.path),
         )
-        daemons = told_of(engine, facts.plight) if context.json else {}
+        daemons = daemon_fields(engine, facts.plight) if context.json else {}
     facts = windows.known(facts, settings, now)
     troubles = judge(facts)
     if context.json:
@@ -112,14 +112,14 @@ def _show(context: Context) -> None:
                 "problems": [_problem(trouble) for trouble in troubles],
                 "blockers": [asdict(blocker) for blocker in facts.blockers],
                 "space": None if facts.taken is None else _space(facts.taken),
-                "window": windows.told(context.settings(), now),
+                "window": windows.sentence(context.settings(), now),
             }
         )
     else:
         verdict.say(context, troubles)
         context.table(_header(), [_row(report, facts, now) for report in facts.reports])
-    _tell(context, shipper, facts.blockers)
-    if not context.json and (window := windows.told(context.settings(), now)) is not None:
+    _report(context, shipper, facts.blockers)
+    if not context.json and (window := windows.sentence(context.settings(), now)) is not None:
         context.note(window)
     if facts.taken is not None and not context.json:
         context.note(str(facts.taken))
@@ -140,13 +140,13 @@ def _space(taken: "Footprint") -> dict[str, Any]:
 
 
 def _check(context: Context, oldest: float) -> int:
-    from shipper.cli.output.nagios import line_of, told  # noqa: PLC0415 - only a plugin needs it
+    from shipper.cli.output.nagios import line_of, plugin_line  # noqa: PLC0415 - only a plugin needs it
 
     def read() -> "PluginLine":
         now = SystemClock().wall()
         with context.engine() as engine:
             facts, _ = gather(engine, context.settings(), now, oldest=oldest)
-        return told(windows.known(facts, context.settings(), now))
+        return plugin_line(windows.known(facts, context.settings(), now))
 
     line = line_of(read)
     context.say(line.text)
@@ -171,7 +171,7 @@ def _drawn(context: Context, width: int, seldom: Seldom) -> "RenderableType":
     reports = facts.reports
     rows = [[shown(value) for value in _row(report, facts, now)] for report in reports]
     who = "no daemon is running" if shipper is None else f"{shipper} ships"
-    window = windows.told(settings, now)
+    window = windows.sentence(settings, now)
     who += f"; {window}" if window else ""
     return Group(
         *verdict.drawn(judge(facts)),
@@ -201,7 +201,7 @@ def _delivered(
         yield Text.assemble(head, drawn(values, room, characters))
 
 
-def _tell(context: Context, shipper: str | None, blockers: Sequence[Blocker]) -> None:
+def _report(context: Context, shipper: str | None, blockers: Sequence[Blocker]) -> None:
     if shipper is None:
         context.note("no daemon is running; this state was recorded earlier")
     elif not context.json:

@@ -154,16 +154,16 @@ class Picture:
         line.append(f", {count(report.delivered)} delivered")
         yield _FIRST, line
         if why := [each for each in (closed, why_of(report)) if each]:
-            told = "; ".join([*why, *next_try(report, now)])
-            yield _FIRST, Text(f"  {printable(told)}", WAITING)
+            text = "; ".join([*why, *next_try(report, now)])
+            yield _FIRST, Text(f"  {printable(text)}", WAITING)
 
 
 def _glanced(report: DestinationReport, seen: Glance, now: float) -> Iterator[Ranked]:
     """Yield lines about dead letters, held keys and the oldest events, each with its rank."""
     if seen.causes:
-        told = ", ".join(f"{count(number)} {printable(cause)}" for cause, number in seen.causes)
+        text = ", ".join(f"{count(number)} {printable(cause)}" for cause, number in seen.causes)
         newest = f"of the newest {count(NEWEST_DEAD)}: " if report.dead > NEWEST_DEAD else ""
-        yield 4, _fact("dead letters", newest + told)
+        yield 4, _fact("dead letters", newest + text)
     if seen.held:
         names = ", ".join(map(printable, seen.held))
         more = report.held_keys - len(seen.held)
@@ -171,12 +171,12 @@ def _glanced(report: DestinationReport, seen: Glance, now: float) -> Iterator[Ra
     for place, event in enumerate(seen.oldest):
         key = middle(_KEY)(printable(event.key)) if event.key is not None else "no key"
         error = f"  {printable(event.error)}" if event.error else ""
-        told = f"{event.id}  {key:<{_KEY}}  {age(now - event.written)}{error}"
-        yield (6 if place == 0 else 11 + place), _fact("" if place else "oldest", told)
+        text = f"{event.id}  {key:<{_KEY}}  {age(now - event.written)}{error}"
+        yield (6 if place == 0 else 11 + place), _fact("" if place else "oldest", text)
 
 
-def _fact(label: str, told: str) -> Text:
-    return Text(f"  {label:<{LABEL}}{told}")
+def _fact(label: str, text: str) -> Text:
+    return Text(f"  {label:<{LABEL}}{text}")
 
 
 def _most_wanted(lines: Sequence[Ranked], room: int) -> list[Text]:

@@ -46,11 +46,11 @@ def validate(
     else:
         found = [violations(document.payload, "schema") for document in documents]
     for document, breaches in zip(documents, found, strict=True):
-        _tell(context, file, document, breaches)
+        _report(context, file, document, breaches)
     return 1 if any(found) else 0
 
 
-def _tell(context: Context, file: Path, document: Document, breaches: list[Violation]) -> None:
+def _report(context: Context, file: Path, document: Document, breaches: list[Violation]) -> None:
     if context.json:
         context.emit({"line": document.line, "valid": not breaches, "violations": breaches})
         return
@@ -113,11 +113,11 @@ def judged(
     outcome = classify(answer, wall(), where)
     if outcome.kind is Kind.ACCEPTED:
         return []
-    said = f": {outcome.excerpt}" if outcome.excerpt else ""
-    told = printable(f"{name} didn't validate the event: {outcome.told}{said}")
+    excerpt = f": {outcome.excerpt}" if outcome.excerpt else ""
+    message = printable(f"{name} didn't validate the event: {outcome.told}{excerpt}")
     if outcome.kind is Kind.MISCONFIGURED:
-        raise ConfigError([told], "check url and API ID of the destination")
-    raise RemoteUnavailable(told, "try again")
+        raise ConfigError([message], "check url and API ID of the destination")
+    raise RemoteUnavailable(message, "try again")
 
 
 def _violations_in(body: bytes) -> list[Violation] | None:

@@ -57,13 +57,13 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
 
 def unknown(above: Sequence[str], word: str) -> UsageError:
     """Return the error for an unknown command: `word`, after the words `above`."""
-    said = " ".join((*above, word))
+    words = " ".join((*above, word))
     if word.lower() in {"log", "logs", "journal", "tail"}:
-        return UsageError(f"there is no command {said}", _LOG)
+        return UsageError(f"there is no command {words}", _LOG)
     near = _meant(above, word.lower())
     known = " ".join(("shipper", *above, "--help"))
     return UsageError(
-        f"there is no command {said}", f"did you mean shipper {near}?" if near else known
+        f"there is no command {words}", f"did you mean shipper {near}?" if near else known
     )
 
 

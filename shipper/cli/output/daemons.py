@@ -8,7 +8,7 @@ from shipper.store.report.daemons import Shipper, shippers
 from shipper.store.report.silence import Plight
 
 
-def told_of(engine: Database, plight: Plight | None) -> dict[str, Any]:
+def daemon_fields(engine: Database, plight: Plight | None) -> dict[str, Any]:
     """Return the list of daemons, and host, pid and version of the first at the top level."""
     found = shippers(engine)
     first = found[0] if found else Shipper("", None, "", None, None)

@@ -48,10 +48,11 @@ def judge(
     taken: Footprint | None = None,
 ) -> PluginLine:
     """Return the line for these destinations; `oldest` is the limit in seconds."""
-    return told(Facts(reports, configured, is_shipped=is_shipped, oldest=oldest, taken=taken))
+    facts = Facts(reports, configured, is_shipped=is_shipped, oldest=oldest, taken=taken)
+    return plugin_line(facts)
 
 
-def told(facts: Facts) -> PluginLine:
+def plugin_line(facts: Facts) -> PluginLine:
     """Return the line for all facts."""
     found = troubles_of(facts)
     level = found[0].level if found else Level.OK
@@ -85,8 +86,8 @@ def _performance(report: DestinationReport, limit: float) -> Iterator[str]:
     yield f"{name}_delivered={report.delivered}c;;;0"
 
 
-def _line(level: Level, told: Sequence[str], performance: Iterable[str]) -> PluginLine:
+def _line(level: Level, messages: Sequence[str], performance: Iterable[str]) -> PluginLine:
     # A | would begin the performance data.
-    text = "; ".join(printable(message.replace("\n", "; ")) for message in told).replace("|", "/")
+    text = "; ".join(printable(each.replace("\n", "; ")) for each in messages).replace("|", "/")
     data = " ".join(performance)
     return PluginLine(level, f"SHIPPER {level.name} - {text}" + (f" | {data}" if data else ""))

@@ -32,7 +32,7 @@ def obstacles(
     if current_shipper(engine) is None:
         found.append("no daemon is running")
     elif (suffers := plight(engine)) is not None:
-        found.append(f"the shipper {suffers.told}")
+        found.append(f"the daemon {suffers.told}")
     reports = destination_report(engine, settings.destinations, now, patient=True)
     for report in reports:
         if report.name in names:

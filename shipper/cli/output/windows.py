@@ -29,7 +29,7 @@ def known(facts: Facts, settings: Settings, now: float) -> Facts:
     return replace(facts, hours=hours)
 
 
-def told(settings: Settings, now: float) -> str | None:
+def sentence(settings: Settings, now: float) -> str | None:
     """Return a sentence on whether a delivery window is open; None without windows."""
     if not settings.schedule.windows:
         return None

@@ -90,7 +90,7 @@ def init(
     _write(plan)
     for notice in notices:
         context.note(notice)
-    _tell(context, plan)
+    _report(context, plan)
 
 
 def _write(plan: Plan) -> None:
@@ -133,7 +133,7 @@ def _create(path: Path, text: str, mode: int) -> None:
         raise UsageError(f"can't write {path}: {error.strerror}") from None
 
 
-def _tell(context: Context, plan: Plan) -> None:
+def _report(context: Context, plan: Plan) -> None:
     if context.json:
         context.emit(
             {

@@ -54,7 +54,7 @@ def install(*, run_as: RunAs = USER, context: Context) -> None:
     _try_out(machine)
     steps = [_write(place, text) for place, text in wanted.items()]
     steps += _apply(wanted)
-    _tell(context, steps, list(next_steps(machine)))
+    _report(context, steps, list(next_steps(machine)))
 
 
 def show(*, run_as: RunAs = USER, context: Context) -> None:
@@ -97,7 +97,7 @@ def uninstall(*, context: Context) -> None:
         steps += _run("systemctl", "daemon-reload")
     stays = [str(path) for path in _STAYS if path.exists()]
     left = [f"kept {', '.join(stays)} and the service's user"] if there and stays else []
-    _tell(context, [*steps, *left] or ["nothing was installed"], [])
+    _report(context, [*steps, *left] or ["nothing was installed"], [])
 
 
 # -- this machine ------------------------------------------------------------------------------
@@ -237,17 +237,17 @@ def _run(*command: str) -> Iterator[str]:
     done = subprocess.run(  # noqa: S603
         command, capture_output=True, timeout=_TOOL_SECONDS, check=False
     )
-    said = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
+    output = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
     if done.returncode != 0:
-        raise ShipperError(f"{' '.join(command)} failed: {said}")
+        raise ShipperError(f"{' '.join(command)} failed: {output}")
     yield f"ran {' '.join(command)}"
-    yield from (f"  {line}" for line in said.splitlines())
+    yield from (f"  {line}" for line in output.splitlines())
 
 
 # -- the answer --------------------------------------------------------------------------------
 
 
-def _tell(context: Context, steps: list[str], following: list[str]) -> None:
+def _report(context: Context, steps: list[str], following: list[str]) -> None:
     if context.json:
         context.emit({"steps": steps, "next": following})
         return
