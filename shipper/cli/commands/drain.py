@@ -9,29 +9,27 @@ import asyncio
 import shlex
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from shipper.cli.commands.run import run_loop
 from shipper.cli.input.arguments import Duration
+from shipper.cli.input.pending import STUCK, STUCK_WORDS, PendingEvents, PendingView
 from shipper.cli.output.context import Context
 from shipper.cli.output.progress import Bar, progress_bar
-from shipper.clock import Clock, SystemClock
+from shipper.clock import SystemClock
 from shipper.config import Settings
 from shipper.daemon import Stop, open_session
 from shipper.daemon.budget import STORE_GRACE
 from shipper.drain import Dispatcher, Route
 from shipper.errors import OutboxHeld, StoreUnavailable
 from shipper.logs import Log, open_log
-from shipper.observe.troubles import NAMED, named, stands
-from shipper.policy.state import State
+from shipper.observe.troubles import NAMED, named
 from shipper.store.db.opening import Database
-from shipper.store.db.transactions import let_go
 from shipper.store.report.holds import keys_held
-from shipper.store.report.progress import Settled, behind_held_keys, settled
+from shipper.store.report.progress import Settled, settled
 from shipper.store.report.silence import plight
-from shipper.store.report.status import commit_blockers, current_shipper, destination_report
+from shipper.store.report.status import commit_blockers, current_shipper
 from shipper.system.background import aside
 from shipper.system.stderr import settle_stderr, unblock_stderr
 from shipper.wording.quantities import count, plural
@@ -40,32 +38,12 @@ from shipper.wording.safe_text import printable
 STILL_PENDING = 75
 SOME_DIED = 1
 
-_STUCK = frozenset({State.OFFLINE, State.PAUSED, State.HELD})
-_STUCK_WORDS = frozenset(state.value for state in _STUCK)
 _LOOK_EVERY = 0.25
 _GLANCE_EVERY = 0.02
 _HANGS = 30.0  # seconds for which the watched daemon has written nothing
 _FAILURES_MAX = 20  # in a row: five seconds and more
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """The pending events of one destination. `held` of them wait behind a held key."""
-
-    destination: str
-    pending: int
-    held: int
-    state: str
-    reason: str | None
-    stands: str
-    """The state of the destination, with the reason."""
-
-    @property
-    def is_stuck(self) -> bool:
-        """Return whether all of them need an operator before they can be shipped."""
-        return self.state in _STUCK_WORDS or self.held >= self.pending
 
 
 def drain(*, timeout: Duration = None, context: Context) -> int:
@@ -86,7 +64,7 @@ def drain(*, timeout: Duration = None, context: Context) -> int:
     with context.engine() as engine:
         before = settled(engine)
         clock = SystemClock()
-        view = View(engine, settings, clock)
+        view = PendingView(engine, settings, clock)
         pending = view.ask(lambda _: sum(left.pending for left in view.left()))
         with progress_bar(context, pending) as bar:
             log = _log(context, settings, bar)
@@ -100,45 +78,12 @@ def _log(context: Context, settings: Settings, bar: Bar | None) -> Log:
     return open_log(settings.log.level if context.verbosity > 0 else quiet, settings.log.format)
 
 
-class View:
-    """What the database says about the events that are left."""
-
-    def __init__(self, engine: Database, settings: Settings, clock: Clock) -> None:
-        self.engine = engine
-        self.settings = settings
-        self.clock = clock
-
-    def ask(self, question: Callable[[Database], T]) -> T:
-        """Return the answer to a question; keep no connection open until the next one."""
-        try:
-            return question(self.engine)
-        finally:
-            let_go(self.engine)
-
-    def left(self) -> list[Left]:
-        """Return the pending events by destination."""
-        behind = behind_held_keys(self.engine)
-        reports = destination_report(self.engine, self.settings.destinations, self.clock.wall())
-        return [
-            Left(
-                r.name,
-                r.pending,
-                behind.get(r.name, 0),
-                r.state,
-                r.reason,
-                stands(r, between=", "),
-            )
-            for r in reports
-            if r.pending
-        ]
-
-
 class Drainer:
     """Ships, or watches a daemon that ships, until nothing is left to wait for."""
 
     def __init__(
         self,
-        view: View,
+        view: PendingView,
         log: Log,
         bar: Bar | None,
         timeout: float | None,
@@ -268,7 +213,7 @@ class Drainer:
 
 
 def _is_stuck(route: Route) -> bool:
-    return route.link.shown in _STUCK and not route.in_flight
+    return route.link.shown in STUCK and not route.in_flight
 
 
 def _stands_still(engine: Database) -> bool:
@@ -276,7 +221,7 @@ def _stands_still(engine: Database) -> bool:
     return found is not None and found.seconds >= _HANGS
 
 
-def _report(context: Context, view: View, before: Settled) -> int:
+def _report(context: Context, view: PendingView, before: Settled) -> int:
     after, left = settled(view.engine), view.left()
     delivered, died = after.delivered - before.delivered, max(0, after.dead - before.dead)
     if context.json:
@@ -303,12 +248,12 @@ def _report(context: Context, view: View, before: Settled) -> int:
     return STILL_PENDING if left else SOME_DIED if died else 0
 
 
-def _why(view: View, left: Left) -> str:
+def _why(view: PendingView, left: PendingEvents) -> str:
     """Return why some of a destination's events are still pending."""
     still = f"{count(left.pending)} still pending"
     if (suffers := plight(view.engine)) is not None:
         return f"{still}: the daemon {printable(suffers.told)}"
-    if left.state in _STUCK_WORDS:
+    if left.state in STUCK_WORDS:
         return f"{still}: {printable(left.stands)}"
     if left.held:
         found, total = keys_held(view.engine, left.destination, NAMED)
