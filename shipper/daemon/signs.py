@@ -1,4 +1,4 @@
-"""The signs of life that a daemon leaves beside its SQLite file; `store.plight` judges them.
+"""The signs of life that a daemon leaves beside its SQLite file; `report.silence` judges them.
 
 The kernel says that somebody has the lock, and goes on to say so of a process that is stopped or
 hangs. A sign is a write that nobody waits for, at most one in `SIGN_EVERY`: it must never cost the

@@ -95,11 +95,11 @@ class Facts:
     held_for: float = 0.0
     """See `open_for`."""
     stalled: commits.StalledCommits | None = None
-    places: Sequence[advice.Place] = field(default=())
+    places: Sequence[advice.DestinationPlace] = field(default=())
     config: str = "the configuration"
     start: str = "shipper run"
     """How a shipper is started here."""
-    plight: Silence | None = None
+    silence: Silence | None = None
     """Why the daemon can't write, though it runs."""
     hours: Hours = ALWAYS_OPEN
     """The delivery windows."""
@@ -182,6 +182,6 @@ def gather(
         places=[advice.place_of(each, settings) for each in settings.destinations.values()],
         config=str(settings.path or "the configuration"),
         start=start,
-        plight=find_silence(database),
+        silence=find_silence(database),
     )
     return facts, shipper
