@@ -131,7 +131,7 @@ def test_the_configured_mode_decides_what_is_invalid(
 @pytest.mark.parametrize(
     ("arguments", "stdin", "message"),
     [
-        (("--destination", "defualt"), VIEW, "there is: default"),
+        (("--destination", "defualt"), VIEW, "configuration has: default"),
         (("--event-id", "x"), f"{VIEW}\n{VIEW}", "stdin has 2"),
         (("--event-id", "a\nb"), VIEW, "not contain control characters"),
         (("--event-id", ""), VIEW, "1 to 255 characters"),
