@@ -1,12 +1,15 @@
 """The manual has a chapter for everything, and `shipper help` shows each of them."""
 
 import re
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from shipper.cli.commands.help import CHAPTERS, SECTIONS, text_of
 from shipper.cli.grammar.registry import COMMANDS, Command
+from shipper.cli.output.markdown import draw
 from shipper.logs import EVENTS
 from tests.cli.command_line import Home
 from tests.docs.documents import DOCUMENTS, MANUAL, calls
@@ -72,3 +75,15 @@ def test_a_link_to_a_chapter_is_the_command_that_shows_it(tmp_path: Path) -> Non
     assert "systemd/in-a-container.conf (in the repository)" in " ".join(shown.split())
     for name in CHAPTERS:
         assert re.findall(r"\]\((?!https?:)", text_of(name)) == [], name
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_no_chapter_paints_a_background(name: str) -> None:
+    """A dark box behind code can't be read on a light terminal."""
+    screen = Console(file=StringIO(), force_terminal=True, color_system="standard", width=80)
+    draw(text_of(name), screen)
+    assert isinstance(screen.file, StringIO)
+    shown = screen.file.getvalue()
+    codes = {code for codes in re.findall(r"\x1b\[([\d;]*)m", shown) for code in codes.split(";")}
+    assert not codes & {str(code) for code in (7, *range(40, 50), *range(100, 108))}
+    assert "```" not in shown
