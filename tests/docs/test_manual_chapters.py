@@ -11,6 +11,7 @@ from shipper.cli.commands.help import CHAPTERS, SECTIONS, text_of
 from shipper.cli.grammar.registry import COMMANDS, Command
 from shipper.cli.output.markdown import draw
 from shipper.logs import EVENTS
+from shipper.observe import alarms
 from tests.cli.command_line import Home
 from tests.docs.documents import DOCUMENTS, MANUAL, calls
 from tests.observe import parts
@@ -65,6 +66,14 @@ def test_every_metric_is_in_the_reference() -> None:
 def test_every_event_of_the_log_is_in_the_reference() -> None:
     """With its level and its fields; and no other is."""
     assert rows("log") == {name: (level, set(fields)) for name, (level, fields) in EVENTS.items()}
+
+
+def test_every_alarm_is_in_the_chapter_on_monitoring() -> None:
+    """By the name that the webhook gets; and no other is."""
+    source = Path(alarms.__file__).read_text("utf-8")
+    text = DOCUMENTS[MANUAL / "monitoring.md"].partition("\n| alarm |")[2].partition("\n\n")[0]
+    told = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert sorted(told) == sorted(set(re.findall(r'Condition\("(\w+)"', source)))
 
 
 def test_a_link_to_a_chapter_is_the_command_that_shows_it(tmp_path: Path) -> None:
