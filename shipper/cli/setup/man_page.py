@@ -1,8 +1,7 @@
-"""The man page, made from the commands' own help; beside it the shells' completions.
+"""The man page, generated from the help of the commands, and the completions for shells.
 
-`python -m shipper.cli.setup.man_page` writes them to `shipper/assets`, from where they go into
-the wheel; a test fails when they are out of date. This module must never know anything that
-`--help`, `facts` and the manual's list of chapters don't.
+`python -m shipper.cli.setup.man_page` writes them to `shipper/assets`, which is part of the wheel;
+a test fails when they are out of date. It must never say anything that `--help` and `facts` don't.
 """
 
 import re
@@ -27,16 +26,17 @@ COMPLETIONS: Final[Mapping[str, Shell]] = {
 }
 PAGE: Final = "shipper.1"
 
-_NAME = "shipper \\- ships the events of a local outbox table to an HTTP API"
+_NAME = "shipper \\- delivers the events of a local outbox table to an HTTP API"
 _DESCRIPTION = """\
 An application writes events into the table shipper_outbox of its own database, in the same
-transaction as the change that they report. `shipper run` delivers each event to an HTTP API, and
-tries again until the API accepts it. Events of one key are delivered one after the other.
+transaction as the changes they report. `shipper run` delivers them to an HTTP API: the events of an
+ordering key one after the other, and each of them until the API accepts it or an operator discards
+it. `shipper help` shows the manual.
 
-A command prints its result on stdout, and everything else on stderr. Times are UTC. Colours and
-drawings are for a terminal only; a pipe gets plain text.
+The answer of a command goes to stdout, everything else to stderr. Times are UTC. Tables and colours
+are for terminals; a pipe or a file gets plain text.
 """
-_MANUAL = "`shipper help` lists the chapters of the manual, and `shipper help CHAPTER` shows one:"
+_MANUAL: Final = "`shipper help CHAPTER` shows a chapter of the manual:"
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def contents() -> dict[str, str]:
-    """Return the text of every file, by its name."""
+    """Return every file's text by its name."""
     return {PAGE: page()} | {name: completion(shell) for name, shell in COMPLETIONS.items()}
 
 
@@ -58,9 +58,9 @@ def page() -> str:
         *(".SH NAME", _NAME),
         *(".SH SYNOPSIS", ".B shipper", r"[\fIOPTIONS\fR] \fICOMMAND\fR ..."),
         *(".SH DESCRIPTION", *_paragraphs(_DESCRIPTION)),
-        *(".SH OPTIONS", "These go with every command.", *_options(app.meta)),
+        *(".SH OPTIONS", "Every command has these options.", *_options(app.meta)),
         *_commands(app),
-        *(".SH MANUAL", *_paragraphs(_MANUAL), *_list(_chapters())),
+        *(".SH MANUAL", _text(_MANUAL), *_list(_chapters())),
         *(".SH EXIT STATUS", *_list(EXIT_STATUSES), ".PP", *_paragraphs(NAGIOS)),
         *(".SH FILES", *_list(FILES)),
         *(".SH ENVIRONMENT", *_list(ENVIRONMENT)),
@@ -79,7 +79,7 @@ def _commands(app: App) -> Iterator[str]:
 
 
 def _place(command: Command) -> int:
-    """Return the first position of a command's first word, so that a family stays together."""
+    """Return the place of a command's first word, so that a family stays together."""
     first = command.words.split()[0]
     return next(at for at, other in enumerate(COMMANDS) if other.words.split()[0] == first)
 
@@ -154,13 +154,13 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Return a line of text; words in backticks are bold."""
+    """Return a line of text, with bold instead of backticks."""
     parts: Sequence[str] = re.split(r"`([^`]+)`", text)
     return "".join(f"\\fB{_plain(p)}\\fR" if at % 2 else _plain(p) for at, p in enumerate(parts))
 
 
 def _plain(text: str) -> str:
-    """Return a text escaped so that roff prints it as it is."""
+    """Return a text escaped for roff, which prints it as it is."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     return "\\&" + escaped if escaped.startswith((".", "'")) else escaped
 
