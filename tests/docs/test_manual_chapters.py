@@ -1,13 +1,17 @@
 """The manual has a chapter for everything, and `shipper help` shows each of them."""
 
 import re
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from shipper.cli.commands.help import CHAPTERS, SECTIONS, text_of
 from shipper.cli.grammar.registry import COMMANDS, Command
+from shipper.cli.output.markdown import draw
 from shipper.logs import EVENTS
+from shipper.observe import alarms
 from tests.cli.command_line import Home
 from tests.docs.documents import DOCUMENTS, MANUAL, calls
 from tests.observe import parts
@@ -64,6 +68,14 @@ def test_every_event_of_the_log_is_in_the_reference() -> None:
     assert rows("log") == {name: (level, set(fields)) for name, (level, fields) in EVENTS.items()}
 
 
+def test_every_alarm_is_in_the_chapter_on_monitoring() -> None:
+    """By the name that the webhook gets; and no other is."""
+    source = Path(alarms.__file__).read_text("utf-8")
+    text = DOCUMENTS[MANUAL / "monitoring.md"].partition("\n| alarm |")[2].partition("\n\n")[0]
+    told = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert sorted(told) == sorted(set(re.findall(r'Condition\("(\w+)"', source)))
+
+
 def test_a_link_to_a_chapter_is_the_command_that_shows_it(tmp_path: Path) -> None:
     """On a terminal it leads nowhere; on GitHub it leads to the file."""
     assert "see [containers](containers.md)." in DOCUMENTS[MANUAL / "service.md"]
@@ -72,3 +84,15 @@ def test_a_link_to_a_chapter_is_the_command_that_shows_it(tmp_path: Path) -> Non
     assert "systemd/in-a-container.conf (in the repository)" in " ".join(shown.split())
     for name in CHAPTERS:
         assert re.findall(r"\]\((?!https?:)", text_of(name)) == [], name
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_no_chapter_paints_a_background(name: str) -> None:
+    """A dark box behind code can't be read on a light terminal."""
+    screen = Console(file=StringIO(), force_terminal=True, color_system="standard", width=80)
+    draw(text_of(name), screen)
+    assert isinstance(screen.file, StringIO)
+    shown = screen.file.getvalue()
+    codes = {code for codes in re.findall(r"\x1b\[([\d;]*)m", shown) for code in codes.split(";")}
+    assert not codes & {str(code) for code in (7, *range(40, 50), *range(100, 108))}
+    assert "```" not in shown

@@ -84,12 +84,12 @@ def _print(name: str, context: Context) -> None:
     if context.json:
         context.emit({"chapter": name, "text": text})
     elif sys.stdout.isatty():
-        from rich.markdown import Markdown  # noqa: PLC0415 - only a terminal needs rich
+        from shipper.cli.output.markdown import draw  # noqa: PLC0415 - only a terminal needs rich
 
         os.environ.setdefault("LESS", "-RFX")  # colours as colours; one screen needs no pager
         screen = console()
         with screen.pager(styles=coloured(sys.stdout)):
-            screen.print(Markdown(text))
+            draw(text, screen)
     else:
         context.say(text.rstrip("\n"))
 
@@ -108,7 +108,7 @@ def _command(words: tuple[str, ...]) -> None:
 
 
 def _nothing(word: str, near_command: str | None) -> UsageError:
-    """Return what to say of a word that is neither a chapter nor a command."""
+    """Return the error for a word that is neither a chapter nor a command."""
     near = get_close_matches(word, [*CHAPTERS, *SECTIONS], n=1)
     hint = "shipper help" if near_command == "shipper --help" else near_command
     return UsageError(
