@@ -1,7 +1,7 @@
 """What `store` asks of a database: its fragments of SQL, its conversions, and what it can do.
 
 A statement that reads the same on every database is written once, in its own room, around the
-fragments of a `Dialect`. A statement of one room that has to be written anew for each database
+fragments of a `Dialect`. A statement of one room that has to be written again for each database
 stays in that room, as the choices of `pick`. No module compares the names of databases.
 
 Each database has one folder here (`sqlite`, `postgres`) with a class that has all members of
@@ -60,7 +60,7 @@ class Dialect(Protocol):
     builds_indexes_beside: bool
     """Whether an index can be built while the application writes."""
     upgrades_by_itself: bool
-    """Whether the daemon may bring an older outbox up to date when it starts."""
+    """Whether the daemon itself brings an older outbox up to date when it starts."""
     takes_names: bool
     """Whether the driver itself reads parameters like `:name`."""
 
