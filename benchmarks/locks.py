@@ -157,7 +157,7 @@ def _reader_then_checkpoint(engine: Engine, path: Path, _: int) -> None:
 # What it is about, the status of the rows that are there (None for none), and the work.
 WORK: dict[str, tuple[str | None, Work]] = {
     "start of the daemon, 0005 to head": ("old", lambda e, _, __: migrate.prepare(e)),
-    "db upgrade, 1 M events without a key": ("keyless", lambda e, _, __: migrate.mend(e)),
+    "db upgrade, 1 M events without a key": ("keyless", lambda e, _, __: migrate.fix(e)),
     "enqueue": (None, _enqueue),
     "enqueue --rows": (None, lambda e, _, n: move.move_in(e, _carried(n))),
     "events export --hand-over": (
