@@ -12,6 +12,8 @@ from shipper.cli.grammar.registry import COMMANDS, Command
 from shipper.cli.output.markdown import draw
 from shipper.logs import EVENTS
 from shipper.observe import alarms
+from shipper.sandbox import chaos
+from shipper.sandbox.chaos import Chaos
 from tests.cli.command_line import Home
 from tests.docs.documents import DOCUMENTS, MANUAL, calls
 from tests.observe import parts
@@ -74,6 +76,15 @@ def test_every_alarm_is_in_the_chapter_on_monitoring() -> None:
     text = DOCUMENTS[MANUAL / "monitoring.md"].partition("\n| alarm |")[2].partition("\n\n")[0]
     told = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
     assert sorted(told) == sorted(set(re.findall(r'Condition\("(\w+)"', source)))
+
+
+def test_every_fault_of_the_sandbox_is_in_the_manual() -> None:
+    """As an item that it understands."""
+    section = text_of("operating").partition("| item |")[2]
+    items = re.findall(r"`([^`]+)`", section.partition("\n\n")[0].replace("`Retry-After`", ""))
+    for item in items:
+        Chaos.parse(item.replace("/DUR", "/9s").replace("DUR", "2s").replace(":P", ":0.5"))
+    assert {item.partition(":")[0] for item in items} == {"503", "429", *chaos._WORDS}
 
 
 def test_a_link_to_a_chapter_is_the_command_that_shows_it(tmp_path: Path) -> None:
