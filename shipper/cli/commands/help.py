@@ -150,6 +150,7 @@ CHAPTERS: Final[Mapping[str, Chapter]] = {
     "files": Chapter("files and environment variables", _places),
     "design": Chapter("how shipper works inside, and why"),
     "glossary": Chapter("the words that shipper uses, each with one meaning"),
+    "contributing": Chapter("for developers: set-up, tests, how to add something"),
 }
 SECTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "first-steps": ("writing", "First steps"),
