@@ -94,6 +94,7 @@ def test_a_link_to_a_chapter_is_the_command_that_shows_it(tmp_path: Path) -> Non
     assert "see `shipper help containers`." in shown
     assert "systemd/in-a-container.conf (in the repository)" in " ".join(shown.split())
     for name in CHAPTERS:
+        assert "```mermaid" not in text_of(name)
         assert re.findall(r"\]\((?!https?:)", text_of(name)) == [], name
 
 
