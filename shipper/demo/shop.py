@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 from shipper.clock import Clock
-from shipper.contract.builders import Line, interact, order, user_id, view
+from shipper.contract.builders import OrderLine, interact, order, user_id, view
 from shipper.outbox import Outbox
 from shipper.store.db.engine import open_engine
 from shipper.store.db.transactions import writing
@@ -75,5 +75,5 @@ class Shop:
             case 2:
                 return interact(f"COAT-{step:04}", action="addToCart", user=user)
             case _:
-                lines = [Line(f"COAT-{step:04}", 1, Decimal("149.95"), "EUR")]
+                lines = [OrderLine(f"COAT-{step:04}", 1, Decimal("149.95"), "EUR")]
                 return order(f"W-{shopper:02}-{step:06}", lines, user=user)

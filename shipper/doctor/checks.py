@@ -92,7 +92,7 @@ def _of_windows(settings: Settings, now: float) -> Iterator[Finding]:
     except ConfigError as error:
         yield from (fault("windows", problem, error.hint) for problem in error.problems)
         return
-    told = f"{windows.told(now)}: {', '.join(settings.schedule.windows)}"
+    told = f"{windows.describe(now)}: {', '.join(settings.schedule.windows)}"
     if windows.opens_at(now) is None:
         yield warning("windows", told, "give [schedule] windows minutes that there are")
     else:

@@ -521,12 +521,12 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
 }
 
 IN_SHORT = {
-    "Network": "nobody listens, no such name, hangs, resets, half-open connections, wrong certificates",
+    "Network": "no listener, no such name, hangs, resets, half-open connections, wrong certificates",
     "Answers": "garbage, endless, too early, a captive portal, any status with any headers",
     "Process": "kill -9 and SIGSTOP at any moment, a second daemon, a lost lease, no /proc, a stuck log",
     "Disk": "power cuts, EIO and ENOSPC at any operation, a full disk, a file that went away",
     "Database": "every order of transactions, lost connections, locks, missing tables and rights",
-    "Rows": "what is no JSON, no event, no UTF-8; any key, any id",
+    "Rows": "invalid JSON, invalid events, invalid UTF-8; any key, any id",
     "Clock": "jumps of 1 ms to 70 years, forward and back, and what is deleted then; a machine that sleeps",
     "People": "operators at work meanwhile, wrong configurations, curious eyes",
     "Security": "links where root writes, a removed lock, texts that steer a terminal, DNS rebinding",

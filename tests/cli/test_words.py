@@ -151,10 +151,10 @@ def test_exit_statuses_are_the_same_everywhere(home: Home) -> None:
     assert PAGE == "shipper.1"
 
 
-@pytest.mark.parametrize("chapter", ["states", "answers"])
-def test_a_table_of_the_readme_is_that_of_the_manual(chapter: str) -> None:
+@pytest.mark.parametrize("name", ["states", "answers"])
+def test_a_table_of_the_readme_is_that_of_the_manual(name: str) -> None:
     """Where the README says something of a state or an answer, it says what the manual says."""
-    rows = [line for line in text_of(chapter).splitlines() if line.startswith("|")]
+    rows = [line for line in text_of(name).splitlines() if line.startswith("|")]
     assert len(rows) > 4
     told = {row.split("|")[1]: row for row in rows}
     said = {row.split("|")[1]: row for row in README.read_text("utf-8").splitlines() if "|" in row}

@@ -8,17 +8,13 @@ import os
 import re
 import shlex
 import sqlite3
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import pytest
 from sqlalchemy import make_url
 
+from shipper.cli.commands.help import CHAPTERS, SECTIONS
 from shipper.cli.grammar.parser import build
 from shipper.cli.grammar.registry import COMMANDS, FAMILIES
 from shipper.cli.output.context import Context
@@ -34,8 +30,8 @@ from tests.docs.documents import (
     tagged,
 )
 from tests.docs.runtimes import libpq_url, psql
+from tests.docs.shell import Shell
 
-_DEADLINE = 60.0
 _DEMO = (
     "python3 -m venv .venv && .venv/bin/pip install -q -c .ci/constraints.txt -e . "
     "&& .venv/bin/shipper demo"
@@ -46,90 +42,8 @@ _TESTS = (
 )
 _USER = "2b5c1e0a-7f39-4d0e-9a57-3d1f6f1c8e44"
 RUN = {call for text in DOCUMENTS.values() for call in run_of(text)}
+GLOBAL = {"--json", "-v", "-q"}
 NAMES = {*FAMILIES, *(command.words for command in COMMANDS)}
-# Nobody sits there to agree.
-_ASKED = ("shipper dead retry", "shipper dead discard")
-
-
-class Shell:
-    """A directory in which lines are run as they stand, with `shipper` on the PATH."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.environ = {k: v for k, v in os.environ.items() if not k.startswith("SHIPPER_")}
-        self.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-
-    def run(self, line: str, expected: int = 0) -> str:
-        """Run a line to its end; return what it printed on stdout."""
-        done = subprocess.run(
-            ["sh", "-c", line],
-            cwd=self.directory,
-            env=self.environ,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_DEADLINE,
-            check=False,
-        )
-        assert done.returncode == expected, (line, done.stdout.decode(), done.stderr.decode())
-        return done.stdout.decode()
-
-    @contextmanager
-    def running(self, line: str) -> Iterator[IO[bytes]]:
-        """Run a line for the length of a `with` and give its stdout; SIGTERM has to end it well."""
-        with subprocess.Popen(
-            ["sh", "-c", f"exec {line}"],
-            cwd=self.directory,
-            env=self.environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-        ) as process:
-            assert process.stdout is not None
-            try:
-                yield process.stdout
-                process.terminate()
-                assert process.wait(_DEADLINE) == 0, line
-            finally:
-                process.kill()
-
-    @contextmanager
-    def receiving(self, line: str, options: str = "") -> Iterator[None]:
-        """Send to a sandbox for the length of a `with`, and never to the address in the file."""
-        with self.running(f"{line} --port 0 --json {options}") as stdout:
-            url = json.loads(stdout.readline())["events_url"]
-            self.environ["SHIPPER_DESTINATIONS__DEFAULT__URL"] = url
-            yield
-
-    def store_api_id(self) -> None:
-        """Put an API ID where the configuration looks for it."""
-        file = self.directory / "api_id"
-        file.write_text("any-will-do\n")
-        file.chmod(0o600)
-
-    def sql(self, statement: str, *values: object) -> list[tuple[object, ...]]:
-        """Run a statement on the file that `shipper init` made."""
-        connection = sqlite3.connect(self.directory / "shop.db", timeout=5)
-        try:
-            with connection:
-                return connection.execute(statement, values).fetchall()
-        finally:
-            connection.close()
-
-    def write(self, payload: Mapping[str, object]) -> None:
-        """Write an event as an application does."""
-        self.sql("INSERT INTO shipper_outbox (payload) VALUES (?)", json.dumps(payload))
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    """Give an empty directory."""
-    return Shell(tmp_path)
-
-
-def event(user: str) -> dict[str, object]:
-    """Return an event that the vendor would take."""
-    body = {"type": "product", "product": {"sku": "COAT-42"}}
-    context = [{"type": "user", "user": {"id": user}}]
-    return {"type": "interact", "interact": body, "context": context}
 
 
 # -- what stands there ------------------------------------------------------------------------
@@ -138,7 +52,11 @@ def event(user: str) -> dict[str, object]:
 @pytest.mark.parametrize("line", sorted(set(calls())))
 def test_every_command_line_is_one_that_exists(line: str) -> None:
     """It parses as a call: its words, its options and their values. Prose can name a command."""
-    words = shlex.split(line)[1:]
+    words = [word for word in shlex.split(line)[1:] if word not in GLOBAL]
+    if words[0] == "help":
+        assert set(words[1:]) <= {"CHAPTER", *CHAPTERS, *SECTIONS}
+    if words[0] == "COMMAND":
+        words[0] = "status"
     if " ".join(words) in NAMES and line not in RUN:
         return
     if words[-1:] == ["--help"]:
@@ -232,38 +150,6 @@ def test_the_first_steps_lead_to_a_delivery(shell: Shell) -> None:
         assert (visit["user"], visit["processed"]) == (_USER, True)
         assert "default" in shell.run(status)
     assert shell.sql("SELECT status FROM shipper_outbox") == [("delivered",)]
-
-
-def test_the_operators_lines_work_in_their_order(shell: Shell) -> None:
-    """From `status` to `verify`, on an outbox with something of everything."""
-    shell.run("shipper init")
-    shell.store_api_id()
-    shell.sql("INSERT INTO sqlite_sequence (name, seq) VALUES ('shipper_outbox', 4709)")
-    shell.write(event("refused"))
-    shell.write({"this": "is no event"})
-    with shell.receiving("shipper sandbox", "--chaos 422:1"):
-        shell.run("shipper drain", expected=1)
-    shell.write(event("USER"))
-    with shell.receiving("shipper sandbox"):
-        said = {line: _as_a_person(shell, line) for line in command_lines("Operating")[:-1]}
-    assert [line for line, text in said.items() if not text.strip()] == []
-    rows = shell.sql("SELECT id, status FROM shipper_outbox ORDER BY id")
-    assert rows == [(4710, "delivered"), (4711, "discarded"), (4712, "pending")]
-
-
-def _as_a_person(shell: Shell, line: str) -> str:
-    """Run a line, with the agreement that a person at a terminal would be asked for."""
-    command, _, comment = line.partition("#")
-    agreement = " --yes" if command.startswith(_ASKED) else ""
-    # `hold` stands above `drain`, which says that something is left behind a held key.
-    return shell.run(f"{command}{agreement} #{comment}", 75 if "drain" in command else 0)
-
-
-def test_the_sandbox_line_fails_on_demand(shell: Shell) -> None:
-    """The README's faults are understood; only the port is another, because tests run at once."""
-    [line] = [line for line in command_lines("Operating") if line.startswith("shipper sandbox")]
-    with shell.receiving(line):
-        pass
 
 
 def test_the_smallest_configuration_is_sound(shell: Shell) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from shipper.config.settings import Named, Settings, kinds, members
-from shipper.config.types import Choice, Kind, Rate, Seconds, Size, Whole, duration
+from shipper.config.settings import Named, Settings, every_setting, members
+from shipper.config.types import Choice, Rate, Seconds, Size, ValueType, Whole, duration
 
 CHAPTER = Path(__file__).parents[2] / "shipper" / "manual" / "configuration.md"
-SETTINGS = list(kinds())
+SETTINGS = list(every_setting())
 Name = tuple[str, ...]
 
 
@@ -29,7 +29,7 @@ def rows() -> dict[Name, list[str]]:
     return found
 
 
-def default(path: Name, kind: Kind) -> str:
+def default(path: Name, kind: ValueType) -> str:
     """Return what a row has to say of a setting's default."""
     shape: Any = Settings
     for name in path[:-1]:
@@ -43,7 +43,7 @@ def default(path: Name, kind: Kind) -> str:
     return f"`{kind.show(field.default)}`"
 
 
-def values(kind: Kind) -> str | None:
+def values(kind: ValueType) -> str | None:
     """Return what a row has to say of the values that a setting takes; None for a description."""
     match kind:
         case Choice(words):
@@ -66,7 +66,7 @@ def test_no_setting_is_left_out_and_none_is_invented() -> None:
 
 
 @pytest.mark.parametrize(("path", "kind"), SETTINGS, ids=[".".join(path) for path, _ in SETTINGS])
-def test_a_row_says_what_the_program_does(path: Name, kind: Kind) -> None:
+def test_a_row_says_what_the_program_does(path: Name, kind: ValueType) -> None:
     """Its default, its bounds, and a meaning."""
     told, bounds, meaning = rows()[path]
     assert told == default(path, kind)

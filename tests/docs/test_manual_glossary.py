@@ -26,15 +26,21 @@ def test_every_term_is_defined_once_and_briefly() -> None:
         assert 1 <= len(re.findall(r"\.(?= [A-Z]|$)", meaning)) <= 2, term
 
 
+def not_used() -> list[str]:
+    """Return the words that are not used, with their scopes."""
+    cells = [words for *_, words in table("Terms")]
+    cells += [words for words, _ in table("Words that are not used")]
+    return [word for words in cells for word in words.split(", ") if word]
+
+
 def test_no_term_is_a_word_that_is_not_used() -> None:
-    """And each such word is one word, so that a test can look for it."""
-    terms = table("Terms")
-    banned = [word for *_, words in terms for word in words.split(", ") if word]
-    banned += [re.sub(r" \(.*", "", w) for words, _ in table("Words that are not used")
-               for w in words.split(", ")]  # fmt: skip
-    assert len(banned) >= 20
-    assert [word for word in banned if not re.fullmatch(r"[a-z_]+", word)] == []
-    assert {term for term, *_ in terms}.isdisjoint(banned)
+    """Each such word is one word, with a scope or without, and stands in one place."""
+    words = not_used()
+    assert [word for word in words if not re.fullmatch(r"[a-z_]+( \(for [\w ]+\))?", word)] == []
+    names = [word.partition(" ")[0] for word in words]
+    assert len(names) >= 15
+    assert len(set(names)) == len(names)
+    assert {term for term, *_ in table("Terms")}.isdisjoint(names)
 
 
 def test_every_word_that_is_not_used_has_one_to_write_instead() -> None:

@@ -1,5 +1,6 @@
 """The wheel is all that an installation needs; see tests/store for the migrations in it."""
 
+import json
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from shipper import __version__
+from shipper.cli.commands.help import CHAPTERS, text_of
 from shipper.cli.commands.sandbox import sandbox
 from shipper.store.schema.revisions import REVISIONS
 from tests.docs.documents import DOCUMENTS, MANUAL, ROOT
@@ -30,6 +32,12 @@ url = "sqlite:///shop.db"
 [destinations.default]
 url = "https://api.example.com/events"
 api_id_file = "api_id"
+"""
+
+_MANUAL = """\
+import json
+from shipper.cli.commands.help import CHAPTERS, text_of
+print(json.dumps({name: text_of(name) for name in CHAPTERS}))
 """
 
 Installed = Callable[..., str]
@@ -118,6 +126,13 @@ def test_the_wheel_alone_makes_an_outbox(installed: Installed) -> None:
     installed("-m", "shipper", "db", "upgrade", "--create")
     assert REVISIONS[-1] in installed("-m", "shipper", "db", "current")
     installed("-m", "shipper", "verify")
+
+
+def test_the_wheel_alone_shows_the_manual(installed: Installed) -> None:
+    """Every chapter is in the package: a till is offline, and has no repository."""
+    found = json.loads(installed("-c", _MANUAL))
+    assert found.keys() == CHAPTERS.keys()
+    assert found == {name: text_of(name) for name in CHAPTERS}
 
 
 def test_the_changelog_has_a_section_for_the_version() -> None:

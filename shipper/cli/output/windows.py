@@ -35,7 +35,7 @@ def told(settings: Settings, now: float) -> str | None:
     windows = windows_of(settings)
     if windows is None:
         return "the configured delivery windows are none; see: shipper check"
-    return windows.told(now)
+    return windows.describe(now)
 
 
 def until(settings: Settings, now: float) -> str | None:
