@@ -23,6 +23,7 @@ from shipper.store.db.opening import Database
 from shipper.store.db.sqlite import holders
 from shipper.store.db.transactions import hang_up, interrupt
 from shipper.system.background import aside
+from shipper.system.waiting import is_set_within
 
 STORE_GRACE: Final = 5.0
 """Seconds that the database has after the last try has ended: as long as any lock is waited for."""
@@ -65,14 +66,10 @@ class Budget:
         clock = asyncio.get_running_loop().time
         since = clock()
         while clock() - since < STORE_GRACE:
-            try:
-                async with asyncio.timeout(_LOOK_EVERY):
-                    await now.wait()
-            except TimeoutError:
-                if any(dispatcher.may_finish for dispatcher in self.dispatchers):
-                    since = clock()
-            else:
+            if await is_set_within(now, _LOOK_EVERY):
                 return False
+            if any(dispatcher.may_finish for dispatcher in self.dispatchers):
+                since = clock()
         return True
 
 

@@ -14,6 +14,7 @@ from threading import Thread
 from typing import Any, NamedTuple, TypeVar
 
 from shipper.errors import GivenUp, ShipperError, StoreUnavailable
+from shipper.system.waiting import is_set_within
 
 _TRY_EVERY = 0.5
 # Who waits for so long is no quicker noticed than a server that is asked all day long likes.
@@ -105,7 +106,7 @@ class DatabaseThread:
                     raise
                 told(failure, seconds)
             is_long = loop.time() - began > _LONG
-            await _rest(stop, _TRY_EVERY_LONG if is_long else _TRY_EVERY)
+            await is_set_within(stop, _TRY_EVERY_LONG if is_long else _TRY_EVERY)
 
     def close(self) -> None:
         """Do what was asked for before, then end; blocks until it has, unless it is abandoned."""
@@ -141,11 +142,3 @@ class DatabaseThread:
 
 def _nobody_asks(asker: "asyncio.Future[Any]") -> None:
     asker.exception()  # else the loop tells that nobody has looked at it
-
-
-async def _rest(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return

@@ -75,14 +75,7 @@ def _make(destination: DestinationSettings, settings: Settings, seen: Seen) -> M
 
 
 def _courier(destination: DestinationSettings, settings: Settings, clock: Clock) -> Courier:
-    carrier = Destination(
-        url=destination.url,
-        timeout=destination.timeout,
-        max_in_flight=destination.max_in_flight,
-        ca_file=destination.ca_file,
-        proxy=destination.proxy,
-        transport=destination.transport,
-    )
+    carrier = Destination.of(destination)
     return Courier(
         carrier,
         validation=settings.validation.mode,

@@ -4,7 +4,6 @@ Once when that begins to matter, by the bound that `status` has, and once when i
 next one only after a while, however often an application leaves one open.
 """
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,7 +13,7 @@ from typing import Final
 from shipper.daemon.session import Session
 from shipper.errors import ShipperError
 from shipper.logs import Log
-from shipper.observe.guard import Guard
+from shipper.observe.guard import repeat
 from shipper.observe.situation import open_for
 from shipper.observe.troubles import OPEN_LONG, held_back
 from shipper.store.db.opening import Database
@@ -48,12 +47,15 @@ class HeldBack:
 
 async def watch(session: Session, found: HeldBack, log: Log) -> None:
     """Look now and then until cancelled, beside the drain's own questions."""
-    guard, upkeep = Guard("held_back", log), session.upkeep
-    while upkeep.database.dialect.name == "postgresql":
-        with guard(), suppress(ShipperError):  # that the database is away is the drain's to tell
+    upkeep = session.upkeep
+
+    async def look() -> None:
+        with suppress(ShipperError):  # that the database is away is the drain's to tell
             blockers, seconds = await upkeep.run(partial(_look, upkeep.database))
             found.take(blockers, seconds, session.clock.monotonic(), log)
-        await asyncio.sleep(LOOK_EVERY)
+
+    if upkeep.database.dialect.name == "postgresql":
+        await repeat("held_back", look, LOOK_EVERY, log)
 
 
 def _look(database: Database) -> tuple[Sequence[Blocker], float]:

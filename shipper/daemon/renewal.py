@@ -5,25 +5,26 @@ A certificate, or the address of an alarm, is noticed here: the configuration th
 taken once more, as at a reload, but never read; where a file can't be used, it stays as it was.
 """
 
-import asyncio
 from collections.abc import Callable
 
 from shipper.daemon.chores import fingerprint
 from shipper.daemon.destinations import Seen
 from shipper.logs import Log
-from shipper.observe.guard import Guard
+from shipper.observe.guard import repeat
 
 LOOK_EVERY = 2.0
 
 
 async def renewing(seen: Seen, renew: Callable[[list[str]], None], log: Log) -> None:
     """Watch the files until cancelled; `renew` is told which are others by now."""
-    guard = Guard("files", log)
-    while seen:
-        await asyncio.sleep(LOOK_EVERY)
-        with guard():
-            now = {path: fingerprint(path) for path in seen}
-            changed = [str(path) for path in seen if now[path] != seen[path]]
-            if changed:
-                renew(changed)
-            seen = now  # not before: what couldn't be said is said at the next look
+
+    async def look() -> None:
+        nonlocal seen
+        now = {path: fingerprint(path) for path in seen}
+        changed = [str(path) for path in seen if now[path] != seen[path]]
+        if changed:
+            renew(changed)
+        seen = now  # not before: what couldn't be said is said at the next look
+
+    if seen:
+        await repeat("files", look, LOOK_EVERY, log, first=LOOK_EVERY)

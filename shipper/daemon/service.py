@@ -28,7 +28,6 @@ from shipper.daemon.stops import Stops, Wish, unless_over
 from shipper.daemon.strays import Strays
 from shipper.daemon.systemd import Heartbeat, Notifier
 from shipper.daemon.taking import REACH_WITHIN
-from shipper.drain.dispatcher import STOP_GRACE
 from shipper.errors import AccessDenied, OutboxChanged, OutboxHeld, SchemaError, StoreUnavailable
 from shipper.logs import Log
 from shipper.observe import alerts
@@ -42,8 +41,6 @@ from shipper.system.confirmed_time import Confirmed
 _BEGIN_ANEW = 0.1
 # A session that has its lease, and waits for the end of another.
 _PROLONG_EVERY = 5.0
-# Beyond what is in flight: for the database (`budget.STORE_GRACE`), and for a machine that is busy.
-_STOP_MARGIN = 30.0
 _AWAY_FOR = 5.0
 _AWAY = (StoreUnavailable, AccessDenied, SchemaError)
 _REFUSED = "the new configuration is refused, see the journal"
@@ -128,7 +125,7 @@ class _Service:
 
     def _stop(self, reason: str) -> None:
         self._log("daemon.stopping", reason=reason)
-        self._tell_stopping()
+        self._notify.stopping(self.stops.timeout)
         self.stops.stop()
 
     # -- one session after the other --------------------------------------------------------------
@@ -159,7 +156,7 @@ class _Service:
             clock=self._clock,
             log=self._log,
             stop=self.stops.event,
-            waits=self._tell_waiting,
+            waits=self._notify.waiting,
             confirmed=self._confirmed,
             within=within,
         )
@@ -243,7 +240,7 @@ class _Service:
         """Wait for something that can be used; None where the drain has ended."""
         while (wish := await unless_over(self.stops.wished(), drain)) is not None:
             if wish.reload:
-                self._tell_reloading()
+                self._notify.reloading(asyncio.get_running_loop().time())
             try:
                 return await unless_over(self._read_anew(wish, session), drain)
             except Exception as error:  # noqa: BLE001 - whatever it is, the session ships on
@@ -286,27 +283,6 @@ class _Service:
         """Tell what of a configuration is allowed and unwise."""
         for problem in settings.warnings:
             self._log("config.warning", problem=problem)
-
-    # -- what systemd is told ---------------------------------------------------------------------
-
-    def _tell_waiting(self, reason: str) -> None:
-        self._notify(WATCHDOG=1, STATUS=f"Waiting: {reason}")
-
-    def _tell_stopping(self) -> None:
-        """Ask for the time that a clean stop takes at most."""
-        timeout = self.stops.timeout
-        self._notify(
-            STOPPING=1,
-            STATUS="Stopping: what is in flight may finish",
-            EXTEND_TIMEOUT_USEC=round((timeout + STOP_GRACE + _STOP_MARGIN) * 1e6),
-        )
-
-    def _tell_reloading(self) -> None:
-        self._notify(
-            RELOADING=1,
-            MONOTONIC_USEC=round(asyncio.get_running_loop().time() * 1e6),
-            STATUS="Reading the configuration anew",
-        )
 
 
 def _tell_started(session: Session, log: Log) -> None:

@@ -5,14 +5,13 @@ hangs. A sign is a write that nobody waits for, at most one in `SIGN_EVERY`: it 
 drain anything, nor be given while the drain stands still.
 """
 
-import asyncio
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from shipper.drain.tally import Tally
 from shipper.logs import Log
-from shipper.observe.guard import Guard
+from shipper.observe.guard import repeat
 from shipper.store.report.silence import Noted, note
 from shipper.system.background import aside
 
@@ -40,8 +39,4 @@ class Signs:
 
 async def sign(signs: Signs, log: Log) -> None:
     """Leave them until cancelled."""
-    guard = Guard("signs", log)
-    while True:
-        with guard():
-            await signs.look()
-        await asyncio.sleep(_LOOK_EVERY)
+    await repeat("signs", signs.look, _LOOK_EVERY, log)

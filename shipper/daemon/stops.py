@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import suppress
 from math import inf
 from typing import Any, Final, NamedTuple, TypeVar
 
 from shipper.config import Settings
+from shipper.system.waiting import is_set_within
 
 # Seconds. A Ctrl-C comes from the terminal, and once more from what runs us (npm, uv, sudo).
 _ECHO: Final = 0.5
@@ -73,10 +73,7 @@ class Stops:
 
     async def rest(self, seconds: float) -> bool:
         """Rest for so long, or until it is to stop for good; return whether it is."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.event.wait()
-        return self.event.is_set()
+        return await is_set_within(self.event, seconds)
 
     def restart(self) -> None:
         """Have the configuration read anew; a stop that was asked for already wins."""

@@ -5,7 +5,6 @@ application must not be able to fill the log. It must never keep the drain from 
 longer than a few steps in an index.
 """
 
-import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +14,7 @@ from shipper.advice import unknown_destination
 from shipper.daemon.session import Session
 from shipper.errors import ShipperError
 from shipper.logs import Log
-from shipper.observe.guard import Guard
+from shipper.observe.guard import repeat
 from shipper.store.report.status import strays
 
 LOOK_EVERY: Final = 5.0
@@ -50,8 +49,4 @@ class Strays:
 
 async def watch(session: Session, found: Strays, log: Log) -> None:
     """Look now and then until cancelled."""
-    guard = Guard("strays", log)
-    while True:
-        with guard():
-            await found.look(session, log)
-        await asyncio.sleep(LOOK_EVERY)
+    await repeat("strays", lambda: found.look(session, log), LOOK_EVERY, log)

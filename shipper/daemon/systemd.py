@@ -12,9 +12,12 @@ from collections.abc import Callable, Mapping
 from shipper import advice
 from shipper.daemon.session import Session
 from shipper.drain import Route
+from shipper.drain.dispatcher import STOP_GRACE
 from shipper.drain.tally import Counts
 from shipper.wording.safe_text import printable
 
+# Seconds on top of a try and its grace: for the database (`STORE_GRACE`), and for a busy machine.
+_STOP_MARGIN = 30.0
 # Several times within the unit's WatchdogSec=60.
 _BEAT_EVERY = 10.0
 _BEATS_A_WATCHDOG = 4
@@ -50,6 +53,25 @@ class Notifier:
             self._unsent = fields
         except OSError:
             return
+
+    def waiting(self, reason: str) -> None:
+        """Say for what the daemon waits before it ships; feed the watchdog meanwhile."""
+        self(WATCHDOG=1, STATUS=f"Waiting: {reason}")
+
+    def reloading(self, monotonic: float) -> None:
+        """Say that the configuration is read; `monotonic` is CLOCK_MONOTONIC in seconds."""
+        self(RELOADING=1, MONOTONIC_USEC=round(monotonic * 1e6), STATUS="Reading the configuration")
+
+    def stopping(self, timeout: float) -> None:
+        """Say that the daemon stops; ask for the longest time that a clean stop takes.
+
+        `timeout` is that of a try, in seconds.
+        """
+        self(
+            STOPPING=1,
+            STATUS="Stopping: tries in flight can finish",
+            EXTEND_TIMEOUT_USEC=round((timeout + STOP_GRACE + _STOP_MARGIN) * 1e6),
+        )
 
     @property
     def beat_every(self) -> float:

@@ -9,7 +9,20 @@ from shipper.config import Settings
 from shipper.doctor.files import check_budget
 from shipper.doctor.finding import Finding, fault, warning, well
 from shipper.doctor.unit import start_command
-from shipper.observe.troubles import COMMIT_LONG, NAMED, OPEN_LONG, WAL_LARGE, fix_of, named, stands
+from shipper.observe.troubles import (
+    BROKEN_RULES_FIX,
+    COMMIT_LONG,
+    DEAD_LETTERS_FIX,
+    NAMED,
+    OPEN_LONG,
+    SILENT_DAEMON_FIX,
+    WAL_LARGE,
+    broken_rules,
+    fix_of,
+    named,
+    newest_wait_for,
+    stands,
+)
 from shipper.policy.state import State
 from shipper.store.db import commits
 from shipper.store.db.engine import describe, sqlite_library
@@ -134,13 +147,13 @@ def check_transactions(database: Database) -> Iterator[Finding]:
     if running:
         yield warning(
             "transactions",
-            f"younger events wait for {running[0]}",
+            newest_wait_for(running[0]),
             f"end it, or: SELECT pg_terminate_backend({running[0].pid})",
         )
     elif waits > OPEN_LONG:
         yield warning(
             "transactions",
-            f"younger events wait for {hidden} of other roles, for {waits:.0f} s by now",
+            f"the newest events have waited {waits:.0f} s for {hidden} transactions of other roles",
             "GRANT pg_read_all_stats TO shipper's role, or ask who has a transaction open",
         )
     elif hidden:
@@ -155,7 +168,7 @@ def check_transactions(database: Database) -> Iterator[Finding]:
         where = "the database that it is of" if name is None else f"the database {printable(name)}"
         yield warning(
             "prepared",
-            f"younger events wait for {prepared[0]}",
+            newest_wait_for(prepared[0]),
             f"in {where}: COMMIT PREPARED {gid} or ROLLBACK PREPARED {gid}",
         )
     else:
@@ -188,8 +201,7 @@ def check_daemon(database: Database, settings: Settings, now: float) -> Iterator
     pending = sum(report.pending for report in reports)
     in_commit = commits.waiting(database) is not None  # which is told by itself
     if shipper is not None and not in_commit and (found := plight(database)):
-        fix = "journalctl -u shipper says what it has tried; where it stands still: restart it"
-        yield fault("daemon", f"{shipper} {found.told}", fix)
+        yield fault("daemon", f"{shipper} {found.told}", SILENT_DAEMON_FIX)
     elif shipper is not None:
         yield well("daemon", f"{shipper} ships")
     elif pending:
@@ -200,9 +212,7 @@ def check_daemon(database: Database, settings: Settings, now: float) -> Iterator
     for report in reports:
         yield _link(report, settings, running=shipper is not None)
         if report.dead:
-            yield warning(
-                "dead letters", f"{report.dead:,} of {report.name}", "shipper dead list tells why"
-            )
+            yield warning("dead letters", f"{report.dead:,} of {report.name}", DEAD_LETTERS_FIX)
 
 
 def _link(report: DestinationReport, settings: Settings, *, running: bool) -> Finding:
@@ -245,7 +255,7 @@ def check_promises(database: Database, settings: Settings, now: float) -> Iterat
     """See whether what must hold of the outbox does; of a large one, whether it did last time."""
     rows = sum(report.rows for report in destination_report(database, settings.destinations, now))
     if broken := known_to_be_broken(database, rows):
-        yield fault("promises", f"broken: {', '.join(broken)}", "shipper verify names the events")
+        yield fault("promises", broken_rules(broken), BROKEN_RULES_FIX)
 
 
 def check_footprint(database: Database, settings: Settings, now: float) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from shipper.doctor.access import Refusal, User, hands_on_rights, has_access_list
 from shipper.doctor.finding import Finding, fault, warning, well
+from shipper.observe.troubles import BUDGET_FIX
 from shipper.store.db.sqlite.place import file_system, refuse_unusable_file, remark
 from shipper.store.report.budget import SCARCE_DAYS, TIGHT_DAYS, Footprint, forecast, size
 from shipper.store.report.facts import Growth
@@ -151,7 +152,7 @@ def check_reserve(path: Path, wanted: int) -> Iterator[Finding]:
 
 def check_budget(taken: Footprint) -> Iterator[Finding]:
     """Say what the outbox takes, and how much of its budget that is."""
-    fix = "shipper prune, a shorter [retention], or a larger budget; nothing is dropped for it"
+    fix = f"{BUDGET_FIX}; shipper drops nothing when the budget is exceeded"
     if taken.budget is None:
         yield well("budget", f"none is set; {taken}")
     elif taken.is_over:

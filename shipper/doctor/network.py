@@ -134,14 +134,7 @@ async def _api(
 
 
 async def _ask(settings: DestinationSettings, api_id: str) -> Reply | Fault:
-    carrier = Destination(
-        url=settings.url,
-        timeout=min(PATIENCE, settings.timeout),
-        max_in_flight=1,
-        ca_file=settings.ca_file,
-        proxy=settings.proxy,
-        transport=settings.transport,
-    )
+    carrier = Destination.of(settings, max_in_flight=1, timeout=min(PATIENCE, settings.timeout))
     try:
         answer = await carrier.validate(_QUESTION, api_id)
         return without(answer, api_id) if isinstance(answer, Reply) else answer

@@ -13,8 +13,9 @@ from typing import Final, Literal
 from shipper.config import AlertSettings
 from shipper.config.types import duration
 from shipper.drain import Route
+from shipper.observe.situation import is_late
 from shipper.observe.survey import UNCONFIGURED, Backlog, Disk, Figures
-from shipper.observe.troubles import COMMIT_LONG, OPEN_LONG
+from shipper.observe.troubles import COMMIT_LONG, OPEN_LONG, broken_rules
 from shipper.policy.state import State
 from shipper.store.report.budget import NEARLY, TIGHT_DAYS, Footprint
 
@@ -66,12 +67,6 @@ class Known:
     """For how many seconds the database hasn't answered the drain."""
     open_for: Callable[[float, float], float] | None = None
     """For how many of the last seconds a delivery window was open; see `situation.Hours`."""
-
-    def is_late(self, age: float | None, bound: float | None) -> bool:
-        """Return whether an event of that age waits for too long; closed hours are none."""
-        if age is None or bound is None or age <= bound:
-            return False
-        return self.open_for is None or self.open_for(age, bound) > bound
 
 
 @dataclass(slots=True)
@@ -134,11 +129,11 @@ def conditions(known: Known, settings: AlertSettings) -> list[Condition]:
         found.append(Condition("database", None, text))
     if known.figures is not None:
         for backlog in known.figures.backlogs:
-            is_late = known.is_late(backlog.oldest_pending_seconds, settings.oldest_pending)
-            found += _of_backlog(backlog, is_late=is_late)
+            age, bound = backlog.oldest_pending_seconds, settings.oldest_pending
+            late = is_late(age, bound, known.open_for)
+            found += _of_backlog(backlog, is_late=late)
         if known.figures.broken:
-            rules = ", ".join(known.figures.broken)
-            text = f"what must hold of the outbox doesn't: {rules}; see: shipper verify"
+            text = f"{broken_rules(known.figures.broken)}; see: shipper verify"
             found.append(Condition("invariants", None, text))
         found += _of_footprint(known.figures.footprint)
         if known.figures.disk is not None:

@@ -8,7 +8,7 @@ wrong. Neither URL is ever shown, and nothing of an event leaves by them.
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from math import inf
 from typing import Final, Literal, NamedTuple
@@ -24,7 +24,7 @@ from shipper.drain import Route
 from shipper.drain.tally import Tally
 from shipper.logs import Log
 from shipper.observe.alarms import Alarms, Known, Notice, conditions, links_of
-from shipper.observe.guard import Guard
+from shipper.observe.guard import repeat
 from shipper.observe.health import Health
 from shipper.observe.survey import Figures, Survey
 from shipper.policy.backoff import Backoff
@@ -226,13 +226,13 @@ async def alerting(
             if teller is not None:
                 teller.add(notice)
 
-    running = [_every(LOOK_EVERY, look, log, first=LOOK_EVERY)]
+    running = [repeat("alerts", look, LOOK_EVERY, log, first=LOOK_EVERY)]
     if teller is not None:
-        running.append(_every(0.0, teller.tell, log))
+        running.append(repeat("alerts", teller.tell, 0.0, log))
     if heartbeat is not None:
         pulse = Pulse(heartbeat, lambda: watch.is_well, clock, log)
         # Behind the first look, which alone can say that all is well.
-        beats = _every(every, pulse.beat, log, first=2 * LOOK_EVERY)
+        beats = repeat("alerts", pulse.beat, every, log, first=2 * LOOK_EVERY)
         running.append(beats)
     tasks = [asyncio.create_task(work) for work in running]
     try:
@@ -242,17 +242,6 @@ async def alerting(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await close(made)
-
-
-async def _every(
-    seconds: float, chore: Callable[[], Awaitable[None]], log: Log, *, first: float = 0.0
-) -> None:
-    guard = Guard("alerts", log)
-    await asyncio.sleep(first)
-    while True:
-        with guard():
-            await chore()
-        await asyncio.sleep(seconds)
 
 
 async def _ring(hook: Hook, clock: Clock, body: bytes = b"") -> Outcome:

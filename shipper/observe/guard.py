@@ -1,7 +1,7 @@
 """What a chore's failure may do: be told, and nothing else."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from shipper.logs import Log
@@ -30,6 +30,26 @@ class Guard:
             self._failed = kind
         else:
             self._failed = ""
+
+
+async def repeat(
+    name: str,
+    work: Callable[[], Awaitable[None]],
+    seconds: float,
+    log: Log,
+    *,
+    first: float = 0.0,
+) -> None:
+    """Do `work` until cancelled, under a guard of this name, with so many seconds between.
+
+    The first time comes after `first` seconds.
+    """
+    guard = Guard(name, log)
+    await asyncio.sleep(first)
+    while True:
+        with guard():
+            await work()
+        await asyncio.sleep(seconds)
 
 
 @asynccontextmanager

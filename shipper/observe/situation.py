@@ -106,15 +106,23 @@ class Facts:
 
     def waits_too_long(self, report: DestinationReport) -> bool:
         """Return whether a destination's oldest event waits for too long; closed hours are none."""
-        age = report.oldest_pending_seconds
-        if age is None or age <= self.oldest:
-            return False
-        open_for = self.hours.open_for
-        return open_for is None or open_for(age, self.oldest) > self.oldest
+        return is_late(report.oldest_pending_seconds, self.oldest, self.hours.open_for)
 
     def closed_for(self, report: DestinationReport) -> str | None:
         """Return until when a destination that looks well sends nothing, because of the windows."""
         return self.hours.closed if report.looks_well and report.name in self.configured else None
+
+
+def is_late(
+    age: float | None, bound: float | None, open_for: Callable[[float, float], float] | None
+) -> bool:
+    """Return whether an event waits for longer than `bound` seconds; closed hours don't count.
+
+    `open_for` is that of `Hours`. Without an `age` or a `bound` nothing is late.
+    """
+    if age is None or bound is None or age <= bound:
+        return False
+    return open_for is None or open_for(age, bound) > bound
 
 
 def open_for(database: Database, blockers: Sequence[Blocker]) -> float:

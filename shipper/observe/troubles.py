@@ -24,6 +24,7 @@ from shipper.store.db import commits
 from shipper.store.report.budget import Footprint, size
 from shipper.store.report.silence import Plight
 from shipper.store.report.status import NEVER_TRIED, Blocker, DestinationReport
+from shipper.wording.quantities import several
 
 NAMED = 3
 """So many held keys of a destination are named; the others are counted."""
@@ -31,6 +32,12 @@ OPEN_LONG = 30.0
 # A standby that is there answers within milliseconds.
 COMMIT_LONG = 5.0
 WAL_LARGE = 64 << 20
+
+BROKEN_RULES_FIX = "shipper verify says which events"
+BUDGET_FIX = "shipper prune, a shorter [retention], or a larger [space] budget"
+DEAD_LETTERS_FIX = "shipper dead list says why"
+SILENT_DAEMON_FIX = "see: journalctl -u shipper; if the daemon hangs, restart it"
+
 _STRAYS = 10
 
 
@@ -101,9 +108,9 @@ def fix_of(report: DestinationReport, place: advice.Place) -> str | None:
     return advice.hint(report.last_error, place) or advice.hint(report.reason, place)
 
 
-def count(number: int, one: str) -> str:
-    """Return a number with its noun: `1 key`, `2 keys`."""
-    return f"{number} {one}" if number == 1 else f"{number:,} {one}s"
+def broken_rules(broken: Sequence[str]) -> str:
+    """Return the sentence about the rules of `verify` that are broken."""
+    return f"rules of the outbox are broken: {', '.join(broken)}"
 
 
 # -- one after the other --------------------------------------------------------------------------
@@ -119,8 +126,7 @@ def _of_full_disk(room: Room | None) -> Iterator[Trouble]:
 
 def _of_plight(found: Plight | None) -> Iterator[Trouble]:
     if found is not None:
-        fix = "journalctl -u shipper says what it has tried; where it stands still: restart it"
-        yield Trouble(Level.CRITICAL, f"the daemon {found.told}", fix)
+        yield Trouble(Level.CRITICAL, f"the daemon {found.told}", SILENT_DAEMON_FIX)
 
 
 def _of_filling_disk(room: Room | None) -> Iterator[Trouble]:
@@ -144,8 +150,7 @@ def _of_filling_disk(room: Room | None) -> Iterator[Trouble]:
 
 def _of_promises(broken: Sequence[str]) -> Iterator[Trouble]:
     if broken:
-        text = f"what must hold of the outbox doesn't: {', '.join(broken)}"
-        yield Trouble(Level.CRITICAL, text, "shipper verify says which events")
+        yield Trouble(Level.CRITICAL, broken_rules(broken), BROKEN_RULES_FIX)
 
 
 def _of_nobody(facts: Facts) -> Iterator[Trouble]:
@@ -189,14 +194,14 @@ def _of_waiting(facts: Facts) -> Iterator[Trouble]:
 def _of_budget(taken: Footprint | None) -> Iterator[Trouble]:
     if taken is not None and (taken.is_over or taken.is_scarce):
         level = Level.CRITICAL if taken.is_over else Level.WARNING
-        yield Trouble(level, str(taken), "shipper prune, a shorter [retention], or a larger budget")
+        yield Trouble(level, str(taken), BUDGET_FIX)
 
 
 def _of_dead_letters(facts: Facts) -> Iterator[Trouble]:
     for report in facts.reports:
         if report.dead:
-            text = f"{report.name}: {count(report.dead, 'dead letter')}"
-            yield Trouble(Level.WARNING, text, "shipper dead list tells why")
+            text = f"{report.name}: {several(report.dead, 'dead letter')}"
+            yield Trouble(Level.WARNING, text, DEAD_LETTERS_FIX)
 
 
 def _of_held_keys(facts: Facts) -> Iterator[Trouble]:
@@ -204,7 +209,7 @@ def _of_held_keys(facts: Facts) -> Iterator[Trouble]:
         if report.held_keys:
             keys = [h.ordering_key for h in facts.held if h.destination == report.name]
             names = named([key for key in keys if key is not None][:NAMED], report.held_keys)
-            text = f"{report.name}: {count(report.held_keys, 'key')} held{names}"
+            text = f"{report.name}: {several(report.held_keys, 'key')} held{names}"
             yield Trouble(
                 Level.WARNING, text, "shipper hold --list, then: shipper release --key KEY"
             )
@@ -236,5 +241,9 @@ def _of_blockers(blockers: Sequence[Blocker], held_for: float) -> Iterator[Troub
 
 def held_back(oldest: Blocker) -> Trouble:
     """Return what is wrong where a transaction has been open for too long."""
-    text = f"the newest events wait for an open transaction: {oldest}"
-    return Trouble(Level.WARNING, text, "shipper doctor says how to end it")
+    return Trouble(Level.WARNING, newest_wait_for(oldest), "shipper doctor says how to end it")
+
+
+def newest_wait_for(oldest: Blocker) -> str:
+    """Return the sentence about the transaction that keeps the newest events back."""
+    return f"the newest events wait for an open transaction: {oldest}"

@@ -229,7 +229,7 @@ def test_a_budget_is_an_alarm_when_it_is_nearly_used_up_or_in_a_day(
 def test_a_broken_invariant_is_an_alarm() -> None:
     """With the rule's name, and what tells the rest."""
     seen = replace(figures(), broken=("counters", "order"))
-    told = "what must hold of the outbox doesn't: counters, order; see: shipper verify"
+    told = "rules of the outbox are broken: counters, order; see: shipper verify"
     assert wrong(known(seen=seen)) == [("invariants", told)]
 
 

@@ -42,7 +42,7 @@ def facts(*reports: DestinationReport, **more: object) -> Facts:
 
 EVERYTHING = [
     "the outbox's disk is full",
-    "what must hold of the outbox doesn't: counters",
+    "rules of the outbox are broken: counters",
     "9 pending and no shipper is running",
     "other is paused: HTTP 401",
     "default: the oldest is pending for 7200 s",

@@ -120,14 +120,7 @@ def _problems(settings: Settings) -> Iterator[str]:
 
 def _open(destination: DestinationSettings) -> None:
     """Make what would send, which reads the certificates; nothing is connected before it sends."""
-    Destination(
-        url=destination.url,
-        timeout=destination.timeout,
-        max_in_flight=destination.max_in_flight,
-        ca_file=destination.ca_file,
-        proxy=destination.proxy,
-        transport=destination.transport,
-    )
+    Destination.of(destination)
 
 
 def _place(settings: Settings, name: str) -> str:

@@ -34,6 +34,7 @@ from shipper.store.report.silence import plight
 from shipper.store.report.status import commit_blockers, current_shipper, destination_report
 from shipper.system.background import aside
 from shipper.system.stderr import settle_stderr, unblock_stderr
+from shipper.system.waiting import is_set_within
 from shipper.wording.quantities import count
 from shipper.wording.safe_text import printable
 
@@ -224,11 +225,7 @@ class Drainer:
         return True
 
     async def _rest(self) -> None:
-        try:
-            async with asyncio.timeout(_LOOK_EVERY):
-                await self._stop.wait()
-        except TimeoutError:
-            return
+        await is_set_within(self._stop, _LOOK_EVERY)
 
     async def _until_over(self, dispatcher: Dispatcher) -> None:
         """Return once nothing is left that is waited for; it may be that it is to be counted."""

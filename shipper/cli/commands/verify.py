@@ -9,10 +9,10 @@ from cyclopts import Parameter
 from shipper.cli.output.context import Context
 from shipper.clock import SystemClock
 from shipper.errors import ShipperError
-from shipper.observe.troubles import count
 from shipper.store.report.verify import RULES, remember
 from shipper.store.report.verify import verify as audit
 from shipper.store.upgrade.recount import recount as count_anew
+from shipper.wording.quantities import several
 
 
 def verify(
@@ -35,7 +35,7 @@ def verify(
     with context.engine() as engine:
         if recount:
             wrong = count_anew(engine)
-            context.note(f"{count(wrong, 'destination')} had wrong counters")
+            context.note(f"{several(wrong, 'destination')} had wrong counters")
         findings = audit(engine)
         broken = {finding.rule for finding in findings if finding.fault}
         with suppress(ShipperError):  # who may only read is answered all the same
