@@ -31,7 +31,7 @@ T = TypeVar("T")
 Fingerprint = tuple[int, int, int, int]
 
 # How much longer a rest is than the step before it.
-_RESTS = 3.0
+_WAIT_FACTOR = 3.0
 # Rows on PostgreSQL may be stamped by another machine, whose clock is wrong by less than this.
 _CLOCKS_DIFFER = 86400.0
 # What was written a moment ago may be ahead of the last look at the clocks.
@@ -78,7 +78,7 @@ class Upkeep:
 
     database: Database
     run: InDatabaseThread
-    rest: Callable[[float], Awaitable[None]]
+    wait: Callable[[float], Awaitable[None]]
     clock: Clock
     log: Log
     confirmed: Confirmed
@@ -154,7 +154,7 @@ class Upkeep:
     async def _step(self, steps: Iterator[T]) -> T | None:
         began = self.clock.monotonic()
         step = await self.run(lambda: next(steps, None))
-        await self.rest(_RESTS * (self.clock.monotonic() - began))
+        await self.wait(_WAIT_FACTOR * (self.clock.monotonic() - began))
         return step
 
 
@@ -177,7 +177,7 @@ class Statistics:
         self._tally = tally
         self._clock = clock
         self._confirmed = confirmed
-        self._rung_at = clock.monotonic()
+        self._written_at = clock.monotonic()
         # Of the database's thread from here on: a ring that is cut off still finishes there.
         self._written: dict[str, Totals] = {}
         self._longest: dict[str, float] = {}
@@ -185,8 +185,8 @@ class Statistics:
     async def write(self) -> None:
         """Write what came since the last time, in the minute that most of that time was in."""
         now, totals = self._clock.monotonic(), self._tally.totals(restart_max=True)
-        minute = (self._clock.wall() - (now - self._rung_at) / 2) // 60.0 * 60.0
-        self._rung_at = now
+        minute = (self._clock.wall() - (now - self._written_at) / 2) // 60.0 * 60.0
+        self._written_at = now
         known = [know(minutes.KEPT) for know in (self._confirmed.at_least, self._confirmed.at_most)]
         await self._run(lambda: self._add(totals, minute, *known))
 

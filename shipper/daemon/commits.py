@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from shipper.clock import Clock
-from shipper.daemon.outbox import Address
+from shipper.daemon.session_outbox import Address
 from shipper.errors import ShipperError
 from shipper.logs import Log
 from shipper.store.db import commits
@@ -29,7 +29,7 @@ _ASK_EVERY = 10.0
 _TELL_EVERY = 60.0
 
 
-class Commits:
+class CommitWatch:
     """Watches the commits of a session, from when it takes its outbox until it gives it back."""
 
     def __init__(self, database: Database, address: Address, clock: Clock, log: Log) -> None:
@@ -94,9 +94,9 @@ class Commits:
 @asynccontextmanager
 async def watched(
     database: Database, address: Address, clock: Clock, log: Log, stop: asyncio.Event
-) -> AsyncIterator[Commits]:
+) -> AsyncIterator[CommitWatch]:
     """Watch the commits within; `stop` ends a wait, unless it is set from the start."""
-    found = Commits(database, address, clock, log)
+    found = CommitWatch(database, address, clock, log)
     if database.dialect.name != "postgresql":
         yield found
         return

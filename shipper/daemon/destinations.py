@@ -1,6 +1,6 @@
 """What leads to the destinations of a configuration: their couriers and routes.
 
-It decides what makes a destination another one: a setting that its route works with, or another
+It decides what inputs a destination another one: a setting that its route works with, or another
 certificate in a file. Whatever can fail is made before anything is replaced; here no network is
 touched, and no database.
 """
@@ -19,19 +19,19 @@ from shipper.drain import Route, Terms
 from shipper.drain.courier import Courier
 from shipper.policy.delivery import RetryPolicy
 
-Make: TypeAlias = tuple[object, ...]
+RouteInputs: TypeAlias = tuple[object, ...]
 """What a route is made of: while it is the same, so is the route."""
-Seen: TypeAlias = Mapping[Path, Fingerprint | None]
+SeenFiles: TypeAlias = Mapping[Path, Fingerprint | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Fresh:
+class ReadyDestinations:
     """A configuration whose destinations can be used, with couriers for those that are another."""
 
     settings: Settings
-    makes: Mapping[str, Make]
+    inputs: Mapping[str, RouteInputs]
     couriers: Mapping[str, Courier]
-    seen: Seen
+    seen: SeenFiles
     """The files that are read only once, as they were before they were read."""
 
     async def aclose(self) -> None:
@@ -40,18 +40,20 @@ class Fresh:
             await courier.aclose()
 
 
-async def freshly(settings: Settings, clock: Clock, before: Mapping[str, Make]) -> Fresh:
+async def ready_destinations(
+    settings: Settings, clock: Clock, before: Mapping[str, RouteInputs]
+) -> ReadyDestinations:
     """Make the couriers of all destinations that aren't made as `before`.
 
     Raises ConfigError and AccessDenied, for instance for an API ID file that can't be read.
     """
     seen = {path: fingerprint(path) for path in read_once(settings)}
-    makes = {name: _make(one, settings, seen) for name, one in settings.destinations.items()}
+    inputs = {name: _inputs_of(one, settings, seen) for name, one in settings.destinations.items()}
     couriers: dict[str, Courier] = {}
-    fresh = Fresh(settings, makes, couriers, seen)
+    fresh = ReadyDestinations(settings, inputs, couriers, seen)
     try:
         for name, destination in settings.destinations.items():
-            if before.get(name) == makes[name]:
+            if before.get(name) == inputs[name]:
                 destination.read_api_id()  # it is read anew by itself; but not from nowhere
             else:
                 couriers[name] = _courier(destination, settings, clock)
@@ -69,7 +71,9 @@ def read_once(settings: Settings) -> list[Path]:
     return list(dict.fromkeys(path for path in found if path is not None))
 
 
-def _make(destination: DestinationSettings, settings: Settings, seen: Seen) -> Make:
+def _inputs_of(
+    destination: DestinationSettings, settings: Settings, seen: SeenFiles
+) -> RouteInputs:
     ca_file = destination.ca_file
     return destination, settings.validation, None if ca_file is None else seen[ca_file]
 

@@ -16,7 +16,7 @@ from shipper.config.windows import Windows
 from shipper.daemon.session import Session
 from shipper.logs import Log
 from shipper.observe.alarms import Alarms
-from shipper.observe.alerts import Hooks, Watch, alerting
+from shipper.observe.alerts import AlarmWatch, Hooks, alerting
 from shipper.observe.health import Health
 from shipper.observe.survey import Audit, Survey
 from shipper.system.files import Untrusted
@@ -61,7 +61,7 @@ async def observed(
                 server = _web_server(session, survey, health, clock, log)
                 await stack.enter_async_context(_listening(server, address, log))
             if alarmed:
-                watch = Watch(
+                watch = AlarmWatch(
                     alerts,
                     session.dispatcher.routes,
                     session.tally,

@@ -15,9 +15,9 @@ from typing import Final, NamedTuple
 from shipper.clock import Clock
 from shipper.config import Settings
 from shipper.config.windows import Windows
-from shipper.daemon.destinations import Fresh, freshly
+from shipper.daemon.destinations import ReadyDestinations, ready_destinations
+from shipper.daemon.requests import ReloadRequest
 from shipper.daemon.session import Session
-from shipper.daemon.stops import Wish
 from shipper.errors import ConfigError, ShipperError, StoreUnavailable
 from shipper.logs import Log
 from shipper.observe import alerts
@@ -33,10 +33,10 @@ from shipper.system.background import aside
 ANSWERS_WITHIN: Final = 30.0
 
 
-class Taken(NamedTuple):
-    """A configuration that can be taken: its destinations, and who is told of alarms."""
+class ReadyConfiguration(NamedTuple):
+    """A configuration that can be ready: its destinations, and who is told of alarms."""
 
-    fresh: Fresh
+    fresh: ReadyDestinations
     hooks: Hooks
 
     async def aclose(self) -> None:
@@ -48,26 +48,26 @@ class Taken(NamedTuple):
 class Change(NamedTuple):
     """What a session goes on with, on its outbox."""
 
-    taken: Taken
+    ready: ReadyConfiguration
     links: Mapping[str, LinkRow]
 
 
 async def changed(settings: Settings, session: Session) -> Change:
     """Return what a session goes on with; raises what is wrong with it, and leaves nothing open."""
-    taken = await prepared(settings, session)
+    ready = await prepared(settings, session)
     try:
-        return Change(taken, await session.links(taken.fresh))
+        return Change(ready, await session.links(ready.fresh))
     except BaseException:
-        await taken.aclose()
+        await ready.aclose()
         raise
 
 
-async def prepared(settings: Settings, session: Session) -> Taken:
+async def prepared(settings: Settings, session: Session) -> ReadyConfiguration:
     """Return a configuration for the outbox that is held; raises what is wrong with it."""
     Windows.of(settings)
-    fresh = await freshly(settings, session.clock, session.makes)
+    fresh = await ready_destinations(settings, session.clock, session.inputs)
     try:
-        return Taken(fresh, alerts.hooks(settings.alerts))
+        return ReadyConfiguration(fresh, alerts.hooks(settings.alerts))
     except BaseException:
         await fresh.aclose()
         raise
@@ -76,7 +76,7 @@ async def prepared(settings: Settings, session: Session) -> Taken:
 async def sound(settings: Settings, clock: Clock) -> Hooks:
     """Return who is told of alarms; raises what is wrong with a configuration for a new session."""
     Windows.of(settings)
-    await (await freshly(settings, clock, {})).aclose()
+    await (await ready_destinations(settings, clock, {})).aclose()
     return alerts.hooks(settings.alerts)
 
 
@@ -130,18 +130,18 @@ def _identified(settings: Settings) -> object:
         return identity(engine)
 
 
-def refuse(wish: Wish, settings: Settings, error: Exception, log: Log) -> None:
+def refuse(request: ReloadRequest, settings: Settings, error: Exception, log: Log) -> None:
     """Tell why what was read anew can't be used; `settings` are those that stay in force."""
-    if not wish.reload:
-        log("file.unusable", paths=wish.changed, reason=told(error))
+    if not request.reload:
+        log("file.unusable", paths=request.changed, reason=reason_of(error))
         return
-    problems = error.problems if isinstance(error, ConfigError) else [told(error)]
+    problems = error.problems if isinstance(error, ConfigError) else [reason_of(error)]
     hint = error.hint if isinstance(error, ShipperError) else "run: shipper check"
     advice = {"hint": hint} if hint else {}
     log("config.rejected", path=str(settings.path), problems=problems, **advice)
 
 
-def told(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Return what is wrong, for the log; of a bug only the name, for its text may be anything."""
     if isinstance(error, ShipperError):
         return error.message

@@ -41,16 +41,16 @@ _RETAIN_LEAST, _RETAIN_MOST = 1.0, 600.0
 _SPACE_EVERY: Final = 60.0
 _WAL_EVERY: Final = 10.0  # where an old SQLite must not do it by itself
 
-Chore = Callable[[], Awaitable[None] | None]
-Last: TypeAlias = MutableMapping[str, float]
+Work = Callable[[], Awaitable[None] | None]
+LastDone: TypeAlias = MutableMapping[str, float]
 """When each chore was done last, or its first wait began, by the loop's clock."""
 
 
-class Ring(NamedTuple):
+class Chore(NamedTuple):
     """A chore, and how many seconds to wait before it is done, asked for anew each time."""
 
     name: str
-    chore: Chore
+    chore: Work
     wait: Callable[[], float]
     at_once: bool = False
     """Whether it is done before the first wait, too."""
@@ -60,7 +60,7 @@ class Ring(NamedTuple):
 
 @asynccontextmanager
 async def scheduled(
-    session: Session, clock: Clock, log: Log, heartbeat: Heartbeat, last: Last
+    session: Session, clock: Clock, log: Log, heartbeat: Heartbeat, last: LastDone
 ) -> AsyncIterator[None]:
     """Have the chores done while the session runs; ends them with it.
 
@@ -69,8 +69,11 @@ async def scheduled(
     """
     windows = Windows.of(session.settings)
     _turn(session, windows, clock, log)
-    tasks = [asyncio.create_task(ring(r, log, last)) for r in _rings(session, windows, clock, log)]
-    tasks.append(asyncio.create_task(ring(_beats(session, heartbeat), log, last)))
+    tasks = [
+        asyncio.create_task(repeat_chore(r, log, last))
+        for r in _chores(session, windows, clock, log)
+    ]
+    tasks.append(asyncio.create_task(repeat_chore(_beats(session, heartbeat), log, last)))
     try:
         yield
     finally:
@@ -80,7 +83,7 @@ async def scheduled(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def ring(each: Ring, log: Log, last: Last) -> None:
+async def repeat_chore(each: Chore, log: Log, last: LastDone) -> None:
     """Wait and do a chore, again and again; one that fails is told once, and done again."""
     guard, now = Guard(each.name, log), asyncio.get_running_loop().time
     await asyncio.sleep(_first(each, last.setdefault(each.name, now()), now()))
@@ -93,7 +96,7 @@ async def ring(each: Ring, log: Log, last: Last) -> None:
         await asyncio.sleep(each.wait())
 
 
-def _first(each: Ring, last: float, now: float) -> float:
+def _first(each: Chore, last: float, now: float) -> float:
     """Return how many seconds to wait before a chore that was done, or first waited for, then."""
     if each.at_once:
         return 0.0
@@ -110,37 +113,39 @@ def next_minute(clock: Clock, within: float) -> Callable[[], float]:
     return lambda: min(MINUTE - clock.wall() % MINUTE, within)
 
 
-def _rings(session: Session, windows: Windows, clock: Clock, log: Log) -> list[Ring]:
+def _chores(session: Session, windows: Windows, clock: Clock, log: Log) -> list[Chore]:
     dispatcher, settings, upkeep = session.dispatcher, session.settings, session.upkeep
     keeps, cuts_itself = settings.retention, sqlite_library().wal_reset_safe
     watch = chores.ClockWatch(session.confirmed, upkeep.note_clock, clock.monotonic, log)
-    rings = [
-        Ring("look", lambda: chores.look(dispatcher), every(settings.schedule.poll_interval)),
-        Ring("rescan", lambda: chores.rescan(dispatcher), every(_RESCAN_EVERY)),
-        Ring("clock", watch.look, every(_CLOCK_EVERY)),
-        Ring("retention", lambda: upkeep.retain(keeps), every(retain_every(keeps))),
-        Ring("space", upkeep.shorten_wal, every(_SPACE_EVERY if cuts_itself else _WAL_EVERY)),
-        Ring("planner", upkeep.forget_statistics, every(_SPACE_EVERY)),
-        Ring("reserve", upkeep.keep_reserve, every(_SPACE_EVERY)),
-        Ring("statistics", session.statistics.write, next_minute(clock, MINUTE), by_the_clock=True),
-        Ring("credentials", _credentials(session, clock, log), every(_CREDENTIALS_EVERY), True),
+    chores_found = [
+        Chore("look", lambda: chores.look(dispatcher), every(settings.schedule.poll_interval)),
+        Chore("rescan", lambda: chores.rescan(dispatcher), every(_RESCAN_EVERY)),
+        Chore("clock", watch.look, every(_CLOCK_EVERY)),
+        Chore("retention", lambda: upkeep.retain(keeps), every(retain_every(keeps))),
+        Chore("space", upkeep.shorten_wal, every(_SPACE_EVERY if cuts_itself else _WAL_EVERY)),
+        Chore("planner", upkeep.forget_statistics, every(_SPACE_EVERY)),
+        Chore("reserve", upkeep.keep_reserve, every(_SPACE_EVERY)),
+        Chore(
+            "statistics", session.statistics.write, next_minute(clock, MINUTE), by_the_clock=True
+        ),
+        Chore("credentials", _credentials(session, clock, log), every(_CREDENTIALS_EVERY), True),
     ]
     if settings.schedule.windows:
         wait = next_minute(clock, _WINDOWS_WITHIN)
         turn = partial(_turn, session, windows, clock, log)
-        rings.append(Ring("windows", turn, wait, by_the_clock=True))
-    return rings
+        chores_found.append(Chore("windows", turn, wait, by_the_clock=True))
+    return chores_found
 
 
 def _turn(session: Session, windows: Windows, clock: Clock, log: Log) -> None:
     chores.open_or_close(session.dispatcher, windows.is_open(clock.wall()), log)
 
 
-def _beats(session: Session, heartbeat: Heartbeat) -> Ring:
-    return Ring("heartbeat", lambda: heartbeat.beat(session), every(heartbeat.every), True)
+def _beats(session: Session, heartbeat: Heartbeat) -> Chore:
+    return Chore("heartbeat", lambda: heartbeat.beat(session), every(heartbeat.every), True)
 
 
-def _credentials(session: Session, clock: Clock, log: Log) -> Chore:
+def _credentials(session: Session, clock: Clock, log: Log) -> Work:
     dispatcher = session.dispatcher
     watch = chores.CredentialWatch(
         [

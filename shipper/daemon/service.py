@@ -16,18 +16,18 @@ from typing import NamedTuple
 from shipper import __version__
 from shipper.clock import Clock
 from shipper.config import Settings
-from shipper.daemon import held_back, strays
+from shipper.daemon import held_back, unknown_destinations
 from shipper.daemon import reload as reloading
+from shipper.daemon.acquisition import REACH_WITHIN
+from shipper.daemon.file_watch import watch_files
 from shipper.daemon.held_back import HeldBack
 from shipper.daemon.observers import observed
 from shipper.daemon.reload import Change
-from shipper.daemon.renewal import renewing
+from shipper.daemon.requests import ReloadRequest, Requests, unless_over
 from shipper.daemon.schedule import scheduled
 from shipper.daemon.session import Session, open_session
-from shipper.daemon.stops import Stops, Wish, unless_over
-from shipper.daemon.strays import Strays
 from shipper.daemon.systemd import Heartbeat, Notifier
-from shipper.daemon.taking import REACH_WITHIN
+from shipper.daemon.unknown_destinations import UnknownDestinations
 from shipper.errors import AccessDenied, OutboxChanged, OutboxHeld, SchemaError, StoreUnavailable
 from shipper.logs import Log
 from shipper.observe import alerts
@@ -38,11 +38,11 @@ from shipper.observe.survey import Audit
 from shipper.system.confirmed_time import Confirmed
 
 # Between two sessions, where the outbox changes again and again.
-_BEGIN_ANEW = 0.1
+_RESTART_AFTER = 0.1
 # A session that has its lease, and waits for the end of another.
 _PROLONG_EVERY = 5.0
-_AWAY_FOR = 5.0
-_AWAY = (StoreUnavailable, AccessDenied, SchemaError)
+_REOPEN_AFTER = 5.0
+_DATABASE_AWAY = (StoreUnavailable, AccessDenied, SchemaError)
 _REFUSED = "the new configuration is refused, see the journal"
 
 
@@ -65,7 +65,7 @@ async def serve(
     while True:
         try:
             cut_off = await service.ship(within)
-        except (OutboxChanged, *_AWAY) as error:
+        except (OutboxChanged, *_DATABASE_AWAY) as error:
             # What is remembered is of another outbox than the one that is there now; or that one
             # went away while the session which is to follow was beginning.
             is_change = isinstance(error, OutboxChanged)
@@ -73,7 +73,7 @@ async def serve(
                 raise
             log("store.changed", reason=error.message, hint=error.hint)
             within = inf
-            if not await service.stops.rest(_BEGIN_ANEW if is_change else _AWAY_FOR):
+            if not await service.requests.wait(_RESTART_AFTER if is_change else _REOPEN_AFTER):
                 continue
             cut_off = 0
         log("daemon.stopped", cut_off=cut_off)
@@ -99,7 +99,7 @@ class _Service:
         log_of: Callable[[Settings], Log],
         reload: Callable[[], Settings],
     ) -> None:
-        self.stops = Stops(settings)
+        self.requests = Requests(settings)
         self._clock = clock
         self._log = log
         self._log_of = log_of
@@ -108,11 +108,11 @@ class _Service:
         self._audit = Audit.first(clock)
         self._confirmed = Confirmed(clock)
         self._alarms = Alarms()
-        self._strays, self._held_back = Strays(), HeldBack()
+        self._unknown, self._held_back = UnknownDestinations(), HeldBack()
         self._last_done: dict[str, float] = {}
         self._remark = ""
         self._begun: Session | None = None  # and nobody has been told so
-        self._taken: Wish | None = None  # the same
+        self._applied: ReloadRequest | None = None  # the same
 
     # -- what it is told ------------------------------------------------------------------------
 
@@ -121,12 +121,12 @@ class _Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number.name)
-        loop.add_signal_handler(signal.SIGHUP, self.stops.restart)
+        loop.add_signal_handler(signal.SIGHUP, self.requests.reload)
 
     def _stop(self, reason: str) -> None:
         self._log("daemon.stopping", reason=reason)
-        self._notify.stopping(self.stops.timeout)
-        self.stops.stop()
+        self._notify.stopping(self.requests.timeout)
+        self.requests.stop()
 
     # -- one session after the other --------------------------------------------------------------
 
@@ -135,16 +135,16 @@ class _Service:
 
         The outbox is waited for `within` so many seconds.
         """
-        settings = self.stops.settings
+        settings = self.requests.settings
         # A session that takes over from another has the watchdog on while it opens.
         self._notify(WATCHDOG=1, STATUS="Taking the outbox")
         try:
             following: _Opened | None = await self._open(settings, within)
             while following is not None:
                 cut_off, following = await self._run(following)
-        except (*_AWAY, OutboxHeld):
+        except (*_DATABASE_AWAY, OutboxHeld):
             # Whoever ends the waiting for a database or a lease is not told that it was in vain.
-            if not self.stops.event.is_set():
+            if not self.requests.event.is_set():
                 raise
             return 0
         return cut_off
@@ -155,8 +155,8 @@ class _Service:
             settings,
             clock=self._clock,
             log=self._log,
-            stop=self.stops.event,
-            waits=self._notify.waiting,
+            stop=self.requests.event,
+            on_wait=self._notify.waiting,
             confirmed=self._confirmed,
             within=within,
         )
@@ -169,7 +169,7 @@ class _Service:
 
     async def _run(self, opened: _Opened) -> tuple[int, _Opened | None]:
         """Run a session to its end; return how many tries were cut off, and who follows it."""
-        session, ending = opened.session, self.stops.session()
+        session, ending = opened.session, self.requests.session()
         async with opened.closing:
             await session.upkeep.keep_reserve(first=True)
             drain = asyncio.create_task(session.dispatcher.run(ending))
@@ -188,9 +188,9 @@ class _Service:
         self._begun = session
         while True:
             async with self._around(session, hooks) as status:
-                self._tell_begun(session)
+                self._log_begun(session)
                 self._notify(READY=1, STATUS=status())
-                await session.settle_in()
+                await session.leave_old_address()
                 change = await self._next_change(session, drain, status)
                 if isinstance(change, _Opened):
                     ending.set()
@@ -200,10 +200,10 @@ class _Service:
             if change is None:
                 return None
             if drain.done():  # meanwhile
-                await change.taken.aclose()
+                await change.ready.aclose()
                 return None
-            session.take(change.taken.fresh, change.links)
-            hooks = change.taken.hooks
+            session.take(change.ready.fresh, change.links)
+            hooks = change.ready.hooks
 
     async def _ended(self, drain: "asyncio.Task[int]", following: _Opened) -> None:
         """Wait until a session has ended; its trouble isn't the one's that follows it."""
@@ -214,20 +214,20 @@ class _Service:
             await following.closing.aclose()
             raise
         if not drain.cancelled() and (error := drain.exception()) is not None:
-            self._log("store.changed", reason=reloading.told(error))
+            self._log("store.changed", reason=reloading.reason_of(error))
 
     @asynccontextmanager
     async def _around(self, session: Session, hooks: Hooks) -> AsyncIterator[Callable[[], str]]:
         """Have the chores done, and others look at a session, as its settings say."""
         clock, log = self._clock, self._log
         heartbeat = Heartbeat(
-            self._notify, clock.monotonic, self.stops.event.is_set, lambda: self._remark
+            self._notify, clock.monotonic, self.requests.event.is_set, lambda: self._remark
         )
         async with (
             scheduled(session, clock, log, heartbeat, self._last_done),
-            alongside(renewing(session.seen, self.stops.renew, log)),
+            alongside(watch_files(session.seen, self.requests.reread, log)),
             observed(session, self._alarms, self._audit, hooks, clock, log),
-            alongside(strays.watch(session, self._strays, log)),
+            alongside(unknown_destinations.watch(session, self._unknown, log)),
             alongside(held_back.watch(session, self._held_back, log)),
         ):
             yield lambda: heartbeat.status(session)
@@ -238,46 +238,46 @@ class _Service:
         self, session: Session, drain: "asyncio.Task[int]", status: Callable[[], str]
     ) -> Change | _Opened | None:
         """Wait for something that can be used; None where the drain has ended."""
-        while (wish := await unless_over(self.stops.wished(), drain)) is not None:
-            if wish.reload:
+        while (request := await unless_over(self.requests.next(), drain)) is not None:
+            if request.reload:
                 self._notify.reloading(asyncio.get_running_loop().time())
             try:
-                return await unless_over(self._read_anew(wish, session), drain)
+                return await unless_over(self._read_anew(request, session), drain)
             except Exception as error:  # noqa: BLE001 - whatever it is, the session ships on
-                reloading.refuse(wish, session.settings, error, self._log)
-            if wish.reload:
+                reloading.refuse(request, session.settings, error, self._log)
+            if request.reload:
                 self._remark = _REFUSED
                 self._notify(READY=1, STATUS=status())
         return None
 
-    async def _read_anew(self, wish: Wish, session: Session) -> Change | _Opened:
-        settings = self._reload() if wish.reload else reloading.renewed(session.settings)
+    async def _read_anew(self, request: ReloadRequest, session: Session) -> Change | _Opened:
+        settings = self._reload() if request.reload else reloading.renewed(session.settings)
         change: Change | _Opened
-        if wish.reload and await reloading.is_elsewhere(settings, session):
+        if request.reload and await reloading.is_elsewhere(settings, session):
             async with reloading.answered():
                 change = await self._open(settings, within=0.0)
         else:
             change = await reloading.changed(settings, session)
-        self.stops.take(settings)
-        self._taken = wish
-        if wish.reload:
+        self.requests.take(settings)
+        self._applied = request
+        if request.reload:
             self._remark = ""
             self._log.become(self._log_of(settings))
             session.dispatcher.probe_at_once()
         return change
 
-    def _tell_begun(self, session: Session) -> None:
+    def _log_begun(self, session: Session) -> None:
         """Tell what has begun to be so, once it is."""
         begun, self._begun = self._begun, None
         if begun is not None:
-            _tell_started(begun, self._log)
-        wish, self._taken = self._taken, None
+            _log_started(begun, self._log)
+        request, self._applied = self._applied, None
         settings = session.settings
-        if wish is not None and wish.reload:
+        if request is not None and request.reload:
             self._log("config.reloaded", path=str(settings.path))
             self.warn(settings)
-        elif wish is not None:
-            self._log("file.changed", paths=wish.changed)
+        elif request is not None:
+            self._log("file.changed", paths=request.changed)
 
     def warn(self, settings: Settings) -> None:
         """Tell what of a configuration is allowed and unwise."""
@@ -285,7 +285,7 @@ class _Service:
             self._log("config.warning", problem=problem)
 
 
-def _tell_started(session: Session, log: Log) -> None:
+def _log_started(session: Session, log: Log) -> None:
     log(
         "daemon.started",
         version=__version__,

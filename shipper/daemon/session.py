@@ -16,25 +16,31 @@ from pathlib import Path
 from shipper.advice import place_of
 from shipper.clock import Clock
 from shipper.config import Settings
-from shipper.daemon.budget import Budget, bounded
-from shipper.daemon.chores import Statistics, Upkeep
-from shipper.daemon.commits import Commits, watched
-from shipper.daemon.database_thread import DatabaseThread
-from shipper.daemon.destinations import Fresh, Make, Seen, freshly, route_of
-from shipper.daemon.outbox import Address, Outbox
-from shipper.daemon.signs import Signs, sign
-from shipper.daemon.stops import Stop
-from shipper.daemon.taking import (
+from shipper.daemon.acquisition import (
     FROZEN,
     REACH_WITHIN,
     acquire,
-    broken_off_by,
     give_back,
+    interrupted_by,
     lease_ttl,
+    log_reserve_given,
+    log_waiting,
     reach,
-    tells,
-    tells_waiting,
 )
+from shipper.daemon.chores import Statistics, Upkeep
+from shipper.daemon.commits import CommitWatch, watched
+from shipper.daemon.database_thread import DatabaseThread
+from shipper.daemon.destinations import (
+    ReadyDestinations,
+    RouteInputs,
+    SeenFiles,
+    ready_destinations,
+    route_of,
+)
+from shipper.daemon.requests import Stop
+from shipper.daemon.session_outbox import Address, SessionOutbox
+from shipper.daemon.signs_of_life import SignsOfLife, leave_signs
+from shipper.daemon.stop_budget import StopBudget, bounded
 from shipper.drain import Dispatcher
 from shipper.drain.reporter import Reporter
 from shipper.drain.tally import Tally
@@ -66,7 +72,7 @@ class Session:
     """A set of routes that is ready to run, and what was found when the outbox was taken."""
 
     settings: Settings
-    outbox: Outbox
+    outbox: SessionOutbox
     dispatcher: Dispatcher
     recovered: int
     """How many events a process that died may have sent already."""
@@ -78,14 +84,14 @@ class Session:
     """The chore that writes it down; done once more at the end."""
     confirmed: Confirmed
     """How late it is, as far as a step of the wall clock is believed."""
-    makes: Mapping[str, Make]
+    inputs: Mapping[str, RouteInputs]
     """What the routes are made of."""
-    seen: Seen
+    seen: SeenFiles
     """The files that are read only once, as they were then."""
     clock: Clock
     lease_ttl: float
-    commits: Commits
-    budget: Budget
+    commits: CommitWatch
+    budget: StopBudget
     """How long a stop waits for the database."""
     _moved: bool = False
 
@@ -94,15 +100,15 @@ class Session:
         """The chores that work on the outbox, in the database's own thread."""
         return self.outbox.upkeep
 
-    async def links(self, fresh: Fresh) -> Mapping[str, LinkRow]:
+    async def links(self, fresh: ReadyDestinations) -> Mapping[str, LinkRow]:
         """Return how destinations that come back were left, as far as the database says."""
-        if fresh.makes.keys() <= self.dispatcher.routes.keys():
+        if fresh.inputs.keys() <= self.dispatcher.routes.keys():
             return {}
         with suppress(ShipperError):  # what is away is waited for by the drain
             return await _links(self.outbox)
         return {}
 
-    def take(self, fresh: Fresh, links: Mapping[str, LinkRow]) -> None:
+    def take(self, fresh: ReadyDestinations, links: Mapping[str, LinkRow]) -> None:
         """Go on with other settings, on the same outbox; what isn't another one goes on as it is.
 
         A try that is under way may count on the lease that it began with: that never gets shorter.
@@ -123,7 +129,7 @@ class Session:
             place = place_of(settings.destinations[name], settings)
             dispatcher.routes[name].place = place
         _add_routes(dispatcher, fresh, self.clock, links)
-        self.settings, self.makes, self.seen = settings, fresh.makes, fresh.seen
+        self.settings, self.inputs, self.seen = settings, fresh.inputs, fresh.seen
 
     async def prolong(self) -> None:
         """Keep the lease for a drain that hasn't begun; if it can't be, that one finds out."""
@@ -131,7 +137,7 @@ class Session:
             await self.outbox.thread.run(self.outbox.queue.renew)
             self.tally.rested(self.clock.monotonic())
 
-    async def settle_in(self) -> None:
+    async def leave_old_address(self) -> None:
         """Leave the connection to an address that is another by now."""
         if self._moved:
             self._moved = False
@@ -145,7 +151,7 @@ async def open_session(
     clock: Clock,
     log: Log,
     stop: Stop,
-    waits: Callable[[str], None] = lambda _: None,
+    on_wait: Callable[[str], None] = lambda _: None,
     confirmed: Confirmed | None = None,
     within: float = REACH_WITHIN,
 ) -> AsyncIterator[Session]:
@@ -163,8 +169,8 @@ async def open_session(
     thread.patient = within > 0
     async with AsyncExitStack() as stack:
         stack.callback(thread.close)
-        address, notice = Address(settings.database), partial(_tell_notice, log)
-        waiting = tells_waiting(log, waits)
+        address, notice = Address(settings.database), partial(_log_notice, log)
+        waiting = log_waiting(log, on_wait)
         engine = open_engine(
             settings.database.url, told=notice, renewed=address.read_url, frozen=FROZEN
         )
@@ -181,12 +187,14 @@ async def open_session(
             stack.callback(lock.release)
             engine.get_execution_options()["kept"].look_also(lock.insist)
         reached = reach(settings, within)
-        async with broken_off_by(stop, engine):
+        async with interrupted_by(stop, engine):
             for done in await thread.insist(lambda: prepare(engine), reached, stop, waiting):
                 notice(done)
         reserve = None if path is None else Reserve(path, settings.space.reserve)
         queue, owner = Queue(engine, lease_ttl=ttl, monotonic=clock.monotonic), Owner.here()
-        spared = None if reserve is None else Spared(queue, reserve, tells(reserve, log))
+        spared = (
+            None if reserve is None else Spared(queue, reserve, log_reserve_given(reserve, log))
+        )
         # A daemon whose machine went away leaves its lease as it is; a living one prolongs it.
         patience = {OutboxHeld: ttl if within and path is None else 0.0} | reached
         taken_at = clock.monotonic()
@@ -208,10 +216,12 @@ async def open_session(
         )
         upkeep = Upkeep(engine, thread.run, asyncio.sleep, clock, log, confirmed, reserve)
         known = await thread.run(partial(identity, engine))
-        outbox = Outbox(address, known, thread, queue, Looks(engine), upkeep, watch, taken_at)
+        outbox = SessionOutbox(
+            address, known, thread, queue, Looks(engine), upkeep, watch, taken_at
+        )
         tally = Tally(clock.monotonic())
         if path is not None:
-            await stack.enter_async_context(alongside(sign(Signs(path, tally), log)))
+            await stack.enter_async_context(alongside(leave_signs(SignsOfLife(path, tally), log)))
         statistics = Statistics(engine, thread.run, tally, clock, confirmed)
         stack.push_async_callback(_write_the_rest, statistics)
         dispatcher = Dispatcher(
@@ -223,7 +233,7 @@ async def open_session(
             rhythm=outbox.rhythm(settings, ttl),
         )
         budget.dispatchers.append(dispatcher)
-        fresh = await freshly(settings, clock, {})
+        fresh = await ready_destinations(settings, clock, {})
         _add_routes(dispatcher, fresh, clock, await _links(outbox))
         thread.patient = True
         yield Session(
@@ -235,7 +245,7 @@ async def open_session(
             tally=tally,
             statistics=statistics,
             confirmed=confirmed,
-            makes=fresh.makes,
+            inputs=fresh.inputs,
             seen=fresh.seen,
             clock=clock,
             lease_ttl=ttl,
@@ -253,7 +263,7 @@ async def _watching(path: Path, thread: DatabaseThread, stack: AsyncExitStack) -
 
 
 def _add_routes(
-    dispatcher: Dispatcher, fresh: Fresh, clock: Clock, links: Mapping[str, LinkRow]
+    dispatcher: Dispatcher, fresh: ReadyDestinations, clock: Clock, links: Mapping[str, LinkRow]
 ) -> None:
     """Add a route for each destination that is another one, in the state in which it was left."""
     settings = fresh.settings
@@ -264,11 +274,11 @@ def _add_routes(
         dispatcher.add(route)
 
 
-async def _links(outbox: Outbox) -> Mapping[str, LinkRow]:
+async def _links(outbox: SessionOutbox) -> Mapping[str, LinkRow]:
     return {row.destination: row for row in await outbox.thread.run(outbox.looks.links)}
 
 
-def _tell_notice(log: Log, notice: str) -> None:
+def _log_notice(log: Log, notice: str) -> None:
     log("store.notice", notice=notice)
 
 

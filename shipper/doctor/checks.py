@@ -16,15 +16,17 @@ from shipper.config.windows import Windows
 from shipper.doctor import database as db
 from shipper.doctor import files, sqlite, unit
 from shipper.doctor.access import User
-from shipper.doctor.finding import Finding, Level, fault, guarded, of_error, warning, well
 from shipper.doctor.network import check_destination
+from shipper.doctor.result import CheckLevel, CheckResult, fault, guarded, of_error, warning, well
 from shipper.errors import ConfigError, ShipperError
 from shipper.store.db.engine import database_path
 from shipper.store.db.opening import Database, opened
 from shipper.store.report import facts
 
 
-def examine(load: Callable[[], Settings], clock: Clock, *, network: bool = True) -> list[Finding]:
+def examine(
+    load: Callable[[], Settings], clock: Clock, *, network: bool = True
+) -> list[CheckResult]:
     """Make every check and return what was found, in a fixed order.
 
     `load` reads the configuration; without `network` no destination is asked. Raises nothing for
@@ -46,13 +48,13 @@ def examine(load: Callable[[], Settings], clock: Clock, *, network: bool = True)
     return found
 
 
-def _of_outbox(settings: Settings, clock: Clock) -> Iterator[Finding]:
+def _of_outbox(settings: Settings, clock: Clock) -> Iterator[CheckResult]:
     path = database_path(settings.database.url)
     try:
         with opened(settings.database.url) as database:
             schema = list(guarded("database", lambda: db.check_reach(database)))
             schema = schema or list(guarded("schema", lambda: db.check_schema(database)))
-            usable = all(finding.level is not Level.FAULT for finding in schema)
+            usable = all(finding.level is not CheckLevel.FAULT for finding in schema)
             user = _user(database if usable else None)
             yield from guarded("user", lambda: files.check_user(user))
             yield from guarded("config", lambda: files.check_config(_read(settings), user))
@@ -83,7 +85,7 @@ def _read(settings: Settings) -> Iterator[Path]:
             yield path
 
 
-def _of_windows(settings: Settings, now: float) -> Iterator[Finding]:
+def _of_windows(settings: Settings, now: float) -> Iterator[CheckResult]:
     """See whether the delivery windows mean anything, and say whether one is open."""
     if not settings.schedule.windows:
         return
@@ -99,7 +101,7 @@ def _of_windows(settings: Settings, now: float) -> Iterator[Finding]:
         yield well("windows", told)
 
 
-def _of_files(path: Path, user: User) -> Iterator[Finding]:
+def _of_files(path: Path, user: User) -> Iterator[CheckResult]:
     yield from guarded("directory", lambda: files.check_directory(path, user))
     yield from guarded("file", lambda: files.check_files(path, user))
     yield from guarded("file system", lambda: files.check_file_system(path))
@@ -107,8 +109,8 @@ def _of_files(path: Path, user: User) -> Iterator[Finding]:
 
 def _of_database(
     database: Database, settings: Settings, now: float, path: Path | None
-) -> Iterator[Finding]:
-    checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
+) -> Iterator[CheckResult]:
+    checks: list[tuple[str, Callable[[], Iterable[CheckResult]]]] = [
         ("daemon", lambda: db.check_daemon(database, settings, now)),
         ("oldest", lambda: db.check_oldest(database, settings, now)),
         ("holds", lambda: db.check_holds(database)),
@@ -161,14 +163,14 @@ def _ids(status: str, name: str) -> list[int]:
     return [int(number) for number in line.split()[1:]]
 
 
-async def _of_network(settings: Settings, clock: Clock) -> list[Finding]:
+async def _of_network(settings: Settings, clock: Clock) -> list[CheckResult]:
     groups = await asyncio.gather(
         *(_of_destination(name, settings, clock) for name in settings.destinations)
     )
     return [finding for group in groups for finding in group]
 
 
-async def _of_destination(name: str, settings: Settings, clock: Clock) -> list[Finding]:
+async def _of_destination(name: str, settings: Settings, clock: Clock) -> list[CheckResult]:
     try:
         return await check_destination(settings.destinations[name], clock, settings)
     except Exception as error:  # noqa: BLE001 - the other destinations have to be asked too

@@ -7,7 +7,7 @@ from math import inf
 from shipper.advice import place_of, unknown_destination
 from shipper.config import Settings
 from shipper.doctor.files import check_budget
-from shipper.doctor.finding import Finding, fault, warning, well
+from shipper.doctor.result import CheckResult, fault, warning, well
 from shipper.doctor.unit import start_command
 from shipper.observe.troubles import (
     BROKEN_RULES_FIX,
@@ -50,7 +50,7 @@ from shipper.wording.safe_text import printable
 _SNAPSHOT_LONG = 3600.0
 
 
-def check_schema(database: Database) -> Iterator[Finding]:
+def check_schema(database: Database) -> Iterator[CheckResult]:
     """See whether this code can work with the outbox."""
     revisions.check(database)
     yield well("schema", f"revision {revisions.head()} in {describe(database)}")
@@ -64,7 +64,7 @@ def check_schema(database: Database) -> Iterator[Finding]:
             yield warning("tables", problem, "shipper db upgrade")
 
 
-def check_sqlite_library() -> Iterator[Finding]:
+def check_sqlite_library() -> Iterator[CheckResult]:
     """See whether our SQLite has the bug that loses a commit beside a checkpoint."""
     library = sqlite_library()
     told = f"SQLite {library.version} ({library.name})"
@@ -78,7 +78,7 @@ def check_sqlite_library() -> Iterator[Finding]:
         )
 
 
-def check_journal(database: Database) -> Iterator[Finding]:
+def check_journal(database: Database) -> Iterator[CheckResult]:
     """See whether readers and writers can work side by side."""
     mode = facts.journal_mode(database)
     if mode == "wal":
@@ -87,7 +87,7 @@ def check_journal(database: Database) -> Iterator[Finding]:
         yield fault("journal", f"the journal mode is {mode}, not WAL", "shipper db upgrade")
 
 
-def check_wal(database: Database) -> Iterator[Finding]:
+def check_wal(database: Database) -> Iterator[CheckResult]:
     """See whether somebody keeps the WAL from being cut."""
     taken = measure(database)
     told = f"{size(taken.wal)}, beside a file of {size(taken.file)} ({size(taken.free)} unused)"
@@ -97,7 +97,7 @@ def check_wal(database: Database) -> Iterator[Finding]:
         yield well("WAL", told)
 
 
-def check_server(database: Database) -> Iterator[Finding]:
+def check_server(database: Database) -> Iterator[CheckResult]:
     """See how a PostgreSQL server is set up, and whether we talk to it directly."""
     server = facts.server(database)
     if server.standby:
@@ -126,7 +126,7 @@ def check_server(database: Database) -> Iterator[Finding]:
         yield well("pooler", "none; the connection is the server's own")
 
 
-def check_commits(database: Database) -> Iterator[Finding]:
+def check_commits(database: Database) -> Iterator[CheckResult]:
     """See whether a COMMIT comes back: with a synchronous standby away, it doesn't."""
     waiting = commits.waiting(database)
     if waiting is not None and waiting.seconds > COMMIT_LONG:
@@ -135,7 +135,7 @@ def check_commits(database: Database) -> Iterator[Finding]:
         yield well("commits", "none waits for a standby")
 
 
-def check_transactions(database: Database) -> Iterator[Finding]:
+def check_transactions(database: Database) -> Iterator[CheckResult]:
     """Name who keeps younger events back by a transaction that doesn't end."""
     found = open_transactions(database)
     long = [one for one in found if one.seconds is not None and one.seconds > OPEN_LONG]
@@ -175,7 +175,7 @@ def check_transactions(database: Database) -> Iterator[Finding]:
         yield well("prepared", "no prepared transaction is open for long")
 
 
-def check_snapshots(database: Database) -> Iterator[Finding]:
+def check_snapshots(database: Database) -> Iterator[CheckResult]:
     """Name who keeps the server from removing what was deleted: it grows, and may become slow."""
     found = commits.oldest_snapshot(database)
     if found is not None and found[1] > _SNAPSHOT_LONG:
@@ -188,13 +188,13 @@ def check_snapshots(database: Database) -> Iterator[Finding]:
         yield well("snapshots", "none is kept for long")
 
 
-def check_reach(database: Database) -> Iterator[Finding]:
+def check_reach(database: Database) -> Iterator[CheckResult]:
     """See whether the database answers at all, before anything is said of what is in it."""
     facts.reach(database)
     yield from ()
 
 
-def check_daemon(database: Database, settings: Settings, now: float) -> Iterator[Finding]:
+def check_daemon(database: Database, settings: Settings, now: float) -> Iterator[CheckResult]:
     """See whether somebody ships, and how the destinations are doing."""
     shipper = current_shipper(database)
     reports = destination_report(database, settings.destinations, now)
@@ -215,7 +215,7 @@ def check_daemon(database: Database, settings: Settings, now: float) -> Iterator
             yield warning("dead letters", f"{report.dead:,} of {report.name}", DEAD_LETTERS_FIX)
 
 
-def _link(report: DestinationReport, settings: Settings, *, running: bool) -> Finding:
+def _link(report: DestinationReport, settings: Settings, *, running: bool) -> CheckResult:
     name = f"link {report.name}"
     told = f"{stands(report)}; {report.pending:,} pending"
     destination = settings.destinations.get(report.name)
@@ -235,7 +235,7 @@ def _link(report: DestinationReport, settings: Settings, *, running: bool) -> Fi
     return well(name, told)
 
 
-def check_holds(database: Database) -> Iterator[Finding]:
+def check_holds(database: Database) -> Iterator[CheckResult]:
     """Name the keys that are held: nothing of them goes out until somebody acts."""
     found, total = held(database, NAMED)
     if not total:
@@ -251,20 +251,20 @@ def check_holds(database: Database) -> Iterator[Finding]:
     yield warning("holds", f"held{named(who, total)}", release)
 
 
-def check_promises(database: Database, settings: Settings, now: float) -> Iterator[Finding]:
+def check_promises(database: Database, settings: Settings, now: float) -> Iterator[CheckResult]:
     """See whether what must hold of the outbox does; of a large one, whether it did last time."""
     rows = sum(report.rows for report in destination_report(database, settings.destinations, now))
     if broken := known_to_be_broken(database, rows):
         yield fault("promises", broken_rules(broken), BROKEN_RULES_FIX)
 
 
-def check_footprint(database: Database, settings: Settings, now: float) -> Iterator[Finding]:
+def check_footprint(database: Database, settings: Settings, now: float) -> Iterator[CheckResult]:
     """See what the outbox takes of its budget."""
     rows = sum(report.rows for report in destination_report(database, settings.destinations, now))
     return check_budget(footprint(database, rows, now, settings.space.budget))
 
 
-def check_oldest(database: Database, settings: Settings, now: float) -> Iterator[Finding]:
+def check_oldest(database: Database, settings: Settings, now: float) -> Iterator[CheckResult]:
     """Name the event that waits longest."""
     reports = destination_report(database, settings.destinations, now)
     names = [report.name for report in reports if report.pending]
@@ -280,7 +280,7 @@ def check_oldest(database: Database, settings: Settings, now: float) -> Iterator
         yield well("oldest", told)
 
 
-def check_growth(growth: facts.Growth) -> Iterator[Finding]:
+def check_growth(growth: facts.Growth) -> Iterator[CheckResult]:
     """Say how much a day without the API takes, where the disk is somebody else's."""
     day = size(growth.bytes_a_day)
     told = f"written today: {growth.events}; a day like that offline takes {day} on the server"

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from shipper.doctor.access import Refusal, User, hands_on_rights, has_access_list
-from shipper.doctor.finding import Finding, fault, warning, well
+from shipper.doctor.result import CheckResult, fault, warning, well
 from shipper.observe.troubles import BUDGET_FIX
 from shipper.store.db.sqlite.place import file_system, refuse_unusable_file, remark
 from shipper.store.report.budget import SCARCE_DAYS, TIGHT_DAYS, Footprint, forecast, size
@@ -26,7 +26,7 @@ from shipper.system.files import followed
 _TIGHT_BYTES, _SCARCE_BYTES = 64 << 20, 1 << 30
 
 
-def check_user(user: User) -> Iterator[Finding]:
+def check_user(user: User) -> Iterator[CheckResult]:
     """Say as whom shipper runs."""
     groups = ", ".join(sorted(map(_group, user.gids)))
     text = f"{user.name} ({user.because})" + (f", in {groups}" if groups else "")
@@ -35,7 +35,7 @@ def check_user(user: User) -> Iterator[Finding]:
     yield well("user", text)
 
 
-def check_config(paths: Iterable[Path], user: User) -> Iterator[Finding]:
+def check_config(paths: Iterable[Path], user: User) -> Iterator[CheckResult]:
     """See whether the one who ships may read the configuration, and what it names."""
     for path in paths:
         with suppress(FileNotFoundError):  # who reads it says so
@@ -46,7 +46,7 @@ def check_config(paths: Iterable[Path], user: User) -> Iterator[Finding]:
                 yield fault("config", told, fix)
 
 
-def check_directory(path: Path, user: User) -> Iterator[Finding]:
+def check_directory(path: Path, user: User) -> Iterator[CheckResult]:
     """Look at the directory: SQLite makes its -wal and -shm there."""
     directory = path.parent
     status = directory.stat()
@@ -75,7 +75,7 @@ def check_directory(path: Path, user: User) -> Iterator[Finding]:
         yield well("directory", told)
 
 
-def check_files(path: Path, user: User) -> Iterator[Finding]:
+def check_files(path: Path, user: User) -> Iterator[CheckResult]:
     """Look at the file and what lies beside it: who may write one must be able to write all."""
     status = path.stat()
     told = f"{path} {_mode(status)}"
@@ -105,7 +105,7 @@ def check_files(path: Path, user: User) -> Iterator[Finding]:
         yield well("file", told)
 
 
-def check_file_system(path: Path) -> Iterator[Finding]:
+def check_file_system(path: Path) -> Iterator[CheckResult]:
     """Refuse a place where SQLite's WAL isn't safe: see `store.place`."""
     refuse_unusable_file(path)
     kind, told = file_system(str(followed(path))), remark(path)
@@ -115,7 +115,7 @@ def check_file_system(path: Path) -> Iterator[Finding]:
         yield warning("file system", f"{kind}: {told}", "put it on a disk that stays")
 
 
-def check_disk(path: Path, growth: Growth) -> Iterator[Finding]:
+def check_disk(path: Path, growth: Growth) -> Iterator[CheckResult]:
     """Say how much room is left, and for how many days without the API."""
     free = shutil.disk_usage(path.parent).free
     days = free / growth.bytes_a_day if growth.bytes_a_day else None
@@ -129,7 +129,7 @@ def check_disk(path: Path, growth: Growth) -> Iterator[Finding]:
         yield well("disk", told)
 
 
-def check_reserve(path: Path, wanted: int) -> Iterator[Finding]:
+def check_reserve(path: Path, wanted: int) -> Iterator[CheckResult]:
     """Say whether the room for the daemon's marks on a full disk is there."""
     there = held(path)
     if not wanted:
@@ -150,7 +150,7 @@ def check_reserve(path: Path, wanted: int) -> Iterator[Finding]:
         )
 
 
-def check_budget(taken: Footprint) -> Iterator[Finding]:
+def check_budget(taken: Footprint) -> Iterator[CheckResult]:
     """Say what the outbox takes, and how much of its budget that is."""
     fix = f"{BUDGET_FIX}; shipper drops nothing when the budget is exceeded"
     if taken.budget is None:

@@ -18,7 +18,7 @@ from shipper.contract.builders import view
 from shipper.destination import Destination
 from shipper.destination.inspect import Origin, addresses, certificate_ends, origin_of
 from shipper.destination.tls import knows_authorities
-from shipper.doctor.finding import Finding, fault, of_error, warning, well, words_of
+from shipper.doctor.result import CheckResult, fault, of_error, warning, well, words_of
 from shipper.errors import AccessDenied, ShipperError
 from shipper.policy.outcome import Fault, Kind, Reply, classify
 from shipper.policy.outcome import masked as without
@@ -39,7 +39,7 @@ _QUESTION = orjson.dumps(view("customSet", "doctor", user="00000000-0000-5000-80
 
 async def check_destination(
     settings: DestinationSettings, clock: Clock, whole: Settings | None = None
-) -> list[Finding]:
+) -> list[CheckResult]:
     """Return everything that the network shows of one destination; `whole` is all settings."""
     asked = [_proxy(settings)]
     origin = origin_of(settings.proxy or settings.url)
@@ -49,7 +49,7 @@ async def check_destination(
     return [*asked, name, *certificate, *api]
 
 
-def _proxy(settings: DestinationSettings) -> Finding:
+def _proxy(settings: DestinationSettings) -> CheckResult:
     name = f"proxy {settings.name}"
     if settings.proxy is not None:
         return well(name, masked(settings.proxy))
@@ -59,7 +59,7 @@ def _proxy(settings: DestinationSettings) -> Finding:
     return well(name, "none")
 
 
-async def _name(settings: DestinationSettings, origin: Origin) -> Finding:
+async def _name(settings: DestinationSettings, origin: Origin) -> CheckResult:
     name = f"name {settings.name}"
     try:
         async with asyncio.timeout(PATIENCE):
@@ -77,7 +77,7 @@ async def _name(settings: DestinationSettings, origin: Origin) -> Finding:
 _DNS = "look at the network and at /etc/resolv.conf"
 
 
-async def _certificate(settings: DestinationSettings, clock: Clock) -> list[Finding]:
+async def _certificate(settings: DestinationSettings, clock: Clock) -> list[CheckResult]:
     name, origin = f"TLS {settings.name}", origin_of(settings.url)
     if not origin.encrypted:
         return [well(name, "not needed: what is sent stays on this machine")]
@@ -95,7 +95,7 @@ async def _certificate(settings: DestinationSettings, clock: Clock) -> list[Find
     return [well(name, told)]
 
 
-def _no_certificate(name: str, error: OSError | ShipperError, where: str) -> Finding:
+def _no_certificate(name: str, error: OSError | ShipperError, where: str) -> CheckResult:
     match error:
         case ssl.SSLCertVerificationError():
             told = f"the certificate of {where} isn't trusted: {error.verify_message}"
@@ -117,7 +117,7 @@ _SEE_API = "what to do stands beside API, below"
 
 async def _api(
     settings: DestinationSettings, whole: Settings | None, clock: Clock
-) -> list[Finding]:
+) -> list[CheckResult]:
     name = f"API {settings.name}"
     if settings.api_id is None and settings.api_id_file is None:
         # The daemon may have one all the same: systemd hands it to nobody else.
@@ -142,7 +142,7 @@ async def _ask(settings: DestinationSettings, api_id: str) -> Reply | Fault:
         await carrier.aclose()
 
 
-def _verdict(name: str, answer: Reply | Fault, clock: Clock, place: Place) -> Finding:
+def _verdict(name: str, answer: Reply | Fault, clock: Clock, place: Place) -> CheckResult:
     outcome = classify(answer, clock.wall(), place.where)
     if outcome.kind in {Kind.ACCEPTED, Kind.REFUSED}:
         # It read the event and thought about it, so it let us in.
@@ -158,7 +158,7 @@ def _verdict(name: str, answer: Reply | Fault, clock: Clock, place: Place) -> Fi
 
 def _their_clock(
     settings: DestinationSettings, answer: Reply | Fault, clock: Clock
-) -> list[Finding]:
+) -> list[CheckResult]:
     name = f"clock {settings.name}"
     if not isinstance(answer, Reply) or not answer.date:
         return []

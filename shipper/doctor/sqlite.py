@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from shipper.doctor.finding import Finding, fault
+from shipper.doctor.result import CheckResult, fault
 from shipper.errors import AccessDenied
 from shipper.store.db.opening import Database
 from shipper.store.db.sqlite import holders
@@ -17,7 +17,7 @@ from shipper.store.upgrade import sqlite_sequence
 from shipper.system.files import followed
 
 
-def check_tables(database: Database) -> Iterator[Finding]:
+def check_tables(database: Database) -> Iterator[CheckResult]:
     """See whether all tables, indexes and triggers are there, and the count of ids is right."""
     gone = sqlite_objects.missing(database)
     if gone:
@@ -27,7 +27,7 @@ def check_tables(database: Database) -> Iterator[Finding]:
         yield fault("ids", told, "stop shipper, then: shipper db upgrade")
 
 
-def check_lock(database: Database) -> Iterator[Finding]:
+def check_lock(database: Database) -> Iterator[CheckResult]:
     """Raise StoreUnavailable where the write lock can't be had in time; nothing is written."""
     # The rights are told elsewhere, and as whom they count. It doesn't begin as a writer does: that
     # would give a file its WAL back, and a doctor only looks.
@@ -37,7 +37,7 @@ def check_lock(database: Database) -> Iterator[Finding]:
     yield from ()
 
 
-def check_removed(path: Path) -> Iterator[Finding]:
+def check_removed(path: Path) -> Iterator[CheckResult]:
     """Name who has a -wal or -shm open that was removed: nobody else finds what it commits."""
     real = followed(path)
     who = holders.openers(f"{real}{suffix} (deleted)" for suffix in ("-wal", "-shm"))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from shipper import resources
 from shipper.config.loader import SYSTEM_PATH
-from shipper.doctor.finding import Finding, warning, well
+from shipper.doctor.result import CheckResult, warning, well
 
 NAME = "shipper.service"
 PLACES = tuple(
@@ -101,7 +101,7 @@ def _given(unit: Path, setting: str) -> list[str]:
     return found
 
 
-def check_unit(unit: Path | None) -> Iterator[Finding]:
+def check_unit(unit: Path | None) -> Iterator[CheckResult]:
     """Compare the installed unit with the packaged one."""
     if unit is None:
         yield well("unit", "no systemd unit is installed")

@@ -30,7 +30,7 @@ CALM: Final = 300.0
 # A database that is away for a moment is nobody's matter.
 LOST_FOR: Final = 60.0
 # Where more than these wait to be told, the oldest goes.
-UNTOLD: Final = 64
+UNSENT_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Alarms:
 
     def __init__(self) -> None:
         self._on: dict[Key, _On] = {}
-        self.untold: deque[Notice] = deque(maxlen=UNTOLD)
+        self.unsent: deque[Notice] = deque(maxlen=UNSENT_MAX)
         """What nobody has taken yet; who tells a notice takes it out."""
 
     def update(self, conditions: Iterable[Condition], now: float, wall: float) -> list[Notice]:

@@ -74,7 +74,7 @@ def _hook(
     )
 
 
-class Watch:
+class AlarmWatch:
     """Looks every `LOOK_EVERY` seconds at how things are, and takes down what is to be told."""
 
     def __init__(
@@ -131,15 +131,15 @@ class Watch:
         return lambda age, enough: windows.open_within(wall - age, wall, enough)
 
 
-class Teller:
+class AlertSender:
     """Tells a webhook one notice after the other, each until it is taken or given up.
 
-    What it has not got rid of when it ends stays among the untold, for the one after a reload.
+    What it has not got rid of when it ends stays among the unsent, for the one after a reload.
     """
 
-    def __init__(self, hook: Hook, untold: deque[Notice], clock: Clock, log: Log) -> None:
+    def __init__(self, hook: Hook, unsent: deque[Notice], clock: Clock, log: Log) -> None:
         self._hook = hook
-        self._untold = untold
+        self._unsent = unsent
         self._clock = clock
         self._log = log
         self._news = asyncio.Event()
@@ -147,24 +147,24 @@ class Teller:
 
     def add(self, notice: Notice) -> None:
         """Have something to tell."""
-        self._untold.append(notice)
+        self._unsent.append(notice)
         self._news.set()
 
-    async def tell(self) -> None:
+    async def send(self) -> None:
         """Wait for something to tell, and tell all there is."""
         await self._news.wait()
         self._news.clear()
-        while self._untold:
-            notice = self._untold[0]
-            await self._tell(notice)
+        while self._unsent:
+            notice = self._unsent[0]
+            await self._send(notice)
             # Where too many wait, it may have gone by itself.
-            if self._untold[0] is notice:
-                self._untold.popleft()
+            if self._unsent[0] is notice:
+                self._unsent.popleft()
 
-    async def _tell(self, notice: Notice) -> None:
+    async def _send(self, notice: Notice) -> None:
         body = document(notice, self._clock.wall())
         for number in range(1, TRIES + 1):
-            outcome = await _ring(self._hook, self._clock, body)
+            outcome = await _request(self._hook, self._clock, body)
             if outcome.kind is Kind.ACCEPTED:
                 return
             if number == 1:
@@ -173,7 +173,7 @@ class Teller:
         self._log("alert.lost", alarm=notice.condition.alarm, reason=_why(outcome), tries=TRIES)
 
 
-class Pulse:
+class HeartbeatSender:
     """Asks the heartbeat's URL as long as all is well; its failures are told once a run."""
 
     def __init__(self, hook: Hook, is_well: Callable[[], bool], clock: Clock, log: Log) -> None:
@@ -187,7 +187,7 @@ class Pulse:
         """Ask once, if all is well."""
         if not self._is_well():
             return
-        outcome = await _ring(self._hook, self._clock)
+        outcome = await _request(self._hook, self._clock)
         failed = outcome.kind is not Kind.ACCEPTED
         if failed and not self._failing:
             self._log("alert.heartbeat_failed", reason=_why(outcome))
@@ -214,25 +214,25 @@ def document(notice: Notice, now: float) -> bytes:
 
 @asynccontextmanager
 async def alerting(
-    made: Hooks, every: float, watch: Watch, alarms: Alarms, clock: Clock, log: Log
+    made: Hooks, every: float, watch: AlarmWatch, alarms: Alarms, clock: Clock, log: Log
 ) -> AsyncIterator[None]:
     """Look, tell and beat (`every` so many seconds) for the length of a `with`."""
     webhook, heartbeat = made
-    teller = None if webhook is None else Teller(webhook, alarms.untold, clock, log)
+    sender = None if webhook is None else AlertSender(webhook, alarms.unsent, clock, log)
 
     async def look() -> None:
         for notice in await watch.look(alarms):
             log("alert.alarm", **_fields(notice))
-            if teller is not None:
-                teller.add(notice)
+            if sender is not None:
+                sender.add(notice)
 
     running = [repeat("alerts", look, LOOK_EVERY, log, first=LOOK_EVERY)]
-    if teller is not None:
-        running.append(repeat("alerts", teller.tell, 0.0, log))
+    if sender is not None:
+        running.append(repeat("alerts", sender.send, 0.0, log))
     if heartbeat is not None:
-        pulse = Pulse(heartbeat, lambda: watch.is_well, clock, log)
+        heartbeats = HeartbeatSender(heartbeat, lambda: watch.is_well, clock, log)
         # Behind the first look, which alone can say that all is well.
-        beats = repeat("alerts", pulse.beat, every, log, first=2 * LOOK_EVERY)
+        beats = repeat("alerts", heartbeats.beat, every, log, first=2 * LOOK_EVERY)
         running.append(beats)
     tasks = [asyncio.create_task(work) for work in running]
     try:
@@ -244,7 +244,7 @@ async def alerting(
         await close(made)
 
 
-async def _ring(hook: Hook, clock: Clock, body: bytes = b"") -> Outcome:
+async def _request(hook: Hook, clock: Clock, body: bytes = b"") -> Outcome:
     return classify(await hook.ring(body), clock.wall())
 
 

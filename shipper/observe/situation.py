@@ -80,7 +80,7 @@ ALWAYS_OPEN = Hours()
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class Situation:
     """Everything that can be wrong. `oldest` is for how many seconds an event may wait."""
 
     reports: Sequence[DestinationReport]
@@ -135,7 +135,7 @@ def open_for(database: Database, blockers: Sequence[Blocker]) -> float:
     return max([0.0, *shown, commits.held_for(database) if hidden else 0.0])
 
 
-class Seldom:
+class SlowFacts:
     """What takes a while to find out: asked once a minute by who looks every second."""
 
     def __init__(self) -> None:
@@ -161,8 +161,8 @@ def gather(
     *,
     oldest: float | None = None,
     start: str = "shipper run",
-    seldom: Seldom | None = None,
-) -> tuple[Facts, str | None]:
+    seldom: SlowFacts | None = None,
+) -> tuple[Situation, str | None]:
     """Return what can be wrong with an outbox, and who ships it.
 
     `oldest` is for how many seconds an event may wait, where that isn't what [alerts] says. Who
@@ -172,8 +172,8 @@ def gather(
     shipper, blockers = current_shipper(database), commit_blockers(database)
     reports = destination_report(database, settings.destinations, now, patient=True)
     rows, path = sum(report.rows for report in reports), database_path(settings.database.url)
-    broken, taken = (seldom or Seldom()).of(database, settings, rows, now)
-    facts = Facts(
+    broken, taken = (seldom or SlowFacts()).of(database, settings, rows, now)
+    facts = Situation(
         reports,
         settings.destinations.keys(),
         is_shipped=shipper is not None,

@@ -9,8 +9,8 @@ warning   the disk fills up, or its WAL isn't cut · dead letters · what an ope
           letter holds · a destination is offline or throttled · its last tries failed · an open
           transaction keeps events back · the budget is nearly used up
 
-It judges what `Facts` has, and never asks anybody; `situation` does. However many destinations rows
-name, what is said stays short.
+It judges a `Situation`, which `situation` reads; it must never read anything itself, and what it
+says stays short however many destinations the rows name.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -18,7 +18,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from shipper import advice
-from shipper.observe.situation import Facts, Room
+from shipper.observe.situation import Room, Situation
 from shipper.policy.state import State
 from shipper.store.db import commits
 from shipper.store.report.budget import Footprint, size
@@ -41,7 +41,7 @@ SILENT_DAEMON_FIX = "see: journalctl -u shipper; if the daemon hangs, restart it
 _STRAYS = 10
 
 
-class Level(IntEnum):
+class Severity(IntEnum):
     """How bad it is; the value is the exit status of a monitoring plugin."""
 
     OK = 0
@@ -53,12 +53,12 @@ class Level(IntEnum):
 class Trouble(NamedTuple):
     """Something that is wrong, how bad it is, and what to do about it, if anything helps."""
 
-    level: Level
+    level: Severity
     text: str
     fix: str | None = None
 
 
-def judge(facts: Facts) -> list[Trouble]:
+def judge(facts: Situation) -> list[Trouble]:
     """Return everything that is wrong, the worst first."""
     by_rank = [
         *_of_full_disk(facts.room),
@@ -121,12 +121,12 @@ _MAKE_ROOM = "make room on the disk; shipper prune --dry-run says what shipper c
 def _of_full_disk(room: Room | None) -> Iterator[Trouble]:
     if room is not None and room.free < room.full_below:
         text = f"the outbox's disk is full: {size(room.free)} free; applications can't write events"
-        yield Trouble(Level.CRITICAL, text, _MAKE_ROOM)
+        yield Trouble(Severity.CRITICAL, text, _MAKE_ROOM)
 
 
 def _of_plight(found: Plight | None) -> Iterator[Trouble]:
     if found is not None:
-        yield Trouble(Level.CRITICAL, f"the daemon {found.told}", SILENT_DAEMON_FIX)
+        yield Trouble(Severity.CRITICAL, f"the daemon {found.told}", SILENT_DAEMON_FIX)
 
 
 def _of_filling_disk(room: Room | None) -> Iterator[Trouble]:
@@ -134,33 +134,35 @@ def _of_filling_disk(room: Room | None) -> Iterator[Trouble]:
         return
     if room.full_below <= room.free < room.least:
         text = f"{size(room.free)} free on the outbox's disk, less than {size(room.least)}"
-        yield Trouble(Level.WARNING, f"{text} ([alerts] disk_free)", _MAKE_ROOM)
+        yield Trouble(Severity.WARNING, f"{text} ([alerts] disk_free)", _MAKE_ROOM)
     if not room.reserved and room.full_below <= room.free < room.reserve:
         text = f"no room for the reserve of {size(room.reserve)}: {size(room.free)} free"
-        yield Trouble(Level.WARNING, text, f"{_MAKE_ROOM}; or set [space] reserve lower")
+        yield Trouble(Severity.WARNING, text, f"{_MAKE_ROOM}; or set [space] reserve lower")
     if 0 < room.reserved < room.reserve:
         text = (
             f"the disk was full: {size(room.reserved)} of the reserve of {size(room.reserve)} left"
         )
-        yield Trouble(Level.WARNING, text, _MAKE_ROOM)
+        yield Trouble(Severity.WARNING, text, _MAKE_ROOM)
     if room.wal > WAL_LARGE:
         text = f"the database's WAL has {size(room.wal)}: some process keeps a transaction open"
-        yield Trouble(Level.WARNING, text, "shipper doctor")
+        yield Trouble(Severity.WARNING, text, "shipper doctor")
 
 
 def _of_promises(broken: Sequence[str]) -> Iterator[Trouble]:
     if broken:
-        yield Trouble(Level.CRITICAL, broken_rules(broken), BROKEN_RULES_FIX)
+        yield Trouble(Severity.CRITICAL, broken_rules(broken), BROKEN_RULES_FIX)
 
 
-def _of_nobody(facts: Facts) -> Iterator[Trouble]:
+def _of_nobody(facts: Situation) -> Iterator[Trouble]:
     pending = sum(report.pending for report in facts.reports)
     if pending and not facts.is_shipped:
-        yield Trouble(Level.CRITICAL, f"{pending:,} pending and no shipper is running", facts.start)
+        yield Trouble(
+            Severity.CRITICAL, f"{pending:,} pending and no shipper is running", facts.start
+        )
 
 
-def _of_links(facts: Facts, states: Collection[State]) -> Iterator[Trouble]:
-    level = Level.CRITICAL if State.PAUSED in states else Level.WARNING
+def _of_links(facts: Situation, states: Collection[State]) -> Iterator[Trouble]:
+    level = Severity.CRITICAL if State.PAUSED in states else Severity.WARNING
     found = [r for r in facts.reports if State(r.state) in states and _matters(r, facts)]
     for report in found[:_STRAYS]:
         yield Trouble(level, f"{report.name} is {stands(report)}", _fix(report, facts))
@@ -168,12 +170,12 @@ def _of_links(facts: Facts, states: Collection[State]) -> Iterator[Trouble]:
         yield Trouble(level, f"and {len(found) - _STRAYS} more destinations")
 
 
-def _matters(report: DestinationReport, facts: Facts) -> bool:
+def _matters(report: DestinationReport, facts: Situation) -> bool:
     # One that was taken out of the configuration is history, unless something waits for it.
     return report.name in facts.configured or bool(report.pending)
 
 
-def _fix(report: DestinationReport, facts: Facts) -> str | None:
+def _fix(report: DestinationReport, facts: Situation) -> str | None:
     if report.name not in facts.configured:
         return advice.unknown_destination(report.name, facts.configured, facts.config)
     if report.state == State.HELD.value:
@@ -184,34 +186,34 @@ def _fix(report: DestinationReport, facts: Facts) -> str | None:
     return None if place is None else fix_of(report, place)
 
 
-def _of_waiting(facts: Facts) -> Iterator[Trouble]:
+def _of_waiting(facts: Situation) -> Iterator[Trouble]:
     for report in facts.reports:
         if facts.waits_too_long(report):
             text = f"{report.name}: the oldest is pending for {report.oldest_pending_seconds:.0f} s"
-            yield Trouble(Level.CRITICAL, text, "shipper doctor names it")
+            yield Trouble(Severity.CRITICAL, text, "shipper doctor names it")
 
 
 def _of_budget(taken: Footprint | None) -> Iterator[Trouble]:
     if taken is not None and (taken.is_over or taken.is_scarce):
-        level = Level.CRITICAL if taken.is_over else Level.WARNING
+        level = Severity.CRITICAL if taken.is_over else Severity.WARNING
         yield Trouble(level, str(taken), BUDGET_FIX)
 
 
-def _of_dead_letters(facts: Facts) -> Iterator[Trouble]:
+def _of_dead_letters(facts: Situation) -> Iterator[Trouble]:
     for report in facts.reports:
         if report.dead:
             text = f"{report.name}: {several(report.dead, 'dead letter')}"
-            yield Trouble(Level.WARNING, text, DEAD_LETTERS_FIX)
+            yield Trouble(Severity.WARNING, text, DEAD_LETTERS_FIX)
 
 
-def _of_held_keys(facts: Facts) -> Iterator[Trouble]:
+def _of_held_keys(facts: Situation) -> Iterator[Trouble]:
     for report in facts.reports:
         if report.held_keys:
             keys = [h.ordering_key for h in facts.held if h.destination == report.name]
             names = named([key for key in keys if key is not None][:NAMED], report.held_keys)
             text = f"{report.name}: {several(report.held_keys, 'key')} held{names}"
             yield Trouble(
-                Level.WARNING, text, "shipper hold --list, then: shipper release --key KEY"
+                Severity.WARNING, text, "shipper hold --list, then: shipper release --key KEY"
             )
 
 
@@ -223,15 +225,17 @@ def named(keys: Sequence[str], total: int) -> str:
     return f": {', '.join(keys)}{more}"
 
 
-def _of_failing(facts: Facts) -> Iterator[Trouble]:
+def _of_failing(facts: Situation) -> Iterator[Trouble]:
     for report in facts.reports:
         if report.is_failing and report.name in facts.configured:
-            yield Trouble(Level.WARNING, f"{report.name} is {stands(report)}", _fix(report, facts))
+            yield Trouble(
+                Severity.WARNING, f"{report.name} is {stands(report)}", _fix(report, facts)
+            )
 
 
 def _of_commits(waiting: commits.Waiting | None) -> Iterator[Trouble]:
     if waiting is not None and waiting.seconds > COMMIT_LONG:
-        yield Trouble(Level.CRITICAL, str(waiting), commits.FIX)
+        yield Trouble(Severity.CRITICAL, str(waiting), commits.FIX)
 
 
 def _of_blockers(blockers: Sequence[Blocker], held_for: float) -> Iterator[Trouble]:
@@ -241,7 +245,7 @@ def _of_blockers(blockers: Sequence[Blocker], held_for: float) -> Iterator[Troub
 
 def held_back(oldest: Blocker) -> Trouble:
     """Return what is wrong where a transaction has been open for too long."""
-    return Trouble(Level.WARNING, newest_wait_for(oldest), "shipper doctor says how to end it")
+    return Trouble(Severity.WARNING, newest_wait_for(oldest), "shipper doctor says how to end it")
 
 
 def newest_wait_for(oldest: Blocker) -> str:

@@ -81,7 +81,7 @@ class Unblocked(TextIOBase):
             if begun:
                 self._put(begun)
 
-    def settle(self, seconds: float) -> bool:
+    def flush_within(self, seconds: float) -> bool:
         """Wait until everything is written, for so long at most; return whether it is."""
         self.flush()
         with self._changed:
@@ -165,12 +165,12 @@ def unblock_stderr() -> None:
     sys.stderr = cast("TextIO", Unblocked(sys.stderr))
 
 
-def settle_stderr() -> None:
+def flush_stderr() -> None:
     """Undo `unblock_stderr` at the end, once the last lines are written or for 1 s nobody reads."""
     stream: object = sys.stderr
     if not isinstance(stream, Unblocked):
         return
-    if stream.settle(_AT_THE_END):
+    if stream.flush_within(_AT_THE_END):
         sys.stderr = stream.stream
     else:
         # What Python may have to say at its very end would wait for ever.

@@ -169,7 +169,7 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
     STANDARD: (
         ("cli/shell.py", "_mend_streams", "Path(os.devnull).open", 1),
         ("cli/shell.py", "_give_up_stdout", "os.open", 1),
-        ("system/stderr.py", "settle_stderr", "Path(os.devnull).open", 1),
+        ("system/stderr.py", "flush_stderr", "Path(os.devnull).open", 1),
         ("system/files.py", "open_own", "os.open", 1),
     ),
     STEP: (

@@ -8,18 +8,18 @@ from cyclopts import Parameter
 from shipper.cli.output.context import Context, folded
 from shipper.clock import SystemClock
 from shipper.doctor.checks import examine
-from shipper.doctor.finding import Finding, Level
+from shipper.doctor.result import CheckLevel, CheckResult
 from shipper.wording.colours import BAD, GOOD, WAITING, ascii_only, styled
 from shipper.wording.safe_text import printable
 
-_MARKS = {Level.OK: "✓", Level.WARNING: "!", Level.FAULT: "✗"}
-_STYLES = {Level.OK: GOOD, Level.WARNING: WAITING, Level.FAULT: BAD}
+_MARKS = {CheckLevel.OK: "✓", CheckLevel.WARNING: "!", CheckLevel.FAULT: "✗"}
+_STYLES = {CheckLevel.OK: GOOD, CheckLevel.WARNING: WAITING, CheckLevel.FAULT: BAD}
 # What stands on a line beside the name and the text.
 _BESIDE = 4
 # The order of `troubles`, behind what nothing can be told without.
 _WORST = ("config", "database", "schema", "disk", "promises", "daemon")
 # Where stdout can't write the marks.
-_PLAIN = {Level.OK: "+", Level.WARNING: "!", Level.FAULT: "x"}
+_PLAIN = {CheckLevel.OK: "+", CheckLevel.WARNING: "!", CheckLevel.FAULT: "x"}
 
 
 def doctor(
@@ -39,7 +39,7 @@ def doctor(
         Ask the destinations; without it nothing leaves this machine.
     """
     found = examine(context.settings, SystemClock(), network=network)
-    broken = any(finding.level is Level.FAULT for finding in found)
+    broken = any(finding.level is CheckLevel.FAULT for finding in found)
     if context.json:
         context.emit({"ok": not broken, "findings": [_fields(finding) for finding in found]})
     else:
@@ -47,7 +47,7 @@ def doctor(
     return 1 if broken else 0
 
 
-def _fields(finding: Finding) -> dict[str, str | None]:
+def _fields(finding: CheckResult) -> dict[str, str | None]:
     return {
         "level": finding.level.value,
         "name": finding.name,
@@ -56,7 +56,7 @@ def _fields(finding: Finding) -> dict[str, str | None]:
     }
 
 
-def _tell(context: Context, found: list[Finding]) -> None:
+def _tell(context: Context, found: list[CheckResult]) -> None:
     width = max(len(finding.name) for finding in found)
     for finding in found:
         mark = _mark(finding.level)
@@ -68,20 +68,20 @@ def _tell(context: Context, found: list[Finding]) -> None:
             context.say(f"  {'':<{width}}  {line}")
     counts = Counter(finding.level for finding in found)
     context.note(
-        f"{counts[Level.OK]} well, {counts[Level.WARNING]} worth a look,"
-        f" {counts[Level.FAULT]} broken" + _worst(found)
+        f"{counts[CheckLevel.OK]} well, {counts[CheckLevel.WARNING]} worth a look,"
+        f" {counts[CheckLevel.FAULT]} broken" + _worst(found)
     )
 
 
-def _worst(found: list[Finding]) -> str:
+def _worst(found: list[CheckResult]) -> str:
     """Return what to see to first: the worst, then what the others stand on."""
-    for level in (Level.FAULT, Level.WARNING):
+    for level in (CheckLevel.FAULT, CheckLevel.WARNING):
         if names := [finding.name for finding in found if finding.level is level]:
             first = next((name for name in _WORST if name in names), names[0])
             return f"; first: {printable(first)}"
     return ""
 
 
-def _mark(level: Level) -> str:
+def _mark(level: CheckLevel) -> str:
     mark = (_PLAIN if ascii_only() else _MARKS)[level]
     return styled(mark, _STYLES[level])

@@ -20,7 +20,7 @@ from shipper.cli.output.progress import Bar, progress_bar
 from shipper.clock import Clock, SystemClock
 from shipper.config import Settings
 from shipper.daemon import Stop, open_session
-from shipper.daemon.budget import STORE_GRACE
+from shipper.daemon.stop_budget import STORE_GRACE
 from shipper.drain import Dispatcher, Route
 from shipper.errors import OutboxHeld, StoreUnavailable
 from shipper.logs import Log, open_log
@@ -33,7 +33,7 @@ from shipper.store.report.progress import Settled, behind_held_keys, settled
 from shipper.store.report.silence import plight
 from shipper.store.report.status import commit_blockers, current_shipper, destination_report
 from shipper.system.background import aside
-from shipper.system.stderr import settle_stderr, unblock_stderr
+from shipper.system.stderr import flush_stderr, unblock_stderr
 from shipper.system.waiting import is_set_within
 from shipper.wording.quantities import count
 from shipper.wording.safe_text import printable
@@ -90,7 +90,7 @@ def drain(*, timeout: Duration = None, context: Context) -> int:
         with progress_bar(context, pending) as bar:
             log = _log(context, settings, bar)
             run_loop(Drainer(view, log, bar, timeout, context.note).run())
-        settle_stderr()  # before the answer, which stands on the same terminal
+        flush_stderr()  # before the answer, which stands on the same terminal
         return _tell(context, view, before)
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from shipper.errors import ShipperError
-from shipper.observe.situation import Facts, Room
-from shipper.observe.troubles import Level
+from shipper.observe.situation import Room, Situation
+from shipper.observe.troubles import Severity
 from shipper.observe.troubles import judge as troubles_of
 from shipper.store.report.budget import NEARLY, Footprint
 from shipper.store.report.status import DestinationReport
@@ -23,7 +23,7 @@ _MEASURED = 100
 class Line(NamedTuple):
     """What the plugin prints, and its exit status."""
 
-    level: Level
+    level: Severity
     text: str
 
 
@@ -35,7 +35,7 @@ def line_of(read: Callable[[], Line]) -> Line:
     try:
         return read()
     except ShipperError as error:
-        return _line(Level.UNKNOWN, [error.message], [])
+        return _line(Severity.UNKNOWN, [error.message], [])
 
 
 def judge(
@@ -47,13 +47,13 @@ def judge(
     taken: Footprint | None = None,
 ) -> Line:
     """Return the line for these destinations; `oldest` is the limit in seconds."""
-    return told(Facts(reports, configured, is_shipped=is_shipped, oldest=oldest, taken=taken))
+    return told(Situation(reports, configured, is_shipped=is_shipped, oldest=oldest, taken=taken))
 
 
-def told(facts: Facts) -> Line:
+def told(facts: Situation) -> Line:
     """Return the line for everything that is known."""
     found = troubles_of(facts)
-    level = found[0].level if found else Level.OK
+    level = found[0].level if found else Severity.OK
     pending = sum(report.pending for report in facts.reports)
     words = [trouble.text for trouble in found] or [f"{pending:,} pending"]
     if facts.hours.closed is not None:
@@ -84,7 +84,7 @@ def _performance(report: DestinationReport, limit: float) -> Iterator[str]:
     yield f"{name}_delivered={report.delivered}c;;;0"
 
 
-def _line(level: Level, told: Sequence[str], performance: Iterable[str]) -> Line:
+def _line(level: Severity, told: Sequence[str], performance: Iterable[str]) -> Line:
     # A bar would begin the performance data.
     text = "; ".join(printable(message.replace("\n", "; ")) for message in told).replace("|", "/")
     data = " ".join(performance)

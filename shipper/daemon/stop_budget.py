@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final
 
 from shipper.daemon.database_thread import DatabaseThread
-from shipper.daemon.stops import Stop
+from shipper.daemon.requests import Stop
 from shipper.drain import Dispatcher
 from shipper.errors import GivenUp
 from shipper.logs import Log
@@ -32,7 +32,7 @@ _BREAK_OFF_WITHIN = 2.0
 _HINT = "nothing is lost: the next start takes up what is claimed; look at the database"
 
 
-class Budget:
+class StopBudget:
     """The budget of a session, from when it asks for its outbox until it has given it back."""
 
     def __init__(self, thread: DatabaseThread, database: Database, log: Log) -> None:
@@ -76,9 +76,9 @@ class Budget:
 @asynccontextmanager
 async def bounded(
     thread: DatabaseThread, database: Database, stop: Stop, log: Log
-) -> AsyncIterator[Budget]:
+) -> AsyncIterator[StopBudget]:
     """Bound by the budget for what a stop waits within."""
-    budget = Budget(thread, database, log)
+    budget = StopBudget(thread, database, log)
     keeping = asyncio.create_task(budget.keep(stop))
     try:
         yield budget

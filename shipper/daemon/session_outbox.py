@@ -34,7 +34,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Outbox:
+class SessionOutbox:
     """What a session holds, from its beginning to its end."""
 
     address: Address

@@ -8,14 +8,14 @@ taken once more, as at a reload, but never read; where a file can't be used, it 
 from collections.abc import Callable
 
 from shipper.daemon.chores import fingerprint
-from shipper.daemon.destinations import Seen
+from shipper.daemon.destinations import SeenFiles
 from shipper.logs import Log
 from shipper.observe.guard import repeat
 
 LOOK_EVERY = 2.0
 
 
-async def renewing(seen: Seen, renew: Callable[[list[str]], None], log: Log) -> None:
+async def watch_files(seen: SeenFiles, renew: Callable[[list[str]], None], log: Log) -> None:
     """Watch the files until cancelled; `renew` is told which are others by now."""
 
     async def look() -> None:

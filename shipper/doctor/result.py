@@ -8,7 +8,7 @@ from enum import Enum
 from shipper.errors import ShipperError
 
 
-class Level(Enum):
+class CheckLevel(Enum):
     """How bad it is. Only a fault makes the exit status 1."""
 
     OK = "ok"
@@ -17,31 +17,31 @@ class Level(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One line: what was looked at, what is so, and what to do about it."""
 
-    level: Level
+    level: CheckLevel
     name: str
     text: str
     fix: str | None = None
 
 
-def well(name: str, text: str) -> Finding:
+def well(name: str, text: str) -> CheckResult:
     """Return that all is well."""
-    return Finding(Level.OK, name, text)
+    return CheckResult(CheckLevel.OK, name, text)
 
 
-def warning(name: str, text: str, fix: str | None = None) -> Finding:
+def warning(name: str, text: str, fix: str | None = None) -> CheckResult:
     """Return what is worth a look."""
-    return Finding(Level.WARNING, name, text, fix)
+    return CheckResult(CheckLevel.WARNING, name, text, fix)
 
 
-def fault(name: str, text: str, fix: str | None = None) -> Finding:
+def fault(name: str, text: str, fix: str | None = None) -> CheckResult:
     """Return what is broken."""
-    return Finding(Level.FAULT, name, text, fix)
+    return CheckResult(CheckLevel.FAULT, name, text, fix)
 
 
-def of_error(name: str, error: Exception) -> Finding:
+def of_error(name: str, error: Exception) -> CheckResult:
     """Return what an error means for a check; a bug shows its type and nothing that it holds."""
     if isinstance(error, ShipperError):
         return fault(name, " ".join(error.message.splitlines()), error.hint)
@@ -57,7 +57,7 @@ def words_of(error: OSError) -> str:
     return (os.strerror(number) if number > 0 else error.strerror) or type(error).__name__
 
 
-def guarded(name: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+def guarded(name: str, check: Callable[[], Iterable[CheckResult]]) -> Iterator[CheckResult]:
     """Yield what a check finds; whatever it raises is a finding under that name."""
     try:
         yield from check()

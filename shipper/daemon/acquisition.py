@@ -43,7 +43,7 @@ _TOLD_MOST = 10
 
 
 @asynccontextmanager
-async def broken_off_by(stop: asyncio.Event, engine: Database) -> AsyncIterator[None]:
+async def interrupted_by(stop: asyncio.Event, engine: Database) -> AsyncIterator[None]:
     """Have what the database does within fail as soon as somebody stops us: no stop waits for it.
 
     An upgrade is done whole or not at all; the next start does it anew. Nothing is broken off by a
@@ -90,8 +90,8 @@ def lease_ttl(settings: Settings) -> float:
     return 15.0 + 2 * max(destination.timeout for destination in settings.destinations.values())
 
 
-def tells(reserve: Reserve, log: Log) -> Callable[[int], None]:
-    """Return what tells of a piece of the reserve that was given up; there are only a few."""
+def log_reserve_given(reserve: Reserve, log: Log) -> Callable[[int], None]:
+    """Return what logs a piece of the reserve that was given up; there are only a few."""
 
     def tell(given: int) -> None:
         log(
@@ -104,8 +104,8 @@ def tells(reserve: Reserve, log: Log) -> Callable[[int], None]:
     return tell
 
 
-def tells_waiting(log: Log, waits: Callable[[str], None]) -> Callable[[ShipperError, float], None]:
-    """Return what tells the log once for what is waited, and `waits` each time."""
+def log_waiting(log: Log, waits: Callable[[str], None]) -> Callable[[ShipperError, float], None]:
+    """Return what log_reserve_given the log once for what is waited, and `waits` each time."""
     told: set[str] = set()
 
     def tell(error: ShipperError, seconds: float) -> None:

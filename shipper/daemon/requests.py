@@ -32,14 +32,14 @@ class Stop(asyncio.Event):
             self.now.set()
 
 
-class Wish(NamedTuple):
+class ReloadRequest(NamedTuple):
     """What is to be read anew: the configuration, or else these files that it names."""
 
     reload: bool
     changed: list[str]
 
 
-class Stops:
+class Requests:
     """What is wished for, until somebody takes it up; a stop wins over everything."""
 
     def __init__(self, settings: Settings) -> None:
@@ -50,7 +50,7 @@ class Stops:
         self.event = Stop()
         """Set once it is to stop for good."""
         self._session = asyncio.Event()
-        self._wished = asyncio.Event()
+        self._asked = asyncio.Event()
         self._reload = False
         self._changed: list[str] = []
 
@@ -71,29 +71,29 @@ class Stops:
         self.event.ask()
         self._session.set()
 
-    async def rest(self, seconds: float) -> bool:
+    async def wait(self, seconds: float) -> bool:
         """Rest for so long, or until it is to stop for good; return whether it is."""
         return await is_set_within(self.event, seconds)
 
-    def restart(self) -> None:
+    def reload(self) -> None:
         """Have the configuration read anew; a stop that was asked for already wins."""
         if not self.event.is_set():
             self._reload = True
-            self._wished.set()
+            self._asked.set()
 
-    def renew(self, changed: list[str]) -> None:
+    def reread(self, changed: list[str]) -> None:
         """Have these files read anew, which the configuration names."""
         if not self.event.is_set():
             self._changed += changed
-            self._wished.set()
+            self._asked.set()
 
-    async def wished(self) -> Wish:
-        """Wait for a wish and take it up; one that comes from here on is another."""
-        await self._wished.wait()
-        self._wished.clear()
-        wish = Wish(self._reload, self._changed)
+    async def next(self) -> ReloadRequest:
+        """Wait for a request and take it up; one that comes from here on is another."""
+        await self._asked.wait()
+        self._asked.clear()
+        request = ReloadRequest(self._reload, self._changed)
         self._reload, self._changed = False, []
-        return wish
+        return request
 
 
 async def unless_over(work: Coroutine[Any, Any, T], drain: "asyncio.Task[int]") -> T | None:

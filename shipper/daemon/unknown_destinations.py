@@ -22,7 +22,7 @@ NAMES: Final = 20
 
 
 @dataclass(slots=True)
-class Strays:
+class UnknownDestinations:
     """The names that have been told of."""
 
     told: set[str] = field(default_factory=set)
@@ -47,6 +47,6 @@ class Strays:
                 )
 
 
-async def watch(session: Session, found: Strays, log: Log) -> None:
+async def watch(session: Session, found: UnknownDestinations, log: Log) -> None:
     """Look now and then until cancelled."""
     await repeat("strays", lambda: found.look(session, log), LOOK_EVERY, log)

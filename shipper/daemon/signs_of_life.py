@@ -19,7 +19,7 @@ SIGN_EVERY: Final = 5.0
 _LOOK_EVERY: Final = 1.0
 
 
-class Signs:
+class SignsOfLife:
     """What one daemon leaves beside its file."""
 
     def __init__(self, file: Path, tally: Tally) -> None:
@@ -37,6 +37,6 @@ class Signs:
             self._left = now
 
 
-async def sign(signs: Signs, log: Log) -> None:
+async def leave_signs(signs: SignsOfLife, log: Log) -> None:
     """Leave them until cancelled."""
     await repeat("signs", signs.look, _LOOK_EVERY, log)
