@@ -1,4 +1,4 @@
-"""The composition root: settings in, a running daemon out. Nothing below knows how it is wired."""
+"""Build a running daemon from settings. No layer below knows how the daemon is put together."""
 
 from shipper.daemon.requests import Stop
 from shipper.daemon.service import serve

@@ -1,8 +1,9 @@
-"""Files that are read once, when the configuration is taken, and replaced under the daemon.
+"""Watch the files that are read once, when a configuration is applied.
 
-An API ID is read anew by itself (`chores.CredentialWatch`), and the database's URL for each login.
-A certificate, or the address of an alarm, is noticed here: the configuration that is in force is
-taken once more, as at a reload, but never read; where a file can't be used, it stays as it was.
+The courier rereads an API ID file by itself (`chores.CredentialWatch`), and each login rereads the
+database's URL. This module notices a new certificate or alert URL and asks to apply the present
+configuration again, as a reload does. It must never read the configuration file itself. If a new
+file can't be used, the old content stays in force.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ LOOK_EVERY = 2.0
 
 
 async def watch_files(seen: SeenFiles, renew: Callable[[list[str]], None], log: Log) -> None:
-    """Watch the files until cancelled; `renew` is told which are others by now."""
+    """Watch the files until cancelled; call `renew` with the paths that have changed."""
 
     async def look() -> None:
         nonlocal seen
@@ -24,7 +25,7 @@ async def watch_files(seen: SeenFiles, renew: Callable[[list[str]], None], log: 
         changed = [str(path) for path in seen if now[path] != seen[path]]
         if changed:
             renew(changed)
-        seen = now  # not before: what couldn't be said is said at the next look
+        seen = now  # not earlier: if `renew` failed, the next look calls it again
 
     if seen:
         await repeat("files", look, LOOK_EVERY, log, first=LOOK_EVERY)

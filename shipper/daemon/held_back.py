@@ -1,7 +1,8 @@
-"""Tells the log that an open transaction keeps the newest events back (PostgreSQL).
+"""Log when an open transaction keeps the newest events back (PostgreSQL).
 
-Once when that begins to matter, by the bound that `status` has, and once when it is over; of the
-next one only after a while, however often an application leaves one open.
+It is logged once when the wait passes the bound that `status` uses, and once when the wait is over.
+The next wait is logged only after `TELL_EVERY`: an application that often leaves a transaction open
+must never fill the log.
 """
 
 from collections.abc import Sequence
@@ -24,14 +25,14 @@ TELL_EVERY: Final = 600.0
 
 
 class HeldBack:
-    """What has been told of it. It outlives a reload."""
+    """What has been logged about it. It outlives a reload."""
 
     def __init__(self) -> None:
-        self._since: float | None = None  # and the log says so
+        self._since: float | None = None  # set while the log says that events are kept back
         self._told_at = -inf
 
     def take(self, blockers: Sequence[Blocker], seconds: float, now: float, log: Log) -> None:
-        """Take in which transactions the newest event waits for, and how long the oldest is open.
+        """Take in which transactions the newest events wait for, and how long the oldest is open.
 
         `now` is monotonic.
         """
@@ -46,11 +47,11 @@ class HeldBack:
 
 
 async def watch(session: Session, found: HeldBack, log: Log) -> None:
-    """Look now and then until cancelled, beside the drain's own questions."""
+    """Look every `LOOK_EVERY` seconds until cancelled, beside the drain's own queries."""
     upkeep = session.upkeep
 
     async def look() -> None:
-        with suppress(ShipperError):  # that the database is away is the drain's to tell
+        with suppress(ShipperError):  # the drain reports a lost database itself
             blockers, seconds = await upkeep.run(partial(_look, upkeep.database))
             found.take(blockers, seconds, session.clock.monotonic(), log)
 

@@ -1,4 +1,7 @@
-"""What the signals, and files that were replaced, ask of the service: to stop, or to read anew."""
+"""What signals and replaced files ask of the service: to stop, or to reload.
+
+This module decides which request wins: a stop always does. It must never apply a request itself.
+"""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,14 +11,14 @@ from typing import Any, Final, NamedTuple, TypeVar
 from shipper.config import Settings
 from shipper.system.waiting import is_set_within
 
-# Seconds. A Ctrl-C comes from the terminal, and once more from what runs us (npm, uv, sudo).
+# Seconds. A Ctrl-C arrives twice: from the terminal, and from the parent process (npm, uv, sudo).
 _ECHO: Final = 0.5
 
 T = TypeVar("T")
 
 
 class Stop(asyncio.Event):
-    """Set once somebody is to end cleanly; and then `now`, where they are to do so at once."""
+    """Set once the daemon is asked to stop cleanly; then `now` is set if it must stop at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,7 +26,7 @@ class Stop(asyncio.Event):
         self._asked_at = -inf
 
     def ask(self) -> None:
-        """Ask for the end; whoever asks once more, and not with the same breath, wants it now."""
+        """Ask for a clean stop; a second call, after more than an echo, asks to stop at once."""
         at = asyncio.get_running_loop().time()
         if not self.is_set():
             self._asked_at = at
@@ -33,62 +36,62 @@ class Stop(asyncio.Event):
 
 
 class ReloadRequest(NamedTuple):
-    """What is to be read anew: the configuration, or else these files that it names."""
+    """A request to reload: the configuration, or else only these files that it names."""
 
     reload: bool
     changed: list[str]
 
 
 class Requests:
-    """What is wished for, until somebody takes it up; a stop wins over everything."""
+    """The open requests, until the service takes them up; a stop wins over all others."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        """What is in force."""
+        """The settings in force."""
         self.timeout = _longest(settings)
-        """How long a try may take that is under way, in seconds."""
+        """The longest time that a try in flight can take, in seconds."""
         self.event = Stop()
-        """Set once it is to stop for good."""
+        """Set once the service is asked to stop for good."""
         self._session = asyncio.Event()
         self._asked = asyncio.Event()
         self._reload = False
         self._changed: list[str] = []
 
     def take(self, settings: Settings) -> None:
-        """Have other settings in force; what began before them may still be under way."""
+        """Put other settings in force; tries from before may still be in flight."""
         self.settings = settings
         self.timeout = max(self.timeout, _longest(settings))
 
     def session(self) -> asyncio.Event:
-        """Return what ends the session that begins now: a stop does, or whoever replaces it."""
+        """Return the event that ends the session which begins now: at a stop, or a replacement."""
         self._session = asyncio.Event()
         if self.event.is_set():
             self._session.set()
         return self._session
 
     def stop(self) -> None:
-        """End the session, and the service with it; told so once more, at once."""
+        """Stop the session and the service; a second call stops them at once."""
         self.event.ask()
         self._session.set()
 
     async def wait(self, seconds: float) -> bool:
-        """Rest for so long, or until it is to stop for good; return whether it is."""
+        """Wait so many seconds, or until a stop; return whether the service is asked to stop."""
         return await is_set_within(self.event, seconds)
 
     def reload(self) -> None:
-        """Have the configuration read anew; a stop that was asked for already wins."""
+        """Ask to reload the configuration; does nothing after a stop."""
         if not self.event.is_set():
             self._reload = True
             self._asked.set()
 
     def reread(self, changed: list[str]) -> None:
-        """Have these files read anew, which the configuration names."""
+        """Ask to reread these files, which the configuration names."""
         if not self.event.is_set():
             self._changed += changed
             self._asked.set()
 
     async def next(self) -> ReloadRequest:
-        """Wait for a request and take it up; one that comes from here on is another."""
+        """Wait for a request and take it up; a request that arrives later is a new one."""
         await self._asked.wait()
         self._asked.clear()
         request = ReloadRequest(self._reload, self._changed)
@@ -97,9 +100,9 @@ class Requests:
 
 
 async def unless_over(work: Coroutine[Any, Any, T], drain: "asyncio.Task[int]") -> T | None:
-    """Return what `work` returns, or raise what it raises; None where the drain ends before it.
+    """Return what `work` returns, or raise what it raises; None if the drain ends first.
 
-    It is cancelled then: nobody waits for it at a stop.
+    `work` is cancelled then, because a stop must not wait for it.
     """
     doing = asyncio.create_task(work)
     try:

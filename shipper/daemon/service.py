@@ -1,9 +1,9 @@
-"""The daemon as a service: signals, systemd; a session, and what is taken in while it ships.
+"""The daemon as a service: its signals, its sessions, and what systemd is told.
 
-SIGTERM and SIGINT stop it cleanly. SIGHUP reads the configuration anew while the session ships on:
-what is another by then is replaced, the rest isn't touched, and a configuration that can't be used,
-whatever is wrong with it, is refused with the old one kept. Only another outbox is another session:
-it is opened before the old one is ended.
+SIGTERM and SIGINT stop the daemon cleanly. SIGHUP reads the configuration again while the session
+ships on: only the parts that changed are replaced. A configuration that can't be used, for whatever
+reason, must never end the session: it is rejected and the old one stays in force. A configuration
+that names another outbox starts a new session, which takes that outbox before the old session ends.
 """
 
 import asyncio
@@ -37,13 +37,13 @@ from shipper.observe.guard import alongside
 from shipper.observe.survey import Audit
 from shipper.system.confirmed_time import Confirmed
 
-# Between two sessions, where the outbox changes again and again.
+# Seconds between two sessions if the outbox was replaced, so that repeated changes don't spin.
 _RESTART_AFTER = 0.1
-# A session that has its lease, and waits for the end of another.
+# Seconds between renewals of the lease of a session that waits for the end of the old one.
 _PROLONG_EVERY = 5.0
 _REOPEN_AFTER = 5.0
 _DATABASE_AWAY = (StoreUnavailable, AccessDenied, SchemaError)
-_REFUSED = "the new configuration is refused, see the journal"
+_REFUSED = "the new configuration is rejected, see the journal"
 
 
 async def serve(
@@ -53,7 +53,7 @@ async def serve(
     log_of: Callable[[Settings], Log],
     reload: Callable[[], Settings],
 ) -> None:
-    """Run until stopped. `reload` reads the settings anew after a SIGHUP; `log_of` opens their log.
+    """Run until stopped. After a SIGHUP, `reload` reads the settings; `log_of` opens their log.
 
     Raises what `open_session` raises, and LeaseLost when another daemon has taken over.
     """
@@ -66,8 +66,8 @@ async def serve(
         try:
             cut_off = await service.ship(within)
         except (OutboxChanged, *_DATABASE_AWAY) as error:
-            # What is remembered is of another outbox than the one that is there now; or that one
-            # went away while the session which is to follow was beginning.
+            # The session's memory belongs to an outbox that was replaced; or the new session's
+            # outbox became unreachable while that session began.
             is_change = isinstance(error, OutboxChanged)
             if not is_change and within < inf:
                 raise
@@ -81,7 +81,7 @@ async def serve(
 
 
 class _Opened(NamedTuple):
-    """A session that holds its outbox until `closing` is left, and who is told of its alarms."""
+    """A session that holds its outbox until `closing` is left, and its alert clients."""
 
     session: Session
     hooks: Hooks
@@ -89,7 +89,7 @@ class _Opened(NamedTuple):
 
 
 class _Service:
-    """What stays the same from one session to the next."""
+    """The state that lives on from one session to the next."""
 
     def __init__(
         self,
@@ -111,13 +111,13 @@ class _Service:
         self._unknown, self._held_back = UnknownDestinations(), HeldBack()
         self._last_done: dict[str, float] = {}
         self._remark = ""
-        self._begun: Session | None = None  # and nobody has been told so
-        self._applied: ReloadRequest | None = None  # the same
+        self._begun: Session | None = None  # a session whose start isn't logged yet
+        self._applied: ReloadRequest | None = None  # a request whose success isn't logged yet
 
-    # -- what it is told ------------------------------------------------------------------------
+    # -- signals --------------------------------------------------------------------------------
 
     def listen(self) -> None:
-        """Take in what the signals ask for, from now on."""
+        """Handle the signals from now on."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number.name)
@@ -128,22 +128,22 @@ class _Service:
         self._notify.stopping(self.requests.timeout)
         self.requests.stop()
 
-    # -- one session after the other --------------------------------------------------------------
+    # -- one session after another ----------------------------------------------------------------
 
     async def ship(self, within: float) -> int:
-        """Ship until told to stop; return how many tries were cut off.
+        """Ship until a stop; return how many tries were cut off.
 
-        The outbox is waited for `within` so many seconds.
+        Wait for the database for at most `within` seconds.
         """
         settings = self.requests.settings
-        # A session that takes over from another has the watchdog on while it opens.
+        # The watchdog is already active while a session opens after another one.
         self._notify(WATCHDOG=1, STATUS="Taking the outbox")
         try:
             following: _Opened | None = await self._open(settings, within)
             while following is not None:
                 cut_off, following = await self._run(following)
         except (*_DATABASE_AWAY, OutboxHeld):
-            # Whoever ends the waiting for a database or a lease is not told that it was in vain.
+            # A stop ended the wait for a database or a lease: that is no failure.
             if not self.requests.event.is_set():
                 raise
             return 0
@@ -168,7 +168,7 @@ class _Service:
             raise
 
     async def _run(self, opened: _Opened) -> tuple[int, _Opened | None]:
-        """Run a session to its end; return how many tries were cut off, and who follows it."""
+        """Run a session to its end; return how many tries were cut off, and the next session."""
         session, ending = opened.session, self.requests.session()
         async with opened.closing:
             await session.upkeep.keep_reserve(first=True)
@@ -183,7 +183,7 @@ class _Service:
     async def _look_after(
         self, opened: _Opened, drain: "asyncio.Task[int]", ending: asyncio.Event
     ) -> _Opened | None:
-        """Take in what changes while a session ships; return who follows it, None for nobody."""
+        """Apply changes while a session ships; return the session that follows it, if any."""
         session, hooks = opened.session, opened.hooks
         self._begun = session
         while True:
@@ -199,14 +199,14 @@ class _Service:
                     return change
             if change is None:
                 return None
-            if drain.done():  # meanwhile
+            if drain.done():  # it ended while the change was prepared
                 await change.ready.aclose()
                 return None
             session.take(change.ready.fresh, change.links)
             hooks = change.ready.hooks
 
     async def _ended(self, drain: "asyncio.Task[int]", following: _Opened) -> None:
-        """Wait until a session has ended; its trouble isn't the one's that follows it."""
+        """Wait until a session has ended; its failure must not end the session that follows."""
         try:
             while not (await asyncio.wait({drain}, timeout=_PROLONG_EVERY))[0]:
                 await following.session.prolong()
@@ -218,7 +218,7 @@ class _Service:
 
     @asynccontextmanager
     async def _around(self, session: Session, hooks: Hooks) -> AsyncIterator[Callable[[], str]]:
-        """Have the chores done, and others look at a session, as its settings say."""
+        """Run the chores and the observers of a session, as its settings say."""
         clock, log = self._clock, self._log
         heartbeat = Heartbeat(
             self._notify, clock.monotonic, self.requests.event.is_set, lambda: self._remark
@@ -232,12 +232,12 @@ class _Service:
         ):
             yield lambda: heartbeat.status(session)
 
-    # -- what is read anew ------------------------------------------------------------------------
+    # -- reloads ----------------------------------------------------------------------------------
 
     async def _next_change(
         self, session: Session, drain: "asyncio.Task[int]", status: Callable[[], str]
     ) -> Change | _Opened | None:
-        """Wait for something that can be used; None where the drain has ended."""
+        """Wait for a change that can be applied; None if the drain has ended."""
         while (request := await unless_over(self.requests.next(), drain)) is not None:
             if request.reload:
                 self._notify.reloading(asyncio.get_running_loop().time())
@@ -267,7 +267,7 @@ class _Service:
         return change
 
     def _log_begun(self, session: Session) -> None:
-        """Tell what has begun to be so, once it is."""
+        """Log the session that began and the reload that was applied, once each."""
         begun, self._begun = self._begun, None
         if begun is not None:
             _log_started(begun, self._log)
@@ -280,7 +280,7 @@ class _Service:
             self._log("file.changed", paths=request.changed)
 
     def warn(self, settings: Settings) -> None:
-        """Tell what of a configuration is allowed and unwise."""
+        """Log what a configuration is allowed to say but better wouldn't."""
         for problem in settings.warnings:
             self._log("config.warning", problem=problem)
 

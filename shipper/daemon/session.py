@@ -1,9 +1,9 @@
-"""One run of the drain with one outbox: opened, run, closed. Its settings may change meanwhile.
+"""A session: one run of the drain on one outbox. Its settings can change meanwhile.
 
-It takes the outbox (lock, lease), builds a route for each destination, and gives everything back
-in the reverse order. Whatever reads or writes rows runs in one thread. A reload replaces the routes
-of destinations that are another by now, one by one, and gives nothing back: only another outbox is
-another session.
+The session takes the outbox (lock, lease), builds a route for each destination, and releases
+everything in the reverse order. All reads and writes of rows run in one thread. A reload replaces
+the routes of changed destinations, one by one, and must never release the outbox: only another
+outbox makes another session.
 """
 
 import asyncio
@@ -63,31 +63,31 @@ from shipper.store.upkeep.reserve import Reserve, Spared
 from shipper.store.upkeep.retention import newest
 from shipper.system.confirmed_time import Confirmed
 
-# Whoever asks whether the outbox is held holds it for less.
+# Seconds. A command that only asks whether the file is locked holds the lock for less.
 _HELD_A_MOMENT = 0.5
 
 
 @dataclass(slots=True)
 class Session:
-    """A set of routes that is ready to run, and what was found when the outbox was taken."""
+    """The routes of one run, ready to ship, and what was found when the outbox was taken."""
 
     settings: Settings
     outbox: SessionOutbox
     dispatcher: Dispatcher
     recovered: int
-    """How many events a process that died may have sent already."""
+    """How many events a crashed process may have sent already."""
     database: str
-    """Which database it is, for a person."""
+    """The database's description for a person."""
     tally: Tally
-    """What the drain has done so far."""
+    """The drain's counters."""
     statistics: Statistics
-    """The chore that writes it down; done once more at the end."""
+    """The chore that saves the counters; it runs once more at the end."""
     confirmed: Confirmed
-    """How late it is, as far as a step of the wall clock is believed."""
+    """The confirmed time: how far a step of the wall clock is believed."""
     inputs: Mapping[str, RouteInputs]
-    """What the routes are made of."""
+    """The values that the routes are made of."""
     seen: SeenFiles
-    """The files that are read only once, as they were then."""
+    """The files that are read only once, with their fingerprints from then."""
     clock: Clock
     lease_ttl: float
     commits: CommitWatch
@@ -97,21 +97,21 @@ class Session:
 
     @property
     def upkeep(self) -> Upkeep:
-        """The chores that work on the outbox, in the database's own thread."""
+        """The chores on the outbox, in the database's thread."""
         return self.outbox.upkeep
 
     async def links(self, fresh: ReadyDestinations) -> Mapping[str, LinkRow]:
-        """Return how destinations that come back were left, as far as the database says."""
+        """Return the saved state of destinations that come back, as far as the database answers."""
         if fresh.inputs.keys() <= self.dispatcher.routes.keys():
             return {}
-        with suppress(ShipperError):  # what is away is waited for by the drain
+        with suppress(ShipperError):  # the drain waits out a lost database
             return await _links(self.outbox)
         return {}
 
     def take(self, fresh: ReadyDestinations, links: Mapping[str, LinkRow]) -> None:
-        """Go on with other settings, on the same outbox; what isn't another one goes on as it is.
+        """Apply other settings on the same outbox; unchanged destinations aren't touched.
 
-        A try that is under way may count on the lease that it began with: that never gets shorter.
+        The lease's duration never gets shorter: a try in flight may count on the old one.
         """
         settings, dispatcher, outbox = fresh.settings, self.dispatcher, self.outbox
         if settings.database != outbox.address.settings:
@@ -132,13 +132,13 @@ class Session:
         self.settings, self.inputs, self.seen = settings, fresh.inputs, fresh.seen
 
     async def prolong(self) -> None:
-        """Keep the lease for a drain that hasn't begun; if it can't be, that one finds out."""
+        """Renew the lease for a drain that hasn't begun; a failure shows once the drain runs."""
         with suppress(ShipperError):
             await self.outbox.thread.run(self.outbox.queue.renew)
             self.tally.rested(self.clock.monotonic())
 
     async def leave_old_address(self) -> None:
-        """Leave the connection to an address that is another by now."""
+        """Close the connections to an address that a reload has replaced."""
         if self._moved:
             self._moved = False
             await self.outbox.thread.run(self.upkeep.database.dispose)
@@ -155,14 +155,14 @@ async def open_session(
     confirmed: Confirmed | None = None,
     within: float = REACH_WITHIN,
 ) -> AsyncIterator[Session]:
-    """Take the outbox, and give it back at the end; `waits` is told what it has to wait for.
+    """Take the outbox for the length of the `with`; `on_wait` gets each reason for a wait.
 
-    A stop waits for the database no longer than its budget (`bounded`). `confirmed` is of the
-    sessions before, where there were any in this process. A database that is away is waited for
-    `within` so many seconds; with 0 nothing is waited for.
+    A stop waits for the database no longer than its budget (`bounded`). `confirmed` is the clock of
+    earlier sessions of this process, if there were any. The database has `within` seconds to become
+    reachable; with 0 there is no wait at all.
 
-    Raises StoreUnavailable when it can't be reached in time, OutboxHeld when another daemon has
-    it; SchemaError and AccessDenied at once, but where it is waited for for ever.
+    Raises StoreUnavailable if the database can't be reached in time, and OutboxHeld if another
+    daemon holds the outbox. Raises SchemaError and AccessDenied at once, unless `within` is `inf`.
     """
     path, ttl = database_path(settings.database.url), lease_ttl(settings)
     thread = DatabaseThread()
@@ -180,7 +180,7 @@ async def open_session(
         commits = await stack.enter_async_context(watched(engine, address, clock, log, stop))
 
         if path is not None:
-            # Before the outbox is brought up to date: another daemon may be at work in it.
+            # Before any upgrade of the outbox: another daemon may be working in it.
             lock = FileLock(path)
             held = {OutboxHeld: _HELD_A_MOMENT} | reach(settings, within)
             await thread.insist(lock.acquire, held, stop, waiting)
@@ -195,7 +195,7 @@ async def open_session(
         spared = (
             None if reserve is None else Spared(queue, reserve, log_reserve_given(reserve, log))
         )
-        # A daemon whose machine went away leaves its lease as it is; a living one prolongs it.
+        # A daemon on a crashed machine leaves its lease to expire; a living daemon renews it.
         patience = {OutboxHeld: ttl if within and path is None else 0.0} | reached
         taken_at = clock.monotonic()
 
@@ -206,8 +206,8 @@ async def open_session(
 
         recovered = await thread.insist(take, patience, stop, waiting)
         stack.push_async_callback(give_back, thread, queue, spared)
-        # Not before: SQLite shares a -shm that it could open for reading only with whatever else of
-        # this process has the file open, and another try to take the outbox would find that again.
+        # Only now: if SQLite could open a -shm only for reading, it shares that with every later
+        # connection of this process, so another attempt to take the outbox would fail again.
         watch = None if path is None else await _watching(path, thread, stack)
         confirmed = confirmed or Confirmed(clock)
         confirmed.begin(
@@ -257,7 +257,7 @@ async def open_session(
 async def _watching(path: Path, thread: DatabaseThread, stack: AsyncExitStack) -> SqliteWatch:
     watch = SqliteWatch(path)
     stack.callback(watch.close)
-    # What opens files does so there; asking, later on, costs next to nothing.
+    # The files are opened in the thread; later calls cost next to nothing.
     await thread.run(watch.changed)
     return watch
 
@@ -265,7 +265,7 @@ async def _watching(path: Path, thread: DatabaseThread, stack: AsyncExitStack) -
 def _add_routes(
     dispatcher: Dispatcher, fresh: ReadyDestinations, clock: Clock, links: Mapping[str, LinkRow]
 ) -> None:
-    """Add a route for each destination that is another one, in the state in which it was left."""
+    """Add a route for each new or changed destination, in the state that was saved for it."""
     settings = fresh.settings
     for name, courier in fresh.couriers.items():
         route = route_of(settings.destinations[name], settings, courier, clock, dispatcher.wake)
@@ -283,10 +283,10 @@ def _log_notice(log: Log, notice: str) -> None:
 
 
 async def _hang_up(thread: DatabaseThread, engine: Database) -> None:
-    with suppress(StoreUnavailable):  # nobody waits for a server that says nothing
+    with suppress(StoreUnavailable):  # a server that doesn't answer is not waited for
         await thread.run(engine.dispose)
 
 
 async def _write_the_rest(statistics: Statistics) -> None:
-    with suppress(ShipperError):  # nobody's event depends on it
+    with suppress(ShipperError):  # no event depends on it
         await statistics.write()

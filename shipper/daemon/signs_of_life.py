@@ -1,8 +1,8 @@
-"""The signs of life that a daemon leaves beside its SQLite file; `store.plight` judges them.
+"""Leave the daemon's signs of life beside its SQLite file; `store.report.silence` judges them.
 
-The kernel says that somebody has the lock, and goes on to say so of a process that is stopped or
-hangs. A sign is a write that nobody waits for, at most one in `SIGN_EVERY`: it must never cost the
-drain anything, nor be given while the drain stands still.
+The kernel reports a lock even if its process is stopped or hangs. So the daemon writes a sign, at
+most once in `SIGN_EVERY` seconds. The drain must never wait for this write, and no sign may be left
+while the drain stands still.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ _LOOK_EVERY: Final = 1.0
 
 
 class SignsOfLife:
-    """What one daemon leaves beside its file."""
+    """The signs that one daemon leaves beside its file."""
 
     def __init__(self, file: Path, tally: Tally) -> None:
         self._file = file
@@ -28,15 +28,15 @@ class SignsOfLife:
         self._left: Noted | None = None
 
     async def look(self) -> None:
-        """Leave another one, if there is something else to tell."""
+        """Leave a sign if it would say something new."""
         left, tally = self._left, self._tally
         now = Noted(tally.answered_at, tally.lost_at, tally.lost_reason)
         if left is None or now.lost != left.lost or now.seen - left.seen >= SIGN_EVERY:
-            # The disk may be what is wrong: neither the loop nor a stop waits for it.
+            # The disk may be the fault: neither the loop nor a stop waits for the write.
             await aside(partial(note, self._file, now), "sign")
             self._left = now
 
 
 async def leave_signs(signs: SignsOfLife, log: Log) -> None:
-    """Leave them until cancelled."""
+    """Leave signs until cancelled."""
     await repeat("signs", signs.look, _LOOK_EVERY, log)

@@ -1,7 +1,7 @@
-"""The rounds of the doctor: which checks there are, and in which order they are told.
+"""The checks of the doctor, and their order.
 
-What the next checks stand on comes before them: without a configuration nothing else can be
-looked at, without a usable outbox nothing in it.
+A check comes after those that it depends on: without a configuration nothing else can be checked,
+and without a usable outbox nothing in it. This module must never judge anything itself.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ from shipper.store.report import facts
 def examine(
     load: Callable[[], Settings], clock: Clock, *, network: bool = True
 ) -> list[CheckResult]:
-    """Make every check and return what was found, in a fixed order.
+    """Run every check and return the results in a fixed order.
 
-    `load` reads the configuration; without `network` no destination is asked. Raises nothing for
-    anything that can be wrong with this machine, its database or its network.
+    `load` reads the configuration; without `network` no destination is asked. No fault of this
+    machine, its database or its network is raised.
     """
     try:
         settings = load()
@@ -73,7 +73,7 @@ def _of_outbox(settings: Settings, clock: Clock) -> Iterator[CheckResult]:
 
 
 def _read(settings: Settings) -> Iterator[Path]:
-    """Yield the configuration's file, and each that it names and the daemon opens itself."""
+    """Yield the configuration file, and each file it names that the daemon opens itself."""
     alerts = settings.alerts
     read = [settings.path, settings.database.url_file]
     read += [alerts.heartbeat_url_file, alerts.webhook_url_file, alerts.ca_file]
@@ -86,7 +86,7 @@ def _read(settings: Settings) -> Iterator[Path]:
 
 
 def _of_windows(settings: Settings, now: float) -> Iterator[CheckResult]:
-    """See whether the delivery windows mean anything, and say whether one is open."""
+    """Check that the delivery windows contain any minutes, and say whether one is open."""
     if not settings.schedule.windows:
         return
     try:
@@ -94,11 +94,11 @@ def _of_windows(settings: Settings, now: float) -> Iterator[CheckResult]:
     except ConfigError as error:
         yield from (fault("windows", problem, error.hint) for problem in error.problems)
         return
-    told = f"{windows.told(now)}: {', '.join(settings.schedule.windows)}"
+    text = f"{windows.told(now)}: {', '.join(settings.schedule.windows)}"
     if windows.opens_at(now) is None:
-        yield warning("windows", told, "give [schedule] windows minutes that there are")
+        yield warning("windows", text, "no minute matches: correct [schedule] windows")
     else:
-        yield well("windows", told)
+        yield well("windows", text)
 
 
 def _of_files(path: Path, user: User) -> Iterator[CheckResult]:
@@ -141,7 +141,7 @@ def _of_database(
 
 
 def _user(database: Database | None) -> User:
-    """Return as whom shipper runs, as near as can be told."""
+    """Return the user that runs shipper, as far as that can be found out."""
     if database is not None:
         with suppress(ShipperError, OSError, ValueError):
             pid = facts.shipper_pid(database)
@@ -154,11 +154,11 @@ def _user(database: Database | None) -> User:
     with suppress(OSError):
         if place is not None and (named := unit.user_of(place)) is not None:
             return User.of(named, f"named in {place}", unit.groups_of(place))
-    return User.of(os.geteuid(), "who asks")
+    return User.of(os.geteuid(), "you")
 
 
 def _ids(status: str, name: str) -> list[int]:
-    """Return the numbers of a line of proc(5) status."""
+    """Return the numbers in a line of proc(5) status."""
     [line] = [line for line in status.splitlines() if line.startswith(f"{name}:")]
     return [int(number) for number in line.split()[1:]]
 

@@ -1,16 +1,16 @@
-"""What is wrong with an outbox, the worst first: one order for whoever shows it.
+"""What is wrong with an outbox, worst first: one judgement and one order for every command.
 
-`status`, its plugin line, `top` and `doctor` all begin with the first of these. The order:
+`status`, its plugin line, `top` and `doctor` all begin with the first of these:
 
-critical  the disk is full · commits wait for a standby · the daemon can't write · a promise is
-          broken · nobody ships what is pending · a destination is paused · an event waits for too
-          long · the budget is used up
-warning   the disk fills up, or its WAL isn't cut · dead letters · what an operator or a dead
-          letter holds · a destination is offline or throttled · its last tries failed · an open
+critical  the disk is full · commits wait for a standby · the daemon can't write · a rule of the
+          outbox is broken · events are pending and no daemon runs · a destination is paused · an
+          event waits for too long · the budget is used up
+warning   the disk is filling up, or its WAL has grown large · dead letters · held keys · held,
+          offline or throttled destinations · a destination's last tries failed · an open
           transaction keeps events back · the budget is nearly used up
 
-It judges a `Situation`, which `situation` reads; it must never read anything itself, and what it
-says stays short however many destinations the rows name.
+This module judges a `Situation`, which `situation` reads. It must never read anything itself. Its
+texts must stay short, however many destinations the rows name.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -27,9 +27,9 @@ from shipper.store.report.status import NEVER_TRIED, Blocker, DestinationReport
 from shipper.wording.quantities import several
 
 NAMED = 3
-"""So many held keys of a destination are named; the others are counted."""
+"""How many held keys of a destination are named; the others are counted."""
 OPEN_LONG = 30.0
-# A standby that is there answers within milliseconds.
+# Seconds. A standby that is present answers within milliseconds.
 COMMIT_LONG = 5.0
 WAL_LARGE = 64 << 20
 
@@ -42,7 +42,7 @@ _STRAYS = 10
 
 
 class Severity(IntEnum):
-    """How bad it is; the value is the exit status of a monitoring plugin."""
+    """How bad a trouble is; the value is the exit status of a monitoring plugin."""
 
     OK = 0
     WARNING = 1
@@ -51,7 +51,7 @@ class Severity(IntEnum):
 
 
 class Trouble(NamedTuple):
-    """Something that is wrong, how bad it is, and what to do about it, if anything helps."""
+    """A fault, how bad it is, and what the operator can do about it, if anything."""
 
     level: Severity
     text: str
@@ -81,12 +81,12 @@ def judge(facts: Situation) -> list[Trouble]:
 
 
 def failed(report: DestinationReport) -> str:
-    """Return how a destination has failed of late: `the last 2 tries failed: nobody listens …`."""
+    """Return how a destination has failed lately: `the last 2 tries failed: nobody listens …`."""
     return advice.failed(report.failures, report.last_error)
 
 
 def stands(report: DestinationReport, between: str = ": ") -> str:
-    """Return how a destination is, with why: `paused: HTTP 401 …`, `ready, but …`."""
+    """Return a destination's state with the reason: `paused: HTTP 401 …`, `ready, but …`."""
     why = why_of(report)
     if not why or why.startswith(f"{report.state} "):
         return why or report.state
@@ -94,7 +94,7 @@ def stands(report: DestinationReport, between: str = ": ") -> str:
 
 
 def why_of(report: DestinationReport) -> str:
-    """Return why a destination is as it is; nothing where all is well."""
+    """Return why a destination is in its state; empty if all is well."""
     if report.is_untried:
         return NEVER_TRIED
     if report.is_failing:
@@ -104,7 +104,7 @@ def why_of(report: DestinationReport) -> str:
 
 
 def fix_of(report: DestinationReport, place: advice.Place) -> str | None:
-    """Return what to do about how a configured destination is: about the newest of its errors."""
+    """Return what to do about a configured destination, judged by its newest error."""
     return advice.hint(report.last_error, place) or advice.hint(report.reason, place)
 
 
@@ -113,7 +113,7 @@ def broken_rules(broken: Sequence[str]) -> str:
     return f"rules of the outbox are broken: {', '.join(broken)}"
 
 
-# -- one after the other --------------------------------------------------------------------------
+# -- one function for each kind of trouble ------------------------------------------------------
 
 _MAKE_ROOM = "make room on the disk; shipper prune --dry-run says what shipper could delete"
 
@@ -171,7 +171,7 @@ def _of_links(facts: Situation, states: Collection[State]) -> Iterator[Trouble]:
 
 
 def _matters(report: DestinationReport, facts: Situation) -> bool:
-    # One that was taken out of the configuration is history, unless something waits for it.
+    # A destination that was removed from the configuration matters only while events wait for it.
     return report.name in facts.configured or bool(report.pending)
 
 
@@ -181,7 +181,7 @@ def _fix(report: DestinationReport, facts: Situation) -> str | None:
     if report.state == State.HELD.value:
         return f"shipper release --destination {report.name}"
     if report.state == State.THROTTLED.value:
-        return None  # it goes on by itself
+        return None  # the daemon resumes by itself
     place = next((place for place in facts.places if place.name == report.name), None)
     return None if place is None else fix_of(report, place)
 
@@ -190,7 +190,7 @@ def _of_waiting(facts: Situation) -> Iterator[Trouble]:
     for report in facts.reports:
         if facts.waits_too_long(report):
             text = f"{report.name}: the oldest is pending for {report.oldest_pending_seconds:.0f} s"
-            yield Trouble(Severity.CRITICAL, text, "shipper doctor names it")
+            yield Trouble(Severity.CRITICAL, text, "shipper doctor names the event")
 
 
 def _of_budget(taken: Footprint | None) -> Iterator[Trouble]:
@@ -218,7 +218,7 @@ def _of_held_keys(facts: Situation) -> Iterator[Trouble]:
 
 
 def named(keys: Sequence[str], total: int) -> str:
-    """Return the first of some keys for a sentence: `: a, b and 12 more`."""
+    """Return the first keys, as the end of a sentence: `: a, b and 12 more`."""
     if not keys:
         return ""
     more = f" and {total - len(keys)} more" if total > len(keys) else ""
@@ -244,7 +244,7 @@ def _of_blockers(blockers: Sequence[Blocker], held_for: float) -> Iterator[Troub
 
 
 def held_back(oldest: Blocker) -> Trouble:
-    """Return what is wrong where a transaction has been open for too long."""
+    """Return the trouble that a transaction has been open for too long."""
     return Trouble(Severity.WARNING, newest_wait_for(oldest), "shipper doctor says how to end it")
 
 

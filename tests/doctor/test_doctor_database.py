@@ -74,7 +74,7 @@ def test_no_daemon_is_worse_where_events_wait(engine: Engine) -> None:
     write(engine, "a")
     finding = _by_name(db.check_daemon(engine, _settings(), NOW))["daemon"]
     assert finding.level is CheckLevel.FAULT
-    assert "events wait: 1" in finding.text
+    assert "1 pending events wait" in finding.text
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_the_oldest_event_is_named(engine: Engine) -> None:
     late = _only(db.check_oldest(engine, _settings(), wall + 5 * HOUR))
     assert late.level is CheckLevel.WARNING
     assert late.text.endswith("waits 5 hours")
-    assert late.fix == f"shipper events show {row} tells why"
+    assert late.fix == f"shipper events show {row} says why"
 
 
 # -- SQLite ---------------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ def test_a_prepared_transaction_can_be_ended_by_what_is_said(
     monkeypatch.setattr(db, "open_transactions", lambda _: [odd])
     told = _by_name(db.check_transactions(None))  # type: ignore[arg-type]
     assert "COMMIT PREPARED 'gid ''x'''" in str(told["prepared"].fix)
-    assert "in the database that it is of" in str(told["prepared"].fix)
+    assert "in its database" in str(told["prepared"].fix)
     monkeypatch.setattr(db, "open_transactions", lambda _: [replace(odd, database="erp")])
     told = _by_name(db.check_transactions(None))  # type: ignore[arg-type]
     assert "in the database erp: COMMIT PREPARED" in str(told["prepared"].fix)

@@ -123,10 +123,10 @@ def test_the_fix_names_a_group_that_helps(path: Path) -> None:
 @pytest.mark.parametrize(
     ("there", "wanted", "level", "text"),
     [
-        (800_000, 800_000, CheckLevel.OK, "for the daemon's marks"),
+        (800_000, 800_000, CheckLevel.OK, "to record deliveries on a full disk"),
         (200_000, 800_000, CheckLevel.FAULT, "200.0 kB of 800.0 kB are left: the disk was full"),
         (0, 800_000, CheckLevel.WARNING, "none of 800.0 kB is there"),
-        (0, 0, CheckLevel.OK, "none is wanted"),
+        (0, 0, CheckLevel.OK, "none is configured"),
     ],
 )
 def test_a_reserve_that_was_given_up_is_told(

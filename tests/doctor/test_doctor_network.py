@@ -71,8 +71,8 @@ async def test_all_is_well_with_the_sandbox() -> None:
         assert set(_levels(found).values()) == {"ok"}
         assert list(found) == ["proxy", "name", "TLS", "API", "clock"]
         assert not sandbox.ledger.visits
-        assert found["name"].text == "127.0.0.1 is an address; no name has to be resolved"
-        assert "stays on this machine" in found["TLS"].text
+        assert found["name"].text == "127.0.0.1 is an address; no name to resolve"
+        assert "is on this machine" in found["TLS"].text
         assert found["API"].text == "the API accepts this API ID (HTTP 200)"
     finally:
         await sandbox.stop()
@@ -85,7 +85,7 @@ async def test_a_wrong_api_id_is_told_without_it() -> None:
     try:
         found = await _examine(sandbox.events_url)
         assert found["API"].level is CheckLevel.FAULT
-        assert "API ID is refused" in found["API"].text
+        assert "API refuses this API ID" in found["API"].text
         assert "put the right api_id into" in str(found["API"].fix)
     finally:
         await sandbox.stop()
@@ -208,7 +208,7 @@ async def test_a_machine_without_any_authority_is_told(
         monkeypatch.setenv("SSL_CERT_DIR", str(directory))
         async with serving(_hello, context) as server:
             found = await _examine(server.url)
-        assert "this machine knows no authority at all" in found["TLS"].text
+        assert "this machine has no list of trusted authorities" in found["TLS"].text
         assert "ca-certificates" in str(found["TLS"].fix)
     monkeypatch.setenv("SSL_CERT_DIR", str(empty))
     (empty / "5ed36f99.0").write_bytes(b"")
@@ -281,4 +281,4 @@ async def test_a_proxy_of_the_environment_is_told_to_be_left_alone(
     """Somebody may wonder."""
     monkeypatch.setenv("HTTPS_PROXY", "http://user:s3cret@proxy:3128")
     found = await _examine("http://127.0.0.1:9/e")
-    assert found["proxy"].text == "none; $HTTPS_PROXY is set and not used"
+    assert found["proxy"].text == "none; $HTTPS_PROXY is set, but shipper doesn't use it"
