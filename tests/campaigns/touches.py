@@ -170,7 +170,7 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
     STANDARD: (
         ("cli/shell.py", "_repair_streams", "Path(os.devnull).open", 1),
         ("cli/shell.py", "_discard_stdout", "os.open", 1),
-        ("system/stderr.py", "settle_stderr", "Path(os.devnull).open", 1),
+        ("system/stderr.py", "flush_stderr", "Path(os.devnull).open", 1),
         ("system/files.py", "open_own", "os.open", 1),
     ),
     STEP: (

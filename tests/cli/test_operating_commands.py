@@ -202,7 +202,7 @@ def test_a_broken_promise_is_critical_until_it_is_recounted(either_home: Home) -
     execute(either_home, "UPDATE shipper_outbox SET status = 'discarded'")
     ran = either_home.call("status", "--nagios")
     assert ran.status == 2
-    assert ran.out.startswith("SHIPPER CRITICAL - what must hold of the outbox doesn't: counters")
+    assert ran.out.startswith("SHIPPER CRITICAL - rules of the outbox are broken: counters")
     assert "broken: counters" in either_home.call("doctor", "--no-network").out
     assert "shipper verify --recount" in either_home.call("verify").err
     fixed = either_home.call("verify", "--recount")

@@ -20,7 +20,7 @@ from shipper.cli.output.progress import Bar, progress_bar
 from shipper.clock import SystemClock
 from shipper.config import Settings
 from shipper.daemon import Stop, open_session
-from shipper.daemon.budget import STORE_GRACE
+from shipper.daemon.stop_budget import STORE_GRACE
 from shipper.drain import Dispatcher, Route
 from shipper.errors import OutboxHeld, StoreUnavailable
 from shipper.logs import Log, open_log
@@ -31,7 +31,8 @@ from shipper.store.report.progress import EndedCounts, ended_counts
 from shipper.store.report.silence import find_silence
 from shipper.store.report.status import commit_blockers, current_shipper
 from shipper.system.background import aside
-from shipper.system.stderr import settle_stderr, unblock_stderr
+from shipper.system.stderr import flush_stderr, unblock_stderr
+from shipper.system.waiting import is_set_within
 from shipper.wording.quantities import count, plural
 from shipper.wording.safe_text import printable
 
@@ -69,7 +70,7 @@ def drain(*, timeout: Duration = None, context: Context) -> int:
         with progress_bar(context, pending) as bar:
             log = _log(context, settings, bar)
             run_loop(Drainer(view, log, bar, timeout, context.note).run())
-        settle_stderr()  # before the answer, on the same terminal
+        flush_stderr()  # before the answer, on the same terminal
         return _report(context, view, before)
 
 
@@ -171,11 +172,7 @@ class Drainer:
         return True
 
     async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(_LOOK_EVERY):
-                await self._stop.wait()
-        except TimeoutError:
-            return
+        await is_set_within(self._stop, _LOOK_EVERY)
 
     async def _until_over(self, dispatcher: Dispatcher) -> None:
         """Return when nothing is left to wait for: asked of the routes, then of the database."""
