@@ -112,7 +112,7 @@ def test_the_worst_is_named_first(home: Home, monkeypatch: pytest.MonkeyPatch) -
     assert "begin with: daemon" in home.call("doctor", "--no-network").err
     usage = shutil.disk_usage(home.directory)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
-    assert "first: disk" in home.call("doctor", "--no-network").err
+    assert "begin with: disk" in home.call("doctor", "--no-network").err
 
 
 def test_json_is_one_object_on_one_line(home: Home) -> None:
