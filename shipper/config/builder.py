@@ -22,8 +22,9 @@ from shipper.config.settings import (
     RetrySettings,
     members,
 )
-from shipper.config.types import FilePath, ValueType, duration
+from shipper.config.types import FilePath, ValueType
 from shipper.config.urls import keeps_secrets
+from shipper.wording.quantities import duration
 
 
 @dataclass(frozen=True, slots=True)

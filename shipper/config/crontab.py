@@ -100,7 +100,7 @@ def _fields(expression: str) -> list[str]:
         nickname = fields[0].lower()
         if nickname not in _NICKNAMES:
             known = ", ".join(_NICKNAMES)
-            raise ValueError(f"{fields[0]} is not a minute; known are {known}")
+            raise ValueError(f"{fields[0]} names no minute; use one of {known}")
         return _NICKNAMES[nickname].split()
     if len(fields) != 5:
         seconds = "; remove the seconds (or the year)" if len(fields) == 6 else ""

@@ -234,7 +234,7 @@ def _check(options: Sequence[tuple[str, str]]) -> None:
 
 def _check_value(name: str, value: str) -> None:
     if name == "target_session_attrs" and value in _READS:
-        raise ValueError("asks for a server that accepts no writes; write read-write or primary")
+        raise ValueError("asks for a server that refuses writes; use read-write or primary")
     if name in _CHOICES and value not in _CHOICES[name]:
         raise ValueError(
             f"must have one of these values for {name}: {', '.join(sorted(_CHOICES[name]))}"

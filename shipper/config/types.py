@@ -16,11 +16,9 @@ from typing import Any, ClassVar
 
 from shipper.config.crontab import Crontab
 from shipper.config.secret import MASK, Secret, api_id
+from shipper.wording.quantities import UNITS, duration
 
-_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_DURATION = re.compile(
-    "".join(rf"(?:(\d+(?:\.\d+)?){unit}(?![a-z]))?" for unit in _UNITS), re.ASCII
-)
+_DURATION = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit}(?![a-z]))?" for unit in UNITS), re.ASCII)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _SIZES = {
     "GB": 10**9, "MB": 10**6, "kB": 10**3, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1,
@@ -215,16 +213,6 @@ class CronList(ValueType):
         return "[" + ", ".join(f'"{entry}"' for entry in value) + "]"
 
 
-def duration(seconds: float) -> str:
-    """Return seconds as the configuration has them: `90.0` is `1m30s`, `0.25` is `250ms`."""
-    left = round(seconds * 1000)
-    parts = []
-    for unit, size in _UNITS.items():
-        count, left = divmod(left, round(size * 1000))
-        parts += [f"{count}{unit}"] if count else []
-    return "".join(parts) or "0s"
-
-
 def _size(count: int) -> str:
     unit = next((name for name, size in _SIZES.items() if count and count % size == 0), "B")
     return f"{count // _SIZES[unit]}{unit}"
@@ -239,7 +227,7 @@ def _seconds(raw: object) -> float | None:
     match = _DURATION.fullmatch(text)
     if not text or match is None:
         return None
-    counts = zip(match.groups(), _UNITS.values(), strict=True)
+    counts = zip(match.groups(), UNITS.values(), strict=True)
     return math.fsum(float(count) * size for count, size in counts if count)
 
 

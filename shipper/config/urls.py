@@ -1,6 +1,6 @@
 """The types of URL that a setting can have.
 
-No message of this module must ever show a URL, because it can hold a password.
+No message of this module must ever show a part of a URL that can be a password.
 """
 
 import os

@@ -16,7 +16,7 @@ from shipper.store.db.engine import describe, sqlite_library
 from shipper.store.db.opening import Database
 from shipper.store.db.snapshot import snapshot
 from shipper.store.report import facts
-from shipper.store.report.budget import footprint, size
+from shipper.store.report.budget import footprint
 from shipper.store.report.holds import held
 from shipper.store.report.silence import plight
 from shipper.store.report.status import (
@@ -31,6 +31,7 @@ from shipper.store.schema import revisions
 from shipper.store.schema.damage import damage, emptied, policies
 from shipper.store.upkeep.sqlite_file import measure
 from shipper.system.installation import with_packages
+from shipper.wording.quantities import lasting, size
 from shipper.wording.safe_text import printable
 
 # Seconds. A report or a dump of a shop takes less.
@@ -168,7 +169,7 @@ def check_snapshots(database: Database) -> Iterator[Finding]:
     if found is not None and found[1] > _SNAPSHOT_LONG:
         yield warning(
             "snapshots",
-            f"{printable(found[0])} has kept a snapshot for {_age(found[1])}: dead rows stay",
+            f"{printable(found[0])} has kept a snapshot for {lasting(found[1])}: dead rows stay",
             "end that report, dump or transaction; of a standby: hot_standby_feedback",
         )
     else:
@@ -263,7 +264,7 @@ def check_oldest(database: Database, settings: Settings, now: float) -> Iterator
         yield well("oldest", "nothing is pending")
         return
     key = "without a key" if oldest.ordering_key is None else f"of key {oldest.ordering_key}"
-    told = f"event {oldest.id} {key} for {oldest.destination} waits {_age(oldest.seconds)}"
+    told = f"event {oldest.id} {key} for {oldest.destination} waits {lasting(oldest.seconds)}"
     if oldest.seconds > (settings.alerts.oldest_pending or inf):
         yield warning("oldest", told, f"shipper events show {oldest.id} tells why")
     else:
@@ -275,10 +276,3 @@ def check_growth(growth: facts.Growth) -> Iterator[Finding]:
     day = size(growth.bytes_a_day)
     told = f"written today: {growth.events}; a day like that offline takes {day} on the server"
     yield well("growth", told)
-
-
-def _age(seconds: float) -> str:
-    for unit, word in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.0f} {word}"
-    return f"{seconds:.0f} s"

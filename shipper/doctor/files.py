@@ -16,10 +16,11 @@ from pathlib import Path
 from shipper.doctor.access import Refusal, User, hands_on_rights, has_access_list
 from shipper.doctor.finding import Finding, fault, warning, well
 from shipper.store.db.sqlite.place import file_system, refuse_unusable_file, remark
-from shipper.store.report.budget import SCARCE_DAYS, TIGHT_DAYS, Footprint, forecast, size
+from shipper.store.report.budget import SCARCE_DAYS, TIGHT_DAYS, Footprint
 from shipper.store.report.facts import Growth
 from shipper.store.upkeep.reserve import held
 from shipper.system.files import followed
+from shipper.wording.quantities import forecast, size
 
 # Less than this on the disk, in bytes or in days of growth, and somebody has to see to it.
 _TIGHT_BYTES, _SCARCE_BYTES = 64 << 20, 1 << 30

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from shipper.config import AlertSettings
-from shipper.config.types import duration
 from shipper.drain import Route
 from shipper.observe.survey import UNCONFIGURED, Backlog, Disk, Figures
 from shipper.observe.troubles import COMMIT_LONG, OPEN_LONG
 from shipper.policy.state import State
 from shipper.store.report.budget import NEARLY, TIGHT_DAYS, Footprint
+from shipper.wording.quantities import UNITS, duration, lasting
 
 Change = Literal["started", "worse", "reminder", "ended"]
 Key = tuple[str, str | None]
@@ -194,5 +194,7 @@ def _of_disk(disk: Disk, least: int) -> Iterator[Condition]:
     if disk.free < least:
         yield Condition("disk", None, f"the outbox's disk fills up: {room}")
     elif least and disk.days_left is not None and disk.days_left < TIGHT_DAYS:
-        text = f"the outbox's disk is full in {disk.days_left * 24:.0f} hours offline: {room}"
+        text = (
+            f"the outbox's disk is full in {lasting(disk.days_left * UNITS['d'])} offline: {room}"
+        )
         yield Condition("disk", None, text)

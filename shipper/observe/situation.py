@@ -95,7 +95,7 @@ class Facts:
     held_for: float = 0.0
     """See `open_for`."""
     stalled: commits.Waiting | None = None
-    places: Sequence[advice.Place] = field(default=())
+    places: Sequence[advice.DestinationPlace] = field(default=())
     config: str = "the configuration"
     start: str = "shipper run"
     """How a shipper is started here."""

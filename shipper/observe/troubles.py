@@ -21,9 +21,10 @@ from shipper import advice
 from shipper.observe.situation import Facts, Room
 from shipper.policy.state import State
 from shipper.store.db import commits
-from shipper.store.report.budget import Footprint, size
+from shipper.store.report.budget import Footprint
 from shipper.store.report.silence import Plight
 from shipper.store.report.status import NEVER_TRIED, Blocker, DestinationReport
+from shipper.wording.quantities import several, size
 
 NAMED = 3
 """So many held keys of a destination are named; the others are counted."""
@@ -96,14 +97,9 @@ def why_of(report: DestinationReport) -> str:
     return advice.down(report.reason, None if is_held else report.last_error)
 
 
-def fix_of(report: DestinationReport, place: advice.Place) -> str | None:
+def fix_of(report: DestinationReport, place: advice.DestinationPlace) -> str | None:
     """Return what to do about how a configured destination is: about the newest of its errors."""
     return advice.hint(report.last_error, place) or advice.hint(report.reason, place)
-
-
-def count(number: int, one: str) -> str:
-    """Return a number with its noun: `1 key`, `2 keys`."""
-    return f"{number} {one}" if number == 1 else f"{number:,} {one}s"
 
 
 # -- one after the other --------------------------------------------------------------------------
@@ -151,7 +147,7 @@ def _of_promises(broken: Sequence[str]) -> Iterator[Trouble]:
 def _of_nobody(facts: Facts) -> Iterator[Trouble]:
     pending = sum(report.pending for report in facts.reports)
     if pending and not facts.is_shipped:
-        yield Trouble(Level.CRITICAL, f"{pending:,} pending and no shipper is running", facts.start)
+        yield Trouble(Level.CRITICAL, f"{pending:,} pending and no daemon is running", facts.start)
 
 
 def _of_links(facts: Facts, states: Collection[State]) -> Iterator[Trouble]:
@@ -195,7 +191,7 @@ def _of_budget(taken: Footprint | None) -> Iterator[Trouble]:
 def _of_dead_letters(facts: Facts) -> Iterator[Trouble]:
     for report in facts.reports:
         if report.dead:
-            text = f"{report.name}: {count(report.dead, 'dead letter')}"
+            text = f"{report.name}: {several(report.dead, 'dead letter')}"
             yield Trouble(Level.WARNING, text, "shipper dead list tells why")
 
 
@@ -204,7 +200,7 @@ def _of_held_keys(facts: Facts) -> Iterator[Trouble]:
         if report.held_keys:
             keys = [h.ordering_key for h in facts.held if h.destination == report.name]
             names = named([key for key in keys if key is not None][:NAMED], report.held_keys)
-            text = f"{report.name}: {count(report.held_keys, 'key')} held{names}"
+            text = f"{report.name}: {several(report.held_keys, 'key')} held{names}"
             yield Trouble(
                 Level.WARNING, text, "shipper hold --list, then: shipper release --key KEY"
             )

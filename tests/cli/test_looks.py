@@ -82,7 +82,7 @@ def test_a_terminal_that_cannot_be_drawn_on_is_told_so(
     """With what works there; a blank screen for ever is no answer."""
     drawn = shown(home, *command, columns=100, TERM="dumb")
     assert drawn.status == 2
-    assert "$TERM says that yours can't" in drawn.text
+    assert "can't draw on this terminal ($TERM)" in drawn.text
     assert "hint: shipper " in drawn.text
 
 

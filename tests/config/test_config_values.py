@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.config import Settings
-from shipper.config.types import CronList, FilePath, Rate, Seconds, ValueType, Whole, duration
+from shipper.config.types import CronList, FilePath, Rate, Seconds, ValueType, Whole
 from shipper.config.urls import DatabaseUrl, DestinationUrl, ProxyUrl
 from shipper.errors import ConfigError
+from shipper.wording.quantities import duration
 
 _BASE = Path("/base")
 _ANY_SECONDS = Seconds(0.0, 1e12)

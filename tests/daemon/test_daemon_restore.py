@@ -23,7 +23,7 @@ async def test_a_restored_backup_sends_nothing_again_that_is_discarded(shop: Sho
     await _shipper(shop, "hold", "--destination", "default")
     shop.add(*several(5, 2, first=3))
     told = await _shipper(shop, "backup", str(copy))
-    assert "10 pending for default would ship from it again" in told
+    assert "a restore would send again: 10 pending for default" in told
     assert copy.stat().st_mode & 0o777 == Path(shop.url[10:]).stat().st_mode & 0o660
     last_in_the_copy = iso(SystemClock().wall())
     await _shipper(shop, "release", "--destination", "default")

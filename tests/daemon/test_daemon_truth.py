@@ -206,7 +206,7 @@ async def test_a_drain_does_not_watch_a_daemon_that_stands_still_for_ever(shop: 
     shop.add("u1-1")
     drain = await shop.command("drain")
     assert await drain.ended() == 75
-    assert "1 still pending: the shipper hasn't written to the outbox for" in drain.stdout
+    assert "1 still pending: the daemon hasn't written to the outbox for" in drain.stdout
     daemon.signal(signal.SIGCONT)
     await shop.settled()
     await daemon.stop()

@@ -189,7 +189,7 @@ async def test_whoever_has_the_port_instead_of_the_daemon_does_not_pass_for_it(s
     async with await asyncio.start_unix_server(answer, web):
         checked = await shop.command("healthcheck", "ready")
     assert await checked.ended() == 1
-    assert "what answers there is not shipper" in checked.stderr
+    assert "another program than shipper answers there" in checked.stderr
 
 
 @only_sqlite

@@ -1,5 +1,6 @@
 """Outboxes to try the manual's examples on, and an API that answers as a test wants it."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,13 +41,23 @@ class Place:
 
     def home(self, answer: str = "204", *keys: str) -> Home:
         """Return a new outbox with an event for each key, and an API that answers so."""
-        self._made += 1
-        place = self._directory / str(self._made)
-        place.mkdir()
-        home = Home(place, f"sqlite:///{place}/shop.db", f"http://127.0.0.1:{self._port}/{answer}")
+        directory = self._new()
+        directory.mkdir()
+        home = Home(directory, "sqlite:///shop.db", f"http://127.0.0.1:{self._port}/{answer}")
         assert home.call("db", "upgrade", "--create").status == 0
         write(home, VIEW, *keys)
         return home
+
+    def copy(self, home: Home) -> Home:
+        """Return a copy of an outbox and its configuration, in a directory of its own."""
+        text = home.config.read_text()
+        copied = Home(shutil.copytree(home.directory, self._new()), "sqlite:///shop.db")
+        copied.config.write_text(text)
+        return copied
+
+    def _new(self) -> Path:
+        self._made += 1
+        return self._directory / str(self._made)
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from shipper.cli.grammar.registry import COMMANDS, Command
 from shipper.cli.output.markdown import draw
 from shipper.logs import EVENTS
 from shipper.observe import alarms
+from shipper.sandbox import chaos
+from shipper.sandbox.chaos import Chaos
 from tests.cli.command_line import Home
 from tests.docs.documents import DOCUMENTS, MANUAL, calls
 from tests.observe import parts
@@ -76,6 +78,15 @@ def test_every_alarm_is_in_the_chapter_on_monitoring() -> None:
     assert sorted(told) == sorted(set(re.findall(r'Condition\("(\w+)"', source)))
 
 
+def test_every_fault_of_the_sandbox_is_in_the_manual() -> None:
+    """As an item that it understands."""
+    section = text_of("operating").partition("| item |")[2]
+    items = re.findall(r"`([^`]+)`", section.partition("\n\n")[0].replace("`Retry-After`", ""))
+    for item in items:
+        Chaos.parse(item.replace("/DUR", "/9s").replace("DUR", "2s").replace(":P", ":0.5"))
+    assert {item.partition(":")[0] for item in items} == {"503", "429", *chaos._WORDS}
+
+
 def test_a_link_to_a_chapter_is_the_command_that_shows_it(tmp_path: Path) -> None:
     """On a terminal it leads nowhere; on GitHub it leads to the file."""
     assert "see [containers](containers.md)." in DOCUMENTS[MANUAL / "service.md"]
@@ -83,6 +94,7 @@ def test_a_link_to_a_chapter_is_the_command_that_shows_it(tmp_path: Path) -> Non
     assert "see `shipper help containers`." in shown
     assert "systemd/in-a-container.conf (in the repository)" in " ".join(shown.split())
     for name in CHAPTERS:
+        assert "```mermaid" not in text_of(name)
         assert re.findall(r"\]\((?!https?:)", text_of(name)) == [], name
 
 

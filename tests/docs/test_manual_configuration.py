@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from shipper.config.settings import Named, Settings, every_setting, members
-from shipper.config.types import Choice, Rate, Seconds, Size, ValueType, Whole, duration
+from shipper.config.types import Choice, Rate, Seconds, Size, ValueType, Whole
+from shipper.wording.quantities import duration
 
 CHAPTER = Path(__file__).parents[2] / "shipper" / "manual" / "configuration.md"
 SETTINGS = list(every_setting())

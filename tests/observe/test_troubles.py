@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from shipper.advice import Place
-from shipper.cli.output.nagios import told
+from shipper.advice import DestinationPlace
+from shipper.cli.output.nagios import plugin_line
 from shipper.cli.output.verdict import next_try
 from shipper.observe.situation import Facts, Room
 from shipper.observe.troubles import Level, judge
@@ -43,7 +43,7 @@ def facts(*reports: DestinationReport, **more: object) -> Facts:
 EVERYTHING = [
     "the outbox's disk is full",
     "what must hold of the outbox doesn't: counters",
-    "9 pending and no shipper is running",
+    "9 pending and no daemon is running",
     "other is paused: HTTP 401",
     "default: the oldest is pending for 7200 s",
     "the outbox takes 1.0 kB of its budget",
@@ -153,7 +153,7 @@ def test_what_to_do_fits_what_is_told(
 ) -> None:
     """Also where the last try failed of something else than what the link went down for."""
     down = report(state=state, reason=reason, failures=9, last_error=last_error)
-    place = Place("default", "h:1", "C", "correct its API ID")
+    place = DestinationPlace("default", "h:1", "C", "correct its API ID")
     [trouble] = judge(facts(down, places=[place]))
     assert trouble.text.startswith(text)
     assert fix in str(trouble.fix)
@@ -193,7 +193,7 @@ def test_a_large_number_can_be_read() -> None:
     """With its thousands apart, as in a table; performance data are for programs."""
     many = report(pending=12345, dead=6661)
     nobody, letters = judge(facts(many, is_shipped=False))
-    assert nobody.text == "12,345 pending and no shipper is running"
+    assert nobody.text == "12,345 pending and no daemon is running"
     assert letters.text == "default: 6,661 dead letters"
-    line = told(facts(report(pending=12345))).text
+    line = plugin_line(facts(report(pending=12345))).text
     assert "OK - 12,345 pending | default_pending=12345;" in line

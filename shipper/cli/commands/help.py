@@ -21,7 +21,9 @@ from shipper.errors import UsageError
 from shipper.wording.colours import coloured, console
 from shipper.wording.safe_text import printable
 
-_SECTION: Final = re.DOTALL | re.MULTILINE
+_LINES: Final = re.DOTALL | re.MULTILINE
+# GitHub draws these; their source says nothing that the text beside them doesn't.
+_DRAWING: Final = re.compile(r"^```mermaid\n.*?^```\n\n", _LINES)
 _LINK: Final = re.compile(r"\[([^\]]+)\]\((?!https?:)(?:([a-z-]+)\.md|[^)]*?)(?:#[^)]*)?\)")
 
 
@@ -52,13 +54,14 @@ def text_of(name: str) -> str:
     """Return a chapter, or a section that has a name of its own, as Markdown."""
     if name in SECTIONS:
         chapter, title = SECTIONS[name]
-        found = re.search(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", text_of(chapter), _SECTION)
+        found = re.search(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", text_of(chapter), _LINES)
         assert found is not None, f"{chapter} has no section {title}"
         return found[0].removeprefix("#").rstrip() + "\n"
     make = CHAPTERS[name].make
     if make is not None:
         return make()
-    return _LINK.sub(_command_for, (files("shipper") / "manual" / f"{name}.md").read_text("utf-8"))
+    text = (files("shipper") / "manual" / f"{name}.md").read_text("utf-8")
+    return _LINK.sub(_command_for, _DRAWING.sub("", text))
 
 
 def _command_for(link: re.Match[str]) -> str:
@@ -150,6 +153,7 @@ CHAPTERS: Final[Mapping[str, Chapter]] = {
     "files": Chapter("files and environment variables", _places),
     "design": Chapter("how shipper works inside, and why"),
     "glossary": Chapter("the words that shipper uses, each with one meaning"),
+    "contributing": Chapter("for developers: set-up, tests, how to add something"),
 }
 SECTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "first-steps": ("writing", "First steps"),

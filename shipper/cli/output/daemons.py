@@ -1,4 +1,4 @@
-"""What `shipper status --json` tells of the daemons that ship: the fields of the interface."""
+"""The fields about daemons in `shipper status --json`."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from shipper.store.report.daemons import Shipper, shippers
 from shipper.store.report.silence import Plight
 
 
-def told_of(engine: Database, plight: Plight | None) -> dict[str, Any]:
-    """Return the daemons, and of the first one host, pid and version at the top level."""
+def daemon_fields(engine: Database, plight: Plight | None) -> dict[str, Any]:
+    """Return the list of daemons, and host, pid and version of the first at the top level."""
     found = shippers(engine)
     first = found[0] if found else Shipper("", None, "", None, None)
     return {

@@ -118,7 +118,7 @@ def _person_needed(event: EventReport, facts: Facts) -> str | None:
 
 def _nobody_sends(facts: Facts) -> str | None:
     if not facts.running:
-        return "no shipper is running; it goes out as soon as a shipper runs"
+        return "no daemon is running; it is sent as soon as one runs"
     if facts.plight is not None:
         return f"the shipper {facts.plight.told}"
     if not facts.window_open:

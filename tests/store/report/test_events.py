@@ -148,7 +148,7 @@ def _why(engine: Engine, row: int, *, now: float = NOW, max_attempts: int | None
 def test_without_a_shipper_everything_waits_for_one(engine: Engine) -> None:
     """Whatever else there is to say would be old."""
     [row] = write(engine, "a")
-    assert _why(engine, row) == "no shipper is running; it goes out as soon as a shipper runs"
+    assert _why(engine, row) == "no daemon is running; it is sent as soon as one runs"
 
 
 def test_an_event_waits_behind_the_first_of_its_key(engine: Engine, daemon: Daemon) -> None:
@@ -333,7 +333,7 @@ OFFLINE = LinkFacts("offline", "dns: no address", NOW - 60, NOW + 30, held=False
     ("facts", "part"),
     [
         (Facts(None, running=True, link=OFFLINE), "no [destinations.default]"),
-        (Facts(20, running=False, link=OFFLINE), "no shipper is running"),
+        (Facts(20, running=False, link=OFFLINE), "no daemon is running"),
         (Facts(20, running=False, hold=KeyHold("operator", None, NOW)), "holds its key"),
         (Facts(20, running=True, link=OFFLINE, window_open=False), "no delivery window"),
         (
