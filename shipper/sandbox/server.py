@@ -150,7 +150,7 @@ class Sandbox:
         )
         try:
             treatment = self._treatment_of(info)
-            if treatment.taken:
+            if treatment.accepted:
                 self.ledger.process(visit)
             self._wake_waiters()
             return await self._respond(visit, treatment)

@@ -28,7 +28,7 @@ class Treatment:
     """
 
     status: int | str
-    taken: bool
+    accepted: bool
     answer: SandboxAnswer | None = None
     delay: float | None = 0.0
 
@@ -46,16 +46,16 @@ def treat(
     if fault is not None and not fault.after_processing:
         return _struck(fault)
     usual = answer_to(info, api_id, mode)
-    taken = info.is_event and usual.accepts
+    accepted = info.is_event and usual.accepts
     if fault is None:
-        return Treatment(usual.status, taken, usual)
+        return Treatment(usual.status, accepted, usual)
     if fault.kind == "status":
         assert fault.status is not None
         other = replace(usual, status=fault.status) if usual.accepts else usual
-        return Treatment(other.status, taken, other)
+        return Treatment(other.status, accepted, other)
     if fault.kind == "slow":
-        return Treatment(usual.status, taken, usual, fault.delay)
-    return Treatment(fault.kind, taken)
+        return Treatment(usual.status, accepted, usual, fault.delay)
+    return Treatment(fault.kind, accepted)
 
 
 def _struck(fault: InjectedFault) -> Treatment:
@@ -63,15 +63,15 @@ def _struck(fault: InjectedFault) -> Treatment:
         case "status":
             assert fault.status is not None
             answer = problem(fault.status, "an injected fault", _retry_after(fault))
-            return Treatment(fault.status, taken=False, answer=answer)
+            return Treatment(fault.status, accepted=False, answer=answer)
         case "html":
-            return Treatment("html", taken=False, answer=_LOGIN_PAGE)
+            return Treatment("html", accepted=False, answer=_LOGIN_PAGE)
         case "redirect":
-            return Treatment("redirect", taken=False, answer=_REDIRECT)
+            return Treatment("redirect", accepted=False, answer=_REDIRECT)
         case "stall":
-            return Treatment("stall", taken=False, delay=None)
+            return Treatment("stall", accepted=False, delay=None)
         case _:
-            return Treatment(fault.kind, taken=False)
+            return Treatment(fault.kind, accepted=False)
 
 
 def _retry_after(fault: InjectedFault) -> dict[str, str]:

@@ -87,7 +87,7 @@ def test_the_first_event_arrives(tmp_path: Path) -> None:
     export = install.splitlines()[1]
     script = f"{_OUTSET}\n{export}\n{begin}\n{_UNTIL_DELIVERED}\n{show}\n{stop}\nwait"
     environ = {k: v for k, v in os.environ.items() if not k.startswith("SHIPPER_")}
-    environ |= {"TMPDIR": str(scratch), "PATH": _without_ours(environ["PATH"])}
+    environ |= {"TMPDIR": str(scratch), "PATH": _without_this_environment(environ["PATH"])}
     done = subprocess.run(
         ["timeout", str(_SECONDS), "bash", "-mc", script],
         cwd=clone,
@@ -102,10 +102,10 @@ def test_the_first_event_arrives(tmp_path: Path) -> None:
     assert re.search(r"^default\s+ready\s", out, re.MULTILINE), out
 
 
-def _without_ours(path: str) -> str:
+def _without_this_environment(path: str) -> str:
     """Return a PATH without this environment: the README's own line has to add it."""
-    ours = Path(sys.executable).parent
-    return os.pathsep.join(part for part in path.split(os.pathsep) if Path(part) != ours)
+    this = Path(sys.executable).parent
+    return os.pathsep.join(part for part in path.split(os.pathsep) if Path(part) != this)
 
 
 def _free_port() -> str:
