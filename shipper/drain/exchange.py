@@ -18,6 +18,7 @@ from shipper.drain.wait import Rhythm
 from shipper.errors import AccessDenied, GivenUp, SchemaError, StoreUnavailable
 from shipper.policy.event import Event
 from shipper.store.drain.messages import NAMED, Holds, Look, PendingRow, Pulse, SettledIds, Work
+from shipper.system.waiting import is_set_within
 
 # A pulse costs as much as sending five events; a drain that turns all the time needs one now and
 # then.
@@ -235,9 +236,5 @@ async def _rest(seconds: float, stop: asyncio.Event) -> None:
     """Rest for so long, or a moment only once we are to stop."""
     if stop.is_set():
         await asyncio.sleep(_REST_AT_STOP)
-        return
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return
+    else:
+        await is_set_within(stop, seconds)

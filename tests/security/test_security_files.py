@@ -146,7 +146,7 @@ def test_init_writes_through_no_link(shared: Shared, tmp_path: Path, lead: str, 
         "--url", "https://api.example/e", "--api-id", "secret-id",
     )  # fmt: skip
     assert ran.status == 2
-    assert "is there already" in ran.err
+    assert "exists already" in ran.err
     assert shared.is_untouched()
 
 

@@ -82,6 +82,6 @@ def paced(rows: int, seconds: float, wanted: float, bounds: tuple[int, int]) -> 
     """Return how many rows to take next, after `rows` took `seconds` and should take `wanted`."""
     least, most = bounds
     if seconds > wanted:
-        # One slow write to the disk must not shrink the batch to nothing; ten times too long may.
+        # One slow write to the disk must not shrink the batch to nothing.
         return max(least, min(rows // 2, round(rows * wanted / seconds * 2)))
     return min(most, rows * 2) if seconds < wanted / 2 else rows

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, text
 from shipper.store.db.dialect import dialect_of, pick
 from shipper.store.db.postgres.fence import BOOKS
 from shipper.store.db.snapshot import snapshot
+from shipper.wording.quantities import plural, several
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +28,9 @@ class StalledCommits:
 
     def __str__(self) -> str:
         """Return it for a person."""
-        s = "" if self.commits == 1 else "s"
+        waits = plural(self.commits, "waits", "wait")
         return (
-            f"{self.commits} commit{s} wait{'' if s else 's'} for a synchronous standby"
+            f"{several(self.commits, 'commit')} {waits} for a synchronous standby"
             f" ({self.standbys}), the first for {self.seconds:.0f} s: nothing is sent meanwhile"
         )
 

@@ -1,7 +1,7 @@
 """What `store` asks of a database: its fragments of SQL, its conversions, and what it can do.
 
 A statement that reads the same on every database is written once, in its own room, around the
-fragments of a `Dialect`. A statement of one room that has to be written anew for each database
+fragments of a `Dialect`. A statement of one room that has to be written again for each database
 stays in that room, as the choices of `pick`. No module compares the names of databases.
 
 Each database has one folder here (`sqlite`, `postgres`) with a class that has all members of
@@ -24,7 +24,6 @@ from shipper.store.db.safeguard import Safeguard
 from shipper.store.db.sqlite.dialect import SqliteDialect
 
 Mode: TypeAlias = Literal["write", "read", "glance"]
-Bytes: TypeAlias = str | bytes
 T = TypeVar("T")
 
 # The greatest id that a row can have.
@@ -60,7 +59,7 @@ class Dialect(Protocol):
     builds_indexes_beside: bool
     """Whether an index can be built while the application writes."""
     upgrades_by_itself: bool
-    """Whether the daemon may bring an older outbox up to date when it starts."""
+    """Whether the daemon itself brings an older outbox up to date when it starts."""
     takes_names: bool
     """Whether the driver itself reads parameters like `:name`."""
 
@@ -162,16 +161,16 @@ class Dialect(Protocol):
     def bind_time(self, wall: float | None) -> float | str | None:
         """Return a wall time (seconds since 1970) as the parameter of `time`."""
 
-    def bind_key(self, key: str) -> Bytes:
+    def bind_key(self, key: str) -> str | bytes:
         """Return an ordering key as the parameter of `same_key`, byte for byte as it was read."""
 
-    def bind_text(self, value: str) -> Bytes:
+    def bind_text(self, value: str) -> str | bytes:
         """Return a text that an operator asks for as a parameter that is cast to text.
 
         Raises UsageError for a text that the database can't hold, so no row can have it.
         """
 
-    def bind_payload(self, payload: bytes) -> Bytes:
+    def bind_payload(self, payload: bytes) -> str | bytes:
         """Return a payload as the parameter of `new_payload`."""
 
     # -- values out -------------------------------------------------------------------------------
@@ -180,9 +179,9 @@ class Dialect(Protocol):
     def text(self, value: None) -> None: ...
 
     @overload
-    def text(self, value: Bytes) -> str: ...
+    def text(self, value: str | bytes) -> str: ...
 
-    def text(self, value: Bytes | None) -> str | None:
+    def text(self, value: str | bytes | None) -> str | None:
         """Return a text column as str; bytes that aren't UTF-8 survive as surrogate escapes."""
 
     def wall(self, value: str | float | None) -> float | None:

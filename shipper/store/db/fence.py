@@ -27,7 +27,7 @@ class Fence(Protocol):
     """Whether `advance` returns a row (server, settled); if not, the number of changed rows says
     whether it wrote the turn."""
     is_alive: str
-    """Whether a daemon has the lease, as a column of its row; of a file the kernel's lock tells."""
+    """Whether a daemon has the lease, as a column of its row; for a file ask the kernel's lock."""
     unseen: str
     """For how many seconds the daemon hasn't prolonged its lease, as a column of its row."""
     fold_after: int

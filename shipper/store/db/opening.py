@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from shipper.store.db.engine import open_engine
 
 Database: TypeAlias = Engine
-"""What the other rooms call an engine: only `store` may know SQLAlchemy."""
+"""What the other rooms call an engine: only `store` imports SQLAlchemy."""
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from shipper.store.db.dialect import dialect_of
 from shipper.store.db.snapshot import snapshot
 from shipper.store.report.facts import Growth, growth, server
 from shipper.store.upkeep.sqlite_file import measure
+from shipper.wording.quantities import forecast, size
 
 # Nearly full: of the budget, or in days without the API.
 NEARLY = 0.8
@@ -90,23 +91,6 @@ def footprint(engine: Engine, rows: int, now: float, budget: int | None) -> Foot
         return Footprint(rows * grown.bytes_each, True, grown, budget)
     found = measure(engine)
     return Footprint(found.file - found.free + found.wal, False, grown, budget)
-
-
-def forecast(days: float) -> str:
-    """Return how long some room lasts, for a person."""
-    if days > 3650:
-        return "at today's rate not full within ten years offline"
-    length = f"{days:.0f} days" if days >= 2 else f"{days * 24:.0f} hours"
-    return f"full in {length} at today's rate offline"
-
-
-def size(count: float) -> str:
-    """Return a number of bytes for a person."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
 
 
 # -- statements ---------------------------------------------------------------------------------

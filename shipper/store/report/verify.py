@@ -29,6 +29,7 @@ from shipper.store.drain.claims import load_ids
 from shipper.store.drain.record import ATTEMPTS_KEPT
 from shipper.store.schema.damage import damage
 from shipper.store.upgrade import sqlite_sequence
+from shipper.wording.quantities import several
 
 RULES: Mapping[str, str] = MappingProxyType(
     {
@@ -188,7 +189,11 @@ def _check_claims(tx: Connection, dialect: Dialect) -> Iterator[RuleFinding]:
 
 
 def _events(count: int, smallest: int) -> str:
-    return f"event {smallest}" if count == 1 else f"{count} events, the first of them {smallest}"
+    return (
+        f"event {smallest}"
+        if count == 1
+        else f"{several(count, 'event')}, the first of them {smallest}"
+    )
 
 
 # -- statements ---------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def upgrade(engine: Engine) -> list[str]:
 
 
 def _to_head(engine: Engine) -> list[str]:
-    """Run the missing migrations, and nothing that needs the lock: the caller may have it."""
+    """Run the missing migrations, and nothing that needs the lock: the caller can have it."""
     import alembic.command  # noqa: F401, PLC0415 - heavy, so before the application has to wait
 
     dialect = dialect_of(engine)

@@ -419,7 +419,7 @@ def test_a_file_that_took_the_place_of_an_open_one_is_never_opened_with_its_wal(
         engine = open_engine(sqlite_url, busy_timeout=0.2)
         with pytest.raises(StoreUnavailable, match=f"process {application.pid} ") as caught:
             add(engine, "refused")
-        assert "stop what has the old one open" in str(caught.value.hint)
+        assert "stop the process that has the old file open" in str(caught.value.hint)
         for _ in range(2):
             with pytest.raises(LeaseLost, match="another file lies in the place"):
                 add(lite, "refused")

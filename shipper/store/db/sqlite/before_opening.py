@@ -47,10 +47,10 @@ def refuse_mixed(file: Path) -> None:
     if who:
         raise StoreUnavailable(
             f"another file was moved into the place of {file.name} while that was open: the -wal"
-            f" there is the one before's, which {holders.listed(who)} has open; to open both"
-            " together would damage the new one",
-            "stop what has the old one open (the application), and move that -wal away before"
-            " anything opens the new one. Never replace a database that is in use",
+            f" there belongs to the old file, which {holders.listed(who)} has open; opening it with"
+            " the new file would damage that",
+            "stop the process that has the old file open (the application), and move that -wal away"
+            " before a process opens the new file. Never replace a database that is in use",
         )
 
 
@@ -88,8 +88,8 @@ def refuse_without(driver: Any, file: Path, suspects: set[int]) -> None:
 def _abandoned(file: Path, pids: set[int]) -> StoreUnavailable:
     return StoreUnavailable(
         f"the -wal or -shm of {file.name} was removed while it was open, and"
-        f" {holders.listed(holders.described(sorted(pids)))} still has it open: what is written to"
-        " another one would be lost, or what is in that",
-        "restart what has it open (the application), and let it end by itself: what it committed is"
+        f" {holders.listed(holders.described(sorted(pids)))} still has it open: a new one beside it"
+        " would lose what is committed to one of the two",
+        "restart that process (the application), and let it end by itself: what it committed is"
         " saved when it closes the file",
     )

@@ -99,8 +99,8 @@ def refuse_unusable_file(path: Path, mountinfo: Path | None = None) -> None:
 def second_name(path: Path, names: int) -> str:
     """Return what is wrong with a file that has so many names."""
     return (
-        f"{path} has {names} names (hard links): whoever opens it by another one writes another"
-        " -wal, which damages it"
+        f"{path} has {names} names (hard links): a process that opens it by another name writes"
+        " another -wal, which damages it"
     )
 
 
@@ -131,8 +131,8 @@ def refuse_unusable_place(path: Path, mountinfo: Path | None = None) -> None:
     mounts = list(_mounts(mountinfo))
     if any(mount.directory == real for mount in mounts):
         raise SchemaError(
-            f"{path} is mounted by itself (a bind mount of one file): its -wal and -shm lie"
-            " elsewhere than those of whoever opens it outside of the mount, which damages it",
+            f"{path} is mounted by itself (a bind mount of one file): a process that opens"
+            " it outside of the mount has another -wal and -shm, which damages it",
             f"mount the directory that it is in, and not the file: -v DIRECTORY:{path.parent}",
         )
     own = _mount_of(real, mounts)
@@ -140,8 +140,8 @@ def refuse_unusable_place(path: Path, mountinfo: Path | None = None) -> None:
         layered = mount is not own and any(_is_under(real, layer) for layer in _layers(mount))
         if layered:
             raise SchemaError(
-                f"{path} is in a layer of the overlay file system at {mount.directory}: whoever"
-                " opens it there has another file",
+                f"{path} is in a layer of the overlay file system at {mount.directory}: a process"
+                " that opens it there has another file",
                 "put it in a directory of its own (for containers: a volume), and open it there",
             )
     kind = "unknown" if own is None else own.kind

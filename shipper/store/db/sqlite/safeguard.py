@@ -47,10 +47,11 @@ class FileSafeguard:
         if identity != self._opened:
             aside = self._beside.set_aside()
             raise LeaseLost(
-                f"another file lies in the place of {file.name} than the one that was open"
-                + (f", whose -wal is kept as {aside}" if aside else ""),
-                "restart the application, which has the file before open: what it commits there"
-                " is lost. Before a file is replaced, stop all who have it open, shipper too",
+                f"another file lies in the place of {file.name}, which was open"
+                + (f"; the -wal of the old file is kept as {aside}" if aside else ""),
+                "restart the application, which has the old file open: what it commits there is"
+                " lost. Before a file is replaced, stop all processes that have it open, shipper"
+                " too",
             )
         return True
 

@@ -162,8 +162,8 @@ class Beside:
         return StoreUnavailable(
             f"the -wal or -shm of {self._file.name} was removed while it was open, and another"
             f" process still has it open{': ' + who if who else ''}; nothing is sent until then",
-            "restart what has it open (the application); what is committed until then is saved as"
-            " long as shipper runs",
+            "restart that process (the application); what it commits until then is saved as long as"
+            " shipper runs",
         )
 
     def _kept(self) -> str:
