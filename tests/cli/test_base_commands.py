@@ -605,7 +605,7 @@ def test_init_writes_no_configuration_where_something_is_wrong(
 
 
 def test_init_asks_four_questions_on_a_terminal(bare: Home) -> None:
-    """It asks again after a wrong answer; an empty answer is the default; the API ID isn't shown."""
+    """It asks again after a wrong answer; an empty one is the default; the API ID isn't shown."""
     shown = Terminal(bare, "init").answer(
         (
             "database does your application use? (SQLite or PostgreSQL) [sqlite:///shop.db]",
