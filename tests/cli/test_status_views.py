@@ -54,7 +54,7 @@ def report(**facts: object) -> DestinationReport:
         (
             {"pending": 1, "oldest_pending_seconds": HOUR + 1},
             Level.CRITICAL,
-            "default: the oldest is pending for 3601 s",
+            "default: the oldest is pending for 60 minutes",
         ),
         ({"name": "gone", "state": "paused"}, Level.OK, "0 pending"),
         ({"name": "gone", "state": "paused", "pending": 1}, Level.CRITICAL, "gone is paused"),
