@@ -278,9 +278,10 @@ def test_check_says_which_windows_in_which_time_zone(home: Home) -> None:
     for command in (("check",), ("run",)):
         ran = home.call(*command)
         assert ran.status == 78
-        assert "shipper.toml:7: schedule.windows: '* 22-6 * * *' is no cron expression" in ran.err
-        assert "shipper.toml:7: schedule.windows: '* * * * 8' is no cron expression" in ran.err
-    assert home.call("doctor", "--no-network").out.count("is no cron expression") == 2
+        for wrong in ("* 22-6 * * *", "* * * * 8"):
+            said = f"shipper.toml:7: schedule.windows: {wrong!r} is not a cron expression"
+            assert said in ran.err
+    assert home.call("doctor", "--no-network").out.count("is not a cron expression") == 2
     assert home.call("status").status == 0
 
 
@@ -290,7 +291,7 @@ def test_a_bad_window_is_told_with_all_that_is_wrong(home: Home) -> None:
     home.configure("sqlite:///shop.db", "https://a.example/events", more)
     ran = home.call("check")
     assert ran.status == 78
-    assert "shipper.toml:7: schedule.windows: '* * * * 9' is no cron expression" in ran.err
+    assert "shipper.toml:7: schedule.windows: '* * * * 9' is not a cron expression" in ran.err
     assert "shipper.toml:8: unknown setting schedule.x" in ran.err
     assert ran.err.count("schedule.windows") == 1
 
@@ -862,7 +863,7 @@ def test_a_wrong_chaos_spec_is_a_usage_error(home: Home) -> None:
 
 
 def test_demo_is_reached_from_the_command_line(home: Home) -> None:
-    """Its summary is the one object on stdout; its exit status says whether the numbers add up."""
+    """Its summary is the one object on stdout, and its exit status says whether it balances."""
     ran = home.run("demo", "--seconds", "1", "--json")
     assert ran.value["balanced"] is (ran.status == 0)
 

@@ -1,4 +1,4 @@
-"""The restore of the README, done literally: hold, discard what has arrived, release, start."""
+"""The restore of the manual, done literally: hold, discard what has arrived, release, start."""
 
 import shutil
 from pathlib import Path
@@ -32,7 +32,7 @@ async def test_a_restored_backup_sends_nothing_again_that_is_discarded(shop: Sho
     before = shop.sandbox.ledger.summary()
     assert before.requests == 20
 
-    # As it stands in the README.
+    # As it stands in the manual.
     restored = shop.directory / "restored.db"
     shutil.copy(copy, restored)
     shop.move_to(f"sqlite:///{restored}")
@@ -55,7 +55,7 @@ async def test_a_restored_backup_sends_nothing_again_that_is_discarded(shop: Sho
 
 @only_sqlite
 async def test_a_restored_backup_sends_again_what_nobody_discards(shop: Shop) -> None:
-    """Each with its own Idempotency-Key and in order: what the README warns of."""
+    """Each with its own Idempotency-Key and in order: what the manual warns of."""
     copy = shop.directory / "backup.db"
     daemon = await shop.started()
     await _shipper(shop, "hold", "--destination", "default")

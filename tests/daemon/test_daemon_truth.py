@@ -4,7 +4,7 @@ import json
 import signal
 from typing import Any
 
-from shipper.sandbox import Chaos, Fault
+from shipper.sandbox import Chaos, InjectedFault
 from shipper.store.report.silence import note, noted
 from tests.daemon.harness import Shop, only_sqlite
 from tests.daemon.processes import until
@@ -133,7 +133,7 @@ async def test_what_was_set_back_by_hand_goes_out_after_a_release(shop: Shop) ->
 @only_sqlite
 async def test_status_says_that_the_daemon_cannot_write(shop: Shop) -> None:
     """It holds its lock and lives, and ships nothing; once it can again, all is well."""
-    shop.sandbox.answer_for = lambda _: Fault("slow", delay=1.0)
+    shop.sandbox.answer_for = lambda _: InjectedFault("slow", delay=1.0)
     shop.add("u1-1")
     daemon = await shop.started()
     await shop.arrival("u1-1")

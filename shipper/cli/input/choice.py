@@ -15,7 +15,8 @@ from shipper.cli.input.arguments import Status
 from shipper.cli.output.context import Context
 from shipper.errors import NotFound, UsageError
 from shipper.store.db.selection import Selection
-from shipper.store.report.dead_letters import SAMPLES, dead_groups
+from shipper.store.operate.preview import SAMPLES
+from shipper.store.report.dead_letters import dead_groups
 from shipper.store.report.events import EventReport, find, locate
 from shipper.wording.quantities import plural
 from shipper.wording.safe_text import printable

@@ -11,6 +11,7 @@ from typing import Final
 from cyclopts import App, Argument
 
 from shipper import __version__, resources
+from shipper.cli.commands.help import CHAPTERS
 from shipper.cli.grammar.facts import ENVIRONMENT, EXIT_STATUSES, FILES, NAGIOS
 from shipper.cli.grammar.parser import COMMANDS, Command
 from shipper.cli.setup.completion import Shell, completion
@@ -35,6 +36,7 @@ it. `shipper help` shows the manual.
 The answer of a command goes to stdout, everything else to stderr. Times are UTC. Tables and colours
 are for terminals; a pipe or a file gets plain text.
 """
+_MANUAL: Final = "`shipper help CHAPTER` shows a chapter of the manual:"
 
 
 def main() -> None:
@@ -58,6 +60,7 @@ def page() -> str:
         *(".SH DESCRIPTION", *_paragraphs(_DESCRIPTION)),
         *(".SH OPTIONS", "Every command has these options.", *_options(app.meta)),
         *_commands(app),
+        *(".SH MANUAL", _text(_MANUAL), *_list(_chapters())),
         *(".SH EXIT STATUS", *_list(EXIT_STATUSES), ".PP", *_paragraphs(NAGIOS)),
         *(".SH FILES", *_list(FILES)),
         *(".SH ENVIRONMENT", *_list(ENVIRONMENT)),
@@ -131,6 +134,10 @@ def _said(argument: Argument) -> Iterator[str]:
 
 def _is_many(argument: Argument) -> bool:
     return argument.field_info.kind is argument.field_info.VAR_POSITIONAL
+
+
+def _chapters() -> Mapping[str, str]:
+    return {name: chapter.about for name, chapter in CHAPTERS.items()}
 
 
 def _list(facts: Mapping[str, str]) -> Iterator[str]:
