@@ -24,7 +24,7 @@ from shipper.store.db import commits
 from shipper.store.report.budget import Footprint
 from shipper.store.report.silence import Silence
 from shipper.store.report.status import NEVER_TRIED, Blocker, DestinationReport
-from shipper.wording.quantities import several, size
+from shipper.wording.quantities import lasting, several, size
 
 NAMED = 3
 """How many held keys of a destination are named; the others are counted."""
@@ -189,7 +189,8 @@ def _fix(report: DestinationReport, facts: Situation) -> str | None:
 def _of_waiting(facts: Situation) -> Iterator[Trouble]:
     for report in facts.reports:
         if facts.waits_too_long(report):
-            text = f"{report.name}: the oldest is pending for {report.oldest_pending_seconds:.0f} s"
+            pending = lasting(report.oldest_pending_seconds or 0.0)
+            text = f"{report.name}: the oldest is pending for {pending}"
             yield Trouble(Severity.CRITICAL, text, "shipper doctor names the event")
 
 
