@@ -22,7 +22,7 @@ from shipper.cli.grammar.near import unknown
 from shipper.cli.grammar.parser import GLOBAL, build
 from shipper.cli.output.context import Context, folded
 from shipper.errors import ConfigError, InvalidEvent, NotWritten, ShipperError, UsageError
-from shipper.system.stderr import settle_stderr
+from shipper.system.stderr import flush_stderr
 from shipper.wording.colours import BAD, styled
 from shipper.wording.quantities import several
 from shipper.wording.safe_text import printable, printable_json, printable_lines
@@ -103,7 +103,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _run(arguments)
     finally:
-        settle_stderr()
+        flush_stderr()
 
 
 def _run(arguments: Sequence[str]) -> int:

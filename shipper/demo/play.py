@@ -20,7 +20,8 @@ from shipper.demo.shop import UNKNOWN_SKU, Shop
 from shipper.demo.summary import DemoSummary, summarize
 from shipper.logs import Log
 from shipper.sandbox import Chaos, RequestInfo, Sandbox, SandboxAnswer, Summary
-from shipper.store.db.engine import create_sqlite_file, open_engine
+from shipper.store.db.engine import open_engine
+from shipper.store.db.sqlite.opening import create_sqlite_file
 from shipper.store.report.status import destination_report
 from shipper.store.upgrade.migrate import upgrade
 

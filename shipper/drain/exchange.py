@@ -17,7 +17,8 @@ from shipper.drain.terms import Question
 from shipper.drain.wait import Rhythm
 from shipper.errors import AccessDenied, GivenUp, SchemaError, StoreUnavailable
 from shipper.policy.event import Event
-from shipper.store.drain.messages import NAMED, Holds, Look, Pulse, Row, Settled, Work
+from shipper.store.drain.messages import NAMED, Holds, Look, PendingRow, Pulse, SettledIds, Work
+from shipper.system.waiting import is_set_within
 
 # A pulse costs as much as sending five events; a drain that turns all the time needs one now and
 # then.
@@ -46,13 +47,13 @@ class Looks(Protocol):
     """What the dispatcher sees through: `shipper.store.drain.look.Looks`."""
 
     @property
-    def settled(self) -> Settled:
+    def settled(self) -> SettledIds:
         """How far the order of commits is known, and by which connection."""
 
     def pulse(self) -> Pulse:
         """Tell whether something may have changed."""
 
-    def look(self, question: Look) -> list[Row]:
+    def look(self, question: Look) -> list[PendingRow]:
         """Show pending rows."""
 
     def touched(self, since: int) -> list[tuple[str, str | int]] | None:
@@ -80,7 +81,7 @@ class Answer:
 
     events: list[Event]
     pulse: Pulse
-    rows: list[list[Row] | None]
+    rows: list[list[PendingRow] | None]
     holds: Holds | None
     commanded: bool = False
     may_be_back: bool = False
@@ -235,9 +236,5 @@ async def _rest(seconds: float, stop: asyncio.Event) -> None:
     """Rest for so long, or a moment only once we are to stop."""
     if stop.is_set():
         await asyncio.sleep(_REST_AT_STOP)
-        return
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return
+    else:
+        await is_set_within(stop, seconds)

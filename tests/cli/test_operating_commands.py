@@ -202,7 +202,7 @@ def test_a_broken_promise_is_critical_until_it_is_recounted(either_home: Home) -
     execute(either_home, "UPDATE shipper_outbox SET status = 'discarded'")
     ran = either_home.call("status", "--nagios")
     assert ran.status == 2
-    assert ran.out.startswith("SHIPPER CRITICAL - what must hold of the outbox doesn't: counters")
+    assert ran.out.startswith("SHIPPER CRITICAL - rules of the outbox are broken: counters")
     assert "broken: counters" in either_home.call("doctor", "--no-network").out
     assert "shipper verify --recount" in either_home.call("verify").err
     fixed = either_home.call("verify", "--recount")
@@ -331,7 +331,7 @@ def test_only_a_dead_letter_is_shown_as_one(home: Home) -> None:
     write(home, VIEW, "b")
     assert home.call("dead", "show", "1", "--json").value["status"] == "dead"
     ran = home.call("dead", "show", "2")
-    assert (ran.status, ran.err) == (1, "shipper: event 2 is not dead but pending\n")
+    assert (ran.status, ran.err) == (1, "shipper: event 2 is pending, not dead\n")
 
 
 @pytest.mark.parametrize(
@@ -542,7 +542,7 @@ def test_verify_ends_with_1_where_a_promise_is_broken(either_home: Home) -> None
     ran = either_home.call("verify")
     assert ran.status == 1
     assert "FAULT  the counters of every destination equal a recount of its rows\n" in ran.out
-    assert "destination default counts 7 delivered, but 0 are" in ran.out
+    assert "destination default counts 7 delivered events, but has 0" in ran.out
     told = either_home.call("verify", "--json")
     assert (told.status, told.value["ok"]) == (1, False)
     assert [finding["rule"] for finding in told.value["findings"]] == ["counters"]

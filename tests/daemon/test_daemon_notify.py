@@ -75,7 +75,7 @@ async def test_a_reload_is_told_from_its_beginning_to_its_end(shop: Shop, manage
     shop.configure(timeout="soon")
     daemon.signal(signal.SIGHUP)
     refused = await manager.hears("READY", after=ready)
-    assert "the new configuration is refused" in manager.heard[refused - 1]["STATUS"]
+    assert "the new configuration is rejected" in manager.heard[refused - 1]["STATUS"]
     await daemon.stop()
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from shipper.daemon.budget import STORE_GRACE
-from shipper.daemon.stops import Stop
+from shipper.daemon.requests import Stop
+from shipper.daemon.stop_budget import STORE_GRACE
 from shipper.sandbox import InjectedFault
 from shipper.store.lease.file_lock import FileLock
 from tests import standbys

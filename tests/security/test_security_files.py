@@ -11,7 +11,8 @@ from shipper.cli.setup import service
 from shipper.demo.command import demo
 from shipper.errors import AccessDenied, SchemaError, ShipperError, UsageError
 from shipper.sandbox.journal import Journal
-from shipper.store.db.engine import create_sqlite_file, open_engine
+from shipper.store.db.engine import open_engine
+from shipper.store.db.sqlite.opening import create_sqlite_file
 from shipper.store.upgrade.migrate import upgrade
 from shipper.store.upkeep.reserve import Reserve, held, reserve_of
 from shipper.system import drafts, files

@@ -221,7 +221,7 @@ async def test_a_reload_with_faults_is_refused(till: Till) -> None:
     await till.told("config.rejected")
     await till.insert("u1-1")
     await till.arrives("u1-1")
-    assert await eventually(lambda: says(till, "default ready", "new configuration is refused"))
+    assert await eventually(lambda: says(till, "default ready", "new configuration is rejected"))
 
 
 async def test_a_stop_lets_finish_what_is_in_flight(till: Till) -> None:

@@ -121,14 +121,7 @@ def _problems(settings: Settings) -> Iterator[str]:
 
 def _open(destination: DestinationSettings) -> None:
     """Make the HTTP client, which reads the certificates; it connects only when it sends."""
-    Destination(
-        url=destination.url,
-        timeout=destination.timeout,
-        max_in_flight=destination.max_in_flight,
-        ca_file=destination.ca_file,
-        proxy=destination.proxy,
-        transport=destination.transport,
-    )
+    Destination.of(destination)
 
 
 def _place(settings: Settings, name: str) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from shipper.cli.output.context import Context
+from shipper.store.db.dialect import dialect_of
 from shipper.store.db.engine import database_path
 from shipper.store.lease import unlock as stuck_leases
 from shipper.store.schema import grants as rights
@@ -28,7 +29,7 @@ def upgrade(*, create: Annotated[bool, Parameter(help=_CREATE)] = False, context
             revisions.refuse_unasked(engine)
         before = revisions.current(engine)
         notices = migrate.upgrade(engine)
-        notices += [f"fixed: {fixed}" for fixed in migrate.mend(engine)]
+        notices += [f"fixed: {fixed}" for fixed in migrate.fix(engine)]
     for notice in notices:
         context.note(notice)
     if context.json:
@@ -101,7 +102,7 @@ def grants(*, role: str, context: Context) -> None:
         The application's role in PostgreSQL.
     """
     with context.engine() as engine:
-        if engine.dialect.name != "postgresql":
+        if dialect_of(engine).is_file:
             if context.json:
                 context.emit({"statements": [], "note": " ".join(rights.SQLITE.split())})
             else:

@@ -12,9 +12,9 @@ from shipper.cli.output.context import Context
 from shipper.clock import SystemClock, iso
 from shipper.store.db.opening import Database
 from shipper.store.db.selection import Selection
-from shipper.store.operate import acts
+from shipper.store.operate import dead_letters
 from shipper.store.report.dead_letters import DeadGroup, dead_groups
-from shipper.store.report.events import last_words
+from shipper.store.report.events import last_answers
 from shipper.wording.quantities import several
 from shipper.wording.safe_text import printable
 
@@ -40,7 +40,7 @@ def list_dead(
         groups = dead_groups(engine, filters)
         if not groups and filters != Selection():
             raise no_match(engine, context, filters, ("dead",))
-        messages = last_words(engine, [group.ids[-1] for group in groups])
+        messages = last_answers(engine, [group.ids[-1] for group in groups])
     if context.json:
         for group in groups:
             context.emit(_fields(group, messages))
@@ -76,7 +76,7 @@ def retry(
     Either all named dead letters are retried, or none.
     """
     filters = Selection(key=key, destination=destination, cause=cause, since=since, until=until)
-    _change(context, "retry", "retried", acts.retry).run(context, idents, filters, yes=yes)
+    _change(context, "retry", "retried", dead_letters.retry).run(context, idents, filters, yes=yes)
 
 
 def discard(
@@ -94,7 +94,9 @@ def discard(
     Either all named dead letters are discarded, or none.
     """
     filters = Selection(key=key, destination=destination, cause=cause, since=since, until=until)
-    _change(context, "discard", "discarded", acts.discard).run(context, idents, filters, yes=yes)
+    _change(context, "discard", "discarded", dead_letters.discard).run(
+        context, idents, filters, yes=yes
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from shipper.cli.input.choice import some
 from shipper.cli.output.context import Context
 from shipper.store.db.opening import Database
 from shipper.store.db.selection import Selection
-from shipper.store.operate.discard import Found, find_pending, give_up
+from shipper.store.operate.discard import discard_pending
+from shipper.store.operate.preview import Found, find_pending
 from shipper.wording.quantities import several
 
 
@@ -32,7 +33,7 @@ def discard(
     """
 
     def act(engine: Database, selection: Selection) -> tuple[int, int]:
-        return beside_a_daemon(engine, context, give_up(engine, selection))
+        return beside_a_daemon(engine, context, discard_pending(engine, selection))
 
     filters = Selection(key=key, destination=destination, since=since, until=until)
     change = EventChange(

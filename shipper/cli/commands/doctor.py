@@ -8,19 +8,19 @@ from cyclopts import Parameter
 from shipper.cli.output.context import Context, folded
 from shipper.clock import SystemClock
 from shipper.doctor.checks import examine
-from shipper.doctor.finding import Finding, Level
+from shipper.doctor.result import CheckLevel, CheckResult
 from shipper.wording.colours import BAD, GOOD, WAITING, ascii_only, styled
 from shipper.wording.quantities import several
 from shipper.wording.safe_text import printable
 
-_MARKS = {Level.OK: "✓", Level.WARNING: "!", Level.FAULT: "✗"}
-_STYLES = {Level.OK: GOOD, Level.WARNING: WAITING, Level.FAULT: BAD}
+_MARKS = {CheckLevel.OK: "✓", CheckLevel.WARNING: "!", CheckLevel.FAULT: "✗"}
+_STYLES = {CheckLevel.OK: GOOD, CheckLevel.WARNING: WAITING, CheckLevel.FAULT: BAD}
 # Columns of a line beside the name and the text.
 _BESIDE = 4
 # The order in which `troubles` has them; before them, what all other checks need.
 _WORST = ("config", "database", "schema", "disk", "promises", "daemon")
 # For a stdout that can't write the marks.
-_PLAIN = {Level.OK: "+", Level.WARNING: "!", Level.FAULT: "x"}
+_PLAIN = {CheckLevel.OK: "+", CheckLevel.WARNING: "!", CheckLevel.FAULT: "x"}
 
 
 def doctor(
@@ -40,7 +40,7 @@ def doctor(
         Connect to the destinations. With --no-network nothing leaves this machine.
     """
     found = examine(context.settings, SystemClock(), network=network)
-    broken = any(finding.level is Level.FAULT for finding in found)
+    broken = any(finding.level is CheckLevel.FAULT for finding in found)
     if context.json:
         context.emit({"ok": not broken, "findings": [_fields(finding) for finding in found]})
     else:
@@ -48,7 +48,7 @@ def doctor(
     return 1 if broken else 0
 
 
-def _fields(finding: Finding) -> dict[str, str | None]:
+def _fields(finding: CheckResult) -> dict[str, str | None]:
     return {
         "level": finding.level.value,
         "name": finding.name,
@@ -57,7 +57,7 @@ def _fields(finding: Finding) -> dict[str, str | None]:
     }
 
 
-def _report(context: Context, found: list[Finding]) -> None:
+def _report(context: Context, found: list[CheckResult]) -> None:
     width = max(len(finding.name) for finding in found)
     for finding in found:
         mark = _mark(finding.level)
@@ -69,20 +69,20 @@ def _report(context: Context, found: list[Finding]) -> None:
             context.say(f"  {'':<{width}}  {line}")
     counts = Counter(finding.level for finding in found)
     context.note(
-        f"{counts[Level.OK]} ok, {several(counts[Level.WARNING], 'warning')},"
-        f" {counts[Level.FAULT]} broken" + _worst(found)
+        f"{counts[CheckLevel.OK]} ok, {several(counts[CheckLevel.WARNING], 'warning')},"
+        f" {counts[CheckLevel.FAULT]} broken" + _worst(found)
     )
 
 
-def _worst(found: list[Finding]) -> str:
+def _worst(found: list[CheckResult]) -> str:
     """Return what to fix first: of the worst findings the one that others depend on."""
-    for level in (Level.FAULT, Level.WARNING):
+    for level in (CheckLevel.FAULT, CheckLevel.WARNING):
         if names := [finding.name for finding in found if finding.level is level]:
             first = next((name for name in _WORST if name in names), names[0])
             return f"; begin with: {printable(first)}"
     return ""
 
 
-def _mark(level: Level) -> str:
+def _mark(level: CheckLevel) -> str:
     mark = (_PLAIN if ascii_only() else _MARKS)[level]
     return styled(mark, _STYLES[level])

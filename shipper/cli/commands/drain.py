@@ -20,18 +20,19 @@ from shipper.cli.output.progress import Bar, progress_bar
 from shipper.clock import SystemClock
 from shipper.config import Settings
 from shipper.daemon import Stop, open_session
-from shipper.daemon.budget import STORE_GRACE
+from shipper.daemon.stop_budget import STORE_GRACE
 from shipper.drain import Dispatcher, Route
 from shipper.errors import OutboxHeld, StoreUnavailable
 from shipper.logs import Log, open_log
 from shipper.observe.troubles import NAMED, named
 from shipper.store.db.opening import Database
 from shipper.store.report.holds import keys_held
-from shipper.store.report.progress import Settled, settled
-from shipper.store.report.silence import plight
+from shipper.store.report.progress import EndedCounts, ended_counts
+from shipper.store.report.silence import find_silence
 from shipper.store.report.status import commit_blockers, current_shipper
 from shipper.system.background import aside
-from shipper.system.stderr import settle_stderr, unblock_stderr
+from shipper.system.stderr import flush_stderr, unblock_stderr
+from shipper.system.waiting import is_set_within
 from shipper.wording.quantities import count, plural
 from shipper.wording.safe_text import printable
 
@@ -62,14 +63,14 @@ def drain(*, timeout: Duration = None, context: Context) -> int:
     unblock_stderr()
     settings = context.settings()
     with context.engine() as engine:
-        before = settled(engine)
+        before = ended_counts(engine)
         clock = SystemClock()
         view = PendingView(engine, settings, clock)
         pending = view.ask(lambda _: sum(left.pending for left in view.left()))
         with progress_bar(context, pending) as bar:
             log = _log(context, settings, bar)
             run_loop(Drainer(view, log, bar, timeout, context.note).run())
-        settle_stderr()  # before the answer, on the same terminal
+        flush_stderr()  # before the answer, on the same terminal
         return _report(context, view, before)
 
 
@@ -117,7 +118,7 @@ class Drainer:
         """Raise StoreUnavailable if the database doesn't answer soon: a stop must not hang."""
         try:
             async with asyncio.timeout(STORE_GRACE):
-                await self._ask(settled)
+                await self._ask(ended_counts)
         except TimeoutError:
             raise StoreUnavailable(
                 f"the database didn't answer within {STORE_GRACE:g} s",
@@ -156,9 +157,9 @@ class Drainer:
 
     async def _watch(self) -> bool:
         """Return True when nothing is left to wait for, False when no daemon ships any more."""
-        seen: Settled | None = None
+        seen: EndedCounts | None = None
         while not self._stop.is_set():
-            now = await self._ask(settled)
+            now = await self._ask(ended_counts)
             # Counting pending events is slow. While the counters change, some are left anyway.
             if now == seen and await self._ask(self._nothing_to_wait_for):
                 return True
@@ -171,11 +172,7 @@ class Drainer:
         return True
 
     async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(_LOOK_EVERY):
-                await self._stop.wait()
-        except TimeoutError:
-            return
+        await is_set_within(self._stop, _LOOK_EVERY)
 
     async def _until_over(self, dispatcher: Dispatcher) -> None:
         """Return when nothing is left to wait for: asked of the routes, then of the database."""
@@ -208,7 +205,7 @@ class Drainer:
 
     async def _update_bar(self) -> None:
         while self._bar is not None:
-            self._bar.update(await self._ask(settled))
+            self._bar.update(await self._ask(ended_counts))
             await self._pause()
 
 
@@ -217,12 +214,12 @@ def _is_stuck(route: Route) -> bool:
 
 
 def _stands_still(engine: Database) -> bool:
-    found = plight(engine)
+    found = find_silence(engine)
     return found is not None and found.seconds >= _HANGS
 
 
-def _report(context: Context, view: PendingView, before: Settled) -> int:
-    after, left = settled(view.engine), view.left()
+def _report(context: Context, view: PendingView, before: EndedCounts) -> int:
+    after, left = ended_counts(view.engine), view.left()
     delivered, died = after.delivered - before.delivered, max(0, after.dead - before.dead)
     if context.json:
         pending = {
@@ -251,7 +248,7 @@ def _report(context: Context, view: PendingView, before: Settled) -> int:
 def _why(view: PendingView, left: PendingEvents) -> str:
     """Return why some of a destination's events are still pending."""
     still = f"{count(left.pending)} still pending"
-    if (suffers := plight(view.engine)) is not None:
+    if (suffers := find_silence(view.engine)) is not None:
         return f"{still}: the daemon {printable(suffers.told)}"
     if left.state in STUCK_WORDS:
         return f"{still}: {printable(left.stands)}"

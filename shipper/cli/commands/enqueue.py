@@ -46,7 +46,7 @@ from shipper.store.operate.enqueue import (
 )
 from shipper.store.operate.enqueue import enqueue as write
 from shipper.store.operate.enqueue import enqueue_many as write_many
-from shipper.store.operate.move import TakenIn, take_in
+from shipper.store.operate.move import MovedIn, move_in
 from shipper.wording.quantities import lasting
 from shipper.wording.safe_text import printable
 
@@ -266,7 +266,7 @@ def _take_in(file: Path, context: Context) -> None:
             pass
         lines.seek(0)
         with context.engine() as engine:
-            taken = take_in(engine, read(lines, name_of(file)))
+            taken = move_in(engine, read(lines, name_of(file)))
     if context.json:
         context.emit({"new": taken.new, "known": taken.known})
     else:
@@ -274,7 +274,7 @@ def _take_in(file: Path, context: Context) -> None:
     _warn_of_unknown(taken, context)
 
 
-def _warn_of_unknown(taken: TakenIn, context: Context) -> None:
+def _warn_of_unknown(taken: MovedIn, context: Context) -> None:
     for name in sorted({*taken.destinations} - {*context.settings().destinations}):
         context.note(f"some events wait: the configuration has no [destinations.{printable(name)}]")
 

@@ -18,7 +18,7 @@ from shipper.errors import NotFound
 from shipper.policy.delivery import RetryPolicy
 from shipper.store.db.opening import Database
 from shipper.store.db.selection import Selection
-from shipper.store.drain.messages import Attempt
+from shipper.store.drain.messages import HistoryRow
 from shipper.store.report.events import EventDetail, EventReport, find, get
 from shipper.store.report.why import why
 from shipper.wording.quantities import several
@@ -196,7 +196,7 @@ def _print_payload(payload: str, context: Context) -> None:
         context.say(f"  {printable(line)}")
 
 
-def _attempt_row(attempt: Attempt) -> tuple[object, ...]:
+def _attempt_row(attempt: HistoryRow) -> tuple[object, ...]:
     return (
         iso(attempt.started_at),
         attempt.outcome,

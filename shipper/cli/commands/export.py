@@ -22,7 +22,7 @@ from shipper.store.db.engine import database_path
 from shipper.store.db.opening import Database
 from shipper.store.db.selection import Selection
 from shipper.store.operate.backup import file_beside, publish
-from shipper.store.operate.move import Carried, hand_over, undelivered
+from shipper.store.operate.move import MovedEvent, move_out, undelivered
 from shipper.store.report.events import find
 from shipper.wording.quantities import several
 
@@ -86,7 +86,7 @@ class _Keeper:
         self.events = 0
         self._target = target
 
-    def __call__(self, pages: Iterator[list[Carried]]) -> None:
+    def __call__(self, pages: Iterator[list[MovedEvent]]) -> None:
         """Write all events to disk; raises NotWritten, for instance if the disk is full."""
         try:
             self._keep(pages)
@@ -94,7 +94,7 @@ class _Keeper:
             message = f"can't write {self._target}: {error.strerror}; nothing was exported"
             raise NotWritten(message) from error
 
-    def _keep(self, pages: Iterator[list[Carried]]) -> None:
+    def _keep(self, pages: Iterator[list[MovedEvent]]) -> None:
         with file_beside(self._target) as draft:
             with open(draft.file, "wb", closefd=False) as lines:
                 for page in pages:
@@ -112,12 +112,12 @@ def _carry(
     """Export events; mark them if they `leave` this outbox, and return how many were marked."""
     if leave:
         path = database_path(context.settings().database.url)
-        return hand_over(engine, selection, path, keeper)
+        return move_out(engine, selection, path, keeper)
     keeper(undelivered(engine, selection))
     return 0
 
 
-def _print(pages: Iterator[list[Carried]], context: Context) -> int:
+def _print(pages: Iterator[list[MovedEvent]], context: Context) -> int:
     events = 0
     for events, event in enumerate(chain.from_iterable(pages), 1):  # noqa: B007 - the last number is the count
         context.emit(fields(event))

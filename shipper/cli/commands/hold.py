@@ -13,7 +13,12 @@ from shipper.cli.output.obstacles import obstacles, quoted
 from shipper.clock import SystemClock, iso
 from shipper.errors import NotFound, UsageError
 from shipper.store.db.opening import Database
-from shipper.store.operate import acts
+from shipper.store.operate.hold import (
+    hold_destination,
+    hold_key,
+    release_destination,
+    release_key,
+)
 from shipper.store.report import holds
 from shipper.wording.quantities import age, count
 from shipper.wording.safe_text import printable
@@ -66,9 +71,9 @@ def hold(
     with context.engine() as engine:
         for name in names:
             if key is None:
-                changed = acts.hold_destination(engine, name, now)
+                changed = hold_destination(engine, name, now)
             else:
-                changed = acts.hold_key(engine, name, key, now)
+                changed = hold_key(engine, name, key, now)
             word = "held" if changed else "was held already"
             _report(context, name, key, word, held=True, changed=changed)
         if key is not None and not any(holds.waiting(engine, name, key) for name in names):
@@ -93,7 +98,7 @@ def _list(context: Context, limit: int) -> None:
         context.note(f"{total - len(found):,} more are held: --limit {total}")
 
 
-def _row(each: holds.Held, now: float) -> tuple[object, ...]:
+def _row(each: holds.HoldReport, now: float) -> tuple[object, ...]:
     what = "" if each.ordering_key is None else f"--key {quoted(each.ordering_key)} "
     by = "operator" if each.cause == "operator" else f"dead letter {each.event_id}"
     # Counting stops at this number, so it isn't exact.
@@ -116,14 +121,14 @@ def release(*, key: Key = None, destination: Destination = None, context: Contex
     _refuse_nothing(key, destination)
     with context.engine() as engine:
         if key is not None:
-            names = acts.release_key(engine, key, destination)
+            names = release_key(engine, key, destination)
             if not names:
                 raise NotFound(f"key {printable(key)} is not held")
             for name in names:
                 _report(context, name, key, "released", held=False, changed=True)
             _report_obstacles(context, engine, names)
         elif destination is not None:
-            changed = acts.release_destination(engine, destination, SystemClock().wall())
+            changed = release_destination(engine, destination, SystemClock().wall())
             if not changed and destination not in context.settings().destinations:
                 raise unknown_destination(destination, context.settings().destinations)
             word = "released" if changed else "was not held; the daemon probes it"

@@ -10,11 +10,12 @@ from typing import TypeVar
 from shipper.cli.output.context import Context
 from shipper.clock import Clock, SystemClock, iso
 from shipper.config import RetentionSettings
+from shipper.store.db.dialect import dialect_of
 from shipper.store.db.opening import Database
 from shipper.store.lease import clock_notes
 from shipper.store.lease.lease import Owner
 from shipper.store.upkeep import retention, sqlite_file
-from shipper.store.upkeep.retention import Cutoffs, Kind
+from shipper.store.upkeep.retention import Cutoffs, EndedGroup
 from shipper.system.confirmed_time import Confirmed
 from shipper.wording.quantities import several
 
@@ -57,7 +58,7 @@ def prune(*, dry_run: bool = False, trust_clock: bool = False, context: Context)
         by_clock = Cutoffs.at(now, delivered=keeps.delivered, dead=keeps.dead)
         cutoffs = replace(by_clock, **since_set)
         if dry_run:
-            gone: Mapping[Kind, int] = retention.due(engine, cutoffs)
+            gone: Mapping[EndedGroup, int] = retention.due(engine, cutoffs)
         else:
             gone = _prune(engine, cutoffs, clock)
             _shrink(engine, clock)
@@ -86,15 +87,15 @@ def _noted(engine: Database, clock: Clock, keeps: RetentionSettings) -> dict[str
     return {name: at - s for name, (s, at) in known.items() if now - at > _AHEAD}
 
 
-def _prune(engine: Database, cutoffs: Cutoffs, clock: Clock) -> Mapping[Kind, int]:
-    total: Counter[Kind] = Counter()
+def _prune(engine: Database, cutoffs: Cutoffs, clock: Clock) -> Mapping[EndedGroup, int]:
+    total: Counter[EndedGroup] = Counter()
     for batch in _unhurried(retention.prune(engine, cutoffs, clock.monotonic), clock):
         total += batch
     return total
 
 
 def _shrink(engine: Database, clock: Clock) -> None:
-    if engine.dialect.name == "sqlite":
+    if dialect_of(engine).is_file:
         for _ in _unhurried(sqlite_file.give_back(engine), clock):
             pass
         sqlite_file.checkpoint(engine)
@@ -112,7 +113,7 @@ def _unhurried(steps: Iterator[T], clock: Clock) -> Iterator[T]:
         pause.wait(max(_PAUSE_LEAST, clock.monotonic() - began))
 
 
-def _report(context: Context, gone: Mapping[Kind, int], *, dry_run: bool) -> None:
+def _report(context: Context, gone: Mapping[EndedGroup, int], *, dry_run: bool) -> None:
     rows = sorted((kind.destination, kind.status, count) for kind, count in gone.items() if count)
     total = sum(count for _, _, count in rows)
     if context.json:

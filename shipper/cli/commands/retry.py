@@ -9,8 +9,8 @@ from shipper.cli.output.context import Context
 from shipper.cli.output.obstacles import held_keys, obstacles
 from shipper.store.db.opening import Database
 from shipper.store.db.selection import Selection
-from shipper.store.operate.acts import send_now
-from shipper.store.operate.discard import Found, find_pending
+from shipper.store.operate.preview import Found, find_pending
+from shipper.store.operate.send_now import send_now
 from shipper.store.report.events import find
 from shipper.wording.quantities import several
 

@@ -14,7 +14,7 @@ from shipper.cli.output.verdict import next_try
 from shipper.clock import SystemClock, iso
 from shipper.doctor.unit import start_command
 from shipper.errors import UsageError
-from shipper.observe.situation import Facts, Seldom, gather
+from shipper.observe.situation import Situation, SlowFacts, gather
 from shipper.observe.troubles import Trouble, judge, stands, why_of
 from shipper.store.report.status import Blocker, DestinationReport
 from shipper.wording.quantities import age, count
@@ -82,7 +82,7 @@ def status(
     if watch:
         from shipper.cli.output import live  # noqa: PLC0415 - only a terminal needs rich
 
-        seldom = Seldom()
+        seldom = SlowFacts()
         live.show(
             context, lambda width, _: _drawn(context, width, seldom), instead="shipper status"
         )
@@ -100,7 +100,7 @@ def _show(context: Context) -> None:
             now,
             start=start_command(settings.path),
         )
-        daemons = daemon_fields(engine, facts.plight) if context.json else {}
+        daemons = daemon_fields(engine, facts.silence) if context.json else {}
     facts = windows.known(facts, settings, now)
     troubles = judge(facts)
     if context.json:
@@ -153,7 +153,7 @@ def _check(context: Context, oldest: float) -> int:
     return line.level
 
 
-def _drawn(context: Context, width: int, seldom: Seldom) -> "RenderableType":
+def _drawn(context: Context, width: int, seldom: SlowFacts) -> "RenderableType":
     from rich.console import Group  # noqa: PLC0415 - only a terminal needs rich
     from rich.text import Text  # noqa: PLC0415
 
@@ -213,7 +213,7 @@ def _report(context: Context, shipper: str | None, blockers: Sequence[Blocker]) 
         )
 
 
-def _fields(report: DestinationReport, facts: Facts) -> dict[str, Any]:
+def _fields(report: DestinationReport, facts: Situation) -> dict[str, Any]:
     fields = asdict(report)
     del fields["name"]
     fields["reason"] = report.reason or facts.closed_for(report)
@@ -224,7 +224,7 @@ def _fields(report: DestinationReport, facts: Facts) -> dict[str, Any]:
     return fields
 
 
-def _row(report: DestinationReport, facts: Facts, now: float) -> tuple[object, ...]:
+def _row(report: DestinationReport, facts: Situation, now: float) -> tuple[object, ...]:
     oldest, closed = report.oldest_pending_seconds, facts.closed_for(report)
     return (
         report.name,

@@ -19,7 +19,7 @@ from shipper.cli.output.table import middle
 from shipper.cli.output.verdict import next_try
 from shipper.clock import Clock, SystemClock, iso
 from shipper.doctor.unit import start_command
-from shipper.observe.situation import Facts, Seldom, gather
+from shipper.observe.situation import Situation, SlowFacts, gather
 from shipper.observe.troubles import judge, why_of
 from shipper.store.report.minutes import since
 from shipper.store.report.status import DestinationReport
@@ -95,7 +95,7 @@ class Picture:
         self._clock = clock
         self._characters = characters
         self._rates = Rates()
-        self._seldom = Seldom()
+        self._seldom = SlowFacts()
 
     def draw(self, width: int, height: int = _ROWS_USUAL) -> RenderableType:
         """Return the drawing for a size in columns and lines; raises what the database raises."""
@@ -132,7 +132,7 @@ class Picture:
     def _destination(
         self,
         report: DestinationReport,
-        known: Facts,
+        known: Situation,
         now: float,
     ) -> Iterator[Ranked]:
         oldest = report.oldest_pending_seconds

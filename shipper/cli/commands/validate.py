@@ -79,14 +79,7 @@ async def _ask_all(
     from shipper.destination import Destination  # noqa: PLC0415
 
     api_id, wall = settings.read_api_id().reveal(), SystemClock().wall
-    carrier = Destination(
-        url=settings.url,
-        timeout=settings.timeout,
-        max_in_flight=1,
-        ca_file=settings.ca_file,
-        proxy=settings.proxy,
-        transport=settings.transport,
-    )
+    carrier = Destination.of(settings, max_in_flight=1)
     try:
         found = []
         for document in documents:

@@ -9,7 +9,7 @@ from shipper.cli.output.context import Context
 
 def version(*, context: Context) -> None:
     """Print the versions of shipper, Python, SQLite and SQLAlchemy."""
-    from shipper.store.db.engine import sqlite_library  # noqa: PLC0415 - sqlalchemy loads slowly
+    from shipper.store.db.sqlite.opening import sqlite_library  # noqa: PLC0415 - sqlalchemy loads slowly
 
     library = sqlite_library()
     versions = {

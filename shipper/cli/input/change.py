@@ -20,8 +20,8 @@ from shipper.errors import OutboxHeld, StoreUnavailable
 from shipper.store.db.engine import database_path
 from shipper.store.db.opening import Database
 from shipper.store.db.selection import Selection
-from shipper.store.operate.discard import taken
 from shipper.store.operate.recall import Step, has_claims
+from shipper.store.operate.take_outbox import taken
 from shipper.store.report.status import current_shipper
 from shipper.wording.quantities import several
 

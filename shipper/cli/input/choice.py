@@ -15,7 +15,8 @@ from shipper.cli.input.arguments import Status
 from shipper.cli.output.context import Context
 from shipper.errors import NotFound, UsageError
 from shipper.store.db.selection import Selection
-from shipper.store.report.dead_letters import SAMPLES, dead_groups
+from shipper.store.operate.preview import SAMPLES
+from shipper.store.report.dead_letters import dead_groups
 from shipper.store.report.events import EventReport, find, locate
 from shipper.wording.quantities import plural
 from shipper.wording.safe_text import printable
@@ -126,7 +127,9 @@ def _most(causes: dict[str, int]) -> Iterable[tuple[str, int]]:
 def unknown_destination(name: str, configured: Collection[str]) -> UsageError:
     """Return the error for a destination that the configuration doesn't have."""
     near = ", ".join(_nearest(name, configured))
-    return UsageError(f"no destination {printable(name)} is configured", f"there is: {near}")
+    return UsageError(
+        f"no destination {printable(name)} is configured", f"the configuration has: {near}"
+    )
 
 
 def _nearest(name: str, names: Collection[str]) -> list[str]:

@@ -13,12 +13,12 @@ import orjson
 
 from shipper.clock import iso, parse_iso
 from shipper.errors import InvalidEvent
-from shipper.store.operate.move import Carried
+from shipper.store.operate.move import MovedEvent
 
 _TEXTS = ("event_id", "destination", "created_at", "status")
 
 
-def fields(event: Carried) -> dict[str, Any]:
+def fields(event: MovedEvent) -> dict[str, Any]:
     """Return the JSON object of an event."""
     row: dict[str, Any] = {
         "id": event.id,
@@ -37,7 +37,7 @@ def fields(event: Carried) -> dict[str, Any]:
     return row
 
 
-def written(event: Carried) -> bytes:
+def written(event: MovedEvent) -> bytes:
     """Return an event as one line of a file."""
     row = fields(event)
     try:
@@ -46,7 +46,7 @@ def written(event: Carried) -> bytes:
         return json.dumps(row, separators=(",", ":")).encode() + b"\n"
 
 
-def read(lines: Iterable[bytes], name: str) -> Iterator[Carried]:
+def read(lines: Iterable[bytes], name: str) -> Iterator[MovedEvent]:
     """Yield the events in the lines of a file; raises InvalidEvent for a line that isn't one."""
     for number, line in enumerate(lines, 1):
         if line.strip():
@@ -73,10 +73,10 @@ def _fault(error: Exception) -> str:
     return "this line isn't an event as `shipper events export` writes it"
 
 
-def _read(row: dict[str, Any]) -> Carried:
+def _read(row: dict[str, Any]) -> MovedEvent:
     event_id, destination, created_at, status = (_text(row[name]) for name in _TEXTS)
     key = row["ordering_key"]
-    return Carried(
+    return MovedEvent(
         id=int(row["id"]),
         event_id=event_id,
         destination=destination,

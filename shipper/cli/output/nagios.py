@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from shipper.errors import ShipperError
-from shipper.observe.situation import Facts, Room
-from shipper.observe.troubles import Level
+from shipper.observe.situation import Room, Situation
+from shipper.observe.troubles import Severity
 from shipper.observe.troubles import judge as troubles_of
 from shipper.store.report.budget import NEARLY, Footprint
 from shipper.store.report.status import DestinationReport
@@ -24,7 +24,7 @@ _MEASURED = 100
 class PluginLine(NamedTuple):
     """What the plugin prints, and its level, which is the exit status."""
 
-    level: Level
+    level: Severity
     text: str
 
 
@@ -36,7 +36,7 @@ def line_of(read: Callable[[], PluginLine]) -> PluginLine:
     try:
         return read()
     except ShipperError as error:
-        return _line(Level.UNKNOWN, [error.message], [])
+        return _line(Severity.UNKNOWN, [error.message], [])
 
 
 def judge(
@@ -48,14 +48,14 @@ def judge(
     taken: Footprint | None = None,
 ) -> PluginLine:
     """Return the line for these destinations; `oldest` is the limit in seconds."""
-    facts = Facts(reports, configured, is_shipped=is_shipped, oldest=oldest, taken=taken)
+    facts = Situation(reports, configured, is_shipped=is_shipped, oldest=oldest, taken=taken)
     return plugin_line(facts)
 
 
-def plugin_line(facts: Facts) -> PluginLine:
+def plugin_line(facts: Situation) -> PluginLine:
     """Return the line for all facts."""
     found = troubles_of(facts)
-    level = found[0].level if found else Level.OK
+    level = found[0].level if found else Severity.OK
     pending = sum(report.pending for report in facts.reports)
     words = [trouble.text for trouble in found] or [f"{pending:,} pending"]
     if facts.hours.closed is not None:
@@ -86,7 +86,7 @@ def _performance(report: DestinationReport, limit: float) -> Iterator[str]:
     yield f"{name}_delivered={report.delivered}c;;;0"
 
 
-def _line(level: Level, messages: Sequence[str], performance: Iterable[str]) -> PluginLine:
+def _line(level: Severity, messages: Sequence[str], performance: Iterable[str]) -> PluginLine:
     # A | would begin the performance data.
     text = "; ".join(printable(each.replace("\n", "; ")) for each in messages).replace("|", "/")
     data = " ".join(performance)

@@ -13,7 +13,7 @@ from shipper.observe.troubles import NAMED, stands
 from shipper.policy.state import State
 from shipper.store.db.opening import Database
 from shipper.store.report.holds import held
-from shipper.store.report.silence import plight
+from shipper.store.report.silence import find_silence
 from shipper.store.report.status import DestinationReport, current_shipper, destination_report
 from shipper.wording.safe_text import printable
 
@@ -31,7 +31,7 @@ def obstacles(
     found = []
     if current_shipper(engine) is None:
         found.append("no daemon is running")
-    elif (suffers := plight(engine)) is not None:
+    elif (suffers := find_silence(engine)) is not None:
         found.append(f"the daemon {suffers.told}")
     reports = destination_report(engine, settings.destinations, now, patient=True)
     for report in reports:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from shipper.cli.output.context import Context
-from shipper.store.report.progress import Settled
+from shipper.store.report.progress import EndedCounts
 
 
 class Bar:
@@ -18,9 +18,9 @@ class Bar:
         self._progress = progress
         self._total = total
         self._task = progress.add_task("shipping", total=total)
-        self._before: Settled | None = None
+        self._before: EndedCounts | None = None
 
-    def update(self, now: Settled) -> None:
+    def update(self, now: EndedCounts) -> None:
         """Show the counters; events that the application has written meanwhile raise the total."""
         if self._before is None:
             self._before = now

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from shipper.cli.output.context import Context, Word, folded
-from shipper.observe.troubles import Level, Trouble
+from shipper.observe.troubles import Severity, Trouble
 from shipper.policy.state import State
 from shipper.store.report.status import DestinationReport
 from shipper.wording.quantities import age
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SHOWN = 5
 """How many problems are shown; `doctor` lists all."""
 
-_COLOURS = {Level.WARNING: "yellow", Level.CRITICAL: "bold red"}
+_COLOURS = {Severity.WARNING: "yellow", Severity.CRITICAL: "bold red"}
 
 
 def say(context: Context, troubles: Sequence[Trouble]) -> None:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from shipper.config import Settings
 from shipper.errors import ConfigError
-from shipper.observe.situation import Facts, Hours
+from shipper.observe.situation import Hours, Situation
 
 if TYPE_CHECKING:
     from shipper.config.windows import Windows
 
 
-def known(facts: Facts, settings: Settings, now: float) -> Facts:
+def known(facts: Situation, settings: Settings, now: float) -> Situation:
     """Return facts that include the delivery windows."""
     windows = windows_of(settings)
     if windows is None:

@@ -1,4 +1,8 @@
-"""What a session holds of its outbox from its beginning to its end, whatever a reload changes."""
+"""The parts of an outbox that a session holds from its beginning to its end.
+
+This module decides how often the drain looks. A reload must never replace any of these parts; it
+can only change the address behind them.
+"""
 
 from dataclasses import dataclass
 from math import inf
@@ -15,27 +19,27 @@ from shipper.store.drain.look import Looks
 from shipper.store.drain.queue import Queue
 from shipper.system.files import followed
 
-# Idle time between looks, in seconds: what an application waits for at most, and what idling costs.
+# Seconds between two looks of an idle drain: the delay of a new event against the cost of idling.
 _POLL_SQLITE = 0.02
 _POLL_POSTGRES = 0.2
-# However rarely somebody wants it to look, the drain turns: the watchdog lives on that.
+# Seconds. The drain turns at least this often, whatever the settings say: the watchdog needs it.
 _IDLE_MAX = 15.0
 
 
 class Address:
-    """Where an outbox is asked for: what a reload may change while it stays the same."""
+    """The address of an outbox. A reload can change it while the outbox stays the same."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
         self.settings = settings
 
     def read_url(self) -> str:
-        """Return the URL, read anew where it is from a file; see `DatabaseSettings`."""
+        """Return the URL, read again if it is in a file; see `DatabaseSettings`."""
         return self.settings.read_url()
 
 
 @dataclass(frozen=True, slots=True)
-class Outbox:
-    """What a session holds, from its beginning to its end."""
+class SessionOutbox:
+    """The parts that a session holds from its beginning to its end."""
 
     address: Address
     identity: Identity
@@ -45,7 +49,7 @@ class Outbox:
     upkeep: Upkeep
     watch: SqliteWatch | None
     taken_at: float
-    """When the lease was asked for, or before that (monotonic)."""
+    """A time at or before the request for the lease (monotonic)."""
 
     @property
     def file(self) -> Path | None:
@@ -54,7 +58,7 @@ class Outbox:
         return None if file is None else followed(file)
 
     def rhythm(self, settings: Settings, lease_ttl: float) -> Rhythm:
-        """Return how often to look with these settings."""
+        """Return how often the drain looks with these settings."""
         poll = _POLL_SQLITE if self.watch else _POLL_POSTGRES
         return Rhythm(
             poll=min(poll, settings.schedule.poll_interval),

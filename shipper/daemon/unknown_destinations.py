@@ -1,11 +1,10 @@
-"""Tells of events for a destination that the configuration doesn't know: nothing else would.
+"""Log events for a destination that the configuration doesn't have; no other part reports them.
 
-Once for each name in the life of a daemon, also over a reload, and of so many names at most: an
-application must not be able to fill the log. It must never keep the drain from its thread for
+Each name is logged once in the life of a daemon, also across reloads, and at most `NAMES` of them:
+an application must never be able to fill the log. A look must never keep the database's thread for
 longer than a few steps in an index.
 """
 
-import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +14,7 @@ from shipper.advice import unknown_destination
 from shipper.daemon.session import Session
 from shipper.errors import ShipperError
 from shipper.logs import Log
-from shipper.observe.guard import Guard
+from shipper.observe.guard import repeat
 from shipper.store.report.status import strays
 
 LOOK_EVERY: Final = 5.0
@@ -23,19 +22,19 @@ NAMES: Final = 20
 
 
 @dataclass(slots=True)
-class Strays:
-    """The names that have been told of."""
+class UnknownDestinations:
+    """The names that have been logged."""
 
     told: set[str] = field(default_factory=set)
 
     async def look(self, session: Session, log: Log) -> None:
-        """Tell of each name that is new."""
+        """Log each new name."""
         if len(self.told) >= NAMES:
             return
         settings, upkeep = session.settings, session.upkeep
         known = {*settings.destinations, *self.told}
         room = NAMES - len(self.told)
-        with suppress(ShipperError):  # that the database is away is the drain's to tell
+        with suppress(ShipperError):  # the drain reports a lost database itself
             found = await upkeep.run(partial(strays, upkeep.database, known, room))
             for stray in found:
                 self.told.add(stray.key)
@@ -48,10 +47,6 @@ class Strays:
                 )
 
 
-async def watch(session: Session, found: Strays, log: Log) -> None:
-    """Look now and then until cancelled."""
-    guard = Guard("strays", log)
-    while True:
-        with guard():
-            await found.look(session, log)
-        await asyncio.sleep(LOOK_EVERY)
+async def watch(session: Session, found: UnknownDestinations, log: Log) -> None:
+    """Look every `LOOK_EVERY` seconds until cancelled."""
+    await repeat("strays", lambda: found.look(session, log), LOOK_EVERY, log)

@@ -1,6 +1,7 @@
-"""How a session takes its outbox, what it waits for meanwhile, and how it gives it back.
+"""How a session takes its outbox, what the session waits for meanwhile, and how it releases it.
 
-It must never hold up a stop, and never wait for what only a person can change.
+This module decides how long each kind of failure is waited out. It must never delay a stop, and
+never wait for a fault that only a person can fix.
 """
 
 import asyncio
@@ -26,28 +27,29 @@ from shipper.store.db.opening import Database
 from shipper.store.db.transactions import interrupt
 from shipper.store.drain.queue import Queue
 from shipper.store.lease.lease import Owner
-from shipper.store.upkeep.reserve import Reserve, Spared
+from shipper.store.upkeep.full_disk import QueueWithReserve
+from shipper.store.upkeep.reserve import Reserve
 from shipper.system.background import aside
 
-# How long the database may take to appear: one boot may start both.
+# Seconds that the database has to appear: one boot may start database and daemon together.
 REACH_WITHIN = 30.0
-# A lease is looked at now and then, and has to be seen as it is once more when its time is over.
+# Extra seconds to watch a lease: its row must be read once more after the lease has expired.
 _WATCHED_MORE = 2.0
-# Seconds after which a server ends the transaction of a daemon that stands still within it: less
-# than another one waits for its rows.
+# Seconds after which a server ends the transaction of a daemon that stands still within it. They
+# are fewer than the seconds that another daemon waits for the locked rows.
 FROZEN = 15.0
-# A question that comes after another is broken off as well.
+# Seconds between interrupts: after one query is interrupted, the next query may start.
 _BREAK_OFF_EVERY = 0.1
-# What is waited for may be told in ever other words.
+# At most so many reasons are logged: an error may word the same reason differently each time.
 _TOLD_MOST = 10
 
 
 @asynccontextmanager
-async def broken_off_by(stop: asyncio.Event, engine: Database) -> AsyncIterator[None]:
-    """Have what the database does within fail as soon as somebody stops us: no stop waits for it.
+async def interrupted_by(stop: asyncio.Event, engine: Database) -> AsyncIterator[None]:
+    """Interrupt the database work in the `with` as soon as the daemon is asked to stop.
 
-    An upgrade is done whole or not at all; the next start does it anew. Nothing is broken off by a
-    stop that is set from the start.
+    An upgrade is done whole or not at all; the next start begins it again. If `stop` is set before
+    the `with` begins, nothing is interrupted.
     """
     if stop.is_set():
         yield
@@ -68,44 +70,44 @@ async def broken_off_by(stop: asyncio.Event, engine: Database) -> AsyncIterator[
 
 
 def reach(settings: Settings, within: float) -> dict[type[ShipperError], float]:
-    """Return what is waited for until the database can be worked with, and for how long.
+    """Return which errors are waited out until the database can be used, and for how long each.
 
-    `within` is in seconds; for ever is for a daemon that had its outbox already: as while it ships,
-    a server, a password or a table that is gone may be back in a minute.
+    `within` is in seconds. `inf` is for a daemon that has already had its outbox: then a server, a
+    password or a table that is missing now may be back in a minute.
     """
     reached: dict[type[ShipperError], float] = {StoreUnavailable: within}
     if within == inf:
         return reached | {AccessDenied: inf, SchemaError: inf}
     if within:
-        # As while it ships: no start would be better than this one.
+        # The same rule as while shipping: a daemon that waits is better than one that can't start.
         reached[ForeignTrigger] = inf
     if within and settings.database.url_file is not None:
-        # Whoever changes a password does so in two places, one after the other.
+        # An operator changes a password in two places, one after the other.
         reached[LoginRefused] = within
     return reached
 
 
 def lease_ttl(settings: Settings) -> float:
-    """Return for how long the outbox is taken: long enough that an attempt fits in twice."""
+    """Return how long a lease lasts, in seconds: two tries fit into it."""
     return 15.0 + 2 * max(destination.timeout for destination in settings.destinations.values())
 
 
-def tells(reserve: Reserve, log: Log) -> Callable[[int], None]:
-    """Return what tells of a piece of the reserve that was given up; there are only a few."""
+def log_reserve_given(reserve: Reserve, log: Log) -> Callable[[int], None]:
+    """Return a function that logs the release of a piece of the reserve; there are few pieces."""
 
     def tell(given: int) -> None:
         log(
             "space.reserve_given",
             bytes=given,
             left=reserve.held,
-            hint="the disk is full: make room; the application's INSERT fails, or soon will",
+            hint="the disk is full: make room; INSERTs of the application fail, or soon will",
         )
 
     return tell
 
 
-def tells_waiting(log: Log, waits: Callable[[str], None]) -> Callable[[ShipperError, float], None]:
-    """Return what tells the log once for what is waited, and `waits` each time."""
+def log_waiting(log: Log, waits: Callable[[str], None]) -> Callable[[ShipperError, float], None]:
+    """Return a function that logs each reason for waiting once, and calls `waits` each time."""
     told: set[str] = set()
 
     def tell(error: ShipperError, seconds: float) -> None:
@@ -119,23 +121,26 @@ def tells_waiting(log: Log, waits: Callable[[str], None]) -> Callable[[ShipperEr
 
 
 def acquire(
-    queue: Queue, spared: Spared | None, owner: Owner, patience: dict[type[ShipperError], float]
+    queue: Queue,
+    spared: QueueWithReserve | None,
+    owner: Owner,
+    patience: dict[type[ShipperError], float],
 ) -> int:
-    """Take the outbox; where its holder has to be watched first, be patient enough for that."""
+    """Take the outbox; if the holder's lease must be watched first, extend `patience` for that."""
     acquire = partial(queue.acquire, owner)
     try:
         return acquire() if spared is None else spared.insist(acquire)
     except OutboxHeld as held:
-        # One that died before we began has moved it within a third of that time at last.
+        # A holder that died before this start has renewed its lease within that third, at most.
         watched = held.watched * 4 / 3 + _WATCHED_MORE
         patience[OutboxHeld] = max(patience.get(OutboxHeld, 0.0), watched)
         raise
 
 
-async def give_back(thread: DatabaseThread, queue: Queue, spared: Spared | None) -> None:
-    """Let the next daemon have the outbox, where it can still be asked for that."""
+async def give_back(thread: DatabaseThread, queue: Queue, spared: QueueWithReserve | None) -> None:
+    """Release the outbox for the next daemon, if the database still answers."""
     release = queue.release if spared is None else partial(spared.insist, queue.release)
     try:
         await thread.run(release)
     except (StoreUnavailable, AccessDenied, SchemaError, LeaseLost):
-        return  # the next one to take it finds the claims, and does what we would have done
+        return  # the next daemon finds the claims and recovers them itself
