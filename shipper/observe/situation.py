@@ -99,7 +99,7 @@ class Situation:
     config: str = "the configuration"
     start: str = "shipper run"
     """The command that starts a daemon here."""
-    plight: Plight | None = None
+    silence: Plight | None = None
     """Why the running daemon can't write, if it can't."""
     hours: Hours = ALWAYS_OPEN
     """The delivery windows."""
@@ -173,7 +173,7 @@ def gather(
     reports = destination_report(database, settings.destinations, now, patient=True)
     rows, path = sum(report.rows for report in reports), database_path(settings.database.url)
     broken, taken = (seldom or SlowFacts()).of(database, settings, rows, now)
-    facts = Situation(
+    situation = Situation(
         reports,
         settings.destinations.keys(),
         is_shipped=shipper is not None,
@@ -190,6 +190,6 @@ def gather(
         places=[advice.place_of(each, settings) for each in settings.destinations.values()],
         config=str(settings.path or "the configuration"),
         start=start,
-        plight=plight(database),
+        silence=plight(database),
     )
-    return facts, shipper
+    return situation, shipper

@@ -95,7 +95,7 @@ def _show(context: Context) -> None:
             now,
             start=start_command(settings.path),
         )
-        daemons = told_of(engine, facts.plight) if context.json else {}
+        daemons = told_of(engine, facts.silence) if context.json else {}
     facts = windows.known(facts, settings, now)
     troubles = judge(facts)
     if context.json:
