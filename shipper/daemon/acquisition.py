@@ -27,7 +27,8 @@ from shipper.store.db.opening import Database
 from shipper.store.db.transactions import interrupt
 from shipper.store.drain.queue import Queue
 from shipper.store.lease.lease import Owner
-from shipper.store.upkeep.reserve import Reserve, Spared
+from shipper.store.upkeep.full_disk import QueueWithReserve
+from shipper.store.upkeep.reserve import Reserve
 from shipper.system.background import aside
 
 # Seconds that the database has to appear: one boot may start database and daemon together.
@@ -120,7 +121,10 @@ def log_waiting(log: Log, waits: Callable[[str], None]) -> Callable[[ShipperErro
 
 
 def acquire(
-    queue: Queue, spared: Spared | None, owner: Owner, patience: dict[type[ShipperError], float]
+    queue: Queue,
+    spared: QueueWithReserve | None,
+    owner: Owner,
+    patience: dict[type[ShipperError], float],
 ) -> int:
     """Take the outbox; if the holder's lease must be watched first, extend `patience` for that."""
     acquire = partial(queue.acquire, owner)
@@ -133,7 +137,7 @@ def acquire(
         raise
 
 
-async def give_back(thread: DatabaseThread, queue: Queue, spared: Spared | None) -> None:
+async def give_back(thread: DatabaseThread, queue: Queue, spared: QueueWithReserve | None) -> None:
     """Release the outbox for the next daemon, if the database still answers."""
     release = queue.release if spared is None else partial(spared.insist, queue.release)
     try:

@@ -18,6 +18,7 @@ from shipper.drain import Dispatcher, Route
 from shipper.drain.tally import Tally, Totals
 from shipper.errors import ShipperError
 from shipper.logs import Log
+from shipper.store.db.dialect import dialect_of
 from shipper.store.db.opening import Database
 from shipper.store.drain import sqlite_planner
 from shipper.store.lease import clock_notes
@@ -95,7 +96,7 @@ class Upkeep:
         batches = retention.prune(self.database, cutoffs, self.clock.monotonic)
         while (batch := await self._step(batches)) is not None:
             purged += batch.total()
-        if self.database.dialect.name == "sqlite":
+        if dialect_of(self.database).is_file:
             pages = sqlite_file.give_back(self.database)
             while await self._step(pages) is not None:
                 pass
@@ -114,12 +115,12 @@ class Upkeep:
         """Return the latest time that any clock can have shown in the last `kept` seconds."""
         if kept is None:
             return retention.END
-        foreign = 0.0 if self.database.dialect.name == "sqlite" else _CLOCKS_DIFFER
+        foreign = 0.0 if dialect_of(self.database).is_file else _CLOCKS_DIFFER
         return min(self.confirmed.at_most(kept) + foreign + _CLOCKS_STIR, retention.END)
 
     async def shorten_wal(self) -> None:
         """Shorten a WAL that has become large; log when an open transaction prevents it."""
-        if self.database.dialect.name != "sqlite":
+        if not dialect_of(self.database).is_file:
             return
         taken = await self.run(lambda: sqlite_file.measure(self.database))
         if taken.wal <= sqlite_file.WAL_BYTES:
@@ -141,7 +142,7 @@ class Upkeep:
 
     async def forget_statistics(self) -> None:
         """Remove outdated statistics of another process's ANALYZE, which would mislead SQLite."""
-        if self.database.dialect.name == "sqlite":
+        if dialect_of(self.database).is_file:
             await self.run(lambda: sqlite_planner.forget_statistics(self.database))
 
     async def keep_reserve(self, *, first: bool = False) -> None:

@@ -17,6 +17,7 @@ from shipper.daemon.session_outbox import Address
 from shipper.errors import ShipperError
 from shipper.logs import Log
 from shipper.store.db import commits
+from shipper.store.db.dialect import dialect_of
 from shipper.store.db.opening import Database, opened
 from shipper.store.db.transactions import committing, interrupt
 from shipper.system.background import aside
@@ -79,7 +80,7 @@ class CommitWatch:
                 self.known_to_wait += 1
                 self._log_wait(found, now)
 
-    def _log_wait(self, found: commits.Waiting, now: float) -> None:
+    def _log_wait(self, found: commits.StalledCommits, now: float) -> None:
         if self._is_logged or (self._logged_at is not None and now - self._logged_at < _LOG_EVERY):
             return
         self._log("store.commit_waits", reason=str(found), hint=commits.FIX)
@@ -97,7 +98,7 @@ async def watched(
 ) -> AsyncIterator[CommitWatch]:
     """Watch the commits in the `with`; `stop` ends their wait, unless it was set before."""
     found = CommitWatch(database, address, clock, log)
-    if database.dialect.name != "postgresql":
+    if not dialect_of(database).may_stall:
         yield found
         return
     watching = asyncio.create_task(found.watch(stop, breaks_off=not stop.is_set()))
@@ -108,6 +109,6 @@ async def watched(
         await asyncio.wait({watching})
 
 
-def _waiting(address: Address) -> commits.Waiting | None:
+def _waiting(address: Address) -> commits.StalledCommits | None:
     with opened(address.settings.url, renewed=address.read_url) as database:
         return commits.waiting(database)

@@ -17,6 +17,7 @@ from shipper.logs import Log
 from shipper.observe.guard import repeat
 from shipper.observe.situation import open_for
 from shipper.observe.troubles import OPEN_LONG, held_back
+from shipper.store.db.dialect import dialect_of
 from shipper.store.db.opening import Database
 from shipper.store.report.status import Blocker, commit_blockers
 
@@ -55,7 +56,7 @@ async def watch(session: Session, found: HeldBack, log: Log) -> None:
             blockers, seconds = await upkeep.run(partial(_look, upkeep.database))
             found.take(blockers, seconds, session.clock.monotonic(), log)
 
-    if upkeep.database.dialect.name == "postgresql":
+    if dialect_of(upkeep.database).may_hold_back:
         await repeat("held_back", look, LOOK_EVERY, log)
 
 

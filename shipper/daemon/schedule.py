@@ -28,7 +28,7 @@ from shipper.daemon.session import Session
 from shipper.daemon.systemd import Heartbeat
 from shipper.logs import Log
 from shipper.observe.guard import Guard
-from shipper.store.db.engine import sqlite_library
+from shipper.store.db.sqlite.opening import sqlite_library
 
 MINUTE: Final = 60.0
 # Seconds after a step of the wall clock within which a window opens or closes.

@@ -59,7 +59,8 @@ from shipper.store.lease import clock_notes
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.lease import Owner
 from shipper.store.upgrade.migrate import prepare
-from shipper.store.upkeep.reserve import Reserve, Spared
+from shipper.store.upkeep.full_disk import QueueWithReserve
+from shipper.store.upkeep.reserve import Reserve
 from shipper.store.upkeep.retention import newest
 from shipper.system.confirmed_time import Confirmed
 
@@ -193,7 +194,9 @@ async def open_session(
         reserve = None if path is None else Reserve(path, settings.space.reserve)
         queue, owner = Queue(engine, lease_ttl=ttl, monotonic=clock.monotonic), Owner.here()
         spared = (
-            None if reserve is None else Spared(queue, reserve, log_reserve_given(reserve, log))
+            None
+            if reserve is None
+            else QueueWithReserve(queue, reserve, log_reserve_given(reserve, log))
         )
         # A daemon on a crashed machine leaves its lease to expire; a living daemon renews it.
         patience = {OutboxHeld: ttl if within and path is None else 0.0} | reached

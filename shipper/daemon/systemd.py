@@ -14,6 +14,7 @@ from shipper.daemon.session import Session
 from shipper.drain import Route
 from shipper.drain.dispatcher import STOP_GRACE
 from shipper.drain.tally import Counts
+from shipper.wording.quantities import age
 from shipper.wording.safe_text import printable
 
 # Seconds on top of a try and its grace: for the database (`STORE_GRACE`), and for a busy machine.
@@ -125,7 +126,7 @@ class Heartbeat:
             for route in session.dispatcher.routes.values()
         ]
         if tally.lost_at is not None:
-            said.insert(0, f"no database for {_rounded(now - tally.lost_at)}")
+            said.insert(0, f"no database for {age(now - tally.lost_at)}")
         if session.commits.is_waiting:
             said.insert(0, "a commit waits for a synchronous standby")
         routes = "; ".join(said)
@@ -137,27 +138,19 @@ def _describe(route: Route, counts: Counts, now: float) -> str:
     link, failing = route.link, route.link.failing
     said = [f"{route.name} {link.shown.value}"]
     if link.is_down:
-        said[0] += f" for {_rounded(now - link.since)}"
+        said[0] += f" for {age(now - link.since)}"
         said += [advice.said(link.reason)] if link.reason else []
         if link.next_try_at is not None:
-            said.append(f"next try in {_rounded(link.next_try_at - now)}")
+            said.append(f"next try in {age(link.next_try_at - now)}")
     elif not route.open:
         said.append("waits for its delivery window")
     if failing.failures and not link.is_down:
         said[0] += f", but {advice.failed(failing.failures, failing.last_error)}"
         if failing.next_try_at is not None:
-            said.append(f"next try in {_rounded(failing.next_try_at - now)}")
+            said.append(f"next try in {age(failing.next_try_at - now)}")
     if route.in_flight:
         said.append(f"{route.in_flight} in flight")
     said.append(f"{counts.delivered} delivered")
     if counts.dead:
         said.append(f"{counts.dead} dead")
     return ", ".join(said)
-
-
-def _rounded(seconds: float) -> str:
-    """Return a duration in its largest unit, rounded."""
-    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0.0):.0f} s"

@@ -94,7 +94,7 @@ def _of_windows(settings: Settings, now: float) -> Iterator[CheckResult]:
     except ConfigError as error:
         yield from (fault("windows", problem, error.hint) for problem in error.problems)
         return
-    text = f"{windows.told(now)}: {', '.join(settings.schedule.windows)}"
+    text = f"{windows.describe(now)}: {', '.join(settings.schedule.windows)}"
     if windows.opens_at(now) is None:
         yield warning("windows", text, "no minute matches: correct [schedule] windows")
     else:

@@ -29,13 +29,15 @@ from shipper.observe.troubles import (
 )
 from shipper.policy.state import State
 from shipper.store.db import commits
-from shipper.store.db.engine import describe, sqlite_library
+from shipper.store.db.dialect import dialect_of
+from shipper.store.db.engine import describe
 from shipper.store.db.opening import Database
 from shipper.store.db.snapshot import snapshot
+from shipper.store.db.sqlite.opening import sqlite_library
 from shipper.store.report import facts
-from shipper.store.report.budget import footprint, size
+from shipper.store.report.budget import footprint
 from shipper.store.report.holds import held
-from shipper.store.report.silence import plight
+from shipper.store.report.silence import find_silence
 from shipper.store.report.status import (
     DestinationReport,
     commit_blockers,
@@ -48,6 +50,7 @@ from shipper.store.schema import revisions
 from shipper.store.schema.damage import damage, emptied, policies
 from shipper.store.upkeep.sqlite_file import measure
 from shipper.system.installation import with_packages
+from shipper.wording.quantities import lasting, size
 from shipper.wording.safe_text import printable
 
 # Seconds. A report or a dump of a shop's database takes less.
@@ -64,7 +67,7 @@ def check_schema(database: Database) -> Iterator[CheckResult]:
             yield fault("row security", text, run)
             return
         # What an SQLite file lacks is reported by `sqlite.check_tables`.
-        for problem in emptied(tx) if tx.dialect.name == "sqlite" else damage(tx):
+        for problem in emptied(tx) if dialect_of(tx).is_file else damage(tx):
             yield warning("tables", problem, "shipper db upgrade")
 
 
@@ -186,7 +189,7 @@ def check_snapshots(database: Database) -> Iterator[CheckResult]:
     if found is not None and found[1] > _SNAPSHOT_LONG:
         yield warning(
             "snapshots",
-            f"{printable(found[0])} has kept a snapshot for {_age(found[1])}: dead rows stay",
+            f"{printable(found[0])} has kept a snapshot for {lasting(found[1])}: dead rows stay",
             "end that report, dump or transaction; for a standby, see hot_standby_feedback",
         )
     else:
@@ -205,7 +208,7 @@ def check_daemon(database: Database, settings: Settings, now: float) -> Iterator
     reports = destination_report(database, settings.destinations, now)
     pending = sum(report.pending for report in reports)
     in_commit = commits.waiting(database) is not None  # `check_commits` reports that
-    if shipper is not None and not in_commit and (found := plight(database)):
+    if shipper is not None and not in_commit and (found := find_silence(database)):
         yield fault("daemon", f"{shipper} {found.told}", SILENT_DAEMON_FIX)
     elif shipper is not None:
         yield well("daemon", f"{shipper} ships")
@@ -278,7 +281,7 @@ def check_oldest(database: Database, settings: Settings, now: float) -> Iterator
         yield well("oldest", "nothing is pending")
         return
     key = "without a key" if oldest.ordering_key is None else f"of key {oldest.ordering_key}"
-    text = f"event {oldest.id} {key} for {oldest.destination} waits {_age(oldest.seconds)}"
+    text = f"event {oldest.id} {key} for {oldest.destination} waits {lasting(oldest.seconds)}"
     if oldest.seconds > (settings.alerts.oldest_pending or inf):
         yield warning("oldest", text, f"shipper events show {oldest.id} says why")
     else:
@@ -290,10 +293,3 @@ def check_growth(growth: facts.Growth) -> Iterator[CheckResult]:
     day = size(growth.bytes_a_day)
     text = f"written today: {growth.events}; a day like that offline takes {day} on the server"
     yield well("growth", text)
-
-
-def _age(seconds: float) -> str:
-    for unit, word in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.0f} {word}"
-    return f"{seconds:.0f} s"

@@ -18,10 +18,11 @@ from shipper.doctor.access import Refusal, User, hands_on_rights, has_access_lis
 from shipper.doctor.result import CheckResult, fault, warning, well
 from shipper.observe.troubles import BUDGET_FIX
 from shipper.store.db.sqlite.place import file_system, refuse_unusable_file, remark
-from shipper.store.report.budget import SCARCE_DAYS, TIGHT_DAYS, Footprint, forecast, size
+from shipper.store.report.budget import SCARCE_DAYS, TIGHT_DAYS, Footprint
 from shipper.store.report.facts import Growth
 from shipper.store.upkeep.reserve import held
 from shipper.system.files import followed
+from shipper.wording.quantities import forecast, size
 
 # Below these, in bytes or in days of growth, the operator has to act.
 _TIGHT_BYTES, _SCARCE_BYTES = 64 << 20, 1 << 30

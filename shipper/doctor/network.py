@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 
 import orjson
 
-from shipper.advice import Place, hint, place_of, where_of
+from shipper.advice import DestinationPlace, hint, place_of, where_of
 from shipper.clock import Clock
 from shipper.config import DestinationSettings, Settings, masked
 from shipper.contract.builders import view
@@ -144,7 +144,9 @@ async def _ask(settings: DestinationSettings, api_id: str) -> Reply | Fault:
         await carrier.aclose()
 
 
-def _verdict(name: str, answer: Reply | Fault, clock: Clock, place: Place) -> CheckResult:
+def _verdict(
+    name: str, answer: Reply | Fault, clock: Clock, place: DestinationPlace
+) -> CheckResult:
     outcome = classify(answer, clock.wall(), place.where)
     if outcome.kind in {Kind.ACCEPTED, Kind.REFUSED}:
         # The API has judged the event, so it has accepted the API ID.

@@ -17,7 +17,7 @@ from shipper.drain.terms import Question
 from shipper.drain.wait import Rhythm
 from shipper.errors import AccessDenied, DatabaseAbandoned, SchemaError, StoreUnavailable
 from shipper.policy.event import Event
-from shipper.store.drain.messages import NAMED, Holds, Look, Pulse, Row, Settled, Work
+from shipper.store.drain.messages import NAMED, Holds, Look, PendingRow, Pulse, SettledIds, Work
 from shipper.system.waiting import is_set_within
 
 # A pulse costs as much as sending five events; a drain that turns all the time needs one now and
@@ -47,13 +47,13 @@ class Looks(Protocol):
     """What the dispatcher sees through: `shipper.store.drain.look.Looks`."""
 
     @property
-    def settled(self) -> Settled:
+    def settled(self) -> SettledIds:
         """How far the order of commits is known, and by which connection."""
 
     def pulse(self) -> Pulse:
         """Tell whether something may have changed."""
 
-    def look(self, question: Look) -> list[Row]:
+    def look(self, question: Look) -> list[PendingRow]:
         """Show pending rows."""
 
     def touched(self, since: int) -> list[tuple[str, str | int]] | None:
@@ -81,7 +81,7 @@ class Answer:
 
     events: list[Event]
     pulse: Pulse
-    rows: list[list[Row] | None]
+    rows: list[list[PendingRow] | None]
     holds: Holds | None
     commanded: bool = False
     may_be_back: bool = False

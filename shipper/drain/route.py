@@ -23,7 +23,7 @@ from shipper.policy.link import Link
 from shipper.policy.outcome import Kind
 from shipper.policy.pace import Pace
 from shipper.policy.state import State
-from shipper.store.drain.messages import Attempt, LinkRow, Record, Row
+from shipper.store.drain.messages import HistoryRow, LinkRow, PendingRow, Record
 
 WINDOW = 4096
 SCAN_ROWS = 512
@@ -72,7 +72,7 @@ class Route:
 
     # -- looking ahead ------------------------------------------------------------------------
 
-    def answer(self, question: Question, rows: Sequence[Row], now: float) -> None:
+    def answer(self, question: Question, rows: Sequence[PendingRow], now: float) -> None:
         """Take in what the outbox showed."""
         wall, due_in = self._clock.wall(), self._policy.due_in
         found = [
@@ -159,7 +159,7 @@ class Route:
             next_attempt_at=at + verdict.wait if waits else None,
             status_code=outcome.status_code,
             error=describe(outcome) if failed else None,
-            attempt=self._attempt(lane, carried, verdict),
+            history=self._attempt(lane, carried, verdict),
             holds_key=verdict.status is Status.DEAD and self._holds_dead,
         )
         newly_received = verdict.maybe_received and not event.maybe_received
@@ -169,7 +169,7 @@ class Route:
         self.settled.append(Settled(lane, record, outcome, due, newly_received, carried.seconds))
         self.unrecorded += 1
 
-    def _attempt(self, lane: Lane, carried: Carried, verdict: Verdict) -> Attempt | None:
+    def _attempt(self, lane: Lane, carried: Carried, verdict: Verdict) -> HistoryRow | None:
         """Return the row of the history that this try deserves; what an event died of, always."""
         event, streak, outcome = lane.head, lane.streak_of_head(), carried.outcome
         failed = outcome.kind is not Kind.ACCEPTED
@@ -179,7 +179,7 @@ class Route:
             streak.noted_outage = self.link.outage
         elif not failed and not (event.failed or event.manual or streak.failures):
             return None
-        return Attempt(
+        return HistoryRow(
             started_at=carried.started_at,
             duration_ms=min(round(carried.seconds * 1000), MS_MAX),
             outcome=outcome.cause,

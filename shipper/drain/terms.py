@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from shipper.advice import NOWHERE, Place
+from shipper.advice import NOWHERE, DestinationPlace
 from shipper.policy.delivery import RetryPolicy
 from shipper.policy.lanes import Lane
 from shipper.policy.outcome import Outcome
@@ -22,7 +22,7 @@ class Terms:
     max_in_flight: int
     max_rate: float
     holds_dead: bool
-    place: Place = NOWHERE
+    place: DestinationPlace = NOWHERE
     """What advice about it has to name."""
 
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from shipper.config import AlertSettings
-from shipper.config.types import duration
 from shipper.drain import Route
 from shipper.observe.situation import is_late
 from shipper.observe.survey import UNCONFIGURED, Backlog, Disk, Figures
 from shipper.observe.troubles import COMMIT_LONG, OPEN_LONG, broken_rules
 from shipper.policy.state import State
 from shipper.store.report.budget import NEARLY, TIGHT_DAYS, Footprint
+from shipper.wording.quantities import UNITS, duration, lasting
 
 Change = Literal["started", "worse", "reminder", "ended"]
 Key = tuple[str, str | None]
@@ -189,5 +189,6 @@ def _of_disk(disk: Disk, least: int) -> Iterator[Condition]:
     if disk.free < least:
         yield Condition("disk", None, f"the outbox's disk is filling up: {room}")
     elif least and disk.days_left is not None and disk.days_left < TIGHT_DAYS:
-        text = f"if offline, the outbox's disk is full in {disk.days_left * 24:.0f} hours: {room}"
+        left = lasting(disk.days_left * UNITS["d"])
+        text = f"if offline, the outbox's disk is full in {left}: {room}"
         yield Condition("disk", None, text)

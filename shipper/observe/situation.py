@@ -16,8 +16,8 @@ from shipper.store.db import commits
 from shipper.store.db.engine import database_path
 from shipper.store.db.opening import Database
 from shipper.store.report.budget import Footprint, footprint
-from shipper.store.report.holds import Held, keys_held
-from shipper.store.report.silence import Plight, plight
+from shipper.store.report.holds import HoldReport, keys_held
+from shipper.store.report.silence import Silence, find_silence
 from shipper.store.report.status import (
     Blocker,
     DestinationReport,
@@ -89,17 +89,17 @@ class Situation:
     oldest: float = _WAITS_LONG
     taken: Footprint | None = None
     room: Room | None = None
-    held: Sequence[Held] = ()
+    held: Sequence[HoldReport] = ()
     broken: Sequence[str] = ()
     blockers: Sequence[Blocker] = ()
     held_for: float = 0.0
     """See `open_for`."""
-    stalled: commits.Waiting | None = None
-    places: Sequence[advice.Place] = field(default=())
+    stalled: commits.StalledCommits | None = None
+    places: Sequence[advice.DestinationPlace] = field(default=())
     config: str = "the configuration"
     start: str = "shipper run"
     """The command that starts a daemon here."""
-    silence: Plight | None = None
+    silence: Silence | None = None
     """Why the running daemon can't write, if it can't."""
     hours: Hours = ALWAYS_OPEN
     """The delivery windows."""
@@ -190,6 +190,6 @@ def gather(
         places=[advice.place_of(each, settings) for each in settings.destinations.values()],
         config=str(settings.path or "the configuration"),
         start=start,
-        silence=plight(database),
+        silence=find_silence(database),
     )
     return situation, shipper

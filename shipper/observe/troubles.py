@@ -21,10 +21,10 @@ from shipper import advice
 from shipper.observe.situation import Room, Situation
 from shipper.policy.state import State
 from shipper.store.db import commits
-from shipper.store.report.budget import Footprint, size
-from shipper.store.report.silence import Plight
+from shipper.store.report.budget import Footprint
+from shipper.store.report.silence import Silence
 from shipper.store.report.status import NEVER_TRIED, Blocker, DestinationReport
-from shipper.wording.quantities import several
+from shipper.wording.quantities import several, size
 
 NAMED = 3
 """How many held keys of a destination are named; the others are counted."""
@@ -103,7 +103,7 @@ def why_of(report: DestinationReport) -> str:
     return advice.down(report.reason, None if is_held else report.last_error)
 
 
-def fix_of(report: DestinationReport, place: advice.Place) -> str | None:
+def fix_of(report: DestinationReport, place: advice.DestinationPlace) -> str | None:
     """Return what to do about a configured destination, judged by its newest error."""
     return advice.hint(report.last_error, place) or advice.hint(report.reason, place)
 
@@ -124,7 +124,7 @@ def _of_full_disk(room: Room | None) -> Iterator[Trouble]:
         yield Trouble(Severity.CRITICAL, text, _MAKE_ROOM)
 
 
-def _of_silent_daemon(found: Plight | None) -> Iterator[Trouble]:
+def _of_silent_daemon(found: Silence | None) -> Iterator[Trouble]:
     if found is not None:
         yield Trouble(Severity.CRITICAL, f"the daemon {found.told}", SILENT_DAEMON_FIX)
 
@@ -157,7 +157,7 @@ def _of_missing_daemon(situation: Situation) -> Iterator[Trouble]:
     pending = sum(report.pending for report in situation.reports)
     if pending and not situation.is_shipped:
         yield Trouble(
-            Severity.CRITICAL, f"{pending:,} pending and no shipper is running", situation.start
+            Severity.CRITICAL, f"{pending:,} pending and no daemon is running", situation.start
         )
 
 
@@ -233,7 +233,7 @@ def _of_failing(situation: Situation) -> Iterator[Trouble]:
             )
 
 
-def _of_commits(waiting: commits.Waiting | None) -> Iterator[Trouble]:
+def _of_commits(waiting: commits.StalledCommits | None) -> Iterator[Trouble]:
     if waiting is not None and waiting.seconds > COMMIT_LONG:
         yield Trouble(Severity.CRITICAL, str(waiting), commits.FIX)
 

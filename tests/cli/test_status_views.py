@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.cli.output.nagios import judge, told
+from shipper.cli.output.nagios import judge, plugin_line
 from shipper.observe.situation import Hours, Situation
 from shipper.observe.troubles import Severity
 from shipper.store.lease.file_lock import FileLock
@@ -97,7 +97,7 @@ def test_nobody_ships_while_something_is_pending(home: Home) -> None:
     write(home, VIEW, "a")
     ran = home.call("status", "--nagios")
     assert (ran.status, ran.err) == (2, "")
-    assert ran.out.startswith("SHIPPER CRITICAL - 1 pending and no shipper is running | default_")
+    assert ran.out.startswith("SHIPPER CRITICAL - 1 pending and no daemon is running | default_")
     lock = FileLock(home.directory / "shop.db")
     lock.acquire()
     assert home.run("status", "--nagios").status == 0
@@ -127,7 +127,7 @@ def test_nobody_watches_without_a_terminal(home: Home) -> None:
 def test_who_watches_gets_the_terminal_back(home: Home, ends: signal.Signals) -> None:
     """Ctrl-C is how it ends, and no failure."""
     write(home, VIEW, "a")
-    drawn = draw(home, "status", "--watch", seen="no shipper is running", ends=ends)
+    drawn = draw(home, "status", "--watch", seen="no daemon is running", ends=ends)
     assert (drawn.status, drawn.gives_the_terminal_back) == (0, True)
     assert re.search(r"default +ready +1 ", drawn.text)
     assert re.search(r"default +0 delivered/min  [▁█]{20,60}", drawn.text)
@@ -135,7 +135,7 @@ def test_who_watches_gets_the_terminal_back(home: Home, ends: signal.Signals) ->
 
 def test_a_narrow_terminal_has_it_in_blocks(home: Home) -> None:
     """Nothing is cut off."""
-    drawn = draw(home, "status", "--watch", seen="no shipper", columns=40)
+    drawn = draw(home, "status", "--watch", seen="no daemon", columns=40)
     assert re.search(r"destination +default", drawn.text)
     assert re.search(r"pending +0", drawn.text)
 
@@ -191,7 +191,7 @@ def test_a_closed_window_hides_no_trouble(home: Home) -> None:
     write(home, VIEW, "a")
     ran = home.call("status", "--nagios")
     assert (ran.status, ran.out.partition(" | ")[0]) == (
-        2, "SHIPPER CRITICAL - 1 pending and no shipper is running; window closed for ever (UTC)",
+        2, "SHIPPER CRITICAL - 1 pending and no daemon is running; window closed for ever (UTC)",
     )  # fmt: skip
     paused = report(state="paused", reason="401")
     known = Situation([paused], ["default"], is_shipped=True, hours=Hours("window closed"))
@@ -210,4 +210,4 @@ def test_only_open_hours_make_an_event_late() -> None:
     for hours, expected in [(0.0, Severity.OK), (1.0, Severity.OK), (1.1, Severity.CRITICAL)]:
         windows = Hours("window closed", partial(_counted, hours))
         known = Situation([late], ["default"], is_shipped=True, oldest=HOUR, hours=windows)
-        assert told(known).level is expected
+        assert plugin_line(known).level is expected

@@ -13,14 +13,14 @@ from shipper.config import load
 from shipper.daemon import Stop, acquisition, open_session, session
 from shipper.errors import StoreUnavailable
 from shipper.logs import open_log
-from shipper.sandbox import Fault
+from shipper.sandbox import InjectedFault
 from shipper.store.db.opening import Database
 from shipper.store.db.transactions import writing
 from tests.daemon.harness import API_ID, Shop, only_postgres, only_sqlite, several
 from tests.daemon.processes import Daemon, until
 
-SLOW = Fault("slow", delay=0.7)
-VERY_SLOW = Fault("slow", delay=30.0)
+SLOW = InjectedFault("slow", delay=0.7)
+VERY_SLOW = InjectedFault("slow", delay=30.0)
 
 
 async def requests(shop: Shop, number: int) -> None:

@@ -21,7 +21,7 @@ from shipper.daemon.session import open_session
 from shipper.drain.tally import Tally
 from shipper.logs import open_log
 from shipper.observe.guard import alongside
-from shipper.sandbox import Fault
+from shipper.sandbox import InjectedFault
 from shipper.store.db.engine import open_engine
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.report.silence import Noted, noted
@@ -109,7 +109,7 @@ async def test_a_daemon_that_waits_for_what_is_in_flight_gives_signs_of_life(sho
         def monotonic(self) -> float:
             return super().monotonic() + self.ahead
 
-    shop.sandbox.answer_for = lambda _: Fault("slow", delay=600.0)
+    shop.sandbox.answer_for = lambda _: InjectedFault("slow", delay=600.0)
     shop.configure(timeout="600s", more='[schedule]\npoll_interval = "10ms"')
     shop.add("u1-1")
     settings, clock, stop = load(shop.config, {}), Later(), Stop()

@@ -11,7 +11,7 @@ import pytest
 from shipper.doctor.access import User
 from shipper.doctor.files import check_config, check_directory, check_files, check_user
 from shipper.doctor.result import CheckLevel, CheckResult
-from shipper.store.db.engine import create_sqlite_file
+from shipper.store.db.sqlite.opening import create_sqlite_file
 from tests import needs
 
 NOBODY = User.of(pwd.getpwnam("nobody").pw_uid, "of the test")

@@ -14,12 +14,13 @@ from shipper.doctor import database as db
 from shipper.doctor.result import CheckLevel, CheckResult, guarded, of_error
 from shipper.errors import StoreUnavailable
 from shipper.store.db import commits
-from shipper.store.db.engine import SqliteLibrary, open_engine
+from shipper.store.db.engine import open_engine
+from shipper.store.db.sqlite.opening import SqliteLibrary
 from shipper.store.drain.messages import LinkRow
 from shipper.store.lease.file_lock import FileLock
-from shipper.store.operate.acts import hold_destination
+from shipper.store.operate.hold import hold_destination
 from shipper.store.report import facts
-from shipper.store.report.facts import Growth, Server
+from shipper.store.report.facts import Growth, ServerFacts
 from shipper.store.report.silence import Noted, note
 from shipper.store.report.status import Blocker
 from shipper.store.upkeep.sqlite_file import Space
@@ -237,7 +238,7 @@ def test_a_server_is_judged(
 ) -> None:
     """What takes our promises away is a fault."""
     sound: dict[str, Any] = {"version": "18.4", "standby": False, "durable": True}
-    server = Server(**{**sound, "pooled": False, "shares": False, "bytes": 8192, **changes})
+    server = ServerFacts(**{**sound, "pooled": False, "shares": False, "bytes": 8192, **changes})
     monkeypatch.setattr(facts, "server", lambda _: server)
     finding = _by_name(db.check_server(None))[name]  # type: ignore[arg-type]
     assert finding.level is level

@@ -22,10 +22,11 @@ from shipper.doctor.files import (
 )
 from shipper.doctor.result import CheckLevel, CheckResult
 from shipper.errors import SchemaError
-from shipper.store.db.engine import create_sqlite_file
-from shipper.store.report.budget import Footprint, size
+from shipper.store.db.sqlite.opening import create_sqlite_file
+from shipper.store.report.budget import Footprint
 from shipper.store.report.facts import Growth
 from shipper.store.upkeep.reserve import Reserve
+from shipper.wording.quantities import size
 
 _Usage = namedtuple("_Usage", "total used free")  # noqa: PYI024 - as shutil's
 

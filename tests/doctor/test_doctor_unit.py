@@ -20,6 +20,7 @@ from shipper.doctor.unit import (
     start_command,
     user_of,
 )
+from tests.docs.documents import tagged
 
 
 def _only(unit: Path | None) -> CheckResult:
@@ -69,10 +70,11 @@ def drop_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_groups_of_a_drop_in_are_the_services(unit: Path, drop_ins: Path) -> None:
-    """As the README has it for an outbox in the application's own directory."""
+    """As the manual has it for an outbox in the application's own directory."""
     assert groups_of(unit) == set()
     name = grp.getgrgid(os.getegid()).gr_name
-    (drop_ins / "override.conf").write_text(f"[Service]\nSupplementaryGroups={name} no_such\n")
+    shown = tagged("ini", "drop-in").replace("SupplementaryGroups=shop", "SupplementaryGroups={}")
+    (drop_ins / "override.conf").write_text(shown.format(f"{name} no_such"))
     assert groups_of(unit) == {os.getegid()}
     (drop_ins / "override.conf").write_text(f"[Service]\nUser=root\nGroup={name}\n")
     assert (user_of(unit), groups_of(unit)) == (0, {os.getegid()})

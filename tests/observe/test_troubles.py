@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from shipper.advice import Place
-from shipper.cli.output.nagios import told
+from shipper.advice import DestinationPlace
+from shipper.cli.output.nagios import plugin_line
 from shipper.cli.output.verdict import next_try
 from shipper.observe.situation import Room, Situation
 from shipper.observe.troubles import Severity, judge
 from shipper.store.report.budget import Footprint
 from shipper.store.report.facts import Growth
-from shipper.store.report.holds import Held
+from shipper.store.report.holds import HoldReport
 from shipper.store.report.status import Blocker, DestinationReport
 
 GB = 10**9
@@ -43,7 +43,7 @@ def facts(*reports: DestinationReport, **more: object) -> Situation:
 EVERYTHING = [
     "the outbox's disk is full",
     "rules of the outbox are broken: counters",
-    "9 pending and no shipper is running",
+    "9 pending and no daemon is running",
     "other is paused: HTTP 401",
     "default: the oldest is pending for 7200 s",
     "the outbox takes 1.0 kB of its budget",
@@ -75,7 +75,7 @@ def test_the_order_is_the_documented_one() -> None:
         is_shipped=False,
         taken=Footprint(1000, False, Growth(0, 0), 1000),
         room=room(0, wal=10**8),
-        held=[Held("default", "a", "operator", None, None, 3)],
+        held=[HoldReport("default", "a", "operator", None, None, 3)],
         broken=["counters"],
         blockers=[Blocker(1, "x", 99.0)],
         held_for=99.0,
@@ -155,7 +155,7 @@ def test_what_to_do_fits_what_is_told(
 ) -> None:
     """Also where the last try failed of something else than what the link went down for."""
     down = report(state=state, reason=reason, failures=9, last_error=last_error)
-    place = Place("default", "h:1", "C", "correct its API ID")
+    place = DestinationPlace("default", "h:1", "C", "correct its API ID")
     [trouble] = judge(facts(down, places=[place]))
     assert trouble.text.startswith(text)
     assert fix in str(trouble.fix)
@@ -186,7 +186,7 @@ def test_a_former_destination_is_history() -> None:
 
 def test_many_held_keys_are_named_up_to_three() -> None:
     """And the rest are counted."""
-    held = [Held("default", f"k{n}", "operator", None, None, 0) for n in range(5)]
+    held = [HoldReport("default", f"k{n}", "operator", None, None, 0) for n in range(5)]
     [trouble] = judge(facts(report(held_keys=15), held=held))
     assert trouble.text == "default: 15 keys held: k0, k1, k2 and 12 more"
 
@@ -195,7 +195,7 @@ def test_a_large_number_can_be_read() -> None:
     """With its thousands apart, as in a table; performance data are for programs."""
     many = report(pending=12345, dead=6661)
     nobody, letters = judge(facts(many, is_shipped=False))
-    assert nobody.text == "12,345 pending and no shipper is running"
+    assert nobody.text == "12,345 pending and no daemon is running"
     assert letters.text == "default: 6,661 dead letters"
-    line = told(facts(report(pending=12345))).text
+    line = plugin_line(facts(report(pending=12345))).text
     assert "OK - 12,345 pending | default_pending=12345;" in line

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.sandbox import Fault
+from shipper.sandbox import InjectedFault
 from shipper.store.schema.revisions import REVISIONS
 from tests.daemon.harness import API_ID, several
 from tests.daemon.processes import PATIENCE, eventually
@@ -23,8 +23,8 @@ from tests.systemd.till import (
 
 pytestmark = pytest.mark.xdist_group("machine")  # of which there is one
 
-SLOW = Fault("slow", delay=0.5)
-SLOWER = Fault("slow", delay=3.0)
+SLOW = InjectedFault("slow", delay=0.5)
+SLOWER = InjectedFault("slow", delay=3.0)
 EXPOSURE_AT_MOST = 1.3
 
 # An outbox as an earlier version has made it: URL, revision.

@@ -17,8 +17,8 @@ from shipper.errors import StoreUnavailable
 from shipper.observe.situation import gather
 from shipper.observe.troubles import judge
 from shipper.store.db import commits
-from shipper.store.db.dialect import TABLES
 from shipper.store.db.engine import open_engine
+from shipper.store.db.postgres.catalog import TABLES
 from shipper.store.report import daemons as shippers
 from shipper.store.report.facts import server
 from shipper.store.schema.revisions import VERSION_TABLE

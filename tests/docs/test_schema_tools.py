@@ -1,4 +1,4 @@
-"""What the README tells schema tools keeps them from dropping our tables."""
+"""What the manual tells schema tools keeps them from dropping our tables."""
 
 import fnmatch
 import re
@@ -14,7 +14,7 @@ from shipper.store.db.engine import open_engine
 from shipper.store.schema import tables as schema
 from shipper.store.schema.revisions import VERSION_TABLE
 from shipper.store.upgrade.migrate import upgrade
-from tests.docs.readme import TEXT, tagged
+from tests.docs.documents import TEXT, tagged
 from tests.docs.runtimes import php
 
 OURS = {*schema.metadata.tables, VERSION_TABLE}

@@ -1,4 +1,4 @@
-"""What the README shows of containers is valid, agrees with itself, and with what shipper does."""
+"""What the manual shows of containers is valid, agrees with itself, and with what shipper does."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from shipper.cli.setup.units import RELAXED, UNIT, packaged
 from shipper.config import load
 from shipper.config.types import Seconds
 from shipper.drain.dispatcher import STOP_GRACE
-from tests.docs.readme import TEXT, tagged
+from tests.docs.documents import TEXT, tagged
 
 _DEADLINE = 60.0
 _MARGIN = 30.0  # what the unit adds for the database, too

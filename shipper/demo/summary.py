@@ -1,4 +1,4 @@
-"""The receipt: what was written, what became of it, and whether that adds up."""
+"""The summary of a demo: count the events and decide whether every event is accounted for."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,8 +9,8 @@ from shipper.store.report.status import DestinationReport
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
-    """The books of the shop, of the outbox and of the receiver, side by side."""
+class DemoSummary:
+    """The counts of the shop, of the outbox and of the receiver, side by side."""
 
     written: int
     delivered: int
@@ -22,31 +22,32 @@ class Receipt:
     balanced: bool
 
     def as_json(self) -> Mapping[str, Any]:
-        """Return the receipt as `--json` prints it."""
+        """Return the summary as `--json` prints it."""
         return asdict(self)
 
     def explanations(self) -> Mapping[str, str]:
-        """Return what a person may wonder about, by the names of the fields."""
-        told = {}
+        """Return why a count isn't zero, by the names of the fields."""
+        reasons = {}
         if self.dead:
-            told["dead"] = "refused on purpose (HTTP 422: no such product)"
+            reasons["dead"] = "refused on purpose (HTTP 422: no such product)"
         if self.repeats:
-            told["repeats"] = "received again: the answer to the first one was lost"
-        return told
+            reasons["repeats"] = "sent again: the first answer was lost"
+        return reasons
 
 
-def balance(
+def summarize(
     written: int, outbox: DestinationReport, receiver: Summary, first: float | None
-) -> Receipt:
-    """Compare the three books.
+) -> DemoSummary:
+    """Compare the counts of shop, outbox and receiver.
 
-    They balance when every event that was written is accounted for, the receiver has each that
-    is marked delivered, and it saw no order broken and no event that was never written. It may
-    have some that aren't marked yet: those whose answer got lost, and that will be repeated.
+    They balance if every written event is in the outbox, if the receiver has every delivered event,
+    and if the receiver saw no event out of order and no event that the shop didn't write. The
+    receiver can have events that are still pending: their answer was lost, and the daemon will
+    repeat them.
     """
     accounted = outbox.delivered + outbox.pending + outbox.dead
     received = outbox.delivered <= receiver.distinct <= outbox.delivered + outbox.pending
-    return Receipt(
+    return DemoSummary(
         written=written,
         delivered=outbox.delivered,
         pending=outbox.pending,
