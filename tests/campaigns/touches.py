@@ -179,7 +179,7 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
     ),
     SYSTEM: (
         ("cli/setup/service.py", "_write", "place.parent.mkdir", 1),
-        ("doctor/unit.py", "_runs_us", "unit.read_text", 1),
+        ("doctor/unit.py", "_runs_shipper", "unit.read_text", 1),
         ("doctor/unit.py", "_settings", "unit.read_text", 1),
         ("doctor/unit.py", "_given", "file.read_text", 1),
     ),

@@ -23,7 +23,7 @@ from shipper.config.loader import SYSTEM_PATH
 from shipper.errors import AccessDenied, ShipperError, UsageError
 from shipper.system.drafts import replace
 from shipper.system.files import Directory, Untrusted
-from shipper.system.installation import for_everybody
+from shipper.system.installation import for_all_users
 
 RunAs = Annotated[str, Parameter(name="--run-as")]
 
@@ -133,7 +133,7 @@ def _program() -> Path:
 
 
 def _for_all() -> str:
-    return f"install it where every user can read it: {for_everybody()}"
+    return f"install it where every user can read it: {for_all_users()}"
 
 
 def _require_root(command: str) -> None:
