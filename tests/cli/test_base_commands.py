@@ -131,13 +131,13 @@ def test_the_configured_mode_decides_what_is_invalid(
 @pytest.mark.parametrize(
     ("arguments", "stdin", "message"),
     [
-        (("--destination", "defualt"), VIEW, "there is: default"),
+        (("--destination", "defualt"), VIEW, "configuration has: default"),
         (("--event-id", "x"), f"{VIEW}\n{VIEW}", "stdin has 2"),
         (("--event-id", "a\nb"), VIEW, "not contain control characters"),
         (("--event-id", ""), VIEW, "1 to 255 characters"),
         (("--key", "k" * 256), VIEW, "1 to 255 characters"),
-        (("--key", os.fsdecode(b"\xff")), VIEW, "must be UTF-8"),
-        ((), " \n", "there is no event"),
+        (("--key", os.fsdecode(b"\xff")), VIEW, "must be valid UTF-8"),
+        ((), " \n", "contains no event"),
         (("none.json",), "", "can't read none.json: No such"),
     ],
 )
@@ -419,7 +419,7 @@ def test_check_warns_of_a_file_that_is_not_there(home: Home) -> None:
     assert "gone.db doesn't exist; check the path, and that its disk is mounted;" in ran.err
     home.configure(f"sqlite:///{str(home.directory)[1:]}/shop.db", "http://127.0.0.1:9/e")
     warned = home.call("check", "--json").value["warnings"]
-    assert any(f'"sqlite:///{home.directory}/shop.db", which is there' in one for one in warned)
+    assert any(f'"sqlite:///{home.directory}/shop.db", which exists' in one for one in warned)
 
 
 def test_check_names_a_file_that_can_hold_no_outbox(home: Home) -> None:

@@ -87,7 +87,7 @@ def test_what_comes_between_is_told_with_how_far_it_came(
     """And what to do: the same again."""
     ran = _cut_off(home, monkeypatch)
     assert ran.status == 69
-    assert f"{AT_ONCE:,} of {MANY:,} events are written; do the same again" in ran.err
+    assert f"{AT_ONCE:,} of {MANY:,} events are written; repeat the command" in ran.err
     assert home.call("enqueue", "many.jsonl").status == 0
     assert len(_written(home, sqlite_url)) == MANY
 

@@ -331,7 +331,7 @@ def test_only_a_dead_letter_is_shown_as_one(home: Home) -> None:
     write(home, VIEW, "b")
     assert home.call("dead", "show", "1", "--json").value["status"] == "dead"
     ran = home.call("dead", "show", "2")
-    assert (ran.status, ran.err) == (1, "shipper: event 2 is not dead but pending\n")
+    assert (ran.status, ran.err) == (1, "shipper: event 2 is pending, not dead\n")
 
 
 @pytest.mark.parametrize(

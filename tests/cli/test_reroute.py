@@ -69,7 +69,7 @@ def test_a_dead_letter_is_sent_elsewhere_as_a_new_event(either_home: Home) -> No
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (("1", "--to", "erpp"), 2, "there is: erp\n"),
+        (("1", "--to", "erpp"), 2, "configuration has: erp\n"),
         (("1", "--to", "default"), 1, "already events of destination default: 1"),
         (("1", "7", "--to", "erp"), 1, "not among the pending or dead events: 7"),
         (("2", "--to", "erp"), 1, "event 2 is delivered"),

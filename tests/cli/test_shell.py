@@ -395,7 +395,7 @@ def test_json_holds_what_utf8_cannot(capfd: pytest.CaptureFixture[str]) -> None:
     """A key with bytes that are no UTF-8 leaves as JSON that every parser takes."""
     program = (
         "from shipper.cli import shell; from shipper.cli.output.context import Context;"
-        " shell._mend_streams(); Context().emit({'key': 'ä\\udcff'})"
+        " shell._repair_streams(); Context().emit({'key': 'ä\\udcff'})"
     )
     subprocess.run([sys.executable, "-X", "utf8", "-c", program], timeout=DEADLINE, check=True)
     assert json.loads(capfd.readouterr().out) == {"key": "ä\udcff"}

@@ -251,8 +251,8 @@ def test_nagios_has_no_json(home: Home) -> None:
 def test_tries_stand_beside_what_was_charged(home: Home) -> None:
     """A dead letter that was refused at once was tried, and nothing was charged to it."""
     write(home, '{"type": "view", "note": "no view"}', "a")
-    assert "tried        never; charged failures 0 of 20" in home.call("events", "show", "1").out
+    assert "tried        never; 0 of 20 failures charged" in home.call("events", "show", "1").out
     assert home.call("drain").status == 1
-    assert "tried        once; charged failures 0 of 20" in home.call("events", "show", "1").out
+    assert "tried        once; 0 of 20 failures charged" in home.call("events", "show", "1").out
     told = home.call("dead", "show", "1", "--json").value
     assert (told["attempts"], told["tries"], len(told["history"])) == (0, 1, 1)

@@ -126,7 +126,9 @@ def _most(causes: dict[str, int]) -> Iterable[tuple[str, int]]:
 def unknown_destination(name: str, configured: Collection[str]) -> UsageError:
     """Return the error for a destination that the configuration doesn't have."""
     near = ", ".join(_nearest(name, configured))
-    return UsageError(f"no destination {printable(name)} is configured", f"there is: {near}")
+    return UsageError(
+        f"no destination {printable(name)} is configured", f"the configuration has: {near}"
+    )
 
 
 def _nearest(name: str, names: Collection[str]) -> list[str]:
