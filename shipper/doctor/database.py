@@ -141,7 +141,7 @@ def check_transactions(database: Database) -> Iterator[Finding]:
     elif waits > OPEN_LONG:
         yield warning(
             "transactions",
-            f"younger events wait for {hidden} of other roles, for {waits:.0f} s by now",
+            f"younger events wait for {hidden} of other roles, for {lasting(waits)} by now",
             "GRANT pg_read_all_stats TO shipper's role, or ask who has a transaction open",
         )
     elif hidden:

@@ -24,7 +24,7 @@ from shipper.store.db import commits
 from shipper.store.report.budget import Footprint
 from shipper.store.report.silence import Plight
 from shipper.store.report.status import NEVER_TRIED, Blocker, DestinationReport
-from shipper.wording.quantities import several, size
+from shipper.wording.quantities import lasting, several, size
 
 NAMED = 3
 """So many held keys of a destination are named; the others are counted."""
@@ -178,7 +178,8 @@ def _fix(report: DestinationReport, facts: Facts) -> str | None:
 def _of_waiting(facts: Facts) -> Iterator[Trouble]:
     for report in facts.reports:
         if facts.waits_too_long(report):
-            text = f"{report.name}: the oldest is pending for {report.oldest_pending_seconds:.0f} s"
+            pending = lasting(report.oldest_pending_seconds or 0.0)
+            text = f"{report.name}: the oldest is pending for {pending}"
             yield Trouble(Level.CRITICAL, text, "shipper doctor names it")
 
 

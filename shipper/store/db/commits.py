@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from shipper.store.db.dialect import POSTGRES, TABLES
 from shipper.store.db.snapshot import snapshot
-from shipper.wording.quantities import plural, several
+from shipper.wording.quantities import lasting, plural, several
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Waiting:
         waits = plural(self.commits, "waits", "wait")
         return (
             f"{several(self.commits, 'commit')} {waits} for a synchronous standby"
-            f" ({self.standbys}), the first for {self.seconds:.0f} s: nothing is sent meanwhile"
+            f" ({self.standbys}), the first for {lasting(self.seconds)}: nothing is sent meanwhile"
         )
 
 
@@ -66,7 +66,7 @@ def lockers(engine: Engine) -> list[str]:
         found = tx.execute(_LOCKERS, {"tables": list(TABLES)}).all()
     return [
         f"process {row.pid} ({row.application or 'unnamed'}, {row.state or 'state not shown'}"
-        + ("" if row.age is None else f", open for {row.age:.0f} s")
+        + ("" if row.age is None else f", open for {lasting(row.age)}")
         + ")"
         for row in found
     ]

@@ -24,6 +24,7 @@ from shipper.store.db.snapshot import snapshot
 from shipper.store.lease.file_lock import NOTE_SIZE, FileLock
 from shipper.store.lease.lease import Owner
 from shipper.system.files import Directory, followed
+from shipper.wording.quantities import lasting
 
 # In JSON it has room in that, with all else of a note, whatever its characters are.
 _REASON: Final = 100
@@ -58,7 +59,7 @@ class Plight(NamedTuple):
     @property
     def told(self) -> str:
         """Return what to say of the daemon, whose name comes before it."""
-        return f"hasn't written to the outbox for {self.seconds:.0f} s: {self.reason}"
+        return f"hasn't written to the outbox for {lasting(self.seconds)}: {self.reason}"
 
 
 def note(database: Path, noted: Noted) -> None:
