@@ -76,7 +76,7 @@ CHAPTERS: Final[Mapping[str, Chapter]] = {
     "guarantees": Chapter("the six promises, their limits, what is tested, speed"),
     "json": Chapter("every field that --json prints, with its type"),
     "metrics": Chapter("every metric, with its type and its labels"),
-    "log": Chapter("every event of the log, with its level and its fields"),
+    "log": Chapter("every log event, with its level and its fields"),
     "exit-status": Chapter("what a command's exit status means", _statuses),
     "files": Chapter("files and environment variables", _places),
     "design": Chapter("how shipper works inside, and why"),
