@@ -70,7 +70,7 @@ class Lookahead:
     def has_more(self) -> bool:
         """Return whether there is something to ask or claim at once."""
         looks = self.may_look() and (self._sweeping or not self.at_end)
-        return bool(self.wanted) or looks or self.lanes.has_hungry()
+        return bool(self.wanted) or looks or self.lanes.has_to_fetch()
 
     def next_sweep(self) -> float | None:
         """Return when the next sweep is due, in monotonic seconds; None while one is under way."""
@@ -118,7 +118,7 @@ class Lookahead:
         free = max(0, room - self._page * len(looks))
         most = 1 + free // self.lanes.depth
         # A lane that is to go on comes before what lies further ahead.
-        fetched = self.lanes.hungry(min(LANES_PER_LOOK, most))
+        fetched = self.lanes.fetch_next(min(LANES_PER_LOOK, most))
         return [*map(self._question, fetched), *looks]
 
     def _looks(self, now: float) -> list[Question]:
@@ -126,7 +126,7 @@ class Lookahead:
         if not self._first:
             look = Look("pending", self._name, self._limits[False], after=self._tail)
             found.append(Question(look, only_if_fresh=self.at_end))
-        alone = self._first or (self.at_end and not self.lanes.has_hungry())
+        alone = self._first or (self.at_end and not self.lanes.has_to_fetch())
         if self._sweeping and (alone or self._turn % SWEEP_EVERY == 0):
             self._began = now if self._began is None else self._began
             limit = self._limits[True] if alone else self._page

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from shipper.drain.lookahead import Lookahead
 from shipper.drain.terms import Question
 from shipper.policy.lanes import Candidate, Lane, Lanes, Name
+from shipper.policy.lanes.phase import FETCHING
 from tests.policy.table import Row, Table
 
 
@@ -164,7 +165,7 @@ class Drain:
     def _look(self, question: Question) -> list[Candidate]:
         look = question.look
         if question.lane is not None:
-            assert question.lane.fetching
+            assert question.lane.phase is FETCHING
             rows = self.table.pending(question.lane.name)
         else:
             rows = [row for row in self.table.pending() if row.id > look.after]

@@ -228,7 +228,7 @@ def test_an_outbox_that_was_emptied_and_numbered_anew_is_seen() -> None:
         asked, ahead.wanted = ahead.wanted, []
         for row, _ in asked:
             lanes.missed(row, row)
-            for lane in lanes.hungry(1):
+            for lane in lanes.fetch_next(1):
                 lanes.take_page(lane, [], 1, 0.0)
         return [row for row, _ in asked]
 

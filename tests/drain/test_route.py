@@ -72,7 +72,7 @@ def test_no_event_waits_for_a_clock_that_was_set_back(ahead: float, *, is_due: b
     one = route()
     see(one, Row(1, "k", WALL + ahead))
     one.lanes.wake_due(100.0)
-    assert one.lanes.has_hungry() is is_due
+    assert one.lanes.has_to_fetch() is is_due
 
 
 def test_what_follows_an_event_that_could_not_be_claimed_is_not_asked_for() -> None:

@@ -26,6 +26,7 @@ from shipper.policy.event import Event
 from shipper.policy.lanes import Lanes
 from shipper.policy.lanes.failed import Failed
 from shipper.policy.lanes.overlooked import Overlooked
+from shipper.policy.lanes.phase import IDLE, IN_FLIGHT
 from shipper.policy.link import Link
 from shipper.policy.outcome import Kind, Outcome
 from shipper.policy.pace import Pace
@@ -131,9 +132,9 @@ def two_of_a_key_in_flight() -> Any:
     def start(self: Lanes, *, probing: bool) -> Any:
         lane = original(self, probing=probing)
         if lane is not None and len(lane.queue) > 1:
-            lane.in_flight = False
+            lane.phase = IDLE
             lane.queue.append(lane.queue.pop(0))
-            self._settle_in(lane)
+            self._place(lane)
         return lane
 
     original = Lanes.start
@@ -508,7 +509,7 @@ def retry_overtakes_what_is_in_flight() -> Any:
 
     def takes(self: Lanes, candidate: Any, now: float, **more: Any) -> bool:
         lane = self._lanes.get(candidate.lane)
-        if lane is not None and candidate.id < lane.last_id and lane.in_flight:
+        if lane is not None and candidate.id < lane.last_id and lane.phase is IN_FLIGHT:
             del self._lanes[candidate.lane]
         return original(self, candidate, now, **more)
 

@@ -9,7 +9,7 @@ It must never let two events of a lane be in flight, never start an event before
 its predecessor is recorded, and never hold more than its window.
 """
 
-from shipper.policy.lanes.lane import Candidate, Lane, Name, Streak
+from shipper.policy.lanes.lane import Candidate, Lane, Name
 from shipper.policy.lanes.lanes import Lanes
 
-__all__ = ["Candidate", "Lane", "Lanes", "Name", "Streak"]
+__all__ = ["Candidate", "Lane", "Lanes", "Name"]

@@ -11,7 +11,7 @@ It must never say of a failure that it was earlier than it was.
 from array import array
 
 from shipper.policy.event import Event
-from shipper.policy.lanes.lane import Streak
+from shipper.policy.streak import Streak
 
 _PLACES = 1 << 17
 

@@ -6,11 +6,12 @@ from math import inf
 
 from shipper.policy.event import Event
 from shipper.policy.lanes.failed import Failed
-from shipper.policy.lanes.hungry import Hungry
 from shipper.policy.lanes.lane import Candidate, Lane, Name
 from shipper.policy.lanes.loaded import Loaded
 from shipper.policy.lanes.overlooked import Overlooked
+from shipper.policy.lanes.phase import FETCHING, FORGOTTEN, IDLE, IN_FLIGHT, READY, WAITING
 from shipper.policy.lanes.ready import Ready
+from shipper.policy.lanes.to_fetch import ToFetch
 from shipper.policy.lanes.waiting import AT_ONCE, Waiting
 
 
@@ -40,7 +41,7 @@ class Lanes:
         """Lanes with rows that were seen and left, being held: no later row is the first."""
         self._lanes: dict[Name, Lane] = {}
         self._ready = Ready(places)
-        self._hungry = Hungry()
+        self._to_fetch = ToFetch()
         self._waiting = Waiting(waiting_max)
         self._failed = Failed()
 
@@ -52,7 +53,7 @@ class Lanes:
 
     def may_scan(self, rows: int) -> bool:
         """Return whether there is room for so many rows more, and fewer lanes are to be fetched."""
-        return self.room() >= min(rows, self.loaded.window) and len(self._hungry) < rows
+        return self.room() >= min(rows, self.loaded.window) and len(self._to_fetch) < rows
 
     def startable(self) -> int:
         """Return how many lanes could start an event now."""
@@ -64,16 +65,15 @@ class Lanes:
 
     def to_fetch(self) -> int:
         """Return how many lanes are to be fetched by their key."""
-        return len(self._hungry)
+        return len(self._to_fetch)
 
-    def has_hungry(self) -> bool:
+    def has_to_fetch(self) -> bool:
         """Return whether a lane is to be fetched and there is room for it."""
-        return bool(self._hungry) and self.room() > 0
+        return bool(self._to_fetch) and self.room() > 0
 
     def next_due(self) -> float | None:
         """Return when time alone lets a waiting lane go on, in monotonic seconds."""
-        first = self._waiting.first() if self._ready.may_wake() else None
-        return None if first is None else first.due
+        return self._waiting.next_due() if self._ready.may_wake() else None
 
     # -- loading ------------------------------------------------------------------------------
 
@@ -85,32 +85,27 @@ class Lanes:
         """
         if candidate.id in self.loaded:
             return False
-        if candidate.held or candidate.lane in self.held:
-            self._pass_by(candidate.lane)
-            return False
         lane = self._lanes.get(candidate.lane)
+        if candidate.held or candidate.lane in self.held:
+            if lane is None:
+                self.skipped.add(candidate.lane, inf)
+            else:
+                lane.incomplete = True
+            return False
         if lane is None:
             return self._meet(candidate, now, sure or isinstance(candidate.lane, int))
         if candidate.id < lane.last_id:
-            lane.stale = lane.more = True
-            if lane.due is not None and candidate.wait <= 0:
+            lane.stale = lane.incomplete = True
+            if lane.phase is WAITING and candidate.wait <= 0:
                 self._wake(lane)
             return False
         if self._must_skip(lane) or candidate.wait > 0:
-            lane.more = True
-            if sweep and lane.due is not None:
+            lane.incomplete = True
+            if sweep and lane.phase is WAITING:
                 self._meet_again(lane, candidate, sweep)
             return False
         self._expect(lane, candidate.id)
         return True
-
-    def _pass_by(self, name: Name) -> None:
-        """Remember that a row of a lane was seen and left where it is, because it is held."""
-        lane = self._lanes.get(name)
-        if lane is None:
-            self.skipped.add(name, inf)
-        else:
-            lane.more = True
 
     def _meet(self, candidate: Candidate, now: float, sure: bool) -> bool:  # noqa: FBT001
         if candidate.lane in self.overlooked:
@@ -122,8 +117,8 @@ class Lanes:
         if sure and candidate.lane not in self.skipped:
             self._expect(lane, candidate.id)
             return True
-        lane.more = True
-        self._settle_in(lane)
+        lane.incomplete = True
+        self._place(lane)
         return False
 
     def _meet_again(self, lane: Lane, candidate: Candidate, sweep: int) -> None:
@@ -138,7 +133,7 @@ class Lanes:
 
         A page shorter than `limit` is all there is.
         """
-        lane.fetching = False
+        lane.move(IDLE)
         if page and page[0].held:
             self.held.add(lane.name)
             page = []
@@ -149,10 +144,10 @@ class Lanes:
             self._sleep(lane, page[0].id, now + page[0].wait, charged=True)
             return []
         wanted = [c.id for c in takewhile(lambda c: c.wait <= 0, page)]
-        lane.more = lane.more or len(page) >= limit or len(wanted) < len(page)
+        lane.incomplete = lane.incomplete or len(page) >= limit or len(wanted) < len(page)
         for row in wanted:
             self._expect(lane, row)
-        self._settle_in(lane)
+        self._place(lane)
         return wanted
 
     def load(self, event: Event) -> None:
@@ -165,47 +160,49 @@ class Lanes:
         if lane.gap:
             self.loaded.let_go(lane.queue.pop())
         lane.gap = lane.gap and lane.claiming > 0
-        self._settle_in(lane)
+        self._place(lane)
 
     def missed(self, name: Name, row: int) -> None:
         """Take in that an id asked for could not be claimed: no room for it now, or it is gone."""
         lane = self._lanes[name]
         lane.claiming -= 1
-        lane.more = True
+        lane.incomplete = True
         lane.gap = lane.claiming > 0
         self.loaded.miss(row)
-        self._settle_in(lane)
+        self._place(lane)
 
-    def hungry(self, most: int) -> list[Lane]:
-        """Return lanes to fetch by their key."""
-        return self._hungry.take(most, self._lanes)
+    def fetch_next(self, most: int) -> list[Lane]:
+        """Return the lanes whose rows are to be asked for now, so many at most."""
+        return self._to_fetch.take(most)
 
     # -- the way of an event ------------------------------------------------------------------
 
     def start(self, *, probing: bool = False) -> Lane | None:
         """Return the lane whose head goes next, now in flight; None when none can start."""
         while (lane := self._ready.take(probing=probing)) is not None:
+            if lane.phase is not READY:
+                continue  # what was loaded of it when it came into line is gone
             if lane.stale or lane.name in self.held:
-                self._settle_in(lane)
-            elif lane.queue and not lane.in_flight:
+                lane.move(IDLE)
+                self._place(lane)
+            else:
                 self._ready.fly(lane)
                 return lane
         return None
 
     def finish(self, lane: Lane) -> None:
         """Take in that the head's end is recorded: the next of the lane may go."""
-        self._ready.land(lane, better=1)
-        self._ready.calm(lane)
+        self._ready.end(lane)
         self.loaded.end(lane.queue.pop(0))
         lane.streak = None
-        self._settle_in(lane)
+        self._place(lane)
 
     def retry(self, lane: Lane, head: Event, *, first: bool) -> None:
         """Put the head back in line at once, before all other lanes or behind them."""
         self._ready.land(lane)
         lane.queue[0] = head
-        self._settle_in(lane)
-        if first and lane.queued:
+        self._place(lane)
+        if first and lane.phase is READY:
             self._ready.put_first(lane)
 
     def postpone(self, lane: Lane, due: float, *, charged: bool) -> None:
@@ -218,9 +215,7 @@ class Lanes:
 
     def wake_due(self, now: float) -> None:
         """Let the lanes go on whose time has come, as many as there is a share for."""
-        while self._ready.may_wake() and (lane := self._waiting.first()) is not None:
-            if lane.due is None or lane.due > now:
-                return
+        while self._ready.may_wake() and (lane := self._waiting.first_due(now)) is not None:
             self._wake(lane)
 
     def wake_uncharged(self) -> None:
@@ -230,7 +225,7 @@ class Lanes:
 
     def loaded_keys(self) -> list[str]:
         """Return the keys of the lanes of which something is loaded, or asked for."""
-        busy = (one for one in self._lanes.values() if one.queue or one.claiming or one.in_flight)
+        busy = (one for one in self._lanes.values() if one.queue or one.claiming)
         return [one.name for one in busy if isinstance(one.name, str)]
 
     def hold(self, keys: Iterable[str]) -> None:
@@ -244,58 +239,62 @@ class Lanes:
         lane = self._lanes.get(key)
         if lane is not None:
             self.held.add(key)
-            self._settle_in(lane)
+            self._place(lane)
 
     def refetch(self, name: Name) -> None:
         """Fetch a lane anew, from its beginning: an operator has changed something of it."""
         lane = self._lanes.setdefault(name, Lane(name))
-        lane.stale = lane.more = True
+        lane.stale = lane.incomplete = True
         self.held.discard(name)  # what is fetched says so
-        if lane.due is None:
-            self._settle_in(lane)
-        else:
+        if lane.phase is WAITING:
             self._wake(lane)
+        else:
+            self._place(lane)
 
     def unload_all(self) -> None:
         """Forget everything that isn't in flight."""
         for lane in list(self._lanes.values()):
-            lane.stale = True
-            if not lane.in_flight:
+            lane.stale = lane.incomplete = True
+            if lane.phase is not IN_FLIGHT:
                 self._unload(lane)
-            self._settle_in(lane)
+            self._place(lane)
 
     # -- inside -------------------------------------------------------------------------------
 
     def _must_skip(self, lane: Lane) -> bool:
         full = len(lane.queue) + lane.claiming >= self.depth
-        return full or lane.more or lane.stale or lane.fetching or lane.due is not None
+        return full or lane.incomplete or FETCHING <= lane.phase <= WAITING
 
     def _expect(self, lane: Lane, row: int) -> None:
         lane.claiming += 1
         lane.last_id = max(lane.last_id, row)
         self.loaded.expect(row)
 
-    def _settle_in(self, lane: Lane) -> None:
-        """Put a lane that nothing holds up where it belongs: ready, hungry, or forgotten."""
-        if lane.in_flight or lane.claiming or lane.fetching or lane.due is not None:
+    def _place(self, lane: Lane) -> None:
+        """Put a lane where it belongs: ready, to fetch, or forgotten.
+
+        Nothing happens where that isn't known yet: whatever ends then places it.
+        """
+        if lane.claiming or lane.phase >= FETCHING:
             return
-        if lane.stale or lane.name in self.held:
+        held = lane.name in self.held
+        if held or lane.stale:
             self._unload(lane)
         if lane.queue:
             self._ready.put(lane)
-        elif (lane.more or lane.stale) and lane.name not in self.held:
-            self._hungry.put(lane)
+        elif lane.incomplete and not held:
+            self._to_fetch.put(lane)
         else:
-            if lane.name in self.held:
+            if held:
                 self.skipped.add(lane.name, inf)
             self._forget(lane)
 
     def _forget(self, lane: Lane) -> None:
         self._ready.calm(lane)
         self._failed.remember(lane.streak)
-        if self._lanes.get(lane.name) is lane:
-            del self._lanes[lane.name]
-            self.held.discard(lane.name)
+        lane.move(FORGOTTEN)
+        del self._lanes[lane.name]
+        self.held.discard(lane.name)
 
     def _unload(self, lane: Lane) -> None:
         while lane.queue:
@@ -305,9 +304,9 @@ class Lanes:
     def _sleep(self, lane: Lane, head: int, due: float, *, charged: bool) -> None:
         self._ready.calm(lane)
         if lane.stale:  # what has come back goes before it, and may go at once
-            self._settle_in(lane)
+            self._place(lane)
             return
-        lane.charged, lane.last_id, lane.more = charged, head, True
+        lane.charged, lane.last_id, lane.incomplete = charged, head, True
         longest, until = self._waiting.put(lane, due)
         if longest is not None and not longest.claiming:
             self._waiting.wake(longest)
@@ -317,4 +316,4 @@ class Lanes:
     def _wake(self, lane: Lane) -> None:
         self._waiting.wake(lane)
         self._ready.wake(lane)
-        self._settle_in(lane)
+        self._place(lane)

@@ -11,6 +11,7 @@ It must never keep either line waiting for ever: who came first goes first, with
 from collections import deque
 
 from shipper.policy.lanes.lane import Lane
+from shipper.policy.lanes.phase import IDLE, IN_FLIGHT, READY
 
 LEAST_SHARE = 8
 LOADED_PER_PLACE = 2
@@ -37,6 +38,8 @@ class Ready:
 
     def put(self, lane: Lane) -> None:
         """Put a lane at the end of its line, unless it stands there."""
+        if lane.phase is not READY:
+            lane.move(READY)
         if not lane.queued:
             lane.queued = True
             self._order += 1
@@ -72,16 +75,21 @@ class Ready:
 
     def fly(self, lane: Lane) -> None:
         """Take in that the head of a lane is in flight."""
-        lane.in_flight = True
+        lane.move(IN_FLIGHT)
         self._trying += lane.again
 
     def land(self, lane: Lane, *, better: int = 0) -> None:
         """Take in that it no longer is, and whether it went better than the last time."""
-        lane.in_flight = False
+        lane.move(IDLE)
         if lane.again:
             lane.again = False
             self._trying -= 1
             self._share = min(max(self._share + better, self._least), self._places)
+
+    def end(self, lane: Lane) -> None:
+        """Take in that the head has ended: it went well, and nothing of it is counted any more."""
+        self.land(lane, better=1)
+        self.calm(lane)
 
     def may_wake(self) -> bool:
         """Return whether another lane that waits may be loaded."""

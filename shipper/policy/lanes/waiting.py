@@ -7,6 +7,7 @@ up, or thrown away when they are more than the others.
 from heapq import heapify, heappop, heappush
 
 from shipper.policy.lanes.lane import Lane
+from shipper.policy.lanes.phase import IDLE, WAITING
 
 AT_ONCE = 0.0
 """A moment that has come, whatever the time."""
@@ -29,6 +30,7 @@ class Waiting:
 
         With the end of its wait: the outbox knows that too, so it needn't be remembered here.
         """
+        lane.move(WAITING)
         self._count += 1
         self._push(lane, due)
         if self._count <= self._most:
@@ -39,14 +41,20 @@ class Waiting:
 
     def wake(self, lane: Lane) -> None:
         """Let a lane wait no longer."""
+        lane.move(IDLE)
         lane.due = None
         self._count -= 1
 
-    def first(self) -> Lane | None:
-        """Return the lane whose time comes first."""
+    def next_due(self) -> float | None:
+        """Return when the first of them may go on; None where none waits."""
         while self._heap and self._heap[0][2].due != self._heap[0][0]:
             heappop(self._heap)
-        return self._heap[0][2] if self._heap else None
+        return self._heap[0][0] if self._heap else None
+
+    def first_due(self, now: float) -> Lane | None:
+        """Return the lane whose time comes first, if it has come."""
+        due = self.next_due()
+        return None if due is None or due > now else self._heap[0][2]
 
     def hurry_uncharged(self) -> None:
         """Let those go, although their row says when, whose event wasn't charged."""
