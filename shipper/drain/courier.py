@@ -26,7 +26,7 @@ class Carrier(Protocol):
         """Close what is open."""
 
 
-class Carried(NamedTuple):
+class TryResult(NamedTuple):
     """One try and what came of it. `started_at` is wall time; `seconds` how long it took."""
 
     outcome: Outcome
@@ -68,7 +68,7 @@ class Courier:
             return None
         return classify(Invalid("invalid", describe(found)), self._clock.wall())
 
-    async def carry(self, event: Event) -> Carried:
+    async def carry(self, event: Event) -> TryResult:
         """Make one try with an event."""
         started_at, began = self._clock.wall(), self._clock.monotonic()
         answer = await self._carrier.send(event.event_id, event.payload, self._api_id)
@@ -76,7 +76,7 @@ class Courier:
             # What a receiver throws back would end up in the history.
             answer = masked(answer, self._api_id, _LOOKED_AT)
         outcome = classify(answer, self._clock.wall(), self._where)
-        return Carried(outcome, started_at, self._clock.monotonic() - began)
+        return TryResult(outcome, started_at, self._clock.monotonic() - began)
 
     async def aclose(self) -> None:
         """Close the way to the receiver."""

@@ -161,8 +161,8 @@ class Dispatcher:
         if answer.commanded:  # before anything is sent that is held by now
             answer = await self._converse([], asks_holds=True)
         for route in self._routes.at_work():
-            if route.bug is not None:
-                raise route.bug
+            if route.flights.bug is not None:
+                raise route.flights.bug
         self._see_off()
         now = self._clock.monotonic()
         if not self._stop.is_set() and now < self._exchange.lease_until:
@@ -181,7 +181,7 @@ class Dispatcher:
     def _delay(self, answer: Answer, now: float) -> float:
         until = now + self._rest.longest(answer.pulse, now)
         for route in self._routes.at_work():
-            if route.settled or (not self._stop.is_set() and self._has_more(route)):
+            if route.flights.has_ended() or (not self._stop.is_set() and self._has_more(route)):
                 return 0.0
             if now < route.recalled_until:
                 until = min(until, route.recalled_until)
@@ -204,11 +204,10 @@ class Dispatcher:
 
     async def _converse(self, asked: list[Asked], *, asks_holds: bool = False) -> Answer:
         routes = self._routes.in_turn()
-        settled = [(route, route.settled) for route in routes]
+        ended = [(route, route.flights.take_ended()) for route in routes]
         wanted: list[tuple[Route, int, str | int]] = []
         now = self._clock.monotonic()
         for route in routes:
-            route.settled = []
             share = CLAIMS_PER_TURN - len(wanted)
             if not self._stop.is_set() and now >= route.recalled_until:
                 wanted += [(route, row, lane) for row, lane in route.ahead.wanted[:share]]
@@ -216,7 +215,7 @@ class Dispatcher:
         links = self._changed_links()
         work = Work(
             now=self._clock.wall(),
-            records=[item.record for _, items in settled for item in items],
+            records=[item.record for _, items in ended for item in items],
             released=[row for route in routes for row in route.lanes.loaded.take_released()],
             wanted=[row for _, row, _ in wanted],
             homes={row: route.name for route, row, _ in wanted},
@@ -231,7 +230,7 @@ class Dispatcher:
         for route in routes:
             mine = [(row, lane) for of, row, lane in wanted if of is route]
             route.ahead.take_claims(mine, claimed)
-        for route, items in settled:
+        for route, items in ended:
             for item in items:
                 route.recorded(item)
             self._report.recorded(route.name, items)
@@ -299,7 +298,7 @@ class Dispatcher:
         self._begin_to_end()
         while self.may_finish:
             self._rest.forget()
-            if any(route.settled for route in self._routes.at_work()):
+            if any(route.flights.has_ended() for route in self._routes.at_work()):
                 await self._converse([])
             else:
                 await self._rest(min(self._deadline - self._clock.monotonic(), self._rest.idle))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from shipper.advice import hint
 from shipper.drain.route import Route
 from shipper.drain.tally import Tally
-from shipper.drain.terms import Settled
+from shipper.drain.terms import Ended
 from shipper.errors import ShipperError
 from shipper.logs import Log
 from shipper.policy.delivery import Status
@@ -59,7 +59,7 @@ class Reporter:
         self._told: dict[str, _Told] = {}
         self._reasons: set[str] = set()
 
-    def recorded(self, destination: str, settled: Sequence[Settled]) -> None:
+    def recorded(self, destination: str, settled: Sequence[Ended]) -> None:
         """Take in outcomes that are on disk."""
         self._tally.recorded(destination, settled)
         told = self._told.setdefault(destination, _Told())
@@ -70,7 +70,7 @@ class Reporter:
             if self._log.debug or status is Status.DEAD:
                 self._delivery(destination, item)
 
-    def _delivery(self, destination: str, item: Settled) -> None:
+    def _delivery(self, destination: str, item: Ended) -> None:
         record, outcome = item.record, item.outcome
         fields = {
             "destination": destination,

@@ -71,7 +71,7 @@ class Routes:
 
     def tasks(self) -> set[asyncio.Task[None]]:
         """Return the tries that are under way."""
-        return {task for route in self.at_work() for task in route.tasks}
+        return {task for route in self.at_work() for task in route.flights.tasks}
 
     def longest(self) -> float:
         """Return how long a try may take, in seconds."""

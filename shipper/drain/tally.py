@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from shipper.drain.terms import Settled
+from shipper.drain.terms import Ended
 from shipper.policy.delivery import Status
 
 # Upper bounds in seconds; above the last one everything is alike.
@@ -127,7 +127,7 @@ class Tally:
                 counts.latency_max = 0.0
         return found
 
-    def recorded(self, destination: str, settled: Sequence[Settled]) -> None:
+    def recorded(self, destination: str, settled: Sequence[Ended]) -> None:
         """Count outcomes that are on disk."""
         if not settled:
             return

@@ -26,7 +26,7 @@ class Terms:
     """What advice about it has to name."""
 
 
-class Settled(NamedTuple):
+class Ended(NamedTuple):
     """A try whose outcome is to be recorded; `due` is when its lane may go on, None for at once."""
 
     lane: Lane

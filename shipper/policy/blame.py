@@ -73,6 +73,7 @@ class Contrast:
     """Lanes with an event that was refused, since the last was accepted."""
     _accepted: int = 0  # the latest-begun try that was accepted
     _accepted_at: float = 0.0
+    _before_outage: int = 0  # the try that was begun last when the link went down
     _failures: int = 0  # in a row, none of them charged to an event
     _failing: set[str | int] = field(default_factory=set)  # lanes, since the last was accepted
 
@@ -89,6 +90,10 @@ class Contrast:
         self._failures = 0
         self._failing.clear()
 
+    def link_went_down(self, begun: int) -> None:
+        """Take in how many tries had begun by then: they say nothing about the link afterwards."""
+        self._before_outage = begun
+
     def takes_again(self) -> None:
         """Take in that what was accepted speaks for the link as it is now: not all is refused."""
         self.refuses_all = False
@@ -102,7 +107,9 @@ class Contrast:
         return Blame.NOBODY if self.refuses_all else Blame.EVENT
 
     def failed(self, attempt: Try, outcome: Outcome, now: float, *, is_ready: bool) -> Judgement:
-        """Judge a failure of a link that isn't down; it may be ready or ramping."""
+        """Judge a failure while the link isn't down; it may be ready or ramping."""
+        if attempt.number <= self._before_outage:
+            return Judgement(Blame.NOBODY)
         is_news = attempt.number > self._accepted
         is_news = is_news and not self.crowd.is_known(attempt.lane, outcome, now)
         self.crowd.failed(attempt.lane, outcome, now)

@@ -65,7 +65,7 @@ class RetryPolicy:
         return max(wait, 0.0) if wait <= longest else 0.0
 
 
-def settle(
+def verdict_of(
     outcome: Outcome,
     blame: Blame,
     *,
@@ -87,12 +87,12 @@ def settle(
         # 409 can mean "I have it already", said about a try whose answer never came.
         if outcome.status_code == 409 and maybe_received:
             return postponed(attempts, policy.backoff.delay(streak, chance), maybe_received=False)
-        return buried(attempts)
+        return dead_letter(attempts)
     if blame is not Blame.EVENT:
         wait = policy.probe_backoff.delay(streak, chance)
         return postponed(attempts, wait, maybe_received=received)
     if attempts + 1 >= policy.max_attempts:
-        return buried(attempts + 1)
+        return dead_letter(attempts + 1)
     wait = policy.backoff.delay(attempts + 1, chance)
     return postponed(attempts + 1, wait, charged=True, maybe_received=received)
 
@@ -109,6 +109,6 @@ def postponed(
     return Verdict(Status.PENDING, attempts, wait, charged, maybe_received)
 
 
-def buried(attempts: int) -> Verdict:
+def dead_letter(attempts: int) -> Verdict:
     """Return that the event is a dead letter."""
     return Verdict(Status.DEAD, attempts)

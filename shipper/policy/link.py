@@ -47,7 +47,6 @@ class Link:
     begun: int = 0
     failing: Failing = field(default_factory=Failing)
     contrast: Contrast = field(default_factory=Contrast)
-    _before_outage: int = 0  # the try that was begun last when the link went down
     _probes: int = 0  # failed in a row
     _quiet_until: float = 0.0  # the destination asked for a pause until then
     _probe: int | None = None  # the try that is the probe under way
@@ -104,7 +103,7 @@ class Link:
             self._probe = self.begun
         return self.begun
 
-    def settle(self, attempt: Try, outcome: Outcome, now: float, chance: float) -> Blame:
+    def blame(self, attempt: Try, outcome: Outcome, now: float, chance: float) -> Blame:
         """Take in what a try meant, and return whom it is charged to."""
         was_probe = attempt.number == self._probe
         if was_probe:
@@ -202,8 +201,6 @@ class Link:
                 reason = EVERYTHING_REFUSED if refusing else describe(outcome)
                 self._go_down(State.PAUSED if refusing else down, reason, now, chance)
             return Blame.NOBODY
-        if attempt.number <= self._before_outage:
-            return Blame.NOBODY  # begun before the outage: it says nothing about the link now
         ready = self.state is State.READY
         blame, is_down = self.contrast.failed(attempt, outcome, now, is_ready=ready)
         if is_down:
@@ -215,7 +212,7 @@ class Link:
     ) -> None:
         if not self.is_down:
             self.outage += 1
-            self._before_outage = self.begun
+            self.contrast.link_went_down(self.begun)
             self._probes = 0
         self._probes += 1
         self._enter(state, reason, now)

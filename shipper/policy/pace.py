@@ -20,9 +20,9 @@ class Pace:
         """Return the seconds until the next request may start; 0 when it may now."""
         return max(0.0, self._next - now) if self.rate else 0.0
 
-    def rest(self, until: float) -> None:
-        """Let nothing start before that, for the requests that another has counted."""
-        self._next = max(self._next, until)
+    def wait_until(self, moment: float) -> None:
+        """Let nothing start before that, for the requests that another pace has counted."""
+        self._next = max(self._next, moment)
 
     def take(self, now: float) -> None:
         """Count one request begun now."""

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from shipper.drain.courier import Carried, Courier
+from shipper.drain.courier import Courier, TryResult
 from shipper.drain.route import Route
 from shipper.drain.terms import Question, Terms
 from shipper.policy.backoff import Backoff
@@ -96,8 +96,8 @@ def test_what_follows_an_event_that_has_to_wait_is_not_asked_for() -> None:
         assert lane is not None
         see(one, Row(2, "k", None), Row(3, "m", None))
         assert one.ahead.wanted == [(2, "k"), (3, "m")]
-        one._settle(lane, Carried(Outcome(Kind.TRANSIENT, "closed"), WALL, 0.1), Blame.EVENT)
-        one.recorded(one.settled.pop())
+        one.flights._end(lane, TryResult(Outcome(Kind.TRANSIENT, "closed"), WALL, 0.1), Blame.EVENT)
+        one.recorded(one.flights.take_ended().pop())
         return one.ahead.wanted
 
     assert asyncio.run(fail_once()) == [(3, "m")]
@@ -120,8 +120,8 @@ def test_what_an_event_died_of_is_in_its_history_while_the_link_is_down() -> Non
             Blame.EVENT,
         ),
     ]:
-        one._settle(lane, Carried(outcome, WALL, 0.1), blame)
-        attempt = one.settled.pop().record.attempt
+        one.flights._end(lane, TryResult(outcome, WALL, 0.1), blame)
+        attempt = one.flights.take_ended().pop().record.attempt
         kept.append(None if attempt is None else (attempt.outcome, attempt.response_excerpt))
     assert kept == [("closed", None), None, ("http-422", "no such product")]
 
@@ -135,8 +135,8 @@ def test_a_probe_waits_for_the_pace_without_turning_in_circles() -> None:
         one.ahead.take_claims(one.ahead.wanted, {1: event(1), 2: event(2, "m")})
         one.ahead.wanted = []
         one.start(100.0)
-        await asyncio.gather(*one.tasks)
-        one.recorded(one.settled.pop())
+        await asyncio.gather(*one.flights.tasks)
+        one.recorded(one.flights.take_ended().pop())
         assert one.link.state is State.PAUSED
         assert one.link.next_try_at == 100.0  # another event tells at once
         return one.next_event(100.0)

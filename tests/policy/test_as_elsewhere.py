@@ -31,7 +31,7 @@ def test_all_that_fail_at_once_are_one_step_of_the_backoff() -> None:
     """fluent/fluentd#3203: flushes that failed together each doubled the wait."""
     bench = Bench(Link(64, Backoff(1.0, 3600.0)))
     for flying in [bench.begin(f"lane{number}") for number in range(64)]:
-        bench.settle(flying, GONE, chance=0.999)
+        bench.blame(flying, GONE, chance=0.999)
     assert bench.state() is State.OFFLINE
     assert bench.wait() <= 2.0
 
@@ -169,13 +169,13 @@ def test_a_release_of_a_throttled_link_keeps_the_pace(releases: int) -> None:
         for _ in range(releases):
             one.link.release(100.0)
             one.start(100.0)
-        await asyncio.gather(*one.tasks)
+        await asyncio.gather(*one.flights.tasks)
         one.link.release(100.5)
         one.start(100.5)
         begun = one.link.begun
         due = one.next_event(100.5)
         one.start(102.0)
-        await asyncio.gather(*one.tasks)
+        await asyncio.gather(*one.flights.tasks)
         return begun, due, one.link.begun
 
     assert asyncio.run(sent()) == (1, 102.0, 2)

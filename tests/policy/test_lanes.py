@@ -20,7 +20,7 @@ def test_the_next_of_a_lane_starts_when_its_predecessor_is_recorded() -> None:
     """Not when the answer comes, and not beside it."""
     drain = loaded("a", "a", "b")
     assert drain.go() == [1, 3]
-    drain.settle(1, "delivered")
+    drain.finish(1, "delivered")
     assert drain.go() == []
     drain.exchange()
     assert drain.go() == [2]
@@ -38,8 +38,8 @@ def test_a_head_that_may_have_been_received_repeats_itself_first() -> None:
     """Before all other lanes; any other goes behind them."""
     drain = loaded("a", "b", "c")
     drain.start(2)
-    drain.settle(1, "first", received=True)
-    drain.settle(2, "again")
+    drain.finish(1, "first", received=True)
+    drain.finish(2, "again")
     drain.exchange()
     assert drain.go() == [1, 3, 2]
 
@@ -170,7 +170,7 @@ def test_a_key_held_while_it_is_fetched_is_let_go_again(turns: int) -> None:
     drain = loaded("a", "a", "a", "a", depth=2)
     for row in (1, 2):
         drain.start(1)
-        drain.settle(row, "delivered")
+        drain.finish(row, "delivered")
         drain.exchange()
     for _ in range(turns):
         drain.exchange()
@@ -185,7 +185,7 @@ def test_a_held_lane_in_the_line_to_be_fetched_leaves_it() -> None:
     """And comes back when it is released."""
     drain = loaded("a", "a", depth=1)
     drain.start(1)
-    drain.settle(1, "delivered")
+    drain.finish(1, "delivered")
     drain.exchange()
     assert drain.lanes.has_to_fetch()
     drain.held = frozenset("a")
@@ -216,7 +216,7 @@ def test_a_key_held_at_the_moment_it_is_fetched_is_let_go_again() -> None:
     """The operator's command and the page come with the same exchange."""
     drain = loaded("a", "a", depth=1)
     drain.start(1)
-    drain.settle(1, "delivered")
+    drain.finish(1, "delivered")
     drain.exchange()
     drain.hold("a")
     drain.turns()

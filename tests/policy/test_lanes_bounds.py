@@ -42,7 +42,7 @@ def test_events_claimed_while_their_lane_began_to_wait_are_let_go() -> None:
     drain.start(1)
     drain.write("a", "a")
     drain.exchange()
-    drain.settle(1, "wait", wait=5.0)
+    drain.finish(1, "wait", wait=5.0)
     drain.turns()
     assert drain.table.claimed == set()
     drain.run_dry()
@@ -67,9 +67,9 @@ def test_when_the_link_goes_down_those_wake_that_were_not_charged() -> None:
     """Any of them may be the probe; a charged one keeps its time."""
     drain = loaded("a", "b", "c")
     drain.start(3)
-    drain.settle(1, "wait", wait=50.0)
-    drain.settle(2, "wait", wait=50.0, charged=True)
-    drain.settle(3, "wait", wait=60.0)
+    drain.finish(1, "wait", wait=50.0)
+    drain.finish(2, "wait", wait=50.0, charged=True)
+    drain.finish(3, "wait", wait=60.0)
     drain.exchange()
     drain.lanes.wake_uncharged()
     drain.lanes.wake_uncharged()
@@ -273,7 +273,7 @@ def test_a_lane_is_fetched_where_there_is_room_for_one_event() -> None:
     """And not where there is none."""
     drain = loaded("a", "a", "b", "c", window=3, depth=1)
     drain.start(1)
-    drain.settle(1, "delivered")
+    drain.finish(1, "delivered")
     drain.exchange()
     assert [drain.lanes.room(), drain.lanes.has_to_fetch()] == [1, True]
     offer(drain.lanes, [Candidate(9, "d")], 0.0)
@@ -332,8 +332,8 @@ def test_of_an_event_whose_lane_was_not_remembered_it_is_known_when_it_failed_fi
     drain.turns()
     drain.start(2)
     drain.flying[1].streak_of_head().fail(41)
-    drain.settle(1, "wait", wait=60.0, charged=True)
-    drain.settle(2, "wait", wait=30.0, charged=True)
+    drain.finish(1, "wait", wait=60.0, charged=True)
+    drain.finish(2, "wait", wait=30.0, charged=True)
     drain.turns()
     assert "a" in drain.lanes.overlooked
     drain.now += 61.0

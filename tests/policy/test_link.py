@@ -127,7 +127,7 @@ def test_only_one_probe_at_a_time(state: State) -> None:
     number = bench.begin("p")
     bench.now += 1e6
     assert bench.allowed() == 0
-    bench.settle(number, GONE)
+    bench.blame(number, GONE)
     assert bench.allowed() == 0
     bench.now += 60.0
     assert bench.allowed() == 1
@@ -169,7 +169,7 @@ def test_a_late_answer_neither_brings_it_up_nor_moves_the_probe(
     """What was begun before it went down says nothing about it now, and charges nobody."""
     bench, late = down(state, flying=1)
     before = (bench.state(), bench.link.reason, bench.link.next_try_at)
-    blame = bench.settle(late[0], outcome)
+    blame = bench.blame(late[0], outcome)
     assert blame is (Blame.EVENT if outcome is NO else Blame.NOBODY)
     assert (bench.state(), bench.link.reason, bench.link.next_try_at) == before
 
@@ -179,7 +179,7 @@ def test_a_late_wish_to_wait_is_heeded_by_the_probe(state: State) -> None:
     """The destination said how long, whatever else was wrong by then."""
     bench, late = down(state, flying=1)
     at = bench.now
-    assert bench.settle(late[0], later(5.0)) is Blame.NOBODY
+    assert bench.blame(late[0], later(5.0)) is Blame.NOBODY
     assert bench.state() is state
     assert bench.link.next_try_at == at + 5.0
 
@@ -187,9 +187,9 @@ def test_a_late_wish_to_wait_is_heeded_by_the_probe(state: State) -> None:
 def test_a_late_answer_may_lengthen_a_throttle_but_not_shorten_it() -> None:
     """The longest of what the destination has asked for counts."""
     bench, late = down(State.THROTTLED, flying=2)
-    bench.settle(late[0], later(5.0))
+    bench.blame(late[0], later(5.0))
     assert bench.wait() == 30.0
-    bench.settle(late[1], later(50.0))
+    bench.blame(late[1], later(50.0))
     assert bench.wait() == 50.0
 
 
@@ -198,14 +198,14 @@ def test_many_late_throttles_do_not_make_probes_rarer() -> None:
     bench = Bench()
     flying = [bench.begin(f"k{n}") for n in range(60)]
     for number in flying:
-        bench.settle(number, LATER, chance=1.0)
+        bench.blame(number, LATER, chance=1.0)
     assert bench.wait() == 2.0
 
 
 def test_late_refusals_do_not_shorten_a_throttle() -> None:
     """Also not when they are so many that everything seems to be refused."""
     bench, late = down(State.THROTTLED, flying=7)
-    blames = [bench.settle(number, NO) for number in late]
+    blames = [bench.blame(number, NO) for number in late]
     assert blames == [Blame.EVENT] * 4 + [Blame.NOBODY] * 3
     assert (bench.state(), bench.wait()) == (State.THROTTLED, 30.0)
     assert bench.probe("p", NO) is Blame.NOBODY
@@ -235,7 +235,7 @@ def test_a_held_link_starts_nothing_and_still_learns(bench: Bench) -> None:
     late = bench.begin("a")
     bench.link.held = True
     assert (bench.allowed(), bench.link.shown) == (0, State.HELD)
-    bench.settle(late, LOCKED)
+    bench.blame(late, LOCKED)
     bench.now += 60.0
     assert (bench.allowed(), bench.link.shown) == (0, State.HELD)
     bench.link.held = False
@@ -255,7 +255,7 @@ def test_an_accepted_probe_makes_it_ramp_up() -> None:
         flying = [bench.begin(f"k{n}") for n in range(bench.allowed())]
         assert bench.allowed() == 0
         for number in flying:
-            bench.settle(number, OK)
+            bench.blame(number, OK)
     assert steps == [1, 2, 4]
     assert (bench.link.reason, bench.link.next_try_at, bench.allowed()) == (None, None, 8)
 
@@ -283,7 +283,7 @@ def test_a_ramp_never_goes_beyond_max_in_flight() -> None:
         while bench.state() is State.RAMPING:
             seen.append(bench.allowed())
             for number in [bench.begin("x") for _ in range(bench.allowed())]:
-                bench.settle(number, OK)
+                bench.blame(number, OK)
         assert (seen, bench.allowed()) == (steps, most)
 
 

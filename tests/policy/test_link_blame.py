@@ -34,8 +34,8 @@ def test_an_event_is_charged_when_another_was_begun_after_its_failure_and_accept
 def test_one_begun_before_the_failure_is_no_witness(bench: Bench) -> None:
     """It may have been processed while the receiver still worked."""
     poison, early = bench.begin("poison"), bench.begin("good")
-    bench.settle(poison, GONE)
-    bench.settle(early, OK)
+    bench.blame(poison, GONE)
+    bench.blame(early, OK)
     assert bench.go("poison", GONE) is Blame.LINK
 
 
@@ -44,7 +44,7 @@ def test_a_witness_stays_one_when_an_older_try_is_accepted_later(bench: Bench) -
     early = bench.begin("slow")
     bench.go("poison", GONE)
     bench.go("good", OK)
-    bench.settle(early, OK)
+    bench.blame(early, OK)
     assert bench.go("poison", GONE) is Blame.EVENT
 
 
@@ -61,7 +61,7 @@ def test_a_first_failure_is_never_the_events(bench: Bench) -> None:
     """However many were accepted before it, and meanwhile."""
     poison = bench.begin("poison")
     bench.go("good", OK)
-    assert bench.settle(poison, GONE) is Blame.LINK
+    assert bench.blame(poison, GONE) is Blame.LINK
 
 
 def test_a_charged_failure_does_not_count_against_the_link(bench: Bench) -> None:
@@ -106,11 +106,11 @@ def test_failures_from_before_the_outage_do_not_bring_it_down_again() -> None:
     bench.go("a", LOCKED)
     bench.probe("p", OK)
     assert bench.allowed() == 0
-    assert {bench.settle(number, GONE) for number in late[:30]} == {Blame.NOBODY}
-    assert bench.settle(late[30], LOCKED) is Blame.NOBODY
+    assert {bench.blame(number, GONE) for number in late[:30]} == {Blame.NOBODY}
+    assert bench.blame(late[30], LOCKED) is Blame.NOBODY
     assert bench.state() is State.RAMPING
     bench.link.relax(0, bench.now)
-    assert {bench.settle(number, LOCKED) for number in late[31:]} == {Blame.NOBODY}
+    assert {bench.blame(number, LOCKED) for number in late[31:]} == {Blame.NOBODY}
     assert bench.state() is State.READY
 
 
@@ -119,10 +119,10 @@ def test_an_old_failure_is_not_charged_by_contrast_after_the_outage() -> None:
     bench = Bench()
     bench.go("a", GONE)
     other, late = bench.begin("b"), bench.begin("a")
-    bench.settle(other, LOCKED)
+    bench.blame(other, LOCKED)
     bench.probe("c", OK)
     bench.link.relax(0, bench.now)
-    assert bench.settle(late, GONE) is Blame.NOBODY
+    assert bench.blame(late, GONE) is Blame.NOBODY
 
 
 # -- everything is refused --------------------------------------------------------------------
@@ -139,7 +139,7 @@ def test_five_lanes_refused_in_a_row_pause_the_link(bench: Bench) -> None:
 def test_of_many_in_flight_only_four_die(bench: Bench) -> None:
     """The rest of them come back to a link that knows better."""
     flying = [bench.begin(f"k{n}") for n in range(64)]
-    blames = [bench.settle(number, NO) for number in flying]
+    blames = [bench.blame(number, NO) for number in flying]
     assert blames.count(Blame.EVENT) == 4
 
 
@@ -158,7 +158,7 @@ def test_only_an_accepted_probe_ends_the_suspicion(bench: Bench) -> None:
     late = bench.begin("late")
     for n in range(5):
         bench.go(f"k{n}", NO)
-    bench.settle(late, OK)
+    bench.blame(late, OK)
     bench.probe("p", GONE)
     assert (bench.state(), bench.link.reason) == (State.PAUSED, EVERYTHING_REFUSED)
     assert bench.probe("p", NO) is Blame.NOBODY

@@ -66,7 +66,7 @@ class Walk(RuleBasedStateMachine):
         lane, before, was_down = bench.open[number], link.state, link.is_down
         first = bench.streaks.get(lane)
         witness = first is not None and any(other > first for other in self.accepted)
-        blame = bench.settle(number, outcome, chance)
+        blame = bench.blame(number, outcome, chance)
         probe = number in self.probes
         self.probes.discard(number)
         self._judge(outcome, blame, lane, charged=witness and before is State.READY, number=number)
@@ -158,7 +158,7 @@ def test_an_outage_that_nobody_failed_before_charges_nobody_at_all(
         bench.go(lane, outcome if bench.state() is State.READY else OK)
     bench.streaks.clear()  # whoever failed has been delivered since
     flying = [bench.begin(f"n{n}") for n in range(data.draw(st.integers(0, 8)))]
-    blames = {bench.settle(number, data.draw(_FAILURES)) for number in flying}
+    blames = {bench.blame(number, data.draw(_FAILURES)) for number in flying}
     for n in range(20):
         lane, outcome = f"m{n}", data.draw(_FAILURES)
         blames.add(bench.probe(lane, outcome) if bench.link.is_down else bench.go(lane, outcome))
@@ -177,7 +177,7 @@ def test_when_everything_is_refused_at_most_four_die(steps: list[tuple[int, bool
             bench.begin(f"k{n}")
         elif bench.open:
             number = sorted(bench.open)[pick % len(bench.open)]
-            dead += bench.settle(number, NO) is Blame.EVENT
+            dead += bench.blame(number, NO) is Blame.EVENT
     assert dead <= 4
 
 

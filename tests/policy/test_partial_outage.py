@@ -138,7 +138,7 @@ def test_timeouts_that_began_together_say_nothing_against_a_link_that_others_pas
     for n in range(100):
         bench.now += 0.1
         bench.go(f"good{n}", OK)
-    assert {bench.settle(number, GONE) for number in slow} == {Blame.LINK}
+    assert {bench.blame(number, GONE) for number in slow} == {Blame.LINK}
     assert bench.state() is State.READY
 
 

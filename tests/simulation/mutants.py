@@ -15,6 +15,7 @@ from shipper.daemon.database_thread import DatabaseThread
 from shipper.drain import courier
 from shipper.drain.dispatcher import Dispatcher
 from shipper.drain.exchange import Exchange
+from shipper.drain.flights import Flights
 from shipper.drain.lookahead import Lookahead
 from shipper.drain.route import Route
 from shipper.drain.routes import Routes
@@ -144,30 +145,33 @@ def two_of_a_key_in_flight() -> Any:
 @mutant
 def place_freed_before_it_is_recorded() -> Any:
     """A place in flight is free as soon as the answer is there."""
-    return patch.object(Route, "in_flight", property(lambda self: len(self.tasks)))
+    return patch.object(Flights, "in_flight", property(lambda self: len(self.tasks)))
 
 
 @mutant
 def next_of_the_key_before_the_record() -> Any:
     """The next of a lane starts with the answer to its predecessor."""
 
-    def _settle(self: Route, lane: Any, carried: Any, blame: Blame) -> None:
-        original(self, lane, carried, blame)
-        settled = self.settled[-1]
-        if settled.record.verdict.status is Status.DELIVERED and len(lane.queue) > 1:
-            self.lanes.finish(lane)
-            early.add(id(settled))
+    def _end(self: Flights, lane: Any, result: Any, blame: Blame) -> None:
+        original(self, lane, result, blame)
+        ended = self._ended[-1]
+        if ended.record.verdict.status is Status.DELIVERED and len(lane.queue) > 1:
+            self._lanes.finish(lane)
+            early.add(id(ended))
 
-    def recorded(self: Route, settled: Any) -> None:
-        if id(settled) in early:
-            early.discard(id(settled))
-            self.unrecorded -= 1
+    def recorded(self: Route, ended: Any) -> None:
+        if id(ended) in early:
+            early.discard(id(ended))
+            self.flights.unrecorded -= 1
         else:
-            original_recorded(self, settled)
+            original_recorded(self, ended)
 
     early: set[int] = set()
-    original, original_recorded = Route._settle, Route.recorded
-    return patch.multiple(Route, _settle=_settle, recorded=recorded)
+    original, original_recorded = Flights._end, Route.recorded
+    stack = ExitStack()
+    stack.enter_context(patch.object(Flights, "_end", _end))
+    stack.enter_context(patch.object(Route, "recorded", recorded))
+    return stack
 
 
 @mutant
@@ -492,12 +496,12 @@ def what_a_command_names_is_not_looked_at() -> Any:
 def budget_is_endless() -> Any:
     """What is charged is never enough."""
 
-    def settle(*values: Any, **more: Any) -> Verdict:
+    def verdict_of(*values: Any, **more: Any) -> Verdict:
         policy = replace(more.pop("policy"), max_attempts=10**9)
         return original(*values, policy=policy, **more)
 
-    original = delivery.settle
-    return patch.object(delivery, "settle", settle)
+    original = delivery.verdict_of
+    return patch.object(delivery, "verdict_of", verdict_of)
 
 
 # -- operators, clocks, the end -------------------------------------------------------------------
