@@ -129,7 +129,7 @@ class Session:
         """Keep the lease for a drain that hasn't begun; if it can't be, that one finds out."""
         with suppress(ShipperError):
             await self.outbox.thread.run(self.outbox.queue.renew)
-            self.tally.rested(self.clock.monotonic())
+            self.tally.waited(self.clock.monotonic())
 
     async def settle_in(self) -> None:
         """Leave the connection to an address that is another by now."""

@@ -10,7 +10,7 @@ from typing import Literal
 
 import httpx
 
-from shipper.destination.request import Way
+from shipper.destination.request import Transport
 from shipper.destination.tls import tls_context
 from shipper.errors import ConfigError
 from shipper.system.installation import with_packages
@@ -33,21 +33,23 @@ def opener(
     ca_file: Path | None,
     proxy: str | None,
     choice: Choice,
-) -> Callable[[], Way]:
+) -> Callable[[], Transport]:
     """Return what opens a way to a URL, within the running loop; raises ConfigError."""
     if proxy is not None:
         _check(proxy)
     tls = tls_context(ca_file)
 
-    def open_ours() -> Way:
-        from shipper.destination.transport import FastWay  # noqa: PLC0415 - not where there's no wheel
+    def open_ours() -> Transport:
+        from shipper.destination.transport import FastTransport  # noqa: PLC0415 - not where there's no wheel
 
-        return FastWay(url, limit=limit, timeout=timeout, keepalive=KEEPALIVE_SECONDS, tls=tls)
+        return FastTransport(
+            url, limit=limit, timeout=timeout, keepalive=KEEPALIVE_SECONDS, tls=tls
+        )
 
-    def open_stock() -> Way:
-        from shipper.destination.httpx_transport import StockWay  # noqa: PLC0415 - most need only ours
+    def open_stock() -> Transport:
+        from shipper.destination.httpx_transport import HttpxTransport  # noqa: PLC0415 - most need only ours
 
-        return StockWay(
+        return HttpxTransport(
             limit=limit, timeout=timeout, keepalive=KEEPALIVE_SECONDS, tls=tls, proxy=proxy
         )
 

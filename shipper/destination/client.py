@@ -14,7 +14,7 @@ import httpx
 from shipper import __version__
 from shipper.destination.build import Choice, opener, parse_url
 from shipper.destination.faults import FAILURES, Peer, fault
-from shipper.destination.request import Attempt, Target, Way
+from shipper.destination.request import Request, Target, Transport
 from shipper.errors import ConfigError
 from shipper.policy.outcome import Fault, Invalid, Reply
 
@@ -57,7 +57,7 @@ class Destination:
             proxy=proxy,
             choice=transport,
         )
-        self._way: Way | None = None
+        self._transport: Transport | None = None
 
     @property
     def where(self) -> str:
@@ -70,33 +70,33 @@ class Destination:
             key = idempotency_key(event_id)
         except UnicodeEncodeError:
             return Invalid("unbuildable", "the event id holds a character that UTF-8 can't write")
-        return await self._post(Attempt(self._events, api_id, key, payload))
+        return await self._post(Request(self._events, api_id, key, payload))
 
     async def validate(self, payload: bytes, api_id: str) -> Reply | Fault:
         """Ask the destination what it thinks of a payload, without submitting it."""
-        return await self._post(Attempt(self._validation, api_id, None, payload))
+        return await self._post(Request(self._validation, api_id, None, payload))
 
     async def aclose(self) -> None:
         """Close all connections; whatever is still under way ends with a fault."""
-        way, self._way = self._way, None
+        way, self._transport = self._transport, None
         if way is not None:
             await way.aclose()
 
-    async def _post(self, attempt: Attempt) -> Reply | Fault:
-        if not _SENDABLE.fullmatch(attempt.api_id):
+    async def _post(self, request: Request) -> Reply | Fault:
+        if not _SENDABLE.fullmatch(request.api_id):
             # Not Invalid: a broken API ID is no event's fault, and Invalid would bury each of them.
             return Fault("unreachable", "no", "the API ID holds a character that can't be sent")
-        if self._way is None:
-            self._way = self._open()
+        if self._transport is None:
+            self._transport = self._open()
         try:
-            return await self._way.post(attempt)
+            return await self._transport.post(request)
         except FAILURES as error:
             return fault(
                 error,
-                begun=attempt.begun,
+                begun=request.begun,
                 proxied=self._proxied,
                 peer=self._peer,
-                stage=attempt.stage,
+                stage=request.stage,
             )
 
 

@@ -11,7 +11,7 @@ import select
 from collections.abc import Callable
 from typing import Final, TypeAlias, cast
 
-from shipper.destination.parser import Answers
+from shipper.destination.parser import AnswerParser
 from shipper.destination.request import NotHttpError
 from shipper.policy.outcome import Reply
 
@@ -34,9 +34,9 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._poll = select.poll()
-        self._answers = Answers()
+        self._answers = AnswerParser()
         self._asker: asyncio.Future[Answer] | None = None
-        self._rest = memoryview(b"")
+        self._unsent = memoryview(b"")
         self._paused = False
 
     @property
@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(head + body)
         else:
             self._transport.write(head)
-            self._rest = memoryview(body)
+            self._unsent = memoryview(body)
             self._pour()
         return asker
 
@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
             return
         if reply is not None:
             # A request that is still on its way would run into the next one.
-            self._answer(reply, reusable=self._answers.reusable and not self._rest)
+            self._answer(reply, reusable=self._answers.reusable and not self._unsent)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Hear that it has ended, which may be the end of an answer."""
@@ -110,16 +110,16 @@ class Connection(asyncio.Protocol):
         self._pour()
 
     def _pour(self) -> None:
-        while self._rest and not self._paused and self.is_open:
+        while self._unsent and not self._paused and self.is_open:
             assert self._transport is not None
-            self._transport.write(self._rest[:_PIECE])
-            self._rest = self._rest[_PIECE:]
+            self._transport.write(self._unsent[:_PIECE])
+            self._unsent = self._unsent[_PIECE:]
 
     def _answer(self, answer: Answer, *, reusable: bool) -> None:
         asker, self._asker = self._asker, None
         if not reusable:
             self.due = math.inf
-            self._rest = memoryview(b"")
+            self._unsent = memoryview(b"")
             if self._transport is not None:
                 self._transport.abort()
         # Whoever asked may have been cancelled in the meantime.

@@ -14,7 +14,7 @@ from typing import Final
 import httpx
 
 from shipper.destination.connection import Connection
-from shipper.destination.request import PORTS, Attempt, certified
+from shipper.destination.request import PORTS, Request, certified
 from shipper.destination.resolve import Address, CachingResolver
 
 # RFC 8305, 5: so much of a start has an address on the next one.
@@ -39,14 +39,14 @@ class Dialler:
         self._tls = tls
         self._timeout = timeout
 
-    async def connect(self, connection: Connection, attempt: Attempt) -> None:
+    async def connect(self, connection: Connection, request: Request) -> None:
         """Connect, and note how far it has come; raises OSError, of which SSLError is one."""
         try:
-            attempt.stage = "name"
+            request.stage = "name"
             addresses = await self._resolver.resolve(self._host, self._port)
-            attempt.stage = "address"
+            request.stage = "address"
             reached = await reach(addresses)
-            attempt.stage = "tls"
+            request.stage = "tls"
             await self._begin(connection, reached)
         except BaseException:
             self._resolver.forget()

@@ -55,12 +55,12 @@ class Peer:
         return replace(whole, host=name, name=name, is_secret=True)
 
 
-SOMEBODY: Final = Peer("the receiver", "the receiver")
-THE_PROXY: Final = Peer("the proxy", "the proxy")
+RECEIVER: Final = Peer("the receiver", "the receiver")
+PROXY: Final = Peer("the proxy", "the proxy")
 
 
 def fault(
-    error: BaseException, *, begun: bool, proxied: bool, peer: Peer = SOMEBODY, stage: Stage = ""
+    error: BaseException, *, begun: bool, proxied: bool, peer: Peer = RECEIVER, stage: Stage = ""
 ) -> Fault:
     """Return what went wrong; `begun` says that a byte may have left, `proxied` through whom.
 
@@ -69,7 +69,7 @@ def fault(
     if begun:
         kind, detail = _on_the_way(error, peer)
         return Fault(kind, "maybe", detail)
-    nearest = (peer.proxy or THE_PROXY) if proxied else peer
+    nearest = (peer.proxy or PROXY) if proxied else peer
     kind, detail = _before_the_first_byte(error, peer, nearest, stage)
     if proxied and kind in {"dns", "refused", "unreachable"}:
         return Fault("proxy", "no", _proxy_detail(error, nearest, detail))

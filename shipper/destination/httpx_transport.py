@@ -16,8 +16,8 @@ import httpx
 from shipper.destination.lenient_parser import HEAD_LIMIT
 from shipper.destination.request import (
     BODY_LIMIT,
-    Attempt,
     NotHttpError,
+    Request,
     certified,
     is_known,
     lifetimes,
@@ -32,7 +32,7 @@ _SENDING: Final = ".send_request_headers.started"
 _TRAILING_DATA: Final = attrgetter("_httpcore_stream._stream._connection._h11_state.trailing_data")
 
 
-class StockWay:
+class HttpxTransport:
     """The way through httpx. `timeout` and `keepalive` are in seconds, as is `clock`, for ages."""
 
     def __init__(
@@ -59,19 +59,19 @@ class StockWay:
             proxy=None if proxy is None else _proxy(proxy, tls),
         )
 
-    async def post(self, attempt: Attempt) -> Reply:
+    async def post(self, request: Request) -> Reply:
         """Make one try; raises httpx.TransportError or OSError, of which TimeoutError is one."""
-        trace = _Trace(attempt)
-        request = httpx.Request(
-            attempt.target.method,
-            attempt.target.url if self._proxied else _never_asked_for(attempt.target.url),
-            headers=attempt.fields(),
-            content=attempt.body,
-            extensions=self._extensions(attempt.target.url, trace),
+        trace = _Trace(request)
+        asked = httpx.Request(
+            request.target.method,
+            request.target.url if self._proxied else _never_asked_for(request.target.url),
+            headers=request.fields(),
+            content=request.body,
+            extensions=self._extensions(request.target.url, trace),
         )
         async with asyncio.timeout(self._timeout):
             try:
-                answer = await self._transport.handle_async_request(request)
+                answer = await self._transport.handle_async_request(asked)
             except BaseException:
                 await trace.clean_up()
                 raise
@@ -127,22 +127,22 @@ class _Closable(Protocol):
 class _Trace:
     """Hears from httpcore what it is about to do."""
 
-    def __init__(self, attempt: Attempt) -> None:
-        self._attempt = attempt
+    def __init__(self, request: Request) -> None:
+        self._request = request
         self._connection: _Closable | None = None
 
     async def __call__(self, name: str, info: dict[str, Any]) -> None:
         if name == _CONNECTED:
             self._connection = info["return_value"]
         elif name == _GREETING:
-            self._attempt.stage = "tls"
+            self._request.stage = "tls"
         # A proxy's CONNECT is a request too, but not ours.
         elif name.endswith(_SENDING) and info["request"].method != b"CONNECT":
-            self._attempt.begun = True
+            self._request.begun = True
 
     async def clean_up(self) -> None:
         """Close what httpcore 1.0 forgets: a socket whose TLS handshake ran into the deadline."""
-        if self._connection is not None and not self._attempt.begun:
+        if self._connection is not None and not self._request.begun:
             await self._connection.aclose()
 
 

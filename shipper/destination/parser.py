@@ -17,7 +17,7 @@ from shipper.destination.lenient_parser import ANSWER_LIMIT, HEAD_LIMIT, OddAnsw
 from shipper.destination.request import BODY_LIMIT, KEPT, reply
 from shipper.policy.outcome import Reply
 
-__all__ = ["ANSWER_LIMIT", "HEAD_LIMIT", "Answers"]
+__all__ = ["ANSWER_LIMIT", "HEAD_LIMIT", "AnswerParser"]
 
 # RFC 9112, 4 and 5, without anything that is there for the sake of old programs, and with all that
 # the two parsers read in the same way. Possessive, so that no head can make it look twice.
@@ -36,7 +36,7 @@ class _StopError(Exception):
     """Ends the parser's work on the rest of its input."""
 
 
-class Answers:
+class AnswerParser:
     """What a receiver says on one connection, an answer at a time."""
 
     def __init__(self) -> None:

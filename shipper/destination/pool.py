@@ -28,7 +28,7 @@ class Pool:
         self._idle: list[Connection] = []
         self._emptied = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._rings = math.inf
+        self._expires = math.inf
 
     def connection(self) -> Connection:
         """Return a new connection, to be connected by the caller."""
@@ -53,7 +53,7 @@ class Pool:
         """Expire a connection at that time of the loop, and not at the one before."""
         connection.due = due
         # A timer of its own for each request would cost more than all the rest of this module.
-        if due < self._rings:
+        if due < self._expires:
             self._set_timer(due)
 
     def give_back(self, connection: Connection) -> None:
@@ -83,7 +83,7 @@ class Pool:
     def _set_timer(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._rings = when
+        self._expires = when
         self._timer = self._loop.call_at(when, self._expire)
 
     def _expire(self) -> None:
@@ -91,7 +91,7 @@ class Pool:
         for connection in tuple(self._open):
             if connection.due <= now:
                 connection.fail(TimeoutError())
-        self._timer, self._rings = None, math.inf
+        self._timer, self._expires = None, math.inf
         following = min((connection.due for connection in self._open), default=math.inf)
         if following < math.inf:
             self._set_timer(following)

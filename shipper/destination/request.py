@@ -121,7 +121,7 @@ class Target:
         return self._line + "".join(f"{name}: {value}\r\n" for name, value in fields)
 
 
-class Attempt:
+class Request:
     """One request. `begun` turns true just before its first byte can leave."""
 
     __slots__ = ("api_id", "begun", "body", "key", "stage", "target")
@@ -146,10 +146,10 @@ class Attempt:
         return f"{beginning}{key}content-length: {len(self.body)}\r\n\r\n".encode("ascii")
 
 
-class Way(Protocol):
+class Transport(Protocol):
     """Carries tries to one origin. Belongs to the event loop in which it was opened."""
 
-    async def post(self, attempt: Attempt) -> Reply:
+    async def post(self, request: Request) -> Reply:
         """Make one try before the way's deadline; raises one of `faults.FAILURES`."""
 
     async def aclose(self) -> None:

@@ -13,13 +13,13 @@ import httpx
 from shipper.destination.connection import Connection
 from shipper.destination.dial import Dialler
 from shipper.destination.pool import Pool
-from shipper.destination.request import Attempt
+from shipper.destination.request import Request
 from shipper.policy.outcome import Reply
 
 _T = TypeVar("_T")
 
 
-class FastWay:
+class FastTransport:
     """The way to the origin of a URL; to be made within the running loop.
 
     At most `limit` connections; more tries than that wait for each other, first come, first served.
@@ -45,22 +45,22 @@ class FastWay:
         self._waits: set[asyncio.Timeout] = set()
         self._closed = False
 
-    async def post(self, attempt: Attempt) -> Reply:
+    async def post(self, request: Request) -> Reply:
         """Make one try; raises NotHttpError or OSError, of which TimeoutError is one."""
         deadline = self._now() + self._timeout
         if self._turns.locked():
-            attempt.stage = "turn"
+            request.stage = "turn"
             await self._within(deadline, self._turns.acquire())
         else:
             await self._turns.acquire()
         try:
             connection = self._pool.take()
             if connection is None:
-                connection = await self._within(deadline, self._connect(attempt))
+                connection = await self._within(deadline, self._connect(request))
             self._pool.watch(connection, deadline)
-            attempt.begun = True
+            request.begun = True
             try:
-                answer = await connection.ask(attempt.head(), attempt.body)
+                answer = await connection.ask(request.head(), request.body)
             finally:
                 self._pool.give_back(connection)
         finally:
@@ -78,9 +78,9 @@ class FastWay:
         await self._pool.aclose()
         await self._dialler.aclose()
 
-    async def _connect(self, attempt: Attempt) -> Connection:
+    async def _connect(self, request: Request) -> Connection:
         connection = self._pool.connection()
-        await self._dialler.connect(connection, attempt)
+        await self._dialler.connect(connection, request)
         if self._closed:
             connection.fail(ConnectionAbortedError())
             raise ConnectionAbortedError

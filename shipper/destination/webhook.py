@@ -10,7 +10,7 @@ from typing import Literal
 from shipper import __version__
 from shipper.destination.build import opener, parse_url
 from shipper.destination.faults import FAILURES, Peer, fault
-from shipper.destination.request import Attempt, Target, Way
+from shipper.destination.request import Request, Target, Transport
 from shipper.policy.outcome import Fault, Reply
 
 
@@ -37,27 +37,27 @@ class Hook:
         self._open = opener(
             parsed, limit=1, timeout=timeout, ca_file=ca_file, proxy=proxy, choice="auto"
         )
-        self._way: Way | None = None
+        self._transport: Transport | None = None
 
-    async def ring(self, body: bytes = b"") -> Reply | Fault:
+    async def send(self, body: bytes = b"") -> Reply | Fault:
         """Make one request, and return what came of it."""
-        if self._way is None:
-            self._way = self._open()
-        attempt = Attempt(self._target, "", None, body)
+        if self._transport is None:
+            self._transport = self._open()
+        request = Request(self._target, "", None, body)
         try:
             # Where it leads to may have the URL's path in it.
-            return (await self._way.post(attempt))._replace(location=None)
+            return (await self._transport.post(request))._replace(location=None)
         except FAILURES as error:
             return fault(
                 error,
-                begun=attempt.begun,
+                begun=request.begun,
                 proxied=self._proxied,
                 peer=self._peer,
-                stage=attempt.stage,
+                stage=request.stage,
             )
 
     async def aclose(self) -> None:
         """Close the connection; whatever is still under way ends with a fault."""
-        way, self._way = self._way, None
+        way, self._transport = self._transport, None
         if way is not None:
             await way.aclose()

@@ -154,7 +154,7 @@ def _verdict(name: str, answer: Reply | Fault, clock: Clock, place: Place) -> Fi
     if outcome.kind in {Kind.ACCEPTED, Kind.REFUSED}:
         # It read the event and thought about it, so it let us in.
         return well(name, f"the API accepts this API ID (HTTP {outcome.status_code})")
-    told = outcome.told
+    told = outcome.reason
     fix = hint(outcome.cause, place)
     if outcome.status_code in {401, 403}:
         return fault(name, f"the API ID is refused ({told})", fix)

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
 from shipper.clock import Clock
-from shipper.drain.exchange import Answer, Exchange, Looks, Queue, Thread
+from shipper.drain.exchange import Exchange, ExchangeResult, OutboxReader, OutboxWriter, Thread
 from shipper.drain.link_row import StoredLinks
 from shipper.drain.reporter import Reporter
 from shipper.drain.route import Route
 from shipper.drain.routes import Routes
 from shipper.drain.terms import Asked
-from shipper.drain.wait import Rest, Rhythm
+from shipper.drain.wait import Rhythm, Wait
 from shipper.errors import StoreUnavailable
 from shipper.store.drain.messages import Holds, LinkRow, Work
 
@@ -33,8 +33,8 @@ class Dispatcher:
 
     def __init__(
         self,
-        queue: Queue,
-        looks: Looks,
+        queue: OutboxWriter,
+        looks: OutboxReader,
         *,
         clock: Clock,
         reporter: Reporter,
@@ -43,7 +43,7 @@ class Dispatcher:
     ) -> None:
         self._clock = clock
         self._report = reporter
-        self._rest = Rest(rhythm, clock)
+        self._wait = Wait(rhythm, clock)
         self._exchange = Exchange(
             queue,
             looks,
@@ -55,7 +55,7 @@ class Dispatcher:
         self._routes = Routes(clock)
         self._stop = asyncio.Event()
         self._deadline = inf  # of what is in flight, once it is to stop
-        self._rests = 0  # while winding down, when there is nothing to say to the database
+        self._idle_turns = 0  # while winding down, when there is nothing to say to the database
         self._knows_holds = False
         self._releases: Mapping[str, int] = {}
         self._recalls: Mapping[str, int] = {}
@@ -71,12 +71,12 @@ class Dispatcher:
         self._routes.add(route)
         # What is held has to be known before anything of it is claimed.
         self._exchange.owe_holds()
-        self._rest.end()
+        self._wait.end()
 
     def remove(self, name: str) -> None:
         """Send nothing more to a destination; what is in flight there ends and is recorded."""
         self._routes.remove(name)
-        self._rest.end()
+        self._wait.end()
 
     @property
     def routes(self) -> Mapping[str, Route]:
@@ -87,26 +87,26 @@ class Dispatcher:
         """Try the links that are down: somebody says that they may work now."""
         for route in self.routes.values():
             route.link.probe_at_once(self._clock.monotonic())
-        self._rest.end()
+        self._wait.end()
 
     def set_rhythm(self, rhythm: Rhythm) -> None:
         """Look as often as this says from now on, and have the lease last for as long."""
-        self._rest.set(rhythm)
+        self._wait.set(rhythm)
         self._exchange.set_lease(rhythm.lease_ttl)
 
     @property
     def beats(self) -> int:
         """Return a number that grows as long as the drain turns: what the watchdog is fed by."""
-        return self._exchange.tries + self._rests
+        return self._exchange.tries + self._idle_turns
 
     def wake(self) -> None:
         """End the present rest: there may be something to do."""
-        self._rest.end()
+        self._wait.end()
 
     def look(self) -> None:
         """Look for new events, whether or not anything says that there are some."""
         self._exchange.owe_a_look()
-        self._rest.end()
+        self._wait.end()
 
     def rescan(self) -> None:
         """Scan everything from the beginning."""
@@ -125,7 +125,7 @@ class Dispatcher:
         waiter = asyncio.create_task(self._stop_on(stop))
         try:
             while not self._stop.is_set() and not (until is not None and until()):
-                await self._rest(await self.tick())
+                await self._wait(await self.tick())
             return await self._wind_down()
         except StoreUnavailable as error:
             # Raised only to who stops. The claims tell the next daemon what to repeat.
@@ -143,7 +143,7 @@ class Dispatcher:
             self._stop.set()
             longest = self._routes.longest() + STOP_GRACE
             self._deadline = min(self._deadline, self._clock.monotonic() + longest)
-        self._rest.end()
+        self._wait.end()
 
     @property
     def may_finish(self) -> bool:
@@ -153,13 +153,13 @@ class Dispatcher:
     def cut_off(self) -> None:
         """Let nothing that is in flight finish: once it is to stop, it stops at once."""
         self._deadline = -inf
-        self._rest.end()
+        self._wait.end()
 
     async def tick(self) -> float:
         """Do one round; return for how many seconds there is nothing to do unless woken."""
-        answer = await self._converse(self._questions())
-        if answer.commanded:  # before anything is sent that is held by now
-            answer = await self._converse([], asks_holds=True)
+        result = await self._converse(self._questions())
+        if result.commanded:  # before anything is sent that is held by now
+            result = await self._converse([], asks_holds=True)
         for route in self._routes.at_work():
             if route.flights.bug is not None:
                 raise route.flights.bug
@@ -170,7 +170,7 @@ class Dispatcher:
                 if now + route.timeout < self._exchange.lease_until:
                     route.start(now)
         self._report.routes(self._routes.at_work(), now)
-        return self._delay(answer, now)
+        return self._delay(result, now)
 
     def _see_off(self) -> None:
         """Part with the routes that have nothing more to record; who follows them begins."""
@@ -178,8 +178,8 @@ class Dispatcher:
             self._report.forget(route)
             self._exchange.owe_holds()  # an event that died there may hold its key now
 
-    def _delay(self, answer: Answer, now: float) -> float:
-        until = now + self._rest.longest(answer.pulse, now)
+    def _delay(self, result: ExchangeResult, now: float) -> float:
+        until = now + self._wait.longest(result.pulse, now)
         for route in self._routes.at_work():
             if route.flights.has_ended() or (not self._stop.is_set() and self._has_more(route)):
                 return 0.0
@@ -202,7 +202,7 @@ class Dispatcher:
         asking = [route for route in self._routes.at_work() if now >= route.recalled_until]
         return [Asked(route, one) for route in asking for one in route.ahead.questions(now)]
 
-    async def _converse(self, asked: list[Asked], *, asks_holds: bool = False) -> Answer:
+    async def _converse(self, asked: list[Asked], *, asks_holds: bool = False) -> ExchangeResult:
         routes = self._routes.in_turn()
         ended = [(route, route.flights.take_ended()) for route in routes]
         wanted: list[tuple[Route, int, str | int]] = []
@@ -224,9 +224,9 @@ class Dispatcher:
         loaded = None
         if asks_holds:
             loaded = {name: route.lanes.loaded_keys() for name, route in self.routes.items()}
-        answer = await self._exchange(work, [one.question for one in asked], self._stop, loaded)
+        result = await self._exchange(work, [one.question for one in asked], self._stop, loaded)
         self._stored.update(links)
-        claimed = {event.id: event for event in answer.events}
+        claimed = {event.id: event for event in result.events}
         for route in routes:
             mine = [(row, lane) for of, row, lane in wanted if of is route]
             route.ahead.take_claims(mine, claimed)
@@ -234,31 +234,31 @@ class Dispatcher:
             for item in items:
                 route.recorded(item)
             self._report.recorded(route.name, items)
-        self._take_answers(asked, answer)
-        return answer
+        self._take_result(asked, result)
+        return result
 
-    def _take_answers(self, asked: Sequence[Asked], answer: Answer) -> None:
+    def _take_result(self, asked: Sequence[Asked], result: ExchangeResult) -> None:
         now = self._clock.monotonic()
-        self._go_back(answer)
-        if answer.holds is not None:
-            self._apply_holds(answer.holds, now)
-        if answer.pulse.fresh:
+        self._go_back(result)
+        if result.holds is not None:
+            self._apply_holds(result.holds, now)
+        if result.pulse.fresh:
             self._note_fresh(asked)
         # Lanes before the scan would make it meet rows that are asked for already.
         for of_lane in (False, True):
-            for (route, question), rows in zip(asked, answer.rows, strict=True):
+            for (route, question), rows in zip(asked, result.rows, strict=True):
                 if rows is not None and (question.lane is not None) is of_lane:
-                    route.answer(question, rows, now)
+                    route.take_rows(question, rows, now)
 
-    def _go_back(self, answer: Answer) -> None:
+    def _go_back(self, result: ExchangeResult) -> None:
         """Look again at what is, or may be, another than it was."""
-        if answer.pulse.moved:
+        if result.pulse.moved:
             for route in self._routes.at_work():
                 route.recall(route.recalled_until)  # what was seen may not be there any more
-        if answer.may_be_back or answer.pulse.moved:
+        if result.may_be_back or result.pulse.moved:
             for route in self.routes.values():
                 route.ahead.rescan()
-        for name, lane in answer.touched:
+        for name, lane in result.touched:
             if name in self.routes:
                 self.routes[name].ahead.refetch(lane)
 
@@ -282,7 +282,7 @@ class Dispatcher:
                     route.link.release(now)
                 if holds.recalls.get(name) != self._recalls.get(name):
                     route.recall(now + RECALLED_FOR)
-                    self._rest.end()  # what it lets go of is written down at once
+                    self._wait.end()  # what it lets go of is written down at once
         self._knows_holds = True
         self._releases, self._recalls = holds.releases, holds.recalls
 
@@ -297,12 +297,12 @@ class Dispatcher:
         """Let what is in flight finish, record it, and return how many tries have not finished."""
         self._begin_to_end()
         while self.may_finish:
-            self._rest.forget()
+            self._wait.forget()
             if any(route.flights.has_ended() for route in self._routes.at_work()):
                 await self._converse([])
             else:
-                await self._rest(min(self._deadline - self._clock.monotonic(), self._rest.idle))
-                self._rests = self._report.rested(self._clock.monotonic())
+                await self._wait(min(self._deadline - self._clock.monotonic(), self._wait.idle))
+                self._idle_turns = self._report.waited(self._clock.monotonic())
         await self._converse([])  # records what ended last
         for route in self._routes.at_work():
             route.lanes.unload_all()

@@ -27,12 +27,12 @@ _PULSE_EVERY = 0.01
 _RETRY_MAX = 5.0
 RETRY_REFUSED_MAX = 30.0
 _TRIES_AT_STOP = 3
-_REST_AT_STOP = 0.5
+_WAIT_AT_STOP = 0.5
 
 T = TypeVar("T")
 
 
-class Queue(Protocol):
+class OutboxWriter(Protocol):
     """What the dispatcher writes through: `shipper.store.drain.queue.Queue`."""
 
     def turn(self, work: Work) -> list[Event]:
@@ -42,7 +42,7 @@ class Queue(Protocol):
         """Prolong the lease; fail where what was written before isn't there any more."""
 
 
-class Looks(Protocol):
+class OutboxReader(Protocol):
     """What the dispatcher sees through: `shipper.store.drain.look.Looks`."""
 
     @property
@@ -70,7 +70,7 @@ class Thread(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ExchangeResult:
     """What came of an exchange; `rows` is None for a look that nothing fresh made worth it.
 
     `commanded` says that an operator has acted: whoever asked has to say what is loaded, and is
@@ -106,8 +106,8 @@ class Exchange:
 
     def __init__(
         self,
-        queue: Queue,
-        looks: Looks,
+        queue: OutboxWriter,
+        looks: OutboxReader,
         thread: Thread,
         *,
         clock: Clock,
@@ -148,7 +148,7 @@ class Exchange:
         questions: Sequence[Question],
         stop: asyncio.Event,
         loaded: Mapping[str, Sequence[str]] | None = None,
-    ) -> Answer:
+    ) -> ExchangeResult:
         """Do the exchange, as often as it takes; once `stop` is set, only a few times more.
 
         `loaded` are the keys, by destination, of which somebody wants to know what is held.
@@ -171,7 +171,7 @@ class Exchange:
                 longest = _RETRY_MAX if isinstance(error, StoreUnavailable) else RETRY_REFUSED_MAX
                 retry = min(longest, 0.5 * 2.0 ** min(failures, 10))
                 self._report.store_lost(error, retry, asked_at)
-                await _rest(retry, stop)
+                await _wait(retry, stop)
                 if self._changed is not None:
                     self._changed()  # it lets go of a removed WAL, which is in the way of saving it
             else:
@@ -182,7 +182,7 @@ class Exchange:
                     self._look_owed = True
                 return answer
 
-    def _converse(self, talk: _Talk) -> Answer:
+    def _converse(self, talk: _Talk) -> ExchangeResult:
         """Talk to the database; runs in its thread. Given again after a failure, it goes on."""
         asked_at = self._clock.monotonic()
         if talk.events is None:
@@ -203,7 +203,7 @@ class Exchange:
             self._looks.look(question.look) if talk.fresh or not question.only_if_fresh else None
             for question in talk.questions
         ]
-        return Answer(
+        return ExchangeResult(
             talk.events, pulse, rows, holds, talk.commanded, talk.may_be_back, talk.touched
         )
 
@@ -231,10 +231,10 @@ class Exchange:
         return pulse
 
 
-async def _rest(seconds: float, stop: asyncio.Event) -> None:
+async def _wait(seconds: float, stop: asyncio.Event) -> None:
     """Rest for so long, or a moment only once we are to stop."""
     if stop.is_set():
-        await asyncio.sleep(_REST_AT_STOP)
+        await asyncio.sleep(_WAIT_AT_STOP)
         return
     try:
         async with asyncio.timeout(seconds):

@@ -28,7 +28,7 @@ LONGER_BY = 4
 """A page that nothing of was wanted is followed by a longer one: so many times as long."""
 SWEEP_EVERY = 8
 """Where there is something else to look at, every eighth exchange goes on with the sweep."""
-SWEEP_RESTS = 3.0
+SWEEP_SPACING = 3.0
 """A sweep begins when there was none for three times as long as the last one took."""
 OVERLOOKED_FOR = 10.0
 """The same, for what was only overlooked; and a second more."""
@@ -77,7 +77,7 @@ class Lookahead:
         if self._sweeping:
             return None
         if self._once_more:
-            return self._ended + SWEEP_RESTS * self._took
+            return self._ended + SWEEP_SPACING * self._took
         due = self.lanes.overlooked.due
         return None if due is None else max(due, self._ended + 1.0 + OVERLOOKED_FOR * self._took)
 
@@ -137,7 +137,7 @@ class Lookahead:
     def _question(self, lane: Lane) -> Question:
         return Question(Look("lane", self._name, self.lanes.depth, lane=lane.name), lane)
 
-    def answer(self, question: Question, found: Sequence[Candidate], now: float) -> None:
+    def take_rows(self, question: Question, found: Sequence[Candidate], now: float) -> None:
         """Take in what the outbox showed."""
         limit, wanted = question.look.limit, len(self.wanted)
         if question.lane is not None:

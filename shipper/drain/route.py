@@ -58,7 +58,7 @@ class Route:
 
     # -- looking ahead ------------------------------------------------------------------------
 
-    def answer(self, question: Question, rows: Sequence[Row], now: float) -> None:
+    def take_rows(self, question: Question, rows: Sequence[Row], now: float) -> None:
         """Take in what the outbox showed."""
         wall, due_in = self._clock.wall(), self._policy.due_in
         found = [
@@ -71,7 +71,7 @@ class Route:
             )
             for row in rows
         ]
-        self.ahead.answer(question, found, now)
+        self.ahead.take_rows(question, found, now)
 
     # -- sending ------------------------------------------------------------------------------
 

@@ -111,7 +111,7 @@ class Tally:
         """Since when the database hasn't answered; None while it does."""
         self.lost_reason = ""
         """What it said instead."""
-        self._rests = 0
+        self._waits = 0
         self._destinations: dict[str, Counts] = {}
 
     @property
@@ -153,11 +153,11 @@ class Tally:
         self.lease_until = lease_until
         self.lost_at = None
 
-    def rested(self, now: float) -> int:
+    def waited(self, now: float) -> int:
         """Take in that the drain has nothing to ask, and waits for no answer; return how often."""
         self.answered_at = now
-        self._rests += 1
-        return self._rests
+        self._waits += 1
+        return self._waits
 
     def unanswered_for(self, now: float) -> float:
         """Return for how many seconds the database hasn't answered; few, where all is well.

@@ -39,7 +39,7 @@ class Rhythm:
     changed: Callable[[], bool] | None = None
 
 
-class Rest:
+class Wait:
     """A rest that ends when its time is over, or when there may be something to do."""
 
     def __init__(self, rhythm: Rhythm, clock: Clock) -> None:

@@ -256,7 +256,7 @@ async def _every(
 
 
 async def _ring(hook: Hook, clock: Clock, body: bytes = b"") -> Outcome:
-    return classify(await hook.ring(body), clock.wall())
+    return classify(await hook.send(body), clock.wall())
 
 
 def _why(outcome: Outcome) -> str:

@@ -39,7 +39,7 @@ FAILURES_TO_OFFLINE = 5
 LANES_FAILING_TO_OFFLINE = 5
 LANES_REFUSED_TO_PAUSE = 5
 LANES_SUSPECTED_TO_PAUSE = 3
-WITNESS_SECONDS = 600.0
+PROOF_SECONDS = 600.0
 SUSPICION_SECONDS = 10.0
 
 
@@ -104,21 +104,21 @@ class Contrast:
         if not self.refuses_all:
             self.lanes_refused.add(lane)
             self.refuses_all = len(self.lanes_refused) >= LANES_REFUSED_TO_PAUSE
-        return Blame.NOBODY if self.refuses_all else Blame.EVENT
+        return Blame.NEITHER if self.refuses_all else Blame.EVENT
 
     def failed(self, attempt: Try, outcome: Outcome, now: float, *, is_ready: bool) -> Judgement:
         """Judge a failure while the link isn't down; it may be ready or ramping."""
         if attempt.number <= self._before_outage:
-            return Judgement(Blame.NOBODY)
+            return Judgement(Blame.NEITHER)
         is_news = attempt.number > self._accepted
         is_news = is_news and not self.crowd.is_known(attempt.lane, outcome, now)
         self.crowd.failed(attempt.lane, outcome, now)
         if is_news:
             self._failing.add(attempt.lane)
         everywhere = len(self._failing) >= LANES_FAILING_TO_OFFLINE
-        if self._has_witness(attempt, outcome, now) and not everywhere:
+        if self._has_proof(attempt, outcome, now) and not everywhere:
             charged = is_ready and not self.crowd.spares(outcome, now)
-            return Judgement(Blame.EVENT if charged else Blame.NOBODY)
+            return Judgement(Blame.EVENT if charged else Blame.NEITHER)
         if not is_news:
             return Judgement(Blame.LINK)
         self._failures += 1
@@ -128,10 +128,10 @@ class Contrast:
         down = pauses or everywhere or self._failures >= FAILURES_TO_OFFLINE
         return Judgement(Blame.LINK, down)
 
-    def _has_witness(self, attempt: Try, outcome: Outcome, now: float) -> bool:
+    def _has_proof(self, attempt: Try, outcome: Outcome, now: float) -> bool:
         """Return whether the receiver works: another was begun after the event's first failure."""
         first = attempt.first_failure
-        recent = now - self._accepted_at <= WITNESS_SECONDS
+        recent = now - self._accepted_at <= PROOF_SECONDS
         return outcome.reached and first is not None and self._accepted > first and recent
 
     def _is_suspicion(self, attempt: Try, outcome: Outcome, now: float) -> bool:

@@ -31,7 +31,7 @@ class Blame(Enum):
 
     EVENT = "event"
     LINK = "link"
-    NOBODY = "nobody"
+    NEITHER = "neither"
 
 
 class Verdict(NamedTuple):

@@ -115,12 +115,12 @@ class Link:
         match outcome.kind:
             case Kind.ACCEPTED:
                 self._accept(attempt, was_probe, now)
-                return Blame.NOBODY
+                return Blame.NEITHER
             case Kind.REFUSED:
                 return self._refuse(attempt, was_probe, now, chance)
             case Kind.THROTTLED:
                 self._throttle(outcome, was_probe, now, chance)
-                return Blame.NOBODY
+                return Blame.NEITHER
             case _:
                 return self._fail(attempt, outcome, was_probe, now, chance)
 
@@ -173,7 +173,7 @@ class Link:
         blame = self.contrast.refused(attempt.lane)
         # Of one event it says that the link works after all: the time of the probe has come, so
         # another is asked at once. Of all: a late answer must not move the next probe.
-        if blame is Blame.NOBODY and (was_probe or not self.is_down):
+        if blame is Blame.NEITHER and (was_probe or not self.is_down):
             self._go_down(State.PAUSED, EVERYTHING_REFUSED, now, chance)
         return blame
 
@@ -182,7 +182,7 @@ class Link:
         self._quiet_until = max(self._quiet_until, now + asked)
         if not self.is_down or was_probe:
             # "Retry after no time at all" would be a probe after the other without a rest.
-            self._go_down(State.THROTTLED, outcome.told, now, chance, asked)
+            self._go_down(State.THROTTLED, outcome.reason, now, chance, asked)
         else:
             self.next_try_at = max(self.next_try_at or 0.0, self._quiet_until)
 
@@ -200,7 +200,7 @@ class Link:
                 refusing = self.contrast.refuses_all
                 reason = EVERYTHING_REFUSED if refusing else describe(outcome)
                 self._go_down(State.PAUSED if refusing else down, reason, now, chance)
-            return Blame.NOBODY
+            return Blame.NEITHER
         ready = self.state is State.READY
         blame, is_down = self.contrast.failed(attempt, outcome, now, is_ready=ready)
         if is_down:

@@ -101,7 +101,7 @@ class Outcome(NamedTuple):
     retry_after: float | None = None
 
     @property
-    def told(self) -> str:
+    def reason(self) -> str:
         """Return what came back, for whoever isn't shown the cause: `HTTP 404: nothing …`."""
         detail = self.detail or self.cause
         if self.status_code is None or detail.startswith(f"HTTP {self.status_code}"):

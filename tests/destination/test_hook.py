@@ -20,7 +20,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 async def rung(hook: Hook, body: bytes = b"") -> Reply | Fault:
     """Ring once, and close."""
     try:
-        return await hook.ring(body)
+        return await hook.send(body)
     finally:
         await hook.aclose()
 

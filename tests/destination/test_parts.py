@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from shipper.destination import Destination
 from shipper.destination.client import idempotency_key
 from shipper.destination.faults import fault
-from shipper.destination.httpx_transport import StockWay
+from shipper.destination.httpx_transport import HttpxTransport
 from shipper.destination.request import NotHttpError
-from shipper.destination.transport import FastWay
+from shipper.destination.transport import FastTransport
 from shipper.errors import ConfigError
 
 Choice = Literal["auto", "httpx"]
@@ -91,15 +91,15 @@ def test_a_visible_event_id_stays_as_it_is(event_id: str) -> None:
 
 async def test_our_own_client_is_for_direct_connections() -> None:
     """`auto` takes it, but for a proxy; the stock one can be had for anything."""
-    assert isinstance(a_destination()._open(), FastWay)
-    assert isinstance(a_destination(transport="httpx")._open(), StockWay)
-    assert isinstance(a_destination(proxy="http://p.example:3128")._open(), StockWay)
+    assert isinstance(a_destination()._open(), FastTransport)
+    assert isinstance(a_destination(transport="httpx")._open(), HttpxTransport)
+    assert isinstance(a_destination(proxy="http://p.example:3128")._open(), HttpxTransport)
 
 
 async def test_without_httptools_the_stock_client_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no wheel of it, everything works, if slower."""
     monkeypatch.setitem(sys.modules, "httptools", None)
-    assert isinstance(a_destination()._open(), StockWay)
+    assert isinstance(a_destination()._open(), HttpxTransport)
 
 
 def test_a_socks_proxy_works_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

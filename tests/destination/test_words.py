@@ -245,7 +245,7 @@ async def test_a_hooks_url_is_no_part_of_its_fault() -> None:
         hook = Hook(
             f"http://127.0.0.1:{port}/canary", "POST", timeout=5.0, ca_file=None, proxy=None
         )
-        answer = await hook.ring()
+        answer = await hook.send()
         await hook.aclose()
     assert isinstance(answer, Fault)
     assert answer.detail == "nobody listens at the host of the url"
@@ -254,7 +254,7 @@ async def test_a_hooks_url_is_no_part_of_its_fault() -> None:
     )
     async with serving(moved) as server:
         hook = Hook(server.url, "POST", timeout=5.0, ca_file=None, proxy=None)
-        reply = await hook.ring()
+        reply = await hook.send()
         await hook.aclose()
     assert isinstance(reply, Reply)
     assert "canary" not in str(reply)

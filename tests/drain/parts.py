@@ -80,7 +80,7 @@ class Drain:
         for of_lane in (False, True):
             for question, rows in answers:
                 if (question.lane is not None) is of_lane:
-                    self.ahead.answer(question, rows, self.now)
+                    self.ahead.take_rows(question, rows, self.now)
         if command:
             self.lanes.hold(key for key in self.lanes.loaded_keys() if key in self.held)
         self.check()

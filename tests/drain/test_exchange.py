@@ -52,10 +52,10 @@ async def test_a_server_that_is_back_is_noticed_within_seconds(
             raise failure("away")
         return "back"
 
-    async def rest(_seconds: float, _stop: asyncio.Event) -> None:
+    async def wait(_seconds: float, _stop: asyncio.Event) -> None:
         """Take no time."""
 
-    monkeypatch.setattr(exchange, "_rest", rest)
+    monkeypatch.setattr(exchange, "_wait", wait)
     nobody = cast("Any", None)
     talk = Exchange(
         nobody,

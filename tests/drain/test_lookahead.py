@@ -160,7 +160,7 @@ def test_a_backlog_written_key_by_key_fills_all_places(most: int) -> None:
                 break
             rows = range(at, at + 512)
             found = [Candidate(row + 1, f"k{row // 200}") for row in rows]
-            one.ahead.answer(Question(Look("pending", "default", 512)), found, 0.0)
+            one.ahead.take_rows(Question(Look("pending", "default", 512)), found, 0.0)
             at += 512
             asked, one.ahead.wanted = one.ahead.wanted, []
             one.ahead.take_claims(asked, {row: event(row, str(lane)) for row, lane in asked})
@@ -224,7 +224,7 @@ def test_an_outbox_that_was_emptied_and_numbered_anew_is_seen() -> None:
     def ask(rows: list[int]) -> list[int]:
         for question in ahead.questions(0.0):
             page = [Candidate(row, row) for row in rows if row > question.look.after]
-            ahead.answer(question, page if question.look.kind == "pending" else [], 0.0)
+            ahead.take_rows(question, page if question.look.kind == "pending" else [], 0.0)
         asked, ahead.wanted = ahead.wanted, []
         for row, _ in asked:
             lanes.missed(row, row)

@@ -52,7 +52,7 @@ def route(max_rate: float = 0.0, most: int = 4) -> Route:
     terms = Terms(policy, 10.0, most, max_rate, holds_dead=False)
     one = Route("default", terms, courier, clock=Clock(), wake=lambda: None)
     # Nothing may have been received by an earlier process.
-    one.answer(Question(Look("maybe_received", "default", 512), is_sweep=True), [], 100.0)
+    one.take_rows(Question(Look("maybe_received", "default", 512), is_sweep=True), [], 100.0)
     return one
 
 
@@ -63,7 +63,7 @@ def event(row: int, key: str = "k") -> Event:
 
 def see(one: Route, *rows: Row) -> None:
     """Show rows, as a scan finds them."""
-    one.answer(Question(Look("pending", "default", 512)), rows, 100.0)
+    one.take_rows(Question(Look("pending", "default", 512)), rows, 100.0)
 
 
 @pytest.mark.parametrize(("ahead", "is_due"), [(89.0, False), (91.0, True), (3e9, True)])

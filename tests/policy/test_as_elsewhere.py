@@ -53,7 +53,7 @@ def test_no_probe_of_an_outage_costs_an_event_anything() -> None:
     bench = Bench()
     for lane in "abcde":
         bench.go(lane, GONE)
-    assert {bench.probe("a", FAULT) for _ in range(100)} == {Blame.NOBODY}
+    assert {bench.probe("a", FAULT) for _ in range(100)} == {Blame.NEITHER}
 
 
 def test_a_success_takes_back_every_failure_before_it() -> None:

@@ -62,7 +62,7 @@ def test_other_refusals_are_final_even_then(status: int) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.ACCEPTED])
-@pytest.mark.parametrize("blame", [Blame.LINK, Blame.NOBODY])
+@pytest.mark.parametrize("blame", [Blame.LINK, Blame.NEITHER])
 @pytest.mark.parametrize("attempts", [0, 19, 20, 99])
 def test_what_is_not_charged_to_the_event_costs_it_nothing(
     kind: Kind, blame: Blame, attempts: int

@@ -58,7 +58,7 @@ def test_a_throttled_link_waits_what_it_was_told(
     bench: Bench, outcome: Outcome, wait: float
 ) -> None:
     """Exactly the Retry-After, also beyond the longest backoff; without one, the backoff."""
-    assert bench.go("a", outcome) is Blame.NOBODY
+    assert bench.go("a", outcome) is Blame.NEITHER
     assert (bench.state(), bench.link.reason) == (State.THROTTLED, "HTTP 429")
     assert bench.wait() == wait
     bench.now += wait - 0.001
@@ -112,7 +112,7 @@ def test_the_probe_decides(state: State, outcome: Outcome, after: State | None) 
     bench, _ = down(state)
     since = bench.link.since
     blame = bench.probe("p", outcome)
-    assert blame is (Blame.EVENT if outcome is NO else Blame.NOBODY)
+    assert blame is (Blame.EVENT if outcome is NO else Blame.NEITHER)
     assert bench.state() is (after or state)
     assert bench.link.since == (since if bench.state() is state else bench.now)
     assert outcome is not GONE or bench.link.reason == "timeout: no answer within 10 s"
@@ -170,7 +170,7 @@ def test_a_late_answer_neither_brings_it_up_nor_moves_the_probe(
     bench, late = down(state, flying=1)
     before = (bench.state(), bench.link.reason, bench.link.next_try_at)
     blame = bench.blame(late[0], outcome)
-    assert blame is (Blame.EVENT if outcome is NO else Blame.NOBODY)
+    assert blame is (Blame.EVENT if outcome is NO else Blame.NEITHER)
     assert (bench.state(), bench.link.reason, bench.link.next_try_at) == before
 
 
@@ -179,7 +179,7 @@ def test_a_late_wish_to_wait_is_heeded_by_the_probe(state: State) -> None:
     """The destination said how long, whatever else was wrong by then."""
     bench, late = down(state, flying=1)
     at = bench.now
-    assert bench.blame(late[0], later(5.0)) is Blame.NOBODY
+    assert bench.blame(late[0], later(5.0)) is Blame.NEITHER
     assert bench.state() is state
     assert bench.link.next_try_at == at + 5.0
 
@@ -206,9 +206,9 @@ def test_late_refusals_do_not_shorten_a_throttle() -> None:
     """Also not when they are so many that everything seems to be refused."""
     bench, late = down(State.THROTTLED, flying=7)
     blames = [bench.blame(number, NO) for number in late]
-    assert blames == [Blame.EVENT] * 4 + [Blame.NOBODY] * 3
+    assert blames == [Blame.EVENT] * 4 + [Blame.NEITHER] * 3
     assert (bench.state(), bench.wait()) == (State.THROTTLED, 30.0)
-    assert bench.probe("p", NO) is Blame.NOBODY
+    assert bench.probe("p", NO) is Blame.NEITHER
     assert (bench.state(), bench.link.reason) == (State.PAUSED, EVERYTHING_REFUSED)
 
 

@@ -76,14 +76,14 @@ def test_while_ramping_nobody_is_charged(bench: Bench) -> None:
     """Contrast there speaks for the link, and not yet against the event."""
     bench.go("poison", LOCKED)
     bench.probe("good", OK)
-    assert bench.go("poison", LOCKED) is Blame.NOBODY
+    assert bench.go("poison", LOCKED) is Blame.NEITHER
     assert bench.state() is State.RAMPING
 
 
 def test_a_lone_event_waits(bench: Bench) -> None:
     """It can't be told from a lone outage: a thousand failures, and nothing is charged."""
     assert Blame.EVENT not in {bench.go("lone", GONE) for _ in range(5)}
-    assert {bench.probe("lone", GONE) for _ in range(1000)} == {Blame.NOBODY}
+    assert {bench.probe("lone", GONE) for _ in range(1000)} == {Blame.NEITHER}
 
 
 def test_a_payload_that_a_firewall_rejects_ends_by_itself(bench: Bench) -> None:
@@ -106,11 +106,11 @@ def test_failures_from_before_the_outage_do_not_bring_it_down_again() -> None:
     bench.go("a", LOCKED)
     bench.probe("p", OK)
     assert bench.allowed() == 0
-    assert {bench.blame(number, GONE) for number in late[:30]} == {Blame.NOBODY}
-    assert bench.blame(late[30], LOCKED) is Blame.NOBODY
+    assert {bench.blame(number, GONE) for number in late[:30]} == {Blame.NEITHER}
+    assert bench.blame(late[30], LOCKED) is Blame.NEITHER
     assert bench.state() is State.RAMPING
     bench.link.relax(0, bench.now)
-    assert {bench.blame(number, LOCKED) for number in late[31:]} == {Blame.NOBODY}
+    assert {bench.blame(number, LOCKED) for number in late[31:]} == {Blame.NEITHER}
     assert bench.state() is State.READY
 
 
@@ -122,7 +122,7 @@ def test_an_old_failure_is_not_charged_by_contrast_after_the_outage() -> None:
     bench.blame(other, LOCKED)
     bench.probe("c", OK)
     bench.link.relax(0, bench.now)
-    assert bench.blame(late, GONE) is Blame.NOBODY
+    assert bench.blame(late, GONE) is Blame.NEITHER
 
 
 # -- everything is refused --------------------------------------------------------------------
@@ -131,9 +131,9 @@ def test_an_old_failure_is_not_charged_by_contrast_after_the_outage() -> None:
 def test_five_lanes_refused_in_a_row_pause_the_link(bench: Bench) -> None:
     """Four die; from then on a refusal kills nothing."""
     blames = [bench.go(f"k{n}", NO) for n in range(5)]
-    assert blames == [Blame.EVENT] * 4 + [Blame.NOBODY]
+    assert blames == [Blame.EVENT] * 4 + [Blame.NEITHER]
     assert (bench.state(), bench.link.reason) == (State.PAUSED, EVERYTHING_REFUSED)
-    assert {bench.probe(f"p{n}", NO) for n in range(100)} == {Blame.NOBODY}
+    assert {bench.probe(f"p{n}", NO) for n in range(100)} == {Blame.NEITHER}
 
 
 def test_of_many_in_flight_only_four_die(bench: Bench) -> None:
@@ -161,7 +161,7 @@ def test_only_an_accepted_probe_ends_the_suspicion(bench: Bench) -> None:
     bench.blame(late, OK)
     bench.probe("p", GONE)
     assert (bench.state(), bench.link.reason) == (State.PAUSED, EVERYTHING_REFUSED)
-    assert bench.probe("p", NO) is Blame.NOBODY
+    assert bench.probe("p", NO) is Blame.NEITHER
     bench.probe("p", OK)
     assert bench.go("p", NO) is Blame.EVENT
 
@@ -170,7 +170,7 @@ def test_refusals_of_probes_count_too() -> None:
     """An API that is offline first and refuses everything then costs no more."""
     bench, _ = down(State.OFFLINE)
     blames = [bench.probe(f"p{n}", NO) for n in range(10)]
-    assert blames == [Blame.EVENT] * 4 + [Blame.NOBODY] * 6
+    assert blames == [Blame.EVENT] * 4 + [Blame.NEITHER] * 6
     assert bench.state() is State.PAUSED
 
 
@@ -201,4 +201,4 @@ def test_who_takes_the_place_of_a_route_knows_what_was_refused(bench: Bench) -> 
     assert [bench.go(f"k{n}", NO) for n in range(4)] == [Blame.EVENT] * 4
     follower = Bench()
     follower.link.contrast.follow(bench.link.contrast)
-    assert follower.go("k4", NO) is Blame.NOBODY
+    assert follower.go("k4", NO) is Blame.NEITHER

@@ -87,14 +87,14 @@ class Walk(RuleBasedStateMachine):
         match outcome.kind:
             case Kind.ACCEPTED:
                 self.refused.clear()
-                assert blame is Blame.NOBODY
+                assert blame is Blame.NEITHER
             case Kind.THROTTLED:
-                assert blame is Blame.NOBODY
+                assert blame is Blame.NEITHER
             case Kind.REFUSED:
                 self.refused |= {lane} if blame is Blame.EVENT else set()
                 assert len(self.refused) <= 4
             case _ if number in self.old:
-                assert blame is Blame.NOBODY
+                assert blame is Blame.NEITHER
             case _:
                 assert (blame is Blame.EVENT) == charged
 
@@ -144,7 +144,7 @@ def test_an_outage_charges_nobody_once_the_link_is_down(
     for lane, outcome in before:
         go(lane, outcome)
     blames = [go(lane, outcome) for lane, outcome in outage]
-    assert all(blame is Blame.NOBODY for down, blame in blames if down)
+    assert all(blame is Blame.NEITHER for down, blame in blames if down)
     assert [down for down, _ in blames] == sorted(down for down, _ in blames), "it came up"
 
 

@@ -166,7 +166,7 @@ def test_a_status_is_said_once_and_in_words(status: int) -> None:
     assert str(status) not in outcome.detail.removesuffix(" (api.example:443)")
     assert outcome.detail.endswith(" (api.example:443)")
     assert len(outcome.detail) < 100
-    assert outcome.told == f"HTTP {status}: {outcome.detail}"
+    assert outcome.reason == f"HTTP {status}: {outcome.detail}"
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_ten_failing_lanes_are_told_from_one(
     """While others are accepted: few are bad events, many are a receiver that is down in part."""
     fail_together(bench, lanes, outcome, rounds=2)
     blames = fail_together(bench, lanes, outcome, rounds=20)
-    assert set(blames) == {Blame.EVENT if charged else Blame.NOBODY}
+    assert set(blames) == {Blame.EVENT if charged else Blame.NEITHER}
     assert bench.state() is State.READY
 
 
@@ -63,7 +63,7 @@ def test_of_a_week_long_partial_outage_nobody_pays(bench: Bench) -> None:
         blames.add(bench.go(f"bad{minute % 10}", BROKEN))
         for n in range(9):
             bench.go(f"good{n}", OK)
-    assert blames <= {Blame.LINK, Blame.NOBODY}
+    assert blames <= {Blame.LINK, Blame.NEITHER}
     assert bench.state() is State.READY
 
 

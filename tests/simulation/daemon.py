@@ -369,7 +369,7 @@ class Machine:
             (route, "Lanes", self._lanes),
             (dispatcher, "CLAIMS_PER_TURN", bounds.claims),
             (claims, "_CHUNK", bounds.chunk),
-            ("shipper.policy.blame", "WITNESS_SECONDS", bounds.witness_seconds),
+            ("shipper.policy.blame", "PROOF_SECONDS", bounds.witness_seconds),
             *self._without_guards(),
         )
         with ExitStack() as stack:

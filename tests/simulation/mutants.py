@@ -364,7 +364,7 @@ def outage_burns_attempts() -> Any:
 
     def _fail(self: Link, attempt: Try, found: Outcome, *more: Any) -> Blame:
         original(self, attempt, found, *more)
-        return Blame.EVENT if found.kind in charged else Blame.NOBODY
+        return Blame.EVENT if found.kind in charged else Blame.NEITHER
 
     original = Link._fail
     return patch.object(Link, "_fail", _fail)

@@ -114,7 +114,7 @@ def judged(
     if outcome.kind is Kind.ACCEPTED:
         return []
     said = f": {outcome.excerpt}" if outcome.excerpt else ""
-    told = printable(f"{name} answered no violations but {outcome.told}{said}")
+    told = printable(f"{name} answered no violations but {outcome.reason}{said}")
     if outcome.kind is Kind.MISCONFIGURED:
         raise ConfigError([told], "look at the destination's url and API ID")
     raise RemoteUnavailable(told, "try again")
