@@ -1,6 +1,6 @@
-"""An event's failures in a row: what backoff, blame and the history have to know of them. Pure.
+"""An event's failures in a row, as backoff, blame and the history need them. Pure.
 
-It must never outlive its event's place at the head of the lane: the next head starts without one.
+It must never be another event's: when the head of a lane ends, its streak ends as well.
 """
 
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ class Streak:
     event: int
     failures: int = 0
     began: int | None = None
-    """The number of the latest try, of any event, that had begun when the first failure came."""
+    """The number of the latest try (of any event) that had begun at the first failure."""
     noted_outage: int = 0
-    """The outage for which the event's history has its row."""
+    """The number of the outage for which the event's history has a row."""
 
     def fail(self, begun: int) -> None:
         """Count a failure; `begun` is how many tries of any event have begun so far."""

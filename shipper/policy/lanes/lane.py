@@ -1,6 +1,6 @@
-"""One lane: the events of one key that are loaded, and what is known of the others. Pure.
+"""One lane: the loaded events of one key, and what is known about the others. Pure.
 
-It must never change its phase but by `move`, which refuses what `phase` doesn't allow.
+It decides nothing but whether a change of phase is legal. Nothing else must ever set the phase.
 """
 
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ Name = str | int
 
 
 class Candidate(NamedTuple):
-    """What a look at the outbox shows of a pending row. `wait` is in seconds, 0 when it is due.
+    """A pending row as a look at the outbox shows it. `wait` is in seconds; 0 if the row is due.
 
-    `failed` says that the row has waited before: it takes its turn with those that are tried again.
-    `held` says that its key was held at the time of the look.
+    `failed` says that the row has been tried before. `held` says that its key was held at the time
+    of the look.
     """
 
     id: int
@@ -29,44 +29,44 @@ class Candidate(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """The events of one key: how many are loaded, and what is known of the others."""
+    """The loaded events of one key, in order, and what is known about the others."""
 
     name: Name
     phase: Phase = IDLE
     queue: list[Event] = field(default_factory=list)
-    claiming: int = 0  # asked for, not yet loaded
-    last_id: int = 0  # of what is loaded or claimed, or of the head that it waits for
-    streak: Streak | None = None  # of its head
+    claiming: int = 0  # how many of its rows are asked for and not loaded yet
+    last_id: int = 0  # the largest id loaded or asked for, or the head's if the lane waits
+    streak: Streak | None = None  # of the head, if it has failed
 
-    # Three things that can be wrong with what is loaded, and each has another remedy.
-    incomplete: bool = False  # there may be more in the database: fetch it once this is used up
-    stale: bool = False  # it is no longer the beginning of the lane: empty it, then fetch
-    gap: bool = False  # what is being claimed follows something that isn't: drop it when it comes
+    # Three things can be wrong with the loaded events, and each has another remedy.
+    incomplete: bool = False  # the database may have more: fetch them when these are used up
+    stale: bool = False  # they are no longer the beginning of the lane: unload them, then fetch
+    gap: bool = False  # a row before those asked for is missing: drop what arrives
 
-    # Of the line of those that are ready.
-    queued: bool = False  # an entry stands in it, void unless the phase is READY
-    place: int = 0  # the smaller, the earlier it came
-    again: bool = False  # was taken from the line of those that had failed before
-    woken: bool = False  # has waited, and its head hasn't ended since
+    # Kept by `ready`.
+    queued: bool = False  # whether an entry stands in a line; it is void unless the phase is READY
+    place: int = 0  # the number of the entry; the smaller, the earlier
+    again: bool = False  # whether the head was taken from the line of failed heads
+    woken: bool = False  # whether the lane has waited for its present head
 
-    # Of those that wait.
-    due: float | None = None  # until then
-    charged: bool = False  # what it waits for was charged to its head
-    hurried: bool = False  # was woken before its time
-    met: int = 0  # the sweep that has last met the head that it waits for
+    # Kept by `waiting`.
+    due: float | None = None  # when the wait ends
+    charged: bool = False  # whether the failure before the wait was charged to the head
+    hurried: bool = False  # whether the wait was ended early
+    met: int = 0  # the last sweep that met the head
 
     def move(self, phase: Phase) -> None:
-        """Enter a phase: the only place where one changes."""
+        """Enter a phase. An illegal move raises AssertionError."""
         assert phase in FOLLOWING[self.phase], f"{self.phase.name} can't become {phase.name}"
         self.phase = phase
 
     @property
     def head(self) -> Event:
-        """Return the event that goes next, or is in flight."""
+        """Return the event that is in flight, or goes next."""
         return self.queue[0]
 
     def streak_of_head(self) -> Streak:
-        """Return the head's streak of failures; a new one if the last was another event's."""
+        """Return the head's streak of failures; a new one if there is none yet."""
         streak, event = self.streak, self.queue[0].id
         if streak is None or streak.event != event:
             streak = self.streak = Streak(event)

@@ -1,6 +1,6 @@
 """The lanes that are to be fetched by their key, first come, first served. Pure.
 
-It must never have a lane twice, nor give one that has been forgotten.
+It must never have a lane twice, or return a lane that has been forgotten.
 """
 
 from collections import deque
@@ -10,13 +10,13 @@ from shipper.policy.lanes.phase import FETCHING, TO_FETCH
 
 
 class ToFetch:
-    """A line of lanes; each is in the phase TO_FETCH, or has been forgotten since."""
+    """A line of lanes; each is in the phase TO_FETCH or was forgotten in line."""
 
     def __init__(self) -> None:
         self._line: deque[Lane] = deque()
 
     def __len__(self) -> int:
-        """Return how many lanes stand in it, at most."""
+        """Return how many lanes stand in line, with those that were forgotten."""
         return len(self._line)
 
     def put(self, lane: Lane) -> None:
@@ -26,7 +26,7 @@ class ToFetch:
             self._line.append(lane)
 
     def take(self, most: int) -> list[Lane]:
-        """Return the first lanes, so many at most: their rows are to be asked for now."""
+        """Remove and return the first lanes, at most `most`; the caller asks for their rows now."""
         taken: list[Lane] = []
         while self._line and len(taken) < most:
             lane = self._line.popleft()
