@@ -85,7 +85,7 @@ def said(error: str) -> str:
 
 
 def failed(failures: int, last_error: str | None) -> str:
-    """Return how tries have failed of late: `the last 2 tries failed: nobody listens …`."""
+    """Return how tries have failed of late: `the last 2 tries failed: nothing listens …`."""
     tries = "the last try" if failures == 1 else f"the last {failures} tries"
     return f"{tries} failed" + (f": {said(last_error)}" if last_error else "")
 

@@ -1,6 +1,7 @@
-"""Our own HTTP/1.1 client: one kind of request, one origin, one future a try.
+"""Our own HTTP/1.1 client: one kind of request, one origin, one future per request.
 
-It decides who may use a connection and when a new one is made. It must never send anything twice.
+It decides which request gets a connection, and when a new connection is made. It must never send a
+request twice.
 """
 
 import asyncio
@@ -20,11 +21,11 @@ _T = TypeVar("_T")
 
 
 class FastTransport:
-    """The way to the origin of a URL; to be made within the running loop.
+    """Sends requests to the origin of a URL. Create it in the running loop.
 
-    At most `limit` connections; more tries than that wait for each other, first come, first served.
-    `timeout` is for a whole try, `keepalive` for an idle connection, both in seconds. `clock` (by
-    default the loop's) tells how old a connection and the answer of a name service are.
+    There are at most `limit` connections; further requests wait, first come, first served.
+    `timeout` is for a whole request and `keepalive` for an idle connection, both in seconds.
+    `clock` (by default the loop's) measures the age of a connection and of a name lookup.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class FastTransport:
         self._closed = False
 
     async def post(self, request: Request) -> Reply:
-        """Make one try; raises NotHttpError or OSError, of which TimeoutError is one."""
+        """Send a request once; raises NotHttpError or OSError (TimeoutError is one)."""
         deadline = self._now() + self._timeout
         if self._turns.locked():
             request.stage = "turn"
@@ -70,7 +71,7 @@ class FastTransport:
         raise answer
 
     async def aclose(self) -> None:
-        """Close every connection, and end whatever waits for one."""
+        """Close every connection, and end the requests that wait for one."""
         self._closed = True
         for wait in self._waits:
             if not wait.expired():

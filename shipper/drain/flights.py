@@ -1,8 +1,8 @@
-"""The tries of one destination that are under way, until what came of them is recorded.
+"""The tries of one destination, from their start until their outcome is handed to the database.
 
-It joins the pure decisions: who goes next (`lanes`), whether a try can begin (`link`, `pace`), whom
-a failure is charged to (`link`), what becomes of the event (`delivery`). It must never free a place
-in flight before the outcome is recorded, and it does no I/O but to start couriers.
+It decides nothing itself but joins the pure decisions: which lane goes next (`lanes`), whether a
+try can begin (`link`, `pace`), whom a failure is charged to (`link`), and what becomes of the event
+(`delivery`). It must never free a place before the outcome is recorded.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ MS_MAX = 2**31 - 1
 
 
 class Flights:
-    """Begins the tries, and takes in how they end. Belongs to the event loop."""
+    """Begins tries and collects their outcomes. Belongs to the event loop."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Flights:
         self.tasks: set[asyncio.Task[None]] = set()
         self.unrecorded = 0
         self.bug: BaseException | None = None
-        """What no try is allowed to raise; it ends the process."""
+        """The exception of a try; it ends the process, because no try is allowed to raise."""
         self._ended: list[Ended] = []
         self._courier = courier
         self._link = link
@@ -56,7 +56,7 @@ class Flights:
 
     @property
     def in_flight(self) -> int:
-        """Return how many places are taken: under way, or not recorded yet."""
+        """Return how many tries are under way or not recorded yet."""
         return len(self.tasks) + self.unrecorded
 
     def has_ended(self) -> bool:
@@ -64,7 +64,7 @@ class Flights:
         return bool(self._ended)
 
     def take_ended(self) -> list[Ended]:
-        """Return the tries whose outcome is to be recorded now, once."""
+        """Return the tries whose outcomes are to be recorded, and forget them."""
         ended, self._ended = self._ended, []
         return ended
 
@@ -111,7 +111,7 @@ class Flights:
         self._wake()
 
     def _end(self, lane: Lane, result: TryResult, blame: Blame) -> None:
-        """Decide what becomes of the head of a lane, and keep that to be recorded."""
+        """Decide what becomes of the head of a lane, and queue that to be recorded."""
         outcome, event, streak = result.outcome, lane.head, lane.streak_of_head()
         failed = outcome.kind is not Kind.ACCEPTED
         if failed:

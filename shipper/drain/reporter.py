@@ -1,9 +1,9 @@
-"""Tells what the drain does: numbers to the tally, changes to the log, each of them once.
+"""Reports what the drain does: numbers to the tally, and each change once to the log.
 
-A batch line comes at most once a second for a destination, a reminder that a link is down at most
-once a minute, and of a link that flaps only so many changes a minute are logged, the rest counted,
-as with runs of failed tries:
-an outage must not fill the disk that the outbox lives on.
+It decides how often the log gets a line, because an outage must not fill the disk that the outbox
+is on. For each destination there is at most one batch line a second, and one reminder a minute
+that the link is down. If a link flaps, or runs of failed tries come and go, only so many changes a
+minute are logged, and the others are counted. It must never log a payload, a key or a secret.
 """
 
 from collections import Counter, deque
@@ -24,7 +24,7 @@ BATCH_EVERY = 1.0
 REMIND_EVERY = 60.0
 CHANGES_A_MINUTE = 10
 RUNS_A_MINUTE = 3
-# As some messages hold a number, and there is no end of numbers.
+# Some messages hold a number: without a limit each new number would be a new reason.
 REASONS = 8
 
 _GOOD = frozenset({State.READY, State.RAMPING})
@@ -32,7 +32,7 @@ _GOOD = frozenset({State.READY, State.RAMPING})
 
 @dataclass(slots=True)
 class _Logged:
-    """What the log knows of one destination."""
+    """What has been logged about one destination."""
 
     state: State = State.READY
     at: float = 0.0
@@ -42,7 +42,7 @@ class _Logged:
     batch: Counter[Status] = field(default_factory=Counter)
     batch_at: float = 0.0
     run: int = 0
-    """The run of failures that was met last, and whether it has been told of."""
+    """The number of the last run of failures, and below whether it has been logged."""
     is_run_logged: bool = False
     runs: deque[float] = field(default_factory=lambda: deque(maxlen=RUNS_A_MINUTE))
     suppressed_runs: int = 0
@@ -51,7 +51,7 @@ class _Logged:
 
 
 class Reporter:
-    """Writes to the log; keeps what it has logged, so as not to tell it again."""
+    """Writes to the log, and remembers what it has logged, so that nothing is logged twice."""
 
     def __init__(self, log: Log, tally: Tally) -> None:
         self._log = log
@@ -60,7 +60,7 @@ class Reporter:
         self._reasons: set[str] = set()
 
     def recorded(self, destination: str, settled: Sequence[Ended]) -> None:
-        """Take in outcomes that are on disk."""
+        """Report outcomes that are on disk."""
         self._tally.recorded(destination, settled)
         logged = self._logged.setdefault(destination, _Logged())
         for item in settled:
@@ -96,7 +96,7 @@ class Reporter:
                 )
 
     def routes(self, routes: Iterable[Route], now: float) -> None:
-        """Tell what has changed, if it is time."""
+        """Log what has changed, if it is time."""
         for route in routes:
             logged = self._logged.setdefault(route.name, _Logged())
             self._link(route, logged, now)
@@ -105,13 +105,13 @@ class Reporter:
                 self._batch(route, logged, now)
 
     def flush(self, routes: Iterable[Route]) -> None:
-        """Tell what has been shipped since the last batch line; at the end."""
+        """Log what has been shipped since the last batch line; called at the end."""
         for route in routes:
             if (logged := self._logged.get(route.name)) is not None and logged.batch:
                 self._batch(route, logged, logged.batch_at)
 
     def forget(self, route: Route) -> None:
-        """Tell the rest of a route that is over; whoever has its name next is another one."""
+        """Log the last batch of a route that has left; the next route of its name begins anew."""
         self.flush([route])
         self._logged.pop(route.name, None)
 
@@ -161,9 +161,9 @@ class Reporter:
             logged.at, logged.probes = now, 0
 
     def _failing(self, route: Route, logged: _Logged, now: float) -> None:
-        """Tell once that tries fail, from the first one on, and once that one was accepted.
+        """Log once that tries fail, from the first one on, and once that a try was accepted.
 
-        Where the link went down by it, that has been told already.
+        If the link went down at the same time, log only that.
         """
         failing = route.link.failing
         over = logged.run != failing.runs or not failing.failures
@@ -204,17 +204,17 @@ class Reporter:
         )
 
     def turned(self, seconds: float, now: float, lease_until: float) -> None:
-        """Take in that an exchange with the database went well, and how long it took."""
+        """Count an exchange with the database that worked, and its duration."""
         self._tally.turned(seconds, now, lease_until)
 
     def waited(self, now: float) -> int:
-        """Take in that there was nothing to ask of the database; return how often there wasn't."""
+        """Count a wait without an exchange; return how many there were."""
         return self._tally.waited(now)
 
     def store_lost(self, error: ShipperError, retry: float, now: float) -> None:
-        """Tell that the database can't be reached; once for each reason, each time it is lost.
+        """Log that the database can't be reached: once for each reason of an outage.
 
-        The first is how it was lost ("the server is shutting down"), and the next what to mend.
+        The first reason says how it was lost ("the server is shutting down"), the next what to fix.
         """
         self._tally.lost(now, error.message)
         if error.message not in self._reasons and len(self._reasons) < REASONS:
@@ -222,26 +222,26 @@ class Reporter:
             self._log("store.lost", reason=error.message, retry_seconds=retry)
 
     def damaged(self, problems: Sequence[str]) -> None:
-        """Tell what somebody has done to the outbox's tables; called when they have changed."""
+        """Log the damage that another program has done to the outbox's tables."""
         for problem in problems:
             self._log("store.damaged", problem=problem, hint="run: shipper db upgrade")
 
     def unrecorded(self, routes: Iterable[Route], error: ShipperError) -> int:
-        """Tell how many events were sent of which nothing can be written any more; return that."""
+        """Log how many events were sent whose outcome can't be recorded; return the number."""
         events = sum(route.in_flight for route in routes)
         if events:
             self._log("store.unrecorded", events=events, reason=error.message, hint=_AGAIN)
         return events
 
     def store_back(self, seconds: float) -> None:
-        """Tell that the database is there again."""
+        """Log that the database works again."""
         self._reasons.clear()
         self._log("store.back", seconds=round(seconds, 1))
 
 
 _AGAIN = (
-    "nothing is lost: the next start sends what of these may have been received once more, first"
-    " of its key and with the same Idempotency-Key"
+    "nothing is lost: the next start sends those that the receiver may have got once more, before"
+    " the others of their keys and with the same Idempotency-Key"
 )
 
 

@@ -1,7 +1,7 @@
-"""One destination at work: its link, its lanes, what is looked at next, and what is in flight.
+"""One destination at work: its link, its lanes, its look-ahead and its flights.
 
-It decides how large the window is, and what follows for the lanes when an outcome is on disk. It
-must never let a lane go on before that.
+It decides how large the window is, and what a lane does when an outcome is recorded. It must never
+let a lane go on before that.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ LEAST_DEPTH = 4
 
 
 class Route:
-    """Everything that the dispatcher keeps about one destination."""
+    """Everything that the dispatcher knows about one destination."""
 
     def __init__(
         self, name: str, terms: Terms, courier: Courier, *, clock: Clock, wake: Callable[[], None]
@@ -43,23 +43,23 @@ class Route:
         self._policy = terms.policy
         self._clock = clock
         window = max(WINDOW, WINDOW_PER_PLACE * terms.max_in_flight)
-        # However the outbox was filled: twice as many lanes are loaded as may be in flight.
+        # Twice as many lanes fit into the window as can be in flight, however deep each lane is.
         depth = max(LEAST_DEPTH, min(LANE_DEPTH, window // (2 * terms.max_in_flight)))
         self.lanes = Lanes(window, depth, places=terms.max_in_flight)
         self.ahead = Lookahead(name, self.lanes, SCAN_ROWS)
         self.flights = Flights(terms, courier, self.link, self.lanes, clock=clock, wake=wake)
-        self.open = True  # whether a delivery window lets it send
+        self.open = True  # whether a delivery window allows it to send
         self.recalled_until = 0.0  # until then it claims nothing
 
     @property
     def in_flight(self) -> int:
-        """Return how many places are taken: under way, or not recorded yet."""
+        """Return how many tries are under way or not recorded yet."""
         return self.flights.in_flight
 
     # -- looking ahead ------------------------------------------------------------------------
 
     def take_rows(self, question: Question, rows: Sequence[Row], now: float) -> None:
-        """Take in what the outbox showed."""
+        """Take in the rows that answer a question."""
         wall, due_in = self._clock.wall(), self._policy.due_in
         found = [
             Candidate(
@@ -76,7 +76,7 @@ class Route:
     # -- sending ------------------------------------------------------------------------------
 
     def start(self, now: float) -> None:
-        """Begin as many tries as the link, the pace and the lanes allow."""
+        """Begin as many tries as the window, the link, the pace and the lanes allow."""
         self.lanes.wake_due(now)
         if self.open:
             self.flights.start(now)
@@ -84,7 +84,7 @@ class Route:
             self.link.relax(self.in_flight, now)
 
     def recorded(self, ended: Ended) -> None:
-        """Take in that an outcome is on disk: its place is free, its lane may go on."""
+        """Free the place of a try whose outcome is recorded, and let its lane go on."""
         self.flights.unrecorded -= 1
         lane, record = ended.lane, ended.record
         if record.verdict.status is not Status.PENDING:
@@ -97,41 +97,45 @@ class Route:
             self.lanes.retry(lane, head, first=ended.newly_received)
         else:
             self.lanes.postpone(lane, ended.due, charged=record.verdict.charged)
-            # Claimed by the turn that lets go of the head, it would go first if we died then.
+            # The turn that releases the head would claim them. If the daemon died then, they would
+            # be sent before the head.
             self.ahead.ask_no_longer({lane.name})
 
     # -- what others see ----------------------------------------------------------------------
 
     def resume(self, row: LinkRow) -> None:
-        """Take the link up as it was stored."""
+        """Resume the link from its row."""
         stored.resume(self.link, row, self._clock)
 
     def follow(self, before: "Route", now: float) -> None:
-        """Go on as the route did whose place it takes; elsewhere its failures mean nothing."""
+        """Take over the state of the route that this one replaces.
+
+        If the new route leads to another host, the failures of the old one mean nothing.
+        """
         if before.place.where == self.place.where:
             self.resume(before.link_row(now))
             self.link.contrast.follow(before.link.contrast)
         self.flights.pace.wait_until(now + before.flights.pace.wait(now))
 
     def has_left(self) -> bool:
-        """Return whether a recalled route has nothing more to write down."""
+        """Return whether a recalled route has nothing more to record."""
         return not self.in_flight and not self.lanes.loaded.released
 
     def recall(self, until: float) -> None:
-        """Let go of everything that isn't in flight, and claim nothing until then."""
+        """Unload everything that isn't in flight, and claim nothing until `until`."""
         self.recalled_until = until
         self.ahead.let_go()
 
     def link_row(self, now: float) -> LinkRow:
-        """Return the link as it is stored for `status`, its times on the wall clock."""
+        """Return the row of the link for `status`; its times are in seconds since 1970."""
         return stored.link_row(self.name, self.link, self._clock.wall() - now)
 
     def is_idle(self) -> bool:
-        """Return whether nothing is known that could be shipped now or later."""
+        """Return whether no event is left to send."""
         return not self.in_flight and self.ahead.is_idle()
 
     def next_event(self, now: float) -> float | None:
-        """Return when time alone will bring something to do, in monotonic seconds."""
+        """Return when time alone makes something due, in monotonic seconds; None if nothing."""
         times = [self.lanes.next_due()]
         if now >= self.recalled_until:
             times.append(self.ahead.next_sweep())

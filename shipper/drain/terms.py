@@ -1,4 +1,7 @@
-"""What a route is made of and speaks of: its terms, its questions, its outcomes."""
+"""The values that a route exchanges with the dispatcher: terms, questions and ended tries.
+
+Nothing is decided here. These classes must never get a behaviour of their own.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a destination is to be treated. Seconds; `max_rate` in requests a second, 0 for any."""
+    """The settings of a destination, in seconds; `max_rate` in requests a second, 0 for any."""
 
     policy: RetryPolicy
     timeout: float
@@ -23,11 +26,11 @@ class Terms:
     max_rate: float
     holds_dead: bool
     place: Place = NOWHERE
-    """What advice about it has to name."""
+    """The file, section and host that advice about it names."""
 
 
 class Ended(NamedTuple):
-    """A try whose outcome is to be recorded; `due` is when its lane may go on, None for at once."""
+    """A try whose outcome is to be recorded; `due` is when its lane goes on, None for at once."""
 
     lane: Lane
     record: Record
@@ -39,7 +42,7 @@ class Ended(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A look that a route asks for: at a lane, at the next part of a sweep, or at the tail."""
+    """A look that a route needs: at a lane, at the next part of a sweep, or at the tail."""
 
     look: Look
     lane: Lane | None = None
@@ -48,7 +51,7 @@ class Question:
 
 
 class Asked(NamedTuple):
-    """A question, and the route that asks it."""
+    """A question and its route."""
 
     route: "Route"
     question: Question

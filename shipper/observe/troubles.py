@@ -74,7 +74,7 @@ def judge(facts: Facts) -> list[Trouble]:
 
 
 def failed(report: DestinationReport) -> str:
-    """Return how a destination has failed of late: `the last 2 tries failed: nobody listens …`."""
+    """Return how a destination has failed of late: `the last 2 tries failed: nothing listens …`."""
     return advice.failed(report.failures, report.last_error)
 
 

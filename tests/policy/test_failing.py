@@ -48,8 +48,8 @@ def test_the_error_names_host_and_port_once_and_is_bounded() -> None:
     failing = Failing("shop.example:443")
     failing.failed(Outcome(Kind.TRANSIENT, "refused", "the connection was refused"), 1.0)
     assert failing.last_error == "refused: the connection was refused (shop.example:443)"
-    failing.failed(Outcome(Kind.TRANSIENT, "refused", "nobody listens at shop.example:443"), 2.0)
-    assert failing.last_error == "refused: nobody listens at shop.example:443"
+    failing.failed(Outcome(Kind.TRANSIENT, "refused", "nothing listens at shop.example:443"), 2.0)
+    assert failing.last_error == "refused: nothing listens at shop.example:443"
     failing.failed(Outcome(Kind.TRANSIENT, "closed", "x" * 9000), 3.0)
     assert len(str(failing.last_error)) == ERROR_CHARS
 
