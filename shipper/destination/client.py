@@ -78,9 +78,9 @@ class Destination:
 
     async def aclose(self) -> None:
         """Close all connections; a try that is under way ends with a fault."""
-        way, self._transport = self._transport, None
-        if way is not None:
-            await way.aclose()
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
 
     async def _post(self, request: Request) -> Reply | Fault:
         if not _SENDABLE.fullmatch(request.api_id):

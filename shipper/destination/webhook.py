@@ -57,6 +57,6 @@ class Hook:
 
     async def aclose(self) -> None:
         """Close the connection; a request that is under way ends with a fault."""
-        way, self._transport = self._transport, None
-        if way is not None:
-            await way.aclose()
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
