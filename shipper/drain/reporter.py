@@ -240,8 +240,8 @@ class Reporter:
 
 
 _AGAIN = (
-    "nothing is lost: the next start repeats those that the receiver may have got, before the others"
-    " of their keys and with the same Idempotency-Key"
+    "nothing is lost: the next start repeats those that the receiver may have got, before the"
+    " others of their keys and with the same Idempotency-Key"
 )
 
 
