@@ -121,7 +121,7 @@ def test_the_connection_used_last_is_used_next(way: Way) -> None:
 
 
 def test_an_idle_connection_is_closed_in_time(way: Way) -> None:
-    """The receiver sees its end, though nobody asks for anything; a busy one lives on."""
+    """The receiver sees its end without another request; a busy one goes on."""
     ended = asyncio.Event()
 
     async def watching(talk: Talk) -> None:

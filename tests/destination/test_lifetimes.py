@@ -74,7 +74,7 @@ async def both_places() -> AsyncIterator[tuple[Server, Server]]:
 async def test_a_name_that_has_moved_is_followed(
     kind: Callable[[httpx.URL, Callable[[], float]], Transport], names: dict[str, str]
 ) -> None:
-    """By a connection that is never idle, between two requests; until then nobody asks for it."""
+    """By a connection that is never idle, between two requests; not looked up before that."""
     clock = Clock()
     async with both_places() as (old, new):
         url = httpx.URL(f"http://api.example:{old.port}/")

@@ -111,7 +111,7 @@ def test_trailers_without_end_cut_the_answer_off(endless: bytes) -> None:
 
 
 def test_a_body_beyond_the_limit_is_cut_off() -> None:
-    """And nobody waits for the rest."""
+    """The parser doesn't wait for the rest."""
     answers = AnswerParser()
     assert answers.feed(b"HTTP/1.1 202 A\r\ncontent-length: 100000\r\n\r\n") is None
     reply = answers.feed(b"x" * (BODY_LIMIT + 1))

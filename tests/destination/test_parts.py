@@ -127,7 +127,7 @@ def test_a_name_with_two_dead_addresses_is_refused() -> None:
 
 
 def test_an_alert_after_the_request_is_of_tls_all_the_same() -> None:
-    """TLS 1.3 tells us that our certificate is missing only once the request has left."""
+    """With TLS 1.3 a missing client certificate shows only after the request has left."""
     error = httpx.ReadError("alert")
     error.__cause__ = ssl.SSLError(1, "alert certificate required")
     answer = fault(error, begun=True, proxied=False)
@@ -135,7 +135,7 @@ def test_an_alert_after_the_request_is_of_tls_all_the_same() -> None:
 
 
 def test_a_hangup_within_tls_is_no_matter_of_certificates() -> None:
-    """A receiver that restarts must not look like one whose certificate a person has to mend."""
+    """A receiver that restarts must not look like one with a wrong certificate."""
     error = httpx.ConnectError("EOF occurred in violation of protocol")
     error.__cause__ = ssl.SSLEOFError(8, "EOF occurred in violation of protocol")
     assert fault(error, begun=False, proxied=False).kind == "unreachable"

@@ -204,7 +204,7 @@ def test_a_redirect_is_told_with_where_it_points_to(way: Way) -> None:
     ],
 )
 def test_the_port_is_said_also_where_it_goes_without_saying(url: str, where: str) -> None:
-    """Whoever reads `api.example:443` can type it into a firewall."""
+    """An operator can type `api.example:443` into a firewall."""
     assert Destination(url=url, timeout=1.0, max_in_flight=1).where == where
 
 

@@ -235,7 +235,7 @@ class Drain:
         if self.is_idle():
             left = [row for row in self.table.pending() if row.id <= self.ahead._tail]
             assert all(row.key in self.held for row in left), "idle, but something is left"
-            assert self.lanes.held == set(), "remembers what is held of nobody that it knows"
+            assert self.lanes.held == set(), "remembers a hold of a lane that it doesn't know"
 
     def is_idle(self) -> bool:
         """Return whether the drain would say that everything is shipped."""

@@ -56,10 +56,10 @@ async def test_a_server_that_is_back_is_noticed_within_seconds(
         """Take no time."""
 
     monkeypatch.setattr(exchange, "_wait", wait)
-    nobody = cast("Any", None)
+    unused = cast("Any", None)
     talk = Exchange(
-        nobody,
-        nobody,
+        unused,
+        unused,
         cast("Thread", work),
         clock=Clock(),
         reporter=cast("Reporter", told),

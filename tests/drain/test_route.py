@@ -35,7 +35,7 @@ class Clock:
 
 
 class Refuser:
-    """A way to a receiver that takes nothing."""
+    """A receiver that accepts nothing."""
 
     async def send(self, *_: object) -> Reply | Fault | Invalid:
         """Refuse an event."""
@@ -138,7 +138,7 @@ def test_a_probe_waits_for_the_pace_without_turning_in_circles() -> None:
         await asyncio.gather(*one.flights.tasks)
         one.recorded(one.flights.take_ended().pop())
         assert one.link.state is State.PAUSED
-        assert one.link.next_try_at == 100.0  # another event tells at once
+        assert one.link.next_try_at == 100.0  # another event shows at once what is wrong
         return one.next_event(100.0)
 
     assert asyncio.run(fail_once()) == 102.0
@@ -148,7 +148,7 @@ def test_a_probe_waits_for_the_pace_without_turning_in_circles() -> None:
     ("written_ago", "wait"), [(5.0, 15.0), (-3600.0, 20.0), (None, 15.0)], ids=str
 )
 def test_a_stored_pause_never_grows(written_ago: float | None, wait: float) -> None:
-    """Whoever set the clock back since: 20 s were asked for when it was written."""
+    """Even if the clock was set back since: 20 s were asked for when it was written."""
     one = route()
     written = None if written_ago is None else WALL - written_ago
     until = WALL + 15.0 if written is None else written + 20.0

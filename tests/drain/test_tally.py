@@ -26,7 +26,7 @@ def ended(
 
 
 def tally_of(*items: Ended) -> Tally:
-    """Return a tally that was told of these."""
+    """Return a tally that has counted these."""
     tally = Tally(0.0)
     tally.recorded("default", items)
     return tally
@@ -61,7 +61,7 @@ def test_a_clock_that_is_ahead_makes_no_latency_below_zero() -> None:
 
 
 def test_an_unknown_time_of_writing_is_no_latency() -> None:
-    """Somebody may have written nonsense there by hand."""
+    """An operator may have written nonsense there by hand."""
     assert tally_of(ended(created_at=0.0)).totals()["default"] == Totals(1, 0, 0, 0.0, 0, 0.0)
 
 

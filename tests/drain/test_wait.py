@@ -1,4 +1,4 @@
-"""How long the drain rests, and how often it asks meanwhile."""
+"""How long the drain waits, and how often it asks meanwhile."""
 
 from collections.abc import Callable
 from math import inf
@@ -26,7 +26,7 @@ class Clock(Still):
 
 
 def wait_of(clock: Clock, changed: Callable[[], bool] | None = None) -> Wait:
-    """Return a rest that asks every 0.2 s, and looks every 15 s where there is somebody to ask."""
+    """Return a wait that asks every 0.2 s, and looks every 15 s if there is something to ask."""
     return Wait(Rhythm(0.2, 15.0, inf, 0.0, changed), clock)
 
 

@@ -133,7 +133,7 @@ def test_who_is_sent_now_keeps_his_turn_when_the_link_was_asked_to_wait() -> Non
     drain.table.rows[1].due = None
     drain.back = drain.command = True
     drain.turns()
-    drain.start(0)  # the link lets nobody go
+    drain.start(0)  # the link lets no event go
     drain.now += 10.0
     drain.turns()
     assert drain.go() == [1]

@@ -161,5 +161,5 @@ def test_only_an_answer_about_the_event_or_a_charged_failure_ends_it(
 def test_a_stored_time_is_waited_for_unless_no_wait_is_that_long(
     at: float | None, wait: float
 ) -> None:
-    """Then a clock was set back since, or somebody wrote it by hand."""
+    """The clock was set back since, or an operator wrote the row by hand."""
     assert _POLICY.due_in(at, 1000.0) == wait

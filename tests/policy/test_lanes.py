@@ -122,7 +122,7 @@ def test_a_retried_dead_letter_does_not_wait_for_the_backoff_of_a_later_event() 
 
 
 def test_a_retried_dead_letter_does_not_wait_for_the_backoff_of_what_was_in_flight() -> None:
-    """The daemon has seen the command while that was under way; nobody says it again."""
+    """The daemon sees the command only once, while the event is in flight."""
     drain = loaded("a", "a")
     drain.start(1)
     drain.end(1, "dead")
@@ -250,7 +250,7 @@ def test_a_lane_takes_nothing_from_a_scan_while_its_page_is_on_the_way() -> None
 
 
 def test_a_hold_more_costs_the_same_however_many_there_are() -> None:
-    """Nothing is remembered of keys that nothing is loaded of: each look tells of those."""
+    """Keys without loaded events aren't remembered: each row says whether its key is held."""
     drain = loaded("a", "b")
     drain.lanes.hold(f"k{number}" for number in range(10_000))
     drain.lanes.hold_one("nobody's")

@@ -99,7 +99,7 @@ def test_one_that_was_woken_before_its_time_goes_although_its_row_says_when() ->
 
 
 def test_a_lane_that_a_scan_finds_waiting_keeps_its_time() -> None:
-    """Nobody knows whom its failure was charged to, and what is far behind doesn't matter."""
+    """It isn't known whom its failure was charged to, and rows far behind don't matter."""
     lanes = Lanes(10, 2)
     assert offer(lanes, [Candidate(5, "a", wait=7.0)], 100.0) == []
     lanes.wake_uncharged()
@@ -307,7 +307,7 @@ def test_a_page_that_finds_nothing_ends_the_lane() -> None:
 
 
 def test_who_waits_the_longest_makes_room_for_who_is_due_sooner() -> None:
-    """The outbox knows until when it waits; nobody else has to."""
+    """The outbox knows until when it waits; that is enough."""
     lanes = Lanes(10, 2, waiting_max=3)
     offer(lanes, [Candidate(row, f"k{row}", wait=100.0 - row) for row in range(1, 6)], 0.0)
     assert (lanes.next_due(), lanes.overlooked.due) == (95.0, 98.0)
@@ -326,7 +326,7 @@ def test_one_that_would_wait_the_longest_takes_nobodys_place() -> None:
 
 
 def test_of_an_event_whose_lane_was_not_remembered_it_is_known_when_it_failed_first() -> None:
-    """Else each would be the first: charged to nobody, and held against the link."""
+    """Else each failure would be the first: charged to no event, and counted against the link."""
     drain = Drain(Lanes(100, 8, waiting_max=1), page=50, turn=100)
     drain.write("a", "b")
     drain.turns()

@@ -120,7 +120,7 @@ class Walk(RuleBasedStateMachine):
 
     @rule()
     def scan_anew(self) -> None:
-        """Begin anew: the database was away, and nobody knows what has changed."""
+        """Begin again: the database was away, and anything may have changed."""
         self.drain.restart()
 
     @rule()

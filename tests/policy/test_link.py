@@ -45,7 +45,7 @@ def test_one_success_between_them_begins_the_count_anew(bench: Bench) -> None:
 
 
 def test_a_configuration_failure_pauses_it_at_once(bench: Bench) -> None:
-    """Nobody's budget is touched by a wrong API ID."""
+    """A wrong API ID touches no event's budget."""
     assert bench.go("a", LOCKED) is Blame.LINK
     assert (bench.state(), bench.link.reason) == (State.PAUSED, "http-401: HTTP 401")
 
@@ -166,7 +166,7 @@ def test_after_a_refused_probe_another_event_is_asked_at_once() -> None:
 def test_a_late_answer_neither_brings_it_up_nor_moves_the_probe(
     state: State, outcome: Outcome
 ) -> None:
-    """What was begun before it went down says nothing about it now, and charges nobody."""
+    """A try that began before the outage says nothing about the link now, and charges no event."""
     bench, late = down(state, flying=1)
     before = (bench.state(), bench.link.reason, bench.link.next_try_at)
     blame = bench.blame(late[0], outcome)
@@ -349,7 +349,7 @@ def test_a_probe_under_way_is_not_awaited_by_the_clock() -> None:
 
 
 def test_the_next_try_is_the_probe_or_the_first_of_what_has_failed() -> None:
-    """Whatever comes next, for whoever looks."""
+    """Whatever comes next, for people who look."""
     well = Bench()
     well.go("a", GONE)
     well.link.failing.retried_at(well.now + 7.0, well.now)

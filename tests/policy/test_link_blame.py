@@ -81,7 +81,7 @@ def test_while_ramping_nobody_is_charged(bench: Bench) -> None:
 
 
 def test_a_lone_event_waits(bench: Bench) -> None:
-    """It can't be told from a lone outage: a thousand failures, and nothing is charged."""
+    """It looks like an outage of this event alone: a thousand failures, and nothing is charged."""
     assert Blame.EVENT not in {bench.go("lone", GONE) for _ in range(5)}
     assert {bench.probe("lone", GONE) for _ in range(1000)} == {Blame.NEITHER}
 
@@ -190,7 +190,7 @@ def test_one_answer_in_an_outage_is_not_believed_against_everybody(bench: Bench)
 
 
 def test_what_never_reached_anybody_is_not_the_events_doing(bench: Bench) -> None:
-    """A connection that was refused says nothing about a payload, whoever was accepted before."""
+    """A refused connection says nothing about a payload, whatever was accepted before."""
     bench.go("poison", GONE)
     bench.go("good", OK)
     assert bench.go("poison", Outcome(Kind.TRANSIENT, "refused", reached=False)) is Blame.LINK

@@ -50,7 +50,7 @@ def test_the_probe_after_the_pause_ends_it() -> None:
 
 
 def test_a_late_answer_that_asks_to_wait_counts_for_a_link_that_is_offline() -> None:
-    """It says when somebody may come again, and not why nobody got through before."""
+    """A pause says when the next request can come, not why earlier ones failed."""
     bench = Bench()
     offline_and_asked_to_wait(bench)
     assert bench.link.next_try_at == bench.now + 300.0
@@ -94,7 +94,7 @@ def test_a_release_of_a_link_that_is_well_changes_nothing() -> None:
 
 @pytest.mark.parametrize("answer", [OK, later(86_400.0)])
 def test_in_a_pause_of_a_day_a_probe_an_hour_asks_whether_it_still_holds(answer: Outcome) -> None:
-    """A maintenance page of an hour says a day, and nobody looks until tomorrow."""
+    """A maintenance page of an hour can ask for a day; an operator may look only tomorrow."""
     bench = Bench()
     bench.go("a", later(86_400.0))
     assert bench.wait() == 3600.0

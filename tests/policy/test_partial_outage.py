@@ -115,7 +115,7 @@ def test_three_lanes_in_a_row_pause_it(bench: Bench) -> None:
 
 
 def test_the_same_event_again_pauses_it(bench: Bench) -> None:
-    """Nobody else was accepted meanwhile: nothing speaks for the link."""
+    """No other event was accepted meanwhile: nothing speaks for the link."""
     bench.go("good", OK)
     bench.go("a", LOCKED)
     assert bench.go("a", LOCKED) is Blame.LINK

@@ -282,7 +282,7 @@ def a_lock_file_is_known_by_its_name() -> Any:
 
 @mutant
 def a_lock_file_is_taken_once() -> Any:
-    """Nobody looks whether it is still there."""
+    """The daemon never looks whether it is still there."""
     return patch.object(FileLock, "is_lost", lambda _: False)
 
 
@@ -444,7 +444,7 @@ def a_partial_outage_is_charged() -> Any:
 
 @mutant
 def a_firewall_is_a_partial_outage() -> Any:
-    """What is said about a request spares it, too, where many are told so."""
+    """If many requests get an answer about themselves, they are spared too."""
 
     def failed(self: Crowd, lane: Any, found: Outcome, now: float) -> None:
         original(self, lane, found._replace(kind=Kind.TRANSIENT), now)
@@ -523,7 +523,7 @@ def retry_overtakes_what_is_in_flight() -> Any:
 
 @mutant
 def holds_are_not_seen() -> Any:
-    """An operator's command is noticed by nobody."""
+    """The daemon doesn't notice an operator's command."""
 
     def _apply_holds(self: Dispatcher, holds: Any, now: float, **_: Any) -> None:
         return None
