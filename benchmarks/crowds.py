@@ -43,7 +43,7 @@ from shipper.store.db.transactions import writing
 from shipper.store.drain.look import Looks
 from shipper.store.drain.queue import Queue
 from shipper.store.lease.lease import Owner
-from shipper.store.operate import acts
+from shipper.store.operate import hold
 from shipper.store.upgrade.migrate import upgrade
 
 LEAST = 0.9
@@ -151,8 +151,8 @@ def measure(work: Work) -> Rate:
 
 
 def _command(engine: Engine) -> None:
-    acts.hold_key(engine, "default", "of nobody", time.time())
-    acts.release_key(engine, "of nobody", "default")
+    hold.hold_key(engine, "default", "of nobody", time.time())
+    hold.release_key(engine, "of nobody", "default")
 
 
 async def _ship(engine: Engine, work: Work, command: Callable[[], None]) -> Rate:

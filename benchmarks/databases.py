@@ -17,7 +17,8 @@ from sqlalchemy import URL, create_engine, make_url
 
 from benchmarks.processes import cpu_seconds_of_family, parent_of
 from benchmarks.workload import Workload
-from shipper.store.db.engine import open_engine, sqlite_library
+from shipper.store.db.engine import open_engine
+from shipper.store.db.sqlite.opening import sqlite_library
 from shipper.store.db.transactions import writing
 from shipper.store.upgrade.migrate import upgrade
 

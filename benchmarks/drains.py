@@ -21,7 +21,7 @@ from benchmarks.processes import ROOT, environment, module
 from benchmarks.scenarios import Drain, Reference
 from benchmarks.servers import endpoint
 from shipper.store.db.engine import open_engine
-from shipper.store.report.progress import settled
+from shipper.store.report.progress import ended_counts
 
 _POLL = 0.01
 # Slower than this, in events a second, something is wrong.
@@ -174,7 +174,7 @@ class Measure:
         )
         with shipping as process:
             with self._profiler(process):
-                samples = until_settled(process, url, scenario.workload.events)
+                samples = until_ended(process, url, scenario.workload.events)
             cpu, peak = process.cpu_seconds(), process.peak_memory()
             after = databases.cpu_seconds()
             used = None if before is None or after is None else after - before
@@ -187,7 +187,7 @@ class Measure:
         return directory
 
 
-def until_settled(process: Daemon, url: str, events: int) -> list[Sample]:
+def until_ended(process: Daemon, url: str, events: int) -> list[Sample]:
     """Watch the counters until all events have been delivered; return what was seen.
 
     Raises RuntimeError if it takes too long, the daemon ends, or an event ends in another way.
@@ -200,7 +200,7 @@ def until_settled(process: Daemon, url: str, events: int) -> list[Sample]:
             if not process.is_alive or time.monotonic() > deadline:
                 raise RuntimeError(f"not all was delivered: {samples[-1:]} {process.log_tail()}")
             time.sleep(_POLL)
-            now = settled(engine)
+            now = ended_counts(engine)
             if now.total != now.delivered:
                 raise RuntimeError(f"events died: {now} {process.log_tail()}")
             samples.append(Sample(time.monotonic() - process.started_at, now.delivered))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from benchmarks.daemon import Daemon, daemon
 from benchmarks.databases import Databases
-from benchmarks.drains import until_settled
+from benchmarks.drains import until_ended
 from benchmarks.judge import Exchange, Verdict, judge, read
 from benchmarks.processes import ROOT, environment, module
 from benchmarks.scenarios import Flow
@@ -59,7 +59,7 @@ def measure(
         ):
             before = databases.cpu_seconds()
             commits = _write(scenario, url, directory)
-            until_settled(process, url, len(commits.at))
+            until_ended(process, url, len(commits.at))
             after = databases.cpu_seconds()
             used = None if before is None or after is None else after - before
             cpu, peak = _used(process)

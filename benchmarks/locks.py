@@ -24,9 +24,8 @@ from sqlalchemy.event import listen
 
 from shipper.store.db.engine import open_engine
 from shipper.store.db.selection import Selection
-from shipper.store.operate import acts, backup, enqueue, move, reroute
-from shipper.store.operate import discard as giving_up
-from shipper.store.operate.move import Carried
+from shipper.store.operate import backup, dead_letters, discard, enqueue, move, reroute
+from shipper.store.operate.move import MovedEvent
 from shipper.store.report import verify as audit
 from shipper.store.schema import revisions
 from shipper.store.schema.ddl import statements
@@ -105,9 +104,9 @@ def _new(path: Path, revision: str | None = None) -> None:
     connection.close()
 
 
-def _carried(rows: int) -> Iterator[Carried]:
+def _carried(rows: int) -> Iterator[MovedEvent]:
     for n in range(rows):
-        yield Carried(n, f"e{n}", "default", f"k{n}", NOW, "pending", False, PAYLOAD.encode())
+        yield MovedEvent(n, f"e{n}", "default", f"k{n}", NOW, "pending", False, PAYLOAD.encode())
 
 
 def _exhaust(steps: Any) -> None:
@@ -158,17 +157,17 @@ def _reader_then_checkpoint(engine: Engine, path: Path, _: int) -> None:
 # What it is about, the status of the rows that are there (None for none), and the work.
 WORK: dict[str, tuple[str | None, Work]] = {
     "start of the daemon, 0005 to head": ("old", lambda e, _, __: migrate.prepare(e)),
-    "db upgrade, 1 M events without a key": ("keyless", lambda e, _, __: migrate.mend(e)),
+    "db upgrade, 1 M events without a key": ("keyless", lambda e, _, __: migrate.fix(e)),
     "enqueue": (None, _enqueue),
-    "enqueue --rows": (None, lambda e, _, n: move.take_in(e, _carried(n))),
+    "enqueue --rows": (None, lambda e, _, n: move.move_in(e, _carried(n))),
     "events export --hand-over": (
         "pending",
-        lambda e, p, _: move.hand_over(e, PENDING, p, _exhaust),
+        lambda e, p, _: move.move_out(e, PENDING, p, _exhaust),
     ),
-    "events discard": ("pending", lambda e, _, __: _exhaust(giving_up.give_up(e, ALL))),
+    "events discard": ("pending", lambda e, _, __: _exhaust(discard.discard_pending(e, ALL))),
     "events reroute": ("pending", lambda e, _, __: _exhaust(reroute.reroute(e, ALL, "b", NOW))),
-    "dead retry, half of them hold": ("dead", lambda e, _, __: acts.retry(e, ALL, NOW)),
-    "dead discard, half of them hold": ("dead", lambda e, _, __: acts.discard(e, ALL, NOW)),
+    "dead retry, half of them hold": ("dead", lambda e, _, __: dead_letters.retry(e, ALL, NOW)),
+    "dead discard, half of them hold": ("dead", lambda e, _, __: dead_letters.discard(e, ALL, NOW)),
     "prune": ("delivered", _prune),
     "verify": ("delivered", lambda e, _, __: audit.verify(e)),
     "verify --recount": ("delivered", _recount),

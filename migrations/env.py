@@ -1,6 +1,6 @@
-"""How Alembic reaches the outbox: over the connection that it is handed, and only to our tables.
+"""How Alembic reaches the outbox: by the connection that `migrate` gives it, and only our tables.
 
-It must never see a table of the application's: the database belongs to it, not to us.
+It must never see a table of the application: the database belongs to the application.
 """
 
 from alembic import context

@@ -1,8 +1,8 @@
-"""What to do about a destination that fails: one table from the cause to what helps.
+"""What an operator can do about a destination that fails: one table from the cause to the fix.
 
-Log, `status`, `doctor` and `events show` all take it from here. Each piece of advice is something
-to do, names the file or the command, and fits the configuration that it is given for. Pure. It
-must never show a url's path, which may hold a secret, nor anything that a receiver wrote.
+The log, `status`, `doctor` and `events show` all use it. Each fix is an action; it names the file
+or the command, and fits the configuration of the destination. Pure. It must never show the path of
+a URL, which can contain a secret, nor anything that a receiver wrote.
 """
 
 import re
@@ -15,14 +15,15 @@ from urllib.parse import urlsplit
 from shipper.config import DestinationSettings, Settings
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-# `http-401: HTTP 401` says it twice, and the words after `refused:` say it better.
+# Stored errors begin with their cause. `http-401: HTTP 401 ...` repeats the status, and the words
+# after `refused:` say more than the cause: such causes are left out.
 _CODE = re.compile(r"http-(\d{3}): (?:HTTP \1\b(?:: )?)?")
 _SAYS_ITSELF = ("dns", "refused", "unreachable", "tls", "proxy", "timeout", "closed", "garbage",
                 "portal")  # fmt: skip
 
 
-class Place(NamedTuple):
-    """What advice names of a destination: its host and port, its settings, where its ID is from."""
+class DestinationPlace(NamedTuple):
+    """What advice names: a destination's host and port, its configuration, its API ID's fix."""
 
     name: str
     where: str
@@ -30,20 +31,20 @@ class Place(NamedTuple):
     api_id: str
 
 
-NOWHERE = Place("", "", "the configuration", "correct its API ID")
+NOWHERE = DestinationPlace("", "", "the configuration", "correct its API ID")
 
 
-def place_of(destination: DestinationSettings, settings: Settings | None) -> Place:
-    """Return what advice names of a configured destination; without settings, no file."""
+def place_of(destination: DestinationSettings, settings: Settings | None) -> DestinationPlace:
+    """Return what advice names for a configured destination; without settings it names no file."""
     path = None if settings is None else settings.path
     config = NOWHERE.config if path is None else str(path)
     origins = {} if settings is None else settings.origins
     api_id = _api_id(destination, origins, config)
-    return Place(destination.name, where_of(destination.url), config, api_id)
+    return DestinationPlace(destination.name, where_of(destination.url), config, api_id)
 
 
 def where_of(url: str) -> str:
-    """Return the host and port of a url; the port is said also where it goes without saying."""
+    """Return the host and port of a URL, with the default port where the URL has none."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -53,28 +54,28 @@ def _api_id(destination: DestinationSettings, origins: Mapping[str, str], config
     name = f"destinations.{destination.name}"
     origin = origins.get(f"{name}.api_id_file", "")
     if origin.startswith("credential "):
-        # The unit copies a file at the start; which one, only systemd knows.
+        # systemd copies a file when it starts the unit; only systemd knows which one.
         return (
-            "put the right API ID into the file that systemd hands over (LoadCredential="
+            "put the right API ID into the file that systemd passes to shipper (LoadCredential="
             f"{origin.removeprefix('credential ')}:FILE), then: systemctl restart shipper"
         )
     if destination.api_id_file is not None:
         return (
-            f"put the right API ID into {destination.api_id_file}; a running shipper notices it"
+            f"put the right API ID into {destination.api_id_file}; a running daemon notices it"
             " by itself"
         )
     if destination.api_id is None:
-        return (
-            f"put the right API ID into the file that shipper reads it from (api_id_file of {name})"
-        )
+        return f"put the right API ID into the file that {name}.api_id_file names"
     origin = origins.get(f"{name}.api_id", "")
     if origin.startswith("environment "):
-        return f"set ${origin.removeprefix('environment ')} to the right API ID; restart shipper"
+        return (
+            f"set ${origin.removeprefix('environment ')} to the right API ID, then restart shipper"
+        )
     return f"put the right api_id into [{name}] of {config}, then send shipper a SIGHUP"
 
 
 def said(error: str) -> str:
-    """Return an error as it is stored, for a person: its cause only where that says something."""
+    """Return a stored error for a person: without its cause, where the text says the same."""
     cause, colon, detail = error.partition(": ")
     if colon and detail and cause in _SAYS_ITSELF:
         return detail
@@ -85,15 +86,15 @@ def said(error: str) -> str:
 
 
 def failed(failures: int, last_error: str | None) -> str:
-    """Return how tries have failed of late: `the last 2 tries failed: nothing listens …`."""
+    """Return a sentence about the latest failures: `the last 2 tries failed: …`."""
     tries = "the last try" if failures == 1 else f"the last {failures} tries"
     return f"{tries} failed" + (f": {said(last_error)}" if last_error else "")
 
 
 def down(reason: str | None, last_error: str | None) -> str:
-    """Return why a destination is down: the reason, and what its last try failed of since.
+    """Return why a destination is down: the reason, and the error of its last try.
 
-    Where both are of the same cause, the error says more: it names host and port.
+    If both have the same cause, only the error: it names host and port.
     """
     if not reason or (last_error and _cause(last_error) == _cause(reason)):
         return said(last_error or "")
@@ -104,17 +105,17 @@ def _cause(error: str) -> str:
     return error.partition(":")[0]
 
 
-def hint(error: str | None, place: Place) -> str | None:
-    """Return what to do about an error as a link has it; None where nothing is to be done."""
+def hint(error: str | None, place: DestinationPlace) -> str | None:
+    """Return what to do about a stored error of a link; None if it passes by itself."""
     cause = _cause(error or "")
     section = f"[destinations.{place.name}] of {place.config}"
     if cause == "http-401":
         return place.api_id
     if cause == "http-403":
-        return f"{place.api_id}; or ask the API's owner what this account may do"
+        return f"{place.api_id}; or ask the API's operator what this account is allowed to do"
     if re.fullmatch(r"http-3\d\d", cause):
         return (
-            f"write the API's new address as url of {section}; if it leads to a login page, log in"
+            f"set url of {section} to the API's new address; if that is a login page, log in"
             " to this network there"
         )
     if cause in {"http-404", "http-405", "http-410", "http-421"}:
@@ -128,42 +129,41 @@ def hint(error: str | None, place: Place) -> str | None:
 
 
 _PASSES = frozenset({"http-408", "http-425", "http-429"})
-_REFUSED = "shipper dead list shows what it refuses, and why"
-_PROXY = "correct proxy of {section}, or give shipper a login there"
+_REFUSED = "see what the API refuses, and why: shipper dead list"
+_PROXY = "correct proxy of {section}, or put a login into it"
 _LOGIN = "log in to this network (open any web page from this machine)"
-_CLIENT = "ask who runs the API at {where} what it doesn't like; url of {section} may be wrong"
+_CLIENT = "ask the operator of the API at {where} for the reason; or correct url of {section}"
 _ADVICE = {
     "refused": "start the API at {where}, or correct url of {section}",
     "dns": "check url of {section}, and this machine's DNS (/etc/resolv.conf)",
-    "unreachable": "check this machine's network and firewall: ip route; then url of {section}",
+    "unreachable": "check this machine's network (ip route) and firewall; then url of {section}",
     "timeout": "check the network and firewall up to {where}, or raise timeout of {section}",
-    "closed": "check what listens at {where}, and what stands before it: url of {section}",
-    "garbage": "check what listens at {where}: no HTTP API answers there; url of {section}",
+    "closed": "check what listens at {where}, and any proxy before it; or correct url of {section}",
+    "garbage": "check what listens at {where}: it is no HTTP API; or correct url of {section}",
     "tls": (
-        "check this machine's clock (timedatectl) and its authorities (package ca-certificates),"
-        " then url of {section}; for an authority of your own, name its certificate there as"
-        " ca_file"
+        "check this machine's clock (timedatectl) and its certificate authorities (package"
+        " ca-certificates), then url of {section}; for an authority of your own, set ca_file there"
     ),
     "proxy": _PROXY,
     "http-407": _PROXY,
     "portal": f"{_LOGIN}, or correct url of {{section}}",
     "http-511": _LOGIN,
-    "http-451": "ask the API's owner: it is blocked for legal reasons",
+    "http-451": "ask the API's operator: it is blocked for legal reasons",
     "everything is refused": _REFUSED,
     **{f"http-{status}": _REFUSED for status in (400, 409, 413, 415, 422)},
 }  # fmt: skip
 
 
 def unknown_destination(name: str, configured: Iterable[str], config: str) -> str:
-    """Return what to do about events for a destination that no configuration knows."""
+    """Return what to do about events for a destination that isn't configured."""
     names = sorted(configured)
     near = get_close_matches(name, names, n=1) or names[:1]
     to = near[0] if near else "NAME"
-    # The name is whatever an application wrote: one word for the shell, without what steers it.
+    # An application wrote the name: it becomes one word for the shell, in printable characters.
     these = shlex.quote("".join(c if c.isprintable() else "?" for c in name))
     elsewhere = (
         f"send its events elsewhere: shipper events reroute ALL --destination {these} --to {to}"
     )
     if not _NAME.fullmatch(name):
-        return elsewhere  # it can't be configured at all
+        return elsewhere  # no destination can have this name
     return f"add [destinations.{name}] to {config}, or {elsewhere}"

@@ -1,7 +1,8 @@
-"""The only reader of time and the only source of chance (and the words that times are written in).
+"""The only source of time and randomness, and the format of times.
 
-Everything that decides takes both as arguments, so that a test or a simulation can replay it.
-Durations are measured on a clock that no administrator can set; wall time is for people and rows.
+Every decision takes both as arguments, so that a test or a simulation can replay it. Durations must
+never be measured by the wall clock, which an administrator can set; wall time is for people and
+rows.
 """
 
 import random
@@ -9,13 +10,13 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
-# When shipper began, as near as it can tell; the kernel's start time of the process may be that of
-# a shell that has become us.
+# When shipper began, as near as it can find out. The kernel's start time of the process may be that
+# of a shell which has executed shipper in its own place.
 BEGAN = time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Clock(Protocol):
-    """What the rest of the program knows of time and chance."""
+    """Time and randomness for the rest of the program."""
 
     def wall(self) -> float:
         """Return the wall time, in seconds since 1970 UTC."""
@@ -52,6 +53,6 @@ def iso(wall: float) -> str:
 
 
 def parse_iso(text: str) -> float:
-    """Read what `iso` wrote; raises ValueError for anything that is no ISO 8601 time."""
+    """Read what `iso` wrote; raises ValueError for a text that isn't an ISO 8601 time."""
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,7 +1,7 @@
-"""The few failures that somebody can act on, each with what to do about it and an exit status.
+"""The failures that a person can act on, each with a hint and an exit status.
 
-A failure that is nobody's to mend (a bug) is an AssertionError or whatever Python raises: it
-ends the process, and systemd starts it anew. No message here may hold a payload or a secret.
+A failure that no operator can fix (a bug) is an AssertionError or another exception of Python: it
+ends the process, and systemd restarts it. A message must never hold a payload or a secret.
 """
 
 from typing import Any, ClassVar
@@ -19,11 +19,11 @@ class ShipperError(Exception):
 
 
 class NotFound(ShipperError):
-    """What was asked for is not there."""
+    """The thing that was asked for doesn't exist."""
 
 
 class InvalidEvent(ShipperError, ValueError):
-    """An event breaks the contract; `violations` lists every breach in the shape of Ajv."""
+    """An event breaks the contract; `violations` lists every breach in Ajv's format."""
 
     def __init__(
         self, message: str, violations: list[dict[str, Any]], hint: str | None = None
@@ -33,31 +33,30 @@ class InvalidEvent(ShipperError, ValueError):
 
 
 class UsageError(ShipperError):
-    """The command line asks for something that makes no sense."""
+    """The command line makes no sense."""
 
     exit_status = 2
 
 
 class StoreUnavailable(ShipperError):
-    """The database can't be reached, or was lost on the way; trying again may help."""
+    """The database can't be reached, or the connection was lost; trying again may help."""
 
     exit_status = 69
 
 
 class DiskFull(StoreUnavailable):
-    """The database had no room for what was to be written; nothing of it was."""
+    """The database had no room for a write; nothing of the write was stored."""
 
 
 class GivenUp(StoreUnavailable):
-    """Nobody waits for the database any more, whatever it is doing: the process is to end."""
+    """The database is no longer waited for, whatever it does, because the process has to end."""
 
 
 class OutboxHeld(ShipperError):
     """Another daemon holds this outbox.
 
-    `left` is for how many seconds more it has to be silent to be taken for gone, `watched` in how
-    many it has to be in all; `seems_over` says that its time is over by the server's clock, which
-    may be wrong.
+    After `watched` seconds of silence in all, the other daemon counts as gone; `left` of them
+    remain. `seems_over` says that its lease has expired by the server's clock, which may be wrong.
     """
 
     exit_status = 75
@@ -78,33 +77,33 @@ class OutboxHeld(ShipperError):
 
 
 class NotWritten(ShipperError):
-    """What a command has to say couldn't be written; what it did is done."""
+    """A command couldn't write its output; its work is done."""
 
 
 class LeaseLost(ShipperError):
-    """Somebody else took over the outbox while we held it: whatever we know is stale."""
+    """Another daemon has taken the outbox over: everything in memory is outdated."""
 
     exit_status = 75
 
 
 class OutboxChanged(ShipperError):
-    """The outbox isn't the one that we know, or gives its ids anew: what we remember is stale."""
+    """The outbox was replaced, or gives out its ids again: everything in memory is outdated."""
 
     exit_status = 75
 
 
 class AccessDenied(ShipperError):
-    """The operating system or the database refuses us a right that we need."""
+    """The operating system or the database refuses a right that shipper needs."""
 
     exit_status = 77
 
 
 class LoginRefused(AccessDenied):
-    """A database server lets nobody in with this user and password; a new one may be on its way."""
+    """The database server refuses this user and password; the operator may be changing them."""
 
 
 class ConfigError(ShipperError):
-    """The configuration is wrong; `problems` has one line for each fault, with its place."""
+    """The configuration is wrong; `problems` has one line per fault, with its place."""
 
     exit_status = 78
 
@@ -114,10 +113,10 @@ class ConfigError(ShipperError):
 
 
 class SchemaError(ShipperError):
-    """The outbox isn't there, isn't ours, or is of another version than this code."""
+    """The outbox doesn't exist, isn't shipper's, or has another version than this code."""
 
     exit_status = 78
 
 
 class ForeignTrigger(SchemaError):
-    """What the application has put on our tables fails; the outbox itself is what it should be."""
+    """A trigger that the application put on shipper's tables fails; the outbox itself is right."""

@@ -1,7 +1,7 @@
-"""The closed list of things that are logged, and how. structlog renders; the names are here.
+"""The closed list of log events with their levels and fields. structlog renders them.
 
-A name or a field that isn't in the list is a bug and raises. No payload, no ordering key's user
-and no API ID has a field, so none can get into a log by accident.
+An event or a field that isn't in the list is a bug and raises KeyError. No field may hold a
+payload, an ordering key or an API ID, so that none can get into a log by accident.
 """
 
 import logging
@@ -102,13 +102,13 @@ EVENTS: Mapping[str, tuple[str, frozenset[str]]] = {
 }
 
 _LEVELS = {"info": "green", "warning": "yellow", "error": "bold red"}
-# As wide as most of what happens, so that the fields stand under each other.
+# The width of most event names, so that the fields start in the same column.
 _WHAT = 15
 _SYSLOG_LEVELS = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 
 class Log:
-    """Writes what happened; the only way for shipper to log."""
+    """Writes log events; no other part of shipper may log."""
 
     def __init__(
         self,
@@ -116,28 +116,28 @@ class Log:
         dropped: Callable[[], int] = lambda: 0,
     ) -> None:
         self.logger = logger
-        """Renders and writes."""
+        """Renders and writes an event."""
         self.dropped = dropped
-        """Returns how many lines are missing, because nobody read them."""
+        """Returns how many lines were dropped because stderr wasn't read."""
         self.debug = bool(logger.is_enabled_for(logging.DEBUG))
 
     def become(self, other: "Log") -> None:
-        """Write as another one does from now on, for everybody who has this one."""
+        """From now on write as `other` does, for every holder of this log."""
         self.logger, self.dropped, self.debug = other.logger, other.dropped, other.debug
 
     def __call__(self, name: str, /, **fields: object) -> None:
-        """Log one event of the list; raises KeyError for a name or a field that isn't in it."""
+        """Log an event of the list; raises KeyError for an event or field that isn't in it."""
         self._write(name, EVENTS[name][0], fields)
 
     def good(self, name: str, /, **fields: object) -> None:
-        """Do the same for good news of a kind that is a warning as a rule."""
+        """Log at level info an event that usually is a warning: this time it is good news."""
         self._write(name, "info", fields)
 
     def _write(self, name: str, level: str, fields: Mapping[str, object]) -> None:
         known = EVENTS[name][1]
         if not known.issuperset(fields):
             raise KeyError(f"{name} has no field {sorted(fields.keys() - known)}")
-        with suppress(OSError):  # a full disk or a closed pipe must not end the shipping
+        with suppress(OSError):  # a full disk or a closed pipe must not stop the delivery
             getattr(self.logger, level)(name, **fields)
 
 
@@ -146,7 +146,7 @@ def open_log(
     style: Literal["auto", "console", "json", "journal"] = "auto",
     stream: TextIO | None = None,
 ) -> Log:
-    """Return a log that writes to `stream` (else stderr); `auto` asks what the stream is."""
+    """Return a log that writes to `stream` (default: stderr); `auto` picks its style."""
     stream = stream or sys.stderr
     chosen = _style_of(stream) if style == "auto" else style
     renderer: Any
@@ -173,12 +173,12 @@ def open_log(
 
 
 def _words_for_dropped(processors: Sequence[Any]) -> Callable[[int], str]:
-    """Return what words the line that stands in the place of those that nobody has read."""
+    """Return a function that words the line about lines which were dropped."""
     name = "log.dropped"
     level, _ = EVENTS[name]
 
     def tell(lines: int) -> str:
-        said: Any = {"event": name, "lines": lines, "reason": "nobody read stderr"}
+        said: Any = {"event": name, "lines": lines, "reason": "stderr was not read"}
         for processor in processors:
             said = processor(None, level, said)
         return str(said)
@@ -187,7 +187,7 @@ def _words_for_dropped(processors: Sequence[Any]) -> Callable[[int], str]:
 
 
 def _style_of(stream: TextIO) -> str:
-    """Return what suits a stream: people get colours, the journal its levels, the rest JSON."""
+    """Return the style that fits a stream: a terminal, the journal, or JSON for the rest."""
     if stream.isatty():
         return "console"
     try:
@@ -200,14 +200,14 @@ def _style_of(stream: TextIO) -> str:
 
 
 def _bounded(_: object, __: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Cut what a receiver or an operating system wrote; every style writes it as `plain` has it."""
+    """Shorten texts of a receiver or an operating system, and make them encodable."""
     return {
         name: _clean(value) if isinstance(value, str) else value for name, value in fields.items()
     }
 
 
 def _clean(text: str) -> str:
-    """Return at most 500 characters that any encoding takes: an event id may not be UTF-8."""
+    """Return at most 500 characters that any encoding can write: an event id may not be UTF-8."""
     return text[:500].encode("utf-8", "backslashreplace").decode()
 
 
@@ -216,10 +216,10 @@ def _to_json(fields: dict[str, Any], **_: object) -> str:
 
 
 class _Console:
-    """Writes a line for a person: the time (UTC) to the millisecond, how bad, what, and with what.
+    """Renders a line for a person: time (UTC, milliseconds), level, event, and fields.
 
-    The fields stay in the order in which they are given. At level info a count of nothing says
-    nothing, and is left out; a reason and a hint are sentences, and come last.
+    The fields keep their order. At level info a count of zero is left out. A reason and a hint are
+    sentences, and come last.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -253,7 +253,7 @@ def _printable(text: str) -> str:
 
 
 def _to_journal(_: object, __: str, fields: dict[str, Any]) -> str:
-    """Write `<level>event key=value …` (sd-daemon(3)); the journal has the time already."""
+    """Render `<level>event key=value …` (sd-daemon(3)); the journal adds the time itself."""
     fields.pop("timestamp", None)
     level = _SYSLOG_LEVELS[str(fields.pop("level"))]
     event = fields.pop("event")

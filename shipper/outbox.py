@@ -1,8 +1,8 @@
-"""How an application puts an event into the outbox: one INSERT in the application's transaction.
+"""Writes an event into the outbox for an application: one INSERT in the application's transaction.
 
-It decides nothing but whether the event has the right form. It must never commit, roll back or
-open a transaction of its own, and imports nothing heavier than SQLAlchemy, because it lives in
-somebody else's process.
+It decides only whether the event has the right form. It must never commit, roll back or open a
+transaction of its own. It imports nothing heavier than SQLAlchemy, because it runs in the
+application's process.
 """
 
 import re
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
     from sqlalchemy.sql.elements import BindParameter, ColumnElement
 
-# Lone surrogates are in none of them, because no database can store one.
+# None of them allows a lone surrogate, because no database can store one.
 _RULES = {
     "event_id": (
         re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}"),
@@ -38,7 +38,7 @@ _RULES = {
     ),
     "destination": (
         re.compile(r"[a-z][a-z0-9_]*"),
-        "must be a name of small letters, digits and _, and begin with a letter",
+        "must be a name of small letters, digits and _ that begins with a letter",
     ),
 }
 
@@ -46,13 +46,13 @@ Written = TypeVar("Written", str, Awaitable[str])
 
 
 class _JsonAsWritten(types.TypeDecorator[str]):
-    """JSON text that the database checks but does not rewrite."""
+    """A JSON text that the database checks and doesn't rewrite."""
 
     impl = Text
     cache_ok = True
 
     def bind_expression(self, bindparam: "BindParameter[str]") -> "ColumnElement[Any]":
-        """Cast it, because Postgres takes no text for json by itself."""
+        """Cast the parameter, because Postgres doesn't convert text to json by itself."""
         return sql_cast(bindparam, JSON())
 
 
@@ -66,7 +66,7 @@ _OUTBOX = table(
 
 
 class Outbox(Generic[Written]):
-    """The outbox, as seen from one SQLAlchemy Session or Connection (or their async siblings)."""
+    """The outbox, written through one SQLAlchemy Session or Connection, or an async one."""
 
     @overload
     def __init__(
@@ -89,12 +89,12 @@ class Outbox(Generic[Written]):
         event_id: str | None = None,
         destination: str = "default",
     ) -> Written:
-        """Write an event through the caller's transaction and return its id; never commits.
+        """Write an event in the caller's transaction and return its `event_id`. Never commits.
 
-        Where the outbox has the `event_id` already nothing is written: the call can be repeated.
-        On an AsyncSession or AsyncConnection the id has to be awaited. None and '' count as left
-        out (interface.md, 1). Raises InvalidEvent, listing every violation, before anything is
-        sent to the database.
+        If the outbox has the `event_id` already, nothing is written, so the call can be repeated.
+        On an AsyncSession or AsyncConnection, await the call. None and '' count as left out
+        (interface.md, 1). Raises InvalidEvent, with every violation, before anything is sent to
+        the database.
         """
         written = str(uuid4()) if event_id in (None, "") else event_id
         columns = {
@@ -120,20 +120,20 @@ async def _after(result: Awaitable[object], event_id: str) -> str:
 
 @cache
 def _insert(dialect: str) -> "Insert":
-    """Return the one INSERT of this module; raises UsageError on a database we don't support."""
+    """Return the INSERT of this module. Raises UsageError on a database that isn't supported."""
     if dialect == "sqlite":
-        from sqlalchemy.dialects import sqlite  # noqa: PLC0415 - each pays for its own only
+        from sqlalchemy.dialects import sqlite  # noqa: PLC0415 - only the dialect in use is imported
 
         return sqlite.insert(_OUTBOX).on_conflict_do_nothing(index_elements=["event_id"])
     if dialect == "postgresql":
         from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - see above
 
         return postgresql.insert(_OUTBOX).on_conflict_do_nothing(index_elements=["event_id"])
-    raise UsageError(f"the outbox can't live in {dialect}", "use SQLite or PostgreSQL")
+    raise UsageError(f"the outbox can't be in {dialect}", "use SQLite or PostgreSQL")
 
 
 def _checked(event: dict[str, Any] | str | bytes, columns: dict[str, Any]) -> str:
-    """Return the event's text; raises InvalidEvent for whatever is wrong with it or a column."""
+    """Return the event's text. Raises InvalidEvent with every violation of it and the columns."""
     found = _column_violations(columns)
     payload = b""
     try:

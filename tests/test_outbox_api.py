@@ -170,7 +170,7 @@ def test_everything_wrong_is_listed_before_the_database_hears_of_it() -> None:
     with pytest.raises(InvalidEvent) as refused:
         Outbox(session).add({"type": "order", "context": 5}, "k" * 256, "a\nb", "Default")
     assert str(refused.value) == (
-        "destination must be a name of small letters, digits and _, and begin with a letter; "
+        "destination must be a name of small letters, digits and _ that begins with a letter; "
         "ordering_key must be a string of at most 255 characters, none of them NUL; "
         "event_id must be a string of 1 to 255 characters, none of them a control character; "
         "event must have required property 'order'; event/context must be array"

@@ -1,4 +1,4 @@
-"""The outbox, its history, and what shipper keeps beside them. The DDL is in `ddl/`, as SQL."""
+"""The outbox, its history, and shipper's other tables. The DDL is in `ddl/`, as SQL."""
 
 from alembic import op
 

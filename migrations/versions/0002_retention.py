@@ -1,4 +1,4 @@
-"""The indexes by which retention finds what is over, and PostgreSQL's care of what dies young."""
+"""The indexes by which retention finds old events, and PostgreSQL's settings for autovacuum."""
 
 from alembic import op
 

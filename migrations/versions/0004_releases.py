@@ -1,4 +1,4 @@
-"""What an operator's release is seen by, also where it changes nothing: that asks for a probe."""
+"""A counter of releases: each release asks for a probe, even if it changes no row."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Up to which id the order of commits is known, for a daemon that begins anew."""
+"""The watermark: up to which id the order of commits is known, for a daemon that starts."""
 
 from alembic import op
 
@@ -18,6 +18,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     connection = op.get_bind()
-    # SQLite learned it late (3.35), and there the table itself goes in the end.
+    # SQLite can do so only from 3.35 on, and there the table itself is dropped in the end.
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("ALTER TABLE shipper_lease DROP COLUMN settled")

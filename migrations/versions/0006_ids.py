@@ -1,4 +1,4 @@
-"""On SQLite the database alone gives an event its id, as it does on PostgreSQL."""
+"""On SQLite only the database gives an event its id, as on PostgreSQL."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""PostgreSQL's trigger works the same whatever a session sets, and also for who loads rows."""
+"""PostgreSQL's trigger works the same whatever a session sets, and also while rows are loaded."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""How a destination has failed since its last success, and what the last audit found broken."""
+"""The failures of a destination since its last success, and the findings of the last audit."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""How often an event was tried; a way to send it elsewhere; when a daemon was last seen."""
+"""The number of tries and reroutes of an event, and when a daemon was last seen."""
 
 from alembic import op
 

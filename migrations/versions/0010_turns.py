@@ -1,4 +1,4 @@
-"""On PostgreSQL a turn adds a row, and changes none that the next one has to find."""
+"""On PostgreSQL a turn adds a row, and changes no row that the next turn has to find."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""What operators have touched: the daemon looks at that anew, and not at everything."""
+"""The lanes that operators have touched: the daemon looks again at these, and not at all."""
 
 from alembic import op
 

@@ -1,19 +1,20 @@
-"""Arguments in, exit status out. Nothing is decided here; the verbs live in the layers below.
+"""The command line: it turns arguments into a call, and the result into an exit status.
 
-Every command is a plain function in a module of its own, imported when it is asked for: `--help`
-and `status` must not pay for what only the daemon or a migration needs.
+Nothing is decided here; the layers below do the work. Every command is a plain function in a module
+that is imported only when the command is called: `--help` and `status` must not load what only the
+daemon or a migration needs.
 """
 
 import gc
 
-import shipper.clock  # noqa: F401 - first of all, because it notes when we began
+import shipper.clock  # noqa: F401 - first, because it notes when the process began
 
 
 def main() -> None:
     """Run the command line of this process, and exit."""
-    # Until the command begins: while code is read there is nothing to collect.
+    # Until the command begins: loading code leaves no garbage.
     gc.disable()
-    from shipper.cli import shell  # noqa: PLC0415 - see above
+    from shipper.cli import shell  # noqa: PLC0415 - after gc.disable()
 
     shell.main()
 

@@ -1,7 +1,7 @@
-"""The way in: a command line becomes a call, and whatever comes of it an exit status.
+"""The entry point: it turns a command line into a call, and the result into an exit status.
 
-The one place where failures turn into words. It must never print a traceback for what a person
-can mend, nor hide one of a bug.
+It is the one place that prints errors. It must never print a traceback for an error that the
+operator can fix, and never hide the traceback of a bug.
 """
 
 import gc
@@ -22,7 +22,7 @@ from shipper.cli.grammar.near import unknown
 from shipper.cli.grammar.parser import GLOBAL, build
 from shipper.cli.output.context import Context, folded
 from shipper.errors import ConfigError, InvalidEvent, NotWritten, ShipperError, UsageError
-from shipper.system.stderr import settle_stderr
+from shipper.system.stderr import flush_stderr
 from shipper.wording.colours import BAD, styled
 from shipper.wording.quantities import several
 from shipper.wording.safe_text import printable, printable_json, printable_lines
@@ -31,28 +31,32 @@ T = TypeVar("T")
 
 BUG = 70  # sysexits.h: EX_SOFTWARE
 INTERRUPTED = 130
-PIPE_CLOSED = 141  # what a shell reports of a program that SIGPIPE has ended
+PIPE_CLOSED = 141  # what a shell reports for a program that SIGPIPE has ended
 
-# To the parser a lone hyphen is an option without a name; to us it is a value like any other, so it
-# travels in disguise. No argument of a process can hold a NUL.
+# The parser takes a lone hyphen for an option without a name; for our commands it is a value
+# (stdin). So it is replaced before parsing, by a NUL: no argument of a process can contain one.
 _HYPHEN = "\0"
 
 _US = "shipper:"
+_CONFIG = (
+    "The configuration file. Default: $SHIPPER_CONFIG, else ./shipper.toml, else"
+    " /etc/shipper/config.toml."
+)
 _PLACE = re.compile(r"[^:\s]\S*:\d+: ")
 
 
 def main() -> None:
     """Run the command line of this process, and exit."""
-    _mend_streams()
+    _repair_streams()
     sys.exit(run(sys.argv[1:]))
 
 
-def _mend_streams() -> None:
-    """Let every text be printed, and put something in the place of a stream that was closed."""
+def _repair_streams() -> None:
+    """Make every text printable on stdout and stderr; replace a closed stream by /dev/null."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:
-            nowhere = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - for good
+            nowhere = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - open until the end
             setattr(sys, name, nowhere)
         elif isinstance(stream, TextIOWrapper) and mode == "w":
             stream.reconfigure(errors="backslashreplace")
@@ -61,11 +65,11 @@ def _mend_streams() -> None:
 
 
 class _Stdout(TextIOWrapper):
-    """Tells a disk that is full, or a descriptor that only reads, from a bug of ours."""
+    """A stdout that raises NotWritten for a full disk or a read-only descriptor: no bug."""
 
     @classmethod
     def of(cls, stream: TextIOWrapper) -> "_Stdout":
-        """Return one in the place of a stream, which is of no use any more."""
+        """Return the replacement of a stream, which can't be used afterwards."""
         settings = {
             name: getattr(stream, name)
             for name in ("encoding", "errors", "line_buffering", "write_through")
@@ -73,12 +77,12 @@ class _Stdout(TextIOWrapper):
         return cls(stream.detach(), **settings)
 
     def write(self, text: str) -> int:
-        """Write as ever; raises NotWritten, and BrokenPipeError for a reader that has gone."""
+        """Write a text; raises NotWritten, and BrokenPipeError if the reader has gone."""
         with _not_a_bug():
             return super().write(text)
 
     def flush(self) -> None:
-        """Do the same."""
+        """Flush the stream; raises the same."""
         with _not_a_bug():
             super().flush()
 
@@ -90,8 +94,8 @@ def _not_a_bug() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        _give_up_stdout()
-        raise NotWritten(f"stdout can't be written: {error.strerror}") from error
+        _discard_stdout()
+        raise NotWritten(f"can't write to stdout: {error.strerror}") from error
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -99,7 +103,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _run(arguments)
     finally:
-        settle_stderr()
+        flush_stderr()
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -114,22 +118,22 @@ def _run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        _give_up_stdout()
+        _discard_stdout()
         return PIPE_CLOSED
-    except Exception:  # noqa: BLE001 - its traceback is the report; only the status is ours
+    except Exception:  # noqa: BLE001 - a bug: its traceback is printed
         print(printable_lines(traceback.format_exc()), end="", file=sys.stderr)
         print("shipper: this is a bug in shipper; please report the lines above", file=sys.stderr)
         return BUG
     return status
 
 
-def _give_up_stdout() -> None:
-    # Python flushes once more at its end, and would complain.
+def _discard_stdout() -> None:
+    # Python flushes stdout again at its end, and would print an error.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_nowhere() -> bool:
-    """Return whether relative paths lead nowhere, because somebody removed our directory."""
+    """Return whether the current directory was removed, so that relative paths lead nowhere."""
     try:
         Path.cwd()
     except FileNotFoundError:
@@ -146,19 +150,21 @@ def _call(arguments: Sequence[str]) -> int:
     except FileNotFoundError:
         if _is_nowhere():
             gone = "the current directory was removed"
-            raise UsageError(gone, "go to one that is there, and try again") from None
+            raise UsageError(
+                gone, "change to an existing directory, and repeat the command"
+            ) from None
         raise
     return int(status or 0)
 
 
 def application() -> App:
-    """Return the application with its global options, which its `meta` takes."""
+    """Return the application with its global options, which belong to its `meta` application."""
     app = build()
 
     @app.meta.default
     def launch(
         *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-        config: Annotated[Path | None, _option("--config", "-c")] = None,
+        config: Annotated[Path | None, _option("--config", "-c"), Parameter(help=_CONFIG)] = None,
         json: Annotated[bool, _option("--json")] = False,
         verbose: Annotated[int, _option("--verbose", "-v"), Parameter(count=True)] = 0,
         quiet: Annotated[bool, _option("--quiet", "-q")] = False,
@@ -167,21 +173,19 @@ def application() -> App:
 
         Parameters
         ----------
-        config
-            The configuration file; else $SHIPPER_CONFIG, ./shipper.toml, /etc/shipper/config.toml.
         json
-            Print JSON, one object on one line.
+            Print the answer as JSON: one object on one line, for a list one line per entry.
         verbose
-            Say also which configuration and outbox are used; run and drain log more.
+            Print also which configuration and outbox are used; `run` and `drain` log more.
         quiet
-            Say nothing but the answer, and what went wrong.
+            Print only the answer and errors.
         """
         command, bound, injected = app.parse_args(tokens, exit_on_error=False, print_error=False)
         bound.arguments.update({name: _bare(value) for name, value in bound.arguments.items()})
         context = Context(_bare(config), json, -1 if quiet else verbose)
         bound.arguments.update(dict.fromkeys(injected, context))
         if not gc.isenabled():
-            gc.freeze()  # the code stays, so nobody has to look at it again, now or at the end
+            gc.freeze()  # loaded code stays, so the collector can skip it
             gc.enable()
         status: int | None = command(*bound.args, **bound.kwargs)
         return status
@@ -190,7 +194,7 @@ def application() -> App:
 
 
 def _bare(value: T) -> T:
-    """Return an argument with the lone hyphens that it was given with."""
+    """Return an argument with its lone hyphens restored."""
     if isinstance(value, list | tuple):
         return type(value)(map(_bare, value))
     return type(value)("-") if str(value) == _HYPHEN else value  # type: ignore[call-arg]
@@ -201,23 +205,23 @@ def _option(*names: str) -> Parameter:
 
 
 def _usage(error: CycloptsError) -> UsageError:
-    """Return what is wrong with a command line."""
+    """Return the error for a command line that the parser refuses."""
     chain = tuple(error.command_chain or ())
     help_on = " ".join(("shipper", *chain, "--help"))
     if not isinstance(error, UnknownCommandError):
         return UsageError(str(error).replace(_HYPHEN, "-").rstrip("."), help_on)
-    # Its own message would import every command there is.
+    # The parser's own message would import every command.
     return unknown(chain, (error.unused_tokens or [""])[0])
 
 
 def _report(error: ShipperError, *, as_json: bool) -> int:
-    """Say on stderr what went wrong and what to do; return the exit status."""
-    with suppress(OSError):  # the status has to come out, whatever stderr is
-        _tell(error, as_json=as_json)
+    """Print on stderr what is wrong and what to do; return the exit status."""
+    with suppress(OSError):  # the exit status matters more than a broken stderr
+        _print(error, as_json=as_json)
     return error.exit_status
 
 
-def _tell(error: ShipperError, *, as_json: bool) -> None:
+def _print(error: ShipperError, *, as_json: bool) -> None:
     if as_json:
         line = json.dumps(_as_object(error), separators=(",", ":"))
         print(printable_json(line), file=sys.stderr)
@@ -225,8 +229,8 @@ def _tell(error: ShipperError, *, as_json: bool) -> None:
         us = styled(_US, BAD, sys.stderr)
         lines = [printable(line) for line in error.message.splitlines()]
         if isinstance(error, ConfigError) and any(map(_PLACE.match, lines)):
-            # A fault in a file begins with its place, which editors can jump to. A person who has
-            # asked for something else is told first what these lines are.
+            # Each fault begins with its file and line, so that an editor can jump there. On a
+            # terminal a heading comes first: the operator may have run any other command.
             if sys.stderr.isatty():
                 faults = several(len(error.problems), "fault")
                 print(us, f"the configuration has {faults}", file=sys.stderr)
@@ -234,7 +238,7 @@ def _tell(error: ShipperError, *, as_json: bool) -> None:
             lines[0] = f"{_US} {lines[0]}"
         for line in lines:
             text = "\n".join(folded(line, hangs=True, stream=sys.stderr))
-            # Coloured after it was folded: a colour has no width.
+            # Coloured after folding, because the codes of a colour have no width.
             print(us + text.removeprefix(_US) if text.startswith(_US) else text, file=sys.stderr)
         if error.hint:
             hint = folded(error.hint, len("  hint: "), stream=sys.stderr)
@@ -243,9 +247,9 @@ def _tell(error: ShipperError, *, as_json: bool) -> None:
 
 
 def _as_object(error: ShipperError) -> dict[str, object]:
-    told: dict[str, object] = {"error": error.message, "hint": error.hint}
+    fields: dict[str, object] = {"error": error.message, "hint": error.hint}
     if isinstance(error, InvalidEvent):
-        told["violations"] = error.violations
+        fields["violations"] = error.violations
     if isinstance(error, ConfigError):
-        told["problems"] = error.problems
-    return told
+        fields["problems"] = error.problems
+    return fields

@@ -1,7 +1,7 @@
 """The configuration: one TOML file and the environment become one frozen `Settings`.
 
-It decides what each setting may be and which word about it wins. It reports every fault at once,
-with its place, and never shows a secret. What a window or a certificate means is others' matter.
+It decides which values a setting can have, and which of two values wins. It reports all mistakes at
+once, each with its origin. It must never show a secret.
 """
 
 from shipper.config.loader import find, load

@@ -1,8 +1,8 @@
-"""From what was written to the sections of `Settings`.
+"""Makes the sections of `Settings` from the raw values.
 
-It decides which of several words about one setting wins: the environment's over the file's, a
-systemd credential only where neither gave an API ID that we may read. What only a sender needs may
-be out of reach of who only looks. It never stops at the first fault.
+It decides which of two values for one setting wins: a variable wins over the file; a systemd
+credential is used only if neither gives an API ID that this process can read. A command that only
+looks doesn't need the secrets of a sender. It must never stop at the first mistake.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from shipper.config.layers import Given, Layers, Place, SettingPath, dotted
+from shipper.config.layers import Layers, RawValue, SettingPath, ValueOrigin, dotted
 from shipper.config.secret import read_secret
 from shipper.config.settings import (
     AlertSettings,
@@ -22,33 +22,34 @@ from shipper.config.settings import (
     RetrySettings,
     members,
 )
-from shipper.config.types import FilePath, Kind, duration
+from shipper.config.types import FilePath, ValueType
 from shipper.config.urls import keeps_secrets
+from shipper.wording.quantities import duration
 
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """Makes sections of what the layers hold, and takes down what is wrong with the values."""
+    """Makes sections from raw values, and notes every mistake in them."""
 
     layers: Layers
     credentials: Path | None
     sends: bool
-    """Whether the settings are for somebody who sends, and so needs the secrets."""
+    """Whether the settings are for a process that sends, and so needs the secrets."""
     origins: dict[str, str] = field(default_factory=dict)
 
     def build(self, shape: type, path: SettingPath) -> Any:
-        """Return the section, or None where it has a fault."""
-        faults = len(self.layers.faults)
+        """Return the section, or None if it has a mistake."""
+        before = len(self.layers.mistakes)
         values = self._prepare(shape, path)
         for name, member in members(shape).items():
             here = (*path, name)
             if isinstance(member, Named):
                 values[name] = self._build_named(member.shape, here)
-            elif not isinstance(member, Kind):
+            elif not isinstance(member, ValueType):
                 values[name] = self.build(member, here)
             elif here in self.layers.given:
                 values[name] = self._parse(here, member)
-        if len(self.layers.faults) > faults:
+        if len(self.layers.mistakes) > before:
             return None
         section = shape(**values)
         if isinstance(section, RetrySettings):
@@ -59,21 +60,21 @@ class Builder:
     def _build_named(self, shape: type, path: SettingPath) -> Mapping[str, Any]:
         names = self.layers.destinations
         if not names:
-            self.layers.fault(self.layers.place(path), f"no [{dotted(path)}.NAME]: one is needed")
+            self.layers.report(self.layers.origin(path), f"no [{dotted(path)}.NAME]: one is needed")
         return MappingProxyType({name: self.build(shape, (*path, name)) for name in names})
 
-    def _parse(self, path: SettingPath, kind: Kind) -> Any:
+    def _parse(self, path: SettingPath, kind: ValueType) -> Any:
         given = self.layers.given[path]
-        where = "environment " if given.place.in_environment else ""
-        self.origins[dotted(path)] = f"{where}{given.place}"
+        where = "environment " if given.origin.in_environment else ""
+        self.origins[dotted(path)] = f"{where}{given.origin}"
         try:
             return kind.parse(given.raw, given.base)
         except ValueError as error:
-            self.layers.fault(given.place, f"{dotted(path)}: {error}")
+            self.layers.report(given.origin, f"{dotted(path)}: {error}")
             return None
 
     def _prepare(self, shape: type, path: SettingPath) -> dict[str, Any]:
-        """Settle which of two settings for one thing counts; return what no file says."""
+        """Decide which of two settings for one thing counts; return the values that no file has."""
         if shape is DatabaseSettings:
             self._one_of((*path, "url"), (*path, "url_file"))
             self._read_url_file((*path, "url"), (*path, "url_file"))
@@ -85,7 +86,7 @@ class Builder:
         if shape is not DestinationSettings:
             return {}
         if (*path, "url") not in self.layers.given:
-            self.layers.fault(self.layers.place(path), f"{dotted(path)}.url: is missing")
+            self.layers.report(self.layers.origin(path), f"{dotted(path)}.url: is missing")
         self._use_credential(path[-1], (*path, "api_id"), (*path, "api_id_file"))
         choose = self._one_of if self.sends else self._at_most_one_of
         choose((*path, "api_id"), (*path, "api_id_file"))
@@ -94,19 +95,19 @@ class Builder:
     def _one_of(self, value: SettingPath, file: SettingPath) -> None:
         if value not in self.layers.given and file not in self.layers.given:
             message = f"{dotted(value)} or {file[-1]}: is missing"
-            self.layers.fault(self.layers.place(value), message)
+            self.layers.report(self.layers.origin(value), message)
         self._at_most_one_of(value, file)
 
     def _at_most_one_of(self, value: SettingPath, file: SettingPath) -> None:
         given = self.layers.given
         both = [path for path in (value, file) if path in given]
         if len(both) == 2:
-            outranked = [path for path in both if not given[path].place.in_environment]
+            outranked = [path for path in both if not given[path].origin.in_environment]
             if len(outranked) == 1:
                 del given[outranked[0]]
             else:
-                message = f"{dotted(value)}: stands beside {file[-1]}; leave one of them out"
-                self.layers.fault(given[value].place, message)
+                message = f"{dotted(value)}: is set, and so is {file[-1]}; remove one of them"
+                self.layers.report(given[value].origin, message)
 
     def _read_url_file(self, url: SettingPath, url_file: SettingPath) -> None:
         if url in self.layers.given or url_file not in self.layers.given:
@@ -115,19 +116,20 @@ class Builder:
         try:
             file = FilePath().parse(given.raw, given.base)
         except ValueError:
-            return  # it is reported when its turn comes
+            return  # `_parse` reports it
         try:
             raw = read_secret(file)
         except ValueError as error:
-            self.layers.fault(given.place, f"{dotted(url_file)}: {file} {error}")
+            self.layers.report(given.origin, f"{dotted(url_file)}: {file} {error}")
         else:
-            self.layers.given[url] = Given(raw, Place(given.place.line, f"{file}:1"), file.parent)
+            origin = ValueOrigin(given.origin.line, f"{file}:1")
+            self.layers.given[url] = RawValue(raw, origin, file.parent)
 
     def _use_credential(self, owner: str, api_id: SettingPath, file: SettingPath) -> None:
-        """Take the API ID that systemd's LoadCredential= left for us.
+        """Use the API ID of systemd's LoadCredential=.
 
-        Only where none is configured, or the configured file is one that we may not read: then
-        systemd has read it for us.
+        Only if the configuration has none, or names a file that this process can't read: systemd
+        has read that file for the daemon.
         """
         given = self.layers.given
         if self.credentials is None or api_id in given:
@@ -137,7 +139,7 @@ class Builder:
         names = [f"{owner}_api_id"] + (["api_id"] if owner == "default" else [])
         for name in names:
             if _holds_something(self.credentials / name):
-                given[file] = Given(name, Place(0, f"credential {name}"), self.credentials)
+                given[file] = RawValue(name, ValueOrigin(0, f"credential {name}"), self.credentials)
                 return
 
     def _cross_check(self, retry: RetrySettings, path: SettingPath) -> None:
@@ -145,12 +147,12 @@ class Builder:
             longest = getattr(retry, name)
             if retry.min_delay > longest:
                 either = [self.layers.given.get((*path, n)) for n in (name, "min_delay")]
-                place = next(given.place for given in either if given)
+                origin = next(given.origin for given in either if given)
                 message = f"{dotted((*path, name))}: {duration(longest)} is less than min_delay"
-                self.layers.fault(place, f"{message}, {duration(retry.min_delay)}")
+                self.layers.report(origin, f"{message}, {duration(retry.min_delay)}")
 
     def _refuse_leaks(self, section: object, path: SettingPath) -> None:
-        """Take down each URL whose secrets a proxy on another machine would hear."""
+        """Report each URL whose secrets a proxy on another machine would read."""
         if isinstance(section, DestinationSettings):
             urls: dict[str, str | None] = {"url": section.url}
         elif isinstance(section, AlertSettings):
@@ -164,25 +166,26 @@ class Builder:
         for name, url in urls.items():
             if url is not None and url.startswith("http://"):
                 here = (*path, name)
-                message = "must be https: the proxy, on another machine, would read what is secret"
-                self.layers.fault(self.layers.given[here].place, f"{dotted(here)}: {message}")
+                message = "must be https: the proxy, on another machine, could read the secret"
+                self.layers.report(self.layers.given[here].origin, f"{dotted(here)}: {message}")
 
 
-def _is_hidden(given: Given) -> bool:
-    """Return whether a file that is named there is one that we may not read."""
+def _is_hidden(given: RawValue) -> bool:
+    """Return whether the value names a file that this process isn't allowed to read."""
     try:
         FilePath().parse(given.raw, given.base).open("rb").close()
     except PermissionError:
         return True
     except (OSError, ValueError):
-        return False  # whatever it is, it is reported when its turn comes
+        return False  # `_parse` or `read_api_id` reports it
     return False
 
 
 def _holds_something(credential: Path) -> bool:
-    """Return whether a credential is there and not blank, as the unit's is without the file.
+    """Return whether a credential exists and isn't blank.
 
-    A directory of somebody else's, inherited by mistake, holds nothing.
+    The unit's credential is blank if its file is missing. The variable can also have been inherited
+    by mistake and name the directory of another service: that holds nothing for this process.
     """
     # Path.is_file() would raise for such a directory.
     if not os.path.isfile(credential):  # noqa: PTH113

@@ -1,11 +1,12 @@
-"""What a line of crontab(5) means: five fields, or one of the nicknames, to sets of numbers.
+"""Turns a cron expression (five fields, or a nickname) into sets of numbers.
 
-It decides what is a schedule, by cron's own rules (cronie's crontab(5) and entry.c, which Debian's
-and Vixie's agree with): 0 and 7 are Sunday, names are the first three letters in any case, a step
-follows `*` or a range, and where day of month and day of week are both restricted either of them is
-enough. A field that begins with `*` restricts nothing in that sense, even as `*/2`. It must never
-read an expression in another way than cron does: what cron refuses is refused, with the spelling
-that means what was meant. Only `fri-sun` is more than cron takes; it can mean nothing else.
+It decides what is a cron expression, by cron's own rules (cronie's crontab(5) and entry.c; Debian's
+and Vixie's agree): 0 and 7 are Sunday; names are the first three letters, in any case; a step
+follows `*` or a range; if both the day of the month and the day of the week are restricted, either
+of them is enough. A field that begins with `*` restricts nothing in that sense, not even as `*/2`.
+It must never read an expression differently from cron. If cron refuses an expression, it is refused
+here, with the spelling that cron accepts. The one exception is `fri-sun`: cron refuses it, but it
+can mean only one thing.
 """
 
 import calendar
@@ -28,11 +29,11 @@ _NICKNAMES: Final = {
     "@hourly": "0 * * * *",
 }
 _FOREIGN: Final = re.compile(r"[?#~]|^[0-9]*[hlw]+([-/(0-9]|$)", re.IGNORECASE)
-_LONGEST: Final = 4  # digits that a number may have, with leading zeros
+_LONGEST: Final = 4  # digits that a number can have, with leading zeros
 
 
 class _Field(NamedTuple):
-    """One of the five: what it is called, and which numbers and names it takes."""
+    """One of the five fields: its name, and the numbers and names that it accepts."""
 
     name: str
     low: int
@@ -51,7 +52,7 @@ _FIELDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Crontab:
-    """The minutes of a schedule. `weekdays` count from Sunday, which is 0."""
+    """The minutes of an expression. `weekdays` count from Sunday, which is 0."""
 
     minutes: frozenset[int]
     hours: frozenset[int]
@@ -59,11 +60,11 @@ class Crontab:
     months: frozenset[int]
     weekdays: frozenset[int]
     either_day: bool
-    """Whether a day needs to be only one of the two, because both are restricted."""
+    """Whether one of `days` and `weekdays` is enough, because both are restricted."""
 
     @classmethod
     def parse(cls, expression: str) -> "Crontab":
-        """Read an expression; raises ValueError with what is wrong in it, and how it is spelled."""
+        """Return what an expression means. Raises ValueError, with the correct spelling."""
         written = _fields(expression)
         minutes, hours, days, months, weekdays = (
             _numbers(field, text) for field, text in zip(_FIELDS, written, strict=True)
@@ -73,7 +74,7 @@ class Crontab:
         return cls(minutes, hours, days, months, weekdays, either)
 
     def matches(self, local: datetime) -> bool:
-        """Return whether the minute that a clock shows is one of them."""
+        """Return whether a local time is in one of the minutes."""
         return (
             local.minute in self.minutes
             and local.hour in self.hours
@@ -87,7 +88,7 @@ class Crontab:
 
     @property
     def is_possible(self) -> bool:
-        """Return whether there is such a minute: no February has a 30th."""
+        """Return whether such a minute exists: no February has a 30th day."""
         # 2024 has a 29th of February; which weekday that is changes from leap year to leap year.
         longest = max(calendar.monthrange(2024, month)[1] for month in self.months)
         return self.either_day or min(self.days) <= longest
@@ -99,11 +100,11 @@ def _fields(expression: str) -> list[str]:
         nickname = fields[0].lower()
         if nickname not in _NICKNAMES:
             known = ", ".join(_NICKNAMES)
-            raise ValueError(f"{fields[0]} names no minutes; known are {known}")
+            raise ValueError(f"{fields[0]} names no minute; use one of {known}")
         return _NICKNAMES[nickname].split()
     if len(fields) != 5:
-        seconds = "; leave the seconds (or the year) out" if len(fields) == 6 else ""
-        raise ValueError(f"it has {len(fields)} fields and needs 5{seconds}")
+        seconds = "; remove the seconds (or the year)" if len(fields) == 6 else ""
+        raise ValueError(f"it has {len(fields)} fields and must have 5{seconds}")
     return fields
 
 
@@ -112,7 +113,7 @@ def _numbers(field: _Field, text: str) -> frozenset[int]:
 
 
 def _part(field: _Field, part: str) -> range:
-    """Return the numbers of `*`, a number, or a range, the first and the last with a step."""
+    """Return the numbers of `*`, a number, or a range. `*` and a range can have a step."""
     span, slash, step = part.partition("/")
     if span == "*":
         return range(field.low, field.high + 1, _step(field, part, slash, step))
@@ -155,9 +156,9 @@ def _step(field: _Field, part: str, slash: str, step: str) -> int:
 
 def _why_not(field: _Field, part: str, word: str) -> str:
     if not part:
-        return "a comma has nothing beside it"
+        return "a comma has no number beside it"
     if _FOREIGN.search(part):
-        return f"{part} is not crontab's: only other schedulers know ?, #, ~, H, L and W"
+        return f"{part} is not known to cron: only other schedulers know ?, #, ~, H, L and W"
     full = next((name for name in field.names if word.lower().startswith(name)), None)
     if full is not None:
         return f"{word} is not known; names are three letters: {full}"
@@ -165,9 +166,9 @@ def _why_not(field: _Field, part: str, word: str) -> str:
 
 
 def _forwards(field: _Field, low: int, high: int, every: int) -> str:
-    """Return how cron spells a range that goes on at the beginning."""
+    """Return how cron spells a range that continues at the beginning."""
     last = 6 if field.high == _SUNDAY else field.high
-    if low > last:  # 7, from which it goes on at 1
+    if low > last:  # 7, after which the range continues at 1
         return _span(field.low, high) + (f"/{every}" if every > 1 and high else "")
     if every > 1:
         around = [*range(low, last + 1), *range(field.low, high + 1)]

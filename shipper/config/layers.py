@@ -1,6 +1,7 @@
-"""Who said what: the file's values, overridden by the environment's, each with its place.
+"""The raw values of the file, overridden by those of the environment, each with its origin.
 
-It knows which settings exist and refuses every other name; what a value may be is not its matter.
+It knows which settings exist, and refuses every other name. It must never judge a value: `types`
+does that.
 """
 
 import re
@@ -11,9 +12,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from shipper.config.settings import Named, Settings, kinds, members
+from shipper.config.settings import Named, Settings, every_setting, members
 from shipper.config.toml import Source
-from shipper.config.types import Kind
+from shipper.config.types import ValueType
 
 SettingPath = tuple[str, ...]
 
@@ -21,12 +22,12 @@ DESTINATION_NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 
 _AFTER_EVERY_LINE = sys.maxsize
 _PREFIX = "SHIPPER_"
-_NAME_CHARS = 80  # enough of a name to recognise it; comparing is quadratic in it
+_NAME_CHARS = 80  # enough to recognise a name; the time to compare grows with its square
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """Where something was written. The order is that of a report: the file, then variables."""
+class ValueOrigin:
+    """Where a value was written. Origins sort as a report does: first the file, then variables."""
 
     line: int
     name: str
@@ -36,40 +37,40 @@ class Place:
 
     @property
     def in_environment(self) -> bool:
-        """Whether this is a variable, whose word wins over the file's."""
+        """Whether this is a variable. A variable overrides the file."""
         return self.line == _AFTER_EVERY_LINE
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """A value as it was written; `base` is where its relative paths begin."""
+class RawValue:
+    """A value as it was written. `base` is the directory at which its relative paths begin."""
 
     raw: object
-    place: Place
+    origin: ValueOrigin
     base: Path
 
 
 @dataclass(slots=True)
 class Layers:
-    """What was written, under the path of each setting; and every fault found so far."""
+    """The raw value of each setting, by the setting's path, and every mistake found so far."""
 
     source: Source
     cwd: Path
-    given: dict[SettingPath, Given] = field(default_factory=dict)
+    given: dict[SettingPath, RawValue] = field(default_factory=dict)
     destinations: dict[str, None] = field(default_factory=dict)  # an ordered set
-    faults: list[tuple[Place, str]] = field(default_factory=list)
+    mistakes: list[tuple[ValueOrigin, str]] = field(default_factory=list)
 
-    def place(self, path: SettingPath) -> Place:
-        """Return the line of a setting or section in the file."""
+    def origin(self, path: SettingPath) -> ValueOrigin:
+        """Return where the file has a setting or section."""
         line = self.source.line(path)
-        return Place(line, f"{self.source.name}:{line}")
+        return ValueOrigin(line, f"{self.source.name}:{line}")
 
-    def fault(self, place: Place, message: str) -> None:
-        """Take down a fault."""
-        self.faults.append((place, message))
+    def report(self, origin: ValueOrigin, message: str) -> None:
+        """Note a mistake."""
+        self.mistakes.append((origin, message))
 
     def add_file(self) -> None:
-        """Take over what the file says."""
+        """Add the values of the file."""
         self._add_table(self.source.values, Settings, ())
 
     def _add_table(self, table: Mapping[str, Any], shape: type, above: SettingPath) -> None:
@@ -77,11 +78,11 @@ class Layers:
             path = (*above, name)
             member = members(shape).get(name)
             if member is None:
-                self.fault(self.place(path), f"unknown setting {_unknown(path, members(shape))}")
-            elif isinstance(member, Kind):
-                self.given[path] = Given(raw, self.place(path), self.source.directory)
+                self.report(self.origin(path), f"unknown setting {_unknown(path, members(shape))}")
+            elif isinstance(member, ValueType):
+                self.given[path] = RawValue(raw, self.origin(path), self.source.directory)
             elif not isinstance(raw, dict):
-                self.fault(self.place(path), f"{dotted(path)}: must be a section, not a value")
+                self.report(self.origin(path), f"{dotted(path)}: must be a section, not a value")
             elif isinstance(member, Named):
                 self._add_named(raw, member.shape, path)
             else:
@@ -91,53 +92,55 @@ class Layers:
         for name, raw in table.items():
             path = (*above, name)
             if not DESTINATION_NAME.fullmatch(name):
-                self.fault(
-                    self.place(path),
+                self.report(
+                    self.origin(path),
                     f"{dotted(path)}: a name is made of a-z, 0-9 and _, and begins with a letter",
                 )
             elif not isinstance(raw, dict):
-                self.fault(self.place(path), f"{dotted(path)}: must be a section, not a value")
+                self.report(self.origin(path), f"{dotted(path)}: must be a section, not a value")
             else:
                 self.destinations[name] = None
                 self._add_table(raw, shape, path)
 
     def add_environment(self, environ: Mapping[str, str]) -> None:
-        """Let `SHIPPER_SECTION__KEY` override; a name without `__` is no setting."""
+        """Add the variables `SHIPPER_SECTION__KEY`. A name without `__` is not a setting."""
         for variable, text in sorted(environ.items()):
             if not variable.startswith(_PREFIX) or "__" not in variable:
                 continue
-            place = Place(_AFTER_EVERY_LINE, _legible(variable))
+            origin = ValueOrigin(_AFTER_EVERY_LINE, _legible(variable))
             found = self._setting_of(variable)
             if found is None:
-                self.fault(place, f"no such setting{_suggest(self._nearest_variable(variable))}")
+                self.report(origin, f"no such setting{_suggest(self._nearest_variable(variable))}")
                 continue
             path, kind = found
             if path[0] == "destinations":
                 self.destinations[path[1]] = None
-            self.given[path] = Given(kind.from_text(text), place, self.cwd)
+            self.given[path] = RawValue(kind.from_text(text), origin, self.cwd)
 
-    def _setting_of(self, variable: str) -> tuple[SettingPath, Kind] | None:
-        for path, kind in kinds():
+    def _setting_of(self, variable: str) -> tuple[SettingPath, ValueType] | None:
+        for path, kind in every_setting():
             pattern = _variable(path, "([A-Z][A-Z0-9_]*)")
             match = re.fullmatch(pattern, variable, re.ASCII)
             if match is None:
                 continue
             name = "".join(match.groups()).lower()
-            # __RETRY__TIMEOUT is a slip, not a timeout of a destination whose name ends so.
+            # __RETRY__TIMEOUT is a mistake, not a timeout of a destination `NAME__retry`.
             if "__" not in name or name in self.destinations:
                 return tuple(name if part == "*" else part for part in path), kind
         return None
 
     def _nearest_variable(self, variable: str) -> list[str]:
-        names = [name.upper() for name in self.destinations] or ["DEFAULT"]
-        known = sorted({_variable(path, name) for path, _ in kinds() for name in names})
-        # The prefix is common to all: to compare it would make anything look alike.
-        rests = [name.removeprefix(_PREFIX) for name in known]
-        return [_PREFIX + rest for rest in _nearest(variable.removeprefix(_PREFIX).upper(), rests)]
+        owners = [name.upper() for name in self.destinations] or ["DEFAULT"]
+        known = sorted({_variable(path, name) for path, _ in every_setting() for name in owners})
+        # All names share the prefix. With it, unrelated names would look alike.
+        endings = [name.removeprefix(_PREFIX) for name in known]
+        return [
+            _PREFIX + near for near in _nearest(variable.removeprefix(_PREFIX).upper(), endings)
+        ]
 
 
 def dotted(path: SettingPath) -> str:
-    """Return the name of a setting as people write it; legible whatever is in it."""
+    """Return the name of a setting as the operator writes it, legible whatever is in it."""
     return ".".join(_legible(name) for name in path)
 
 
@@ -146,7 +149,8 @@ def _variable(path: SettingPath, destination: str) -> str:
 
 
 def _unknown(path: SettingPath, siblings: Iterable[str]) -> str:
-    namesakes = [p for p, _ in kinds() if p[-1] == path[-1]]  # it stands in the wrong section
+    # The name can be right and the section wrong.
+    namesakes = [p for p, _ in every_setting() if p[-1] == path[-1]]
     elsewhere = [dotted(p).replace("*", "NAME") for p in namesakes]
     return dotted(path) + _suggest(_nearest(path[-1], siblings) or elsewhere)
 

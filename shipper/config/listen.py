@@ -1,6 +1,6 @@
-"""Where the local HTTP port is: a loopback address with a port, or a Unix socket. Nothing else.
+"""The address of the local HTTP port: a loopback address with a port, or a Unix socket.
 
-What it answers is for this machine's own eyes, and nobody asks for a password there.
+It must never accept any other address: the port is for this machine only and asks for no password.
 """
 
 import re
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from shipper.config.types import Kind
+from shipper.config.types import ValueType
 
 _FORMS = '"127.0.0.1:9187", "[::1]:9187" or "unix:/run/shipper/web.sock"'
 _PLACE = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<four>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
-# What fits into a sockaddr_un beside the zero byte at its end (unix(7)).
+# The most bytes of a sockaddr_un, without the zero byte at its end (unix(7)).
 _PATH_BYTES = 107
 
 
 @dataclass(frozen=True, slots=True)
 class Loopback:
-    """An address of this very machine, and a port."""
+    """A loopback address of this machine, and a port."""
 
     host: str
     port: int
 
     def __str__(self) -> str:
-        """Return it as the config has it."""
+        """Return the address as the configuration has it."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -35,7 +35,7 @@ class UnixSocket:
     path: Path
 
     def __str__(self) -> str:
-        """Return it as the config has it."""
+        """Return the address as the configuration has it."""
         return f"unix:{self.path}"
 
 
@@ -43,11 +43,11 @@ Address = Loopback | UnixSocket
 
 
 @dataclass(frozen=True, slots=True)
-class Listen(Kind):
-    """Where to listen; an empty text is nowhere."""
+class Listen(ValueType):
+    """An address to listen at; an empty text means none."""
 
     def parse(self, raw: object, base: Path) -> Address | None:
-        """Return the address, or None for nowhere."""
+        """Return the address, or None for none."""
         if raw == "":
             return None
         if not isinstance(raw, str) or not raw.isprintable():
@@ -79,7 +79,7 @@ def _loopback(text: str) -> Loopback:
         raise ValueError(f"must begin with an address and not with a name, like {_FORMS}") from None
     if not address.is_loopback:
         raise ValueError(
-            "must stay on this machine: there is no password; a proxy of yours may open it to"
-            f" others. Write {_FORMS}"
+            "must stay on this machine: the port has no password. To open it to others, put a proxy"
+            f" before it. Write {_FORMS}"
         )
     return Loopback(str(address), port)

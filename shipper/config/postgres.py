@@ -1,10 +1,11 @@
-"""The URL of a PostgreSQL server: everything that libpq takes, in the form that SQLAlchemy takes.
+"""The URL of a PostgreSQL server: every URL of libpq, in the form that SQLAlchemy takes.
 
-libpq's own may name several hosts, each with a port, a socket's directory as host, and any option
-(postgresql.org/docs/current/libpq-connect.html, 32.1.1.2). No message here shows a part of the URL
-that may be a password.
+A URL of libpq can name several hosts, each with a port, a socket's directory as host, and any
+option (postgresql.org/docs/current/libpq-connect.html, 32.1.1.2). No message of this module must
+ever show a part of the URL that can be a password.
 
-What a URL gives wins over what shipper would take, unless a promise hangs on it: that is refused.
+An option of the URL wins over shipper's own value. If a promise depends on shipper's value, the URL
+is refused.
 """
 
 import re
@@ -20,7 +21,7 @@ _FORM: Final = (
     "must be like postgresql://user:password@host:5432/db, "
     "with %40, %2F and %3A for @, / and : in a user or password"
 )
-# What libpq 18 knows (postgresql.org/docs/18/libpq-connect.html, 32.1.2).
+# The options of libpq 18 (postgresql.org/docs/18/libpq-connect.html, 32.1.2).
 _OPTIONS: Final = frozenset(
     [
         "application_name",
@@ -75,7 +76,7 @@ _OPTIONS: Final = frozenset(
         "user",
     ]
 )
-# Options of libpq with a fixed set of values: a slip there is told before anybody connects.
+# Options of libpq with a fixed set of values: a mistake is reported before the first connection.
 _CHOICES: Final = {
     "sslmode": {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"},
     "target_session_attrs": {"any", "read-write", "primary"},
@@ -97,17 +98,17 @@ _NUMBERS: Final = frozenset(
 
 _LONGEST: Final = 60
 
-# What our statements depend on, whatever a role, a database or a server sets; with the first
-# version of PostgreSQL that knows it. Nothing here is about speed. The first two come first: they
-# may be too short for the others.
+# The settings that shipper's statements depend on, whatever a role, a database or a server sets;
+# each with the first version of PostgreSQL that knows it. None is about speed. The first two
+# come first: their old values can be too short for the others.
 PINNED: Final = (
     ("statement_timeout", "30s", 13),
     ("transaction_timeout", "0", 17),
     ("lock_timeout", "5s", 13),
     ("idle_session_timeout", "0", 14),
-    # What is committed is on the disk.
+    # A commit returns when it is on the disk.
     ("synchronous_commit", "on", 13),
-    # A statement outside of a transaction sees what is committed, and may write.
+    # A statement outside of a transaction sees everything that is committed, and can write.
     ("default_transaction_isolation", "read committed", 13),
     ("default_transaction_read_only", "off", 13),
     ("default_transaction_deferrable", "off", 13),
@@ -121,19 +122,19 @@ PINNED: Final = (
     ("IntervalStyle", "postgres", 13),
     ("TimeZone", "UTC", 13),
     ("transform_null_equals", "off", 13),
-    # A policy that hides rows is an error; it must not look like an empty outbox.
+    # A policy that hides rows must be an error and not look like an empty outbox.
     ("row_security", "off", 13),
-    # An error of one statement is ours to handle.
+    # An error of one statement must not end the session: shipper handles it.
     ("exit_on_error", "off", 13),
-    # Events are changed, which not every access method can do.
+    # shipper changes rows, and not every access method can do that.
     ("default_table_access_method", "heap", 13),
 )
-# Only our patience hangs on these: a URL may set them.
+# These only decide how long shipper waits: a URL is allowed to set them.
 _PATIENCE: Final = frozenset(
     ["statement_timeout", "transaction_timeout", "lock_timeout", "idle_session_timeout"]
 )
-# Nobody could have these otherwise, either: texts come as UTF-8, and a process that doesn't answer
-# is ended in time for its lease.
+# A URL isn't allowed to set these, nor two more: texts come as UTF-8, and the session of a daemon
+# that doesn't answer must end before its lease does.
 _OURS: Final = {
     **{name.lower(): value for name, value, _ in PINNED if name not in _PATIENCE},
     "client_encoding": "UTF8",
@@ -149,9 +150,9 @@ class _Host(NamedTuple):
 
 
 def canonical(rest: str) -> str:
-    """Return what follows `postgresql://`, with several hosts where SQLAlchemy looks for them.
+    """Return what follows `postgresql://`, with several hosts where SQLAlchemy wants them.
 
-    Raises ValueError, with what is wrong, for what libpq would not take.
+    Raises ValueError, with the reason, for a URL that libpq would refuse.
     """
     parts = _URL.fullmatch(rest)
     if not rest or parts is None:
@@ -175,7 +176,7 @@ def canonical(rest: str) -> str:
 
 
 def settings(options: str) -> dict[str, str]:
-    """Return what libpq's `options` sets, by names in small letters; the last word counts."""
+    """Return the settings in libpq's `options`, by small names; the last value counts."""
     return {
         match["name"].replace("-", "_").lower(): re.sub(r"\\(.)", r"\1", match["value"])
         for match in _SETTING.finditer(options)
@@ -183,7 +184,7 @@ def settings(options: str) -> dict[str, str]:
 
 
 def preferred(options: str) -> dict[str, str]:
-    """Return what libpq's `options` sets instead of what is pinned, and may."""
+    """Return the settings in libpq's `options` that are allowed to replace pinned ones."""
     return {name: value for name, value in settings(options).items() if _is_free(name, value)}
 
 
@@ -192,7 +193,7 @@ def _is_free(name: str, value: str) -> bool:
 
 
 def _host(text: str) -> _Host:
-    # A directory may have a colon in its name, and no port then.
+    # The name of a directory can hold a colon; then there is no port.
     match = _HOST.fullmatch(text) or (re.fullmatch("(?P<name>/.*)(?P<port>)", text))
     if match is None:
         raise ValueError(_FORM)
@@ -203,14 +204,16 @@ def _host(text: str) -> _Host:
 
 
 def _paired(hosts: Sequence[_Host], ports: Sequence[str]) -> list[_Host]:
-    """Return the hosts with the ports that stand beside them; a single one is everybody's."""
+    """Return each host with its port. A single port is the port of all hosts."""
     for port in ports:
         if port and not (port.isascii() and port.isdigit() and int(port) in range(1, 65536)):
             raise ValueError("must have a port from 1 to 65535")
     if not ports:
         return list(hosts)
     if len(ports) not in {1, len(hosts)}:
-        raise ValueError(f"names {len(hosts)} hosts and {len(ports)} ports: one for each, or one")
+        raise ValueError(
+            f"names {len(hosts)} hosts and {len(ports)} ports: name one port per host, or one"
+        )
     each = ports if len(ports) == len(hosts) else list(ports) * len(hosts)
     return [_Host(host.name, port) for host, port in zip(hosts, each, strict=True)]
 
@@ -219,7 +222,7 @@ def _check(options: Sequence[tuple[str, str]]) -> None:
     seen = set()
     for name, value in options:
         if name not in _OPTIONS:
-            raise ValueError(f"has an option that PostgreSQL's client doesn't know: {name}")
+            raise ValueError(f"has an option that libpq doesn't know: {name}")
         if name in seen and name not in {"host", "port"}:
             raise ValueError(f"has the option {name} twice")
         seen.add(name)
@@ -231,18 +234,20 @@ def _check(options: Sequence[tuple[str, str]]) -> None:
 
 def _check_value(name: str, value: str) -> None:
     if name == "target_session_attrs" and value in _READS:
-        raise ValueError("asks for a server that takes no writes; take read-write or primary")
+        raise ValueError("asks for a server that refuses writes; use read-write or primary")
     if name in _CHOICES and value not in _CHOICES[name]:
-        raise ValueError(f"needs for {name} one of: {', '.join(sorted(_CHOICES[name]))}")
+        raise ValueError(
+            f"must have one of these values for {name}: {', '.join(sorted(_CHOICES[name]))}"
+        )
     if name in _NUMBERS and not re.fullmatch(r"-?[0-9]{1,9}", value):
-        raise ValueError(f"needs for {name} a whole number")
+        raise ValueError(f"must have a whole number for {name}")
     if name == "connect_timeout" and int(value) not in range(1, _LONGEST + 1):
-        raise ValueError(f"needs for {name} 1 to {_LONGEST} seconds: a stop waits for it")
+        raise ValueError(f"must have 1 to {_LONGEST} seconds for {name}: a stop waits that long")
 
 
 def _check_promises(name: str, value: str) -> None:
     if name == "replication" and _plain(value) not in {"off", "0"}:
-        raise ValueError("asks for a connection that only replicates: take out replication")
+        raise ValueError("asks for a replication connection: remove replication")
     if name == "client_encoding":
         _refuse_setting(name, value)
     if name == "options":
@@ -252,14 +257,14 @@ def _check_promises(name: str, value: str) -> None:
 
 
 def _refuse_setting(name: str, value: str) -> None:
-    """Raise ValueError where a promise of ours hangs on a setting that is given otherwise."""
+    """Raise ValueError if the URL sets a setting that a promise depends on to another value."""
     ours = _OURS.get(name, value)
     if ours is None or _plain(value) != _plain(ours):
         it = "itself" if ours is None else f"to {ours}"
-        raise ValueError(f"sets {name}, which shipper has to set {it}: take it out")
+        raise ValueError(f"sets {name}, which shipper has to set {it}: remove it")
 
 
 def _plain(value: str) -> str:
-    """Return a value without what makes no difference: UTF8 and utf-8, on and true."""
+    """Return a value in one spelling: UTF8 for utf-8, on for true."""
     text = "".join(c for c in value.lower() if c.isalnum())
     return {"true": "on", "yes": "on", "false": "off", "no": "off"}.get(text, text)

@@ -1,6 +1,6 @@
-"""What must not be seen: the type that holds a secret, the reader of its file, the mask of a URL.
+"""Secrets: the type that holds one, the reader of its file, the mask of a URL.
 
-No message from here ever holds what was read, not even a part of it, nor its length.
+No message of this module must ever hold a secret, a part of it, or its length.
 """
 
 import re
@@ -10,16 +10,16 @@ from shipper.errors import AccessDenied
 
 MASK = "****"
 
-# Nothing that is pasted into a header or is a URL comes near this; it keeps /dev/zero out.
+# Far more than any API ID or URL has. The limit also ends the reading of /dev/zero.
 _MAX_BYTES = 64 * 1024
 
-# All up to the last @: a password with a stray @ must not show its tail.
+# Up to the last @: a password can hold an @, and its end must not be shown.
 _USERINFO = re.compile(r"(?<=://)([^:@/?]*):.*@", re.DOTALL)
 _QUERY = re.compile(r"([?&][^=&]*password)=[^&]*", re.IGNORECASE)
 
 
 class Secret:
-    """A text that shows itself as `****`; `reveal` is the only way to it."""
+    """A text that shows itself as `****`. Only `reveal` returns the text."""
 
     __slots__ = ("_value",)
 
@@ -27,7 +27,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the text, for the one place that sends it."""
+        """Return the text, for the code that sends it."""
         return self._value
 
     def __repr__(self) -> str:
@@ -44,15 +44,15 @@ class Secret:
 
 
 def masked(url: str) -> str:
-    """Return a URL as it may be shown: without the passwords in its authority and its query."""
+    """Return a URL without the passwords in its authority and its query."""
     return _QUERY.sub(rf"\1={MASK}", _USERINFO.sub(rf"\1:{MASK}@", url))
 
 
 def read_secret(path: Path) -> str:
-    """Return the one line that a file holds, without its line end.
+    """Return the one line of a file, without its line end.
 
-    Raises AccessDenied where we may not read it, and ValueError, with what is wrong but without
-    the file's name, where there is nothing usable in it.
+    Raises AccessDenied if this process isn't allowed to read the file. Raises ValueError if the
+    file holds no usable secret; its message says why, without the file's name.
     """
     try:
         if path.exists() and not path.is_file():
@@ -75,9 +75,10 @@ def read_secret(path: Path) -> str:
 
 
 def api_id(text: str) -> Secret:
-    """Return an API ID that fits into a header; raises ValueError where it doesn't.
+    """Return an API ID. Raises ValueError if it doesn't fit into a header.
 
-    RFC 9110, 5.5 allows more in a header, but a space or an umlaut here is a slip of the paste.
+    RFC 9110, 5.5 allows more characters in a header, but a space or an umlaut in an API ID is a
+    mistake of copying.
     """
     if not text:
         raise ValueError("must not be empty")

@@ -1,8 +1,8 @@
-"""The settings: one frozen class for each section of the file, one field for each line.
+"""The settings: one frozen class per section of the file, one field per setting.
 
-A field says its kind and bounds in its annotation and its default beside it; the loader, `show`
-and the tests of config.example.toml read them from there, so that each is written once. Every
-duration is in seconds. Nothing here reads a file but `read_api_id`.
+A field has its type and bounds in its annotation, and its default beside it. The loader, `show` and
+the tests of config.example.toml and of the manual read them here, so that each is written once.
+Every duration is in seconds. Only the methods that read a secret again open a file.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,17 @@ from typing import Annotated, Literal, NamedTuple, get_args, get_origin, get_typ
 from shipper.config.listen import Address, Listen
 from shipper.config.secret import Secret, api_id, read_secret
 from shipper.config.time_zones import TimeZone
-from shipper.config.types import ApiId, Choice, CronList, FilePath, Kind, Rate, Seconds, Size, Whole
+from shipper.config.types import (
+    ApiId,
+    Choice,
+    CronList,
+    FilePath,
+    Rate,
+    Seconds,
+    Size,
+    ValueType,
+    Whole,
+)
 from shipper.config.urls import DatabaseUrl, DestinationUrl, HookUrl, ProxyUrl
 from shipper.errors import ConfigError
 from shipper.policy.backoff import Backoff
@@ -25,18 +35,18 @@ _MS, _MINUTE, _HOUR, _DAY = 0.001, 60.0, 3600.0, 86400.0
 
 @dataclass(frozen=True, slots=True)
 class DatabaseSettings:
-    """`[database]`: where the outbox is. Exactly one of the two is given."""
+    """`[database]`: where the outbox is. Exactly one of the two is set."""
 
     url: Annotated[str, DatabaseUrl()] = field(repr=False)
-    """The application's own database, in SQLAlchemy's form and with our driver."""
+    """The application's own database, in SQLAlchemy's form, with the driver that shipper uses."""
     url_file: Annotated[Path | None, FilePath()] = None
-    """A file whose one line is the URL, for a URL with a password; read anew for each login."""
+    """A file whose one line is the URL, for a URL with a password; read again for each login."""
 
     def read_url(self) -> str:
-        """Return the URL, from its file anew each time, because the password may be another.
+        """Return the URL. Read its file each time, because the password can change.
 
-        Raises ConfigError where no URL is in it, AccessDenied where it may not be read. Neither
-        shows anything of it.
+        Raises ConfigError if the file holds no URL, AccessDenied if this process isn't allowed to
+        read it. No message shows a part of the URL.
         """
         if self.url_file is None:
             return self.url
@@ -48,14 +58,14 @@ class DatabaseSettings:
 
 @dataclass(frozen=True, slots=True)
 class RetrySettings:
-    """`[destinations.NAME.retry]`: when to try again."""
+    """`[destinations.NAME.retry]`: when the daemon tries again."""
 
     min_delay: Annotated[float, Seconds(_MS, _HOUR)] = 1.0
-    """The shortest wait; it doubles with every failure."""
+    """The shortest wait. The longest possible wait doubles with every failure."""
     max_delay: Annotated[float, Seconds(_MS, 7 * _DAY)] = _HOUR
     """The longest wait of an event."""
     max_attempts: Annotated[int, Whole(1, 1000)] = 20
-    """So many failures charged to one event make it a dead letter."""
+    """How many failures that are charged to an event make it a dead letter."""
     probe_max_delay: Annotated[float, Seconds(_MS, _HOUR)] = _MINUTE
     """The longest wait between two probes of a link that is offline or paused."""
 
@@ -76,17 +86,17 @@ class DestinationSettings:
 
     name: str
     url: Annotated[str, DestinationUrl()]
-    """Where each event is POSTed: https, or http to a loopback address."""
+    """Where the daemon POSTs each event: https, or http to a loopback address."""
     api_id: Annotated[Secret | None, ApiId()] = None
     """The API ID itself."""
     api_id_file: Annotated[Path | None, FilePath()] = None
-    """A file whose one line is the API ID; read anew when it changes."""
+    """A file whose one line is the API ID; read again when it changes."""
     timeout: Annotated[float, Seconds(100 * _MS, 10 * _MINUTE)] = 10.0
-    """How long one attempt may take from its beginning to the end of the answer."""
+    """How long one try can take, from its beginning to the end of the answer."""
     max_in_flight: Annotated[int, Whole(1, 1024)] = 64
-    """How many events may be on their way at once."""
+    """How many events can be in flight at once."""
     max_rate: Annotated[float, Rate(100_000)] = 0.0
-    """Requests a second; 0 is no limit."""
+    """Requests per second; 0 means no limit."""
     after_dead_letter: Annotated[Literal["continue", "hold"], Choice(("continue", "hold"))] = (
         "continue"
     )
@@ -94,17 +104,17 @@ class DestinationSettings:
     ca_file: Annotated[Path | None, FilePath()] = None
     """Certificates (PEM) to trust beside the system's."""
     proxy: Annotated[str | None, ProxyUrl()] = field(default=None, repr=False)
-    """The HTTP proxy to go through; those of the environment are never used."""
+    """The HTTP proxy to use. The daemon never uses a proxy of the environment."""
     transport: Annotated[Literal["auto", "httpx"], Choice(("auto", "httpx"))] = "auto"
-    """The HTTP client; auto is our own where there is no proxy."""
+    """The HTTP client; auto is shipper's own if there is no proxy."""
     retry: RetrySettings = field(default_factory=RetrySettings)
-    """When to try again."""
+    """When the daemon tries again."""
 
     def read_api_id(self) -> Secret:
-        """Return the API ID, from its file anew each time, because it may have been changed.
+        """Return the API ID. Read its file each time, because it can change.
 
-        Raises ConfigError where there is none that fits into a header, AccessDenied where we may
-        not read it. Neither shows anything of it.
+        Raises ConfigError if no API ID that fits into a header is set, AccessDenied if this process
+        isn't allowed to read the file. No message shows a part of the API ID.
         """
         if self.api_id is not None:
             return self.api_id
@@ -126,17 +136,17 @@ class DestinationSettings:
 
 @dataclass(frozen=True, slots=True)
 class ValidationSettings:
-    """`[validation]`: what is checked before an event is sent."""
+    """`[validation]`: what the daemon checks before it sends an event."""
 
     mode: Annotated[Literal["off", "envelope", "schema"], Choice(("off", "envelope", "schema"))] = (
         "envelope"
     )
-    """Nothing, the envelope, or everything that the vendor documents."""
+    """off checks nothing; envelope the envelope; schema everything that the vendor documents."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionSettings:
-    """`[retention]`: how long rows stay in the outbox. None is for ever."""
+    """`[retention]`: how long rows stay in the outbox. None means for ever."""
 
     delivered: Annotated[float | None, Seconds(1.0, 36500 * _DAY, never=True)] = 7 * _DAY
     """How long a delivered or discarded event stays."""
@@ -149,26 +159,26 @@ class SpaceSettings:
     """`[space]`: room on the disk."""
 
     budget: Annotated[int | None, Size(10**6, 10**15)] = None
-    """What the outbox may take, in bytes; more is an alarm, and nothing is dropped for it."""
+    """How many bytes the outbox is allowed to take. More raises an alarm; nothing is dropped."""
     reserve: Annotated[int, Size(0, 10**9)] = 16 * 10**6
-    """What lies beside an SQLite file for the daemon's marks on a full disk; 0 is none."""
+    """The bytes of the reserve file, from which deliveries are recorded on a full disk; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleSettings:
-    """`[schedule]`: when the daemon looks and ships."""
+    """`[schedule]`: when the daemon looks and sends."""
 
     poll_interval: Annotated[float, Seconds(10 * _MS, _HOUR)] = 1.0
-    """The safety net; new events normally wake the daemon at once."""
+    """How often the daemon looks at least. New events normally wake it at once."""
     windows: Annotated[tuple[str, ...], CronList()] = ()
-    """Cron expressions of the minutes in which events are sent; none is always."""
+    """Cron expressions of the minutes in which events are sent; an empty tuple means always."""
     timezone: Annotated[str, TimeZone()] = "UTC"
     """The time zone of the windows, by its name in the tz database."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """`[log]`: what is said, and how."""
+    """`[log]`: what the daemon logs, and in which format."""
 
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
@@ -179,7 +189,7 @@ class LogSettings:
         Literal["auto", "console", "json", "journal"],
         Choice(("auto", "console", "json", "journal")),
     ] = "auto"
-    """auto: console on a terminal, journal under systemd, else json."""
+    """auto: console on a terminal, journal under systemd, otherwise json."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,37 +197,37 @@ class WebSettings:
     """`[web]`: the local HTTP port, for metrics and health checks."""
 
     listen: Annotated[Address | None, Listen()] = None
-    """A loopback address and a port, or a Unix socket; None is off."""
+    """A loopback address and a port, or a Unix socket; None means no port."""
 
 
 @dataclass(frozen=True, slots=True)
 class AlertSettings:
-    """`[alerts]`: who is told when something is wrong, and what counts as that."""
+    """`[alerts]`: where alerts go, and what raises an alarm."""
 
     heartbeat_url: Annotated[Secret | None, HookUrl()] = None
-    """What is asked (GET) again and again while all is well, so that its silence is the alarm."""
+    """Requested (GET) regularly while everything works. A monitor alerts when the requests stop."""
     heartbeat_url_file: Annotated[Path | None, FilePath()] = None
     """A file whose one line is that URL."""
     heartbeat_every: Annotated[float, Seconds(1.0, _DAY)] = _MINUTE
     """The time between two heartbeats."""
     webhook_url: Annotated[Secret | None, HookUrl()] = None
-    """What is told (POST) when an alarm begins, goes on, or ends."""
+    """Receives a POST when an alarm begins, goes on, or ends."""
     webhook_url_file: Annotated[Path | None, FilePath()] = None
     """A file whose one line is that URL."""
     oldest_pending: Annotated[float | None, Seconds(1.0, 366 * _DAY, never=True)] = _HOUR
-    """An event that waits for longer is an alarm."""
+    """An event that waits longer raises an alarm."""
     disk_free: Annotated[int, Size(0, 10**15)] = 10**9
-    """Fewer bytes on the disk of an SQLite outbox are an alarm; 0 never is."""
+    """Fewer free bytes on the disk of an SQLite outbox raise an alarm; 0: never."""
     ca_file: Annotated[Path | None, FilePath()] = None
     """Certificates (PEM) to trust beside the system's."""
     proxy: Annotated[str | None, ProxyUrl()] = field(default=None, repr=False)
-    """The HTTP proxy to go through."""
+    """The HTTP proxy to use."""
 
     def renewed(self) -> "AlertSettings":
-        """Return the same with what the files hold by now.
+        """Return these settings with the present content of the files.
 
-        Raises ConfigError where no URL is in one, AccessDenied where it may not be read. Neither
-        shows anything of it.
+        Raises ConfigError if a file holds no URL, AccessDenied if this process isn't allowed to
+        read it. No message shows a part of a URL.
         """
         return replace(
             self,
@@ -236,14 +246,14 @@ def _again(url: Secret | None, file: Path | None) -> Secret | None:
 
 
 class Named(NamedTuple):
-    """A table of tables: a section of this shape under every name."""
+    """A table of tables: a section of this shape under each name."""
 
     shape: type
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that is configured, and where each value came from."""
+    """The whole configuration, and the origin of each value."""
 
     database: DatabaseSettings
     destinations: Annotated[Mapping[str, DestinationSettings], Named(DestinationSettings)]
@@ -257,17 +267,17 @@ class Settings:
     path: Path | None = None
     """The file that was read."""
     warnings: tuple[str, ...] = ()
-    """What is allowed and unwise."""
+    """What is allowed but unwise."""
     origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Dotted name to where the value came from; what isn't listed is a default."""
+    """The origin of each value by its dotted name. A setting that isn't listed has its default."""
 
 
-Member = Kind | Named | type
+Member = ValueType | Named | type
 
 
-@cache  # reading annotations costs more than all the rest of a load
+@cache  # reading annotations takes longer than the rest of a load
 def members(shape: type) -> Mapping[str, Member]:
-    """Return what a section holds: a kind for a value, `Named` or a class for a table."""
+    """Return the members of a section: a type for a value, `Named` or a class for a table."""
     found: dict[str, Member] = {}
     for name, hint in get_type_hints(shape, include_extras=True).items():
         if get_origin(hint) is Annotated:
@@ -277,15 +287,15 @@ def members(shape: type) -> Mapping[str, Member]:
     return MappingProxyType(found)
 
 
-def kinds(
+def every_setting(
     shape: type = Settings, above: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Kind]]:
-    """Yield every setting there is with its path; `*` stands for the name of a destination."""
+) -> Iterator[tuple[tuple[str, ...], ValueType]]:
+    """Yield the path and the type of every setting. `*` stands for the name of a destination."""
     for name, member in members(shape).items():
         path = (*above, name)
-        if isinstance(member, Kind):
+        if isinstance(member, ValueType):
             yield path, member
         elif isinstance(member, Named):
-            yield from kinds(member.shape, (*path, "*"))
+            yield from every_setting(member.shape, (*path, "*"))
         else:
-            yield from kinds(member, path)
+            yield from every_setting(member, path)

@@ -1,15 +1,15 @@
-"""What `shipper config show` prints, for a person and for a program. Never a secret."""
+"""What `shipper config show` prints, for a person and a program. It must never show a secret."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from shipper.config.layers import dotted
 from shipper.config.settings import Named, Settings, members
-from shipper.config.types import Kind, Seconds, Size
+from shipper.config.types import Seconds, Size, ValueType
 
 
 class Shown(NamedTuple):
-    """A setting that may be shown: its dotted name, its value as JSON and as a text, its origin."""
+    """A setting as it is shown: its dotted name, its value as JSON and as a text, its origin."""
 
     name: str
     value: Any
@@ -18,7 +18,7 @@ class Shown(NamedTuple):
 
 
 def show(settings: Settings) -> list[tuple[str, str, str]]:
-    """Return (dotted name, value as it would be written, origin) of every setting, masked.
+    """Return (dotted name, value as the operator would write it, origin) of every setting, masked.
 
     The origin is `default`, `FILE:LINE`, `environment VARIABLE` or `credential NAME`.
     """
@@ -41,15 +41,15 @@ def _rows(
         if isinstance(member, Named):
             for key, entry in value.items():
                 yield from _rows(settings, entry, (*path, key))
-        elif isinstance(member, Kind):
+        elif isinstance(member, ValueType):
             origin = settings.origins.get(dotted(path), "default")
             yield Shown(dotted(path), _plain(member, value), _value(member, value), origin)
         else:
             yield from _rows(settings, value, path)
 
 
-def _plain(kind: Kind, value: Any) -> Any:
-    """Return a number as a number and a list as a list; durations and sizes as they are written."""
+def _plain(kind: ValueType, value: Any) -> Any:
+    """Return the JSON value: numbers and lists as they are, durations and sizes as texts."""
     if value is None and not isinstance(kind, Seconds):
         return None
     if isinstance(value, tuple):
@@ -59,6 +59,6 @@ def _plain(kind: Kind, value: Any) -> Any:
     return kind.show(value)
 
 
-def _value(kind: Kind, value: object) -> str:
-    # None is "never" as a duration, and what nobody gave everywhere else.
+def _value(kind: ValueType, value: object) -> str:
+    # None means "never" for a duration, and "not set" for every other type.
     return "unset" if value is None and not isinstance(kind, Seconds) else kind.show(value)

@@ -1,7 +1,7 @@
-"""The name of a time zone as a value of a setting.
+"""The name of a time zone as the value of a setting.
 
-It decides which names are taken: those of the tz database, the system's or, where a system has
-none, that of the package `tzdata`.
+It decides which names are accepted: those of the system's tz database. If the system has none, the
+package `tzdata` has one.
 """
 
 import difflib
@@ -9,19 +9,19 @@ import zoneinfo
 from dataclasses import dataclass
 from pathlib import Path
 
-from shipper.config.types import Kind, shown
+from shipper.config.types import ValueType, shown
 
-# Beside the names there are files: zones that count leap seconds, the machine's own, directories.
+# The database also has files that aren't names: zones with leap seconds, the machine's own zone.
 _NOT_NAMES = ("posix/", "right/", "localtime", "posixrules", "Factory")
-# Their signs are the other way round: who writes GMT+1 doesn't mean Etc/GMT+1.
+# The signs of these zones are inverted: an operator who writes GMT+1 doesn't mean Etc/GMT+1.
 _TURNED = "Etc/"
-# Less alike than that, an abbreviation is another one: PST isn't MST.
+# With a lower value, PST would be similar enough to MST.
 _ALIKE = 0.85
 
 
 @dataclass(frozen=True, slots=True)
-class TimeZone(Kind):
-    """The name of a time zone, like "Europe/Berlin"."""
+class TimeZone(ValueType):
+    """The name of a time zone, such as "Europe/Berlin"."""
 
     def parse(self, raw: object, base: Path) -> str:  # noqa: ARG002
         """Return the name."""
@@ -47,7 +47,7 @@ def _is_zone(name: str) -> bool:
 
 
 def _nearest(name: str) -> str | None:
-    """Return the name that was meant: in another case, of that place, or spelled like it."""
+    """Return the name that was meant: in another case, of the same place, or similar."""
     names = sorted(zoneinfo.available_timezones())
     known = {zone.lower(): zone for zone in names if not zone.startswith(_NOT_NAMES)}
     meant = name.strip().lower().replace(" ", "_")

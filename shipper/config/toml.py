@@ -1,8 +1,8 @@
-"""One TOML file: its values, and the line on which each was written.
+"""Reads one TOML file: its values, and the line of each.
 
-The standard library's parser keeps no positions, so a second, much simpler pass over a document
-that it has accepted finds where each statement begins. A line is quoted in a message only where
-it can't hold a secret.
+The standard library's parser keeps no positions. So a second, much simpler pass finds where each
+statement begins, in a document that the parser has accepted. A message must never quote a line that
+can hold a secret.
 """
 
 import os
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shipper.config.settings import kinds
+from shipper.config.settings import every_setting
 from shipper.errors import AccessDenied, ConfigError
 
 _MAX_BYTES = 1024 * 1024
 
-# The only things that can hide the end of a statement: strings, comments and brackets.
+# Only strings, comments and brackets can hide the end of a statement.
 _TOKEN = re.compile(
     r'"""(?:\\.|[^\\])*?"""+'
     r"|'''.*?'''+"
@@ -35,14 +35,14 @@ _ADVICE = {
     "Expected newline": 'text needs quotes: name = "..."',
     "Expected '='": "a setting is written as name = value, a section as [name]",
     "Cannot overwrite": "it is set twice",
-    "Cannot declare": "this section was there before",
+    "Cannot declare": "this section is there twice",
     "Unescaped '\\'": "write \\\\ for a backslash, or use 'single quotes'",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file that was read: its name for messages, its rights, its values and their lines."""
+    """A file: its name for messages, its directory and mode, its values and their lines."""
 
     name: str
     directory: Path
@@ -51,17 +51,17 @@ class Source:
     lines: Mapping[tuple[str, ...], int]
 
     def line(self, path: tuple[str, ...]) -> int:
-        """Return the line of a setting or section, or of the nearest one that holds it."""
+        """Return the line of a setting or section, or of the nearest section around it."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
 
 
-_ANOTHER = "-c FILE or SHIPPER_CONFIG names another one; shipper init writes one"
+_ANOTHER = "-c FILE or SHIPPER_CONFIG names another file; shipper init writes one"
 
 
 def read(path: Path) -> Source:
-    """Return a config file as parsed; raises ConfigError, or AccessDenied where we may not."""
+    """Read a configuration file. Raises ConfigError, or AccessDenied for a missing permission."""
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -69,7 +69,7 @@ def read(path: Path) -> Source:
     except PermissionError:
         raise AccessDenied(
             f"can't read the configuration {path.absolute()}: permission denied",
-            hint="run as root or as the daemon's user; -c names another one",
+            hint="run as root or as the daemon's user; -c names another file",
         ) from None
     except OSError as error:
         raise ConfigError([f"{path}: can't be read: {error.strerror}"], _ANOTHER) from None
@@ -96,7 +96,7 @@ def _parse(text: str, path: Path) -> dict[str, Any]:
         problem = f"{path}:1: is nested too deeply"
     except tomllib.TOMLDecodeError as error:
         problem = _explain(str(error), text, path)
-    except ValueError:  # int() refuses thousands of digits, and doesn't say where they were
+    except ValueError:  # int() refuses thousands of digits, and doesn't say on which line
         problem = f"{path}:1: holds a number with too many digits"
     raise ConfigError([problem])
 
@@ -119,12 +119,12 @@ def _explain(message: str, text: str, path: Path) -> str:
 
 
 def _may_be_quoted(line: str) -> bool:
-    """Whether a line is surely a header or an open setting, and names nothing that is secret.
+    """Return whether a line is certainly a header or a setting, and has no secret.
 
-    What a broken document means is anybody's guess: an unknown name could be a mistyped
-    `api_id`, and two settings could have run into one line.
+    In a broken document nothing else is certain: an unknown name can be a misspelt `api_id`, and
+    one line can hold two settings.
     """
-    settings = {path[-1]: kind.secret for path, kind in kinds()}
+    settings = {path[-1]: kind.secret for path, kind in every_setting()}
     if "://" in line or any(name in line for name, secret in settings.items() if secret):
         return False
     match = re.fullmatch(r"\s*(?:\[[\w.\s]*\]?|(\w+)\s*=.*)", line, re.ASCII)
@@ -144,7 +144,7 @@ def _lines(text: str) -> dict[tuple[str, ...], int]:
             depth += 1
         elif mark in {"]", "}"}:
             depth -= 1
-            if depth == 0 and not named:  # what closes before any `=` is a section's header
+            if depth == 0 and not named:  # brackets before any `=` are a section's header
                 named = True
                 table = _key(text[begin : token.start()].strip("[ \t]"))
                 lines.setdefault(table, line)

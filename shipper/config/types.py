@@ -1,7 +1,8 @@
-"""The kinds of value that a setting can have: what is allowed, and how to say what isn't.
+"""The types of value that a setting can have: which values are allowed, and how a refusal reads.
 
-Each kind turns what TOML or the environment gave into the value that the program uses, or raises
-ValueError with a message that names the bounds and shows the value, unless it may be a secret.
+Each type turns a raw value of TOML or of the environment into the value that the program uses. For
+any other raw value it raises ValueError, with a message that names the bounds and shows the value,
+unless the value can be a secret.
 """
 
 import math
@@ -15,42 +16,40 @@ from typing import Any, ClassVar
 
 from shipper.config.crontab import Crontab
 from shipper.config.secret import MASK, Secret, api_id
+from shipper.wording.quantities import UNITS, duration
 
-_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_DURATION = re.compile(
-    "".join(rf"(?:(\d+(?:\.\d+)?){unit}(?![a-z]))?" for unit in _UNITS), re.ASCII
-)
+_DURATION = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit}(?![a-z]))?" for unit in UNITS), re.ASCII)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _SIZES = {
     "GB": 10**9, "MB": 10**6, "kB": 10**3, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1,
 }  # fmt: skip
 _SIZE = re.compile(rf"(\d{{1,9}}(?:\.\d{{1,9}})?) ?({'|'.join(_SIZES)})", re.ASCII)
-_CRON_FIELD = re.compile(r"[0-9A-Za-z*/,?#~-]+")  # with what other schedulers have beside cron
-_WHOLE_DIGITS = 18  # beyond any bound of ours; int() of a long text is refused or slow
+_CRON_FIELD = re.compile(r"[0-9A-Za-z*/,?#~-]+")  # also the characters of other schedulers
+_WHOLE_DIGITS = 18  # more than any bound; int() refuses a long text or is slow with it
 _SHOWN_CHARS = 40
 
 
-class Kind(ABC):
-    """What values a setting takes."""
+class ValueType(ABC):
+    """The type of a setting: it parses raw values and writes parsed ones."""
 
     secret: ClassVar[bool] = False
 
     @abstractmethod
     def parse(self, raw: object, base: Path) -> Any:
-        """Return the value; `base` is where relative paths begin. Raises ValueError."""
+        """Return the value. Relative paths begin at `base`. Raises ValueError."""
 
     def from_text(self, text: str) -> object:
-        """Return what TOML would have given for a text from the environment."""
+        """Return the raw value that TOML would have for a text from the environment."""
         return text
 
     def show(self, value: Any) -> str:
-        """Return the value as a person would write it."""
+        """Return the value as the operator would write it."""
         return str(value)
 
 
 @dataclass(frozen=True, slots=True)
-class Choice(Kind):
-    """One word of a few."""
+class Choice(ValueType):
+    """One of a few words."""
 
     words: tuple[str, ...]
 
@@ -62,7 +61,7 @@ class Choice(Kind):
 
 
 @dataclass(frozen=True, slots=True)
-class Whole(Kind):
+class Whole(ValueType):
     """A whole number, both bounds included."""
 
     low: int
@@ -81,17 +80,17 @@ class Whole(Kind):
 
 
 @dataclass(frozen=True, slots=True)
-class Rate(Kind):
-    """So many a second; 0 stands for no limit."""
+class Rate(ValueType):
+    """A number per second; 0 means no limit."""
 
     high: float
 
     def parse(self, raw: object, base: Path) -> float:  # noqa: ARG002
-        """Return the number a second."""
+        """Return the number per second."""
         if isinstance(raw, int | float) and not isinstance(raw, bool) and 0 <= raw <= self.high:
             return float(raw)
         raise ValueError(
-            f"must be a number a second from 0 (no limit) to {self.high:g}, not {shown(raw)}"
+            f"must be a number per second from 0 (no limit) to {self.high:g}, not {shown(raw)}"
         )
 
     def from_text(self, text: str) -> object:
@@ -104,8 +103,8 @@ class Rate(Kind):
 
 
 @dataclass(frozen=True, slots=True)
-class Seconds(Kind):
-    """A duration, in seconds once it is parsed; both bounds included."""
+class Seconds(ValueType):
+    """A duration; its value is in seconds. Both bounds are included."""
 
     low: float
     high: float
@@ -123,19 +122,19 @@ class Seconds(Kind):
         raise ValueError(f"must be {bounds} to {duration(self.high)}{other}; not {shown(raw)}")
 
     def show(self, value: float | None) -> str:
-        """Return the duration as it is written in the config."""
+        """Return the duration as the configuration has it."""
         return "never" if value is None else duration(value)
 
 
 @dataclass(frozen=True, slots=True)
-class Size(Kind):
-    """A number of bytes, like "500MB"; both bounds included."""
+class Size(ValueType):
+    """A number of bytes, such as "500MB". Both bounds are included."""
 
     low: int
     high: int
 
     def parse(self, raw: object, base: Path) -> int:  # noqa: ARG002
-        """Return the bytes."""
+        """Return the number of bytes."""
         match = _SIZE.fullmatch(raw.strip()) if isinstance(raw, str) else None
         if match is not None:
             size = round(float(match[1]) * _SIZES[match[2]])
@@ -145,29 +144,29 @@ class Size(Kind):
         raise ValueError(f'must be a size like "500MB" or "2GB", from {bounds}; not {shown(raw)}')
 
     def show(self, value: int) -> str:
-        """Return the size as it is written in the config."""
+        """Return the size as the configuration has it."""
         return _size(value)
 
 
 @dataclass(frozen=True, slots=True)
-class FilePath(Kind):
-    """The path of a file, which need not be there yet."""
+class FilePath(ValueType):
+    """The path of a file. The file doesn't have to exist yet."""
 
     def parse(self, raw: object, base: Path) -> Path:
-        """Return the path, a relative one under `base`."""
+        """Return the path; a relative one is under `base`."""
         if isinstance(raw, str) and raw and raw.isprintable():
             return base / raw
         raise ValueError(f"must be the path of a file, not {shown(raw)}")
 
 
 @dataclass(frozen=True, slots=True)
-class ApiId(Kind):
+class ApiId(ValueType):
     """An API ID."""
 
     secret: ClassVar[bool] = True
 
     def parse(self, raw: object, base: Path) -> Secret:  # noqa: ARG002
-        """Return the id in its wrapping."""
+        """Return the API ID as a `Secret`."""
         if isinstance(raw, str):
             return api_id(raw)
         raise ValueError("must be a text in quotes")
@@ -178,32 +177,32 @@ class ApiId(Kind):
 
 
 @dataclass(frozen=True, slots=True)
-class CronList(Kind):
-    """Cron expressions of five fields, or just one; what a field means is `crontab`'s."""
+class CronList(ValueType):
+    """Cron expressions of five fields, as a list or a single one. `crontab` reads the fields."""
 
     def parse(self, raw: object, base: Path) -> tuple[str, ...]:  # noqa: ARG002
-        """Return the expressions; names each entry that is none."""
-        read, faults = [], []
+        """Return the expressions. The ValueError names every entry that isn't one."""
+        read, mistakes = [], []
         for place, entry in enumerate(raw if isinstance(raw, list) else [raw], 1):
             try:
                 read.append(_cron(entry, place))
             except ValueError as error:
-                faults.append(str(error))
-        if faults:
-            raise ValueError("; ".join([*faults, *self.faults(read)]))
+                mistakes.append(str(error))
+        if mistakes:
+            raise ValueError("; ".join([*mistakes, *self.mistakes(read)]))
         return tuple(read)
 
     @staticmethod
-    def faults(expressions: Iterable[str]) -> Iterator[str]:
-        """Yield why expressions of five fields mean nothing."""
+    def mistakes(expressions: Iterable[str]) -> Iterator[str]:
+        """Yield the reason for each expression that `crontab` refuses."""
         for expression in expressions:
             try:
                 Crontab.parse(expression)
             except ValueError as error:
-                yield f"{expression!r} is no cron expression: {error}"
+                yield f"{expression!r} is not a cron expression: {error}"
 
     def from_text(self, text: str) -> object:
-        """Return the list that the text is in TOML or JSON."""
+        """Return the list that the text means in TOML or JSON, or the text itself."""
         try:
             return tomllib.loads(f"list = {text}")["list"]
         except (ValueError, RecursionError):
@@ -214,18 +213,8 @@ class CronList(Kind):
         return "[" + ", ".join(f'"{entry}"' for entry in value) + "]"
 
 
-def duration(seconds: float) -> str:
-    """Write seconds the way the config does: `90.0` is `1m30s`, `0.25` is `250ms`."""
-    left = round(seconds * 1000)
-    parts = []
-    for unit, size in _UNITS.items():
-        count, left = divmod(left, round(size * 1000))
-        parts += [f"{count}{unit}"] if count else []
-    return "".join(parts) or "0s"
-
-
 def _size(count: int) -> str:
-    unit = next(name for name, size in _SIZES.items() if count % size == 0)
+    unit = next((name for name, size in _SIZES.items() if count and count % size == 0), "B")
     return f"{count // _SIZES[unit]}{unit}"
 
 
@@ -238,7 +227,7 @@ def _seconds(raw: object) -> float | None:
     match = _DURATION.fullmatch(text)
     if not text or match is None:
         return None
-    counts = zip(match.groups(), _UNITS.values(), strict=True)
+    counts = zip(match.groups(), UNITS.values(), strict=True)
     return math.fsum(float(count) * size for count, size in counts if count)
 
 
@@ -252,14 +241,14 @@ def _cron(entry: object, place: int) -> str:
 
 
 def _more_than_cron(fields: Sequence[str]) -> str:
-    """Return what to do with what another scheduler takes beside the five."""
+    """Return a hint about what other schedulers accept beside the five fields."""
     if fields and "TZ=" in fields[0].upper():
-        return "; whose clock it goes by is a setting of its own, timezone"
-    return "; leave the seconds (or the year) out" if len(fields) in {6, 7} else ""
+        return "; the time zone is a setting of its own, timezone"
+    return "; remove the seconds (or the year)" if len(fields) in {6, 7} else ""
 
 
 def shown(raw: object) -> str:
-    """Return what was written as a message shows it: cut where it is long."""
+    """Return a raw value as a message shows it; a long one is cut."""
     if isinstance(raw, str):
         cut = raw if len(raw) <= _SHOWN_CHARS else raw[:_SHOWN_CHARS] + "…"
         return ascii(cut) if not cut.isprintable() else f'"{cut}"'

@@ -1,4 +1,7 @@
-"""The kinds of URL that a setting can have. A message never shows one: it may hold a password."""
+"""The types of URL that a setting can have.
+
+No message of this module must ever show a part of a URL that can be a password.
+"""
 
 import os
 import re
@@ -10,28 +13,28 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from shipper.config import postgres
 from shipper.config.secret import MASK, Secret, masked
-from shipper.config.types import Kind
+from shipper.config.types import ValueType
 
 _POSTGRES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
-# What people write who mean SQLite, with or without slashes.
+# Schemes that operators write for SQLite, with or without slashes.
 _MEANS_SQLITE = frozenset({"sqlite", "sqlite2", "sqlite3", "file"})
 _OF_THE_ROOT = frozenset({"data", "home", "mnt", "opt", "root", "run", "srv", "tmp", "usr", "var"})
-# ${DIR}, $DIR, %(dir)s, {{ dir }}, <dir>, %DIR%: of a shell, a template or an instruction.
+# ${DIR}, $DIR, %(dir)s, {{ dir }}, <dir>, %DIR%: placeholders of shells, templates, manuals.
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}|\$\w+|%\(\w+\)s|\{\{.*?\}\}|<[^>/]*>|%[A-Z_]{3,}%")
 _BESIDE = ("-wal", "-shm", "-journal", ".shipper.lock", ".shipper.reserve")
-# libpq's other form.
+# libpq's other form: keywords and values.
 _KEYWORDS = re.compile(r"\s*(?:host|hostaddr|port|dbname|user|password|service)\s*=")
 _FORMS = "sqlite:////var/lib/shop/shop.db or postgresql://user@host/db"
 
 
 @dataclass(frozen=True, slots=True)
-class DatabaseUrl(Kind):
-    """Where the outbox is, in the form that SQLAlchemy takes."""
+class DatabaseUrl(ValueType):
+    """The URL of the outbox's database, in the form that SQLAlchemy takes."""
 
     secret: ClassVar[bool] = True
 
     def parse(self, raw: object, base: Path) -> str:
-        """Return the URL with the driver that we use; a relative SQLite path goes under `base`."""
+        """Return the URL with shipper's driver; a relative SQLite path is under `base`."""
         if not isinstance(raw, str) or not raw or not raw.isprintable():
             raise ValueError(f"must be a URL like {_FORMS}")
         if raw != raw.strip():
@@ -44,11 +47,11 @@ class DatabaseUrl(Kind):
             return f"sqlite:///{_sqlite_path(rest, base)}"
         if scheme.lower() in _MEANS_SQLITE:
             path = rest if scheme == "file" else rest.removeprefix("/")
-            raise ValueError(f'is not the name of SQLite here: write "{_spelled(path)}"')
+            raise ValueError(f'has an unknown scheme: write "{_spelled(path)}"')
         if scheme in _POSTGRES:
             return f"postgresql+psycopg://{postgres.canonical(rest)}"
         if driver and backend in {"sqlite", *_POSTGRES}:
-            raise ValueError(f"names a driver; write {backend}:// and shipper takes its own")
+            raise ValueError(f"names a driver; write {backend}:// and shipper uses its own")
         raise ValueError(f"must be SQLite or PostgreSQL, like {_FORMS}")
 
     def show(self, value: str) -> str:
@@ -73,9 +76,9 @@ def _missing_scheme(raw: str) -> str:
 
 
 def _spelled(rest: str) -> str:
-    """Return the URL that somebody meant who wrote this after `sqlite:`, with too few slashes."""
+    """Return the URL that was meant by a path after `sqlite:` with too few slashes."""
     path = rest.removeprefix("localhost")
-    # Whoever names a directory of the root's means it, and not one beside the configuration.
+    # A path that begins with a directory of / means that one, not one beside the configuration.
     absolute = path.startswith("/") or path.partition("/")[0] in _OF_THE_ROOT
     return f"sqlite:///{'/' if absolute else ''}{path.lstrip('/')}"
 
@@ -93,41 +96,43 @@ def _sqlite_path(rest: str, base: Path) -> str:
     if name in {"", ":memory:", ".", ".."}:
         raise ValueError("must name a file: the application and shipper share it")
     if "?" in path or path.startswith("file:"):
-        raise ValueError("takes no options: shipper sets its own on each connection")
+        raise ValueError("can't have options: shipper sets its own on each connection")
     _refuse_slips(path, name)
     if path.startswith("/"):
-        return f"/{path.lstrip('/')}"  # what a shell makes of /${DIR}/ has one slash too many
-    # The daemon and the command line start in different directories and must mean one file.
+        return f"/{path.lstrip('/')}"  # a shell makes one slash too many from /${DIR}/
+    # The daemon and a command start in different directories and must open the same file.
     absolute = os.path.abspath(base / unquote(path))  # noqa: PTH100 - resolve() follows links
     return absolute.replace("%", "%25").replace("?", "%3F")
 
 
 def _refuse_slips(path: str, name: str) -> None:
-    """Raise ValueError for what is a file's name to the system, but was never meant as one."""
+    """Raise ValueError for a path that the system accepts but that can't be meant."""
     if found := _PLACEHOLDER.search(path):
         raise ValueError(
-            f"holds {found[0]}, and nothing is expanded here: write the path itself, or set"
-            " SHIPPER_DATABASE__URL where it is known (a $ in a name is written %24)"
+            f"holds {found[0]}, and shipper expands nothing: write the path itself, or set"
+            " SHIPPER_DATABASE__URL where the path is known (write %24 for a $ in a name)"
         )
     if path.lstrip("/").startswith("~"):
-        raise ValueError("holds ~, and nothing is expanded here: write the whole path")
+        raise ValueError("holds ~, and shipper expands nothing: write the whole path")
     if "\\" in path:
-        raise ValueError("holds a backslash: a path is written with / (one in a name is %5C)")
+        raise ValueError(
+            "holds a backslash: write a path with / (and %5C for a backslash in a name)"
+        )
     plain = unquote(name)
     if not unquote(path).isprintable() or "\ufffd" in unquote(path):
-        raise ValueError("holds a character that no path should have, written with %")
+        raise ValueError("holds a control character, written with %")
     if plain.endswith(_BESIDE):
-        raise ValueError("names a file that lies beside the database, and not the database itself")
+        raise ValueError("names a file beside the database, not the database itself")
 
 
 @dataclass(frozen=True, slots=True)
-class DestinationUrl(Kind):
-    """Where events go: https, but plain http to this very machine is let through."""
+class DestinationUrl(ValueType):
+    """The URL of a destination: https, or plain http to this machine."""
 
     secret: ClassVar[bool] = True
 
     def parse(self, raw: object, base: Path) -> str:  # noqa: ARG002
-        """Return the URL as it was written."""
+        """Return the URL as it is written."""
         url = _address(raw)
         if not keeps_secrets(url):
             raise ValueError("must be https, or stay on this machine: the API ID is secret")
@@ -135,13 +140,13 @@ class DestinationUrl(Kind):
 
 
 @dataclass(frozen=True, slots=True)
-class ProxyUrl(Kind):
-    """An HTTP proxy; a user and password may stand in it."""
+class ProxyUrl(ValueType):
+    """The URL of an HTTP proxy. It can hold a user and a password."""
 
     secret: ClassVar[bool] = True
 
     def parse(self, raw: object, base: Path) -> str:  # noqa: ARG002
-        """Return the URL as it was written."""
+        """Return the URL as it is written."""
         url, parts = _web_url(raw)
         if parts.path not in {"", "/"} or "?" in url or "#" in url:
             raise ValueError("must end after the host and the port, like http://proxy:3128")
@@ -153,16 +158,16 @@ class ProxyUrl(Kind):
 
 
 @dataclass(frozen=True, slots=True)
-class HookUrl(Kind):
-    """Where somebody listens for alarms. All of it is secret: whoever knows it may ring there."""
+class HookUrl(ValueType):
+    """The URL that receives alerts. All of it is secret: it is all that a sender needs to know."""
 
     secret: ClassVar[bool] = True
 
     def parse(self, raw: object, base: Path) -> Secret:  # noqa: ARG002
-        """Return the URL in its wrapping."""
+        """Return the URL as a `Secret`."""
         url = _address(raw)
         if not keeps_secrets(url):
-            raise ValueError("must be https, or stay on this machine: who knows it may ring there")
+            raise ValueError("must be https, or stay on this machine: the URL is secret")
         return Secret(url)
 
     def show(self, value: Secret) -> str:  # noqa: ARG002
@@ -171,7 +176,7 @@ class HookUrl(Kind):
 
 
 def _web_url(raw: object) -> tuple[str, SplitResult]:
-    # A backslash divides the parsers of URLs about which host is meant.
+    # Parsers of URLs disagree about the host if a URL holds a backslash.
     if not isinstance(raw, str) or not all("!" <= c <= "~" and c != "\\" for c in raw):
         raise ValueError("must be a URL in visible ASCII, like https://host/path")
     try:
@@ -185,7 +190,7 @@ def _web_url(raw: object) -> tuple[str, SplitResult]:
 
 
 def _address(raw: object) -> str:
-    """Return a URL that somebody is called at: no login stands in it, and no fragment."""
+    """Return a URL that receives requests: without a login and without a fragment."""
     url, parts = _web_url(raw)
     if "@" in parts.netloc:
         raise ValueError("must not hold a user or password")
@@ -195,9 +200,9 @@ def _address(raw: object) -> str:
 
 
 def keeps_secrets(url: str) -> bool:
-    """Return whether nobody but its receiver hears what is sent to a URL: by TLS, or right here.
+    """Return whether only the receiver can read what is sent to a URL: by TLS, or on this machine.
 
-    Names of this machine are never looked up (`destination.resolver`).
+    The names of this machine are never looked up (`destination.resolve`).
     """
     parts = urlsplit(url)
     host = parts.hostname or ""

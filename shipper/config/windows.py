@@ -1,10 +1,10 @@
 """Delivery windows: the minutes, by cron expressions and a time zone, in which events are sent.
 
-A minute is judged by what a clock on the wall of that zone shows, to the minute. So what a change
-to summer time leaves out is never open, and what the change back repeats is open both times.
+The local time of that zone decides, to the minute. So a minute that the change to summer time
+leaves out is never open, and a minute that the change back repeats is open both times.
 
-APScheduler computes when the next window opens. It is asked on a clock without such changes, one
-stretch between two of them after the other: across one it misses minutes, sometimes a whole day.
+APScheduler computes when the next window opens. Across such a change it misses minutes, sometimes a
+whole day. So it is asked for each stretch between two changes, on a clock without changes.
 """
 
 from bisect import bisect_left
@@ -22,9 +22,9 @@ from shipper.errors import ConfigError
 
 _MINUTE: Final = 60
 _DAY: Final = 86400
-# Leap years are four years apart, or eight; who is to say more lets nobody wait for longer.
+# Leap years are at most eight years apart: a window that doesn't open until then never opens.
 _SOON_ENOUGH: Final = 9 * 366 * _DAY
-# Who asks for how long they were open is shown no more of the past: each minute is looked at.
+# `open_within` looks at each minute, so it looks back only this far.
 _LOOKED_BACK: Final = 35 * _DAY
 _WEEKDAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _HINT: Final = (
@@ -34,9 +34,9 @@ _HINT: Final = (
 
 
 class Windows:
-    """A set of cron expressions in a time zone; an empty one is always open.
+    """A set of cron expressions in a time zone. An empty set is always open.
 
-    Raises ConfigError, with every expression that is none.
+    Raises ConfigError, with every expression that isn't valid.
     """
 
     def __init__(
@@ -49,41 +49,41 @@ class Windows:
             try:
                 self._schedules.append(Crontab.parse(expression))
             except ValueError as error:
-                problems.append(f"{place}: {expression!r} is no cron expression: {error}")
+                problems.append(f"{place}: {expression!r} is not a cron expression: {error}")
         if problems:
             raise ConfigError(problems, _HINT)
 
     @classmethod
     def of(cls, settings: Settings) -> "Windows":
-        """Return those of a configuration; a fault is told with its line."""
+        """Return the windows of a configuration. A ConfigError names the line."""
         name, schedule = "schedule.windows", settings.schedule
         origin = settings.origins.get(name)
         place = f"{origin}: {name}" if origin else name
         return cls(schedule.windows, schedule.timezone, place)
 
     def is_open(self, wall: float) -> bool:
-        """Return whether the minute of this wall time (seconds since 1970) is in one of them."""
+        """Return whether a window is open at a wall time (seconds since 1970)."""
         local = datetime.fromtimestamp(wall, self._zone)
         return not self._schedules or any(schedule.matches(local) for schedule in self._schedules)
 
     def opens_at(self, wall: float) -> float | None:
-        """Return when the next of them opens, or `wall` while one is open.
+        """Return when the next window opens, or `wall` while one is open.
 
-        In seconds since 1970; None where none opens within the next years.
+        In seconds since 1970; None if no window opens within the next nine years.
         """
         if self.is_open(wall):
             return wall
         found = [self._opens(schedule, wall) for schedule in self._schedules]
         return min((moment for moment in found if moment is not None), default=None)
 
-    def told(self, wall: float) -> str:
-        """Return for a person whether one is open, in which time zone, and until when not."""
+    def describe(self, wall: float) -> str:
+        """Return for a person whether a window is open, and if not, when one opens."""
         if self.is_open(wall):
             return f"inside the delivery windows ({self.timezone})"
         return f"outside the delivery windows ({self.timezone}) {self.until(wall)}"
 
     def until(self, wall: float) -> str:
-        """Return for a person until when no window is open."""
+        """Return for a person until when all windows are closed."""
         opens = self.opens_at(wall)
         if opens is None:
             return "for ever"
@@ -92,10 +92,10 @@ class Windows:
         return f"until {day}{then:%H:%M}"
 
     def open_within(self, begin: float, end: float, enough: float) -> float:
-        """Return for how many seconds between two wall times one was open.
+        """Return for how many seconds between two wall times a window was open.
 
-        Nothing more is counted once it is more than `enough`; what lies further back than five
-        weeks counts as if it had been open all the time.
+        The count stops once it is more than `enough`. Time further back than five weeks counts as
+        open.
         """
         if not self._schedules:
             return end - begin
@@ -128,9 +128,9 @@ class Windows:
         return int(offset.total_seconds()) if offset is not None else 0
 
     def _change(self, start: int, end: int) -> int | None:
-        """Return the first minute up to the end in which the zone is no more as far ahead.
+        """Return the first minute up to `end` at which the zone's offset has changed.
 
-        None where there is none; no change is undone within a day.
+        None if it doesn't change. No change is undone within a day.
         """
         ahead = self._ahead(start)
         for day in range(start, end, _DAY):
@@ -141,7 +141,7 @@ class Windows:
 
 
 def _trigger(schedule: Crontab) -> OrTrigger:
-    """Return what computes the next minute of a schedule, on a clock that has no summer time."""
+    """Return the trigger of an expression, on a clock without summer time."""
     days = {"day": _list(schedule.days)}
     weekdays = {"day_of_week": ",".join(_WEEKDAYS[day] for day in sorted(schedule.weekdays))}
     of_days = [days, weekdays] if schedule.either_day else [days | weekdays]

@@ -1,4 +1,4 @@
-"""The vendor's rules for an event: how one is built, written as JSON, and judged.
+"""The vendor's rules for an event: how it is built, written as JSON, and validated.
 
-Everything here is pure. Nothing here may change a payload that an application wrote.
+All modules are pure. They must never change a payload that an application wrote.
 """

@@ -1,9 +1,10 @@
-"""Which rules of the schema an event breaks, worded as the Ajv validator words them.
+"""Finds which rules of the schema an event breaks, and words them as the Ajv validator does.
 
-A validator tells us only *where* and *which keyword*; parameters and message are derived here
-from the schema and the event. So the two validators (jsonschema-rs, and jsonschema on machines
-that the former has no wheel for) give the same answer, and no value can slip into a message.
-Left out on purpose: Ajv's extra objects for the `if` and for the entries that `contains` tried.
+A validator only reports *where* and *which keyword*. This module derives the parameters and the
+message from the schema and the event. So the two validators (jsonschema-rs, and jsonschema on
+machines that have no wheel of jsonschema-rs) give the same violations, and a message never holds a
+value. Ajv's extra objects for the `if`, and for the entries that `contains` tried, are left out on
+purpose.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,22 +19,22 @@ from shipper.contract.schema import EVENT_SCHEMA
 from shipper.contract.violation import Violation, bounded, missing, pointer, violation, wrong_type
 
 Schema: TypeAlias = dict[str, Any]
-Json: TypeAlias = Any  # whatever orjson reads
+Json: TypeAlias = Any  # any value that orjson reads
 Path: TypeAlias = tuple[str | int, ...]
 Breach: TypeAlias = tuple[Path, Path]  # where in the event, which keyword of the schema
 Finder: TypeAlias = Callable[[Json, bool], Iterable[Breach]]
 Wording: TypeAlias = Callable[[str, str, Schema, Json], Iterator[Violation]]
 
-# Listing half a million breaches takes jsonschema-rs ten seconds, finding one a few milliseconds.
+# To list half a million breaches takes jsonschema-rs ten seconds; to find one, a few milliseconds.
 EXHAUSTIVE_BYTES = 16 * 1024
 
 
 def schema_violations(event: object, size: int) -> Iterator[Violation]:
-    """Yield what is wrong with a parsed payload; above 16 KiB of `size` only the first breach."""
+    """Yield the violations of a parsed payload; above 16 KiB of `size` only the first breach."""
     try:
         orjson.dumps(event)
     except orjson.JSONEncodeError:
-        # What orjson can read but not write is nested deeper than 254, where the validators end.
+        # orjson can read but not write a value that is nested deeper than 254; nor can a validator.
         yield violation("", "#/maxDepth", {"limit": 254}, "must NOT be nested deeper than 254")
         return
     breaches = _finder()(event, size <= EXHAUSTIVE_BYTES)
@@ -51,7 +52,7 @@ def _finder() -> Finder:
 
 
 def rust_finder() -> Finder:
-    """Return a finder on jsonschema-rs; raises ImportError where it isn't installed."""
+    """Return a finder on jsonschema-rs. Raises ImportError if it isn't installed."""
     jsonschema_rs = import_module("jsonschema_rs")
     validator = jsonschema_rs.Draft7Validator(_searched())
 
@@ -71,7 +72,7 @@ def rust_finder() -> Finder:
 
 
 def python_finder() -> Finder:
-    """Return a finder on jsonschema; raises ImportError where it isn't installed."""
+    """Return a finder on jsonschema. Raises ImportError if it isn't installed."""
     validator = import_module("jsonschema").Draft7Validator(_searched())
 
     def find(event: object, exhaustive: bool) -> Iterator[Breach]:  # noqa: FBT001 - a Finder
@@ -82,10 +83,10 @@ def python_finder() -> Finder:
 
 
 def _searched() -> Schema:
-    """Return the schema without `uniqueItems`, which `_repeats` looks for.
+    """Return the schema without `uniqueItems`, which `_repeats` checks.
 
-    The validators compare entries pair by pair (hours for a hostile megabyte), and neither says
-    which two were equal.
+    The validators compare all pairs of entries, which takes hours for a hostile megabyte, and
+    neither says which two entries are equal.
     """
     context = dict(EVENT_SCHEMA["properties"]["context"])
     del context["uniqueItems"]
@@ -99,7 +100,7 @@ def _repeats(event: Json) -> Iterator[Breach]:
 
 
 def _last_pair(items: list[Any]) -> tuple[int, int] | None:
-    """Return the last two equal entries, as Ajv does; None when all of them are different."""
+    """Return the last two equal entries, as Ajv does, or None if all entries differ."""
     seen: dict[bytes, int] = {}
     pair = None
     for index, item in enumerate(items):
@@ -111,7 +112,7 @@ def _last_pair(items: list[Any]) -> tuple[int, int] | None:
 
 
 def _as_doubles(value: Json) -> Json:
-    """Return a value with its numbers as JavaScript sees them: 1, 1.0 are one, and so are -0, 0."""
+    """Return a value with its numbers as in JavaScript, where 1 equals 1.0, and -0 equals 0."""
     if isinstance(value, dict):
         return {name: _as_doubles(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -120,7 +121,7 @@ def _as_doubles(value: Json) -> Json:
 
 
 def _canonical(path: Iterable[str | int]) -> Path:
-    """Return where a rule stands in the schema, for a path that ran through references to it."""
+    """Return the path of a rule in the schema, for a path that goes through references."""
     schema: Json = EVENT_SCHEMA
     place: Path = ()
     for step in path:

@@ -1,6 +1,6 @@
-"""The vendor's three events as plain dicts, for people who would rather not look up the nesting.
+"""Builds the vendor's three events as plain dicts, so that an application needn't know the nesting.
 
-A builder only arranges what it is given. Whether the result may be sent is `validation`'s word.
+A builder only arranges its arguments. It must never validate them: `validation` does that.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
 
-class Line(NamedTuple):
-    """One line of an order; `amount` is the price of one unit, VAT included.
+class OrderLine(NamedTuple):
+    """A line of an order. `amount` is the price of one unit, VAT included.
 
     A Decimal amount is written with exactly its digits. `currency` is a code of ISO 4217.
     """
@@ -28,11 +28,11 @@ def view(
     user: str | None = None,
     context: Iterable[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Return the event for content that came at least half into the viewport.
+    """Return the event for content of which at least half became visible.
 
     `content_type` is `customSet`, `productSet`, `similarProducts`, `matchingProductClusters` or
-    `setCompose`; newer ones are taken too. `id` names the set, or the product for the middle two.
-    `user` and further `context` entries as for all builders: see `order`.
+    `setCompose`; newer types are accepted, too. `id` is the id of the set, or of the product for
+    `similarProducts` and `matchingProductClusters`. For `user` and `context` see `order`.
     """
     return _event("view", _content(content_type, id), user, context)
 
@@ -45,10 +45,10 @@ def interact(
     content: tuple[str, str] | None = None,
     context: Iterable[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Return the event for a shopper who did something with a product inside 8SELECT content.
+    """Return the event for a shopper's action on a product inside 8SELECT content.
 
-    `action` is free text; the vendor tells only `addToCart` apart and wants it left out when
-    unsure. `content` is the content's type and id, as `view` takes them: where it happened.
+    `action` is free text. The vendor distinguishes only `addToCart`, and wants an uncertain action
+    left out. `content` is the type and the id of the content, as for `view`.
     """
     body: dict[str, Any] = {"type": "product", "product": {"sku": sku}}
     if action is not None:
@@ -59,26 +59,27 @@ def interact(
 
 def order(
     id: str,  # noqa: A002 - the vendor's word
-    lines: Iterable[Line | tuple[str, Any, Any, str] | Mapping[str, Any]],
+    lines: Iterable[OrderLine | tuple[str, Any, Any, str] | Mapping[str, Any]],
     *,
     user: str | None = None,
     context: Iterable[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Return the event for an order that was placed.
+    """Return the event for an order.
 
-    A line is a `Line`, a tuple in the order of its fields, or an object as the vendor writes it.
-    `user` is the shopper's id, anonymous and the same in all events of one shopper (`user_id`
-    makes one); the vendor wants it always. `context` holds entries as the vendor writes them.
+    A line is an `OrderLine`, a tuple with its fields in their order, or an object in the vendor's
+    form. `user` is the shopper's id: anonymous, and the same in all events of that shopper
+    (`user_id` makes one). The vendor asks for it in every event. `context` holds entries in the
+    vendor's form.
     """
     return _event("order", {"id": id, "lines": [_line(line) for line in lines]}, user, context)
 
 
 def user_id(namespace_uuid: UUID | str, own_id: str | int) -> str:
-    """Return the uuid-v5 of a shop's own id for a shopper, as the vendor asks for it.
+    """Return the uuid-v5 of a shop's own id of a shopper, as the vendor asks for it.
 
-    The same namespace and id always give the same result, and without the namespace nobody can
-    find out the id by trying: keep it to yourself, and never change it. Raises ValueError for a
-    namespace that is no UUID, and for an empty id, which would make all shoppers one.
+    The same namespace and id always give the same result. Never change the namespace, and keep it
+    secret: with it, the id can be found by trying. Raises ValueError for a namespace that isn't a
+    UUID, and for an empty id, which would be the same for all shoppers.
     """
     name = str(own_id)
     if not name:
@@ -91,7 +92,7 @@ def _event(
 ) -> dict[str, Any]:
     entries = [dict(entry) for entry in context]
     if user is not None:
-        # First, because the ordering key is derived from the first user entry.
+        # The database derives the ordering key from the first user entry.
         entries.insert(0, {"type": "user", "user": {"id": user}})
     event: dict[str, Any] = {"type": kind, kind: body}
     return {**event, "context": entries} if entries else event
@@ -101,7 +102,7 @@ def _content(content_type: str, content_id: str) -> dict[str, Any]:
     return {"type": content_type, content_type: {"id": content_id}}
 
 
-def _line(line: Line | tuple[str, Any, Any, str] | Mapping[str, Any]) -> dict[str, Any]:
+def _line(line: OrderLine | tuple[str, Any, Any, str] | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(line, Mapping):
         return dict(line)
     sku, quantity, amount, currency = line

@@ -1,7 +1,7 @@
-"""An event as the bytes that go into the outbox, and from there unchanged to the receiver.
+"""Writes an event as the bytes that the outbox stores and the receiver gets unchanged.
 
-Text is taken as it was written; a dict is written compactly. It must never write something else
-than what was meant: a Decimal keeps its digits, and NaN is refused (orjson would write null).
+A text stays as it is; a dict is written compactly. The bytes must never mean anything else than the
+event: a Decimal keeps its digits, and NaN is refused (orjson would write null).
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,16 +15,16 @@ import orjson
 from shipper.contract.violation import Violation, describe, pointer, violation
 from shipper.errors import InvalidEvent
 
-# Dataclasses are refused so that a NaN can't hide where `_not_finite` doesn't look.
+# Dataclasses are refused, because `_not_finite` doesn't look for a NaN inside them.
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS
 _MAX_DEPTH = 254
 
 
 def encode(event: dict[str, Any] | str | bytes) -> bytes:
-    """Return an event as JSON in UTF-8: text as it is, unchecked; a dict written compactly.
+    """Return an event as JSON in UTF-8: a text as it is, unchecked; a dict written compactly.
 
-    Raises InvalidEvent, with the place, for a dict that has no exact form in JSON and for text
-    that has none in UTF-8.
+    Raises InvalidEvent, with the place, for a dict without an exact form in JSON, and for a text
+    that can't be UTF-8.
     """
     if isinstance(event, bytes):
         return event
@@ -47,7 +47,7 @@ def _encode_text(text: str) -> bytes:
     except UnicodeEncodeError as error:
         message = f"must be UTF-8, but is not at character {error.start}"
         found = violation("", "#/utf8", {"characterOffset": error.start}, message)
-        # Its cause holds the whole text: it must not come along into a traceback.
+        # `error` holds the whole text, which must not get into a traceback.
         raise _refused([found]) from None
 
 
@@ -66,7 +66,7 @@ def _exactly(value: object) -> orjson.Fragment:
 
 
 def _culprit(value: object) -> tuple[str | int, ...]:
-    """Return the path to the innermost part that can't be written; bounded, for circles."""
+    """Return the path to the innermost part that can't be written; bounded, because of cycles."""
     path: tuple[str | int, ...] = ()
     while len(path) < _MAX_DEPTH:
         wrong = next((pair for pair in _children(value) if not _can_be_written(pair[1])), None)

@@ -1,15 +1,15 @@
-"""What the vendor's documentation says of an event, as a JSON Schema (draft-07) in our own words.
+"""The vendor's documentation of an event, written by shipper as a JSON Schema (draft-07).
 
-It holds only what the vendor has written down: where the vendor is silent (shortest id, smallest
-quantity, whether an order may be without lines) it asks for nothing. The vendor matches an event
-against every type; this one looks at `type` first, so that one mistake is one violation.
-Types that are not listed are refused: that is what sets the mode `schema` apart from `envelope`.
+It holds only rules that the vendor has documented. It has no rule where the vendor is silent: the
+shortest id, the smallest quantity, an order without lines. The vendor matches an event against
+every type; this schema looks at `type` first, so that one mistake is one violation. It refuses
+types that aren't listed; that is the difference between the modes `schema` and `envelope`.
 """
 
 from typing import Any
 
 # ISO 4217, list one, with the codes that were withdrawn since 2023: an order in a currency that
-# has just ended is likelier than a slip of the pen that happens to spell one.
+# ended recently is more likely than a misspelling that happens to be one of them.
 CURRENCIES = (  # noqa: SIM905 - as a list it fills 183 lines
     "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BOV BRL BSD BTN "
     "BWP BYN BZD CAD CDF CHE CHF CHW CLF CLP CNY COP COU CRC CUC CUP CVE CZK DJF DKK DOP DZD EGP "

@@ -1,16 +1,16 @@
-"""Whether a payload may leave, and if not, why: `violations` never raises, whatever the bytes.
+"""Decides whether a payload can be sent, and if not, why. `violations` never raises.
 
-It decides on the bytes alone and never changes them. Three modes, each with the rules of the one
-before it (interface.md, 3):
+It decides by the bytes alone, and must never change them. There are three modes, each with the
+rules of the mode before it (interface.md, 3):
 
     off       at most 1 MiB, and UTF-8
     envelope  JSON; an object with a string `type` and an object under the property named after
-              it; `context`, if present, an array of objects with a string `type`. Types that
-              nobody has heard of pass, and so does a missing `user`
+              it; `context`, if present, an array of objects with a string `type`. Unknown types
+              pass, and so does a missing `user`
     schema    every rule in `schema.py`; types that it doesn't know are refused
 
-JSON here is what orjson takes: lone surrogates and numbers beyond a double are refused although
-some databases accept them, because a receiver could not read them back as they were meant.
+JSON means what orjson reads. It refuses lone surrogates, and numbers that a double can't hold. Some
+databases accept them, but a receiver couldn't read them as they were meant.
 """
 
 from collections.abc import Iterator
@@ -35,12 +35,12 @@ Mode = Literal["off", "envelope", "schema"]
 # The vendor names no limit. An event is about 300 bytes; common gateways stop at 1 MB or 10 MB.
 MAX_PAYLOAD_BYTES = 1024 * 1024
 
-# Nobody reads more, and a hostile payload could hold half a million.
+# A person doesn't read more, and a hostile payload can hold half a million.
 MAX_VIOLATIONS = 100
 
 
 def violations(payload: bytes, mode: Mode) -> list[Violation]:
-    """Return what is wrong with a payload, in the shape of Ajv; at most 100, none if it may go."""
+    """Return the violations of a payload in Ajv's form, at most 100; none if it can be sent."""
     if len(payload) > MAX_PAYLOAD_BYTES:
         return [_too_large(len(payload))]
     if mode == "off":
@@ -51,7 +51,7 @@ def violations(payload: bytes, mode: Mode) -> list[Violation]:
         return _not_utf8(payload) or [_not_json(payload, error)]
     if mode == "envelope":
         return list(islice(_envelope(event), MAX_VIOLATIONS))
-    # Imported here because compiling the schema costs what only this mode should pay.
+    # Imported here, so that only this mode pays for compiling the schema.
     from shipper.contract.ajv import schema_violations  # noqa: PLC0415
 
     return list(islice(schema_violations(event, len(payload)), MAX_VIOLATIONS))

@@ -1,8 +1,8 @@
-"""What a breach of the contract looks like: an object in the shape of the Ajv validator.
+"""A violation of the contract: an object in the form of the Ajv validator.
 
-A violation says where and which rule, never what was found there: messages end in logs and in
-`last_error`. The only words of an event that may appear are names of properties (and so the
-event's `type`, which names one), printable and bounded.
+A violation says where and which rule. It must never hold a value, because messages get into logs
+and into `last_error`. Of an event's words it can hold only names of properties (and so the event's
+`type`, which names one), printable and bounded.
 """
 
 import json
@@ -18,7 +18,7 @@ REASON_CHARS = 500
 
 
 def violation(at: str, schema_path: str, params: dict[str, Any], message: str) -> Violation:
-    """Return a violation at a JSON pointer; the keyword is the last word of the schema's path."""
+    """Return a violation at a JSON pointer. The keyword is the last word of the schema's path."""
     return {
         "instancePath": at,
         "schemaPath": schema_path,
@@ -41,21 +41,21 @@ def missing(name: str, at: str, schema: str) -> Violation:
 
 
 def bounded(name: str) -> str:
-    """Return a property's name fit for a log line: printable, at most 64 characters."""
+    """Return a property's name for a log line: printable, at most 64 characters."""
     shown = name if len(name) <= NAME_CHARS else name[: NAME_CHARS - 1] + "…"
     return shown if shown.isprintable() else "".join(c if c.isprintable() else "?" for c in shown)
 
 
 def pointer(path: Iterable[str | int]) -> str:
-    """Return a JSON pointer (RFC 6901) with its names bounded."""
+    """Return a JSON pointer (RFC 6901) with bounded names."""
     steps = (bounded(str(step)).replace("~", "~0").replace("/", "~1") for step in path)
     return "".join(f"/{step}" for step in steps)
 
 
 def describe(violations: Sequence[Violation], limit: int = REASON_CHARS) -> str:
-    """Return the violations in one line of at most `limit` characters, the first ones first.
+    """Return the violations in one line of at most `limit` characters, in their order.
 
-    What doesn't fit is counted: `event/order must be object; and 3 more`.
+    Those that don't fit are counted: `event/order must be object; and 3 more`.
     """
     parts = [f"{_subject(v)} {v['message']}" for v in violations]
     for shown in range(len(parts), 0, -1):
@@ -66,22 +66,22 @@ def describe(violations: Sequence[Violation], limit: int = REASON_CHARS) -> str:
     return "; ".join(parts)[: max(limit - 1, 0)] + "…" if parts else ""
 
 
-# One object of Ajv's list; the list may be cut off anywhere, so it isn't parsed as a whole.
+# One object of Ajv's list. The list can be cut off anywhere, so it isn't parsed as a whole.
 _SAID = re.compile(
     r'"instancePath":\s*("(?:[^"\\]|\\.)*")[^{}]*(?:\{[^{}]*\})?[^{}]*"message":\s*("(?:[^"\\]|\\.)*")'
 )
 
 
 def in_words(answer: str) -> str:
-    """Return the violations that a receiver lists in its answer as `describe` would.
+    """Return the violations that a receiver's answer lists, worded as `describe` words them.
 
-    Anything else is returned as it is, and so is what has no whole violation in it.
+    An answer without a whole violation is returned as it is.
     """
-    told = []
+    found = []
     with suppress(ValueError):
         for at, message in _SAID.findall(answer) if answer.lstrip().startswith("[{") else ():
-            told.append(f"event{json.loads(at)} {json.loads(message)}")
-    return "; ".join(told) or answer
+            found.append(f"event{json.loads(at)} {json.loads(message)}")
+    return "; ".join(found) or answer
 
 
 def _subject(breach: Violation) -> str:

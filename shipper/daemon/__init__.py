@@ -1,7 +1,7 @@
-"""The composition root: settings in, a running daemon out. Nothing below knows how it is wired."""
+"""Build a running daemon from settings. No layer below knows how the daemon is put together."""
 
+from shipper.daemon.requests import Stop
 from shipper.daemon.service import serve
 from shipper.daemon.session import Session, open_session
-from shipper.daemon.stops import Stop
 
 __all__ = ["Session", "Stop", "open_session", "serve"]

@@ -1,6 +1,7 @@
-"""What is done now and then, one function a chore; `daemon.schedule` rings, nothing here delivers.
+"""Maintenance work, one function for each chore. `daemon.schedule` decides when; no chore delivers.
 
-Each takes what it works on as arguments and is safe to run late, twice, or never.
+Each chore takes what it works on as arguments, and is safe to run late, twice, or never. A chore
+must never block the drain for longer than a short step.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from shipper.drain import Dispatcher, Route
 from shipper.drain.tally import Tally, Totals
 from shipper.errors import ShipperError
 from shipper.logs import Log
+from shipper.store.db.dialect import dialect_of
 from shipper.store.db.opening import Database
 from shipper.store.drain import sqlite_planner
 from shipper.store.lease import clock_notes
@@ -30,19 +32,19 @@ from shipper.system.confirmed_time import Confirmed
 T = TypeVar("T")
 Fingerprint = tuple[int, int, int, int]
 
-# How much longer a rest is than the step before it.
-_RESTS = 3.0
-# Rows on PostgreSQL may be stamped by another machine, whose clock is wrong by less than this.
+# A chore waits so many times as long as its last step took.
+_WAIT_FACTOR = 3.0
+# Rows on PostgreSQL may carry the time of another machine; its clock is off by less than this.
 _CLOCKS_DIFFER = 86400.0
-# What was written a moment ago may be ahead of the last look at the clocks.
+# A row that was written a moment ago may be newer than the last comparison of the clocks.
 _CLOCKS_STIR = 2.0
-# A wall clock that was set by so many seconds is worth a line; more often than that, none.
+# A step of the wall clock by so many seconds is logged, at most once in `_TELL_EVERY`.
 _STEP_TOLD, _TELL_EVERY = 10.0, 60.0
-_STEP_HINT = "nothing is deleted for it: [retention] goes by how much time has really passed"
+_STEP_HINT = "nothing is deleted because of it: [retention] counts the time that has really passed"
 
 
 def look(dispatcher: Dispatcher) -> None:
-    """Look for new events: the safety net under every other way to learn of them."""
+    """Look for new events: the fallback for every other means to notice them."""
     dispatcher.look()
 
 
@@ -52,7 +54,7 @@ def rescan(dispatcher: Dispatcher) -> None:
 
 
 def open_or_close(dispatcher: Dispatcher, is_open: bool, log: Log) -> None:  # noqa: FBT001
-    """Let all destinations send, or not; what is in flight goes on."""
+    """Open or close the delivery window of all destinations; tries in flight go on."""
     turned = [route for route in dispatcher.routes.values() if route.open is not is_open]
     for route in turned:
         log("window.opened" if is_open else "window.closed", destination=route.name)
@@ -62,7 +64,7 @@ def open_or_close(dispatcher: Dispatcher, is_open: bool, log: Log) -> None:  # n
 
 
 class InDatabaseThread(Protocol):
-    """Runs work in the one thread that talks to the database, after what is waiting there."""
+    """Runs work in the database's one thread, after the work that is already queued there."""
 
     def __call__(self, work: Callable[[], T]) -> Awaitable[T]:
         """Return what the work returns."""
@@ -70,22 +72,22 @@ class InDatabaseThread(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """The chores on the outbox itself: each step a short turn of the database's thread.
+    """The chores on the outbox itself, in short steps in the database's thread.
 
-    Between two steps the drain has its turn there, and what an application writes has its own:
-    nobody waits for a chore, so it rests for longer than it works.
+    Between two steps the drain uses the thread and the application can write: a chore waits for
+    longer than it works, so that it delays neither of them.
     """
 
     database: Database
     run: InDatabaseThread
-    rest: Callable[[float], Awaitable[None]]
+    wait: Callable[[float], Awaitable[None]]
     clock: Clock
     log: Log
     confirmed: Confirmed
     reserve: Reserve | None = None
 
     async def retain(self, keeps: RetentionSettings) -> None:
-        """Delete what is over, and give back the room that it took."""
+        """Delete events whose retention is over, and give their space back to the file system."""
         began, purged = self.clock.monotonic(), 0
         cutoffs = retention.Cutoffs(
             *(self._over(keeps.delivered), self._over(keeps.dead)),
@@ -94,7 +96,7 @@ class Upkeep:
         batches = retention.prune(self.database, cutoffs, self.clock.monotonic)
         while (batch := await self._step(batches)) is not None:
             purged += batch.total()
-        if self.database.dialect.name == "sqlite":
+        if dialect_of(self.database).is_file:
             pages = sqlite_file.give_back(self.database)
             while await self._step(pages) is not None:
                 pass
@@ -103,24 +105,27 @@ class Upkeep:
             self.log("retention.pruned", purged=purged, seconds=seconds)
 
     def _over(self, kept: float | None) -> float | None:
-        """Return before when something was over to have been that for so long, as we know it."""
+        """Return the time before which an event must have ended to be older than `kept` seconds.
+
+        The time is that of the confirmed clock; None if such events are kept for ever.
+        """
         return None if kept is None else self.confirmed.at_least(kept) - kept
 
     def _beyond(self, kept: float | None) -> float:
-        """Return beyond when a row's time can't be of the last `kept` seconds by any clock."""
+        """Return the latest time that any clock can have shown in the last `kept` seconds."""
         if kept is None:
             return retention.END
-        foreign = 0.0 if self.database.dialect.name == "sqlite" else _CLOCKS_DIFFER
+        foreign = 0.0 if dialect_of(self.database).is_file else _CLOCKS_DIFFER
         return min(self.confirmed.at_most(kept) + foreign + _CLOCKS_STIR, retention.END)
 
     async def shorten_wal(self) -> None:
-        """Cut a WAL that has become large; told where somebody's long transaction is in the way."""
-        if self.database.dialect.name != "sqlite":
+        """Shorten a WAL that has become large; log when an open transaction prevents it."""
+        if not dialect_of(self.database).is_file:
             return
         taken = await self.run(lambda: sqlite_file.measure(self.database))
         if taken.wal <= sqlite_file.WAL_BYTES:
             return
-        # Beside the drain, which it doesn't keep from its turn; and no stop waits for it.
+        # It runs beside the drain, not in its thread; a stop doesn't wait for it.
         checkpoint = sqlite_file.Checkpoint(self.database)
         try:
             done = await aside(checkpoint.run, "checkpoint")
@@ -131,17 +136,17 @@ class Upkeep:
             self.log("space.wal_large", bytes=taken.wal)
 
     async def note_clock(self) -> None:
-        """Write down for the next daemon what is known of the clocks."""
+        """Save what is known about the clocks, for the next daemon."""
         boot, notes = Owner.here().boot, self.confirmed.notes()
         await self.run(lambda: clock_notes.write(self.database, boot, notes))
 
     async def forget_statistics(self) -> None:
-        """See to it that SQLite doesn't believe what somebody's ANALYZE said of another day."""
-        if self.database.dialect.name == "sqlite":
+        """Remove outdated statistics of another process's ANALYZE, which would mislead SQLite."""
+        if dialect_of(self.database).is_file:
             await self.run(lambda: sqlite_planner.forget_statistics(self.database))
 
     async def keep_reserve(self, *, first: bool = False) -> None:
-        """Have the reserve of an SQLite file there, as far as its disk has the room."""
+        """Create the reserve file of an SQLite outbox, if its disk has the room."""
         if (reserve := self.reserve) is None:
             return
         before = reserve.held
@@ -154,14 +159,14 @@ class Upkeep:
     async def _step(self, steps: Iterator[T]) -> T | None:
         began = self.clock.monotonic()
         step = await self.run(lambda: next(steps, None))
-        await self.rest(_RESTS * (self.clock.monotonic() - began))
+        await self.wait(_WAIT_FACTOR * (self.clock.monotonic() - began))
         return step
 
 
 class Statistics:
-    """Writes down, minute by minute, what the drain has counted.
+    """Writes the drain's counters to the database, minute by minute.
 
-    What couldn't be written is in the next minute's row. A tally's session is over with it.
+    If a minute can't be written, its counts go into the next row. A tally ends with its session.
     """
 
     def __init__(
@@ -177,16 +182,16 @@ class Statistics:
         self._tally = tally
         self._clock = clock
         self._confirmed = confirmed
-        self._rung_at = clock.monotonic()
-        # Of the database's thread from here on: a ring that is cut off still finishes there.
+        self._written_at = clock.monotonic()
+        # Used by the database's thread from here on: a write that is cancelled still ends there.
         self._written: dict[str, Totals] = {}
         self._longest: dict[str, float] = {}
 
     async def write(self) -> None:
-        """Write what came since the last time, in the minute that most of that time was in."""
+        """Write the counts since the last write, as the minute that most of that time was in."""
         now, totals = self._clock.monotonic(), self._tally.totals(restart_max=True)
-        minute = (self._clock.wall() - (now - self._rung_at) / 2) // 60.0 * 60.0
-        self._rung_at = now
+        minute = (self._clock.wall() - (now - self._written_at) / 2) // 60.0 * 60.0
+        self._written_at = now
         known = [know(minutes.KEPT) for know in (self._confirmed.at_least, self._confirmed.at_most)]
         await self._run(lambda: self._add(totals, minute, *known))
 
@@ -200,7 +205,7 @@ class Statistics:
             for name, total in totals.items()
             if _progress(total) != _progress(self._written.get(name))
         ]
-        if rows:  # whoever ships nothing writes nothing
+        if rows:  # a daemon that ships nothing writes nothing
             minutes.add(self._database, rows, at_least, at_most)
             self._written = dict(totals)
             self._longest.clear()
@@ -223,7 +228,7 @@ def _progress(totals: Totals | None) -> tuple[int, int, int]:
 
 
 class ClockWatch:
-    """Notices that the wall clock was set, and has it noted; told once a minute at most."""
+    """Notices that the wall clock was set and saves the step; logs it at most once a minute."""
 
     def __init__(
         self,
@@ -245,7 +250,7 @@ class ClockWatch:
         step, now = self._confirmed.ahead - self._ahead, self._clock()
         if abs(step) < _STEP_TOLD:
             return
-        with suppress(ShipperError):  # a second later it is tried again
+        with suppress(ShipperError):  # the next look, a second later, tries it again
             await self._note()
             self._ahead += step
         if now - self._told_at >= _TELL_EVERY:
@@ -254,12 +259,12 @@ class ClockWatch:
 
 
 class CredentialWatch:
-    """Notices that a file with an API ID was replaced, and lets its destination try at once."""
+    """Notices a replaced API ID file, and lets its destination try at once."""
 
     def __init__(
         self, files: Iterable[tuple[Route, Path]], clock: Callable[[], float], log: Log
     ) -> None:
-        # Without a fingerprint at first: a file may have changed since its courier read it.
+        # No fingerprint yet: a file may have changed since its courier read it.
         self._files: list[tuple[Route, Path, Fingerprint | None]] = [
             (route, path, None) for route, path in files
         ]
@@ -267,7 +272,7 @@ class CredentialWatch:
         self._log = log
 
     def look(self, dispatcher: Dispatcher) -> None:
-        """Compare every file with what it was; a file that can't be read is told once a change."""
+        """Compare each file with its last fingerprint; log an unreadable file once per change."""
         for at, (route, path, before) in enumerate(self._files):
             now = fingerprint(path)
             if now == before:
@@ -286,10 +291,10 @@ class CredentialWatch:
 
 
 def fingerprint(path: Path) -> Fingerprint | None:
-    """Return what changes when a file is written or replaced; None when it isn't there."""
+    """Return a value that changes when a file is written or replaced; None without a file."""
     try:
         status = path.stat()
     except OSError:
         return None
-    # Also what was made to look as old as the one before has another time of change.
+    # The change time (ctime) also differs if a copy was given the old file's modification time.
     return (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)

@@ -1,10 +1,10 @@
-"""What is done about a COMMIT that waits for a synchronous standby which is away (PostgreSQL).
+"""What the daemon does about a COMMIT that waits for an absent synchronous standby (PostgreSQL).
 
-No timeout of the server ends such a wait, and nobody may be sent what isn't safe there. So the
-daemon waits, says so, and is alive meanwhile. Whoever stops it doesn't wait: the COMMIT is broken
-off, which the server takes as one that is done without its standby
-(postgresql.org/docs/current/warm-standby.html, synchronous replication). That must never happen to
-a daemon that goes on, because it would send what a failover may take away again.
+No timeout of the server ends such a wait, and the daemon must not send an event whose claim is not
+on the standby. So the daemon waits, says so, and counts as alive meanwhile. A stop doesn't wait: it
+interrupts the COMMIT, which the server then treats as done without its standby
+(postgresql.org/docs/current/warm-standby.html, synchronous replication). A daemon that goes on must
+never do that, because it would send what a failover can take away again.
 """
 
 import asyncio
@@ -13,28 +13,29 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from shipper.clock import Clock
-from shipper.daemon.outbox import Address
+from shipper.daemon.session_outbox import Address
 from shipper.errors import ShipperError
 from shipper.logs import Log
 from shipper.store.db import commits
+from shipper.store.db.dialect import dialect_of
 from shipper.store.db.opening import Database, opened
 from shipper.store.db.transactions import committing, interrupt
 from shipper.system.background import aside
 
 _LOOK_EVERY = 0.5
 _BREAK_OFF_EVERY = 0.1
-# A standby that is there answers within milliseconds.
+# Seconds. A standby that is present answers within milliseconds.
 _WAITS = 2.0
 _ASK_EVERY = 10.0
 _TELL_EVERY = 60.0
 
 
-class Commits:
-    """Watches the commits of a session, from when it takes its outbox until it gives it back."""
+class CommitWatch:
+    """Watches the commits of a session, from taking the outbox until its release."""
 
     def __init__(self, database: Database, address: Address, clock: Clock, log: Log) -> None:
         self.known_to_wait = 0
-        """How often the server has said so: the drain doesn't turn then, and is well."""
+        """How many answers of the server confirmed a wait: the drain is alive, though it waits."""
         self._database = database
         self._address = address
         self._clock = clock
@@ -47,11 +48,11 @@ class Commits:
 
     @property
     def is_waiting(self) -> bool:
-        """Return whether one waits for a standby, and that was told."""
+        """Return whether a commit waits for a standby and the log says so."""
         return self._is_told
 
     async def watch(self, stop: asyncio.Event, *, breaks_off: bool) -> None:
-        """Watch them until cancelled; `breaks_off` says that `stop` may end a wait."""
+        """Watch until cancelled; with `breaks_off`, a set `stop` interrupts a waiting commit."""
         while True:
             await asyncio.sleep(_BREAK_OFF_EVERY if stop.is_set() else _LOOK_EVERY)
             commit, now = committing(self._database), self._clock.monotonic()
@@ -64,7 +65,7 @@ class Commits:
                 await self._ask(now)
 
     async def _break_off(self, now: float) -> None:
-        # The second one waits for the same standby, which we know to be away.
+        # A second commit waits for the same standby, which is known to be absent.
         if self._broken_off or now - self._began >= _WAITS:
             self._broken_off = True
             await aside(partial(interrupt, self._database), "interrupt")
@@ -73,13 +74,13 @@ class Commits:
         if now - self._began < _WAITS or now - self._asked_at < _ASK_EVERY:
             return
         self._asked_at = now
-        with suppress(ShipperError):  # the drain says what it is told itself
+        with suppress(ShipperError):  # the drain reports the same error itself
             found = await aside(partial(_waiting, self._address), "commits")
             if found is not None:
                 self.known_to_wait += 1
                 self._tell(found, now)
 
-    def _tell(self, found: commits.Waiting, now: float) -> None:
+    def _tell(self, found: commits.StalledCommits, now: float) -> None:
         if self._is_told or (self._told_at is not None and now - self._told_at < _TELL_EVERY):
             return
         self._log("store.commit_waits", reason=str(found), hint=commits.FIX)
@@ -94,10 +95,10 @@ class Commits:
 @asynccontextmanager
 async def watched(
     database: Database, address: Address, clock: Clock, log: Log, stop: asyncio.Event
-) -> AsyncIterator[Commits]:
-    """Watch the commits within; `stop` ends a wait, unless it is set from the start."""
-    found = Commits(database, address, clock, log)
-    if database.dialect.name != "postgresql":
+) -> AsyncIterator[CommitWatch]:
+    """Watch the commits in the `with`; `stop` ends their wait, unless it was set before."""
+    found = CommitWatch(database, address, clock, log)
+    if not dialect_of(database).may_stall:
         yield found
         return
     watching = asyncio.create_task(found.watch(stop, breaks_off=not stop.is_set()))
@@ -108,6 +109,6 @@ async def watched(
         await asyncio.wait({watching})
 
 
-def _waiting(address: Address) -> commits.Waiting | None:
+def _waiting(address: Address) -> commits.StalledCommits | None:
     with opened(address.settings.url, renewed=address.read_url) as database:
         return commits.waiting(database)

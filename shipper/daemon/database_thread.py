@@ -1,9 +1,9 @@
-"""The one thread that talks to the database: the event loop hands work over and awaits the answer.
+"""The one thread that talks to the database: the event loop passes work to it and awaits results.
 
-A drain with one lane changes threads twice for each event, so this is the short way: a queue, and
+A drain with one lane switches threads twice for each event, so the path is short: one queue, and
 one call into the loop. The standard library's executor passes each piece of work through two kinds
-of futures, and costs 10 to 40 µs more. Work is done one piece after the other, and never dropped
-while somebody awaits it.
+of futures, which costs 10 to 40 µs more. The thread does one piece of work after the other, and
+must never drop a piece that a caller still awaits.
 """
 
 import asyncio
@@ -14,9 +14,10 @@ from threading import Thread
 from typing import Any, NamedTuple, TypeVar
 
 from shipper.errors import GivenUp, ShipperError, StoreUnavailable
+from shipper.system.waiting import is_set_within
 
 _TRY_EVERY = 0.5
-# Who waits for so long is no quicker noticed than a server that is asked all day long likes.
+# Seconds of waiting after which the database is asked less often, to spare its server.
 _LONG = 30.0
 _TRY_EVERY_LONG = 5.0
 
@@ -24,7 +25,7 @@ T = TypeVar("T")
 
 
 class _Order(NamedTuple):
-    """A piece of work, and who waits for it."""
+    """A piece of work, and the future that a caller awaits."""
 
     work: Callable[[], Any]
     loop: asyncio.AbstractEventLoop
@@ -32,25 +33,26 @@ class _Order(NamedTuple):
 
 
 class DatabaseThread:
-    """A thread of its own, from when it is made until `close`."""
+    """A thread that exists from its construction until `close`."""
 
     def __init__(self) -> None:
         self._orders: SimpleQueue[_Order | None] = SimpleQueue()
         self._closed = False
         self.patient = True
-        """Whether what it has begun is waited for, whoever is cancelled."""
+        """Whether a cancelled caller still counts on the thread to finish its work."""
         self._abandoned: StoreUnavailable | None = None
         self._askers: set[asyncio.Future[Any]] = set()
-        # `close` waits for what it writes; only one that is abandoned ends with the process.
+        # `close` waits for the last writes; only an abandoned thread ends with the process.
         self._thread = Thread(target=self._serve, name="database", daemon=True)
         self._thread.start()
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run `work` there and return what it returns, or raise what it raises.
+        """Run `work` in the thread; return what it returns, or raise what it raises.
 
-        Raises RuntimeError once it is closed, because nobody would do it. Who is cancelled while
-        it isn't `patient` abandons it: what is asked for after that is done if it ever can be, and
-        StoreUnavailable is raised at once; after `give_up`, what that was told.
+        Raises RuntimeError once the thread is closed. A caller that is cancelled while the thread
+        isn't `patient` abandons it: from then on the thread still does the queued work if it can,
+        but every call raises StoreUnavailable at once. After `give_up`, every call raises its
+        error.
         """
         if self._closed:
             raise RuntimeError("the database's thread has ended")
@@ -73,9 +75,9 @@ class DatabaseThread:
             self._askers.discard(asker)
 
     def give_up(self, error: GivenUp) -> None:
-        """Abandon it: whoever waits for it, or asks from here on, is told this error at once.
+        """Abandon the thread: all present and later callers get this error at once.
 
-        What has begun may still end; what hasn't is not begun.
+        Work that has begun may still end; work that hasn't begun is dropped.
         """
         self._abandoned = error
         for asker in self._askers:
@@ -89,9 +91,9 @@ class DatabaseThread:
         stop: asyncio.Event,
         told: Callable[[ShipperError, float], None] = lambda *_: None,
     ) -> T:
-        """Run `work` until it raises none of these errors, for so many seconds at most.
+        """Run `work` until it raises none of these errors; give each kind so many seconds.
 
-        `told` is told of each of them that is waited for.
+        `told` is called with each error that is waited out, and its seconds.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -99,16 +101,16 @@ class DatabaseThread:
             try:
                 return await self.run(work)
             except tuple(patience) as failure:
-                # By the kind it is of: a full disk is a database that is out of reach, too.
+                # The error's own kind or a base class: DiskFull is a StoreUnavailable, too.
                 seconds = next(patience[kind] for kind in patience if isinstance(failure, kind))
                 if stop.is_set() or loop.time() - began >= seconds:
                     raise
                 told(failure, seconds)
             is_long = loop.time() - began > _LONG
-            await _rest(stop, _TRY_EVERY_LONG if is_long else _TRY_EVERY)
+            await is_set_within(stop, _TRY_EVERY_LONG if is_long else _TRY_EVERY)
 
     def close(self) -> None:
-        """Do what was asked for before, then end; blocks until it has, unless it is abandoned."""
+        """Finish the queued work, then end; blocks until that is done, unless it is abandoned."""
         self._closed = True
         self._orders.put(None)
         if not self._abandoned:
@@ -116,12 +118,12 @@ class DatabaseThread:
 
     def _serve(self) -> None:
         while (order := self._orders.get()) is not None:
-            if not order.asker.done():  # who asked for it has gone
+            if not order.asker.done():  # else its caller was cancelled
                 self._serve_one(order)
-            del order  # its payloads are not to wait here for the next one
+            del order  # frees its payloads before the next piece of work arrives
 
     def _serve_one(self, order: _Order) -> None:
-        # Whatever is raised is the asker's: nothing may end this thread but `close`.
+        # Every exception belongs to the caller: only `close` may end this thread.
         try:
             result = order.work()
         except BaseException as error:  # noqa: BLE001
@@ -135,17 +137,9 @@ class DatabaseThread:
             if not order.asker.done():
                 answer(value)
 
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed: no caller waits any more
             order.loop.call_soon_threadsafe(tell)
 
 
 def _nobody_asks(asker: "asyncio.Future[Any]") -> None:
-    asker.exception()  # else the loop tells that nobody has looked at it
-
-
-async def _rest(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return
+    asker.exception()  # else the loop logs that the exception was never retrieved

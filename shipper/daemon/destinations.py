@@ -1,8 +1,8 @@
-"""What leads to the destinations of a configuration: their couriers and routes.
+"""The couriers and routes to the destinations of a configuration.
 
-It decides what makes a destination another one: a setting that its route works with, or another
-certificate in a file. Whatever can fail is made before anything is replaced; here no network is
-touched, and no database.
+This module decides when a destination counts as changed: when a setting of its route changed, or a
+certificate file. It makes everything that can fail before anything is replaced, and must never
+touch the network or the database.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,40 +19,42 @@ from shipper.drain import Route, Terms
 from shipper.drain.courier import Courier
 from shipper.policy.delivery import RetryPolicy
 
-Make: TypeAlias = tuple[object, ...]
-"""What a route is made of: while it is the same, so is the route."""
-Seen: TypeAlias = Mapping[Path, Fingerprint | None]
+RouteInputs: TypeAlias = tuple[object, ...]
+"""The values that a route is made of: while they are the same, the route is kept."""
+SeenFiles: TypeAlias = Mapping[Path, Fingerprint | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Fresh:
-    """A configuration whose destinations can be used, with couriers for those that are another."""
+class ReadyDestinations:
+    """A configuration whose destinations can be used, with new couriers for the changed ones."""
 
     settings: Settings
-    makes: Mapping[str, Make]
+    inputs: Mapping[str, RouteInputs]
     couriers: Mapping[str, Courier]
-    seen: Seen
-    """The files that are read only once, as they were before they were read."""
+    seen: SeenFiles
+    """The files that are read only once, with the fingerprints from before they were read."""
 
     async def aclose(self) -> None:
-        """Close the couriers: nobody wants them."""
+        """Close the couriers when the configuration isn't used."""
         for courier in self.couriers.values():
             await courier.aclose()
 
 
-async def freshly(settings: Settings, clock: Clock, before: Mapping[str, Make]) -> Fresh:
-    """Make the couriers of all destinations that aren't made as `before`.
+async def ready_destinations(
+    settings: Settings, clock: Clock, before: Mapping[str, RouteInputs]
+) -> ReadyDestinations:
+    """Make a courier for each destination whose inputs differ from those of `before`.
 
-    Raises ConfigError and AccessDenied, for instance for an API ID file that can't be read.
+    Raises ConfigError and AccessDenied, for instance if an API ID file can't be read.
     """
     seen = {path: fingerprint(path) for path in read_once(settings)}
-    makes = {name: _make(one, settings, seen) for name, one in settings.destinations.items()}
+    inputs = {name: _inputs_of(one, settings, seen) for name, one in settings.destinations.items()}
     couriers: dict[str, Courier] = {}
-    fresh = Fresh(settings, makes, couriers, seen)
+    fresh = ReadyDestinations(settings, inputs, couriers, seen)
     try:
         for name, destination in settings.destinations.items():
-            if before.get(name) == makes[name]:
-                destination.read_api_id()  # it is read anew by itself; but not from nowhere
+            if before.get(name) == inputs[name]:
+                destination.read_api_id()  # checks only: the courier rereads it by itself
             else:
                 couriers[name] = _courier(destination, settings, clock)
     except BaseException:
@@ -62,27 +64,22 @@ async def freshly(settings: Settings, clock: Clock, before: Mapping[str, Make]) 
 
 
 def read_once(settings: Settings) -> list[Path]:
-    """Return the files that are read when a configuration is taken, and not again by themselves."""
+    """Return the files that are read once, when a configuration is applied."""
     told = settings.alerts
     found = [destination.ca_file for destination in settings.destinations.values()]
     found += [told.ca_file, told.heartbeat_url_file, told.webhook_url_file]
     return list(dict.fromkeys(path for path in found if path is not None))
 
 
-def _make(destination: DestinationSettings, settings: Settings, seen: Seen) -> Make:
+def _inputs_of(
+    destination: DestinationSettings, settings: Settings, seen: SeenFiles
+) -> RouteInputs:
     ca_file = destination.ca_file
     return destination, settings.validation, None if ca_file is None else seen[ca_file]
 
 
 def _courier(destination: DestinationSettings, settings: Settings, clock: Clock) -> Courier:
-    carrier = Destination(
-        url=destination.url,
-        timeout=destination.timeout,
-        max_in_flight=destination.max_in_flight,
-        ca_file=destination.ca_file,
-        proxy=destination.proxy,
-        transport=destination.transport,
-    )
+    carrier = Destination.of(destination)
     return Courier(
         carrier,
         validation=settings.validation.mode,
@@ -99,7 +96,7 @@ def route_of(
     clock: Clock,
     wake: Callable[[], None],
 ) -> Route:
-    """Return a route to a destination, over its courier."""
+    """Return a route to a destination, with its courier."""
     retry = destination.retry
     terms = Terms(
         policy=RetryPolicy(retry.backoff, retry.probe_backoff, retry.max_attempts),

@@ -1,10 +1,10 @@
-"""Tells the log that an open transaction keeps the newest events back (PostgreSQL).
+"""Log when an open transaction keeps the newest events back (PostgreSQL).
 
-Once when that begins to matter, by the bound that `status` has, and once when it is over; of the
-next one only after a while, however often an application leaves one open.
+It is logged once when the wait passes the bound that `status` uses, and once when the wait is over.
+The next wait is logged only after `TELL_EVERY`: an application that often leaves a transaction open
+must never fill the log.
 """
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,9 +14,10 @@ from typing import Final
 from shipper.daemon.session import Session
 from shipper.errors import ShipperError
 from shipper.logs import Log
-from shipper.observe.guard import Guard
+from shipper.observe.guard import repeat
 from shipper.observe.situation import open_for
 from shipper.observe.troubles import OPEN_LONG, held_back
+from shipper.store.db.dialect import dialect_of
 from shipper.store.db.opening import Database
 from shipper.store.report.status import Blocker, commit_blockers
 
@@ -25,14 +26,14 @@ TELL_EVERY: Final = 600.0
 
 
 class HeldBack:
-    """What has been told of it. It outlives a reload."""
+    """What has been logged about it. It outlives a reload."""
 
     def __init__(self) -> None:
-        self._since: float | None = None  # and the log says so
+        self._since: float | None = None  # set while the log says that events are kept back
         self._told_at = -inf
 
     def take(self, blockers: Sequence[Blocker], seconds: float, now: float, log: Log) -> None:
-        """Take in which transactions the newest event waits for, and how long the oldest is open.
+        """Take in which transactions the newest events wait for, and how long the oldest is open.
 
         `now` is monotonic.
         """
@@ -47,13 +48,16 @@ class HeldBack:
 
 
 async def watch(session: Session, found: HeldBack, log: Log) -> None:
-    """Look now and then until cancelled, beside the drain's own questions."""
-    guard, upkeep = Guard("held_back", log), session.upkeep
-    while upkeep.database.dialect.name == "postgresql":
-        with guard(), suppress(ShipperError):  # that the database is away is the drain's to tell
+    """Look every `LOOK_EVERY` seconds until cancelled, beside the drain's own queries."""
+    upkeep = session.upkeep
+
+    async def look() -> None:
+        with suppress(ShipperError):  # the drain reports a lost database itself
             blockers, seconds = await upkeep.run(partial(_look, upkeep.database))
             found.take(blockers, seconds, session.clock.monotonic(), log)
-        await asyncio.sleep(LOOK_EVERY)
+
+    if dialect_of(upkeep.database).may_hold_back:
+        await repeat("held_back", look, LOOK_EVERY, log)
 
 
 def _look(database: Database) -> tuple[Sequence[Blocker], float]:

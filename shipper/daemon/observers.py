@@ -1,7 +1,7 @@
-"""Who looks at a session from outside: the local HTTP port, and the alarms.
+"""The observers of a session: the local HTTP port, and the alarms.
 
-It decides what happens where the port can't be had: nothing but a line in the log, and another
-try. Events are shipped whether or not somebody can watch.
+This module decides what happens if the port can't be opened: one log entry, and another attempt
+later. A port or an alarm that fails must never stop the delivery.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from shipper.config.windows import Windows
 from shipper.daemon.session import Session
 from shipper.logs import Log
 from shipper.observe.alarms import Alarms
-from shipper.observe.alerts import Hooks, Watch, alerting
+from shipper.observe.alerts import AlarmWatch, Hooks, alerting
 from shipper.observe.health import Health
 from shipper.observe.survey import Audit, Survey
 from shipper.system.files import Untrusted
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 LISTEN_EVERY: Final = 30.0
 
-_IN_USE: Final = "whoever has it has to go, or [web] listen has to name another address"
-_NOT_OURS: Final = "the daemon's user may not have it: [web] listen has to name another address"
+_IN_USE: Final = "stop the process that uses the port, or set [web] listen to another address"
+_NOT_OURS: Final = "the daemon's user can't use this address: set [web] listen to another one"
 
 
 def _hint(error: OSError) -> str:
     if isinstance(error, Untrusted):
-        return "put it in a directory where only the daemon's user may write, as /run/shipper"
+        return "use a directory where only the daemon's user can write, such as /run/shipper"
     return _IN_USE if error.errno == EADDRINUSE else _NOT_OURS
 
 
@@ -45,9 +45,9 @@ async def observed(
     clock: Clock,
     log: Log,
 ) -> AsyncIterator[None]:
-    """Let others look at a session for the length of a `with`, as far as that is configured.
+    """Run the configured observers of a session during a `with`.
 
-    `alarms` and `audit` are of the sessions before, too.
+    `alarms` and `audit` live on from one session to the next.
     """
     settings = session.settings
     alerts, address = settings.alerts, settings.web.listen
@@ -61,7 +61,7 @@ async def observed(
                 server = _web_server(session, survey, health, clock, log)
                 await stack.enter_async_context(_listening(server, address, log))
             if alarmed:
-                watch = Watch(
+                watch = AlarmWatch(
                     alerts,
                     session.dispatcher.routes,
                     session.tally,
@@ -78,7 +78,7 @@ async def observed(
 def _web_server(
     session: Session, survey: Survey, health: Health, clock: Clock, log: Log
 ) -> "WebServer":
-    # Whoever wants no port doesn't pay for a server and a library of metrics.
+    # Imported here: a daemon without a port saves the server and the metrics library.
     from shipper.observe.metrics import Metrics  # noqa: PLC0415
     from shipper.port.server import WebServer  # noqa: PLC0415
 

@@ -1,8 +1,8 @@
-"""What follows from a configuration that was read anew, while the old one is in force and ships.
+"""Check a newly read configuration while the old one stays in force and the session ships on.
 
-Everything that can be wrong with it is found out here, before anything is replaced: its files, its
-schedule, its alarms; and where it names another outbox than the one that is held, whether that can
-be opened and is of this version. Nothing is upgraded for a reload, and nobody is waited for.
+This module finds every fault before anything is replaced: in the files, the schedule and the
+alarms. If the configuration names another outbox, it checks that this outbox can be opened and has
+this version. A reload must never upgrade an outbox, and never wait for one.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ from typing import Final, NamedTuple
 from shipper.clock import Clock
 from shipper.config import Settings
 from shipper.config.windows import Windows
-from shipper.daemon.destinations import Fresh, freshly
+from shipper.daemon.destinations import ReadyDestinations, ready_destinations
+from shipper.daemon.requests import ReloadRequest
 from shipper.daemon.session import Session
-from shipper.daemon.stops import Wish
 from shipper.errors import ConfigError, ShipperError, StoreUnavailable
 from shipper.logs import Log
 from shipper.observe import alerts
@@ -29,67 +29,67 @@ from shipper.store.drain.messages import LinkRow
 from shipper.store.schema import revisions
 from shipper.system.background import aside
 
-# For how long another database may say nothing, in seconds: who asks for a reload is told then.
+# Seconds that another database has to answer; after that the reload is refused.
 ANSWERS_WITHIN: Final = 30.0
 
 
-class Taken(NamedTuple):
-    """A configuration that can be taken: its destinations, and who is told of alarms."""
+class ReadyConfiguration(NamedTuple):
+    """A checked configuration that can be applied: its destinations, and its alert clients."""
 
-    fresh: Fresh
+    fresh: ReadyDestinations
     hooks: Hooks
 
     async def aclose(self) -> None:
-        """Close what nobody wants."""
+        """Close everything when the configuration isn't used."""
         await self.fresh.aclose()
         await alerts.close(self.hooks)
 
 
 class Change(NamedTuple):
-    """What a session goes on with, on its outbox."""
+    """The new parts with which a session goes on, on the same outbox."""
 
-    taken: Taken
+    ready: ReadyConfiguration
     links: Mapping[str, LinkRow]
 
 
 async def changed(settings: Settings, session: Session) -> Change:
-    """Return what a session goes on with; raises what is wrong with it, and leaves nothing open."""
-    taken = await prepared(settings, session)
+    """Return the new parts for a session; raises what is wrong, and leaves nothing open."""
+    ready = await prepared(settings, session)
     try:
-        return Change(taken, await session.links(taken.fresh))
+        return Change(ready, await session.links(ready.fresh))
     except BaseException:
-        await taken.aclose()
+        await ready.aclose()
         raise
 
 
-async def prepared(settings: Settings, session: Session) -> Taken:
-    """Return a configuration for the outbox that is held; raises what is wrong with it."""
+async def prepared(settings: Settings, session: Session) -> ReadyConfiguration:
+    """Return a checked configuration for the present outbox; raises what is wrong with it."""
     Windows.of(settings)
-    fresh = await freshly(settings, session.clock, session.makes)
+    fresh = await ready_destinations(settings, session.clock, session.inputs)
     try:
-        return Taken(fresh, alerts.hooks(settings.alerts))
+        return ReadyConfiguration(fresh, alerts.hooks(settings.alerts))
     except BaseException:
         await fresh.aclose()
         raise
 
 
 async def sound(settings: Settings, clock: Clock) -> Hooks:
-    """Return who is told of alarms; raises what is wrong with a configuration for a new session."""
+    """Check a configuration for a new session; return its alert clients, or raise what is wrong."""
     Windows.of(settings)
-    await (await freshly(settings, clock, {})).aclose()
+    await (await ready_destinations(settings, clock, {})).aclose()
     return alerts.hooks(settings.alerts)
 
 
 def renewed(settings: Settings) -> Settings:
-    """Return a configuration with what its files hold by now."""
+    """Return a configuration with the present content of its alert files."""
     return replace(settings, alerts=settings.alerts.renewed())
 
 
 async def is_elsewhere(settings: Settings, session: Session) -> bool:
-    """Return whether another outbox is meant than the one that is held.
+    """Return whether the settings name another outbox than the session's.
 
-    Raises what is wrong with that one: it can't be reached or opened, isn't ours, or is of another
-    version.
+    Raises what is wrong with the other one: it can't be reached or opened, isn't a shipper outbox,
+    or has another version.
     """
     path, known = database_path(settings.database.url), session.outbox.identity
     if (path,) == known or (path is None and settings.database == session.settings.database):
@@ -98,19 +98,19 @@ async def is_elsewhere(settings: Settings, session: Session) -> bool:
 
 
 async def identified(settings: Settings, within: float = ANSWERS_WITHIN) -> object:
-    """Return which outbox a configuration means; raises what is wrong with it.
+    """Return the identity of the configured outbox; raises what is wrong with it.
 
-    Raises StoreUnavailable, too, where nothing is answered `within` so many seconds. Nobody waits
-    for the question then: a server may take a connection and say nothing for ever.
+    Raises StoreUnavailable, too, if the database doesn't answer `within` so many seconds. The
+    query is then abandoned: a server may accept a connection and never answer.
     """
-    # In a thread of its own: the session's may be waiting for a database that is away.
+    # In a new thread: the session's own thread may be waiting for a lost database.
     async with answered(within):
         return await aside(partial(_identified, settings), "reload")
 
 
 @asynccontextmanager
 async def answered(within: float = ANSWERS_WITHIN) -> AsyncIterator[None]:
-    """Raise StoreUnavailable where what is done in the `with` takes longer, in seconds."""
+    """Raise StoreUnavailable if the work in the `with` takes longer than `within` seconds."""
     try:
         async with asyncio.timeout(within) as limit:
             yield
@@ -130,19 +130,19 @@ def _identified(settings: Settings) -> object:
         return identity(engine)
 
 
-def refuse(wish: Wish, settings: Settings, error: Exception, log: Log) -> None:
-    """Tell why what was read anew can't be used; `settings` are those that stay in force."""
-    if not wish.reload:
-        log("file.unusable", paths=wish.changed, reason=told(error))
+def refuse(request: ReloadRequest, settings: Settings, error: Exception, log: Log) -> None:
+    """Log why the new content can't be used; `settings` are those that stay in force."""
+    if not request.reload:
+        log("file.unusable", paths=request.changed, reason=reason_of(error))
         return
-    problems = error.problems if isinstance(error, ConfigError) else [told(error)]
+    problems = error.problems if isinstance(error, ConfigError) else [reason_of(error)]
     hint = error.hint if isinstance(error, ShipperError) else "run: shipper check"
     advice = {"hint": hint} if hint else {}
     log("config.rejected", path=str(settings.path), problems=problems, **advice)
 
 
-def told(error: BaseException) -> str:
-    """Return what is wrong, for the log; of a bug only the name, for its text may be anything."""
+def reason_of(error: BaseException) -> str:
+    """Return the reason for the log; of a bug only the type, because its text may hold secrets."""
     if isinstance(error, ShipperError):
         return error.message
     return f"a bug of shipper's: {type(error).__name__}"

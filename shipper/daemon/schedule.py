@@ -1,16 +1,16 @@
-"""When each chore is done. By the loop's clock, which nobody can set, whatever the wall clock does.
+"""When each chore runs: by the clock of the event loop, which nobody can set.
 
-It decides how often. A step of the wall clock, by years, forward or back, costs at most one chore
-that comes at the wrong moment of its minute: each has a task of its own that sleeps, does it, and
-sleeps again, so none is ever owed, listed, or done twice at once. Nothing here may hang on
-APScheduler's own clockwork: it reads the wall clock, lists each run that it has missed (of a chore
-of every second, 31 million after a step of a year), and stands still after a step back. It computes
-when the next delivery window opens, and that is all.
+This module decides how often. Each chore has a task of its own that waits, runs the chore, and
+waits again, so a chore is never overdue twice and never runs twice at once. A step of the wall
+clock, even by years, costs at most one run in the wrong second of its minute. The schedule must
+never depend on APScheduler's own clockwork, which reads the wall clock: after a step of a year it
+lists each missed run (31 million of a chore of every second), and after a step back it stands
+still. APScheduler only computes when the next delivery window opens.
 
-A reload begins no wait anew: when each chore was done last is known from before it.
+A reload doesn't restart the waits: the time of each chore's last run is kept.
 
-A machine that sleeps stops the loop's clock; what is due meanwhile comes at most one period after
-it wakes up.
+While the machine sleeps, the loop's clock stops. A chore that becomes due meanwhile runs at most
+one period after the machine wakes up.
 """
 
 import asyncio
@@ -28,60 +28,63 @@ from shipper.daemon.session import Session
 from shipper.daemon.systemd import Heartbeat
 from shipper.logs import Log
 from shipper.observe.guard import Guard
-from shipper.store.db.engine import sqlite_library
+from shipper.store.db.sqlite.opening import sqlite_library
 
 MINUTE: Final = 60.0
-# After a step of the wall clock a window opens or closes within this.
+# Seconds after a step of the wall clock within which a window opens or closes.
 _WINDOWS_WITHIN: Final = 1.0
 _CLOCK_EVERY: Final = 1.0
 _CREDENTIALS_EVERY: Final = 2.0
 _RESCAN_EVERY: Final = 300.0
-# Ten times within the shorter retention, but not all the time.
+# Bounds, in seconds, for a tenth of the shorter retention.
 _RETAIN_LEAST, _RETAIN_MOST = 1.0, 600.0
 _SPACE_EVERY: Final = 60.0
-_WAL_EVERY: Final = 10.0  # where an old SQLite must not do it by itself
+_WAL_EVERY: Final = 10.0  # for an SQLite with the WAL-reset bug, which must not checkpoint itself
 
-Chore = Callable[[], Awaitable[None] | None]
-Last: TypeAlias = MutableMapping[str, float]
-"""When each chore was done last, or its first wait began, by the loop's clock."""
+Work = Callable[[], Awaitable[None] | None]
+LastDone: TypeAlias = MutableMapping[str, float]
+"""When each chore last ran, or its first wait began, by the loop's clock."""
 
 
-class Ring(NamedTuple):
-    """A chore, and how many seconds to wait before it is done, asked for anew each time."""
+class Chore(NamedTuple):
+    """A chore, and a function that returns the seconds until its next run."""
 
     name: str
-    chore: Chore
+    chore: Work
     wait: Callable[[], float]
     at_once: bool = False
-    """Whether it is done before the first wait, too."""
+    """Whether it also runs before the first wait."""
     by_the_clock: bool = False
-    """Whether it waits for a moment of the wall clock, whenever it was done last."""
+    """Whether it waits for a moment of the wall clock, whenever it last ran."""
 
 
 @asynccontextmanager
 async def scheduled(
-    session: Session, clock: Clock, log: Log, heartbeat: Heartbeat, last: Last
+    session: Session, clock: Clock, log: Log, heartbeat: Heartbeat, last: LastDone
 ) -> AsyncIterator[None]:
-    """Have the chores done while the session runs; ends them with it.
+    """Run the chores while the session runs; stop them at its end.
 
-    `last` is kept from one to the next: else who reloads often would keep a rare chore from ever
-    being done.
+    `last` is passed from one session to the next: otherwise frequent reloads would keep a rare
+    chore from ever running.
     """
     windows = Windows.of(session.settings)
     _turn(session, windows, clock, log)
-    tasks = [asyncio.create_task(ring(r, log, last)) for r in _rings(session, windows, clock, log)]
-    tasks.append(asyncio.create_task(ring(_beats(session, heartbeat), log, last)))
+    tasks = [
+        asyncio.create_task(repeat_chore(r, log, last))
+        for r in _chores(session, windows, clock, log)
+    ]
+    tasks.append(asyncio.create_task(repeat_chore(_beats(session, heartbeat), log, last)))
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
-        # A step that is under way in another thread ends by itself.
+        # A step that runs in another thread ends by itself.
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def ring(each: Ring, log: Log, last: Last) -> None:
-    """Wait and do a chore, again and again; one that fails is told once, and done again."""
+async def repeat_chore(each: Chore, log: Log, last: LastDone) -> None:
+    """Wait and run a chore, again and again; log a failing chore once, and run it again."""
     guard, now = Guard(each.name, log), asyncio.get_running_loop().time
     await asyncio.sleep(_first(each, last.setdefault(each.name, now()), now()))
     while True:
@@ -93,54 +96,56 @@ async def ring(each: Ring, log: Log, last: Last) -> None:
         await asyncio.sleep(each.wait())
 
 
-def _first(each: Ring, last: float, now: float) -> float:
-    """Return how many seconds to wait before a chore that was done, or first waited for, then."""
+def _first(each: Chore, last: float, now: float) -> float:
+    """Return the seconds until the first run of a chore that last ran, or began to wait, then."""
     if each.at_once:
         return 0.0
     return each.wait() if each.by_the_clock else max(0.0, last + each.wait() - now)
 
 
 def every(seconds: float) -> Callable[[], float]:
-    """Return a wait that is always the same."""
+    """Return a function that always returns the same wait."""
     return lambda: seconds
 
 
 def next_minute(clock: Clock, within: float) -> Callable[[], float]:
-    """Return a wait until the wall clock's next full minute, but never for longer than `within`."""
+    """Return a function: the wait until the next full minute, but never longer than `within`."""
     return lambda: min(MINUTE - clock.wall() % MINUTE, within)
 
 
-def _rings(session: Session, windows: Windows, clock: Clock, log: Log) -> list[Ring]:
+def _chores(session: Session, windows: Windows, clock: Clock, log: Log) -> list[Chore]:
     dispatcher, settings, upkeep = session.dispatcher, session.settings, session.upkeep
     keeps, cuts_itself = settings.retention, sqlite_library().wal_reset_safe
     watch = chores.ClockWatch(session.confirmed, upkeep.note_clock, clock.monotonic, log)
-    rings = [
-        Ring("look", lambda: chores.look(dispatcher), every(settings.schedule.poll_interval)),
-        Ring("rescan", lambda: chores.rescan(dispatcher), every(_RESCAN_EVERY)),
-        Ring("clock", watch.look, every(_CLOCK_EVERY)),
-        Ring("retention", lambda: upkeep.retain(keeps), every(retain_every(keeps))),
-        Ring("space", upkeep.shorten_wal, every(_SPACE_EVERY if cuts_itself else _WAL_EVERY)),
-        Ring("planner", upkeep.forget_statistics, every(_SPACE_EVERY)),
-        Ring("reserve", upkeep.keep_reserve, every(_SPACE_EVERY)),
-        Ring("statistics", session.statistics.write, next_minute(clock, MINUTE), by_the_clock=True),
-        Ring("credentials", _credentials(session, clock, log), every(_CREDENTIALS_EVERY), True),
+    chores_found = [
+        Chore("look", lambda: chores.look(dispatcher), every(settings.schedule.poll_interval)),
+        Chore("rescan", lambda: chores.rescan(dispatcher), every(_RESCAN_EVERY)),
+        Chore("clock", watch.look, every(_CLOCK_EVERY)),
+        Chore("retention", lambda: upkeep.retain(keeps), every(retain_every(keeps))),
+        Chore("space", upkeep.shorten_wal, every(_SPACE_EVERY if cuts_itself else _WAL_EVERY)),
+        Chore("planner", upkeep.forget_statistics, every(_SPACE_EVERY)),
+        Chore("reserve", upkeep.keep_reserve, every(_SPACE_EVERY)),
+        Chore(
+            "statistics", session.statistics.write, next_minute(clock, MINUTE), by_the_clock=True
+        ),
+        Chore("credentials", _credentials(session, clock, log), every(_CREDENTIALS_EVERY), True),
     ]
     if settings.schedule.windows:
         wait = next_minute(clock, _WINDOWS_WITHIN)
         turn = partial(_turn, session, windows, clock, log)
-        rings.append(Ring("windows", turn, wait, by_the_clock=True))
-    return rings
+        chores_found.append(Chore("windows", turn, wait, by_the_clock=True))
+    return chores_found
 
 
 def _turn(session: Session, windows: Windows, clock: Clock, log: Log) -> None:
     chores.open_or_close(session.dispatcher, windows.is_open(clock.wall()), log)
 
 
-def _beats(session: Session, heartbeat: Heartbeat) -> Ring:
-    return Ring("heartbeat", lambda: heartbeat.beat(session), every(heartbeat.every), True)
+def _beats(session: Session, heartbeat: Heartbeat) -> Chore:
+    return Chore("heartbeat", lambda: heartbeat.beat(session), every(heartbeat.every), True)
 
 
-def _credentials(session: Session, clock: Clock, log: Log) -> Chore:
+def _credentials(session: Session, clock: Clock, log: Log) -> Work:
     dispatcher = session.dispatcher
     watch = chores.CredentialWatch(
         [
@@ -155,6 +160,6 @@ def _credentials(session: Session, clock: Clock, log: Log) -> Chore:
 
 
 def retain_every(keeps: RetentionSettings) -> float:
-    """Return how often to look for what is over, in seconds."""
+    """Return the seconds between two searches for events whose retention is over."""
     shortest = min((s for s in (keeps.delivered, keeps.dead) if s is not None), default=inf)
     return min(_RETAIN_MOST, max(_RETAIN_LEAST, shortest / 10))

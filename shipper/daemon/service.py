@@ -1,9 +1,9 @@
-"""The daemon as a service: signals, systemd; a session, and what is taken in while it ships.
+"""The daemon as a service: its signals, its sessions, and what systemd is told.
 
-SIGTERM and SIGINT stop it cleanly. SIGHUP reads the configuration anew while the session ships on:
-what is another by then is replaced, the rest isn't touched, and a configuration that can't be used,
-whatever is wrong with it, is refused with the old one kept. Only another outbox is another session:
-it is opened before the old one is ended.
+SIGTERM and SIGINT stop the daemon cleanly. SIGHUP reads the configuration again while the session
+ships on: only the parts that changed are replaced. A configuration that can't be used, for whatever
+reason, must never end the session: it is rejected and the old one stays in force. A configuration
+that names another outbox starts a new session, which takes that outbox before the old session ends.
 """
 
 import asyncio
@@ -16,19 +16,18 @@ from typing import NamedTuple
 from shipper import __version__
 from shipper.clock import Clock
 from shipper.config import Settings
-from shipper.daemon import held_back, strays
+from shipper.daemon import held_back, unknown_destinations
 from shipper.daemon import reload as reloading
+from shipper.daemon.acquisition import REACH_WITHIN
+from shipper.daemon.file_watch import watch_files
 from shipper.daemon.held_back import HeldBack
 from shipper.daemon.observers import observed
 from shipper.daemon.reload import Change
-from shipper.daemon.renewal import renewing
+from shipper.daemon.requests import ReloadRequest, Requests, unless_over
 from shipper.daemon.schedule import scheduled
 from shipper.daemon.session import Session, open_session
-from shipper.daemon.stops import Stops, Wish, unless_over
-from shipper.daemon.strays import Strays
 from shipper.daemon.systemd import Heartbeat, Notifier
-from shipper.daemon.taking import REACH_WITHIN
-from shipper.drain.dispatcher import STOP_GRACE
+from shipper.daemon.unknown_destinations import UnknownDestinations
 from shipper.errors import AccessDenied, OutboxChanged, OutboxHeld, SchemaError, StoreUnavailable
 from shipper.logs import Log
 from shipper.observe import alerts
@@ -38,15 +37,13 @@ from shipper.observe.guard import alongside
 from shipper.observe.survey import Audit
 from shipper.system.confirmed_time import Confirmed
 
-# Between two sessions, where the outbox changes again and again.
-_BEGIN_ANEW = 0.1
-# A session that has its lease, and waits for the end of another.
+# Seconds between two sessions if the outbox was replaced, so that repeated changes don't spin.
+_RESTART_AFTER = 0.1
+# Seconds between renewals of the lease of a session that waits for the end of the old one.
 _PROLONG_EVERY = 5.0
-# Beyond what is in flight: for the database (`budget.STORE_GRACE`), and for a machine that is busy.
-_STOP_MARGIN = 30.0
-_AWAY_FOR = 5.0
-_AWAY = (StoreUnavailable, AccessDenied, SchemaError)
-_REFUSED = "the new configuration is refused, see the journal"
+_REOPEN_AFTER = 5.0
+_DATABASE_AWAY = (StoreUnavailable, AccessDenied, SchemaError)
+_REFUSED = "the new configuration is rejected, see the journal"
 
 
 async def serve(
@@ -56,7 +53,7 @@ async def serve(
     log_of: Callable[[Settings], Log],
     reload: Callable[[], Settings],
 ) -> None:
-    """Run until stopped. `reload` reads the settings anew after a SIGHUP; `log_of` opens their log.
+    """Run until stopped. After a SIGHUP, `reload` reads the settings; `log_of` opens their log.
 
     Raises what `open_session` raises, and LeaseLost when another daemon has taken over.
     """
@@ -68,15 +65,15 @@ async def serve(
     while True:
         try:
             cut_off = await service.ship(within)
-        except (OutboxChanged, *_AWAY) as error:
-            # What is remembered is of another outbox than the one that is there now; or that one
-            # went away while the session which is to follow was beginning.
+        except (OutboxChanged, *_DATABASE_AWAY) as error:
+            # The session's memory belongs to an outbox that was replaced; or the new session's
+            # outbox became unreachable while that session began.
             is_change = isinstance(error, OutboxChanged)
             if not is_change and within < inf:
                 raise
             log("store.changed", reason=error.message, hint=error.hint)
             within = inf
-            if not await service.stops.rest(_BEGIN_ANEW if is_change else _AWAY_FOR):
+            if not await service.requests.wait(_RESTART_AFTER if is_change else _REOPEN_AFTER):
                 continue
             cut_off = 0
         log("daemon.stopped", cut_off=cut_off)
@@ -84,7 +81,7 @@ async def serve(
 
 
 class _Opened(NamedTuple):
-    """A session that holds its outbox until `closing` is left, and who is told of its alarms."""
+    """A session that holds its outbox until `closing` is left, and its alert clients."""
 
     session: Session
     hooks: Hooks
@@ -92,7 +89,7 @@ class _Opened(NamedTuple):
 
 
 class _Service:
-    """What stays the same from one session to the next."""
+    """The state that lives on from one session to the next."""
 
     def __init__(
         self,
@@ -102,7 +99,7 @@ class _Service:
         log_of: Callable[[Settings], Log],
         reload: Callable[[], Settings],
     ) -> None:
-        self.stops = Stops(settings)
+        self.requests = Requests(settings)
         self._clock = clock
         self._log = log
         self._log_of = log_of
@@ -111,43 +108,43 @@ class _Service:
         self._audit = Audit.first(clock)
         self._confirmed = Confirmed(clock)
         self._alarms = Alarms()
-        self._strays, self._held_back = Strays(), HeldBack()
+        self._unknown, self._held_back = UnknownDestinations(), HeldBack()
         self._last_done: dict[str, float] = {}
         self._remark = ""
-        self._begun: Session | None = None  # and nobody has been told so
-        self._taken: Wish | None = None  # the same
+        self._begun: Session | None = None  # a session whose start isn't logged yet
+        self._applied: ReloadRequest | None = None  # a request whose success isn't logged yet
 
-    # -- what it is told ------------------------------------------------------------------------
+    # -- signals --------------------------------------------------------------------------------
 
     def listen(self) -> None:
-        """Take in what the signals ask for, from now on."""
+        """Handle the signals from now on."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number.name)
-        loop.add_signal_handler(signal.SIGHUP, self.stops.restart)
+        loop.add_signal_handler(signal.SIGHUP, self.requests.reload)
 
     def _stop(self, reason: str) -> None:
         self._log("daemon.stopping", reason=reason)
-        self._tell_stopping()
-        self.stops.stop()
+        self._notify.stopping(self.requests.timeout)
+        self.requests.stop()
 
-    # -- one session after the other --------------------------------------------------------------
+    # -- one session after another ----------------------------------------------------------------
 
     async def ship(self, within: float) -> int:
-        """Ship until told to stop; return how many tries were cut off.
+        """Ship until a stop; return how many tries were cut off.
 
-        The outbox is waited for `within` so many seconds.
+        Wait for the database for at most `within` seconds.
         """
-        settings = self.stops.settings
-        # A session that takes over from another has the watchdog on while it opens.
+        settings = self.requests.settings
+        # The watchdog is already active while a session opens after another one.
         self._notify(WATCHDOG=1, STATUS="Taking the outbox")
         try:
             following: _Opened | None = await self._open(settings, within)
             while following is not None:
                 cut_off, following = await self._run(following)
-        except (*_AWAY, OutboxHeld):
-            # Whoever ends the waiting for a database or a lease is not told that it was in vain.
-            if not self.stops.event.is_set():
+        except (*_DATABASE_AWAY, OutboxHeld):
+            # A stop ended the wait for a database or a lease: that is no failure.
+            if not self.requests.event.is_set():
                 raise
             return 0
         return cut_off
@@ -158,8 +155,8 @@ class _Service:
             settings,
             clock=self._clock,
             log=self._log,
-            stop=self.stops.event,
-            waits=self._tell_waiting,
+            stop=self.requests.event,
+            on_wait=self._notify.waiting,
             confirmed=self._confirmed,
             within=within,
         )
@@ -171,8 +168,8 @@ class _Service:
             raise
 
     async def _run(self, opened: _Opened) -> tuple[int, _Opened | None]:
-        """Run a session to its end; return how many tries were cut off, and who follows it."""
-        session, ending = opened.session, self.stops.session()
+        """Run a session to its end; return how many tries were cut off, and the next session."""
+        session, ending = opened.session, self.requests.session()
         async with opened.closing:
             await session.upkeep.keep_reserve(first=True)
             drain = asyncio.create_task(session.dispatcher.run(ending))
@@ -186,14 +183,14 @@ class _Service:
     async def _look_after(
         self, opened: _Opened, drain: "asyncio.Task[int]", ending: asyncio.Event
     ) -> _Opened | None:
-        """Take in what changes while a session ships; return who follows it, None for nobody."""
+        """Apply changes while a session ships; return the session that follows it, if any."""
         session, hooks = opened.session, opened.hooks
         self._begun = session
         while True:
             async with self._around(session, hooks) as status:
-                self._tell_begun(session)
+                self._log_begun(session)
                 self._notify(READY=1, STATUS=status())
-                await session.settle_in()
+                await session.leave_old_address()
                 change = await self._next_change(session, drain, status)
                 if isinstance(change, _Opened):
                     ending.set()
@@ -202,14 +199,14 @@ class _Service:
                     return change
             if change is None:
                 return None
-            if drain.done():  # meanwhile
-                await change.taken.aclose()
+            if drain.done():  # it ended while the change was prepared
+                await change.ready.aclose()
                 return None
-            session.take(change.taken.fresh, change.links)
-            hooks = change.taken.hooks
+            session.take(change.ready.fresh, change.links)
+            hooks = change.ready.hooks
 
     async def _ended(self, drain: "asyncio.Task[int]", following: _Opened) -> None:
-        """Wait until a session has ended; its trouble isn't the one's that follows it."""
+        """Wait until a session has ended; its failure must not end the session that follows."""
         try:
             while not (await asyncio.wait({drain}, timeout=_PROLONG_EVERY))[0]:
                 await following.session.prolong()
@@ -217,99 +214,78 @@ class _Service:
             await following.closing.aclose()
             raise
         if not drain.cancelled() and (error := drain.exception()) is not None:
-            self._log("store.changed", reason=reloading.told(error))
+            self._log("store.changed", reason=reloading.reason_of(error))
 
     @asynccontextmanager
     async def _around(self, session: Session, hooks: Hooks) -> AsyncIterator[Callable[[], str]]:
-        """Have the chores done, and others look at a session, as its settings say."""
+        """Run the chores and the observers of a session, as its settings say."""
         clock, log = self._clock, self._log
         heartbeat = Heartbeat(
-            self._notify, clock.monotonic, self.stops.event.is_set, lambda: self._remark
+            self._notify, clock.monotonic, self.requests.event.is_set, lambda: self._remark
         )
         async with (
             scheduled(session, clock, log, heartbeat, self._last_done),
-            alongside(renewing(session.seen, self.stops.renew, log)),
+            alongside(watch_files(session.seen, self.requests.reread, log)),
             observed(session, self._alarms, self._audit, hooks, clock, log),
-            alongside(strays.watch(session, self._strays, log)),
+            alongside(unknown_destinations.watch(session, self._unknown, log)),
             alongside(held_back.watch(session, self._held_back, log)),
         ):
             yield lambda: heartbeat.status(session)
 
-    # -- what is read anew ------------------------------------------------------------------------
+    # -- reloads ----------------------------------------------------------------------------------
 
     async def _next_change(
         self, session: Session, drain: "asyncio.Task[int]", status: Callable[[], str]
     ) -> Change | _Opened | None:
-        """Wait for something that can be used; None where the drain has ended."""
-        while (wish := await unless_over(self.stops.wished(), drain)) is not None:
-            if wish.reload:
-                self._tell_reloading()
+        """Wait for a change that can be applied; None if the drain has ended."""
+        while (request := await unless_over(self.requests.next(), drain)) is not None:
+            if request.reload:
+                self._notify.reloading(asyncio.get_running_loop().time())
             try:
-                return await unless_over(self._read_anew(wish, session), drain)
+                return await unless_over(self._read_anew(request, session), drain)
             except Exception as error:  # noqa: BLE001 - whatever it is, the session ships on
-                reloading.refuse(wish, session.settings, error, self._log)
-            if wish.reload:
+                reloading.refuse(request, session.settings, error, self._log)
+            if request.reload:
                 self._remark = _REFUSED
                 self._notify(READY=1, STATUS=status())
         return None
 
-    async def _read_anew(self, wish: Wish, session: Session) -> Change | _Opened:
-        settings = self._reload() if wish.reload else reloading.renewed(session.settings)
+    async def _read_anew(self, request: ReloadRequest, session: Session) -> Change | _Opened:
+        settings = self._reload() if request.reload else reloading.renewed(session.settings)
         change: Change | _Opened
-        if wish.reload and await reloading.is_elsewhere(settings, session):
+        if request.reload and await reloading.is_elsewhere(settings, session):
             async with reloading.answered():
                 change = await self._open(settings, within=0.0)
         else:
             change = await reloading.changed(settings, session)
-        self.stops.take(settings)
-        self._taken = wish
-        if wish.reload:
+        self.requests.take(settings)
+        self._applied = request
+        if request.reload:
             self._remark = ""
             self._log.become(self._log_of(settings))
             session.dispatcher.probe_at_once()
         return change
 
-    def _tell_begun(self, session: Session) -> None:
-        """Tell what has begun to be so, once it is."""
+    def _log_begun(self, session: Session) -> None:
+        """Log the session that began and the reload that was applied, once each."""
         begun, self._begun = self._begun, None
         if begun is not None:
-            _tell_started(begun, self._log)
-        wish, self._taken = self._taken, None
+            _log_started(begun, self._log)
+        request, self._applied = self._applied, None
         settings = session.settings
-        if wish is not None and wish.reload:
+        if request is not None and request.reload:
             self._log("config.reloaded", path=str(settings.path))
             self.warn(settings)
-        elif wish is not None:
-            self._log("file.changed", paths=wish.changed)
+        elif request is not None:
+            self._log("file.changed", paths=request.changed)
 
     def warn(self, settings: Settings) -> None:
-        """Tell what of a configuration is allowed and unwise."""
+        """Log what a configuration is allowed to say but better wouldn't."""
         for problem in settings.warnings:
             self._log("config.warning", problem=problem)
 
-    # -- what systemd is told ---------------------------------------------------------------------
 
-    def _tell_waiting(self, reason: str) -> None:
-        self._notify(WATCHDOG=1, STATUS=f"Waiting: {reason}")
-
-    def _tell_stopping(self) -> None:
-        """Ask for the time that a clean stop takes at most."""
-        timeout = self.stops.timeout
-        self._notify(
-            STOPPING=1,
-            STATUS="Stopping: what is in flight may finish",
-            EXTEND_TIMEOUT_USEC=round((timeout + STOP_GRACE + _STOP_MARGIN) * 1e6),
-        )
-
-    def _tell_reloading(self) -> None:
-        self._notify(
-            RELOADING=1,
-            MONOTONIC_USEC=round(asyncio.get_running_loop().time() * 1e6),
-            STATUS="Reading the configuration anew",
-        )
-
-
-def _tell_started(session: Session, log: Log) -> None:
+def _log_started(session: Session, log: Log) -> None:
     log(
         "daemon.started",
         version=__version__,

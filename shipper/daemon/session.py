@@ -1,9 +1,9 @@
-"""One run of the drain with one outbox: opened, run, closed. Its settings may change meanwhile.
+"""A session: one run of the drain on one outbox. Its settings can change meanwhile.
 
-It takes the outbox (lock, lease), builds a route for each destination, and gives everything back
-in the reverse order. Whatever reads or writes rows runs in one thread. A reload replaces the routes
-of destinations that are another by now, one by one, and gives nothing back: only another outbox is
-another session.
+The session takes the outbox (lock, lease), builds a route for each destination, and releases
+everything in the reverse order. All reads and writes of rows run in one thread. A reload replaces
+the routes of changed destinations, one by one, and must never release the outbox: only another
+outbox makes another session.
 """
 
 import asyncio
@@ -16,25 +16,31 @@ from pathlib import Path
 from shipper.advice import place_of
 from shipper.clock import Clock
 from shipper.config import Settings
-from shipper.daemon.budget import Budget, bounded
-from shipper.daemon.chores import Statistics, Upkeep
-from shipper.daemon.commits import Commits, watched
-from shipper.daemon.database_thread import DatabaseThread
-from shipper.daemon.destinations import Fresh, Make, Seen, freshly, route_of
-from shipper.daemon.outbox import Address, Outbox
-from shipper.daemon.signs import Signs, sign
-from shipper.daemon.stops import Stop
-from shipper.daemon.taking import (
+from shipper.daemon.acquisition import (
     FROZEN,
     REACH_WITHIN,
     acquire,
-    broken_off_by,
     give_back,
+    interrupted_by,
     lease_ttl,
+    log_reserve_given,
+    log_waiting,
     reach,
-    tells,
-    tells_waiting,
 )
+from shipper.daemon.chores import Statistics, Upkeep
+from shipper.daemon.commits import CommitWatch, watched
+from shipper.daemon.database_thread import DatabaseThread
+from shipper.daemon.destinations import (
+    ReadyDestinations,
+    RouteInputs,
+    SeenFiles,
+    ready_destinations,
+    route_of,
+)
+from shipper.daemon.requests import Stop
+from shipper.daemon.session_outbox import Address, SessionOutbox
+from shipper.daemon.signs_of_life import SignsOfLife, leave_signs
+from shipper.daemon.stop_budget import StopBudget, bounded
 from shipper.drain import Dispatcher
 from shipper.drain.reporter import Reporter
 from shipper.drain.tally import Tally
@@ -53,59 +59,60 @@ from shipper.store.lease import clock_notes
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.lease import Owner
 from shipper.store.upgrade.migrate import prepare
-from shipper.store.upkeep.reserve import Reserve, Spared
+from shipper.store.upkeep.full_disk import QueueWithReserve
+from shipper.store.upkeep.reserve import Reserve
 from shipper.store.upkeep.retention import newest
 from shipper.system.confirmed_time import Confirmed
 
-# Whoever asks whether the outbox is held holds it for less.
+# Seconds. A command that only asks whether the file is locked holds the lock for less.
 _HELD_A_MOMENT = 0.5
 
 
 @dataclass(slots=True)
 class Session:
-    """A set of routes that is ready to run, and what was found when the outbox was taken."""
+    """The routes of one run, ready to ship, and what was found when the outbox was taken."""
 
     settings: Settings
-    outbox: Outbox
+    outbox: SessionOutbox
     dispatcher: Dispatcher
     recovered: int
-    """How many events a process that died may have sent already."""
+    """How many events a crashed process may have sent already."""
     database: str
-    """Which database it is, for a person."""
+    """The database's description for a person."""
     tally: Tally
-    """What the drain has done so far."""
+    """The drain's counters."""
     statistics: Statistics
-    """The chore that writes it down; done once more at the end."""
+    """The chore that saves the counters; it runs once more at the end."""
     confirmed: Confirmed
-    """How late it is, as far as a step of the wall clock is believed."""
-    makes: Mapping[str, Make]
-    """What the routes are made of."""
-    seen: Seen
-    """The files that are read only once, as they were then."""
+    """The confirmed time: how far a step of the wall clock is believed."""
+    inputs: Mapping[str, RouteInputs]
+    """The values that the routes are made of."""
+    seen: SeenFiles
+    """The files that are read only once, with their fingerprints from then."""
     clock: Clock
     lease_ttl: float
-    commits: Commits
-    budget: Budget
+    commits: CommitWatch
+    budget: StopBudget
     """How long a stop waits for the database."""
     _moved: bool = False
 
     @property
     def upkeep(self) -> Upkeep:
-        """The chores that work on the outbox, in the database's own thread."""
+        """The chores on the outbox, in the database's thread."""
         return self.outbox.upkeep
 
-    async def links(self, fresh: Fresh) -> Mapping[str, LinkRow]:
-        """Return how destinations that come back were left, as far as the database says."""
-        if fresh.makes.keys() <= self.dispatcher.routes.keys():
+    async def links(self, fresh: ReadyDestinations) -> Mapping[str, LinkRow]:
+        """Return the saved state of destinations that come back, as far as the database answers."""
+        if fresh.inputs.keys() <= self.dispatcher.routes.keys():
             return {}
-        with suppress(ShipperError):  # what is away is waited for by the drain
+        with suppress(ShipperError):  # the drain waits out a lost database
             return await _links(self.outbox)
         return {}
 
-    def take(self, fresh: Fresh, links: Mapping[str, LinkRow]) -> None:
-        """Go on with other settings, on the same outbox; what isn't another one goes on as it is.
+    def take(self, fresh: ReadyDestinations, links: Mapping[str, LinkRow]) -> None:
+        """Apply other settings on the same outbox; unchanged destinations aren't touched.
 
-        A try that is under way may count on the lease that it began with: that never gets shorter.
+        The lease's duration never gets shorter: a try in flight may count on the old one.
         """
         settings, dispatcher, outbox = fresh.settings, self.dispatcher, self.outbox
         if settings.database != outbox.address.settings:
@@ -123,16 +130,16 @@ class Session:
             place = place_of(settings.destinations[name], settings)
             dispatcher.routes[name].place = place
         _add_routes(dispatcher, fresh, self.clock, links)
-        self.settings, self.makes, self.seen = settings, fresh.makes, fresh.seen
+        self.settings, self.inputs, self.seen = settings, fresh.inputs, fresh.seen
 
     async def prolong(self) -> None:
-        """Keep the lease for a drain that hasn't begun; if it can't be, that one finds out."""
+        """Renew the lease for a drain that hasn't begun; a failure shows once the drain runs."""
         with suppress(ShipperError):
             await self.outbox.thread.run(self.outbox.queue.renew)
             self.tally.waited(self.clock.monotonic())
 
-    async def settle_in(self) -> None:
-        """Leave the connection to an address that is another by now."""
+    async def leave_old_address(self) -> None:
+        """Close the connections to an address that a reload has replaced."""
         if self._moved:
             self._moved = False
             await self.outbox.thread.run(self.upkeep.database.dispose)
@@ -145,26 +152,26 @@ async def open_session(
     clock: Clock,
     log: Log,
     stop: Stop,
-    waits: Callable[[str], None] = lambda _: None,
+    on_wait: Callable[[str], None] = lambda _: None,
     confirmed: Confirmed | None = None,
     within: float = REACH_WITHIN,
 ) -> AsyncIterator[Session]:
-    """Take the outbox, and give it back at the end; `waits` is told what it has to wait for.
+    """Take the outbox for the length of the `with`; `on_wait` gets each reason for a wait.
 
-    A stop waits for the database no longer than its budget (`bounded`). `confirmed` is of the
-    sessions before, where there were any in this process. A database that is away is waited for
-    `within` so many seconds; with 0 nothing is waited for.
+    A stop waits for the database no longer than its budget (`bounded`). `confirmed` is the clock of
+    earlier sessions of this process, if there were any. The database has `within` seconds to become
+    reachable; with 0 there is no wait at all.
 
-    Raises StoreUnavailable when it can't be reached in time, OutboxHeld when another daemon has
-    it; SchemaError and AccessDenied at once, but where it is waited for for ever.
+    Raises StoreUnavailable if the database can't be reached in time, and OutboxHeld if another
+    daemon holds the outbox. Raises SchemaError and AccessDenied at once, unless `within` is `inf`.
     """
     path, ttl = database_path(settings.database.url), lease_ttl(settings)
     thread = DatabaseThread()
     thread.patient = within > 0
     async with AsyncExitStack() as stack:
         stack.callback(thread.close)
-        address, notice = Address(settings.database), partial(_tell_notice, log)
-        waiting = tells_waiting(log, waits)
+        address, notice = Address(settings.database), partial(_log_notice, log)
+        waiting = log_waiting(log, on_wait)
         engine = open_engine(
             settings.database.url, told=notice, renewed=address.read_url, frozen=FROZEN
         )
@@ -174,20 +181,24 @@ async def open_session(
         commits = await stack.enter_async_context(watched(engine, address, clock, log, stop))
 
         if path is not None:
-            # Before the outbox is brought up to date: another daemon may be at work in it.
+            # Before any upgrade of the outbox: another daemon may be working in it.
             lock = FileLock(path)
             held = {OutboxHeld: _HELD_A_MOMENT} | reach(settings, within)
             await thread.insist(lock.acquire, held, stop, waiting)
             stack.callback(lock.release)
             engine.get_execution_options()["kept"].look_also(lock.insist)
         reached = reach(settings, within)
-        async with broken_off_by(stop, engine):
+        async with interrupted_by(stop, engine):
             for done in await thread.insist(lambda: prepare(engine), reached, stop, waiting):
                 notice(done)
         reserve = None if path is None else Reserve(path, settings.space.reserve)
         queue, owner = Queue(engine, lease_ttl=ttl, monotonic=clock.monotonic), Owner.here()
-        spared = None if reserve is None else Spared(queue, reserve, tells(reserve, log))
-        # A daemon whose machine went away leaves its lease as it is; a living one prolongs it.
+        spared = (
+            None
+            if reserve is None
+            else QueueWithReserve(queue, reserve, log_reserve_given(reserve, log))
+        )
+        # A daemon on a crashed machine leaves its lease to expire; a living daemon renews it.
         patience = {OutboxHeld: ttl if within and path is None else 0.0} | reached
         taken_at = clock.monotonic()
 
@@ -198,8 +209,8 @@ async def open_session(
 
         recovered = await thread.insist(take, patience, stop, waiting)
         stack.push_async_callback(give_back, thread, queue, spared)
-        # Not before: SQLite shares a -shm that it could open for reading only with whatever else of
-        # this process has the file open, and another try to take the outbox would find that again.
+        # Only now: if SQLite could open a -shm only for reading, it shares that with every later
+        # connection of this process, so another attempt to take the outbox would fail again.
         watch = None if path is None else await _watching(path, thread, stack)
         confirmed = confirmed or Confirmed(clock)
         confirmed.begin(
@@ -208,10 +219,12 @@ async def open_session(
         )
         upkeep = Upkeep(engine, thread.run, asyncio.sleep, clock, log, confirmed, reserve)
         known = await thread.run(partial(identity, engine))
-        outbox = Outbox(address, known, thread, queue, Looks(engine), upkeep, watch, taken_at)
+        outbox = SessionOutbox(
+            address, known, thread, queue, Looks(engine), upkeep, watch, taken_at
+        )
         tally = Tally(clock.monotonic())
         if path is not None:
-            await stack.enter_async_context(alongside(sign(Signs(path, tally), log)))
+            await stack.enter_async_context(alongside(leave_signs(SignsOfLife(path, tally), log)))
         statistics = Statistics(engine, thread.run, tally, clock, confirmed)
         stack.push_async_callback(_write_the_rest, statistics)
         dispatcher = Dispatcher(
@@ -223,7 +236,7 @@ async def open_session(
             rhythm=outbox.rhythm(settings, ttl),
         )
         budget.dispatchers.append(dispatcher)
-        fresh = await freshly(settings, clock, {})
+        fresh = await ready_destinations(settings, clock, {})
         _add_routes(dispatcher, fresh, clock, await _links(outbox))
         thread.patient = True
         yield Session(
@@ -235,7 +248,7 @@ async def open_session(
             tally=tally,
             statistics=statistics,
             confirmed=confirmed,
-            makes=fresh.makes,
+            inputs=fresh.inputs,
             seen=fresh.seen,
             clock=clock,
             lease_ttl=ttl,
@@ -247,15 +260,15 @@ async def open_session(
 async def _watching(path: Path, thread: DatabaseThread, stack: AsyncExitStack) -> SqliteWatch:
     watch = SqliteWatch(path)
     stack.callback(watch.close)
-    # What opens files does so there; asking, later on, costs next to nothing.
+    # The files are opened in the thread; later calls cost next to nothing.
     await thread.run(watch.changed)
     return watch
 
 
 def _add_routes(
-    dispatcher: Dispatcher, fresh: Fresh, clock: Clock, links: Mapping[str, LinkRow]
+    dispatcher: Dispatcher, fresh: ReadyDestinations, clock: Clock, links: Mapping[str, LinkRow]
 ) -> None:
-    """Add a route for each destination that is another one, in the state in which it was left."""
+    """Add a route for each new or changed destination, in the state that was saved for it."""
     settings = fresh.settings
     for name, courier in fresh.couriers.items():
         route = route_of(settings.destinations[name], settings, courier, clock, dispatcher.wake)
@@ -264,19 +277,19 @@ def _add_routes(
         dispatcher.add(route)
 
 
-async def _links(outbox: Outbox) -> Mapping[str, LinkRow]:
+async def _links(outbox: SessionOutbox) -> Mapping[str, LinkRow]:
     return {row.destination: row for row in await outbox.thread.run(outbox.looks.links)}
 
 
-def _tell_notice(log: Log, notice: str) -> None:
+def _log_notice(log: Log, notice: str) -> None:
     log("store.notice", notice=notice)
 
 
 async def _hang_up(thread: DatabaseThread, engine: Database) -> None:
-    with suppress(StoreUnavailable):  # nobody waits for a server that says nothing
+    with suppress(StoreUnavailable):  # a server that doesn't answer is not waited for
         await thread.run(engine.dispose)
 
 
 async def _write_the_rest(statistics: Statistics) -> None:
-    with suppress(ShipperError):  # nobody's event depends on it
+    with suppress(ShipperError):  # no event depends on it
         await statistics.write()

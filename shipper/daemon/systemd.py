@@ -1,8 +1,8 @@
-"""What systemd is told: that we are ready, what we are doing, and that the drain still turns.
+"""What systemd is told: that the daemon is ready, what it does, and that the drain still turns.
 
-sd_notify(3): datagrams to the socket in $NOTIFY_SOCKET; nobody listens where it isn't set. The
-watchdog lives on turns of the drain alone: a process that is alive and ships nothing must not feed
-it. It must never wait for a manager that doesn't read.
+sd_notify(3): datagrams to the socket in $NOTIFY_SOCKET; without it nothing is sent. Only a turn of
+the drain may feed the watchdog: a process that is alive and ships nothing must not. A message must
+never wait for a service manager that doesn't read.
 """
 
 import os
@@ -12,10 +12,14 @@ from collections.abc import Callable, Mapping
 from shipper import advice
 from shipper.daemon.session import Session
 from shipper.drain import Route
+from shipper.drain.dispatcher import STOP_GRACE
 from shipper.drain.tally import Counts
+from shipper.wording.quantities import age
 from shipper.wording.safe_text import printable
 
-# Several times within the unit's WatchdogSec=60.
+# Seconds on top of a try and its grace: for the database (`STORE_GRACE`), and for a busy machine.
+_STOP_MARGIN = 30.0
+# Seconds: several times within the unit's WatchdogSec=60.
 _BEAT_EVERY = 10.0
 _BEATS_A_WATCHDOG = 4
 _DATAGRAM = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
@@ -23,7 +27,7 @@ _NOTHING = Counts()
 
 
 class Notifier:
-    """Sends to the service manager, if there is one. Never raises: nobody depends on it."""
+    """Sends to the service manager, if there is one. Never raises: no delivery depends on it."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
@@ -33,15 +37,15 @@ class Notifier:
     def __call__(self, **fields: object) -> None:
         """Send fields such as `READY=1`, `STATUS='Shipping'`, `WATCHDOG=1`.
 
-        What finds the manager's queue full goes with the next call, at the latest with a beat.
+        If the manager's queue is full, the fields go with the next call, at the latest with a beat.
         """
         if not self._address:
             return
         fields = {**self._unsent, **fields}
         self._unsent = {}
-        # A leading @ stands for the abstract namespace (unix(7)).
+        # A leading @ means the abstract namespace (unix(7)).
         address = "\0" + self._address[1:] if self._address[0] == "@" else self._address
-        # A receiver's words may stand in a value, and the end of a line would begin another field.
+        # A value may hold a receiver's words; a line break in it would begin another field.
         message = "\n".join(f"{name}={printable(str(value))}" for name, value in fields.items())
         try:
             with socket.socket(socket.AF_UNIX, _DATAGRAM) as sender:
@@ -51,14 +55,33 @@ class Notifier:
         except OSError:
             return
 
+    def waiting(self, reason: str) -> None:
+        """Say what the daemon waits for before it ships; feed the watchdog meanwhile."""
+        self(WATCHDOG=1, STATUS=f"Waiting: {reason}")
+
+    def reloading(self, monotonic: float) -> None:
+        """Say that the configuration is read; `monotonic` is CLOCK_MONOTONIC in seconds."""
+        self(RELOADING=1, MONOTONIC_USEC=round(monotonic * 1e6), STATUS="Reading the configuration")
+
+    def stopping(self, timeout: float) -> None:
+        """Say that the daemon stops; ask for the longest time that a clean stop takes.
+
+        `timeout` is that of a try, in seconds.
+        """
+        self(
+            STOPPING=1,
+            STATUS="Stopping: tries in flight can finish",
+            EXTEND_TIMEOUT_USEC=round((timeout + STOP_GRACE + _STOP_MARGIN) * 1e6),
+        )
+
     @property
     def beat_every(self) -> float:
-        """Return how often to say that the drain turns, in seconds."""
+        """Return the seconds between two beats."""
         return min(_BEAT_EVERY, self._watchdog / _BEATS_A_WATCHDOG)
 
 
 def _watchdog(environ: Mapping[str, str]) -> float:
-    """Return within how many seconds the watchdog wants to be fed (sd_watchdog_enabled(3))."""
+    """Return the seconds within which the watchdog must be fed (sd_watchdog_enabled(3))."""
     try:
         seconds = int(environ.get("WATCHDOG_USEC", "")) / 1e6
         is_ours = int(environ.get("WATCHDOG_PID", os.getpid())) == os.getpid()
@@ -68,7 +91,7 @@ def _watchdog(environ: Mapping[str, str]) -> float:
 
 
 class Heartbeat:
-    """Tells the service manager that the drain turns, and what it does; a wedged one is silent."""
+    """Tells the service manager that the drain turns, and what it does; silent if it hangs."""
 
     def __init__(
         self,
@@ -85,13 +108,13 @@ class Heartbeat:
         self._beats = (-1, -1)
 
     def beat(self, session: Session) -> None:
-        """Feed the watchdog if the drain has turned since the last time, or is known to wait."""
+        """Feed the watchdog if the drain has turned since the last beat, or is known to wait."""
         beats = (session.dispatcher.beats, session.commits.known_to_wait)
         if beats == self._beats:
             return
         self._beats = beats
         if self._ending():
-            self._notify(WATCHDOG=1)  # what it does was said when it was asked to
+            self._notify(WATCHDOG=1)  # its status was sent when the stop was asked for
         else:
             self._notify(WATCHDOG=1, STATUS=self.status(session))
 
@@ -103,7 +126,7 @@ class Heartbeat:
             for route in session.dispatcher.routes.values()
         ]
         if tally.lost_at is not None:
-            said.insert(0, f"no database for {_rounded(now - tally.lost_at)}")
+            said.insert(0, f"no database for {age(now - tally.lost_at)}")
         if session.commits.is_waiting:
             said.insert(0, "a commit waits for a synchronous standby")
         routes = "; ".join(said)
@@ -115,27 +138,19 @@ def _describe(route: Route, counts: Counts, now: float) -> str:
     link, failing = route.link, route.link.failing
     said = [f"{route.name} {link.shown.value}"]
     if link.is_down:
-        said[0] += f" for {_rounded(now - link.since)}"
+        said[0] += f" for {age(now - link.since)}"
         said += [advice.said(link.reason)] if link.reason else []
         if link.next_try_at is not None:
-            said.append(f"next try in {_rounded(link.next_try_at - now)}")
+            said.append(f"next try in {age(link.next_try_at - now)}")
     elif not route.open:
-        said.append("waits for its window")
+        said.append("waits for its delivery window")
     if failing.failures and not link.is_down:
         said[0] += f", but {advice.failed(failing.failures, failing.last_error)}"
         if failing.next_try_at is not None:
-            said.append(f"next try in {_rounded(failing.next_try_at - now)}")
+            said.append(f"next try in {age(failing.next_try_at - now)}")
     if route.in_flight:
         said.append(f"{route.in_flight} in flight")
     said.append(f"{counts.delivered} delivered")
     if counts.dead:
         said.append(f"{counts.dead} dead")
     return ", ".join(said)
-
-
-def _rounded(seconds: float) -> str:
-    """Return a duration in its largest unit: a line of status need not be exact."""
-    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0.0):.0f} s"

@@ -1,5 +1,5 @@
-"""`shipper demo`: everything in one command, offline. A shop, an outbox, the daemon, a bad API.
+"""`shipper demo`: a shop, an outbox, the daemon and a failing API, with one command and offline.
 
-All parts are the real ones: the migrations, the daemon, the sandbox over a socket. Nothing here
-may be needed by the product, and the demo must leave nothing behind unless it is told to.
+All parts are the real ones: the migrations, the daemon, the sandbox over a socket. The product must
+not depend on this package. The demo must leave no file behind, except with `--keep`.
 """

@@ -1,4 +1,4 @@
-"""Runs the parts of the demo together: opens the shop, ships for a while, drains, counts."""
+"""Run the parts of the demo together: open the shop, ship for a while, drain, count."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,11 +15,13 @@ from shipper.config import (
     Settings,
 )
 from shipper.daemon import Session, Stop, open_session
-from shipper.demo.receipt import Receipt, balance
+from shipper.demo.screen import Scene
 from shipper.demo.shop import UNKNOWN_SKU, Shop
+from shipper.demo.summary import DemoSummary, summarize
 from shipper.logs import Log
-from shipper.sandbox import Answer, Chaos, RequestInfo, Sandbox, Summary
-from shipper.store.db.engine import create_sqlite_file, open_engine
+from shipper.sandbox import Chaos, RequestInfo, Sandbox, SandboxAnswer, Summary
+from shipper.store.db.engine import open_engine
+from shipper.store.db.sqlite.opening import create_sqlite_file
 from shipper.store.report.status import destination_report
 from shipper.store.upgrade.migrate import upgrade
 
@@ -29,24 +31,12 @@ _DRAIN_WITHIN = 30.0
 _FRAME = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """What the audience sees at one moment."""
-
-    written: int
-    receiver: Summary
-    session: Session
-    first_delivery: float | None
-    shop_is_open: bool
-    is_over: bool
-
-
 @dataclass(slots=True)
 class Stage:
-    """What a performance needs of its surroundings.
+    """The surroundings of a demo: clock, log and screen.
 
-    `since_start` tells the seconds since the process began, `show` gets a scene ten times a
-    second, `stop` ends the trading early.
+    `since_start` returns the seconds since the process began, `show` gets a scene ten times per
+    second, `stop` closes the shop early.
     """
 
     clock: Clock
@@ -56,8 +46,8 @@ class Stage:
     stop: asyncio.Event
 
 
-async def play(directory: Path, seconds: float, stage: Stage) -> Receipt:
-    """Trade for so many seconds in a database in `directory`, ship all of it, and count."""
+async def play(directory: Path, seconds: float, stage: Stage) -> DemoSummary:
+    """Let the shop write for `seconds` to a database in `directory`, ship all events, count."""
     database = directory / "shop.db"
     url = f"sqlite:///{database}"
     create_sqlite_file(database)
@@ -74,11 +64,11 @@ async def play(directory: Path, seconds: float, stage: Stage) -> Receipt:
             first = await _Performance(shop, session, sandbox, stage).run(seconds)
     [outbox] = destination_report(engine, ["default"], stage.clock.wall())
     engine.dispose()
-    return balance(shop.written, outbox, sandbox.ledger.summary(), first)
+    return summarize(shop.written, outbox, sandbox.ledger.summary(), first)
 
 
 class _Performance:
-    """The time from the shop's opening until everything is shipped."""
+    """Runs the demo from the opening of the shop until all events are shipped."""
 
     def __init__(self, shop: Shop, session: Session, sandbox: Sandbox, stage: Stage) -> None:
         self._shop = shop
@@ -89,7 +79,7 @@ class _Performance:
         self._finished = asyncio.Event()
 
     async def run(self, seconds: float) -> float | None:
-        """Perform; return the seconds from the process's start to the first delivery."""
+        """Run; return the seconds from the start of the process to the first delivery."""
         self._shop.open()
         drain = asyncio.create_task(self._session.dispatcher.run(self._finished))
         try:
@@ -114,14 +104,22 @@ class _Performance:
             await asyncio.sleep(_FRAME)
 
     def _show(self, summary: Summary, *, is_open: bool) -> None:
-        over = self._finished.is_set()
-        scene = Scene(self._shop.written, summary, self._session, self._first, is_open, over)
+        route = self._session.dispatcher.routes["default"]
+        scene = Scene(
+            self._shop.written,
+            summary,
+            route.in_flight,
+            route.link.shown.value,
+            route.link.reason or "",
+            is_open,
+            self._finished.is_set(),
+        )
         self._stage.show(scene)
 
 
-def _refuse_unknown(request: RequestInfo) -> Answer | None:
+def _refuse_unknown(request: RequestInfo) -> SandboxAnswer | None:
     known = UNKNOWN_SKU.encode() not in request.payload
-    return None if known else Answer(422, b'{"error": "no such product"}')
+    return None if known else SandboxAnswer(422, b'{"error": "no such product"}')
 
 
 def _settings(database_url: str, events_url: str) -> Settings:

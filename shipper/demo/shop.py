@@ -1,7 +1,7 @@
-"""A fake shop: forty shoppers who look, click and order, written as an application would.
+"""A fake shop: forty shoppers view, click and order; it writes events as an application does.
 
-Each shopper's events bear numbers, so that the receiver can tell whether their order was kept. A
-few name a product that the receiver refuses: they end as dead letters and hold nobody up.
+The events of each shopper are numbered, so that the receiver can check their order. A few events
+name a product that the receiver refuses: they become dead letters and delay no other event.
 """
 
 import threading
@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 from shipper.clock import Clock
-from shipper.contract.builders import Line, interact, order, user_id, view
+from shipper.contract.builders import OrderLine, interact, order, user_id, view
 from shipper.outbox import Outbox
 from shipper.store.db.engine import open_engine
 from shipper.store.db.transactions import writing
@@ -23,7 +23,7 @@ _NAMESPACE = "5f0c6a1e-2b7d-4e0b-9a43-0d6a6d1c4b55"
 
 
 class Shop:
-    """Writes events from a thread of its own until it is told to stop."""
+    """Writes events in its own thread until `close` is called."""
 
     def __init__(self, database_url: str, clock: Clock) -> None:
         self.written = 0
@@ -34,11 +34,11 @@ class Shop:
         self._failure: BaseException | None = None
 
     def open(self) -> None:
-        """Begin to trade."""
+        """Start to write events."""
         self._thread.start()
 
     def close(self) -> None:
-        """Write no more; raises what went wrong in the shop, if anything did."""
+        """Stop writing. Raises the error that ended the shop's thread, if there is one."""
         self._closing.set()
         self._thread.join()
         if self._failure is not None:
@@ -51,7 +51,7 @@ class Shop:
             for number in count(1):
                 shopper = int(self._clock.random() * SHOPPERS)
                 steps[shopper] += 1
-                # The business and its event would commit together here.
+                # A real shop commits its own change and the event together here.
                 with writing(engine) as connection:
                     Outbox(connection).add(
                         self._event(number, shopper, steps[shopper]),
@@ -60,7 +60,7 @@ class Shop:
                 self.written = number
                 if self._closing.wait(2 * self._clock.random() / EVENTS_A_SECOND):
                     return
-        except Exception as error:  # noqa: BLE001 - `close` raises it, in the demo's own thread
+        except Exception as error:  # noqa: BLE001 - `close` raises it in the demo's thread
             self._failure = error
         finally:
             engine.dispose()
@@ -75,5 +75,5 @@ class Shop:
             case 2:
                 return interact(f"COAT-{step:04}", action="addToCart", user=user)
             case _:
-                lines = [Line(f"COAT-{step:04}", 1, Decimal("149.95"), "EUR")]
+                lines = [OrderLine(f"COAT-{step:04}", 1, Decimal("149.95"), "EUR")]
                 return order(f"W-{shopper:02}-{step:06}", lines, user=user)

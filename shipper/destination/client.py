@@ -7,11 +7,13 @@ a cookie, or read a proxy from the environment.
 
 import re
 from pathlib import Path
+from typing import Self
 from urllib.parse import quote_from_bytes
 
 import httpx
 
 from shipper import __version__
+from shipper.config import DestinationSettings
 from shipper.destination.build import Choice, opener, parse_url
 from shipper.destination.faults import FAILURES, Peer, fault
 from shipper.destination.request import Request, Target, Transport
@@ -58,6 +60,24 @@ class Destination:
             choice=transport,
         )
         self._transport: Transport | None = None
+
+    @classmethod
+    def of(
+        cls,
+        settings: DestinationSettings,
+        *,
+        max_in_flight: int | None = None,
+        timeout: float | None = None,
+    ) -> Self:
+        """Return the client of a configured destination, with other limits where given."""
+        return cls(
+            url=settings.url,
+            timeout=settings.timeout if timeout is None else timeout,
+            max_in_flight=max_in_flight or settings.max_in_flight,
+            ca_file=settings.ca_file,
+            proxy=settings.proxy,
+            transport=settings.transport,
+        )
 
     @property
     def where(self) -> str:

@@ -1,6 +1,7 @@
-"""`shipper doctor`: whether all that shipper depends on does its part, here and now.
+"""`shipper doctor`: whether everything that shipper depends on works, here and now.
 
-It decides what is well, what is worth a look and what is broken, and says how to fix it. It must
-never change anything, never end in a traceback, and never wait for long: whatever can't be reached
-is a finding like any other. Nothing is imported here: who only asks for a unit pays for no more.
+The checks decide what is well, what deserves a look and what is broken, and say how to fix it. A
+check must never change anything, never end in a traceback, and never wait for long: a part that
+can't be reached is a result like any other. This file imports nothing, so that a command which
+needs only the unit stays quick.
 """

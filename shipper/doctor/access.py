@@ -1,9 +1,9 @@
-"""What a user may do to a file, and what stands in the way.
+"""Whether a user can access a file, and what prevents it.
 
-The kernel is asked, as that user, because modes are only a part of the answer: access lists,
-read-only mounts, immutable files, security modules and every directory on the way have a say. As
-root that takes a process that becomes the user. Who isn't root can ask for nobody else: there the
-modes are judged, and where a file has an access list nothing is claimed. It changes nothing.
+The check asks the kernel, as that user, because modes are only a part of the answer: access lists,
+read-only mounts, immutable files, security modules and every directory on the way matter, too. Only
+root can ask for another user, with a process that becomes that user. Without root, the modes are
+judged, and a file with an access list counts as accessible. The check must never change anything.
 """
 
 import array
@@ -24,21 +24,21 @@ from shipper.system.files import followed
 
 _PROBE_SECONDS = 20.0
 _RIGHTS = {"r": 4, "w": 2, "x": 1}
-# linux/fs.h: FS_IOC_GETFLAGS for a machine of 64 bits, FS_IMMUTABLE_FL.
+# linux/fs.h: FS_IOC_GETFLAGS of a 64-bit machine, FS_IMMUTABLE_FL.
 _GET_FLAGS, _IMMUTABLE = 0x80086601, 0x10
 
 
 class Refusal(NamedTuple):
-    """Why somebody may not do something to a file."""
+    """Why a user can't access a file."""
 
     reason: str
-    """What stands in the way, '' where it is nothing but the file's owner, group and mode."""
+    """What prevents it; '' if it is only the file's owner, group and mode."""
     fix: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user with all groups, and why it is this one that counts."""
+    """A user with all groups, and the reason why this user is checked."""
 
     name: str
     uid: int
@@ -47,7 +47,7 @@ class User:
 
     @classmethod
     def of(cls, uid: int, because: str, more: Iterable[int] = ()) -> "User":
-        """Return the user with a number; `more` are groups beside those that the system knows."""
+        """Return the user with a number; `more` are groups on top of the system's list."""
         try:
             entry = pwd.getpwuid(uid)
         except KeyError:
@@ -57,13 +57,13 @@ class User:
 
     @property
     def is_asked_for(self) -> bool:
-        """Return whether the kernel can be asked, and not only modes be read."""
+        """Return whether the kernel can be asked; otherwise only the modes are judged."""
         return os.geteuid() in {0, self.uid}
 
     def refused(self, path: Path, rights: str) -> Refusal | None:
-        """Return why this user may not do all of `rights` (of r, w and x), None where it may.
+        """Return why this user lacks one of the `rights` (r, w and x), None if all are there.
 
-        Raises OSError where there is no such file.
+        Raises OSError if there is no such file.
         """
         path.stat()
         way = _way(path)
@@ -103,10 +103,10 @@ class User:
 
     def _ask_as_this_user(self, asked: Sequence[tuple[str, str]]) -> list[bool]:
         gids = sorted(self.gids) or [self.uid]
-        told = json.dumps({"uid": self.uid, "gids": gids, "asked": asked})
+        question = json.dumps({"uid": self.uid, "gids": gids, "asked": asked})
         done = subprocess.run(  # noqa: S603
             [sys.executable, "-I", "-S", probe.__file__],
-            input=told.encode("utf-8", "surrogateescape"),
+            input=question.encode("utf-8", "surrogateescape"),
             capture_output=True,
             timeout=_PROBE_SECONDS,
             check=True,
@@ -115,7 +115,7 @@ class User:
         return answers
 
     def _by_mode(self, path: Path, rights: str) -> bool:
-        """Return whether owner, group and mode give this user some of r, w and x."""
+        """Return whether owner, group and mode give this user these rights."""
         try:
             status = path.stat()
         except PermissionError:
@@ -131,12 +131,12 @@ class User:
 
 
 def has_access_list(path: str | Path) -> bool:
-    """Return whether more than owner, group and mode decide."""
+    """Return whether an access list decides beside owner, group and mode."""
     return _has(path, "system.posix_acl_access")
 
 
 def hands_on_rights(directory: Path) -> bool:
-    """Return whether files that are made in a directory get an access list from it."""
+    """Return whether new files in a directory get an access list from it."""
     return _has(directory, "system.posix_acl_default")
 
 
@@ -144,11 +144,11 @@ def _has(path: str | Path, attribute: str) -> bool:
     try:
         return bool(os.getxattr(path, attribute))
     except OSError:
-        return False  # none, or a file system that has none
+        return False  # no list, or a file system without access lists
 
 
 def _way(path: Path) -> list[Path]:
-    """Return the directories that lead to a file: where links lead, and to where they lie."""
+    """Return the directories on the way to a file: of the path as written, and of its target."""
     real = followed(path)
     named = [place for place in path.absolute().parents if followed(place) == place]
     return sorted({*real.parents, *named}, key=lambda place: len(place.parts))

@@ -1,7 +1,7 @@
-"""The rounds of the doctor: which checks there are, and in which order they are told.
+"""The checks of the doctor, and their order.
 
-What the next checks stand on comes before them: without a configuration nothing else can be
-looked at, without a usable outbox nothing in it.
+A check comes after those that it depends on: without a configuration nothing else can be checked,
+and without a usable outbox nothing in it. This module must never judge anything itself.
 """
 
 import asyncio
@@ -16,19 +16,21 @@ from shipper.config.windows import Windows
 from shipper.doctor import database as db
 from shipper.doctor import files, sqlite, unit
 from shipper.doctor.access import User
-from shipper.doctor.finding import Finding, Level, fault, guarded, of_error, warning, well
 from shipper.doctor.network import check_destination
+from shipper.doctor.result import CheckLevel, CheckResult, fault, guarded, of_error, warning, well
 from shipper.errors import ConfigError, ShipperError
 from shipper.store.db.engine import database_path
 from shipper.store.db.opening import Database, opened
 from shipper.store.report import facts
 
 
-def examine(load: Callable[[], Settings], clock: Clock, *, network: bool = True) -> list[Finding]:
-    """Make every check and return what was found, in a fixed order.
+def examine(
+    load: Callable[[], Settings], clock: Clock, *, network: bool = True
+) -> list[CheckResult]:
+    """Run every check and return the results in a fixed order.
 
-    `load` reads the configuration; without `network` no destination is asked. Raises nothing for
-    anything that can be wrong with this machine, its database or its network.
+    `load` reads the configuration; without `network` no destination is asked. No fault of this
+    machine, its database or its network is raised.
     """
     try:
         settings = load()
@@ -46,13 +48,13 @@ def examine(load: Callable[[], Settings], clock: Clock, *, network: bool = True)
     return found
 
 
-def _of_outbox(settings: Settings, clock: Clock) -> Iterator[Finding]:
+def _of_outbox(settings: Settings, clock: Clock) -> Iterator[CheckResult]:
     path = database_path(settings.database.url)
     try:
         with opened(settings.database.url) as database:
             schema = list(guarded("database", lambda: db.check_reach(database)))
             schema = schema or list(guarded("schema", lambda: db.check_schema(database)))
-            usable = all(finding.level is not Level.FAULT for finding in schema)
+            usable = all(finding.level is not CheckLevel.FAULT for finding in schema)
             user = _user(database if usable else None)
             yield from guarded("user", lambda: files.check_user(user))
             yield from guarded("config", lambda: files.check_config(_read(settings), user))
@@ -71,7 +73,7 @@ def _of_outbox(settings: Settings, clock: Clock) -> Iterator[Finding]:
 
 
 def _read(settings: Settings) -> Iterator[Path]:
-    """Yield the configuration's file, and each that it names and the daemon opens itself."""
+    """Yield the configuration file, and each file it names that the daemon opens itself."""
     alerts = settings.alerts
     read = [settings.path, settings.database.url_file]
     read += [alerts.heartbeat_url_file, alerts.webhook_url_file, alerts.ca_file]
@@ -83,8 +85,8 @@ def _read(settings: Settings) -> Iterator[Path]:
             yield path
 
 
-def _of_windows(settings: Settings, now: float) -> Iterator[Finding]:
-    """See whether the delivery windows mean anything, and say whether one is open."""
+def _of_windows(settings: Settings, now: float) -> Iterator[CheckResult]:
+    """Check that the delivery windows contain any minutes, and say whether one is open."""
     if not settings.schedule.windows:
         return
     try:
@@ -92,14 +94,14 @@ def _of_windows(settings: Settings, now: float) -> Iterator[Finding]:
     except ConfigError as error:
         yield from (fault("windows", problem, error.hint) for problem in error.problems)
         return
-    told = f"{windows.told(now)}: {', '.join(settings.schedule.windows)}"
+    text = f"{windows.describe(now)}: {', '.join(settings.schedule.windows)}"
     if windows.opens_at(now) is None:
-        yield warning("windows", told, "give [schedule] windows minutes that there are")
+        yield warning("windows", text, "no minute matches: correct [schedule] windows")
     else:
-        yield well("windows", told)
+        yield well("windows", text)
 
 
-def _of_files(path: Path, user: User) -> Iterator[Finding]:
+def _of_files(path: Path, user: User) -> Iterator[CheckResult]:
     yield from guarded("directory", lambda: files.check_directory(path, user))
     yield from guarded("file", lambda: files.check_files(path, user))
     yield from guarded("file system", lambda: files.check_file_system(path))
@@ -107,8 +109,8 @@ def _of_files(path: Path, user: User) -> Iterator[Finding]:
 
 def _of_database(
     database: Database, settings: Settings, now: float, path: Path | None
-) -> Iterator[Finding]:
-    checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
+) -> Iterator[CheckResult]:
+    checks: list[tuple[str, Callable[[], Iterable[CheckResult]]]] = [
         ("daemon", lambda: db.check_daemon(database, settings, now)),
         ("oldest", lambda: db.check_oldest(database, settings, now)),
         ("holds", lambda: db.check_holds(database)),
@@ -139,7 +141,7 @@ def _of_database(
 
 
 def _user(database: Database | None) -> User:
-    """Return as whom shipper runs, as near as can be told."""
+    """Return the user that runs shipper, as far as that can be found out."""
     if database is not None:
         with suppress(ShipperError, OSError, ValueError):
             pid = facts.shipper_pid(database)
@@ -152,23 +154,23 @@ def _user(database: Database | None) -> User:
     with suppress(OSError):
         if place is not None and (named := unit.user_of(place)) is not None:
             return User.of(named, f"named in {place}", unit.groups_of(place))
-    return User.of(os.geteuid(), "who asks")
+    return User.of(os.geteuid(), "you")
 
 
 def _ids(status: str, name: str) -> list[int]:
-    """Return the numbers of a line of proc(5) status."""
+    """Return the numbers in a line of proc(5) status."""
     [line] = [line for line in status.splitlines() if line.startswith(f"{name}:")]
     return [int(number) for number in line.split()[1:]]
 
 
-async def _of_network(settings: Settings, clock: Clock) -> list[Finding]:
+async def _of_network(settings: Settings, clock: Clock) -> list[CheckResult]:
     groups = await asyncio.gather(
         *(_of_destination(name, settings, clock) for name in settings.destinations)
     )
     return [finding for group in groups for finding in group]
 
 
-async def _of_destination(name: str, settings: Settings, clock: Clock) -> list[Finding]:
+async def _of_destination(name: str, settings: Settings, clock: Clock) -> list[CheckResult]:
     try:
         return await check_destination(settings.destinations[name], clock, settings)
     except Exception as error:  # noqa: BLE001 - the other destinations have to be asked too

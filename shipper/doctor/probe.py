@@ -1,8 +1,8 @@
-"""A program of its own: becomes a user and asks the kernel what that user may do.
+"""A separate program: it becomes a user and asks the kernel what that user can do.
 
-It stands alone, because it runs before it gives up its rights and must be able to load nothing
-afterwards. It reads `{"uid", "gids", "asked": [[path, "rwx"], …]}` and writes `[true, …]`. It opens
-and changes nothing.
+It imports only the standard library, because it must be complete before it gives up its rights. It
+reads `{"uid", "gids", "asked": [[path, "rwx"], …]}` and writes `[true, …]`. It must never open or
+change a file.
 """
 
 import json
@@ -13,7 +13,7 @@ _MODES = {"r": os.R_OK, "w": os.W_OK, "x": os.X_OK}
 
 
 def may(path: str, rights: str) -> bool:
-    """Return whether this very process may do all of `rights` to a path."""
+    """Return whether this process has all of the `rights` to a path."""
     return os.access(path, sum(_MODES[right] for right in rights), effective_ids=True)
 
 
@@ -24,6 +24,6 @@ def _become(uid: int, gids: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    told = json.load(sys.stdin)
-    _become(told["uid"], told["gids"])
-    json.dump([may(path, rights) for path, rights in told["asked"]], sys.stdout)
+    question = json.load(sys.stdin)
+    _become(question["uid"], question["gids"])
+    json.dump([may(path, rights) for path, rights in question["asked"]], sys.stdout)

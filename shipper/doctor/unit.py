@@ -1,6 +1,7 @@
-"""The systemd unit: whether the one that is installed is the one that this version comes with.
+"""The check of the systemd unit: whether the installed one is that of this version.
 
-What a machine decides for itself isn't compared: paths, users, directories, and all drop-ins.
+Settings that each machine decides for itself must never count as a difference: paths, users,
+directories, and all drop-ins.
 """
 
 import grp
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from shipper import resources
 from shipper.config.loader import SYSTEM_PATH
-from shipper.doctor.finding import Finding, warning, well
+from shipper.doctor.result import CheckResult, warning, well
 
 NAME = "shipper.service"
 PLACES = tuple(
@@ -25,7 +26,7 @@ _BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 _RUNS_US = re.compile(r"^ExecStart=\S*shipper\b.*\brun\b", re.MULTILINE)
 _DROP_INS = PLACES[0].with_name(f"{NAME}.d")
 
-# Where the program is, and as whom and on what it works.
+# Where the program is, which user runs it, and what it works on.
 _LOCAL = frozenset({
     "Description", "Documentation", "Environment", "EnvironmentFile", "ExecReload", "ExecStart",
     "ExecStartPre", "Group", "LoadCredential", "LoadCredentialEncrypted", "ProtectHome",
@@ -35,12 +36,12 @@ _LOCAL = frozenset({
 
 
 def installed(places: Sequence[Path] = PLACES) -> Path | None:
-    """Return the unit that systemd would take."""
+    """Return the unit file that systemd uses."""
     return next((place for place in places if place.is_file()), None)
 
 
 def ours(places: Sequence[Path] = PLACES) -> Path | None:
-    """Return the unit that runs shipper: ours, else one of another name that somebody has made."""
+    """Return the unit that runs shipper: the usual one, or else one with another name."""
     others = (path for place in places for path in sorted(place.parent.glob("*.service")))
     return installed(places) or next((path for path in others if _runs_us(path)), None)
 
@@ -49,13 +50,13 @@ def _runs_us(unit: Path) -> bool:
     try:
         return _RUNS_US.search(unit.read_text("utf-8", "replace")) is not None
     except OSError:
-        return False  # a link that leads nowhere, say
+        return False  # a dangling link, for example
 
 
 def start_command(config: Path | None) -> str:
-    """Return what starts the daemon on this machine: its unit where there is one, else a command.
+    """Return the command that starts the daemon on this machine: with its unit, if there is one.
 
-    `config` is the file that it is to read.
+    `config` is the configuration file for the daemon.
     """
     unit = ours()
     if unit is not None and _BOOTED.is_dir():
@@ -65,7 +66,7 @@ def start_command(config: Path | None) -> str:
 
 
 def user_of(unit: Path) -> int | None:
-    """Return the number of the user that the unit, or a drop-in of it, names, if there is one."""
+    """Return the number of the user that the unit or a drop-in names, if one does."""
     for name in _given(unit, "User")[-1:]:
         with suppress(KeyError):
             return pwd.getpwnam(name.strip()).pw_uid
@@ -73,7 +74,7 @@ def user_of(unit: Path) -> int | None:
 
 
 def groups_of(unit: Path) -> set[int]:
-    """Return the numbers of the groups that the unit, or a drop-in of it, names."""
+    """Return the numbers of the groups that the unit or a drop-in names."""
     found: set[int] = set()
     for names in (*_given(unit, "Group")[-1:], *_given(unit, "SupplementaryGroups")):
         for name in names.split():
@@ -83,14 +84,14 @@ def groups_of(unit: Path) -> set[int]:
 
 
 def credentials_of(unit: Path | None) -> set[Path]:
-    """Return the files that systemd reads for the unit, as root, and hands over."""
+    """Return the files that systemd reads as root and passes to the unit's process."""
     if unit is None:
         return set()
     return {Path(given.rpartition(":")[2].strip()) for given in _given(unit, "LoadCredential")}
 
 
 def _given(unit: Path, setting: str) -> list[str]:
-    """Return what the unit and its drop-ins say for a setting; nothing takes back what was said."""
+    """Return the values of a setting in the unit and its drop-ins; an empty value resets them."""
     found: list[str] = []
     drop_ins = _DROP_INS.with_name(f"{unit.name}.d")
     for file in (unit, *sorted(drop_ins.glob("*.conf"))):
@@ -101,7 +102,7 @@ def _given(unit: Path, setting: str) -> list[str]:
     return found
 
 
-def check_unit(unit: Path | None) -> Iterator[Finding]:
+def check_unit(unit: Path | None) -> Iterator[CheckResult]:
     """Compare the installed unit with the packaged one."""
     if unit is None:
         yield well("unit", "no systemd unit is installed")
@@ -122,7 +123,7 @@ def check_unit(unit: Path | None) -> Iterator[Finding]:
 
 
 def packaged() -> Path:
-    """Return the unit of this version."""
+    """Return the unit file of this version."""
     return resources.packaged(f"systemd/{NAME}")
 
 

@@ -18,7 +18,8 @@ from shipper.drain.terms import Question
 from shipper.drain.wait import Rhythm
 from shipper.errors import AccessDenied, GivenUp, SchemaError, StoreUnavailable
 from shipper.policy.event import Event
-from shipper.store.drain.messages import NAMED, Holds, Look, Pulse, Row, Settled, Work
+from shipper.store.drain.messages import NAMED, Holds, Look, PendingRow, Pulse, SettledIds, Work
+from shipper.system.waiting import is_set_within
 
 # A pulse costs as much as sending five events; a busy drain needs one only now and then.
 _PULSE_EVERY = 0.01
@@ -46,13 +47,13 @@ class OutboxReader(Protocol):
     """What the dispatcher sees through: `shipper.store.drain.look.Looks`."""
 
     @property
-    def settled(self) -> Settled:
+    def settled(self) -> SettledIds:
         """The watermark, and the connection that it is known by."""
 
     def pulse(self) -> Pulse:
         """Return what may have changed since the last pulse."""
 
-    def look(self, question: Look) -> list[Row]:
+    def look(self, question: Look) -> list[PendingRow]:
         """Return pending rows."""
 
     def touched(self, since: int) -> list[tuple[str, str | int]] | None:
@@ -80,7 +81,7 @@ class ExchangeResult:
 
     events: list[Event]
     pulse: Pulse
-    rows: list[list[Row] | None]
+    rows: list[list[PendingRow] | None]
     holds: Holds | None
     commanded: bool = False
     may_be_back: bool = False
@@ -235,9 +236,5 @@ async def _wait(seconds: float, stop: asyncio.Event) -> None:
     """Wait for `seconds`, or for a moment if the daemon stops."""
     if stop.is_set():
         await asyncio.sleep(_WAIT_AT_STOP)
-        return
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return
+    else:
+        await is_set_within(stop, seconds)

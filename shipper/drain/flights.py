@@ -21,7 +21,7 @@ from shipper.policy.outcome import Kind
 from shipper.policy.pace import Pace
 from shipper.policy.state import State
 from shipper.policy.streak import Streak
-from shipper.store.drain.messages import Attempt, Record
+from shipper.store.drain.messages import HistoryRow, Record
 
 # A machine may sleep in the middle of a try; the history has room for 24 days.
 MS_MAX = 2**31 - 1
@@ -134,7 +134,7 @@ class Flights:
             next_attempt_at=at + verdict.wait if waits else None,
             status_code=outcome.status_code,
             error=describe(outcome) if failed else None,
-            attempt=self._attempt(lane, streak, result, verdict),
+            history=self._history(lane, streak, result, verdict),
             holds_key=verdict.status is Status.DEAD and self._holds_dead,
         )
         newly_received = verdict.maybe_received and not event.maybe_received
@@ -144,9 +144,9 @@ class Flights:
         self._ended.append(Ended(lane, record, outcome, due, newly_received, result.seconds))
         self.unrecorded += 1
 
-    def _attempt(
+    def _history(
         self, lane: Lane, streak: Streak, result: TryResult, verdict: Verdict
-    ) -> Attempt | None:
+    ) -> HistoryRow | None:
         """Return the row of the history that this try deserves, if any.
 
         The last try of an event always gets one. While the link is down, an event gets one row for
@@ -160,7 +160,7 @@ class Flights:
             streak.noted_outage = link.outage
         elif not failed and not (event.failed or event.manual or streak.failures):
             return None
-        return Attempt(
+        return HistoryRow(
             started_at=result.started_at,
             duration_ms=min(round(result.seconds * 1000), MS_MAX),
             outcome=outcome.cause,

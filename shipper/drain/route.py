@@ -17,7 +17,7 @@ from shipper.policy.event import Event
 from shipper.policy.failing import Failing
 from shipper.policy.lanes import Candidate, Lanes
 from shipper.policy.link import Link
-from shipper.store.drain.messages import LinkRow, Row
+from shipper.store.drain.messages import LinkRow, PendingRow
 
 WINDOW = 4096
 SCAN_ROWS = 512
@@ -58,7 +58,7 @@ class Route:
 
     # -- looking ahead ------------------------------------------------------------------------
 
-    def take_rows(self, question: Question, rows: Sequence[Row], now: float) -> None:
+    def take_rows(self, question: Question, rows: Sequence[PendingRow], now: float) -> None:
         """Take in the rows that answer a question."""
         wall, due_in = self._clock.wall(), self._policy.due_in
         found = [

@@ -6,7 +6,7 @@ Nothing is decided here. These classes must never get a behaviour of their own.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from shipper.advice import NOWHERE, Place
+from shipper.advice import NOWHERE, DestinationPlace
 from shipper.policy.delivery import RetryPolicy
 from shipper.policy.lanes import Lane
 from shipper.policy.outcome import Outcome
@@ -25,7 +25,7 @@ class Terms:
     max_in_flight: int
     max_rate: float
     holds_dead: bool
-    place: Place = NOWHERE
+    place: DestinationPlace = NOWHERE
     """The file, section and host that advice about it names."""
 
 

@@ -1,1 +1,1 @@
-"""What is known of an outbox and its daemon, and who is told of it: troubles, alarms, metrics."""
+"""Judge an outbox and its daemon, and report the result: troubles, alarms, alerts, metrics."""

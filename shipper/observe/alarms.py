@@ -1,8 +1,8 @@
-"""Which alarms are on, and what is told of each: that it began, once a day, and that it is over.
+"""Which alarms are on, and which notices follow: an alarm began, goes on (once a day), or ended.
 
-It decides what is wrong enough for an alarm, and when somebody hears of it. Pure: what is known and
-the time come in. It must never tell the same thing twice in a row, and never what an application
-or a receiver wrote: an alarm goes to somebody else's server.
+This module decides what is bad enough for an alarm and when a notice is due. It is pure: facts and
+time are arguments. A notice must never repeat the one before it, and never hold the words of an
+application or a receiver, because alerts go to a third party's server.
 """
 
 from collections import deque
@@ -11,30 +11,31 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from shipper.config import AlertSettings
-from shipper.config.types import duration
 from shipper.drain import Route
+from shipper.observe.situation import is_late
 from shipper.observe.survey import UNCONFIGURED, Backlog, Disk, Figures
-from shipper.observe.troubles import COMMIT_LONG, OPEN_LONG
+from shipper.observe.troubles import COMMIT_LONG, OPEN_LONG, broken_rules
 from shipper.policy.state import State
 from shipper.store.report.budget import NEARLY, TIGHT_DAYS, Footprint
+from shipper.wording.quantities import UNITS, duration, lasting
 
 Change = Literal["started", "worse", "reminder", "ended"]
 Key = tuple[str, str | None]
 
 REMIND_EVERY: Final = 86400.0
-# What gets worse all the time is told of this often.
+# Seconds between two notices of an alarm that keeps getting worse.
 WORSE_EVERY: Final = 3600.0
-# What comes and goes is one alarm.
+# Seconds without the condition before an alarm ends: one that flickers is one alarm.
 CALM: Final = 300.0
-# A database that is away for a moment is nobody's matter.
+# Seconds. A database that is away for less is no alarm.
 LOST_FOR: Final = 60.0
-# Where more than these wait to be told, the oldest goes.
-UNTOLD: Final = 64
+# If more notices wait to be sent, the oldest one is dropped.
+UNSENT_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Something that is wrong now. It is worse than before where its `level` is higher."""
+    """Something that is wrong now. A higher `level` means that it got worse."""
 
     alarm: str
     destination: str | None
@@ -43,13 +44,13 @@ class Condition:
 
     @property
     def key(self) -> Key:
-        """Return what makes it the same alarm."""
+        """Return the identity of the alarm."""
         return self.alarm, self.destination
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What somebody is to be told; `since` is in seconds since 1970."""
+    """A notice to send; `since` is in seconds since 1970."""
 
     change: Change
     condition: Condition
@@ -58,25 +59,19 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """All that is known; `figures` may be from before the database was lost."""
+    """All facts that alarms are judged by; `figures` may be older than the loss of the database."""
 
     links: Mapping[str, tuple[State, str | None]]
     figures: Figures | None
     unanswered_for: float
-    """For how many seconds the database hasn't answered the drain."""
+    """The seconds for which the database hasn't answered the drain."""
     open_for: Callable[[float, float], float] | None = None
-    """For how many of the last seconds a delivery window was open; see `situation.Hours`."""
-
-    def is_late(self, age: float | None, bound: float | None) -> bool:
-        """Return whether an event of that age waits for too long; closed hours are none."""
-        if age is None or bound is None or age <= bound:
-            return False
-        return self.open_for is None or self.open_for(age, bound) > bound
+    """The seconds of a period in which a delivery window was open; see `situation.Hours`."""
 
 
 @dataclass(slots=True)
 class _On:
-    """An alarm that is on. Times are monotonic, but for `since`."""
+    """An alarm that is on. Times are monotonic, except `since`."""
 
     condition: Condition
     since: float
@@ -86,15 +81,15 @@ class _On:
 
 
 class Alarms:
-    """Remembers what has been told, and what is still to be told. It outlives a reload."""
+    """Remembers the alarms that are on, and the notices to send. It outlives a reload."""
 
     def __init__(self) -> None:
         self._on: dict[Key, _On] = {}
-        self.untold: deque[Notice] = deque(maxlen=UNTOLD)
-        """What nobody has taken yet; who tells a notice takes it out."""
+        self.unsent: deque[Notice] = deque(maxlen=UNSENT_MAX)
+        """The notices that aren't sent yet; the sender removes each one."""
 
     def update(self, conditions: Iterable[Condition], now: float, wall: float) -> list[Notice]:
-        """Take in everything that is wrong now; return what is to be told."""
+        """Take in everything that is wrong now; return the notices that are due."""
         notices: list[Notice] = []
         for condition in conditions:
             alarm = self._on.get(condition.key)
@@ -103,7 +98,7 @@ class Alarms:
                 notices.append(Notice("started", condition, wall))
                 continue
             alarm.condition, alarm.seen_at = condition, now
-            # What has become better may become worse again.
+            # A condition that got better can get worse again.
             alarm.level = min(alarm.level, condition.level)
             if (change := _change(alarm, now)) is not None:
                 alarm.told_at, alarm.level = now, condition.level
@@ -128,17 +123,17 @@ def conditions(known: Known, settings: AlertSettings) -> list[Condition]:
     found = [*_of_links(known.links)]
     waiting = [] if known.figures is None else [*_of_transactions(known.figures)]
     found += waiting
-    # A commit that waits for a standby gets no answer, and is told by itself.
+    # A commit that waits for a standby gets no answer either, and has an alarm of its own.
     if known.unanswered_for >= LOST_FOR and "commits" not in {each.alarm for each in waiting}:
         text = f"the database has not answered for {duration(round(known.unanswered_for))}"
         found.append(Condition("database", None, text))
     if known.figures is not None:
         for backlog in known.figures.backlogs:
-            is_late = known.is_late(backlog.oldest_pending_seconds, settings.oldest_pending)
-            found += _of_backlog(backlog, is_late=is_late)
+            age, bound = backlog.oldest_pending_seconds, settings.oldest_pending
+            late = is_late(age, bound, known.open_for)
+            found += _of_backlog(backlog, is_late=late)
         if known.figures.broken:
-            rules = ", ".join(known.figures.broken)
-            text = f"what must hold of the outbox doesn't: {rules}; see: shipper verify"
+            text = f"{broken_rules(known.figures.broken)}; see: shipper verify"
             found.append(Condition("invariants", None, text))
         found += _of_footprint(known.figures.footprint)
         if known.figures.disk is not None:
@@ -147,7 +142,7 @@ def conditions(known: Known, settings: AlertSettings) -> list[Condition]:
 
 
 def links_of(routes: Mapping[str, Route]) -> dict[str, tuple[State, str | None]]:
-    """Return how the links are, an operator's word left aside."""
+    """Return the state of each link, without an operator's hold."""
     return {name: (route.link.state, route.link.reason) for name, route in routes.items()}
 
 
@@ -158,13 +153,13 @@ def _of_links(links: Mapping[str, tuple[State, str | None]]) -> Iterator[Conditi
 
 
 def _of_transactions(figures: Figures) -> Iterator[Condition]:
-    """Yield what `status` says of them, by the same bounds, without an application's words."""
+    """Yield the conditions of transactions, by the bounds of `troubles`, without any names."""
     if figures.commit_seconds > COMMIT_LONG:
         text = "commits wait for a synchronous standby, the first for"
         told = f"{text} {duration(round(figures.commit_seconds))}: nothing is sent meanwhile"
         yield Condition("commits", None, told)
     if figures.held_back_seconds > OPEN_LONG:
-        text = "the newest events wait for a transaction that is open for"
+        text = "the newest events wait for a transaction that has been open for"
         yield Condition("held_back", None, f"{text} {duration(round(figures.held_back_seconds))}")
 
 
@@ -175,7 +170,7 @@ def _of_backlog(backlog: Backlog, *, is_late: bool) -> Iterator[Condition]:
         yield Condition("unconfigured", None, text)
     if is_late and oldest is not None:
         text = (
-            f"{name}: the oldest of {backlog.pending} pending waits for {duration(round(oldest))}"
+            f"{name}: the oldest of {backlog.pending} pending has waited {duration(round(oldest))}"
         )
         yield Condition("oldest_pending", name, text)
     if backlog.dead:
@@ -192,7 +187,8 @@ def _of_footprint(taken: Footprint) -> Iterator[Condition]:
 def _of_disk(disk: Disk, least: int) -> Iterator[Condition]:
     room = f"{disk.free / 1e9:.1f} GB free"
     if disk.free < least:
-        yield Condition("disk", None, f"the outbox's disk fills up: {room}")
+        yield Condition("disk", None, f"the outbox's disk is filling up: {room}")
     elif least and disk.days_left is not None and disk.days_left < TIGHT_DAYS:
-        text = f"the outbox's disk is full in {disk.days_left * 24:.0f} hours offline: {room}"
+        left = lasting(disk.days_left * UNITS["d"])
+        text = f"if offline, the outbox's disk is full in {left}: {room}"
         yield Condition("disk", None, text)

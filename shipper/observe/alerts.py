@@ -1,14 +1,14 @@
-"""Tells somebody that something is wrong, and by a heartbeat that nothing is.
+"""Send alerts to a webhook when something is wrong, and a heartbeat while nothing is.
 
-Two URLs, each with a task of its own, so that neither waits for the other and the drain for none.
-What has been told is kept in memory only: a daemon that begins anew tells again what is still
-wrong. Neither URL is ever shown, and nothing of an event leaves by them.
+Each of the two URLs has a task of its own: neither waits for the other, and the drain must never
+wait for either. Sent notices are remembered only in memory: a restarted daemon alerts again about
+what is still wrong. The URLs must never be shown, and nothing of an event may be sent to them.
 """
 
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from math import inf
 from typing import Final, Literal, NamedTuple
@@ -24,37 +24,37 @@ from shipper.drain import Route
 from shipper.drain.tally import Tally
 from shipper.logs import Log
 from shipper.observe.alarms import Alarms, Known, Notice, conditions, links_of
-from shipper.observe.guard import Guard
+from shipper.observe.guard import repeat
 from shipper.observe.health import Health
 from shipper.observe.survey import Figures, Survey
 from shipper.policy.backoff import Backoff
 from shipper.policy.outcome import Kind, Outcome, classify
 
-# Not at once: a daemon that can't stay up would tell the same every time.
+# Seconds between looks, and before the first: a daemon that crashes at once must not alert.
 LOOK_EVERY: Final = 5.0
-# Seconds between two looks that no machine takes, however busy it is.
+# More seconds between two looks than any busy machine takes: then the machine was asleep.
 _ASLEEP: Final = 30.0
 TIMEOUT: Final = 10.0
-# With these waits, somebody who can't be told is given up after some two hours.
+# With these waits, a notice that the webhook doesn't accept is dropped after about two hours.
 TRIES: Final = 24
 _BACKOFF: Final = Backoff(1.0, 600.0)
 
 
 class Hooks(NamedTuple):
-    """What leads to the two URLs, None for one that isn't configured."""
+    """The clients of the two URLs, None for a URL that isn't configured."""
 
     webhook: Hook | None
     heartbeat: Hook | None
 
 
 def hooks(settings: AlertSettings) -> Hooks:
-    """Return what leads to the webhook and to the heartbeat's URL; raises ConfigError."""
+    """Return the clients of the webhook and the heartbeat URL; raises ConfigError."""
     webhook = _hook(settings, settings.webhook_url, "POST")
     return Hooks(webhook, _hook(settings, settings.heartbeat_url, "GET"))
 
 
 async def close(made: Hooks) -> None:
-    """Close what leads there."""
+    """Close the clients."""
     for hook in made:
         if hook is not None:
             await hook.aclose()
@@ -74,8 +74,8 @@ def _hook(
     )
 
 
-class Watch:
-    """Looks every `LOOK_EVERY` seconds at how things are, and takes down what is to be told."""
+class AlarmWatch:
+    """Judges the alarms every `LOOK_EVERY` seconds."""
 
     def __init__(
         self,
@@ -101,15 +101,15 @@ class Watch:
 
     @property
     def is_well(self) -> bool:
-        """Return whether nothing was wrong at the last look, and the drain still turns."""
+        """Return whether the last look found nothing wrong, and the drain still turns."""
         return self._well and self._health.why_not_alive() is None
 
     async def look(self, alarms: Alarms) -> list[Notice]:
-        """Look, and return what is to be told."""
-        # Nobody was asked anything while the machine slept, or this process was stopped.
+        """Look, and return the notices that are due."""
+        # While the machine slept or this process was stopped, no query was unanswered.
         if (now := self._clock.monotonic()) - self._left_at > _ASLEEP:
             self._awake_since = now
-        # A database that is lost doesn't end the alarms that only it knows of, nor is all well.
+        # A lost database ends none of the alarms that only it can show, and all is not well.
         seen = await self._survey.figures()
         self._figures = seen or self._figures
         now = self._clock.monotonic()
@@ -117,7 +117,7 @@ class Watch:
         known = Known(links_of(self._routes), self._figures, unanswered, self._open_for())
         if known.open_for is None:
             found = conditions(known, self._settings)
-        else:  # where windows are rare, many a minute is looked at
+        else:  # with rare windows, many minutes have to be examined
             found = await asyncio.to_thread(conditions, known, self._settings)
         is_seen = seen is not None and self._health.why_not_ready() is None
         self._well = is_seen and not found
@@ -131,40 +131,40 @@ class Watch:
         return lambda age, enough: windows.open_within(wall - age, wall, enough)
 
 
-class Teller:
-    """Tells a webhook one notice after the other, each until it is taken or given up.
+class AlertSender:
+    """Sends one notice after another to the webhook, each until it is accepted or dropped.
 
-    What it has not got rid of when it ends stays among the untold, for the one after a reload.
+    The notices that are left at the end stay in `unsent`, for the sender after a reload.
     """
 
-    def __init__(self, hook: Hook, untold: deque[Notice], clock: Clock, log: Log) -> None:
+    def __init__(self, hook: Hook, unsent: deque[Notice], clock: Clock, log: Log) -> None:
         self._hook = hook
-        self._untold = untold
+        self._unsent = unsent
         self._clock = clock
         self._log = log
         self._news = asyncio.Event()
         self._news.set()
 
     def add(self, notice: Notice) -> None:
-        """Have something to tell."""
-        self._untold.append(notice)
+        """Queue a notice."""
+        self._unsent.append(notice)
         self._news.set()
 
-    async def tell(self) -> None:
-        """Wait for something to tell, and tell all there is."""
+    async def send(self) -> None:
+        """Wait for notices, and send all of them."""
         await self._news.wait()
         self._news.clear()
-        while self._untold:
-            notice = self._untold[0]
-            await self._tell(notice)
-            # Where too many wait, it may have gone by itself.
-            if self._untold[0] is notice:
-                self._untold.popleft()
+        while self._unsent:
+            notice = self._unsent[0]
+            await self._send(notice)
+            # If too many notices wait, the queue may have dropped this one already.
+            if self._unsent[0] is notice:
+                self._unsent.popleft()
 
-    async def _tell(self, notice: Notice) -> None:
+    async def _send(self, notice: Notice) -> None:
         body = document(notice, self._clock.wall())
         for number in range(1, TRIES + 1):
-            outcome = await _ring(self._hook, self._clock, body)
+            outcome = await _request(self._hook, self._clock, body)
             if outcome.kind is Kind.ACCEPTED:
                 return
             if number == 1:
@@ -173,8 +173,8 @@ class Teller:
         self._log("alert.lost", alarm=notice.condition.alarm, reason=_why(outcome), tries=TRIES)
 
 
-class Pulse:
-    """Asks the heartbeat's URL as long as all is well; its failures are told once a run."""
+class HeartbeatSender:
+    """Requests the heartbeat URL while all is well; logs each run of failures once."""
 
     def __init__(self, hook: Hook, is_well: Callable[[], bool], clock: Clock, log: Log) -> None:
         self._hook = hook
@@ -184,10 +184,10 @@ class Pulse:
         self._failing = False
 
     async def beat(self) -> None:
-        """Ask once, if all is well."""
+        """Send one request, if all is well."""
         if not self._is_well():
             return
-        outcome = await _ring(self._hook, self._clock)
+        outcome = await _request(self._hook, self._clock)
         failed = outcome.kind is not Kind.ACCEPTED
         if failed and not self._failing:
             self._log("alert.heartbeat_failed", reason=_why(outcome))
@@ -195,7 +195,7 @@ class Pulse:
 
 
 def document(notice: Notice, now: float) -> bytes:
-    """Return a notice as the webhook gets it; chat services show the `text`."""
+    """Return a notice as JSON for the webhook; chat services show its `text`."""
     condition, host = notice.condition, os.uname().nodename
     over = "over: " if notice.change == "ended" else ""
     return orjson.dumps(
@@ -214,25 +214,25 @@ def document(notice: Notice, now: float) -> bytes:
 
 @asynccontextmanager
 async def alerting(
-    made: Hooks, every: float, watch: Watch, alarms: Alarms, clock: Clock, log: Log
+    made: Hooks, every: float, watch: AlarmWatch, alarms: Alarms, clock: Clock, log: Log
 ) -> AsyncIterator[None]:
-    """Look, tell and beat (`every` so many seconds) for the length of a `with`."""
+    """Judge the alarms and send alerts and heartbeats (each `every` seconds) during a `with`."""
     webhook, heartbeat = made
-    teller = None if webhook is None else Teller(webhook, alarms.untold, clock, log)
+    sender = None if webhook is None else AlertSender(webhook, alarms.unsent, clock, log)
 
     async def look() -> None:
         for notice in await watch.look(alarms):
             log("alert.alarm", **_fields(notice))
-            if teller is not None:
-                teller.add(notice)
+            if sender is not None:
+                sender.add(notice)
 
-    running = [_every(LOOK_EVERY, look, log, first=LOOK_EVERY)]
-    if teller is not None:
-        running.append(_every(0.0, teller.tell, log))
+    running = [repeat("alerts", look, LOOK_EVERY, log, first=LOOK_EVERY)]
+    if sender is not None:
+        running.append(repeat("alerts", sender.send, 0.0, log))
     if heartbeat is not None:
-        pulse = Pulse(heartbeat, lambda: watch.is_well, clock, log)
-        # Behind the first look, which alone can say that all is well.
-        beats = _every(every, pulse.beat, log, first=2 * LOOK_EVERY)
+        heartbeats = HeartbeatSender(heartbeat, lambda: watch.is_well, clock, log)
+        # After the first look, because only a look can find that all is well.
+        beats = repeat("alerts", heartbeats.beat, every, log, first=2 * LOOK_EVERY)
         running.append(beats)
     tasks = [asyncio.create_task(work) for work in running]
     try:
@@ -244,18 +244,7 @@ async def alerting(
         await close(made)
 
 
-async def _every(
-    seconds: float, chore: Callable[[], Awaitable[None]], log: Log, *, first: float = 0.0
-) -> None:
-    guard = Guard("alerts", log)
-    await asyncio.sleep(first)
-    while True:
-        with guard():
-            await chore()
-        await asyncio.sleep(seconds)
-
-
-async def _ring(hook: Hook, clock: Clock, body: bytes = b"") -> Outcome:
+async def _request(hook: Hook, clock: Clock, body: bytes = b"") -> Outcome:
     return classify(await hook.send(body), clock.wall())
 
 

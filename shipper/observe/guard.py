@@ -1,16 +1,16 @@
-"""What a chore's failure may do: be told, and nothing else."""
+"""Keep failures of maintenance work apart from the delivery: log them, and never let them out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from shipper.logs import Log
 
 
 class Guard:
-    """Keeps a chore's failures from ending anything; each run of them is told once.
+    """Logs a chore's failures instead of raising them; each run of equal failures once.
 
-    A database that is away for weeks must not fill the disk with what fails without it.
+    A database that is away for weeks must not fill the disk with failures of the chores.
     """
 
     def __init__(self, name: str, log: Log) -> None:
@@ -20,7 +20,7 @@ class Guard:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Log whatever fails within as a failure of that chore, unless it is what did before."""
+        """Log a failure in the `with` under the chore's name, unless it is like the one before."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - whatever it is, the drain goes on without it
@@ -32,9 +32,29 @@ class Guard:
             self._failed = ""
 
 
+async def repeat(
+    name: str,
+    work: Callable[[], Awaitable[None]],
+    seconds: float,
+    log: Log,
+    *,
+    first: float = 0.0,
+) -> None:
+    """Run `work` until cancelled, under a guard of this name, with `seconds` between two runs.
+
+    The first run comes after `first` seconds.
+    """
+    guard = Guard(name, log)
+    await asyncio.sleep(first)
+    while True:
+        with guard():
+            await work()
+        await asyncio.sleep(seconds)
+
+
 @asynccontextmanager
 async def alongside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Have something done for the length of a `with`, at most."""
+    """Run `work` during a `with`; cancel it at the end."""
     task = asyncio.create_task(work)
     try:
         yield

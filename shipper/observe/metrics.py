@@ -1,8 +1,8 @@
-"""The numbers for Prometheus, in its text format.
+"""The metrics for Prometheus, in its text format.
 
-It decides their names, which are a promise: dashboards and alert rules are built on them. A
-series may be named after a destination of the configuration, an outcome, a state or a status;
-never after a key, an event or anything else that an application writes.
+This module decides their names, which must never change: dashboards and alert rules use them. A
+label can hold the name of a configured destination, an outcome, a state or a status. It must never
+hold a key, an event or anything else that an application writes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -35,7 +35,7 @@ _OF_DESTINATION: Final = ("destination",)
 
 
 class Metrics:
-    """Writes down what the tally, the routes and the database say."""
+    """Renders the numbers of the tally, the routes and the database."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Metrics:
         ProcessCollector(registry=self._process)
 
     def render(self, figures: Figures | None) -> bytes:
-        """Return everything; without figures, what only the database knows is left out."""
+        """Return all metrics; without figures, those that only the database knows are left out."""
         once = CollectorRegistry(auto_describe=False)
         once.register(_Once([*self._of_drain(), *self._of_links(), *_of_database(figures)]))
         return generate_latest(once) + generate_latest(self._process)
@@ -103,7 +103,7 @@ class Metrics:
         )
         yield GaugeMetricFamily(
             "shipper_lease_remaining_seconds",
-            "For how long the outbox is still ours; +Inf where a lock and no lease says so.",
+            "How long this daemon still holds the outbox; +Inf with a lock instead of a lease.",
             self._tally.lease_until - now,
         )
         info = GaugeMetricFamily(
@@ -113,11 +113,11 @@ class Metrics:
         yield info
         yield CounterMetricFamily(
             "shipper_log_dropped",
-            "Lines of the log that were dropped, because nobody read stderr.",
+            "Log lines that were dropped because stderr wasn't read.",
             self._log_dropped(),
         )
 
-    # -- how the links are ----------------------------------------------------------------------
+    # -- the links ------------------------------------------------------------------------------
 
     def _of_links(self) -> Iterator[Metric]:
         states = GaugeMetricFamily(
@@ -133,7 +133,7 @@ class Metrics:
         routes = self._routes.items()
         yield _gauge(
             "shipper_link_since_timestamp_seconds",
-            "Since when the link is in its state.",
+            "When the link came into its state.",
             {name: wall - (now - route.link.since) for name, route in routes},
         )
         yield _gauge(
@@ -143,12 +143,12 @@ class Metrics:
         )
         yield _gauge(
             "shipper_in_flight",
-            "Events on their way, or answered and not recorded yet.",
+            "Events in flight, and events that are answered but not recorded yet.",
             {name: route.in_flight for name, route in routes},
         )
         yield _gauge(
             "shipper_in_flight_max",
-            "How many may be.",
+            "How many events can be in flight.",
             {name: route.link.max_in_flight for name, route in routes},
         )
 
@@ -164,7 +164,7 @@ class _Once(Collector):
         return self._metrics
 
 
-# -- what the database says -----------------------------------------------------------------------
+# -- the database ---------------------------------------------------------------------------------
 
 
 def _of_database(figures: Figures | None) -> Iterator[Metric]:
@@ -173,7 +173,7 @@ def _of_database(figures: Figures | None) -> Iterator[Metric]:
     backlogs = figures.backlogs
     events = GaugeMetricFamily(
         "shipper_events",
-        "Events of the outbox; purged ones were deleted when their time was over.",
+        "Events of the outbox; purged events were deleted after their retention.",
         labels=("destination", "status"),
     )
     for backlog in backlogs:
@@ -182,7 +182,7 @@ def _of_database(figures: Figures | None) -> Iterator[Metric]:
     yield events
     yield _gauge(
         "shipper_oldest_pending_seconds",
-        "How long the oldest pending event waits; 0 where none does.",
+        "How long the oldest pending event has waited; 0 if none is pending.",
         {b.destination: b.oldest_pending_seconds or 0.0 for b in backlogs},
     )
     yield _gauge(
@@ -205,11 +205,11 @@ def _of_database(figures: Figures | None) -> Iterator[Metric]:
             "shipper_database_bytes", "The size of the database file.", figures.disk.file
         )
         yield GaugeMetricFamily(
-            "shipper_disk_free_bytes", "What is left on its disk.", figures.disk.free
+            "shipper_disk_free_bytes", "Free space on the disk of the database.", figures.disk.free
         )
         yield GaugeMetricFamily(
             "shipper_reserve_bytes",
-            "What lies in reserve for the daemon's marks on a full disk.",
+            "Size of the reserve file, which lets the daemon record deliveries on a full disk.",
             figures.disk.reserve,
         )
 
@@ -217,17 +217,17 @@ def _of_database(figures: Figures | None) -> Iterator[Metric]:
 def _of_footprint(taken: Footprint) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "shipper_outbox_bytes",
-        "What the outbox takes on the disk; by rows, where other tables lie in its file.",
+        "Disk space of the outbox; estimated from its rows if the file holds other tables.",
         taken.taken,
     )
     yield GaugeMetricFamily(
         "shipper_outbox_growth_bytes",
-        "What a day like the last adds, were nothing deleted.",
+        "Growth per day at the rate of the last day, if nothing is deleted.",
         taken.growth.bytes_a_day,
     )
     if taken.budget is not None:
         yield GaugeMetricFamily(
-            "shipper_outbox_budget_bytes", "What the outbox may take.", taken.budget
+            "shipper_outbox_budget_bytes", "The configured budget of the outbox.", taken.budget
         )
 
 
@@ -239,13 +239,13 @@ def _statuses(backlog: Backlog) -> Iterator[tuple[str, int]]:
     yield "purged", backlog.purged
 
 
-# -- how it is written ----------------------------------------------------------------------------
+# -- rendering ------------------------------------------------------------------------------------
 
 
 def _times(counted: Mapping[str, Counts]) -> Iterator[Metric]:
     latency = HistogramMetricFamily(
         "shipper_latency_seconds",
-        "From when an event was written to when its delivery was answered.",
+        "Time from writing an event to the answer that accepted it.",
         labels=_OF_DESTINATION,
     )
     duration = SummaryMetricFamily(

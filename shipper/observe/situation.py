@@ -1,6 +1,6 @@
-"""What can be wrong with an outbox, as it is at a moment: asked once, for whoever judges it.
+"""Gather the facts that can show a fault of an outbox, all at one moment.
 
-It decides nothing; `troubles` does. It must never change anything.
+This module only reads; `troubles` judges. It must never change anything.
 """
 
 import shutil
@@ -16,8 +16,8 @@ from shipper.store.db import commits
 from shipper.store.db.engine import database_path
 from shipper.store.db.opening import Database
 from shipper.store.report.budget import Footprint, footprint
-from shipper.store.report.holds import Held, keys_held
-from shipper.store.report.silence import Plight, plight
+from shipper.store.report.holds import HoldReport, keys_held
+from shipper.store.report.silence import Silence, find_silence
 from shipper.store.report.status import (
     Blocker,
     DestinationReport,
@@ -30,7 +30,7 @@ from shipper.store.upkeep import reserve
 from shipper.store.upkeep.sqlite_file import wal_bytes
 
 _LOOKED_AT = 3
-# With less than this left on the disk the next INSERT may fail.
+# Bytes. With less free space, the next INSERT may fail.
 _FULL = 16 * 10**6
 _WAITS_LONG = 3600.0
 _SELDOM = 60.0
@@ -38,19 +38,19 @@ _SELDOM = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """The disk of an SQLite outbox, in bytes. `least` is what [alerts] wants to be free."""
+    """The disk of an SQLite outbox, in bytes. `least` is the free space that [alerts] asks for."""
 
     free: int
     wal: int
     reserved: int
-    """What lies in reserve for the daemon's marks."""
+    """The present size of the reserve file, which lets the daemon record on a full disk."""
     reserve: int
-    """What should."""
+    """The configured size of the reserve file."""
     least: int
 
     @classmethod
     def of(cls, file: Path, settings: Settings) -> "Room":
-        """Return how it is now; raises OSError."""
+        """Return the present values; raises OSError."""
         return cls(
             free=shutil.disk_usage(file.parent).free,
             wal=wal_bytes(file),
@@ -61,15 +61,15 @@ class Room:
 
     @property
     def full_below(self) -> int:
-        """Return with how many bytes left the disk is as good as full; a reserve is no room."""
+        """Return the free bytes below which the disk counts as full; the reserve isn't free."""
         return _FULL
 
 
 class Hours(NamedTuple):
-    """The delivery windows, as they are just now; without any, one is always open.
+    """The delivery windows at this moment; without windows, delivery is always open.
 
-    `closed` says for a person until when none is open. `open_for` tells for how many of the last
-    seconds, its first number, one was; it may stop to count at more than its second.
+    `closed` says until when no window is open. `open_for(age, enough)` returns for how many of the
+    last `age` seconds a window was open; it may stop counting once it has more than `enough`.
     """
 
     closed: str | None = None
@@ -80,8 +80,8 @@ ALWAYS_OPEN = Hours()
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """Everything that can be wrong. `oldest` is for how many seconds an event may wait."""
+class Situation:
+    """All facts that can show a fault. `oldest` is the number of seconds that an event may wait."""
 
     reports: Sequence[DestinationReport]
     configured: Collection[str]
@@ -89,46 +89,54 @@ class Facts:
     oldest: float = _WAITS_LONG
     taken: Footprint | None = None
     room: Room | None = None
-    held: Sequence[Held] = ()
+    held: Sequence[HoldReport] = ()
     broken: Sequence[str] = ()
     blockers: Sequence[Blocker] = ()
     held_for: float = 0.0
     """See `open_for`."""
-    stalled: commits.Waiting | None = None
-    places: Sequence[advice.Place] = field(default=())
+    stalled: commits.StalledCommits | None = None
+    places: Sequence[advice.DestinationPlace] = field(default=())
     config: str = "the configuration"
     start: str = "shipper run"
-    """How a shipper is started here."""
-    plight: Plight | None = None
-    """Why the daemon can't write, though it runs."""
+    """The command that starts a daemon here."""
+    silence: Silence | None = None
+    """Why the running daemon can't write, if it can't."""
     hours: Hours = ALWAYS_OPEN
     """The delivery windows."""
 
     def waits_too_long(self, report: DestinationReport) -> bool:
-        """Return whether a destination's oldest event waits for too long; closed hours are none."""
-        age = report.oldest_pending_seconds
-        if age is None or age <= self.oldest:
-            return False
-        open_for = self.hours.open_for
-        return open_for is None or open_for(age, self.oldest) > self.oldest
+        """Return whether a destination's oldest event is late; see `is_late`."""
+        return is_late(report.oldest_pending_seconds, self.oldest, self.hours.open_for)
 
     def closed_for(self, report: DestinationReport) -> str | None:
-        """Return until when a destination that looks well sends nothing, because of the windows."""
+        """Return until when the windows stop a destination that is well otherwise, if they do."""
         return self.hours.closed if report.looks_well and report.name in self.configured else None
 
 
-def open_for(database: Database, blockers: Sequence[Blocker]) -> float:
-    """Return for how many seconds the oldest of these transactions is open, 0 for none.
+def is_late(
+    age: float | None, bound: float | None, open_for: Callable[[float, float], float] | None
+) -> bool:
+    """Return whether an event waits for longer than `bound` seconds; closed hours don't count.
 
-    Where the server doesn't show us that, for how long an event waits for it.
+    `open_for` is that of `Hours`. Without an `age` or a `bound` nothing is late.
+    """
+    if age is None or bound is None or age <= bound:
+        return False
+    return open_for is None or open_for(age, bound) > bound
+
+
+def open_for(database: Database, blockers: Sequence[Blocker]) -> float:
+    """Return for how many seconds the oldest of these transactions has been open, 0 if none is.
+
+    If the server doesn't show that, return for how long an event has waited for it.
     """
     shown = [blocker.seconds for blocker in blockers if blocker.seconds is not None]
     hidden = len(shown) < len(blockers)
     return max([0.0, *shown, commits.held_for(database) if hidden else 0.0])
 
 
-class Seldom:
-    """What takes a while to find out: asked once a minute by who looks every second."""
+class SlowFacts:
+    """Facts that take long to find: read once a minute for a display that is drawn each second."""
 
     def __init__(self) -> None:
         self._asked_at = -inf
@@ -137,7 +145,7 @@ class Seldom:
     def of(
         self, database: Database, settings: Settings, rows: int, now: float
     ) -> tuple[Sequence[str], Footprint | None]:
-        """Return which invariants are broken, and what is taken of a budget, if there is one."""
+        """Return which rules are broken, and the use of the budget if there is one."""
         if not 0.0 <= now - self._asked_at < _SELDOM:
             budget = settings.space.budget
             taken = None if budget is None else footprint(database, rows, now, budget)
@@ -153,19 +161,19 @@ def gather(
     *,
     oldest: float | None = None,
     start: str = "shipper run",
-    seldom: Seldom | None = None,
-) -> tuple[Facts, str | None]:
-    """Return what can be wrong with an outbox, and who ships it.
+    seldom: SlowFacts | None = None,
+) -> tuple[Situation, str | None]:
+    """Return the situation of an outbox, and the daemon that ships it, if one does.
 
-    `oldest` is for how many seconds an event may wait, where that isn't what [alerts] says. Who
-    looks again and again has a `seldom`. Of delivery windows the caller knows. Raises
+    `oldest` replaces the limit of [alerts] for waiting events, in seconds. A caller that gathers
+    every second passes its `seldom`. The caller adds the delivery windows itself. Raises
     StoreUnavailable, AccessDenied and SchemaError.
     """
     shipper, blockers = current_shipper(database), commit_blockers(database)
     reports = destination_report(database, settings.destinations, now, patient=True)
     rows, path = sum(report.rows for report in reports), database_path(settings.database.url)
-    broken, taken = (seldom or Seldom()).of(database, settings, rows, now)
-    facts = Facts(
+    broken, taken = (seldom or SlowFacts()).of(database, settings, rows, now)
+    facts = Situation(
         reports,
         settings.destinations.keys(),
         is_shipped=shipper is not None,
@@ -182,6 +190,6 @@ def gather(
         places=[advice.place_of(each, settings) for each in settings.destinations.values()],
         config=str(settings.path or "the configuration"),
         start=start,
-        plight=plight(database),
+        silence=find_silence(database),
     )
     return facts, shipper

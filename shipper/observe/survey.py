@@ -1,11 +1,10 @@
-"""What the database and its disk say, for metrics and alarms: asked seldom, and kept meanwhile.
+"""The figures of the database and its disk, for metrics and alarms: read seldom, kept meanwhile.
 
-It decides how often to ask: never so often that asking takes more than a twentieth of the time,
-however much is pending. Once a day, where alarms are wanted and the outbox isn't huge, it reads all
-of it to see whether its invariants hold; else it must never scan the history. It must never use the
-drain's own thread or connection, or make anybody wait for long. What only rows name, and no
-configuration, is one destination to it: an application must not be able to make its numbers grow
-without bounds.
+This module decides how often to read. Queries must never take more than a twentieth of the time,
+however many events are pending. They must never use the drain's thread or connection, delay any
+caller for long, or scan the history. There is one exception: once a day, if alarms are configured
+and the outbox isn't huge, the survey reads all rows to verify the rules of the outbox. Destinations
+that aren't configured are counted as one: an application must never be able to add metrics.
 """
 
 import asyncio
@@ -35,30 +34,30 @@ from shipper.system.background import aside
 from shipper.system.confirmed_time import Confirmed
 
 ASK_EVERY: Final = 10.0
-# So many times as long as asking took, nobody asks again.
+# After a query, the next one waits so many times as long as the query took.
 _REST: Final = 20
 _FORECAST_EVERY: Final = 600.0
 _DAY: Final = 86400.0
-# What an age is worth knowing of where nobody is alarmed by it.
+# Seconds. The limit for late events that is used if no alarm has one.
 _OLD: Final = 3600.0
-# Once a day, and not at once: a daemon that can't stay up would do nothing else.
+# Once a day, and not at the start: a daemon that keeps crashing would do nothing else.
 AUDIT_EVERY: Final = 86400.0
 _AUDIT_FIRST: Final = 900.0
-_AUDIT_AGAIN: Final = 900.0  # where the database was lost in the middle of one
-# Reading more than these would keep an SQLite file's WAL from being cut for too long.
+_AUDIT_AGAIN: Final = 900.0  # if the database was lost during an audit
+# Reading more rows would delay the checkpoint of an SQLite file's WAL for too long.
 AUDITED_ROWS: Final = 1_000_000
-# A question that takes longer is answered with what was known before.
+# Seconds. If a query takes longer, callers get the figures from before.
 _PATIENCE: Final = 3.0
 _CLOSE_WITHIN: Final = 2.0
 _CLOSE_TRIES: Final = 20
 
-# No name of a destination can be this.
+# This can't be the name of a destination.
 UNCONFIGURED: Final = "(unconfigured)"
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The events of one destination, by status, and how long the oldest pending one waits."""
+    """The events of one destination by status, and the age of the oldest pending one."""
 
     destination: str
     pending: int
@@ -72,50 +71,50 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """What an SQLite outbox takes, and what is left for it; bytes."""
+    """The size of an SQLite outbox, and the free space of its disk, in bytes."""
 
     file: int
     wal: int
     free: int
     days_left: float | None
-    """How long the room lasts at the last day's rate with nothing deleted; None where none came."""
+    """Days until the disk is full at the last day's rate; None without growth."""
     reserve: int
-    """What lies in reserve for the daemon's marks."""
+    """The size of the reserve file, which lets the daemon record deliveries on a full disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One look at the database. `disk` is None where it isn't ours: on PostgreSQL."""
+    """One reading of the database. `disk` is None on PostgreSQL."""
 
     backlogs: tuple[Backlog, ...]
     held_back_seconds: float
     """For how long an open transaction has kept the newest events back (PostgreSQL)."""
     footprint: Footprint
-    """What the outbox takes of its budget; as old as a forecast may be."""
+    """The outbox's use of its budget; the forecast in it is at most ten minutes old."""
     disk: Disk | None
     commit_seconds: float = 0.0
     """For how long a commit has waited for a synchronous standby (PostgreSQL)."""
     broken: tuple[str, ...] = ()
-    """The rules of `verify` that didn't hold when that was asked last."""
+    """The rules that the last audit found broken."""
 
 
 @dataclass(slots=True)
 class Audit:
-    """What `verify` has found, and when to ask anew (monotonic). It outlives a reload."""
+    """The result of the last audit, and the time of the next (monotonic). It outlives a reload."""
 
     due: float
     broken: tuple[str, ...] = ()
 
     @classmethod
     def first(cls, clock: Clock) -> "Audit":
-        """Return one that nobody has made yet."""
+        """Return an audit that hasn't run yet."""
         return cls(clock.monotonic() + _AUDIT_FIRST)
 
 
 class Survey:
-    """Asks the database now and then. Belongs to the event loop; close it there.
+    """Reads the figures now and then. Belongs to the event loop; close it there.
 
-    Without an `audit` it never asks what that is about.
+    Without an `audit` it never verifies the rules.
     """
 
     def __init__(self, settings: Settings, clock: Clock, audit: Audit | None = None) -> None:
@@ -126,20 +125,20 @@ class Survey:
         self._latest: Figures | None = None
 
     async def figures(self) -> Figures | None:
-        """Return what was seen last, None where the database didn't answer.
+        """Return the last figures, or None if the database didn't answer.
 
-        It is as old as `ASK_EVERY`, or older where the database is slow.
+        They are at most `ASK_EVERY` seconds old, or older if the database is slow.
         """
         if self._asking is None and self._clock.monotonic() >= self._ask_at:
             self._asking = asyncio.create_task(self._ask())
         if (asking := self._asking) is not None:
             done, _ = await asyncio.wait({asking}, timeout=_PATIENCE)
             if done and not asking.cancelled():
-                asking.result()  # a bug is whoever asks to tell
+                asking.result()  # raises a bug of the query here
         return self._latest
 
     async def aclose(self) -> None:
-        """Close the connection; whoever is still asking isn't waited for much longer."""
+        """Close the connection; wait only a moment for a query that still runs."""
         self._observer.is_closing = True
         closing = aside(self._observer.close, "survey")
         for _ in range(_CLOSE_TRIES):
@@ -163,10 +162,10 @@ class Survey:
 
 
 class _Observer:
-    """Looks at the database, from one thread at a time.
+    """Reads the database, in one thread at a time.
 
-    To it, a wall clock that was set forward makes no event old, and one that was set back no
-    growth.
+    If the wall clock steps forward, no event becomes old by that; if it steps back, nothing counts
+    as growth.
     """
 
     def __init__(self, settings: Settings, clock: Clock, audit: Audit | None) -> None:
@@ -185,7 +184,7 @@ class _Observer:
         self.is_closing = False
 
     def look(self) -> Figures:
-        """Return how it is now; raises what the store raises."""
+        """Return the present figures; raises what the store raises."""
         with self._one_at_a_time:
             try:
                 return self._look()
@@ -203,7 +202,7 @@ class _Observer:
         blockers, commit = status.commit_blockers(database), commits.waiting(database)
         rows = sum(report.rows for report in found)
         taken = self._footprint_of(database, rows, self._confirmed.at_most(_DAY))
-        # What was broken in an outbox that has grown too large for this is broken still.
+        # In an outbox that has become too large to audit, a broken rule stays broken.
         if self._clock.monotonic() >= self._audit.due and rows <= AUDITED_ROWS:
             self._audit_rows(database)
         return Figures(
@@ -216,7 +215,7 @@ class _Observer:
         )
 
     def _audit_rows(self, database: Database) -> None:
-        """Ask whether the invariants hold; where that fails, the rest is told all the same."""
+        """Verify the rules; if that fails, the other figures are returned all the same."""
         self._audit.due = self._clock.monotonic() + _AUDIT_AGAIN
         with suppress(ShipperError):
             if not self.is_closing:
@@ -225,12 +224,12 @@ class _Observer:
                 self._audit.due = self._clock.monotonic() + AUDIT_EVERY
 
     def interrupt(self) -> None:
-        """Have the present question fail: nobody waits for its answer any more."""
+        """Make the present query fail, because no caller waits for its answer."""
         if self._database is not None:
             interrupt(self._database)
 
     def close(self) -> None:
-        """Close the connection, after the present question."""
+        """Close the connection, after the present query."""
         with self._one_at_a_time:
             if self._database is not None:
                 self._database.dispose()

@@ -1,6 +1,6 @@
-"""The local HTTP port: is it alive, is it ready, and its numbers for Prometheus.
+"""The local HTTP port: whether the daemon is alive, whether it is ready, and its metrics.
 
-It decides nothing about shipping and must never be in its way: it asks the database in a thread
-and by a connection of its own, seldom, and answers a question with what is known already.
-Nothing here is imported unless it is configured.
+The port decides nothing about delivery and must never delay it: it reads the database seldom, with
+a thread and a connection of its own, and answers with what it knows. Its modules must never be
+imported unless a port is configured.
 """

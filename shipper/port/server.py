@@ -1,8 +1,9 @@
-"""The port itself: three questions, one answer each, and bounds around everything else.
+"""The HTTP server of the port: three paths, and limits for everything else.
 
-It must never let anybody else on this machine slow the shipping down: connections, heads and
-patience are bounded, a body is never read, and each connection is closed after its answer. It must
-never answer a web page that has its own name lead here, nor speak another protocol than HTTP/1.1.
+Another process on this machine must never slow the delivery down: connections, request heads and
+waiting are limited, a body is never read, and each connection is closed after its answer. The
+server must never answer a web page whose own name leads here (DNS rebinding), and never speak
+another protocol than HTTP/1.1.
 """
 
 import asyncio
@@ -23,9 +24,9 @@ _CONNECTIONS: Final = 32
 _BACKLOG: Final = 32
 _HEAD_LINE: Final = 4096
 _HEAD_LINES: Final = 64
-# For whoever connects and says nothing.
+# Seconds for a client to send its request.
 _PATIENCE: Final = 10.0
-# What is being answered when we stop has this long before it is cut off.
+# Seconds for the answers in progress when the server stops.
 _STOP_SECONDS: Final = 1.0
 
 _PLAIN: Final = "text/plain; charset=utf-8"
@@ -67,7 +68,7 @@ class WebServer:
         self._inode = 0
 
     async def open(self, address: Address) -> None:
-        """Listen there; raises OSError where that can't be."""
+        """Listen at an address; raises OSError."""
         loop = asyncio.get_running_loop()
         is_unix = isinstance(address, UnixSocket)
         serve = loop.create_unix_server if is_unix else loop.create_server
@@ -82,7 +83,7 @@ class WebServer:
             self._inode = address.path.lstat().st_ino
 
     async def aclose(self) -> None:
-        """Give the address back, let what is being answered end, cut off the rest."""
+        """Release the address, finish the answers in progress, and cut off the rest."""
         if self._server is None:
             return
         self._server.close()
@@ -100,9 +101,9 @@ class WebServer:
         if (refusal := self._refusal(request)) is not None:
             response = refusal
         elif answer is None:
-            response = _text(404, f"nothing is here; ask for {', '.join(self._answers)}")
+            response = _text(404, f"not found; the paths are {', '.join(self._answers)}")
         elif request.method not in {"GET", "HEAD"}:
-            response = _text(405, "ask with GET")
+            response = _text(405, "use GET")
             response.headers["Allow"] = "GET, HEAD"
         else:
             response = await self._guarded(answer)
@@ -110,21 +111,21 @@ class WebServer:
         return response
 
     def _refusal(self, request: web.BaseRequest) -> web.Response | None:
-        """Return the answer to who speaks another protocol, or came by another machine's name."""
+        """Return the refusal of another protocol, or of another machine's name in Host."""
         if "Upgrade" in request.headers:
-            return _text(400, "nothing but HTTP/1.1 is spoken here: no Upgrade")
-        # Of a socket's file no browser knows, and whatever is asked there has some name.
+            return _text(400, "this port speaks only HTTP/1.1: no Upgrade")
+        # A browser can't reach a Unix socket, and clients of one send any Host.
         is_file = isinstance(self._address, UnixSocket)
         if is_file or all(map(sockets.names_this_machine, request.headers.getall("Host", []))):
             return None
-        return _text(421, "ask for 127.0.0.1, [::1] or localhost: the Host header names another")
+        return _text(421, "use 127.0.0.1, [::1] or localhost: the Host header has another name")
 
     async def _guarded(self, answer: Answer) -> web.Response:
         try:
             return await answer()
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody waits for it in vain
             self._log("web.broken", reason=f"{type(error).__name__}: {error}")
-            return _text(500, "this is a bug; the log has it")
+            return _text(500, "this is a bug of shipper; see the log")
 
     async def _livez(self) -> web.Response:
         return _judged("live", self._health.why_not_alive())
@@ -138,10 +139,10 @@ class WebServer:
 
 
 class _Refusal(asyncio.Protocol):
-    """Hangs up: there are too many already."""
+    """Closes a connection at once: too many are open."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Hang up."""
+        """Close the connection."""
         transport.close()
 
 

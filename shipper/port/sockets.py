@@ -1,8 +1,8 @@
-"""The listening socket of the local port, and for whom it is.
+"""The listening socket of the local port, and who may connect to it.
 
-A Unix socket's file is for owner and group from its first moment. It must never lie where somebody
-else could put one of their own in its place: who asks there would believe what that says. It must
-never take away a socket that somebody listens on.
+A Unix socket's file is for its owner and group from its first moment. It must never be in a
+directory where another user could replace it: clients would trust the answers of that user's
+process. This module must never remove a socket on which another process listens.
 """
 
 import errno
@@ -21,7 +21,7 @@ _MAY_CONNECT: Final = 0o660
 
 
 def bound(address: Address) -> socket.socket:
-    """Return a socket that has an address; raises OSError, of which Untrusted is one."""
+    """Return a socket that is bound to an address; raises OSError, of which Untrusted is one."""
     if isinstance(address, UnixSocket):
         return _bound_unix(address.path)
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
@@ -36,17 +36,17 @@ def bound(address: Address) -> socket.socket:
 
 
 def remove(path: Path, inode: int) -> None:
-    """Take the name of our socket away, unless it is somebody else's by now."""
+    """Remove the file of our socket, unless another file has taken its name."""
     with suppress(OSError), Directory(path.parent) as directory:
         if directory.status(path.name).st_ino == inode:
             directory.remove(path.name)
 
 
 def names_this_machine(host: str) -> bool:
-    """Return whether a Host header names this very machine, and none that a DNS made so.
+    """Return whether a Host header names this machine itself, and not a name from DNS.
 
-    A web page can have its own name lead to 127.0.0.1, and would read what is answered here (DNS
-    rebinding). `host` may have a port, as RFC 9110, 7.2 has it.
+    A web page can make its own name lead to 127.0.0.1 and would then read the answers (DNS
+    rebinding). `host` may have a port (RFC 9110, 7.2).
     """
     name = host.strip().lower()
     if name.startswith("["):
@@ -66,15 +66,15 @@ def _bound_unix(path: Path) -> socket.socket:
         if directory.may_be_changed_by_others:
             mode = stat.S_IMODE(directory.status().st_mode)
             raise Untrusted(
-                f"others may write in {path.parent} (mode {mode:o}), and put a socket of theirs"
-                " there",
+                f"other users can write in {path.parent} (mode {mode:o}), and could put their own"
+                " socket there",
                 str(path.parent),
             )
         taken = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             if _is_left_behind(directory, path):
                 directory.remove(path.name)
-            # The kernel gives its mode, less the umask, to the name: nobody can be quicker.
+            # The kernel applies the mode, less the umask, as it creates the file: there is no gap.
             os.fchmod(taken.fileno(), _MAY_CONNECT)
             taken.bind(str(path))
             _let_group_in(directory, path.name)
@@ -85,16 +85,16 @@ def _bound_unix(path: Path) -> socket.socket:
 
 
 def _let_group_in(directory: Directory, name: str) -> None:
-    """Give the name its mode where the umask has taken some of it; nobody else can change it."""
+    """Restore the mode that the umask has reduced; only the owner and root can do that."""
     status = directory.status(name)
     if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid():
-        raise Untrusted(f"{name} was replaced by somebody else", name)
+        raise Untrusted(f"{name} was replaced by another user", name)
     if stat.S_IMODE(status.st_mode) != _MAY_CONNECT:
         os.chmod(name, _MAY_CONNECT, dir_fd=directory.descriptor)
 
 
 def _is_left_behind(directory: Directory, path: Path) -> bool:
-    """Whether a socket is there and nobody listens on it: its process was killed."""
+    """Return whether a socket is there but no process listens: its process was killed."""
     try:
         if not stat.S_ISSOCK(directory.status(path.name).st_mode):
             return False

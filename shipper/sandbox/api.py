@@ -1,11 +1,11 @@
-"""What the vendor's API answers to a request that no fault strikes. Pure.
+"""Choose the answer of the vendor's API to a request without an injected fault. Pure.
 
-The paths, the header `x-api-id` and the violations in the shape of Ajv are the vendor's own. The
-vendor documents no status for any of it, so these are ours: 202 without a body for an event that
-was taken, 400 with the violations for one that the vendor's schema refuses, 200 with an array
-(empty when all is well) for the validate path, 401 for an API ID that is wrong or not there, 404
-and 405. A sandbox that takes what the vendor refuses would let a shop find out in production; for
-event types that the vendor has added since, a milder mode of validation can be asked for.
+The vendor documents the paths, the header `x-api-id` and the violations in the shape of Ajv. The
+vendor documents no status codes, so the sandbox chooses them: 202 without a body for an accepted
+event, 400 with the violations for an event that the vendor's schema refuses, 200 with an array
+(empty for a valid event) for the validate path, 401 for a wrong or missing API ID, 404 and 405. The
+sandbox refuses what the vendor refuses, so that a developer finds a mistake before production. A
+milder mode of validation is for event types that the vendor has added since.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _JSON: Final = {"Content-Type": "application/json"}
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """One request as it came in. Its repr shows neither the payload nor the API ID."""
+    """One request as the sandbox read it. Its repr hides the payload and the API ID."""
 
     method: str
     path: str
@@ -35,7 +35,7 @@ class RequestInfo:
 
     @property
     def is_event(self) -> bool:
-        """Return whether this hands in an event (and isn't a mere question)."""
+        """Return whether the request sends an event (a validation request doesn't)."""
         return self.method == "POST" and self.path == EVENTS_PATH
 
     @property
@@ -45,8 +45,8 @@ class RequestInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole HTTP answer."""
+class SandboxAnswer:
+    """A complete HTTP answer that the sandbox gives."""
 
     status: int
     body: bytes = b""
@@ -54,17 +54,17 @@ class Answer:
 
     @property
     def accepts(self) -> bool:
-        """Return whether this tells the sender that the event was taken."""
+        """Return whether the answer tells the sender that the event was accepted."""
         return 200 <= self.status < 300
 
 
-ACCEPTED: Final = Answer(202)
+ACCEPTED: Final = SandboxAnswer(202)
 
 
-def answer_to(info: RequestInfo, api_id: str | None, mode: Mode = "schema") -> Answer:
-    """Return the API's answer; without an `api_id` of ours any will do, but one must be given.
+def answer_to(info: RequestInfo, api_id: str | None, mode: Mode = "schema") -> SandboxAnswer:
+    """Return the API's answer; if `api_id` is None, a request with any API ID is authorised.
 
-    `mode` says what an event is checked for; the validate path always asks for the whole schema.
+    `mode` says what an event is checked for; the validate path always checks the whole schema.
     """
     if not info.is_ours:
         return problem(404, "no such path")
@@ -78,11 +78,11 @@ def answer_to(info: RequestInfo, api_id: str | None, mode: Mode = "schema") -> A
     return _json(400, found) if found else ACCEPTED
 
 
-def problem(status: int, message: str, headers: Mapping[str, str] | None = None) -> Answer:
-    """Return an answer that says what is wrong, as JSON; 204 and 304 have no body to say it in."""
+def problem(status: int, message: str, headers: Mapping[str, str] | None = None) -> SandboxAnswer:
+    """Return an answer that says in JSON what is wrong; 204 and 304 can't have a body."""
     if status in {204, 304}:
-        return Answer(status, headers=headers or {})
-    return Answer(status, orjson.dumps({"message": message}), {**_JSON, **(headers or {})})
+        return SandboxAnswer(status, headers=headers or {})
+    return SandboxAnswer(status, orjson.dumps({"message": message}), {**_JSON, **(headers or {})})
 
 
 def _is_authorised(given: str, expected: str | None) -> bool:
@@ -93,5 +93,5 @@ def _is_authorised(given: str, expected: str | None) -> bool:
     )
 
 
-def _json(status: int, body: list[dict[str, Any]]) -> Answer:
-    return Answer(status, orjson.dumps(body), _JSON)
+def _json(status: int, body: list[dict[str, Any]]) -> SandboxAnswer:
+    return SandboxAnswer(status, orjson.dumps(body), _JSON)

@@ -1,7 +1,9 @@
-"""Which fault strikes a request, and when the whole API is away. Pure: time and chance come in.
+"""Choose the fault of a request, and the times when the whole API is unreachable.
 
-A spec is a list of items with commas between. P is a probability from 0 to 1, and all of them
-together are at most 1. Durations are `2s`, `500ms`, `5m`, `1h`; a bare number means seconds.
+Pure: takes time and randomness as arguments.
+
+A spec is a list of items, separated by commas. P is a probability from 0 to 1; the sum of all
+probabilities is at most 1. Durations are `2s`, `500ms`, `5m`, `1h`; a bare number means seconds.
 
     item                    on the wire                                          event processed
     NNN:P  NNN:P:DUR        this status; DUR goes into Retry-After               only if 2xx
@@ -15,12 +17,12 @@ together are at most 1. Durations are `2s`, `500ms`, `5m`, `1h`; a bare number m
     garbage:P               bytes that are not HTTP                              no
     html:P                  200 and a login page, as a captive portal does it    no
     redirect:P              302 to a login page                                  no
-    outage:DUR@START        nobody listens for DUR, START after the beginning;
-    outage:DUR@START/EVERY  again every EVERY; what is in flight is cut off      no
+    outage:DUR@START        no listener for DUR, START after the beginning;
+    outage:DUR@START/EVERY  again every EVERY; requests in flight are cut off    no
 
-"Processed" means: answered as usual, so what is invalid or lacks the API ID isn't accepted here
-either; only the answer suffers. A slow answer is late, not the processing: a receiver that
-processed late would bring events out of order whatever the sender does.
+"Processed" means that the sandbox treats the request as usual: it still refuses an invalid event or
+a missing API ID, and the fault changes only the answer. `slow` delays the answer and not the
+processing: a receiver that processed late would reorder events, whatever the sender does.
 """
 
 import re
@@ -31,20 +33,20 @@ from typing import Final
 from shipper.errors import UsageError
 
 HANG_SECONDS: Final = 60.0
-# Processed like any other request; only the answer suffers.
+# The sandbox processes these requests as usual; the fault changes only the answer.
 _AFTER_PROCESSING: Final = frozenset({"lost", "slow", "reset", "truncate"})
 _PLAIN: Final = ("drop", "lost", "stall", "reset", "garbage", "html", "truncate", "redirect")
 _WORDS: Final = (*_PLAIN, "hang", "slow", "outage")
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|)")
 _UNITS: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _STATUS: Final = re.compile(r"[0-9]{3}")
-# Ten times 0.1 is a little more than 1 in binary.
+# The sum of ten times 0.1 isn't exactly 1 in binary.
 _ROUNDING: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """One way to treat a request badly. Times in seconds."""
+class InjectedFault:
+    """A fault that the sandbox injects into one request. Times in seconds."""
 
     kind: str
     status: int | None = None
@@ -53,28 +55,28 @@ class Fault:
 
     @property
     def after_processing(self) -> bool:
-        """Return whether the request is processed as usual before the fault strikes."""
+        """Return whether the sandbox processes the request before the fault changes the answer."""
         accepted = self.status is not None and 200 <= self.status < 300
         return accepted or self.kind in _AFTER_PROCESSING
 
 
-OUTAGE: Final = Fault("outage")
+OUTAGE: Final = InjectedFault("outage")
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A time in which nobody listens, in seconds from the beginning; `every` makes it return."""
+    """A time without a listener, in seconds from the beginning; `every` repeats it."""
 
     duration: float
     start: float
     every: float | None = None
 
     def active(self, elapsed: float) -> bool:
-        """Return whether it is on, so many seconds after the beginning."""
+        """Return whether the outage is on, `elapsed` seconds after the beginning."""
         return 0 <= self._phase(elapsed) < self.duration
 
     def until_change(self, elapsed: float) -> float | None:
-        """Return the seconds until it begins or ends; None when it won't any more."""
+        """Return the seconds until the outage begins or ends; None after its last end."""
         phase = self._phase(elapsed)
         if phase < 0:
             return -phase
@@ -89,18 +91,18 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Chaos:
-    """A parsed spec: faults with their upper bounds on a line from 0 to 1, and the outages."""
+    """A parsed spec: faults with the upper bounds of their intervals in [0, 1], and outages."""
 
-    faults: tuple[tuple[float, Fault], ...] = ()
+    faults: tuple[tuple[float, InjectedFault], ...] = ()
     outages: tuple[Outage, ...] = ()
 
     @classmethod
     def parse(cls, spec: str) -> "Chaos":
-        """Read a spec; the empty one means no faults.
+        """Parse a spec; an empty spec means no faults.
 
-        Raises UsageError that names the item in question and says how to write it.
+        Raises UsageError; it names the wrong item and says how to write it.
         """
-        faults: list[tuple[float, Fault]] = []
+        faults: list[tuple[float, InjectedFault]] = []
         outages: list[Outage] = []
         bound = 0.0
         for item in filter(None, (part.strip() for part in spec.split(","))):
@@ -110,14 +112,16 @@ class Chaos:
             probability, fault = _fault(item)
             bound += probability
             if bound > 1 + _ROUNDING:
-                raise _wrong(item, f"adds up to {bound:.6g}", "lower the probabilities to 1 in all")
+                raise _wrong(
+                    item, f"brings the sum to {bound:.6g}", "lower the probabilities: 1 in all"
+                )
             faults.append((bound, fault))
         return cls(tuple(faults), tuple(outages))
 
-    def choose(self, elapsed: float, chance: float) -> Fault | None:
+    def choose(self, elapsed: float, chance: float) -> InjectedFault | None:
         """Return the fault for a request, or None.
 
-        `elapsed` is in seconds since these faults were set, `chance` in [0, 1).
+        `elapsed` is the seconds since these faults were set; `chance` is in [0, 1).
         """
         if self.is_out(elapsed):
             return OUTAGE
@@ -128,49 +132,51 @@ class Chaos:
         return any(outage.active(elapsed) for outage in self.outages)
 
     def until_change(self, elapsed: float) -> float | None:
-        """Return the seconds until an outage begins or ends; None when none will."""
+        """Return the seconds until an outage begins or ends; None if no change is left."""
         changes = (outage.until_change(elapsed) for outage in self.outages)
         return min((change for change in changes if change is not None), default=None)
 
 
-def _fault(item: str) -> tuple[float, Fault]:
+def _fault(item: str) -> tuple[float, InjectedFault]:
     word, *rest = item.split(":")
     if _STATUS.fullmatch(word):
         return _status(item, int(word), rest)
     if word == "slow":
         delay, probability = _fields(item, rest, 2, "write slow:DURATION:P, as in slow:2s:0.05")
-        return _probability(item, probability), Fault("slow", delay=_duration(item, delay))
+        return _probability(item, probability), InjectedFault("slow", delay=_duration(item, delay))
     if word not in _WORDS:
         near = get_close_matches(word, _WORDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"one of NNN (a status), {', '.join(_WORDS)}"
-        raise _wrong(item, "is no fault that we know", hint)
+        raise _wrong(item, "is not a known fault", hint)
     (probability,) = _fields(item, rest, 1, f"write {word}:P, as in {word}:0.05")
-    fault = Fault("slow", delay=HANG_SECONDS) if word == "hang" else Fault(word)
+    fault = InjectedFault("slow", delay=HANG_SECONDS) if word == "hang" else InjectedFault(word)
     return _probability(item, probability), fault
 
 
-def _status(item: str, status: int, rest: list[str]) -> tuple[float, Fault]:
+def _status(item: str, status: int, rest: list[str]) -> tuple[float, InjectedFault]:
     if not 200 <= status <= 599:
-        raise _wrong(item, "is no final HTTP status", "take one from 200 to 599")
+        raise _wrong(item, "is not a final HTTP status", "take one from 200 to 599")
     if len(rest) == 1:
-        return _probability(item, rest[0]), Fault("status", status)
+        return _probability(item, rest[0]), InjectedFault("status", status)
     hint = f"write {status}:P or {status}:P:RETRY_AFTER, as in 429:0.01:2s"
     probability, retry_after = _fields(item, rest, 2, hint)
-    return _probability(item, probability), Fault("status", status, _duration(item, retry_after))
+    return _probability(item, probability), InjectedFault(
+        "status", status, _duration(item, retry_after)
+    )
 
 
 def _outage(item: str) -> Outage:
     duration, at, rest = item.partition(":")[2].partition("@")
     start, slash, every = rest.partition("/")
     if not at:
-        raise _wrong(item, "doesn't say when", "write outage:DURATION@START, as in outage:10s@30s")
+        raise _wrong(item, "has no start time", "write outage:DURATION@START, as in outage:10s@30s")
     outage = Outage(
         _duration(item, duration),
         _duration(item, start),
         _duration(item, every) if slash else None,
     )
     if outage.every is not None and outage.every <= outage.duration:
-        raise _wrong(item, "would never end", "make what follows / longer than the outage")
+        raise _wrong(item, "would never end", "the duration after / must be longer than the outage")
     return outage
 
 
@@ -186,14 +192,14 @@ def _probability(item: str, text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise _wrong(item, f"has {text!r} for a probability", "write a number from 0 to 1")
+        raise _wrong(item, f"has {text!r} as its probability", "write a number from 0 to 1")
     return value
 
 
 def _duration(item: str, text: str) -> float:
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise _wrong(item, f"has {text!r} for a duration", "write 500ms, 2s, 5m or 1h")
+        raise _wrong(item, f"has {text!r} as its duration", "write 500ms, 2s, 5m or 1h")
     return float(match[1]) * _UNITS[match[2]]
 
 

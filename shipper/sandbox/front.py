@@ -1,7 +1,7 @@
-"""The server's front: a port that can be there or away, and the connections that came through it.
+"""The HTTP server of the sandbox: its port, which can be open or shut, and its connections.
 
-It decides nothing about requests. It must leave nothing behind: whoever stops a sandbox and
-starts another in its place meets no connection and no handler of the first.
+It decides nothing about requests. `close` must leave nothing behind: a second sandbox on the same
+port never meets a connection or a handler of the first.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
-# What is being answered when we stop has this long before it is cut off.
+# When the sandbox stops, a request in progress has this time before it is cut off.
 _STOP_SECONDS: Final = 1.0
 
 
 class Front:
-    """An HTTP server for one handler; belongs to the running loop."""
+    """An HTTP server for one handler; it belongs to the running event loop."""
 
     def __init__(self, handler: Handler, ssl_context: ssl.SSLContext | None) -> None:
-        # A handler ends when its client leaves: a stalled request must not outlive it.
+        # A handler ends when its client disconnects: a stalled request must not outlive its client.
         self._server = web.Server(
             _only_http(handler),
             request_factory=_request,
@@ -42,7 +42,7 @@ class Front:
         self._scheme = "http" if ssl_context is None else "https"
 
     def bind(self, host: str, port: int) -> str:
-        """Take the port and return the base URL; raises UsageError or AccessDenied."""
+        """Take the port and return the base URL. Raises UsageError and AccessDenied."""
         try:
             host, port = self._listener.bind(host, port)
         except (OSError, OverflowError) as error:
@@ -51,24 +51,24 @@ class Front:
         return f"{self._scheme}://{shown}:{port}"
 
     def open(self) -> None:
-        """Let clients in; does nothing when they are let in already."""
+        """Accept connections; does nothing if the port is open already."""
         self._listener.open()
 
     def vanish(self) -> None:
-        """Refuse every connection and cut off those that stand; `open` ends it."""
+        """Refuse new connections and reset existing ones, until `open` is called."""
         self._listener.shut()
         for transport in self._transports():
             wire.reset(transport)
 
     async def close(self) -> None:
-        """Give the port back, let what is being answered end, cut off the rest."""
+        """Release the port, let requests in progress end, then cut off the rest."""
         await self._listener.close()
         self._server.pre_shutdown()
         transports = self._transports()
         await self._server.shutdown(_STOP_SECONDS)
         for transport in transports:
             transport.abort()
-        # The loop closes aborted sockets in its next round.
+        # The event loop closes aborted sockets in its next iteration.
         await asyncio.sleep(0)
 
     def _transports(self) -> list[asyncio.Transport]:
@@ -77,13 +77,14 @@ class Front:
 
 
 def _only_http(handler: Handler) -> Handler:
-    """Return a handler that refuses whoever wants to go on with another protocol."""
+    """Return a handler that refuses a request to change the protocol."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         if "Upgrade" not in request.headers:
             return await handler(request)
-        # What follows would be read as another protocol's by us, as requests by a proxy before us.
-        refusal = web.Response(status=400, text="nothing but HTTP/1.1 is spoken here: no Upgrade\n")
+        # After an upgrade, the sandbox would read the following bytes as another protocol, while
+        # a proxy in front would read them as requests.
+        refusal = web.Response(status=400, text="only HTTP/1.1 is supported: no Upgrade\n")
         refusal.force_close()
         return refusal
 
@@ -91,14 +92,16 @@ def _only_http(handler: Handler) -> Handler:
 
 
 def cannot_listen(error: OSError | OverflowError, host: str, port: int) -> ShipperError:
-    """Return what to tell a person whose sandbox can't have its port."""
+    """Return the error for a sandbox that can't use its port."""
     if isinstance(error, PermissionError):
         return AccessDenied(
-            f"the sandbox may not listen on {host} port {port}", "take a port above 1023"
+            f"the sandbox isn't allowed to listen on {host} port {port}",
+            "choose a port above 1023",
         )
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return UsageError(
-        f"the sandbox can't listen on {host} port {port}: {reason}", "name another address or port"
+        f"the sandbox can't listen on {host} port {port}: {reason}",
+        "choose another address or port",
     )
 
 
@@ -109,6 +112,6 @@ def _request(
     writer: "AbstractStreamWriter",
     task: "asyncio.Task[None]",
 ) -> web.BaseRequest:
-    # No limit on the body: the contract has its own and explains it.
+    # No limit on the body: the contract's check has a limit of its own, and explains it.
     loop = asyncio.get_running_loop()
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=0)

@@ -1,23 +1,23 @@
-"""The receiver's log: one JSON line a request, written before the answer leaves.
+"""The receiver's log: one JSON line per request, written before the answer leaves.
 
-Whoever checks our promises from outside reads this file, so what was answered must be in it; and
-it must never hold a payload or an API ID. The file is appended to; `seq` starts anew with each
-start of the sandbox. Lines stand in the order of `ended`, not of `seq`. The fields:
+A test of shipper's promises reads this file, so each answered request must be in it. The file never
+holds a payload or an API ID. The sandbox appends to it; `seq` begins at 1 with each start. Lines
+are in the order of `ended`, not of `seq`. The fields:
 
     seq        order of arrival at this sandbox, from 1
     time       wall time of the line, ISO 8601 in UTC
     method     of the request
     path       without the query
-    key        the Idempotency-Key with its percent-encoding undone, or null
+    key        the Idempotency-Key, percent-decoded, or null
     user       id of the first `user` in the event's context, or null
     n          the order number that was found (see `ledger`), or null
     sha        first 16 hex digits of the body's SHA-256
     bytes      length of the body
-    status     HTTP status of a whole answer, else the fault's name (see `chaos`); `gone` when the
+    status     HTTP status of a complete answer, else the fault's name (see `chaos`); `gone` if the
                connection ended before the answer, `html` and `redirect` for a portal's answer
-    processed  whether the event was taken
-    began      monotonic seconds, when it was read whole
-    ended      monotonic seconds, when the answer was handed to the wire
+    processed  whether the event was accepted
+    began      monotonic seconds, when the whole request was read
+    ended      monotonic seconds, when the answer was written to the socket
     in_flight  requests of this user on open connections at `began`, this one included
 """
 
@@ -36,20 +36,20 @@ from shipper.wording.safe_text import printable_json
 
 
 class Journal:
-    """An open log file; every line is one write, so that readers never see half a line."""
+    """An open log file. Each line is one write, so that a reader never sees half a line."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file; raises UsageError when it can't be written."""
+        """Open the file. Raises UsageError if it can't be written."""
         try:
             file = open_own(path, os.O_WRONLY | os.O_APPEND, 0o644)
             self._file: BinaryIO = os.fdopen(file, "ab", buffering=0)
         except OSError as error:
             raise UsageError(
-                f"the sandbox can't write its log {path}: {error.strerror}", "name another file"
+                f"the sandbox can't write its log {path}: {error.strerror}", "choose another file"
             ) from error
 
     def write(self, info: RequestInfo, visit: Visit, wall: float) -> None:
-        """Append the line of one request that is over."""
+        """Append the line of a finished request."""
         line = {
             "seq": visit.seq,
             "time": iso(wall),

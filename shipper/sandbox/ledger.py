@@ -1,18 +1,18 @@
-"""What the receiver saw: repeats, order, overlaps, identity. Pure: moments come in as arguments.
+"""Count what the receiver saw: repeats, order, overlaps, identity. Takes times as arguments; pure.
 
-It decides whether the sender kept its promises as far as a receiver can tell, and must never
-forgive one. The words:
+The ledger decides whether the sender kept its promises, as far as a receiver can tell. It must
+never miss a broken promise. The words:
 
-- *processed*: the event was taken (whether or not the sender ever heard of it).
-- *repeat*: an idempotency key that was processed before. *Immediate* when nothing else of that
-  user was processed in between, otherwise *late*. Exact for the last 1,000,000 keys at least.
-- *order violation*: the first arrival of an event whose number is smaller than one that was
-  processed already, of the same user and series. Gaps are none: a dead letter leaves one.
-  `sequence_of(key, payload)` finds (series, number); None means not checked.
-- *overlap*: a request that came while another of the same user was in flight on a connection
-  that was still open. A sender that gave up and closed is not in flight any more.
+- *processed*: the receiver accepted the event (even if the sender never read the answer).
+- *repeat*: an idempotency key that was processed before. A repeat is *immediate* if no other event
+  of that user was processed in between, otherwise *late*. Exact for the last 1,000,000 keys.
+- *order violation*: the first arrival of an event with a number smaller than one that was processed
+  already, of the same user and series. A gap isn't a violation: a dead letter leaves one.
+  `sequence_of(key, payload)` returns (series, number), or None if the order isn't checked.
+- *overlap*: a request that arrived while another request of the same user was in flight on an open
+  connection. A request whose sender has closed the connection isn't in flight any more.
 - *identity violation*: the same key with other bytes.
-- *ambiguous*: an answer that did not come whole, so that the sender may rightly repeat.
+- *ambiguous*: an answer that the sender didn't get complete. The sender is allowed to repeat it.
 """
 
 import re
@@ -24,7 +24,7 @@ from typing import Final, Generic, TypeVar
 
 KEYS_KEPT: Final = 1_000_000
 VISITS_KEPT: Final = 10_000
-# The connection ended, or we stopped, before the answer could leave.
+# The connection ended, or the sandbox stopped, before the answer left.
 GONE: Final = "gone"
 AMBIGUOUS: Final = frozenset(
     {"drop", "lost", "stall", "reset", "truncate", "garbage", "outage", GONE}
@@ -39,9 +39,9 @@ V = TypeVar("V")
 
 
 def trailing_number(key: str, payload: bytes) -> tuple[str, int] | None:
-    """Return what stands before the number at the end of a key, and the number.
+    """Return the part of a key before its trailing number, and that number.
 
-    `u17-000042` is number 42 of the series `u17-`. A UUID has no number, whatever it ends in.
+    `u17-000042` is number 42 of the series `u17-`. A UUID has no number, even if it ends in digits.
     """
     del payload
     match = _NUMBERED.fullmatch(key)
@@ -52,9 +52,9 @@ def trailing_number(key: str, payload: bytes) -> tuple[str, int] | None:
 
 @dataclass(slots=True, eq=False)
 class Visit:
-    """One request, from the moment it was read whole until its answer left. Moments in seconds.
+    """One request, from the time it was read whole until its answer left. Times in seconds.
 
-    `status` is the HTTP status of a whole answer, or the name of the fault.
+    `status` is the HTTP status of a complete answer, or the name of the fault.
     """
 
     seq: int
@@ -71,7 +71,7 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The counts so far. `answers` counts the requests by status or fault."""
+    """The counts so far. `answers` counts the requests per status or fault."""
 
     requests: int
     accepted: int
@@ -89,13 +89,13 @@ class Summary:
 
     @property
     def flawless(self) -> bool:
-        """Return whether no promise of the sender's was seen broken."""
+        """Return whether the sender kept every promise that a receiver can check."""
         broken = self.order_violations, self.late_repeats, self.overlaps, self.identity_violations
         return not any(broken)
 
 
 class Recent(Generic[K, V]):
-    """A mapping that keeps the last `size` entries used, at least, and at most twice as many."""
+    """A mapping that keeps at least the last `size` used entries, and at most twice as many."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -103,7 +103,7 @@ class Recent(Generic[K, V]):
         self._old: dict[K, V] = {}
 
     def get(self, key: K) -> V | None:
-        """Return what was put under the key, or None if nothing was or it is forgotten."""
+        """Return the value of a key, or None if the key is unknown or forgotten."""
         value = self._young.get(key)
         if value is None:
             value = self._old.get(key)
@@ -112,7 +112,7 @@ class Recent(Generic[K, V]):
         return value
 
     def put(self, key: K, value: V) -> None:
-        """Remember a value; it is now the one used last."""
+        """Store a value; its key is now the last one used."""
         if len(self._young) >= self._size and key not in self._young:
             self._young, self._old = {}, self._young
         self._young[key] = value
@@ -125,7 +125,7 @@ class _User:
 
 
 class Ledger:
-    """The books of one sandbox. `visits` holds the last 10,000 processed requests, in order."""
+    """The counts of one sandbox. `visits` holds the last 10,000 processed requests, in order."""
 
     def __init__(
         self, sequence_of: SequenceOf = trailing_number, keys_kept: int = KEYS_KEPT
@@ -147,7 +147,7 @@ class Ledger:
         now: float,
         is_open: Callable[[], bool],
     ) -> Visit:
-        """Note a request that was read whole; `is_open` tells if its connection still stands."""
+        """Record a request that was read whole; `is_open` says whether its connection is open."""
         self._counts["requests"] += 1
         others = {} if user is None else self._flights.setdefault(user, {})
         visit = Visit(
@@ -164,7 +164,7 @@ class Ledger:
         return visit
 
     def process(self, visit: Visit) -> None:
-        """Note that the event was taken: from now on it must not come again without cause."""
+        """Record that the event was accepted: a second arrival now counts as a repeat."""
         visit.processed = True
         self.visits.append(visit)
         self._counts["accepted"] += 1
@@ -180,7 +180,7 @@ class Ledger:
         user.last_key = visit.key
 
     def end(self, visit: Visit, now: float) -> None:
-        """Note that the answer leaves now, or that none will; `visit.status` says which."""
+        """Record that the answer leaves now, or that there is none; `visit.status` says which."""
         visit.ended = now
         self._answers[str(visit.status)] += 1
         self._counts["ambiguous"] += visit.status in AMBIGUOUS
@@ -191,7 +191,7 @@ class Ledger:
                 del self._flights[visit.user]
 
     def order_violations_of(self, user: str) -> int:
-        """Return how often this user's events came out of order."""
+        """Return how many of this user's events arrived out of order."""
         known = self._users.get(user)
         return 0 if known is None else known.order_violations
 
@@ -215,7 +215,7 @@ class Ledger:
         )
 
     def _user(self, name: str | None) -> _User:
-        # An event without a user has a lane of its own.
+        # An event without a user isn't ordered against others.
         if name is None:
             return _User()
         user = self._users.get(name)

@@ -1,10 +1,10 @@
-"""The listening socket, which can be shut and opened again on the same port at once.
+"""A listening socket that can be shut, and opened again at once on the same port.
 
-While it is shut, connecting is refused as on a machine where nothing runs (whoever was connecting
-at the moment of shutting is reset). The port stays ours, because the next socket is bound to it
-already: a port that is merely free may be handed to any client of this machine, even as the
-source of its own connection to it. aiohttp's and asyncio's servers can't do that, so the
-accepting is done here.
+While the socket is shut, the kernel refuses connections, as if no server ran (a client that is
+connecting at that moment gets a reset). The sandbox keeps the port: `shut` binds the next socket to
+it at once. The kernel can give a free port to any client on this machine, even as the source port
+of a connection to the sandbox. The servers of aiohttp and asyncio can't keep a shut port, so this
+module accepts the connections itself.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ _BACKLOG: Final = 1024
 
 
 class Listener:
-    """Accepts connections for a protocol factory; belongs to the running loop."""
+    """Accepts connections for a protocol factory; it belongs to the running event loop."""
 
     def __init__(
         self, factory: Callable[[], asyncio.Protocol], ssl_context: ssl.SSLContext | None
@@ -30,9 +30,9 @@ class Listener:
         self.is_open = False
 
     def bind(self, host: str, port: int) -> tuple[str, int]:
-        """Take a port (0 = any) without listening yet, and return host and port.
+        """Take a port (0 = any free port) without listening yet; return host and port.
 
-        Raises OSError, and OverflowError for a port that can't be.
+        Raises OSError, and OverflowError for a port number out of range.
         """
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         bound = socket.socket(family, socket.SOCK_STREAM)
@@ -48,7 +48,7 @@ class Listener:
         return name[0], name[1]
 
     def open(self) -> None:
-        """Listen, if it isn't open yet; raises OSError when the port is somebody else's."""
+        """Listen, unless it is open. Raises OSError if another process has the port."""
         if self.is_open:
             return
         assert self._socket is not None, "bind comes first"
@@ -57,7 +57,7 @@ class Listener:
         self.is_open = True
 
     def shut(self) -> None:
-        """Refuse connections from now on, but keep the port; does nothing when it is shut."""
+        """Refuse connections from now on, but keep the port; does nothing if it is shut."""
         if not self.is_open:
             return
         assert self._socket is not None, "open without a socket"
@@ -66,7 +66,7 @@ class Listener:
         self.bind(host, port)
 
     async def close(self) -> None:
-        """Give the port back, and end the connections that are still being set up."""
+        """Release the port, and end the connections that are still being set up."""
         self._close_socket()
         for greeting in self._greetings:
             greeting.cancel()
@@ -95,5 +95,5 @@ class Listener:
         try:
             await self._loop.connect_accepted_socket(self._factory, peer, ssl=self._ssl)
         except OSError:
-            # A failed handshake (ssl.SSLError is an OSError) is the client's loss, not ours.
+            # A failed handshake (ssl.SSLError is an OSError) ends only this connection.
             peer.close()

@@ -1,8 +1,8 @@
-"""The stand-in API as a server: reads, asks the rules and the faults, keeps the books.
+"""The stand-in API as a server: read a request, choose its answer or fault, record it.
 
-It decides in which order things happen to a request: what a test scripts goes before the faults,
-the faults before the API's own answer, and an event is in the books and in the log before its
-answer leaves. The API ID never gets into either. Everything here belongs to one event loop.
+The server decides in which order things happen to a request. An answer from `answer_for` comes
+before an injected fault, and a fault before the API's own answer. The ledger and the log have the
+event before its answer leaves. The API ID is in neither. Everything belongs to one event loop.
 """
 
 import asyncio
@@ -18,27 +18,27 @@ from aiohttp import web
 from shipper.clock import Clock, SystemClock
 from shipper.contract.validation import Mode
 from shipper.sandbox import wire
-from shipper.sandbox.api import EVENTS_PATH, Answer, RequestInfo
-from shipper.sandbox.chaos import OUTAGE, Chaos, Fault
+from shipper.sandbox.api import EVENTS_PATH, RequestInfo, SandboxAnswer
+from shipper.sandbox.chaos import OUTAGE, Chaos, InjectedFault
 from shipper.sandbox.front import Front
 from shipper.sandbox.journal import Journal
 from shipper.sandbox.ledger import GONE, Ledger, SequenceOf, Summary, Visit, trailing_number
 from shipper.sandbox.treatment import Treatment, treat
 
-# A timer may fire a moment early; asking again after less than this would be a busy loop.
+# A timer can fire a moment early; a shorter wait than this would be a busy loop.
 _TICK: Final = 0.001
 
-Script = Callable[[RequestInfo], Answer | Fault | None]
+Script = Callable[[RequestInfo], SandboxAnswer | InjectedFault | None]
 
 
 class Sandbox:
-    """A receiver of events on a real socket, with faults and books.
+    """A receiver of events on a real socket, with injected faults and a ledger.
 
-    `answer_for` may be set to a function that answers a request, or strikes it with a fault, in
-    place of everything else; where it returns None things take their course. `chaos` may be set
-    at any time; its outages count from then, or from the start. `clock` gives time and chance.
-    Without an `api_id` of its own the sandbox takes any. `validation` is what events are checked
-    for. It can be started again once stopped.
+    `answer_for` can be set to a function that chooses the answer or the fault of a request; if it
+    returns None, the sandbox chooses as usual. `chaos` can be set at any time; its outages count
+    from that time, or from the start of the sandbox. `clock` gives time and randomness. If `api_id`
+    is None, the sandbox accepts any API ID. `validation` says what events are checked for. A
+    stopped sandbox can be started again.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class Sandbox:
 
     @property
     def events_url(self) -> str:
-        """Return the URL to send events to; valid once started."""
+        """Return the URL to send events to; valid while the sandbox runs."""
         return self.url + EVENTS_PATH
 
     @property
     def chaos(self) -> Chaos:
-        """Return the faults in force; set it to change them at once, outages included."""
+        """Return the current faults; set them to change faults and outages at once."""
         return self._chaos
 
     @chaos.setter
@@ -85,12 +85,12 @@ class Sandbox:
         self._follow_outages()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
-        """Listen (port 0 = any that is free) and return the base URL.
+        """Listen (port 0 = any free port) and return the base URL.
 
-        Raises UsageError when the address can't be had or the log can't be written, AccessDenied
-        when the port needs more rights than we have.
+        Raises UsageError if the address can't be used or the log can't be written, AccessDenied if
+        this process isn't allowed to use the port.
         """
-        assert self._front is None, "it runs already"
+        assert self._front is None, "the sandbox runs already"
         front = Front(self._handle, self._ssl)
         self.url = front.bind(host, port)
         try:
@@ -105,7 +105,7 @@ class Sandbox:
         return self.url
 
     async def stop(self) -> None:
-        """Give the port back and end every request; does nothing when it isn't running."""
+        """Release the port and end every request; does nothing if the sandbox isn't running."""
         if self._front is None:
             return
         front, self._front = self._front, None
@@ -117,19 +117,19 @@ class Sandbox:
 
     @asynccontextmanager
     async def serve(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-        """Run for the length of a `with`; gives the base URL, raises what `start` raises."""
+        """Run for the length of a `with`; give the base URL. Raises what `start` raises."""
         try:
             yield await self.start(host, port)
         finally:
             await self.stop()
 
     async def until(self, condition: Callable[[Ledger], bool], seconds: float = 10.0) -> None:
-        """Wait until the books fulfil a condition; raises TimeoutError after so many seconds."""
+        """Wait until the ledger fulfils a condition. Raises TimeoutError after `seconds`."""
         event = asyncio.Event()
         waiter = (condition, event)
         self._waiters.add(waiter)
         try:
-            self._tell()
+            self._wake_waiters()
             async with asyncio.timeout(seconds):
                 await event.wait()
         finally:
@@ -150,24 +150,24 @@ class Sandbox:
         )
         try:
             treatment = self._treatment_of(info)
-            if treatment.taken:
+            if treatment.accepted:
                 self.ledger.process(visit)
-            self._tell()
+            self._wake_waiters()
             return await self._respond(visit, treatment)
         finally:
             self.ledger.end(visit, self._clock.monotonic())
             if self._journal is not None:
                 self._journal.write(info, visit, self._clock.wall())
-            self._tell()
+            self._wake_waiters()
 
     def _treatment_of(self, info: RequestInfo) -> Treatment:
         scripted = None if self.answer_for is None else self.answer_for(info)
-        if isinstance(scripted, Answer):
+        if isinstance(scripted, SandboxAnswer):
             return treat(info, self._api_id, scripted, None)
         fault = scripted or self._fault_for(info)
         return treat(info, self._api_id, None, fault, self._validation)
 
-    def _fault_for(self, info: RequestInfo) -> Fault | None:
+    def _fault_for(self, info: RequestInfo) -> InjectedFault | None:
         fault = self._chaos.choose(self._elapsed(), self._clock.random())
         return fault if fault is OUTAGE or info.is_ours else None
 
@@ -182,7 +182,7 @@ class Sandbox:
         return wire.whole(treatment.answer)
 
     async def _pause(self, seconds: float | None) -> bool:
-        """Wait, and return False if we are stopped meanwhile; cancelled when the client leaves."""
+        """Wait; return False if the sandbox stops meanwhile. Cancelled if the client leaves."""
         try:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
@@ -191,7 +191,7 @@ class Sandbox:
         return False
 
     def _follow_outages(self) -> None:
-        """Be there or away as the outages have it, and look again when that changes."""
+        """Open or shut the port as the outages say, and set a timer for their next change."""
         if self._next_change is not None:
             self._next_change.cancel()
             self._next_change = None
@@ -210,7 +210,7 @@ class Sandbox:
     def _elapsed(self) -> float:
         return self._clock.monotonic() - self._since
 
-    def _tell(self) -> None:
+    def _wake_waiters(self) -> None:
         for condition, event in self._waiters:
             if condition(self.ledger):
                 event.set()
@@ -227,10 +227,10 @@ async def run_sandbox(  # noqa: PLR0913 - one for each option
     ready: Callable[[Sandbox], None] | None = None,
     validation: Mode = "schema",
 ) -> Summary:
-    """Serve until `stop` is set and return what was seen; prints nothing, handles no signal.
+    """Serve until `stop` is set and return the counts; print nothing, handle no signal.
 
-    `ready` is called once it listens, with the sandbox: its `url` says where. Raises UsageError
-    and AccessDenied as `Sandbox.start` does.
+    `ready` is called with the sandbox when it listens; `url` is its base URL. Raises UsageError and
+    AccessDenied as `Sandbox.start` does.
     """
     sandbox = Sandbox(api_id, chaos, log=log, validation=validation)
     async with sandbox.serve(host, port):

@@ -1,18 +1,18 @@
-"""What becomes of one request: which answer, how it goes out, and whether the event was taken.
+"""Decide about one request: its answer, how the answer leaves, whether the event is accepted.
 
-Pure. It joins the API's own answer (`api`) with a fault (`chaos`) or with what a test scripted,
-and must never call an event taken whose sender could rightly read the answer as a refusal.
+Pure. It combines the API's own answer (`api`) with an injected fault (`chaos`) or with an answer
+that a test chose. An event whose answer reads as a refusal must never count as accepted.
 """
 
 from dataclasses import dataclass, replace
 from typing import Final
 
 from shipper.contract.validation import Mode
-from shipper.sandbox.api import Answer, RequestInfo, answer_to, problem
-from shipper.sandbox.chaos import Fault
+from shipper.sandbox.api import RequestInfo, SandboxAnswer, answer_to, problem
+from shipper.sandbox.chaos import InjectedFault
 
 PORTAL: Final = "http://portal.invalid/login"
-_LOGIN_PAGE: Final = Answer(
+_LOGIN_PAGE: Final = SandboxAnswer(
     200,
     b"<!DOCTYPE html><html><title>Log in</title><form>Log in</form></html>",
     {"Content-Type": "text/html"},
@@ -22,58 +22,58 @@ _REDIRECT: Final = problem(302, "log in first", {"Location": PORTAL})
 
 @dataclass(frozen=True, slots=True)
 class Treatment:
-    """`status` is for the books; without an `answer` the connection ends in the way it names.
+    """The decision. `status` goes to the ledger; if `answer` is None, it names how to fail.
 
-    `delay` in seconds before anything goes out, None = until the client gives up.
+    `delay` is the seconds before the answer; None means until the client disconnects.
     """
 
     status: int | str
-    taken: bool
-    answer: Answer | None = None
+    accepted: bool
+    answer: SandboxAnswer | None = None
     delay: float | None = 0.0
 
 
 def treat(
     info: RequestInfo,
     api_id: str | None,
-    scripted: Answer | None,
-    fault: Fault | None,
+    scripted: SandboxAnswer | None,
+    fault: InjectedFault | None,
     mode: Mode = "schema",
 ) -> Treatment:
-    """Return what to do with a request; a scripted answer goes before a fault."""
+    """Return what to do with a request; a scripted answer comes before a fault."""
     if scripted is not None:
         return Treatment(scripted.status, info.is_event and scripted.accepts, scripted)
     if fault is not None and not fault.after_processing:
         return _struck(fault)
     usual = answer_to(info, api_id, mode)
-    taken = info.is_event and usual.accepts
+    accepted = info.is_event and usual.accepts
     if fault is None:
-        return Treatment(usual.status, taken, usual)
+        return Treatment(usual.status, accepted, usual)
     if fault.kind == "status":
         assert fault.status is not None
         other = replace(usual, status=fault.status) if usual.accepts else usual
-        return Treatment(other.status, taken, other)
+        return Treatment(other.status, accepted, other)
     if fault.kind == "slow":
-        return Treatment(usual.status, taken, usual, fault.delay)
-    return Treatment(fault.kind, taken)
+        return Treatment(usual.status, accepted, usual, fault.delay)
+    return Treatment(fault.kind, accepted)
 
 
-def _struck(fault: Fault) -> Treatment:
+def _struck(fault: InjectedFault) -> Treatment:
     match fault.kind:
         case "status":
             assert fault.status is not None
-            answer = problem(fault.status, "a fault that was asked for", _retry_after(fault))
-            return Treatment(fault.status, taken=False, answer=answer)
+            answer = problem(fault.status, "an injected fault", _retry_after(fault))
+            return Treatment(fault.status, accepted=False, answer=answer)
         case "html":
-            return Treatment("html", taken=False, answer=_LOGIN_PAGE)
+            return Treatment("html", accepted=False, answer=_LOGIN_PAGE)
         case "redirect":
-            return Treatment("redirect", taken=False, answer=_REDIRECT)
+            return Treatment("redirect", accepted=False, answer=_REDIRECT)
         case "stall":
-            return Treatment("stall", taken=False, delay=None)
+            return Treatment("stall", accepted=False, delay=None)
         case _:
-            return Treatment(fault.kind, taken=False)
+            return Treatment(fault.kind, accepted=False)
 
 
-def _retry_after(fault: Fault) -> dict[str, str]:
-    # Whole seconds (RFC 9110, 10.2.3), rounded up: nobody should come back too early.
+def _retry_after(fault: InjectedFault) -> dict[str, str]:
+    # Whole seconds (RFC 9110, 10.2.3), rounded up: the client must not return too early.
     return {} if fault.retry_after is None else {"Retry-After": str(-int(-fault.retry_after // 1))}

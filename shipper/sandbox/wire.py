@@ -1,7 +1,7 @@
-"""How a request is read and how an answer, whole or broken, goes out.
+"""Read requests, and send complete or broken answers.
 
-It decides nothing about what is answered; it knows the paths around aiohttp that are needed to
-answer badly. Nothing a client sends may raise here.
+It doesn't choose the answer. It knows how to bypass aiohttp, which a broken answer needs. Whatever
+a client sends must not raise an exception here.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ from urllib.parse import unquote
 import orjson
 from aiohttp import web
 
-from shipper.sandbox.api import Answer, RequestInfo
+from shipper.sandbox.api import RequestInfo, SandboxAnswer
 
-# RST instead of FIN when the socket is closed: linger, for no time at all.
+# A linger time of zero: closing the socket sends RST instead of FIN.
 _LINGER_NOT_AT_ALL: Final = struct.pack("ii", 1, 0)
 _HALF_AN_ANSWER: Final = (
     b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 64\r\n\r\n{"
 )
-_NO_HTTP: Final = b"\x16\x03\x01\x00 this is no HTTP\r\n\r\n"
+_NO_HTTP: Final = b"\x16\x03\x01\x00 this is not HTTP\r\n\r\n"
 _RAW: Final = {
     "truncate": _HALF_AN_ANSWER,
     "reset": _HALF_AN_ANSWER,
@@ -29,14 +29,14 @@ _RAW: Final = {
 
 
 class Broken(web.Response):
-    """An answer that never comes whole: some bytes or none, then the connection ends."""
+    """An incomplete answer: a few bytes or none, then the connection ends."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
         self._kind = kind
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """End the connection; raises ConnectionResetError, which aiohttp takes for a lost peer."""
+        """End the connection. Raises ConnectionResetError: aiohttp then treats the peer as lost."""
         transport = request.transport
         if transport is not None:
             transport.write(_RAW.get(self._kind, b""))
@@ -48,25 +48,25 @@ class Broken(web.Response):
 
 
 def reset(transport: asyncio.Transport) -> None:
-    """End a connection with a TCP reset, whatever is still to be sent."""
+    """End a connection with a TCP reset and drop unsent bytes."""
     peer = transport.get_extra_info("socket")
     if peer is not None and peer.fileno() >= 0:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT_AT_ALL)
     transport.abort()
 
 
-def whole(answer: Answer) -> web.Response:
-    """Return an answer in aiohttp's terms."""
+def whole(answer: SandboxAnswer) -> web.Response:
+    """Return an answer as a response of aiohttp."""
     return web.Response(status=answer.status, body=answer.body or None, headers=answer.headers)
 
 
 def is_open(request: web.BaseRequest) -> bool:
-    """Return whether the client could still read an answer."""
+    """Return whether the client can still read an answer."""
     return request.transport is not None and not request.transport.is_closing()
 
 
 def read(request: web.BaseRequest, payload: bytes) -> RequestInfo:
-    """Return what a request says, its key decoded and its user found."""
+    """Return the parts of a request, with its key decoded and the user of its event."""
     key = request.headers.get("idempotency-key")
     return RequestInfo(
         method=request.method,
@@ -79,9 +79,9 @@ def read(request: web.BaseRequest, payload: bytes) -> RequestInfo:
 
 
 def user_of(payload: bytes) -> str | None:
-    """Return the id of the first `user` in the event's context; None where there is none to read.
+    """Return the id of the first `user` in the event's context, or None.
 
-    The same that the outbox takes for an ordering key (interface.md, 1).
+    The outbox derives an event's ordering key in the same way.
     """
     try:
         for entry in orjson.loads(payload)["context"]:

@@ -1,1 +1,1 @@
-"""Every statement that reaches the database is written in this package and nowhere else."""
+"""The outbox in its database. Every SQL statement that shipper runs is in this package."""

@@ -1,1 +1,1 @@
-"""What the machine gives: files, threads, its stderr, a time of day that can be believed."""
+"""What the operating system offers: files, threads, stderr, and a time of day that is confirmed."""

@@ -1,7 +1,7 @@
-"""Work that nobody waits for at the end: each piece in a thread of its own.
+"""Run work in a thread that nothing waits for at the end of the process.
 
-It decides that a stop never waits for a long question to a database: the thread ends with the
-process, which an executor's doesn't. It must never be used for what has to be written whole.
+A stop never waits for a long query of the database: each thread here ends with the process, which
+an executor's thread doesn't. It must never be used for data that has to be written completely.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 
 def aside(work: Callable[[], T], name: str) -> "asyncio.Future[T]":
-    """Begin `work` in a new thread; return what will hold its result, or what it raised.
+    """Start `work` in a new thread; return a future for its result or exception.
 
-    To cancel that ends the waiting, and not the work.
+    Cancelling the future ends the wait, but not the work.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()

@@ -1,31 +1,33 @@
-"""The time of day, as far as the monotonic clock confirms it: what deletes and alarms goes by it.
+"""The time of day as far as the monotonic clock confirms it; deletions and alarms use this time.
 
-It decides how much of a wall clock that somebody sets is believed. It must never say that a time
-has passed which the monotonic clock hasn't seen pass: a machine whose clock steps 30 days ahead (no
-battery and then NTP, a restored VM, a slip of `date -s`) must not lose what is kept for a week.
+This module decides how far a step of the wall clock is believed. It must never say that time has
+passed which the monotonic clock hasn't measured: if a clock steps 30 days ahead (no battery and
+then NTP, a restored VM, a wrong `date -s`), a machine must not lose events that it keeps for a
+week.
 
-The rule: how far the wall clock is ahead of the monotonic one is noted all the time. For a period
-of time, it was as little as it ever was within that period. Say a row is to stay for 7 days. After
-a step forward, each row of before it is 7 days old by the monotonic clock at the earliest when the
-step is 7 days old; from then on the new time is believed, and until then the old one goes on. After
-a step back, rows are stamped by the lower clock; they must not be old at once when it is set right
-again, and by the same rule they aren't. A clock that is right all the time is believed at once.
+The rule: all the time, the module notes how far the wall clock is ahead of the monotonic clock. For
+a period, it takes the smallest difference within that period. Say a row is kept for 7 days. After a
+step forward, the new time is believed once the step itself is 7 days old by the monotonic clock:
+only then is each earlier row 7 days old, too. Until then the old time goes on. After a step back,
+rows carry the lower time; when the clock is set right again, the same rule keeps them from being
+old at once. A clock that is right all the time is believed at once.
 
-What was before the process began, an earlier one of the same boot may have noted (`clock_notes`).
-Else the wall clock is believed, but not beyond the newest time that the outbox holds: that much has
-passed for certain. So a machine that wakes up in the wrong year deletes nothing for it, either.
+For the time before the process began, the notes of an earlier process of the same boot are used
+(`clock_notes`). Without notes the wall clock is believed, but not beyond the newest time in the
+outbox: that much time has passed for certain. So a machine that starts in the wrong year deletes
+nothing because of that.
 
-Whoever reads the wall clock, and what a step does there:
+Where the wall clock is read, and what a step does there:
 
-- deleting events (`retention`, also by `shipper prune`) and minutes (`minutes`), the alarm for the
-  oldest pending event, the growth of the outbox: by this module;
-- the delivery windows: the time of day is what they are about; they are looked at by the monotonic
-  clock, as all chores are (`daemon.schedule`);
-- waits, probes, Retry-After: monotonic in the process. Across two processes a time to try again is
-  on disk; one too far off is not believed (`dispatcher.route`);
-- `created_at`, the leases and the age of open transactions on PostgreSQL: the server's own clock,
-  which nobody here sees step; nothing is deleted by them but what never had a try;
-- what a person reads (logs, history, `since`), and the times that a person names.
+- deletion of events (`retention`, also by `shipper prune`) and of minutes (`minutes`), the alarm
+  for the oldest pending event, the growth of the outbox: all use this module;
+- delivery windows depend on the time of day itself; the schedule looks at them by the monotonic
+  clock, as for all chores (`daemon.schedule`);
+- waits, probes and Retry-After are monotonic within a process. Between two processes, the time of
+  the next try is on disk; one that is too far ahead isn't believed (`drain.route`);
+- `created_at`, leases and the age of open transactions on PostgreSQL use the server's clock, whose
+  steps can't be seen here; they delete nothing but events that never had a try;
+- times that a person reads (logs, history, `since`), and times that a person enters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,33 +35,33 @@ from typing import Final, NamedTuple
 
 from shipper.clock import Clock
 
-# A wall clock that is slewed drifts by far less than this between two looks.
+# Seconds. A clock that is slewed drifts by far less than this between two looks.
 _TOLERANCE: Final = 1.0
-# No time beyond the year 9999 can be written down, so none of there says anything.
+# The year 9999: no later time can be written down, so later times are ignored.
 _END: Final = 253402300799.0
-# So many changes are remembered one by one.
+# The number of changes that are remembered one by one.
 _REMEMBERED: Final = 256
 
 
 class Confirmed:
-    """Compares the two clocks. Belongs to the event loop; somebody has to `look` all the time."""
+    """Compares the two clocks. Belongs to the event loop, which must call `look` all the time."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        # By how much the wall clock is ahead, and minus that: the least of it is the most.
+        # How far the wall clock is ahead, and the negative of that: its least is the most.
         self._least, self._most = _Least(), _Least()
         self._floor: _Noted | None = None
         self._has_begun = False
         self._now = clock.monotonic()
         self.ahead = 0.0
-        """By how much the wall clock was ahead of the other at the last look, in seconds."""
+        """How far the wall clock was ahead of the monotonic clock at the last look, in seconds."""
         self.look()
 
     def begin(self, newest: float | None, notes: object = None) -> None:
         """Take in, once, what is known from before this process.
 
-        `newest` is the newest time in the outbox (seconds since 1970), None for an empty one;
-        `notes` what an earlier process of this very boot had noted, None where there was none.
+        `newest` is the newest time in the outbox (seconds since 1970), None if the outbox is empty.
+        `notes` are those of an earlier process of this boot, None if there are none.
         """
         if not self._has_begun and not self._recall(notes) and newest is not None:
             self._floor = _Noted(self._now, newest - self._now)
@@ -69,13 +71,13 @@ class Confirmed:
         self.look()
 
     def notes(self) -> Mapping[str, list[list[float]]]:
-        """Return all that is known, for a later process of this boot."""
+        """Return everything that a later process of this boot needs."""
         floor = [] if self._floor is None else [self._floor]
         known = {"least": self._least.noted, "most": self._most.noted, "floor": floor}
         return {name: [list(each) for each in noted] for name, noted in known.items()}
 
     def _recall(self, notes: object) -> bool:
-        """Take notes over; return whether they are any, and not of another clock."""
+        """Take over notes; return whether they are valid and of the present clock."""
         if not isinstance(notes, dict):
             return False
         try:
@@ -100,32 +102,32 @@ class Confirmed:
         self._most.add(self._now, -self.ahead)
 
     def at_least(self, within: float) -> float:
-        """Return the time that it is at least, for what has to be `within` seconds old."""
+        """Return the earliest possible time, to judge what must be `within` seconds old."""
         floor, seen = self._floor, self.unstepped(within)
         if floor is None or floor.until < self._now - within:
             return seen
         return min(seen, self._now + floor.value)
 
     def unstepped(self, within: float) -> float:
-        """Return the time, without what it was set forward by in the last `within` seconds."""
+        """Return the time without the steps forward of the last `within` seconds."""
         self.look()
         return self._now + self._least.since(self._now - within)
 
     def at_most(self, within: float) -> float:
-        """Return the time that it is at most, by any clock that held within so many seconds."""
+        """Return the latest time that any clock can have shown in the last `within` seconds."""
         self.look()
         return self._now - self._most.since(self._now - within)
 
 
 class _Noted(NamedTuple):
-    """Until when a value was in force."""
+    """A value, and the time until which it held."""
 
     until: float
     value: float
 
 
 class _Least:
-    """The least of what was noted since any moment; it never tells more than that.
+    """The least value since any moment, and nothing more.
 
     A value that was followed by a smaller one is forgotten: it can't be the least any more.
     """
@@ -134,27 +136,27 @@ class _Least:
         self.noted: list[_Noted] = []
 
     def add(self, now: float, value: float) -> None:
-        """Note what is in force now; times only grow."""
+        """Note the present value; times only grow."""
         noted = self.noted
         last = noted.pop() if noted else _Noted(now, value)
         if abs(value - last.value) < _TOLERANCE:
             value = min(value, last.value)
         elif value > last.value:
-            noted.append(_Noted(now, last.value))  # in force until now, as far as anybody saw
+            noted.append(_Noted(now, last.value))  # it held until now, as far as was observed
         while noted and noted[-1].value >= value:
             noted.pop()
         noted.append(_Noted(now, value))
         if len(noted) > _REMEMBERED:
-            # The smaller of two for as long as both were in force.
+            # The oldest two become one: the smaller value, for the time of both.
             oldest = noted.pop(0)
             noted[0] = _Noted(noted[0].until, oldest.value)
 
     def follow(self, before: Sequence[_Noted]) -> None:
-        """Take in what was noted before."""
+        """Put earlier notes before the present ones."""
         since, self.noted = self.noted, list(before)
         for noted in since:
             self.add(*noted)
 
     def since(self, moment: float) -> float:
-        """Return the least value that was in force then or later."""
+        """Return the least value at that moment or later."""
         return next(n.value for n in self.noted if n.until >= moment)

@@ -1,7 +1,7 @@
-"""New files that nobody sees before they are whole, made where others may write: see `files`.
+"""New files in shared directories that no other user sees before they are complete: see `files`.
 
-It decides how a file gets its name. It must never give it one that is taken, unless that was asked
-for, and never let anybody else read or change what isn't published yet.
+This module decides how a file gets its name. It must never take a name that exists, unless the
+caller asks for that, and never let another user read or change an unpublished file.
 """
 
 import errno
@@ -15,14 +15,15 @@ from shipper.system.files import Directory, Untrusted
 
 
 class Draft:
-    """A file that nobody else sees until it is published: in a directory of its own, beside.
+    """A file that no other user sees until it is published; it is made in a private directory.
 
-    That has a name nobody can know before, and lets nobody else in. Whoever may write beside it can
-    move it away, but never put anything into it; all is done by descriptor, so that is all.
+    The directory is beside the target; its name can't be guessed, and only its owner can enter.
+    Another user who can write beside it can rename it, but can never put anything into it, because
+    every step goes by descriptor.
     """
 
     def __init__(self, target: Path) -> None:
-        """Make it; raises OSError."""
+        """Prepare the draft; raises OSError."""
         self.target = target
         self._beside = Directory(target.parent)
         self._inside: Directory | None = None
@@ -57,9 +58,9 @@ class Draft:
         return self.target.parent / self._directory / self.name
 
     def refuse_another(self) -> None:
-        """Raise Untrusted unless the path leads to the file, and whoever opened it has that open.
+        """Raise Untrusted unless the path leads to our file, and a library has that file open.
 
-        A name on the way may have been changed for as long as it was opened.
+        Another user may have exchanged a directory on the way while the library opened the path.
         """
         ours = os.fstat(self.file)
         try:
@@ -67,11 +68,11 @@ class Draft:
         except OSError:
             is_there = False
         if not is_there or not _is_open_elsewhere(ours, self.file):
-            raise Untrusted("was replaced by somebody else while it was written", self._directory)
+            raise Untrusted("was replaced by another user while it was written", self._directory)
 
     def publish(self, *, replaces: bool = False) -> None:
-        """Give the file its name, once it is on disk; raises FileExistsError if that is taken."""
-        assert self._inside is not None, "it is entered first"
+        """Give the file its name once it is on disk; raises FileExistsError if it is taken."""
+        assert self._inside is not None, "the draft is entered first"
         here, there = self._inside.descriptor, self._beside.descriptor
         os.fsync(self.file)
         if replaces:
@@ -86,7 +87,7 @@ class Draft:
             os.link(self.name, name, src_dir_fd=here, dst_dir_fd=there, follow_symlinks=False)
         except FileExistsError:
             raise
-        except OSError:  # a file system without links, as sticks have
+        except OSError:  # a file system without hard links, as on memory sticks
             with suppress(FileNotFoundError):
                 os.stat(name, dir_fd=there, follow_symlinks=False)
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
@@ -94,9 +95,9 @@ class Draft:
 
 
 def replace(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Put a file with this content in the place of whatever has the name; raises OSError.
+    """Put a new file with this content in place of any file of that name; raises OSError.
 
-    Nobody ever finds a part of it, and a link that was there goes, not what it leads to.
+    No reader ever sees a part of it. A link of that name is replaced; its target isn't touched.
     """
     with Draft(path) as draft:
         with open(draft.file, "wb", closefd=False) as file:
@@ -106,13 +107,13 @@ def replace(path: Path, content: bytes, mode: int = 0o644) -> None:
 
 
 def _is_open_elsewhere(ours: os.stat_result, descriptor: int) -> bool:
-    """Return whether this process has a file open once more; True where the kernel doesn't tell."""
+    """Return whether this process has the file open twice; True if the kernel doesn't say."""
     try:
         others = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
     except OSError:
         return True
     for other in others:
-        with suppress(OSError):  # the one that listed them is closed again
+        with suppress(OSError):  # the descriptor of the listing itself is closed again
             if other != descriptor and os.path.samestat(os.fstat(other), ours):
                 return True
     return False

@@ -1,13 +1,14 @@
-"""Files in directories that others may write: opened, made, named and removed by descriptor.
+"""Open, create, name and remove files by descriptor, in directories that other users can write.
 
-An outbox's directory belongs to a group (2770), so that application and daemon share it, and root
-works there, too. Each member of the group may put a link, a pipe or a file of its own under any
-name, and change it between two of our steps. So what is checked is what was opened, never a name.
+An outbox's directory belongs to a group (2770): application and daemon share it, and root works
+there, too. Each member of the group can put a link, a pipe or a file under any name, and exchange
+it between two steps of this process. So every check looks at the opened file, never at a name.
 
-It decides what is followed and what is taken for ours. A link is followed only on the way to a
-directory, and only if root, we, or the owner of the directory that holds it made it (as the kernel
-does in sticky directories: proc(5), protected_symlinks). It must never open a link, a pipe, a
-device or a file with a second name, and never change mode or owner of what it hasn't just made.
+This module decides which links are followed and whose files are trusted. It follows a link only on
+the way to a directory, and only if root, our own user, or the owner of the directory that holds it
+made the link (the kernel's rule for sticky directories: proc(5), protected_symlinks). It must never
+open a link, a pipe, a device or a file with a second name, and never change the mode or owner of a
+file that it hasn't just created.
 """
 
 import errno
@@ -22,7 +23,7 @@ from typing import Self
 _SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_LINKS = 40
-# Whoever replaces a link faster than that makes it lead nowhere.
+# A link that another user replaces more often than this counts as a dangling link.
 _LOOKS = 3
 _STANDARD = re.compile(r"/dev/(?:null|stdout|stderr|fd/\d+)")
 _OF_OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -31,20 +32,20 @@ PRIVATE = 0o600
 
 
 class Untrusted(PermissionError):
-    """Something that somebody else may have put there; `strerror` says what, for a person."""
+    """A file that another user may have put there; `strerror` says for a person what it is."""
 
     def __init__(self, what: str, name: str) -> None:
         super().__init__(errno.EPERM, what, name)
 
 
 class Directory:
-    """A directory that is held by its descriptor: whatever becomes of its name, this one is meant.
+    """A directory that is held by its descriptor, so that a rename can't exchange it.
 
     Every method takes the name of an entry, and raises OSError, of which Untrusted is one.
     """
 
     def __init__(self, path: Path, descriptor: int | None = None) -> None:
-        """Open it; raises Untrusted where a link that somebody else made is on the way."""
+        """Open it; raises Untrusted if a link of another user is on the way."""
         self.path = path
         self.descriptor = _reach(path) if descriptor is None else descriptor
 
@@ -57,9 +58,9 @@ class Directory:
     def open(
         self, name: str, flags: int, owners: Container[int] | None = None, *, pipes: bool = False
     ) -> int:
-        """Open a regular file that has no other name and, if need be, one of these owners.
+        """Open a regular file that has only one name and, if given, one of these owners.
 
-        With `pipes` it may be a pipe of theirs, too.
+        With `pipes`, a pipe of these owners is allowed, too.
         """
         try:
             file = os.open(name, flags | _SAFELY, dir_fd=self.descriptor)
@@ -77,7 +78,7 @@ class Directory:
         return file
 
     def make(self, name: str, mode: int = PRIVATE) -> int:
-        """Make a file and open it for reading and writing; its mode is as given, for any umask."""
+        """Create a file and open it for reading and writing, with this mode for any umask."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFELY
         file = os.open(name, flags, mode & PRIVATE, dir_fd=self.descriptor)
         os.fchmod(file, mode)
@@ -86,7 +87,7 @@ class Directory:
     def open_or_make(
         self, name: str, flags: int, owners: Container[int], mode: int, *, pipes: bool = False
     ) -> int:
-        """Open a file of one of these owners, or make it; see `open`."""
+        """Open a file of one of these owners, or create it; see `open`."""
         while True:
             try:
                 return self.open(name, flags, owners, pipes=pipes)
@@ -95,33 +96,33 @@ class Directory:
                     os.close(self.make(name, mode))
 
     def make_directory(self, name: str, mode: int) -> "Directory":
-        """Make a directory, whose mode is as given, for any umask, and open it."""
+        """Create a directory with this mode for any umask, and open it."""
         os.mkdir(name, mode & 0o700, dir_fd=self.descriptor)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         made = os.open(name, flags, dir_fd=self.descriptor)
         if os.fstat(made).st_uid != os.geteuid():
             os.close(made)
-            raise Untrusted("was replaced by somebody else", name)
+            raise Untrusted("was replaced by another user", name)
         os.fchmod(made, mode)
         return Directory(self.path / name, made)
 
     def status(self, name: str = "") -> os.stat_result:
-        """Return what is there now, a link as such; without a name, the directory itself."""
+        """Return the status of an entry, of a link itself; without a name, of the directory."""
         if not name:
             return os.fstat(self.descriptor)
         return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
 
     def refuse_another_kind(self, name: str) -> None:
-        """Raise Untrusted unless what is there now is a file with one name: no link, no pipe.
+        """Raise Untrusted unless the entry is a file with one name: no link, no pipe.
 
-        For what a library opens by its name; it may be another one by then.
+        This is for a library that opens a file by name; the entry may have been exchanged by then.
         """
         why_not = _why_not(self.status(name), None)
         if why_not is not None:
             raise Untrusted(why_not, name)
 
     def holds(self, name: str, file: int) -> bool:
-        """Return whether a file that was opened is still there under this name."""
+        """Return whether the name still leads to the file with this descriptor."""
         try:
             there = self.status(name)
         except OSError:
@@ -129,13 +130,13 @@ class Directory:
         return os.path.samestat(there, os.fstat(file))
 
     def remove(self, name: str) -> None:
-        """Remove a name, if it is there; what a link leads to stays."""
+        """Remove an entry, if it is there; the target of a link stays."""
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self.descriptor)
 
     def sync(self) -> None:
-        """Return when the names in it are on disk."""
-        # The descriptor is of a place only, which can't be synced.
+        """Return once the directory's entries are on disk."""
+        # An O_PATH descriptor can't be synced.
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         itself = os.open(".", flags, dir_fd=self.descriptor)
         try:
@@ -145,16 +146,16 @@ class Directory:
 
     @property
     def may_be_changed_by_others(self) -> bool:
-        """Return whether somebody but us and root may take a name away that we have put there."""
+        """Return whether a user other than root and ourselves can remove an entry of ours."""
         status = self.status()
         is_shared = bool(status.st_mode & _OF_OTHERS) and not status.st_mode & stat.S_ISVTX
         return is_shared or status.st_uid not in {0, os.geteuid()}
 
 
 def trusted(path: Path) -> Path:
-    """Return where a file lies: its name is followed if it is a link, but no stranger's; see above.
+    """Return where a file is: follow its name if it is a link, but only a trusted one; see above.
 
-    Raises Untrusted for one of those. What isn't there is no link.
+    Raises Untrusted for a link of another user. A name that doesn't exist is no link.
     """
     for _ in range(_MOST_LINKS):
         try:
@@ -163,7 +164,7 @@ def trusted(path: Path) -> Path:
         except Untrusted:
             raise
         except OSError:
-            return path  # whoever opens it says what is wrong
+            return path  # the caller that opens it reports what is wrong
         if leads_to is None:
             return path
         path = path.parent / leads_to
@@ -171,11 +172,11 @@ def trusted(path: Path) -> Path:
 
 
 def followed(path: Path) -> Path:
-    """Return where a path leads, with all links followed; it raises nothing.
+    """Return where a path leads, with all links followed; raises nothing.
 
-    A link may be removed or replaced while it is read, and may lead in a circle: `Path.resolve` and
-    `os.path.realpath` raise then. What is left of it is named, and whoever opens that says what is
-    wrong.
+    A link can be removed or replaced while it is read, and links can form a circle: `Path.resolve`
+    and `os.path.realpath` raise then. This function returns the part that can be followed; the
+    caller that opens it reports what is wrong.
     """
     for _ in range(_LOOKS):
         with suppress(OSError):
@@ -184,9 +185,9 @@ def followed(path: Path) -> Path:
 
 
 def open_own(path: Path, flags: int, mode: int = PRIVATE) -> int:
-    """Open a file, or a pipe, that root or we have made; or make a file. Raises OSError.
+    """Open a file or a pipe of root or our own user, or create a file. Raises OSError.
 
-    What the system keeps in `/dev` for everybody's output is opened as it is.
+    The system's own files in `/dev` (/dev/null, /dev/stdout …) are opened directly.
     """
     if _STANDARD.fullmatch(str(path)):
         return os.open(path, flags | os.O_CLOEXEC)
@@ -209,7 +210,7 @@ def _why_not(
 
 
 def _reach(path: Path) -> int:
-    """Return the descriptor of a directory; raises OSError, Untrusted for a stranger's link."""
+    """Return the descriptor of a directory; raises OSError, Untrusted for another user's link."""
     steps = [*reversed(path.absolute().parts)]
     links = 0
     here = os.open("/", _PLACE | os.O_DIRECTORY)
@@ -234,7 +235,7 @@ def _reach(path: Path) -> int:
 
 
 def _read_link(here: int, name: str) -> str | None:
-    """Return where a link leads to, None for what is none; raises Untrusted for a stranger's."""
+    """Return the target of a link, None for no link; raises Untrusted for another user's link."""
     entry = os.open(name, _PLACE, dir_fd=here)
     try:
         status = os.fstat(entry)
@@ -244,7 +245,7 @@ def _read_link(here: int, name: str) -> str | None:
             raise Untrusted(f"is a link that user {status.st_uid} made", name)
         try:
             return os.readlink("", dir_fd=entry)
-        except FileNotFoundError:  # gVisor reads a link by its name alone
+        except FileNotFoundError:  # gVisor can read a link only by its name
             return os.readlink(name, dir_fd=here)
     finally:
         os.close(entry)

@@ -1,8 +1,8 @@
-"""How this copy of shipper was installed, so that advice names what is there.
+"""How this copy of shipper was installed, so that hints name commands that work here.
 
-The distribution is on no package index, so `pip install shipper-outbox` is no advice: an installer
-writes down where a copy came from (PEP 610), and that directory, wheel or repository is named. It
-must never look further than the files of this installation.
+The distribution is on no package index, so a hint can't say `pip install shipper-outbox`. An
+installer notes the origin of a copy (PEP 610): the hint names that directory, wheel or repository.
+This module must never read anything but the files of this installation.
 """
 
 import json
@@ -25,17 +25,17 @@ _CONSTRAINTS = ".ci/constraints.txt"
 
 
 def with_extra(extra: str) -> str:
-    """Return the command that adds an extra to this very installation."""
+    """Return the command that adds an extra to this installation."""
     origin = _origin()
     if origin is None or (isinstance(origin, Path) and not origin.exists()):
-        # Wherever shipper came from, an extra is nothing but what it requires.
+        # The origin isn't needed: an extra consists only of its requirements.
         return with_packages(*_requirements(extra))
     editable = bool(_direct_url().get("dir_info", {}).get("editable"))
     return " ".join([_installer(), *_arguments(origin, extra, editable=editable)])
 
 
 def with_packages(*requirements: str) -> str:
-    """Return the command that adds other packages to this very installation."""
+    """Return the command that adds other packages to this installation."""
     return " ".join([_installer(), *map(shlex.quote, requirements)])
 
 
@@ -49,7 +49,7 @@ def for_everybody(place: str = "/opt/shipper") -> str:
 def _arguments(
     origin: Path | str | None, extra: str = "", *, editable: bool = False
 ) -> Iterator[str]:
-    """Yield what pip is told to install, each word as a shell takes it."""
+    """Yield the arguments for pip, quoted for a shell."""
     extras = f"[{extra}]" if extra else ""
     if isinstance(origin, Path):
         constraints = origin / _CONSTRAINTS
@@ -66,7 +66,7 @@ def _arguments(
 
 
 def _installer() -> str:
-    """Return the command that installs into the environment that runs us."""
+    """Return the command that installs into our own environment."""
     if Path(sys.prefix, "pipx_metadata.json").is_file():
         return f"pipx runpip {NAME} install"
     pip = Path(sysconfig.get_path("scripts"), "pip")
@@ -77,7 +77,7 @@ def _installer() -> str:
 
 
 def _origin() -> Path | str | None:
-    """Return what this copy came from, if that is known: a path, or a URL as pip takes it."""
+    """Return the origin of this copy, if it is known: a path, or a URL as pip takes it."""
     told = _direct_url()
     url = str(told.get("url", ""))
     if url.startswith("file:"):
@@ -98,7 +98,7 @@ def _direct_url() -> dict[str, Any]:
 
 
 def _requirements(extra: str) -> list[str]:
-    """Return what an extra adds, as pip takes it."""
+    """Return the requirements of an extra, as pip takes them."""
     with suppress(PackageNotFoundError):
         marked = (line.partition(";") for line in requires(NAME) or [])
         found = [

@@ -1,9 +1,9 @@
-"""A stderr that never makes its writer wait: a stuck log driver must not stop the shipping.
+"""A stderr that never makes its writer wait: a stuck log reader must not stop the delivery.
 
-It decides what becomes of lines that nobody reads: 1 MiB of the latest are kept, older ones are
-dropped and counted, and the count is said where the lines would have stood. A thread of its own
-writes, because a file description that is switched to not blocking is so for everybody who shares
-it, the shell among them. It must never block a caller, never tear a line by another, and never
+This module decides which lines are dropped if stderr isn't read: the latest 1 MiB is kept, older
+lines are dropped and counted, and a line with their number takes their place. A thread writes the
+lines, because switching the file description to non-blocking would affect every process that
+shares it, the shell among them. The stream must never block a caller, never split a line, and never
 keep the process from ending.
 """
 
@@ -18,26 +18,26 @@ from threading import Condition, Thread
 from typing import TextIO, cast
 
 _KEPT = 1 << 20
-# As much as a pipe holds, as a rule (pipe(7)).
+# Bytes: the usual capacity of a pipe (pipe(7)).
 _BATCH = 1 << 16
-# What the last lines of a process may take to be read.
+# Seconds for the last lines of a process to be written.
 _AT_THE_END = 1.0
 
 
 class Unblocked(TextIOBase):
-    """A text stream over another one's file descriptor; its methods return at once."""
+    """A text stream over another stream's file descriptor; its methods return at once."""
 
     def __init__(self, stream: TextIO, *, kept: int = _KEPT) -> None:
         self.stream = stream
-        """Whose descriptor it writes to."""
+        """The stream whose descriptor it writes to."""
         self.dropped = 0
-        """How many lines were dropped so far."""
+        """The number of lines that were dropped so far."""
         self.words_for: Callable[[int], str] = "shipper: {} lines were dropped".format
-        """Words the line, without its end, that stands where so many are missing."""
+        """Returns the line, without its end, that takes the place of so many dropped lines."""
         self._fd = stream.fileno()
         self._encoding = stream.encoding or "utf-8"
         self._kept = kept
-        # One that its holder may take again: a destructor may print at any moment.
+        # Reentrant: a destructor can print at any moment, also while this thread holds the lock.
         self._changed = Condition()
         self._waiting: deque[bytes] = deque()
         self._size = 0
@@ -47,7 +47,7 @@ class Unblocked(TextIOBase):
         self._torn = False
         self._thread: Thread | None = None
 
-    # -- for who writes -----------------------------------------------------------------------
+    # -- for writers --------------------------------------------------------------------------
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -59,7 +59,7 @@ class Unblocked(TextIOBase):
         return self._fd
 
     def isatty(self) -> bool:
-        """Return whether a person watches."""
+        """Return whether the stream is a terminal."""
         return self.stream.isatty()
 
     def writable(self) -> bool:
@@ -67,7 +67,7 @@ class Unblocked(TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        """Take a text; what comes before the end of a line waits for that, or for `flush`."""
+        """Take a text; an unfinished line waits for its end, or for `flush`."""
         with self._changed:
             whole, end, self._begun = (self._begun + text).rpartition("\n")
             if end or len(self._begun) > _BATCH:
@@ -75,14 +75,14 @@ class Unblocked(TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Let go of a line that has no end yet; doesn't wait until anything is written."""
+        """Queue an unfinished line; don't wait until anything is written."""
         with self._changed:
             begun, self._begun = self._begun, ""
             if begun:
                 self._put(begun)
 
-    def settle(self, seconds: float) -> bool:
-        """Wait until everything is written, for so long at most; return whether it is."""
+    def flush_within(self, seconds: float) -> bool:
+        """Wait until everything is written, for at most so many seconds; return whether it is."""
         self.flush()
         with self._changed:
             return self._changed.wait_for(lambda: not (self._waiting or self._busy), seconds)
@@ -94,7 +94,7 @@ class Unblocked(TextIOBase):
         while self._size > self._kept and len(self._waiting) > 1:
             self._drop(self._next())
         if self._thread is None:
-            # One that ends with the process: it may never come back from its last write.
+            # A daemon thread: it may never return from its last write.
             self._thread = Thread(target=self._serve, name="stderr", daemon=True)
             self._thread.start()
         self._changed.notify_all()
@@ -142,8 +142,8 @@ class Unblocked(TextIOBase):
             try:
                 done += os.write(self._fd, data[done:])
             except BlockingIOError:
-                self._wait()  # somebody else has switched it to not blocking
-            except OSError:  # a full disk, a closed pipe: the next line may find it better
+                self._wait()  # another process has switched the descriptor to non-blocking
+            except OSError:  # a full disk, a closed pipe: a later line may succeed
                 break
         left = data[done:]
         if done:
@@ -157,21 +157,21 @@ class Unblocked(TextIOBase):
 
 
 def unblock_stderr() -> None:
-    """From now on nothing that this process says on stderr makes it wait."""
+    """Make stderr non-blocking for this process: nothing that it writes there makes it wait."""
     try:
         sys.stderr.fileno()
     except (OSError, ValueError):
-        return  # no file, so nobody who could fail to read it
+        return  # a stream without a file has no reader that could be stuck
     sys.stderr = cast("TextIO", Unblocked(sys.stderr))
 
 
-def settle_stderr() -> None:
-    """Undo `unblock_stderr` at the end, once the last lines are written or for 1 s nobody reads."""
+def flush_stderr() -> None:
+    """Undo `unblock_stderr` at the end: wait for the last lines, for at most 1 s."""
     stream: object = sys.stderr
     if not isinstance(stream, Unblocked):
         return
-    if stream.settle(_AT_THE_END):
+    if stream.flush_within(_AT_THE_END):
         sys.stderr = stream.stream
     else:
-        # What Python may have to say at its very end would wait for ever.
+        # Python's own last words would block for ever.
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for good

@@ -1,1 +1,1 @@
-"""How things are said to a person: advice, numbers, colours, texts that come from elsewhere."""
+"""How texts are written for people: numbers, colours, HTTP statuses, texts from other programs."""

@@ -1,7 +1,8 @@
-"""Which colour says what, and whether there are colours at all: decided here for every command.
+"""What each colour means, and whether a stream gets colours: decided here for every command.
 
-Colours are the terminal's own sixteen (ISO 6429), so that they suit its background. Nothing may be
-told by a colour alone. rich isn't imported here: `events show` shall not wait for it.
+The colours are the terminal's own sixteen (ISO 6429), so that they suit its background. A colour
+must never be the only sign of something. rich is imported only for drawing: `events show` is faster
+without it.
 """
 
 import os
@@ -16,7 +17,7 @@ GOOD: Final = "green"
 WAITING: Final = "yellow"
 BAD: Final = "bold red"
 
-# How a destination, or an event, is.
+# The states of a destination and the statuses of an event.
 STATES: Final[Mapping[str, str]] = {
     "ready": GOOD, "delivered": GOOD,
     "ramping": WAITING, "offline": WAITING, "throttled": WAITING, "held": WAITING,
@@ -30,8 +31,8 @@ _CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": 
 def coloured(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
     """Return whether a stream gets colours.
 
-    NO_COLOR (no-color.org) goes before FORCE_COLOR and CLICOLOR_FORCE (bixense.com/clicolors); a
-    variable that is empty counts as unset, and a force of 0 is none.
+    NO_COLOR (no-color.org) wins over FORCE_COLOR and CLICOLOR_FORCE (bixense.com/clicolors). An
+    empty variable counts as unset; a value of 0 forces nothing.
     """
     if environ.get("NO_COLOR"):
         return False
@@ -43,10 +44,10 @@ def coloured(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def ascii_only(stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> bool:
-    """Return whether a stream (stdout) takes nothing but ASCII.
+    """Return whether a stream (stdout) gets only ASCII.
 
-    By its encoding, or because the locale is C by name: Python writes UTF-8 all the same then
-    (PEP 540), but somebody has said that the terminal shows none.
+    So does a stream whose encoding isn't UTF-8. So does one in the locale C or POSIX: Python would
+    write UTF-8 there (PEP 540), but the locale says that the terminal can't show it.
     """
     encoding = ((stream or sys.stdout).encoding or "").lower().replace("-", "")
     named = next(filter(None, map(environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "")
@@ -54,7 +55,7 @@ def ascii_only(stream: TextIO | None = None, environ: Mapping[str, str] = os.env
 
 
 def styled(text: str, style: str, stream: TextIO | None = None) -> str:
-    """Return a text with a style, as rich names them, for a stream (stdout) that gets colours."""
+    """Return a text in a style (named as rich does), if the stream (stdout) gets colours."""
     if not style or not text or not coloured(stream or sys.stdout):
         return text
     codes = ";".join(_CODES[word] for word in style.split())
@@ -62,12 +63,12 @@ def styled(text: str, style: str, stream: TextIO | None = None) -> str:
 
 
 def console(stream: TextIO | None = None, width: int | None = None) -> "Console":
-    """Return rich's console on a stream (stdout): as wide as it is, coloured if it gets colours."""
-    from rich.console import Console  # noqa: PLC0415 - only who draws needs rich
+    """Return rich's console for a stream (stdout), with its width and the colours that it gets."""
+    from rich.console import Console  # noqa: PLC0415 - only drawing needs rich
 
     on = stream or sys.stdout
-    # What rich would ask the environment itself it answers in its own way: with TERM=dumb a
-    # terminal of any width is 80 columns to it, and NO_COLOR leaves what is bold.
+    # Width and colours are passed, because rich reads the environment in another way: with
+    # TERM=dumb it takes every terminal for 80 columns wide, and with NO_COLOR it still writes bold.
     return Console(
         file=on,
         highlight=False,
@@ -77,17 +78,19 @@ def console(stream: TextIO | None = None, width: int | None = None) -> "Console"
 
 
 def terminal_size(stream: TextIO | None = None) -> os.terminal_size:
-    """Return the size of a stream's terminal (stdout's); without one, or of none, it is 80 by 24.
+    """Return the size of a stream's terminal (stdout's): 80 by 24 where it is unknown.
 
-    $COLUMNS and $LINES go before, as everywhere.
+    $COLUMNS and $LINES win, as in other programs.
     """
     try:
         columns, lines = os.get_terminal_size((stream or sys.stdout).fileno())
     except (OSError, ValueError):
         columns, lines = 0, 0
-    return os.terminal_size((_given("COLUMNS") or columns or 80, _given("LINES") or lines or 24))
+    return os.terminal_size(
+        (_from_environment("COLUMNS") or columns or 80, _from_environment("LINES") or lines or 24)
+    )
 
 
-def _given(name: str) -> int:
+def _from_environment(name: str) -> int:
     value = os.environ.get(name, "")
     return int(value) if value.isdecimal() else 0

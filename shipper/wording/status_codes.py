@@ -1,7 +1,7 @@
-"""What an HTTP status means to somebody who reads it at night: words beside the bare number. Pure.
+"""What an HTTP status means, in a few words beside the number. Pure.
 
-It decides nothing about an event (`outcome` does). It must never show more of where a redirect
-points to than its host and port: path and query may hold a token, or the event itself.
+It decides nothing about an event; `policy.outcome` does. Of a redirect's target it must never show
+more than host and port: path and query can contain a token, or the event itself.
 """
 
 from typing import Final
@@ -14,27 +14,27 @@ _MEANINGS: Final = {
     304: "the API says that nothing has changed",
     400: "the API doesn't understand the event",
     401: "the API ID is wrong or was revoked",
-    402: "the API wants to be paid first",
-    403: "the API ID may not do this",
+    402: "the API requires a payment",
+    403: "the API ID has no right to do this",
     404: "nothing answers at this path",
     405: "nothing takes events at this path",
-    406: "the API can't answer in a form that we take",
-    407: "a proxy on the way wants a login",
-    408: "the API got no whole request in time",
-    409: "the event contradicts what the API has",
-    410: "the API has left this address for good",
+    406: "the API can't answer in an accepted format",
+    407: "a proxy in between requires a login",
+    408: "the API didn't get the whole request in time",
+    409: "the event conflicts with the API's data",
+    410: "the API has moved away from this address for good",
     413: "the event is too large for the API",
     414: "the address is too long for the API",
     415: "the API doesn't take this kind of content",
     421: "the server at this address isn't the API's",
     422: "the API refuses the event",
     425: "the API wants the event a little later",
-    426: "the API wants another protocol",
+    426: "the API requires another protocol",
     429: "the API asks for a pause",
     431: "the headers are too large for the API",
     451: "the API is blocked for legal reasons",
     500: "the API failed",
-    501: "the API doesn't know how to take events",
+    501: "the API can't process events",
     502: "a gateway got no usable answer from the API",
     503: "the API isn't available at the moment",
     504: "a gateway got no answer from the API in time",
@@ -50,10 +50,10 @@ def meaning(status: int, location: str | None = None, where: str = "") -> str:
     if known is not None:
         return known
     if 300 <= status < 400:
-        return "the API is at another address and doesn't say at which"
+        return "the API has moved, but gives no new address"
     if 400 <= status < 500:
         return "the API refuses the request"
-    return "the API failed" if status < 600 else "an answer that means nothing"
+    return "the API failed" if status < 600 else "this status has no meaning"
 
 
 def _redirect(location: str, where: str) -> str:
@@ -62,10 +62,10 @@ def _redirect(location: str, where: str) -> str:
         url = urlsplit(text)
         host, port = url.hostname or "", url.port
     except ValueError:
-        return "it points to what is no address"
+        return "it points to an invalid address"
     if not host:
         return "it points to another path of the same host"
-    # Neither the path nor the query: a receiver may have put into them whatever it was sent.
+    # Without path and query: the receiver can have put the request's own data into them.
     name = (f"[{host}]" if ":" in host else host)[:_HOST_CHARS]
     scheme = f"{url.scheme}:" if url.scheme else ""
     place = f"{scheme}//{name}" + (f":{port}" if port else "")

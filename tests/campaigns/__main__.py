@@ -134,7 +134,7 @@ def _canaries(given: Given) -> Figures:
 
 def _faults(given: Given) -> Figures:
     fault_list.write()
-    return Figures(f"wrote {fault_list.FILE.name}, and its table in the README", given.seed)
+    return Figures(f"wrote {fault_list.FILE.name}, and its short form in a document", given.seed)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -197,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--times", type=int, default=3)
     verify.add_argument("--most", type=float, default=10.0, help="seconds that it may take")
     campaign("canaries", _canaries, "secrets in whatever is written", databases=True)
-    campaign("faults", _faults, "write FAULTS.md and the README's table")
+    campaign("faults", _faults, "write FAULTS.md and its short form")
     return parser
 
 

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from shipper.clock import parse_iso
-from shipper.sandbox import Answer, RequestInfo
+from shipper.sandbox import RequestInfo, SandboxAnswer
 from tests.campaigns.crashes import Outcry, outcry
 from tests.campaigns.figures import Figures
 from tests.campaigns.lives import Launcher, Life
@@ -57,11 +57,11 @@ class Jumper:
         self._may_pass = False
         self._shop.sandbox.answer_for = self._answer
 
-    def _answer(self, request: RequestInfo) -> Answer | None:
+    def _answer(self, request: RequestInfo) -> SandboxAnswer | None:
         if self._may_pass:
             return None
         self._failed.add(str(request.key))
-        return Answer(503)
+        return SandboxAnswer(503)
 
     async def jump(self, seconds: float, daemon: Life) -> None:
         """Jump while an event waits; seconds are those from the machine's own time."""

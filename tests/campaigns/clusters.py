@@ -32,7 +32,7 @@ from sqlalchemy import Engine
 from shipper.store.db.engine import open_engine
 from shipper.store.db.transactions import glancing
 from shipper.store.lease import unlock
-from shipper.store.operate import acts
+from shipper.store.operate import hold
 from shipper.store.report.verify import verify
 from shipper.store.upgrade.migrate import upgrade
 from tests import standbys
@@ -324,14 +324,14 @@ class _Seed:
         """Have all keys held: what is written then is seen, and nothing is done about it."""
         engine = self.stroke.engine()
         for key in _KEYS:
-            acts.hold_key(engine, "default", key, self.loop.time())
+            hold.hold_key(engine, "default", key, self.loop.time())
         engine.dispose()
         await asyncio.sleep(3.0)
 
     def _release(self) -> None:
         engine = self.stroke.engine()
         for key in _KEYS:
-            acts.release_key(engine, key, "default")
+            hold.release_key(engine, key, "default")
         engine.dispose()
 
     def _stay_open(self) -> psycopg.Connection[Any]:

@@ -1,4 +1,4 @@
-"""`FAULTS.md` and its short form in the README, made of the list of faults.
+"""`FAULTS.md` and its short form in one of the documents, made of the list of faults.
 
 What they say of a test has to be true.
 """
@@ -14,7 +14,7 @@ from tests.campaigns.touches import TOUCHES
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "tests" / "FAULTS.md"
-README = ROOT / "README.md"
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "shipper" / "manual").glob("*.md")))
 
 _HEAD = """\
 # Faults
@@ -50,18 +50,24 @@ def _touches() -> Iterator[str]:
 
 
 def short() -> str:
-    """Return the table of the README: how many kinds of fault of each group are tested."""
+    """Return the short form: how many kinds of fault of each group are tested."""
     lines = [f"| {group} | {len(FAULTS[group])} | {what} |" for group, what in IN_SHORT.items()]
     return "\n".join([_SHORT_TITLES, "|---|---|---|", *lines])
 
 
 def write() -> None:
-    """Write the file, and the table where the README has it."""
+    """Write the file, and the table in the document that has it."""
     FILE.write_text(text(), "utf-8")
-    readme = README.read_text("utf-8")
-    before, _, rest = readme.partition(_SHORT_TITLES)
+    document = in_short()
+    before, _, rest = document.read_text("utf-8").partition(_SHORT_TITLES)
     _, _, after = rest.partition("\n\n")
-    README.write_text(f"{before}{short()}\n\n{after}", "utf-8")
+    document.write_text(f"{before}{short()}\n\n{after}".rstrip("\n") + "\n", "utf-8")
+
+
+def in_short() -> Path:
+    """Return the one document that has the short form: the README, or a chapter of the manual."""
+    [document] = [path for path in DOCUMENTS if _SHORT_TITLES in path.read_text("utf-8")]
+    return document
 
 
 _SHORT_TITLES = "| | kinds of fault | among them |"

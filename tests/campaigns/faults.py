@@ -400,8 +400,8 @@ PEOPLE = (
     Fault("O20", "rights that modes don't show: access lists, read-only mounts, immutable files, a closed directory above", "doctor asks the kernel as the daemon's user, and names what refuses", "tests/doctor/test_doctor_access.py::test_an_access_list_that_lets_the_service_in_is_no_fault", "8"),
     Fault("O21", "a unit of another name, or none, or no systemd", "doctor names the command that starts it here", "tests/doctor/test_doctor_unit.py::test_what_starts_the_daemon_is_what_is_there", "6"),
     Fault("O22", "an extra or a package is missing", "the hint names this copy's own source and this environment's own pip", "tests/system/test_installation.py::test_a_checkout_is_named_with_its_versions", "8"),
-    Fault("O23", "a container file with a misspelt key, the file mounted instead of the directory, too short a stop", "README's own is checked by the schema and against the daemon", "tests/docs/test_readme_container.py::test_the_compose_file_is_valid", "7"),
-    Fault("O24", "a schema tool drops what it doesn't know", "README has a filter for each, which lets the application's own tables through", "tests/docs/test_readme_schema_tools.py::test_the_patterns_for_other_tools_match_our_tables_and_no_other", "3"),
+    Fault("O23", "a container file with a misspelt key, the file mounted instead of the directory, too short a stop", "the manual's own is checked by the schema and against the daemon", "tests/docs/test_container.py::test_the_compose_file_is_valid", "7"),
+    Fault("O24", "a schema tool drops what it doesn't know", "the manual has a filter for each, which lets the application's own tables through", "tests/docs/test_schema_tools.py::test_the_patterns_for_other_tools_match_our_tables_and_no_other", "3"),
     Fault("O25", "the working directory was removed", "said; what needs none goes on", "tests/cli/test_shell.py::test_a_directory_that_was_removed_is_no_bug", "2"),
     Fault("O26", "an answer that can't be written: a full disk, a descriptor that only reads", "one line and exit status 1, no traceback", "tests/cli/test_shell.py::test_an_answer_that_cannot_be_written_is_no_bug", "8"),
     Fault("O27", "a machine without any certificate authority (a small image without ca-certificates)", "doctor says so, with the package", "tests/doctor/test_doctor_network.py::test_a_machine_without_any_authority_is_told", "2"),
@@ -521,14 +521,14 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
 }
 
 IN_SHORT = {
-    "Network": "nobody listens, no such name, hangs, resets, half-open connections, wrong certificates",
+    "Network": "no listener, no such name, hangs, resets, half-open connections, wrong certificates",
     "Answers": "garbage, endless, too early, a captive portal, any status with any headers",
     "Process": "kill -9 and SIGSTOP at any moment, a second daemon, a lost lease, no /proc, a stuck log",
     "Disk": "power cuts, EIO and ENOSPC at any operation, a full disk, a file that went away",
     "Database": "every order of transactions, lost connections, locks, missing tables and rights",
-    "Rows": "what is no JSON, no event, no UTF-8; any key, any id",
+    "Rows": "invalid JSON, invalid events, invalid UTF-8; any key, any id",
     "Clock": "jumps of 1 ms to 70 years, forward and back, and what is deleted then; a machine that sleeps",
     "People": "operators at work meanwhile, wrong configurations, curious eyes",
     "Security": "links where root writes, a removed lock, texts that steer a terminal, DNS rebinding",
 }
-"""Of each group what the README tells of it."""
+"""Of each group what its short form says."""

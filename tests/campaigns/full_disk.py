@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shipper.store.db.engine import connect_sqlite
+from shipper.store.db.sqlite.opening import connect_sqlite
 from tests import needs
 from tests.campaigns.aftermath import inspect
 from tests.campaigns.crashes import outcry

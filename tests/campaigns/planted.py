@@ -19,7 +19,7 @@ from shipper.store.drain.look import Looks
 from shipper.store.drain.queue import Queue
 from shipper.store.drain.watermark import Watermark
 from shipper.store.lease import unlock
-from shipper.store.lease.turns import Turns, Watch, Written
+from shipper.store.lease.turns import StillnessTimer, TurnBook, Written
 
 Plant = Callable[[], Any]
 PLANTED: dict[str, Plant] = {}
@@ -162,11 +162,11 @@ def the_lease_is_judged_by_the_servers_clock() -> Any:
 def a_watch_never_begins_anew() -> Any:
     """Who has waited for as long as a lease takes the outbox, though its holder lives."""
 
-    def left(self: Watch, _seen: object, ttl: float) -> float:
+    def left(self: StillnessTimer, _seen: object, ttl: float) -> float:
         return original(self, "the same", ttl)
 
-    original = Watch.left
-    return patch.object(Watch, "left", left)
+    original = StillnessTimer.left
+    return patch.object(StillnessTimer, "left", left)
 
 
 @bug
@@ -202,9 +202,9 @@ def a_lane_is_read_from_its_first_version() -> Any:
 def the_lease_is_prolonged_with_every_turn() -> Any:
     """Each turn leaves a dead version of the row that every turn locks."""
 
-    def advance(self: Turns, tx: Any, turn: Any, *known: Any) -> Written | None:
+    def advance(self: TurnBook, tx: Any, turn: Any, *known: Any) -> Written | None:
         self.renew(tx, turn.token, 25.0)
         return original(self, tx, turn, *known)
 
-    original = Turns.advance
-    return patch.object(Turns, "advance", advance)
+    original = TurnBook.advance
+    return patch.object(TurnBook, "advance", advance)

@@ -20,7 +20,7 @@ from urllib.parse import unquote_to_bytes
 from hypothesis import given, seed
 from hypothesis import strategies as st
 
-from shipper.sandbox import Answer, RequestInfo
+from shipper.sandbox import RequestInfo, SandboxAnswer
 from tests.campaigns.figures import Figures
 from tests.campaigns.lives import Launcher
 from tests.campaigns.values import TEXT, examples
@@ -167,9 +167,9 @@ async def bad_rows(
     figures = Figures(f"bad rows, {url.partition(':')[0].partition('+')[0]}, {mode}", seed_)
     shop, received = Shop(url, directory), {}
 
-    def accept(request: RequestInfo) -> Answer:
+    def accept(request: RequestInfo) -> SandboxAnswer:
         received[request.headers.get("idempotency-key")] = sha256(request.payload).digest()
-        return Answer(202)
+        return SandboxAnswer(202)
 
     shop.sandbox.answer_for = accept
     async with AsyncExitStack() as stack:

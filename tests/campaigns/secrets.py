@@ -19,7 +19,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from shipper.cli.grammar.parser import COMMANDS
-from shipper.sandbox import Answer, Fault, RequestInfo
+from shipper.sandbox import InjectedFault, RequestInfo, SandboxAnswer
 from tests.campaigns.figures import Figures
 from tests.campaigns.lives import Launcher, Life
 from tests.daemon.application import payload
@@ -43,18 +43,18 @@ class Echo:
         self.given = 0
         self.accepts = False
 
-    def __call__(self, request: RequestInfo) -> Answer | Fault | None:
+    def __call__(self, request: RequestInfo) -> SandboxAnswer | InjectedFault | None:
         """Answer a request."""
         if self.accepts:
             return None
         self.given += 1
         said = json.dumps(dict(request.headers)).encode() + b"\n" + request.payload
         answer = next(self._answers)
-        if isinstance(answer, Fault):
+        if isinstance(answer, InjectedFault):
             return answer
         head = {"X-Echo": f"{API_ID} {PAYLOAD}", "Location": f"http://{API_ID}.invalid/{PAYLOAD}"}
         page = {"Content-Type": "text/html"} if answer % 2 else {}
-        return Answer(answer, b"<html>" + said if page else said, head | page)
+        return SandboxAnswer(answer, b"<html>" + said if page else said, head | page)
 
     @property
     def has_given_all(self) -> bool:
@@ -62,8 +62,10 @@ class Echo:
         return self.given >= len(self._all())
 
     @staticmethod
-    def _all() -> list[int | Fault]:
-        faults = [Fault(kind) for kind in ("garbage", "reset", "truncate", "drop", "lost", "html")]
+    def _all() -> list[int | InjectedFault]:
+        faults = [
+            InjectedFault(kind) for kind in ("garbage", "reset", "truncate", "drop", "lost", "html")
+        ]
         return [*_STATUSES, 201, *faults]
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, TypeVar
 from unittest.mock import patch
 
@@ -23,8 +24,8 @@ from shipper.config.secret import Secret
 from shipper.config.settings import DatabaseSettings, ScheduleSettings, ValidationSettings
 from shipper.daemon import destinations, session
 from shipper.daemon.database_thread import DatabaseThread
+from shipper.daemon.requests import Stop
 from shipper.daemon.session import Session, open_session
-from shipper.daemon.stops import Stop
 from shipper.errors import LeaseLost, OutboxChanged, OutboxHeld, StoreUnavailable
 from shipper.policy.outcome import Reply
 from shipper.store.lease.lease import Owner
@@ -309,6 +310,6 @@ def in_place() -> Iterator[None]:
     with (
         patch.object(session, "DatabaseThread", _Thread),
         patch.object(session, "Owner", _Owners),
-        patch.object(destinations, "Destination", lambda **_: _Way(_LIFE.get())),
+        patch.object(destinations, "Destination", SimpleNamespace(of=lambda _: _Way(_LIFE.get()))),
     ):
         yield

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaigns.fault_list import FILE, README, check, short, text
+from tests.campaigns.fault_list import FILE, check, in_short, short, text
 from tests.campaigns.faults import FAULTS, IN_SHORT
 from tests.campaigns.touches import TOUCHES
 from tests.campaigns.touching import touches
@@ -16,10 +16,10 @@ def test_the_file_is_what_the_list_makes_of_it() -> None:
     assert FILE.read_text("utf-8") == text(), "run: python -m tests.campaigns faults"
 
 
-def test_the_readme_has_the_list_in_short() -> None:
+def test_a_document_has_the_list_in_short() -> None:
     """Every group with its count."""
     assert IN_SHORT.keys() == FAULTS.keys()
-    assert short() in README.read_text("utf-8"), "run: python -m tests.campaigns faults"
+    assert short() in in_short().read_text("utf-8"), "run: python -m tests.campaigns faults"
 
 
 def test_no_fault_has_the_id_of_another() -> None:

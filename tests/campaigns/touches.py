@@ -107,8 +107,8 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
         ("system/files.py", "Directory.make_directory", "os.fchmod", 1),
         ("system/files.py", "Directory.make_directory", "os.mkdir", 1),
         ("system/files.py", "Directory.make_directory", "os.open", 1),
-        ("store/operate/backup.py", "_lend", "os.fchmod", 1),
-        ("store/operate/backup.py", "_lend", "os.fchown", 1),
+        ("store/operate/backup.py", "_share_with_group", "os.fchmod", 1),
+        ("store/operate/backup.py", "_share_with_group", "os.fchown", 1),
         ("store/lease/file_lock.py", "FileLock._made", "os.fchmod", 1),
         ("store/lease/file_lock.py", "FileLock._made", "os.fchown", 1),
     ),
@@ -128,7 +128,8 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
         ("demo/command.py", "_directory", "keep.mkdir", 1),
     ),
     NO_FILE: (
-        ("store/db/engine.py", "move", "server.move", 1),
+        ("store/db/engine.py", "move", "dialect_of(engine).move", 1),
+        ("store/db/postgres/dialect.py", "PostgresDialect.move", "connector.move", 1),
         ("cli/commands/top.py", "Picture.draw", "part.truncate", 1),
         ("daemon/observers.py", "_opened", "server.open", 1),
         ("demo/play.py", "_Performance.run", "self._shop.open", 1),
@@ -163,13 +164,13 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
         ("port/sockets.py", "_let_group_in", "os.chmod", 1),
     ),
     SQLITE: (
-        ("store/db/engine.py", "connect_sqlite", "_sqlite_module().connect", 1),
-        ("store/db/engine.py", "connect_draft", "_sqlite_module().connect", 1),
+        ("store/db/sqlite/opening.py", "connect_sqlite", "_sqlite_module().connect", 1),
+        ("store/db/sqlite/opening.py", "connect_draft", "_sqlite_module().connect", 1),
     ),
     STANDARD: (
-        ("cli/shell.py", "_mend_streams", "Path(os.devnull).open", 1),
-        ("cli/shell.py", "_give_up_stdout", "os.open", 1),
-        ("system/stderr.py", "settle_stderr", "Path(os.devnull).open", 1),
+        ("cli/shell.py", "_repair_streams", "Path(os.devnull).open", 1),
+        ("cli/shell.py", "_discard_stdout", "os.open", 1),
+        ("system/stderr.py", "flush_stderr", "Path(os.devnull).open", 1),
         ("system/files.py", "open_own", "os.open", 1),
     ),
     STEP: (
@@ -184,7 +185,7 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
     ),
     UNNAMED: (
         ("cli/input/documents.py", "whole", "TemporaryFile", 1),
-        ("store/operate/move.py", "hand_over", "TemporaryFile", 1),
+        ("store/operate/move.py", "move_out", "TemporaryFile", 1),
         ("demo/command.py", "_directory", "tempfile.TemporaryDirectory", 1),
     ),
 }  # fmt: skip

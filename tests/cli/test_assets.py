@@ -63,7 +63,7 @@ def test_what_somebody_has_changed_is_kept(home: Home, tmp_path: Path) -> None:
     changed.write_text("mine")
     ran = home.call("assets", "write", ".")
     assert ran.status == 2
-    assert "prometheus-alerts.yml: somebody has changed it" in ran.err
+    assert "changed by hand: prometheus-alerts.yml" in ran.err
     assert "--force" in ran.err
     assert changed.read_text() == "mine"
     assert not (tmp_path / "grafana-dashboard.json").exists()

@@ -29,8 +29,8 @@ def test_a_backup_says_what_it_is(home: Home) -> None:
     """The whole database, how large, and what would ship from it."""
     ran = home.call("backup", "copy.db")
     assert ran.status == 0
-    assert "copy of the whole database, the application's tables too" in ran.out
-    assert "3 pending for default would ship from it again" in ran.out
+    assert "copy of the whole database, with the application's tables" in ran.out
+    assert "a restore would send again: 3 pending for default" in ran.out
     assert (home.directory / "copy.db").stat().st_size > 0
 
 
@@ -95,10 +95,10 @@ def test_all_that_fit_are_given_up(either_home: Home) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "which ones?"),
-        (("2", "--key", "a"), "filters choose among ALL"),
-        (("ALL", "2"), "ALL stands alone"),
-        (("ALL",), "nobody is there to agree"),
+        ((), "no event is named"),
+        (("2", "--key", "a"), "filters need ALL"),
+        (("ALL", "2"), "ALL can't be combined"),
+        (("ALL",), "no terminal to confirm on"),
         (("ALL", "--until", "soon"), "neither a duration"),
     ],
 )
@@ -128,7 +128,7 @@ def test_pending_events_are_tried_now_by_name_or_all_that_fit(either_home: Home)
         " WHERE status = 'pending'",
     )
     ran = either_home.call("events", "retry", "2")
-    assert (ran.status, ran.out) == (0, "1 event to be tried as soon as may be\n")
+    assert (ran.status, ran.out) == (0, "1 event to be tried as soon as possible\n")
     shown = either_home.call("events", "show", "2", "--json").value
     assert (shown["next_attempt_at"], shown["attempts"], shown["status"]) == (None, 3, "pending")
     refused = either_home.call("events", "retry", "1")

@@ -87,7 +87,7 @@ def test_an_id_that_is_there_is_not_written_twice(either_home: Home) -> None:
     for is_new in (True, False):
         ran = either_home.call("enqueue", "--event-id", "o", "--json", stdin=VIEW.encode())
         assert (ran.status, ran.value["new"]) == (0, is_new)
-    assert "was there already" in ran.err
+    assert "1 of 1 in the outbox already" in ran.err
     assert len(rows(either_home)) == 1
 
 
@@ -131,14 +131,14 @@ def test_the_configured_mode_decides_what_is_invalid(
 @pytest.mark.parametrize(
     ("arguments", "stdin", "message"),
     [
-        (("--destination", "defualt"), VIEW, "there is: default"),
+        (("--destination", "defualt"), VIEW, "configuration has: default"),
         (("--event-id", "x"), f"{VIEW}\n{VIEW}", "stdin has 2"),
-        (("--event-id", "a\nb"), VIEW, "no control character"),
+        (("--event-id", "a\nb"), VIEW, "not contain control characters"),
         (("--event-id", ""), VIEW, "1 to 255 characters"),
         (("--key", "k" * 256), VIEW, "1 to 255 characters"),
-        (("--key", os.fsdecode(b"\xff")), VIEW, "must be UTF-8"),
-        ((), " \n", "there is no event"),
-        (("none.json",), "", "none.json: can't be read"),
+        (("--key", os.fsdecode(b"\xff")), VIEW, "must be valid UTF-8"),
+        ((), " \n", "contains no event"),
+        (("none.json",), "", "can't read none.json: No such"),
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(
@@ -259,7 +259,7 @@ def test_check_says_which_windows_in_which_time_zone(home: Home) -> None:
     home.configure(
         "sqlite:///shop.db", "https://a.example/events", "[schedule]\nwindows = ['* * * * 1-5']\n"
     )
-    assert "sends in the minutes of * * * * 1-5 (UTC)\n" in home.call("check").out
+    assert "sends in the windows * * * * 1-5 (UTC)\n" in home.call("check").out
     always = "[schedule]\nwindows = ['* * * * *']\ntimezone = 'Europe/Berlin'\n"
     home.configure("sqlite:///shop.db", "https://a.example/events", always)
     assert home.call("check", "--json").value["timezone"] == "Europe/Berlin"
@@ -278,9 +278,10 @@ def test_check_says_which_windows_in_which_time_zone(home: Home) -> None:
     for command in (("check",), ("run",)):
         ran = home.call(*command)
         assert ran.status == 78
-        assert "shipper.toml:7: schedule.windows: '* 22-6 * * *' is no cron expression" in ran.err
-        assert "shipper.toml:7: schedule.windows: '* * * * 8' is no cron expression" in ran.err
-    assert home.call("doctor", "--no-network").out.count("is no cron expression") == 2
+        for wrong in ("* 22-6 * * *", "* * * * 8"):
+            said = f"shipper.toml:7: schedule.windows: {wrong!r} is not a cron expression"
+            assert said in ran.err
+    assert home.call("doctor", "--no-network").out.count("is not a cron expression") == 2
     assert home.call("status").status == 0
 
 
@@ -290,7 +291,7 @@ def test_a_bad_window_is_told_with_all_that_is_wrong(home: Home) -> None:
     home.configure("sqlite:///shop.db", "https://a.example/events", more)
     ran = home.call("check")
     assert ran.status == 78
-    assert "shipper.toml:7: schedule.windows: '* * * * 9' is no cron expression" in ran.err
+    assert "shipper.toml:7: schedule.windows: '* * * * 9' is not a cron expression" in ran.err
     assert "shipper.toml:8: unknown setting schedule.x" in ran.err
     assert ran.err.count("schedule.windows") == 1
 
@@ -415,10 +416,10 @@ def test_check_warns_of_a_file_that_is_not_there(home: Home) -> None:
     ran = home.call("check")
     assert ran.status == 0
     assert "shipper.toml:2: " in ran.err
-    assert "gone.db isn't there; is the path right, is the disk mounted?" in ran.err
+    assert "gone.db doesn't exist; check the path, and that its disk is mounted;" in ran.err
     home.configure(f"sqlite:///{str(home.directory)[1:]}/shop.db", "http://127.0.0.1:9/e")
     warned = home.call("check", "--json").value["warnings"]
-    assert any(f'"sqlite:///{home.directory}/shop.db", which is there' in one for one in warned)
+    assert any(f'"sqlite:///{home.directory}/shop.db", which exists' in one for one in warned)
 
 
 def test_check_names_a_file_that_can_hold_no_outbox(home: Home) -> None:
@@ -563,7 +564,7 @@ def test_init_overwrites_nothing(bare: Home, there: str) -> None:
     (bare.directory / there).write_text("mine")
     ran = bare.call("init", "--api-id", "secret-id")
     assert ran.status == 2
-    assert "is there already" in ran.err
+    assert "exists already" in ran.err
     assert [path.name for path in bare.directory.iterdir()] == [there]
     assert (bare.directory / there).read_text() == "mine"
 
@@ -612,9 +613,9 @@ def test_init_asks_four_questions_on_a_terminal(bare: Home) -> None:
             "mysql://x",
         ),
         ("must be SQLite or PostgreSQL", ""),
-        ("Where do events go?", "https://a.example/e"),
+        ("Which URL receives the events?", "https://a.example/e"),
         ("Your API ID?", "secret-id"),
-        ("configuration be? [shipper.toml]", ""),
+        ("write the configuration? [shipper.toml]", ""),
     )
     assert "wrote" in shown
     assert "secret-id" not in shown
@@ -698,7 +699,7 @@ def test_drain_ends_with_1_where_an_event_died(home: Home) -> None:
     with home.receiving():
         ran = home.run("drain")
     assert ran.status == 1
-    assert "delivered 1, 1 died: shipper dead list" in ran.out
+    assert "delivered 1, 1 became dead letters: shipper dead list" in ran.out
 
 
 def test_drain_gives_up_on_a_link_that_is_down_and_says_why(home: Home) -> None:
@@ -830,7 +831,7 @@ def test_what_the_sandbox_says_can_be_pasted(tmp_path: Path, home: Home) -> None
     with home.running("sandbox", "--port", "0") as process:
         assert process.stderr is not None
         said = next_line(process.stderr.fileno()).decode()
-        while "Let shipper" not in said or "shipper init" not in said:
+        while "Make a configuration" not in said or "shipper init" not in said:
             said += next_line(process.stderr.fileno()).decode()
         [event] = re.findall(r"-d '(.*)'", said)
         [line] = re.findall(r"shipper (init .*)", said)
@@ -862,7 +863,7 @@ def test_a_wrong_chaos_spec_is_a_usage_error(home: Home) -> None:
 
 
 def test_demo_is_reached_from_the_command_line(home: Home) -> None:
-    """Its receipt is the one object on stdout, and its exit status says whether it balances."""
+    """Its summary is the one object on stdout, and its exit status says whether it balances."""
     ran = home.run("demo", "--seconds", "1", "--json")
     assert ran.value["balanced"] is (ran.status == 0)
 

@@ -50,7 +50,7 @@ def test_every_dependency_has_its_line(home: Home) -> None:
         "name default",
         "TLS default", "API default", "clock default", "unit",
     ]  # fmt: skip
-    assert "worth a look" in ran.err
+    assert " warnings, " in ran.err
 
 
 def test_each_file_that_the_daemon_reads_is_readable_for_it(
@@ -109,10 +109,10 @@ def test_something_broken_is_exit_status_1(home: Home) -> None:
 def test_the_worst_is_named_first(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk goes before what is told above it."""
     write(home, VIEW, "a")
-    assert "first: daemon" in home.call("doctor", "--no-network").err
+    assert "begin with: daemon" in home.call("doctor", "--no-network").err
     usage = shutil.disk_usage(home.directory)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
-    assert "first: disk" in home.call("doctor", "--no-network").err
+    assert "begin with: disk" in home.call("doctor", "--no-network").err
 
 
 def test_json_is_one_object_on_one_line(home: Home) -> None:

@@ -64,8 +64,8 @@ def test_who_is_killed_in_the_middle_does_it_again(home: Home, sqlite_url: str) 
     assert before[0] == (first, 0)
     ran = home.run("enqueue", "many.jsonl")
     assert ran.status == 0
-    assert "was cut off; this goes on with it" in ran.err
-    assert f"{len(before):,} of {MANY:,} was there already" in ran.err
+    assert "was interrupted; this command continues it" in ran.err
+    assert f"{len(before):,} of {MANY:,} in the outbox already" in ran.err
     after = _written(home, sqlite_url)
     assert [n for _, n in after] == list(range(MANY))
     assert [event_id for event_id, _ in after] == ran.out.split()
@@ -87,7 +87,7 @@ def test_what_comes_between_is_told_with_how_far_it_came(
     """And what to do: the same again."""
     ran = _cut_off(home, monkeypatch)
     assert ran.status == 69
-    assert f"{AT_ONCE:,} of {MANY:,} events are written; do the same again" in ran.err
+    assert f"{AT_ONCE:,} of {MANY:,} events are written; repeat the command" in ran.err
     assert home.call("enqueue", "many.jsonl").status == 0
     assert len(_written(home, sqlite_url)) == MANY
 
@@ -115,7 +115,7 @@ def test_the_same_events_on_another_day_may_be_meant_anew(
     }[times]  # fmt: skip
     if option is None and status:
         assert "it began 13 hours ago" in ran.err
-        assert "--anew writes all of them once more" in ran.err
+        assert "--anew writes all of them again" in ran.err
         assert home.call("enqueue", "many.jsonl", "--resume").status == 0
 
 

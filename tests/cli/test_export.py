@@ -56,7 +56,7 @@ def test_a_house_moves(home: Home, elsewhere: Home) -> None:
     assert ran.value == {"exported": 2, "handed_over": 2}
     assert Path(file).stat().st_mode & 0o777 == 0o600
     assert statuses(home) == ["discarded", "discarded"]
-    assert elsewhere.call("enqueue", "--rows", file).out == "2 new, 0 were there already\n"
+    assert elsewhere.call("enqueue", "--rows", file).out == "2 new, 0 in the outbox already\n"
     again = elsewhere.call("enqueue", "--rows", "-", "--json", stdin=Path(file).read_bytes())
     assert again.value == {"new": 0, "known": 2}
     assert [row["ordering_key"] for row in lines(elsewhere.call("events", "export", "-"))] == [
@@ -116,8 +116,8 @@ def test_what_is_handed_over_needs_a_file(home: Home) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{}", "there is no event_id in this line"),
-        (VIEW, "there is no event_id in this line"),
+        ("{}", "this line has no event_id"),
+        (VIEW, "this line has no event_id"),
         ("[1]", "this line isn't an event"),
         ("no", "this line isn't an event"),
         ('{"event_id":1,"destination":"d","created_at":"t","status":"s"}', "isn't an event"),
@@ -137,13 +137,13 @@ def test_the_file_alone_says_what_the_events_are(home: Home) -> None:
     """No option changes it."""
     for option in ("--key", "--destination", "--event-id"):
         ran = home.call("enqueue", "--rows", "-", option, "x")
-        assert (ran.status, "the file says" in ran.err) == (2, True)
+        assert (ran.status, "from the file" in ran.err) == (2, True)
 
 
 def test_a_file_that_cannot_be_read_is_told(home: Home) -> None:
     """With the reason."""
     ran = home.call("enqueue", "--rows", "nowhere.jsonl")
-    assert (ran.status, "nowhere.jsonl: can't be read" in ran.err) == (2, True)
+    assert (ran.status, "can't read nowhere.jsonl: " in ran.err) == (2, True)
 
 
 def test_a_destination_that_is_unknown_here_is_told(home: Home) -> None:

@@ -45,7 +45,7 @@ def test_an_export_that_does_not_fit_exports_nothing(home: Home, more: str) -> N
     """Nor is anything handed over."""
     ran = run(home, f"events export full/rows.jsonl{more}")
     assert (ran.status, ran.out) == (1, "fill\n")
-    assert "full/rows.jsonl: can't be written: No space left on device" in ran.err
+    assert "can't write full/rows.jsonl: No space left on device" in ran.err
     assert "Traceback" not in ran.err
     assert set(statuses(home)) == {"pending"}
 
@@ -55,7 +55,7 @@ def test_a_configuration_that_does_not_fit_is_not_left_half_written(home: Home) 
     words = f"init -o full/shipper.toml --url http://127.0.0.1:9/e --database sqlite:///{home.directory}/b.db"
     ran = run(home, words, fill=4)
     assert (ran.status, ran.out) == (1, "fill\n")
-    assert "full/shipper.toml: can't be written: No space left on device" in ran.err
+    assert "full/shipper.toml: No space left on device" in ran.err
     assert "Traceback" not in ran.err
 
 

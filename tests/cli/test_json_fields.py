@@ -16,7 +16,7 @@ import pytest
 
 from shipper.cli.commands.help import text_of
 from shipper.cli.grammar.registry import COMMANDS
-from shipper.demo.receipt import Receipt
+from shipper.demo.summary import DemoSummary
 from shipper.sandbox import Summary
 from tests.cli.command_line import VIEW, Home, Ran
 from tests.cli.test_operating_commands import execute, kill, write
@@ -170,7 +170,7 @@ def test_every_command_is_in_the_manual() -> None:
     assert {command.words for command in COMMANDS} - known == set()
 
 
-@pytest.mark.parametrize(("command", "shape"), [("demo", Receipt), ("sandbox", Summary)])
+@pytest.mark.parametrize(("command", "shape"), [("demo", DemoSummary), ("sandbox", Summary)])
 def test_what_takes_a_while_prints_what_the_manual_says(command: str, shape: type) -> None:
     """Their fields are those of one object."""
     told = {path.partition(".")[0] for of, path in table() if of == command}

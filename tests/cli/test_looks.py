@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.demo.receipt import Receipt
+from shipper.demo.summary import DemoSummary
 from tests.cli.command_line import VIEW, Home
 from tests.cli.terminal import shown
 from tests.cli.test_operating_commands import execute, kill, write
@@ -82,7 +82,7 @@ def test_a_terminal_that_cannot_be_drawn_on_is_told_so(
     """With what works there; a blank screen for ever is no answer."""
     drawn = shown(home, *command, columns=100, TERM="dumb")
     assert drawn.status == 2
-    assert "$TERM says that yours can't" in drawn.text
+    assert "can't draw on this terminal ($TERM)" in drawn.text
     assert "hint: shipper " in drawn.text
 
 
@@ -154,19 +154,19 @@ def test_thousands_are_apart_for_a_person_only(home: Home) -> None:
     assert home.run("status", "--json").value["destinations"]["default"]["delivered"] == 6661
 
 
-def test_the_demo_leaves_its_last_view_and_a_receipt(home: Home) -> None:
+def test_the_demo_leaves_its_last_view_and_a_summary(home: Home) -> None:
     """The numbers of both are the same, so that they can be compared."""
     drawn = shown(home, "demo", "--seconds", "1")
-    *_, last = drawn.text.split("the shop is closed, and this is how it ended")
+    *_, last = drawn.text.split("the shop is closed; this is the result")
     written = re.findall(r"written(?: by the shop)? +([0-9,]+)", last)
     assert len(written) == 2
     assert len(set(written)) == 1
-    assert "it balances" in last
+    assert "every event is accounted for" in last
 
 
-def test_a_receipt_explains_what_looks_bad() -> None:
+def test_a_summary_explains_what_looks_bad() -> None:
     """Dead letters and repeats belong to the demo; where there are none nothing is said of them."""
-    receipt = Receipt(9, 8, 0, 1, 2, 0, 0.5, balanced=True)
-    assert receipt.explanations().keys() == {"dead", "repeats"}
-    assert "on purpose" in receipt.explanations()["dead"]
-    assert replace(receipt, dead=0, repeats=0).explanations() == {}
+    summary = DemoSummary(9, 8, 0, 1, 2, 0, 0.5, balanced=True)
+    assert summary.explanations().keys() == {"dead", "repeats"}
+    assert "on purpose" in summary.explanations()["dead"]
+    assert replace(summary, dead=0, repeats=0).explanations() == {}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shipper.cli.commands.help import CHAPTERS
 from shipper.cli.grammar.parser import COMMANDS, names
 from shipper.cli.setup.completion import completion
 from shipper.cli.setup.man_page import ASSETS, COMPLETIONS, PAGE, contents, page
@@ -59,7 +60,9 @@ def test_the_man_page_has_every_command_with_its_examples() -> None:
         assert f"\n.SS shipper {command.words}" in text
         for example in command.examples:
             assert f"\n{example}\n" in text
-    for section in ("EXIT STATUS", "FILES", "ENVIRONMENT"):
+    for name, chapter in CHAPTERS.items():
+        assert f"\n{name}\n{chapter.about}\n" in text
+    for section in ("MANUAL", "EXIT STATUS", "FILES", "ENVIRONMENT"):
         assert f"\n.SH {section}\n" in text
 
 

@@ -44,7 +44,7 @@ def test_an_event_behind_a_link_that_is_down_is_not_tried_now(home: Home, state:
     obstacle = f"default is {state}: no answer; {PROBES}"
     assert told == {"retried": 1, "obstacles": [obstacle]}
     ran = home.call("events", "retry", "1")
-    assert ran.out == "1 event to be tried as soon as may be\n"
+    assert ran.out == "1 event to be tried as soon as possible\n"
     assert ran.err.split() == f"not yet: {obstacle}".split()
     assert home.call("release", "--destination", "default").err == ""
 
@@ -54,7 +54,7 @@ def test_what_is_held_is_in_the_way(home: Home) -> None:
     """Of an event its key; of a key that is let go its destination."""
     home.call("hold", "--key", "a")
     told = home.call("events", "retry", "1", "--json").value["obstacles"]
-    assert told == ["key a is held: shipper release --key a --destination default"]
+    assert told == ["key a is held; shipper release --key a --destination default"]
     home.call("hold", "--destination", "default")
     told = home.call("release", "--key", "a").err
     assert (
@@ -74,7 +74,7 @@ def test_a_closed_window_is_in_the_way(home: Home) -> None:
 def test_without_a_shipper_nothing_goes(home: Home) -> None:
     """Whatever is released."""
     told = home.call("release", "--destination", "default").err
-    assert told == "not yet: no shipper is running: they wait until one does\n"
+    assert told == "not yet: no daemon is running\n"
 
 
 @pytest.mark.usefixtures("shipped")
@@ -82,4 +82,4 @@ def test_with_a_shipper_that_stands_still_nothing_goes(home: Home) -> None:
     """It has its lock, and no command reaches it."""
     note(home.directory / "shop.db", Noted(-1000.0))
     told = home.call("release", "--destination", "default").err
-    assert told.startswith("not yet: the shipper hasn't written to the outbox for ")
+    assert told.startswith("not yet: the daemon hasn't written to the outbox for ")

@@ -86,7 +86,7 @@ def default(home: Home) -> dict[str, Any]:
 
 
 def test_status_has_exactly_the_fields_that_the_interface_names(either_home: Home) -> None:
-    """With the counters of what really happened, and a word that no shipper is running."""
+    """With the counters of what really happened, and a word that no daemon is running."""
     either_home.call("enqueue", stdin=f"{VIEW}\n{VIEW}\n".encode())
     with either_home.receiving():
         assert either_home.run("drain").status == 0
@@ -111,7 +111,7 @@ def test_status_has_exactly_the_fields_that_the_interface_names(either_home: Hom
         "last_error": None,
     }
     assert ran.value["running"] is False
-    assert "no shipper is running; this is what was last recorded" in ran.err
+    assert "no daemon is running; this state was recorded earlier" in ran.err
 
 
 def test_status_tells_that_a_shipper_runs(home: Home) -> None:
@@ -181,7 +181,7 @@ def test_what_was_never_tried_is_not_said_to_be_well(home: Home) -> None:
     assert "never tried: nothing was delivered or refused there yet" in home.call("status").out
     write(home, VIEW, "a")
     first = home.call("status").out.splitlines()[0]
-    assert first == "critical: 1 pending and no shipper is running"
+    assert first == "critical: 1 pending and no daemon is running"
 
 
 def test_the_worst_is_the_first_line(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +202,7 @@ def test_a_broken_promise_is_critical_until_it_is_recounted(either_home: Home) -
     execute(either_home, "UPDATE shipper_outbox SET status = 'discarded'")
     ran = either_home.call("status", "--nagios")
     assert ran.status == 2
-    assert ran.out.startswith("SHIPPER CRITICAL - what must hold of the outbox doesn't: counters")
+    assert ran.out.startswith("SHIPPER CRITICAL - rules of the outbox are broken: counters")
     assert "broken: counters" in either_home.call("doctor", "--no-network").out
     assert "shipper verify --recount" in either_home.call("verify").err
     fixed = either_home.call("verify", "--recount")
@@ -274,7 +274,7 @@ def test_an_event_is_shown_with_everything(either_home: Home) -> None:
 def test_a_pending_event_says_why_it_waits(home: Home) -> None:
     """Without a shipper for one; outside of the windows for the next; one delivered for nothing."""
     write(home, VIEW, "a")
-    assert "no shipper is running" in home.call("events", "show", "1", "--json").value["why"]
+    assert "no daemon is running" in home.call("events", "show", "1", "--json").value["why"]
     with home.running("run") as daemon:
         assert daemon.stderr is not None
         next(line for line in daemon.stderr if b"daemon.started" in line)
@@ -300,7 +300,7 @@ def test_an_event_that_is_not_there_is_a_finding(home: Home) -> None:
     ran = home.call("events", "show", "4711")
     assert ran.status == 1
     assert ran.err == (
-        "shipper: there is no event 4711\n  hint: event_id:4711 is the one with that event id\n"
+        "shipper: there is no event 4711\n  hint: to find it by its event id: event_id:4711\n"
     )
 
 
@@ -322,7 +322,7 @@ def test_dead_letters_are_listed_by_cause(either_home: Home) -> None:
     none = either_home.call("dead", "list", "--cause", "http-400")
     assert (none.status, none.out) == (1, "")
     assert "no dead letter matches (--cause http-400)" in none.err
-    assert "there are: invalid (2)" in none.err
+    assert "the causes are: invalid (2)" in none.err
 
 
 def test_only_a_dead_letter_is_shown_as_one(home: Home) -> None:
@@ -331,7 +331,7 @@ def test_only_a_dead_letter_is_shown_as_one(home: Home) -> None:
     write(home, VIEW, "b")
     assert home.call("dead", "show", "1", "--json").value["status"] == "dead"
     ran = home.call("dead", "show", "2")
-    assert (ran.status, ran.err) == (1, "shipper: event 2 is not dead but pending\n")
+    assert (ran.status, ran.err) == (1, "shipper: event 2 is pending, not dead\n")
 
 
 @pytest.mark.parametrize(
@@ -374,9 +374,9 @@ def test_without_a_terminal_nothing_is_moved_unless_it_says_yes(home: Home) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "which ones?"),
-        (("ALL", "1"), "ALL stands alone"),
-        (("1", "--key", "a"), "filters choose among ALL"),
+        ((), "no event is named"),
+        (("ALL", "1"), "ALL can't be combined"),
+        (("1", "--key", "a"), "filters need ALL"),
     ],
 )
 def test_what_is_meant_has_to_be_clear(
@@ -397,7 +397,7 @@ def test_all_that_are_named_are_moved_or_none(home: Home) -> None:
     assert ran.status == 1
     assert "not among the dead letters: 7, nothing; nothing was changed" in ran.err
     ran = home.call("dead", "retry", "all", "--yes")
-    assert (ran.status, "ALL, in capitals" in ran.err) == (1, True)
+    assert (ran.status, "write ALL in capitals" in ran.err) == (1, True)
     assert statuses(home) == ["dead", "dead"]
 
 
@@ -459,7 +459,7 @@ def test_a_destination_is_held_and_released(either_home: Home) -> None:
     again = either_home.call("release", "--destination", "default")
     assert (again.status, again.out) == (
         0,
-        "destination default was not held; its link is probed\n",
+        "destination default was not held; the daemon probes it\n",
     )
 
 
@@ -542,7 +542,7 @@ def test_verify_ends_with_1_where_a_promise_is_broken(either_home: Home) -> None
     ran = either_home.call("verify")
     assert ran.status == 1
     assert "FAULT  the counters of every destination equal a recount of its rows\n" in ran.out
-    assert "destination default counts 7 delivered, but 0 are" in ran.out
+    assert "destination default counts 7 delivered events, but has 0" in ran.out
     told = either_home.call("verify", "--json")
     assert (told.status, told.value["ok"]) == (1, False)
     assert [finding["rule"] for finding in told.value["findings"]] == ["counters"]

@@ -45,7 +45,7 @@ def test_events_of_a_destination_that_does_not_exist_are_sent_where_they_belong(
     chosen = ("events", "reroute", "ALL", "--destination", "defualt", "--to", "erp")
     dry = either_home.call(*chosen, "--dry-run")
     assert (dry.status, dry.out) == (0, "3 events would go to erp: 3 of defualt\n")
-    assert either_home.call(*chosen).status == 2  # nobody is there to agree
+    assert either_home.call(*chosen).status == 2  # there is no terminal to confirm on
     assert places(either_home) == ["defualt pending"] * 3
     ran = either_home.call("events", "reroute", "3", "--to", "default")
     assert (ran.status, ran.out) == (0, "1 event rerouted to default\n")
@@ -69,13 +69,13 @@ def test_a_dead_letter_is_sent_elsewhere_as_a_new_event(either_home: Home) -> No
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (("1", "--to", "erpp"), 2, "there is: erp\n"),
-        (("1", "--to", "default"), 1, "destination default has these already: 1"),
+        (("1", "--to", "erpp"), 2, "configuration has: erp\n"),
+        (("1", "--to", "default"), 1, "already events of destination default: 1"),
         (("1", "7", "--to", "erp"), 1, "not among the pending or dead events: 7"),
-        (("2", "--to", "erp"), 1, "2: is delivered"),
+        (("2", "--to", "erp"), 1, "event 2 is delivered"),
         (("ALL", "--key", "no", "--to", "erp", "--yes"), 1, "no pending or dead event matches"),
-        (("--to", "erp"), 2, "which ones?"),
-        (("1", "--key", "a", "--to", "erp"), 2, "filters choose among ALL"),
+        (("--to", "erp"), 2, "no event is named"),
+        (("1", "--key", "a", "--to", "erp"), 2, "filters need ALL"),
         (("1",), 2, "--to"),
     ],
 )

@@ -268,7 +268,7 @@ def test_an_answer_that_cannot_be_written_is_no_bug(
     )
     told = done.stderr.decode().splitlines()[-1]
     assert done.returncode == 1
-    assert f"stdout can't be written: {said}" in told
+    assert f"can't write to stdout: {said}" in told
     assert "Traceback" not in done.stderr.decode()
 
 
@@ -395,7 +395,7 @@ def test_json_holds_what_utf8_cannot(capfd: pytest.CaptureFixture[str]) -> None:
     """A key with bytes that are no UTF-8 leaves as JSON that every parser takes."""
     program = (
         "from shipper.cli import shell; from shipper.cli.output.context import Context;"
-        " shell._mend_streams(); Context().emit({'key': 'ä\\udcff'})"
+        " shell._repair_streams(); Context().emit({'key': 'ä\\udcff'})"
     )
     subprocess.run([sys.executable, "-X", "utf8", "-c", program], timeout=DEADLINE, check=True)
     assert json.loads(capfd.readouterr().out) == {"key": "ä\udcff"}
@@ -412,5 +412,5 @@ def test_quiet_silences_talk_and_only_talk(capsys: pytest.CaptureFixture[str]) -
 def test_nothing_is_undone_unless_somebody_agrees() -> None:
     """Without a terminal `--yes` is needed; with it nobody is asked."""
     Context().confirm("Discard 5 events?", yes=True)
-    with pytest.raises(UsageError, match="nobody is there to agree"):
+    with pytest.raises(UsageError, match="no terminal to confirm on"):
         Context().confirm("Discard 5 events?", yes=False)

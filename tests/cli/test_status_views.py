@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from shipper.cli.output.nagios import judge, told
-from shipper.observe.situation import Facts, Hours
-from shipper.observe.troubles import Level
+from shipper.cli.output.nagios import judge, plugin_line
+from shipper.observe.situation import Hours, Situation
+from shipper.observe.troubles import Severity
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.report.budget import Footprint
 from shipper.store.report.facts import Growth
@@ -42,25 +42,29 @@ def report(**facts: object) -> DestinationReport:
 @pytest.mark.parametrize(
     ("facts", "level", "message"),
     [
-        ({}, Level.OK, "0 pending"),
-        ({"state": "ramping", "pending": 3}, Level.OK, "3 pending"),
-        ({"state": "offline", "reason": "refused"}, Level.WARNING, "default is offline: refused"),
-        ({"state": "throttled"}, Level.WARNING, "default is throttled"),
-        ({"state": "held"}, Level.WARNING, "default is held"),
-        ({"dead": 2}, Level.WARNING, "default: 2 dead letters"),
-        ({"held_keys": 1}, Level.WARNING, "default: 1 key held"),
-        ({"state": "paused", "reason": "401"}, Level.CRITICAL, "default is paused: 401"),
-        ({"pending": 1, "oldest_pending_seconds": HOUR}, Level.OK, "1 pending"),
+        ({}, Severity.OK, "0 pending"),
+        ({"state": "ramping", "pending": 3}, Severity.OK, "3 pending"),
+        (
+            {"state": "offline", "reason": "refused"},
+            Severity.WARNING,
+            "default is offline: refused",
+        ),
+        ({"state": "throttled"}, Severity.WARNING, "default is throttled"),
+        ({"state": "held"}, Severity.WARNING, "default is held"),
+        ({"dead": 2}, Severity.WARNING, "default: 2 dead letters"),
+        ({"held_keys": 1}, Severity.WARNING, "default: 1 key held"),
+        ({"state": "paused", "reason": "401"}, Severity.CRITICAL, "default is paused: 401"),
+        ({"pending": 1, "oldest_pending_seconds": HOUR}, Severity.OK, "1 pending"),
         (
             {"pending": 1, "oldest_pending_seconds": HOUR + 1},
-            Level.CRITICAL,
+            Severity.CRITICAL,
             "default: the oldest is pending for 3601 s",
         ),
-        ({"name": "gone", "state": "paused"}, Level.OK, "0 pending"),
-        ({"name": "gone", "state": "paused", "pending": 1}, Level.CRITICAL, "gone is paused"),
+        ({"name": "gone", "state": "paused"}, Severity.OK, "0 pending"),
+        ({"name": "gone", "state": "paused", "pending": 1}, Severity.CRITICAL, "gone is paused"),
     ],
 )
-def test_how_bad_it_is(facts: dict[str, object], level: Level, message: str) -> None:
+def test_how_bad_it_is(facts: dict[str, object], level: Severity, message: str) -> None:
     """As the help says it."""
     line = judge([report(**facts)], ["default"], is_shipped=True, oldest=HOUR)
     assert line.level is level
@@ -93,7 +97,7 @@ def test_nobody_ships_while_something_is_pending(home: Home) -> None:
     write(home, VIEW, "a")
     ran = home.call("status", "--nagios")
     assert (ran.status, ran.err) == (2, "")
-    assert ran.out.startswith("SHIPPER CRITICAL - 1 pending and no shipper is running | default_")
+    assert ran.out.startswith("SHIPPER CRITICAL - 1 pending and no daemon is running | default_")
     lock = FileLock(home.directory / "shop.db")
     lock.acquire()
     assert home.run("status", "--nagios").status == 0
@@ -123,7 +127,7 @@ def test_nobody_watches_without_a_terminal(home: Home) -> None:
 def test_who_watches_gets_the_terminal_back(home: Home, ends: signal.Signals) -> None:
     """Ctrl-C is how it ends, and no failure."""
     write(home, VIEW, "a")
-    drawn = draw(home, "status", "--watch", seen="no shipper is running", ends=ends)
+    drawn = draw(home, "status", "--watch", seen="no daemon is running", ends=ends)
     assert (drawn.status, drawn.gives_the_terminal_back) == (0, True)
     assert re.search(r"default +ready +1 ", drawn.text)
     assert re.search(r"default +0 delivered/min  [▁█]{20,60}", drawn.text)
@@ -131,15 +135,15 @@ def test_who_watches_gets_the_terminal_back(home: Home, ends: signal.Signals) ->
 
 def test_a_narrow_terminal_has_it_in_blocks(home: Home) -> None:
     """Nothing is cut off."""
-    drawn = draw(home, "status", "--watch", seen="no shipper", columns=40)
+    drawn = draw(home, "status", "--watch", seen="no daemon", columns=40)
     assert re.search(r"destination +default", drawn.text)
     assert re.search(r"pending +0", drawn.text)
 
 
 @pytest.mark.parametrize(
-    ("taken", "level"), [(500, Level.OK), (850, Level.WARNING), (1000, Level.CRITICAL)]
+    ("taken", "level"), [(500, Severity.OK), (850, Severity.WARNING), (1000, Severity.CRITICAL)]
 )
-def test_a_budget_has_its_bounds(taken: int, level: Level) -> None:
+def test_a_budget_has_its_bounds(taken: int, level: Severity) -> None:
     """And its place among the performance data."""
     found = Footprint(taken, False, Growth(0, 0), 1000)
     line = judge([report()], ["default"], is_shipped=True, oldest=HOUR, taken=found)
@@ -147,7 +151,7 @@ def test_a_budget_has_its_bounds(taken: int, level: Level) -> None:
     *_, datum = line.text.split()
     assert datum == f"outbox={taken}B;800;1000;0"
     assert DATUM.fullmatch(datum)
-    assert (level is Level.OK) == ("of its budget of 1.0 kB" not in line.text)
+    assert (level is Severity.OK) == ("of its budget of 1.0 kB" not in line.text)
 
 
 def test_status_tells_how_full_the_outbox_is(home: Home) -> None:
@@ -187,10 +191,10 @@ def test_a_closed_window_hides_no_trouble(home: Home) -> None:
     write(home, VIEW, "a")
     ran = home.call("status", "--nagios")
     assert (ran.status, ran.out.partition(" | ")[0]) == (
-        2, "SHIPPER CRITICAL - 1 pending and no shipper is running; window closed for ever (UTC)",
+        2, "SHIPPER CRITICAL - 1 pending and no daemon is running; window closed for ever (UTC)",
     )  # fmt: skip
     paused = report(state="paused", reason="401")
-    known = Facts([paused], ["default"], is_shipped=True, hours=Hours("window closed"))
+    known = Situation([paused], ["default"], is_shipped=True, hours=Hours("window closed"))
     assert known.closed_for(paused) is None
     assert known.closed_for(report(name="gone")) is None
     assert known.closed_for(report(failures=2)) == "window closed"
@@ -203,7 +207,7 @@ def _counted(hours: float, _age: float, _enough: float) -> float:
 def test_only_open_hours_make_an_event_late() -> None:
     """One that has waited through the open hours is late, also while a window is closed."""
     late = report(pending=1, oldest_pending_seconds=10 * HOUR)
-    for hours, expected in [(0.0, Level.OK), (1.0, Level.OK), (1.1, Level.CRITICAL)]:
+    for hours, expected in [(0.0, Severity.OK), (1.0, Severity.OK), (1.1, Severity.CRITICAL)]:
         windows = Hours("window closed", partial(_counted, hours))
-        known = Facts([late], ["default"], is_shipped=True, oldest=HOUR, hours=windows)
-        assert told(known).level is expected
+        known = Situation([late], ["default"], is_shipped=True, oldest=HOUR, hours=windows)
+        assert plugin_line(known).level is expected

@@ -10,7 +10,7 @@ import pytest
 from shipper.cli.output.payload import MOST_LINES, readable
 from shipper.policy.state import State
 from shipper.wording.colours import STATES, ascii_only, coloured
-from shipper.wording.quantities import age, count, several
+from shipper.wording.quantities import age, count, lasting, several
 
 
 class Stream(StringIO):
@@ -148,7 +148,7 @@ def test_a_payload_without_end_has_one(payload: str) -> None:
     shown = list(readable(payload))
     assert len(shown) <= MOST_LINES + 1
     assert sum(map(len, shown)) < 5000
-    assert shown[-1] == f"… {len(payload):,} characters in all; --json prints them"
+    assert shown[-1] == f"… {len(payload):,} characters in total; --json prints them"
 
 
 def test_colours_are_decided_in_one_place() -> None:
@@ -159,3 +159,13 @@ def test_colours_are_decided_in_one_place() -> None:
             text = module.read_text("utf-8")
             assert "\\x1b[" not in text, module
             assert 'get("NO_COLOR")' not in text, module
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0 s"), (119, "119 s"), (120, "2 minutes"), (5400, "90 minutes"), (47 * 3600, "47 hours"),
+     (50 * 86400, "50 days"), (-1, "0 s")],
+)  # fmt: skip
+def test_a_sentence_has_a_duration_in_words(seconds: float, said: str) -> None:
+    """In the greatest unit of which there are at least two."""
+    assert lasting(seconds) == said

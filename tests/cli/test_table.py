@@ -70,7 +70,7 @@ def test_a_narrow_terminal_gets_blocks(width: int) -> None:
 @pytest.mark.parametrize("width", range(20, 121, 5))
 def test_no_word_is_broken(width: int) -> None:
     """Every line ends with a word, and in blocks the next goes on under it."""
-    why = "3 of them behind a held key; next try in 6s, and not one of them sooner than that"
+    why = "3 of them behind held keys; next try in 6s, and not one of them sooner than that"
     lines = drawn(
         width, ("destination", "state", "pending", "why"), [["default", "held", "7", why]]
     )

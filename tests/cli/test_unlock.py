@@ -39,7 +39,7 @@ def test_a_lease_that_is_stuck_is_ended_after_a_question(post: Engine, home: Hom
     stuck = Queue(post, lease_ttl=3600.0)
     stuck.acquire(ELSEWHERE)
     claim(stuck, *write(post, "a"))
-    assert home.call("db", "unlock").status == 2  # nobody is there to agree
+    assert home.call("db", "unlock").status == 2  # there is no terminal to confirm on
     with pytest.raises(OutboxHeld, match="process 4711 on web-2"):
         taken(post)
     ran = home.call("db", "unlock", "--yes", "--json")
@@ -57,7 +57,7 @@ def test_where_nobody_holds_the_outbox_there_is_nothing_to_end(
     """Nor is there a question."""
     taken(engine).release()
     ran = Home(tmp_path, database_url).call("db", "unlock")
-    assert (ran.status, ran.out) == (0, "nobody holds this outbox\n")
+    assert (ran.status, ran.out) == (0, "no daemon holds this outbox\n")
 
 
 def test_a_process_that_lives_here_keeps_its_outbox(post: Engine, home: Home) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from shipper.config import load, show
-from shipper.config.settings import kinds
+from shipper.config.settings import every_setting
 from shipper.errors import ConfigError
 
 _CANARY = "hush-canary"
 
-_NAMES = sorted({part for path, _ in kinds() for part in path} - {"*"})
+_NAMES = sorted({part for path, _ in every_setting() for part in path} - {"*"})
 _SECTIONS = ["database", "destinations", "destinations.default", "destinations.default.retry",
              "destinations.other", "validation", "retention", "schedule", "log"]  # fmt: skip
 _VALUES = st.one_of(
@@ -43,7 +43,10 @@ DOCUMENTS = st.one_of(
 VARIABLES = st.dictionaries(
     st.one_of(
         st.sampled_from(
-            ["SHIPPER_" + "__".join(path).upper().replace("*", "DEFAULT") for path, _ in kinds()]
+            [
+                "SHIPPER_" + "__".join(path).upper().replace("*", "DEFAULT")
+                for path, _ in every_setting()
+            ]
         ),
         st.text(max_size=9).map(lambda text: f"SHIPPER_{text}__X"),
     ),

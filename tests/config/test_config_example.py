@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shipper.config import Settings, load, show
-from shipper.config.settings import kinds
+from shipper.config.settings import every_setting
 
 _EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 _REQUIRED = {
@@ -42,7 +42,7 @@ def test_the_example_loads_as_it_is() -> None:
 
 def test_the_example_has_every_setting() -> None:
     """What isn't in it doesn't exist for an operator."""
-    for path, _ in kinds():
+    for path, _ in every_setting():
         section: Any = everything_in_the_example()
         for part in path:
             name = "default" if part == "*" else part
@@ -61,7 +61,7 @@ def test_the_example_shows_the_defaults(defaults: Settings) -> None:
 
 def test_what_is_commented_out_is_valid_too() -> None:
     """Each commented value is one that its kind takes, so that uncommenting works."""
-    for path, kind in kinds():
+    for path, kind in every_setting():
         value: Any = everything_in_the_example()
         for part in path:
             value = value["default" if part == "*" else part]

@@ -63,8 +63,8 @@ def test_every_window_is_told_beside_other_faults(configured: Load) -> None:
         '[database]\nurl = "postgres:///x"\n[destinations.default]\nurl = "https://h/"\n'
         'api_id = "x"\ntimeout = "soon"\n[schedule]\nwindows = '
     )
-    hour = "'* 25 * * *' is no cron expression: hour: 25 is not from 0 to 23"
-    day = "'* * * * 8' is no cron expression: day of week: 8 is not from 0 to 7"
+    hour = "'* 25 * * *' is not a cron expression: hour: 25 is not from 0 to 23"
+    day = "'* * * * 8' is not a cron expression: day of week: 8 is not from 0 to 7"
     example = 'must have 5 fields like "*/5 8-19 * * mon-fri", not'
     short = f'entry 1 {example} "* * *"; entry 2 {example} ""; {day}'
     for windows, told in {

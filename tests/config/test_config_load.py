@@ -138,7 +138,7 @@ def test_a_variable_replaces_the_other_way_to_say_it(configured: Load, tmp_path:
     destination = configured(environ=environ).destinations["default"]
     assert destination.api_id is None
     assert destination.api_id_file == tmp_path / "id"
-    with pytest.raises(ConfigError, match=r":5: destinations.default.api_id: stands beside"):
+    with pytest.raises(ConfigError, match=r":5: destinations.default.api_id: is set, and so is"):
         configured(more='api_id_file = "id"\n')
 
 
@@ -172,7 +172,7 @@ def test_a_credentials_directory_of_somebody_else_holds_nothing(
     with an_ordinary_user():
         Builder(layers, hidden, sends=True).build(DestinationSettings, ("destinations", "default"))
     assert "destinations.default.api_id or api_id_file: is missing" in [
-        message for _, message in layers.faults
+        message for _, message in layers.mistakes
     ]
 
 

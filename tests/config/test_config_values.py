@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.config import Settings
-from shipper.config.types import CronList, FilePath, Kind, Rate, Seconds, Whole, duration
+from shipper.config.types import CronList, FilePath, Rate, Seconds, ValueType, Whole
 from shipper.config.urls import DatabaseUrl, DestinationUrl, ProxyUrl
 from shipper.errors import ConfigError
+from shipper.wording.quantities import duration
 
 _BASE = Path("/base")
 _ANY_SECONDS = Seconds(0.0, 1e12)
@@ -69,17 +70,19 @@ def test_never_is_a_duration_only_where_it_makes_sense() -> None:
         (Whole(1, 9), "\x1b[2J", r"not '\\x1b\[2J'"),
         (Rate(9), -0.1, "from 0 .no limit. to 9, not -0.1"),
         (Rate(9), float("nan"), "not nan"),
-        (Rate(9), "fast", "a number a second"),
+        (Rate(9), "fast", "a number per second"),
         (FilePath(), "", "must be the path of a file"),
         (FilePath(), "a\0b", "must be the path of a file"),
         (CronList(), "5", "entry 1 must have 5 fields"),
         (CronList(), ["* * * * *", "* * * * ;"], "entry 2 must have"),
         (CronList(), "CRON_TZ=UTC * * * * *", "is a setting of its own, timezone"),
-        (CronList(), "0 0 * * * *", "leave the seconds .or the year. out"),
+        (CronList(), "0 0 * * * *", "remove the seconds .or the year."),
         (CronList(), [7], "not 7"),
     ],
 )
-def test_a_refusal_names_the_bounds_and_the_value(kind: Kind, raw: object, message: str) -> None:
+def test_a_refusal_names_the_bounds_and_the_value(
+    kind: ValueType, raw: object, message: str
+) -> None:
     """Values are shown short and harmless to a terminal."""
     with pytest.raises(ValueError, match=message):
         kind.parse(raw, _BASE)
@@ -144,7 +147,7 @@ def test_a_database_url_names_our_driver(raw: str, url: str) -> None:
         ("sqlite://", "three slashes"),
         ("sqlite:///:memory:", "must name a file"),
         ("sqlite:////var/lib/", "must name a file"),
-        ("sqlite:////shop.db?mode=ro", "no options"),
+        ("sqlite:////shop.db?mode=ro", "can't have options"),
         ("sqlite+aiosqlite:////shop.db", "write sqlite://"),
         ("sqlite://shop.db", 'write "sqlite:///shop.db"'),
         ("sqlite://var/lib/shop.db", 'write "sqlite:////var/lib/shop.db"'),
@@ -156,7 +159,7 @@ def test_a_database_url_names_our_driver(raw: str, url: str) -> None:
         ("SQLITE:////srv/shop.db", 'write "sqlite:////srv/shop.db"'),
         ("file:shop.db", 'write "sqlite:///shop.db"'),
         ("file:///srv/shop.db?mode=ro", 'write "sqlite:////srv/shop.db'),
-        ("sqlite:///file:shop.db", "no options"),
+        ("sqlite:///file:shop.db", "can't have options"),
         ("sqlite:////", "must name a file"),
         ("sqlite:////srv/..", "must name a file"),
         ("sqlite:////srv/:memory:", "must name a file"),
@@ -170,10 +173,10 @@ def test_a_database_url_names_our_driver(raw: str, url: str) -> None:
         (" sqlite:///shop.db", "a space"),
         ("sqlite:///shop.db ", "a space"),
         ("sqlite:///C:\\shop\\shop.db", "a backslash"),
-        ("sqlite:///shop%00.db", "no path should have"),
-        ("sqlite:///shop%ff.db", "no path should have"),
-        ("sqlite:///shop.db-wal", "lies beside the database"),
-        ("sqlite:///shop.db.shipper.lock", "lies beside the database"),
+        ("sqlite:///shop%00.db", "a control character"),
+        ("sqlite:///shop%ff.db", "a control character"),
+        ("sqlite:///shop.db-wal", "a file beside the database"),
+        ("sqlite:///shop.db.shipper.lock", "a file beside the database"),
         ("postgresql+asyncpg://u:hush@h/db", "write postgresql://"),
         ("mysql://u:hush@h/db", "must be SQLite or PostgreSQL"),
         ("postgres://", "must be like postgresql://"),
@@ -182,13 +185,13 @@ def test_a_database_url_names_our_driver(raw: str, url: str) -> None:
         ("postgres://u@h:port/db", "must be like postgresql://"),
         ("postgres://u@h:65536/db", "a port from 1 to 65535"),
         ("postgres://u@h:0/db", "a port from 1 to 65535"),
-        ("postgres://h/db?connect_timeout=soon", "needs for connect_timeout a whole number"),
-        ("postgres://h/db?connect_timeout=", "needs for connect_timeout a whole number"),
-        ("postgres://h/db?connect_timeout=0", "1 to 60 seconds: a stop waits for it"),
-        ("postgres://h/db?connect_timeout=600", "1 to 60 seconds: a stop waits for it"),
-        ("postgres://h/db?tcp_user_timeout=4s", "needs for tcp_user_timeout a whole number"),
-        ("postgres://h/db?keepalives=on", "needs for keepalives a whole number"),
-        ("postgres://h/db?replication=database", "take out replication"),
+        ("postgres://h/db?connect_timeout=soon", "a whole number for connect_timeout"),
+        ("postgres://h/db?connect_timeout=", "a whole number for connect_timeout"),
+        ("postgres://h/db?connect_timeout=0", "1 to 60 seconds for connect_timeout"),
+        ("postgres://h/db?connect_timeout=600", "1 to 60 seconds for connect_timeout"),
+        ("postgres://h/db?tcp_user_timeout=4s", "a whole number for tcp_user_timeout"),
+        ("postgres://h/db?keepalives=on", "a whole number for keepalives"),
+        ("postgres://h/db?replication=database", "remove replication"),
         (
             "postgres://h/db?client_encoding=LATIN1",
             "sets client_encoding, which shipper has to set to UTF8",

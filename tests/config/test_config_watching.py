@@ -123,7 +123,7 @@ def test_both_are_one_too_many(configured: Configured, tmp_path: Path) -> None:
     """Nobody has to guess which of the two counts; neither is needed."""
     (tmp_path / "hook").write_text(_URL)
     more = f'[alerts]\nwebhook_url_file = "hook"\nwebhook_url = "{_URL}"\n'
-    with pytest.raises(ConfigError, match="stands beside webhook_url_file"):
+    with pytest.raises(ConfigError, match="is set, and so is webhook_url_file"):
         configured(more=more)
 
 

@@ -140,12 +140,12 @@ def test_of_several_windows_the_next_one_counts() -> None:
     windows = Windows(["30 2 31 2 *", "0 9 * * *", "0 7 * * *"], "Europe/Berlin")
     now = wall("2026-11-27T06:00", "Europe/Berlin")
     assert windows.opens_at(now) == wall("2026-11-27T07:00", "Europe/Berlin")
-    assert windows.told(now) == "outside the delivery windows (Europe/Berlin) until 07:00"
+    assert windows.describe(now) == "outside the delivery windows (Europe/Berlin) until 07:00"
     at_ten = wall("2026-11-27T10:00", "Europe/Berlin")
-    assert windows.told(at_ten).endswith(" until 2026-11-28 07:00")
-    assert windows.told(at_ten - 3600.0) == "inside the delivery windows (Europe/Berlin)"
+    assert windows.describe(at_ten).endswith(" until 2026-11-28 07:00")
+    assert windows.describe(at_ten - 3600.0) == "inside the delivery windows (Europe/Berlin)"
     assert Windows(["30 2 31 2 *"]).opens_at(now) is None
-    assert Windows(["30 2 31 2 *"]).told(now) == "outside the delivery windows (UTC) for ever"
+    assert Windows(["30 2 31 2 *"]).describe(now) == "outside the delivery windows (UTC) for ever"
 
 
 @pytest.mark.parametrize(
@@ -205,24 +205,24 @@ def test_the_days_are_those_of_crontab(expression: str, days: str) -> None:
         ("* * * january *", "january is not known; names are three letters: jan"),
         ("* * * mon *", "month: mon is neither a number nor a name"),
         ("jan * * * *", "minute: jan is neither a number"),
-        ("* * ? * *", "? is not crontab's"),
-        ("* * L * *", "L is not crontab's"),
-        ("* * 15W * *", "15W is not crontab's"),
-        ("* * * * 5#2", "5#2 is not crontab's"),
-        ("* * * * 5L", "5L is not crontab's"),
-        ("H/15 * * * *", "H/15 is not crontab's"),
-        ("0~30 * * * *", "0~30 is not crontab's"),
+        ("* * ? * *", "? is not known to cron"),
+        ("* * L * *", "L is not known to cron"),
+        ("* * 15W * *", "15W is not known to cron"),
+        ("* * * * 5#2", "5#2 is not known to cron"),
+        ("* * * * 5L", "5L is not known to cron"),
+        ("H/15 * * * *", "H/15 is not known to cron"),
+        ("0~30 * * * *", "0~30 is not known to cron"),
         ("*/0 * * * *", "the step of */0 is not a number from 1 on"),
         ("*/ * * * *", "the step of */ is not a number"),
-        ("1,,2 * * * *", "a comma has nothing beside it"),
-        ("* * * * mon,", "a comma has nothing beside it"),
+        ("1,,2 * * * *", "a comma has no number beside it"),
+        ("* * * * mon,", "a comma has no number beside it"),
         ("1- * * * *", "1- is neither a number"),
         ("-1 * * * *", "-1 is neither a number"),
         ("99999999999999999999 * * * *", "is neither a number"),
-        ("@reboot", "@reboot names no minutes; known are @yearly"),
-        ("@always", "@always names no minutes"),
-        ("0 0 * * * *", "it has 6 fields and needs 5; leave the seconds (or the year) out"),
-        ("", "it has 0 fields and needs 5"),
+        ("@reboot", "@reboot names no minute; use one of @yearly"),
+        ("@always", "@always names no minute"),
+        ("0 0 * * * *", "it has 6 fields and must have 5; remove the seconds (or the year)"),
+        ("", "it has 0 fields and must have 5"),
     ],
 )
 def test_what_cron_refuses_is_refused_with_the_right_spelling(expression: str, said: str) -> None:

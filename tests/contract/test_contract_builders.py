@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import shipper
-from shipper.contract.builders import Line, interact, order, user_id, view
+from shipper.contract.builders import OrderLine, interact, order, user_id, view
 from shipper.contract.encoding import encode
 from shipper.contract.schema import CONTENT_TYPES
 from shipper.contract.validation import violations
@@ -49,10 +49,12 @@ def test_what_is_left_out_is_not_written() -> None:
 
 
 def test_an_order_takes_lines_in_three_forms_and_money_exactly() -> None:
-    """A Line, a tuple and the vendor's own object are the same; 149.90 stays 149.90."""
+    """A OrderLine, a tuple and the vendor's own object are the same; 149.90 stays 149.90."""
     price = Decimal("149.90")
     written = {"sku": "A", "quantity": 2, "grossPrice": {"amount": price, "currency": "EUR"}}
-    event = order("W-1", [Line("A", 2, price, "EUR"), ("A", 2, price, "EUR"), written], user=USER)
+    event = order(
+        "W-1", [OrderLine("A", 2, price, "EUR"), ("A", 2, price, "EUR"), written], user=USER
+    )
     assert event["order"] == {"id": "W-1", "lines": [written] * 3}
     assert b'"amount":149.90,' in encode(event)
 
@@ -68,7 +70,7 @@ def test_further_context_is_added_and_copied() -> None:
 @given(kind=st.sampled_from(CONTENT_TYPES), text=st.text(), number=st.integers(0, 10**6))
 def test_what_is_built_is_valid(kind: str, text: str, number: int) -> None:
     """Given the right types, every builder's result satisfies the whole schema."""
-    line = Line(text, number, Decimal(number) / 100, "EUR")
+    line = OrderLine(text, number, Decimal(number) / 100, "EUR")
     for event in (
         view(kind, text, user=text),
         interact(text, action=text, user=text, content=(kind, text)),

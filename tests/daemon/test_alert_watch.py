@@ -5,7 +5,7 @@ from pathlib import Path
 from shipper.config import Settings
 from shipper.drain.tally import Tally
 from shipper.observe.alarms import LOST_FOR, Alarms
-from shipper.observe.alerts import Watch
+from shipper.observe.alerts import AlarmWatch
 from shipper.observe.health import Health
 from shipper.observe.survey import ASK_EVERY, Survey
 from tests.observe.clocks import Hand
@@ -16,11 +16,13 @@ class _Turning:
     beats = 0
 
 
-def watch(settings: Settings, survey: Survey, clock: Hand, tally: Tally | None = None) -> Watch:
+def watch(
+    settings: Settings, survey: Survey, clock: Hand, tally: Tally | None = None
+) -> AlarmWatch:
     """Return a watch over a drain that turns."""
     tally = tally or Tally(clock.monotonic())
     health = Health(_Turning(), tally, clock)
-    return Watch(settings.alerts, {}, tally, health=health, survey=survey, clock=clock)
+    return AlarmWatch(settings.alerts, {}, tally, health=health, survey=survey, clock=clock)
 
 
 async def test_all_is_well_only_as_long_as_somebody_sees_that(

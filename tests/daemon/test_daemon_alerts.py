@@ -108,7 +108,7 @@ async def test_who_refuses_a_notice_is_told_again(shop: Shop, receiver: Receiver
     shop.add("u1-1")
     daemon = await shop.started()
     failed = await daemon.told("alert.failed", alarm="link_paused")
-    assert failed["reason"].startswith("http-302: the API is at another address")
+    assert failed["reason"].startswith("http-302: the API has moved")
     await until(lambda: len(receiver.told()) >= 2)
     receiver.status = 204
     tries = len(receiver.told())

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from shipper.config.windows import Windows
-from shipper.daemon.schedule import Ring, every, ring
+from shipper.daemon.schedule import Chore, every, repeat_chore
 from shipper.errors import ConfigError
 from shipper.logs import open_log
 from tests.daemon.harness import Shop, only_sqlite
@@ -37,7 +37,7 @@ async def test_a_chore_that_fails_is_told_once_and_rung_again() -> None:
             raise step
 
     log = open_log("info", "json", stream)
-    rung = asyncio.create_task(ring(Ring("retention", chore, every(0.0)), log, {}))
+    rung = asyncio.create_task(repeat_chore(Chore("retention", chore, every(0.0)), log, {}))
     await asyncio.wait_for(over.wait(), 30)
     rung.cancel()
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]

@@ -165,7 +165,7 @@ async def test_who_prunes_by_hand_deletes_nothing_for_a_step(
             before = noted(shop)
             watch.set(step)
             await until(lambda before=before: noted(shop) != before)  # type: ignore[misc]
-        assert "the machine's clock was set" in (await pruned()).stderr
+        assert "this machine's clock was set" in (await pruned()).stderr
         assert shop.counts() == {"delivered": 4 * len(steps)}
         assert "was set" not in (await pruned("--trust-clock")).stderr
         assert sum(shop.counts().values()) == 4 * len(steps) - old

@@ -33,7 +33,7 @@ async def copied(shop: Shop) -> Path:
 
 
 def put_in_place(copy: Path, shop: Shop) -> None:
-    """Replace the outbox by a copy, as the README says it, but for stopping the daemon."""
+    """Replace the outbox by a copy, as the manual says it, but for stopping the daemon."""
     path = file_of(shop)
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -10,17 +10,17 @@ import pytest
 
 from shipper.clock import SystemClock
 from shipper.config import load
-from shipper.daemon import Stop, open_session, session, taking
+from shipper.daemon import Stop, acquisition, open_session, session
 from shipper.errors import StoreUnavailable
 from shipper.logs import open_log
-from shipper.sandbox import Fault
+from shipper.sandbox import InjectedFault
 from shipper.store.db.opening import Database
 from shipper.store.db.transactions import writing
 from tests.daemon.harness import API_ID, Shop, only_postgres, only_sqlite, several
 from tests.daemon.processes import Daemon, until
 
-SLOW = Fault("slow", delay=0.7)
-VERY_SLOW = Fault("slow", delay=30.0)
+SLOW = InjectedFault("slow", delay=0.7)
+VERY_SLOW = InjectedFault("slow", delay=30.0)
 
 
 async def requests(shop: Shop, number: int) -> None:
@@ -264,7 +264,7 @@ async def test_an_unreachable_server_is_insisted_on_and_then_69(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Not for ever: whoever started the daemon has to learn of it."""
-    monkeypatch.setattr(taking, "REACH_WITHIN", 0.2)
+    monkeypatch.setattr(acquisition, "REACH_WITHIN", 0.2)
     config = tmp_path / "shipper.toml"
     config.write_text(
         '[database]\nurl = "postgresql://nobody@127.0.0.1:1/no"\n'
@@ -315,7 +315,7 @@ async def test_a_drain_that_waits_for_nothing_breaks_nothing_off(
 ) -> None:
     """It comes with a stop that is set, which is no reason to interrupt its own questions."""
     broken_off: list[Database] = []
-    monkeypatch.setattr(taking, "interrupt", broken_off.append)
+    monkeypatch.setattr(acquisition, "interrupt", broken_off.append)
     config = tmp_path / "shipper.toml"
     config.write_text(
         f'[database]\nurl = "{sqlite_url}"\n'

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.sandbox import Answer, Fault
+from shipper.sandbox import InjectedFault, SandboxAnswer
 from tests.daemon.harness import API_ID, Shop, only_sqlite, several
 from tests.daemon.processes import until
 
@@ -59,7 +59,7 @@ async def test_no_second_sees_more_than_max_rate(shop: Shop) -> None:
 async def test_max_in_flight_is_reached_and_kept(shop: Shop) -> None:
     """And of a key there is never more than one."""
     shop.configure(max_in_flight=3)
-    shop.sandbox.answer_for = lambda _: Fault("slow", delay=0.05)
+    shop.sandbox.answer_for = lambda _: InjectedFault("slow", delay=0.05)
     shop.add(*several(users=6, each=5))
     daemon = await shop.started()
     await shop.settled()
@@ -85,14 +85,16 @@ def assert_silent(*texts: str) -> None:
 async def test_neither_api_id_nor_payload_is_shown(shop: Shop) -> None:
     """Not in the log at its loudest, not in the command line, not in what `status` says."""
 
-    def answer(request: object) -> Answer | Fault | None:
+    def answer(request: object) -> SandboxAnswer | InjectedFault | None:
         key = getattr(request, "key", "")
         if key == "u2-1":
-            return Answer(500, f"{API_ID} {CANARY}".encode())
+            return SandboxAnswer(500, f"{API_ID} {CANARY}".encode())
         if key == "u3-1":
-            return Answer(422, f"{API_ID} {CANARY}".encode())
+            return SandboxAnswer(422, f"{API_ID} {CANARY}".encode())
         return (
-            Fault("drop") if key == "u4-1" and shop.sandbox.ledger.summary().requests < 4 else None
+            InjectedFault("drop")
+            if key == "u4-1" and shop.sandbox.ledger.summary().requests < 4
+            else None
         )
 
     shop.sandbox.answer_for = answer

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shipper.daemon.systemd import Notifier
-from shipper.sandbox import Chaos, Fault
+from shipper.sandbox import Chaos, InjectedFault
 from tests.daemon.harness import Shop, only_sqlite
 from tests.daemon.processes import until
 
@@ -75,7 +75,7 @@ async def test_a_reload_is_told_from_its_beginning_to_its_end(shop: Shop, manage
     shop.configure(timeout="soon")
     daemon.signal(signal.SIGHUP)
     refused = await manager.hears("READY", after=ready)
-    assert "the new configuration is refused" in manager.heard[refused - 1]["STATUS"]
+    assert "the new configuration is rejected" in manager.heard[refused - 1]["STATUS"]
     await daemon.stop()
 
 
@@ -85,7 +85,7 @@ async def test_a_stop_is_told_when_it_begins_and_feeds_the_watchdog(
 ) -> None:
     """However long an attempt may take: the time is asked for, and the drain still turns."""
     shop.configure(timeout=60)
-    shop.sandbox.answer_for = lambda _: Fault("slow", delay=60.0)
+    shop.sandbox.answer_for = lambda _: InjectedFault("slow", delay=60.0)
     shop.add("u1-1")
     daemon = await shop.started()
     await shop.arrival("u1-1")

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from shipper.sandbox import Answer
+from shipper.sandbox import SandboxAnswer
 from tests.daemon.application import payload
 from tests.daemon.harness import Shop, of_user, only_postgres, only_sqlite
 from tests.daemon.processes import until
 
-REFUSED = Answer(422, b'{"message":"no such product"}')
+REFUSED = SandboxAnswer(422, b'{"message":"no such product"}')
 
 
 # -- commit order ---------------------------------------------------------------------------------

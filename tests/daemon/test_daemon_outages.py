@@ -2,7 +2,7 @@
 
 import pytest
 
-from shipper.sandbox import Answer, Chaos
+from shipper.sandbox import Chaos, SandboxAnswer
 from tests.daemon.harness import API_ID, Shop, only_sqlite, several
 from tests.daemon.processes import until
 
@@ -119,7 +119,7 @@ async def test_an_api_that_refuses_everything_kills_of_four_lanes_at_most(shop: 
 
     A lane may lose its next event, too, while the fifth lane's answer is still on its way.
     """
-    shop.sandbox.answer_for = lambda _: Answer(422, b'{"message":"no"}')
+    shop.sandbox.answer_for = lambda _: SandboxAnswer(422, b'{"message":"no"}')
     shop.add(*EVENTS)
     daemon = await shop.started()
     row = await shop.link_is("paused")

@@ -4,25 +4,25 @@ from itertools import count
 
 import pytest
 
-from shipper.sandbox import Answer, Fault, RequestInfo
+from shipper.sandbox import InjectedFault, RequestInfo, SandboxAnswer
 from tests.daemon.harness import Shop, of_user, only_sqlite
 from tests.daemon.processes import until
 
 BAD = "bad-1"
-POISON: dict[str, Answer | Fault] = {
-    "403": Answer(403, b"blocked by the firewall"),
-    "500": Answer(500),
-    "408": Answer(408),
-    "timeout": Fault("stall"),
-    "closed": Fault("drop"),
+POISON: dict[str, SandboxAnswer | InjectedFault] = {
+    "403": SandboxAnswer(403, b"blocked by the firewall"),
+    "500": SandboxAnswer(500),
+    "408": SandboxAnswer(408),
+    "timeout": InjectedFault("stall"),
+    "closed": InjectedFault("drop"),
 }
 MAX_ATTEMPTS = 3
 
 
-def poison(shop: Shop, what: Answer | Fault) -> None:
+def poison(shop: Shop, what: SandboxAnswer | InjectedFault) -> None:
     """Let one event fail in the same way for ever."""
 
-    def answer(request: RequestInfo) -> Answer | Fault | None:
+    def answer(request: RequestInfo) -> SandboxAnswer | InjectedFault | None:
         return what if request.key == BAD else None
 
     shop.sandbox.answer_for = answer
@@ -94,7 +94,7 @@ async def test_a_poisonous_event_in_a_quiet_shop_waits_for_a_witness(shop: Shop,
 MANY = [f"bad{n}-1" for n in range(12)]
 
 
-def many_are_bad(shop: Shop, what: Answer | Fault) -> list[str]:
+def many_are_bad(shop: Shop, what: SandboxAnswer | InjectedFault) -> list[str]:
     """Let the events of twelve shoppers fail in the same way for ever; return all there are."""
     shop.sandbox.answer_for = lambda request: what if request.key in MANY else None
     # Not so often that only they are tried, on a busy machine either: what is accepted between two
@@ -154,7 +154,7 @@ async def test_an_event_that_waits_is_sent_now_or_given_up_beside_the_daemon(sho
     """Its key goes on at once, too, although its next try was an hour away."""
     shop.configure(retry={"min_delay": 3600.0, "max_delay": 3600.0, "probe_max_delay": 3600.0})
     shop.sandbox.answer_for = lambda request: (
-        Answer(500) if request.key in {"u1-1", "u2-1"} else None
+        SandboxAnswer(500) if request.key in {"u1-1", "u2-1"} else None
     )
     shop.add("u1-1", "u1-2", "u2-1", "u2-2", "u3-1")
     daemon = await shop.started()

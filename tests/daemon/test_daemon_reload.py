@@ -9,12 +9,12 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from shipper.sandbox import Fault
+from shipper.sandbox import InjectedFault
 from shipper.store.schema.revisions import REVISIONS
 from tests.daemon.harness import API_ID, Shop, only_postgres, only_sqlite
 from tests.daemon.processes import Daemon, until
 
-SLOW = Fault("slow", delay=1.0)
+SLOW = InjectedFault("slow", delay=1.0)
 
 
 def reload(daemon: Daemon, shop: Shop, url: str) -> None:
@@ -226,7 +226,7 @@ def _other(shop: Shop, **more: object) -> str:
 @only_sqlite
 async def test_a_reload_of_one_destination_does_not_interrupt_another(shop: Shop) -> None:
     """While its slowest try is under way, both go on: the one as before, the other as new."""
-    very_slow = Fault("slow", delay=60.0)
+    very_slow = InjectedFault("slow", delay=60.0)
     shop.sandbox.answer_for = lambda visit: very_slow if "u1-1" in str(visit.key) else None
     shop.configure(timeout=90, more=_other(shop))
     shop.add("u1-1", "u2-1")

@@ -13,8 +13,8 @@ from shipper.clock import SystemClock
 from shipper.config import load
 from shipper.daemon.database_thread import DatabaseThread
 from shipper.daemon.reload import answered, identified
+from shipper.daemon.requests import Stop, unless_over
 from shipper.daemon.session import open_session
-from shipper.daemon.stops import Stop, unless_over
 from shipper.errors import StoreUnavailable
 from shipper.logs import open_log
 from tests.daemon.harness import Shop, only_sqlite

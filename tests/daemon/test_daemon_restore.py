@@ -1,4 +1,4 @@
-"""The restore of the README, done literally: hold, discard what has arrived, release, start."""
+"""The restore of the manual, done literally: hold, discard what has arrived, release, start."""
 
 import shutil
 from pathlib import Path
@@ -23,7 +23,7 @@ async def test_a_restored_backup_sends_nothing_again_that_is_discarded(shop: Sho
     await _shipper(shop, "hold", "--destination", "default")
     shop.add(*several(5, 2, first=3))
     told = await _shipper(shop, "backup", str(copy))
-    assert "10 pending for default would ship from it again" in told
+    assert "a restore would send again: 10 pending for default" in told
     assert copy.stat().st_mode & 0o777 == Path(shop.url[10:]).stat().st_mode & 0o660
     last_in_the_copy = iso(SystemClock().wall())
     await _shipper(shop, "release", "--destination", "default")
@@ -32,7 +32,7 @@ async def test_a_restored_backup_sends_nothing_again_that_is_discarded(shop: Sho
     before = shop.sandbox.ledger.summary()
     assert before.requests == 20
 
-    # As it stands in the README.
+    # As it stands in the manual.
     restored = shop.directory / "restored.db"
     shutil.copy(copy, restored)
     shop.move_to(f"sqlite:///{restored}")
@@ -55,7 +55,7 @@ async def test_a_restored_backup_sends_nothing_again_that_is_discarded(shop: Sho
 
 @only_sqlite
 async def test_a_restored_backup_sends_again_what_nobody_discards(shop: Shop) -> None:
-    """Each with its own Idempotency-Key and in order: what the README warns of."""
+    """Each with its own Idempotency-Key and in order: what the manual warns of."""
     copy = shop.directory / "backup.db"
     daemon = await shop.started()
     await _shipper(shop, "hold", "--destination", "default")

@@ -8,7 +8,7 @@ import pytest
 
 from shipper.config import RetentionSettings
 from shipper.daemon.schedule import retain_every
-from shipper.store.db.engine import connect_sqlite
+from shipper.store.db.sqlite.opening import connect_sqlite
 from tests.daemon.harness import Shop, only_sqlite, several
 from tests.daemon.processes import PATIENCE, Daemon, until
 

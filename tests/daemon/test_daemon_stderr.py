@@ -70,7 +70,7 @@ async def test_lines_that_nobody_read_are_counted_in_the_log_and_in_the_metrics(
     told = [json.loads(line) for line in b"".join(lines).splitlines()]
     said = [line for line in told if line["event"] == "log.dropped"]
     assert sum(line["lines"] for line in said) >= dropped > 0
-    assert {line["reason"] for line in said} == {"nobody read stderr"}
+    assert {line["reason"] for line in said} == {"stderr was not read"}
     assert said[0]["level"] == "warning"
     assert told[-1]["event"] == "daemon.stopped"
 

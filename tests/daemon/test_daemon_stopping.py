@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from shipper.daemon.budget import STORE_GRACE
-from shipper.daemon.stops import Stop
-from shipper.sandbox import Fault
+from shipper.daemon.requests import Stop
+from shipper.daemon.stop_budget import STORE_GRACE
+from shipper.sandbox import InjectedFault
 from shipper.store.lease.file_lock import FileLock
 from tests import standbys
 from tests.daemon.harness import Shop, only_sqlite, several
@@ -24,8 +24,8 @@ from tests.daemon.still import Way, way
 # With what a loaded machine may need. A stop without a budget takes longer, or for ever.
 IN_TIME = STORE_GRACE + 12.0
 EVENTS = several(users=3, each=2)
-_SLOW = Fault("slow", delay=0.7)
-_ENDLESS = Fault("slow", delay=60.0)
+_SLOW = InjectedFault("slow", delay=0.7)
+_ENDLESS = InjectedFault("slow", delay=60.0)
 _BACKENDS = (
     "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'shipper%' AND pid <>"
     " pg_backend_pid() AND datname = 'shop'"
@@ -193,7 +193,7 @@ async def test_a_stop_gives_up_no_outbox_that_waits_for_the_end_of_another(shop:
     assert await (await shop.command("db", "upgrade", "--create")).ended() == 0
     shop.url = url
     shop.configure(timeout=30.0)
-    shop.sandbox.answer_for = lambda _: Fault("slow", delay=STORE_GRACE + 3.0)
+    shop.sandbox.answer_for = lambda _: InjectedFault("slow", delay=STORE_GRACE + 3.0)
     daemon = await shop.started()
     shop.add("u1-1")
     await shop.sandbox.until(lambda ledger: ledger.summary().requests == 1)

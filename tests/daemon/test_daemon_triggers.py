@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from shipper.sandbox import Fault
+from shipper.sandbox import InjectedFault
 from tests.daemon.harness import Shop, only_postgres, only_sqlite, several
 from tests.daemon.processes import until
 
 EVENTS = several(users=3, each=4)
-_SLOW = Fault("slow", delay=0.7)
+_SLOW = InjectedFault("slow", delay=0.7)
 
 _THEIRS = "a trigger or constraint of the application's on shipper's tables fails: function audit"
 _STRANGE = "the database answers with an error unknown to shipper"

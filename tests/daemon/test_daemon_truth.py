@@ -4,7 +4,7 @@ import json
 import signal
 from typing import Any
 
-from shipper.sandbox import Chaos, Fault
+from shipper.sandbox import Chaos, InjectedFault
 from shipper.store.report.silence import note, noted
 from tests.daemon.harness import Shop, only_sqlite
 from tests.daemon.processes import until
@@ -133,7 +133,7 @@ async def test_what_was_set_back_by_hand_goes_out_after_a_release(shop: Shop) ->
 @only_sqlite
 async def test_status_says_that_the_daemon_cannot_write(shop: Shop) -> None:
     """It holds its lock and lives, and ships nothing; once it can again, all is well."""
-    shop.sandbox.answer_for = lambda _: Fault("slow", delay=1.0)
+    shop.sandbox.answer_for = lambda _: InjectedFault("slow", delay=1.0)
     shop.add("u1-1")
     daemon = await shop.started()
     await shop.arrival("u1-1")
@@ -206,7 +206,7 @@ async def test_a_drain_does_not_watch_a_daemon_that_stands_still_for_ever(shop: 
     shop.add("u1-1")
     drain = await shop.command("drain")
     assert await drain.ended() == 75
-    assert "1 still pending: the shipper hasn't written to the outbox for" in drain.stdout
+    assert "1 still pending: the daemon hasn't written to the outbox for" in drain.stdout
     daemon.signal(signal.SIGCONT)
     await shop.settled()
     await daemon.stop()

@@ -13,15 +13,15 @@ from sqlalchemy import text
 
 from shipper.clock import SystemClock
 from shipper.config import load
-from shipper.daemon import held_back, renewal, signs, strays
-from shipper.daemon.destinations import Fresh
+from shipper.daemon import file_watch, held_back, signs_of_life, unknown_destinations
+from shipper.daemon.destinations import ReadyDestinations
 from shipper.daemon.reload import changed
+from shipper.daemon.requests import Stop
 from shipper.daemon.session import open_session
-from shipper.daemon.stops import Stop
 from shipper.drain.tally import Tally
 from shipper.logs import open_log
 from shipper.observe.guard import alongside
-from shipper.sandbox import Fault
+from shipper.sandbox import InjectedFault
 from shipper.store.db.engine import open_engine
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.report.silence import Noted, noted
@@ -36,7 +36,7 @@ async def test_what_watches_files_outlives_a_bug(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is told once, and what had changed is still said."""
-    monkeypatch.setattr(renewal, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(file_watch, "LOOK_EVERY", 0.01)
     written, said, calls = io.StringIO(), asyncio.Event(), list[list[str]]()
 
     def renew(files: list[str]) -> None:
@@ -48,7 +48,7 @@ async def test_what_watches_files_outlives_a_bug(
     path = tmp_path / "ca.pem"
     path.write_text("another one", "utf-8")
     log = open_log("info", "json", written)
-    async with alongside(renewal.renewing({path: None}, renew, log)):
+    async with alongside(file_watch.watch_files({path: None}, renew, log)):
         await asyncio.wait_for(said.wait(), PATIENCE)
     assert calls == [[str(path)]] * 3
     assert written.getvalue().count("chore.failed") == 1
@@ -58,11 +58,11 @@ async def test_what_looks_for_unknown_destinations_outlives_a_bug(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is told once, and looked for again."""
-    monkeypatch.setattr(strays, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(unknown_destinations, "LOOK_EVERY", 0.01)
     written, again = io.StringIO(), asyncio.Event()
     looks = iter(range(3))
 
-    class Broken(strays.Strays):
+    class Broken(unknown_destinations.UnknownDestinations):
         async def look(self, *_: object) -> None:
             if next(looks) == 2:
                 again.set()
@@ -71,7 +71,7 @@ async def test_what_looks_for_unknown_destinations_outlives_a_bug(
 
     nothing: Any = None
     log = open_log("info", "json", written)
-    async with alongside(strays.watch(nothing, Broken(), log)):
+    async with alongside(unknown_destinations.watch(nothing, Broken(), log)):
         await asyncio.wait_for(again.wait(), PATIENCE)
     assert written.getvalue().count("chore.failed") == 1
 
@@ -79,7 +79,7 @@ async def test_what_looks_for_unknown_destinations_outlives_a_bug(
 async def test_a_sign_of_life_is_the_drain_s(sqlite_url: str) -> None:
     """That the loop turns is none: of a drain that hangs beside it nothing new is noted."""
     file, tally = Path(sqlite_url.removeprefix("sqlite:///")), Tally(1000.0)
-    lock, left = FileLock(file), signs.Signs(file, tally)
+    lock, left = FileLock(file), signs_of_life.SignsOfLife(file, tally)
     lock.acquire()
 
     async def noted_after(seconds: float, *, lost: bool = False) -> Noted | None:
@@ -109,7 +109,7 @@ async def test_a_daemon_that_waits_for_what_is_in_flight_gives_signs_of_life(sho
         def monotonic(self) -> float:
             return super().monotonic() + self.ahead
 
-    shop.sandbox.answer_for = lambda _: Fault("slow", delay=600.0)
+    shop.sandbox.answer_for = lambda _: InjectedFault("slow", delay=600.0)
     shop.configure(timeout="600s", more='[schedule]\npoll_interval = "10ms"')
     shop.add("u1-1")
     settings, clock, stop = load(shop.config, {}), Later(), Stop()
@@ -146,9 +146,11 @@ async def test_no_stop_waits_for_a_sign_of_life(
         begun.set()
         go_on.wait()
 
-    monkeypatch.setattr(signs, "note", hang)
+    monkeypatch.setattr(signs_of_life, "note", hang)
     file, log = Path(sqlite_url.removeprefix("sqlite:///")), open_log("info", "json", io.StringIO())
-    async with alongside(signs.sign(signs.Signs(file, Tally(1000.0)), log)):
+    async with alongside(
+        signs_of_life.leave_signs(signs_of_life.SignsOfLife(file, Tally(1000.0)), log)
+    ):
         assert await asyncio.to_thread(begun.wait, PATIENCE)
     go_on.set()
     assert daemonic == [True]
@@ -209,13 +211,13 @@ async def test_a_reload_that_fails_at_the_end_leaves_nothing_open(
     log = open_log("info", "json", io.StringIO())
     async with open_session(settings, clock=clock, log=log, stop=Stop()) as session:
         pass
-    closed, close = list[str](), Fresh.aclose
+    closed, close = list[str](), ReadyDestinations.aclose
 
-    async def aclose(fresh: Fresh) -> None:
+    async def aclose(fresh: ReadyDestinations) -> None:
         closed.extend(fresh.couriers)
         await close(fresh)
 
-    monkeypatch.setattr(Fresh, "aclose", aclose)
+    monkeypatch.setattr(ReadyDestinations, "aclose", aclose)
     default = settings.destinations["default"]
     both = {"default": default, "other": replace(default, name="other")}
     with pytest.raises(RuntimeError, match="has ended"):

@@ -5,7 +5,7 @@ import signal
 import socket
 from pathlib import Path
 
-from shipper.sandbox import Fault
+from shipper.sandbox import InjectedFault
 from tests.daemon.harness import Shop, only_sqlite, several
 from tests.daemon.processes import eventually, until
 
@@ -65,7 +65,7 @@ async def test_an_api_that_is_down_is_no_reason_to_be_not_ready(shop: Shop) -> N
     """We are the buffer: what is written is taken, and the link tells its own story."""
     web = shop.directory / "web.sock"
     shop.configure(more=f'[web]\nlisten = "unix:{web}"')
-    shop.sandbox.answer_for = lambda _: Fault("status", status=500)
+    shop.sandbox.answer_for = lambda _: InjectedFault("status", status=500)
     shop.add(*several(users=8, each=1))
     daemon = await shop.started()
     await shop.link_is("offline")
@@ -83,7 +83,7 @@ async def test_a_lost_database_is_not_ready_until_it_is_back(shop: Shop) -> None
     """Alive it is all the while: to start it anew would help nobody."""
     web = shop.directory / "web.sock"
     shop.configure(more=f'[web]\nlisten = "unix:{web}"')
-    shop.sandbox.answer_for = lambda _: Fault("slow", delay=0.7)
+    shop.sandbox.answer_for = lambda _: InjectedFault("slow", delay=0.7)
     daemon = await shop.started()
     shop.add("u1-1")
     await shop.sandbox.until(lambda ledger: ledger.summary().requests == 1, 30)
@@ -189,7 +189,7 @@ async def test_whoever_has_the_port_instead_of_the_daemon_does_not_pass_for_it(s
     async with await asyncio.start_unix_server(answer, web):
         checked = await shop.command("healthcheck", "ready")
     assert await checked.ended() == 1
-    assert "what answers there is not shipper" in checked.stderr
+    assert "another program than shipper answers there" in checked.stderr
 
 
 @only_sqlite

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from shipper.daemon import chores
-from shipper.daemon.schedule import MINUTE, Ring, every, next_minute, ring
+from shipper.daemon.schedule import MINUTE, Chore, every, next_minute, repeat_chore
 from shipper.errors import StoreUnavailable
 from shipper.logs import open_log
 from shipper.system.confirmed_time import Confirmed
@@ -45,7 +45,9 @@ async def rung(
 ) -> AsyncIterator[io.StringIO]:
     """Have a chore rung; gives what is logged."""
     told = io.StringIO()
-    task = asyncio.create_task(ring(Ring(name, chore, wait), open_log("info", "json", told), {}))
+    task = asyncio.create_task(
+        repeat_chore(Chore(name, chore, wait), open_log("info", "json", told), {})
+    )
     yield told
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -108,7 +110,7 @@ def test_a_chore_is_done_once_at_a_time_and_never_owed(loop: VirtualLoop) -> Non
 
     async def live() -> None:
         task = asyncio.create_task(
-            ring(Ring("slow", slow, every(10.0)), open_log("info", "json"), {})
+            repeat_chore(Chore("slow", slow, every(10.0)), open_log("info", "json"), {})
         )
         await passed(100.0)
         task.cancel()
@@ -124,8 +126,8 @@ def test_a_chore_may_be_done_at_once(loop: VirtualLoop) -> None:
     at: list[float] = []
 
     async def live() -> None:
-        each = Ring("credentials", lambda: at.append(loop.time()), every(2.0), at_once=True)
-        task = asyncio.create_task(ring(each, open_log("info", "json"), {}))
+        each = Chore("credentials", lambda: at.append(loop.time()), every(2.0), at_once=True)
+        task = asyncio.create_task(repeat_chore(each, open_log("info", "json"), {}))
         await passed(4.5)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -140,9 +142,9 @@ def test_a_chore_that_is_begun_anew_goes_on_waiting(loop: VirtualLoop, often: fl
     at, last = list[float](), dict[str, float]()
 
     async def live() -> None:
-        each = Ring("retention", lambda: at.append(loop.time()), every(10.0))
+        each = Chore("retention", lambda: at.append(loop.time()), every(10.0))
         while loop.time() < 100.0:
-            task = asyncio.create_task(ring(each, open_log("info", "json"), last))
+            task = asyncio.create_task(repeat_chore(each, open_log("info", "json"), last))
             await passed(often)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -163,8 +165,8 @@ def test_a_chore_of_the_wall_clock_is_not_done_early_because_it_is_begun_anew(
             at.append(clock.wall() % MINUTE)
 
         await passed(MINUTE - clock.wall() % MINUTE + 30.0)
-        each = Ring("statistics", note, next_minute(clock, MINUTE), by_the_clock=True)
-        task = asyncio.create_task(ring(each, open_log("info", "json"), last))
+        each = Chore("statistics", note, next_minute(clock, MINUTE), by_the_clock=True)
+        task = asyncio.create_task(repeat_chore(each, open_log("info", "json"), last))
         await passed(31.0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -137,5 +137,5 @@ def test_no_burst_of_connections_ends_as_a_burst() -> None:
 
 
 def test_a_name_is_learnt_within_two_minutes() -> None:
-    """What the README says: a connection's age, its rest, and what is kept of a name, together."""
+    """What the manual says: a connection's age, its rest, and what is kept of a name, together."""
     assert LIFETIME_SECONDS + KEEPALIVE_SECONDS + CACHE_SECONDS < 120

@@ -1,5 +1,6 @@
 """The wheel is all that an installation needs; see tests/store for the migrations in it."""
 
+import json
 import os
 import re
 import subprocess
@@ -17,9 +18,10 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from shipper import __version__
+from shipper.cli.commands.help import CHAPTERS, text_of
 from shipper.cli.commands.sandbox import sandbox
 from shipper.store.schema.revisions import REVISIONS
-from tests.docs.readme import ROOT
+from tests.docs.documents import DOCUMENTS, MANUAL, ROOT
 
 _DEADLINE = 120.0
 # The build backend's own entry point (PEP 517): offline, and no second copy of pip in between.
@@ -30,6 +32,12 @@ url = "sqlite:///shop.db"
 [destinations.default]
 url = "https://api.example.com/events"
 api_id_file = "api_id"
+"""
+
+_MANUAL = """\
+import json
+from shipper.cli.commands.help import CHAPTERS, text_of
+print(json.dumps({name: text_of(name) for name in CHAPTERS}))
 """
 
 Installed = Callable[..., str]
@@ -91,6 +99,7 @@ def test_the_wheel_has_what_belongs_to_it_and_nothing_else(wheel: Path) -> None:
     } <= set(names)
     assert {name.split("/")[0] for name in names} == {"shipper", metadata}
     assert [name for name in names if name.endswith(".pyc")] == []
+    assert {f"shipper/manual/{path.name}" for path in MANUAL.iterdir()} <= set(names)
     for kind in ("postgresql", "sqlite"):
         assert f"shipper/_assets/migrations/ddl/0001_{kind}.sql" in names
 
@@ -119,6 +128,13 @@ def test_the_wheel_alone_makes_an_outbox(installed: Installed) -> None:
     installed("-m", "shipper", "verify")
 
 
+def test_the_wheel_alone_shows_the_manual(installed: Installed) -> None:
+    """Every chapter is in the package: a till is offline, and has no repository."""
+    found = json.loads(installed("-c", _MANUAL))
+    assert found.keys() == CHAPTERS.keys()
+    assert found == {name: text_of(name) for name in CHAPTERS}
+
+
 def test_the_changelog_has_a_section_for_the_version() -> None:
     """Whoever asks `shipper version` can look up what is in it."""
     headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
@@ -129,7 +145,8 @@ def test_the_sandbox_has_one_port_everywhere() -> None:
     """What one page says another one doesn't contradict, and it is the default."""
     port = str(signature(sandbox).parameters["port"].default)
     texts = [
-        *(ROOT / name for name in ("README.md", "config.example.toml")),
+        *DOCUMENTS,
+        ROOT / "config.example.toml",
         ROOT / "shipper/cli/grammar/parser.py",
         *(ROOT / "shipper/assets").iterdir(),
     ]

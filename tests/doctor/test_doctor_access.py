@@ -10,8 +10,8 @@ import pytest
 
 from shipper.doctor.access import User
 from shipper.doctor.files import check_config, check_directory, check_files, check_user
-from shipper.doctor.finding import Finding, Level
-from shipper.store.db.engine import create_sqlite_file
+from shipper.doctor.result import CheckLevel, CheckResult
+from shipper.store.db.sqlite.opening import create_sqlite_file
 from tests import needs
 
 NOBODY = User.of(pwd.getpwnam("nobody").pw_uid, "of the test")
@@ -29,7 +29,7 @@ def setfacl(*arguments: object) -> None:
     run(needs.program("setfacl", "acl"), *arguments)
 
 
-def only(found: Iterator[Finding]) -> Finding:
+def only(found: Iterator[CheckResult]) -> CheckResult:
     """Return the one finding."""
     [finding] = found
     return finding
@@ -48,16 +48,16 @@ def shop(public_path: Path) -> Path:
 
 def test_an_access_list_that_lets_the_service_in_is_no_fault(shop: Path) -> None:
     """Neither for the directory nor for the files, whatever the modes seem to say."""
-    assert only(check_files(shop, NOBODY)).level is Level.FAULT
+    assert only(check_files(shop, NOBODY)).level is CheckLevel.FAULT
     shop.with_name("shop.db-wal").touch(0o600)
     setfacl("-R", "-m", "u:nobody:rwX", shop.parent)
-    assert only(check_files(shop, NOBODY)).level is Level.OK
+    assert only(check_files(shop, NOBODY)).level is CheckLevel.OK
     found = only(check_directory(shop, NOBODY))
-    assert found.level is Level.WARNING  # the next -wal would be the application's alone
+    assert found.level is CheckLevel.WARNING  # the next -wal would be the application's alone
     assert found.fix == f"setfacl -d -m u:nobody:rwX {shop.parent}"
     run("sh", "-c", found.fix)
-    assert only(check_directory(shop, NOBODY)).level is Level.OK
-    assert only(check_files(shop, DAEMON)).level is Level.FAULT
+    assert only(check_directory(shop, NOBODY)).level is CheckLevel.OK
+    assert only(check_files(shop, DAEMON)).level is CheckLevel.FAULT
 
 
 def test_an_access_list_that_keeps_the_service_out_is_a_fault(shop: Path) -> None:
@@ -66,19 +66,19 @@ def test_an_access_list_that_keeps_the_service_out_is_a_fault(shop: Path) -> Non
     shop.chmod(0o666)
     setfacl("-m", "u:nobody:---", shop)
     found = only(check_files(shop, NOBODY))
-    assert found.level is Level.FAULT
+    assert found.level is CheckLevel.FAULT
     assert "an access list or a security module" in found.text
     assert f"getfacl {shop}" in str(found.fix)
-    assert only(check_files(shop, DAEMON)).level is Level.OK
+    assert only(check_files(shop, DAEMON)).level is CheckLevel.OK
 
 
 def test_a_mask_that_cuts_an_access_list_is_seen(shop: Path) -> None:
     """`chmod` of a file with an access list changes its mask, and not the group's rights."""
     shop.parent.chmod(0o2777)
     setfacl("-m", "u:nobody:rw", shop)
-    assert only(check_files(shop, NOBODY)).level is Level.OK
+    assert only(check_files(shop, NOBODY)).level is CheckLevel.OK
     shop.chmod(0o640)
-    assert only(check_files(shop, NOBODY)).level is Level.FAULT
+    assert only(check_files(shop, NOBODY)).level is CheckLevel.FAULT
 
 
 def test_a_directory_on_the_way_is_named_with_a_fix_that_works(shop: Path) -> None:
@@ -88,12 +88,12 @@ def test_a_directory_on_the_way_is_named_with_a_fix_that_works(shop: Path) -> No
     above = shop.parent.parent
     above.chmod(0o750)
     for found in (only(check_directory(shop, NOBODY)), only(check_files(shop, NOBODY))):
-        assert found.level is Level.FAULT
+        assert found.level is CheckLevel.FAULT
         assert "nobody can't" in found.text
         assert f"directory {above} isn't searchable for it" in found.text
     needs.program("setfacl", "acl")
     run("sh", "-c", str(found.fix).partition("   (")[0])
-    assert only(check_files(shop, NOBODY)).level is Level.OK
+    assert only(check_files(shop, NOBODY)).level is CheckLevel.OK
 
 
 def test_where_a_link_leads_counts_as_well(shop: Path) -> None:
@@ -113,12 +113,12 @@ def test_a_file_system_that_is_mounted_read_only_is_named(shop: Path) -> None:
     try:
         run("mount", "-o", "remount,bind,ro", shop.parent)
         found = only(check_files(shop, ROOT))
-        assert found.level is Level.FAULT
+        assert found.level is CheckLevel.FAULT
         assert "its file system is mounted read-only" in found.text
         assert "read-only" in only(check_directory(shop, ROOT)).text
     finally:
         run("umount", shop.parent)
-    assert only(check_files(shop, ROOT)).level is Level.OK
+    assert only(check_files(shop, ROOT)).level is CheckLevel.OK
 
 
 def test_an_immutable_file_is_named(shop: Path) -> None:
@@ -139,10 +139,10 @@ def test_groups_beside_the_users_own_count(shop: Path) -> None:
     shop.chmod(0o660)
     os.chown(shop.parent, -1, 54321)
     os.chown(shop, -1, 54321)
-    assert only(check_files(shop, NOBODY)).level is Level.FAULT
+    assert only(check_files(shop, NOBODY)).level is CheckLevel.FAULT
     member = User.of(NOBODY.uid, "of the test", [54321])
-    assert only(check_directory(shop, member)).level is Level.OK
-    assert only(check_files(shop, member)).level is Level.OK
+    assert only(check_directory(shop, member)).level is CheckLevel.OK
+    assert only(check_files(shop, member)).level is CheckLevel.OK
 
 
 def test_an_owner_has_the_rights_of_the_owner(shop: Path) -> None:
@@ -151,7 +151,7 @@ def test_an_owner_has_the_rights_of_the_owner(shop: Path) -> None:
     os.chown(shop, NOBODY.uid, DAEMON.uid)
     shop.chmod(0o060)
     owner = User.of(NOBODY.uid, "of the test", [DAEMON.uid])
-    assert only(check_files(shop, owner)).level is Level.FAULT
+    assert only(check_files(shop, owner)).level is CheckLevel.FAULT
     assert not list(check_config([shop], DAEMON))
 
 

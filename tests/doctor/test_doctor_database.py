@@ -11,15 +11,16 @@ from sqlalchemy import Engine
 from shipper.clock import SystemClock
 from shipper.config import AlertSettings, DestinationSettings, Secret
 from shipper.doctor import database as db
-from shipper.doctor.finding import Finding, Level, guarded, of_error
+from shipper.doctor.result import CheckLevel, CheckResult, guarded, of_error
 from shipper.errors import StoreUnavailable
 from shipper.store.db import commits
-from shipper.store.db.engine import SqliteLibrary, open_engine
+from shipper.store.db.engine import open_engine
+from shipper.store.db.sqlite.opening import SqliteLibrary
 from shipper.store.drain.messages import LinkRow
 from shipper.store.lease.file_lock import FileLock
-from shipper.store.operate.acts import hold_destination
+from shipper.store.operate.hold import hold_destination
 from shipper.store.report import facts
-from shipper.store.report.facts import Growth, Server
+from shipper.store.report.facts import Growth, ServerFacts
 from shipper.store.report.silence import Noted, note
 from shipper.store.report.status import Blocker
 from shipper.store.upkeep.sqlite_file import Space
@@ -38,12 +39,12 @@ def _settings(*names: str) -> Any:
     )
 
 
-def _only(found: Iterator[Finding]) -> Finding:
+def _only(found: Iterator[CheckResult]) -> CheckResult:
     [finding] = list(found)
     return finding
 
 
-def _by_name(found: Iterator[Finding]) -> dict[str, Finding]:
+def _by_name(found: Iterator[CheckResult]) -> dict[str, CheckResult]:
     return {finding.name: finding for finding in found}
 
 
@@ -58,10 +59,10 @@ def lite(sqlite_url: str) -> Iterator[Engine]:
 def test_the_schema_is_told_with_the_database(engine: Engine) -> None:
     """And an old one with the command that raises it."""
     finding = _only(db.check_schema(engine))
-    assert finding.level is Level.OK
+    assert finding.level is CheckLevel.OK
     run(engine, "UPDATE shipper_alembic_version SET version_num = '0001'")
     broken = _only(guarded("schema", lambda: db.check_schema(engine)))
-    assert broken.level is Level.FAULT
+    assert broken.level is CheckLevel.FAULT
     assert broken.fix == "run: shipper db upgrade"
 
 
@@ -70,31 +71,31 @@ def test_the_schema_is_told_with_the_database(engine: Engine) -> None:
 
 def test_no_daemon_is_worse_where_events_wait(engine: Engine) -> None:
     """On a new machine it is only worth a look."""
-    assert _by_name(db.check_daemon(engine, _settings(), NOW))["daemon"].level is Level.WARNING
+    assert _by_name(db.check_daemon(engine, _settings(), NOW))["daemon"].level is CheckLevel.WARNING
     write(engine, "a")
     finding = _by_name(db.check_daemon(engine, _settings(), NOW))["daemon"]
-    assert finding.level is Level.FAULT
-    assert "events wait: 1" in finding.text
+    assert finding.level is CheckLevel.FAULT
+    assert "1 pending events wait" in finding.text
 
 
 @pytest.mark.parametrize(
     ("state", "level"),
     [
-        ("ready", Level.OK),
-        ("ramping", Level.OK),
-        ("throttled", Level.OK),
-        ("offline", Level.WARNING),
-        ("paused", Level.FAULT),
+        ("ready", CheckLevel.OK),
+        ("ramping", CheckLevel.OK),
+        ("throttled", CheckLevel.OK),
+        ("offline", CheckLevel.WARNING),
+        ("paused", CheckLevel.FAULT),
     ],
 )
-def test_the_state_of_a_link_is_told(engine: Engine, state: str, level: Level) -> None:
+def test_the_state_of_a_link_is_told(engine: Engine, state: str, level: CheckLevel) -> None:
     """With its reason; what somebody must mend is a fault."""
     daemon = Daemon(engine)
     daemon.links(LinkRow("default", state, "because of that", NOW, None))
     write(engine, "a")
     with _running(engine):
         found = _by_name(db.check_daemon(engine, _settings(), NOW))
-    assert found["daemon"].level is Level.OK
+    assert found["daemon"].level is CheckLevel.OK
     link = found["link default"]
     assert link.level is level
     assert "because of that; 1 pending" in link.text
@@ -122,7 +123,7 @@ def test_a_daemon_that_cannot_write_is_no_well_one(lite: Engine) -> None:
         lost = Noted(since_boot, since_boot - 40.0, "no room")
         note(lite.get_execution_options()["file"], lost)
         found = _by_name(db.check_daemon(lite, _settings(), NOW))
-    assert found["daemon"].level is Level.FAULT
+    assert found["daemon"].level is CheckLevel.FAULT
     assert "hasn't written to the outbox for 40 s: no room" in found["daemon"].text
 
 
@@ -132,7 +133,7 @@ def test_a_destination_that_only_rows_name_is_told(engine: Engine) -> None:
     Daemon(engine)
     with _running(engine):
         found = _by_name(db.check_daemon(engine, _settings(), NOW))
-    assert found["link defualt"].level is Level.FAULT
+    assert found["link defualt"].level is CheckLevel.FAULT
     assert "no [destinations.defualt]" in found["link defualt"].text
 
 
@@ -164,22 +165,22 @@ def test_the_oldest_event_is_named(engine: Engine) -> None:
     run(engine, "UPDATE shipper_outbox SET created_at = '2026-01-01T00:00:00.000Z'")
     wall = 1_767_225_600.0
     early = _only(db.check_oldest(engine, _settings(), wall + 100))
-    assert early.level is Level.OK
+    assert early.level is CheckLevel.OK
     assert early.text == f"event {row} of key customer-42 for default waits 100 s"
     late = _only(db.check_oldest(engine, _settings(), wall + 5 * HOUR))
-    assert late.level is Level.WARNING
+    assert late.level is CheckLevel.WARNING
     assert late.text.endswith("waits 5 hours")
-    assert late.fix == f"shipper events show {row} tells why"
+    assert late.fix == f"shipper events show {row} says why"
 
 
 # -- SQLite ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("safe", "level"), [(True, Level.OK), (False, Level.WARNING)])
+@pytest.mark.parametrize(("safe", "level"), [(True, CheckLevel.OK), (False, CheckLevel.WARNING)])
 def test_the_library_is_told(
     monkeypatch: pytest.MonkeyPatch,
     safe: bool,  # noqa: FBT001
-    level: Level,
+    level: CheckLevel,
 ) -> None:
     """With the bug that the old ones have."""
     monkeypatch.setattr(db, "sqlite_library", lambda: SqliteLibrary("sqlite3", "3.40.1", safe))
@@ -190,17 +191,17 @@ def test_the_library_is_told(
 
 def test_the_journal_mode_is_told(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody may have changed it."""
-    assert _only(db.check_journal(lite)).level is Level.OK
+    assert _only(db.check_journal(lite)).level is CheckLevel.OK
     monkeypatch.setattr(facts, "journal_mode", lambda _: "delete")
     assert _only(db.check_journal(lite)).fix == "shipper db upgrade"
 
 
 def test_a_large_wal_is_told(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody has kept a transaction open for a long time."""
-    assert _only(db.check_wal(lite)).level is Level.OK
+    assert _only(db.check_wal(lite)).level is CheckLevel.OK
     space = Space(file=1 << 20, free=0, wal=100 << 20, shrinks=True)
     monkeypatch.setattr(db, "measure", lambda _: space)
-    assert _only(db.check_wal(lite)).level is Level.WARNING
+    assert _only(db.check_wal(lite)).level is CheckLevel.WARNING
 
 
 # -- PostgreSQL -----------------------------------------------------------------------------------
@@ -209,21 +210,35 @@ def test_a_large_wal_is_told(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("changes", "name", "level", "words"),
     [
-        ({}, "server", Level.OK, "PostgreSQL 18.4; the outbox takes 8.2 kB"),
-        ({"standby": True}, "server", Level.FAULT, "is a standby"),
-        ({"durable": False}, "server", Level.FAULT, "fsync off"),
-        ({}, "pooler", Level.OK, "none"),
-        ({"pooled": True}, "pooler", Level.OK, "one in session mode"),
-        ({"pooled": True, "shares": True}, "pooler", Level.WARNING, "and shares its processes"),
-        ({"pooled": True, "shares": None}, "pooler", Level.WARNING, "and may share its processes"),
+        ({}, "server", CheckLevel.OK, "PostgreSQL 18.4; the outbox takes 8.2 kB"),
+        ({"standby": True}, "server", CheckLevel.FAULT, "is a standby"),
+        ({"durable": False}, "server", CheckLevel.FAULT, "fsync off"),
+        ({}, "pooler", CheckLevel.OK, "none"),
+        ({"pooled": True}, "pooler", CheckLevel.OK, "one in session mode"),
+        (
+            {"pooled": True, "shares": True},
+            "pooler",
+            CheckLevel.WARNING,
+            "and shares its processes",
+        ),
+        (
+            {"pooled": True, "shares": None},
+            "pooler",
+            CheckLevel.WARNING,
+            "and may share its processes",
+        ),
     ],
 )
 def test_a_server_is_judged(
-    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], name: str, level: Level, words: str
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    name: str,
+    level: CheckLevel,
+    words: str,
 ) -> None:
     """What takes our promises away is a fault."""
     sound: dict[str, Any] = {"version": "18.4", "standby": False, "durable": True}
-    server = Server(**{**sound, "pooled": False, "shares": False, "bytes": 8192, **changes})
+    server = ServerFacts(**{**sound, "pooled": False, "shares": False, "bytes": 8192, **changes})
     monkeypatch.setattr(facts, "server", lambda _: server)
     finding = _by_name(db.check_server(None))[name]  # type: ignore[arg-type]
     assert finding.level is level
@@ -239,19 +254,19 @@ def test_whoever_holds_younger_events_back_is_named(monkeypatch: pytest.MonkeyPa
     ]
     monkeypatch.setattr(db, "open_transactions", lambda _: found)
     told = _by_name(db.check_transactions(None))  # type: ignore[arg-type]
-    assert told["transactions"].level is told["prepared"].level is Level.WARNING
+    assert told["transactions"].level is told["prepared"].level is CheckLevel.WARNING
     assert "till 7 (process 4711, open for 31 s)" in told["transactions"].text
     assert "pg_terminate_backend(4711)" in str(told["transactions"].fix)
     assert "ROLLBACK PREPARED 'order-1'" in str(told["prepared"].fix)
     monkeypatch.setattr(db, "open_transactions", lambda _: found[2:])
     told = _by_name(db.check_transactions(None))  # type: ignore[arg-type]
-    assert {finding.level for finding in told.values()} == {Level.OK}
+    assert {finding.level for finding in told.values()} == {CheckLevel.OK}
     hidden = Blocker(4713, "of another role", None)
     monkeypatch.setattr(db, "open_transactions", lambda _: [hidden])
     for waits, seconds, level in (
-        ([], 99.0, Level.OK),
-        ([hidden], 0.5, Level.OK),
-        ([hidden], 31.0, Level.WARNING),
+        ([], 99.0, CheckLevel.OK),
+        ([hidden], 0.5, CheckLevel.OK),
+        ([hidden], 31.0, CheckLevel.WARNING),
     ):
         monkeypatch.setattr(db, "commit_blockers", lambda _, waits=waits: waits)
         monkeypatch.setattr(commits, "held_for", lambda _, seconds=seconds: seconds)
@@ -268,7 +283,7 @@ def test_a_prepared_transaction_can_be_ended_by_what_is_said(
     monkeypatch.setattr(db, "open_transactions", lambda _: [odd])
     told = _by_name(db.check_transactions(None))  # type: ignore[arg-type]
     assert "COMMIT PREPARED 'gid ''x'''" in str(told["prepared"].fix)
-    assert "in the database that it is of" in str(told["prepared"].fix)
+    assert "in its database" in str(told["prepared"].fix)
     monkeypatch.setattr(db, "open_transactions", lambda _: [replace(odd, database="erp")])
     told = _by_name(db.check_transactions(None))  # type: ignore[arg-type]
     assert "in the database erp: COMMIT PREPARED" in str(told["prepared"].fix)
@@ -286,13 +301,13 @@ def test_growth_is_told_where_the_disk_is_somebody_elses() -> None:
 def test_a_check_that_fails_is_a_finding() -> None:
     """With what is known of it, and nothing that a bug may hold."""
 
-    def broken() -> Iterator[Finding]:
-        yield Finding(Level.OK, "first", "well")
+    def broken() -> Iterator[CheckResult]:
+        yield CheckResult(CheckLevel.OK, "first", "well")
         raise KeyError("a payload")
 
     first, second = guarded("second", broken)
-    assert first.level is Level.OK
-    assert second.level is Level.FAULT
+    assert first.level is CheckLevel.OK
+    assert second.level is CheckLevel.FAULT
     assert second.text == "the check itself failed: KeyError"
     unreachable = of_error("x", StoreUnavailable("gone\naway", "bring it back"))
     assert (unreachable.text, unreachable.fix) == ("gone away", "bring it back")

@@ -20,12 +20,13 @@ from shipper.doctor.files import (
     check_reserve,
     check_user,
 )
-from shipper.doctor.finding import Finding, Level
+from shipper.doctor.result import CheckLevel, CheckResult
 from shipper.errors import SchemaError
-from shipper.store.db.engine import create_sqlite_file
-from shipper.store.report.budget import Footprint, size
+from shipper.store.db.sqlite.opening import create_sqlite_file
+from shipper.store.report.budget import Footprint
 from shipper.store.report.facts import Growth
 from shipper.store.upkeep.reserve import Reserve
+from shipper.wording.quantities import size
 
 _Usage = namedtuple("_Usage", "total used free")  # noqa: PYI024 - as shutil's
 
@@ -42,27 +43,27 @@ def path(public_path: Path) -> Path:
     return path
 
 
-def _only(found: object) -> Finding:
+def _only(found: object) -> CheckResult:
     [finding] = list(found)  # type: ignore[call-overload]
-    assert isinstance(finding, Finding)
+    assert isinstance(finding, CheckResult)
     return finding
 
 
 def test_what_init_makes_is_well_for_the_group(path: Path) -> None:
     """And not for anybody else."""
-    assert _only(check_directory(path, FELLOW)).level is Level.OK
-    assert _only(check_files(path, FELLOW)).level is Level.OK
-    assert _only(check_directory(path, STRANGER)).level is Level.FAULT
-    assert _only(check_files(path, STRANGER)).level is Level.FAULT
+    assert _only(check_directory(path, FELLOW)).level is CheckLevel.OK
+    assert _only(check_files(path, FELLOW)).level is CheckLevel.OK
+    assert _only(check_directory(path, STRANGER)).level is CheckLevel.FAULT
+    assert _only(check_files(path, STRANGER)).level is CheckLevel.FAULT
 
 
 @pytest.mark.parametrize(
     ("mode", "user", "levels"),
-    [(0o640, FELLOW, []), (0o644, STRANGER, []), (0o600, FELLOW, [Level.FAULT]),
-     (0o640, STRANGER, [Level.FAULT])],
+    [(0o640, FELLOW, []), (0o644, STRANGER, []), (0o600, FELLOW, [CheckLevel.FAULT]),
+     (0o640, STRANGER, [CheckLevel.FAULT])],
 )  # fmt: skip
 def test_the_one_who_ships_has_to_read_the_configuration(
-    public_path: Path, mode: int, user: User, levels: list[Level]
+    public_path: Path, mode: int, user: User, levels: list[CheckLevel]
 ) -> None:
     """One with a password in it may be private; then it has to be the service's, too."""
     config = public_path / "config.toml"
@@ -83,14 +84,16 @@ def test_the_mode_and_the_owners_are_shown(path: Path) -> None:
 @pytest.mark.parametrize(
     ("mode", "level", "fix"),
     [
-        (0o2770, Level.OK, None),
-        (0o3770, Level.FAULT, "chmod -t"),
-        (0o770, Level.WARNING, "chmod g+s"),
-        (0o2750, Level.FAULT, "chmod 2770"),
-        (0o700, Level.FAULT, "chmod 2770"),
+        (0o2770, CheckLevel.OK, None),
+        (0o3770, CheckLevel.FAULT, "chmod -t"),
+        (0o770, CheckLevel.WARNING, "chmod g+s"),
+        (0o2750, CheckLevel.FAULT, "chmod 2770"),
+        (0o700, CheckLevel.FAULT, "chmod 2770"),
     ],
 )
-def test_the_mode_of_the_directory(path: Path, mode: int, level: Level, fix: str | None) -> None:
+def test_the_mode_of_the_directory(
+    path: Path, mode: int, level: CheckLevel, fix: str | None
+) -> None:
     """SQLite makes its -wal and -shm in it, as whoever comes first."""
     path.parent.chmod(mode)
     finding = _only(check_directory(path, FELLOW))
@@ -99,9 +102,10 @@ def test_the_mode_of_the_directory(path: Path, mode: int, level: Level, fix: str
 
 
 @pytest.mark.parametrize(
-    ("mode", "level"), [(0o660, Level.OK), (0o640, Level.FAULT), (0o600, Level.FAULT)]
+    ("mode", "level"),
+    [(0o660, CheckLevel.OK), (0o640, CheckLevel.FAULT), (0o600, CheckLevel.FAULT)],
 )
-def test_the_mode_of_the_file(path: Path, mode: int, level: Level) -> None:
+def test_the_mode_of_the_file(path: Path, mode: int, level: CheckLevel) -> None:
     """Its group has to write it."""
     path.chmod(mode)
     assert _only(check_files(path, FELLOW)).level is level
@@ -120,14 +124,14 @@ def test_the_fix_names_a_group_that_helps(path: Path) -> None:
 @pytest.mark.parametrize(
     ("there", "wanted", "level", "text"),
     [
-        (800_000, 800_000, Level.OK, "for the daemon's marks"),
-        (200_000, 800_000, Level.FAULT, "200.0 kB of 800.0 kB are left: the disk was full"),
-        (0, 800_000, Level.WARNING, "none of 800.0 kB is there"),
-        (0, 0, Level.OK, "none is wanted"),
+        (800_000, 800_000, CheckLevel.OK, "to record deliveries on a full disk"),
+        (200_000, 800_000, CheckLevel.FAULT, "200.0 kB of 800.0 kB are left: the disk was full"),
+        (0, 800_000, CheckLevel.WARNING, "none of 800.0 kB is there"),
+        (0, 0, CheckLevel.OK, "none is configured"),
     ],
 )
 def test_a_reserve_that_was_given_up_is_told(
-    path: Path, there: int, wanted: int, level: Level, text: str
+    path: Path, there: int, wanted: int, level: CheckLevel, text: str
 ) -> None:
     """Until the daemon has taken it again."""
     assert Reserve(path, there).restore()
@@ -139,13 +143,13 @@ def test_a_reserve_that_was_given_up_is_told(
 @pytest.mark.parametrize(
     ("taken", "budget", "level"),
     [
-        (5, None, Level.OK),
-        (5, 10, Level.OK),
-        (8, 10, Level.WARNING),
-        (11, 10, Level.FAULT),
+        (5, None, CheckLevel.OK),
+        (5, 10, CheckLevel.OK),
+        (8, 10, CheckLevel.WARNING),
+        (11, 10, CheckLevel.FAULT),
     ],
 )
-def test_a_budget_is_told(taken: int, budget: int | None, level: Level) -> None:
+def test_a_budget_is_told(taken: int, budget: int | None, level: CheckLevel) -> None:
     """Before it is used up."""
     assert _only(check_budget(Footprint(taken, False, Growth(0, 0), budget))).level is level
 
@@ -155,7 +159,7 @@ def test_a_file_that_only_its_owner_writes_in_a_shared_directory(path: Path) -> 
     path.chmod(0o640)
     owner = User("owner", path.stat().st_uid, frozenset(), "of the test")
     finding = _only(check_files(path, owner))
-    assert finding.level is Level.WARNING
+    assert finding.level is CheckLevel.WARNING
     assert f"chmod 660 {path}" in str(finding.fix)
 
 
@@ -165,7 +169,7 @@ def test_a_wal_that_somebody_else_made_is_told(path: Path) -> None:
     wal.touch()
     wal.chmod(0o640)
     finding = _only(check_files(path, FELLOW))
-    assert finding.level is Level.FAULT
+    assert finding.level is CheckLevel.FAULT
     assert str(wal) in finding.text
     assert finding.fix == f"chgrp --reference={path} {wal}; chmod --reference={path} {wal}"
 
@@ -178,7 +182,7 @@ def test_a_user_is_told_with_groups_and_reason() -> None:
 
 def test_a_network_file_system_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what to do instead."""
-    assert _only(check_file_system(path)).level is Level.OK
+    assert _only(check_file_system(path)).level is CheckLevel.OK
 
     def refuse(_: Path) -> None:
         raise SchemaError("it lies on nfs", "put it on a local disk")
@@ -191,24 +195,29 @@ def test_a_network_file_system_is_refused(path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("free", "a_day", "level", "words"),
     [
-        (100e9, 0, Level.OK, "100.0 GB free"),
-        (100e9, 1_000_000, Level.OK, "at today's rate not full within ten years offline"),
-        (100e9, 2_000_000_000, Level.OK, "full in 50 days at today's rate offline"),
-        (18e9, 2_000_000_000, Level.WARNING, "full in 9 days at today's rate offline"),
-        (1.5e9, 2_000_000_000, Level.FAULT, "full in 18 hours"),
-        (500e6, 0, Level.WARNING, "500.0 MB free"),
-        (30e6, 0, Level.FAULT, "30.0 MB free"),
+        (100e9, 0, CheckLevel.OK, "100.0 GB free"),
+        (100e9, 1_000_000, CheckLevel.OK, "at today's rate not full within ten years offline"),
+        (100e9, 2_000_000_000, CheckLevel.OK, "full in 50 days at today's rate offline"),
+        (18e9, 2_000_000_000, CheckLevel.WARNING, "full in 9 days at today's rate offline"),
+        (1.5e9, 2_000_000_000, CheckLevel.FAULT, "full in 18 hours"),
+        (500e6, 0, CheckLevel.WARNING, "500.0 MB free"),
+        (30e6, 0, CheckLevel.FAULT, "30.0 MB free"),
     ],
 )
 def test_the_disk_is_told_before_it_is_full(
-    path: Path, monkeypatch: pytest.MonkeyPatch, free: float, a_day: int, level: Level, words: str
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    free: float,
+    a_day: int,
+    level: CheckLevel,
+    words: str,
 ) -> None:
     """By what is left, and by what a day without the API takes."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _: _Usage(1e12, 0, free))
     finding = _only(check_disk(path, Growth(a_day // 1000, 1000)))
     assert words in finding.text
     assert finding.level is level
-    assert (finding.fix is None) is (level is Level.OK)
+    assert (finding.fix is None) is (level is CheckLevel.OK)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from shipper.advice import where_of
 from shipper.clock import SystemClock
 from shipper.config import DestinationSettings, Secret
 from shipper.doctor import network
-from shipper.doctor.finding import Finding, Level
 from shipper.doctor.network import check_destination
+from shipper.doctor.result import CheckLevel, CheckResult
 from shipper.sandbox import Sandbox
 from tests.destination.servers import Script, answering, mute, serving, tunnelling, unused_port
 
@@ -40,7 +40,7 @@ class _Clock(SystemClock):
         return super().wall() + self._off
 
 
-async def _examine(url: str, off: float = 0.0, **settings: Any) -> Mapping[str, Finding]:
+async def _examine(url: str, off: float = 0.0, **settings: Any) -> Mapping[str, CheckResult]:
     """Return what is found, by the first word of its name."""
     values: dict[str, Any] = {"api_id": Secret(API_ID), "timeout": 30.0} | settings
     found = await check_destination(DestinationSettings("shop", url, **values), _Clock(off))
@@ -49,7 +49,7 @@ async def _examine(url: str, off: float = 0.0, **settings: Any) -> Mapping[str, 
     return {finding.name.split()[0]: finding for finding in found}
 
 
-def _levels(found: Mapping[str, Finding]) -> dict[str, str]:
+def _levels(found: Mapping[str, CheckResult]) -> dict[str, str]:
     return {name: finding.level.value for name, finding in found.items()}
 
 
@@ -71,8 +71,8 @@ async def test_all_is_well_with_the_sandbox() -> None:
         assert set(_levels(found).values()) == {"ok"}
         assert list(found) == ["proxy", "name", "TLS", "API", "clock"]
         assert not sandbox.ledger.visits
-        assert found["name"].text == "127.0.0.1 is an address; no name has to be resolved"
-        assert "stays on this machine" in found["TLS"].text
+        assert found["name"].text == "127.0.0.1 is an address; no name to resolve"
+        assert "is on this machine" in found["TLS"].text
         assert found["API"].text == "the API accepts this API ID (HTTP 200)"
     finally:
         await sandbox.stop()
@@ -84,8 +84,8 @@ async def test_a_wrong_api_id_is_told_without_it() -> None:
     await sandbox.start()
     try:
         found = await _examine(sandbox.events_url)
-        assert found["API"].level is Level.FAULT
-        assert "API ID is refused" in found["API"].text
+        assert found["API"].level is CheckLevel.FAULT
+        assert "API refuses this API ID" in found["API"].text
         assert "put the right api_id into" in str(found["API"].fix)
     finally:
         await sandbox.stop()
@@ -94,15 +94,15 @@ async def test_a_wrong_api_id_is_told_without_it() -> None:
 async def test_an_api_id_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     """The other lines are there all the same."""
     found = await _examine("http://127.0.0.1:9/e", api_id=None, api_id_file=tmp_path / "gone")
-    assert found["API"].level is Level.FAULT
+    assert found["API"].level is CheckLevel.FAULT
     assert "gone" in found["API"].text
-    assert found["name"].level is Level.OK
+    assert found["name"].level is CheckLevel.OK
 
 
 async def test_an_api_id_that_only_the_daemon_has_is_no_fault() -> None:
     """Systemd hands it to nobody else; whoever looks after the machine isn't alarmed for that."""
     found = await _examine("http://127.0.0.1:9/e", api_id=None)
-    assert found["API"].level is Level.WARNING
+    assert found["API"].level is CheckLevel.WARNING
     assert "no API ID" in found["API"].text
     assert "as root" in (found["API"].fix or "")
 
@@ -110,27 +110,27 @@ async def test_an_api_id_that_only_the_daemon_has_is_no_fault() -> None:
 @pytest.mark.parametrize(
     ("answer", "level", "text"),
     [
-        (b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", Level.FAULT, "HTTP 404"),
-        (b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n", Level.FAULT, "HTTP 500"),
+        (b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", CheckLevel.FAULT, "HTTP 404"),
+        (b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n", CheckLevel.FAULT, "HTTP 500"),
         (
             b"HTTP/1.1 400 No\r\ncontent-length: 0\r\n\r\n",
-            Level.OK,
+            CheckLevel.OK,
             "accepts this API ID (HTTP 400)",
         ),
         (
             b"HTTP/1.1 429 Slow\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n",
-            Level.WARNING,
+            CheckLevel.WARNING,
             "asks for a pause",
         ),
         (
             b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>",
-            Level.FAULT,
+            CheckLevel.FAULT,
             "a web page came",
         ),
-        (b"SSH-2.0-OpenSSH\r\n", Level.FAULT, "isn't HTTP"),
+        (b"SSH-2.0-OpenSSH\r\n", CheckLevel.FAULT, "isn't HTTP"),
     ],
 )
-async def test_each_answer_means_something(answer: bytes, level: Level, text: str) -> None:
+async def test_each_answer_means_something(answer: bytes, level: CheckLevel, text: str) -> None:
     """The same as it would for an event."""
     async with serving(answering(answer)) as server:
         found = await _examine(server.url)
@@ -152,7 +152,7 @@ async def test_a_name_that_nobody_knows_is_a_finding() -> None:
     assert _levels(found) == {"proxy": "ok", "name": "fault", "TLS": "fault", "API": "fault"}
     assert "shop.invalid can't be resolved" in found["name"].text
     assert found["TLS"].text.startswith("shop.invalid:443 can't be reached: ")
-    assert all(finding.fix for finding in found.values() if finding.level is Level.FAULT)
+    assert all(finding.fix for finding in found.values() if finding.level is CheckLevel.FAULT)
 
 
 async def test_a_refused_greeting_names_the_place() -> None:
@@ -174,9 +174,9 @@ async def test_whoever_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPat
 # -- certificates ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("days", "level"), [(90.0, Level.OK), (13.0, Level.WARNING)])
+@pytest.mark.parametrize(("days", "level"), [(90.0, CheckLevel.OK), (13.0, CheckLevel.WARNING)])
 async def test_a_certificate_is_told_before_it_ends(
-    tmp_path: Path, days: float, level: Level
+    tmp_path: Path, days: float, level: CheckLevel
 ) -> None:
     """Two weeks before."""
     context, ca_file = _tls(trustme.CA(), tmp_path, days)
@@ -192,7 +192,7 @@ async def test_a_certificate_that_is_not_trusted_is_told(tmp_path: Path, days: f
     context, ca_file = _tls(trustme.CA(), tmp_path, days)
     async with serving(_hello, context) as server:
         found = await _examine(server.url, ca_file=ca_file if days < 0 else None)
-    assert found["TLS"].level is Level.FAULT
+    assert found["TLS"].level is CheckLevel.FAULT
     assert f"the certificate of {where_of(server.url)} isn't trusted" in found["TLS"].text
 
 
@@ -208,7 +208,7 @@ async def test_a_machine_without_any_authority_is_told(
         monkeypatch.setenv("SSL_CERT_DIR", str(directory))
         async with serving(_hello, context) as server:
             found = await _examine(server.url)
-        assert "this machine knows no authority at all" in found["TLS"].text
+        assert "this machine has no list of trusted authorities" in found["TLS"].text
         assert "ca-certificates" in str(found["TLS"].fix)
     monkeypatch.setenv("SSL_CERT_DIR", str(empty))
     (empty / "5ed36f99.0").write_bytes(b"")
@@ -220,7 +220,7 @@ async def test_whoever_speaks_no_tls_is_told() -> None:
     """A wrong port, for instance."""
     async with serving(_plain) as server:
         found = await _examine(server.url.replace("http:", "https:"))
-    assert found["TLS"].level is Level.FAULT
+    assert found["TLS"].level is CheckLevel.FAULT
 
 
 async def _plain(talk: Any) -> None:
@@ -239,9 +239,13 @@ async def _hello(talk: Any) -> None:
 
 @pytest.mark.parametrize(
     ("off", "level", "text"),
-    [(0.0, Level.OK, ""), (3600.0, Level.WARNING, "ahead of"), (-3600.0, Level.WARNING, "behind")],
+    [
+        (0.0, CheckLevel.OK, ""),
+        (3600.0, CheckLevel.WARNING, "ahead of"),
+        (-3600.0, CheckLevel.WARNING, "behind"),
+    ],
 )
-async def test_a_clock_that_is_wrong_is_told(off: float, level: Level, text: str) -> None:
+async def test_a_clock_that_is_wrong_is_told(off: float, level: CheckLevel, text: str) -> None:
     """Measured against the API's own Date."""
     date = formatdate(SystemClock().wall(), usegmt=True).encode()
     answer = b"HTTP/1.1 200 OK\r\ndate: " + date + b"\r\ncontent-length: 2\r\n\r\n[]"
@@ -257,7 +261,7 @@ async def test_a_date_that_is_none_is_told(date: bytes) -> None:
     answer = b"HTTP/1.1 200 OK\r\ndate: " + date + b"\r\ncontent-length: 2\r\n\r\n[]"
     async with serving(answering(answer)) as server:
         found = await _examine(server.url)
-    assert found["clock"].level is Level.WARNING
+    assert found["clock"].level is CheckLevel.WARNING
 
 
 async def test_a_proxy_is_named_without_its_password() -> None:
@@ -277,4 +281,4 @@ async def test_a_proxy_of_the_environment_is_told_to_be_left_alone(
     """Somebody may wonder."""
     monkeypatch.setenv("HTTPS_PROXY", "http://user:s3cret@proxy:3128")
     found = await _examine("http://127.0.0.1:9/e")
-    assert found["proxy"].text == "none; $HTTPS_PROXY is set and not used"
+    assert found["proxy"].text == "none; $HTTPS_PROXY is set, but shipper doesn't use it"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from shipper.doctor.finding import Finding, Level, guarded
+from shipper.doctor.result import CheckLevel, CheckResult, guarded
 from shipper.doctor.sqlite import check_lock, check_removed, check_tables
 from shipper.store.db.engine import database_path, open_engine
 from tests.store.processes import process
@@ -30,7 +30,7 @@ def file(sqlite_url: str) -> Path:
     return found
 
 
-def _only(found: Iterator[Finding]) -> Finding:
+def _only(found: Iterator[CheckResult]) -> CheckResult:
     [finding] = list(found)
     return finding
 
@@ -43,7 +43,7 @@ def test_what_a_tool_took_away_is_told_with_the_command(lite: Engine) -> None:
         " WHERE name = 'shipper_hold'")  # fmt: skip
     run(lite, "INSERT INTO sqlite_sequence VALUES ('shipper_hold', 9223372036854775807)")
     tables, ids = check_tables(lite)
-    assert tables.level is ids.level is Level.FAULT
+    assert tables.level is ids.level is CheckLevel.FAULT
     assert "trigger shipper_outbox_refuse" in tables.text
     assert "shipper_hold are at their end" in ids.text
     assert "db upgrade" in f"{tables.fix}"
@@ -65,7 +65,7 @@ def test_who_holds_the_write_lock_is_a_finding(lite: Engine, file: Path) -> None
     with process(OPENER, str(file), "BEGIN IMMEDIATE") as locker:
         assert locker.said() == "ready"
         found = _only(guarded("write lock", lambda: check_lock(lite)))
-        assert found.level is Level.FAULT
+        assert found.level is CheckLevel.FAULT
         assert f"process {locker.pid} (" in found.text
         assert "end its transaction" in str(found.fix)
 
@@ -88,5 +88,5 @@ def test_who_has_a_removed_wal_open_is_named(file: Path) -> None:
         for suffix in ("-wal", "-shm"):
             file.with_name(file.name + suffix).unlink()
         found = _only(check_removed(file))
-        assert found.level is Level.FAULT
+        assert found.level is CheckLevel.FAULT
         assert f"process {opener.pid} (" in found.text

@@ -9,7 +9,7 @@ import pytest
 
 from shipper.config.loader import SYSTEM_PATH
 from shipper.doctor import unit as module
-from shipper.doctor.finding import Finding, Level
+from shipper.doctor.result import CheckLevel, CheckResult
 from shipper.doctor.unit import (
     check_unit,
     credentials_of,
@@ -20,9 +20,10 @@ from shipper.doctor.unit import (
     start_command,
     user_of,
 )
+from tests.docs.documents import tagged
 
 
-def _only(unit: Path | None) -> Finding:
+def _only(unit: Path | None) -> CheckResult:
     [finding] = check_unit(unit)
     return finding
 
@@ -38,7 +39,7 @@ def unit(tmp_path: Path) -> Path:
 def test_no_unit_is_no_fault(tmp_path: Path) -> None:
     """A container has none."""
     assert installed([tmp_path / "shipper.service"]) is None
-    assert _only(None).level is Level.OK
+    assert _only(None).level is CheckLevel.OK
 
 
 def test_the_first_place_counts(unit: Path, tmp_path: Path) -> None:
@@ -49,14 +50,14 @@ def test_the_first_place_counts(unit: Path, tmp_path: Path) -> None:
 def test_the_same_unit_is_well(unit: Path) -> None:
     """Comments and empty lines don't count."""
     unit.write_text("# ours\n\n" + unit.read_text())
-    assert _only(unit).level is Level.OK
+    assert _only(unit).level is CheckLevel.OK
 
 
 def test_what_a_machine_decides_is_no_drift(unit: Path) -> None:
     """Where the program is, as whom it runs, and on what."""
     text = unit.read_text().replace("User=shipper", "User=shop").replace("/opt/shipper", "/srv")
     unit.write_text(text + "\n[Service]\nReadWritePaths=/srv/shop\n")
-    assert _only(unit).level is Level.OK
+    assert _only(unit).level is CheckLevel.OK
 
 
 @pytest.fixture
@@ -69,10 +70,11 @@ def drop_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_groups_of_a_drop_in_are_the_services(unit: Path, drop_ins: Path) -> None:
-    """As the README has it for an outbox in the application's own directory."""
+    """As the manual has it for an outbox in the application's own directory."""
     assert groups_of(unit) == set()
     name = grp.getgrgid(os.getegid()).gr_name
-    (drop_ins / "override.conf").write_text(f"[Service]\nSupplementaryGroups={name} no_such\n")
+    shown = tagged("ini", "drop-in").replace("SupplementaryGroups=shop", "SupplementaryGroups={}")
+    (drop_ins / "override.conf").write_text(shown.format(f"{name} no_such"))
     assert groups_of(unit) == {os.getegid()}
     (drop_ins / "override.conf").write_text(f"[Service]\nUser=root\nGroup={name}\n")
     assert (user_of(unit), groups_of(unit)) == (0, {os.getegid()})
@@ -93,7 +95,7 @@ def test_a_unit_of_another_version_is_told(unit: Path) -> None:
     text = unit.read_text().replace("NoNewPrivileges=yes", "NoNewPrivileges=no")
     unit.write_text(text)
     finding = _only(unit)
-    assert finding.level is Level.WARNING
+    assert finding.level is CheckLevel.WARNING
     assert "-NoNewPrivileges=yes +NoNewPrivileges=no" in finding.text
     unit.write_text("[Service]\nType=simple\n")
     assert "more" in _only(unit).text

@@ -13,7 +13,7 @@ from shipper.policy.event import Event
 from shipper.policy.link import EVERYTHING_REFUSED
 from shipper.policy.outcome import Fault, Invalid, Kind, Outcome, Reply
 from shipper.policy.state import State
-from shipper.store.drain.messages import LinkRow, Look, Row
+from shipper.store.drain.messages import LinkRow, Look, PendingRow
 
 WALL = 1_800_000_000.0
 
@@ -61,7 +61,7 @@ def event(row: int, key: str = "k") -> Event:
     return Event(row, f"e{row}", "default", key, b"{}")
 
 
-def see(one: Route, *rows: Row) -> None:
+def see(one: Route, *rows: PendingRow) -> None:
     """Show rows, as a scan finds them."""
     one.take_rows(Question(Look("pending", "default", 512)), rows, 100.0)
 
@@ -70,7 +70,7 @@ def see(one: Route, *rows: Row) -> None:
 def test_no_event_waits_for_a_clock_that_was_set_back(ahead: float, *, is_due: bool) -> None:
     """Longer than the longest wait can only be the clock's doing; it would never be over."""
     one = route()
-    see(one, Row(1, "k", WALL + ahead))
+    see(one, PendingRow(1, "k", WALL + ahead))
     one.lanes.wake_due(100.0)
     assert one.lanes.has_to_fetch() is is_due
 
@@ -78,7 +78,13 @@ def test_no_event_waits_for_a_clock_that_was_set_back(ahead: float, *, is_due: b
 def test_what_follows_an_event_that_could_not_be_claimed_is_not_asked_for() -> None:
     """After a crash its claim would put it before its predecessors."""
     one = route()
-    see(one, Row(1, "k", None), Row(2, "m", None), Row(3, "k", None), Row(4, "m", None))
+    see(
+        one,
+        PendingRow(1, "k", None),
+        PendingRow(2, "m", None),
+        PendingRow(3, "k", None),
+        PendingRow(4, "m", None),
+    )
     asked, one.ahead.wanted = one.ahead.wanted[:2], one.ahead.wanted[2:]
     one.ahead.take_claims(asked, {2: event(2, "m")})
     assert one.ahead.wanted == [(4, "m")]
@@ -89,12 +95,12 @@ def test_what_follows_an_event_that_has_to_wait_is_not_asked_for() -> None:
 
     async def fail_once() -> list[tuple[int, str | int]]:
         one = route()
-        see(one, Row(1, "k", None))
+        see(one, PendingRow(1, "k", None))
         one.ahead.take_claims(one.ahead.wanted, {1: event(1)})
         one.ahead.wanted = []
         lane = one.lanes.start()
         assert lane is not None
-        see(one, Row(2, "k", None), Row(3, "m", None))
+        see(one, PendingRow(2, "k", None), PendingRow(3, "m", None))
         assert one.ahead.wanted == [(2, "k"), (3, "m")]
         one.flights._end(lane, TryResult(Outcome(Kind.TRANSIENT, "closed"), WALL, 0.1), Blame.EVENT)
         one.recorded(one.flights.take_ended().pop())
@@ -106,7 +112,7 @@ def test_what_follows_an_event_that_has_to_wait_is_not_asked_for() -> None:
 def test_what_an_event_died_of_is_in_its_history_while_the_link_is_down() -> None:
     """Of a run of probes there is one row; the answer that ended the event is never among them."""
     one = route()
-    see(one, Row(1, "k", None))
+    see(one, PendingRow(1, "k", None))
     one.ahead.take_claims(one.ahead.wanted, {1: event(1)})
     one.resume(LinkRow("default", "offline", "closed", WALL - 60.0, None))
     lane = one.lanes.start()
@@ -121,7 +127,7 @@ def test_what_an_event_died_of_is_in_its_history_while_the_link_is_down() -> Non
         ),
     ]:
         one.flights._end(lane, TryResult(outcome, WALL, 0.1), blame)
-        attempt = one.flights.take_ended().pop().record.attempt
+        attempt = one.flights.take_ended().pop().record.history
         kept.append(None if attempt is None else (attempt.outcome, attempt.response_excerpt))
     assert kept == [("closed", None), None, ("http-422", "no such product")]
 
@@ -131,7 +137,7 @@ def test_a_probe_waits_for_the_pace_without_turning_in_circles() -> None:
 
     async def fail_once() -> float | None:
         one = route(max_rate=0.5)
-        see(one, Row(1, "k", None), Row(2, "m", None))
+        see(one, PendingRow(1, "k", None), PendingRow(2, "m", None))
         one.ahead.take_claims(one.ahead.wanted, {1: event(1), 2: event(2, "m")})
         one.ahead.wanted = []
         one.start(100.0)

@@ -53,7 +53,7 @@ def test_advice_on_an_api_id_fits_where_it_comes_from() -> None:
     """A file, the configuration, the environment, or what systemd hands over."""
     in_file = DestinationSettings("shop", URL, api_id_file=Path("/etc/shipper/api_id"))
     inline = DestinationSettings("shop", URL, Secret("x"))
-    assert "into /etc/shipper/api_id; a running shipper notices it" in str(of("http-401", in_file))
+    assert "into /etc/shipper/api_id; a running daemon notices it" in str(of("http-401", in_file))
     credential = {"destinations.shop.api_id_file": "credential api_id"}
     assert "restart shipper" in str(of("http-401", in_file, origins=credential))
     assert "[destinations.shop] of /etc/shipper/config.toml" in str(of("http-401", inline))

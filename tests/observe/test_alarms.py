@@ -148,7 +148,7 @@ def test_an_event_that_waits_too_long_is_an_alarm() -> None:
     """Unless nobody wants to know."""
     what = known(seen=figures(pending=7, oldest=3601.4))
     assert wrong(what) == [
-        ("oldest_pending", "default: the oldest of 7 pending waits for 1h1s"),
+        ("oldest_pending", "default: the oldest of 7 pending has waited 1h1s"),
     ]
     assert wrong(what, AlertSettings(oldest_pending=None)) == []
 
@@ -181,7 +181,7 @@ def test_a_transaction_that_stays_open_is_an_alarm() -> None:
     seen = replace(figures(), held_back_seconds=OPEN_LONG)
     assert wrong(known(seen=seen)) == []
     seen = replace(figures(), held_back_seconds=7200.0)
-    text = "the newest events wait for a transaction that is open for 2h"
+    text = "the newest events wait for a transaction that has been open for 2h"
     assert wrong(known(seen=seen)) == [("held_back", text)]
 
 
@@ -199,8 +199,8 @@ def test_events_for_nobody_are_an_alarm() -> None:
     [
         (2e9, None, None),
         (2e9, 1.5, None),
-        (0.9e9, None, "the outbox's disk fills up: 0.9 GB free"),
-        (2e9, 0.5, "the outbox's disk is full in 12 hours offline: 2.0 GB free"),
+        (0.9e9, None, "the outbox's disk is filling up: 0.9 GB free"),
+        (2e9, 0.5, "if offline, the outbox's disk is full in 12 hours: 2.0 GB free"),
     ],
 )
 def test_the_disk_is_an_alarm_when_little_is_left_or_a_day(
@@ -229,7 +229,7 @@ def test_a_budget_is_an_alarm_when_it_is_nearly_used_up_or_in_a_day(
 def test_a_broken_invariant_is_an_alarm() -> None:
     """With the rule's name, and what tells the rest."""
     seen = replace(figures(), broken=("counters", "order"))
-    told = "what must hold of the outbox doesn't: counters, order; see: shipper verify"
+    told = "rules of the outbox are broken: counters, order; see: shipper verify"
     assert wrong(known(seen=seen)) == [("invariants", told)]
 
 

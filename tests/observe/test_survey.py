@@ -344,7 +344,7 @@ def test_what_isnt_shown_counts_from_when_events_wait(
     The first look tells it, too: who scrapes once, or asks for the status, sees no other.
     """
     found: list[Blocker] = [Blocker(4711, "erp", None)]
-    for asked in ("store.reports", "situation"):
+    for asked in ("store.report.status", "observe.situation"):
         monkeypatch.setattr(f"shipper.{asked}.commit_blockers", lambda _: found)
     engine, erp = open_engine(postgres_url), create_engine(postgres_url).connect()
     waits = "INSERT INTO shipper_outbox (payload, created_at) VALUES ('{}', now() - interval '%s')"

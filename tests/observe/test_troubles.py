@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from shipper.advice import Place
-from shipper.cli.output.nagios import told
+from shipper.advice import DestinationPlace
+from shipper.cli.output.nagios import plugin_line
 from shipper.cli.output.verdict import next_try
-from shipper.observe.situation import Facts, Room
-from shipper.observe.troubles import Level, judge
+from shipper.observe.situation import Room, Situation
+from shipper.observe.troubles import Severity, judge
 from shipper.store.report.budget import Footprint
 from shipper.store.report.facts import Growth
-from shipper.store.report.holds import Held
+from shipper.store.report.holds import HoldReport
 from shipper.store.report.status import Blocker, DestinationReport
 
 GB = 10**9
@@ -34,16 +34,16 @@ def room(free: int, **more: int) -> Room:
     return Room(free, **known)
 
 
-def facts(*reports: DestinationReport, **more: object) -> Facts:
+def facts(*reports: DestinationReport, **more: object) -> Situation:
     """Return facts; a shipper is running."""
     known: dict[str, object] = {"is_shipped": True} | more
-    return Facts(reports, {"default", "other"}, **known)  # type: ignore[arg-type]
+    return Situation(reports, {"default", "other"}, **known)  # type: ignore[arg-type]
 
 
 EVERYTHING = [
     "the outbox's disk is full",
-    "what must hold of the outbox doesn't: counters",
-    "9 pending and no shipper is running",
+    "rules of the outbox are broken: counters",
+    "9 pending and no daemon is running",
     "other is paused: HTTP 401",
     "default: the oldest is pending for 7200 s",
     "the outbox takes 1.0 kB of its budget",
@@ -69,13 +69,13 @@ def test_the_order_is_the_documented_one() -> None:
         report("other", state="paused", reason="http-401: HTTP 401"),
     ]  # fmt: skip
     random.Random(1).shuffle(reports)
-    known = Facts(
+    known = Situation(
         reports,
         {"default", "other", "held", "off"},
         is_shipped=False,
         taken=Footprint(1000, False, Growth(0, 0), 1000),
         room=room(0, wal=10**8),
-        held=[Held("default", "a", "operator", None, None, 3)],
+        held=[HoldReport("default", "a", "operator", None, None, 3)],
         broken=["counters"],
         blockers=[Blocker(1, "x", 99.0)],
         held_for=99.0,
@@ -89,23 +89,25 @@ def test_the_order_is_the_documented_one() -> None:
 @pytest.mark.parametrize(
     ("disk", "level"),
     [
-        (room(0), Level.CRITICAL),
-        (room(16 * 10**6 - 1), Level.CRITICAL),
-        (room(16 * 10**6), Level.WARNING),
-        (room(GB - 1), Level.WARNING),
+        (room(0), Severity.CRITICAL),
+        (room(16 * 10**6 - 1), Severity.CRITICAL),
+        (room(16 * 10**6), Severity.WARNING),
+        (room(GB - 1), Severity.WARNING),
         (room(GB), None),
         (room(GB, reserved=0), None),
-        (room(GB, reserved=4 * 10**6), Level.WARNING),
-        (room(15 * 10**6, reserve=0, reserved=0, least=0), Level.CRITICAL),
+        (room(GB, reserved=4 * 10**6), Severity.WARNING),
+        (room(15 * 10**6, reserve=0, reserved=0, least=0), Severity.CRITICAL),
         (room(17 * 10**6, reserve=0, reserved=0, least=0), None),
-        (room(90 * 10**6, reserve=10**8, reserved=10**8), Level.WARNING),
-        (room(90 * 10**6, reserve=10**8, reserved=0, least=0), Level.WARNING),
+        (room(90 * 10**6, reserve=10**8, reserved=10**8), Severity.WARNING),
+        (room(90 * 10**6, reserve=10**8, reserved=0, least=0), Severity.WARNING),
         (room(2 * GB, reserve=10**8, reserved=0), None),
-        (room(GB, wal=100 << 20), Level.WARNING),
+        (room(GB, wal=100 << 20), Severity.WARNING),
         (None, None),
     ],
 )
-def test_a_disk_is_judged_by_what_the_daemon_needs(disk: Room | None, level: Level | None) -> None:
+def test_a_disk_is_judged_by_what_the_daemon_needs(
+    disk: Room | None, level: Severity | None
+) -> None:
     """Its reserve, and what [alerts] wants; PostgreSQL's disk is somebody else's."""
     found = judge(facts(report(), room=disk))
     assert [trouble.level for trouble in found] == ([] if level is None else [level])
@@ -116,7 +118,7 @@ def test_a_destination_that_fails_is_no_well_one(state: str) -> None:
     """From the first failure on."""
     failing = report(state=state, failures=1, last_error="refused: nothing listens at h:1")
     [trouble] = judge(facts(failing))
-    assert trouble.level is Level.WARNING
+    assert trouble.level is Severity.WARNING
     assert trouble.text == f"default is {state}, but the last try failed: nothing listens at h:1"
 
 
@@ -153,7 +155,7 @@ def test_what_to_do_fits_what_is_told(
 ) -> None:
     """Also where the last try failed of something else than what the link went down for."""
     down = report(state=state, reason=reason, failures=9, last_error=last_error)
-    place = Place("default", "h:1", "C", "correct its API ID")
+    place = DestinationPlace("default", "h:1", "C", "correct its API ID")
     [trouble] = judge(facts(down, places=[place]))
     assert trouble.text.startswith(text)
     assert fix in str(trouble.fix)
@@ -184,7 +186,7 @@ def test_a_former_destination_is_history() -> None:
 
 def test_many_held_keys_are_named_up_to_three() -> None:
     """And the rest are counted."""
-    held = [Held("default", f"k{n}", "operator", None, None, 0) for n in range(5)]
+    held = [HoldReport("default", f"k{n}", "operator", None, None, 0) for n in range(5)]
     [trouble] = judge(facts(report(held_keys=15), held=held))
     assert trouble.text == "default: 15 keys held: k0, k1, k2 and 12 more"
 
@@ -193,7 +195,7 @@ def test_a_large_number_can_be_read() -> None:
     """With its thousands apart, as in a table; performance data are for programs."""
     many = report(pending=12345, dead=6661)
     nobody, letters = judge(facts(many, is_shipped=False))
-    assert nobody.text == "12,345 pending and no shipper is running"
+    assert nobody.text == "12,345 pending and no daemon is running"
     assert letters.text == "default: 6,661 dead letters"
-    line = told(facts(report(pending=12345))).text
+    line = plugin_line(facts(report(pending=12345))).text
     assert "OK - 12,345 pending | default_pending=12345;" in line

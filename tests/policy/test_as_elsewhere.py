@@ -13,7 +13,7 @@ from shipper.policy.lanes import Lanes
 from shipper.policy.link import Link
 from shipper.policy.outcome import Kind, Outcome
 from shipper.policy.state import State
-from shipper.store.drain.messages import LinkRow, Row
+from shipper.store.drain.messages import LinkRow, PendingRow
 from tests.drain.parts import Drain
 from tests.drain.test_route import WALL, event, route, see
 from tests.policy.link_parts import GONE, OK, Bench, later
@@ -160,7 +160,7 @@ def test_a_release_of_a_throttled_link_keeps_the_pace(releases: int) -> None:
 
     async def sent() -> tuple[int, float | None, int]:
         one = route(max_rate=0.5)
-        see(one, Row(1, "k", None), Row(2, "m", None))
+        see(one, PendingRow(1, "k", None), PendingRow(2, "m", None))
         one.ahead.take_claims(one.ahead.wanted, {1: event(1), 2: event(2, "m")})
         one.ahead.wanted = []
         one.resume(LinkRow("default", "throttled", "HTTP 429", WALL, WALL + 3600.0))

@@ -182,11 +182,11 @@ def test_a_status_is_said_once_and_in_words(status: int) -> None:
         ("/v3/events/;jsessionid=4711?x=y", "it points to another path of the same host"),
         ("https://l.exa\x1bm\x07ple/\x00", f"it points to https://l.exa_m_ple{PORTAL}"),
         ("https://" + "a" * 5000 + "/", f"it points to https://{'a' * 253}{PORTAL}"),
-        ("http://[::1/", "it points to what is no address"),
-        ("http://h.example:99999/", "it points to what is no address"),
+        ("http://[::1/", "it points to an invalid address"),
+        ("http://h.example:99999/", "it points to an invalid address"),
         ("?only=a&query", "it points to another path of the same host"),
-        ("", "the API is at another address and doesn't say at which"),
-        (None, "the API is at another address and doesn't say at which"),
+        ("", "the API has moved, but gives no new address"),
+        (None, "the API has moved, but gives no new address"),
     ],
 )
 def test_a_redirect_says_where_it_points_to(location: str | None, told: str) -> None:

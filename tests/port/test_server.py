@@ -134,13 +134,13 @@ async def test_what_is_wrong_is_said_with_503(port: Port) -> None:
 async def test_nothing_but_its_questions_is_answered(port: Port) -> None:
     """What else there is, is said."""
     assert (await port.get("/"))[::2] == (
-        404, "nothing is here; ask for /livez, /readyz, /metrics\n",
+        404, "not found; the paths are /livez, /readyz, /metrics\n",
     )  # fmt: skip
     assert (await port.get("/livez/../metrics"))[0] in {200, 404}
     assert (await port.get("/metrics?x=1"))[0] == 200
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "PATCH"):
         status, head, body = await port.get("/metrics", method)
-        assert (status, body) == (405, "ask with GET\n")
+        assert (status, body) == (405, "use GET\n")
         assert "Allow: GET, HEAD" in head
 
 
@@ -172,7 +172,10 @@ async def test_a_bug_is_an_answer_and_a_line_in_the_log(
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(port.metrics, "render", broken)
-    assert (await port.get("/metrics"))[::2] == (500, "this is a bug; the log has it\n")
+    assert (await port.get("/metrics"))[::2] == (
+        500,
+        "this is a bug of shipper; see the log\n",
+    )
     assert '"event":"web.broken"' in port.log.getvalue()
     assert (await port.get("/livez"))[0] == 200
 
@@ -358,7 +361,7 @@ async def test_a_socket_lies_where_nobody_else_may_put_one(tmp_path: Path, mode:
     """Else who asks there may be answered by somebody else."""
     tmp_path.chmod(mode)
     port = Port(UnixSocket(tmp_path / "web.sock"))
-    with pytest.raises(OSError, match="others may write") as refused:
+    with pytest.raises(OSError, match="other users can write") as refused:
         await port.server.open(port.address)
     assert str(tmp_path) in str(refused.value.strerror)
     assert list(tmp_path.iterdir()) == []

@@ -5,29 +5,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.errors import UsageError
-from shipper.sandbox.chaos import HANG_SECONDS, OUTAGE, Chaos, Fault
+from shipper.sandbox.chaos import HANG_SECONDS, OUTAGE, Chaos, InjectedFault
 
 ITEMS = [
-    ("503:1", Fault("status", 503)),
-    ("429:1:2s", Fault("status", 429, retry_after=2.0)),
-    ("503:1:1500ms", Fault("status", 503, retry_after=1.5)),
-    ("drop:1", Fault("drop")),
-    ("lost:1.0", Fault("lost")),
-    ("stall:1", Fault("stall")),
-    ("reset:1", Fault("reset")),
-    ("garbage:1", Fault("garbage")),
-    ("html:1", Fault("html")),
-    ("truncate:1", Fault("truncate")),
-    ("redirect:1", Fault("redirect")),
-    ("slow:2s:1", Fault("slow", delay=2.0)),
-    ("slow:0.5:1", Fault("slow", delay=0.5)),
-    ("hang:1", Fault("slow", delay=HANG_SECONDS)),
+    ("503:1", InjectedFault("status", 503)),
+    ("429:1:2s", InjectedFault("status", 429, retry_after=2.0)),
+    ("503:1:1500ms", InjectedFault("status", 503, retry_after=1.5)),
+    ("drop:1", InjectedFault("drop")),
+    ("lost:1.0", InjectedFault("lost")),
+    ("stall:1", InjectedFault("stall")),
+    ("reset:1", InjectedFault("reset")),
+    ("garbage:1", InjectedFault("garbage")),
+    ("html:1", InjectedFault("html")),
+    ("truncate:1", InjectedFault("truncate")),
+    ("redirect:1", InjectedFault("redirect")),
+    ("slow:2s:1", InjectedFault("slow", delay=2.0)),
+    ("slow:0.5:1", InjectedFault("slow", delay=0.5)),
+    ("hang:1", InjectedFault("slow", delay=HANG_SECONDS)),
 ]
 
 
 @pytest.mark.parametrize(("spec", "fault"), ITEMS)
 @pytest.mark.parametrize("chance", [0.0, 0.5, 0.999999])
-def test_what_has_probability_one_always_strikes(spec: str, fault: Fault, chance: float) -> None:
+def test_what_has_probability_one_always_strikes(
+    spec: str, fault: InjectedFault, chance: float
+) -> None:
     """Whatever the chance, the only item of a spec is what happens."""
     assert Chaos.parse(spec).choose(0.0, chance) == fault
 
@@ -124,7 +126,7 @@ def test_of_two_outages_the_next_edge_counts() -> None:
     assert chaos.until_change(0.0) == 5.0
     assert chaos.until_change(5.5) == 0.5
     assert chaos.until_change(6.0) == 24.0
-    assert chaos.choose(0.0, 0.4) == Fault("drop")
+    assert chaos.choose(0.0, 0.4) == InjectedFault("drop")
 
 
 @pytest.mark.parametrize(

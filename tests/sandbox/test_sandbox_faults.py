@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from shipper.sandbox import Answer, Chaos, Fault, RequestInfo, Sandbox
+from shipper.sandbox import Chaos, InjectedFault, RequestInfo, Sandbox, SandboxAnswer
 from shipper.sandbox.treatment import PORTAL
 from tests.sandbox.rawclient import DEADLINE, VALIDATE, Received, connect, event, request, send
 
@@ -207,13 +207,13 @@ async def test_faults_leave_other_paths_alone_but_strike_validate(sandbox: Sandb
 
 async def test_a_test_can_script_answers_and_faults(sandbox: Sandbox) -> None:
     """`answer_for` goes before the faults in force; None leaves things to them."""
-    script: dict[str | None, Answer | Fault] = {
-        "a": Answer(403, b"no", {"Content-Type": "text/plain"}),
-        "b": Answer(200),
-        "c": Fault("lost"),
+    script: dict[str | None, SandboxAnswer | InjectedFault] = {
+        "a": SandboxAnswer(403, b"no", {"Content-Type": "text/plain"}),
+        "b": SandboxAnswer(200),
+        "c": InjectedFault("lost"),
     }
 
-    def answer_for(info: RequestInfo) -> Answer | Fault | None:
+    def answer_for(info: RequestInfo) -> SandboxAnswer | InjectedFault | None:
         return script.get(info.key)
 
     sandbox.answer_for = answer_for

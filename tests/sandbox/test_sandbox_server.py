@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from shipper.errors import AccessDenied, UsageError
-from shipper.sandbox import Answer, Chaos, RequestInfo, Sandbox, run_sandbox
+from shipper.sandbox import Chaos, RequestInfo, Sandbox, SandboxAnswer, run_sandbox
 from shipper.sandbox.front import cannot_listen
 from shipper.sandbox.wire import user_of
 from tests.sandbox.rawclient import (
@@ -395,7 +395,7 @@ def test_a_request_does_not_show_its_secrets() -> None:
     """Neither payload nor headers are in the repr."""
     info = RequestInfo("POST", EVENTS, "k", "u", b"SECRET", {"x-api-id": API_ID})
     assert not re.search(f"SECRET|{API_ID}", repr(info))
-    assert Answer(299).accepts
+    assert SandboxAnswer(299).accepts
 
 
 @pytest.mark.parametrize("protocol", ["websocket", "h2c", "x"])

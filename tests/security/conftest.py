@@ -36,7 +36,7 @@ shop, treasure = map(Path, sys.argv[1:3])
 
 @dataclass(frozen=True)
 class Shared:
-    """The outbox's directory, as the README says that it has to be, and what is root's alone."""
+    """The outbox's directory, as the manual says that it has to be, and what is root's alone."""
 
     shop: Path
     treasure: Path

@@ -11,7 +11,8 @@ from shipper.cli.setup import service
 from shipper.demo.command import demo
 from shipper.errors import AccessDenied, SchemaError, ShipperError, UsageError
 from shipper.sandbox.journal import Journal
-from shipper.store.db.engine import create_sqlite_file, open_engine
+from shipper.store.db.engine import open_engine
+from shipper.store.db.sqlite.opening import create_sqlite_file
 from shipper.store.upgrade.migrate import upgrade
 from shipper.store.upkeep.reserve import Reserve, held, reserve_of
 from shipper.system import drafts, files
@@ -145,7 +146,7 @@ def test_init_writes_through_no_link(shared: Shared, tmp_path: Path, lead: str, 
         "--url", "https://api.example/e", "--api-id", "secret-id",
     )  # fmt: skip
     assert ran.status == 2
-    assert "is there already" in ran.err
+    assert "exists already" in ran.err
     assert shared.is_untouched()
 
 

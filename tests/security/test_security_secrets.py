@@ -11,11 +11,11 @@ from shipper.config.urls import HookUrl
 from shipper.destination.inspect import addresses, origin_of
 from shipper.destination.tls import tls_context
 from shipper.errors import ConfigError
-from shipper.store.db.engine import connect_sqlite, create_sqlite_file
+from shipper.store.db.sqlite.opening import connect_sqlite, create_sqlite_file
 from tests.cli.command_line import Home
 from tests.destination.servers import ACCEPTED, answering, serving
 from tests.destination.ways import Way, each_way, words
-from tests.docs.readme import ROOT
+from tests.docs.documents import ROOT
 
 # -- plain http (B4, B5) --------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shipper.contract.validation import violations
-from shipper.store.db.engine import connect_sqlite
+from shipper.store.db.sqlite.opening import connect_sqlite
 from tests.evidence import Written
 from tests.simulation.database import diarise
 from tests.simulation.network import digest

@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from math import inf
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -26,9 +27,16 @@ from shipper.config.settings import (
     ScheduleSettings,
     ValidationSettings,
 )
-from shipper.daemon import budget, destinations, outbox, session, signs, taking
+from shipper.daemon import (
+    acquisition,
+    destinations,
+    session,
+    session_outbox,
+    signs_of_life,
+    stop_budget,
+)
+from shipper.daemon.requests import Stop
 from shipper.daemon.session import Session, open_session
-from shipper.daemon.stops import Stop
 from shipper.drain import dispatcher, route
 from shipper.errors import LeaseLost, ShipperError
 from shipper.logs import EVENTS, Log
@@ -232,7 +240,7 @@ class Machine:
     async def _take(self, life: Life, opened: Session, settings: Settings) -> None:
         token = _LIFE.set(life)
         try:
-            fresh = await destinations.freshly(settings, life.clock, opened.makes)
+            fresh = await destinations.ready_destinations(settings, life.clock, opened.inputs)
             links = await opened.links(fresh)
             if life.evidence.ended is None:
                 opened.take(fresh, links)
@@ -360,11 +368,11 @@ class Machine:
         replaced: Sequence[tuple[Any, str, Any]] = (
             (session, "open_engine", lambda url, **_: _LIFE.get().disk.open(url)),
             (session, "DatabaseThread", self._thread),
-            (destinations, "Destination", self._way),
+            (destinations, "Destination", SimpleNamespace(of=self._way)),
             (session, "FileLock", _Lock),
-            *((module, "aside", at_once) for module in (budget, signs, taking)),
+            *((module, "aside", at_once) for module in (stop_budget, signs_of_life, acquisition)),
             (session, "Queue", partial(Queue, bytes_per_claim=bounds.bytes_per_claim)),
-            (outbox, "_POLL_SQLITE", self.scenario.poll),
+            (session_outbox, "_POLL_SQLITE", self.scenario.poll),
             (route, "SCAN_ROWS", bounds.page),
             (route, "Lanes", self._lanes),
             (dispatcher, "CLAIMS_PER_TURN", bounds.claims),
@@ -382,7 +390,7 @@ class Machine:
             yield
 
     def _without_guards(self) -> Sequence[tuple[Any, str, Any]]:
-        """Return what makes the kernel one that knows no lock on the file itself, as gVisor does."""
+        """Return what inputs the kernel one that knows no lock on the file itself, as gVisor does."""
         return [(file_lock, "_guarded", lambda _: None)] if "locks" in self.scenario.kinds else []
 
     def _lanes(self, _window: int, _depth: int, *, places: int) -> Lanes:
@@ -395,8 +403,8 @@ class Machine:
             waiting_max=bounds.waiting,
         )
 
-    def _way(self, *, url: str, **_: object) -> Way:
-        return self.network.way(_LIFE.get(), url.rpartition("/")[2])
+    def _way(self, settings: DestinationSettings) -> Way:
+        return self.network.way(_LIFE.get(), settings.url.rpartition("/")[2])
 
     def _thread(self) -> InlineThread:
         life = _LIFE.get()

@@ -20,7 +20,8 @@ from sqlalchemy import Engine, event
 
 from shipper.daemon.database_thread import DatabaseThread
 from shipper.errors import GivenUp, StoreUnavailable
-from shipper.store.db.engine import connect_sqlite, open_engine
+from shipper.store.db.engine import open_engine
+from shipper.store.db.sqlite.opening import connect_sqlite
 from shipper.store.upgrade.migrate import upgrade
 
 T = TypeVar("T")

@@ -32,9 +32,9 @@ from shipper.policy.link import Link
 from shipper.policy.outcome import Kind, Outcome
 from shipper.policy.pace import Pace
 from shipper.policy.partial_outage import Crowd
-from shipper.store.db import engine
+from shipper.store.db.sqlite import opening
 from shipper.store.db.transactions import writing
-from shipper.store.drain import claims, queue
+from shipper.store.drain import claims, recovery
 from shipper.store.drain.claims import ClaimBook
 from shipper.store.drain.look import Looks
 from shipper.store.drain.queue import Queue
@@ -94,8 +94,8 @@ def claim_without_fsync() -> Any:
         original(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
 
-    original = engine._set_up_sqlite
-    return patch.object(engine, "_set_up_sqlite", _set_up_sqlite)
+    original = opening._set_up_sqlite
+    return patch.object(opening, "_set_up_sqlite", _set_up_sqlite)
 
 
 @mutant
@@ -310,7 +310,7 @@ def a_disk_that_is_full_at_the_start_is_a_bug() -> Any:
 @mutant
 def nothing_may_have_been_received() -> Any:
     """After a crash, claims are forgotten without a look at them."""
-    return patch.object(queue, "first_of_each_lane", lambda claims, pending: [])
+    return patch.object(recovery, "first_of_each_lane", lambda claims, pending: [])
 
 
 @mutant
@@ -336,7 +336,7 @@ def last_claimed_counts_as_sent() -> Any:
         return original(list(reversed(backwards)), pending)
 
     original = claims.first_of_each_lane
-    return patch.object(queue, "first_of_each_lane", first_of_each_lane)
+    return patch.object(recovery, "first_of_each_lane", first_of_each_lane)
 
 
 @mutant

@@ -11,7 +11,7 @@ from sqlalchemy import event
 from shipper.errors import StoreUnavailable
 from shipper.store.db.engine import open_engine
 from shipper.store.db.selection import Selection
-from shipper.store.operate import acts
+from shipper.store.operate import dead_letters, hold
 from tests.evidence import OPERATOR
 from tests.simulation.database import diarise
 from tests.simulation.virtual import MachineTime
@@ -59,12 +59,12 @@ class Operators:
         now = self._time.wall()
         match what:
             case "hold key":
-                act = partial(acts.hold_key, self._engine, name, key, now)
+                act = partial(hold.hold_key, self._engine, name, key, now)
                 return self._hold(name, key, self._try(what, act, key))
             case "release key":
                 return self._release_key(name, key)
             case "hold destination":
-                act = partial(acts.hold_destination, self._engine, name, now)
+                act = partial(hold.hold_destination, self._engine, name, now)
                 return self._hold(name, None, self._try(what, act))
             case "release destination":
                 return self._release(name)
@@ -76,12 +76,12 @@ class Operators:
                 return self.retry(dead, Selection(cause=self._dice.choice(_CAUSES)))
             case _:
                 chosen = Selection(ids=(one,))
-                return self._try(what, lambda: acts.discard(self._engine, chosen, now), one)
+                return self._try(what, lambda: dead_letters.discard(self._engine, chosen, now), one)
 
     def retry(self, rows: list[int], selection: Selection) -> bool:
         """Give dead letters, all of them among `rows`, a new life."""
         now = self._time.wall()
-        done = self._try("retry", lambda: acts.retry(self._engine, selection, now), rows)
+        done = self._try("retry", lambda: dead_letters.retry(self._engine, selection, now), rows)
         if done:
             for [row] in self._reader.execute(_REVIVED):
                 self.retried.setdefault(row, self._time.monotonic())
@@ -113,11 +113,11 @@ class Operators:
         return done
 
     def _release_key(self, name: str, key: str) -> bool:
-        act = partial(acts.release_key, self._engine, key, name)
+        act = partial(hold.release_key, self._engine, key, name)
         return self._let_go(name, key, self._try("release key", act, key))
 
     def _release(self, name: str) -> bool:
-        act = partial(acts.release_destination, self._engine, name, self._time.wall())
+        act = partial(hold.release_destination, self._engine, name, self._time.wall())
         return self._let_go(name, None, self._try("release destination", act))
 
     def _let_go(self, name: str, key: str | None, done: bool) -> bool:  # noqa: FBT001

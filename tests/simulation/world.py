@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from shipper.drain.exchange import RETRY_REFUSED_MAX
-from shipper.store.db.engine import connect_sqlite, open_engine
+from shipper.store.db.engine import open_engine
+from shipper.store.db.sqlite.opening import connect_sqlite
 from shipper.store.report.verify import verify
 from tests import invariants
 from tests.evidence import Move, Process, Request, Row, Sample, Terms, Written

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, text
 
 from shipper.policy.delivery import Verdict, dead_letter, delivered, postponed
 from shipper.policy.event import Event
-from shipper.store.drain.messages import Attempt, LinkRow, Record, Work
+from shipper.store.drain.messages import HistoryRow, LinkRow, Record, Work
 from shipper.store.drain.queue import Queue
 from shipper.store.lease.lease import Owner
 
@@ -113,7 +113,7 @@ class Daemon:
                 NOW,
                 next_attempt_at=next_attempt_at,
                 error=error,
-                attempt=_attempt(event, error) if error or event.manual else None,
+                history=_attempt(event, error) if error or event.manual else None,
                 holds_key=holds_key,
             )
             for event in self.claim(*ids)
@@ -121,8 +121,8 @@ class Daemon:
         self.queue.turn(Work(now=NOW, records=records))
 
 
-def _attempt(event: Event, error: str | None) -> Attempt:
+def _attempt(event: Event, error: str | None) -> HistoryRow:
     cause = (error or "accepted").partition(":")[0]
-    return Attempt(
+    return HistoryRow(
         NOW, 12, cause, 400 if error else 200, error, "no" if error else None, event.manual
     )

@@ -12,7 +12,7 @@ from shipper.policy.delivery import Verdict, dead_letter, delivered, postponed
 from shipper.policy.event import Event
 from shipper.store.db.transactions import reading, writing
 from shipper.store.drain.look import Looks
-from shipper.store.drain.messages import Attempt, Record, Work
+from shipper.store.drain.messages import HistoryRow, Record, Work
 from shipper.store.drain.queue import Queue
 from shipper.store.lease.lease import Owner
 from shipper.store.schema import tables as schema
@@ -138,11 +138,11 @@ def failed(event: Event, wait: float = 0.0, *, maybe: bool = False, **more: Any)
 
 def _failed(event: Event, verdict: Verdict, status: int, **more: Any) -> Record:
     error = f"http-{status}: HTTP {status}"
-    values: dict[str, Any] = {"status_code": status, "error": error, "attempt": TRY} | more
+    values: dict[str, Any] = {"status_code": status, "error": error, "history": TRY} | more
     return Record(event, verdict, NOW, **values)
 
 
-TRY = Attempt(
+TRY = HistoryRow(
     started_at=NOW - 1.5,
     duration_ms=1500,
     outcome="http-400",

@@ -24,10 +24,12 @@ from shipper.policy.outcome import Reply
 from shipper.store.db.engine import open_engine
 from shipper.store.db.selection import Selection
 from shipper.store.drain.look import Looks
-from shipper.store.drain.messages import Look, Row
-from shipper.store.operate.acts import hold_key, release_key, retry, send_now
-from shipper.store.operate.discard import give_up
+from shipper.store.drain.messages import Look, PendingRow
+from shipper.store.operate.dead_letters import retry
+from shipper.store.operate.discard import discard_pending
+from shipper.store.operate.hold import hold_key, release_key
 from shipper.store.operate.reroute import reroute
+from shipper.store.operate.send_now import send_now
 from tests.store.daemons import NOW, Daemon, write
 from tests.store.shipping import PATIENCE, run, taken
 
@@ -90,7 +92,7 @@ class Counting(Looks):
 
     sweeps = 0
 
-    def look(self, question: Look) -> list[Row]:
+    def look(self, question: Look) -> list[PendingRow]:
         """Look."""
         self.sweeps += question.kind == "pending" and question.after == 0
         return super().look(question)
@@ -173,7 +175,7 @@ CASES = {
         lambda engine, row: retry(engine, Selection(ids=(row,)), NOW),
     ),
     "give up": Case(
-        _wait, lambda engine, row: list(give_up(engine, Selection(ids=(row,)))), "second"
+        _wait, lambda engine, row: list(discard_pending(engine, Selection(ids=(row,)))), "second"
     ),
     "reroute": Case(
         _wait,

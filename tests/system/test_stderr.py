@@ -11,7 +11,7 @@ from threading import Thread
 
 import pytest
 
-from shipper.system.stderr import Unblocked, settle_stderr, unblock_stderr
+from shipper.system.stderr import Unblocked, flush_stderr, unblock_stderr
 
 DEADLINE = 30.0
 PIPE_BYTES = 4096
@@ -55,10 +55,10 @@ def test_lines_that_nobody_reads_cost_nothing_and_are_counted(pipe: Pipe) -> Non
     stream.words_for = "missing {}".format
     for number in range(2000):
         stream.write(f"{number:04}\n")
-    assert not stream.settle(0.0)
+    assert not stream.flush_within(0.0)
     lines: list[str] = []
     with read(pipe, lines):
-        assert stream.settle(DEADLINE)
+        assert stream.flush_within(DEADLINE)
     expected = missing = 0
     for line in lines:
         if line.startswith("missing"):
@@ -79,7 +79,7 @@ def test_what_is_kept_is_bounded(pipe: Pipe) -> None:
     assert sum(map(len, stream._waiting)) <= 10_000
     assert stream.dropped > 900
     with read(pipe, []):
-        assert stream.settle(DEADLINE)
+        assert stream.flush_within(DEADLINE)
 
 
 def test_a_line_that_comes_in_pieces_stays_whole(pipe: Pipe) -> None:
@@ -90,7 +90,7 @@ def test_a_line_that_comes_in_pieces_stays_whole(pipe: Pipe) -> None:
         print("one", "two", file=stream)
         print("a question: ", end="", file=stream, flush=True)
         print("an answer \udcff €", file=stream)
-        assert stream.settle(DEADLINE)
+        assert stream.flush_within(DEADLINE)
     assert lines == ["one two", "a question: an answer \\udcff €"]
 
 
@@ -100,10 +100,10 @@ def test_a_descriptor_that_somebody_else_switched_to_not_blocking(pipe: Pipe) ->
     stream = Unblocked(pipe.stream)
     wanted = [f"{number:0100}" for number in range(500)]
     stream.write("\n".join(wanted) + "\n")
-    assert not stream.settle(0.0)
+    assert not stream.flush_within(0.0)
     lines: list[str] = []
     with read(pipe, lines):
-        assert stream.settle(DEADLINE)
+        assert stream.flush_within(DEADLINE)
     assert lines == wanted
 
 
@@ -113,7 +113,7 @@ def test_a_reader_that_went_away_is_no_fault_of_the_writers(pipe: Pipe) -> None:
     stream = Unblocked(pipe.stream)
     for _ in range(3):
         stream.write("unheard\n")
-        assert stream.settle(DEADLINE)
+        assert stream.flush_within(DEADLINE)
     assert stream.dropped == 3
     pipe.stream.close()
 
@@ -128,11 +128,11 @@ def test_on_a_full_disk_no_line_is_torn_by_the_next(tmp_path: Path) -> None:
         try:
             for number in range(4):
                 stream.write(f"line {number:03}\n")
-                assert stream.settle(DEADLINE)
+                assert stream.flush_within(DEADLINE)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         stream.write("line 004\n")
-        assert stream.settle(DEADLINE)
+        assert stream.flush_within(DEADLINE)
     assert path.read_text().splitlines() == [
         "line 000",
         "line 0",
@@ -149,11 +149,11 @@ def test_at_the_end_stderr_is_given_back_or_given_up(
     monkeypatch.setattr("shipper.system.stderr._AT_THE_END", 0.1)
     monkeypatch.setattr(sys, "stderr", pipe.stream)
     unblock_stderr()
-    settle_stderr()
+    flush_stderr()
     assert sys.stderr is pipe.stream
     unblock_stderr()
     sys.stderr.write("x" * 2 * PIPE_BYTES + "\n")
-    settle_stderr()
+    flush_stderr()
     given = sys.stderr
     with given:
         assert given.name == os.devnull

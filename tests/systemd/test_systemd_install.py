@@ -27,7 +27,7 @@ async def test_it_can_be_repeated(till: Till) -> None:
     """And says what there was to do, and what is left to do."""
     again = await till.run(PROGRAM, "service", "install", "--json")
     said = json.loads(again.out)
-    assert said["steps"][:3] == [f"{file} is there already" for file in FILES]
+    assert said["steps"][:3] == [f"{file} is up to date" for file in FILES]
     assert said["next"][-1] == f"systemctl enable --now {UNIT}"
     await till.start()
     while_running = await till.run(PROGRAM, "service", "install")

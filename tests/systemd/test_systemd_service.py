@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.sandbox import Fault
+from shipper.sandbox import InjectedFault
 from shipper.store.schema.revisions import REVISIONS
 from tests.daemon.harness import API_ID, several
 from tests.daemon.processes import PATIENCE, eventually
@@ -23,8 +23,8 @@ from tests.systemd.till import (
 
 pytestmark = pytest.mark.xdist_group("machine")  # of which there is one
 
-SLOW = Fault("slow", delay=0.5)
-SLOWER = Fault("slow", delay=3.0)
+SLOW = InjectedFault("slow", delay=0.5)
+SLOWER = InjectedFault("slow", delay=3.0)
 EXPOSURE_AT_MOST = 1.3
 
 # An outbox as an earlier version has made it: URL, revision.
@@ -221,7 +221,7 @@ async def test_a_reload_with_faults_is_refused(till: Till) -> None:
     await till.told("config.rejected")
     await till.insert("u1-1")
     await till.arrives("u1-1")
-    assert await eventually(lambda: says(till, "default ready", "new configuration is refused"))
+    assert await eventually(lambda: says(till, "default ready", "new configuration is rejected"))
 
 
 async def test_a_stop_lets_finish_what_is_in_flight(till: Till) -> None:

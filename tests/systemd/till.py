@@ -29,7 +29,7 @@ _BUILD = "import sys, hatchling.build as backend; backend.build_wheel(sys.argv[1
 
 
 async def install(machine: Machine) -> Done:
-    """Install the wheel of this tree as the README says, and the unit; return what that said."""
+    """Install the wheel of this tree as the manual says, and the unit; return what that said."""
     wheels = machine.root / "srv"
     built = subprocess.run(
         [sys.executable, "-c", _BUILD, str(wheels)], cwd=ROOT, check=False, capture_output=True
@@ -60,7 +60,7 @@ class Till:
         self._cursor = ""
 
     async def open(self) -> None:
-        """Start an API, and set everything up for it as the README says."""
+        """Start an API, and set everything up for it as the manual says."""
         await self.sandbox.start()
         await self.reset()
         init = ("init", "--database", f"sqlite:///{OUTBOX}", "--api-id", API_ID, "-o", CONFIG)

@@ -1,1 +1,1 @@
-"""The commands, one module each or for each family."""
+"""The commands: one module per command or per family of commands."""

@@ -1,4 +1,4 @@
-"""`shipper backup`: a copy of the database, while everybody goes on working with it."""
+"""`shipper backup`: a copy of the database, while the application and the daemon use it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,25 +13,27 @@ from shipper.wording.safe_text import printable
 
 
 def backup(
-    file: Annotated[Path, Parameter(name="FILE", help="The copy; must not be there yet.")],
+    file: Annotated[Path, Parameter(name="FILE", help="The copy; this file must not exist yet.")],
     /,
     *,
     context: Context,
 ) -> None:
-    """Copy the whole SQLite database to a new file, your own tables too.
+    """Copy the whole SQLite database to a new file, including the application's tables.
 
-    Application and daemon may run meanwhile. Every page of the copy is checked.
+    The application and the daemon can run meanwhile. Every page of the copy is
+    checked.
 
-    What is pending in it ships again once it is restored. To avoid that, hold the
-    destination first, then discard what has arrived:
-    `shipper events discard ALL --until TIME`.
+    Events that are pending in the copy are sent again after a restore. To avoid
+    that, hold the destination before the daemon starts, then discard the events
+    that have arrived: `shipper events discard ALL --until TIME`.
 
-    PostgreSQL has a tool of its own: its command is shown, with exit status 2.
+    For PostgreSQL it copies nothing: it prints the command of pg_dump, and the exit
+    status is 2.
     """
     url = context.settings().database.url
     source = database_path(url)
     if source is None:
-        raise UsageError("PostgreSQL makes its own copies; nothing was done", pg_dump(url, file))
+        raise UsageError("pg_dump copies PostgreSQL; nothing was done", pg_dump(url, file))
     copy = back_up(source, file)
     if context.json:
         context.emit(
@@ -45,13 +47,13 @@ def backup(
         )
         return
     context.tell(
-        f"{printable(str(file))} is a copy of the whole database, the application's tables too:"
+        f"{printable(str(file))} is a copy of the whole database, with the application's tables:"
         f" {copy.size:,} bytes, {'not all of it' if copy.unchecked else 'every page'} checked"
     )
     for table, why in copy.unchecked.items():
         context.note(
-            f"copied, but only your application can check table {printable(table)}:"
+            f"table {printable(table)} was copied, but only your application can check it:"
             f" {printable(why)}"
         )
     for name, count in copy.pending.items():
-        context.say(f"{count:,} pending for {printable(name)} would ship from it again")
+        context.say(f"a restore would send again: {count:,} pending for {printable(name)}")

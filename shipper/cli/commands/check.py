@@ -1,23 +1,24 @@
-"""`shipper check`: is the configuration sound? Offline: nothing is connected to or opened."""
+"""`shipper check`: is the configuration valid? Offline: it opens no connection and no database."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from shipper.cli.output.context import Context
 from shipper.config import DestinationSettings, Settings, masked
-from shipper.config.types import duration
 from shipper.config.windows import Windows
 from shipper.destination import Destination
 from shipper.errors import AccessDenied, ConfigError, SchemaError, ShipperError
 from shipper.observe import alerts
 from shipper.store.db.engine import database_path
 from shipper.store.db.sqlite.place import refuse_unusable_file
+from shipper.wording.quantities import duration
 
 
 def check(*, context: Context) -> int:
-    """Check the configuration, offline: every setting, the API IDs, certificates, windows.
+    """Check the configuration, offline: settings, API IDs, certificates, delivery windows.
 
-    Reports every fault at once, with its line; exit status 78 if there is one.
+    Lists all mistakes at once, each with its file and line; exit status 78 if there is
+    any.
     """
     try:
         settings = sound(context)
@@ -38,19 +39,19 @@ def check(*, context: Context) -> int:
 
 
 def sound(context: Context) -> Settings:
-    """Return the configuration; raises ConfigError with all that is wrong, AccessDenied."""
+    """Return the configuration; raises ConfigError with every mistake, or AccessDenied."""
     settings = context.sender_settings()
     ids, problems = list(_unusable_ids(settings)), [*_unusable_file(settings), *_problems(settings)]
     if problems or not all(isinstance(error, AccessDenied) for error in ids):
         hints = [error.hint for error in ids if error.hint and not isinstance(error, AccessDenied)]
         raise ConfigError([*(error.message for error in ids), *problems], "; ".join(hints) or None)
     if ids:
-        raise ids[0]  # a missing right is no fault of the configuration
+        raise ids[0]  # a missing right isn't a mistake in the configuration
     return settings
 
 
 def _unusable_ids(settings: Settings) -> Iterator[ShipperError]:
-    """Yield what is wrong with the API IDs: they may not be read, or are none."""
+    """Yield an error for each API ID that can't be read or isn't valid."""
     for name, destination in settings.destinations.items():
         place = _place(settings, f"destinations.{name}.api_id_file")
         try:
@@ -62,13 +63,13 @@ def _unusable_ids(settings: Settings) -> Iterator[ShipperError]:
 
 
 def _unusable_file(settings: Settings) -> Iterator[str]:
-    """Yield why no outbox can be in the SQLite file; one that isn't there is only a warning."""
+    """Yield why the SQLite file can't hold an outbox; a missing file is only a warning."""
     path = database_path(settings.database.url)
     if path is not None and not _is_missing(path):
         try:
             refuse_unusable_file(path)
         except AccessDenied:
-            return  # the daemon may be somebody else
+            return  # the daemon can run as another user, who has the right
         except SchemaError as error:
             yield f"{_place(settings, 'database.url')}: {error.message}; {error.hint}"
 
@@ -84,7 +85,7 @@ def _is_missing(path: Path) -> bool:
 
 
 def missing_file(settings: Settings) -> str | None:
-    """Return the warning about an SQLite file that isn't there, for a database that should be."""
+    """Return a warning if the configured SQLite file is missing."""
     path = database_path(settings.database.url)
     if path is None or not settings.path or not _is_missing(path):
         return None
@@ -93,16 +94,16 @@ def missing_file(settings: Settings) -> str | None:
     except ValueError:
         meant = path
     hint = (
-        f'an absolute path has four slashes: did you mean "sqlite:///{meant}", which is there?'
+        f'an absolute path has four slashes: did you mean "sqlite:///{meant}", which exists?'
         if meant != path and not _is_missing(meant)
-        else "is the path right, is the disk mounted? A new one is made by: shipper init, or"
-        " shipper db upgrade --create"
+        else "check the path, and that its disk is mounted; shipper init, or shipper db upgrade"
+        " --create, makes a new one"
     )
-    return f"{_place(settings, 'database.url')}: {path} isn't there; {hint}"
+    return f"{_place(settings, 'database.url')}: {path} doesn't exist; {hint}"
 
 
 def _problems(settings: Settings) -> Iterator[str]:
-    """Yield what is wrong beyond the text of the file."""
+    """Yield mistakes that only show when a setting is used: certificates, URLs, windows."""
     for name, destination in settings.destinations.items():
         try:
             _open(destination)
@@ -119,15 +120,8 @@ def _problems(settings: Settings) -> Iterator[str]:
 
 
 def _open(destination: DestinationSettings) -> None:
-    """Make what would send, which reads the certificates; nothing is connected before it sends."""
-    Destination(
-        url=destination.url,
-        timeout=destination.timeout,
-        max_in_flight=destination.max_in_flight,
-        ca_file=destination.ca_file,
-        proxy=destination.proxy,
-        transport=destination.transport,
-    )
+    """Make the HTTP client, which reads the certificates; it connects only when it sends."""
+    Destination.of(destination)
 
 
 def _place(settings: Settings, name: str) -> str:
@@ -149,20 +143,20 @@ def _plan(settings: Settings) -> dict[str, object]:
 
 def _lines(settings: Settings) -> Iterator[str]:
     yield f"ok: {settings.path}"
-    yield f"reads shipper_outbox in {masked(settings.database.url)}"
+    yield f"outbox: shipper_outbox in {masked(settings.database.url)}"
     for name, destination in settings.destinations.items():
         limits = f"{destination.max_in_flight} at once, {duration(destination.timeout)} each"
         rate = f", {destination.max_rate:g} a second" if destination.max_rate else ""
         yield f"sends '{name}' to {masked(destination.url)} ({limits}{rate})"
         dead = "goes on" if destination.after_dead_letter == "continue" else "is held"
         attempts = destination.retry.max_attempts
-        yield f"  an event that fails {attempts} times by itself is dead, and its key {dead}"
+        yield f"  an event with {attempts} charged tries becomes a dead letter, and its key {dead}"
     schedule = settings.schedule
-    minutes = f"in the minutes of {', '.join(schedule.windows)} ({schedule.timezone})"
-    yield f"sends {minutes if schedule.windows else 'always'}"
+    windows = f"in the windows {', '.join(schedule.windows)} ({schedule.timezone})"
+    yield f"sends {windows if schedule.windows else 'at any time'}"
     keeps = settings.retention
-    yield f"keeps delivered events {_kept(keeps.delivered)}, dead ones {_kept(keeps.dead)}"
+    yield f"keeps delivered events {_kept(keeps.delivered)}, dead letters {_kept(keeps.dead)}"
 
 
 def _kept(seconds: float | None) -> str:
-    return "for ever" if seconds is None else f"for {duration(seconds)}"
+    return "forever" if seconds is None else f"for {duration(seconds)}"

@@ -4,14 +4,14 @@ from shipper.cli.output.context import Context
 
 
 def show(*, origin: bool = False, context: Context) -> None:
-    """Print every setting with its value, defaults included.
+    """Print every setting with its value, including defaults; secrets are masked.
 
     Parameters
     ----------
     origin
-        Print where each value came from: a line of the file, a variable, or the default.
+        Print also where each value comes from: a line of the file, a variable, or the default.
     """
-    from shipper.config.show import rows  # noqa: PLC0415 - see the package
+    from shipper.config.show import rows  # noqa: PLC0415 - only this command needs it
 
     shown = rows(context.settings())
     if context.json:

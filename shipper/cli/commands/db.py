@@ -1,7 +1,11 @@
-"""`shipper db …`: migrations and privileges. Alembic is imported where a migration runs."""
+"""`shipper db …`: migrations, privileges, leases. Alembic is imported only for a migration."""
 
-from shipper.cli.input.choice import Yes
+from typing import Annotated
+
+from cyclopts import Parameter
+
 from shipper.cli.output.context import Context
+from shipper.store.db.dialect import dialect_of
 from shipper.store.db.engine import database_path
 from shipper.store.lease import unlock as stuck_leases
 from shipper.store.schema import grants as rights
@@ -9,24 +13,23 @@ from shipper.store.schema import revisions
 from shipper.store.schema.damage import refuse_hidden
 from shipper.store.upgrade import migrate
 
+_CREATE = (
+    "Allow a new outbox: make a missing SQLite file and its directory; on PostgreSQL, make one"
+    " although a schema outside of the search_path has one already."
+)
 
-def upgrade(*, create: bool = False, context: Context) -> None:
-    """Create the outbox in your application's database, or bring it to the version needed.
 
-    The database has to exist: a path with a typing error must not become an empty outbox.
+def upgrade(*, create: Annotated[bool, Parameter(help=_CREATE)] = False, context: Context) -> None:
+    """Create the outbox in your application's database, or upgrade it to this version.
 
-    Parameters
-    ----------
-    create
-        For a NEW outbox: make the SQLite file, and its directory, where they are missing; on
-        PostgreSQL one beside another that the search_path doesn't lead to.
+    The database must exist: a mistyped path must not become an empty outbox.
     """
     with context.engine(create=create, outbox=False) as engine:
         if not create:
             revisions.refuse_unasked(engine)
         before = revisions.current(engine)
         notices = migrate.upgrade(engine)
-        notices += [f"fixed: {told}" for told in migrate.mend(engine)]
+        notices += [f"fixed: {fixed}" for fixed in migrate.fix(engine)]
     for notice in notices:
         context.note(notice)
     if context.json:
@@ -34,22 +37,22 @@ def upgrade(*, create: bool = False, context: Context) -> None:
     elif before == revisions.head():
         context.say(f"the outbox is up to date ({before})")
     else:
-        context.say(f"the outbox has revision {revisions.head()} now")
+        context.say(f"the outbox now has revision {revisions.head()}")
 
 
 def current(*, context: Context) -> int:
-    """Print the revision of the outbox, and the one that this code needs."""
+    """Print the revision of the outbox, and the revision that this version of shipper needs."""
     with context.engine(newer=True, outbox=False) as engine:
         revision = revisions.current(engine)
     if context.json:
         context.emit({"revision": revision, "head": revisions.head()})
     else:
-        context.say(f"{revision or 'no outbox'} (this code needs {revisions.head()})")
+        context.say(f"{revision or 'no outbox'} (this version needs {revisions.head()})")
     return 0 if revision else 1
 
 
 def check(*, context: Context) -> None:
-    """Check that this code can work with the outbox; exit status 77 or 78 where it can't."""
+    """Check that this version of shipper can use the outbox; exit status 77 or 78 if it can't."""
     with context.engine(outbox=False) as engine:
         revisions.check(engine)
         refuse_hidden(engine)
@@ -59,16 +62,17 @@ def check(*, context: Context) -> None:
         context.say(f"ok: the outbox has revision {revisions.head()}")
 
 
-def unlock(*, yes: Yes = False, context: Context) -> None:
-    """End the lease of a daemon that is gone for certain, and could not give it back.
+def unlock(*, yes: bool = False, context: Context) -> None:
+    """End the lease of a daemon that has certainly ended without releasing it.
 
-    For PostgreSQL, where the next daemon else waits for as long as the lease lasts. Exit status 75
-    where the holder lives: two daemons at once would send events twice, and out of order.
+    For PostgreSQL: without this, the next daemon waits until the lease runs out. If the
+    holder is alive, nothing is changed and the exit status is 75: two daemons at once would
+    send events twice, and out of order.
 
     Parameters
     ----------
     yes
-        Don't ask; needed where there is no terminal.
+        Don't ask for confirmation; needed without a terminal.
     """
     with context.engine() as engine:
         stuck = stuck_leases.find(engine, database_path(context.settings().database.url))
@@ -78,19 +82,19 @@ def unlock(*, yes: Yes = False, context: Context) -> None:
     if context.json:
         context.emit({"unlocked": stuck is not None, "holder": stuck and stuck.holder})
     elif stuck is None:
-        context.say("nobody holds this outbox")
+        context.say("no daemon holds this outbox")
     else:
-        context.say(f"{stuck.holder} holds this outbox no more")
+        context.say(f"{stuck.holder} no longer holds this outbox")
 
 
 def _unlocks(stuck: stuck_leases.Stuck) -> str:
     seen = stuck.last_seen_seconds
-    ago = "" if seen is None else f" and wrote {max(0.0, seen):.0f} s ago"
-    return f"{stuck.holder} holds this outbox{ago}. Has it certainly ended? End its lease?"
+    ago = "" if seen is None else f", and last wrote {max(0.0, seen):.0f} s ago"
+    return f"{stuck.holder} holds this outbox{ago}. End its lease? Only if it has certainly ended."
 
 
 def grants(*, role: str, context: Context) -> None:
-    """Print the GRANTs that an application's role needs to write events.
+    """Print the GRANT statements that an application's role needs to write events.
 
     Parameters
     ----------
@@ -98,7 +102,7 @@ def grants(*, role: str, context: Context) -> None:
         The application's role in PostgreSQL.
     """
     with context.engine() as engine:
-        if engine.dialect.name != "postgresql":
+        if dialect_of(engine).is_file:
             if context.json:
                 context.emit({"statements": [], "note": " ".join(rights.SQLITE.split())})
             else:

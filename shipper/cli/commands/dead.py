@@ -1,28 +1,20 @@
-"""`shipper dead`: look at dead letters, and decide what becomes of them."""
+"""`shipper dead`: list dead letters, show one, retry or discard them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
-from shipper.cli.commands.events import Key, Since, Until, show
-from shipper.cli.input.choice import (
-    Cause,
-    Destination,
-    Idents,
-    Yes,
-    chosen,
-    is_read,
-    no_match,
-    refuse_ambiguous,
-)
+from shipper.cli.commands.events import show
+from shipper.cli.input.arguments import Cause, Destination, Ident, Idents, Key, Since, Until, Yes
+from shipper.cli.input.change import EventChange
+from shipper.cli.input.choice import no_match, some
 from shipper.cli.output.context import Context
 from shipper.clock import SystemClock, iso
 from shipper.store.db.opening import Database
 from shipper.store.db.selection import Selection
-from shipper.store.operate import acts
-from shipper.store.report.dead_letters import SAMPLES, DeadGroup, dead_groups
-from shipper.store.report.events import last_words
+from shipper.store.operate import dead_letters
+from shipper.store.report.dead_letters import DeadGroup, dead_groups
+from shipper.store.report.events import last_answers
 from shipper.wording.quantities import several
 from shipper.wording.safe_text import printable
 
@@ -39,32 +31,32 @@ def list_dead(
     until: Until = None,
     context: Context,
 ) -> None:
-    """List dead letters, grouped by what they died of, the most first.
+    """List dead letters, grouped by destination and cause, the largest group first.
 
-    Exit status 1 when none matches the filters.
+    Exit status 1 if filters are given and no dead letter matches them.
     """
     filters = Selection(key=key, destination=destination, cause=cause, since=since, until=until)
     with context.engine() as engine:
         groups = dead_groups(engine, filters)
         if not groups and filters != Selection():
             raise no_match(engine, context, filters, ("dead",))
-        said = last_words(engine, [group.ids[-1] for group in groups])
+        messages = last_answers(engine, [group.ids[-1] for group in groups])
     if context.json:
         for group in groups:
-            context.emit(_fields(group, said))
+            context.emit(_fields(group, messages))
     elif groups:
-        context.table(_header(), [_row(group, said) for group in groups])
+        context.table(_header(), [_row(group, messages) for group in groups])
     if not groups:
         context.note("there are no dead letters")
 
 
 def show_dead(
-    ident: Annotated[str, Parameter(name="ID", help="Its id or its event id.")],
+    ident: Ident,
     /,
     *,
     context: Context,
 ) -> None:
-    """Show a dead letter with its tries."""
+    """Show a dead letter with its payload and its tries."""
     show(ident, context, only="dead")
 
 
@@ -78,12 +70,13 @@ def retry(
     yes: Yes = False,
     context: Context,
 ) -> None:
-    """Try dead letters again, each with a full budget and in its old place.
+    """Make dead letters pending again, each in its old place and with no charged tries.
 
-    If their key has moved on, they arrive out of order. All that are named, or none.
+    If later events of their key were delivered meanwhile, they arrive out of order.
+    Either all named dead letters are retried, or none.
     """
-    selection = Selection(key=key, destination=destination, cause=cause, since=since, until=until)
-    _move(idents, selection, yes, context, ("retry", "retried", acts.retry))
+    filters = Selection(key=key, destination=destination, cause=cause, since=since, until=until)
+    _change(context, "retry", "retried", dead_letters.retry).run(context, idents, filters, yes=yes)
 
 
 def discard(
@@ -96,44 +89,52 @@ def discard(
     yes: Yes = False,
     context: Context,
 ) -> None:
-    """Give dead letters up for good: they are never sent. All that are named, or none."""
-    selection = Selection(key=key, destination=destination, cause=cause, since=since, until=until)
-    _move(idents, selection, yes, context, ("discard", "discarded", acts.discard))
+    """Discard dead letters: they are never sent.
+
+    Either all named dead letters are discarded, or none.
+    """
+    filters = Selection(key=key, destination=destination, cause=cause, since=since, until=until)
+    _change(context, "discard", "discarded", dead_letters.discard).run(
+        context, idents, filters, yes=yes
+    )
 
 
-Move = tuple[str, str, Callable[[Database, Selection, float], int]]
+@dataclass(frozen=True, slots=True)
+class _Selected:
+    """The selected dead letters, grouped by destination and cause."""
+
+    groups: Sequence[DeadGroup]
+
+    @property
+    def count(self) -> int:
+        """Return how many dead letters there are."""
+        return sum(group.count for group in self.groups)
+
+    def __str__(self) -> str:
+        """Return the smallest ids, each with its cause."""
+        ids = [f"{row} ({printable(group.cause)})" for group in self.groups for row in group.ids]
+        return some(ids, self.count)
 
 
-def _move(
-    idents: Sequence[str],
-    filters: Selection,
-    yes: bool,  # noqa: FBT001 - what the person said
-    context: Context,
-    move: Move,
-) -> None:
-    verb, done, function = move
-    refuse_ambiguous(idents, filters)
-    with context.engine() as engine:
-        selection = chosen(engine, idents, filters, ("dead",))
-        groups = dead_groups(engine, selection)
-        count = sum(group.count for group in groups)
-        if not count and filters != Selection():
-            if context.json:
-                context.emit({done: 0})
-            raise no_match(engine, context, filters, ("dead",))
-        if count:
-            context.confirm(_question(verb, count, groups), yes=yes or is_read(idents))
-        moved = function(engine, selection, SystemClock().wall()) if count else 0
-    if context.json:
-        context.emit({done: moved})
-    else:
-        context.say(f"{several(moved, 'dead letter')} {done}")
+def _change(
+    context: Context, verb: str, done: str, change: Callable[[Database, Selection, float], int]
+) -> EventChange[_Selected]:
+    """Return the command `verb` for dead letters; no daemon ever has one in flight."""
 
+    def report(_: _Selected, changed: int) -> None:
+        if context.json:
+            context.emit({done: changed})
+        else:
+            context.say(f"{several(changed, 'dead letter')} {done}")
 
-def _question(verb: str, count: int, groups: Sequence[DeadGroup]) -> str:
-    samples = [f"{row} ({printable(group.cause)})" for group in groups for row in group.ids]
-    more = ", ..." if count > SAMPLES else ""
-    return f"{verb} {several(count, 'dead letter')}: {', '.join(samples[:SAMPLES])}{more}?"
+    return EventChange(
+        ("dead",),
+        lambda engine, selection: _Selected(dead_groups(engine, selection)),
+        lambda found: f"{verb} {several(found.count, 'dead letter')}: {found}?",
+        lambda engine, selection: (change(engine, selection, SystemClock().wall()), 0),
+        report,
+        done,
+    )
 
 
 def _header() -> "Header":
@@ -150,7 +151,7 @@ def _header() -> "Header":
     )
 
 
-def _fields(group: DeadGroup, said: Mapping[int, str]) -> dict[str, object]:
+def _fields(group: DeadGroup, messages: Mapping[int, str]) -> dict[str, object]:
     return {
         "destination": group.destination,
         "cause": group.cause,
@@ -158,16 +159,22 @@ def _fields(group: DeadGroup, said: Mapping[int, str]) -> dict[str, object]:
         "first_written": iso(group.first_written),
         "last_written": iso(group.last_written),
         "ids": list(group.ids),
-        "message": _message(group, said),
+        "message": _message(group, messages),
     }
 
 
-def _message(group: DeadGroup, said: Mapping[int, str]) -> str | None:
-    message = said.get(group.ids[-1])
+def _message(group: DeadGroup, messages: Mapping[int, str]) -> str | None:
+    message = messages.get(group.ids[-1])
     return None if message is None else message.removeprefix(f"{group.cause}: ")
 
 
-def _row(group: DeadGroup, said: Mapping[int, str]) -> tuple[object, ...]:
-    ids = ", ".join(map(str, group.ids)) + (", ..." if group.count > SAMPLES else "")
+def _row(group: DeadGroup, messages: Mapping[int, str]) -> tuple[object, ...]:
     times = (iso(group.first_written), iso(group.last_written))
-    return (group.cause, group.count, group.destination, *times, ids, _message(group, said))
+    return (
+        group.cause,
+        group.count,
+        group.destination,
+        *times,
+        some(group.ids, group.count),
+        _message(group, messages),
+    )

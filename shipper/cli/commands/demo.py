@@ -1,4 +1,4 @@
-"""`shipper demo`: everything with one command, offline."""
+"""`shipper demo`: the whole product in one command, offline."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,15 +15,18 @@ def demo(
     keep: Annotated[Path | None, Parameter(name="--keep")] = None,
     context: Context,
 ) -> int:
-    """See it work, offline: a shop writes, an API fails on purpose, the real daemon delivers.
+    """See shipper work, offline: a fake shop writes events, a fake API fails, the daemon delivers.
+
+    A summary at the end accounts for every event. Exit status 0 if the numbers add
+    up, else 1.
 
     Parameters
     ----------
     seconds
-        How long the shop writes.
+        How long the shop writes events, in seconds.
     keep
-        A directory to keep the outbox and the logs in.
+        Keep the outbox and the logs in this directory. Without it they are deleted.
     """
-    from shipper.demo.command import demo as perform  # noqa: PLC0415 - brings the whole daemon
+    from shipper.demo.command import demo as perform  # noqa: PLC0415 - imports the whole daemon
 
     return perform(seconds, keep, as_json=context.json)

@@ -1,19 +1,15 @@
-"""`shipper events discard`: give up events that are still pending, for instance after a restore."""
+"""`shipper events discard`: end pending events for good, for instance after a restore."""
 
-from shipper.cli.commands.events import Key, Since, Until
-from shipper.cli.input.choice import (
-    Destination,
-    Idents,
-    Yes,
-    chosen,
-    is_read,
-    no_match,
-    refuse_ambiguous,
-)
-from shipper.cli.input.recalled import carry_out, unfinished
+from functools import partial
+
+from shipper.cli.input.arguments import Destination, Idents, Key, Since, Until, Yes
+from shipper.cli.input.change import EventChange, beside_a_daemon
+from shipper.cli.input.choice import some
 from shipper.cli.output.context import Context
+from shipper.store.db.opening import Database
 from shipper.store.db.selection import Selection
-from shipper.store.operate.discard import SAMPLES, Found, find_pending, give_up
+from shipper.store.operate.discard import discard_pending
+from shipper.store.operate.preview import Found, find_pending
 from shipper.wording.quantities import several
 
 
@@ -26,34 +22,33 @@ def discard(
     yes: Yes = False,
     context: Context,
 ) -> None:
-    """Give pending events up for good: they are never sent.
+    """Discard pending events: they are never sent.
 
-    For what a restored copy, or a wrong import, would send. All that are named,
-    or none. A daemon may run. What it has in flight is waited for, as long as a
-    try may take; exit status 75 where it isn't over by then, and that is not given up.
+    Use it for events that a restored copy or a wrong import would send. Either all
+    named events are discarded, or none.
+
+    A daemon can run meanwhile: the command waits for events in flight, for as long as a try can
+    take. Events that are still in flight then are not discarded, and the exit
+    status is 75.
     """
+
+    def act(engine: Database, selection: Selection) -> tuple[int, int]:
+        return beside_a_daemon(engine, context, discard_pending(engine, selection))
+
     filters = Selection(key=key, destination=destination, since=since, until=until)
-    refuse_ambiguous(idents, filters)
-    with context.engine() as engine:
-        selection = chosen(engine, idents, filters, ("pending",))
-        found = find_pending(engine, selection)
-        if not found.count and filters != Selection():
-            if context.json:
-                context.emit({"discarded": 0})
-            raise no_match(engine, context, filters, ("pending",))
-        discarded = left = 0
-        if found.count:
-            context.confirm(_question(found), yes=yes or is_read(idents))
-            discarded, left = carry_out(engine, context, give_up(engine, selection))
+    change = EventChange(
+        ("pending",), find_pending, _question, act, partial(_report, context), "discarded"
+    )
+    change.run(context, idents, filters, yes=yes)
+
+
+def _question(found: Found) -> str:
+    samples = some(found.samples, found.count)
+    return f"discard {several(found.count, 'event')} that were not delivered: {samples}?"
+
+
+def _report(context: Context, _: Found, discarded: int) -> None:
     if context.json:
         context.emit({"discarded": discarded})
     else:
         context.say(f"{several(discarded, 'event')} discarded")
-    if left:
-        raise unfinished(left, "given up")
-
-
-def _question(found: Found) -> str:
-    more = ", ..." if found.count > SAMPLES else ""
-    samples = ", ".join(map(str, found.samples))
-    return f"give up {several(found.count, 'event')} that were not delivered: {samples}{more}?"

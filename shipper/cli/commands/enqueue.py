@@ -1,9 +1,10 @@
-"""`shipper enqueue`: events from a file into the outbox, if all of them are valid.
+"""`shipper enqueue`: write events from a file into the outbox, if all of them are valid.
 
-With --rows the file is what `shipper events export` wrote. It is complete, and every line of it
-was read once, before the outbox is touched: no transaction waits for a pipe. It must never hold all
-of a file in memory, nor keep an application waiting: a large one is written in batches, and whoever
-was cut off does the same again; it must never guess whether the same is meant anew on another day.
+The whole file is read and checked once before the first event is written, so that no transaction
+waits for a pipe. It must never hold a whole file in memory, and never keep an application waiting:
+a large file is written in batches. If that is interrupted, the operator repeats the command. It
+must never guess whether the same events on another day are new ones. With --rows the file comes
+from `shipper events export`.
 """
 
 import re
@@ -11,14 +12,22 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Annotated, Any
 
 from cyclopts import Parameter
 
-from shipper.cli.input.documents import Document, Input, name_of, streamed, whole
+from shipper.cli.input.choice import unknown_destination
+from shipper.cli.input.documents import (
+    Document,
+    Input,
+    name_of,
+    no_event,
+    streamed,
+    unreadable,
+    whole,
+)
 from shipper.cli.input.rows import is_exported, read
 from shipper.cli.output.context import Context
 from shipper.clock import SystemClock
@@ -37,16 +46,17 @@ from shipper.store.operate.enqueue import (
 )
 from shipper.store.operate.enqueue import enqueue as write
 from shipper.store.operate.enqueue import enqueue_many as write_many
-from shipper.store.operate.move import TakenIn, take_in
+from shipper.store.operate.move import MovedIn, move_in
+from shipper.wording.quantities import lasting
 from shipper.wording.safe_text import printable
 
 _NAME_CHARS = 255
 _POSITION = re.compile(r" \(line 1, column (\d+), byte \d+\)$")
 _DEFAULT = "default"
-# More faults than these are not listed.
-_TOLD = 10_000
+# How many violations are listed at most.
+_LISTED = 10_000
 
-# No mode may let through what the table itself refuses.
+# The table refuses these, so every validation mode does.
 _ALWAYS = frozenset({"json", "utf8", "maxBytes"})
 
 
@@ -64,32 +74,36 @@ def enqueue(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Write events into the outbox: one JSON document or JSON lines, all of them or none.
 
-    Prints the event ids, one a line. An event whose id is there already is not
-    written again. Hundreds and more go in small batches, so that nobody waits for
-    them; if that is cut off, the same command goes on with the rest. After half a day
-    it asks for --resume or --anew: the same events may be meant anew by then.
-    With --rows it takes in what `shipper events export` wrote, and prints how many they were.
+    Prints the event ids, one per line. An event whose id is in the outbox already
+    is not written again. Hundreds of events and more are written in small batches,
+    so that the application doesn't have to wait. If that is interrupted, repeat the
+    command to write the rest; more than 12 hours later, add --resume or --anew.
+
+    With --rows the file comes from `shipper events export`, and the answer is how
+    many events were new.
 
     Parameters
     ----------
     file
-        Where the events are; - is stdin.
+        The file with the events; - is stdin.
     destination
-        The destination that they go to.
+        The destination of the events.
     key
-        Their ordering key; left out, it is the id of the event's user.
+        The ordering key of the events. Default: the id of the user in each event.
     event_id
-        The id of the event, if there is just one.
+        The event id; only for a single event. Default: a new UUID.
     rows
-        The file is of `shipper events export`: ids, keys, destinations and order stay.
+        Read a file of `shipper events export`: ids, keys, destinations and order are kept.
     resume
-        Go on with an import of the same events that was cut off.
+        Continue an interrupted import of the same events.
     anew
-        Write all of them, also what an import of the same events has written that was cut off.
+        Write all events again, even if an interrupted import has written some of them.
     """
     if rows:
         if (destination, key, event_id) != (_DEFAULT, None, None) or resume or anew:
-            raise UsageError("with --rows the file says ids, keys and destinations")
+            raise UsageError(
+                "--rows takes ids, keys and destinations from the file", "leave other options out"
+            )
         _take_in(file, context)
         return
     settings = context.settings()
@@ -98,7 +112,7 @@ def enqueue(  # noqa: PLR0913 - one for each option
         read_first = _read_through(file, lines, settings.validation.mode)
         if event_id is not None and read_first.events > 1:
             raise UsageError(
-                f"--event-id is for one event, and {name_of(file)} has {read_first.events}"
+                f"--event-id is for one event, but {name_of(file)} has {read_first.events}"
             )
         read_first.refuse_invalid(file)
         events = (NewEvent(d.payload.decode(), destination, key, event_id) for d in streamed(lines))
@@ -108,24 +122,24 @@ def enqueue(  # noqa: PLR0913 - one for each option
             if read_first.is_large:
                 of = _begun(engine, digest, context, resume=resume, anew=anew)
             elif resume:
-                raise UsageError("so few events are written at once", "leave --resume out")
+                raise UsageError("so few events are never written in parts", "leave --resume out")
             _write(engine, events, read_first, of, context)
 
 
 def _begun(engine: Database, digest: str, context: Context, *, resume: bool, anew: bool) -> Import:
     if resume and anew:
-        raise UsageError("--resume and --anew are two things", "take one of them")
+        raise UsageError("--resume and --anew can't be combined", "leave one of them out")
     of = begin(engine, digest, SystemClock().wall(), anew=anew)
     if resume and not of.is_resumed:
         end(engine, of)
-        raise UsageError("no import of these events was cut off", "leave --resume out")
+        raise UsageError("no import of these events was interrupted", "leave --resume out")
     if of.is_resumed:
         if not resume and of.age > SURELY_THE_SAME:
             raise UsageError(
-                f"an import of the same events was cut off; it began {of.age / 3600:.0f} hours ago",
-                "--resume goes on with it, --anew writes all of them once more",
+                f"an import of the same events was interrupted; it began {lasting(of.age)} ago",
+                "--resume continues it; --anew writes all of them again",
             )
-        context.note("an import of the same events was cut off; this goes on with it")
+        context.note("an import of the same events was interrupted; this command continues it")
     return of
 
 
@@ -136,17 +150,17 @@ def _write(
     of: Import | None,
     context: Context,
 ) -> None:
-    told = _Told(context, read_first.events, of)
-    with told.of_a_cut():
+    printer = _IdPrinter(context, read_first.events, of)
+    with printer.interruptible():
         for batch in [write(engine, events)] if of is None else write_many(engine, events, of):
-            told.batch(batch)
+            printer.batch(batch)
         if of is not None:
             end(engine, of)
-    told.end()
+    printer.end()
 
 
-class _Told:
-    """Prints the ids of what is written; a reader that has gone away doesn't end the writing."""
+class _IdPrinter:
+    """Prints the ids of written events. If the reader of the ids goes away, the writing goes on."""
 
     def __init__(self, context: Context, events: int, of: Import | None) -> None:
         self._context = context
@@ -156,14 +170,14 @@ class _Told:
         self._gone: BrokenPipeError | None = None
 
     def batch(self, batch: Sequence[Enqueued]) -> None:
-        """Print a batch."""
+        """Print the ids of a batch."""
         self._written += len(batch)
         self._known += sum(not event.is_new for event in batch)
         if self._gone is None:
             try:
                 for event in batch:
                     self._print(event)
-                sys.stdout.flush()  # whoever is killed has told what is written
+                sys.stdout.flush()  # if this process is killed, the ids of written events are out
             except BrokenPipeError as error:
                 self._gone = error
 
@@ -174,23 +188,23 @@ class _Told:
             self._context.say(event.event_id)
 
     @contextmanager
-    def of_a_cut(self) -> Iterator[None]:
-        """Say how far it came where it is cut off in the middle."""
+    def interruptible(self) -> Iterator[None]:
+        """Print how many events are written if the writing is interrupted."""
         try:
             yield
         except (ShipperError, KeyboardInterrupt):
             if self._written:
                 note = f"{self._written:,} of {self._events:,} events are written"
                 if self._of is not None and self._of.can_resume:
-                    note += "; do the same again: none is written twice"
+                    note += "; repeat the command to write the rest: no event is written twice"
                 self._context.note(note)
             raise
 
     def end(self) -> None:
-        """Say what was there before; raises BrokenPipeError where nobody reads the ids."""
+        """Print how many events were known; raises BrokenPipeError if nothing reads the ids."""
         if self._known:
             self._context.note(
-                f"{self._known:,} of {self._written:,} was there already, and is not written again"
+                f"{self._known:,} of {self._written:,} in the outbox already; not written again"
             )
         if self._gone is not None:
             raise self._gone
@@ -198,7 +212,7 @@ class _Told:
 
 @dataclass(slots=True)
 class _Read:
-    """What the first reading of a file has found."""
+    """What the first reading of a file found."""
 
     events: int = 0
     bytes: int = 0
@@ -208,13 +222,13 @@ class _Read:
 
     @property
     def is_large(self) -> bool:
-        """Whether one transaction is too short for all of them."""
+        """Whether the events are too many, or too large, for one transaction."""
         return self.events > AT_ONCE or self.bytes >= AT_ONCE_BYTES
 
     def refuse_invalid(self, file: Path) -> None:
-        """Return only if every document may be written; raises InvalidEvent with what is wrong."""
+        """Raise InvalidEvent with every violation, or UsageError if the file has no event."""
         if not self.events:
-            raise UsageError(f"{name_of(file)}: there is no event in it")
+            raise no_event(file)
         if self.found:
             hint = None
             if self.is_exported:
@@ -224,13 +238,13 @@ class _Read:
 
 
 def _read_through(file: Path, lines: IO[bytes], mode: Mode) -> _Read:
-    """Read and check every document before the first is written."""
+    """Read and check every document."""
     read_first, digest = _Read(), sha256()
     for document in _readable(file, lines):
         read_first.events += 1
         read_first.bytes += len(document.payload)
         digest.update(b"%d\n%b" % (len(document.payload), document.payload))
-        if len(read_first.found) < _TOLD:
+        if len(read_first.found) < _LISTED:
             read_first.found += (
                 {"line": document.line, **found} for found in _violations(document.payload, mode)
             )
@@ -243,7 +257,7 @@ def _readable(file: Path, lines: IO[bytes]) -> Iterator[Document]:
     try:
         yield from streamed(lines)
     except OSError as error:
-        raise UsageError(f"{name_of(file)}: can't be read: {error.strerror}") from None
+        raise unreadable(file, error) from None
 
 
 def _take_in(file: Path, context: Context) -> None:
@@ -252,17 +266,17 @@ def _take_in(file: Path, context: Context) -> None:
             pass
         lines.seek(0)
         with context.engine() as engine:
-            taken = take_in(engine, read(lines, name_of(file)))
+            taken = move_in(engine, read(lines, name_of(file)))
     if context.json:
         context.emit({"new": taken.new, "known": taken.known})
     else:
-        context.say(f"{taken.new:,} new, {taken.known:,} were there already")
-    _warn_of_strangers(taken, context)
+        context.say(f"{taken.new:,} new, {taken.known:,} in the outbox already")
+    _warn_of_unknown(taken, context)
 
 
-def _warn_of_strangers(taken: TakenIn, context: Context) -> None:
+def _warn_of_unknown(taken: MovedIn, context: Context) -> None:
     for name in sorted({*taken.destinations} - {*context.settings().destinations}):
-        context.note(f"they wait: the configuration has no [destinations.{printable(name)}]")
+        context.note(f"some events wait: the configuration has no [destinations.{printable(name)}]")
 
 
 def _violations(payload: bytes, mode: Mode) -> list[dict[str, Any]]:
@@ -274,7 +288,7 @@ def _violations(payload: bytes, mode: Mode) -> list[dict[str, Any]]:
 def _shown(file: Path, found: Sequence[dict[str, Any]]) -> Iterator[str]:
     for violation in found:
         where = f"{name_of(file)}:{violation['line']}: event{violation['instancePath']}"
-        # The position in the document is the line's; said twice, they would differ.
+        # Without the position in the document: it would contradict the line of the file.
         yield f"{where} {_POSITION.sub('', violation['message'])}"
     yield "nothing was written"
 
@@ -283,17 +297,14 @@ def _check_names(
     destination: str, key: str | None, event_id: str | None, destinations: list[str]
 ) -> None:
     if destination not in destinations:
-        near = get_close_matches(destination, destinations, n=1) or destinations
-        raise UsageError(
-            f"no destination {destination!r} is configured", f"there is: {', '.join(near)}"
-        )
+        raise unknown_destination(destination, destinations)
     for name, value in (("--key", key), ("--event-id", event_id)):
         if value is not None and not 0 < len(value) <= _NAME_CHARS:
             raise UsageError(f"{name} must have 1 to {_NAME_CHARS} characters")
         if value is not None and not _is_writable(value):
-            raise UsageError(f"{name} must be UTF-8")
+            raise UsageError(f"{name} must be valid UTF-8")
     if event_id is not None and any(c < " " or "\x7f" <= c <= "\x9f" for c in event_id):
-        raise UsageError("--event-id must hold no control character")
+        raise UsageError("--event-id must not contain control characters")
 
 
 def _is_writable(text: str) -> bool:

@@ -1,26 +1,24 @@
-"""`shipper events`: find events, and see what became of one and why it waits."""
+"""`shipper events`: find events; show one with its tries, and why it waits."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter, Token, validators
+from cyclopts import Parameter
 
 from shipper.advice import hint, place_of, said, unknown_destination
-from shipper.cli.input.choice import Destination, Status, no_match
+from shipper.cli.input.arguments import LIMIT, Destination, Ident, Key, Since, Status, Until
+from shipper.cli.input.choice import no_match
 from shipper.cli.output import windows
 from shipper.cli.output.context import Context
 from shipper.cli.output.payload import readable
-from shipper.clock import SystemClock, iso, parse_iso
+from shipper.clock import SystemClock, iso
 from shipper.config import Settings
-from shipper.config.types import Seconds
 from shipper.errors import NotFound
 from shipper.policy.delivery import RetryPolicy
 from shipper.store.db.opening import Database
 from shipper.store.db.selection import Selection
-from shipper.store.drain.messages import Attempt
+from shipper.store.drain.messages import HistoryRow
 from shipper.store.report.events import EventDetail, EventReport, find, get
 from shipper.store.report.why import why
 from shipper.wording.quantities import several
@@ -29,55 +27,18 @@ from shipper.wording.safe_text import printable
 if TYPE_CHECKING:
     from shipper.cli.output.table import Header
 
-_AGO = Seconds(0.0, 36525 * 86400.0)
-
-
-def _moment(_hint: object, tokens: Sequence[Token]) -> float:
-    """Return the time that a text means, in seconds since 1970: so long ago, or an ISO time."""
-    text = tokens[0].value
-    try:
-        return SystemClock().wall() - (_AGO.parse(text, Path()) or 0.0)
-    except ValueError:
-        pass
-    try:
-        return parse_iso(text)
-    except (ValueError, OverflowError):
-        raise ValueError(
-            f"{printable(text)} is neither a duration like 2h nor a time like 2026-11-23T08:15"
-        ) from None
-
-
-_LIMIT = validators.Number(gte=1, lte=2**31 - 1)
-
-Key = Annotated[str | None, Parameter(help="Only those with this ordering key.")]
-Since = Annotated[
-    float | None,
-    Parameter(
-        converter=_moment,
-        n_tokens=1,
-        metavar="TIME",
-        help="Only those written then or later: 2h (ago), or a time like 2026-11-23T08:15 (UTC).",
-    ),
-]
-Until = Annotated[
-    float | None,
-    Parameter(
-        converter=_moment, n_tokens=1, metavar="TIME", help="Only those written then or earlier."
-    ),
-]
-
 
 def list_events(
     *,
-    status: Annotated[Status | None, Parameter(help="Only those of this status.")] = None,
+    status: Annotated[Status | None, Parameter(help="Only events with this status.")] = None,
     key: Key = None,
     destination: Destination = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, Parameter(help="At most so many.", validator=_LIMIT)] = 50,
+    limit: Annotated[int, Parameter(help="The most events to list.", validator=LIMIT)] = 50,
     context: Context,
 ) -> int:
-    """Find events, the newest first; exit status 1 when there is none."""
+    """List events, the newest first; exit status 1 if there is none."""
     selection = Selection(status=status, key=key, destination=destination, since=since, until=until)
     with context.engine() as engine:
         found = find(engine, selection, limit)
@@ -94,20 +55,17 @@ def list_events(
 
 
 def show_event(
-    ident: Annotated[
-        str,
-        Parameter(name="ID", help="Its id or event id; digits alone are an id, event_id:4711 not."),
-    ],
+    ident: Ident,
     /,
     *,
     context: Context,
 ) -> None:
-    """Show an event with its tries, and why it waits."""
+    """Show an event with its payload, its tries, and why it waits."""
     show(ident, context, only=None)
 
 
 def show(ident: str, context: Context, *, only: Status | None) -> None:
-    """Show an event; raises NotFound where there is none, or not of the status `only`."""
+    """Print an event; raises NotFound if there is none, or its status isn't `only`."""
     now = SystemClock().wall()
     settings = context.settings()
     with context.engine() as engine:
@@ -116,7 +74,7 @@ def show(ident: str, context: Context, *, only: Status | None) -> None:
             raise NotFound(f"there is no event {printable(ident)}", _hint(ident))
         event = detail.event
         if only not in {None, event.status}:
-            raise NotFound(f"event {event.id} is not {only} but {event.status}")
+            raise NotFound(f"event {event.id} is {event.status}, not {only}")
         reason = _why(engine, settings, event, now)
     if context.json:
         context.emit(_detail(detail, reason))
@@ -151,7 +109,7 @@ def _why(engine: Database, settings: Settings, event: EventReport, now: float) -
 
 
 def _hint(ident: str) -> str | None:
-    return f"event_id:{ident} is the one with that event id" if ident.isdigit() else None
+    return f"to find it by its event id: event_id:{ident}" if ident.isdigit() else None
 
 
 def _fields(event: EventReport) -> dict[str, Any]:
@@ -169,7 +127,7 @@ def _detail(detail: EventDetail, reason: str | None) -> dict[str, Any]:
 
 
 def _list_header() -> "Header":
-    from shipper.cli.output.table import Column, middle, without_year  # noqa: PLC0415 - rich takes a while
+    from shipper.cli.output.table import Column, middle, without_year  # noqa: PLC0415 - only a table needs rich
 
     return (
         "id",
@@ -215,7 +173,7 @@ def _print(detail: EventDetail, reason: str | None, context: Context) -> None:
         "destination": event.destination,
         "key": event.ordering_key,
         "status": event.status,
-        "tried": f"{_times(event.tries)}; charged failures {event.attempts}{of}",
+        "tried": f"{_times(event.tries)}; {event.attempts}{of} failures charged",
         "written": iso(event.created_at),
         "delivered": None if event.delivered_at is None else iso(event.delivered_at),
         "last error": None if event.last_error is None else said(event.last_error),
@@ -233,12 +191,12 @@ def _print_payload(payload: str, context: Context) -> None:
         context.facts({"payload": payload})
         return
     size = several(len(payload.encode("utf-8", "surrogatepass")), "byte")
-    context.facts({"payload": f"{size}, sent as written; here it is indented"})
+    context.facts({"payload": f"{size}, sent as written; indented here"})
     for line in readable(payload):
         context.say(f"  {printable(line)}")
 
 
-def _attempt_row(attempt: Attempt) -> tuple[object, ...]:
+def _attempt_row(attempt: HistoryRow) -> tuple[object, ...]:
     return (
         iso(attempt.started_at),
         attempt.outcome,

@@ -1,7 +1,7 @@
-"""`shipper events export`: undelivered events as lines of JSON, to be taken in by another outbox.
+"""`shipper events export`: write undelivered events as lines of JSON, for another outbox.
 
-It decides nothing but where the lines go. A file must never be overwritten, never appear under its
-name before all of it is on disk, and never be readable for anybody else: payloads are in it.
+It decides only where the lines go. It must never overwrite a file. A file must never have its name
+before all of it is on disk, and must never be readable for other users: it contains payloads.
 """
 
 import os
@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from shipper.cli.commands.events import Key, Since, Until
-from shipper.cli.input.choice import Destination, no_match
+from shipper.cli.input.arguments import Destination, Key, Since, Until
+from shipper.cli.input.choice import no_match
 from shipper.cli.input.documents import name_of
 from shipper.cli.input.rows import fields, written
 from shipper.cli.output.context import Context
@@ -22,7 +22,7 @@ from shipper.store.db.engine import database_path
 from shipper.store.db.opening import Database
 from shipper.store.db.selection import Selection
 from shipper.store.operate.backup import file_beside, publish
-from shipper.store.operate.move import Carried, hand_over, undelivered
+from shipper.store.operate.move import MovedEvent, move_out, undelivered
 from shipper.store.report.events import find
 from shipper.wording.quantities import several
 
@@ -32,10 +32,10 @@ _STDOUT = Path("-")
 
 
 def export(  # noqa: PLR0913 - one for each option
-    file: Annotated[Path, Parameter(name="FILE", help="Where the lines go; - is stdout.")],
+    file: Annotated[Path, Parameter(name="FILE", help="The file to write; - is stdout.")],
     /,
     *,
-    status: Annotated[Undelivered, Parameter(help="Only those of this status.")] = "pending",
+    status: Annotated[Undelivered, Parameter(help="Only events with this status.")] = "pending",
     key: Key = None,
     destination: Destination = None,
     since: Since = None,
@@ -43,7 +43,7 @@ def export(  # noqa: PLR0913 - one for each option
     hand_over: Annotated[
         bool,
         Parameter(
-            help="Give them out of hand: once the file is on disk, they are never sent from here.",
+            help="Move the events: once the file is on disk, this outbox never sends them.",
             show_default=False,
         ),
     ] = False,
@@ -51,14 +51,16 @@ def export(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Write undelivered events to a file, for `shipper enqueue --rows` on another outbox.
 
-    One line of JSON an event, in the order of id. With --hand-over nothing is
-    sent twice: no daemon may run here meanwhile (exit status 75), and the events
-    are marked as handed over when the file is complete. Whatever is cut off, do
-    it again with another FILE before a daemon starts here; the other outbox
-    takes no event twice, so give it both.
+    The file has one line of JSON per event, in the order of id. Without --hand-over
+    the events stay here too.
+
+    With --hand-over the events move: no daemon is allowed to run here meanwhile
+    (exit status 75), and the events are marked when the file is complete. If the
+    export is interrupted, repeat it with another FILE before a daemon starts here,
+    then import both files: the other outbox ignores duplicates.
     """
     if hand_over and file == _STDOUT:
-        raise UsageError("what is handed over needs a file: a pipe keeps nothing", "name a FILE")
+        raise UsageError("--hand-over can't write to a pipe, which keeps nothing", "name a FILE")
     selection = Selection(status=status, key=key, destination=destination, since=since, until=until)
     is_filtered = selection != Selection(status="pending")
     with context.engine() as engine:
@@ -70,29 +72,29 @@ def export(  # noqa: PLR0913 - one for each option
             keeper = _Keeper(file)
             handed_over = _carry(engine, selection, keeper, context, leave=hand_over)
             exported = keeper.events
-    _tell(context, file, exported, handed_over)
+    _report(context, file, exported, handed_over)
 
 
 class _Keeper:
-    """Puts events into a new file that nobody else can read, and counts them."""
+    """Writes events into a new file that only this user can read, and counts them."""
 
     def __init__(self, target: Path) -> None:
         if os.path.lexists(target):
-            raise UsageError(f"{target} is there already; nothing was exported", "name another")
+            raise UsageError(f"{target} exists already; nothing was exported", "name another FILE")
         if not target.parent.is_dir():
             raise UsageError(f"there is no directory {target.parent}")
         self.events = 0
         self._target = target
 
-    def __call__(self, pages: Iterator[list[Carried]]) -> None:
-        """Return when all of them are on disk; raises NotWritten where it has no room, say."""
+    def __call__(self, pages: Iterator[list[MovedEvent]]) -> None:
+        """Write all events to disk; raises NotWritten, for instance if the disk is full."""
         try:
             self._keep(pages)
         except OSError as error:
-            told = f"{self._target}: can't be written: {error.strerror}; nothing was exported"
-            raise NotWritten(told) from error
+            message = f"can't write {self._target}: {error.strerror}; nothing was exported"
+            raise NotWritten(message) from error
 
-    def _keep(self, pages: Iterator[list[Carried]]) -> None:
+    def _keep(self, pages: Iterator[list[MovedEvent]]) -> None:
         with file_beside(self._target) as draft:
             with open(draft.file, "wb", closefd=False) as lines:
                 for page in pages:
@@ -107,27 +109,27 @@ class _Keeper:
 def _carry(
     engine: Database, selection: Selection, keeper: _Keeper, context: Context, *, leave: bool
 ) -> int:
-    """Export events, and with `leave` mark them; return how many were marked."""
+    """Export events; mark them if they `leave` this outbox, and return how many were marked."""
     if leave:
         path = database_path(context.settings().database.url)
-        return hand_over(engine, selection, path, keeper)
+        return move_out(engine, selection, path, keeper)
     keeper(undelivered(engine, selection))
     return 0
 
 
-def _print(pages: Iterator[list[Carried]], context: Context) -> int:
+def _print(pages: Iterator[list[MovedEvent]], context: Context) -> int:
     events = 0
-    for events, event in enumerate(chain.from_iterable(pages), 1):  # noqa: B007 - the last counts
+    for events, event in enumerate(chain.from_iterable(pages), 1):  # noqa: B007 - the last number is the count
         context.emit(fields(event))
     return events
 
 
-def _tell(context: Context, file: Path, exported: int, handed_over: int) -> None:
+def _report(context: Context, file: Path, exported: int, handed_over: int) -> None:
     count = several(exported, "event")
     if file == _STDOUT:
         context.note(f"{count} exported")
     elif context.json:
         context.emit({"exported": exported, "handed_over": handed_over})
     else:
-        left = "; none of them is sent from here any more" if handed_over else ""
+        left = "; this outbox never sends them" if handed_over else ""
         context.say(f"{count} exported to {name_of(file)}{left}")

@@ -1,6 +1,6 @@
-"""`shipper healthcheck`: asks the daemon's local HTTP port, for whoever can only run a command.
+"""`shipper healthcheck`: ask the daemon's local HTTP port, for supervisors that only run commands.
 
-It must be cheap, because it is run every few seconds for years: the standard library asks.
+It must be cheap, because it runs every few seconds for years: so it uses the standard library.
 """
 
 import socket
@@ -13,26 +13,27 @@ from shipper.errors import UsageError
 from shipper.wording.safe_text import printable
 
 _PATHS: Final = {"live": "/livez", "ready": "/readyz"}
-_STRANGER: Final = "what answers there is not shipper"
+_STRANGER: Final = "another program than shipper answers there"
 _TIMEOUT: Final = 5.0
 _ANSWER_BYTES: Final = 4096
 
 
 def healthcheck(what: Literal["live", "ready"], /, *, context: Context) -> int:
-    """Ask the running daemon whether it is well; exit status 1 where it is not, or not there.
+    """Ask the running daemon whether it works; exit status 1 if it doesn't, or doesn't answer.
 
-    It needs a local port: [web] listen. An API that is down is no reason to be not ready.
+    It needs the daemon's local port: [web] listen in the configuration. The daemon
+    is ready also while the API is down.
 
     Parameters
     ----------
     what
-        live: the drain turns. ready: the outbox is ours and the database answers.
+        live: the delivery loop runs. ready: the daemon owns the outbox, and the database answers.
     """
     address = context.settings().web.listen
     if address is None:
         raise UsageError(
-            "the daemon has no local port to ask",
-            'set listen = "127.0.0.1:9187" under [web], and reload the daemon',
+            "the daemon has no local port",
+            'set listen = "127.0.0.1:9187" under [web], then reload the daemon',
         )
     is_well, answer = _ask(address, what)
     if context.json:
@@ -56,14 +57,14 @@ def _ask(address: Address, what: str) -> tuple[bool, str]:
         return False, _STRANGER
     finally:
         connection.close()
-    # Whoever has the port instead of the daemon must not pass for it.
+    # Another program on this port must not count as the daemon.
     is_well = response.status == 200 and answer == what
     is_ours = is_well or (response.status == 503 and "\n" not in answer)
     return is_well, answer if is_ours else _STRANGER
 
 
 class _Connection(HTTPConnection):
-    """HTTP over either kind of socket."""
+    """An HTTP connection over TCP or over a Unix socket."""
 
     def __init__(self, address: Address) -> None:
         host, port = (
@@ -73,7 +74,7 @@ class _Connection(HTTPConnection):
         self._path = address.path if isinstance(address, UnixSocket) else None
 
     def connect(self) -> None:
-        """Connect to the address, whichever it is."""
+        """Connect to the address."""
         if self._path is None:
             super().connect()
             return

@@ -1,10 +1,12 @@
 """`shipper help`: the manual, a chapter at a time, and the help of a command by its name.
 
-A chapter is a file of `shipper/manual`, or made from what the program itself goes by. It must never
-say anything twice: what two chapters need stands in one of them.
+A chapter is a file of `shipper/manual`, or it is made from the tables that the program itself uses.
+The files come with the package, so the manual can be read offline. They are Markdown that GitHub
+shows, too: a link to another chapter is a link there, and a command here.
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -19,9 +21,14 @@ from shipper.errors import UsageError
 from shipper.wording.colours import coloured, console
 from shipper.wording.safe_text import printable
 
+_LINES: Final = re.DOTALL | re.MULTILINE
+# GitHub draws these; their source says nothing that the text beside them doesn't.
+_DRAWING: Final = re.compile(r"^```mermaid\n.*?^```\n\n", _LINES)
+_LINK: Final = re.compile(r"\[([^\]]+)\]\((?!https?:)(?:([a-z-]+)\.md|[^)]*?)(?:#[^)]*)?\)")
+
 
 class Chapter(NamedTuple):
-    """A chapter: what it is about, and what makes it where it is no file."""
+    """A chapter: what it is about, and the function that makes it if it is not a file."""
 
     about: str
     make: Callable[[], str] | None = None
@@ -37,18 +44,33 @@ def show_help(*words: Annotated[str, Parameter(name="CHAPTER")], context: Contex
     """
     if not words:
         _list(context)
-    elif len(words) == 1 and words[0] in CHAPTERS:
+    elif len(words) == 1 and (words[0] in CHAPTERS or words[0] in SECTIONS):
         _print(words[0], context)
     else:
         _command(words)
 
 
 def text_of(name: str) -> str:
-    """Return a chapter as Markdown."""
+    """Return a chapter, or a section that has a name of its own, as Markdown."""
+    if name in SECTIONS:
+        chapter, title = SECTIONS[name]
+        found = re.search(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", text_of(chapter), _LINES)
+        assert found is not None, f"{chapter} has no section {title}"
+        return found[0].removeprefix("#").rstrip() + "\n"
     make = CHAPTERS[name].make
     if make is not None:
         return make()
-    return (files("shipper") / "manual" / f"{name}.md").read_text("utf-8")
+    text = (files("shipper") / "manual" / f"{name}.md").read_text("utf-8")
+    return _LINK.sub(_command_for, _DRAWING.sub("", text))
+
+
+def _command_for(link: re.Match[str]) -> str:
+    """Return what stands for a link: the command that shows the chapter, or its text alone."""
+    text, chapter = link.groups()
+    if chapter is None:
+        return f"{text} (in the repository)"
+    command = f"`shipper help {chapter}`"
+    return command if text == chapter else f"{text} ({command})"
 
 
 def _list(context: Context) -> None:
@@ -65,12 +87,12 @@ def _print(name: str, context: Context) -> None:
     if context.json:
         context.emit({"chapter": name, "text": text})
     elif sys.stdout.isatty():
-        from rich.markdown import Markdown  # noqa: PLC0415 - only a terminal needs rich
+        from shipper.cli.output.markdown import draw  # noqa: PLC0415 - only a terminal needs rich
 
         os.environ.setdefault("LESS", "-RFX")  # colours as colours; one screen needs no pager
         screen = console()
         with screen.pager(styles=coloured(sys.stdout)):
-            screen.print(Markdown(text))
+            draw(text, screen)
     else:
         context.say(text.rstrip("\n"))
 
@@ -89,20 +111,13 @@ def _command(words: tuple[str, ...]) -> None:
 
 
 def _nothing(word: str, near_command: str | None) -> UsageError:
-    """Return what to say of a word that is neither a chapter nor a command."""
-    near = get_close_matches(word, CHAPTERS, n=1)
+    """Return the error for a word that is neither a chapter nor a command."""
+    near = get_close_matches(word, [*CHAPTERS, *SECTIONS], n=1)
     hint = "shipper help" if near_command == "shipper --help" else near_command
     return UsageError(
         f"there is no chapter or command {printable(word)}",
         f"did you mean shipper help {near[0]}?" if near else hint,
     )
-
-
-def _configuration() -> str:
-    from shipper.cli.setup.template import example  # noqa: PLC0415 - only this chapter needs it
-
-    indented = "\n".join(f"    {line}".rstrip() for line in example().splitlines())
-    return f"# Configuration\n\nEvery setting with its default:\n\n{indented}\n"
 
 
 def _statuses() -> str:
@@ -121,15 +136,31 @@ def _table(header: tuple[str, str], facts: Mapping[str, str]) -> str:
 
 
 CHAPTERS: Final[Mapping[str, Chapter]] = {
-    "first-steps": Chapter("from nothing to the first delivered event"),
-    "events": Chapter("how an application writes them, and what becomes of them"),
-    "order": Chapter("what is guaranteed about order and repeats"),
-    "states": Chapter("what a destination's state means"),
-    "answers": Chapter("what becomes of an event, by the API's answer"),
-    "dead-letters": Chapter("how to look at them, and what to do about them"),
-    "configuration": Chapter("every setting, with its default", _configuration),
+    "writing": Chapter("the first event, the columns, examples in each language, schema tools"),
+    "configuration": Chapter("every setting, with its default and its bounds"),
+    "operating": Chapter("look, send again, stop, move, discard; states and answers"),
+    "troubleshooting": Chapter("nothing arrives: from the message to the fix"),
+    "service": Chapter("as a systemd service"),
+    "containers": Chapter("in Docker and Kubernetes: volumes, stopping, health"),
+    "postgres": Chapter("the role, the URL, poolers, standbys, a second machine"),
+    "backup": Chapter("backup, restore, moving to another machine"),
+    "monitoring": Chapter("Nagios, Prometheus, heartbeat, webhook"),
+    "guarantees": Chapter("the six promises, their limits, what is tested, speed"),
     "json": Chapter("every field that --json prints, with its type"),
+    "metrics": Chapter("every metric, with its type and its labels"),
+    "log": Chapter("every event of the log, with its level and its fields"),
     "exit-status": Chapter("what a command's exit status means", _statuses),
     "files": Chapter("files and environment variables", _places),
-    "containers": Chapter("volumes, stopping, health"),
+    "design": Chapter("how shipper works inside, and why"),
+    "glossary": Chapter("the words that shipper uses, each with one meaning"),
+    "contributing": Chapter("for developers: set-up, tests, how to add something"),
 }
+SECTIONS: Final[Mapping[str, tuple[str, str]]] = {
+    "first-steps": ("writing", "First steps"),
+    "events": ("writing", "What becomes of an event"),
+    "order": ("guarantees", "Order and what operators do"),
+    "states": ("operating", "States of a destination"),
+    "answers": ("operating", "What an answer means"),
+    "dead-letters": ("operating", "Dead letters"),
+}
+"""Sections that can be asked for by a name of their own: each with its chapter and its title."""

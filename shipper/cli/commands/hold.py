@@ -1,32 +1,37 @@
-"""`shipper hold` and `shipper release`: stop a key or a destination, and let it go on."""
+"""`shipper hold` and `shipper release`: stop a key or a destination, and let it continue."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from difflib import get_close_matches
 from typing import Annotated
 
-from cyclopts import Parameter, validators
+from cyclopts import Parameter
 
+from shipper.cli.input.arguments import LIMIT
+from shipper.cli.input.choice import unknown_destination
 from shipper.cli.output.context import Context
 from shipper.cli.output.obstacles import obstacles, quoted
 from shipper.clock import SystemClock, iso
 from shipper.errors import NotFound, UsageError
 from shipper.store.db.opening import Database
-from shipper.store.operate import acts
+from shipper.store.operate.hold import (
+    hold_destination,
+    hold_key,
+    release_destination,
+    release_key,
+)
 from shipper.store.report import holds
 from shipper.wording.quantities import age, count
 from shipper.wording.safe_text import printable
 
-_HEADER = ("destination", "key", "pending", "held for", "by", "to let it go on")
+_HEADER = ("destination", "key", "pending", "held for", "by", "to release it")
 
-Key = Annotated[str | None, Parameter(help="The ordering key.")]
+Key = Annotated[
+    str | None, Parameter(help="The ordering key; without --destination, at all destinations.")
+]
 Destination = Annotated[
     str | None,
-    Parameter(help="The destination; with --key only there, else the key at all of them."),
+    Parameter(help="The destination: all of it, or with --key only that key."),
 ]
-
-
-_LIMIT = validators.Number(gte=1, lte=2**31 - 1)
 
 
 def hold(
@@ -34,38 +39,46 @@ def hold(
     key: Key = None,
     destination: Destination = None,
     list_: Annotated[
-        bool, Parameter(name="--list", negative="", show_default=False, help="List what is held.")
+        bool,
+        Parameter(
+            name="--list",
+            negative="",
+            show_default=False,
+            help="List the held keys and destinations; stop nothing.",
+        ),
     ] = False,
-    limit: Annotated[int, Parameter(help="List at most so many.", validator=_LIMIT)] = 50,
+    limit: Annotated[int, Parameter(help="The most entries for --list.", validator=LIMIT)] = 50,
     context: Context,
 ) -> None:
-    """Stop a key, or a whole destination, until it is released; what is in flight ends first.
+    """Stop a key or a whole destination until `shipper release`; tries in flight still end.
 
-    With --list nothing is stopped: it says what is held, since when, by whom, and how many events
-    wait behind it.
+    With --list it stops nothing: it lists what is held, for how long, by what, and how
+    many events wait behind it.
     """
     if list_:
         if key is not None or destination is not None:
-            raise UsageError("--list lists everything that is held", "shipper hold --list")
+            raise UsageError(
+                "--list can't be combined with --key or --destination", "shipper hold --list"
+            )
         _list(context, limit)
         return
     _refuse_nothing(key, destination)
     configured = context.settings().destinations
     if destination is not None and destination not in configured:
-        raise _unknown(destination, configured)
+        raise unknown_destination(destination, configured)
     names = sorted(configured) if destination is None else [destination]
     now = SystemClock().wall()
     with context.engine() as engine:
         for name in names:
             if key is None:
-                changed = acts.hold_destination(engine, name, now)
+                changed = hold_destination(engine, name, now)
             else:
-                changed = acts.hold_key(engine, name, key, now)
+                changed = hold_key(engine, name, key, now)
             word = "held" if changed else "was held already"
-            _tell(context, name, key, word, held=True, changed=changed)
+            _report(context, name, key, word, held=True, changed=changed)
         if key is not None and not any(holds.waiting(engine, name, key) for name in names):
             context.note(
-                f"no pending event has the key {printable(key)} now: it is held for what comes;"
+                f"no pending event has the key {printable(key)} now; later ones will be held;"
                 f" if it is misspelt: shipper release --key {quoted(key)}"
             )
 
@@ -85,14 +98,14 @@ def _list(context: Context, limit: int) -> None:
         context.note(f"{total - len(found):,} more are held: --limit {total}")
 
 
-def _row(each: holds.Held, now: float) -> tuple[object, ...]:
+def _row(each: holds.HoldReport, now: float) -> tuple[object, ...]:
     what = "" if each.ordering_key is None else f"--key {quoted(each.ordering_key)} "
     by = "operator" if each.cause == "operator" else f"dead letter {each.event_id}"
-    # The longest count that is made is no exact one.
+    # Counting stops at this number, so it isn't exact.
     waiting = f"{count(each.pending)}+" if each.pending == holds.COUNTED else each.pending
     return (
         each.destination,
-        "(all of it)" if each.ordering_key is None else each.ordering_key,
+        "(all keys)" if each.ordering_key is None else each.ordering_key,
         waiting,
         "" if each.since is None else age(now - each.since),
         by,
@@ -101,29 +114,29 @@ def _row(each: holds.Held, now: float) -> tuple[object, ...]:
 
 
 def release(*, key: Key = None, destination: Destination = None, context: Context) -> None:
-    """Let a key, or a whole destination, go on; links that are down are probed at once.
+    """Let a key or a whole destination continue; a destination that is down is probed at once.
 
-    Exit status 1 when no such key is held.
+    Exit status 1 if the key isn't held.
     """
     _refuse_nothing(key, destination)
     with context.engine() as engine:
         if key is not None:
-            names = acts.release_key(engine, key, destination)
+            names = release_key(engine, key, destination)
             if not names:
                 raise NotFound(f"key {printable(key)} is not held")
             for name in names:
-                _tell(context, name, key, "released", held=False, changed=True)
-            _tell_obstacles(context, engine, names)
+                _report(context, name, key, "released", held=False, changed=True)
+            _report_obstacles(context, engine, names)
         elif destination is not None:
-            changed = acts.release_destination(engine, destination, SystemClock().wall())
+            changed = release_destination(engine, destination, SystemClock().wall())
             if not changed and destination not in context.settings().destinations:
-                raise _unknown(destination, context.settings().destinations)
-            word = "released" if changed else "was not held; its link is probed"
-            _tell(context, destination, None, word, held=False, changed=changed)
-            _tell_obstacles(context, engine, [destination])
+                raise unknown_destination(destination, context.settings().destinations)
+            word = "released" if changed else "was not held; the daemon probes it"
+            _report(context, destination, None, word, held=False, changed=changed)
+            _report_obstacles(context, engine, [destination])
 
 
-def _tell_obstacles(context: Context, engine: Database, names: Sequence[str]) -> None:
+def _report_obstacles(context: Context, engine: Database, names: Sequence[str]) -> None:
     for way in obstacles(context, engine, names, probed=True):
         context.note(f"not yet: {way}")
 
@@ -131,19 +144,12 @@ def _tell_obstacles(context: Context, engine: Database, names: Sequence[str]) ->
 def _refuse_nothing(key: str | None, destination: str | None) -> None:
     if key == "" or (key is None and not destination):
         raise UsageError(
-            "no key and no destination is named",
+            "neither a key nor a destination is named",
             "name a key with --key, or a destination with --destination",
         )
 
 
-def _unknown(destination: str, configured: Collection[str]) -> UsageError:
-    near = get_close_matches(destination, configured, n=1) or sorted(configured)
-    return UsageError(
-        f"no destination {printable(destination)} is configured", f"there is: {', '.join(near)}"
-    )
-
-
-def _tell(
+def _report(
     context: Context, destination: str, key: str | None, word: str, *, held: bool, changed: bool
 ) -> None:
     if context.json:

@@ -1,4 +1,4 @@
-"""`shipper prune`: delete what is over now, instead of waiting for the daemon to do it."""
+"""`shipper prune`: delete finished events now, instead of waiting for the daemon to do it."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -10,41 +10,42 @@ from typing import TypeVar
 from shipper.cli.output.context import Context
 from shipper.clock import Clock, SystemClock, iso
 from shipper.config import RetentionSettings
+from shipper.store.db.dialect import dialect_of
 from shipper.store.db.opening import Database
 from shipper.store.lease import clock_notes
 from shipper.store.lease.lease import Owner
 from shipper.store.upkeep import retention, sqlite_file
-from shipper.store.upkeep.retention import Cutoffs, Kind
+from shipper.store.upkeep.retention import Cutoffs, EndedGroup
 from shipper.system.confirmed_time import Confirmed
 from shipper.wording.quantities import several
 
 T = TypeVar("T")
 
-# Between two batches everybody else has a turn, for as long as a batch takes and at least so long.
-_REST_LEAST = 0.01
-# Another machine's clock may be ahead by this, and a shop be closed for so long.
+# Between two batches other writers have a turn: for as long as a batch took, but at least this long
+# (in seconds).
+_PAUSE_LEAST = 0.01
+# In seconds: how far another machine's clock can be ahead, and how long a shop can be closed.
 _AHEAD, _QUIET = 60.0, 3 * 86400.0
 
 _SET = (
-    "the machine's clock was set: what it would not have deleted before stays until its time has"
-    " really passed; --trust-clock goes by the clock"
+    "this machine's clock was set: events stay until their retention time has really passed;"
+    " --trust-clock deletes by the clock"
 )
 
 
 def prune(*, dry_run: bool = False, trust_clock: bool = False, context: Context) -> None:
-    """Delete events that have been over for longer than [retention] says.
+    """Delete finished events after the time set in [retention]; never a pending event.
 
-    Never a pending one. A running daemon does the same by itself, and may run
-    meanwhile. What is deleted is counted as purged. Its event_id is free again:
-    whoever writes it once more writes a new event.
+    A running daemon does the same by itself, and can run meanwhile. Deleted events
+    are counted as purged. The event_id of a deleted event is free again: if the
+    application writes it once more, that is a new event.
 
     Parameters
     ----------
     dry_run
-        Say what would be deleted, and delete nothing.
+        Print what would be deleted; delete nothing.
     trust_clock
-        Go by the machine's clock also where the daemon has noted that it was set:
-        without this, nothing is deleted before its time has really passed.
+        Delete by this machine's clock, even if the daemon has noted that the clock was set.
     """
     keeps, clock = context.settings().retention, SystemClock()
     now = clock.wall()
@@ -57,23 +58,25 @@ def prune(*, dry_run: bool = False, trust_clock: bool = False, context: Context)
         by_clock = Cutoffs.at(now, delivered=keeps.delivered, dead=keeps.dead)
         cutoffs = replace(by_clock, **since_set)
         if dry_run:
-            gone: Mapping[Kind, int] = retention.due(engine, cutoffs)
+            gone: Mapping[EndedGroup, int] = retention.due(engine, cutoffs)
         else:
             gone = _prune(engine, cutoffs, clock)
             _shrink(engine, clock)
-    _tell(context, gone, dry_run=dry_run)
+    _report(context, gone, dry_run=dry_run)
 
 
 def _doubt(newest: float | None, now: float, keeps: RetentionSettings) -> str | None:
-    """Return what is strange about the time that it is here, by the newest in the outbox."""
+    """Return a warning if this machine's clock doesn't fit the newest time in the outbox."""
     shortest = min((s for s in (keeps.delivered, keeps.dead) if s is not None), default=inf)
     if newest is None or now - max(shortest, _QUIET) <= newest <= now + _AHEAD:
         return None
-    return f"warning: the newest time in the outbox is {iso(newest)}, and here it is {iso(now)}"
+    return (
+        f"warning: the newest time in the outbox is {iso(newest)}, but this machine has {iso(now)}"
+    )
 
 
 def _noted(engine: Database, clock: Clock, keeps: RetentionSettings) -> dict[str, float]:
-    """Return the cutoffs that the clock can't be believed for, by what the daemon has noted."""
+    """Return earlier cutoffs for the statuses where the clock was set, by the daemon's notes."""
     notes = clock_notes.read(engine, Owner.here().boot)
     if notes is None:
         return {}
@@ -84,33 +87,33 @@ def _noted(engine: Database, clock: Clock, keeps: RetentionSettings) -> dict[str
     return {name: at - s for name, (s, at) in known.items() if now - at > _AHEAD}
 
 
-def _prune(engine: Database, cutoffs: Cutoffs, clock: Clock) -> Mapping[Kind, int]:
-    total: Counter[Kind] = Counter()
+def _prune(engine: Database, cutoffs: Cutoffs, clock: Clock) -> Mapping[EndedGroup, int]:
+    total: Counter[EndedGroup] = Counter()
     for batch in _unhurried(retention.prune(engine, cutoffs, clock.monotonic), clock):
         total += batch
     return total
 
 
 def _shrink(engine: Database, clock: Clock) -> None:
-    if engine.dialect.name == "sqlite":
+    if dialect_of(engine).is_file:
         for _ in _unhurried(sqlite_file.give_back(engine), clock):
             pass
         sqlite_file.checkpoint(engine)
 
 
 def _unhurried(steps: Iterator[T], clock: Clock) -> Iterator[T]:
-    """Yield what the steps yield, with a rest after each: SQLite has no queue of writers."""
-    nobody = Event()
+    """Yield what the steps yield, with a pause after each: SQLite has no queue of writers."""
+    pause = Event()
     while True:
         began = clock.monotonic()
         step = next(steps, None)
         if step is None:
             return
         yield step
-        nobody.wait(max(_REST_LEAST, clock.monotonic() - began))
+        pause.wait(max(_PAUSE_LEAST, clock.monotonic() - began))
 
 
-def _tell(context: Context, gone: Mapping[Kind, int], *, dry_run: bool) -> None:
+def _report(context: Context, gone: Mapping[EndedGroup, int], *, dry_run: bool) -> None:
     rows = sorted((kind.destination, kind.status, count) for kind, count in gone.items() if count)
     total = sum(count for _, _, count in rows)
     if context.json:

@@ -1,28 +1,20 @@
-"""`shipper events retry`: try events that wait now, whatever they wait for.
+"""`shipper events retry`: try pending events now, without the rest of their wait.
 
-A destination that is paused or held stays so: its word, and an operator's, end by `release`.
+A destination that is paused or held stays so; `shipper release` ends both.
 """
 
-from shipper.cli.commands.events import Key, Since, Until
-from shipper.cli.input.choice import (
-    Cause,
-    Destination,
-    Idents,
-    Yes,
-    chosen,
-    is_read,
-    no_match,
-    refuse_ambiguous,
-)
+from shipper.cli.input.arguments import Cause, Destination, Idents, Key, Since, Until, Yes
+from shipper.cli.input.change import EventChange
 from shipper.cli.output.context import Context
 from shipper.cli.output.obstacles import held_keys, obstacles
+from shipper.store.db.opening import Database
 from shipper.store.db.selection import Selection
-from shipper.store.operate.acts import send_now
-from shipper.store.operate.discard import find_pending
+from shipper.store.operate.preview import Found, find_pending
+from shipper.store.operate.send_now import send_now
 from shipper.store.report.events import find
 from shipper.wording.quantities import several
 
-# Of more events nobody is told what is in the way of each.
+# Of how many events the command looks for what is in their way.
 _LOOKED_AT = 100
 
 
@@ -36,29 +28,38 @@ def retry(
     yes: Yes = False,
     context: Context,
 ) -> None:
-    """Try pending events now, without the rest of the wait after a failure.
+    """Try pending events now, without the rest of the wait after a failed try.
 
-    Each keeps its place in its key and what is left of its budget. A running
-    daemon does it at once. A destination that is down is probed at once by:
-    shipper release --destination NAME. Dead letters: shipper dead retry.
+    Each event keeps its place in its key and its count of charged tries. A running
+    daemon tries them at once. If the destination is down, probe it with:
+    shipper release --destination NAME. For dead letters: shipper dead retry.
     """
-    filters = Selection(key=key, destination=destination, cause=cause, since=since, until=until)
-    refuse_ambiguous(idents, filters)
-    with context.engine() as engine:
-        selection = chosen(engine, idents, filters, ("pending",))
-        found = find_pending(engine, selection)
-        if not found.count:
-            raise no_match(engine, context, filters, ("pending",))
-        question = f"try {several(found.count, 'event')} now?"
-        context.confirm(question, yes=yes or is_read(idents))
+    ways: list[str] = []
+
+    def act(engine: Database, selection: Selection) -> tuple[int, int]:
         events = find(engine, selection, _LOOKED_AT)
         hurried = send_now(engine, selection)
         names = {event.destination for event in events}
-        ways = obstacles(context, engine, names, probed=False)
-        ways += held_keys(engine, {(event.destination, event.ordering_key) for event in events})
-    if context.json:
-        context.emit({"retried": hurried, "obstacles": ways})
-        return
-    context.say(f"{several(hurried, 'event')} to be tried {'as soon as may be' if ways else 'now'}")
-    for way in ways:
-        context.note(f"not yet: {way}")
+        lanes = {(event.destination, event.ordering_key) for event in events}
+        ways.extend(obstacles(context, engine, names, probed=False))
+        ways.extend(held_keys(engine, lanes))
+        return hurried, 0
+
+    def report(_: Found, hurried: int) -> None:
+        if context.json:
+            context.emit({"retried": hurried, "obstacles": ways})
+            return
+        when = "as soon as possible" if ways else "now"
+        context.say(f"{several(hurried, 'event')} to be tried {when}")
+        for way in ways:
+            context.note(f"not yet: {way}")
+
+    filters = Selection(key=key, destination=destination, cause=cause, since=since, until=until)
+    change = EventChange(
+        ("pending",), find_pending, _question, act, report, "retried", needs_some=True
+    )
+    change.run(context, idents, filters, yes=yes)
+
+
+def _question(found: Found) -> str:
+    return f"try {several(found.count, 'event')} now?"

@@ -1,4 +1,4 @@
-"""`shipper run`: the daemon, in the foreground."""
+"""`shipper run`: run the daemon in the foreground."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -18,7 +18,11 @@ T = TypeVar("T")
 
 
 def run(*, context: Context) -> None:
-    """Ship events until stopped: SIGTERM and SIGINT stop it cleanly, SIGHUP reloads the config."""
+    """Run the daemon, which ships events until it is stopped.
+
+    SIGTERM and SIGINT stop it cleanly: tries in flight still end. SIGHUP reloads the
+    configuration. It logs to stderr.
+    """
     unblock_stderr()
 
     def log_of(settings: Settings) -> Log:
@@ -27,7 +31,7 @@ def run(*, context: Context) -> None:
 
     run_loop(
         serve(
-            sound(context),  # every fault at once, and not the first that is stumbled over
+            sound(context),  # raises with every mistake, not only the first
             clock=SystemClock(),
             log_of=log_of,
             reload=lambda: load(context.config_path, context.environ),
@@ -36,7 +40,7 @@ def run(*, context: Context) -> None:
 
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, on uvloop where there is one."""
+    """Run a coroutine to its end, on uvloop if it is installed."""
     factory = import_module("uvloop").new_event_loop if find_spec("uvloop") else None
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main)

@@ -1,4 +1,4 @@
-"""`shipper sandbox`: a local stand-in for the vendor's API, until it is stopped."""
+"""`shipper sandbox`: run a local stand-in for the vendor's API until it is stopped."""
 
 import asyncio
 import signal
@@ -31,26 +31,26 @@ def sandbox(
     log: Path | None = None,
     context: Context,
 ) -> None:
-    """Stand in for the vendor's API on this machine, with its validation, and with faults.
+    """Run a local stand-in for the vendor's API, with its validation, and with faults on purpose.
 
-    Runs until SIGINT or SIGTERM, then prints what it saw. With --json the first line of stdout
-    says where it listens, the last one what it saw.
+    It runs until SIGINT or SIGTERM, then prints a summary of the requests. With
+    --json the first line on stdout says where it listens, the last one is the
+    summary.
 
     Parameters
     ----------
     host
         The address to listen on.
     port
-        The port to listen on; 0 takes any that is free.
+        The port to listen on; 0 takes any free port.
     api_id
-        The API ID to ask for; left out, any will do.
+        The API ID that requests must have. Default: it accepts any.
     chaos
-        Faults, like 503:0.1,drop:0.05,outage:10s@30s/60s (status:probability, seconds@start/every).
+        Faults, like 503:0.1,drop:0.05,outage:10s@30s/60s (status:probability, length@start/every).
     validation
-        What an event is checked for, as [validation] mode in the configuration: the vendor's whole
-        schema, or less, for types of events that it doesn't know yet.
+        How events are checked, as with [validation] mode; schema is the vendor's whole schema.
     log
-        A file to write every request to, as JSON lines.
+        Write every request to this file, as JSON lines. Default: no log.
     """
     faults = Chaos.parse(chaos)
 
@@ -63,7 +63,7 @@ def sandbox(
     if context.json:
         context.emit({**asdict(summary), "flawless": summary.flawless})
     else:
-        _tell(context, summary)
+        _report(context, summary)
 
 
 async def _serve(
@@ -78,12 +78,11 @@ async def _serve(
 
 
 def _greeting(server: Sandbox, api_id: str | None) -> str:
-    any_will_do = "" if api_id else " (any API ID will do)"
-    # What was given on the command line is the caller's secret, not ours to print.
+    any_id = "" if api_id else " (it accepts any API ID)"
+    # An API ID from the command line is the caller's secret, so it isn't printed.
     shown = '"$API_ID"' if api_id else "sandbox"
-    # `init` keeps the API ID in a file of its own: what others can read is warned of.
     return f"""\
-the API's stand-in listens on {server.url}{any_will_do}; Ctrl-C stops it
+the sandbox listens on {server.url}{any_id}; Ctrl-C stops it
 
 Send it an event:
 
@@ -91,17 +90,17 @@ Send it an event:
     -H 'content-type: application/json' -H x-api-id:{shown} \\
     -d '{_EXAMPLE}'
 
-Let shipper send to it, with a new configuration:
+Make a configuration for it:
 
   shipper init --url {server.events_url} --api-id {shown}
 
-or with this line under [destinations.default] of one that you have:
+or change [destinations.default] of an existing configuration:
 
   url = "{server.events_url}"
 """
 
 
-def _tell(context: Context, summary: Summary) -> None:
+def _report(context: Context, summary: Summary) -> None:
     context.say(
         f"{several(summary.requests, 'request')}, {count(summary.accepted)} accepted,"
         f" {several(summary.distinct, 'different event')} of {several(summary.users, 'user')}"
@@ -112,5 +111,5 @@ def _tell(context: Context, summary: Summary) -> None:
     if answers:
         context.say(f"answers: {answers}")
     broken = summary.order_violations
-    verdict = f"broken {several(broken, 'time')}" if broken else "kept"
-    context.say(f"repeats: {count(summary.repeats)}; the order of each user was {verdict}")
+    order = f"broken {several(broken, 'time')}" if broken else "kept"
+    context.say(f"repeats: {count(summary.repeats)}; the order of each user was {order}")

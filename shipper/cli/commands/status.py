@@ -1,4 +1,4 @@
-"""`shipper status`: how every destination is doing, in one look."""
+"""`shipper status`: the state of every destination, and what is wrong."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -9,12 +9,12 @@ from cyclopts import Parameter
 from shipper.cli.input.arguments import Duration
 from shipper.cli.output import verdict, windows
 from shipper.cli.output.context import Context, cell, shown
-from shipper.cli.output.daemons import told_of
+from shipper.cli.output.daemons import daemon_fields
 from shipper.cli.output.verdict import next_try
 from shipper.clock import SystemClock, iso
 from shipper.doctor.unit import start_command
 from shipper.errors import UsageError
-from shipper.observe.situation import Facts, Seldom, gather
+from shipper.observe.situation import Situation, SlowFacts, gather
 from shipper.observe.troubles import Trouble, judge, stands, why_of
 from shipper.store.report.status import Blocker, DestinationReport
 from shipper.wording.quantities import age, count
@@ -22,7 +22,7 @@ from shipper.wording.quantities import age, count
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from shipper.cli.output.nagios import Line
+    from shipper.cli.output.nagios import PluginLine
     from shipper.cli.output.table import Header
     from shipper.store.report.budget import Footprint
     from shipper.store.report.minutes import Minute
@@ -48,36 +48,41 @@ _Flag = Annotated[bool, Parameter(show_default=False)]
 def status(
     *, watch: _Flag = False, nagios: _Flag = False, oldest: Duration = None, context: Context
 ) -> int | None:
-    """Show how every destination is doing: its link, its counts, its oldest pending event.
+    """Show the state of every destination, its counters, and its oldest pending event.
 
-    What is wrong comes first, the worst before the rest, each with what to do.
+    Problems come first, the worst one before the others, each with a fix.
 
-    With --nagios the exit status is 2 where the disk is full, commits wait for a
-    standby, the daemon hangs or can't write, a promise is broken (see verify),
-    nobody ships while something is pending, a destination is paused, an event is
-    pending for longer than --oldest (time in which no delivery window is open
-    doesn't count), or the budget of [space] is used up; 1 where the disk fills up,
-    there are dead letters, something is held, a destination is offline or
-    throttled, the last try failed, an open transaction keeps events back, or the
-    budget is nearly used up; 3 where that can't be told.
+    With --nagios the exit status is that of a monitoring plugin.
+
+    2, critical: the disk is full; commits wait for a standby; the daemon hangs or
+    can't write; an invariant is broken (see verify); events are pending and no daemon
+    is running; a destination is paused; an event has been pending for longer than
+    --oldest (hours outside the delivery windows don't count); the budget of [space]
+    is used up.
+
+    1, warning: the disk fills up; there are dead letters; a key or a destination is
+    held; a destination is offline or throttled; the last try failed; an open
+    transaction keeps events back; the budget is nearly used up.
+
+    3, unknown: the outbox or the configuration can't be read.
 
     Parameters
     ----------
     watch
-        Show it anew every second, until Ctrl-C.
+        Draw it again every second, until Ctrl-C.
     nagios
-        Print the one line of a monitoring plugin, with performance data.
+        Print one line for a monitoring plugin, with performance data.
     oldest
-        For --nagios: how long an event may be pending; 1h if left out.
+        For --nagios: how long an event is allowed to be pending, like 15m. Default: 1h.
     """
     if nagios and context.json:
-        raise UsageError("--nagios prints a line of its own, no JSON", "leave one of the two out")
+        raise UsageError("--nagios and --json can't be combined", "leave one of them out")
     if nagios:
         return _check(context, _OLDEST if oldest is None else oldest)
     if watch:
         from shipper.cli.output import live  # noqa: PLC0415 - only a terminal needs rich
 
-        seldom = Seldom()
+        seldom = SlowFacts()
         live.show(
             context, lambda width, _: _drawn(context, width, seldom), instead="shipper status"
         )
@@ -95,7 +100,7 @@ def _show(context: Context) -> None:
             now,
             start=start_command(settings.path),
         )
-        daemons = told_of(engine, facts.plight) if context.json else {}
+        daemons = daemon_fields(engine, facts.silence) if context.json else {}
     facts = windows.known(facts, settings, now)
     troubles = judge(facts)
     if context.json:
@@ -107,14 +112,14 @@ def _show(context: Context) -> None:
                 "problems": [_problem(trouble) for trouble in troubles],
                 "blockers": [asdict(blocker) for blocker in facts.blockers],
                 "space": None if facts.taken is None else _space(facts.taken),
-                "window": windows.told(context.settings(), now),
+                "window": windows.sentence(context.settings(), now),
             }
         )
     else:
         verdict.say(context, troubles)
         context.table(_header(), [_row(report, facts, now) for report in facts.reports])
-    _tell(context, shipper, facts.blockers)
-    if not context.json and (window := windows.told(context.settings(), now)) is not None:
+    _report(context, shipper, facts.blockers)
+    if not context.json and (window := windows.sentence(context.settings(), now)) is not None:
         context.note(window)
     if facts.taken is not None and not context.json:
         context.note(str(facts.taken))
@@ -135,20 +140,20 @@ def _space(taken: "Footprint") -> dict[str, Any]:
 
 
 def _check(context: Context, oldest: float) -> int:
-    from shipper.cli.output.nagios import line_of, told  # noqa: PLC0415 - a person needs none of it
+    from shipper.cli.output.nagios import line_of, plugin_line  # noqa: PLC0415 - only a plugin needs it
 
-    def read() -> "Line":
+    def read() -> "PluginLine":
         now = SystemClock().wall()
         with context.engine() as engine:
             facts, _ = gather(engine, context.settings(), now, oldest=oldest)
-        return told(windows.known(facts, context.settings(), now))
+        return plugin_line(windows.known(facts, context.settings(), now))
 
     line = line_of(read)
     context.say(line.text)
     return line.level
 
 
-def _drawn(context: Context, width: int, seldom: Seldom) -> "RenderableType":
+def _drawn(context: Context, width: int, seldom: SlowFacts) -> "RenderableType":
     from rich.console import Group  # noqa: PLC0415 - only a terminal needs rich
     from rich.text import Text  # noqa: PLC0415
 
@@ -165,8 +170,8 @@ def _drawn(context: Context, width: int, seldom: Seldom) -> "RenderableType":
     facts = windows.known(facts, settings, now)
     reports = facts.reports
     rows = [[shown(value) for value in _row(report, facts, now)] for report in reports]
-    who = "no shipper is running" if shipper is None else f"{shipper} ships"
-    window = windows.told(settings, now)
+    who = "no daemon is running" if shipper is None else f"{shipper} ships"
+    window = windows.sentence(settings, now)
     who += f"; {window}" if window else ""
     return Group(
         *verdict.drawn(judge(facts)),
@@ -180,7 +185,7 @@ def _drawn(context: Context, width: int, seldom: Seldom) -> "RenderableType":
 def _delivered(
     minutes: "Sequence[Minute]", first: float, names: Sequence[str], width: int
 ) -> "Iterator[RenderableType]":
-    """Yield a line for each destination: what was delivered in the last minutes, as bars."""
+    """Yield one line per destination: the deliveries of the last minutes, as bars."""
     from rich.text import Text  # noqa: PLC0415 - as above
 
     from shipper.cli.output.bars import MINUTES, alphabet, by_minute  # noqa: PLC0415
@@ -196,19 +201,19 @@ def _delivered(
         yield Text.assemble(head, drawn(values, room, characters))
 
 
-def _tell(context: Context, shipper: str | None, blockers: Sequence[Blocker]) -> None:
+def _report(context: Context, shipper: str | None, blockers: Sequence[Blocker]) -> None:
     if shipper is None:
-        context.note("no shipper is running; this is what was last recorded")
+        context.note("no daemon is running; this state was recorded earlier")
     elif not context.json:
         context.note(f"{shipper} ships")
     if blockers:
         context.note(
-            "the newest events wait, because an open transaction may still commit earlier ones:"
+            "the newest events wait, because an open transaction can still commit earlier ones:"
             f" {blockers[0]}"
         )
 
 
-def _fields(report: DestinationReport, facts: Facts) -> dict[str, Any]:
+def _fields(report: DestinationReport, facts: Situation) -> dict[str, Any]:
     fields = asdict(report)
     del fields["name"]
     fields["reason"] = report.reason or facts.closed_for(report)
@@ -219,7 +224,7 @@ def _fields(report: DestinationReport, facts: Facts) -> dict[str, Any]:
     return fields
 
 
-def _row(report: DestinationReport, facts: Facts, now: float) -> tuple[object, ...]:
+def _row(report: DestinationReport, facts: Situation, now: float) -> tuple[object, ...]:
     oldest, closed = report.oldest_pending_seconds, facts.closed_for(report)
     return (
         report.name,

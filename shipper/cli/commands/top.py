@@ -1,8 +1,8 @@
-"""`shipper top`: what ships now, and what has shipped in the last hour, minute by minute.
+"""`shipper top`: deliveries now and in the last hour, minute by minute.
 
-It shows what is written down: the links, what is pending, the counters, the statistics, who waits
-and why letters died. It must never scan a large outbox. It shows as many minutes as the terminal is
-wide, and of what is below them as much as it is high.
+It shows what the database has: links, pending events, counters, statistics, the oldest events, and
+the causes of dead letters. It must never scan a large outbox. The width of the terminal decides how
+many minutes it shows, the height how many lines below them.
 """
 
 from collections import deque
@@ -19,7 +19,7 @@ from shipper.cli.output.table import middle
 from shipper.cli.output.verdict import next_try
 from shipper.clock import Clock, SystemClock, iso
 from shipper.doctor.unit import start_command
-from shipper.observe.situation import Facts, Seldom, gather
+from shipper.observe.situation import Situation, SlowFacts, gather
 from shipper.observe.troubles import judge, why_of
 from shipper.store.report.minutes import since
 from shipper.store.report.status import DestinationReport
@@ -28,20 +28,20 @@ from shipper.wording.colours import BAD, STATES, WAITING, ascii_only
 from shipper.wording.quantities import age, count, several
 from shipper.wording.safe_text import printable
 
-# A rate is of what came between the last so many drawings, a few seconds: it is what happens now,
-# and 0 soon after nothing happens any more.
+# A rate is over this many drawings, a few seconds: so it is the rate of now, and soon 0 when
+# deliveries stop.
 _DRAWINGS = 4
 _ROWS_USUAL = 24
-_ROWS_OF_ONE = 14  # a destination with all that is told of it
+_ROWS_OF_ONE = 14  # lines of a destination with everything about it
 _FIRST = 0
-# Columns of a key.
+# Width of a key, in columns.
 _KEY = 13
 
 
 def top(*, context: Context) -> None:
-    """Show live what ships, with the last hour minute by minute; Ctrl-C ends it.
+    """Show deliveries live, with the last hour minute by minute; Ctrl-C ends it.
 
-    With --json it prints the recorded minutes of the last hour once, one a line.
+    With --json it prints the recorded minutes of the last hour once, one per line.
     """
     clock = SystemClock()
     if context.json:
@@ -70,17 +70,17 @@ def _emit(context: Context, clock: Clock) -> None:
 
 
 class Rates:
-    """How many events a second were delivered of late, by destination."""
+    """The rate of deliveries, in events a second, by destination."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, dict[str, int]]] = deque(maxlen=_DRAWINGS)
 
     def see(self, at: float, reports: Sequence[DestinationReport]) -> None:
-        """Take in the counters; what is deleted meanwhile must not count backwards."""
+        """Record the counters at a time; a delivered event still counts when it is purged."""
         self._seen.append((at, {r.name: r.delivered + r.purged for r in reports}))
 
     def of(self, name: str) -> float:
-        """Return the rate; 0 while there is nothing to compare with."""
+        """Return the rate of a destination; 0 until it has been seen twice."""
         (began, first), (ended, last) = self._seen[0], self._seen[-1]
         if ended <= began or name not in first or name not in last:
             return 0.0
@@ -88,17 +88,17 @@ class Rates:
 
 
 class Picture:
-    """What `shipper top` draws."""
+    """The drawing of `shipper top`, with what it remembers between two drawings."""
 
     def __init__(self, context: Context, clock: Clock, characters: str = BARS) -> None:
         self._context = context
         self._clock = clock
         self._characters = characters
         self._rates = Rates()
-        self._seldom = Seldom()
+        self._seldom = SlowFacts()
 
     def draw(self, width: int, height: int = _ROWS_USUAL) -> RenderableType:
-        """Return the picture for a size; raises what the database raises."""
+        """Return the drawing for a size in columns and lines; raises what the database raises."""
         now = self._clock.wall()
         first, settings = first_minute(now), self._context.settings()
         with self._context.engine() as engine:
@@ -109,10 +109,10 @@ class Picture:
         facts = windows.known(facts, settings, now)
         reports = facts.reports
         self._rates.see(self._clock.monotonic(), reports)
-        who = f"{shipper} ships" if shipper else "no shipper is running"
+        who = f"{shipper} ships" if shipper else "no daemon is running"
         head = Text(f"{iso(now)[11:19]} UTC  {who}; Ctrl-C ends", style="dim")
         parts = [Text.assemble(("shipper top", "bold"), "  ", head)]
-        # The worst of it comes first where there is room for more than the destinations.
+        # The worst problem comes first, if there is room for more than the destinations.
         worst = list(verdict.drawn(judge(facts), most=1))
         parts += worst[: max(0, height - _ROWS_OF_ONE)]
         room = (height - len(parts)) // max(1, len(reports))
@@ -132,7 +132,7 @@ class Picture:
     def _destination(
         self,
         report: DestinationReport,
-        known: Facts,
+        known: Situation,
         now: float,
     ) -> Iterator[Ranked]:
         oldest = report.oldest_pending_seconds
@@ -154,16 +154,16 @@ class Picture:
         line.append(f", {count(report.delivered)} delivered")
         yield _FIRST, line
         if why := [each for each in (closed, why_of(report)) if each]:
-            told = "; ".join([*why, *next_try(report, now)])
-            yield _FIRST, Text(f"  {printable(told)}", WAITING)
+            text = "; ".join([*why, *next_try(report, now)])
+            yield _FIRST, Text(f"  {printable(text)}", WAITING)
 
 
 def _glanced(report: DestinationReport, seen: Glance, now: float) -> Iterator[Ranked]:
-    """Yield what waits and what was refused, each with its rank."""
+    """Yield lines about dead letters, held keys and the oldest events, each with its rank."""
     if seen.causes:
-        told = ", ".join(f"{count(number)} {printable(cause)}" for cause, number in seen.causes)
+        text = ", ".join(f"{count(number)} {printable(cause)}" for cause, number in seen.causes)
         newest = f"of the newest {count(NEWEST_DEAD)}: " if report.dead > NEWEST_DEAD else ""
-        yield 4, _fact("dead letters", newest + told)
+        yield 4, _fact("dead letters", newest + text)
     if seen.held:
         names = ", ".join(map(printable, seen.held))
         more = report.held_keys - len(seen.held)
@@ -171,15 +171,15 @@ def _glanced(report: DestinationReport, seen: Glance, now: float) -> Iterator[Ra
     for place, event in enumerate(seen.oldest):
         key = middle(_KEY)(printable(event.key)) if event.key is not None else "no key"
         error = f"  {printable(event.error)}" if event.error else ""
-        told = f"{event.id}  {key:<{_KEY}}  {age(now - event.written)}{error}"
-        yield (6 if place == 0 else 11 + place), _fact("" if place else "oldest", told)
+        text = f"{event.id}  {key:<{_KEY}}  {age(now - event.written)}{error}"
+        yield (6 if place == 0 else 11 + place), _fact("" if place else "oldest", text)
 
 
-def _fact(label: str, told: str) -> Text:
-    return Text(f"  {label:<{LABEL}}{told}")
+def _fact(label: str, text: str) -> Text:
+    return Text(f"  {label:<{LABEL}}{text}")
 
 
 def _most_wanted(lines: Sequence[Ranked], room: int) -> list[Text]:
-    """Return the lines that are missed first, as many as there is room for, in their order."""
+    """Return the lines with the lowest ranks, as many as there is room for, in their order."""
     wanted = sorted(range(len(lines)), key=lambda at: lines[at][0])[: max(room, 1)]
     return [lines[at][1] for at in sorted(wanted)]

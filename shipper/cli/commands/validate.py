@@ -1,4 +1,4 @@
-"""`shipper validate`: would an event be taken? Our copy of the schema says, or the vendor does."""
+"""`shipper validate`: check events by our copy of the vendor's schema, or by the vendor's API."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -7,17 +7,18 @@ from typing import Any, ClassVar
 
 import orjson
 
+from shipper.cli.input.choice import unknown_destination
 from shipper.cli.input.documents import Document, Input, name_of, read_documents
 from shipper.cli.output.context import Context
 from shipper.config import DestinationSettings
 from shipper.contract.validation import Violation, violations
-from shipper.errors import ConfigError, ShipperError, UsageError
+from shipper.errors import ConfigError, ShipperError
 from shipper.policy.outcome import Fault, Kind, Reply, classify, masked
 from shipper.wording.safe_text import printable
 
 
 class RemoteUnavailable(ShipperError):
-    """The destination didn't say what it thinks; trying again may help."""
+    """The destination didn't validate the event; another try can help."""
 
     exit_status: ClassVar[int] = 75
 
@@ -25,18 +26,19 @@ class RemoteUnavailable(ShipperError):
 def validate(
     file: Input, /, *, remote: bool = False, destination: str = "default", context: Context
 ) -> int:
-    """Check events against the vendor's schema, without sending one; exit status 1 if any fails.
+    """Check events by the vendor's schema, without sending them; exit status 1 if one is invalid.
 
-    Takes one JSON document or JSON lines. The violations have the form of the Ajv validator.
+    Reads one JSON document or JSON lines. Violations have the form of the Ajv
+    validator.
 
     Parameters
     ----------
     file
-        Where the events are; - is stdin.
+        The file with the events; - is stdin.
     remote
-        Ask the destination's own validate endpoint instead.
+        Let the destination's validate endpoint check them, instead of our copy of the schema.
     destination
-        The destination to ask.
+        The destination for --remote.
     """
     documents = read_documents(file)
     if remote:
@@ -44,11 +46,11 @@ def validate(
     else:
         found = [violations(document.payload, "schema") for document in documents]
     for document, breaches in zip(documents, found, strict=True):
-        _tell(context, file, document, breaches)
+        _report(context, file, document, breaches)
     return 1 if any(found) else 0
 
 
-def _tell(context: Context, file: Path, document: Document, breaches: list[Violation]) -> None:
+def _report(context: Context, file: Path, document: Document, breaches: list[Violation]) -> None:
     if context.json:
         context.emit({"line": document.line, "valid": not breaches, "violations": breaches})
         return
@@ -62,9 +64,7 @@ def _tell(context: Context, file: Path, document: Document, breaches: list[Viola
 def _destination(context: Context, name: str) -> DestinationSettings:
     destinations = context.settings().destinations
     if name not in destinations:
-        raise UsageError(
-            f"no destination {name!r} is configured", f"there is: {', '.join(destinations)}"
-        )
+        raise unknown_destination(name, destinations)
     return destinations[name]
 
 
@@ -75,18 +75,11 @@ def _ask(settings: DestinationSettings, documents: Iterable[Document]) -> list[l
 async def _ask_all(
     settings: DestinationSettings, documents: Iterable[Document]
 ) -> list[list[Violation]]:
-    from shipper.clock import SystemClock  # noqa: PLC0415 - offline checks need neither of them
+    from shipper.clock import SystemClock  # noqa: PLC0415 - an offline check doesn't need them
     from shipper.destination import Destination  # noqa: PLC0415
 
     api_id, wall = settings.read_api_id().reveal(), SystemClock().wall
-    carrier = Destination(
-        url=settings.url,
-        timeout=settings.timeout,
-        max_in_flight=1,
-        ca_file=settings.ca_file,
-        proxy=settings.proxy,
-        transport=settings.transport,
-    )
+    carrier = Destination.of(settings, max_in_flight=1)
     try:
         found = []
         for document in documents:
@@ -102,10 +95,10 @@ async def _ask_all(
 def judged(
     answer: Reply | Fault, name: str, wall: Callable[[], float], where: str = ""
 ) -> list[Violation]:
-    """Return the violations that an answer of the validate endpoint holds.
+    """Return the violations in an answer of the validate endpoint.
 
-    Which status it has for an invalid event isn't documented, so a list of violations counts with
-    any. Raises ConfigError where somebody has to mend the settings, RemoteUnavailable else.
+    The vendor doesn't document the status for an invalid event, so a list of violations counts with
+    any status. Raises ConfigError if the operator has to fix a setting, else RemoteUnavailable.
     """
     found = _violations_in(answer.body) if isinstance(answer, Reply) else None
     if found is not None:
@@ -113,11 +106,11 @@ def judged(
     outcome = classify(answer, wall(), where)
     if outcome.kind is Kind.ACCEPTED:
         return []
-    said = f": {outcome.excerpt}" if outcome.excerpt else ""
-    told = printable(f"{name} answered no violations but {outcome.reason}{said}")
+    excerpt = f": {outcome.excerpt}" if outcome.excerpt else ""
+    message = printable(f"{name} didn't validate the event: {outcome.reason}{excerpt}")
     if outcome.kind is Kind.MISCONFIGURED:
-        raise ConfigError([told], "look at the destination's url and API ID")
-    raise RemoteUnavailable(told, "try again")
+        raise ConfigError([message], "check url and API ID of the destination")
+    raise RemoteUnavailable(message, "try again")
 
 
 def _violations_in(body: bytes) -> list[Violation] | None:

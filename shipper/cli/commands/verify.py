@@ -1,4 +1,4 @@
-"""`shipper verify`: whether the outbox keeps what it promises."""
+"""`shipper verify`: check the invariants of the outbox."""
 
 from contextlib import suppress
 from dataclasses import asdict
@@ -9,10 +9,10 @@ from cyclopts import Parameter
 from shipper.cli.output.context import Context
 from shipper.clock import SystemClock
 from shipper.errors import ShipperError
-from shipper.observe.troubles import count
 from shipper.store.report.verify import RULES, remember
 from shipper.store.report.verify import verify as audit
 from shipper.store.upgrade.recount import recount as count_anew
+from shipper.wording.quantities import several
 
 
 def verify(
@@ -22,23 +22,24 @@ def verify(
         Parameter(
             negative="",
             show_default=False,
-            help="First set wrong counters to what the rows say.",
+            help="First correct wrong counters by counting the rows.",
         ),
     ] = False,
     context: Context,
 ) -> int:
-    """Check every invariant that the outbox can show; exit status 1 when one doesn't hold.
+    """Check every invariant that the rows can show; exit status 1 if one is broken.
 
-    Changes no event and disturbs no daemon; it reads every row once or twice.
-    What it finds broken, `shipper status` says too, until it is verified again.
+    Changes no event, and can run beside the daemon; it reads every row once or
+    twice. `shipper status` shows a broken invariant too, until verify finds it
+    fixed.
     """
     with context.engine() as engine:
         if recount:
             wrong = count_anew(engine)
-            context.note(f"{count(wrong, 'destination')} had wrong counters")
+            context.note(f"{several(wrong, 'destination')} had wrong counters")
         findings = audit(engine)
         broken = {finding.rule for finding in findings if finding.fault}
-        with suppress(ShipperError):  # who may only read is answered all the same
+        with suppress(ShipperError):  # a role that can only read gets an answer, too
             remember(engine, sorted(broken), SystemClock().wall())
     if context.json:
         context.emit(
@@ -55,5 +56,5 @@ def verify(
                 if finding.rule == rule:
                     context.tell(f"{'':<7}{finding.message}")
         if "counters" in broken:
-            context.note("where rows were changed by hand (SQL): shipper verify --recount")
+            context.note("if rows were changed by hand (SQL): shipper verify --recount")
     return 1 if broken else 0

@@ -1,4 +1,4 @@
-"""`shipper version`: which code runs, and on what."""
+"""`shipper version`: the versions of shipper and of what it runs on."""
 
 import platform
 from importlib.metadata import version as version_of
@@ -8,21 +8,21 @@ from shipper.cli.output.context import Context
 
 
 def version(*, context: Context) -> None:
-    """Print the versions of shipper and of what it stands on."""
-    from shipper.store.db.engine import sqlite_library  # noqa: PLC0415 - sqlalchemy takes a while
+    """Print the versions of shipper, Python, SQLite and SQLAlchemy."""
+    from shipper.store.db.sqlite.opening import sqlite_library  # noqa: PLC0415 - sqlalchemy loads slowly
 
     library = sqlite_library()
-    told = {
+    versions = {
         "version": __version__,
         "python": platform.python_version(),
         "sqlite": library._asdict(),
         "sqlalchemy": version_of("sqlalchemy"),
     }
     if context.json:
-        context.emit(told)
+        context.emit(versions)
         return
     risk = "" if library.wal_reset_safe else ", with the WAL-reset bug"
     context.say(f"shipper {__version__}")
-    context.say(f"python {told['python']}")
+    context.say(f"python {versions['python']}")
     context.say(f"sqlite {library.version} ({library.name}{risk})")
-    context.say(f"sqlalchemy {told['sqlalchemy']}")
+    context.say(f"sqlalchemy {versions['sqlalchemy']}")

@@ -1,1 +1,1 @@
-"""Which commands there are, and what is made of that: parser, man page, completions, guesses."""
+"""The grammar of the command line: which commands there are, their parser, near misses."""

@@ -1,6 +1,6 @@
-"""What the help, the man page and the manual all say: exit statuses, files, environment.
+"""What help, man page and manual all say: exit statuses, files, environment variables.
 
-Each fact stands here once. README has them too, and a test compares.
+Each fact is written here once. README has them too, and a test compares them.
 """
 
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ EXIT_STATUSES: Final[Mapping[str, str]] = {
     "2": "usage",
     "69": "database unreachable",
     "70": "a bug in shipper",
-    "75": "try again: another daemon holds the outbox, or something is still pending",
-    "77": "permission: the operating system or the database refuses a right",
-    "78": "configuration or schema: they are not what they must be",
+    "75": "try again: another daemon holds the outbox, or events are still pending",
+    "77": "permission: the operating system or the database denies access",
+    "78": "configuration or schema: invalid, or of another version",
     "130": "interrupted",
 }
 NAGIOS: Final = (
@@ -22,18 +22,18 @@ NAGIOS: Final = (
     " 3 unknown."
 )
 FILES: Final[Mapping[str, str]] = {
-    "./shipper.toml": "the configuration, where there is one in the working directory",
+    "./shipper.toml": "the configuration, if the working directory has one",
     "/etc/shipper/config.toml": "the configuration of the service",
     "/etc/shipper/api_id": "the API ID of the service, if its configuration names this file",
     "/var/lib/shipper": "the directory that `shipper service install` makes for an outbox",
-    "FILE.shipper.lock": "beside an SQLite file: held by the daemon that ships it",
-    "FILE.shipper.reserve": "beside an SQLite file: room for recording deliveries on a full disk",
+    "FILE.shipper.lock": "beside an SQLite file: locked by the daemon that ships it",
+    "FILE.shipper.reserve": "beside an SQLite file: room to record deliveries on a full disk",
 }
 ENVIRONMENT: Final[Mapping[str, str]] = {
-    "SHIPPER_CONFIG": "the configuration file, where --config is not given",
-    "SHIPPER_SECTION__KEY": "overrides a setting, as SHIPPER_LOG__LEVEL=debug does",
-    "CREDENTIALS_DIRECTORY": "where systemd puts credentials",
-    "NO_COLOR": "if set, nothing is coloured",
+    "SHIPPER_CONFIG": "the configuration file, without --config",
+    "SHIPPER_SECTION__KEY": "overrides a setting: SHIPPER_LOG__LEVEL=debug",
+    "CREDENTIALS_DIRECTORY": "the directory where systemd puts credentials",
+    "NO_COLOR": "if set, there are no colours",
 }
 
 

@@ -1,4 +1,4 @@
-"""What somebody meant who gave a command that there isn't: a slip, or another program's word."""
+"""Which command an unknown word means: a mistyped one, or the word of another program."""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -7,12 +7,12 @@ from typing import Final
 from shipper.cli.grammar.parser import COMMANDS, names
 from shipper.errors import UsageError
 
-# Below it, other words are nearer to what was meant: "migrate" is no slip of "grants".
+# How alike a mistyped word must be: "migrate" isn't a mistyped "grants".
 _CUTOFF = 0.7
 
-_LOG = "the log is what `shipper run` writes to stderr; of the service: journalctl -u shipper"
+_LOG = "`shipper run` logs to stderr; for the log of the service: journalctl -u shipper"
 
-# Of other programs: what they call it, and what it is here. First whole commands, then last words.
+# The words of other programs, and our commands for them: first whole commands, then last words.
 _COMMANDS: Final[Mapping[str, str]] = {
     "start": "run", "serve": "run", "daemon": "run", "worker": "run", "up": "run", "ship": "run",
     "ps": "status", "info": "status", "stats": "status", "state": "status", "stat": "status",
@@ -56,19 +56,19 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def unknown(above: Sequence[str], word: str) -> UsageError:
-    """Return what to say of a command that isn't there: `word`, after the words `above`."""
-    said = " ".join((*above, word))
+    """Return the error for an unknown command: `word`, after the words `above`."""
+    words = " ".join((*above, word))
     if word.lower() in {"log", "logs", "journal", "tail"}:
-        return UsageError(f"there is no command {said}", _LOG)
+        return UsageError(f"there is no command {words}", _LOG)
     near = _meant(above, word.lower())
     known = " ".join(("shipper", *above, "--help"))
     return UsageError(
-        f"there is no command {said}", f"did you mean shipper {near}?" if near else known
+        f"there is no command {words}", f"did you mean shipper {near}?" if near else known
     )
 
 
 def _meant(above: Sequence[str], word: str) -> str | None:
-    """Return the command that is nearest, without the program's name."""
+    """Return the nearest command, without the program's name; None if none is near."""
     there = names(above)
     if above:
         known = [other for other in _WORDS.get(word, ()) if other in there]

@@ -1,4 +1,4 @@
-"""The application that parses the command line, with every command registered and none imported."""
+"""The parser of the command line: it knows every command, and imports none."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ __all__ = ["COMMANDS", "FAMILIES", "GLOBAL", "Command", "build", "names"]
 GLOBAL = Group("Global options", sort_key=100)
 
 _EPILOGUE = (
-    "`shipper COMMAND --help` shows examples, `shipper help` the manual."
+    "`shipper COMMAND --help` shows options and examples, `shipper help` the manual."
     f" Exit statuses: {short_statuses()}."
 )
 
@@ -28,12 +28,12 @@ def names(above: Sequence[str] = ()) -> list[str]:
 def build() -> App:
     """Return the application with every command registered and none imported.
 
-    They stand in the order of `COMMANDS`, which is the one in which they are needed.
+    Help lists them in the order of `COMMANDS`, in which a newcomer needs them.
     """
     places = {word: at for at, word in reversed([*enumerate(map(_first_word, COMMANDS))])}
     app = App(
         name="shipper",
-        help="Ships the events of a local outbox table to an HTTP API, in order, durably.",
+        help="Delivers the events of a local outbox table to an HTTP API, in order, losing none.",
         help_format="plaintext",
         help_epilogue=_EPILOGUE,
         version=__version__,
@@ -66,5 +66,5 @@ def _first_word(command: Command) -> str:
 
 
 def _default(value: object) -> str | None:
-    """Return a default as `--help` shows it; of a flag, or of nothing, none is worth a word."""
+    """Return a default as `--help` shows it; None for a flag and for an empty default."""
     return None if isinstance(value, bool) or value in {None, ""} else str(value)

@@ -1,7 +1,7 @@
-"""Which commands there are, where their functions live, and how each is used, by example.
+"""Which commands there are, where their functions are, and examples of how each is used.
 
-Only names stand here: a function is imported when its command is called, and its help is read
-from its source without importing it.
+It must never import a command: a function is imported when its command is called, and its help is
+read from its source.
 """
 
 import re
@@ -19,9 +19,9 @@ _REST = Group.create_ordered("Upkeep")
 
 
 class Command(NamedTuple):
-    """A command: its words, `module:function` in this package, its group, and examples.
+    """A command: its words, its `module:function` in this package, its group, and examples.
 
-    `takes` are the arguments that are no options, as its usage shows them.
+    `takes` are its arguments, as its usage shows them.
     """
 
     words: str
@@ -41,9 +41,9 @@ class Command(NamedTuple):
 
 
 def _folded(text: str) -> str:
-    """Return a text with a line for each paragraph, for a terminal of whatever width to fold.
+    """Return a text with each paragraph on one line, so that the terminal's width folds it.
 
-    The parameters, which have their own form, stay as they are.
+    The section of the parameters stays as it is.
     """
     prose, heading, parameters = text.partition("\n\nParameters\n")
     paragraphs = prose.split("\n\n")
@@ -58,12 +58,12 @@ class Family(NamedTuple):
 
 
 FAMILIES: Mapping[str, Family] = {
-    "service": Family(_DAILY, "The systemd unit of this installation."),
-    "events": Family(_EVENTS, "Find events, see what became of one, send them elsewhere."),
-    "dead": Family(_EVENTS, "Look at dead letters, and decide what becomes of them."),
-    "db": Family(_REST, "Migrations and privileges."),
-    "config": Family(_REST, "The configuration in force."),
-    "assets": Family(_REST, "A dashboard, alert rules, the man page, completions."),
+    "service": Family(_DAILY, "Install, show or remove the systemd unit."),
+    "events": Family(_EVENTS, "List and show events; retry, reroute, discard or export them."),
+    "dead": Family(_EVENTS, "List and show dead letters; retry or discard them."),
+    "db": Family(_REST, "Upgrade the outbox, check it, print privileges, end a stuck lease."),
+    "config": Family(_REST, "Show the configuration in force."),
+    "assets": Family(_REST, "A Grafana dashboard, alert rules, the man page, shell completions."),
 }
 
 COMMANDS: tuple[Command, ...] = (

@@ -1,1 +1,1 @@
-"""What a person hands in: documents, filters, durations."""
+"""What a command reads: arguments, filters, confirmations, files with events."""

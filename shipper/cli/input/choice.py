@@ -1,22 +1,24 @@
-"""Which events a command is about: named by id, or ALL that the filters fit.
+"""Which events a command is about: the ids that the operator names, or ALL with filters.
 
-What is named is meant, so nobody is asked about it; ALL, and what comes through a pipe, was not
-read by anybody yet. All that are named, or none; and filters that nothing fits are a finding, with
-what there would be.
+An event that the operator names is meant, so the command doesn't ask about it. It asks before ALL,
+and before ids from a pipe, because the operator may not have read those. Ids are all or nothing: if
+one of them doesn't fit, nothing is changed. Where filters match nothing, the message says what they
+could match.
 """
 
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
+from shipper.cli.input.arguments import Status
 from shipper.cli.output.context import Context
 from shipper.errors import NotFound, UsageError
 from shipper.store.db.selection import Selection
-from shipper.store.report.dead_letters import SAMPLES, dead_groups
+from shipper.store.operate.preview import SAMPLES
+from shipper.store.report.dead_letters import dead_groups
 from shipper.store.report.events import EventReport, find, locate
+from shipper.wording.quantities import plural
 from shipper.wording.safe_text import printable
 
 if TYPE_CHECKING:
@@ -24,76 +26,65 @@ if TYPE_CHECKING:
 
 ALL = "ALL"
 _STDIN = "-"
-
-Status = Literal["pending", "delivered", "dead", "discarded"]
-
-Idents = Annotated[
-    str,
-    Parameter(
-        name="ID",
-        help="Ids or event ids; - reads them from stdin, one per line; ALL is all that fit.",
-    ),
-]
-Cause = Annotated[
-    str | None,
-    Parameter(help="Only those that died of this: the word that their last error begins with."),
-]
-Destination = Annotated[str | None, Parameter(help="Only those that go there.")]
-Yes = Annotated[
-    bool,
-    Parameter(help="Don't ask; ALL needs it where there is no terminal.", show_default=False),
-]
+_CAUSES_MOST = 10
 
 
 def is_read(idents: Sequence[str]) -> bool:
-    """Return whether whoever gives the command has named every event themselves."""
+    """Return whether the operator has typed the id of every event."""
     return ALL not in idents and _STDIN not in idents
 
 
 def refuse_ambiguous(idents: Sequence[str], filters: Selection) -> None:
-    """Return only where it is clear which ones are meant; raises UsageError."""
+    """Raise UsageError unless it is clear which events are meant."""
     if not idents:
-        raise UsageError("which ones? No event is named", "name them by id, or say ALL")
+        raise UsageError("no event is named", "name events by id, or use ALL")
     if ALL in idents and len(idents) > 1:
-        raise UsageError("ALL stands alone; the event with that id is event_id:ALL")
+        raise UsageError("ALL can't be combined with ids", "the event with that id is event_id:ALL")
     if filters != Selection() and ALL not in idents:
-        raise UsageError("filters choose among ALL, not among the ids that are named")
+        raise UsageError("filters need ALL; they can't be combined with ids")
 
 
 def chosen(
     engine: "Database", idents: Sequence[str], filters: Selection, statuses: tuple[Status, ...]
 ) -> Selection:
-    """Return what is meant; raises NotFound if an event that is named isn't of these statuses."""
+    """Return the selected events; raises NotFound if a named event doesn't have these statuses."""
     if tuple(idents) == (ALL,):
         return filters
     read = _read(idents)
     if not read:
-        raise UsageError("no event is named", "stdin has no id")
+        raise UsageError("no event is named", "stdin contains no id")
     found = locate(engine, read)
     ids = tuple(sorted({row for row in found.values() if row is not None}))
-    events = {event.id: event for event in find(engine, Selection(ids=ids), limit=len(ids))}
+    events = {event.id: event for event in events_of(engine, ids)}
     wrong = {
-        printable(ident): "there is no such event" if row is None else f"is {events[row].status}"
+        printable(ident): "doesn't exist" if row is None else f"is {events[row].status}"
         for ident, row in found.items()
         if row is None or events[row].status not in statuses
     }
     if wrong:
-        reasons = "; ".join(f"{ident}: {reason}" for ident, reason in [*wrong.items()][:SAMPLES])
-        hint = "all of them are ALL, in capitals" if read[0].upper() == ALL else reasons
-        some = ", ".join([*wrong][:SAMPLES]) + (", ..." if len(wrong) > SAMPLES else "")
-        raise NotFound(f"not among the {_kind(statuses)}: {some}; nothing was changed", hint)
+        reasons = "; ".join(
+            f"event {ident} {reason}" for ident, reason in [*wrong.items()][:SAMPLES]
+        )
+        hint = "to select all of them, write ALL in capitals" if read[0].upper() == ALL else reasons
+        raise NotFound(f"not among the {_kind(statuses)}: {some(wrong)}; nothing was changed", hint)
     return Selection(ids=ids)
 
 
+def some(names: Collection[object], total: int | None = None, most: int = SAMPLES) -> str:
+    """Return the first of some names or ids, and an ellipsis where there are more (of `total`)."""
+    more = ", ..." if (len(names) if total is None else total) > most else ""
+    return ", ".join([str(name) for name in names][:most]) + more
+
+
 def events_of(engine: "Database", ids: Sequence[int]) -> list[EventReport]:
-    """Return the events of these ids."""
+    """Return the events with these ids."""
     return find(engine, Selection(ids=tuple(ids)), limit=len(ids))
 
 
 def no_match(
     engine: "Database", context: Context, filters: Selection, statuses: tuple[Status, ...] = ()
 ) -> NotFound:
-    """Return what to say where nothing matches: which filters, and what there would be."""
+    """Return the error for filters that match nothing: it names them, and what there is instead."""
     given = {
         "--status": filters.status, "--key": filters.key, "--cause": filters.cause,
         "--destination": filters.destination,
@@ -113,33 +104,41 @@ def _hint(engine: "Database", context: Context, filters: Selection) -> str | Non
     if filters.destination is not None:
         names = context.settings().destinations
         if filters.destination not in names:
-            return f"the configuration has: {', '.join(nearest(filters.destination, names))}"
+            return f"the configuration has: {', '.join(_nearest(filters.destination, names))}"
     return None
 
 
 def _there_are(cause: str, causes: dict[str, int]) -> str | None:
     if not causes:
-        return "there is no dead letter at all"
+        return "there are no dead letters"
     if cause in causes:
         return None
     near = get_close_matches(cause, causes, n=1)
-    told = ", ".join(f"{printable(name)} ({count:,})" for name, count in _most(causes))
+    listed = ", ".join(f"{printable(name)} ({count:,})" for name, count in _most(causes))
     asked = f"did you mean {near[0]}? " if near else ""
-    return f"{asked}there are: {told}"
+    return f"{asked}the causes are: {listed}"
 
 
 def _most(causes: dict[str, int]) -> Iterable[tuple[str, int]]:
     ordered = sorted(causes.items(), key=lambda item: (-item[1], item[0]))
-    return ordered[:10]
+    return ordered[:_CAUSES_MOST]
 
 
-def nearest(name: str, names: Collection[str]) -> list[str]:
-    """Return the name that somebody may have meant, or all of them."""
+def unknown_destination(name: str, configured: Collection[str]) -> UsageError:
+    """Return the error for a destination that the configuration doesn't have."""
+    near = ", ".join(_nearest(name, configured))
+    return UsageError(
+        f"no destination {printable(name)} is configured", f"the configuration has: {near}"
+    )
+
+
+def _nearest(name: str, names: Collection[str]) -> list[str]:
+    """Return the name that is most like this one, or else all of them."""
     return get_close_matches(name, names, n=1) or sorted(names)
 
 
 def _read(idents: Sequence[str]) -> list[str]:
-    """Return the ids with `-` replaced by what stdin has, one per line."""
+    """Return the ids with `-` replaced by the lines of stdin."""
     read: list[str] = []
     for ident in idents:
         if ident == _STDIN:
@@ -150,8 +149,7 @@ def _read(idents: Sequence[str]) -> list[str]:
 
 
 def _kind(statuses: tuple[Status, ...], count: int = 2) -> str:
-    """Return what events of these statuses are called."""
-    s = "s" if count != 1 else ""
+    """Return what events with these statuses are called."""
     if tuple(statuses) == ("dead",):
-        return f"dead letter{s}"
-    return " ".join(filter(None, [" or ".join(statuses), f"event{s}"]))
+        return plural(count, "dead letter")
+    return " ".join(filter(None, [" or ".join(statuses), plural(count, "event")]))

@@ -1,7 +1,7 @@
-"""Events as a person hands them in: one JSON document, or JSON lines. No byte of one is changed.
+"""The events of a file or of stdin: one JSON document, or JSON lines. No byte of one is changed.
 
-every line a document    each is an event; line ends and empty lines are not part of any
-otherwise                the whole input is one event, byte for byte
+every line is a document    each line is an event; line ends and empty lines belong to no event
+otherwise                   the whole input is one event, byte for byte
 """
 
 import sys
@@ -19,11 +19,11 @@ from cyclopts import Parameter
 from shipper.errors import AccessDenied, UsageError
 from shipper.wording.safe_text import printable
 
-# Several times as long as an event may be: what is longer, as a whole or on one line, is none.
+# In bytes, several times the size limit of an event: a longer text can't be one event.
 _ONE_EVENT = 8 << 20
 
 Input = Annotated[Path, Parameter(name="FILE")]
-"""The argument FILE of a command, where `-` stands for stdin."""
+"""The argument FILE of a command; `-` is stdin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +40,27 @@ def name_of(file: Path) -> str:
 
 
 def is_stdin(file: Path) -> bool:
-    """Return whether it isn't a file that is meant."""
+    """Return whether the input is stdin."""
     return str(file) == "-"
 
 
 def read_documents(file: Path) -> list[Document]:
-    """Return the documents of a file (`-` is stdin); raises UsageError where there are none."""
+    """Return the documents of a file (`-` is stdin); raises UsageError if it has none."""
     documents = list(split(_read(file)))
     if not documents:
-        raise UsageError(f"{name_of(file)}: there is no event in it")
+        raise no_event(file)
     return documents
 
 
-def streamed(given: IO[bytes]) -> Iterator[Document]:
-    """Yield the documents of a file that can be read from its beginning, a line at a time.
+def no_event(file: Path) -> UsageError:
+    """Return the error for an input without an event."""
+    return UsageError(f"{name_of(file)} contains no event")
 
-    One that is too long for a single event has an event on each line.
+
+def streamed(given: IO[bytes]) -> Iterator[Document]:
+    """Yield the documents of a seekable file, one line at a time.
+
+    A file that is too long for a single event has one event per line.
     """
     given.seek(0)
     content = given.read(_ONE_EVENT + 1)
@@ -70,7 +75,7 @@ def streamed(given: IO[bytes]) -> Iterator[Document]:
 
 @contextmanager
 def whole(file: Path) -> Iterator[IO[bytes]]:
-    """Give a file to read twice; what comes through a pipe is kept on disk meanwhile, unnamed."""
+    """Open an input that can be read twice: a pipe is copied to an unnamed file on disk first."""
     with _opened(file) as given:
         if not is_stdin(file) and given.seekable():
             yield given
@@ -84,18 +89,23 @@ def whole(file: Path) -> Iterator[IO[bytes]]:
 def _opened(file: Path) -> AbstractContextManager[IO[bytes]]:
     if is_stdin(file):
         if sys.stdin.isatty():
-            print("reading events; Ctrl-D ends them", file=sys.stderr)
+            print("reading events from the terminal; Ctrl-D ends them", file=sys.stderr)
         return nullcontext(sys.stdin.buffer)
     try:
         return file.open("rb")
-    except PermissionError:
-        raise AccessDenied(f"can't read {name_of(file)}: permission denied") from None
     except OSError as error:
-        raise UsageError(f"{name_of(file)}: can't be read: {error.strerror}") from None
+        raise unreadable(file, error) from None
+
+
+def unreadable(file: Path, error: OSError) -> AccessDenied | UsageError:
+    """Return what to raise for an input that can't be opened or read."""
+    if isinstance(error, PermissionError):
+        return AccessDenied(f"can't read {name_of(file)}: permission denied")
+    return UsageError(f"can't read {name_of(file)}: {error.strerror}")
 
 
 def split(content: bytes) -> Iterator[Document]:
-    """Yield the documents of an input."""
+    """Yield the documents of an input, with their first lines."""
     lines = [
         Document(number, line.removesuffix(b"\r"))
         for number, line in enumerate(content.split(b"\n"), 1)
@@ -108,7 +118,7 @@ def split(content: bytes) -> Iterator[Document]:
 
 
 def _is_event(document: Document) -> bool:
-    """Whether a line is an object by itself; one that is indented is a part of something."""
+    """Return whether a line is an object; an indented line is part of a larger document."""
     return document.payload.startswith(b"{") and _is_json(document.payload)
 
 
@@ -124,5 +134,5 @@ def _read(file: Path) -> bytes:
     with _opened(file) as given:
         try:
             return given.read()
-        except OSError as error:  # a directory opens, and can't be read
-            raise UsageError(f"{name_of(file)}: can't be read: {error.strerror}") from None
+        except OSError as error:  # stdin can be a directory, which opens but can't be read
+            raise unreadable(file, error) from None

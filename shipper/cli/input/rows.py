@@ -1,7 +1,7 @@
-"""Events between two outboxes, as lines of JSON: how they are written down and read back.
+"""The file format for events between two outboxes: one line of JSON per event.
 
-A payload is a text where it is UTF-8, else `payload_base64`; either way every byte of it comes
-back. A line that isn't exactly one such event is refused with its number.
+A payload in UTF-8 is written as text, any other as `payload_base64`; both keep every byte. A line
+that isn't exactly one such event is refused with its number.
 """
 
 import json
@@ -13,13 +13,13 @@ import orjson
 
 from shipper.clock import iso, parse_iso
 from shipper.errors import InvalidEvent
-from shipper.store.operate.move import Carried
+from shipper.store.operate.move import MovedEvent
 
 _TEXTS = ("event_id", "destination", "created_at", "status")
 
 
-def fields(event: Carried) -> dict[str, Any]:
-    """Return an event as the value that a line holds."""
+def fields(event: MovedEvent) -> dict[str, Any]:
+    """Return the JSON object of an event."""
     row: dict[str, Any] = {
         "id": event.id,
         "event_id": event.event_id,
@@ -37,17 +37,17 @@ def fields(event: Carried) -> dict[str, Any]:
     return row
 
 
-def written(event: Carried) -> bytes:
-    """Return an event as a line of a file."""
+def written(event: MovedEvent) -> bytes:
+    """Return an event as one line of a file."""
     row = fields(event)
     try:
         return orjson.dumps(row) + b"\n"
-    except TypeError:  # a key that isn't UTF-8 has surrogates, which only an escape can write
+    except TypeError:  # a key that isn't UTF-8 has surrogates, which only json can write (escaped)
         return json.dumps(row, separators=(",", ":")).encode() + b"\n"
 
 
-def read(lines: Iterable[bytes], name: str) -> Iterator[Carried]:
-    """Yield the events of the lines of a file; raises InvalidEvent for one that has none."""
+def read(lines: Iterable[bytes], name: str) -> Iterator[MovedEvent]:
+    """Yield the events in the lines of a file; raises InvalidEvent for a line that isn't one."""
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
@@ -59,7 +59,7 @@ def read(lines: Iterable[bytes], name: str) -> Iterator[Carried]:
 
 
 def is_exported(line: bytes) -> bool:
-    """Return whether a line is an event as `written` writes it."""
+    """Return whether a line has the format of `written`."""
     try:
         _read(json.loads(line))
     except (ValueError, TypeError, KeyError):
@@ -69,14 +69,14 @@ def is_exported(line: bytes) -> bool:
 
 def _fault(error: Exception) -> str:
     if isinstance(error, KeyError):
-        return f"there is no {error.args[0]} in this line"
+        return f"this line has no {error.args[0]}"
     return "this line isn't an event as `shipper events export` writes it"
 
 
-def _read(row: dict[str, Any]) -> Carried:
+def _read(row: dict[str, Any]) -> MovedEvent:
     event_id, destination, created_at, status = (_text(row[name]) for name in _TEXTS)
     key = row["ordering_key"]
-    return Carried(
+    return MovedEvent(
         id=int(row["id"]),
         event_id=event_id,
         destination=destination,

@@ -1,1 +1,1 @@
-"""What a person is shown: tables, bars, a verdict."""
+"""What a command prints: tables, bars, problems, live displays."""

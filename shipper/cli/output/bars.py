@@ -1,4 +1,4 @@
-"""Minutes as bars: a line of blocks, or of plain characters where stdout can't write those."""
+"""Minutes as bars: a line of blocks, or of ASCII characters if stdout can't write blocks."""
 
 from collections.abc import Callable, Iterable, Sequence
 from math import ceil
@@ -12,26 +12,26 @@ ASCII_BARS = "_.-:=+*#"
 
 
 def alphabet() -> str:
-    """Return what stdout can write."""
+    """Return the characters of the bars that stdout can write, the lowest first."""
     return ASCII_BARS if ascii_only() else BARS
 
 
 def bars(values: Sequence[float], characters: str = BARS) -> str:
-    """Return values as bars; nothing is the lowest one, and whatever is not nothing is higher."""
+    """Return values as bars: 0 is the lowest bar, and every other value is a higher one."""
     greatest = max(values, default=0.0)
     steps = len(characters) - 1
     return "".join(characters[ceil(value / greatest * steps) if value else 0] for value in values)
 
 
 def first_minute(now: float) -> float:
-    """Return when the last hour's first minute began; the running minute is its last."""
+    """Return when the first minute of the last hour began; the running minute is the last one."""
     return (now // 60.0 - (MINUTES - 1)) * 60.0
 
 
 def by_minute(
     minutes: Iterable[Minute], first: float, value: Callable[[Minute], float]
 ) -> list[float]:
-    """Return a value of each minute from `first` on, 0 where nothing is written down."""
+    """Return the value of each minute from `first` on, 0 for a minute without a record."""
     values = [0.0] * MINUTES
     for minute in minutes:
         place = int((minute.minute - first) // 60.0)

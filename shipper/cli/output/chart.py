@@ -1,7 +1,7 @@
-"""The last hour as lines of bars, with the time below them.
+"""The last hour as lines of bars, with a time axis below them.
 
-The minute that runs is written down when it is over: it is drawn as one that isn't finished, so
-that nobody reads it as a minute in which nothing happened. Nothing here reads a clock.
+The running minute is recorded when it ends: until then it is drawn as unfinished, because an empty
+bar would look like a minute without deliveries. Nothing here reads a clock.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ from shipper.cli.output.bars import ASCII_BARS, MINUTES, bars, by_minute
 from shipper.store.report.minutes import Minute
 from shipper.wording.quantities import age, count
 
-# Columns of a label, of a number, and between the two and the bars.
+# Widths in columns: of a label, of a number, and of the gap before the bars.
 LABEL, _NUMBER, _GAP = 14, 9, 2
 _INDENT = "  "
 _BESIDE = len(_INDENT) + LABEL + _NUMBER + _GAP
@@ -21,10 +21,10 @@ _UNFINISHED, _UNFINISHED_ASCII = "…", "~"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A line of bars: a label, how a value is written, and the value of a minute.
+class BarRow:
+    """A line of bars: its label, how a value is written, and which value of a minute it shows.
 
-    `rank` tells how soon it is missed where there is little room, the lowest first.
+    Where there is little room, lines with a low `rank` stay.
     """
 
     label: str
@@ -32,21 +32,21 @@ class Row:
     write: Callable[[float], str]
     value: Callable[[Minute], float]
     bad: bool = False
-    """Whether anything but nothing is bad news."""
+    """Whether every value but 0 is bad news."""
 
 
 def _seconds(value: float) -> str:
     if not value:
-        return "-"  # nothing was delivered, so nothing took any time
+        return "-"  # without deliveries there is no latency
     return f"{value:.2f}s" if value < 10 else age(value)
 
 
-ROWS = (
-    Row("delivered/min", 2, count, lambda m: m.delivered),
-    Row("retried/min", 8, count, lambda m: m.retried),
-    Row("dead/min", 7, count, lambda m: m.dead, bad=True),
-    Row("latency", 9, _seconds, lambda m: m.latency_sum / m.delivered if m.delivered else 0.0),
-    Row("longest", 10, _seconds, lambda m: m.latency_max),
+_ROWS = (
+    BarRow("delivered/min", 2, count, lambda m: m.delivered),
+    BarRow("retried/min", 8, count, lambda m: m.retried),
+    BarRow("dead/min", 7, count, lambda m: m.dead, bad=True),
+    BarRow("latency", 9, _seconds, lambda m: m.latency_sum / m.delivered if m.delivered else 0.0),
+    BarRow("longest", 10, _seconds, lambda m: m.latency_max),
 )
 AXIS_RANK = 3
 
@@ -54,17 +54,17 @@ Ranked = tuple[int, Text]
 
 
 def chart(minutes: Sequence[Minute], first: float, width: int, characters: str) -> Iterator[Ranked]:
-    """Yield the lines with their ranks: a row for each value, and the axis."""
+    """Yield the lines with their ranks: one for each value, and the axis."""
     room = max(0, width - _BESIDE)
     # On a wide terminal a minute is two columns wide.
     each = max(1, min(2, room // MINUTES))
     shown = min(MINUTES, room // each)
-    for row in ROWS:
+    for row in _ROWS:
         yield row.rank, _row(row, by_minute(minutes, first, row.value), shown, each, characters)
     yield AXIS_RANK, _axis(shown, each)
 
 
-def _row(row: Row, values: Sequence[float], shown: int, each: int, characters: str) -> Text:
+def _row(row: BarRow, values: Sequence[float], shown: int, each: int, characters: str) -> Text:
     head = f"{_INDENT}{row.label:<{LABEL}}{row.write(latest(values)):>{_NUMBER}}{'':{_GAP}}"
     return Text.assemble(head, drawn(values, shown, characters, each, bad=row.bad))
 
@@ -77,7 +77,7 @@ def latest(values: Sequence[float]) -> float:
 def drawn(
     values: Sequence[float], shown: int, characters: str, each: int = 1, *, bad: bool = False
 ) -> Text:
-    """Return the newest so many minutes as bars, each so many columns wide; the last one runs."""
+    """Return the last minutes as bars, each `each` columns wide; the last one is unfinished."""
     if not shown:
         return Text()
     *finished, running = values
@@ -95,7 +95,7 @@ def _unfinished(running: float, past: Sequence[float], characters: str) -> str:
 
 
 def _axis(shown: int, each: int) -> Text:
-    """Return the time below the bars: how long ago the first minute was, half of it, and now."""
+    """Return the axis below the bars: the age of the first minute, half of that, and now."""
     wide = shown * each
     begin, middle, end = f"-{shown} min", f"-{shown // 2}", "now"
     line = f"{begin:<{max(0, wide // 2 - len(middle) // 2)}}{middle}"

@@ -1,7 +1,8 @@
-"""What every command is given: the global options, the configuration, the database, a voice.
+"""What every command gets: the global options, the configuration, the database, ways to print.
 
-Data goes to stdout, talk to stderr, and whatever came from outside is made printable first: a key
-or an answer may hold what would steer a terminal. It must never print a secret or read a clock.
+The answer goes to stdout, everything else to stderr. Every text is made printable first, because a
+key or an answer can contain characters that a terminal obeys. It must never print a secret or read
+a clock.
 """
 
 import json
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
     from shipper.config import Settings
     from shipper.store.db.opening import Database
 
-# Of the facts about one thing: the column of the values, and the one whose value has a colour.
+# In a list of facts: the column where values begin, and the labels whose values are coloured.
 _LABEL_WIDTH = 13
 _STATES_HERE = frozenset({"status"})
-# Less room than this for a text is none.
+# The least columns for a text.
 _ROOM_LEAST = 20
 _HANGING = 2
 
@@ -38,43 +39,44 @@ _HANGING = 2
 @Parameter(parse=False)
 @dataclass
 class Context:
-    """The global options of a command line, and what follows from them.
+    """The global options of a command line, and what a command needs because of them.
 
-    A command is a plain function whose keyword-only argument `context: Context` is filled in by
-    the shell; its other arguments are its options and get their help from its docstring:
+    A command is a plain function. The shell fills in its keyword-only argument `context: Context`;
+    its other arguments are its options, and their help comes from its docstring:
 
         def hold(*, key: str | None = None, context: Context) -> int | None:
 
-    It returns its exit status, None for 0, and raises ShipperError for what a person has to mend.
+    It returns its exit status (None is 0), and raises ShipperError for what the operator has to
+    fix.
     """
 
     config_path: Path | None = None
-    """What `--config` names."""
+    """The file that `--config` names."""
     json: bool = False
-    """Whether a program reads stdout: then nothing but `emit` may write there."""
+    """Whether `--json` was given: then only `emit` is allowed to write to stdout."""
     verbosity: int = 0
     """How often `--verbose` was given; below 0 is `--quiet`."""
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
-    # -- what the command works with ----------------------------------------------------------
+    # -- configuration and database -----------------------------------------------------------
 
     def settings(self) -> "Settings":
-        """Return the configuration; raises ConfigError with every fault, AccessDenied.
+        """Return the configuration without API IDs; raises ConfigError and AccessDenied.
 
-        Who only looks at the outbox needs no API ID: it may be readable for the daemon alone.
+        A command that sends nothing needs no API ID, and often only the daemon can read it.
         """
         return self._settings
 
     @cached_property
     def _settings(self) -> "Settings":
-        from shipper.config import load  # noqa: PLC0415 - `version` needs none
+        from shipper.config import load  # noqa: PLC0415 - `version` doesn't need it
 
         settings = load(self.config_path, self.environ, sends=False)
         self.detail(f"configuration: {settings.path}")
         return settings
 
     def sender_settings(self) -> "Settings":
-        """Return the configuration for a command that sends; raises the same, also for secrets."""
+        """Return the configuration with its API IDs, for a command that sends; raises the same."""
         from shipper.config import load  # noqa: PLC0415 - as above
 
         return load(self.config_path, self.environ)
@@ -83,15 +85,15 @@ class Context:
     def engine(
         self, *, create: bool = False, newer: bool = False, outbox: bool = True
     ) -> "Iterator[Database]":
-        """Open the configured database for the length of a `with`; closed at its end.
+        """Open the configured database for the length of a `with`.
 
-        With `create` a missing SQLite file is made. With `newer` an outbox may be one that a newer
-        shipper has upgraded. Without `outbox` there needn't be one yet. Raises ConfigError,
-        SchemaError where no outbox can be or it is newer than this code, and whatever
-        `store.failures.translate` says.
+        With `create` a missing SQLite file is made. With `newer` the outbox is allowed to be of a
+        newer version. Without `outbox` the database needn't have an outbox. Raises ConfigError,
+        SchemaError for a database without an outbox or with a newer one, and the errors of
+        `store.db.failures`.
         """
         from shipper.config import masked  # noqa: PLC0415 - as above
-        from shipper.store.db.opening import opened  # noqa: PLC0415 - sqlalchemy takes a while
+        from shipper.store.db.opening import opened  # noqa: PLC0415 - sqlalchemy loads slowly
         from shipper.store.schema.revisions import refuse_newer, refuse_none  # noqa: PLC0415 - as above
 
         where = self.settings().database
@@ -103,40 +105,40 @@ class Context:
                 refuse_newer(engine)
             yield engine
 
-    # -- how it speaks ------------------------------------------------------------------------
+    # -- printing -----------------------------------------------------------------------------
 
     def emit(self, value: object) -> None:
-        """Print a value as JSON on one line, in which nothing steers a terminal."""
-        # What UTF-8 can't write leaves as \udcXX (see `shell`), which is how JSON writes it too.
+        """Print a value as JSON on one line, safe for a terminal."""
+        # Lone surrogates leave as \udcXX (see `shell`), which is JSON's own escape for them.
         plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
         line = json.dumps(value, ensure_ascii=plain, separators=(",", ":"))
         print(printable_json(line))
 
     def say(self, text: str = "", style: str = "") -> None:
-        """Print lines of the answer, for a person; see `plain`, and `style` for a colour."""
+        """Print lines of the answer, for a person, in a style of `colours.styled`."""
         print("\n".join(styled(line, style) for line in printable_lines(text).split("\n")))
 
     def tell(self, text: str) -> None:
-        """Print a sentence of the answer: on a terminal it goes on in the next line."""
+        """Print a sentence of the answer; a terminal gets it folded between words."""
         self.say("\n".join(folded(text, hangs=True)))
 
     def note(self, text: str) -> None:
-        """Print a line that isn't part of the answer, unless `--quiet`."""
+        """Print a remark on stderr, unless `--quiet` was given."""
         if self.verbosity >= 0:
-            # What has several lines was laid out by whoever wrote it.
+            # A text of several lines has its own layout.
             lines = [text] if "\n" in text else folded(text, hangs=True, stream=sys.stderr)
             print(printable_lines("\n".join(lines)), file=sys.stderr)
 
     def detail(self, text: str) -> None:
-        """Print a line that only `--verbose` asks for."""
+        """Print a line on stderr if `--verbose` was given."""
         if self.verbosity > 0:
             print(printable(text), file=sys.stderr)
 
     def table(self, header: "Header", rows: Iterable[Sequence[object]]) -> None:
-        """Print a table: in columns on a terminal, with tabs between for a program.
+        """Print a table: in columns on a terminal, with tabs for a program.
 
-        A whole number is a quantity, and a person gets its thousands apart; what only looks like
-        one (an id, a status code) is given as a text.
+        An int is a quantity: a terminal gets commas between its thousands. An id or a status code
+        is passed as a str.
         """
         if sys.stdout.isatty():
             from shipper.cli.output.table import print_table  # noqa: PLC0415 - only a terminal needs rich
@@ -148,9 +150,9 @@ class Context:
                 print("\t".join(map(cell, row)))
 
     def facts(self, facts: Mapping[str, str]) -> None:
-        """Print a line for each fact: its label, and its value under the other values.
+        """Print one line per fact: its label, and its value in a column with the other values.
 
-        On a terminal a long one goes on in the next line, and no word is broken.
+        On a terminal a long value is folded between words.
         """
         for label, value in facts.items():
             lines = folded(value, _LABEL_WIDTH)
@@ -161,18 +163,18 @@ class Context:
 
     @property
     def asks(self) -> bool:
-        """Whether a person is there who can be asked."""
+        """Whether stdin and stderr are a terminal, so that a question can be answered."""
         return sys.stdin.isatty() and sys.stderr.isatty()
 
     def confirm(self, question: str, *, yes: bool) -> None:
-        """Ask before what can't be undone; raises UsageError where nobody agrees.
+        """Ask before a change that can't be undone; raises UsageError without a yes.
 
-        `yes` is the command's `--yes`; without a terminal nobody can be asked, so it is needed.
+        `yes` is the command's option `--yes`, which is needed without a terminal.
         """
         if yes:
             return
         if not self.asks:
-            raise UsageError("nobody is there to agree", "add --yes")
+            raise UsageError("there is no terminal to confirm on", "add --yes")
         print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
             raise UsageError("nothing was changed")
@@ -181,10 +183,10 @@ class Context:
 def folded(
     text: str, beside: int = 0, *, hangs: bool = False, stream: TextIO | None = None
 ) -> list[str]:
-    """Return a text in printable lines that fit beside so many columns; a program gets it in one.
+    """Return a text as printable lines that fit a terminal, beside `beside` columns.
 
-    No word is broken, so that a path or a URL can be copied. Where it `hangs`, all lines but the
-    first are indented. Without a `stream` it is for stdout.
+    No word is broken, so that a path or a URL can be copied. If it `hangs`, all lines but the first
+    are indented. A `stream` (stdout) that is no terminal gets one line.
     """
     plain, on = printable(text), stream or sys.stdout
     if not on.isatty():
@@ -198,7 +200,7 @@ def folded(
 
 
 class Word(str):
-    """A printable word of a table that has a colour of its own on a terminal: "" for none."""
+    """A printable word in a table with its own colour on a terminal; "" for no colour."""
 
     __slots__ = ("colour",)
     colour: str
@@ -212,12 +214,12 @@ class Word(str):
 
 
 def cell(value: object) -> str:
-    """Return a value as a table for a program has it."""
+    """Return a value as a program gets it in a table."""
     if isinstance(value, Word):
         return value
     return "" if value is None else printable(str(value))
 
 
 def shown(value: object) -> str:
-    """Return a value as a table for a person has it: a quantity with its thousands apart."""
+    """Return a value as a person gets it in a table: an int with commas between its thousands."""
     return count(value) if type(value) is int else cell(value)

@@ -1,7 +1,7 @@
-"""A picture in the terminal that is drawn anew every second or so, until somebody has seen enough.
+"""A live display in the terminal, drawn again about every second until the operator ends it.
 
-It must never keep the database open for a drawing that nobody sees, and always gives the terminal
-back as it was, also after SIGTERM. A database that is away for a while ends nothing.
+It must never keep the database open between two drawings. It always restores the terminal, also
+after SIGTERM. While the database doesn't answer, it says so and goes on.
 """
 
 import signal
@@ -22,8 +22,9 @@ from shipper.wording.colours import terminal_size
 from shipper.wording.safe_text import printable
 
 _EVERY = 1.0
-# Of the time that a drawing took: an outbox where that is long isn't kept busy by onlookers.
-_REST = 4.0
+# The pause between two drawings is at least this many times the length of a drawing: so a display
+# never keeps a slow database busy.
+_PAUSE = 4.0
 
 Draw = Callable[[int, int], RenderableType]
 
@@ -31,28 +32,28 @@ Draw = Callable[[int, int], RenderableType]
 def show(context: Context, draw: Draw, *, instead: str) -> None:
     """Show what `draw` returns for a width and a height, until SIGINT or SIGTERM.
 
-    Raises UsageError where there is no terminal; `instead` is the command that needs none.
+    Raises UsageError without a terminal; its hint is `instead`, a command that doesn't need one.
     """
     if context.json or not sys.stdout.isatty():
-        raise UsageError("this draws on a terminal, and there is none", instead)
+        raise UsageError("this command needs a terminal", instead)
     screen = terminal()
-    if screen.is_dumb_terminal:  # rich would draw nothing, without a word
-        raise UsageError("this draws on a terminal, and $TERM says that yours can't", instead)
+    if screen.is_dumb_terminal:  # rich would draw nothing, without an error
+        raise UsageError("this command can't draw on this terminal ($TERM)", instead)
     clock = SystemClock()
     before = {number: signal.signal(number, _end) for number in _ENDS}
     try:
-        # Nobody prints meanwhile; and what stands in for stdout then knows no encoding.
+        # Streams aren't redirected: nothing else prints, and rich's substitute has no encoding.
         with Live(
             console=screen, screen=True, auto_refresh=False, redirect_stdout=False,
             redirect_stderr=False,
         ) as live:  # fmt: skip
             while True:
                 began = clock.monotonic()
-                # Asked anew for each picture: a terminal may be made larger or smaller.
+                # Read again for each drawing, because the terminal's size can change.
                 live.console.size = ConsoleDimensions(*terminal_size())
                 live.update(_drawn(draw, live.console.size), refresh=True)
                 took = clock.monotonic() - began
-                threading.Event().wait(max(_EVERY, _REST * took))
+                threading.Event().wait(max(_EVERY, _PAUSE * took))
     except _Enough:
         return
     finally:
@@ -61,14 +62,14 @@ def show(context: Context, draw: Draw, *, instead: str) -> None:
 
 
 class _Enough(BaseException):
-    """Somebody has seen enough; wherever we are, that is where it ends."""
+    """Raised by a signal: the operator ends the display."""
 
 
 _ENDS = (signal.SIGINT, signal.SIGTERM)
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
-    # Once: a second one must not keep the terminal from being given back.
+    # Only once: a second signal must not stop the terminal from being restored.
     for number in _ENDS:
         signal.signal(number, signal.SIG_IGN)
     raise _Enough

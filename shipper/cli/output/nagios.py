@@ -1,7 +1,8 @@
-"""`shipper status --nagios`: the state of the outbox as a monitoring plugin tells it.
+"""`shipper status --nagios`: the state of the outbox in the format of a monitoring plugin.
 
-One line with performance data, and the exit status 0, 1, 2 or 3: unknown where the outbox or the
-configuration can't be read. What is how bad, and which comes first, is decided in `troubles`.
+It is one line with performance data, and the exit status 0, 1, 2, or 3 (unknown) if the outbox or
+the configuration can't be read. `observe.troubles` decides how bad each problem is, and which one
+comes first.
 """
 
 import re
@@ -9,33 +10,33 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from shipper.errors import ShipperError
-from shipper.observe.situation import Facts, Room
-from shipper.observe.troubles import Level
+from shipper.observe.situation import Room, Situation
+from shipper.observe.troubles import Severity
 from shipper.observe.troubles import judge as troubles_of
 from shipper.store.report.budget import NEARLY, Footprint
 from shipper.store.report.status import DestinationReport
 from shipper.wording.safe_text import printable
 
-# More destinations than these, and only rows can name so many, have no performance data.
+# Performance data is for this many destinations; rows can name any number of them.
 _MEASURED = 100
 
 
-class Line(NamedTuple):
-    """What the plugin prints, and its exit status."""
+class PluginLine(NamedTuple):
+    """What the plugin prints, and its level, which is the exit status."""
 
-    level: Level
+    level: Severity
     text: str
 
 
 _NO_LABEL = re.compile(r"[^A-Za-z0-9_.-]")
 
 
-def line_of(read: Callable[[], Line]) -> Line:
-    """Return the line; one that says "unknown" where it can't be told."""
+def line_of(read: Callable[[], PluginLine]) -> PluginLine:
+    """Return the line; its level is unknown if `read` raises ShipperError."""
     try:
         return read()
     except ShipperError as error:
-        return _line(Level.UNKNOWN, [error.message], [])
+        return _line(Severity.UNKNOWN, [error.message], [])
 
 
 def judge(
@@ -45,15 +46,16 @@ def judge(
     is_shipped: bool,
     oldest: float,
     taken: Footprint | None = None,
-) -> Line:
+) -> PluginLine:
     """Return the line for these destinations; `oldest` is the limit in seconds."""
-    return told(Facts(reports, configured, is_shipped=is_shipped, oldest=oldest, taken=taken))
+    facts = Situation(reports, configured, is_shipped=is_shipped, oldest=oldest, taken=taken)
+    return plugin_line(facts)
 
 
-def told(facts: Facts) -> Line:
-    """Return the line for everything that is known."""
+def plugin_line(facts: Situation) -> PluginLine:
+    """Return the line for all facts."""
     found = troubles_of(facts)
-    level = found[0].level if found else Level.OK
+    level = found[0].level if found else Severity.OK
     pending = sum(report.pending for report in facts.reports)
     words = [trouble.text for trouble in found] or [f"{pending:,} pending"]
     if facts.hours.closed is not None:
@@ -69,7 +71,7 @@ def told(facts: Facts) -> Line:
 
 
 def _disk(room: Room) -> str:
-    # "n:" is an alarm below n (monitoring-plugins.org/doc/guidelines.html, threshold format).
+    # "n:" alerts below n (monitoring-plugins.org/doc/guidelines.html, threshold format).
     warning = f"{room.least}:" if room.least else ""
     return f"disk_free={room.free}B;{warning};{room.full_below}:;0"
 
@@ -84,8 +86,8 @@ def _performance(report: DestinationReport, limit: float) -> Iterator[str]:
     yield f"{name}_delivered={report.delivered}c;;;0"
 
 
-def _line(level: Level, told: Sequence[str], performance: Iterable[str]) -> Line:
-    # A bar would begin the performance data.
-    text = "; ".join(printable(message.replace("\n", "; ")) for message in told).replace("|", "/")
+def _line(level: Severity, messages: Sequence[str], performance: Iterable[str]) -> PluginLine:
+    # A | would begin the performance data.
+    text = "; ".join(printable(each.replace("\n", "; ")) for each in messages).replace("|", "/")
     data = " ".join(performance)
-    return Line(level, f"SHIPPER {level.name} - {text}" + (f" | {data}" if data else ""))
+    return PluginLine(level, f"SHIPPER {level.name} - {text}" + (f" | {data}" if data else ""))

@@ -1,6 +1,6 @@
-"""What an operator's word leaves in the way: said at once, lest somebody waits for nothing.
+"""What still keeps events back after an operator's command, so that the command can say it.
 
-It must never claim that something goes out now; whether it does is the daemon's to see.
+It must never claim that an event is sent now: only the daemon knows that.
 """
 
 import shlex
@@ -13,7 +13,7 @@ from shipper.observe.troubles import NAMED, stands
 from shipper.policy.state import State
 from shipper.store.db.opening import Database
 from shipper.store.report.holds import held
-from shipper.store.report.silence import plight
+from shipper.store.report.silence import find_silence
 from shipper.store.report.status import DestinationReport, current_shipper, destination_report
 from shipper.wording.safe_text import printable
 
@@ -23,16 +23,16 @@ _LOOKED_AT = 1_000
 def obstacles(
     context: Context, engine: Database, names: Collection[str], *, probed: bool
 ) -> list[str]:
-    """Return why events of these destinations don't go out yet, the widest reason first.
+    """Return why events of these destinations can't be sent yet, the most general reason first.
 
-    `probed` says that links which are down are probed at once, and need no word more.
+    With `probed` the daemon probes links that are down at once: these are no obstacles.
     """
     settings, now = context.settings(), SystemClock().wall()
     found = []
     if current_shipper(engine) is None:
-        found.append("no shipper is running: they wait until one does")
-    elif (suffers := plight(engine)) is not None:
-        found.append(f"the shipper {suffers.told}")
+        found.append("no daemon is running")
+    elif (suffers := find_silence(engine)) is not None:
+        found.append(f"the daemon {suffers.told}")
     reports = destination_report(engine, settings.destinations, now, patient=True)
     for report in reports:
         if report.name in names:
@@ -44,11 +44,11 @@ def obstacles(
 
 
 def held_keys(engine: Database, lanes: Collection[tuple[str, str | None]]) -> list[str]:
-    """Return which of some keys, each with its destination, are held."""
+    """Return a sentence for each of these lanes (destination, key) that is held."""
     found, _ = held(engine, _LOOKED_AT)
     keys = [each for each in found if (each.destination, each.ordering_key) in lanes]
     return [
-        f"key {quoted(each.ordering_key)} is held: shipper release --key"
+        f"key {quoted(each.ordering_key)} is held; shipper release --key"
         f" {quoted(each.ordering_key)} --destination {each.destination}"
         for each in keys[:NAMED]
         if each.ordering_key is not None
@@ -56,7 +56,7 @@ def held_keys(engine: Database, lanes: Collection[tuple[str, str | None]]) -> li
 
 
 def quoted(text: str) -> str:
-    """Return a text as one word of a command line, printable."""
+    """Return a printable text as one word of a command line."""
     return shlex.quote(printable(text))
 
 

@@ -1,7 +1,7 @@
-"""A payload as a person reads it: indented, bounded, and every word of it as it was written.
+"""A payload for a person: indented, shortened, and with every token as it was written.
 
-What is sent are the bytes in the database, never this. It must not read the payload as values: a
-number would lose its zeros, and a name that stands there twice one of its values.
+It is for display only; shipper sends the bytes in the database. It must never parse the payload
+into values: a number would lose its zeros, and a name that occurs twice would lose a value.
 """
 
 import json
@@ -15,18 +15,18 @@ from shipper.wording.quantities import several
 MOST_LINES = 40
 _MOST_CHARACTERS = 4000
 _INDENT = "  "
-# A text, a mark, or whatever else stands between blanks.
+# A string, a punctuation mark, or anything else between blanks.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+|"', re.DOTALL)
 _OPENS, _CLOSES, _EMPTY = frozenset("{["), frozenset("}]"), frozenset({"{}", "[]"})
 
 
 def readable(payload: str) -> Iterator[str]:
-    """Yield a payload in lines, indented if it is JSON; at most 40, and then how much it is."""
+    """Yield a payload in at most 40 lines, indented if it is JSON; then its length if it is cut."""
     beginning = payload[:_MOST_CHARACTERS]
     lines = list(islice(_indented(beginning) if _is_json(payload) else [beginning], MOST_LINES + 1))
     yield from lines[:MOST_LINES]
     if len(lines) > MOST_LINES or len(payload) > _MOST_CHARACTERS:
-        yield f"… {several(len(payload), 'character')} in all; --json prints them"
+        yield f"… {several(len(payload), 'character')} in total; --json prints them"
 
 
 def _is_json(payload: str) -> bool:
@@ -53,7 +53,7 @@ def _indented(payload: str) -> Iterator[str]:
 
 
 def _tokens(payload: str) -> Iterator[str]:
-    """Yield the tokens; an object or a list without anything in it is one."""
+    """Yield the tokens; an empty object or list is one token."""
     before = ""
     for word in map(itemgetter(0), _TOKEN.finditer(payload)):
         if before + word in _EMPTY:

@@ -1,4 +1,4 @@
-"""The progress bar of `drain`: on stderr, and only where a person watches."""
+"""The progress bar of `drain`: on stderr, and only on a terminal."""
 
 import sys
 from collections.abc import Iterator
@@ -8,34 +8,36 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from shipper.cli.output.context import Context
-from shipper.store.report.progress import Settled
+from shipper.store.report.progress import EndedCounts
 
 
 class Bar:
-    """Shows how many of so many events have come to an end."""
+    """A bar of how many events are finished (delivered, dead or discarded)."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self._progress = progress
         self._total = total
         self._task = progress.add_task("shipping", total=total)
-        self._before: Settled | None = None
+        self._before: EndedCounts | None = None
 
-    def update(self, now: Settled) -> None:
-        """Show the counters as they are now; events that came meanwhile lengthen the way."""
+    def update(self, now: EndedCounts) -> None:
+        """Show the counters; events that the application has written meanwhile raise the total."""
         if self._before is None:
             self._before = now
         done = max(0, now.total - self._before.total)
+        died = now.dead > self._before.dead
+        description = "shipping, some became dead letters" if died else "shipping"
         self._progress.update(
             self._task,
             completed=done,
             total=max(self._total, done),
-            description="shipping" if now.dead <= self._before.dead else "shipping, some died",
+            description=description,
         )
 
 
 @contextmanager
 def progress_bar(context: Context, total: int) -> Iterator[Bar | None]:
-    """Show a bar for the length of a `with`; None where nobody wants one."""
+    """Show a bar for the length of a `with`; None without a terminal, with --quiet or --verbose."""
     if not sys.stderr.isatty() or context.verbosity != 0:
         yield None
         return

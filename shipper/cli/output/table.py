@@ -1,9 +1,9 @@
-"""A table for a person: in columns as far as there is room, else one block a row.
+"""A table for a person: in columns if there is room, else one block per row.
 
-Where the columns don't fit, what is least missed gives way first, in an order that the table's
-author says: a time loses its year, a key its middle, a column goes. No word is ever broken, and a
-program that reads a pipe gets all of it (see `Context.table`). Numbers stand under each other, and
-a word that says how something is has its colour.
+If the columns don't fit, the least important ones give way first, in the order that each table
+declares: a time loses its year, a key its middle, or a column is left out. No word is ever broken.
+A program that reads a pipe gets the whole table (see `Context.table`). Numbers are aligned to the
+right, and states are coloured.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,18 +22,18 @@ from shipper.wording.colours import STATES, ascii_only, console
 _COLOURED = frozenset({"state", "status"})
 _GAP = 2
 _LAST_COLUMN_MIN = 24
-# What is longer is no word that anybody reads; a UUID is.
+# A longer word doesn't widen its column; a UUID is shorter.
 _WORD_MOST = 40
-# On less than this, columns are too narrow to be read.
+# On a narrower terminal, columns would be too narrow to read.
 _TABLE_MIN = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column, and how it gives way: as the `gives`-th, becoming `short`, or gone without it.
+    """A column, and how it gives way: as the `gives`-th, shortened by `short`, or left out.
 
-    A column that never gives way has no `gives`. With `if_quiet` it goes only where it says
-    nothing: every value is empty or 0.
+    A column without `gives` always stays. With `if_quiet` it is left out only if every value is
+    empty or 0.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Column:
     if_quiet: bool = False
 
     def __str__(self) -> str:
-        """Return its name, which is all of it that a program needs."""
+        """Return the column's name."""
         return self.name
 
 
@@ -52,7 +52,7 @@ def without_year(moment: str) -> str:
 
 
 def middle(characters: int) -> Callable[[str], str]:
-    """Return what cuts a text to so many characters, the ellipsis in its middle."""
+    """Return a function that shortens a text to so many characters, with an ellipsis inside."""
     mark = ".." if ascii_only() else "…"
     head = (characters - len(mark) + 1) // 2
     tail = characters - len(mark) - head
@@ -69,7 +69,7 @@ Rows = Sequence[Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """What is left of a table while it is made to fit."""
+    """A table while it is made to fit: the remaining columns and their values."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -82,7 +82,7 @@ class _Grid:
         return sum(map(max, fixed)) + _GAP * len(fixed) + self._least(max(last))
 
     def squeezed(self, at: int) -> "_Grid":
-        """Return it without a column, or with that one's values shortened."""
+        """Return the table without a column, or with the values of that column shortened."""
         column = self.columns[at]
         if column.short is None:
             return _Grid(_without(self.columns, at), tuple(_without(r, at) for r in self.rows))
@@ -91,7 +91,7 @@ class _Grid:
         return _Grid((*self.columns[:at], done, *self.columns[at + 1 :]), rows)
 
     def next_to_give(self) -> int | None:
-        """Return which column gives way next; None where none can any more."""
+        """Return the index of the column that gives way next, or None."""
         able = [
             (column.gives, at)
             for at, (column, values) in enumerate(zip(self.columns, self._by_column(), strict=True))
@@ -104,22 +104,22 @@ class _Grid:
         return list(zip(*self.rows, strict=True)) if self.rows else [()] * len(self.columns)
 
     def _least(self, natural: int) -> int:
-        """Return how wide the last column must be at least: it folds, but between words."""
+        """Return the least width of the last column, which is folded between words."""
         words = (min(cell_len(word), _WORD_MOST) for row in self.rows for word in row[-1].split())
         return min(natural, max(_LAST_COLUMN_MIN, *words, 0))
 
 
 def print_table(header: Header, rows: Rows, on: Console | None = None) -> None:
-    """Print rows of printable texts to stdout; the last column takes what is left, and folds."""
+    """Print rows of printable texts; the last column gets the remaining width, and is folded."""
     on = on or console()
     drawn = laid_out(header, rows, on.width)
-    # In blocks a word that is longer than the terminal is wide is the terminal's to break: so it
-    # can be copied.
+    # In blocks, a word that is wider than the terminal isn't broken here: the terminal wraps it,
+    # and it can still be copied.
     on.print(drawn, soft_wrap=isinstance(drawn, Group))
 
 
 def laid_out(header: Header, rows: Rows, width: int) -> RenderableType:
-    """Return rows of printable texts as they are shown within a width."""
+    """Return the drawing of rows of printable texts within a width."""
     columns = tuple(Column(one) if isinstance(one, str) else one for one in header)
     grid = _Grid(columns, tuple(map(tuple, rows)))
     fitting = _fitting(grid, width)
@@ -138,7 +138,7 @@ def laid_out(header: Header, rows: Rows, width: int) -> RenderableType:
 
 
 def _fitting(grid: _Grid, width: int) -> _Grid | None:
-    """Return a table made to fit; None where it can't be."""
+    """Return the table made to fit, or None if that isn't possible."""
     if width < _TABLE_MIN:
         return None
     while grid.width() > width:
@@ -161,7 +161,7 @@ def _blocks(grid: _Grid, width: int) -> Iterator[Text]:
 
 
 def _folded(name: str, value: str, beside: int, width: int) -> Text:
-    """Return a value on as many lines as it takes, each beginning under the first."""
+    """Return a value folded into lines that begin in the same column."""
     room = max(width - beside, _LAST_COLUMN_MIN)
     lines = wrap(value, room, break_long_words=False, break_on_hyphens=False) or [value]
     return Text(f"\n{'':{beside}}".join(lines), _style(name, value))

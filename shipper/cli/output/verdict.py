@@ -1,10 +1,10 @@
-"""What is wrong, as a person sees it first: above the table of `status`, in `top`, live or not."""
+"""The problems above the table of `status`, and at the head of `top`."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from shipper.cli.output.context import Context, Word, folded
-from shipper.observe.troubles import Level, Trouble
+from shipper.observe.troubles import Severity, Trouble
 from shipper.policy.state import State
 from shipper.store.report.status import DestinationReport
 from shipper.wording.quantities import age
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 SHOWN = 5
-"""No more than so many; `doctor` has them all."""
+"""How many problems are shown; `doctor` lists all."""
 
-_COLOURS = {Level.WARNING: "yellow", Level.CRITICAL: "bold red"}
+_COLOURS = {Severity.WARNING: "yellow", Severity.CRITICAL: "bold red"}
 
 
 def say(context: Context, troubles: Sequence[Trouble]) -> None:
-    """Print what is wrong, the worst first, each with what to do; nothing where all is well."""
+    """Print the problems, the worst first, each with its fix."""
     for text, colour in _lines(troubles, SHOWN):
         context.say("\n".join(folded(text, hangs=True)), colour)
 
 
 def drawn(troubles: Sequence[Trouble], most: int = SHOWN) -> "Iterator[Text]":
-    """Yield the first of the same for a picture, in the colour of how bad each is."""
+    """Yield the first problems for a drawing, each in the colour of its level."""
     from rich.text import Text  # noqa: PLC0415 - only a terminal needs rich
 
     for text, colour in _lines(troubles, most):
@@ -47,7 +47,7 @@ def _lines(troubles: Sequence[Trouble], most: int) -> Iterator[tuple[str, str]]:
 
 
 def state_of(report: DestinationReport, *, is_shipped: bool) -> Word | str:
-    """Return a destination's state; `ready` is green only where it has shown that it is."""
+    """Return a destination's state; `ready` is green only after a successful try."""
     if report.is_failing:
         return Word.of(report.state, "yellow")
     if report.is_untried or (report.state == State.READY.value and not is_shipped):
@@ -56,7 +56,7 @@ def state_of(report: DestinationReport, *, is_shipped: bool) -> Word | str:
 
 
 def next_try(report: DestinationReport, now: float) -> Iterator[str]:
-    """Yield when something is tried next, if anything waits for that."""
+    """Yield when the daemon tries next, if events wait for that."""
     if report.next_try_at is not None and report.pending:
         wait = report.next_try_at - now
         yield f"next try in {age(wait)}" if wait >= 1 else "next try due"

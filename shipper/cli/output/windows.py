@@ -1,6 +1,7 @@
-"""The delivery windows, for commands that tell how an outbox is: what they mean for it just now.
+"""What the delivery windows mean just now, for commands that show the state of an outbox.
 
-It must never fail: whoever ships may have others than the configuration that is there by now.
+It must never fail for invalid windows: the running daemon can have other ones, from before a change
+of the configuration.
 """
 
 from dataclasses import replace
@@ -8,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from shipper.config import Settings
 from shipper.errors import ConfigError
-from shipper.observe.situation import Facts, Hours
+from shipper.observe.situation import Hours, Situation
 
 if TYPE_CHECKING:
     from shipper.config.windows import Windows
 
 
-def known(facts: Facts, settings: Settings, now: float) -> Facts:
-    """Return facts that know the windows, too."""
+def known(facts: Situation, settings: Settings, now: float) -> Situation:
+    """Return facts that include the delivery windows."""
     windows = windows_of(settings)
     if windows is None:
         return facts
@@ -28,18 +29,18 @@ def known(facts: Facts, settings: Settings, now: float) -> Facts:
     return replace(facts, hours=hours)
 
 
-def told(settings: Settings, now: float) -> str | None:
-    """Return whether a delivery window is open, for a person; None where always is one."""
+def sentence(settings: Settings, now: float) -> str | None:
+    """Return a sentence on whether a delivery window is open; None without windows."""
     if not settings.schedule.windows:
         return None
     windows = windows_of(settings)
     if windows is None:
-        return "the configured delivery windows are none; see: shipper check"
-    return windows.told(now)
+        return "the configured delivery windows are invalid; see: shipper check"
+    return windows.describe(now)
 
 
 def until(settings: Settings, now: float) -> str | None:
-    """Return until when no delivery window is open, None while one is."""
+    """Return until when every delivery window is closed; None while one is open."""
     windows = windows_of(settings)
     if windows is None or windows.is_open(now):
         return None
@@ -47,12 +48,12 @@ def until(settings: Settings, now: float) -> str | None:
 
 
 def windows_of(settings: Settings) -> "Windows | None":
-    """Return those of a configuration; None where there are none, or none that can be read."""
+    """Return the delivery windows of a configuration; None without any, or for invalid ones."""
     if not settings.schedule.windows:
         return None
-    from shipper.config.windows import Windows  # noqa: PLC0415 - brings the whole daemon along
+    from shipper.config.windows import Windows  # noqa: PLC0415 - loads slowly
 
     try:
         return Windows.of(settings)
-    except ConfigError:  # a daemon that runs has others, and they are not all that is asked for
+    except ConfigError:  # see above
         return None

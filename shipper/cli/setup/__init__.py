@@ -1,1 +1,1 @@
-"""Putting shipper in its place: configuration, service, what other programs read."""
+"""Installing shipper: the configuration, the systemd unit, files for other programs."""

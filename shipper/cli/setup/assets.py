@@ -1,4 +1,4 @@
-"""`shipper assets …`: what makes other programs understand shipper: its metrics, its commands."""
+"""`shipper assets …`: files for other programs: dashboard, alert rules, man page, completions."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ Asset = Literal[
     "_shipper",
     "shipper.fish",
 ]
-"""What there is, so that a shell can offer it."""
+"""The names of the files, so that a shell can offer them."""
 
 _ASSETS: Final[dict[Asset, str]] = {
     "grafana-dashboard.json": "a dashboard for Grafana: Dashboards, New, Import",
@@ -34,7 +34,7 @@ _ASSETS: Final[dict[Asset, str]] = {
 
 
 def list_assets(*, context: Context) -> None:
-    """List the files that there are, and what each is for."""
+    """List the files, and what each is for."""
     if context.json:
         for name, purpose in _ASSETS.items():
             digest = hashlib.sha256(_read(name)).hexdigest()
@@ -47,8 +47,8 @@ def show_asset(
     name: Annotated[
         Asset,
         Parameter(
-            help="One that `shipper assets list` names.",
-            converter=lambda _hint, tokens: tokens[0].value,  # `_read` says what there is
+            help="A name from `shipper assets list`.",
+            converter=lambda _hint, tokens: tokens[0].value,  # `_read` refuses other names
             show_choices=False,
         ),
     ],
@@ -56,7 +56,7 @@ def show_asset(
     *,
     context: Context,
 ) -> None:
-    """Print a file."""
+    """Print a file to stdout."""
     content = _read(name).decode("utf-8")
     if context.json:
         context.emit({"name": name, "content": content})
@@ -71,19 +71,19 @@ def write_assets(
     force: bool = False,
     context: Context,
 ) -> None:
-    """Write all files into a directory; one that was changed there is kept.
+    """Write all files into a directory. If one was changed there, it writes nothing.
 
     Parameters
     ----------
     directory
-        Where to write them; it is made, but nothing above it.
+        The directory to write to. It is made if it is missing; its parent must exist.
     force
-        Write over those that were changed, too.
+        Overwrite changed files too.
     """
     contents = {directory / name: _read(name) for name in _ASSETS}
     changed = [str(path) for path, content in contents.items() if _is_another(path, content)]
     if changed and not force:
-        raise UsageError(f"{', '.join(changed)}: somebody has changed it", "add --force")
+        raise UsageError(f"changed by hand: {', '.join(changed)}", "to overwrite: --force")
     _make(directory)
     for path, content in contents.items():
         _write(path, content)
@@ -107,7 +107,7 @@ def _is_another(path: Path, content: bytes) -> bool:
     except FileNotFoundError:
         return False
     except Untrusted:
-        return True  # it is replaced, if need be, and never followed
+        return True  # a link: it is replaced, and never followed
     except OSError as error:
         raise _cannot(path, error) from None
     with os.fdopen(file, "rb") as there:

@@ -1,8 +1,8 @@
-"""The shells' completions: what the library makes of our commands, and what a shell needs beside.
+"""The completions for shells: what cyclopts generates from our commands, with corrections.
 
-`man_page` writes them to `shipper/assets`. Every correction here must find what it corrects: a
-library that writes something else ends this with an error, not with a shell that offers nothing.
-None of it may know a command's name.
+`man_page` writes them to `shipper/assets`. Every correction must find the text that it corrects: if
+another version of cyclopts writes something else, this fails, and no shell gets broken completions.
+It must never contain the name of a command.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,14 +19,14 @@ Shell = Literal["bash", "zsh", "fish"]
 
 _PROGRAM: Final = "shipper"
 
-# Once a command has been given, what follows it is the command's own business, its options too:
-# else zsh takes `--json` away from the words of `dead --json`, and then offers nothing.
+# After a command, all words belong to it, its options too. Otherwise zsh takes `--json` away from
+# the words of `dead --json`, and offers nothing.
 _ZSH_WORDS: Final = {
     "'1: :->cmds'": "'(-)1: :->cmds'",
     "'*::arg:->args'": "'(-)*::arg:->args'",
 }
-# The file is the body of the function `_shipper` where zsh finds it by $fpath, which defines
-# another and calls none; where it is sourced, there is nothing to complete yet.
+# If zsh finds the file by $fpath, the file is the body of the function `_shipper`: it defines
+# another function, which this calls. If the file is sourced, there is nothing to complete yet.
 _ZSH_CALL: Final = f"""
 if [[ "$funcstack[1]" == _{_PROGRAM} ]]; then
   _cyclopts_{_PROGRAM} "$@"
@@ -35,12 +35,12 @@ else
   compdef _cyclopts_{_PROGRAM} {_PROGRAM}
 fi
 """
-# A name with a space is one name, and a directory ends with a slash.
+# A name with a space stays one name, and a directory gets a slash.
 _BASH_FILES: Final = {
     'COMPREPLY=( $(compgen -f -- "${cur}") )': "compopt -o filenames 2>/dev/null;"
     ' mapfile -t COMPREPLY < <(compgen -f -- "${cur}")',
 }
-# Unless told otherwise, fish offers files beside everything, also as an option's value.
+# By default fish offers files everywhere, also as the value of an option.
 _FISH_VALUES: Final = {" -r -d ": " -x -d "}
 _FISH_HEAD: Final = "# Root-level commands\n"
 
@@ -61,13 +61,13 @@ def _zsh(script: str) -> str:
 
 
 def _fish(script: str) -> str:
-    nowhere = f"# No files, but for what is one\ncomplete -c {_PROGRAM} -f\n"
+    nowhere = f"# No files, except where a command takes one\ncomplete -c {_PROGRAM} -f\n"
     script = _replaced(script, {**_FISH_VALUES, _FISH_HEAD: nowhere + _FISH_HEAD})
     return script + "\n".join(_fish_files(application()))
 
 
 def _fish_files(app: App) -> Iterator[str]:
-    """Yield what lets fish offer files where a command takes one by its place."""
+    """Yield the lines that let fish offer files for commands with a file as argument."""
     for command in COMMANDS:
         if _takes_a_file(app, command.words):
             where = f"__fish_{_PROGRAM}_using_command {command.words}"
@@ -85,7 +85,7 @@ def _takes_a_file(app: App, words: str) -> bool:
 
 def _replaced(script: str, corrections: Mapping[str, str]) -> str:
     for wrong, right in corrections.items():
-        assert wrong in script, f"the library doesn't write {wrong} any more"
+        assert wrong in script, f"cyclopts no longer writes {wrong}"
         script = script.replace(wrong, right)
     return script
 

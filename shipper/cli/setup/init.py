@@ -1,7 +1,7 @@
-"""`shipper init`: a first configuration and an outbox; nothing is ever overwritten.
+"""`shipper init`: write a first configuration, and create the outbox.
 
-The outbox comes first: where the database can't be had no file is written, so that the same
-command can be given again.
+It must never overwrite a file. The outbox comes first: if the database can't be opened, no file is
+written, so that the operator can repeat the same command.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from shipper.cli.output.context import Context
-from shipper.cli.setup.questions import Answers, Given, collect
+from shipper.cli.setup.questions import InitAnswers, InitOptions, collect
 from shipper.cli.setup.template import render
 from shipper.cli.setup.units import PLACES, UNIT
 from shipper.config import masked
@@ -25,6 +25,10 @@ from shipper.store.upgrade import migrate
 from shipper.system.files import Directory, Untrusted
 
 _PRIVATE, _FOR_GROUP, _READABLE = 0o600, 0o640, 0o644
+_DATABASE = (
+    "The URL of your application's database. A relative path begins at the configuration's"
+    " directory. Default: sqlite:///shop.db."
+)
 _INSERT = """\
   INSERT INTO shipper_outbox (payload) VALUES (
     '{"type":"view","view":{"type":"customSet","customSet":{"id":"set-1"}},
@@ -33,53 +37,52 @@ _INSERT = """\
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is going to be written, and where."""
+    """What `init` is going to write, and where."""
 
-    answers: Answers
+    answers: InitAnswers
     database: str
     api_id_file: Path
 
     @property
     def config(self) -> Path:
-        """Return where the configuration goes."""
+        """Return the path of the configuration."""
         return self.answers.output
 
 
 def init(
     *,
-    database: str | None = None,
+    database: Annotated[str | None, Parameter(help=_DATABASE)] = None,
     url: str | None = None,
     api_id: str | None = None,
     api_id_file: Path | None = None,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     context: Context,
 ) -> None:
-    """Write a commented configuration and create the outbox; prompts for what no option gives.
+    """Write a commented configuration, and create the outbox in your application's database.
 
-    Without a terminal it asks nothing. It never overwrites a file. What is secret
-    can be given as a line of stdin, for every user sees the command line.
+    It prompts for every value that isn't given as an option; without a terminal it
+    uses the defaults. It never overwrites a file.
+
+    Every user of the machine can see a command line. So the value - reads a secret
+    from stdin: one line each for --database and --api-id, in this order.
 
     Parameters
     ----------
-    database
-        Your application's database; a relative path begins at the configuration's directory.
-        With - it is a line of stdin.
     url
-        Where events go.
+        The URL that receives the events. Default: the vendor's.
     api_id
-        The API ID; it is stored in a file that only you can read. With - it is a line of stdin,
-        after the database's.
+        The API ID. It is stored in a file that only you can read.
     api_id_file
-        The file of the API ID, which is beside the configuration unless you say so.
+        The file for the API ID. Default: api_id, beside the configuration.
     output
-        Where the configuration is written.
+        The configuration file to write. Default: shipper.toml.
     """
     place = output or context.config_path
-    given = Given(database, url, api_id, api_id_file, place)
+    given = InitOptions(database, url, api_id, api_id_file, place)
     answers = collect(given, asks=context.asks, output=Path("shipper.toml"))
     file = (api_id_file or answers.output.parent / "api_id").absolute()
     if answers.api_id is not None and os.path.lexists(file):
-        raise UsageError(f"{file} is there already, and is not overwritten", "leave --api-id out")
+        raise UsageError(f"{file} exists already, and is not overwritten", "leave --api-id out")
     where = DatabaseUrl().parse(answers.database, answers.output.parent)
     plan = Plan(answers, where, file)
     with opened(where, create=True) as engine:
@@ -87,7 +90,7 @@ def init(
     _write(plan)
     for notice in notices:
         context.note(notice)
-    _tell(context, plan)
+    _report(context, plan)
 
 
 def _write(plan: Plan) -> None:
@@ -99,7 +102,7 @@ def _write(plan: Plan) -> None:
         api_id_file=plan.api_id_file.name if beside else str(plan.api_id_file),
     )
     has_password = masked(answers.database) != answers.database
-    # The service's directory belongs to the service's group, which has to read what lies there.
+    # The group of the service's directory has to read the configuration.
     private = _FOR_GROUP if plan.config == SYSTEM_PATH else _PRIVATE
     _create(plan.config, text, private if has_password else _READABLE)
     if answers.api_id is not None:
@@ -109,7 +112,7 @@ def _write(plan: Plan) -> None:
 def _create(path: Path, text: str, mode: int) -> None:
     try:
         with Directory(path.parent) as directory:
-            # Nobody may read it before it has its group.
+            # Before it has its group, only this user can read it.
             descriptor = directory.make(path.name)
             try:
                 with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -118,19 +121,19 @@ def _create(path: Path, text: str, mode: int) -> None:
                     os.fchmod(descriptor, mode)
                     file.write(text)
             except OSError as error:
-                directory.remove(path.name)  # half of it would be in the way of another try
-                raise NotWritten(f"{path}: can't be written: {error.strerror}") from error
+                directory.remove(path.name)  # half a file would block another try
+                raise NotWritten(f"can't write {path}: {error.strerror}") from error
     except FileExistsError:
-        raise UsageError(f"{path} is there already, and is not overwritten") from None
+        raise UsageError(f"{path} exists already, and is not overwritten") from None
     except Untrusted as error:
         raise AccessDenied(f"can't write {path}: {error.filename} {error.strerror}") from None
     except PermissionError:
         raise AccessDenied(f"can't write {path}: permission denied") from None
     except OSError as error:
-        raise UsageError(f"{path}: can't be written: {error.strerror}") from None
+        raise UsageError(f"can't write {path}: {error.strerror}") from None
 
 
-def _tell(context: Context, plan: Plan) -> None:
+def _report(context: Context, plan: Plan) -> None:
     if context.json:
         context.emit(
             {
@@ -144,7 +147,9 @@ def _tell(context: Context, plan: Plan) -> None:
     context.say(f"wrote {plan.config}; the outbox is in {masked(plan.database)}")
     if context.verbosity < 0:
         return
-    context.say("\nYour application writes an event in the transaction that it belongs to:\n")
+    context.say(
+        "\nYour application writes an event in the same transaction as the change it reports:\n"
+    )
     context.say(_INSERT)
     context.say("\nNext:")
     for number, step in enumerate(_steps(plan), 1):
@@ -154,16 +159,18 @@ def _tell(context: Context, plan: Plan) -> None:
 def _steps(plan: Plan) -> list[str]:
     is_found = plan.config in {Path("shipper.toml").absolute(), SYSTEM_PATH}
     which = "" if is_found else f" -c {plan.config}"
-    store = [] if plan.api_id_file.exists() else [f"put your API ID into {plan.api_id_file}"]
-    # Whoever has the service must not leave files behind that are root's.
+    store = [] if plan.api_id_file.exists() else [f"write your API ID to {plan.api_id_file}"]
+    # With a service, `shipper run` as root would leave files that only root can write.
     is_service = plan.config == SYSTEM_PATH and PLACES[UNIT].exists()
     run = f"systemctl enable --now {UNIT}" if is_service else f"shipper run{which}"
     is_server = plan.database.startswith("postgresql")
-    grant = f"shipper db grants --role YOUR_APP{which}   (what its role needs: for psql)"
+    grant = (
+        f"shipper db grants --role YOUR_APP{which}   (privileges for your application, for psql)"
+    )
     return [
         *store,
         *([grant] if is_server else []),
-        f"shipper check{which}   (is the configuration sound?)",
-        f"{run}     (ships until it is stopped)",
-        f"shipper status{which}  (what is pending, and why)",
+        f"shipper check{which}   (checks the configuration)",
+        f"{run}     (delivers until it is stopped)",
+        f"shipper status{which}  (shows what is pending, and why)",
     ]

@@ -1,8 +1,7 @@
-"""The man page, made of what the commands say of themselves; beside it the shells' completions.
+"""The man page, generated from the help of the commands, and the completions for shells.
 
-`python -m shipper.cli.setup.man_page` writes them to `shipper/assets`, from where they go into
-the wheel; a test says when that is due. It must never know anything that
-`--help` and `facts` don't.
+`python -m shipper.cli.setup.man_page` writes them to `shipper/assets`, which is part of the wheel;
+a test fails when they are out of date. It must never say anything that `--help` and `facts` don't.
 """
 
 import re
@@ -12,6 +11,7 @@ from typing import Final
 from cyclopts import App, Argument
 
 from shipper import __version__, resources
+from shipper.cli.commands.help import CHAPTERS
 from shipper.cli.grammar.facts import ENVIRONMENT, EXIT_STATUSES, FILES, NAGIOS
 from shipper.cli.grammar.parser import COMMANDS, Command
 from shipper.cli.setup.completion import Shell, completion
@@ -26,15 +26,17 @@ COMPLETIONS: Final[Mapping[str, Shell]] = {
 }
 PAGE: Final = "shipper.1"
 
-_NAME = "shipper \\- ships the events of a local outbox table to an HTTP API"
+_NAME = "shipper \\- delivers the events of a local outbox table to an HTTP API"
 _DESCRIPTION = """\
-An application writes events into the table shipper_outbox of its own database, in the transaction
-of its business. `shipper run` delivers each of them to an HTTP API, those of a key one after the
-other, until everything is delivered or an operator says otherwise. `shipper help` shows the manual.
+An application writes events into the table shipper_outbox of its own database, in the same
+transaction as the changes they report. `shipper run` delivers them to an HTTP API: the events of an
+ordering key one after the other, and each of them until the API accepts it or an operator discards
+it. `shipper help` shows the manual.
 
-The answer goes to stdout, and everything else to stderr. Times are UTC. What is drawn or coloured
-on a terminal is plain text anywhere else.
+The answer of a command goes to stdout, everything else to stderr. Times are UTC. Tables and colours
+are for terminals; a pipe or a file gets plain text.
 """
+_MANUAL: Final = "`shipper help CHAPTER` shows a chapter of the manual:"
 
 
 def main() -> None:
@@ -56,8 +58,9 @@ def page() -> str:
         *(".SH NAME", _NAME),
         *(".SH SYNOPSIS", ".B shipper", r"[\fIOPTIONS\fR] \fICOMMAND\fR ..."),
         *(".SH DESCRIPTION", *_paragraphs(_DESCRIPTION)),
-        *(".SH OPTIONS", "These go with every command.", *_options(app.meta)),
+        *(".SH OPTIONS", "Every command has these options.", *_options(app.meta)),
         *_commands(app),
+        *(".SH MANUAL", _text(_MANUAL), *_list(_chapters())),
         *(".SH EXIT STATUS", *_list(EXIT_STATUSES), ".PP", *_paragraphs(NAGIOS)),
         *(".SH FILES", *_list(FILES)),
         *(".SH ENVIRONMENT", *_list(ENVIRONMENT)),
@@ -76,7 +79,7 @@ def _commands(app: App) -> Iterator[str]:
 
 
 def _place(command: Command) -> int:
-    """Return where a command's first word stands first: a family stays together."""
+    """Return the place of a command's first word, so that a family stays together."""
     first = command.words.split()[0]
     return next(at for at, other in enumerate(COMMANDS) if other.words.split()[0] == first)
 
@@ -133,13 +136,17 @@ def _is_many(argument: Argument) -> bool:
     return argument.field_info.kind is argument.field_info.VAR_POSITIONAL
 
 
+def _chapters() -> Mapping[str, str]:
+    return {name: chapter.about for name, chapter in CHAPTERS.items()}
+
+
 def _list(facts: Mapping[str, str]) -> Iterator[str]:
     for name, meaning in facts.items():
         yield from (".TP", f"\\fB{_plain(name)}\\fR", _text(meaning))
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """Yield a docstring as paragraphs; what it says of its parameters stands with these."""
+    """Yield a docstring as paragraphs, without its section on parameters."""
     about = re.split(r"\n\nParameters\n-+\n", text)[0]
     for at, paragraph in enumerate(about.split("\n\n")):
         yield from (".PP",) * (at > 0)
@@ -147,13 +154,13 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Return a line of text; what is in backticks is bold."""
+    """Return a line of text, with bold instead of backticks."""
     parts: Sequence[str] = re.split(r"`([^`]+)`", text)
     return "".join(f"\\fB{_plain(p)}\\fR" if at % 2 else _plain(p) for at, p in enumerate(parts))
 
 
 def _plain(text: str) -> str:
-    """Return a text that roff prints as it is, whatever it begins with."""
+    """Return a text escaped for roff, which prints it as it is."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     return "\\&" + escaped if escaped.startswith((".", "'")) else escaped
 

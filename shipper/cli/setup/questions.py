@@ -1,8 +1,8 @@
-"""What `init` has to know, from options or by asking: at most four questions, each with a default.
+"""What `init` has to know, from options or from at most four questions, each with a default.
 
-Nobody is asked without a terminal. An answer that can't be right is asked for again; an option
-that can't be right is a usage error. What is secret needn't stand on the command line, where every
-user of the machine and the shell's history have it: `-` is a line of stdin.
+Without a terminal it asks nothing. After an invalid answer it asks again; an invalid option is a
+usage error. A secret needn't be on the command line, where every user of the machine and the
+shell's history see it: `-` reads a line of stdin.
 """
 
 import os
@@ -24,8 +24,8 @@ _LINE_MOST = 64 * 1024
 URL = "https://api.8select.io/analytics/v3/events"
 
 
-class Given(NamedTuple):
-    """What the command line says; None is left open."""
+class InitOptions(NamedTuple):
+    """The options of the command line; None is an option that isn't given."""
 
     database: str | None
     url: str | None
@@ -35,8 +35,8 @@ class Given(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """What was decided; `api_id` is None where there is none to be stored."""
+class InitAnswers:
+    """The values that `init` uses; `api_id` is None if there is none to store."""
 
     database: str
     url: str
@@ -44,13 +44,13 @@ class Answers:
     output: Path
 
 
-def collect(given: Given, *, asks: bool, output: Path) -> Answers:
-    """Return an answer to everything; `output` is where the file goes unless somebody objects.
+def collect(given: InitOptions, *, asks: bool, output: Path) -> InitAnswers:
+    """Return all values; `output` is the default path of the configuration.
 
-    Raises UsageError for an option that can't be right, and where nobody answers.
+    Raises UsageError for an invalid option, and at the end of stdin.
     """
 
-    def settle(option: str, value: str | None, question: str, default: str, check: Check) -> str:
+    def answer(option: str, value: str | None, question: str, default: str, check: Check) -> str:
         if value is None and asks:
             return _ask(question, default, check)
         return _checked(option, default if value is None else value, check)
@@ -59,25 +59,25 @@ def collect(given: Given, *, asks: bool, output: Path) -> Answers:
         database=_from_stdin("--database", given.database),
         api_id=_from_stdin("--api-id", given.api_id),
     )
-    database = settle("--database", given.database, _DATABASE_QUESTION, DATABASE, _check_database)
-    url = settle("--url", given.url, "Where do events go?", URL, _check_url)
+    database = answer("--database", given.database, _DATABASE_QUESTION, DATABASE, _check_database)
+    url = answer("--url", given.url, "Which URL receives the events?", URL, _check_url)
     api_id = given.api_id
     if api_id is None and given.api_id_file is None and asks:
         api_id = _ask_secretly("Your API ID? (not shown; leave it empty to store it later)")
     secret = None if api_id is None else Secret(_checked("--api-id", api_id, _check_api_id))
     place = None if given.output is None else str(given.output)
-    where = settle("--output", place, "Where shall the configuration be?", str(output), _check_new)
-    return Answers(database, url, secret, Path(where).absolute())
+    where = answer("--output", place, "Where to write the configuration?", str(output), _check_new)
+    return InitAnswers(database, url, secret, Path(where).absolute())
 
 
 def _from_stdin(option: str, value: str | None) -> str | None:
-    """Return the value, or the next line of stdin for `-`."""
+    """Return the value, or for `-` the next line of stdin."""
     if value != _STDIN:
         return value
     line = sys.stdin.readline(_LINE_MOST)
     if not line.strip():
         raise UsageError(
-            f"{option} -: stdin has no line for it", "a line each: --database, --api-id"
+            f"{option} -: stdin has no line for it", "one line each: --database, --api-id"
         )
     return line.strip()
 
@@ -101,7 +101,7 @@ def _check_api_id(text: str) -> None:
 
 def _check_new(text: str) -> None:
     if os.path.lexists(text):
-        raise ValueError(f"{text} is there already, and is not overwritten")
+        raise ValueError(f"{text} exists already, and is not overwritten")
 
 
 def _checked(option: str, value: str, check: Check) -> str:
@@ -117,7 +117,9 @@ def _ask(question: str, default: str, check: Check) -> str:
         print(f"{question} [{default}] ", end="", file=sys.stderr, flush=True)
         line = sys.stdin.readline()
         if not line:
-            raise UsageError("nobody answers", "shipper init --help names the options")
+            raise UsageError(
+                "stdin ended before all questions were answered", "shipper init --help"
+            )
         answer = line.strip() or default
         try:
             check(answer)

@@ -1,7 +1,7 @@
-"""`shipper service`: the systemd unit of this installation put in place, shown, taken away.
+"""`shipper service`: install, show or remove the systemd unit of this installation.
 
-It must never overwrite or remove what a person has written, never touch data, and never start
-anything: what it did and what is left to do is said, step by step, and doing it again is harmless.
+It must never overwrite or remove a file that the operator has changed, never touch data, and never
+start anything. It prints each step, and the steps that remain. It can be repeated.
 """
 
 import os
@@ -34,36 +34,36 @@ _NOBODY = 65534
 
 
 def install(*, run_as: RunAs = USER, context: Context) -> None:
-    """Put the systemd unit of this installation in place; can be repeated. Needs root.
+    """Install the systemd unit, its user and its directories. Needs root; can be repeated.
 
-    It writes the unit, the service's user and its directories, and says so step by step. It starts
-    nothing, and leaves alone what a person has changed.
+    It prints each step and what remains to be done. It starts nothing, and refuses
+    to overwrite a file that was changed by hand.
 
     Parameters
     ----------
     run_as
-        The user it runs as, who must be there already; else `shipper`, who is made.
+        The existing user that runs the service. Without this option a user `shipper` is made.
     """
     machine = _machine(run_as, context)
     wanted = texts(machine)
     _require_root("install")
     if shutil.which("systemctl") is None:
         raise UsageError("there is no systemd on this machine", "see: shipper service print")
-    _refuse_what_vanishes(machine.program)
+    _refuse_temporary(machine.program)
     _refuse_foreign(wanted)
     _try_out(machine)
     steps = [_write(place, text) for place, text in wanted.items()]
     steps += _apply(wanted)
-    _tell(context, steps, list(next_steps(machine)))
+    _report(context, steps, list(next_steps(machine)))
 
 
 def show(*, run_as: RunAs = USER, context: Context) -> None:
-    """Show what `service install` would put in place, and where. Changes nothing.
+    """Print the files that `service install` would write, and their places. Changes nothing.
 
     Parameters
     ----------
     run_as
-        The user it would run as; else `shipper`.
+        The user that would run the service.
     """
     wanted = texts(_machine(run_as, context))
     if context.json:
@@ -74,9 +74,10 @@ def show(*, run_as: RunAs = USER, context: Context) -> None:
 
 
 def uninstall(*, context: Context) -> None:
-    """Stop the service and take away what `service install` has put in place. Needs root.
+    """Stop the service, and remove the files that `service install` wrote. Needs root.
 
-    The configuration, the outbox, the user and the group stay.
+    The configuration, the outbox, the user and the group stay. So does a file that was
+    changed by hand.
     """
     _require_root("uninstall")
     there = {place: text for place in PLACES.values() if (text := _read(place)) is not None}
@@ -91,15 +92,15 @@ def uninstall(*, context: Context) -> None:
                 directory.remove(place.name)
             steps.append(f"removed {place}")
         else:
-            steps.append(f"left {place} alone: it was changed by hand")
+            steps.append(f"kept {place}: it was changed by hand")
     if there and _BOOTED.is_dir():
         steps += _run("systemctl", "daemon-reload")
     stays = [str(path) for path in _STAYS if path.exists()]
-    left = [f"{', '.join(stays)} and the service's user stay"] if there and stays else []
-    _tell(context, [*steps, *left] or ["nothing was installed"], [])
+    left = [f"kept {', '.join(stays)} and the service's user"] if there and stays else []
+    _report(context, [*steps, *left] or ["nothing was installed"], [])
 
 
-# -- what this machine is like -----------------------------------------------------------------
+# -- this machine ------------------------------------------------------------------------------
 
 
 def _machine(run_as: str, context: Context) -> Machine:
@@ -110,7 +111,9 @@ def _machine(run_as: str, context: Context) -> Machine:
     if run_as == USER:
         return Machine(program, config=config, homes=homes)
     if run_as == "root":
-        raise UsageError("it needs no root", "--run-as the user that your application runs as")
+        raise UsageError(
+            "the service must not run as root", "--run-as the user of your application"
+        )
     try:
         account = pwd.getpwnam(run_as)
     except KeyError:
@@ -119,7 +122,7 @@ def _machine(run_as: str, context: Context) -> Machine:
 
 
 def _program() -> Path:
-    """Return the console script: what a link of pipx or uv leads to, because links go."""
+    """Return the console script; a link of pipx or uv is followed, because it can vanish."""
     called = Path(sys.argv[0])
     if called.name == "shipper" and called.is_file():
         return called.resolve()
@@ -140,29 +143,31 @@ def _require_root(command: str) -> None:
         )
 
 
-def _refuse_what_vanishes(program: Path) -> None:
+def _refuse_temporary(program: Path) -> None:
     if str(program).startswith(("/tmp/", "/var/tmp/")) or "/.cache/" in str(program):  # noqa: S108
-        raise UsageError(f"{program} is not there for long, nor for a service", _for_all())
+        raise UsageError(
+            f"{program} is in a temporary or private directory; a service can't use it", _for_all()
+        )
 
 
 def _refuse_foreign(wanted: dict[Path, str]) -> None:
-    """Raise UsageError for a file that a person has written or changed."""
+    """Raise UsageError for a file that was changed by hand."""
     for place, text in wanted.items():
         there = _read(place)
         if there not in {None, text} and not is_untouched(str(there)):
             raise UsageError(
-                f"{place} is not as `shipper service install` left it",
+                f"{place} was changed since `shipper service install`, or not written by it",
                 f"keep your changes in a drop-in (systemctl edit {UNIT}) and remove the file",
             )
 
 
 def _try_out(machine: Machine) -> None:
-    """Run the program as the service's user; raises AccessDenied where that doesn't work."""
+    """Run the program as the service's user; raises AccessDenied if that fails."""
     try:
         account = pwd.getpwnam(machine.user)
         user, group = account.pw_uid, account.pw_gid
     except KeyError:
-        user = group = _NOBODY  # who isn't there yet has no more rights than that
+        user = group = _NOBODY  # a user that doesn't exist yet will have no more rights
     reason = ""
     try:
         done = subprocess.run(  # noqa: S603
@@ -185,13 +190,13 @@ def _try_out(machine: Machine) -> None:
     raise AccessDenied(f"{machine.user} can't run {machine.program}: {reason}", _for_all())
 
 
-# -- what is done ------------------------------------------------------------------------------
+# -- steps -------------------------------------------------------------------------------------
 
 
 def _read(place: Path) -> str | None:
-    """Return what is there, None if nothing is; raises UsageError for a link and what is no file.
+    """Return the text of a file, or None if it is missing; raises UsageError for anything else.
 
-    `systemctl mask` and `systemctl link` leave links, which are a person's.
+    `systemctl mask` and `systemctl link` leave links, which belong to the operator.
     """
     try:
         with Directory(place.parent) as directory:
@@ -200,8 +205,8 @@ def _read(place: Path) -> str | None:
         return None
     except Untrusted as error:
         raise UsageError(
-            f"{place} {error.strerror}, and not what `shipper service install` writes",
-            "remove it, if nobody needs it (systemctl unmask removes its own)",
+            f"{place} {error.strerror}; `shipper service install` didn't write it",
+            "remove it if nothing needs it (systemctl unmask removes the link of mask)",
         ) from None
     with os.fdopen(file, encoding="utf-8", errors="replace") as there:
         return there.read()
@@ -209,7 +214,7 @@ def _read(place: Path) -> str | None:
 
 def _write(place: Path, text: str) -> str:
     if _read(place) == text:
-        return f"{place} is there already"
+        return f"{place} is up to date"
     place.parent.mkdir(parents=True, exist_ok=True)
     try:
         replace(place, text.encode())
@@ -228,21 +233,21 @@ def _apply(wanted: dict[Path, str]) -> Iterator[str]:
 
 
 def _run(*command: str) -> Iterator[str]:
-    """Run a tool of systemd; yield what was run, and what it said of what it did."""
+    """Run a tool of systemd; yield the command line and its output."""
     done = subprocess.run(  # noqa: S603
         command, capture_output=True, timeout=_TOOL_SECONDS, check=False
     )
-    said = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
+    output = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
     if done.returncode != 0:
-        raise ShipperError(f"{' '.join(command)} failed: {said}")
+        raise ShipperError(f"{' '.join(command)} failed: {output}")
     yield f"ran {' '.join(command)}"
-    yield from (f"  {line}" for line in said.splitlines())
+    yield from (f"  {line}" for line in output.splitlines())
 
 
-# -- what is said ------------------------------------------------------------------------------
+# -- the answer --------------------------------------------------------------------------------
 
 
-def _tell(context: Context, steps: list[str], following: list[str]) -> None:
+def _report(context: Context, steps: list[str], following: list[str]) -> None:
     if context.json:
         context.emit({"steps": steps, "next": following})
         return

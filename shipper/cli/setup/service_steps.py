@@ -1,6 +1,6 @@
-"""What a person has to do after `shipper service install`, before it ships.
+"""What the operator has to do after `shipper service install`, before the daemon delivers.
 
-It only looks at this machine, and says; it must never change anything, nor ask for what is done.
+It only reads this machine; it must never change anything, and never list a step that is done.
 """
 
 import grp
@@ -21,61 +21,61 @@ _TOOL_SECONDS = 120.0
 
 
 def next_steps(machine: Machine) -> Iterator[str]:
-    """Yield what a person has to do before it ships, in this order."""
+    """Yield the operator's next steps, in order."""
     shipper = machine.program
     if not machine.config.exists():
         outbox = "sqlite:////var/lib/shipper/outbox.db"
-        yield f"{shipper} init -o {machine.config} --database {outbox}   (or your application's)"
+        yield f"{shipper} init -o {machine.config} --database {outbox}   (or your own database)"
     elif not (api_id := SYSTEM_PATH.with_name("api_id")).exists():
         yield f"install -m 600 /dev/stdin {api_id}   (paste the API ID, then Ctrl-D)"
     yield from _readable(machine)
     yield from _drop_in(machine)
     yield from _relaxed()
     if machine.user == USER:
-        yield f"usermod -aG {machine.group} YOUR_APP   (the user of your application)"
+        yield f"usermod -aG {machine.group} YOUR_APP   (YOUR_APP: the user of your application)"
     if _succeeds("systemctl", "is-active", UNIT):
-        yield f"systemctl restart {UNIT}   (it runs as it was before)"
+        yield f"systemctl restart {UNIT}   (it still runs with the old unit)"
     else:
         yield f"systemctl enable --now {UNIT}"
 
 
 def _readable(machine: Machine) -> Iterator[str]:
-    """Yield what lets the service read a configuration that was private so far."""
+    """Yield the command that lets the service read a private configuration."""
     try:
         user = User.of(pwd.getpwnam(machine.user).pw_uid, "the unit's")
         refused = user.refused(machine.config, "r")
     except (KeyError, OSError):
-        return  # nobody, or nothing, is there yet
+        return  # the user or the file doesn't exist yet
     if refused is not None:
         yield refused.fix or f"chgrp {machine.group} {machine.config}; chmod 640 {machine.config}"
 
 
 def _drop_in(machine: Machine) -> Iterator[str]:
-    """Yield what lets the service write to an application's own directory."""
+    """Yield the step that lets the service write to the application's directory."""
     from shipper.config import load  # noqa: PLC0415 - only here
     from shipper.store.db.engine import database_path  # noqa: PLC0415 - sqlalchemy takes a while
 
     try:
         path = database_path(load(machine.config, {}).database.url)
     except ShipperError:
-        return  # `shipper check` tells
+        return  # `shipper check` lists the mistakes
     if path is None or path.is_relative_to(STATE) or not path.parent.is_dir():
         return
     group = group_name(path.parent.stat().st_gid)
     yield (
-        f"systemctl edit {UNIT}   (the outbox is in {path.parent}: put there"
-        f" [Service] ReadWritePaths={path.parent} SupplementaryGroups={group}, one a line)"
+        f"systemctl edit {UNIT}   (the outbox is in {path.parent}: add"
+        f" [Service] ReadWritePaths={path.parent} SupplementaryGroups={group}, on two lines)"
     )
 
 
 def _relaxed() -> Iterator[str]:
-    """Yield what helps where this machine is a container that may not do the unit's sandboxing."""
+    """Yield a drop-in for a container in which systemd can't do the unit's sandboxing."""
     if shutil.which("systemd-detect-virt") is None:
         return
     if _succeeds("systemd-detect-virt", "--quiet", "--container"):
         yield (
             f"install -D -m 644 -t {DROP_INS} {place_of(RELAXED)}   (this is a container: only if"
-            " it fails with status=226/NAMESPACE, 217/USER or 243/CREDENTIALS)"
+            " the service fails with status=226/NAMESPACE, 217/USER or 243/CREDENTIALS)"
         )
 
 
@@ -87,7 +87,7 @@ def _succeeds(*command: str) -> bool:
 
 
 def group_name(gid: int) -> str:
-    """Return a group as a unit takes it: by its name, or by its number where it has none."""
+    """Return a group for a unit: its name, or its number if it has no name."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:

@@ -1,6 +1,6 @@
-"""The configuration that `init` writes: the example with its three lines that have no default.
+"""The configuration that `init` writes: the example, with the values of three settings.
 
-So whoever opens it finds every setting there is, explained in its place.
+So the file that an operator edits has every setting, each with its explanation.
 """
 
 import json
@@ -23,7 +23,7 @@ def render(*, database: str, url: str, api_id_file: str) -> str:
 
 
 def _with_value(text: str, section: str, name: str, value: str) -> str:
-    """Replace one value, and leave its comment where it stands as far as there is room."""
+    """Replace one value, and keep the column of its comment if there is room."""
     line = re.compile(
         rf'^(\[{re.escape(section)}\][^\n]*\n(?:(?!\[).*\n)*?{name} = )("[^"\n]*")( *)',
         re.MULTILINE,

@@ -1,8 +1,8 @@
-"""The files that systemd reads, made for one machine: this program, this user, this configuration.
+"""The files for systemd, adapted to one machine: its program, user and configuration.
 
-They are the packaged ones with a few words replaced, so that what is tested is what is installed.
-The first line of each bears a checksum of the rest: what a person has changed is recognised, and
-neither overwritten nor removed. Nothing here writes.
+They are the packaged files with a few words replaced, so that the tested files are installed. The
+first line of each has a checksum of the rest: so a file that was changed by hand is recognised, and
+never overwritten or removed. Nothing here writes.
 """
 
 import hashlib
@@ -22,18 +22,18 @@ PLACES = {
 }
 USER = "shipper"
 RELAXED = "in-a-container.conf"
-"""A drop-in for where systemd can't do the sandboxing that the unit asks for."""
+"""A drop-in for containers in which systemd can't do the unit's sandboxing."""
 
 _PROGRAM = "/opt/shipper/bin/shipper"
 _MARK = "# Put here by `shipper service install`, which knows it by this sum: "
-# Anything else means something to systemd, and no sane path has it.
+# Other characters have a meaning for systemd; usual paths don't have them.
 _PLAIN_PATH = re.compile(r"/[\w./+@~-]*", re.ASCII)
-_HOMES = ("/home/", "/root/", "/run/user/")  # what ProtectHome=yes hides: systemd.exec(5)
+_HOMES = ("/home/", "/root/", "/run/user/")  # hidden by ProtectHome=yes: systemd.exec(5)
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What is particular to one machine."""
+    """What differs from machine to machine."""
 
     program: Path
     """The console script."""
@@ -41,17 +41,20 @@ class Machine:
     group: str = USER
     config: Path = SYSTEM_PATH
     homes: tuple[Path, ...] = ()
-    """What the program needs of directories that the unit would hide: its own, Python's."""
+    """The paths of the program and of Python that ProtectHome=yes would hide."""
 
 
 def texts(machine: Machine) -> dict[Path, str]:
-    """Return what goes where. A user who is there already needs no sysusers.
+    """Return the text of each file by its path; an existing user needs no sysusers.
 
-    Raises UsageError for a path that can't stand in a unit.
+    Raises UsageError for a path that a unit can't contain.
     """
     for path in (machine.program, machine.config):
         if not _PLAIN_PATH.fullmatch(str(path)):
-            raise UsageError(f"{path} can't stand in a unit", "use a path of plain characters")
+            raise UsageError(
+                f"a systemd unit can't contain the path {path}",
+                "use a path of letters, digits and ./+@~-_",
+            )
     return {
         place: _marked(_fitted(packaged(name), machine))
         for name, place in PLACES.items()
@@ -65,17 +68,17 @@ def packaged(name: str) -> str:
 
 
 def place_of(name: str) -> Path:
-    """Return where a file of systemd/ lies."""
+    """Return the path of a file of systemd/."""
     return resources.packaged(f"systemd/{name}")
 
 
 def is_in_a_home(path: Path) -> bool:
-    """Return whether the unit as it is packaged hides a path from its own service."""
+    """Return whether the packaged unit would hide a path from its service."""
     return str(path).startswith(_HOMES)
 
 
 def is_untouched(text: str) -> bool:
-    """Return whether a file is one that we have put there, and nobody has changed since."""
+    """Return whether `service install` wrote this text, and nothing was changed since."""
     first, _, rest = text.partition("\n")
     return first == _MARK + _sum(rest)
 

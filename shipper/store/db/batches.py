@@ -1,11 +1,11 @@
-"""How work on many rows is cut up, so that nobody waits for it.
+"""How work on many rows is cut into batches, so that no other process waits for it.
 
-It decides how many rows the next transaction takes, from how long the last one took, and how long
-everybody else has a turn in between: SQLite has no queue of writers, and an application that asks
-now and then would find the lock taken each time. It must never hold more in memory than a batch.
+It decides how many rows the next batch takes, from how long the last batch took, and how long the
+pause before it is. SQLite has no queue of writers: without pauses, an application that asks now and
+then would find the lock taken each time. It must never hold more in memory than a batch.
 
-A batch is a transaction of its own. What is done stays done whatever comes, and whoever does the
-same again goes on with the rest.
+A batch is a transaction of its own. Each batch that is done stays done, and the same command, run
+again, goes on with the rest.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 from shipper.clock import SystemClock
 
 BATCH_SECONDS: Final = 0.01
-"""How long a batch should hold the write lock: a tenth of what is promised at most."""
+"""How long a batch should hold the write lock, in seconds: a tenth of what is promised."""
 FIRST: Final = 50
 LEAST: Final = 1
 MOST: Final = 1000
@@ -28,8 +28,8 @@ _clock, _nobody = SystemClock(), Event()
 T = TypeVar("T")
 
 
-class Turns:
-    """The batches of one piece of work: how large the next one is, and a rest before it."""
+class Batches:
+    """The batches of one piece of work: how large the next batch is, and the pause before it."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Turns:
         rest: Callable[[float], object] = _nobody.wait,
     ) -> None:
         self.rows = first
-        """How many rows the next batch may take."""
+        """How many rows the next batch takes at most."""
         self._monotonic = monotonic
         self._rest = rest
         self._owed = 0.0
@@ -47,14 +47,14 @@ class Turns:
     def cut(
         self, items: Iterable[T], weight: Callable[[T], int] | None = None, heaviest: int = 0
     ) -> Iterator[list[T]]:
-        """Yield the items in batches; one that weighs `heaviest` takes nothing more."""
+        """Yield the items in batches; a batch that weighs `heaviest` takes no further item."""
         given = iter(items)
         while batch := _taken(given, self.rows, weight, heaviest):
             yield batch
 
     @contextmanager
     def timing(self, taken: int) -> Iterator[None]:
-        """Rest for as long as the last batch took, then time this one, of so many rows."""
+        """Pause for as long as the last batch took, then time this batch of `taken` rows."""
         if self._owed:
             self._rest(self._owed)
         began = self._monotonic()
@@ -62,7 +62,7 @@ class Turns:
         seconds = self._monotonic() - began
         self._owed = max(_REST_LEAST, seconds)
         rows = paced(self.rows, seconds, BATCH_SECONDS, (LEAST, MOST))
-        # One that wasn't full says nothing of a larger one.
+        # A batch that wasn't full says nothing of a larger one.
         self.rows = min(rows, self.rows) if taken < self.rows else rows
 
 
@@ -79,9 +79,9 @@ def _taken(
 
 
 def paced(rows: int, seconds: float, wanted: float, bounds: tuple[int, int]) -> int:
-    """Return how many rows come next after so many took `seconds`, where `wanted` is right."""
+    """Return how many rows to take next, after `rows` took `seconds` and should take `wanted`."""
     least, most = bounds
     if seconds > wanted:
-        # A single slow disk write is no reason to begin from nothing; ten times too long is.
+        # One slow write to the disk must not shrink the batch to nothing.
         return max(least, min(rows // 2, round(rows * wanted / seconds * 2)))
     return min(most, rows * 2) if seconds < wanted / 2 else rows

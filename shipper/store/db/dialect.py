@@ -1,91 +1,179 @@
-"""Where the two databases differ: the fragments and values that the store's statements are made of.
+"""What `store` asks of a database: its fragments of SQL, its conversions, and what it can do.
 
-A statement that reads the same on both is written once, in the module of its verb, around these.
+A statement that reads the same on every database is written once, in its own room, around the
+fragments of a `Dialect`. A statement of one room that has to be written again for each database
+stays in that room, as the choices of `pick`. No module compares the names of databases.
+
+Each database has one folder here (`sqlite`, `postgres`) with a class that has all members of
+`Dialect`, and one line in `DIALECTS`. A folder imports nothing of this package but its own modules.
+To add a database, write its folder and its line, then the migrations' DDL (`migrations/ddl`), and a
+choice at each `pick`: a `pick` without one raises `LookupError` and names the database.
 """
 
-from dataclasses import dataclass
-from typing import overload
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, overload
 
-import orjson
+from sqlalchemy import URL, Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
-from shipper.clock import iso, parse_iso
-from shipper.contract.validation import MAX_PAYLOAD_BYTES
+from shipper.errors import ConfigError, ShipperError
+from shipper.store.db.fence import Fence
+from shipper.store.db.postgres.dialect import PostgresDialect
+from shipper.store.db.safeguard import Safeguard
+from shipper.store.db.sqlite.dialect import SqliteDialect
 
-# One byte more than may be sent: enough to see that it is too much, and no more is ever loaded.
-_PAYLOAD_BYTES = MAX_PAYLOAD_BYTES + 1
-
-# Where somebody has emptied, restored or replaced the table, what is known of its ids is wrong:
-# `made` is which table and which sequence there are, `last` the highest id that there was by these,
-# -1 where they are others, `top` the same for whoever asks for the first time. `shape` changes with
-# triggers, indexes and the table's file.
-
-# Everything of ours on PostgreSQL. Others may begin with shipper_, too: it also means a carrier.
-TABLES = (
-    "shipper_outbox", "shipper_attempt", "shipper_claim", "shipper_destination", "shipper_hold",
-    "shipper_lease", "shipper_turn", "shipper_count", "shipper_minute", "shipper_touched",
-    "shipper_alembic_version",
-)  # fmt: skip
-OURS = (
-    f"relname IN {TABLES} AND relkind = 'r' AND relnamespace = (SELECT relnamespace FROM pg_class"
-    " WHERE oid = CAST('shipper_outbox' AS regclass))"
-)
-
-# Whether a daemon has the lease: by the server's clock, or because the commit by which it prolongs
-# that waits for a standby. Whose commit it is its lock tells: anybody may have any name.
-IS_ALIVE = (
-    "(coalesce(expires_at > clock_timestamp(), false) OR EXISTS (SELECT 1 FROM pg_stat_activity"
-    " JOIN pg_locks AS l USING (pid) WHERE wait_event = 'SyncRep' AND l.mode = 'RowShareLock'"
-    " AND l.relation = CAST('shipper_lease' AS regclass) AND l.database ="
-    " (SELECT oid FROM pg_database WHERE datname = current_database())))"
-)
+Mode: TypeAlias = Literal["write", "read", "glance"]
+T = TypeVar("T")
 
 # The greatest id that a row can have.
 ALL_IDS = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """The fragments of SQL and the conversions of one database."""
+class Dialect(Protocol):
+    """One database: its names, what it can do, its fragments of SQL, and its conversions."""
 
     name: str
+    """SQLAlchemy's name of it; also the end of the names of its DDL files."""
+    title: str
+    """Its name for a person."""
+    url_form: str
+    """An example of its URL."""
+
+    # -- what it can do ---------------------------------------------------------------------------
+
+    is_file: bool
+    """Whether the outbox is a file of this machine: a lock of the kernel decides which process
+    ships, there is one writer at a time, and the clock of the database is the daemon's."""
+    may_hold_back: bool
+    """Whether an id can become visible after a greater id: `pulse` then reports the watermark, and
+    the daemon reports open transactions that hold events back."""
+    may_stall: bool
+    """Whether a COMMIT can wait for a standby without an end."""
+    keeps_dead_rows: bool
+    """Whether an index still leads to deleted rows while a snapshot is open, so that a look at a
+    lane has to begin at a floor; see `drain.floors`."""
+    ddl_is_transactional: bool
+    """Whether a migration is undone as a whole when it fails. Without that, each step of a
+    migration has to be one that can be done twice."""
+    builds_indexes_beside: bool
+    """Whether an index can be built while the application writes."""
+    upgrades_by_itself: bool
+    """Whether the daemon itself brings an older outbox up to date when it starts."""
+    takes_names: bool
+    """Whether the driver itself reads parameters like `:name`."""
+
+    # -- fragments: columns -----------------------------------------------------------------------
+
     payload: str
+    """The payload as bytes, no more of it than one byte over the limit."""
+    whole_payload: str
+    """The payload as bytes, all of it."""
+    payload_size: str
+    """How many bytes the payload has."""
+    new_payload: str
+    """The parameter `payload` as the value of the column."""
     event_id: str
     ordering_key: str
-    same_key: str
-    its_hold: str
-    hold_of: str
-    along: str
-    by_id: str
-    ids: str
-    time: str
-    moment: str
-    stamp: str
-    before_all: str
-    pulse: str
-    last: str
-    top: str
-    made: str
-    started: str
-    books: str
-    counters: str
-    shape: str
-    holds_horizon: bool
+    """A text of the application, as `text` takes it."""
+    raw: str
+    """The type to which a text is cast to be read as it was written."""
+    cause: str
+    """The word of the last error by which dead letters are grouped."""
+    binary_order: str
+    """What makes a text sort and compare by its bytes, behind its name."""
 
-    # -- values in ----------------------------------------------------------------------------
+    # -- fragments: conditions and ways to rows ---------------------------------------------------
+
+    same_key: str
+    """A pending event is of the lane (`destination`, `key`)."""
+    its_hold: str
+    """A row of holds `{hold}` is of the lane of an event `{row}`."""
+    hold_of: str
+    """A row of holds is of the lane (`destination`, `key`)."""
+    along: str
+    """Behind the table's name: take the index of the status `{0}`."""
+    by_id: str
+    """Behind the table's name: take the primary key."""
+    ids: str
+    """The ids of the parameter `ids`, see `bind_ids`, as a subquery."""
+    relane: str
+    """In an UPDATE: the columns that follow from the destination `to`; "" where none do."""
+    true: str
+    """A condition that is always true, as a column."""
+
+    # -- fragments: times -------------------------------------------------------------------------
+
+    time: str
+    """The parameter `{0}` as a time, see `bind_time`."""
+    moment: str
+    """The time in column `{0}`, as `wall` takes it."""
+    seconds: str
+    """The time in column `{0}` as a number of seconds since 1970."""
+    stamp: str
+    """The text `{0}`, which was read from a column of times, as a time again."""
+    before_all: str
+    """A stamp that is before all times."""
+
+    # -- fragments: numbers of the outbox ---------------------------------------------------------
+    #
+    # Where a tool has emptied, restored or replaced the table, what is known of its ids is wrong.
+
+    made: str
+    """Reads which table and which sequence there are, as the parameters of `last`."""
+    last: str
+    """The highest id that there was, by the table and the sequence of `made`; -1 for others."""
+    top: str
+    """The same without parameters, for the first question."""
+    given: str
+    """Reads how many ids were given, NULL for none."""
+    pulse: str
+    """Reads what has changed since the last look; see `drain.look`."""
+    started: str
+    """Which server this is and whether it takes writes, as a number; 0 for a file."""
+    shape: str
+    """Reads a text that changes with triggers, indexes and the table's file."""
+    books: str
+    """The last turn, as the table of a FROM."""
+    counters: str
+    """The counters of the destinations, with what turns have counted, as the table of a FROM."""
+
+    @property
+    def fence(self) -> Fence:
+        """The statements of a turn."""
+
+    # -- fragments: the schema --------------------------------------------------------------------
+
+    has_table: str
+    """Reads whether there is a table `name`."""
+    is_ours: str
+    """Reads whether `shipper_outbox` has the columns that it has had in each revision."""
+    parts: str
+    """Reads name and state of each trigger and index: D, O, A, valid, invalid."""
+    of_outbox: str
+    """Behind a trigger's name in DROP TRIGGER: its table, where that has to be named."""
+
+    # -- values in --------------------------------------------------------------------------------
 
     def bind_ids(self, rows: list[int]) -> list[int] | str:
         """Return a list of ids as the one parameter of `ids`."""
-        return rows if self.name == "postgresql" else orjson.dumps(rows).decode()
 
     def bind_time(self, wall: float | None) -> float | str | None:
-        """Return a wall time as the parameter of `time`."""
-        return wall if wall is None or self.name == "postgresql" else iso(wall)
+        """Return a wall time (seconds since 1970) as the parameter of `time`."""
 
     def bind_key(self, key: str) -> str | bytes:
         """Return an ordering key as the parameter of `same_key`, byte for byte as it was read."""
-        return key if self.name == "postgresql" else key.encode("utf-8", "surrogateescape")
 
-    # -- values out ---------------------------------------------------------------------------
+    def bind_text(self, value: str) -> str | bytes:
+        """Return a text that an operator asks for as a parameter that is cast to text.
+
+        Raises UsageError for a text that the database can't hold, so no row can have it.
+        """
+
+    def bind_payload(self, payload: bytes) -> str | bytes:
+        """Return a payload as the parameter of `new_payload`."""
+
+    # -- values out -------------------------------------------------------------------------------
 
     @overload
     def text(self, value: None) -> None: ...
@@ -95,142 +183,109 @@ class Dialect:
 
     def text(self, value: str | bytes | None) -> str | None:
         """Return a text column as str; bytes that aren't UTF-8 survive as surrogate escapes."""
-        return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 
     def wall(self, value: str | float | None) -> float | None:
-        """Return a time column as seconds since 1970."""
-        if value is None:
-            return None
-        try:
-            return parse_iso(value) if isinstance(value, str) else float(value)
-        except ValueError:
-            return 0.0  # somebody wrote there by hand; due at once is the safe reading
+        """Return what `moment` read as seconds since 1970."""
+
+    # -- connections ------------------------------------------------------------------------------
+
+    def open_engine(
+        self,
+        url: URL,
+        *,
+        patience: float,
+        create: bool,
+        told: Callable[[str], None],
+        renewed: Callable[[], str] | None,
+        frozen: float,
+    ) -> Engine:
+        """Return an engine whose connections are set up; see `engine.open_engine`."""
+
+    def safeguard(self, engine: Engine) -> Safeguard:
+        """Return what is looked at around the connection that this engine keeps."""
+
+    def describe(self, engine: Engine) -> str:
+        """Return which database and which library it is; no user and no password."""
+
+    def move(self, engine: Engine, url: str) -> None:
+        """Make connections at another address; see `engine.move`."""
+
+    def prepare(self, connection: Connection, mode: Mode) -> None:
+        """Set up a connection for transactions of another kind than before."""
+
+    def interrupt(self, driver: Any) -> None:
+        """Make the driver's running statement fail, from another thread."""
+
+    def hang_up(self, driver: Any) -> None:
+        """End the driver's connection, from another thread; a file has none to end."""
+
+    # -- within a transaction ---------------------------------------------------------------------
+
+    def one_view(self, tx: Connection) -> None:
+        """Let all statements of a reading transaction see the same data."""
+
+    def as_long_as_it_takes(self, tx: Connection) -> None:
+        """Lift the time limit for statements until the transaction ends."""
+
+    def lock_lease(self, tx: Connection) -> None:
+        """Lock the row of the lease until the transaction ends: no turn is written meanwhile."""
+
+    def one_upgrade_at_a_time(self, tx: Connection) -> None:
+        """Wait until no other process upgrades this outbox."""
+
+    def refuse_encoding(self, tx: Connection) -> None:
+        """Raise SchemaError unless the database stores texts in UTF-8."""
+
+    # -- failures ---------------------------------------------------------------------------------
+
+    def is_failure(self, error: object) -> bool:
+        """Return whether an error is of this database's driver."""
+
+    def is_counter(self, error: object) -> bool:
+        """Return whether the failure is a counter of `shipper_destination` below 0."""
+
+    def is_locked(self, error: object) -> bool:
+        """Return whether `lockers` can say which processes are in the way."""
+
+    def is_met(self, error: object) -> bool:
+        """Return whether another transaction was in the way for the moment that was asked for."""
+
+    def lockers(self, tx: Connection) -> list[str]:
+        """Return the other processes that have locked a table of ours, for a person."""
+
+    def translate(self, error: DBAPIError, file: Path | None) -> ShipperError | None:
+        """Return what a failure means; None where only a change of shipper's code helps."""
+
+    def named(self, error: object) -> str:
+        """Return the code of a failure for a person, "" where it has none; no values of a row."""
 
 
-_HIGHEST = "SELECT max(id) FROM shipper_outbox"
-_TOP_SQLITE = (
-    "max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'shipper_outbox'), 0),"
-    f" coalesce(({_HIGHEST}), 0))"
-)
-# By the numbers that `made` has found, because to look for a sequence by name takes longer than all
-# the rest. TRUNCATE ... RESTART IDENTITY gives it another file; what was dropped has none.
-_SAME = (
-    "CAST(CAST('shipper_outbox' AS regclass) AS oid) = :outbox"
-    " AND pg_relation_filenode(CAST(:seq AS regclass)) = :node"
-)
-_LAST = (
-    f"CASE WHEN {_SAME} THEN coalesce(pg_sequence_last_value(CAST(:seq AS regclass)), 0)"
-    " ELSE -1 END"
-)
-# Turns after which what they have counted is added to the counters; and the way to what is left of
-# it, which passes by what was deleted.
-ADDED_AFTER = 256
-NOT_ADDED = f"turn > (SELECT coalesce(max(turn), 0) - {4 * ADDED_AFTER} FROM shipper_turn)"
-_SETTLED = "(SELECT settled FROM shipper_turn ORDER BY turn DESC LIMIT 1)"
-# When this server began to serve, in microseconds; negative for a standby. A pooler changes it
-# under an open connection, and no two servers have the same.
-_STARTED = (
-    "CAST(extract(epoch FROM pg_postmaster_start_time()) * 1000000 AS bigint)"
-    " * CASE WHEN pg_is_in_recovery() THEN -1 ELSE 1 END"
-)
-_NAMED = "CAST(pg_get_serial_sequence('shipper_outbox', 'id') AS regclass)"
-
-# In SQLite texts are read as bytes: invalid UTF-8 in one row would make Python refuse the batch.
-SQLITE = Dialect(
-    name="sqlite",
-    payload=f"substr(CAST(payload AS BLOB), 1, {_PAYLOAD_BYTES})",
-    event_id="CAST(event_id AS BLOB)",
-    ordering_key="CAST(ordering_key AS BLOB)",
-    same_key="destination = :destination AND ordering_key = CAST(:key AS TEXT)",
-    its_hold="{hold}.destination = {row}.destination AND {hold}.ordering_key = {row}.ordering_key",
-    hold_of="destination = :destination AND ordering_key = CAST(:key AS TEXT)",
-    # The way to the rows is said and not left to the planner: without statistics it reads a lane
-    # by going through everything that is pending, and with old ones events of given ids.
-    along=" INDEXED BY shipper_outbox_{0}",
-    by_id=" NOT INDEXED",  # but the rowid
-    ids="(SELECT value FROM json_each(:ids))",
-    time=":{0}",
-    moment="{0}",
-    stamp="{0}",
-    before_all="",
-    pulse=f"SELECT generation, {_TOP_SQLITE} FROM shipper_lease WHERE name = 'outbox'",
-    last=_TOP_SQLITE,
-    top=_TOP_SQLITE,
-    made="SELECT 0, 0, 0",
-    started="0",
-    books="shipper_lease WHERE name = 'outbox'",
-    counters="shipper_destination",
-    shape="PRAGMA schema_version",
-    holds_horizon=False,
-)
-
-POSTGRES = Dialect(
-    name="postgresql",
-    payload=f"substr(convert_to(payload::text, 'UTF8'), 1, {_PAYLOAD_BYTES})",
-    event_id="event_id",
-    ordering_key="ordering_key",
-    # The destination is written so that only the index of the lanes fits: before the first ANALYZE
-    # the planner takes the other, and goes through everything that is pending.
-    same_key=(
-        "lane = hashtextextended(:destination || chr(31) || :key, 0) AND ordering_key = :key"
-        " AND destination IS NOT DISTINCT FROM :destination"
-    ),
-    # As the index has it, see `shipper_hold_key`.
-    its_hold=(
-        "{hold}.destination = {row}.destination"
-        " AND md5({hold}.ordering_key) = md5({row}.ordering_key)"
-    ),
-    hold_of="destination = :destination AND md5(ordering_key) = md5(CAST(:key AS text))",
-    along="",
-    by_id="",
-    ids="(SELECT unnest(CAST(:ids AS bigint[])))",
-    time="to_timestamp(CAST(:{0} AS double precision))",
-    moment="CAST(extract(epoch FROM {0}) AS double precision)",
-    stamp="CAST({0} AS timestamptz)",
-    before_all="-infinity",
-    # All values are of one snapshot, because it is one statement; only the last is read after it,
-    # so it can't be too low. pg_snapshot_xmax would be: it is one above the last transaction that
-    # has *ended*, and says nothing of a younger one that runs. age() counts from it to the next
-    # number that nobody has.
-    pulse=(
-        f"SELECT generation, {_LAST}, coalesce({_SETTLED}, 0), coalesce(({_HIGHEST}), 0),"
-        " CAST(CAST(pg_snapshot_xmin(s) AS text) AS bigint),"
-        " CAST(CAST(pg_snapshot_xmax(s) AS text) AS bigint) + age(CAST(pg_snapshot_xmax(s) AS xid))"
-        f", {_STARTED}"
-        " FROM pg_current_snapshot() AS s LEFT JOIN shipper_lease ON name = 'outbox'"
-    ),
-    last=f"greatest({_LAST}, CASE WHEN {_SAME} THEN ({_HIGHEST}) END)",
-    top=f"greatest(coalesce(pg_sequence_last_value({_NAMED}), 0), coalesce(({_HIGHEST}), 0))",
-    made=(
-        "SELECT CAST(CAST('shipper_outbox' AS regclass) AS oid), coalesce(CAST(seq AS oid), 0),"
-        f" coalesce(pg_relation_filenode(seq), 0) FROM (SELECT {_NAMED} AS seq OFFSET 0) AS named"
-    ),
-    started=_STARTED,
-    books="(SELECT * FROM shipper_turn ORDER BY turn DESC LIMIT 1) AS last_turn",
-    # With what turns have counted and nobody has added yet.
-    counters=(
-        "(SELECT name, state, reason, since, next_try_at, held, updated_at, failures, last_error,"
-        " failing_since, releases, recalls, discarded, purged,"
-        " delivered + coalesce(more_delivered, 0) AS delivered,"
-        " dead + coalesce(more_dead, 0) AS dead FROM shipper_destination LEFT JOIN"
-        " (SELECT name, CAST(sum(delivered) AS bigint) AS more_delivered,"
-        f" CAST(sum(dead) AS bigint) AS more_dead FROM shipper_count WHERE {NOT_ADDED}"
-        " GROUP BY name) AS more"
-        " USING (name)) AS shipper_destination"
-    ),
-    shape=(
-        "SELECT concat(pg_relation_filenode('shipper_outbox'),"
-        " (SELECT string_agg(concat(tgname, tgenabled), ' ' ORDER BY tgname) FROM pg_trigger"
-        " WHERE tgrelid = CAST('shipper_outbox' AS regclass) AND NOT tgisinternal),"
-        " (SELECT count(*) FROM pg_index"
-        " WHERE indrelid = CAST('shipper_outbox' AS regclass) AND indisvalid),"
-        " (SELECT string_agg(CAST(oid AS text), ' ' ORDER BY oid) FROM pg_class"
-        f" WHERE {OURS} AND row_security_active(oid)))"
-    ),
-    holds_horizon=True,
-)
+SQLITE = SqliteDialect()
+POSTGRES = PostgresDialect()
+DIALECTS: Mapping[str, Dialect] = {one.name: one for one in (SQLITE, POSTGRES)}
+"""The databases that an outbox can be in, by SQLAlchemy's names."""
+_ALSO = {"postgres": "postgresql"}
 
 
-def dialect_of(name: str) -> Dialect:
-    """Return the dialect for SQLAlchemy's name of it."""
-    return POSTGRES if name == "postgresql" else SQLITE
+def named(name: str) -> Dialect:
+    """Return the dialect of that name; raises ConfigError for a database that shipper can't use."""
+    found = DIALECTS.get(_ALSO.get(name, name))
+    if found is None:
+        titles = " or ".join(one.title for one in DIALECTS.values())
+        forms = " or ".join(one.url_form for one in DIALECTS.values())
+        raise ConfigError([f"database.url: must be {titles}"], f"write {forms}")
+    return found
+
+
+def dialect_of(database: Engine | Connection) -> Dialect:
+    """Return the dialect of an engine or a connection."""
+    return named(database.dialect.name)
+
+
+def pick(dialect: Dialect, **choices: T) -> T:
+    """Return the choice of the dialect's name; raises LookupError where there is none."""
+    try:
+        return choices[dialect.name]
+    except KeyError:
+        there = " and ".join(choices)
+        raise LookupError(f"written for {there}, and not for {dialect.title}") from None

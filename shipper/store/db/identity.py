@@ -1,7 +1,7 @@
-"""Which outbox it is that an engine leads to, whatever name leads there.
+"""Which outbox an engine leads to, by whatever address.
 
-A reload asks: where it stays the same, the daemon keeps it. An address, a user or a password says
-nothing about that. Reads the catalog only.
+A reload asks that: while the outbox stays the same, the daemon keeps it. An address, a user or a
+password doesn't tell. Reads the catalog only.
 """
 
 from typing import TypeAlias
@@ -9,12 +9,13 @@ from typing import TypeAlias
 from sqlalchemy import Engine, text
 
 from shipper.errors import AccessDenied
+from shipper.store.db.dialect import dialect_of, pick
 from shipper.store.db.transactions import reading
 from shipper.system.files import followed
 
 Identity: TypeAlias = tuple[object, ...]
 
-# A server, and also a standby of it, which may be in its place by now.
+# The same for a server and for its standby, which may have taken its place.
 _SYSTEM = text("SELECT system_identifier FROM pg_control_system()")
 _TABLE = text(
     "SELECT oid AS database, CAST(CAST('shipper_lease' AS regclass) AS oid) AS lease"
@@ -23,12 +24,19 @@ _TABLE = text(
 
 
 def identity(engine: Engine) -> Identity:
-    """Return what only the same outbox has; raises what `translating` makes of a failure.
+    """Return a value that only the same outbox has; raises what `translating` makes of a failure.
 
-    Of an SQLite file it is the path that its lock lies beside.
+    Of an SQLite file it is the path beside which its lock lies.
     """
-    if engine.dialect.name == "sqlite":
-        return (followed(engine.get_execution_options()["file"]),)
+    find = pick(dialect_of(engine), sqlite=_of_file, postgresql=_of_server)
+    return find(engine)
+
+
+def _of_file(engine: Engine) -> Identity:
+    return (followed(engine.get_execution_options()["file"]),)
+
+
+def _of_server(engine: Engine) -> Identity:
     with reading(engine) as connection:
         row = connection.execute(_TABLE).one()
     return (_system(engine), row.database, row.lease)
@@ -39,5 +47,5 @@ def _system(engine: Engine) -> int | None:
         with reading(engine) as connection:
             found: int = connection.execute(_SYSTEM).scalar_one()
     except AccessDenied:
-        return None  # a function that somebody has kept to himself
+        return None  # an administrator has revoked the function
     return found

@@ -1,4 +1,4 @@
-"""A database for the length of one command: opened, used, closed."""
+"""A database for the duration of one command: opened, used, closed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from shipper.store.db.engine import open_engine
 
 Database: TypeAlias = Engine
+"""What the other rooms call an engine: only `store` imports SQLAlchemy."""
 
 
 @contextmanager
@@ -21,9 +22,8 @@ def opened(
 ) -> Iterator[Database]:
     """Open a database, and close it at the end; with `create` a missing SQLite file is made.
 
-    `told` is what is changed in an SQLite file before it is written; see `open_engine`, whose
-    `renewed` is too. Raises what `open_engine` raises. Whether the outbox is in it shows with the
-    first statement.
+    For `told` and `renewed` see `open_engine`. Raises what `open_engine` raises. Whether there is
+    an outbox in the database shows with the first statement.
     """
     engine = open_engine(url, create=create, told=told, renewed=renewed)
     try:

@@ -1,8 +1,8 @@
-"""Finding the events that somebody means, a page at a time, without any lock.
+"""Finding the events that match a condition, a page at a time, without any lock.
 
-However few of many fit, to look for them may take as long as it takes: nobody waits for it. Who
-changes them asks again, by id and in its own short transaction, whether they still fit. It must
-never hold more ids in memory than a page.
+The search may take long: no other process waits for it. A command that changes the events asks
+again whether they still match, by id and in a short transaction of its own. It must never hold more
+ids in memory than a page.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,15 +10,14 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, text
 
-from shipper.store.db.dialect import Dialect
+from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.snapshot import snapshot
 
 PAGE: Final = 20_000
-_AS_LONG_AS_IT_TAKES: Final = "SET LOCAL statement_timeout = 0"
 
 
 def newest(engine: Engine, condition: str, values: Mapping[str, Any]) -> int:
-    """Return the highest id that fits a condition, 0 where none does."""
+    """Return the highest id that matches a condition, 0 where none does."""
     found = _asked(engine, f"SELECT max(id) FROM shipper_outbox WHERE {condition}", values)
     return found[0] or 0
 
@@ -30,19 +29,19 @@ def matching(
     values: Mapping[str, Any],
     last: int | None = None,
 ) -> Iterator[int]:
-    """Yield the ids that fit, in order, up to `last`; between two nothing is open.
+    """Yield the ids that match, in order, up to `last`; no transaction is open between two ids.
 
-    What is written from now on isn't meant, where `last` isn't given.
+    Without `last`, events that are written from now on are left out.
     """
     end = newest(engine, condition, values) if last is None else last
     given = {**values, "after_id": 0, "last_id": end}
     fits = f"WHERE {condition} AND id > :after_id AND id <= :last_id"
-    # A page of them in any order: if that is all, whichever index finds them has found them once.
+    # One page in any order: if that is all of them, the planner's best index has found them once.
     some = _asked(engine, f"SELECT id FROM shipper_outbox {fits} LIMIT {PAGE}", given)
     if len(some) < PAGE:
         yield from sorted(some)
         return
-    # Many: in the order of the table, because to sort them anew for each page takes far longer.
+    # More: in the order of the table, because to sort them again for each page takes far longer.
     page = f"SELECT id FROM shipper_outbox{dialect.by_id} {fits} ORDER BY id LIMIT {PAGE}"
     while ids := _asked(engine, page, given):
         yield from ids
@@ -51,6 +50,5 @@ def matching(
 
 def _asked(engine: Engine, query: str, values: Mapping[str, Any]) -> list[Any]:
     with snapshot(engine) as tx:
-        if engine.dialect.name == "postgresql":
-            tx.exec_driver_sql(_AS_LONG_AS_IT_TAKES)
+        dialect_of(engine).as_long_as_it_takes(tx)
         return list(tx.execute(text(query), values).scalars())

@@ -1,4 +1,4 @@
-"""Which events somebody means: filters that all have to fit, as a condition of a statement."""
+"""Which events an operator means: filters that all have to match, as a condition of a statement."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +9,10 @@ from shipper.store.db.snapshot import asked
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Filters; one that is None lets everything pass. Times are seconds since 1970.
+    """Filters; a filter that is None matches every event. Times are seconds since 1970.
 
     `since` and `until`, both included, are about when an event was written. `cause` is the word
-    that its last error begins with, up to the first colon.
+    with which its last error begins, up to the first colon.
     """
 
     ids: tuple[int, ...] | None = None
@@ -36,7 +36,7 @@ class Selection:
             given["status"] = ("status = :status", self.status)
         if self.cause is not None:
             given["cause"] = (
-                f"{cause_of(dialect)} = CAST(:cause AS text)",
+                f"{dialect.cause} = CAST(:cause AS text)",
                 asked(dialect, self.cause),
             )
         for name, sign, moment in (("since", ">=", self.since), ("until", "<=", self.until)):
@@ -45,10 +45,3 @@ class Selection:
                 given[name] = (f"created_at {sign} {bound}", dialect.bind_time(moment))
         condition = " AND ".join(fragment for fragment, _ in given.values()) or "true"
         return condition, {name: value for name, (_, value) in given.items()}
-
-
-def cause_of(dialect: Dialect) -> str:
-    """Return the fragment for the word that dead letters are grouped by."""
-    if dialect.name == "postgresql":
-        return "split_part(coalesce(last_error, ''), ':', 1)"
-    return "substr(coalesce(last_error, ''), 1, instr(coalesce(last_error, '') || ':', ':') - 1)"

@@ -1,7 +1,7 @@
 """How reports read: one view of the data, and every text as bytes first.
 
-It must never wait for a writer, and never fail on what an application wrote: SQLite stores bytes
-that aren't UTF-8 in a TEXT column, and Python would refuse to read the row.
+A report must never wait for a writer, and never fail on what an application wrote: SQLite stores
+bytes that aren't UTF-8 in a TEXT column, and Python would refuse to read the row.
 """
 
 from collections.abc import Iterator
@@ -9,8 +9,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
 
-from shipper.errors import UsageError
-from shipper.store.db.dialect import Dialect
+from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.transactions import glancing, reading
 
 
@@ -21,18 +20,17 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
     with reading(engine) as tx:
-        if engine.dialect.name == "postgresql":
-            tx.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        dialect_of(engine).one_view(tx)
         yield tx
 
 
 @contextmanager
 def sorting_on_disk(engine: Engine) -> Iterator[None]:
-    """Let SQLite keep what it sorts in a temporary file, not in memory, for a question about all.
+    """Let SQLite sort in a temporary file and not in memory, for a query of all rows.
 
-    PostgreSQL does so by itself. It can't be changed within a transaction.
+    A server does so by itself. The setting can't be changed within a transaction.
     """
-    if engine.dialect.name != "sqlite":
+    if not dialect_of(engine).is_file:
         yield
         return
     with glancing(engine) as tx:
@@ -47,21 +45,17 @@ def sorting_on_disk(engine: Engine) -> Iterator[None]:
 
 def written(dialect: Dialect, column: str) -> str:
     """Return the fragment that reads a text column as it was written, whatever its bytes are."""
-    return f"CAST({column} AS {'text' if dialect.name == 'postgresql' else 'BLOB'})"
+    return f"CAST({column} AS {dialect.raw})"
 
 
 def shown(value: str | bytes) -> str:
-    """Return such a text for a person: what is no UTF-8 becomes a replacement character."""
+    """Return such a text for a person: bytes that aren't UTF-8 become a replacement character."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def asked(dialect: Dialect, value: str) -> str | bytes:
-    """Return a text that somebody asks for as a parameter, to be cast to text in the statement.
+    """Return a text that an operator asks for as a parameter that the statement casts to text.
 
-    Raises UsageError for one that the database can't hold, so nothing in it can be meant.
+    Raises UsageError for a text that the database can't hold: no row can have it.
     """
-    if dialect.name == "sqlite":
-        return value.encode("utf-8", "surrogateescape")
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise UsageError("PostgreSQL holds no such text: it has a NUL or isn't UTF-8")
-    return value
+    return dialect.bind_text(value)

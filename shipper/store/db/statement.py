@@ -1,10 +1,9 @@
-"""A statement of the drain: made once for its database, then handed to the driver as it is.
+"""A statement of the drain: made once for its database, then handed straight to the driver.
 
-The drain gives the same few statements thousands of times a second, and SQLAlchemy's own way to
-the driver takes ten times as long as SQLite needs for a row. The engine, the connection and the
-transaction are SQLAlchemy's here too; only the way of one statement is short. It must never be
-given outside of `transactions`, and fails as SQLAlchemy fails: whoever translates a driver's
-failure knows one kind.
+The drain runs the same few statements thousands of times a second, and SQLAlchemy's own path to
+the driver takes ten times as long as SQLite needs for a row. Engine, connection and transaction
+are SQLAlchemy's here too; only the path of the statement is short. It must only run within
+`transactions`. It fails as SQLAlchemy fails, so that a driver's failure is translated in one place.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from shipper.store.db.dialect import SQLITE, Dialect
+from shipper.store.db.dialect import Dialect
 
 Values: TypeAlias = Mapping[str, Any]
 
@@ -27,12 +26,12 @@ class Statement:
 
     def __init__(self, dialect: Dialect, sql: str) -> None:
         self._sql = sql
-        # SQLite reads such parameters itself; for others the engine's dialect has to be known.
-        self._compiled = sql if dialect is SQLITE else None
+        # Where the driver reads no names, SQLAlchemy's dialect of an engine has to compile it.
+        self._compiled = sql if dialect.takes_names else None
 
     def rows(self, tx: Connection, values: Values = _NONE) -> Sequence[tuple[Any, ...]]:
-        """Return what it finds."""
-        found: Sequence[tuple[Any, ...]] = self._give(tx, values, fetch=True)
+        """Return the rows that it finds."""
+        found: Sequence[tuple[Any, ...]] = self._run(tx, values, fetch=True)
         return found
 
     def row(self, tx: Connection, values: Values = _NONE) -> tuple[Any, ...]:
@@ -42,16 +41,16 @@ class Statement:
 
     def changes(self, tx: Connection, values: Values = _NONE) -> int:
         """Return how many rows it has changed."""
-        changed: int = self._give(tx, values)
+        changed: int = self._run(tx, values)
         return changed
 
     def each(self, tx: Connection, values: Sequence[Values]) -> int:
-        """Give it once for each of the values; return how many rows that has changed."""
-        changed: int = self._give(tx, values, many=True)
+        """Run it once for each of the values; return how many rows that has changed."""
+        changed: int = self._run(tx, values, many=True)
         return changed
 
-    def _give(self, tx: Connection, values: Any, *, many: bool = False, fetch: bool = False) -> Any:
-        """Hand it to the driver; return the rows, or how many were changed."""
+    def _run(self, tx: Connection, values: Any, *, many: bool = False, fetch: bool = False) -> Any:
+        """Hand it to the driver; return the rows, or how many rows were changed."""
         execute = tx.dialect.do_executemany if many else tx.dialect.do_execute
         try:
             cursor = tx.connection.cursor()

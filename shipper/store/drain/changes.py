@@ -1,21 +1,21 @@
-"""Notices that somebody committed to an SQLite file, for next to nothing.
+"""Notices commits of other processes to an SQLite file, at next to no cost.
 
-`PRAGMA data_version` reads one number from shared memory (measured: 2.7 microseconds), so the
-daemon asks many times a second without a thread or a transaction. It only says that it is worth
-looking; it must never be the only reason to look. inotify would not do: it fires when the WAL is
-written, before the commit can be seen.
+For the daemon's wait. `PRAGMA data_version` reads one number from shared memory (measured: 2.7
+microseconds), so the daemon asks many times a second without a thread or a transaction. A new
+number only says that a look is worth it; it must never be the only reason to look. inotify would
+not do: it fires when the WAL is written, before readers can see the commit.
 """
 
 from pathlib import Path
 from typing import Any
 
 from shipper.errors import ShipperError
-from shipper.store.db.engine import connect_sqlite
+from shipper.store.db.sqlite.opening import connect_sqlite
 from shipper.store.db.sqlite.wal_files import Beside
 
 
 class SqliteWatch:
-    """A connection of its own that does nothing but compare the file's version."""
+    """Compares the file's version, on a connection of its own."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -24,9 +24,9 @@ class SqliteWatch:
         self._version: int | None = None
 
     def changed(self) -> bool:
-        """Return whether there were commits since the last call, or that can't be told."""
+        """Return whether there were commits since the last call; True also if that isn't known."""
         if not self._beside.is_intact():
-            # Who looks next finds out what there is to save; this connection is in the way of it.
+            # The next look finds out what can be saved; this connection would be in its way.
             self.close()
             return True
         try:
@@ -34,7 +34,7 @@ class SqliteWatch:
                 self._connection = connect_sqlite(self._path, busy_timeout=0.0)
             [version] = self._connection.execute("PRAGMA data_version").fetchone()
             self._beside.remember()
-        except Exception as error:  # whichever driver it is: the look that follows will tell
+        except Exception as error:  # of either driver: the look that follows reports it
             if not isinstance(error, ShipperError) and not hasattr(error, "sqlite_errorcode"):
                 raise
             self.close()

@@ -1,11 +1,11 @@
 """Which events are claimed, and in which order: what a crash leaves behind to tell what was sent.
 
 Before an event may leave, its id is on disk in a row of `shipper_claim`. After a crash these rows
-say which events may have been received: of each lane the one that was claimed first and is still
-pending, because the next of a lane starts only when its predecessor's outcome is recorded.
+show which events may have been received: of each lane, the one that was claimed first and is still
+pending. The next event of a lane starts only after its predecessor's outcome is recorded.
 
-The book here mirrors the table, for the one process that writes it. It must never let go of an
-id in memory that is still in flight.
+The daemon keeps a copy of its own rows in memory, the `ClaimBook`. It must never drop an id from it
+while the event is in flight.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,27 +19,27 @@ _CHUNK = 128
 
 
 class ClaimBook:
-    """The claims of this process that aren't over: number → ids still out, in claiming order."""
+    """This process's claims that haven't ended: number → ids still claimed, in claiming order."""
 
     def __init__(self) -> None:
         self._ids: dict[int, dict[int, None]] = {}
         self._number: dict[int, int] = {}
 
     def __contains__(self, row: int) -> bool:
-        """Return whether an id is still out."""
+        """Return whether an id is still claimed."""
         return row in self._number
 
     def add(self, number: int, rows: Iterable[int]) -> None:
-        """Enter a claim that is on disk."""
+        """Add a claim that is on disk."""
         self._ids[number] = dict.fromkeys(rows)
         self._number.update(dict.fromkeys(self._ids[number], number))
 
     def changes(
         self, recorded: Iterable[int], released: Iterable[int]
     ) -> tuple[list[int], dict[int, str]]:
-        """Return the claims that would be over without these ids, and those to write anew, as JSON.
+        """Return the claims that end without these ids, and the rows to rewrite (ids as JSON).
 
-        A recorded id alone needs no rewriting: its status tells that it isn't out any more.
+        A claim that only loses recorded ids isn't rewritten: their status shows that they ended.
         """
         gone: dict[int, set[int]] = {}
         rewrite: set[int] = set()
@@ -58,7 +58,7 @@ class ClaimBook:
         return over, kept
 
     def remove(self, rows: Iterable[int]) -> None:
-        """Strike ids, once that is on disk."""
+        """Remove ids, after that is on disk."""
         for row in rows:
             number = self._number.pop(row, None)
             if number is not None:
@@ -81,10 +81,10 @@ def load_ids(text: str) -> list[int]:
 def first_of_each_lane(
     claims: Iterable[tuple[int, str]], pending: Mapping[int, Event]
 ) -> list[int]:
-    """Return, of each lane, the pending event that was claimed first: it may have been received.
+    """Return the pending event of each lane that was claimed first: it may have been received.
 
-    `claims` are the table's rows (number, ids as JSON) in the order of their numbers. An id that
-    was let go and claimed anew counts where it was claimed last.
+    `claims` are the table's rows (number, ids as JSON) in the order of their numbers. For an id
+    that was released and claimed again, only the last claim counts.
     """
     order: dict[int, None] = {}
     for _, ids in claims:

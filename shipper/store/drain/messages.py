@@ -8,17 +8,20 @@ from shipper.policy.delivery import Verdict
 from shipper.policy.event import Event
 
 NAMED = 1 << 20
-"""By so much the generation grows with a command that says which lanes it has touched. By one where
-it may have been any."""
+"""How much the generation grows with a command that names the lanes it has touched. It grows by one
+if the command may have touched any lane."""
 NAMED_KEPT = 256
-"""Of so many commands it is kept which lanes they have touched."""
+"""For how many commands the outbox keeps which lanes they have touched."""
 NAMED_SPAN = NAMED_KEPT * NAMED
-"""By so much the generation has grown once what was touched may be forgotten."""
+"""If the generation has grown by more than this, touched lanes may already be deleted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """A row of the history: one try that failed, was asked for, or ended a run of failures."""
+class HistoryRow:
+    """A row of an event's history: a try that failed, or one that ended a run of failures.
+
+    It may also be any try that an operator asked for (`manual`), or a reroute.
+    """
 
     started_at: float
     duration_ms: int
@@ -30,7 +33,7 @@ class Attempt:
 
 
 class Record(NamedTuple):
-    """What is to be written about one event. Times are seconds since 1970."""
+    """What a turn writes about one event. Times are seconds since 1970."""
 
     event: Event
     verdict: Verdict
@@ -38,9 +41,9 @@ class Record(NamedTuple):
     next_attempt_at: float | None = None
     status_code: int | None = None
     error: str | None = None
-    attempt: Attempt | None = None
+    history: HistoryRow | None = None
     holds_key: bool = False
-    """Whether its lane is held from now on, because it died and the destination says so."""
+    """Whether the event holds its key: it died, and `after_dead_letter` is "hold"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +56,25 @@ class LinkRow:
     since: float
     next_try_at: float | None
     written_at: float | None = field(default=None, compare=False)
-    """When the row was written; the database's to say."""
+    """When the row was written; only the database sets it."""
     failures: int = 0
-    """Tries that failed in a row since the last one that was accepted."""
+    """Tries that failed since the last accepted one."""
     last_error: str | None = None
     failing_since: float | None = None
-    """When the first of them ended."""
+    """When the first of these tries ended."""
 
 
-class Settled(NamedTuple):
-    """Up to which id the order of commits is known, and by which of the driver's connections.
+class SettledIds(NamedTuple):
+    """Up to which id the order of commits is settled, and which connection has seen that.
 
-    Behind another one may be another database, also where the server never stopped.
+    A new connection of the driver may lead to another database, even if the server never stopped.
     """
 
     up_to: int = 0
     by: object = None
 
 
-NOT_SEEN = Settled()
+NOT_SEEN = SettledIds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +86,10 @@ class Work:
     released: Sequence[int] = ()
     wanted: Sequence[int] = ()
     homes: Mapping[int, str] = field(default_factory=dict)
-    """Where those asked for should go; one that was sent elsewhere isn't claimed."""
+    """Destinations of the wanted ids; an event that was rerouted meanwhile isn't claimed."""
     links: Sequence[LinkRow] = ()
-    settled: Settled = NOT_SEEN
-    """How far the order of commits is known, for the process that comes after us."""
+    settled: SettledIds = NOT_SEEN
+    """Up to which id the order of commits is settled; the next process reads it."""
 
     def __bool__(self) -> bool:
         """Return whether there is anything to do."""
@@ -95,7 +98,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A question to the outbox: a page of a destination, or the beginning of one lane."""
+    """A question to the outbox: for a page of a destination, or the beginning of one lane."""
 
     kind: Literal["maybe_received", "pending", "lane"]
     destination: str
@@ -104,7 +107,7 @@ class Look:
     lane: str | int | None = None
 
 
-class Row(NamedTuple):
+class PendingRow(NamedTuple):
     """A pending row as a look shows it. `next_attempt_at` is in seconds since 1970.
 
     `held` is whether its key is held.
@@ -118,28 +121,28 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Holds:
-    """What operators and dead heads hold: whole destinations, and of the keys those asked for."""
+    """What operators and dead letters hold: destinations, and those keys that were asked for."""
 
     destinations: frozenset[str] = frozenset()
     keys: dict[str, frozenset[str]] = field(default_factory=dict)
-    """By destination, of the keys that are loaded; of others each row says so."""
+    """The held keys by destination; only of the keys that the daemon has loaded."""
     releases: dict[str, int] = field(default_factory=dict)
-    """How often an operator has let a destination, or a key of it, go on; none of it is left out.
+    """How often an operator has released each destination, or a key of it.
 
-    It grows also where nothing was held: whoever says "go on" wants the link to be probed.
+    The count grows also if nothing was held: an operator who releases wants the link to be probed.
     """
     recalls: dict[str, int] = field(default_factory=dict)
-    """How often an operator has asked for what is claimed, to send it elsewhere."""
+    """How often an operator's command has asked for claimed events, by destination."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
     """What has changed since the last look.
 
-    `fresh` says that events may have come; `generation` grows with every operator's command;
-    `held_back` says that an open transaction keeps committed events back (Postgres). `damage` is
-    what somebody has done to the tables, one sentence each; None where it wasn't looked for.
-    `moved` says that it was asked by a new connection, or of another server than before.
+    `fresh` says that there may be new events; `generation` grows with every operator's command;
+    `held_back` says that an open transaction keeps committed events back (Postgres). `damage` lists
+    what is wrong with the tables, one sentence each; None if they weren't checked. `moved` says
+    that the connection is a new one, or that another server answered than before.
     """
 
     fresh: bool

@@ -1,8 +1,11 @@
-"""The daemon's side of the outbox: take it, claim, record. Synchronous; it runs in one thread.
+"""What the daemon writes: it takes the outbox, claims events, records outcomes. In one thread.
 
-Every write is one transaction that first advances the lease under its token, so a process that
-was taken over changes nothing. No transaction is ever open while the network is awaited, and no
-statement's cost grows with the backlog, the number of keys or the history.
+It decides whether this process may still write: every transaction first advances the lease under
+its token, so a process that was replaced changes nothing. It also decides what one turn does: all
+of the daemon's writes that wait, in one transaction.
+
+It must never have a transaction open while the network is waited for, and the cost of a statement
+must never grow with the backlog, the number of keys or the history.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,32 +17,33 @@ from sqlalchemy import Connection, Engine, text
 from shipper.clock import SystemClock
 from shipper.errors import LeaseLost, OutboxChanged, OutboxHeld
 from shipper.policy.event import Event
-from shipper.store.db.dialect import SQLITE, Dialect, dialect_of
+from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.statement import Statement
 from shipper.store.db.transactions import writing
 from shipper.store.drain import record as recording
 from shipper.store.drain import sqlite_planner
-from shipper.store.drain.claims import ClaimBook, chunks, dump_ids, first_of_each_lane, load_ids
+from shipper.store.drain.claims import ClaimBook, chunks, dump_ids, load_ids
 from shipper.store.drain.messages import Work
+from shipper.store.drain.recovery import recover
 from shipper.store.lease.lease import Owner
-from shipper.store.lease.turns import Held, Turn, Turns, Watch, Written, fold_all
+from shipper.store.lease.turns import LeaseState, StillnessTimer, Turn, TurnBook, Written, fold_all
 from shipper.store.schema.damage import made_of
 
 _WENT_BACK = (
-    "the database is in a state from before what was last written there: a standby was promoted"
-    " that lacks it, or a backup was restored"
+    "the database lacks what shipper last wrote there: a standby was promoted that lacks it,"
+    " or a backup was restored"
 )
-_PUT_RIGHT = "db upgrade has put the numbers of shipper's turns right, which a tool had set back"
-_IN_FLIGHT = "what is in flight just then is sent again, with the same Idempotency-Key"
-_MAY_REPEAT = "what was delivered since then is sent again, with the same Idempotency-Key"
+_CORRECTED = "db upgrade has corrected the numbers of shipper's turns, which a tool had set back"
+_IN_FLIGHT = "events in flight at that moment are sent again, with the same Idempotency-Key"
+_MAY_REPEAT = "events delivered since then are sent again, with the same Idempotency-Key"
 
 _clock = SystemClock()
 
 
 class Queue:
-    """The outbox of one database, as the process that holds its lease writes it.
+    """One database's outbox, for the process that holds its lease.
 
-    `lease_ttl` is in seconds; `bytes_per_claim` bounds the payloads that one turn brings.
+    `lease_ttl` is in seconds; `bytes_per_claim` bounds the payloads that one turn returns.
     """
 
     def __init__(
@@ -51,10 +55,10 @@ class Queue:
         monotonic: Callable[[], float] = _clock.monotonic,
     ) -> None:
         self._engine = engine
-        self._dialect = dialect_of(engine.dialect.name)
-        self._sql = _Statements(self._dialect)
-        self._turns = Turns(self._dialect, monotonic)
-        self._watch = Watch(monotonic)
+        self._dialect = dialect_of(engine)
+        self._sql = _QueueStatements(self._dialect)
+        self._turns = TurnBook(self._dialect, monotonic)
+        self._watch = StillnessTimer(monotonic)
         self._ttl = lease_ttl
         self._bytes_per_claim = bytes_per_claim
         self._book = ClaimBook()
@@ -67,14 +71,15 @@ class Queue:
     # -- the lease ----------------------------------------------------------------------------
 
     def set_lease(self, ttl: float) -> None:
-        """Take the lease for so long from the next time on that it is prolonged, in seconds."""
+        """Set how long the lease lasts, in seconds, from the next time on that it is prolonged."""
         self._ttl = ttl
 
     def acquire(self, owner: Owner) -> int:
-        """Take the outbox; return how many events of a process that died may have been received.
+        """Take the outbox; return how many events a process that died may have sent.
 
-        Raises OutboxHeld while another process that may be alive has it: one that is not known to
-        be dead has to leave the lease as it is for as long as that was taken, by our own clock.
+        Raises OutboxHeld while another process that may be alive has it. A holder that isn't known
+        to be dead counts as alive until the lease has stayed the same for as long as it was taken,
+        by this process's own clock.
         """
         with writing(self._engine) as tx:
             held, last = self._turns.lock(tx)
@@ -82,18 +87,18 @@ class Queue:
             ours = last._replace(token=held.token + 1)
             turn = self._turns.take(tx, ours, owner.write(), self._ttl)
             met = self._meet(tx)
-            if self._dialect is SQLITE:
+            if self._dialect.is_file:
                 sqlite_planner.forget(tx)
-            left = self._recover(tx)
+            left = recover(tx, self._dialect)
             made = made_of(self._sql.made.row(tx))
             self._since = self._turns.lock(tx)[0].since
         self._turn, self._met, self._made, self._known = turn, met, made, 0
         self._book = ClaimBook()
         return left
 
-    def _refuse_held(self, held: Held, last: Turn, owner: Owner) -> None:
+    def _refuse_held(self, held: LeaseState, last: Turn, owner: Owner) -> None:
         holder = Owner.read(held.owner)
-        is_free = held.owner is None or self._dialect is SQLITE  # there the file's lock decides
+        is_free = held.owner is None or self._dialect.is_file  # there the file's lock decides
         if is_free or holder == owner or (holder is not None and holder.is_dead()):
             return
         ttl = self._ttl if held.ttl is None else held.ttl
@@ -101,24 +106,24 @@ class Queue:
         if left > 0:
             raise OutboxHeld(
                 f"{holder or 'another shipper'} holds this outbox",
-                "stop it first, or wait until its lease has ended; one that is stuck: db unlock",
+                "stop it, or wait until its lease has ended; if it hangs: shipper db unlock",
                 left=left,
                 watched=ttl,
                 seems_over=held.seems_over,
             )
 
     def release(self) -> None:
-        """Give the outbox back. What is still claimed was cut off: it may have been received."""
+        """Release the lease; mark what is still claimed as maybe received."""
         with writing(self._engine) as tx:
             self._turns.lock(tx)
             fold_all(tx)
             if self._turns.drop(tx, self._turn.token):
-                self._recover(tx)
+                recover(tx, self._dialect)
 
     def renew(self) -> None:
-        """Prolong the lease; raises LeaseLost when another process has taken over.
+        """Prolong the lease; raises LeaseLost if another process has taken over.
 
-        Raises OutboxChanged where the server lacks what this process has written.
+        Raises OutboxChanged if the server lacks what this process has written.
         """
         with writing(self._engine) as tx:
             self.fence(tx)
@@ -126,41 +131,27 @@ class Queue:
             self._met = self._meet(tx)
 
     def fence(self, tx: Connection) -> None:
-        """Prolong the lease in somebody's transaction, which so changes nothing without it."""
+        """Prolong the lease in the caller's transaction, so that it can't commit without it."""
         held, last = self._turns.lock(tx)
         if held.token != self._turn.token or last.number < self._turn.number:
             raise self._lost(held, last)
         self._turns.renew(tx, held.token, self._ttl)
 
-    def _recover(self, tx: Connection) -> int:
-        claims = [(row.number, row.ids) for row in tx.execute(self._sql.claims)]
-        ids = sorted({row for _, rows in claims for row in load_ids(rows)})
-        pending: dict[int, Event] = {}
-        for chunk in chunks(ids):
-            for row in tx.execute(self._sql.keys, {"ids": self._dialect.bind_ids(chunk)}):
-                key = self._dialect.text(row.ordering_key)
-                pending[row.id] = Event(row.id, "", row.destination, key, b"")
-        first = first_of_each_lane(claims, pending)
-        for chunk in chunks(first):
-            tx.execute(self._sql.mark_received, {"ids": self._dialect.bind_ids(chunk)})
-        tx.execute(self._sql.forget_claims)
-        return len(first)
-
     # -- a turn -------------------------------------------------------------------------------
 
     def turn(self, work: Work) -> list[Event]:
-        """Do a turn's work in one durable transaction; return what was claimed, in the order asked.
+        """Do a turn's work in one durable transaction; return the claimed events, as ordered there.
 
-        Ids that were asked for and aren't returned had no room, or are no longer pending. When it
-        raises StoreUnavailable, the same work may be given again: it will not be done twice.
-        Nothing is claimed on a server that is another one than in the last turn, or was started
-        anew: what was seen may not be there. Raises LeaseLost when another process has taken over,
-        and OutboxChanged where the server lacks what this one has written.
+        A wanted id that isn't returned had no room, or is no longer pending. After
+        StoreUnavailable the caller can give the same work again: it isn't done twice. If another
+        server than in the last turn answers, or the server was restarted, nothing is claimed: the
+        rows that were seen may not be there. Raises LeaseLost if another process has taken over,
+        and OutboxChanged if the server lacks what this process has written.
         """
         if not work:
             return []
         if again := [row for row in work.wanted if row in self._book]:
-            work = replace(work, released=[*work.released, *again])  # it counts where it is last
+            work = replace(work, released=[*work.released, *again])  # its last claim counts
         ended = [record.event.id for record in work.records if recording.is_end(record)]
         places = {r.event.destination for r in work.records if recording.is_end(r)}
         before = self._turn
@@ -196,7 +187,7 @@ class Queue:
         return events
 
     def _advance(self, tx: Connection, turn: Turn, by: object) -> Written | None:
-        """Write a turn; return None if just that was committed before, and we weren't told."""
+        """Write a turn; return None if this very turn was committed before, but its answer lost."""
         met = self._met if by is tx.connection.driver_connection else 0
         known = {"known": self._known, "met": met, **self._made}
         written = self._turns.advance(tx, turn, known)
@@ -208,23 +199,23 @@ class Queue:
                 return None
             if last.number == turn.number - 1:
                 raise OutboxChanged(
-                    "somebody has emptied, restored or replaced shipper_outbox while events of it"
-                    " were on their way",
+                    "shipper_outbox was emptied, restored or replaced while events of it were in"
+                    " flight",
                     "run: shipper db upgrade, which says what is wrong with it now",
                 )
         raise self._lost(held, last)
 
-    def _lost(self, held: Held, last: Turn) -> LeaseLost | OutboxChanged:
-        """Return what it means that the last turn isn't ours."""
+    def _lost(self, held: LeaseState, last: Turn) -> LeaseLost | OutboxChanged:
+        """Return the error for a last turn that this process didn't write."""
         if (held.token, last.number) < (self._turn.token, self._turn.number):
             return OutboxChanged(_WENT_BACK, _MAY_REPEAT)
-        if self._since and held.since == self._since:  # nobody has taken it since
-            return OutboxChanged(_PUT_RIGHT, _IN_FLIGHT)
+        if self._since and held.since == self._since:  # no other process has taken it since
+            return OutboxChanged(_CORRECTED, _IN_FLIGHT)
         return LeaseLost("another process has taken over this outbox")
 
     def _meet(self, tx: Connection) -> int:
-        """Return which server answers; 0 for SQLite, whose file is looked at anyway."""
-        return 0 if self._dialect is SQLITE else int(self._sql.started.row(tx)[0])
+        """Return which server answers; 0 for SQLite, whose file is checked anyway."""
+        return 0 if self._dialect.is_file else int(self._sql.started.row(tx)[0])
 
     def _do(
         self, tx: Connection, work: Work, ended: list[int], events: list[Event], turn: Turn
@@ -243,7 +234,7 @@ class Queue:
             self._sql.insert_claim.changes(tx, {"number": turn.claim, "ids": ids})
 
     def _claimed(self, tx: Connection, claim: int) -> list[int]:
-        """Return what a claim holds on disk; nothing else may be sent under it."""
+        """Return a claim's ids on disk; under this claim no other event may be sent."""
         ids = tx.execute(self._sql.claim, {"number": claim}).scalar()
         return [] if ids is None else load_ids(ids)
 
@@ -261,7 +252,7 @@ class Queue:
         return found
 
     def _event(self, row: int, event_id: Any, destination: str, key: Any, *rest: Any) -> Event:
-        """Return an event from the columns of `_Statements.events`."""
+        """Make an event of the columns of `_QueueStatements.events`."""
         payload, attempts, maybe_received, failed, manual, created_at = rest
         return Event(
             id=row,
@@ -278,17 +269,16 @@ class Queue:
 
 
 def _at_home(events: list[Event], homes: Mapping[int, str]) -> list[Event]:
-    """Leave out what goes elsewhere in the meantime."""
+    """Return the events that weren't rerouted in the meantime."""
     return [one for one in events if homes.get(one.id, one.destination) == one.destination]
 
 
-class _Statements:
+class _QueueStatements:
     """The statements of this module, made once for a dialect."""
 
     def __init__(self, dialect: Dialect) -> None:
         self.made = Statement(dialect, dialect.made)
         self.started = Statement(dialect, f"SELECT {dialect.started}")
-        self.claims = text("SELECT number, ids FROM shipper_claim ORDER BY number")
         self.claim = text("SELECT ids FROM shipper_claim WHERE number = :number")
         self.insert_claim = Statement(
             dialect, "INSERT INTO shipper_claim (number, ids) VALUES (:number, :ids)"
@@ -299,18 +289,9 @@ class _Statements:
         self.end_claims = Statement(
             dialect, f"DELETE FROM shipper_claim WHERE number IN {dialect.ids}"
         )
-        self.forget_claims = text("DELETE FROM shipper_claim")
         by_id = f"shipper_outbox{dialect.by_id}"
-        self.keys = text(
-            f"SELECT id, destination, {dialect.ordering_key} AS ordering_key"
-            f" FROM {by_id} WHERE id IN {dialect.ids} AND status = 'pending'"
-        )
-        self.mark_received = text(
-            f"UPDATE {by_id} SET maybe_received = 1 WHERE id IN {dialect.ids}"
-        )
-        # A number is read and carried for a third of what a text costs; exact to 0.1 ms.
-        julian = "(julianday(created_at) - 2440587.5) * 86400.0"
-        created_at = dialect.moment.format("created_at") if dialect.name == "postgresql" else julian
+        # Reading a number costs a third of reading a text; exact to 0.1 ms.
+        created_at = dialect.seconds.format("created_at")
         self.events = Statement(
             dialect,
             f"SELECT id, {dialect.event_id} AS event_id, destination,"

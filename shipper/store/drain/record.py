@@ -1,10 +1,10 @@
-"""Writing down what became of events: their rows, their history, the counters, the link.
+"""Records what became of events: their rows, their history, the counters, the links.
 
-All of it happens in the transaction of the turn it belongs to, so that the counters always equal
-a recount. `delivery_number` is the order in which events ended; clocks can't tell that.
+All of it is written in the transaction of the turn, so that the counters always equal a recount.
+`delivery_number` is the order in which events ended; clocks can't show that order.
 
-An id alone doesn't say which event it is: somebody may have emptied the table and begun its ids
-anew, and what was sent of the old one must never be noted for the new.
+An id alone doesn't identify an event: the table may have been emptied and its ids begun again. The
+outcome of an old event must never be recorded for a new one with the same id.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ import orjson
 from sqlalchemy import Connection
 
 from shipper.policy.delivery import Status
-from shipper.store.db.dialect import POSTGRES, SQLITE, Dialect
+from shipper.store.db.dialect import DIALECTS, POSTGRES, SQLITE, Dialect, pick
 from shipper.store.db.statement import Statement
 from shipper.store.drain.messages import LinkRow, Record
 
@@ -42,12 +42,12 @@ TRIED_BEFORE = (
     "(SELECT count(*) FROM shipper_attempt AS h"
     " WHERE h.outbox_id = {row}.id AND h.outcome <> 'rerouted')"
 )
-"""How often an event was tried by its history: where `tries` is 0 because nobody counted then."""
+"""The tries of an event in its history, for events from before `tries` was counted."""
 
 
 def _also(row: str) -> str:
-    # A record is what came of one try, so the count costs no write of its own. Only an event that
-    # failed before the counting began is looked up; the others have nothing to look for.
+    # A record is the outcome of one try, so counting costs no write of its own. The history is read
+    # only for an event that failed before the counting began.
     return (
         f"manual = 0, tries = 1 + CASE WHEN {row}.tries = 0 AND {row}.last_error IS NOT NULL"
         f" THEN {TRIED_BEFORE.format(row=row)} ELSE {row}.tries END"
@@ -55,43 +55,45 @@ def _also(row: str) -> str:
 
 
 def is_end(record: Record) -> bool:
-    """Return whether the event's way ends with this record."""
+    """Return whether the event isn't pending any more after this record."""
     return record.verdict.status is not Status.PENDING
 
 
 def write(
     tx: Connection, dialect: Dialect, records: Sequence[Record], *, number: int, turn: int
 ) -> None:
-    """Record what became of events; `number` is the last delivery number given before `turn`."""
+    """Record what became of events; `number` is the last delivery number before `turn`."""
     if not records:
         return
     ends = count(number + 1)
     numbers = [next(ends) if is_end(record) else None for record in records]
-    if _update(tx, dialect, records, numbers, turn) != len(records):
+    update = pick(dialect, sqlite=_update_in_file, postgresql=_update_on_server)
+    if update(tx, records, numbers, turn) != len(records):
         records = _written(tx, dialect, records, numbers)
-    if dialect is SQLITE:
+    if dialect.fence.fold_all is None:
         _count(tx, records)
-    _remember(tx, dialect, [record for record in records if record.attempt is not None])
+    _remember(tx, dialect, [record for record in records if record.history is not None])
     for record in records:
         if record.holds_key:
             _hold(tx, dialect, record)
 
 
-def _update(
-    tx: Connection,
-    dialect: Dialect,
-    records: Sequence[Record],
-    numbers: Sequence[int | None],
-    turn: int,
+def _update_on_server(
+    tx: Connection, records: Sequence[Record], numbers: Sequence[int | None], turn: int
 ) -> int:
-    """Update the events that are still pending; return how many were."""
-    if dialect is POSTGRES:
-        rows = [_row(dialect, *pair) for pair in zip(records, numbers, strict=True)]
-        arrays: dict[str, Any] = {name: [row[name] for row in rows] for name in _COLUMNS}
-        [changed] = _UPDATE_MANY.row(tx, {"turn": turn, **arrays})
-        return int(changed)
-    # Nearly all have been delivered. One statement for them all gives way to the network's thread
-    # once, and not once an event.
+    """Update the events that are still pending, and count them; return their number."""
+    rows = [_row(POSTGRES, *pair) for pair in zip(records, numbers, strict=True)]
+    arrays: dict[str, Any] = {name: [row[name] for row in rows] for name in _COLUMNS}
+    [changed] = _UPDATE_MANY.row(tx, {"turn": turn, **arrays})
+    return int(changed)
+
+
+def _update_in_file(
+    tx: Connection, records: Sequence[Record], numbers: Sequence[int | None], _: int
+) -> int:
+    """Update the events that are still pending; return their number."""
+    # Nearly all were delivered. One statement for all of them yields to the network's thread once,
+    # not once per event.
     delivered: list[tuple[Any, ...]] = []
     others: list[dict[str, Any]] = []
     for record, number in zip(records, numbers, strict=True):
@@ -99,10 +101,10 @@ def _update(
         if verdict.status is Status.DELIVERED:
             name = record.event.event_id
             row = (record.event.id, verdict.attempts, record.at, record.status_code, number)
-            # What isn't ASCII may be no UTF-8, either, and JSON can't hold that.
+            # A text that isn't ASCII may be invalid UTF-8, which JSON can't hold.
             delivered.append((*row, name if name.isascii() else None))
         else:
-            others.append(_row(dialect, record, number))
+            others.append(_row(SQLITE, record, number))
     changes = _UPDATE_ONE.each(tx, others) if others else 0
     if delivered:
         changes += _UPDATE_DELIVERED.changes(tx, {"rows": orjson.dumps(delivered).decode()})
@@ -128,7 +130,7 @@ def write_link(tx: Connection, dialect: Dialect, link: LinkRow, now: float) -> N
 def _written(
     tx: Connection, dialect: Dialect, records: Sequence[Record], numbers: Sequence[int | None]
 ) -> list[Record]:
-    """Return the records whose event was still there and pending; the others came too late."""
+    """Return the records that were written; the other events weren't there, or not pending."""
     ids = dialect.bind_ids([record.event.id for record in records])
     now = set(_NUMBERS[dialect.name].rows(tx, {"ids": ids}))
     return [
@@ -184,14 +186,14 @@ def _remember(tx: Connection, dialect: Dialect, records: Sequence[Record]) -> No
             "manual": int(attempt.manual),
         }
         for record in records
-        if (attempt := record.attempt) is not None
+        if (attempt := record.history) is not None
     ]
     _ADD_ATTEMPT[dialect.name].each(tx, rows)
     trim_history(tx, dialect, [record.event.id for record in records])
 
 
 def trim_history(tx: Connection, dialect: Dialect, ids: Iterable[int]) -> None:
-    """Keep the last rows of what happened to these events, and delete what came before."""
+    """Keep the last `ATTEMPTS_KEPT` rows of these events' histories; delete the older ones."""
     _TRIM_ATTEMPTS[dialect.name].each(tx, [{"outbox_id": row} for row in ids])
 
 
@@ -240,7 +242,7 @@ def _update_many() -> Statement:
         if name not in _NAMES
     )
     arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in _COLUMNS.items())
-    # It counts in the same statement, because every statement is a way to the server and back.
+    # The same statement also counts, because every statement is a round trip to the server.
     return Statement(
         POSTGRES,
         "WITH written AS ("
@@ -249,7 +251,7 @@ def _update_many() -> Statement:
         " WHERE o.id = r.id AND o.status = 'pending' AND o.event_id = r.event_id"
         " RETURNING o.destination, o.status"
         "), counted AS ("
-        # Added up later: see `turns`.
+        # `turns` adds these counts up later.
         "INSERT INTO shipper_count (turn, name, delivered, dead) SELECT :turn, destination,"
         " count(*) FILTER (WHERE status = 'delivered'), count(*) FILTER (WHERE status = 'dead')"
         " FROM written WHERE status <> 'pending' GROUP BY destination"
@@ -273,7 +275,7 @@ _COUNT = Statement(
 
 
 def _for_each(make: Callable[[Dialect], str]) -> dict[str, Statement]:
-    return {dialect.name: Statement(dialect, make(dialect)) for dialect in (SQLITE, POSTGRES)}
+    return {dialect.name: Statement(dialect, make(dialect)) for dialect in DIALECTS.values()}
 
 
 _TRIM_ATTEMPTS = _for_each(
@@ -308,7 +310,7 @@ _WRITE_LINK = _for_each(
         f" {d.time.format('since')}, {d.time.format('next_try_at')}, {d.time.format('now')},"
         f" :failures, :last_error, {d.time.format('failing_since')})"
         " ON CONFLICT (name) DO UPDATE SET state = excluded.state, reason = excluded.reason,"
-        # Of a destination that is held, it is the hold's.
+        # For a held destination, `since` is when it was held.
         " since = CASE shipper_destination.held WHEN 1 THEN shipper_destination.since"
         " ELSE excluded.since END, next_try_at = excluded.next_try_at,"
         " updated_at = excluded.updated_at, failures = excluded.failures,"

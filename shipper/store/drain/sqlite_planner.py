@@ -1,10 +1,10 @@
-"""What SQLite's planner must not believe of our tables.
+"""Deletes what SQLite's planner has noted about the outbox's tables.
 
 ANALYZE, and `PRAGMA optimize` with which many applications end, note how many rows a table has. An
-outbox that held three rows then may hold millions after an outage, and SQLite goes on believing
-what was noted: it reads the whole table where a claim asks for some ids. Without a note it takes
-the way by the id, which is the right one for every size. So notes on tables of ours are deleted;
-none of anybody else's is ever touched. PostgreSQL looks at the size of a table itself.
+outbox that had three rows at that time may have millions after an outage, but SQLite still plans
+for three: it reads the whole table for a claim of a few ids. Without a note it looks up each id,
+which is right for every size. So the daemon deletes the notes about shipper's tables; it must never
+delete a note about any other table. PostgreSQL looks at the size of a table itself.
 """
 
 from sqlalchemy import Connection, Engine, text
@@ -19,7 +19,7 @@ _TABLES = text(
 
 
 def forget_statistics(engine: Engine) -> bool:
-    """Delete what is noted, where anything is; return whether that was so. SQLite only.
+    """Delete the notes about shipper's tables; return whether there were any. SQLite only.
 
     Raises StoreUnavailable and AccessDenied.
     """
@@ -32,17 +32,17 @@ def forget_statistics(engine: Engine) -> bool:
 
 
 def forget(tx: Connection) -> None:
-    """Delete what is noted, in a transaction that writes."""
+    """Delete the notes, in a transaction that writes."""
     noted = _noted(tx)
     for table in noted:
         tx.execute(text(f"DELETE FROM {table} WHERE {_OURS}"))
     if noted:
-        # Of that table it notes nothing; it lets this connection read anew what is noted.
+        # SQLite notes nothing of that table, but reads its notes again on this connection.
         tx.exec_driver_sql("ANALYZE sqlite_master")
 
 
 def _noted(tx: Connection) -> list[str]:
-    """Return the tables with a note on one of ours."""
+    """Return the tables of notes that have one about a table of shipper's."""
     tables = tx.execute(_TABLES).scalars().all()
     ours = {table: text(f"SELECT 1 FROM {table} WHERE {_OURS} LIMIT 1") for table in tables}
     return [table for table, note in ours.items() if tx.execute(note).first()]

@@ -1,11 +1,11 @@
-"""Up to which id the order of commits is known (PostgreSQL). Pure.
+"""Up to which id the order of commits is settled (PostgreSQL). Pure.
 
-Ids are handed out before commits, so a row with a smaller id may
-appear later. The watermark is the highest id of which this is known: every id up to it is either
-visible or will never be. It advances to the highest id seen at some moment once every
-transaction that ran at that moment has ended. Because the
-column `tx` stands before `id`, a transaction has its number before it takes an id, so none can
-hold an id without being seen. On SQLite there is one writer at a time: ids are commit order.
+PostgreSQL hands out an id before the commit, so a row with a smaller id may appear later. The
+watermark is an id: every row up to it is either visible or will never be. It advances to the
+highest id of some moment, once every transaction that ran at that moment has ended. Because the
+column `tx` stands before `id`, a transaction has its number before it takes an id; so the watermark
+sees every transaction that holds an id. On SQLite there is one writer at a time: ids are commit
+order.
 
 It must never rise above an id that may still become visible.
 """
@@ -15,24 +15,24 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Watermark:
-    """How far the order of ids is settled. Pure; fed with snapshots of the database."""
+    """The id up to which the order of commits is settled, from snapshots of the database."""
 
     safe: int = 0
     _candidate: int = 0
     _fence: int = 0
 
     def resume(self, settled: int) -> None:
-        """Take in what an earlier process had come to know: what is settled stays so."""
+        """Take over the watermark of an earlier process: what is settled stays settled."""
         self.safe = max(self.safe, settled)
 
     def observe(self, highest: int, oldest: int, upcoming: int) -> None:
-        """Take in a snapshot: the highest visible id, the oldest running and the next transaction.
+        """Learn from a snapshot: the highest visible id, and two numbers of transactions.
 
-        `oldest` is the next one that will end where none runs; `upcoming` is a number that no
-        transaction had yet when the snapshot was taken.
+        `oldest` is the number of the oldest running transaction, or the next number if none runs;
+        `upcoming` is a number that no transaction had yet when the snapshot was taken.
         """
         if upcoming < self._fence:
-            self._candidate = self._fence = 0  # numbers of another server: they say nothing here
+            self._candidate = self._fence = 0  # these numbers were another server's
         if self._candidate > self.safe and oldest >= self._fence:
             self.safe = self._candidate
         if highest > self.safe and self._candidate <= self.safe:
@@ -42,5 +42,5 @@ class Watermark:
 
     @property
     def is_held_back(self) -> bool:
-        """Return whether rows are known that wait for an open transaction."""
+        """Return whether there are visible rows that wait for an open transaction."""
         return self._candidate > self.safe

@@ -1,1 +1,1 @@
-"""Who may ship: the lease, its lock, and the fence that every write of the daemon passes."""
+"""Which process ships: the lease, its locks, and the fence of every write of the daemon."""

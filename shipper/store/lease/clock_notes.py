@@ -1,8 +1,8 @@
-"""What a daemon has noted of its machine's clocks, for the next one of the same boot.
+"""What a daemon has noted of its machine's clocks, for the next daemon of the same boot.
 
-Written only where somebody has set the wall clock, as a row of its own beside the lease: a time
-that was measured since the boot means nothing after the next one, nor on another machine. It
-decides nothing; what the notes say is `shipper.system.confirmed_time`'s to judge.
+It is written only where the wall clock was set, as a row of its own beside the lease: a time since
+the boot means nothing after the next boot, nor on another machine. It decides nothing;
+`shipper.system.confirmed_time` judges the notes.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from shipper.store.db.transactions import writing
 
 
 def read(engine: Engine, boot: str) -> object:
-    """Return what was noted in this boot, None where nothing was.
+    """Return the notes of this boot, None where there are none.
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
@@ -30,7 +30,7 @@ def read(engine: Engine, boot: str) -> object:
 
 
 def write(engine: Engine, boot: str, notes: Mapping[str, Any]) -> None:
-    """Note it; nothing where nobody can tell one boot from another.
+    """Write the notes; do nothing where the system doesn't tell one boot from another.
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """

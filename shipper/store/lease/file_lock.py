@@ -1,14 +1,14 @@
-"""Which process may ship an SQLite outbox: one at a time, by two locks of the kernel's.
+"""Which process ships an SQLite outbox: one at a time, by two locks of the kernel.
 
-Both end with their process, however that ends. One is on a file beside the database, which shows
-everybody that a daemon is there. The other is on the database file itself: on a byte far behind
-any that SQLite locks (sqlite3.c, PENDING_BYTE), and of the kind that belongs to a descriptor and
-not to a process (fcntl(2), F_OFD_SETLK). It holds whatever lies beside: a lock file that was
-removed or replaced, or another one, because the directory was mounted in another place.
+Both locks end with their process, however it ends. One is on a file beside the database, which
+shows any process that a daemon is there. The other is on the database file itself: on a byte far
+behind all bytes that SQLite locks (sqlite3.c, PENDING_BYTE), and of the kind that belongs to a
+descriptor and not to a process (fcntl(2), F_OFD_SETLK). It also holds where the lock file was
+removed or replaced, or where the directory is mounted in another place.
 
-It must never close a descriptor of the database file while this process may have that open: that
-would drop the locks SQLite has there (sqlite.org/howtocorrupt.html, 2.2). It must never change the
-mode or the owner of a file that it hasn't just made: others may write in the directory.
+It must never close a descriptor of the database file while this process can have the file open:
+that would drop SQLite's locks on it (sqlite.org/howtocorrupt.html, 2.2). It must never change the
+mode or the owner of a file that it hasn't just made: other users can write in the directory.
 """
 
 import errno
@@ -27,11 +27,11 @@ from shipper.system.files import Directory, Untrusted
 
 SUFFIX = ".shipper.lock"
 NOTE_SIZE = 1024
-"""So many bytes of the lock's file are for what its holder notes there; see `plight`."""
+"""So many bytes of the lock file are for the notes of its holder; see `report.silence`."""
 NOTE_BEGINS = b'{"seen":'
 
 _OUR_BYTE = 1 << 62
-# So many database files can one process lock in its life before it closes a descriptor.
+# A process can lock so many database files before it closes a descriptor.
 _GUARDS_MAX = 64
 
 
@@ -47,8 +47,8 @@ class FileLock:
     def acquire(self) -> None:
         """Take both locks.
 
-        Raises OutboxHeld when another process has one, AccessDenied for a lock file that we may not
-        open or trust, and StoreUnavailable.
+        Raises OutboxHeld when another process has one, AccessDenied for a lock file that shipper
+        can't open or trust, and StoreUnavailable.
         """
         fd = self._locked()
         try:
@@ -67,7 +67,7 @@ class FileLock:
         )
 
     def _locked(self) -> int:
-        """Return the lock file's descriptor, locked, and the one that everybody finds."""
+        """Return the descriptor of the lock file, locked, and still the file at its place."""
         with self._beside() as directory:
             while True:
                 fd = self._opened(directory)
@@ -79,11 +79,11 @@ class FileLock:
                 if directory.holds(self.path.name, fd):
                     _wipe_out_note(fd)
                     return fd
-                os.close(fd)  # it was replaced between the two
+                os.close(fd)  # the file was replaced before it was locked
 
     @contextmanager
     def _beside(self) -> Iterator[Directory]:
-        """Give the directory; turns what can't be opened there into one of our failures."""
+        """Yield the directory; turn what can't be opened there into a ShipperError."""
         try:
             with Directory(self.path.parent) as directory:
                 yield directory
@@ -116,7 +116,7 @@ class FileLock:
     def _refuse_foreign(self, directory: Directory, lock: os.stat_result) -> None:
         """Raise Untrusted for a file that no shipper has made for this database.
 
-        One that ran as another user has shared it as the database is; see `_made`.
+        A shipper that ran as another user has given it the database's mode; see `_made`.
         """
         owners = {0, os.geteuid(), directory.status().st_uid}
         with suppress(FileNotFoundError):
@@ -131,7 +131,7 @@ class FileLock:
     def _made(self, directory: Directory) -> int:
         """Make the file, with the database's mode, owner and group, as SQLite does with its -wal.
 
-        Else what root does once (`drain`, say) would keep the service's own user out.
+        Otherwise one command of root (`drain`, say) would keep the service's own user out.
         """
         fd = directory.make(self.path.name)
         with suppress(PermissionError, FileNotFoundError):
@@ -143,12 +143,12 @@ class FileLock:
         return fd
 
     def _denied(self) -> AccessDenied:
-        """Return what is wrong: the file that is there, or the directory that it is to be in."""
+        """Return what is wrong with the file, or with its directory where there is no file."""
         try:
             status = self.path.lstat()
         except OSError:
             return AccessDenied(
-                f"may not create {self.path.name} beside the database",
+                f"not allowed to create {self.path.name} beside the database",
                 f"the directory {self.path.parent} must be writable for the user that runs shipper",
             )
         return AccessDenied(
@@ -159,7 +159,7 @@ class FileLock:
         )
 
     def is_lost(self) -> bool:
-        """Return whether somebody has removed or replaced the file that we have locked."""
+        """Return whether the file that we have locked was removed or replaced."""
         if self._fd is None:
             return False
         try:
@@ -169,17 +169,17 @@ class FileLock:
         return not os.path.samestat(os.fstat(self._fd), there)
 
     def insist(self) -> None:
-        """Take the lock file again where it was removed or replaced, as soon as that can be.
+        """Lock the lock file again where it was removed or replaced, as soon as possible.
 
-        Until then the other lock keeps every daemon out that knows of it; and one that doesn't
-        takes the lease, which ends the next write of ours.
+        Until then the lock on the database keeps out every daemon that knows of it. A daemon that
+        doesn't takes the lease, and then our next write fails.
         """
         if self.is_lost():
             with suppress(OutboxHeld, AccessDenied, StoreUnavailable):
                 self.acquire()
 
     def is_held(self) -> bool:
-        """Return whether some process holds one of the locks now."""
+        """Return whether a process holds one of the locks now."""
         return self._is_locked() or holders.is_guarded(self._database, _OUR_BYTE)
 
     def _is_locked(self) -> bool:
@@ -197,7 +197,7 @@ class FileLock:
         return False
 
     def release(self) -> None:
-        """Let the locks go. The file stays: removing it would let two processes lock two files."""
+        """Release the locks. The file stays: without it two processes could lock two files."""
         if self._guard is not None:
             self._guard.release()
             self._guard = None
@@ -207,7 +207,7 @@ class FileLock:
 
 
 def _wipe_out_note(fd: int) -> None:
-    """Wipe out what another one has noted, and nothing else; the room for it is kept."""
+    """Overwrite the notes of another process, and nothing else; their room is kept."""
     with suppress(OSError):
         if os.pread(fd, len(NOTE_BEGINS), 0) == NOTE_BEGINS:
             os.pwrite(fd, b" " * NOTE_SIZE, 0)
@@ -224,7 +224,7 @@ class _Guard:
     is_held: bool = False
 
     def take(self) -> None:
-        """Lock our byte; raises BlockingIOError where somebody has, and any other OSError."""
+        """Lock our byte; raises BlockingIOError where another process has it, else OSError."""
         if self.is_held:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         self._set(fcntl.F_WRLCK)
@@ -242,14 +242,14 @@ class _Guard:
             raise BlockingIOError(errno.EAGAIN, error.strerror) from error
 
 
-# By device and inode. None is closed while this process may have the file open; see above.
+# By device and inode. None is closed while this process can have the file open; see above.
 _GUARDS: dict[tuple[int, int], _Guard] = {}
 
 
 def _guarded(database: Path) -> _Guard | None:
     """Return the lock on a database file; None where there is no file, or no such lock.
 
-    Raises BlockingIOError where somebody has it.
+    Raises BlockingIOError where another process has it.
     """
     try:
         with Directory(database.parent) as directory:
@@ -262,7 +262,7 @@ def _guarded(database: Path) -> _Guard | None:
     except BlockingIOError:
         raise
     except OSError:
-        return None  # gVisor knows no such locks, and who may not write the file ships nothing
+        return None  # gVisor has no such locks, and a user who can't write the file ships nothing
     return guard
 
 

@@ -1,49 +1,51 @@
-"""What to do where the last turn's numbers are lower than some that were given before.
+"""What to do where the last turn's numbers are lower than numbers that were given before.
 
-A tool that puts back one table and not the others has set them back, and they would be given again.
-It must never find that of a sound outbox while a daemon turns: to be put right, that one loses its
-place.
+A tool that restores one table and not the others sets them back, and the daemon would give them
+again. It must never report that of a sound outbox while a daemon writes turns: the repair takes the
+lease from that daemon.
 """
 
 from sqlalchemy import Connection, Engine, text
 
-from shipper.store.db.dialect import POSTGRES, SQLITE
+from shipper.store.db.dialect import POSTGRES, dialect_of, pick
 from shipper.store.db.snapshot import snapshot
 from shipper.store.db.transactions import writing
 
 
 def is_behind(tx: Connection) -> bool:
-    """Return whether numbers were given, and stand in rows, that the last turn doesn't know.
+    """Return whether rows have numbers that are greater than those of the last turn.
 
-    All has to be one view of the data: the highest number is looked for in every row, and a daemon
-    goes on meanwhile.
+    The transaction needs one view of the data: the search reads every row, and a daemon goes on
+    meanwhile.
     """
     return _are_less(tx, _given(tx))
 
 
 def catch_up(engine: Engine) -> int:
-    """Raise the numbers of the last turn to those that were given; return how many turns that took.
+    """Raise the numbers of the last turn to those in the rows; return how many turns that took.
 
-    A daemon that runs then finds its place taken, and begins anew.
+    A daemon that runs then finds the place of its turn taken, and begins again.
     """
     with snapshot(engine) as tx:
-        if tx.dialect.name == "postgresql":
-            tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        dialect_of(engine).as_long_as_it_takes(tx)
         given = _given(tx)
         if not _are_less(tx, given):
             return 0
     with writing(engine) as tx:
-        # What the next statement sees is of after the wait for a turn, or for who does the same.
-        tx.execute(text(_LOCK[tx.dialect.name]))
+        # The next statement sees what a turn, or another `catch_up`, has written meanwhile.
+        dialect_of(engine).lock_lease(tx)
         if not _are_less(tx, given):
             return 0
-        return tx.execute(text(_ADVANCE[tx.dialect.name]), given).rowcount
+        return tx.execute(
+            pick(dialect_of(engine), sqlite=_RAISE, postgresql=_ADD_TURN), given
+        ).rowcount
 
 
 def _are_less(tx: Connection, given: dict[str, int]) -> bool:
-    there = tx.execute(text(_NUMBERS[tx.dialect.name])).one_or_none()
-    if there is None:  # on SQLite it went with the lease, whose row is made again before
-        return tx.dialect.name == "postgresql"
+    dialect = dialect_of(tx)
+    there = tx.execute(text(f"SELECT delivery, claim FROM {dialect.books}")).one_or_none()
+    if there is None:  # in a file it went with the lease, whose row is made again before
+        return not dialect.is_file
     return any(getattr(there, name) < number for name, number in given.items())
 
 
@@ -57,24 +59,14 @@ _GIVEN = (
     ("delivery", "SELECT coalesce(max(delivery_number), 0) FROM shipper_outbox"),
     ("claim", "SELECT coalesce(max(number), 0) FROM shipper_claim"),
 )
-# They are the lease's on SQLite, and a row's of its own on PostgreSQL.
-_NUMBERS = {
-    "sqlite": f"SELECT delivery, claim FROM {SQLITE.books}",
-    "postgresql": f"SELECT delivery, claim FROM {POSTGRES.books}",
-}
-# Who turns has it locked; SQLite locks all that there is.
-_LEASE = "SELECT token FROM shipper_lease WHERE name = 'outbox'"
-_LOCK = {"sqlite": _LEASE, "postgresql": f"{_LEASE} FOR UPDATE"}
-_ADVANCE = {
-    "sqlite": (
-        "UPDATE shipper_lease SET delivery = max(delivery, :delivery), claim = max(claim, :claim)"
-        " WHERE name = 'outbox'"
-    ),
-    "postgresql": (
-        "WITH ended AS (UPDATE shipper_lease SET token = token + 1 WHERE name = 'outbox'"
-        " RETURNING token) INSERT INTO shipper_turn (turn, token, claim, delivery, settled)"
-        " SELECT coalesce(turn, 0) + 1, ended.token, greatest(coalesce(claim, 0), :claim),"
-        " greatest(coalesce(delivery, 0), :delivery), coalesce(settled, 0)"
-        f" FROM ended LEFT JOIN {POSTGRES.books} ON true"
-    ),
-}
+_RAISE = text(
+    "UPDATE shipper_lease SET delivery = max(delivery, :delivery), claim = max(claim, :claim)"
+    " WHERE name = 'outbox'"
+)
+_ADD_TURN = text(
+    "WITH ended AS (UPDATE shipper_lease SET token = token + 1 WHERE name = 'outbox'"
+    " RETURNING token) INSERT INTO shipper_turn (turn, token, claim, delivery, settled)"
+    " SELECT coalesce(turn, 0) + 1, ended.token, greatest(coalesce(claim, 0), :claim),"
+    " greatest(coalesce(delivery, 0), :delivery), coalesce(settled, 0)"
+    f" FROM ended LEFT JOIN {POSTGRES.books} ON true"
+)

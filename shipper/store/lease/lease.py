@@ -1,12 +1,12 @@
-"""Who may ship this outbox: one process at a time, by a lease with a fencing token.
+"""Which process ships this outbox: one at a time, by a lease with a fencing token.
 
-Every write of the daemon first advances the lease under its token, in the same transaction. A
-process that was taken over in the meantime changes nothing: it learns that its lease is lost.
+Every write of the daemon first writes a turn under its token, in the same transaction. A process
+that was taken over in the meantime changes nothing: it learns that its lease is lost.
 
-On SQLite the kernel's lock decides (see `file_lock`). On Postgres the lease has a deadline by the
-database's clock; a holder that is known to be dead, on this very machine, is taken over before
-that. Where the kernel doesn't tell which machine it is, or which process (no /proc, gVisor,
-ProcSubset=pid, a chroot), nobody is known to be dead.
+On SQLite the kernel's lock decides (see `file_lock`). On PostgreSQL the lease has a deadline by the
+database's clock; where the holder is known to be dead, on this very machine, another process takes
+over before that. Where the kernel doesn't show which machine it is, or which process (no /proc,
+gVisor, ProcSubset=pid, a chroot), no process is known to be dead.
 """
 
 import json
@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 
 from shipper import __version__
 
-# Stands for what can't be known of this process: no other one's lease can be mistaken for ours.
+# Stands for what this process can't know of itself: no lease of another process equals it.
 _NOT_KNOWN = f"?{os.urandom(16).hex()}"
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A process, so that another on the same machine can tell whether it still lives."""
+    """A process, described so that another on the same machine can tell whether it still lives."""
 
     host: str
     boot: str
@@ -59,18 +59,18 @@ class Owner:
         return json.dumps(asdict(self))
 
     def is_local(self) -> bool:
-        """Return whether its number certainly means here what it meant to itself."""
+        """Return whether its process number certainly means the same process here."""
         here = Owner.here()
-        # Host names and machine ids are copied, so they tell nothing.
+        # Host names and machine ids are copied with images, so they prove nothing.
         return (self.boot, self.namespace) == (here.boot, here.namespace)
 
     def is_dead(self) -> bool:
-        """Return whether this process has certainly ended; False where that can't be known."""
+        """Return whether this process has certainly ended; False where that isn't known."""
         if not self.is_local():
             return False
         if not _is_there(self.pid):
             return True
-        # Another user's may be hidden (ProtectProc=, hidepid=): it lives, as far as we can see.
+        # Another user's process can be hidden (ProtectProc=, hidepid=): it counts as alive.
         status = _status(str(self.pid))
         if status is None:
             return False
@@ -82,28 +82,28 @@ class Owner:
 
 
 class _Status(NamedTuple):
-    """What the kernel tells of a process; `is_over` for one that only waits to be reaped."""
+    """What the kernel shows of a process; `is_over` where its parent only has to reap it."""
 
     started: str
     is_over: bool
 
 
 def _boot() -> str:
-    """Return what tells this run of this kernel from any other, '' where nothing does."""
+    """Return the id of this boot of this machine, '' where the kernel doesn't show it."""
     with suppress(OSError, ValueError):
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     return ""
 
 
 def _namespace() -> str:
-    """Return where the numbers of processes mean the same, '' where that isn't told."""
+    """Return the namespace of process numbers, '' where the kernel doesn't show it."""
     with suppress(OSError):
         return str(Path("/proc/self/ns/pid").readlink())
     return ""
 
 
 def _is_there(pid: int) -> bool:
-    """Return whether there is such a process, whoever's it is; True where that can't be asked."""
+    """Return whether there is such a process, of any user; True where that isn't known."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,31 +1,31 @@
-"""Ending a lease that is stuck, on an operator's word that whoever had it has certainly ended.
+"""Ending a lease that is stuck, after an operator has confirmed that its holder has ended.
 
-It decides only what can be known: a process that lives on this very machine is never robbed of its
-outbox, nor one that has moved its lease since the operator was asked. What it may have sent is
-marked by who takes the outbox next.
+It refuses where the holder is known to live: on this very machine, or because it has changed its
+lease since the operator was asked. The next daemon that takes the outbox marks the events that the
+holder may have sent.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, TextClause, text
 
 from shipper.clock import SystemClock
 from shipper.errors import OutboxHeld
-from shipper.store.db.dialect import dialect_of
+from shipper.store.db.dialect import Dialect, dialect_of, pick
 from shipper.store.db.snapshot import snapshot
 from shipper.store.db.transactions import glancing, writing
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.lease import Owner
-from shipper.store.lease.turns import Turns
+from shipper.store.lease.turns import TurnBook
 
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """A lease that nobody gave back; `seen` is what moves while its holder lives.
+    """A lease that its holder didn't release; `seen` are the values that change while it lives.
 
-    `last_seen_seconds` is by the server's clock. `frozen` are connections in whose transactions it
-    stopped: they keep the row of the lease from everybody.
+    `last_seen_seconds` is by the server's clock. `frozen` are connections in whose transactions the
+    holder stopped: they keep the row of the lease locked.
     """
 
     holder: str
@@ -35,40 +35,42 @@ class Stuck:
 
 
 def find(engine: Engine, path: Path | None) -> Stuck | None:
-    """Return the lease that can be ended, None where nobody has it; `path` is the SQLite file.
+    """Return the lease that can be ended, None where there is none; `path` is the SQLite file.
 
-    Raises OutboxHeld where its holder lives on this machine, as far as can be seen.
+    Raises OutboxHeld where its holder is seen to live on this machine.
     """
     if path is not None:
         if FileLock(path).is_held():
             raise OutboxHeld(
                 "a process holds the lock of this file, and lives", "stop it: the lock ends with it"
             )
-        return None  # what a dead process has left in the file keeps nobody out
+        return None  # what a dead process has left in the file keeps no daemon out
+    dialect = dialect_of(engine)
     with snapshot(engine) as tx:
-        row = tx.execute(_LEASE).one()
+        row = tx.execute(_lease(dialect)).one()
     if row.owner is None:
         return None
     owner = Owner.read(row.owner)
     if owner is not None and owner.is_local() and not owner.is_dead():
         raise OutboxHeld(f"{owner} holds this outbox, and lives", f"stop it: kill {owner.pid}")
     with glancing(engine) as tx:
-        frozen = tuple(tx.execute(_FROZEN).scalars())
+        frozen = tuple(tx.execute(pick(dialect, postgresql=_FROZEN)).scalars())
     return Stuck(str(owner or "another shipper"), row.last_seen, _seen(row), frozen)
 
 
 def end(engine: Engine, stuck: Stuck) -> None:
-    """End a lease; raises OutboxHeld where it has moved since it was found.
+    """End a lease; raises OutboxHeld where it has changed since it was found.
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
+    dialect = dialect_of(engine)
     with glancing(engine) as tx:
         for pid in stuck.frozen:
-            tx.execute(_TERMINATE, {"pid": pid})
-    turns = Turns(dialect_of(engine.dialect.name), SystemClock().monotonic)
+            tx.execute(pick(dialect, postgresql=_TERMINATE), {"pid": pid})
+    turns = TurnBook(dialect, SystemClock().monotonic)
     with writing(engine) as tx:
         held, _ = turns.lock(tx)
-        if _seen(tx.execute(_LEASE).one()) != stuck.seen:
+        if _seen(tx.execute(_lease(dialect)).one()) != stuck.seen:
             raise OutboxHeld(
                 f"{stuck.holder} has written meanwhile: it lives", "stop it, or leave it alone"
             )
@@ -79,12 +81,14 @@ def _seen(row: object) -> tuple[object, ...]:
     return tuple(getattr(row, name) for name in ("token", "owner", "expires_at", "turn"))
 
 
-_LEASE = text(
-    "SELECT token, owner, expires_at, (SELECT max(turn) FROM shipper_turn) AS turn,"
-    " CAST(extract(epoch FROM clock_timestamp() - expires_at) AS double precision) + ttl"
-    " AS last_seen FROM shipper_lease WHERE name = 'outbox'"
-)
-# Of our own role, whose sessions we may end.
+def _lease(dialect: Dialect) -> TextClause:
+    return text(
+        f"SELECT token, owner, expires_at, (SELECT turn FROM {dialect.books}) AS turn,"
+        f" {dialect.fence.unseen} AS last_seen FROM shipper_lease WHERE name = 'outbox'"
+    )
+
+
+# Sessions of our own role: we are allowed to end them.
 _FROZEN = text(
     "SELECT DISTINCT pid FROM pg_locks JOIN pg_stat_activity USING (pid)"
     " WHERE relation = CAST('shipper_lease' AS regclass) AND granted AND pid <> pg_backend_pid()"

@@ -1,1 +1,1 @@
-"""What people do: write, retry, discard, hold, move and copy."""
+"""What operators' commands write: enqueue, retry, discard, hold, reroute, move, backup."""

@@ -1,16 +1,17 @@
-"""A copy of an SQLite outbox, made while everybody goes on working with it.
+"""A copy of an SQLite outbox, made while the daemon and the application go on working with it.
 
-It decides what the copy is: the whole file, the application's tables among them, as it was at one
-moment. It must never overwrite anything, never leave a half of a copy under the name that was
-asked for, and never let more people read the copy than could read the file.
+For `shipper backup`. It decides what the copy is: the whole file with the application's tables, as
+it was at one moment. It must never overwrite a file, never leave part of a copy under the name that
+the operator gave, and never let more users read the copy than could read the file.
 
-The copy belongs to nobody: the lease in it is free, and what was claimed at that moment is marked
-as maybe received, so that a daemon on the restored copy repeats just that before anything else.
-Meanwhile one view of the file is kept open, so its WAL can't be cut before the copy is made.
+In the copy the lease is free. What was claimed at that moment is marked as maybe received, so that
+a daemon on the restored copy repeats those events before any others. During the copy one read
+transaction on the file stays open, so that a checkpoint can't cut the WAL.
 
-Others may write where the copy goes. So it is made in a directory of its own (see `drafts`),
-and SQLite, which takes no descriptor, opens nothing there but that one file: it is looked at
-whether it is the one, and for as long as it is a draft it has neither a WAL nor a journal.
+Other users may be able to write to the directory of the copy. So the copy is made in a private
+directory (see `drafts`). SQLite takes no descriptor, only a name: so it opens only that one file,
+is checked to have opened the right one, and until the copy is published the file has neither WAL
+nor journal.
 """
 
 import os
@@ -27,9 +28,10 @@ from sqlalchemy.exc import DBAPIError
 
 from shipper.errors import AccessDenied, SchemaError, ShipperError, UsageError
 from shipper.store.db.dialect import SQLITE
-from shipper.store.db.engine import connect_draft, connect_sqlite, open_draft
-from shipper.store.db.failures import translating_sqlite
+from shipper.store.db.engine import open_draft
 from shipper.store.db.snapshot import shown, snapshot, written
+from shipper.store.db.sqlite.failures import translating_sqlite
+from shipper.store.db.sqlite.opening import connect_draft, connect_sqlite
 from shipper.store.db.transactions import glancing
 from shipper.store.drain.queue import Queue
 from shipper.store.lease.lease import Owner
@@ -38,45 +40,45 @@ from shipper.system.drafts import Draft
 from shipper.system.files import PRIVATE, Untrusted
 
 _TABLES = text("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-# Pages of one step, between which an interruption is noticed.
+# Pages per step; an interruption is noticed between two steps.
 _STEP = 2048
 _SHARED = 0o660
-# Where the header says that a file has a WAL, and how (sqlite.org/fileformat2.html, 1.3.3).
+# Where a file's header says that it has a WAL (sqlite.org/fileformat2.html, 1.3.3).
 _VERSIONS_AT, _WITHOUT_WAL = 18, b"\x01\x01"
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """What was copied: the size in bytes, and by destination what would ship from it."""
+    """What was copied: the size in bytes, and the number of pending events by destination."""
 
     size: int
     pending: dict[str, int]
     maybe_received: int
-    """How many of the pending ones a daemon may have sent at that moment."""
+    """How many of the pending events a daemon may have sent by that moment."""
     unchecked: dict[str, str] = field(default_factory=dict)
-    """The application's tables whose copy only the application can check, and why."""
+    """The application's tables that shipper can't check, and why."""
 
 
 def back_up(
-    source: Path, target: Path, told: Callable[[int, int], None] = lambda _done, _all: None
+    source: Path, target: Path, on_step: Callable[[int, int], None] = lambda _done, _all: None
 ) -> Copy:
-    """Copy the whole file `source` to `target`, which must not be there; `told` is of pages.
+    """Copy the whole file `source` to the new file `target`; `on_step` gets pages done and in all.
 
-    Raises UsageError where `target` can't be, StoreUnavailable for a disk that is full, and
-    SchemaError where there is no outbox in the file.
+    Raises UsageError if `target` exists or can't be made, StoreUnavailable if the disk is full, and
+    SchemaError if there is no outbox in the file.
     """
     _refuse(source, target)
     with file_beside(target) as draft:
-        _copy(source, draft, told)
+        _copy(source, draft, on_step)
         with _without_wal(draft.file):
-            copy = _disown(draft)
-        _lend(source, draft.file)
+            copy = _free_and_check(draft)
+        _share_with_group(source, draft.file)
         publish(draft)
     return copy
 
 
 def pg_dump(url: str, target: Path) -> str:
-    """Return the command that makes the same of a PostgreSQL database; it holds no password."""
+    """Return the command that copies a PostgreSQL database; it contains no password."""
     given = make_url(url)
     query = {name: value for name, value in given.query.items() if "password" not in name}
     plain = URL.create(
@@ -90,7 +92,7 @@ def _refuse(source: Path, target: Path) -> None:
         raise UsageError(f"{target} is there already; nothing was copied", "name another file")
     if not target.parent.is_dir():
         raise UsageError(f"there is no directory {target.parent}")
-    with suppress(OSError):  # what is wrong with the source is told when it is opened
+    with suppress(OSError):  # opening the source reports what is wrong with it
         needed = source.stat().st_size
         free = shutil.disk_usage(target.parent).free
         if needed > free:
@@ -101,7 +103,7 @@ def _refuse(source: Path, target: Path) -> None:
 
 @contextmanager
 def file_beside(target: Path) -> Iterator[Draft]:
-    """Give an empty file beside the target that only we can read; nothing of it stays there."""
+    """Make an empty file beside the target that only this user can read; remove it at the end."""
     with ExitStack() as stack:
         try:
             draft = stack.enter_context(Draft(target))
@@ -112,20 +114,20 @@ def file_beside(target: Path) -> Iterator[Draft]:
         except Untrusted as error:
             raise AccessDenied(
                 f"{target.parent / str(error.filename)} {error.strerror}; nothing was kept",
-                "name a FILE in a directory where nobody else may write",
+                "name a FILE in a directory where no other user can write",
             ) from error
 
 
-def _copy(source: Path, draft: Draft, told: Callable[[int, int], None]) -> None:
+def _copy(source: Path, draft: Draft, on_step: Callable[[int, int], None]) -> None:
     with translating_sqlite(source):
         reader = connect_sqlite(source, busy_timeout=5.0)
         writer = connect_draft(draft.path, draft.refuse_another)
         try:
-            # Without one view for all steps, each commit of somebody's would start the copy anew.
+            # Without one view for all steps, each commit of another process would restart the copy.
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
             reader.backup(
-                writer, pages=_STEP, progress=lambda _, left, pages: told(pages - left, pages)
+                writer, pages=_STEP, progress=lambda _, left, pages: on_step(pages - left, pages)
             )
         finally:
             writer.close()
@@ -134,7 +136,7 @@ def _copy(source: Path, draft: Draft, told: Callable[[int, int], None]) -> None:
 
 @contextmanager
 def _without_wal(file: int) -> Iterator[None]:
-    """Let a copy have no WAL for a while: the header says so, as it was copied."""
+    """Switch a copy's WAL off for a while, by the header that was copied with the file."""
     versions = os.pread(file, len(_WITHOUT_WAL), _VERSIONS_AT)
     if versions:
         os.pwrite(file, _WITHOUT_WAL, _VERSIONS_AT)
@@ -142,8 +144,8 @@ def _without_wal(file: int) -> Iterator[None]:
     os.pwrite(file, versions, _VERSIONS_AT)
 
 
-def _disown(draft: Draft) -> Copy:
-    """Free the lease in the copy, check every page of it, and say what is in it."""
+def _free_and_check(draft: Draft) -> Copy:
+    """Free the lease in the copy, check every page of it, and return what it contains."""
     engine = open_draft(draft.path, draft.refuse_another)
     try:
         if revisions.current(engine) is None:
@@ -158,10 +160,10 @@ def _disown(draft: Draft) -> Copy:
 
 
 def _check(engine: Engine) -> dict[str, str]:
-    """Check every page; return which tables only the application can check, and why.
+    """Check every page; return the tables that only the application can check, and why.
 
-    An index may be sorted by a collation of the application's, a CHECK may call its function, and a
-    virtual table needs its module: without them SQLite checks nothing at all of the file at once.
+    An index may use a collation of the application's, a CHECK its function, a virtual table its
+    module. Without them SQLite can't check the whole file, so each table is checked alone.
     """
     with glancing(engine) as tx:
         try:
@@ -188,8 +190,8 @@ def _refuse_damage(tx: Connection, table: str | None) -> None:
     found = tx.exec_driver_sql(f"PRAGMA quick_check({quoted or 1})").scalar()
     if found != "ok":
         raise ShipperError(
-            "the database file is damaged, and so was its copy; nothing was kept",
-            "look at: PRAGMA integrity_check",
+            "the database file is damaged, and so was its copy; the copy was deleted",
+            "to see the damage, run in SQLite: PRAGMA integrity_check",
         )
 
 
@@ -203,8 +205,8 @@ def _pending(engine: Engine) -> dict[str, int]:
         return {shown(destination): count for destination, count in tx.execute(statement)}
 
 
-def _lend(source: Path, file: int) -> None:
-    """Give the copy to the group that has the source, if we can; else it is ours alone."""
+def _share_with_group(source: Path, file: int) -> None:
+    """Give the copy the source's group, if this user can; else only this user can read it."""
     status = source.lstat()
     mode = status.st_mode & _SHARED if stat.S_ISREG(status.st_mode) else PRIVATE
     try:
@@ -216,8 +218,8 @@ def _lend(source: Path, file: int) -> None:
 
 
 def publish(draft: Draft) -> None:
-    """Give the copy its name, once all of it is on disk; raises UsageError if the name is taken."""
+    """Give the copy its name, after all of it is on disk; raises UsageError if the name exists."""
     try:
         draft.publish()
     except FileExistsError:
-        raise UsageError(f"{draft.target} is there by now; nothing was kept") from None
+        raise UsageError(f"{draft.target} exists by now; the new file was deleted") from None

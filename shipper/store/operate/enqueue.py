@@ -1,9 +1,11 @@
-"""Events into the outbox for a person: what an application's INSERT does, once or a million times.
+"""Writes events into the outbox for an operator, as an application's INSERT does.
 
-A few are written in one transaction: all or none. Of many, nobody may wait for the last, so they go
-in batches; whoever is cut off does the same again, and no event is written twice. For that the ids
-of a large import come from one number, which lies beside the lease until the import is over. It
-must never change a payload; whether one is fit to be sent was decided before.
+It decides how many events one transaction takes. A few events are one transaction: all or none.
+Many events are written in batches, so that no other writer waits for all of them. If the command is
+cut off, the operator runs it again, and no event is written twice: the ids of a large import come
+from one number, which is stored beside the lease until the import has ended.
+
+It must never change a payload; whether the payload is a valid event was decided before.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,29 +18,28 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from shipper.contract.violation import violation
 from shipper.errors import AccessDenied, InvalidEvent
-from shipper.store.db.batches import Turns
-from shipper.store.db.dialect import dialect_of
+from shipper.store.db.batches import Batches
+from shipper.store.db.dialect import DIALECTS, dialect_of
 from shipper.store.db.transactions import writing
 
 AT_ONCE = 200
-"""So many events, of a megabyte together, are one transaction."""
+"""At most so many events, of at most a megabyte together, are one transaction."""
 AT_ONCE_BYTES = 1 << 20
 SURELY_THE_SAME = 12 * 3600.0
-"""The same events within so many seconds of an import that was cut off are that import; later they
-may be meant anew, by a job of every night, say."""
+"""If the same events are imported within so many seconds of an import that was cut off, it is the
+same import. Later it may be a new one: of a nightly job, say."""
 _FORGOTTEN = 30 * 86400.0
 
 _INSERT = (
     "INSERT INTO shipper_outbox (payload, destination, ordering_key, event_id)"
     " VALUES ({}, :destination, :ordering_key, :event_id) ON CONFLICT (event_id) DO NOTHING"
 )
-_SQLITE = text(_INSERT.format(":payload"))
-_POSTGRES = text(_INSERT.format("CAST(:payload AS json)"))
+_INSERTS = {one.name: text(_INSERT.format(one.new_payload)) for one in DIALECTS.values()}
 
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """What is to be written; what is None gets its value in the database, or a UUID."""
+    """An event to write; the database fills in what is None, and the id is a UUID."""
 
     payload: str
     destination: str
@@ -48,7 +49,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """The identity of an event in the outbox; `is_new` is False where it was there before."""
+    """The id of an event in the outbox; `is_new` is False if the event was there before."""
 
     event_id: str
     is_new: bool
@@ -56,7 +57,7 @@ class Enqueued:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """A large import: the number that its ids come from, and whether one was cut off before.
+    """A large import: the number that its ids come from, and whether it goes on with an old one.
 
     `age` is how many seconds ago it began.
     """
@@ -66,13 +67,13 @@ class Import:
     is_resumed: bool = False
     age: float = 0.0
     can_resume: bool = True
-    """False where this role may only write events, so that nobody knows of it afterwards."""
+    """False if the database role can only write events, so that the number can't be stored."""
 
 
 def enqueue(engine: Engine, events: Iterable[NewEvent]) -> list[Enqueued]:
-    """Write a few events in their order, all of them or none; return their identities.
+    """Write a few events in their order, all of them or none; return their ids.
 
-    Raises InvalidEvent when the database refuses one, with its place among them.
+    Raises InvalidEvent, with the event's place among them, if the database refuses one.
     """
     with writing(engine) as tx:
         return [_write(tx, event, place, None) for place, event in enumerate(events, 1)]
@@ -81,28 +82,28 @@ def enqueue(engine: Engine, events: Iterable[NewEvent]) -> list[Enqueued]:
 def enqueue_many(
     engine: Engine, events: Iterable[NewEvent], of: Import
 ) -> Iterator[list[Enqueued]]:
-    """Write the events of an import; yield the identities of each batch once it is committed.
+    """Write the events of an import; yield the ids of each batch after it is committed.
 
-    Raises InvalidEvent when the database refuses one, with its place among them: nothing of its
-    batch is written, and what was yielded stays.
+    Raises InvalidEvent, with the event's place among them, if the database refuses one. Then its
+    batch isn't written, and the batches before it stay.
     """
     place = 0
-    turns = Turns(AT_ONCE)
-    for batch in turns.cut(events, _weight, AT_ONCE_BYTES):
-        with turns.timing(len(batch)), writing(engine) as tx:
+    batches = Batches(AT_ONCE)
+    for batch in batches.cut(events, _weight, AT_ONCE_BYTES):
+        with batches.timing(len(batch)), writing(engine) as tx:
             found = [_write(tx, event, place + n, of) for n, event in enumerate(batch, 1)]
         place += len(batch)
         yield found
 
 
 def begin(engine: Engine, name: str, now: float, *, anew: bool = False) -> Import:
-    """Begin a large import, or go on with the one of that name which was cut off.
+    """Begin a large import, or go on with the one of that name that was cut off.
 
-    With `anew` that one is forgotten: what it has written stays, and is written once more.
+    With `anew` the old import is forgotten: its events stay, and all events are written again.
 
     Raises StoreUnavailable and SchemaError.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     moment = dialect.time.format("now")
     own = str(uuid4())
     values = {"name": f"import {name}", "seed": own, "now": dialect.bind_time(now)}
@@ -124,7 +125,7 @@ def begin(engine: Engine, name: str, now: float, *, anew: bool = False) -> Impor
 
 
 def end(engine: Engine, of: Import) -> None:
-    """Take note that all of it is written: whoever gives the same again, means new events."""
+    """Note that the import is complete; importing the same events later writes new ones."""
     if of.can_resume:
         with suppress(AccessDenied), writing(engine) as tx:
             tx.execute(_END, {"name": f"import {of.name}"})
@@ -135,7 +136,7 @@ def _weight(event: NewEvent) -> int:
 
 
 def _write(tx: Connection, event: NewEvent, place: int, of: Import | None) -> Enqueued:
-    statement = _POSTGRES if tx.dialect.name == "postgresql" else _SQLITE
+    statement = _INSERTS[dialect_of(tx).name]
     event_id = event.event_id or str(uuid4() if of is None else uuid5(of.seed, str(place)))
     values = {
         "payload": event.payload,
@@ -146,7 +147,7 @@ def _write(tx: Connection, event: NewEvent, place: int, of: Import | None) -> En
     try:
         inserted = tx.execute(statement, values).rowcount
     except (IntegrityError, DataError):
-        raise _refused(place) from None  # the driver's words may hold the payload
+        raise _refused(place) from None  # the driver's message may contain the payload
     return Enqueued(event_id, inserted == 1)
 
 

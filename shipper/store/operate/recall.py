@@ -1,11 +1,12 @@
-"""Changing events that wait while a daemon runs: what it has claimed is asked for, and left alone.
+"""Changing pending events while a daemon runs, without changing one that may be in flight.
 
-It decides that no event is changed while it may be on its way. The daemon that is asked lets go of
-whatever isn't in flight, and for a moment claims nothing of that destination. A claim and a change
-stand in one line, because both begin with the lease.
+It decides which events are left alone: those that a daemon has claimed. They are recalled: the
+daemon lets go of what isn't in flight, and for a moment claims nothing of that destination. Claims
+and changes can't overlap, because both begin by locking the lease.
 
-It must never touch what is claimed, and never keep an application waiting: one transaction changes
-as many as fit into its time (see `batches`). If it is cut off, the rest is as it was.
+It must never change a claimed event, and never keep an application waiting: one transaction changes
+as many events as fit into its time (see `batches`). If it is cut off, the other events are as they
+were.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,20 +15,20 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
-from shipper.store.db.batches import Turns
+from shipper.store.db.batches import Batches
 from shipper.store.db.dialect import Dialect
 from shipper.store.db.paging import matching, newest
-from shipper.store.db.snapshot import snapshot, written
+from shipper.store.db.snapshot import snapshot
 from shipper.store.db.transactions import writing
-from shipper.store.drain.claims import load_ids
-from shipper.store.operate.acts import notify
+from shipper.store.drain.claim_rows import CLAIMS, claimed_ids
+from shipper.store.operate.bookkeeping import columns, notify
 
 Change = Callable[[Connection, Sequence[Row[Any]]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far it is: what a transaction has changed, or how many events a daemon still has."""
+    """What a transaction has changed, or how many events a daemon still has."""
 
     moved: int = 0
     claimed: int = 0
@@ -42,13 +43,14 @@ class _Page:
 def has_claims(engine: Engine) -> bool:
     """Return whether anything is claimed, by a daemon that runs or by one that died."""
     with snapshot(engine) as tx:
-        return tx.execute(_CLAIMS).first() is not None
+        return tx.execute(CLAIMS).first() is not None
 
 
 class Recall:
-    """What fits a condition, and what is done with it; `by_key`: a key's events in their order.
+    """The events that fit a condition, and the change that is made to them.
 
-    Then none goes before one of its key that fits too, and is still claimed.
+    With `by_key` the events of a key are changed in their order: none before an earlier event of
+    its key that fits too and is still claimed.
     """
 
     def __init__(
@@ -65,44 +67,41 @@ class Recall:
         self._values = values
         self._change = change
         self._by_key = by_key
-        columns = (
-            f"SELECT id, status, {written(dialect, 'destination')} AS destination,"
-            f" {written(dialect, 'ordering_key')} AS ordering_key FROM shipper_outbox"
-        )
-        mine = dialect.ids.replace(":ids", ":claimed")
+        fitting = f"{columns(dialect)} WHERE {condition}"
+        claimed = dialect.ids.replace(":ids", ":claimed")
         these = dialect.ids.replace(":ids", ":these")
-        self._fitting = text(f"{columns} WHERE {condition} AND id IN {these} ORDER BY id")
-        self._claimed = text(f"{columns} WHERE {condition} AND status = 'pending' AND id IN {mine}")
+        self._fitting = text(f"{fitting} AND id IN {these} ORDER BY id")
+        self._claimed = text(f"{fitting} AND status = 'pending' AND id IN {claimed}")
 
     def steps(self, engine: Engine) -> Iterator[Step]:
-        """Change what fits, and yield after each transaction.
+        """Change the events that fit; yield after each transaction.
 
-        Where a daemon still has some of it, the step says so, and the next one asks again: whoever
-        goes on, rests before that; whoever doesn't leaves them as they are. What is written from
-        now on isn't meant.
+        While a daemon still has some of them, the step says how many, and the next step asks again.
+        The caller waits in between, or stops and so leaves these events as they are. Events that
+        are written from now on aren't changed.
         """
         last = newest(engine, self._condition, self._values)
-        turns, left = Turns(), last > 0
+        batches, left = Batches(), last > 0
         while left:
-            while claimed := self._tell(engine):
+            while claimed := self._ask_daemon(engine):
                 yield Step(claimed=claimed)
             left = False
             meant = matching(engine, self._dialect, self._condition, self._values, last)
-            for ids in turns.cut(meant):
-                with turns.timing(len(ids)), writing(engine) as tx:
+            for ids in batches.cut(meant):
+                with batches.timing(len(ids)), writing(engine) as tx:
                     page = self._page(tx, ids)
                 left = left or page.skipped
                 if page.changed:
                     yield Step(moved=page.changed)
 
-    def _tell(self, engine: Engine) -> int:
+    def _ask_daemon(self, engine: Engine) -> int:
         with writing(engine) as tx:
             notify(tx)
-            return len(self._ask(tx))
+            return len(self._recall(tx))
 
-    def _ask(self, tx: Connection) -> Sequence[Row[Any]]:
-        """Return what a daemon has of it, and ask for that."""
-        ids = sorted({row for found in tx.execute(_CLAIMS).scalars() for row in load_ids(found)})
+    def _recall(self, tx: Connection) -> Sequence[Row[Any]]:
+        """Return the fitting events that a daemon has claimed; ask the daemon to let go of them."""
+        ids = claimed_ids(tx)
         if not ids:
             return []
         values = self._values | {"claimed": self._dialect.bind_ids(ids)}
@@ -113,7 +112,7 @@ class Recall:
 
     def _page(self, tx: Connection, these: list[int]) -> _Page:
         notify(tx)
-        claimed = self._ask(tx)
+        claimed = self._recall(tx)
         values = self._values | {"these": self._dialect.bind_ids(these)}
         rows = tx.execute(self._fitting, values).all()
         ids = {row.id for row in claimed}
@@ -128,7 +127,6 @@ def _lane(row: Row[Any]) -> tuple[Any, Any]:
     return (row.destination, row.id if row.ordering_key is None else row.ordering_key)
 
 
-_CLAIMS = text("SELECT ids FROM shipper_claim")
 _RECALL = text(
     "UPDATE shipper_destination SET recalls = recalls + 1 WHERE name = CAST(:name AS text)"
 )

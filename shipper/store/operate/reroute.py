@@ -1,13 +1,12 @@
-"""Sending events elsewhere: what waits, or died, at one destination goes to another.
+"""Sending events to another destination: pending ones and dead letters.
 
-It decides that no event is ever with two destinations: what a daemon has claimed is recalled first
-(`recalling`). Nor does an event go before one of its key that fits too, and is still claimed: a key
-arrives in the order of id.
+It decides what a rerouted event starts with: a new life, because the new destination has received
+nothing of it. No event is ever sent to two destinations: the daemon is asked for what it has
+claimed first (see `recall`). The events of a key are rerouted in the order of id.
 
-It must never touch an event that was delivered or given up.
+It must never change an event that was delivered or discarded.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,19 +17,24 @@ from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.selection import Selection
 from shipper.store.db.snapshot import asked, shown, snapshot, written
 from shipper.store.drain.record import TRIED_BEFORE, trim_history
-from shipper.store.operate.acts import lower_dead, release_dead, strike_from_claims, touch
+from shipper.store.operate.bookkeeping import (
+    count_changed,
+    release_dead,
+    strike_from_claims,
+    touch,
+)
+from shipper.store.operate.preview import samples_of
 from shipper.store.operate.recall import Recall, Step
 
-SAMPLES = 3
 OUTCOME = "rerouted"
-"""What the history says of it, where it says of a try how that ended."""
+"""The outcome that the history shows for a reroute."""
 
 
 @dataclass(frozen=True, slots=True)
 class Movable:
-    """What would be moved: how many by where they are, how many of them died, the smallest ids.
+    """What would be rerouted: how many events by destination, how many dead letters, some ids.
 
-    `received` are those that the old destination may have received already.
+    `received` counts those that the old destination may have received already.
     """
 
     places: tuple[tuple[str, int], ...]
@@ -40,13 +44,13 @@ class Movable:
 
     @property
     def count(self) -> int:
-        """Return how many they are."""
+        """Return how many events would be rerouted."""
         return sum(count for _, count in self.places)
 
 
 def movable(engine: Engine, selection: Selection, to: str) -> Movable:
-    """Return what `reroute` would move; raises StoreUnavailable, AccessDenied, SchemaError."""
-    dialect = dialect_of(engine.dialect.name)
+    """Return what `reroute` would change; raises StoreUnavailable, AccessDenied, SchemaError."""
+    dialect = dialect_of(engine)
     condition, values = _fitting(dialect, selection, to)
     name = written(dialect, "destination")
     counted = text(
@@ -54,10 +58,9 @@ def movable(engine: Engine, selection: Selection, to: str) -> Movable:
         " count(CASE WHEN status = 'dead' THEN 1 END) AS dead, sum(maybe_received) AS received"
         f" FROM shipper_outbox WHERE {condition} GROUP BY destination ORDER BY destination"
     )
-    smallest = f"SELECT id FROM shipper_outbox WHERE {condition} ORDER BY id LIMIT {SAMPLES}"
     with snapshot(engine) as tx:
         rows = tx.execute(counted, values).all()
-        samples = tuple(tx.execute(text(smallest), values).scalars())
+        samples = samples_of(tx, condition, values)
     return Movable(
         places=tuple((shown(row.place), row.events) for row in rows),
         dead=sum(row.dead for row in rows),
@@ -67,18 +70,18 @@ def movable(engine: Engine, selection: Selection, to: str) -> Movable:
 
 
 def reroute(engine: Engine, selection: Selection, to: str, now: float) -> Iterator[Step]:
-    """Send what fits to another destination, as events that nobody has tried there yet.
+    """Send the events that fit to another destination, as if they were written for it.
 
     `now` is in seconds since 1970; the steps are those of a `Recall`.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     condition, values = _fitting(dialect, selection, to)
     change = _Move(dialect, to, now)
     return Recall(dialect, condition, values, change, by_key=True).steps(engine)
 
 
 class _Move:
-    """What is done with events that go elsewhere."""
+    """The change that is made to rerouted events."""
 
     def __init__(self, dialect: Dialect, to: str, now: float) -> None:
         self._dialect = dialect
@@ -97,13 +100,11 @@ class _Move:
             }
             tx.execute(_remember(dialect), values)
         trim_history(tx, dialect, ids)
-        touch(tx, dialect, ids)  # what their keys have left there goes on
+        touch(tx, dialect, ids)  # the lanes at the old destination go on
         tx.execute(release_dead(dialect), of_all)
         tx.execute(_redirect(dialect), of_all | {"to": asked(dialect, self._to)})
         touch(tx, dialect, ids)
-        died = Counter(row.destination for row in rows if row.status == "dead")
-        for place, count in sorted(died.items()):
-            lower_dead(tx, dialect, place, count, self._now)
+        count_changed(tx, dialect, rows, self._now, discarded=False)
         strike_from_claims(tx, set(ids))
 
 
@@ -125,16 +126,14 @@ def _remember(dialect: Dialect) -> TextClause:
 
 
 def _redirect(dialect: Dialect) -> TextClause:
-    lane = 'hashtextextended((CAST(:to AS text) || chr(31) || ordering_key) COLLATE "C", 0)'
-    lanes = f", lane = {lane}, slot = coalesce({lane} & 255, slot)"
     return text(
         "UPDATE shipper_outbox SET destination = CAST(:to AS text), reroutes = reroutes + 1,"
         " status = 'pending', attempts = 0, next_attempt_at = NULL, last_status_code = NULL,"
-        # To the new destination nothing was sent so far, so nothing of it need go first.
+        # The new destination has received nothing, so no event has to be repeated first.
         " last_error = NULL, maybe_received = 0, manual = 1, delivery_number = NULL,"
-        # Without its last error nobody would look for how often it was tried before that counted.
+        # Without a last error, no record would add the tries from before the counting began.
         f" tries = CASE WHEN tries > 0 THEN tries ELSE {_BEFORE} END"
-        f"{lanes if dialect.name == 'postgresql' else ''}"
+        f"{dialect.relane}"
         f" WHERE id IN {dialect.ids} AND status IN ('pending', 'dead')"
     )
 

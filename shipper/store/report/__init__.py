@@ -1,1 +1,1 @@
-"""What people are told: status, events and why they wait, statistics. Reads only."""
+"""What is reported to people: status, events and why they wait, statistics. It changes no event."""

@@ -1,18 +1,22 @@
-"""What the outbox takes on the disk, what it may take, and for how long that will do.
+"""How much of the disk the outbox takes, how much it may take, and how long the rest lasts.
 
-It decides what counts: on PostgreSQL our tables with their indexes, on SQLite a file that holds
-nothing but the outbox, its WAL included. In a file that is shared with an application's tables
-nobody can tell without reading all of it; there it is counted by rows, and called an estimate.
-Reads only, and by indexes. It must never be a reason to drop anything: a budget is for alarms.
+For `status`, `doctor` and the alarms. It decides what counts: on PostgreSQL shipper's tables with
+their indexes; on SQLite the file with its WAL, if the file contains only the outbox. In a file with
+an application's tables, only reading all of it would show the outbox's share; so there the share is
+counted by rows, and called an estimate. Reads only, and by indexes.
+
+A budget is for alarms: it must never be a reason to drop an event.
 """
 
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
+from shipper.store.db.dialect import dialect_of
 from shipper.store.db.snapshot import snapshot
 from shipper.store.report.facts import Growth, growth, server
 from shipper.store.upkeep.sqlite_file import measure
+from shipper.wording.quantities import forecast, size
 
 # Nearly full: of the budget, or in days without the API.
 NEARLY = 0.8
@@ -21,7 +25,7 @@ SCARCE_DAYS, TIGHT_DAYS = 14.0, 1.0
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What the outbox takes, in bytes; `budget` is None where nobody has set one."""
+    """What the outbox takes, in bytes; `budget` is None if the configuration sets none."""
 
     taken: int
     is_estimate: bool
@@ -30,14 +34,14 @@ class Footprint:
 
     @property
     def share(self) -> float | None:
-        """Return how much of the budget is used: 1 is all of it."""
+        """Return the used share of the budget: 1 is all of it."""
         return None if self.budget is None else self.taken / self.budget
 
     @property
     def days_left(self) -> float | None:
         """Return how long the budget lasts at the last day's rate with nothing deleted.
 
-        None without a budget, and where nothing came.
+        None without a budget, and if nothing was written.
         """
         if self.budget is None or not self.growth.bytes_a_day:
             return None
@@ -53,14 +57,14 @@ class Footprint:
 
     @property
     def is_scarce(self) -> bool:
-        """Return whether somebody should have a look."""
+        """Return whether the operator should be warned."""
         left = self.days_left
         return self.share is not None and (
             self.share >= NEARLY or (left is not None and left < SCARCE_DAYS)
         )
 
     def __str__(self) -> str:
-        """Return it for a person."""
+        """Return the footprint as a sentence."""
         about = "about " if self.is_estimate else ""
         if self.budget is None or self.share is None:
             return f"the outbox takes {about}{size(self.taken)}"
@@ -74,12 +78,12 @@ class Footprint:
 
 
 def footprint(engine: Engine, rows: int, now: float, budget: int | None) -> Footprint:
-    """Return what the outbox takes; `rows` is how many events lie in it, of whatever status.
+    """Return what the outbox takes; `rows` is its number of events, of any status.
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
     grown = growth(engine, now)
-    if engine.dialect.name == "postgresql":
+    if not dialect_of(engine).is_file:
         return Footprint(server(engine).bytes, False, grown, budget)
     with snapshot(engine) as tx:
         shared = bool(tx.execute(_FOREIGN_TABLE).scalar())
@@ -87,23 +91,6 @@ def footprint(engine: Engine, rows: int, now: float, budget: int | None) -> Foot
         return Footprint(rows * grown.bytes_each, True, grown, budget)
     found = measure(engine)
     return Footprint(found.file - found.free + found.wal, False, grown, budget)
-
-
-def forecast(days: float) -> str:
-    """Return how long some room lasts, for a person."""
-    if days > 3650:
-        return "at today's rate not full within ten years offline"
-    length = f"{days:.0f} days" if days >= 2 else f"{days * 24:.0f} hours"
-    return f"full in {length} at today's rate offline"
-
-
-def size(count: float) -> str:
-    """Return a number of bytes for a person."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
 
 
 # -- statements ---------------------------------------------------------------------------------

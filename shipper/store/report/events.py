@@ -1,7 +1,7 @@
-"""Finding events: a list by filters, or one with its payload and its tries.
+"""Finds events: a list by filters, or one event with its payload and its history.
 
-Reads only. Every text is read as bytes and shown with replacement characters, so that no row that
-an application wrote can't be looked at.
+For the `events` commands. Reads only. It must never fail on what an application wrote: every text
+is read as bytes, and shown with replacement characters.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from shipper.contract.violation import in_words
 from shipper.store.db.dialect import ALL_IDS, Dialect, dialect_of
 from shipper.store.db.selection import Selection
 from shipper.store.db.snapshot import asked, shown, snapshot, written
-from shipper.store.drain.messages import Attempt
+from shipper.store.drain.messages import HistoryRow
 from shipper.store.drain.record import TRIED_BEFORE
 
 LINE_CHARS = 120
@@ -25,7 +25,7 @@ EVENT_ID_PREFIX = "event_id:"
 class EventReport:
     """An event as a list shows it. Times are seconds since 1970.
 
-    `attempts` are the failures that were charged to it, `tries` all tries whose outcome is known.
+    `attempts` counts the failures that were charged to it, `tries` all tries with a known outcome.
     """
 
     id: int
@@ -44,16 +44,16 @@ class EventReport:
 
 @dataclass(frozen=True, slots=True)
 class EventDetail:
-    """One event with everything that is known of it: the payload as text, the tries in order."""
+    """One event with all that is known of it: its payload as text, its history in order."""
 
     event: EventReport
     payload: str
-    history: tuple[Attempt, ...]
+    history: tuple[HistoryRow, ...]
 
 
 def find(engine: Engine, selection: Selection, limit: int = 50) -> list[EventReport]:
-    """Return the newest events that fit, newest first."""
-    dialect = dialect_of(engine.dialect.name)
+    """Return the newest events that fit, the newest first."""
+    dialect = dialect_of(engine)
     condition, values = selection.where(dialect)
     statement = text(
         f"SELECT {_columns(dialect)} FROM shipper_outbox WHERE {condition}"
@@ -64,8 +64,8 @@ def find(engine: Engine, selection: Selection, limit: int = 50) -> list[EventRep
 
 
 def get(engine: Engine, ident: str) -> EventDetail | None:
-    """Return the event that `ident` means; digits alone are an `id`, `event_id:4711` is not."""
-    dialect = dialect_of(engine.dialect.name)
+    """Return the event that `ident` names: `4711` is an `id`, `event_id:4711` an event id."""
+    dialect = dialect_of(engine)
     with snapshot(engine) as tx:
         row_id = _locate(tx, dialect, ident)
         if row_id is None:
@@ -77,14 +77,14 @@ def get(engine: Engine, ident: str) -> EventDetail | None:
     return EventDetail(_event(dialect, row), shown(row.payload), history)
 
 
-def last_words(engine: Engine, ids: Iterable[int]) -> dict[int, str]:
-    """Return what the receiver said of each event at its last try, else what went wrong then.
+def last_answers(engine: Engine, ids: Iterable[int]) -> dict[int, str]:
+    """Return the receiver's answer to each event's last try, else the error of that try.
 
-    One line of it: some receivers throw the whole request back.
+    In one line of at most `LINE_CHARS`: some receivers answer with the whole request.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     with snapshot(engine) as tx:
-        found = {row: tx.execute(_LAST_WORDS, {"id": row}).one_or_none() for row in ids}
+        found = {row: tx.execute(_LAST_ANSWER, {"id": row}).one_or_none() for row in ids}
     return {
         row: _line(in_words(dialect.text(said.response_excerpt or said.last_error)))
         for row, said in found.items()
@@ -98,15 +98,15 @@ def _line(words: str) -> str:
 
 
 def locate(engine: Engine, idents: Iterable[str]) -> dict[str, int | None]:
-    """Return the `id` that each one means, as in `get`; None where there is no such event."""
-    dialect = dialect_of(engine.dialect.name)
+    """Return the `id` that each one names, as in `get`; None if there is no such event."""
+    dialect = dialect_of(engine)
     with snapshot(engine) as tx:
         return {ident: _locate(tx, dialect, ident) for ident in idents}
 
 
 def _locate(tx: Connection, dialect: Dialect, ident: str) -> int | None:
     if ident.isascii() and ident.isdigit():
-        # A number of 20 digits is greater than every id, and than what a driver can bind.
+        # A number of 20 digits is greater than every id, and greater than a driver can bind.
         number = int(ident[:20])
         found = tx.execute(_BY_ID, {"ident": number if number <= ALL_IDS else 0})
     else:
@@ -159,8 +159,8 @@ def _event(dialect: Dialect, row: Row[Any]) -> EventReport:
     )
 
 
-def _attempt(dialect: Dialect, row: Row[Any]) -> Attempt:
-    return Attempt(
+def _attempt(dialect: Dialect, row: Row[Any]) -> HistoryRow:
+    return HistoryRow(
         started_at=dialect.wall(row.started_at) or 0.0,
         duration_ms=row.duration_ms,
         outcome=row.outcome,
@@ -171,11 +171,11 @@ def _attempt(dialect: Dialect, row: Row[Any]) -> Attempt:
     )
 
 
-_LAST_WORDS = text(
+_LAST_ANSWER = text(
     "SELECT last_error, (SELECT response_excerpt FROM shipper_attempt WHERE outbox_id = :id"
     " ORDER BY id DESC LIMIT 1) AS response_excerpt FROM shipper_outbox WHERE id = :id"
 )
-# Before tries were counted: what is in the history, and what was delivered was tried at least once.
+# For events from before tries were counted: the history counts, and a delivered event had one try.
 _BEFORE = TRIED_BEFORE.format(row="shipper_outbox")
 _TRIES = (
     f"CASE WHEN tries > 0 THEN tries WHEN {_BEFORE} > 0 THEN {_BEFORE}"

@@ -1,7 +1,7 @@
 """What `doctor` asks a database: how it is set up, how fast the outbox grows, what waits longest.
 
-Reads only, and by indexes: never the history, never all that is pending. What it finds is judged
-elsewhere.
+It decides nothing: `shipper.doctor` judges what it finds. Reads only, and by indexes: it must never
+read the whole history or everything that is pending.
 """
 
 import os
@@ -13,39 +13,40 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, TextClause, text
 
-from shipper.store.db.dialect import OURS, Dialect, dialect_of
+from shipper.store.db.dialect import Dialect, dialect_of, pick
+from shipper.store.db.postgres.catalog import OURS
 from shipper.store.db.snapshot import asked, shown, snapshot, written
 from shipper.store.db.transactions import glancing
 from shipper.store.lease.lease import Owner
 
 _DAY = 86400.0
-# Events whose size stands for that of all.
+# The average size of so many events stands for all.
 _SAMPLE = 200
-# Rows are counted in so many stretches of ids, and in each only so far.
+# Rows are counted in so many ranges of ids, and in each range only up to `_COUNTED`.
 _STRETCHES = 32
 _COUNTED = 1024
-# A pooler that has a process left gives it at once.
+# A pooler with a free server process gives it at once.
 _SERVED_WITHIN = 3
-# What a row takes beside its payload: its other columns, the entries in the indexes.
+# Bytes that a row takes beside its payload: its other columns, its entries in the indexes.
 _ROW_BYTES = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """How much was written within the last day; `bytes_each` with what a row takes beside."""
+    """How much was written within the last day; `bytes_each` is a whole row's, with indexes."""
 
     events: int
     bytes_each: int
 
     @property
     def bytes_a_day(self) -> int:
-        """Return what a day like the last takes, while nothing is deleted."""
+        """Return how many bytes such a day adds, if nothing is deleted."""
         return self.events * self.bytes_each
 
 
 @dataclass(frozen=True, slots=True)
 class Oldest:
-    """The pending event that waits longest; `seconds` since it was written."""
+    """The pending event that has waited longest: for `seconds` since it was written."""
 
     id: int
     destination: str
@@ -54,27 +55,27 @@ class Oldest:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """A PostgreSQL server, as it is set up."""
+class ServerFacts:
+    """How a PostgreSQL server is set up."""
 
     version: str
     standby: bool
     durable: bool
-    """Whether it brings to the disk what it says is committed."""
+    """Whether a commit is on the disk when the server confirms it (fsync)."""
     pooled: bool
-    """Whether somebody stands between us and it."""
+    """Whether a connection pooler is in front of it."""
     shares: bool | None
-    """Whether he gives the process that serves us to others between two transactions of ours; None
-    where that couldn't be seen."""
+    """Whether the pooler gives shipper's server process to other clients between transactions; None
+    if that couldn't be found out."""
     bytes: int
-    """What all of the outbox's tables take."""
+    """How many bytes all tables of the outbox take."""
 
 
 def reach(engine: Engine) -> None:
-    """Ask the database anything; raises what `translating` makes of one that can't be reached."""
+    """Ask the database anything; raises StoreUnavailable or AccessDenied if it can't be reached."""
     with glancing(engine) as tx:
-        sqlite = engine.dialect.name == "sqlite"
-        tx.exec_driver_sql("PRAGMA schema_version" if sqlite else "SELECT 1").scalar_one()
+        ask = pick(dialect_of(engine), sqlite="PRAGMA schema_version", postgresql="SELECT 1")
+        tx.exec_driver_sql(ask).scalar_one()
 
 
 def journal_mode(engine: Engine) -> str:
@@ -85,7 +86,7 @@ def journal_mode(engine: Engine) -> str:
 
 
 def shipper_pid(engine: Engine) -> int | None:
-    """Return the process that holds the lease, if it lives on this very machine."""
+    """Return the process that holds the lease, if it runs on this machine."""
     with snapshot(engine) as tx:
         owner = Owner.read(tx.execute(_OWNER).scalar())
     if owner is None or not owner.is_local() or owner.is_dead():
@@ -95,24 +96,24 @@ def shipper_pid(engine: Engine) -> int | None:
 
 def growth(engine: Engine, now: float) -> Growth:
     """Return how much was written within the day before `now` (seconds since 1970)."""
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     with snapshot(engine) as tx:
         first, last = tx.execute(_ENDS).one()
         if last is None:
             return Growth(0, 0)
         since = _first_since(tx, dialect, (first - 1, last), now - _DAY)
         events = _rows_between(tx, since, last)
-        if since <= first:  # what is older has been deleted, and maybe some of that day's as well
+        if since <= first:  # older events were deleted, and maybe some of that day's
             events += _deleted_since(tx, dialect, now - _DAY)
         [size] = tx.execute(_size(dialect)).one()
     return Growth(events, int(size or 0) + _ROW_BYTES)
 
 
 def _rows_between(tx: Connection, first: int, last: int) -> int:
-    """Return how many rows have an id from the one to the other: ids alone may never have been one.
+    """Return how many rows have an id from `first` to `last`; not every id became a row.
 
-    Exact where they are few. Beyond, each of some even stretches of ids is counted so far, and what
-    is left of it is taken to be as dense.
+    Few rows are counted exactly. Otherwise the ids are cut into ranges of the same width: each is
+    counted up to `_COUNTED` rows, and its rest is assumed to be as dense.
     """
     width = max(1, -(-(last + 1 - first) // _STRETCHES))
     found = 0.0
@@ -126,16 +127,16 @@ def _rows_between(tx: Connection, first: int, last: int) -> int:
 
 
 def _deleted_since(tx: Connection, dialect: Dialect, moment: float) -> int:
-    """Return how many of the events that were delivered since a moment are rows no more."""
+    """Return how many events that were delivered since a moment have been deleted."""
     row = tx.execute(_delivered_since(dialect), {"moment": dialect.bind_time(moment)}).one()
     return max(0, int(row.delivered) - int(row.there))
 
 
 def _first_since(tx: Connection, dialect: Dialect, among: tuple[int, int], moment: float) -> int:
-    """Return the first id above the one and up to the other that was written since a moment.
+    """Return the first id within `among` that was written since a moment, else the id after them.
 
-    By halving: nobody looks for an event by when it was written, so there is no index; but ids and
-    times grow together. Where there is none it is the id after the last.
+    `among` are the id before the first, and the last. There is no index of the time of writing, but
+    ids and times grow together: so the ids are halved until one is left.
     """
     low, high = among
     statement = text(
@@ -155,7 +156,7 @@ def _first_since(tx: Connection, dialect: Dialect, among: tuple[int, int], momen
 
 def oldest_pending(engine: Engine, names: Iterable[str], now: float) -> Oldest | None:
     """Return the pending event of these destinations with the smallest id, if there is one."""
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     key, place = written(dialect, "ordering_key"), written(dialect, "destination")
     first = (
         f"SELECT id, {place} AS destination, {key} AS ordering_key,"
@@ -176,23 +177,23 @@ def oldest_pending(engine: Engine, names: Iterable[str], now: float) -> Oldest |
 # -- PostgreSQL ---------------------------------------------------------------------------------
 
 
-def server(engine: Engine) -> Server:
+def server(engine: Engine) -> ServerFacts:
     """Return how a PostgreSQL server is set up."""
     with glancing(engine) as tx:
-        row = tx.execute(_SERVER).one()
+        row = tx.execute(pick(dialect_of(tx), postgresql=_SERVER)).one()
         driver: Any = tx.connection.dbapi_connection
-        # What a pooler names as our process when we connect is none of the server's.
+        # The process id that a pooler gives a new connection isn't one of the server's.
         pooled = driver.info.backend_pid != row.pid
         shares = _is_shared(tx, driver) if pooled else False
-        return Server(row.version, row.standby, row.durable, pooled, shares, int(row.bytes))
+        return ServerFacts(row.version, row.standby, row.durable, pooled, shares, int(row.bytes))
 
 
 def _is_shared(tx: Connection, driver: Any) -> bool | None:
-    """Return whether somebody between us and the server shares out its processes.
+    """Return whether a pooler shares the server's processes among its clients.
 
-    Seen are those of two connections of ours, one statement a transaction: one that serves both
-    is shared, and so is what serves one of them for a transaction only. He may have no process left
-    for the second one, and let it wait: None then.
+    Two connections ask for their server process, once per transaction. The pooler shares if one
+    process serves both, or if several serve one connection. None if the pooler has no free process
+    for the second connection and lets it wait.
     """
     info = driver.info
     try:
@@ -208,7 +209,7 @@ def _is_shared(tx: Connection, driver: Any) -> bool | None:
             given_up.start()
             try:
                 first = tx.execute(_PID).scalar_one()
-                # By turns they might get two processes by turns, too.
+                # Asked alternately, they might alternate between two processes unnoticed.
                 theirs = {other.execute(_PID.text).fetchone()[0] for _ in range(2)}
                 return first in theirs or len(theirs) > 1 or tx.execute(_PID).scalar_one() != first
             finally:
@@ -221,10 +222,8 @@ def _is_shared(tx: Connection, driver: Any) -> bool | None:
 
 
 def _size(dialect: Dialect) -> TextClause:
-    postgres = dialect.name == "postgresql"
-    size = "octet_length(payload::text)" if postgres else "length(CAST(payload AS BLOB))"
     return text(
-        f"SELECT avg(size) FROM (SELECT {size} AS size FROM shipper_outbox"
+        f"SELECT avg(size) FROM (SELECT {dialect.payload_size} AS size FROM shipper_outbox"
         f" ORDER BY id DESC LIMIT {_SAMPLE}) AS youngest"
     )
 
@@ -244,7 +243,7 @@ _STRETCH = text(
     " WHERE id >= :low AND id < :high ORDER BY id LIMIT :limit) AS stretch"
 )
 _OWNER = text("SELECT owner FROM shipper_lease WHERE name = 'outbox'")
-# Each alone is one step in the tree; both at once SQLite finds by reading all of it.
+# Each alone is one step in the index; for both in one SELECT, SQLite would read all of it.
 _ENDS = text(
     "SELECT (SELECT min(id) FROM shipper_outbox) AS first,"
     " (SELECT max(id) FROM shipper_outbox) AS last"

@@ -1,7 +1,7 @@
-"""What is held: which destinations and keys, since when, by whom, and how much waits behind each.
+"""What is held: destinations and keys, since when, why, and how many events wait behind each.
 
-Reads only, and by indexes. What waits behind a key is counted up to a bound: one hot key must not
-make a list slow.
+For `hold --list`, `status` and the alarms. Reads only, and by indexes. What waits behind a key is
+counted up to a bound: one hot key must never make the list slow.
 """
 
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.snapshot import asked, shown, snapshot, written
 
 COUNTED = 10_000
-"""No more than so many waiting events are counted."""
+"""Waiting events are counted up to this number."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A key that is held, or with None as key a whole destination; times are seconds since 1970.
+class HoldReport:
+    """A held key, or with None as key a held destination; times are seconds since 1970.
 
-    `cause` is `operator` or `dead_letter`, which `event_id` then names. `pending` is how many
-    events wait behind it, at most `COUNTED`.
+    `cause` is `operator`, or `dead_letter`, which `event_id` names. `pending` counts the events
+    that wait behind the hold, up to `COUNTED`.
     """
 
     destination: str
@@ -32,12 +32,12 @@ class Held:
     pending: int
 
 
-def held(engine: Engine, limit: int) -> tuple[list[Held], int]:
-    """Return what is held, whole destinations first, then keys, the longest held first.
+def held(engine: Engine, limit: int) -> tuple[list[HoldReport], int]:
+    """Return at most `limit` holds, and how many there are in all.
 
-    At most `limit` of them, and how many there are in all.
+    Destinations come first, then keys; of each, the longest held first.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     with snapshot(engine) as tx:
         found = [_destination(tx, dialect, row) for row in tx.execute(_destinations(dialect))]
         room = {"limit": max(0, limit - len(found))}
@@ -46,9 +46,9 @@ def held(engine: Engine, limit: int) -> tuple[list[Held], int]:
     return (found + keys)[:limit], total
 
 
-def keys_held(engine: Engine, destination: str, limit: int) -> tuple[list[Held], int]:
-    """Return which keys of a destination are held, the longest held first, and how many in all."""
-    dialect = dialect_of(engine.dialect.name)
+def keys_held(engine: Engine, destination: str, limit: int) -> tuple[list[HoldReport], int]:
+    """Return the held keys of a destination, the longest held first, and how many there are."""
+    dialect = dialect_of(engine)
     values = {"destination": asked(dialect, destination), "limit": limit}
     with snapshot(engine) as tx:
         found = [_key(tx, dialect, row) for row in tx.execute(_keys(dialect, _OF_IT), values)]
@@ -56,22 +56,22 @@ def keys_held(engine: Engine, destination: str, limit: int) -> tuple[list[Held],
 
 
 def waiting(engine: Engine, destination: str, key: str) -> int:
-    """Return how many events of a key wait, at most `COUNTED`."""
-    dialect = dialect_of(engine.dialect.name)
+    """Return how many events of a key wait, counted up to `COUNTED`."""
+    dialect = dialect_of(engine)
     values = {"destination": asked(dialect, destination), "key": asked(dialect, key)}
     with snapshot(engine) as tx:
         return int(tx.execute(_of_key(dialect), values).scalar_one())
 
 
-def _destination(tx: Connection, dialect: Dialect, row: Row[Any]) -> Held:
+def _destination(tx: Connection, dialect: Dialect, row: Row[Any]) -> HoldReport:
     count = tx.execute(_OF_DESTINATION, {"destination": row.name}).scalar_one()
-    return Held(shown(row.name), None, "operator", None, dialect.wall(row.since), int(count))
+    return HoldReport(shown(row.name), None, "operator", None, dialect.wall(row.since), int(count))
 
 
-def _key(tx: Connection, dialect: Dialect, row: Row[Any]) -> Held:
+def _key(tx: Connection, dialect: Dialect, row: Row[Any]) -> HoldReport:
     values = {"destination": row.destination, "key": row.ordering_key}
     count = tx.execute(_of_key(dialect), values).scalar_one()
-    return Held(
+    return HoldReport(
         shown(row.destination),
         shown(row.ordering_key),
         row.cause,

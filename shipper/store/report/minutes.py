@@ -1,9 +1,9 @@
 """The statistics: what became of each destination's events, minute by minute.
 
-They are for people and decide nothing. A minute without any event has no row, and nothing is
-written in it. Rows of more than eight days ago go when a new one comes, and so do those that a
-wrong clock wrote far ahead; it must never delete those of a clock that held within these days. The
-table is never larger than what the days and the configuration make of it.
+The daemon writes them, `top` and `status` show them; they decide nothing. A minute without events
+has no row. A new minute deletes rows from more than eight days ago, and rows that a wrong clock
+wrote far ahead. It must never delete minutes of these eight days that a correct clock wrote. So the
+table's size is bounded by eight days and the number of destinations.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ from shipper.store.db.snapshot import shown, snapshot, written
 from shipper.store.db.transactions import writing
 
 KEPT = 8 * 86400.0
-"""For how many seconds a minute is kept."""
+"""For how many seconds a minute's row is kept."""
 FORGOTTEN_AT_ONCE = 1000
 _AHEAD = 86400.0
-_END = 253402300799.0  # of the year 9999, beyond which no time can be written
+_END = 253402300799.0  # the end of the year 9999, the last time that can be written
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ class Minute:
 def add(
     engine: Engine, minutes: Sequence[Minute], now: float, at_most: float | None = None
 ) -> None:
-    """Write minutes; one that is there already grows. What is too old or too far ahead goes.
+    """Write minutes, and add to those that are there; delete rows too old or too far ahead.
 
-    It is `now`, in seconds since 1970, or `at_most` so late, where nobody knows for certain.
-    Raises StoreUnavailable, AccessDenied and SchemaError.
+    `now` is in seconds since 1970; if the clock isn't certain, `at_most` is the latest that it can
+    be. Raises StoreUnavailable, AccessDenied and SchemaError.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     last = min((now if at_most is None else at_most) + _AHEAD, _END)
     kept = {"first": dialect.bind_time(now - KEPT), "last": dialect.bind_time(last)}
     with writing(engine) as tx:
@@ -58,11 +58,11 @@ def add(
 
 
 def since(engine: Engine, wall: float) -> list[Minute]:
-    """Return the minutes that began then or later, in their order.
+    """Return the minutes that began at `wall` or later, in their order.
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     with snapshot(engine) as tx:
         return [
             Minute(
@@ -106,7 +106,7 @@ def _add(dialect: Dialect) -> TextClause:
 
 def _forget(dialect: Dialect) -> TextClause:
     first, last = dialect.time.format("first"), dialect.time.format("last")
-    # A daemon that was away for days finds them all old at once; the next minute takes the rest.
+    # After days without a daemon many rows are too old at once; the next minute deletes the rest.
     return text(
         "DELETE FROM shipper_minute WHERE (minute, destination) IN (SELECT minute, destination"
         f" FROM shipper_minute WHERE minute < {first} OR minute > {last} LIMIT {FORGOTTEN_AT_ONCE})"

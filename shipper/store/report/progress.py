@@ -1,7 +1,7 @@
-"""How far the shipping is: what `drain` waits for and shows. Reads only.
+"""How far the shipping has come: what `drain` waits for and shows. Reads only.
 
-`settled` reads one row a destination and may be asked often; `behind_held_keys` looks at every
-pending row where a key is held.
+`ended_counts` reads one row per destination, so `drain` asks for it often. `behind_held_keys` reads
+every pending row if any key is held, so `drain` asks for it once.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from shipper.store.schema import tables
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """How many events have come to an end, over all destinations."""
+class EndedCounts:
+    """How many events have ended, over all destinations."""
 
     delivered: int
     dead: int
@@ -23,14 +23,14 @@ class Settled:
 
     @property
     def total(self) -> int:
-        """Return how many in all."""
+        """Return how many events have ended."""
         return self.delivered + self.dead + self.discarded
 
 
 _OUTBOX, _HOLD = tables.outbox.c, tables.hold.c
 
-# What is deleted meanwhile must not count backwards, and nearly all of it was delivered.
-_SETTLED = (
+# An event that is deleted meanwhile must still count; nearly all deleted ones were delivered.
+_ENDED = (
     "SELECT coalesce(sum(delivered + purged), 0), coalesce(sum(dead), 0),"
     " coalesce(sum(discarded), 0) FROM {0}"
 )
@@ -47,11 +47,11 @@ _BEHIND = (
 )
 
 
-def settled(engine: Engine) -> Settled:
-    """Return the counters that every transition keeps up to date."""
+def ended_counts(engine: Engine) -> EndedCounts:
+    """Return the counters, which are kept up to date with every record."""
     with reading(engine) as tx:
-        query = _SETTLED.format(dialect_of(tx.dialect.name).counters)
-        return Settled(*map(int, tx.exec_driver_sql(query).one()))
+        query = _ENDED.format(dialect_of(tx).counters)
+        return EndedCounts(*map(int, tx.exec_driver_sql(query).one()))
 
 
 def behind_held_keys(engine: Engine) -> dict[str, int]:

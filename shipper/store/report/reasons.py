@@ -1,8 +1,8 @@
-"""Why an event waits: the sentence, from the facts about it. Pure.
+"""Why an event waits: the sentence, made from the facts. Pure.
 
-The widest obstacle is told first: what only a person can remove, then what stops everything, then
-what stops this event alone. It must never promise what the drain wouldn't do; `waiting` gathers
-the facts as the drain sees them.
+For `events show`. It decides which obstacle is named: the widest one. First what only a person can
+remove, then what stops all events, then what stops this event alone. It must never promise what the
+drain wouldn't do; `why` gathers the facts as the drain sees them.
 """
 
 import shlex
@@ -12,13 +12,13 @@ from shipper.advice import said
 from shipper.clock import iso
 from shipper.policy.state import State
 from shipper.store.report.events import EventReport
-from shipper.store.report.silence import Plight
+from shipper.store.report.silence import Silence
 from shipper.store.report.status import Blocker, unknown
 
 
 @dataclass(frozen=True, slots=True)
 class LinkFacts:
-    """What is recorded of an event's destination. Times are seconds since 1970."""
+    """The recorded state of an event's destination. Times are seconds since 1970."""
 
     state: str
     reason: str | None
@@ -31,7 +31,7 @@ class LinkFacts:
 class KeyHold:
     """Why an event's key is held: by an operator, or by the dead letter that `event_id` names.
 
-    `is_void` says that what held it is no dead letter any more, and nobody let the key go.
+    `is_void` says that this event is no dead letter any more, but the key wasn't released.
     """
 
     cause: str
@@ -41,19 +41,19 @@ class KeyHold:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class WaitFacts:
     """Everything that can make an event wait.
 
-    `max_attempts` is None where the configuration doesn't know the destination; `ahead` is the
-    id of the event that its key ships first; `claimed` says that the daemon has the event;
-    `window` says more of a delivery window that isn't open;
-    `by_hand` what somebody has done to its row, for which the drain has no other way than to read
-    the outbox from its beginning; `due_in` is in seconds, None where `next_attempt_at` says it.
+    `max_attempts` is None if the configuration doesn't have the destination; `ahead` is the id of
+    the event of its key that goes first; `claimed` says that a daemon has claimed the event;
+    `window` says when the next delivery window opens; `by_hand` says what was changed in its row by
+    SQL, which the drain only sees when it reads the outbox from the beginning; `due_in` is in
+    seconds, None if `next_attempt_at` decides.
     """
 
     max_attempts: int | None
     running: bool
-    plight: Plight | None = None
+    silence: Silence | None = None
     link: LinkFacts | None = None
     hold: KeyHold | None = None
     ahead: int | None = None
@@ -64,16 +64,16 @@ class Facts:
     by_hand: str | None = None
     due_in: float | None = None
     advice: str | None = None
-    """What to do about a link that is down, or a destination that isn't there."""
+    """What to do about a link that is down, or a destination that isn't configured."""
 
 
-def explain(event: EventReport, facts: Facts, now: float) -> str | None:
-    """Return the sentence for an event and the facts about it. Pure."""
+def explain(event: EventReport, facts: WaitFacts, now: float) -> str | None:
+    """Return why an event waits; None if it has ended as it should."""
     if event.status != "pending":
         return _ended(event, facts.by_hand)
     return (
         _person_needed(event, facts)
-        or _nobody_sends(facts)
+        or _no_daemon_sends(facts)
         or _link_is_down(event, facts.link, facts.advice)
         or _own_turn(event, facts, now)
     )
@@ -88,15 +88,15 @@ def _ended(event: EventReport, by_hand: str | None) -> str | None:
         case "discarded":
             return None
     return (
-        f"its status is {event.status!r}, which shipper doesn't know: somebody wrote it by hand"
-        " (SQL), and nothing takes it; set it to 'pending' and it goes out"
+        f"its status is {event.status!r}, which shipper doesn't know: it was written by hand (SQL),"
+        " and the event is never sent; to have it sent, set the status to 'pending'"
     )
 
 
-def _person_needed(event: EventReport, facts: Facts) -> str | None:
+def _person_needed(event: EventReport, facts: WaitFacts) -> str | None:
     if facts.max_attempts is None:
         todo = f": {facts.advice}" if facts.advice else ""
-        return f"{unknown(event.destination)}; it waits until there is one{todo}"
+        return f"{unknown(event.destination)}; the event waits until there is one{todo}"
     if facts.link is not None and facts.link.held:
         return f"an operator holds destination {event.destination}{_since(facts.link.since)}"
     hold = facts.hold
@@ -116,11 +116,11 @@ def _person_needed(event: EventReport, facts: Facts) -> str | None:
     )
 
 
-def _nobody_sends(facts: Facts) -> str | None:
+def _no_daemon_sends(facts: WaitFacts) -> str | None:
     if not facts.running:
-        return "no shipper is running; it goes out as soon as a shipper runs"
-    if facts.plight is not None:
-        return f"the shipper {facts.plight.told}"
+        return "no daemon is running; it is sent as soon as one runs"
+    if facts.silence is not None:
+        return f"the shipper {facts.silence.told}"
     if not facts.window_open:
         return f"no delivery window is open now {facts.window}"
     return None
@@ -134,13 +134,13 @@ def _link_is_down(
     reason = f" ({said(link.reason)})" if link.reason else ""
     until = f"; the next probe is at {iso(link.next_try_at)}" if link.next_try_at else ""
     if link.state == State.PAUSED.value:
-        until = f"; somebody has to act{f': {advice}' if advice else ''}{until}"
+        until = f"; an operator has to act{f': {advice}' if advice else ''}{until}"
     elif advice:
         until += f"; {advice}"
     return f"destination {event.destination} is {link.state}{_since(link.since)}{reason}{until}"
 
 
-def _own_turn(event: EventReport, facts: Facts, now: float) -> str:
+def _own_turn(event: EventReport, facts: WaitFacts, now: float) -> str:
     if facts.ahead is not None:
         return f"it waits behind event {facts.ahead} of its key"
     if event.next_attempt_at is not None and _waits(event.next_attempt_at, facts, now):
@@ -150,7 +150,7 @@ def _own_turn(event: EventReport, facts: Facts, now: float) -> str:
             f" {event.attempts} of {facts.max_attempts}{last})"
         )
     if facts.claimed:
-        return "it is in flight, or goes out next"
+        return "it is in flight, or sent next"
     if facts.blocker is not None:
         return (
             "it waits for an open transaction that may still commit an earlier event:"
@@ -158,13 +158,13 @@ def _own_turn(event: EventReport, facts: Facts, now: float) -> str:
         )
     if facts.by_hand is not None:
         return (
-            f"{facts.by_hand}; a running shipper finds it when it reads the outbox anew, within"
-            f" 5 minutes, or at once after: shipper release --destination {event.destination}"
+            f"{facts.by_hand}; a running daemon finds it when it reads the whole outbox, within 5"
+            f" minutes, or at once after: shipper release --destination {event.destination}"
         )
-    return "it goes out in its turn, now that a shipper is running"
+    return "it is sent in its turn: a daemon is running"
 
 
-def _waits(until: float, facts: Facts, now: float) -> bool:
+def _waits(until: float, facts: WaitFacts, now: float) -> bool:
     return until > now if facts.due_in is None else facts.due_in > 0
 
 

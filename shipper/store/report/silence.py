@@ -1,12 +1,16 @@
-"""That a daemon ships nothing because it can't write: for those who only see that it runs.
+"""Whether a daemon that runs is unable to write, for observers that only see that it runs.
 
-Of a server's outbox its lease tells, which it can't prolong. Beside an SQLite file the kernel holds
-its lock whatever it can write, and also while it is stopped (SIGSTOP, Ctrl-Z) or hangs. So it is
-noted there, in the lock's file, that it lives, or since when it can't write; the room for that is
-taken while all is well: a full disk must not be in the way of saying so. Times are of the clock
-that counts from the boot of the machine, which nobody sets: whoever takes the lock wipes out what
-another one had noted, so what is there is of this boot. What is read there anybody may have written
-who may write to the outbox; it must never be followed to another file.
+For `status`, `doctor` and the alarms. On PostgreSQL the lease shows it: a daemon that can't write
+can't prolong its lease. On SQLite the kernel keeps the lock, whether or not the daemon can write,
+and also while it is stopped (SIGSTOP, Ctrl-Z) or hangs. So the daemon notes in the lock's file that
+it lives, or since when it can't write. The room for the note is taken while all is well, so that a
+full disk can't prevent the note.
+
+Times are of the clock that counts from the machine's boot, which can't be set. A process that takes
+the lock erases the note of the one before, so a note is always of this boot.
+
+Every user that can write to the outbox can write a note. A note must never be followed to another
+file, and never be trusted to be well-formed.
 """
 
 import os
@@ -25,56 +29,56 @@ from shipper.store.lease.file_lock import NOTE_SIZE, FileLock
 from shipper.store.lease.lease import Owner
 from shipper.system.files import Directory, followed
 
-# In JSON it has room in that, with all else of a note, whatever its characters are.
+# Whatever its characters are, in JSON it fits into a note with everything else.
 _REASON: Final = 100
-# A lease is prolonged when a third of its time is over, by a drain that turns every 15 s at least.
+# The drain turns at least every 15 s, and prolongs the lease after a third of its time.
 _SILENT: Final = 0.8
-# As long, in seconds, as a lease with the usual timeout may be silent. A drain asks every 15 s at
-# least, and what it notes is a few seconds old.
+# In seconds: for so long a lease with the usual timeout may be silent. The drain asks the database
+# at least every 15 s, and its note is a few seconds old.
 _SILENT_FILE: Final = 28.0
-# A note begins so, one that was wiped out, and a lock without any.
+# How a note begins, an erased note, and a lock's file without a note.
 _BEGINS: Final = frozenset({b"{", b" ", b""})
-# No machine runs for a thousand years; a note may say so.
+# A note may claim any time; no machine runs for a thousand years.
 _NEVER: Final = 3.2e10
-_STANDS: Final = "it gives no sign of life; it is stopped (SIGSTOP), or hangs, or its disk does"
+_STOPPED: Final = "it gives no sign of life; it is stopped (SIGSTOP), or hangs, or its disk does"
 
 
 class Noted(NamedTuple):
-    """What a daemon has noted beside its SQLite file, in seconds since the boot."""
+    """A daemon's note beside its SQLite file; times are in seconds since the boot."""
 
     seen: float
-    """When the database answered it last."""
+    """When the database last answered it."""
     lost: float | None = None
-    """Since when it doesn't; None while it does."""
+    """Since when the database doesn't answer; None while it does."""
     reason: str = ""
 
 
-class Plight(NamedTuple):
-    """For how many seconds a daemon hasn't been able to write, and why, as far as is known."""
+class Silence(NamedTuple):
+    """For how many seconds a daemon hasn't been able to write, and why, as far as known."""
 
     seconds: float
     reason: str
 
     @property
     def told(self) -> str:
-        """Return what to say of the daemon, whose name comes before it."""
+        """Return the sentence about the daemon, without the subject."""
         return f"hasn't written to the outbox for {self.seconds:.0f} s: {self.reason}"
 
 
 def note(database: Path, noted: Noted) -> None:
-    """Note it beside an SQLite file: the daemon's alone, which has the lock.
+    """Write a daemon's note beside its SQLite file; only the holder of the lock calls it.
 
-    It is for whoever looks, and on no disk when this returns. It raises nothing.
+    The note needn't survive a crash, so it isn't on the disk when this returns. Raises nothing.
     """
     told = noted._replace(reason=noted.reason[:_REASON])._asdict()
     with suppress(OSError), _opened(database, os.O_RDWR) as file:
         if os.pread(file, 1, 0) not in _BEGINS:
-            return  # somebody has renamed another file to that; in the directory he may
+            return  # a user of the directory has put another file there
         os.pwrite(file, orjson.dumps(told).ljust(NOTE_SIZE - 1) + b"\n", 0)
 
 
 def noted(database: Path) -> Noted | None:
-    """Return what is noted beside an SQLite file whose lock is held; None where that is nothing."""
+    """Return the note beside an SQLite file whose lock is held; None if there is no valid one."""
     try:
         with _opened(database, os.O_RDONLY) as file:
             told = orjson.loads(os.pread(file, NOTE_SIZE, 0))
@@ -85,43 +89,44 @@ def noted(database: Path) -> Noted | None:
         return None
 
 
-def silence(noted: Noted | None, now: float | None = None) -> float | None:
-    """Return for how many seconds a daemon has given no sign of life; None where it never did.
+def silent_seconds(noted: Noted | None, now: float | None = None) -> float | None:
+    """Return for how many seconds a daemon has given no sign of life; None without a note.
 
-    `now` is in seconds since the boot; just now, if left out.
+    `now` is in seconds since the boot; if left out, it is this moment.
     """
     now = SystemClock().monotonic() if now is None else now
     return None if noted is None else max(0.0, now - noted.seen)
 
 
-def plight(engine: Engine, now: float | None = None) -> Plight | None:
-    """Return what a daemon that holds the outbox suffers from; None where it can write.
+def find_silence(engine: Engine, now: float | None = None) -> Silence | None:
+    """Return why the daemon that holds the outbox can't write; None if it can, or if none holds it.
 
-    `now` is for an SQLite file; see `silence`.
+    `now` is for an SQLite file; see `silent_seconds`.
     """
-    if dialect_of(engine.dialect.name).name == "sqlite":
+    dialect = dialect_of(engine)
+    if dialect.is_file:
         file = followed(engine.get_execution_options()["file"])
         return _of_file(noted(file), now) if FileLock(file).is_held() else None
     with snapshot(engine) as tx:
-        row = tx.execute(_SILENCE).one_or_none()
+        row = tx.execute(text(_SILENCE.format(dialect.fence.unseen))).one_or_none()
     owner = None if row is None else Owner.read(row.owner)
     if row is None or owner is None or owner.is_dead() or row.silence < _SILENT * row.ttl:
         return None
     reason = f"{owner} has not prolonged its lease; it can't reach the server, or hangs, or is dead"
-    return Plight(row.silence, reason)
+    return Silence(row.silence, reason)
 
 
-def _of_file(found: Noted | None, now: float | None) -> Plight | None:
-    silent = silence(found, now)
+def _of_file(found: Noted | None, now: float | None) -> Silence | None:
+    silent = silent_seconds(found, now)
     if found is None or silent is None:
         return None
-    if found.lost is not None:  # what it said last is told, also of one that says nothing any more
-        return Plight(max(0.0, silent + found.seen - found.lost), found.reason)
-    return Plight(silent, _STANDS) if silent >= _SILENT_FILE else None
+    if found.lost is not None:  # a daemon that has gone silent still has its last reason
+        return Silence(max(0.0, silent + found.seen - found.lost), found.reason)
+    return Silence(silent, _STOPPED) if silent >= _SILENT_FILE else None
 
 
 def _moment(told: object) -> float:
-    """Return seconds since the boot; raises ValueError for what can't be that."""
+    """Return seconds since the boot; raises ValueError for a value that can't be that."""
     if isinstance(told, int | float) and abs(told) < _NEVER:
         return float(told)
     raise ValueError("not seconds since the boot")
@@ -138,8 +143,7 @@ def _opened(database: Path, mode: int) -> Iterator[int]:
         os.close(file)
 
 
-_SILENCE = text(
-    "SELECT owner, ttl, ttl + CAST(extract(epoch FROM clock_timestamp() - expires_at)"
-    " AS double precision) AS silence FROM shipper_lease"
+_SILENCE = (
+    "SELECT owner, ttl, {0} AS silence FROM shipper_lease"
     " WHERE name = 'outbox' AND owner IS NOT NULL AND expires_at IS NOT NULL"
 )

@@ -1,7 +1,8 @@
-"""What `status` tells: how every destination is doing, who ships, who holds the commit order back.
+"""What `status` reads: the state of every destination, who ships, and what holds back commits.
 
-It tells what was recorded and what the rows say, nothing else. Reads only; it must never scan the
-history: what is over is counted in `shipper_destination`, what is pending by its partial index.
+It decides what is reported of a destination that only rows name, or that is held. It reports what
+was recorded and what the rows say, nothing else. Reads only. It must never scan the history:
+events that ended are counted in `shipper_destination`, pending ones by their partial index.
 """
 
 from collections.abc import Collection, Iterator
@@ -13,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, text
 
 from shipper.policy.state import State
-from shipper.store.db.dialect import IS_ALIVE, POSTGRES, Dialect, dialect_of
+from shipper.store.db.dialect import POSTGRES, Dialect, dialect_of, pick
 from shipper.store.db.snapshot import shown, snapshot, written
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.lease import Owner
@@ -28,7 +29,7 @@ _LOOKS_WELL = frozenset({State.READY.value, State.RAMPING.value})
 
 @dataclass(frozen=True, slots=True)
 class DestinationReport:
-    """A destination as `status` shows it. Times are seconds since 1970; None: nothing to tell."""
+    """A destination as `status` shows it. Times are seconds since 1970; None if there is none."""
 
     name: str
     state: str
@@ -43,23 +44,23 @@ class DestinationReport:
     held_keys: int
     oldest_pending_seconds: float | None
     failures: int = 0
-    """Tries that failed in a row since the last one that was accepted."""
+    """Tries that failed since the last accepted one."""
     last_error: str | None = None
 
     @property
     def is_untried(self) -> bool:
-        """Return whether it is ready only as far as is known: nothing was ever sent there."""
+        """Return whether it only seems ready, because nothing was ever sent there."""
         tried = self.rows - self.pending or self.purged or self.failures
         return self.state == State.READY.value and self.reason is None and not tried
 
     @property
     def is_failing(self) -> bool:
-        """Return whether it looks well, but what was tried last has failed."""
+        """Return whether its state is a good one, but its last try failed."""
         return bool(self.failures) and self.looks_well
 
     @property
     def looks_well(self) -> bool:
-        """Return whether its state is one in which events go out."""
+        """Return whether its state is one in which events are sent."""
         return self.state in _LOOKS_WELL
 
     @property
@@ -74,10 +75,10 @@ class DestinationReport:
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """An open transaction that has written: later events wait for its end (Postgres).
+    """An open transaction that has written: later events wait for its end (PostgreSQL).
 
-    `pid` is None for a prepared transaction, `seconds` where we may not see how old it is.
-    `database` is whose it is: the order of commits is the server's, in all its databases.
+    `pid` is None for a prepared transaction. `seconds` is its age, None if the role can't see that.
+    `database` may be another database of the server: the order of commits is the server's.
     """
 
     pid: int | None
@@ -86,14 +87,14 @@ class Blocker:
     database: str | None = None
 
     def __str__(self) -> str:
-        """Return it for a person."""
+        """Return the transaction's name, with its process and age."""
         process = f"process {self.pid}" if self.pid is not None else "no process"
         age = f", open for {self.seconds:.0f} s" if self.seconds is not None else ""
         return f"{self.application or 'unnamed'} ({process}{age})"
 
 
 def unknown(name: str) -> str:
-    """Return why nothing goes to a destination that only rows name."""
+    """Return why nothing is sent to a destination that only rows name."""
     return f"the configuration has no [destinations.{name}]"
 
 
@@ -102,13 +103,13 @@ def destination_report(
 ) -> list[DestinationReport]:
     """Return every destination that is configured or that a row names, in the order of names.
 
-    Who is `patient` waits for as long as it takes to count what is pending.
+    With `patient`, counting the pending events may take longer than the usual timeout.
     """
-    dialect = dialect_of(engine.dialect.name)
-    sql = _Statements(dialect)
+    dialect = dialect_of(engine)
+    sql = _StatusStatements(dialect)
     with snapshot(engine) as tx:
-        if patient and dialect.name == "postgresql":
-            tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        if patient:
+            dialect.as_long_as_it_takes(tx)
         recorded = {dialect.text(row.name): row for row in tx.execute(sql.recorded)}
         names = {*configured, *recorded, *_pending_names(tx, dialect, sql)}
         reports = [
@@ -123,9 +124,9 @@ def destination_report(
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """A destination that rows name and nobody knows; `key` is its name as it was written.
+    """A destination that rows name but that isn't known; `key` is its name as it was written.
 
-    `pending` is how many events wait for it, at most `COUNTED`.
+    `pending` counts the events that wait for it, up to `COUNTED`.
     """
 
     key: str
@@ -134,9 +135,9 @@ class Stray:
 
 
 def strays(engine: Engine, known: Collection[str], most: int) -> list[Stray]:
-    """Return destinations that pending rows name and that aren't known, so many at most."""
-    dialect = dialect_of(engine.dialect.name)
-    sql = _Statements(dialect)
+    """Return at most `most` destinations that pending rows name and that aren't `known`."""
+    dialect = dialect_of(engine)
+    sql = _StatusStatements(dialect)
     with snapshot(engine) as tx:
         names = _pending_names(tx, dialect, sql)
         found = list(islice((name for name in names if name not in known), most))
@@ -151,10 +152,12 @@ def strays(engine: Engine, known: Collection[str], most: int) -> list[Stray]:
 
 
 def current_shipper(engine: Engine) -> str | None:
-    """Return who ships this outbox now, for a person; None when nobody does."""
+    """Return the name of the process that ships this outbox now; None if none does."""
     with snapshot(engine) as tx:
-        if engine.dialect.name == "postgresql":
-            lease = lease_row(tx.execute(_LEASE_ROW).all())
+        dialect = dialect_of(engine)
+        if not dialect.is_file:
+            row = text(_LEASE_ROW.format(dialect.fence.is_alive))
+            lease = lease_row(tx.execute(row).all())
             owner = Owner.read(lease.owner)
             return str(owner) if lease.alive and owner is not None and not owner.is_dead() else None
         path: str = tx.execute(_SQLITE_FILE).scalar_one()
@@ -165,9 +168,9 @@ def current_shipper(engine: Engine) -> str | None:
 def commit_blockers(engine: Engine) -> list[Blocker]:
     """Return the open transactions that the newest event waits for, the oldest first.
 
-    Empty where it waits for none, and on SQLite, which has one writer at a time.
+    Empty if it waits for none, and on SQLite, which has one writer at a time.
     """
-    if engine.dialect.name != "postgresql":
+    if not dialect_of(engine).may_hold_back:
         return []
     with snapshot(engine) as tx:
         newest = tx.execute(_NEWEST).scalar()
@@ -176,29 +179,29 @@ def commit_blockers(engine: Engine) -> list[Blocker]:
 
 def open_transactions(engine: Engine) -> list[Blocker]:
     """Return every open transaction that has written, and every prepared one, the oldest first."""
-    if engine.dialect.name != "postgresql":
+    if not dialect_of(engine).may_hold_back:
         return []
     with snapshot(engine) as tx:
-        return [Blocker(*found) for found in tx.execute(_BLOCKERS)]
+        return [Blocker(*found) for found in tx.execute(pick(dialect_of(tx), postgresql=_BLOCKERS))]
 
 
 def blockers_of(tx: Connection, row: int) -> list[Blocker]:
     """Return the open transactions that a pending event on Postgres waits for, the oldest first.
 
-    Its own transaction's number alone does not tell: whoever began before the event was written
-    may have taken a smaller id.
+    The number of the event's own transaction isn't enough: a transaction that began before the
+    event was written may have taken a smaller id.
     """
-    event = tx.execute(_FENCE, {"id": row}).one_or_none()
+    event = tx.execute(pick(dialect_of(tx), postgresql=_FENCE), {"id": row}).one_or_none()
     if event is None:
         return []
-    # That the order of ids is known up to there is written down, and counts also where the rows
-    # were restored: their transactions' numbers are of another server.
-    found = [Blocker(*found) for found in tx.execute(_BLOCKERS)]
+    # Below the recorded watermark an event waits for none. That also holds for restored rows, whose
+    # transaction numbers are another server's.
+    found = [Blocker(*found) for found in tx.execute(pick(dialect_of(tx), postgresql=_BLOCKERS))]
     return [b for b in found if event.above or (b.seconds is not None and b.seconds >= event.age)]
 
 
-def _pending_names(tx: Connection, dialect: Dialect, sql: "_Statements") -> Iterator[str]:
-    """Yield the names that pending rows bear, each found by one step in the index."""
+def _pending_names(tx: Connection, dialect: Dialect, sql: "_StatusStatements") -> Iterator[str]:
+    """Yield the destinations that pending rows name, each found by one step in the index."""
     name = ""
     while (
         found := tx.execute(sql.next_name, {"last": dialect.bind_key(name)}).scalar()
@@ -210,7 +213,7 @@ def _pending_names(tx: Connection, dialect: Dialect, sql: "_Statements") -> Iter
 def _report(
     tx: Connection,
     dialect: Dialect,
-    sql: "_Statements",
+    sql: "_StatusStatements",
     name: str,
     row: Row[Any] | None,
     now: float,
@@ -261,7 +264,7 @@ def _unconfigured(report: DestinationReport) -> DestinationReport:
     )
 
 
-class _Statements:
+class _StatusStatements:
     """The statements of this module that differ by dialect."""
 
     def __init__(self, dialect: Dialect) -> None:
@@ -290,9 +293,7 @@ class _Statements:
 _SQLITE_FILE = text("SELECT file FROM pragma_database_list WHERE name = 'main'")
 # The token comes first: it tells a row from none (see `lease_row`).
 _LEASE_FILE = text("SELECT token, owner FROM shipper_lease WHERE name = 'outbox'")
-_LEASE_ROW = text(
-    f"SELECT token, owner, {IS_ALIVE} AS alive FROM shipper_lease WHERE name = 'outbox'"
-)
+_LEASE_ROW = "SELECT token, owner, {0} AS alive FROM shipper_lease WHERE name = 'outbox'"
 _NEWEST = text("SELECT max(id) FROM shipper_outbox")
 _FENCE = text(
     "SELECT tx >= pg_snapshot_xmin(pg_current_snapshot())"
@@ -301,13 +302,13 @@ _FENCE = text(
     " FROM shipper_outbox WHERE id = :id AND status = 'pending'"
     f" AND id > (SELECT settled FROM {POSTGRES.books})"
 )
-# The columns used are shown to every role; only the age of others' transactions needs a right.
+# Every role can see these columns; only the age of other roles' transactions needs a privilege.
 _BLOCKERS = text(
     "SELECT pid, application_name AS application, CAST(extract(epoch FROM"
     " clock_timestamp() - xact_start) AS double precision) AS age, datname AS database"
     " FROM pg_stat_activity"
     " WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()"
-    # A commit that waits for a standby is told apart: to end it would only hide that.
+    # A commit that waits for a standby is reported elsewhere: ending it would only hide that.
     " AND wait_event IS DISTINCT FROM 'SyncRep'"
     " UNION ALL SELECT NULL, 'prepared transaction ' || gid, CAST(extract(epoch FROM"
     " clock_timestamp() - prepared) AS double precision), database FROM pg_prepared_xacts"

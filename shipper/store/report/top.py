@@ -1,7 +1,7 @@
-"""What `shipper top` shows of a destination beside its counts: who waits, what was refused.
+"""What `shipper top` shows of a destination beside its counts: waiting events, causes of deaths.
 
-It is read every second, so each question is for a few rows at the end of an index: it must never
-count, sort or scan what a destination has. Reads only.
+It is read every second, so each question is for a few rows at the end of an index. It must never
+count, sort or scan all rows of a destination. Reads only.
 """
 
 from collections import Counter
@@ -14,13 +14,13 @@ from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.snapshot import shown, snapshot, written
 
 NEWEST_DEAD = 200
-"""Of how many dead letters the causes are told, at most."""
+"""The causes are those of at most so many dead letters."""
 _FEW = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """A pending event; `written` in seconds since 1970. `error` is what its last try came to."""
+class WaitingEvent:
+    """A pending event; `written` is in seconds since 1970, `error` is its last try's."""
 
     id: int
     key: str | None
@@ -30,22 +30,22 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """The oldest pending events and the keys held longest, at most five of each; the causes.
+    """The oldest pending events and the longest held keys, at most five of each.
 
-    `causes` tells what the newest dead letters (see `NEWEST_DEAD`) died of, the most first.
+    `causes` are those of the newest dead letters (see `NEWEST_DEAD`), the most frequent first.
     """
 
-    oldest: tuple[Waiting, ...]
+    oldest: tuple[WaitingEvent, ...]
     held: tuple[str, ...]
     causes: tuple[tuple[str, int], ...]
 
 
 def glance(engine: Engine, destination: str) -> Glance:
-    """Return what there is to see of a destination.
+    """Return what `top` shows of a destination.
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     values = {"name": dialect.bind_key(destination), "few": _FEW, "dead": NEWEST_DEAD}
     with snapshot(engine) as tx:
         return Glance(
@@ -55,9 +55,9 @@ def glance(engine: Engine, destination: str) -> Glance:
         )
 
 
-def _oldest(tx: Connection, dialect: Dialect, values: dict[str, Any]) -> list[Waiting]:
+def _oldest(tx: Connection, dialect: Dialect, values: dict[str, Any]) -> list[WaitingEvent]:
     return [
-        Waiting(
+        WaitingEvent(
             row.id,
             None if row.key is None else shown(row.key),
             dialect.wall(row.created_at) or 0.0,

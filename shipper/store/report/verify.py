@@ -1,15 +1,17 @@
-"""`verify`: does the outbox keep what it promises? Every invariant that rows alone can show.
+"""Whether the outbox keeps its promises: every invariant that rows alone can show.
 
-It reads one snapshot and changes no event, also while a daemon works. It must never call a fault
-what can come about rightly, so of two readings it always takes the innocent one:
+For `verify`, and for the daemon's daily audit. It reads one snapshot and changes no event, also
+while a daemon works. It must never call a fault what can be right: if rows can be read in two ways,
+it takes the innocent one.
 
-- An id without a row may be a number that was given and not used: a transaction that rolled back
-  took it (Postgres), or ON CONFLICT did (both). More rows than ids can't come about.
+- An id without a row may be a number that was never used: its transaction rolled back (PostgreSQL),
+  or ON CONFLICT skipped the insert (both databases). More rows than ids are a fault.
 - A retried dead letter is delivered after its followers. So an event with a try that an operator
-  asked for says nothing about order, nor does one whose history is full and may have lost it.
-- All others of a key were delivered in the order of their ids, without exception: where two
-  transactions overlap, the commit fence of `looks` shows no id before all smaller ones are settled.
-- A claim goes on naming what has ended in the meantime, but not when nothing of it is left.
+  asked for says nothing about order. Neither does one whose history is full: it may have lost such
+  a try.
+- All other events of a key were delivered in the order of their ids. Overlapping transactions are
+  no exception: the daemon sees no id above the watermark.
+- A claim goes on naming events that have ended, but not if all of them have.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,17 +24,19 @@ from sqlalchemy import Connection, Engine, Row, TextClause, text
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.snapshot import shown, snapshot, sorting_on_disk, written
 from shipper.store.db.transactions import writing
+from shipper.store.drain.claim_rows import CLAIMS
 from shipper.store.drain.claims import load_ids
 from shipper.store.drain.record import ATTEMPTS_KEPT
 from shipper.store.schema.damage import damage
 from shipper.store.upgrade import sqlite_sequence
+from shipper.wording.quantities import several
 
 RULES: Mapping[str, str] = MappingProxyType(
     {
         "counters": "the counters of every destination equal a recount of its rows",
-        "positions": "every id that was given is a row, was purged, or was never used",
+        "positions": "every id that was given out is a row, was purged, or was never used",
         "order": "every key was delivered in the order of its ids",
-        "states": "every event is in a state that it can come to",
+        "states": "every event is in a possible state",
         "history": f"no event has more than {ATTEMPTS_KEPT} tries in its history",
         "claims": "every claim names an event that is pending",
         "tables": "triggers, indexes and the next id are as the migrations made them",
@@ -41,9 +45,9 @@ RULES: Mapping[str, str] = MappingProxyType(
 
 _COUNTED = ("delivered", "dead", "discarded")
 SMALL = 10_000
-"""An outbox with no more events than these is read through within a few hundredths of a second."""
+"""An outbox with at most so many events is checked within a few hundredths of a second."""
 
-# What can't be, and how to say it.
+# How a state is reported that no event can be in, and its condition.
 _IMPOSSIBLE = {
     "delivered without a time or a number": (
         "status = 'delivered' AND (delivered_at IS NULL OR delivery_number IS NULL)"
@@ -56,16 +60,16 @@ _IMPOSSIBLE = {
     ),
     "dead without a reason": "status = 'dead' AND last_error IS NULL",
     "of an unknown status": "status NOT IN ('pending', 'delivered', 'dead', 'discarded')",
-    "with fewer than no attempts": "attempts < 0",
-    "ended after the last number that was given": (
+    "with a negative number of attempts": "attempts < 0",
+    "with a delivery number above the last one given out": (
         "delivery_number > (SELECT delivery FROM {books})"
     ),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """Something worth telling about one of the `RULES`; `fault` says that the rule is broken."""
+class RuleFinding:
+    """A fact about one of the `RULES`; `fault` says that the rule is broken."""
 
     rule: str
     fault: bool
@@ -73,22 +77,22 @@ class Finding:
 
 
 def broken_rules(engine: Engine) -> tuple[str, ...]:
-    """Return the rules that don't hold; raises what `verify` raises."""
+    """Return the broken rules; raises what `verify` raises."""
     return tuple(sorted({finding.rule for finding in verify(engine) if finding.fault}))
 
 
 def remember(engine: Engine, broken: Iterable[str], now: float) -> None:
-    """Leave what an audit has found for whoever asks next and has no time to look himself."""
-    dialect = dialect_of(engine.dialect.name)
+    """Store the rules that an audit found broken, for commands that can't wait for an audit."""
+    dialect = dialect_of(engine)
     values = {"broken": ",".join(broken), "now": dialect.bind_time(now)}
     with writing(engine) as tx:
         tx.execute(_remember(dialect), values)
 
 
 def known_to_be_broken(engine: Engine, rows: int) -> tuple[str, ...]:
-    """Return the rules that are known not to hold: of a small outbox now, else when last audited.
+    """Return the broken rules: of a small outbox as of now, else as of the last audit.
 
-    `rows` is how many events there are. Raises what `verify` raises.
+    `rows` is the number of events. Raises what `verify` raises.
     """
     if rows <= SMALL:
         return broken_rules(engine)
@@ -97,16 +101,15 @@ def known_to_be_broken(engine: Engine, rows: int) -> tuple[str, ...]:
     return tuple(broken.split(",")) if broken else ()
 
 
-def verify(engine: Engine) -> list[Finding]:
-    """Check every rule; return what was found, faults first.
+def verify(engine: Engine) -> list[RuleFinding]:
+    """Check every rule; return the findings, faults first.
 
-    What has to be sorted for it lies in a temporary file, where databases keep theirs. Raises
-    StoreUnavailable, AccessDenied and SchemaError.
+    The database sorts in a temporary file, not in memory. Raises StoreUnavailable, AccessDenied and
+    SchemaError.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     with sorting_on_disk(engine), snapshot(engine) as tx:
-        if dialect.name == "postgresql":
-            tx.execute(_AS_LONG_AS_IT_TAKES)
+        dialect.as_long_as_it_takes(tx)
         recorded = tx.execute(_recorded(dialect)).all()
         names = {f"name_{at}": row.name for at, row in enumerate(recorded)}
         scanned = tx.execute(_scan(dialect, names), names).one()
@@ -115,77 +118,82 @@ def verify(engine: Engine) -> list[Finding]:
             *_check_states(scanned),
             *_check_positions(tx, dialect, scanned.events),
             *(
-                Finding("positions", fault=True, message=told)
+                RuleFinding("positions", fault=True, message=told)
                 for told in sqlite_sequence.faults(tx)
             ),
             *_check_order(tx, dialect),
             *_check_history(tx),
             *_check_claims(tx, dialect),
-            *(Finding("tables", fault=True, message=told) for told in damage(tx)),
+            *(RuleFinding("tables", fault=True, message=told) for told in damage(tx)),
         ]
     return sorted(findings, key=lambda finding: not finding.fault)
 
 
-def _check_counters(recorded: Sequence[Row[Any]], scanned: Row[Any]) -> Iterator[Finding]:
+def _check_counters(recorded: Sequence[Row[Any]], scanned: Row[Any]) -> Iterator[RuleFinding]:
     for status in _COUNTED:
         elsewhere = getattr(scanned, status)
         for at, row in enumerate(recorded):
             counter, actual = getattr(row, status), getattr(scanned, f"name_{at}_{status}")
             elsewhere -= actual
             if counter != actual:
-                told = f"destination {shown(row.name)} counts {counter} {status}, but {actual} are"
-                yield Finding("counters", fault=True, message=told)
+                events = f"{counter} {status} events, but has {actual}"
+                told = f"destination {shown(row.name)} counts {events}"
+                yield RuleFinding("counters", fault=True, message=told)
         if elsewhere:
-            told = f"{elsewhere} {status} are of destinations that no counter is kept for"
-            yield Finding("counters", fault=True, message=told)
+            told = f"{elsewhere} {status} events have a destination without counters"
+            yield RuleFinding("counters", fault=True, message=told)
 
 
-def _check_states(scanned: Row[Any]) -> Iterator[Finding]:
+def _check_states(scanned: Row[Any]) -> Iterator[RuleFinding]:
     for at, what in enumerate(_IMPOSSIBLE):
         count, smallest = getattr(scanned, f"count_{at}"), getattr(scanned, f"smallest_{at}")
         if count:
-            yield Finding("states", fault=True, message=f"{_events(count, smallest)}: {what}")
+            yield RuleFinding("states", fault=True, message=f"{_events(count, smallest)}: {what}")
 
 
-def _check_positions(tx: Connection, dialect: Dialect, rows: int) -> Iterator[Finding]:
-    given, purged = tx.execute(_GIVEN[dialect.name]).scalar() or 0, tx.execute(_PURGED).scalar_one()
+def _check_positions(tx: Connection, dialect: Dialect, rows: int) -> Iterator[RuleFinding]:
+    given, purged = tx.execute(text(dialect.given)).scalar() or 0, tx.execute(_PURGED).scalar_one()
     unused = given - rows - int(purged)
-    told = f"{given} ids were given; {rows} are rows and {purged} were purged"
+    told = f"{given} ids were given out; {rows} are rows and {purged} were purged"
     if unused < 0:
-        yield Finding("positions", fault=True, message=told)
+        yield RuleFinding("positions", fault=True, message=told)
     elif unused > 0:
-        never = f"{unused} were never used: rolled back, or already there (ON CONFLICT)"
-        yield Finding("positions", fault=False, message=f"{told}; {never}")
+        never = f"{unused} were never used: rolled back, or skipped by ON CONFLICT"
+        yield RuleFinding("positions", fault=False, message=f"{told}; {never}")
 
 
-def _check_order(tx: Connection, dialect: Dialect) -> Iterator[Finding]:
-    # The database sorts by key, on its disk: of a million keys nothing comes into our memory, and
-    # the drain's thread isn't kept from its turn.
+def _check_order(tx: Connection, dialect: Dialect) -> Iterator[RuleFinding]:
+    # The database sorts by key, on its disk: a million keys take no memory of this process, and
+    # don't delay the drain's thread.
     count, smallest = tx.execute(_out_of_order(dialect)).one()
     if count:
-        message = f"{_events(count, smallest)} not delivered after the one before of the same key"
-        yield Finding("order", fault=True, message=message)
+        message = f"{_events(count, smallest)}: delivered before an earlier event of its key"
+        yield RuleFinding("order", fault=True, message=message)
 
 
-def _check_history(tx: Connection) -> Iterator[Finding]:
+def _check_history(tx: Connection) -> Iterator[RuleFinding]:
     count, smallest = tx.execute(_LONG_HISTORIES).one()
     if count:
         message = f"{_events(count, smallest)} with more than {ATTEMPTS_KEPT} rows of history"
-        yield Finding("history", fault=True, message=message)
+        yield RuleFinding("history", fault=True, message=message)
 
 
-def _check_claims(tx: Connection, dialect: Dialect) -> Iterator[Finding]:
+def _check_claims(tx: Connection, dialect: Dialect) -> Iterator[RuleFinding]:
     pending = text(
         f"SELECT count(*) FROM shipper_outbox WHERE id IN {dialect.ids} AND status = 'pending'"
     )
-    for number, ids in tx.execute(_CLAIMS).all():
+    for number, ids in tx.execute(CLAIMS).all():
         if not tx.execute(pending, {"ids": dialect.bind_ids(load_ids(ids))}).scalar_one():
-            message = f"nothing of claim {number} is pending, but it is there"
-            yield Finding("claims", fault=True, message=message)
+            message = f"claim {number} names no pending event, but is still there"
+            yield RuleFinding("claims", fault=True, message=message)
 
 
 def _events(count: int, smallest: int) -> str:
-    return f"event {smallest}" if count == 1 else f"{count} events, the first of them {smallest}"
+    return (
+        f"event {smallest}"
+        if count == 1
+        else f"{several(count, 'event')}, the first of them {smallest}"
+    )
 
 
 # -- statements ---------------------------------------------------------------------------------
@@ -199,7 +207,7 @@ def _recorded(dialect: Dialect) -> TextClause:
 
 
 def _scan(dialect: Dialect, names: Iterable[str]) -> TextClause:
-    """Return what tells everything of one row alone, in one pass and without a sort."""
+    """Return the query for all rules about single rows: one pass, without a sort."""
     columns = ["count(*) AS events"]
     for at, template in enumerate(_IMPOSSIBLE.values()):
         condition = template.format(books=dialect.books)
@@ -217,8 +225,8 @@ def _scan(dialect: Dialect, names: Iterable[str]) -> TextClause:
 
 
 def _out_of_order(dialect: Dialect) -> TextClause:
-    """Return what counts the events with a higher id, but a lower number than the one before."""
-    collate = ' COLLATE "C"' if dialect.name == "postgresql" else ""
+    """Return the query for events that were delivered before a smaller id of their key."""
+    collate = dialect.binary_order
     return text(
         "SELECT count(*), min(id) FROM (SELECT id, delivery_number AS number,"
         " lag(delivery_number) OVER"
@@ -238,18 +246,8 @@ def _remember(dialect: Dialect) -> TextClause:
 
 
 _REMEMBERED = text("SELECT broken FROM shipper_lease WHERE name = 'outbox'")
-_AS_LONG_AS_IT_TAKES = text("SET LOCAL statement_timeout = 0")
-_GIVEN = {
-    "sqlite": text("SELECT seq FROM sqlite_sequence WHERE name = 'shipper_outbox'"),
-    # Not bound to the snapshot, so it can only be more than the rows that are seen.
-    "postgresql": text(
-        "SELECT pg_sequence_last_value("
-        "CAST(pg_get_serial_sequence('shipper_outbox', 'id') AS regclass))"
-    ),
-}
 _PURGED = text("SELECT coalesce(sum(purged), 0) FROM shipper_destination")
 _LONG_HISTORIES = text(
     "SELECT count(*), min(outbox_id) FROM (SELECT outbox_id FROM shipper_attempt"
     f" GROUP BY outbox_id HAVING count(*) > {ATTEMPTS_KEPT}) AS long"
 )
-_CLAIMS = text("SELECT number, ids FROM shipper_claim ORDER BY number")

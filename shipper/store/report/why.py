@@ -1,9 +1,8 @@
-"""Why an event waits, and until when: one sentence, for whoever asks about one event.
+"""Why an event waits, and until when: one sentence, for `events show`.
 
-The facts are gathered here; `reasons` judges them. Which event of a key goes next, and whether it
-may be seen at all, is asked as the drain asks it, with the drain's own statements (`looks`): a
-second opinion would be wrong one day. What somebody changed by hand is told as far as the rows
-show it.
+It gathers the facts; `reasons` judges them. It asks which event of a key goes next, and whether the
+drain can see it, with the drain's own statements (`look`): a second implementation would differ one
+day. What was changed by hand (SQL) is reported as far as the rows show it. Reads only.
 """
 
 from collections.abc import Callable
@@ -15,12 +14,12 @@ from sqlalchemy import Connection, Engine, Row, TextClause, text
 from shipper.policy.delivery import RetryPolicy
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.snapshot import shown, snapshot, written
-from shipper.store.drain.claims import load_ids
+from shipper.store.drain.claim_rows import claimed_ids
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Look
 from shipper.store.report.events import EventReport
-from shipper.store.report.reasons import Facts, KeyHold, LinkFacts, explain
-from shipper.store.report.silence import plight
+from shipper.store.report.reasons import KeyHold, LinkFacts, WaitFacts, explain
+from shipper.store.report.silence import find_silence
 from shipper.store.report.status import Blocker, blockers_of, current_shipper
 
 
@@ -34,29 +33,29 @@ def why(
     policy: RetryPolicy | None = None,
     advise: Callable[[str | None], str | None] = lambda _: None,
 ) -> str | None:
-    """Return why an event waits, or None for one that waits for nothing.
+    """Return why an event waits, or None if it doesn't.
 
-    `max_attempts` is the destination's, None where the configuration has no such destination;
-    `window` says until when no delivery window is open, None while one is; `advise` is given why
-    a link is down, and returns what to do.
+    `max_attempts` is the destination's, None if the configuration has no such destination. `window`
+    says when the next delivery window opens, None while one is open. `advise` gets the reason why a
+    link is down, and returns what to do.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     if event.status != "pending":
         with snapshot(engine) as tx:
             ended = tx.execute(_NUMBER, {"id": event.id}).scalar() is not None
         by_hand = None if ended else "its status was changed by hand (SQL)"
-        return explain(event, Facts(max_attempts, running=False, by_hand=by_hand), now)
+        return explain(event, WaitFacts(max_attempts, running=False, by_hand=by_hand), now)
     running = current_shipper(engine) is not None
-    suffers = plight(engine) if running else None
+    suffers = find_silence(engine) if running else None
     with snapshot(engine) as tx:
         link = _link(tx, dialect, event.id)
-        facts = Facts(
+        facts = WaitFacts(
             max_attempts,
             running,
-            plight=suffers,
+            silence=suffers,
             link=link,
             hold=_hold(tx, dialect, event.id),
-            claimed=any(event.id in load_ids(ids) for ids in tx.execute(_CLAIMS).scalars()),
+            claimed=event.id in claimed_ids(tx),
             blocker=_blocker(tx, dialect, event.id),
             window_open=window is None,
             window=window or "",
@@ -69,8 +68,10 @@ def why(
     return explain(event, facts, now)
 
 
-def _next_of_lane(engine: Engine, dialect: Dialect, row: Row[Any], facts: Facts) -> dict[str, Any]:
-    """Ask for the event's lane as the drain does; return who goes first, and what keeps it away."""
+def _next_of_lane(
+    engine: Engine, dialect: Dialect, row: Row[Any], facts: WaitFacts
+) -> dict[str, Any]:
+    """Ask for the event's lane as the drain does; return the facts that follow from the answer."""
     lane = row.id if row.ordering_key is None else dialect.text(row.ordering_key)
     looks = Looks(engine)
     looks.pulse()
@@ -85,17 +86,17 @@ def _next_of_lane(engine: Engine, dialect: Dialect, row: Row[Any], facts: Facts)
 
 
 def _was_passed(engine: Engine, dialect: Dialect, row: Row[Any]) -> bool:
-    """Return whether the drain went past an event: it has a later one's end, and nothing to do.
+    """Return whether the drain has passed an event: a later one has ended, and none is claimed.
 
-    What it loaded it claims at once, up to its limits; so where it has nothing of the destination,
-    an event that is due was put where it doesn't look.
+    The drain claims what it has read at once, up to its limits. So if it has claimed nothing of the
+    destination, then an event that is due was put where the drain doesn't look any more.
     """
     if row.next_attempt_at is not None or row.manual:
         return False
     with snapshot(engine) as tx:
-        claimed = [one for ids in tx.execute(_CLAIMS).scalars() for one in load_ids(ids)]
         values = {"id": row.id, "destination": row.destination}
-        busy = tx.execute(_busy(dialect), {**values, "ids": dialect.bind_ids(claimed)}).scalar()
+        claimed = {"ids": dialect.bind_ids(claimed_ids(tx))}
+        busy = tx.execute(_busy(dialect), values | claimed).scalar()
         return not busy and bool(tx.execute(_LATER_ENDED, values).scalar())
 
 
@@ -123,7 +124,7 @@ def _hold(tx: Connection, dialect: Dialect, row_id: int) -> KeyHold | None:
         f"SELECT h.cause, {written(dialect, 'h.event_id')} AS event_id,"
         f" {dialect.moment.format('h.since')} AS since"
         ", (SELECT count(*) FROM shipper_outbox AS d WHERE d.event_id = h.event_id"
-        " AND d.status = 'dead') AS letters"
+        " AND d.status = 'dead') AS dead_letters"
         " FROM shipper_outbox AS o JOIN shipper_hold AS h"
         " ON h.destination = o.destination AND h.ordering_key = o.ordering_key WHERE o.id = :id",
         row_id,
@@ -131,12 +132,12 @@ def _hold(tx: Connection, dialect: Dialect, row_id: int) -> KeyHold | None:
     if row is None:
         return None
     event_id = None if row.event_id is None else shown(row.event_id)
-    is_void = row.cause != "operator" and not row.letters
+    is_void = row.cause != "operator" and not row.dead_letters
     return KeyHold(row.cause, event_id, dialect.wall(row.since), is_void=is_void)
 
 
 def _blocker(tx: Connection, dialect: Dialect, row_id: int) -> Blocker | None:
-    found = blockers_of(tx, row_id) if dialect.holds_horizon else []
+    found = blockers_of(tx, row_id) if dialect.may_hold_back else []
     return found[0] if found else None
 
 
@@ -159,12 +160,12 @@ def _busy(dialect: Dialect) -> TextClause:
     )
 
 
-# One that failed has an error, one that an operator put back is marked; the rest were accepted.
+# A failed event has an error, one that an operator retried is marked; the others were accepted.
 _ENDED = (
     "(delivery_number IS NOT NULL OR delivered_at IS NOT NULL OR (last_error IS NULL"
     " AND manual = 0 AND (tries > 0 OR last_status_code IS NOT NULL)))"
 )
-# Of a backlog no more is looked through.
+# Of a long backlog only the next thousand rows are read.
 _LATER_ENDED = text(
     "SELECT count(*) FROM (SELECT destination, delivery_number FROM shipper_outbox WHERE id > :id"
     " ORDER BY id LIMIT 1000) AS later"
@@ -173,4 +174,3 @@ _LATER_ENDED = text(
 
 
 _NUMBER = text("SELECT delivery_number FROM shipper_outbox WHERE id = :id")
-_CLAIMS = text("SELECT ids FROM shipper_claim")

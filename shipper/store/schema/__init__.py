@@ -1,1 +1,1 @@
-"""What the outbox looks like: its tables, its revisions, and whether it still looks like that."""
+"""The outbox's tables: their description, their revisions, and whether they are still intact."""

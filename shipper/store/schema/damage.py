@@ -1,8 +1,8 @@
-"""Whether the outbox's tables are as the migrations made them: what the catalog alone can tell.
+"""Whether the outbox's tables are as the migrations made them, judged by the catalog alone.
 
-Tools of the application's empty tables, restore them, load them without their triggers and copy
-them to other servers. The daemon, `doctor` and `verify` say so; `repair` mends it. It must never
-read the history.
+Tools of the application empty tables, restore them, load them without their triggers and copy them
+to other servers. The daemon, `doctor` and `verify` report the damage; `repair` fixes it. It must
+never read the history.
 """
 
 import re
@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import AccessDenied, SchemaError
-from shipper.store.db.dialect import OURS, dialect_of
+from shipper.store.db.dialect import dialect_of, pick
+from shipper.store.db.postgres.catalog import OURS
 from shipper.store.db.snapshot import snapshot
 from shipper.store.schema import ddl
 from shipper.store.schema.revisions import REVISIONS
@@ -23,14 +24,14 @@ _MADE = re.compile(
 )
 _TABLE = re.compile(r"(?:CREATE|ALTER) TABLE (\w+)\b(?! ENABLE)")
 _DROPPED = re.compile(r"DROP (TRIGGER|INDEX|FUNCTION) (?:IF EXISTS )?(\w+)")
-# Also for who loads rows as a replica: without lanes they could not be shipped in order.
+# It also has to fire for a replica that loads rows: without lanes they can't be shipped in order.
 ALWAYS = "shipper_outbox_write"
 
 
 class Things(NamedTuple):
-    """The statements by which everything is made, by name; and the first rows.
+    """The statements that make triggers, indexes, functions, tables (by name) and the first rows.
 
-    A table has several: the one that makes it, and those that have changed it since.
+    A table has several statements: the one that makes it, and those that have changed it since.
     """
 
     triggers: dict[str, str]
@@ -41,21 +42,21 @@ class Things(NamedTuple):
 
 
 def lease_row(found: Sequence[Any]) -> Any:
-    """Return the row of the lease; raises SchemaError where somebody has deleted it."""
+    """Return the row of the lease; raises SchemaError where a tool has deleted it."""
     if found and found[0][0] is not None:
         return found[0]
-    raise SchemaError("somebody has emptied the table shipper_lease", "run: shipper db upgrade")
+    raise SchemaError("the table shipper_lease was emptied", "run: shipper db upgrade")
 
 
 def made_of(row: Sequence[Any]) -> dict[str, int]:
-    """Return what the dialect's `made` has found, as the parameters of its `last`."""
+    """Return the row of the dialect's `made` as the parameters of its `last`."""
     return dict(zip(("outbox", "seq", "node"), row, strict=True))
 
 
 def damage(tx: Connection) -> list[str]:
-    """Return what is wrong with the tables, a sentence each; reads the catalog and no history."""
+    """Return what is wrong with the tables, a sentence for each fault; reads only the catalog."""
     if found := policies(tx):
-        return found  # nothing else can be read, or is what it seems
+        return found  # rows are hidden, so every other answer could be wrong
     return [
         *missing(tx),
         *numbers(tx),
@@ -66,7 +67,7 @@ def damage(tx: Connection) -> list[str]:
 
 @cache
 def things(dialect: str) -> Things:
-    """Return what the migrations make in a database of this kind."""
+    """Return what the migrations make in a database of this dialect."""
     found: dict[str, dict[str, str]] = {"TRIGGER": {}, "INDEX": {}, "FUNCTION": {}}
     rows, tables = [], dict[str, list[str]]()
     for revision in REVISIONS:
@@ -85,13 +86,14 @@ def things(dialect: str) -> Things:
 
 
 def policies(tx: Connection) -> list[str]:
-    """Say of which tables policies hide rows from us: an outbox would look empty."""
-    if tx.dialect.name != "postgresql":
+    """Return a sentence for each table whose rows a policy hides from us: it looks empty."""
+    hidden = pick(dialect_of(tx), sqlite=None, postgresql=_HIDDEN)
+    if hidden is None:
         return []
     return [
         f"row level security hides rows of {name} from shipper's role: nothing of them is sent;"
         f" run: ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY, or ALTER ROLE … BYPASSRLS"
-        for name in tx.execute(_HIDDEN).scalars()
+        for name in tx.execute(hidden).scalars()
     ]
 
 
@@ -103,14 +105,13 @@ def refuse_hidden(engine: Engine) -> None:
 
 
 def missing(tx: Connection) -> Iterator[str]:
-    """Say which triggers and indexes are missing, or don't do their work."""
-    made = things(tx.dialect.name)
-    there = {row.name: row.state for row in tx.execute(text(THERE[tx.dialect.name]))}
+    """Yield a sentence for each trigger and index that is missing or disabled."""
+    made, there = things(dialect_of(tx).name), states(tx)
     for name in made.triggers:
         if name not in there:
             yield f"the trigger {name} is missing"
         elif there[name] == "D" or (name == ALWAYS and there[name] != "A"):
-            yield f"the trigger {name} is disabled, or not for whoever loads rows as a replica"
+            yield f"the trigger {name} is disabled, or doesn't fire for rows that a replica loads"
     for name in made.indexes:
         if name not in there:
             yield f"the index {name} is missing"
@@ -118,11 +119,18 @@ def missing(tx: Connection) -> Iterator[str]:
             yield f"the index {name} is not valid"
 
 
+def states(tx: Connection) -> dict[str, str]:
+    """Return the state of each trigger and index that there is, by name; see `Dialect.parts`."""
+    return {row.name: row.state for row in tx.execute(text(dialect_of(tx).parts))}
+
+
 def numbers(tx: Connection) -> Iterator[str]:
-    """Say whether the next id is one that is there already."""
-    if tx.dialect.name != "postgresql":
-        return  # SQLite takes the higher of its sequence and the rows
-    row = tx.execute(text(SEQUENCE)).one()
+    """Yield a sentence where the next id is one that a row has already."""
+    # SQLite takes the higher of its sequence and the rows.
+    sequence = pick(dialect_of(tx), sqlite=None, postgresql=SEQUENCE)
+    if sequence is None:
+        return
+    row = tx.execute(sequence).one()
     if row.seq is None:
         yield "no sequence gives the ids of shipper_outbox"
     elif row.last < row.highest:
@@ -133,32 +141,22 @@ def numbers(tx: Connection) -> Iterator[str]:
 
 
 def emptied(tx: Connection) -> Iterator[str]:
-    """Say whether somebody has deleted every event, also those that are counted."""
-    counted = tx.execute(text(_COUNTED.format(dialect_of(tx.dialect.name).counters))).scalar()
+    """Yield a sentence where every event was deleted, also those that are counted as ended."""
+    counted = tx.execute(text(_COUNTED.format(dialect_of(tx).counters))).scalar()
     if counted:
-        yield f"shipper_outbox is empty, but {counted} events are counted as ended: who did that?"
+        told = f"{counted} events are counted as ended: which tool emptied it?"
+        yield f"shipper_outbox is empty, but {told}"
 
 
 # -- statements -----------------------------------------------------------------------------------
 
-# Also where a pooler has kept from the server that we want an error instead.
+# Also where a pooler didn't pass on our setting that asks for an error instead.
 _HIDDEN = text(
     f"SELECT CAST(oid AS regclass) FROM pg_class WHERE {OURS} AND row_security_active(oid)"
     " ORDER BY relname"
 )
 _LEASE = text("SELECT EXISTS (SELECT 1 FROM shipper_lease WHERE name = 'outbox')")
-THERE = {
-    "sqlite": "SELECT name, 'valid' AS state FROM sqlite_master WHERE type IN ('trigger', 'index')",
-    "postgresql": (
-        "SELECT tgname AS name, CAST(tgenabled AS text) AS state FROM pg_trigger"
-        " WHERE tgrelid = CAST('shipper_outbox' AS regclass) AND NOT tgisinternal"
-        " UNION ALL SELECT i.relname, CASE WHEN indisvalid THEN 'valid' ELSE 'invalid' END"
-        " FROM pg_index JOIN pg_class AS i ON i.oid = indexrelid"
-        " JOIN pg_class AS t ON t.oid = indrelid WHERE t.relnamespace ="
-        " (SELECT relnamespace FROM pg_class WHERE oid = CAST('shipper_outbox' AS regclass))"
-    ),
-}
-SEQUENCE = (
+SEQUENCE = text(
     "SELECT seq, coalesce(pg_sequence_last_value(CAST(seq AS regclass)), 0) AS last, highest"
     " FROM (SELECT pg_get_serial_sequence('shipper_outbox', 'id') AS seq,"
     " coalesce((SELECT max(id) FROM shipper_outbox), 0) AS highest OFFSET 0) AS given"

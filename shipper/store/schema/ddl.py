@@ -1,6 +1,7 @@
-"""Where the migrations are, and the statements that they are made of.
+"""Where the migrations are, and the statements of each.
 
-It must never need Alembic: what compares a database with them asks for it as well.
+It must never import Alembic: the comparison of a database with its migrations needs this module,
+too.
 """
 
 from pathlib import Path
@@ -14,7 +15,7 @@ def location() -> Path:
 
 
 def statements(revision: str, dialect: str) -> list[str]:
-    """Return the DDL of a revision for a dialect, if it has any; an empty line ends a statement."""
+    """Return the DDL of a revision for a dialect, if there is any; empty lines part statements."""
     file = location() / "ddl" / f"{revision}_{dialect}.sql"
     if not file.is_file():
         return []

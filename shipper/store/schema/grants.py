@@ -1,7 +1,7 @@
-"""What an application needs to write events, and nothing beyond it.
+"""The rights that an application needs to write events, and no others.
 
-It must never hand out more than INSERT on the four columns that are the application's, and
-SELECT on `event_id`, which ON CONFLICT and RETURNING need (interface, 1).
+It must never grant more than INSERT on the four columns of the application, and SELECT on
+`event_id`, which ON CONFLICT and RETURNING need (interface, 1).
 """
 
 from sqlalchemy import Engine, text
@@ -9,17 +9,17 @@ from sqlalchemy import Engine, text
 from shipper.errors import SchemaError, UsageError
 from shipper.store.db.transactions import glancing
 
-# NAMEDATALEN: PostgreSQL would cut a longer name short, and grant to another role.
+# NAMEDATALEN: PostgreSQL would shorten a longer name, and grant to another role.
 _MAX_BYTES = 63
 
 SQLITE = """\
-SQLite knows no roles: who can write the file can write the outbox. Let the application's user and
-the daemon's share a group, and give that group the directory (mode 2770, without the sticky bit)
-and the file (mode 0660); the -wal and -shm files inherit from it."""
+SQLite has no roles: a user who can write the file can write the outbox. Let the application's user
+and the daemon's user share a group, and give that group the directory (mode 2770, without the
+sticky bit) and the file (mode 0660); the -wal and -shm files inherit from it."""
 
 
 def statements(role: str, schema: str = "public") -> list[str]:
-    """Return the GRANTs for an application's role, in order; raises UsageError for no role's name.
+    """Return the GRANTs for an application's role, in order; raises UsageError for a wrong name.
 
     `schema` is the one that the outbox is in, see `schema_of`.
     """

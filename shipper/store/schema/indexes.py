@@ -1,8 +1,9 @@
 """Building an index over an outbox that is in use.
 
-PostgreSQL builds one beside those who write (CREATE INDEX CONCURRENTLY), which can't be done in a
-transaction: so it is done before the migration that asks for it. SQLite builds one in one piece, in
-which nobody else writes: so it decides from which size on only a person may ask for that.
+PostgreSQL builds an index while the application writes (CREATE INDEX CONCURRENTLY), but not in a
+transaction: so it is built before the migration that needs it. SQLite builds an index in one piece,
+and no other process can write meanwhile: so it decides from which size on only an operator can ask
+for that.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,20 +12,20 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from shipper.store.db.failures import translating
-from shipper.store.db.transactions import close
+from shipper.store.db.dialect import dialect_of, pick
+from shipper.store.db.transactions import close, translating
 from shipper.store.schema import ddl
 from shipper.store.schema.revisions import REVISIONS
 
 SMALL = 10_000
-"""Of so many events SQLite builds an index within a few hundredths of a second."""
+"""SQLite builds an index over so many events within a few hundredths of a second."""
 
 _LARGE = text(f"SELECT EXISTS (SELECT 1 FROM shipper_outbox LIMIT 1 OFFSET {SMALL})")
 _UNDEFINED_COLUMN = "42703"
 
 
 def wanted(dialect: str, revision: str | None) -> list[str]:
-    """Return the statements for indexes that the migrations after a revision will ask for."""
+    """Return the statements for the indexes that the migrations after a revision make."""
     if revision not in REVISIONS:
         return []
     after = REVISIONS[REVISIONS.index(revision) + 1 :]
@@ -33,15 +34,15 @@ def wanted(dialect: str, revision: str | None) -> list[str]:
 
 
 def is_large(tx: Connection) -> bool:
-    """Return whether SQLite takes too long over an index for a daemon to begin it by itself."""
+    """Return whether SQLite takes too long over an index for a daemon to begin it unasked."""
     return bool(tx.execute(_LARGE).scalar())
 
 
 def build(engine: Engine, statements: Iterable[str]) -> None:
-    """Build indexes on PostgreSQL, where they are missing or an earlier try has left half of one.
+    """Build indexes beside the application, where one is missing or an earlier try left half of it.
 
-    One on a column that isn't there yet is left to the migration, which makes both. It takes as
-    long as it takes, and nobody waits for it. Raises what `translating` makes of a failure.
+    An index on a column that isn't there yet is left to the migration, which makes both. It can
+    take long, and no other process waits for it. Raises what `translating` makes of a failure.
     """
     for statement in statements:
         with translating(engine), _of_its_own(engine) as connection:
@@ -50,7 +51,9 @@ def build(engine: Engine, statements: Iterable[str]) -> None:
 
 def _build(connection: Connection, statement: str) -> None:
     name = statement.partition("INDEX ")[2].replace("IF NOT EXISTS ", "").split()[0]
-    works = connection.execute(_STATE, {"name": name}).scalar()
+    works = connection.execute(
+        pick(dialect_of(connection), postgresql=_STATE), {"name": name}
+    ).scalar()
     if works is False:
         connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY {name}")
     if not works:
@@ -64,7 +67,7 @@ def _build(connection: Connection, statement: str) -> None:
 
 @contextmanager
 def _of_its_own(engine: Engine) -> Iterator[Connection]:
-    """Give a connection without transactions that waits for as long as it takes; nobody else's."""
+    """Yield a connection of its own, without transactions and without time limits."""
     connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     try:
         for setting in ("statement_timeout", "lock_timeout"):

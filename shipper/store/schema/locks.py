@@ -1,33 +1,33 @@
 """Changing the tables themselves while an application writes into them.
 
-On PostgreSQL that takes locks which every INSERT waits for, and they are not had before each
-transaction has ended that has so much as read the table; whoever waits for one has all who come
-later wait behind it. So it decides to ask for a moment only, to let go of everything and to ask
-again. It must never wait in the line for longer than that moment.
+On a server that takes locks for which every INSERT waits. A lock is granted only when each
+transaction has ended that has used the table, even for a read; and while one session waits for it,
+all later sessions wait behind. So it asks for a moment only, then releases all locks and asks
+again. It must never wait for longer than that moment.
 
-On SQLite there is nothing to ask for: there is one writer at a time anyway.
+A file needs no such locks: there is one writer at a time anyway.
 """
 
 from collections.abc import Callable
 from threading import Event
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from shipper.clock import SystemClock
 from shipper.errors import StoreUnavailable
+from shipper.store.db.dialect import Dialect, dialect_of, pick
 from shipper.store.db.transactions import writing
 
 T = TypeVar("T")
 
 PATIENCE: Final = 60.0
-"""For how many seconds a change of the tables asks for its moment."""
-_MOMENT_MS: Final = 25
+"""For how many seconds a change of the tables asks for its moment, again and again."""
 _REST: Final = 0.2
-# Whoever writes begins with the lease, and an application writes into the outbox: that comes last.
+# Each write of shipper begins with the lease. Applications write into the outbox, so it comes last.
 _TABLES: Final = ("lease", "destination", "claim", "hold", "minute", "attempt", "outbox")
-_MET: Final = frozenset({"55P03", "40P01"})  # lock_not_available, deadlock_detected
+_ASK_FOR_A_MOMENT: Final = text("SET LOCAL lock_timeout = '25ms'")
 
 _nobody = Event()
 
@@ -42,34 +42,34 @@ def briefly(
 ) -> T:
     """Do `work` in one transaction that has these tables to itself; return what it returns.
 
-    Raises StoreUnavailable where others have them in use for `patience` seconds.
+    Raises StoreUnavailable where other transactions use them for `patience` seconds.
     """
-    clock = SystemClock()
+    dialect, clock = dialect_of(engine), SystemClock()
     until = clock.monotonic() + patience
     while True:
         try:
             with writing(engine) as tx:
-                if engine.dialect.name == "postgresql":
-                    _lock(tx, tables)
+                if not dialect.is_file:
+                    _lock(tx, dialect, tables)
                 return work(tx)
         except StoreUnavailable as error:
-            if not _met_another(error):
+            if not _met_another(dialect, error):
                 raise
             if clock.monotonic() >= until:
                 raise StoreUnavailable(
                     f"other transactions have had the outbox's tables in use for {patience:g} s",
-                    "end the long ones (pg_stat_activity tells which), then do this again",
+                    "end the long ones (pg_stat_activity shows them), then do this again",
                 ) from error
         rest(_REST)
 
 
-def _lock(tx: Connection, tables: tuple[str, ...]) -> None:
-    tx.execute(text(f"SET LOCAL lock_timeout = '{_MOMENT_MS}ms'"))
+def _lock(tx: Connection, dialect: Dialect, tables: tuple[str, ...]) -> None:
+    tx.execute(pick(dialect, postgresql=_ASK_FOR_A_MOMENT))
     for name in tables:
         if tx.execute(text("SELECT to_regclass(:name)"), {"name": f"shipper_{name}"}).scalar():
             tx.exec_driver_sql(f"LOCK TABLE shipper_{name} IN ACCESS EXCLUSIVE MODE")
 
 
-def _met_another(error: StoreUnavailable) -> bool:
-    cause: Any = error.__cause__
-    return isinstance(cause, DBAPIError) and getattr(cause.orig, "sqlstate", "") in _MET
+def _met_another(dialect: Dialect, error: StoreUnavailable) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, DBAPIError) and dialect.is_met(cause.orig)

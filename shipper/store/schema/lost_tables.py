@@ -1,8 +1,8 @@
-"""Our tables and the note of their revision, where a tool has dropped or emptied them.
+"""Our tables on a server and the note of their revision, where a tool has dropped or emptied them.
 
 It decides what is missing by the names and columns that the migrations make. It must never drop a
-table or change a row: what it makes again is empty. What is missing beside a table (triggers,
-indexes, first rows) is `repair`'s; on SQLite all of it is `objects`'.
+table or change a row: a table that it makes again is empty. `repair` makes what is missing beside a
+table (triggers, indexes, first rows); on SQLite `sqlite_objects` makes all of it.
 """
 
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine
 
 from shipper.errors import SchemaError
+from shipper.store.db.dialect import dialect_of
 from shipper.store.db.transactions import reading, writing
 from shipper.store.schema import revisions
 from shipper.store.schema.damage import things
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 def adopt(engine: Engine, stamp: "Callable[[Connection], None]") -> list[str]:
     """Have the revision noted again by `stamp` where it is lost; return what was done.
 
-    Raises SchemaError where the tables aren't those of this code: any other revision would be a
-    guess, and a migration on top of it could do harm.
+    Raises SchemaError where the tables aren't those of this code: then the revision would be a
+    guess, and a migration on top of a wrong guess could do harm.
     """
     with reading(engine) as tx:
         if revisions.read(tx) is not None or not revisions.has_lost_its_note(tx):
@@ -41,27 +42,27 @@ def adopt(engine: Engine, stamp: "Callable[[Connection], None]") -> list[str]:
 
 
 def restore(engine: Engine) -> list[str]:
-    """Make the tables again that are missing on PostgreSQL, empty; return what was done."""
+    """Make missing tables again, empty; return what was done, for a person."""
     with reading(engine) as tx:
         if not _lost(tx):
             return []
     with writing(engine) as tx:
-        tx.exec_driver_sql(revisions.ONE_AT_A_TIME)
+        dialect_of(engine).one_upgrade_at_a_time(tx)
         gone = _lost(tx)
         for name in gone:
-            for statement in things("postgresql").tables[name]:
+            for statement in things(dialect_of(engine).name).tables[name]:
                 tx.exec_driver_sql(statement)
     events = "; the events in it are lost" if "shipper_outbox" in gone else ""
     return [f"made again, empty, after a tool had dropped it: {', '.join(gone)}{events}"]
 
 
 def _lost(tx: Connection) -> list[str]:
-    return [name for name in things("postgresql").tables if not revisions.exists(tx, name)]
+    return [name for name in things(dialect_of(tx).name).tables if not revisions.exists(tx, name)]
 
 
 def _strange(tx: Connection) -> list[str]:
-    """Return the tables that have other columns than this code's; one that is missing is none."""
-    dialect = tx.dialect.name
+    """Return the tables whose columns differ from this code's; a missing table isn't one."""
+    dialect = dialect_of(tx).name
     ours = [t for t in metadata.sorted_tables if t.info.get("only", dialect) == dialect]
     return [
         table.name

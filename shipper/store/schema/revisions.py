@@ -1,39 +1,22 @@
-"""Which version of the outbox a database has, and whether this code knows it.
+"""Which revision of the outbox a database has, and whether this code knows it.
 
-Every command asks, so it must never need more than SQLAlchemy's core to be read.
+Every command asks that, so this module must never import more than SQLAlchemy's core.
 """
 
 from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import SchemaError
+from shipper.store.db.dialect import dialect_of, pick
 from shipper.store.db.transactions import reading
 
 # Every revision there has been, oldest first.
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 VERSION_TABLE = "shipper_alembic_version"
 NOTE_LOST = f"{VERSION_TABLE}, which says what revision the outbox has, is missing or empty"
-# Two upgrades at once would both find nothing and both create; SQLite's write lock does the same.
-ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('shipper db upgrade', 0))"
 
-# Asked by every command, so not of SQLAlchemy's inspector: to build its question takes longer
-# than to answer it.
-_EXISTS = {
-    "sqlite": text("SELECT EXISTS (SELECT * FROM pragma_table_info(:name))"),
-    "postgresql": text("SELECT to_regclass(:name) IS NOT NULL"),
-}
-_COLUMNS = "('event_id', 'maybe_received', 'delivery_number')"
-_IS_OURS = {
-    "sqlite": text(
-        f"SELECT count(*) = 3 FROM pragma_table_info('shipper_outbox') WHERE name IN {_COLUMNS}"
-    ),
-    "postgresql": text(
-        "SELECT count(*) = 3 FROM pg_attribute WHERE attrelid = to_regclass('shipper_outbox')"
-        f" AND attname IN {_COLUMNS}"
-    ),
-}
 _MAY_READ = text("SELECT coalesce(has_table_privilege(to_regclass(:name), 'SELECT'), false)")
 
-# An outbox that the search_path of this session doesn't show.
+# Finds an outbox that the search_path of this session doesn't show.
 _ELSEWHERE = text(
     "SELECT CAST(n.nspname AS text) FROM pg_class AS c JOIN pg_namespace AS n"
     " ON n.oid = c.relnamespace WHERE c.relname = 'shipper_outbox' AND c.relkind = 'r'"
@@ -50,7 +33,7 @@ def head() -> str:
 
 
 def current(engine: Engine) -> str | None:
-    """Return the revision that the database has, or None when there is no outbox of ours.
+    """Return the revision of the database's outbox, None where there is no outbox of ours.
 
     Raises what `translating` makes of a database that can't be read.
     """
@@ -79,14 +62,14 @@ def refuse_none(engine: Engine) -> None:
 
 
 def refuse_unasked(engine: Engine) -> None:
-    """Raise SchemaError where nobody has said that an outbox is to be a new one.
+    """Raise SchemaError where a new outbox is likely a mistake, and no operator asked for one.
 
-    In an SQLite file with nothing in it; on PostgreSQL beside one that the search_path doesn't
-    show.
+    That is: in an SQLite file with nothing in it, and on PostgreSQL beside an outbox that the
+    search_path doesn't show.
     """
     with reading(engine) as connection:
         _refuse_another(connection)
-    if engine.dialect.name == "sqlite":
+    if dialect_of(engine).is_file:
         with reading(engine) as connection:
             empty = _is_empty(connection)
         if empty:
@@ -95,10 +78,10 @@ def refuse_unasked(engine: Engine) -> None:
 
 
 def refuse_newer(engine: Engine) -> None:
-    """Raise SchemaError for an outbox that a newer shipper has upgraded; of none nothing is said.
+    """Raise SchemaError for an outbox that a newer shipper has upgraded; accept a missing one.
 
-    An older outbox is everybody's: what it lacks shows with the statement that needs it. Nothing
-    is said to a role of an application either: it may only write, and so can't ask.
+    An older outbox is accepted, too: what it lacks shows with the statement that needs it. The role
+    of an application is never refused: it can only write, and so can't ask for the revision.
     """
     with reading(engine) as connection:
         revision = read(connection) if _may_ask(connection) else None
@@ -107,7 +90,7 @@ def refuse_newer(engine: Engine) -> None:
 
 
 def read(connection: Connection) -> str | None:
-    """Return what `current` does, in somebody's transaction."""
+    """Return what `current` does, in the caller's transaction."""
     if not exists(connection, VERSION_TABLE):
         return None
     revision: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
@@ -117,13 +100,13 @@ def read(connection: Connection) -> str | None:
 def has_lost_its_note(connection: Connection) -> bool:
     """Return whether the outbox is there and ours, by columns that it has had in each revision.
 
-    A tool that empties or drops all tables which it doesn't know takes the note, too.
+    A tool that drops all tables that it doesn't know also takes the note of the revision.
     """
-    return bool(connection.scalar(_IS_OURS[connection.dialect.name]))
+    return bool(connection.scalar(text(dialect_of(connection).is_ours)))
 
 
 def refuse_foreign(connection: Connection) -> None:
-    """Raise SchemaError where the outbox's table is there, and not what says its revision."""
+    """Raise SchemaError where the outbox's table is there, but not the note of its revision."""
     if has_lost_its_note(connection):
         raise SchemaError(NOTE_LOST, _UPGRADE)
     if exists(connection, "shipper_outbox"):
@@ -153,10 +136,9 @@ def _none(engine: Engine, connection: Connection) -> SchemaError:
 
 
 def _refuse_another(connection: Connection) -> None:
-    """Raise SchemaError where an outbox is there, and the search_path doesn't lead to it."""
-    if connection.dialect.name != "postgresql":
-        return
-    schema = connection.execute(_ELSEWHERE).scalar()
+    """Raise SchemaError where there is an outbox to which the search_path doesn't lead."""
+    elsewhere = pick(dialect_of(connection), sqlite=None, postgresql=_ELSEWHERE)
+    schema = None if elsewhere is None else connection.execute(elsewhere).scalar()
     if schema is not None:
         path = connection.exec_driver_sql("SHOW search_path").scalar()
         raise SchemaError(
@@ -172,10 +154,9 @@ def _is_empty(connection: Connection) -> bool:
 
 def exists(connection: Connection, table: str) -> bool:
     """Return whether there is a table of that name."""
-    return bool(connection.scalar(_EXISTS[connection.dialect.name], {"name": table}))
+    return bool(connection.scalar(text(dialect_of(connection).has_table), {"name": table}))
 
 
 def _may_ask(connection: Connection) -> bool:
-    if connection.dialect.name != "postgresql":
-        return True
-    return bool(connection.scalar(_MAY_READ, {"name": VERSION_TABLE}))
+    may_read = pick(dialect_of(connection), sqlite=None, postgresql=_MAY_READ)
+    return may_read is None or bool(connection.scalar(may_read, {"name": VERSION_TABLE}))

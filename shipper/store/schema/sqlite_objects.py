@@ -1,8 +1,8 @@
-"""The tables, indexes and triggers of ours in an SQLite file: whether all of them are there.
+"""Our tables, indexes and triggers in an SQLite file: whether all of them are there.
 
-Tools copy tables without triggers, make them anew without indexes, and empty them. It decides by
+Tools copy tables without triggers, make them again without indexes, and empty them. It decides by
 comparing the file's own list with what the migrations make in an empty database. It must never
-drop a table or a row: what it makes again is empty, or what every outbox begins with.
+drop a table or delete a row: what it makes again is empty, or has the rows of a new outbox.
 """
 
 import sqlite3
@@ -21,9 +21,9 @@ _OURS = (
     " ORDER BY type = 'trigger', type = 'index', rowid"
 )
 
-# A table that begins with a row, and what tells that row from those that come later.
+# Tables that begin with a row, and the condition for that row.
 _BEGUN_WITH = {"shipper_insert_guard": "one = 1", "shipper_lease": "name = 'outbox'"}
-# Numbers that were given are never given again.
+# Numbers that were given must never be given again.
 _NUMBERS = (
     "SELECT (SELECT coalesce(max(delivery_number), 0) FROM shipper_outbox),"
     " (SELECT coalesce(max(number), 0) FROM shipper_claim)"
@@ -39,7 +39,7 @@ class Made(NamedTuple):
     sql: str
 
     def __str__(self) -> str:
-        """Return it as a person would call it."""
+        """Return it for a person."""
         return f"{self.kind} {self.name}"
 
 
@@ -58,7 +58,7 @@ def restore(engine: Engine) -> list[str]:
     expected = _expected()
     with reading(engine) as tx:
         made = list(_missing(tx))
-        # Read before anybody is locked out: without its lease nobody ships, so they stay the same.
+        # Read before the write lock is taken: without a lease no daemon ships or changes them.
         numbers = tx.exec_driver_sql(_NUMBERS).one() if _has_no_lease(tx, made) else None
     # All triggers or none: SQLite fires them in the order in which they were made.
     again = any(one.kind == "trigger" for one in made)
@@ -72,7 +72,7 @@ def restore(engine: Engine) -> list[str]:
             tx.exec_driver_sql(seed)
         if numbers is not None:
             tx.exec_driver_sql(_COUNTED_ON, tuple(numbers))
-    # Each by itself: only SQLite itself knows how long it takes over one.
+    # Each in a transaction of its own: an index can take long.
     for one in makes:
         if one.kind == "index":
             with writing(engine) as tx:
@@ -88,7 +88,7 @@ def _make(tx: Connection, one: Made) -> None:
 
 
 def _has_no_lease(tx: Connection, made: list[Made]) -> bool:
-    """Return whether the lease is lost, and what tells its numbers isn't."""
+    """Return whether the lease is lost, but not the tables that tell its numbers."""
     names = {one.name for one in made if one.kind == "table"}
     lost = "shipper_lease" in names or "the row of shipper_lease" in _emptied(tx)
     return lost and not names & {"shipper_outbox", "shipper_claim"}
@@ -103,7 +103,7 @@ def _missing(tx: Connection) -> Iterator[Made]:
 
 
 def _emptied(tx: Connection) -> list[str]:
-    """Return the tables that have lost the row that they begin with."""
+    """Return the tables that have lost the row with which they begin."""
     there = {one[1] for one in tx.exec_driver_sql(_OURS).all()}
     return [
         f"the row of {table}"
@@ -126,7 +126,7 @@ def _expected() -> list[Made]:
 
 
 def _seeds() -> list[str]:
-    """Return the statements that write the rows which every outbox begins with."""
+    """Return the statements that write the first rows of every outbox."""
     return [
         f"INSERT OR IGNORE INTO {statement[at + len('INSERT INTO ') :]}"
         for revision in revisions.REVISIONS

@@ -1,11 +1,10 @@
-"""The tables, as SQLAlchemy Core knows them: one description for SQLite and PostgreSQL.
+"""The tables, as SQLAlchemy Core knows them: one description for all databases.
 
-It decides names and types. It must never create anything: the databases' own words, triggers
-and indexes among them, are in `migrations/`, and a test holds the two descriptions together.
-Columns and tables that only one of the databases has are marked with it in `info["only"]`.
+It decides names and types. It must never create anything: the DDL of each database, with triggers
+and indexes, is in `migrations/`, and a test compares the two descriptions. A column or table that
+only one database has is marked with the database's name in `info["only"]`.
 """
 
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -16,25 +15,18 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     SmallInteger,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
-    cast,
     func,
     text,
-    type_coerce,
 )
-from sqlalchemy.dialects.postgresql import TIMESTAMP
-from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import SchemaItem
-from sqlalchemy.sql.elements import ColumnElement
-from sqlalchemy.types import TypeEngine, UserDefinedType
+from sqlalchemy.types import TypeEngine
 
-from shipper.clock import iso, parse_iso
+from shipper.store.schema.types import PostgresJson, SqliteJson, SqliteName, UtcTime, Xid8
 
 # Indexes that only the migrations know.
 BY_HAND = frozenset({"shipper_hold_key"})
@@ -44,88 +36,11 @@ _SQLITE = {"only": "sqlite"}
 _ORDERING_KEY = "ordering_key"
 
 
-class UtcTime(TypeDecorator[float]):
-    """Seconds since 1970: TEXT like `2026-11-23T08:15:00.123Z` on SQLite, else timestamptz."""
-
-    impl = Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return what the database calls a time."""
-        postgres = dialect.name == "postgresql"
-        return dialect.type_descriptor(TIMESTAMP(timezone=True) if postgres else Text())
-
-    def process_bind_param(self, value: float | None, dialect: Dialect) -> str | datetime | None:
-        """Write a time, to the millisecond on SQLite, so that texts sort as times do."""
-        if value is None:
-            return None
-        return datetime.fromtimestamp(value, UTC) if dialect.name == "postgresql" else iso(value)
-
-    def process_result_value(self, value: str | datetime | None, dialect: Dialect) -> float | None:  # noqa: ARG002
-        """Read a time; raises ValueError for a text that is none."""
-        if value is None:
-            return None
-        return value.timestamp() if isinstance(value, datetime) else parse_iso(value)
-
-
-class _SqliteName(TypeDecorator[str]):
-    """An application's text. One row of invalid UTF-8 made Python refuse its whole batch."""
-
-    impl = Text
-    cache_ok = True
-
-    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
-        """Select the bytes as they lie there."""
-        return type_coerce(cast(column, LargeBinary), self)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """Read UTF-8, and U+FFFD where it is none."""
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-
-class _Json(UserDefinedType[bytes]):
-    """PostgreSQL's json, bound as text and selected as the bytes that were written."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: object) -> str:
-        """Return json and not jsonb, which would write the text anew."""
-        return "JSON"
-
-    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
-        """Select the text's bytes."""
-        return func.convert_to(cast(column, Text), "UTF8", type_=LargeBinary)
-
-
-class _SqliteJson(UserDefinedType[bytes]):
-    """SQLite's JSON text; selected as bytes, because nothing keeps it from being no UTF-8."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: object) -> str:
-        """Return the type whose affinity leaves a text alone."""
-        return "TEXT"
-
-    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
-        """Select the text's bytes."""
-        return cast(column, LargeBinary)
-
-
-class _Xid8(UserDefinedType[str]):
-    """A PostgreSQL transaction id that never wraps around."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: object) -> str:
-        """Return the type's name."""
-        return "xid8"
-
-
 _BIGINT = BigInteger().with_variant(Integer(), "sqlite")
 _SMALLINT = SmallInteger().with_variant(Integer(), "sqlite")
 _SECONDS: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
-_NAME = Text().with_variant(_SqliteName(), "sqlite")
-_PAYLOAD = _Json().with_variant(_SqliteJson(), "sqlite")
+_NAME = Text().with_variant(SqliteName(), "sqlite")
+_PAYLOAD = PostgresJson().with_variant(SqliteJson(), "sqlite")
 
 metadata = MetaData()
 
@@ -149,12 +64,12 @@ def _partial(name: str, *columns: Any, where: Any, **more: Any) -> Index:
     return Index(name, *columns, sqlite_where=where, postgresql_where=where, **more)
 
 
-# `tx` comes before `id`, because defaults are evaluated in the order of the columns: whoever has
-# taken a number from the sequence has a transaction id already, and every snapshot can see it.
+# `tx` comes before `id`, because defaults are evaluated in the order of the columns: a transaction
+# that has taken a number from the sequence has a transaction id already, seen by every snapshot.
 outbox = Table(
     "shipper_outbox",
     metadata,
-    Column("tx", _Xid8(), nullable=False, server_default=func.pg_current_xact_id(), info=_POSTGRES),
+    Column("tx", Xid8(), nullable=False, server_default=func.pg_current_xact_id(), info=_POSTGRES),
     _id(),
     Column("destination", _NAME, server_default="default"),
     Column(_ORDERING_KEY, _NAME),
@@ -269,7 +184,7 @@ lease = Table(
     Column("ttl", _SECONDS),
 )  # fmt: skip
 
-# On SQLite a turn is a number in the row of the lease.
+# On SQLite a turn is a number in the row of the lease instead.
 turn = Table(
     "shipper_turn", metadata,
     Column("turn", _BIGINT, primary_key=True, autoincrement=False),
@@ -279,7 +194,7 @@ turn = Table(
     info=_POSTGRES,
 )  # fmt: skip
 
-# What turns have counted, until it is added to the counters of the destinations.
+# What turns have counted, until it is added up in the counters of the destinations.
 count = Table(
     "shipper_count", metadata,
     Column("turn", _BIGINT, primary_key=True, autoincrement=False),
@@ -299,7 +214,7 @@ minute = Table(
     Column("latency_max", _SECONDS, nullable=False, server_default=text("0")),
 )  # fmt: skip
 
-# Where a BEFORE INSERT trigger leaves, for the AFTER INSERT one, which row had the event_id.
+# The BEFORE INSERT trigger notes here which row has the event_id, for the AFTER INSERT trigger.
 insert_guard = Table(
     "shipper_insert_guard", metadata,
     Column("one", Integer, primary_key=True),
@@ -309,9 +224,9 @@ insert_guard = Table(
 
 
 def compared(item: SchemaItem, name: str | None, dialect: str) -> bool:
-    """Say whether Alembic may compare a table, column or index: ours, and of this dialect.
+    """Return whether Alembic compares a table, column or index: only ours, of this dialect.
 
-    Everything else is the application's.
+    Everything else belongs to the application.
     """
     table = item if isinstance(item, Table) else getattr(item, "table", None)
     ours = metadata.tables.get(table.name) if isinstance(table, Table) else None

@@ -1,1 +1,1 @@
-"""How an outbox is brought to this version, and mended: what `shipper db upgrade` does."""
+"""How an outbox is brought to this version, and repaired: what `shipper db upgrade` does."""

@@ -1,12 +1,12 @@
-"""How the outbox is brought to the version that this code works with.
+"""How the outbox is brought to the revision that this code works with.
 
-A migration runs in one transaction, so there is no half of one. It must never touch a table that
-is not ours, and never a row of an event: what it says of the tables takes the same moment however
-many rows they have (a column with a constant default, a trigger, a function), and that is all that
-an application waits for. Indexes are the exception: see `indexes`.
+A migration runs in one transaction, so it is done as a whole or not at all. It must never touch a
+table that isn't ours, and never a row of an event. Its statements take the same short time however
+many rows a table has (a column with a constant default, a trigger, a function), and an application
+waits no longer than that. Indexes are the exception: see `indexes`.
 
-On PostgreSQL it never runs by itself: a person, or `init`, asks for it. On SQLite the daemon brings
-an older outbox up to date as it starts, where that is a matter of a moment.
+On a server it never runs by itself: an operator, or `init`, asks for it. On SQLite the daemon
+upgrades an older outbox when it starts, where that takes only a moment.
 """
 
 from contextlib import closing
@@ -15,49 +15,53 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import SchemaError
-from shipper.store.db.failures import file_of, translating, translating_sqlite
+from shipper.store.db.dialect import dialect_of, pick
+from shipper.store.db.failures import file_of
 from shipper.store.db.sqlite import header
-from shipper.store.db.transactions import reading, writing
+from shipper.store.db.sqlite.failures import translating_sqlite
+from shipper.store.db.transactions import reading, translating, writing
 from shipper.store.schema import indexes, locks, lost_tables, revisions, sqlite_objects
 from shipper.store.schema.ddl import location, statements
 from shipper.store.upgrade import repair, sqlite_sequence
 
-__all__ = ["downgrade", "location", "mend", "prepare", "statements", "upgrade"]
+__all__ = ["downgrade", "fix", "location", "prepare", "statements", "upgrade"]
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-_AS_LONG_AS_IT_TAKES = text("SET LOCAL statement_timeout = 0")
-
 
 def upgrade(engine: Engine) -> list[str]:
-    """Bring the database to `head`, in one transaction; returns notices for a person to read.
+    """Bring the database to `head`, in one transaction; return notices for a person.
 
     Raises SchemaError for a database that is newer than this code or has a table of that name
     that isn't ours, StoreUnavailable where the tables are in use for too long, OutboxHeld where
-    SQLite's ids have to be fixed and a daemon ships, and what `translating` makes of everything
-    else.
+    SQLite's ids have to be fixed and a daemon ships, and what `translating` makes of any other
+    failure.
     """
     notices = _to_head(engine)
     with translating(engine):
-        if engine.dialect.name == "sqlite":
-            notices += [*sqlite_objects.restore(engine), *sqlite_sequence.fix(engine)]
-        else:
-            notices += lost_tables.restore(engine)
+        for restore in pick(
+            dialect_of(engine),
+            sqlite=(sqlite_objects.restore, sqlite_sequence.fix),
+            postgresql=(lost_tables.restore,),
+        ):
+            notices += restore(engine)
     return notices
 
 
 def _to_head(engine: Engine) -> list[str]:
-    """Do the migrations that are missing, and no more: whoever calls may hold the outbox."""
-    import alembic.command  # noqa: F401, PLC0415 - heavy, so before anybody waits for us
+    """Run the missing migrations, and nothing that needs the lock: the caller can have it."""
+    import alembic.command  # noqa: F401, PLC0415 - heavy, so before the application has to wait
 
+    dialect = dialect_of(engine)
+    assert dialect.ddl_is_transactional, "a migration that fails would leave half of it"
     with translating(engine):
-        notices = _prepare_sqlite(engine) if engine.dialect.name == "sqlite" else []
+        notices = _prepare_file(engine) if dialect.is_file else []
         notices += lost_tables.adopt(engine, _stamp)
         revision = revisions.current(engine)
         if revision != revisions.head():
-            if engine.dialect.name == "postgresql":
-                indexes.build(engine, indexes.wanted("postgresql", revision))
+            if dialect.builds_indexes_beside:
+                indexes.build(engine, indexes.wanted(dialect.name, revision))
             locks.briefly(engine, _bring_up)
     return notices
 
@@ -69,16 +73,16 @@ def _stamp(connection: Connection) -> None:
 
 
 def _bring_up(connection: Connection) -> None:
-    from alembic import command  # noqa: PLC0415 - heavy, and only who migrates needs it
+    from alembic import command  # noqa: PLC0415 - heavy, and only a migration needs it
 
     _prepare(connection)
     command.upgrade(_config(connection), "head")
 
 
-def mend(engine: Engine) -> list[str]:
-    """Make the outbox what the migrations made, whatever was done to it; returns what was wrong.
+def fix(engine: Engine) -> list[str]:
+    """Make the outbox again as the migrations made it; return what was wrong, for a person.
 
-    It looks first, and holds nobody up for that. Raises what `translating` makes of a failure.
+    The look for faults locks nothing. Raises what `translating` makes of a failure.
     """
     with translating(engine):
         return repair.repair(engine) if repair.needed(engine) else []
@@ -87,17 +91,18 @@ def mend(engine: Engine) -> list[str]:
 def prepare(engine: Engine) -> list[str]:
     """Make the outbox ready for a daemon: on SQLite an older one is brought up to date.
 
-    Returns notices for a person to read, of what was changed and of what is wrong all the same.
-    Raises SchemaError when there is none, when it is newer than this code, on PostgreSQL when it is
-    older (there a person decides when the tables are changed), and where SQLite would have to build
-    an index over a large one.
+    Returns notices for a person, of what was changed and of what is still wrong. Raises SchemaError
+    where there is no outbox, where it is newer than this code, on a server where it is older (there
+    an operator decides when the tables are changed), and where SQLite would have to build an index
+    over a large outbox.
     """
-    if engine.dialect.name != "sqlite":
+    dialect = dialect_of(engine)
+    if not dialect.upgrades_by_itself:
         revisions.check(engine)
         return []
     revision = revisions.current(engine)
     if revision not in {None, revisions.head()}:
-        _refuse_long(engine, revision, bool(indexes.wanted("sqlite", revision)))
+        _refuse_long(engine, revision, bool(indexes.wanted(dialect.name, revision)))
         _to_head(engine)
     revisions.check(engine)
     missing = sqlite_objects.missing(engine)
@@ -106,7 +111,7 @@ def prepare(engine: Engine) -> list[str]:
 
 
 def _refuse_long(engine: Engine, revision: str | None, builds: bool) -> None:  # noqa: FBT001
-    """Raise SchemaError where the application would wait for long, and nobody has asked for it."""
+    """Raise SchemaError where the application would wait for long, and no operator asked for it."""
     if not builds:
         return
     with reading(engine) as connection:
@@ -114,13 +119,16 @@ def _refuse_long(engine: Engine, revision: str | None, builds: bool) -> None:  #
     if large:
         raise SchemaError(
             f"the outbox has revision {revision} and lacks an index that this code needs; while"
-            f" SQLite builds it over more than {indexes.SMALL} events, nobody else can write",
+            f" SQLite builds it over more than {indexes.SMALL} events, no other process can write",
             "when the application can wait for that: shipper db upgrade",
         )
 
 
 def downgrade(engine: Engine, *, discard_undelivered: bool = False) -> None:
-    """Drop everything of ours. Raises UsageError while an event is pending or dead, unless told."""
+    """Drop all that is ours; raise UsageError while an event is pending or dead.
+
+    With `discard_undelivered` those are dropped, too.
+    """
     from alembic import command  # noqa: PLC0415 - heavy, and only a downgrade needs it
 
     with writing(engine) as connection:
@@ -141,31 +149,19 @@ def _config(connection: Connection) -> "Config":
 
 
 def _prepare(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(_AS_LONG_AS_IT_TAKES)
-        connection.exec_driver_sql(revisions.ONE_AT_A_TIME)
+    dialect = dialect_of(connection)
+    dialect.as_long_as_it_takes(connection)
+    dialect.one_upgrade_at_a_time(connection)
     revision = revisions.read(connection)
     if revision is None:
         revisions.refuse_foreign(connection)
-        _refuse_encoding(connection)
+        dialect.refuse_encoding(connection)
     else:
         revisions.refuse_unknown(revision)
 
 
-def _refuse_encoding(connection: Connection) -> None:
-    if connection.dialect.name == "sqlite":
-        header.refuse_encoding(str(connection.exec_driver_sql("PRAGMA encoding").scalar()))
-        return
-    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
-    if encoding != "UTF8":
-        raise SchemaError(
-            f"the database is encoded in {encoding}; an outbox needs UTF8",
-            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and pg_dump it into that",
-        )
-
-
-def _prepare_sqlite(engine: Engine) -> list[str]:
-    # Neither setting can be changed inside of a transaction, so not on a connection that begins.
+def _prepare_file(engine: Engine) -> list[str]:
+    # Neither setting can be changed in a transaction, so the driver's own connection is used.
     file = file_of(engine)
     assert file is not None
     with translating_sqlite(file), closing(engine.raw_connection()) as raw:

@@ -1,9 +1,9 @@
-"""Counting anew what the counters of every destination should say, where somebody changed rows.
+"""Counting again what the counters of the destinations should say, after a change by hand.
 
-Nothing of ours leaves a counter wrong; SQL by hand does. It must never change an event, and nobody
-waits for the counting: a counter moves in the transaction that moves the rows, so by how much it is
-off stays the same whatever goes on. That difference is found in one view of the data, for as long
-as that takes, and added in a short transaction, unless somebody else has done so meanwhile.
+Shipper itself never leaves a counter wrong; SQL by hand does. It must never change an event, and no
+other process waits for the counting. A counter changes in the transaction that changes the rows, so
+the difference between the two stays the same whatever goes on. It is found in one view of the data,
+which can take long, and added in a short transaction, unless another recount has done so meanwhile.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from shipper.store.db.transactions import writing
 from shipper.store.lease.turns import fold_all
 
 _COUNTED = ("delivered", "dead", "discarded")
-# A deletion beside us sets a counter that is too low to 0, and the difference is another then.
+# A deletion meanwhile sets a counter that is too low to 0, which changes the difference.
 _ROUNDS = 5
 
 Name = str | bytes
@@ -26,14 +26,14 @@ Name = str | bytes
 
 @dataclass(frozen=True, slots=True)
 class _Off:
-    """By how much the counters are off, by destination and status, after so many recounts."""
+    """The differences of the counters, by destination and status, after `turn` recounts."""
 
     turn: int
     by: dict[Name, dict[str, int]]
 
 
 def recount(engine: Engine) -> int:
-    """Set the counters to what the rows say; return of how many destinations they were wrong.
+    """Set the counters to what the rows say; return for how many destinations they were wrong.
 
     Raises StoreUnavailable and AccessDenied.
     """
@@ -49,19 +49,19 @@ def recount(engine: Engine) -> int:
                     tx.execute(_ADD, {"name": name, **counts})
                 wrong |= off.by.keys()
     raise StoreUnavailable(
-        "the counters change while they are counted", "is somebody changing rows by hand?"
+        "the counters change while they are counted", "are rows being changed by hand?"
     )
 
 
 def is_needed(engine: Engine) -> bool:
-    """Return whether any counter is off; reads every row, and changes none."""
+    """Return whether a counter is wrong; reads every row, and changes none."""
     return bool(_look(engine).by)
 
 
 def _look(engine: Engine) -> _Off:
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     name = written(dialect, "destination")
-    # Without what is pending: that is most of an outbox that waits, and no counter counts it.
+    # Without pending events: an outbox that waits has many, and no counter counts them.
     rows = text(
         f"SELECT {name} AS name, status, count(*) AS events FROM shipper_outbox"
         " WHERE status <> 'pending' GROUP BY destination, status"
@@ -71,8 +71,7 @@ def _look(engine: Engine) -> _Off:
     )
     off: dict[Name, Counter[str]] = {}
     with sorting_on_disk(engine), snapshot(engine) as tx:
-        if engine.dialect.name == "postgresql":
-            tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        dialect.as_long_as_it_takes(tx)
         turn = tx.execute(_TURN).scalar() or 0
         for row in tx.execute(rows):
             off.setdefault(row.name, Counter())[row.status] += row.events
@@ -83,8 +82,8 @@ def _look(engine: Engine) -> _Off:
 
 
 def _is_first(tx: Connection, turn: int) -> bool:
-    """Return whether nobody has added the same since we looked; tells a running daemon."""
-    # Whoever records or moves an event begins with this row, as we do.
+    """Return whether no other recount came between; tell a running daemon of the change."""
+    # Each transaction that records or moves an event begins with this row, as this one does.
     tx.execute(_NOTIFY)
     fold_all(tx)  # else one could go below 0 for a while
     tx.execute(_BEGIN)

@@ -1,29 +1,29 @@
-"""How the outbox is made again what the migrations made, whatever a tool has done to it.
+"""How the outbox is made again as the migrations made it, whatever a tool has done to it.
 
-What is wrong is `damage`'s to tell, and what only reading every row shows. It must never touch a
-payload, an event that has ended, or what isn't ours, and never keep an application waiting for more
-than a moment.
+It fixes what `damage` finds, and what only a look at every row shows. It must never touch a
+payload, an event that has ended, or an object that isn't ours, and never make an application wait
+for more than a moment.
 """
 
 from functools import partial
 
 from sqlalchemy import Connection, Engine, TextClause, text
 
-from shipper.store.db.batches import Turns
-from shipper.store.db.dialect import POSTGRES, SQLITE, dialect_of
+from shipper.store.db.batches import Batches
+from shipper.store.db.dialect import POSTGRES, SQLITE, dialect_of, pick
 from shipper.store.db.paging import matching
 from shipper.store.db.snapshot import snapshot
 from shipper.store.db.transactions import reading, writing
 from shipper.store.lease import last_turn
 from shipper.store.schema import indexes, locks
-from shipper.store.schema.damage import ALWAYS, SEQUENCE, THERE, damage, missing, numbers, things
+from shipper.store.schema.damage import ALWAYS, SEQUENCE, damage, missing, numbers, states, things
 from shipper.store.upgrade.recount import is_needed, recount
 
 
 def needed(engine: Engine) -> bool:
-    """Return whether `repair` may have something to do; reads every row, and changes none."""
+    """Return whether `repair` has something to do; reads every row, and changes none."""
     with snapshot(engine) as tx:
-        _have_time(tx)
+        dialect_of(tx).as_long_as_it_takes(tx)
         if (
             bool(damage(tx))
             or bool(tx.execute(text(_KEYLESS)).scalar())
@@ -36,16 +36,17 @@ def needed(engine: Engine) -> bool:
 
 
 def repair(engine: Engine) -> list[str]:
-    """Mend what `damage` finds, and what only reading every row shows; returns what was wrong.
+    """Fix what `damage` finds, and what only a look at every row shows; return what was wrong.
 
-    What is made again of the tables takes a moment; what is about rows goes in batches, and is
-    looked for beside those who write. Only SQLite builds a missing index in one piece.
+    Triggers and functions are made again in a moment. Rows are changed in batches, and looked for
+    while the application writes. Only SQLite builds a missing index in one piece.
     """
+    dialect = dialect_of(engine)
     with reading(engine) as tx:
         done, damaged = [*missing(tx), *numbers(tx)], bool(damage(tx))
-        indexes_wanted = [*things(tx.dialect.name).indexes.values()]
+        indexes_wanted = [*things(dialect.name).indexes.values()]
     if damaged:
-        if engine.dialect.name == "postgresql":
+        if dialect.builds_indexes_beside:
             indexes.build(engine, indexes_wanted)
         done += locks.briefly(engine, _make)
     return [
@@ -55,30 +56,25 @@ def repair(engine: Engine) -> list[str]:
         *_told(_derive(engine), "pending events had no key or lane, written past the triggers"),
         *_told(recount(engine), "destinations had counters that were off"),
         *_told(
-            _forget_purged(engine), "destinations counted what was deleted before ids began anew"
+            _forget_purged(engine), "destinations counted deletions from before the ids began again"
         ),
     ]
 
 
 def _make(tx: Connection) -> list[str]:
-    _have_time(tx)
+    dialect_of(tx).as_long_as_it_takes(tx)
     _remake(tx)
     _renumber(tx)
     return [
         f"the table {statement.split()[2]} was empty"
-        for statement in things(tx.dialect.name).rows
+        for statement in things(dialect_of(tx).name).rows
         if tx.execute(text(f"{statement.rstrip(';')} ON CONFLICT DO NOTHING")).rowcount
     ]
 
 
-def _have_time(tx: Connection) -> None:
-    if tx.dialect.name == "postgresql":
-        tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
-
-
 def _top(tx: Connection, statement: str) -> TextClause:
     """Return a statement with the highest id that there was in the place of {top}."""
-    dialect = dialect_of(tx.dialect.name)
+    dialect = dialect_of(tx)
     return text(statement.replace("{top}", f"(SELECT {dialect.top})"))
 
 
@@ -86,53 +82,50 @@ def _top(tx: Connection, statement: str) -> TextClause:
 
 
 def _remake(tx: Connection) -> None:
-    made, there = things(tx.dialect.name), _there(tx)
-    if tx.dialect.name == "postgresql":
-        for statement in made.functions.values():
-            replaced = statement.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1)
-            tx.exec_driver_sql(replaced)
+    dialect = dialect_of(tx)
+    made, there = things(dialect.name), states(tx)
+    for statement in made.functions.values():
+        replaced = statement.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1)
+        tx.exec_driver_sql(replaced)
     if not made.triggers.keys() <= there.keys():
-        on = " ON shipper_outbox" if tx.dialect.name == "postgresql" else ""
         # All of them, because SQLite fires them in the order in which they were made.
         for name, statement in made.triggers.items():
-            tx.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}{on}")
+            tx.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}{dialect.of_outbox}")
             tx.exec_driver_sql(statement)
     for name, statement in made.indexes.items():
         if there.get(name) == "invalid":
             tx.exec_driver_sql(f"DROP INDEX {name}")
         if there.get(name, "invalid") == "invalid":
             tx.exec_driver_sql(statement)
-    if tx.dialect.name == "postgresql":
-        _enable(tx)
+    for name, state in states(tx).items():
+        if name in made.triggers:
+            _enable(tx, name, state)
 
 
-def _enable(tx: Connection) -> None:
-    there = _there(tx)
-    for name in things("postgresql").triggers:
-        if name == ALWAYS and there[name] != "A":
-            tx.exec_driver_sql(f"ALTER TABLE shipper_outbox ENABLE ALWAYS TRIGGER {name}")
-        elif there[name] not in {"O", "A"}:
-            tx.exec_driver_sql(f"ALTER TABLE shipper_outbox ENABLE TRIGGER {name}")
-
-
-def _there(tx: Connection) -> dict[str, str]:
-    """Return the state of each trigger and index that there is."""
-    return {row.name: row.state for row in tx.execute(text(THERE[tx.dialect.name]))}
+def _enable(tx: Connection, name: str, state: str) -> None:
+    """Enable a trigger that a tool has disabled; one of SQLite is always `valid`."""
+    if state == "valid":
+        return
+    if name == ALWAYS and state != "A":
+        tx.exec_driver_sql(f"ALTER TABLE shipper_outbox ENABLE ALWAYS TRIGGER {name}")
+    elif state not in {"O", "A"}:
+        tx.exec_driver_sql(f"ALTER TABLE shipper_outbox ENABLE TRIGGER {name}")
 
 
 # -- numbers --------------------------------------------------------------------------------------
 
 
 def _renumber(tx: Connection) -> None:
-    if tx.dialect.name != "postgresql":
+    sequence = pick(dialect_of(tx), sqlite=None, postgresql=SEQUENCE)
+    if sequence is None:
         return
-    row = tx.execute(text(SEQUENCE)).one()
+    row = tx.execute(sequence).one()
     if row.seq is None:
         tx.exec_driver_sql(
             "ALTER TABLE shipper_outbox ALTER COLUMN id DROP DEFAULT,"
             " ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (CACHE 1)"
         )
-        row = tx.execute(text(SEQUENCE)).one()
+        row = tx.execute(sequence).one()
     if row.last < row.highest:
         tx.execute(text("SELECT setval(:seq, :highest)"), {"seq": row.seq, "highest": row.highest})
 
@@ -141,25 +134,25 @@ def _renumber(tx: Connection) -> None:
 
 
 def _take_marks(engine: Engine) -> int:
-    """Take the marks of an end from pending events."""
-    dialect, turns, done = dialect_of(engine.dialect.name), Turns(), 0
+    """Remove the marks of an end from pending events."""
+    dialect, batches, done = dialect_of(engine), Batches(), 0
     statement = text(
         f"UPDATE shipper_outbox{dialect.by_id} SET delivered_at = NULL, delivery_number = NULL"
         f" WHERE id IN {dialect.ids} AND {_ENDS}"
     )
-    for ids in turns.cut(matching(engine, dialect, _ENDS, {})):
-        with turns.timing(len(ids)), writing(engine) as tx:
+    for ids in batches.cut(matching(engine, dialect, _ENDS, {})):
+        with batches.timing(len(ids)), writing(engine) as tx:
             done += tx.execute(statement, {"ids": dialect.bind_ids(ids)}).rowcount
     return done
 
 
 def _forget_purged(engine: Engine) -> int:
     with reading(engine) as tx:
-        _have_time(tx)
+        dialect_of(tx).as_long_as_it_takes(tx)
         if not tx.execute(_top(tx, _PURGED_TOO_MANY)).scalar():
             return 0
         seen = tx.execute(text(_PURGED)).all()
-    with writing(engine) as tx:  # what was deleted since is counted on
+    with writing(engine) as tx:  # what was deleted since stays counted
         for name, purged in seen:
             tx.execute(text(_LOWER_PURGED), {"name": name, "purged": purged})
     return len(seen)
@@ -167,11 +160,11 @@ def _forget_purged(engine: Engine) -> int:
 
 def _derive(engine: Engine) -> int:
     """Give keys and lanes to pending events that were written past the triggers."""
-    dialect = dialect_of(engine.dialect.name)
-    derive = _derive_postgres if dialect.name == "postgresql" else _derive_sqlite
-    turns, changed = Turns(), 0
-    for ids in turns.cut(matching(engine, dialect, _WITHOUT, {})):
-        with turns.timing(len(ids)):
+    dialect = dialect_of(engine)
+    derive = pick(dialect, sqlite=_derive_sqlite, postgresql=_derive_postgres)
+    batches, changed = Batches(), 0
+    for ids in batches.cut(matching(engine, dialect, _WITHOUT, {})):
+        with batches.timing(len(ids)):
             changed += derive(engine, ids)
     return changed
 
@@ -182,7 +175,7 @@ def _derive_sqlite(engine: Engine, ids: list[int]) -> int:
     with writing(engine) as tx:
         before = tx.execute(keyless, these).scalar_one()
         for name in ("shipper_outbox_default", "shipper_outbox_derive"):
-            update = f"{_for_rows(things('sqlite').triggers[name])} AND id IN {SQLITE.ids}"
+            update = f"{_for_rows(things(SQLITE.name).triggers[name])} AND id IN {SQLITE.ids}"
             tx.exec_driver_sql(update, these)
         return int(before - tx.execute(keyless, these).scalar_one())
 
@@ -191,7 +184,7 @@ def _derive_postgres(engine: Engine, ids: list[int]) -> int:
     with writing(engine) as tx:
         if not _copy_differs(tx, ids):
             return 0
-    # To change what an event is, its trigger has to be off, and nobody may write meanwhile.
+    # To change an event its trigger has to be off, so no session is allowed to write meanwhile.
     return locks.briefly(engine, partial(_derive_alone, ids=ids), tables=("lease", "outbox"))
 
 
@@ -205,7 +198,7 @@ def _derive_alone(tx: Connection, ids: list[int]) -> int:
 
 
 def _copy_differs(tx: Connection, ids: list[int]) -> bool:
-    """Copy events into a table of this session's, past the trigger; return whether any differs."""
+    """Copy events into a table of this session, past the trigger; return whether any differs."""
     if tx.exec_driver_sql("SELECT to_regclass('pg_temp.shipper_written_past')").scalar() is None:
         for statement in _MAKE_COPY:
             tx.exec_driver_sql(statement)
@@ -214,7 +207,7 @@ def _copy_differs(tx: Connection, ids: list[int]) -> bool:
 
 
 def _for_rows(trigger: str) -> str:
-    """Return the UPDATE in a trigger as one of all pending rows that it would have changed."""
+    """Return a trigger's UPDATE as an UPDATE of all pending rows that it would have changed."""
     condition, _, action = trigger.partition("\nBEGIN\n")
     condition = condition.partition("WHEN ")[2].replace("NEW.", "shipper_outbox.")
     update = action.rpartition("END;")[0].strip().rstrip(";").replace("NEW.", "shipper_outbox.")
@@ -233,10 +226,10 @@ _WITHOUT = (
     " OR coalesce(destination, '') = '' OR coalesce(event_id, '') = '')"
 )
 _KEYLESS = f"SELECT EXISTS (SELECT 1 FROM shipper_outbox WHERE {_WITHOUT})"
-# Somebody has made them pending again by hand.
+# They were made pending again by hand.
 _ENDS = "status = 'pending' AND (delivered_at IS NOT NULL OR delivery_number IS NOT NULL)"
 _HAS_ENDED = f"SELECT EXISTS (SELECT 1 FROM shipper_outbox WHERE {_ENDS})"
-# The trigger itself says what they should be, of a copy.
+# The trigger, applied to a copy, says what the columns should be.
 _MAKE_COPY = (
     (
         "CREATE TEMPORARY TABLE shipper_written_past (LIKE shipper_outbox INCLUDING DEFAULTS)"

@@ -1,16 +1,16 @@
 """SQLite's own count of the ids that it gave (`sqlite_sequence`), and what tools do to it.
 
-It decides when that count is wrong: at the end of all numbers no event can be written any more
-(SQLite calls it "database or disk is full"), and a count that was emptied gives ids again that
-stand in the history. It must never lower the count below an id that is known anywhere, and never
-move an event while a daemon ships.
+It decides when that count is wrong. At the greatest number no event can be written any more (SQLite
+reports "database or disk is full"). A count that was emptied gives ids again that are in the
+history. It must never lower the count below an id that is known anywhere, and never change the id
+of an event while a daemon ships.
 """
 
 from collections.abc import Iterator
 
 from sqlalchemy import Connection, Engine, text
 
-from shipper.store.db.dialect import ALL_IDS
+from shipper.store.db.dialect import ALL_IDS, dialect_of, pick
 from shipper.store.db.failures import file_of
 from shipper.store.db.transactions import reading, writing
 from shipper.store.lease.file_lock import FileLock
@@ -36,23 +36,22 @@ _FIX = "stop shipper, then: shipper db upgrade"
 
 
 def faults(tx: Connection) -> list[str]:
-    """Return what is wrong with the counts, a sentence each; none on PostgreSQL."""
-    if tx.dialect.name != "sqlite":
-        return []
-    return [told for table in _TABLES if (told := _fault(tx, table))]
+    """Return what is wrong with the counts, a sentence for each fault; none on PostgreSQL."""
+    tables = pick(dialect_of(tx), sqlite=_TABLES, postgresql=())
+    return [told for table in tables if (told := _fault(tx, table))]
 
 
 def look(engine: Engine) -> list[str]:
-    """Return the same, in a transaction of its own."""
+    """Return what `faults` does, in a transaction of its own."""
     with reading(engine) as tx:
         return faults(tx)
 
 
 def fix(engine: Engine) -> list[str]:
-    """Make the counts right again where that can be done; return what was done, for a person.
+    """Correct the counts; return what was done, for a person.
 
-    An event at the end of all numbers gets the id after the highest of the others: none was
-    written after it, so its place stays the same. Raises OutboxHeld while a daemon ships.
+    An event with the greatest number gets the id after the highest other id: no event was written
+    after it, so its place stays the same. Raises OutboxHeld while a daemon ships.
     """
     if not look(engine):
         return []
@@ -69,9 +68,9 @@ def fix(engine: Engine) -> list[str]:
 
 
 def raise_count(engine: Engine) -> list[str]:
-    """Raise a count that was emptied to the highest id that is known; else change nothing.
+    """Raise a count that was emptied to the highest known id; change nothing else.
 
-    Returns what is still wrong: the rest is for `fix`.
+    Returns what is still wrong, which only `fix` corrects.
     """
     found = look(engine)
     if found:
@@ -112,12 +111,12 @@ def _fixed(tx: Connection, table: str) -> Iterator[str]:
 
 
 def _move(tx: Connection, table: str, before: int, after: int) -> None:
-    """Give a row another id; the history goes with an event, whose trigger forbids it else."""
+    """Give a row another id; the history of an event follows, past the trigger that forbids it."""
     if table != "shipper_outbox":
         tx.execute(text(f"UPDATE {table} SET id = :after WHERE id = :before"),
                    {"before": before, "after": after})  # fmt: skip
         return
-    # A claim that a crash has left names it as well; no other number has so many digits.
+    # A claim that a crash has left can name it, too; no other number has so many digits.
     tx.execute(text("UPDATE shipper_claim SET ids = replace(ids, :before, :after)"),
                {"before": str(before), "after": str(after)})  # fmt: skip
     trigger: str | None = tx.execute(_IMMUTABLE).scalar()

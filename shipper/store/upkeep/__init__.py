@@ -1,1 +1,1 @@
-"""What keeps the place: what is over is deleted, and there is room on the disk."""
+"""What keeps room: deleting events that have ended, and room on the disk."""

@@ -1,37 +1,29 @@
-"""Room that is kept for a full disk: a file beside an SQLite outbox, given up piece by piece.
+"""Room that is kept for a full disk: a file beside an SQLite outbox, freed piece by piece.
 
-It decides when room is given up: only when a write of the daemon's has failed because the disk is
-full, a piece at a time, and the write is tried again at once, so that somebody else who fills the
-disk finds as little as can be. The last pieces are for turns that record what was sent, never for
-one that only claims more. It must never fill the disk itself, never touch a file that isn't its
-own, and never fail a write that would have gone well without it.
+It decides how large a piece is, and which pieces are kept for what. The last pieces are for turns
+that record what was sent, never for a turn that only claims more. `full_disk` decides when a piece
+is freed.
 
-Whoever needs room sooner may delete the file at any time. On a file system that shares or
-compresses blocks it keeps less than it says.
+It must never fill the disk itself, and never touch a file that isn't its own. The operator can
+delete the file at any time. On a file system that shares or compresses blocks the file keeps less
+room than its size says.
 """
 
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
-from shipper.errors import DiskFull
-from shipper.policy.event import Event
-from shipper.store.drain.messages import Work
-from shipper.store.drain.queue import Queue
 from shipper.system.files import PRIVATE, Directory, Untrusted
 
-T = TypeVar("T")
-
 SUFFIX = ".shipper.reserve"
-# A piece holds a turn's marks and more. The WAL needs its own size once more to be written into
-# the file, 4 MB as a rule; several pieces together have that.
+# A piece has room for more than one turn's records. To be written into the file, the WAL needs its
+# own size once more, usually 4 MB; several pieces together have that.
 PIECES = 8
 FOR_MARKS = 2
-# It is made only where so many times its size stays free.
+# The file is made only if so many times its size stays free.
 _SPARE = 4
 
 
@@ -41,7 +33,7 @@ def reserve_of(database: Path) -> Path:
 
 
 def held(database: Path) -> int:
-    """Return how many bytes lie in reserve beside an SQLite file."""
+    """Return how many bytes are kept in reserve beside an SQLite file."""
     try:
         status = reserve_of(database).lstat()
     except OSError:
@@ -50,7 +42,7 @@ def held(database: Path) -> int:
 
 
 class Reserve:
-    """The reserve of one SQLite file: `size` bytes, or none with 0. The daemon's alone."""
+    """The reserve of one SQLite file: `size` bytes, or none with 0. Only the daemon changes it."""
 
     def __init__(self, database: Path, size: int) -> None:
         self._database = database
@@ -59,11 +51,11 @@ class Reserve:
 
     @property
     def held(self) -> int:
-        """Return how many bytes lie there."""
+        """Return how many bytes are kept now."""
         return held(self._database)
 
     def restore(self) -> bool:
-        """Take the room again, if enough stays free; return whether all of it is there now."""
+        """Fill the reserve again, if enough stays free; return whether it is full now."""
         try:
             if self.size == 0:
                 with Directory(self._path.parent) as directory:
@@ -82,11 +74,11 @@ class Reserve:
 
     @contextmanager
     def _own(self, *, replaces: bool = False) -> Iterator[int]:
-        """Open the file; raises OSError for one that isn't ours alone.
+        """Open the file; raises OSError if it doesn't belong to this user alone.
 
-        The directory is shared with applications, and what one of them has put there under this
-        name may lead anywhere. With `replaces` it makes room for ours, as does the file of somebody
-        else who was the daemon before: a name in our directory goes, and nothing it leads to.
+        Applications can write to the directory, and one of them may have made a link of this name
+        to any file. With `replaces` such a name is removed and the file is made, also if the daemon
+        ran as another user before. The file that a link leads to is never touched.
         """
         name, owners = self._path.name, {os.geteuid()}
         with Directory(self._path.parent) as directory:
@@ -103,7 +95,10 @@ class Reserve:
             os.close(file)
 
     def give(self, *, marks: bool) -> int:
-        """Give a piece up and return its bytes; 0 where there is none (left for this)."""
+        """Free a piece and return its bytes; 0 if no piece is left, or none for this purpose.
+
+        `marks` says that the piece is for recording what was sent.
+        """
         before = self.held
         piece = -(-self.size // PIECES)
         least = 0 if marks else FOR_MARKS * piece
@@ -113,39 +108,8 @@ class Reserve:
         try:
             with self._own() as file:
                 os.ftruncate(file, after)
-                # Some file systems only reuse what a commit of theirs has freed.
+                # Some file systems reuse freed room only after they have committed.
                 os.fsync(file)
         except OSError:
             return 0
         return before - after
-
-
-class Spared:
-    """A queue that writes on a full disk for as long as the reserve lasts."""
-
-    def __init__(self, queue: Queue, reserve: Reserve, told: Callable[[int], None]) -> None:
-        self._queue = queue
-        self._reserve = reserve
-        self._told = told
-
-    def turn(self, work: Work) -> list[Event]:
-        """Do a turn's work; see `Queue.turn`, which does nothing twice."""
-        return self._insist(lambda: self._queue.turn(work), marks=bool(work.records))
-
-    def renew(self) -> None:
-        """Prolong the lease; see `Queue.renew`."""
-        self._insist(self._queue.renew, marks=True)
-
-    def insist(self, write: Callable[[], T]) -> T:
-        """Do any other write of the daemon's that may be done again where it has failed."""
-        return self._insist(write, marks=False)
-
-    def _insist(self, write: Callable[[], T], *, marks: bool) -> T:
-        while True:
-            try:
-                return write()
-            except DiskFull:
-                given = self._reserve.give(marks=marks)
-                if not given:
-                    raise
-                self._told(given)

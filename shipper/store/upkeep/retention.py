@@ -1,18 +1,19 @@
-"""Deleting what is over: delivered and discarded events, and dead letters where that is wanted.
+"""Deletes events that have ended: delivered and discarded ones, and dead letters if configured.
 
-It decides which rows have had their time, and how much of that is done at a time. It must never
-delete a pending event, nor a dead letter that holds its key: somebody still has to look at that.
+For the daemon and for `prune`. It decides which events' time is over, and how many are deleted at a
+time. It must never delete a pending event, nor a dead letter that holds its key: an operator still
+has to decide about that one.
 
-Each batch is a short transaction: events, their history, and the counters together, so that the
-books balance at every moment. First comes the row of the lease, as with all who write (see
-`operate`), so a retry by an operator and a deletion can't meet. Beyond that no fence is needed:
-a daemon doesn't touch what has ended. Everything is found along an index of its own; nothing
-pending is met. A batch takes as many rows as fit into its time, so the drain isn't held up.
+Each batch is one short transaction: events, their history, and the counters, so that the counters
+always equal a recount. Like every writer it locks the row of the lease first (see `operate`), so it
+can't meet an operator's retry of the same event. It needs no other fence: the daemon doesn't change
+an event that has ended. All rows are found by an index of their status. A batch takes as many rows
+as fit into its time, so that the drain doesn't have to wait.
 
-Delivered events count from their delivery. When a dead letter died isn't in its row: it and a
-discarded event count from their last try. A row that was stamped by a clock which ran ahead, and
-was set right long ago, would stay until the clock is there again; who knows that clocks of late
-have said nothing of the kind gives a time beyond which all is over.
+The time of a delivered event runs from its delivery. A row doesn't have the time of its death: the
+time of a dead letter or a discarded event runs from its last try. A row that was written while the
+clock was far ahead would stay until that time. So the caller can give a time that no clock has
+shown lately: rows that are stamped beyond it are deleted, too.
 """
 
 from collections import Counter
@@ -29,97 +30,96 @@ from shipper.store.db.transactions import writing
 from shipper.store.lease.turns import fold_all
 
 _FIRST_BATCH, _LEAST, _MOST = 50, 10, 2000
-# The last second that can be written down.
+# The last second that can be written.
 END = 253402300799.0
 
 
 @dataclass(frozen=True, slots=True)
 class Cutoffs:
-    """What goes: all that was over before these times, in seconds since 1970; None keeps it."""
+    """Events that ended before these times are deleted (seconds since 1970); None keeps all."""
 
     delivered: float | None
     """For delivered and for discarded events."""
     dead: float | None
     delivered_beyond: float = END
-    """What is stamped later goes as well, because no clock has said that time for long enough."""
+    """Events that are stamped later are deleted as well: no clock has shown such a time lately."""
     dead_beyond: float = END
 
     @classmethod
     def at(cls, now: float, *, delivered: float | None, dead: float | None) -> "Cutoffs":
-        """Return them for retentions in seconds, None for what is kept for ever."""
+        """Return the cutoffs for retentions in seconds; None for events that are kept for ever."""
         return cls(
             None if delivered is None else now - delivered, None if dead is None else now - dead
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """What a sum of deleted events is about."""
+class EndedGroup:
+    """Events of one destination that have ended in the same way."""
 
     destination: str
     status: str
 
 
 def newest(engine: Engine) -> float | None:
-    """Return the newest time in the outbox, None for one without events: it is no less than that.
+    """Return the newest time in the outbox: of the last write or the last delivery.
 
-    When the last event was written, or when one was delivered last. Seconds since 1970. Raises
+    In seconds since 1970; None if there are no events. The right time now is this or later. Raises
     StoreUnavailable, AccessDenied and SchemaError.
     """
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     with snapshot(engine) as tx:
         found = [dialect.wall(tx.execute(query).scalar()) for query in _newest(dialect)]
     return max((moment for moment in found if moment is not None), default=None)
 
 
-def due(engine: Engine, cutoffs: Cutoffs) -> dict[Kind, int]:
-    """Return how many events `prune` would delete. Reads them all, and nothing else.
+def due(engine: Engine, cutoffs: Cutoffs) -> dict[EndedGroup, int]:
+    """Return how many events `prune` would delete. Reads all of these events.
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
-    dialect = dialect_of(engine.dialect.name)
-    found: dict[Kind, int] = {}
+    dialect = dialect_of(engine)
+    found: dict[EndedGroup, int] = {}
     with snapshot(engine) as tx:
-        if dialect.name == "postgresql":
-            tx.execute(_AS_LONG_AS_IT_TAKES)
+        dialect.as_long_as_it_takes(tx)
         for status, span in _wanted(cutoffs):
             for row in tx.execute(_count(dialect, status), span.values(dialect)):
-                found[Kind(shown(row.destination), status)] = row.events
+                found[EndedGroup(shown(row.destination), status)] = row.events
     return found
 
 
 def prune(
     engine: Engine, cutoffs: Cutoffs, monotonic: Callable[[], float]
-) -> Iterator[Counter[Kind]]:
-    """Delete what is over; yield after each batch what it was. Each step is a transaction.
+) -> Iterator[Counter[EndedGroup]]:
+    """Delete the events whose time is over; yield the counts of each batch after its commit.
 
-    Between two steps nothing is open, and whoever steps may rest for as long as it likes. Raises
-    StoreUnavailable, AccessDenied and SchemaError; what was yielded is done.
+    No transaction stays open between two steps, so the caller can wait there as long as it likes.
+    Raises StoreUnavailable, AccessDenied and SchemaError; what was yielded is deleted.
     """
-    dialect = dialect_of(engine.dialect.name)
-    pace = Pace()
+    dialect = dialect_of(engine)
+    size = BatchSize()
     for status, span in _wanted(cutoffs):
         for place in _places(engine, dialect, status):
             for page in _pages(dialect, status):
                 walk = _Walk(engine, dialect, status, page, span, place)
-                yield from _batches(walk, pace, monotonic)
+                yield from _batches(walk, size, monotonic)
 
 
-class Pace:
-    """How many rows the next batch takes, so that it lasts no longer than it should."""
+class BatchSize:
+    """How many rows the next batch takes, so that it holds the write lock only briefly."""
 
     def __init__(self) -> None:
         self.rows = _FIRST_BATCH
 
     def took(self, seconds: float) -> None:
-        """Learn from how long a full batch took."""
+        """Adjust the size to how long a full batch took."""
         self.rows = paced(self.rows, seconds, BATCH_SECONDS, (_LEAST, _MOST))
 
 
 class _Span(NamedTuple):
-    """What is over: what is stamped before the one time or beyond the other.
+    """The times that are over: before `before`, or after `beyond`.
 
-    What somebody wrote by hand and is no time of ours is neither.
+    A stamp that was written by hand and is no valid time is neither.
     """
 
     before: float
@@ -132,11 +132,11 @@ class _Span(NamedTuple):
 
 @dataclass(slots=True)
 class _Walk:
-    """One way along an index, and how far it has come.
+    """A walk along an index, and how far it has come.
 
-    `place` is the destination whose dead or discarded events are looked through; delivered ones
-    lie in the order of their times, `since` is that of the last. Nothing before it is looked at
-    again: while somebody holds a snapshot, PostgreSQL keeps what was deleted.
+    `place` is the destination whose dead or discarded events are read. Delivered events are in the
+    order of their times; `since` is the last one's. The walk never goes back before `since`: while
+    a transaction holds a snapshot, PostgreSQL keeps the deleted rows there.
     """
 
     engine: Engine
@@ -148,14 +148,13 @@ class _Walk:
     after: int = 0
     since: str = ""
 
-    def step(self, limit: int) -> tuple[int, Counter[Kind]]:
-        """Look at `limit` rows at most and delete what is due; return how many were seen."""
+    def step(self, limit: int) -> tuple[int, Counter[EndedGroup]]:
+        """Read at most `limit` rows, delete those that are due; return how many were read."""
         since = self.since or self.dialect.before_all
         values = {"limit": limit, "place": self.place, "after": self.after, "since": since}
         with writing(self.engine) as tx:
-            if self.dialect.name == "postgresql":
-                tx.execute(_STAND_IN_LINE)
-                fold_all(tx)
+            self.dialect.lock_lease(tx)
+            fold_all(tx)
             rows = tx.execute(self.page, self.span.values(self.dialect) | values).all()
             gone = [row for row in rows if row.is_due]
             _delete(tx, self.dialect, [row.id for row in gone])
@@ -164,16 +163,20 @@ class _Walk:
                 tx.execute(_PURGE[self.status], {"name": name, "events": by_name[name]})
         if rows:
             self.after, self.since = rows[-1].id, rows[-1].stamp
-        return len(rows), Counter({Kind(shown(n), self.status): c for n, c in by_name.items()})
+        return len(rows), Counter(
+            {EndedGroup(shown(n), self.status): c for n, c in by_name.items()}
+        )
 
 
-def _batches(walk: _Walk, pace: Pace, monotonic: Callable[[], float]) -> Iterator[Counter[Kind]]:
+def _batches(
+    walk: _Walk, size: BatchSize, monotonic: Callable[[], float]
+) -> Iterator[Counter[EndedGroup]]:
     seen = limit = 1
     while seen == limit:
-        limit, began = pace.rows, monotonic()
+        limit, began = size.rows, monotonic()
         seen, gone = walk.step(limit)
         if seen == limit:
-            pace.took(monotonic() - began)
+            size.took(monotonic() - began)
         if seen:
             yield gone
 
@@ -188,7 +191,7 @@ def _wanted(cutoffs: Cutoffs) -> Iterator[tuple[str, _Span]]:
 
 
 def _places(engine: Engine, dialect: Dialect, status: str) -> list[str | bytes]:
-    """Return the destinations whose index entries are to be looked through one by one."""
+    """Return the destinations that have to be walked through one by one."""
     if status == "delivered":
         return [""]
     with snapshot(engine) as tx:
@@ -219,14 +222,14 @@ def _newest(dialect: Dialect) -> Iterator[TextClause]:
 
 
 def _pages(dialect: Dialect, status: str) -> list[TextClause]:
-    """Return what finds the next rows along the index, with whether each is due."""
+    """Return the queries for the next rows along the index, and whether each row is due."""
     columns = f"SELECT id, {written(dialect, 'destination')} AS destination"
     begun = f" AND delivered_at >= {dialect.stamp.format(':since')}"
     table = f"shipper_outbox{dialect.along.format(status)}"
     if status == "delivered":
         return [
             text(
-                f"{columns}, {_true(dialect)} AS is_due, CAST(delivered_at AS text) AS stamp"
+                f"{columns}, {dialect.true} AS is_due, CAST(delivered_at AS text) AS stamp"
                 f" FROM {table}"
                 f" WHERE status = 'delivered' AND {is_over}{begun}"
                 " ORDER BY delivered_at LIMIT :limit"
@@ -270,12 +273,8 @@ def _is_over(dialect: Dialect, status: str) -> str:
     )
 
 
-def _true(dialect: Dialect) -> str:
-    return "true" if dialect.name == "postgresql" else "1"
-
-
 def _purge(status: str) -> TextClause:
-    # A counter that somebody has set too low must not keep everything here for ever.
+    # A counter that was set too low by hand (SQL) must not prevent the deletion for ever.
     return text(
         f"UPDATE shipper_destination SET purged = purged + :events, {status} ="
         f" CASE WHEN {status} < :events THEN 0 ELSE {status} - :events END"
@@ -284,5 +283,3 @@ def _purge(status: str) -> TextClause:
 
 
 _PURGE = {status: _purge(status) for status in ("delivered", "discarded", "dead")}
-_STAND_IN_LINE = text("SELECT 1 FROM shipper_lease WHERE name = 'outbox' FOR UPDATE")
-_AS_LONG_AS_IT_TAKES = text("SET LOCAL statement_timeout = 0")

@@ -1,9 +1,9 @@
-"""The room that an SQLite file takes: how much, and giving some of it back.
+"""The room that an SQLite file takes, and how to give some of it back to the disk.
 
-It decides how much of a file's free pages stay in it: what is written tomorrow needs room again,
-and on a full disk the marks of what was delivered still find some. Only a file that was made for
-incremental vacuum shrinks, which is one that shipper has created. Every step is short, and none
-waits for anybody: whoever reads or writes goes first. PostgreSQL sees to all of this itself.
+For the daemon and for reports. It decides how many free pages stay in the file: tomorrow's events
+need room again, and on a full disk the daemon still needs some to record deliveries. Only a file
+that was made for incremental vacuum can shrink: one that shipper created. Every step is short, and
+no other reader or writer waits for it. PostgreSQL does all of this itself.
 """
 
 from collections.abc import Iterator
@@ -13,18 +13,19 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from shipper.store.db.engine import open_engine, quoted, sqlite_library
+from shipper.store.db.engine import open_engine
 from shipper.store.db.failures import file_of
+from shipper.store.db.sqlite.opening import quoted, sqlite_library
 from shipper.store.db.transactions import glancing, interrupt, writing
 
-# Free pages that stay in the file: a tenth of it, and with 4 KiB pages at least a megabyte.
+# The free pages that stay in the file: a tenth of it, and at least a megabyte of 4 KiB pages.
 _KEPT_SHARE, _KEPT_LEAST = 10, 256
-# Pages that one step gives back: a few ms.
+# Pages that one step gives back, within a few ms.
 STEP_PAGES = 200
-# A WAL is used again from its beginning once it has a thousand pages; only a reader that stays too
-# long, or one huge transaction, makes it larger than this many bytes.
+# SQLite reuses a WAL from its beginning at a thousand pages. Only a reader that stays open, or one
+# huge transaction, makes it larger than this.
 WAL_BYTES = 8 << 20
-# What may be left of it for the moment that keeps writers away: with 4 KiB pages two megabytes.
+# The last part, at most two megabytes of 4 KiB pages, is written while other writers wait.
 FRAMES_AT_ONCE = 512
 _PASSES = 5
 
@@ -34,7 +35,7 @@ _FILE = "SELECT file FROM pragma_database_list WHERE name = 'main'"
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """What an SQLite outbox takes, in bytes; `free` is room inside of the file."""
+    """The room that an SQLite outbox takes, in bytes; `free` is unused room inside the file."""
 
     file: int
     free: int
@@ -44,7 +45,7 @@ class Space:
 
 
 def measure(engine: Engine) -> Space:
-    """Return what an SQLite file takes; raises StoreUnavailable and AccessDenied."""
+    """Return the room that an SQLite file takes; raises StoreUnavailable and AccessDenied."""
     with glancing(engine) as tx:
         page = _pragma(tx, "page_size")
         path = Path(tx.exec_driver_sql(_FILE).scalar_one())
@@ -57,8 +58,8 @@ def measure(engine: Engine) -> Space:
 
 
 def wal_bytes(path: Path) -> int:
-    """Return the size of the WAL beside a file; 0 where there is none."""
-    # Never opened here: to close it again would drop the locks of this very process.
+    """Return the size of the WAL beside a file; 0 if there is none."""
+    # The WAL isn't opened here: closing it would drop this process's own locks.
     try:
         return path.with_name(path.name + "-wal").stat().st_size
     except OSError:
@@ -66,25 +67,25 @@ def wal_bytes(path: Path) -> int:
 
 
 def give_back(engine: Engine) -> Iterator[int]:
-    """Shrink an SQLite file of ours, a step at a time; yield how many pages each step gave back."""
+    """Shrink a file that shipper created, in steps; yield how many pages each step gave back."""
     while True:
         with glancing(engine) as tx:
             pages = min(_surplus(tx), STEP_PAGES)
         if pages <= 0:
             return
         with writing(engine) as tx:
-            # For more than one it yields rows without columns, which no driver fetches.
+            # Asked for more than one page it returns rows without columns; no driver fetches those.
             for _ in range(pages):
                 tx.exec_driver_sql("PRAGMA incremental_vacuum(1)")
         yield pages
 
 
 def checkpoint(engine: Engine, *, beside_writers: bool | None = None) -> bool:
-    """Write the WAL into an SQLite file and cut it; False where somebody was in the way.
+    """Write the WAL into an SQLite file and cut it; return False if another process prevented it.
 
-    First `beside_writers`, who go on meanwhile, where the library is fit for it; so there is only
-    little left for the end, which keeps them away. SQLite before 3.51.3 can damage the file when
-    one commits beside a checkpoint: there all of it keeps them away, so it comes sooner.
+    With `beside_writers`, which depends on the library if left out, most of the WAL is written
+    while other writers go on, and only the last part makes them wait. SQLite before 3.51.3 can
+    damage the file if a writer commits during a checkpoint; so there they wait for all of it.
     """
     if beside_writers is None:
         beside_writers = sqlite_library().wal_reset_safe
@@ -101,7 +102,7 @@ def checkpoint(engine: Engine, *, beside_writers: bool | None = None) -> bool:
 
 
 class Checkpoint:
-    """A checkpoint on a connection of its own, which somebody else can break off."""
+    """A checkpoint on its own connection, which another thread can break off."""
 
     def __init__(self, engine: Engine) -> None:
         path = quoted(str(file_of(engine)))
@@ -109,20 +110,20 @@ class Checkpoint:
         self._is_over = False
 
     def run(self) -> bool:
-        """Do what `checkpoint` does, once; raises the same."""
+        """Do what `checkpoint` does, once; raises what it raises."""
         try:
             return not self._is_over and checkpoint(self._engine)
         finally:
             self._engine.dispose()
 
     def break_off(self) -> None:
-        """Have it end at once; called from another thread."""
+        """End the checkpoint at once; called from another thread."""
         self._is_over = True
         interrupt(self._engine)
 
 
 def _copied(tx: Connection) -> bool:
-    """Write the WAL into the file beside those who write; return whether only little is left."""
+    """Write the WAL into the file while writers go on; return whether only little of it is left."""
     for _ in range(_PASSES):
         _, frames, done = tx.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
         if frames - done <= FRAMES_AT_ONCE:

@@ -12,17 +12,19 @@ from sqlalchemy.event import listens_for
 
 from shipper.errors import InvalidEvent
 from shipper.store.db import batches, paging
-from shipper.store.db.batches import BATCH_SECONDS, FIRST, LEAST, MOST, Turns
+from shipper.store.db.batches import BATCH_SECONDS, FIRST, LEAST, MOST, Batches
 from shipper.store.db.dialect import dialect_of
 from shipper.store.db.engine import open_engine
 from shipper.store.db.failures import file_of
 from shipper.store.db.selection import Selection
 from shipper.store.operate import enqueue, move
-from shipper.store.operate.acts import discard, release_dead, retry, send_now
-from shipper.store.operate.discard import give_up
+from shipper.store.operate.bookkeeping import release_dead
+from shipper.store.operate.dead_letters import discard, retry
+from shipper.store.operate.discard import discard_pending
 from shipper.store.operate.enqueue import AT_ONCE, NewEvent
-from shipper.store.operate.move import Carried, hand_over, take_in
+from shipper.store.operate.move import MovedEvent, move_in, move_out
 from shipper.store.operate.reroute import reroute
+from shipper.store.operate.send_now import send_now
 from shipper.store.report.verify import verify
 from shipper.store.upkeep import retention
 from shipper.store.upkeep.retention import Cutoffs, prune
@@ -56,7 +58,7 @@ class _Time:
 def test_a_batch_takes_as_many_rows_as_fit_into_its_time(a_row: float) -> None:
     """Whatever a row costs: a megabyte on a slow disk, or next to nothing."""
     time = _Time(a_row)
-    turns = Turns(monotonic=time.monotonic, rest=time.rest)
+    turns = Batches(monotonic=time.monotonic, rest=time.rest)
     sizes = []
     for batch in islice(turns.cut(range(10**6)), 30):
         with turns.timing(len(batch)):
@@ -73,7 +75,7 @@ def test_a_batch_takes_as_many_rows_as_fit_into_its_time(a_row: float) -> None:
 
 def test_what_is_heavy_goes_alone() -> None:
     """Events of a megabyte are few to a batch, however fast the first ones were."""
-    turns = Turns(100)
+    turns = Batches(100)
     batches = list(turns.cut([1, 1, 9, 1, 20, 1], lambda item: item, 10))
     assert batches == [[1, 1, 9], [1, 20], [1]]
 
@@ -122,7 +124,7 @@ def _fill(engine: Engine, count: int, status: str = "pending") -> None:
     )
 
 
-def _keep(pages: Iterator[list[Carried]]) -> None:
+def _keep(pages: Iterator[list[MovedEvent]]) -> None:
     for _ in pages:
         pass
 
@@ -136,10 +138,10 @@ def _enqueue(engine: Engine) -> None:
 
 
 def _take_in(engine: Engine) -> None:
-    take_in(
+    move_in(
         engine,
         (
-            Carried(n, f"e{n}", "default", f"k{n}", NOW, "pending", False, VIEW.encode())
+            MovedEvent(n, f"e{n}", "default", f"k{n}", NOW, "pending", False, VIEW.encode())
             for n in range(MANY)
         ),
     )
@@ -153,8 +155,8 @@ def _prune(engine: Engine) -> None:
 WORK: dict[str, tuple[str | None, Callable[[Engine], object]]] = {
     "enqueue": (None, _enqueue),
     "enqueue --rows": (None, _take_in),
-    "discard of what is pending": ("pending", lambda e: list(give_up(e, ALL))),
-    "hand-over": ("pending", lambda e: hand_over(e, PENDING, None, _keep)),
+    "discard of what is pending": ("pending", lambda e: list(discard_pending(e, ALL))),
+    "hand-over": ("pending", lambda e: move_out(e, PENDING, None, _keep)),
     "reroute": ("pending", lambda e: list(reroute(e, ALL, "erp", NOW))),
     "events retry": ("pending", lambda e: send_now(e, ALL)),
     "dead retry": ("dead", lambda e: retry(e, ALL, NOW)),
@@ -208,14 +210,14 @@ def test_all_that_fit_are_found_in_order_however_many(
     monkeypatch.setattr(paging, "PAGE", page)
     _fill(engine, 7)
     run(engine, "UPDATE shipper_outbox SET status = 'discarded' WHERE id IN (2, 3)")
-    found = paging.matching(engine, dialect_of(engine.dialect.name), *PENDING.where(_of(engine)))
+    found = paging.matching(engine, dialect_of(engine), *PENDING.where(_of(engine)))
     first = next(found)
     assert _writes(engine)
     assert [first, *found] == [1, 4, 5, 6, 7]
 
 
 def _of(engine: Engine) -> Any:
-    return dialect_of(engine.dialect.name)
+    return dialect_of(engine)
 
 
 def _writes(engine: Engine) -> bool:
@@ -229,7 +231,7 @@ def _writes(engine: Engine) -> bool:
 
 def test_the_holds_of_others_are_not_gone_through(engine: Engine) -> None:
     """A retried dead letter's hold is found by its key: 100,000 others cost nothing."""
-    dialect = dialect_of(engine.dialect.name)
+    dialect = dialect_of(engine)
     explain = "EXPLAIN QUERY PLAN " if dialect.name == "sqlite" else "EXPLAIN "
     statement = text(f"{explain}{release_dead(dialect)}")
     with engine.begin() as tx:
@@ -287,13 +289,13 @@ def test_an_import_that_nobody_goes_on_with_is_forgotten(engine: Engine) -> None
 def test_what_is_refused_in_a_later_batch_is_told_with_what_is_written(engine: Engine) -> None:
     """All of a few, or none; of many what came before stays, and is said."""
     good = [
-        Carried(n, f"e{n}", "default", "k", NOW, "pending", False, VIEW.encode())
+        MovedEvent(n, f"e{n}", "default", "k", NOW, "pending", False, VIEW.encode())
         for n in range(AT_ONCE)
     ]
-    bad = Carried(9, "bad", "default", "k", NOW, "pending", False, b"{no")
+    bad = MovedEvent(9, "bad", "default", "k", NOW, "pending", False, b"{no")
     with pytest.raises(InvalidEvent, match=rf"event {AT_ONCE + 1}.*{AT_ONCE} before it are"):
-        take_in(engine, [*good, bad])
-    assert take_in(engine, good) == move.TakenIn(0, AT_ONCE, ("default",))
+        move_in(engine, [*good, bad])
+    assert move_in(engine, good) == move.MovedIn(0, AT_ONCE, ("default",))
 
 
 def test_no_command_holds_more_than_a_batch_in_memory(
@@ -305,14 +307,14 @@ def test_no_command_holds_more_than_a_batch_in_memory(
     monkeypatch.setattr(move, "_PAGE", 20)
     tracemalloc.start()
     try:
-        take_in(
+        move_in(
             engine,
             (
-                Carried(n, f"e{n}", "default", "k", NOW, "pending", False, payload.encode())
+                MovedEvent(n, f"e{n}", "default", "k", NOW, "pending", False, payload.encode())
                 for n in range(2000)
             ),
         )
-        assert hand_over(engine, PENDING, None, _keep) == 2000
+        assert move_out(engine, PENDING, None, _keep) == 2000
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -12,13 +12,13 @@ import pytest
 from shipper.clock import SystemClock
 from shipper.config import Settings, load
 from shipper.doctor.database import check_commits, check_daemon, check_transactions
-from shipper.doctor.finding import Level
+from shipper.doctor.result import CheckLevel
 from shipper.errors import StoreUnavailable
 from shipper.observe.situation import gather
 from shipper.observe.troubles import judge
 from shipper.store.db import commits
-from shipper.store.db.dialect import TABLES
 from shipper.store.db.engine import open_engine
+from shipper.store.db.postgres.catalog import TABLES
 from shipper.store.report import daemons as shippers
 from shipper.store.report.facts import server
 from shipper.store.schema.revisions import VERSION_TABLE
@@ -63,10 +63,13 @@ def test_a_commit_that_waits_for_a_standby_is_told_and_its_daemon_lives(
     assert shipper is not None
     assert len(shippers.shippers(others)) == 1
     [finding] = check_commits(others)
-    assert (finding.level, "synchronous_standby_names" in str(finding.fix)) == (Level.FAULT, True)
-    assert all(found.level is Level.OK for found in check_transactions(others))
+    assert (finding.level, "synchronous_standby_names" in str(finding.fix)) == (
+        CheckLevel.FAULT,
+        True,
+    )
+    assert all(found.level is CheckLevel.OK for found in check_transactions(others))
     daemons, *_ = check_daemon(others, _settings(tmp_path, url), now)
-    assert daemons.level is Level.OK
+    assert daemons.level is CheckLevel.OK
     alone.administer("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
     claiming.join(30)
     assert not claiming.is_alive()

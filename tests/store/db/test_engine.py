@@ -21,10 +21,11 @@ from shipper.errors import (
     ShipperError,
     StoreUnavailable,
 )
-from shipper.store.db import engine as engine_module
-from shipper.store.db.engine import open_engine, sqlite_library
-from shipper.store.db.failures import endure, translate, translating
-from shipper.store.db.transactions import glancing, reading, writing
+from shipper.store.db.engine import open_engine
+from shipper.store.db.failures import endure, translate
+from shipper.store.db.sqlite import opening
+from shipper.store.db.sqlite.opening import sqlite_library
+from shipper.store.db.transactions import glancing, reading, translating, writing
 
 NOON = 1_795_435_200.123
 
@@ -62,7 +63,7 @@ def test_an_old_sqlite_never_cuts_the_wal_beside_those_who_write(
     lite: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A checkpoint that doesn't lock them out can damage the file before 3.51.3."""
-    monkeypatch.setattr(engine_module, "_wal_reset_safe", lambda _: False)
+    monkeypatch.setattr(opening, "_wal_reset_safe", lambda _: False)
     with lite.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA wal_autocheckpoint").scalar() == 0
 
@@ -97,7 +98,7 @@ def _file(engine: Engine) -> str:
 @pytest.fixture
 def other(lite: Engine) -> Iterator[sqlite3.Connection]:
     """Give a second connection to the file, through the same library: its locks need that (S4)."""
-    module = engine_module._sqlite_module()
+    module = opening._sqlite_module()
     connection = module.connect(_file(lite), timeout=0, isolation_level=None)
     yield connection
     connection.close()
@@ -463,25 +464,25 @@ def test_an_error_of_postgres_shows_no_payload(post: Engine) -> None:
 )  # fmt: skip
 def test_which_sqlite_has_the_wal_reset_bug_is_known(version: str, *, safe: bool) -> None:
     """Mended in 3.51.3, and in the branches 3.44 and 3.50 (hazard S1)."""
-    numbers = engine_module._numbers(version)
-    assert engine_module._wal_reset_safe(numbers) is safe
+    numbers = opening._numbers(version)
+    assert opening._wal_reset_safe(numbers) is safe
 
 
 def test_a_library_without_what_we_need_is_refused(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before anything is sent whose record it couldn't write."""
-    assert engine_module._numbers("3.32.3") < engine_module._OLDEST_SQLITE
-    monkeypatch.setattr(engine_module, "_OLDEST_SQLITE", (99, 0))
+    assert opening._numbers("3.32.3") < opening._OLDEST_SQLITE
+    monkeypatch.setattr(opening, "_OLDEST_SQLITE", (99, 0))
     with pytest.raises(SchemaError, match=r"99\.0 is needed"):
-        engine_module.open_engine(sqlite_url)
+        open_engine(sqlite_url)
 
 
 def test_the_newer_sqlite_is_taken() -> None:
     """Whichever of the two that may be; the engine uses the one that is reported."""
     library = sqlite_library()
-    standard = engine_module._numbers(sqlite3.sqlite_version)
-    assert engine_module._numbers(library.version) >= standard
+    standard = opening._numbers(sqlite3.sqlite_version)
+    assert opening._numbers(library.version) >= standard
 
 
 def test_the_library_that_is_reported_is_the_one_at_work(lite: Engine) -> None:

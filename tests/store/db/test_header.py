@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import Engine
 
 from shipper.errors import SchemaError, StoreUnavailable
-from shipper.store.db.engine import _sqlite_module, database_path, open_engine
+from shipper.store.db.engine import database_path, open_engine
+from shipper.store.db.sqlite.opening import _sqlite_module
 from shipper.store.db.transactions import glancing, reading, writing
 from shipper.store.upgrade import migrate
 

@@ -12,7 +12,8 @@ from shipper.errors import (
     ConfigError,
     SchemaError,
 )
-from shipper.store.db.engine import create_sqlite_file, open_engine
+from shipper.store.db.engine import open_engine
+from shipper.store.db.sqlite.opening import create_sqlite_file
 from shipper.store.db.sqlite.place import refuse_unusable_file
 
 NOON = 1_795_435_200.123

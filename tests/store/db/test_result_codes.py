@@ -18,8 +18,9 @@ from shipper.errors import (
     StoreUnavailable,
 )
 from shipper.store.db import failures
-from shipper.store.db.engine import _sqlite_module, open_engine
-from shipper.store.db.failures import translating_sqlite
+from shipper.store.db.engine import open_engine
+from shipper.store.db.sqlite.failures import translating_sqlite
+from shipper.store.db.sqlite.opening import _sqlite_module
 from shipper.store.db.sqlite.result_codes import NAMES, meaning, named
 from shipper.store.db.transactions import glancing, reading, writing
 from tests.store.processes import process

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from shipper.doctor.database import check_schema
-from shipper.doctor.finding import Level
+from shipper.doctor.result import CheckLevel
 from shipper.errors import AccessDenied
 from shipper.store.db.engine import open_engine
 from shipper.store.drain.look import Looks
@@ -74,7 +74,7 @@ def test_rows_that_are_hidden_are_an_error_for_everybody(
     with pytest.raises(AccessDenied, match=f"{table} from shipper's role: nothing of them is sent"):
         refuse_hidden(daemons)
     [*_, last] = check_schema(daemons)
-    assert (last.level, table in last.text) == (Level.FAULT, True)
+    assert (last.level, table in last.text) == (CheckLevel.FAULT, True)
     with pytest.raises(AccessDenied, match=f'policy for table "{table}"'):
         _everything(queue, daemons)
     _do(admin, f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")

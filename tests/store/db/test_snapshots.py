@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, TextClause, text
 
 from shipper.doctor.database import check_snapshots
-from shipper.doctor.finding import Level
+from shipper.doctor.result import CheckLevel
 from shipper.policy.event import Event
 from shipper.store.db import commits
 from shipper.store.db.engine import open_engine
@@ -145,10 +145,10 @@ def test_who_keeps_a_snapshot_is_named(engine: Engine, monkeypatch: pytest.Monke
         assert found is not None
         assert found[0].startswith("yearly report (process ")
         [finding] = check_snapshots(engine)
-        assert finding.level is Level.OK
+        assert finding.level is CheckLevel.OK
         monkeypatch.setattr("shipper.doctor.database._SNAPSHOT_LONG", -1.0)
         [finding] = check_snapshots(engine)
-        assert finding.level is Level.WARNING
+        assert finding.level is CheckLevel.WARNING
         assert "yearly report (process " in finding.text
         connection.rollback()
     report.dispose()

@@ -17,12 +17,12 @@ from sqlalchemy import Engine, text
 
 from shipper.errors import LeaseLost, StoreUnavailable
 from shipper.store.db.engine import database_path, open_engine
-from shipper.store.db.sqlite import wal_files
+from shipper.store.db.sqlite import before_opening
 from shipper.store.db.transactions import glancing, reading, writing
 from shipper.store.drain.changes import SqliteWatch
 from shipper.store.operate.backup import back_up
 from shipper.store.schema.revisions import REVISIONS
-from shipper.store.upgrade.migrate import mend, prepare, upgrade
+from shipper.store.upgrade.migrate import fix, prepare, upgrade
 from shipper.system.files import Directory
 from tests.store import older
 from tests.store.processes import Process, process
@@ -52,7 +52,7 @@ USES = {
     "the driver's": _raw,
     "SQLAlchemy's": _plain,
     "upgrade": upgrade,
-    "mend": mend,
+    "fix": fix,
 }
 
 # Inserts what it reads, a line each, and says when that is committed; ends with its stdin.
@@ -419,7 +419,7 @@ def test_a_file_that_took_the_place_of_an_open_one_is_never_opened_with_its_wal(
         engine = open_engine(sqlite_url, busy_timeout=0.2)
         with pytest.raises(StoreUnavailable, match=f"process {application.pid} ") as caught:
             add(engine, "refused")
-        assert "stop what has the old one open" in str(caught.value.hint)
+        assert "stop the process that has the old file open" in str(caught.value.hint)
         for _ in range(2):
             with pytest.raises(LeaseLost, match="another file lies in the place"):
                 add(lite, "refused")
@@ -487,7 +487,7 @@ def test_who_is_about_to_open_the_file_is_waited_for(
     lite.dispose()
     with process(OPENER, str(file)) as application:
         assert application.said() == "locked"
-        monkeypatch.setattr(wal_files, "Event", lambda: GoOn(application))
+        monkeypatch.setattr(before_opening, "Event", lambda: GoOn(application))
         add(lite, "after")
     assert events(file) == ["before", "after"]
 

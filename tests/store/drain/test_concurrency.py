@@ -138,6 +138,6 @@ def test_an_operator_and_the_daemon_keep_the_counters_together(
             record(queue, *(accepted(event) for event in events))
         operator.result()
     assert [finding for finding in verify(engine) if finding.fault] == []
-    counters = dialect_of(engine.dialect.name).counters
+    counters = dialect_of(engine).counters
     [counts] = ask(engine, f"SELECT delivered, discarded FROM {counters}")
     assert sum(counts) == total

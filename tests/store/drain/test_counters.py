@@ -75,7 +75,7 @@ class _Story:
         """Compare with a recount."""
         rows = table(self.engine, "outbox")
         recount = Counter((row["destination"], row["status"]) for row in rows)
-        counters = dialect_of(self.engine.dialect.name).counters
+        counters = dialect_of(self.engine).counters
         for name, delivered, dead in ask(
             self.engine, f"SELECT name, delivered, dead FROM {counters}"
         ):

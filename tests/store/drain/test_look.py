@@ -14,8 +14,13 @@ from sqlalchemy.event import listens_for
 
 from shipper.store.db.engine import open_engine
 from shipper.store.drain.look import Looks
-from shipper.store.drain.messages import Holds, LinkRow, Look, Row, Work
-from shipper.store.operate.acts import hold_destination, hold_key, release_destination, release_key
+from shipper.store.drain.messages import Holds, LinkRow, Look, PendingRow, Work
+from shipper.store.operate.hold import (
+    hold_destination,
+    hold_key,
+    release_destination,
+    release_key,
+)
 from tests.store.daemons import NOW, write
 from tests.store.shipping import (
     accepted,
@@ -40,7 +45,7 @@ def shop(database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-def _ids(rows: list[Row]) -> list[int]:
+def _ids(rows: list[PendingRow]) -> list[int]:
     return [row.id for row in rows]
 
 
@@ -73,8 +78,8 @@ def test_only_what_is_pending_there_is_shown(engine: Engine, shop: Engine) -> No
     [elsewhere] = write(shop, "a", destination="other")
     record(queue, accepted(done), refused(dead), failed(waits, 60.5))
     looks = settled(Looks(engine))
-    assert looks.look(Look("pending", "default", 9)) == [Row(waits.id, "c", NOW + 60.5)]
-    assert looks.look(Look("pending", "other", 9)) == [Row(elsewhere, "a", None)]
+    assert looks.look(Look("pending", "default", 9)) == [PendingRow(waits.id, "c", NOW + 60.5)]
+    assert looks.look(Look("pending", "other", 9)) == [PendingRow(elsewhere, "a", None)]
     assert _pending(looks, of="nowhere") == []
 
 
@@ -82,7 +87,10 @@ def test_an_event_without_a_key_is_a_lane_of_its_own(engine: Engine, shop: Engin
     """Its lane has its number for a name, which no key is, and it can be looked up."""
     keyless, named = write(shop, None, "1")
     looks = settled(Looks(engine))
-    assert looks.look(Look("pending", "default", 9)) == [Row(1, 1, None), Row(2, "1", None)]
+    assert looks.look(Look("pending", "default", 9)) == [
+        PendingRow(1, 1, None),
+        PendingRow(2, "1", None),
+    ]
     assert _lane(looks, keyless) == [keyless]
     assert _lane(looks, "1") == [named]
     assert _lane(looks, keyless, of="other") == []

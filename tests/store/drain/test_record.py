@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from shipper.policy.event import Event
 from shipper.store.drain.look import Looks
-from shipper.store.drain.messages import Attempt, LinkRow, Record, Work
+from shipper.store.drain.messages import HistoryRow, LinkRow, Record, Work
 from shipper.store.drain.queue import Queue
 from shipper.store.drain.record import ATTEMPTS_KEPT, ERROR_CHARS
 from tests.store.daemons import NOW, write
@@ -131,7 +131,7 @@ def test_an_outcome_that_comes_too_late_changes_nothing(
         id=late.id,
     )
     before = event_row(engine, late.id)
-    record(queue, outcome(late, attempt=TRY, holds_key=True), accepted(other))
+    record(queue, outcome(late, history=TRY, holds_key=True), accepted(other))
     assert event_row(engine, late.id) == before
     assert event_row(engine, other.id)["status"] == "delivered"
     [counts] = table(engine, "destination")
@@ -145,7 +145,7 @@ def test_an_event_that_was_deleted_is_not_counted(engine: Engine) -> None:
     queue = taken(engine)
     gone, stays = claim(queue, *write(engine, "a", "b"))
     run(engine, "DELETE FROM shipper_outbox WHERE id = :id", id=gone.id)
-    record(queue, accepted(gone, attempt=TRY), refused(stays))
+    record(queue, accepted(gone, history=TRY), refused(stays))
     [counts] = table(engine, "destination")
     assert (counts["delivered"], counts["dead"]) == (0, 1)
     assert [row["outbox_id"] for row in table(engine, "attempt")] == [stays.id]
@@ -158,8 +158,8 @@ def test_a_try_is_remembered_with_all_that_is_known_of_it(engine: Engine) -> Non
     """One row, under the event's own name."""
     queue = taken(engine)
     [event] = claim(queue, *write(engine, "a"))
-    attempt = Attempt(NOW - 2.5, 2500, "http-503", 503, "HTTP 503", "<html>", manual=True)
-    record(queue, failed(event, attempt=attempt))
+    attempt = HistoryRow(NOW - 2.5, 2500, "http-503", 503, "HTTP 503", "<html>", manual=True)
+    record(queue, failed(event, history=attempt))
     [row] = table(engine, "attempt")
     assert row.pop("id") > 0
     assert row == {
@@ -191,8 +191,8 @@ def test_of_a_long_history_the_newest_tries_are_kept(engine: Engine) -> None:
     event, other = claim(queue, *write(engine, "a", "b"))
     record(queue, failed(other))
     for number in range(ATTEMPTS_KEPT + 3):
-        attempt = Attempt(NOW, number, "http-500", 500, None, None, manual=False)
-        record(queue, failed(event, attempt=attempt))
+        attempt = HistoryRow(NOW, number, "http-500", 500, None, None, manual=False)
+        record(queue, failed(event, history=attempt))
     kept = [row["duration_ms"] for row in table(engine, "attempt") if row["outbox_id"] == event.id]
     assert kept == list(range(3, ATTEMPTS_KEPT + 3))
     assert len(table(engine, "attempt")) == ATTEMPTS_KEPT + 1

@@ -12,7 +12,7 @@ from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Look, Work
 from shipper.store.drain.queue import Queue
 from shipper.store.lease.lease import Owner
-from shipper.store.operate.acts import retry
+from shipper.store.operate.dead_letters import retry
 from tests.store.daemons import NOW, column, write
 from tests.store.drivers import Driver, story
 from tests.store.shipping import (

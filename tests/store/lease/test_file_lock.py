@@ -241,7 +241,7 @@ def test_a_directory_that_is_closed_to_us_is_said_to_be(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o500)
     with process(NOBODY, str(closed / "shop.db")) as nobody:
-        assert nobody.said() == "77 may not create shop.db.shipper.lock beside the database"
+        assert nobody.said() == "77 not allowed to create shop.db.shipper.lock beside the database"
 
 
 def test_a_disk_that_is_full_or_broken_is_worth_another_try(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from shipper.daemon.taking import FROZEN, REACH_WITHIN
+from shipper.daemon.acquisition import FROZEN, REACH_WITHIN
 from shipper.errors import LeaseLost, OutboxHeld, StoreUnavailable
 from shipper.store.db.engine import open_engine
 from shipper.store.db.transactions import writing

@@ -16,20 +16,17 @@ from shipper.store.db.selection import Selection
 from shipper.store.db.transactions import writing
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import NAMED, NAMED_KEPT, LinkRow, Look
-from shipper.store.operate.acts import (
-    NAMED_MOST,
-    discard,
+from shipper.store.operate.bookkeeping import NAMED_MOST, notify, touch
+from shipper.store.operate.dead_letters import discard, retry
+from shipper.store.operate.discard import discard_pending
+from shipper.store.operate.hold import (
     hold_destination,
     hold_key,
-    notify,
     release_destination,
     release_key,
-    retry,
-    send_now,
-    touch,
 )
-from shipper.store.operate.discard import give_up
 from shipper.store.operate.reroute import reroute
+from shipper.store.operate.send_now import send_now
 from shipper.store.report.dead_letters import dead_groups
 from shipper.store.report.events import get
 from shipper.store.report.status import DestinationReport, destination_report
@@ -317,7 +314,7 @@ def test_a_daemon_is_told_which_lanes_a_command_has_touched(engine: Engine) -> N
         (lambda: retry(engine, Selection(ids=(keyed,)), NOW), [("default", "k1")]),
         (lambda: discard(engine, ALL, NOW), [("default", single)]),
         (lambda: send_now(engine, Selection(ids=(other,))), [("default", "k2")]),
-        (lambda: list(give_up(engine, Selection(ids=(other,)))), [("default", "k2")]),
+        (lambda: list(discard_pending(engine, Selection(ids=(other,)))), [("default", "k2")]),
         (
             lambda: list(reroute(engine, Selection(ids=(keyed,)), "erp", NOW)),
             [("default", "k1"), ("erp", "k1")],
@@ -341,7 +338,7 @@ def test_a_command_that_changes_many_says_so(engine: Engine) -> None:
     before = generation(engine)
     with writing(engine) as tx:
         notify(tx)
-        touch(tx, dialect_of(engine.dialect.name), rows)
+        touch(tx, dialect_of(engine), rows)
     assert (generation(engine) - before) % NAMED != 0
     assert Looks(engine).touched(before) == []
 
@@ -353,7 +350,7 @@ def test_what_commands_have_touched_is_kept_of_the_last_of_them(engine: Engine) 
     for _ in range(NAMED_KEPT + 10):
         with writing(engine) as tx:
             notify(tx)
-            touch(tx, dialect_of(engine.dialect.name), [row])
+            touch(tx, dialect_of(engine), [row])
     kept = Looks(engine).touched(generation(engine) - NAMED_KEPT * NAMED)
     assert kept == [("default", "k1")] * NAMED_KEPT
     assert Looks(engine).touched(before) is None

@@ -13,13 +13,8 @@ import pytest
 from sqlalchemy import Engine
 
 from shipper.errors import AccessDenied, SchemaError, ShipperError, UsageError
-from shipper.store.db.engine import (
-    _sqlite_module,
-    connect_sqlite,
-    create_sqlite_file,
-    database_path,
-    open_engine,
-)
+from shipper.store.db.engine import database_path, open_engine
+from shipper.store.db.sqlite.opening import _sqlite_module, connect_sqlite, create_sqlite_file
 from shipper.store.operate import backup
 from shipper.store.operate.backup import back_up, pg_dump
 from shipper.store.report.verify import verify
@@ -207,7 +202,7 @@ def test_nothing_is_overwritten(source: Path, target: Path, what: str) -> None:
 
 def test_nothing_is_overwritten_that_came_meanwhile(source: Path, target: Path) -> None:
     """Two backups at once: one of them keeps the name."""
-    with pytest.raises(UsageError, match="is there by now"):
+    with pytest.raises(UsageError, match="exists by now"):
         back_up(source, target, _taking(target))
     assert target.read_text() == "precious"
     assert [path.name for path in target.parent.iterdir()] == [target.name]
@@ -227,7 +222,7 @@ def test_a_file_system_without_links_will_do(
 
     monkeypatch.setattr(os, "link", refuse)
     if taken:
-        with pytest.raises(UsageError, match="is there by now"):
+        with pytest.raises(UsageError, match="exists by now"):
             back_up(source, target, _taking(target))
         assert target.read_text() == "precious"
     else:

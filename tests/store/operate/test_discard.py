@@ -3,12 +3,13 @@
 import pytest
 from sqlalchemy import Engine
 
-from shipper.store.db.batches import Turns
+from shipper.store.db.batches import Batches
 from shipper.store.db.selection import Selection
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Work
 from shipper.store.operate import recall
-from shipper.store.operate.discard import Found, find_pending, give_up
+from shipper.store.operate.discard import discard_pending
+from shipper.store.operate.preview import Found, find_pending
 from shipper.store.operate.recall import Step
 from shipper.store.report.verify import verify
 from tests.store.daemons import NOW, Daemon, write
@@ -19,7 +20,7 @@ EVERYTHING = Selection()
 
 def gone(engine: Engine, selection: Selection) -> int:
     """Give up what fits, and return how many; nobody has claimed any of it."""
-    steps = list(give_up(engine, selection))
+    steps = list(discard_pending(engine, selection))
     assert all(not step.claimed for step in steps)
     return sum(step.moved for step in steps)
 
@@ -68,7 +69,7 @@ def test_every_destination_is_counted(engine: Engine) -> None:
 
 def test_many_take_many_transactions(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that no application waits for long."""
-    monkeypatch.setattr(recall, "Turns", lambda: Turns(2))
+    monkeypatch.setattr(recall, "Batches", lambda: Batches(2))
     write(engine, *"abcde")
     assert gone(engine, EVERYTHING) == 5
     assert verify(engine) == []
@@ -79,7 +80,7 @@ def test_what_is_claimed_stays_and_the_daemon_is_asked_for_it(engine: Engine) ->
     first, second = write(engine, "a", "a")
     daemon = Daemon(engine)
     daemon.claim(first)
-    steps = give_up(engine, EVERYTHING)
+    steps = discard_pending(engine, EVERYTHING)
     assert next(steps) == Step(claimed=1)
     assert Looks(engine).holds().recalls["default"] == 1
     assert _statuses(engine) == ["pending", "pending"]
@@ -95,7 +96,7 @@ def test_what_is_delivered_while_it_is_waited_for_is_not_given_up(engine: Engine
     first, second = write(engine, "a", "b")
     daemon = Daemon(engine)
     daemon.claim(first)
-    steps = give_up(engine, EVERYTHING)
+    steps = discard_pending(engine, EVERYTHING)
     next(steps)
     daemon.deliver(first)
     assert list(steps) == [Step(moved=1)]

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shipper.errors import InvalidEvent, LeaseLost, OutboxHeld
-from shipper.store.db.batches import Turns
+from shipper.store.db.batches import Batches
 from shipper.store.db.engine import database_path, open_engine
 from shipper.store.db.failures import file_of
 from shipper.store.db.selection import Selection
@@ -16,8 +16,8 @@ from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Look
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.operate import move
-from shipper.store.operate.acts import retry
-from shipper.store.operate.move import Carried, TakenIn, hand_over, take_in, undelivered
+from shipper.store.operate.dead_letters import retry
+from shipper.store.operate.move import MovedEvent, MovedIn, move_in, move_out, undelivered
 from shipper.store.report.verify import verify
 from tests.store.daemons import NOW, VIEW, Daemon, tamper, write
 from tests.store.shipping import ask, run, table, taken
@@ -48,10 +48,10 @@ class Box:
     """Keeps what is carried; or breaks, before anything is safe in it."""
 
     def __init__(self, *, breaks: bool = False) -> None:
-        self.events: list[Carried] = []
+        self.events: list[MovedEvent] = []
         self._breaks = breaks
 
-    def __call__(self, pages: Iterator[list[Carried]]) -> None:
+    def __call__(self, pages: Iterator[list[MovedEvent]]) -> None:
         """Keep them."""
         for page in pages:
             self.events += page
@@ -59,7 +59,7 @@ class Box:
             raise OSError("no space left")
 
 
-def all_of(engine: Engine, selection: Selection = PENDING) -> list[Carried]:
+def all_of(engine: Engine, selection: Selection = PENDING) -> list[MovedEvent]:
     """Return what would be carried."""
     return [event for page in undelivered(engine, selection) for event in page]
 
@@ -82,7 +82,7 @@ def test_an_event_arrives_as_it_was(house: Engine, engine: Engine) -> None:
             event_id=f"order-{5 - number}",
         )
     events = all_of(house)
-    assert take_in(engine, events) == TakenIn(5, 0, ("default", "other"))
+    assert move_in(engine, events) == MovedIn(5, 0, ("default", "other"))
     names = ("event_id", "destination", "ordering_key", "payload", "status", "maybe_received")
     before, after = (
         [tuple(row[name] for name in names) for row in table(e, "outbox")] for e in (house, engine)
@@ -98,15 +98,15 @@ def test_the_lane_of_a_long_derived_key_stays(house: Engine, engine: Engine) -> 
     write(house, None, payload=payload)
     [event] = all_of(house)
     assert event.ordering_key == key
-    take_in(engine, [event])
+    move_in(engine, [event])
     assert [row["ordering_key"] for row in table(engine, "outbox")] == [key]
 
 
 def test_a_long_key_that_is_not_the_payloads_is_refused(engine: Engine) -> None:
     """Somebody changed the file; the event would come into another lane."""
-    event = Carried(1, "e", "default", "k" * 256, NOW, "pending", False, VIEW.encode())
+    event = MovedEvent(1, "e", "default", "k" * 256, NOW, "pending", False, VIEW.encode())
     with pytest.raises(InvalidEvent, match="refuses event 1"):
-        take_in(engine, [event])
+        move_in(engine, [event])
     assert table(engine, "outbox") == []
 
 
@@ -114,9 +114,9 @@ def test_an_event_that_is_there_is_not_taken_in_again(house: Engine, engine: Eng
     """However often the same file is given; what became of it meanwhile stays."""
     write(house, "a", "b")
     events = all_of(house)
-    take_in(engine, events[:1])
+    move_in(engine, events[:1])
     Daemon(engine).deliver(1)
-    assert take_in(engine, events) == TakenIn(1, 1, ("default",))
+    assert move_in(engine, events) == MovedIn(1, 1, ("default",))
     assert statuses(engine) == ["delivered", "pending"]
 
 
@@ -133,9 +133,9 @@ def test_all_of_them_or_none(house: Engine, engine: Engine, wrong: dict[str, obj
     """The place of the one that is refused is told, and nothing of it."""
     write(house, "a", "b")
     first, second = all_of(house)
-    values = {name: getattr(second, name) for name in Carried.__slots__}
+    values = {name: getattr(second, name) for name in MovedEvent.__slots__}
     with pytest.raises(InvalidEvent, match="refuses event 2"):
-        take_in(engine, [first, Carried(**(values | wrong))])
+        move_in(engine, [first, MovedEvent(**(values | wrong))])
     assert table(engine, "outbox") == []
 
 
@@ -153,11 +153,11 @@ def test_bytes_that_are_no_utf8_survive_between_files(
     [event] = all_of(house)
     assert event.payload == b'{"type":"\xff"}'
     lite, postgres = open_engine(sqlite_url), open_engine(postgres_url)
-    take_in(lite, [event])
+    move_in(lite, [event])
     assert all_of(lite)[0].payload == event.payload
     assert all_of(lite)[0].ordering_key == event.ordering_key
     with pytest.raises(InvalidEvent, match="refuses event 1"):
-        take_in(postgres, [event])
+        move_in(postgres, [event])
     lite.dispose()
     postgres.dispose()
 
@@ -168,10 +168,10 @@ def test_what_may_have_been_received_says_so(house: Engine, engine: Engine) -> N
     Daemon(house).claim(*ids[:2])
     run(house, "UPDATE shipper_lease SET owner = NULL")
     box = Box()
-    assert hand_over(house, PENDING, file_of(house), box) == 3
+    assert move_out(house, PENDING, file_of(house), box) == 3
     assert [event.maybe_received for event in box.events] == [True, False, False]
     write(engine, "a", "a")
-    take_in(engine, box.events)
+    move_in(engine, box.events)
     assert [row["maybe_received"] for row in table(engine, "outbox")] == [0] * 5
     looks, daemon = Looks(engine), Daemon(engine)
     looks.pulse()
@@ -191,7 +191,7 @@ def test_what_was_taken_over_while_it_was_written_is_never_made_known(
     write(engine, "a", "b")
     known = False
 
-    def keep(pages: Iterator[list[Carried]]) -> None:
+    def keep(pages: Iterator[list[MovedEvent]]) -> None:
         nonlocal known
         for page in pages:
             if not page:
@@ -199,7 +199,7 @@ def test_what_was_taken_over_while_it_was_written_is_never_made_known(
         known = True
 
     with pytest.raises(LeaseLost):
-        hand_over(engine, PENDING, path, keep)
+        move_out(engine, PENDING, path, keep)
     assert not known
     assert [row["status"] for row in table(engine, "outbox")] == ["pending"] * 2
 
@@ -213,14 +213,14 @@ def test_what_is_handed_over_is_marked_and_counted(engine: Engine, path: Path | 
     daemon.bury(ids[1])
     daemon.queue.release()
     box = Box()
-    assert hand_over(engine, PENDING, path, box) == 3
+    assert move_out(engine, PENDING, path, box) == 3
     assert [event.id for event in box.events] == [3, 4, 5]
     assert statuses(engine) == ["delivered", "dead", "discarded", "discarded", "discarded"]
     assert {row["last_error"] for row in table(engine, "outbox")[2:]} == {"handed over"}
     counts = ask(engine, "SELECT name, dead, discarded FROM shipper_destination ORDER BY name")
     assert counts == [("default", 1, 2), ("other", 0, 1)]
     assert verify(engine) == []
-    assert hand_over(engine, PENDING, path, Box()) == 0
+    assert move_out(engine, PENDING, path, Box()) == 0
 
 
 def test_dead_letters_go_where_that_is_wanted(engine: Engine, path: Path | None) -> None:
@@ -229,7 +229,7 @@ def test_dead_letters_go_where_that_is_wanted(engine: Engine, path: Path | None)
     daemon = Daemon(engine)
     daemon.bury(ids[0], holds_key=True)
     daemon.queue.release()
-    assert hand_over(engine, DEAD, path, Box()) == 1
+    assert move_out(engine, DEAD, path, Box()) == 1
     assert statuses(engine) == ["discarded", "pending"]
     assert ask(engine, "SELECT * FROM shipper_hold") == []
     assert ask(engine, "SELECT dead, discarded FROM shipper_destination") == [(0, 1)]
@@ -240,9 +240,9 @@ def test_nothing_is_marked_before_it_is_safe(engine: Engine, path: Path | None) 
     """What breaks before that, breaks with everything still here; again, and it goes."""
     write(engine, "a", "b")
     with pytest.raises(OSError, match="no space left"):
-        hand_over(engine, PENDING, path, Box(breaks=True))
+        move_out(engine, PENDING, path, Box(breaks=True))
     assert statuses(engine) == ["pending", "pending"]
-    assert hand_over(engine, PENDING, path, Box()) == 2
+    assert move_out(engine, PENDING, path, Box()) == 2
 
 
 def test_a_cut_between_two_marks_loses_nothing(
@@ -250,7 +250,7 @@ def test_a_cut_between_two_marks_loses_nothing(
 ) -> None:
     """Both files together are everything, and the new house takes none of it twice."""
     path = file_of(house)
-    monkeypatch.setattr(move, "Turns", lambda *_: Turns(2))
+    monkeypatch.setattr(move, "Batches", lambda *_: Batches(2))
     write(house, *"abcde")
     original, first, second = move._mark, Box(), Box()
 
@@ -261,12 +261,12 @@ def test_a_cut_between_two_marks_loses_nothing(
 
     monkeypatch.setattr(move, "_mark", cut)
     with pytest.raises(KeyboardInterrupt):
-        hand_over(house, PENDING, path, first)
+        move_out(house, PENDING, path, first)
     monkeypatch.setattr(move, "_mark", original)
     assert statuses(house) == ["discarded"] * 2 + ["pending"] * 3
-    assert hand_over(house, PENDING, path, second) == 3
-    assert take_in(engine, first.events).new == 5
-    assert take_in(engine, second.events) == TakenIn(0, 3, ("default",))
+    assert move_out(house, PENDING, path, second) == 3
+    assert move_in(engine, first.events).new == 5
+    assert move_in(engine, second.events) == MovedIn(0, 3, ("default",))
     for either in (house, engine):
         assert not [finding for finding in verify(either) if finding.fault]
 
@@ -275,12 +275,12 @@ def test_what_is_written_meanwhile_stays(engine: Engine, path: Path | None) -> N
     """It is in no file, so nobody may mark it."""
     write(engine, "a")
 
-    def keep(pages: Iterator[list[Carried]]) -> None:
+    def keep(pages: Iterator[list[MovedEvent]]) -> None:
         for _ in pages:
             pass
         write(engine, "b")
 
-    assert hand_over(engine, PENDING, path, keep) == 1
+    assert move_out(engine, PENDING, path, keep) == 1
     assert statuses(engine) == ["discarded", "pending"]
 
 
@@ -293,11 +293,11 @@ def test_a_dead_letter_that_is_retried_meanwhile_goes_too(
     daemon.bury(*ids)
     daemon.queue.release()
 
-    def keep(pages: Iterator[list[Carried]]) -> None:
+    def keep(pages: Iterator[list[MovedEvent]]) -> None:
         assert [event.id for page in pages for event in page] == [ids[0]]
         retry(engine, Selection(ids=tuple(ids)), NOW)
 
-    assert hand_over(engine, Selection(status="dead", key="a"), path, keep) == 1
+    assert move_out(engine, Selection(status="dead", key="a"), path, keep) == 1
     assert statuses(engine) == ["discarded", "pending"]
     assert verify(engine) == []
 
@@ -312,14 +312,14 @@ def test_nothing_is_handed_over_while_a_daemon_ships(
         queue = taken(engine)
         run(engine, "UPDATE shipper_lease SET owner = '{}'")
         with pytest.raises(OutboxHeld):
-            hand_over(engine, PENDING, path, box)
+            move_out(engine, PENDING, path, box)
         run(engine, "UPDATE shipper_lease SET owner = NULL")
         queue.release()
     else:
         lock = FileLock(path)
         lock.acquire()
         with pytest.raises(OutboxHeld):
-            hand_over(engine, PENDING, path, box)
+            move_out(engine, PENDING, path, box)
         lock.release()
     assert (box.events, statuses(engine)) == ([], ["pending"])
 
@@ -328,12 +328,12 @@ def test_who_was_taken_over_hands_nothing_over(engine: Engine, path: Path | None
     """After a long sleep: another may have sent it by now."""
     write(engine, "a")
 
-    def sleeps(pages: Iterator[list[Carried]]) -> None:
+    def sleeps(pages: Iterator[list[MovedEvent]]) -> None:
         assert sum(map(len, pages)) == 1
         tamper(engine, TAKEN_OVER)
 
     with pytest.raises(LeaseLost):
-        hand_over(engine, PENDING, path, sleeps)
+        move_out(engine, PENDING, path, sleeps)
     assert statuses(engine) == ["pending"]
 
 

@@ -12,7 +12,8 @@ from shipper.store.db.batches import FIRST
 from shipper.store.db.selection import Selection
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Look, Record, Work
-from shipper.store.operate.acts import hold_key, retry
+from shipper.store.operate.dead_letters import retry
+from shipper.store.operate.hold import hold_key
 from shipper.store.operate.recall import Step
 from shipper.store.operate.reroute import Movable, movable, reroute
 from shipper.store.report.events import get

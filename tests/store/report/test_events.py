@@ -13,11 +13,11 @@ from shipper.store.db.engine import open_engine
 from shipper.store.db.selection import Selection
 from shipper.store.drain.messages import LinkRow
 from shipper.store.lease.file_lock import FileLock
-from shipper.store.operate import acts
+from shipper.store.operate import dead_letters, hold
 from shipper.store.report.daemons import shippers
 from shipper.store.report.events import EventReport, find, get, locate
-from shipper.store.report.reasons import Facts, KeyHold, LinkFacts, explain
-from shipper.store.report.silence import Plight
+from shipper.store.report.reasons import KeyHold, LinkFacts, WaitFacts, explain
+from shipper.store.report.silence import Silence
 from shipper.store.report.status import Blocker
 from shipper.store.report.why import why
 from tests.store.daemons import NOW, Daemon, tamper, write
@@ -77,7 +77,7 @@ def test_an_event_is_shown_with_its_payload_and_its_tries(engine: Engine) -> Non
     daemon = Daemon(engine)
     daemon.postpone(row, attempts=1, wait=1.0)
     daemon.bury(row)
-    acts.retry(engine, Selection(ids=(row,)), NOW)
+    dead_letters.retry(engine, Selection(ids=(row,)), NOW)
     daemon.deliver(row)
     detail = get(engine, str(row))
     assert detail is not None
@@ -148,7 +148,7 @@ def _why(engine: Engine, row: int, *, now: float = NOW, max_attempts: int | None
 def test_without_a_shipper_everything_waits_for_one(engine: Engine) -> None:
     """Whatever else there is to say would be old."""
     [row] = write(engine, "a")
-    assert _why(engine, row) == "no shipper is running; it goes out as soon as a shipper runs"
+    assert _why(engine, row) == "no daemon is running; it is sent as soon as one runs"
 
 
 def test_an_event_waits_behind_the_first_of_its_key(engine: Engine, daemon: Daemon) -> None:
@@ -177,8 +177,8 @@ def test_a_claimed_event_is_in_flight_or_next(engine: Engine, daemon: Daemon) ->
     """From outside nobody can tell which."""
     first, second = write(engine, "a", "b")
     daemon.claim(first)
-    assert _why(engine, first) == "it is in flight, or goes out next"
-    assert _why(engine, second) == "it goes out in its turn, now that a shipper is running"
+    assert _why(engine, first) == "it is in flight, or sent next"
+    assert _why(engine, second) == "it is sent in its turn: a daemon is running"
 
 
 def test_what_a_daemon_has_in_flight_is_counted(engine: Engine, daemon: Daemon) -> None:
@@ -197,12 +197,12 @@ def test_holds_and_the_link_are_told(engine: Engine, daemon: Daemon) -> None:
     daemon.bury(first, holds_key=True)
     letter = _event(engine, first).event_id
     assert f"held since 2027-01-15T08:00:00.000Z by dead letter {letter}" in _why(engine, second)
-    acts.hold_key(engine, "default", "a", NOW)
+    hold.hold_key(engine, "default", "a", NOW)
     assert _why(engine, second) == "an operator holds its key since 2027-01-15T08:00:00.000Z"
-    acts.hold_destination(engine, "default", NOW)
+    hold.hold_destination(engine, "default", NOW)
     assert "an operator holds destination default" in _why(engine, second)
     assert _why(engine, second, max_attempts=None) == (
-        "the configuration has no [destinations.default]; it waits until there is one"
+        "the configuration has no [destinations.default]; the event waits until there is one"
     )
 
 
@@ -251,7 +251,7 @@ def test_a_retried_dead_letter_was_not_set_back_by_hand(engine: Engine, daemon: 
     row, later = write(engine, "a", "b")
     daemon.bury(row)
     daemon.deliver(later)
-    acts.retry(engine, Selection(ids=(row,)), NOW)
+    dead_letters.retry(engine, Selection(ids=(row,)), NOW)
     assert "in its turn" in _why(engine, row)
 
 
@@ -287,7 +287,7 @@ def test_a_time_that_nobody_waits_for_is_none(engine: Engine, daemon: Daemon) ->
     assert "next try" not in told
     tamper(engine, "DELETE FROM shipper_claim")
     told = why(engine, event, max_attempts=20, now=NOW, policy=policy)
-    assert told == "it goes out in its turn, now that a shipper is running"
+    assert told == "it is sent in its turn: a daemon is running"
 
 
 def test_a_status_that_nobody_knows_is_told(engine: Engine, daemon: Daemon) -> None:
@@ -320,7 +320,7 @@ def test_a_link_that_is_down_comes_with_what_to_do(engine: Engine, daemon: Daemo
     daemon.links(LinkRow("default", "paused", "http-401: HTTP 401", NOW, NOW + 5))
     event = _event(engine, row)
     told = why(engine, event, max_attempts=20, now=NOW, advise=lambda reason: f"see {reason}")
-    assert "(HTTP 401); somebody has to act: see http-401: HTTP 401; the next probe" in str(told)
+    assert "(HTTP 401); an operator has to act: see http-401: HTTP 401; the next probe" in str(told)
 
 
 # -- why: the sentence ----------------------------------------------------------------------------
@@ -332,30 +332,32 @@ OFFLINE = LinkFacts("offline", "dns: no address", NOW - 60, NOW + 30, held=False
 @pytest.mark.parametrize(
     ("facts", "part"),
     [
-        (Facts(None, running=True, link=OFFLINE), "no [destinations.default]"),
-        (Facts(20, running=False, link=OFFLINE), "no shipper is running"),
-        (Facts(20, running=False, hold=KeyHold("operator", None, NOW)), "holds its key"),
-        (Facts(20, running=True, link=OFFLINE, window_open=False), "no delivery window"),
+        (WaitFacts(None, running=True, link=OFFLINE), "no [destinations.default]"),
+        (WaitFacts(20, running=False, link=OFFLINE), "no daemon is running"),
+        (WaitFacts(20, running=False, hold=KeyHold("operator", None, NOW)), "holds its key"),
+        (WaitFacts(20, running=True, link=OFFLINE, window_open=False), "no delivery window"),
         (
-            Facts(20, running=True, plight=Plight(40.0, "no room"), claimed=True),
-            "the shipper hasn't written to the outbox for 40 s: no room",
+            WaitFacts(20, running=True, silence=Silence(40.0, "no room"), claimed=True),
+            "the daemon hasn't written to the outbox for 40 s: no room",
         ),
         (
-            Facts(20, running=True, link=OFFLINE, ahead=3),
+            WaitFacts(20, running=True, link=OFFLINE, ahead=3),
             (
                 "destination default is offline since 2027-01-15T07:59:00.000Z (no address);"
                 " the next probe is at 2027-01-15T08:00:30.000Z"
             ),
         ),
         (
-            Facts(20, running=True, link=LinkFacts("paused", "http-401", None, None, held=False)),
-            "destination default is paused (http-401); somebody has to act",
+            WaitFacts(
+                20, running=True, link=LinkFacts("paused", "http-401", None, None, held=False)
+            ),
+            "destination default is paused (http-401); an operator has to act",
         ),
-        (Facts(20, running=True, ahead=3, claimed=True), "behind event 3"),
-        (Facts(20, running=True, claimed=True), "next try"),
+        (WaitFacts(20, running=True, ahead=3, claimed=True), "behind event 3"),
+        (WaitFacts(20, running=True, claimed=True), "next try"),
     ],
 )
-def test_the_widest_obstacle_is_told(facts: Facts, part: str) -> None:
+def test_the_widest_obstacle_is_told(facts: WaitFacts, part: str) -> None:
     """What only a person can remove first, then what stops everything, then what stops this one."""
     assert part in str(explain(PENDING, facts, NOW))
 

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import Engine
 
-from shipper.store.operate import acts
+from shipper.store.operate import hold
 from shipper.store.report import holds
 from shipper.store.report.holds import held, keys_held, waiting
 from tests.store.daemons import NOW, Daemon, tamper, write
@@ -25,8 +25,8 @@ def test_everything_that_is_held_is_listed(engine: Engine) -> None:
     first, *_ = write(engine, "a", "a", "a", "b")
     daemon = Daemon(engine, "default")
     daemon.bury(first, holds_key=True)
-    acts.hold_key(engine, "default", "nobody's", NOW + 1)
-    acts.hold_destination(engine, "default", NOW + 2)
+    hold.hold_key(engine, "default", "nobody's", NOW + 1)
+    hold.hold_destination(engine, "default", NOW + 2)
     found, total = held(engine, 50)
     assert total == 3
     assert [(h.ordering_key, h.cause, h.since, h.pending) for h in found] == [
@@ -45,7 +45,7 @@ def test_nothing_held_is_an_empty_list(engine: Engine) -> None:
 def test_the_list_is_bounded_and_says_how_many_there_are(engine: Engine) -> None:
     """One of thousands of keys is no list for a person."""
     for number in range(5):
-        acts.hold_key(engine, "default", f"k{number}", NOW)
+        hold.hold_key(engine, "default", f"k{number}", NOW)
     found, total = held(engine, 2)
     assert ([h.ordering_key for h in found], total) == (["k0", "k1"], 5)
 
@@ -54,7 +54,7 @@ def test_the_list_is_bounded_and_says_how_many_there_are(engine: Engine) -> None
 def test_any_key_is_found_as_it_was_written(engine: Engine, key: str) -> None:
     """As a person wrote it."""
     write(engine, key, key, "other")
-    acts.hold_key(engine, "default", key, NOW)
+    hold.hold_key(engine, "default", key, NOW)
     [found], _ = held(engine, 1)
     assert (found.ordering_key, found.pending) == (key, 2)
     assert waiting(engine, "default", key) == 2
@@ -64,7 +64,7 @@ def test_any_key_is_found_as_it_was_written(engine: Engine, key: str) -> None:
 def test_what_waits_is_counted_up_to_a_bound(engine: Engine) -> None:
     """One hot key must not make the list slow."""
     tamper(engine, _MANY[engine.dialect.name].format(count=holds.COUNTED + 5))
-    acts.hold_key(engine, "default", "hot", NOW)
+    hold.hold_key(engine, "default", "hot", NOW)
     [found], _ = held(engine, 1)
     assert found.pending == holds.COUNTED
 
@@ -72,9 +72,9 @@ def test_what_waits_is_counted_up_to_a_bound(engine: Engine) -> None:
 def test_the_keys_of_a_destination_are_found_beside_many_of_another(engine: Engine) -> None:
     """However many others are held, and for longer."""
     for number in range(25):
-        acts.hold_key(engine, "default", f"u{number}", NOW)
+        hold.hold_key(engine, "default", f"u{number}", NOW)
     for name in ("first", "second"):
-        acts.hold_key(engine, "erp", name, NOW + 1)
+        hold.hold_key(engine, "erp", name, NOW + 1)
     found, total = keys_held(engine, "erp", 1)
     assert [(one.destination, one.ordering_key) for one in found] == [("erp", "first")]
     assert total == 2

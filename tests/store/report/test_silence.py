@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from shipper.store.db.engine import open_engine
 from shipper.store.lease.file_lock import FileLock
-from shipper.store.report.silence import Noted, note, noted, plight, silence
+from shipper.store.report.silence import Noted, find_silence, note, noted, silent_seconds
 from tests.store.daemons import Daemon, tamper
 
 NOW = 86_400.0
@@ -29,15 +29,15 @@ def test_what_is_noted_beside_a_file_is_told_while_its_lock_is_held(
     """What a daemon that is dead had noted is over, and so is what it took back."""
     engine, lock = open_engine(sqlite_url), FileLock(file)
     lock.acquire()
-    assert plight(engine, NOW) is None
+    assert find_silence(engine, NOW) is None
     note(file, WELL)
-    assert plight(engine, NOW) is None
+    assert find_silence(engine, NOW) is None
     note(file, LOST)
-    assert plight(engine, NOW) == (40.0, "no room")
+    assert find_silence(engine, NOW) == (40.0, "no room")
     lock.release()
-    assert plight(engine, NOW) is None
+    assert find_silence(engine, NOW) is None
     lock.acquire()
-    assert plight(engine, NOW) is None
+    assert find_silence(engine, NOW) is None
     lock.release()
     engine.dispose()
 
@@ -53,7 +53,7 @@ def test_a_daemon_that_gives_no_sign_of_life_is_told(
     engine, lock = open_engine(sqlite_url), FileLock(file)
     lock.acquire()
     note(file, Noted(seen))
-    found = plight(engine, NOW)
+    found = find_silence(engine, NOW)
     assert (found and found.seconds) == told
     assert found is None or "no sign of life; it is stopped" in found.reason
     lock.release()
@@ -68,7 +68,7 @@ def test_what_another_one_noted_is_wiped_out_with_its_lock(file: Path) -> None:
     size = lock.path.stat().st_size
     lock.release()
     lock.acquire()
-    assert silence(noted(file)) is None
+    assert silent_seconds(noted(file)) is None
     assert lock.path.stat().st_size == size
     lock.release()
 
@@ -140,9 +140,9 @@ def test_no_note_goes_into_another_file_that_was_renamed_to_the_lock(file: Path)
 def test_a_lease_that_is_not_prolonged_is_told(postgres_url: str) -> None:
     """Its holder may be dead, or unable to write: nobody can know, but all is not well."""
     engine = open_engine(postgres_url)
-    assert plight(engine, NOW) is None
+    assert find_silence(engine, NOW) is None
     daemon = Daemon(engine)
-    assert plight(engine, NOW) is None
+    assert find_silence(engine, NOW) is None
     for left in ("5 s", "-10 min"):
         tamper(
             engine,
@@ -150,15 +150,15 @@ def test_a_lease_that_is_not_prolonged_is_told(postgres_url: str) -> None:
             f" expires_at = clock_timestamp() + interval '{left}'",
             here=os.uname().nodename,
         )
-        found = plight(engine, NOW)
+        found = find_silence(engine, NOW)
         assert found is not None
         assert found.seconds > 54
         assert "elsewhere" in found.reason
     daemon.queue.release()
-    assert plight(engine, NOW) is None
+    assert find_silence(engine, NOW) is None
     engine.dispose()
 
 
-def test_an_outbox_that_nobody_holds_has_no_plight(engine: Engine) -> None:
+def test_an_outbox_that_no_daemon_holds_is_not_silent(engine: Engine) -> None:
     """Whatever lies beside it."""
-    assert plight(engine, NOW) is None
+    assert find_silence(engine, NOW) is None

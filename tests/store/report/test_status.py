@@ -12,7 +12,7 @@ from shipper.store.db.engine import open_engine
 from shipper.store.db.selection import Selection
 from shipper.store.drain.messages import LinkRow
 from shipper.store.lease.file_lock import FileLock
-from shipper.store.operate import acts
+from shipper.store.operate import dead_letters, hold
 from shipper.store.report.daemons import shippers
 from shipper.store.report.events import EventReport, get
 from shipper.store.report.status import (
@@ -58,8 +58,8 @@ def test_every_counter_is_what_the_daemon_and_the_operator_did(engine: Engine) -
     daemon = Daemon(engine)
     daemon.deliver(first)
     daemon.bury(second, third, fourth)
-    acts.discard(engine, Selection(ids=(second,)), NOW)
-    acts.hold_key(engine, "default", "e", NOW)
+    dead_letters.discard(engine, Selection(ids=(second,)), NOW)
+    hold.hold_key(engine, "default", "e", NOW)
     report = _report(engine)
     assert (report.pending, report.delivered, report.dead) == (1, 1, 2)
     assert (report.discarded, report.purged, report.held_keys) == (1, 0, 1)
@@ -85,7 +85,7 @@ def test_a_link_is_told_as_it_was_recorded(engine: Engine) -> None:
 def test_an_operators_hold_goes_over_every_state_of_the_link(engine: Engine) -> None:
     """While it is held nothing is tried, whatever the link's own state."""
     Daemon(engine).links(LinkRow("default", "offline", "dns: no address", NOW - 60, NOW + 30))
-    acts.hold_destination(engine, "default", NOW)
+    hold.hold_destination(engine, "default", NOW)
     report = _report(engine)
     assert (report.state, report.reason, report.next_try_at) == (
         "held",
@@ -169,7 +169,7 @@ def test_a_lease_whose_row_is_gone_is_told_with_what_to_do(engine: Engine) -> No
     """By whoever asks who ships."""
     tamper(engine, "DELETE FROM shipper_lease")
     for question in (current_shipper, shippers):
-        with pytest.raises(SchemaError, match="emptied the table shipper_lease") as raised:
+        with pytest.raises(SchemaError, match="the table shipper_lease was emptied") as raised:
             question(engine)
         assert raised.value.hint == "run: shipper db upgrade"
 
@@ -193,7 +193,7 @@ def test_an_open_transaction_that_has_written_is_named(postgres_url: str) -> Non
     assert commit_blockers(engine) == []
     other.dispose()
     Daemon(engine)
-    assert _why(engine, row) == "it goes out in its turn, now that a shipper is running"
+    assert _why(engine, row) == "it is sent in its turn: a daemon is running"
     engine.dispose()
 
 

@@ -4,9 +4,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shipper.store.db.engine import open_engine
-from shipper.store.operate import acts
+from shipper.store.operate import hold
 from shipper.store.operate.enqueue import NewEvent, enqueue
-from shipper.store.report.events import last_words
+from shipper.store.report.events import last_answers
 from shipper.store.report.top import NEWEST_DEAD, glance
 from tests.store.daemons import NOW
 
@@ -62,19 +62,19 @@ def test_it_looks_at_the_newest_dead_letters_only(engine: Engine) -> None:
 def test_it_shows_which_keys_are_held(engine: Engine) -> None:
     """Those held longest first, five at most."""
     for key in "gfedcba":
-        acts.hold_key(engine, "default", key, NOW)
-    acts.hold_key(engine, "other", "x", NOW)
+        hold.hold_key(engine, "default", key, NOW)
+    hold.hold_key(engine, "other", "x", NOW)
     assert glance(engine, "default").held == tuple("gfedc")
 
 
 @pytest.mark.parametrize("question", ["'pending'", "'dead'"])
 def test_a_look_scans_no_table(sqlite_url: str, question: str) -> None:
     """SQLite says how it would find the rows: by the destination, in an index."""
-    from shipper.store.db.dialect import dialect_of
+    from shipper.store.db.dialect import SQLITE
     from shipper.store.report import top as module
 
     engine = open_engine(sqlite_url)
-    statement = module._DEAD if "dead" in question else module._pending(dialect_of("sqlite"))
+    statement = module._DEAD if "dead" in question else module._pending(SQLITE)
     with engine.connect() as connection:
         plan = connection.execute(
             text(f"EXPLAIN QUERY PLAN {statement.text}"), {"name": "d", "few": 5, "dead": 5}
@@ -97,4 +97,4 @@ def test_the_last_words_are_those_of_the_receiver(engine: Engine) -> None:
                     f" VALUES (1, 'e', CURRENT_TIMESTAMP, 1, 'x', {said}, 0)"
                 )
             )
-    assert last_words(engine, [1, 2, 3, 9]) == {1: "no such sku", 2: "http-422: because"}
+    assert last_answers(engine, [1, 2, 3, 9]) == {1: "no such sku", 2: "http-422: because"}

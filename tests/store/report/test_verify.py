@@ -9,8 +9,8 @@ from shipper.store.db.engine import open_engine
 from shipper.store.db.selection import Selection
 from shipper.store.db.transactions import glancing
 from shipper.store.drain.record import ATTEMPTS_KEPT
-from shipper.store.operate.acts import discard, retry
-from shipper.store.report.verify import RULES, Finding, verify
+from shipper.store.operate.dead_letters import discard, retry
+from shipper.store.report.verify import RULES, RuleFinding, verify
 from tests.store.daemons import NOW, VIEW, Daemon, tamper, write
 from tests.store.shipping import ask, run
 
@@ -31,7 +31,7 @@ def shop(engine: Engine) -> Engine:
     return _fill(engine)
 
 
-def _faults(engine: Engine) -> list[Finding]:
+def _faults(engine: Engine) -> list[RuleFinding]:
     return [finding for finding in verify(engine) if finding.fault]
 
 
@@ -57,7 +57,7 @@ def test_an_empty_outbox_gives_nothing_to_tell(engine: Engine) -> None:
         (
             "UPDATE shipper_destination SET delivered = 4",
             "counters",
-            "destination default counts 4 delivered, but 5 are",
+            "destination default counts 4 delivered events, but has 5",
         ),
         (
             "UPDATE shipper_outbox SET delivered_at = NULL WHERE id = 2",
@@ -82,22 +82,22 @@ def test_an_empty_outbox_gives_nothing_to_tell(engine: Engine) -> None:
         (
             "UPDATE shipper_outbox SET delivery_number = 999 WHERE id = 5",
             "states",
-            "event 5: ended after the last number that was given",
+            "event 5: with a delivery number above the last one given out",
         ),
         (
             "UPDATE shipper_outbox SET delivery_number = 1 WHERE id = 5",
             "order",
-            "event 5 not delivered after the one before of the same key",
+            "event 5: delivered before an earlier event of its key",
         ),
         (
             "UPDATE shipper_destination SET purged = 1",
             "positions",
-            "10 ids were given; 10 are rows and 1 were purged",
+            "10 ids were given out; 10 are rows and 1 were purged",
         ),
         (
             "UPDATE shipper_claim SET ids = '[1,2]'",
             "claims",
-            "nothing of claim 7 is pending, but it is there",
+            "claim 7 names no pending event, but is still there",
         ),
     ],
 )
@@ -115,7 +115,7 @@ def test_events_that_are_counted_nowhere_are_found(shop: Engine) -> None:
     """Their destination has no row."""
     tamper(shop, "DELETE FROM shipper_destination")
     assert [finding.message for finding in _faults(shop)] == [
-        f"{count} are of destinations that no counter is kept for"
+        f"{count} events have a destination without counters"
         for count in ("5 delivered", "2 dead", "1 discarded")
     ]
 
@@ -125,7 +125,7 @@ def test_what_no_constraint_lets_in_is_found_all_the_same(sqlite_url: str) -> No
     engine = _fill(open_engine(sqlite_url))
     tamper(engine, "UPDATE shipper_outbox SET status = 'lost', attempts = -1 WHERE id = 10")
     whats = [finding.message.partition(": ")[2] for finding in _faults(engine)]
-    assert whats == ["of an unknown status", "with fewer than no attempts"]
+    assert whats == ["of an unknown status", "with a negative number of attempts"]
     engine.dispose()
 
 
@@ -187,8 +187,8 @@ def test_an_id_that_was_never_used_is_told_and_is_no_fault(shop: Engine) -> None
     [finding] = verify(shop)
     assert (finding.rule, finding.fault) == ("positions", False)
     assert finding.message == (
-        "13 ids were given; 12 are rows and 0 were purged;"
-        " 1 were never used: rolled back, or already there (ON CONFLICT)"
+        "13 ids were given out; 12 are rows and 0 were purged;"
+        " 1 were never used: rolled back, or skipped by ON CONFLICT"
     )
 
 

@@ -9,7 +9,8 @@ from sqlalchemy import Engine, make_url
 
 from shipper.errors import SchemaError
 from shipper.store.db.engine import open_engine
-from shipper.store.db.transactions import Kept, glancing, writing
+from shipper.store.db.kept import Kept
+from shipper.store.db.transactions import glancing, writing
 from shipper.store.schema import revisions
 from shipper.store.upgrade.migrate import upgrade
 

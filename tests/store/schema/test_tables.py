@@ -62,7 +62,7 @@ def test_a_table_that_was_dropped_is_made_again(post: Engine, table: str) -> Non
     [notice] = migrate.upgrade(post)
     assert table in notice
     assert ("are lost" in notice) == (table == "shipper_outbox")
-    migrate.mend(post)
+    migrate.fix(post)
     assert rows(post, _CATALOG) == before
     with glancing(post) as tx:
         assert damage(tx) == []
@@ -94,7 +94,7 @@ def test_the_outbox_alone_is_enough(either: Engine) -> None:
     others = [name for name in there if name != "shipper_outbox"]
     run(either, *(f"DROP TABLE {name}" for name in [revisions.VERSION_TABLE, *others]))
     assert len(migrate.upgrade(either)) == 2
-    migrate.mend(either)
+    migrate.fix(either)
     revisions.check(either)
     run(either, "INSERT INTO shipper_outbox (payload, event_id) VALUES ('{}', 'b')")
     assert rows(either, "SELECT event_id FROM shipper_outbox ORDER BY id") == [("a",), ("b",)]
@@ -108,7 +108,7 @@ def test_what_is_in_the_way_of_a_table_is_named(post: Engine) -> None:
         migrate.upgrade(post)
     assert "keeps its name" in str(told.value.hint)
     run(post, "ALTER TABLE shipper_outbox_old RENAME TO shipper_outbox")
-    assert (migrate.upgrade(post), migrate.mend(post)) == ([], [])
+    assert (migrate.upgrade(post), migrate.fix(post)) == ([], [])
     assert rows(post, "SELECT event_id FROM shipper_outbox") == [("a",)]
 
 

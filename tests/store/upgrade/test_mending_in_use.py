@@ -18,7 +18,7 @@ from shipper.store.drain.queue import Queue
 from shipper.store.lease.turns import fold_all
 from shipper.store.report.verify import verify
 from shipper.store.upgrade import recount
-from shipper.store.upgrade.migrate import mend
+from shipper.store.upgrade.migrate import fix
 from tests.store.daemons import NOW, Daemon, tamper, write
 from tests.store.outboxes import event
 from tests.store.shipping import accepted, ask, claim, record, run, taken
@@ -73,7 +73,7 @@ def test_keys_of_many_events_are_mended_in_batches(
         # What is in the catalog is not what this is about.
         tamper(engine, "ALTER TABLE shipper_outbox ENABLE ALWAYS TRIGGER shipper_outbox_write")
     written.clear()
-    told = mend(engine)
+    told = fix(engine)
     assert [line for line in told if line.endswith(f": {many}")], told
     assert ask(engine, "SELECT DISTINCT ordering_key FROM shipper_outbox") == [("anna",)]
     assert not [finding for finding in verify(engine) if finding.fault]
@@ -102,7 +102,7 @@ def _off(engine: Engine, delivered: int) -> None:
 
 
 def _delivered(engine: Engine) -> int:
-    counters = dialect_of(engine.dialect.name).counters
+    counters = dialect_of(engine).counters
     [(delivered,)] = ask(engine, f"SELECT delivered FROM {counters}")
     return int(delivered)
 
@@ -178,7 +178,7 @@ def test_a_turn_between_two_questions_is_no_damage(
         sent.append(queue.turn(Work(now=NOW, records=records, wanted=[next(ids)])))
 
     _meanwhile(other, asked, turn)
-    assert mend(other) == []
+    assert fix(other) == []
     assert len(sent) > 1
     turn()
     assert not [finding for finding in verify(engine) if finding.fault]
@@ -196,11 +196,11 @@ def test_numbers_that_another_has_raised_meanwhile_are_left_alone(
 
     def first() -> None:
         if not told:
-            told.extend(mend(engine))
+            told.extend(fix(engine))
             queue.append(taken(engine))
 
     _meanwhile(other, "FOR UPDATE|WITH ended", first)
-    assert mend(other) == []
+    assert fix(other) == []
     assert told == ["numbers of the last turn were behind: 1"]
     write(engine, "d")
     record(queue[0], *map(accepted, claim(queue[0], 4)))

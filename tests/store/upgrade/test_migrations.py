@@ -18,7 +18,8 @@ from sqlalchemy import Engine, inspect, text
 from sqlalchemy.dialects.postgresql.base import ischema_names
 
 from shipper.errors import SchemaError, UsageError
-from shipper.store.db.engine import create_sqlite_file, open_engine
+from shipper.store.db.engine import open_engine
+from shipper.store.db.sqlite.opening import create_sqlite_file
 from shipper.store.schema import revisions, tables
 from shipper.store.upgrade import migrate
 

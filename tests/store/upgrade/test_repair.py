@@ -16,7 +16,7 @@ from shipper.store.drain.messages import Look, Pulse, Record
 from shipper.store.lease import clock_notes
 from shipper.store.report.verify import verify
 from shipper.store.schema.damage import damage
-from shipper.store.upgrade.migrate import mend
+from shipper.store.upgrade.migrate import fix
 from tests.store.daemons import tamper, write
 from tests.store.outboxes import event
 from tests.store.shipping import (
@@ -65,7 +65,7 @@ def test_nothing_is_wrong_with_a_new_outbox_and_nothing_is_mended(engine: Engine
     record(queue, *map(accepted, claim(queue, 1, 2)))
     clock_notes.write(engine, "boot", {})
     assert _damage(engine) == []
-    assert mend(engine) == []
+    assert fix(engine) == []
 
 
 # -- ids that begin anew --------------------------------------------------------------------------
@@ -154,11 +154,11 @@ def test_a_lease_that_was_deleted_is_told_and_made_anew(engine: Engine) -> None:
     write(engine, "a")
     run(engine, "DELETE FROM shipper_lease")
     for act in (looks.pulse, lambda: claim(queue, 1), lambda: taken(engine)):
-        with pytest.raises(SchemaError, match="emptied the table shipper_lease") as caught:
+        with pytest.raises(SchemaError, match="the table shipper_lease was emptied") as caught:
             act()
         assert caught.value.hint == "run: shipper db upgrade"
     assert "the table shipper_lease is empty" in _damage(engine)
-    assert "the table shipper_lease was empty" in mend(engine)
+    assert "the table shipper_lease was empty" in fix(engine)
     assert _damage(engine) == []
     record(taken(engine), *map(accepted, claim(taken(engine), 1)[:0]))
 
@@ -185,7 +185,7 @@ def test_every_trigger_that_is_dropped_is_missed_and_made_again(engine: Engine) 
     for name in before:
         run(engine, f"DROP TRIGGER {name}{on}")
         assert _damage(engine) == [f"the trigger {name} is missing"] == _faults(engine)
-        assert mend(engine) == [f"the trigger {name} is missing"]
+        assert fix(engine) == [f"the trigger {name} is missing"]
         assert sorted(_triggers(engine)) == sorted(before)
         assert _damage(engine) == []
     if engine.dialect.name == "sqlite":
@@ -200,7 +200,7 @@ def test_every_index_that_is_dropped_is_missed_and_made_again(engine: Engine) ->
     for name in names:
         run(engine, f"DROP INDEX {name}")
     assert _damage(engine) == [f"the index {name} is missing" for name in names]
-    assert len(mend(engine)) == 4
+    assert len(fix(engine)) == 4
     assert _damage(engine) == []
 
 
@@ -210,7 +210,7 @@ def test_triggers_that_dont_fire_for_all_are_told_and_mended(postgres: Engine, h
     """pg_restore --disable-triggers leaves them so."""
     run(postgres, f"ALTER TABLE shipper_outbox {how}")
     assert "shipper_outbox_write is disabled" in _damage(postgres)[0]
-    assert mend(postgres)
+    assert fix(postgres)
     assert _damage(postgres) == []
 
 
@@ -233,7 +233,7 @@ def test_a_look_tells_of_damage_once(engine: Engine) -> None:
     assert looks.pulse().damage == told
     found = [_changed(engine, looks).damage for _ in range(40)]
     assert set(found) == {None}
-    mend(engine)
+    fix(engine)
     assert () in [_changed(engine, looks).damage for _ in range(40)]
 
 
@@ -262,14 +262,14 @@ def _past_the_triggers(engine: Engine, *payloads: str) -> None:
         run(engine, "INSERT INTO shipper_outbox (payload, slot, event_id)"
                     " VALUES (CAST(:p AS json), 0, NULL)", p=payload)  # fmt: skip
     run(engine, "ALTER TABLE shipper_outbox ENABLE TRIGGER ALL")
-    mend(engine)
+    fix(engine)
 
 
 def test_pending_events_that_were_loaded_without_triggers_get_their_keys(engine: Engine) -> None:
     """And an id of their own; what ended stays as it is."""
     _past_the_triggers(engine, event("u1"), "{}", event("u2"))
     if engine.dialect.name == "sqlite":
-        assert any("written past the triggers" in told for told in mend(engine))
+        assert any("written past the triggers" in told for told in fix(engine))
     rows = ask(engine, "SELECT ordering_key, destination, event_id FROM shipper_outbox ORDER BY id")
     assert [row[0] for row in rows] == ["u1", None, "u2"]
     assert {row[1] for row in rows} == {"default"}
@@ -277,7 +277,7 @@ def test_pending_events_that_were_loaded_without_triggers_get_their_keys(engine:
     queue = taken(engine)
     record(queue, *map(accepted, claim(queue, 1, 2, 3)))
     assert _faults(engine) == []
-    assert mend(engine) == []
+    assert fix(engine) == []
 
 
 def test_counters_are_recounted(engine: Engine) -> None:
@@ -287,7 +287,7 @@ def test_counters_are_recounted(engine: Engine) -> None:
     record(queue, *map(accepted, claim(queue, *ids)))
     run(engine, "DELETE FROM shipper_outbox WHERE id < 3")
     assert _faults(engine) != []
-    assert mend(engine) == ["destinations had counters that were off: 1"]
+    assert fix(engine) == ["destinations had counters that were off: 1"]
     assert ask(engine, "SELECT delivered FROM shipper_destination") == [(2,)]
     assert _faults(engine) == []
 
@@ -299,9 +299,9 @@ def test_an_outbox_that_was_emptied_is_told_and_its_books_are_right_again(engine
     run(engine, "UPDATE shipper_destination SET purged = 7")
     _empty(engine)
     assert _damage(engine) == [
-        "shipper_outbox is empty, but 4 events are counted as ended: who did that?"
+        "shipper_outbox is empty, but 4 events are counted as ended: which tool emptied it?"
     ]
-    assert len(mend(engine)) == 2
+    assert len(fix(engine)) == 2
     assert _damage(engine) == _faults(engine) == []
     write(engine, "e")
     assert _faults(engine) == []
@@ -315,7 +315,7 @@ def test_a_sequence_that_is_behind_the_rows_is_told_and_set(postgres: Engine) ->
     )
     [told] = _damage(postgres)
     assert "is at 0, and there is a row 41" in told
-    assert mend(postgres) == [told]
+    assert fix(postgres) == [told]
     assert write(postgres, "a") == [42]
     looks = settled(Looks(postgres))
     assert [row.id for row in looks.look(Look("pending", "default", 10))] == [41, 42]
@@ -326,7 +326,7 @@ def test_a_table_without_its_identity_gets_one(postgres: Engine) -> None:
     write(postgres, *"ab")
     run(postgres, "ALTER TABLE shipper_outbox ALTER COLUMN id DROP IDENTITY")
     assert _damage(postgres) == ["no sequence gives the ids of shipper_outbox"]
-    mend(postgres)
+    fix(postgres)
     assert write(postgres, "c") == [3]
     assert _damage(postgres) == []
 
@@ -338,5 +338,5 @@ def test_an_event_that_was_made_pending_by_hand_has_not_ended(engine: Engine) ->
     record(queue, accepted(event))
     tamper(engine, "UPDATE shipper_outbox SET status = 'pending'")
     assert {finding.rule for finding in verify(engine) if finding.fault} >= {"counters", "states"}
-    assert "pending events had the mark of an end: 1" in mend(engine)
+    assert "pending events had the mark of an end: 1" in fix(engine)
     assert [finding.message for finding in verify(engine) if finding.fault] == []

@@ -196,7 +196,7 @@ def test_a_daemon_does_not_stop_an_application_for_an_index(
     with engine.begin() as tx:
         for _ in range(6):
             tx.exec_driver_sql(_INSERT)
-    with pytest.raises(SchemaError, match="nobody else can write") as caught:
+    with pytest.raises(SchemaError, match="no other process can write") as caught:
         migrate.prepare(engine)
     assert "shipper db upgrade" in str(caught.value.hint)
     assert revisions.current(engine) == "0001"

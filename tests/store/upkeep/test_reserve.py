@@ -15,7 +15,8 @@ from shipper.errors import DiskFull
 from shipper.policy.event import Event
 from shipper.store.drain.messages import Work
 from shipper.store.drain.queue import Queue
-from shipper.store.upkeep.reserve import FOR_MARKS, PIECES, Reserve, Spared, held, reserve_of
+from shipper.store.upkeep.full_disk import QueueWithReserve
+from shipper.store.upkeep.reserve import FOR_MARKS, PIECES, Reserve, held, reserve_of
 
 SIZE = 800_000
 _Usage = namedtuple("_Usage", "total used free")  # noqa: PYI024 - as shutil's
@@ -137,8 +138,8 @@ def test_a_write_is_tried_again_for_each_piece(path: Path) -> None:
     reserve = Reserve(path, SIZE)
     reserve.restore()
     told: list[int] = []
-    assert Spared(Full(2), reserve, told.append).turn(Work(now=0.0, wanted=[1])) == []
+    assert QueueWithReserve(Full(2), reserve, told.append).turn(Work(now=0.0, wanted=[1])) == []
     assert told == [SIZE // PIECES] * 2
     with pytest.raises(DiskFull):
-        Spared(Full(99), reserve, told.append).turn(Work(now=0.0, wanted=[1]))
+        QueueWithReserve(Full(99), reserve, told.append).turn(Work(now=0.0, wanted=[1]))
     assert len(told) == PIECES - FOR_MARKS

@@ -9,10 +9,11 @@ from sqlalchemy.event import listen, remove
 
 from shipper.store.db.batches import BATCH_SECONDS
 from shipper.store.db.selection import Selection
-from shipper.store.operate.acts import discard, release_key, retry
+from shipper.store.operate.dead_letters import discard, retry
+from shipper.store.operate.hold import release_key
 from shipper.store.report.verify import verify
 from shipper.store.upkeep import retention
-from shipper.store.upkeep.retention import Cutoffs, Kind, Pace, due, newest, prune
+from shipper.store.upkeep.retention import BatchSize, Cutoffs, EndedGroup, due, newest, prune
 from tests.store.daemons import NOW, Daemon, tamper, write
 from tests.store.shipping import ask, run
 
@@ -26,7 +27,7 @@ def _still() -> float:
     return 0.0
 
 
-def _prune(engine: Engine, cutoffs: Cutoffs) -> Counter[Kind]:
+def _prune(engine: Engine, cutoffs: Cutoffs) -> Counter[EndedGroup]:
     return sum(prune(engine, cutoffs, _still), Counter())
 
 
@@ -60,9 +61,9 @@ def test_what_is_over_goes_and_what_is_pending_stays(shop: Engine) -> None:
     """Delivered, discarded and, where it is wanted, dead ones."""
     gone = _prune(shop, LATER)
     assert gone == {
-        Kind("default", "delivered"): 2,
-        Kind("default", "discarded"): 1,
-        Kind("default", "dead"): 2,
+        EndedGroup("default", "delivered"): 2,
+        EndedGroup("default", "discarded"): 1,
+        EndedGroup("default", "dead"): 2,
     }
     assert _left(shop) == {6: "pending", 7: "pending"}
     assert verify(shop) == []
@@ -87,13 +88,13 @@ def test_what_is_stamped_beyond_every_clock_goes_too(shop: Engine) -> None:
     past = NOW - 30 * DAY
     assert _prune(shop, Cutoffs(past, past)) == {}
     assert due(shop, Cutoffs(past, past, NOW - 1)) == {
-        Kind("default", "delivered"): 2,
-        Kind("default", "discarded"): 1,
+        EndedGroup("default", "delivered"): 2,
+        EndedGroup("default", "discarded"): 1,
     }
     assert _prune(shop, Cutoffs(past, past, NOW - 1)).total() == 3
     assert _left(shop) == {3: "dead", 4: "dead", 6: "pending", 7: "pending"}
     assert _prune(shop, Cutoffs(past, past, NOW, NOW)) == {}
-    assert _prune(shop, Cutoffs(past, past, NOW, NOW - 1)) == {Kind("default", "dead"): 2}
+    assert _prune(shop, Cutoffs(past, past, NOW, NOW - 1)) == {EndedGroup("default", "dead"): 2}
     assert _left(shop) == {6: "pending", 7: "pending"}
     assert verify(shop) == []
 
@@ -138,7 +139,7 @@ def test_an_event_without_a_history_counts_from_when_it_was_written(shop: Engine
     """Somebody may have deleted the history by hand."""
     tamper(shop, "DELETE FROM shipper_attempt")
     tamper(shop, "UPDATE shipper_outbox SET created_at = '2001-01-01T00:00:00.000Z'")
-    assert _prune(shop, Cutoffs(None, NOW - DAY)) == {Kind("default", "dead"): 2}
+    assert _prune(shop, Cutoffs(None, NOW - DAY)) == {EndedGroup("default", "dead"): 2}
 
 
 def test_a_dead_letter_that_holds_its_key_stays(engine: Engine) -> None:
@@ -147,7 +148,7 @@ def test_a_dead_letter_that_holds_its_key_stays(engine: Engine) -> None:
     Daemon(engine).bury(ids[0], holds_key=True)
     assert _prune(engine, LATER) == {}
     release_key(engine, "a")
-    assert _prune(engine, LATER) == {Kind("default", "dead"): 1}
+    assert _prune(engine, LATER) == {EndedGroup("default", "dead"): 1}
     assert _left(engine) == {ids[1]: "pending"}
 
 
@@ -207,7 +208,7 @@ def test_a_name_that_is_no_utf8_is_no_obstacle(sqlite_url: str) -> None:
         engine,
         "INSERT INTO shipper_destination (name, delivered) VALUES (CAST(x'ff61' AS TEXT), 1)",
     )
-    assert _prune(engine, LATER) == {Kind("\ufffda", "delivered"): 1}
+    assert _prune(engine, LATER) == {EndedGroup("\ufffda", "delivered"): 1}
     assert ask(engine, "SELECT delivered, purged FROM shipper_destination") == [(0, 1)]
     engine.dispose()
 
@@ -279,7 +280,7 @@ def test_a_batch_that_takes_too_long_is_followed_by_a_smaller_one(crowd: Engine)
 def test_a_quick_batch_is_followed_by_a_larger_one(crowd: Engine) -> None:
     """Up to a bound."""
     assert [batch.total() for batch in prune(crowd, LATER, _still)] == [50, 100, 120]
-    pace = Pace()
+    pace = BatchSize()
     for _ in range(20):
         pace.took(0.0)
     assert pace.rows == 2000

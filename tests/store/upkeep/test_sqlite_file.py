@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.event import listens_for
 
-from shipper.store.db.engine import connect_sqlite, create_sqlite_file, open_engine
+from shipper.store.db.engine import open_engine
+from shipper.store.db.sqlite.opening import connect_sqlite, create_sqlite_file
 from shipper.store.upgrade.migrate import upgrade
 from shipper.store.upkeep import sqlite_file
 from shipper.store.upkeep.sqlite_file import (

@@ -1,8 +1,9 @@
-"""Why a PostgreSQL server could not be logged in to.
+"""Why a login to a PostgreSQL server failed.
 
-libpq gives no code while it connects, so here, and only here, words are judged: its own, and the
-server's where they are English. What isn't recognised is out of reach, and tried again; whatever
-it is, the words are quoted, because they name the cause. No password is ever among them.
+libpq gives no code while it connects. So here, and only here, words are judged: those of libpq, and
+those of the server where they are English. A failure with unknown words counts as a server that
+can't be reached, and is tried again. The words are always quoted, because they name the cause. A
+password is never among them.
 """
 
 import re
@@ -23,8 +24,8 @@ _AGAIN = StoreUnavailable
 _LOGIN: Final = "the server refuses the login"
 _OUT_OF_REACH: Final = "the database server can't be reached"
 
-# The kind decides the exit status: 69 is tried again, 77 and 78 are somebody's to change. Several
-# hosts may fail for several reasons; as long as one may come back it is 69.
+# The kind decides the exit status: with 69 it is tried again, with 77 and 78 an operator has to
+# change something. Several hosts can fail for several reasons; while one can come back it is 69.
 _MEANINGS: Final[Sequence[tuple[str, _Meaning]]] = (
     (
         r"password authentication failed|no password supplied|authentication failed for user",
@@ -40,7 +41,7 @@ _MEANINGS: Final[Sequence[tuple[str, _Meaning]]] = (
             LoginRefused,
             _LOGIN,
             (
-                "pg_hba.conf on the server lets nobody in from here as this user; where it says"
+                "pg_hba.conf on the server refuses this user from this host; where it says"
                 " `no encryption`, add ?sslmode=require to the URL"
             ),
         ),
@@ -72,7 +73,7 @@ _MEANINGS: Final[Sequence[tuple[str, _Meaning]]] = (
             r"|authentication method .* not supported|authentication method requirement"
             r'|invalid "\w+" value|invalid SSL protocol version range|weak sslmode'
             r"|could not parse network address"
-            # What the server says of libpq's `options`, or a pooler of any.
+            # What the server says of libpq's `options`, or a pooler of any option.
             r"|unrecognized configuration parameter|invalid command-line argument"
             r"|(?:-c |--)\S+ requires a value|invalid value for parameter|valid range for parameter"
             r"|parameter .* cannot be (?:changed|set)|permission denied to set "
@@ -129,7 +130,7 @@ _UNKNOWN: Final[_Meaning] = (
     "is it running, and are host, port, user and password right?",
 )
 _ANY: Final = re.compile("|".join(f"(?P<m{at}>{words})" for at, (words, _) in enumerate(_MEANINGS)))
-# What libpq asks back is no cause, and what psycopg puts before it is none either.
+# Questions of libpq, and the words that psycopg puts before them, name no cause.
 _NOISE: Final = re.compile(
     r"^\s*(?:Is the server running.*|This probably means.*|before or while processing.*"
     r"|Multiple connection attempts failed.*)$",
@@ -143,17 +144,16 @@ MASK: Final = "****"
 def refused(
     error: Exception, place: str, user: str | None, secrets: Iterable[str] = ()
 ) -> ShipperError:
-    """Return what a failed login to `place` as `user` means; `secrets` are taken out of its words.
+    """Return what a failed login to `place` as `user` means, without the `secrets`.
 
-    A ShipperError with the words of libpq and the server, StoreUnavailable where trying again may
-    help.
+    It has the words of libpq and of the server. It is StoreUnavailable where trying again can help.
     """
     lines = _lines(str(error))
     kind, what, hint = _judged(lines)
     who = f"{place} as {user}" if user else place
     words = "; ".join(lines)
     for secret in secrets:
-        if len(secret) > 2:  # else it is in every word, and hides what it doesn't tell
+        if len(secret) > 2:  # a shorter one is part of many words, which would hide the message
             words = words.replace(secret, MASK)
     return kind(f"{what} ({who}): {words[:_CHARS]}", hint)
 
@@ -171,7 +171,7 @@ def _meaning(line: str) -> _Meaning | None:
 
 
 def _lines(words: str) -> list[str]:
-    """Return what is said of each host, each once, without what is no cause."""
+    """Return the words about each host, each once, without those that name no cause."""
     words = _PREFIX.sub("", _NOISE.sub("", words))
     return list(
         dict.fromkeys(text for line in words.splitlines() if (text := " ".join(line.split())))

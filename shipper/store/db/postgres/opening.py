@@ -1,8 +1,8 @@
 """How a connection to a PostgreSQL server is opened, and what is set on it.
 
-It decides every setting that our statements depend on: whatever a role, a database, a server or
-the environment sets, a session of ours works the same. It must never show a password, and never
-go to another database than the one that it was opened for.
+It decides every setting that our statements depend on, so that our sessions work the same whatever
+a role, a database, a server or the environment sets. It must never show a password, and never
+connect to another database than the one that it was opened for.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,13 +10,15 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import QueuePool
 
 from shipper.config.postgres import PINNED, preferred
 from shipper.errors import ConfigError, ShipperError
 from shipper.store.db.postgres.login import refused
 from shipper.system.installation import with_extra
 
-# What the URL gives wins over these.
+FORM: Final = "postgresql://user@host/db"
+# A value in the URL replaces one of these.
 _CONNECT: Final[Mapping[str, Any]] = {
     "connect_timeout": 5,
     "fallback_application_name": "shipper",
@@ -26,11 +28,11 @@ _CONNECT: Final[Mapping[str, Any]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,  # ms
 }
-# In any other encoding texts would come as bytes or not at all.
+# In any other encoding texts would arrive as bytes or not at all.
 _ALWAYS: Final[Mapping[str, Any]] = {"client_encoding": "UTF8", "prepare_threshold": None}
 
 # Which process serves us, which schemas the search_path shows, in which of them the outbox is, and
-# where there is one at all.
+# which schemas of the database have an outbox.
 _WHERE = """
 WITH outboxes AS MATERIALIZED (
     SELECT c.oid, CAST(n.nspname AS pg_catalog.text) AS name FROM pg_catalog.pg_class AS c
@@ -45,8 +47,8 @@ SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_schemas(false),
 """
 
 
-class Server:
-    """Who is asked for a connection: the URL, and where it is read again."""
+class Connector:
+    """Makes the connections of one engine: holds the URL, and reads it again before each."""
 
     def __init__(self, url: URL, renewed: Callable[[], str] | None, frozen: float) -> None:
         self._url = url
@@ -60,7 +62,7 @@ class Server:
         return place(self._url)
 
     def move(self, url: str) -> None:
-        """Ask at another address from now on; it must lead to the same database."""
+        """Connect to another address from now on; it must lead to the same database."""
         self._url = make_url(url)
 
     def connect(self, dialect: Any, _record: object, _args: object, _params: object) -> Any:
@@ -84,10 +86,9 @@ class Server:
         return connection
 
     def _renew(self) -> str:
-        """Take the user and the password that are in force by now; return what hinders that.
+        """Take the user and the password that are valid now; return a remark where that fails.
 
-        Another database is nothing that a running process may change to: what it remembers is of
-        this one.
+        A running process can't change to another database: all that it knows is of this one.
         """
         if self._renewed is None:
             return ""
@@ -103,7 +104,7 @@ class Server:
     def _set_up(self, connection: Any, given: Mapping[str, str]) -> None:
         version = connection.info.server_version // 10_000
         # By statement and not by startup option, which a pooler refuses. Outside of a transaction,
-        # because its timeout may be a role's that is too short for two ways to the server.
+        # because the role's timeout for one can be too short for two ways to the server.
         connection.autocommit = True
         with connection.cursor() as cursor:
             idles = ("idle_in_transaction_session_timeout", f"{self._frozen * 1000:.0f}", 13)
@@ -114,29 +115,30 @@ class Server:
             ]
             cursor.execute("; ".join(f"SET {k} = {_literal(v)}" for k, v in settings))
             served_by, schemas, shown, everywhere = cursor.execute(_WHERE).fetchone()
-            # What stands before pg_catalog would be taken for PostgreSQL's own, an operator, say.
+            # A schema before pg_catalog could replace PostgreSQL's own functions and operators.
             path = [name for name in schemas if not name.startswith("pg_")]
-            if not path and len(everywhere) == 1:  # no other one can be meant, nor be made
+            if not path and len(everywhere) == 1:  # no other outbox can be meant or made
                 path, shown = everywhere, everywhere[0]
             self._schema = self._schema or shown
             if shown != self._schema:
-                # Somebody has set another path since; there may be another outbox on it.
+                # The path was changed since; it can lead to another outbox.
                 path = [self._schema]
             if path != schemas:
                 cursor.execute(f"SET search_path = {', '.join(map(_quoted, path)) or 'pg_catalog'}")
         connection.autocommit = False
-        # A pooler names no process of the server's, and may give the next transaction another one,
-        # which knows nothing of what was prepared.
+        # A pooler names no process of the server. It can give the next transaction another process,
+        # which doesn't know the prepared statements.
         if connection.info.backend_pid == served_by:
             connection.prepare_threshold = 1
 
 
 def open_server(
-    url: URL, renewed: Callable[[], str] | None, pool: Mapping[str, Any], frozen: float
+    url: URL, *, patience: float, renewed: Callable[[], str] | None, frozen: float
 ) -> Engine:
-    """Return an engine for a server; `renewed` says the URL again before each connection.
+    """Return an engine for a server; `renewed` returns the URL again, before each connection.
 
-    The server ends a transaction in which we do nothing for `frozen` seconds.
+    `patience` is in seconds: how long a third thread waits for a connection. The server ends a
+    transaction of ours in which nothing happens for `frozen` seconds.
 
     Raises ConfigError for a URL that can't be one, and where the driver isn't installed.
     """
@@ -146,7 +148,11 @@ def open_server(
             isolation_level="READ COMMITTED",
             # The parameters of a failed statement may be payloads, and errors end up in logs.
             hide_parameters=True,
-            **pool,
+            # One is kept for ever (see `kept`); the other is for work that needs one of its own.
+            poolclass=QueuePool,
+            pool_size=1,
+            max_overflow=1,
+            pool_timeout=patience,
         )
         engine.dialect.create_connect_args(url)
     except ImportError:
@@ -156,14 +162,14 @@ def open_server(
         ) from None
     except ArgumentError as error:
         raise ConfigError([f"database.url: {error}"]) from None
-    server = Server(url, renewed, frozen)
-    event.listen(engine, "do_connect", server.connect)
-    engine.update_execution_options(server=server)
+    connector = Connector(url, renewed, frozen)
+    event.listen(engine, "do_connect", connector.connect)
+    engine.update_execution_options(connector=connector)
     return engine
 
 
 def hosts(url: URL) -> list[str]:
-    """Return the hosts of a URL, each with its port where it has one; none is a local socket."""
+    """Return the hosts of a URL, each with its port where it has one; none for a local socket."""
     named = url.query.get("host", url.host or "")
     names = named.split(",") if isinstance(named, str) else list(named)
     given = url.query.get("port", str(url.port or ""))
@@ -185,7 +191,7 @@ def _with_port(name: str, port: str) -> str:
 
 
 def _of_database(url: URL) -> tuple[object, ...]:
-    """Return what says which database it is: all but who logs in, and with what."""
+    """Return the parts of a URL that name the database: all but the user and the credentials."""
     rest = {
         name: value
         for name, value in url.query.items()
@@ -195,7 +201,7 @@ def _of_database(url: URL) -> tuple[object, ...]:
 
 
 def _secrets(url: URL) -> list[str]:
-    """Return what of a URL no message may show."""
+    """Return the parts of a URL that no message may show."""
     query = [value for name, value in url.query.items() if "password" in name]
     texts = [text for value in query for text in ([value] if isinstance(value, str) else value)]
     return [str(url.password), *texts] if url.password else texts

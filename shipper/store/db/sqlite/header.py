@@ -1,9 +1,9 @@
 """What an SQLite file has to be before anything is written to it: in WAL mode, and UTF-8.
 
-Both are in the file's header, so a file that was loaded from a dump or restored by a tool may have
-lost them (NetworkOptimizer 659). It decides once for each connection, before its first write: a
-file that has an outbox gets its WAL back, and that is said, because it is a change for every
-application. It must never change the mode of a file that has no outbox.
+Both settings are in the file's header. A file that was loaded from a dump or restored by a tool can
+have lost them (NetworkOptimizer 659). It decides once for each connection, before the first write:
+a file with an outbox gets its WAL mode back. The operator is told so, because it is a change for
+every application. It must never change the mode of a file without an outbox.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from shipper.errors import SchemaError, StoreUnavailable
-from shipper.store.db.failures import translating_sqlite
+from shipper.store.db.sqlite.failures import translating_sqlite
 
 Told = Callable[[str], None]
 
@@ -23,7 +23,7 @@ def make_ready(driver: Any, file: Path, told: Told) -> bool:
     """Give a file with an outbox its WAL back; return whether it has an outbox and is ready.
 
     Raises SchemaError for a file that can't have a WAL or isn't UTF-8, StoreUnavailable while
-    somebody else is in the way, and what `sqlite_codes` says.
+    another process is in the way, and what `result_codes` says.
     """
     with translating_sqlite(file):
         if not driver.execute(_OUTBOX).fetchone()[0]:
@@ -61,9 +61,9 @@ def into_wal(driver: Any, file: Path, mode: str) -> None:
 
 
 def refuse_encoding(encoding: str) -> None:
-    """Raise SchemaError unless texts are UTF-8: else what is read isn't what was written."""
+    """Raise SchemaError unless texts are UTF-8: else SQLite would change the bytes of a text."""
     if encoding not in {"UTF-8", "UTF8"}:
         raise SchemaError(
             f"the database is encoded in {encoding}; an outbox needs UTF-8",
-            "make it anew: PRAGMA encoding = 'UTF-8', then load the dump into it",
+            "make a new file: PRAGMA encoding = 'UTF-8', then load the dump into it",
         )

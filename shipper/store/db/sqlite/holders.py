@@ -1,7 +1,7 @@
-"""Which processes of this machine have an SQLite file open or locked, as far as `/proc` tells.
+"""Which processes of this machine have an SQLite file open or locked, as far as `/proc` shows.
 
-What it finds is there, but not finding anything means nothing: another user's processes may be
-hidden, and one of another container has no number here.
+A process that is found is there. That none is found proves nothing: the processes of another user
+can be hidden, and a process of another container has no number here.
 """
 
 import os
@@ -13,9 +13,10 @@ from typing import NamedTuple
 from shipper.store.db.sqlite.place import device
 from shipper.system.files import followed
 
-# SQLite's own places (sqlite3.c: WAL_WRITE_LOCK, UNIX_SHM_DMS and PENDING_BYTE). In the -shm: the
-# byte that the writer of a WAL locks, and the one that everybody locks who has a WAL open. In the
-# file: the range that the writer of a rollback journal locks, and whoever reads or has a WAL open.
+# The bytes that SQLite locks (sqlite3.c: WAL_WRITE_LOCK, UNIX_SHM_DMS and PENDING_BYTE). In the
+# -shm: the byte of the process that writes a WAL, and the byte of each that has a WAL open. In the
+# file: the range of the process that writes a rollback journal, and of each that reads the file or
+# has its WAL open.
 _WAL_WRITER = range(120, 121)
 _WAL_OPEN = range(128, 129)
 _FILE = range(0x4000_0000, 0x4000_0000 + 512)
@@ -24,7 +25,7 @@ _DELETED = " (deleted)"
 
 
 class _Lock(NamedTuple):
-    """A lock: whose it is, of which kind, who holds it, on which file, from where on."""
+    """A lock: type, kind, the process that holds it, the file, and the first byte."""
 
     owner: str
     kind: str
@@ -35,7 +36,7 @@ class _Lock(NamedTuple):
 
 
 def writers(file: Path) -> list[str]:
-    """Return who holds the write lock of an SQLite file, as `process 4711 (php-fpm)`."""
+    """Return the processes that hold the write lock of a file, as `process 4711 (php-fpm)`."""
     real = followed(file)
     places = [(_shm(real), _WAL_WRITER), (real, _FILE)]
     found: dict[int, None] = {}
@@ -47,18 +48,18 @@ def writers(file: Path) -> list[str]:
 
 
 def strangers(file: Path) -> list[str]:
-    """Return who has the -wal of an SQLite file open, but another file than this one with it.
+    """Return the processes that have the -wal at this file's place open, but another file.
 
-    That is what a file leaves behind when another is moved into its place while it is open. This
-    process doesn't count: it looks at its own files before each transaction (`transactions.Kept`),
-    and after an error of the disk its locks may be others than it thinks.
+    They have the file open that was there before another was moved into its place. This process
+    doesn't count: it looks at its own files before each transaction (`safeguard`), and after an
+    error of the disk it can have other locks than it thinks.
     """
     wal, database = _locking(file)
     return described(sorted(wal - database - {os.getpid()}))
 
 
 def mixers(file: Path) -> list[str]:
-    """Return who has both open: an SQLite file, and the -wal at its place; this process, too."""
+    """Return the processes that have both the file and the -wal at its place open, ours too."""
     wal, database = _locking(file)
     return described(sorted(wal & database))
 
@@ -66,29 +67,30 @@ def mixers(file: Path) -> list[str]:
 def elsewhere(file: Path) -> tuple[set[int], set[int]]:
     """Return which other processes have a file open with a removed -wal or -shm: surely, or maybe.
 
-    Maybe is whoever locks the file, but not the -shm at its place: he may as well be about to open
-    that, or read a file that has no WAL. Whose descriptors are hidden from us is never sure.
+    A process is in the second set if it locks the file, but not the -shm at its place. It can also
+    be about to open the -shm, or be reading a file without a WAL. A process whose descriptors are
+    hidden from us is never in the first set for them.
     """
     wal, database = (found - {os.getpid()} for found in _locking(file))
     real = followed(file)
     removed = frozenset(f"{real}{suffix}{_DELETED}" for suffix in ("-wal", "-shm"))
     surely = {pid for pid in wal | database if _has_open(pid, removed)}
     if not os.path.lexists(f"{real}-wal"):
-        surely |= wal  # nobody has a -shm open without the other
+        surely |= wal  # no process has a -shm open without the -wal
     return surely, database - wal - surely
 
 
 def without_ours(file: Path) -> set[int]:
-    """Return who locks a file, but not the -shm that this process has open with it.
+    """Return the processes that lock a file, but not the -shm that this process has open with it.
 
-    None where the kernel doesn't show our own locks on both: then it shows nobody's.
+    None where the kernel doesn't show our own locks on both: then it shows no other either.
     """
     wal, database = _locking(file)
     return database - wal if os.getpid() in wal & database else set()
 
 
 def is_guarded(file: Path, first: int) -> bool:
-    """Return whether some open file description has locked this byte of a file (`F_OFD_SETLK`)."""
+    """Return whether an open file description has locked this byte of a file (`F_OFD_SETLK`)."""
     real = followed(file)
     with suppress(OSError):
         found = _of_file(_locks(), real, range(first, first + 1))
@@ -97,7 +99,7 @@ def is_guarded(file: Path, first: int) -> bool:
 
 
 def _locking(file: Path) -> tuple[set[int], set[int]]:
-    """Return who has the -wal of a file open, and who the file: he holds a lock all the time."""
+    """Return which processes have the -wal open, and which the file: by the locks they hold."""
     real = followed(file)
     with suppress(OSError):
         locks = _locks()
@@ -106,7 +108,10 @@ def _locking(file: Path) -> tuple[set[int], set[int]]:
 
 
 def openers(names: Iterable[str]) -> list[str]:
-    """Return who else has one of these files open; a removed one ends with ` (deleted)`."""
+    """Return the other processes that have one of these files open.
+
+    The name of a removed file ends with ` (deleted)`.
+    """
     wanted = frozenset(names)
     found: list[int] = []
     with suppress(OSError):
@@ -119,7 +124,7 @@ def openers(names: Iterable[str]) -> list[str]:
 
 
 def listed(found: list[str]) -> str:
-    """Return processes in a row, a few of them by name."""
+    """Return processes as one text, a few of them by name."""
     more = len(found) - _NAMED
     return ", ".join(found[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
@@ -154,14 +159,14 @@ def _shm(real: Path) -> Path:
 
 
 def _lockers(locks: Iterable[_Lock], path: Path, places: range) -> set[int]:
-    """Return who holds one of these locks in these places of a file, if that is there."""
+    """Return the processes that hold one of these locks in these places of a file."""
     return {lock.pid for lock in _of_file(locks, path, places) if lock.pid > 0}
 
 
 def _of_file(locks: Iterable[_Lock], path: Path, places: range) -> list[_Lock]:
-    """Return which of these locks are in these places of a file, if that is there.
+    """Return which of these locks are in these places of a file, none where there is no file.
 
-    A file of another file system may have the same inode's number.
+    A file on another file system can have the same inode number.
     """
     try:
         inode = path.stat().st_ino
@@ -173,11 +178,11 @@ def _of_file(locks: Iterable[_Lock], path: Path, places: range) -> list[_Lock]:
 
 
 def _locks() -> list[_Lock]:
-    """Return what is locked on this machine, as far as we can see."""
+    """Return the locks on this machine, as far as they are shown to us."""
     found = []
     # proc(5) locks: `1: POSIX ADVISORY WRITE 4711 fd:01:131077 120 120`, device in hexadecimal
     for line in Path("/proc/locks").read_text("ascii", "replace").splitlines():
-        # Who waits for a lock has a field more, and one without a file has `<none>:0`.
+        # A process that waits for a lock has one field more; a lock without a file has `<none>:0`.
         with suppress(ValueError):
             _, owner, _, kind, pid, file, first, _ = line.split()
             major, minor, inode = file.split(":")

@@ -1,9 +1,10 @@
-"""Where an SQLite file lies, and whether everybody who opens it there shares one WAL.
+"""Where an SQLite file lies, and whether all processes that open it there share one WAL.
 
 SQLite's WAL needs memory (`-shm`) and locks that all processes share, and one name for the file,
-because `-wal` and `-shm` are found by it (sqlite.org/wal.html; sqlite.org/howtocorrupt.html, 2 and
-8). It decides by what the kernel tells of the real path. It must never refuse what the kernel
-doesn't tell: where `/proc` is missing, the place is `unknown` and taken as good.
+because SQLite finds `-wal` and `-shm` by that name (sqlite.org/wal.html;
+sqlite.org/howtocorrupt.html, 2 and 8). It decides by what the kernel says of the real path. It must
+never refuse a place only because the kernel says nothing: without `/proc` the place is `unknown`
+and counts as good.
 """
 
 import os
@@ -19,7 +20,7 @@ from shipper.system.files import Directory, Untrusted, followed, trusted
 
 MOUNTINFO = Path("/proc/self/mountinfo")
 
-# Other machines have these mounted, too, and no memory is shared with them (sqlite.org/wal.html).
+# Other machines can mount these, too, and share no memory with this one (sqlite.org/wal.html).
 _NETWORK = frozenset({
     "9p", "acfs", "afs", "auristorfs", "beegfs", "ceph", "cifs", "coda", "davfs", "gfs", "gfs2",
     "glusterfs", "gpfs", "lizardfs", "lustre", "mmfs", "moosefs", "ncpfs", "nfs", "nfs3", "nfs4",
@@ -33,14 +34,14 @@ _HOSTS = frozenset({
     "fuse.drvfs", "fuse.fakeowner", "fuse.grpcfuse", "fuse.osxfs", "fuse.prl_fsd", "fuse.virtiofs",
     "fuse.vmhgfs-fuse",
 })  # fmt: skip
-# Of file systems in user space only these are known to be a disk of this machine. Of any other
-# (sshfs, rclone, s3fs, …) nothing tells who else has it mounted, so none is believed.
+# Of the file systems in user space only these are known to be a disk of this machine. Any other
+# (sshfs, rclone, s3fs, …) can be mounted by other machines, too, so it is refused.
 _LOCAL_FUSE = frozenset({
     "fuseblk", "fuse.encfs", "fuse.exfat", "fuse.ext2", "fuse.ext4", "fuse.fuse2fs",
     "fuse.gocryptfs", "fuse.ntfs", "fuse.ntfs-3g", "fuse.zfs",
 })  # fmt: skip
 
-# What lies there is gone with the machine's next start, or with the container.
+# A file there is gone with the machine's next start, or with the container.
 _SHORT_LIVED = {
     "tmpfs": "it is memory: all of it is gone when this machine restarts",
     "ramfs": "it is memory: all of it is gone when this machine restarts",
@@ -59,7 +60,7 @@ _WHICH = (
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A line of proc(5) mountinfo: of which device, where, of which kind, with which options."""
+    """A line of proc(5) mountinfo: device, directory, kind of file system, options."""
 
     id: str
     device: str
@@ -71,8 +72,9 @@ class Mount:
 def refuse_unusable_file(path: Path, mountinfo: Path | None = None) -> None:
     """Return only if an SQLite outbox can be opened at `path`.
 
-    Raises SchemaError where no file is there, or one that others open by another name or another
-    memory, and AccessDenied when it can't be reached. `mountinfo` is in the format of proc(5).
+    Raises SchemaError where there is no file, or where other processes could open it by another
+    name or with other memory, and AccessDenied where it can't be reached. `mountinfo` is in the
+    format of proc(5).
     """
     try:
         status = path.stat()
@@ -97,16 +99,16 @@ def refuse_unusable_file(path: Path, mountinfo: Path | None = None) -> None:
 def second_name(path: Path, names: int) -> str:
     """Return what is wrong with a file that has so many names."""
     return (
-        f"{path} has {names} names (hard links): whoever opens it by another one writes another"
-        " -wal, which damages it"
+        f"{path} has {names} names (hard links): a process that opens it by another name writes"
+        " another -wal, which damages it"
     )
 
 
 def _refuse_strangers(path: Path) -> None:
-    """Raise AccessDenied where somebody else has put what leads to another file.
+    """Raise AccessDenied where another user has placed a link that leads to another file.
 
-    Whoever may write in the directory may replace the file, too; but not let us, or root, write
-    into a file that only we, or root, may write.
+    A user who can write in the directory can replace the file, too. But such a user must not make
+    shipper, or root, write into a file that only shipper, or root, is allowed to write.
     """
     try:
         real = trusted(path)
@@ -120,17 +122,17 @@ def _refuse_strangers(path: Path) -> None:
             "find out who made it, and remove it; or let database.url name the file itself",
         ) from None
     except OSError:
-        return  # whoever opens it says what is wrong
+        return  # the open that follows says what is wrong
 
 
 def refuse_unusable_place(path: Path, mountinfo: Path | None = None) -> None:
-    """Raise SchemaError where no SQLite outbox may lie; `path` itself needn't be there yet."""
+    """Raise SchemaError where an SQLite outbox isn't safe; there need be no file at `path` yet."""
     real = str(followed(path))
     mounts = list(_mounts(mountinfo))
     if any(mount.directory == real for mount in mounts):
         raise SchemaError(
-            f"{path} is mounted by itself (a bind mount of one file): its -wal and -shm lie"
-            " elsewhere than those of whoever opens it outside of the mount, which damages it",
+            f"{path} is mounted by itself (a bind mount of one file): a process that opens"
+            " it outside of the mount has another -wal and -shm, which damages it",
             f"mount the directory that it is in, and not the file: -v DIRECTORY:{path.parent}",
         )
     own = _mount_of(real, mounts)
@@ -138,8 +140,8 @@ def refuse_unusable_place(path: Path, mountinfo: Path | None = None) -> None:
         layered = mount is not own and any(_is_under(real, layer) for layer in _layers(mount))
         if layered:
             raise SchemaError(
-                f"{path} is in a layer of the overlay file system at {mount.directory}: whoever"
-                " opens it there has another file",
+                f"{path} is in a layer of the overlay file system at {mount.directory}: a process"
+                " that opens it there has another file",
                 "put it in a directory of its own (for containers: a volume), and open it there",
             )
     kind = "unknown" if own is None else own.kind
@@ -153,13 +155,13 @@ def refuse_unusable_place(path: Path, mountinfo: Path | None = None) -> None:
 
 
 def missing(path: Path) -> SchemaError:
-    """Return the failure of a file that isn't there; what nobody asks for is never made."""
+    """Return the failure for a missing file; it is only made where an operator asks for that."""
     known = f"there is no directory {path.parent}" if not path.parent.is_dir() else "no such file"
     return SchemaError(f"no outbox: {path} is missing ({known})", _WHICH)
 
 
 def remark(path: Path, mountinfo: Path | None = None) -> str | None:
-    """Return what is worth a warning about a place that can be used, if there is anything."""
+    """Return a warning about a place that can be used, None where there is nothing to warn of."""
     mounts = list(_mounts(mountinfo))
     mount = _mount_of(str(followed(path)), mounts)
     if mount is None:
@@ -170,15 +172,15 @@ def remark(path: Path, mountinfo: Path | None = None) -> str | None:
 
 
 def file_system(path: str, mountinfo: Path | None = None) -> str:
-    """Return the kind of file system that a real path lies on; `unknown` where nothing tells."""
+    """Return the kind of file system that a real path lies on, or `unknown`."""
     mount = _mount_of(path, list(_mounts(mountinfo)))
     return "unknown" if mount is None else mount.kind
 
 
 def device(path: str, mountinfo: Path | None = None) -> tuple[int, int] | None:
-    """Return the device of a real path as the kernel counts its locks; None where nothing tells.
+    """Return the device of a real path as the kernel's list of locks has it, None if unknown.
 
-    stat(2) says another one where a file system has several volumes, as btrfs has.
+    stat(2) gives another device where a file system has several volumes, as btrfs has.
     """
     mount = _mount_of(path, list(_mounts(mountinfo)))
     with suppress(ValueError):
@@ -192,21 +194,21 @@ def _unsafe(path: Path, what: str, hint: str) -> SchemaError:
 
 
 def _mount_of(real: str, mounts: list[Mount]) -> Mount | None:
-    """Return the mount that a path lies on, as the kernel says it, or else as the names do."""
+    """Return the mount that a path lies on: by the kernel's number, or else by the names."""
     above = [mount for mount in mounts if _is_under(real, mount.directory)]
     told = _mount_id(real)
     for mount in above:
         if mount.id == told:
             return mount
-    # Of two mounts on one directory the later covers the earlier.
+    # Of two mounts on one directory, the later one hides the earlier one.
     return max(reversed(above), key=lambda mount: len(mount.directory), default=None)
 
 
 def _mount_id(real: str) -> str | None:
-    """Return the kernel's number of the mount, which also knows what a later mount has covered."""
+    """Return the kernel's number of the mount, which is right also where a later mount hides it."""
     for place in (real, os.path.dirname(real)):  # noqa: PTH120 - as the bytes are, not normalised
         with suppress(OSError):
-            # Only a place: to close a file that was opened would drop SQLite's locks on it.
+            # O_PATH opens no file: closing a file that was opened would drop SQLite's locks on it.
             descriptor = os.open(place, os.O_PATH | os.O_CLOEXEC)
             try:
                 told = Path(f"/proc/self/fdinfo/{descriptor}").read_text("ascii", "replace")

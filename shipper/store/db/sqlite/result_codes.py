@@ -1,10 +1,11 @@
-"""What each result code of SQLite means for somebody who can act on it: the one place that judges.
+"""What each result code of SQLite means to an operator: the one place that judges.
 
-A code alone says what kind of trouble it is (sqlite.org/rescode.html). Only where one code stands
-for several (SQLITE_ERROR, SQLITE_CORRUPT, a constraint) SQLite's words decide whose it is: ours,
-the application's or the library's. Its words are English in every installation, and hold names
-and no values. It must never advise what would lose data where the file is not at fault: no restore
-and no upgrade for what an older library can't read or an application's index needs.
+The code says what kind of trouble it is (sqlite.org/rescode.html). Only where one code stands for
+several troubles (SQLITE_ERROR, SQLITE_CORRUPT, a constraint), SQLite's words decide whether ours,
+the application's or the library's part is at fault. Its words are English in every installation,
+and have names and no values. Where the file isn't at fault, it must never advise a step that would
+lose data: no restore and no upgrade because an older library can't read the file, or because an
+index of the application needs something.
 """
 
 import re
@@ -82,19 +83,19 @@ NAMES = dict(_names())
 """Every result code of SQLite, without its SQLITE_."""
 
 _NO_WRITE = Meaning(AccessDenied, "not allowed to write {file} or its -wal and -shm", _RIGHTS)
-# SQLite says the same where a disk is full or broken, and that is no reason to give up.
+# SQLite gives the same code for a disk that is full or broken, and then shipper tries again.
 NO_OPENING = Meaning(
     StoreUnavailable,
     "{file} or its -wal and -shm can't be opened for writing",
     f"is the disk full? Otherwise {_RIGHTS}",
 )
 FULL = Meaning(DiskFull, "the disk that {file} is on is full", "free some space; nothing was lost")
-# There is room on the disk, so it is another limit.
+# The disk has room, so another limit was met.
 NO_GROWTH = Meaning(
     DiskFull,
     "{file} can't grow, though its disk isn't full",
     "a quota, a limit on the size of files, PRAGMA max_page_count, or ids at the end of all numbers"
-    " (shipper verify tells; shipper db upgrade fixes those); nothing was lost",
+    " (see: shipper verify; fixed by: shipper db upgrade); nothing was lost",
 )
 _TROUBLE = Meaning(StoreUnavailable, "{file} can't be read or written", _LATER)
 _LOCKS = Meaning(
@@ -174,7 +175,7 @@ _MEANINGS: dict[str, Meaning] = {
     "CORRUPT_VTAB": Meaning(
         StoreUnavailable,
         "a virtual table of the application's in {file} is damaged",
-        "the application has to build it anew; shipper's tables are no virtual ones",
+        "the application has to build it again; shipper's tables aren't virtual",
     ),
     "FULL": FULL,
     "CANTOPEN": _NO_WRITE,
@@ -198,7 +199,7 @@ _MEANINGS: dict[str, Meaning] = {
     ),
 }  # fmt: skip
 
-# Words that tell whose it is, where the code doesn't; what they catch is a name.
+# Words that decide which part is at fault where the code doesn't; the group is a name.
 _WORDS: tuple[tuple[str, Meaning], ...] = (
     (r"malformed database schema \((?P<name>[^)]*)\)", _LIBRARY),
     (r"no such function: (?P<name>json\w*)", _LIBRARY),
@@ -214,21 +215,21 @@ _WORDS: tuple[tuple[str, Meaning], ...] = (
     (r"(?P<name>\w+ \S+ (?:has no column named \w+|already exists))", _TABLES),
     (r"constraint failed: (?!shipper_|index 'shipper_)(?P<name>\w+)\.", _ITS_TRIGGER),
 )
-_MAY_BE_ANYBODYS = frozenset({"ERROR", "CORRUPT", "CONSTRAINT"})
+_NEEDS_WORDS = frozenset({"ERROR", "CORRUPT", "CONSTRAINT"})
 _NAMED = 60
 
 
 def meaning(code: int, words: str) -> Meaning | None:
-    """Return what a code means; `words` are SQLite's, and only say whose it is.
+    """Return what a code means; SQLite's `words` only decide which part is at fault.
 
-    None means that it is nobody's to fix but ours: a violated constraint, a wrong statement.
+    None means that only a change of shipper's code helps: a violated constraint, a wrong statement.
     """
     primary = NAMES.get(code & 0xFF, "")
-    if primary in _MAY_BE_ANYBODYS:
+    if primary in _NEEDS_WORDS:
         for pattern, found in _WORDS:
             if match := re.search(pattern, words):
                 return _naming(found, match.groupdict().get("name"))
-        # A driver that doesn't ask for extended codes says no more than that it is a constraint.
+        # A driver that doesn't ask for extended codes only says that it is a constraint.
         raised = primary == "CONSTRAINT" and "constraint failed" not in words
         if raised and words and not words.startswith("shipper_"):
             return _ITS_TRIGGER

@@ -1,0 +1,49 @@
+"""Warns of secrets that other users can read: the check of a file's mode.
+
+It decides which modes expose a secret. An exposed secret is a warning and not a mistake, because it
+can be intended. No warning must ever show a secret.
+"""
+
+from collections.abc import Iterator
+from stat import S_ISREG
+
+from shipper.config.layers import Layers, RawValue, dotted
+from shipper.config.secret import masked
+from shipper.config.types import FilePath
+
+# A group's right to read is a decision: the service's group reads the file that way.
+_OTHERS_READ = 0o004
+_SECRETS = frozenset({"api_id", "heartbeat_url", "webhook_url"})
+_SECRET_FILES = frozenset({*(f"{name}_file" for name in _SECRETS), "url_file"})
+
+
+def exposed_in_file(layers: Layers) -> Iterator[str]:
+    """Yield a warning for each secret in a configuration file that other users can read."""
+    if not layers.source.mode & _OTHERS_READ:
+        return
+    for path, given in layers.given.items():
+        if path[-1] in _SECRETS or _has_password(given):
+            yield (
+                f"{given.origin}: {dotted(path)} can be read by other users; "
+                f"chmod o= {layers.source.name}, or keep the secret in a file of its own"
+            )
+
+
+def exposed_files(layers: Layers) -> Iterator[str]:
+    """Yield a warning for each file of a secret that other users can read."""
+    for path, given in layers.given.items():
+        if path[-1] not in _SECRET_FILES:
+            continue
+        if path[-1] == "url_file" and not _has_password(layers.given.get((*path[:-1], "url"))):
+            continue
+        try:
+            file = FilePath().parse(given.raw, given.base)
+            mode = file.stat().st_mode
+        except (ValueError, OSError):
+            continue  # the reader of that file reports it
+        if S_ISREG(mode) and mode & _OTHERS_READ:
+            yield f"{given.origin}: {file} can be read by other users; chmod o= {file}"
+
+
+def _has_password(given: RawValue | None) -> bool:
+    return given is not None and isinstance(given.raw, str) and masked(given.raw) != given.raw

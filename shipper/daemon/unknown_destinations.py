@@ -1,0 +1,52 @@
+"""Log events for a destination that the configuration doesn't have; no other part reports them.
+
+Each name is logged once in the life of a daemon, also across reloads, and at most `NAMES` of them:
+an application must never be able to fill the log. A look must never keep the database's thread for
+longer than a few steps in an index.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from shipper.advice import unknown_destination
+from shipper.daemon.session import Session
+from shipper.errors import ShipperError
+from shipper.logs import Log
+from shipper.observe.guard import repeat
+from shipper.store.report.status import strays
+
+LOOK_EVERY: Final = 5.0
+NAMES: Final = 20
+
+
+@dataclass(slots=True)
+class UnknownDestinations:
+    """The names that have been logged."""
+
+    told: set[str] = field(default_factory=set)
+
+    async def look(self, session: Session, log: Log) -> None:
+        """Log each new name."""
+        if len(self.told) >= NAMES:
+            return
+        settings, upkeep = session.settings, session.upkeep
+        known = {*settings.destinations, *self.told}
+        room = NAMES - len(self.told)
+        with suppress(ShipperError):  # the drain reports a lost database itself
+            found = await upkeep.run(partial(strays, upkeep.database, known, room))
+            for stray in found:
+                self.told.add(stray.key)
+                config = str(settings.path or "the configuration")
+                log(
+                    "destination.unknown",
+                    destination=stray.name,
+                    pending=stray.pending,
+                    hint=unknown_destination(stray.name, settings.destinations, config),
+                )
+
+
+async def watch(session: Session, found: UnknownDestinations, log: Log) -> None:
+    """Look every `LOOK_EVERY` seconds until cancelled."""
+    await repeat("strays", lambda: found.look(session, log), LOOK_EVERY, log)

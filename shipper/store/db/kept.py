@@ -1,0 +1,94 @@
+"""The one connection that an engine keeps from a transaction to the next.
+
+To take a connection from the pool for each transaction and to give it back would cost as much as
+the statements of a small turn. A connection that met a failure is closed.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+
+from shipper.errors import LeaseLost
+from shipper.store.db.dialect import Dialect
+from shipper.store.db.safeguard import Safeguard
+
+
+class Kept:
+    """The connection of an engine that waits for the next transaction; none while one is open."""
+
+    def __init__(self, dialect: Dialect, safeguard: Safeguard) -> None:
+        self._connection: Connection | None = None
+        self._safeguard = safeguard
+        self._also: list[Callable[[], None]] = []
+        self.dialect = dialect
+        self.busy: Any = None
+        """The driver's own connection, while a transaction of ours is open on it."""
+        self.committing: object | None = None
+        """Another object for each COMMIT that is under way."""
+
+    def look_also(self, look: Callable[[], None]) -> None:
+        """Call `look` before each transaction; what it raises ends the transaction."""
+        self._also.append(look)
+
+    def take(self, engine: Engine) -> Connection:
+        """Return the connection, or a new one where it is in use.
+
+        Raises LeaseLost where the database isn't the one that it was, and what `Safeguard.save`
+        raises.
+        """
+        try:
+            is_there = self._safeguard.look()
+        except LeaseLost:
+            self.drop()
+            raise
+        if not is_there:
+            self.drop()
+        for look in self._also:
+            look()
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return engine.connect()
+        if not self._safeguard.is_alive(connection):
+            close(connection)
+            return engine.connect()
+        if not self._safeguard.is_intact():
+            self._connection = connection  # whatever comes of it, it has the removed WAL open
+            self._safeguard.save(connection)
+            self._connection = None
+        return connection
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep the connection for the next transaction."""
+        if self._connection is None:
+            self._connection = connection
+            self._safeguard.remember()
+        else:
+            close(connection)
+
+    def end(self, connection: Connection) -> None:
+        """Close a connection that was taken and can't be used any more."""
+        self._safeguard.before_closing()
+        close(connection)
+        if self._connection is None:
+            self._safeguard.after_closing()
+
+    def drop(self) -> None:
+        """Close the connection; the next transaction gets a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self.end(connection)
+
+
+def keep(engine: Engine, dialect: Dialect, safeguard: Safeguard) -> Engine:
+    """Return the engine, which keeps its connection from now on."""
+    kept = Kept(dialect, safeguard)
+    event.listen(engine, "engine_disposed", lambda _: kept.drop())
+    engine.update_execution_options(kept=kept)
+    return engine
+
+
+def close(connection: Connection) -> None:
+    """Close a connection for good: the next transaction must not meet the state it was in."""
+    connection.invalidate()
+    connection.close()

@@ -1,0 +1,15 @@
+"""How our tables are found in PostgreSQL's catalog."""
+
+from typing import Final
+
+# All of our tables. A table of the application may begin with shipper_, too: it also means a
+# carrier.
+TABLES: Final = (
+    "shipper_outbox", "shipper_attempt", "shipper_claim", "shipper_destination", "shipper_hold",
+    "shipper_lease", "shipper_turn", "shipper_count", "shipper_minute", "shipper_touched",
+    "shipper_alembic_version",
+)  # fmt: skip
+OURS: Final = (
+    f"relname IN {TABLES} AND relkind = 'r' AND relnamespace = (SELECT relnamespace FROM pg_class"
+    " WHERE oid = CAST('shipper_outbox' AS regclass))"
+)

@@ -1,0 +1,80 @@
+"""What is looked at before each transaction on an SQLite file that stays open.
+
+A process that has a file open doesn't notice when another file is moved into its place, or when
+the -wal and -shm beside it are removed. `Kept` in `transactions` asks here.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from shipper.errors import LeaseLost
+from shipper.store.db.sqlite.place import second_name
+from shipper.store.db.sqlite.wal_files import Beside
+
+
+class FileSafeguard:
+    """The look at an SQLite file and at what lies beside it, for one engine.
+
+    `told` is called with a sentence about each thing that the operator should know.
+    """
+
+    def __init__(self, file: Path, told: Callable[[str], None]) -> None:
+        self._file = file
+        self._told = told
+        self._opened: tuple[int, int] | None = None
+        self._beside = Beside(file)
+        self._has_told_of_names = False
+
+    def look(self) -> bool:
+        """Return whether the file that is open is still there.
+
+        Raises LeaseLost where another file lies in its place: all that the daemon knows is of the
+        file before.
+        """
+        file = self._file
+        try:
+            found = file.stat()
+        except OSError:
+            return False  # the next connection says what is wrong
+        if (has_names := found.st_nlink > 1) is not self._has_told_of_names:
+            self._has_told_of_names = has_names
+            if has_names:
+                self._told(second_name(file, found.st_nlink))
+        identity = (found.st_dev, found.st_ino)
+        self._opened = self._opened or identity
+        if identity != self._opened:
+            aside = self._beside.set_aside()
+            raise LeaseLost(
+                f"another file lies in the place of {file.name}, which was open"
+                + (f"; the -wal of the old file is kept as {aside}" if aside else ""),
+                "restart the application, which has the old file open: what it commits there is"
+                " lost. Before a file is replaced, stop all processes that have it open, shipper"
+                " too",
+            )
+        return True
+
+    def is_alive(self, connection: Connection) -> bool:  # noqa: ARG002
+        """Return True: no other machine stands between this process and the file."""
+        return True
+
+    def is_intact(self) -> bool:
+        """Return whether the -wal and -shm are still those that the connection has open."""
+        return self._beside.is_intact()
+
+    def save(self, connection: Connection) -> None:
+        """Save what is in a -wal that another process has removed; see `Beside.save`."""
+        self._beside.save(connection.connection.driver_connection, self._told)
+
+    def remember(self) -> None:
+        """Note which -wal and -shm the connection that was just used has open."""
+        self._beside.remember()
+
+    def before_closing(self) -> None:
+        """Make sure that closing a connection writes nothing from a removed -wal."""
+        self._beside.protect()
+
+    def after_closing(self) -> None:
+        """Forget which files were open: the last connection of this engine is closed."""
+        self._beside.forget()

@@ -1,0 +1,48 @@
+"""What a process that died may have sent: marked, so that it is repeated before anything else.
+
+It decides, from the claims on disk, which events those are (see `claims`). It runs when the lease
+is taken and when it is given back, inside that transaction. It must never mark an event that has
+ended.
+"""
+
+from sqlalchemy import Connection, TextClause, text
+
+from shipper.policy.event import Event
+from shipper.store.db.dialect import Dialect
+from shipper.store.drain.claim_rows import CLAIMS
+from shipper.store.drain.claims import chunks, first_of_each_lane, load_ids
+
+
+def recover(tx: Connection, dialect: Dialect) -> int:
+    """Mark what may have been received, and end all claims; return how many events were marked."""
+    claims = [(row.number, row.ids) for row in tx.execute(CLAIMS)]
+    ids = sorted({row for _, rows in claims for row in load_ids(rows)})
+    pending: dict[int, Event] = {}
+    for chunk in chunks(ids):
+        for row in tx.execute(_pending(dialect), {"ids": dialect.bind_ids(chunk)}):
+            key = dialect.text(row.ordering_key)
+            pending[row.id] = Event(row.id, "", row.destination, key, b"")
+    first = first_of_each_lane(claims, pending)
+    for chunk in chunks(first):
+        tx.execute(_mark_received(dialect), {"ids": dialect.bind_ids(chunk)})
+    tx.execute(_END_CLAIMS)
+    return len(first)
+
+
+# -- statements ---------------------------------------------------------------------------------
+
+
+def _pending(dialect: Dialect) -> TextClause:
+    return text(
+        f"SELECT id, destination, {dialect.ordering_key} AS ordering_key"
+        f" FROM shipper_outbox{dialect.by_id} WHERE id IN {dialect.ids} AND status = 'pending'"
+    )
+
+
+def _mark_received(dialect: Dialect) -> TextClause:
+    return text(
+        f"UPDATE shipper_outbox{dialect.by_id} SET maybe_received = 1 WHERE id IN {dialect.ids}"
+    )
+
+
+_END_CLAIMS = text("DELETE FROM shipper_claim")

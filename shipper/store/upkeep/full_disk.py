@@ -1,0 +1,48 @@
+"""Writing on a full disk, for as long as the reserve of an SQLite outbox lasts.
+
+It decides when a piece of the reserve is freed: only after a write of the daemon failed because the
+disk is full. The write is tried again at once, so that another program that fills the disk gets as
+little of the piece as possible. It must never fail a write that would have succeeded without it.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from shipper.errors import DiskFull
+from shipper.policy.event import Event
+from shipper.store.drain.messages import Work
+from shipper.store.drain.queue import Queue
+from shipper.store.upkeep.reserve import Reserve
+
+T = TypeVar("T")
+
+
+class QueueWithReserve:
+    """A queue that writes on a full disk; `on_freed` is given the bytes of each piece."""
+
+    def __init__(self, queue: Queue, reserve: Reserve, on_freed: Callable[[int], None]) -> None:
+        self._queue = queue
+        self._reserve = reserve
+        self._on_freed = on_freed
+
+    def turn(self, work: Work) -> list[Event]:
+        """Do a turn's work; see `Queue.turn`, which does nothing twice."""
+        return self._insist(lambda: self._queue.turn(work), marks=bool(work.records))
+
+    def renew(self) -> None:
+        """Prolong the lease; see `Queue.renew`."""
+        self._insist(self._queue.renew, marks=True)
+
+    def insist(self, write: Callable[[], T]) -> T:
+        """Do any other write of the daemon; it can be repeated after it failed."""
+        return self._insist(write, marks=False)
+
+    def _insist(self, write: Callable[[], T], *, marks: bool) -> T:
+        while True:
+            try:
+                return write()
+            except DiskFull:
+                given = self._reserve.give(marks=marks)
+                if not given:
+                    raise
+                self._on_freed(given)
