@@ -96,7 +96,7 @@ def measure(
 
 
 def command(wanted: argparse.Namespace) -> str:
-    """Return what makes the same report again; where files lie is nobody else's matter."""
+    """Return the command that makes the same report again, without the paths of this machine."""
     words = ["python -m benchmarks"]
     for name in ("scenario", "runs", "events", "seconds", "full", "peers"):
         value = getattr(wanted, name)

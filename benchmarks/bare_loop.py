@@ -1,15 +1,15 @@
-"""The bare client loop that everything is compared with: aiohttp, no database, nothing kept.
+"""The bare client loop for comparison: aiohttp, without a database, without storing anything.
 
     python -m benchmarks.bare_loop ORDER IN_FLIGHT URL EVENTS KEYS HOT
 
-ORDER says what it has to heed:
+ORDER says which order it keeps:
 
-    free      nothing: any event may be on its way at any time
-    ordered   of each shopper one at a time, the next when it is answered
+    free      none: any event can be in flight at any time
+    ordered   one event of a shopper at a time, the next after its answer
     FILE      one event at a time; each is committed to a plain SQLite table before the next
 
-The payloads are made before the clock starts, the connections are warm, and whatever is not
-answered 202 is sent again at once. It prints JSON: events, seconds, cpu (seconds).
+The payloads are made before the clock starts, and the connections are warm. It sends an event again
+at once if the answer isn't 202. It prints JSON: events, seconds, cpu (seconds).
 """
 
 import asyncio

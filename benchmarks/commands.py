@@ -17,7 +17,7 @@ from benchmarks.workload import Workload
 _KEYS = 1_000
 COMMANDS = ("status", "status --nagios", "events list", "events list --status pending",
             "dead list", "doctor --no-network")  # fmt: skip
-# What a command may end with here: nobody ships, and that is a finding.
+# A command can end with these here: no daemon ships, and that is a finding.
 _STATUSES = frozenset({0, 1, 2})
 
 

@@ -1,11 +1,11 @@
-"""`python -m benchmarks.crowds`: how fast healthy keys are beside a crowd that can't go on.
+"""`python -m benchmarks.crowds`: measure the rate of healthy keys beside a crowd of waiting events.
 
-A backlog of healthy events lies behind 100,000 events which wait for their next try, are held, or
-are one key's. Each run with a crowd follows one without it, so that a machine which is busy with
-something else is so for both. The rate counts from the first healthy answer to the last; what
-comes before is told apart. Exits with 1 where a crowd leaves less than 0.9 of the rate.
+The outbox has 100,000 events that wait for their next try, are held, or belong to one key; after
+them come the healthy events. Each run with a crowd follows a run without it, so that other load on
+the machine affects both. The rate counts from the first healthy answer to the last; the time before
+it is reported apart. The exit status is 1 if a crowd leaves less than 0.9 of the rate.
 
-The dispatcher with its database is measured, on SQLite; the receiver is a pause in this process.
+It measures the dispatcher with its database, on SQLite; the receiver is a pause in this process.
 """
 
 import argparse
@@ -72,7 +72,7 @@ class Work(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """Healthy events a second from the first answer on, and after how many seconds that came.
+    """Healthy events per second from the first answer on, and the seconds before that answer.
 
     `crowd` is how many of the crowd were sent meanwhile.
     """
@@ -151,8 +151,8 @@ def measure(work: Work) -> Rate:
 
 
 def _command(engine: Engine) -> None:
-    hold.hold_key(engine, "default", "of nobody", time.time())
-    hold.release_key(engine, "of nobody", "default")
+    hold.hold_key(engine, "default", "without events", time.time())
+    hold.release_key(engine, "without events", "default")
 
 
 async def _ship(engine: Engine, work: Work, command: Callable[[], None]) -> Rate:

@@ -41,7 +41,7 @@ class Databases(ABC):
 
     @abstractmethod
     def copy(self, url: str) -> str:
-        """Copy an outbox that nobody uses and return the URL of the copy."""
+        """Copy an outbox that isn't in use and return the URL of the copy."""
 
     @abstractmethod
     def drop(self, url: str) -> None:
@@ -53,7 +53,7 @@ class Databases(ABC):
 
     @abstractmethod
     def cpu_seconds(self) -> float | None:
-        """Return the CPU time of the database's own processes; None where that can't be told."""
+        """Return the CPU time of the database's own processes; None if it isn't known."""
 
     @abstractmethod
     def size(self, url: str) -> int:
@@ -99,7 +99,7 @@ class SqliteFiles(Databases):
         return url
 
     def copy(self, url: str) -> str:
-        """Copy an outbox that nobody uses and return the URL of the copy."""
+        """Copy an outbox that isn't in use and return the URL of the copy."""
         path = self._new()
         path.parent.mkdir()
         shutil.copyfile(_path(url), path)
@@ -160,7 +160,7 @@ class PostgresDatabases(Databases):
         return url
 
     def copy(self, url: str) -> str:
-        """Copy an outbox that nobody uses and return the URL of the copy."""
+        """Copy an outbox that isn't in use and return the URL of the copy."""
         copy = self._create(str(make_url(url).database))
         self._ask("CHECKPOINT")
         return copy

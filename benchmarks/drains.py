@@ -1,8 +1,8 @@
-"""Measures how a backlog is shipped to its end, and the bare client loop beside it.
+"""Measure the shipping of a backlog to its end, and the bare client loop.
 
-The clock runs from the line `daemon.started` to the record of the last outcome, as the counters of
-the outbox show it. The bare loop runs just before, in each run anew, because machines change from
-one minute to the next: what counts is the ratio of the two.
+The clock runs from the log line `daemon.started` to the record of the last outcome in the counters
+of the outbox. The bare loop runs just before each run, because a machine differs from minute to
+minute: the ratio of the two is the result.
 """
 
 import json
@@ -163,8 +163,9 @@ class Measure:
         done = subprocess.run(
             command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True, check=True
         )
-        told = json.loads(done.stdout)
-        return {"rate": told["events"] / told["seconds"], "cpu": told["cpu"] / told["events"]}
+        result = json.loads(done.stdout)
+        rate = result["events"] / result["seconds"]
+        return {"rate": rate, "cpu": result["cpu"] / result["events"]}
 
     def _ship(self, scenario: Drain, databases: Databases, url: str, target: str) -> Run:
         directory = self._fresh() / "daemon"

@@ -1,11 +1,10 @@
-"""What one INSERT costs the application: into our table, and into a plain one beside it.
+"""Measure what one INSERT costs the application: into the outbox, and into a plain table.
 
     python -m benchmarks.insert_cost EVENTS
 
-It writes through the driver, nothing of shipper's, to the URL in the environment, in rounds that
-take turns, and prints JSON:
-for each way of writing the median microseconds of an INSERT `within` a transaction of many rows,
-and `alone`, in a transaction of its own with a durable commit.
+It writes through the driver, without shipper's code, to the URL in the environment. The kinds of
+INSERT alternate. It prints JSON: for each kind the median microseconds of an INSERT `within` a
+transaction of many rows, and `alone`, in a transaction of its own with a durable commit.
 """
 
 import json

@@ -20,7 +20,7 @@ class Inserted:
 
 
 def measure(scenario: Insert, databases: Databases, say: Callable[[str], None]) -> Inserted:
-    """Measure it once: the rounds are in it."""
+    """Measure it once: the process repeats it by itself."""
     url = databases.outbox()
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What the kernel says of processes: CPU time, memory; and how ours are started and ended."""
+"""Read what the kernel says of processes (CPU time, memory); start and end the benchmarks' own."""
 
 import os
 import re
@@ -52,12 +52,12 @@ def memory(pid: int, field: str = "VmHWM") -> float:
     return int(found[1]) / 1024
 
 
-# Where a process of ours finds its database's URL: arguments are for everybody to see.
+# Where a process finds its database's URL: every user can read a command line.
 DATABASE = "BENCHMARK_DATABASE"
 
 
 def environment(database: str = "") -> dict[str, str]:
-    """Return the environment for a process of ours: our code, none of the user's settings."""
+    """Return the environment for a process: this code, none of the user's settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SHIPPER_")}
     return {**kept, "PYTHONPATH": str(ROOT), DATABASE: database}
 

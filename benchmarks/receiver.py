@@ -1,13 +1,13 @@
-"""The endpoint of ours: answers each event after a delay, may refuse some, may keep a log.
+"""The benchmarks' endpoint: answer each event after a delay; optionally refuse some, write a log.
 
     python -m benchmarks.receiver DELAY_SECONDS FAIL_EVERY LOG_FILE    (0: never; "": no log)
 
 It prints its URL and answers until SIGTERM. A line of the log is an exchange, in the order of the
-answers: shopper, place in the shopper's sequence, when the request was read whole and when the
-answer left (CLOCK_MONOTONIC, ns), status. Nothing is kept of a request but this.
+answers: shopper, place in the shopper's sequence, the time when the request was read whole, the
+time when the answer left (CLOCK_MONOTONIC, ns), status. It keeps nothing else of a request.
 
-With FAIL_EVERY 20 every twentieth event of each shopper is answered 503 the first time that it
-comes, always the same ones, and never many in a row.
+With FAIL_EVERY 20, the first try of every twentieth event of a shopper gets 503: always the same
+events, and never many in a row.
 """
 
 import asyncio

@@ -25,7 +25,7 @@ _IDLES = (
     "RSS MB", "RSS growth MB", "disk growth kB",
 )  # fmt: skip
 _INSERTS = (
-    "scenario", "database", "how", "ours, payload only µs", "ours, all four columns µs",
+    "scenario", "database", "how", "outbox, payload only µs", "outbox, all four columns µs",
     "plain table, all four µs", "payload only : plain",
 )  # fmt: skip
 _COMMANDS = (

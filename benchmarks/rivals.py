@@ -101,18 +101,18 @@ class _Rival:
             self._run("-m", program, "fill", *given, database=dsn)
             self._databases.tidy(url)
             before = self._databases.cpu_seconds()
-            told: dict[str, float] = json.loads(
+            result: dict[str, float] = json.loads(
                 self._run("-m", program, "work", *given, database=dsn)
             )
             after = self._databases.cpu_seconds()
         finally:
             self._databases.drop(url)
-        if told["events"] != self._workload.events:
-            raise RuntimeError(f"{peer} delivered {told['events']} of {self._workload.events}")
+        if result["events"] != self._workload.events:
+            raise RuntimeError(f"{peer} delivered {result['events']} of {self._workload.events}")
         if before is not None and after is not None:
-            told["database_cpu"] = after - before
-        self._say(f"peers: {peer} {told['events'] / told['seconds']:,.0f}/s")
-        return told
+            result["database_cpu"] = after - before
+        self._say(f"peers: {peer} {result['events'] / result['seconds']:,.0f}/s")
+        return result
 
     def _run(self, *arguments: str, database: str = "") -> str:
         done = subprocess.run(

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.snapshots`: what a turn costs while somebody holds a snapshot.
+"""`python -m benchmarks.snapshots`: measure what a turn costs while a session holds a snapshot.
 
-One key has all events, each turn records one and claims the next. It is timed with nothing behind
-it and, with a snapshot held as a dump does, above a million dead versions of every kind that turns
-leave: of events of that key, of claims, of turns and of what they have counted. Exits with 1 where
-the second costs more than 1.2 times the first.
+One key has all events; each turn records one and claims the next. A turn is timed in a fresh
+outbox, and again with a snapshot held as a dump does and a million dead row versions of every kind
+that turns leave: of events of that key, of claims, of turns and of counts. The exit status is 1 if
+the second time is more than 1.2 times the first.
 """
 
 import argparse

@@ -32,7 +32,7 @@ class Suite:
     def versions(self) -> dict[str, str]:
         """Return the versions of the servers."""
         versions = {each.name: each.version for each in self._databases.values()}
-        return {**versions, "nginx": nginx_version() or "none: a server of ours stands in"}
+        return {**versions, "nginx": nginx_version() or "none: the benchmarks' own server answers"}
 
     def run(self, scenarios: Sequence[Scenario], runs: int) -> Iterator[Result]:
         """Yield the result of each; one that fails, or has no PostgreSQL, stops no other."""

@@ -2,10 +2,10 @@
 
     python -m benchmarks.writer WRITER WRITERS RATE SECONDS KEYS LOG_FILE
 
-RATE is commits a second; whoever is behind hurries. Each line of the log is an event: shopper,
-place in the shopper's sequence, and when the COMMIT had returned (CLOCK_MONOTONIC, ns). It writes
-as an application would: through the driver, nothing of shipper's; the URL is in the environment.
-Two writers share no shopper.
+RATE is commits per second; a writer that is late hurries. Each line of the log is an event:
+shopper, place in the shopper's sequence, and the time when COMMIT returned (CLOCK_MONOTONIC, ns).
+It writes as an application does: through the driver, without shipper's code; the URL is in the
+environment. Two writers share no shopper.
 """
 
 import os

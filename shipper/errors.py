@@ -48,7 +48,7 @@ class DiskFull(StoreUnavailable):
     """The database had no room for a write; nothing of the write was stored."""
 
 
-class GivenUp(StoreUnavailable):
+class DatabaseAbandoned(StoreUnavailable):
     """The database is no longer waited for, whatever it does, because the process has to end."""
 
 

@@ -177,13 +177,13 @@ def _words_for_dropped(processors: Sequence[Any]) -> Callable[[int], str]:
     name = "log.dropped"
     level, _ = EVENTS[name]
 
-    def tell(lines: int) -> str:
+    def line(lines: int) -> str:
         said: Any = {"event": name, "lines": lines, "reason": "stderr was not read"}
         for processor in processors:
             said = processor(None, level, said)
         return str(said)
 
-    return tell
+    return line
 
 
 def _style_of(stream: TextIO) -> str:

@@ -46,5 +46,5 @@ class Client:
         seconds, cpu = time.perf_counter() - self._began, time.process_time() - self._cpu
         await self._session.close()
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        told = {"events": self._accepted, "seconds": seconds, "cpu": cpu, "memory": memory}
-        print(json.dumps(told))
+        result = {"events": self._accepted, "seconds": seconds, "cpu": cpu, "memory": memory}
+        print(json.dumps(result))

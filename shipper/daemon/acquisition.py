@@ -41,7 +41,7 @@ FROZEN = 15.0
 # Seconds between interrupts: after one query is interrupted, the next query may start.
 _BREAK_OFF_EVERY = 0.1
 # At most so many reasons are logged: an error may word the same reason differently each time.
-_TOLD_MOST = 10
+_LOGGED_MAX = 10
 
 
 @asynccontextmanager
@@ -95,7 +95,7 @@ def lease_ttl(settings: Settings) -> float:
 def log_reserve_given(reserve: Reserve, log: Log) -> Callable[[int], None]:
     """Return a function that logs the release of a piece of the reserve; there are few pieces."""
 
-    def tell(given: int) -> None:
+    def log_given(given: int) -> None:
         log(
             "space.reserve_given",
             bytes=given,
@@ -103,21 +103,21 @@ def log_reserve_given(reserve: Reserve, log: Log) -> Callable[[int], None]:
             hint="the disk is full: make room; INSERTs of the application fail, or soon will",
         )
 
-    return tell
+    return log_given
 
 
 def log_waiting(log: Log, waits: Callable[[str], None]) -> Callable[[ShipperError, float], None]:
     """Return a function that logs each reason for waiting once, and calls `waits` each time."""
-    told: set[str] = set()
+    logged: set[str] = set()
 
-    def tell(error: ShipperError, seconds: float) -> None:
-        if error.message not in told and len(told) < _TOLD_MOST:
-            told.add(error.message)
+    def log_error(error: ShipperError, seconds: float) -> None:
+        if error.message not in logged and len(logged) < _LOGGED_MAX:
+            logged.add(error.message)
             bounded = {} if seconds == inf else {"seconds": seconds}
             log("daemon.waiting", reason=error.message, **bounded)
         waits(error.message)
 
-    return tell
+    return log_error
 
 
 def acquire(

@@ -38,8 +38,8 @@ _WAIT_FACTOR = 3.0
 _CLOCKS_DIFFER = 86400.0
 # A row that was written a moment ago may be newer than the last comparison of the clocks.
 _CLOCKS_STIR = 2.0
-# A step of the wall clock by so many seconds is logged, at most once in `_TELL_EVERY`.
-_STEP_TOLD, _TELL_EVERY = 10.0, 60.0
+# A step of the wall clock by so many seconds is logged, at most once in `_LOG_EVERY`.
+_STEP_LOGGED, _LOG_EVERY = 10.0, 60.0
 _STEP_HINT = "nothing is deleted because of it: [retention] counts the time that has really passed"
 
 
@@ -242,19 +242,19 @@ class ClockWatch:
         self._clock = clock
         self._log = log
         self._ahead = confirmed.ahead
-        self._told_at = -inf
+        self._logged_at = -inf
 
     async def look(self) -> None:
         """Compare the clocks."""
         self._confirmed.look()
         step, now = self._confirmed.ahead - self._ahead, self._clock()
-        if abs(step) < _STEP_TOLD:
+        if abs(step) < _STEP_LOGGED:
             return
         with suppress(ShipperError):  # the next look, a second later, tries it again
             await self._note()
             self._ahead += step
-        if now - self._told_at >= _TELL_EVERY:
-            self._told_at = now
+        if now - self._logged_at >= _LOG_EVERY:
+            self._logged_at = now
             self._log("clock.set", seconds=round(step, 1), hint=_STEP_HINT)
 
 

@@ -27,7 +27,7 @@ _BREAK_OFF_EVERY = 0.1
 # Seconds. A standby that is present answers within milliseconds.
 _WAITS = 2.0
 _ASK_EVERY = 10.0
-_TELL_EVERY = 60.0
+_LOG_EVERY = 60.0
 
 
 class CommitWatch:
@@ -42,14 +42,14 @@ class CommitWatch:
         self._log = log
         self._commit: object | None = None
         self._began = self._asked_at = 0.0
-        self._told_at: float | None = None
-        self._is_told = False
+        self._logged_at: float | None = None
+        self._is_logged = False
         self._broken_off = False
 
     @property
     def is_waiting(self) -> bool:
         """Return whether a commit waits for a standby and the log says so."""
-        return self._is_told
+        return self._is_logged
 
     async def watch(self, stop: asyncio.Event, *, breaks_off: bool) -> None:
         """Watch until cancelled; with `breaks_off`, a set `stop` interrupts a waiting commit."""
@@ -78,18 +78,18 @@ class CommitWatch:
             found = await aside(partial(_waiting, self._address), "commits")
             if found is not None:
                 self.known_to_wait += 1
-                self._tell(found, now)
+                self._log_wait(found, now)
 
-    def _tell(self, found: commits.StalledCommits, now: float) -> None:
-        if self._is_told or (self._told_at is not None and now - self._told_at < _TELL_EVERY):
+    def _log_wait(self, found: commits.StalledCommits, now: float) -> None:
+        if self._is_logged or (self._logged_at is not None and now - self._logged_at < _LOG_EVERY):
             return
         self._log("store.commit_waits", reason=str(found), hint=commits.FIX)
-        self._told_at, self._is_told = now, True
+        self._logged_at, self._is_logged = now, True
 
     def _ended(self, now: float) -> None:
-        if self._is_told:
+        if self._is_logged:
             self._log("store.back", seconds=round(now - self._began, 3))
-        self._is_told = False
+        self._is_logged = False
 
 
 @asynccontextmanager

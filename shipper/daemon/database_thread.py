@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, NamedTuple, TypeVar
 
-from shipper.errors import GivenUp, ShipperError, StoreUnavailable
+from shipper.errors import DatabaseAbandoned, ShipperError, StoreUnavailable
 from shipper.system.waiting import is_set_within
 
 _TRY_EVERY = 0.5
@@ -51,7 +51,7 @@ class DatabaseThread:
 
         Raises RuntimeError once the thread is closed. A caller that is cancelled while the thread
         isn't `patient` abandons it: from then on the thread still does the queued work if it can,
-        but every call raises StoreUnavailable at once. After `give_up`, every call raises its
+        but every call raises StoreUnavailable at once. After `abandon`, every call raises its
         error.
         """
         if self._closed:
@@ -60,7 +60,7 @@ class DatabaseThread:
         asker: asyncio.Future[T] = loop.create_future()
         self._orders.put(_Order(work, loop, asker))
         if self._abandoned:
-            asker.add_done_callback(_nobody_asks)
+            asker.add_done_callback(_retrieve_exception)
             raise self._abandoned
         self._askers.add(asker)
         try:
@@ -74,7 +74,7 @@ class DatabaseThread:
         finally:
             self._askers.discard(asker)
 
-    def give_up(self, error: GivenUp) -> None:
+    def abandon(self, error: DatabaseAbandoned) -> None:
         """Abandon the thread: all present and later callers get this error at once.
 
         Work that has begun may still end; work that hasn't begun is dropped.
@@ -89,11 +89,11 @@ class DatabaseThread:
         work: Callable[[], T],
         patience: Mapping[type[ShipperError], float],
         stop: asyncio.Event,
-        told: Callable[[ShipperError, float], None] = lambda *_: None,
+        on_wait: Callable[[ShipperError, float], None] = lambda *_: None,
     ) -> T:
         """Run `work` until it raises none of these errors; give each kind so many seconds.
 
-        `told` is called with each error that is waited out, and its seconds.
+        `on_wait` is called with each error that is waited out, and its seconds.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -105,7 +105,7 @@ class DatabaseThread:
                 seconds = next(patience[kind] for kind in patience if isinstance(failure, kind))
                 if stop.is_set() or loop.time() - began >= seconds:
                     raise
-                told(failure, seconds)
+                on_wait(failure, seconds)
             is_long = loop.time() - began > _LONG
             await is_set_within(stop, _TRY_EVERY_LONG if is_long else _TRY_EVERY)
 
@@ -133,13 +133,13 @@ class DatabaseThread:
 
     @staticmethod
     def _answer(order: _Order, answer: Callable[[Any], None], value: object) -> None:
-        def tell() -> None:
+        def deliver() -> None:
             if not order.asker.done():
                 answer(value)
 
         with suppress(RuntimeError):  # the loop is closed: no caller waits any more
-            order.loop.call_soon_threadsafe(tell)
+            order.loop.call_soon_threadsafe(deliver)
 
 
-def _nobody_asks(asker: "asyncio.Future[Any]") -> None:
+def _retrieve_exception(asker: "asyncio.Future[Any]") -> None:
     asker.exception()  # else the loop logs that the exception was never retrieved

@@ -65,9 +65,9 @@ async def ready_destinations(
 
 def read_once(settings: Settings) -> list[Path]:
     """Return the files that are read once, when a configuration is applied."""
-    told = settings.alerts
+    alerts = settings.alerts
     found = [destination.ca_file for destination in settings.destinations.values()]
-    found += [told.ca_file, told.heartbeat_url_file, told.webhook_url_file]
+    found += [alerts.ca_file, alerts.heartbeat_url_file, alerts.webhook_url_file]
     return list(dict.fromkeys(path for path in found if path is not None))
 
 

@@ -1,7 +1,7 @@
 """Log when an open transaction keeps the newest events back (PostgreSQL).
 
 It is logged once when the wait passes the bound that `status` uses, and once when the wait is over.
-The next wait is logged only after `TELL_EVERY`: an application that often leaves a transaction open
+The next wait is logged only after `LOG_EVERY`: an application that often leaves a transaction open
 must never fill the log.
 """
 
@@ -22,7 +22,7 @@ from shipper.store.db.opening import Database
 from shipper.store.report.status import Blocker, commit_blockers
 
 LOOK_EVERY: Final = 10.0
-TELL_EVERY: Final = 600.0
+LOG_EVERY: Final = 600.0
 
 
 class HeldBack:
@@ -30,7 +30,7 @@ class HeldBack:
 
     def __init__(self) -> None:
         self._since: float | None = None  # set while the log says that events are kept back
-        self._told_at = -inf
+        self._logged_at = -inf
 
     def take(self, blockers: Sequence[Blocker], seconds: float, now: float, log: Log) -> None:
         """Take in which transactions the newest events wait for, and how long the oldest is open.
@@ -41,10 +41,10 @@ class HeldBack:
             if self._since is not None:
                 log("order.free", seconds=round(now - self._since))
             self._since = None
-        elif self._since is None and now - self._told_at >= TELL_EVERY:
-            told = held_back(blockers[0])
-            log("order.held_back", reason=told.text, hint=told.fix, seconds=round(seconds))
-            self._since, self._told_at = now - seconds, now
+        elif self._since is None and now - self._logged_at >= LOG_EVERY:
+            trouble = held_back(blockers[0])
+            log("order.held_back", reason=trouble.text, hint=trouble.fix, seconds=round(seconds))
+            self._since, self._logged_at = now - seconds, now
 
 
 async def watch(session: Session, found: HeldBack, log: Log) -> None:

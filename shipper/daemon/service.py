@@ -111,8 +111,8 @@ class _Service:
         self._unknown, self._held_back = UnknownDestinations(), HeldBack()
         self._last_done: dict[str, float] = {}
         self._remark = ""
-        self._begun: Session | None = None  # a session whose start isn't logged yet
-        self._applied: ReloadRequest | None = None  # a request whose success isn't logged yet
+        self._unlogged_start: Session | None = None  # begun, but not logged yet
+        self._unlogged_reload: ReloadRequest | None = None  # applied, but not logged yet
 
     # -- signals --------------------------------------------------------------------------------
 
@@ -185,7 +185,7 @@ class _Service:
     ) -> _Opened | None:
         """Apply changes while a session ships; return the session that follows it, if any."""
         session, hooks = opened.session, opened.hooks
-        self._begun = session
+        self._unlogged_start = session
         while True:
             async with self._around(session, hooks) as status:
                 self._log_begun(session)
@@ -242,7 +242,7 @@ class _Service:
             if request.reload:
                 self._notify.reloading(asyncio.get_running_loop().time())
             try:
-                return await unless_over(self._read_anew(request, session), drain)
+                return await unless_over(self._prepare(request, session), drain)
             except Exception as error:  # noqa: BLE001 - whatever it is, the session ships on
                 reloading.refuse(request, session.settings, error, self._log)
             if request.reload:
@@ -250,7 +250,7 @@ class _Service:
                 self._notify(READY=1, STATUS=status())
         return None
 
-    async def _read_anew(self, request: ReloadRequest, session: Session) -> Change | _Opened:
+    async def _prepare(self, request: ReloadRequest, session: Session) -> Change | _Opened:
         settings = self._reload() if request.reload else reloading.renewed(session.settings)
         change: Change | _Opened
         if request.reload and await reloading.is_elsewhere(settings, session):
@@ -259,7 +259,7 @@ class _Service:
         else:
             change = await reloading.changed(settings, session)
         self.requests.take(settings)
-        self._applied = request
+        self._unlogged_reload = request
         if request.reload:
             self._remark = ""
             self._log.become(self._log_of(settings))
@@ -268,10 +268,10 @@ class _Service:
 
     def _log_begun(self, session: Session) -> None:
         """Log the session that began and the reload that was applied, once each."""
-        begun, self._begun = self._begun, None
+        begun, self._unlogged_start = self._unlogged_start, None
         if begun is not None:
             _log_started(begun, self._log)
-        request, self._applied = self._applied, None
+        request, self._unlogged_reload = self._unlogged_reload, None
         settings = session.settings
         if request is not None and request.reload:
             self._log("config.reloaded", path=str(settings.path))

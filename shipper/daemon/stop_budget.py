@@ -16,7 +16,7 @@ from typing import Final
 from shipper.daemon.database_thread import DatabaseThread
 from shipper.daemon.requests import Stop
 from shipper.drain import Dispatcher
-from shipper.errors import GivenUp
+from shipper.errors import DatabaseAbandoned
 from shipper.logs import Log
 from shipper.store.db.failures import file_of
 from shipper.store.db.opening import Database
@@ -39,7 +39,7 @@ class StopBudget:
         self.dispatchers: list[Dispatcher] = []
         """The dispatchers whose tries in flight a stop waits for: this session's, and that of an
         earlier session whose end it waits for."""
-        self.is_given_up = False
+        self.is_over = False
         self._thread = thread
         self._database = database
         self._log = log
@@ -54,8 +54,8 @@ class StopBudget:
             for dispatcher in self.dispatchers:
                 dispatcher.cut_off()
         reason += _held_by(self._database)
-        self.is_given_up = True
-        self._thread.give_up(GivenUp(reason, _HINT))
+        self.is_over = True
+        self._thread.abandon(DatabaseAbandoned(reason, _HINT))
         self._log("store.given_up", reason=reason, hint=_HINT)
         await asyncio.wait(
             {aside(partial(_break_off, self._database), "break off")}, timeout=_BREAK_OFF_WITHIN
@@ -83,7 +83,7 @@ async def bounded(
     try:
         yield budget
     finally:
-        if not budget.is_given_up:  # else the server is still being told, if it can be reached
+        if not budget.is_over:  # else the server is still being told, if it can be reached
             keeping.cancel()
         await asyncio.wait({keeping})
 

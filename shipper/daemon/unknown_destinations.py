@@ -25,19 +25,19 @@ NAMES: Final = 20
 class UnknownDestinations:
     """The names that have been logged."""
 
-    told: set[str] = field(default_factory=set)
+    logged: set[str] = field(default_factory=set)
 
     async def look(self, session: Session, log: Log) -> None:
         """Log each new name."""
-        if len(self.told) >= NAMES:
+        if len(self.logged) >= NAMES:
             return
         settings, upkeep = session.settings, session.upkeep
-        known = {*settings.destinations, *self.told}
-        room = NAMES - len(self.told)
+        known = {*settings.destinations, *self.logged}
+        room = NAMES - len(self.logged)
         with suppress(ShipperError):  # the drain reports a lost database itself
             found = await upkeep.run(partial(strays, upkeep.database, known, room))
             for stray in found:
-                self.told.add(stray.key)
+                self.logged.add(stray.key)
                 config = str(settings.path or "the configuration")
                 log(
                     "destination.unknown",

@@ -79,7 +79,7 @@ def _read(settings: Settings) -> Iterator[Path]:
     read += [alerts.heartbeat_url_file, alerts.webhook_url_file, alerts.ca_file]
     for destination in settings.destinations.values():
         read += [destination.ca_file, destination.api_id_file]
-    handed_over = unit.credentials_of(unit.ours())
+    handed_over = unit.credentials_of(unit.running_unit())
     for path in dict.fromkeys(read):
         if path is not None and path.absolute() not in handed_over:
             yield path
@@ -150,7 +150,7 @@ def _user(database: Database | None) -> User:
                 uid, groups = _ids(status, "Uid")[1], _ids(status, "Groups")
                 groups.append(_ids(status, "Gid")[1])
                 return User.of(uid, f"runs it as process {pid}", groups)
-    place = unit.ours()
+    place = unit.running_unit()
     with suppress(OSError):
         if place is not None and (named := unit.user_of(place)) is not None:
             return User.of(named, f"named in {place}", unit.groups_of(place))

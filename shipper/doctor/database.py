@@ -161,7 +161,8 @@ def check_transactions(database: Database) -> Iterator[CheckResult]:
     elif waits > OPEN_LONG:
         yield warning(
             "transactions",
-            f"the newest events have waited {waits:.0f} s for {hidden} transactions of other roles",
+            f"the newest events have waited {lasting(waits)} for {hidden} transactions of other"
+            " roles",
             "GRANT pg_read_all_stats TO shipper's role, to see which transactions",
         )
     elif hidden:

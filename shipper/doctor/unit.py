@@ -23,7 +23,7 @@ PLACES = tuple(
 )  # fmt: skip
 
 _BOOTED = Path("/run/systemd/system")  # sd_booted(3)
-_RUNS_US = re.compile(r"^ExecStart=\S*shipper\b.*\brun\b", re.MULTILINE)
+_RUNS_SHIPPER = re.compile(r"^ExecStart=\S*shipper\b.*\brun\b", re.MULTILINE)
 _DROP_INS = PLACES[0].with_name(f"{NAME}.d")
 
 # Where the program is, which user runs it, and what it works on.
@@ -40,15 +40,15 @@ def installed(places: Sequence[Path] = PLACES) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def ours(places: Sequence[Path] = PLACES) -> Path | None:
+def running_unit(places: Sequence[Path] = PLACES) -> Path | None:
     """Return the unit that runs shipper: the usual one, or else one with another name."""
     others = (path for place in places for path in sorted(place.parent.glob("*.service")))
-    return installed(places) or next((path for path in others if _runs_us(path)), None)
+    return installed(places) or next((path for path in others if _runs_shipper(path)), None)
 
 
-def _runs_us(unit: Path) -> bool:
+def _runs_shipper(unit: Path) -> bool:
     try:
-        return _RUNS_US.search(unit.read_text("utf-8", "replace")) is not None
+        return _RUNS_SHIPPER.search(unit.read_text("utf-8", "replace")) is not None
     except OSError:
         return False  # a dangling link, for example
 
@@ -58,7 +58,7 @@ def start_command(config: Path | None) -> str:
 
     `config` is the configuration file for the daemon.
     """
-    unit = ours()
+    unit = running_unit()
     if unit is not None and _BOOTED.is_dir():
         return f"systemctl start {unit.stem}"
     known = config in {None, Path("shipper.toml"), SYSTEM_PATH}
@@ -107,8 +107,8 @@ def check_unit(unit: Path | None) -> Iterator[CheckResult]:
     if unit is None:
         yield well("unit", "no systemd unit is installed")
         return
-    ours, theirs = _settings(packaged()), _settings(unit)
-    missing, extra = ours - theirs, theirs - ours
+    expected, found = _settings(packaged()), _settings(unit)
+    missing, extra = expected - found, found - expected
     if missing or extra:
         changes = [f"-{line}" for line in sorted(missing)] + [f"+{line}" for line in sorted(extra)]
         shown = " ".join(changes[:4]) + (f" and {len(changes) - 4} more" if changes[4:] else "")

@@ -16,7 +16,7 @@ from shipper.clock import Clock
 from shipper.drain.reporter import Reporter
 from shipper.drain.terms import Question
 from shipper.drain.wait import Rhythm
-from shipper.errors import AccessDenied, GivenUp, SchemaError, StoreUnavailable
+from shipper.errors import AccessDenied, DatabaseAbandoned, SchemaError, StoreUnavailable
 from shipper.policy.event import Event
 from shipper.store.drain.messages import NAMED, Holds, Look, PendingRow, Pulse, SettledIds, Work
 from shipper.system.waiting import is_set_within
@@ -167,7 +167,7 @@ class Exchange:
             except (StoreUnavailable, AccessDenied, SchemaError) as error:
                 failures += 1
                 tries_at_stop += stop.is_set()
-                if tries_at_stop > _TRIES_AT_STOP or isinstance(error, GivenUp):
+                if tries_at_stop > _TRIES_AT_STOP or isinstance(error, DatabaseAbandoned):
                     raise StoreUnavailable(error.message) from error
                 longest = _RETRY_MAX if isinstance(error, StoreUnavailable) else RETRY_REFUSED_MAX
                 retry = min(longest, 0.5 * 2.0 ** min(failures, 10))

@@ -75,7 +75,7 @@ class _On:
 
     condition: Condition
     since: float
-    told_at: float
+    noticed_at: float
     seen_at: float
     level: int
 
@@ -101,7 +101,7 @@ class Alarms:
             # A condition that got better can get worse again.
             alarm.level = min(alarm.level, condition.level)
             if (change := _change(alarm, now)) is not None:
-                alarm.told_at, alarm.level = now, condition.level
+                alarm.noticed_at, alarm.level = now, condition.level
                 notices.append(Notice(change, condition, alarm.since))
         return notices + self._ended(now)
 
@@ -113,9 +113,9 @@ class Alarms:
 
 
 def _change(alarm: _On, now: float) -> Change | None:
-    if alarm.condition.level > alarm.level and now - alarm.told_at >= WORSE_EVERY:
+    if alarm.condition.level > alarm.level and now - alarm.noticed_at >= WORSE_EVERY:
         return "worse"
-    return "reminder" if now - alarm.told_at >= REMIND_EVERY else None
+    return "reminder" if now - alarm.noticed_at >= REMIND_EVERY else None
 
 
 def conditions(known: Known, settings: AlertSettings) -> list[Condition]:
@@ -156,8 +156,8 @@ def _of_transactions(figures: Figures) -> Iterator[Condition]:
     """Yield the conditions of transactions, by the bounds of `troubles`, without any names."""
     if figures.commit_seconds > COMMIT_LONG:
         text = "commits wait for a synchronous standby, the first for"
-        told = f"{text} {duration(round(figures.commit_seconds))}: nothing is sent meanwhile"
-        yield Condition("commits", None, told)
+        text = f"{text} {duration(round(figures.commit_seconds))}: nothing is sent meanwhile"
+        yield Condition("commits", None, text)
     if figures.held_back_seconds > OPEN_LONG:
         text = "the newest events wait for a transaction that has been open for"
         yield Condition("held_back", None, f"{text} {duration(round(figures.held_back_seconds))}")

@@ -173,7 +173,7 @@ def gather(
     reports = destination_report(database, settings.destinations, now, patient=True)
     rows, path = sum(report.rows for report in reports), database_path(settings.database.url)
     broken, taken = (seldom or SlowFacts()).of(database, settings, rows, now)
-    facts = Situation(
+    situation = Situation(
         reports,
         settings.destinations.keys(),
         is_shipped=shipper is not None,
@@ -192,4 +192,4 @@ def gather(
         start=start,
         silence=find_silence(database),
     )
-    return facts, shipper
+    return situation, shipper

@@ -24,7 +24,7 @@ from shipper.store.db import commits
 from shipper.store.report.budget import Footprint
 from shipper.store.report.silence import Silence
 from shipper.store.report.status import NEVER_TRIED, Blocker, DestinationReport
-from shipper.wording.quantities import several, size
+from shipper.wording.quantities import lasting, several, size
 
 NAMED = 3
 """How many held keys of a destination are named; the others are counted."""
@@ -58,24 +58,24 @@ class Trouble(NamedTuple):
     fix: str | None = None
 
 
-def judge(facts: Situation) -> list[Trouble]:
+def judge(situation: Situation) -> list[Trouble]:
     """Return everything that is wrong, the worst first."""
     by_rank = [
-        *_of_full_disk(facts.room),
-        *_of_commits(facts.stalled),
-        *_of_silence(facts.silence),
-        *_of_promises(facts.broken),
-        *_of_nobody(facts),
-        *_of_links(facts, {State.PAUSED}),
-        *_of_waiting(facts),
-        *_of_budget(facts.taken),
-        *_of_filling_disk(facts.room),
-        *_of_dead_letters(facts),
-        *_of_held_keys(facts),
-        *_of_links(facts, {State.HELD}),
-        *_of_links(facts, {State.OFFLINE, State.THROTTLED}),
-        *_of_failing(facts),
-        *_of_blockers(facts.blockers, facts.held_for),
+        *_of_full_disk(situation.room),
+        *_of_commits(situation.stalled),
+        *_of_silent_daemon(situation.silence),
+        *_of_broken_rules(situation.broken),
+        *_of_missing_daemon(situation),
+        *_of_links(situation, {State.PAUSED}),
+        *_of_waiting(situation),
+        *_of_budget(situation.taken),
+        *_of_filling_disk(situation.room),
+        *_of_dead_letters(situation),
+        *_of_held_keys(situation),
+        *_of_links(situation, {State.HELD}),
+        *_of_links(situation, {State.OFFLINE, State.THROTTLED}),
+        *_of_failing(situation),
+        *_of_blockers(situation.blockers, situation.held_for),
     ]
     return sorted(by_rank, key=lambda trouble: -trouble.level)
 
@@ -124,7 +124,7 @@ def _of_full_disk(room: Room | None) -> Iterator[Trouble]:
         yield Trouble(Severity.CRITICAL, text, _MAKE_ROOM)
 
 
-def _of_silence(found: Silence | None) -> Iterator[Trouble]:
+def _of_silent_daemon(found: Silence | None) -> Iterator[Trouble]:
     if found is not None:
         yield Trouble(Severity.CRITICAL, f"the daemon {found.told}", SILENT_DAEMON_FIX)
 
@@ -148,48 +148,49 @@ def _of_filling_disk(room: Room | None) -> Iterator[Trouble]:
         yield Trouble(Severity.WARNING, text, "shipper doctor")
 
 
-def _of_promises(broken: Sequence[str]) -> Iterator[Trouble]:
+def _of_broken_rules(broken: Sequence[str]) -> Iterator[Trouble]:
     if broken:
         yield Trouble(Severity.CRITICAL, broken_rules(broken), BROKEN_RULES_FIX)
 
 
-def _of_nobody(facts: Situation) -> Iterator[Trouble]:
-    pending = sum(report.pending for report in facts.reports)
-    if pending and not facts.is_shipped:
+def _of_missing_daemon(situation: Situation) -> Iterator[Trouble]:
+    pending = sum(report.pending for report in situation.reports)
+    if pending and not situation.is_shipped:
         yield Trouble(
-            Severity.CRITICAL, f"{pending:,} pending and no daemon is running", facts.start
+            Severity.CRITICAL, f"{pending:,} pending and no daemon is running", situation.start
         )
 
 
-def _of_links(facts: Situation, states: Collection[State]) -> Iterator[Trouble]:
+def _of_links(situation: Situation, states: Collection[State]) -> Iterator[Trouble]:
     level = Severity.CRITICAL if State.PAUSED in states else Severity.WARNING
-    found = [r for r in facts.reports if State(r.state) in states and _matters(r, facts)]
+    found = [r for r in situation.reports if State(r.state) in states and _matters(r, situation)]
     for report in found[:_STRAYS]:
-        yield Trouble(level, f"{report.name} is {stands(report)}", _fix(report, facts))
+        yield Trouble(level, f"{report.name} is {stands(report)}", _fix(report, situation))
     if len(found) > _STRAYS:
         yield Trouble(level, f"and {len(found) - _STRAYS} more destinations")
 
 
-def _matters(report: DestinationReport, facts: Situation) -> bool:
+def _matters(report: DestinationReport, situation: Situation) -> bool:
     # A destination that was removed from the configuration matters only while events wait for it.
-    return report.name in facts.configured or bool(report.pending)
+    return report.name in situation.configured or bool(report.pending)
 
 
-def _fix(report: DestinationReport, facts: Situation) -> str | None:
-    if report.name not in facts.configured:
-        return advice.unknown_destination(report.name, facts.configured, facts.config)
+def _fix(report: DestinationReport, situation: Situation) -> str | None:
+    if report.name not in situation.configured:
+        return advice.unknown_destination(report.name, situation.configured, situation.config)
     if report.state == State.HELD.value:
         return f"shipper release --destination {report.name}"
     if report.state == State.THROTTLED.value:
         return None  # the daemon resumes by itself
-    place = next((place for place in facts.places if place.name == report.name), None)
+    place = next((place for place in situation.places if place.name == report.name), None)
     return None if place is None else fix_of(report, place)
 
 
-def _of_waiting(facts: Situation) -> Iterator[Trouble]:
-    for report in facts.reports:
-        if facts.waits_too_long(report):
-            text = f"{report.name}: the oldest is pending for {report.oldest_pending_seconds:.0f} s"
+def _of_waiting(situation: Situation) -> Iterator[Trouble]:
+    for report in situation.reports:
+        if situation.waits_too_long(report):
+            pending = lasting(report.oldest_pending_seconds or 0.0)
+            text = f"{report.name}: the oldest is pending for {pending}"
             yield Trouble(Severity.CRITICAL, text, "shipper doctor names the event")
 
 
@@ -199,17 +200,17 @@ def _of_budget(taken: Footprint | None) -> Iterator[Trouble]:
         yield Trouble(level, str(taken), BUDGET_FIX)
 
 
-def _of_dead_letters(facts: Situation) -> Iterator[Trouble]:
-    for report in facts.reports:
+def _of_dead_letters(situation: Situation) -> Iterator[Trouble]:
+    for report in situation.reports:
         if report.dead:
             text = f"{report.name}: {several(report.dead, 'dead letter')}"
             yield Trouble(Severity.WARNING, text, DEAD_LETTERS_FIX)
 
 
-def _of_held_keys(facts: Situation) -> Iterator[Trouble]:
-    for report in facts.reports:
+def _of_held_keys(situation: Situation) -> Iterator[Trouble]:
+    for report in situation.reports:
         if report.held_keys:
-            keys = [h.ordering_key for h in facts.held if h.destination == report.name]
+            keys = [h.ordering_key for h in situation.held if h.destination == report.name]
             names = named([key for key in keys if key is not None][:NAMED], report.held_keys)
             text = f"{report.name}: {several(report.held_keys, 'key')} held{names}"
             yield Trouble(
@@ -225,11 +226,11 @@ def named(keys: Sequence[str], total: int) -> str:
     return f": {', '.join(keys)}{more}"
 
 
-def _of_failing(facts: Situation) -> Iterator[Trouble]:
-    for report in facts.reports:
-        if report.is_failing and report.name in facts.configured:
+def _of_failing(situation: Situation) -> Iterator[Trouble]:
+    for report in situation.reports:
+        if report.is_failing and report.name in situation.configured:
             yield Trouble(
-                Severity.WARNING, f"{report.name} is {stands(report)}", _fix(report, facts)
+                Severity.WARNING, f"{report.name} is {stands(report)}", _fix(report, situation)
             )
 
 

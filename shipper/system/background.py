@@ -30,12 +30,12 @@ def aside(work: Callable[[], T], name: str) -> "asyncio.Future[T]":
             answer(future.set_result, result)
 
     def answer(give: Callable[[Any], None], value: object) -> None:
-        def tell() -> None:
+        def deliver() -> None:
             if not future.done():
                 give(value)
 
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(tell)
+        with suppress(RuntimeError):  # the loop is closed: no caller waits any more
+            loop.call_soon_threadsafe(deliver)
 
     Thread(target=run, name=name, daemon=True).start()
     return future

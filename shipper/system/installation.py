@@ -39,7 +39,7 @@ def with_packages(*requirements: str) -> str:
     return " ".join([_installer(), *map(shlex.quote, requirements)])
 
 
-def for_everybody(place: str = "/opt/shipper") -> str:
+def for_all_users(place: str = "/opt/shipper") -> str:
     """Return the commands that install shipper again where every user can read it."""
     extra = "postgres" if find_spec("psycopg") else ""
     what = " ".join(_arguments(_origin(), extra))
@@ -78,12 +78,12 @@ def _installer() -> str:
 
 def _origin() -> Path | str | None:
     """Return the origin of this copy, if it is known: a path, or a URL as pip takes it."""
-    told = _direct_url()
-    url = str(told.get("url", ""))
+    record = _direct_url()
+    url = str(record.get("url", ""))
     if url.startswith("file:"):
         return Path(url2pathname(urlsplit(url).path))
     if url:
-        version_control = told.get("vcs_info", {})
+        version_control = record.get("vcs_info", {})
         if not version_control:
             return url
         return f"{version_control.get('vcs')}+{url}@{version_control.get('commit_id')}"

@@ -43,7 +43,7 @@ class Unblocked(TextIOBase):
         self._size = 0
         self._busy = False
         self._begun = ""
-        self._untold = 0
+        self._uncounted = 0
         self._torn = False
         self._thread: Thread | None = None
 
@@ -107,7 +107,7 @@ class Unblocked(TextIOBase):
     def _drop(self, lines: bytes) -> None:
         count = max(1, lines.count(b"\n"))
         self.dropped += count
-        self._untold += count
+        self._uncounted += count
 
     # -- the thread ---------------------------------------------------------------------------
 
@@ -118,13 +118,13 @@ class Unblocked(TextIOBase):
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._waiting)
                 self._busy = True
-                untold, self._untold = self._untold, 0
+                uncounted, self._uncounted = self._uncounted, 0
                 lines = self._batch()
-            said = f"{self.words_for(untold)}\n" if untold else ""
+            said = f"{self.words_for(uncounted)}\n" if uncounted else ""
             unsaid = self._write_out(said.encode(self._encoding, "backslashreplace"))
             left = self._write_out(lines)
             with self._changed:
-                self._untold += untold if unsaid else 0
+                self._uncounted += uncounted if unsaid else 0
                 if left:
                     self._drop(left)
 

@@ -1,4 +1,4 @@
-"""Prometheus's own judge of rules and metrics, which is a program and no package of Python's."""
+"""Prometheus's own check of rules and metrics: the program promtool."""
 
 import subprocess
 
@@ -6,7 +6,7 @@ from tests import needs
 
 
 def promtool(*arguments: str, input_: str = "") -> str:
-    """Run promtool and return what it says; fails where it complains."""
+    """Run promtool and return its output; fails if promtool reports an error."""
     done = subprocess.run(
         [needs.program("promtool", "prometheus"), *arguments],
         input=input_,

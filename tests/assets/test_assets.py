@@ -1,4 +1,4 @@
-"""The dashboard and the rules are sound, and speak of metrics that there are."""
+"""The dashboard and the alert rules are valid, and use only metrics that the daemon exports."""
 
 import json
 import re
@@ -31,22 +31,22 @@ def queries() -> Iterator[str]:
 
 
 def metrics_in(text: str) -> set[str]:
-    """Return the metrics of ours, and of the process, that a text names."""
+    """Return the metrics of shipper and of the process that a text names."""
     return set(re.findall(r"\b(?:shipper|process)_[a-z_]+", text))
 
 
 def known() -> set[str]:
-    """Return the names of all samples that the daemon tells."""
+    """Return the names of all samples that the daemon exports."""
     return set(re.findall(r"^(\w+)", rendered(parts.figures()), re.MULTILINE)) - {"#"}
 
 
 def test_every_rule_fires_when_it_should_and_only_then() -> None:
-    """Time is Prometheus's own matter here: promtool has its rules played through."""
+    """Promtool evaluates the rules over simulated time."""
     assert "SUCCESS" in promtool("test", "rules", str(RULE_TESTS))
 
 
 def test_every_rule_is_played_through_both_ways() -> None:
-    """Once with everything well, once with what it is for."""
+    """Each rule has a case in which it fires, and one in which it doesn't."""
     names = re.findall(r"alert: (\w+)", RULES.read_text("utf-8"))
     tests = RULE_TESTS.read_text("utf-8")
     assert len(names) == len(set(names)) > 10
@@ -56,13 +56,13 @@ def test_every_rule_is_played_through_both_ways() -> None:
 
 
 def test_rules_and_dashboard_speak_of_metrics_that_there_are() -> None:
-    """A name that is changed in one place is changed in all."""
+    """A metric that is renamed in the code is renamed here too."""
     used = metrics_in(RULES.read_text("utf-8")) | {m for q in queries() for m in metrics_in(q)}
     assert used - known() == set()
 
 
 def test_every_number_of_a_destination_is_on_the_dashboard_or_in_a_rule() -> None:
-    """What nobody looks at needs no number."""
+    """A metric that neither the dashboard nor a rule uses isn't needed."""
     used = metrics_in(RULES.read_text("utf-8")) | {m for q in queries() for m in metrics_in(q)}
     unused = {name for name in known() if name.startswith("shipper_")} - used
     families = {re.sub(r"_(?:bucket|count|sum)$", "", name) for name in used}
@@ -84,7 +84,7 @@ def test_every_query_of_the_dashboard_is_one(tmp_path: Path) -> None:
 
 
 def test_the_panels_of_the_dashboard_lie_side_by_side() -> None:
-    """Within 24 columns, none over another, each with a title and a number of its own."""
+    """They fit into 24 columns, don't overlap, and each has its own title and id."""
     panels = dashboard()["panels"]
     taken: set[tuple[int, int]] = set()
     for panel in panels:
@@ -102,7 +102,7 @@ def test_the_panels_of_the_dashboard_lie_side_by_side() -> None:
 
 
 def test_the_dashboard_works_with_any_data_source() -> None:
-    """Whoever imports it says which, and nothing in it names one of somebody's."""
+    """The data source is chosen at the import; the dashboard names none."""
     for panel in dashboard()["panels"]:
         for part in [panel, *panel["targets"]]:
             assert part["datasource"] == {"type": "prometheus", "uid": "${datasource}"}

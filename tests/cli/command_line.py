@@ -27,7 +27,7 @@ VIEW = (
 
 @dataclass(frozen=True)
 class Ran:
-    """What came of a command."""
+    """The result of a command: exit status, stdout, stderr."""
 
     status: int
     out: str
@@ -45,7 +45,7 @@ class Ran:
 
 
 class Home:
-    """A working directory with ./shipper.toml; no variable of the caller's reaches a command."""
+    """A working directory with ./shipper.toml; commands don't get the test's environment."""
 
     def __init__(self, directory: Path, database: str, url: str = "http://127.0.0.1:9/e") -> None:
         self.directory = directory
@@ -64,7 +64,7 @@ class Home:
         self.config.chmod(0o600)
 
     def call(self, *arguments: str, stdin: bytes = b"", **environ: str) -> Ran:
-        """Run a command line in this process, which is quicker than starting one."""
+        """Run a command line in this process, which is faster than a new process."""
         with pytest.MonkeyPatch.context() as patch, chdir(self.directory):
             for name in os.environ.keys() - self.environ.keys():
                 patch.delenv(name)

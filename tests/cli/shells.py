@@ -1,6 +1,6 @@
 """Three real shells, each with shipper's completions where `shipper assets list` puts them.
 
-A shell is asked as a person asks it: the words of a line, and then the tab key.
+The test types the words of a line and the tab key, as a person does.
 """
 
 import os
@@ -53,7 +53,7 @@ def offered(shell: str, line: str, completions: Path, working: Path) -> set[str]
 
 
 def run(working: Path, *command: str) -> str:
-    """Run a shell without anybody's settings; fails where it complains."""
+    """Run a shell without a user's settings; fails if the shell prints an error."""
     done = subprocess.run(
         command,
         cwd=working,
@@ -68,7 +68,7 @@ def run(working: Path, *command: str) -> str:
 
 
 def _environ(working: Path) -> dict[str, str]:
-    # Nobody's own settings of a shell.
+    # Without a user's settings.
     return {
         "PATH": f"{working / '.bin'}:{os.environ['PATH']}",
         "HOME": str(working),
@@ -120,7 +120,7 @@ def _zsh(line: str, completions: Path, working: Path) -> str:
 
 
 def _read_until(descriptor: int, wanted: bytes | None) -> bytes:
-    """Read a terminal until something was said, or until its process has ended."""
+    """Read a terminal until a text appears, or until its process has ended."""
     said = b""
     while wanted is None or wanted not in said:
         ready, _, _ = select.select([descriptor], [], [], DEADLINE)

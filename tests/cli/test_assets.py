@@ -1,4 +1,4 @@
-"""`shipper assets`: it prints what lies in the package, and keeps what somebody changed."""
+"""`shipper assets`: it prints the files of the package, and never overwrites a changed one."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def names(home: Home) -> list[str]:
 
 
 def test_every_file_of_the_package_is_listed(home: Home) -> None:
-    """And each says what it is for, to a person and to a program."""
+    """Each has a purpose, in the table and as JSON."""
     assert sorted(names(home)) == sorted(path.name for path in ASSETS.iterdir())
     found = [json.loads(line) for line in home.call("assets", "list", "--json").out.splitlines()]
     assert [entry["name"] for entry in found] == names(home)
@@ -39,7 +39,7 @@ def test_a_file_is_printed_as_it_is(home: Home) -> None:
 
 
 def test_a_name_that_is_none_is_told_with_those_that_are(home: Home) -> None:
-    """Also one that would lead out of the package."""
+    """A path that leads out of the package is refused in the same way."""
     for name in ("grafana.json", "../__init__.py"):
         ran = home.call("assets", "show", name)
         assert ran.status == 1
@@ -58,7 +58,7 @@ def test_all_are_written_and_written_again(home: Home, tmp_path: Path) -> None:
 
 
 def test_what_somebody_has_changed_is_kept(home: Home, tmp_path: Path) -> None:
-    """Nothing at all is written then, unless it is asked for."""
+    """No file is written then, unless --force is given."""
     changed = tmp_path / "prometheus-alerts.yml"
     changed.write_text("mine")
     ran = home.call("assets", "write", ".")
@@ -72,7 +72,7 @@ def test_what_somebody_has_changed_is_kept(home: Home, tmp_path: Path) -> None:
 
 
 def test_a_directory_that_is_none_is_told(home: Home, tmp_path: Path) -> None:
-    """In a line, and not in a traceback."""
+    """The error is one line, without a traceback."""
     ran = home.call("assets", "write", "nowhere/at/all")
     assert (ran.status, "nowhere" in ran.err) == (2, True)
     (tmp_path / "file").write_text("")

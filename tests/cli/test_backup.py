@@ -1,4 +1,4 @@
-"""`shipper backup` and `shipper events discard`: what they say, and what they refuse."""
+"""`shipper backup` and `shipper events discard`: their answers, and what they refuse."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def either_home(tmp_path: Path, database_url: str) -> Home:
 
 
 def test_a_backup_says_what_it_is(home: Home) -> None:
-    """The whole database, how large, and what would ship from it."""
+    """The answer has the size of the copy, and what a restore would send."""
     ran = home.call("backup", "copy.db")
     assert ran.status == 0
     assert "copy of the whole database, with the application's tables" in ran.out
@@ -35,7 +35,7 @@ def test_a_backup_says_what_it_is(home: Home) -> None:
 
 
 def test_a_backup_as_json(home: Home) -> None:
-    """With the place where it lies."""
+    """With the path of the copy."""
     told = home.call("backup", "copy.db", "--json").value
     path = home.directory / "copy.db"
     assert told == {
@@ -47,7 +47,7 @@ def test_a_backup_as_json(home: Home) -> None:
 
 
 def test_a_backup_overwrites_nothing(home: Home) -> None:
-    """Exit status 2, and what was there is there."""
+    """Exit status 2, and the existing file is unchanged."""
     (home.directory / "copy.db").write_text("precious")
     ran = home.call("backup", "copy.db", "--json")
     assert ran.status == 2
@@ -68,7 +68,7 @@ def test_postgres_is_told_its_own_command(tmp_path: Path, postgres_url: str) -> 
 
 
 def test_pending_events_are_given_up_by_name(either_home: Home) -> None:
-    """All that are named, or none."""
+    """Either all named events are changed, or none."""
     refused = either_home.call("events", "discard", "1", "2", "--yes")
     assert refused.status == 1
     assert "not among the pending events: 1" in refused.err
@@ -80,7 +80,7 @@ def test_pending_events_are_given_up_by_name(either_home: Home) -> None:
 
 
 def test_all_that_fit_are_given_up(either_home: Home) -> None:
-    """And nothing that is dead, nor what was written later."""
+    """Dead letters and later events stay."""
     cutoff = "'2026-01-01T00:00:00.000Z'"
     execute(either_home, f"UPDATE shipper_outbox SET created_at = {cutoff} WHERE id < 4")
     discard = ("events", "discard", "ALL", "--until", "2026-01-01T00:00", "--json", "--yes")
@@ -105,7 +105,7 @@ def test_all_that_fit_are_given_up(either_home: Home) -> None:
 def test_nothing_is_given_up_by_accident(
     either_home: Home, words: tuple[str, ...], said: str
 ) -> None:
-    """It has to be clear which ones, and somebody has to agree."""
+    """The events have to be named, and the operator has to confirm."""
     ran = either_home.call("events", "discard", *words)
     assert ran.status == 2
     assert said in ran.err
@@ -121,7 +121,7 @@ def test_a_destination_and_a_key_choose(either_home: Home) -> None:
 
 
 def test_pending_events_are_tried_now_by_name_or_all_that_fit(either_home: Home) -> None:
-    """They wait no longer; nothing else of them changes, and nothing that is dead."""
+    """Only their wait ends; dead letters stay as they are."""
     execute(
         either_home,
         "UPDATE shipper_outbox SET attempts = 3, next_attempt_at = '2099-01-01T00:00:00.000Z'"

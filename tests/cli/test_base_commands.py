@@ -73,7 +73,7 @@ def test_a_document_over_several_lines_is_one_event(home: Home) -> None:
 
 
 def test_the_options_name_key_id_and_destination(either_home: Home) -> None:
-    """What the options say stands in the row; the id comes back, as JSON where that is wanted."""
+    """The row has the values of the options; the command prints the id, or JSON with --json."""
     arguments = ("--key", "k 1", "--event-id", "order-4711", "--destination", "default")
     ran = either_home.call("enqueue", *arguments, "--json", stdin=VIEW.encode())
     assert ran.value == {"event_id": "order-4711", "new": True}
@@ -122,7 +122,7 @@ def test_one_invalid_line_keeps_all_out_and_every_violation_is_told(either_home:
 def test_the_configured_mode_decides_what_is_invalid(
     home: Home, mode: str, event: str, status: int
 ) -> None:
-    """Whatever the mode, text that is no JSON stays out: the table itself would refuse it."""
+    """In every mode, text that isn't JSON is refused, as the table itself would."""
     home.configure("sqlite:///shop.db", "https://a.example/", f'[validation]\nmode = "{mode}"\n')
     assert home.call("enqueue", stdin=event.encode()).status == status
     assert len(rows(home)) == (status == 0)
@@ -196,7 +196,7 @@ def test_validate_tells_the_violations_of_each_line(home: Home) -> None:
 
 
 def test_validate_remote_asks_the_destination(home: Home) -> None:
-    """Its violations are shown like ours; one that is away is 75, a wrong API ID 78."""
+    """Its violations look like ours; exit status 75 if it is unreachable, 78 for a wrong API ID."""
     both = f'{VIEW}\n{{"type":"view"}}\n'.encode()
     with home.receiving("--api-id", "secret-id"):
         ran = home.call("validate", "-", "--remote", stdin=both)
@@ -286,7 +286,7 @@ def test_check_says_which_windows_in_which_time_zone(home: Home) -> None:
 
 
 def test_a_bad_window_is_told_with_all_that_is_wrong(home: Home) -> None:
-    """Whoever mends one line doesn't want to hear of the next one then."""
+    """Fixing one mistake must not uncover the next one."""
     more = "[schedule]\nwindows = ['* * * * 9', '0 8 * * *']\nx = 1\n"
     home.configure("sqlite:///shop.db", "https://a.example/events", more)
     ran = home.call("check")
@@ -309,7 +309,7 @@ def test_a_time_zone_that_there_is_not_is_a_fault_with_its_line(home: Home) -> N
 
 
 def test_check_says_what_will_be_done_and_connects_to_nothing(home: Home) -> None:
-    """The database is absent and the API away; a sound configuration is sound all the same."""
+    """The configuration is valid although the database is missing and the API is down."""
     home.configure("postgresql://shop:geheim@127.0.0.1:9/shop", "https://a.example/events")
     home.config.chmod(0o644)
     ran = home.call("check")
@@ -373,7 +373,7 @@ _ALL = (
 @pytest.mark.parametrize("command", _ALL)
 @pytest.mark.parametrize("place", ["gone.db", "nowhere/gone.db"])
 def test_a_path_with_a_typing_error_makes_nothing(home: Home, command: str, place: str) -> None:
-    """It is the first question whether the path is right; the file would be an empty outbox."""
+    """A wrong path must not become an empty outbox."""
     home.configure(f"sqlite:///{home.directory}/{place}", "http://127.0.0.1:9/e")
     before = sorted(home.directory.rglob("*"))
     ran = home.call(*command.split(), stdin=VIEW.encode())
@@ -384,7 +384,7 @@ def test_a_path_with_a_typing_error_makes_nothing(home: Home, command: str, plac
 
 
 def test_an_empty_file_is_not_taken_for_a_new_outbox_unasked(home: Home) -> None:
-    """A directory whose disk isn't mounted may hold one."""
+    """It can be the mount point of a disk that isn't mounted."""
     (home.directory / "empty.db").touch()
     home.configure(f"sqlite:///{home.directory}/empty.db", "http://127.0.0.1:9/e")
     for command in ("status", "run", "events list", "verify"):
@@ -398,7 +398,7 @@ def test_an_empty_file_is_not_taken_for_a_new_outbox_unasked(home: Home) -> None
 
 
 def test_another_applications_file_is_told_from_a_broken_outbox(home: Home) -> None:
-    """By every command in the same words, with the file's name."""
+    """Every command prints the same error, with the file's name."""
     other = sqlite3.connect(home.directory / "other.db")
     other.execute("CREATE TABLE orders (id INTEGER)")
     other.close()
@@ -411,7 +411,7 @@ def test_another_applications_file_is_told_from_a_broken_outbox(home: Home) -> N
 
 
 def test_check_warns_of_a_file_that_is_not_there(home: Home) -> None:
-    """And of the slash that makes a path absolute."""
+    """And suggests the fourth slash of an absolute path."""
     home.configure("sqlite:///gone.db", "http://127.0.0.1:9/e")
     ran = home.call("check")
     assert ran.status == 0
@@ -472,7 +472,7 @@ def till(tmp_path: Path, postgres_url: str) -> Iterator[Home]:
 
 
 def test_an_applications_role_can_enqueue_and_is_told_what_it_lacks_for_more(till: Home) -> None:
-    """It may not even ask for the version of the outbox."""
+    """The role isn't allowed to read even the version of the outbox."""
     ran = till.call("enqueue", "--event-id", "order-4711", stdin=VIEW.encode())
     assert (ran.status, ran.out) == (0, "order-4711\n")
     for command in (("status",), ("verify",), ("db", "check"), ("db", "upgrade")):
@@ -484,7 +484,7 @@ def test_an_applications_role_can_enqueue_and_is_told_what_it_lacks_for_more(til
 def test_an_api_id_that_we_may_not_read_is_a_matter_of_rights(
     home: Home, an_ordinary_user: Callable[[], AbstractContextManager[None]]
 ) -> None:
-    """It is no fault of the configuration: exit 77, with the line that names the file."""
+    """The configuration itself is right: exit status 77, with the line that names the file."""
     secret = home.directory / "api_id"
     secret.touch(0)
     text_of_it = home.config.read_text()
@@ -531,7 +531,7 @@ def test_init_leaves_a_configuration_an_outbox_and_the_next_steps(bare: Home) ->
 def test_a_password_in_the_services_configuration_is_for_its_group(
     bare: Home, bare_postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who sets it up is root, and the service has to read it; anywhere else it is private."""
+    """Root writes it, and the service's group has to read it; anywhere else it is private."""
     url = make_url(bare_postgres_url).set(password="hush").render_as_string(hide_password=False)
     place = bare.directory / "etc" / "config.toml"
     place.parent.mkdir()
@@ -560,7 +560,7 @@ def test_the_insert_that_init_prints_works(bare: Home) -> None:
 
 @pytest.mark.parametrize("there", ["shipper.toml", "api_id"])
 def test_init_overwrites_nothing(bare: Home, there: str) -> None:
-    """A file in the way ends it before anything is written."""
+    """An existing file stops it before it writes anything."""
     (bare.directory / there).write_text("mine")
     ran = bare.call("init", "--api-id", "secret-id")
     assert ran.status == 2
@@ -598,7 +598,7 @@ def test_init_takes_everything_as_options(bare: Home) -> None:
 def test_init_writes_no_configuration_where_something_is_wrong(
     bare: Home, arguments: tuple[str, ...], status: int
 ) -> None:
-    """The same command can be given again once it is mended."""
+    """After the fix, the same command can be repeated."""
     ran = bare.call("init", *arguments)
     assert ran.status == status
     assert "two words" not in ran.err
@@ -606,7 +606,7 @@ def test_init_writes_no_configuration_where_something_is_wrong(
 
 
 def test_init_asks_four_questions_on_a_terminal(bare: Home) -> None:
-    """A wrong answer is asked again, an empty one is the default, and the API ID isn't shown."""
+    """It asks again after a wrong answer; an empty one is the default; the API ID isn't shown."""
     shown = Terminal(bare, "init").answer(
         (
             "database does your application use? (SQLite or PostgreSQL) [sqlite:///shop.db]",
@@ -658,7 +658,7 @@ class Terminal:
         try:
             while chunk := os.read(self._leader, 4096):
                 yield chunk.decode()
-        except OSError:  # Linux: EIO once nobody holds the other end
+        except OSError:  # Linux: EIO once the other end is closed
             return
 
 
@@ -703,7 +703,7 @@ def test_drain_ends_with_1_where_an_event_died(home: Home) -> None:
 
 
 def test_drain_gives_up_on_a_link_that_is_down_and_says_why(home: Home) -> None:
-    """Without --timeout it doesn't wait for somebody's help: exit status 75 and the reason."""
+    """Without --timeout it doesn't wait for an operator: exit status 75 and the reason."""
     home.call("enqueue", stdin=VIEW.encode())
     home.configure("sqlite:///shop.db", "http://127.0.0.1:9/e", FAST)
     ran = home.run("drain")
@@ -712,7 +712,7 @@ def test_drain_gives_up_on_a_link_that_is_down_and_says_why(home: Home) -> None:
     assert home.run("drain", "--timeout", "100ms", "--json").value["pending"] == 1
 
 
-# Five failures make a link offline; nobody has to wait half a minute for them here.
+# Five failures make a link offline; the short delays keep this test fast.
 FAST = '[destinations.default.retry]\nmin_delay = "10ms"\nprobe_max_delay = "20ms"\n'
 
 
@@ -781,7 +781,7 @@ def test_drain_watches_the_daemon_that_runs(either_home: Home) -> None:
 
 
 def test_drain_takes_over_where_the_daemon_goes_away(home: Home) -> None:
-    """What it watched is gone before the link is back: it ships the rest itself."""
+    """The daemon ends before the link is back: drain ships the rest."""
     with home.receiving() as url:
         pass
     home.configure("sqlite:///shop.db", url, FAST)

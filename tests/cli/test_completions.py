@@ -1,4 +1,4 @@
-"""The tab key in bash, zsh and fish: what they offer is what there is, and nothing else."""
+"""The tab key in bash, zsh and fish offers exactly the commands, options and values that exist."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ from shipper.cli.setup.man_page import ASSETS, COMPLETIONS
 from tests import needs
 from tests.cli.shells import offered, run
 
-# What lies in the directory that somebody works in.
+# The files of the working directory.
 FILES = {"my.toml", "a dir"}
 STATUSES = {"pending", "delivered", "dead", "discarded"}
 
@@ -68,7 +68,7 @@ def test_an_option_with_its_value_behind_an_equals_sign(shell: str, working: Pat
 
 
 def test_fish_offers_the_option_with_its_value(working: Path) -> None:
-    """Its way of the same."""
+    """Fish offers the option together with the value."""
     found = offered("fish", "shipper events list --status=de", ASSETS, working)
     assert found == {"--status=dead", "--status=delivered"}
 
@@ -92,7 +92,7 @@ def test_files_are_offered_where_one_is_meant(shell: str, working: Path, line: s
 
 
 def test_zsh_takes_a_file_that_is_sourced(working: Path) -> None:
-    """As `source <(shipper assets show _shipper)` in a .zshrc does it; nothing is complained of."""
+    """As `source <(shipper assets show _shipper)` in a .zshrc does; zsh prints no error."""
     needs.program("zsh")
     shutil.copy(ASSETS / "_shipper", working / "shipper.zsh")
     for before in ("", "autoload -Uz compinit; compinit -u -D;"):

@@ -1,4 +1,4 @@
-"""`shipper doctor`: one line a finding, one object as JSON, and the exit status."""
+"""`shipper doctor`: one line per finding, one JSON object, and the exit status."""
 
 import json
 import shutil
@@ -15,9 +15,9 @@ from tests.cli.test_operating_commands import execute, write
 
 @pytest.fixture(autouse=True)
 def _no_unit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever service the machine of the test has isn't looked at."""
+    """Ignore the unit of the machine that runs the tests."""
     monkeypatch.setattr(unit, "installed", lambda _=(): None)
-    monkeypatch.setattr(unit, "ours", lambda: None)
+    monkeypatch.setattr(unit, "running_unit", lambda: None)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_every_dependency_has_its_line(home: Home) -> None:
 def test_each_file_that_the_daemon_reads_is_readable_for_it(
     public_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As its user: whoever asks as root would see nothing wrong."""
+    """It is checked as the daemon's user; for root, every file is readable."""
     needs.root()
     home = Home(public_path, f"sqlite:///{public_path}/shop.db")
     files = {name: public_path / name for name in ("api_id", "ca.pem", "url", "theirs")}
@@ -73,7 +73,7 @@ def test_each_file_that_the_daemon_reads_is_readable_for_it(
     home.call("db", "upgrade")
     service = public_path / "shipper.service"
     service.write_text(f"[Service]\nUser=nobody\nLoadCredential=api_id:{files['api_id']}\n")
-    monkeypatch.setattr(unit, "ours", lambda: service)
+    monkeypatch.setattr(unit, "running_unit", lambda: service)
     findings = home.call("doctor", "--json", "--no-network").value["findings"]
     refused = [f["text"] for f in findings if (f["name"], f["level"]) == ("config", "fault")]
     assert [text.split()[0] for text in refused] == ["url", "ca.pem"]
@@ -87,7 +87,7 @@ def test_without_a_network_nobody_is_asked(either_home: Home) -> None:
 
 
 def test_postgres_has_its_own_lines(tmp_path: Path, postgres_url: str) -> None:
-    """The server of these tests doesn't care for its disk, which is a fault."""
+    """The test server runs without fsync, which is a fault."""
     found = levels(Home(tmp_path, postgres_url), "--no-network")
     assert list(found) == [
         "config", "user", "schema", "daemon", "link default", "oldest", "server", "pooler",
@@ -97,7 +97,7 @@ def test_postgres_has_its_own_lines(tmp_path: Path, postgres_url: str) -> None:
 
 
 def test_something_broken_is_exit_status_1(home: Home) -> None:
-    """With what to do about it; worth a look is 0."""
+    """With a fix; a warning alone has exit status 0."""
     assert home.call("doctor", "--no-network").status == 0
     write(home, VIEW, "a")
     ran = home.call("doctor", "--no-network")
@@ -107,7 +107,7 @@ def test_something_broken_is_exit_status_1(home: Home) -> None:
 
 
 def test_the_worst_is_named_first(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk goes before what is told above it."""
+    """A full disk is named before the findings that are listed above it."""
     write(home, VIEW, "a")
     assert "begin with: daemon" in home.call("doctor", "--no-network").err
     usage = shutil.disk_usage(home.directory)
@@ -116,7 +116,7 @@ def test_the_worst_is_named_first(home: Home, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_json_is_one_object_on_one_line(home: Home) -> None:
-    """With everything that a person is told."""
+    """With everything that the lines say."""
     ran = home.call("doctor", "--json")
     assert ran.status == 1
     [line] = ran.out.splitlines()
@@ -128,7 +128,7 @@ def test_json_is_one_object_on_one_line(home: Home) -> None:
 
 
 def test_a_wrong_configuration_is_a_finding(home: Home) -> None:
-    """Each fault a line of its own; nothing else can be looked at."""
+    """One line per mistake; nothing else can be checked."""
     home.config.write_text('[database]\nurl = "mysql://x"\n[log]\nlevle = "info"\n')
     ran = home.call("doctor", "--json")
     assert ran.status == 1
@@ -136,7 +136,7 @@ def test_a_wrong_configuration_is_a_finding(home: Home) -> None:
 
 
 def test_a_missing_file_is_a_finding(home: Home) -> None:
-    """With what to look at first; the network is looked at all the same."""
+    """With a fix; the network is checked all the same."""
     home.configure(f"sqlite:///{home.directory}/gone.db", "http://127.0.0.1:9/e")
     ran = home.call("doctor", "--json")
     found = {finding["name"]: finding for finding in ran.value["findings"]}
@@ -172,7 +172,7 @@ def test_nothing_secret_is_told(home: Home) -> None:
 
 
 def test_it_changes_nothing(either_home: Home) -> None:
-    """Nobody would run it on a machine that is in trouble."""
+    """So an operator can run it safely on a machine in trouble."""
     write(either_home, VIEW, "a", "b")
     tables = ("outbox", "lease", "destination", "claim")
     before = [execute(either_home, f"SELECT * FROM shipper_{name}") for name in tables]

@@ -1,4 +1,4 @@
-"""`shipper enqueue` of a file that is more than one transaction."""
+"""`shipper enqueue` of a file that is too large for one transaction."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def _keep(home: Home, lines: int) -> None:
 
 
 def _cut_off(home: Home, monkeypatch: pytest.MonkeyPatch) -> Ran:
-    """Import the file, and fail behind the first batch."""
+    """Import the file, and fail after the first batch."""
 
     def cut(*arguments: object) -> object:
         yield next(write(*arguments))  # type: ignore[arg-type]
@@ -53,7 +53,7 @@ def _cut_off(home: Home, monkeypatch: pytest.MonkeyPatch) -> Ran:
 
 
 def test_who_is_killed_in_the_middle_does_it_again(home: Home, sqlite_url: str) -> None:
-    """What was printed is written; then each event is there once, in the order of the file."""
+    """Every printed id is written; after a repeat each event is there once, in the file's order."""
     with home.running("enqueue", "many.jsonl") as process:
         assert process.stdout is not None
         first = next_line(process.stdout.fileno()).decode().strip()
@@ -72,7 +72,7 @@ def test_who_is_killed_in_the_middle_does_it_again(home: Home, sqlite_url: str) 
 
 
 def test_a_reader_that_goes_away_does_not_end_the_writing(home: Home, sqlite_url: str) -> None:
-    """As `shipper enqueue many.jsonl | head -1` does: all of them are written all the same."""
+    """As with `shipper enqueue many.jsonl | head -1`: all events are written."""
     with home.running("enqueue", "many.jsonl") as process:
         assert process.stdout is not None
         next_line(process.stdout.fileno())
@@ -84,7 +84,7 @@ def test_a_reader_that_goes_away_does_not_end_the_writing(home: Home, sqlite_url
 def test_what_comes_between_is_told_with_how_far_it_came(
     home: Home, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And what to do: the same again."""
+    """With the number of written events, and the advice to repeat the command."""
     ran = _cut_off(home, monkeypatch)
     assert ran.status == 69
     assert f"{AT_ONCE:,} of {MANY:,} events are written; repeat the command" in ran.err
@@ -101,7 +101,7 @@ def test_the_same_events_on_another_day_may_be_meant_anew(
     home: Home, sqlite_url: str, monkeypatch: pytest.MonkeyPatch,
     option: str | None, hours: int, status: int, times: int,
 ) -> None:  # fmt: skip
-    """A job of every night that was killed must not lose what it writes the next night."""
+    """After a killed nightly job, the events of the next night must not be left out."""
     few = 2 * AT_ONCE
     _keep(home, few)
     _cut_off(home, monkeypatch)
@@ -120,7 +120,7 @@ def test_the_same_events_on_another_day_may_be_meant_anew(
 
 
 def test_how_many_were_there_is_in_the_json(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One object for each event, and those of before say so."""
+    """One object per event; `new` is false for known ones."""
     _keep(home, 2 * AT_ONCE)
     _cut_off(home, monkeypatch)
     ran = home.call("enqueue", "many.jsonl", "--json")
@@ -139,7 +139,7 @@ def test_an_invalid_line_at_the_end_keeps_all_out(home: Home, sqlite_url: str) -
 
 
 def test_a_file_is_read_a_line_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that is too long for an event has an event on each line, whatever ends these."""
+    """A file that is too long for one event has one event per line, with any line end."""
     monkeypatch.setattr("shipper.cli.input.documents._ONE_EVENT", 20)
     file = tmp_path / "lines"
     file.write_bytes(b'{"a":1}\r\n\n{"b":2}\n  \n{"c":3}')

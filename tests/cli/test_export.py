@@ -1,4 +1,4 @@
-"""`shipper events export` and `shipper enqueue --rows`: what they write, say and refuse."""
+"""`shipper events export` and `shipper enqueue --rows`: what they write, print and refuse."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def elsewhere(tmp_path: Path, bare_url: str) -> Home:
 
 
 def test_a_line_is_an_event(home: Home) -> None:
-    """With the columns by which another outbox knows it."""
+    """With the columns that identify it in another outbox."""
     ran = home.call("events", "export", "-", "--key", "b")
     [row] = lines(ran)
     assert ran.err == "1 event exported\n"
@@ -50,7 +50,7 @@ def test_a_line_is_an_event(home: Home) -> None:
 
 
 def test_a_house_moves(home: Home, elsewhere: Home) -> None:
-    """Out of one outbox, into the other; a second time it is all there."""
+    """From one outbox to another; a second import finds every event known."""
     file = str(home.directory / "till.jsonl")
     ran = home.call("events", "export", file, "--hand-over", "--json")
     assert ran.value == {"exported": 2, "handed_over": 2}
@@ -68,7 +68,7 @@ def test_a_house_moves(home: Home, elsewhere: Home) -> None:
 
 
 def test_dead_letters_are_another_file(home: Home) -> None:
-    """They would be tried again in the new house, so only who asks carries them."""
+    """The other outbox would try them again, so they are exported only on demand."""
     write(home, DEAD_PAYLOAD, "c")
     assert home.call("drain").status == 75
     assert len(lines(home.call("events", "export", "-"))) == 2
@@ -96,7 +96,7 @@ def test_bytes_that_are_no_utf8_are_carried(home: Home, tmp_path: Path) -> None:
 
 
 def test_nothing_is_overwritten(home: Home) -> None:
-    """Neither a file nor what a broken link names, and nothing is marked."""
+    """Neither a file nor the target of a broken link; no event is marked."""
     (home.directory / "there").write_text("kept")
     (home.directory / "link").symlink_to("nowhere")
     for name in ("there", "link", "no/such/directory/file"):
@@ -107,7 +107,7 @@ def test_nothing_is_overwritten(home: Home) -> None:
 
 
 def test_what_is_handed_over_needs_a_file(home: Home) -> None:
-    """Who knows where a pipe ends."""
+    """A pipe keeps nothing."""
     ran = home.call("events", "export", "-", "--hand-over")
     assert (ran.status, ran.out) == (2, "")
     assert statuses(home) == ["pending", "pending"]
@@ -124,7 +124,7 @@ def test_what_is_handed_over_needs_a_file(home: Home) -> None:
     ],
 )
 def test_a_line_that_is_none_is_told_with_its_number(home: Home, line: str, message: str) -> None:
-    """And nothing is written."""
+    """Then nothing is written."""
     good = home.call("events", "export", "-").out
     ran = home.call("enqueue", "--rows", "-", stdin=f"{good}\n{line}\n".encode())
     assert ran.status == 1
@@ -156,7 +156,7 @@ def test_a_destination_that_is_unknown_here_is_told(home: Home) -> None:
 
 
 def test_a_pipe_that_cannot_be_read_twice_is_kept(home: Home, tmp_path: Path) -> None:
-    """As the shell's <(...) gives it."""
+    """For instance the shell's <(...)."""
     home.call("events", "export", "out")
     execute(home, "DELETE FROM shipper_outbox")
     fifo = home.directory / "fifo"
@@ -170,7 +170,7 @@ def test_a_pipe_that_cannot_be_read_twice_is_kept(home: Home, tmp_path: Path) ->
 
 
 def test_a_kill_while_events_are_handed_over_loses_nothing(home: Home, elsewhere: Home) -> None:
-    """Wherever it hits: with what is exported after it, everything is there, and nothing twice."""
+    """At any point: with a second export, every event arrives once."""
     write(home, VIEW, *(f"k{number}" for number in range(40)))
     execute(
         home,

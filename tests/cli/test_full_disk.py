@@ -1,4 +1,4 @@
-"""A disk that is full where a command writes: said in a line, nothing half done, no traceback."""
+"""A full disk under a command: one line, nothing half done, no traceback."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ def home(tmp_path: Path, sqlite_url: str) -> Home:
 
 
 def run(home: Home, words: str, *, room: int = 4, fill: int = 0) -> Ran:
-    """Run a command with a file system of so many kB mounted, and list at last what lies on it."""
+    """Run a command on a file system of so many kB, and then list its files."""
     needs.root()
     unshare = needs.program("unshare", "util-linux")
     script = (
@@ -42,7 +42,7 @@ def run(home: Home, words: str, *, room: int = 4, fill: int = 0) -> Ran:
 
 @pytest.mark.parametrize("more", ["", " --hand-over"])
 def test_an_export_that_does_not_fit_exports_nothing(home: Home, more: str) -> None:
-    """Nor is anything handed over."""
+    """And marks no event."""
     ran = run(home, f"events export full/rows.jsonl{more}")
     assert (ran.status, ran.out) == (1, "fill\n")
     assert "can't write full/rows.jsonl: No space left on device" in ran.err
@@ -51,7 +51,7 @@ def test_an_export_that_does_not_fit_exports_nothing(home: Home, more: str) -> N
 
 
 def test_a_configuration_that_does_not_fit_is_not_left_half_written(home: Home) -> None:
-    """It could not be written another time."""
+    """Half a file would block the next try."""
     words = f"init -o full/shipper.toml --url http://127.0.0.1:9/e --database sqlite:///{home.directory}/b.db"
     ran = run(home, words, fill=4)
     assert (ran.status, ran.out) == (1, "fill\n")
@@ -60,7 +60,7 @@ def test_a_configuration_that_does_not_fit_is_not_left_half_written(home: Home) 
 
 
 def test_an_outbox_that_does_not_fit_is_told(home: Home) -> None:
-    """As every command tells of a database without room."""
+    """With the error that every command has for a full disk."""
     ran = run(
         home, "init -o new.toml --url http://127.0.0.1:9/e --database sqlite:///full/b.db", fill=4
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from shipper.cli.commands.help import text_of
+from shipper.cli.grammar.manual import text_of
 from shipper.cli.grammar.registry import COMMANDS
 from shipper.demo.summary import DemoSummary
 from shipper.sandbox import Summary
@@ -44,7 +44,7 @@ def table() -> Mapping[tuple[str, str], frozenset[str]]:
 
 
 def flat(command: str, value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every path in a value with its type; what has names of its own is `*`."""
+    """Yield every path in a value with its type; `*` stands for variable names."""
     if isinstance(value, dict):
         opened = f"{path}.*" if path else "*"
         is_open = any(of == command and known.startswith(opened) for of, known in table())
@@ -83,7 +83,7 @@ def run(seen: Seen, home: Home, *words: str, **more: Any) -> Ran:
 
 
 def everything(seen: Seen, home: Home, name: str) -> None:
-    """Run every command that only looks, and those whose answer is the same on any outbox."""
+    """Run every command that only reads, and those whose answer doesn't depend on the outbox."""
     for words in (
         "status", "events list", "events show 1", "events show 2", "dead list", "dead show 1",
         "verify", "verify --recount", "prune --dry-run", "prune", "top", "db current",
@@ -165,7 +165,7 @@ def test_every_field_that_is_printed_is_in_the_manual(tmp_path: Path, sqlite_url
 
 
 def test_every_command_is_in_the_manual() -> None:
-    """But for those that print no JSON."""
+    """Except those that print no JSON."""
     known = {command for command, _ in table()} | SILENT
     assert {command.words for command in COMMANDS} - known == set()
 

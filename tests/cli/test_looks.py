@@ -1,4 +1,4 @@
-"""What a person sees on a real terminal: tables that fit, labels and states, errors; one look."""
+"""What commands print on a real terminal: tables that fit, labels, states, errors."""
 
 import re
 from dataclasses import replace
@@ -27,7 +27,7 @@ def home(tmp_path: Path, sqlite_url: str) -> Home:
 
 @pytest.mark.parametrize("columns", [80, 100, 200])
 def test_events_are_a_table(home: Home, columns: int) -> None:
-    """A header and a row each, none of them wider than the terminal; only an error may go on."""
+    """One header and one row per event, within the terminal's width; only an error is folded."""
     drawn = shown(home, "events", "list", columns=columns)
     lines = drawn.text.splitlines()
     assert lines[0].split()[:3] == ["id", "status", "written"]
@@ -69,7 +69,7 @@ def test_one_event_has_labels_a_state_and_its_payload(home: Home, command: tuple
 def test_no_colours_where_none_are_wanted(
     home: Home, command: tuple[str, ...], environ: dict[str, str]
 ) -> None:
-    """Nor anything bold, and the width is still the terminal's."""
+    """And no bold text; the width is still the terminal's."""
     drawn = shown(home, *command, columns=100, **environ)
     assert b"\x1b" not in drawn.raw
     assert all(len(line.rstrip()) <= 100 for line in drawn.text.splitlines())
@@ -79,7 +79,7 @@ def test_no_colours_where_none_are_wanted(
 def test_a_terminal_that_cannot_be_drawn_on_is_told_so(
     home: Home, command: tuple[str, ...]
 ) -> None:
-    """With what works there; a blank screen for ever is no answer."""
+    """With a command that works there, instead of a blank screen."""
     drawn = shown(home, *command, columns=100, TERM="dumb")
     assert drawn.status == 2
     assert "can't draw on this terminal ($TERM)" in drawn.text
@@ -87,14 +87,14 @@ def test_a_terminal_that_cannot_be_drawn_on_is_told_so(
 
 
 def test_colours_can_be_forced_into_a_pipe(home: Home) -> None:
-    """For `less -R`; what is a table for a program stays one."""
+    """For `less -R`; a table for programs stays as it is."""
     assert "\x1b[1mevent" in home.run("events", "show", "1", FORCE_COLOR="1").out
     assert "\x1b" not in home.run("events", "list", FORCE_COLOR="1").out
     assert home.run("events", "show", "1", "--json", CLICOLOR_FORCE="1").value["status"] == "dead"
 
 
 def test_an_error_says_who_speaks(home: Home) -> None:
-    """In red; faults of the configuration too, whose lines begin with their places."""
+    """In red, also for mistakes in the configuration, whose lines begin with file and line."""
     drawn = shown(home, "events", "show", "99")
     assert drawn.raw.startswith(b"\x1b[1;31mshipper:\x1b[0m there is no event 99\n")
     assert b"\x1b[1mhint:\x1b[0m" in drawn.raw
@@ -116,7 +116,7 @@ def test_an_error_says_who_speaks(home: Home) -> None:
     ids=" ".join,
 )  # fmt: skip
 def test_no_word_is_broken(home: Home, command: tuple[str, ...], columns: int) -> None:
-    """A sentence goes on in the next line; only a word that is longer than a line is as it is."""
+    """A sentence is folded between words; only a word that is longer than a line stays whole."""
     execute(home, "UPDATE shipper_destination SET delivered = 9")  # verify finds something
     drawn = shown(home, *command, columns=columns)
     too_long = [line for line in drawn.text.splitlines() if len(line.rstrip()) > columns]
@@ -125,13 +125,13 @@ def test_no_word_is_broken(home: Home, command: tuple[str, ...], columns: int) -
 
 
 def test_a_sentence_uses_the_whole_width(home: Home) -> None:
-    """Its colours take no room."""
+    """The codes of colours don't count."""
     drawn = shown(home, "-c", "nowhere.toml", "status", columns=80)
     assert drawn.text.splitlines()[0].startswith("shipper: nowhere.toml: can't be read: No such")
 
 
 def test_what_goes_on_is_indented(home: Home) -> None:
-    """So that the next line of what is wrong can be told from the next thing that is wrong."""
+    """So a folded line differs from the next problem."""
     drawn = shown(home, "status", columns=50)
     lines = drawn.text[: drawn.text.index("destination")].splitlines()
     assert len(lines) > 2
@@ -139,7 +139,7 @@ def test_what_goes_on_is_indented(home: Home) -> None:
 
 
 def test_dead_letters_are_listed_with_what_was_said(home: Home) -> None:
-    """One line of it, whatever the terminal's width; by the receiver, or by us."""
+    """On one line at any width: the receiver's answer, or shipper's own error."""
     for columns in (80, 200):
         drawn = shown(home, "dead", "list", columns=columns)
         assert "message" in drawn.text.splitlines()[0]
@@ -147,7 +147,7 @@ def test_dead_letters_are_listed_with_what_was_said(home: Home) -> None:
 
 
 def test_thousands_are_apart_for_a_person_only(home: Home) -> None:
-    """A program reads digits."""
+    """A program gets digits only."""
     execute(home, "UPDATE shipper_destination SET delivered = 6661")
     assert " 6,661 " in shown(home, "status", columns=100).text
     assert "\t6661\t" in home.run("status").out
@@ -165,7 +165,7 @@ def test_the_demo_leaves_its_last_view_and_a_summary(home: Home) -> None:
 
 
 def test_a_summary_explains_what_looks_bad() -> None:
-    """Dead letters and repeats belong to the demo; where there are none nothing is said of them."""
+    """Dead letters and repeats are explained, and mentioned only if there are any."""
     summary = DemoSummary(9, 8, 0, 1, 2, 0, 0.5, balanced=True)
     assert summary.explanations().keys() == {"dead", "repeats"}
     assert "on purpose" in summary.explanations()["dead"]

@@ -1,4 +1,4 @@
-"""The man page and the completions are those of the commands that there are, and work."""
+"""The man page and the completions match the commands, and work."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.cli.commands.help import CHAPTERS
+from shipper.cli.grammar.manual import CHAPTERS
 from shipper.cli.grammar.parser import COMMANDS, names
 from shipper.cli.setup.completion import completion
 from shipper.cli.setup.man_page import ASSETS, COMPLETIONS, PAGE, contents, page
@@ -19,7 +19,7 @@ REMEDY = "run: python -m shipper.cli.setup.man_page"
 
 
 def checked(*command: str, text: str = "") -> str:
-    """Run a program, and fail where it does."""
+    """Run a program; fails if the program fails."""
     done = subprocess.run(
         command, input=text, capture_output=True, text=True, check=False, timeout=60
     )
@@ -28,13 +28,13 @@ def checked(*command: str, text: str = "") -> str:
 
 
 def test_the_man_page_is_current() -> None:
-    """Whoever changes a command makes it anew."""
+    """A change of a command's help needs a new man page."""
     assert (ASSETS / PAGE).read_text("utf-8") == page(), REMEDY
 
 
 @pytest.mark.parametrize("name", COMPLETIONS)
 def test_the_completions_are_current(name: str) -> None:
-    """As the library makes them that the constraints name; another version may do otherwise."""
+    """With the version of cyclopts in the constraints; others can differ."""
     pinned = re.search(
         r"^cyclopts==(\S+)$", (ROOT / ".ci/constraints.txt").read_text("utf-8"), re.MULTILINE
     )
@@ -45,7 +45,7 @@ def test_the_completions_are_current(name: str) -> None:
 
 
 def test_every_file_is_an_asset(tmp_path: Path) -> None:
-    """`shipper assets` gives them out."""
+    """`shipper assets` lists them."""
     home = Home(tmp_path, "sqlite:///shop.db")
     told = home.call("assets", "list").out
     for name in contents():
@@ -54,7 +54,7 @@ def test_every_file_is_an_asset(tmp_path: Path) -> None:
 
 
 def test_the_man_page_has_every_command_with_its_examples() -> None:
-    """As `--help` says them."""
+    """The same as in `--help`."""
     text = re.sub(r"\\f.|\\&", "", page()).replace("\\-", "-").replace("\\e", "\\")
     for command in COMMANDS:
         assert f"\n.SS shipper {command.words}" in text
@@ -67,7 +67,7 @@ def test_the_man_page_has_every_command_with_its_examples() -> None:
 
 
 def test_every_line_of_the_man_page_is_roff() -> None:
-    """What begins with a period is a request that there is; nothing is too wide for a terminal."""
+    """A line with a leading period is a known request; no line is too wide for a terminal."""
     requests = {line.split()[0] for line in page().splitlines() if line.startswith((".", "'"))}
     assert requests <= {
         ".TH", ".SH", ".SS", ".B", ".BR", ".PP", ".TP", ".RS", ".RE", ".nf", ".fi",
@@ -75,7 +75,7 @@ def test_every_line_of_the_man_page_is_roff() -> None:
 
 
 def test_the_man_page_is_sound() -> None:
-    """A man page without a date is the only thing that mandoc may find."""
+    """Mandoc complains only about the missing date."""
     command = (needs.program("mandoc"), "-T", "lint", "-W", "warning", str(ASSETS / PAGE))
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert [line for line in done.stdout.splitlines() if "missing date" not in line] == []
@@ -83,7 +83,7 @@ def test_the_man_page_is_sound() -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_shell_takes_its_completions(shell: str) -> None:
-    """Its own parser has nothing against them."""
+    """The shell's own parser accepts them."""
     needs.program(shell)
     [name] = [name for name, of in COMPLETIONS.items() if of == shell]
     checked(shell, "-n", str(ASSETS / name))

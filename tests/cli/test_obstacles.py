@@ -1,4 +1,4 @@
-"""An operator's word that has no effect yet says why, and which command ends that."""
+"""A command without an effect yet says why, and which command ends the obstacle."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +33,7 @@ def shipped(home: Home) -> Iterator[None]:
 @pytest.mark.usefixtures("shipped")
 @pytest.mark.parametrize("state", ["offline", "throttled", "paused"])
 def test_an_event_behind_a_link_that_is_down_is_not_tried_now(home: Home, state: str) -> None:
-    """One event asks no link that is down; a release does, and then there is nothing to add."""
+    """A retry doesn't probe a link that is down; a release does, and then no obstacle is left."""
     assert home.call("events", "retry", "1").out == "1 event to be tried now\n"
     execute(
         home,
@@ -51,7 +51,7 @@ def test_an_event_behind_a_link_that_is_down_is_not_tried_now(home: Home, state:
 
 @pytest.mark.usefixtures("shipped")
 def test_what_is_held_is_in_the_way(home: Home) -> None:
-    """Of an event its key; of a key that is let go its destination."""
+    """For an event its held key; for a released key its held destination."""
     home.call("hold", "--key", "a")
     told = home.call("events", "retry", "1", "--json").value["obstacles"]
     assert told == ["key a is held; shipper release --key a --destination default"]
@@ -72,14 +72,14 @@ def test_a_closed_window_is_in_the_way(home: Home) -> None:
 
 
 def test_without_a_shipper_nothing_goes(home: Home) -> None:
-    """Whatever is released."""
+    """After any release."""
     told = home.call("release", "--destination", "default").err
     assert told == "not yet: no daemon is running\n"
 
 
 @pytest.mark.usefixtures("shipped")
 def test_with_a_shipper_that_stands_still_nothing_goes(home: Home) -> None:
-    """It has its lock, and no command reaches it."""
+    """The daemon holds its lock, but reacts to no command."""
     note(home.directory / "shop.db", Noted(-1000.0))
     told = home.call("release", "--destination", "default").err
     assert told.startswith("not yet: the daemon hasn't written to the outbox for ")

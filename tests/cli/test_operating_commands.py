@@ -47,7 +47,7 @@ def execute(home: Home, statement: str, **values: object) -> list[Any]:
 
 
 def write(home: Home, payload: str, *keys: str, destination: str = "default") -> None:
-    """Write an event for each key, past every check of ours."""
+    """Write an event for each key, without shipper's validation."""
     cast = "CAST(:payload AS json)" if "postgres" in home.config.read_text() else ":payload"
     for key in keys:
         execute(
@@ -61,7 +61,7 @@ def write(home: Home, payload: str, *keys: str, destination: str = "default") ->
 
 
 def kill(home: Home, *keys: str) -> None:
-    """Write an event for each key and let the real drain bury it."""
+    """Write an event for each key, and let the real drain make it a dead letter."""
     write(home, DEAD_PAYLOAD, *keys)
     assert home.call("drain").status == 1
 
@@ -72,12 +72,12 @@ def statuses(home: Home) -> list[str]:
 
 
 def lines(ran: Ran) -> list[Any]:
-    """Return the JSON values on stdout, one a line."""
+    """Return the JSON values on stdout, one per line."""
     return [json.loads(line) for line in ran.out.splitlines()]
 
 
 def default(home: Home) -> dict[str, Any]:
-    """Return what `status` tells of the default destination."""
+    """Return the default destination from `status`."""
     told: dict[str, Any] = home.call("status", "--json").value["destinations"]["default"]
     return told
 
@@ -86,7 +86,7 @@ def default(home: Home) -> dict[str, Any]:
 
 
 def test_status_has_exactly_the_fields_that_the_interface_names(either_home: Home) -> None:
-    """With the counters of what really happened, and a word that no daemon is running."""
+    """With the right counters, and a remark that no daemon is running."""
     either_home.call("enqueue", stdin=f"{VIEW}\n{VIEW}\n".encode())
     with either_home.receiving():
         assert either_home.run("drain").status == 0
@@ -146,7 +146,7 @@ def test_status_of_a_link_that_is_down_says_why_and_until_when(home: Home) -> No
 
 
 def test_a_failing_destination_is_told_everywhere(either_home: Home) -> None:
-    """From the first failure on: what, where, when again, and what to do about it."""
+    """From the first failure on: the error, the host, the next try and a fix."""
     write(either_home, VIEW, "a")
     assert either_home.run("drain", "--timeout", "1500ms").status == 75
     told = default(either_home)
@@ -160,7 +160,7 @@ def test_a_failing_destination_is_told_everywhere(either_home: Home) -> None:
     assert "next try " in shown
     assert "warning: default is ready, but the last" in shown
     assert "  fix: start the API at 127.0.0.1:9" in shown
-    # Critical, because nobody ships; but the failure is told, too.
+    # Critical, because no daemon is running; the failure is listed, too.
     nagios = either_home.call("status", "--nagios").out
     assert "default is ready, but the last" in nagios
     assert re.search(r" default_failures=\d+;0;;0 ", nagios)
@@ -175,7 +175,7 @@ def test_a_failing_destination_is_told_everywhere(either_home: Home) -> None:
 
 
 def test_what_was_never_tried_is_not_said_to_be_well(home: Home) -> None:
-    """Its state is one of the six, and a person reads what that is worth."""
+    """Its state is `ready`, and the reason says that it was never tried."""
     told = default(home)
     assert (told["state"], told["reason"]) == ("ready", None)
     assert "never tried: nothing was delivered or refused there yet" in home.call("status").out
@@ -185,7 +185,7 @@ def test_what_was_never_tried_is_not_said_to_be_well(home: Home) -> None:
 
 
 def test_the_worst_is_the_first_line(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk before everything else, and the plugin says so, too."""
+    """A full disk comes before everything else, also in the plugin's line."""
     write(home, VIEW, "a")
     usage = shutil.disk_usage(home.directory)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
@@ -197,7 +197,7 @@ def test_the_worst_is_the_first_line(home: Home, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_broken_promise_is_critical_until_it_is_recounted(either_home: Home) -> None:
-    """Somebody has changed rows by hand; the events say what the counters should."""
+    """Rows were changed by hand; the events decide the right counters."""
     kill(either_home, "a")
     execute(either_home, "UPDATE shipper_outbox SET status = 'discarded'")
     ran = either_home.call("status", "--nagios")
@@ -214,7 +214,7 @@ def test_a_broken_promise_is_critical_until_it_is_recounted(either_home: Home) -
 
 
 def test_events_are_listed_one_a_line(either_home: Home) -> None:
-    """Newest first, by every filter; exit status 1 when there is none."""
+    """The newest first, with every filter; exit status 1 if there is none."""
     kill(either_home, "a", "b")
     write(either_home, VIEW, "a", "c")
 
@@ -240,7 +240,7 @@ def test_events_are_listed_one_a_line(either_home: Home) -> None:
     [("--since", "yesterday"), ("--limit", "0"), ("--status", "lost"), ("--until", "")],
 )
 def test_a_filter_that_means_nothing_is_a_mistake(home: Home, arguments: tuple[str, ...]) -> None:
-    """Exit status 2, and the words that are wrong."""
+    """Exit status 2, with the wrong value."""
     ran = home.call("events", "list", *arguments)
     assert (ran.status, ran.out) == (2, "")
     assert arguments[0] in ran.err
@@ -272,7 +272,7 @@ def test_an_event_is_shown_with_everything(either_home: Home) -> None:
 
 
 def test_a_pending_event_says_why_it_waits(home: Home) -> None:
-    """Without a shipper for one; outside of the windows for the next; one delivered for nothing."""
+    """No daemon, a closed window; a delivered event waits for nothing."""
     write(home, VIEW, "a")
     assert "no daemon is running" in home.call("events", "show", "1", "--json").value["why"]
     with home.running("run") as daemon:
@@ -296,7 +296,7 @@ def test_a_pending_event_says_why_it_waits(home: Home) -> None:
 
 
 def test_an_event_that_is_not_there_is_a_finding(home: Home) -> None:
-    """Digits alone are an id, and the hint says how to mean an event id."""
+    """Digits alone are an id; the hint shows how to write an event id."""
     ran = home.call("events", "show", "4711")
     assert ran.status == 1
     assert ran.err == (
@@ -308,7 +308,7 @@ def test_an_event_that_is_not_there_is_a_finding(home: Home) -> None:
 
 
 def test_dead_letters_are_listed_by_cause(either_home: Home) -> None:
-    """One object a cause; none at all is no finding, but none that matches is."""
+    """One object per cause; exit status 1 only if filters match nothing."""
     assert either_home.call("dead", "list", "--json").out == ""
     kill(either_home, "a", "b")
     [group] = lines(either_home.call("dead", "list", "--json"))
@@ -326,7 +326,7 @@ def test_dead_letters_are_listed_by_cause(either_home: Home) -> None:
 
 
 def test_only_a_dead_letter_is_shown_as_one(home: Home) -> None:
-    """Of another event the status is told instead."""
+    """For another event the error has its status."""
     kill(home, "a")
     write(home, VIEW, "b")
     assert home.call("dead", "show", "1", "--json").value["status"] == "dead"
@@ -341,7 +341,7 @@ def test_only_a_dead_letter_is_shown_as_one(home: Home) -> None:
 def test_dead_letters_are_moved_by_id_and_all_together(
     either_home: Home, verb: str, done: str, status: str
 ) -> None:
-    """By id, by event id, from stdin, and ALL; the counters go along."""
+    """By id, by event id, from stdin, and ALL; the counters change too."""
     kill(either_home, *"abcde")
     [(event_id,)] = execute(either_home, "SELECT event_id FROM shipper_outbox WHERE id = 2")
     ran = either_home.call("dead", verb, "1", event_id, "--yes", "--json")
@@ -358,7 +358,7 @@ def test_dead_letters_are_moved_by_id_and_all_together(
 
 
 def test_without_a_terminal_nothing_is_moved_unless_it_says_yes(home: Home) -> None:
-    """Exit status 2, and the hint is the option; but what is named is meant."""
+    """Exit status 2 with the option as hint; named events need no confirmation."""
     kill(home, "a", "b", "c")
     for ident in ("ALL", "-"):
         for verb in ("retry", "discard"):
@@ -382,7 +382,7 @@ def test_without_a_terminal_nothing_is_moved_unless_it_says_yes(home: Home) -> N
 def test_what_is_meant_has_to_be_clear(
     home: Home, arguments: tuple[str, ...], message: str
 ) -> None:
-    """Nothing is moved by a command that can be read in two ways."""
+    """An ambiguous command changes nothing."""
     kill(home, "a")
     ran = home.call("dead", "retry", *arguments, "--yes")
     assert ran.status == 2
@@ -391,7 +391,7 @@ def test_what_is_meant_has_to_be_clear(
 
 
 def test_all_that_are_named_are_moved_or_none(home: Home) -> None:
-    """One that isn't a dead letter is a finding, and ALL is written in capitals."""
+    """An event that isn't a dead letter is an error; ALL has to be in capitals."""
     kill(home, "a", "b")
     ran = home.call("dead", "retry", "1", "7", "nothing", "--yes")
     assert ran.status == 1
@@ -403,7 +403,7 @@ def test_all_that_are_named_are_moved_or_none(home: Home) -> None:
 
 @pytest.mark.parametrize(("reply", "status"), [("y", "pending"), ("n", "dead"), ("", "dead")])
 def test_a_person_is_asked_with_count_and_samples(home: Home, reply: str, status: str) -> None:
-    """And nothing but yes is taken for it."""
+    """Only y or yes confirms."""
     kill(home, *"abcd")
     leader, follower = pty.openpty()
     with subprocess.Popen(
@@ -429,7 +429,7 @@ def test_a_person_is_asked_with_count_and_samples(home: Home, reply: str, status
 
 
 def test_a_key_is_held_and_released(either_home: Home) -> None:
-    """Doing it again changes nothing; releasing what isn't held is a finding."""
+    """A repeat changes nothing; releasing a key that isn't held has exit status 1."""
     held = {"destination": "default", "ordering_key": "a", "held": True, "changed": True}
     assert either_home.call("hold", "--key", "a", "--json").value == held
     again = either_home.call("hold", "--key", "a", "--destination", "default")
@@ -442,7 +442,7 @@ def test_a_key_is_held_and_released(either_home: Home) -> None:
 
 
 def test_a_destination_is_held_and_released(either_home: Home) -> None:
-    """Status shows it; releasing one that isn't held probes its link all the same."""
+    """Status shows the hold; a release probes the link also without a hold."""
     assert either_home.call("hold", "--destination", "default").out == "destination default held\n"
     assert (default(either_home)["state"], default(either_home)["reason"]) == (
         "held",
@@ -464,7 +464,7 @@ def test_a_destination_is_held_and_released(either_home: Home) -> None:
 
 
 def test_what_is_held_is_listed(either_home: Home) -> None:
-    """With the command that lets each go on; nothing held is an empty list, and no failure."""
+    """Each with the command that releases it; an empty list has exit status 0."""
     nothing = either_home.call("hold", "--list")
     assert (nothing.status, nothing.out, nothing.err) == (0, "", "nothing is held\n")
     write(either_home, VIEW, "a b", "a b")
@@ -488,7 +488,7 @@ def test_what_is_held_is_listed(either_home: Home) -> None:
 
 
 def test_a_key_that_no_event_has_is_held_with_a_word(either_home: Home) -> None:
-    """It may be a slip of the hand; where an event has it, there is nothing to say."""
+    """The key can be mistyped. If an event has the key, there is no remark."""
     write(either_home, VIEW, "a")
     odd = either_home.call("hold", "--key", "nosuchkey")
     assert (odd.status, odd.out) == (0, "key nosuchkey of default held\n")
@@ -497,7 +497,7 @@ def test_a_key_that_no_event_has_is_held_with_a_word(either_home: Home) -> None:
 
 
 def test_held_keys_are_named_wherever_something_is_wrong(home: Home) -> None:
-    """Masked, because an application writes them."""
+    """Made printable, because an application writes them."""
     write(home, VIEW, "k\x1b[2J")
     home.call("hold", "--key", "k\x1b[2J")
     assert "default: 1 key held: k\\x1b[2J" in home.call("status", "--nagios").out
@@ -523,7 +523,7 @@ def test_what_to_hold_has_to_be_there(home: Home, verb: str, arguments: tuple[st
 
 
 def test_verify_goes_through_every_rule(either_home: Home) -> None:
-    """A sound outbox is ok, and each rule is named."""
+    """A sound outbox is ok; each rule is listed."""
     kill(either_home, "a")
     ran = either_home.call("verify")
     assert ran.status == 0
@@ -536,7 +536,7 @@ def test_verify_goes_through_every_rule(either_home: Home) -> None:
 
 
 def test_verify_ends_with_1_where_a_promise_is_broken(either_home: Home) -> None:
-    """And says which, and how it shows."""
+    """With the rule, and the event that breaks it."""
     kill(either_home, "a")
     execute(either_home, "UPDATE shipper_destination SET delivered = 7")
     ran = either_home.call("verify")
@@ -556,7 +556,7 @@ def test_verify_ends_with_1_where_a_promise_is_broken(either_home: Home) -> None
     ],
 )  # fmt: skip
 def test_an_outbox_of_a_newer_version_is_left_alone(home: Home, words: str) -> None:
-    """Whoever doesn't know its tables neither counts nor changes what is in them."""
+    """A version that doesn't know the tables neither counts nor changes rows."""
     execute(home, "UPDATE shipper_alembic_version SET version_num = '9999'")
     ran = home.call(*words.split())
     assert ran.status == 78

@@ -1,4 +1,4 @@
-"""`shipper prune`: what it says, what it deletes, and what it leaves alone."""
+"""`shipper prune`: what it prints, deletes and keeps."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def test_a_dry_run_says_what_would_go_and_deletes_nothing(home: Home) -> None:
 
 
 def test_what_is_over_is_deleted_and_counted(home: Home) -> None:
-    """The books balance, and a second time there is nothing to do."""
+    """The counters add up; a second run deletes nothing."""
     ran = home.call("prune", "--json")
     assert ran.value == {"dry_run": False, "total": 2, "events": {"default": {"delivered": 2}}}
     assert statuses(home) == ["delivered", "dead", "pending"]
@@ -51,7 +51,7 @@ def test_what_is_over_is_deleted_and_counted(home: Home) -> None:
 
 
 def test_a_clock_that_the_outbox_contradicts_is_told(home: Home) -> None:
-    """An operator's word counts all the same."""
+    """The command goes on after the warning."""
     assert "warning" not in home.call("prune", "--dry-run").err
     execute(home, f"UPDATE shipper_outbox SET created_at = {LONG_AGO}, delivered_at = {LONG_AGO}")
     ran = home.call("prune", "--dry-run")

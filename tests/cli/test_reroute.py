@@ -1,4 +1,4 @@
-"""`shipper events reroute`, and what is said where filters match nothing."""
+"""`shipper events reroute`, and the errors of filters that match nothing."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ OTHER = '[destinations.erp]\nurl = "{url}"\napi_id = "x"\n'
 
 @pytest.fixture
 def home(tmp_path: Path, sqlite_url: str) -> Home:
-    """Give an empty outbox on SQLite with two destinations that nobody serves."""
+    """Give an empty outbox on SQLite with two destinations that don't answer."""
     return with_two(Home(tmp_path, sqlite_url))
 
 
@@ -32,7 +32,7 @@ def with_two(home: Home, url: str = "http://127.0.0.1:9/e") -> Home:
 
 
 def places(home: Home) -> list[str]:
-    """Return where the events go, and how they are."""
+    """Return destination and status of each event."""
     rows = execute(home, "SELECT destination, status FROM shipper_outbox ORDER BY id")
     return [f"{place} {status}" for place, status in rows]
 
@@ -40,7 +40,7 @@ def places(home: Home) -> list[str]:
 def test_events_of_a_destination_that_does_not_exist_are_sent_where_they_belong(
     either_home: Home,
 ) -> None:
-    """By filter or by id; first it says what it would do."""
+    """By filter or by id; a dry run says what it would do."""
     write(either_home, VIEW, "a", "a", "b", destination="defualt")
     chosen = ("events", "reroute", "ALL", "--destination", "defualt", "--to", "erp")
     dry = either_home.call(*chosen, "--dry-run")
@@ -56,7 +56,7 @@ def test_events_of_a_destination_that_does_not_exist_are_sent_where_they_belong(
 
 
 def test_a_dead_letter_is_sent_elsewhere_as_a_new_event(either_home: Home) -> None:
-    """Its history says from where."""
+    """Its history says where it came from."""
     kill(either_home, "a")
     assert either_home.call("events", "reroute", "1", "--to", "erp").status == 0
     told = either_home.call("events", "show", "1", "--json").value
@@ -82,7 +82,7 @@ def test_a_dead_letter_is_sent_elsewhere_as_a_new_event(either_home: Home) -> No
 def test_what_can_not_be_meant_changes_nothing(
     home: Home, arguments: tuple[str, ...], status: int, said: str
 ) -> None:
-    """All that are named, or none."""
+    """Either all named events are changed, or none."""
     write(home, VIEW, "a", "b")
     execute(
         home,

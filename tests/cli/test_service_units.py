@@ -51,7 +51,7 @@ def test_it_runs_as_another_user() -> None:
 
 
 def test_a_configuration_that_the_service_may_not_read_is_a_step(public_path: Path) -> None:
-    """One with a password in it, which somebody has made private."""
+    """A configuration with a password, which is private."""
     config = public_path / "config.toml"
     config.touch(0o600)
     private = Machine(PROGRAM, SOMEBODY, "tills", config)
@@ -62,20 +62,20 @@ def test_a_configuration_that_the_service_may_not_read_is_a_step(public_path: Pa
 
 
 def test_a_program_in_a_home_can_be_seen_and_not_changed() -> None:
-    """Of pipx or uv, under an ordinary user."""
+    """For instance a program of pipx or uv, installed by an ordinary user."""
     assert "\nProtectHome=yes\n" in unit()
     assert "\nProtectHome=read-only\n" in unit(homes=(PROGRAM,))
 
 
 @pytest.mark.parametrize("path", ["/opt/my shop/shipper", "/opt/%n/shipper", '/opt/"/shipper'])
 def test_what_means_something_to_systemd_is_refused(path: str) -> None:
-    """Rather than being escaped in one place and forgotten in another."""
+    """Escaping could be forgotten in one of the places."""
     with pytest.raises(UsageError, match="unit can't contain the path"):
         texts(Machine(Path(path)))
 
 
 def test_a_change_by_hand_is_recognised() -> None:
-    """And so is a file that somebody else has written."""
+    """So is a file that `service install` didn't write."""
     assert is_untouched(unit())
     assert not is_untouched(unit().replace("WatchdogSec=60", "WatchdogSec=61"))
     assert not is_untouched(packaged(UNIT))
@@ -107,7 +107,7 @@ def test_a_user_that_makes_no_sense_is_refused(home: Home, run_as: str, reason: 
 
 @pytest.mark.parametrize("command", ["install", "uninstall"])
 def test_it_needs_root(home: Home, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    """Exit 77 before anything is looked at, with the command to give."""
+    """Exit status 77 before anything else, with the command to run."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     refused = home.call("service", command)
     assert refused.status == 77
@@ -120,7 +120,7 @@ def test_it_needs_root(home: Home, monkeypatch: pytest.MonkeyPatch, command: str
 def test_a_program_that_is_soon_gone_is_refused(
     home: Home, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
-    """As that of `uvx` is, which is a guest in a cache."""
+    """For instance the program of `uvx`, which is in a cache."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(service, "_program", lambda: Path(program))
     monkeypatch.setattr(shutil, "which", "/bin/{}".format)
@@ -130,7 +130,7 @@ def test_a_program_that_is_soon_gone_is_refused(
 
 
 def test_a_machine_without_systemd_is_told_so(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And how to see what another service manager would need."""
+    """With the command that prints the files for another service manager."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(shutil, "which", lambda _: None)
     refused = home.call("service", "install")
@@ -154,7 +154,7 @@ def test_the_packaged_unit_has_no_fault_that_systemd_sees(tmp_path: Path) -> Non
 def test_in_a_container_the_drop_in_is_a_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, steps: int
 ) -> None:
-    """As a command that works; elsewhere nobody reads of it, nor where systemd has no such tool."""
+    """It is a command that works. It isn't listed elsewhere, or without systemd-detect-virt."""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert list(service_steps._relaxed()) == []
     tool = tmp_path / "systemd-detect-virt"

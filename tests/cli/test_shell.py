@@ -186,7 +186,7 @@ def test_every_fault_of_the_configuration_is_told_with_its_line(home: Home) -> N
 
 
 def test_no_configuration_is_78_with_the_command_that_writes_one(home: Home) -> None:
-    """Whoever begins is told how."""
+    """The hint is the command that writes a configuration."""
     home.config.unlink()
     ran = home.call("status")
     assert ran.status == 78
@@ -194,7 +194,7 @@ def test_no_configuration_is_78_with_the_command_that_writes_one(home: Home) -> 
 
 
 def test_a_database_that_is_not_there_is_69_or_78(home: Home) -> None:
-    """A server that nobody runs may come back (69); a missing file is a matter of set-up (78)."""
+    """A server can come back (69); a missing file is a mistake of set-up (78)."""
     home.configure("postgresql://nobody@127.0.0.1:9/none", "https://a.example/")
     assert home.call("db", "current").status == 69
     home.configure(f"sqlite:///{home.directory}/none.db", "https://a.example/")
@@ -203,7 +203,7 @@ def test_a_database_that_is_not_there_is_69_or_78(home: Home) -> None:
     assert "hint: is the path right, is the disk mounted?" in ran.err
 
 
-# Everything is imported while it may be read; root becomes somebody to whom something is forbidden.
+# Everything is imported while it is readable; then root becomes a user without that right.
 _NOBODY = """
 import os
 import shipper.cli.commands.config
@@ -300,7 +300,7 @@ def test_a_directory_that_was_removed_is_no_bug(home: Home) -> None:
 def test_a_bug_shows_its_traceback_and_ends_with_70(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What nobody can mend but us is not dressed up, and isn't taken for a finding."""
+    """The operator can't fix a bug: its traceback is printed, and the status is no finding's."""
     bad = parser.Command("version", "nowhere:version", parser.COMMANDS[0].group, ())
     monkeypatch.setattr(parser, "COMMANDS", (bad,))
     ran = home.call("version")
@@ -348,7 +348,7 @@ def on_terminal(home: Home, *words: str) -> str:
         try:
             while chunk := os.read(leader, 65536):
                 shown += chunk
-        except OSError:  # Linux: EIO once nobody holds the other end
+        except OSError:  # Linux: EIO once the other end is closed
             pass
         process.wait(DEADLINE)
     os.close(leader)
@@ -410,7 +410,7 @@ def test_quiet_silences_talk_and_only_talk(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_nothing_is_undone_unless_somebody_agrees() -> None:
-    """Without a terminal `--yes` is needed; with it nobody is asked."""
+    """Without a terminal `--yes` is needed; with `--yes` there is no question."""
     Context().confirm("Discard 5 events?", yes=True)
     with pytest.raises(UsageError, match="no terminal to confirm on"):
         Context().confirm("Discard 5 events?", yes=False)

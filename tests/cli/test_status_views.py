@@ -58,7 +58,7 @@ def report(**facts: object) -> DestinationReport:
         (
             {"pending": 1, "oldest_pending_seconds": HOUR + 1},
             Severity.CRITICAL,
-            "default: the oldest is pending for 3601 s",
+            "default: the oldest is pending for 60 minutes",
         ),
         ({"name": "gone", "state": "paused"}, Severity.OK, "0 pending"),
         ({"name": "gone", "state": "paused", "pending": 1}, Severity.CRITICAL, "gone is paused"),
@@ -74,7 +74,7 @@ def test_how_bad_it_is(facts: dict[str, object], level: Severity, message: str) 
 
 
 def test_the_worst_comes_first() -> None:
-    """A pager shows the beginning."""
+    """A pager shows only the beginning of the line."""
     reports = [report(dead=1), report(name="other", state="paused")]
     line = judge(reports, ["default", "other"], is_shipped=True, oldest=HOUR)
     assert line.text.startswith("SHIPPER CRITICAL - other is paused; default: 1 dead letter | ")
@@ -91,7 +91,7 @@ def test_what_came_from_outside_stays_on_the_line() -> None:
 
 
 def test_nobody_ships_while_something_is_pending(home: Home) -> None:
-    """Nothing pending, nothing lacking."""
+    """Without pending events it isn't critical."""
     ran = home.call("status", "--nagios")
     assert (ran.status, ran.out.startswith("SHIPPER OK - 0 pending | ")) == (0, True)
     write(home, VIEW, "a")
@@ -117,7 +117,7 @@ def test_what_cannot_be_told_is_unknown(home: Home) -> None:
 
 
 def test_nobody_watches_without_a_terminal(home: Home) -> None:
-    """It would never end."""
+    """Without a terminal it would never end."""
     ran = home.call("status", "--watch")
     assert (ran.status, ran.out) == (2, "")
     assert "hint: shipper status" in ran.err
@@ -125,7 +125,7 @@ def test_nobody_watches_without_a_terminal(home: Home) -> None:
 
 @pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM])
 def test_who_watches_gets_the_terminal_back(home: Home, ends: signal.Signals) -> None:
-    """Ctrl-C is how it ends, and no failure."""
+    """Ctrl-C ends it with exit status 0."""
     write(home, VIEW, "a")
     drawn = draw(home, "status", "--watch", seen="no daemon is running", ends=ends)
     assert (drawn.status, drawn.gives_the_terminal_back) == (0, True)
@@ -155,7 +155,7 @@ def test_a_budget_has_its_bounds(taken: int, level: Severity) -> None:
 
 
 def test_status_tells_how_full_the_outbox_is(home: Home) -> None:
-    """Where somebody has set a budget."""
+    """If the configuration has a budget."""
     assert home.call("status", "--json").value["space"] is None
     home.config.write_text(home.config.read_text() + '[space]\nbudget = "1MB"\n')
     space = home.call("status", "--json").value["space"]
@@ -186,7 +186,7 @@ def test_a_closed_window_is_told_where_the_state_is(home: Home) -> None:
 
 
 def test_a_closed_window_hides_no_trouble(home: Home) -> None:
-    """Who is paused stays paused, with its own reason; nobody who ships is critical as ever."""
+    """A paused destination stays paused, with its reason; no running daemon is still critical."""
     home.configure("sqlite:///shop.db", "http://127.0.0.1:9/e", NEVER)
     write(home, VIEW, "a")
     ran = home.call("status", "--nagios")

@@ -52,7 +52,7 @@ class Stream(StringIO):
 def test_when_there_are_colours(
     environ: Mapping[str, str], *, on_a_terminal: bool, in_a_pipe: bool
 ) -> None:
-    """NO_COLOR goes before what forces them, and that before what the terminal can."""
+    """NO_COLOR wins over a forced colour, and that wins over the terminal's abilities."""
     assert coloured(Stream(tty=True), environ) is on_a_terminal
     assert coloured(Stream(tty=False), environ) is in_a_pipe
 
@@ -72,7 +72,7 @@ def test_when_there_are_colours(
 def test_what_a_terminal_can_write(
     encoding: str, environ: Mapping[str, str], *, plain: bool
 ) -> None:
-    """Python writes UTF-8 in the C locale too; whoever has named that locale wants none."""
+    """Python writes UTF-8 in the C locale too, but that locale stands for a terminal without it."""
     assert ascii_only(Stream(tty=True, encoding=encoding), environ) is plain
 
 

@@ -51,7 +51,7 @@ def home(tmp_path: Path, sqlite_url: str) -> Home:
     ],
 )
 def test_bars_are_as_high_as_their_values(values: list[float], drawn: str) -> None:
-    """What isn't nothing is higher than nothing, however little it is."""
+    """Every value above 0 is higher than 0."""
     assert bars(values) == drawn
 
 
@@ -61,7 +61,7 @@ def test_bars_of_a_plain_terminal() -> None:
 
 
 def test_the_rate_is_of_the_last_drawings() -> None:
-    """What retention deletes meanwhile was delivered before."""
+    """An event that retention deletes still counts as delivered."""
     rates = Rates()
     rates.see(10.0, [report(delivered=100, purged=0)])
     assert rates.of("default") == 0.0
@@ -133,7 +133,7 @@ def test_a_minute_that_runs_may_have_something_already(home: Home) -> None:
 
 
 def test_it_says_what_waits_and_what_was_refused(home: Home) -> None:
-    """Causes of dead letters, held keys, and who waits longest."""
+    """Causes of dead letters, held keys, and the oldest events."""
     write(home, DEAD_PAYLOAD, "k")
     home.call("drain")
     assert home.call("hold", "--key", "u7").status == 0
@@ -190,7 +190,7 @@ def test_a_narrow_terminal_shows_fewer_minutes(home: Home) -> None:
 
 
 def test_it_draws_on_a_terminal(home: Home) -> None:
-    """And gives it back."""
+    """And restores the terminal."""
     drawn = draw(home, "top", seen="longest")
     assert (drawn.status, drawn.gives_the_terminal_back, drawn.has_colours) == (0, True, True)
     assert "default  ready  1 pending" in drawn.text

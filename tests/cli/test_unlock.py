@@ -1,4 +1,4 @@
-"""`shipper db unlock`: ending a lease that is stuck, and nobody else's."""
+"""`shipper db unlock`: it ends a stuck lease, and never the lease of a living daemon."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,7 +35,7 @@ def home(tmp_path: Path, postgres_url: str) -> Home:
 
 
 def test_a_lease_that_is_stuck_is_ended_after_a_question(post: Engine, home: Home) -> None:
-    """What was claimed under it may have been sent, and counts as such for who comes next."""
+    """Events that were claimed under it are marked as maybe received for the next daemon."""
     stuck = Queue(post, lease_ttl=3600.0)
     stuck.acquire(ELSEWHERE)
     claim(stuck, *write(post, "a"))
@@ -68,7 +68,7 @@ def test_a_process_that_lives_here_keeps_its_outbox(post: Engine, home: Home) ->
 
 
 def test_a_lock_of_a_file_ends_with_its_process(tmp_path: Path, sqlite_url: str) -> None:
-    """Nothing else ends it."""
+    """The command can't end it."""
     lock = FileLock(Path(sqlite_url.removeprefix("sqlite:///")))
     lock.acquire()
     ran = Home(tmp_path, sqlite_url).call("db", "unlock", "--yes")
@@ -77,7 +77,7 @@ def test_a_lock_of_a_file_ends_with_its_process(tmp_path: Path, sqlite_url: str)
 
 
 def test_who_moves_the_lease_while_the_operator_thinks_lives(post: Engine) -> None:
-    """Whatever they say then."""
+    """Even if the operator confirms."""
     queue = Queue(post, lease_ttl=3600.0)
     queue.acquire(ELSEWHERE)
     for move in (queue.renew, lambda: claim(queue, *write(post, "a"))):
@@ -92,7 +92,7 @@ def test_who_moves_the_lease_while_the_operator_thinks_lives(post: Engine) -> No
 def test_a_transaction_that_stands_still_on_the_lease_is_ended_too(
     post: Engine, postgres_url: str
 ) -> None:
-    """Its process was stopped in the middle of a turn: nobody else could take the outbox."""
+    """Its process was stopped in the middle of a turn, so no other daemon could take the outbox."""
     Queue(post, lease_ttl=3600.0).acquire(ELSEWHERE)
     frozen = open_engine(postgres_url)
     with frozen.connect() as connection:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from shipper.cli.commands.help import CHAPTERS, text_of
 from shipper.cli.grammar.facts import EXIT_STATUSES, short_statuses
+from shipper.cli.grammar.manual import CHAPTERS, text_of
 from shipper.cli.grammar.parser import names
 from shipper.cli.grammar.registry import COMMANDS
 from shipper.cli.setup.man_page import PAGE, page
@@ -42,7 +42,7 @@ def home(tmp_path: Path, sqlite_url: str) -> Home:
 def test_a_command_that_is_not_there_leads_to_the_one_that_is_meant(
     home: Home, said: str, meant: str
 ) -> None:
-    """Also where it is called otherwise in other programs."""
+    """Also for the words of other programs."""
     ran = home.call(*said.split())
     assert (ran.status, ran.out) == (2, "")
     assert f"there is no command {said}\n  hint: did you mean shipper {meant}?\n" in ran.err
@@ -50,7 +50,7 @@ def test_a_command_that_is_not_there_leads_to_the_one_that_is_meant(
 
 @pytest.mark.parametrize("said", ["xyzzy", "db xyzzy"])
 def test_what_is_near_to_nothing_gets_the_help(home: Home, said: str) -> None:
-    """And no name at random."""
+    """And no random suggestion."""
     family = said.rpartition(" ")[0]
     hint = " ".join(filter(None, ("shipper", family, "--help")))
     assert home.call(*said.split()).err.endswith(f"hint: {hint}\n")
@@ -90,7 +90,7 @@ def test_a_commands_usage_names_its_arguments_as_the_table_does(home: Home, comm
 
 
 def test_the_manual_lists_its_chapters_and_prints_each(home: Home) -> None:
-    """As text where nobody looks at a terminal."""
+    """As plain text without a terminal."""
     listed = home.call("help")
     assert listed.status == 0
     for name in CHAPTERS:
@@ -163,7 +163,7 @@ def test_a_table_of_the_readme_is_that_of_the_manual(name: str) -> None:
 
 
 def test_every_name_of_a_synonym_is_a_command(home: Home) -> None:
-    """What a hint names has to work."""
+    """A hint must be a command that works."""
     from shipper.cli.grammar.near import _COMMANDS, _WORDS
 
     for meant in _COMMANDS.values():
@@ -187,7 +187,7 @@ def test_quiet_leaves_the_answer_and_verbose_says_what_is_used(home: Home) -> No
 
 
 def test_a_quiet_init_says_what_it_wrote_and_no_more(home: Home, tmp_path: Path) -> None:
-    """What comes next is for who asks for it."""
+    """The next steps are left out."""
     place = tmp_path / "new"
     place.mkdir()
     given = ("-q", "--database", f"sqlite:///{place}/a.db", "-o", str(place / "a.toml"))
@@ -213,13 +213,13 @@ def test_check_without_an_api_id_says_what_to_do(home: Home) -> None:
 
 
 def test_a_configuration_that_is_not_there_has_no_line(home: Home) -> None:
-    """Nor Python's words."""
+    """And no wording of Python's."""
     ran = home.call("status", SHIPPER_CONFIG="/nope")
     assert ran.err.startswith("shipper: /nope: can't be read: No such file or directory\n  hint: ")
 
 
 def test_exported_events_are_recognised(home: Home) -> None:
-    """Whoever forgets --rows is told."""
+    """The error suggests --rows."""
     write(home, VIEW, "a", "b")
     home.call("events", "export", "till.jsonl")
     ran = home.call("enqueue", "till.jsonl")
@@ -244,7 +244,7 @@ def test_an_error_as_json_is_as_compact_as_everything_else(home: Home) -> None:
 
 
 def test_nagios_has_no_json(home: Home) -> None:
-    """Its line is its own."""
+    """The plugin's line isn't JSON."""
     assert home.call("status", "--nagios", "--json").status == 2
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from shipper.daemon.database_thread import DatabaseThread
-from shipper.errors import DiskFull, GivenUp, OutboxHeld, StoreUnavailable
+from shipper.errors import DatabaseAbandoned, DiskFull, OutboxHeld, StoreUnavailable
 
 
 @pytest.fixture
@@ -97,12 +97,12 @@ async def test_who_waits_for_one_that_is_given_up_is_told_at_once() -> None:
         asyncio.create_task(thread.run(lambda: done.append("second"))),
     ]
     await asyncio.to_thread(begun.wait)
-    thread.give_up(GivenUp("a stop"))
+    thread.abandon(DatabaseAbandoned("a stop"))
     for task in tasks:
-        with pytest.raises(GivenUp, match="a stop"):
+        with pytest.raises(DatabaseAbandoned, match="a stop"):
             await task
     last = threading.Event()
-    with pytest.raises(GivenUp):
+    with pytest.raises(DatabaseAbandoned):
         await thread.run(last.set)
     thread.close()  # waits for nobody
     assert done == []

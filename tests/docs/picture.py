@@ -28,7 +28,7 @@ from shipper.sandbox import Summary
 
 PICTURE = Path(__file__).with_name("demo.svg")
 RECORDED = Path(__file__).with_name("demo.json")
-_COLUMNS = 76
+_COLUMNS = 80
 _SECONDS = 10.0
 # The sixteen colours of a dark terminal: black, red, green, yellow, blue, magenta, cyan, white.
 _NORMAL = ["#1b1f27", "#f47067", "#6bc46d", "#e0b454", "#6cb6ff", "#dcbdfb", "#76d9e6", "#c9d1d9"]

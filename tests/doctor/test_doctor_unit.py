@@ -15,8 +15,8 @@ from shipper.doctor.unit import (
     credentials_of,
     groups_of,
     installed,
-    ours,
     packaged,
+    running_unit,
     start_command,
     user_of,
 )
@@ -116,12 +116,12 @@ def test_a_unit_of_another_name_is_ours_if_it_runs_shipper(unit: Path) -> None:
     place = unit.rename(unit.with_name("till.service"))
     place.with_name("shop.service").write_text("[Service]\nExecStart=/opt/shop/bin/run shop\n")
     place.with_name("gone.service").symlink_to("nowhere")
-    assert ours([unit]) == place
+    assert running_unit([unit]) == place
     assert installed([unit]) is None
     place.write_text("[Service]\nExecStart=/opt/shipper/bin/shipper -c /etc/till.toml run\n")
-    assert ours([unit]) == place
+    assert running_unit([unit]) == place
     place.write_text("[Service]\nExecStart=/opt/shipper/bin/shipper sandbox\n")
-    assert ours([unit]) is None
+    assert running_unit([unit]) is None
 
 
 @pytest.mark.parametrize(
@@ -145,6 +145,6 @@ def test_what_starts_the_daemon_is_what_is_there(
     command: str,
 ) -> None:
     """No unit, no `systemctl`; nor where no systemd runs, as in a container."""
-    monkeypatch.setattr(module, "ours", lambda: None if name is None else tmp_path / name)
+    monkeypatch.setattr(module, "running_unit", lambda: None if name is None else tmp_path / name)
     monkeypatch.setattr(module, "_BOOTED", tmp_path if booted else tmp_path / "gone")
     assert start_command(config) == command

@@ -45,7 +45,7 @@ EVERYTHING = [
     "rules of the outbox are broken: counters",
     "9 pending and no daemon is running",
     "other is paused: HTTP 401",
-    "default: the oldest is pending for 7200 s",
+    "default: the oldest is pending for 2 hours",
     "the outbox takes 1.0 kB of its budget",
     "the database's WAL has 100.0 MB",
     "default: 1 dead letter",

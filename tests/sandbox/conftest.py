@@ -11,7 +11,7 @@ from tests.sandbox.rawclient import API_ID
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Name the loops that are there."""
+    """Name the event loops."""
     factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
         "asyncio": asyncio.SelectorEventLoop
     }
@@ -24,7 +24,7 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """Run a sandbox without faults that knows our API ID."""
+    """Run a sandbox without faults that expects the tests' API ID."""
     sandbox = Sandbox(API_ID)
     async with sandbox.serve():
         yield sandbox

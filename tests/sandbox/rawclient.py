@@ -1,4 +1,4 @@
-"""A client that shows what is on the wire: the bytes that came, and how the connection ended."""
+"""A client that shows what is on the wire: the received bytes, and how the connection ended."""
 
 import asyncio
 import json
@@ -37,13 +37,13 @@ class Received:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Return the headers, their names in small letters."""
+        """Return the headers, their names in lower case."""
         lines = self.raw.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]
         return {name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
 
     @property
     def body(self) -> bytes:
-        """Return what follows the head."""
+        """Return the body."""
         return self.raw.partition(b"\r\n\r\n")[2]
 
 
@@ -55,7 +55,7 @@ def request(
     method: str = "POST",
     api_id: str | None = API_ID,
 ) -> bytes:
-    """Return the bytes of a request after which the connection is to be closed."""
+    """Return the bytes of a request that asks to close the connection."""
     head = [
         f"{method} {path} HTTP/1.1",
         "host: sandbox",
@@ -71,7 +71,7 @@ def request(
 async def connect(
     url: str, tls: ssl.SSLContext | None = None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Open a connection; raises ConnectionRefusedError when nobody listens."""
+    """Open a connection; raises ConnectionRefusedError if no server listens."""
     parts = urlsplit(url)
     return await asyncio.open_connection(parts.hostname, parts.port, ssl=tls)
 

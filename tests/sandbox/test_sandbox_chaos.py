@@ -30,7 +30,7 @@ ITEMS = [
 def test_what_has_probability_one_always_strikes(
     spec: str, fault: InjectedFault, chance: float
 ) -> None:
-    """Whatever the chance, the only item of a spec is what happens."""
+    """Whatever the chance is, the only item of a spec strikes."""
     assert Chaos.parse(spec).choose(0.0, chance) == fault
 
 
@@ -61,7 +61,7 @@ def test_what_has_probability_one_always_strikes(
     ],
 )
 def test_a_wrong_item_is_named_with_the_way_to_write_it(spec: str, item: str, hint: str) -> None:
-    """The message quotes the item, the hint tells what to write, the exit status is 2."""
+    """The message quotes the item, the hint says what to write, the exit status is 2."""
     with pytest.raises(UsageError) as caught:
         Chaos.parse(spec)
     assert repr(item) in caught.value.message
@@ -76,13 +76,13 @@ def test_no_item_is_no_fault(spec: str) -> None:
 
 
 def test_probabilities_that_add_up_to_one_in_decimal_are_taken() -> None:
-    """Ten times 0.1 is more than 1 in binary, and yet no mistake."""
+    """The sum of ten times 0.1 isn't exactly 1 in binary, and is accepted."""
     assert len(Chaos.parse(",".join(["503:0.1"] * 10)).faults) == 10
 
 
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=8), st.floats(0, 1, exclude_max=True))
 def test_each_item_has_its_share_of_the_line(weights: list[int], chance: float) -> None:
-    """A chance falls to the item whose share of [0, 1) it lies in, and past the last to none."""
+    """A chance selects the item whose interval of [0, 1) contains it, or none."""
     total = max(sum(weights), 100)
     shares = [weight / total for weight in weights]
     spec = ",".join(f"{200 + place}:{share:.17f}" for place, share in enumerate(shares))
@@ -114,14 +114,14 @@ def test_an_outage_begins_ends_and_returns(elapsed: float, *, is_out: bool, unti
 
 
 def test_an_outage_without_a_period_is_over_for_good() -> None:
-    """After its end nothing is to be expected any more."""
+    """After its end no change is left."""
     chaos = Chaos.parse("outage:10s@30s")
     assert chaos.until_change(40.0) is None
     assert not chaos.is_out(1e9)
 
 
 def test_of_two_outages_the_next_edge_counts() -> None:
-    """The one that begins or ends first decides when to look again."""
+    """The outage that begins or ends first decides about the next change."""
     chaos = Chaos.parse("outage:10s@30s,outage:1s@5s,drop:0.5")
     assert chaos.until_change(0.0) == 5.0
     assert chaos.until_change(5.5) == 0.5

@@ -1,4 +1,4 @@
-"""The receiver's books: what counts as a repeat, as order, as an overlap."""
+"""The receiver's ledger: what counts as a repeat, as order, as an overlap."""
 
 from itertools import pairwise
 
@@ -14,7 +14,7 @@ UUID = "2b5c1e0a-7f39-4d0e-9a57-000000000042"
 def visit(
     ledger: Ledger, key: str | None, user: str | None = "u", body: bytes = b"{}", status: int = 202
 ) -> Visit:
-    """Note a whole request that was processed."""
+    """Record a request that was read whole and processed."""
     entry = ledger.begin(key, user, body, 1.0, lambda: True)
     ledger.process(entry)
     entry.status = status
@@ -38,23 +38,23 @@ def visit(
 def test_the_order_number_is_at_the_end_of_the_key(
     key: str, position: tuple[str, int] | None
 ) -> None:
-    """What stands before it is the series; a UUID has none, whatever it ends in."""
+    """The text before it is the series; a UUID has none, even if it ends in digits."""
     assert trailing_number(key, b"") == position
 
 
 def test_a_smaller_number_after_a_greater_one_is_a_violation() -> None:
-    """It is charged to its user only."""
+    """It counts against its own user only."""
     ledger = Ledger()
     for key, user in [("a-1", "a"), ("a-3", "a"), ("b-1", "b"), ("a-2", "a"), ("a-4", "a")]:
         visit(ledger, key, user)
     assert ledger.summary().order_violations == 1
     assert (ledger.order_violations_of("a"), ledger.order_violations_of("b")) == (1, 0)
-    assert ledger.order_violations_of("nobody") == 0
+    assert ledger.order_violations_of("unknown") == 0
     assert not ledger.summary().flawless
 
 
 def test_gaps_and_other_series_are_no_violations() -> None:
-    """A dead letter leaves a gap, and orders and views may be numbered apart."""
+    """A dead letter leaves a gap, and orders and views can have numbers of their own."""
     ledger = Ledger()
     for key in ["order-1", "view-100", "order-7", "view-101", "order-8", UUID]:
         visit(ledger, key)
@@ -63,7 +63,7 @@ def test_gaps_and_other_series_are_no_violations() -> None:
 
 
 def test_the_order_number_can_come_from_the_payload() -> None:
-    """`sequence_of` sees key and payload, and says series and number."""
+    """`sequence_of` gets key and payload, and returns series and number."""
     ledger = Ledger(lambda _, payload: ("", int(payload)))
     for key, body in [("a", b"2"), ("b", b"2"), ("c", b"1")]:
         visit(ledger, key, body=body)
@@ -71,7 +71,7 @@ def test_the_order_number_can_come_from_the_payload() -> None:
 
 
 def test_a_repeat_at_once_is_immediate_and_no_disorder() -> None:
-    """The answer was lost, the same event comes again before its followers."""
+    """The answer was lost, and the same event arrives again before its followers."""
     ledger = Ledger()
     for key in ["u-1", "u-1", "u-1", "u-2"]:
         visit(ledger, key)
@@ -83,7 +83,7 @@ def test_a_repeat_at_once_is_immediate_and_no_disorder() -> None:
 
 @pytest.mark.parametrize("between", ["u-2", None])
 def test_a_repeat_after_a_follower_is_late(between: str | None) -> None:
-    """Anything of the same user in between makes it a reordering, one without a key too."""
+    """Another event of the same user in between makes it late, also one without a key."""
     ledger = Ledger()
     for key in ["u-1", between, "u-1"]:
         visit(ledger, key)
@@ -110,7 +110,7 @@ def test_the_same_key_with_other_bytes_is_an_identity_violation() -> None:
 
 
 def test_two_requests_of_a_user_at_a_time_overlap() -> None:
-    """The second is charged, and other users' are not in the way."""
+    """The second request counts; requests of other users don't matter."""
     ledger = Ledger()
     first = ledger.begin("u-1", "u", b"", 1.0, lambda: True)
     other = ledger.begin("v-1", "v", b"", 1.0, lambda: True)
@@ -123,7 +123,7 @@ def test_two_requests_of_a_user_at_a_time_overlap() -> None:
 
 
 def test_a_request_whose_client_left_is_not_in_flight() -> None:
-    """A sender that gave up and closed may begin anew."""
+    """A sender that has closed the connection is allowed to begin anew."""
     ledger = Ledger()
     ledger.begin("u-1", "u", b"", 1.0, lambda: False)
     assert ledger.begin("u-1", "u", b"", 2.0, lambda: True).in_flight == 1
@@ -132,7 +132,7 @@ def test_a_request_whose_client_left_is_not_in_flight() -> None:
 
 @pytest.mark.parametrize("status", [*sorted(AMBIGUOUS), "html", "redirect", 202, 503])
 def test_ambiguous_is_what_never_came_whole(status: int | str) -> None:
-    """A whole answer, a portal's too, leaves no doubt."""
+    """A complete answer, also a portal's, isn't ambiguous."""
     ledger = Ledger()
     entry = ledger.begin("u-1", "u", b"", 1.0, lambda: True)
     entry.status = status
@@ -144,7 +144,7 @@ def test_ambiguous_is_what_never_came_whole(status: int | str) -> None:
 
 
 def test_events_without_a_key_are_counted_apart() -> None:
-    """Nothing can be said about their repeats."""
+    """Without a key a repeat can't be recognised."""
     ledger = Ledger()
     visit(ledger, None)
     visit(ledger, None)
@@ -192,7 +192,7 @@ def test_what_was_used_last_is_remembered_and_memory_is_bounded(
 
 
 def test_asking_for_a_key_keeps_it() -> None:
-    """What is still in use is not forgotten for what came once."""
+    """A key in use isn't forgotten for keys that came once."""
     recent: Recent[str, int] = Recent(1)
     recent.put("a", 1)
     for other in "bcdef":

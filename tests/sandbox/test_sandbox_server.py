@@ -1,4 +1,4 @@
-"""The stand-in API without faults: what it answers, what it notes, what it never writes down."""
+"""The stand-in API without faults: what it answers, what it records, what it never writes down."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ from tests.sandbox.rawclient import (
 
 
 async def test_a_valid_event_is_accepted_without_a_body(sandbox: Sandbox) -> None:
-    """202, and the books know key, user, number and bytes."""
+    """202, and the ledger has key, user, number and bytes."""
     received = await send(sandbox.url, request(event()))
     assert (received.status, received.body) == (202, b"")
     (visit,) = sandbox.ledger.visits
@@ -86,10 +86,8 @@ _REFUSED = {
         "interact", {"type": "product", "product": {"sku": 42}}, _USER
     ),
     "a view without a body": _written("view", {"type": "customSet"}, _USER),
-    "a content that nobody knows": _written(
-        "view", {"type": "newestSet", "newestSet": {"id": "1"}}, _USER
-    ),
-    "a type that nobody knows": _written("refund", {"id": "W-1"}, _USER),
+    "an unknown content": _written("view", {"type": "newestSet", "newestSet": {"id": "1"}}, _USER),
+    "an unknown type": _written("refund", {"id": "W-1"}, _USER),
     "no context": b'{"type":"view","view":{"type":"customSet","customSet":{"id":"1"}}}',
     "a context without a user": _written(
         "view",
@@ -128,10 +126,10 @@ async def test_what_the_vendor_leaves_open_is_taken(sandbox: Sandbox) -> None:
 async def test_whoever_is_ahead_of_the_schema_asks_for_less(
     mode: Literal["envelope", "off"], statuses: list[int]
 ) -> None:
-    """The modes are those of [validation]; the validating path tells everything all the same."""
+    """The modes are those of [validation]; the validate path always reports everything."""
     sandbox = Sandbox(validation=mode)
     async with sandbox.serve() as url:
-        payloads = (_REFUSED["a type that nobody knows"], b'{"type":"view"}')
+        payloads = (_REFUSED["an unknown type"], b'{"type":"view"}')
         assert [(await send(url, request(p))).status for p in payloads] == statuses
         asked = await send(url, request(payloads[0], path=VALIDATE))
         assert json.loads(asked.body)
@@ -159,7 +157,7 @@ async def test_a_wrong_or_missing_api_id_is_refused(
 
 
 async def test_without_an_api_id_of_its_own_any_will_do() -> None:
-    """But one must be there, as the vendor has it."""
+    """But a request without one is refused, as by the vendor."""
     sandbox = Sandbox()
     async with sandbox.serve() as url:
         assert (await send(url, request(event(), api_id="any"))).status == 202
@@ -174,14 +172,14 @@ async def test_unknown_paths_and_methods(sandbox: Sandbox) -> None:
 
 
 async def test_a_large_body_is_read_whole(sandbox: Sandbox) -> None:
-    """What is too large is the contract's to say: 1 MiB there, nothing here."""
+    """The contract limits the size to 1 MiB; the server has no limit of its own."""
     received = await send(sandbox.url, request(event(sku="x" * 3_000_000)))
     assert received.status == 400
     assert b"maxBytes" in received.body
 
 
 async def test_a_request_that_ends_halfway_is_none(sandbox: Sandbox) -> None:
-    """Nothing is noted of it, and the sandbox goes on."""
+    """It isn't recorded, and the sandbox goes on."""
     _, writer = await connect(sandbox.url)
     writer.write(request(event())[:-10])
     await writer.drain()
@@ -191,7 +189,7 @@ async def test_a_request_that_ends_halfway_is_none(sandbox: Sandbox) -> None:
 
 
 async def test_a_body_that_cannot_be_decoded_is_no_request(sandbox: Sandbox) -> None:
-    """The connection ends without a word of acceptance."""
+    """The connection ends without an acceptance."""
     data = request(event()).replace(b"connection:", b"content-encoding: gzip\r\nconnection:")
     received = await send(sandbox.url, data)
     assert b" 202 " not in received.raw
@@ -199,7 +197,7 @@ async def test_a_body_that_cannot_be_decoded_is_no_request(sandbox: Sandbox) -> 
 
 
 async def test_keys_are_noted_as_the_sender_knows_them(sandbox: Sandbox) -> None:
-    """The percent-encoding of the wire is undone, and odd bytes do no harm."""
+    """The key is percent-decoded, and odd bytes do no harm."""
     await send(sandbox.url, request(event(), "caf%C3%A9%25-7"))
     await send(sandbox.url, request(event(), "KEY").replace(b"KEY", b"\xff\xfe"))
     first, second = sandbox.ledger.visits
@@ -224,12 +222,12 @@ async def test_keys_are_noted_as_the_sender_knows_them(sandbox: Sandbox) -> None
     ],
 )
 def test_the_user_is_the_first_one_in_the_context(payload: bytes, user: str | None) -> None:
-    """Where that one can't be read there is none, and nothing raises."""
+    """If it can't be read there is none, and no exception."""
     assert user_of(payload) == user
 
 
 async def test_the_log_tells_everything_but_secrets(tmp_path: Path) -> None:
-    """One line a request with the documented fields; no API ID, no payload."""
+    """One line per request with the documented fields; no API ID, no payload."""
     log = tmp_path / "received.jsonl"
     sandbox = Sandbox(API_ID, log=log)
     async with sandbox.serve() as url:
@@ -250,7 +248,7 @@ async def test_the_log_tells_everything_but_secrets(tmp_path: Path) -> None:
 
 
 async def test_the_log_is_continued_by_the_next_start(tmp_path: Path) -> None:
-    """A sandbox that is started again appends; the books go on as well."""
+    """A sandbox that is started again appends; the counts go on, too."""
     sandbox = Sandbox(API_ID, log=tmp_path / "log")
     for _ in range(2):
         async with sandbox.serve() as url:
@@ -284,7 +282,7 @@ async def test_two_requests_of_a_user_at_a_time_are_seen(sandbox: Sandbox) -> No
 
 
 async def test_until_gives_up_after_its_time(sandbox: Sandbox) -> None:
-    """A test that waits in vain ends."""
+    """A test that waits for nothing ends."""
     with pytest.raises(TimeoutError):
         await sandbox.until(lambda ledger: ledger.summary().requests > 0, 0.01)
 
@@ -300,7 +298,7 @@ def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 
 async def test_it_speaks_tls() -> None:
-    """With a certificate it answers over https, its faults too, and shrugs off plain HTTP."""
+    """With a certificate it answers over https, its faults too, and plain HTTP does no harm."""
     server, client = contexts()
     sandbox = Sandbox(API_ID, ssl_context=server)
     async with sandbox.serve() as url:
@@ -317,7 +315,7 @@ async def test_it_speaks_tls() -> None:
 
 
 async def test_stopping_ends_a_handshake_that_never_began() -> None:
-    """A client that connects over TLS and says nothing holds nobody up."""
+    """A silent client that connects over TLS delays no other client."""
     server, client = contexts()
     sandbox = Sandbox(API_ID, ssl_context=server)
     async with sandbox.serve() as url:
@@ -331,7 +329,7 @@ async def test_stopping_ends_a_handshake_that_never_began() -> None:
 
 
 async def test_it_listens_on_ipv6_too() -> None:
-    """The URL has brackets then."""
+    """The URL then has brackets."""
     sandbox = Sandbox(API_ID)
     async with sandbox.serve("::1") as url:
         assert url.startswith("http://[::1]:")
@@ -346,27 +344,27 @@ async def test_a_port_that_is_taken_is_said_so(sandbox: Sandbox) -> None:
 
 
 async def test_a_log_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
-    """The port is given back."""
+    """The port is free again."""
     with pytest.raises(UsageError, match="log"):
         await Sandbox(log=tmp_path / "missing" / "log").start()
 
 
 @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 65536), ("no.such.host.invalid", 0)])
 async def test_an_impossible_address_is_said_so(host: str, port: int) -> None:
-    """Whatever the system says against it."""
+    """Whatever the system's reason is."""
     with pytest.raises(UsageError, match=f"{host} port {port}: ."):
         await Sandbox().start(host, port)
 
 
 def test_a_port_without_the_right_is_access_denied() -> None:
-    """Exit status 77; the tests may run as root, so only the wording is looked at."""
-    told = cannot_listen(PermissionError(13, "Permission denied"), "127.0.0.1", 80)
-    assert isinstance(told, AccessDenied)
-    assert "1023" in (told.hint or "")
+    """Exit status 77. The tests can run as root, so this checks only the wording."""
+    error = cannot_listen(PermissionError(13, "Permission denied"), "127.0.0.1", 80)
+    assert isinstance(error, AccessDenied)
+    assert "1023" in (error.hint or "")
 
 
 async def test_run_sandbox_serves_until_it_is_stopped(tmp_path: Path) -> None:
-    """The command's coroutine: tells where it listens, returns what it saw, prints nothing."""
+    """The command's coroutine: it says where it listens, returns the counts, and prints nothing."""
     stop = asyncio.Event()
     ready: asyncio.Future[Sandbox] = asyncio.get_running_loop().create_future()
     running = asyncio.create_task(
@@ -385,7 +383,7 @@ async def test_run_sandbox_serves_until_it_is_stopped(tmp_path: Path) -> None:
 
 
 async def test_stopping_twice_is_no_harm(sandbox: Sandbox) -> None:
-    """And faults may be set while it is stopped."""
+    """And faults can be set while it is stopped."""
     await sandbox.stop()
     sandbox.chaos = Chaos.parse("outage:1s@0s")
     await sandbox.stop()
@@ -400,7 +398,7 @@ def test_a_request_does_not_show_its_secrets() -> None:
 
 @pytest.mark.parametrize("protocol", ["websocket", "h2c", "x"])
 async def test_no_other_protocol_is_spoken(sandbox: Sandbox, protocol: str) -> None:
-    """What stands behind an upgrade is nobody's request (CVE-2026-69243)."""
+    """The bytes after an upgrade are no request (CVE-2026-69243)."""
     plain = request(event())
     head, _, rest = plain.partition(b"\r\n")
     upgrade = f"connection: Upgrade\r\nupgrade: {protocol}\r\n".encode()

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine, event
 
 from shipper.daemon.database_thread import DatabaseThread
-from shipper.errors import GivenUp, StoreUnavailable
+from shipper.errors import DatabaseAbandoned, StoreUnavailable
 from shipper.store.db.engine import open_engine
 from shipper.store.db.sqlite.opening import connect_sqlite
 from shipper.store.upgrade.migrate import upgrade
@@ -210,7 +210,7 @@ class InlineThread(DatabaseThread):
         self._disk = disk
         self._delays = delays
         self._done = done
-        self._given_up: GivenUp | None = None
+        self._given_up: DatabaseAbandoned | None = None
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do `work`, unless the process dies before."""
@@ -223,8 +223,8 @@ class InlineThread(DatabaseThread):
         self._later(before, self._do, future, after, work)
         return await asyncio.wrap_future(future)
 
-    def give_up(self, error: GivenUp) -> None:
-        """Answer every question from here on."""
+    def abandon(self, error: DatabaseAbandoned) -> None:
+        """Answer every question with this error from now on."""
         self._given_up = error
 
     def close(self) -> None:

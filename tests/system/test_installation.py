@@ -13,7 +13,7 @@ import pytest
 
 from shipper import __version__, resources
 from shipper.system import installation
-from shipper.system.installation import for_everybody, with_extra
+from shipper.system.installation import for_all_users, with_extra
 
 DEADLINE = 120.0
 
@@ -52,7 +52,7 @@ def test_a_checkout_is_named_with_its_versions(
     came_from(monkeypatch, {"url": checkout.as_uri(), "dir_info": {"editable": editable}})
     constraints = f"-c '{checkout}/.ci/constraints.txt'"
     assert with_extra("postgres").endswith(f"{constraints} {linked}'{checkout}[postgres]'")
-    assert for_everybody() == (
+    assert for_all_users() == (
         "python3 -m venv /opt/shipper &&"
         f" /opt/shipper/bin/pip install {constraints} '{checkout}[postgres]'"
     )
@@ -64,7 +64,7 @@ def test_a_wheel_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     wheel.touch()
     came_from(monkeypatch, {"url": wheel.as_uri(), "archive_info": {}})
     assert shlex.split(with_extra("postgres"))[-2:] == ["install", f"{wheel}[postgres]"]
-    assert shlex.split(for_everybody())[-1] == f"{wheel}[postgres]"
+    assert shlex.split(for_all_users())[-1] == f"{wheel}[postgres]"
 
 
 def test_a_repository_is_named_at_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ def test_where_the_source_is_gone_or_unknown_an_extra_is_what_it_requires(
     monkeypatch.setattr(resources, "_PACKAGE", Path("/site-packages/shipper"))
     [requirement] = shlex.split(with_extra("postgres"))[2:]
     assert requirement.startswith("psycopg[binary]")
-    assert shlex.split(for_everybody())[-1] == named
+    assert shlex.split(for_all_users())[-1] == named
 
 
 def test_a_tree_that_nobody_installed_is_its_own_source(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from shipper.store.schema import grants as rights
 from shipper.store.schema import revisions
 from shipper.store.schema.damage import refuse_hidden
 from shipper.store.upgrade import migrate
+from shipper.wording.quantities import lasting
 
 _CREATE = (
     "Allow a new outbox: make a missing SQLite file and its directory; on PostgreSQL, make one"
@@ -89,7 +90,7 @@ def unlock(*, yes: bool = False, context: Context) -> None:
 
 def _unlocks(stuck: stuck_leases.Stuck) -> str:
     seen = stuck.last_seen_seconds
-    ago = "" if seen is None else f", and last wrote {max(0.0, seen):.0f} s ago"
+    ago = "" if seen is None else f", and last wrote {lasting(seen)} ago"
     return f"{stuck.holder} holds this outbox{ago}. End its lease? Only if it has certainly ended."
 
 

@@ -23,14 +23,14 @@ from shipper.config.loader import SYSTEM_PATH
 from shipper.errors import AccessDenied, ShipperError, UsageError
 from shipper.system.drafts import replace
 from shipper.system.files import Directory, Untrusted
-from shipper.system.installation import for_everybody
+from shipper.system.installation import for_all_users
 
 RunAs = Annotated[str, Parameter(name="--run-as")]
 
 _STAYS = (SYSTEM_PATH.parent, STATE, DROP_INS)
 _BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 _TOOL_SECONDS = 120.0
-_NOBODY = 65534
+_UNPRIVILEGED = 65534
 
 
 def install(*, run_as: RunAs = USER, context: Context) -> None:
@@ -133,7 +133,7 @@ def _program() -> Path:
 
 
 def _for_all() -> str:
-    return f"install it where every user can read it: {for_everybody()}"
+    return f"install it where every user can read it: {for_all_users()}"
 
 
 def _require_root(command: str) -> None:
@@ -167,7 +167,7 @@ def _try_out(machine: Machine) -> None:
         account = pwd.getpwnam(machine.user)
         user, group = account.pw_uid, account.pw_gid
     except KeyError:
-        user = group = _NOBODY  # a user that doesn't exist yet will have no more rights
+        user = group = _UNPRIVILEGED  # a user that doesn't exist yet will have no more rights
     reason = ""
     try:
         done = subprocess.run(  # noqa: S603

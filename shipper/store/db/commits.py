@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from shipper.store.db.dialect import dialect_of, pick
 from shipper.store.db.postgres.fence import BOOKS
 from shipper.store.db.snapshot import snapshot
-from shipper.wording.quantities import plural, several
+from shipper.wording.quantities import lasting, plural, several
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class StalledCommits:
         waits = plural(self.commits, "waits", "wait")
         return (
             f"{several(self.commits, 'commit')} {waits} for a synchronous standby"
-            f" ({self.standbys}), the first for {self.seconds:.0f} s: nothing is sent meanwhile"
+            f" ({self.standbys}), the first for {lasting(self.seconds)}: nothing is sent meanwhile"
         )
 
 

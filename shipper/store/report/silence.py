@@ -28,6 +28,7 @@ from shipper.store.db.snapshot import snapshot
 from shipper.store.lease.file_lock import NOTE_SIZE, FileLock
 from shipper.store.lease.lease import Owner
 from shipper.system.files import Directory, followed
+from shipper.wording.quantities import lasting
 
 # Whatever its characters are, in JSON it fits into a note with everything else.
 _REASON: Final = 100
@@ -62,7 +63,7 @@ class Silence(NamedTuple):
     @property
     def told(self) -> str:
         """Return the sentence about the daemon, without the subject."""
-        return f"hasn't written to the outbox for {self.seconds:.0f} s: {self.reason}"
+        return f"hasn't written to the outbox for {lasting(self.seconds)}: {self.reason}"
 
 
 def note(database: Path, noted: Noted) -> None:

@@ -19,6 +19,7 @@ from shipper.store.db.snapshot import shown, snapshot, written
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.lease import Owner
 from shipper.store.schema.damage import lease_row
+from shipper.wording.quantities import lasting
 
 HELD = "held by an operator"
 COUNTED = 10_000
@@ -89,7 +90,7 @@ class Blocker:
     def __str__(self) -> str:
         """Return the transaction's name, with its process and age."""
         process = f"process {self.pid}" if self.pid is not None else "no process"
-        age = f", open for {self.seconds:.0f} s" if self.seconds is not None else ""
+        age = f", open for {lasting(self.seconds)}" if self.seconds is not None else ""
         return f"{self.application or 'unnamed'} ({process}{age})"
 
 

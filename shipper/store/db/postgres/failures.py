@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from shipper.errors import AccessDenied, ForeignTrigger, SchemaError, ShipperError, StoreUnavailable
 from shipper.store.db.postgres.catalog import TABLES
+from shipper.wording.quantities import lasting
 
 _UPGRADE = "run: shipper db upgrade"
 _LOCKED, _CHECK = "55P03", "23514"
@@ -111,7 +112,7 @@ def lockers(tx: Connection) -> list[str]:
     """Return the other processes that have locked a table of ours, the oldest transaction first."""
     return [
         f"process {row.pid} ({row.application or 'unnamed'}, {row.state or 'state not shown'}"
-        + ("" if row.age is None else f", open for {row.age:.0f} s")
+        + ("" if row.age is None else f", open for {lasting(row.age)}")
         + ")"
         for row in tx.execute(_LOCKERS, {"tables": list(TABLES)})
     ]
