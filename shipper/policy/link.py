@@ -1,4 +1,4 @@
-"""How a destination is doing, and how many tries may begin. Pure: time and chance come in.
+"""How a destination is doing, and how many tries can begin. Pure: time and chance come in.
 
     ready ──five failures in a row, none charged to an event──▶ offline ─┐
       │ ──401, 403, 404, 3xx, TLS …, or everything is refused──▶ paused ─┤ probes, one at a time
