@@ -1,4 +1,4 @@
-"""When each chore runs: by the clock of the event loop, which nobody can set.
+"""When each chore runs: by the clock of the event loop, which no process can set.
 
 This module decides how often. Each chore has a task of its own that waits, runs the chore, and
 waits again, so a chore is never overdue twice and never runs twice at once. A step of the wall

@@ -34,7 +34,7 @@ def aside(work: Callable[[], T], name: str) -> "asyncio.Future[T]":
             if not future.done():
                 give(value)
 
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed: no caller waits any more
             loop.call_soon_threadsafe(deliver)
 
     Thread(target=run, name=name, daemon=True).start()

@@ -149,7 +149,7 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
     ),
     PACKAGED: (
         ('cli/setup/assets.py', '_read', "files('shipper') / 'assets' / name.read_bytes", 1),
-        ('cli/commands/help.py', 'text_of', "files('shipper') / 'manual' / f'{name}.md'.read_text", 1),
+        ('cli/grammar/manual.py', 'text_of', "files('shipper') / 'manual' / f'{name}.md'.read_text", 1),
         ("cli/setup/template.py", "example", "path.read_text", 1),
         ("cli/setup/units.py", "packaged", "place_of(name).read_text", 1),
         ("system/installation.py", "_direct_url", "distribution(NAME).read_text", 1),

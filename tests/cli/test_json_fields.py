@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from shipper.cli.commands.help import text_of
+from shipper.cli.grammar.manual import text_of
 from shipper.cli.grammar.registry import COMMANDS
 from shipper.demo.summary import DemoSummary
 from shipper.sandbox import Summary

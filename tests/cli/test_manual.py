@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.cli.commands.help import CHAPTERS
+from shipper.cli.grammar.manual import CHAPTERS
 from shipper.cli.grammar.parser import COMMANDS, names
 from shipper.cli.setup.completion import completion
 from shipper.cli.setup.man_page import ASSETS, COMPLETIONS, PAGE, contents, page

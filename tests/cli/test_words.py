@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from shipper.cli.commands.help import CHAPTERS, text_of
 from shipper.cli.grammar.facts import EXIT_STATUSES, short_statuses
+from shipper.cli.grammar.manual import CHAPTERS, text_of
 from shipper.cli.grammar.parser import names
 from shipper.cli.grammar.registry import COMMANDS
 from shipper.cli.setup.man_page import PAGE, page

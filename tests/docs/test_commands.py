@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from shipper.cli.commands.help import CHAPTERS, SECTIONS
+from shipper.cli.grammar.manual import CHAPTERS, SECTIONS
 from shipper.cli.grammar.parser import build
 from shipper.cli.grammar.registry import COMMANDS, FAMILIES
 from shipper.cli.output.context import Context

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from shipper.cli.commands.help import CHAPTERS, SECTIONS, text_of
+from shipper.cli.grammar.manual import CHAPTERS, SECTIONS, text_of
 from shipper.cli.grammar.registry import COMMANDS, Command
 from shipper.cli.output.markdown import draw
 from shipper.logs import EVENTS

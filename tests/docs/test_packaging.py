@@ -18,8 +18,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from shipper import __version__
-from shipper.cli.commands.help import CHAPTERS, text_of
 from shipper.cli.commands.sandbox import sandbox
+from shipper.cli.grammar.manual import CHAPTERS, text_of
 from shipper.store.schema.revisions import REVISIONS
 from tests.docs.documents import DOCUMENTS, MANUAL, ROOT
 
@@ -36,7 +36,7 @@ api_id_file = "api_id"
 
 _MANUAL = """\
 import json
-from shipper.cli.commands.help import CHAPTERS, text_of
+from shipper.cli.grammar.manual import CHAPTERS, text_of
 print(json.dumps({name: text_of(name) for name in CHAPTERS}))
 """
 

@@ -40,9 +40,10 @@ def export(  # noqa: PLR0913 - one for each option
     destination: Destination = None,
     since: Since = None,
     until: Until = None,
-    hand_over: Annotated[
+    moves: Annotated[
         bool,
         Parameter(
+            name="--hand-over",
             help="Move the events: once the file is on disk, this outbox never sends them.",
             show_default=False,
         ),
@@ -59,7 +60,7 @@ def export(  # noqa: PLR0913 - one for each option
     export is interrupted, repeat it with another FILE before a daemon starts here,
     then import both files: the other outbox ignores duplicates.
     """
-    if hand_over and file == _STDOUT:
+    if moves and file == _STDOUT:
         raise UsageError("--hand-over can't write to a pipe, which keeps nothing", "name a FILE")
     selection = Selection(status=status, key=key, destination=destination, since=since, until=until)
     is_filtered = selection != Selection(status="pending")
@@ -67,12 +68,12 @@ def export(  # noqa: PLR0913 - one for each option
         if is_filtered and not find(engine, selection, limit=1):
             raise no_match(engine, context, selection)
         if file == _STDOUT:
-            exported, handed_over = _print(undelivered(engine, selection), context), 0
+            exported, moved = _print(undelivered(engine, selection), context), 0
         else:
             keeper = _Keeper(file)
-            handed_over = _carry(engine, selection, keeper, context, leave=hand_over)
+            moved = _carry(engine, selection, keeper, context, leave=moves)
             exported = keeper.events
-    _report(context, file, exported, handed_over)
+    _report(context, file, exported, moved)
 
 
 class _Keeper:
@@ -124,12 +125,12 @@ def _print(pages: Iterator[list[MovedEvent]], context: Context) -> int:
     return events
 
 
-def _report(context: Context, file: Path, exported: int, handed_over: int) -> None:
+def _report(context: Context, file: Path, exported: int, moved: int) -> None:
     count = several(exported, "event")
     if file == _STDOUT:
         context.note(f"{count} exported")
     elif context.json:
-        context.emit({"exported": exported, "handed_over": handed_over})
+        context.emit({"exported": exported, "handed_over": moved})
     else:
-        left = "; this outbox never sends them" if handed_over else ""
+        left = "; this outbox never sends them" if moved else ""
         context.say(f"{count} exported to {name_of(file)}{left}")

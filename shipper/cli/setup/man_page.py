@@ -11,8 +11,8 @@ from typing import Final
 from cyclopts import App, Argument
 
 from shipper import __version__, resources
-from shipper.cli.commands.help import CHAPTERS
 from shipper.cli.grammar.facts import ENVIRONMENT, EXIT_STATUSES, FILES, NAGIOS
+from shipper.cli.grammar.manual import CHAPTERS
 from shipper.cli.grammar.parser import COMMANDS, Command
 from shipper.cli.setup.completion import Shell, completion
 from shipper.cli.shell import application

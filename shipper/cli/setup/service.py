@@ -30,7 +30,7 @@ RunAs = Annotated[str, Parameter(name="--run-as")]
 _STAYS = (SYSTEM_PATH.parent, STATE, DROP_INS)
 _BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 _TOOL_SECONDS = 120.0
-_NOBODY = 65534
+_UNPRIVILEGED = 65534
 
 
 def install(*, run_as: RunAs = USER, context: Context) -> None:
@@ -167,7 +167,7 @@ def _try_out(machine: Machine) -> None:
         account = pwd.getpwnam(machine.user)
         user, group = account.pw_uid, account.pw_gid
     except KeyError:
-        user = group = _NOBODY  # a user that doesn't exist yet will have no more rights
+        user = group = _UNPRIVILEGED  # a user that doesn't exist yet will have no more rights
     reason = ""
     try:
         done = subprocess.run(  # noqa: S603

@@ -23,7 +23,7 @@ LEAST: Final = 1
 MOST: Final = 1000
 _REST_LEAST: Final = 0.005
 
-_clock, _nobody = SystemClock(), Event()
+_clock, _pause = SystemClock(), Event()
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class Batches:
         first: int = FIRST,
         *,
         monotonic: Callable[[], float] = _clock.monotonic,
-        rest: Callable[[float], object] = _nobody.wait,
+        rest: Callable[[float], object] = _pause.wait,
     ) -> None:
         self.rows = first
         """How many rows the next batch takes at most."""

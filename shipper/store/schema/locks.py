@@ -29,7 +29,7 @@ _REST: Final = 0.2
 _TABLES: Final = ("lease", "destination", "claim", "hold", "minute", "attempt", "outbox")
 _ASK_FOR_A_MOMENT: Final = text("SET LOCAL lock_timeout = '25ms'")
 
-_nobody = Event()
+_pause = Event()
 
 
 def briefly(
@@ -38,7 +38,7 @@ def briefly(
     *,
     tables: tuple[str, ...] = _TABLES,
     patience: float = PATIENCE,
-    rest: Callable[[float], object] = _nobody.wait,
+    rest: Callable[[float], object] = _pause.wait,
 ) -> T:
     """Do `work` in one transaction that has these tables to itself; return what it returns.
 

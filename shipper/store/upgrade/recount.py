@@ -19,7 +19,7 @@ from shipper.store.lease.turns import fold_all
 
 _COUNTED = ("delivered", "dead", "discarded")
 # A deletion meanwhile sets a counter that is too low to 0, which changes the difference.
-_ROUNDS = 5
+_PASSES = 5
 
 Name = str | bytes
 
@@ -38,7 +38,7 @@ def recount(engine: Engine) -> int:
     Raises StoreUnavailable and AccessDenied.
     """
     wrong: set[Name] = set()
-    for _ in range(_ROUNDS):
+    for _ in range(_PASSES):
         off = _look(engine)
         if not off.by:
             return len(wrong)
