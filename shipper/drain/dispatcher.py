@@ -17,8 +17,7 @@ from shipper.drain.exchange import Exchange, ExchangeResult, OutboxReader, Outbo
 from shipper.drain.link_row import StoredLinks
 from shipper.drain.reporter import Reporter
 from shipper.drain.route import Route
-from shipper.drain.routes import Routes
-from shipper.drain.terms import Asked
+from shipper.drain.routes import Asked, Routes
 from shipper.drain.wait import Rhythm, Wait
 from shipper.errors import StoreUnavailable
 from shipper.store.drain.messages import Holds, LinkRow, Work

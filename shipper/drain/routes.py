@@ -8,9 +8,18 @@ key could be in flight. A change of one destination doesn't affect the others.
 import asyncio
 from collections.abc import Iterator
 from math import inf
+from typing import NamedTuple
 
 from shipper.clock import Clock
 from shipper.drain.route import Route
+from shipper.drain.terms import Question
+
+
+class Asked(NamedTuple):
+    """A question and its route."""
+
+    route: Route
+    question: Question
 
 
 class Routes:

@@ -4,16 +4,13 @@ Nothing is decided here. These classes must never get a behaviour of their own.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from shipper.advice import NOWHERE, DestinationPlace
 from shipper.policy.delivery import RetryPolicy
 from shipper.policy.lanes import Lane
 from shipper.policy.outcome import Outcome
 from shipper.store.drain.messages import Look, Record
-
-if TYPE_CHECKING:
-    from shipper.drain.route import Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +45,3 @@ class Question:
     lane: Lane | None = None
     is_sweep: bool = False
     only_if_fresh: bool = False
-
-
-class Asked(NamedTuple):
-    """A question and its route."""
-
-    route: "Route"
-    question: Question

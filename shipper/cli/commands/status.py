@@ -8,7 +8,8 @@ from cyclopts import Parameter
 
 from shipper.cli.input.arguments import Duration
 from shipper.cli.output import verdict, windows
-from shipper.cli.output.context import Context, cell, shown
+from shipper.cli.output.cells import cell, shown
+from shipper.cli.output.context import Context
 from shipper.cli.output.daemons import daemon_fields
 from shipper.cli.output.verdict import next_try
 from shipper.clock import SystemClock, iso
