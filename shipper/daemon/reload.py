@@ -73,7 +73,7 @@ async def prepared(settings: Settings, session: Session) -> ReadyConfiguration:
         raise
 
 
-async def sound(settings: Settings, clock: Clock) -> Hooks:
+async def checked_hooks(settings: Settings, clock: Clock) -> Hooks:
     """Check a configuration for a new session; return its alert clients, or raise what is wrong."""
     Windows.of(settings)
     await (await ready_destinations(settings, clock, {})).aclose()

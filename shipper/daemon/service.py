@@ -150,7 +150,7 @@ class _Service:
         return cut_off
 
     async def _open(self, settings: Settings, within: float) -> _Opened:
-        hooks = await reloading.sound(settings, self._clock)
+        hooks = await reloading.checked_hooks(settings, self._clock)
         session = open_session(
             settings,
             clock=self._clock,

@@ -136,7 +136,7 @@ class Session:
         """Renew the lease for a drain that hasn't begun; a failure shows once the drain runs."""
         with suppress(ShipperError):
             await self.outbox.thread.run(self.outbox.queue.renew)
-            self.tally.rested(self.clock.monotonic())
+            self.tally.waited(self.clock.monotonic())
 
     async def leave_old_address(self) -> None:
         """Close the connections to an address that a reload has replaced."""

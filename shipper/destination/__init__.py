@@ -1,7 +1,7 @@
-"""All that speaks HTTP to a destination; nothing else may import httpx or httptools.
+"""HTTP to a destination. No other package is allowed to import httpx or httptools.
 
-It decides nothing: what came back goes to `outcome` as a Reply or a Fault. It must never send an
-event twice for one call, and never raise for anything that the network can do.
+It decides nothing about an answer: `outcome` gets a Reply or a Fault. It must never send an event
+twice for one call, and never raise because of the network.
 """
 
 from shipper.destination.client import Destination

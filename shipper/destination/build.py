@@ -1,6 +1,6 @@
-"""Which way a destination's events take.
+"""Which transport a destination uses: our own, or that of httpx.
 
-It decides between ours and the stock one of httpx. It must never decide what is trusted: `tls`.
+It must never decide which certificates are trusted: `tls` does.
 """
 
 from collections.abc import Callable
@@ -10,15 +10,15 @@ from typing import Literal
 
 import httpx
 
-from shipper.destination.request import Way
+from shipper.destination.request import Transport
 from shipper.destination.tls import tls_context
 from shipper.errors import ConfigError
 from shipper.system.installation import with_packages
 
 Choice = Literal["auto", "httpx"]
 
-# An idle connection that the receiver has closed meanwhile costs a try of unknown outcome, and
-# receivers commonly keep one for a minute, some for 20 seconds.
+# If the receiver closes an idle connection at the moment of a request, the outcome of the try is
+# unknown. Most receivers keep an idle connection for a minute, some for 20 seconds.
 KEEPALIVE_SECONDS = 15.0
 
 _PLAIN = {"http", "https"}
@@ -33,21 +33,23 @@ def opener(
     ca_file: Path | None,
     proxy: str | None,
     choice: Choice,
-) -> Callable[[], Way]:
-    """Return what opens a way to a URL, within the running loop; raises ConfigError."""
+) -> Callable[[], Transport]:
+    """Return what opens a transport to a URL in the running loop; raises ConfigError."""
     if proxy is not None:
         _check(proxy)
     tls = tls_context(ca_file)
 
-    def open_ours() -> Way:
-        from shipper.destination.transport import FastWay  # noqa: PLC0415 - not where there's no wheel
+    def open_ours() -> Transport:
+        from shipper.destination.transport import FastTransport  # noqa: PLC0415 - its wheel may be missing
 
-        return FastWay(url, limit=limit, timeout=timeout, keepalive=KEEPALIVE_SECONDS, tls=tls)
+        return FastTransport(
+            url, limit=limit, timeout=timeout, keepalive=KEEPALIVE_SECONDS, tls=tls
+        )
 
-    def open_stock() -> Way:
-        from shipper.destination.httpx_transport import StockWay  # noqa: PLC0415 - most need only ours
+    def open_stock() -> Transport:
+        from shipper.destination.httpx_transport import HttpxTransport  # noqa: PLC0415 - most use only our own
 
-        return StockWay(
+        return HttpxTransport(
             limit=limit, timeout=timeout, keepalive=KEEPALIVE_SECONDS, tls=tls, proxy=proxy
         )
 
@@ -56,10 +58,10 @@ def opener(
 
 
 def parse_url(name: str, text: str, schemes: set[str]) -> httpx.URL:
-    """Return a URL with one of the schemes and a host that can be looked up; raises ConfigError."""
+    """Parse a URL with one of the schemes and a host; raises ConfigError."""
     try:
         url = httpx.URL(text)
-        # What a resolver would do first, and fail at for an empty label or one beyond 63 bytes.
+        # A resolver does this first. It fails for an empty label and for one above 63 bytes.
         url.raw_host.decode("ascii").encode("idna")
     except (httpx.InvalidURL, UnicodeError):
         raise ConfigError([f"{name} isn't one that can be reached"]) from None

@@ -1,8 +1,8 @@
 """A destination: one URL, one pool of connections, one deadline for a whole try.
 
-It decides what a request says and what one call of it means. It must never raise for anything that
-the network or an event can do, send a try twice, follow a redirect, unpack an answer, keep a
-cookie, or read a proxy from the environment.
+It decides what a request contains, and returns one Reply or Fault for it. It must never raise
+because of the network or an event, send a request twice, follow a redirect, unpack an answer, keep
+a cookie, or read a proxy from the environment.
 """
 
 import re
@@ -16,11 +16,11 @@ from shipper import __version__
 from shipper.config import DestinationSettings
 from shipper.destination.build import Choice, opener, parse_url
 from shipper.destination.faults import FAILURES, Peer, fault
-from shipper.destination.request import Attempt, Target, Way
+from shipper.destination.request import Request, Target, Transport
 from shipper.errors import ConfigError
 from shipper.policy.outcome import Fault, Invalid, Reply
 
-# Visible ASCII; quote_from_bytes encodes what isn't in it, and '%' is what it encodes with.
+# Visible ASCII without '%': quote_from_bytes encodes all other characters, and '%' starts a code.
 _VISIBLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 _AS_IT_IS = re.compile(f"[{re.escape(_VISIBLE)}]*")
 _SENDABLE = re.compile(r"[\x20-\x7e]*")
@@ -29,10 +29,10 @@ _SENDABLE = re.compile(r"[\x20-\x7e]*")
 class Destination:
     """Sends events to one URL. Belongs to the event loop that first sends; close it there.
 
-    `timeout` is in seconds and covers a whole try: waiting for a connection, the name lookup,
-    connecting, writing, and reading. More than `max_in_flight` tries at once wait for each other.
-    `ca_file` is trusted in addition to the system's authorities. `auto` takes our own HTTP client
-    where there is no proxy. Raises ConfigError when the arguments can't work.
+    `timeout` is in seconds for a whole try: waiting for a connection, the name lookup, connecting,
+    writing, and reading. At most `max_in_flight` tries run at the same time; the others wait.
+    `ca_file` is trusted in addition to the system's authorities. The transport `auto` is our own
+    HTTP client if there is no proxy. Raises ConfigError if the arguments can't work.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Destination:
             proxy=proxy,
             choice=transport,
         )
-        self._way: Way | None = None
+        self._transport: Transport | None = None
 
     @classmethod
     def of(
@@ -85,45 +85,45 @@ class Destination:
         return self._peer.name
 
     async def send(self, event_id: str, payload: bytes, api_id: str) -> Reply | Fault | Invalid:
-        """Try once to deliver an event, and return what came of it."""
+        """Send an event once, and return the answer or what went wrong."""
         try:
             key = idempotency_key(event_id)
         except UnicodeEncodeError:
             return Invalid("unbuildable", "the event id holds a character that UTF-8 can't write")
-        return await self._post(Attempt(self._events, api_id, key, payload))
+        return await self._post(Request(self._events, api_id, key, payload))
 
     async def validate(self, payload: bytes, api_id: str) -> Reply | Fault:
-        """Ask the destination what it thinks of a payload, without submitting it."""
-        return await self._post(Attempt(self._validation, api_id, None, payload))
+        """Let the destination validate a payload without accepting it."""
+        return await self._post(Request(self._validation, api_id, None, payload))
 
     async def aclose(self) -> None:
-        """Close all connections; whatever is still under way ends with a fault."""
-        way, self._way = self._way, None
-        if way is not None:
-            await way.aclose()
+        """Close all connections; a try that is under way ends with a fault."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
 
-    async def _post(self, attempt: Attempt) -> Reply | Fault:
-        if not _SENDABLE.fullmatch(attempt.api_id):
-            # Not Invalid: a broken API ID is no event's fault, and Invalid would bury each of them.
+    async def _post(self, request: Request) -> Reply | Fault:
+        if not _SENDABLE.fullmatch(request.api_id):
+            # Not Invalid: that would make every event a dead letter because of the API ID.
             return Fault("unreachable", "no", "the API ID holds a character that can't be sent")
-        if self._way is None:
-            self._way = self._open()
+        if self._transport is None:
+            self._transport = self._open()
         try:
-            return await self._way.post(attempt)
+            return await self._transport.post(request)
         except FAILURES as error:
             return fault(
                 error,
-                begun=attempt.begun,
+                begun=request.begun,
                 proxied=self._proxied,
                 peer=self._peer,
-                stage=attempt.stage,
+                stage=request.stage,
             )
 
 
 def idempotency_key(event_id: str) -> str:
-    """Write an event id as a header: UTF-8, percent-encoded where it isn't visible ASCII, and '%'.
+    """Return an event id as a header value: visible ASCII, everything else percent-encoded UTF-8.
 
-    Bytes that weren't UTF-8 when the id was read (surrogateescape) are encoded as what they were.
+    Bytes that weren't UTF-8 when the id was read (surrogateescape) are encoded as these bytes.
     Raises UnicodeEncodeError for any other lone surrogate.
     """
     if _AS_IT_IS.fullmatch(event_id):
@@ -139,6 +139,6 @@ def _parse(url: str) -> httpx.URL:
 
 
 def _below(url: httpx.URL, path: bytes) -> httpx.URL:
-    # By the raw path: the decoded one has lost which slashes were written as %2F.
+    # The raw path: the decoded path doesn't show which slashes were written as %2F.
     before, mark, query = url.raw_path.partition(b"?")
     return url.copy_with(raw_path=before.rstrip(b"/") + path + mark + query)

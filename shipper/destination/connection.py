@@ -1,8 +1,8 @@
-"""One connection: a request goes out, its answer comes in, and only then the next may follow.
+"""One connection: it sends a request, receives the answer, and only then sends the next.
 
-It decides when a connection is of no more use. It must never take a message that came unasked for
-an answer, never go on after an answer that came before its request was out, and never raise: what
-goes wrong is the answer.
+It decides when a connection can't be used again. It must never take an unasked message for an
+answer, and never send another request if an answer came before its request was sent. It must never
+raise: an error is returned as the answer.
 """
 
 import asyncio
@@ -11,11 +11,11 @@ import select
 from collections.abc import Callable
 from typing import Final, TypeAlias, cast
 
-from shipper.destination.parser import Answers
+from shipper.destination.parser import AnswerParser
 from shipper.destination.request import NotHttpError
 from shipper.policy.outcome import Reply
 
-# A body up to this size goes out in one write with its head; a larger one as fast as it is taken.
+# A body up to this size is written together with its head. A larger one is written in pieces.
 _PIECE: Final = 64 * 1024
 
 Answer: TypeAlias = Reply | Exception
@@ -24,8 +24,8 @@ Answer: TypeAlias = Reply | Exception
 class Connection(asyncio.Protocol):
     """A connection for one request at a time; `lost` is called when it has ended.
 
-    `due` is the loop's time at which it is to be expired, `retires` the pool's time after which it
-    gets no other request; both belong to the pool.
+    The pool sets `due`, the loop's time at which it closes the connection, and `retires`, the
+    pool's time after which the connection gets no more requests.
     """
 
     def __init__(self, lost: Callable[["Connection"], None]) -> None:
@@ -34,31 +34,31 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._poll = select.poll()
-        self._answers = Answers()
+        self._answers = AnswerParser()
         self._asker: asyncio.Future[Answer] | None = None
-        self._rest = memoryview(b"")
+        self._unsent = memoryview(b"")
         self._paused = False
 
     @property
     def is_open(self) -> bool:
-        """Whether it is connected, as far as anybody here knows."""
+        """Whether it is connected, as far as the loop knows."""
         return self._transport is not None and not self._transport.is_closing()
 
     @property
     def is_idle(self) -> bool:
-        """Whether it waits for nothing, and is open."""
+        """Whether it is open and has no request."""
         return self._asker is None and self.is_open
 
     def is_quiet(self) -> bool:
-        """Ask the kernel whether it is open and nothing has come on it.
+        """Return whether it is open and the kernel has nothing to read on it.
 
-        The loop reads what has come only after all that is ready to run now, and that may include
-        whoever is about to use it: an end or a message there would be taken for an answer.
+        The loop reads a socket only after the callbacks that are ready now. One of them may be
+        about to use this connection: it would take an unread message for its answer.
         """
         return self.is_open and not self._poll.poll(0)
 
     def ask(self, head: bytes, body: bytes) -> asyncio.Future[Answer]:
-        """Send a request; the future is its answer, or what went wrong instead."""
+        """Send a request; the result of the future is its answer, or the error."""
         asker = self._asker = self._loop.create_future()
         if self._transport is None or self._transport.is_closing():
             self.fail(ConnectionAbortedError())
@@ -66,21 +66,21 @@ class Connection(asyncio.Protocol):
             self._transport.write(head + body)
         else:
             self._transport.write(head)
-            self._rest = memoryview(body)
+            self._unsent = memoryview(body)
             self._pour()
         return asker
 
     def fail(self, error: Exception) -> None:
-        """Close at once; whoever waits gets the error for an answer."""
+        """Close at once; a waiting request gets the error as its answer."""
         self._answer(error, reusable=False)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Hear from asyncio that it is connected, the TLS handshake included."""
+        """Keep the transport: asyncio has completed the connection and its TLS handshake."""
         self._transport = cast("asyncio.Transport", transport)
         self._poll.register(transport.get_extra_info("socket"), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
-        """Hear what the receiver says."""
+        """Take bytes of the receiver from asyncio."""
         if self._asker is None:
             self.fail(NotHttpError())
             return
@@ -90,38 +90,38 @@ class Connection(asyncio.Protocol):
             self.fail(error)
             return
         if reply is not None:
-            # A request that is still on its way would run into the next one.
-            self._answer(reply, reusable=self._answers.reusable and not self._rest)
+            # If the request isn't sent completely, its rest would run into the next one.
+            self._answer(reply, reusable=self._answers.reusable and not self._unsent)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Hear that it has ended, which may be the end of an answer."""
+        """Take the end of the connection from asyncio; it can be the end of an answer."""
         self._transport = None
         reply = self._answers.end() if exc is None and self._asker is not None else None
         self._answer(reply or exc or ConnectionAbortedError(), reusable=False)
         self._lost(self)
 
     def pause_writing(self) -> None:
-        """Hear that the receiver takes no more for now."""
+        """Stop writing: the receiver takes no more bytes for now."""
         self._paused = True
 
     def resume_writing(self) -> None:
-        """Hear that it does again."""
+        """Go on writing: the receiver takes bytes again."""
         self._paused = False
         self._pour()
 
     def _pour(self) -> None:
-        while self._rest and not self._paused and self.is_open:
+        while self._unsent and not self._paused and self.is_open:
             assert self._transport is not None
-            self._transport.write(self._rest[:_PIECE])
-            self._rest = self._rest[_PIECE:]
+            self._transport.write(self._unsent[:_PIECE])
+            self._unsent = self._unsent[_PIECE:]
 
     def _answer(self, answer: Answer, *, reusable: bool) -> None:
         asker, self._asker = self._asker, None
         if not reusable:
             self.due = math.inf
-            self._rest = memoryview(b"")
+            self._unsent = memoryview(b"")
             if self._transport is not None:
                 self._transport.abort()
-        # Whoever asked may have been cancelled in the meantime.
+        # The task that waits for the answer may have been cancelled.
         if asker is not None and not asker.done():
             asker.set_result(answer)

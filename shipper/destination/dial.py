@@ -1,7 +1,6 @@
-"""New connections to one origin: look the name up, reach an address, agree on TLS.
+"""New connections to one origin: look up the name, connect to an address, begin TLS.
 
-It decides which address is tried when (RFC 8305). It must never leave a socket behind that nobody
-has.
+It decides which address is tried when (RFC 8305). It must never leave an unused socket open.
 """
 
 import asyncio
@@ -14,15 +13,15 @@ from typing import Final
 import httpx
 
 from shipper.destination.connection import Connection
-from shipper.destination.request import PORTS, Attempt, certified
+from shipper.destination.request import PORTS, Request, certified
 from shipper.destination.resolve import Address, CachingResolver
 
-# RFC 8305, 5: so much of a start has an address on the next one.
+# RFC 8305, 5: the next address is tried after so many seconds.
 STAGGER_SECONDS: Final = 0.25
 
 
 class Dialler:
-    """Connects to the host and port of a URL, and for https by TLS. `timeout` is in seconds."""
+    """Connects to the host and port of a URL, with TLS for https. `timeout` is in seconds."""
 
     def __init__(
         self,
@@ -39,29 +38,29 @@ class Dialler:
         self._tls = tls
         self._timeout = timeout
 
-    async def connect(self, connection: Connection, attempt: Attempt) -> None:
-        """Connect, and note how far it has come; raises OSError, of which SSLError is one."""
+    async def connect(self, connection: Connection, request: Request) -> None:
+        """Connect, and keep the stage in the request; raises OSError (SSLError is one)."""
         try:
-            attempt.stage = "name"
+            request.stage = "name"
             addresses = await self._resolver.resolve(self._host, self._port)
-            attempt.stage = "address"
+            request.stage = "address"
             reached = await reach(addresses)
-            attempt.stage = "tls"
+            request.stage = "tls"
             await self._begin(connection, reached)
         except BaseException:
             self._resolver.forget()
-            # It may have been connected a moment before it was given up.
+            # It may have been connected a moment before the error.
             connection.fail(ConnectionAbortedError())
             raise
 
     async def aclose(self) -> None:
-        """Give up the lookups under way."""
+        """Cancel the lookups under way."""
         await self._resolver.close()
 
     async def _begin(self, connection: Connection, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         if self._secure:
-            # The caller's deadline is the earlier one.
+            # The caller's deadline is earlier.
             await loop.create_connection(
                 lambda: connection,
                 sock=sock,
@@ -76,8 +75,8 @@ class Dialler:
 async def reach(addresses: Sequence[Address]) -> socket.socket:
     """Return a socket that is connected to one of the addresses; raises OSError.
 
-    They are tried in turn, the families alternating: the next one as soon as one fails, or after
-    STAGGER_SECONDS in which none did.
+    The addresses are tried in turn, with alternating families. The next one is tried when one
+    fails, or after STAGGER_SECONDS.
     """
     running: set[asyncio.Task[socket.socket]] = set()
     failures: list[OSError] = []
@@ -128,13 +127,13 @@ async def _reach_one(address: Address) -> socket.socket:
     except BaseException as error:
         sock.close()
         if isinstance(error, OSError):
-            error.filename = str(place[0])  # whoever reads of it wants to know which address it was
+            error.filename = str(place[0])  # the message of the fault names the address
         raise
     return sock
 
 
 def _alternating(addresses: Sequence[Address]) -> Iterable[Address]:
-    """Yield the addresses by turns from the family of the first and from the others."""
+    """Yield the addresses alternating between the family of the first and the others."""
     ours = [address for address in addresses if address[0] == addresses[0][0]]
     others = [address for address in addresses if address[0] != addresses[0][0]]
     for pair in zip_longest(ours, others):

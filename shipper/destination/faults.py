@@ -1,11 +1,12 @@
-"""From the exceptions of two HTTP clients to the eight kinds of fault, and to nothing else.
+"""From the exceptions of two HTTP clients to the eight kinds of fault.
 
-It decides by the root of an exception, because the outer types lie: refused, DNS and even "closed
-after reading" can look alike. Each fault names host and port. It must never quote what a peer sent,
-or more of a URL than that: an echoed payload, an API id or a password would end up in the log.
+It decides by the root of an exception, because the outer types don't say enough: a refused
+connection, a failed name lookup and even "closed after reading" can have the same type. Each fault
+names host and port. It must never quote a byte that the peer sent, or more of a URL: an echoed
+payload, an API ID or a password would get into the log.
 
-`sent` isn't read off an exception at all. The way notes when the first byte is about to
-leave, and only a try that never came so far is certain not to have been received.
+`sent` doesn't depend on the exception. The transport notes when the first byte is about to leave.
+Only before that is it certain that the receiver didn't get the event.
 """
 
 import os
@@ -20,18 +21,19 @@ import httpx
 from shipper.destination.request import PORTS, NotHttpError, Stage
 from shipper.policy.outcome import Fault, FaultKind
 
-# All that a try can raise.
+# Every exception that a transport can raise.
 FAILURES = (NotHttpError, httpx.TransportError, OSError)
 
-_ADDRESSES: Final = 4  # so many of a name's addresses are told
+_ADDRESSES: Final = 4  # so many addresses of a name are listed
 
-# h11 and httpcore have one exception for both; these beginnings are those of a lost connection.
+# h11 and httpcore raise the same exception for garbage and for a lost connection. The message of
+# a lost connection begins like this.
 _LOST: Final = ("peer closed connection", "peer unexpectedly closed", "Server disconnected")
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Whom a try asks, as its faults name it. `seconds` is the deadline of a whole try."""
+    """The receiver as faults name it. `seconds` is the deadline of a whole try."""
 
     host: str
     name: str
@@ -42,34 +44,35 @@ class Peer:
 
     @classmethod
     def of(cls, url: httpx.URL, seconds: float | None = None, proxy: str | None = None) -> "Peer":
-        """Return whom a URL leads to; neither its path nor a user's name is any part of it."""
+        """Return the peer of a URL, without the path and without a user name."""
         host = f"[{url.host}]" if ":" in url.host else url.host
         name = f"{host}:{url.port or PORTS.get(url.scheme, 1080)}"
         return cls(url.host, name, seconds, None if proxy is None else cls.of(httpx.URL(proxy)))
 
     @classmethod
     def secret(cls, url: httpx.URL, seconds: float, proxy: str | None) -> "Peer":
-        """Return the same for a URL of which nothing may be shown."""
+        """Return the peer of a URL that is a secret as a whole."""
         name = "the host of the url"
         whole = cls.of(url, seconds, proxy)
         return replace(whole, host=name, name=name, is_secret=True)
 
 
-SOMEBODY: Final = Peer("the receiver", "the receiver")
-THE_PROXY: Final = Peer("the proxy", "the proxy")
+RECEIVER: Final = Peer("the receiver", "the receiver")
+PROXY: Final = Peer("the proxy", "the proxy")
 
 
 def fault(
-    error: BaseException, *, begun: bool, proxied: bool, peer: Peer = SOMEBODY, stage: Stage = ""
+    error: BaseException, *, begun: bool, proxied: bool, peer: Peer = RECEIVER, stage: Stage = ""
 ) -> Fault:
-    """Return what went wrong; `begun` says that a byte may have left, `proxied` through whom.
+    """Return the fault for an exception.
 
-    `peer` is who was asked, and `stage` how far a try came before its first byte.
+    `begun` says that a byte of the request may have been sent, `proxied` that there is a proxy.
+    `peer` is the receiver, and `stage` is how far a try came before its first byte.
     """
     if begun:
-        kind, detail = _on_the_way(error, peer)
+        kind, detail = _after_the_first_byte(error, peer)
         return Fault(kind, "maybe", detail)
-    nearest = (peer.proxy or THE_PROXY) if proxied else peer
+    nearest = (peer.proxy or PROXY) if proxied else peer
     kind, detail = _before_the_first_byte(error, peer, nearest, stage)
     if proxied and kind in {"dns", "refused", "unreachable"}:
         return Fault("proxy", "no", _proxy_detail(error, nearest, detail))
@@ -86,7 +89,7 @@ def _before_the_first_byte(
             case socket.gaierror():
                 return "dns", f"{nearest.host} can't be resolved: {root.strerror}"
             case ConnectionRefusedError():
-                return "refused", f"nobody listens at {nearest.name}{_tried(error, nearest)}"
+                return "refused", f"nothing listens at {nearest.name}{_tried(error, nearest)}"
             case ssl.SSLError() if not _is_end(root):
                 return "tls", _tls_detail(root, peer)
     reason = _system_detail(error) or "no connection could be made"
@@ -94,16 +97,16 @@ def _before_the_first_byte(
 
 
 def _late(peer: Peer, nearest: Peer, stage: Stage, error: TimeoutError) -> str:
-    if error.errno:  # the system gave up before we did
+    if error.errno:  # the timeout of the operating system, not ours
         return f"{nearest.name} can't be reached: {_system_detail(error)}"
     before = _deadline(peer)
     match stage:
         case "turn":
             return f"no connection to {peer.name} was free {before}"
         case "name":
-            return f"no name service told where {nearest.host} is {before}"
+            return f"no name service answered for {nearest.host} {before}"
         case "tls":
-            return f"no answer to the TLS greeting from {peer.name} {before}"
+            return f"no answer to the TLS handshake from {peer.name} {before}"
     through = "" if nearest is peer else f" through the proxy {nearest.name}"
     return f"no connection to {peer.name}{through} {before}"
 
@@ -113,7 +116,7 @@ def _deadline(peer: Peer) -> str:
 
 
 def _tried(error: BaseException, peer: Peer) -> str:
-    """Return the addresses that a name stood for; the dialler notes each beside its failure."""
+    """Return the addresses that were tried; the dialler notes each in its exception."""
     if peer.is_secret:
         return ""
     found = [one.filename for one in _roots(error) if isinstance(one, OSError) and one.filename]
@@ -122,21 +125,21 @@ def _tried(error: BaseException, peer: Peer) -> str:
     return f" ({', '.join(tried[:_ADDRESSES])}{more})" if tried else ""
 
 
-def _on_the_way(error: BaseException, peer: Peer) -> tuple[FaultKind, str]:
+def _after_the_first_byte(error: BaseException, peer: Peer) -> tuple[FaultKind, str]:
     for root in _roots(error):
         match root:
             case TimeoutError() if root.errno:
-                return "timeout", f"the connection to {peer.name} broke off: {_system_detail(root)}"
+                return "timeout", f"the connection to {peer.name} was lost: {_system_detail(root)}"
             case TimeoutError():
                 return "timeout", f"no whole answer from {peer.name} {_deadline(peer)}"
             case ssl.SSLError() if not _is_end(root):
                 return "tls", _tls_detail(root, peer)
     if _is_garbage(error):
-        return "garbage", f"what {peer.name} answers isn't HTTP, or is out of every bound"
+        return "garbage", f"the answer of {peer.name} isn't HTTP, or exceeds a bound"
     reason = _system_detail(error)
     if reason is None:
         return "closed", f"{peer.name} closed the connection before its answer was whole"
-    return "closed", f"the connection to {peer.name} broke off: {reason}"
+    return "closed", f"the connection to {peer.name} was lost: {reason}"
 
 
 def _is_garbage(error: BaseException) -> bool:
@@ -153,8 +156,8 @@ def _roots(error: BaseException) -> Iterator[BaseException]:
         yield one
         if isinstance(one, BaseExceptionGroup):
             ahead.extend(one.exceptions)
-        # httpcore raises some again `from None`, which leaves the cause only as the context. Any
-        # other context may be the caller's own business.
+        # httpcore raises some exceptions again `from None`: then only the context holds the cause.
+        # Any other context may have nothing to do with the fault.
         behind = one.__context__ if one.__suppress_context__ else None
         behind = one.__cause__ or behind
         if behind is not None:
@@ -162,7 +165,7 @@ def _roots(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_end(error: ssl.SSLError) -> bool:
-    # The peer hung up in the middle of TLS: a matter of the network, not of certificates.
+    # The peer closed the connection during TLS: a problem of the network, not of certificates.
     return isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
 
 
@@ -175,13 +178,13 @@ def _tls_detail(error: ssl.SSLError, peer: Peer) -> str:
 
 def _proxy_detail(error: BaseException, proxy: Peer, detail: str) -> str:
     if isinstance(error, httpx.ProxyError):
-        # The status is all that is the library's own; a reason phrase is the peer's.
+        # The status is safe to quote; the reason phrase is the peer's text.
         return f"the proxy {proxy.name} answered HTTP {str(error)[:3]}"
     return f"at the proxy: {detail}"
 
 
 def _system_detail(error: BaseException) -> str | None:
-    """Return the operating system's words for the first error number in the chain."""
+    """Return the operating system's text for the first error number in the chain."""
     for root in _roots(error):
         if isinstance(root, OSError) and not isinstance(root, ssl.SSLError) and root.errno:
             return os.strerror(root.errno).lower()

@@ -1,7 +1,7 @@
-"""The stock client of httpx, for what ours doesn't speak: proxies, and machines without httptools.
+"""The transport of httpx, for proxies and for machines without httptools. A tenth as fast as ours.
 
-It decides when a try has begun, from what httpcore says of its work, and when a connection isn't
-used again that httpcore would use. A tenth as fast as ours.
+It decides when a try has begun, by the trace of httpcore, and when a connection isn't used again
+although httpcore would use it. It must never send a request twice.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ import httpx
 from shipper.destination.lenient_parser import HEAD_LIMIT
 from shipper.destination.request import (
     BODY_LIMIT,
-    Attempt,
     NotHttpError,
+    Request,
     certified,
     is_known,
     lifetimes,
@@ -32,8 +32,8 @@ _SENDING: Final = ".send_request_headers.started"
 _TRAILING_DATA: Final = attrgetter("_httpcore_stream._stream._connection._h11_state.trailing_data")
 
 
-class StockWay:
-    """The way through httpx. `timeout` and `keepalive` are in seconds, as is `clock`, for ages."""
+class HttpxTransport:
+    """Sends by httpx. `timeout`, `keepalive` and `clock` (for ages) are in seconds."""
 
     def __init__(
         self,
@@ -59,19 +59,19 @@ class StockWay:
             proxy=None if proxy is None else _proxy(proxy, tls),
         )
 
-    async def post(self, attempt: Attempt) -> Reply:
-        """Make one try; raises httpx.TransportError or OSError, of which TimeoutError is one."""
-        trace = _Trace(attempt)
-        request = httpx.Request(
-            attempt.target.method,
-            attempt.target.url if self._proxied else _never_asked_for(attempt.target.url),
-            headers=attempt.fields(),
-            content=attempt.body,
-            extensions=self._extensions(attempt.target.url, trace),
+    async def post(self, request: Request) -> Reply:
+        """Send a request once; raises httpx.TransportError or OSError (TimeoutError is one)."""
+        trace = _Trace(request)
+        asked = httpx.Request(
+            request.target.method,
+            request.target.url if self._proxied else _never_asked_for(request.target.url),
+            headers=request.fields(),
+            content=request.body,
+            extensions=self._extensions(request.target.url, trace),
         )
         async with asyncio.timeout(self._timeout):
             try:
-                answer = await self._transport.handle_async_request(request)
+                answer = await self._transport.handle_async_request(asked)
             except BaseException:
                 await trace.clean_up()
                 raise
@@ -82,7 +82,7 @@ class StockWay:
         await self._transport.aclose()
 
     def _extensions(self, url: httpx.URL, trace: "_Trace") -> dict[str, Any]:
-        # Through a proxy, httpcore would take the name for the proxy's.
+        # With a proxy, httpcore would use the name for the proxy.
         if self._proxied:
             return {"trace": trace}
         return {"trace": trace, "sni_hostname": certified(url.raw_host.decode("ascii"))}
@@ -95,7 +95,7 @@ class StockWay:
         return reply(answer.status_code, answer.headers.raw, await self._body(answer))
 
     async def _body(self, answer: httpx.Response) -> bytes:
-        """Read at most BODY_LIMIT bytes; a connection with more to come is closed, not drained."""
+        """Read at most BODY_LIMIT bytes; close a connection that has more of them."""
         assert isinstance(answer.stream, httpx.AsyncByteStream)
         connection = answer.extensions["network_stream"]
         body, done_with = b"", True
@@ -107,13 +107,13 @@ class StockWay:
             done_with = _is_spoiled(answer) or self._is_old(connection)
         finally:
             if done_with:
-                # httpcore may call it idle all the same, and drops what it finds closed.
+                # httpcore may still think that it is idle; it drops a connection that is closed.
                 await connection.aclose()
             await answer.stream.aclose()
         return body
 
     def _is_old(self, connection: object) -> bool:
-        # httpcore knows no age; its connections are seen with their first answer.
+        # httpcore knows no age. Here a connection is first seen with its first answer.
         now = self._clock()
         if connection not in self._retires:
             self._retires[connection] = now + next(self._lifetimes)
@@ -125,42 +125,42 @@ class _Closable(Protocol):
 
 
 class _Trace:
-    """Hears from httpcore what it is about to do."""
+    """Called by httpcore before and after each of its steps."""
 
-    def __init__(self, attempt: Attempt) -> None:
-        self._attempt = attempt
+    def __init__(self, request: Request) -> None:
+        self._request = request
         self._connection: _Closable | None = None
 
     async def __call__(self, name: str, info: dict[str, Any]) -> None:
         if name == _CONNECTED:
             self._connection = info["return_value"]
         elif name == _GREETING:
-            self._attempt.stage = "tls"
-        # A proxy's CONNECT is a request too, but not ours.
+            self._request.stage = "tls"
+        # The CONNECT to a proxy is a request too, but it isn't ours.
         elif name.endswith(_SENDING) and info["request"].method != b"CONNECT":
-            self._attempt.begun = True
+            self._request.begun = True
 
     async def clean_up(self) -> None:
-        """Close what httpcore 1.0 forgets: a socket whose TLS handshake ran into the deadline."""
-        if self._connection is not None and not self._attempt.begun:
+        """Close the socket that httpcore 1.0 forgets when a TLS handshake meets the deadline."""
+        if self._connection is not None and not self._request.begun:
             await self._connection.aclose()
 
 
 def _never_asked_for(url: httpx.URL) -> httpx.URL:
-    """Return a URL whose host no resolver is asked for if it stands for this machine; see there."""
+    """Return a URL with an address instead of a name of this machine; see `is_this_machine`."""
     return url.copy_with(host="127.0.0.1") if is_this_machine(url.host) else url
 
 
 def _proxy(url: str, tls: ssl.SSLContext) -> httpx.Proxy:
-    # httpcore refuses a context for a proxy that isn't spoken to by TLS.
+    # httpcore refuses a context for a proxy without TLS.
     return httpx.Proxy(url, ssl_context=tls if httpx.URL(url).scheme == "https" else None)
 
 
 def _is_spoiled(answer: httpx.Response) -> bool:
-    """Return whether something came behind the answer, or its end is a matter of opinion.
+    """Return whether bytes came after the answer, or the end of the answer isn't certain.
 
-    httpcore 1.0 would take it for the answer to the next request. Only h11 knows, and the way to it
-    is private: where it isn't found, the connection isn't used again.
+    httpcore 1.0 would take such bytes for the answer to the next request. Only h11 knows of them,
+    and its attributes are private: if they are missing, the connection isn't used again.
     """
     if {"content-length", "transfer-encoding"} <= answer.headers.keys():
         return True

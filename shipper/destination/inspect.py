@@ -1,7 +1,7 @@
-"""Looks at the way to a destination without sending an event: its name, its certificate.
+"""The name and the certificate of a destination, for `doctor`: no event is sent.
 
-It decides nothing about what it finds. It must never send a request, and trusts exactly what a
-`Destination` trusts.
+It decides nothing about what it finds. It must never send a request, or trust a certificate that a
+`Destination` doesn't trust.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from shipper.destination.tls import tls_context
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a URL leads to."""
+    """The host and port of a URL, and whether it is https."""
 
     host: str
     port: int
@@ -31,7 +31,7 @@ class Origin:
 
 
 def origin_of(url: str) -> Origin:
-    """Return where a URL leads to; it has been checked when the configuration was read."""
+    """Return the origin of a URL that was checked when the configuration was read."""
     parsed = httpx.URL(url)
     encrypted = parsed.scheme == "https"
     port = parsed.port or (443 if encrypted else 80)
@@ -50,7 +50,7 @@ async def addresses(origin: Origin) -> list[str]:
 async def certificate_ends(origin: Origin, ca_file: Path | None) -> float:
     """Return until when the certificate there is valid, in seconds since 1970.
 
-    Raises ssl.SSLError where it isn't trusted, OSError where nobody answers.
+    Raises ssl.SSLError if it isn't trusted, and OSError if nothing answers.
     """
     _, writer = await asyncio.open_connection(
         origin.host, origin.port, ssl=tls_context(ca_file), server_hostname=certified(origin.host)
@@ -59,4 +59,4 @@ async def certificate_ends(origin: Origin, ca_file: Path | None) -> float:
         certificate = writer.get_extra_info("peercert")
         return float(ssl.cert_time_to_seconds(certificate["notAfter"]))
     finally:
-        writer.transport.abort()  # a polite farewell waits for the other side
+        writer.transport.abort()  # a TLS shutdown would wait for the other side

@@ -1,8 +1,8 @@
-"""An answer that isn't plain: odd and fine, or none at all. The parser of the stock client decides.
+"""Answers that aren't plain: h11, the parser of the httpx transport, decides whether they are HTTP.
 
-It decides nothing of its own but the bounds, and when a connection is better not used again. It
-must never take a length for certain that another reader could see differently: such an answer
-counts, by its status, and its connection is closed (RFC 9112, 6.1 and 6.3).
+It decides only the bounds, and when a connection isn't used again. If two readers could see two
+lengths of an answer, it must never rely on one: the status of the answer counts, and the connection
+is closed (RFC 9112, 6.1 and 6.3).
 """
 
 from typing import Final
@@ -12,16 +12,16 @@ import h11
 from shipper.destination.request import BODY_LIMIT, NotHttpError, is_known, reply
 from shipper.policy.outcome import Reply
 
-# For one head, an interim answer's too: what httpcore allows.
+# For one head, also of an interim answer: the limit of httpcore.
 HEAD_LIMIT: Final = 100 * 1024
-# For a whole answer: a body in tiny chunks is that much longer on the wire, and neither trailers
-# nor the number of interim answers have another bound.
+# For a whole answer. A body in tiny chunks is much longer on the wire, and no other limit bounds
+# the trailers and the number of interim answers.
 ANSWER_LIMIT: Final = 512 * 1024
 
 _BEGINNING: Final = b"HTTP/"
-# h11 looks at HEAD_LIMIT only while a head isn't whole: in small pieces none slips through.
+# h11 checks HEAD_LIMIT only while a head isn't whole: small pieces make it check in time.
 _PIECE: Final = 4 * 1024
-# h11 reads no answer before the request is out. What it says doesn't matter.
+# h11 reads no answer before a request is sent. The content of this request doesn't matter.
 _REQUEST: Final = h11.Request(method="POST", target="/", headers=[("host", "it")])
 
 
@@ -38,9 +38,9 @@ class OddAnswer:
         self._body = bytearray()
 
     def feed(self, data: bytes) -> Reply | None:
-        """Take the next bytes; return the answer when it is whole. Raises NotHttpError."""
+        """Take the next bytes; return the answer if it is whole. Raises NotHttpError."""
         if not self._received and data[: len(_BEGINNING)] != _BEGINNING[: len(data)]:
-            raise NotHttpError  # h11 would wait for the end of a head, and for ever
+            raise NotHttpError  # h11 would wait for the end of a head for ever
         for at in range(0, len(data), _PIECE):
             self._received += len(data[at : at + _PIECE])
             found = self._read(data[at : at + _PIECE])
@@ -52,11 +52,11 @@ class OddAnswer:
         return None
 
     def end(self) -> Reply | None:
-        """Take the end of the connection; return the answer that ends by it, if one does."""
+        """Take the end of the connection; return the answer if that ends it."""
         try:
             return self._read(b"")
         except NotHttpError:
-            return None  # it is cut off, whatever it was to be
+            return None  # the answer was cut off
 
     def _read(self, data: bytes) -> Reply | None:
         try:
@@ -75,7 +75,7 @@ class OddAnswer:
     def _is_whole(self, event: object) -> bool:
         match event:
             case h11.InformationalResponse(status_code=101):
-                raise NotHttpError  # nobody asked for another protocol
+                raise NotHttpError  # we never ask for another protocol
             case h11.Response():
                 if not is_known(event.http_version):
                     raise NotHttpError

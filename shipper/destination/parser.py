@@ -1,11 +1,11 @@
-"""The answers on one connection, off the bytes as they come. Pure: knows no socket and no loop.
+"""The answers on one connection, read from its bytes. Pure: knows no socket and no loop.
 
-It decides where an answer ends, what of it is kept, and how much of it is put up with. It must
-never take for an answer what follows one, and never hold on to more than its bounds.
+It decides where an answer ends, how much of it is kept, and how much is too much. It must never
+take the bytes after an answer for another answer, and never keep more than its bounds.
 
-An answer whose head comes whole and plain is read by httptools, which is fast and strict. Whatever
-it doesn't take is left to `odd`, and so to the parser of the stock client: what counts as an answer
-is the same for both clients, and no more than one of them decides it.
+httptools, which is fast and strict, reads an answer whose head comes whole and plain.
+`lenient_parser` reads all others with the parser of the httpx transport: so both transports agree
+on what an answer is.
 """
 
 import re
@@ -17,10 +17,10 @@ from shipper.destination.lenient_parser import ANSWER_LIMIT, HEAD_LIMIT, OddAnsw
 from shipper.destination.request import BODY_LIMIT, KEPT, reply
 from shipper.policy.outcome import Reply
 
-__all__ = ["ANSWER_LIMIT", "HEAD_LIMIT", "Answers"]
+__all__ = ["ANSWER_LIMIT", "HEAD_LIMIT", "AnswerParser"]
 
-# RFC 9112, 4 and 5, without anything that is there for the sake of old programs, and with all that
-# the two parsers read in the same way. Possessive, so that no head can make it look twice.
+# RFC 9112, 4 and 5, without its allowances for old programs: the two parsers read these heads in
+# the same way. Possessive, so that no head makes the pattern backtrack.
 _TEXT = rb"[\t\x20-\x7e\x80-\xff]*+"
 _PLAIN: Final = re.compile(
     rb"HTTP/1\.[01] [2-9][0-9][0-9](?: " + _TEXT + rb")?\r\n"
@@ -28,20 +28,20 @@ _PLAIN: Final = re.compile(
 )
 _LENGTH, _CODING = b"content-length", b"transfer-encoding"
 _FRAMING = {_LENGTH, _CODING}
-# A longer one of nothing but zeros in front is a number to one of the parsers only.
+# Only one of the parsers reads a longer number, with zeros in front.
 _LENGTH_DIGITS = 19
 
 
 class _StopError(Exception):
-    """Ends the parser's work on the rest of its input."""
+    """Stops the parser before the rest of its input."""
 
 
-class Answers:
-    """What a receiver says on one connection, an answer at a time."""
+class AnswerParser:
+    """Reads the answers on one connection, one at a time."""
 
     def __init__(self) -> None:
         self.reusable = True
-        """Whether the answer that came last leaves the connection fit for another request."""
+        """Whether the connection can be used again after the last answer."""
         self._parser = HttpResponseParser(self)
         self._odd: OddAnswer | None = None
         self._parts: list[bytes] = []
@@ -52,9 +52,9 @@ class Answers:
         self._body = bytearray()
 
     def feed(self, data: bytes) -> Reply | None:
-        """Take the next bytes, at least one; return an answer when it is whole.
+        """Take the next bytes, at least one; return the answer if it is whole.
 
-        Of a body beyond BODY_LIMIT the rest isn't waited for. Raises NotHttpError.
+        After BODY_LIMIT bytes of a body the answer counts as whole. Raises NotHttpError.
         """
         if self._odd is None and not self._parts and not _is_plain(data):
             self._odd = OddAnswer()
@@ -67,7 +67,7 @@ class Answers:
         except (HttpParserError, HttpParserUpgrade):
             if not self._whole:
                 return self._start_again()
-            # What follows a whole answer belongs to nobody.
+            # Bytes after a whole answer belong to no request.
             self.reusable = False
         if self._whole:
             return self._take()
@@ -77,7 +77,7 @@ class Answers:
         return None
 
     def end(self) -> Reply | None:
-        """Take the end of the connection; return the answer that ends by it, if one does."""
+        """Take the end of the connection; return the answer if that ends it."""
         if self._odd is not None:
             return self._odd.end()
         if self._status and not self._fields.keys() & _FRAMING:
@@ -87,7 +87,7 @@ class Answers:
     def _start_again(self) -> Reply | None:
         self._parser = HttpResponseParser(self)
         self._odd = OddAnswer()
-        # It can't end before the part that was too much for the other parser, which is the last.
+        # The last part made the other parser fail: the answer can't be whole before it.
         return self._feed_odd(self._odd, b"".join(self._parts))
 
     def _feed_odd(self, odd: OddAnswer, data: bytes) -> Reply | None:
@@ -110,7 +110,7 @@ class Answers:
         self._fields = {}
         self._body = bytearray()
 
-    # The rest is called by the parser. Whatever is raised there ends its work.
+    # httptools calls the methods below. An exception there stops it.
 
     def on_message_begin(self) -> None:
         """Refuse a second answer to one request."""
@@ -118,7 +118,7 @@ class Answers:
             raise _StopError
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep the first of each header that somebody asks for."""
+        """Keep the first of each header in KEPT."""
         if self._status:
             return  # a trailer
         key = name.lower()

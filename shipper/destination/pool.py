@@ -1,7 +1,7 @@
-"""The open connections to one origin: the idle ones on a stack, and one timer for all.
+"""The open connections to one origin: a stack of the idle ones, and one timer for all.
 
-It decides how long a connection may be used or lie idle. It must never hand out one that is known
-to be closed, nor end one for its age while a request is under way.
+It decides how long a connection is used or stays idle. It must never return a connection that is
+known to be closed, or close one because of its age while a request is under way.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ from typing import Final
 from shipper.destination.connection import Connection
 from shipper.destination.request import lifetimes
 
-# Timers of uvloop have whole milliseconds, and so ring up to a half too early.
+# Timers of uvloop have whole milliseconds: they can fire half a millisecond too early.
 _TICK: Final = 0.001
 
 
 class Pool:
-    """Connections, the one used last on top. `keepalive` is in seconds, as is `clock`, for ages."""
+    """Connections, the last used on top. `keepalive` and `clock` (for ages) are in seconds."""
 
     def __init__(self, keepalive: float, clock: Callable[[], float] | None = None) -> None:
         self._keepalive = keepalive
@@ -28,20 +28,20 @@ class Pool:
         self._idle: list[Connection] = []
         self._emptied = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._rings = math.inf
+        self._expires = math.inf
 
     def connection(self) -> Connection:
-        """Return a new connection, to be connected by the caller."""
+        """Return a new connection; the caller connects it."""
         return Connection(self._lost)
 
     def add(self, connection: Connection) -> None:
-        """Take charge of a connection that is connected."""
+        """Add a connection that is connected."""
         connection.retires = self._clock() + next(self._lifetimes)
         self._open.add(connection)
         self._emptied.clear()
 
     def take(self) -> Connection | None:
-        """Return an idle connection, and no longer have it."""
+        """Remove and return an idle connection; None if there is none."""
         while self._idle:
             connection = self._idle.pop()
             if connection.retires > self._clock() and connection.is_quiet():
@@ -50,14 +50,14 @@ class Pool:
         return None
 
     def watch(self, connection: Connection, due: float) -> None:
-        """Expire a connection at that time of the loop, and not at the one before."""
+        """Close a connection at `due`, in the loop's time, instead of an earlier time."""
         connection.due = due
-        # A timer of its own for each request would cost more than all the rest of this module.
-        if due < self._rings:
+        # A timer for each request would cost more than everything else in this module.
+        if due < self._expires:
             self._set_timer(due)
 
     def give_back(self, connection: Connection) -> None:
-        """Keep a connection for the next request, or close it if it isn't fit for one."""
+        """Keep a connection for the next request, or close it if it can't be used again."""
         if connection.is_idle and connection.retires > self._clock():
             self._idle.append(connection)
             self.watch(connection, self._loop.time() + self._keepalive)
@@ -83,7 +83,7 @@ class Pool:
     def _set_timer(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._rings = when
+        self._expires = when
         self._timer = self._loop.call_at(when, self._expire)
 
     def _expire(self) -> None:
@@ -91,7 +91,7 @@ class Pool:
         for connection in tuple(self._open):
             if connection.due <= now:
                 connection.fail(TimeoutError())
-        self._timer, self._rings = None, math.inf
+        self._timer, self._expires = None, math.inf
         following = min((connection.due for connection in self._open), default=math.inf)
         if following < math.inf:
             self._set_timer(following)

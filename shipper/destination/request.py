@@ -1,7 +1,7 @@
-"""What a try is, and what carries one: our own HTTP client, or the stock one of httpx.
+"""A request and its answer, as both transports know them.
 
-It decides which bytes make the head of a request. A way must never send a try twice, and must say
-that it has begun before the first byte of it can have left.
+It decides the bytes of a request's head. A transport must never send a request twice, and must set
+`begun` before the first byte can leave.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,43 +12,43 @@ import httpx
 
 from shipper.policy.outcome import Reply
 
-# Of the body of an answer no more is read.
+# No more bytes of an answer's body are read.
 BODY_LIMIT: Final = 64 * 1024
 
 
-# A connection is used for so many seconds at most, and a quarter less at least. The addresses of a
-# cloud's balancers live for a minute; a new connection a minute costs nothing that can be measured.
-# A connection that never rests would else stay with the machine that a name has moved away from
-# (golang/go 23427), or with one of several for ever. HikariCP's 30 minutes and nginx's hour spare
-# databases and servers, whose names don't move.
+# A connection is used for at most so many seconds, and at least for a quarter less. The addresses
+# of a cloud's load balancers live for a minute; a new connection a minute costs next to nothing.
+# Without a limit, a busy connection would stay with a machine that the name no longer points to
+# (golang/go 23427), or with one of several machines. HikariCP has 30 minutes and nginx an hour:
+# they connect to servers whose names don't move.
 LIFETIME_SECONDS: Final = 60.0
 _GOLDEN = 0.6180339887
 
 PORTS: Final = {"http": 80, "https": 443}
 
 Stage: TypeAlias = Literal["", "turn", "name", "address", "tls"]
-"""How far a try has come before its first byte: what it waits for."""
+"""What a request waits for before its first byte leaves."""
 
-# The headers of an answer that anybody asks for.
+# The headers of an answer that are used.
 KEPT: Final = frozenset(
     {b"content-type", b"retry-after", b"date", b"location", b"content-length", b"transfer-encoding"}
 )
 
 
 def lifetimes() -> Iterator[float]:
-    """Yield the seconds that connections live, spread so that no burst of them ends as a burst."""
+    """Yield lifetimes in seconds, spread so that connections made together don't end together."""
     return (LIFETIME_SECONDS * (1 - 0.25 * (number * _GOLDEN % 1)) for number in count())
 
 
 class NotHttpError(Exception):
-    """What came back isn't HTTP, or is out of every bound."""
+    """The answer isn't HTTP, or exceeds a bound."""
 
 
 def is_known(version: bytes) -> bool:
-    """Return whether we know how to read an answer that says it is of this version of HTTP.
+    """Return whether an answer with this version of HTTP can be read.
 
     RFC 9110, 2.5: a higher minor version changes nothing; a higher major one changes everything.
-    Some receivers write `HTTP/2.0` where they speak 1.1.
+    Some receivers write `HTTP/2.0` although they use 1.1.
     """
     return version.removeprefix(b"HTTP/")[:1] in {b"0", b"1", b"2"}
 
@@ -58,11 +58,11 @@ def reply(
     fields: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]],
     body: bytes | bytearray,
 ) -> Reply:
-    """Return an answer of what was read; of a header that comes twice the first counts."""
+    """Return the parts of an answer as a Reply; if a header comes twice, the first counts."""
     kept = fields if isinstance(fields, Mapping) else _first_of_each(fields)
 
     def text(name: bytes) -> str | None:
-        # RFC 9110, 5.5: whatever isn't ASCII is opaque.
+        # RFC 9110, 5.5: bytes that aren't ASCII are opaque.
         value = kept.get(name)
         return None if value is None else value.strip().decode("latin-1")
 
@@ -84,12 +84,12 @@ def _first_of_each(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 def certified(host: str) -> str:
-    """Return a host as its certificate has it: without the dot that a name may have at its end."""
+    """Return a host as its certificate names it: without a dot at the end."""
     return host.rstrip(".")
 
 
 class Target:
-    """One URL to ask, with all of a request's head that stays the same."""
+    """One URL, and the part of a request's head that stays the same."""
 
     def __init__(self, url: httpx.URL, user_agent: str, method: str = "POST") -> None:
         self.url = url
@@ -97,7 +97,7 @@ class Target:
         self._fields = {
             "host": url.netloc.decode("ascii"),
             "accept": "*/*",
-            # Nothing here unpacks an answer, so none can be a bomb.
+            # Answers are never unpacked, so a compression bomb does no harm.
             "accept-encoding": "identity",
             "content-type": "application/json",
             "user-agent": user_agent,
@@ -107,11 +107,11 @@ class Target:
         self._beginning = self._begin("")
 
     def fields(self, api_id: str) -> dict[str, str]:
-        """Return the headers that every request with this API ID has; empty stands for none."""
+        """Return the headers of every request with this API ID; an empty one adds no header."""
         return {**self._fields, "x-api-id": api_id} if api_id else self._fields
 
     def beginning(self, api_id: str) -> str:
-        """Return the same as the first lines of a request."""
+        """Return the request line and these headers as text."""
         if api_id != self._api_id:
             self._api_id, self._beginning = api_id, self._begin(api_id)
         return self._beginning
@@ -121,8 +121,8 @@ class Target:
         return self._line + "".join(f"{name}: {value}\r\n" for name, value in fields)
 
 
-class Attempt:
-    """One request. `begun` turns true just before its first byte can leave."""
+class Request:
+    """One request. `begun` becomes true just before its first byte can leave."""
 
     __slots__ = ("api_id", "begun", "body", "key", "stage", "target")
 
@@ -135,22 +135,22 @@ class Attempt:
         self.stage: Stage = ""
 
     def fields(self) -> dict[str, str]:
-        """Return the headers, all but the length of the body."""
+        """Return the headers without the length of the body."""
         fields = self.target.fields(self.api_id)
         return fields if self.key is None else {**fields, "idempotency-key": self.key}
 
     def head(self) -> bytes:
-        """Return the head of the request as it goes over the wire."""
+        """Return the bytes of the request's head."""
         key = "" if self.key is None else f"idempotency-key: {self.key}\r\n"
         beginning = self.target.beginning(self.api_id)
         return f"{beginning}{key}content-length: {len(self.body)}\r\n\r\n".encode("ascii")
 
 
-class Way(Protocol):
-    """Carries tries to one origin. Belongs to the event loop in which it was opened."""
+class Transport(Protocol):
+    """Sends requests to one origin. Belongs to the event loop in which it was opened."""
 
-    async def post(self, attempt: Attempt) -> Reply:
-        """Make one try before the way's deadline; raises one of `faults.FAILURES`."""
+    async def post(self, request: Request) -> Reply:
+        """Send a request once, before the deadline; raises one of `faults.FAILURES`."""
 
     async def aclose(self) -> None:
         """Close every connection, used or not."""

@@ -1,8 +1,8 @@
-"""Name lookups for new connections: one at a time for a name, its answer kept for 30 seconds.
+"""Name lookups for new connections: one at a time for a name; the answer is kept for 30 seconds.
 
-A lookup that takes its time is shared by all who wait for it, and an address that failed isn't
-tried for as long as its entry would live. It must never ask anybody where `localhost` is: what a
-DNS says of it may be another machine, and plain http is let through to this one (RFC 6761, 6.3).
+All connections that need a name share one lookup. When a connection fails, all answers are dropped.
+It must never look up `localhost`: a DNS may return another machine, and plain http is allowed to
+this one only (RFC 6761, 6.3).
 """
 
 import asyncio
@@ -13,24 +13,24 @@ from typing import Any, TypeAlias
 CACHE_SECONDS = 30.0
 
 Address: TypeAlias = tuple[socket.AddressFamily, Any]
-"""A family and where to connect to, in that family's form."""
+"""A family, and an address in the form of that family."""
 
 _Lookup: TypeAlias = asyncio.Task[list[Address]]
 
 
 def is_this_machine(name: str) -> bool:
-    """Return whether a name stands for this very machine, whatever a DNS says."""
+    """Return whether a name stands for this machine by definition."""
     name = name.lower().rstrip(".")
     return name == "localhost" or name.endswith(".localhost")
 
 
 def loopback(port: int) -> list[Address]:
-    """Return where this machine is to itself."""
+    """Return the loopback addresses of this machine."""
     return [(socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port, 0, 0))]
 
 
 class CachingResolver:
-    """The operating system's resolver, asked once for all who want the same name."""
+    """The operating system's resolver, with one lookup at a time for a name."""
 
     def __init__(
         self,
@@ -42,20 +42,20 @@ class CachingResolver:
         self._lookups: dict[tuple[str, int], tuple[_Lookup, float]] = {}
 
     async def resolve(self, host: str, port: int) -> list[Address]:
-        """Return the addresses of a name; raises OSError, as the system's resolver does."""
+        """Return the addresses of a name; raises OSError as the system's resolver does."""
         lookup = self._lookup((host, port))
-        # Not awaited itself: who gives up must not take the lookup from the others.
+        # Not awaited itself: a cancelled request must not cancel the lookup for the others.
         await asyncio.wait([lookup])
         if lookup.cancelled():
             raise OSError("the resolver was closed")
         return lookup.result()
 
     def forget(self) -> None:
-        """Drop every answer; lookups under way go on, so that a dead resolver gets no crowd."""
+        """Drop every answer; a lookup under way goes on, so that lookups don't pile up."""
         self._lookups = {key: kept for key, kept in self._lookups.items() if not kept[0].done()}
 
     async def close(self) -> None:
-        """Give up what is under way."""
+        """Cancel the lookups under way."""
         lookups = [lookup for lookup, _ in self._lookups.values()]
         for lookup in lookups:
             lookup.cancel()
@@ -85,5 +85,5 @@ async def _ask_the_system(host: str, port: int) -> list[Address]:
 
 
 def _succeeded(lookup: _Lookup) -> bool:
-    # Looking at the exception also tells asyncio that somebody did.
+    # Reading the exception also keeps asyncio from logging that it was never read.
     return not lookup.cancelled() and lookup.exception() is None

@@ -1,7 +1,7 @@
-"""What is trusted when a destination shows its certificate: the system's authorities, and a file's.
+"""Which certificates are trusted: those of the system's authorities, and those of a file.
 
-It decides once for every connection of ours, and the same on every Python. It must never verify
-less than curl does: names, dates, signatures and their strength stay with OpenSSL's defaults.
+It decides this for every connection, and in the same way on every Python. It must never verify less
+than curl does: names, dates, signatures and their strength are checked as OpenSSL does by default.
 """
 
 import ssl
@@ -15,17 +15,19 @@ _DER: Final = b"\x30"  # a SEQUENCE; a file in PEM begins with text
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Return what is trusted: the system's authorities, and those of a file; raises ConfigError.
+    """Return a context that trusts the system's authorities and those of a file.
 
-    It is what `create_default_context` makes, but for three things. That writes the keys of every
-    connection into the file that $SSLKEYLOGFILE names, and so the API ID to whoever reads that. And
-    Python 3.13 set two flags in it. VERIFY_X509_STRICT refuses authorities without key identifiers,
-    key usage or a critical mark, which RFC 5280 asks for. Those of many shops and appliances lack
-    them (cpython 107361, urllib3 3665); browsers, curl and Python 3.12 don't mind.
-    VERIFY_X509_PARTIAL_CHAIN lets an intermediate authority, or a receiver's very certificate, be
-    what is trusted, as curl does. So the first is cleared, and the second set.
+    Raises ConfigError. The context differs from that of `create_default_context` in three points:
+
+    - It ignores $SSLKEYLOGFILE. With the keys in that file, its readers could decrypt the API ID.
+    - VERIFY_X509_STRICT is off on every Python; 3.13 sets it. It refuses authorities without the
+      key identifiers, key usage or critical mark that RFC 5280 asks for. The authorities of many
+      shops and appliances lack them (cpython 107361, urllib3 3665); browsers, curl and Python 3.12
+      accept them.
+    - VERIFY_X509_PARTIAL_CHAIN is on on every Python; 3.13 sets it. As with curl, an intermediate
+      authority or the receiver's own certificate can be trusted.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # names and certificates are checked by it
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # it checks names and certificates
     context.load_default_certs()
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -36,10 +38,10 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
 
 
 def knows_authorities() -> bool:
-    """Return whether the system has any: a small container image may have none."""
+    """Return whether the system has any authorities: a small container image may have none."""
     if ssl.create_default_context().cert_store_stats()["x509"]:
         return True
-    directory = ssl.get_default_verify_paths().capath  # None where there is none
+    directory = ssl.get_default_verify_paths().capath  # None if it is missing
     return bool(directory) and any(Path(directory).iterdir())
 
 
@@ -49,13 +51,13 @@ def _trust(context: ssl.SSLContext, file: Path) -> None:
         if content.startswith(_DER):
             context.load_verify_locations(cadata=content)
         elif content.startswith(_BYTE_ORDER_MARK):
-            # OpenSSL would not see the first certificate behind it, and say nothing.
+            # OpenSSL would skip the first certificate after it without an error.
             text = content.decode("ascii", "ignore")
             context.load_verify_locations(cadata=text)
         else:
             context.load_verify_locations(file)
     except OSError as error:
-        # Of which SSLError is one; OpenSSL's own words name its functions.
+        # SSLError is one of them; the text of OpenSSL would name its functions.
         is_ssl = isinstance(error, ssl.SSLError)
         reason = (
             "holds no certificate, or one that can't be read" if is_ssl else _of_the_system(error)

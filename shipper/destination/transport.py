@@ -1,6 +1,7 @@
-"""Our own HTTP/1.1 client: one kind of request, one origin, one future a try.
+"""Our own HTTP/1.1 client: one kind of request, one origin, one future per request.
 
-It decides who may use a connection and when a new one is made. It must never send anything twice.
+It decides which request gets a connection, and when a new connection is made. It must never send a
+request twice.
 """
 
 import asyncio
@@ -13,18 +14,18 @@ import httpx
 from shipper.destination.connection import Connection
 from shipper.destination.dial import Dialler
 from shipper.destination.pool import Pool
-from shipper.destination.request import Attempt
+from shipper.destination.request import Request
 from shipper.policy.outcome import Reply
 
 _T = TypeVar("_T")
 
 
-class FastWay:
-    """The way to the origin of a URL; to be made within the running loop.
+class FastTransport:
+    """Sends requests to the origin of a URL. Create it in the running loop.
 
-    At most `limit` connections; more tries than that wait for each other, first come, first served.
-    `timeout` is for a whole try, `keepalive` for an idle connection, both in seconds. `clock` (by
-    default the loop's) tells how old a connection and the answer of a name service are.
+    There are at most `limit` connections; further requests wait, first come, first served.
+    `timeout` is for a whole request and `keepalive` for an idle connection, both in seconds.
+    `clock` (by default the loop's) measures the age of a connection and of a name lookup.
     """
 
     def __init__(
@@ -45,22 +46,22 @@ class FastWay:
         self._waits: set[asyncio.Timeout] = set()
         self._closed = False
 
-    async def post(self, attempt: Attempt) -> Reply:
-        """Make one try; raises NotHttpError or OSError, of which TimeoutError is one."""
+    async def post(self, request: Request) -> Reply:
+        """Send a request once; raises NotHttpError or OSError (TimeoutError is one)."""
         deadline = self._now() + self._timeout
         if self._turns.locked():
-            attempt.stage = "turn"
+            request.stage = "turn"
             await self._within(deadline, self._turns.acquire())
         else:
             await self._turns.acquire()
         try:
             connection = self._pool.take()
             if connection is None:
-                connection = await self._within(deadline, self._connect(attempt))
+                connection = await self._within(deadline, self._connect(request))
             self._pool.watch(connection, deadline)
-            attempt.begun = True
+            request.begun = True
             try:
-                answer = await connection.ask(attempt.head(), attempt.body)
+                answer = await connection.ask(request.head(), request.body)
             finally:
                 self._pool.give_back(connection)
         finally:
@@ -70,7 +71,7 @@ class FastWay:
         raise answer
 
     async def aclose(self) -> None:
-        """Close every connection, and end whatever waits for one."""
+        """Close every connection, and end the requests that wait for one."""
         self._closed = True
         for wait in self._waits:
             if not wait.expired():
@@ -78,9 +79,9 @@ class FastWay:
         await self._pool.aclose()
         await self._dialler.aclose()
 
-    async def _connect(self, attempt: Attempt) -> Connection:
+    async def _connect(self, request: Request) -> Connection:
         connection = self._pool.connection()
-        await self._dialler.connect(connection, attempt)
+        await self._dialler.connect(connection, request)
         if self._closed:
             connection.fail(ConnectionAbortedError())
             raise ConnectionAbortedError

@@ -1,6 +1,6 @@
-"""A URL that is told something now and then: where alarms go, what waits for a heartbeat.
+"""Requests to a webhook or a heartbeat URL.
 
-It decides what such a request says. It must never send an API ID or an event, follow a redirect,
+It decides the head of such a request. It must never send an API ID or an event, follow a redirect,
 or show the URL, which is a secret as a whole.
 """
 
@@ -10,15 +10,14 @@ from typing import Literal
 from shipper import __version__
 from shipper.destination.build import opener, parse_url
 from shipper.destination.faults import FAILURES, Peer, fault
-from shipper.destination.request import Attempt, Target, Way
+from shipper.destination.request import Request, Target, Transport
 from shipper.policy.outcome import Fault, Reply
 
 
 class Hook:
-    """Asks one URL, one request at a time. Belongs to the event loop that first asks.
+    """Sends requests to one URL, one at a time. Belongs to the event loop that first sends.
 
-    `timeout` is in seconds, for the whole of a request. Raises ConfigError when the arguments
-    can't work.
+    `timeout` is in seconds for a whole request. Raises ConfigError if the arguments can't work.
     """
 
     def __init__(
@@ -37,27 +36,27 @@ class Hook:
         self._open = opener(
             parsed, limit=1, timeout=timeout, ca_file=ca_file, proxy=proxy, choice="auto"
         )
-        self._way: Way | None = None
+        self._transport: Transport | None = None
 
-    async def ring(self, body: bytes = b"") -> Reply | Fault:
-        """Make one request, and return what came of it."""
-        if self._way is None:
-            self._way = self._open()
-        attempt = Attempt(self._target, "", None, body)
+    async def send(self, body: bytes = b"") -> Reply | Fault:
+        """Send one request, and return the answer or what went wrong."""
+        if self._transport is None:
+            self._transport = self._open()
+        request = Request(self._target, "", None, body)
         try:
-            # Where it leads to may have the URL's path in it.
-            return (await self._way.post(attempt))._replace(location=None)
+            # A redirect may name the URL's path.
+            return (await self._transport.post(request))._replace(location=None)
         except FAILURES as error:
             return fault(
                 error,
-                begun=attempt.begun,
+                begun=request.begun,
                 proxied=self._proxied,
                 peer=self._peer,
-                stage=attempt.stage,
+                stage=request.stage,
             )
 
     async def aclose(self) -> None:
-        """Close the connection; whatever is still under way ends with a fault."""
-        way, self._way = self._way, None
-        if way is not None:
-            await way.aclose()
+        """Close the connection; a request that is under way ends with a fault."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()

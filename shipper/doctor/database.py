@@ -25,7 +25,7 @@ from shipper.observe.troubles import (
     fix_of,
     named,
     newest_wait_for,
-    stands,
+    state_of,
 )
 from shipper.policy.state import State
 from shipper.store.db import commits
@@ -226,7 +226,7 @@ def check_daemon(database: Database, settings: Settings, now: float) -> Iterator
 
 def _link(report: DestinationReport, settings: Settings, *, running: bool) -> CheckResult:
     name = f"link {report.name}"
-    text = f"{stands(report)}; {report.pending:,} pending"
+    text = f"{state_of(report)}; {report.pending:,} pending"
     destination = settings.destinations.get(report.name)
     if destination is None:
         config = str(settings.path or "the configuration")

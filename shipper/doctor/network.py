@@ -151,7 +151,7 @@ def _verdict(
     if outcome.kind in {Kind.ACCEPTED, Kind.REFUSED}:
         # The API has judged the event, so it has accepted the API ID.
         return well(name, f"the API accepts this API ID (HTTP {outcome.status_code})")
-    text = outcome.told
+    text = outcome.reason
     fix = hint(outcome.cause, place)
     if outcome.status_code in {401, 403}:
         return fault(name, f"the API refuses this API ID ({text})", fix)

@@ -1,4 +1,8 @@
-"""The drain: the tick that collects, records, claims, plans and hands out."""
+"""The drain: it claims events, sends them, and records what became of them.
+
+It must never send an event without a claim on disk, and never free a place before the outcome of
+its try is recorded.
+"""
 
 from shipper.drain.dispatcher import Dispatcher
 from shipper.drain.route import Route

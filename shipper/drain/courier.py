@@ -1,7 +1,7 @@
-"""Carries one event to its destination and says what came of it. Knows no database and no lane.
+"""One try: send one event to its destination and return the outcome.
 
-Whatever the network, the receiver or the event itself do, the answer is an outcome, never an
-exception: an event that breaks something must not stop the others.
+It knows no database and no lane. It must never raise because of the network, the receiver or the
+event: an event that breaks something must not stop the others.
 """
 
 from collections.abc import Callable
@@ -12,12 +12,12 @@ from shipper.contract.validation import describe, violations
 from shipper.policy.event import Event
 from shipper.policy.outcome import EXCERPT_CHARS, Fault, Invalid, Outcome, Reply, classify, masked
 
-# Bytes of an answer: an excerpt is a quarter of it, and whether it is a web page shows at once.
+# Bytes of an answer that are read. An excerpt needs a quarter of them; a web page shows at once.
 _LOOKED_AT = 16 * EXCERPT_CHARS
 
 
 class Carrier(Protocol):
-    """One way to a receiver: `shipper.destination.Destination`, or a test's own."""
+    """What sends a request to the receiver: `shipper.destination.Destination`, or a test's own."""
 
     async def send(self, event_id: str, payload: bytes, api_id: str) -> Reply | Fault | Invalid:
         """Make one try. Raises nothing but CancelledError."""
@@ -26,8 +26,8 @@ class Carrier(Protocol):
         """Close what is open."""
 
 
-class Carried(NamedTuple):
-    """One try and what came of it. `started_at` is wall time; `seconds` how long it took."""
+class TryResult(NamedTuple):
+    """The outcome of one try. `started_at` is in seconds since 1970; `seconds` is its duration."""
 
     outcome: Outcome
     started_at: float
@@ -35,9 +35,9 @@ class Carried(NamedTuple):
 
 
 class Courier:
-    """Checks events and carries them. `api_id` is asked anew when `refresh` is called.
+    """Checks events and sends them. `refresh` calls `api_id` for the API ID again.
 
-    `where` is the receiver's host and port, for whoever reads what came of a try.
+    `where` is the receiver's host and port, which outcomes name.
     """
 
     def __init__(
@@ -57,27 +57,27 @@ class Courier:
         self._clock = clock
 
     def refresh(self) -> bool:
-        """Read the API ID anew; return whether it is another one."""
+        """Read the API ID again; return whether it has changed."""
         before, self._api_id = self._api_id, self._read_api_id()
         return before != self._api_id
 
     def check(self, event: Event) -> Outcome | None:
-        """Return why an event can't be sent at all, or None when it can."""
+        """Return why an event can't be sent, or None if it can."""
         found = violations(event.payload, self._validation)
         if not found:
             return None
         return classify(Invalid("invalid", describe(found)), self._clock.wall())
 
-    async def carry(self, event: Event) -> Carried:
+    async def carry(self, event: Event) -> TryResult:
         """Make one try with an event."""
         started_at, began = self._clock.wall(), self._clock.monotonic()
         answer = await self._carrier.send(event.event_id, event.payload, self._api_id)
         if isinstance(answer, Reply):
-            # What a receiver throws back would end up in the history.
+            # The history would keep an API ID that the receiver echoes.
             answer = masked(answer, self._api_id, _LOOKED_AT)
         outcome = classify(answer, self._clock.wall(), self._where)
-        return Carried(outcome, started_at, self._clock.monotonic() - began)
+        return TryResult(outcome, started_at, self._clock.monotonic() - began)
 
     async def aclose(self) -> None:
-        """Close the way to the receiver."""
+        """Close the connections to the receiver."""
         await self._carrier.aclose()

@@ -1,10 +1,11 @@
-"""The tick: collect → record → claim → look → plan → hand out. It owns all mutable state.
+"""The tick of the drain: collect → record → claim → look → send. The dispatcher owns all its state.
 
-One exchange with the database at a time: while one batch of outcomes is being written the next
-collects, so recording is a group commit without a timer. Nothing is sent that isn't claimed on
-disk, nothing while the database can't be written, nothing that the lease might not outlive.
+There is one exchange with the database at a time. While it writes one batch of outcomes, the next
+batch collects: outcomes are committed in groups, without a timer.
 
-Fatal in here: a lost lease. A lost database is not: the same work is given again later.
+It must never send an event that isn't claimed on disk, nor send while the database can't be
+written, nor begin a try that may last longer than the lease. A lost lease ends the drain. A lost
+database doesn't: the dispatcher does the same work again later.
 """
 
 import asyncio
@@ -12,19 +13,18 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
 from shipper.clock import Clock
-from shipper.drain.exchange import Answer, Exchange, Looks, Queue, Thread
+from shipper.drain.exchange import Exchange, ExchangeResult, OutboxReader, OutboxWriter, Thread
 from shipper.drain.link_row import StoredLinks
 from shipper.drain.reporter import Reporter
 from shipper.drain.route import Route
-from shipper.drain.routes import Routes
-from shipper.drain.terms import Asked
-from shipper.drain.wait import Rest, Rhythm
+from shipper.drain.routes import Asked, Routes
+from shipper.drain.wait import Rhythm, Wait
 from shipper.errors import StoreUnavailable
 from shipper.store.drain.messages import Holds, LinkRow, Work
 
 CLAIMS_PER_TURN = 512
 STOP_GRACE = 5.0
-# An operator who sends events elsewhere asks again before it is over, for as long as they want to.
+# `shipper events reroute` asks again before this is over, for as long as it needs.
 RECALLED_FOR = 1.0
 
 
@@ -33,8 +33,8 @@ class Dispatcher:
 
     def __init__(
         self,
-        queue: Queue,
-        looks: Looks,
+        queue: OutboxWriter,
+        looks: OutboxReader,
         *,
         clock: Clock,
         reporter: Reporter,
@@ -43,7 +43,7 @@ class Dispatcher:
     ) -> None:
         self._clock = clock
         self._report = reporter
-        self._rest = Rest(rhythm, clock)
+        self._wait = Wait(rhythm, clock)
         self._exchange = Exchange(
             queue,
             looks,
@@ -54,8 +54,8 @@ class Dispatcher:
         )
         self._routes = Routes(clock)
         self._stop = asyncio.Event()
-        self._deadline = inf  # of what is in flight, once it is to stop
-        self._rests = 0  # while winding down, when there is nothing to say to the database
+        self._deadline = inf  # until when a stop waits for what is in flight
+        self._idle_turns = 0  # waits during a stop, without an exchange
         self._knows_holds = False
         self._releases: Mapping[str, int] = {}
         self._recalls: Mapping[str, int] = {}
@@ -64,52 +64,52 @@ class Dispatcher:
     # -- from outside -------------------------------------------------------------------------
 
     def add(self, route: Route) -> None:
-        """Take a destination on; one of that name goes on as it was, in the new route.
+        """Add a destination; if there is a route of that name, replace it and keep its state.
 
-        It begins once what is in flight at the old one has ended and is recorded.
+        The new route begins when everything in flight at the old one has ended and is recorded.
         """
         self._routes.add(route)
-        # What is held has to be known before anything of it is claimed.
+        # The dispatcher has to know what is held before it claims events of the new route.
         self._exchange.owe_holds()
-        self._rest.end()
+        self._wait.end()
 
     def remove(self, name: str) -> None:
-        """Send nothing more to a destination; what is in flight there ends and is recorded."""
+        """Remove a destination; what is in flight there ends and is recorded."""
         self._routes.remove(name)
-        self._rest.end()
+        self._wait.end()
 
     @property
     def routes(self) -> Mapping[str, Route]:
-        """Return the destinations by name, also those that wait until an old route has left."""
+        """Return the routes by name, also those that wait until an old route has left."""
         return self._routes.named
 
     def probe_at_once(self) -> None:
-        """Try the links that are down: somebody says that they may work now."""
+        """Probe the links that are down: something has changed, and they may work now."""
         for route in self.routes.values():
             route.link.probe_at_once(self._clock.monotonic())
-        self._rest.end()
+        self._wait.end()
 
     def set_rhythm(self, rhythm: Rhythm) -> None:
-        """Look as often as this says from now on, and have the lease last for as long."""
-        self._rest.set(rhythm)
+        """Use another rhythm and another length of the lease from now on."""
+        self._wait.set(rhythm)
         self._exchange.set_lease(rhythm.lease_ttl)
 
     @property
     def beats(self) -> int:
-        """Return a number that grows as long as the drain turns: what the watchdog is fed by."""
-        return self._exchange.tries + self._rests
+        """Return a number that grows while the drain works; the watchdog checks it."""
+        return self._exchange.tries + self._idle_turns
 
     def wake(self) -> None:
-        """End the present rest: there may be something to do."""
-        self._rest.end()
+        """End the present wait: there may be something to do."""
+        self._wait.end()
 
     def look(self) -> None:
-        """Look for new events, whether or not anything says that there are some."""
+        """Look for new events with the next exchange, even if the database shows no change."""
         self._exchange.owe_a_look()
-        self._rest.end()
+        self._wait.end()
 
     def rescan(self) -> None:
-        """Scan everything from the beginning."""
+        """Sweep all destinations from the beginning."""
         for route in self.routes.values():
             route.ahead.rescan()
         self.look()
@@ -121,14 +121,14 @@ class Dispatcher:
     # -- the drain ----------------------------------------------------------------------------
 
     async def run(self, stop: asyncio.Event, *, until: Callable[[], bool] | None = None) -> int:
-        """Drain until `stop` is set, or `until` says so; return how many tries were cut off."""
+        """Drain until `stop` is set or `until` returns true; return how many tries were cut off."""
         waiter = asyncio.create_task(self._stop_on(stop))
         try:
             while not self._stop.is_set() and not (until is not None and until()):
-                await self._rest(await self.tick())
+                await self._wait(await self.tick())
             return await self._wind_down()
         except StoreUnavailable as error:
-            # Raised only to who stops. The claims tell the next daemon what to repeat.
+            # Raised only during a stop. The next daemon sees by the claims what to send again.
             return self._report.unrecorded(self._routes.at_work(), error)
         finally:
             waiter.cancel()
@@ -143,26 +143,26 @@ class Dispatcher:
             self._stop.set()
             longest = self._routes.longest() + STOP_GRACE
             self._deadline = min(self._deadline, self._clock.monotonic() + longest)
-        self._rest.end()
+        self._wait.end()
 
     @property
     def may_finish(self) -> bool:
-        """Return whether something is in flight for which a stop waits."""
+        """Return whether a stop still waits for something in flight."""
         return bool(self._routes.tasks()) and self._clock.monotonic() < self._deadline
 
     def cut_off(self) -> None:
-        """Let nothing that is in flight finish: once it is to stop, it stops at once."""
+        """Make a stop wait for nothing that is in flight."""
         self._deadline = -inf
-        self._rest.end()
+        self._wait.end()
 
     async def tick(self) -> float:
-        """Do one round; return for how many seconds there is nothing to do unless woken."""
-        answer = await self._converse(self._questions())
-        if answer.commanded:  # before anything is sent that is held by now
-            answer = await self._converse([], asks_holds=True)
+        """Do one tick; return the seconds to wait before the next, if nothing ends the wait."""
+        result = await self._converse(self._questions())
+        if result.commanded:  # what is held must be known before the next start
+            result = await self._converse([], asks_holds=True)
         for route in self._routes.at_work():
-            if route.bug is not None:
-                raise route.bug
+            if route.flights.bug is not None:
+                raise route.flights.bug
         self._see_off()
         now = self._clock.monotonic()
         if not self._stop.is_set() and now < self._exchange.lease_until:
@@ -170,18 +170,18 @@ class Dispatcher:
                 if now + route.timeout < self._exchange.lease_until:
                     route.start(now)
         self._report.routes(self._routes.at_work(), now)
-        return self._delay(answer, now)
+        return self._delay(result, now)
 
     def _see_off(self) -> None:
-        """Part with the routes that have nothing more to record; who follows them begins."""
+        """Drop the routes that have nothing more to record, so that their successors begin."""
         for route in self._routes.left():
             self._report.forget(route)
-            self._exchange.owe_holds()  # an event that died there may hold its key now
+            self._exchange.owe_holds()  # a dead letter there may hold its key now
 
-    def _delay(self, answer: Answer, now: float) -> float:
-        until = now + self._rest.longest(answer.pulse, now)
+    def _delay(self, result: ExchangeResult, now: float) -> float:
+        until = now + self._wait.longest(result.pulse, now)
         for route in self._routes.at_work():
-            if route.settled or (not self._stop.is_set() and self._has_more(route)):
+            if route.flights.has_ended() or (not self._stop.is_set() and self._has_more(route)):
                 return 0.0
             if now < route.recalled_until:
                 until = min(until, route.recalled_until)
@@ -202,13 +202,12 @@ class Dispatcher:
         asking = [route for route in self._routes.at_work() if now >= route.recalled_until]
         return [Asked(route, one) for route in asking for one in route.ahead.questions(now)]
 
-    async def _converse(self, asked: list[Asked], *, asks_holds: bool = False) -> Answer:
+    async def _converse(self, asked: list[Asked], *, asks_holds: bool = False) -> ExchangeResult:
         routes = self._routes.in_turn()
-        settled = [(route, route.settled) for route in routes]
+        ended = [(route, route.flights.take_ended()) for route in routes]
         wanted: list[tuple[Route, int, str | int]] = []
         now = self._clock.monotonic()
         for route in routes:
-            route.settled = []
             share = CLAIMS_PER_TURN - len(wanted)
             if not self._stop.is_set() and now >= route.recalled_until:
                 wanted += [(route, row, lane) for row, lane in route.ahead.wanted[:share]]
@@ -216,7 +215,7 @@ class Dispatcher:
         links = self._changed_links()
         work = Work(
             now=self._clock.wall(),
-            records=[item.record for _, items in settled for item in items],
+            records=[item.record for _, items in ended for item in items],
             released=[row for route in routes for row in route.lanes.loaded.take_released()],
             wanted=[row for _, row, _ in wanted],
             homes={row: route.name for route, row, _ in wanted},
@@ -225,46 +224,46 @@ class Dispatcher:
         loaded = None
         if asks_holds:
             loaded = {name: route.lanes.loaded_keys() for name, route in self.routes.items()}
-        answer = await self._exchange(work, [one.question for one in asked], self._stop, loaded)
+        result = await self._exchange(work, [one.question for one in asked], self._stop, loaded)
         self._stored.update(links)
-        claimed = {event.id: event for event in answer.events}
+        claimed = {event.id: event for event in result.events}
         for route in routes:
             mine = [(row, lane) for of, row, lane in wanted if of is route]
             route.ahead.take_claims(mine, claimed)
-        for route, items in settled:
+        for route, items in ended:
             for item in items:
                 route.recorded(item)
             self._report.recorded(route.name, items)
-        self._take_answers(asked, answer)
-        return answer
+        self._take_result(asked, result)
+        return result
 
-    def _take_answers(self, asked: Sequence[Asked], answer: Answer) -> None:
+    def _take_result(self, asked: Sequence[Asked], result: ExchangeResult) -> None:
         now = self._clock.monotonic()
-        self._go_back(answer)
-        if answer.holds is not None:
-            self._apply_holds(answer.holds, now)
-        if answer.pulse.fresh:
+        self._go_back(result)
+        if result.holds is not None:
+            self._apply_holds(result.holds, now)
+        if result.pulse.fresh:
             self._note_fresh(asked)
-        # Lanes before the scan would make it meet rows that are asked for already.
+        # Pages of single lanes come last: else the scan would meet rows that they have asked for.
         for of_lane in (False, True):
-            for (route, question), rows in zip(asked, answer.rows, strict=True):
+            for (route, question), rows in zip(asked, result.rows, strict=True):
                 if rows is not None and (question.lane is not None) is of_lane:
-                    route.answer(question, rows, now)
+                    route.take_rows(question, rows, now)
 
-    def _go_back(self, answer: Answer) -> None:
-        """Look again at what is, or may be, another than it was."""
-        if answer.pulse.moved:
+    def _go_back(self, result: ExchangeResult) -> None:
+        """Look again at everything that has changed or may have changed."""
+        if result.pulse.moved:
             for route in self._routes.at_work():
-                route.recall(route.recalled_until)  # what was seen may not be there any more
-        if answer.may_be_back or answer.pulse.moved:
+                route.recall(route.recalled_until)  # the rows that were seen may be gone
+        if result.may_be_back or result.pulse.moved:
             for route in self.routes.values():
                 route.ahead.rescan()
-        for name, lane in answer.touched:
+        for name, lane in result.touched:
             if name in self.routes:
                 self.routes[name].ahead.refetch(lane)
 
     def _note_fresh(self, asked: Sequence[Asked]) -> None:
-        """Remember for the routes that had no room to look that there is more to see."""
+        """Let the routes that had no room for a look at new rows do so later."""
         seen = {
             one.route.name
             for one in asked
@@ -283,7 +282,7 @@ class Dispatcher:
                     route.link.release(now)
                 if holds.recalls.get(name) != self._recalls.get(name):
                     route.recall(now + RECALLED_FOR)
-                    self._rest.end()  # what it lets go of is written down at once
+                    self._wait.end()  # the next exchange releases its claims at once
         self._knows_holds = True
         self._releases, self._recalls = holds.releases, holds.recalls
 
@@ -295,24 +294,24 @@ class Dispatcher:
     # -- the end ------------------------------------------------------------------------------
 
     async def _wind_down(self) -> int:
-        """Let what is in flight finish, record it, and return how many tries have not finished."""
+        """Wait for what is in flight, record it, and return how many tries have not finished."""
         self._begin_to_end()
         while self.may_finish:
-            self._rest.forget()
-            if any(route.settled for route in self._routes.at_work()):
+            self._wait.forget()
+            if any(route.flights.has_ended() for route in self._routes.at_work()):
                 await self._converse([])
             else:
-                await self._rest(min(self._deadline - self._clock.monotonic(), self._rest.idle))
-                self._rests = self._report.rested(self._clock.monotonic())
-        await self._converse([])  # records what ended last
+                await self._wait(min(self._deadline - self._clock.monotonic(), self._wait.idle))
+                self._idle_turns = self._report.waited(self._clock.monotonic())
+        await self._converse([])  # records the last outcomes
         for route in self._routes.at_work():
             route.lanes.unload_all()
-        await self._converse([])  # lets go of what was claimed and never sent
+        await self._converse([])  # releases what was claimed and never sent
         self._report.flush(self._routes.at_work())
         return len(self._routes.tasks())
 
     async def _end_flights(self) -> None:
-        """Cut off what is still in flight, however this came to its end, and close the ways."""
+        """Cut off what is still in flight, whatever ended the drain, and close all connections."""
         cut_off = self._routes.tasks()
         for task in cut_off:
             task.cancel()

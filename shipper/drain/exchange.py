@@ -1,8 +1,9 @@
-"""The dispatcher's talk with the database: one exchange at a time, in the database's own thread.
+"""The exchange with the database: one at a time, in the database's own thread.
 
-An exchange writes a turn's work in one transaction, then looks. It is given again until it is
-done, because what is to be recorded must not get lost; the store sees to it that what was done
-isn't done twice. Fatal in here: a lost lease.
+An exchange writes the work of a turn in one transaction, then looks. It decides when to try again,
+when to prolong the lease, and when a pulse is needed. It must never drop work: it repeats the
+exchange until that is done, and the store makes sure that nothing is written twice. A lost lease
+ends it.
 """
 
 import asyncio
@@ -20,63 +21,62 @@ from shipper.policy.event import Event
 from shipper.store.drain.messages import NAMED, Holds, Look, PendingRow, Pulse, SettledIds, Work
 from shipper.system.waiting import is_set_within
 
-# A pulse costs as much as sending five events; a drain that turns all the time needs one now and
-# then.
+# A pulse costs as much as sending five events; a busy drain needs one only now and then.
 _PULSE_EVERY = 0.01
-# A server that is back is noticed within seconds; who refuses us is asked more rarely, for each
-# refusal may count.
+# The drain notices within seconds that a server is back. It asks a server that refuses the login
+# more rarely, because some servers count the refused logins.
 _RETRY_MAX = 5.0
 RETRY_REFUSED_MAX = 30.0
 _TRIES_AT_STOP = 3
-_REST_AT_STOP = 0.5
+_WAIT_AT_STOP = 0.5
 
 T = TypeVar("T")
 
 
-class Queue(Protocol):
+class OutboxWriter(Protocol):
     """What the dispatcher writes through: `shipper.store.drain.queue.Queue`."""
 
     def turn(self, work: Work) -> list[Event]:
-        """Do a turn's work in one durable transaction."""
+        """Do the work of a turn in one durable transaction; return the events that it claimed."""
 
     def renew(self) -> None:
-        """Prolong the lease; fail where what was written before isn't there any more."""
+        """Prolong the lease; fail if the last turn is no longer in the database."""
 
 
-class Looks(Protocol):
+class OutboxReader(Protocol):
     """What the dispatcher sees through: `shipper.store.drain.look.Looks`."""
 
     @property
     def settled(self) -> SettledIds:
-        """How far the order of commits is known, and by which connection."""
+        """The watermark, and the connection that it is known by."""
 
     def pulse(self) -> Pulse:
-        """Tell whether something may have changed."""
+        """Return what may have changed since the last pulse."""
 
     def look(self, question: Look) -> list[PendingRow]:
-        """Show pending rows."""
+        """Return pending rows."""
 
     def touched(self, since: int) -> list[tuple[str, str | int]] | None:
-        """Tell which lanes operators have touched since then; None where that isn't known."""
+        """Return the lanes that operators changed since generation `since`; None if unknown."""
 
     def holds(self, loaded: Mapping[str, Sequence[str]]) -> Holds:
-        """Tell what is held: destinations, and which of the keys that are loaded."""
+        """Return what is held: destinations, and which of the loaded keys."""
 
 
 class Thread(Protocol):
-    """How to have the database's thread do something: `shipper.daemon.database_thread`."""
+    """What runs work in the database's thread: `shipper.daemon.database_thread`."""
 
     async def __call__(self, work: Callable[[], T]) -> T:
-        """Run `work` there; return what it returns, or raise what it raises."""
+        """Run `work` in the thread; return what it returns, or raise what it raises."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of an exchange; `rows` is None for a look that nothing fresh made worth it.
+class ExchangeResult:
+    """The result of an exchange. `rows` has None for a look that wasn't needed: nothing is new.
 
-    `commanded` says that an operator has acted: whoever asked has to say what is loaded, and is
-    told with the next exchange what of it is held. `touched` are the lanes that were changed, with
-    their destinations; `may_be_back` says that any may have been.
+    `commanded` says that an operator has acted: the dispatcher asks with the next exchange which of
+    its loaded keys are held. `touched` are the lanes that operators have changed, with their
+    destinations. `may_be_back` says that any lane may have changed.
     """
 
     events: list[Event]
@@ -90,7 +90,7 @@ class Answer:
 
 @dataclass(slots=True)
 class _Talk:
-    """One exchange, and how far it has come."""
+    """One exchange and how much of it is done."""
 
     work: Work
     questions: Sequence[Question]
@@ -103,12 +103,12 @@ class _Talk:
 
 
 class Exchange:
-    """The way to the database, and the lease that is prolonged in time."""
+    """Does exchanges with the database, and prolongs the lease in time."""
 
     def __init__(
         self,
-        queue: Queue,
-        looks: Looks,
+        queue: OutboxWriter,
+        looks: OutboxReader,
         thread: Thread,
         *,
         clock: Clock,
@@ -126,21 +126,21 @@ class Exchange:
         self._pulse_at = 0.0
         self._held_back = False
         self._holds_owed = True
-        self._look_owed = True  # whether or not the database says that it changed
+        self._look_owed = True  # even if the database shows no change
         self.lease_until = rhythm.lease_taken_at + rhythm.lease_ttl
         self.tries = 0
-        """Exchanges tried so far: they grow even while the database can't be reached."""
+        """How many exchanges were tried: it grows even while the database can't be reached."""
 
     def owe_a_look(self) -> None:
-        """Look with the next exchange, whether or not the database says that it changed."""
+        """Look with the next exchange, even if the database shows no change."""
         self._look_owed = True
 
     def owe_holds(self) -> None:
-        """See with the next exchange what is held, whether or not an operator has acted."""
+        """Read with the next exchange what is held, even if no operator has acted."""
         self._holds_owed = True
 
     def set_lease(self, ttl: float) -> None:
-        """Take the lease for so long from the next time on that it is prolonged, in seconds."""
+        """Prolong the lease by `ttl` seconds from the next time on."""
         self._ttl = ttl
 
     async def __call__(
@@ -149,12 +149,12 @@ class Exchange:
         questions: Sequence[Question],
         stop: asyncio.Event,
         loaded: Mapping[str, Sequence[str]] | None = None,
-    ) -> Answer:
-        """Do the exchange, as often as it takes; once `stop` is set, only a few times more.
+    ) -> ExchangeResult:
+        """Do an exchange, and repeat it until it is done; during a stop only a few times.
 
-        `loaded` are the keys, by destination, of which somebody wants to know what is held.
-        While it runs, a daemon waits out whatever its database says: a password or a table that
-        is gone may be back in a minute. Raises LeaseLost, and StoreUnavailable while stopping.
+        `loaded` are the keys, by destination, for which the result says whether they are held. A
+        running daemon waits whatever error its database returns: a missing password or table may be
+        back in a minute. Raises LeaseLost, and StoreUnavailable during a stop.
         """
         began, failures, tries_at_stop = self._clock.monotonic(), 0, 0
         talk = _Talk(work, questions, loaded, self._look_owed, self._holds_owed)
@@ -172,9 +172,9 @@ class Exchange:
                 longest = _RETRY_MAX if isinstance(error, StoreUnavailable) else RETRY_REFUSED_MAX
                 retry = min(longest, 0.5 * 2.0 ** min(failures, 10))
                 self._report.store_lost(error, retry, asked_at)
-                await _rest(retry, stop)
+                await _wait(retry, stop)
                 if self._changed is not None:
-                    self._changed()  # it lets go of a removed WAL, which is in the way of saving it
+                    self._changed()  # closes a removed WAL file, so that it can be restored
             else:
                 now = self._clock.monotonic()
                 self._report.turned(now - asked_at, now, self.lease_until)
@@ -183,8 +183,8 @@ class Exchange:
                     self._look_owed = True
                 return answer
 
-    def _converse(self, talk: _Talk) -> Answer:
-        """Talk to the database; runs in its thread. Given again after a failure, it goes on."""
+    def _converse(self, talk: _Talk) -> ExchangeResult:
+        """Do the exchange in the database's thread; after a failure, a new call continues it."""
         asked_at = self._clock.monotonic()
         if talk.events is None:
             talk.events = self._queue.turn(replace(talk.work, settled=self._looks.settled))
@@ -193,7 +193,7 @@ class Exchange:
             self.lease_until = asked_at + self._ttl
         pulse = self._pulse(talk, asked_at)
         if pulse.moved:
-            # Before anything else is sent: what we have claimed may not be on this server.
+            # Before anything else is sent: our claims may be missing on this server.
             self._queue.renew()
             self.lease_until = asked_at + self._ttl
         talk.fresh = talk.fresh or pulse.fresh
@@ -204,16 +204,16 @@ class Exchange:
             self._looks.look(question.look) if talk.fresh or not question.only_if_fresh else None
             for question in talk.questions
         ]
-        return Answer(
+        return ExchangeResult(
             talk.events, pulse, rows, holds, talk.commanded, talk.may_be_back, talk.touched
         )
 
     def _notice(self, talk: _Talk, generation: int) -> None:
-        """Take in that operators have acted: which lanes they touched, or that it may be any."""
+        """Note which lanes operators have changed, or that it may be any lane."""
         moved = generation - self._generation
         named = moved > 0 and moved % NAMED == 0
         if self._generation == -1:
-            pass  # the first sweep sees it
+            pass  # the first sweep sees all changes
         elif named and (touched := self._looks.touched(self._generation)) is not None:
             talk.touched += touched
         else:
@@ -232,9 +232,9 @@ class Exchange:
         return pulse
 
 
-async def _rest(seconds: float, stop: asyncio.Event) -> None:
-    """Rest for so long, or a moment only once we are to stop."""
+async def _wait(seconds: float, stop: asyncio.Event) -> None:
+    """Wait for `seconds`, or for a moment if the daemon stops."""
     if stop.is_set():
-        await asyncio.sleep(_REST_AT_STOP)
+        await asyncio.sleep(_WAIT_AT_STOP)
     else:
         await is_set_within(stop, seconds)

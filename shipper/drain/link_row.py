@@ -1,6 +1,6 @@
-"""How a link is written down, with its times on the wall clock, and taken up again.
+"""How a link is stored with times on the wall clock, and how it is resumed from its row.
 
-It must never make a wait longer than it was: the wall clock may have been set since.
+It must never make a stored wait longer: the wall clock may have been set since.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from shipper.store.drain.messages import LinkRow
 
 
 def link_row(destination: str, link: Link, ahead: float) -> LinkRow:
-    """Return a link as it is stored; `ahead` is what the wall clock shows more than ours."""
+    """Return the row of a link; `ahead` is wall time minus monotonic time, in seconds."""
     failing, due = link.failing, link.next_try
     return LinkRow(
         destination,
@@ -28,10 +28,10 @@ def link_row(destination: str, link: Link, ahead: float) -> LinkRow:
 
 
 def resume(link: Link, row: LinkRow, clock: Clock) -> None:
-    """Take a link up as it was stored."""
+    """Resume a link from its row."""
     now, wall = clock.monotonic(), clock.wall()
     next_try = wall if row.next_try_at is None else row.next_try_at
-    # By a clock that was set back since, it would be longer than it ever was.
+    # By a clock that was set back since, the wait would be longer than the original.
     longest = RETRY_AFTER_MAX if row.written_at is None else next_try - row.written_at
     wait = max(0.0, min(next_try - wall, longest, RETRY_AFTER_MAX))
     since = now + min(row.since - wall, 0.0)
@@ -43,21 +43,21 @@ def resume(link: Link, row: LinkRow, clock: Clock) -> None:
 
 
 class StoredLinks:
-    """How the links were written down last: only what has changed is worth a write."""
+    """The rows of the links as they were last written: only a changed row is written again."""
 
     def __init__(self) -> None:
         self._keys: dict[str, tuple[object, ...]] = {}
 
     def changed(self, rows: Iterable[LinkRow]) -> list[LinkRow]:
-        """Return those that are another by now."""
+        """Return the rows that have changed."""
         return [row for row in rows if self._keys.get(row.destination) != _key(row)]
 
     def update(self, rows: Iterable[LinkRow]) -> None:
-        """Take in that these are written."""
+        """Record that these rows are written."""
         self._keys.update((row.destination, _key(row)) for row in rows)
 
 
 def _key(link: LinkRow) -> tuple[object, ...]:
-    """Return what of a link is worth a write when it changes (times within the same second)."""
+    """Return the values whose change is worth a write; times are rounded to a second."""
     next_try = None if link.next_try_at is None else round(link.next_try_at)
     return (link.state, link.reason, next_try, link.failures, link.last_error)

@@ -1,18 +1,18 @@
-"""How far a destination's part of the outbox has been looked at, and what is looked at next. Pure.
+"""How far the daemon has looked at a destination's rows, and what it looks at next. Pure.
 
-Two positions. The *tail* sees every row once, in the order of ids, and never goes back: new rows
-come there. The *sweep* goes from the beginning to the tail whenever something may have come back
-in below: at the start, after an operator's command on very many events, from time to time, and for
-lanes that were overlooked because too many wait. Of a smaller command it is known which lanes it
-has touched: these are fetched at once, by their key. However much a sweep has to wade through, the
-tail goes on beside it, and so does what is loaded.
+There are two positions. The *tail* sees every row once, in the order of ids, and never goes back:
+new rows come there. The *sweep* goes from the beginning to the tail whenever a row before the tail
+may have become pending again: at the start, after an operator's command on very many events, and
+when waiting lanes were overlooked because there are too many. After a smaller command the daemon
+knows which lanes changed, and fetches them at once by their key. A long sweep delays neither the
+tail nor the loaded events.
 
-What may have been received goes before everything else, so a sweep begins with it, and the tail
-waits for the first sweep to have seen that.
+An event that the receiver may have got goes before all others. So a sweep begins with these events,
+and the tail waits until the first sweep has seen them.
 
-It must never claim of a lane anything but its beginning. The first row of a lane that isn't known
-is that only if all rows before it have been seen: not beside a sweep, nor in one that something may
-have come back behind. Then the lane is fetched by its key.
+It must never claim anything but the beginning of a lane. The first row of an unknown lane is its
+beginning only if all rows before it have been seen: not beside a sweep, and not in a sweep behind
+which a row may have become pending. In these cases the lane is fetched by its key.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,79 +25,83 @@ from shipper.store.drain.messages import Look
 
 LANES_PER_LOOK = 32
 LONGER_BY = 4
-"""A page that nothing of was wanted is followed by a longer one: so many times as long."""
+"""After a page with nothing to claim the next page is so many times as long."""
 SWEEP_EVERY = 8
-"""Where there is something else to look at, every eighth exchange goes on with the sweep."""
-SWEEP_RESTS = 3.0
-"""A sweep begins when there was none for three times as long as the last one took."""
+"""While there is something else to look at, every eighth exchange goes on with the sweep."""
+SWEEP_SPACING = 3.0
+"""Between two sweeps there is at least three times the duration of the last one."""
 OVERLOOKED_FOR = 10.0
-"""The same, for what was only overlooked; and a second more."""
+"""The same for a sweep that only looks for overlooked lanes; and a second more."""
 SWEEP_COUNTS = 3.0
-"""Longer than so many seconds no sweep is said to have taken: it may have waited for room, for the
-database, or for a machine that slept, and who has put something back waits for the next."""
+"""A sweep counts as no longer than so many seconds, because an operator may wait for the next one.
+It may have taken longer only because there was no room, the database was away, or the machine
+slept."""
 
 
 class Lookahead:
-    """What is to be asked and claimed for the `lanes` of one destination; `page` rows a look."""
+    """Decides what is looked at and claimed for the `lanes` of one destination.
+
+    A look has `page` rows.
+    """
 
     def __init__(self, name: str, lanes: Lanes, page: int) -> None:
         self.lanes = lanes
         self.wanted: list[tuple[int, str | int]] = []
-        """The rows to claim, with their lanes, in order."""
+        """The rows to claim next, with their lanes, in order."""
         self.at_end = False
-        """Whether the tail has seen all that there was."""
+        """Whether the tail has seen all rows that there were."""
         self._name = name
         self._page = page
         self._tail = 0
         self._kind: Literal["maybe_received", "pending"] = "maybe_received"
-        self._after = 0  # how far the sweep has come
+        self._after = 0  # the last id that the sweep has seen
         self._sweeping = True
         self._first = True
-        self._once_more = False  # something may have come back in below since it began
+        self._once_more = False  # a row may have become pending behind it
         self._began: float | None = None
         self._ended = self._took = 0.0
         self._turn = 0
         self._sweeps = 1
-        self._limits = {True: page, False: page}  # of the next page of the sweep, and of the tail
+        self._limits = {True: page, False: page}  # is_sweep → rows of its next page
 
     # -- what to do next ----------------------------------------------------------------------
 
     def is_idle(self) -> bool:
-        """Return whether nothing is known, or could be below, that is to be shipped."""
+        """Return whether no event is left to send, known or unknown."""
         sweeps = self._sweeping or self._once_more
         return self.at_end and not sweeps and self.lanes.is_empty()
 
     def has_more(self) -> bool:
-        """Return whether there is something to ask or claim at once."""
+        """Return whether there is something to look at or to claim at once."""
         looks = self.may_look() and (self._sweeping or not self.at_end)
-        return bool(self.wanted) or looks or self.lanes.has_hungry()
+        return bool(self.wanted) or looks or self.lanes.has_to_fetch()
 
     def next_sweep(self) -> float | None:
-        """Return when the next sweep is due, in monotonic seconds; None while one is under way."""
+        """Return when the next sweep is due, in monotonic seconds; None during a sweep."""
         if self._sweeping:
             return None
         if self._once_more:
-            return self._ended + SWEEP_RESTS * self._took
+            return self._ended + SWEEP_SPACING * self._took
         due = self.lanes.overlooked.due
         return None if due is None else max(due, self._ended + 1.0 + OVERLOOKED_FOR * self._took)
 
     def rescan(self) -> None:
-        """Sweep, once the last has rested: an operator may have put something back below."""
+        """Sweep again when the time has come: any row may have become pending again."""
         self._once_more = True
 
     def refetch(self, lane: str | int) -> None:
-        """Look at a lane that an operator has named: at once, unless many stand in line."""
+        """Fetch a lane that an operator has changed; sweep if many lanes are to be fetched."""
         if self._has_line():
             self.lanes.refetch(lane)
         else:
             self.rescan()
 
     def look_again(self) -> None:
-        """Look at the tail: rows have come that it may not have seen."""
+        """Look at the tail: there may be new rows."""
         self.at_end = False
 
     def may_look(self) -> bool:
-        """Return whether to look further ahead: not while what was seen is still to be claimed."""
+        """Return whether to look at more rows: not while many seen rows are still to be claimed."""
         return len(self.wanted) < self._page and self.lanes.may_scan(self._page)
 
     def _has_line(self) -> bool:
@@ -106,7 +110,7 @@ class Lookahead:
     # -- questions and answers ----------------------------------------------------------------
 
     def questions(self, now: float) -> list[Question]:
-        """Return what has to be known next."""
+        """Return the looks that the next exchange does."""
         due = self.next_sweep()
         if due is not None and now >= due:
             self._begin()
@@ -117,8 +121,8 @@ class Lookahead:
         looks = self._looks(now) if self.may_look() else []
         free = max(0, room - self._page * len(looks))
         most = 1 + free // self.lanes.depth
-        # A lane that is to go on comes before what lies further ahead.
-        fetched = self.lanes.hungry(min(LANES_PER_LOOK, most))
+        # A lane that can go on comes before rows that are further ahead.
+        fetched = self.lanes.fetch_next(min(LANES_PER_LOOK, most))
         return [*map(self._question, fetched), *looks]
 
     def _looks(self, now: float) -> list[Question]:
@@ -126,7 +130,7 @@ class Lookahead:
         if not self._first:
             look = Look("pending", self._name, self._limits[False], after=self._tail)
             found.append(Question(look, only_if_fresh=self.at_end))
-        alone = self._first or (self.at_end and not self.lanes.has_hungry())
+        alone = self._first or (self.at_end and not self.lanes.has_to_fetch())
         if self._sweeping and (alone or self._turn % SWEEP_EVERY == 0):
             self._began = now if self._began is None else self._began
             limit = self._limits[True] if alone else self._page
@@ -137,8 +141,8 @@ class Lookahead:
     def _question(self, lane: Lane) -> Question:
         return Question(Look("lane", self._name, self.lanes.depth, lane=lane.name), lane)
 
-    def answer(self, question: Question, found: Sequence[Candidate], now: float) -> None:
-        """Take in what the outbox showed."""
+    def take_rows(self, question: Question, found: Sequence[Candidate], now: float) -> None:
+        """Take in the rows that answer a question."""
         limit, wanted = question.look.limit, len(self.wanted)
         if question.lane is not None:
             rows = self.lanes.take_page(question.lane, found, limit, now)
@@ -159,21 +163,21 @@ class Lookahead:
         self._after, whole = self._offer(found, self._after, now, sure=sure, sweep=sweep)
         at_end = whole and len(found) < limit
         if self._kind == "pending" and at_end:
-            # Whatever the tail knew: nothing lies further up (an outbox can be emptied, and its
-            # numbers begin anew).
+            # There are no rows after this one, wherever the tail was: an outbox can be emptied, and
+            # its ids begin again.
             self._tail = self._after
         if self._kind == "pending" and (at_end or self._after >= self._tail):
             self._end(now)
         elif self._kind == "maybe_received" and at_end:
             self._kind, self._after = "pending", 0
             if self._first:
-                self._end(now)  # the rest is the tail's: it has seen nothing yet
+                self._end(now)  # the tail sees all other rows: it begins now
 
     def _offer(
         self, found: Sequence[Candidate], at: int, now: float, *, sure: bool, sweep: int = 0
     ) -> tuple[int, bool]:
-        """Offer rows to the lanes; return how far that went, and whether that is all of them."""
-        # A longer page is for what is passed by: of what is wanted it takes no more than any.
+        """Offer rows to the lanes; return the last id offered, and whether all were offered."""
+        # A longer page is for rows that are skipped: it claims no more than another page.
         room, taken = min(self.lanes.room(), self._page), 0
         for candidate in found:
             if taken >= room or not self._has_line():
@@ -201,10 +205,10 @@ class Lookahead:
     def take_claims(
         self, asked: Iterable[tuple[int, str | int]], claimed: Mapping[int, Event]
     ) -> None:
-        """Take in which of the events asked for are claimed.
+        """Take in which of the rows that were asked for are claimed.
 
-        What follows one that isn't is no longer asked for: it can't go before that one, but if it
-        were claimed, and we died, it would.
+        The rows of a lane after a row that couldn't be claimed are no longer asked for. If they
+        were claimed and the daemon died, they would be sent before that row.
         """
         short: set[str | int] = set()
         for row, lane in asked:
@@ -216,13 +220,13 @@ class Lookahead:
         self.ask_no_longer(short)
 
     def ask_no_longer(self, lanes: Collection[str | int]) -> None:
-        """Ask no longer for what is wanted of some lanes."""
+        """Stop asking for rows of these lanes."""
         for row, lane in self.wanted:
             if lane in lanes:
                 self.lanes.missed(lane, row)
         self.wanted = [(row, lane) for row, lane in self.wanted if lane not in lanes]
 
     def let_go(self) -> None:
-        """Let go of everything that isn't in flight."""
+        """Unload everything that isn't in flight, and stop asking for rows."""
         self.ask_no_longer({lane for _, lane in self.wanted})
         self.lanes.unload_all()

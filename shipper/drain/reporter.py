@@ -1,9 +1,9 @@
-"""Tells what the drain does: numbers to the tally, changes to the log, each of them once.
+"""Reports what the drain does: numbers to the tally, and each change once to the log.
 
-A batch line comes at most once a second for a destination, a reminder that a link is down at most
-once a minute, and of a link that flaps only so many changes a minute are told, the rest counted,
-as with runs of failed tries:
-an outage must not fill the disk that the outbox lives on.
+It decides how often the log gets a line, because an outage must not fill the disk that the outbox
+is on. For each destination there is at most one batch line a second, and one reminder a minute
+that the link is down. If a link flaps, or runs of failed tries come and go, only so many changes a
+minute are logged, and the others are counted. It must never log a payload, a key or a secret.
 """
 
 from collections import Counter, deque
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from shipper.advice import hint
 from shipper.drain.route import Route
 from shipper.drain.tally import Tally
-from shipper.drain.terms import Settled
+from shipper.drain.terms import Ended
 from shipper.errors import ShipperError
 from shipper.logs import Log
 from shipper.policy.delivery import Status
@@ -24,53 +24,53 @@ BATCH_EVERY = 1.0
 REMIND_EVERY = 60.0
 CHANGES_A_MINUTE = 10
 RUNS_A_MINUTE = 3
-# As some messages hold a number, and there is no end of numbers.
+# Some messages hold a number: without a limit each new number would be a new reason.
 REASONS = 8
 
 _GOOD = frozenset({State.READY, State.RAMPING})
 
 
 @dataclass(slots=True)
-class _Told:
-    """What the log knows of one destination."""
+class _Logged:
+    """What has been logged about one destination."""
 
     state: State = State.READY
     at: float = 0.0
     probes: int = 0
     changes: deque[float] = field(default_factory=lambda: deque(maxlen=CHANGES_A_MINUTE))
-    untold: int = 0
+    suppressed: int = 0
     batch: Counter[Status] = field(default_factory=Counter)
     batch_at: float = 0.0
     run: int = 0
-    """The run of failures that was met last, and whether it has been told of."""
-    is_run_told: bool = False
+    """The number of the last run of failures, and below whether it has been logged."""
+    is_run_logged: bool = False
     runs: deque[float] = field(default_factory=lambda: deque(maxlen=RUNS_A_MINUTE))
-    untold_runs: int = 0
+    suppressed_runs: int = 0
     failures: int = 0
     failing_since: float = 0.0
 
 
 class Reporter:
-    """Writes to the log; keeps what it has told, so as not to tell it again."""
+    """Writes to the log, and remembers what it has logged, so that nothing is logged twice."""
 
     def __init__(self, log: Log, tally: Tally) -> None:
         self._log = log
         self._tally = tally
-        self._told: dict[str, _Told] = {}
+        self._logged: dict[str, _Logged] = {}
         self._reasons: set[str] = set()
 
-    def recorded(self, destination: str, settled: Sequence[Settled]) -> None:
-        """Take in outcomes that are on disk."""
+    def recorded(self, destination: str, settled: Sequence[Ended]) -> None:
+        """Report outcomes that are on disk."""
         self._tally.recorded(destination, settled)
-        told = self._told.setdefault(destination, _Told())
+        logged = self._logged.setdefault(destination, _Logged())
         for item in settled:
             status = item.record.verdict.status
-            told.batch[status] += 1
-            told.probes += status is Status.PENDING
+            logged.batch[status] += 1
+            logged.probes += status is Status.PENDING
             if self._log.debug or status is Status.DEAD:
                 self._delivery(destination, item)
 
-    def _delivery(self, destination: str, item: Settled) -> None:
+    def _delivery(self, destination: str, item: Ended) -> None:
         record, outcome = item.record, item.outcome
         fields = {
             "destination": destination,
@@ -96,47 +96,47 @@ class Reporter:
                 )
 
     def routes(self, routes: Iterable[Route], now: float) -> None:
-        """Tell what has changed, if it is time."""
+        """Log what has changed, if it is time."""
         for route in routes:
-            told = self._told.setdefault(route.name, _Told())
-            self._link(route, told, now)
-            self._failing(route, told, now)
-            if told.batch and now - told.batch_at >= BATCH_EVERY:
-                self._batch(route, told, now)
+            logged = self._logged.setdefault(route.name, _Logged())
+            self._link(route, logged, now)
+            self._failing(route, logged, now)
+            if logged.batch and now - logged.batch_at >= BATCH_EVERY:
+                self._batch(route, logged, now)
 
     def flush(self, routes: Iterable[Route]) -> None:
-        """Tell what has been shipped since the last batch line; at the end."""
+        """Log what has been shipped since the last batch line; called at the end."""
         for route in routes:
-            if (told := self._told.get(route.name)) is not None and told.batch:
-                self._batch(route, told, told.batch_at)
+            if (logged := self._logged.get(route.name)) is not None and logged.batch:
+                self._batch(route, logged, logged.batch_at)
 
     def forget(self, route: Route) -> None:
-        """Tell the rest of a route that is over; whoever has its name next is another one."""
+        """Log the last batch of a route that has left; the next route of its name begins anew."""
         self.flush([route])
-        self._told.pop(route.name, None)
+        self._logged.pop(route.name, None)
 
-    def _batch(self, route: Route, told: _Told, now: float) -> None:
-        if told.batch[Status.DELIVERED] or told.batch[Status.DEAD]:
+    def _batch(self, route: Route, logged: _Logged, now: float) -> None:
+        if logged.batch[Status.DELIVERED] or logged.batch[Status.DEAD]:
             self._log(
                 "batch.shipped",
                 destination=route.name,
-                delivered=told.batch[Status.DELIVERED],
-                postponed=told.batch[Status.PENDING],
-                dead=told.batch[Status.DEAD],
+                delivered=logged.batch[Status.DELIVERED],
+                postponed=logged.batch[Status.PENDING],
+                dead=logged.batch[Status.DEAD],
                 in_flight=route.in_flight,
             )
-        told.batch.clear()
-        told.batch_at = now
+        logged.batch.clear()
+        logged.batch_at = now
 
-    def _link(self, route: Route, told: _Told, now: float) -> None:
+    def _link(self, route: Route, logged: _Logged, now: float) -> None:
         link, state = route.link, route.link.shown
-        if state is not told.state:
-            if len(told.changes) == CHANGES_A_MINUTE and now - told.changes[0] < 60:
-                told.untold += 1
+        if state is not logged.state:
+            if len(logged.changes) == CHANGES_A_MINUTE and now - logged.changes[0] < 60:
+                logged.suppressed += 1
                 return
-            told.changes.append(now)
-            before, told.state, told.at, told.probes = told.state, state, now, 0
-            untold, told.untold = told.untold, 0
+            logged.changes.append(now)
+            before, logged.state, logged.at, logged.probes = logged.state, state, now, 0
+            suppressed, logged.suppressed = logged.suppressed, 0
             change = {} if state is State.PAUSED else {"state": state.value, "before": before.value}
             log = self._log.good if state in _GOOD else self._log
             log(
@@ -146,9 +146,9 @@ class Reporter:
                 reason=link.reason,
                 **_hint(route, link.reason),
                 next_try_seconds=_wait(link.next_try_at, now),
-                suppressed=untold,
+                suppressed=suppressed,
             )
-        elif link.is_down and now - told.at >= REMIND_EVERY:
+        elif link.is_down and now - logged.at >= REMIND_EVERY:
             self._log(
                 "link.still_down",
                 destination=route.name,
@@ -156,40 +156,42 @@ class Reporter:
                 reason=link.reason,
                 **_hint(route, link.reason),
                 seconds=round(now - link.since),
-                suppressed=told.probes,
+                suppressed=logged.probes,
             )
-            told.at, told.probes = now, 0
+            logged.at, logged.probes = now, 0
 
-    def _failing(self, route: Route, told: _Told, now: float) -> None:
-        """Tell once that tries fail, from the first one on, and once that one was accepted.
+    def _failing(self, route: Route, logged: _Logged, now: float) -> None:
+        """Log once that tries fail, from the first one on, and once that a try was accepted.
 
-        Where the link went down by it, that has been told already.
+        If the link went down at the same time, log only that.
         """
         failing = route.link.failing
-        over = told.run != failing.runs or not failing.failures
-        if told.is_run_told and over:
-            seconds = round(now - told.failing_since, 1)
-            self._log("link.works", destination=route.name, failures=told.failures, seconds=seconds)
-            told.is_run_told = False
+        over = logged.run != failing.runs or not failing.failures
+        if logged.is_run_logged and over:
+            seconds = round(now - logged.failing_since, 1)
+            self._log(
+                "link.works", destination=route.name, failures=logged.failures, seconds=seconds
+            )
+            logged.is_run_logged = False
         if not failing.failures:
             return
-        if told.run != failing.runs:
-            told.run = failing.runs
-            told.failing_since = now if failing.since is None else failing.since
-            self._tell_of_run(route, told, now)
-        told.failures = failing.failures
+        if logged.run != failing.runs:
+            logged.run = failing.runs
+            logged.failing_since = now if failing.since is None else failing.since
+            self._log_run(route, logged, now)
+        logged.failures = failing.failures
 
-    def _tell_of_run(self, route: Route, told: _Told, now: float) -> None:
+    def _log_run(self, route: Route, logged: _Logged, now: float) -> None:
         link = route.link
         if link.is_down:
-            told.is_run_told = True
+            logged.is_run_logged = True
             return
-        if len(told.runs) == RUNS_A_MINUTE and now - told.runs[0] < 60:
-            told.untold_runs += 1
+        if len(logged.runs) == RUNS_A_MINUTE and now - logged.runs[0] < 60:
+            logged.suppressed_runs += 1
             return
-        told.runs.append(now)
-        told.is_run_told = True
-        untold, told.untold_runs = told.untold_runs, 0
+        logged.runs.append(now)
+        logged.is_run_logged = True
+        suppressed, logged.suppressed_runs = logged.suppressed_runs, 0
         self._log(
             "link.failing",
             destination=route.name,
@@ -198,21 +200,21 @@ class Reporter:
             reason=link.failing.last_error,
             **_hint(route, link.failing.last_error),
             next_try_seconds=_wait(link.failing.next_try_at, now),
-            suppressed=untold,
+            suppressed=suppressed,
         )
 
     def turned(self, seconds: float, now: float, lease_until: float) -> None:
-        """Take in that an exchange with the database went well, and how long it took."""
+        """Count an exchange with the database that worked, and its duration."""
         self._tally.turned(seconds, now, lease_until)
 
-    def rested(self, now: float) -> int:
-        """Take in that there was nothing to ask of the database; return how often there wasn't."""
-        return self._tally.rested(now)
+    def waited(self, now: float) -> int:
+        """Count a wait without an exchange; return how many there were."""
+        return self._tally.waited(now)
 
     def store_lost(self, error: ShipperError, retry: float, now: float) -> None:
-        """Tell that the database can't be reached; once for each reason, each time it is lost.
+        """Log that the database can't be reached: once for each reason of an outage.
 
-        The first is how it was lost ("the server is shutting down"), and the next what to mend.
+        The first reason says how it was lost ("the server is shutting down"), the next what to fix.
         """
         self._tally.lost(now, error.message)
         if error.message not in self._reasons and len(self._reasons) < REASONS:
@@ -220,26 +222,26 @@ class Reporter:
             self._log("store.lost", reason=error.message, retry_seconds=retry)
 
     def damaged(self, problems: Sequence[str]) -> None:
-        """Tell what somebody has done to the outbox's tables; called when they have changed."""
+        """Log the damage that another program has done to the outbox's tables."""
         for problem in problems:
             self._log("store.damaged", problem=problem, hint="run: shipper db upgrade")
 
     def unrecorded(self, routes: Iterable[Route], error: ShipperError) -> int:
-        """Tell how many events were sent of which nothing can be written any more; return that."""
+        """Log how many events were sent whose outcome can't be recorded; return the number."""
         events = sum(route.in_flight for route in routes)
         if events:
             self._log("store.unrecorded", events=events, reason=error.message, hint=_AGAIN)
         return events
 
     def store_back(self, seconds: float) -> None:
-        """Tell that the database is there again."""
+        """Log that the database works again."""
         self._reasons.clear()
         self._log("store.back", seconds=round(seconds, 1))
 
 
 _AGAIN = (
-    "nothing is lost: the next start sends what of these may have been received once more, first"
-    " of its key and with the same Idempotency-Key"
+    "nothing is lost: the next start repeats those that the receiver may have got, before the"
+    " others of their keys and with the same Idempotency-Key"
 )
 
 

@@ -1,43 +1,52 @@
-"""The routes of a dispatcher, and how one takes another's place while the rest go on.
+"""All routes of a dispatcher, and how one route replaces another while the others go on.
 
-Nothing new begins at a route that is replaced or removed; what is in flight there ends and is
-recorded; then whoever follows it begins. So of one key there are never two events on their way,
-and a change to one destination is nothing to the others.
+It decides when a route begins: not before everything in flight at its predecessor has ended and is
+recorded. It must never let two routes of one name send at the same time, because two events of one
+key could be in flight. A change of one destination doesn't affect the others.
 """
 
 import asyncio
 from collections.abc import Iterator
 from math import inf
+from typing import NamedTuple
 
 from shipper.clock import Clock
 from shipper.drain.route import Route
+from shipper.drain.terms import Question
+
+
+class Asked(NamedTuple):
+    """A question and its route."""
+
+    route: Route
+    question: Question
 
 
 class Routes:
-    """Which routes there are. Belongs to the event loop."""
+    """The routes, by name. Belongs to the event loop."""
 
     def __init__(self, clock: Clock) -> None:
         self.named: dict[str, Route] = {}
-        """The destinations of the configuration, also those that haven't begun."""
+        """The routes of the configuration, also those that haven't begun."""
         self._leaving: dict[str, Route] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._turns = 0
         self._clock = clock
 
     def at_work(self) -> list[Route]:
-        """Return the routes that may have something in flight: one for each name at most."""
+        """Return the routes that can have something in flight: at most one for each name."""
         begun = (route for name, route in self.named.items() if name not in self._leaving)
         return [*self._leaving.values(), *begun]
 
     def in_turn(self) -> list[Route]:
-        """Return these, each time another one first: none may claim all the room of a turn."""
+        """Return the same, each time with another first: no route takes all claims of a turn."""
         routes = self.at_work()
         self._turns += 1
         first = self._turns % max(1, len(routes))
         return routes[first:] + routes[:first]
 
     def add(self, route: Route) -> None:
-        """Take a route in; one of that name goes on as it was, in the new one, once it has left."""
+        """Add a route; it takes over from a route of the same name when that has left."""
         before = self.named.get(route.name)
         if before is not None:
             route.link.held, route.open = before.link.held, before.open
@@ -45,7 +54,7 @@ class Routes:
         self.named[route.name] = route
 
     def remove(self, name: str) -> None:
-        """Have a route leave, and none follow it."""
+        """Let a route leave, without a successor."""
         self._let_leave(self.named.pop(name))
 
     def _let_leave(self, route: Route) -> None:
@@ -56,35 +65,35 @@ class Routes:
             route.recall(inf)
 
     def left(self) -> Iterator[Route]:
-        """Part with the routes that have nothing more to record, and yield them."""
+        """Drop the routes that have nothing more to record, and yield them."""
         for name, route in list(self._leaving.items()):
             if route.has_left():
                 del self._leaving[name]
                 self._close(route)
-                if name in self.named:  # not before: what was in flight may have told it to wait
+                if name in self.named:  # not before: the last answers may have asked for a pause
                     self.named[name].follow(route, self._clock.monotonic())
                 yield route
 
     def are_idle(self) -> bool:
-        """Return whether everything that can be shipped has been."""
+        """Return whether no event is left to send."""
         return not self._leaving and all(route.is_idle() for route in self.named.values())
 
     def tasks(self) -> set[asyncio.Task[None]]:
         """Return the tries that are under way."""
-        return {task for route in self.at_work() for task in route.tasks}
+        return {task for route in self.at_work() for task in route.flights.tasks}
 
     def longest(self) -> float:
-        """Return how long a try may take, in seconds."""
+        """Return how long a try can take at most, in seconds."""
         return max((route.timeout for route in self.at_work()), default=0.0)
 
     def _close(self, route: Route) -> None:
-        # Nobody waits until a connection is closed.
+        # The drain goes on while the connections are closed.
         closing = asyncio.create_task(route.courier.aclose())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
     async def aclose(self) -> None:
-        """Close all ways to the receivers."""
+        """Close all connections to the receivers."""
         for route in [*self._leaving.values(), *self.named.values()]:
             await route.courier.aclose()
         await asyncio.gather(*self._closing, return_exceptions=True)

@@ -1,7 +1,7 @@
-"""What the drain has done since its session began, in plain numbers; others read, this only counts.
+"""What the drain has done since its session began, in plain numbers for other parts to read.
 
-It counts what is recorded already. It must cost next to nothing for an event, and never know the
-name of a key or of an event: its size is that of the configuration, however long it runs.
+It counts only what is recorded, and decides nothing. It must cost next to nothing for an event, and
+must never know a key or an event: its size depends on the configuration, not on how long it runs.
 """
 
 from bisect import bisect_left
@@ -9,23 +9,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from shipper.drain.terms import Settled
+from shipper.drain.terms import Ended
 from shipper.policy.delivery import Status
 
-# Upper bounds in seconds; above the last one everything is alike.
+# Upper bounds in seconds; the last count is for everything above.
 LATENCY_BOUNDS: Final = (
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
     21600.0, 86400.0,
 )  # fmt: skip
 TURN_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
-# A receiver chooses its status codes; what is met after so many outcomes is just another one.
+# A receiver chooses its status codes: after so many outcomes all new ones are counted together.
 OUTCOMES_MAX: Final = 64
 OTHER: Final = "other"
 
 
 class Histogram:
-    """Counts values by the bound that they don't exceed."""
+    """Counts values by the smallest bound that they don't exceed."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -45,7 +45,7 @@ class Histogram:
 class Totals:
     """What became of a destination's tries so far.
 
-    Latencies are in seconds, from when an event was written to when its delivery was answered.
+    A latency is the seconds from the time an event was written to the answer that accepted it.
     """
 
     delivered: int
@@ -55,12 +55,12 @@ class Totals:
     latency_sum: float
     latency_count: int
     latency_max: float
-    """The longest one since somebody last let it begin anew."""
+    """The longest since `Tally.totals` was last called with `restart_max`."""
 
 
 @dataclass(slots=True)
 class Counts:
-    """What is counted of one destination. `seconds` is what all tries took together."""
+    """The counters of one destination. `seconds` is the sum of the durations of all tries."""
 
     tries: dict[str, int] = field(default_factory=dict)
     delivered: int = 0
@@ -80,9 +80,9 @@ class Counts:
             tries[known] = tries.get(known, 0) + 1
 
     def took(self, latency: float) -> None:
-        """Count how long a delivery took."""
+        """Count the latency of a delivery."""
         self.latency_max = max(self.latency_max, latency)
-        # Two clocks may disagree, and a wait of less than nothing is none.
+        # The clocks of two machines can differ: a negative latency counts as 0.
         self.latency.add(max(0.0, latency))
 
     def totals(self) -> Totals:
@@ -104,30 +104,30 @@ class Tally:
         self.turns = Histogram(TURN_BOUNDS)
         """How long the drain's exchanges with the database took."""
         self.answered_at = now
-        """When the database answered the drain for the last time, or wasn't asked anything."""
+        """When the database last answered the drain, or the drain last needed no answer."""
         self.lease_until = now
-        """Until when the outbox is ours; inf where the kernel's lock says so."""
+        """Until when the lease lasts; inf if a lock of the kernel takes its place."""
         self.lost_at: float | None = None
         """Since when the database hasn't answered; None while it does."""
         self.lost_reason = ""
-        """What it said instead."""
-        self._rests = 0
+        """The last error of the database."""
+        self._waits = 0
         self._destinations: dict[str, Counts] = {}
 
     @property
     def destinations(self) -> Mapping[str, Counts]:
-        """Return what was counted, by destination; one without any outcome so far isn't in it."""
+        """Return the counters by destination; a destination without any outcome has none."""
         return self._destinations
 
     def totals(self, *, restart_max: bool = False) -> dict[str, Totals]:
-        """Return the totals by destination; `restart_max` lets the longest latency begin anew."""
+        """Return the totals by destination; `restart_max` sets the longest latency back to 0."""
         found = {name: counts.totals() for name, counts in self._destinations.items()}
         if restart_max:
             for counts in self._destinations.values():
                 counts.latency_max = 0.0
         return found
 
-    def recorded(self, destination: str, settled: Sequence[Settled]) -> None:
+    def recorded(self, destination: str, settled: Sequence[Ended]) -> None:
         """Count outcomes that are on disk."""
         if not settled:
             return
@@ -147,27 +147,27 @@ class Tally:
                 counts.dead += 1
 
     def turned(self, seconds: float, now: float, lease_until: float) -> None:
-        """Count an exchange with the database that went well."""
+        """Count an exchange with the database that worked."""
         self.turns.add(seconds)
         self.answered_at = now
         self.lease_until = lease_until
         self.lost_at = None
 
-    def rested(self, now: float) -> int:
-        """Take in that the drain has nothing to ask, and waits for no answer; return how often."""
+    def waited(self, now: float) -> int:
+        """Count a wait of the drain without an exchange; return how many there were."""
         self.answered_at = now
-        self._rests += 1
-        return self._rests
+        self._waits += 1
+        return self._waits
 
     def unanswered_for(self, now: float) -> float:
-        """Return for how many seconds the database hasn't answered; few, where all is well.
+        """Return for how many seconds the database hasn't answered; few if all is well.
 
-        Of one that hangs nobody is told that it is lost.
+        This covers a database that hangs: it returns no error, so `lost` isn't called.
         """
         return now - (self.answered_at if self.lost_at is None else self.lost_at)
 
     def lost(self, now: float, reason: str = "") -> None:
-        """Take in that the database doesn't answer."""
+        """Record that the database returns an error instead of an answer."""
         self.lost_reason = reason
         if self.lost_at is None:
             self.lost_at = now

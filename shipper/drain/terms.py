@@ -1,7 +1,10 @@
-"""What a route is made of and speaks of: its terms, its questions, its outcomes."""
+"""The values that a route exchanges with the dispatcher: terms, questions and ended tries.
+
+Nothing is decided here. These classes must never get a behaviour of their own.
+"""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from shipper.advice import NOWHERE, DestinationPlace
 from shipper.policy.delivery import RetryPolicy
@@ -9,13 +12,10 @@ from shipper.policy.lanes import Lane
 from shipper.policy.outcome import Outcome
 from shipper.store.drain.messages import Look, Record
 
-if TYPE_CHECKING:
-    from shipper.drain.route import Route
-
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a destination is to be treated. Seconds; `max_rate` in requests a second, 0 for any."""
+    """The settings of a destination, in seconds; `max_rate` in requests a second, 0 for any."""
 
     policy: RetryPolicy
     timeout: float
@@ -23,11 +23,11 @@ class Terms:
     max_rate: float
     holds_dead: bool
     place: DestinationPlace = NOWHERE
-    """What advice about it has to name."""
+    """The file, section and host that advice about it names."""
 
 
-class Settled(NamedTuple):
-    """A try whose outcome is to be recorded; `due` is when its lane may go on, None for at once."""
+class Ended(NamedTuple):
+    """A try whose outcome is to be recorded; `due` is when its lane goes on, None for at once."""
 
     lane: Lane
     record: Record
@@ -39,16 +39,9 @@ class Settled(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A look that a route asks for: at a lane, at the next part of a sweep, or at the tail."""
+    """A look that a route needs: at a lane, at the next part of a sweep, or at the tail."""
 
     look: Look
     lane: Lane | None = None
     is_sweep: bool = False
     only_if_fresh: bool = False
-
-
-class Asked(NamedTuple):
-    """A question, and the route that asks it."""
-
-    route: "Route"
-    question: Question

@@ -1,7 +1,7 @@
-"""How long the drain rests where there is nothing to do, and what wakes it.
+"""How long the drain waits when there is nothing to do, and what ends the wait.
 
-Some databases tell cheaply whether they have changed, others have to be looked at. `longest` must
-never be more than `Rhythm.idle`: the watchdog and the lease live on that.
+Some databases show cheaply whether they have changed (`Rhythm.changed`); others have to be polled.
+`longest` must never return more than `Rhythm.idle`: the watchdog and the lease depend on that.
 """
 
 import asyncio
@@ -11,25 +11,26 @@ from dataclasses import dataclass
 from shipper.clock import Clock
 from shipper.store.drain.messages import Pulse
 
-# Where nothing tells of new events, they come in crowds: after one it looks more often for a while.
+# A database that is polled: after a new event it is polled more often for a while, because events
+# often come in groups.
 _BRISK_POLL = 0.02
 _BRISK_FOR = 0.25
-# Nothing tells of the end of a transaction that holds events back.
+# The end of a transaction that holds events back shows only when the database is polled.
 _HELD_BACK_POLL = 0.05
-# To be woken costs a machine that sleeps more than what is done then: where nothing has changed for
-# so long, it asks half as often.
+# After so many seconds without a change the drain asks half as often: waking an idle CPU costs more
+# than the question.
 _DROWSY_AFTER = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """How often an idle dispatcher looks, and for how long it may trust its lease; seconds.
+    """How often an idle dispatcher looks, and how long its lease lasts. All values are in seconds.
 
-    `lease_taken_at` is monotonic, and from before the lease was asked for.
+    With `changed`, the dispatcher calls it every `poll` seconds, and half as often if nothing has
+    changed for a while. It looks at the database when `changed` returns true, and every `idle`
+    seconds. Without `changed` it looks every `poll` seconds.
 
-    It looks every `idle` seconds, and before that whenever `changed`, asked every `poll` seconds,
-    says that it is worth it; half as often once nothing has changed for a while. Without `changed`
-    it looks every `poll` seconds.
+    `lease_taken_at` is a monotonic time just before the lease was taken.
     """
 
     poll: float
@@ -39,8 +40,8 @@ class Rhythm:
     changed: Callable[[], bool] | None = None
 
 
-class Rest:
-    """A rest that ends when its time is over, or when there may be something to do."""
+class Wait:
+    """A wait that ends when its time is over, or when there may be something to do."""
 
     def __init__(self, rhythm: Rhythm, clock: Clock) -> None:
         self.set(rhythm)
@@ -51,22 +52,22 @@ class Rest:
         self._changed_at = clock.monotonic()
 
     def set(self, rhythm: Rhythm) -> None:
-        """Rest as this says from now on."""
+        """Use this rhythm from now on."""
         self.idle = rhythm.idle if rhythm.changed else rhythm.poll
-        """The longest rest, in seconds."""
+        """The longest wait, in seconds."""
         self._poll = rhythm.poll
         self._changed = rhythm.changed
 
     def end(self) -> None:
-        """End the present rest, or the next one at once."""
+        """End the present wait; if there is none, end the next one at once."""
         self._over.set()
 
     def forget(self) -> None:
-        """Forget what was to end the next rest."""
+        """Forget an earlier `end`."""
         self._over.clear()
 
     async def __call__(self, delay: float) -> None:
-        """Rest for so many seconds at most."""
+        """Wait for at most `delay` seconds."""
         if delay > 0:
             end = asyncio.get_running_loop().call_later(delay, self._over.set)
             self._ask_later()
@@ -79,7 +80,7 @@ class Rest:
         self._over.clear()
 
     def longest(self, pulse: Pulse, now: float) -> float:
-        """Return for how many seconds to rest where nothing is known that will happen."""
+        """Return how many seconds to wait if nothing is due earlier."""
         if pulse.fresh:
             self._changed_at, self._brisk_until = now, now + _BRISK_FOR
         if self._changed is None and now < self._brisk_until:

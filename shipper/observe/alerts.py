@@ -245,7 +245,7 @@ async def alerting(
 
 
 async def _request(hook: Hook, clock: Clock, body: bytes = b"") -> Outcome:
-    return classify(await hook.ring(body), clock.wall())
+    return classify(await hook.send(body), clock.wall())
 
 
 def _why(outcome: Outcome) -> str:

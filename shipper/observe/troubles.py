@@ -81,11 +81,11 @@ def judge(situation: Situation) -> list[Trouble]:
 
 
 def failed(report: DestinationReport) -> str:
-    """Return how a destination has failed lately: `the last 2 tries failed: nobody listens …`."""
+    """Return how a destination has failed lately: `the last 2 tries failed: nothing listens …`."""
     return advice.failed(report.failures, report.last_error)
 
 
-def stands(report: DestinationReport, between: str = ": ") -> str:
+def state_of(report: DestinationReport, between: str = ": ") -> str:
     """Return a destination's state with the reason: `paused: HTTP 401 …`, `ready, but …`."""
     why = why_of(report)
     if not why or why.startswith(f"{report.state} "):
@@ -165,7 +165,7 @@ def _of_links(situation: Situation, states: Collection[State]) -> Iterator[Troub
     level = Severity.CRITICAL if State.PAUSED in states else Severity.WARNING
     found = [r for r in situation.reports if State(r.state) in states and _matters(r, situation)]
     for report in found[:_STRAYS]:
-        yield Trouble(level, f"{report.name} is {stands(report)}", _fix(report, situation))
+        yield Trouble(level, f"{report.name} is {state_of(report)}", _fix(report, situation))
     if len(found) > _STRAYS:
         yield Trouble(level, f"and {len(found) - _STRAYS} more destinations")
 
@@ -230,7 +230,7 @@ def _of_failing(situation: Situation) -> Iterator[Trouble]:
     for report in situation.reports:
         if report.is_failing and report.name in situation.configured:
             yield Trouble(
-                Severity.WARNING, f"{report.name} is {stands(report)}", _fix(report, situation)
+                Severity.WARNING, f"{report.name} is {state_of(report)}", _fix(report, situation)
             )
 
 

@@ -5,8 +5,8 @@
        ├────refused, or budget spent──▶ dead ──an operator──▶ pending | discarded
        └────an operator──▶ discarded
 
-Nothing here ends an event by time alone, and only an answer about the event, or a failure that
-`Link` charged to it, moves it towards `dead`.
+It must never end an event because of time alone. Only an answer about the event, or a failure that
+`Link` charged to it, moves the event towards `dead`.
 """
 
 from dataclasses import dataclass
@@ -31,11 +31,11 @@ class Blame(Enum):
 
     EVENT = "event"
     LINK = "link"
-    NOBODY = "nobody"
+    NEITHER = "neither"
 
 
 class Verdict(NamedTuple):
-    """What to write about an event. `wait` is in seconds, for one that stays pending."""
+    """What to write about an event. `wait` is in seconds, for an event that stays pending."""
 
     status: Status
     attempts: int
@@ -46,17 +46,20 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how far apart: `max_attempts` counts only what was charged to the event."""
+    """How often an event is tried, and how far apart.
+
+    `max_attempts` limits the failures that are charged to an event.
+    """
 
     backoff: Backoff
     probe_backoff: Backoff
     max_attempts: int
 
     def due_in(self, next_attempt_at: float | None, wall: float) -> float:
-        """Return the seconds until a row with this time is tried again; 0 for now.
+        """Return the seconds until a row with `next_attempt_at` is due; 0 if it is due now.
 
-        None waits for longer than the longest wait there is: then the clock was set back since it
-        was written, or somebody wrote it by hand.
+        Times are in seconds since 1970. A wait longer than the longest possible wait counts as 0:
+        the clock was set back since the row was written, or an operator wrote the row by hand.
         """
         if next_attempt_at is None:
             return 0.0
@@ -65,7 +68,7 @@ class RetryPolicy:
         return max(wait, 0.0) if wait <= longest else 0.0
 
 
-def settle(
+def verdict_of(
     outcome: Outcome,
     blame: Blame,
     *,
@@ -75,40 +78,40 @@ def settle(
     policy: RetryPolicy,
     chance: float,
 ) -> Verdict:
-    """Return what becomes of an event that had so many charged `attempts` before this try.
+    """Return what becomes of an event after a try.
 
-    `maybe_received` is of the tries before; `streak` counts this event's failures in a row, this
-    one included, charged or not; `chance` is in [0, 1).
+    `attempts` and `maybe_received` are the event's values before this try. `streak` counts the
+    event's failures in a row, charged or not, with this one. `chance` is in [0, 1).
     """
     if outcome.kind is Kind.ACCEPTED:
         return delivered(attempts)
     received = maybe_received or outcome.maybe_received
     if outcome.kind is Kind.REFUSED and blame is Blame.EVENT:
-        # 409 can mean "I have it already", said about a try whose answer never came.
+        # 409 can mean "I have it already": the receiver means a try whose answer never came.
         if outcome.status_code == 409 and maybe_received:
             return postponed(attempts, policy.backoff.delay(streak, chance), maybe_received=False)
-        return buried(attempts)
+        return dead_letter(attempts)
     if blame is not Blame.EVENT:
         wait = policy.probe_backoff.delay(streak, chance)
         return postponed(attempts, wait, maybe_received=received)
     if attempts + 1 >= policy.max_attempts:
-        return buried(attempts + 1)
+        return dead_letter(attempts + 1)
     wait = policy.backoff.delay(attempts + 1, chance)
     return postponed(attempts + 1, wait, charged=True, maybe_received=received)
 
 
 def delivered(attempts: int) -> Verdict:
-    """Return the end that every event is meant for."""
+    """Return the verdict that the event is delivered."""
     return Verdict(Status.DELIVERED, attempts)
 
 
 def postponed(
     attempts: int, wait: float, *, charged: bool = False, maybe_received: bool
 ) -> Verdict:
-    """Return that the event stays where it is, first of its lane, for `wait` seconds at least."""
+    """Return the verdict that the event stays first in its lane and waits, in seconds."""
     return Verdict(Status.PENDING, attempts, wait, charged, maybe_received)
 
 
-def buried(attempts: int) -> Verdict:
-    """Return that the event is a dead letter."""
+def dead_letter(attempts: int) -> Verdict:
+    """Return the verdict that the event is a dead letter."""
     return Verdict(Status.DEAD, attempts)

@@ -1,4 +1,4 @@
-"""What an application wrote, as the daemon carries it. Immutable: never rewritten."""
+"""An event as the application wrote it and the daemon sends it. It must never be rewritten."""
 
 from typing import NamedTuple
 
@@ -6,9 +6,9 @@ from typing import NamedTuple
 class Event(NamedTuple):
     """One claimed row of the outbox.
 
-    `maybe_received` says that a try ended without an answer, so the receiver may have it;
-    `failed` that its last try failed, `manual` that an operator asked for the next one.
-    `created_at` is in seconds since 1970; 0 where nobody knows.
+    `maybe_received` says that a try ended without an answer: the receiver may have the event.
+    `failed` says that the last try failed; `manual` says that an operator asked for the next try.
+    `created_at` is in seconds since 1970; 0 if it isn't known.
     """
 
     id: int
@@ -23,10 +23,10 @@ class Event(NamedTuple):
     created_at: float = 0.0
 
     def __repr__(self) -> str:
-        """Return what may be shown of it: the payload may not."""
+        """Return the ids: the payload must not appear in a log or an error."""
         return f"Event(id={self.id}, event_id={self.event_id!r})"
 
     @property
     def lane(self) -> str | int:
-        """Return the name of the lane: the key, or the row's own id where there is none."""
+        """Return the name of the lane: the key, or the row's id if the event has no key."""
         return self.id if self.ordering_key is None else self.ordering_key

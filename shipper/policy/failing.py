@@ -1,8 +1,9 @@
-"""The tries of a destination that have failed in a row: what a quiet shop has to know. Pure.
+"""How many tries of a destination have failed in a row, and since when. Pure.
 
-It counts from the first failure since the last success, whomever it was charged to: `link` decides
-what follows from failures, this only says that there are some. It must never forget them before
-something was accepted, and never count what didn't leave because of the event itself.
+It decides nothing: the operator of a shop with few events sees the first failure by it, long before
+`link` calls the destination offline. It counts every failure since the last acceptance, whether or
+not the failure is charged. It must never forget failures before an event is accepted, and never
+count an event that wasn't sent because it is invalid.
 """
 
 from dataclasses import dataclass
@@ -20,16 +21,16 @@ class Failing:
     failures: int = 0
     last_error: str | None = None
     since: float | None = None
-    """When the first of the run ended."""
+    """When the first failed try of the run ended."""
     next_try_at: float | None = None
-    """When the first of what failed is tried again, as far as that is known."""
+    """When the next event that failed is tried again; None if that isn't known."""
     runs: int = 0
-    """How many runs there were: a number that tells one from the next."""
+    """The number of this run, counted from the start of the process."""
 
     def resume(
         self, failures: int, last_error: str | None, since: float, next_try_at: float | None
     ) -> None:
-        """Go on where an earlier process stopped."""
+        """Continue the run of an earlier process."""
         if failures > 0:
             self.runs += 1
             self.failures, self.last_error = failures, last_error
@@ -44,12 +45,12 @@ class Failing:
         self.last_error = self._named(describe(outcome))[:ERROR_CHARS]
 
     def worked(self) -> None:
-        """Take in that a try was accepted."""
+        """End the run: a try was accepted."""
         self.failures = 0
         self.last_error = self.since = self.next_try_at = None
 
     def retried_at(self, due: float, now: float) -> None:
-        """Take in when something of what failed is to be tried again."""
+        """Record that an event that failed will be tried again at `due`."""
         if self.next_try_at is None or self.next_try_at <= now:
             self.next_try_at = due
         else:
@@ -60,5 +61,5 @@ class Failing:
 
 
 def describe(outcome: Outcome) -> str:
-    """Return an outcome as `last_error` has it: its cause, and what a person can read of it."""
+    """Return an outcome as `last_error` shows it: its cause, then its detail if there is one."""
     return f"{outcome.cause}: {outcome.detail}" if outcome.detail else outcome.cause

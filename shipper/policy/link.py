@@ -1,18 +1,18 @@
-"""How a destination is doing, and how many tries may begin. Pure: time and chance come in.
+"""How a destination is doing, and how many tries can begin. Pure: time and chance come in.
 
     ready ──five failures in a row, none charged to an event──▶ offline ─┐
       │ ──401, 403, 404, 3xx, TLS …, or everything is refused──▶ paused ─┤ probes, one at a time
       │ ──429, 503 with Retry-After────────────────────────▶ throttled ─┤
       ◀──limit reached, or nothing left to hold back── ramping ◀─accepted┘
-    held: an operator's word, over any of these
+    held: an operator has held the destination, whatever its state
 
-Whom a failure is charged to, and whether it speaks against the link, is `blame`'s to decide.
+`blame` decides whom a failure is charged to, and whether it speaks against the link.
 
-A pause that the destination asks for is kept, for an hour at a time: then one probe asks whether it
-still holds. An operator's release ends it.
+If the destination asks for a pause, the link keeps it. During a long pause one probe an hour asks
+whether the pause still holds. An operator's release ends the pause.
 
-It must never let a link that is down cost more than one request at a time, and never charge an
-event for what came of a probe but a refusal.
+It must never send more than one request at a time over a link that is down, and never charge an
+event for the outcome of a probe, unless that is a refusal.
 """
 
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ _DOWN = _PROBED | {State.THROTTLED}
 
 @dataclass(slots=True)
 class Link:
-    """The state of one destination. Times are monotonic seconds; its owner is the dispatcher."""
+    """The state of one destination. Times are in monotonic seconds."""
 
     max_in_flight: int
     probe_backoff: Backoff
@@ -43,48 +43,48 @@ class Link:
     next_try_at: float | None = None
     held: bool = False
     outage: int = 0
-    """Number of the present (or last) time that the link was down; history has one row for each."""
+    """The number of the present outage, or of the last; the history has one row for each."""
     begun: int = 0
+    """How many tries have begun; also the number of the latest one."""
     failing: Failing = field(default_factory=Failing)
     contrast: Contrast = field(default_factory=Contrast)
-    _before_outage: int = 0  # the try that was begun last when the link went down
     _probes: int = 0  # failed in a row
-    _quiet_until: float = 0.0  # the destination asked for a pause until then
+    _quiet_until: float = 0.0  # until when the destination asked for a pause
     _probe: int | None = None  # the try that is the probe under way
     _ramp: int = 1
     _ramp_left: int = 1
 
     def resume(self, state: State, reason: str | None, *, since: float, until: float) -> None:
-        """Go on where an earlier process stopped, if the link was down; monotonic seconds.
+        """Continue an outage of an earlier process; do nothing if the link wasn't down.
 
-        A pause that the destination asked for ends when it said (`until`); the rest is probed at
-        once.
+        A pause that the destination asked for ends at `until`. After any other outage the link is
+        probed at once. Times are in monotonic seconds.
         """
         if state in _DOWN:
             self.state, self.reason, self.since = state, reason, since
             self.outage += 1
             self.next_try_at = until if state is State.THROTTLED else None
             self._quiet_until = self.next_try_at or 0.0
-            # Else the refusals of each new process would be the events' own fault again.
+            # Else each new process would charge the first refusals to their events again.
             self.contrast.refuses_all = reason == EVERYTHING_REFUSED
 
     @property
     def shown(self) -> State:
-        """Return the state with the operator's word over it."""
+        """Return the state for people: HELD if an operator has held the destination."""
         return State.HELD if self.held else self.state
 
     @property
     def is_down(self) -> bool:
-        """Return whether only probes may go out."""
+        """Return whether only probes can be sent."""
         return self.state in _DOWN
 
     @property
     def next_try(self) -> float | None:
-        """Return when the next try is due: the next probe, or the first of what has failed."""
+        """Return when the next probe is due, or the next try of an event that failed."""
         return self.next_try_at if self.is_down else self.failing.next_try_at
 
     def allowance(self, now: float, in_flight: int) -> int:
-        """Return how many tries may begin now."""
+        """Return how many tries can begin now."""
         if self.held:
             return 0
         if self.is_down:
@@ -94,18 +94,18 @@ class Link:
         return max(0, limit - in_flight)
 
     def next_probe(self) -> float | None:
-        """Return when the next probe may go out, if the link is down and none is under way."""
+        """Return when the next probe is due; None if a probe is in flight or the link is up."""
         return self.next_try_at if self.is_down and self._probe is None else None
 
     def begin(self) -> int:
-        """Return the number of the try that begins now; while the link is down it is the probe."""
+        """Count a try that begins now, and return its number; if the link is down it is a probe."""
         self.begun += 1
         if self.is_down:
             self._probe = self.begun
         return self.begun
 
-    def settle(self, attempt: Try, outcome: Outcome, now: float, chance: float) -> Blame:
-        """Take in what a try meant, and return whom it is charged to."""
+    def blame(self, attempt: Try, outcome: Outcome, now: float, chance: float) -> Blame:
+        """Record the outcome of a try, and return whom a failure is charged to."""
         was_probe = attempt.number == self._probe
         if was_probe:
             self._probe = None
@@ -116,43 +116,43 @@ class Link:
         match outcome.kind:
             case Kind.ACCEPTED:
                 self._accept(attempt, was_probe, now)
-                return Blame.NOBODY
+                return Blame.NEITHER
             case Kind.REFUSED:
                 return self._refuse(attempt, was_probe, now, chance)
             case Kind.THROTTLED:
                 self._throttle(outcome, was_probe, now, chance)
-                return Blame.NOBODY
+                return Blame.NEITHER
             case _:
                 return self._fail(attempt, outcome, was_probe, now, chance)
 
     def abandon(self, number: int) -> None:
-        """Forget a try that ended without any outcome (it was cut off by a stop)."""
+        """Forget a try that a stop of the daemon cut off: it has no outcome."""
         if number == self._probe:
             self._probe = None
 
     def probe_at_once(self, now: float) -> None:
-        """Let the next probe go out now: a new credential, or another event, says it may work.
+        """Make the next probe due now: a new credential may work, or another event may pass.
 
-        Not before the end of a pause that was asked for: that is the destination's own word.
+        A pause that the destination asked for is kept.
         """
         if self.state in _PROBED:
             self.next_try_at = max(now, self._quiet_until)
 
     def release(self, now: float) -> None:
-        """Let the next probe go out now, whatever was asked for: an operator says so."""
+        """Make the next probe due now, because an operator says so; end any pause."""
         self._quiet_until = min(self._quiet_until, now)
         if self.is_down:
             self.next_try_at = now
 
     def relax(self, wanted: int, now: float) -> None:
-        """End the ramp where it holds nothing back any more: `wanted` tries are all there is."""
+        """End the ramp if it allows more tries than the `wanted` ones: there are no others."""
         if self.state is State.RAMPING and wanted < self._ramp:
             self._enter(State.READY, None, now)
 
     def _accept(self, attempt: Try, was_probe: bool, now: float) -> None:  # noqa: FBT001
         self.contrast.accepted(attempt, now)
         if self.is_down:
-            # One that was begun before the link went down proves nothing about it now.
+            # A try that began before the link went down proves nothing about the link now.
             if was_probe and now >= self._quiet_until:
                 self.contrast.takes_again()
                 self._ramp = self._ramp_left = 1
@@ -172,9 +172,9 @@ class Link:
 
     def _refuse(self, attempt: Try, was_probe: bool, now: float, chance: float) -> Blame:  # noqa: FBT001
         blame = self.contrast.refused(attempt.lane)
-        # Of one event it says that the link works after all: the time of the probe has come, so
-        # another is asked at once. Of all: a late answer must not move the next probe.
-        if blame is Blame.NOBODY and (was_probe or not self.is_down):
+        # A single refused event shows that the link works: `next_try_at` has passed, so the next
+        # probe goes out at once. If everything is refused, only a probe moves the next probe.
+        if blame is Blame.NEITHER and (was_probe or not self.is_down):
             self._go_down(State.PAUSED, EVERYTHING_REFUSED, now, chance)
         return blame
 
@@ -182,8 +182,8 @@ class Link:
         asked = min(outcome.retry_after or 0.0, ASKED_AGAIN_EVERY)
         self._quiet_until = max(self._quiet_until, now + asked)
         if not self.is_down or was_probe:
-            # "Retry after no time at all" would be a probe after the other without a rest.
-            self._go_down(State.THROTTLED, outcome.told, now, chance, asked)
+            # `Retry-After: 0` must not lead to probes without a wait between them.
+            self._go_down(State.THROTTLED, outcome.reason, now, chance, asked)
         else:
             self.next_try_at = max(self.next_try_at or 0.0, self._quiet_until)
 
@@ -201,9 +201,7 @@ class Link:
                 refusing = self.contrast.refuses_all
                 reason = EVERYTHING_REFUSED if refusing else describe(outcome)
                 self._go_down(State.PAUSED if refusing else down, reason, now, chance)
-            return Blame.NOBODY
-        if attempt.number <= self._before_outage:
-            return Blame.NOBODY  # begun before the outage: it says nothing about the link now
+            return Blame.NEITHER
         ready = self.state is State.READY
         blame, is_down = self.contrast.failed(attempt, outcome, now, is_ready=ready)
         if is_down:
@@ -215,7 +213,7 @@ class Link:
     ) -> None:
         if not self.is_down:
             self.outage += 1
-            self._before_outage = self.begun
+            self.contrast.link_went_down(self.begun)
             self._probes = 0
         self._probes += 1
         self._enter(state, reason, now)

@@ -1,7 +1,7 @@
-"""What one try meant: a reply or a fault becomes an outcome. Pure, and the only such table.
+"""What one try meant: a reply or a fault becomes an outcome. Pure, and the only table of this.
 
-It decides what kind of thing happened, never whose fault it is (`link`) or what becomes of the
-event (`delivery`). It must never call an answer a success that could be a captive portal's.
+It decides what kind of outcome a try has. `blame` decides whose fault it is, and `delivery` what
+becomes of the event. It must never take the web page of a captive portal for a success.
 
     any 2xx                                    accepted (but not text/html that begins with `<`)
     400 409 413 415 422, invalid, unbuildable  refused: the event's own fault
@@ -28,7 +28,7 @@ EXCERPT_CHARS = 500
 RETRY_AFTER_MAX = 24 * 3600.0
 
 _MASK = "****"
-# Fewer bytes make so short a text that it may be there by chance.
+# The encoded text of fewer bytes is so short that it may be there by chance.
 _ENCODED_LEAST = 6
 _LONGEST_CHARACTER = 12
 _ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
@@ -38,19 +38,19 @@ _PORTAL = "a web page came instead of the API's answer"
 _MISCONFIGURED = frozenset({401, 403, 404, 405, 407, 410, 421, 451})
 
 FaultKind = Literal[
-    "refused",  # nobody listens there
+    "refused",  # nothing listens at the address
     "dns",  # the name has no address
-    "unreachable",  # no route, connection setup failed in another way
-    "tls",  # the certificate isn't trusted, or TLS can't be spoken
-    "proxy",  # the proxy didn't let us through
-    "timeout",  # the attempt's deadline passed
+    "unreachable",  # no route, or the connection couldn't be made for another reason
+    "tls",  # the certificate isn't trusted, or TLS failed
+    "proxy",  # the proxy made no connection to the receiver
+    "timeout",  # the deadline of the try passed
     "closed",  # the connection ended before the answer was whole
-    "garbage",  # what came back isn't HTTP, or is out of every bound
+    "garbage",  # the answer isn't HTTP, or exceeds a bound
 ]
 
 
 class Kind(Enum):
-    """The five things that can come of a try."""
+    """The five kinds of outcome that a try can have."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
@@ -60,7 +60,7 @@ class Kind(Enum):
 
 
 class Reply(NamedTuple):
-    """An HTTP answer, complete; `body` holds at most its first 64 KiB."""
+    """A whole HTTP answer; `body` holds at most its first 64 KiB."""
 
     status: int
     content_type: str = ""
@@ -72,7 +72,7 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """No whole answer came. `sent` says whether the receiver can have the event all the same."""
+    """No whole answer came. `sent` says whether the receiver may have the event."""
 
     kind: FaultKind
     sent: Literal["no", "maybe"]
@@ -81,14 +81,14 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Invalid:
-    """The event never left: it breaks the contract, or no request can be made of it."""
+    """The event wasn't sent: it breaks the contract, or no request can be made from it."""
 
     cause: Literal["invalid", "unbuildable"]
     reason: str
 
 
 class Outcome(NamedTuple):
-    """What a try meant. `cause` is a short word to group by; `detail` is for a person."""
+    """What a try meant. `cause` is a short word to group by; `detail` is a text for people."""
 
     kind: Kind
     cause: str
@@ -97,12 +97,12 @@ class Outcome(NamedTuple):
     excerpt: str | None = None
     maybe_received: bool = False
     reached: bool = True
-    """Whether the event got as far as a receiver, or may have: else it can't be its doing."""
+    """Whether the receiver got the event, or may have. If not, the event can't be the cause."""
     retry_after: float | None = None
 
     @property
-    def told(self) -> str:
-        """Return what came back, for whoever isn't shown the cause: `HTTP 404: nothing …`."""
+    def reason(self) -> str:
+        """Return the detail with the status code before it, as in `HTTP 404: nothing …`."""
         detail = self.detail or self.cause
         if self.status_code is None or detail.startswith(f"HTTP {self.status_code}"):
             return detail
@@ -110,9 +110,10 @@ class Outcome(NamedTuple):
 
 
 def classify(answer: Reply | Fault | Invalid, wall: float, where: str = "") -> Outcome:
-    """Return what an answer means; `wall` (seconds since 1970) dates a Retry-After without Date.
+    """Return what an answer means.
 
-    `where` is the receiver's host and port, which the detail names.
+    `wall` is in seconds since 1970: a Retry-After date is measured against it if the answer has no
+    Date header. `where` is the receiver's host and port for the detail.
     """
     if isinstance(answer, Reply):
         return _classify_reply(answer, wall, where)
@@ -161,10 +162,10 @@ def _is_portal(reply: Reply) -> bool:
 
 
 def parse_retry_after(value: str | None, date: str | None, wall: float) -> float | None:
-    """Return the seconds that a Retry-After asks for, in [0, 24 h]; None where it is no such thing.
+    """Return the seconds that a Retry-After asks for, in [0, 24 h]; None if it isn't valid.
 
-    RFC 9110, 10.2.3: either a number of seconds or an HTTP date. A date is measured against the
-    answer's own Date header, because the two clocks need not agree.
+    RFC 9110, 10.2.3: it is a number of seconds or an HTTP date. A date is measured against the
+    answer's Date header, because the receiver's clock and ours can differ.
     """
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
@@ -185,11 +186,11 @@ def _http_date(text: str) -> float | None:
 
 
 def masked(reply: Reply, secret: str, most: int | None = None) -> Reply:
-    """Return an answer without a secret that its receiver may have thrown back.
+    """Return an answer without the secret that the receiver may have echoed.
 
-    Before an excerpt is made of it: the end of one could hold the beginning of the secret. So where
-    only `most` bytes of a body are looked at, what may be a beginning at their end goes as well.
-    What is made of a secret in JSON, HTML, a URL or Basic credentials is known, see `_spellings`.
+    Mask before an excerpt is made: an excerpt could end in the middle of the secret. For the same
+    reason, if only `most` bytes of the body are read, remove from their end what may be the
+    beginning of the secret. `_spellings` lists how the secret can be written.
     """
     if not secret or not (reply.body or reply.location):
         return reply
@@ -204,13 +205,13 @@ def masked(reply: Reply, secret: str, most: int | None = None) -> Reply:
 
 @lru_cache(maxsize=64)
 def _spellings(secret: str) -> "re.Pattern[str]":
-    """Return what finds a secret as it is, escaped, and encoded.
+    """Return a pattern that finds a secret as it is, escaped, or encoded.
 
-    Character by character it may be percent-encoded, also twice (RFC 3986, 2.1), escaped as in JSON
-    (RFC 8259, 7) or as in HTML. As a whole it may be hexadecimal, or in base64, the alphabets of
-    both RFC 4648, 4 and 5, whatever stood before and behind it: then the characters that hold
-    nothing but the secret are found, unless they are so few that they are likely to be there by
-    chance. Texts are as latin-1 has the bytes.
+    Each character can be percent-encoded, also twice (RFC 3986, 2.1), or escaped as in JSON
+    (RFC 8259, 7) or in HTML. The whole secret can be hexadecimal, or base64 in the alphabets of
+    RFC 4648, 4 and 5, with any text before and after it. Of base64 the pattern finds the characters
+    that encode only the secret, if they are enough not to match by chance. The pattern is for bytes
+    decoded as latin-1.
     """
     data = secret.encode("utf-8", "surrogateescape")
     forms = ["".join(f"(?:{'|'.join(_characters(byte))})" for byte in data)]
@@ -226,7 +227,7 @@ def _spellings(secret: str) -> "re.Pattern[str]":
 
 
 def _characters(byte: int) -> Iterator[str]:
-    """Yield how a byte of a secret may be written, as regular expressions."""
+    """Yield the regular expressions for the ways to write one byte of a secret."""
     plain = chr(byte)
     yield re.escape(plain)
     yield rf"%(?:25){{0,3}}(?i:{byte:02x})"
@@ -238,6 +239,6 @@ def _characters(byte: int) -> Iterator[str]:
 
 
 def excerpt(body: bytes) -> str | None:
-    """Return the beginning of an answer as printable text, or None when it was empty."""
+    """Return the beginning of a body as printable text; None if there is none."""
     text = body[: 4 * EXCERPT_CHARS].decode("utf-8", "replace")[:EXCERPT_CHARS]
     return "".join(c if c.isprintable() else " " for c in text).strip() or None

@@ -10,22 +10,22 @@ from dataclasses import dataclass
 class Pace:
     """Spaces requests so that no second sees more than `rate` of them; 0 means no limit.
 
-    What a hundredth of a second allows may go out together: a daemon doesn't wake more often.
+    The requests of a hundredth of a second can begin together, because a timer isn't more precise.
     """
 
     rate: float
     _next: float = 0.0
 
     def wait(self, now: float) -> float:
-        """Return the seconds until the next request may start; 0 when it may now."""
+        """Return the seconds until the next request can begin; 0 if it can begin now."""
         return max(0.0, self._next - now) if self.rate else 0.0
 
-    def rest(self, until: float) -> None:
-        """Let nothing start before that, for the requests that another has counted."""
-        self._next = max(self._next, until)
+    def wait_until(self, moment: float) -> None:
+        """Let no request begin before `moment`: another pace has counted requests until then."""
+        self._next = max(self._next, moment)
 
     def take(self, now: float) -> None:
-        """Count one request begun now."""
+        """Count a request that begins now."""
         if self.rate:
             saved = max(0.0, 0.01 - 1.0 / self.rate)
             self._next = max(self._next, now - saved) + 1.0 / self.rate

@@ -1,22 +1,22 @@
-"""How many lanes fail at the same time: one bad event, or a receiver that is down in part. Pure.
+"""How many lanes fail at the same time: one bad event, or a receiver that is partly down. Pure.
 
-An event that makes the receiver fail is single: its lane fails again and again while all others
-are accepted. When `CROWD_LANES` lanes or more have an event that failed and hasn't been accepted
-since, the receiver is down for some (a shard, a region, one backend of many), whatever it accepts
-of the rest. Then no event is charged, for as long as that lasts:
+If one event makes the receiver fail, its lane fails again and again while all others are accepted.
+If `CROWD_LANES` lanes or more have an event that failed and hasn't been accepted since, the
+receiver is partly down (a shard, a region, one backend of many), although it accepts other events.
+For as long as that lasts, no event is charged:
 
-    lanes that fail now | outcome                    | charged, if a witness speaks against it
-    1 to 9              | any that reached somebody  | the event
-    10 or more          | 5xx, timeout, cut off, …   | nobody: a partial outage
-    10 or more          | 4xx and 3xx but 408, 425   | the event: a definite answer about a request
+    lanes that fail now | outcome                    | charged, if there is a proof against it
+    1 to 9              | any that reached it        | the event
+    10 or more          | 5xx, timeout, cut off, …   | neither: a partial outage
+    10 or more          | 4xx and 3xx but 408, 425   | the event: the answer is about this request
 
-A lane that fails again in such an outage is no news: it says nothing against the link, either.
+The last line distinguishes a firewall that rejects one payload in a hundred from a shard that is
+down. If a lane fails again in a partial outage, that doesn't speak against the link either.
 
-The last line is what tells a firewall that rejects one payload in a hundred from a shard that is
-down. A lane leaves the crowd when its event is accepted or ends, or when it hasn't failed for
+A lane leaves the crowd when its event is accepted or ends, or when it hasn't failed for
 `FORGOTTEN_AFTER` seconds, twice the default `max_delay`.
 
-It must never make an event pay, only spare it: `link` decides the rest.
+It decides only that an event is spared; it must never decide that an event is charged (`blame`).
 """
 
 from shipper.policy.outcome import Kind, Outcome
@@ -34,19 +34,19 @@ def is_definite(outcome: Outcome) -> bool:
 
 
 class Crowd:
-    """The lanes whose event failed and hasn't been accepted since; the latest of them."""
+    """The lanes whose event failed and hasn't been accepted since, at most the latest 4096."""
 
     __slots__ = ("_failed",)
 
     def __init__(self) -> None:
-        self._failed: dict[str | int, float] = {}  # lane → when, the longest ago first
+        self._failed: dict[str | int, float] = {}  # lane → time of its last failure, oldest first
 
     def is_known(self, lane: str | int, outcome: Outcome, now: float) -> bool:
-        """Return whether a lane that fails like this is one of many that did before."""
+        """Return whether a partial outage is known to affect a lane that fails like this."""
         return lane in self._failed and self.spares(outcome, now)
 
     def failed(self, lane: str | int, outcome: Outcome, now: float) -> None:
-        """Take in a failure; one that reached nobody, or that is about the request, tells nothing.
+        """Record a failure, if it reached the receiver and isn't about this one request.
 
         `now` is in monotonic seconds.
         """
@@ -57,11 +57,11 @@ class Crowd:
                 del self._failed[next(iter(self._failed))]
 
     def ended(self, lane: str | int) -> None:
-        """Take in that the lane's event was accepted, or is dead."""
+        """Record that the lane's event was accepted, or is dead."""
         self._failed.pop(lane, None)
 
     def spares(self, outcome: Outcome, now: float) -> bool:
-        """Return whether so many fail that nobody is charged with this failure."""
+        """Return whether so many lanes fail that this failure is charged to no event."""
         while self._failed and now - next(iter(self._failed.values())) > FORGOTTEN_AFTER:
             del self._failed[next(iter(self._failed))]
         return len(self._failed) >= CROWD_LANES and not is_definite(outcome)

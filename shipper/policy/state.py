@@ -1,10 +1,10 @@
-"""The states of a link, by the names that everybody sees. What each means: `link`."""
+"""The states of a link, by their public names. `link` decides when each is entered."""
 
 from enum import Enum
 
 
 class State(Enum):
-    """What `status` shows of a link."""
+    """The state of a link as `status` shows it."""
 
     READY = "ready"
     RAMPING = "ramping"

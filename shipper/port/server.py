@@ -123,7 +123,7 @@ class WebServer:
     async def _guarded(self, answer: Answer) -> web.Response:
         try:
             return await answer()
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody waits for it in vain
+        except Exception as error:  # noqa: BLE001 - any failure is answered, so that no client waits in vain
             self._log("web.broken", reason=f"{type(error).__name__}: {error}")
             return _text(500, "this is a bug of shipper; see the log")
 

@@ -141,7 +141,7 @@ def test_status_of_a_link_that_is_down_says_why_and_until_when(home: Home) -> No
     assert told["elsewhere"]["state"] == "paused"
     assert told["elsewhere"]["reason"] == "the configuration has no [destinations.elsewhere]"
     shown = home.call("status").out
-    why = r"nobody listens at 127\.0\.0\.1:9; for \d+s; next try "
+    why = r"nothing listens at 127\.0\.0\.1:9; for \d+s; next try "
     assert re.search(rf"default\toffline\t1\t\d+s\t.*{why}", shown)
 
 

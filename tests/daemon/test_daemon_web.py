@@ -133,7 +133,7 @@ async def test_a_socket_that_may_not_be_is_nobody_elses_doing(shop: Shop) -> Non
     shop.configure(more=f'[web]\nlisten = "unix:{shop.directory}/nowhere/web.sock"')
     daemon = await shop.started()
     failed = await daemon.told("web.failed")
-    assert "may not have it" in failed["hint"]
+    assert "can't use this address" in failed["hint"]
     await daemon.stop()
 
 

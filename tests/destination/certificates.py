@@ -50,7 +50,7 @@ def issued(
     days: tuple[int, int] = (-1, 90),
     key: Key | None = None,
 ) -> Holder:
-    """Return a certificate; of itself where nobody issues it. `authority` None says nothing."""
+    """Return a certificate, self-signed without an issuer. `authority` None leaves it out."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     ours = x509.Name(
         [x509.NameAttribute(NameOID.COMMON_NAME, common_name or f"test {bool(authority)}")]

@@ -90,7 +90,7 @@ class Talk:
         await asyncio.Event().wait()
 
     def cut(self) -> None:
-        """End the connection by FIN beneath TLS, of which nobody is told there."""
+        """End the connection by FIN beneath TLS, which doesn't see it."""
         with socket.socket(fileno=os.dup(self._writer.get_extra_info("socket").fileno())) as peer:
             peer.shutdown(socket.SHUT_RDWR)
 
@@ -278,7 +278,7 @@ async def _pipe(talk: Talk, reader: asyncio.StreamReader, writer: asyncio.Stream
 
 @contextlib.contextmanager
 def unused_port() -> Iterator[int]:
-    """Hold a port on which nobody listens."""
+    """Hold a port on which nothing listens."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         yield holder.getsockname()[1]

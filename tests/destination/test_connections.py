@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from shipper.destination.request import Attempt, Target
-from shipper.destination.transport import FastWay
+from shipper.destination.request import Request, Target
+from shipper.destination.transport import FastTransport
 from tests.destination.servers import (
     ACCEPTED,
     Talk,
@@ -30,19 +30,19 @@ PAYLOAD = b'{"type":"order"}'
 @asynccontextmanager
 async def way_to(
     url: str, *, limit: int = 4, timeout: float = 10.0, keepalive: float = 15.0
-) -> AsyncIterator[tuple[FastWay, Target]]:
+) -> AsyncIterator[tuple[FastTransport, Target]]:
     """Open our client with a patience of its own."""
     tls = ssl.create_default_context()
-    way = FastWay(httpx.URL(url), limit=limit, timeout=timeout, keepalive=keepalive, tls=tls)
+    way = FastTransport(httpx.URL(url), limit=limit, timeout=timeout, keepalive=keepalive, tls=tls)
     try:
         yield way, Target(httpx.URL(url), "test")
     finally:
         await way.aclose()
 
 
-def an_attempt(target: Target, body: bytes = PAYLOAD) -> Attempt:
+def an_attempt(target: Target, body: bytes = PAYLOAD) -> Request:
     """Make a try."""
-    return Attempt(target, "k", "e", body)
+    return Request(target, "k", "e", body)
 
 
 @pytest.mark.parametrize("surprise", [ACCEPTED, b""], ids=["message", "end"])
@@ -121,7 +121,7 @@ def test_the_connection_used_last_is_used_next(way: Way) -> None:
 
 
 def test_an_idle_connection_is_closed_in_time(way: Way) -> None:
-    """The receiver sees its end, though nobody asks for anything; a busy one lives on."""
+    """The receiver sees its end without another request; a busy one goes on."""
     ended = asyncio.Event()
 
     async def watching(talk: Talk) -> None:
@@ -151,7 +151,7 @@ def test_each_try_has_its_own_deadline(way: Way) -> None:
     async def body() -> None:
         clock = asyncio.get_running_loop().time
 
-        async def timed(ours: FastWay, target: Target) -> float:
+        async def timed(ours: FastTransport, target: Target) -> float:
             begun = clock()
             with pytest.raises(TimeoutError):
                 await ours.post(an_attempt(target))
@@ -232,7 +232,7 @@ def test_a_body_that_nobody_reads_stays_where_it_is(way: Way) -> None:
             (connection,) = ours._pool._open
             assert connection._transport is not None
             assert 0 < connection._transport.get_write_buffer_size() <= 2**18
-            assert len(connection._rest) > 2**20
+            assert len(connection._unsent) > 2**20
             task.cancel()
             await asyncio.wait([task])
 

@@ -56,7 +56,7 @@ def from_each(script: Script, *, times: int = 1) -> list[list[Answer]]:
 
 @cases(FINE)
 def test_an_odd_answer_counts_for_its_own_event(answer: bytes) -> None:
-    """The same from each client, to the last header; what follows it is nobody's."""
+    """The same from each client, to the last header; no request gets the bytes after it."""
     status = re.findall(rb"HTTP/\d\.\d ([2-5]\d\d)", answer)[0].decode()
     found = from_each(staying(answer), times=2)
     assert [[words(one) for one in both] for both in found] == [[status, "418"]] * len(WAYS)

@@ -1,4 +1,4 @@
-"""A URL that is told something: what such a request says, and what it never does."""
+"""Requests to a webhook: what they contain, and what they never do."""
 
 from collections.abc import AsyncIterator
 
@@ -12,7 +12,7 @@ from tests.observe.receiver import Receiver, receiving
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    """Give somebody who listens."""
+    """Return a server that listens."""
     async with receiving() as receiver:
         yield receiver
 
@@ -20,7 +20,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 async def rung(hook: Hook, body: bytes = b"") -> Reply | Fault:
     """Ring once, and close."""
     try:
-        return await hook.ring(body)
+        return await hook.send(body)
     finally:
         await hook.aclose()
 
@@ -52,7 +52,7 @@ async def test_a_hook_is_told_a_body(receiver: Receiver) -> None:
 
 
 async def test_a_redirect_is_an_answer_and_not_followed(receiver: Receiver) -> None:
-    """What was meant for one is not told to another."""
+    """A request for one URL is never sent to another."""
     receiver.status = 307
     answer = await rung(post(f"{receiver.url}/hook"), b"{}")
     assert isinstance(answer, Reply)
@@ -78,7 +78,7 @@ async def test_a_fault_does_not_show_where_it_was() -> None:
 
 
 def test_a_url_that_cannot_work_is_refused_without_being_shown() -> None:
-    """When the configuration is checked, before anybody is to be told."""
+    """When the configuration is checked, before the first request."""
     with pytest.raises(ConfigError) as raised:
         post("http://" + "canary." * 40 + "x" * 70 + "/")
     assert "canary" not in str(raised.value)

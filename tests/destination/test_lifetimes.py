@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from shipper.destination.build import KEEPALIVE_SECONDS
-from shipper.destination.httpx_transport import StockWay
-from shipper.destination.request import LIFETIME_SECONDS, Attempt, Target, Way, lifetimes
+from shipper.destination.httpx_transport import HttpxTransport
+from shipper.destination.request import LIFETIME_SECONDS, Request, Target, Transport, lifetimes
 from shipper.destination.resolve import CACHE_SECONDS
-from shipper.destination.transport import FastWay
+from shipper.destination.transport import FastTransport
 from shipper.destination.webhook import Hook
 from tests.destination.servers import Server, accepting, serving
 
@@ -33,14 +33,14 @@ class Clock:
         return self.now
 
 
-def _fast(url: httpx.URL, clock: Callable[[], float]) -> Way:
+def _fast(url: httpx.URL, clock: Callable[[], float]) -> Transport:
     tls = ssl.create_default_context()
-    return FastWay(url, limit=4, timeout=10.0, keepalive=15.0, tls=tls, clock=clock)
+    return FastTransport(url, limit=4, timeout=10.0, keepalive=15.0, tls=tls, clock=clock)
 
 
-def _stock(url: httpx.URL, clock: Callable[[], float]) -> Way:
+def _stock(url: httpx.URL, clock: Callable[[], float]) -> Transport:
     tls = ssl.create_default_context()
-    return StockWay(limit=4, timeout=10.0, keepalive=15.0, tls=tls, proxy=None, clock=clock)
+    return HttpxTransport(limit=4, timeout=10.0, keepalive=15.0, tls=tls, proxy=None, clock=clock)
 
 
 each_kind = pytest.mark.parametrize("kind", [_fast, _stock], ids=["ours", "stock"])
@@ -72,16 +72,16 @@ async def both_places() -> AsyncIterator[tuple[Server, Server]]:
 
 @each_kind
 async def test_a_name_that_has_moved_is_followed(
-    kind: Callable[[httpx.URL, Callable[[], float]], Way], names: dict[str, str]
+    kind: Callable[[httpx.URL, Callable[[], float]], Transport], names: dict[str, str]
 ) -> None:
-    """By a connection that is never idle, between two requests; until then nobody asks for it."""
+    """By a connection that is never idle, between two requests; not looked up before that."""
     clock = Clock()
     async with both_places() as (old, new):
         url = httpx.URL(f"http://api.example:{old.port}/")
         target, way = Target(url, "test"), kind(url, clock)
         try:
             for number in range(int(LIFETIME_SECONDS) // 5 + 4):
-                assert (await way.post(Attempt(target, "k", f"e{number}", b"{}"))).status == 202
+                assert (await way.post(Request(target, "k", f"e{number}", b"{}"))).status == 202
                 names["api.example"] = NEW
                 clock.now += 5.0
         finally:
@@ -99,12 +99,12 @@ async def test_many_connections_that_are_in_use_all_end(names: dict[str, str]) -
         url = httpx.URL(f"http://api.example:{old.port}/")
         target, way = Target(url, "test"), _fast(url, clock)
         try:
-            sends = [way.post(Attempt(target, "k", f"e{n}", b"{}")) for n in range(4)]
+            sends = [way.post(Request(target, "k", f"e{n}", b"{}")) for n in range(4)]
             begun = [asyncio.create_task(send) for send in sends]
             await asyncio.gather(*begun)
             names["api.example"] = NEW
             clock.now += LIFETIME_SECONDS
-            again = [way.post(Attempt(target, "k", f"f{n}", b"{}")) for n in range(4)]
+            again = [way.post(Request(target, "k", f"f{n}", b"{}")) for n in range(4)]
             assert {answer.status for answer in await asyncio.gather(*again)} == {202}
         finally:
             await way.aclose()
@@ -117,10 +117,10 @@ async def test_an_alarms_url_is_followed_too(names: dict[str, str]) -> None:
     async with both_places() as (old, new):
         url = f"http://api.example:{old.port}/"
         hook = Hook(url, "POST", timeout=10.0, ca_file=None, proxy=None)
-        hook._way = _fast(httpx.URL(url), clock)
+        hook._transport = _fast(httpx.URL(url), clock)
         try:
             for _ in range(2):
-                await hook.ring(b"{}")
+                await hook.send(b"{}")
                 names["api.example"] = NEW
                 clock.now += LIFETIME_SECONDS
         finally:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipper.destination.parser import ANSWER_LIMIT, HEAD_LIMIT, Answers
+from shipper.destination.parser import ANSWER_LIMIT, HEAD_LIMIT, AnswerParser
 from shipper.destination.request import BODY_LIMIT, NotHttpError
 from shipper.policy.outcome import Reply
 from tests.destination.servers import ACCEPTED, CHUNKED
@@ -21,7 +21,7 @@ REPLY = Reply(503, "text/pl\xe4in", "7", "Mon, 23 Nov 2026 08:00:00 GMT", b"abc"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-def outcome(answers: Answers, *parts: bytes) -> Reply | None:
+def outcome(answers: AnswerParser, *parts: bytes) -> Reply | None:
     """Feed parts, and end the connection where they make no answer."""
     for part in parts:
         reply = answers.feed(part)
@@ -35,7 +35,7 @@ def test_where_an_answer_is_cut_makes_no_difference(cuts: list[int]) -> None:
     """Headers of interim answers and trailers aren't the answer's; of two the first counts."""
     places = sorted({0, len(FULL), *cuts})
     parts = [FULL[begin:end] for begin, end in pairwise(places)]
-    answers = Answers()
+    answers = AnswerParser()
     for _ in range(2):
         assert outcome(answers, *parts) == REPLY
         assert answers.reusable
@@ -45,7 +45,7 @@ def test_where_an_answer_is_cut_makes_no_difference(cuts: list[int]) -> None:
 def test_anything_at_all_is_an_answer_or_is_not(noise: list[bytes], cut: int) -> None:
     """Whatever follows the beginning of an answer, nothing else is raised."""
     try:
-        reply = outcome(Answers(), b"H", FULL[1:cut] or b"T", *noise)
+        reply = outcome(AnswerParser(), b"H", FULL[1:cut] or b"T", *noise)
     except NotHttpError:
         return
     assert reply is None or 200 <= reply.status <= 999
@@ -68,29 +68,29 @@ def test_anything_at_all_is_an_answer_or_is_not(noise: list[bytes], cut: int) ->
 def test_what_is_no_answer_is_refused(answer: bytes) -> None:
     """Another protocol, two codings, an upgrade, and a head or interim answers out of bounds."""
     with pytest.raises(NotHttpError):
-        outcome(Answers(), answer)
+        outcome(AnswerParser(), answer)
 
 
 def test_a_head_without_end_is_refused_in_time() -> None:
     """However small its pieces are."""
     pieces = [b"a" * 1024] * (HEAD_LIMIT // 1024)
     with pytest.raises(NotHttpError):
-        outcome(Answers(), b"HTTP/1.1 202 A\r\nx-a: ", *pieces)
+        outcome(AnswerParser(), b"HTTP/1.1 202 A\r\nx-a: ", *pieces)
 
 
 def test_a_head_is_looked_at_once() -> None:
     """However many blanks are in it: no receiver can make it a matter of seconds."""
     head = b"HTTP/1.1 202 A\r\n" + (b"a" + b": " * 500 + b"\r\n") * 90
-    assert outcome(Answers(), head + b"\r\n") == Reply(202)
+    assert outcome(AnswerParser(), head + b"\r\n") == Reply(202)
     with pytest.raises(NotHttpError):
-        outcome(Answers(), head + b"a\x0b: b\r\n\r\n")
+        outcome(AnswerParser(), head + b"a\x0b: b\r\n\r\n")
 
 
 @pytest.mark.parametrize("odd", [b"", b"content-length: 2\r\ncontent-length: 2\r\n"])
 def test_bytes_of_an_odd_answer_are_read_once(odd: bytes) -> None:
     """Where the other parser begins again, it begins with the first byte and ends with the last."""
     answer = CHUNKED[:-2] + odd + b"\r\n2\r\n{}\r\n1;\r\n!\r\n0\r\n\r\n"
-    answers = Answers()
+    answers = AnswerParser()
     for _ in range(2):
         cut = len(answer) - 9
         assert outcome(answers, answer[:cut], answer[cut:]) == Reply(200, body=b"{}!")
@@ -100,7 +100,7 @@ def test_bytes_of_an_odd_answer_are_read_once(odd: bytes) -> None:
 @pytest.mark.parametrize("endless", [b"x-a: " + b"a" * 1000, b"x-a: b\r\n"])
 def test_trailers_without_end_cut_the_answer_off(endless: bytes) -> None:
     """The status counts, and the connection is of no more use."""
-    answers = Answers()
+    answers = AnswerParser()
     answers.feed(CHUNKED + b"2\r\n{}\r\n0\r\n")
     fed, reply = 0, None
     while reply is None:
@@ -111,8 +111,8 @@ def test_trailers_without_end_cut_the_answer_off(endless: bytes) -> None:
 
 
 def test_a_body_beyond_the_limit_is_cut_off() -> None:
-    """And nobody waits for the rest."""
-    answers = Answers()
+    """The parser doesn't wait for the rest."""
+    answers = AnswerParser()
     assert answers.feed(b"HTTP/1.1 202 A\r\ncontent-length: 100000\r\n\r\n") is None
     reply = answers.feed(b"x" * (BODY_LIMIT + 1))
     assert (reply, answers.reusable) == (Reply(202, body=b"x" * BODY_LIMIT), False)
@@ -131,7 +131,7 @@ def test_a_body_beyond_the_limit_is_cut_off() -> None:
 )
 def test_an_answer_can_be_the_last_on_its_connection(answer: bytes) -> None:
     """It says so (RFC 9112, 9.3), or there is something behind it."""
-    answers = Answers()
+    answers = AnswerParser()
     assert answers.feed(ACCEPTED) == Reply(202, body=b"{}")
     assert answers.reusable
     assert answers.feed(answer) == Reply(202, body=b"{}")
@@ -153,4 +153,4 @@ def test_the_end_of_a_connection_ends_what_has_no_length(
     answer: bytes, expected: Reply | None
 ) -> None:
     """RFC 9112, 6.3: without a length the body goes on to the end; anything else is cut short."""
-    assert outcome(Answers(), answer) == expected
+    assert outcome(AnswerParser(), answer) == expected

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from shipper.destination import Destination
 from shipper.destination.client import idempotency_key
 from shipper.destination.faults import fault
-from shipper.destination.httpx_transport import StockWay
+from shipper.destination.httpx_transport import HttpxTransport
 from shipper.destination.request import NotHttpError
-from shipper.destination.transport import FastWay
+from shipper.destination.transport import FastTransport
 from shipper.errors import ConfigError
 
 Choice = Literal["auto", "httpx"]
@@ -91,15 +91,15 @@ def test_a_visible_event_id_stays_as_it_is(event_id: str) -> None:
 
 async def test_our_own_client_is_for_direct_connections() -> None:
     """`auto` takes it, but for a proxy; the stock one can be had for anything."""
-    assert isinstance(a_destination()._open(), FastWay)
-    assert isinstance(a_destination(transport="httpx")._open(), StockWay)
-    assert isinstance(a_destination(proxy="http://p.example:3128")._open(), StockWay)
+    assert isinstance(a_destination()._open(), FastTransport)
+    assert isinstance(a_destination(transport="httpx")._open(), HttpxTransport)
+    assert isinstance(a_destination(proxy="http://p.example:3128")._open(), HttpxTransport)
 
 
 async def test_without_httptools_the_stock_client_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no wheel of it, everything works, if slower."""
     monkeypatch.setitem(sys.modules, "httptools", None)
-    assert isinstance(a_destination()._open(), StockWay)
+    assert isinstance(a_destination()._open(), HttpxTransport)
 
 
 def test_a_socks_proxy_works_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ def test_a_name_with_two_dead_addresses_is_refused() -> None:
 
 
 def test_an_alert_after_the_request_is_of_tls_all_the_same() -> None:
-    """TLS 1.3 tells us that our certificate is missing only once the request has left."""
+    """With TLS 1.3 a missing client certificate shows only after the request has left."""
     error = httpx.ReadError("alert")
     error.__cause__ = ssl.SSLError(1, "alert certificate required")
     answer = fault(error, begun=True, proxied=False)
@@ -135,7 +135,7 @@ def test_an_alert_after_the_request_is_of_tls_all_the_same() -> None:
 
 
 def test_a_hangup_within_tls_is_no_matter_of_certificates() -> None:
-    """A receiver that restarts must not look like one whose certificate a person has to mend."""
+    """A receiver that restarts must not look like one with a wrong certificate."""
     error = httpx.ConnectError("EOF occurred in violation of protocol")
     error.__cause__ = ssl.SSLEOFError(8, "EOF occurred in violation of protocol")
     assert fault(error, begun=False, proxied=False).kind == "unreachable"

@@ -107,7 +107,7 @@ def test_ipv6_works(way: Way) -> None:
 
 
 def test_no_proxy_from_the_environment(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
-    """HTTP_PROXY and its kin lead nowhere, and nobody cares."""
+    """HTTP_PROXY and similar variables have no effect."""
     with unused_port() as port:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
@@ -183,7 +183,7 @@ def test_what_is_called_unsent_never_arrived(way: Way) -> None:
 
 
 def test_a_lost_post_is_never_sent_again(way: Way) -> None:
-    """A kept connection that closes on the second event costs that try; nobody repeats it."""
+    """If a kept connection closes during the second event, that try fails and isn't repeated."""
 
     async def body() -> None:
         async with serving(stale) as server, way.to(server.url) as destination:

@@ -62,7 +62,7 @@ def test_nobody_listens_names_host_and_port(way: Way) -> None:
     async def body() -> None:
         with unused_port() as port:
             detail = await told(way, f"http://127.0.0.1:{port}")
-            assert detail == f"nobody listens at 127.0.0.1:{port}"
+            assert detail == f"nothing listens at 127.0.0.1:{port}"
 
     way.run(body())
 
@@ -84,8 +84,8 @@ def test_a_name_that_nobody_knows_is_named(way: Way) -> None:
     [
         (hanging, "no whole answer from {} before the deadline of 0.5 s"),
         (closing_after_reading, "{} closed the connection before its answer was whole"),
-        (resetting, "the connection to {} broke off: connection reset by peer"),
-        (answering(b"SSH-2.0\r\n\r\n"), "what {} answers isn't HTTP, or is out of every bound"),
+        (resetting, "the connection to {} was lost: connection reset by peer"),
+        (answering(b"SSH-2.0\r\n\r\n"), "the answer of {} isn't HTTP, or exceeds a bound"),
     ],
     ids=["hanging", "closing", "resetting", "garbage"],
 )
@@ -112,7 +112,8 @@ def test_a_connection_that_hangs_says_how_far_it_came(way: Way) -> None:
             where = f"127.0.0.1:{server.port}"
             detail = await told(way, f"https://{where}", timeout=DEADLINE)
             assert (
-                detail == f"no answer to the TLS greeting from {where} before the deadline of 0.5 s"
+                detail
+                == f"no answer to the TLS handshake from {where} before the deadline of 0.5 s"
             )
 
     way.run(body())
@@ -161,7 +162,7 @@ def test_the_proxy_is_named_where_it_is_the_proxys_fault(way: Way) -> None:
     async def body() -> None:
         with unused_port() as port:
             detail = await told(way, shop, proxy=f"http://canary:canary@127.0.0.1:{port}")
-            assert detail == f"at the proxy: nobody listens at 127.0.0.1:{port}"
+            assert detail == f"at the proxy: nothing listens at 127.0.0.1:{port}"
         detail = await told(way, shop, proxy="http://p.invalid:3128")
         assert detail.startswith("at the proxy: p.invalid can't be resolved: ")
         refusing = tunnelling(b"HTTP/1.1 407 canary\r\n\r\n")
@@ -203,7 +204,7 @@ def test_a_redirect_is_told_with_where_it_points_to(way: Way) -> None:
     ],
 )
 def test_the_port_is_said_also_where_it_goes_without_saying(url: str, where: str) -> None:
-    """Whoever reads `api.example:443` can type it into a firewall."""
+    """An operator can type `api.example:443` into a firewall."""
     assert Destination(url=url, timeout=1.0, max_in_flight=1).where == where
 
 
@@ -220,7 +221,7 @@ async def test_every_address_that_was_tried_is_named() -> None:
         with pytest.raises(OSError, match="no address answers") as caught:
             await reach(addresses)
     detail = fault(caught.value, begun=False, proxied=False, peer=peer).detail
-    assert detail.startswith("nobody listens at api.example:8808 (")
+    assert detail.startswith("nothing listens at api.example:8808 (")
     for _, place in addresses:
         assert str(place[0]) in detail
 
@@ -245,16 +246,16 @@ async def test_a_hooks_url_is_no_part_of_its_fault() -> None:
         hook = Hook(
             f"http://127.0.0.1:{port}/canary", "POST", timeout=5.0, ca_file=None, proxy=None
         )
-        answer = await hook.ring()
+        answer = await hook.send()
         await hook.aclose()
     assert isinstance(answer, Fault)
-    assert answer.detail == "nobody listens at the host of the url"
+    assert answer.detail == "nothing listens at the host of the url"
     moved = answering(
         b"HTTP/1.1 301 M\r\nlocation: https://h.example/canary\r\ncontent-length: 0\r\n\r\n"
     )
     async with serving(moved) as server:
         hook = Hook(server.url, "POST", timeout=5.0, ca_file=None, proxy=None)
-        reply = await hook.ring()
+        reply = await hook.send()
         await hook.aclose()
     assert isinstance(reply, Reply)
     assert "canary" not in str(reply)

@@ -142,7 +142,7 @@ async def test_nobody_there_is_a_finding() -> None:
     """And says where somebody has to listen."""
     with unused_port() as port:
         found = await _examine(f"http://127.0.0.1:{port}/e")
-    assert found["API"].text == f"nobody listens at 127.0.0.1:{port}"
+    assert found["API"].text == f"nothing listens at 127.0.0.1:{port}"
     assert f"127.0.0.1:{port}" in str(found["API"].fix)
 
 

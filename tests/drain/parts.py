@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from shipper.drain.lookahead import Lookahead
 from shipper.drain.terms import Question
 from shipper.policy.lanes import Candidate, Lane, Lanes, Name
+from shipper.policy.lanes.phase import FETCHING
 from tests.policy.table import Row, Table
 
 
 @dataclass
-class Settled:
+class Ended:
     """A try whose outcome isn't recorded yet. `end`: delivered, dead, again, first or wait."""
 
     lane: Lane
@@ -48,7 +49,7 @@ class Drain:
     held: frozenset[str] = frozenset()
     released: list[int] = field(default_factory=list)
     flying: dict[int, Lane] = field(default_factory=dict)
-    settled: list[Settled] = field(default_factory=list)
+    ended: list[Ended] = field(default_factory=list)
     started: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -60,12 +61,12 @@ class Drain:
     def exchange(self, meanwhile: Callable[[], object] | None = None) -> None:
         """Do one exchange with the table; `meanwhile` runs between the turn and the looks."""
         asked = self.ahead.questions(self.now)
-        settled, self.settled = self.settled, []
+        ended, self.ended = self.ended, []
         wanted = self.ahead.wanted[: self.turn]
         del self.ahead.wanted[: self.turn]
         self._let_go()
         self.release()
-        for item in settled:
+        for item in ended:
             self._record(item)
         events = self.table.claim((row for row, _ in wanted), self.turn_bytes)
         if meanwhile is not None:
@@ -73,13 +74,13 @@ class Drain:
         answers = [(question, self._look(question)) for question in asked]
         command, self.command = self.command, False
         self.ahead.take_claims(wanted, events)
-        for item in settled:
+        for item in ended:
             self._take_record(item)
         self._notice()
         for of_lane in (False, True):
             for question, rows in answers:
                 if (question.lane is not None) is of_lane:
-                    self.ahead.answer(question, rows, self.now)
+                    self.ahead.take_rows(question, rows, self.now)
         if command:
             self.lanes.hold(key for key in self.lanes.loaded_keys() if key in self.held)
         self.check()
@@ -92,12 +93,12 @@ class Drain:
             self._begin(lane)
         self.check()
 
-    def settle(self, row: int, end: str, **more: float) -> None:
+    def finish(self, row: int, end: str, **more: float) -> None:
         """Let a try end; its place stays taken until the next exchange has recorded it."""
         lane = self.flying[row]
-        item = Settled(lane, self.table.rows[row], end, **more)  # type: ignore[arg-type]
-        assert not any(other.row is item.row for other in self.settled)
-        self.settled.append(item)
+        item = Ended(lane, self.table.rows[row], end, **more)  # type: ignore[arg-type]
+        assert not any(other.row is item.row for other in self.ended)
+        self.ended.append(item)
 
     # -- the same, in short -------------------------------------------------------------------
 
@@ -119,7 +120,7 @@ class Drain:
 
     def end(self, row: int, end: str = "delivered", **more: float) -> None:
         """End a try, and let that take effect."""
-        self.settle(row, end, **more)
+        self.finish(row, end, **more)
         self.turns()
 
     def restart(self) -> None:
@@ -164,7 +165,7 @@ class Drain:
     def _look(self, question: Question) -> list[Candidate]:
         look = question.look
         if question.lane is not None:
-            assert question.lane.fetching
+            assert question.lane.phase is FETCHING
             rows = self.table.pending(question.lane.name)
         else:
             rows = [row for row in self.table.pending() if row.id > look.after]
@@ -183,7 +184,7 @@ class Drain:
             self.table.claimed.remove(row)
         self.released.clear()
 
-    def _record(self, item: Settled) -> None:
+    def _record(self, item: Ended) -> None:
         row = item.row
         row.received = item.received
         row.due = self.now + item.wait if item.charged else None
@@ -191,7 +192,7 @@ class Drain:
             row.pending, row.dead, row.received = False, item.end == "dead", False
             self.table.claimed.remove(row.id)
 
-    def _take_record(self, item: Settled) -> None:
+    def _take_record(self, item: Ended) -> None:
         del self.flying[item.row.id]
         if item.end in {"delivered", "dead"}:
             self.lanes.finish(item.lane)
@@ -234,7 +235,7 @@ class Drain:
         if self.is_idle():
             left = [row for row in self.table.pending() if row.id <= self.ahead._tail]
             assert all(row.key in self.held for row in left), "idle, but something is left"
-            assert self.lanes.held == set(), "remembers what is held of nobody that it knows"
+            assert self.lanes.held == set(), "remembers a hold of a lane that it doesn't know"
 
     def is_idle(self) -> bool:
         """Return whether the drain would say that everything is shipped."""
@@ -248,13 +249,13 @@ class Drain:
             self.exchange()
             self.start(99)
             for row in self.flying:
-                if not any(item.row.id == row for item in self.settled):
-                    self.settle(row, "delivered")
+                if not any(item.row.id == row for item in self.ended):
+                    self.finish(row, "delivered")
             due = [self.lanes.next_due(), self.ahead.next_sweep()]
             times = [moment for moment in due if moment is not None]
             if times and not self.flying and not self.ahead.has_more():
                 self.now = max(self.now, min(times))
-            if self.is_idle() and not self.settled:
+            if self.is_idle() and not self.ended:
                 break
         left = [row.id for row in self.table.pending() if row.key not in self.held]
         assert left == [], f"never started: {left}"

@@ -52,14 +52,14 @@ async def test_a_server_that_is_back_is_noticed_within_seconds(
             raise failure("away")
         return "back"
 
-    async def rest(_seconds: float, _stop: asyncio.Event) -> None:
+    async def wait(_seconds: float, _stop: asyncio.Event) -> None:
         """Take no time."""
 
-    monkeypatch.setattr(exchange, "_rest", rest)
-    nobody = cast("Any", None)
+    monkeypatch.setattr(exchange, "_wait", wait)
+    unused = cast("Any", None)
     talk = Exchange(
-        nobody,
-        nobody,
+        unused,
+        unused,
         cast("Thread", work),
         clock=Clock(),
         reporter=cast("Reporter", told),

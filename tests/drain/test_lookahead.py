@@ -28,8 +28,8 @@ def exchanges_until_sent(drain: Drain, row: int, most: int) -> int:
         if row in drain.started:
             return number
         for flying in drain.flying:
-            if not any(item.row.id == flying for item in drain.settled):
-                drain.settle(flying, "delivered")
+            if not any(item.row.id == flying for item in drain.ended):
+                drain.finish(flying, "delivered")
     raise AssertionError(f"not sent within {most} exchanges")
 
 
@@ -47,7 +47,7 @@ def test_a_crowd_that_waits_is_passed_once_and_never_stops_the_scan(waiting_max:
     wait_all(drain)
     drain.write("well")
     assert exchanges_until_sent(drain, CROWD + 1, CROWD // PAGE + 10)
-    drain.settle(CROWD + 1, "delivered")
+    drain.finish(CROWD + 1, "delivered")
     drain.write("next")
     assert exchanges_until_sent(drain, CROWD + 2, 3)
 
@@ -73,7 +73,7 @@ def test_beside_a_sweep_the_beginning_of_a_lane_is_asked_for_by_its_key() -> Non
     drain.hold(["held"])
     drain.turns(CROWD // PAGE + 10)
     drain.start(1)
-    drain.settle(CROWD + 1, "dead")
+    drain.finish(CROWD + 1, "dead")
     drain.exchange()
     drain.put_back(CROWD + 1)
     drain.write("a")
@@ -90,15 +90,15 @@ def test_a_command_keeps_no_new_event_waiting() -> None:
     drain.exchange()
     drain.turns(4)
     drain.start(1)
-    drain.settle(1, "dead")
+    drain.finish(1, "dead")
     drain.turns(CROWD // PAGE + 10)
     for number in range(1, 5):
         drain.put_back(1)
         drain.write("well")
         assert exchanges_until_sent(drain, CROWD + 1 + number, 4) <= 4
-        drain.settle(CROWD + 1 + number, "delivered")
+        drain.finish(CROWD + 1 + number, "delivered")
         drain.flying.pop(1, None)
-        drain.settled = [item for item in drain.settled if item.row.id != 1]
+        drain.ended = [item for item in drain.ended if item.row.id != 1]
         drain.table.rows[1].pending, drain.table.rows[1].dead = False, True
 
 
@@ -109,7 +109,7 @@ def test_commands_one_after_the_other_never_keep_a_sweep_from_its_end() -> None:
     drain.hold(["held"])
     drain.turns(CROWD // PAGE + 10)
     drain.start(1)
-    drain.settle(CROWD + 1, "dead")
+    drain.finish(CROWD + 1, "dead")
     drain.exchange()
     drain.put_back(CROWD + 1)
     for number in range(CROWD // PAGE * (SWEEP_EVERY + 1)):
@@ -160,7 +160,7 @@ def test_a_backlog_written_key_by_key_fills_all_places(most: int) -> None:
                 break
             rows = range(at, at + 512)
             found = [Candidate(row + 1, f"k{row // 200}") for row in rows]
-            one.ahead.answer(Question(Look("pending", "default", 512)), found, 0.0)
+            one.ahead.take_rows(Question(Look("pending", "default", 512)), found, 0.0)
             at += 512
             asked, one.ahead.wanted = one.ahead.wanted, []
             one.ahead.take_claims(asked, {row: event(row, str(lane)) for row, lane in asked})
@@ -173,7 +173,7 @@ def fail_all(drain: Drain) -> None:
     """Let everything in flight that isn't well fail, and what is well be accepted."""
     for row in list(drain.flying):
         bad = str(drain.table.rows[row].key).startswith("bad")
-        drain.settle(row, "wait" if bad else "delivered", wait=1.0, charged=True)
+        drain.finish(row, "wait" if bad else "delivered", wait=1.0, charged=True)
 
 
 def test_lanes_that_fail_take_a_share_of_the_places_and_of_the_window() -> None:
@@ -224,11 +224,11 @@ def test_an_outbox_that_was_emptied_and_numbered_anew_is_seen() -> None:
     def ask(rows: list[int]) -> list[int]:
         for question in ahead.questions(0.0):
             page = [Candidate(row, row) for row in rows if row > question.look.after]
-            ahead.answer(question, page if question.look.kind == "pending" else [], 0.0)
+            ahead.take_rows(question, page if question.look.kind == "pending" else [], 0.0)
         asked, ahead.wanted = ahead.wanted, []
         for row, _ in asked:
             lanes.missed(row, row)
-            for lane in lanes.hungry(1):
+            for lane in lanes.fetch_next(1):
                 lanes.take_page(lane, [], 1, 0.0)
         return [row for row, _ in asked]
 

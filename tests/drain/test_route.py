@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from shipper.drain.courier import Carried, Courier
+from shipper.drain.courier import Courier, TryResult
 from shipper.drain.route import Route
 from shipper.drain.terms import Question, Terms
 from shipper.policy.backoff import Backoff
@@ -35,7 +35,7 @@ class Clock:
 
 
 class Refuser:
-    """A way to a receiver that takes nothing."""
+    """A receiver that accepts nothing."""
 
     async def send(self, *_: object) -> Reply | Fault | Invalid:
         """Refuse an event."""
@@ -52,7 +52,7 @@ def route(max_rate: float = 0.0, most: int = 4) -> Route:
     terms = Terms(policy, 10.0, most, max_rate, holds_dead=False)
     one = Route("default", terms, courier, clock=Clock(), wake=lambda: None)
     # Nothing may have been received by an earlier process.
-    one.answer(Question(Look("maybe_received", "default", 512), is_sweep=True), [], 100.0)
+    one.take_rows(Question(Look("maybe_received", "default", 512), is_sweep=True), [], 100.0)
     return one
 
 
@@ -63,7 +63,7 @@ def event(row: int, key: str = "k") -> Event:
 
 def see(one: Route, *rows: PendingRow) -> None:
     """Show rows, as a scan finds them."""
-    one.answer(Question(Look("pending", "default", 512)), rows, 100.0)
+    one.take_rows(Question(Look("pending", "default", 512)), rows, 100.0)
 
 
 @pytest.mark.parametrize(("ahead", "is_due"), [(89.0, False), (91.0, True), (3e9, True)])
@@ -72,7 +72,7 @@ def test_no_event_waits_for_a_clock_that_was_set_back(ahead: float, *, is_due: b
     one = route()
     see(one, PendingRow(1, "k", WALL + ahead))
     one.lanes.wake_due(100.0)
-    assert one.lanes.has_hungry() is is_due
+    assert one.lanes.has_to_fetch() is is_due
 
 
 def test_what_follows_an_event_that_could_not_be_claimed_is_not_asked_for() -> None:
@@ -102,8 +102,8 @@ def test_what_follows_an_event_that_has_to_wait_is_not_asked_for() -> None:
         assert lane is not None
         see(one, PendingRow(2, "k", None), PendingRow(3, "m", None))
         assert one.ahead.wanted == [(2, "k"), (3, "m")]
-        one._settle(lane, Carried(Outcome(Kind.TRANSIENT, "closed"), WALL, 0.1), Blame.EVENT)
-        one.recorded(one.settled.pop())
+        one.flights._end(lane, TryResult(Outcome(Kind.TRANSIENT, "closed"), WALL, 0.1), Blame.EVENT)
+        one.recorded(one.flights.take_ended().pop())
         return one.ahead.wanted
 
     assert asyncio.run(fail_once()) == [(3, "m")]
@@ -126,8 +126,8 @@ def test_what_an_event_died_of_is_in_its_history_while_the_link_is_down() -> Non
             Blame.EVENT,
         ),
     ]:
-        one._settle(lane, Carried(outcome, WALL, 0.1), blame)
-        attempt = one.settled.pop().record.history
+        one.flights._end(lane, TryResult(outcome, WALL, 0.1), blame)
+        attempt = one.flights.take_ended().pop().record.history
         kept.append(None if attempt is None else (attempt.outcome, attempt.response_excerpt))
     assert kept == [("closed", None), None, ("http-422", "no such product")]
 
@@ -141,10 +141,10 @@ def test_a_probe_waits_for_the_pace_without_turning_in_circles() -> None:
         one.ahead.take_claims(one.ahead.wanted, {1: event(1), 2: event(2, "m")})
         one.ahead.wanted = []
         one.start(100.0)
-        await asyncio.gather(*one.tasks)
-        one.recorded(one.settled.pop())
+        await asyncio.gather(*one.flights.tasks)
+        one.recorded(one.flights.take_ended().pop())
         assert one.link.state is State.PAUSED
-        assert one.link.next_try_at == 100.0  # another event tells at once
+        assert one.link.next_try_at == 100.0  # another event shows at once what is wrong
         return one.next_event(100.0)
 
     assert asyncio.run(fail_once()) == 102.0
@@ -154,7 +154,7 @@ def test_a_probe_waits_for_the_pace_without_turning_in_circles() -> None:
     ("written_ago", "wait"), [(5.0, 15.0), (-3600.0, 20.0), (None, 15.0)], ids=str
 )
 def test_a_stored_pause_never_grows(written_ago: float | None, wait: float) -> None:
-    """Whoever set the clock back since: 20 s were asked for when it was written."""
+    """Even if the clock was set back since: 20 s were asked for when it was written."""
     one = route()
     written = None if written_ago is None else WALL - written_ago
     until = WALL + 15.0 if written is None else written + 20.0

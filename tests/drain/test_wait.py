@@ -1,4 +1,4 @@
-"""How long the drain rests, and how often it asks meanwhile."""
+"""How long the drain waits, and how often it asks meanwhile."""
 
 from collections.abc import Callable
 from math import inf
@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from shipper.drain.wait import Rest, Rhythm
+from shipper.drain.wait import Rhythm, Wait
 from shipper.store.drain.messages import Pulse
 from tests.drain.test_route import Clock as Still
 
@@ -25,14 +25,14 @@ class Clock(Still):
         return self.now
 
 
-def rest_of(clock: Clock, changed: Callable[[], bool] | None = None) -> Rest:
-    """Return a rest that asks every 0.2 s, and looks every 15 s where there is somebody to ask."""
-    return Rest(Rhythm(0.2, 15.0, inf, 0.0, changed), clock)
+def wait_of(clock: Clock, changed: Callable[[], bool] | None = None) -> Wait:
+    """Return a wait that asks every 0.2 s, and looks every 15 s if there is something to ask."""
+    return Wait(Rhythm(0.2, 15.0, inf, 0.0, changed), clock)
 
 
 def test_where_nothing_tells_it_looks_more_often_after_an_event() -> None:
     """For a while, also where something is held back; then as before."""
-    rest = rest_of(Clock())
+    rest = wait_of(Clock())
     assert rest.longest(QUIET, 100.0) == 0.2
     assert rest.longest(HELD_BACK, 100.0) == 0.05
     assert rest.longest(FRESH, 100.0) == 0.02
@@ -42,7 +42,7 @@ def test_where_nothing_tells_it_looks_more_often_after_an_event() -> None:
 
 def test_where_something_tells_it_rests_until_the_next_turn_is_due() -> None:
     """Whatever came just now."""
-    rest = rest_of(Clock(), lambda: False)
+    rest = wait_of(Clock(), lambda: False)
     assert [rest.longest(pulse, 100.0) for pulse in (QUIET, FRESH)] == [15.0, 15.0]
 
 
@@ -67,7 +67,7 @@ async def test_it_asks_half_as_often_where_nothing_has_changed_for_long(
 
     loop = Mock(call_later=call_later)
     monkeypatch.setattr("shipper.drain.wait.asyncio.get_running_loop", lambda: loop)
-    resting = rest_of(clock, changed)
+    resting = wait_of(clock, changed)
     await resting(15.0)
     # Fifty make ten seconds, by the last bit of a float more or less.
     assert (delays[:51], delays[52:]) == ([15.0] + [0.2] * 50, [0.4] * 9)

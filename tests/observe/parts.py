@@ -4,7 +4,7 @@ from shipper.clock import Clock
 from shipper.drain import Route, Terms
 from shipper.drain.courier import Courier
 from shipper.drain.tally import Tally
-from shipper.drain.terms import Settled
+from shipper.drain.terms import Ended
 from shipper.observe.survey import UNCONFIGURED, Backlog, Disk, Figures
 from shipper.policy.backoff import Backoff
 from shipper.policy.delivery import RetryPolicy, Status, Verdict
@@ -34,12 +34,12 @@ def route(name: str, clock: Clock) -> Route:
     return Route(name, terms, courier, clock=clock, wake=lambda: None)
 
 
-def settled(status: Status, cause: str, latency: float, key: str = "key") -> Settled:
+def settled(status: Status, cause: str, latency: float, key: str = "key") -> Ended:
     """Return a try that has ended."""
     event = Event(1, "event-id", "default", key, b"{}", created_at=1000.0)
     record = Record(event, Verdict(status, 0), 1000.0 + latency)
     outcome = Outcome(Kind.ACCEPTED, cause)
-    return Settled(Lane(key), record, outcome, None, newly_received=False, seconds=0.5)
+    return Ended(Lane(key), record, outcome, None, newly_received=False, seconds=0.5)
 
 
 def tally(clock: Clock) -> Tally:

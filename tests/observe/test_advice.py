@@ -81,7 +81,7 @@ def test_host_and_port_are_always_said(url: str, where: str) -> None:
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        ("refused: nobody listens at h:1", "nobody listens at h:1"),
+        ("refused: nothing listens at h:1", "nothing listens at h:1"),
         ("http-401: HTTP 401", "HTTP 401"),
         ("http-401: HTTP 401 (h:1)", "HTTP 401 (h:1)"),
         ("http-404: nothing answers at this path", "HTTP 404: nothing answers at this path"),
@@ -124,7 +124,8 @@ def test_why_a_link_is_down_and_how_its_last_try_failed(
 def test_one_failure_and_several_have_their_grammar() -> None:
     """With the last error, where there is one."""
     assert (
-        failed(1, "refused: nobody listens at h:1") == "the last try failed: nobody listens at h:1"
+        failed(1, "refused: nothing listens at h:1")
+        == "the last try failed: nothing listens at h:1"
     )
     assert failed(2, None) == "the last 2 tries failed"
 

@@ -52,7 +52,7 @@ EVERYTHING = [
     "default: 2 keys held: a and 1 more",
     "held is held",
     "off is offline",
-    "default is ready, but the last 2 tries failed: nobody listens at h:1",
+    "default is ready, but the last 2 tries failed: nothing listens at h:1",
     "the newest events wait for an open transaction",
 ]
 
@@ -62,7 +62,7 @@ def test_the_order_is_the_documented_one() -> None:
     reports = [
         report(
             pending=9, dead=1, held_keys=2, failures=2, oldest_pending_seconds=7200.0,
-            last_error="refused: nobody listens at h:1",
+            last_error="refused: nothing listens at h:1",
         ),
         report("off", state="offline"),
         report("held", state="held"),
@@ -116,10 +116,10 @@ def test_a_disk_is_judged_by_what_the_daemon_needs(
 @pytest.mark.parametrize("state", ["ready", "ramping"])
 def test_a_destination_that_fails_is_no_well_one(state: str) -> None:
     """From the first failure on."""
-    failing = report(state=state, failures=1, last_error="refused: nobody listens at h:1")
+    failing = report(state=state, failures=1, last_error="refused: nothing listens at h:1")
     [trouble] = judge(facts(failing))
     assert trouble.level is Severity.WARNING
-    assert trouble.text == f"default is {state}, but the last try failed: nobody listens at h:1"
+    assert trouble.text == f"default is {state}, but the last try failed: nothing listens at h:1"
 
 
 def test_a_link_that_is_down_is_told_once() -> None:
@@ -143,8 +143,8 @@ def test_a_link_that_is_down_is_told_once() -> None:
             "shipper dead list",
         ),
         (
-            "offline", "timeout: no answer", "refused: nobody listens at h:1",
-            "default is offline: no answer; the last try failed: nobody listens",
+            "offline", "timeout: no answer", "refused: nothing listens at h:1",
+            "default is offline: no answer; the last try failed: nothing listens",
             "start the API at h:1",
         ),
         ("held", "held by an operator", "refused: no", "default is held by an operator", "release"),

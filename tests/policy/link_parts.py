@@ -40,11 +40,11 @@ class Bench:
         self.open[number] = lane
         return number
 
-    def settle(self, number: int, outcome: Outcome, chance: float = 0.0) -> Blame:
+    def blame(self, number: int, outcome: Outcome, chance: float = 0.0) -> Blame:
         """End a try, and keep the streak of its event as the dispatcher does."""
         lane = self.open.pop(number)
         attempt = Try(number, lane, self.streaks.get(lane))
-        blame = self.link.settle(attempt, outcome, self.now, chance)
+        blame = self.link.blame(attempt, outcome, self.now, chance)
         ended = outcome.kind is Kind.ACCEPTED
         if ended or (outcome.kind is Kind.REFUSED and blame is Blame.EVENT):
             self.streaks.pop(lane, None)
@@ -58,7 +58,7 @@ class Bench:
 
     def go(self, lane: str, outcome: Outcome, chance: float = 0.0) -> Blame:
         """Make one whole try."""
-        return self.settle(self.begin(lane), outcome, chance)
+        return self.blame(self.begin(lane), outcome, chance)
 
     def allowed(self) -> int:
         """Return how many tries may begin now."""

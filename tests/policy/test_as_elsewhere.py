@@ -31,7 +31,7 @@ def test_all_that_fail_at_once_are_one_step_of_the_backoff() -> None:
     """fluent/fluentd#3203: flushes that failed together each doubled the wait."""
     bench = Bench(Link(64, Backoff(1.0, 3600.0)))
     for flying in [bench.begin(f"lane{number}") for number in range(64)]:
-        bench.settle(flying, GONE, chance=0.999)
+        bench.blame(flying, GONE, chance=0.999)
     assert bench.state() is State.OFFLINE
     assert bench.wait() <= 2.0
 
@@ -53,7 +53,7 @@ def test_no_probe_of_an_outage_costs_an_event_anything() -> None:
     bench = Bench()
     for lane in "abcde":
         bench.go(lane, GONE)
-    assert {bench.probe("a", FAULT) for _ in range(100)} == {Blame.NOBODY}
+    assert {bench.probe("a", FAULT) for _ in range(100)} == {Blame.NEITHER}
 
 
 def test_a_success_takes_back_every_failure_before_it() -> None:
@@ -133,7 +133,7 @@ def test_who_is_sent_now_keeps_his_turn_when_the_link_was_asked_to_wait() -> Non
     drain.table.rows[1].due = None
     drain.back = drain.command = True
     drain.turns()
-    drain.start(0)  # the link lets nobody go
+    drain.start(0)  # the link lets no event go
     drain.now += 10.0
     drain.turns()
     assert drain.go() == [1]
@@ -169,13 +169,13 @@ def test_a_release_of_a_throttled_link_keeps_the_pace(releases: int) -> None:
         for _ in range(releases):
             one.link.release(100.0)
             one.start(100.0)
-        await asyncio.gather(*one.tasks)
+        await asyncio.gather(*one.flights.tasks)
         one.link.release(100.5)
         one.start(100.5)
         begun = one.link.begun
         due = one.next_event(100.5)
         one.start(102.0)
-        await asyncio.gather(*one.tasks)
+        await asyncio.gather(*one.flights.tasks)
         return begun, due, one.link.begun
 
     assert asyncio.run(sent()) == (1, 102.0, 2)

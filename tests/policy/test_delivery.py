@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.policy.backoff import Backoff
-from shipper.policy.delivery import Blame, RetryPolicy, Status, Verdict, settle
+from shipper.policy.delivery import Blame, RetryPolicy, Status, Verdict, verdict_of
 from shipper.policy.outcome import Kind, Outcome
 
 _POLICY = RetryPolicy(Backoff(1.0, 3600.0), Backoff(5.0, 60.0), max_attempts=20)
 
 
-def _settle(
+def _verdict(
     kind: Kind,
     blame: Blame,
     *,
@@ -21,7 +21,7 @@ def _settle(
     status: int | None = None,
     streak: int = 1,
 ) -> Verdict:
-    return settle(
+    return verdict_of(
         Outcome(kind, "cause", status_code=status, maybe_received=now),
         blame,
         attempts=attempts,
@@ -37,52 +37,52 @@ def _settle(
 def test_an_accepted_event_is_delivered(blame: Blame, attempts: int) -> None:
     """However often it failed before; success is no failed try."""
     expected = Verdict(Status.DELIVERED, attempts)
-    assert _settle(Kind.ACCEPTED, blame, attempts=attempts, before=True) == expected
+    assert _verdict(Kind.ACCEPTED, blame, attempts=attempts, before=True) == expected
 
 
 @pytest.mark.parametrize("status", [None, 400, 409, 413, 415, 422])
 def test_a_refused_event_is_dead_at_the_first_answer(status: int | None) -> None:
     """The answer was about the event; trying again would not change it."""
-    assert _settle(Kind.REFUSED, Blame.EVENT, status=status) == Verdict(Status.DEAD, 0)
+    assert _verdict(Kind.REFUSED, Blame.EVENT, status=status) == Verdict(Status.DEAD, 0)
 
 
 def test_a_conflict_after_a_try_that_may_have_been_received_is_asked_once_more() -> None:
     """409 may mean "I have it already". The second time it is a refusal like any other."""
-    first = _settle(Kind.REFUSED, Blame.EVENT, status=409, before=True)
+    first = _verdict(Kind.REFUSED, Blame.EVENT, status=409, before=True)
     assert first == Verdict(Status.PENDING, 0, wait=1.0, charged=False, maybe_received=False)
-    again = _settle(Kind.REFUSED, Blame.EVENT, status=409, before=first.maybe_received)
+    again = _verdict(Kind.REFUSED, Blame.EVENT, status=409, before=first.maybe_received)
     assert again == Verdict(Status.DEAD, 0)
 
 
 @pytest.mark.parametrize("status", [400, 413, 415, 422])
 def test_other_refusals_are_final_even_then(status: int) -> None:
     """Only a conflict can be the echo of an earlier try."""
-    verdict = _settle(Kind.REFUSED, Blame.EVENT, status=status, before=True)
+    verdict = _verdict(Kind.REFUSED, Blame.EVENT, status=status, before=True)
     assert verdict == Verdict(Status.DEAD, 0)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.ACCEPTED])
-@pytest.mark.parametrize("blame", [Blame.LINK, Blame.NOBODY])
+@pytest.mark.parametrize("blame", [Blame.LINK, Blame.NEITHER])
 @pytest.mark.parametrize("attempts", [0, 19, 20, 99])
 def test_what_is_not_charged_to_the_event_costs_it_nothing(
     kind: Kind, blame: Blame, attempts: int
 ) -> None:
     """It stays pending with its budget as it was, and waits as a probe does."""
-    verdict = _settle(kind, blame, attempts=attempts, status=409)
+    verdict = _verdict(kind, blame, attempts=attempts, status=409)
     assert verdict == Verdict(Status.PENDING, attempts, wait=5.0)
 
 
 @pytest.mark.parametrize("kind", [Kind.TRANSIENT, Kind.MISCONFIGURED])
 def test_a_charged_failure_takes_one_from_the_budget(kind: Kind) -> None:
     """It waits by its own count of failures."""
-    verdict = _settle(kind, Blame.EVENT, attempts=18)
+    verdict = _verdict(kind, Blame.EVENT, attempts=18)
     assert verdict == Verdict(Status.PENDING, 19, wait=1.0, charged=True)
 
 
 @pytest.mark.parametrize("attempts", [19, 20, 99])
 def test_the_last_charged_failure_is_the_end(attempts: int) -> None:
     """Also where max_attempts was made smaller meanwhile."""
-    verdict = _settle(Kind.TRANSIENT, Blame.EVENT, attempts=attempts)
+    verdict = _verdict(Kind.TRANSIENT, Blame.EVENT, attempts=attempts)
     assert verdict == Verdict(Status.DEAD, attempts + 1)
 
 
@@ -92,7 +92,7 @@ def test_what_may_have_been_received_once_stays_so(
     blame: Blame, *, before: bool, now: bool
 ) -> None:
     """A later failure doesn't undo an earlier try that may have arrived."""
-    assert _settle(Kind.TRANSIENT, blame, before=before, now=now).maybe_received
+    assert _verdict(Kind.TRANSIENT, blame, before=before, now=now).maybe_received
 
 
 def test_waits_grow_by_their_own_counts() -> None:
@@ -100,7 +100,7 @@ def test_waits_grow_by_their_own_counts() -> None:
 
     def wait(blame: Blame) -> float:
         outcome = Outcome(Kind.TRANSIENT, "x")
-        return settle(
+        return verdict_of(
             outcome,
             blame,
             attempts=2,
@@ -136,7 +136,7 @@ def test_only_an_answer_about_the_event_or_a_charged_failure_ends_it(
     chance: float,
 ) -> None:
     """No time, no streak and no other count moves an event towards its end."""
-    verdict = settle(
+    verdict = verdict_of(
         Outcome(kind, "x", status_code=status, maybe_received=now),
         blame,
         attempts=attempts,
@@ -161,5 +161,5 @@ def test_only_an_answer_about_the_event_or_a_charged_failure_ends_it(
 def test_a_stored_time_is_waited_for_unless_no_wait_is_that_long(
     at: float | None, wait: float
 ) -> None:
-    """Then a clock was set back since, or somebody wrote it by hand."""
+    """The clock was set back since, or an operator wrote the row by hand."""
     assert _POLICY.due_in(at, 1000.0) == wait

@@ -12,6 +12,6 @@ def test_the_payload_is_never_shown() -> None:
 
 
 def test_a_lane_is_named_by_the_key_or_by_the_event() -> None:
-    """One without a key waits for nobody."""
+    """An event without a key waits for no other event."""
     assert Event(7, "e", "default", "key", b"{}").lane == "key"
     assert Event(7, "e", "default", None, b"{}").lane == 7

@@ -9,7 +9,7 @@ from tests.policy.link_parts import GONE, LATER, LOCKED, NO, OK, Bench, down
 
 
 def test_a_run_is_counted_from_its_first_failure_to_the_next_success() -> None:
-    """Whoever each is charged to, and whatever the link makes of it."""
+    """Charged or not, and whatever follows for the link."""
     bench = Bench()
     assert bench.link.failing.failures == 0
     bench.go("a", GONE)
@@ -44,12 +44,12 @@ def test_failed_probes_go_on_with_the_run_and_an_accepted_one_ends_it(state: Sta
 
 
 def test_the_error_names_host_and_port_once_and_is_bounded() -> None:
-    """A detail that names them already isn't told twice."""
+    """A detail that names them already doesn't get them twice."""
     failing = Failing("shop.example:443")
     failing.failed(Outcome(Kind.TRANSIENT, "refused", "the connection was refused"), 1.0)
     assert failing.last_error == "refused: the connection was refused (shop.example:443)"
-    failing.failed(Outcome(Kind.TRANSIENT, "refused", "nobody listens at shop.example:443"), 2.0)
-    assert failing.last_error == "refused: nobody listens at shop.example:443"
+    failing.failed(Outcome(Kind.TRANSIENT, "refused", "nothing listens at shop.example:443"), 2.0)
+    assert failing.last_error == "refused: nothing listens at shop.example:443"
     failing.failed(Outcome(Kind.TRANSIENT, "closed", "x" * 9000), 3.0)
     assert len(str(failing.last_error)) == ERROR_CHARS
 

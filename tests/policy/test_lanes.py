@@ -20,7 +20,7 @@ def test_the_next_of_a_lane_starts_when_its_predecessor_is_recorded() -> None:
     """Not when the answer comes, and not beside it."""
     drain = loaded("a", "a", "b")
     assert drain.go() == [1, 3]
-    drain.settle(1, "delivered")
+    drain.finish(1, "delivered")
     assert drain.go() == []
     drain.exchange()
     assert drain.go() == [2]
@@ -38,8 +38,8 @@ def test_a_head_that_may_have_been_received_repeats_itself_first() -> None:
     """Before all other lanes; any other goes behind them."""
     drain = loaded("a", "b", "c")
     drain.start(2)
-    drain.settle(1, "first", received=True)
-    drain.settle(2, "again")
+    drain.finish(1, "first", received=True)
+    drain.finish(2, "again")
     drain.exchange()
     assert drain.go() == [1, 3, 2]
 
@@ -122,7 +122,7 @@ def test_a_retried_dead_letter_does_not_wait_for_the_backoff_of_a_later_event() 
 
 
 def test_a_retried_dead_letter_does_not_wait_for_the_backoff_of_what_was_in_flight() -> None:
-    """The daemon has seen the command while that was under way; nobody says it again."""
+    """The daemon sees the command only once, while the event is in flight."""
     drain = loaded("a", "a")
     drain.start(1)
     drain.end(1, "dead")
@@ -170,7 +170,7 @@ def test_a_key_held_while_it_is_fetched_is_let_go_again(turns: int) -> None:
     drain = loaded("a", "a", "a", "a", depth=2)
     for row in (1, 2):
         drain.start(1)
-        drain.settle(row, "delivered")
+        drain.finish(row, "delivered")
         drain.exchange()
     for _ in range(turns):
         drain.exchange()
@@ -185,13 +185,13 @@ def test_a_held_lane_in_the_line_to_be_fetched_leaves_it() -> None:
     """And comes back when it is released."""
     drain = loaded("a", "a", depth=1)
     drain.start(1)
-    drain.settle(1, "delivered")
+    drain.finish(1, "delivered")
     drain.exchange()
-    assert drain.lanes.has_hungry()
+    assert drain.lanes.has_to_fetch()
     drain.held = frozenset("a")
     drain.lanes.hold("a")
     assert drain.lanes.is_empty()
-    assert drain.lanes.hungry(5) == []
+    assert drain.lanes.fetch_next(5) == []
     drain.hold(())
     drain.turns()
     assert drain.go() == [2]
@@ -216,7 +216,7 @@ def test_a_key_held_at_the_moment_it_is_fetched_is_let_go_again() -> None:
     """The operator's command and the page come with the same exchange."""
     drain = loaded("a", "a", depth=1)
     drain.start(1)
-    drain.settle(1, "delivered")
+    drain.finish(1, "delivered")
     drain.exchange()
     drain.hold("a")
     drain.turns()
@@ -231,7 +231,7 @@ def test_a_lane_that_is_fetched_anew_starts_nothing_from_its_old_place_in_line()
     assert offer(lanes, [Candidate(1, "a")], 0.0) == [1]
     lanes.load(head)
     lanes.unload_all()
-    (lane,) = lanes.hungry(1)
+    (lane,) = lanes.fetch_next(1)
     assert lanes.start() is None
     assert lanes.take_page(lane, [Candidate(1, "a")], 2, 0.0) == [1]
     lanes.load(head)
@@ -244,13 +244,13 @@ def test_a_lane_takes_nothing_from_a_scan_while_its_page_is_on_the_way() -> None
     assert offer(lanes, [Candidate(1, "a"), Candidate(2, "a"), Candidate(3, "a")], 0.0) == [1, 2]
     lanes.missed("a", 1)
     lanes.missed("a", 2)
-    (lane,) = lanes.hungry(1)
+    (lane,) = lanes.fetch_next(1)
     assert offer(lanes, [Candidate(3, "a")], 0.0) == []
     assert lanes.take_page(lane, [Candidate(1, "a")], 2, 0.0) == [1]
 
 
 def test_a_hold_more_costs_the_same_however_many_there_are() -> None:
-    """Nothing is remembered of keys that nothing is loaded of: each look tells of those."""
+    """Keys without loaded events aren't remembered: each row says whether its key is held."""
     drain = loaded("a", "b")
     drain.lanes.hold(f"k{number}" for number in range(10_000))
     drain.lanes.hold_one("nobody's")
@@ -261,3 +261,12 @@ def test_a_hold_more_costs_the_same_however_many_there_are() -> None:
     assert drain.go() == [2]
     assert drain.lanes.held == set()
     assert drain.lanes.loaded_keys() == ["b"]
+
+
+def test_a_lane_that_is_to_be_fetched_twice_is_fetched_once() -> None:
+    """Two commands in a row may touch it before there is room for its page."""
+    lanes = Lanes(10, 2)
+    lanes.refetch("a")
+    lanes.refetch("a")
+    assert [lane.name for lane in lanes.fetch_next(2)] == ["a"]
+    assert not lanes.has_to_fetch()

@@ -3,8 +3,8 @@
 from shipper.policy.event import Event
 from shipper.policy.lanes import Candidate, Lane, Lanes
 from shipper.policy.lanes.failed import Failed
-from shipper.policy.lanes.lane import Streak
 from shipper.policy.lanes.waiting import Waiting
+from shipper.policy.streak import Streak
 from tests.drain.parts import Drain, loaded, offer
 
 # -- waiting ----------------------------------------------------------------------------------
@@ -42,7 +42,7 @@ def test_events_claimed_while_their_lane_began_to_wait_are_let_go() -> None:
     drain.start(1)
     drain.write("a", "a")
     drain.exchange()
-    drain.settle(1, "wait", wait=5.0)
+    drain.finish(1, "wait", wait=5.0)
     drain.turns()
     assert drain.table.claimed == set()
     drain.run_dry()
@@ -67,9 +67,9 @@ def test_when_the_link_goes_down_those_wake_that_were_not_charged() -> None:
     """Any of them may be the probe; a charged one keeps its time."""
     drain = loaded("a", "b", "c")
     drain.start(3)
-    drain.settle(1, "wait", wait=50.0)
-    drain.settle(2, "wait", wait=50.0, charged=True)
-    drain.settle(3, "wait", wait=60.0)
+    drain.finish(1, "wait", wait=50.0)
+    drain.finish(2, "wait", wait=50.0, charged=True)
+    drain.finish(3, "wait", wait=60.0)
     drain.exchange()
     drain.lanes.wake_uncharged()
     drain.lanes.wake_uncharged()
@@ -88,18 +88,18 @@ def test_one_that_was_woken_before_its_time_goes_although_its_row_says_when() ->
     lanes.postpone(lane, 50.0, charged=False)
     lanes.wake_uncharged()
     late = [Candidate(1, "a", wait=50.0), Candidate(2, "a"), Candidate(3, "a", wait=0.5)]
-    assert lanes.hungry(1) == [lane]
+    assert lanes.fetch_next(1) == [lane]
     assert lanes.take_page(lane, late, 4, 0.0) == [1, 2]
     lanes.missed("a", 1)
     lanes.missed("a", 2)
-    assert lanes.hungry(1) == [lane]
+    assert lanes.fetch_next(1) == [lane]
     assert lanes.take_page(lane, late, 4, 0.0) == []
     lanes.wake_uncharged()
     assert lanes.next_due() == 50.0
 
 
 def test_a_lane_that_a_scan_finds_waiting_keeps_its_time() -> None:
-    """Nobody knows whom its failure was charged to, and what is far behind doesn't matter."""
+    """It isn't known whom its failure was charged to, and rows far behind don't matter."""
     lanes = Lanes(10, 2)
     assert offer(lanes, [Candidate(5, "a", wait=7.0)], 100.0) == []
     lanes.wake_uncharged()
@@ -112,9 +112,9 @@ def test_one_put_back_before_a_head_that_waits_wakes_the_lane_when_it_may_go() -
     lanes = Lanes(10, 2)
     offer(lanes, [Candidate(5, "a", wait=7.0)], 0.0)
     offer(lanes, [Candidate(3, "a", wait=0.5)], 0.0)
-    assert (lanes.next_due(), lanes.has_hungry()) == (7.0, False)
+    assert (lanes.next_due(), lanes.has_to_fetch()) == (7.0, False)
     offer(lanes, [Candidate(3, "a")], 0.0)
-    assert (lanes.next_due(), lanes.has_hungry()) == (None, True)
+    assert (lanes.next_due(), lanes.has_to_fetch()) == (None, True)
 
 
 def test_one_that_waits_behind_others_is_left_to_be_fetched() -> None:
@@ -132,7 +132,7 @@ def test_everything_behind_one_that_could_not_be_claimed_is_let_go() -> None:
     for row in (2, 3, 4):
         lanes.load(Event(row, f"e{row}", "default", "a", b""))
     assert (lanes.loaded.take_released(), lanes.startable()) == ([2, 3, 4], 0)
-    assert lanes.has_hungry()
+    assert lanes.has_to_fetch()
 
 
 def test_lanes_of_one_time_go_in_the_order_in_which_they_began_to_wait() -> None:
@@ -140,8 +140,8 @@ def test_lanes_of_one_time_go_in_the_order_in_which_they_began_to_wait() -> None
     lanes = Lanes(10, 2)
     offer(lanes, [Candidate(row, row, wait=5.0) for row in (1, 2, 3)], 0.0)
     lanes.wake_due(5.0)
-    assert [lane.name for lane in lanes.hungry(2)] == [1, 2]
-    assert [lane.name for lane in lanes.hungry(2)] == [3]
+    assert [lane.name for lane in lanes.fetch_next(2)] == [1, 2]
+    assert [lane.name for lane in lanes.fetch_next(2)] == [3]
 
 
 def test_an_events_streak_of_failures_ends_with_it() -> None:
@@ -273,11 +273,11 @@ def test_a_lane_is_fetched_where_there_is_room_for_one_event() -> None:
     """And not where there is none."""
     drain = loaded("a", "a", "b", "c", window=3, depth=1)
     drain.start(1)
-    drain.settle(1, "delivered")
+    drain.finish(1, "delivered")
     drain.exchange()
-    assert [drain.lanes.room(), drain.lanes.has_hungry()] == [1, True]
+    assert [drain.lanes.room(), drain.lanes.has_to_fetch()] == [1, True]
     offer(drain.lanes, [Candidate(9, "d")], 0.0)
-    assert [drain.lanes.room(), drain.lanes.has_hungry()] == [0, False]
+    assert [drain.lanes.room(), drain.lanes.has_to_fetch()] == [0, False]
 
 
 def test_everything_that_is_not_in_flight_can_be_let_go() -> None:
@@ -299,7 +299,7 @@ def test_a_page_that_finds_nothing_ends_the_lane() -> None:
     drain.table.rows[2].pending = False
     drain.end(1)
     assert drain.is_idle()
-    assert not drain.lanes.has_hungry()
+    assert not drain.lanes.has_to_fetch()
     assert drain.lanes.start() is None
 
 
@@ -307,12 +307,12 @@ def test_a_page_that_finds_nothing_ends_the_lane() -> None:
 
 
 def test_who_waits_the_longest_makes_room_for_who_is_due_sooner() -> None:
-    """The outbox knows until when it waits; nobody else has to."""
+    """The outbox knows until when it waits; that is enough."""
     lanes = Lanes(10, 2, waiting_max=3)
     offer(lanes, [Candidate(row, f"k{row}", wait=100.0 - row) for row in range(1, 6)], 0.0)
     assert (lanes.next_due(), lanes.overlooked.due) == (95.0, 98.0)
     lanes.wake_due(100.0)
-    assert [lane.name for lane in lanes.hungry(9)] == ["k5", "k4", "k3"]
+    assert [lane.name for lane in lanes.fetch_next(9)] == ["k5", "k4", "k3"]
     assert "k1" in lanes.overlooked
 
 
@@ -322,18 +322,18 @@ def test_one_that_would_wait_the_longest_takes_nobodys_place() -> None:
     offer(lanes, [Candidate(1, "a", wait=5.0)], 0.0)
     offer(lanes, [Candidate(2, "b", wait=5.0), Candidate(3, "c", wait=6.0)], 0.0)
     lanes.wake_due(9.0)
-    assert [lane.name for lane in lanes.hungry(9)] == ["a"]
+    assert [lane.name for lane in lanes.fetch_next(9)] == ["a"]
 
 
 def test_of_an_event_whose_lane_was_not_remembered_it_is_known_when_it_failed_first() -> None:
-    """Else each would be the first: charged to nobody, and held against the link."""
+    """Else each failure would be the first: charged to no event, and counted against the link."""
     drain = Drain(Lanes(100, 8, waiting_max=1), page=50, turn=100)
     drain.write("a", "b")
     drain.turns()
     drain.start(2)
     drain.flying[1].streak_of_head().fail(41)
-    drain.settle(1, "wait", wait=60.0, charged=True)
-    drain.settle(2, "wait", wait=30.0, charged=True)
+    drain.finish(1, "wait", wait=60.0, charged=True)
+    drain.finish(2, "wait", wait=30.0, charged=True)
     drain.turns()
     assert "a" in drain.lanes.overlooked
     drain.now += 61.0
@@ -363,7 +363,7 @@ def test_lanes_that_are_woken_again_and_again_leave_nothing_behind() -> None:
     for number in range(1_000):
         waiting.put(lane, 3600.0 + number)
         waiting.wake(lane)
-    assert waiting.first() is not None
+    assert waiting.next_due() == 5.0
     assert len(waiting._heap) + len(waiting._last) < 200
 
 

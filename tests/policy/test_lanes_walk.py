@@ -59,7 +59,7 @@ class Walk(RuleBasedStateMachine):
         self.drain.start(most)
 
     def _open_tries(self) -> list[int]:
-        done = {item.row.id for item in self.drain.settled}
+        done = {item.row.id for item in self.drain.ended}
         return [row for row in self.drain.flying if row not in done]
 
     @precondition(lambda self: self._open_tries())
@@ -67,7 +67,7 @@ class Walk(RuleBasedStateMachine):
     def answer(self, data: st.DataObject, end: str) -> None:
         """End a try, for good or to be repeated at once."""
         row = data.draw(st.sampled_from(self._open_tries()))
-        self.drain.settle(row, end, received=end == "first")
+        self.drain.finish(row, end, received=end == "first")
 
     @precondition(lambda self: self._open_tries())
     @rule(
@@ -79,7 +79,7 @@ class Walk(RuleBasedStateMachine):
     def fail(self, data: st.DataObject, wait: float, *, charged: bool, received: bool) -> None:
         """Let a try fail, so that its lane has to wait."""
         row = data.draw(st.sampled_from(self._open_tries()))
-        self.drain.settle(row, "wait", wait=wait, charged=charged, received=received)
+        self.drain.finish(row, "wait", wait=wait, charged=charged, received=received)
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 30.0, 100.0]))
     def pass_time(self, seconds: float) -> None:
@@ -120,7 +120,7 @@ class Walk(RuleBasedStateMachine):
 
     @rule()
     def scan_anew(self) -> None:
-        """Begin anew: the database was away, and nobody knows what has changed."""
+        """Begin again: the database was away, and anything may have changed."""
         self.drain.restart()
 
     @rule()

@@ -45,7 +45,7 @@ def test_one_success_between_them_begins_the_count_anew(bench: Bench) -> None:
 
 
 def test_a_configuration_failure_pauses_it_at_once(bench: Bench) -> None:
-    """Nobody's budget is touched by a wrong API ID."""
+    """A wrong API ID touches no event's budget."""
     assert bench.go("a", LOCKED) is Blame.LINK
     assert (bench.state(), bench.link.reason) == (State.PAUSED, "http-401: HTTP 401")
 
@@ -58,7 +58,7 @@ def test_a_throttled_link_waits_what_it_was_told(
     bench: Bench, outcome: Outcome, wait: float
 ) -> None:
     """Exactly the Retry-After, also beyond the longest backoff; without one, the backoff."""
-    assert bench.go("a", outcome) is Blame.NOBODY
+    assert bench.go("a", outcome) is Blame.NEITHER
     assert (bench.state(), bench.link.reason) == (State.THROTTLED, "HTTP 429")
     assert bench.wait() == wait
     bench.now += wait - 0.001
@@ -112,7 +112,7 @@ def test_the_probe_decides(state: State, outcome: Outcome, after: State | None) 
     bench, _ = down(state)
     since = bench.link.since
     blame = bench.probe("p", outcome)
-    assert blame is (Blame.EVENT if outcome is NO else Blame.NOBODY)
+    assert blame is (Blame.EVENT if outcome is NO else Blame.NEITHER)
     assert bench.state() is (after or state)
     assert bench.link.since == (since if bench.state() is state else bench.now)
     assert outcome is not GONE or bench.link.reason == "timeout: no answer within 10 s"
@@ -127,7 +127,7 @@ def test_only_one_probe_at_a_time(state: State) -> None:
     number = bench.begin("p")
     bench.now += 1e6
     assert bench.allowed() == 0
-    bench.settle(number, GONE)
+    bench.blame(number, GONE)
     assert bench.allowed() == 0
     bench.now += 60.0
     assert bench.allowed() == 1
@@ -166,11 +166,11 @@ def test_after_a_refused_probe_another_event_is_asked_at_once() -> None:
 def test_a_late_answer_neither_brings_it_up_nor_moves_the_probe(
     state: State, outcome: Outcome
 ) -> None:
-    """What was begun before it went down says nothing about it now, and charges nobody."""
+    """A try that began before the outage says nothing about the link now, and charges no event."""
     bench, late = down(state, flying=1)
     before = (bench.state(), bench.link.reason, bench.link.next_try_at)
-    blame = bench.settle(late[0], outcome)
-    assert blame is (Blame.EVENT if outcome is NO else Blame.NOBODY)
+    blame = bench.blame(late[0], outcome)
+    assert blame is (Blame.EVENT if outcome is NO else Blame.NEITHER)
     assert (bench.state(), bench.link.reason, bench.link.next_try_at) == before
 
 
@@ -179,7 +179,7 @@ def test_a_late_wish_to_wait_is_heeded_by_the_probe(state: State) -> None:
     """The destination said how long, whatever else was wrong by then."""
     bench, late = down(state, flying=1)
     at = bench.now
-    assert bench.settle(late[0], later(5.0)) is Blame.NOBODY
+    assert bench.blame(late[0], later(5.0)) is Blame.NEITHER
     assert bench.state() is state
     assert bench.link.next_try_at == at + 5.0
 
@@ -187,9 +187,9 @@ def test_a_late_wish_to_wait_is_heeded_by_the_probe(state: State) -> None:
 def test_a_late_answer_may_lengthen_a_throttle_but_not_shorten_it() -> None:
     """The longest of what the destination has asked for counts."""
     bench, late = down(State.THROTTLED, flying=2)
-    bench.settle(late[0], later(5.0))
+    bench.blame(late[0], later(5.0))
     assert bench.wait() == 30.0
-    bench.settle(late[1], later(50.0))
+    bench.blame(late[1], later(50.0))
     assert bench.wait() == 50.0
 
 
@@ -198,17 +198,17 @@ def test_many_late_throttles_do_not_make_probes_rarer() -> None:
     bench = Bench()
     flying = [bench.begin(f"k{n}") for n in range(60)]
     for number in flying:
-        bench.settle(number, LATER, chance=1.0)
+        bench.blame(number, LATER, chance=1.0)
     assert bench.wait() == 2.0
 
 
 def test_late_refusals_do_not_shorten_a_throttle() -> None:
     """Also not when they are so many that everything seems to be refused."""
     bench, late = down(State.THROTTLED, flying=7)
-    blames = [bench.settle(number, NO) for number in late]
-    assert blames == [Blame.EVENT] * 4 + [Blame.NOBODY] * 3
+    blames = [bench.blame(number, NO) for number in late]
+    assert blames == [Blame.EVENT] * 4 + [Blame.NEITHER] * 3
     assert (bench.state(), bench.wait()) == (State.THROTTLED, 30.0)
-    assert bench.probe("p", NO) is Blame.NOBODY
+    assert bench.probe("p", NO) is Blame.NEITHER
     assert (bench.state(), bench.link.reason) == (State.PAUSED, EVERYTHING_REFUSED)
 
 
@@ -235,7 +235,7 @@ def test_a_held_link_starts_nothing_and_still_learns(bench: Bench) -> None:
     late = bench.begin("a")
     bench.link.held = True
     assert (bench.allowed(), bench.link.shown) == (0, State.HELD)
-    bench.settle(late, LOCKED)
+    bench.blame(late, LOCKED)
     bench.now += 60.0
     assert (bench.allowed(), bench.link.shown) == (0, State.HELD)
     bench.link.held = False
@@ -255,7 +255,7 @@ def test_an_accepted_probe_makes_it_ramp_up() -> None:
         flying = [bench.begin(f"k{n}") for n in range(bench.allowed())]
         assert bench.allowed() == 0
         for number in flying:
-            bench.settle(number, OK)
+            bench.blame(number, OK)
     assert steps == [1, 2, 4]
     assert (bench.link.reason, bench.link.next_try_at, bench.allowed()) == (None, None, 8)
 
@@ -283,7 +283,7 @@ def test_a_ramp_never_goes_beyond_max_in_flight() -> None:
         while bench.state() is State.RAMPING:
             seen.append(bench.allowed())
             for number in [bench.begin("x") for _ in range(bench.allowed())]:
-                bench.settle(number, OK)
+                bench.blame(number, OK)
         assert (seen, bench.allowed()) == (steps, most)
 
 
@@ -349,7 +349,7 @@ def test_a_probe_under_way_is_not_awaited_by_the_clock() -> None:
 
 
 def test_the_next_try_is_the_probe_or_the_first_of_what_has_failed() -> None:
-    """Whatever comes next, for whoever looks."""
+    """Whatever comes next, for people who look."""
     well = Bench()
     well.go("a", GONE)
     well.link.failing.retried_at(well.now + 7.0, well.now)

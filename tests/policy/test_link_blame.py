@@ -34,8 +34,8 @@ def test_an_event_is_charged_when_another_was_begun_after_its_failure_and_accept
 def test_one_begun_before_the_failure_is_no_witness(bench: Bench) -> None:
     """It may have been processed while the receiver still worked."""
     poison, early = bench.begin("poison"), bench.begin("good")
-    bench.settle(poison, GONE)
-    bench.settle(early, OK)
+    bench.blame(poison, GONE)
+    bench.blame(early, OK)
     assert bench.go("poison", GONE) is Blame.LINK
 
 
@@ -44,7 +44,7 @@ def test_a_witness_stays_one_when_an_older_try_is_accepted_later(bench: Bench) -
     early = bench.begin("slow")
     bench.go("poison", GONE)
     bench.go("good", OK)
-    bench.settle(early, OK)
+    bench.blame(early, OK)
     assert bench.go("poison", GONE) is Blame.EVENT
 
 
@@ -61,7 +61,7 @@ def test_a_first_failure_is_never_the_events(bench: Bench) -> None:
     """However many were accepted before it, and meanwhile."""
     poison = bench.begin("poison")
     bench.go("good", OK)
-    assert bench.settle(poison, GONE) is Blame.LINK
+    assert bench.blame(poison, GONE) is Blame.LINK
 
 
 def test_a_charged_failure_does_not_count_against_the_link(bench: Bench) -> None:
@@ -76,14 +76,14 @@ def test_while_ramping_nobody_is_charged(bench: Bench) -> None:
     """Contrast there speaks for the link, and not yet against the event."""
     bench.go("poison", LOCKED)
     bench.probe("good", OK)
-    assert bench.go("poison", LOCKED) is Blame.NOBODY
+    assert bench.go("poison", LOCKED) is Blame.NEITHER
     assert bench.state() is State.RAMPING
 
 
 def test_a_lone_event_waits(bench: Bench) -> None:
-    """It can't be told from a lone outage: a thousand failures, and nothing is charged."""
+    """It looks like an outage of this event alone: a thousand failures, and nothing is charged."""
     assert Blame.EVENT not in {bench.go("lone", GONE) for _ in range(5)}
-    assert {bench.probe("lone", GONE) for _ in range(1000)} == {Blame.NOBODY}
+    assert {bench.probe("lone", GONE) for _ in range(1000)} == {Blame.NEITHER}
 
 
 def test_a_payload_that_a_firewall_rejects_ends_by_itself(bench: Bench) -> None:
@@ -106,11 +106,11 @@ def test_failures_from_before_the_outage_do_not_bring_it_down_again() -> None:
     bench.go("a", LOCKED)
     bench.probe("p", OK)
     assert bench.allowed() == 0
-    assert {bench.settle(number, GONE) for number in late[:30]} == {Blame.NOBODY}
-    assert bench.settle(late[30], LOCKED) is Blame.NOBODY
+    assert {bench.blame(number, GONE) for number in late[:30]} == {Blame.NEITHER}
+    assert bench.blame(late[30], LOCKED) is Blame.NEITHER
     assert bench.state() is State.RAMPING
     bench.link.relax(0, bench.now)
-    assert {bench.settle(number, LOCKED) for number in late[31:]} == {Blame.NOBODY}
+    assert {bench.blame(number, LOCKED) for number in late[31:]} == {Blame.NEITHER}
     assert bench.state() is State.READY
 
 
@@ -119,10 +119,10 @@ def test_an_old_failure_is_not_charged_by_contrast_after_the_outage() -> None:
     bench = Bench()
     bench.go("a", GONE)
     other, late = bench.begin("b"), bench.begin("a")
-    bench.settle(other, LOCKED)
+    bench.blame(other, LOCKED)
     bench.probe("c", OK)
     bench.link.relax(0, bench.now)
-    assert bench.settle(late, GONE) is Blame.NOBODY
+    assert bench.blame(late, GONE) is Blame.NEITHER
 
 
 # -- everything is refused --------------------------------------------------------------------
@@ -131,15 +131,15 @@ def test_an_old_failure_is_not_charged_by_contrast_after_the_outage() -> None:
 def test_five_lanes_refused_in_a_row_pause_the_link(bench: Bench) -> None:
     """Four die; from then on a refusal kills nothing."""
     blames = [bench.go(f"k{n}", NO) for n in range(5)]
-    assert blames == [Blame.EVENT] * 4 + [Blame.NOBODY]
+    assert blames == [Blame.EVENT] * 4 + [Blame.NEITHER]
     assert (bench.state(), bench.link.reason) == (State.PAUSED, EVERYTHING_REFUSED)
-    assert {bench.probe(f"p{n}", NO) for n in range(100)} == {Blame.NOBODY}
+    assert {bench.probe(f"p{n}", NO) for n in range(100)} == {Blame.NEITHER}
 
 
 def test_of_many_in_flight_only_four_die(bench: Bench) -> None:
     """The rest of them come back to a link that knows better."""
     flying = [bench.begin(f"k{n}") for n in range(64)]
-    blames = [bench.settle(number, NO) for number in flying]
+    blames = [bench.blame(number, NO) for number in flying]
     assert blames.count(Blame.EVENT) == 4
 
 
@@ -158,10 +158,10 @@ def test_only_an_accepted_probe_ends_the_suspicion(bench: Bench) -> None:
     late = bench.begin("late")
     for n in range(5):
         bench.go(f"k{n}", NO)
-    bench.settle(late, OK)
+    bench.blame(late, OK)
     bench.probe("p", GONE)
     assert (bench.state(), bench.link.reason) == (State.PAUSED, EVERYTHING_REFUSED)
-    assert bench.probe("p", NO) is Blame.NOBODY
+    assert bench.probe("p", NO) is Blame.NEITHER
     bench.probe("p", OK)
     assert bench.go("p", NO) is Blame.EVENT
 
@@ -170,7 +170,7 @@ def test_refusals_of_probes_count_too() -> None:
     """An API that is offline first and refuses everything then costs no more."""
     bench, _ = down(State.OFFLINE)
     blames = [bench.probe(f"p{n}", NO) for n in range(10)]
-    assert blames == [Blame.EVENT] * 4 + [Blame.NOBODY] * 6
+    assert blames == [Blame.EVENT] * 4 + [Blame.NEITHER] * 6
     assert bench.state() is State.PAUSED
 
 
@@ -190,7 +190,7 @@ def test_one_answer_in_an_outage_is_not_believed_against_everybody(bench: Bench)
 
 
 def test_what_never_reached_anybody_is_not_the_events_doing(bench: Bench) -> None:
-    """A connection that was refused says nothing about a payload, whoever was accepted before."""
+    """A refused connection says nothing about a payload, whatever was accepted before."""
     bench.go("poison", GONE)
     bench.go("good", OK)
     assert bench.go("poison", Outcome(Kind.TRANSIENT, "refused", reached=False)) is Blame.LINK
@@ -201,4 +201,4 @@ def test_who_takes_the_place_of_a_route_knows_what_was_refused(bench: Bench) -> 
     assert [bench.go(f"k{n}", NO) for n in range(4)] == [Blame.EVENT] * 4
     follower = Bench()
     follower.link.contrast.follow(bench.link.contrast)
-    assert follower.go("k4", NO) is Blame.NOBODY
+    assert follower.go("k4", NO) is Blame.NEITHER

@@ -16,7 +16,7 @@ def probed_while_asked_to_wait(bench: Bench) -> int:
     bench.go("first", LATER)
     bench.now += 2.0
     probe = bench.begin("second")
-    bench.settle(slow, later(300.0))
+    bench.blame(slow, later(300.0))
     return probe
 
 
@@ -26,14 +26,14 @@ def offline_and_asked_to_wait(bench: Bench) -> None:
     for lane in "abcde":
         bench.go(lane, GONE)
     assert bench.state() is State.OFFLINE
-    bench.settle(slow, later(300.0))
+    bench.blame(slow, later(300.0))
 
 
 @pytest.mark.parametrize("outcome", [OK, LATER, later(5.0), GONE, LOCKED])
 def test_a_probe_does_not_end_a_pause_that_was_asked_for_meanwhile(outcome: Outcome) -> None:
     """It was begun before; the receiver's last word counts."""
     bench = Bench()
-    bench.settle(probed_while_asked_to_wait(bench), outcome)
+    bench.blame(probed_while_asked_to_wait(bench), outcome)
     assert bench.link.is_down
     assert bench.link.next_try_at == bench.now + 300.0
     assert bench.link.allowance(bench.now + 299.0, 0) == 0
@@ -43,14 +43,14 @@ def test_a_probe_does_not_end_a_pause_that_was_asked_for_meanwhile(outcome: Outc
 def test_the_probe_after_the_pause_ends_it() -> None:
     """As any other."""
     bench = Bench()
-    bench.settle(probed_while_asked_to_wait(bench), OK)
+    bench.blame(probed_while_asked_to_wait(bench), OK)
     bench.now += 300.0
     bench.go("third", OK)
     assert bench.state() is State.RAMPING
 
 
 def test_a_late_answer_that_asks_to_wait_counts_for_a_link_that_is_offline() -> None:
-    """It says when somebody may come again, and not why nobody got through before."""
+    """A pause says when the next request can come, not why earlier ones failed."""
     bench = Bench()
     offline_and_asked_to_wait(bench)
     assert bench.link.next_try_at == bench.now + 300.0
@@ -94,7 +94,7 @@ def test_a_release_of_a_link_that_is_well_changes_nothing() -> None:
 
 @pytest.mark.parametrize("answer", [OK, later(86_400.0)])
 def test_in_a_pause_of_a_day_a_probe_an_hour_asks_whether_it_still_holds(answer: Outcome) -> None:
-    """A maintenance page of an hour says a day, and nobody looks until tomorrow."""
+    """A maintenance page of an hour can ask for a day; an operator may look only tomorrow."""
     bench = Bench()
     bench.go("a", later(86_400.0))
     assert bench.wait() == 3600.0

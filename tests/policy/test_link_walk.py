@@ -65,11 +65,11 @@ class Walk(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(sorted(bench.open)))
         lane, before, was_down = bench.open[number], link.state, link.is_down
         first = bench.streaks.get(lane)
-        witness = first is not None and any(other > first for other in self.accepted)
-        blame = bench.settle(number, outcome, chance)
+        proof = first is not None and any(other > first for other in self.accepted)
+        blame = bench.blame(number, outcome, chance)
         probe = number in self.probes
         self.probes.discard(number)
-        self._judge(outcome, blame, lane, charged=witness and before is State.READY, number=number)
+        self._judge(outcome, blame, lane, charged=proof and before is State.READY, number=number)
         if outcome is OK:
             self.accepted.append(number)
         if was_down and not link.is_down:
@@ -87,14 +87,14 @@ class Walk(RuleBasedStateMachine):
         match outcome.kind:
             case Kind.ACCEPTED:
                 self.refused.clear()
-                assert blame is Blame.NOBODY
+                assert blame is Blame.NEITHER
             case Kind.THROTTLED:
-                assert blame is Blame.NOBODY
+                assert blame is Blame.NEITHER
             case Kind.REFUSED:
                 self.refused |= {lane} if blame is Blame.EVENT else set()
                 assert len(self.refused) <= 4
             case _ if number in self.old:
-                assert blame is Blame.NOBODY
+                assert blame is Blame.NEITHER
             case _:
                 assert (blame is Blame.EVENT) == charged
 
@@ -144,7 +144,7 @@ def test_an_outage_charges_nobody_once_the_link_is_down(
     for lane, outcome in before:
         go(lane, outcome)
     blames = [go(lane, outcome) for lane, outcome in outage]
-    assert all(blame is Blame.NOBODY for down, blame in blames if down)
+    assert all(blame is Blame.NEITHER for down, blame in blames if down)
     assert [down for down, _ in blames] == sorted(down for down, _ in blames), "it came up"
 
 
@@ -156,9 +156,9 @@ def test_an_outage_that_nobody_failed_before_charges_nobody_at_all(
     bench = Bench()
     for outcome, lane in history:
         bench.go(lane, outcome if bench.state() is State.READY else OK)
-    bench.streaks.clear()  # whoever failed has been delivered since
+    bench.streaks.clear()  # the events that failed have been delivered since
     flying = [bench.begin(f"n{n}") for n in range(data.draw(st.integers(0, 8)))]
-    blames = {bench.settle(number, data.draw(_FAILURES)) for number in flying}
+    blames = {bench.blame(number, data.draw(_FAILURES)) for number in flying}
     for n in range(20):
         lane, outcome = f"m{n}", data.draw(_FAILURES)
         blames.add(bench.probe(lane, outcome) if bench.link.is_down else bench.go(lane, outcome))
@@ -177,7 +177,7 @@ def test_when_everything_is_refused_at_most_four_die(steps: list[tuple[int, bool
             bench.begin(f"k{n}")
         elif bench.open:
             number = sorted(bench.open)[pick % len(bench.open)]
-            dead += bench.settle(number, NO) is Blame.EVENT
+            dead += bench.blame(number, NO) is Blame.EVENT
     assert dead <= 4
 
 
@@ -197,7 +197,7 @@ def test_no_second_sees_more_than_the_rate(rate: float, steps: list[float], bega
             pace.take(now)
             sent.append(now)
     for first in sent:
-        # What the clock itself can't tell apart is nobody's fault.
+        # Two times that the clock itself can't distinguish are no fault.
         assert sum(first <= other < first + 1.0 - 1e-6 for other in sent) <= 1.01 * rate + 1
 
 

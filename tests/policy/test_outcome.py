@@ -94,7 +94,7 @@ def test_a_fault_is_transient_unless_it_is_tls(
 
 @pytest.mark.parametrize("cause", ["invalid", "unbuildable"])
 def test_an_event_that_cannot_be_sent_is_refused(cause: Literal["invalid", "unbuildable"]) -> None:
-    """It never left, so nobody can have received it."""
+    """It was never sent, so the receiver can't have it."""
     expected = Outcome(Kind.REFUSED, cause=cause, detail="no type")
     assert classify(Invalid(cause, "no type"), _NOON) == expected
 
@@ -112,7 +112,7 @@ def test_an_event_that_cannot_be_sent_is_refused(cause: Literal["invalid", "unbu
 def test_a_page_instead_of_an_answer_is_a_portal(
     status: int, content_type: str, body: bytes
 ) -> None:
-    """It must never count as accepted, and it is nobody's to mend."""
+    """It must never count as accepted, and an operator can't fix it."""
     outcome = classify(Reply(status, content_type, body=body), _NOON)
     assert (outcome.kind, outcome.cause) == (Kind.TRANSIENT, "portal")
     assert outcome.detail == "a web page came instead of the API's answer"
@@ -166,7 +166,7 @@ def test_a_status_is_said_once_and_in_words(status: int) -> None:
     assert str(status) not in outcome.detail.removesuffix(" (api.example:443)")
     assert outcome.detail.endswith(" (api.example:443)")
     assert len(outcome.detail) < 100
-    assert outcome.told == f"HTTP {status}: {outcome.detail}"
+    assert outcome.reason == f"HTTP {status}: {outcome.detail}"
 
 
 @pytest.mark.parametrize(

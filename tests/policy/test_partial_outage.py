@@ -41,7 +41,7 @@ def test_ten_failing_lanes_are_told_from_one(
     """While others are accepted: few are bad events, many are a receiver that is down in part."""
     fail_together(bench, lanes, outcome, rounds=2)
     blames = fail_together(bench, lanes, outcome, rounds=20)
-    assert set(blames) == {Blame.EVENT if charged else Blame.NOBODY}
+    assert set(blames) == {Blame.EVENT if charged else Blame.NEITHER}
     assert bench.state() is State.READY
 
 
@@ -63,7 +63,7 @@ def test_of_a_week_long_partial_outage_nobody_pays(bench: Bench) -> None:
         blames.add(bench.go(f"bad{minute % 10}", BROKEN))
         for n in range(9):
             bench.go(f"good{n}", OK)
-    assert blames <= {Blame.LINK, Blame.NOBODY}
+    assert blames <= {Blame.LINK, Blame.NEITHER}
     assert bench.state() is State.READY
 
 
@@ -115,7 +115,7 @@ def test_three_lanes_in_a_row_pause_it(bench: Bench) -> None:
 
 
 def test_the_same_event_again_pauses_it(bench: Bench) -> None:
-    """Nobody else was accepted meanwhile: nothing speaks for the link."""
+    """No other event was accepted meanwhile: nothing speaks for the link."""
     bench.go("good", OK)
     bench.go("a", LOCKED)
     assert bench.go("a", LOCKED) is Blame.LINK
@@ -138,7 +138,7 @@ def test_timeouts_that_began_together_say_nothing_against_a_link_that_others_pas
     for n in range(100):
         bench.now += 0.1
         bench.go(f"good{n}", OK)
-    assert {bench.settle(number, GONE) for number in slow} == {Blame.LINK}
+    assert {bench.blame(number, GONE) for number in slow} == {Blame.LINK}
     assert bench.state() is State.READY
 
 

@@ -46,7 +46,7 @@ class Application:
             await self.do(transaction)
 
     async def do(self, transaction: Transaction) -> None:
-        """Do one transaction, as soon as nobody else writes."""
+        """Do one transaction, as soon as no other program writes."""
         while not self._begin():
             await asyncio.sleep(0.05)
         before = self._highest()
@@ -64,7 +64,7 @@ class Application:
                 self._connection = self._connect()
 
     def write_at_once(self, event: NewEvent) -> bool:
-        """Commit one event at this very moment; return False if somebody else writes."""
+        """Commit one event at this very moment; return False if another program writes."""
         if not self._begin():
             return False
         before = self._highest()

@@ -172,7 +172,7 @@ class Life:
 
 
 class Machine:
-    """Keeps the daemon running until it is told not to."""
+    """Keeps the daemon running until it is stopped."""
 
     def __init__(
         self,
@@ -248,7 +248,7 @@ class Machine:
             _LIFE.reset(token)
 
     def remove_lock(self) -> None:
-        """Remove the lock file, as nobody should, where the kernel has no lock on the file itself.
+        """Remove the lock file against all advice, where the kernel has no lock on the file itself.
 
         The next daemon will not see that one runs.
         """
@@ -258,13 +258,13 @@ class Machine:
                 lock.lose_guard()
 
     def remove_lock_file(self) -> None:
-        """Remove it, as nobody should; the kernel's lock on the file itself stays."""
+        """Remove it against all advice; the kernel's lock on the file itself stays."""
         self.note("the lock file is removed")
         self._lock_removed_at = self.loop.time()
         FileLock(self.path).path.unlink(missing_ok=True)
 
     def locks_are_seen(self) -> bool:
-        """Return whether whoever starts now has to see that another one runs.
+        """Return whether a daemon that starts now has to see that another one runs.
 
         Without a lock on the file itself, a lock file that was removed has to be taken again first.
         """
@@ -272,7 +272,7 @@ class Machine:
         return self.loop.time() - self._lock_removed_at >= waits
 
     def replace_lock_file(self) -> None:
-        """Put another in its place, as nobody should; the kernel's lock on the file itself stays."""
+        """Replace it against all advice; the kernel's lock on the file itself stays."""
         self.remove_lock_file()
         FileLock(self.path).path.touch(0o660)
 
@@ -328,7 +328,7 @@ class Machine:
         except ShipperError as error:
             self.note(f"fail {life.evidence.number}: {error}")
             life.end("failed")
-        except Exception as error:  # noqa: BLE001 - a bug of the product's is to be told, not ours
+        except Exception as error:  # noqa: BLE001 - a bug of the product has to be reported, not ours
             life.evidence.bug = None if life.gone else f"{type(error).__name__}: {error}"
             life.end("failed")
         finally:
@@ -377,7 +377,7 @@ class Machine:
             (route, "Lanes", self._lanes),
             (dispatcher, "CLAIMS_PER_TURN", bounds.claims),
             (claims, "_CHUNK", bounds.chunk),
-            ("shipper.policy.blame", "WITNESS_SECONDS", bounds.witness_seconds),
+            ("shipper.policy.blame", "PROOF_SECONDS", bounds.witness_seconds),
             *self._without_guards(),
         )
         with ExitStack() as stack:

@@ -1,7 +1,7 @@
 """The real SQLite store on virtual time: its file, its thread, and what can go wrong with it.
 
 The daemon's engine is the product's own; only the moments around a statement and a commit are
-ours, where a failure is raised or somebody else gets a turn. The file keeps a diary of its own (a
+ours, where a failure is raised or another program gets a turn. The file keeps a diary of its own (a
 trigger writes every change of a status, a budget or the lease), so that no change escapes the invariants.
 """
 
@@ -91,7 +91,7 @@ class Fault:
 
 @dataclass
 class Disk:
-    """Counts what a process does with the database, and fails where it is told to."""
+    """Counts what a process does with the database, and fails where the scenario says."""
 
     now: Callable[[], float]
     who: int
@@ -224,7 +224,7 @@ class InlineThread(DatabaseThread):
         return await asyncio.wrap_future(future)
 
     def abandon(self, error: DatabaseAbandoned) -> None:
-        """Tell whoever asks from here on."""
+        """Answer every question with this error from now on."""
         self._given_up = error
 
     def close(self) -> None:

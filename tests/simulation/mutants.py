@@ -15,6 +15,7 @@ from shipper.daemon.database_thread import DatabaseThread
 from shipper.drain import courier
 from shipper.drain.dispatcher import Dispatcher
 from shipper.drain.exchange import Exchange
+from shipper.drain.flights import Flights
 from shipper.drain.lookahead import Lookahead
 from shipper.drain.route import Route
 from shipper.drain.routes import Routes
@@ -26,6 +27,7 @@ from shipper.policy.event import Event
 from shipper.policy.lanes import Lanes
 from shipper.policy.lanes.failed import Failed
 from shipper.policy.lanes.overlooked import Overlooked
+from shipper.policy.lanes.phase import IDLE, IN_FLIGHT
 from shipper.policy.link import Link
 from shipper.policy.outcome import Kind, Outcome
 from shipper.policy.pace import Pace
@@ -131,9 +133,9 @@ def two_of_a_key_in_flight() -> Any:
     def start(self: Lanes, *, probing: bool) -> Any:
         lane = original(self, probing=probing)
         if lane is not None and len(lane.queue) > 1:
-            lane.in_flight = False
+            lane.phase = IDLE
             lane.queue.append(lane.queue.pop(0))
-            self._settle_in(lane)
+            self._place(lane)
         return lane
 
     original = Lanes.start
@@ -143,30 +145,33 @@ def two_of_a_key_in_flight() -> Any:
 @mutant
 def place_freed_before_it_is_recorded() -> Any:
     """A place in flight is free as soon as the answer is there."""
-    return patch.object(Route, "in_flight", property(lambda self: len(self.tasks)))
+    return patch.object(Flights, "in_flight", property(lambda self: len(self.tasks)))
 
 
 @mutant
 def next_of_the_key_before_the_record() -> Any:
     """The next of a lane starts with the answer to its predecessor."""
 
-    def _settle(self: Route, lane: Any, carried: Any, blame: Blame) -> None:
-        original(self, lane, carried, blame)
-        settled = self.settled[-1]
-        if settled.record.verdict.status is Status.DELIVERED and len(lane.queue) > 1:
-            self.lanes.finish(lane)
-            early.add(id(settled))
+    def _end(self: Flights, lane: Any, result: Any, blame: Blame) -> None:
+        original(self, lane, result, blame)
+        ended = self._ended[-1]
+        if ended.record.verdict.status is Status.DELIVERED and len(lane.queue) > 1:
+            self._lanes.finish(lane)
+            early.add(id(ended))
 
-    def recorded(self: Route, settled: Any) -> None:
-        if id(settled) in early:
-            early.discard(id(settled))
-            self.unrecorded -= 1
+    def recorded(self: Route, ended: Any) -> None:
+        if id(ended) in early:
+            early.discard(id(ended))
+            self.flights.unrecorded -= 1
         else:
-            original_recorded(self, settled)
+            original_recorded(self, ended)
 
     early: set[int] = set()
-    original, original_recorded = Route._settle, Route.recorded
-    return patch.multiple(Route, _settle=_settle, recorded=recorded)
+    original, original_recorded = Flights._end, Route.recorded
+    stack = ExitStack()
+    stack.enter_context(patch.object(Flights, "_end", _end))
+    stack.enter_context(patch.object(Route, "recorded", recorded))
+    return stack
 
 
 @mutant
@@ -277,7 +282,7 @@ def a_lock_file_is_known_by_its_name() -> Any:
 
 @mutant
 def a_lock_file_is_taken_once() -> Any:
-    """Nobody looks whether it is still there."""
+    """The daemon never looks whether it is still there."""
     return patch.object(FileLock, "is_lost", lambda _: False)
 
 
@@ -359,7 +364,7 @@ def outage_burns_attempts() -> Any:
 
     def _fail(self: Link, attempt: Try, found: Outcome, *more: Any) -> Blame:
         original(self, attempt, found, *more)
-        return Blame.EVENT if found.kind in charged else Blame.NOBODY
+        return Blame.EVENT if found.kind in charged else Blame.NEITHER
 
     original = Link._fail
     return patch.object(Link, "_fail", _fail)
@@ -439,7 +444,7 @@ def a_partial_outage_is_charged() -> Any:
 
 @mutant
 def a_firewall_is_a_partial_outage() -> Any:
-    """What is said about a request spares it, too, where many are told so."""
+    """If many requests get an answer about themselves, they are spared too."""
 
     def failed(self: Crowd, lane: Any, found: Outcome, now: float) -> None:
         original(self, lane, found._replace(kind=Kind.TRANSIENT), now)
@@ -491,12 +496,12 @@ def what_a_command_names_is_not_looked_at() -> Any:
 def budget_is_endless() -> Any:
     """What is charged is never enough."""
 
-    def settle(*values: Any, **more: Any) -> Verdict:
+    def verdict_of(*values: Any, **more: Any) -> Verdict:
         policy = replace(more.pop("policy"), max_attempts=10**9)
         return original(*values, policy=policy, **more)
 
-    original = delivery.settle
-    return patch.object(delivery, "settle", settle)
+    original = delivery.verdict_of
+    return patch.object(delivery, "verdict_of", verdict_of)
 
 
 # -- operators, clocks, the end -------------------------------------------------------------------
@@ -508,7 +513,7 @@ def retry_overtakes_what_is_in_flight() -> Any:
 
     def takes(self: Lanes, candidate: Any, now: float, **more: Any) -> bool:
         lane = self._lanes.get(candidate.lane)
-        if lane is not None and candidate.id < lane.last_id and lane.in_flight:
+        if lane is not None and candidate.id < lane.last_id and lane.phase is IN_FLIGHT:
             del self._lanes[candidate.lane]
         return original(self, candidate, now, **more)
 
@@ -518,7 +523,7 @@ def retry_overtakes_what_is_in_flight() -> Any:
 
 @mutant
 def holds_are_not_seen() -> Any:
-    """An operator's command is noticed by nobody."""
+    """The daemon doesn't notice an operator's command."""
 
     def _apply_holds(self: Dispatcher, holds: Any, now: float, **_: Any) -> None:
         return None

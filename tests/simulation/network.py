@@ -125,7 +125,7 @@ class Network:
             request.received = self.machine.monotonic()
 
     def settle(self, request: Request, answer: Reply | Fault, retry_after: float | None) -> None:
-        """Write down what the sender is told."""
+        """Record the answer to the sender."""
         self.settled += 1
         request.ended, request.settled = self.machine.monotonic(), self.settled
         if isinstance(answer, Fault):
@@ -218,7 +218,7 @@ class Network:
         return self.dice.random() < 0.5
 
     def _status(self, status: int) -> Treatment:
-        # It says back what it was told, the API ID among it: nobody may keep that.
+        # It echoes the request, with the API ID: the daemon must not keep that.
         body = f'{{"error":"no", "you said":"{API_ID}"}}'.encode()
         return Treatment(Reply(status, "application/json", body=body), taken=status < 300)
 

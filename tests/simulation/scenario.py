@@ -213,7 +213,7 @@ def _stormy(seed: int) -> Scenario:
 
 
 def _bounds(dice: random.Random, timeout: float) -> Bounds:
-    # A witness must be remembered for longer than all that is poisoned takes to fail.
+    # A proof must be remembered for longer than all that is poisoned takes to fail.
     witness_seconds = dice.choice(((MOST_POISON + 2) * timeout, 600.0))
     if dice.random() < 0.3:
         return Bounds(4096, 64, 512, 512, 128, 8 << 20, 32 << 20, 50_000, witness_seconds)

@@ -14,9 +14,9 @@ from heapq import heappop
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-# 2026-11-23T08:15:00Z: when every simulation begins, if nobody sets the wall clock.
+# 2026-11-23T08:15:00Z: when every simulation begins, unless the wall clock is set.
 EPOCH = 1795421700.0
-# So many callbacks without time passing are more than any scenario needs: somebody turns in circles.
+# So many callbacks without time passing are more than any scenario needs: the program turns in circles.
 MOST_STEPS_AT_ONCE = 20_000
 
 
@@ -106,7 +106,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Take in nothing: there are no files."""
 
     def _write_to_self(self) -> None:
-        """Wake nobody: there is one thread, and it never sleeps."""
+        """Do nothing: there is one thread, and it never sleeps."""
 
 
 class MachineTime:

@@ -65,7 +65,7 @@ def run(seed: int) -> Result:
 
 
 def run_quietly(seed: int) -> Result:
-    """Run a seed; a trace that nobody will read isn't kept."""
+    """Run a seed without keeping its trace."""
     result = run(seed)
     if not result.violations:
         result.trace.clear()
@@ -126,7 +126,7 @@ class World:
         """Let everything happen; return what kept it from coming to an end."""
         try:
             loop.run_until_complete(self.run())
-        except Exception as error:  # noqa: BLE001 - whatever it is, the seed is to be told
+        except Exception as error:  # noqa: BLE001 - the seed has to be reported in any case
             self.machine.ask_to_stop()
             for life in self.machine.alive():
                 life.kill()
@@ -163,10 +163,10 @@ class World:
         deadline = self.loop.time() + PATIENCE
         while self._pending() and self.loop.time() < deadline:
             number += 1
-            # A lone event that fails can't be told from an outage: others have to get through.
+            # A lone event that fails looks like an outage: others have to be accepted.
             for api in self.scenario.apis:
                 self.applications[-1].write_at_once(healthy(number, api.name, "later"))
-            # Where a dead letter holds its key, somebody has to look after it.
+            # If a dead letter holds its key, an operator has to release it.
             self.operators.release_everything(names)
             if self.scenario.is_impatient:
                 self.operators.release_throttled()
@@ -211,7 +211,7 @@ class World:
         moves = [Move(*row) for row in self.reader.execute(_DIARY)]
         terms = {api.name: self._terms(api) for api in self.scenario.apis}
         self._note_reigns(processes)
-        # Where an operator let two daemons loose on one file, nobody promises an order.
+        # If an operator let two daemons run on one file, no order is promised.
         split = any(process.taken_over is not None for process in processes)
         ordered = [] if split else requests
         over = {process.number: process.taken_over for process in processes}
@@ -310,7 +310,7 @@ class World:
         return max(longest, RETRY_REFUSED_MAX) if gone else longest
 
     def _texts(self) -> Iterable[str]:
-        """Return what is told to people: the log, the reasons, the history, the links."""
+        """Return what people can read: the log, the reasons, the history, the links."""
         yield from self.trace
         for row in self.reader.execute(_TOLD):
             yield from (text for text in row if text)
@@ -321,8 +321,8 @@ class World:
             yield Row(row, event_id, destination, lane, digest(payload), status, error)
 
     def _terms(self, api: Any) -> Terms:
-        witness = self.scenario.bounds.witness_seconds
-        return Terms(api.timeout, api.max_in_flight, api.max_rate, api.max_attempts, witness)
+        proof = self.scenario.bounds.witness_seconds
+        return Terms(api.timeout, api.max_in_flight, api.max_rate, api.max_attempts, proof)
 
 
 _PENDING = "SELECT 1 FROM shipper_outbox WHERE status = 'pending' LIMIT 1"

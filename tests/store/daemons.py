@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Engine, text
 
-from shipper.policy.delivery import Verdict, buried, delivered, postponed
+from shipper.policy.delivery import Verdict, dead_letter, delivered, postponed
 from shipper.policy.event import Event
 from shipper.store.drain.messages import HistoryRow, LinkRow, Record, Work
 from shipper.store.drain.queue import Queue
@@ -90,7 +90,7 @@ class Daemon:
 
     def bury(self, *ids: int, error: str = "http-400: HTTP 400", holds_key: bool = False) -> None:
         """Let events die."""
-        self._end(ids, buried(1), error=error, holds_key=holds_key)
+        self._end(ids, dead_letter(1), error=error, holds_key=holds_key)
 
     def postpone(self, row: int, *, attempts: int, wait: float) -> None:
         """Let an event fail, and wait."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine, select, text
 
-from shipper.policy.delivery import Verdict, buried, delivered, postponed
+from shipper.policy.delivery import Verdict, dead_letter, delivered, postponed
 from shipper.policy.event import Event
 from shipper.store.db.transactions import reading, writing
 from shipper.store.drain.look import Looks
@@ -127,7 +127,7 @@ def accepted(event: Event, **more: Any) -> Record:
 
 def refused(event: Event, **more: Any) -> Record:
     """Return that an event died."""
-    return _failed(event, buried(event.attempts), 400, **more)
+    return _failed(event, dead_letter(event.attempts), 400, **more)
 
 
 def failed(event: Event, wait: float = 0.0, *, maybe: bool = False, **more: Any) -> Record:

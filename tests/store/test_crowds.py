@@ -135,7 +135,7 @@ def test_what_is_due_is_found_however_many_wait_for_longer(engine: Engine) -> No
     def turn() -> None:
         looks.pulse()
         for question in route.ahead.questions(clock.now):
-            route.answer(question, looks.look(question.look), clock.now)
+            route.take_rows(question, looks.look(question.look), clock.now)
         route.lanes.wake_due(clock.now)
 
     for _ in range(CROWD // PAGE + 10):

@@ -251,7 +251,7 @@ def _why(view: PendingView, left: PendingEvents) -> str:
     if (suffers := find_silence(view.engine)) is not None:
         return f"{still}: the daemon {printable(suffers.told)}"
     if left.state in STUCK_WORDS:
-        return f"{still}: {printable(left.stands)}"
+        return f"{still}: {printable(left.explained)}"
     if left.held:
         found, total = keys_held(view.engine, left.destination, NAMED)
         keys = [printable(h.ordering_key or "") for h in found]
@@ -263,4 +263,4 @@ def _why(view: PendingView, left: PendingEvents) -> str:
     blockers = commit_blockers(view.engine)
     if blockers:
         return f"{still}: an open transaction can still commit an earlier event: {blockers[0]}"
-    return f"{still}: {printable(left.stands)}; the daemon tries them again later"
+    return f"{still}: {printable(left.explained)}; the daemon tries them again later"

@@ -8,14 +8,15 @@ from cyclopts import Parameter
 
 from shipper.cli.input.arguments import Duration
 from shipper.cli.output import verdict, windows
-from shipper.cli.output.context import Context, cell, shown
+from shipper.cli.output.cells import cell, shown
+from shipper.cli.output.context import Context
 from shipper.cli.output.daemons import daemon_fields
 from shipper.cli.output.verdict import next_try
 from shipper.clock import SystemClock, iso
 from shipper.doctor.unit import start_command
 from shipper.errors import UsageError
 from shipper.observe.situation import Situation, SlowFacts, gather
-from shipper.observe.troubles import Trouble, judge, stands, why_of
+from shipper.observe.troubles import Trouble, judge, state_of, why_of
 from shipper.store.report.status import Blocker, DestinationReport
 from shipper.wording.quantities import age, count
 
@@ -242,7 +243,7 @@ def _row(report: DestinationReport, facts: Situation, now: float) -> tuple[objec
 
 def _why(report: DestinationReport, now: float) -> list[str]:
     why = why_of(report)
-    words = [stands(report) if report.is_failing else why] if why else []
+    words = [state_of(report) if report.is_failing else why] if why else []
     if report.since is not None and not (report.is_failing or report.is_untried):
         words.append(f"{'' if why else f'{report.state} '}for {age(now - report.since)}")
     return [*words, *next_try(report, now)]

@@ -107,7 +107,7 @@ def judged(
     if outcome.kind is Kind.ACCEPTED:
         return []
     excerpt = f": {outcome.excerpt}" if outcome.excerpt else ""
-    message = printable(f"{name} didn't validate the event: {outcome.told}{excerpt}")
+    message = printable(f"{name} didn't validate the event: {outcome.reason}{excerpt}")
     if outcome.kind is Kind.MISCONFIGURED:
         raise ConfigError([message], "check url and API ID of the destination")
     raise RemoteUnavailable(message, "try again")

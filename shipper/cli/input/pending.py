@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from shipper.clock import Clock
 from shipper.config import Settings
-from shipper.observe.troubles import stands
+from shipper.observe.troubles import state_of
 from shipper.policy.state import State
 from shipper.store.db.opening import Database
 from shipper.store.db.transactions import let_go
@@ -32,7 +32,7 @@ class PendingEvents:
     held: int
     state: str
     reason: str | None
-    stands: str
+    explained: str
     """The state of the destination, with the reason."""
 
     @property
@@ -67,7 +67,7 @@ class PendingView:
                 behind.get(r.name, 0),
                 r.state,
                 r.reason,
-                stands(r, between=", "),
+                state_of(r, between=", "),
             )
             for r in reports
             if r.pending

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, TextIO
 
 from cyclopts import Parameter
 
+from shipper.cli.output.cells import cell, shown
 from shipper.errors import UsageError
 from shipper.wording.colours import STATES, styled, terminal_size
-from shipper.wording.quantities import count
 from shipper.wording.safe_text import printable, printable_json, printable_lines
 
 if TYPE_CHECKING:
@@ -197,29 +197,3 @@ def folded(
         plain, room, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
     return lines or [""]
-
-
-class Word(str):
-    """A printable word in a table with its own colour on a terminal; "" for no colour."""
-
-    __slots__ = ("colour",)
-    colour: str
-
-    @classmethod
-    def of(cls, text: str, colour: str) -> "Word":
-        """Return the word."""
-        word = cls(printable(text))
-        word.colour = colour
-        return word
-
-
-def cell(value: object) -> str:
-    """Return a value as a program gets it in a table."""
-    if isinstance(value, Word):
-        return value
-    return "" if value is None else printable(str(value))
-
-
-def shown(value: object) -> str:
-    """Return a value as a person gets it in a table: an int with commas between its thousands."""
-    return count(value) if type(value) is int else cell(value)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from shipper.cli.output import windows
 from shipper.cli.output.context import Context
 from shipper.clock import SystemClock
-from shipper.observe.troubles import NAMED, stands
+from shipper.observe.troubles import NAMED, state_of
 from shipper.policy.state import State
 from shipper.store.db.opening import Database
 from shipper.store.report.holds import held
@@ -66,4 +66,4 @@ def _of_link(report: DestinationReport, *, probed: bool) -> Iterator[str]:
         return
     does = "" if is_held else " probes it now"
     command = f"shipper release --destination {report.name}{does}"
-    yield printable(f"{report.name} is {stands(report)}; {command}")
+    yield printable(f"{report.name} is {state_of(report)}; {command}")

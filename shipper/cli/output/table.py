@@ -16,7 +16,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from shipper.cli.output.context import Word
+from shipper.cli.output.cells import Word
 from shipper.wording.colours import STATES, ascii_only, console
 
 _COLOURED = frozenset({"state", "status"})

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from shipper.cli.output.context import Context, Word, folded
+from shipper.cli.output.cells import Word
+from shipper.cli.output.context import Context, folded
 from shipper.observe.troubles import Severity, Trouble
 from shipper.policy.state import State
 from shipper.store.report.status import DestinationReport

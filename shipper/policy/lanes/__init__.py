@@ -1,15 +1,15 @@
-"""Who goes next: the lanes of one destination. Pure bookkeeping; no database, no clock, no network.
+"""Which event goes next: the lanes of one destination. Pure bookkeeping, without any I/O.
 
-A lane is the events of one ordering key, in order. The database has all of them; here is a
-bounded look-ahead. One rule keeps the two in step: **what is loaded of a lane is the beginning of
-what the database has of it, in the database's order.** Wherever that can't be known (more was
-skipped, an operator put one back), the lane is emptied and fetched anew by its key.
+A lane is the events of one ordering key, in order. The database has all of them; the daemon loads
+the first few. One rule keeps the two the same: **the loaded events of a lane are the beginning of
+the lane in the database, in the same order.** If that isn't certain (rows were skipped, an operator
+retried a dead letter), the lane is emptied and fetched again by its key.
 
-It must never let two events of a lane be in flight, never start an event before the outcome of
-its predecessor is recorded, and never hold more than its window.
+It must never let two events of a lane be in flight, start an event before the outcome of its
+predecessor is recorded, or load more than its window.
 """
 
-from shipper.policy.lanes.lane import Candidate, Lane, Name, Streak
+from shipper.policy.lanes.lane import Candidate, Lane, Name
 from shipper.policy.lanes.lanes import Lanes
 
-__all__ = ["Candidate", "Lane", "Lanes", "Name", "Streak"]
+__all__ = ["Candidate", "Lane", "Lanes", "Name"]

@@ -1,29 +1,28 @@
-"""When events failed first whose lane isn't remembered any more: before which try. Pure.
+"""When the events of lanes that are no longer remembered failed first: before which try. Pure.
 
-Without it such an event would fail for the first time again and again: that is charged to nobody,
-and speaks against the link. It takes a megabyte, however many they are: where two events share a
-place, the later failure is said to be of both. So it may be that a witness isn't believed that
-could be, and never the other way round.
+Without it each failure of such an event would count as its first, which is charged to no event and
+speaks against the link. It takes a megabyte for any number of events: if two events share a place,
+the later failure counts for both. So a proof may be missed, but none is invented.
 
-It must never say of a failure that it was earlier than it was.
+It must never say that a failure was earlier than it was.
 """
 
 from array import array
 
 from shipper.policy.event import Event
-from shipper.policy.lanes.lane import Streak
+from shipper.policy.streak import Streak
 
 _PLACES = 1 << 17
 
 
 class Failed:
-    """Of each event, or a later one at its place, the try begun last when it failed first."""
+    """By event: the number of the latest try that had begun when the event failed first."""
 
     def __init__(self) -> None:
         self._began = array("q")
 
     def remember(self, streak: Streak | None) -> None:
-        """Take in that a lane is forgotten whose head has this streak, if it has failed."""
+        """Keep the beginning of the streak of a lane that is forgotten, if its head has failed."""
         if streak is None or streak.began is None:
             return
         self._began = self._began or array("q", bytes(8 * _PLACES))
@@ -31,7 +30,7 @@ class Failed:
         self._began[place] = max(self._began[place], streak.began)
 
     def streak_of(self, event: Event) -> Streak | None:
-        """Return the streak of an event that has failed; None where nothing is known of it."""
+        """Return the streak of an event that has failed; None if nothing is known about it."""
         begins_anew = event.manual and not event.attempts  # a dead letter that was retried
         if not event.failed or begins_anew or not self._began:
             return None

@@ -1,18 +1,23 @@
-"""One lane: the events of one key, how many are loaded, and what stands in their way."""
+"""One lane: the loaded events of one key, and what is known about the others. Pure.
+
+It decides nothing but whether a change of phase is legal. Nothing else must ever set the phase.
+"""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from shipper.policy.event import Event
+from shipper.policy.lanes.phase import FOLLOWING, IDLE, Phase
+from shipper.policy.streak import Streak
 
 Name = str | int
 
 
 class Candidate(NamedTuple):
-    """What a look at the outbox tells of a pending row. `wait` is in seconds, 0 when it is due.
+    """A pending row as a look at the outbox shows it. `wait` is in seconds; 0 if the row is due.
 
-    `failed` says that it has waited before: it takes its turn with those that are tried again.
-    `held` is whether its key was held just then.
+    `failed` says that the row has been tried before. `held` says that its key was held at the time
+    of the look.
     """
 
     id: int
@@ -22,53 +27,47 @@ class Candidate(NamedTuple):
     held: bool = False
 
 
-@dataclass(slots=True)
-class Streak:
-    """An event's failures in a row, charged or not; it ends when the event leaves its place."""
-
-    event: int
-    failures: int = 0
-    began: int | None = None  # the last try begun, of any event, when the first failure came
-    noted_outage: int = 0  # the outage for which the event's history has its row
-
-    def fail(self, begun: int) -> None:
-        """Count a failure; `begun` is how many tries of any event have begun so far."""
-        self.failures += 1
-        if self.began is None:
-            self.began = begun
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Lane:
-    """The events of one key: how many are loaded, and what stands in their way."""
+    """The loaded events of one key, in order, and what is known about the others."""
 
     name: Name
+    phase: Phase = IDLE
     queue: list[Event] = field(default_factory=list)
-    claiming: int = 0  # asked for, not yet loaded
-    in_flight: bool = False
-    again: bool = False  # was taken from the line of those that had failed before
-    woken: bool = False  # has waited, and its head hasn't ended since
-    queued: bool = False  # stands in a ready line
-    place: int = 0  # there: who has the smaller one came first
-    hungry: bool = False  # stands in the line of those to fetch
-    fetching: bool = False  # its page has been asked for
-    more: bool = False  # the database has events of this lane that aren't loaded
-    stale: bool = False  # what is loaded is no longer the beginning of the lane
-    gap: bool = False  # what is being claimed would come before its predecessor
-    due: float | None = None  # waits until then
-    charged: bool = False  # what it waits for was charged to its head
-    hurried: bool = False  # was woken before its time
-    met: int = 0  # the sweep that has last met the head that it waits for
-    last_id: int = 0  # of what is loaded or claimed, or of the head that it waits for
-    streak: Streak | None = None
+    claiming: int = 0  # how many of its rows are asked for and not loaded yet
+    last_id: int = 0  # the largest id loaded or asked for, or the head's if the lane waits
+    streak: Streak | None = None  # of the head, if it has failed
+
+    # Three things can be wrong with the loaded events, and each has another remedy.
+    incomplete: bool = False  # the database may have more: fetch them when these are used up
+    stale: bool = False  # they are no longer the beginning of the lane: unload them, then fetch
+    gap: bool = False  # a row before those asked for is missing: drop what arrives
+
+    # Kept by `ready`.
+    queued: bool = False  # whether an entry stands in a line; it is void unless the phase is READY
+    place: int = 0  # the number of the entry; the smaller, the earlier
+    again: bool = False  # whether the head was taken from the line of failed heads
+    woken: bool = False  # whether the lane has waited for its present head
+
+    # Kept by `waiting`.
+    due: float | None = None  # when the wait ends
+    charged: bool = False  # whether the failure before the wait was charged to the head
+    hurried: bool = False  # whether the wait was ended early
+    met: int = 0  # the last sweep that met the head
+
+    def move(self, phase: Phase) -> None:
+        """Enter a phase. An illegal move raises AssertionError."""
+        assert phase in FOLLOWING[self.phase], f"{self.phase.name} can't become {phase.name}"
+        self.phase = phase
 
     @property
     def head(self) -> Event:
-        """Return the event that goes next, or is in flight."""
+        """Return the event that is in flight, or goes next."""
         return self.queue[0]
 
     def streak_of_head(self) -> Streak:
-        """Return the head's streak of failures; a new one if the last was another event's."""
-        if self.streak is None or self.streak.event != self.head.id:
-            self.streak = Streak(self.head.id)
-        return self.streak
+        """Return the head's streak of failures; a new one if there is none yet."""
+        streak, event = self.streak, self.queue[0].id
+        if streak is None or streak.event != event:
+            streak = self.streak = Streak(event)
+        return streak

@@ -1,15 +1,15 @@
-"""What of a destination is in memory, or about to be: how much room there is for more. Pure.
+"""Which events of a destination are in memory, and how many more can be loaded. Pure.
 
-It must never count an event twice, nor forget one whose claim is still to be let go.
+It must never count an event twice, or forget an event before its claim is released.
 """
 
 from shipper.policy.event import Event
 
 
 class Loaded:
-    """The ids that are claimed, or about to be, and the bytes of those that are here.
+    """The ids that are claimed or asked for, and the bytes of the loaded events.
 
-    `window` bounds the events, `bytes_max` their bytes.
+    `window` bounds the number of events, `bytes_max` the sum of their payloads.
     """
 
     def __init__(self, window: int, bytes_max: int) -> None:
@@ -17,40 +17,40 @@ class Loaded:
         self.bytes_max = bytes_max
         self.bytes = 0
         self.released: list[int] = []
-        """Ids that are loaded no more, so that their claim can be let go."""
+        """The ids that were unloaded: the next turn releases their claims."""
         self.ids: set[int] = set()
 
     def __contains__(self, row: int) -> bool:
-        """Return whether an id is one of them."""
+        """Return whether an id is claimed or asked for."""
         return row in self.ids
 
     def room(self) -> int:
-        """Return how many more events may be loaded."""
+        """Return how many more events can be loaded."""
         return 0 if self.bytes >= self.bytes_max else max(0, self.window - len(self.ids))
 
     def expect(self, row: int) -> None:
-        """Count an id that is to be claimed."""
+        """Count an id that is asked for."""
         self.ids.add(row)
 
     def miss(self, row: int) -> None:
-        """Take in that an id could not be claimed."""
+        """Stop counting an id that could not be claimed."""
         self.ids.discard(row)
 
     def arrive(self, event: Event) -> None:
-        """Count the bytes of an event that was expected."""
+        """Count the bytes of an event that was asked for and is claimed now."""
         self.bytes += len(event.payload)
 
     def end(self, event: Event) -> None:
-        """Take in that an event needs no room any more."""
+        """Stop counting an event whose end is recorded."""
         self.bytes -= len(event.payload)
         self.ids.discard(event.id)
 
     def let_go(self, event: Event) -> None:
-        """Do the same for one that stays pending: its claim is to be let go."""
+        """Stop counting an event that stays pending; its claim is to be released."""
         self.end(event)
         self.released.append(event.id)
 
     def take_released(self) -> list[int]:
-        """Return the ids whose claim is to be let go, once."""
+        """Return the ids whose claims are to be released, and forget them."""
         released, self.released = self.released, []
         return released

@@ -1,10 +1,10 @@
-"""The lanes that wait and that nobody remembers: when the first may go on, and roughly which. Pure.
+"""The waiting lanes that are too many to remember: when the first goes on, and roughly which. Pure.
 
-A megabyte of bits says of each lane whether it may be one of them (a Bloom filter, CACM 13(7),
-1970): of those that were added always yes, of one in some hundred thousand others too. Of another
-`salt` others are taken for them: none is for long.
+A megabyte of bits says whether a lane may be one of them (a Bloom filter, CACM 13(7), 1970). For a
+lane that was added the answer is always yes; for about one other lane in a hundred thousand it is
+yes as well. Each `clear` changes the `salt`, so that it is soon another lane.
 
-It must never say no of a lane that was added since the last `clear`.
+It must never answer no for a lane that was added since the last `clear`.
 """
 
 from shipper.policy.lanes.lane import Name
@@ -15,16 +15,16 @@ _BITS_PER_LANE = 4
 
 
 class Overlooked:
-    """A set that may say yes of what isn't in it, in a memory that doesn't grow."""
+    """A set of bounded size, which may answer yes for a lane that isn't in it."""
 
     def __init__(self) -> None:
         self.due: float | None = None
-        """When the first of them may go on, in monotonic seconds; None where there is none."""
+        """When the first of them goes on, in monotonic seconds; None if there is none."""
         self._bits = bytearray()
         self._salt = 0
 
     def add(self, lane: Name, due: float) -> None:
-        """Leave a lane to the next sweep."""
+        """Add a lane that waits until `due`: the next sweep finds it."""
         self.due = due if self.due is None else min(due, self.due)
         self._bits = self._bits or bytearray(_BYTES)
         for bit in self._places(lane):
@@ -37,7 +37,7 @@ class Overlooked:
         return all(self._bits[bit >> 3] >> (bit & 7) & 1 for bit in self._places(lane))
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Forget all lanes, and change the salt."""
         self.due = None
         self._bits = bytearray()
         self._salt += 1

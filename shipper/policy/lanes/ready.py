@@ -1,23 +1,25 @@
-"""Which lane goes next: two lines, one of heads never tried, one of heads that have failed before.
+"""Which lane goes next: one line of heads that were never tried, one of heads that failed before.
 
-Those that failed get a share of the places. It is an eighth at first, one more for each of them
-that is accepted, one less for each that fails again: a receiver that is down in part, and answers
-late, must not take the places of those that it serves. Twice the share are loaded at a time, so
-that they don't fill the window either; the others go on waiting.
+The heads that failed get a share of the places in flight. It is an eighth at first. It grows by one
+for each of them that is accepted, and shrinks by one for each that fails again: a receiver that is
+partly down and answers late must not take the places of the events that it accepts. At most twice
+the share of such lanes is loaded at a time, so that they don't fill the window either. The others
+go on waiting.
 
-It must never keep either line waiting for ever: who came first goes first, within the share.
+It must never keep a line waiting for ever: within the share, the lane that came first goes first.
 """
 
 from collections import deque
 
 from shipper.policy.lanes.lane import Lane
+from shipper.policy.lanes.phase import IDLE, IN_FLIGHT, READY
 
 LEAST_SHARE = 8
 LOADED_PER_PLACE = 2
 
 
 class Ready:
-    """The lanes whose head may go; `places` is how many may be in flight at once."""
+    """The lanes whose head can be sent; `places` is how many can be in flight at once."""
 
     def __init__(self, places: int) -> None:
         self._places = places
@@ -36,7 +38,9 @@ class Ready:
     # -- the lines ----------------------------------------------------------------------------
 
     def put(self, lane: Lane) -> None:
-        """Put a lane at the end of its line, unless it stands there."""
+        """Put a lane at the end of its line, unless it stands there already."""
+        if lane.phase is not READY:
+            lane.move(READY)
         if not lane.queued:
             lane.queued = True
             self._order += 1
@@ -50,7 +54,7 @@ class Ready:
         self._fresh.appendleft(lane)
 
     def take(self, *, probing: bool) -> Lane | None:
-        """Return the lane that is next, no longer in line; what was never tried probes better."""
+        """Remove and return the next lane; as a probe a head that was never tried is better."""
         if not self:
             return None
         again = self._is_again_next(probing=probing)
@@ -71,28 +75,33 @@ class Ready:
     # -- the share ----------------------------------------------------------------------------
 
     def fly(self, lane: Lane) -> None:
-        """Take in that the head of a lane is in flight."""
-        lane.in_flight = True
+        """Record that the head of a lane is in flight."""
+        lane.move(IN_FLIGHT)
         self._trying += lane.again
 
     def land(self, lane: Lane, *, better: int = 0) -> None:
-        """Take in that it no longer is, and whether it went better than the last time."""
-        lane.in_flight = False
+        """Record that the head isn't in flight any more; `better` changes the share."""
+        lane.move(IDLE)
         if lane.again:
             lane.again = False
             self._trying -= 1
             self._share = min(max(self._share + better, self._least), self._places)
 
+    def end(self, lane: Lane) -> None:
+        """Record that the try ended the head: the share grows."""
+        self.land(lane, better=1)
+        self.calm(lane)
+
     def may_wake(self) -> bool:
-        """Return whether another lane that waits may be loaded."""
+        """Return whether another waiting lane can be loaded."""
         return self._woken < LOADED_PER_PLACE * self._share
 
     def wake(self, lane: Lane) -> None:
-        """Count a lane that waits no longer."""
+        """Count a lane whose wait is over."""
         self._woken += not lane.woken
         lane.woken = True
 
     def calm(self, lane: Lane) -> None:
-        """Count it no longer: its head has ended, it waits again, or it is forgotten."""
+        """Stop counting a lane: its head has ended, it waits again, or it is forgotten."""
         self._woken -= lane.woken
         lane.woken = False

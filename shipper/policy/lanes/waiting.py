@@ -1,21 +1,22 @@
-"""The lanes that wait for their time, in its order: at most `most` of them, whatever happens.
+"""The lanes that wait until their time, in the order of these times; at most `most` of them. Pure.
 
-A lane may be woken before its time; its entries here are then void, and passed over when they come
-up, or thrown away when they are more than the others.
+A lane can be woken before its time. Its entries are void then: they are skipped when they come up,
+and removed when they are more than the valid ones. It must never return a lane by a void entry.
 """
 
 from heapq import heapify, heappop, heappush
 
 from shipper.policy.lanes.lane import Lane
+from shipper.policy.lanes.phase import IDLE, WAITING
 
 AT_ONCE = 0.0
-"""A moment that has come, whatever the time."""
+"""A time that has always come."""
 
-_VOID = 64  # entries that may be void, however few lanes wait
+_VOID = 64  # so many entries can be void, however few lanes wait
 
 
 class Waiting:
-    """Heaps by `due`, in monotonic seconds; which lanes wait, their own `due` says."""
+    """Heaps of lanes by `due`, monotonic seconds; an entry is valid if the lane's `due` agrees."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -25,10 +26,12 @@ class Waiting:
         self._last: list[tuple[float, int, Lane]] = []  # by -due: the longest first
 
     def put(self, lane: Lane, due: float) -> tuple[Lane | None, float]:
-        """Let a lane wait until `due`; where too many do, return the one that waits the longest.
+        """Let a lane wait until `due`; if too many wait, return the one that waits the longest.
 
-        With the end of its wait: the outbox knows that too, so it needn't be remembered here.
+        Return the end of its wait as well. The caller can forget that lane, because the outbox
+        knows when its head is due.
         """
+        lane.move(WAITING)
         self._count += 1
         self._push(lane, due)
         if self._count <= self._most:
@@ -38,18 +41,24 @@ class Waiting:
         return self._last[0][2], -self._last[0][0]
 
     def wake(self, lane: Lane) -> None:
-        """Let a lane wait no longer."""
+        """End the wait of a lane."""
+        lane.move(IDLE)
         lane.due = None
         self._count -= 1
 
-    def first(self) -> Lane | None:
-        """Return the lane whose time comes first."""
+    def next_due(self) -> float | None:
+        """Return when the first lane can go on; None if no lane waits."""
         while self._heap and self._heap[0][2].due != self._heap[0][0]:
             heappop(self._heap)
-        return self._heap[0][2] if self._heap else None
+        return self._heap[0][0] if self._heap else None
+
+    def first_due(self, now: float) -> Lane | None:
+        """Return the lane whose time came first; None if no time has come."""
+        due = self.next_due()
+        return None if due is None or due > now else self._heap[0][2]
 
     def hurry_uncharged(self) -> None:
-        """Let those go, although their row says when, whose event wasn't charged."""
+        """Make the lanes due whose event wasn't charged, although their rows say a later time."""
         for due, _, lane in list(self._heap):
             if lane.due == due and not lane.charged and not lane.hurried:
                 lane.hurried = True

@@ -244,7 +244,7 @@ def test_a_links_state_is_stored_and_leaves_the_rest_alone(
     run(engine, f"UPDATE shipper_destination SET held = {held}, {counts}")
     down = LinkRow(
         "default", "offline", "refused", NOW + 1, NOW + 2.5,
-        failures=7, last_error="refused: nobody listens", failing_since=NOW - 5,
+        failures=7, last_error="refused: nothing listens", failing_since=NOW - 5,
     )  # fmt: skip
     queue.turn(Work(now=NOW + 3, links=[down]))
     assert table(engine, "destination") == [
@@ -262,7 +262,7 @@ def test_a_links_state_is_stored_and_leaves_the_rest_alone(
             "updated_at": NOW + 3,
             "releases": 0,
             "failures": 7,
-            "last_error": "refused: nobody listens",
+            "last_error": "refused: nothing listens",
             "failing_since": NOW - 5,
             "recalls": 0,
         }

@@ -1,0 +1,171 @@
+"""The tries of one destination, from their start until their outcome is handed to the database.
+
+It decides nothing itself but joins the pure decisions: which lane goes next (`lanes`), whether a
+try can begin (`link`, `pace`), whom a failure is charged to (`link`), and what becomes of the event
+(`delivery`). It must never free a place before the outcome is recorded.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from shipper.clock import Clock
+from shipper.drain.courier import Courier, TryResult
+from shipper.drain.terms import Ended, Terms
+from shipper.policy import delivery
+from shipper.policy.blame import Try
+from shipper.policy.delivery import Blame, Status, Verdict
+from shipper.policy.failing import describe
+from shipper.policy.lanes import Lane, Lanes
+from shipper.policy.link import Link
+from shipper.policy.outcome import Kind
+from shipper.policy.pace import Pace
+from shipper.policy.state import State
+from shipper.policy.streak import Streak
+from shipper.store.drain.messages import HistoryRow, Record
+
+# A machine may sleep in the middle of a try; the history has room for 24 days.
+MS_MAX = 2**31 - 1
+
+
+class Flights:
+    """Begins tries and collects their outcomes. Belongs to the event loop."""
+
+    def __init__(
+        self,
+        terms: Terms,
+        courier: Courier,
+        link: Link,
+        lanes: Lanes,
+        *,
+        clock: Clock,
+        wake: Callable[[], None],
+    ) -> None:
+        self.pace = Pace(terms.max_rate)
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.unrecorded = 0
+        self.bug: BaseException | None = None
+        """The exception of a try; it ends the process, because no try is allowed to raise."""
+        self._ended: list[Ended] = []
+        self._courier = courier
+        self._link = link
+        self._lanes = lanes
+        self._policy = terms.policy
+        self._holds_dead = terms.holds_dead
+        self._clock = clock
+        self._wake = wake
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many tries are under way or not recorded yet."""
+        return len(self.tasks) + self.unrecorded
+
+    def has_ended(self) -> bool:
+        """Return whether there are outcomes to record."""
+        return bool(self._ended)
+
+    def take_ended(self) -> list[Ended]:
+        """Return the tries whose outcomes are to be recorded, and forget them."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def start(self, now: float) -> None:
+        """Begin as many tries as the link, the pace and the lanes allow."""
+        link, pace, lanes = self._link, self.pace, self._lanes
+        while (
+            link.allowance(now, self.in_flight) > 0
+            and pace.wait(now) <= 0
+            and (lane := lanes.start(probing=link.is_down)) is not None
+        ):
+            invalid = self._courier.check(lane.head)
+            if invalid is not None:
+                self._end(lane, TryResult(invalid, self._clock.wall(), 0.0), Blame.EVENT)
+                continue
+            number = link.begin()
+            pace.take(now)
+            task = asyncio.create_task(self._carry(lane, number))
+            self.tasks.add(task)
+            task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.bug = error
+            self._wake()
+
+    async def _carry(self, lane: Lane, number: int) -> None:
+        link = self._link
+        try:
+            result = await self._courier.carry(lane.head)
+        except asyncio.CancelledError:
+            link.abandon(number)
+            raise
+        now, outage = self._clock.monotonic(), link.outage
+        attempt = Try(number, lane.name, lane.streak_of_head().began)
+        blame = link.blame(attempt, result.outcome, now, self._clock.random())
+        self._end(lane, result, blame)
+        if link.outage != outage:
+            self._lanes.wake_uncharged()
+            if link.state is State.PAUSED and blame is Blame.LINK and self._lanes.startable():
+                # Another event shows at once whether it is the link or only this event.
+                link.probe_at_once(now)
+        self._wake()
+
+    def _end(self, lane: Lane, result: TryResult, blame: Blame) -> None:
+        """Decide what becomes of the head of a lane, and queue that to be recorded."""
+        outcome, event, streak = result.outcome, lane.head, lane.streak_of_head()
+        failed = outcome.kind is not Kind.ACCEPTED
+        if failed:
+            streak.fail(self._link.begun)
+        verdict = delivery.verdict_of(
+            outcome,
+            blame,
+            attempts=event.attempts,
+            maybe_received=event.maybe_received,
+            streak=streak.failures,
+            policy=self._policy,
+            chance=self._clock.random(),
+        )
+        at, now = self._clock.wall(), self._clock.monotonic()
+        waits = verdict.status is Status.PENDING and (verdict.charged or not self._link.is_down)
+        record = Record(
+            event,
+            verdict,
+            at,
+            next_attempt_at=at + verdict.wait if waits else None,
+            status_code=outcome.status_code,
+            error=describe(outcome) if failed else None,
+            history=self._history(lane, streak, result, verdict),
+            holds_key=verdict.status is Status.DEAD and self._holds_dead,
+        )
+        newly_received = verdict.maybe_received and not event.maybe_received
+        due = now + verdict.wait if waits else None
+        if due is not None:
+            self._link.failing.retried_at(due, now)
+        self._ended.append(Ended(lane, record, outcome, due, newly_received, result.seconds))
+        self.unrecorded += 1
+
+    def _history(
+        self, lane: Lane, streak: Streak, result: TryResult, verdict: Verdict
+    ) -> HistoryRow | None:
+        """Return the row of the history that this try deserves, if any.
+
+        The last try of an event always gets one. While the link is down, an event gets one row for
+        all its tries together.
+        """
+        event, outcome, link = lane.head, result.outcome, self._link
+        failed = outcome.kind is not Kind.ACCEPTED
+        if failed and verdict.status is Status.PENDING and link.is_down and not event.manual:
+            if streak.noted_outage == link.outage:
+                return None
+            streak.noted_outage = link.outage
+        elif not failed and not (event.failed or event.manual or streak.failures):
+            return None
+        return HistoryRow(
+            started_at=result.started_at,
+            duration_ms=min(round(result.seconds * 1000), MS_MAX),
+            outcome=outcome.cause,
+            status_code=outcome.status_code,
+            error=outcome.detail or None,
+            response_excerpt=outcome.excerpt,
+            manual=event.manual,
+        )
