@@ -33,7 +33,7 @@ class Commanded:
 def measure(
     scenario: Commands, databases: Databases, directory: Path, runs: int, say: Callable[[str], None]
 ) -> Commanded:
-    """Run each command so many times, after one that isn't counted."""
+    """Run each command `runs` times, after one run that isn't counted."""
     history = scenario.events - scenario.pending
     say(
         f"{scenario.name}: filling {databases.name} with {history:,} delivered events"

@@ -63,7 +63,7 @@ CROWDS = {
 
 
 class Work(NamedTuple):
-    """A run: the crowd (None for none), its size, the healthy events, and whether one commands."""
+    """A run: the crowd (None for none), its size, the healthy events, with or without an operator."""
 
     crowd: str | None
     size: int
@@ -83,7 +83,7 @@ class Rate(NamedTuple):
 
 
 class _Receiver:
-    """Accepts everything after a pause, and sees when the healthy events were there."""
+    """Accepts everything after a pause, and notes when the healthy events arrived."""
 
     def __init__(self, events: int) -> None:
         self._events = events
@@ -200,7 +200,7 @@ async def _commands(command: Callable[[], None]) -> None:
 
 
 def _apart(work: Work) -> Rate:
-    """Measure in a process of its own: what the one before left behind is no part of it."""
+    """Measure in a new process, without anything that the run before has left behind."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as process:
         return process.submit(measure, work).result()
@@ -229,7 +229,7 @@ def _median(rates: list[Rate]) -> float:
 
 
 def main() -> int:
-    """Measure each crowd, without and with an operator who commands twice a second."""
+    """Measure each crowd, without and with an operator who runs a command twice per second."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crowds")
     parser.add_argument("--crowd", type=int, default=100_000, help="how many events")
     parser.add_argument("--events", type=int, default=50_000, help="healthy ones, of 1,000 keys")

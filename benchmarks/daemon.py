@@ -16,7 +16,7 @@ _LOG_SHOWN = 2000
 
 
 class Daemon:
-    """The process, and what was noted when it said that it had started."""
+    """The process, and what the benchmark noted when the daemon had started."""
 
     def __init__(self, directory: Path, config: Path) -> None:
         self._log = directory / "daemon.log"
@@ -96,7 +96,7 @@ class Daemon:
 def daemon(
     directory: Path, database: str, url: str, *, max_in_flight: int, retry: str = ""
 ) -> Iterator[Daemon]:
-    """Give a daemon that has started, with default settings but for these, and end it."""
+    """Give a started daemon, with default settings except for these, and end it."""
     directory.mkdir()
     config = directory / "shipper.toml"
     config.write_text(

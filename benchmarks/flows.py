@@ -23,7 +23,7 @@ _IN_FLIGHT = 64
 
 
 class Commits(NamedTuple):
-    """When each event was committed, in ns, and over how many seconds all were."""
+    """When each event was committed, in ns, and how many seconds all commits took."""
 
     at: dict[tuple[int, int], int]
     seconds: float

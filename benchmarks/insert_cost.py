@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.processes import DATABASE
 from benchmarks.workload import Workload
 
-_ROUNDS = 10
+_PASSES = 10
 # A durable commit costs as much as so many rows without one.
 _ALONE = 10
 _KEYS = 1_000
@@ -44,7 +44,7 @@ Execute = Callable[[str, Sequence[Any]], object]
 
 
 def open_database(url: str) -> Execute:
-    """Return what runs a statement that is written with `?`, committed unless one has begun."""
+    """Return a function that runs a statement with `?`, and commits it outside a transaction."""
     if url.startswith("sqlite:///"):
         sqlite = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
         sqlite.execute("PRAGMA synchronous = FULL")
@@ -60,7 +60,7 @@ def open_database(url: str) -> Execute:
 
 
 def rows(way: str, payloads: Iterator[str], numbers: Iterator[int], many: int) -> list[list[str]]:
-    """Return the values of so many INSERTs."""
+    """Return the values of `many` INSERTs."""
     if way == "payload":
         return [[next(payloads)] for _ in range(many)]
     return [
@@ -82,15 +82,15 @@ def spend(execute: Execute, statement: str, values: list[list[str]], *, within: 
 
 
 def measure(url: str, events: int) -> dict[str, dict[str, float]]:
-    """Insert in every way and return the medians."""
+    """Measure every kind of INSERT and return the medians."""
     execute = open_database(url)
     workload, numbers = Workload(10 * events, _KEYS), count()
     payloads = map(workload.payload, count())
     took: dict[tuple[str, str], list[float]] = {}
-    for _ in range(_ROUNDS):
+    for _ in range(_PASSES):
         for how, many in (("within", events), ("alone", events // _ALONE)):
             for way, statement in WAYS.items():
-                values = rows(way, payloads, numbers, max(1, many // _ROUNDS))
+                values = rows(way, payloads, numbers, max(1, many // _PASSES))
                 microseconds = spend(execute, statement, values, within=how == "within")
                 took.setdefault((way, how), []).append(microseconds)
     return {way: {how: median(took[way, how]) for how in ("within", "alone")} for way in WAYS}

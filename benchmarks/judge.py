@@ -1,7 +1,7 @@
-"""Whether the promises were kept, judged by the receiver's log alone.
+"""Judge by the receiver's log alone whether the promises were kept.
 
-Of each shopper the events have to arrive in order, each after the answer to the one before; what
-was refused comes again before anything else of that shopper, and what was accepted never again.
+The events of each shopper have to arrive in order, each after the answer to the event before. A
+refused event comes again before any other event of that shopper; an accepted event never does.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,7 +22,7 @@ class Exchange(NamedTuple):
 
 @dataclass(slots=True)
 class Verdict:
-    """What the log shows: how many of each."""
+    """What the log shows: the number of events of each kind."""
 
     requests: int = 0
     accepted: int = 0
@@ -43,7 +43,7 @@ class Verdict:
         return not (self.missing or self.late or self.gaps or self.overlaps or self.repeats)
 
     def __str__(self) -> str:
-        """Return it for a table."""
+        """Return the text for a table."""
         if self.is_flawless:
             return f"kept ({self.accepted:,} events, {self.requests:,} requests)"
         return (
@@ -60,7 +60,7 @@ def read(log: Path) -> Iterator[Exchange]:
 
 
 def judge(exchanges: Iterable[Exchange], events: int) -> Verdict:
-    """Judge a log of so many events; in the order of arrival, whatever order it is in."""
+    """Judge a log of so many events; the lines can stand in any order."""
     verdict = Verdict()
     expected: dict[int, int] = {}
     answered: dict[int, int] = {}

@@ -1,8 +1,8 @@
-"""For how long each command keeps an application from writing: `python -m benchmarks.locks [ROWS]`.
+"""Measure how long each command blocks an application: `python -m benchmarks.locks [ROWS]`.
 
-An outbox of a million rows on SQLite, a command on all of them, and an application that writes all
-the time from another process. Printed are the longest transaction that writes, and the longest time
-that the application waited for one INSERT, in milliseconds; and what memory the command took more.
+A command works on all rows of an outbox of a million rows on SQLite, while an application writes
+all the time from another process. The benchmark prints in milliseconds the longest transaction
+that writes and the longest INSERT of the application, and the additional memory of the command.
 """
 
 import multiprocessing
@@ -46,7 +46,7 @@ def _url(path: Path) -> str:
 
 
 def _fill(path: Path, rows: int, status: str, *, keyless: bool = False) -> None:
-    """Make an outbox with so many rows of a status, with a failed try and a hold for each dead."""
+    """Make an outbox with `rows` events of a status; each dead one has a failed try and a hold."""
     connection = sqlite3.connect(path, isolation_level=None)
     ended = status != "pending"
     connection.execute("PRAGMA synchronous = OFF")
@@ -115,10 +115,10 @@ def _exhaust(steps: Any) -> None:
 
 
 def _unhurried(steps: Any) -> None:
-    """Rest after each step for as long as it took, as `shipper prune` does."""
-    nobody, began = threading.Event(), time.monotonic()
+    """Wait after each step for as long as it took, as `shipper prune` does."""
+    pause, began = threading.Event(), time.monotonic()
     for _ in steps:
-        nobody.wait(max(0.01, time.monotonic() - began))
+        pause.wait(max(0.01, time.monotonic() - began))
         began = time.monotonic()
 
 
@@ -142,14 +142,14 @@ def _recount(engine: Engine, _: Path, __: int) -> None:
 
 
 def _reader_then_checkpoint(engine: Engine, path: Path, _: int) -> None:
-    reader, nobody = sqlite3.connect(path, isolation_level=None), threading.Event()
+    reader, pause = sqlite3.connect(path, isolation_level=None), threading.Event()
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM shipper_lease").fetchone()
     for _ in range(200):
         with engine.begin() as tx:
             payload = '{"padding":"%s"}' % ("x" * 1_000_000)
             tx.exec_driver_sql("INSERT INTO shipper_outbox (payload) VALUES (?)", (payload,))
-        nobody.wait(0.02)
+        pause.wait(0.02)
     reader.close()
     sqlite_file.checkpoint(engine)
 
@@ -227,7 +227,7 @@ def _writing(path: Path) -> Iterator[Any]:
 
 
 def _measure(base: Path, path: Path, work: Work, rows: int, answer: Any) -> None:
-    """Do the work in a process of its own, so that its memory is its own."""
+    """Do the work in a new process, so that its memory is measured alone."""
     shutil.copy(base, path)
     engine = open_engine(_url(path))
     watch = _Stopwatch(engine)
@@ -241,7 +241,7 @@ def _measure(base: Path, path: Path, work: Work, rows: int, answer: Any) -> None
 
 
 def main() -> None:
-    """Measure and print, a line a command."""
+    """Measure, and print a line per command."""
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else ROWS
     wanted = sys.argv[2:]
     print(f"{'command':40}{'longest':>9}{'INSERT':>9}{'memory':>9}{'in all':>9}")

@@ -1,4 +1,4 @@
-"""On what was measured: without it no figure means anything."""
+"""Describe the machine: without that, no figure means anything."""
 
 import os
 import platform
@@ -42,7 +42,7 @@ def _file_system(directory: Path) -> str:
 
 
 def _sync_seconds(directory: Path) -> float:
-    """Return the median time to append 4 KiB to a file durably: what a commit can't go below."""
+    """Return the median time to append 4 KiB to a file durably: no commit can be faster."""
     path = directory / "sync-probe"
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     took = []

@@ -15,7 +15,7 @@ _END_WITHIN = 30.0
 
 
 def _stat(pid: int) -> list[str]:
-    """Return the fields of proc(5) stat from the third on; a name may hold anything."""
+    """Return the fields of proc(5) stat from the third on; a name can contain any character."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
@@ -45,7 +45,7 @@ def parent_of(pid: int) -> int:
 
 
 def memory(pid: int, field: str = "VmHWM") -> float:
-    """Return a field of proc(5) status in MB: VmHWM is the highest RSS there was, VmRSS now."""
+    """Return a field of proc(5) status in MB: VmHWM is the highest RSS so far, VmRSS the RSS now."""
     found = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     if found is None:
         raise ProcessLookupError(f"no {field} of process {pid}")
@@ -57,7 +57,7 @@ DATABASE = "BENCHMARK_DATABASE"
 
 
 def environment(database: str = "") -> dict[str, str]:
-    """Return the environment for a process: this code, none of the user's settings."""
+    """Return the environment for a process: this code, and no settings of the user."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SHIPPER_")}
     return {**kept, "PYTHONPATH": str(ROOT), DATABASE: database}
 
@@ -68,7 +68,7 @@ def module(name: str, *arguments: str) -> list[str]:
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """End a process with SIGTERM, and if it doesn't listen with SIGKILL."""
+    """End a process with SIGTERM, and with SIGKILL if it doesn't obey."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:

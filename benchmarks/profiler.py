@@ -1,6 +1,6 @@
-"""Where the daemon's time goes: py-spy attached while it ships, and the top of what it saw.
+"""Attach py-spy to the daemon while it ships; print the functions that took the most time.
 
-Only for who wants to make it faster: a daemon that is looked at is a little slower.
+It is for a developer who makes the daemon faster: under py-spy the daemon is a little slower.
 """
 
 import re
@@ -21,14 +21,14 @@ _END_WITHIN = 60.0
 
 
 def find() -> str | None:
-    """Return the program py-spy, beside this Python or on the path; None when there is none."""
+    """Return the program py-spy, beside this Python or on the path; None if it isn't installed."""
     beside = Path(sys.executable).with_name("py-spy")
     return str(beside) if beside.exists() else shutil.which("py-spy")
 
 
 @contextmanager
 def profiling(program: str, process: Daemon, output: Path) -> Iterator[None]:
-    """Sample all threads of a daemon; `output` gets the stacks, a line each (`--format raw`)."""
+    """Sample all threads of a daemon; `output` gets a line per stack (`--format raw`)."""
     command = [
         program, "record", "--pid", str(process.pid), "--format", "raw", "--threads",
         "--rate", str(_RATE), "--output", str(output),

@@ -31,7 +31,7 @@ _BACKLOG = 2048
 
 
 class Rules:
-    """What is answered, when, and what is written down of it."""
+    """What the receiver answers, when, and what it writes into its log."""
 
     def __init__(self, delay: float, fail_every: int, log: TextIO | None) -> None:
         self.delay = delay
@@ -41,7 +41,7 @@ class Rules:
         self.looks_inside = bool(fail_every) or log is not None
 
     def status(self, shopper: int, sequence: int) -> int:
-        """Return the answer to an event that has come."""
+        """Return the answer to an event that has arrived."""
         event = (shopper, sequence)
         if not self._fail_every or (shopper + sequence) % self._fail_every or event in self._failed:
             return 202
@@ -49,7 +49,7 @@ class Rules:
         return 503
 
     def note(self, shopper: int, sequence: int, arrived: int, status: int) -> None:
-        """Write down that the answer leaves now."""
+        """Write into the log that the answer leaves now."""
         if self._log is not None:
             self._log.write(f"{shopper} {sequence} {arrived} {time.monotonic_ns()} {status}\n")
 
@@ -68,7 +68,7 @@ class Exchange(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without saying so
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End; what was not answered yet never is."""
+        """End; an unfinished request gets no answer."""
         del exc
         self._transport = None
 

@@ -8,7 +8,7 @@ from benchmarks.workload import Workload
 
 
 class Reference(Enum):
-    """What a bare client loop has to heed when it ships the same; see bare_loop.py."""
+    """What a bare client loop does when it sends the same events; see bare_loop.py."""
 
     FREE = "free"
     ORDERED = "ordered"
@@ -62,7 +62,7 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """What one INSERT costs the application, into our table and into a plain one."""
+    """What one INSERT costs the application, into the outbox and into a plain table."""
 
     name: str
     title: str
@@ -72,7 +72,7 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """An operator's commands, of whole processes: so many events, of which some are pending."""
+    """An operator's commands, as whole processes, on so many events, some of them pending."""
 
     name: str
     title: str
@@ -146,7 +146,7 @@ def chosen(
     events: int | None = None,
     seconds: float | None = None,
 ) -> list[Scenario]:
-    """Return the scenarios of these names, all for none; of another size where that is asked."""
+    """Return the scenarios of these names (all, if there are none), with another size if given."""
     scenarios: list[Scenario] = []
     for scenario in SCENARIOS:
         if wanted and scenario.name not in wanted:

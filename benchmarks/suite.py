@@ -1,4 +1,4 @@
-"""Runs the scenarios that were chosen, one after the other, and returns what was measured."""
+"""Run the chosen scenarios one after the other, and return the results."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ Say = Callable[[str], None]
 
 
 class Suite:
-    """The databases, and a directory for everything that a run leaves behind."""
+    """The databases, and a directory for all files of a run."""
 
     def __init__(self, directory: Path, databases: dict[bool, Databases], say: Say) -> None:
         self._directory = directory
@@ -35,7 +35,7 @@ class Suite:
         return {**versions, "nginx": nginx_version() or "none: the benchmarks' own server answers"}
 
     def run(self, scenarios: Sequence[Scenario], runs: int) -> Iterator[Result]:
-        """Yield the result of each; one that fails, or has no PostgreSQL, stops no other."""
+        """Yield each result; a scenario that fails, or has no PostgreSQL, stops no other."""
         for scenario in scenarios:
             databases = self._databases.get(scenario.postgres)
             if databases is None:
@@ -54,7 +54,7 @@ class Suite:
         return measure.judged(scenario, self._databases[scenario.postgres])
 
     def profile(self, scenarios: Sequence[Scenario], profiler: drains.Profiler) -> None:
-        """Ship the backlogs among the scenarios, each once, with a profiler looking on."""
+        """Ship the backlogs among the scenarios, each once, under a profiler."""
         measure = drains.Measure(self.fresh(), self._say, profiler)
         for scenario in scenarios:
             databases = self._databases.get(scenario.postgres)
@@ -62,7 +62,7 @@ class Suite:
                 measure.once(scenario, databases)
 
     def peers(self, runs: int, events: int | None) -> list[Rivaled]:
-        """Return what the peers do, which need PostgreSQL; nothing where there is none."""
+        """Return the results of the peers, which need PostgreSQL; nothing if there is no peer."""
         databases = self._databases.get(True)
         if not isinstance(databases, PostgresDatabases):
             self._failed("peers left out, because there is no PostgreSQL")

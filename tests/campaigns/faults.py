@@ -177,7 +177,7 @@ PROCESS = (
 )  # fmt: skip
 
 DISK = (
-    Fault("D01", "power cut: unsynced writes are lost, reordered or torn", "each event whose commit the application was promised is there; no event was sent without a commit", f"{HERE}::test_without_power", "{CUTS}"),
+    Fault("D01", "power cut: unsynced writes are lost, reordered or torn", "each event that the application has committed is there; no uncommitted event was sent", f"{HERE}::test_without_power", "{CUTS}"),
     Fault("D02", "power cut during the recovery from a power cut", "as D01", f"{HERE}::test_without_power", "of those of D01"),
     Fault("D03", "power cut where the application commits with synchronous=NORMAL", "its last events can be lost; none of those was sent", f"{HERE}::test_without_power_where_the_application_does_not_sync", "{CUTS_NORMAL}"),
     Fault("D04", "power cut of a real ext4", "as D01", f"{HERE}::test_without_power_on_a_real_file_system", "{CUTS_EXT4}"),
@@ -323,7 +323,7 @@ ROWS = (
     Fault("R09", "a key derived from a strange context", "no exception; the same on both databases", "tests/store/operate/test_write_contract.py::test_valid_json_is_never_refused", "136"),
     Fault("R10", "a row that brings its own id, by any of its names", "refused with a clear error: the largest id would leave none for others", "tests/store/operate/test_write_sqlite.py::test_no_id_but_the_databases_own", "84"),
     Fault("R11", "an UPDATE of an id, by any of its names", "refused", "tests/store/operate/test_write_sqlite.py::test_no_event_gets_another_id", "12"),
-    Fault("R12", "a row with the largest possible id, from an older revision", "doctor and log report it; db upgrade moves it, with its history", "tests/store/upgrade/test_sequence.py::test_a_row_at_the_end_of_all_ids_is_noticed_and_moved", "2"),
+    Fault("R12", "a row with the largest possible id, from an older revision", "verify reports it; db upgrade moves it, with its history", "tests/store/upgrade/test_sequence.py::test_a_row_at_the_end_of_all_ids_is_noticed_and_moved", "2"),
     Fault("R13", "a tool has emptied or raised the counter of ids", "no id of the history is given again; INSERTs succeed", "tests/store/upgrade/test_sequence.py::test_a_count_that_was_emptied_is_raised_by_the_next_daemon", "6"),
 )  # fmt: skip
 
@@ -435,7 +435,7 @@ PEOPLE = (
     Fault("E606", "the disk hangs while the daemon writes a sign of life, and the daemon is stopped", "the stop doesn't wait for the disk", "tests/daemon/test_daemon_watches.py::test_no_stop_waits_for_a_sign_of_life", "1"),
     Fault("E607", "`shipper drain` beside a daemon that is stopped (SIGSTOP) or hangs", "75 with the reason; drain doesn't wait for ever", "tests/daemon/test_daemon_truth.py::test_a_drain_does_not_watch_a_daemon_that_stands_still_for_ever", "1"),
     Fault("E301", "a daemon on SQLite has its lock and is stopped (SIGSTOP, Ctrl-Z), or hangs", "status, its plugin, top and doctor say since when it gave no sign of life", "tests/daemon/test_daemon_truth.py::test_a_daemon_that_is_stopped_does_not_look_well", "1"),
-    Fault("E302", "a daemon's note from before the boot, or before a step of the wall clock", "the lock removes it; its times are of a clock that can't be set", "tests/store/report/test_silence.py::test_what_another_one_noted_is_wiped_out_with_its_lock", "1"),
+    Fault("E302", "a daemon's note from before the boot, or before a step of the wall clock", "the next daemon removes it when it takes the lock; times come from a clock that can't be set", "tests/store/report/test_silence.py::test_what_another_one_noted_is_wiped_out_with_its_lock", "1"),
     Fault("E303", "[log] level or format is different at a SIGHUP, or that configuration is refused", "the daemon uses it without a restart; if refused, it keeps the old one", "tests/daemon/test_daemon_reload.py::test_a_reload_takes_what_is_said_and_how", "3"),
     Fault("E304", "the budget is used up, or an event waits longer than [alerts] oldest_pending, and an operator runs top", "top begins with the same problem as status", "tests/cli/test_top.py::test_it_begins_with_what_status_begins_with", "2"),
     Fault("E305", "an application's transaction stays open for hours, or many do one after the other", "the log names the session once, and once that it is over; it repeats this only after a while", "tests/daemon/test_daemon_watches.py::test_a_transaction_that_stays_open_is_told_once", "1"),
