@@ -12,7 +12,7 @@ from math import inf
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from shipper.clock import Clock
+from shipper.clock import LATEST, Clock
 from shipper.config import RetentionSettings
 from shipper.drain import Dispatcher, Route
 from shipper.drain.tally import Tally, Totals
@@ -114,9 +114,9 @@ class Upkeep:
     def _beyond(self, kept: float | None) -> float:
         """Return the latest time that any clock can have shown in the last `kept` seconds."""
         if kept is None:
-            return retention.END
+            return LATEST
         foreign = 0.0 if dialect_of(self.database).is_file else _CLOCKS_DIFFER
-        return min(self.confirmed.at_most(kept) + foreign + _CLOCKS_STIR, retention.END)
+        return min(self.confirmed.at_most(kept) + foreign + _CLOCKS_STIR, LATEST)
 
     async def shorten_wal(self) -> None:
         """Shorten a WAL that has become large; log when an open transaction prevents it."""

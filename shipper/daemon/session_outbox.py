@@ -13,6 +13,7 @@ from shipper.config.settings import DatabaseSettings
 from shipper.daemon.chores import Upkeep
 from shipper.daemon.database_thread import DatabaseThread
 from shipper.drain import Rhythm
+from shipper.store.db.failures import file_of
 from shipper.store.db.identity import Identity
 from shipper.store.drain.changes import SqliteWatch
 from shipper.store.drain.look import Looks
@@ -54,7 +55,7 @@ class SessionOutbox:
     @property
     def file(self) -> Path | None:
         """Return the SQLite file, None for any other outbox."""
-        file: Path | None = self.upkeep.database.get_execution_options().get("file")
+        file = file_of(self.upkeep.database)
         return None if file is None else followed(file)
 
     def rhythm(self, settings: Settings, lease_ttl: float) -> Rhythm:
