@@ -21,14 +21,11 @@ import orjson
 
 from shipper.contract.violation import (
     Violation,
-    describe,
     missing,
     pointer,
     violation,
     wrong_type,
 )
-
-__all__ = ["MAX_PAYLOAD_BYTES", "MAX_VIOLATIONS", "Mode", "Violation", "describe", "violations"]
 
 Mode = Literal["off", "envelope", "schema"]
 
