@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 
 from shipper.clock import LATEST, Clock
 from shipper.config import RetentionSettings
+from shipper.daemon.file_watch import Fingerprint, fingerprint
 from shipper.drain import Dispatcher, Route
 from shipper.drain.tally import Tally, Totals
 from shipper.errors import ShipperError
@@ -30,7 +31,6 @@ from shipper.system.background import aside
 from shipper.system.confirmed_time import Confirmed
 
 T = TypeVar("T")
-Fingerprint = tuple[int, int, int, int]
 
 # A chore waits so many times as long as its last step took.
 _WAIT_FACTOR = 3.0
@@ -288,13 +288,3 @@ class CredentialWatch:
                 self._log("credential.changed", destination=route.name)
                 route.link.probe_at_once(self._clock())
                 dispatcher.wake()
-
-
-def fingerprint(path: Path) -> Fingerprint | None:
-    """Return a value that changes when a file is written or replaced; None without a file."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    # The change time (ctime) also differs if a copy was given the old file's modification time.
-    return (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
