@@ -10,12 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from shipper.clock import LATEST, Clock
 from shipper.config import RetentionSettings
 from shipper.daemon.file_watch import Fingerprint, fingerprint
 from shipper.drain import Dispatcher, Route
+from shipper.drain.exchange import Thread
 from shipper.drain.tally import Tally, Totals
 from shipper.errors import ShipperError
 from shipper.logs import Log
@@ -63,13 +64,6 @@ def open_or_close(dispatcher: Dispatcher, is_open: bool, log: Log) -> None:  # n
         dispatcher.wake()
 
 
-class InDatabaseThread(Protocol):
-    """Runs work in the database's one thread, after the work that is already queued there."""
-
-    def __call__(self, work: Callable[[], T]) -> Awaitable[T]:
-        """Return what the work returns."""
-
-
 @dataclass(frozen=True, slots=True)
 class Upkeep:
     """The chores on the outbox itself, in short steps in the database's thread.
@@ -79,7 +73,7 @@ class Upkeep:
     """
 
     database: Database
-    run: InDatabaseThread
+    run: Thread
     wait: Callable[[float], Awaitable[None]]
     clock: Clock
     log: Log
@@ -172,7 +166,7 @@ class Statistics:
     def __init__(
         self,
         database: Database,
-        run: InDatabaseThread,
+        run: Thread,
         tally: Tally,
         clock: Clock,
         confirmed: Confirmed,
