@@ -1,5 +1,5 @@
 -- How retention finds what is over: along an index, whatever is pending or dead beside it.
--- Statements end with an empty line. They may be there already: see `shipper.store.indexes`.
+-- Statements end with an empty line. They may be there already: see `shipper.store.schema.indexes`.
 
 CREATE INDEX IF NOT EXISTS shipper_outbox_delivered ON shipper_outbox (delivered_at)
   WHERE status = 'delivered';

@@ -1,7 +1,7 @@
 """What is looked at before each transaction on an SQLite file that stays open.
 
 A process that has a file open doesn't notice when another file is moved into its place, or when
-the -wal and -shm beside it are removed. `Kept` in `transactions` asks here.
+the -wal and -shm beside it are removed. `Kept` in `db.kept` asks here.
 """
 
 from collections.abc import Callable
