@@ -152,7 +152,7 @@ def strays(engine: Engine, known: Collection[str], most: int) -> list[Stray]:
         ]
 
 
-def current_shipper(engine: Engine) -> str | None:
+def current_daemon(engine: Engine) -> str | None:
     """Return the name of the process that ships this outbox now; None if none does."""
     with snapshot(engine) as tx:
         dialect = dialect_of(engine)
