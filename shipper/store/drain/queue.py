@@ -105,7 +105,7 @@ class Queue:
         left = self._watch.left((held.token, last.number, held.expires), ttl)
         if left > 0:
             raise OutboxHeld(
-                f"{holder or 'another shipper'} holds this outbox",
+                f"{holder or 'another daemon'} holds this outbox",
                 "stop it, or wait until its lease has ended; if it hangs: shipper db unlock",
                 left=left,
                 watched=ttl,
