@@ -140,7 +140,7 @@ class Queue:
     # -- a turn -------------------------------------------------------------------------------
 
     def turn(self, work: Work) -> list[Event]:
-        """Do a turn's work in one durable transaction; return the claimed events, as ordered there.
+        """Do a turn's work in one durable transaction; return the claimed events in its order.
 
         A wanted id that isn't returned had no room, or is no longer pending. After
         StoreUnavailable the caller can give the same work again: it isn't done twice. If another

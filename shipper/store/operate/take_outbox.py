@@ -47,7 +47,7 @@ def taken(engine: Engine, path: Path | None) -> Iterator[Queue]:
 
 
 def _acquires(queue: Queue) -> bool:
-    """Take the outbox; return False if the holder seems to be gone and has to be watched."""
+    """Take the outbox; return False if the holder seems to be gone but isn't certainly dead."""
     try:
         queue.acquire(Owner.here())
     except OutboxHeld as held:
