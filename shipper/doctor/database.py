@@ -210,7 +210,7 @@ def check_daemon(database: Database, settings: Settings, now: float) -> Iterator
     pending = sum(report.pending for report in reports)
     in_commit = commits.waiting(database) is not None  # `check_commits` reports that
     if daemon is not None and not in_commit and (found := find_silence(database)):
-        yield fault("daemon", f"{daemon} {found.told}", SILENT_DAEMON_FIX)
+        yield fault("daemon", f"{daemon} {found.predicate}", SILENT_DAEMON_FIX)
     elif daemon is not None:
         yield well("daemon", f"{daemon} ships")
     elif pending:

@@ -249,7 +249,7 @@ def _why(view: PendingView, left: PendingEvents) -> str:
     """Return why some of a destination's events are still pending."""
     still = f"{count(left.pending)} still pending"
     if (suffers := find_silence(view.engine)) is not None:
-        return f"{still}: the daemon {printable(suffers.told)}"
+        return f"{still}: the daemon {printable(suffers.predicate)}"
     if left.state in STUCK_WORDS:
         return f"{still}: {printable(left.explained)}"
     if left.held:

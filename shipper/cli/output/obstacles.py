@@ -32,7 +32,7 @@ def obstacles(
     if current_daemon(engine) is None:
         found.append("no daemon is running")
     elif (suffers := find_silence(engine)) is not None:
-        found.append(f"the daemon {suffers.told}")
+        found.append(f"the daemon {suffers.predicate}")
     reports = destination_report(engine, settings.destinations, now, patient=True)
     for report in reports:
         if report.name in names:

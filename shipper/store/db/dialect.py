@@ -195,7 +195,7 @@ class Dialect(Protocol):
         *,
         patience: float,
         create: bool,
-        told: Callable[[str], None],
+        notify: Callable[[str], None],
         renewed: Callable[[], str] | None,
         frozen: float,
     ) -> Engine:

@@ -23,7 +23,7 @@ def open_engine(
     *,
     busy_timeout: float = 5.0,
     create: bool = False,
-    told: Callable[[str], None] = lambda _: None,
+    notify: Callable[[str], None] = lambda _: None,
     renewed: Callable[[], str] | None = None,
     frozen: float = 60.0,
 ) -> Engine:
@@ -31,8 +31,8 @@ def open_engine(
 
     `busy_timeout` is in seconds: how long a transaction waits for another process's write lock on
     SQLite, or a third thread for a connection to a server. With `create`, a missing SQLite file is
-    made first. Before shipper changes a setting in an SQLite file, it calls `told` with a sentence
-    about the change. Before each connection to a server, it calls `renewed` for the URL, because
+    made first. Before shipper changes a setting in an SQLite file, it calls `notify` with a
+    sentence about it. Before each connection to a server, it calls `renewed` for the URL, because
     the password can have changed. A server ends a transaction of ours if nothing happens in it for
     `frozen` seconds.
 
@@ -46,7 +46,7 @@ def open_engine(
         raise ConfigError(["database.url: is not a URL"], f"write {forms}") from None
     dialect = named(parsed.get_backend_name())
     engine = dialect.open_engine(
-        parsed, patience=busy_timeout, create=create, told=told, renewed=renewed, frozen=frozen
+        parsed, patience=busy_timeout, create=create, notify=notify, renewed=renewed, frozen=frozen
     )
     return keep(engine, dialect, dialect.safeguard(engine))
 

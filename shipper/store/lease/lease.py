@@ -25,7 +25,7 @@ _NOT_KNOWN = f"?{os.urandom(16).hex()}"
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A process, described so that another on the same machine can tell whether it still lives."""
+    """A process, described so that another on the same machine can find out if it runs."""
 
     host: str
     boot: str

@@ -292,7 +292,7 @@ class _StatusStatements:
 
 
 _SQLITE_FILE = text("SELECT file FROM pragma_database_list WHERE name = 'main'")
-# The token comes first: it tells a row from none (see `lease_row`).
+# The token comes first: it shows whether there is a row (see `lease_row`).
 _LEASE_FILE = text("SELECT token, owner FROM shipper_lease WHERE name = 'outbox'")
 _LEASE_ROW = "SELECT token, owner, {0} AS alive FROM shipper_lease WHERE name = 'outbox'"
 _NEWEST = text("SELECT max(id) FROM shipper_outbox")

@@ -52,11 +52,11 @@ def repair(engine: Engine) -> list[str]:
         done += locks.briefly(engine, _make)
     return [
         *done,
-        *_told(last_turn.catch_up(engine), "numbers of the last turn were behind"),
-        *_told(_take_marks(engine), "pending events had the mark of an end"),
-        *_told(_derive(engine), "pending events had no key or lane, written past the triggers"),
-        *_told(recount(engine), "destinations had counters that were off"),
-        *_told(
+        *_counted(last_turn.catch_up(engine), "numbers of the last turn were behind"),
+        *_counted(_take_marks(engine), "pending events had the mark of an end"),
+        *_counted(_derive(engine), "pending events had no key or lane, written past the triggers"),
+        *_counted(recount(engine), "destinations had counters that were off"),
+        *_counted(
             _forget_purged(engine), "destinations counted deletions from before the ids began again"
         ),
     ]
@@ -216,8 +216,8 @@ def _for_rows(trigger: str) -> str:
     return f"{update} WHERE status = 'pending' AND ({condition})"
 
 
-def _told(count: int, told: str) -> list[str]:
-    return [f"{told}: {count}"] if count else []
+def _counted(count: int, what: str) -> list[str]:
+    return [f"{what}: {count}"] if count else []
 
 
 # -- statements -----------------------------------------------------------------------------------

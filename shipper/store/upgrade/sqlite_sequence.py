@@ -38,7 +38,7 @@ _FIX = "stop shipper, then: shipper db upgrade"
 def faults(tx: Connection) -> list[str]:
     """Return what is wrong with the counts, a sentence for each fault; none on PostgreSQL."""
     tables = pick(dialect_of(tx), sqlite=_TABLES, postgresql=())
-    return [told for table in tables if (told := _fault(tx, table))]
+    return [fault for table in tables if (fault := _fault(tx, table))]
 
 
 def look(engine: Engine) -> list[str]:
@@ -61,7 +61,7 @@ def fix(engine: Engine) -> list[str]:
         lock.acquire()
     try:
         with writing(engine) as tx:
-            return [told for table in _TABLES for told in _fixed(tx, table)]
+            return [done for table in _TABLES for done in _fixed(tx, table)]
     finally:
         if lock is not None:
             lock.release()
@@ -79,7 +79,7 @@ def raise_count(engine: Engine) -> list[str]:
                 highest = _highest(tx, table)
                 if _counted(tx, table) < highest:
                     _set(tx, table, highest)
-        found = [f"{told}; {_FIX}" for told in look(engine)]
+        found = [f"{fault}; {_FIX}" for fault in look(engine)]
     return found
 
 

@@ -189,7 +189,7 @@ class PostgresDialect:
         *,
         patience: float,
         create: bool,  # noqa: ARG002
-        told: Callable[[str], None],  # noqa: ARG002
+        notify: Callable[[str], None],  # noqa: ARG002
         renewed: Callable[[], str] | None,
         frozen: float,
     ) -> Engine:

@@ -129,17 +129,17 @@ class SqliteDialect:
         *,
         patience: float,
         create: bool,
-        told: Callable[[str], None],
+        notify: Callable[[str], None],
         renewed: Callable[[], str] | None,  # noqa: ARG002
         frozen: float,  # noqa: ARG002
     ) -> Engine:
         """Open the file; no password changes, and no server ends a transaction."""
-        return opening.open_file(url, patience=patience, create=create, told=told)
+        return opening.open_file(url, patience=patience, create=create, notify=notify)
 
     def safeguard(self, engine: Engine) -> FileSafeguard:
         """Check the file, and its -wal and -shm."""
         options = engine.get_execution_options()
-        return FileSafeguard(options["file"], options["told"])
+        return FileSafeguard(options["file"], options["notify"])
 
     def describe(self, engine: Engine) -> str:  # noqa: ARG002
         """Return name and version of the library."""
@@ -153,7 +153,7 @@ class SqliteDialect:
         options = connection.get_execution_options()
         driver = connection.connection.driver_connection
         if mode == "write" and options.get("file") is not None and not connection.info.get("ready"):
-            ready = header.make_ready(driver, options["file"], options["told"])
+            ready = header.make_ready(driver, options["file"], options["notify"])
             connection.info["ready"] = ready
         write_lock.be_patient(driver, options["patience"], asking=mode == "write")
 

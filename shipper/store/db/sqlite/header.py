@@ -13,13 +13,13 @@ from typing import Any
 from shipper.errors import SchemaError, StoreUnavailable
 from shipper.store.db.sqlite.failures import translating_sqlite
 
-Told = Callable[[str], None]
+Notify = Callable[[str], None]
 
 _BUSY = frozenset({5, 6})  # BUSY, LOCKED
 _OUTBOX = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'shipper_outbox')"
 
 
-def make_ready(driver: Any, file: Path, told: Told) -> bool:
+def make_ready(driver: Any, file: Path, notify: Notify) -> bool:
     """Switch a file with an outbox to WAL; return whether it has an outbox and is ready.
 
     Raises SchemaError for a file that can't have a WAL or isn't UTF-8, StoreUnavailable while
@@ -32,7 +32,7 @@ def make_ready(driver: Any, file: Path, told: Told) -> bool:
         mode = driver.execute("PRAGMA journal_mode").fetchone()[0]
     if mode != "wal":
         into_wal(driver, file, mode)
-        told(
+        notify(
             f"{file.name}: the journal mode was {mode}, as after a restore from a dump; it is WAL"
             " again, for every application"
         )

@@ -50,11 +50,11 @@ def sqlite_library() -> SqliteLibrary:
     return SqliteLibrary(name, version, _wal_reset_safe(_numbers(version)))
 
 
-def open_file(url: URL, *, patience: float, create: bool, told: Callable[[str], None]) -> Engine:
+def open_file(url: URL, *, patience: float, create: bool, notify: Callable[[str], None]) -> Engine:
     """Return an engine of the file that a URL names; with `create` a missing file is made first.
 
     `patience` is in seconds: how long a transaction waits for another process's write lock. Before
-    shipper changes a setting in the file, it calls `told` with a sentence about the change.
+    shipper changes a setting in the file, it calls `notify` with a sentence about it.
 
     Raises ConfigError for a URL that names no file, SchemaError for a missing file and for a
     library that is too old, and AccessDenied.
@@ -67,7 +67,7 @@ def open_file(url: URL, *, patience: float, create: bool, told: Callable[[str], 
         create_sqlite_file(path)
     refuse_unusable_file(path)
     _refuse_old_library(sqlite_library().version)
-    engine = _engine(lambda: connect_sqlite(path, patience), patience, told)
+    engine = _engine(lambda: connect_sqlite(path, patience), patience, notify)
     engine.update_execution_options(file=path)
     return engine
 
@@ -77,7 +77,7 @@ def open_draft(path: Path, opened: Callable[[], None]) -> Engine:
     return _engine(lambda: connect_draft(path, opened), 0.0, lambda _: None)
 
 
-def _engine(creator: Callable[[], Any], patience: float, told: Callable[[str], None]) -> Engine:
+def _engine(creator: Callable[[], Any], patience: float, notify: Callable[[str], None]) -> Engine:
     engine = create_engine(
         "sqlite://",
         hide_parameters=True,  # a failed statement's may be payloads, and errors end up in logs
@@ -88,7 +88,7 @@ def _engine(creator: Callable[[], Any], patience: float, told: Callable[[str], N
         poolclass=NullPool,
     )
     event.listen(engine, "begin", Begin(_sqlite_module(), patience))
-    engine.update_execution_options(patience=patience, told=told)
+    engine.update_execution_options(patience=patience, notify=notify)
     return engine
 
 

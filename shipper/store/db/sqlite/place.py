@@ -197,9 +197,9 @@ def _unsafe(path: Path, what: str, hint: str) -> SchemaError:
 def _mount_of(real: str, mounts: list[Mount]) -> Mount | None:
     """Return the mount that a path is on: by the kernel's number, or else by the names."""
     above = [mount for mount in mounts if _is_under(real, mount.directory)]
-    told = _mount_id(real)
+    number = _mount_id(real)
     for mount in above:
-        if mount.id == told:
+        if mount.id == number:
             return mount
     # Of two mounts on one directory, the later one hides the earlier one.
     return max(reversed(above), key=lambda mount: len(mount.directory), default=None)
@@ -212,10 +212,10 @@ def _mount_id(real: str) -> str | None:
             # O_PATH opens no file: closing a file that was opened would drop SQLite's locks on it.
             descriptor = os.open(place, os.O_PATH | os.O_CLOEXEC)
             try:
-                told = Path(f"/proc/self/fdinfo/{descriptor}").read_text("ascii", "replace")
+                info = Path(f"/proc/self/fdinfo/{descriptor}").read_text("ascii", "replace")
             finally:
                 os.close(descriptor)
-            found = re.search(r"^mnt_id:\s*(\d+)$", told, re.MULTILINE)
+            found = re.search(r"^mnt_id:\s*(\d+)$", info, re.MULTILINE)
             return found[1] if found else None
     return None
 

@@ -17,12 +17,12 @@ from shipper.store.db.sqlite.wal_files import Beside
 class FileSafeguard:
     """The checks of an SQLite file, and of its -wal and -shm, for one engine.
 
-    It calls `told` with a sentence about each thing that the operator should know.
+    It calls `notify` with a sentence about each thing that the operator should know.
     """
 
-    def __init__(self, file: Path, told: Callable[[str], None]) -> None:
+    def __init__(self, file: Path, notify: Callable[[str], None]) -> None:
         self._file = file
-        self._told = told
+        self._notify = notify
         self._opened: tuple[int, int] | None = None
         self._beside = Beside(file)
         self._has_told_of_names = False
@@ -41,7 +41,7 @@ class FileSafeguard:
         if (has_names := found.st_nlink > 1) is not self._has_told_of_names:
             self._has_told_of_names = has_names
             if has_names:
-                self._told(second_name(file, found.st_nlink))
+                self._notify(second_name(file, found.st_nlink))
         identity = (found.st_dev, found.st_ino)
         self._opened = self._opened or identity
         if identity != self._opened:
@@ -65,7 +65,7 @@ class FileSafeguard:
 
     def save(self, connection: Connection) -> None:
         """Save what is in a -wal that another process has removed; see `Beside.save`."""
-        self._beside.save(connection.connection.driver_connection, self._told)
+        self._beside.save(connection.connection.driver_connection, self._notify)
 
     def remember(self) -> None:
         """Note which -wal and -shm the connection that was just used has open."""

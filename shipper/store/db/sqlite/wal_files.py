@@ -61,7 +61,7 @@ class Beside:
         """Return whether another process that opens them now gets the same files."""
         return all(_identity(path) == identity for path, identity in self._ours.items())
 
-    def save(self, driver: Any, told: Callable[[str], None]) -> None:
+    def save(self, driver: Any, notify: Callable[[str], None]) -> None:
         """Write the content of the removed WAL into the file, and begin a new WAL that all share.
 
         Raises StoreUnavailable while another process has the removed WAL open too. If another
@@ -89,7 +89,7 @@ class Beside:
         if mode != "wal":
             raise self._shared()
         self.forget()
-        told(
+        notify(
             f"{self._file.name}: its -wal or -shm was removed while it was open; what was in it is"
             " saved, and a new one is begun. Whatever removes such files (rsync --delete, git"
             " clean) must leave the database's directory alone"
