@@ -1,4 +1,4 @@
-"""What still keeps events back after an operator's command, so that the command can say it.
+"""What still keeps events back after an operator's command, for the command's answer.
 
 It must never claim that an event is sent now: only the daemon knows that.
 """

@@ -1,8 +1,8 @@
 """What a database's failure means to an operator who can act on it.
 
 The driver's code decides, and never the words of a server. The database's own folder says what each
-code means (`sqlite.failures`, `postgres.failures`). It must never show a statement's parameters:
-they may be payloads.
+code means (`sqlite.failures`, `postgres.failures`). No message must ever show a statement's
+parameters, which can be payloads.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
 """What the daemon writes: it takes the outbox, claims events, records outcomes. In one thread.
 
-It decides whether this process may still write: every transaction first advances the lease under
-its token, so a process that was replaced changes nothing. It also decides what one turn does: all
-of the daemon's writes that wait, in one transaction.
+It decides whether this process is still allowed to write: every transaction first writes a turn
+under its token, so a process that was replaced changes nothing. It also decides what one turn does:
+all of the daemon's writes that wait, in one transaction.
 
 It must never have a transaction open while the network is waited for, and the cost of a statement
 must never grow with the backlog, the number of keys or the history.
@@ -234,7 +234,7 @@ class Queue:
             self._sql.insert_claim.changes(tx, {"number": turn.claim, "ids": ids})
 
     def _claimed(self, tx: Connection, claim: int) -> list[int]:
-        """Return a claim's ids on disk; under this claim no other event may be sent."""
+        """Return a claim's ids on disk; it allows the daemon to send no other event."""
         ids = tx.execute(self._sql.claim, {"number": claim}).scalar()
         return [] if ids is None else load_ids(ids)
 

@@ -1,4 +1,4 @@
-"""How much of the disk the outbox takes, how much it may take, and how long the rest lasts.
+"""How much of the disk the outbox takes, how large its budget is, and how long the rest lasts.
 
 For `status`, `doctor` and the alarms. It decides what counts: on PostgreSQL shipper's tables with
 their indexes; on SQLite the file with its WAL, if the file contains only the outbox. In a file with

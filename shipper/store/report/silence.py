@@ -34,12 +34,12 @@ from shipper.wording.quantities import lasting
 _REASON: Final = 100
 # The drain turns at least every 15 s, and prolongs the lease after a third of its time.
 _SILENT: Final = 0.8
-# In seconds: for so long a lease with the usual timeout may be silent. The drain asks the database
-# at least every 15 s, and its note is a few seconds old.
+# In seconds: a healthy daemon with the usual timeout can be silent this long. The drain asks the
+# database at least every 15 s, and its note can be a few seconds old.
 _SILENT_FILE: Final = 28.0
 # How a note begins, an erased note, and a lock's file without a note.
 _BEGINS: Final = frozenset({b"{", b" ", b""})
-# A note may claim any time; no machine runs for a thousand years.
+# A note can contain any time; no machine runs for a thousand years.
 _NEVER: Final = 3.2e10
 _STOPPED: Final = "it gives no sign of life; it is stopped (SIGSTOP), or hangs, or its disk does"
 

@@ -83,7 +83,7 @@ _MEANINGS: Final[Sequence[tuple[str, _Meaning]]] = (
         (
             SchemaError,
             "an option of database.url can't be used",
-            "see the words above; options may also come from the environment (PGOPTIONS …)",
+            "see the words above; options can also come from the environment (PGOPTIONS …)",
         ),
     ),
     (

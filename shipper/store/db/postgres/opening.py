@@ -203,7 +203,7 @@ def _of_database(url: URL) -> tuple[object, ...]:
 
 
 def _secrets(url: URL) -> list[str]:
-    """Return the parts of a URL that no message may show."""
+    """Return the parts of a URL that no message is allowed to show."""
     query = [value for name, value in url.query.items() if "password" in name]
     texts = [text for value in query for text in ([value] if isinstance(value, str) else value)]
     return [str(url.password), *texts] if url.password else texts

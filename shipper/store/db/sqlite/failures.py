@@ -1,8 +1,8 @@
 """What a failure of SQLite's driver means to an operator who can act on it.
 
 `result_codes` says what each result code means. This module also looks at the disk, the rights and
-the locks, because SQLite gives the same code for several problems with them. It must never show a
-statement's parameters: they may be payloads.
+the locks, because SQLite gives the same code for several problems with them. No message must ever
+show a statement's parameters, which can be payloads.
 """
 
 import os

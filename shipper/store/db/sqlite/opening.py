@@ -80,7 +80,7 @@ def open_draft(path: Path, opened: Callable[[], None]) -> Engine:
 def _engine(creator: Callable[[], Any], patience: float, notify: Callable[[str], None]) -> Engine:
     engine = create_engine(
         "sqlite://",
-        hide_parameters=True,  # a failed statement's may be payloads, and errors end up in logs
+        hide_parameters=True,  # parameters can be payloads, and errors end up in logs
         module=_sqlite_module(),
         creator=creator,
         # The pool closes a connection that is given back. If one stayed open, `transactions` could
