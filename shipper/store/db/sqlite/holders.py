@@ -68,8 +68,8 @@ def elsewhere(file: Path) -> tuple[set[int], set[int]]:
     """Return the other processes that have a removed -wal or -shm of a file open: surely, maybe.
 
     A process is in the second set if it locks the file, but not the -shm beside it. Such a process
-    can also be about to open the -shm, or be reading a file without a WAL. A process is in the
-    first set only if we can see its descriptors.
+    can also be about to open the -shm, or be reading a file without a WAL. If we can't see the
+    descriptors of a process, it is in the first set only if its locks prove it.
     """
     wal, database = (found - {os.getpid()} for found in _locking(file))
     real = followed(file)
@@ -83,8 +83,8 @@ def elsewhere(file: Path) -> tuple[set[int], set[int]]:
 def without_ours(file: Path) -> set[int]:
     """Return the processes that lock a file, but not the -shm that this process has open with it.
 
-    None if the kernel doesn't show our own locks on both files: then it doesn't show other locks
-    either.
+    Return no process if the kernel doesn't show our own locks on both files: then it doesn't show
+    other locks either.
     """
     wal, database = _locking(file)
     return database - wal if os.getpid() in wal & database else set()
