@@ -1,8 +1,8 @@
 """What the daemon writes: it takes the outbox, claims events, records outcomes. In one thread.
 
-It decides whether this process is still allowed to write: every transaction first writes a turn
-under its token, so a process that was replaced changes nothing. It also decides what one turn does:
-all of the daemon's writes that wait, in one transaction.
+It decides whether this process is still allowed to write: every transaction first writes a turn or
+prolongs the lease, under its token, so a process that was replaced changes nothing. It also decides
+what one turn does: all of the daemon's writes that wait, in one transaction.
 
 It must never have a transaction open while the network is waited for, and the cost of a statement
 must never grow with the backlog, the number of keys or the history.

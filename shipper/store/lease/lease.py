@@ -1,7 +1,8 @@
 """Which process ships this outbox: one at a time, by a lease with a fencing token.
 
-Every write of the daemon first writes a turn under its token, in the same transaction. If another
-process has taken the lease in the meantime, the write changes nothing and raises LeaseLost.
+Every write of the daemon first writes a turn or prolongs the lease, under its token, in the same
+transaction. If another process has taken the lease in the meantime, the write changes nothing and
+raises LeaseLost.
 
 On SQLite the kernel's lock decides (see `file_lock`). On PostgreSQL the lease has a deadline by the
 database's clock. If the holder ran on this machine and is certainly dead, another process takes

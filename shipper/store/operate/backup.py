@@ -9,8 +9,8 @@ a daemon on the restored copy repeats those events before any others. During the
 transaction on the file stays open, so that a checkpoint can't cut the WAL.
 
 Other users can have the right to write to the directory of the copy. So the copy is made in a
-private directory (see `drafts`). SQLite takes no descriptor, only a name: so it opens only that one
-file, is checked to have opened the right one, and until the copy is published the file has neither
+private directory (see `drafts`). SQLite takes a name and no descriptor. So it opens only that one
+file, shipper checks that it is the right one, and until the copy is published the file has neither
 WAL nor journal.
 """
 
