@@ -1,4 +1,4 @@
-"""On PostgreSQL a turn adds a row, and changes no row that the next turn has to find."""
+"""On PostgreSQL a turn only adds a row, so that the next turn finds no dead versions in its way."""
 
 from alembic import op
 

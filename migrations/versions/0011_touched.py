@@ -1,4 +1,4 @@
-"""The lanes that operators have touched: the daemon looks again at these, and not at all."""
+"""The lanes that operators have touched: the daemon looks again at these lanes only."""
 
 from alembic import op
 

@@ -173,7 +173,7 @@ async def open_session(
         address, notice = Address(settings.database), partial(_log_notice, log)
         waiting = log_waiting(log, on_wait)
         engine = open_engine(
-            settings.database.url, told=notice, renewed=address.read_url, frozen=FROZEN
+            settings.database.url, notify=notice, renewed=address.read_url, frozen=FROZEN
         )
         endure(engine)
         stack.push_async_callback(_hang_up, thread, engine)

@@ -815,7 +815,7 @@ def test_run_stops_cleanly_and_a_second_one_is_refused(home: Home) -> None:
         wait_for(daemon, b"daemon.started")
         second = home.run("run")
         assert second.status == 75
-        assert "another shipper holds this outbox" in second.err
+        assert "another daemon holds this outbox" in second.err
         stop(daemon)
 
 

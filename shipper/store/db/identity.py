@@ -1,7 +1,7 @@
-"""Which outbox an engine leads to, by whatever address.
+"""Which outbox an engine leads to, whatever its address.
 
-A reload asks that: while the outbox stays the same, the daemon keeps it. An address, a user or a
-password doesn't tell. Reads the catalog only.
+A reload asks this: if the outbox is the same, the daemon keeps it. Address, user and password don't
+show it. Reads the catalog only.
 """
 
 from typing import TypeAlias
@@ -25,7 +25,7 @@ _TABLE = text(
 def identity(engine: Engine) -> Identity:
     """Return a value that only the same outbox has; raises what `translating` makes of a failure.
 
-    Of an SQLite file it is the path beside which its lock lies.
+    For an SQLite file it is the path of the file, beside which the lock lies.
     """
     find = pick(dialect_of(engine), sqlite=_of_file, postgresql=_of_server)
     return find(engine)

@@ -1,6 +1,6 @@
 """What the daemon reads: pending rows in their order, and whether anything has changed.
 
-It decides which rows the drain may know of: those up to the watermark (see `watermark`). Each read
+It decides which rows the drain gets to see: those up to the watermark (see `watermark`). Each read
 stands alone: no snapshot stays open, so the WAL can shrink and autovacuum works.
 
 It also decides whether this is still the outbox that the daemon knows. If the tables were emptied,

@@ -153,7 +153,7 @@ def strays(engine: Engine, known: Collection[str], most: int) -> list[Stray]:
         ]
 
 
-def current_shipper(engine: Engine) -> str | None:
+def current_daemon(engine: Engine) -> str | None:
     """Return the name of the process that ships this outbox now; None if none does."""
     with snapshot(engine) as tx:
         dialect = dialect_of(engine)
@@ -292,7 +292,7 @@ class _StatusStatements:
         )
 
 
-# The token comes first: it tells a row from none (see `lease_row`).
+# The token comes first: it shows whether there is a row (see `lease_row`).
 _LEASE_FILE = text("SELECT token, owner FROM shipper_lease WHERE name = 'outbox'")
 _LEASE_ROW = "SELECT token, owner, {0} AS alive FROM shipper_lease WHERE name = 'outbox'"
 _NEWEST = text("SELECT max(id) FROM shipper_outbox")

@@ -45,7 +45,7 @@ RULES: Mapping[str, str] = MappingProxyType(
 )
 
 SMALL = 10_000
-"""An outbox with at most so many events is checked within a few hundredths of a second."""
+"""An outbox with at most this many events is checked within hundredths of a second."""
 
 # How a state is reported that no event can be in, and its condition.
 _IMPOSSIBLE = {

@@ -1,9 +1,10 @@
-"""Counting again what the counters of the destinations should say, after a change by hand.
+"""Corrects the counters of the destinations by counting, after a change by hand (SQL).
 
 Shipper itself never leaves a counter wrong; SQL by hand does. It must never change an event, and no
 other process waits for the counting. A counter changes in the transaction that changes the rows, so
-the difference between the two stays the same whatever goes on. It is found in one view of the data,
-which can take long, and added in a short transaction, unless another recount has done so meanwhile.
+the difference between counter and rows stays the same while shipper works. The difference is found
+in one view of the data, which can take long, and added in a short transaction, unless another
+recount has done so in the meantime.
 """
 
 from collections import Counter
@@ -33,7 +34,7 @@ class _Off:
 
 
 def recount(engine: Engine) -> int:
-    """Set the counters to what the rows say; return for how many destinations they were wrong.
+    """Correct the counters by the rows; return for how many destinations they were wrong.
 
     Raises StoreUnavailable and AccessDenied.
     """
@@ -61,7 +62,7 @@ def is_needed(engine: Engine) -> bool:
 def _look(engine: Engine) -> _Off:
     dialect = dialect_of(engine)
     name = written(dialect, "destination")
-    # Without pending events: an outbox that waits has many, and no counter counts them.
+    # Without pending events: during an outage there are many, and no counter counts them.
     rows = text(
         f"SELECT {name} AS name, status, count(*) AS events FROM shipper_outbox"
         " WHERE status <> 'pending' GROUP BY destination, status"
@@ -82,10 +83,10 @@ def _look(engine: Engine) -> _Off:
 
 
 def _is_first(tx: Connection, turn: int) -> bool:
-    """Return whether no other recount came between; tell a running daemon of the change."""
+    """Return whether no other recount came first; notify a running daemon of the change."""
     # Each transaction that records or moves an event begins with this row, as this one does.
     tx.execute(_NOTIFY)
-    fold_all(tx)  # else one could go below 0 for a while
+    fold_all(tx)  # otherwise a counter could go below 0 for a while
     tx.execute(_BEGIN)
     return tx.execute(_ADVANCE, {"turn": turn}).rowcount == 1
 
