@@ -115,7 +115,7 @@ class Dispatcher:
         self.look()
 
     def is_idle(self) -> bool:
-        """Return whether everything that can be shipped has been."""
+        """Return whether no event is left to send."""
         return self._routes.are_idle()
 
     # -- the drain ----------------------------------------------------------------------------
@@ -163,7 +163,7 @@ class Dispatcher:
         for route in self._routes.at_work():
             if route.flights.bug is not None:
                 raise route.flights.bug
-        self._see_off()
+        self._drop_left_routes()
         now = self._clock.monotonic()
         if not self._stop.is_set() and now < self._exchange.lease_until:
             for route in self._routes.at_work():
@@ -172,7 +172,7 @@ class Dispatcher:
         self._report.routes(self._routes.at_work(), now)
         return self._delay(result, now)
 
-    def _see_off(self) -> None:
+    def _drop_left_routes(self) -> None:
         """Drop the routes that have nothing more to record, so that their successors begin."""
         for route in self._routes.left():
             self._report.forget(route)
@@ -244,7 +244,7 @@ class Dispatcher:
             self._apply_holds(result.holds, now)
         if result.pulse.fresh:
             self._note_fresh(asked)
-        # Pages of single lanes come last: else the scan would meet rows that they have asked for.
+        # Pages of single lanes come last: otherwise the scan would meet the rows that they ask for.
         for of_lane in (False, True):
             for (route, question), rows in zip(asked, result.rows, strict=True):
                 if rows is not None and (question.lane is not None) is of_lane:
@@ -263,7 +263,7 @@ class Dispatcher:
                 self.routes[name].ahead.refetch(lane)
 
     def _note_fresh(self, asked: Sequence[Asked]) -> None:
-        """Let the routes that had no room for a look at new rows do so later."""
+        """Let the routes that had no room for new rows look at them later."""
         seen = {
             one.route.name
             for one in asked
