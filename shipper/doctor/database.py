@@ -72,15 +72,15 @@ def check_schema(database: Database) -> Iterator[CheckResult]:
 
 
 def check_sqlite_library() -> Iterator[CheckResult]:
-    """Check that our SQLite lacks the bug which loses a commit beside a checkpoint."""
+    """Check that shipper's SQLite doesn't have the bug that loses a commit beside a checkpoint."""
     library = sqlite_library()
     text = f"SQLite {library.version} ({library.name})"
     if library.wal_reset_safe:
-        yield well("library", f"{text}; the application's own must be 3.51.3 or newer, too")
+        yield well("library", f"{text}; the application's SQLite must be 3.51.3 or newer, too")
     else:
         yield warning(
             "library",
-            f"{text} has the WAL-reset bug: a commit beside a checkpoint can be lost",
+            f"{text} has the WAL-reset bug: a commit during a checkpoint can be lost",
             f"{with_packages('pysqlite3')}, or use SQLite 3.51.3, 3.50.7 or 3.44.6",
         )
 
@@ -135,7 +135,7 @@ def check_server(database: Database) -> Iterator[CheckResult]:
 
 
 def check_commits(database: Database) -> Iterator[CheckResult]:
-    """Check that a COMMIT returns: while a synchronous standby is away, it doesn't."""
+    """Check that a COMMIT ends: while a synchronous standby is away, it waits."""
     waiting = commits.waiting(database)
     if waiting is not None and waiting.seconds > COMMIT_LONG:
         yield fault("commits", str(waiting), commits.FIX)
@@ -190,7 +190,7 @@ def check_snapshots(database: Database) -> Iterator[CheckResult]:
     if found is not None and found[1] > _SNAPSHOT_LONG:
         yield warning(
             "snapshots",
-            f"{printable(found[0])} has kept a snapshot for {lasting(found[1])}: dead rows stay",
+            f"{printable(found[0])} has kept a snapshot for {lasting(found[1])}: deleted rows stay",
             "end that report, dump or transaction; for a standby, see hot_standby_feedback",
         )
     else:
@@ -249,7 +249,7 @@ def check_holds(database: Database) -> Iterator[CheckResult]:
     found, total = held(database, NAMED)
     if not total:
         return
-    who = [
+    names = [
         f"{each.ordering_key or 'all'} of {each.destination}"
         + (f" by dead letter {each.event_id}" if each.event_id else "")
         for each in found
@@ -257,7 +257,7 @@ def check_holds(database: Database) -> Iterator[CheckResult]:
     release = "shipper hold --list has the command for each"
     if total == 1 and (key := found[0].ordering_key) is not None:
         release = f"shipper release --key {shlex.quote(key)} --destination {found[0].destination}"
-    yield warning("holds", f"held{named(who, total)}", release)
+    yield warning("holds", f"held{named(names, total)}", release)
 
 
 def check_promises(database: Database, settings: Settings, now: float) -> Iterator[CheckResult]:
@@ -292,5 +292,5 @@ def check_oldest(database: Database, settings: Settings, now: float) -> Iterator
 def check_growth(growth: facts.Growth) -> Iterator[CheckResult]:
     """Say how much the outbox grows in a day without the API."""
     day = size(growth.bytes_a_day)
-    text = f"written today: {growth.events}; a day like that offline takes {day} on the server"
+    text = f"written in the last 24 h: {growth.events}; a day like that offline takes {day}"
     yield well("growth", text)

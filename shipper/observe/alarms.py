@@ -25,9 +25,9 @@ Key = tuple[str, str | None]
 REMIND_EVERY: Final = 86400.0
 # Seconds between two notices of an alarm that keeps getting worse.
 WORSE_EVERY: Final = 3600.0
-# Seconds without the condition before an alarm ends: one that flickers is one alarm.
+# Seconds without the condition before an alarm ends: a condition that flickers is one alarm.
 CALM: Final = 300.0
-# Seconds. A database that is away for less is no alarm.
+# Seconds. A database that is away for a shorter time is no alarm.
 LOST_FOR: Final = 60.0
 # If more notices wait to be sent, the oldest one is dropped.
 UNSENT_MAX: Final = 64
@@ -119,7 +119,7 @@ def _change(alarm: _On, now: float) -> Change | None:
 
 
 def conditions(known: Known, settings: AlertSettings) -> list[Condition]:
-    """Return everything that is wrong."""
+    """Return the condition of each fault."""
     found = [*_of_links(known.links)]
     waiting = [] if known.figures is None else [*_of_transactions(known.figures)]
     found += waiting

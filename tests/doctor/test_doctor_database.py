@@ -292,7 +292,7 @@ def test_a_prepared_transaction_can_be_ended_by_what_is_said(
 def test_growth_is_told_where_the_disk_is_somebody_elses() -> None:
     """A number to compare with what the server has."""
     told = _only(db.check_growth(Growth(1000, 500))).text
-    assert told == "written today: 1000; a day like that offline takes 500.0 kB on the server"
+    assert told == "written in the last 24 h: 1000; a day like that offline takes 500.0 kB"
 
 
 # -- whatever goes wrong --------------------------------------------------------------------------
