@@ -100,7 +100,7 @@ def log_reserve_given(reserve: Reserve, log: Log) -> Callable[[int], None]:
             "space.reserve_given",
             bytes=given,
             left=reserve.held,
-            hint="the disk is full: make room; INSERTs of the application fail, or soon will",
+            hint="the disk is full: make room; the application's INSERTs fail or will fail soon",
         )
 
     return log_given

@@ -68,7 +68,7 @@ class DatabaseThread:
         except asyncio.CancelledError:
             if not self.patient:
                 self._abandoned = StoreUnavailable(
-                    "the database does not answer", "look at its server"
+                    "the database does not answer", "check its server"
                 )
             raise
         finally:

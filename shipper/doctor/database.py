@@ -140,7 +140,7 @@ def check_commits(database: Database) -> Iterator[CheckResult]:
     if waiting is not None and waiting.seconds > COMMIT_LONG:
         yield fault("commits", str(waiting), commits.FIX)
     else:
-        yield well("commits", "none waits for a standby")
+        yield well("commits", "no commit waits for a standby")
 
 
 def check_transactions(database: Database) -> Iterator[CheckResult]:
@@ -169,7 +169,7 @@ def check_transactions(database: Database) -> Iterator[CheckResult]:
         text = f"{hidden} of other roles are open; GRANT pg_read_all_stats shows for how long"
         yield well("transactions", text)
     else:
-        yield well("transactions", "none has been open for long after a write")
+        yield well("transactions", "no transaction has been open for long after a write")
     if prepared:
         gid = prepared[0].application.removeprefix("prepared transaction ").replace("'", "''")
         gid = f"'{gid}'"
@@ -194,7 +194,7 @@ def check_snapshots(database: Database) -> Iterator[CheckResult]:
             "end that report, dump or transaction; for a standby, see hot_standby_feedback",
         )
     else:
-        yield well("snapshots", "none is kept for long")
+        yield well("snapshots", "no snapshot has been kept for long")
 
 
 def check_reach(database: Database) -> Iterator[CheckResult]:
@@ -282,7 +282,7 @@ def check_oldest(database: Database, settings: Settings, now: float) -> Iterator
         yield well("oldest", "nothing is pending")
         return
     key = "without a key" if oldest.ordering_key is None else f"of key {oldest.ordering_key}"
-    text = f"event {oldest.id} {key} for {oldest.destination} waits {lasting(oldest.seconds)}"
+    text = f"event {oldest.id} {key} for {oldest.destination} has waited {lasting(oldest.seconds)}"
     if oldest.seconds > (settings.alerts.oldest_pending or inf):
         yield warning("oldest", text, f"shipper events show {oldest.id} says why")
     else:
@@ -292,5 +292,5 @@ def check_oldest(database: Database, settings: Settings, now: float) -> Iterator
 def check_growth(growth: facts.Growth) -> Iterator[CheckResult]:
     """Say how much the outbox grows in a day without the API."""
     day = size(growth.bytes_a_day)
-    text = f"written in the last 24 h: {growth.events}; a day like that offline takes {day}"
+    text = f"written in the last 24 h: {growth.events}; a day like that without the API takes {day}"
     yield well("growth", text)

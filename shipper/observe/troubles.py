@@ -139,12 +139,11 @@ def _of_filling_disk(room: Room | None) -> Iterator[Trouble]:
         text = f"no room for the reserve of {size(room.reserve)}: {size(room.free)} free"
         yield Trouble(Severity.WARNING, text, f"{_MAKE_ROOM}; or set [space] reserve lower")
     if 0 < room.reserved < room.reserve:
-        text = (
-            f"the disk was full: {size(room.reserved)} of the reserve of {size(room.reserve)} left"
-        )
+        left = f"{size(room.reserved)} of the reserve of {size(room.reserve)} are left"
+        text = f"the disk was full: {left}"
         yield Trouble(Severity.WARNING, text, _MAKE_ROOM)
     if room.wal > WAL_LARGE:
-        text = f"the database's WAL has {size(room.wal)}: some process keeps a transaction open"
+        text = f"the database's WAL takes {size(room.wal)}: a process keeps a transaction open"
         yield Trouble(Severity.WARNING, text, "shipper doctor")
 
 
@@ -190,7 +189,7 @@ def _of_waiting(situation: Situation) -> Iterator[Trouble]:
     for report in situation.reports:
         if situation.waits_too_long(report):
             pending = lasting(report.oldest_pending_seconds or 0.0)
-            text = f"{report.name}: the oldest is pending for {pending}"
+            text = f"{report.name}: the oldest event has been pending for {pending}"
             yield Trouble(Severity.CRITICAL, text, "shipper doctor names the event")
 
 
