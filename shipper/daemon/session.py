@@ -70,7 +70,7 @@ _HELD_A_MOMENT = 0.5
 
 @dataclass(slots=True)
 class Session:
-    """The routes of one run, ready to ship, and what was found when the outbox was taken."""
+    """The routes of one run, ready to ship, and the facts found when it took the outbox."""
 
     settings: Settings
     outbox: SessionOutbox

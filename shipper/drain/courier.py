@@ -23,7 +23,7 @@ class Carrier(Protocol):
         """Make one try. Raises nothing but CancelledError."""
 
     async def aclose(self) -> None:
-        """Close what is open."""
+        """Close all connections."""
 
 
 class TryResult(NamedTuple):

@@ -60,7 +60,7 @@ class OutboxReader(Protocol):
         """Return the lanes that operators changed since generation `since`; None if unknown."""
 
     def holds(self, loaded: Mapping[str, Sequence[str]]) -> Holds:
-        """Return what is held: destinations, and which of the loaded keys."""
+        """Return which destinations are held, and which of the loaded keys."""
 
 
 class Thread(Protocol):
@@ -136,7 +136,7 @@ class Exchange:
         self._look_owed = True
 
     def owe_holds(self) -> None:
-        """Read with the next exchange what is held, even if no operator has acted."""
+        """Read the holds with the next exchange, even if no operator has acted."""
         self._holds_owed = True
 
     def set_lease(self, ttl: float) -> None:

@@ -39,7 +39,7 @@ It may have taken longer because there was no room, the database was away, or th
 
 
 class Lookahead:
-    """Decides what is looked at and claimed for the `lanes` of one destination.
+    """Decides which rows the daemon looks at and claims for the `lanes` of one destination.
 
     A look has `page` rows.
     """

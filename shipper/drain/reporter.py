@@ -96,7 +96,7 @@ class Reporter:
                 )
 
     def routes(self, routes: Iterable[Route], now: float) -> None:
-        """Log what has changed, if it is time."""
+        """Log the changes of each route, if it is time."""
         for route in routes:
             logged = self._logged.setdefault(route.name, _Logged())
             self._link(route, logged, now)
@@ -105,7 +105,7 @@ class Reporter:
                 self._batch(route, logged, now)
 
     def flush(self, routes: Iterable[Route]) -> None:
-        """Log what has been shipped since the last batch line; called at the end."""
+        """Log the events that ended since the last batch line; called at the end."""
         for route in routes:
             if (logged := self._logged.get(route.name)) is not None and logged.batch:
                 self._batch(route, logged, logged.batch_at)

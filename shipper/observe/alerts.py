@@ -1,4 +1,4 @@
-"""Send alerts to a webhook when something is wrong, and a heartbeat while nothing is.
+"""Send alerts to a webhook when something is wrong, and a heartbeat while all is well.
 
 Each of the two URLs has a task of its own: neither waits for the other, and the drain must never
 wait for either. Sent notices are remembered only in memory: a restarted daemon alerts again about

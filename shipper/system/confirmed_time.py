@@ -60,7 +60,7 @@ class Confirmed:
         self.look()
 
     def begin(self, newest: float | None, notes: object = None) -> None:
-        """Take in, once, what is known from before this process.
+        """Take in, once, the facts from before this process.
 
         `newest` is the newest time in the outbox (seconds since 1970), None if the outbox is empty.
         `notes` are those of an earlier process of this boot, None if there are none.
