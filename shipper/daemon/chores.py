@@ -1,4 +1,4 @@
-"""Maintenance work, one function for each chore. `daemon.schedule` decides when; no chore delivers.
+"""Maintenance work, one function for each chore; no chore delivers. `daemon.schedule` decides when.
 
 Each chore takes what it works on as arguments, and is safe to run late, twice, or never. A chore
 must never block the drain for longer than a short step.
@@ -33,13 +33,13 @@ from shipper.system.confirmed_time import Confirmed
 
 T = TypeVar("T")
 
-# A chore waits so many times as long as its last step took.
+# A chore waits this many times as long as its last step took.
 _WAIT_FACTOR = 3.0
 # Rows on PostgreSQL may carry the time of another machine; its clock is off by less than this.
 _CLOCKS_DIFFER = 86400.0
-# A row that was written a moment ago may be newer than the last comparison of the clocks.
+# The latest row may be newer than the last comparison of the clocks.
 _CLOCKS_STIR = 2.0
-# A step of the wall clock by so many seconds is logged, at most once in `_LOG_EVERY`.
+# A step of the wall clock by this many seconds is logged, at most once in `_LOG_EVERY`.
 _STEP_LOGGED, _LOG_EVERY = 10.0, 60.0
 _STEP_HINT = "nothing is deleted because of it: [retention] counts the time that has really passed"
 

@@ -20,10 +20,11 @@ from shipper.store.drain.look import Looks
 from shipper.store.drain.queue import Queue
 from shipper.system.files import followed
 
-# Seconds between two looks of an idle drain: the delay of a new event against the cost of idling.
+# Seconds between two looks of an idle drain. A longer wait delays new events, a shorter one costs
+# more while nothing happens.
 _POLL_FILE = 0.02
 _POLL_SERVER = 0.2
-# Seconds. The drain turns at least this often, whatever the settings say: the watchdog needs it.
+# Seconds. With any settings, the drain turns at least this often: the watchdog needs it.
 _IDLE_MAX = 15.0
 
 

@@ -39,7 +39,7 @@ def check_user(user: User) -> Iterator[CheckResult]:
 def check_config(paths: Iterable[Path], user: User) -> Iterator[CheckResult]:
     """Check that this user can read the configuration and the files that it names."""
     for path in paths:
-        with suppress(FileNotFoundError):  # the reader of the file reports that
+        with suppress(FileNotFoundError):  # the check that reads the file reports that
             if (refused := user.refused(path, "r")) is not None:
                 group = _common(user, path.parent.stat().st_gid)
                 text = f"{path} {_mode(path.stat())}: {_cannot(user, 'read it', refused)}"
@@ -99,7 +99,7 @@ def check_files(path: Path, user: User) -> Iterator[CheckResult]:
         why = next(iter(odd.values()))
         yield fault(
             "file",
-            f"{names}: {_cannot(user, 'read and write', why)}",
+            f"{names}: {_cannot(user, 'read and write them', why)}",
             why.fix or f"chgrp --reference={path} {names}; chmod --reference={path} {names}",
         )
     else:
@@ -165,7 +165,8 @@ def check_budget(taken: Footprint) -> Iterator[CheckResult]:
 
 
 def _forecast(days: float, growth: Growth) -> str:
-    return f"{forecast(days)} (written today: {growth.events}, of {size(growth.bytes_each)} each)"
+    written = f"{growth.events}, of {size(growth.bytes_each)} each"
+    return f"{forecast(days)} (written in the last 24 h: {written})"
 
 
 def _cannot(user: User, act: str, refused: Refusal) -> str:

@@ -19,7 +19,7 @@ LATENCY_BOUNDS: Final = (
 )  # fmt: skip
 TURN_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
-# A receiver chooses its status codes: after so many outcomes all new ones are counted together.
+# A receiver chooses its status codes: beyond this number of outcomes, new ones are counted as one.
 OUTCOMES_MAX: Final = 64
 OTHER: Final = "other"
 
@@ -102,7 +102,7 @@ class Tally:
         self.turns = Histogram(TURN_BOUNDS)
         """How long the drain's exchanges with the database took."""
         self.answered_at = now
-        """When the database last answered the drain, or the drain last needed no answer."""
+        """When the database last answered the drain, or the drain last had no question for it."""
         self.lease_until = now
         """Until when the lease lasts; inf if a lock of the kernel takes its place."""
         self.lost_at: float | None = None
@@ -158,7 +158,7 @@ class Tally:
         return self._waits
 
     def unanswered_for(self, now: float) -> float:
-        """Return for how many seconds the database hasn't answered; few if all is well.
+        """Return for how many seconds the database hasn't answered; a few seconds are normal.
 
         This covers a database that hangs: it returns no error, so `lost` isn't called.
         """

@@ -68,8 +68,9 @@ class Room:
 class Hours(NamedTuple):
     """The delivery windows at this moment; without windows, delivery is always open.
 
-    `closed` says until when no window is open. `open_for(age, enough)` returns for how many of the
-    last `age` seconds a window was open; it may stop counting once it has more than `enough`.
+    `closed` says until when no window is open; it is None while one is. `open_for(age, enough)`
+    returns for how many of the last `age` seconds a window was open; it may stop counting once it
+    has more than `enough`.
     """
 
     closed: str | None = None
@@ -109,7 +110,7 @@ class Situation:
         return is_late(report.oldest_pending_seconds, self.oldest, self.hours.open_for)
 
     def closed_for(self, report: DestinationReport) -> str | None:
-        """Return until when the windows stop a destination that is well otherwise, if they do."""
+        """Return until when the windows stop a destination that is well, or None."""
         return self.hours.closed if report.looks_well and report.name in self.configured else None
 
 
@@ -166,7 +167,7 @@ def gather(
     """Return the situation of an outbox, and the daemon that ships it, if one does.
 
     `oldest` replaces the limit of [alerts] for waiting events, in seconds. A caller that gathers
-    every second passes its `seldom`. The caller adds the delivery windows itself. Raises
+    every second passes the same `seldom` each time. The caller adds the delivery windows. Raises
     StoreUnavailable, AccessDenied and SchemaError.
     """
     daemon, blockers = current_daemon(database), commit_blockers(database)

@@ -58,7 +58,7 @@ def report(**facts: object) -> DestinationReport:
         (
             {"pending": 1, "oldest_pending_seconds": HOUR + 1},
             Severity.CRITICAL,
-            "default: the oldest is pending for 60 minutes",
+            "default: the oldest event has been pending for 60 minutes",
         ),
         ({"name": "gone", "state": "paused"}, Severity.OK, "0 pending"),
         ({"name": "gone", "state": "paused", "pending": 1}, Severity.CRITICAL, "gone is paused"),

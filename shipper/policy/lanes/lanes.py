@@ -39,7 +39,7 @@ class Lanes:
         self.depth = depth
         self.loaded = Loaded(window, bytes_max)
         self.held: set[Name] = set()
-        """The known lanes that are held. Of an unknown lane each row says whether it is held."""
+        """The known lanes that are held. Each row of an unknown lane says whether it is held."""
         self.overlooked = Overlooked()
         self.skipped = Overlooked()
         """Unknown lanes with rows that were skipped as held: a later row isn't their first."""
@@ -56,7 +56,7 @@ class Lanes:
         return self.loaded.room()
 
     def may_scan(self, rows: int) -> bool:
-        """Return whether `rows` more rows have room, and fewer lanes are to be fetched."""
+        """Return whether there is room for `rows` more rows, and fewer lanes are to be fetched."""
         return self.room() >= min(rows, self.loaded.window) and len(self._to_fetch) < rows
 
     def startable(self) -> int:

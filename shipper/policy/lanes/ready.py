@@ -1,4 +1,4 @@
-"""Which lane goes next: one line of heads that were never tried, one of heads that failed before.
+"""Which lane goes next: a line of heads that were never tried, and a line of heads that failed.
 
 The heads that failed get a share of the places in flight. It is an eighth at first. It grows by one
 for each of them that is accepted, and shrinks by one for each that fails again: a receiver that is
@@ -54,7 +54,7 @@ class Ready:
         self._fresh.appendleft(lane)
 
     def take(self, *, probing: bool) -> Lane | None:
-        """Remove and return the next lane; as a probe a head that was never tried is better."""
+        """Remove and return the next lane; for a probe, prefer a head that was never tried."""
         if not self:
             return None
         again = self._is_again_next(probing=probing)
