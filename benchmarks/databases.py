@@ -1,7 +1,7 @@
 """The outboxes to ship from: made, filled in bulk, copied for each run, dropped.
 
-Filling goes through the real table with its triggers, in one transaction, and is never timed. An
-outbox is filled once and copied for each run, so that every run finds the same.
+Events are written to the real table with its triggers, in one transaction, and that time is never
+measured. An outbox is filled once and copied for each run, so that every run finds the same.
 """
 
 import os
@@ -49,7 +49,7 @@ class Databases(ABC):
 
     @abstractmethod
     def fill(self, url: str, workload: Workload, *, delivered: bool = False) -> None:
-        """Write a workload's events; as delivered ones, with the counters, if that is asked."""
+        """Write a workload's events; with `delivered`, as delivered ones, with their counters."""
 
     @abstractmethod
     def cpu_seconds(self) -> float | None:
@@ -61,7 +61,7 @@ class Databases(ABC):
 
     @contextmanager
     def filled(self, workload: Workload, *, delivered: bool = False) -> Iterator[str]:
-        """Give the URL of an outbox with a workload in it, to copy from."""
+        """Yield the URL of an outbox with a workload in it, to copy from."""
         url = self.outbox()
         try:
             self.fill(url, workload, delivered=delivered)
@@ -71,7 +71,7 @@ class Databases(ABC):
 
     @contextmanager
     def copied(self, url: str) -> Iterator[str]:
-        """Give the URL of a copy."""
+        """Yield the URL of a copy."""
         copy = self.copy(url)
         try:
             yield copy
@@ -111,7 +111,7 @@ class SqliteFiles(Databases):
         shutil.rmtree(_path(url).parent)
 
     def fill(self, url: str, workload: Workload, *, delivered: bool = False) -> None:
-        """Write a workload's events; as delivered ones, with the counters, if that is asked."""
+        """Write a workload's events; with `delivered`, as delivered ones, with their counters."""
         names, marks = "payload", "?"
         if delivered:
             names = "payload, status, delivered_at, delivery_number"
@@ -119,7 +119,7 @@ class SqliteFiles(Databases):
         statement = f"INSERT INTO shipper_outbox ({names}) VALUES ({marks})"
         engine = open_engine(url)
         with writing(engine) as tx:
-            # Millions of random ids are sorted in there, and not on the disk.
+            # Millions of random ids are sorted in this cache, and not on the disk.
             tx.exec_driver_sql("PRAGMA cache_size = -2000000")
             for rows in _chunks(workload, delivered=delivered):
                 tx.exec_driver_sql(statement, rows)
@@ -131,7 +131,7 @@ class SqliteFiles(Databases):
         engine.dispose()
 
     def cpu_seconds(self) -> float | None:
-        """Return nothing: all that SQLite does, the daemon does."""
+        """Return None: SQLite runs inside the daemon."""
         return None
 
     def size(self, url: str) -> int:
@@ -150,7 +150,7 @@ class PostgresDatabases(Databases):
         self.version = str(self._ask("SHOW server_version")).split(" ")[0]
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             if self._ask(f"SHOW {setting}") != "on":
-                raise RuntimeError(f"PostgreSQL runs without {setting}: not what is measured here")
+                raise RuntimeError(f"PostgreSQL runs without {setting}: the figures need it")
         self._postmaster = self._find_postmaster()
 
     def outbox(self) -> str:
@@ -170,7 +170,7 @@ class PostgresDatabases(Databases):
         self._ask(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
     def fill(self, url: str, workload: Workload, *, delivered: bool = False) -> None:
-        """Write a workload's events; as delivered ones, with the counters, if that is asked."""
+        """Write a workload's events; with `delivered`, as delivered ones, with their counters."""
         names = "payload"
         if delivered:
             names = "payload, delivery_number, status, delivered_at"
@@ -191,7 +191,7 @@ class PostgresDatabases(Databases):
         self.tidy(url)
 
     def tidy(self, url: str) -> None:
-        """Do what a server does by itself while a backlog grows over days."""
+        """Do the upkeep that a server does by itself while a backlog grows over days."""
         engine = create_engine(make_url(url), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             connection.exec_driver_sql("VACUUM ANALYZE")
@@ -243,7 +243,7 @@ def _path(url: str) -> Path:
 
 
 def _sync(path: Path) -> None:
-    """Leave no writing to the disk for later, when it would be in a measurement's way."""
+    """Write everything to the disk now, so that it doesn't disturb a measurement later."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)

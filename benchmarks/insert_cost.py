@@ -21,7 +21,7 @@ from benchmarks.processes import DATABASE
 from benchmarks.workload import Workload
 
 _ROUNDS = 10
-# A durable commit costs as much as so many rows without one.
+# A durable commit costs as much as this many rows without one.
 _ALONE = 10
 _KEYS = 1_000
 
@@ -44,7 +44,7 @@ Execute = Callable[[str, Sequence[Any]], object]
 
 
 def open_database(url: str) -> Execute:
-    """Return what runs a statement that is written with `?`, committed unless one has begun."""
+    """Return a function that runs a statement with `?`; it commits outside of a transaction."""
     if url.startswith("sqlite:///"):
         sqlite = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
         sqlite.execute("PRAGMA synchronous = FULL")
@@ -60,7 +60,7 @@ def open_database(url: str) -> Execute:
 
 
 def rows(way: str, payloads: Iterator[str], numbers: Iterator[int], many: int) -> list[list[str]]:
-    """Return the values of so many INSERTs."""
+    """Return the values of `many` INSERTs."""
     if way == "payload":
         return [[next(payloads)] for _ in range(many)]
     return [

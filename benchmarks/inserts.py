@@ -1,4 +1,4 @@
-"""Runs insert_cost.py on a fresh outbox, in a process that has nothing of shipper's in it."""
+"""Runs insert_cost.py on a fresh outbox, in a process without shipper's code."""
 
 import json
 import subprocess

@@ -1,7 +1,8 @@
-"""Whether the promises were kept, judged by the receiver's log alone.
+"""Judges by the receiver's log alone whether the daemon kept its promises.
 
-Of each shopper the events have to arrive in order, each after the answer to the one before; what
-was refused comes again before anything else of that shopper, and what was accepted never again.
+The events of each shopper have to arrive in order, each after the answer to the one before. A
+refused event comes again before any other event of that shopper; an accepted event never comes
+again.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 
 class Exchange(NamedTuple):
-    """A line of the log; times in nanoseconds."""
+    """A line of the log; times are in nanoseconds."""
 
     shopper: int
     sequence: int
@@ -22,7 +23,7 @@ class Exchange(NamedTuple):
 
 @dataclass(slots=True)
 class Verdict:
-    """What the log shows: how many of each."""
+    """What the log shows: how many events of each kind."""
 
     requests: int = 0
     accepted: int = 0
@@ -60,7 +61,7 @@ def read(log: Path) -> Iterator[Exchange]:
 
 
 def judge(exchanges: Iterable[Exchange], events: int) -> Verdict:
-    """Judge a log of so many events; in the order of arrival, whatever order it is in."""
+    """Judge a log of `events` events, in the order of arrival; the log can be in any order."""
     verdict = Verdict()
     expected: dict[int, int] = {}
     answered: dict[int, int] = {}

@@ -1,8 +1,8 @@
-"""For how long each command keeps an application from writing: `python -m benchmarks.locks [ROWS]`.
+"""How long each command keeps an application from writing: `python -m benchmarks.locks [ROWS]`.
 
-An outbox of a million rows on SQLite, a command on all of them, and an application that writes all
-the time from another process. Printed are the longest transaction that writes, and the longest time
-that the application waited for one INSERT, in milliseconds; and what memory the command took more.
+The outbox has a million rows on SQLite. A command works on all of them, while an application writes
+all the time from another process. The output is the command's longest writing transaction and the
+application's longest wait for one INSERT, in milliseconds, and the memory that the command needed.
 """
 
 import multiprocessing
@@ -115,7 +115,7 @@ def _exhaust(steps: Any) -> None:
 
 
 def _unhurried(steps: Any) -> None:
-    """Rest after each step for as long as it took, as `shipper prune` does."""
+    """Pause after each step for as long as it took, as `shipper prune` does."""
     nobody, began = threading.Event(), time.monotonic()
     for _ in steps:
         nobody.wait(max(0.01, time.monotonic() - began))
@@ -199,7 +199,7 @@ class _Stopwatch:
 def _application(path: Path, ready: Event, stop: Event, longest: Any) -> None:
     """Write events one by one, as an application in Python does, and note the longest wait."""
     connection = sqlite3.connect(path, timeout=60, isolation_level=None)
-    # Else it would measure its own copying of what lies in the WAL.
+    # Otherwise it would measure its own checkpoints of the WAL.
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     while not stop.is_set():
         began = time.monotonic()
@@ -227,7 +227,7 @@ def _writing(path: Path) -> Iterator[Any]:
 
 
 def _measure(base: Path, path: Path, work: Work, rows: int, answer: Any) -> None:
-    """Do the work in a process of its own, so that its memory is its own."""
+    """Do the work in a new process, so that only its memory is measured."""
     shutil.copy(base, path)
     engine = open_engine(_url(path))
     watch = _Stopwatch(engine)
@@ -241,7 +241,7 @@ def _measure(base: Path, path: Path, work: Work, rows: int, answer: Any) -> None
 
 
 def main() -> None:
-    """Measure and print, a line a command."""
+    """Measure, and print one line per command."""
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else ROWS
     wanted = sys.argv[2:]
     print(f"{'command':40}{'longest':>9}{'INSERT':>9}{'memory':>9}{'in all':>9}")

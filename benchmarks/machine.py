@@ -1,4 +1,4 @@
-"""On what was measured: without it no figure means anything."""
+"""The machine on which the benchmarks ran: without it, a figure has no meaning."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ _SYNCS = 50
 
 
 def describe(directory: Path, versions: dict[str, str]) -> list[tuple[str, str]]:
-    """Return names and values; `directory` is where the databases lie."""
+    """Return names and values; `directory` is where the databases are."""
     kind, sync = _file_system(directory), _sync_seconds(directory)
     return [
         ("date", datetime.now(UTC).isoformat(timespec="minutes").replace("+00:00", "Z")),
@@ -42,7 +42,7 @@ def _file_system(directory: Path) -> str:
 
 
 def _sync_seconds(directory: Path) -> float:
-    """Return the median time to append 4 KiB to a file durably: what a commit can't go below."""
+    """Return the median time to append 4 KiB to a file durably: no commit can be faster."""
     path = directory / "sync-probe"
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     took = []

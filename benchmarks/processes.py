@@ -1,4 +1,4 @@
-"""Read what the kernel says of processes (CPU time, memory); start and end the benchmarks' own."""
+"""Read CPU time and memory of processes from the kernel; start and end the benchmarks' own."""
 
 import os
 import re
@@ -15,12 +15,12 @@ _END_WITHIN = 30.0
 
 
 def _stat(pid: int) -> list[str]:
-    """Return the fields of proc(5) stat from the third on; a name may hold anything."""
+    """Return the fields of proc(5) stat from the third on; the name can hold any character."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that a process has used, all its threads together."""
+    """Return the CPU time that all threads of a process have used."""
     user, system = _stat(pid)[11:13]
     return (int(user) + int(system)) / _TICKS
 
@@ -52,12 +52,12 @@ def memory(pid: int, field: str = "VmHWM") -> float:
     return int(found[1]) / 1024
 
 
-# Where a process finds its database's URL: every user can read a command line.
+# The variable with the database's URL: not an argument, because every user can read a command line.
 DATABASE = "BENCHMARK_DATABASE"
 
 
 def environment(database: str = "") -> dict[str, str]:
-    """Return the environment for a process: this code, none of the user's settings."""
+    """Return the environment for a process: this code, and no settings of the user."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SHIPPER_")}
     return {**kept, "PYTHONPATH": str(ROOT), DATABASE: database}
 
@@ -68,7 +68,7 @@ def module(name: str, *arguments: str) -> list[str]:
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """End a process with SIGTERM, and if it doesn't listen with SIGKILL."""
+    """End a process with SIGTERM, or with SIGKILL if it doesn't end."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
@@ -83,7 +83,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 @contextmanager
 def running(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
-    """Give a process whose stdout can be read, and end it."""
+    """Start a process whose stdout can be read, yield it, and end it."""
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
     try:
         yield process

@@ -1,6 +1,6 @@
-"""Where the daemon's time goes: py-spy attached while it ships, and the top of what it saw.
+"""Where the daemon spends its time: py-spy samples it while it ships.
 
-Only for who wants to make it faster: a daemon that is looked at is a little slower.
+For developers who want to make it faster: sampling makes the daemon a little slower.
 """
 
 import re
@@ -21,14 +21,14 @@ _END_WITHIN = 60.0
 
 
 def find() -> str | None:
-    """Return the program py-spy, beside this Python or on the path; None when there is none."""
+    """Return the program py-spy, beside this Python or on the path; None if there is none."""
     beside = Path(sys.executable).with_name("py-spy")
     return str(beside) if beside.exists() else shutil.which("py-spy")
 
 
 @contextmanager
 def profiling(program: str, process: Daemon, output: Path) -> Iterator[None]:
-    """Sample all threads of a daemon; `output` gets the stacks, a line each (`--format raw`)."""
+    """Sample all threads of a daemon; `output` gets the stacks, one per line (`--format raw`)."""
     command = [
         program, "record", "--pid", str(process.pid), "--format", "raw", "--threads",
         "--rate", str(_RATE), "--output", str(output),

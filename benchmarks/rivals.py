@@ -30,7 +30,7 @@ _IN_FLIGHT = 64
 
 @dataclass(frozen=True, slots=True)
 class Rivaled:
-    """What a peer did. Rates in events a second, CPU in seconds for all, memory in MB."""
+    """A peer's result: rates in events a second, CPU in seconds for all events, memory in MB."""
 
     peer: str
     version: str
@@ -48,7 +48,7 @@ def measure(
     events: int | None,
     say: Callable[[str], None],
 ) -> list[Rivaled]:
-    """Run every peer so many times; raises CalledProcessError where one can't be installed."""
+    """Run every peer `runs` times; raises CalledProcessError if one can't be installed."""
     python = directory / "venv" / "bin" / "python"
     say(f"peers: installing {', '.join(ORDER)}")
     subprocess.run([sys.executable, "-m", "venv", str(directory / "venv")], check=True)
@@ -60,7 +60,7 @@ def measure(
 
 
 class _Rival:
-    """What all peers are given."""
+    """What all peers have in common: the database server, the endpoint, the work."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The scenarios: what is shipped, from what, to what, and what it is compared with."""
+"""The scenarios: the events, the database, the endpoint, and the loop to compare with."""
 
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -8,7 +8,7 @@ from benchmarks.workload import Workload
 
 
 class Reference(Enum):
-    """What a bare client loop has to heed when it ships the same; see bare_loop.py."""
+    """Which order a bare client loop keeps when it ships the same; see bare_loop.py."""
 
     FREE = "free"
     ORDERED = "ordered"
@@ -16,7 +16,7 @@ class Reference(Enum):
 
 
 _AT_ONCE = Endpoint()
-# Waits of the default length would be most of what is measured.
+# With the default delays, most of the measured time would be waits.
 _QUICK_RETRY = '[destinations.default.retry]\nmin_delay = "10ms"\nmax_delay = "100ms"\n'
 
 
@@ -32,7 +32,7 @@ class Drain:
     in_flight: int = 64
     retry: str = ""
     reference: Reference | None = None
-    """A second loop to compare with, where one without any order says little."""
+    """A second loop to compare with, if a loop without any order shows little."""
     most_runs: int | None = None
 
 
@@ -118,7 +118,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Commands("l", "commands", postgres=True),
 )
 
-# What --full puts in the place of (g).
+# What --full runs instead of (g).
 FULL_BACKLOGS: tuple[Scenario, ...] = (
     Drain("g", "backlog", Workload(1_000_000, 1_000), most_runs=1),
     Drain("g", "backlog", Workload(5_000_000, 1_000), most_runs=1),
@@ -146,7 +146,7 @@ def chosen(
     events: int | None = None,
     seconds: float | None = None,
 ) -> list[Scenario]:
-    """Return the scenarios of these names, all for none; of another size where that is asked."""
+    """Return the scenarios of these names (all if there are none), in the size asked for."""
     scenarios: list[Scenario] = []
     for scenario in SCENARIOS:
         if wanted and scenario.name not in wanted:

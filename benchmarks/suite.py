@@ -54,7 +54,7 @@ class Suite:
         return measure.judged(scenario, self._databases[scenario.postgres])
 
     def profile(self, scenarios: Sequence[Scenario], profiler: drains.Profiler) -> None:
-        """Ship the backlogs among the scenarios, each once, with a profiler looking on."""
+        """Ship the backlogs among the scenarios, each once, with a profiler attached."""
         measure = drains.Measure(self.fresh(), self._say, profiler)
         for scenario in scenarios:
             databases = self._databases.get(scenario.postgres)
@@ -62,7 +62,7 @@ class Suite:
                 measure.once(scenario, databases)
 
     def peers(self, runs: int, events: int | None) -> list[Rivaled]:
-        """Return what the peers do, which need PostgreSQL; nothing where there is none."""
+        """Return the results of the peers, which need PostgreSQL; none without it."""
         databases = self._databases.get(True)
         if not isinstance(databases, PostgresDatabases):
             self._failed("peers left out, because there is no PostgreSQL")
@@ -102,7 +102,7 @@ class Suite:
 def open_suite(
     directory: Path, scenarios: Sequence[Scenario], say: Say, *, peers: bool = False
 ) -> Iterator[Suite]:
-    """Give a suite with the databases that the scenarios, and the peers, need."""
+    """Yield a suite with the databases that the scenarios and the peers need."""
     files = directory / "sqlite"
     files.mkdir()
     databases: dict[bool, Databases] = {False: SqliteFiles(files)}

@@ -1,8 +1,8 @@
-"""The events that every measurement ships: which there are, whose each is, and their bytes.
+"""The events that every measurement ships: how many, of which shopper each is, and their bytes.
 
-All of it follows from a few numbers, so that the outbox, the bare loop and the peers get the same
-payloads without a file between them. An event bears its shopper and its place in the shopper's
-sequence at fixed offsets: the receiver's log needs no JSON parser.
+All of it is computed from a few numbers, so that the outbox, the bare loop and the peers get the
+same payloads without a file. An event has its shopper, and its place in the shopper's sequence, at
+fixed offsets: so the receiver needs no JSON parser.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ def payload(shopper: int, sequence: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """So many events of so many shoppers, who take turns; a hot one may have nine in ten."""
+    """A number of events of shoppers who take turns; a hot shopper can have nine in ten."""
 
     events: int
     keys: int

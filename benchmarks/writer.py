@@ -22,7 +22,7 @@ _BUSY_TIMEOUT = 60.0
 
 
 def committer(url: str) -> Callable[[str], None]:
-    """Return what writes one event and commits it."""
+    """Return a function that writes one event and commits it."""
     if url.startswith("sqlite:///"):
         path = url.removeprefix("sqlite:///")
         sqlite = sqlite3.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None)

@@ -33,10 +33,10 @@ from shipper.daemon.database_thread import DatabaseThread
 from shipper.daemon.destinations import (
     ReadyDestinations,
     RouteInputs,
-    SeenFiles,
     ready_destinations,
     route_of,
 )
+from shipper.daemon.file_watch import SeenFiles
 from shipper.daemon.requests import Stop
 from shipper.daemon.session_outbox import Address, SessionOutbox
 from shipper.daemon.signs_of_life import SignsOfLife, leave_signs
@@ -173,7 +173,7 @@ async def open_session(
         address, notice = Address(settings.database), partial(_log_notice, log)
         waiting = log_waiting(log, on_wait)
         engine = open_engine(
-            settings.database.url, told=notice, renewed=address.read_url, frozen=FROZEN
+            settings.database.url, notify=notice, renewed=address.read_url, frozen=FROZEN
         )
         endure(engine)
         stack.push_async_callback(_disconnect, thread, engine)

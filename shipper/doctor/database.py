@@ -41,7 +41,7 @@ from shipper.store.report.silence import find_silence
 from shipper.store.report.status import (
     DestinationReport,
     commit_blockers,
-    current_shipper,
+    current_daemon,
     destination_report,
     open_transactions,
 )
@@ -208,21 +208,21 @@ def check_reach(database: Database) -> Iterator[CheckResult]:
 
 def check_daemon(database: Database, settings: Settings, now: float) -> Iterator[CheckResult]:
     """Check that a daemon ships, and the states of the destinations."""
-    shipper = current_shipper(database)
+    daemon = current_daemon(database)
     reports = destination_report(database, settings.destinations, now)
     pending = sum(report.pending for report in reports)
     in_commit = commits.waiting(database) is not None  # `check_commits` reports that
-    if shipper is not None and not in_commit and (found := find_silence(database)):
-        yield fault("daemon", f"{shipper} {found.told}", SILENT_DAEMON_FIX)
-    elif shipper is not None:
-        yield well("daemon", f"{shipper} ships")
+    if daemon is not None and not in_commit and (found := find_silence(database)):
+        yield fault("daemon", f"{daemon} {found.predicate}", SILENT_DAEMON_FIX)
+    elif daemon is not None:
+        yield well("daemon", f"{daemon} ships")
     elif pending:
         text = f"none is running, and {pending:,} pending events wait for it"
         yield fault("daemon", text, start_command(settings.path))
     else:
         yield warning("daemon", "none is running", start_command(settings.path))
     for report in reports:
-        yield _link(report, settings, running=shipper is not None)
+        yield _link(report, settings, running=daemon is not None)
         if report.dead:
             yield warning("dead letters", f"{report.dead:,} of {report.name}", DEAD_LETTERS_FIX)
 

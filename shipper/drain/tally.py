@@ -53,7 +53,6 @@ class Totals:
     """Tries after which the event stays pending."""
     dead: int
     latency_sum: float
-    latency_count: int
     latency_max: float
     """The longest since `Tally.totals` was last called with `restart_max`."""
 
@@ -92,7 +91,6 @@ class Counts:
             self.retried,
             self.dead,
             self.latency.total,
-            sum(self.latency.counts),
             self.latency_max,
         )
 

@@ -22,7 +22,7 @@ from shipper.store.report.status import (
     Blocker,
     DestinationReport,
     commit_blockers,
-    current_shipper,
+    current_daemon,
     destination_report,
 )
 from shipper.store.report.verify import known_to_be_broken
@@ -170,14 +170,14 @@ def gather(
     every second passes the same `seldom` each time. The caller adds the delivery windows. Raises
     StoreUnavailable, AccessDenied and SchemaError.
     """
-    shipper, blockers = current_shipper(database), commit_blockers(database)
+    daemon, blockers = current_daemon(database), commit_blockers(database)
     reports = destination_report(database, settings.destinations, now, patient=True)
     rows, path = sum(report.rows for report in reports), database_path(settings.database.url)
     broken, taken = (seldom or SlowFacts()).of(database, settings, rows, now)
     situation = Situation(
         reports,
         settings.destinations.keys(),
-        is_shipped=shipper is not None,
+        is_shipped=daemon is not None,
         oldest=(settings.alerts.oldest_pending or inf) if oldest is None else oldest,
         taken=taken,
         room=None if path is None else Room.of(path, settings),
@@ -193,4 +193,4 @@ def gather(
         start=start,
         silence=find_silence(database),
     )
-    return situation, shipper
+    return situation, daemon

@@ -126,7 +126,7 @@ def _of_full_disk(room: Room | None) -> Iterator[Trouble]:
 
 def _of_silent_daemon(found: Silence | None) -> Iterator[Trouble]:
     if found is not None:
-        yield Trouble(Severity.CRITICAL, f"the daemon {found.told}", SILENT_DAEMON_FIX)
+        yield Trouble(Severity.CRITICAL, f"the daemon {found.predicate}", SILENT_DAEMON_FIX)
 
 
 def _of_filling_disk(room: Room | None) -> Iterator[Trouble]:
