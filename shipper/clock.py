@@ -13,6 +13,8 @@ from typing import Protocol
 # When shipper began, as near as it can find out. The kernel's start time of the process may be that
 # of a shell which has executed shipper in its own place.
 BEGAN = time.clock_gettime(time.CLOCK_BOOTTIME)
+# The wall time at the end of the year 9999: the last that a row can have.
+LATEST = 253402300799.0
 
 
 class Clock(Protocol):

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from shipper.advice import place_of
 from shipper.clock import Clock
 from shipper.config import DestinationSettings, Settings
-from shipper.daemon.chores import Fingerprint, fingerprint
+from shipper.daemon.file_watch import SeenFiles, fingerprint
 from shipper.destination import Destination
 from shipper.drain import Route, Terms
 from shipper.drain.courier import Courier
@@ -21,7 +21,6 @@ from shipper.policy.delivery import RetryPolicy
 
 RouteInputs: TypeAlias = tuple[object, ...]
 """The values that a route is made of: while they are the same, the route is kept."""
-SeenFiles: TypeAlias = Mapping[Path, Fingerprint | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,10 +33,10 @@ from shipper.daemon.database_thread import DatabaseThread
 from shipper.daemon.destinations import (
     ReadyDestinations,
     RouteInputs,
-    SeenFiles,
     ready_destinations,
     route_of,
 )
+from shipper.daemon.file_watch import SeenFiles
 from shipper.daemon.requests import Stop
 from shipper.daemon.session_outbox import Address, SessionOutbox
 from shipper.daemon.signs_of_life import SignsOfLife, leave_signs

@@ -8,6 +8,7 @@ judged, and a file with an access list counts as accessible. The check must neve
 
 import array
 import fcntl
+import grp
 import json
 import os
 import pwd
@@ -128,6 +129,14 @@ class User:
         else:
             given = status.st_mode >> (3 if status.st_gid in self.gids else 0)
         return given & needed == needed
+
+
+def group_name(gid: int) -> str:
+    """Return the name of a group, or its number if it has no name."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
 
 
 def has_access_list(path: str | Path) -> bool:

@@ -76,7 +76,10 @@ def check_sqlite_library() -> Iterator[CheckResult]:
     library = sqlite_library()
     text = f"SQLite {library.version} ({library.name})"
     if library.wal_reset_safe:
-        yield well("library", f"{text}; the application's own must be 3.51.3 or newer, too")
+        yield well(
+            "library",
+            f"{text}; an application with one older than 3.51.3: shipper help writing",
+        )
     else:
         yield warning(
             "library",

@@ -132,7 +132,7 @@ async def _api(
     except (ShipperError, OSError) as error:
         return [of_error(name, error)]
     place = place_of(settings, whole)
-    return [_verdict(name, answer, clock, place), *_their_clock(settings, answer, clock)]
+    return [_of_answer(name, answer, clock, place), *_their_clock(settings, answer, clock)]
 
 
 async def _ask(settings: DestinationSettings, api_id: str) -> Reply | Fault:
@@ -144,7 +144,7 @@ async def _ask(settings: DestinationSettings, api_id: str) -> Reply | Fault:
         await carrier.aclose()
 
 
-def _verdict(
+def _of_answer(
     name: str, answer: Reply | Fault, clock: Clock, place: DestinationPlace
 ) -> CheckResult:
     outcome = classify(answer, clock.wall(), place.where)

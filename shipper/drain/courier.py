@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
 from shipper.clock import Clock
-from shipper.contract.validation import describe, violations
+from shipper.contract.validation import violations
+from shipper.contract.violation import describe
 from shipper.policy.event import Event
 from shipper.policy.outcome import EXCERPT_CHARS, Fault, Invalid, Outcome, Reply, classify, masked
 

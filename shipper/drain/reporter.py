@@ -59,11 +59,11 @@ class Reporter:
         self._logged: dict[str, _Logged] = {}
         self._reasons: set[str] = set()
 
-    def recorded(self, destination: str, settled: Sequence[Ended]) -> None:
+    def recorded(self, destination: str, ended: Sequence[Ended]) -> None:
         """Report outcomes that are on disk."""
-        self._tally.recorded(destination, settled)
+        self._tally.recorded(destination, ended)
         logged = self._logged.setdefault(destination, _Logged())
-        for item in settled:
+        for item in ended:
             status = item.record.verdict.status
             logged.batch[status] += 1
             logged.probes += status is Status.PENDING

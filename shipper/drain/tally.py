@@ -53,7 +53,6 @@ class Totals:
     """Tries after which the event stays pending."""
     dead: int
     latency_sum: float
-    latency_count: int
     latency_max: float
     """The longest since `Tally.totals` was last called with `restart_max`."""
 
@@ -92,7 +91,6 @@ class Counts:
             self.retried,
             self.dead,
             self.latency.total,
-            sum(self.latency.counts),
             self.latency_max,
         )
 
@@ -127,12 +125,12 @@ class Tally:
                 counts.latency_max = 0.0
         return found
 
-    def recorded(self, destination: str, settled: Sequence[Ended]) -> None:
+    def recorded(self, destination: str, ended: Sequence[Ended]) -> None:
         """Count outcomes that are on disk."""
-        if not settled:
+        if not ended:
             return
         counts = self._destinations.setdefault(destination, Counts())
-        for item in settled:
+        for item in ended:
             counts.meet(item.outcome.cause)
             counts.seconds += item.seconds
             record = item.record

@@ -24,8 +24,9 @@ the link pauses when three lanes in a row fail, or when the same event fails aga
 accepted between them, everything is refused, and refusals are charged to no event. With fewer than
 five lanes this can't be seen.
 
-It must never charge a failure to an event while the link isn't ready. `link` decides what follows
-for the link.
+Five lanes that fail with nothing accepted between them, or five such failures in a row, mean that
+the link is down. `link` decides which state follows. It must never charge a failure to an event
+while the link isn't ready, unless it is a refusal.
 """
 
 from dataclasses import dataclass, field

@@ -528,7 +528,7 @@ IN_SHORT = {
     "Database": "every order of transactions, lost connections, locks, missing tables and rights",
     "Rows": "invalid JSON, invalid events, invalid UTF-8; any key, any id",
     "Clock": "jumps of 1 ms to 70 years, forward and back, and what is deleted then; a machine that sleeps",
-    "People": "operators at work meanwhile, wrong configurations, curious eyes",
+    "People": "operators at work meanwhile, wrong configurations, users who look for secrets",
     "Security": "links where root writes, a removed lock, texts that steer a terminal, DNS rebinding",
 }
 """Of each group what its short form says."""

@@ -128,8 +128,6 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
         ("demo/command.py", "_directory", "keep.mkdir", 1),
     ),
     NO_FILE: (
-        ("store/db/engine.py", "move", "dialect_of(engine).move", 1),
-        ("store/db/postgres/dialect.py", "PostgresDialect.move", "connector.move", 1),
         ("cli/commands/top.py", "Picture.draw", "part.truncate", 1),
         ("daemon/observers.py", "_opened", "server.open", 1),
         ("demo/play.py", "_Performance.run", "self._shop.open", 1),

@@ -17,7 +17,7 @@ _CALLS = frozenset({
     "hardlink_to", "symlink_to", "rename", "renames", "unlink", "rmdir", "removedirs", "rmtree",
     "mkdir", "makedirs", "mkfifo", "mknod", "touch", "truncate", "ftruncate", "posix_fallocate",
     "pwrite", "write_text", "write_bytes", "read_text", "read_bytes", "copyfile", "copy2",
-    "copytree", "move", "mkstemp", "mkdtemp", "NamedTemporaryFile", "TemporaryFile",
+    "copytree", "mkstemp", "mkdtemp", "NamedTemporaryFile", "TemporaryFile",
     "TemporaryDirectory", "bind", "setxattr", "utime",
 })  # fmt: skip
 # Of these names only what these have: others are of texts, lists, sessions and servers.
@@ -26,6 +26,7 @@ _OF = {
     "remove": {"os", "directory", "sockets", "self._inside"},
     "connect": {"sqlite3", "_sqlite_module()"},
     "copy": {"shutil"},
+    "move": {"shutil"},
 }
 
 

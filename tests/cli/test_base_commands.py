@@ -624,6 +624,19 @@ def test_init_asks_four_questions_on_a_terminal(bare: Home) -> None:
     assert settings.destinations["default"].read_api_id().reveal() == "secret-id"
 
 
+def test_init_ends_where_its_input_ends(bare: Home) -> None:
+    """At the question whose answer isn't shown, too: Ctrl-D is no bug."""
+    shown = Terminal(bare, "init").answer(
+        ("database does your application use?", ""),
+        ("Which URL receives the events?", "https://a.example/e"),
+        ("Your API ID?", "\x04"),
+        status=2,
+    )
+    assert "stdin ended before all questions were answered" in shown
+    assert "bug" not in shown
+    assert not bare.config.exists()
+
+
 class Terminal:
     """A person at a terminal, who answers when asked."""
 
@@ -640,7 +653,7 @@ class Terminal:
         )
         os.close(follower)
 
-    def answer(self, *dialogue: tuple[str, str]) -> str:
+    def answer(self, *dialogue: tuple[str, str], status: int = 0) -> str:
         """Wait for each question, give its answer, and return all that was shown."""
         shown = ""
         for question, reply in dialogue:
@@ -650,7 +663,7 @@ class Terminal:
             os.write(self._leader, f"{reply}\n".encode())
         for chunk in self._rest():
             shown += chunk
-        assert self._process.wait(DEADLINE) == 0, shown
+        assert self._process.wait(DEADLINE) == status, shown
         os.close(self._leader)
         return shown
 
@@ -699,7 +712,7 @@ def test_drain_ends_with_1_where_an_event_died(home: Home) -> None:
     with home.receiving():
         ran = home.run("drain")
     assert ran.status == 1
-    assert "delivered 1, 1 became dead letters: shipper dead list" in ran.out
+    assert "delivered 1, dead letters 1 (see: shipper dead list)" in ran.out
 
 
 def test_drain_gives_up_on_a_link_that_is_down_and_says_why(home: Home) -> None:

@@ -109,6 +109,29 @@ def test_a_chapter_is_laid_out_on_a_terminal(home: Home) -> None:
     assert not plain.has_colours
 
 
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"PATH": "/nonexistent"},
+        {"PAGER": "/nonexistent/pager -R"},
+        {"PAGER": ""},
+        {"PAGER": "less 'unclosed"},
+        {"TERM": "dumb", "PATH": "/usr/bin:/bin"},
+    ],
+    ids=["a till without less and more", "no such pager", "none wanted", "a typo", "dumb"],
+)
+def test_without_a_pager_a_chapter_is_printed(home: Home, environ: dict[str, str]) -> None:
+    """The command neither fails nor waits for a key, and nothing says `not found`."""
+    shown = draw(home, "help", "states", seen="lets it go on", columns=80, **environ)
+    assert "not found" not in shown.text
+
+
+def test_a_pager_with_options_that_is_left_early_is_no_failure(home: Home) -> None:
+    """It has its options, and the rest of the chapter has no reader."""
+    shown = draw(home, "help", "json", seen="JSON", columns=80, PAGER="head -n 2")
+    assert "delivered" not in shown.text
+
+
 def test_help_of_a_command_is_its_own(home: Home) -> None:
     """Whatever depth it has."""
     for words in ("drain", "dead", "dead retry"):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from shipper.policy.outcome import EXCERPT_CHARS, Reply, excerpt, masked
@@ -76,9 +76,12 @@ def test_a_secret_is_masked_in_every_usual_spelling(spelling: str, around: str) 
 )
 def test_whatever_the_secret_is(secret: str, before: str, spelling: str) -> None:
     """And wherever an excerpt ends."""
-    body = (before + SPELLINGS[spelling](secret)).encode("utf-8", "replace")
-    told = masked(Reply(401, body=body), secret)
     spelled = SPELLINGS[spelling](secret).encode()
+    body = before.encode("utf-8", "replace") + spelled
+    assume(
+        body.find(spelled) == len(body) - len(spelled)
+    )  # else a mask takes part of what is before
+    told = masked(Reply(401, body=body), secret)
     assert spelled[2:-4] not in told.body.replace(before.encode("utf-8", "replace"), b"")
     assert secret.encode() not in told.body
 

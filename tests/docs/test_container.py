@@ -13,9 +13,10 @@ from ruamel.yaml import YAML
 
 from shipper.cli.grammar.parser import build
 from shipper.cli.setup.service import install
-from shipper.cli.setup.units import RELAXED, UNIT, packaged
+from shipper.cli.setup.units import RELAXED, packaged
 from shipper.config import load
 from shipper.config.types import Seconds
+from shipper.doctor.unit import UNIT
 from shipper.drain.dispatcher import STOP_GRACE
 from tests.docs.documents import TEXT, tagged
 
@@ -26,6 +27,7 @@ _SMALLEST = (
     '[destinations.default]\nurl = "https://api.example/events"\napi_id = "x"\n'
 )
 COMPOSE, DOCKERFILE = tagged("yaml", "compose"), tagged("dockerfile", "container")
+STEPS = tagged("sh", "containers")
 
 
 @pytest.fixture
@@ -77,6 +79,10 @@ def test_it_mounts_directories_that_belong_to_its_user(service: dict[str, Any]) 
     assert instructions()["USER"] == [service["user"]]
     config = PurePosixPath(service["environment"]["SHIPPER_CONFIG"])
     assert str(config.parent) in mounted.values()
+    assert f"-o {config} " in STEPS
+    assert f"sqlite:///{mounted['outbox']}/" in STEPS
+    host = next(v for v in service["volumes"] if v.endswith(f":{config.parent}")).split(":")[0]
+    assert f"install -d -o {uid} -g {gid} {PurePosixPath(host).name} " in STEPS
 
 
 def test_its_commands_are_ones_that_exist(service: dict[str, Any]) -> None:
@@ -84,7 +90,11 @@ def test_its_commands_are_ones_that_exist(service: dict[str, Any]) -> None:
     how, program, *words = service["healthcheck"]["test"]
     assert how == "CMD"
     assert instructions()["ENTRYPOINT"] == [f'["{program}"]']
-    for command in (words, *map(json.loads, instructions()["CMD"])):
+    lines = re.findall(r"^docker compose (?:run --rm|exec) (.+)$", STEPS, re.MULTILINE)
+    first, last = (shlex.split(line) for line in lines)
+    assert first[0] == last[0] == "shipper"  # the name of the service
+    assert last[1] == program
+    for command in (words, first[1:], last[2:], *map(json.loads, instructions()["CMD"])):
         build().parse_args(command, exit_on_error=False, print_error=False)
 
 

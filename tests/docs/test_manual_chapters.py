@@ -99,6 +99,12 @@ def test_a_link_to_a_chapter_is_the_command_that_shows_it(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
+def test_a_link_reads_well_as_a_command(name: str) -> None:
+    """On a terminal `the [log](log.md)` would be "the `shipper help log`"."""
+    assert re.findall(r"\b(?:an?|the|chapter)\s+`shipper help [^`]*`", text_of(name)) == []
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
 def test_no_chapter_paints_a_background(name: str) -> None:
     """A dark box behind code can't be read on a light terminal."""
     screen = Console(file=StringIO(), force_terminal=True, color_system="standard", width=80)

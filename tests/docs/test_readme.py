@@ -31,6 +31,12 @@ def test_it_is_short() -> None:
     assert len(TEXT.splitlines()) <= MOST_LINES
 
 
+def test_it_leads_with_the_two_commands() -> None:
+    """Right after the introduction, the picture and the drawing."""
+    first = re.findall(r"^(?:## (.+)|```(\w+))$", TEXT, re.MULTILINE)[:4]
+    assert first == [("", "mermaid"), ("Two commands", ""), ("", "sh"), ("", "sh")]
+
+
 def test_it_names_the_version() -> None:
     """The version of this tree."""
     assert re.findall(r"version (\d+\.\d+\.\d+)", TEXT) == [__version__]

@@ -238,7 +238,7 @@ def _report(context: Context, view: PendingView, before: EndedCounts) -> int:
     else:
         context.say(
             f"delivered {count(delivered)}"
-            + (f", {count(died)} became dead letters: shipper dead list" if died else "")
+            + (f", dead letters {count(died)} (see: shipper dead list)" if died else "")
         )
         for entry in left:
             context.tell(f"{printable(entry.destination)}: {_why(view, entry)}")

@@ -56,7 +56,7 @@ def export(  # noqa: PLR0913 - one for each option
     the events stay here too.
 
     With --hand-over the events move: no daemon is allowed to run here meanwhile
-    (exit status 75), and the events are marked when the file is complete. If the
+    (exit status 75), and the events are discarded here when the file is complete. If the
     export is interrupted, repeat it with another FILE before a daemon starts here,
     then import both files: the other outbox ignores duplicates.
     """

@@ -1,6 +1,5 @@
 """`shipper help`: the manual, a chapter at a time, and the help of a command by its name."""
 
-import os
 import sys
 from difflib import get_close_matches
 from typing import Annotated
@@ -9,8 +8,9 @@ from cyclopts import Parameter
 
 from shipper.cli.grammar.manual import CHAPTERS, SECTIONS, text_of
 from shipper.cli.output.context import Context
+from shipper.cli.output.pager import page
 from shipper.errors import UsageError
-from shipper.wording.colours import coloured, console
+from shipper.wording.colours import console
 from shipper.wording.safe_text import printable
 
 
@@ -46,10 +46,10 @@ def _print(name: str, context: Context) -> None:
     elif sys.stdout.isatty():
         from shipper.cli.output.markdown import draw  # noqa: PLC0415 - only a terminal needs rich
 
-        os.environ.setdefault("LESS", "-RFX")  # colours as colours; one screen needs no pager
         screen = console()
-        with screen.pager(styles=coloured(sys.stdout)):
+        with screen.capture() as drawn:
             draw(text, screen)
+        page(drawn.get().rstrip("\n"))
     else:
         context.say(text.rstrip("\n"))
 

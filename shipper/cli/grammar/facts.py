@@ -28,6 +28,8 @@ FILES: Final[Mapping[str, str]] = {
     "/var/lib/shipper": "the directory that `shipper service install` makes for an outbox",
     "FILE.shipper.lock": "beside an SQLite file: locked by the daemon that ships it",
     "FILE.shipper.reserve": "beside an SQLite file: room to record deliveries on a full disk",
+    "FILE.shipper.removed-wal": "a WAL that another program removed, kept by the daemon",
+    "FILE.shipper.replaced-wal": "the WAL of an SQLite file that another file has replaced",
 }
 ENVIRONMENT: Final[Mapping[str, str]] = {
     "SHIPPER_CONFIG": "the configuration file, without --config",

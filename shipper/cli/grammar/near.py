@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Final
 
-from shipper.cli.grammar.parser import COMMANDS, names
+from shipper.cli.grammar.parser import names
+from shipper.cli.grammar.registry import COMMANDS
 from shipper.errors import UsageError
 
 # How similar a mistyped word must be: "migrate" isn't a mistyped "grants".

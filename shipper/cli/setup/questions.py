@@ -117,9 +117,7 @@ def _ask(question: str, default: str, check: Check) -> str:
         print(f"{question} [{default}] ", end="", file=sys.stderr, flush=True)
         line = sys.stdin.readline()
         if not line:
-            raise UsageError(
-                "stdin ended before all questions were answered", "shipper init --help"
-            )
+            raise _unanswered()
         answer = line.strip() or default
         try:
             check(answer)
@@ -129,9 +127,17 @@ def _ask(question: str, default: str, check: Check) -> str:
             return answer
 
 
+def _unanswered() -> UsageError:
+    print(file=sys.stderr)  # the question's line has no end yet
+    return UsageError("stdin ended before all questions were answered", "shipper init --help")
+
+
 def _ask_secretly(question: str) -> str | None:
     while True:
-        answer = getpass(f"{question} ", sys.stderr).strip()
+        try:
+            answer = getpass(f"{question} ", sys.stderr).strip()
+        except EOFError:
+            raise _unanswered() from None
         try:
             if answer:
                 _check_api_id(answer)

@@ -55,7 +55,7 @@ class Lane:
     hurried: bool = False  # whether the wait was ended early
     met: int = 0  # the last sweep that met the head
 
-    def move(self, phase: Phase) -> None:
+    def enter(self, phase: Phase) -> None:
         """Enter a phase. An illegal move raises AssertionError."""
         assert phase in FOLLOWING[self.phase], f"{self.phase.name} can't become {phase.name}"
         self.phase = phase

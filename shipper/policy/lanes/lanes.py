@@ -137,7 +137,7 @@ class Lanes:
 
         A page with fewer rows than `limit` is the whole lane.
         """
-        lane.move(IDLE)
+        lane.enter(IDLE)
         if page and page[0].held:
             self.held.add(lane.name)
             page = []
@@ -187,7 +187,7 @@ class Lanes:
             if lane.phase is not READY:
                 continue  # its entry is void: it was unloaded while it stood in line
             if lane.stale or lane.name in self.held:
-                lane.move(IDLE)
+                lane.enter(IDLE)
                 self._place(lane)
             else:
                 self._ready.fly(lane)
@@ -292,7 +292,7 @@ class Lanes:
     def _forget(self, lane: Lane) -> None:
         self._ready.calm(lane)
         self._failed.remember(lane.streak)
-        lane.move(FORGOTTEN)
+        lane.enter(FORGOTTEN)
         del self._lanes[lane.name]
         self.held.discard(lane.name)
 

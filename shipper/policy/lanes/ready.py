@@ -40,7 +40,7 @@ class Ready:
     def put(self, lane: Lane) -> None:
         """Put a lane at the end of its line, unless it stands there already."""
         if lane.phase is not READY:
-            lane.move(READY)
+            lane.enter(READY)
         if not lane.queued:
             lane.queued = True
             self._order += 1
@@ -76,12 +76,12 @@ class Ready:
 
     def fly(self, lane: Lane) -> None:
         """Record that the head of a lane is in flight."""
-        lane.move(IN_FLIGHT)
+        lane.enter(IN_FLIGHT)
         self._trying += lane.again
 
     def land(self, lane: Lane, *, better: int = 0) -> None:
         """Record that the head isn't in flight any more; `better` changes the share."""
-        lane.move(IDLE)
+        lane.enter(IDLE)
         if lane.again:
             lane.again = False
             self._trying -= 1

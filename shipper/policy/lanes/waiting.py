@@ -31,7 +31,7 @@ class Waiting:
         Return the end of its wait as well. The caller can forget that lane, because the outbox
         knows when its head is due.
         """
-        lane.move(WAITING)
+        lane.enter(WAITING)
         self._count += 1
         self._push(lane, due)
         if self._count <= self._most:
@@ -42,7 +42,7 @@ class Waiting:
 
     def wake(self, lane: Lane) -> None:
         """End the wait of a lane."""
-        lane.move(IDLE)
+        lane.enter(IDLE)
         lane.due = None
         self._count -= 1
 

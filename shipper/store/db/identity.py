@@ -10,13 +10,12 @@ from sqlalchemy import Engine, text
 
 from shipper.errors import AccessDenied
 from shipper.store.db.dialect import dialect_of, pick
+from shipper.store.db.postgres.catalog import CLUSTER
 from shipper.store.db.transactions import reading
 from shipper.system.files import followed
 
 Identity: TypeAlias = tuple[object, ...]
 
-# Equal for a server and its standby, which can have taken its place.
-_SYSTEM = text("SELECT system_identifier FROM pg_control_system()")
 _TABLE = text(
     "SELECT oid AS database, CAST(CAST('shipper_lease' AS regclass) AS oid) AS lease"
     " FROM pg_database WHERE datname = current_database()"
@@ -45,7 +44,7 @@ def _of_server(engine: Engine) -> Identity:
 def _system(engine: Engine) -> int | None:
     try:
         with reading(engine) as connection:
-            found: int = connection.execute(_SYSTEM).scalar_one()
+            found: int = connection.execute(text(CLUSTER)).scalar_one()
     except AccessDenied:
         return None  # an administrator has revoked the function
     return found

@@ -14,9 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from shipper.errors import ShipperError
 from shipper.store.db import failures
 from shipper.store.db.dialect import Mode
-from shipper.store.db.kept import Kept, close
-
-__all__ = ["close", "glancing", "reading", "translating", "writing"]
+from shipper.store.db.kept import Kept
 
 
 @contextmanager

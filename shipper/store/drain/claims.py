@@ -5,7 +5,7 @@ which events may have been received: of each lane, the one that was claimed firs
 pending. The next event of a lane starts only after its predecessor's outcome is recorded.
 
 The daemon keeps a copy of its own rows in memory, the `ClaimBook`. It must never drop an id from it
-while the event is in flight.
+while the event is in flight. `queue` has the statements.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

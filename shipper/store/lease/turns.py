@@ -122,9 +122,9 @@ class TurnBook:
             return Written(*found[0]) if found else None
         return Written(0, 0) if self._sql.advance.changes(tx, values) else None
 
-    def renew(self, tx: Connection, token: int, ttl: float) -> bool:
-        """Prolong the lease; return False if it no longer belongs to this token."""
-        return bool(self._sql.renew.changes(tx, {"token": token, "ttl": ttl}))
+    def renew(self, tx: Connection, token: int, ttl: float) -> None:
+        """Prolong the lease; the caller has locked it, and found this token there."""
+        self._sql.renew.changes(tx, {"token": token, "ttl": ttl})
 
     def drop(self, tx: Connection, token: int) -> bool:
         """End the lease; return False if it no longer belongs to this token."""

@@ -1,7 +1,7 @@
 """The rights that an application needs to write events, and no others.
 
 It must never grant more than INSERT on the four columns of the application, and SELECT on
-`event_id`, which ON CONFLICT and RETURNING need (interface, 1).
+`event_id`, which ON CONFLICT and RETURNING need.
 """
 
 from sqlalchemy import Engine, text

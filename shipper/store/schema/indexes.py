@@ -13,7 +13,8 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from shipper.store.db.dialect import dialect_of, pick
-from shipper.store.db.transactions import close, translating
+from shipper.store.db.kept import close
+from shipper.store.db.transactions import translating
 from shipper.store.schema import ddl
 from shipper.store.schema.revisions import REVISIONS
 

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import SchemaError
 from shipper.store.db.dialect import dialect_of, pick
+from shipper.store.db.failures import file_of
 from shipper.store.db.transactions import reading
 
 # All revisions, the oldest first.
@@ -73,7 +74,7 @@ def refuse_unasked(engine: Engine) -> None:
         with reading(engine) as connection:
             empty = _is_empty(connection)
         if empty:
-            file = engine.get_execution_options()["file"]
+            file = file_of(engine)
             raise SchemaError(f"{file} is empty: no application has written there", _NEW)
 
 
@@ -126,7 +127,7 @@ def refuse_unknown(revision: str) -> None:
 
 
 def _none(engine: Engine, connection: Connection) -> SchemaError:
-    file = engine.get_execution_options().get("file")
+    file = file_of(engine)
     if file is None:
         _refuse_another(connection)
         return SchemaError("no outbox in this database", _UPGRADE)

@@ -21,10 +21,8 @@ from shipper.store.db.sqlite import header
 from shipper.store.db.sqlite.failures import translating_sqlite
 from shipper.store.db.transactions import reading, translating, writing
 from shipper.store.schema import indexes, locks, lost_tables, revisions, sqlite_objects
-from shipper.store.schema.ddl import location, statements
+from shipper.store.schema.ddl import location
 from shipper.store.upgrade import repair, sqlite_sequence
-
-__all__ = ["downgrade", "fix", "location", "prepare", "statements", "upgrade"]
 
 if TYPE_CHECKING:
     from alembic.config import Config

@@ -18,7 +18,7 @@ from shipper.store.db.snapshot import snapshot, sorting_on_disk, written
 from shipper.store.db.transactions import writing
 from shipper.store.lease.turns import fold_all
 
-_COUNTED = ("delivered", "dead", "discarded")
+COUNTERS = ("delivered", "dead", "discarded")
 # A deletion meanwhile sets a counter that is too low to 0, which changes the difference.
 _PASSES = 5
 
@@ -68,7 +68,7 @@ def _look(engine: Engine) -> _Off:
         " WHERE status <> 'pending' GROUP BY destination, status"
     )
     counters = (
-        f"SELECT {written(dialect, 'name')} AS name, {', '.join(_COUNTED)} FROM {dialect.counters}"
+        f"SELECT {written(dialect, 'name')} AS name, {', '.join(COUNTERS)} FROM {dialect.counters}"
     )
     off: dict[Name, Counter[str]] = {}
     with sorting_on_disk(engine), snapshot(engine) as tx:
@@ -77,8 +77,8 @@ def _look(engine: Engine) -> _Off:
         for row in tx.execute(rows):
             off.setdefault(row.name, Counter())[row.status] += row.events
         for row in tx.execute(text(counters)):
-            off.setdefault(row.name, Counter()).subtract({s: getattr(row, s) for s in _COUNTED})
-    by = {name: {status: counts[status] for status in _COUNTED} for name, counts in off.items()}
+            off.setdefault(row.name, Counter()).subtract({s: getattr(row, s) for s in COUNTERS})
+    by = {name: {status: counts[status] for status in COUNTERS} for name, counts in off.items()}
     return _Off(turn, {name: counts for name, counts in by.items() if any(counts.values())})
 
 
@@ -102,6 +102,6 @@ _KNOW = text(
     "INSERT INTO shipper_destination (name) VALUES (CAST(:name AS text)) ON CONFLICT DO NOTHING"
 )
 _ADD = text(
-    f"UPDATE shipper_destination SET {', '.join(f'{name} = {name} + :{name}' for name in _COUNTED)}"
+    f"UPDATE shipper_destination SET {', '.join(f'{name} = {name} + :{name}' for name in COUNTERS)}"
     " WHERE name = CAST(:name AS text)"
 )

@@ -9,6 +9,8 @@ TABLES: Final = (
     "shipper_lease", "shipper_turn", "shipper_count", "shipper_minute", "shipper_touched",
     "shipper_alembic_version",
 )  # fmt: skip
+# Which cluster it is: the same for a server and for its standby, which may have taken its place.
+CLUSTER: Final = "SELECT system_identifier FROM pg_control_system()"
 OURS: Final = (
     f"relname IN {TABLES} AND relkind = 'r' AND relnamespace = (SELECT relnamespace FROM pg_class"
     " WHERE oid = CAST('shipper_outbox' AS regclass))"

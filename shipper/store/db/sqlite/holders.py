@@ -21,7 +21,8 @@ _WAL_WRITER = range(120, 121)
 _WAL_OPEN = range(128, 129)
 _FILE = range(0x4000_0000, 0x4000_0000 + 512)
 _NAMED = 3
-_DELETED = " (deleted)"
+DELETED = " (deleted)"
+"""What the kernel adds to the path of an open file that was removed."""
 
 
 class _Lock(NamedTuple):
@@ -73,7 +74,7 @@ def elsewhere(file: Path) -> tuple[set[int], set[int]]:
     """
     wal, database = (found - {os.getpid()} for found in _locking(file))
     real = followed(file)
-    removed = frozenset(f"{real}{suffix}{_DELETED}" for suffix in ("-wal", "-shm"))
+    removed = frozenset(f"{real}{suffix}{DELETED}" for suffix in ("-wal", "-shm"))
     surely = {pid for pid in wal | database if _has_open(pid, removed)}
     if not os.path.lexists(f"{real}-wal"):
         surely |= wal  # no process has a -shm open without the -wal

@@ -22,7 +22,6 @@ from shipper.store.db.sqlite import holders
 from shipper.system.files import Directory, followed
 
 SUFFIXES = ("-wal", "-shm")
-DELETED = " (deleted)"
 # To end a WAL, a process needs the database for itself: SQLite locks this range for that.
 _SHARED_FIRST, _SHARED_SIZE = 0x4000_0002, 510
 _KEPT = ".shipper.removed-wal"
@@ -158,7 +157,7 @@ class Beside:
             driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def _shared(self) -> StoreUnavailable:
-        names = [path + DELETED for path in self._paths.values()]
+        names = [path + holders.DELETED for path in self._paths.values()]
         who = holders.listed(holders.openers(names))
         return StoreUnavailable(
             f"the -wal or -shm of {self._file.name} was removed while it was open, and another"
@@ -233,7 +232,7 @@ def removed(path: str) -> list[str]:
     with suppress(OSError):
         for entry in Path("/proc/self/fd").iterdir():
             with suppress(OSError):
-                if str(entry.readlink()) == path + DELETED:
+                if str(entry.readlink()) == path + holders.DELETED:
                     found.append(str(entry))
     return found
 
