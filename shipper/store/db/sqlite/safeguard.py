@@ -1,7 +1,7 @@
 """The checks before each transaction on an SQLite file that stays open.
 
 A process that has a file open doesn't notice when another file is moved into its place, or when the
--wal and -shm beside it are removed. `kept.Kept` calls these checks.
+-wal and -shm beside it are removed. `Kept` in `db.kept` calls these checks.
 """
 
 from collections.abc import Callable
