@@ -1,1 +1,1 @@
-"""How fast shipper is: one command that measures the real daemon beside a bare client loop."""
+"""How fast shipper is: one command measures the real daemon and a bare client loop."""

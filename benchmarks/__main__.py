@@ -80,7 +80,7 @@ def printed_profile(program: str, directory: Path, process: Daemon) -> Iterator[
 def measure(
     suite: Suite, scenarios: Sequence[Scenario], wanted: argparse.Namespace, directory: Path
 ) -> int:
-    # Before anything runs, because the load is part of it.
+    # Before anything runs, because the description includes the load.
     facts = machine.describe(directory, suite.versions())
     facts.append(("command", command(wanted)))
     results = list(suite.run(scenarios, wanted.runs))

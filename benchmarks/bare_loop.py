@@ -51,7 +51,7 @@ class Client:
         ]
 
     async def send(self, number: int) -> None:
-        """Send one event until it is accepted."""
+        """Send an event again and again until it is accepted."""
         body, headers = self._payloads[number], self._headers[number]
         while True:
             async with self._session.post(self._url, data=body, headers=headers) as reply:
@@ -61,7 +61,7 @@ class Client:
 
 
 async def free(client: Client, events: int, in_flight: int) -> None:
-    """Send everything, `in_flight` at once."""
+    """Send everything, `in_flight` events at once."""
     numbers = iter(range(events))
 
     async def work() -> None:
@@ -72,7 +72,7 @@ async def free(client: Client, events: int, in_flight: int) -> None:
 
 
 async def ordered(client: Client, workload: Workload, in_flight: int) -> None:
-    """Send everything, `in_flight` at once, but only one event of a shopper at a time, in order."""
+    """Send everything, `in_flight` events at once, but one per shopper, in order."""
     lanes: dict[int, deque[int]] = {}
     for number in range(workload.events):
         lanes.setdefault(workload.event(number)[0], deque()).append(number)
@@ -116,7 +116,7 @@ def plain_table(file: str, payloads: list[bytes]) -> Mark:
 
 
 async def measure(order: str, in_flight: int, url: str, workload: Workload) -> dict[str, float]:
-    """Send everything and return the time and the CPU that it took."""
+    """Send everything; return events, seconds and CPU."""
     payloads = [workload.payload(number).encode() for number in range(workload.events)]
     mark = plain_table(order, payloads) if order not in {"free", "ordered"} else None
     connector = aiohttp.TCPConnector(limit=in_flight)

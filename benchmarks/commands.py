@@ -1,4 +1,4 @@
-"""Measures how long an operator waits: whole commands, above a long history and a backlog."""
+"""Measures how long an operator waits for a command, with a long history and a backlog."""
 
 import json
 import subprocess
@@ -17,13 +17,13 @@ from benchmarks.workload import Workload
 _KEYS = 1_000
 COMMANDS = ("status", "status --nagios", "events list", "events list --status pending",
             "dead list", "doctor --no-network")  # fmt: skip
-# A command can end with these here: no daemon ships, and that is a finding.
+# The exit statuses that are right here: no daemon ships, which is a negative finding.
 _STATUSES = frozenset({0, 1, 2})
 
 
 @dataclass(frozen=True, slots=True)
 class Commanded:
-    """Milliseconds from the start of the process to its end, by the command; each of some runs."""
+    """By command, the milliseconds from the start of its process to its end, in each run."""
 
     scenario: Commands
     database: str

@@ -51,7 +51,7 @@ _KEYS = 1_000
 _ANSWERS_AFTER = 0.005
 _COMMAND_EVERY = 0.5
 _GIVEN_UP_AFTER = 300.0
-_MAX_DELAY = 3600.0  # what would wait for longer is tried at once
+_MAX_DELAY = 3600.0  # an event that would wait for longer is tried at once
 _INSERT = "INSERT INTO shipper_outbox (payload, ordering_key, event_id) VALUES (?, ?, ?)"
 
 CROWDS = {
@@ -63,7 +63,7 @@ CROWDS = {
 
 
 class Work(NamedTuple):
-    """A run: the crowd (None for none), its size, the healthy events, with or without an operator."""
+    """A run: the crowd (or None), its size, the healthy events, whether an operator commands."""
 
     crowd: str | None
     size: int
@@ -83,7 +83,7 @@ class Rate(NamedTuple):
 
 
 class _Receiver:
-    """Accepts everything after a pause, and notes when the healthy events arrived."""
+    """Accepts everything after a pause, and notes when the healthy events arrive."""
 
     def __init__(self, events: int) -> None:
         self._events = events
@@ -107,7 +107,7 @@ class _Receiver:
             self.done.set()
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 def _fill(engine: Engine, work: Work) -> None:
@@ -200,14 +200,14 @@ async def _commands(command: Callable[[], None]) -> None:
 
 
 def _apart(work: Work) -> Rate:
-    """Measure in a new process, without anything that the run before has left behind."""
+    """Measure in a new process, so that nothing of the run before is in its memory."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as process:
         return process.submit(measure, work).result()
 
 
 def compare(crowd: str, wanted: argparse.Namespace, *, commands: bool) -> float:
-    """Measure pairs, print a line, return the median of their ratios."""
+    """Measure pairs of runs, print a line, and return the median of their ratios."""
     without, beside = [], []
     for _ in range(wanted.runs):
         without.append(_apart(Work(None, 0, wanted.events, commands)))
@@ -229,7 +229,7 @@ def _median(rates: list[Rate]) -> float:
 
 
 def main() -> int:
-    """Measure each crowd, without and with an operator who runs a command twice per second."""
+    """Measure each crowd, without and with an operator who commands twice a second."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crowds")
     parser.add_argument("--crowd", type=int, default=100_000, help="how many events")
     parser.add_argument("--events", type=int, default=50_000, help="healthy ones, of 1,000 keys")

@@ -16,7 +16,7 @@ _LOG_SHOWN = 2000
 
 
 class Daemon:
-    """The process, and what the benchmark noted when the daemon had started."""
+    """The process, and what was measured when it logged its start."""
 
     def __init__(self, directory: Path, config: Path) -> None:
         self._log = directory / "daemon.log"
@@ -46,7 +46,7 @@ class Daemon:
 
     @property
     def startup_seconds(self) -> float:
-        """Return the time from the start of the process until it said `daemon.started`."""
+        """Return the time from the start of the process until it logged `daemon.started`."""
         return self.started_at - self._launched
 
     def _read(self) -> None:
@@ -68,7 +68,7 @@ class Daemon:
             raise RuntimeError(f"the daemon did not start: {self.log_tail()}")
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time that it has used since it started, its threads together."""
+        """Return the CPU time that all its threads have used since it started."""
         return cpu_seconds(self.pid) - self._cpu_at_start
 
     def peak_memory(self) -> float:
@@ -84,7 +84,7 @@ class Daemon:
         return self._log.read_text()[-_LOG_SHOWN:] if self._log.exists() else ""
 
     def close(self) -> None:
-        """End it cleanly."""
+        """Stop the daemon cleanly."""
         if self._process.poll() is None:
             self._process.terminate()
             self._process.wait(_START_WITHIN)
@@ -96,7 +96,7 @@ class Daemon:
 def daemon(
     directory: Path, database: str, url: str, *, max_in_flight: int, retry: str = ""
 ) -> Iterator[Daemon]:
-    """Give a started daemon, with default settings except for these, and end it."""
+    """Start a daemon with these settings and otherwise the defaults, yield it, and stop it."""
     directory.mkdir()
     config = directory / "shipper.toml"
     config.write_text(

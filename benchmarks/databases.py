@@ -1,7 +1,7 @@
-"""Make the outboxes to ship from, fill them in bulk, copy them for each run, and drop them.
+"""The outboxes to ship from: made, filled in bulk, copied for each run, dropped.
 
-Filling goes through the real table with its triggers, in one transaction, and is never timed. An
-outbox is filled once and copied for each run, so that every run finds the same.
+Events are written to the real table with its triggers, in one transaction, and that time is never
+measured. An outbox is filled once and copied for each run, so that every run finds the same.
 """
 
 import os
@@ -30,7 +30,7 @@ _AS_DELIVERED = (
 
 
 class Databases(ABC):
-    """One kind of database, and the outboxes that the benchmark made in it."""
+    """One kind of database, and the outboxes that were made in it."""
 
     name: str
     version: str
@@ -49,7 +49,7 @@ class Databases(ABC):
 
     @abstractmethod
     def fill(self, url: str, workload: Workload, *, delivered: bool = False) -> None:
-        """Write a workload's events; as delivered ones, with the counters, if that is asked."""
+        """Write a workload's events; with `delivered`, as delivered ones, with their counters."""
 
     @abstractmethod
     def cpu_seconds(self) -> float | None:
@@ -57,11 +57,11 @@ class Databases(ABC):
 
     @abstractmethod
     def size(self, url: str) -> int:
-        """Return how many bytes of disk an outbox takes."""
+        """Return how many bytes an outbox takes on the disk."""
 
     @contextmanager
     def filled(self, workload: Workload, *, delivered: bool = False) -> Iterator[str]:
-        """Give the URL of an outbox with a workload in it, to copy from."""
+        """Yield the URL of an outbox with a workload in it, to copy from."""
         url = self.outbox()
         try:
             self.fill(url, workload, delivered=delivered)
@@ -71,7 +71,7 @@ class Databases(ABC):
 
     @contextmanager
     def copied(self, url: str) -> Iterator[str]:
-        """Give the URL of a copy."""
+        """Yield the URL of a copy."""
         copy = self.copy(url)
         try:
             yield copy
@@ -111,7 +111,7 @@ class SqliteFiles(Databases):
         shutil.rmtree(_path(url).parent)
 
     def fill(self, url: str, workload: Workload, *, delivered: bool = False) -> None:
-        """Write a workload's events; as delivered ones, with the counters, if that is asked."""
+        """Write a workload's events; with `delivered`, as delivered ones, with their counters."""
         names, marks = "payload", "?"
         if delivered:
             names = "payload, status, delivered_at, delivery_number"
@@ -119,7 +119,7 @@ class SqliteFiles(Databases):
         statement = f"INSERT INTO shipper_outbox ({names}) VALUES ({marks})"
         engine = open_engine(url)
         with writing(engine) as tx:
-            # Millions of random ids are sorted in there, and not on the disk.
+            # Millions of random ids are sorted in this cache, and not on the disk.
             tx.exec_driver_sql("PRAGMA cache_size = -2000000")
             for rows in _chunks(workload, delivered=delivered):
                 tx.exec_driver_sql(statement, rows)
@@ -131,11 +131,11 @@ class SqliteFiles(Databases):
         engine.dispose()
 
     def cpu_seconds(self) -> float | None:
-        """Return None: SQLite works inside the daemon."""
+        """Return None: SQLite runs inside the daemon."""
         return None
 
     def size(self, url: str) -> int:
-        """Return how many bytes of disk an outbox takes, with its WAL."""
+        """Return how many bytes an outbox takes on the disk, its WAL included."""
         return sum(path.stat().st_size for path in _path(url).parent.glob("shop.db*"))
 
 
@@ -150,7 +150,7 @@ class PostgresDatabases(Databases):
         self.version = str(self._ask("SHOW server_version")).split(" ")[0]
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             if self._ask(f"SHOW {setting}") != "on":
-                raise RuntimeError(f"PostgreSQL runs without {setting}: not what is measured here")
+                raise RuntimeError(f"PostgreSQL runs without {setting}: the figures need it")
         self._postmaster = self._find_postmaster()
 
     def outbox(self) -> str:
@@ -170,7 +170,7 @@ class PostgresDatabases(Databases):
         self._ask(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
     def fill(self, url: str, workload: Workload, *, delivered: bool = False) -> None:
-        """Write a workload's events; as delivered ones, with the counters, if that is asked."""
+        """Write a workload's events; with `delivered`, as delivered ones, with their counters."""
         names = "payload"
         if delivered:
             names = "payload, delivery_number, status, delivered_at"
@@ -191,7 +191,7 @@ class PostgresDatabases(Databases):
         self.tidy(url)
 
     def tidy(self, url: str) -> None:
-        """Do what a server does by itself while a backlog grows over days."""
+        """Do the upkeep that a server does by itself while a backlog grows over days."""
         engine = create_engine(make_url(url), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             connection.exec_driver_sql("VACUUM ANALYZE")
@@ -203,7 +203,7 @@ class PostgresDatabases(Databases):
         return None if self._postmaster is None else cpu_seconds_of_family(self._postmaster)
 
     def size(self, url: str) -> int:
-        """Return how many bytes of disk an outbox takes."""
+        """Return how many bytes an outbox takes on the disk."""
         return int(self._ask(f"SELECT pg_database_size('{make_url(url).database}')"))
 
     def _create(self, template: str) -> str:
@@ -212,7 +212,7 @@ class PostgresDatabases(Databases):
         return self._server.set(database=name).render_as_string(hide_password=False)
 
     def _find_postmaster(self) -> int | None:
-        """Return the parent of the connection's process, if that is a process of this machine."""
+        """Return the parent of our connection's process, if that is a process of this machine."""
         engine = create_engine(self._server, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             pid = int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
@@ -243,7 +243,7 @@ def _path(url: str) -> Path:
 
 
 def _sync(path: Path) -> None:
-    """Write everything to the disk now, so that no later write disturbs a measurement."""
+    """Write everything to the disk now, so that it doesn't disturb a measurement later."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)

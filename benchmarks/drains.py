@@ -24,12 +24,12 @@ from shipper.store.db.engine import open_engine
 from shipper.store.report.progress import ended_counts
 
 _POLL = 0.01
-# Slower than this, in events a second, something is wrong.
+# Events per second; if shipping is slower than this, something is wrong.
 _SLOWEST = 50.0
 _PATIENCE = 60.0
-# A loop's rate is the same for more events, and they are all in its memory.
+# The loop's rate doesn't depend on the number of events, and it has all of them in memory.
 _LOOP_EVENTS = 20_000
-# So many are enough to see that an order is kept.
+# This many events are enough to see that the order is kept.
 _JUDGED_EVENTS = 50_000
 
 Profiler = Callable[[Daemon], AbstractContextManager[None]]
@@ -58,12 +58,12 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Return how long it took."""
+        """Return the seconds from the start to the end."""
         return self.samples[-1].seconds
 
     @property
     def rate(self) -> float:
-        """Return how many events a second."""
+        """Return the events per second."""
         return self.events / self.seconds
 
     def tenth(self, number: int) -> float:
@@ -83,7 +83,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """All runs of a scenario, and what the receiver's log of another one shows."""
+    """All runs of a scenario, and what the receiver's log of one more run shows."""
 
     scenario: Drain
     database: str
@@ -106,7 +106,7 @@ class Measure:
         self._runs = 0
 
     def scenario(self, scenario: Drain, databases: Databases, runs: int) -> Drained:
-        """Run it so many times and once more with a log; raises RuntimeError if it doesn't end."""
+        """Run it `runs` times, and once more with a log; raises RuntimeError if it doesn't end."""
         runs = min(runs, scenario.most_runs or runs)
         workload = scenario.workload
         self._say(f"{scenario.name}: filling {databases.name} with {workload.events:,} events")
@@ -125,7 +125,7 @@ class Measure:
         return run
 
     def judged(self, scenario: Drain, databases: Databases) -> Verdict:
-        """Run it once with a log, with fewer events if they are many, and judge that."""
+        """Run it once with a log, with fewer events if there are many, and judge the log."""
         directory = self._fresh()
         log = directory / "receiver.log"
         workload = replace(scenario.workload, events=min(scenario.workload.events, _JUDGED_EVENTS))
@@ -143,7 +143,7 @@ class Measure:
             reference = None
             if scenario.reference is not None:
                 reference = self._loop(scenario, scenario.reference, target)["rate"]
-        # Another server, because one that refuses an event only once remembers it.
+        # A new server, because a server that refuses an event only once remembers the event.
         with endpoint(scenario.endpoint, directory) as target, databases.copied(template) as url:
             run = self._ship(scenario, databases, url, target)
         run = replace(run, bare_rate=bare["rate"], bare_cpu=bare["cpu"], reference_rate=reference)

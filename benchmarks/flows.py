@@ -1,7 +1,7 @@
 """Measures how soon an event is delivered, while applications write and the daemon ships.
 
-From the return of the application's COMMIT to the request read whole by the receiver, on the one
-monotonic clock of the machine.
+The time runs from the return of the application's COMMIT until the receiver has read the whole
+request, by the machine's one monotonic clock.
 """
 
 import subprocess
@@ -23,7 +23,7 @@ _IN_FLIGHT = 64
 
 
 class Commits(NamedTuple):
-    """When each event was committed, in ns, and how many seconds all commits took."""
+    """When each event was committed (ns), and how many seconds all commits took."""
 
     at: dict[tuple[int, int], int]
     seconds: float
@@ -121,7 +121,7 @@ def _write(scenario: Flow, url: str, directory: Path) -> Commits:
 
 
 def latencies(exchanges: list[Exchange], committed: dict[tuple[int, int], int]) -> list[float]:
-    """Return how long each event took in ms, sorted; 0 where it came before COMMIT returned."""
+    """Return each event's time in ms, sorted; 0 if it arrived before COMMIT returned."""
     first: dict[tuple[int, int], int] = {}
     for exchange in exchanges:
         event = (exchange.shopper, exchange.sequence)

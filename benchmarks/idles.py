@@ -12,13 +12,13 @@ from benchmarks.servers import Endpoint, endpoint
 from benchmarks.workload import Workload
 
 _KEYS = 1_000
-# Until what a start costs is over.
+# Until the costs of the start are over.
 _SETTLE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Idled:
-    """What was used: CPU in percent of one core, memory in MB, disk in bytes."""
+    """What the daemon used: CPU in percent of one core, memory in MB, disk in bytes."""
 
     scenario: Idle
     database: str

@@ -21,7 +21,7 @@ from benchmarks.processes import DATABASE
 from benchmarks.workload import Workload
 
 _PASSES = 10
-# A durable commit costs as much as so many rows without one.
+# A durable commit costs as much as this many rows without one.
 _ALONE = 10
 _KEYS = 1_000
 
@@ -44,7 +44,7 @@ Execute = Callable[[str, Sequence[Any]], object]
 
 
 def open_database(url: str) -> Execute:
-    """Return a function that runs a statement with `?`, and commits it outside a transaction."""
+    """Return a function that runs a statement with `?`; it commits outside of a transaction."""
     if url.startswith("sqlite:///"):
         sqlite = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
         sqlite.execute("PRAGMA synchronous = FULL")
@@ -82,7 +82,7 @@ def spend(execute: Execute, statement: str, values: list[list[str]], *, within: 
 
 
 def measure(url: str, events: int) -> dict[str, dict[str, float]]:
-    """Measure every kind of INSERT and return the medians."""
+    """Insert in every way and return the medians."""
     execute = open_database(url)
     workload, numbers = Workload(10 * events, _KEYS), count()
     payloads = map(workload.payload, count())

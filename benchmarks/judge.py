@@ -1,7 +1,8 @@
-"""Judge by the receiver's log alone whether the promises were kept.
+"""Judges by the receiver's log alone whether the daemon kept its promises.
 
-The events of each shopper have to arrive in order, each after the answer to the event before. A
-refused event comes again before any other event of that shopper; an accepted event never does.
+The events of each shopper have to arrive in order, each after the answer to the one before. A
+refused event comes again before any other event of that shopper; an accepted event never comes
+again.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 
 class Exchange(NamedTuple):
-    """A line of the log; times in nanoseconds."""
+    """A line of the log; times are in nanoseconds."""
 
     shopper: int
     sequence: int
@@ -22,7 +23,7 @@ class Exchange(NamedTuple):
 
 @dataclass(slots=True)
 class Verdict:
-    """What the log shows: the number of events of each kind."""
+    """What the log shows: how many events of each kind."""
 
     requests: int = 0
     accepted: int = 0
@@ -43,7 +44,7 @@ class Verdict:
         return not (self.missing or self.late or self.gaps or self.overlaps or self.repeats)
 
     def __str__(self) -> str:
-        """Return the text for a table."""
+        """Return it for a table."""
         if self.is_flawless:
             return f"kept ({self.accepted:,} events, {self.requests:,} requests)"
         return (
@@ -60,7 +61,7 @@ def read(log: Path) -> Iterator[Exchange]:
 
 
 def judge(exchanges: Iterable[Exchange], events: int) -> Verdict:
-    """Judge a log of so many events; the lines can stand in any order."""
+    """Judge a log of `events` events, in the order of arrival; the log can be in any order."""
     verdict = Verdict()
     expected: dict[int, int] = {}
     answered: dict[int, int] = {}

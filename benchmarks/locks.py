@@ -1,8 +1,8 @@
-"""Measure how long each command blocks an application: `python -m benchmarks.locks [ROWS]`.
+"""How long each command keeps an application from writing: `python -m benchmarks.locks [ROWS]`.
 
-A command works on all rows of an outbox of a million rows on SQLite, while an application writes
-all the time from another process. The benchmark prints in milliseconds the longest transaction
-that writes and the longest INSERT of the application, and the additional memory of the command.
+The outbox has a million rows on SQLite. A command works on all of them, while an application writes
+all the time from another process. The output is the command's longest writing transaction and the
+application's longest wait for one INSERT, in milliseconds, and the memory that the command needed.
 """
 
 import multiprocessing
@@ -46,7 +46,7 @@ def _url(path: Path) -> str:
 
 
 def _fill(path: Path, rows: int, status: str, *, keyless: bool = False) -> None:
-    """Make an outbox with `rows` events of a status; each dead one has a failed try and a hold."""
+    """Make an outbox with so many rows of a status, with a failed try and a hold for each dead."""
     connection = sqlite3.connect(path, isolation_level=None)
     ended = status != "pending"
     connection.execute("PRAGMA synchronous = OFF")
@@ -115,7 +115,7 @@ def _exhaust(steps: Any) -> None:
 
 
 def _unhurried(steps: Any) -> None:
-    """Wait after each step for as long as it took, as `shipper prune` does."""
+    """Pause after each step for as long as it took, as `shipper prune` does."""
     pause, began = threading.Event(), time.monotonic()
     for _ in steps:
         pause.wait(max(0.01, time.monotonic() - began))
@@ -199,7 +199,7 @@ class _Stopwatch:
 def _application(path: Path, ready: Event, stop: Event, longest: Any) -> None:
     """Write events one by one, as an application in Python does, and note the longest wait."""
     connection = sqlite3.connect(path, timeout=60, isolation_level=None)
-    # Else it would measure its own copying of what lies in the WAL.
+    # Otherwise it would measure its own checkpoints of the WAL.
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     while not stop.is_set():
         began = time.monotonic()
@@ -227,7 +227,7 @@ def _writing(path: Path) -> Iterator[Any]:
 
 
 def _measure(base: Path, path: Path, work: Work, rows: int, answer: Any) -> None:
-    """Do the work in a new process, so that its memory is measured alone."""
+    """Do the work in a new process, so that only its memory is measured."""
     shutil.copy(base, path)
     engine = open_engine(_url(path))
     watch = _Stopwatch(engine)
@@ -241,7 +241,7 @@ def _measure(base: Path, path: Path, work: Work, rows: int, answer: Any) -> None
 
 
 def main() -> None:
-    """Measure, and print a line per command."""
+    """Measure, and print one line per command."""
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else ROWS
     wanted = sys.argv[2:]
     print(f"{'command':40}{'longest':>9}{'INSERT':>9}{'memory':>9}{'in all':>9}")

@@ -1,4 +1,4 @@
-"""The event loop of the benchmarks' processes: uvloop if it is installed, as in the daemon."""
+"""The event loop of our processes: uvloop if it is installed, as in the daemon."""
 
 import asyncio
 from collections.abc import Coroutine

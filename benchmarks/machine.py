@@ -1,4 +1,4 @@
-"""Describe the machine: without that, no figure means anything."""
+"""The machine on which the benchmarks ran: without it, a figure has no meaning."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ _SYNCS = 50
 
 
 def describe(directory: Path, versions: dict[str, str]) -> list[tuple[str, str]]:
-    """Return names and values; `directory` is where the databases lie."""
+    """Return names and values; `directory` is where the databases are."""
     kind, sync = _file_system(directory), _sync_seconds(directory)
     return [
         ("date", datetime.now(UTC).isoformat(timespec="minutes").replace("+00:00", "Z")),

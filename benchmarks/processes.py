@@ -1,4 +1,4 @@
-"""Read what the kernel says of processes (CPU time, memory); start and end the benchmarks' own."""
+"""Read CPU time and memory of processes from the kernel; start and end the benchmarks' own."""
 
 import os
 import re
@@ -15,12 +15,12 @@ _END_WITHIN = 30.0
 
 
 def _stat(pid: int) -> list[str]:
-    """Return the fields of proc(5) stat from the third on; a name can contain any character."""
+    """Return the fields of proc(5) stat from the third on; the name can hold any character."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that a process has used, all its threads together."""
+    """Return the CPU time that all threads of a process have used."""
     user, system = _stat(pid)[11:13]
     return (int(user) + int(system)) / _TICKS
 
@@ -45,14 +45,14 @@ def parent_of(pid: int) -> int:
 
 
 def memory(pid: int, field: str = "VmHWM") -> float:
-    """Return a field of proc(5) status in MB: VmHWM is the highest RSS so far, VmRSS the RSS now."""
+    """Return a field of proc(5) status in MB: VmHWM is the highest RSS there was, VmRSS now."""
     found = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     if found is None:
         raise ProcessLookupError(f"no {field} of process {pid}")
     return int(found[1]) / 1024
 
 
-# Where a process finds its database's URL: every user can read a command line.
+# The variable with the database's URL: not an argument, because every user can read a command line.
 DATABASE = "BENCHMARK_DATABASE"
 
 
@@ -68,7 +68,7 @@ def module(name: str, *arguments: str) -> list[str]:
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """End a process with SIGTERM, and with SIGKILL if it doesn't obey."""
+    """End a process with SIGTERM, or with SIGKILL if it doesn't end."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
@@ -83,7 +83,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 @contextmanager
 def running(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
-    """Give a process whose stdout can be read, and end it."""
+    """Start a process whose stdout can be read, yield it, and end it."""
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
     try:
         yield process

@@ -1,6 +1,6 @@
-"""Attach py-spy to the daemon while it ships; print the functions that took the most time.
+"""Where the daemon spends its time: py-spy samples it while it ships.
 
-It is for a developer who makes the daemon faster: under py-spy the daemon is a little slower.
+For developers who want to make it faster: sampling makes the daemon a little slower.
 """
 
 import re
@@ -21,14 +21,14 @@ _END_WITHIN = 60.0
 
 
 def find() -> str | None:
-    """Return the program py-spy, beside this Python or on the path; None if it isn't installed."""
+    """Return the program py-spy, beside this Python or on the path; None if there is none."""
     beside = Path(sys.executable).with_name("py-spy")
     return str(beside) if beside.exists() else shutil.which("py-spy")
 
 
 @contextmanager
 def profiling(program: str, process: Daemon, output: Path) -> Iterator[None]:
-    """Sample all threads of a daemon; `output` gets a line per stack (`--format raw`)."""
+    """Sample all threads of a daemon; `output` gets the stacks, one per line (`--format raw`)."""
     command = [
         program, "record", "--pid", str(process.pid), "--format", "raw", "--threads",
         "--rate", str(_RATE), "--output", str(output),

@@ -2,8 +2,8 @@
 
     python -m benchmarks.receiver DELAY_SECONDS FAIL_EVERY LOG_FILE    (0: never; "": no log)
 
-It prints its URL and answers until SIGTERM. A line of the log is an exchange, in the order of the
-answers: shopper, place in the shopper's sequence, the time when the request was read whole, the
+It prints its URL and answers until SIGTERM. The log has one line per exchange, in the order of the
+answers: shopper, place in the shopper's sequence, the time when the whole request was read, the
 time when the answer left (CLOCK_MONOTONIC, ns), status. It keeps nothing else of a request.
 
 With FAIL_EVERY 20, the first try of every twentieth event of a shopper gets 503: always the same
@@ -31,7 +31,7 @@ _BACKLOG = 2048
 
 
 class Rules:
-    """What the receiver answers, when, and what it writes into its log."""
+    """What the receiver answers, when, and what it logs."""
 
     def __init__(self, delay: float, fail_every: int, log: TextIO | None) -> None:
         self.delay = delay
@@ -41,7 +41,7 @@ class Rules:
         self.looks_inside = bool(fail_every) or log is not None
 
     def status(self, shopper: int, sequence: int) -> int:
-        """Return the answer to an event that has arrived."""
+        """Return the answer to an event that has come."""
         event = (shopper, sequence)
         if not self._fail_every or (shopper + sequence) % self._fail_every or event in self._failed:
             return 202
@@ -49,7 +49,7 @@ class Rules:
         return 503
 
     def note(self, shopper: int, sequence: int, arrived: int, status: int) -> None:
-        """Write into the log that the answer leaves now."""
+        """Log that the answer leaves now."""
         if self._log is not None:
             self._log.write(f"{shopper} {sequence} {arrived} {time.monotonic_ns()} {status}\n")
 
@@ -65,10 +65,10 @@ class Exchange(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without saying so
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one, too
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End; an unfinished request gets no answer."""
+        """End; requests without an answer get none."""
         del exc
         self._transport = None
 

@@ -41,7 +41,7 @@ Result = Drained | Flowed | Idled | Inserted | Commanded | Rivaled
 
 
 def render(facts: list[tuple[str, str]], results: Sequence[Result]) -> str:
-    """Return the whole report, with a table for each kind of scenario that was run."""
+    """Return everything; a table for each kind of scenario that was run."""
     parts = ["# Benchmarks", machine(facts)]
     for section in (drains, flows, idles, inserts, commands, peers):
         parts += filter(None, [section(results)])
@@ -55,7 +55,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def machine(facts: list[tuple[str, str]]) -> str:
-    """Return the lines about the machine."""
+    """Return the description of the machine."""
     return "\n".join(f"- {name}: {value}" for name, value in facts)
 
 
@@ -71,7 +71,7 @@ def drains(results: Sequence[Result]) -> str:
 
 
 def flows(results: Sequence[Result]) -> str:
-    """Return the table of events that were written and shipped at the same time."""
+    """Return the table of the events that were written and shipped at the same time."""
     rows = [_flow(result) for result in results if isinstance(result, Flowed)]
     return f"## From commit to delivery\n\n{table(_FLOWS, rows)}" if rows else ""
 
@@ -151,7 +151,7 @@ def _command(result: Commanded, command: str) -> list[str]:
 
 
 def peers(results: Sequence[Result]) -> str:
-    """Return the table of the peers with the same events and endpoint, on Postgres."""
+    """Return the table of the peers, with the same events and endpoint, on Postgres."""
     rows = [_peer(result) for result in results if isinstance(result, Rivaled)]
     return f"## Peers, as (b)\n\n{table(_PEERS, rows)}" if rows else ""
 
@@ -171,7 +171,7 @@ def _peer(result: Rivaled) -> list[str]:
 
 
 def database_cpu(database: str, seconds: float | None, factor: float, form: str) -> str:
-    """Return what the database used, times a factor, or why that isn't known."""
+    """Return the CPU of the database, times a factor; or why it isn't known."""
     if seconds is not None:
         return format(seconds * factor, form)
     return "in the daemon" if database == "SQLite" else "not on this machine"

@@ -1,7 +1,7 @@
 """Runs the peers: installs them, gives each a database of its own and the same work.
 
 Rates are from the start of the worker to its empty queue; one worker process each, with settings
-that are sensible and not tuned. They make different promises: read the table with that in mind.
+that are sensible and not tuned. What they promise differs: read the table with that in mind.
 """
 
 import json
@@ -30,7 +30,7 @@ _IN_FLIGHT = 64
 
 @dataclass(frozen=True, slots=True)
 class Rivaled:
-    """The result of a peer. Rates in events a second, CPU in seconds for all, memory in MB."""
+    """A peer's result: rates in events a second, CPU in seconds for all events, memory in MB."""
 
     peer: str
     version: str
@@ -48,7 +48,7 @@ def measure(
     events: int | None,
     say: Callable[[str], None],
 ) -> list[Rivaled]:
-    """Run every peer `runs` times; raise CalledProcessError if a peer can't be installed."""
+    """Run every peer `runs` times; raises CalledProcessError if one can't be installed."""
     python = directory / "venv" / "bin" / "python"
     say(f"peers: installing {', '.join(ORDER)}")
     subprocess.run([sys.executable, "-m", "venv", str(directory / "venv")], check=True)
@@ -60,7 +60,7 @@ def measure(
 
 
 class _Rival:
-    """What every peer gets."""
+    """What all peers have in common: the database server, the endpoint, the work."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The scenarios: what is shipped, from what, to what, and what it is compared with."""
+"""The scenarios: the events, the database, the endpoint, and the loop to compare with."""
 
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -8,7 +8,7 @@ from benchmarks.workload import Workload
 
 
 class Reference(Enum):
-    """What a bare client loop does when it sends the same events; see bare_loop.py."""
+    """Which order a bare client loop keeps when it ships the same; see bare_loop.py."""
 
     FREE = "free"
     ORDERED = "ordered"
@@ -16,7 +16,7 @@ class Reference(Enum):
 
 
 _AT_ONCE = Endpoint()
-# Waits of the default length would be most of what is measured.
+# With the default delays, most of the measured time would be waits.
 _QUICK_RETRY = '[destinations.default.retry]\nmin_delay = "10ms"\nmax_delay = "100ms"\n'
 
 
@@ -32,7 +32,7 @@ class Drain:
     in_flight: int = 64
     retry: str = ""
     reference: Reference | None = None
-    """A second loop to compare with, where one without any order says little."""
+    """A second loop to compare with, if a loop without any order shows little."""
     most_runs: int | None = None
 
 
@@ -62,7 +62,7 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """What one INSERT costs the application, into the outbox and into a plain table."""
+    """What one INSERT costs the application, into our table and into a plain one."""
 
     name: str
     title: str
@@ -72,7 +72,7 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """An operator's commands, as whole processes, on so many events, some of them pending."""
+    """An operator's commands, of whole processes: so many events, of which some are pending."""
 
     name: str
     title: str
@@ -118,7 +118,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Commands("l", "commands", postgres=True),
 )
 
-# What --full puts in the place of (g).
+# What --full runs instead of (g).
 FULL_BACKLOGS: tuple[Scenario, ...] = (
     Drain("g", "backlog", Workload(1_000_000, 1_000), most_runs=1),
     Drain("g", "backlog", Workload(5_000_000, 1_000), most_runs=1),
@@ -146,7 +146,7 @@ def chosen(
     events: int | None = None,
     seconds: float | None = None,
 ) -> list[Scenario]:
-    """Return the scenarios of these names (all, if there are none), with another size if given."""
+    """Return the scenarios of these names (all if there are none), in the size asked for."""
     scenarios: list[Scenario] = []
     for scenario in SCENARIOS:
         if wanted and scenario.name not in wanted:

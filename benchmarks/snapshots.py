@@ -34,7 +34,7 @@ _WRITE = (
     "INSERT INTO shipper_outbox (payload, ordering_key)"
     " SELECT '{}', 'hot' FROM generate_series(1, :count)"
 )
-# What so many turns would leave, without the hours that they take.
+# What this many turns would leave, without the hours that they take.
 _LEAVE = (
     (
         "UPDATE shipper_outbox SET status = 'delivered', delivered_at = now(), delivery_number = id"
@@ -81,7 +81,7 @@ def _dump(url: str) -> Iterator[None]:
 
 
 def measure(url: str, versions: int, turns: int) -> tuple[float, float]:
-    """Return the median seconds of a turn, with nothing behind it and with so many versions."""
+    """Return the median seconds of a turn: in a fresh outbox, and above so many dead versions."""
     engine = open_engine(url)
     with writing(engine) as tx:
         for name in ("outbox", "claim", "turn", "count", "lease", "destination"):
@@ -97,14 +97,14 @@ def measure(url: str, versions: int, turns: int) -> tuple[float, float]:
             for statement in _LEAVE:
                 tx.execute(text(statement), {"count": versions})
         drain = _Drain(engine)
-        drain.turn()  # the first look at the key goes past all of it, once
+        drain.turn()  # the first look at the key reads past all dead versions, once
         behind = statistics.median(drain.turn() for _ in range(turns))
     engine.dispose()
     return fresh, behind
 
 
 def main() -> int:
-    """Measure and say so."""
+    """Measure, and print the result."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.snapshots")
     parser.add_argument("--versions", type=int, default=1_000_000)
     parser.add_argument("--turns", type=int, default=300)

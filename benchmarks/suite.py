@@ -1,4 +1,4 @@
-"""Run the chosen scenarios one after the other, and return the results."""
+"""Runs the scenarios that were chosen, one after the other, and returns what was measured."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ Say = Callable[[str], None]
 
 
 class Suite:
-    """The databases, and a directory for all files of a run."""
+    """The databases, and a directory for everything that a run leaves behind."""
 
     def __init__(self, directory: Path, databases: dict[bool, Databases], say: Say) -> None:
         self._directory = directory
@@ -35,7 +35,7 @@ class Suite:
         return {**versions, "nginx": nginx_version() or "none: the benchmarks' own server answers"}
 
     def run(self, scenarios: Sequence[Scenario], runs: int) -> Iterator[Result]:
-        """Yield each result; a scenario that fails, or has no PostgreSQL, stops no other."""
+        """Yield the result of each; one that fails, or has no PostgreSQL, stops no other."""
         for scenario in scenarios:
             databases = self._databases.get(scenario.postgres)
             if databases is None:
@@ -54,7 +54,7 @@ class Suite:
         return measure.judged(scenario, self._databases[scenario.postgres])
 
     def profile(self, scenarios: Sequence[Scenario], profiler: drains.Profiler) -> None:
-        """Ship the backlogs among the scenarios, each once, under a profiler."""
+        """Ship the backlogs among the scenarios, each once, with a profiler attached."""
         measure = drains.Measure(self.fresh(), self._say, profiler)
         for scenario in scenarios:
             databases = self._databases.get(scenario.postgres)
@@ -62,7 +62,7 @@ class Suite:
                 measure.once(scenario, databases)
 
     def peers(self, runs: int, events: int | None) -> list[Rivaled]:
-        """Return the results of the peers, which need PostgreSQL; nothing if there is no peer."""
+        """Return the results of the peers, which need PostgreSQL; none without it."""
         databases = self._databases.get(True)
         if not isinstance(databases, PostgresDatabases):
             self._failed("peers left out, because there is no PostgreSQL")
@@ -102,7 +102,7 @@ class Suite:
 def open_suite(
     directory: Path, scenarios: Sequence[Scenario], say: Say, *, peers: bool = False
 ) -> Iterator[Suite]:
-    """Give a suite with the databases that the scenarios, and the peers, need."""
+    """Yield a suite with the databases that the scenarios and the peers need."""
     files = directory / "sqlite"
     files.mkdir()
     databases: dict[bool, Databases] = {False: SqliteFiles(files)}

@@ -1,8 +1,8 @@
-"""The events that every measurement ships: their number, their shoppers and their bytes.
+"""The events that every measurement ships: how many, of which shopper each is, and their bytes.
 
-A few numbers determine all of it, so that the outbox, the bare loop and the peers get the same
-payloads without a file between them. An event has its shopper and its place in the shopper's
-sequence at fixed offsets, so the receiver's log needs no JSON parser.
+All of it is computed from a few numbers, so that the outbox, the bare loop and the peers get the
+same payloads without a file. An event has its shopper, and its place in the shopper's sequence, at
+fixed offsets: so the receiver needs no JSON parser.
 """
 
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ SEQUENCE = slice(_SAMPLE.index("8888888888"), _SAMPLE.index("8888888888") + 10)
 
 
 def payload(shopper: int, sequence: int) -> str:
-    """Return an event of a shopper: about 300 bytes, valid, without its key, which is derived."""
+    """Return an event of a shopper: about 300 bytes, valid, its key left to be derived."""
     return _PAYLOAD.format(shopper=shopper, sequence=sequence)
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """So many events of so many shoppers in turn; nine in ten can be of one hot shopper."""
+    """A number of events of shoppers who take turns; a hot shopper can have nine in ten."""
 
     events: int
     keys: int
@@ -47,7 +47,7 @@ class Workload:
         return payload(*self.event(number))
 
     def arguments(self) -> list[str]:
-        """Return the arguments that `workload_of` reads in another process."""
+        """Return what `workload_of` reads in another process."""
         return [str(self.events), str(self.keys), str(int(self.hot))]
 
 

@@ -1,6 +1,6 @@
 """${message}.
 
-Revision ${up_revision}, after ${down_revision | comma,n}. Add it to `shipper.schema.REVISIONS`.
+Revision ${up_revision}, after ${down_revision | comma,n}. Add it to `shipper.store.schema.revisions.REVISIONS`.
 """
 
 from alembic import op

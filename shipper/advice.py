@@ -44,7 +44,7 @@ def place_of(destination: DestinationSettings, settings: Settings | None) -> Des
 
 
 def where_of(url: str) -> str:
-    """Return the host and port of a URL, with the default port where the URL has none."""
+    """Return the host and port of a URL, with the default port if the URL has none."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -75,7 +75,7 @@ def _api_id(destination: DestinationSettings, origins: Mapping[str, str], config
 
 
 def said(error: str) -> str:
-    """Return a stored error for a person: without its cause, where the text says the same."""
+    """Return a stored error for a person, without its cause if the text says the same."""
     cause, colon, detail = error.partition(": ")
     if colon and detail and cause in _SAYS_ITSELF:
         return detail

@@ -10,9 +10,11 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
-# When shipper began, as near as it can find out. The kernel's start time of the process may be that
-# of a shell which has executed shipper in its own place.
+# When shipper began, as exactly as it can know. The kernel's start time of the process may be that
+# of a shell that has replaced itself with shipper (exec).
 BEGAN = time.clock_gettime(time.CLOCK_BOOTTIME)
+# The wall time at the end of the year 9999: the last that a row can have.
+LATEST = 253402300799.0
 
 
 class Clock(Protocol):

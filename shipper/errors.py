@@ -19,7 +19,7 @@ class ShipperError(Exception):
 
 
 class NotFound(ShipperError):
-    """The thing that was asked for doesn't exist."""
+    """The operator named an event, a key or another thing that doesn't exist."""
 
 
 class InvalidEvent(ShipperError, ValueError):
@@ -49,7 +49,7 @@ class DiskFull(StoreUnavailable):
 
 
 class DatabaseAbandoned(StoreUnavailable):
-    """The database is no longer waited for, whatever it does, because the process has to end."""
+    """The process has to end, so it no longer waits for the database."""
 
 
 class OutboxHeld(ShipperError):

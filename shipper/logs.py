@@ -108,7 +108,7 @@ _SYSLOG_LEVELS = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2
 
 
 class Log:
-    """Writes log events; no other part of shipper may log."""
+    """Writes log events; no other part of shipper is allowed to log."""
 
     def __init__(
         self,
@@ -173,7 +173,7 @@ def open_log(
 
 
 def _words_for_dropped(processors: Sequence[Any]) -> Callable[[int], str]:
-    """Return a function that words the line about lines which were dropped."""
+    """Return a function that renders the log event about a number of dropped lines."""
     name = "log.dropped"
     level, _ = EVENTS[name]
 

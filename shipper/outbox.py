@@ -92,9 +92,8 @@ class Outbox(Generic[Written]):
         """Write an event in the caller's transaction and return its `event_id`. Never commits.
 
         If the outbox has the `event_id` already, nothing is written, so the call can be repeated.
-        On an AsyncSession or AsyncConnection, await the call. None and '' count as left out
-        (interface.md, 1). Raises InvalidEvent, with every violation, before anything is sent to
-        the database.
+        On an AsyncSession or AsyncConnection, await the call. None and '' count as left out. Raises
+        InvalidEvent, with every violation, before anything is sent to the database.
         """
         written = str(uuid4()) if event_id in (None, "") else event_id
         columns = {

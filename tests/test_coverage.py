@@ -10,13 +10,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 DECIDING = (
-    "event", "outcome", "backoff", "delivery", "lanes", "link", "blame", "partial_outage", "streak",
+    "event", "outcome", "backoff", "delivery", "lanes", "link", "blame", "failing", "pace",
+    "partial_outage", "streak",
 )  # fmt: skip
 TESTS = (
     "config/test_masked", "drain/test_lookahead", "drain/test_route", "policy/test_backoff",
-    "policy/test_delivery", "policy/test_event", "policy/test_lanes", "policy/test_lanes_bounds",
-    "policy/test_lane_phases", "policy/test_link", "policy/test_link_blame",
-    "policy/test_link_pauses", "policy/test_outcome", "policy/test_partial_outage",
+    "policy/test_delivery", "policy/test_event", "policy/test_failing", "policy/test_lanes",
+    "policy/test_lanes_bounds", "policy/test_lane_phases", "policy/test_link",
+    "policy/test_link_blame", "policy/test_link_pauses", "policy/test_outcome",
+    "policy/test_partial_outage",
 )  # fmt: skip
 
 

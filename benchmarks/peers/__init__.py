@@ -1,1 +1,1 @@
-"""The same work done by others, each in a process of a virtual environment made for them."""
+"""Other tools that do the same work, each in its own process, in a virtual environment."""

@@ -1,4 +1,4 @@
-"""What a handler of a peer's does: POST with aiohttp, as the bare loop does; counted."""
+"""What a peer's handler does: it POSTs with aiohttp, as the bare loop does, and counts."""
 
 import json
 import resource
@@ -12,7 +12,7 @@ _HEADERS = {"content-type": "application/json", "x-api-id": "benchmark"}
 
 
 class Client:
-    """Sends events, and prints at the end what that took."""
+    """Sends events, and prints at the end what that cost."""
 
     def __init__(self, url: str, in_flight: int) -> None:
         self._url = url
@@ -27,7 +27,7 @@ class Client:
         return self
 
     async def send(self, event: str, body: bytes) -> None:
-        """Send one; raises RuntimeError where it is refused."""
+        """Send an event; raises RuntimeError if it is refused."""
         headers = {"idempotency-key": event}
         async with self._session.post(self._url, data=body, headers=headers) as reply:
             await reply.read()

@@ -1,4 +1,4 @@
-"""pgqueuer. It has no order within a key: any event may be on its way at any time.
+"""pgqueuer. It keeps no order within a key: any event can be in flight at any time.
 
 python -m benchmarks.peers.pgqueuer_peer fill | work URL IN_FLIGHT EVENTS KEYS HOT
 """
@@ -34,7 +34,7 @@ async def fill(dsn: str, workload: Workload) -> None:
 
 
 async def work(dsn: str, url: str, in_flight: int) -> None:
-    """Work until the queue is empty. A batch has to fit twice into what it may have picked."""
+    """Work until the queue is empty. Twice the batch has to fit into the limit of picked jobs."""
     connection = await asyncpg.connect(dsn)
     manager = QueueManager(Queries(AsyncpgDriver(connection)))
     async with Client(url, 2 * in_flight) as client:

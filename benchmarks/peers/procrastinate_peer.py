@@ -1,4 +1,4 @@
-"""procrastinate. The order within a key is kept by its `lock`, one for each shopper.
+"""procrastinate. Its `lock`, one for each shopper, keeps the order within a key.
 
 python -m benchmarks.peers.procrastinate_peer fill | work URL IN_FLIGHT EVENTS KEYS HOT
 """
@@ -17,12 +17,12 @@ _POLL = 0.05
 
 
 def task(name: str, shopper: int) -> dict[str, str]:
-    """Return what a job is configured with."""
+    """Return the configuration of a job."""
     return {"name": name, "lock": f"shopper-{shopper}"}
 
 
 async def fill(dsn: str, workload: Workload) -> None:
-    """Make its tables and enqueue everything, one by one: a batch has one lock."""
+    """Make its tables and enqueue the events one by one, because a batch has only one lock."""
     app = App(connector=PsycopgConnector(conninfo=dsn))
     async with app.open_async():
         await app.schema_manager.apply_schema_async()

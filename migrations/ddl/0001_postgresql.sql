@@ -1,9 +1,10 @@
--- The outbox on PostgreSQL, in whatever schema comes first on the search_path. Statements end with
--- an empty line.
+-- The outbox on PostgreSQL, in the first schema on the search_path. Statements end with an empty
+-- line.
 
--- tx stands before id, because defaults are evaluated in the order of the columns: whoever has
--- taken a number from the sequence has a transaction id already, and every snapshot shows it as
--- running. json and not jsonb, because the bytes must stay as they were written.
+-- `tx` stands before `id`, because defaults are evaluated in the order of the columns: a
+-- transaction that has taken a number from the sequence has a transaction id already, and every
+-- snapshot shows it as running. The type is json and not jsonb, because the bytes must stay as they
+-- were written.
 CREATE TABLE shipper_outbox (
   tx xid8 NOT NULL DEFAULT pg_current_xact_id(),
   id bigint GENERATED ALWAYS AS IDENTITY (CACHE 1) PRIMARY KEY,
@@ -47,10 +48,10 @@ CREATE INDEX shipper_outbox_maybe ON shipper_outbox (destination, id)
 CREATE INDEX shipper_outbox_dead ON shipper_outbox (destination, id)
   WHERE status = 'dead';
 
--- One function and no table, so that an application needs no right on anything but its columns.
--- The key that was left out is the id of the first user in the context. PostgreSQL can't read a
--- json with a NUL escape or a lone surrogate anywhere in it: these are replaced by a mark that the
--- text can't hold otherwise, and an id with the mark in it is given up.
+-- One function and no table, so that an application needs a right on its columns only. If the key
+-- is left out, it is the id of the first user in the context. PostgreSQL can't read a json that
+-- contains a NUL escape or a lone surrogate. So the function replaces these by a mark that the text
+-- can't contain otherwise, and doesn't use an id that contains the mark.
 CREATE FUNCTION shipper_outbox_write() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -133,7 +134,7 @@ CREATE TABLE shipper_attempt (
 
 CREATE INDEX shipper_attempt_outbox ON shipper_attempt (outbox_id, id);
 
--- Which events are claimed: on disk before the first byte of them leaves.
+-- The ids of claimed events: on disk before the first byte of an event leaves.
 CREATE TABLE shipper_claim (
   number bigint PRIMARY KEY,
   ids text NOT NULL
@@ -162,7 +163,8 @@ CREATE TABLE shipper_hold (
   since timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
--- Of the key's hash, because an index entry has an upper size and a derived key has none.
+-- The index is on the key's hash, because an index entry has a greatest size and a derived key has
+-- none.
 CREATE UNIQUE INDEX shipper_hold_key ON shipper_hold (destination, md5(ordering_key));
 
 CREATE TABLE shipper_lease (

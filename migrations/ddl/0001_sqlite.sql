@@ -1,5 +1,6 @@
--- The outbox on SQLite. Only what SQLite 3.31 understands, because the application's library reads
--- it too. Statements end with an empty line. Times are TEXT, 2026-11-23T08:15:00.123Z.
+-- The outbox on SQLite. It uses only what SQLite 3.31 understands, because the application's
+-- library reads it too. Statements end with an empty line. Times are TEXT,
+-- 2026-11-23T08:15:00.123Z.
 
 CREATE TABLE shipper_outbox (
   id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT CHECK (id > 0),
@@ -48,7 +49,7 @@ CREATE TABLE shipper_insert_guard (
 
 INSERT INTO shipper_insert_guard (one, existing_id) VALUES (1, NULL);
 
--- Triggers and not CHECKs, because INSERT OR IGNORE would skip the row without a word.
+-- Triggers and not CHECKs, because INSERT OR IGNORE would skip the row without an error.
 CREATE TRIGGER shipper_outbox_refuse BEFORE INSERT ON shipper_outbox
 BEGIN
   SELECT CASE
@@ -77,7 +78,8 @@ BEGIN
   END;
 END;
 
--- UPDATE, because the conflict policy of the outer statement would win over INSERT OR REPLACE.
+-- An UPDATE, because the conflict policy of the outer statement would replace that of an INSERT OR
+-- REPLACE here.
 CREATE TRIGGER shipper_outbox_guard BEFORE INSERT ON shipper_outbox
 WHEN (SELECT existing_id FROM shipper_insert_guard WHERE one = 1)
   IS NOT (SELECT id FROM shipper_outbox WHERE event_id = NEW.event_id)
@@ -86,7 +88,7 @@ BEGIN
     SET existing_id = (SELECT id FROM shipper_outbox WHERE event_id = NEW.event_id) WHERE one = 1;
 END;
 
--- Only REPLACE can have removed the row between the two triggers.
+-- Between the two triggers, only REPLACE can have removed the row.
 CREATE TRIGGER shipper_outbox_replaced AFTER INSERT ON shipper_outbox
 WHEN (SELECT existing_id FROM shipper_insert_guard WHERE one = 1) IS NOT NULL
 BEGIN
@@ -95,7 +97,7 @@ BEGIN
     WHERE id = (SELECT existing_id FROM shipper_insert_guard WHERE one = 1));
 END;
 
--- Within a statement sqlite_sequence still holds the last id before it.
+-- During a statement, sqlite_sequence still holds the last id from before the statement.
 CREATE TRIGGER shipper_outbox_position AFTER INSERT ON shipper_outbox
 WHEN NEW.id <= (SELECT seq FROM sqlite_sequence WHERE name = 'shipper_outbox')
 BEGIN
@@ -114,11 +116,12 @@ BEGIN
   WHERE id = NEW.id;
 END;
 
--- The key that was left out: the id of the first user in the context, where it can be read. Every
--- json_each is handed what it can take, or NULL, so it never raises; of equal names the last one
--- counts, as in every other reader of JSON. A NUL escape, at which SQLite would cut the id short,
--- becomes two lone surrogates; the key with a lone surrogate, which is no UTF-8, is given up:
--- sqlite reads surrogates and the three characters that are removed first as U+FFFD.
+-- If the key is left out, it is the id of the first user in the context, if that can be read. Each
+-- json_each gets a value that it can read, or NULL, so it never raises an error. If a name occurs
+-- twice, the last one counts, as in every other reader of JSON. SQLite would end the id at a NUL
+-- escape, so the trigger replaces the escape by two lone surrogates. It doesn't use a key with a
+-- lone surrogate, which isn't UTF-8: SQLite reads surrogates as U+FFFD, as it does the three
+-- characters that the trigger removes first.
 CREATE TRIGGER shipper_outbox_derive AFTER INSERT ON shipper_outbox
 WHEN coalesce(NEW.ordering_key, '') = ''
 BEGIN
@@ -174,7 +177,7 @@ CREATE TABLE shipper_attempt (
 
 CREATE INDEX shipper_attempt_outbox ON shipper_attempt (outbox_id, id);
 
--- Which events are claimed: on disk before the first byte of them leaves.
+-- The ids of claimed events: on disk before the first byte of an event leaves.
 CREATE TABLE shipper_claim (
   number INTEGER NOT NULL PRIMARY KEY,
   ids TEXT NOT NULL

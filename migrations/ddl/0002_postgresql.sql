@@ -1,5 +1,6 @@
--- How retention finds what is over: along an index, whatever is pending or dead beside it.
--- Statements end with an empty line. They may be there already: see `shipper.store.indexes`.
+-- The indexes by which retention finds old events, however many events are pending or dead.
+-- Statements end with an empty line. The indexes can exist already: see
+-- `shipper.store.schema.indexes`.
 
 CREATE INDEX IF NOT EXISTS shipper_outbox_delivered ON shipper_outbox (delivered_at)
   WHERE status = 'delivered';
@@ -7,7 +8,8 @@ CREATE INDEX IF NOT EXISTS shipper_outbox_delivered ON shipper_outbox (delivered
 CREATE INDEX IF NOT EXISTS shipper_outbox_discarded ON shipper_outbox (destination, id)
   WHERE status = 'discarded';
 
--- Rows of claims live for one turn: vacuumed by their number and not by a share of the table.
+-- A row of a claim lives for one turn. So the number of dead rows decides when to vacuum, and not
+-- their share of the table.
 ALTER TABLE shipper_claim SET (
   autovacuum_vacuum_scale_factor = 0,
   autovacuum_vacuum_threshold = 1000,
@@ -20,7 +22,7 @@ ALTER TABLE shipper_attempt SET (
   autovacuum_vacuum_cost_delay = 0
 );
 
--- One row that every turn of the daemon writes anew.
+-- One row, which every turn of the daemon updates.
 ALTER TABLE shipper_lease SET (
   autovacuum_vacuum_scale_factor = 0,
   autovacuum_vacuum_threshold = 500

@@ -1,4 +1,4 @@
--- How retention finds what is over: along an index, whatever is pending or dead beside it.
+-- The indexes by which retention finds old events, however many events are pending or dead.
 -- Statements end with an empty line.
 
 CREATE INDEX shipper_outbox_delivered ON shipper_outbox (delivered_at)

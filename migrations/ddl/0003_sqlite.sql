@@ -1,4 +1,4 @@
--- What became of a destination's events in a minute; a few days of it, for whoever looks on.
+-- What became of a destination's events in a minute: the statistics of a few days, for reports.
 CREATE TABLE shipper_minute (
   minute TEXT NOT NULL,
   destination TEXT NOT NULL,

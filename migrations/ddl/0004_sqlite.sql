@@ -1,2 +1,3 @@
--- How often an operator has let a destination go on: a daemon that sees it grow probes the link.
+-- How often an operator has released a destination. When the number grows, the daemon probes the
+-- link.
 ALTER TABLE shipper_destination ADD COLUMN releases INTEGER NOT NULL DEFAULT 0;

@@ -1,10 +1,11 @@
--- No id but the database's own: one at the end of all numbers would leave none for the next event,
--- and SQLite would call that a full disk. Statements end with an empty line.
+-- Only the database gives ids. If an application wrote the greatest number as an id, no number
+-- would be left for the next event, and SQLite would report a full disk. Statements end with an
+-- empty line.
 
 DROP TRIGGER shipper_outbox_refuse;
 
--- Before a row is inserted NEW.id is -1 where it is left out, or NULL (sqlite3's insert.c, of every
--- version). A -1 that was written is refused by CHECK (id > 0).
+-- In a BEFORE INSERT trigger, NEW.id is -1 if the id is left out or NULL (sqlite3's insert.c, in
+-- every version). CHECK (id > 0) refuses a -1 that an application wrote.
 CREATE TRIGGER shipper_outbox_refuse BEFORE INSERT ON shipper_outbox
 BEGIN
   SELECT CASE
@@ -35,7 +36,7 @@ END;
 
 DROP TRIGGER shipper_outbox_immutable;
 
--- The id has four names, and a trigger is looked up by the one that a statement uses.
+-- The id has four names, and SQLite finds a trigger by the name that a statement uses.
 CREATE TRIGGER shipper_outbox_immutable
 BEFORE UPDATE OF id, rowid, oid, _rowid_, payload, destination, ordering_key, event_id ON shipper_outbox
 WHEN OLD.id IS NOT NEW.id OR OLD.payload IS NOT NEW.payload

@@ -1,6 +1,7 @@
--- Nothing that a session, a role or a database sets may change what becomes of an event. A function
--- is read by the settings of the session that calls it first: so no text in here has a backslash but
--- those that are written E'...', which no setting reads otherwise. Statements end with an empty line.
+-- No setting of a session, a role or a database is allowed to change what becomes of an event.
+-- PostgreSQL reads a function with the settings of the session that calls it first. So the only
+-- texts with a backslash here are written E'...', which every setting reads in the same way.
+-- Statements end with an empty line.
 
 CREATE OR REPLACE FUNCTION shipper_outbox_write() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -52,5 +53,6 @@ BEGIN
 END
 $$;
 
--- Also where a tool loads rows as a replica: without their lanes they could not be shipped in order.
+-- The trigger also fires when a tool loads rows as a replica: rows without lanes couldn't be
+-- shipped in order.
 ALTER TABLE shipper_outbox ENABLE ALWAYS TRIGGER shipper_outbox_write;

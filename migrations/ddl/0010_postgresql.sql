@@ -1,7 +1,7 @@
--- Rows that every turn of the daemon writes anew leave a dead version each time, and while anybody
--- holds a snapshot (a dump, a report, a standby) none of them can go: to find such a row took longer
--- with each turn. So turns only add rows, and who looks for the last one finds it at the end of an
--- index. Statements end with an empty line.
+-- A row that every turn updates leaves a dead version each time. While any session holds a snapshot
+-- (a dump, a report, a standby), vacuum can't remove these versions, and finding the row takes
+-- longer with each turn. So a turn only adds rows, and the last turn is at the end of an index.
+-- Statements end with an empty line.
 
 CREATE TABLE shipper_turn (
   turn bigint PRIMARY KEY,
@@ -16,7 +16,7 @@ CREATE TABLE shipper_turn (
   autovacuum_vacuum_cost_delay = 0
 );
 
--- What turns have counted, until it is added to the counters of the destinations.
+-- What turns have counted, until the daemon adds it to the counters of the destinations.
 CREATE TABLE shipper_count (
   turn bigint NOT NULL,
   name text NOT NULL,

@@ -1,6 +1,6 @@
--- Which lanes the last commands of operators have touched, by the generation that each moved: a
--- daemon that notices one looks at these anew. Without a key an event is a lane of its own; with one
--- `outbox_id` only tells the rows apart.
+-- The lanes that operators' latest commands have touched, by the generation that each command
+-- began. A daemon that notices a command looks at these lanes again. An event without a key is a
+-- lane of its own; for other events `outbox_id` only keeps the rows apart.
 CREATE TABLE shipper_touched (
   generation bigint NOT NULL,
   destination text NOT NULL,

@@ -3,7 +3,7 @@
 from alembic import op
 
 from shipper.errors import UsageError
-from shipper.store.upgrade.migrate import statements
+from shipper.store.schema.ddl import statements
 
 revision = "0001"
 down_revision = None

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from shipper.store.upgrade.migrate import statements
+from shipper.store.schema.ddl import statements
 
 revision = "0004"
 down_revision = "0003"
@@ -18,6 +18,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     connection = op.get_bind()
-    # SQLite learned it late (3.35), and there the table itself goes next.
+    # SQLite has DROP COLUMN only since 3.35; there the next step drops the whole table.
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("ALTER TABLE shipper_destination DROP COLUMN releases")

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from shipper.store.upgrade.migrate import statements
+from shipper.store.schema.ddl import statements
 
 revision = "0005"
 down_revision = "0004"
@@ -18,6 +18,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     connection = op.get_bind()
-    # SQLite can do so only from 3.35 on, and there the table itself is dropped in the end.
+    # SQLite has DROP COLUMN only since 3.35; there a later step drops the whole table.
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("ALTER TABLE shipper_lease DROP COLUMN settled")

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from shipper.store.upgrade.migrate import statements
+from shipper.store.schema.ddl import statements
 
 revision = "0006"
 down_revision = "0005"

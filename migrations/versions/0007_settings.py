@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from shipper.store.upgrade.migrate import statements
+from shipper.store.schema.ddl import statements
 
 revision = "0007"
 down_revision = "0006"
@@ -19,6 +19,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     connection = op.get_bind()
-    # The function that was there before reads texts by a setting; it is no better to have it back.
+    # The new function stays: the old one read texts by a setting, which was a fault.
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("ALTER TABLE shipper_outbox ENABLE TRIGGER shipper_outbox_write")

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from shipper.store.upgrade.migrate import statements
+from shipper.store.schema.ddl import statements
 
 revision = "0008"
 down_revision = "0007"
@@ -18,7 +18,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     connection = op.get_bind()
-    # SQLite learned it late (3.35), and there the table itself goes in the end.
+    # SQLite has DROP COLUMN only since 3.35; there a later step drops the whole table.
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(
             "ALTER TABLE shipper_destination DROP COLUMN failures, DROP COLUMN last_error,"

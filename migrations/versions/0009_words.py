@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from shipper.store.upgrade.migrate import statements
+from shipper.store.schema.ddl import statements
 
 revision = "0009"
 down_revision = "0008"
@@ -18,8 +18,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     connection = op.get_bind()
-    # SQLite learned it late (3.35), and there the table itself goes in the end. The trigger goes
-    # with the table, and stays as it is until then: without the column it would fail.
+    # SQLite has DROP COLUMN only since 3.35; there a later step drops the whole table. Until then
+    # the column stays, because the trigger would fail without it.
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("DROP TRIGGER shipper_outbox_immutable ON shipper_outbox")
         connection.exec_driver_sql(

@@ -1,8 +1,8 @@
-"""On PostgreSQL a turn adds a row, and changes no row that the next turn has to find."""
+"""On PostgreSQL a turn only adds a row, so that the next turn finds no dead versions in its way."""
 
 from alembic import op
 
-from shipper.store.upgrade.migrate import statements
+from shipper.store.schema.ddl import statements
 
 revision = "0010"
 down_revision = "0009"

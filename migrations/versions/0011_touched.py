@@ -1,8 +1,8 @@
-"""The lanes that operators have touched: the daemon looks again at these, and not at all."""
+"""The lanes that operators have touched: the daemon looks again at these lanes only."""
 
 from alembic import op
 
-from shipper.store.upgrade.migrate import statements
+from shipper.store.schema.ddl import statements
 
 revision = "0011"
 down_revision = "0010"

@@ -140,7 +140,7 @@ class Layers:
 
 
 def dotted(path: SettingPath) -> str:
-    """Return the name of a setting as the operator writes it, legible whatever is in it."""
+    """Return the name of a setting as the operator writes it, legible with any characters."""
     return ".".join(_legible(name) for name in path)
 
 

@@ -150,7 +150,7 @@ class _Host(NamedTuple):
 
 
 def canonical(rest: str) -> str:
-    """Return what follows `postgresql://`, with several hosts where SQLAlchemy wants them.
+    """Return the part after `postgresql://`, with several hosts in the form of SQLAlchemy.
 
     Raises ValueError, with the reason, for a URL that libpq would refuse.
     """

@@ -74,7 +74,7 @@ class Whole(ValueType):
         raise ValueError(f"must be a whole number from {self.low} to {self.high}, not {shown(raw)}")
 
     def from_text(self, text: str) -> object:
-        """Return a number where the text is one."""
+        """Return a number if the text is one, otherwise the text."""
         is_whole = text.isascii() and text.isdigit() and len(text) <= _WHOLE_DIGITS
         return int(text) if is_whole else text
 
@@ -94,7 +94,7 @@ class Rate(ValueType):
         )
 
     def from_text(self, text: str) -> object:
-        """Return a number where the text is one."""
+        """Return a number if the text is one, otherwise the text."""
         return float(text) if _NUMBER.fullmatch(text) else text
 
     def show(self, value: float) -> str:

@@ -1,7 +1,7 @@
 """Decides whether a payload can be sent, and if not, why. `violations` never raises.
 
 It decides by the bytes alone, and must never change them. There are three modes, each with the
-rules of the mode before it (interface.md, 3):
+rules of the mode before it:
 
     off       at most 1 MiB, and UTF-8
     envelope  JSON; an object with a string `type` and an object under the property named after
@@ -21,14 +21,11 @@ import orjson
 
 from shipper.contract.violation import (
     Violation,
-    describe,
     missing,
     pointer,
     violation,
     wrong_type,
 )
-
-__all__ = ["MAX_PAYLOAD_BYTES", "MAX_VIOLATIONS", "Mode", "Violation", "describe", "violations"]
 
 Mode = Literal["off", "envelope", "schema"]
 

@@ -1,4 +1,4 @@
-"""Build a running daemon from settings. No layer below knows how the daemon is put together."""
+"""Build a running daemon from settings. Only this layer knows how its parts fit together."""
 
 from shipper.daemon.requests import Stop
 from shipper.daemon.service import serve

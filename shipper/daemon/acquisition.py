@@ -1,7 +1,7 @@
-"""How a session takes its outbox, what the session waits for meanwhile, and how it releases it.
+"""How a session takes its outbox, which failures it waits out meanwhile, and how it releases it.
 
-This module decides how long each kind of failure is waited out. It must never delay a stop, and
-never wait for a fault that only a person can fix.
+This module decides how long the session waits out each kind of failure. It must never delay a stop,
+and never wait for a fault that only a person can fix.
 """
 
 import asyncio
@@ -31,16 +31,16 @@ from shipper.store.upkeep.full_disk import QueueWithReserve
 from shipper.store.upkeep.reserve import Reserve
 from shipper.system.background import aside
 
-# Seconds that the database has to appear: one boot may start database and daemon together.
+# Seconds that the database has to appear: at boot, database and daemon may start together.
 REACH_WITHIN = 30.0
 # Extra seconds to watch a lease: its row must be read once more after the lease has expired.
 _WATCHED_MORE = 2.0
-# Seconds after which a server ends the transaction of a daemon that stands still within it. They
-# are fewer than the seconds that another daemon waits for the locked rows.
+# Seconds after which a server ends the transaction of a daemon that stands still within it. Another
+# daemon waits longer than this for the locked rows.
 FROZEN = 15.0
 # Seconds between interrupts: after one query is interrupted, the next query may start.
 _BREAK_OFF_EVERY = 0.1
-# At most so many reasons are logged: an error may word the same reason differently each time.
+# The most reasons that are logged: an error may word the same reason differently each time.
 _LOGGED_MAX = 10
 
 
@@ -58,7 +58,7 @@ async def interrupted_by(stop: asyncio.Event, engine: Database) -> AsyncIterator
     async def break_off() -> None:
         await stop.wait()
         while True:
-            await aside(partial(interrupt, engine), "interrupt")  # which may take a second
+            await aside(partial(interrupt, engine), "interrupt")  # this may take a second
             await asyncio.sleep(_BREAK_OFF_EVERY)
 
     breaker = asyncio.create_task(break_off())
@@ -70,7 +70,7 @@ async def interrupted_by(stop: asyncio.Event, engine: Database) -> AsyncIterator
 
 
 def reach(settings: Settings, within: float) -> dict[type[ShipperError], float]:
-    """Return which errors are waited out until the database can be used, and for how long each.
+    """Return which errors a session waits out until it can use the database, and for how long each.
 
     `within` is in seconds. `inf` is for a daemon that has already had its outbox: then a server, a
     password or a table that is missing now may be back in a minute.
@@ -100,7 +100,7 @@ def log_reserve_given(reserve: Reserve, log: Log) -> Callable[[int], None]:
             "space.reserve_given",
             bytes=given,
             left=reserve.held,
-            hint="the disk is full: make room; INSERTs of the application fail, or soon will",
+            hint="the disk is full: make room; the application's INSERTs fail or will fail soon",
         )
 
     return log_given
@@ -131,7 +131,7 @@ def acquire(
     try:
         return acquire() if spared is None else spared.insist(acquire)
     except OutboxHeld as held:
-        # A holder that died before this start has renewed its lease within that third, at most.
+        # A third longer: the last renewal of a dying holder can arrive within the first third.
         watched = held.watched * 4 / 3 + _WATCHED_MORE
         patience[OutboxHeld] = max(patience.get(OutboxHeld, 0.0), watched)
         raise

@@ -1,4 +1,4 @@
-"""Maintenance work, one function for each chore. `daemon.schedule` decides when; no chore delivers.
+"""Maintenance work, one function for each chore; no chore delivers. `daemon.schedule` decides when.
 
 Each chore takes what it works on as arguments, and is safe to run late, twice, or never. A chore
 must never block the drain for longer than a short step.
@@ -10,11 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from shipper.clock import Clock
+from shipper.clock import LATEST, Clock
 from shipper.config import RetentionSettings
+from shipper.daemon.file_watch import Fingerprint, fingerprint
 from shipper.drain import Dispatcher, Route
+from shipper.drain.exchange import Thread
 from shipper.drain.tally import Tally, Totals
 from shipper.errors import ShipperError
 from shipper.logs import Log
@@ -30,15 +32,14 @@ from shipper.system.background import aside
 from shipper.system.confirmed_time import Confirmed
 
 T = TypeVar("T")
-Fingerprint = tuple[int, int, int, int]
 
-# A chore waits so many times as long as its last step took.
+# A chore waits this many times as long as its last step took.
 _WAIT_FACTOR = 3.0
 # Rows on PostgreSQL may carry the time of another machine; its clock is off by less than this.
 _CLOCKS_DIFFER = 86400.0
-# A row that was written a moment ago may be newer than the last comparison of the clocks.
+# The latest row may be newer than the last comparison of the clocks.
 _CLOCKS_STIR = 2.0
-# A step of the wall clock by so many seconds is logged, at most once in `_LOG_EVERY`.
+# A step of the wall clock by this many seconds is logged, at most once in `_LOG_EVERY`.
 _STEP_LOGGED, _LOG_EVERY = 10.0, 60.0
 _STEP_HINT = "nothing is deleted because of it: [retention] counts the time that has really passed"
 
@@ -63,13 +64,6 @@ def open_or_close(dispatcher: Dispatcher, is_open: bool, log: Log) -> None:  # n
         dispatcher.wake()
 
 
-class InDatabaseThread(Protocol):
-    """Runs work in the database's one thread, after the work that is already queued there."""
-
-    def __call__(self, work: Callable[[], T]) -> Awaitable[T]:
-        """Return what the work returns."""
-
-
 @dataclass(frozen=True, slots=True)
 class Upkeep:
     """The chores on the outbox itself, in short steps in the database's thread.
@@ -79,7 +73,7 @@ class Upkeep:
     """
 
     database: Database
-    run: InDatabaseThread
+    run: Thread
     wait: Callable[[float], Awaitable[None]]
     clock: Clock
     log: Log
@@ -114,9 +108,9 @@ class Upkeep:
     def _beyond(self, kept: float | None) -> float:
         """Return the latest time that any clock can have shown in the last `kept` seconds."""
         if kept is None:
-            return retention.END
+            return LATEST
         foreign = 0.0 if dialect_of(self.database).is_file else _CLOCKS_DIFFER
-        return min(self.confirmed.at_most(kept) + foreign + _CLOCKS_STIR, retention.END)
+        return min(self.confirmed.at_most(kept) + foreign + _CLOCKS_STIR, LATEST)
 
     async def shorten_wal(self) -> None:
         """Shorten a WAL that has become large; log when an open transaction prevents it."""
@@ -172,7 +166,7 @@ class Statistics:
     def __init__(
         self,
         database: Database,
-        run: InDatabaseThread,
+        run: Thread,
         tally: Tally,
         clock: Clock,
         confirmed: Confirmed,
@@ -288,13 +282,3 @@ class CredentialWatch:
                 self._log("credential.changed", destination=route.name)
                 route.link.probe_at_once(self._clock())
                 dispatcher.wake()
-
-
-def fingerprint(path: Path) -> Fingerprint | None:
-    """Return a value that changes when a file is written or replaced; None without a file."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    # The change time (ctime) also differs if a copy was given the old file's modification time.
-    return (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)

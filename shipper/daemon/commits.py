@@ -1,10 +1,10 @@
 """What the daemon does about a COMMIT that waits for an absent synchronous standby (PostgreSQL).
 
 No timeout of the server ends such a wait, and the daemon must not send an event whose claim is not
-on the standby. So the daemon waits, says so, and counts as alive meanwhile. A stop doesn't wait: it
-interrupts the COMMIT, which the server then treats as done without its standby
-(postgresql.org/docs/current/warm-standby.html, synchronous replication). A daemon that goes on must
-never do that, because it would send what a failover can take away again.
+on the standby. So the daemon waits, logs that, and counts as alive meanwhile. A stop doesn't wait:
+it interrupts the COMMIT, which the server then treats as done without its standby
+(postgresql.org/docs/current/warm-standby.html, synchronous replication). A daemon that keeps
+running must never interrupt a COMMIT: it would send events whose claims a failover can undo.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class CommitWatch:
 
     def __init__(self, database: Database, address: Address, clock: Clock, log: Log) -> None:
         self.known_to_wait = 0
-        """How many answers of the server confirmed a wait: the drain is alive, though it waits."""
+        """How often the server has confirmed a wait: the drain is alive, although it waits."""
         self._database = database
         self._address = address
         self._clock = clock

@@ -68,7 +68,7 @@ class DatabaseThread:
         except asyncio.CancelledError:
             if not self.patient:
                 self._abandoned = StoreUnavailable(
-                    "the database does not answer", "look at its server"
+                    "the database does not answer", "check its server"
                 )
             raise
         finally:
@@ -91,9 +91,9 @@ class DatabaseThread:
         stop: asyncio.Event,
         on_wait: Callable[[ShipperError, float], None] = lambda *_: None,
     ) -> T:
-        """Run `work` until it raises none of these errors; give each kind so many seconds.
+        """Run `work` again while it raises one of these errors, each kind for its own seconds.
 
-        `on_wait` is called with each error that is waited out, and its seconds.
+        `on_wait` is called with each such error, and its seconds.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -118,7 +118,7 @@ class DatabaseThread:
 
     def _serve(self) -> None:
         while (order := self._orders.get()) is not None:
-            if not order.asker.done():  # else its caller was cancelled
+            if not order.asker.done():  # otherwise its caller was cancelled
                 self._serve_one(order)
             del order  # frees its payloads before the next piece of work arrives
 
@@ -142,4 +142,4 @@ class DatabaseThread:
 
 
 def _retrieve_exception(asker: "asyncio.Future[Any]") -> None:
-    asker.exception()  # else the loop logs that the exception was never retrieved
+    asker.exception()  # otherwise the loop logs that the exception was never retrieved

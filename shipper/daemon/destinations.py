@@ -1,8 +1,8 @@
 """The couriers and routes to the destinations of a configuration.
 
-This module decides when a destination counts as changed: when a setting of its route changed, or a
-certificate file. It makes everything that can fail before anything is replaced, and must never
-touch the network or the database.
+This module decides when a destination counts as changed: when a setting of its route or its
+certificate file changed. It first makes everything that can fail, and only then can the session
+replace anything. It must never touch the network or the database.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,15 +13,14 @@ from typing import TypeAlias
 from shipper.advice import place_of
 from shipper.clock import Clock
 from shipper.config import DestinationSettings, Settings
-from shipper.daemon.chores import Fingerprint, fingerprint
+from shipper.daemon.file_watch import SeenFiles, fingerprint
 from shipper.destination import Destination
 from shipper.drain import Route, Terms
 from shipper.drain.courier import Courier
 from shipper.policy.delivery import RetryPolicy
 
 RouteInputs: TypeAlias = tuple[object, ...]
-"""The values that a route is made of: while they are the same, the route is kept."""
-SeenFiles: TypeAlias = Mapping[Path, Fingerprint | None]
+"""The values that a route is made of: the route is kept while they stay the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,18 @@ configuration again, as a reload does. It must never read the configuration file
 file can't be used, the old content stays in force.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeAlias
 
-from shipper.daemon.chores import fingerprint
-from shipper.daemon.destinations import SeenFiles
 from shipper.logs import Log
 from shipper.observe.guard import repeat
 
 LOOK_EVERY = 2.0
+
+Fingerprint: TypeAlias = tuple[int, int, int, int]
+SeenFiles: TypeAlias = Mapping[Path, Fingerprint | None]
+"""Files, each with its fingerprint when it was last read; None for a file that wasn't there."""
 
 
 async def watch_files(seen: SeenFiles, renew: Callable[[list[str]], None], log: Log) -> None:
@@ -29,3 +33,13 @@ async def watch_files(seen: SeenFiles, renew: Callable[[list[str]], None], log: 
 
     if seen:
         await repeat("files", look, LOOK_EVERY, log, first=LOOK_EVERY)
+
+
+def fingerprint(path: Path) -> Fingerprint | None:
+    """Return a value that changes when a file is written or replaced; None without a file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    # The change time (ctime) also differs if a copy was given the old file's modification time.
+    return (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)

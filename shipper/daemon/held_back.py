@@ -1,8 +1,8 @@
 """Log when an open transaction keeps the newest events back (PostgreSQL).
 
-It is logged once when the wait passes the bound that `status` uses, and once when the wait is over.
-The next wait is logged only after `LOG_EVERY`: an application that often leaves a transaction open
-must never fill the log.
+The daemon logs one event when the wait exceeds the bound that `status` uses, and one when the wait
+is over. It logs the next wait only after `LOG_EVERY`: an application that often leaves a
+transaction open must never fill the log.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ LOG_EVERY: Final = 600.0
 
 
 class HeldBack:
-    """What has been logged about it. It outlives a reload."""
+    """What has been logged about events that are kept back. It outlives a reload."""
 
     def __init__(self) -> None:
         self._since: float | None = None  # set while the log says that events are kept back

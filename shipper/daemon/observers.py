@@ -1,6 +1,6 @@
 """The observers of a session: the local HTTP port, and the alarms.
 
-This module decides what happens if the port can't be opened: one log entry, and another attempt
+This module decides what happens if the port can't be opened: one log event, and another attempt
 later. A port or an alarm that fails must never stop the delivery.
 """
 
@@ -47,7 +47,7 @@ async def observed(
 ) -> AsyncIterator[None]:
     """Run the configured observers of a session during a `with`.
 
-    `alarms` and `audit` live on from one session to the next.
+    `alarms` and `audit` pass from one session to the next.
     """
     settings = session.settings
     alerts, address = settings.alerts, settings.web.listen

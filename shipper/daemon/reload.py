@@ -53,7 +53,7 @@ class Change(NamedTuple):
 
 
 async def changed(settings: Settings, session: Session) -> Change:
-    """Return the new parts for a session; raises what is wrong, and leaves nothing open."""
+    """Return the new parts for a session; if one can't be used, close them all and raise why."""
     ready = await prepared(settings, session)
     try:
         return Change(ready, await session.links(ready.fresh))
@@ -63,7 +63,7 @@ async def changed(settings: Settings, session: Session) -> Change:
 
 
 async def prepared(settings: Settings, session: Session) -> ReadyConfiguration:
-    """Return a checked configuration for the present outbox; raises what is wrong with it."""
+    """Return a checked configuration for the present outbox; raises an error if it has a fault."""
     Windows.of(settings)
     fresh = await ready_destinations(settings, session.clock, session.inputs)
     try:
@@ -74,7 +74,7 @@ async def prepared(settings: Settings, session: Session) -> ReadyConfiguration:
 
 
 async def checked_hooks(settings: Settings, clock: Clock) -> Hooks:
-    """Check a configuration for a new session; return its alert clients, or raise what is wrong."""
+    """Check a configuration for a new session and return its alert clients; raises its faults."""
     Windows.of(settings)
     await (await ready_destinations(settings, clock, {})).aclose()
     return alerts.hooks(settings.alerts)
@@ -88,8 +88,8 @@ def renewed(settings: Settings) -> Settings:
 async def is_elsewhere(settings: Settings, session: Session) -> bool:
     """Return whether the settings name another outbox than the session's.
 
-    Raises what is wrong with the other one: it can't be reached or opened, isn't a shipper outbox,
-    or has another version.
+    Raises an error if the other outbox can't be reached or opened, isn't a shipper outbox, or has
+    another version.
     """
     path, known = database_path(settings.database.url), session.outbox.identity
     if (path,) == known or (path is None and settings.database == session.settings.database):
@@ -98,10 +98,10 @@ async def is_elsewhere(settings: Settings, session: Session) -> bool:
 
 
 async def identified(settings: Settings, within: float = ANSWERS_WITHIN) -> object:
-    """Return the identity of the configured outbox; raises what is wrong with it.
+    """Return the identity of the configured outbox; raises an error if it can't be used.
 
-    Raises StoreUnavailable, too, if the database doesn't answer `within` so many seconds. The
-    query is then abandoned: a server may accept a connection and never answer.
+    Raises StoreUnavailable if the database doesn't answer within `within` seconds. The query is
+    then abandoned: a server may accept a connection and never answer.
     """
     # In a new thread: the session's own thread may be waiting for a lost database.
     async with answered(within):
@@ -142,7 +142,7 @@ def refuse(request: ReloadRequest, settings: Settings, error: Exception, log: Lo
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the reason for the log; of a bug only the type, because its text may hold secrets."""
+    """Return the reason for the log; for a bug only its type, because its text may hold secrets."""
     if isinstance(error, ShipperError):
         return error.message
     return f"a bug of shipper's: {type(error).__name__}"

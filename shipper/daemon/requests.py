@@ -1,4 +1,4 @@
-"""What signals and replaced files ask of the service: to stop, or to reload.
+"""The requests that signals and replaced files make to the service: to stop, or to reload.
 
 This module decides which request wins: a stop always does. It must never apply a request itself.
 """
@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from shipper.config import Settings
 from shipper.system.waiting import is_set_within
 
-# Seconds. A Ctrl-C arrives twice: from the terminal, and from the parent process (npm, uv, sudo).
+# Seconds. One Ctrl-C can arrive twice: from the terminal and the parent process (npm, uv, sudo).
 _ECHO: Final = 0.5
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ class Stop(asyncio.Event):
         self._asked_at = -inf
 
     def ask(self) -> None:
-        """Ask for a clean stop; a second call, after more than an echo, asks to stop at once."""
+        """Ask for a clean stop; a second call, at least `_ECHO` later, asks to stop at once."""
         at = asyncio.get_running_loop().time()
         if not self.is_set():
             self._asked_at = at
@@ -63,7 +63,7 @@ class Requests:
         self.timeout = max(self.timeout, _longest(settings))
 
     def session(self) -> asyncio.Event:
-        """Return the event that ends the session which begins now: at a stop, or a replacement."""
+        """Return a new event for the session that begins now: set, it ends that session."""
         self._session = asyncio.Event()
         if self.event.is_set():
             self._session.set()
@@ -75,7 +75,7 @@ class Requests:
         self._session.set()
 
     async def wait(self, seconds: float) -> bool:
-        """Wait so many seconds, or until a stop; return whether the service is asked to stop."""
+        """Wait for `seconds`, or until a stop; return whether the service is asked to stop."""
         return await is_set_within(self.event, seconds)
 
     def reload(self) -> None:

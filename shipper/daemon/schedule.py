@@ -4,8 +4,8 @@ This module decides how often. Each chore has a task of its own that waits, runs
 waits again, so a chore is never overdue twice and never runs twice at once. A step of the wall
 clock, even by years, costs at most one run in the wrong second of its minute. The schedule must
 never depend on APScheduler's own clockwork, which reads the wall clock: after a step of a year it
-lists each missed run (31 million of a chore of every second), and after a step back it stands
-still. APScheduler only computes when the next delivery window opens.
+lists each missed run (31 million for a chore that runs every second), and after a step back it
+stands still. APScheduler only computes when the next delivery window opens.
 
 A reload doesn't restart the waits: the time of each chore's last run is kept.
 
@@ -31,7 +31,7 @@ from shipper.observe.guard import Guard
 from shipper.store.db.sqlite.opening import sqlite_library
 
 MINUTE: Final = 60.0
-# Seconds after a step of the wall clock within which a window opens or closes.
+# Seconds within which a window opens or closes after a step of the wall clock.
 _WINDOWS_WITHIN: Final = 1.0
 _CLOCK_EVERY: Final = 1.0
 _CREDENTIALS_EVERY: Final = 2.0
@@ -97,7 +97,7 @@ async def repeat_chore(each: Chore, log: Log, last: LastDone) -> None:
 
 
 def _first(each: Chore, last: float, now: float) -> float:
-    """Return the seconds until the first run of a chore that last ran, or began to wait, then."""
+    """Return the seconds until a chore's first run; it last ran or began to wait at `last`."""
     if each.at_once:
         return 0.0
     return each.wait() if each.by_the_clock else max(0.0, last + each.wait() - now)
@@ -109,20 +109,20 @@ def every(seconds: float) -> Callable[[], float]:
 
 
 def next_minute(clock: Clock, within: float) -> Callable[[], float]:
-    """Return a function: the wait until the next full minute, but never longer than `within`."""
+    """Return a function that returns the seconds until the next minute, at most `within`."""
     return lambda: min(MINUTE - clock.wall() % MINUTE, within)
 
 
 def _chores(session: Session, windows: Windows, clock: Clock, log: Log) -> list[Chore]:
     dispatcher, settings, upkeep = session.dispatcher, session.settings, session.upkeep
-    keeps, cuts_itself = settings.retention, sqlite_library().wal_reset_safe
+    keeps, has_fix = settings.retention, sqlite_library().wal_reset_safe
     watch = chores.ClockWatch(session.confirmed, upkeep.note_clock, clock.monotonic, log)
     chores_found = [
         Chore("look", lambda: chores.look(dispatcher), every(settings.schedule.poll_interval)),
         Chore("rescan", lambda: chores.rescan(dispatcher), every(_RESCAN_EVERY)),
         Chore("clock", watch.look, every(_CLOCK_EVERY)),
         Chore("retention", lambda: upkeep.retain(keeps), every(retain_every(keeps))),
-        Chore("space", upkeep.shorten_wal, every(_SPACE_EVERY if cuts_itself else _WAL_EVERY)),
+        Chore("space", upkeep.shorten_wal, every(_SPACE_EVERY if has_fix else _WAL_EVERY)),
         Chore("planner", upkeep.forget_statistics, every(_SPACE_EVERY)),
         Chore("reserve", upkeep.keep_reserve, every(_SPACE_EVERY)),
         Chore(

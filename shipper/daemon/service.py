@@ -1,8 +1,8 @@
-"""The daemon as a service: its signals, its sessions, and what systemd is told.
+"""The daemon as a service: its signals, its sessions, and its reports to systemd.
 
 SIGTERM and SIGINT stop the daemon cleanly. SIGHUP reads the configuration again while the session
-ships on: only the parts that changed are replaced. A configuration that can't be used, for whatever
-reason, must never end the session: it is rejected and the old one stays in force. A configuration
+ships on: only the parts that changed are replaced. A configuration that can't be used must never
+end the session: the daemon rejects it, and the old one stays in force. A configuration
 that names another outbox starts a new session, which takes that outbox before the old session ends.
 """
 
@@ -55,7 +55,7 @@ async def serve(
 ) -> None:
     """Run until stopped. After a SIGHUP, `reload` reads the settings; `log_of` opens their log.
 
-    Raises what `open_session` raises, and LeaseLost when another daemon has taken over.
+    Raises the errors of `open_session`, and LeaseLost when another daemon has taken over.
     """
     log = log_of(settings)
     service = _Service(settings, clock, log, log_of, reload)
@@ -89,7 +89,7 @@ class _Opened(NamedTuple):
 
 
 class _Service:
-    """The state that lives on from one session to the next."""
+    """The state that passes from one session to the next."""
 
     def __init__(
         self,
@@ -243,7 +243,7 @@ class _Service:
                 self._notify.reloading(asyncio.get_running_loop().time())
             try:
                 return await unless_over(self._prepare(request, session), drain)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the session ships on
+            except Exception as error:  # noqa: BLE001 - after any error the session ships on
                 reloading.refuse(request, session.settings, error, self._log)
             if request.reload:
                 self._remark = _REFUSED
@@ -280,7 +280,7 @@ class _Service:
             self._log("file.changed", paths=request.changed)
 
     def warn(self, settings: Settings) -> None:
-        """Log what a configuration is allowed to say but better wouldn't."""
+        """Log the warnings about a configuration: each names a setting that is valid but risky."""
         for problem in settings.warnings:
             self._log("config.warning", problem=problem)
 

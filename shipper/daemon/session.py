@@ -1,9 +1,9 @@
-"""A session: one run of the drain on one outbox. Its settings can change meanwhile.
+"""A session: one run of the drain on one outbox. A reload can change its settings.
 
 The session takes the outbox (lock, lease), builds a route for each destination, and releases
 everything in the reverse order. All reads and writes of rows run in one thread. A reload replaces
-the routes of changed destinations, one by one, and must never release the outbox: only another
-outbox makes another session.
+the routes of changed destinations, one by one. It must never release the outbox: a new session
+begins only for another outbox.
 """
 
 import asyncio
@@ -33,10 +33,10 @@ from shipper.daemon.database_thread import DatabaseThread
 from shipper.daemon.destinations import (
     ReadyDestinations,
     RouteInputs,
-    SeenFiles,
     ready_destinations,
     route_of,
 )
+from shipper.daemon.file_watch import SeenFiles
 from shipper.daemon.requests import Stop
 from shipper.daemon.session_outbox import Address, SessionOutbox
 from shipper.daemon.signs_of_life import SignsOfLife, leave_signs
@@ -64,13 +64,13 @@ from shipper.store.upkeep.reserve import Reserve
 from shipper.store.upkeep.retention import newest
 from shipper.system.confirmed_time import Confirmed
 
-# Seconds. A command that only asks whether the file is locked holds the lock for less.
+# Seconds. A command that asks whether the file is locked holds the lock for a shorter time.
 _HELD_A_MOMENT = 0.5
 
 
 @dataclass(slots=True)
 class Session:
-    """The routes of one run, ready to ship, and what was found when the outbox was taken."""
+    """The routes of one run, ready to ship, and the facts found when it took the outbox."""
 
     settings: Settings
     outbox: SessionOutbox
@@ -88,7 +88,7 @@ class Session:
     inputs: Mapping[str, RouteInputs]
     """The values that the routes are made of."""
     seen: SeenFiles
-    """The files that are read only once, with their fingerprints from then."""
+    """The files that are read only once, with their fingerprints from that time."""
     clock: Clock
     lease_ttl: float
     commits: CommitWatch
@@ -102,7 +102,7 @@ class Session:
         return self.outbox.upkeep
 
     async def links(self, fresh: ReadyDestinations) -> Mapping[str, LinkRow]:
-        """Return the saved state of destinations that come back, as far as the database answers."""
+        """Return the saved links if destinations are added; none if the database doesn't answer."""
         if fresh.inputs.keys() <= self.dispatcher.routes.keys():
             return {}
         with suppress(ShipperError):  # the drain waits out a lost database
@@ -173,10 +173,10 @@ async def open_session(
         address, notice = Address(settings.database), partial(_log_notice, log)
         waiting = log_waiting(log, on_wait)
         engine = open_engine(
-            settings.database.url, told=notice, renewed=address.read_url, frozen=FROZEN
+            settings.database.url, notify=notice, renewed=address.read_url, frozen=FROZEN
         )
         endure(engine)
-        stack.push_async_callback(_hang_up, thread, engine)
+        stack.push_async_callback(_disconnect, thread, engine)
         budget = await stack.enter_async_context(bounded(thread, engine, stop, log))
         commits = await stack.enter_async_context(watched(engine, address, clock, log, stop))
 
@@ -209,8 +209,8 @@ async def open_session(
 
         recovered = await thread.insist(take, patience, stop, waiting)
         stack.push_async_callback(give_back, thread, queue, spared)
-        # Only now: if SQLite could open a -shm only for reading, it shares that with every later
-        # connection of this process, so another attempt to take the outbox would fail again.
+        # Only now: if SQLite had to open a -shm read-only, all later connections of this process
+        # share that, and another attempt to take the outbox would fail again.
         watch = None if path is None else await _watching(path, thread, stack)
         confirmed = confirmed or Confirmed(clock)
         confirmed.begin(
@@ -285,7 +285,7 @@ def _log_notice(log: Log, notice: str) -> None:
     log("store.notice", notice=notice)
 
 
-async def _hang_up(thread: DatabaseThread, engine: Database) -> None:
+async def _disconnect(thread: DatabaseThread, engine: Database) -> None:
     with suppress(StoreUnavailable):  # a server that doesn't answer is not waited for
         await thread.run(engine.dispose)
 

@@ -13,16 +13,18 @@ from shipper.config.settings import DatabaseSettings
 from shipper.daemon.chores import Upkeep
 from shipper.daemon.database_thread import DatabaseThread
 from shipper.drain import Rhythm
+from shipper.store.db.failures import file_of
 from shipper.store.db.identity import Identity
 from shipper.store.drain.changes import SqliteWatch
 from shipper.store.drain.look import Looks
 from shipper.store.drain.queue import Queue
 from shipper.system.files import followed
 
-# Seconds between two looks of an idle drain: the delay of a new event against the cost of idling.
-_POLL_SQLITE = 0.02
-_POLL_POSTGRES = 0.2
-# Seconds. The drain turns at least this often, whatever the settings say: the watchdog needs it.
+# Seconds between two looks of an idle drain. A longer wait delays new events, a shorter one costs
+# more while nothing happens.
+_POLL_FILE = 0.02
+_POLL_SERVER = 0.2
+# Seconds. With any settings, the drain turns at least this often: the watchdog needs it.
 _IDLE_MAX = 15.0
 
 
@@ -54,12 +56,12 @@ class SessionOutbox:
     @property
     def file(self) -> Path | None:
         """Return the SQLite file, None for any other outbox."""
-        file: Path | None = self.upkeep.database.get_execution_options().get("file")
+        file = file_of(self.upkeep.database)
         return None if file is None else followed(file)
 
     def rhythm(self, settings: Settings, lease_ttl: float) -> Rhythm:
         """Return how often the drain looks with these settings."""
-        poll = _POLL_SQLITE if self.watch else _POLL_POSTGRES
+        poll = _POLL_FILE if self.watch else _POLL_SERVER
         return Rhythm(
             poll=min(poll, settings.schedule.poll_interval),
             idle=min(_IDLE_MAX, settings.schedule.poll_interval),

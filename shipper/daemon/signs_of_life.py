@@ -1,8 +1,8 @@
 """Leave the daemon's signs of life beside its SQLite file; `store.report.silence` judges them.
 
-The kernel reports a lock even if its process is stopped or hangs. So the daemon writes a sign, at
-most once in `SIGN_EVERY` seconds. The drain must never wait for this write, and no sign may be left
-while the drain stands still.
+The lock on the file shows that the process exists, but not that it works: it may be stopped or
+hang. So the daemon also writes a sign, at most once in `SIGN_EVERY` seconds. The drain must never
+wait for this write, and the daemon must never leave a sign while the drain stands still.
 """
 
 from functools import partial

@@ -1,8 +1,8 @@
 """How long a stop waits for the database: one budget for all waits.
 
 Tries in flight can finish first (`Dispatcher.may_finish`). From then on the database has a few
-seconds to record their results, whatever delays it: a statement that the server never answers, a
-write lock that an application holds, the first login. Then its work is interrupted and abandoned.
+seconds to record their results. A statement that the server never answers can delay it, or a write
+lock that an application holds, or the first login. Then its work is interrupted and abandoned.
 Nothing is lost: the state is that of a crash, with all claims on disk. The budget must never run
 before a stop is asked for.
 """
@@ -37,8 +37,8 @@ class StopBudget:
 
     def __init__(self, thread: DatabaseThread, database: Database, log: Log) -> None:
         self.dispatchers: list[Dispatcher] = []
-        """The dispatchers whose tries in flight a stop waits for: this session's, and that of an
-        earlier session whose end it waits for."""
+        """The dispatchers whose tries in flight a stop waits for: this session's, and the one of an
+        earlier session that hasn't ended yet."""
         self.is_over = False
         self._thread = thread
         self._database = database
@@ -83,7 +83,7 @@ async def bounded(
     try:
         yield budget
     finally:
-        if not budget.is_over:  # else the server is still being told, if it can be reached
+        if not budget.is_over:  # otherwise the interrupt of the server still runs
             keeping.cancel()
         await asyncio.wait({keeping})
 
@@ -91,8 +91,8 @@ async def bounded(
 def _held_by(database: Database) -> str:
     """Return which processes hold the write lock of an SQLite file, as far as the system shows."""
     file = file_of(database)
-    who = [] if file is None else holders.writers(file)
-    return f": {holders.listed(who)} holds its write lock" if who else ""
+    found = [] if file is None else holders.writers(file)
+    return f": {holders.listed(found)} holds its write lock" if found else ""
 
 
 def _break_off(database: Database) -> None:

@@ -1,8 +1,8 @@
-"""What systemd is told: that the daemon is ready, what it does, and that the drain still turns.
+"""The daemon's reports to systemd: that it is ready, what it does, and that the drain still turns.
 
 sd_notify(3): datagrams to the socket in $NOTIFY_SOCKET; without it nothing is sent. Only a turn of
-the drain may feed the watchdog: a process that is alive and ships nothing must not. A message must
-never wait for a service manager that doesn't read.
+the drain must feed the watchdog: otherwise systemd wouldn't restart a process whose drain hangs. A
+message must never wait for a service manager that doesn't read.
 """
 
 import os
@@ -91,7 +91,7 @@ def _watchdog(environ: Mapping[str, str]) -> float:
 
 
 class Heartbeat:
-    """Tells the service manager that the drain turns, and what it does; silent if it hangs."""
+    """Reports to the service manager that the drain turns, and what it does; silent if it hangs."""
 
     def __init__(
         self,

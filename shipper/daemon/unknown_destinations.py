@@ -1,4 +1,4 @@
-"""Log events for a destination that the configuration doesn't have; no other part reports them.
+"""Log that events have a destination which isn't configured: the drain never looks at them.
 
 Each name is logged once in the life of a daemon, also across reloads, and at most `NAMES` of them:
 an application must never be able to fill the log. A look must never keep the database's thread for

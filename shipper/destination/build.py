@@ -1,4 +1,4 @@
-"""Which transport a destination uses: our own, or that of httpx.
+"""Which transport a destination uses: shipper's own, or that of httpx.
 
 It must never decide which certificates are trusted: `tls` does.
 """
@@ -34,7 +34,7 @@ def opener(
     proxy: str | None,
     choice: Choice,
 ) -> Callable[[], Transport]:
-    """Return what opens a transport to a URL in the running loop; raises ConfigError."""
+    """Return a function that opens a transport to a URL in the running loop; raises ConfigError."""
     if proxy is not None:
         _check(proxy)
     tls = tls_context(ca_file)
@@ -64,7 +64,7 @@ def parse_url(name: str, text: str, schemes: set[str]) -> httpx.URL:
         # A resolver does this first. It fails for an empty label and for one above 63 bytes.
         url.raw_host.decode("ascii").encode("idna")
     except (httpx.InvalidURL, UnicodeError):
-        raise ConfigError([f"{name} isn't one that can be reached"]) from None
+        raise ConfigError([f"{name} isn't a valid URL"]) from None
     if not 0 < (url.port or 1) < 2**16:
         raise ConfigError([f"{name} has a port that doesn't exist"])
     if url.scheme not in schemes or not url.host:

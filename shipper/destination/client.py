@@ -31,8 +31,9 @@ class Destination:
 
     `timeout` is in seconds for a whole try: waiting for a connection, the name lookup, connecting,
     writing, and reading. At most `max_in_flight` tries run at the same time; the others wait.
-    `ca_file` is trusted in addition to the system's authorities. The transport `auto` is our own
-    HTTP client if there is no proxy. Raises ConfigError if the arguments can't work.
+    `ca_file` is trusted in addition to the system's authorities. The transport `auto` is shipper's
+    own HTTP client; it is that of httpx if there is a proxy or httptools is missing. Raises
+    ConfigError if the arguments can't work.
     """
 
     def __init__(

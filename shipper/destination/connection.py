@@ -1,8 +1,8 @@
 """One connection: it sends a request, receives the answer, and only then sends the next.
 
-It decides when a connection can't be used again. It must never take an unasked message for an
-answer, and never send another request if an answer came before its request was sent. It must never
-raise: an error is returned as the answer.
+It decides when a connection can't be used again. It must never take a message for an answer if no
+request waits for one, and never send another request if an answer came before its request was sent.
+It must never raise: an error is returned as the answer.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.write(head)
             self._unsent = memoryview(body)
-            self._pour()
+            self._write_more()
         return asker
 
     def fail(self, error: Exception) -> None:
@@ -107,9 +107,9 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on writing: the receiver takes bytes again."""
         self._paused = False
-        self._pour()
+        self._write_more()
 
-    def _pour(self) -> None:
+    def _write_more(self) -> None:
         while self._unsent and not self._paused and self.is_open:
             assert self._transport is not None
             self._transport.write(self._unsent[:_PIECE])

@@ -16,7 +16,7 @@ from shipper.destination.connection import Connection
 from shipper.destination.request import PORTS, Request, certified
 from shipper.destination.resolve import Address, CachingResolver
 
-# RFC 8305, 5: the next address is tried after so many seconds.
+# RFC 8305, 5: the seconds after which the next address is tried.
 STAGGER_SECONDS: Final = 0.25
 
 
@@ -49,7 +49,7 @@ class Dialler:
             await self._begin(connection, reached)
         except BaseException:
             self._resolver.forget()
-            # It may have been connected a moment before the error.
+            # The connection may have been made a moment before the error.
             connection.fail(ConnectionAbortedError())
             raise
 

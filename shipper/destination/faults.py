@@ -1,8 +1,8 @@
-"""From the exceptions of two HTTP clients to the eight kinds of fault.
+"""Translate the exceptions of two HTTP clients into the eight kinds of fault.
 
 It decides by the root of an exception, because the outer types don't say enough: a refused
 connection, a failed name lookup and even "closed after reading" can have the same type. Each fault
-names host and port. It must never quote a byte that the peer sent, or more of a URL: an echoed
+names host and port. A fault must never quote a byte that the peer sent, or more of a URL: an echoed
 payload, an API ID or a password would get into the log.
 
 `sent` doesn't depend on the exception. The transport notes when the first byte is about to leave.
@@ -24,7 +24,7 @@ from shipper.policy.outcome import Fault, FaultKind
 # Every exception that a transport can raise.
 FAILURES = (NotHttpError, httpx.TransportError, OSError)
 
-_ADDRESSES: Final = 4  # so many addresses of a name are listed
+_ADDRESSES: Final = 4  # the number of addresses of a name that a fault lists
 
 # h11 and httpcore raise the same exception for garbage and for a lost connection. The message of
 # a lost connection begins like this.
@@ -67,7 +67,7 @@ def fault(
     """Return the fault for an exception.
 
     `begun` says that a byte of the request may have been sent, `proxied` that there is a proxy.
-    `peer` is the receiver, and `stage` is how far a try came before its first byte.
+    `peer` is the receiver, and `stage` is how far the try got before its first byte.
     """
     if begun:
         kind, detail = _after_the_first_byte(error, peer)
@@ -97,7 +97,7 @@ def _before_the_first_byte(
 
 
 def _late(peer: Peer, nearest: Peer, stage: Stage, error: TimeoutError) -> str:
-    if error.errno:  # the timeout of the operating system, not ours
+    if error.errno:  # the timeout of the operating system, not of the try
         return f"{nearest.name} can't be reached: {_system_detail(error)}"
     before = _deadline(peer)
     match stage:

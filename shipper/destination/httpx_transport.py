@@ -1,4 +1,4 @@
-"""The transport of httpx, for proxies and for machines without httptools. A tenth as fast as ours.
+"""The transport of httpx, for proxies and for machines without httptools: a tenth as fast.
 
 It decides when a try has begun, by the trace of httpcore, and when a connection isn't used again
 although httpcore would use it. It must never send a request twice.
@@ -64,7 +64,7 @@ class HttpxTransport:
         trace = _Trace(request)
         asked = httpx.Request(
             request.target.method,
-            request.target.url if self._proxied else _never_asked_for(request.target.url),
+            request.target.url if self._proxied else _without_lookup(request.target.url),
             headers=request.fields(),
             content=request.body,
             extensions=self._extensions(request.target.url, trace),
@@ -107,7 +107,7 @@ class HttpxTransport:
             done_with = _is_spoiled(answer) or self._is_old(connection)
         finally:
             if done_with:
-                # httpcore may still think that it is idle; it drops a connection that is closed.
+                # httpcore may count this connection as idle; it drops only a closed one.
                 await connection.aclose()
             await answer.stream.aclose()
         return body
@@ -136,7 +136,7 @@ class _Trace:
             self._connection = info["return_value"]
         elif name == _GREETING:
             self._request.stage = "tls"
-        # The CONNECT to a proxy is a request too, but it isn't ours.
+        # The CONNECT to a proxy is a request too, but it carries no event.
         elif name.endswith(_SENDING) and info["request"].method != b"CONNECT":
             self._request.begun = True
 
@@ -146,7 +146,7 @@ class _Trace:
             await self._connection.aclose()
 
 
-def _never_asked_for(url: httpx.URL) -> httpx.URL:
+def _without_lookup(url: httpx.URL) -> httpx.URL:
     """Return a URL with an address instead of a name of this machine; see `is_this_machine`."""
     return url.copy_with(host="127.0.0.1") if is_this_machine(url.host) else url
 

@@ -75,7 +75,7 @@ class OddAnswer:
     def _is_whole(self, event: object) -> bool:
         match event:
             case h11.InformationalResponse(status_code=101):
-                raise NotHttpError  # we never ask for another protocol
+                raise NotHttpError  # no request asks for another protocol
             case h11.Response():
                 if not is_known(event.http_version):
                     raise NotHttpError

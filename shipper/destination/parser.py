@@ -1,11 +1,11 @@
-"""The answers on one connection, read from its bytes. Pure: knows no socket and no loop.
+"""The answers on one connection, read from its bytes. Pure: it uses no socket and no event loop.
 
-It decides where an answer ends, how much of it is kept, and how much is too much. It must never
+It decides where an answer ends, how much of it is kept, and when it is too long. It must never
 take the bytes after an answer for another answer, and never keep more than its bounds.
 
 httptools, which is fast and strict, reads an answer whose head comes whole and plain.
-`lenient_parser` reads all others with the parser of the httpx transport: so both transports agree
-on what an answer is.
+`lenient_parser` reads all others with the parser of the httpx transport. So both transports agree
+about which bytes are an answer.
 """
 
 import re

@@ -65,7 +65,7 @@ class Pool:
             connection.fail(ConnectionAbortedError())
 
     async def aclose(self) -> None:
-        """Close all connections, and wait until they are."""
+        """Close all connections, and wait until they are closed."""
         if self._timer is not None:
             self._timer.cancel()
         for connection in tuple(self._open):

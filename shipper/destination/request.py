@@ -16,7 +16,7 @@ from shipper.policy.outcome import Reply
 BODY_LIMIT: Final = 64 * 1024
 
 
-# A connection is used for at most so many seconds, and at least for a quarter less. The addresses
+# A connection is used for at most this many seconds, and at least for a quarter less. The addresses
 # of a cloud's load balancers live for a minute; a new connection a minute costs next to nothing.
 # Without a limit, a busy connection would stay with a machine that the name no longer points to
 # (golang/go 23427), or with one of several machines. HikariCP has 30 minutes and nginx an hour:

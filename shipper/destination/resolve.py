@@ -1,8 +1,8 @@
 """Name lookups for new connections: one at a time for a name; the answer is kept for 30 seconds.
 
 All connections that need a name share one lookup. When a connection fails, all answers are dropped.
-It must never look up `localhost`: a DNS may return another machine, and plain http is allowed to
-this one only (RFC 6761, 6.3).
+It must never look up `localhost`: a DNS server may return another machine's address, and plain http
+is allowed only to this machine (RFC 6761, 6.3).
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class CachingResolver:
     async def resolve(self, host: str, port: int) -> list[Address]:
         """Return the addresses of a name; raises OSError as the system's resolver does."""
         lookup = self._lookup((host, port))
-        # Not awaited itself: a cancelled request must not cancel the lookup for the others.
+        # `wait` doesn't pass a cancellation on: the lookup goes on for the other requests.
         await asyncio.wait([lookup])
         if lookup.cancelled():
             raise OSError("the resolver was closed")

@@ -27,7 +27,7 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     - VERIFY_X509_PARTIAL_CHAIN is on on every Python; 3.13 sets it. As with curl, an intermediate
       authority or the receiver's own certificate can be trusted.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # it checks names and certificates
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # this protocol checks names and certificates
     context.load_default_certs()
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -51,7 +51,7 @@ def _trust(context: ssl.SSLContext, file: Path) -> None:
         if content.startswith(_DER):
             context.load_verify_locations(cadata=content)
         elif content.startswith(_BYTE_ORDER_MARK):
-            # OpenSSL would skip the first certificate after it without an error.
+            # OpenSSL would skip the first certificate after the mark, without an error.
             text = content.decode("ascii", "ignore")
             context.load_verify_locations(cadata=text)
         else:

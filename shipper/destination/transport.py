@@ -1,4 +1,4 @@
-"""Our own HTTP/1.1 client: one kind of request, one origin, one future per request.
+"""Shipper's own HTTP/1.1 client: one kind of request, one origin, one future per request.
 
 It decides which request gets a connection, and when a new connection is made. It must never send a
 request twice.

@@ -2,12 +2,13 @@
 
 The check asks the kernel, as that user, because modes are only a part of the answer: access lists,
 read-only mounts, immutable files, security modules and every directory on the way matter, too. Only
-root can ask for another user, with a process that becomes that user. Without root, the modes are
-judged, and a file with an access list counts as accessible. The check must never change anything.
+root can ask for another user, with a process that becomes that user. Without root, the check judges
+the modes, and a file with an access list counts as accessible. It must never change anything.
 """
 
 import array
 import fcntl
+import grp
 import json
 import os
 import pwd
@@ -57,7 +58,7 @@ class User:
 
     @property
     def is_asked_for(self) -> bool:
-        """Return whether the kernel can be asked; otherwise only the modes are judged."""
+        """Return whether the check can ask the kernel; otherwise it judges only the modes."""
         return os.geteuid() in {0, self.uid}
 
     def refused(self, path: Path, rights: str) -> Refusal | None:
@@ -67,14 +68,14 @@ class User:
         """
         path.stat()
         way = _way(path)
-        *passes, may = self._ask([*((str(place), "x") for place in way), (str(path), rights)])
+        *passes, allowed = self._ask([*((str(place), "x") for place in way), (str(path), rights)])
         for place, passed in zip(way, passes, strict=True):
             if not passed:
                 return Refusal(
-                    f"directory {place} isn't searchable for it",
+                    f"{self.name} can't enter the directory {place}",
                     f"setfacl -m u:{self.name}:x {place}   (or: chmod o+x {place})",
                 )
-        return None if may else self._why_not(path, rights)
+        return None if allowed else self._why_not(path, rights)
 
     def _why_not(self, path: Path, rights: str) -> Refusal:
         if "w" in rights and os.statvfs(path).f_flag & os.ST_RDONLY:
@@ -86,7 +87,7 @@ class User:
             return Refusal("it is immutable", f"chattr -i {path}")
         if self._by_mode(path, rights):
             return Refusal(
-                "its mode would allow it; an access list or a security module doesn't",
+                "its mode allows that, but an access list or a security module forbids it",
                 f"getfacl {path}; journalctl --dmesg --grep denied",
             )
         return Refusal("", None)
@@ -130,8 +131,16 @@ class User:
         return given & needed == needed
 
 
+def group_name(gid: int) -> str:
+    """Return the name of a group, or its number if it has no name."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
 def has_access_list(path: str | Path) -> bool:
-    """Return whether an access list decides beside owner, group and mode."""
+    """Return whether an access list decides, too, and not only owner, group and mode."""
     return _has(path, "system.posix_acl_access")
 
 

@@ -29,8 +29,8 @@ def examine(
 ) -> list[CheckResult]:
     """Run every check and return the results in a fixed order.
 
-    `load` reads the configuration; without `network` no destination is asked. No fault of this
-    machine, its database or its network is raised.
+    `load` reads the configuration; without `network` no destination is asked. A fault of this
+    machine, its database or its network is a result; it is never raised.
     """
     try:
         settings = load()
@@ -79,9 +79,9 @@ def _read(settings: Settings) -> Iterator[Path]:
     read += [alerts.heartbeat_url_file, alerts.webhook_url_file, alerts.ca_file]
     for destination in settings.destinations.values():
         read += [destination.ca_file, destination.api_id_file]
-    handed_over = unit.credentials_of(unit.running_unit())
+    passed_by_systemd = unit.credentials_of(unit.running_unit())
     for path in dict.fromkeys(read):
-        if path is not None and path.absolute() not in handed_over:
+        if path is not None and path.absolute() not in passed_by_systemd:
             yield path
 
 
@@ -141,7 +141,7 @@ def _of_database(
 
 
 def _user(database: Database | None) -> User:
-    """Return the user that runs shipper, as far as that can be found out."""
+    """Return the user that runs the daemon; the user of this process if no daemon can be found."""
     if database is not None:
         with suppress(ShipperError, OSError, ValueError):
             pid = facts.shipper_pid(database)

@@ -41,7 +41,7 @@ from shipper.store.report.silence import find_silence
 from shipper.store.report.status import (
     DestinationReport,
     commit_blockers,
-    current_shipper,
+    current_daemon,
     destination_report,
     open_transactions,
 )
@@ -72,18 +72,18 @@ def check_schema(database: Database) -> Iterator[CheckResult]:
 
 
 def check_sqlite_library() -> Iterator[CheckResult]:
-    """Check that our SQLite lacks the bug which loses a commit beside a checkpoint."""
+    """Check that shipper's SQLite doesn't have the bug that loses a commit beside a checkpoint."""
     library = sqlite_library()
     text = f"SQLite {library.version} ({library.name})"
     if library.wal_reset_safe:
         yield well(
             "library",
-            f"{text}; an application with one older than 3.51.3: shipper help writing",
+            f"{text}; if the application's is older than 3.51.3, see: shipper help writing",
         )
     else:
         yield warning(
             "library",
-            f"{text} has the WAL-reset bug: a commit beside a checkpoint can be lost",
+            f"{text} has the WAL-reset bug: a commit during a checkpoint can be lost",
             f"{with_packages('pysqlite3')}, or use SQLite 3.51.3, 3.50.7 or 3.44.6",
         )
 
@@ -138,12 +138,12 @@ def check_server(database: Database) -> Iterator[CheckResult]:
 
 
 def check_commits(database: Database) -> Iterator[CheckResult]:
-    """Check that a COMMIT returns: while a synchronous standby is away, it doesn't."""
+    """Check that a COMMIT ends: while a synchronous standby is away, it waits."""
     waiting = commits.waiting(database)
     if waiting is not None and waiting.seconds > COMMIT_LONG:
         yield fault("commits", str(waiting), commits.FIX)
     else:
-        yield well("commits", "none waits for a standby")
+        yield well("commits", "no commit waits for a standby")
 
 
 def check_transactions(database: Database) -> Iterator[CheckResult]:
@@ -172,7 +172,7 @@ def check_transactions(database: Database) -> Iterator[CheckResult]:
         text = f"{hidden} of other roles are open; GRANT pg_read_all_stats shows for how long"
         yield well("transactions", text)
     else:
-        yield well("transactions", "none has been open for long after a write")
+        yield well("transactions", "no transaction has been open for long after a write")
     if prepared:
         gid = prepared[0].application.removeprefix("prepared transaction ").replace("'", "''")
         gid = f"'{gid}'"
@@ -193,11 +193,11 @@ def check_snapshots(database: Database) -> Iterator[CheckResult]:
     if found is not None and found[1] > _SNAPSHOT_LONG:
         yield warning(
             "snapshots",
-            f"{printable(found[0])} has kept a snapshot for {lasting(found[1])}: dead rows stay",
+            f"{printable(found[0])} has kept a snapshot for {lasting(found[1])}: deleted rows stay",
             "end that report, dump or transaction; for a standby, see hot_standby_feedback",
         )
     else:
-        yield well("snapshots", "none is kept for long")
+        yield well("snapshots", "no snapshot has been kept for long")
 
 
 def check_reach(database: Database) -> Iterator[CheckResult]:
@@ -208,21 +208,21 @@ def check_reach(database: Database) -> Iterator[CheckResult]:
 
 def check_daemon(database: Database, settings: Settings, now: float) -> Iterator[CheckResult]:
     """Check that a daemon ships, and the states of the destinations."""
-    shipper = current_shipper(database)
+    daemon = current_daemon(database)
     reports = destination_report(database, settings.destinations, now)
     pending = sum(report.pending for report in reports)
     in_commit = commits.waiting(database) is not None  # `check_commits` reports that
-    if shipper is not None and not in_commit and (found := find_silence(database)):
-        yield fault("daemon", f"{shipper} {found.told}", SILENT_DAEMON_FIX)
-    elif shipper is not None:
-        yield well("daemon", f"{shipper} ships")
+    if daemon is not None and not in_commit and (found := find_silence(database)):
+        yield fault("daemon", f"{daemon} {found.predicate}", SILENT_DAEMON_FIX)
+    elif daemon is not None:
+        yield well("daemon", f"{daemon} ships")
     elif pending:
         text = f"none is running, and {pending:,} pending events wait for it"
         yield fault("daemon", text, start_command(settings.path))
     else:
         yield warning("daemon", "none is running", start_command(settings.path))
     for report in reports:
-        yield _link(report, settings, running=shipper is not None)
+        yield _link(report, settings, running=daemon is not None)
         if report.dead:
             yield warning("dead letters", f"{report.dead:,} of {report.name}", DEAD_LETTERS_FIX)
 
@@ -252,7 +252,7 @@ def check_holds(database: Database) -> Iterator[CheckResult]:
     found, total = held(database, NAMED)
     if not total:
         return
-    who = [
+    names = [
         f"{each.ordering_key or 'all'} of {each.destination}"
         + (f" by dead letter {each.event_id}" if each.event_id else "")
         for each in found
@@ -260,7 +260,7 @@ def check_holds(database: Database) -> Iterator[CheckResult]:
     release = "shipper hold --list has the command for each"
     if total == 1 and (key := found[0].ordering_key) is not None:
         release = f"shipper release --key {shlex.quote(key)} --destination {found[0].destination}"
-    yield warning("holds", f"held{named(who, total)}", release)
+    yield warning("holds", f"held{named(names, total)}", release)
 
 
 def check_promises(database: Database, settings: Settings, now: float) -> Iterator[CheckResult]:
@@ -285,7 +285,7 @@ def check_oldest(database: Database, settings: Settings, now: float) -> Iterator
         yield well("oldest", "nothing is pending")
         return
     key = "without a key" if oldest.ordering_key is None else f"of key {oldest.ordering_key}"
-    text = f"event {oldest.id} {key} for {oldest.destination} waits {lasting(oldest.seconds)}"
+    text = f"event {oldest.id} {key} for {oldest.destination} has waited {lasting(oldest.seconds)}"
     if oldest.seconds > (settings.alerts.oldest_pending or inf):
         yield warning("oldest", text, f"shipper events show {oldest.id} says why")
     else:
@@ -295,5 +295,5 @@ def check_oldest(database: Database, settings: Settings, now: float) -> Iterator
 def check_growth(growth: facts.Growth) -> Iterator[CheckResult]:
     """Say how much the outbox grows in a day without the API."""
     day = size(growth.bytes_a_day)
-    text = f"written today: {growth.events}; a day like that offline takes {day} on the server"
+    text = f"written in the last 24 h: {growth.events}; a day like that without the API takes {day}"
     yield well("growth", text)

@@ -1,11 +1,10 @@
 """Checks of an SQLite outbox's file: whether the daemon and the application can both write it.
 
 The kernel says what the daemon's user can do (`access`); the modes say what the other members of
-the group can do. Sources of the rules: `store.db.engine.create_sqlite_file`. A check must never
-change a mode or an owner.
+the group can do. Sources of the rules: `store.db.sqlite.opening.create_sqlite_file`. A check must
+never change a mode or an owner.
 """
 
-import grp
 import os
 import pwd
 import shutil
@@ -14,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from shipper.doctor.access import Refusal, User, hands_on_rights, has_access_list
+from shipper.doctor.access import Refusal, User, group_name, hands_on_rights, has_access_list
 from shipper.doctor.result import CheckResult, fault, warning, well
 from shipper.observe.troubles import BUDGET_FIX
 from shipper.store.db.sqlite.place import file_system, refuse_unusable_file, remark
@@ -30,7 +29,7 @@ _TIGHT_BYTES, _SCARCE_BYTES = 64 << 20, 1 << 30
 
 def check_user(user: User) -> Iterator[CheckResult]:
     """Say which user runs shipper."""
-    groups = ", ".join(sorted(map(_group, user.gids)))
+    groups = ", ".join(sorted(map(group_name, user.gids)))
     text = f"{user.name} ({user.because})" + (f", in {groups}" if groups else "")
     if not user.is_asked_for:
         text += "; judged by modes: only root can check what another user is allowed to do"
@@ -40,7 +39,7 @@ def check_user(user: User) -> Iterator[CheckResult]:
 def check_config(paths: Iterable[Path], user: User) -> Iterator[CheckResult]:
     """Check that this user can read the configuration and the files that it names."""
     for path in paths:
-        with suppress(FileNotFoundError):  # the reader of the file reports that
+        with suppress(FileNotFoundError):  # the check that reads the file reports that
             if (refused := user.refused(path, "r")) is not None:
                 group = _common(user, path.parent.stat().st_gid)
                 text = f"{path} {_mode(path.stat())}: {_cannot(user, 'read it', refused)}"
@@ -100,7 +99,7 @@ def check_files(path: Path, user: User) -> Iterator[CheckResult]:
         why = next(iter(odd.values()))
         yield fault(
             "file",
-            f"{names}: {_cannot(user, 'read and write', why)}",
+            f"{names}: {_cannot(user, 'read and write them', why)}",
             why.fix or f"chgrp --reference={path} {names}; chmod --reference={path} {names}",
         )
     else:
@@ -166,7 +165,8 @@ def check_budget(taken: Footprint) -> Iterator[CheckResult]:
 
 
 def _forecast(days: float, growth: Growth) -> str:
-    return f"{forecast(days)} (written today: {growth.events}, of {size(growth.bytes_each)} each)"
+    written = f"{growth.events}, of {size(growth.bytes_each)} each"
+    return f"{forecast(days)} (written in the last 24 h: {written})"
 
 
 def _cannot(user: User, act: str, refused: Refusal) -> str:
@@ -181,7 +181,7 @@ def _leaves_out_others(status: os.stat_result, directory: Path) -> bool:
 
 def _common(user: User, gid: int) -> str:
     """Return the group that a file should have: its own, or else one of the user's."""
-    return _group(gid if gid in user.gids else min(user.gids, default=gid))
+    return group_name(gid if gid in user.gids else min(user.gids, default=gid))
 
 
 def _beside(path: Path) -> list[Path]:
@@ -190,7 +190,7 @@ def _beside(path: Path) -> list[Path]:
 
 
 def _mode(status: os.stat_result) -> str:
-    return f"{stat.S_IMODE(status.st_mode):o} {_user(status.st_uid)}:{_group(status.st_gid)}"
+    return f"{stat.S_IMODE(status.st_mode):o} {_user(status.st_uid)}:{group_name(status.st_gid)}"
 
 
 def _user(uid: int) -> str:
@@ -198,10 +198,3 @@ def _user(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
-
-
-def _group(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)

@@ -1,7 +1,7 @@
-"""Checks on the way to a destination: its name, its certificate, its clock, and the API ID.
+"""Checks of a destination: its proxy, its name, its certificate, its clock, and the API ID.
 
-The check sends a request only to the vendor's validate endpoint, which takes no event; it must
-never send an event. Each check is limited to a few seconds, and no answer is a result, too.
+A request goes only to the vendor's validate endpoint, which accepts no event. A check must never
+send an event. Each check is limited to a few seconds, and a missing answer is a result, too.
 """
 
 import asyncio
@@ -92,7 +92,7 @@ async def _certificate(settings: DestinationSettings, clock: Clock) -> list[Chec
     text = f"the certificate is valid for {days:.0f} more days"
     if days < _CERTIFICATE_DAYS:
         return [
-            warning(name, text, "the receiver has to renew it; when it expires, delivery pauses")
+            warning(name, text, "the API's operator must renew it; if it expires, delivery pauses")
         ]
     return [well(name, text)]
 
@@ -114,7 +114,7 @@ def _no_certificate(name: str, error: OSError | ShipperError, where: str) -> Che
     return of_error(name, error)
 
 
-_SEE_API = "see the line API below"
+_SEE_API = "see the API check of this destination"
 
 
 async def _api(
@@ -132,7 +132,7 @@ async def _api(
     except (ShipperError, OSError) as error:
         return [of_error(name, error)]
     place = place_of(settings, whole)
-    return [_verdict(name, answer, clock, place), *_their_clock(settings, answer, clock)]
+    return [_of_answer(name, answer, clock, place), *_their_clock(settings, answer, clock)]
 
 
 async def _ask(settings: DestinationSettings, api_id: str) -> Reply | Fault:
@@ -144,7 +144,7 @@ async def _ask(settings: DestinationSettings, api_id: str) -> Reply | Fault:
         await carrier.aclose()
 
 
-def _verdict(
+def _of_answer(
     name: str, answer: Reply | Fault, clock: Clock, place: DestinationPlace
 ) -> CheckResult:
     outcome = classify(answer, clock.wall(), place.where)
@@ -172,9 +172,10 @@ def _their_clock(
         return [warning(name, "the API's answer has a Date header that can't be read")]
     # A Date header has whole seconds.
     off = clock.wall() - theirs - 0.5
-    text = f"this machine's is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} the API's"
+    where = "ahead of" if off > 0 else "behind"
+    text = f"this machine's clock is {abs(off):.0f} s {where} the API's"
     if abs(off) < 1.0:
-        text = "this machine's and the API's agree"
+        text = "this machine's clock and the API's agree"
     if abs(off) > _CLOCK_SECONDS:
         return [warning(name, text, "timedatectl set-ntp true")]
     return [well(name, text)]

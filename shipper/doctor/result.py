@@ -1,6 +1,6 @@
 """The result of a check: one line, and how to fix it. A check that fails is a result, too.
 
-No result may hold a secret or a payload.
+A result must never hold a secret or a payload.
 """
 
 import os

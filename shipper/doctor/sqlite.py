@@ -1,7 +1,7 @@
 """More checks of an SQLite outbox: damage by other tools, and clients that block its writers.
 
 Each check yields a result only if something is wrong; `database` has the lines for a good outbox.
-No check may write.
+A check must never write.
 """
 
 from collections.abc import Iterator
@@ -41,11 +41,11 @@ def check_lock(database: Database) -> Iterator[CheckResult]:
 def check_removed(path: Path) -> Iterator[CheckResult]:
     """Name the processes that still use a removed -wal or -shm: other processes see no commit."""
     real = followed(path)
-    who = holders.openers(f"{real}{suffix} (deleted)" for suffix in ("-wal", "-shm"))
-    if who:
+    found = holders.openers(f"{real}{suffix} (deleted)" for suffix in ("-wal", "-shm"))
+    if found:
         yield fault(
             "WAL files",
-            f"removed while {holders.listed(who)} used them: those commits get lost with them",
+            f"removed while {holders.listed(found)} used them: the commits in them will be lost",
             "keep shipper running, which saves what it can, and restart the other processes; then"
             " make sure that no tool (rsync --delete, git clean) removes files beside the database",
         )

@@ -15,16 +15,16 @@ from shipper import resources
 from shipper.config.loader import SYSTEM_PATH
 from shipper.doctor.result import CheckResult, warning, well
 
-NAME = "shipper.service"
+UNIT = "shipper.service"
 PLACES = tuple(
-    Path(directory) / NAME
+    Path(directory) / UNIT
     for directory in ("/etc/systemd/system", "/usr/local/lib/systemd/system",
                       "/usr/lib/systemd/system", "/lib/systemd/system")
 )  # fmt: skip
 
 _BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 _RUNS_SHIPPER = re.compile(r"^ExecStart=\S*shipper\b.*\brun\b", re.MULTILINE)
-_DROP_INS = PLACES[0].with_name(f"{NAME}.d")
+_DROP_INS = PLACES[0].with_name(f"{UNIT}.d")
 
 # Where the program is, which user runs it, and what it works on.
 _LOCAL = frozenset({
@@ -59,10 +59,15 @@ def start_command(config: Path | None) -> str:
     `config` is the configuration file for the daemon.
     """
     unit = running_unit()
-    if unit is not None and _BOOTED.is_dir():
+    if unit is not None and is_booted():
         return f"systemctl start {unit.stem}"
     known = config in {None, Path("shipper.toml"), SYSTEM_PATH}
     return "shipper run" if known else f"shipper run -c {config}"
+
+
+def is_booted() -> bool:
+    """Return whether systemd runs this machine."""
+    return _BOOTED.is_dir()
 
 
 def user_of(unit: Path) -> int | None:
@@ -116,7 +121,7 @@ def check_unit(unit: Path | None) -> Iterator[CheckResult]:
             "unit",
             f"{unit} differs from the one of this version: {shown}",
             "install this version's unit again (sudo shipper service install), and keep your own"
-            f" settings in a drop-in: systemctl edit {NAME}",
+            f" settings in a drop-in: systemctl edit {UNIT}",
         )
     else:
         yield well("unit", f"{unit} is the one of this version")
@@ -124,7 +129,7 @@ def check_unit(unit: Path | None) -> Iterator[CheckResult]:
 
 def packaged() -> Path:
     """Return the unit file of this version."""
-    return resources.packaged(f"systemd/{NAME}")
+    return resources.packaged(f"systemd/{UNIT}")
 
 
 def _settings(unit: Path) -> set[str]:

@@ -1,29 +1,30 @@
 """One try: send one event to its destination and return the outcome.
 
-It knows no database and no lane. It must never raise because of the network, the receiver or the
-event: an event that breaks something must not stop the others.
+It has no access to the database or the lanes. It must never raise because of the network, the
+receiver or the event: an event that breaks something must not stop the others.
 """
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
 from shipper.clock import Clock
-from shipper.contract.validation import describe, violations
+from shipper.contract.validation import violations
+from shipper.contract.violation import describe
 from shipper.policy.event import Event
 from shipper.policy.outcome import EXCERPT_CHARS, Fault, Invalid, Outcome, Reply, classify, masked
 
-# Bytes of an answer that are read. An excerpt needs a quarter of them; a web page shows at once.
+# How many bytes of an answer are read: an excerpt needs a quarter, and a web page the first ones.
 _LOOKED_AT = 16 * EXCERPT_CHARS
 
 
 class Carrier(Protocol):
-    """What sends a request to the receiver: `shipper.destination.Destination`, or a test's own."""
+    """Sends requests to the receiver: a `shipper.destination.Destination`, or a test's stand-in."""
 
     async def send(self, event_id: str, payload: bytes, api_id: str) -> Reply | Fault | Invalid:
         """Make one try. Raises nothing but CancelledError."""
 
     async def aclose(self) -> None:
-        """Close what is open."""
+        """Close all connections."""
 
 
 class TryResult(NamedTuple):

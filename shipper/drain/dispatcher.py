@@ -54,7 +54,7 @@ class Dispatcher:
         )
         self._routes = Routes(clock)
         self._stop = asyncio.Event()
-        self._deadline = inf  # until when a stop waits for what is in flight
+        self._deadline = inf  # until when a stop waits for tries in flight
         self._idle_turns = 0  # waits during a stop, without an exchange
         self._knows_holds = False
         self._releases: Mapping[str, int] = {}
@@ -69,12 +69,12 @@ class Dispatcher:
         The new route begins when everything in flight at the old one has ended and is recorded.
         """
         self._routes.add(route)
-        # The dispatcher has to know what is held before it claims events of the new route.
+        # The dispatcher has to know the holds before it claims events of the new route.
         self._exchange.owe_holds()
         self._wait.end()
 
     def remove(self, name: str) -> None:
-        """Remove a destination; what is in flight there ends and is recorded."""
+        """Remove a destination; its tries in flight end and are recorded."""
         self._routes.remove(name)
         self._wait.end()
 
@@ -115,7 +115,7 @@ class Dispatcher:
         self.look()
 
     def is_idle(self) -> bool:
-        """Return whether everything that can be shipped has been."""
+        """Return whether no event is left to send."""
         return self._routes.are_idle()
 
     # -- the drain ----------------------------------------------------------------------------
@@ -151,19 +151,19 @@ class Dispatcher:
         return bool(self._routes.tasks()) and self._clock.monotonic() < self._deadline
 
     def cut_off(self) -> None:
-        """Make a stop wait for nothing that is in flight."""
+        """Make a stop wait no longer for tries in flight."""
         self._deadline = -inf
         self._wait.end()
 
     async def tick(self) -> float:
         """Do one tick; return the seconds to wait before the next, if nothing ends the wait."""
         result = await self._converse(self._questions())
-        if result.commanded:  # what is held must be known before the next start
+        if result.commanded:  # the holds must be known before the next start
             result = await self._converse([], asks_holds=True)
         for route in self._routes.at_work():
             if route.flights.bug is not None:
                 raise route.flights.bug
-        self._see_off()
+        self._drop_left_routes()
         now = self._clock.monotonic()
         if not self._stop.is_set() and now < self._exchange.lease_until:
             for route in self._routes.at_work():
@@ -172,7 +172,7 @@ class Dispatcher:
         self._report.routes(self._routes.at_work(), now)
         return self._delay(result, now)
 
-    def _see_off(self) -> None:
+    def _drop_left_routes(self) -> None:
         """Drop the routes that have nothing more to record, so that their successors begin."""
         for route in self._routes.left():
             self._report.forget(route)
@@ -244,7 +244,7 @@ class Dispatcher:
             self._apply_holds(result.holds, now)
         if result.pulse.fresh:
             self._note_fresh(asked)
-        # Pages of single lanes come last: else the scan would meet rows that they have asked for.
+        # Pages of single lanes come last: otherwise the scan would meet the rows that they ask for.
         for of_lane in (False, True):
             for (route, question), rows in zip(asked, result.rows, strict=True):
                 if rows is not None and (question.lane is not None) is of_lane:
@@ -263,7 +263,7 @@ class Dispatcher:
                 self.routes[name].ahead.refetch(lane)
 
     def _note_fresh(self, asked: Sequence[Asked]) -> None:
-        """Let the routes that had no room for a look at new rows do so later."""
+        """Let the routes that had no room for new rows look at them later."""
         seen = {
             one.route.name
             for one in asked
@@ -294,7 +294,7 @@ class Dispatcher:
     # -- the end ------------------------------------------------------------------------------
 
     async def _wind_down(self) -> int:
-        """Wait for what is in flight, record it, and return how many tries have not finished."""
+        """Wait for tries in flight, record them, and return how many have not finished."""
         self._begin_to_end()
         while self.may_finish:
             self._wait.forget()
@@ -306,12 +306,12 @@ class Dispatcher:
         await self._converse([])  # records the last outcomes
         for route in self._routes.at_work():
             route.lanes.unload_all()
-        await self._converse([])  # releases what was claimed and never sent
+        await self._converse([])  # releases the claims of events that were never sent
         self._report.flush(self._routes.at_work())
         return len(self._routes.tasks())
 
     async def _end_flights(self) -> None:
-        """Cut off what is still in flight, whatever ended the drain, and close all connections."""
+        """Cut off the tries that are still in flight, and close all connections."""
         cut_off = self._routes.tasks()
         for task in cut_off:
             task.cancel()

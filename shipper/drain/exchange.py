@@ -2,8 +2,8 @@
 
 An exchange writes the work of a turn in one transaction, then looks. It decides when to try again,
 when to prolong the lease, and when a pulse is needed. It must never drop work: it repeats the
-exchange until that is done, and the store makes sure that nothing is written twice. A lost lease
-ends it.
+exchange until the work is done, and the store makes sure that nothing is written twice. A lost
+lease ends the exchange.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from shipper.policy.event import Event
 from shipper.store.drain.messages import NAMED, Holds, Look, PendingRow, Pulse, SettledIds, Work
 from shipper.system.waiting import is_set_within
 
-# A pulse costs as much as sending five events; a busy drain needs one only now and then.
+# A pulse costs as much as sending five events; a busy drain needs a pulse only now and then.
 _PULSE_EVERY = 0.01
 # The drain notices within seconds that a server is back. It asks a server that refuses the login
 # more rarely, because some servers count the refused logins.
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class OutboxWriter(Protocol):
-    """What the dispatcher writes through: `shipper.store.drain.queue.Queue`."""
+    """The writing side of the outbox: `shipper.store.drain.queue.Queue`."""
 
     def turn(self, work: Work) -> list[Event]:
         """Do the work of a turn in one durable transaction; return the events that it claimed."""
@@ -44,11 +44,11 @@ class OutboxWriter(Protocol):
 
 
 class OutboxReader(Protocol):
-    """What the dispatcher sees through: `shipper.store.drain.look.Looks`."""
+    """The reading side of the outbox: `shipper.store.drain.look.Looks`."""
 
     @property
     def settled(self) -> SettledIds:
-        """The watermark, and the connection that it is known by."""
+        """The watermark, and the connection that has seen it."""
 
     def pulse(self) -> Pulse:
         """Return what may have changed since the last pulse."""
@@ -60,11 +60,11 @@ class OutboxReader(Protocol):
         """Return the lanes that operators changed since generation `since`; None if unknown."""
 
     def holds(self, loaded: Mapping[str, Sequence[str]]) -> Holds:
-        """Return what is held: destinations, and which of the loaded keys."""
+        """Return which destinations are held, and which of the loaded keys."""
 
 
 class Thread(Protocol):
-    """What runs work in the database's thread: `shipper.daemon.database_thread`."""
+    """Runs work in the database's thread: `shipper.daemon.database_thread`."""
 
     async def __call__(self, work: Callable[[], T]) -> T:
         """Run `work` in the thread; return what it returns, or raise what it raises."""
@@ -89,7 +89,7 @@ class ExchangeResult:
 
 
 @dataclass(slots=True)
-class _Talk:
+class _OpenExchange:
     """One exchange and how much of it is done."""
 
     work: Work
@@ -136,7 +136,7 @@ class Exchange:
         self._look_owed = True
 
     def owe_holds(self) -> None:
-        """Read with the next exchange what is held, even if no operator has acted."""
+        """Read the holds with the next exchange, even if no operator has acted."""
         self._holds_owed = True
 
     def set_lease(self, ttl: float) -> None:
@@ -153,11 +153,11 @@ class Exchange:
         """Do an exchange, and repeat it until it is done; during a stop only a few times.
 
         `loaded` are the keys, by destination, for which the result says whether they are held. A
-        running daemon waits whatever error its database returns: a missing password or table may be
+        running daemon waits after every error of its database: a missing password or table may be
         back in a minute. Raises LeaseLost, and StoreUnavailable during a stop.
         """
         began, failures, tries_at_stop = self._clock.monotonic(), 0, 0
-        talk = _Talk(work, questions, loaded, self._look_owed, self._holds_owed)
+        talk = _OpenExchange(work, questions, loaded, self._look_owed, self._holds_owed)
         self._look_owed = self._holds_owed = False
         while True:
             self.tries += 1
@@ -183,7 +183,7 @@ class Exchange:
                     self._look_owed = True
                 return answer
 
-    def _converse(self, talk: _Talk) -> ExchangeResult:
+    def _converse(self, talk: _OpenExchange) -> ExchangeResult:
         """Do the exchange in the database's thread; after a failure, a new call continues it."""
         asked_at = self._clock.monotonic()
         if talk.events is None:
@@ -193,12 +193,12 @@ class Exchange:
             self.lease_until = asked_at + self._ttl
         pulse = self._pulse(talk, asked_at)
         if pulse.moved:
-            # Before anything else is sent: our claims may be missing on this server.
+            # Before anything else is sent: the daemon's claims may be missing on this server.
             self._queue.renew()
             self.lease_until = asked_at + self._ttl
         talk.fresh = talk.fresh or pulse.fresh
         if pulse.generation not in {-1, self._generation}:
-            self._notice(talk, pulse.generation)
+            self._note_commands(talk, pulse.generation)
         holds = None if talk.loaded is None else self._looks.holds(talk.loaded)
         rows = [
             self._looks.look(question.look) if talk.fresh or not question.only_if_fresh else None
@@ -208,8 +208,8 @@ class Exchange:
             talk.events, pulse, rows, holds, talk.commanded, talk.may_be_back, talk.touched
         )
 
-    def _notice(self, talk: _Talk, generation: int) -> None:
-        """Note which lanes operators have changed, or that it may be any lane."""
+    def _note_commands(self, talk: _OpenExchange, generation: int) -> None:
+        """Note which lanes operators have changed, or that any lane may have changed."""
         moved = generation - self._generation
         named = moved > 0 and moved % NAMED == 0
         if self._generation == -1:
@@ -221,7 +221,7 @@ class Exchange:
         talk.commanded = True
         self._generation = generation
 
-    def _pulse(self, talk: _Talk, now: float) -> Pulse:
+    def _pulse(self, talk: _OpenExchange, now: float) -> Pulse:
         if talk.work and not talk.fresh and now < self._pulse_at:
             return Pulse(fresh=False, generation=-1, held_back=self._held_back)
         pulse = self._looks.pulse()

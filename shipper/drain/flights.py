@@ -1,8 +1,8 @@
-"""The tries of one destination, from their start until their outcome is handed to the database.
+"""The tries of one destination, from their start until the database gets their outcome.
 
-It decides nothing itself but joins the pure decisions: which lane goes next (`lanes`), whether a
-try can begin (`link`, `pace`), whom a failure is charged to (`link`), and what becomes of the event
-(`delivery`). It must never free a place before the outcome is recorded.
+It makes no decision of its own. It combines the pure ones: which lane goes next (`lanes`), whether
+a try can begin (`link`, `pace`), whom a failure is charged to (`link`), and what becomes of the
+event (`delivery`). It must never free a place before the outcome is recorded.
 """
 
 import asyncio
@@ -111,7 +111,7 @@ class Flights:
         self._wake()
 
     def _end(self, lane: Lane, result: TryResult, blame: Blame) -> None:
-        """Decide what becomes of the head of a lane, and queue that to be recorded."""
+        """Decide what becomes of the head of a lane, and queue the decision to be recorded."""
         outcome, event, streak = result.outcome, lane.head, lane.streak_of_head()
         failed = outcome.kind is not Kind.ACCEPTED
         if failed:
@@ -147,10 +147,10 @@ class Flights:
     def _history(
         self, lane: Lane, streak: Streak, result: TryResult, verdict: Verdict
     ) -> HistoryRow | None:
-        """Return the row of the history that this try deserves, if any.
+        """Return the row of the history for this try; None if it gets none.
 
-        The last try of an event always gets one. While the link is down, an event gets one row for
-        all its tries together.
+        An accepted try gets one only after a failure, or if an operator asked for it. While the
+        link is down, an event gets one row for all its tries together.
         """
         event, outcome, link = lane.head, result.outcome, self._link
         failed = outcome.kind is not Kind.ACCEPTED

@@ -31,7 +31,7 @@ def resume(link: Link, row: LinkRow, clock: Clock) -> None:
     """Resume a link from its row."""
     now, wall = clock.monotonic(), clock.wall()
     next_try = wall if row.next_try_at is None else row.next_try_at
-    # By a clock that was set back since, the wait would be longer than the original.
+    # If the clock was set back since, the wait would become longer than the original.
     longest = RETRY_AFTER_MAX if row.written_at is None else next_try - row.written_at
     wait = max(0.0, min(next_try - wall, longest, RETRY_AFTER_MAX))
     since = now + min(row.since - wall, 0.0)

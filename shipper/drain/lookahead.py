@@ -10,9 +10,10 @@ tail nor the loaded events.
 An event that the receiver may have got goes before all others. So a sweep begins with these events,
 and the tail waits until the first sweep has seen them.
 
-It must never claim anything but the beginning of a lane. The first row of an unknown lane is its
-beginning only if all rows before it have been seen: not beside a sweep, and not in a sweep behind
-which a row may have become pending. In these cases the lane is fetched by its key.
+It must claim only the beginning of a lane. The first row of an unknown lane is its beginning only
+if all rows before it have been seen. While a sweep runs, this isn't certain for a row of the tail;
+and a row of the sweep may come after one that became pending behind the sweep. In both cases the
+lane is fetched by its key.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,21 +26,20 @@ from shipper.store.drain.messages import Look
 
 LANES_PER_LOOK = 32
 LONGER_BY = 4
-"""After a page with nothing to claim the next page is so many times as long."""
+"""After a page with nothing to claim, the next page is this many times as long."""
 SWEEP_EVERY = 8
 """While there is something else to look at, every eighth exchange goes on with the sweep."""
 SWEEP_SPACING = 3.0
 """Between two sweeps there is at least three times the duration of the last one."""
 OVERLOOKED_FOR = 10.0
-"""The same for a sweep that only looks for overlooked lanes; and a second more."""
+"""Before a sweep only for overlooked lanes there is ten times that duration, and a second more."""
 SWEEP_COUNTS = 3.0
-"""A sweep counts as no longer than so many seconds, because an operator may wait for the next one.
-It may have taken longer only because there was no room, the database was away, or the machine
-slept."""
+"""A longer sweep counts as this many seconds, because an operator may wait for the next sweep.
+It may have taken longer because there was no room, the database was away, or the machine slept."""
 
 
 class Lookahead:
-    """Decides what is looked at and claimed for the `lanes` of one destination.
+    """Decides which rows the daemon looks at and claims for the `lanes` of one destination.
 
     A look has `page` rows.
     """
@@ -57,7 +57,7 @@ class Lookahead:
         self._after = 0  # the last id that the sweep has seen
         self._sweeping = True
         self._first = True
-        self._once_more = False  # a row may have become pending behind it
+        self._once_more = False  # a row may have become pending behind the sweep
         self._began: float | None = None
         self._ended = self._took = 0.0
         self._turn = 0
@@ -101,7 +101,7 @@ class Lookahead:
         self.at_end = False
 
     def may_look(self) -> bool:
-        """Return whether to look at more rows: not while many seen rows are still to be claimed."""
+        """Return whether to look at more rows; not while many seen rows still wait for a claim."""
         return len(self.wanted) < self._page and self.lanes.may_scan(self._page)
 
     def _has_line(self) -> bool:
@@ -163,8 +163,8 @@ class Lookahead:
         self._after, whole = self._offer(found, self._after, now, sure=sure, sweep=sweep)
         at_end = whole and len(found) < limit
         if self._kind == "pending" and at_end:
-            # There are no rows after this one, wherever the tail was: an outbox can be emptied, and
-            # its ids begin again.
+            # No row comes after this one, so the tail goes on from here. It may have been further:
+            # if an application empties the outbox, its ids can begin again.
             self._tail = self._after
         if self._kind == "pending" and (at_end or self._after >= self._tail):
             self._end(now)

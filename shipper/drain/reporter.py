@@ -1,8 +1,8 @@
-"""Reports what the drain does: numbers to the tally, and each change once to the log.
+"""Report what the drain does: numbers to the tally, and each change once to the log.
 
 It decides how often the log gets a line, because an outage must not fill the disk that the outbox
 is on. For each destination there is at most one batch line a second, and one reminder a minute
-that the link is down. If a link flaps, or runs of failed tries come and go, only so many changes a
+that the link is down. If a link flaps, or runs of failed tries come and go, only a few changes a
 minute are logged, and the others are counted. It must never log a payload, a key or a secret.
 """
 
@@ -59,11 +59,11 @@ class Reporter:
         self._logged: dict[str, _Logged] = {}
         self._reasons: set[str] = set()
 
-    def recorded(self, destination: str, settled: Sequence[Ended]) -> None:
+    def recorded(self, destination: str, ended: Sequence[Ended]) -> None:
         """Report outcomes that are on disk."""
-        self._tally.recorded(destination, settled)
+        self._tally.recorded(destination, ended)
         logged = self._logged.setdefault(destination, _Logged())
-        for item in settled:
+        for item in ended:
             status = item.record.verdict.status
             logged.batch[status] += 1
             logged.probes += status is Status.PENDING
@@ -96,7 +96,7 @@ class Reporter:
                 )
 
     def routes(self, routes: Iterable[Route], now: float) -> None:
-        """Log what has changed, if it is time."""
+        """Log the changes of each route, if it is time."""
         for route in routes:
             logged = self._logged.setdefault(route.name, _Logged())
             self._link(route, logged, now)
@@ -105,7 +105,7 @@ class Reporter:
                 self._batch(route, logged, now)
 
     def flush(self, routes: Iterable[Route]) -> None:
-        """Log what has been shipped since the last batch line; called at the end."""
+        """Log the events that ended since the last batch line; called at the end."""
         for route in routes:
             if (logged := self._logged.get(route.name)) is not None and logged.batch:
                 self._batch(route, logged, logged.batch_at)
@@ -214,7 +214,8 @@ class Reporter:
     def store_lost(self, error: ShipperError, retry: float, now: float) -> None:
         """Log that the database can't be reached: once for each reason of an outage.
 
-        The first reason says how it was lost ("the server is shutting down"), the next what to fix.
+        The first reason says how the connection was lost ("the server is shutting down"); a later
+        reason shows what the operator has to fix.
         """
         self._tally.lost(now, error.message)
         if error.message not in self._reasons and len(self._reasons) < REASONS:
@@ -227,7 +228,7 @@ class Reporter:
             self._log("store.damaged", problem=problem, hint="run: shipper db upgrade")
 
     def unrecorded(self, routes: Iterable[Route], error: ShipperError) -> int:
-        """Log how many events were sent whose outcome can't be recorded; return the number."""
+        """Log how many sent events have an outcome that can't be recorded; return the number."""
         events = sum(route.in_flight for route in routes)
         if events:
             self._log("store.unrecorded", events=events, reason=error.message, hint=_AGAIN)
@@ -240,8 +241,8 @@ class Reporter:
 
 
 _AGAIN = (
-    "nothing is lost: the next start repeats those that the receiver may have got, before the"
-    " others of their keys and with the same Idempotency-Key"
+    "nothing is lost: the next start sends the events again that the receiver may have got, before"
+    " the others of their keys and with the same Idempotency-Key"
 )
 
 

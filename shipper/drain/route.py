@@ -97,8 +97,8 @@ class Route:
             self.lanes.retry(lane, head, first=ended.newly_received)
         else:
             self.lanes.postpone(lane, ended.due, charged=record.verdict.charged)
-            # The turn that releases the head would claim them. If the daemon died then, they would
-            # be sent before the head.
+            # The turn that releases the head would claim the lane's other rows. If the daemon died
+            # then, they would be sent before the head.
             self.ahead.ask_no_longer({lane.name})
 
     # -- what others see ----------------------------------------------------------------------
@@ -110,7 +110,7 @@ class Route:
     def follow(self, before: "Route", now: float) -> None:
         """Take over the state of the route that this one replaces.
 
-        If the new route leads to another host, the failures of the old one mean nothing.
+        If the new route leads to another host, the failures of the old host mean nothing for it.
         """
         if before.place.where == self.place.where:
             self.resume(before.link_row(now))

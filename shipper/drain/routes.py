@@ -39,14 +39,14 @@ class Routes:
         return [*self._leaving.values(), *begun]
 
     def in_turn(self) -> list[Route]:
-        """Return the same, each time with another first: no route takes all claims of a turn."""
+        """Return the same routes, each time with another one first, so that all get claims."""
         routes = self.at_work()
         self._turns += 1
         first = self._turns % max(1, len(routes))
         return routes[first:] + routes[:first]
 
     def add(self, route: Route) -> None:
-        """Add a route; it takes over from a route of the same name when that has left."""
+        """Add a route; it takes over from a route of the same name once the old one has left."""
         before = self.named.get(route.name)
         if before is not None:
             route.link.held, route.open = before.link.held, before.open
@@ -70,7 +70,7 @@ class Routes:
             if route.has_left():
                 del self._leaving[name]
                 self._close(route)
-                if name in self.named:  # not before: the last answers may have asked for a pause
+                if name in self.named:  # not earlier: the last answers may have asked for a pause
                     self.named[name].follow(route, self._clock.monotonic())
                 yield route
 

@@ -19,7 +19,7 @@ LATENCY_BOUNDS: Final = (
 )  # fmt: skip
 TURN_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
-# A receiver chooses its status codes: after so many outcomes all new ones are counted together.
+# A receiver chooses its status codes: beyond this number of outcomes, new ones are counted as one.
 OUTCOMES_MAX: Final = 64
 OTHER: Final = "other"
 
@@ -53,7 +53,6 @@ class Totals:
     """Tries after which the event stays pending."""
     dead: int
     latency_sum: float
-    latency_count: int
     latency_max: float
     """The longest since `Tally.totals` was last called with `restart_max`."""
 
@@ -92,7 +91,6 @@ class Counts:
             self.retried,
             self.dead,
             self.latency.total,
-            sum(self.latency.counts),
             self.latency_max,
         )
 
@@ -104,7 +102,7 @@ class Tally:
         self.turns = Histogram(TURN_BOUNDS)
         """How long the drain's exchanges with the database took."""
         self.answered_at = now
-        """When the database last answered the drain, or the drain last needed no answer."""
+        """When the database last answered the drain, or the drain last had no question for it."""
         self.lease_until = now
         """Until when the lease lasts; inf if a lock of the kernel takes its place."""
         self.lost_at: float | None = None
@@ -127,12 +125,12 @@ class Tally:
                 counts.latency_max = 0.0
         return found
 
-    def recorded(self, destination: str, settled: Sequence[Ended]) -> None:
+    def recorded(self, destination: str, ended: Sequence[Ended]) -> None:
         """Count outcomes that are on disk."""
-        if not settled:
+        if not ended:
             return
         counts = self._destinations.setdefault(destination, Counts())
-        for item in settled:
+        for item in ended:
             counts.meet(item.outcome.cause)
             counts.seconds += item.seconds
             record = item.record
@@ -160,7 +158,7 @@ class Tally:
         return self._waits
 
     def unanswered_for(self, now: float) -> float:
-        """Return for how many seconds the database hasn't answered; few if all is well.
+        """Return for how many seconds the database hasn't answered; a few seconds are normal.
 
         This covers a database that hangs: it returns no error, so `lost` isn't called.
         """

@@ -1,6 +1,6 @@
 """The values that a route exchanges with the dispatcher: terms, questions and ended tries.
 
-Nothing is decided here. These classes must never get a behaviour of their own.
+These classes are plain values: they must never decide anything.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from shipper.store.drain.messages import Look, Record
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The settings of a destination, in seconds; `max_rate` in requests a second, 0 for any."""
+    """The settings of a destination, in seconds; `max_rate` is in requests a second, 0 for any."""
 
     policy: RetryPolicy
     timeout: float

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from shipper.clock import Clock
 from shipper.store.drain.messages import Pulse
 
-# A database that is polled: after a new event it is polled more often for a while, because events
-# often come in groups.
+# If the database has to be polled, the drain polls it more often for a while after a new event,
+# because events often come in groups.
 _BRISK_POLL = 0.02
 _BRISK_FOR = 0.25
-# The end of a transaction that holds events back shows only when the database is polled.
+# Only polling shows that a transaction which holds events back has ended.
 _HELD_BACK_POLL = 0.05
-# After so many seconds without a change the drain asks half as often: waking an idle CPU costs more
-# than the question.
+# After this many seconds without a change, the drain asks half as often: waking an idle CPU costs
+# more than the question.
 _DROWSY_AFTER = 10.0
 
 

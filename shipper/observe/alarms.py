@@ -25,9 +25,9 @@ Key = tuple[str, str | None]
 REMIND_EVERY: Final = 86400.0
 # Seconds between two notices of an alarm that keeps getting worse.
 WORSE_EVERY: Final = 3600.0
-# Seconds without the condition before an alarm ends: one that flickers is one alarm.
+# Seconds without the condition before an alarm ends: a condition that flickers is one alarm.
 CALM: Final = 300.0
-# Seconds. A database that is away for less is no alarm.
+# Seconds. A database that is away for a shorter time is no alarm.
 LOST_FOR: Final = 60.0
 # If more notices wait to be sent, the oldest one is dropped.
 UNSENT_MAX: Final = 64
@@ -119,7 +119,7 @@ def _change(alarm: _On, now: float) -> Change | None:
 
 
 def conditions(known: Known, settings: AlertSettings) -> list[Condition]:
-    """Return everything that is wrong."""
+    """Return the condition of each fault."""
     found = [*_of_links(known.links)]
     waiting = [] if known.figures is None else [*_of_transactions(known.figures)]
     found += waiting
@@ -166,11 +166,12 @@ def _of_transactions(figures: Figures) -> Iterator[Condition]:
 def _of_backlog(backlog: Backlog, *, is_late: bool) -> Iterator[Condition]:
     name, oldest = backlog.destination, backlog.oldest_pending_seconds
     if name == UNCONFIGURED and backlog.pending:
-        text = f"{backlog.pending} pending for destinations that the configuration doesn't have"
+        text = f"{backlog.pending} events pending for destinations that aren't configured"
         yield Condition("unconfigured", None, text)
     if is_late and oldest is not None:
         text = (
-            f"{name}: the oldest of {backlog.pending} pending has waited {duration(round(oldest))}"
+            f"{name}: the oldest of {backlog.pending} pending events has waited"
+            f" {duration(round(oldest))}"
         )
         yield Condition("oldest_pending", name, text)
     if backlog.dead:
@@ -190,5 +191,5 @@ def _of_disk(disk: Disk, least: int) -> Iterator[Condition]:
         yield Condition("disk", None, f"the outbox's disk is filling up: {room}")
     elif least and disk.days_left is not None and disk.days_left < TIGHT_DAYS:
         left = lasting(disk.days_left * UNITS["d"])
-        text = f"if offline, the outbox's disk is full in {left}: {room}"
+        text = f"without the API, the outbox's disk would be full in {left}: {room}"
         yield Condition("disk", None, text)

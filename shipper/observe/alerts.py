@@ -1,8 +1,9 @@
-"""Send alerts to a webhook when something is wrong, and a heartbeat while nothing is.
+"""Send alerts to a webhook when something is wrong, and a heartbeat while all is well.
 
 Each of the two URLs has a task of its own: neither waits for the other, and the drain must never
 wait for either. Sent notices are remembered only in memory: a restarted daemon alerts again about
-what is still wrong. The URLs must never be shown, and nothing of an event may be sent to them.
+each fault that remains. This module must never show the URLs, and never send them anything of an
+event.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ from shipper.policy.outcome import Kind, Outcome, classify
 
 # Seconds between looks, and before the first: a daemon that crashes at once must not alert.
 LOOK_EVERY: Final = 5.0
-# More seconds between two looks than any busy machine takes: then the machine was asleep.
+# Seconds. Two looks are further apart only if the machine was asleep, however busy it is.
 _ASLEEP: Final = 30.0
 TIMEOUT: Final = 10.0
 # With these waits, a notice that the webhook doesn't accept is dropped after about two hours.
@@ -109,7 +110,7 @@ class AlarmWatch:
         # While the machine slept or this process was stopped, no query was unanswered.
         if (now := self._clock.monotonic()) - self._left_at > _ASLEEP:
             self._awake_since = now
-        # A lost database ends none of the alarms that only it can show, and all is not well.
+        # A lost database ends none of the alarms that only the database can show.
         seen = await self._survey.figures()
         self._figures = seen or self._figures
         now = self._clock.monotonic()

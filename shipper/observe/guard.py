@@ -1,4 +1,4 @@
-"""Keep failures of maintenance work apart from the delivery: log them, and never let them out."""
+"""Keep failures of maintenance work away from the delivery: log them instead of raising them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -23,7 +23,7 @@ class Guard:
         """Log a failure in the `with` under the chore's name, unless it is like the one before."""
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - whatever it is, the drain goes on without it
+        except Exception as error:  # noqa: BLE001 - after any error the drain goes on
             kind = type(error).__name__
             if kind != self._failed:
                 self._log("chore.failed", chore=self._name, reason=f"{kind}: {error}")

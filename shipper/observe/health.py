@@ -22,7 +22,7 @@ class Turning(Protocol):
 
 
 class Health:
-    """Judges the drain at each question. Times are monotonic."""
+    """Judges the drain at each request. Times are monotonic."""
 
     def __init__(self, drain: Turning, tally: Tally, clock: Clock) -> None:
         self._drain = drain

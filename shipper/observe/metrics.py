@@ -107,7 +107,7 @@ class Metrics:
             self._tally.lease_until - now,
         )
         info = GaugeMetricFamily(
-            "shipper_info", "Which shipper, on which database.", labels=("version", "database")
+            "shipper_info", "Shipper's version and database.", labels=("version", "database")
         )
         info.add_metric((__version__, self._database), 1)
         yield info
@@ -133,7 +133,7 @@ class Metrics:
         routes = self._routes.items()
         yield _gauge(
             "shipper_link_since_timestamp_seconds",
-            "When the link came into its state.",
+            "When the link entered its state.",
             {name: wall - (now - route.link.since) for name, route in routes},
         )
         yield _gauge(

@@ -22,7 +22,7 @@ from shipper.store.report.status import (
     Blocker,
     DestinationReport,
     commit_blockers,
-    current_shipper,
+    current_daemon,
     destination_report,
 )
 from shipper.store.report.verify import known_to_be_broken
@@ -68,8 +68,9 @@ class Room:
 class Hours(NamedTuple):
     """The delivery windows at this moment; without windows, delivery is always open.
 
-    `closed` says until when no window is open. `open_for(age, enough)` returns for how many of the
-    last `age` seconds a window was open; it may stop counting once it has more than `enough`.
+    `closed` says until when no window is open; it is None while one is. `open_for(age, enough)`
+    returns for how many of the last `age` seconds a window was open; it may stop counting once it
+    has more than `enough`.
     """
 
     closed: str | None = None
@@ -109,7 +110,7 @@ class Situation:
         return is_late(report.oldest_pending_seconds, self.oldest, self.hours.open_for)
 
     def closed_for(self, report: DestinationReport) -> str | None:
-        """Return until when the windows stop a destination that is well otherwise, if they do."""
+        """Return until when the windows stop a destination that is well, or None."""
         return self.hours.closed if report.looks_well and report.name in self.configured else None
 
 
@@ -166,17 +167,17 @@ def gather(
     """Return the situation of an outbox, and the daemon that ships it, if one does.
 
     `oldest` replaces the limit of [alerts] for waiting events, in seconds. A caller that gathers
-    every second passes its `seldom`. The caller adds the delivery windows itself. Raises
+    every second passes the same `seldom` each time. The caller adds the delivery windows. Raises
     StoreUnavailable, AccessDenied and SchemaError.
     """
-    shipper, blockers = current_shipper(database), commit_blockers(database)
+    daemon, blockers = current_daemon(database), commit_blockers(database)
     reports = destination_report(database, settings.destinations, now, patient=True)
     rows, path = sum(report.rows for report in reports), database_path(settings.database.url)
     broken, taken = (seldom or SlowFacts()).of(database, settings, rows, now)
     situation = Situation(
         reports,
         settings.destinations.keys(),
-        is_shipped=shipper is not None,
+        is_shipped=daemon is not None,
         oldest=(settings.alerts.oldest_pending or inf) if oldest is None else oldest,
         taken=taken,
         room=None if path is None else Room.of(path, settings),
@@ -192,4 +193,4 @@ def gather(
         start=start,
         silence=find_silence(database),
     )
-    return situation, shipper
+    return situation, daemon

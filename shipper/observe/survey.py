@@ -1,4 +1,4 @@
-"""The figures of the database and its disk, for metrics and alarms: read seldom, kept meanwhile.
+"""The figures of the database and its disk, for metrics and alarms: read seldom, and kept.
 
 This module decides how often to read. Queries must never take more than a twentieth of the time,
 however many events are pending. They must never use the drain's thread or connection, delay any
@@ -34,7 +34,7 @@ from shipper.system.background import aside
 from shipper.system.confirmed_time import Confirmed
 
 ASK_EVERY: Final = 10.0
-# After a query, the next one waits so many times as long as the query took.
+# The next query waits this many times as long as the last one took.
 _REST: Final = 20
 _FORECAST_EVERY: Final = 600.0
 _DAY: Final = 86400.0
@@ -164,8 +164,8 @@ class Survey:
 class _Observer:
     """Reads the database, in one thread at a time.
 
-    If the wall clock steps forward, no event becomes old by that; if it steps back, nothing counts
-    as growth.
+    If the wall clock steps forward, no event becomes old because of that. If it steps back, that
+    doesn't count as growth.
     """
 
     def __init__(self, settings: Settings, clock: Clock, audit: Audit | None) -> None:

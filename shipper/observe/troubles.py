@@ -1,13 +1,13 @@
-"""What is wrong with an outbox, worst first: one judgement and one order for every command.
+"""The troubles of an outbox, worst first: one judgement and one order for every command.
 
 `status`, its plugin line, `top` and `doctor` all begin with the first of these:
 
 critical  the disk is full · commits wait for a standby · the daemon can't write · a rule of the
           outbox is broken · events are pending and no daemon runs · a destination is paused · an
           event waits for too long · the budget is used up
-warning   the disk is filling up, or its WAL has grown large · dead letters · held keys · held,
-          offline or throttled destinations · a destination's last tries failed · an open
-          transaction keeps events back · the budget is nearly used up
+warning   the budget is nearly used up · the disk is filling up, or the WAL has grown large · dead
+          letters · held keys · held destinations · offline or throttled destinations · a
+          destination's last tries failed · an open transaction keeps events back
 
 This module judges a `Situation`, which `situation` reads. It must never read anything itself. Its
 texts must stay short, however many destinations the rows name.
@@ -51,7 +51,7 @@ class Severity(IntEnum):
 
 
 class Trouble(NamedTuple):
-    """A fault, how bad it is, and what the operator can do about it, if anything."""
+    """A fault, how bad it is, and what the operator can do about it; None if nothing."""
 
     level: Severity
     text: str
@@ -59,7 +59,7 @@ class Trouble(NamedTuple):
 
 
 def judge(situation: Situation) -> list[Trouble]:
-    """Return everything that is wrong, the worst first."""
+    """Return all troubles, the worst first."""
     by_rank = [
         *_of_full_disk(situation.room),
         *_of_commits(situation.stalled),
@@ -126,7 +126,7 @@ def _of_full_disk(room: Room | None) -> Iterator[Trouble]:
 
 def _of_silent_daemon(found: Silence | None) -> Iterator[Trouble]:
     if found is not None:
-        yield Trouble(Severity.CRITICAL, f"the daemon {found.told}", SILENT_DAEMON_FIX)
+        yield Trouble(Severity.CRITICAL, f"the daemon {found.predicate}", SILENT_DAEMON_FIX)
 
 
 def _of_filling_disk(room: Room | None) -> Iterator[Trouble]:
@@ -139,12 +139,11 @@ def _of_filling_disk(room: Room | None) -> Iterator[Trouble]:
         text = f"no room for the reserve of {size(room.reserve)}: {size(room.free)} free"
         yield Trouble(Severity.WARNING, text, f"{_MAKE_ROOM}; or set [space] reserve lower")
     if 0 < room.reserved < room.reserve:
-        text = (
-            f"the disk was full: {size(room.reserved)} of the reserve of {size(room.reserve)} left"
-        )
+        left = f"{size(room.reserved)} of the reserve of {size(room.reserve)} are left"
+        text = f"the disk was full: {left}"
         yield Trouble(Severity.WARNING, text, _MAKE_ROOM)
     if room.wal > WAL_LARGE:
-        text = f"the database's WAL has {size(room.wal)}: some process keeps a transaction open"
+        text = f"the database's WAL takes {size(room.wal)}: a process keeps a transaction open"
         yield Trouble(Severity.WARNING, text, "shipper doctor")
 
 
@@ -190,7 +189,7 @@ def _of_waiting(situation: Situation) -> Iterator[Trouble]:
     for report in situation.reports:
         if situation.waits_too_long(report):
             pending = lasting(report.oldest_pending_seconds or 0.0)
-            text = f"{report.name}: the oldest is pending for {pending}"
+            text = f"{report.name}: the oldest event has been pending for {pending}"
             yield Trouble(Severity.CRITICAL, text, "shipper doctor names the event")
 
 

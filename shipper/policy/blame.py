@@ -1,20 +1,20 @@
 """Whom a failure is charged to: the event, the link, or neither. Pure: time comes in.
 
 *Contrast* decides about a transient or configuration failure. An event is charged only while the
-link is ready, and only with a proof that the receiver works: another event was begun *after* this
-event's first failure, and was accepted. Without a proof the failure speaks against the link, and
-the event's budget stays as it is. A proof counts for ten minutes: an API that worked last night may
-be down this morning. No event is charged
+link is ready, and only with a proof that the receiver works: a try of another event began *after*
+this event's first failure, and was accepted. Without a proof the failure speaks against the link,
+and the event's budget stays as it is. A proof counts for ten minutes: an API
+that worked last night may be down this morning. No event is charged
 
 - for a failure before a byte of the event could reach the receiver;
 - when five lanes fail one after the other with nothing accepted between them. A single acceptance
   in the middle of an outage would be a proof against every event that failed before it;
 - while ten lanes or more fail at the same time: see `partial_outage`.
 
-*News.* A failure speaks against the link only if no try that was begun after it was accepted.
-Timeouts that begin together end together: five in a row say nothing if all later tries are
-accepted. Two other failures say nothing new: that of a lane which a partial outage affects, and
-that of a try which was begun before the link went down.
+*News.* A failure speaks against the link only if no later try was accepted. Tries that begin
+together time out together: five timeouts in a row say nothing if all later tries are accepted. Two
+other failures say nothing new: a failure of a lane that a partial outage affects, and a failure of
+a try that began before the link went down.
 
 *Suspicion.* The first 401, 403, 404 … of an event usually pauses the link. It doesn't if another
 event was accepted within the last ten seconds, because a firewall may reject this one payload. Then
@@ -22,10 +22,11 @@ the link pauses when three lanes in a row fail, or when the same event fails aga
 
 *Refusals.* A refusal is charged to the event. When five lanes have been refused with nothing
 accepted between them, everything is refused, and refusals are charged to no event. With fewer than
-five lanes this can't be seen.
+five lanes the daemon can't see this.
 
-It must never charge a failure to an event while the link isn't ready. `link` decides what follows
-for the link.
+Five lanes that fail with nothing accepted between them, or five such failures in a row, mean that
+the link is down. `link` decides which state follows. It must never charge a failure to an event
+while the link isn't ready, unless it is a refusal.
 """
 
 from dataclasses import dataclass, field
@@ -73,7 +74,7 @@ class Contrast:
     """Lanes with an event that was refused since an event was last accepted."""
     _accepted: int = 0  # the latest-begun try that was accepted
     _accepted_at: float = 0.0
-    _before_outage: int = 0  # the try that was begun last when the link went down
+    _before_outage: int = 0  # the latest-begun try when the link went down
     _failures: int = 0  # in a row, none of them charged to an event
     _failing: set[str | int] = field(default_factory=set)  # lanes, since an event was last accepted
 
@@ -129,13 +130,13 @@ class Contrast:
         return Judgement(Blame.LINK, down)
 
     def _has_proof(self, attempt: Try, outcome: Outcome, now: float) -> bool:
-        """Return whether a try that was begun after the event's first failure was accepted."""
+        """Return whether a try that began after the event's first failure was accepted."""
         first = attempt.first_failure
         recent = now - self._accepted_at <= PROOF_SECONDS
         return outcome.reached and first is not None and self._accepted > first and recent
 
     def _is_suspicion(self, attempt: Try, outcome: Outcome, now: float) -> bool:
-        """Return whether a failure that looks like the link's may concern this event alone."""
+        """Return whether a failure that looks like the link's may be this event's alone."""
         recent = self._accepted > 0 and now - self._accepted_at <= SUSPICION_SECONDS
         first = outcome.reached and attempt.first_failure is None
         return recent and first and len(self._failing) < LANES_SUSPECTED_TO_PAUSE

@@ -87,7 +87,7 @@ def verdict_of(
         return delivered(attempts)
     received = maybe_received or outcome.maybe_received
     if outcome.kind is Kind.REFUSED and blame is Blame.EVENT:
-        # 409 can mean "I have it already": the receiver means a try whose answer never came.
+        # 409 can mean "I have it already", from an earlier try whose answer never came.
         if outcome.status_code == 409 and maybe_received:
             return postponed(attempts, policy.backoff.delay(streak, chance), maybe_received=False)
         return dead_letter(attempts)
@@ -108,7 +108,7 @@ def delivered(attempts: int) -> Verdict:
 def postponed(
     attempts: int, wait: float, *, charged: bool = False, maybe_received: bool
 ) -> Verdict:
-    """Return the verdict that the event stays first in its lane and waits, in seconds."""
+    """Return the verdict that the event stays first in its lane and waits for `wait` seconds."""
     return Verdict(Status.PENDING, attempts, wait, charged, maybe_received)
 
 

@@ -1,9 +1,9 @@
 """How many tries of a destination have failed in a row, and since when. Pure.
 
-It decides nothing: the operator of a shop with few events sees the first failure by it, long before
-`link` calls the destination offline. It counts every failure since the last acceptance, whether or
-not the failure is charged. It must never forget failures before an event is accepted, and never
-count an event that wasn't sent because it is invalid.
+It decides nothing. It shows the first failure to the operator of an outbox with few events, long
+before `link` calls the destination offline. It counts every failure since the last acceptance,
+charged or not. It must never forget failures before an event is accepted, and never count an
+invalid event, which is never sent.
 """
 
 from dataclasses import dataclass

@@ -8,11 +8,11 @@
 
 `blame` decides whom a failure is charged to, and whether it speaks against the link.
 
-If the destination asks for a pause, the link keeps it. During a long pause one probe an hour asks
-whether the pause still holds. An operator's release ends the pause.
+If the destination asks for a pause, the link sends nothing until the pause is over. During a long
+pause one probe an hour asks whether the pause still holds. An operator's release ends the pause.
 
-It must never send more than one request at a time over a link that is down, and never charge an
-event for the outcome of a probe, unless that is a refusal.
+While the link is down, it must never allow more than one request at a time. Of the outcomes of
+probes, it must charge only a refusal to the event.
 """
 
 from dataclasses import dataclass, field
@@ -65,7 +65,7 @@ class Link:
             self.outage += 1
             self.next_try_at = until if state is State.THROTTLED else None
             self._quiet_until = self.next_try_at or 0.0
-            # Else each new process would charge the first refusals to their events again.
+            # Otherwise each new process would charge the first refusals to their events again.
             self.contrast.refuses_all = reason == EVERYTHING_REFUSED
 
     @property
@@ -98,7 +98,7 @@ class Link:
         return self.next_try_at if self.is_down and self._probe is None else None
 
     def begin(self) -> int:
-        """Count a try that begins now, and return its number; if the link is down it is a probe."""
+        """Count a try that begins now, a probe if the link is down; return the try's number."""
         self.begun += 1
         if self.is_down:
             self._probe = self.begun
@@ -145,7 +145,7 @@ class Link:
             self.next_try_at = now
 
     def relax(self, wanted: int, now: float) -> None:
-        """End the ramp if it allows more tries than the `wanted` ones: there are no others."""
+        """End the ramp if it allows more tries than `wanted`: there are no more events to send."""
         if self.state is State.RAMPING and wanted < self._ramp:
             self._enter(State.READY, None, now)
 

@@ -28,7 +28,7 @@ EXCERPT_CHARS = 500
 RETRY_AFTER_MAX = 24 * 3600.0
 
 _MASK = "****"
-# The encoded text of fewer bytes is so short that it may be there by chance.
+# The encoded text of fewer bytes is so short that an answer may contain it by chance.
 _ENCODED_LEAST = 6
 _LONGEST_CHARACTER = 12
 _ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
@@ -165,7 +165,7 @@ def parse_retry_after(value: str | None, date: str | None, wall: float) -> float
     """Return the seconds that a Retry-After asks for, in [0, 24 h]; None if it isn't valid.
 
     RFC 9110, 10.2.3: it is a number of seconds or an HTTP date. A date is measured against the
-    answer's Date header, because the receiver's clock and ours can differ.
+    answer's Date header, because the receiver's clock and this machine's can differ.
     """
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
@@ -209,9 +209,9 @@ def _spellings(secret: str) -> "re.Pattern[str]":
 
     Each character can be percent-encoded, also twice (RFC 3986, 2.1), or escaped as in JSON
     (RFC 8259, 7) or in HTML. The whole secret can be hexadecimal, or base64 in the alphabets of
-    RFC 4648, 4 and 5, with any text before and after it. Of base64 the pattern finds the characters
-    that encode only the secret, if they are enough not to match by chance. The pattern is for bytes
-    decoded as latin-1.
+    RFC 4648, 4 and 5, with any text before and after it. In base64 the pattern finds the characters
+    that encode only the secret; a secret below six bytes could match by chance, and is left out.
+    The pattern is for bytes decoded as latin-1.
     """
     data = secret.encode("utf-8", "surrogateescape")
     forms = ["".join(f"(?:{'|'.join(_characters(byte))})" for byte in data)]

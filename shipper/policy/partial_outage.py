@@ -3,20 +3,20 @@
 If one event makes the receiver fail, its lane fails again and again while all others are accepted.
 If `CROWD_LANES` lanes or more have an event that failed and hasn't been accepted since, the
 receiver is partly down (a shard, a region, one backend of many), although it accepts other events.
-For as long as that lasts, no event is charged:
+For as long as that lasts, no event is charged for a failure that can be the receiver's:
 
-    lanes that fail now | outcome                    | charged, if there is a proof against it
-    1 to 9              | any that reached it        | the event
-    10 or more          | 5xx, timeout, cut off, …   | neither: a partial outage
-    10 or more          | 4xx and 3xx but 408, 425   | the event: the answer is about this request
+    lanes that fail now | outcome                     | charged, if there is a proof against it
+    1 to 9              | any that reached it         | the event
+    10 or more          | 5xx, timeout, cut off, …    | neither: a partial outage
+    10 or more          | 4xx and 3xx except 408, 425 | the event: the answer is about this request
 
 The last line distinguishes a firewall that rejects one payload in a hundred from a shard that is
-down. If a lane fails again in a partial outage, that doesn't speak against the link either.
+down. If a lane fails again in a partial outage, that failure doesn't speak against the link.
 
 A lane leaves the crowd when its event is accepted or ends, or when it hasn't failed for
 `FORGOTTEN_AFTER` seconds, twice the default `max_delay`.
 
-It decides only that an event is spared; it must never decide that an event is charged (`blame`).
+It decides only that an event is spared. It must never charge an event: `blame` does that.
 """
 
 from shipper.policy.outcome import Kind, Outcome

@@ -1,4 +1,4 @@
-"""The states of a link, by their public names. `link` decides when each is entered."""
+"""The states of a link, by their public names. `link` decides when a link enters each."""
 
 from enum import Enum
 

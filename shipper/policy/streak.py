@@ -1,6 +1,6 @@
 """An event's failures in a row, as backoff, blame and the history need them. Pure.
 
-It must never be another event's: when the head of a lane ends, its streak ends as well.
+A streak must never pass to another event: when the head of a lane ends, its streak ends as well.
 """
 
 from dataclasses import dataclass

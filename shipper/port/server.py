@@ -2,8 +2,8 @@
 
 Another process on this machine must never slow the delivery down: connections, request heads and
 waiting are limited, a body is never read, and each connection is closed after its answer. The
-server must never answer a web page whose own name leads here (DNS rebinding), and never speak
-another protocol than HTTP/1.1.
+server must never answer a web page whose host name leads to this machine (DNS rebinding), and never
+speak another protocol than HTTP/1.1.
 """
 
 import asyncio

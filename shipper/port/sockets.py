@@ -1,7 +1,7 @@
-"""The listening socket of the local port, and who may connect to it.
+"""The listening socket of the local port, and which users can connect to it.
 
-A Unix socket's file is for its owner and group from its first moment. It must never be in a
-directory where another user could replace it: clients would trust the answers of that user's
+From its first moment, only the owner and the group can use a Unix socket's file. It must never be
+in a directory where another user could replace it: clients would trust the answers of that user's
 process. This module must never remove a socket on which another process listens.
 """
 
@@ -36,7 +36,7 @@ def bound(address: Address) -> socket.socket:
 
 
 def remove(path: Path, inode: int) -> None:
-    """Remove the file of our socket, unless another file has taken its name."""
+    """Remove the file of this port's socket, unless another file has taken its name."""
     with suppress(OSError), Directory(path.parent) as directory:
         if directory.status(path.name).st_ino == inode:
             directory.remove(path.name)
@@ -94,7 +94,7 @@ def _let_group_in(directory: Directory, name: str) -> None:
 
 
 def _is_left_behind(directory: Directory, path: Path) -> bool:
-    """Return whether a socket is there but no process listens: its process was killed."""
+    """Return whether there is a socket on which no process listens: its process was killed."""
     try:
         if not stat.S_ISSOCK(directory.status(path.name).st_mode):
             return False

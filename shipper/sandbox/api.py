@@ -54,7 +54,7 @@ class SandboxAnswer:
 
     @property
     def accepts(self) -> bool:
-        """Return whether the answer tells the sender that the event was accepted."""
+        """Return whether, for the sender, the answer means that the event was accepted."""
         return 200 <= self.status < 300
 
 

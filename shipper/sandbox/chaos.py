@@ -22,7 +22,7 @@ probabilities is at most 1. Durations are `2s`, `500ms`, `5m`, `1h`; a bare numb
 
 "Processed" means that the sandbox treats the request as usual: it still refuses an invalid event or
 a missing API ID, and the fault changes only the answer. `slow` delays the answer and not the
-processing: a receiver that processed late would reorder events, whatever the sender does.
+processing: a receiver that processed late would reorder events, even if the sender kept the order.
 """
 
 import re

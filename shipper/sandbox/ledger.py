@@ -1,6 +1,6 @@
 """Count what the receiver saw: repeats, order, overlaps, identity. Takes times as arguments; pure.
 
-The ledger decides whether the sender kept its promises, as far as a receiver can tell. It must
+The ledger decides whether the sender kept its promises, as far as a receiver can see. It must
 never miss a broken promise. The words:
 
 - *processed*: the receiver accepted the event (even if the sender never read the answer).

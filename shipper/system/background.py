@@ -1,7 +1,7 @@
-"""Run work in a thread that nothing waits for at the end of the process.
+"""Run work in a thread that doesn't keep the process from ending.
 
-A stop never waits for a long query of the database: each thread here ends with the process, which
-an executor's thread doesn't. It must never be used for data that has to be written completely.
+A stop never waits for a long query of the database: unlike an executor's thread, each thread here
+ends with the process. It must never be used for data that has to be written completely.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ def aside(work: Callable[[], T], name: str) -> "asyncio.Future[T]":
     def run() -> None:
         try:
             result = work()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the asker's
+        except BaseException as error:  # noqa: BLE001 - every exception belongs to the caller
             answer(future.set_exception, error)
         else:
             answer(future.set_result, result)

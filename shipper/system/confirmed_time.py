@@ -24,9 +24,11 @@ Where the wall clock is read, and what a step does there:
 - delivery windows depend on the time of day itself; the schedule looks at them by the monotonic
   clock, as for all chores (`daemon.schedule`);
 - waits, probes and Retry-After are monotonic within a process. Between two processes, the time of
-  the next try is on disk; one that is too far ahead isn't believed (`drain.route`);
+  the next try is on disk; a time that is too far ahead isn't believed (`policy.delivery`,
+  `drain.link_row`);
 - `created_at`, leases and the age of open transactions on PostgreSQL use the server's clock, whose
-  steps can't be seen here; they delete nothing but events that never had a try;
+  steps can't be seen here; of these, only `created_at` can end in a deletion, and only of an event
+  that never had a try;
 - times that a person reads (logs, history, `since`), and times that a person enters.
 """
 
@@ -58,7 +60,7 @@ class Confirmed:
         self.look()
 
     def begin(self, newest: float | None, notes: object = None) -> None:
-        """Take in, once, what is known from before this process.
+        """Take in, once, the facts from before this process.
 
         `newest` is the newest time in the outbox (seconds since 1970), None if the outbox is empty.
         `notes` are those of an earlier process of this boot, None if there are none.
@@ -127,7 +129,7 @@ class _Noted(NamedTuple):
 
 
 class _Least:
-    """The least value since any moment, and nothing more.
+    """The least value since any moment.
 
     A value that was followed by a smaller one is forgotten: it can't be the least any more.
     """

@@ -1,4 +1,4 @@
-"""New files in shared directories that no other user sees before they are complete: see `files`.
+"""New files in shared directories, hidden from other users until they are complete: see `files`.
 
 This module decides how a file gets its name. It must never take a name that exists, unless the
 caller asks for that, and never let another user read or change an unpublished file.
@@ -58,7 +58,7 @@ class Draft:
         return self.target.parent / self._directory / self.name
 
     def refuse_another(self) -> None:
-        """Raise Untrusted unless the path leads to our file, and a library has that file open.
+        """Raise Untrusted unless the path leads to this file, and a library has the file open.
 
         Another user may have exchanged a directory on the way while the library opened the path.
         """

@@ -32,7 +32,7 @@ PRIVATE = 0o600
 
 
 class Untrusted(PermissionError):
-    """A file that another user may have put there; `strerror` says for a person what it is."""
+    """A file that another user may have put there; `strerror` says what is wrong with it."""
 
     def __init__(self, what: str, name: str) -> None:
         super().__init__(errno.EPERM, what, name)
@@ -146,7 +146,7 @@ class Directory:
 
     @property
     def may_be_changed_by_others(self) -> bool:
-        """Return whether a user other than root and ourselves can remove an entry of ours."""
+        """Return whether a user other than root and this process's can remove our entries."""
         status = self.status()
         is_shared = bool(status.st_mode & _OF_OTHERS) and not status.st_mode & stat.S_ISVTX
         return is_shared or status.st_uid not in {0, os.geteuid()}
@@ -172,7 +172,7 @@ def trusted(path: Path) -> Path:
 
 
 def followed(path: Path) -> Path:
-    """Return where a path leads, with all links followed; raises nothing.
+    """Return where a path leads, with all links followed; never raises.
 
     A link can be removed or replaced while it is read, and links can form a circle: `Path.resolve`
     and `os.path.realpath` raise then. This function returns the part that can be followed; the

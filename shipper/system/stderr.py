@@ -33,7 +33,7 @@ class Unblocked(TextIOBase):
         self.dropped = 0
         """The number of lines that were dropped so far."""
         self.words_for: Callable[[int], str] = "shipper: {} lines were dropped".format
-        """Returns the line, without its end, that takes the place of so many dropped lines."""
+        """Returns the line that takes the place of a number of dropped lines, without its end."""
         self._fd = stream.fileno()
         self._encoding = stream.encoding or "utf-8"
         self._kept = kept
@@ -82,7 +82,7 @@ class Unblocked(TextIOBase):
                 self._put(begun)
 
     def flush_within(self, seconds: float) -> bool:
-        """Wait until everything is written, for at most so many seconds; return whether it is."""
+        """Wait at most `seconds` until everything is written; return whether it is."""
         self.flush()
         with self._changed:
             return self._changed.wait_for(lambda: not (self._waiting or self._busy), seconds)
@@ -120,11 +120,11 @@ class Unblocked(TextIOBase):
                 self._busy = True
                 uncounted, self._uncounted = self._uncounted, 0
                 lines = self._batch()
-            said = f"{self.words_for(uncounted)}\n" if uncounted else ""
-            unsaid = self._write_out(said.encode(self._encoding, "backslashreplace"))
+            notice = f"{self.words_for(uncounted)}\n" if uncounted else ""
+            unwritten = self._write_out(notice.encode(self._encoding, "backslashreplace"))
             left = self._write_out(lines)
             with self._changed:
-                self._uncounted += uncounted if unsaid else 0
+                self._uncounted += uncounted if unwritten else 0
                 if left:
                     self._drop(left)
 
@@ -157,7 +157,7 @@ class Unblocked(TextIOBase):
 
 
 def unblock_stderr() -> None:
-    """Make stderr non-blocking for this process: nothing that it writes there makes it wait."""
+    """Make stderr non-blocking for this process: no write to it makes the writer wait."""
     try:
         sys.stderr.fileno()
     except (OSError, ValueError):
@@ -173,5 +173,5 @@ def flush_stderr() -> None:
     if stream.flush_within(_AT_THE_END):
         sys.stderr = stream.stream
     else:
-        # Python's own last words would block for ever.
+        # Otherwise Python would flush this stream at its end, and block for ever.
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for good

@@ -4,7 +4,7 @@ import asyncio
 
 
 async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait until `event` is set, for at most so many seconds; return whether it is set."""
+    """Wait at most `seconds` until `event` is set; return whether it is set."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()

@@ -78,7 +78,7 @@ def console(stream: TextIO | None = None, width: int | None = None) -> "Console"
 
 
 def terminal_size(stream: TextIO | None = None) -> os.terminal_size:
-    """Return the size of a stream's terminal (stdout's): 80 by 24 where it is unknown.
+    """Return the size of a stream's terminal (stdout's): 80 by 24 if it is unknown.
 
     $COLUMNS and $LINES win, as in other programs.
     """

@@ -35,7 +35,7 @@ def age(seconds: float) -> str:
 
 
 def lasting(seconds: float) -> str:
-    """Return a duration, rounded to two figures or so, for a sentence: `90 s`, `47 hours`."""
+    """Return a duration, rounded to about two figures, for a sentence: `90 s`, `47 hours`."""
     for unit, words in _WORDS:
         if seconds >= 2 * unit:
             return f"{seconds / unit:.0f} {words}"
@@ -62,7 +62,7 @@ def size(number: float) -> str:
 
 
 def forecast(days: float) -> str:
-    """Return for how long there is room while the API is down, at the rate of the last day."""
+    """Return how long the room lasts while the API is down, at the rate of the last day."""
     if days > _TEN_YEARS:
         return "at today's rate not full within ten years offline"
     return f"full in {lasting(days * UNITS['d'])} at today's rate offline"

@@ -1,8 +1,9 @@
 """Texts of applications and receivers, made safe for a terminal.
 
-A terminal obeys control characters, also those beyond ASCII (U+009B is CSI). Characters of
-direction and of no width make a text look like another one. It decides how such characters are
-written instead. It must never change a text without them, and never the value of a JSON document.
+A terminal obeys control characters, also those beyond ASCII (U+009B is CSI). Characters that change
+the direction, or that have no width, make a text look like another one. It decides how such
+characters are written instead. It must never change a text without them, and never the value of a
+JSON document.
 """
 
 import re

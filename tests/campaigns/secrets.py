@@ -18,7 +18,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from shipper.cli.grammar.parser import COMMANDS
+from shipper.cli.grammar.registry import COMMANDS
 from shipper.sandbox import InjectedFault, RequestInfo, SandboxAnswer
 from tests.campaigns.figures import Figures
 from tests.campaigns.lives import Launcher, Life

@@ -107,3 +107,41 @@ def _more(descriptor: int) -> bytes:
         return os.read(descriptor, 65536)
     except OSError:  # the process has ended
         return b""
+
+
+class Terminal:
+    """A person at a terminal, who answers when asked."""
+
+    def __init__(self, home: Home, *arguments: str) -> None:
+        self._leader, follower = pty.openpty()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "shipper", *arguments],
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+            cwd=home.directory,
+            env=home.environ,
+            start_new_session=True,
+        )
+        os.close(follower)
+
+    def answer(self, *dialogue: tuple[str, str], status: int = 0) -> str:
+        """Wait for each question, give its answer, and return all that was shown."""
+        shown = ""
+        for question, reply in dialogue:
+            begin = len(shown)
+            while question not in shown[begin:] or not shown.endswith(("] ", ") ")):
+                shown += os.read(self._leader, 4096).decode()
+            os.write(self._leader, f"{reply}\n".encode())
+        for chunk in self._rest():
+            shown += chunk
+        assert self._process.wait(DEADLINE) == status, shown
+        os.close(self._leader)
+        return shown
+
+    def _rest(self) -> Iterator[str]:
+        try:
+            while chunk := os.read(self._leader, 4096):
+                yield chunk.decode()
+        except OSError:  # Linux: EIO once the other end is closed
+            return

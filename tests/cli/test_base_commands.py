@@ -2,13 +2,11 @@
 
 import json
 import os
-import pty
 import re
 import signal
 import sqlite3
 import stat
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
@@ -23,6 +21,7 @@ from shipper.config import load
 from shipper.errors import ConfigError, ShipperError
 from shipper.policy.outcome import Fault, Reply
 from tests.cli.command_line import DEADLINE, VIEW, Home, next_line
+from tests.cli.terminal import Terminal
 
 
 @pytest.fixture
@@ -624,42 +623,17 @@ def test_init_asks_four_questions_on_a_terminal(bare: Home) -> None:
     assert settings.destinations["default"].read_api_id().reveal() == "secret-id"
 
 
-class Terminal:
-    """A person at a terminal, who answers when asked."""
-
-    def __init__(self, home: Home, *arguments: str) -> None:
-        self._leader, follower = pty.openpty()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "shipper", *arguments],
-            stdin=follower,
-            stdout=follower,
-            stderr=follower,
-            cwd=home.directory,
-            env=home.environ,
-            start_new_session=True,
-        )
-        os.close(follower)
-
-    def answer(self, *dialogue: tuple[str, str]) -> str:
-        """Wait for each question, give its answer, and return all that was shown."""
-        shown = ""
-        for question, reply in dialogue:
-            begin = len(shown)
-            while question not in shown[begin:] or not shown.endswith(("] ", ") ")):
-                shown += os.read(self._leader, 4096).decode()
-            os.write(self._leader, f"{reply}\n".encode())
-        for chunk in self._rest():
-            shown += chunk
-        assert self._process.wait(DEADLINE) == 0, shown
-        os.close(self._leader)
-        return shown
-
-    def _rest(self) -> Iterator[str]:
-        try:
-            while chunk := os.read(self._leader, 4096):
-                yield chunk.decode()
-        except OSError:  # Linux: EIO once the other end is closed
-            return
+def test_init_ends_where_its_input_ends(bare: Home) -> None:
+    """At the question whose answer isn't shown, too: Ctrl-D is no bug."""
+    shown = Terminal(bare, "init").answer(
+        ("database does your application use?", ""),
+        ("Which URL receives the events?", "https://a.example/e"),
+        ("Your API ID?", "\x04"),
+        status=2,
+    )
+    assert "stdin ended before all questions were answered" in shown
+    assert "bug" not in shown
+    assert not bare.config.exists()
 
 
 def test_the_written_configuration_is_the_example_but_for_three_lines() -> None:
@@ -802,7 +776,7 @@ def test_run_stops_cleanly_and_a_second_one_is_refused(home: Home) -> None:
         wait_for(daemon, b"daemon.started")
         second = home.run("run")
         assert second.status == 75
-        assert "another shipper holds this outbox" in second.err
+        assert "another daemon holds this outbox" in second.err
         stop(daemon)
 
 

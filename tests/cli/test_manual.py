@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from shipper.cli.grammar.manual import CHAPTERS
-from shipper.cli.grammar.parser import COMMANDS, names
+from shipper.cli.grammar.parser import names
+from shipper.cli.grammar.registry import COMMANDS
 from shipper.cli.setup.completion import completion
 from shipper.cli.setup.man_page import ASSETS, COMPLETIONS, PAGE, contents, page
 from tests import needs

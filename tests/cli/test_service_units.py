@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from shipper.cli.setup import service, service_steps
-from shipper.cli.setup.units import PLACES, RELAXED, UNIT, Machine, is_untouched, packaged, texts
+from shipper.cli.setup.units import PLACES, RELAXED, Machine, is_untouched, packaged, texts
+from shipper.doctor.unit import UNIT
 from shipper.errors import UsageError
 from tests import needs
 from tests.cli.command_line import Home

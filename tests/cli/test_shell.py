@@ -15,7 +15,7 @@ from cyclopts import App
 from rich.console import Console
 
 from shipper import __version__
-from shipper.cli.grammar import parser
+from shipper.cli.grammar import parser, registry
 from shipper.cli.output.context import Context
 from shipper.cli.output.table import print_table
 from shipper.errors import UsageError
@@ -121,8 +121,8 @@ def test_help_lists_every_command_with_a_summary(home: Home) -> None:
     assert "--config -c" in shown
 
 
-@pytest.mark.parametrize("command", parser.COMMANDS, ids=lambda command: command.words)
-def test_every_command_has_help_with_examples(home: Home, command: parser.Command) -> None:
+@pytest.mark.parametrize("command", registry.COMMANDS, ids=lambda command: command.words)
+def test_every_command_has_help_with_examples(home: Home, command: registry.Command) -> None:
     """The help of a command explains each of its options and ends with its examples."""
     ran = home.call(*command.words.split(), "--help")
     assert ran.status == 0
@@ -131,7 +131,7 @@ def test_every_command_has_help_with_examples(home: Home, command: parser.Comman
 
 
 @pytest.mark.parametrize(
-    "example", [line for command in parser.COMMANDS for line in command.examples]
+    "example", [line for command in registry.COMMANDS for line in command.examples]
 )
 def test_every_example_in_the_help_is_accepted(example: str) -> None:
     """An example parses as a call of the command that it is an example of."""
@@ -301,7 +301,7 @@ def test_a_bug_shows_its_traceback_and_ends_with_70(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The operator can't fix a bug: its traceback is printed, and the status is no finding's."""
-    bad = parser.Command("version", "nowhere:version", parser.COMMANDS[0].group, ())
+    bad = registry.Command("version", "nowhere:version", registry.COMMANDS[0].group, ())
     monkeypatch.setattr(parser, "COMMANDS", (bad,))
     ran = home.call("version")
     assert ran.status == 70

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.cli.output.nagios import judge, plugin_line
+from shipper.cli.output.nagios import plugin_line
 from shipper.observe.situation import Hours, Situation
 from shipper.observe.troubles import Severity
 from shipper.store.lease.file_lock import FileLock
@@ -58,7 +58,7 @@ def report(**facts: object) -> DestinationReport:
         (
             {"pending": 1, "oldest_pending_seconds": HOUR + 1},
             Severity.CRITICAL,
-            "default: the oldest is pending for 60 minutes",
+            "default: the oldest event has been pending for 60 minutes",
         ),
         ({"name": "gone", "state": "paused"}, Severity.OK, "0 pending"),
         ({"name": "gone", "state": "paused", "pending": 1}, Severity.CRITICAL, "gone is paused"),
@@ -66,7 +66,7 @@ def report(**facts: object) -> DestinationReport:
 )
 def test_how_bad_it_is(facts: dict[str, object], level: Severity, message: str) -> None:
     """As the help says it."""
-    line = judge([report(**facts)], ["default"], is_shipped=True, oldest=HOUR)
+    line = plugin_line(Situation([report(**facts)], ["default"], is_shipped=True, oldest=HOUR))
     assert line.level is level
     text, _, data = line.text.partition(" | ")
     assert text == f"SHIPPER {level.name} - {message}"
@@ -76,14 +76,14 @@ def test_how_bad_it_is(facts: dict[str, object], level: Severity, message: str) 
 def test_the_worst_comes_first() -> None:
     """A pager shows only the beginning of the line."""
     reports = [report(dead=1), report(name="other", state="paused")]
-    line = judge(reports, ["default", "other"], is_shipped=True, oldest=HOUR)
+    line = plugin_line(Situation(reports, ["default", "other"], is_shipped=True, oldest=HOUR))
     assert line.text.startswith("SHIPPER CRITICAL - other is paused; default: 1 dead letter | ")
 
 
 def test_what_came_from_outside_stays_on_the_line() -> None:
     """And doesn't begin the performance data, nor steer a terminal."""
     odd = report(name="a='b c", state="paused", reason="x | y=1\n\x1b[2J", pending=1)
-    line = judge([odd], [], is_shipped=True, oldest=HOUR)
+    line = plugin_line(Situation([odd], [], is_shipped=True, oldest=HOUR))
     assert "\n" not in line.text
     assert "\x1b" not in line.text
     assert line.text.count("|") == 1
@@ -146,7 +146,9 @@ def test_a_narrow_terminal_has_it_in_blocks(home: Home) -> None:
 def test_a_budget_has_its_bounds(taken: int, level: Severity) -> None:
     """And its place among the performance data."""
     found = Footprint(taken, False, Growth(0, 0), 1000)
-    line = judge([report()], ["default"], is_shipped=True, oldest=HOUR, taken=found)
+    line = plugin_line(
+        Situation([report()], ["default"], is_shipped=True, oldest=HOUR, taken=found)
+    )
     assert line.level is level
     *_, datum = line.text.split()
     assert datum == f"outbox={taken}B;800;1000;0"

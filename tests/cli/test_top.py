@@ -147,7 +147,7 @@ def test_it_says_what_waits_and_what_was_refused(home: Home) -> None:
 @pytest.mark.parametrize(
     ("more", "worst"),
     [
-        ('[alerts]\noldest_pending = "10m"\n', "default: the oldest is pending for 30 minutes"),
+        ('[alerts]\noldest_pending = "10m"\n', "the oldest event has been pending for 30 min"),
         ('[space]\nbudget = "1MB"\n', " of its budget of 1.0 MB"),
     ],
 )

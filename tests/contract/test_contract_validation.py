@@ -12,10 +12,9 @@ from shipper.contract.validation import (
     MAX_PAYLOAD_BYTES,
     MAX_VIOLATIONS,
     Mode,
-    describe,
     violations,
 )
-from shipper.contract.violation import NAME_CHARS, Violation, in_words
+from shipper.contract.violation import NAME_CHARS, Violation, describe, in_words
 
 MODES: tuple[Mode, ...] = ("off", "envelope", "schema")
 FIELDS = {"instancePath", "schemaPath", "keyword", "params", "message"}

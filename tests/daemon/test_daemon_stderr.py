@@ -126,7 +126,7 @@ async def test_the_last_line_of_a_process_that_gives_up_comes_out(shop: Shop) ->
         await first.stop()
     log, *rest = b"".join(lines).decode().splitlines()
     assert json.loads(log)["event"] == "daemon.waiting"
-    assert rest[0].startswith("shipper: another shipper holds this outbox")
+    assert rest[0].startswith("shipper: another daemon holds this outbox")
 
 
 async def test_a_full_pipe_does_not_hold_up_an_exit_status(shop: Shop) -> None:

@@ -14,7 +14,7 @@ from tests.daemon.processes import until
 EVENTS = several(users=3, each=4)
 _SLOW = InjectedFault("slow", delay=0.7)
 
-_THEIRS = "a trigger or constraint of the application's on shipper's tables fails: function audit"
+_THEIRS = "a trigger or constraint of the application on shipper's tables fails: function audit"
 _STRANGE = "the database answers with an error unknown to shipper"
 # A sequence counts on where the transaction is rolled back.
 _COUNT = "CREATE SEQUENCE tries"
@@ -96,7 +96,7 @@ async def test_a_failure_in_no_table_of_codes_makes_nothing_go_twice(shop: Shop)
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("no room", "a trigger of the application's on shipper's tables in shop.db fails"),
+        ("no room", "a trigger of the application on shipper's tables in shop.db fails"),
         ("shipper_audit: no room", f"{_STRANGE} (SQLITE_CONSTRAINT"),
     ],
 )

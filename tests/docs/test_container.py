@@ -13,9 +13,10 @@ from ruamel.yaml import YAML
 
 from shipper.cli.grammar.parser import build
 from shipper.cli.setup.service import install
-from shipper.cli.setup.units import RELAXED, UNIT, packaged
+from shipper.cli.setup.units import RELAXED, packaged
 from shipper.config import load
 from shipper.config.types import Seconds
+from shipper.doctor.unit import UNIT
 from shipper.drain.dispatcher import STOP_GRACE
 from tests.docs.documents import TEXT, tagged
 

@@ -37,4 +37,4 @@ def test_the_layers_are_those_of_the_linter() -> None:
             {path.removeprefix(above).strip("/").removesuffix(".py") for path in paths}
             for paths in (re.findall(r"`([^`]+)`", row) for row in rows)
         ]
-        assert told == [set(layer.split(" : ")) for layer in contracts[name]["layers"]]
+        assert told == [set(layer.split(" | ")) for layer in contracts[name]["layers"]]

@@ -35,7 +35,7 @@ NOT_HERE: Final = frozenset(
         "was moved or replaced while it was open",
         "is damaged",
         "no outbox in this database",
-        "this machine's is … s … the API's",
+        "this machine's clock is … s … the API's",
     }
 )
 

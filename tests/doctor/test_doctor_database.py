@@ -166,10 +166,10 @@ def test_the_oldest_event_is_named(engine: Engine) -> None:
     wall = 1_767_225_600.0
     early = _only(db.check_oldest(engine, _settings(), wall + 100))
     assert early.level is CheckLevel.OK
-    assert early.text == f"event {row} of key customer-42 for default waits 100 s"
+    assert early.text == f"event {row} of key customer-42 for default has waited 100 s"
     late = _only(db.check_oldest(engine, _settings(), wall + 5 * HOUR))
     assert late.level is CheckLevel.WARNING
-    assert late.text.endswith("waits 5 hours")
+    assert late.text.endswith("has waited 5 hours")
     assert late.fix == f"shipper events show {row} says why"
 
 
@@ -292,7 +292,7 @@ def test_a_prepared_transaction_can_be_ended_by_what_is_said(
 def test_growth_is_told_where_the_disk_is_somebody_elses() -> None:
     """A number to compare with what the server has."""
     told = _only(db.check_growth(Growth(1000, 500))).text
-    assert told == "written today: 1000; a day like that offline takes 500.0 kB on the server"
+    assert told == "written in the last 24 h: 1000; a day like that without the API takes 500.0 kB"
 
 
 # -- whatever goes wrong --------------------------------------------------------------------------

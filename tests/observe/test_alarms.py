@@ -148,7 +148,7 @@ def test_an_event_that_waits_too_long_is_an_alarm() -> None:
     """Unless nobody wants to know."""
     what = known(seen=figures(pending=7, oldest=3601.4))
     assert wrong(what) == [
-        ("oldest_pending", "default: the oldest of 7 pending has waited 1h1s"),
+        ("oldest_pending", "default: the oldest of 7 pending events has waited 1h1s"),
     ]
     assert wrong(what, AlertSettings(oldest_pending=None)) == []
 
@@ -188,7 +188,7 @@ def test_a_transaction_that_stays_open_is_an_alarm() -> None:
 def test_events_for_nobody_are_an_alarm() -> None:
     """No link is there that could be paused. What applications call them is not told."""
     stray = Backlog(UNCONFIGURED, 3, 0, 0, 0, 0, 0, 1.0)
-    text = "3 pending for destinations that the configuration doesn't have"
+    text = "3 events pending for destinations that aren't configured"
     assert wrong(known(seen=replace(figures(), backlogs=(stray,)))) == [("unconfigured", text)]
     over = replace(stray, pending=0, oldest_pending_seconds=None)
     assert wrong(known(seen=replace(figures(), backlogs=(over,)))) == []
@@ -200,7 +200,7 @@ def test_events_for_nobody_are_an_alarm() -> None:
         (2e9, None, None),
         (2e9, 1.5, None),
         (0.9e9, None, "the outbox's disk is filling up: 0.9 GB free"),
-        (2e9, 0.5, "if offline, the outbox's disk is full in 12 hours: 2.0 GB free"),
+        (2e9, 0.5, "without the API, the outbox's disk would be full in 12 hours: 2.0 GB free"),
     ],
 )
 def test_the_disk_is_an_alarm_when_little_is_left_or_a_day(

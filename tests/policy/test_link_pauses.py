@@ -126,3 +126,13 @@ def test_what_was_not_sent_for_a_while_is_not_made_up_for() -> None:
     pace.take(100.0)
     pace.take(200.0)
     assert pace.wait(200.0) == 0.5
+
+
+def test_another_pace_has_counted_until_then() -> None:
+    """A later moment counts, an earlier one doesn't."""
+    pace = Pace(2.0)
+    pace.take(100.0)
+    pace.wait_until(103.0)
+    assert pace.wait(100.0) == 3.0
+    pace.wait_until(101.0)
+    assert pace.wait(100.0) == 3.0

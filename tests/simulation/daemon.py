@@ -372,7 +372,7 @@ class Machine:
             (session, "FileLock", _Lock),
             *((module, "aside", at_once) for module in (stop_budget, signs_of_life, acquisition)),
             (session, "Queue", partial(Queue, bytes_per_claim=bounds.bytes_per_claim)),
-            (session_outbox, "_POLL_SQLITE", self.scenario.poll),
+            (session_outbox, "_POLL_FILE", self.scenario.poll),
             (route, "SCAN_ROWS", bounds.page),
             (route, "Lanes", self._lanes),
             (dispatcher, "CLAIMS_PER_TURN", bounds.claims),

@@ -29,7 +29,7 @@ from shipper.store.db.opening import Database
 from shipper.store.report.holds import keys_held
 from shipper.store.report.progress import EndedCounts, ended_counts
 from shipper.store.report.silence import find_silence
-from shipper.store.report.status import commit_blockers, current_shipper
+from shipper.store.report.status import commit_blockers, current_daemon
 from shipper.system.background import aside
 from shipper.system.stderr import flush_stderr, unblock_stderr
 from shipper.system.waiting import is_set_within
@@ -131,10 +131,10 @@ class Drainer:
             try:
                 await self._ship()
             except OutboxHeld:
-                shipper = await self._ask(current_shipper)
-                if shipper is not None and shipper != watched:
-                    self._note(f"{shipper} ships this outbox; watching it")
-                    watched = shipper
+                daemon = await self._ask(current_daemon)
+                if daemon is not None and daemon != watched:
+                    self._note(f"{daemon} ships this outbox; watching it")
+                    watched = daemon
                 if not await self._watch():
                     await self._pause()  # the holder may not be recorded yet
                     continue
@@ -163,7 +163,7 @@ class Drainer:
             # Counting pending events is slow. While the counters change, some are left anyway.
             if now == seen and await self._ask(self._nothing_to_wait_for):
                 return True
-            if await self._ask(current_shipper) is None:
+            if await self._ask(current_daemon) is None:
                 return False
             if self._timeout is None and await self._ask(_stands_still):
                 return True
@@ -249,7 +249,7 @@ def _why(view: PendingView, left: PendingEvents) -> str:
     """Return why some of a destination's events are still pending."""
     still = f"{count(left.pending)} still pending"
     if (suffers := find_silence(view.engine)) is not None:
-        return f"{still}: the daemon {printable(suffers.told)}"
+        return f"{still}: the daemon {printable(suffers.predicate)}"
     if left.state in STUCK_WORDS:
         return f"{still}: {printable(left.explained)}"
     if left.held:

@@ -20,7 +20,7 @@ def show_help(*words: Annotated[str, Parameter(name="CHAPTER")], context: Contex
     Parameters
     ----------
     words
-        A chapter, or a command; left out, the chapters are listed.
+        A chapter or a command. Without it, the chapters are listed.
     """
     if not words:
         _list(context)

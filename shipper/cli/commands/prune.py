@@ -76,7 +76,7 @@ def _doubt(newest: float | None, now: float, keeps: RetentionSettings) -> str | 
 
 
 def _noted(engine: Database, clock: Clock, keeps: RetentionSettings) -> dict[str, float]:
-    """Return earlier cutoffs for the statuses where the clock was set, by the daemon's notes."""
+    """Return earlier cutoffs if the clock was set, by the daemon's notes."""
     notes = clock_notes.read(engine, Owner.here().boot)
     if notes is None:
         return {}

@@ -95,7 +95,7 @@ def status(
 def _show(context: Context) -> None:
     now, settings = SystemClock().wall(), context.settings()
     with context.engine() as engine:
-        facts, shipper = gather(
+        facts, daemon = gather(
             engine,
             settings,
             now,
@@ -108,7 +108,7 @@ def _show(context: Context) -> None:
         context.emit(
             {
                 "destinations": {report.name: _fields(report, facts) for report in facts.reports},
-                "running": shipper is not None,
+                "running": daemon is not None,
                 **daemons,
                 "problems": [_problem(trouble) for trouble in troubles],
                 "blockers": [asdict(blocker) for blocker in facts.blockers],
@@ -119,7 +119,7 @@ def _show(context: Context) -> None:
     else:
         verdict.say(context, troubles)
         context.table(_header(), [_row(report, facts, now) for report in facts.reports])
-    _report(context, shipper, facts.blockers)
+    _report(context, daemon, facts.blockers)
     if not context.json and (window := windows.sentence(context.settings(), now)) is not None:
         context.note(window)
     if facts.taken is not None and not context.json:
@@ -166,12 +166,12 @@ def _drawn(context: Context, width: int, seldom: SlowFacts) -> "RenderableType":
     first = first_minute(now)
     with context.engine() as engine:
         start = start_command(settings.path)
-        facts, shipper = gather(engine, settings, now, start=start, seldom=seldom)
+        facts, daemon = gather(engine, settings, now, start=start, seldom=seldom)
         minutes = since(engine, first)
     facts = windows.known(facts, settings, now)
     reports = facts.reports
     rows = [[shown(value) for value in _row(report, facts, now)] for report in reports]
-    who = "no daemon is running" if shipper is None else f"{shipper} ships"
+    who = "no daemon is running" if daemon is None else f"{daemon} ships"
     window = windows.sentence(settings, now)
     who += f"; {window}" if window else ""
     return Group(
@@ -202,11 +202,11 @@ def _delivered(
         yield Text.assemble(head, drawn(values, room, characters))
 
 
-def _report(context: Context, shipper: str | None, blockers: Sequence[Blocker]) -> None:
-    if shipper is None:
+def _report(context: Context, daemon: str | None, blockers: Sequence[Blocker]) -> None:
+    if daemon is None:
         context.note("no daemon is running; this state was recorded earlier")
     elif not context.json:
-        context.note(f"{shipper} ships")
+        context.note(f"{daemon} ships")
     if blockers:
         context.note(
             "the newest events wait, because an open transaction can still commit earlier ones:"

@@ -103,13 +103,13 @@ class Picture:
         first, settings = first_minute(now), self._context.settings()
         with self._context.engine() as engine:
             start = start_command(settings.path)
-            facts, shipper = gather(engine, settings, now, start=start, seldom=self._seldom)
+            facts, daemon = gather(engine, settings, now, start=start, seldom=self._seldom)
             glances = [glance(engine, report.name) for report in facts.reports]
             minutes = since(engine, first)
         facts = windows.known(facts, settings, now)
         reports = facts.reports
         self._rates.see(self._clock.monotonic(), reports)
-        who = f"{shipper} ships" if shipper else "no daemon is running"
+        who = f"{daemon} ships" if daemon else "no daemon is running"
         head = Text(f"{iso(now)[11:19]} UTC  {who}; Ctrl-C ends", style="dim")
         parts = [Text.assemble(("shipper top", "bold"), "  ", head)]
         # The worst problem comes first, if there is room for more than the destinations.

@@ -11,7 +11,8 @@ from shipper.cli.input.choice import unknown_destination
 from shipper.cli.input.documents import Document, Input, name_of, read_documents
 from shipper.cli.output.context import Context
 from shipper.config import DestinationSettings
-from shipper.contract.validation import Violation, violations
+from shipper.contract.validation import violations
+from shipper.contract.violation import Violation
 from shipper.errors import ConfigError, ShipperError
 from shipper.policy.outcome import Fault, Kind, Reply, classify, masked
 from shipper.wording.safe_text import printable

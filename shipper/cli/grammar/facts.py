@@ -1,4 +1,4 @@
-"""What help, man page and manual all say: exit statuses, files, environment variables.
+"""Facts for help, man page and manual: exit statuses, files, environment variables.
 
 Each fact is written here once. README has them too, and a test compares them.
 """

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Final
 
-from shipper.cli.grammar.parser import COMMANDS, names
+from shipper.cli.grammar.parser import names
+from shipper.cli.grammar.registry import COMMANDS
 from shipper.errors import UsageError
 
-# How alike a mistyped word must be: "migrate" isn't a mistyped "grants".
+# How similar a mistyped word must be: "migrate" isn't a mistyped "grants".
 _CUTOFF = 0.7
 
 _LOG = "`shipper run` logs to stderr; for the log of the service: journalctl -u shipper"

@@ -8,8 +8,6 @@ from shipper import __version__
 from shipper.cli.grammar.facts import short_statuses
 from shipper.cli.grammar.registry import COMMANDS, FAMILIES, Command
 
-__all__ = ["COMMANDS", "FAMILIES", "GLOBAL", "Command", "build", "names"]
-
 GLOBAL = Group("Global options", sort_key=100)
 
 _EPILOGUE = (

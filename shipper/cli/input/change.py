@@ -22,7 +22,7 @@ from shipper.store.db.opening import Database
 from shipper.store.db.selection import Selection
 from shipper.store.operate.recall import Step, has_claims
 from shipper.store.operate.take_outbox import taken
-from shipper.store.report.status import current_shipper
+from shipper.store.report.status import current_daemon
 from shipper.wording.quantities import several
 
 # In seconds: the pause before the daemon's claims are read again, and more than it takes to record
@@ -92,7 +92,7 @@ def beside_a_daemon(engine: Database, context: Context, steps: Iterator[Step]) -
     """
     clock, pause = SystemClock(), Event()
     patience = _longest_try(context.settings().destinations)
-    if has_claims(engine) and current_shipper(engine) is None:
+    if has_claims(engine) and current_daemon(engine) is None:
         # A daemon that died has left claims. Taking the outbox marks what it may have sent.
         with suppress(OutboxHeld), taken(engine, database_path(context.settings().database.url)):
             pass

@@ -71,7 +71,7 @@ def chosen(
 
 
 def some(names: Collection[object], total: int | None = None, most: int = SAMPLES) -> str:
-    """Return the first of some names or ids, and an ellipsis where there are more (of `total`)."""
+    """Return the first of some names or ids, and an ellipsis if there are more (of `total`)."""
     more = ", ..." if (len(names) if total is None else total) > most else ""
     return ", ".join([str(name) for name in names][:most]) + more
 

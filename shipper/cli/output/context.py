@@ -98,7 +98,7 @@ class Context:
 
         where = self.settings().database
         self.detail(f"outbox: {masked(where.url)}")
-        with opened(where.url, create=create, told=self.note, renewed=where.read_url) as engine:
+        with opened(where.url, create=create, notify=self.note, renewed=where.read_url) as engine:
             if outbox:
                 refuse_none(engine)
             if not newer:

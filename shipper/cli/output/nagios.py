@@ -6,14 +6,13 @@ comes first.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from shipper.errors import ShipperError
 from shipper.observe.situation import Room, Situation
-from shipper.observe.troubles import Severity
-from shipper.observe.troubles import judge as troubles_of
-from shipper.store.report.budget import NEARLY, Footprint
+from shipper.observe.troubles import Severity, judge
+from shipper.store.report.budget import NEARLY
 from shipper.store.report.status import DestinationReport
 from shipper.wording.safe_text import printable
 
@@ -39,22 +38,9 @@ def line_of(read: Callable[[], PluginLine]) -> PluginLine:
         return _line(Severity.UNKNOWN, [error.message], [])
 
 
-def judge(
-    reports: Sequence[DestinationReport],
-    configured: Collection[str],
-    *,
-    is_shipped: bool,
-    oldest: float,
-    taken: Footprint | None = None,
-) -> PluginLine:
-    """Return the line for these destinations; `oldest` is the limit in seconds."""
-    facts = Situation(reports, configured, is_shipped=is_shipped, oldest=oldest, taken=taken)
-    return plugin_line(facts)
-
-
 def plugin_line(facts: Situation) -> PluginLine:
     """Return the line for all facts."""
-    found = troubles_of(facts)
+    found = judge(facts)
     level = found[0].level if found else Severity.OK
     pending = sum(report.pending for report in facts.reports)
     words = [trouble.text for trouble in found] or [f"{pending:,} pending"]

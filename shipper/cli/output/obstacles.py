@@ -1,4 +1,4 @@
-"""What still keeps events back after an operator's command, so that the command can say it.
+"""What still keeps events back after an operator's command, for the command's answer.
 
 It must never claim that an event is sent now: only the daemon knows that.
 """
@@ -14,7 +14,7 @@ from shipper.policy.state import State
 from shipper.store.db.opening import Database
 from shipper.store.report.holds import held
 from shipper.store.report.silence import find_silence
-from shipper.store.report.status import DestinationReport, current_shipper, destination_report
+from shipper.store.report.status import DestinationReport, current_daemon, destination_report
 from shipper.wording.safe_text import printable
 
 _LOOKED_AT = 1_000
@@ -29,10 +29,10 @@ def obstacles(
     """
     settings, now = context.settings(), SystemClock().wall()
     found = []
-    if current_shipper(engine) is None:
+    if current_daemon(engine) is None:
         found.append("no daemon is running")
     elif (suffers := find_silence(engine)) is not None:
-        found.append(f"the daemon {suffers.told}")
+        found.append(f"the daemon {suffers.predicate}")
     reports = destination_report(engine, settings.destinations, now, patient=True)
     for report in reports:
         if report.name in names:

@@ -57,7 +57,7 @@ def state_of(report: DestinationReport, *, is_shipped: bool) -> Word | str:
 
 
 def next_try(report: DestinationReport, now: float) -> Iterator[str]:
-    """Yield when the daemon tries next, if events wait for that."""
+    """Yield when the daemon tries next, if events wait for it."""
     if report.next_try_at is not None and report.pending:
         wait = report.next_try_at - now
         yield f"next try in {age(wait)}" if wait >= 1 else "next try due"

@@ -12,7 +12,7 @@ from typing import Final, Literal
 from cyclopts import App
 from cyclopts.annotations import resolve
 
-from shipper.cli.grammar.parser import COMMANDS
+from shipper.cli.grammar.registry import COMMANDS
 from shipper.cli.shell import application
 
 Shell = Literal["bash", "zsh", "fish"]

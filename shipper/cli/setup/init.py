@@ -14,11 +14,13 @@ from cyclopts import Parameter
 from shipper.cli.output.context import Context
 from shipper.cli.setup.questions import InitAnswers, InitOptions, collect
 from shipper.cli.setup.template import render
-from shipper.cli.setup.units import PLACES, UNIT
+from shipper.cli.setup.units import PLACES
 from shipper.config import masked
 from shipper.config.loader import SYSTEM_PATH
 from shipper.config.urls import DatabaseUrl
+from shipper.doctor.unit import UNIT
 from shipper.errors import AccessDenied, NotWritten, UsageError
+from shipper.store.db.engine import database_path
 from shipper.store.db.opening import opened
 from shipper.store.schema import revisions
 from shipper.store.upgrade import migrate
@@ -163,7 +165,7 @@ def _steps(plan: Plan) -> list[str]:
     # With a service, `shipper run` as root would leave files that only root can write.
     is_service = plan.config == SYSTEM_PATH and PLACES[UNIT].exists()
     run = f"systemctl enable --now {UNIT}" if is_service else f"shipper run{which}"
-    is_server = plan.database.startswith("postgresql")
+    is_server = database_path(plan.database) is None
     grant = (
         f"shipper db grants --role YOUR_APP{which}   (privileges for your application, for psql)"
     )

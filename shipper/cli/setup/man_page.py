@@ -13,7 +13,7 @@ from cyclopts import App, Argument
 from shipper import __version__, resources
 from shipper.cli.grammar.facts import ENVIRONMENT, EXIT_STATUSES, FILES, NAGIOS
 from shipper.cli.grammar.manual import CHAPTERS
-from shipper.cli.grammar.parser import COMMANDS, Command
+from shipper.cli.grammar.registry import COMMANDS, Command
 from shipper.cli.setup.completion import Shell, completion
 from shipper.cli.shell import application
 

@@ -128,6 +128,7 @@ def _ask(question: str, default: str, check: Check) -> str:
 
 
 def _unanswered() -> UsageError:
+    print(file=sys.stderr)  # the question's line has no end yet
     return UsageError("stdin ended before all questions were answered", "shipper init --help")
 
 

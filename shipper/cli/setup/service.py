@@ -17,9 +17,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from shipper.cli.output.context import Context
-from shipper.cli.setup.service_steps import DROP_INS, STATE, group_name, next_steps
-from shipper.cli.setup.units import PLACES, UNIT, USER, Machine, is_in_a_home, is_untouched, texts
+from shipper.cli.setup.service_steps import DROP_INS, STATE, TOOL_SECONDS, next_steps
+from shipper.cli.setup.units import PLACES, USER, Machine, is_in_a_home, is_untouched, texts
 from shipper.config.loader import SYSTEM_PATH
+from shipper.doctor.access import group_name
+from shipper.doctor.unit import UNIT, is_booted
 from shipper.errors import AccessDenied, ShipperError, UsageError
 from shipper.system.drafts import replace
 from shipper.system.files import Directory, Untrusted
@@ -28,8 +30,6 @@ from shipper.system.installation import for_all_users
 RunAs = Annotated[str, Parameter(name="--run-as")]
 
 _STAYS = (SYSTEM_PATH.parent, STATE, DROP_INS)
-_BOOTED = Path("/run/systemd/system")  # sd_booted(3)
-_TOOL_SECONDS = 120.0
 _UNPRIVILEGED = 65534
 
 
@@ -85,7 +85,7 @@ def uninstall(*, context: Context) -> None:
         _refuse_foreign({PLACES[UNIT]: ""})
     steps: list[str] = []
     if PLACES[UNIT] in there:
-        steps += _run("systemctl", "disable", *(["--now"] if _BOOTED.is_dir() else []), UNIT)
+        steps += _run("systemctl", "disable", *(["--now"] if is_booted() else []), UNIT)
     for place, text in there.items():
         if is_untouched(text):
             with Directory(place.parent) as directory:
@@ -93,7 +93,7 @@ def uninstall(*, context: Context) -> None:
             steps.append(f"removed {place}")
         else:
             steps.append(f"kept {place}: it was changed by hand")
-    if there and _BOOTED.is_dir():
+    if there and is_booted():
         steps += _run("systemctl", "daemon-reload")
     stays = [str(path) for path in _STAYS if path.exists()]
     left = [f"kept {', '.join(stays)} and the service's user"] if there and stays else []
@@ -178,7 +178,7 @@ def _try_out(machine: Machine) -> None:
             cwd="/",
             env={},
             capture_output=True,
-            timeout=_TOOL_SECONDS,
+            timeout=TOOL_SECONDS,
             check=False,
         )
         reason = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
@@ -228,14 +228,14 @@ def _apply(wanted: dict[Path, str]) -> Iterator[str]:
     if users in wanted:
         yield from _run("systemd-sysusers", str(users))
     yield from _run("systemd-tmpfiles", "--create", str(directories))
-    if _BOOTED.is_dir():
+    if is_booted():
         yield from _run("systemctl", "daemon-reload")
 
 
 def _run(*command: str) -> Iterator[str]:
     """Run a tool of systemd; yield the command line and its output."""
     done = subprocess.run(  # noqa: S603
-        command, capture_output=True, timeout=_TOOL_SECONDS, check=False
+        command, capture_output=True, timeout=TOOL_SECONDS, check=False
     )
     output = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
     if done.returncode != 0:

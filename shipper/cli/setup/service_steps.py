@@ -3,21 +3,21 @@
 It only reads this machine; it must never change anything, and never list a step that is done.
 """
 
-import grp
 import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from shipper.cli.setup.units import RELAXED, UNIT, USER, Machine, place_of
+from shipper.cli.setup.units import RELAXED, USER, Machine, place_of
 from shipper.config.loader import SYSTEM_PATH
-from shipper.doctor.access import User
+from shipper.doctor.access import User, group_name
+from shipper.doctor.unit import UNIT
 from shipper.errors import ShipperError
 
 DROP_INS = Path("/etc/systemd/system/shipper.service.d")
 STATE = Path("/var/lib/shipper")
-_TOOL_SECONDS = 120.0
+TOOL_SECONDS = 120.0
 
 
 def next_steps(machine: Machine) -> Iterator[str]:
@@ -81,14 +81,6 @@ def _relaxed() -> Iterator[str]:
 
 def _succeeds(*command: str) -> bool:
     done = subprocess.run(  # noqa: S603
-        command, capture_output=True, timeout=_TOOL_SECONDS, check=False
+        command, capture_output=True, timeout=TOOL_SECONDS, check=False
     )
     return done.returncode == 0
-
-
-def group_name(gid: int) -> str:
-    """Return a group for a unit: its name, or its number if it has no name."""
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from shipper import resources
 from shipper.config.loader import SYSTEM_PATH
+from shipper.doctor.unit import UNIT
 from shipper.errors import UsageError
 
-UNIT = "shipper.service"
 PLACES = {
     UNIT: Path("/etc/systemd/system/shipper.service"),
     "shipper.sysusers": Path("/etc/sysusers.d/shipper.conf"),

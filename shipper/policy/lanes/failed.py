@@ -1,8 +1,8 @@
-"""When the events of lanes that are no longer remembered failed first: before which try. Pure.
+"""After which try the events of forgotten lanes failed for the first time. Pure.
 
 Without it each failure of such an event would count as its first, which is charged to no event and
 speaks against the link. It takes a megabyte for any number of events: if two events share a place,
-the later failure counts for both. So a proof may be missed, but none is invented.
+the later failure counts for both. So blame may overlook a proof, but never sees one that isn't.
 
 It must never say that a failure was earlier than it was.
 """

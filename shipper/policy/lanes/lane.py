@@ -38,7 +38,7 @@ class Lane:
     last_id: int = 0  # the largest id loaded or asked for, or the head's if the lane waits
     streak: Streak | None = None  # of the head, if it has failed
 
-    # Three things can be wrong with the loaded events, and each has another remedy.
+    # Three things can be wrong with the loaded events; each has its own remedy.
     incomplete: bool = False  # the database may have more: fetch them when these are used up
     stale: bool = False  # they are no longer the beginning of the lane: unload them, then fetch
     gap: bool = False  # a row before those asked for is missing: drop what arrives
@@ -55,7 +55,7 @@ class Lane:
     hurried: bool = False  # whether the wait was ended early
     met: int = 0  # the last sweep that met the head
 
-    def move(self, phase: Phase) -> None:
+    def enter(self, phase: Phase) -> None:
         """Enter a phase. An illegal move raises AssertionError."""
         assert phase in FOLLOWING[self.phase], f"{self.phase.name} can't become {phase.name}"
         self.phase = phase

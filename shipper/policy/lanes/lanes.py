@@ -39,7 +39,7 @@ class Lanes:
         self.depth = depth
         self.loaded = Loaded(window, bytes_max)
         self.held: set[Name] = set()
-        """The known lanes that are held. Of an unknown lane each row says whether it is held."""
+        """The known lanes that are held. Each row of an unknown lane says whether it is held."""
         self.overlooked = Overlooked()
         self.skipped = Overlooked()
         """Unknown lanes with rows that were skipped as held: a later row isn't their first."""
@@ -56,7 +56,7 @@ class Lanes:
         return self.loaded.room()
 
     def may_scan(self, rows: int) -> bool:
-        """Return whether `rows` more rows have room, and fewer lanes are to be fetched."""
+        """Return whether there is room for `rows` more rows, and fewer lanes are to be fetched."""
         return self.room() >= min(rows, self.loaded.window) and len(self._to_fetch) < rows
 
     def startable(self) -> int:
@@ -137,7 +137,7 @@ class Lanes:
 
         A page with fewer rows than `limit` is the whole lane.
         """
-        lane.move(IDLE)
+        lane.enter(IDLE)
         if page and page[0].held:
             self.held.add(lane.name)
             page = []
@@ -187,7 +187,7 @@ class Lanes:
             if lane.phase is not READY:
                 continue  # its entry is void: it was unloaded while it stood in line
             if lane.stale or lane.name in self.held:
-                lane.move(IDLE)
+                lane.enter(IDLE)
                 self._place(lane)
             else:
                 self._ready.fly(lane)
@@ -292,7 +292,7 @@ class Lanes:
     def _forget(self, lane: Lane) -> None:
         self._ready.calm(lane)
         self._failed.remember(lane.streak)
-        lane.move(FORGOTTEN)
+        lane.enter(FORGOTTEN)
         del self._lanes[lane.name]
         self.held.discard(lane.name)
 

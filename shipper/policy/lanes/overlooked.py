@@ -1,8 +1,8 @@
-"""The waiting lanes that are too many to remember: when the first goes on, and roughly which. Pure.
+"""The waiting lanes beyond the bound: when the first of them goes on, and roughly which. Pure.
 
 A megabyte of bits says whether a lane may be one of them (a Bloom filter, CACM 13(7), 1970). For a
 lane that was added the answer is always yes; for about one other lane in a hundred thousand it is
-yes as well. Each `clear` changes the `salt`, so that it is soon another lane.
+yes as well. Each `clear` changes the `salt`: then the answer is wrong for other lanes.
 
 It must never answer no for a lane that was added since the last `clear`.
 """

@@ -1,4 +1,4 @@
-"""Which lane goes next: one line of heads that were never tried, one of heads that failed before.
+"""Which lane goes next: a line of heads that were never tried, and a line of heads that failed.
 
 The heads that failed get a share of the places in flight. It is an eighth at first. It grows by one
 for each of them that is accepted, and shrinks by one for each that fails again: a receiver that is
@@ -40,7 +40,7 @@ class Ready:
     def put(self, lane: Lane) -> None:
         """Put a lane at the end of its line, unless it stands there already."""
         if lane.phase is not READY:
-            lane.move(READY)
+            lane.enter(READY)
         if not lane.queued:
             lane.queued = True
             self._order += 1
@@ -54,7 +54,7 @@ class Ready:
         self._fresh.appendleft(lane)
 
     def take(self, *, probing: bool) -> Lane | None:
-        """Remove and return the next lane; as a probe a head that was never tried is better."""
+        """Remove and return the next lane; for a probe, prefer a head that was never tried."""
         if not self:
             return None
         again = self._is_again_next(probing=probing)
@@ -76,12 +76,12 @@ class Ready:
 
     def fly(self, lane: Lane) -> None:
         """Record that the head of a lane is in flight."""
-        lane.move(IN_FLIGHT)
+        lane.enter(IN_FLIGHT)
         self._trying += lane.again
 
     def land(self, lane: Lane, *, better: int = 0) -> None:
         """Record that the head isn't in flight any more; `better` changes the share."""
-        lane.move(IDLE)
+        lane.enter(IDLE)
         if lane.again:
             lane.again = False
             self._trying -= 1

@@ -22,7 +22,7 @@ class ToFetch:
     def put(self, lane: Lane) -> None:
         """Put a lane at the end, unless it stands there already."""
         if lane.phase is not TO_FETCH:
-            lane.move(TO_FETCH)
+            lane.enter(TO_FETCH)
             self._line.append(lane)
 
     def take(self, most: int) -> list[Lane]:
@@ -31,7 +31,7 @@ class ToFetch:
         while self._line and len(taken) < most:
             lane = self._line.popleft()
             if lane.phase is TO_FETCH:
-                lane.move(FETCHING)
+                lane.enter(FETCHING)
                 lane.incomplete = lane.stale = False
                 taken.append(lane)
         return taken

@@ -1,7 +1,8 @@
 """The lanes that wait until their time, in the order of these times; at most `most` of them. Pure.
 
 A lane can be woken before its time. Its entries are void then: they are skipped when they come up,
-and removed when they are more than the valid ones. It must never return a lane by a void entry.
+and removed when they are more than the valid ones. It must never return a lane because of a
+void entry.
 """
 
 from heapq import heapify, heappop, heappush
@@ -12,7 +13,7 @@ from shipper.policy.lanes.phase import IDLE, WAITING
 AT_ONCE = 0.0
 """A time that has always come."""
 
-_VOID = 64  # so many entries can be void, however few lanes wait
+_VOID = 64  # this number of entries can be void, however few lanes wait
 
 
 class Waiting:
@@ -31,7 +32,7 @@ class Waiting:
         Return the end of its wait as well. The caller can forget that lane, because the outbox
         knows when its head is due.
         """
-        lane.move(WAITING)
+        lane.enter(WAITING)
         self._count += 1
         self._push(lane, due)
         if self._count <= self._most:
@@ -42,7 +43,7 @@ class Waiting:
 
     def wake(self, lane: Lane) -> None:
         """End the wait of a lane."""
-        lane.move(IDLE)
+        lane.enter(IDLE)
         lane.due = None
         self._count -= 1
 
@@ -58,7 +59,7 @@ class Waiting:
         return None if due is None or due > now else self._heap[0][2]
 
     def hurry_uncharged(self) -> None:
-        """Make the lanes due whose event wasn't charged, although their rows say a later time."""
+        """Make due the lanes whose event wasn't charged, although their rows say a later time."""
         for due, _, lane in list(self._heap):
             if lane.due == due and not lane.charged and not lane.hurried:
                 lane.hurried = True

@@ -1,1 +1,1 @@
-"""How a database is reached: opened, asked within a transaction, and its failures understood."""
+"""How a database is reached: how it is opened, how transactions run, what its failures mean."""

@@ -1,10 +1,10 @@
 """How work on many rows is cut into batches, so that no other process waits for it.
 
-It decides how many rows the next batch takes, from how long the last batch took, and how long the
-pause before it is. SQLite has no queue of writers: without pauses, an application that asks now and
-then would find the lock taken each time. It must never hold more in memory than a batch.
+It decides how many rows the next batch takes, by how long the last batch took, and how long the
+pause before it is. SQLite has no queue of writers: without pauses, an application that asks for the
+lock now and then would find it taken each time. It must never hold more in memory than a batch.
 
-A batch is a transaction of its own. Each batch that is done stays done, and the same command, run
+A batch is a transaction of its own. A batch that has committed stays, and the same command, run
 again, goes on with the rest.
 """
 
@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 from shipper.clock import SystemClock
 
 BATCH_SECONDS: Final = 0.01
-"""How long a batch should hold the write lock, in seconds: a tenth of what is promised."""
+"""How long a batch should hold the write lock, in seconds: a tenth of the promised limit."""
 FIRST: Final = 50
 LEAST: Final = 1
 MOST: Final = 1000
@@ -62,7 +62,7 @@ class Batches:
         seconds = self._monotonic() - began
         self._owed = max(_REST_LEAST, seconds)
         rows = paced(self.rows, seconds, BATCH_SECONDS, (LEAST, MOST))
-        # A batch that wasn't full says nothing of a larger one.
+        # The time of a batch that wasn't full says nothing about a full one.
         self.rows = min(rows, self.rows) if taken < self.rows else rows
 
 

@@ -1,8 +1,9 @@
-"""Commits on PostgreSQL that wait for a synchronous standby, or that events wait for.
+"""Commits on PostgreSQL: those that wait for a standby, and those that events wait for.
 
 While a synchronous standby is away, every COMMIT of the daemon and of the application waits for it:
-no timeout ends that wait, and nothing fails. It decides from what the server shows of its
-processes; it shows those of other roles only with pg_read_all_stats. Reads only.
+no timeout ends that wait, and nothing fails. This module decides by the server's list of its
+processes. The server shows processes of other roles only to a role with pg_read_all_stats. Reads
+only.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from shipper.wording.quantities import lasting, plural, several
 
 @dataclass(frozen=True, slots=True)
 class StalledCommits:
-    """The commits that wait for a standby: how many, for how many seconds the first, for which one.
+    """The commits that wait for a standby: how many, how long (seconds) the first, and for which.
 
     `standbys` is the server's setting.
     """
@@ -42,7 +43,7 @@ FIX = (
 
 
 def waiting(engine: Engine) -> StalledCommits | None:
-    """Return the commits that wait for a standby, None where no commit does, and on SQLite."""
+    """Return the commits that wait for a standby; None if none does, and on SQLite."""
     dialect = dialect_of(engine)
     if not dialect.may_stall:
         return None
@@ -52,21 +53,21 @@ def waiting(engine: Engine) -> StalledCommits | None:
 
 
 def held_for(engine: Engine) -> float:
-    """Return for how many seconds the first event waits that an open transaction holds back, or 0.
+    """Return how long an open transaction has held an event back, in seconds; 0 if none does.
 
-    The transaction has been open for at least so long, also where the server doesn't show its age
-    to our role. Events that wait for something else (a hold, a window, a receiver) don't count. The
-    search relies on this: numbers of transactions rise with ids, except where transactions overlap.
+    The transaction has been open for at least this long; the server needn't show its age to our
+    role. Events that wait for something else (a hold, a window, a receiver) don't count. The search
+    relies on this: numbers of transactions rise with ids, unless transactions overlap.
     """
     with snapshot(engine) as tx:
         return max(0.0, float(tx.execute(pick(dialect_of(tx), postgresql=_HELD_FOR)).scalar_one()))
 
 
 def oldest_snapshot(engine: Engine) -> tuple[str, float] | None:
-    """Return which process has kept a snapshot for longest, for a person, and for how many seconds.
+    """Return the process with the oldest snapshot, as a text, and its age in seconds.
 
-    Until it ends, the server can't remove rows that were changed or deleted. None where no process
-    shows a snapshot.
+    Until the process ends, the server can't remove rows that were changed or deleted. None if no
+    process shows a snapshot.
     """
     with snapshot(engine) as tx:
         row = tx.execute(pick(dialect_of(tx), postgresql=_SNAPSHOT)).one_or_none()
@@ -81,8 +82,8 @@ _STALLED = text(
     " current_setting('synchronous_standby_names') AS standbys FROM pg_stat_activity"
     " WHERE wait_event = 'SyncRep'"
 )
-# Halves the ids beyond the watermark until the first event that waits is left: thirty steps in an
-# index.
+# Halves the range of ids above the watermark until only the first waiting event is left: thirty
+# steps in an index.
 _HELD_FOR = text(
     "WITH RECURSIVE half (low, high, age) AS (SELECT coalesce((SELECT settled FROM"
     f" {BOOKS}), 0), coalesce((SELECT max(id) FROM shipper_outbox), 0),"
@@ -102,7 +103,7 @@ _SNAPSHOT = text(
     " ELSE application_name END || ' (process ' || pid || ')' AS who, CAST(extract(epoch FROM"
     " clock_timestamp() - coalesce(xact_start, backend_start)) AS double precision) AS age"
     " FROM pg_stat_activity WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()"
-    # Vacuum's own snapshot holds back nothing, and those of another database don't touch ours.
+    # Vacuum's own snapshot holds nothing back, and snapshots of other databases don't affect ours.
     " AND backend_type <> 'autovacuum worker' AND coalesce(datname, current_database()) ="
     " current_database()"
     " UNION ALL SELECT 'prepared transaction ' || gid, CAST(extract(epoch FROM"

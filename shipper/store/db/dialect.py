@@ -1,8 +1,8 @@
 """What `store` asks of a database: its fragments of SQL, its conversions, and what it can do.
 
 A statement that reads the same on every database is written once, in its own room, around the
-fragments of a `Dialect`. A statement of one room that has to be written again for each database
-stays in that room, as the choices of `pick`. No module compares the names of databases.
+fragments of a `Dialect`. A statement that differs as a whole between databases stays in its room
+too, as the choices of `pick`. No module compares the names of databases.
 
 Each database has one folder here (`sqlite`, `postgres`) with a class that has all members of
 `Dialect`, and one line in `DIALECTS`. A folder imports nothing of this package but its own modules.
@@ -43,19 +43,19 @@ class Dialect(Protocol):
     # -- what it can do ---------------------------------------------------------------------------
 
     is_file: bool
-    """Whether the outbox is a file of this machine: a lock of the kernel decides which process
+    """Whether the outbox is a file on this machine: a lock of the kernel decides which process
     ships, there is one writer at a time, and the clock of the database is the daemon's."""
     may_hold_back: bool
-    """Whether an id can become visible after a greater id: `pulse` then reports the watermark, and
+    """Whether an id can become visible after a greater id. If so, `pulse` reads the watermark, and
     the daemon reports open transactions that hold events back."""
     may_stall: bool
-    """Whether a COMMIT can wait for a standby without an end."""
+    """Whether a COMMIT can wait for a standby for ever."""
     keeps_dead_rows: bool
-    """Whether an index still leads to deleted rows while a snapshot is open, so that a look at a
+    """Whether an index still leads to deleted rows while a snapshot is open. If so, a look at a
     lane has to begin at a floor; see `drain.floors`."""
     ddl_is_transactional: bool
-    """Whether a migration is undone as a whole when it fails. Without that, each step of a
-    migration has to be one that can be done twice."""
+    """Whether a migration that fails is undone as a whole. If not, it must be safe to run each step
+    of a migration twice."""
     builds_indexes_beside: bool
     """Whether an index can be built while the application writes."""
     upgrades_by_itself: bool
@@ -75,15 +75,15 @@ class Dialect(Protocol):
     """The parameter `payload` as the value of the column."""
     event_id: str
     ordering_key: str
-    """A text of the application, as `text` takes it."""
+    """A text of the application, in the form that `text` takes."""
     raw: str
-    """The type to which a text is cast to be read as it was written."""
+    """The type to which a text is cast, so that it is read as it was written."""
     cause: str
-    """The word of the last error by which dead letters are grouped."""
+    """The first word of the last error: dead letters are grouped by it."""
     binary_order: str
-    """What makes a text sort and compare by its bytes, behind its name."""
+    """Behind the name of a text: makes it sort and compare by its bytes."""
 
-    # -- fragments: conditions and ways to rows ---------------------------------------------------
+    # -- fragments: conditions and row lookups ----------------------------------------------------
 
     same_key: str
     """A pending event is of the lane (`destination`, `key`)."""
@@ -98,7 +98,7 @@ class Dialect(Protocol):
     ids: str
     """The ids of the parameter `ids`, see `bind_ids`, as a subquery."""
     relane: str
-    """In an UPDATE: the columns that follow from the destination `to`; "" where none do."""
+    """In an UPDATE: the columns that depend on the destination `to`; "" if there are none."""
     true: str
     """A condition that is always true, as a column."""
 
@@ -107,32 +107,32 @@ class Dialect(Protocol):
     time: str
     """The parameter `{0}` as a time, see `bind_time`."""
     moment: str
-    """The time in column `{0}`, as `wall` takes it."""
+    """The time in column `{0}`, in the form that `wall` takes."""
     seconds: str
     """The time in column `{0}` as a number of seconds since 1970."""
     stamp: str
-    """The text `{0}`, which was read from a column of times, as a time again."""
+    """The text `{0}`, which was read from a column of times, converted to a time again."""
     before_all: str
-    """A stamp that is before all times."""
+    """A stamp that sorts before all times."""
 
     # -- fragments: numbers of the outbox ---------------------------------------------------------
-    #
-    # Where a tool has emptied, restored or replaced the table, what is known of its ids is wrong.
+    # If a tool has emptied, restored or replaced the table, what the daemon knows of its ids is
+    # wrong.
 
     made: str
-    """Reads which table and which sequence there are, as the parameters of `last`."""
+    """Reads which table and which sequence exist, as the parameters of `last`."""
     last: str
-    """The highest id that there was, by the table and the sequence of `made`; -1 for others."""
+    """The highest id given so far; -1 if the table or the sequence isn't that of `made`."""
     top: str
-    """The same without parameters, for the first question."""
+    """The highest id given so far, without parameters, for the first question."""
     given: str
-    """Reads how many ids were given, NULL for none."""
+    """Reads how many ids were given; NULL if none."""
     pulse: str
     """Reads what has changed since the last look; see `drain.look`."""
     started: str
-    """Which server this is and whether it takes writes, as a number; 0 for a file."""
+    """A number that shows which server this is, and whether it takes writes; 0 for a file."""
     shape: str
-    """Reads a text that changes with triggers, indexes and the table's file."""
+    """Reads a text that changes if a trigger, an index or the table's file changes."""
     books: str
     """The last turn, as the table of a FROM."""
     counters: str
@@ -145,13 +145,13 @@ class Dialect(Protocol):
     # -- fragments: the schema --------------------------------------------------------------------
 
     has_table: str
-    """Reads whether there is a table `name`."""
+    """Reads whether a table `name` exists."""
     is_ours: str
     """Reads whether `shipper_outbox` has the columns that it has had in each revision."""
     parts: str
     """Reads name and state of each trigger and index: D, O, A, valid, invalid."""
     of_outbox: str
-    """Behind a trigger's name in DROP TRIGGER: its table, where that has to be named."""
+    """Behind a trigger's name in DROP TRIGGER: its table, if the database needs that."""
 
     # -- values in --------------------------------------------------------------------------------
 
@@ -165,7 +165,7 @@ class Dialect(Protocol):
         """Return an ordering key as the parameter of `same_key`, byte for byte as it was read."""
 
     def bind_text(self, value: str) -> str | bytes:
-        """Return a text that an operator asks for as a parameter that is cast to text.
+        """Return a text that an operator asks for, as a parameter that is cast to text.
 
         Raises UsageError for a text that the database can't hold, so no row can have it.
         """
@@ -185,7 +185,7 @@ class Dialect(Protocol):
         """Return a text column as str; bytes that aren't UTF-8 survive as surrogate escapes."""
 
     def wall(self, value: str | float | None) -> float | None:
-        """Return what `moment` read as seconds since 1970."""
+        """Return a value that was read by `moment`, in seconds since 1970."""
 
     # -- connections ------------------------------------------------------------------------------
 
@@ -195,20 +195,20 @@ class Dialect(Protocol):
         *,
         patience: float,
         create: bool,
-        told: Callable[[str], None],
+        notify: Callable[[str], None],
         renewed: Callable[[], str] | None,
         frozen: float,
     ) -> Engine:
         """Return an engine whose connections are set up; see `engine.open_engine`."""
 
     def safeguard(self, engine: Engine) -> Safeguard:
-        """Return what is looked at around the connection that this engine keeps."""
+        """Return the checks around the connection that this engine keeps."""
 
     def describe(self, engine: Engine) -> str:
-        """Return which database and which library it is; no user and no password."""
+        """Return the database and its library as a text, without user and password."""
 
     def move(self, engine: Engine, url: str) -> None:
-        """Make connections at another address; see `engine.move`."""
+        """Connect to another address from now on; see `engine.move`."""
 
     def prepare(self, connection: Connection, mode: Mode) -> None:
         """Set up a connection for transactions of another kind than before."""
@@ -245,19 +245,19 @@ class Dialect(Protocol):
         """Return whether the failure is a counter of `shipper_destination` below 0."""
 
     def is_locked(self, error: object) -> bool:
-        """Return whether `lockers` can say which processes are in the way."""
+        """Return whether another process holds a lock, and `lockers` can name it."""
 
     def is_met(self, error: object) -> bool:
-        """Return whether another transaction was in the way for the moment that was asked for."""
+        """Return whether another transaction was in the way, and the same can be tried again."""
 
     def lockers(self, tx: Connection) -> list[str]:
-        """Return the other processes that have locked a table of ours, for a person."""
+        """Return the other processes that have locked one of shipper's tables, as texts."""
 
     def translate(self, error: DBAPIError, file: Path | None) -> ShipperError | None:
-        """Return what a failure means; None where only a change of shipper's code helps."""
+        """Return what a failure means; None if only a change of shipper's code helps."""
 
     def named(self, error: object) -> str:
-        """Return the code of a failure for a person, "" where it has none; no values of a row."""
+        """Return the code of a failure as a text, "" if it has none; no values of a row."""
 
 
 SQLITE = SqliteDialect()
@@ -268,7 +268,7 @@ _ALSO = {"postgres": "postgresql"}
 
 
 def named(name: str) -> Dialect:
-    """Return the dialect of that name; raises ConfigError for a database that shipper can't use."""
+    """Return the dialect of this name; raises ConfigError if shipper can't use the database."""
     found = DIALECTS.get(_ALSO.get(name, name))
     if found is None:
         titles = " or ".join(one.title for one in DIALECTS.values())
@@ -283,7 +283,7 @@ def dialect_of(database: Engine | Connection) -> Dialect:
 
 
 def pick(dialect: Dialect, **choices: T) -> T:
-    """Return the choice of the dialect's name; raises LookupError where there is none."""
+    """Return the choice for this dialect; raises LookupError if there is none."""
     try:
         return choices[dialect.name]
     except KeyError:

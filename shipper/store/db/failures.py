@@ -1,8 +1,8 @@
 """What a database's failure means to an operator who can act on it.
 
-It is judged by the driver's code and never by the words of a server. What each code means stands in
-the database's own folder (`sqlite.failures`, `postgres.failures`). It must never show a statement's
-parameters: they may be payloads.
+The driver's code decides, and never the words of a server. The database's own folder says what each
+code means (`sqlite.failures`, `postgres.failures`). No message must ever show a statement's
+parameters, which can be payloads.
 """
 
 from pathlib import Path
@@ -33,13 +33,13 @@ def endures(engine: Engine) -> bool:
 
 
 def file_of(engine: Engine) -> Path | None:
-    """Return the file of an SQLite engine of ours, None for any other."""
+    """Return the file of an SQLite engine of ours; None for any other engine."""
     file: Path | None = engine.get_execution_options().get("file")
     return file
 
 
 def source_of(error: Exception) -> Dialect | None:
-    """Return the dialect of the database that a failure came from, None for any other failure."""
+    """Return the dialect whose driver raised a failure; None for any other failure."""
     cause = error.orig if isinstance(error, DBAPIError) else None
     return next((one for one in DIALECTS.values() if one.is_failure(cause)), None)
 
@@ -47,8 +47,8 @@ def source_of(error: Exception) -> Dialect | None:
 def translate(error: Exception, file: Path | None = None) -> ShipperError | None:
     """Return what a database's failure means, judged by its code and never by its message.
 
-    `file` is SQLite's, where it is known. None means that only a change of shipper's code helps: a
-    violated constraint or a wrong statement.
+    `file` is the SQLite file, if it is known. None means that only a change of shipper's code
+    helps: a constraint is violated, or a statement is wrong.
     """
     if isinstance(error, PoolTimeout):
         return StoreUnavailable("the only connection to the database is in use")
@@ -62,9 +62,9 @@ def translate(error: Exception, file: Path | None = None) -> ShipperError | None
 
 
 def unknown(error: Exception) -> StoreUnavailable | None:
-    """Return the failure for a code that shipper doesn't know; None where there is no code.
+    """Return the failure for a code that shipper doesn't know; None if there is no code.
 
-    It shows no word of the server's: that may quote a row.
+    It shows no words of the server, because they can quote a row.
     """
     dialect = source_of(error)
     code = dialect.named(error.orig) if dialect and isinstance(error, DBAPIError) else ""

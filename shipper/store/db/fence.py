@@ -1,4 +1,4 @@
-"""The statements of a turn that each database has to give; `lease.turns` runs them."""
+"""The statements of a turn, which every database has to provide; `lease.turns` runs them."""
 
 from typing import Protocol
 
@@ -20,19 +20,19 @@ class Fence(Protocol):
     drop: str
     """Ends the lease of a token."""
     begin: str | None
-    """Writes the first turn of a lease and returns it; None where `take` is enough."""
+    """Writes the first turn of a lease and returns it; None if `take` is enough."""
     advance: str
     """Writes a turn, if the token has the lease and the turn before is the last one."""
     advance_returns: bool
-    """Whether `advance` returns a row (server, settled); if not, the number of changed rows says
+    """Whether `advance` returns a row (server, settled). If not, the number of changed rows shows
     whether it wrote the turn."""
     is_alive: str
-    """Whether a daemon has the lease, as a column of its row; for a file ask the kernel's lock."""
+    """Whether a daemon has the lease, as a column of its row; for a file the lock shows it."""
     unseen: str
     """For how many seconds the daemon hasn't prolonged its lease, as a column of its row."""
     fold_after: int
-    """After so many turns at most, what they have counted is added up."""
+    """At least once in this many turns, what they have counted is added up."""
     fold: tuple[str, ...]
     """Adds up what the turns after `after`, up to `turn`, have counted, and deletes them."""
     fold_all: str | None
-    """Adds up all that turns have counted; None where turns count at once."""
+    """Adds up all that turns have counted; None if a turn changes the counters itself."""

@@ -1,7 +1,7 @@
-"""Which outbox an engine leads to, by whatever address.
+"""Which outbox an engine leads to, whatever its address.
 
-A reload asks that: while the outbox stays the same, the daemon keeps it. An address, a user or a
-password doesn't tell. Reads the catalog only.
+A reload asks this: if the outbox is the same, the daemon keeps it. Address, user and password don't
+show it. Reads the catalog only.
 """
 
 from typing import TypeAlias
@@ -10,13 +10,12 @@ from sqlalchemy import Engine, text
 
 from shipper.errors import AccessDenied
 from shipper.store.db.dialect import dialect_of, pick
+from shipper.store.db.postgres.catalog import CLUSTER
 from shipper.store.db.transactions import reading
 from shipper.system.files import followed
 
 Identity: TypeAlias = tuple[object, ...]
 
-# The same for a server and for its standby, which may have taken its place.
-_SYSTEM = text("SELECT system_identifier FROM pg_control_system()")
 _TABLE = text(
     "SELECT oid AS database, CAST(CAST('shipper_lease' AS regclass) AS oid) AS lease"
     " FROM pg_database WHERE datname = current_database()"
@@ -26,7 +25,7 @@ _TABLE = text(
 def identity(engine: Engine) -> Identity:
     """Return a value that only the same outbox has; raises what `translating` makes of a failure.
 
-    Of an SQLite file it is the path beside which its lock lies.
+    For an SQLite file it is the path of the file, beside which the lock lies.
     """
     find = pick(dialect_of(engine), sqlite=_of_file, postgresql=_of_server)
     return find(engine)
@@ -45,7 +44,7 @@ def _of_server(engine: Engine) -> Identity:
 def _system(engine: Engine) -> int | None:
     try:
         with reading(engine) as connection:
-            found: int = connection.execute(_SYSTEM).scalar_one()
+            found: int = connection.execute(text(CLUSTER)).scalar_one()
     except AccessDenied:
         return None  # an administrator has revoked the function
     return found

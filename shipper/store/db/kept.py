@@ -1,7 +1,7 @@
-"""The one connection that an engine keeps from a transaction to the next.
+"""The one connection that an engine keeps from one transaction to the next.
 
-To take a connection from the pool for each transaction and to give it back would cost as much as
-the statements of a small turn. A connection that met a failure is closed.
+Taking a connection from the pool for each transaction would cost as much as the statements of a
+small turn. A connection is closed after a failure.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from shipper.store.db.safeguard import Safeguard
 
 
 class Kept:
-    """The connection of an engine that waits for the next transaction; none while one is open."""
+    """An engine's connection between two transactions; none while a transaction is open."""
 
     def __init__(self, dialect: Dialect, safeguard: Safeguard) -> None:
         self._connection: Connection | None = None
@@ -25,17 +25,16 @@ class Kept:
         self.busy: Any = None
         """The driver's own connection, while a transaction of ours is open on it."""
         self.committing: object | None = None
-        """Another object for each COMMIT that is under way."""
+        """An object for the COMMIT that runs now; each COMMIT has another one."""
 
     def look_also(self, look: Callable[[], None]) -> None:
         """Call `look` before each transaction; what it raises ends the transaction."""
         self._also.append(look)
 
     def take(self, engine: Engine) -> Connection:
-        """Return the connection, or a new one where it is in use.
+        """Return the connection, or a new one if it is in use.
 
-        Raises LeaseLost where the database isn't the one that it was, and what `Safeguard.save`
-        raises.
+        Raises LeaseLost if the database isn't the same as before, and what `Safeguard.save` raises.
         """
         try:
             is_there = self._safeguard.look()
@@ -53,7 +52,7 @@ class Kept:
             close(connection)
             return engine.connect()
         if not self._safeguard.is_intact():
-            self._connection = connection  # whatever comes of it, it has the removed WAL open
+            self._connection = connection  # kept if `save` fails: it has the removed WAL open
             self._safeguard.save(connection)
             self._connection = None
         return connection
@@ -89,6 +88,6 @@ def keep(engine: Engine, dialect: Dialect, safeguard: Safeguard) -> Engine:
 
 
 def close(connection: Connection) -> None:
-    """Close a connection for good: the next transaction must not meet the state it was in."""
+    """Close a connection for good: the next transaction must not find its old state."""
     connection.invalidate()
     connection.close()

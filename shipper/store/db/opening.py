@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from shipper.store.db.engine import open_engine
 
 Database: TypeAlias = Engine
-"""What the other rooms call an engine: only `store` imports SQLAlchemy."""
+"""The name of an engine outside of `store`, which alone imports SQLAlchemy."""
 
 
 @contextmanager
@@ -17,15 +17,15 @@ def opened(
     url: str,
     *,
     create: bool = False,
-    told: Callable[[str], None] = lambda _: None,
+    notify: Callable[[str], None] = lambda _: None,
     renewed: Callable[[], str] | None = None,
 ) -> Iterator[Database]:
-    """Open a database, and close it at the end; with `create` a missing SQLite file is made.
+    """Open a database, and close it at the end; with `create`, make a missing SQLite file.
 
-    For `told` and `renewed` see `open_engine`. Raises what `open_engine` raises. Whether there is
-    an outbox in the database shows with the first statement.
+    For `notify` and `renewed` see `open_engine`. Raises what `open_engine` raises. The first
+    statement shows whether the database has an outbox.
     """
-    engine = open_engine(url, create=create, told=told, renewed=renewed)
+    engine = open_engine(url, create=create, notify=notify, renewed=renewed)
     try:
         yield engine
     finally:

@@ -1,8 +1,8 @@
 """Finding the events that match a condition, a page at a time, without any lock.
 
-The search may take long: no other process waits for it. A command that changes the events asks
-again whether they still match, by id and in a short transaction of its own. It must never hold more
-ids in memory than a page.
+The search can take long, and no other process waits for it. A command that changes the events then
+checks again whether they match, by id and in a short transaction. It must never hold more ids in
+memory than a page.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ PAGE: Final = 20_000
 
 
 def newest(engine: Engine, condition: str, values: Mapping[str, Any]) -> int:
-    """Return the highest id that matches a condition, 0 where none does."""
+    """Return the highest id that matches a condition; 0 if none does."""
     found = _asked(engine, f"SELECT max(id) FROM shipper_outbox WHERE {condition}", values)
     return found[0] or 0
 
@@ -36,12 +36,12 @@ def matching(
     end = newest(engine, condition, values) if last is None else last
     given = {**values, "after_id": 0, "last_id": end}
     fits = f"WHERE {condition} AND id > :after_id AND id <= :last_id"
-    # One page in any order: if that is all of them, the planner's best index has found them once.
+    # One page in any order: if all matches fit into it, the planner can use its best index.
     some = _asked(engine, f"SELECT id FROM shipper_outbox {fits} LIMIT {PAGE}", given)
     if len(some) < PAGE:
         yield from sorted(some)
         return
-    # More: in the order of the table, because to sort them again for each page takes far longer.
+    # If there are more, in the order of the table: sorting them for each page takes far longer.
     page = f"SELECT id FROM shipper_outbox{dialect.by_id} {fits} ORDER BY id LIMIT {PAGE}"
     while ids := _asked(engine, page, given):
         yield from ids

@@ -1,4 +1,4 @@
-"""What each database has to look at around a connection that stays open; `kept` asks it."""
+"""The checks around a connection that stays open; `kept` calls them."""
 
 from typing import Protocol
 
@@ -6,22 +6,22 @@ from sqlalchemy import Connection
 
 
 class Safeguard(Protocol):
-    """What is looked at around the connection that an engine keeps; see `kept.Kept`."""
+    """The checks around the connection that an engine keeps; see `kept.Kept`."""
 
     def look(self) -> bool:
         """Return whether the kept connection can be used; raises LeaseLost for another database."""
 
     def is_alive(self, connection: Connection) -> bool:
-        """Return False where the other side has closed the connection in the meantime."""
+        """Return False if the other side has closed the connection in the meantime."""
 
     def is_intact(self) -> bool:
-        """Return False where `save` has to be called before the connection is used."""
+        """Return False if `save` has to be called before the connection is used."""
 
     def save(self, connection: Connection) -> None:
-        """Save what was committed and would be lost; raises StoreUnavailable where it can't."""
+        """Save what was committed and would be lost; raises StoreUnavailable if that fails."""
 
     def remember(self) -> None:
-        """Note what the connection that was just used has open."""
+        """Note which files the connection that was just used has open."""
 
     def before_closing(self) -> None:
         """Do what has to be done before a connection is closed."""

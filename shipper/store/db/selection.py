@@ -11,8 +11,8 @@ from shipper.store.db.snapshot import asked
 class Selection:
     """Filters; a filter that is None matches every event. Times are seconds since 1970.
 
-    `since` and `until`, both included, are about when an event was written. `cause` is the word
-    with which its last error begins, up to the first colon.
+    `since` and `until`, both included, limit when an event was written. `cause` is the first word
+    of its last error, up to the colon.
     """
 
     ids: tuple[int, ...] | None = None

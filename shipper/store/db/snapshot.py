@@ -44,17 +44,17 @@ def sorting_on_disk(engine: Engine) -> Iterator[None]:
 
 
 def written(dialect: Dialect, column: str) -> str:
-    """Return the fragment that reads a text column as it was written, whatever its bytes are."""
+    """Return the fragment that reads a text column byte for byte."""
     return f"CAST({column} AS {dialect.raw})"
 
 
 def shown(value: str | bytes) -> str:
-    """Return such a text for a person: bytes that aren't UTF-8 become a replacement character."""
+    """Return a text that `written` read; bytes that aren't UTF-8 become a replacement character."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def asked(dialect: Dialect, value: str) -> str | bytes:
-    """Return a text that an operator asks for as a parameter that the statement casts to text.
+    """Return a text that an operator asks for, as a parameter that a statement casts to text.
 
     Raises UsageError for a text that the database can't hold: no row can have it.
     """

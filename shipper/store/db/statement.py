@@ -1,9 +1,10 @@
-"""A statement of the drain: made once for its database, then handed straight to the driver.
+"""A statement of the drain: made once for its database, then passed straight to the driver.
 
-The drain runs the same few statements thousands of times a second, and SQLAlchemy's own path to
-the driver takes ten times as long as SQLite needs for a row. Engine, connection and transaction
-are SQLAlchemy's here too; only the path of the statement is short. It must only run within
-`transactions`. It fails as SQLAlchemy fails, so that a driver's failure is translated in one place.
+The drain runs the same few statements thousands of times a second, and SQLAlchemy's own path to the
+driver takes ten times as long as SQLite needs for a row. Engine, connection and transaction are
+SQLAlchemy's here too; only the path of the statement is short. It must only run within
+`transactions`. It raises SQLAlchemy's errors, so that a driver's failure is translated in one
+place.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ class Statement:
 
     def __init__(self, dialect: Dialect, sql: str) -> None:
         self._sql = sql
-        # Where the driver reads no names, SQLAlchemy's dialect of an engine has to compile it.
+        # If the driver doesn't read names, SQLAlchemy's dialect of an engine has to compile it.
         self._compiled = sql if dialect.takes_names else None
 
     def rows(self, tx: Connection, values: Values = _NONE) -> Sequence[tuple[Any, ...]]:
@@ -50,7 +51,7 @@ class Statement:
         return changed
 
     def _run(self, tx: Connection, values: Any, *, many: bool = False, fetch: bool = False) -> Any:
-        """Hand it to the driver; return the rows, or how many rows were changed."""
+        """Pass it to the driver; return the rows, or how many rows were changed."""
         execute = tx.dialect.do_executemany if many else tx.dialect.do_execute
         try:
             cursor = tx.connection.cursor()
@@ -66,7 +67,7 @@ class Statement:
 
     def _failure(self, tx: Connection, error: Any) -> Exception:
         lost = tx.dialect.is_disconnect(error, tx.connection, None)
-        # Without the parameters, as the engine's own: they may be payloads.
+        # Without the parameters, as in the engine's own errors: they can be payloads.
         failure: Exception = DBAPIError.instance(
             self._sql, None, error, tx.dialect.loaded_dbapi.Error,
             hide_parameters=True, connection_invalidated=lost, dialect=tx.dialect,

@@ -14,14 +14,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from shipper.errors import ShipperError
 from shipper.store.db import failures
 from shipper.store.db.dialect import Mode
-from shipper.store.db.kept import Kept, close
-
-__all__ = ["close", "glancing", "reading", "translating", "writing"]
+from shipper.store.db.kept import Kept
 
 
 @contextmanager
 def translating(engine: Engine | None = None) -> Iterator[None]:
-    """Turn a database's failure within into a ShipperError, where an operator can act on it."""
+    """Turn a failure of the database into a ShipperError, if an operator can act on it."""
     try:
         yield
     except (DBAPIError, PoolTimeout) as error:
@@ -36,7 +34,7 @@ def translating(engine: Engine | None = None) -> Iterator[None]:
 
 
 def _with_lockers(engine: Engine, error: Exception, found: ShipperError) -> ShipperError:
-    """Return the failure with the processes that have locked our tables, as far as they show."""
+    """Return the failure with the processes that have locked our tables, as far as known."""
     dialect = failures.source_of(error)
     if dialect is None or not isinstance(error, DBAPIError) or not dialect.is_locked(error.orig):
         return found
@@ -55,21 +53,21 @@ def _kept(engine: Engine) -> Kept:
 
 
 def interrupt(engine: Engine) -> None:
-    """Make the statement that this engine's connection runs just now fail, from another thread.
+    """Make the statement that runs on this engine's connection fail, from another thread.
 
-    The next statement isn't touched: the caller has to stop the work in another way, too.
+    The next statement runs: the caller has to stop the work in another way, too.
     """
     kept = _kept(engine)
     driver = kept.busy
     if driver is not None:
-        with suppress(Exception):  # it may be over, or closed, by now
+        with suppress(Exception):  # it can have ended, or be closed, by now
             kept.dialect.interrupt(driver)
 
 
 def hang_up(engine: Engine) -> None:
-    """End a server's connection that is in use just now, from another thread; never SQLite's.
+    """End a server's connection that is in use, from another thread; nothing on SQLite.
 
-    The thread that waits for an answer is told that the connection was lost, whatever the server
+    The thread that waits for an answer gets the error of a lost connection, whatever the server
     does.
     """
     kept = _kept(engine)
@@ -80,18 +78,18 @@ def hang_up(engine: Engine) -> None:
 
 
 def committing(engine: Engine) -> object | None:
-    """Return the COMMIT that is under way just now, to tell it from the next one; or None.
+    """Return an object for the COMMIT that runs now, another one for each COMMIT; or None.
 
-    A COMMIT that is interrupted has committed all the same where PostgreSQL only waited for a
-    standby.
+    If PostgreSQL only waits for a standby, an interrupted COMMIT has committed all the same.
     """
     return _kept(engine).committing
 
 
 def let_go(engine: Engine) -> None:
-    """Close an SQLite file until the next look at it, for a process beside the daemon.
+    """Close an SQLite file until its next use, for a process beside the daemon.
 
-    An open file would keep the daemon from saving a WAL that another process has removed.
+    While this process has the file open, the daemon can't save a WAL that another process has
+    removed.
     """
     if _kept(engine).dialect.is_file:
         engine.dispose()
@@ -138,7 +136,7 @@ def _connected(engine: Engine, mode: Mode) -> Iterator[Connection]:
             connection.execution_options(mode=mode)
         kept.busy = connection.connection.driver_connection
         yield connection
-        connection.rollback()  # what only looked has nothing to keep
+        connection.rollback()  # a transaction that only reads has nothing to commit
     except BaseException:
         kept.busy = kept.committing = None
         kept.end(connection)

@@ -1,1 +1,1 @@
-"""What the daemon reads and writes on the way of an event: look, claim, record."""
+"""What the daemon reads and writes to deliver an event: look, claim, record."""

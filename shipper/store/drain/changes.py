@@ -26,7 +26,7 @@ class SqliteWatch:
     def changed(self) -> bool:
         """Return whether there were commits since the last call; True also if that isn't known."""
         if not self._beside.is_intact():
-            # The next look finds out what can be saved; this connection would be in its way.
+            # The next look finds out what can be saved; this connection must not be open then.
             self.close()
             return True
         try:

@@ -1,11 +1,11 @@
-"""Which events are claimed, and in which order: what a crash leaves behind to tell what was sent.
+"""Which events are claimed, and in which order: after a crash this shows what was sent.
 
-Before an event may leave, its id is on disk in a row of `shipper_claim`. After a crash these rows
-show which events may have been received: of each lane, the one that was claimed first and is still
+Before an event leaves, its id is on disk in a row of `shipper_claim`. After a crash these rows show
+which events may have been received: of each lane, the one that was claimed first and is still
 pending. The next event of a lane starts only after its predecessor's outcome is recorded.
 
 The daemon keeps a copy of its own rows in memory, the `ClaimBook`. It must never drop an id from it
-while the event is in flight.
+while the event is in flight. `queue` has the statements.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,8 @@ import orjson
 
 from shipper.policy.event import Event
 
-# Ids of one statement; with payloads of at most 1 MiB it bounds what is read before it is counted.
+# Ids of one statement; with payloads of at most 1 MiB, this bounds what is read before it is
+# counted.
 _CHUNK = 128
 
 

@@ -1,6 +1,6 @@
 """What the daemon reads: pending rows in their order, and whether anything has changed.
 
-It decides which rows the drain may know of: those up to the watermark (see `watermark`). Each read
+It decides which rows the drain gets to see: those up to the watermark (see `watermark`). Each read
 stands alone: no snapshot stays open, so the WAL can shrink and autovacuum works.
 
 It also decides whether this is still the outbox that the daemon knows. If the tables were emptied,
@@ -24,6 +24,7 @@ from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import OutboxChanged
 from shipper.store.db.dialect import ALL_IDS, Dialect, dialect_of
+from shipper.store.db.postgres.catalog import CLUSTER
 from shipper.store.db.statement import Statement
 from shipper.store.db.transactions import glancing
 from shipper.store.drain.commands import Commands
@@ -267,4 +268,4 @@ class _LookStatements:
         self.may_read_cluster = Statement(
             dialect, "SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
         )
-        self.cluster = Statement(dialect, "SELECT system_identifier FROM pg_control_system()")
+        self.cluster = Statement(dialect, CLUSTER)

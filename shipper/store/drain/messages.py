@@ -1,4 +1,4 @@
-"""What the daemon and its database tell each other: plain frozen values, no behaviour."""
+"""The messages between the daemon and its database: plain frozen values, no behaviour."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

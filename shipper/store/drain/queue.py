@@ -1,8 +1,8 @@
 """What the daemon writes: it takes the outbox, claims events, records outcomes. In one thread.
 
-It decides whether this process may still write: every transaction first advances the lease under
-its token, so a process that was replaced changes nothing. It also decides what one turn does: all
-of the daemon's writes that wait, in one transaction.
+It decides whether this process is still allowed to write: every transaction first writes a turn or
+prolongs the lease, under its token, so a process that was replaced changes nothing. It also decides
+what one turn does: all of the daemon's writes that wait, in one transaction.
 
 It must never have a transaction open while the network is waited for, and the cost of a statement
 must never grow with the backlog, the number of keys or the history.
@@ -105,7 +105,7 @@ class Queue:
         left = self._watch.left((held.token, last.number, held.expires), ttl)
         if left > 0:
             raise OutboxHeld(
-                f"{holder or 'another shipper'} holds this outbox",
+                f"{holder or 'another daemon'} holds this outbox",
                 "stop it, or wait until its lease has ended; if it hangs: shipper db unlock",
                 left=left,
                 watched=ttl,
@@ -140,7 +140,7 @@ class Queue:
     # -- a turn -------------------------------------------------------------------------------
 
     def turn(self, work: Work) -> list[Event]:
-        """Do a turn's work in one durable transaction; return the claimed events, as ordered there.
+        """Do a turn's work in one durable transaction; return the claimed events in its order.
 
         A wanted id that isn't returned had no room, or is no longer pending. After
         StoreUnavailable the caller can give the same work again: it isn't done twice. If another
@@ -234,7 +234,7 @@ class Queue:
             self._sql.insert_claim.changes(tx, {"number": turn.claim, "ids": ids})
 
     def _claimed(self, tx: Connection, claim: int) -> list[int]:
-        """Return a claim's ids on disk; under this claim no other event may be sent."""
+        """Return a claim's ids on disk; it allows the daemon to send no other event."""
         ids = tx.execute(self._sql.claim, {"number": claim}).scalar()
         return [] if ids is None else load_ids(ids)
 

@@ -92,8 +92,8 @@ def _update_in_file(
     tx: Connection, records: Sequence[Record], numbers: Sequence[int | None], _: int
 ) -> int:
     """Update the events that are still pending; return their number."""
-    # Nearly all were delivered. One statement for all of them yields to the network's thread once,
-    # not once per event.
+    # Nearly all were delivered. One statement for all of them gives the network's thread a turn
+    # once, not once per event.
     delivered: list[tuple[Any, ...]] = []
     others: list[dict[str, Any]] = []
     for record, number in zip(records, numbers, strict=True):

@@ -1,8 +1,8 @@
 """What a daemon has noted of its machine's clocks, for the next daemon of the same boot.
 
-It is written only where the wall clock was set, as a row of its own beside the lease: a time since
-the boot means nothing after the next boot, nor on another machine. It decides nothing;
-`shipper.system.confirmed_time` judges the notes.
+The daemon writes them only if the wall clock was set, as a row of its own beside the lease. They
+are for one boot of one machine: a time since the boot has no meaning elsewhere. This module decides
+nothing; `shipper.system.confirmed_time` judges the notes.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from shipper.store.db.transactions import writing
 
 
 def read(engine: Engine, boot: str) -> object:
-    """Return the notes of this boot, None where there are none.
+    """Return the notes of this boot; None if there are none.
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
@@ -30,7 +30,7 @@ def read(engine: Engine, boot: str) -> object:
 
 
 def write(engine: Engine, boot: str, notes: Mapping[str, Any]) -> None:
-    """Write the notes; do nothing where the system doesn't tell one boot from another.
+    """Write the notes; do nothing if the system doesn't show which boot this is.
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """

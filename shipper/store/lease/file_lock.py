@@ -3,8 +3,8 @@
 Both locks end with their process, however it ends. One is on a file beside the database, which
 shows any process that a daemon is there. The other is on the database file itself: on a byte far
 behind all bytes that SQLite locks (sqlite3.c, PENDING_BYTE), and of the kind that belongs to a
-descriptor and not to a process (fcntl(2), F_OFD_SETLK). It also holds where the lock file was
-removed or replaced, or where the directory is mounted in another place.
+descriptor and not to a process (fcntl(2), F_OFD_SETLK). It also works if the lock file was removed
+or replaced, or if the directory is mounted at another place.
 
 It must never close a descriptor of the database file while this process can have the file open:
 that would drop SQLite's locks on it (sqlite.org/howtocorrupt.html, 2.2). It must never change the
@@ -27,11 +27,11 @@ from shipper.system.files import Directory, Untrusted
 
 SUFFIX = ".shipper.lock"
 NOTE_SIZE = 1024
-"""So many bytes of the lock file are for the notes of its holder; see `report.silence`."""
+"""How many bytes of the lock file are for its holder's notes; see `report.silence`."""
 NOTE_BEGINS = b'{"seen":'
 
 _OUR_BYTE = 1 << 62
-# A process can lock so many database files before it closes a descriptor.
+# How many database files a process can lock before it closes a descriptor.
 _GUARDS_MAX = 64
 
 
@@ -47,8 +47,8 @@ class FileLock:
     def acquire(self) -> None:
         """Take both locks.
 
-        Raises OutboxHeld when another process has one, AccessDenied for a lock file that shipper
-        can't open or trust, and StoreUnavailable.
+        Raises OutboxHeld if another process has one of them, AccessDenied for a lock file that
+        shipper can't open or trust, and StoreUnavailable.
         """
         fd = self._locked()
         try:
@@ -62,12 +62,12 @@ class FileLock:
 
     def _held(self) -> OutboxHeld:
         return OutboxHeld(
-            f"another shipper holds this outbox ({self.path})",
-            "stop it first; `shipper status` shows what it does",
+            f"another daemon holds this outbox ({self.path})",
+            "stop that daemon first; `shipper status` shows what it does",
         )
 
     def _locked(self) -> int:
-        """Return the descriptor of the lock file, locked, and still the file at its place."""
+        """Lock the lock file and return its descriptor; the file is still at its place."""
         with self._beside() as directory:
             while True:
                 fd = self._opened(directory)
@@ -83,7 +83,7 @@ class FileLock:
 
     @contextmanager
     def _beside(self) -> Iterator[Directory]:
-        """Yield the directory; turn what can't be opened there into a ShipperError."""
+        """Yield the directory; turn the errors of opening a file there into a ShipperError."""
         try:
             with Directory(self.path.parent) as directory:
                 yield directory
@@ -114,9 +114,9 @@ class FileLock:
                 return fd
 
     def _refuse_foreign(self, directory: Directory, lock: os.stat_result) -> None:
-        """Raise Untrusted for a file that no shipper has made for this database.
+        """Raise Untrusted for a file that no daemon has made for this database.
 
-        A shipper that ran as another user has given it the database's mode; see `_made`.
+        A daemon that ran as another user has given the file the database's mode; see `_made`.
         """
         owners = {0, os.geteuid(), directory.status().st_uid}
         with suppress(FileNotFoundError):
@@ -131,7 +131,7 @@ class FileLock:
     def _made(self, directory: Directory) -> int:
         """Make the file, with the database's mode, owner and group, as SQLite does with its -wal.
 
-        Otherwise one command of root (`drain`, say) would keep the service's own user out.
+        Otherwise one command of root (`drain`, for instance) would keep the service's user out.
         """
         fd = directory.make(self.path.name)
         with suppress(PermissionError, FileNotFoundError):
@@ -143,7 +143,7 @@ class FileLock:
         return fd
 
     def _denied(self) -> AccessDenied:
-        """Return what is wrong with the file, or with its directory where there is no file."""
+        """Return what is wrong with the file, or with its directory if there is no file."""
         try:
             status = self.path.lstat()
         except OSError:
@@ -152,8 +152,7 @@ class FileLock:
                 f"the directory {self.path.parent} must be writable for the user that runs shipper",
             )
         return AccessDenied(
-            f"not allowed to open {self.path}, which is there with mode"
-            f" {stat.S_IMODE(status.st_mode):o}",
+            f"not allowed to open {self.path}, which has the mode {stat.S_IMODE(status.st_mode):o}",
             f"chmod --reference={self._database} {self.path};"
             f" chgrp --reference={self._database} {self.path}",
         )
@@ -169,10 +168,10 @@ class FileLock:
         return not os.path.samestat(os.fstat(self._fd), there)
 
     def insist(self) -> None:
-        """Lock the lock file again where it was removed or replaced, as soon as possible.
+        """Lock the lock file again as soon as possible, if it was removed or replaced.
 
-        Until then the lock on the database keeps out every daemon that knows of it. A daemon that
-        doesn't takes the lease, and then our next write fails.
+        Until then the lock on the database keeps out every daemon that checks it. A daemon that
+        doesn't check it takes the lease, and then our next write fails.
         """
         if self.is_lost():
             with suppress(OutboxHeld, AccessDenied, StoreUnavailable):
@@ -207,7 +206,7 @@ class FileLock:
 
 
 def _wipe_out_note(fd: int) -> None:
-    """Overwrite the notes of another process, and nothing else; their room is kept."""
+    """Overwrite the notes of the process before, and nothing else; their room stays."""
     with suppress(OSError):
         if os.pread(fd, len(NOTE_BEGINS), 0) == NOTE_BEGINS:
             os.pwrite(fd, b" " * NOTE_SIZE, 0)
@@ -224,7 +223,7 @@ class _Guard:
     is_held: bool = False
 
     def take(self) -> None:
-        """Lock our byte; raises BlockingIOError where another process has it, else OSError."""
+        """Lock our byte; raises BlockingIOError if another process has it, otherwise OSError."""
         if self.is_held:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         self._set(fcntl.F_WRLCK)
@@ -238,18 +237,18 @@ class _Guard:
         lock = struct.pack("hhqqi4x", kind, os.SEEK_SET, _OUR_BYTE, 1, 0)
         try:
             fcntl.fcntl(self.descriptor, fcntl.F_OFD_SETLK, lock)
-        except PermissionError as error:  # POSIX allows either for a lock that is held
+        except PermissionError as error:  # POSIX allows both errors for a held lock
             raise BlockingIOError(errno.EAGAIN, error.strerror) from error
 
 
-# By device and inode. None is closed while this process can have the file open; see above.
+# By device and inode. No descriptor is closed while this process can have the file open; see above.
 _GUARDS: dict[tuple[int, int], _Guard] = {}
 
 
 def _guarded(database: Path) -> _Guard | None:
-    """Return the lock on a database file; None where there is no file, or no such lock.
+    """Return the lock on a database file; None if there is no file, or no such lock.
 
-    Raises BlockingIOError where another process has it.
+    Raises BlockingIOError if another process has it.
     """
     try:
         with Directory(database.parent) as directory:

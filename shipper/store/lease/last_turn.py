@@ -1,8 +1,8 @@
-"""What to do where the last turn's numbers are lower than numbers that were given before.
+"""What to do if the last turn's numbers are lower than numbers that were given before.
 
-A tool that restores one table and not the others sets them back, and the daemon would give them
-again. It must never report that of a sound outbox while a daemon writes turns: the repair takes the
-lease from that daemon.
+A tool that restores one table and not the others sets the numbers back, and the daemon would give
+them again. This module must never report that for a sound outbox while a daemon writes turns,
+because the repair takes the lease from that daemon.
 """
 
 from sqlalchemy import Connection, Engine, text
@@ -15,16 +15,16 @@ from shipper.store.db.transactions import writing
 def is_behind(tx: Connection) -> bool:
     """Return whether rows have numbers that are greater than those of the last turn.
 
-    The transaction needs one view of the data: the search reads every row, and a daemon goes on
-    meanwhile.
+    The transaction needs one view of the data, because the search reads every row while a daemon
+    writes.
     """
     return _are_less(tx, _given(tx))
 
 
 def catch_up(engine: Engine) -> int:
-    """Raise the numbers of the last turn to those in the rows; return how many turns that took.
+    """Raise the last turn's numbers to those in the rows; return how many turns that took.
 
-    A daemon that runs then finds the place of its turn taken, and begins again.
+    A running daemon then finds that its next turn exists already, and begins again.
     """
     with snapshot(engine) as tx:
         dialect_of(engine).as_long_as_it_takes(tx)
@@ -32,7 +32,7 @@ def catch_up(engine: Engine) -> int:
         if not _are_less(tx, given):
             return 0
     with writing(engine) as tx:
-        # The next statement sees what a turn, or another `catch_up`, has written meanwhile.
+        # The next statement sees what a turn or another `catch_up` has written in the meantime.
         dialect_of(engine).lock_lease(tx)
         if not _are_less(tx, given):
             return 0

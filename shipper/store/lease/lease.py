@@ -1,12 +1,13 @@
 """Which process ships this outbox: one at a time, by a lease with a fencing token.
 
-Every write of the daemon first writes a turn under its token, in the same transaction. A process
-that was taken over in the meantime changes nothing: it learns that its lease is lost.
+Every write of the daemon first writes a turn or prolongs the lease, under its token, in the same
+transaction. If another process has taken the lease in the meantime, the write changes nothing and
+raises LeaseLost.
 
 On SQLite the kernel's lock decides (see `file_lock`). On PostgreSQL the lease has a deadline by the
-database's clock; where the holder is known to be dead, on this very machine, another process takes
-over before that. Where the kernel doesn't show which machine it is, or which process (no /proc,
-gVisor, ProcSubset=pid, a chroot), no process is known to be dead.
+database's clock. If the holder ran on this machine and is certainly dead, another process takes
+over before the deadline. If the kernel doesn't show which machine this is, or which processes run
+(no /proc, gVisor, ProcSubset=pid, a chroot), no process counts as dead.
 """
 
 import json
@@ -19,13 +20,13 @@ from typing import Any, NamedTuple
 
 from shipper import __version__
 
-# Stands for what this process can't know of itself: no lease of another process equals it.
+# Stands for what this process can't find out about itself; no other process has the same value.
 _NOT_KNOWN = f"?{os.urandom(16).hex()}"
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A process, described so that another on the same machine can tell whether it still lives."""
+    """A process, described so that another on the same machine can find out if it runs."""
 
     host: str
     boot: str
@@ -36,7 +37,7 @@ class Owner:
 
     @classmethod
     def here(cls) -> "Owner":
-        """Return this very process."""
+        """Return the owner that stands for this process."""
         return cls(
             host=os.uname().nodename,
             boot=_boot() or _NOT_KNOWN,
@@ -47,7 +48,7 @@ class Owner:
 
     @classmethod
     def read(cls, text: str | None) -> "Owner | None":
-        """Read what `write` wrote; None for anything else."""
+        """Read a text of `write`; return None for any other text."""
         try:
             fields: Mapping[str, Any] = json.loads(text or "")
             return cls(**{"version": "", **fields})
@@ -55,17 +56,17 @@ class Owner:
             return None
 
     def write(self) -> str:
-        """Return the owner as the lease holds it."""
+        """Return the owner as a text for the lease."""
         return json.dumps(asdict(self))
 
     def is_local(self) -> bool:
-        """Return whether its process number certainly means the same process here."""
+        """Return whether its process number certainly names the same process here."""
         here = Owner.here()
         # Host names and machine ids are copied with images, so they prove nothing.
         return (self.boot, self.namespace) == (here.boot, here.namespace)
 
     def is_dead(self) -> bool:
-        """Return whether this process has certainly ended; False where that isn't known."""
+        """Return whether this process has certainly ended; False if that isn't known."""
         if not self.is_local():
             return False
         if not _is_there(self.pid):
@@ -82,28 +83,28 @@ class Owner:
 
 
 class _Status(NamedTuple):
-    """What the kernel shows of a process; `is_over` where its parent only has to reap it."""
+    """A process as the kernel shows it; `is_over` if only its parent has to reap it."""
 
     started: str
     is_over: bool
 
 
 def _boot() -> str:
-    """Return the id of this boot of this machine, '' where the kernel doesn't show it."""
+    """Return the id of this boot of this machine, '' if the kernel doesn't show it."""
     with suppress(OSError, ValueError):
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     return ""
 
 
 def _namespace() -> str:
-    """Return the namespace of process numbers, '' where the kernel doesn't show it."""
+    """Return the namespace of process numbers, '' if the kernel doesn't show it."""
     with suppress(OSError):
         return str(Path("/proc/self/ns/pid").readlink())
     return ""
 
 
 def _is_there(pid: int) -> bool:
-    """Return whether there is such a process, of any user; True where that isn't known."""
+    """Return whether there is such a process, of any user; True if that isn't known."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

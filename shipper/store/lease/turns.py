@@ -1,11 +1,12 @@
 """The daemon's turns: the fence that every write of the daemon passes, and the numbers it gives.
 
-Only the process that has the lease's token writes a turn. A turn follows the turn before, and is
-written once: a daemon that was taken over, or that has written the turn already, finds its place
-taken. How a turn is stored is the database's choice (`sqlite.fence`, `postgres.fence`).
+Only the process that has the lease's token writes a turn. Turns have consecutive numbers, and each
+number is written once: if another daemon has taken the lease, or this daemon has written the turn
+already, the number is taken. The database decides how a turn is stored (`sqlite.fence`,
+`postgres.fence`).
 
-Each transaction locks the row of the lease first, as all that write do (see `operate`): so no
-command moves an event that the turn is about.
+Each transaction locks the row of the lease first, as all writers do (see `operate`): so no command
+changes an event while a turn writes about it.
 """
 
 from collections.abc import Callable
@@ -18,14 +19,14 @@ from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.statement import Statement
 from shipper.store.schema.damage import lease_row
 
-# Seconds: each time leaves a dead version of a row of `shipper_destination`.
+# In seconds; each time leaves a dead version of a row of `shipper_destination`.
 _FOLDED_EVERY = 1.0
 
 
 class Turn(NamedTuple):
-    """A turn, and how far the numbers had come with it.
+    """A turn, and the last numbers given up to it.
 
-    `settled` is the watermark: every id up to it can no longer appear (PostgreSQL).
+    `settled` is the watermark: each id up to it is visible or can no longer appear (PostgreSQL).
     """
 
     number: int
@@ -45,8 +46,8 @@ class Written(NamedTuple):
 class LeaseState(NamedTuple):
     """The lease as it is: its owner, and the values that change while the owner lives.
 
-    `seems_over` is what the server's clock says, which an administrator may have set; `since` is
-    when the owner took it, None where there is no owner (PostgreSQL).
+    `seems_over` says whether it has ended by the server's clock, which an administrator can have
+    set; `since` is when the owner took it, None if there is no owner (PostgreSQL).
     """
 
     token: int
@@ -58,10 +59,10 @@ class LeaseState(NamedTuple):
 
 
 class StillnessTimer:
-    """Measures on our own clock for how long a lease has stayed as it is.
+    """Measures by our own clock for how long a lease hasn't changed.
 
-    A daemon that lives changes its lease within the lease's time. The server's clock doesn't tell:
-    an administrator may have set it forwards or back.
+    A running daemon changes its lease within the lease's time. The server's clock can't show that:
+    an administrator can have set it forwards or back.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -70,7 +71,7 @@ class StillnessTimer:
         self._since = 0.0
 
     def left(self, seen: object, ttl: float) -> float:
-        """Return for how many seconds more the lease has to stay like that to be over."""
+        """Return after how many more seconds without a change the lease has ended."""
         if seen != self._seen:
             self._seen, self._since = seen, self._monotonic()
         return max(0.0, self._since + ttl - self._monotonic())
@@ -91,7 +92,7 @@ class TurnBook:
     def lock(self, tx: Connection) -> tuple[LeaseState, Turn]:
         """Return the lease and the last turn; they stay the same until this transaction ends.
 
-        Raises SchemaError where a tool has deleted them.
+        Raises SchemaError if a tool has deleted them.
         """
         held = LeaseState(*lease_row(self._sql.lease.rows(tx)))
         found = self._sql.last.rows(tx)
@@ -100,7 +101,7 @@ class TurnBook:
         return held, Turn(*found[0])
 
     def take(self, tx: Connection, turn: Turn, owner: str, ttl: float) -> Turn:
-        """Give the lease to the turn's token; return the turn from which that holds."""
+        """Give the lease to the turn's token; return the first turn of that token."""
         values = {"token": turn.token, "owner": owner, "ttl": ttl}
         self._sql.take.changes(tx, values)
         self._folded, self._named = 0, set()
@@ -110,10 +111,10 @@ class TurnBook:
         return Turn(*row)
 
     def advance(self, tx: Connection, turn: Turn, known: dict[str, int]) -> Written | None:
-        """Write a turn; return None where its place is taken.
+        """Write a turn; return None if its number is taken.
 
-        `known` says which table it is, the highest id that we have of it, and on which server
-        (`met`) the turn's watermark was seen: another server keeps its own.
+        `known` names the table, the highest id that we know of it, and the server (`met`) on which
+        the turn's watermark was seen; another server keeps its own watermark.
         """
         values = turn._asdict() | known
         if self._advance_returns:
@@ -121,30 +122,30 @@ class TurnBook:
             return Written(*found[0]) if found else None
         return Written(0, 0) if self._sql.advance.changes(tx, values) else None
 
-    def renew(self, tx: Connection, token: int, ttl: float) -> bool:
-        """Prolong the lease; return False where it is no longer this token's."""
-        return bool(self._sql.renew.changes(tx, {"token": token, "ttl": ttl}))
+    def renew(self, tx: Connection, token: int, ttl: float) -> None:
+        """Prolong the lease; the caller has locked it, and found this token there."""
+        self._sql.renew.changes(tx, {"token": token, "ttl": ttl})
 
     def drop(self, tx: Connection, token: int) -> bool:
-        """End the lease; return False where it is no longer this token's."""
+        """End the lease; return False if it no longer belongs to this token."""
         return bool(self._sql.drop.changes(tx, {"token": token}))
 
     def is_fold_due(self, turn: int, names: set[str]) -> bool:
         """Return whether it is time to add up what turns have counted: about once a second.
 
-        `names` are the destinations that this turn counts for: each has to have its row at once.
+        `names` are the destinations that this turn counts for: each needs its row at once.
         """
         if turn >= self._folded + self._fold_after or not names <= self._named:
             return True
         return bool(names) and self._monotonic() >= self._folded_at + _FOLDED_EVERY
 
     def fold(self, tx: Connection, turn: int) -> None:
-        """Add up what turns have counted, and delete those that are over."""
+        """Add up what turns have counted, and delete the turns before this one."""
         for statement in self._sql.fold:
             statement.changes(tx, {"turn": turn, "after": self._folded})
 
     def folded(self, turn: int, names: set[str]) -> None:
-        """Note that what `fold` did in this turn is on disk."""
+        """Note that the transaction in which `fold` ran has committed."""
         self._named |= names
         self._folded, self._folded_at = turn, self._monotonic()
 

@@ -1,8 +1,8 @@
 """Ending a lease that is stuck, after an operator has confirmed that its holder has ended.
 
-It refuses where the holder is known to live: on this very machine, or because it has changed its
-lease since the operator was asked. The next daemon that takes the outbox marks the events that the
-holder may have sent.
+It refuses if the holder certainly runs: on this machine, or because it has changed its lease since
+the question to the operator. The next daemon that takes the outbox marks the events that the holder
+may have sent.
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ from shipper.store.lease.turns import TurnBook
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """A lease that its holder didn't release; `seen` are the values that change while it lives.
+    """A lease that its holder didn't release; `seen` are values that a running holder changes.
 
-    `last_seen_seconds` is by the server's clock. `frozen` are connections in whose transactions the
-    holder stopped: they keep the row of the lease locked.
+    `last_seen_seconds` is by the server's clock. `frozen` are the server processes of transactions
+    in which the holder stopped: these keep the row of the lease locked.
     """
 
     holder: str
@@ -35,16 +35,16 @@ class Stuck:
 
 
 def find(engine: Engine, path: Path | None) -> Stuck | None:
-    """Return the lease that can be ended, None where there is none; `path` is the SQLite file.
+    """Return the lease that can be ended, or None; `path` is the SQLite file.
 
-    Raises OutboxHeld where its holder is seen to live on this machine.
+    Raises OutboxHeld if its holder runs on this machine.
     """
     if path is not None:
         if FileLock(path).is_held():
             raise OutboxHeld(
                 "a process holds the lock of this file, and lives", "stop it: the lock ends with it"
             )
-        return None  # what a dead process has left in the file keeps no daemon out
+        return None  # a dead process's row in the file doesn't stop a new daemon
     dialect = dialect_of(engine)
     with snapshot(engine) as tx:
         row = tx.execute(_lease(dialect)).one()
@@ -55,11 +55,11 @@ def find(engine: Engine, path: Path | None) -> Stuck | None:
         raise OutboxHeld(f"{owner} holds this outbox, and lives", f"stop it: kill {owner.pid}")
     with glancing(engine) as tx:
         frozen = tuple(tx.execute(pick(dialect, postgresql=_FROZEN)).scalars())
-    return Stuck(str(owner or "another shipper"), row.last_seen, _seen(row), frozen)
+    return Stuck(str(owner or "another daemon"), row.last_seen, _seen(row), frozen)
 
 
 def end(engine: Engine, stuck: Stuck) -> None:
-    """End a lease; raises OutboxHeld where it has changed since it was found.
+    """End a lease; raises OutboxHeld if it has changed since it was found.
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """

@@ -8,10 +8,10 @@ In the copy the lease is free. What was claimed at that moment is marked as mayb
 a daemon on the restored copy repeats those events before any others. During the copy one read
 transaction on the file stays open, so that a checkpoint can't cut the WAL.
 
-Other users may be able to write to the directory of the copy. So the copy is made in a private
-directory (see `drafts`). SQLite takes no descriptor, only a name: so it opens only that one file,
-is checked to have opened the right one, and until the copy is published the file has neither WAL
-nor journal.
+Other users can have the right to write to the directory of the copy. So the copy is made in a
+private directory (see `drafts`). SQLite takes a name and no descriptor. So it opens only that one
+file, shipper checks that it is the right one, and until the copy is published the file has neither
+WAL nor journal.
 """
 
 import os
@@ -162,7 +162,7 @@ def _free_and_check(draft: Draft) -> Copy:
 def _check(engine: Engine) -> dict[str, str]:
     """Check every page; return the tables that only the application can check, and why.
 
-    An index may use a collation of the application's, a CHECK its function, a virtual table its
+    An index can need a collation of the application, a CHECK its function, a virtual table its
     module. Without them SQLite can't check the whole file, so each table is checked alone.
     """
     with glancing(engine) as tx:

@@ -4,7 +4,7 @@ It decides how a running daemon learns of a change. The transaction first moves 
 the lease: that locks the lease, so all writers queue there and can't deadlock. Then it names the
 lanes that it has touched, so that the daemon looks at those lanes only.
 
-Nothing in this module may decide which events are changed.
+This module must never decide which events are changed.
 """
 
 from collections import Counter

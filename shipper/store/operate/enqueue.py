@@ -23,11 +23,11 @@ from shipper.store.db.dialect import DIALECTS, dialect_of
 from shipper.store.db.transactions import writing
 
 AT_ONCE = 200
-"""At most so many events, of at most a megabyte together, are one transaction."""
+"""At most this many events, of at most a megabyte together, are one transaction."""
 AT_ONCE_BYTES = 1 << 20
 SURELY_THE_SAME = 12 * 3600.0
-"""If the same events are imported within so many seconds of an import that was cut off, it is the
-same import. Later it may be a new one: of a nightly job, say."""
+"""If the same events are imported within this many seconds after an import was cut off, it is the
+same import. Later it can be a new one, for instance of a nightly job."""
 _FORGOTTEN = 30 * 86400.0
 
 _INSERT = (

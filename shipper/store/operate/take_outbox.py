@@ -1,7 +1,7 @@
-"""Taking the outbox as a daemon does, for a command during which no daemon may send.
+"""Takes the outbox as a daemon does, for a command during which no daemon must send.
 
 It decides how long the command waits for a holder whose lease has ended: as long as that lease
-lasted, because the server's clock may have been set. It must never take an outbox that a living
+lasted, because the server's clock can have been set. It must never take an outbox that a running
 daemon holds.
 """
 
@@ -47,7 +47,7 @@ def taken(engine: Engine, path: Path | None) -> Iterator[Queue]:
 
 
 def _acquires(queue: Queue) -> bool:
-    """Take the outbox; return False if the holder seems to be gone and has to be watched."""
+    """Take the outbox; return False if the holder seems to be gone but isn't certainly dead."""
     try:
         queue.acquire(Owner.here())
     except OutboxHeld as held:

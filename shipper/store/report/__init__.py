@@ -1,1 +1,1 @@
-"""What is reported to people: status, events and why they wait, statistics. It changes no event."""
+"""What people and programs read about an outbox. It writes only reports, and changes no event."""

@@ -1,4 +1,4 @@
-"""How much of the disk the outbox takes, how much it may take, and how long the rest lasts.
+"""How much of the disk the outbox takes, how large its budget is, and how long the rest lasts.
 
 For `status`, `doctor` and the alarms. It decides what counts: on PostgreSQL shipper's tables with
 their indexes; on SQLite the file with its WAL, if the file contains only the outbox. In a file with
@@ -68,13 +68,13 @@ class Footprint:
         about = "about " if self.is_estimate else ""
         if self.budget is None or self.share is None:
             return f"the outbox takes {about}{size(self.taken)}"
-        told = (
+        sentence = (
             f"the outbox takes {about}{size(self.taken)} of its budget of {size(self.budget)}"
             f" ({100 * self.share:.0f} %)"
         )
         if self.share >= 1.0 or self.days_left is None:
-            return told
-        return f"{told}; {forecast(self.days_left)}"
+            return sentence
+        return f"{sentence}; {forecast(self.days_left)}"
 
 
 def footprint(engine: Engine, rows: int, now: float, budget: int | None) -> Footprint:

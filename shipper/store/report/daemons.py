@@ -19,7 +19,7 @@ from shipper.store.schema.damage import lease_row
 
 
 @dataclass(frozen=True, slots=True)
-class Shipper:
+class RunningDaemon:
     """A daemon that ships. `since` is in seconds since 1970, None if that wasn't recorded.
 
     `last_seen_seconds` says how long ago it wrote, by the database's clock; on SQLite, how long ago
@@ -35,7 +35,7 @@ class Shipper:
     in_flight: int = 0
 
 
-def shippers(engine: Engine) -> list[Shipper]:
+def running_daemons(engine: Engine) -> list[RunningDaemon]:
     """Return the daemons that ship, at most one so far; raises StoreUnavailable, SchemaError."""
     dialect = dialect_of(engine)
     is_server = not dialect.is_file
@@ -52,7 +52,7 @@ def shippers(engine: Engine) -> list[Shipper]:
     if not is_alive or (is_server and (owner is None or owner.is_dead())):
         return []
     return [
-        Shipper(
+        RunningDaemon(
             host=owner.host if owner else "",
             pid=owner.pid if owner else None,
             version=owner.version if owner else "",

@@ -20,9 +20,9 @@ from shipper.store.db.transactions import glancing
 from shipper.store.lease.lease import Owner
 
 _DAY = 86400.0
-# The average size of so many events stands for all.
+# The average size of this many events is taken for all events.
 _SAMPLE = 200
-# Rows are counted in so many ranges of ids, and in each range only up to `_COUNTED`.
+# Rows are counted in this many ranges of ids, and in each range only up to `_COUNTED`.
 _STRETCHES = 32
 _COUNTED = 1024
 # A pooler with a free server process gives it at once.

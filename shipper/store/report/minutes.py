@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Engine, TextClause, text
 
+from shipper.clock import LATEST
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.snapshot import shown, snapshot, written
 from shipper.store.db.transactions import writing
@@ -20,7 +21,6 @@ KEPT = 8 * 86400.0
 """For how many seconds a minute's row is kept."""
 FORGOTTEN_AT_ONCE = 1000
 _AHEAD = 86400.0
-_END = 253402300799.0  # the end of the year 9999, the last time that can be written
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def add(
     be. Raises StoreUnavailable, AccessDenied and SchemaError.
     """
     dialect = dialect_of(engine)
-    last = min((now if at_most is None else at_most) + _AHEAD, _END)
+    last = min((now if at_most is None else at_most) + _AHEAD, LATEST)
     kept = {"first": dialect.bind_time(now - KEPT), "last": dialect.bind_time(last)}
     with writing(engine) as tx:
         for minute in minutes:

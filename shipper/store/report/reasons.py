@@ -120,7 +120,7 @@ def _no_daemon_sends(facts: WaitFacts) -> str | None:
     if not facts.running:
         return "no daemon is running; it is sent as soon as one runs"
     if facts.silence is not None:
-        return f"the daemon {facts.silence.told}"
+        return f"the daemon {facts.silence.predicate}"
     if not facts.window_open:
         return f"no delivery window is open now {facts.window}"
     return None

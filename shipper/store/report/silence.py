@@ -34,12 +34,12 @@ from shipper.wording.quantities import lasting
 _REASON: Final = 100
 # The drain turns at least every 15 s, and prolongs the lease after a third of its time.
 _SILENT: Final = 0.8
-# In seconds: for so long a lease with the usual timeout may be silent. The drain asks the database
-# at least every 15 s, and its note is a few seconds old.
+# In seconds: a healthy daemon with the usual timeout can be silent this long. The drain asks the
+# database at least every 15 s, and its note can be a few seconds old.
 _SILENT_FILE: Final = 28.0
 # How a note begins, an erased note, and a lock's file without a note.
 _BEGINS: Final = frozenset({b"{", b" ", b""})
-# A note may claim any time; no machine runs for a thousand years.
+# A note can contain any time; no machine runs for a thousand years.
 _NEVER: Final = 3.2e10
 _STOPPED: Final = "it gives no sign of life; it is stopped (SIGSTOP), or hangs, or its disk does"
 
@@ -61,8 +61,8 @@ class Silence(NamedTuple):
     reason: str
 
     @property
-    def told(self) -> str:
-        """Return the sentence about the daemon, without the subject."""
+    def predicate(self) -> str:
+        """Return a sentence about the daemon without its subject, "the daemon"."""
         return f"hasn't written to the outbox for {lasting(self.seconds)}: {self.reason}"
 
 
@@ -71,21 +71,21 @@ def note(database: Path, noted: Noted) -> None:
 
     The note needn't survive a crash, so it isn't on the disk when this returns. Raises nothing.
     """
-    told = noted._replace(reason=noted.reason[:_REASON])._asdict()
+    fields = noted._replace(reason=noted.reason[:_REASON])._asdict()
     with suppress(OSError), _opened(database, os.O_RDWR) as file:
         if os.pread(file, 1, 0) not in _BEGINS:
             return  # a user of the directory has put another file there
-        os.pwrite(file, orjson.dumps(told).ljust(NOTE_SIZE - 1) + b"\n", 0)
+        os.pwrite(file, orjson.dumps(fields).ljust(NOTE_SIZE - 1) + b"\n", 0)
 
 
 def noted(database: Path) -> Noted | None:
     """Return the note beside an SQLite file whose lock is held; None if there is no valid one."""
     try:
         with _opened(database, os.O_RDONLY) as file:
-            told = orjson.loads(os.pread(file, NOTE_SIZE, 0))
-        lost = None if told["lost"] is None else _moment(told["lost"])
-        reason = "".join(c for c in str(told["reason"]) if c.isprintable())
-        return Noted(_moment(told["seen"]), lost, reason[:_REASON])
+            fields = orjson.loads(os.pread(file, NOTE_SIZE, 0))
+        lost = None if fields["lost"] is None else _moment(fields["lost"])
+        reason = "".join(c for c in str(fields["reason"]) if c.isprintable())
+        return Noted(_moment(fields["seen"]), lost, reason[:_REASON])
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -126,10 +126,10 @@ def _of_file(found: Noted | None, now: float | None) -> Silence | None:
     return Silence(silent, _STOPPED) if silent >= _SILENT_FILE else None
 
 
-def _moment(told: object) -> float:
+def _moment(value: object) -> float:
     """Return seconds since the boot; raises ValueError for a value that can't be that."""
-    if isinstance(told, int | float) and abs(told) < _NEVER:
-        return float(told)
+    if isinstance(value, int | float) and abs(value) < _NEVER:
+        return float(value)
     raise ValueError("not seconds since the boot")
 
 

@@ -19,6 +19,7 @@ from shipper.store.db.snapshot import shown, snapshot, written
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.lease import Owner
 from shipper.store.schema.damage import lease_row
+from shipper.store.upkeep.sqlite_file import FILE
 from shipper.wording.quantities import lasting
 
 HELD = "held by an operator"
@@ -152,7 +153,7 @@ def strays(engine: Engine, known: Collection[str], most: int) -> list[Stray]:
         ]
 
 
-def current_shipper(engine: Engine) -> str | None:
+def current_daemon(engine: Engine) -> str | None:
     """Return the name of the process that ships this outbox now; None if none does."""
     with snapshot(engine) as tx:
         dialect = dialect_of(engine)
@@ -161,7 +162,7 @@ def current_shipper(engine: Engine) -> str | None:
             lease = lease_row(tx.execute(row).all())
             owner = Owner.read(lease.owner)
             return str(owner) if lease.alive and owner is not None and not owner.is_dead() else None
-        path: str = tx.execute(_SQLITE_FILE).scalar_one()
+        path: str = tx.execute(FILE).scalar_one()
         owner = Owner.read(lease_row(tx.execute(_LEASE_FILE).all()).owner)
     return str(owner or "a process") if FileLock(Path(path)).is_held() else None
 
@@ -291,8 +292,7 @@ class _StatusStatements:
         )
 
 
-_SQLITE_FILE = text("SELECT file FROM pragma_database_list WHERE name = 'main'")
-# The token comes first: it tells a row from none (see `lease_row`).
+# The token comes first: it shows whether there is a row (see `lease_row`).
 _LEASE_FILE = text("SELECT token, owner FROM shipper_lease WHERE name = 'outbox'")
 _LEASE_ROW = "SELECT token, owner, {0} AS alive FROM shipper_lease WHERE name = 'outbox'"
 _NEWEST = text("SELECT max(id) FROM shipper_outbox")

@@ -14,7 +14,7 @@ from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.snapshot import shown, snapshot, written
 
 NEWEST_DEAD = 200
-"""The causes are those of at most so many dead letters."""
+"""The causes are those of at most this many dead letters."""
 _FEW = 5
 
 

@@ -29,6 +29,7 @@ from shipper.store.drain.claims import load_ids
 from shipper.store.drain.record import ATTEMPTS_KEPT
 from shipper.store.schema.damage import damage
 from shipper.store.upgrade import sqlite_sequence
+from shipper.store.upgrade.recount import COUNTERS
 from shipper.wording.quantities import several
 
 RULES: Mapping[str, str] = MappingProxyType(
@@ -43,9 +44,8 @@ RULES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-_COUNTED = ("delivered", "dead", "discarded")
 SMALL = 10_000
-"""An outbox with at most so many events is checked within a few hundredths of a second."""
+"""An outbox with at most this many events is checked within hundredths of a second."""
 
 # How a state is reported that no event can be in, and its condition.
 _IMPOSSIBLE = {
@@ -130,7 +130,7 @@ def verify(engine: Engine) -> list[RuleFinding]:
 
 
 def _check_counters(recorded: Sequence[Row[Any]], scanned: Row[Any]) -> Iterator[RuleFinding]:
-    for status in _COUNTED:
+    for status in COUNTERS:
         elsewhere = getattr(scanned, status)
         for at, row in enumerate(recorded):
             counter, actual = getattr(row, status), getattr(scanned, f"name_{at}_{status}")
@@ -202,7 +202,7 @@ def _events(count: int, smallest: int) -> str:
 def _recorded(dialect: Dialect) -> TextClause:
     name = written(dialect, "name")
     return text(
-        f"SELECT {name} AS name, {', '.join(_COUNTED)} FROM {dialect.counters} ORDER BY name"
+        f"SELECT {name} AS name, {', '.join(COUNTERS)} FROM {dialect.counters} ORDER BY name"
     )
 
 
@@ -213,7 +213,7 @@ def _scan(dialect: Dialect, names: Iterable[str]) -> TextClause:
         condition = template.format(books=dialect.books)
         columns.append(f"count(CASE WHEN {condition} THEN 1 END) AS count_{at}")
         columns.append(f"min(CASE WHEN {condition} THEN id END) AS smallest_{at}")
-    for status in _COUNTED:
+    for status in COUNTERS:
         of_status = f"status = '{status}'"
         columns.append(f"count(CASE WHEN {of_status} THEN 1 END) AS {status}")
         columns += [

@@ -20,7 +20,7 @@ from shipper.store.drain.messages import Look
 from shipper.store.report.events import EventReport
 from shipper.store.report.reasons import KeyHold, LinkFacts, WaitFacts, explain
 from shipper.store.report.silence import find_silence
-from shipper.store.report.status import Blocker, blockers_of, current_shipper
+from shipper.store.report.status import Blocker, blockers_of, current_daemon
 
 
 def why(
@@ -45,7 +45,7 @@ def why(
             ended = tx.execute(_NUMBER, {"id": event.id}).scalar() is not None
         by_hand = None if ended else "its status was changed by hand (SQL)"
         return explain(event, WaitFacts(max_attempts, running=False, by_hand=by_hand), now)
-    running = current_shipper(engine) is not None
+    running = current_daemon(engine) is not None
     suffers = find_silence(engine) if running else None
     with snapshot(engine) as tx:
         link = _link(tx, dialect, event.id)

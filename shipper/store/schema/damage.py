@@ -24,12 +24,12 @@ _MADE = re.compile(
 )
 _TABLE = re.compile(r"(?:CREATE|ALTER) TABLE (\w+)\b(?! ENABLE)")
 _DROPPED = re.compile(r"DROP (TRIGGER|INDEX|FUNCTION) (?:IF EXISTS )?(\w+)")
-# It also has to fire for a replica that loads rows: without lanes they can't be shipped in order.
+# It also has to fire when a replica loads rows: without lanes, rows can't be shipped in order.
 ALWAYS = "shipper_outbox_write"
 
 
 class Things(NamedTuple):
-    """The statements that make triggers, indexes, functions, tables (by name) and the first rows.
+    """The statements that make triggers, indexes, functions, tables (by name) and first rows.
 
     A table has several statements: the one that makes it, and those that have changed it since.
     """
@@ -42,21 +42,21 @@ class Things(NamedTuple):
 
 
 def lease_row(found: Sequence[Any]) -> Any:
-    """Return the row of the lease; raises SchemaError where a tool has deleted it."""
+    """Return the row of the lease; raises SchemaError if a tool has deleted it."""
     if found and found[0][0] is not None:
         return found[0]
     raise SchemaError("the table shipper_lease was emptied", "run: shipper db upgrade")
 
 
 def made_of(row: Sequence[Any]) -> dict[str, int]:
-    """Return the row of the dialect's `made` as the parameters of its `last`."""
+    """Return a row of the dialect's `made`, as the parameters of its `last`."""
     return dict(zip(("outbox", "seq", "node"), row, strict=True))
 
 
 def damage(tx: Connection) -> list[str]:
     """Return what is wrong with the tables, a sentence for each fault; reads only the catalog."""
     if found := policies(tx):
-        return found  # rows are hidden, so every other answer could be wrong
+        return found  # rows are hidden, so every other check could be wrong
     return [
         *missing(tx),
         *numbers(tx),
@@ -86,7 +86,7 @@ def things(dialect: str) -> Things:
 
 
 def policies(tx: Connection) -> list[str]:
-    """Return a sentence for each table whose rows a policy hides from us: it looks empty."""
+    """Return a sentence for each table that seems empty: a policy hides its rows from us."""
     hidden = pick(dialect_of(tx), sqlite=None, postgresql=_HIDDEN)
     if hidden is None:
         return []
@@ -98,7 +98,7 @@ def policies(tx: Connection) -> list[str]:
 
 
 def refuse_hidden(engine: Engine) -> None:
-    """Raise AccessDenied where policies hide rows from us."""
+    """Raise AccessDenied if policies hide rows from us."""
     with snapshot(engine) as tx:
         if found := policies(tx):
             raise AccessDenied(found[0].partition("; run: ")[0], found[0].partition("; run: ")[2])
@@ -120,12 +120,12 @@ def missing(tx: Connection) -> Iterator[str]:
 
 
 def states(tx: Connection) -> dict[str, str]:
-    """Return the state of each trigger and index that there is, by name; see `Dialect.parts`."""
+    """Return the state of each existing trigger and index, by name; see `Dialect.parts`."""
     return {row.name: row.state for row in tx.execute(text(dialect_of(tx).parts))}
 
 
 def numbers(tx: Connection) -> Iterator[str]:
-    """Yield a sentence where the next id is one that a row has already."""
+    """Yield a sentence if a row already has the next id."""
     # SQLite takes the higher of its sequence and the rows.
     sequence = pick(dialect_of(tx), sqlite=None, postgresql=SEQUENCE)
     if sequence is None:
@@ -141,7 +141,7 @@ def numbers(tx: Connection) -> Iterator[str]:
 
 
 def emptied(tx: Connection) -> Iterator[str]:
-    """Yield a sentence where every event was deleted, also those that are counted as ended."""
+    """Yield a sentence if every event was deleted, also those that are counted as ended."""
     counted = tx.execute(text(_COUNTED.format(dialect_of(tx).counters))).scalar()
     if counted:
         told = f"{counted} events are counted as ended: which tool emptied it?"
@@ -150,7 +150,7 @@ def emptied(tx: Connection) -> Iterator[str]:
 
 # -- statements -----------------------------------------------------------------------------------
 
-# Also where a pooler didn't pass on our setting that asks for an error instead.
+# Also if a pooler didn't pass on our setting, which makes hidden rows an error.
 _HIDDEN = text(
     f"SELECT CAST(oid AS regclass) FROM pg_class WHERE {OURS} AND row_security_active(oid)"
     " ORDER BY relname"

@@ -15,7 +15,7 @@ def location() -> Path:
 
 
 def statements(revision: str, dialect: str) -> list[str]:
-    """Return the DDL of a revision for a dialect, if there is any; empty lines part statements."""
+    """Return the DDL statements of a revision for a dialect; empty lines divide the file."""
     file = location() / "ddl" / f"{revision}_{dialect}.sql"
     if not file.is_file():
         return []

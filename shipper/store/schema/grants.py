@@ -1,7 +1,7 @@
 """The rights that an application needs to write events, and no others.
 
 It must never grant more than INSERT on the four columns of the application, and SELECT on
-`event_id`, which ON CONFLICT and RETURNING need (interface, 1).
+`event_id`, which ON CONFLICT and RETURNING need.
 """
 
 from sqlalchemy import Engine, text
@@ -21,7 +21,7 @@ sticky bit) and the file (mode 0660); the -wal and -shm files inherit from it.""
 def statements(role: str, schema: str = "public") -> list[str]:
     """Return the GRANTs for an application's role, in order; raises UsageError for a wrong name.
 
-    `schema` is the one that the outbox is in, see `schema_of`.
+    `schema` is the schema of the outbox, see `schema_of`.
     """
     table = f"{_quoted(schema)}.shipper_outbox"
     to = f"TO {_quoted(role)}"
@@ -33,7 +33,7 @@ def statements(role: str, schema: str = "public") -> list[str]:
 
 
 def schema_of(engine: Engine) -> str:
-    """Return the PostgreSQL schema that the outbox is in; raises SchemaError when there is none."""
+    """Return the PostgreSQL schema that the outbox is in; raises SchemaError if there is none."""
     query = text(
         "SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
         " WHERE pg_class.oid = to_regclass('shipper_outbox')"

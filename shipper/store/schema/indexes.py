@@ -1,9 +1,9 @@
 """Building an index over an outbox that is in use.
 
 PostgreSQL builds an index while the application writes (CREATE INDEX CONCURRENTLY), but not in a
-transaction: so it is built before the migration that needs it. SQLite builds an index in one piece,
-and no other process can write meanwhile: so it decides from which size on only an operator can ask
-for that.
+transaction: so this module builds it before the migration that needs it. SQLite builds an index in
+one piece, and no other process can write meanwhile: so above a certain size, only an operator can
+start that.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,12 +13,13 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from shipper.store.db.dialect import dialect_of, pick
-from shipper.store.db.transactions import close, translating
+from shipper.store.db.kept import close
+from shipper.store.db.transactions import translating
 from shipper.store.schema import ddl
 from shipper.store.schema.revisions import REVISIONS
 
 SMALL = 10_000
-"""SQLite builds an index over so many events within a few hundredths of a second."""
+"""Over this many events, SQLite builds an index within a few hundredths of a second."""
 
 _LARGE = text(f"SELECT EXISTS (SELECT 1 FROM shipper_outbox LIMIT 1 OFFSET {SMALL})")
 _UNDEFINED_COLUMN = "42703"
@@ -34,15 +35,15 @@ def wanted(dialect: str, revision: str | None) -> list[str]:
 
 
 def is_large(tx: Connection) -> bool:
-    """Return whether SQLite takes too long over an index for a daemon to begin it unasked."""
+    """Return whether an index takes SQLite so long that a daemon must not begin it by itself."""
     return bool(tx.execute(_LARGE).scalar())
 
 
 def build(engine: Engine, statements: Iterable[str]) -> None:
-    """Build indexes beside the application, where one is missing or an earlier try left half of it.
+    """Build each index that is missing or half-built, while the application writes.
 
-    An index on a column that isn't there yet is left to the migration, which makes both. It can
-    take long, and no other process waits for it. Raises what `translating` makes of a failure.
+    If an index is on a column that doesn't exist yet, the migration makes both. It can take long,
+    and no other process waits for it. Raises what `translating` makes of a failure.
     """
     for statement in statements:
         with translating(engine), _of_its_own(engine) as connection:
@@ -67,7 +68,7 @@ def _build(connection: Connection, statement: str) -> None:
 
 @contextmanager
 def _of_its_own(engine: Engine) -> Iterator[Connection]:
-    """Yield a connection of its own, without transactions and without time limits."""
+    """Yield a new connection, without transactions and without time limits."""
     connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     try:
         for setting in ("statement_timeout", "lock_timeout"):
@@ -82,5 +83,5 @@ def _plain(block: str) -> str:
 
 
 _UNIQUE = "CREATE UNIQUE INDEX"
-# True for one that works, false for one that doesn't, NULL for none.
+# True for an index that works, false for a half-built one, NULL for a missing one.
 _STATE = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")

@@ -1,11 +1,11 @@
 """Changing the tables themselves while an application writes into them.
 
-On a server that takes locks for which every INSERT waits. A lock is granted only when each
-transaction has ended that has used the table, even for a read; and while one session waits for it,
-all later sessions wait behind. So it asks for a moment only, then releases all locks and asks
-again. It must never wait for longer than that moment.
+On a server, that takes locks for which every INSERT waits. The server grants such a lock only when
+each transaction that has used the table has ended, even if it only read; and while one session
+waits for the lock, all later sessions wait behind it. So this module waits for a moment only, then
+releases all locks and tries again. It must never wait for longer than that moment.
 
-A file needs no such locks: there is one writer at a time anyway.
+A file needs no such locks, because it has one writer at a time.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from shipper.store.db.transactions import writing
 T = TypeVar("T")
 
 PATIENCE: Final = 60.0
-"""For how many seconds a change of the tables asks for its moment, again and again."""
+"""For how many seconds a change of the tables tries again and again to get the locks."""
 _REST: Final = 0.2
 # Each write of shipper begins with the lease. Applications write into the outbox, so it comes last.
 _TABLES: Final = ("lease", "destination", "claim", "hold", "minute", "attempt", "outbox")
@@ -40,9 +40,9 @@ def briefly(
     patience: float = PATIENCE,
     rest: Callable[[float], object] = _pause.wait,
 ) -> T:
-    """Do `work` in one transaction that has these tables to itself; return what it returns.
+    """Do `work` in one transaction that has locked these tables; return what `work` returns.
 
-    Raises StoreUnavailable where other transactions use them for `patience` seconds.
+    Raises StoreUnavailable if other transactions use the tables for `patience` seconds.
     """
     dialect, clock = dialect_of(engine), SystemClock()
     until = clock.monotonic() + patience
@@ -58,7 +58,7 @@ def briefly(
             if clock.monotonic() >= until:
                 raise StoreUnavailable(
                     f"other transactions have had the outbox's tables in use for {patience:g} s",
-                    "end the long ones (pg_stat_activity shows them), then do this again",
+                    "end the long transactions (pg_stat_activity shows them), then do this again",
                 ) from error
         rest(_REST)
 

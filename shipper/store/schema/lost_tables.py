@@ -1,4 +1,4 @@
-"""Our tables on a server and the note of their revision, where a tool has dropped or emptied them.
+"""Repairs our tables on a server, and their revision's note, if a tool has dropped or emptied them.
 
 It decides what is missing by the names and columns that the migrations make. It must never drop a
 table or change a row: a table that it makes again is empty. `repair` makes what is missing beside a
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def adopt(engine: Engine, stamp: "Callable[[Connection], None]") -> list[str]:
-    """Have the revision noted again by `stamp` where it is lost; return what was done.
+    """If the note of the revision is lost, have `stamp` write it again; return what was done.
 
-    Raises SchemaError where the tables aren't those of this code: then the revision would be a
-    guess, and a migration on top of a wrong guess could do harm.
+    Raises SchemaError if the tables aren't those of this code: then the revision would be a guess,
+    and a migration after a wrong guess could do harm.
     """
     with reading(engine) as tx:
         if revisions.read(tx) is not None or not revisions.has_lost_its_note(tx):
@@ -61,7 +61,7 @@ def _lost(tx: Connection) -> list[str]:
 
 
 def _strange(tx: Connection) -> list[str]:
-    """Return the tables whose columns differ from this code's; a missing table isn't one."""
+    """Return the existing tables whose columns differ from this code's."""
     dialect = dialect_of(tx).name
     ours = [t for t in metadata.sorted_tables if t.info.get("only", dialect) == dialect]
     return [

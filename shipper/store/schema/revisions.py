@@ -1,15 +1,16 @@
 """Which revision of the outbox a database has, and whether this code knows it.
 
-Every command asks that, so this module must never import more than SQLAlchemy's core.
+Every command asks this, so the module must never import more than SQLAlchemy's core.
 """
 
 from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import SchemaError
 from shipper.store.db.dialect import dialect_of, pick
+from shipper.store.db.failures import file_of
 from shipper.store.db.transactions import reading
 
-# Every revision there has been, oldest first.
+# All revisions, the oldest first.
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 VERSION_TABLE = "shipper_alembic_version"
 NOTE_LOST = f"{VERSION_TABLE}, which says what revision the outbox has, is missing or empty"
@@ -33,7 +34,7 @@ def head() -> str:
 
 
 def current(engine: Engine) -> str | None:
-    """Return the revision of the database's outbox, None where there is no outbox of ours.
+    """Return the revision of the database's outbox; None if there is no outbox of ours.
 
     Raises what `translating` makes of a database that can't be read.
     """
@@ -42,7 +43,7 @@ def current(engine: Engine) -> str | None:
 
 
 def check(engine: Engine) -> None:
-    """Return only if this code can work with the database; raises SchemaError otherwise."""
+    """Raise SchemaError unless this code can work with the database."""
     with reading(engine) as connection:
         revision = read(connection)
         if revision is None:
@@ -54,7 +55,7 @@ def check(engine: Engine) -> None:
 
 
 def refuse_none(engine: Engine) -> None:
-    """Raise SchemaError where there is no outbox at all, as in another application's database."""
+    """Raise SchemaError if there is no outbox, as in another application's database."""
     with reading(engine) as connection:
         if not exists(connection, VERSION_TABLE):
             refuse_foreign(connection)
@@ -62,9 +63,9 @@ def refuse_none(engine: Engine) -> None:
 
 
 def refuse_unasked(engine: Engine) -> None:
-    """Raise SchemaError where a new outbox is likely a mistake, and no operator asked for one.
+    """Raise SchemaError if a new outbox is probably a mistake, and no operator asked for one.
 
-    That is: in an SQLite file with nothing in it, and on PostgreSQL beside an outbox that the
+    It is probably a mistake in an empty SQLite file, and on PostgreSQL beside an outbox that the
     search_path doesn't show.
     """
     with reading(engine) as connection:
@@ -73,15 +74,15 @@ def refuse_unasked(engine: Engine) -> None:
         with reading(engine) as connection:
             empty = _is_empty(connection)
         if empty:
-            file = engine.get_execution_options()["file"]
+            file = file_of(engine)
             raise SchemaError(f"{file} is empty: no application has written there", _NEW)
 
 
 def refuse_newer(engine: Engine) -> None:
-    """Raise SchemaError for an outbox that a newer shipper has upgraded; accept a missing one.
+    """Raise SchemaError for an outbox that a newer version has upgraded; accept a missing one.
 
-    An older outbox is accepted, too: what it lacks shows with the statement that needs it. The role
-    of an application is never refused: it can only write, and so can't ask for the revision.
+    It accepts an older outbox too: the statement that needs a missing part fails. It never refuses
+    an application's role, which can only write and so can't ask for the revision.
     """
     with reading(engine) as connection:
         revision = read(connection) if _may_ask(connection) else None
@@ -90,7 +91,7 @@ def refuse_newer(engine: Engine) -> None:
 
 
 def read(connection: Connection) -> str | None:
-    """Return what `current` does, in the caller's transaction."""
+    """Do what `current` does, in the caller's transaction."""
     if not exists(connection, VERSION_TABLE):
         return None
     revision: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
@@ -98,15 +99,15 @@ def read(connection: Connection) -> str | None:
 
 
 def has_lost_its_note(connection: Connection) -> bool:
-    """Return whether the outbox is there and ours, by columns that it has had in each revision.
+    """Return whether our outbox exists, by columns that it has had in each revision.
 
-    A tool that drops all tables that it doesn't know also takes the note of the revision.
+    A tool that drops all tables that it doesn't know also drops the note of the revision.
     """
     return bool(connection.scalar(text(dialect_of(connection).is_ours)))
 
 
 def refuse_foreign(connection: Connection) -> None:
-    """Raise SchemaError where the outbox's table is there, but not the note of its revision."""
+    """Raise SchemaError if the outbox's table exists, but not the note of its revision."""
     if has_lost_its_note(connection):
         raise SchemaError(NOTE_LOST, _UPGRADE)
     if exists(connection, "shipper_outbox"):
@@ -126,7 +127,7 @@ def refuse_unknown(revision: str) -> None:
 
 
 def _none(engine: Engine, connection: Connection) -> SchemaError:
-    file = engine.get_execution_options().get("file")
+    file = file_of(engine)
     if file is None:
         _refuse_another(connection)
         return SchemaError("no outbox in this database", _UPGRADE)
@@ -136,7 +137,7 @@ def _none(engine: Engine, connection: Connection) -> SchemaError:
 
 
 def _refuse_another(connection: Connection) -> None:
-    """Raise SchemaError where there is an outbox to which the search_path doesn't lead."""
+    """Raise SchemaError if there is an outbox that the search_path doesn't show."""
     elsewhere = pick(dialect_of(connection), sqlite=None, postgresql=_ELSEWHERE)
     schema = None if elsewhere is None else connection.execute(elsewhere).scalar()
     if schema is not None:
@@ -153,7 +154,7 @@ def _is_empty(connection: Connection) -> bool:
 
 
 def exists(connection: Connection, table: str) -> bool:
-    """Return whether there is a table of that name."""
+    """Return whether a table of this name exists."""
     return bool(connection.scalar(text(dialect_of(connection).has_table), {"name": table}))
 
 

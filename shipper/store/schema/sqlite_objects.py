@@ -1,8 +1,8 @@
 """Our tables, indexes and triggers in an SQLite file: whether all of them are there.
 
-Tools copy tables without triggers, make them again without indexes, and empty them. It decides by
-comparing the file's own list with what the migrations make in an empty database. It must never
-drop a table or delete a row: what it makes again is empty, or has the rows of a new outbox.
+Tools copy tables without triggers, make them again without indexes, and empty them. It compares the
+file's own list with what the migrations make in an empty database. It must never drop a table or
+delete a row: a table that it makes again is empty, or has the rows of a new outbox.
 """
 
 import sqlite3
@@ -21,7 +21,7 @@ _OURS = (
     " ORDER BY type = 'trigger', type = 'index', rowid"
 )
 
-# Tables that begin with a row, and the condition for that row.
+# Tables whose first row the migrations write, and the condition for that row.
 _BEGUN_WITH = {"shipper_insert_guard": "one = 1", "shipper_lease": "name = 'outbox'"}
 # Numbers that were given must never be given again.
 _NUMBERS = (
@@ -44,7 +44,7 @@ class Made(NamedTuple):
 
 
 def missing(engine: Engine) -> list[str]:
-    """Return what of ours is missing or changed in an SQLite outbox of this code's revision."""
+    """Return our objects that are missing or changed in an SQLite outbox of this revision."""
     with reading(engine) as tx:
         if revisions.read(tx) != revisions.head():
             return []
@@ -72,7 +72,7 @@ def restore(engine: Engine) -> list[str]:
             tx.exec_driver_sql(seed)
         if numbers is not None:
             tx.exec_driver_sql(_COUNTED_ON, tuple(numbers))
-    # Each in a transaction of its own: an index can take long.
+    # Each in its own transaction, because an index can take long.
     for one in makes:
         if one.kind == "index":
             with writing(engine) as tx:
@@ -88,7 +88,7 @@ def _make(tx: Connection, one: Made) -> None:
 
 
 def _has_no_lease(tx: Connection, made: list[Made]) -> bool:
-    """Return whether the lease is lost, but not the tables that tell its numbers."""
+    """Return whether the lease is lost, but not the tables that show its numbers."""
     names = {one.name for one in made if one.kind == "table"}
     lost = "shipper_lease" in names or "the row of shipper_lease" in _emptied(tx)
     return lost and not names & {"shipper_outbox", "shipper_claim"}
@@ -103,7 +103,7 @@ def _missing(tx: Connection) -> Iterator[Made]:
 
 
 def _emptied(tx: Connection) -> list[str]:
-    """Return the tables that have lost the row with which they begin."""
+    """Return the tables that have lost their first row."""
     there = {one[1] for one in tx.exec_driver_sql(_OURS).all()}
     return [
         f"the row of {table}"

@@ -158,7 +158,7 @@ hold = Table(
     Column("since", UtcTime, nullable=False, server_default=func.now()),
     sqlite_autoincrement=True,
 )  # fmt: skip
-# On PostgreSQL it is of the key's hash, which Alembic can't compare on SQLite: see BY_HAND.
+# On PostgreSQL the index is on the key's hash, which Alembic can't compare on SQLite: see BY_HAND.
 Index("shipper_hold_exact", hold.c.destination, hold.c.ordering_key, unique=True, info=_SQLITE)
 
 touched = Table(
@@ -194,7 +194,7 @@ turn = Table(
     info=_POSTGRES,
 )  # fmt: skip
 
-# What turns have counted, until it is added up in the counters of the destinations.
+# What turns have counted, until the daemon adds it to the counters of the destinations.
 count = Table(
     "shipper_count", metadata,
     Column("turn", _BIGINT, primary_key=True, autoincrement=False),
@@ -224,7 +224,7 @@ insert_guard = Table(
 
 
 def compared(item: SchemaItem, name: str | None, dialect: str) -> bool:
-    """Return whether Alembic compares a table, column or index: only ours, of this dialect.
+    """Return whether Alembic compares a table, column or index: only ours, for this dialect.
 
     Everything else belongs to the application.
     """

@@ -58,7 +58,7 @@ class SqliteName(TypeDecorator[str]):
 
 
 class PostgresJson(UserDefinedType[bytes]):
-    """PostgreSQL's json, bound as text and selected as the bytes that were written."""
+    """PostgreSQL's json, bound as a text and selected as the bytes that were written."""
 
     cache_ok = True
 

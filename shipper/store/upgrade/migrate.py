@@ -1,12 +1,12 @@
 """How the outbox is brought to the revision that this code works with.
 
 A migration runs in one transaction, so it is done as a whole or not at all. It must never touch a
-table that isn't ours, and never a row of an event. Its statements take the same short time however
-many rows a table has (a column with a constant default, a trigger, a function), and an application
-waits no longer than that. Indexes are the exception: see `indexes`.
+table that isn't ours, and never a row of an event. Its statements take a short time that doesn't
+grow with the rows of a table (a column with a constant default, a trigger, a function), and an
+application waits no longer than that. Indexes are the exception: see `indexes`.
 
 On a server it never runs by itself: an operator, or `init`, asks for it. On SQLite the daemon
-upgrades an older outbox when it starts, where that takes only a moment.
+upgrades an older outbox when it starts, if that takes only a moment.
 """
 
 from contextlib import closing
@@ -21,10 +21,8 @@ from shipper.store.db.sqlite import header
 from shipper.store.db.sqlite.failures import translating_sqlite
 from shipper.store.db.transactions import reading, translating, writing
 from shipper.store.schema import indexes, locks, lost_tables, revisions, sqlite_objects
-from shipper.store.schema.ddl import location, statements
+from shipper.store.schema.ddl import location
 from shipper.store.upgrade import repair, sqlite_sequence
-
-__all__ = ["downgrade", "fix", "location", "prepare", "statements", "upgrade"]
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -33,10 +31,9 @@ if TYPE_CHECKING:
 def upgrade(engine: Engine) -> list[str]:
     """Bring the database to `head`, in one transaction; return notices for a person.
 
-    Raises SchemaError for a database that is newer than this code or has a table of that name
-    that isn't ours, StoreUnavailable where the tables are in use for too long, OutboxHeld where
-    SQLite's ids have to be fixed and a daemon ships, and what `translating` makes of any other
-    failure.
+    Raises SchemaError if the database is newer than this code, or has a table `shipper_outbox` that
+    isn't ours; StoreUnavailable if the tables are in use for too long; OutboxHeld if SQLite's ids
+    have to be fixed and a daemon ships; and what `translating` makes of any other failure.
     """
     notices = _to_head(engine)
     with translating(engine):
@@ -50,11 +47,11 @@ def upgrade(engine: Engine) -> list[str]:
 
 
 def _to_head(engine: Engine) -> list[str]:
-    """Run the missing migrations, and nothing that needs the lock: the caller can have it."""
+    """Run the missing migrations, and nothing that needs the lock: the caller can hold it."""
     import alembic.command  # noqa: F401, PLC0415 - heavy, so before the application has to wait
 
     dialect = dialect_of(engine)
-    assert dialect.ddl_is_transactional, "a migration that fails would leave half of it"
+    assert dialect.ddl_is_transactional, "a migration that fails would leave half of its changes"
     with translating(engine):
         notices = _prepare_file(engine) if dialect.is_file else []
         notices += lost_tables.adopt(engine, _stamp)
@@ -82,7 +79,7 @@ def _bring_up(connection: Connection) -> None:
 def fix(engine: Engine) -> list[str]:
     """Make the outbox again as the migrations made it; return what was wrong, for a person.
 
-    The look for faults locks nothing. Raises what `translating` makes of a failure.
+    The search for faults locks nothing. Raises what `translating` makes of a failure.
     """
     with translating(engine):
         return repair.repair(engine) if repair.needed(engine) else []
@@ -91,10 +88,9 @@ def fix(engine: Engine) -> list[str]:
 def prepare(engine: Engine) -> list[str]:
     """Make the outbox ready for a daemon: on SQLite an older one is brought up to date.
 
-    Returns notices for a person, of what was changed and of what is still wrong. Raises SchemaError
-    where there is no outbox, where it is newer than this code, on a server where it is older (there
-    an operator decides when the tables are changed), and where SQLite would have to build an index
-    over a large outbox.
+    Returns notices for a person: what was changed, and what is still wrong. Raises SchemaError if
+    there is no outbox, if it is newer than this code, if it is older on a server (there an operator
+    decides when the tables change), and if SQLite would have to build an index over a large outbox.
     """
     dialect = dialect_of(engine)
     if not dialect.upgrades_by_itself:
@@ -111,7 +107,7 @@ def prepare(engine: Engine) -> list[str]:
 
 
 def _refuse_long(engine: Engine, revision: str | None, builds: bool) -> None:  # noqa: FBT001
-    """Raise SchemaError where the application would wait for long, and no operator asked for it."""
+    """Raise SchemaError if the application would wait for long without an operator's decision."""
     if not builds:
         return
     with reading(engine) as connection:
@@ -125,9 +121,9 @@ def _refuse_long(engine: Engine, revision: str | None, builds: bool) -> None:  #
 
 
 def downgrade(engine: Engine, *, discard_undelivered: bool = False) -> None:
-    """Drop all that is ours; raise UsageError while an event is pending or dead.
+    """Drop all objects of shipper; raise UsageError while an event is pending or dead.
 
-    With `discard_undelivered` those are dropped, too.
+    With `discard_undelivered` these events are dropped too.
     """
     from alembic import command  # noqa: PLC0415 - heavy, and only a downgrade needs it
 

@@ -1,9 +1,10 @@
-"""Counting again what the counters of the destinations should say, after a change by hand.
+"""Corrects the counters of the destinations by counting, after a change by hand (SQL).
 
 Shipper itself never leaves a counter wrong; SQL by hand does. It must never change an event, and no
 other process waits for the counting. A counter changes in the transaction that changes the rows, so
-the difference between the two stays the same whatever goes on. It is found in one view of the data,
-which can take long, and added in a short transaction, unless another recount has done so meanwhile.
+the difference between counter and rows stays the same while shipper works. The difference is found
+in one view of the data, which can take long, and added in a short transaction, unless another
+recount has done so in the meantime.
 """
 
 from collections import Counter
@@ -17,7 +18,7 @@ from shipper.store.db.snapshot import snapshot, sorting_on_disk, written
 from shipper.store.db.transactions import writing
 from shipper.store.lease.turns import fold_all
 
-_COUNTED = ("delivered", "dead", "discarded")
+COUNTERS = ("delivered", "dead", "discarded")
 # A deletion meanwhile sets a counter that is too low to 0, which changes the difference.
 _PASSES = 5
 
@@ -33,7 +34,7 @@ class _Off:
 
 
 def recount(engine: Engine) -> int:
-    """Set the counters to what the rows say; return for how many destinations they were wrong.
+    """Correct the counters by the rows; return for how many destinations they were wrong.
 
     Raises StoreUnavailable and AccessDenied.
     """
@@ -61,13 +62,13 @@ def is_needed(engine: Engine) -> bool:
 def _look(engine: Engine) -> _Off:
     dialect = dialect_of(engine)
     name = written(dialect, "destination")
-    # Without pending events: an outbox that waits has many, and no counter counts them.
+    # Without pending events: during an outage there are many, and no counter counts them.
     rows = text(
         f"SELECT {name} AS name, status, count(*) AS events FROM shipper_outbox"
         " WHERE status <> 'pending' GROUP BY destination, status"
     )
     counters = (
-        f"SELECT {written(dialect, 'name')} AS name, {', '.join(_COUNTED)} FROM {dialect.counters}"
+        f"SELECT {written(dialect, 'name')} AS name, {', '.join(COUNTERS)} FROM {dialect.counters}"
     )
     off: dict[Name, Counter[str]] = {}
     with sorting_on_disk(engine), snapshot(engine) as tx:
@@ -76,16 +77,16 @@ def _look(engine: Engine) -> _Off:
         for row in tx.execute(rows):
             off.setdefault(row.name, Counter())[row.status] += row.events
         for row in tx.execute(text(counters)):
-            off.setdefault(row.name, Counter()).subtract({s: getattr(row, s) for s in _COUNTED})
-    by = {name: {status: counts[status] for status in _COUNTED} for name, counts in off.items()}
+            off.setdefault(row.name, Counter()).subtract({s: getattr(row, s) for s in COUNTERS})
+    by = {name: {status: counts[status] for status in COUNTERS} for name, counts in off.items()}
     return _Off(turn, {name: counts for name, counts in by.items() if any(counts.values())})
 
 
 def _is_first(tx: Connection, turn: int) -> bool:
-    """Return whether no other recount came between; tell a running daemon of the change."""
+    """Return whether no other recount came first; notify a running daemon of the change."""
     # Each transaction that records or moves an event begins with this row, as this one does.
     tx.execute(_NOTIFY)
-    fold_all(tx)  # else one could go below 0 for a while
+    fold_all(tx)  # otherwise a counter could go below 0 for a while
     tx.execute(_BEGIN)
     return tx.execute(_ADVANCE, {"turn": turn}).rowcount == 1
 
@@ -101,6 +102,6 @@ _KNOW = text(
     "INSERT INTO shipper_destination (name) VALUES (CAST(:name AS text)) ON CONFLICT DO NOTHING"
 )
 _ADD = text(
-    f"UPDATE shipper_destination SET {', '.join(f'{name} = {name} + :{name}' for name in _COUNTED)}"
+    f"UPDATE shipper_destination SET {', '.join(f'{name} = {name} + :{name}' for name in COUNTERS)}"
     " WHERE name = CAST(:name AS text)"
 )

@@ -1,8 +1,8 @@
-"""How the outbox is made again as the migrations made it, whatever a tool has done to it.
+"""Restores the outbox to what the migrations made, after a tool has damaged it.
 
-It fixes what `damage` finds, and what only a look at every row shows. It must never touch a
-payload, an event that has ended, or an object that isn't ours, and never make an application wait
-for more than a moment.
+It fixes what `damage` finds, and what only reading every row shows. It must never touch a payload,
+an event that has ended, or an object that isn't ours, and never make an application wait for more
+than a moment.
 """
 
 from functools import partial
@@ -36,10 +36,11 @@ def needed(engine: Engine) -> bool:
 
 
 def repair(engine: Engine) -> list[str]:
-    """Fix what `damage` finds, and what only a look at every row shows; return what was wrong.
+    """Fix what `damage` finds, and what only reading every row shows; return what was wrong.
 
-    Triggers and functions are made again in a moment. Rows are changed in batches, and looked for
-    while the application writes. Only SQLite builds a missing index in one piece.
+    Making triggers and functions again takes a moment. The search for rows runs while the
+    application writes, and rows are changed in batches. Only SQLite builds a missing index in one
+    piece, while the application waits.
     """
     dialect = dialect_of(engine)
     with reading(engine) as tx:
@@ -51,11 +52,11 @@ def repair(engine: Engine) -> list[str]:
         done += locks.briefly(engine, _make)
     return [
         *done,
-        *_told(last_turn.catch_up(engine), "numbers of the last turn were behind"),
-        *_told(_take_marks(engine), "pending events had the mark of an end"),
-        *_told(_derive(engine), "pending events had no key or lane, written past the triggers"),
-        *_told(recount(engine), "destinations had counters that were off"),
-        *_told(
+        *_counted(last_turn.catch_up(engine), "numbers of the last turn were behind"),
+        *_counted(_take_marks(engine), "pending events had the mark of an end"),
+        *_counted(_derive(engine), "pending events had no key or lane, written past the triggers"),
+        *_counted(recount(engine), "destinations had counters that were off"),
+        *_counted(
             _forget_purged(engine), "destinations counted deletions from before the ids began again"
         ),
     ]
@@ -73,7 +74,7 @@ def _make(tx: Connection) -> list[str]:
 
 
 def _top(tx: Connection, statement: str) -> TextClause:
-    """Return a statement with the highest id that there was in the place of {top}."""
+    """Return a statement with {top} replaced by the highest id given so far."""
     dialect = dialect_of(tx)
     return text(statement.replace("{top}", f"(SELECT {dialect.top})"))
 
@@ -103,7 +104,7 @@ def _remake(tx: Connection) -> None:
 
 
 def _enable(tx: Connection, name: str, state: str) -> None:
-    """Enable a trigger that a tool has disabled; one of SQLite is always `valid`."""
+    """Enable a trigger that a tool has disabled; on SQLite a trigger is always `valid`."""
     if state == "valid":
         return
     if name == ALWAYS and state != "A":
@@ -184,7 +185,7 @@ def _derive_postgres(engine: Engine, ids: list[int]) -> int:
     with writing(engine) as tx:
         if not _copy_differs(tx, ids):
             return 0
-    # To change an event its trigger has to be off, so no session is allowed to write meanwhile.
+    # The change needs the trigger off, so no session is allowed to write meanwhile.
     return locks.briefly(engine, partial(_derive_alone, ids=ids), tables=("lease", "outbox"))
 
 
@@ -215,8 +216,8 @@ def _for_rows(trigger: str) -> str:
     return f"{update} WHERE status = 'pending' AND ({condition})"
 
 
-def _told(count: int, told: str) -> list[str]:
-    return [f"{told}: {count}"] if count else []
+def _counted(count: int, what: str) -> list[str]:
+    return [f"{what}: {count}"] if count else []
 
 
 # -- statements -----------------------------------------------------------------------------------

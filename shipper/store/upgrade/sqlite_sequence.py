@@ -1,9 +1,9 @@
 """SQLite's own count of the ids that it gave (`sqlite_sequence`), and what tools do to it.
 
-It decides when that count is wrong. At the greatest number no event can be written any more (SQLite
-reports "database or disk is full"). A count that was emptied gives ids again that are in the
-history. It must never lower the count below an id that is known anywhere, and never change the id
-of an event while a daemon ships.
+It decides when that count is wrong. If the count is the greatest number, no event can be written
+any more (SQLite reports "database or disk is full"). If the count was deleted, SQLite gives ids
+again that are in the history. It must never lower the count below an id that is known anywhere, and
+never change the id of an event while a daemon ships.
 """
 
 from collections.abc import Iterator
@@ -38,11 +38,11 @@ _FIX = "stop shipper, then: shipper db upgrade"
 def faults(tx: Connection) -> list[str]:
     """Return what is wrong with the counts, a sentence for each fault; none on PostgreSQL."""
     tables = pick(dialect_of(tx), sqlite=_TABLES, postgresql=())
-    return [told for table in tables if (told := _fault(tx, table))]
+    return [fault for table in tables if (fault := _fault(tx, table))]
 
 
 def look(engine: Engine) -> list[str]:
-    """Return what `faults` does, in a transaction of its own."""
+    """Do what `faults` does, in a transaction of its own."""
     with reading(engine) as tx:
         return faults(tx)
 
@@ -50,8 +50,8 @@ def look(engine: Engine) -> list[str]:
 def fix(engine: Engine) -> list[str]:
     """Correct the counts; return what was done, for a person.
 
-    An event with the greatest number gets the id after the highest other id: no event was written
-    after it, so its place stays the same. Raises OutboxHeld while a daemon ships.
+    An event with the greatest number gets the id after the highest other id. No event was written
+    after it, so the order stays the same. Raises OutboxHeld while a daemon ships.
     """
     if not look(engine):
         return []
@@ -61,14 +61,14 @@ def fix(engine: Engine) -> list[str]:
         lock.acquire()
     try:
         with writing(engine) as tx:
-            return [told for table in _TABLES for told in _fixed(tx, table)]
+            return [done for table in _TABLES for done in _fixed(tx, table)]
     finally:
         if lock is not None:
             lock.release()
 
 
 def raise_count(engine: Engine) -> list[str]:
-    """Raise a count that was emptied to the highest known id; change nothing else.
+    """Raise a deleted count to the highest known id; change nothing else.
 
     Returns what is still wrong, which only `fix` corrects.
     """
@@ -79,7 +79,7 @@ def raise_count(engine: Engine) -> list[str]:
                 highest = _highest(tx, table)
                 if _counted(tx, table) < highest:
                     _set(tx, table, highest)
-        found = [f"{told}; {_FIX}" for told in look(engine)]
+        found = [f"{fault}; {_FIX}" for fault in look(engine)]
     return found
 
 
@@ -116,7 +116,7 @@ def _move(tx: Connection, table: str, before: int, after: int) -> None:
         tx.execute(text(f"UPDATE {table} SET id = :after WHERE id = :before"),
                    {"before": before, "after": after})  # fmt: skip
         return
-    # A claim that a crash has left can name it, too; no other number has so many digits.
+    # A claim that a crash has left can name the id too; no other number has as many digits.
     tx.execute(text("UPDATE shipper_claim SET ids = replace(ids, :before, :after)"),
                {"before": str(before), "after": str(after)})  # fmt: skip
     trigger: str | None = tx.execute(_IMMUTABLE).scalar()

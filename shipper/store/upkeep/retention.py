@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, TextClause, text
 
+from shipper.clock import LATEST
 from shipper.store.db.batches import BATCH_SECONDS, paced
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.snapshot import shown, snapshot, written
@@ -30,8 +31,6 @@ from shipper.store.db.transactions import writing
 from shipper.store.lease.turns import fold_all
 
 _FIRST_BATCH, _LEAST, _MOST = 50, 10, 2000
-# The last second that can be written.
-END = 253402300799.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +40,9 @@ class Cutoffs:
     delivered: float | None
     """For delivered and for discarded events."""
     dead: float | None
-    delivered_beyond: float = END
+    delivered_beyond: float = LATEST
     """Events that are stamped later are deleted as well: no clock has shown such a time lately."""
-    dead_beyond: float = END
+    dead_beyond: float = LATEST
 
     @classmethod
     def at(cls, now: float, *, delivered: float | None, dead: float | None) -> "Cutoffs":
@@ -126,7 +125,7 @@ class _Span(NamedTuple):
     beyond: float
 
     def values(self, dialect: Dialect) -> dict[str, Any]:
-        times = {"before": self.before, "beyond": self.beyond, "end": END}
+        times = {"before": self.before, "beyond": self.beyond, "end": LATEST}
         return {name: dialect.bind_time(time) for name, time in times.items()}
 
 

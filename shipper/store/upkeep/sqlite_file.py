@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 
 from shipper.store.db.engine import open_engine
 from shipper.store.db.failures import file_of
@@ -30,7 +30,8 @@ FRAMES_AT_ONCE = 512
 _PASSES = 5
 
 _INCREMENTAL = 2
-_FILE = "SELECT file FROM pragma_database_list WHERE name = 'main'"
+FILE = text("SELECT file FROM pragma_database_list WHERE name = 'main'")
+"""Reads the path of the file that a connection has open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def measure(engine: Engine) -> Space:
     """Return the room that an SQLite file takes; raises StoreUnavailable and AccessDenied."""
     with glancing(engine) as tx:
         page = _pragma(tx, "page_size")
-        path = Path(tx.exec_driver_sql(_FILE).scalar_one())
+        path = Path(tx.execute(FILE).scalar_one())
         return Space(
             file=page * _pragma(tx, "page_count"),
             free=page * _pragma(tx, "freelist_count"),

@@ -19,7 +19,7 @@ from shipper.observe.troubles import judge
 from shipper.store.db import commits
 from shipper.store.db.engine import open_engine
 from shipper.store.db.postgres.catalog import TABLES
-from shipper.store.report import daemons as shippers
+from shipper.store.report.daemons import running_daemons
 from shipper.store.report.facts import server
 from shipper.store.schema.revisions import VERSION_TABLE
 from shipper.store.schema.tables import metadata
@@ -61,7 +61,7 @@ def test_a_commit_that_waits_for_a_standby_is_told_and_its_daemon_lives(
     facts, shipper = gather(others, _settings(tmp_path, url), now)
     assert "1 commit waits for a synchronous standby (berlin)" in judge(facts)[0].text
     assert shipper is not None
-    assert len(shippers.shippers(others)) == 1
+    assert len(running_daemons(others)) == 1
     [finding] = check_commits(others)
     assert (finding.level, "synchronous_standby_names" in str(finding.fix)) == (
         CheckLevel.FAULT,
@@ -94,7 +94,7 @@ def test_whoever_else_waits_for_a_standby_is_no_daemon(alone: standbys.Server) -
         storing = threading.Thread(target=lambda: other.execute("INSERT INTO stock VALUES (1)"))
         storing.start()
         until(lambda: commits.waiting(engine) is not None)
-        assert shippers.shippers(engine) == []
+        assert running_daemons(engine) == []
         alone.administer("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
         storing.join(30)
     assert not storing.is_alive()

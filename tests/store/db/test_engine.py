@@ -280,7 +280,7 @@ def test_what_an_applications_trigger_says_is_not_told(
 
 def test_a_table_that_refers_to_ours_is_named(post: Engine) -> None:
     """Its foreign key keeps events from being deleted, and it is the application's."""
-    with pytest.raises(SchemaError, match=r"application's.*: table orders \(23503\)"):
+    with pytest.raises(SchemaError, match=r"of the application .*: table orders \(23503\)"):
         _in_one_transaction(
             post,
             "CREATE TABLE orders (event bigint REFERENCES shipper_outbox (id))",

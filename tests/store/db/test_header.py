@@ -34,7 +34,7 @@ def told() -> list[str]:
 @pytest.fixture
 def lite(sqlite_url: str, told: list[str]) -> Iterator[Engine]:
     """Give an engine on it that has opened nothing yet."""
-    engine = open_engine(sqlite_url, busy_timeout=0.05, told=told.append)
+    engine = open_engine(sqlite_url, busy_timeout=0.05, notify=told.append)
     yield engine
     engine.dispose()
 
@@ -143,7 +143,7 @@ def test_a_file_of_somebody_elses_keeps_its_mode(tmp_path: Path, told: list[str]
     theirs = connect(file)
     theirs.execute("CREATE TABLE orders (id INTEGER)")
     theirs.close()
-    engine = open_engine(f"sqlite:///{file}", told=told.append)
+    engine = open_engine(f"sqlite:///{file}", notify=told.append)
     with writing(engine):
         pass
     engine.dispose()

@@ -100,13 +100,13 @@ def test_every_code_means_what_the_table_says(code: int) -> None:
         (1, "no such function: md5", ForeignTrigger, "only the application has: md5"),
         (1, "no such module: fts5", ForeignTrigger, "only the application has: fts5"),
         (1, "no such function: json_valid", SchemaError, "library can't read"),
-        (1, "no such table: main.audit", ForeignTrigger, "trigger of the application's"),
-        (1, "no such column: NEW.nothing", ForeignTrigger, "trigger of the application's"),
+        (1, "no such table: main.audit", ForeignTrigger, "trigger of the application on"),
+        (1, "no such column: NEW.nothing", ForeignTrigger, "trigger of the application on"),
         (1, "error in trigger log_it: no such column: x", ForeignTrigger, "fails: log_it"),
         (1, "no such table: shipper_outbox", SchemaError, "not what this code expects"),
         (1, "no such column: lane", SchemaError, "not what this code expects"),
         (19, "NOT NULL constraint failed: audit.who", ForeignTrigger, "fails: audit"),
-        (1811, "go away", ForeignTrigger, "trigger of the application's"),
+        (1811, "go away", ForeignTrigger, "trigger of the application on"),
         (1811, "shipper_outbox.id: is given by the database; leave it out", None, ""),
         (2067, "UNIQUE constraint failed: shipper_outbox.event_id", None, ""),
     ],
@@ -174,7 +174,7 @@ def test_a_trigger_of_the_applications_on_our_tables_is_named(lite: Engine) -> N
             " SELECT RAISE(ABORT, 'secret words'); END"
         )
     with (
-        pytest.raises(SchemaError, match="trigger of the application's") as caught,
+        pytest.raises(SchemaError, match="trigger of the application on") as caught,
         writing(lite) as tx,
     ):
         tx.exec_driver_sql("UPDATE shipper_lease SET token = 1")

@@ -102,7 +102,7 @@ def told() -> list[str]:
 @pytest.fixture
 def lite(sqlite_url: str, told: list[str]) -> Iterator[Engine]:
     """Give an engine that has written to an outbox and goes on having it open."""
-    engine = open_engine(sqlite_url, busy_timeout=0.2, told=told.append)
+    engine = open_engine(sqlite_url, busy_timeout=0.2, notify=told.append)
     add(engine, "before")
     yield engine
     engine.dispose()
@@ -178,7 +178,7 @@ def test_no_connection_of_an_upgrade_s_is_in_the_way_of_saving_one(
 ) -> None:
     """The session of a daemon that brought an older outbox up to date goes on with its engine."""
     file = tmp_path / "older.db"
-    engine = open_engine(f"sqlite:///{file}", busy_timeout=0.2, create=True, told=told.append)
+    engine = open_engine(f"sqlite:///{file}", busy_timeout=0.2, create=True, notify=told.append)
     older.make(engine, REVISIONS[-2])
     prepare(engine)
     add(engine, "before")

@@ -216,7 +216,7 @@ def test_a_lock_file_that_is_closed_to_us_is_named(tmp_path: Path) -> None:
         said = nobody.said()
     name = "shop.db.shipper.lock"
     assert said == (
-        f"77 not allowed to open {name}, which is there with mode 440 |"
+        f"77 not allowed to open {name}, which has the mode 440 |"
         f" chmod --reference=shop.db {name}; chgrp --reference=shop.db {name}"
     )
 

@@ -235,7 +235,7 @@ def test_an_owner_that_cannot_be_read_is_waited_for(post: Engine) -> None:
     queue = taken(post)
     newer = '{"host": "shop", "pid": 1, "version": 2}'
     run(post, "UPDATE shipper_lease SET owner = :owner", owner=newer)
-    with pytest.raises(OutboxHeld, match="another shipper"):
+    with pytest.raises(OutboxHeld, match="another daemon"):
         taken(post)
     queue.release()
     taken(post)

@@ -14,7 +14,7 @@ from shipper.store.db.selection import Selection
 from shipper.store.drain.messages import LinkRow
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.operate import dead_letters, hold
-from shipper.store.report.daemons import shippers
+from shipper.store.report.daemons import running_daemons
 from shipper.store.report.events import EventReport, find, get, locate
 from shipper.store.report.reasons import KeyHold, LinkFacts, WaitFacts, explain
 from shipper.store.report.silence import Silence
@@ -184,11 +184,11 @@ def test_a_claimed_event_is_in_flight_or_next(engine: Engine, daemon: Daemon) ->
 def test_what_a_daemon_has_in_flight_is_counted(engine: Engine, daemon: Daemon) -> None:
     """What it has claimed and is still pending; whoever reads it gets a number, always."""
     first, *others = write(engine, "a", "b", "c")
-    assert [each.in_flight for each in shippers(engine)] == [0]
+    assert [each.in_flight for each in running_daemons(engine)] == [0]
     daemon.claim(first, *others)
-    assert [each.in_flight for each in shippers(engine)] == [3]
+    assert [each.in_flight for each in running_daemons(engine)] == [3]
     daemon.deliver(first)
-    assert [each.in_flight for each in shippers(engine)] == [2]
+    assert [each.in_flight for each in running_daemons(engine)] == [2]
 
 
 def test_holds_and_the_link_are_told(engine: Engine, daemon: Daemon) -> None:

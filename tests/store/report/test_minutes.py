@@ -66,7 +66,7 @@ class Counted:
     def count(self, **counts: Any) -> None:
         """Say how many there are by now."""
         nothing = {"delivered": 0, "retried": 0, "dead": 0, "latency_sum": 0.0}
-        values = nothing | {"latency_count": 0, "latency_max": 0.0} | counts
+        values = nothing | {"latency_max": 0.0} | counts
         self.totals_now = {"default": Totals(**values)}
 
     def totals(self, *, restart_max: bool) -> dict[str, Totals]:

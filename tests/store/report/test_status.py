@@ -13,12 +13,12 @@ from shipper.store.db.selection import Selection
 from shipper.store.drain.messages import LinkRow
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.operate import dead_letters, hold
-from shipper.store.report.daemons import shippers
+from shipper.store.report.daemons import running_daemons
 from shipper.store.report.events import EventReport, get
 from shipper.store.report.status import (
     DestinationReport,
     commit_blockers,
-    current_shipper,
+    current_daemon,
     destination_report,
 )
 from shipper.store.report.why import why
@@ -135,7 +135,7 @@ def test_the_report_scans_no_history(sqlite_url: str) -> None:
 
 def test_nobody_ships_a_fresh_outbox(engine: Engine) -> None:
     """No lease, no lock: no shipper."""
-    assert current_shipper(engine) is None
+    assert current_daemon(engine) is None
 
 
 def test_the_holder_of_the_lock_ships_an_sqlite_outbox(sqlite_url: str, tmp_path: Path) -> None:
@@ -143,11 +143,11 @@ def test_the_holder_of_the_lock_ships_an_sqlite_outbox(sqlite_url: str, tmp_path
     engine = open_engine(sqlite_url)
     lock = FileLock(tmp_path / "shop.db")
     Daemon(engine)
-    assert current_shipper(engine) is None
+    assert current_daemon(engine) is None
     lock.acquire()
-    assert str(current_shipper(engine)).startswith("process ")
+    assert str(current_daemon(engine)).startswith("process ")
     lock.release()
-    assert current_shipper(engine) is None
+    assert current_daemon(engine) is None
     engine.dispose()
 
 
@@ -155,20 +155,20 @@ def test_the_holder_of_the_lease_ships_a_postgres_outbox(postgres_url: str) -> N
     """Until it gives it back, or it expires."""
     engine = open_engine(postgres_url)
     daemon = Daemon(engine)
-    assert str(current_shipper(engine)).startswith("process ")
+    assert str(current_daemon(engine)).startswith("process ")
     tamper(engine, "UPDATE shipper_lease SET expires_at = clock_timestamp() - interval '1 s'")
-    assert current_shipper(engine) is None
+    assert current_daemon(engine) is None
     daemon.queue.renew()
-    assert current_shipper(engine) is not None
+    assert current_daemon(engine) is not None
     daemon.queue.release()
-    assert current_shipper(engine) is None
+    assert current_daemon(engine) is None
     engine.dispose()
 
 
 def test_a_lease_whose_row_is_gone_is_told_with_what_to_do(engine: Engine) -> None:
     """By whoever asks who ships."""
     tamper(engine, "DELETE FROM shipper_lease")
-    for question in (current_shipper, shippers):
+    for question in (current_daemon, running_daemons):
         with pytest.raises(SchemaError, match="the table shipper_lease was emptied") as raised:
             question(engine)
         assert raised.value.hint == "run: shipper db upgrade"

@@ -1,1 +1,1 @@
-"""How it is upgraded and mended."""
+"""How an outbox is upgraded and repaired."""

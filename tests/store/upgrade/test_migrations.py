@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql.base import ischema_names
 from shipper.errors import SchemaError, UsageError
 from shipper.store.db.engine import open_engine
 from shipper.store.db.sqlite.opening import create_sqlite_file
-from shipper.store.schema import revisions, tables
+from shipper.store.schema import ddl, revisions, tables
 from shipper.store.upgrade import migrate
 
 ROOT = Path(__file__).parents[3]
@@ -75,7 +75,7 @@ def test_a_missing_column_would_be_noticed(engine: Engine) -> None:
 def test_every_revision_is_known_without_alembic() -> None:
     """`revisions.REVISIONS` is the history of the migrations."""
     config = Config()
-    config.set_main_option("script_location", str(migrate.location()))
+    config.set_main_option("script_location", str(ddl.location()))
     script = ScriptDirectory.from_config(config)
     history = [revision.revision for revision in script.walk_revisions()]
     assert tuple(reversed(history)) == revisions.REVISIONS
@@ -221,7 +221,7 @@ def test_a_file_in_utf16_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
 def test_the_migration_keeps_its_triggers_as_text(dialect: str) -> None:
     """Every statement is whole, and the triggers that the write contract stands on are there."""
-    statements = migrate.statements("0001", dialect)
+    statements = ddl.statements("0001", dialect)
     triggers = [s for s in statements if "CREATE TRIGGER" in s]
     assert len(triggers) == {"sqlite": 7, "postgresql": 2}[dialect]
     assert all("CREATE" in s or "INSERT INTO" in s for s in statements)
@@ -255,10 +255,10 @@ def test_an_installed_wheel_upgrades_with_its_own_migrations(wheel: Path, tmp_pa
     program = (
         "import sys, shipper;"
         "from shipper.store.upgrade import migrate;"
-        "from shipper.store.schema import revisions;"
+        "from shipper.store.schema import ddl, revisions;"
         "from shipper.store.db import engine;"
         "e = engine.open_engine('sqlite:///' + sys.argv[1], create=True); migrate.upgrade(e);"
-        "print(shipper.__file__, migrate.location(), revisions.current(e))"
+        "print(shipper.__file__, ddl.location(), revisions.current(e))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "w.db")],

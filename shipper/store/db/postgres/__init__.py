@@ -1,1 +1,1 @@
-"""All that is so only with a PostgreSQL server."""
+"""What is different on a PostgreSQL server."""

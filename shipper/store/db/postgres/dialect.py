@@ -61,13 +61,13 @@ class PostgresDialect:
     cause = "split_part(coalesce(last_error, ''), ':', 1)"
     binary_order = ' COLLATE "C"'
 
-    # The destination is written so that only the index of the lanes fits: before the first ANALYZE
-    # the planner takes the other index, and goes through all pending rows.
+    # The destination is compared in a form that fits only the index of the lanes. Otherwise, before
+    # the first ANALYZE, the planner takes the other index and goes through all pending rows.
     same_key = (
         "lane = hashtextextended(:destination || chr(31) || :key, 0) AND ordering_key = :key"
         " AND destination IS NOT DISTINCT FROM :destination"
     )
-    # As the index has it, see `shipper_hold_key`.
+    # In the form of the index `shipper_hold_key`.
     its_hold = (
         "{hold}.destination = {row}.destination"
         " AND md5({hold}.ordering_key) = md5({row}.ordering_key)"
@@ -91,12 +91,13 @@ class PostgresDialect:
     )
     last = LAST
     top = TOP
-    # Not bound to the snapshot, so it can only be more than the rows that are seen.
+    # It doesn't depend on the snapshot, so it can only be higher than the ids that the snapshot
+    # sees.
     given = f"SELECT pg_sequence_last_value({NAMED})"
-    # All values are of one snapshot, because it is one statement; only the last is read after it,
-    # so it can't be too low. pg_snapshot_xmax would be: it is one above the last transaction that
-    # has *ended*, and says nothing of a younger one that runs. age() counts from it to the next
-    # number that no transaction has.
+    # One statement, so all values are of one snapshot. Only the last value is read after the
+    # snapshot, so it can't be too low. pg_snapshot_xmax alone would be too low: it is one above the
+    # last transaction that has *ended*, and a younger transaction can be running. age() counts from
+    # it to the next number that no transaction has.
     pulse = (
         f"SELECT generation, {GIVEN_OF_SAME}, coalesce({_SETTLED}, 0), coalesce(({HIGHEST}), 0),"
         " CAST(CAST(pg_snapshot_xmin(s) AS text) AS bigint),"
@@ -157,9 +158,9 @@ class PostgresDialect:
         return key
 
     def bind_text(self, value: str) -> str | bytes:
-        """Return the text; raises UsageError where it has a NUL or isn't UTF-8."""
+        """Return the text; raises UsageError if it has a NUL or isn't UTF-8."""
         if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-            raise UsageError("PostgreSQL holds no such text: it has a NUL or isn't UTF-8")
+            raise UsageError("PostgreSQL can't hold such a text: it has a NUL or isn't UTF-8")
         return value
 
     def bind_payload(self, payload: bytes) -> str | bytes:
@@ -188,7 +189,7 @@ class PostgresDialect:
         *,
         patience: float,
         create: bool,  # noqa: ARG002
-        told: Callable[[str], None],  # noqa: ARG002
+        notify: Callable[[str], None],  # noqa: ARG002
         renewed: Callable[[], str] | None,
         frozen: float,
     ) -> Engine:
@@ -196,21 +197,21 @@ class PostgresDialect:
         return opening.open_server(url, patience=patience, renewed=renewed, frozen=frozen)
 
     def safeguard(self, engine: Engine) -> ServerSafeguard:  # noqa: ARG002
-        """Look whether the connection is alive."""
+        """Check whether the connection is alive."""
         return ServerSafeguard()
 
     def describe(self, engine: Engine) -> str:
-        """Return which database on which hosts."""
+        """Return the name of the database and its hosts."""
         connector: opening.Connector = engine.get_execution_options()["connector"]
         return f"postgresql {connector.place}"
 
     def move(self, engine: Engine, url: str) -> None:
-        """Ask at the other address from now on."""
+        """Connect to the other address from now on."""
         connector: opening.Connector = engine.get_execution_options()["connector"]
         connector.move(url)
 
     def prepare(self, connection: Connection, mode: Literal["write", "read", "glance"]) -> None:
-        """Let single statements run without a transaction: that spares two ways to the server."""
+        """Let single statements run without a transaction: that saves two round trips."""
         driver: Any = connection.connection.driver_connection
         driver.autocommit = mode == "glance"
 
@@ -261,11 +262,11 @@ class PostgresDialect:
         return failures.is_counter(error)
 
     def is_locked(self, error: object) -> bool:
-        """Return whether a lock wasn't had in time."""
+        """Return whether a statement didn't get a lock in time."""
         return failures.is_locked(error)
 
     def is_met(self, error: object) -> bool:
-        """Return whether a lock wasn't had in time, or there was a deadlock."""
+        """Return whether a statement didn't get a lock in time, or there was a deadlock."""
         return failures.is_met(error)
 
     def lockers(self, tx: Connection) -> list[str]:

@@ -1,8 +1,8 @@
 """What a failure of a PostgreSQL server means to an operator who can act on it.
 
-It is judged by the SQLSTATE and never by the server's text, which changes with versions and
-languages: only the names of functions and tables are taken from what a server says. It must never
-show a statement's parameters: they may be payloads. Why a login fails is told by `login`.
+The SQLSTATE decides, and never the server's text, which changes with versions and languages: only
+the names of functions and tables come from that text. No message must ever show a statement's
+parameters, which can be payloads. `login` says why a login fails.
 """
 
 import re
@@ -67,14 +67,14 @@ _STATES: dict[str, _Meaning] = {
 }
 _ITS_TRIGGER: _Meaning = (
     ForeignTrigger,
-    "a trigger or constraint of the application's on shipper's tables fails",
+    "a trigger or constraint of the application on shipper's tables fails",
     (
         "look at: SELECT tgrelid::regclass, tgname, tgfoid::regproc FROM pg_trigger WHERE NOT"
         " tgisinternal AND tgrelid::regclass::text LIKE '%shipper%'"
     ),
 )
 _CONSTRAINT, _RAISED = "23", "P0"
-# For these the server's own words name the table, the schema or the function, and no value.
+# For these codes the server's text names the table, the schema or the function, and no value.
 _NAMES_IT = frozenset({"42501", "42P01", "42703", "42883", "42P07", "42710"})
 
 
@@ -90,7 +90,7 @@ def is_counter(error: Any) -> bool:
 
 
 def named(error: Any) -> str:
-    """Return the SQLSTATE of a failure and what it is about, '' where it has none; no values."""
+    """Return the SQLSTATE of a failure and the object's name, '' if it has none; no values."""
     if not (state := getattr(error, "sqlstate", None)):
         return ""
     where = (("constraint", error.diag.constraint_name), ("table", error.diag.table_name))
@@ -109,7 +109,7 @@ def is_met(error: object) -> bool:
 
 
 def lockers(tx: Connection) -> list[str]:
-    """Return the other processes that have locked a table of ours, the oldest transaction first."""
+    """Return the other processes that have locked our tables, the oldest transaction first."""
     return [
         f"process {row.pid} ({row.application or 'unnamed'}, {row.state or 'state not shown'}"
         + ("" if row.age is None else f", open for {lasting(row.age)}")
@@ -119,10 +119,10 @@ def lockers(tx: Connection) -> list[str]:
 
 
 def translate(error: DBAPIError) -> ShipperError | None:
-    """Return what a failure means; None where only a change of shipper's code helps."""
+    """Return what a failure means; None if only a change of shipper's code helps."""
     state: str | None = getattr(error.orig, "sqlstate", None)
     if state is None:
-        # libpq gives no code for a connection that broke. Why a login fails is told by `login`.
+        # libpq gives no code for a broken connection. `login` says why a login fails.
         lost = type(error.orig).__name__ == "OperationalError" or error.connection_invalidated
         return StoreUnavailable(f"{_LOST}: {_first_line(error.orig)}") if lost else None
     meaning = _STATES.get(state) or _STATES.get(state[:2])
@@ -146,9 +146,9 @@ _LENGTH = 60
 
 
 def _of_the_application(state: str, error: Any) -> str | None:
-    """Return which object of the application failed within our statement, None where none did.
+    """Return the application's object that failed within our statement; None if none did.
 
-    Only names are shown: the words of a function may quote a row.
+    It returns only names: the message of a function can quote a row.
     """
     functions = _FUNCTION.findall(error.diag.context or "")
     for name in functions:
@@ -169,7 +169,7 @@ def _shown(name: str) -> str:
 
 
 def _first_line(error: object) -> str:
-    """Return the first line of what libpq or the server says; a statement is no part of it."""
+    """Return the first line of the message of libpq or the server; it has no statement."""
     return next(iter(str(error).strip().splitlines()), "no reason was given")
 
 

@@ -1,8 +1,8 @@
 """The statements of a turn on PostgreSQL, where a turn is a row of its own.
 
-A row that is changed with each turn would leave a dead version each time, and while another session
-holds a snapshot the next turn would have to walk past all of them. So no statement here looks at
-more than the last turn.
+A row that changes with each turn would leave a dead version each time. While another session holds
+a snapshot, the next turn would have to read past all of these. So no statement here reads more than
+the last turn.
 """
 
 from typing import Final
@@ -11,9 +11,9 @@ HIGHEST: Final = "SELECT max(id) FROM shipper_outbox"
 BOOKS: Final = "(SELECT * FROM shipper_turn ORDER BY turn DESC LIMIT 1) AS last_turn"
 NAMED: Final = "CAST(pg_get_serial_sequence('shipper_outbox', 'id') AS regclass)"
 TOP: Final = f"greatest(coalesce(pg_sequence_last_value({NAMED}), 0), coalesce(({HIGHEST}), 0))"
-# By the numbers that `made` has found, because to look for a sequence by name takes longer than all
-# the rest. TRUNCATE ... RESTART IDENTITY gives it another file; a sequence that was dropped has
-# none.
+# By the numbers that `made` has found, because finding a sequence by its name takes longer than all
+# the rest. TRUNCATE ... RESTART IDENTITY gives the sequence another file; a sequence that was
+# dropped has no file.
 _SAME: Final = (
     "CAST(CAST('shipper_outbox' AS regclass) AS oid) = :outbox"
     " AND pg_relation_filenode(CAST(:seq AS regclass)) = :node"
@@ -23,15 +23,15 @@ GIVEN_OF_SAME: Final = (
     " ELSE -1 END"
 )
 LAST: Final = f"greatest({GIVEN_OF_SAME}, CASE WHEN {_SAME} THEN ({HIGHEST}) END)"
-# When this server began to serve, in microseconds; negative for a standby. A pooler changes it
-# under an open connection, and no two servers have the same.
+# When this server started, in microseconds; negative for a standby. No two servers have the same
+# number, so it also shows when a pooler changes the server under an open connection.
 STARTED: Final = (
     "CAST(extract(epoch FROM pg_postmaster_start_time()) * 1000000 AS bigint)"
     " * CASE WHEN pg_is_in_recovery() THEN -1 ELSE 1 END"
 )
 FOLD_AFTER: Final = 256
-# What turns have counted and is not added up yet. The bound keeps the search away from rows that
-# were deleted.
+# What turns have counted and is not yet added up. The bound keeps the search away from deleted
+# rows.
 NOT_ADDED: Final = f"turn > (SELECT coalesce(max(turn), 0) - {4 * FOLD_AFTER} FROM shipper_turn)"
 
 _NOW = "clock_timestamp()"
@@ -47,8 +47,9 @@ _ADD_UP = (
     " dead = shipper_destination.dead + excluded.dead"
 )
 
-# Whether a daemon has the lease: its time isn't over by the server's clock, or the commit that
-# prolongs it waits for a standby. A lock tells whose commit it is: any process may have any name.
+# Whether a daemon has the lease: by the server's clock its time isn't over, or the commit that
+# prolongs it waits for a standby. A lock shows whose commit it is, because a process can give
+# itself any name.
 _IS_ALIVE = (
     f"(coalesce(expires_at > {_NOW}, false) OR EXISTS (SELECT 1 FROM pg_stat_activity"
     " JOIN pg_locks AS l USING (pid) WHERE wait_event = 'SyncRep' AND l.mode = 'RowShareLock'"
@@ -72,7 +73,7 @@ class PostgresFence:
     )
     renew = f"UPDATE shipper_lease SET expires_at = {_EXPIRES} {_ITS}"
     drop = f"UPDATE shipper_lease SET owner = NULL, expires_at = NULL, token = token + 1 {_ITS}"
-    # An operator may have set back where ids begin: then nothing is known of their order.
+    # If an operator has set the sequence of ids back, nothing is known about their order.
     begin: str | None = (
         f"{_INSERT} SELECT :number + 1, :token, :claim, :delivery, least(:settled, {TOP})"
         " RETURNING turn, token, claim, delivery, settled"
@@ -84,8 +85,8 @@ class PostgresFence:
         " ELSE before.settled END"
         " FROM held, shipper_turn AS before WHERE before.turn = :number - 1"
         " AND before.token = :token"
-        # It reads the outbox, so that no session can empty it before this transaction has ended:
-        # an id that is recorded is of the event that was sent.
+        # It reads the outbox, so that no session can empty it before this transaction ends: so a
+        # recorded id is that of the event that was sent.
         f" AND {LAST} >= :known ON CONFLICT (turn) DO NOTHING RETURNING {STARTED}, settled"
     )
     advance_returns = True

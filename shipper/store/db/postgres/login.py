@@ -1,9 +1,9 @@
 """Why a login to a PostgreSQL server failed.
 
-libpq gives no code while it connects. So here, and only here, words are judged: those of libpq, and
-those of the server where they are English. A failure with unknown words counts as a server that
-can't be reached, and is tried again. The words are always quoted, because they name the cause. A
-password is never among them.
+libpq gives no code while it connects. So this module, and no other, decides by words: those of
+libpq, and those of the server if they are English. A failure with unknown words counts as a server
+that can't be reached, and shipper tries again. A message always quotes the words, because they name
+the cause. It never contains a password.
 """
 
 import re
@@ -24,8 +24,9 @@ _AGAIN = StoreUnavailable
 _LOGIN: Final = "the server refuses the login"
 _OUT_OF_REACH: Final = "the database server can't be reached"
 
-# The kind decides the exit status: with 69 it is tried again, with 77 and 78 an operator has to
-# change something. Several hosts can fail for several reasons; while one can come back it is 69.
+# The kind decides the exit status: with 69 shipper tries again, with 77 and 78 an operator has to
+# change something. Several hosts can fail for different reasons; if one of them can come back, it
+# is 69.
 _MEANINGS: Final[Sequence[tuple[str, _Meaning]]] = (
     (
         r"password authentication failed|no password supplied|authentication failed for user",
@@ -73,7 +74,7 @@ _MEANINGS: Final[Sequence[tuple[str, _Meaning]]] = (
             r"|authentication method .* not supported|authentication method requirement"
             r'|invalid "\w+" value|invalid SSL protocol version range|weak sslmode'
             r"|could not parse network address"
-            # What the server says of libpq's `options`, or a pooler of any option.
+            # What the server says about libpq's `options`, or a pooler about any option.
             r"|unrecognized configuration parameter|invalid command-line argument"
             r"|(?:-c |--)\S+ requires a value|invalid value for parameter|valid range for parameter"
             r"|parameter .* cannot be (?:changed|set)|permission denied to set "
@@ -82,7 +83,7 @@ _MEANINGS: Final[Sequence[tuple[str, _Meaning]]] = (
         (
             SchemaError,
             "an option of database.url can't be used",
-            "see the words above; options may also come from the environment (PGOPTIONS …)",
+            "see the words above; options can also come from the environment (PGOPTIONS …)",
         ),
     ),
     (
@@ -130,7 +131,7 @@ _UNKNOWN: Final[_Meaning] = (
     "is it running, and are host, port, user and password right?",
 )
 _ANY: Final = re.compile("|".join(f"(?P<m{at}>{words})" for at, (words, _) in enumerate(_MEANINGS)))
-# Questions of libpq, and the words that psycopg puts before them, name no cause.
+# The questions of libpq, and the words that psycopg adds, name no cause.
 _NOISE: Final = re.compile(
     r"^\s*(?:Is the server running.*|This probably means.*|before or while processing.*"
     r"|Multiple connection attempts failed.*)$",
@@ -144,9 +145,9 @@ MASK: Final = "****"
 def refused(
     error: Exception, place: str, user: str | None, secrets: Iterable[str] = ()
 ) -> ShipperError:
-    """Return what a failed login to `place` as `user` means, without the `secrets`.
+    """Return what a failed login to `place` as `user` means; the text has none of `secrets`.
 
-    It has the words of libpq and of the server. It is StoreUnavailable where trying again can help.
+    The text quotes libpq and the server. It is StoreUnavailable if trying again can help.
     """
     lines = _lines(str(error))
     kind, what, hint = _judged(lines)
@@ -171,7 +172,7 @@ def _meaning(line: str) -> _Meaning | None:
 
 
 def _lines(words: str) -> list[str]:
-    """Return the words about each host, each once, without those that name no cause."""
+    """Return the lines about the hosts, each once, without those that name no cause."""
     words = _PREFIX.sub("", _NOISE.sub("", words))
     return list(
         dict.fromkeys(text for line in words.splitlines() if (text := " ".join(line.split())))

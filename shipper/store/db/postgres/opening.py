@@ -1,8 +1,8 @@
 """How a connection to a PostgreSQL server is opened, and what is set on it.
 
-It decides every setting that our statements depend on, so that our sessions work the same whatever
-a role, a database, a server or the environment sets. It must never show a password, and never
-connect to another database than the one that it was opened for.
+It decides every setting that our statements depend on: a role, a database, a server or the
+environment can set other values, and our sessions must still work the same. It must never show a
+password, and never connect to another database than the one that it was opened for.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,11 +28,11 @@ _CONNECT: Final[Mapping[str, Any]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,  # ms
 }
-# In any other encoding texts would arrive as bytes or not at all.
+# In another encoding, texts would arrive as bytes or not at all.
 _ALWAYS: Final[Mapping[str, Any]] = {"client_encoding": "UTF8", "prepare_threshold": None}
 
-# Which process serves us, which schemas the search_path shows, in which of them the outbox is, and
-# which schemas of the database have an outbox.
+# The server process of this session, the schemas on the search_path, the one of them that has the
+# outbox, and all schemas of the database that have an outbox.
 _WHERE = """
 WITH outboxes AS MATERIALIZED (
     SELECT c.oid, CAST(n.nspname AS pg_catalog.text) AS name FROM pg_catalog.pg_class AS c
@@ -48,7 +48,7 @@ SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_schemas(false),
 
 
 class Connector:
-    """Makes the connections of one engine: holds the URL, and reads it again before each."""
+    """Makes the connections of one engine; before each it reads the URL again."""
 
     def __init__(self, url: URL, renewed: Callable[[], str] | None, frozen: float) -> None:
         self._url = url
@@ -58,11 +58,11 @@ class Connector:
 
     @property
     def place(self) -> str:
-        """Return which database on which hosts, for a person; no user and no password."""
+        """Return the database and its hosts as a text, without user and password."""
         return place(self._url)
 
     def move(self, url: str) -> None:
-        """Connect to another address from now on; it must lead to the same database."""
+        """Connect to another address from now on; it must be the same database."""
         self._url = make_url(url)
 
     def connect(self, dialect: Any, _record: object, _args: object, _params: object) -> Any:
@@ -86,9 +86,9 @@ class Connector:
         return connection
 
     def _renew(self) -> str:
-        """Take the user and the password that are valid now; return a remark where that fails.
+        """Read the user and the password again; return a remark if that fails.
 
-        A running process can't change to another database: all that it knows is of this one.
+        A running process can't change to another database: all that it knows is about this one.
         """
         if self._renewed is None:
             return ""
@@ -103,8 +103,9 @@ class Connector:
 
     def _set_up(self, connection: Any, given: Mapping[str, str]) -> None:
         version = connection.info.server_version // 10_000
-        # By statement and not by startup option, which a pooler refuses. Outside of a transaction,
-        # because the role's timeout for one can be too short for two ways to the server.
+        # By statements and not by startup options, which a pooler refuses. Outside of a
+        # transaction, because the role's timeout for a transaction can be shorter than two round
+        # trips.
         connection.autocommit = True
         with connection.cursor() as cursor:
             idles = ("idle_in_transaction_session_timeout", f"{self._frozen * 1000:.0f}", 13)
@@ -117,17 +118,17 @@ class Connector:
             served_by, schemas, shown, everywhere = cursor.execute(_WHERE).fetchone()
             # A schema before pg_catalog could replace PostgreSQL's own functions and operators.
             path = [name for name in schemas if not name.startswith("pg_")]
-            if not path and len(everywhere) == 1:  # no other outbox can be meant or made
+            if not path and len(everywhere) == 1:  # no other outbox can be found or made
                 path, shown = everywhere, everywhere[0]
             self._schema = self._schema or shown
             if shown != self._schema:
-                # The path was changed since; it can lead to another outbox.
+                # The search_path was changed since then; it can lead to another outbox.
                 path = [self._schema]
             if path != schemas:
                 cursor.execute(f"SET search_path = {', '.join(map(_quoted, path)) or 'pg_catalog'}")
         connection.autocommit = False
-        # A pooler names no process of the server. It can give the next transaction another process,
-        # which doesn't know the prepared statements.
+        # Behind a pooler, the session's process number isn't one of the server. A pooler can give
+        # the next transaction another process, which doesn't know the prepared statements.
         if connection.info.backend_pid == served_by:
             connection.prepare_threshold = 1
 
@@ -138,17 +139,18 @@ def open_server(
     """Return an engine for a server; `renewed` returns the URL again, before each connection.
 
     `patience` is in seconds: how long a third thread waits for a connection. The server ends a
-    transaction of ours in which nothing happens for `frozen` seconds.
+    transaction of ours if nothing happens in it for `frozen` seconds.
 
-    Raises ConfigError for a URL that can't be one, and where the driver isn't installed.
+    Raises ConfigError for an invalid URL, and if the driver isn't installed.
     """
     try:
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             isolation_level="READ COMMITTED",
-            # The parameters of a failed statement may be payloads, and errors end up in logs.
+            # The parameters of a failed statement can be payloads, and errors end up in logs.
             hide_parameters=True,
-            # One is kept for ever (see `kept`); the other is for work that needs one of its own.
+            # One connection is kept for ever (see `kept`); the other is for work that needs its
+            # own.
             poolclass=QueuePool,
             pool_size=1,
             max_overflow=1,
@@ -169,7 +171,7 @@ def open_server(
 
 
 def hosts(url: URL) -> list[str]:
-    """Return the hosts of a URL, each with its port where it has one; none for a local socket."""
+    """Return the hosts of a URL, each with its port if it has one; none for a local socket."""
     named = url.query.get("host", url.host or "")
     names = named.split(",") if isinstance(named, str) else list(named)
     given = url.query.get("port", str(url.port or ""))
@@ -180,7 +182,7 @@ def hosts(url: URL) -> list[str]:
 
 
 def place(url: URL) -> str:
-    """Return which database on which hosts, for a person; no user and no password."""
+    """Return the database and its hosts as a text, without user and password."""
     return f"{','.join(hosts(url)) or 'local'}/{url.database or ''}"
 
 
@@ -191,7 +193,7 @@ def _with_port(name: str, port: str) -> str:
 
 
 def _of_database(url: URL) -> tuple[object, ...]:
-    """Return the parts of a URL that name the database: all but the user and the credentials."""
+    """Return the parts of a URL that name the database: not the user and the credentials."""
     rest = {
         name: value
         for name, value in url.query.items()
@@ -201,7 +203,7 @@ def _of_database(url: URL) -> tuple[object, ...]:
 
 
 def _secrets(url: URL) -> list[str]:
-    """Return the parts of a URL that no message may show."""
+    """Return the parts of a URL that no message is allowed to show."""
     query = [value for name, value in url.query.items() if "password" in name]
     texts = [text for value in query for text in ([value] if isinstance(value, str) else value)]
     return [str(url.password), *texts] if url.password else texts

@@ -1,4 +1,4 @@
-"""What is looked at before each transaction on a connection to a server that stays open."""
+"""The checks before each transaction on an open connection to a server."""
 
 import select
 from typing import Any
@@ -7,17 +7,17 @@ from sqlalchemy import Connection
 
 
 class ServerSafeguard:
-    """The look at a server's connection, for one engine. No file belongs to it."""
+    """The checks of a server's connection, for one engine. There is no file."""
 
     def look(self) -> bool:
-        """Return True: the server answers for its database with each statement."""
+        """Return True: each statement shows whether the database is still there."""
         return True
 
     def is_alive(self, connection: Connection) -> bool:
-        """Return False where the server, or a proxy before it, has hung up in the meantime.
+        """Return False if the server, or a proxy before it, has closed the connection.
 
-        A server sends nothing between two statements. So where something can be read, the server
-        is asked.
+        A server sends nothing between two statements. So if there is something to read, this asks
+        the server.
         """
         driver: Any = connection.connection.driver_connection
         if driver.closed:
@@ -26,7 +26,7 @@ class ServerSafeguard:
         silent.register(driver.fileno(), select.POLLIN)
         if not silent.poll(0):
             return True
-        # An empty statement begins no transaction; libpq notes what becomes of the connection.
+        # An empty statement begins no transaction; libpq notes whether the connection still works.
         driver.pgconn.exec_(b"")
         return not driver.closed
 

@@ -1,1 +1,1 @@
-"""All that is so only with an SQLite file."""
+"""What is different in an SQLite file."""

@@ -1,7 +1,7 @@
-"""What is refused before an SQLite file is opened, because of the -wal and -shm beside it.
+"""When shipper refuses to open an SQLite file, because of the -wal and -shm beside it.
 
-A connection that is opened beside a removed WAL begins another one; one that is opened beside the
-WAL of another file damages the file. See `wal_files`.
+A connection that is opened while another process has a removed WAL open begins a second WAL. One
+that is opened beside the WAL of another file damages the file. See `wal_files`.
 """
 
 from pathlib import Path
@@ -13,11 +13,12 @@ from shipper.store.db.sqlite import holders
 from shipper.store.db.sqlite.wal_files import SUFFIXES, removed
 from shipper.system.files import followed
 
-# Seconds. A process that opens the database locks the file and the -shm within microseconds, unless
-# it is held up. A shipper that lost its -wal saves its content within about half a second.
+# Seconds. A process that opens the database normally locks the file and the -shm within
+# microseconds. A daemon that lost its -wal saves the content within about half a second.
 _LOOK_AGAIN_AFTER = 0.05
 _LOOK_AGAIN_FOR = 1.0
-# SQLite removes them as the last connection of all is closed. That is over within these looks.
+# SQLite removes the files when the last connection of all processes is closed. That takes less time
+# than these looks.
 _CLOSING_LOOKS = 3
 
 
@@ -30,18 +31,16 @@ def refuse_removed(file: Path) -> None:
     for _ in range(_CLOSING_LOOKS):
         if not any(removed(f"{real}{suffix}") for suffix in SUFFIXES):
             return
-        Event().wait(
-            _LOOK_AGAIN_AFTER
-        )  # another thread may be closing the last connection just now
+        Event().wait(_LOOK_AGAIN_AFTER)  # another thread can be closing the last connection now
     raise StoreUnavailable(f"the -wal or -shm of {file.name} was removed while it was open")
 
 
 def refuse_mixed(file: Path) -> None:
     """Raise StoreUnavailable while the WAL at its place belongs to the file that was there before.
 
-    A process that opens both writes pages of the one into the other, which damages it for good
-    (sqlite.org/howtocorrupt.html, 1.4). That happens when another file is moved into the place of a
-    file that processes have open: by the new file alone, the WAL looks like its own.
+    A process that opens both writes pages of the old file into the new one, which damages it for
+    good (sqlite.org/howtocorrupt.html, 1.4). That happens when another file is moved into the place
+    of a file that processes have open: nothing in the new file shows that the WAL isn't its own.
     """
     who = holders.strangers(file)
     if who:
@@ -57,10 +56,10 @@ def refuse_mixed(file: Path) -> None:
 def refuse_elsewhere(file: Path, patience: float) -> set[int]:
     """Raise StoreUnavailable while other processes have a removed -wal or -shm open.
 
-    Returns the processes that maybe have. A connection that is opened now would begin another WAL
-    beside it, and what is committed to one of the two is lost. It waits for at most `patience`
-    seconds, and opens nothing meanwhile: while we have the file open, no process saves a removed
-    WAL by closing the file.
+    Returns the processes that may have one open. A connection that is opened now would begin a
+    second WAL, and what is committed to one of the two would be lost. It waits for at most
+    `patience` seconds, and opens nothing meanwhile: while we have the file open, another process
+    can't save a removed WAL by closing the file.
     """
     surely, maybe = holders.elsewhere(file)
     for _ in range(round(min(patience, _LOOK_AGAIN_FOR) / _LOOK_AGAIN_AFTER)):
@@ -75,9 +74,9 @@ def refuse_elsewhere(file: Path, patience: float) -> set[int]:
 
 
 def refuse_without(driver: Any, file: Path, suspects: set[int]) -> None:
-    """Raise StoreUnavailable where the suspects have another -wal or -shm open than the driver.
+    """Raise StoreUnavailable if the suspects have another -wal or -shm open than the driver.
 
-    Suspects are left where `refuse_elsewhere` wasn't sure: the file may have no WAL.
+    `refuse_elsewhere` returns suspects if it isn't sure: the file may have no WAL.
     """
     if suspects and driver.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
         who = suspects & holders.without_ours(file)

@@ -48,10 +48,10 @@ class SqliteDialect:
     same_key = _OF_KEY
     its_hold = "{hold}.destination = {row}.destination AND {hold}.ordering_key = {row}.ordering_key"
     hold_of = _OF_KEY
-    # The index is named and not left to the planner: without statistics SQLite reads a lane by
-    # going through all pending rows, and with old statistics also events of given ids.
+    # The statement names the index. Otherwise SQLite, without statistics, goes through all pending
+    # rows to read a lane, and with old statistics also to read events of given ids.
     along = " INDEXED BY shipper_outbox_{0}"
-    by_id = " NOT INDEXED"  # but the rowid
+    by_id = " NOT INDEXED"  # only the rowid
     ids = "(SELECT value FROM json_each(:ids))"
     relane = ""
     true = "1"
@@ -119,7 +119,7 @@ class SqliteDialect:
         try:
             return parse_iso(value) if isinstance(value, str) else float(value)
         except ValueError:
-            return 0.0  # an operator wrote it by hand; due at once is the safe reading
+            return 0.0  # written by hand (SQL); to read it as due at once is safe
 
     # -- connections ------------------------------------------------------------------------------
 
@@ -129,17 +129,17 @@ class SqliteDialect:
         *,
         patience: float,
         create: bool,
-        told: Callable[[str], None],
+        notify: Callable[[str], None],
         renewed: Callable[[], str] | None,  # noqa: ARG002
         frozen: float,  # noqa: ARG002
     ) -> Engine:
         """Open the file; no password changes, and no server ends a transaction."""
-        return opening.open_file(url, patience=patience, create=create, told=told)
+        return opening.open_file(url, patience=patience, create=create, notify=notify)
 
     def safeguard(self, engine: Engine) -> FileSafeguard:
-        """Look at the file and at what lies beside it."""
+        """Check the file, and its -wal and -shm."""
         options = engine.get_execution_options()
-        return FileSafeguard(options["file"], options["told"])
+        return FileSafeguard(options["file"], options["notify"])
 
     def describe(self, engine: Engine) -> str:  # noqa: ARG002
         """Return name and version of the library."""
@@ -149,11 +149,11 @@ class SqliteDialect:
         """Do nothing: another path is another outbox."""
 
     def prepare(self, connection: Connection, mode: Literal["write", "read", "glance"]) -> None:
-        """Set the patience of the statements; before the first write, see to WAL and UTF-8."""
+        """Set how long statements wait; before the first write, make sure of WAL and UTF-8."""
         options = connection.get_execution_options()
         driver = connection.connection.driver_connection
         if mode == "write" and options.get("file") is not None and not connection.info.get("ready"):
-            ready = header.make_ready(driver, options["file"], options["told"])
+            ready = header.make_ready(driver, options["file"], options["notify"])
             connection.info["ready"] = ready
         write_lock.be_patient(driver, options["patience"], asking=mode == "write")
 
@@ -173,7 +173,7 @@ class SqliteDialect:
         """Do nothing: statements have no time limit."""
 
     def lock_lease(self, tx: Connection) -> None:
-        """Do nothing: the writer of a file has all of it to itself."""
+        """Do nothing: a file has one writer at a time."""
 
     def one_upgrade_at_a_time(self, tx: Connection) -> None:
         """Do nothing: the write lock does that."""

@@ -1,8 +1,8 @@
 """What a failure of SQLite's driver means to an operator who can act on it.
 
-What a result code means stands in `result_codes`. Here the disk, the rights and the locks are
-looked at too, because SQLite gives the same code for several of their troubles. It must never show
-a statement's parameters: they may be payloads.
+`result_codes` says what each result code means. This module also looks at the disk, the rights and
+the locks, because SQLite gives the same code for several problems with them. No message must ever
+show a statement's parameters, which can be payloads.
 """
 
 import os
@@ -28,7 +28,7 @@ _NO_ROOM = 64 << 10
 
 @contextmanager
 def translating_sqlite(file: Path | None = None) -> Iterator[None]:
-    """Turn what SQLite's driver raises within into a ShipperError, where it is used directly."""
+    """Turn errors of SQLite's driver into a ShipperError, for code that uses it directly."""
     try:
         yield
     except Exception as error:
@@ -49,13 +49,13 @@ def is_counter(error: Any) -> bool:
 
 
 def named(error: Any) -> str:
-    """Return the name of a failure's code, '' where it has none; no word of a row."""
+    """Return the name of a failure's code, '' if it has none; no values of a row."""
     code: int = getattr(error, "sqlite_errorcode", 0)
     return result_codes.named(code) if code else ""
 
 
 def translate(error: object, file: Path | None) -> ShipperError | None:
-    """Return what a failure of SQLite's driver means; `file` is the database, where it is known.
+    """Return what a failure of SQLite's driver means; `file` is the database, if it is known.
 
     None means that only a change of shipper's code helps: see `result_codes.meaning`.
     """
@@ -80,7 +80,7 @@ def _primary(error: Any) -> int:
 def _looked_into(
     found: result_codes.Meaning, primary: int, file: Path | None
 ) -> result_codes.Meaning:
-    """Return what it means once the disk and the rights are looked at: SQLite mixes them up."""
+    """Return what a code means after a look at the disk and the rights: SQLite mixes them up."""
     if file is None:
         return found
     if primary in _GROWING and _is_full(file):
@@ -93,7 +93,7 @@ def _looked_into(
 
 
 def _may_write(file: Path) -> bool:
-    """Return whether the system lets us write a database and what lies beside it."""
+    """Return whether the system lets us write a database, and its -wal and -shm."""
     beside = (file.with_name(file.name + suffix) for suffix in ("-wal", "-shm"))
     files = [file, *(path for path in beside if path.exists())]
     return os.access(file.parent, os.W_OK | os.X_OK, effective_ids=True) and all(

@@ -1,9 +1,9 @@
-"""What an SQLite file has to be before anything is written to it: in WAL mode, and UTF-8.
+"""Before the first write to an SQLite file: it must be in WAL mode, and its texts UTF-8.
 
 Both settings are in the file's header. A file that was loaded from a dump or restored by a tool can
-have lost them (NetworkOptimizer 659). It decides once for each connection, before the first write:
-a file with an outbox gets its WAL mode back. The operator is told so, because it is a change for
-every application. It must never change the mode of a file without an outbox.
+have lost them (NetworkOptimizer 659). This module decides once for each connection: a file with an
+outbox gets its WAL mode back. A notice informs the operator, because the change affects every
+application. It must never change the mode of a file without an outbox.
 """
 
 from collections.abc import Callable
@@ -13,17 +13,17 @@ from typing import Any
 from shipper.errors import SchemaError, StoreUnavailable
 from shipper.store.db.sqlite.failures import translating_sqlite
 
-Told = Callable[[str], None]
+Notify = Callable[[str], None]
 
 _BUSY = frozenset({5, 6})  # BUSY, LOCKED
 _OUTBOX = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'shipper_outbox')"
 
 
-def make_ready(driver: Any, file: Path, told: Told) -> bool:
-    """Give a file with an outbox its WAL back; return whether it has an outbox and is ready.
+def make_ready(driver: Any, file: Path, notify: Notify) -> bool:
+    """Switch a file with an outbox to WAL; return whether it has an outbox and is ready.
 
     Raises SchemaError for a file that can't have a WAL or isn't UTF-8, StoreUnavailable while
-    another process is in the way, and what `result_codes` says.
+    another process prevents the change, and the errors of `result_codes`.
     """
     with translating_sqlite(file):
         if not driver.execute(_OUTBOX).fetchone()[0]:
@@ -32,7 +32,7 @@ def make_ready(driver: Any, file: Path, told: Told) -> bool:
         mode = driver.execute("PRAGMA journal_mode").fetchone()[0]
     if mode != "wal":
         into_wal(driver, file, mode)
-        told(
+        notify(
             f"{file.name}: the journal mode was {mode}, as after a restore from a dump; it is WAL"
             " again, for every application"
         )
@@ -48,7 +48,7 @@ def into_wal(driver: Any, file: Path, mode: str) -> None:
             raise StoreUnavailable(
                 f"{file.name}: the journal mode is {mode} and not WAL, and can't be changed while"
                 " another process uses the file",
-                "let that end its transaction, or stop it; shipper tries again",
+                "let that process end its transaction, or stop it; shipper tries again",
             ) from error
         with translating_sqlite(file):
             raise
@@ -61,7 +61,7 @@ def into_wal(driver: Any, file: Path, mode: str) -> None:
 
 
 def refuse_encoding(encoding: str) -> None:
-    """Raise SchemaError unless texts are UTF-8: else SQLite would change the bytes of a text."""
+    """Raise SchemaError unless texts are UTF-8; otherwise SQLite would change their bytes."""
     if encoding not in {"UTF-8", "UTF8"}:
         raise SchemaError(
             f"the database is encoded in {encoding}; an outbox needs UTF-8",

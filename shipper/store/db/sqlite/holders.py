@@ -1,7 +1,7 @@
 """Which processes of this machine have an SQLite file open or locked, as far as `/proc` shows.
 
-A process that is found is there. That none is found proves nothing: the processes of another user
-can be hidden, and a process of another container has no number here.
+A process that is found certainly exists. If none is found, that proves nothing: processes of
+another user can be hidden, and a process of another container has no number here.
 """
 
 import os
@@ -21,7 +21,8 @@ _WAL_WRITER = range(120, 121)
 _WAL_OPEN = range(128, 129)
 _FILE = range(0x4000_0000, 0x4000_0000 + 512)
 _NAMED = 3
-_DELETED = " (deleted)"
+DELETED = " (deleted)"
+"""What the kernel adds to the path of an open file that was removed."""
 
 
 class _Lock(NamedTuple):
@@ -48,32 +49,32 @@ def writers(file: Path) -> list[str]:
 
 
 def strangers(file: Path) -> list[str]:
-    """Return the processes that have the -wal at this file's place open, but another file.
+    """Return the processes that have the -wal beside this file open, but not this file.
 
-    They have the file open that was there before another was moved into its place. This process
-    doesn't count: it looks at its own files before each transaction (`safeguard`), and after an
-    error of the disk it can have other locks than it thinks.
+    They have an older file open: another file was moved into its place since then. This process
+    doesn't count: it checks its own files before each transaction (`safeguard`), and after a disk
+    error it can hold other locks than it expects.
     """
     wal, database = _locking(file)
     return described(sorted(wal - database - {os.getpid()}))
 
 
 def mixers(file: Path) -> list[str]:
-    """Return the processes that have both the file and the -wal at its place open, ours too."""
+    """Return the processes that have both the file and the -wal beside it open, ours too."""
     wal, database = _locking(file)
     return described(sorted(wal & database))
 
 
 def elsewhere(file: Path) -> tuple[set[int], set[int]]:
-    """Return which other processes have a file open with a removed -wal or -shm: surely, or maybe.
+    """Return the other processes that have a removed -wal or -shm of a file open: surely, maybe.
 
-    A process is in the second set if it locks the file, but not the -shm at its place. It can also
-    be about to open the -shm, or be reading a file without a WAL. A process whose descriptors are
-    hidden from us is never in the first set for them.
+    A process is in the second set if it locks the file, but not the -shm beside it. Such a process
+    can also be about to open the -shm, or be reading a file without a WAL. If we can't see the
+    descriptors of a process, it is in the first set only if its locks prove it.
     """
     wal, database = (found - {os.getpid()} for found in _locking(file))
     real = followed(file)
-    removed = frozenset(f"{real}{suffix}{_DELETED}" for suffix in ("-wal", "-shm"))
+    removed = frozenset(f"{real}{suffix}{DELETED}" for suffix in ("-wal", "-shm"))
     surely = {pid for pid in wal | database if _has_open(pid, removed)}
     if not os.path.lexists(f"{real}-wal"):
         surely |= wal  # no process has a -shm open without the -wal
@@ -83,7 +84,8 @@ def elsewhere(file: Path) -> tuple[set[int], set[int]]:
 def without_ours(file: Path) -> set[int]:
     """Return the processes that lock a file, but not the -shm that this process has open with it.
 
-    None where the kernel doesn't show our own locks on both: then it shows no other either.
+    Return no process if the kernel doesn't show our own locks on both files: then it doesn't show
+    other locks either.
     """
     wal, database = _locking(file)
     return database - wal if os.getpid() in wal & database else set()
@@ -99,7 +101,7 @@ def is_guarded(file: Path, first: int) -> bool:
 
 
 def _locking(file: Path) -> tuple[set[int], set[int]]:
-    """Return which processes have the -wal open, and which the file: by the locks they hold."""
+    """Return which processes have the -wal open, and which the file, by their locks."""
     real = followed(file)
     with suppress(OSError):
         locks = _locks()
@@ -164,7 +166,7 @@ def _lockers(locks: Iterable[_Lock], path: Path, places: range) -> set[int]:
 
 
 def _of_file(locks: Iterable[_Lock], path: Path, places: range) -> list[_Lock]:
-    """Return which of these locks are in these places of a file, none where there is no file.
+    """Return which of these locks are in these places of a file; none if there is no file.
 
     A file on another file system can have the same inode number.
     """
@@ -178,7 +180,7 @@ def _of_file(locks: Iterable[_Lock], path: Path, places: range) -> list[_Lock]:
 
 
 def _locks() -> list[_Lock]:
-    """Return the locks on this machine, as far as they are shown to us."""
+    """Return the locks on this machine, as far as the kernel shows them."""
     found = []
     # proc(5) locks: `1: POSIX ADVISORY WRITE 4711 fd:01:131077 120 120`, device in hexadecimal
     for line in Path("/proc/locks").read_text("ascii", "replace").splitlines():

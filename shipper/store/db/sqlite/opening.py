@@ -29,7 +29,7 @@ from shipper.system.files import Directory, Untrusted
 from shipper.system.installation import with_packages
 
 FORM: Final = "sqlite:////var/lib/shop/shop.db"
-# The first with UPDATE ... FROM (sqlite.org/releaselog/3_33_0.html).
+# The first version with UPDATE ... FROM (sqlite.org/releaselog/3_33_0.html).
 _OLDEST_SQLITE = (3, 33)
 _DEFENSIVE = 1010  # SQLITE_DBCONFIG_DEFENSIVE
 
@@ -43,18 +43,18 @@ class SqliteLibrary(NamedTuple):
 
 
 def sqlite_library() -> SqliteLibrary:
-    """Return which SQLite we use: that of pysqlite3 where it is newer than Python's own."""
+    """Return which SQLite we use: that of pysqlite3 if it is newer than Python's own."""
     module = _sqlite_module()
     version: str = module.sqlite_version
     name = module.__name__.partition(".")[0]
     return SqliteLibrary(name, version, _wal_reset_safe(_numbers(version)))
 
 
-def open_file(url: URL, *, patience: float, create: bool, told: Callable[[str], None]) -> Engine:
+def open_file(url: URL, *, patience: float, create: bool, notify: Callable[[str], None]) -> Engine:
     """Return an engine of the file that a URL names; with `create` a missing file is made first.
 
-    `patience` is in seconds: how long a transaction waits for another process's write lock. `told`
-    is called with each change that is made to the file before it is written, as a sentence.
+    `patience` is in seconds: how long a transaction waits for another process's write lock. Before
+    shipper changes a setting in the file, it calls `notify` with a sentence about it.
 
     Raises ConfigError for a URL that names no file, SchemaError for a missing file and for a
     library that is too old, and AccessDenied.
@@ -67,34 +67,34 @@ def open_file(url: URL, *, patience: float, create: bool, told: Callable[[str], 
         create_sqlite_file(path)
     refuse_unusable_file(path)
     _refuse_old_library(sqlite_library().version)
-    engine = _engine(lambda: connect_sqlite(path, patience), patience, told)
+    engine = _engine(lambda: connect_sqlite(path, patience), patience, notify)
     engine.update_execution_options(file=path)
     return engine
 
 
 def open_draft(path: Path, opened: Callable[[], None]) -> Engine:
-    """Return an engine of a file that no other process has; see `connect_draft`."""
+    """Return an engine of a file that no other process has open; see `connect_draft`."""
     return _engine(lambda: connect_draft(path, opened), 0.0, lambda _: None)
 
 
-def _engine(creator: Callable[[], Any], patience: float, told: Callable[[str], None]) -> Engine:
+def _engine(creator: Callable[[], Any], patience: float, notify: Callable[[str], None]) -> Engine:
     engine = create_engine(
         "sqlite://",
-        hide_parameters=True,  # a failed statement's may be payloads, and errors end up in logs
+        hide_parameters=True,  # parameters can be payloads, and errors end up in logs
         module=_sqlite_module(),
         creator=creator,
-        # A connection that is given back is closed. An open one would keep the connection that
-        # `transactions` keeps from saving a WAL that another process has removed.
+        # The pool closes a connection that is given back. If one stayed open, `transactions` could
+        # not save a WAL that another process has removed.
         poolclass=NullPool,
     )
     event.listen(engine, "begin", Begin(_sqlite_module(), patience))
-    engine.update_execution_options(patience=patience, told=told)
+    engine.update_execution_options(patience=patience, notify=notify)
     return engine
 
 
 def quoted(path: str) -> str:
-    """Return a file's path as it stands in a URL."""
-    # Only these two mean something there.
+    """Return a file's path, written for a URL."""
+    # Only these two characters have a meaning there.
     return path.replace("%", "%25").replace("?", "%3F")
 
 
@@ -102,9 +102,9 @@ def create_sqlite_file(path: Path) -> None:
     """Make an empty file that application and daemon can share, and its directory if it is missing.
 
     The directory gets the mode 2770 without the sticky bit, the file 0660, whatever the umask is.
-    Both get them before SQLite sees the file, because -wal and -shm inherit from it (measured:
-    research, S11 and S12). Raises SchemaError where there is no place for the file, AccessDenied
-    where shipper isn't allowed to make it.
+    Both get their mode before SQLite opens the file, because -wal and -shm inherit from it
+    (measured: research, S11 and S12). Raises SchemaError if the file can't be made there,
+    AccessDenied if shipper isn't allowed to make it.
     """
     try:
         with _made_directory(path.parent) as directory:
@@ -142,7 +142,7 @@ def _refuse_old_library(version: str) -> None:
 def connect_sqlite(path: Path, busy_timeout: float) -> Any:
     """Return the driver's own connection to a file that exists; `busy_timeout` is in seconds.
 
-    Raises SchemaError, AccessDenied, StoreUnavailable where it can't be opened without harm, and
+    Raises SchemaError, AccessDenied, StoreUnavailable if opening the file now could damage it, and
     the driver's errors.
     """
     refuse_unusable_file(path)
@@ -166,8 +166,8 @@ def connect_sqlite(path: Path, busy_timeout: float) -> Any:
 def connect_draft(path: Path, looked: Callable[[], None]) -> Any:
     """Return the driver's own connection to a file that no other process has open.
 
-    It takes no lock, so the file can lie where an outbox can't: on a network file system. `looked`
-    is called once the file is open, before anything is read or written; what it raises is raised.
+    It takes no lock, so the file can be where an outbox can't be: on a network file system. When
+    the file is open, and before any read or write, it calls `looked` and raises what that raises.
     """
     target = f"file://{quote(os.fspath(path.absolute()))}?mode=rw&nolock=1"
     connection = _sqlite_module().connect(
@@ -186,14 +186,14 @@ def connect_draft(path: Path, looked: Callable[[], None]) -> Any:
 def _set_up_sqlite(connection: Any) -> None:
     for pragma in ("synchronous = FULL", "temp_store = MEMORY", "mmap_size = 0",
                    "cache_size = -8192", "foreign_keys = OFF",
-                   # Other programs write the file: functions in its schema must do no harm, and its
-                   # pages are checked (sqlite.org/security.html).
+                   # Other programs write the file: functions in its schema must do no harm, and
+                   # SQLite checks its pages (sqlite.org/security.html).
                    "trusted_schema = OFF", "cell_size_check = ON"):  # fmt: skip
         connection.execute(f"PRAGMA {pragma}")
     if hasattr(connection, "setconfig"):
         connection.setconfig(_DEFENSIVE, True)
     if not sqlite_library().wal_reset_safe:
-        # A checkpoint beside a writer is what the bug needs: see `upkeep.sqlite_file`.
+        # The bug needs a checkpoint beside a writer: see `upkeep.sqlite_file`.
         connection.execute("PRAGMA wal_autocheckpoint = 0")
 
 

@@ -20,7 +20,8 @@ from shipper.system.files import Directory, Untrusted, followed, trusted
 
 MOUNTINFO = Path("/proc/self/mountinfo")
 
-# Other machines can mount these, too, and share no memory with this one (sqlite.org/wal.html).
+# Other machines can mount these file systems too, and share no memory with this machine
+# (sqlite.org/wal.html).
 _NETWORK = frozenset({
     "9p", "acfs", "afs", "auristorfs", "beegfs", "ceph", "cifs", "coda", "davfs", "gfs", "gfs2",
     "glusterfs", "gpfs", "lizardfs", "lustre", "mmfs", "moosefs", "ncpfs", "nfs", "nfs3", "nfs4",
@@ -34,14 +35,14 @@ _HOSTS = frozenset({
     "fuse.drvfs", "fuse.fakeowner", "fuse.grpcfuse", "fuse.osxfs", "fuse.prl_fsd", "fuse.virtiofs",
     "fuse.vmhgfs-fuse",
 })  # fmt: skip
-# Of the file systems in user space only these are known to be a disk of this machine. Any other
-# (sshfs, rclone, s3fs, …) can be mounted by other machines, too, so it is refused.
+# Of the file systems in user space, only these are certainly a disk of this machine. Other machines
+# can mount any other (sshfs, rclone, s3fs, …) too, so shipper refuses it.
 _LOCAL_FUSE = frozenset({
     "fuseblk", "fuse.encfs", "fuse.exfat", "fuse.ext2", "fuse.ext4", "fuse.fuse2fs",
     "fuse.gocryptfs", "fuse.ntfs", "fuse.ntfs-3g", "fuse.zfs",
 })  # fmt: skip
 
-# A file there is gone with the machine's next start, or with the container.
+# The machine's next start, or the container's end, deletes a file there.
 _SHORT_LIVED = {
     "tmpfs": "it is memory: all of it is gone when this machine restarts",
     "ramfs": "it is memory: all of it is gone when this machine restarts",
@@ -70,11 +71,11 @@ class Mount:
 
 
 def refuse_unusable_file(path: Path, mountinfo: Path | None = None) -> None:
-    """Return only if an SQLite outbox can be opened at `path`.
+    """Raise an error unless an SQLite outbox can be opened at `path`.
 
-    Raises SchemaError where there is no file, or where other processes could open it by another
-    name or with other memory, and AccessDenied where it can't be reached. `mountinfo` is in the
-    format of proc(5).
+    Raises SchemaError if there is no file, or if other processes could open it by another name or
+    with other memory, and AccessDenied if it can't be reached. `mountinfo` is in the format of
+    proc(5).
     """
     try:
         status = path.stat()
@@ -97,7 +98,7 @@ def refuse_unusable_file(path: Path, mountinfo: Path | None = None) -> None:
 
 
 def second_name(path: Path, names: int) -> str:
-    """Return what is wrong with a file that has so many names."""
+    """Return a sentence about the danger of a file with this many names."""
     return (
         f"{path} has {names} names (hard links): a process that opens it by another name writes"
         " another -wal, which damages it"
@@ -105,7 +106,7 @@ def second_name(path: Path, names: int) -> str:
 
 
 def _refuse_strangers(path: Path) -> None:
-    """Raise AccessDenied where another user has placed a link that leads to another file.
+    """Raise AccessDenied if another user has placed a link that leads to another file.
 
     A user who can write in the directory can replace the file, too. But such a user must not make
     shipper, or root, write into a file that only shipper, or root, is allowed to write.
@@ -122,11 +123,11 @@ def _refuse_strangers(path: Path) -> None:
             "find out who made it, and remove it; or let database.url name the file itself",
         ) from None
     except OSError:
-        return  # the open that follows says what is wrong
+        return  # opening the file reports what is wrong
 
 
 def refuse_unusable_place(path: Path, mountinfo: Path | None = None) -> None:
-    """Raise SchemaError where an SQLite outbox isn't safe; there need be no file at `path` yet."""
+    """Raise SchemaError if an SQLite outbox at `path` isn't safe; the file needn't exist yet."""
     real = str(followed(path))
     mounts = list(_mounts(mountinfo))
     if any(mount.directory == real for mount in mounts):
@@ -155,13 +156,13 @@ def refuse_unusable_place(path: Path, mountinfo: Path | None = None) -> None:
 
 
 def missing(path: Path) -> SchemaError:
-    """Return the failure for a missing file; it is only made where an operator asks for that."""
+    """Return the failure for a missing file; shipper makes one only if an operator asks."""
     known = f"there is no directory {path.parent}" if not path.parent.is_dir() else "no such file"
     return SchemaError(f"no outbox: {path} is missing ({known})", _WHICH)
 
 
 def remark(path: Path, mountinfo: Path | None = None) -> str | None:
-    """Return a warning about a place that can be used, None where there is nothing to warn of."""
+    """Return a warning about a place that can be used; None if there is no reason to warn."""
     mounts = list(_mounts(mountinfo))
     mount = _mount_of(str(followed(path)), mounts)
     if mount is None:
@@ -178,9 +179,9 @@ def file_system(path: str, mountinfo: Path | None = None) -> str:
 
 
 def device(path: str, mountinfo: Path | None = None) -> tuple[int, int] | None:
-    """Return the device of a real path as the kernel's list of locks has it, None if unknown.
+    """Return the device of a real path, as in the kernel's list of locks; None if unknown.
 
-    stat(2) gives another device where a file system has several volumes, as btrfs has.
+    stat(2) gives another device if a file system has several volumes, as btrfs has.
     """
     mount = _mount_of(path, list(_mounts(mountinfo)))
     with suppress(ValueError):
@@ -194,27 +195,27 @@ def _unsafe(path: Path, what: str, hint: str) -> SchemaError:
 
 
 def _mount_of(real: str, mounts: list[Mount]) -> Mount | None:
-    """Return the mount that a path lies on: by the kernel's number, or else by the names."""
+    """Return the mount that a path is on: by the kernel's number, or else by the names."""
     above = [mount for mount in mounts if _is_under(real, mount.directory)]
-    told = _mount_id(real)
+    number = _mount_id(real)
     for mount in above:
-        if mount.id == told:
+        if mount.id == number:
             return mount
     # Of two mounts on one directory, the later one hides the earlier one.
     return max(reversed(above), key=lambda mount: len(mount.directory), default=None)
 
 
 def _mount_id(real: str) -> str | None:
-    """Return the kernel's number of the mount, which is right also where a later mount hides it."""
+    """Return the kernel's number of the mount; it is right even if a later mount hides this one."""
     for place in (real, os.path.dirname(real)):  # noqa: PTH120 - as the bytes are, not normalised
         with suppress(OSError):
             # O_PATH opens no file: closing a file that was opened would drop SQLite's locks on it.
             descriptor = os.open(place, os.O_PATH | os.O_CLOEXEC)
             try:
-                told = Path(f"/proc/self/fdinfo/{descriptor}").read_text("ascii", "replace")
+                info = Path(f"/proc/self/fdinfo/{descriptor}").read_text("ascii", "replace")
             finally:
                 os.close(descriptor)
-            found = re.search(r"^mnt_id:\s*(\d+)$", told, re.MULTILINE)
+            found = re.search(r"^mnt_id:\s*(\d+)$", info, re.MULTILINE)
             return found[1] if found else None
     return None
 

@@ -1,11 +1,11 @@
-"""What each result code of SQLite means to an operator: the one place that judges.
+"""What each result code of SQLite means to an operator: decided only here.
 
-The code says what kind of trouble it is (sqlite.org/rescode.html). Only where one code stands for
-several troubles (SQLITE_ERROR, SQLITE_CORRUPT, a constraint), SQLite's words decide whether ours,
-the application's or the library's part is at fault. Its words are English in every installation,
-and have names and no values. Where the file isn't at fault, it must never advise a step that would
-lose data: no restore and no upgrade because an older library can't read the file, or because an
-index of the application needs something.
+The code says what kind of trouble it is (sqlite.org/rescode.html). If one code stands for several
+troubles (SQLITE_ERROR, SQLITE_CORRUPT, a constraint), SQLite's message decides whether shipper, the
+application or the library is at fault. The message is English in every installation, and has names
+and no values. If the file isn't at fault, the hint must never be a step that loses data: no restore
+and no upgrade because an older library can't read the file, or because an index of the application
+needs something.
 """
 
 import re
@@ -83,14 +83,14 @@ NAMES = dict(_names())
 """Every result code of SQLite, without its SQLITE_."""
 
 _NO_WRITE = Meaning(AccessDenied, "not allowed to write {file} or its -wal and -shm", _RIGHTS)
-# SQLite gives the same code for a disk that is full or broken, and then shipper tries again.
+# SQLite gives the same code for a full or broken disk; then shipper tries again.
 NO_OPENING = Meaning(
     StoreUnavailable,
     "{file} or its -wal and -shm can't be opened for writing",
     f"is the disk full? Otherwise {_RIGHTS}",
 )
 FULL = Meaning(DiskFull, "the disk that {file} is on is full", "free some space; nothing was lost")
-# The disk has room, so another limit was met.
+# The disk has room, so it is another limit.
 NO_GROWTH = Meaning(
     DiskFull,
     "{file} can't grow, though its disk isn't full",
@@ -125,13 +125,13 @@ _ONLY_THE_APPLICATION = Meaning(
 )
 _ITS_TRIGGER = Meaning(
     ForeignTrigger,
-    "a trigger of the application's on shipper's tables in {file} fails",
+    "a trigger of the application on shipper's tables in {file} fails",
     "look at: SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name LIKE"
     " 'shipper%'",
 )
 
 _MEANINGS: dict[str, Meaning] = {
-    "ERROR": _TABLES,  # our statements are tested, so a table or a column is missing
+    "ERROR": _TABLES,  # shipper's statements are tested, so a table or a column is missing
     "ERROR_MISSING_COLLSEQ": _ONLY_THE_APPLICATION,
     "ERROR_RETRY": _TROUBLE,
     "ERROR_SNAPSHOT": _TROUBLE,
@@ -174,8 +174,8 @@ _MEANINGS: dict[str, Meaning] = {
     ),
     "CORRUPT_VTAB": Meaning(
         StoreUnavailable,
-        "a virtual table of the application's in {file} is damaged",
-        "the application has to build it again; shipper's tables aren't virtual",
+        "a virtual table of the application in {file} is damaged",
+        "the application has to build it again; shipper has no virtual tables",
     ),
     "FULL": FULL,
     "CANTOPEN": _NO_WRITE,
@@ -199,7 +199,7 @@ _MEANINGS: dict[str, Meaning] = {
     ),
 }  # fmt: skip
 
-# Words that decide which part is at fault where the code doesn't; the group is a name.
+# Messages that show which part is at fault if the code doesn't; the group is a name.
 _WORDS: tuple[tuple[str, Meaning], ...] = (
     (r"malformed database schema \((?P<name>[^)]*)\)", _LIBRARY),
     (r"no such function: (?P<name>json\w*)", _LIBRARY),
@@ -220,7 +220,7 @@ _NAMED = 60
 
 
 def meaning(code: int, words: str) -> Meaning | None:
-    """Return what a code means; SQLite's `words` only decide which part is at fault.
+    """Return what a code means; SQLite's `words` decide only which part is at fault.
 
     None means that only a change of shipper's code helps: a violated constraint, a wrong statement.
     """
@@ -229,7 +229,7 @@ def meaning(code: int, words: str) -> Meaning | None:
         for pattern, found in _WORDS:
             if match := re.search(pattern, words):
                 return _naming(found, match.groupdict().get("name"))
-        # A driver that doesn't ask for extended codes only says that it is a constraint.
+        # A driver that doesn't ask for extended codes reports only that a constraint failed.
         raised = primary == "CONSTRAINT" and "constraint failed" not in words
         if raised and words and not words.startswith("shipper_"):
             return _ITS_TRIGGER
@@ -237,7 +237,7 @@ def meaning(code: int, words: str) -> Meaning | None:
 
 
 def named(code: int) -> str:
-    """Return a code as a message shows it: its name and its number."""
+    """Return a code for a message: its name and its number."""
     name = NAMES.get(code) or NAMES.get(code & 0xFF) or "unknown"
     return f"SQLITE_{name}, {code}"
 

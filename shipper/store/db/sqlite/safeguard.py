@@ -1,7 +1,7 @@
-"""What is looked at before each transaction on an SQLite file that stays open.
+"""The checks before each transaction on an SQLite file that stays open.
 
-A process that has a file open doesn't notice when another file is moved into its place, or when
-the -wal and -shm beside it are removed. `Kept` in `transactions` asks here.
+A process that has a file open doesn't notice when another file is moved into its place, or when the
+-wal and -shm beside it are removed. `Kept` in `db.kept` calls these checks.
 """
 
 from collections.abc import Callable
@@ -15,33 +15,33 @@ from shipper.store.db.sqlite.wal_files import Beside
 
 
 class FileSafeguard:
-    """The look at an SQLite file and at what lies beside it, for one engine.
+    """The checks of an SQLite file, and of its -wal and -shm, for one engine.
 
-    `told` is called with a sentence about each thing that the operator should know.
+    It calls `notify` with a sentence about each thing that the operator should know.
     """
 
-    def __init__(self, file: Path, told: Callable[[str], None]) -> None:
+    def __init__(self, file: Path, notify: Callable[[str], None]) -> None:
         self._file = file
-        self._told = told
+        self._notify = notify
         self._opened: tuple[int, int] | None = None
         self._beside = Beside(file)
         self._has_told_of_names = False
 
     def look(self) -> bool:
-        """Return whether the file that is open is still there.
+        """Return whether the open file is still at its place.
 
-        Raises LeaseLost where another file lies in its place: all that the daemon knows is of the
-        file before.
+        Raises LeaseLost if another file is in its place: all that the daemon knows is about the old
+        file.
         """
         file = self._file
         try:
             found = file.stat()
         except OSError:
-            return False  # the next connection says what is wrong
+            return False  # opening the next connection reports what is wrong
         if (has_names := found.st_nlink > 1) is not self._has_told_of_names:
             self._has_told_of_names = has_names
             if has_names:
-                self._told(second_name(file, found.st_nlink))
+                self._notify(second_name(file, found.st_nlink))
         identity = (found.st_dev, found.st_ino)
         self._opened = self._opened or identity
         if identity != self._opened:
@@ -65,7 +65,7 @@ class FileSafeguard:
 
     def save(self, connection: Connection) -> None:
         """Save what is in a -wal that another process has removed; see `Beside.save`."""
-        self._beside.save(connection.connection.driver_connection, self._told)
+        self._beside.save(connection.connection.driver_connection, self._notify)
 
     def remember(self) -> None:
         """Note which -wal and -shm the connection that was just used has open."""

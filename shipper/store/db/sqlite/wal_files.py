@@ -1,10 +1,10 @@
 """The -wal and -shm of an SQLite file that we have open: what to do when they are removed.
 
-A removed file stays for the processes that have it open, and no other process finds it. What they
-commit goes into a file without a name, and the next process that opens the database begins another
-WAL (sqlite.org/howtocorrupt.html, 1.4; better-sqlite3 1237, hermes-agent 97329). It decides what
-can be saved. It must never write from the removed WAL once another process has committed to a new
-one: that would undo or cut off what is in the file now.
+A removed file stays for the processes that have it open, and no other process finds it. What these
+processes commit goes into a file without a name, and the next process that opens the database
+begins a new WAL (sqlite.org/howtocorrupt.html, 1.4; better-sqlite3 1237, hermes-agent 97329). This
+module decides what can be saved. It must never write from the removed WAL once another process has
+committed to a new one: that would undo or cut off what is in the file now.
 """
 
 import errno
@@ -22,18 +22,18 @@ from shipper.store.db.sqlite import holders
 from shipper.system.files import Directory, followed
 
 SUFFIXES = ("-wal", "-shm")
-DELETED = " (deleted)"
-# A process has to have the database to itself to end a WAL: SQLite locks this range for that.
+# To end a WAL, a process needs the database for itself: SQLite locks this range for that.
 _SHARED_FIRST, _SHARED_SIZE = 0x4000_0002, 510
 _KEPT = ".shipper.removed-wal"
 _REPLACED = ".shipper.replaced-wal"
-# Each takes room on the disk. After so many, an operator has to look at them first.
+# How many copies of removed WALs are kept. Each takes room on the disk; when there are this many,
+# an operator has to look at them first.
 _KEPT_AT_MOST = 100
 _Identity = tuple[int, int]
 
 
 class Beside:
-    """The -wal and -shm beside one SQLite file, as they were when this process opened them."""
+    """The -wal and -shm of one SQLite file, as they were when this process opened them."""
 
     def __init__(self, file: Path) -> None:
         self._file = followed(file)
@@ -43,7 +43,7 @@ class Beside:
         self._kept_as = ""
 
     def remember(self) -> None:
-        """Note which files the connection that was just used has open; once for each connection."""
+        """Note which files the connection that was just used has open; once per connection."""
         if not self._ours:
             for path in self._paths.values():
                 opened = removed(path)
@@ -57,16 +57,16 @@ class Beside:
         self._kept_as = ""
 
     def is_intact(self) -> bool:
-        """Return whether they are still the files that any other process opens."""
+        """Return whether another process that opens them now gets the same files."""
         return all(_identity(path) == identity for path, identity in self._ours.items())
 
-    def save(self, driver: Any, told: Callable[[str], None]) -> None:
+    def save(self, driver: Any, notify: Callable[[str], None]) -> None:
         """Write the content of the removed WAL into the file, and begin a new WAL that all share.
 
-        Raises StoreUnavailable while another process has the removed WAL open, too. Raises
-        LeaseLost where another process has committed to a new WAL already: then the removed WAL is
-        kept as a file, and StoreUnavailable is raised as long as that fails. The removed WAL is
-        there as long as a process has it open.
+        Raises StoreUnavailable while another process has the removed WAL open too. If another
+        process has committed to a new WAL already, it copies the removed WAL to a file and raises
+        LeaseLost, or StoreUnavailable as long as the copy fails. The removed WAL exists as long as
+        a process has it open.
         """
         if self._is_begun_anew():
             self.protect()
@@ -88,7 +88,7 @@ class Beside:
         if mode != "wal":
             raise self._shared()
         self.forget()
-        told(
+        notify(
             f"{self._file.name}: its -wal or -shm was removed while it was open; what was in it is"
             " saved, and a new one is begun. Whatever removes such files (rsync --delete, git"
             " clean) must leave the database's directory alone"
@@ -113,10 +113,10 @@ class Beside:
     def set_aside(self) -> str:
         """Move our -wal away from a file that was moved into the place of ours; return its name.
 
-        SQLite leaves the -wal there even with its last connection, and the next process that opens
-        the other file would write our pages into it. Processes that have our file open go on with
-        the -wal. Once a process has opened both, the -wal must stay: the damage is done, and that
-        process commits into it.
+        SQLite leaves the -wal there even when the last connection is closed, and the next process
+        that opens the other file would write our pages into it. Processes that have our file open
+        continue to use the -wal. If a process has opened both already, the -wal must stay: the
+        damage is done, and that process commits into the -wal.
         """
         if holders.mixers(self._file):
             return ""
@@ -131,7 +131,7 @@ class Beside:
     def _name_anew(self, directory: Directory, name: str) -> str:
         here = directory.descriptor
         number = 0
-        while True:  # no bound on the number of names: the file takes no more room than before
+        while True:  # no bound on the number: a renamed file takes no more room than before
             kept, number = f"{self._file.name}{_REPLACED}{number or ''}", number + 1
             with suppress(FileExistsError):
                 os.link(name, kept, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
@@ -145,19 +145,19 @@ class Beside:
             size = Path(wal).stat().st_size
         except OSError:
             return False
-        # A process that only reads makes them, too, and leaves the WAL empty.
+        # A process that only reads makes these files too, and leaves the WAL empty.
         return size > 0 and (
             _identity(wal) != self._ours.get(wal)
             or _identity(memory) not in {None, self._ours.get(memory)}
         )
 
     def _checkpoint(self, driver: Any) -> None:
-        """Save what can be saved while other processes have the removed WAL open, too."""
-        with suppress(Exception):  # whatever the reason: the next look tries again
+        """Save what can be saved while other processes have the removed WAL open too."""
+        with suppress(Exception):  # for any reason: the next look tries again
             driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def _shared(self) -> StoreUnavailable:
-        names = [path + DELETED for path in self._paths.values()]
+        names = [path + holders.DELETED for path in self._paths.values()]
         who = holders.listed(holders.openers(names))
         return StoreUnavailable(
             f"the -wal or -shm of {self._file.name} was removed while it was open, and another"
@@ -167,7 +167,7 @@ class Beside:
         )
 
     def _kept(self) -> str:
-        """Copy the removed WAL to a name of its own, once, and return the name.
+        """Copy the removed WAL to a new name, once, and return the name.
 
         Raises StoreUnavailable as long as that can't be done.
         """
@@ -184,7 +184,7 @@ class Beside:
     def _copied(self, name: str) -> str:
         """Copy the removed WAL to a free name; return the name only for a whole copy.
 
-        '' where this process doesn't have it open. Raises StoreUnavailable where the copy fails.
+        Return '' if this process doesn't have it open. Raises StoreUnavailable if the copy fails.
         """
         wal = self._paths["-wal"]
         ours = [one for one in removed(wal) if _identity(one) == self._ours.get(wal)]
@@ -221,7 +221,7 @@ class Beside:
 
 
 def _need_room(size: int, place: Path) -> None:
-    """Raise OSError where the disk has less room: each new try would take the last of it."""
+    """Raise OSError if the disk has less room: each new try would use up the rest."""
     if size > shutil.disk_usage(place).free:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -232,7 +232,7 @@ def removed(path: str) -> list[str]:
     with suppress(OSError):
         for entry in Path("/proc/self/fd").iterdir():
             with suppress(OSError):
-                if str(entry.readlink()) == path + DELETED:
+                if str(entry.readlink()) == path + holders.DELETED:
                     found.append(str(entry))
     return found
 

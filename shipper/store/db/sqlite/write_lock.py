@@ -18,7 +18,7 @@ _BUSY = 5  # sqlite.org/rescode.html
 def be_patient(driver: Any, patience: float, *, asking: bool) -> None:
     """Let a connection's statements wait for `patience` seconds, or for one attempt of `Begin`.
 
-    Call it only when that changes: it costs as much as to update a row.
+    Call it only if the time changes: it costs as much as an UPDATE of a row.
     """
     driver.execute(f"PRAGMA busy_timeout = {_ATTEMPT if asking else round(patience * 1000)}")
 
@@ -34,7 +34,7 @@ class Begin:
         self._attempts = round(patience * 1000) // _ATTEMPT
 
     def __call__(self, connection: Connection) -> None:
-        """Begin; a transaction that can write takes the lock now and not with its first write.
+        """Begin; a transaction that can write takes the write lock now, not at its first write.
 
         A transaction that reads first and writes later would fail at once when another process has
         written in between.
@@ -46,7 +46,7 @@ class Begin:
         elif mode == "write" and options.get("isolation_level") != "AUTOCOMMIT":
             attempts = self._attempts if "mode" in options else 0
             if not self._lock(connection.connection.driver_connection, attempts):
-                # Once more, so that it fails as any statement fails.
+                # Once more, so that the failure is that of an ordinary statement.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def _lock(self, driver: Any, attempts: int) -> bool:
