@@ -82,15 +82,15 @@ def spend(execute: Execute, statement: str, values: list[list[str]], *, within: 
 
 
 def measure(url: str, events: int) -> dict[str, dict[str, float]]:
-    """Insert in every way and return the medians."""
+    """Measure every kind of INSERT and return the medians."""
     execute = open_database(url)
     workload, numbers = Workload(10 * events, _KEYS), count()
     payloads = map(workload.payload, count())
     took: dict[tuple[str, str], list[float]] = {}
-    for _ in range(_ROUNDS):
+    for _ in range(_PASSES):
         for how, many in (("within", events), ("alone", events // _ALONE)):
             for way, statement in WAYS.items():
-                values = rows(way, payloads, numbers, max(1, many // _ROUNDS))
+                values = rows(way, payloads, numbers, max(1, many // _PASSES))
                 microseconds = spend(execute, statement, values, within=how == "within")
                 took.setdefault((way, how), []).append(microseconds)
     return {way: {how: median(took[way, how]) for how in ("within", "alone")} for way in WAYS}

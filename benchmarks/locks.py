@@ -46,7 +46,7 @@ def _url(path: Path) -> str:
 
 
 def _fill(path: Path, rows: int, status: str, *, keyless: bool = False) -> None:
-    """Make an outbox with so many rows of a status, with a failed try and a hold for each dead."""
+    """Make an outbox with `rows` events of a status; each dead one has a failed try and a hold."""
     connection = sqlite3.connect(path, isolation_level=None)
     ended = status != "pending"
     connection.execute("PRAGMA synchronous = OFF")
@@ -118,7 +118,7 @@ def _unhurried(steps: Any) -> None:
     """Pause after each step for as long as it took, as `shipper prune` does."""
     nobody, began = threading.Event(), time.monotonic()
     for _ in steps:
-        nobody.wait(max(0.01, time.monotonic() - began))
+        pause.wait(max(0.01, time.monotonic() - began))
         began = time.monotonic()
 
 
@@ -142,14 +142,14 @@ def _recount(engine: Engine, _: Path, __: int) -> None:
 
 
 def _reader_then_checkpoint(engine: Engine, path: Path, _: int) -> None:
-    reader, nobody = sqlite3.connect(path, isolation_level=None), threading.Event()
+    reader, pause = sqlite3.connect(path, isolation_level=None), threading.Event()
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM shipper_lease").fetchone()
     for _ in range(200):
         with engine.begin() as tx:
             payload = '{"padding":"%s"}' % ("x" * 1_000_000)
             tx.exec_driver_sql("INSERT INTO shipper_outbox (payload) VALUES (?)", (payload,))
-        nobody.wait(0.02)
+        pause.wait(0.02)
     reader.close()
     sqlite_file.checkpoint(engine)
 

@@ -96,7 +96,7 @@ def _failovers(given: Given) -> Figures:
     with places.directory() as where, standbys.stage(where) as stage:
         room = where / "room"
         standbys.make_room(room)
-        return failovers(stage, room, rounds=given.rounds, seed=given.seed)
+        return failovers(stage, room, times=given.times, seed=given.seed)
 
 
 def _clusters(given: Given) -> Figures:
@@ -181,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     campaign("orders", _orders, "every order of two applications' and a daemon's steps")
     campaign("failovers", _failovers, "failovers that lose commits").add_argument(
-        "--rounds", type=int, default=20
+        "--times", type=int, default=20
     )
     several_seeds = campaign("clusters", _clusters, "PostgreSQL as it is run, on virtual time")
     several_seeds.add_argument("--seeds", type=int, default=300)

@@ -72,10 +72,10 @@ class _Daemon:
         self._engine.dispose()
 
 
-def failovers(stage: standbys.Stage, directory: Path, *, rounds: int, seed: int) -> Figures:
-    """Let a standby take over so many times, each time another pair of servers."""
+def failovers(stage: standbys.Stage, directory: Path, *, times: int, seed: int) -> Figures:
+    """Let a standby take over `times` times, each time on another pair of servers."""
     figures = Figures("failovers that lose commits", seed)
-    for number in range(rounds):
+    for number in range(times):
         room = directory / str(number)
         standbys.make_room(room)
         with stage.pair(room) as pair:

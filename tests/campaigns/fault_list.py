@@ -1,6 +1,6 @@
-"""`FAULTS.md` and its short form in one of the documents, made of the list of faults.
+"""Make `FAULTS.md`, and its short form in one of the documents, from the list of faults.
 
-What they say of a test has to be true.
+Each test that they name must exist.
 """
 
 import ast
@@ -19,18 +19,19 @@ DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "shipper" / "manual").glob("*.m
 _HEAD = """\
 # Faults
 
-What can go wrong, what the daemon does about it, and the test that shows it. Made by
-`python -m tests.campaigns faults`; a test fails where this file is not what that command writes,
-or names a test that isn't there.
+What can go wrong, what shipper does about it, and the test that shows it.
+`python -m tests.campaigns faults` writes this file. A test fails if the file is out of date, or if it
+names a test that doesn't exist.
 
 *Tried* is how often one run of all tests meets the fault. The campaigns (`tests/campaigns/`) run at
-any size: `python -m tests.campaigns --help`. Of the simulation's seeds (`tests/simulation/`) each
-mixes most of these faults in one run, on virtual time.
+any size: `python -m tests.campaigns --help`. Each seed of the simulation (`tests/simulation/`) mixes
+most of these faults in one run, on virtual time. "As N01" in the table means: shipper does the same as
+for the fault N01.
 """
 
 
 def text() -> str:
-    """Return the file as it has to be; raises ValueError for a test that isn't there."""
+    """Return the text of the file; raise ValueError for a test that doesn't exist."""
     kinds = sum(map(len, FAULTS.values()))
     parts = [_HEAD, f"{kinds} kinds of fault.\n"]
     for group, faults in FAULTS.items():
@@ -40,7 +41,7 @@ def text() -> str:
 
 
 def _touches() -> Iterator[str]:
-    """Yield the table of every place where the package touches a file."""
+    """Yield the lines of the table of all places where the package touches a file."""
     yield from (_TOUCH_TITLES, "|---|---|---|")
     listed = ((touch, why) for why, touches in TOUCHES.items() for touch in touches)
     for (module, function, call, times), why in sorted(listed):
@@ -65,7 +66,7 @@ def write() -> None:
 
 
 def in_short() -> Path:
-    """Return the one document that has the short form: the README, or a chapter of the manual."""
+    """Return the document that has the short form: the README, or a chapter of the manual."""
     [document] = [path for path in DOCUMENTS if _SHORT_TITLES in path.read_text("utf-8")]
     return document
 
@@ -74,13 +75,13 @@ _SHORT_TITLES = "| | kinds of fault | among them |"
 _TOUCHED = """\
 ## Files
 
-Others may write where an outbox is (2770), and root works there, too. These are all the places in
-the package where anything is opened, made, named, changed or removed, and why nobody else can
-choose what that is done to. A test compares the list with the source, so that none is forgotten.
-The hostile member of the group who tries it: `security/`.
+The directory of an outbox has the mode 2770: members of the group can write there, and root works
+there, too. This table has all the places where the package opens, makes, renames, changes or removes a
+file, and says why no other user can choose the target. A test compares the table with the source, so
+that no place is missing. In the tests of `security/`, a hostile member of the group tries it.
 """
-_TOUCH_TITLES = "| where | call | why nobody else chooses what it is done to |"
-_TITLES = "| id | what happens | what the daemon does | test | tried |"
+_TOUCH_TITLES = "| where | call | why no other user can choose the target |"
+_TITLES = "| id | what happens | what shipper does | test | tried |"
 
 
 def _line(fault: Fault) -> str:
@@ -88,7 +89,7 @@ def _line(fault: Fault) -> str:
     sizes = {name: value for name, value in vars(campaigns).items() if name.isupper()}
     tried = fault.tried.format_map(sizes)
     where = fault.test.removeprefix("tests/")
-    return f"| {fault.id} | {fault.happens} | {fault.daemon_does} | `{where}` | {tried} |"
+    return f"| {fault.id} | {fault.happens} | {fault.shipper_does} | `{where}` | {tried} |"
 
 
 def check(test: str) -> None:

@@ -158,9 +158,9 @@ def test_without_the_fence_an_interleaving_goes_wrong(
 
 def test_failovers_that_lose_commits(stage: standbys.Stage, server_room: Path) -> None:
     """Nothing is remembered of a server that another has taken the place of."""
-    rounds = scaled(FAILOVERS)
-    figures = assert_kept(failovers(stage, server_room, rounds=rounds, seed=SEED))
-    assert figures.tried["failovers"] == rounds
+    times = scaled(FAILOVERS)
+    figures = assert_kept(failovers(stage, server_room, times=times, seed=SEED))
+    assert figures.tried["failovers"] == times
 
 
 def test_a_watermark_of_another_server_goes_wrong(
@@ -168,7 +168,7 @@ def test_a_watermark_of_another_server_goes_wrong(
 ) -> None:
     """Where nobody looks who answers by a new connection, events wait for ever, or overtake."""
     monkeypatch.setattr(Looks, "_meet", lambda *_: False)
-    assert failovers(stage, server_room, rounds=1, seed=SEED).violations
+    assert failovers(stage, server_room, times=1, seed=SEED).violations
 
 
 async def test_a_bad_network(database_url: str, tmp_path: Path) -> None:

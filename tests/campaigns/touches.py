@@ -1,36 +1,36 @@
-"""Why nobody else can choose what the package opens, makes, names, changes or removes.
+"""Why no other user can choose what the package opens, makes, renames, changes or removes.
 
-Plain data; `FAULTS.md` is made of it, and a test compares it with the source (`touching`). Whoever
-adds a call finds it a place here, or takes the way that has one already (`shipper.system.files`).
+`FAULTS.md` is made of this data, and a test compares it with the source (`touching`). A developer
+who adds a call lists it here, or uses `shipper.system.files`, whose calls are listed already.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
 Touch = tuple[str, str, str, int]
-"""A module, a function of it, a call, and how often it is there."""
+"""A module, a function of it, a call, and how often the function has this call."""
 
-DIRECTORY = "by `files.Directory`: a name in a directory that is held by its descriptor; what was opened is checked, no link is followed"
+DIRECTORY = "by `files.Directory`: a name in a directory that is open as a descriptor; the opened file is checked, no link is followed"
 CHECKED = (
-    "no link is followed, nothing is waited for, and what was opened is looked at before it is used"
+    "no link is followed, the call never waits, and the opened file is checked before it is used"
 )
-STEP = "one step of a path, as a place only; a link is followed only if root, we, or the directory's owner made it"
-ONE_NAME = "a name in a directory that is held by its descriptor; what a link leads to stays"
-MADE = "made a moment before, exclusively, and changed by its descriptor"
-HELD = "a descriptor that was opened by `files`, or made by `drafts`"
-DRAFT = "in a directory of our own that nobody else gets into, by descriptor on both sides"
-SQLITE = "SQLite takes a path: a stranger's link on the way, or beside it, is refused before; a draft is looked at after"
-SOCKET = "where nobody else may write, else it isn't opened; its mode is the socket's before it has a name"
-SYSTEM = "a directory of the system's, where root alone writes"
-NAMED = "only read, and named by who runs the command or wrote the configuration; what is in it is never shown where it is secret"
-NAMED_DIRECTORY = "named by who runs the command; what is made in it goes by `files`, which refuses a stranger's link on the way"
-LOOKED = "only asked for its flags, never read"
-PLACE = "a place only, nothing of it is read"
-KERNEL = "the kernel's own, in /proc"
+STEP = "one step of a path, opened without reading; a link is followed only if root, the process's own user or the directory's owner made it"
+ONE_NAME = "a name in a directory that is open as a descriptor; the target of a link stays as it is"
+MADE = "made exclusively just before, and changed by its descriptor"
+HELD = "a descriptor that `files` has opened or `drafts` has made"
+DRAFT = "in shipper's own directory that no other user can enter; both sides are descriptors"
+SQLITE = "SQLite takes a path: another user's link in the path or beside the file is refused before; a draft is checked after"
+SOCKET = "opened only in a directory where no other user can write; the socket has its mode before it has a name"
+SYSTEM = "a directory of the system, where only root can write"
+NAMED = "only read; its name comes from the command line or the configuration; its text is never shown if it is secret"
+NAMED_DIRECTORY = "its name comes from the command line; files in it are made by `files`, which refuses another user's link in the path"
+LOOKED = "only its flags are read"
+PLACE = "opened without reading"
+KERNEL = "a file of the kernel, in /proc"
 PACKAGED = "a file of the package"
 CHECKOUT = "a developer's own checkout"
-STANDARD = "what the system keeps for everybody's output: /dev/null, /dev/stdout, /dev/stderr"
-UNNAMED = "by `tempfile`: exclusively, with a name that nobody knows, or none"
+STANDARD = "a device of the system for output: /dev/null, /dev/stdout, /dev/stderr"
+UNNAMED = "by `tempfile`: exclusively, with a random name or without a name"
 MEMORY = "in memory"
 NO_FILE = "no file: a port, a server, a shop, a text"
 

@@ -90,7 +90,7 @@ _FINE_CHUNKS = {
     "many chunks": chunked(b"1\r\n \r\n" * 5000 + CHUNKS),
 }
 _BAD_CHUNKS = {
-    "a coding nobody knows": answer(b"transfer-encoding: gzip, chunked", body=CHUNKS),
+    "an unknown coding": answer(b"transfer-encoding: gzip, chunked", body=CHUNKS),
     "the coding identity": answer(b"transfer-encoding: identity"),
     "the coding identity and a length": answer(b"transfer-encoding: identity", LENGTH),
     "chunks, identity": answer(b"transfer-encoding: chunked, identity", body=CHUNKS),

@@ -72,7 +72,7 @@ def saying(*answer: bytes) -> Scene:
 
 
 @contextlib.asynccontextmanager
-async def nobody(_: Path) -> AsyncIterator[Place]:
+async def no_listener(_: Path) -> AsyncIterator[Place]:
     """Be a port without a listener."""
     with unused_port() as port:
         yield Place(f"http://127.0.0.1:{port}/")
@@ -164,7 +164,7 @@ UPGRADE = b"HTTP/1.1 101 S\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n" + ACC
 GZIPPED = b"HTTP/1.1 202 A\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n"
 
 CASES: list[tuple[str, Scene, str]] = [
-    ("nobody listens", nobody, "refused no"),
+    ("no listener", no_listener, "refused no"),
     ("no such name", nowhere, "dns no"),
     ("hung connect", crowded, "timeout no"),
     ("TLS untrusted", tls(trusted=False), "tls no"),
@@ -210,7 +210,7 @@ CASES: list[tuple[str, Scene, str]] = [
     ("another protocol", saying(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"), "garbage maybe"),
     ("an upgrade", saying(UPGRADE), "garbage maybe"),
     ("status below 100", saying(b"HTTP/1.1 099 A\r\n\r\n"), "garbage maybe"),
-    ("a coding nobody knows", saying(GZIPPED), "garbage maybe"),
+    ("an unknown coding", saying(GZIPPED), "garbage maybe"),
     ("no length at all", saying(b"HTTP/1.1 202 A\r\n\r\n{}"), "202"),
     ("bare line feeds", saying(b"HTTP/1.1 202 A\ncontent-length: 2\n\n{}"), "202"),
     ("a folded header", saying(b"HTTP/1.1 202 A\r\nx: a\r\n b\r\n\r\n"), "202"),
