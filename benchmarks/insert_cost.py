@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.processes import DATABASE
 from benchmarks.workload import Workload
 
-_ROUNDS = 10
+_PASSES = 10
 # A durable commit costs as much as this many rows without one.
 _ALONE = 10
 _KEYS = 1_000

@@ -116,7 +116,7 @@ def _exhaust(steps: Any) -> None:
 
 def _unhurried(steps: Any) -> None:
     """Pause after each step for as long as it took, as `shipper prune` does."""
-    nobody, began = threading.Event(), time.monotonic()
+    pause, began = threading.Event(), time.monotonic()
     for _ in steps:
         pause.wait(max(0.01, time.monotonic() - began))
         began = time.monotonic()
