@@ -229,7 +229,7 @@ def _median(rates: list[Rate]) -> float:
 
 
 def main() -> int:
-    """Measure each crowd, without and with an operator who commands twice a second."""
+    """Measure each crowd, without and with an operator who runs a command twice per second."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crowds")
     parser.add_argument("--crowd", type=int, default=100_000, help="how many events")
     parser.add_argument("--events", type=int, default=50_000, help="healthy ones, of 1,000 keys")

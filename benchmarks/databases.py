@@ -1,4 +1,4 @@
-"""The outboxes to ship from: made, filled in bulk, copied for each run, dropped.
+"""Make the outboxes to ship from, fill them in bulk, copy them for each run, and drop them.
 
 Events are written to the real table with its triggers, in one transaction, and that time is never
 measured. An outbox is filled once and copied for each run, so that every run finds the same.
@@ -30,7 +30,7 @@ _AS_DELIVERED = (
 
 
 class Databases(ABC):
-    """One kind of database, and the outboxes that were made in it."""
+    """One kind of database, and the outboxes that the benchmark made in it."""
 
     name: str
     version: str
@@ -57,7 +57,7 @@ class Databases(ABC):
 
     @abstractmethod
     def size(self, url: str) -> int:
-        """Return how many bytes an outbox takes on the disk."""
+        """Return how many bytes of disk an outbox takes."""
 
     @contextmanager
     def filled(self, workload: Workload, *, delivered: bool = False) -> Iterator[str]:
@@ -135,7 +135,7 @@ class SqliteFiles(Databases):
         return None
 
     def size(self, url: str) -> int:
-        """Return how many bytes an outbox takes on the disk, its WAL included."""
+        """Return how many bytes of disk an outbox takes, with its WAL."""
         return sum(path.stat().st_size for path in _path(url).parent.glob("shop.db*"))
 
 
@@ -203,7 +203,7 @@ class PostgresDatabases(Databases):
         return None if self._postmaster is None else cpu_seconds_of_family(self._postmaster)
 
     def size(self, url: str) -> int:
-        """Return how many bytes an outbox takes on the disk."""
+        """Return how many bytes of disk an outbox takes."""
         return int(self._ask(f"SELECT pg_database_size('{make_url(url).database}')"))
 
     def _create(self, template: str) -> str:
@@ -212,7 +212,7 @@ class PostgresDatabases(Databases):
         return self._server.set(database=name).render_as_string(hide_password=False)
 
     def _find_postmaster(self) -> int | None:
-        """Return the parent of our connection's process, if that is a process of this machine."""
+        """Return the parent of the connection's process, if that is a process of this machine."""
         engine = create_engine(self._server, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             pid = int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())

@@ -82,7 +82,7 @@ def spend(execute: Execute, statement: str, values: list[list[str]], *, within: 
 
 
 def measure(url: str, events: int) -> dict[str, dict[str, float]]:
-    """Insert in every way and return the medians."""
+    """Measure every kind of INSERT and return the medians."""
     execute = open_database(url)
     workload, numbers = Workload(10 * events, _KEYS), count()
     payloads = map(workload.payload, count())

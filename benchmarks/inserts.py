@@ -12,7 +12,7 @@ from benchmarks.scenarios import Insert
 
 @dataclass(frozen=True, slots=True)
 class Inserted:
-    """Microseconds for one INSERT, by the way it is written and how it is committed."""
+    """Microseconds for one INSERT, by its kind and by how it is committed."""
 
     scenario: Insert
     database: str
@@ -20,7 +20,7 @@ class Inserted:
 
 
 def measure(scenario: Insert, databases: Databases, say: Callable[[str], None]) -> Inserted:
-    """Measure it once: the process repeats it by itself."""
+    """Measure once: the process itself repeats the measurement."""
     url = databases.outbox()
     try:
         done = subprocess.run(

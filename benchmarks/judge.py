@@ -44,7 +44,7 @@ class Verdict:
         return not (self.missing or self.late or self.gaps or self.overlaps or self.repeats)
 
     def __str__(self) -> str:
-        """Return it for a table."""
+        """Return the text for a table."""
         if self.is_flawless:
             return f"kept ({self.accepted:,} events, {self.requests:,} requests)"
         return (

@@ -46,7 +46,7 @@ def _url(path: Path) -> str:
 
 
 def _fill(path: Path, rows: int, status: str, *, keyless: bool = False) -> None:
-    """Make an outbox with so many rows of a status, with a failed try and a hold for each dead."""
+    """Make an outbox with `rows` events of a status; each dead one has a failed try and a hold."""
     connection = sqlite3.connect(path, isolation_level=None)
     ended = status != "pending"
     connection.execute("PRAGMA synchronous = OFF")

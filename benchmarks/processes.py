@@ -45,7 +45,7 @@ def parent_of(pid: int) -> int:
 
 
 def memory(pid: int, field: str = "VmHWM") -> float:
-    """Return a field of proc(5) status in MB: VmHWM is the highest RSS there was, VmRSS now."""
+    """Return a field of proc(5) status in MB: VmHWM is the highest RSS, VmRSS the present one."""
     found = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     if found is None:
         raise ProcessLookupError(f"no {field} of process {pid}")

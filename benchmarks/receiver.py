@@ -41,7 +41,7 @@ class Rules:
         self.looks_inside = bool(fail_every) or log is not None
 
     def status(self, shopper: int, sequence: int) -> int:
-        """Return the answer to an event that has come."""
+        """Return the answer to an event that has arrived."""
         event = (shopper, sequence)
         if not self._fail_every or (shopper + sequence) % self._fail_every or event in self._failed:
             return 202

@@ -41,7 +41,7 @@ Result = Drained | Flowed | Idled | Inserted | Commanded | Rivaled
 
 
 def render(facts: list[tuple[str, str]], results: Sequence[Result]) -> str:
-    """Return everything; a table for each kind of scenario that was run."""
+    """Return the whole report, with a table for each kind of scenario that was run."""
     parts = ["# Benchmarks", machine(facts)]
     for section in (drains, flows, idles, inserts, commands, peers):
         parts += filter(None, [section(results)])

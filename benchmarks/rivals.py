@@ -1,7 +1,7 @@
 """Runs the peers: installs them, gives each a database of its own and the same work.
 
 Rates are from the start of the worker to its empty queue; one worker process each, with settings
-that are sensible and not tuned. What they promise differs: read the table with that in mind.
+that are sensible and not tuned. They make different promises: read the table with that in mind.
 """
 
 import json

@@ -62,7 +62,7 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """What one INSERT costs the application, into our table and into a plain one."""
+    """What one INSERT costs the application, into the outbox and into a plain table."""
 
     name: str
     title: str
@@ -72,7 +72,7 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """An operator's commands, of whole processes: so many events, of which some are pending."""
+    """An operator's commands, as whole processes, on so many events, some of them pending."""
 
     name: str
     title: str

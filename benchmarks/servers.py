@@ -45,7 +45,7 @@ class Endpoint(NamedTuple):
     fail_every: int = 0
 
     def __str__(self) -> str:
-        """Return it for a table."""
+        """Return the text for a table."""
         said = f"{self.delay * 1000:.0f} ms"
         return f"{said}, {100 / self.fail_every:.0f} % 503" if self.fail_every else said
 

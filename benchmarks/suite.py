@@ -1,4 +1,4 @@
-"""Runs the scenarios that were chosen, one after the other, and returns what was measured."""
+"""Run the chosen scenarios one after the other, and return the results."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ Say = Callable[[str], None]
 
 
 class Suite:
-    """The databases, and a directory for everything that a run leaves behind."""
+    """The databases, and a directory for all files of a run."""
 
     def __init__(self, directory: Path, databases: dict[bool, Databases], say: Say) -> None:
         self._directory = directory
@@ -35,7 +35,7 @@ class Suite:
         return {**versions, "nginx": nginx_version() or "none: the benchmarks' own server answers"}
 
     def run(self, scenarios: Sequence[Scenario], runs: int) -> Iterator[Result]:
-        """Yield the result of each; one that fails, or has no PostgreSQL, stops no other."""
+        """Yield each result; a scenario that fails, or has no PostgreSQL, stops no other."""
         for scenario in scenarios:
             databases = self._databases.get(scenario.postgres)
             if databases is None:

@@ -21,7 +21,7 @@ SEQUENCE = slice(_SAMPLE.index("8888888888"), _SAMPLE.index("8888888888") + 10)
 
 
 def payload(shopper: int, sequence: int) -> str:
-    """Return an event of a shopper: about 300 bytes, valid, its key left to be derived."""
+    """Return an event of a shopper: about 300 bytes, valid, without its key, which is derived."""
     return _PAYLOAD.format(shopper=shopper, sequence=sequence)
 
 
@@ -47,7 +47,7 @@ class Workload:
         return payload(*self.event(number))
 
     def arguments(self) -> list[str]:
-        """Return what `workload_of` reads in another process."""
+        """Return the arguments that `workload_of` reads in another process."""
         return [str(self.events), str(self.keys), str(int(self.hot))]
 
 

@@ -44,7 +44,7 @@ def wrong(event: object, mode: Mode = "envelope") -> list[Violation]:
 
 
 def is_envelope(event: object) -> bool:
-    """Say independently, and as interface.md 3 does, whether a value is a valid envelope."""
+    """Say independently whether a value is a valid envelope."""
     if not isinstance(event, dict) or not isinstance(event.get("type"), str):
         return False
     entries = event.get("context", [])

@@ -1,6 +1,6 @@
 """One outbox, one daemon, whatever lies beside the file: the second ends, the first goes on.
 
-Promise 2 of design.md: two would send the events of one key at the same time.
+Promise 2 in the guarantees: two would send the events of one key at the same time.
 """
 
 from collections.abc import Callable

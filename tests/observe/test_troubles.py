@@ -7,7 +7,7 @@ import pytest
 
 from shipper.advice import DestinationPlace
 from shipper.cli.output.nagios import plugin_line
-from shipper.cli.output.verdict import next_try
+from shipper.cli.output.trouble_lines import next_try
 from shipper.observe.situation import Room, Situation
 from shipper.observe.troubles import Severity, judge
 from shipper.store.report.budget import Footprint

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from shipper.cli.input.arguments import Duration
-from shipper.cli.output import verdict, windows
+from shipper.cli.output import trouble_lines, windows
 from shipper.cli.output.cells import cell, shown
 from shipper.cli.output.context import Context
 from shipper.cli.output.daemons import daemon_fields
-from shipper.cli.output.verdict import next_try
+from shipper.cli.output.trouble_lines import next_try
 from shipper.clock import SystemClock, iso
 from shipper.doctor.unit import start_command
 from shipper.errors import UsageError
@@ -117,7 +117,7 @@ def _show(context: Context) -> None:
             }
         )
     else:
-        verdict.say(context, troubles)
+        trouble_lines.say(context, troubles)
         context.table(_header(), [_row(report, facts, now) for report in facts.reports])
     _report(context, daemon, facts.blockers)
     if not context.json and (window := windows.sentence(context.settings(), now)) is not None:
@@ -175,7 +175,7 @@ def _drawn(context: Context, width: int, seldom: SlowFacts) -> "RenderableType":
     window = windows.sentence(settings, now)
     who += f"; {window}" if window else ""
     return Group(
-        *verdict.drawn(judge(facts)),
+        *trouble_lines.drawn(judge(facts)),
         laid_out(_header(), rows, width),
         Text(),
         *_delivered(minutes, first, [report.name for report in reports], width),
@@ -229,7 +229,7 @@ def _row(report: DestinationReport, facts: Situation, now: float) -> tuple[objec
     oldest, closed = report.oldest_pending_seconds, facts.closed_for(report)
     return (
         report.name,
-        verdict.state_of(report, is_shipped=facts.is_shipped and closed is None),
+        trouble_lines.state_of(report, is_shipped=facts.is_shipped and closed is None),
         report.pending,
         "" if oldest is None else age(oldest),
         report.delivered,

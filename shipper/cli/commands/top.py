@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from shipper.cli.output import live, verdict, windows
+from shipper.cli.output import live, trouble_lines, windows
 from shipper.cli.output.bars import BARS, alphabet, first_minute
 from shipper.cli.output.chart import LABEL, Ranked, chart
 from shipper.cli.output.context import Context
 from shipper.cli.output.table import middle
-from shipper.cli.output.verdict import next_try
+from shipper.cli.output.trouble_lines import next_try
 from shipper.clock import Clock, SystemClock, iso
 from shipper.doctor.unit import start_command
 from shipper.observe.situation import Situation, SlowFacts, gather
@@ -113,7 +113,7 @@ class Picture:
         head = Text(f"{iso(now)[11:19]} UTC  {who}; Ctrl-C ends", style="dim")
         parts = [Text.assemble(("shipper top", "bold"), "  ", head)]
         # The worst problem comes first, if there is room for more than the destinations.
-        worst = list(verdict.drawn(judge(facts), most=1))
+        worst = list(trouble_lines.drawn(judge(facts), most=1))
         parts += worst[: max(0, height - _ROWS_OF_ONE)]
         room = (height - len(parts)) // max(1, len(reports))
         for report, seen in zip(reports, glances, strict=True):
@@ -140,7 +140,7 @@ class Picture:
         facts = [f"{count(report.pending)} pending{waits}"]
         facts.append(f"{self._rates.of(report.name):,.1f}/s")
         closed = known.closed_for(report)
-        state = verdict.state_of(report, is_shipped=known.is_shipped and closed is None)
+        state = trouble_lines.state_of(report, is_shipped=known.is_shipped and closed is None)
         line = Text.assemble(
             (printable(report.name), "bold"),
             "  ",

@@ -1,7 +1,7 @@
 """Writers and the daemon at the same time: everything is shipped, once, in the order of its key.
 
-Promises 1 and 2 of design.md. The daemon here looks only when it was told to, so that a wake-up
-which is lost would leave it waiting.
+Promises 1 and 2 in the guarantees. The daemon here looks only when it was told to, so that a lost
+wake-up would leave it waiting.
 """
 
 from collections import defaultdict

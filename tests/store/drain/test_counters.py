@@ -1,6 +1,6 @@
 """The counters and the numbers: what a daemon counts as it goes is what a recount would find.
 
-Promise 1 of design.md; interface.md 4 (`status`).
+Promise 1 in the guarantees.
 """
 
 from collections import Counter

@@ -1,6 +1,6 @@
 """What the daemon sees: pages in order, the beginning of a lane, and that something has changed.
 
-Promise 2 of design.md, as far as the order of what is visible goes; `test_fence` has the rest.
+Promise 2 in the guarantees, as far as the order of what is visible goes; `test_fence` has the rest.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """After an answer that never came: nothing is lost and nothing is done twice.
 
-Promises 1, 3 and 5 of design.md. The points of failure are enumerated, not sampled, as SQLite's
-own tests do it.
+Promises 1, 3 and 5 in the guarantees. The points of failure are enumerated, not sampled, as in
+SQLite's own tests.
 """
 
 from collections.abc import Iterator

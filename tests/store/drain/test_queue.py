@@ -1,6 +1,6 @@
 """Claiming: what is on disk before a byte may leave, and that every byte is as it was written.
 
-Promises 1, 5 and 6 of design.md; hazards S3 and S16 of the research.
+Promises 1, 5 and 6 in the guarantees.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Recording: what became of an event is written once, wholly, and to nothing else.
 
-Promise 1 of design.md; invariants 7 and 8 of the research.
+Promise 1 in the guarantees.
 """
 
 from collections.abc import Callable, Iterator

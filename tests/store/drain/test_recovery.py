@@ -1,6 +1,6 @@
 """After a crash and after a stop: what may have been received is known, and goes first.
 
-Promises 1 and 3 of design.md.
+Promises 1 and 3 in the guarantees.
 """
 
 import pytest

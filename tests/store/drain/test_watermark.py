@@ -1,6 +1,6 @@
 """The rule of the commit fence, against a model of PostgreSQL's snapshots.
 
-Promise 2 of design.md; `test_fence` has the same on a real server.
+Promise 2 in the guarantees; `test_fence` has the same on a real server.
 """
 
 from dataclasses import dataclass, field

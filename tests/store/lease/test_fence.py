@@ -1,6 +1,6 @@
 """Commit order on PostgreSQL: no event is shown while one before it can still come.
 
-Promise 2 of design.md; hazards P1 to P3 of the research. Every interleaving of two writers and
+Promise 2 in the guarantees. Every interleaving of two writers and
 the daemon is run on a real server; `test_watermark` checks the rule itself against a model.
 """
 

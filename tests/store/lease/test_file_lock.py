@@ -1,6 +1,6 @@
 """The lock beside an SQLite file: one daemon, for as long as its process lives.
 
-Promise 2 of design.md. The locks are of real processes.
+Promise 2 in the guarantees. The locks are of real processes.
 """
 
 import errno

@@ -1,6 +1,6 @@
 """Who may ship: one process, for as long as it lives, and one that was taken over changes nothing.
 
-Promise 2 of design.md; hazards P5 and P6 of the research. The owners are real processes.
+Promise 2 in the guarantees. The owners are real processes.
 """
 
 import signal

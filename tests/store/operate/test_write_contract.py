@@ -1,6 +1,6 @@
 """The write contract: what an application may write, and that valid JSON is never refused.
 
-Sources: interface.md 1, design.md 4, and the hazards S7 and S16 of the research.
+Promise 6 in the guarantees; the columns are those of the chapter on writing events.
 """
 
 import re

@@ -1,4 +1,7 @@
-"""The problems above the table of `status`, and at the head of `top`."""
+"""The troubles as lines of text: above the table of `status`, and at the head of `top`.
+
+It decides how they are cut and coloured. It must never judge: `observe.troubles` does.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
