@@ -26,7 +26,9 @@ def poison(shop: Shop, what: SandboxAnswer | InjectedFault) -> None:
         return what if request.key == BAD else None
 
     shop.sandbox.answer_for = answer
-    shop.configure(timeout=0.3, retry={"max_attempts": MAX_ATTEMPTS})
+    # Short only where a try has to time out: on a busy machine the others would time out, too.
+    timeout = 1.0 if what == POISON["timeout"] else 10.0
+    shop.configure(timeout=timeout, retry={"max_attempts": MAX_ATTEMPTS})
 
 
 async def trade_until_it_is_dead(shop: Shop) -> list[str]:
