@@ -22,6 +22,7 @@ from shipper.destination import Destination
 from shipper.policy.outcome import Kind, classify
 from tests.campaigns.figures import Figures
 from tests.daemon.processes import until
+from tests.laps import laps
 
 NOW = 1_800_000_000.0
 AT_ONCE = 64
@@ -261,7 +262,7 @@ class Receiver:
             writer.write(content[at : at + size])
             await writer.drain()
             if plan.pieces > 1:
-                await asyncio.sleep(0)
+                await laps(1)
         if plan.resets:
             linger = struct.pack("ii", 1, 0)
             peer = writer.get_extra_info("socket")

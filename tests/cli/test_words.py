@@ -128,6 +128,17 @@ def test_without_a_pager_a_chapter_is_printed(home: Home, environ: dict[str, str
     assert "not found" not in shown
 
 
+def test_less_shows_colours_as_colours_whatever_its_own_options_are(
+    home: Home, tmp_path: Path
+) -> None:
+    """An operator's LESS replaces ours, and without -R it shows the codes."""
+    less = tmp_path / "less"
+    less.write_text("#!/bin/sh\necho options: $LESS $@\ncat >/dev/null\n")
+    less.chmod(0o755)
+    home.environ |= {"PAGER": f"{less} -i", "LESS": "-S"}
+    assert "options: -S -i -R" in Terminal(home, "help", "states").answer()
+
+
 def test_a_pager_with_options_that_is_left_early_is_no_failure(home: Home) -> None:
     """It gets its options; the rest of the chapter has no reader."""
     home.environ["PAGER"] = "head -n 2"

@@ -18,6 +18,7 @@ from shipper.store.db.opening import Database
 from shipper.store.db.transactions import writing
 from tests.daemon.harness import API_ID, Shop, only_postgres, only_sqlite, several
 from tests.daemon.processes import Daemon, until
+from tests.laps import laps
 
 SLOW = InjectedFault("slow", delay=0.7)
 VERY_SLOW = InjectedFault("slow", delay=30.0)
@@ -173,7 +174,7 @@ async def _freeze_between_turns(daemon: Daemon, shop: Shop) -> None:
                 shop.execute("SELECT 1 FROM shipper_lease FOR UPDATE NOWAIT")
             except StoreUnavailable:
                 daemon.signal(signal.SIGCONT)
-                await asyncio.sleep(0)
+                await laps(1)
             else:
                 return
 

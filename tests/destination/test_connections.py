@@ -22,6 +22,7 @@ from tests.destination.servers import (
     serving,
 )
 from tests.destination.ways import Way, each_of_ours, words
+from tests.laps import laps
 
 pytestmark = each_of_ours
 PAYLOAD = b'{"type":"order"}'
@@ -191,11 +192,10 @@ def test_closing_at_any_moment_leaves_no_connection(way: Way) -> None:
 
     async def body() -> None:
         async with serving(hanging) as server:
-            for laps in range(20):
+            for moment in range(20):
                 async with way_to(server.url) as (ours, target):
                     task = asyncio.create_task(ours.post(an_attempt(target)))
-                    for _ in range(laps):
-                        await asyncio.sleep(0)
+                    await laps(moment)
                     await ours.aclose()
                     with pytest.raises(ConnectionAbortedError):
                         await asyncio.wait_for(task, 5)
@@ -209,10 +209,9 @@ def test_a_cancelled_wait_costs_nobody_his_turn(way: Way) -> None:
 
     async def body() -> None:
         async with serving(accepting) as server, way_to(server.url, limit=1) as (ours, target):
-            for laps in range(8):
+            for moment in range(8):
                 tries = [asyncio.create_task(ours.post(an_attempt(target))) for _ in range(4)]
-                for _ in range(laps):
-                    await asyncio.sleep(0)
+                await laps(moment)
                 for task in tries[:3]:
                     task.cancel()
                 reply = await asyncio.wait_for(tries[3], 5)

@@ -11,6 +11,7 @@ from shipper.destination.faults import fault
 from shipper.destination.resolve import CACHE_SECONDS, Address, CachingResolver
 from tests.daemon.processes import until
 from tests.destination.servers import full_backlog, unused_port
+from tests.laps import laps
 
 
 class Names:
@@ -153,10 +154,9 @@ async def test_the_first_one_to_answer_is_taken() -> None:
 async def test_who_gives_up_leaves_no_socket_behind() -> None:
     """At whatever moment: an unclosed socket is a warning, and a warning fails this test."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        for laps in range(12):
+        for moment in range(12):
             reaching = asyncio.create_task(reach([_local(listener.getsockname()[1])]))
-            for _ in range(laps):
-                await asyncio.sleep(0)
+            await laps(moment)
             reaching.cancel()
             (reached,) = await asyncio.gather(reaching, return_exceptions=True)
             if isinstance(reached, socket.socket):

@@ -10,10 +10,11 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
-# Colours as colours; a text of one screen needs no pager; the text stays when the pager ends.
-_LESS_OPTIONS: Final = "-RFX"
+# A text of one screen needs no pager; the text stays when the pager ends.
+_LESS_OPTIONS: Final = "-FX"
 
 
 def page(text: str) -> None:
@@ -40,4 +41,5 @@ def _pager() -> list[str]:
     words = shlex.split(chosen or "")  # a quote that isn't closed is a ValueError, too
     if not words:
         raise ValueError("no pager")
-    return words
+    # Colours as colours also with an operator's own LESS, which replaces the options above.
+    return [*words, "-R"] if Path(words[0]).name == "less" else words

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import Engine
 
 from shipper.store.db.engine import database_path, open_engine
-from shipper.store.db.transactions import glancing, writing
 from shipper.store.schema import sqlite_objects
 from shipper.store.upgrade import migrate
+from tests.store.schema.tools import outbox, rows, run
 
 LIST = "SELECT type, name, sql FROM sqlite_master ORDER BY type, name"
 
@@ -18,23 +18,8 @@ LIST = "SELECT type, name, sql FROM sqlite_master ORDER BY type, name"
 @pytest.fixture
 def lite(sqlite_url: str) -> Iterator[Engine]:
     """Give an outbox with an event."""
-    engine = open_engine(sqlite_url)
-    run(engine, "INSERT INTO shipper_outbox (payload, event_id) VALUES ('{}', 'a')")
-    yield engine
-    engine.dispose()
-
-
-def run(engine: Engine, *statements: str) -> None:
-    """Do what a tool does."""
-    with writing(engine) as tx:
-        for statement in statements:
-            tx.exec_driver_sql(statement)
-
-
-def rows(engine: Engine, statement: str) -> list[tuple[object, ...]]:
-    """Return what a query finds."""
-    with glancing(engine) as tx:
-        return [tuple(row) for row in tx.exec_driver_sql(statement)]
+    with outbox(sqlite_url) as engine:
+        yield engine
 
 
 def test_an_outbox_as_it_was_made_lacks_nothing(lite: Engine) -> None:

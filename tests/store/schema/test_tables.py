@@ -6,12 +6,12 @@ import pytest
 from sqlalchemy import Engine
 
 from shipper.errors import SchemaError
-from shipper.store.db.engine import open_engine
-from shipper.store.db.transactions import glancing, writing
+from shipper.store.db.transactions import glancing
 from shipper.store.report.verify import verify
 from shipper.store.schema import revisions
 from shipper.store.schema.damage import damage, things
 from shipper.store.upgrade import migrate
+from tests.store.schema.tools import outbox, rows, run
 
 _CATALOG = (
     "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,"
@@ -26,32 +26,15 @@ _CATALOG = (
 @pytest.fixture(params=["sqlite_url", "postgres_url"], ids=["sqlite", "postgres"])
 def either(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """Give an outbox with an event, on each database."""
-    engine = open_engine(request.getfixturevalue(request.param))
-    run(engine, "INSERT INTO shipper_outbox (payload, event_id) VALUES ('{}', 'a')")
-    yield engine
-    engine.dispose()
+    with outbox(request.getfixturevalue(request.param)) as engine:
+        yield engine
 
 
 @pytest.fixture
 def post(postgres_url: str) -> Iterator[Engine]:
     """Give an outbox on PostgreSQL with an event."""
-    engine = open_engine(postgres_url)
-    run(engine, "INSERT INTO shipper_outbox (payload, event_id) VALUES ('{}', 'a')")
-    yield engine
-    engine.dispose()
-
-
-def run(engine: Engine, *statements: str) -> None:
-    """Do what a tool does."""
-    with writing(engine) as tx:
-        for statement in statements:
-            tx.exec_driver_sql(statement)
-
-
-def rows(engine: Engine, statement: str) -> list[tuple[object, ...]]:
-    """Return what a query finds."""
-    with glancing(engine) as tx:
-        return [tuple(row) for row in tx.exec_driver_sql(statement)]
+    with outbox(postgres_url) as engine:
+        yield engine
 
 
 @pytest.mark.parametrize("table", list(things("postgresql").tables))
