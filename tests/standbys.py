@@ -2,7 +2,6 @@
 
 import os
 import pwd
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import pytest
 from shipper.store.db.engine import open_engine
 from shipper.store.upgrade.migrate import upgrade
 from tests import needs
+from tests.ports import free_port
 from tests.store.shipping import until
 
 _SETTINGS = {"fsync": "off", "max_prepared_transactions": "4", "wal_keep_size": "64MB"}
@@ -96,14 +96,6 @@ class Pair:
         """Kill the primary, and let the standby take its place."""
         self.primary.stop()
         self.standby.promote()
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
 
 
 @dataclass(frozen=True)

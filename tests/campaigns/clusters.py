@@ -40,6 +40,7 @@ from tests.campaigns.clocks import Watch
 from tests.campaigns.figures import Figures
 from tests.campaigns.sessions import LEASE, Crew, in_place
 from tests.campaigns.shim import library
+from tests.ports import free_port
 from tests.simulation.virtual import VirtualLoop
 
 STROKES = ("failover", "dump", "restored", "taken", "snapshot")
@@ -83,7 +84,7 @@ def servers(stage: standbys.Stage, room: Path) -> Iterator[Servers]:
     watch.file.chmod(0o666)
     library().parent.chmod(0o755)
     home = stage.server(room / "home")
-    abroad = standbys.Server(room / "abroad", standbys.free_port(), stage.run)
+    abroad = standbys.Server(room / "abroad", free_port(), stage.run)
     standbys.make_room(abroad.data)
     stage.run("initdb", "-D", str(abroad.data), "-A", "trust", "-U", "postgres", "-N")
     stage.run("pg_resetwal", "--epoch=7", "-D", str(abroad.data))

@@ -8,14 +8,7 @@ from pathlib import Path
 from shipper.sandbox import InjectedFault
 from tests.daemon.harness import Shop, only_sqlite, several
 from tests.daemon.processes import eventually, until
-
-
-def free_port() -> int:
-    """Return a port that nobody has just now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
+from tests.ports import free_port
 
 
 async def ask(place: int | Path, path: str) -> tuple[int, str]:

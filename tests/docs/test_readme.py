@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from shipper import __version__
 from tests import needs
 from tests.docs.picture import PICTURE, RECORDED, drawn
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text("utf-8")
@@ -86,7 +86,7 @@ def test_the_first_event_arrives(tmp_path: Path) -> None:
     clone.mkdir()
     scratch.mkdir()
     (clone / ".venv").symlink_to(sys.prefix)
-    port = _free_port()
+    port = str(free_port())
     install, *others, show, stop = steps()
     begin = "".join(others).replace(_SANDBOX_PORT, port)
     begin = begin.replace("shipper sandbox &", f"shipper sandbox --port {port} &")
@@ -112,12 +112,6 @@ def _without_this_environment(path: str) -> str:
     """Return a PATH without this environment: the README's own line has to add it."""
     this = Path(sys.executable).parent
     return os.pathsep.join(part for part in path.split(os.pathsep) if Path(part) != this)
-
-
-def _free_port() -> str:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return str(found.getsockname()[1])
 
 
 @pytest.mark.parametrize("step", range(len(steps())))
