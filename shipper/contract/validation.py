@@ -32,6 +32,8 @@ Mode = Literal["off", "envelope", "schema"]
 # The vendor names no limit. An event is about 300 bytes; common gateways stop at 1 MB or 10 MB.
 MAX_PAYLOAD_BYTES = 1024 * 1024
 
+_NONE: list[object] = []
+
 # A person doesn't read more, and a hostile payload can hold half a million.
 MAX_VIOLATIONS = 100
 
@@ -47,7 +49,7 @@ def violations(payload: bytes, mode: Mode) -> list[Violation]:
     except orjson.JSONDecodeError as error:
         return _not_utf8(payload) or [_not_json(payload, error)]
     if mode == "envelope":
-        return list(islice(_envelope(event), MAX_VIOLATIONS))
+        return [] if _is_ordinary(event) else list(islice(_envelope(event), MAX_VIOLATIONS))
     # Imported here, so that only this mode pays for compiling the schema.
     from shipper.contract.ajv import schema_violations  # noqa: PLC0415
 
@@ -73,6 +75,18 @@ def _not_json(payload: bytes, error: orjson.JSONDecodeError) -> Violation:
     place = {"line": error.lineno, "column": error.colno, "byteOffset": offset}
     where = f"line {error.lineno}, column {error.colno}, byte {offset}"
     return violation("", "#/json", place, f"must be JSON: {error.msg} ({where})")
+
+
+def _is_ordinary(event: object) -> bool:
+    """Return whether the rules of the envelope hold; False leaves the decision to `_envelope`."""
+    if type(event) is not dict or type(kind := event.get("type")) is not str:
+        return False
+    if type(event.get(kind)) is not dict:
+        return False
+    context = event.get("context", _NONE)
+    return type(context) is list and all(
+        type(entry) is dict and type(entry.get("type")) is str for entry in context
+    )
 
 
 def _envelope(event: object) -> Iterator[Violation]:

@@ -15,6 +15,7 @@ from math import inf
 from shipper.clock import Clock
 from shipper.drain.exchange import Exchange, ExchangeResult, OutboxReader, OutboxWriter, Thread
 from shipper.drain.link_row import StoredLinks
+from shipper.drain.lookahead import Wanted
 from shipper.drain.reporter import Reporter
 from shipper.drain.route import Route
 from shipper.drain.routes import Asked, Routes
@@ -205,20 +206,15 @@ class Dispatcher:
     async def _converse(self, asked: list[Asked], *, asks_holds: bool = False) -> ExchangeResult:
         routes = self._routes.in_turn()
         ended = [(route, route.flights.take_ended()) for route in routes]
-        wanted: list[tuple[Route, int, str | int]] = []
-        now = self._clock.monotonic()
-        for route in routes:
-            share = CLAIMS_PER_TURN - len(wanted)
-            if not self._stop.is_set() and now >= route.recalled_until:
-                wanted += [(route, row, lane) for row, lane in route.ahead.wanted[:share]]
-                del route.ahead.wanted[:share]
+        wanted = self._take_wanted(routes)
+        homes = {row: route.name for route, rows in wanted for row, _ in rows}
         links = self._changed_links()
         work = Work(
             now=self._clock.wall(),
             records=[item.record for _, items in ended for item in items],
             released=[row for route in routes for row in route.lanes.loaded.take_released()],
-            wanted=[row for _, row, _ in wanted],
-            homes={row: route.name for route, row, _ in wanted},
+            wanted=list(homes),
+            homes=homes,
             links=links,
         )
         loaded = None
@@ -227,15 +223,25 @@ class Dispatcher:
         result = await self._exchange(work, [one.question for one in asked], self._stop, loaded)
         self._stored.update(links)
         claimed = {event.id: event for event in result.events}
-        for route in routes:
-            mine = [(row, lane) for of, row, lane in wanted if of is route]
-            route.ahead.take_claims(mine, claimed)
+        for route, rows in wanted:
+            route.ahead.take_claims(rows, claimed)
         for route, items in ended:
             for item in items:
                 route.recorded(item)
-            self._report.recorded(route.name, items)
+            if items:
+                self._report.recorded(route.name, items)
         self._take_result(asked, result)
         return result
+
+    def _take_wanted(self, routes: Sequence[Route]) -> list[tuple[Route, list[Wanted]]]:
+        """Take from each route the rows that it wants, as many as one turn claims."""
+        now, taken, room = self._clock.monotonic(), [], CLAIMS_PER_TURN
+        for route in () if self._stop.is_set() else routes:
+            if now >= route.recalled_until:
+                rows = route.ahead.take_wanted(room)
+                room -= len(rows)
+                taken.append((route, rows))
+        return taken
 
     def _take_result(self, asked: Sequence[Asked], result: ExchangeResult) -> None:
         now = self._clock.monotonic()
@@ -288,8 +294,12 @@ class Dispatcher:
 
     def _changed_links(self) -> list[LinkRow]:
         now = self._clock.monotonic()
-        rows = [route.link_row(now) for route in self._routes.at_work()]
-        return self._stored.changed(rows)
+        ahead, has_changed = self._clock.wall() - now, self._stored.has_changed
+        return [
+            route.link_row(now)
+            for route in self._routes.at_work()
+            if has_changed(route.name, route.link, ahead)
+        ]
 
     # -- the end ------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from shipper.drain.courier import Courier, TryResult
 from shipper.drain.terms import Ended, Terms
 from shipper.policy import delivery
 from shipper.policy.blame import Try
-from shipper.policy.delivery import Blame, Status, Verdict
+from shipper.policy.delivery import Blame, Status, Verdict, delivered
 from shipper.policy.failing import describe
 from shipper.policy.lanes import Lane, Lanes
 from shipper.policy.link import Link
@@ -100,7 +100,7 @@ class Flights:
             link.abandon(number)
             raise
         now, outage = self._clock.monotonic(), link.outage
-        attempt = Try(number, lane.name, lane.streak_of_head().began)
+        attempt = Try(number, lane.name, lane.first_failure())
         blame = link.blame(attempt, result.outcome, now, self._clock.random())
         self._end(lane, result, blame)
         if link.outage != outage:
@@ -112,8 +112,15 @@ class Flights:
 
     def _end(self, lane: Lane, result: TryResult, blame: Blame) -> None:
         """Decide what becomes of the head of a lane, and queue the decision to be recorded."""
-        outcome, event, streak = result.outcome, lane.head, lane.streak_of_head()
+        outcome, event = result.outcome, lane.head
         failed = outcome.kind is not Kind.ACCEPTED
+        if not (failed or lane.streak or event.failed or event.manual):
+            at = self._clock.wall()
+            record = Record(event, delivered(event.attempts), at, None, outcome.status_code)
+            self._ended.append(Ended(lane, record, outcome, None, False, result.seconds))
+            self.unrecorded += 1
+            return
+        streak = lane.streak_of_head()
         if failed:
             streak.fail(self._link.begun)
         verdict = delivery.verdict_of(

@@ -46,18 +46,23 @@ class StoredLinks:
     """The rows of the links as they were last written: only a changed row is written again."""
 
     def __init__(self) -> None:
-        self._keys: dict[str, tuple[object, ...]] = {}
+        self._written: dict[str, tuple[object, ...]] = {}
 
-    def changed(self, rows: Iterable[LinkRow]) -> list[LinkRow]:
-        """Return the rows that have changed."""
-        return [row for row in rows if self._keys.get(row.destination) != _key(row)]
+    def has_changed(self, destination: str, link: Link, ahead: float) -> bool:
+        """Return whether the row of a link is worth a write; see `link_row`."""
+        failing, due = link.failing, link.next_try
+        next_try = None if due is None else round(ahead + due)
+        now = (link.state.value, link.reason, next_try, failing.failures, failing.last_error)
+        return self._written.get(destination) != now
 
     def update(self, rows: Iterable[LinkRow]) -> None:
-        """Record that these rows are written."""
-        self._keys.update((row.destination, _key(row)) for row in rows)
-
-
-def _key(link: LinkRow) -> tuple[object, ...]:
-    """Return the values whose change is worth a write; times are rounded to a second."""
-    next_try = None if link.next_try_at is None else round(link.next_try_at)
-    return (link.state, link.reason, next_try, link.failures, link.last_error)
+        """Record that these rows are written; times are rounded to a second."""
+        for row in rows:
+            next_try = None if row.next_try_at is None else round(row.next_try_at)
+            self._written[row.destination] = (
+                row.state,
+                row.reason,
+                next_try,
+                row.failures,
+                row.last_error,
+            )

@@ -24,6 +24,9 @@ from shipper.policy.event import Event
 from shipper.policy.lanes import Candidate, Lane, Lanes
 from shipper.store.drain.messages import Look
 
+Wanted = tuple[int, str | int]
+"""A row to claim: its id, and the name of its lane."""
+
 LANES_PER_LOOK = 32
 LONGER_BY = 4
 """After a page with nothing to claim, the next page is this many times as long."""
@@ -46,8 +49,8 @@ class Lookahead:
 
     def __init__(self, name: str, lanes: Lanes, page: int) -> None:
         self.lanes = lanes
-        self.wanted: list[tuple[int, str | int]] = []
-        """The rows to claim next, with their lanes, in order."""
+        self.wanted: list[Wanted] = []
+        """The rows to claim next, in order."""
         self.at_end = False
         """Whether the tail has seen all rows that there were."""
         self._name = name
@@ -63,6 +66,7 @@ class Lookahead:
         self._turn = 0
         self._sweeps = 1
         self._limits = {True: page, False: page}  # is_sweep → rows of its next page
+        self._tail_asked = self._ask_tail()
 
     # -- what to do next ----------------------------------------------------------------------
 
@@ -128,8 +132,7 @@ class Lookahead:
     def _looks(self, now: float) -> list[Question]:
         found = []
         if not self._first:
-            look = Look("pending", self._name, self._limits[False], after=self._tail)
-            found.append(Question(look, only_if_fresh=self.at_end))
+            found.append(self._ask_tail_again())
         alone = self._first or (self.at_end and not self.lanes.has_to_fetch())
         if self._sweeping and (alone or self._turn % SWEEP_EVERY == 0):
             self._began = now if self._began is None else self._began
@@ -137,6 +140,18 @@ class Lookahead:
             look = Look(self._kind, self._name, limit, after=self._after)
             found.append(Question(look, is_sweep=True))
         return found
+
+    def _ask_tail(self) -> Question:
+        look = Look("pending", self._name, self._limits[False], after=self._tail)
+        return Question(look, only_if_fresh=self.at_end)
+
+    def _ask_tail_again(self) -> Question:
+        """Return the look at the tail; while nothing changes it is the same object each time."""
+        asked = self._tail_asked
+        is_same = asked.look.after == self._tail and asked.look.limit == self._limits[False]
+        if not is_same or asked.only_if_fresh is not self.at_end:
+            asked = self._tail_asked = self._ask_tail()
+        return asked
 
     def _question(self, lane: Lane) -> Question:
         return Question(Look("lane", self._name, self.lanes.depth, lane=lane.name), lane)
@@ -202,9 +217,13 @@ class Lookahead:
 
     # -- claims -------------------------------------------------------------------------------
 
-    def take_claims(
-        self, asked: Iterable[tuple[int, str | int]], claimed: Mapping[int, Event]
-    ) -> None:
+    def take_wanted(self, most: int) -> list[Wanted]:
+        """Remove and return the rows to claim next, at most `most`."""
+        taken = self.wanted[:most]
+        del self.wanted[:most]
+        return taken
+
+    def take_claims(self, asked: Iterable[Wanted], claimed: Mapping[int, Event]) -> None:
         """Take in which of the rows that were asked for are claimed.
 
         The rows of a lane after a row that couldn't be claimed are no longer asked for. If they
@@ -212,12 +231,13 @@ class Lookahead:
         """
         short: set[str | int] = set()
         for row, lane in asked:
-            if row in claimed:
-                self.lanes.load(claimed[row])
+            if (event := claimed.get(row)) is not None:
+                self.lanes.load(event)
             else:
                 self.lanes.missed(lane, row)
                 short.add(lane)
-        self.ask_no_longer(short)
+        if short:
+            self.ask_no_longer(short)
 
     def ask_no_longer(self, lanes: Collection[str | int]) -> None:
         """Stop asking for rows of these lanes."""

@@ -63,12 +63,13 @@ class Reporter:
         """Report outcomes that are on disk."""
         self._tally.recorded(destination, ended)
         logged = self._logged.setdefault(destination, _Logged())
-        for item in ended:
-            status = item.record.verdict.status
-            logged.batch[status] += 1
-            logged.probes += status is Status.PENDING
-            if self._log.debug or status is Status.DEAD:
-                self._delivery(destination, item)
+        statuses = Counter([item.record.verdict.status for item in ended])
+        logged.batch.update(statuses)
+        logged.probes += statuses[Status.PENDING]
+        if self._log.debug or statuses[Status.DEAD]:
+            for item in ended:
+                if self._log.debug or item.record.verdict.status is Status.DEAD:
+                    self._delivery(destination, item)
 
     def _delivery(self, destination: str, item: Ended) -> None:
         record, outcome = item.record, item.outcome

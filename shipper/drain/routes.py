@@ -6,7 +6,7 @@ key could be in flight. A change of one destination doesn't affect the others.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -30,20 +30,24 @@ class Routes:
         """The routes of the configuration, also those that haven't begun."""
         self._leaving: dict[str, Route] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._at_work: list[Route] = []
         self._turns = 0
         self._clock = clock
 
-    def at_work(self) -> list[Route]:
+    def at_work(self) -> Sequence[Route]:
         """Return the routes that can have something in flight: at most one for each name."""
+        return self._at_work
+
+    def _changed(self) -> None:
         begun = (route for name, route in self.named.items() if name not in self._leaving)
-        return [*self._leaving.values(), *begun]
+        self._at_work = [*self._leaving.values(), *begun]
 
     def in_turn(self) -> list[Route]:
         """Return the same routes, each time with another one first, so that all get claims."""
-        routes = self.at_work()
+        routes = self._at_work
         self._turns += 1
         first = self._turns % max(1, len(routes))
-        return routes[first:] + routes[:first]
+        return [*routes[first:], *routes[:first]]
 
     def add(self, route: Route) -> None:
         """Add a route; it takes over from a route of the same name once the old one has left."""
@@ -52,10 +56,12 @@ class Routes:
             route.link.held, route.open = before.link.held, before.open
             self._let_leave(before)
         self.named[route.name] = route
+        self._changed()
 
     def remove(self, name: str) -> None:
         """Let a route leave, without a successor."""
         self._let_leave(self.named.pop(name))
+        self._changed()
 
     def _let_leave(self, route: Route) -> None:
         if route.name in self._leaving:
@@ -69,6 +75,7 @@ class Routes:
         for name, route in list(self._leaving.items()):
             if route.has_left():
                 del self._leaving[name]
+                self._changed()
                 self._close(route)
                 if name in self.named:  # not earlier: the last answers may have asked for a pause
                     self.named[name].follow(route, self._clock.monotonic())

@@ -5,7 +5,8 @@ must never know a key or an event: its size depends on the configuration, not on
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -69,20 +70,20 @@ class Counts:
     latency: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS))
     latency_max: float = 0.0
 
-    def meet(self, cause: str) -> None:
-        """Count a try by its outcome."""
-        tries = self.tries
-        if cause in tries:
-            tries[cause] += 1
-        else:
-            known = cause if len(tries) < OUTCOMES_MAX else OTHER
-            tries[known] = tries.get(known, 0) + 1
+    def meet(self, cause: str, tries: int) -> None:
+        """Count tries by their outcome."""
+        known = cause if cause in self.tries or len(self.tries) < OUTCOMES_MAX else OTHER
+        self.tries[known] = self.tries.get(known, 0) + tries
 
-    def took(self, latency: float) -> None:
-        """Count the latency of a delivery."""
-        self.latency_max = max(self.latency_max, latency)
-        # The clocks of two machines can differ: a negative latency counts as 0.
-        self.latency.add(max(0.0, latency))
+    def delivered_at(self, moments: Iterable[tuple[float, float]]) -> None:
+        """Count deliveries; `moments` are when each event was written and when it was accepted."""
+        for written, accepted in moments:
+            self.delivered += 1
+            if written:
+                # The clocks of two machines can differ: a negative latency counts as 0.
+                latency = max(0.0, accepted - written)
+                self.latency_max = max(self.latency_max, latency)
+                self.latency.add(latency)
 
     def totals(self) -> Totals:
         """Return the numbers as they are now."""
@@ -130,19 +131,16 @@ class Tally:
         if not ended:
             return
         counts = self._destinations.setdefault(destination, Counts())
-        for item in ended:
-            counts.meet(item.outcome.cause)
-            counts.seconds += item.seconds
-            record = item.record
-            status = record.verdict.status
-            if status is Status.DELIVERED:
-                counts.delivered += 1
-                if created_at := record.event.created_at:
-                    counts.took(record.at - created_at)
-            elif status is Status.PENDING:
-                counts.retried += 1
-            else:
-                counts.dead += 1
+        for cause, tries in Counter([item.outcome.cause for item in ended]).items():
+            counts.meet(cause, tries)
+        counts.seconds += sum([item.seconds for item in ended])
+        records = [item.record for item in ended]
+        delivered = [one for one in records if one.verdict.status is Status.DELIVERED]
+        counts.delivered_at((one.event.created_at, one.at) for one in delivered)
+        if len(delivered) < len(records):
+            retried = sum(one.verdict.status is Status.PENDING for one in records)
+            counts.retried += retried
+            counts.dead += len(records) - len(delivered) - retried
 
     def turned(self, seconds: float, now: float, lease_until: float) -> None:
         """Count an exchange with the database that worked."""

@@ -25,6 +25,9 @@ class Status(Enum):
     DEAD = "dead"
     DISCARDED = "discarded"
 
+    # A member is the only one with its name; Enum would hash the name, which costs a call.
+    __hash__ = object.__hash__
+
 
 class Blame(Enum):
     """Whom a failure is charged to."""
@@ -68,6 +71,9 @@ class RetryPolicy:
         return max(wait, 0.0) if wait <= longest else 0.0
 
 
+_AT_ONCE = Verdict(Status.DELIVERED, 0)
+
+
 def verdict_of(
     outcome: Outcome,
     blame: Blame,
@@ -102,7 +108,7 @@ def verdict_of(
 
 def delivered(attempts: int) -> Verdict:
     """Return the verdict that the event is delivered."""
-    return Verdict(Status.DELIVERED, attempts)
+    return Verdict(Status.DELIVERED, attempts) if attempts else _AT_ONCE
 
 
 def postponed(

@@ -46,8 +46,9 @@ class Failing:
 
     def worked(self) -> None:
         """End the run: a try was accepted."""
-        self.failures = 0
-        self.last_error = self.since = self.next_try_at = None
+        if self.failures:
+            self.failures = 0
+            self.last_error = self.since = self.next_try_at = None
 
     def retried_at(self, due: float, now: float) -> None:
         """Record that an event that failed will be tried again at `due`."""

@@ -111,12 +111,10 @@ class Link:
             self._probe = None
         if outcome.kind is Kind.ACCEPTED:
             self.failing.worked()
-        else:
-            self.failing.failed(outcome, now)
+            self._accept(attempt, was_probe, now)
+            return Blame.NEITHER
+        self.failing.failed(outcome, now)
         match outcome.kind:
-            case Kind.ACCEPTED:
-                self._accept(attempt, was_probe, now)
-                return Blame.NEITHER
             case Kind.REFUSED:
                 return self._refuse(attempt, was_probe, now, chance)
             case Kind.THROTTLED:
@@ -151,16 +149,15 @@ class Link:
 
     def _accept(self, attempt: Try, was_probe: bool, now: float) -> None:  # noqa: FBT001
         self.contrast.accepted(attempt, now)
-        if self.is_down:
-            # A try that began before the link went down proves nothing about the link now.
-            if was_probe and now >= self._quiet_until:
-                self.contrast.takes_again()
-                self._ramp = self._ramp_left = 1
-                self._enter(State.RAMPING, None, now)
-            return
-        self.contrast.takes_again()
-        if self.state is State.RAMPING:
-            self._widen(now)
+        if not self.is_down:
+            self.contrast.takes_again()
+            if self.state is State.RAMPING:
+                self._widen(now)
+        # A try that began before the link went down proves nothing about the link now.
+        elif was_probe and now >= self._quiet_until:
+            self.contrast.takes_again()
+            self._ramp = self._ramp_left = 1
+            self._enter(State.RAMPING, None, now)
 
     def _widen(self, now: float) -> None:
         self._ramp_left -= 1

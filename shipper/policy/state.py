@@ -12,3 +12,6 @@ class State(Enum):
     THROTTLED = "throttled"
     PAUSED = "paused"
     HELD = "held"
+
+    # A member is the only one with its name; Enum would hash the name, which costs a call.
+    __hash__ = object.__hash__

@@ -65,6 +65,11 @@ class Lane:
         """Return the event that is in flight, or goes next."""
         return self.queue[0]
 
+    def first_failure(self) -> int | None:
+        """Return which try had begun last when the head failed first; None if it hasn't failed."""
+        streak = self.streak
+        return None if streak is None or streak.event != self.queue[0].id else streak.began
+
     def streak_of_head(self) -> Streak:
         """Return the head's streak of failures; a new one if there is none yet."""
         streak, event = self.streak, self.queue[0].id

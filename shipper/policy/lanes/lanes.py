@@ -159,12 +159,14 @@ class Lanes:
         lane = self._lanes[event.lane]
         lane.claiming -= 1
         lane.queue.append(event)
-        lane.streak = lane.streak or self._failed.streak_of(event)
+        if event.failed:
+            lane.streak = lane.streak or self._failed.streak_of(event)
         self.loaded.arrive(event)
         if lane.gap:
             self.loaded.let_go(lane.queue.pop())
-        lane.gap = lane.gap and lane.claiming > 0
-        self._place(lane)
+            lane.gap = lane.claiming > 0
+        if not lane.claiming:
+            self._place(lane)
 
     def missed(self, name: Name, row: int) -> None:
         """Record that a row could not be claimed: the turn had no room for it, or it is gone."""

@@ -55,10 +55,11 @@ class Ready:
 
     def take(self, *, probing: bool) -> Lane | None:
         """Remove and return the next lane; for a probe, prefer a head that was never tried."""
-        if not self:
+        again = bool(self._again) and self._is_again_next(probing=probing)
+        line = self._again if again else self._fresh
+        if not line:
             return None
-        again = self._is_again_next(probing=probing)
-        lane = (self._again if again else self._fresh).popleft()
+        lane = line.popleft()
         lane.queued = False
         lane.again = again
         return lane
@@ -67,8 +68,8 @@ class Ready:
         return self._again if lane.woken or lane.head.failed else self._fresh
 
     def _is_again_next(self, *, probing: bool) -> bool:
-        if not self._fresh or not self._again:
-            return bool(self._again)
+        if not self._fresh:
+            return True
         is_first = self._again[0].place < self._fresh[0].place
         return is_first and not probing and self._trying < self._share
 
@@ -90,7 +91,8 @@ class Ready:
     def end(self, lane: Lane) -> None:
         """Record that the try ended the head: the share grows."""
         self.land(lane, better=1)
-        self.calm(lane)
+        if lane.woken:
+            self.calm(lane)
 
     def may_wake(self) -> bool:
         """Return whether another waiting lane can be loaded."""

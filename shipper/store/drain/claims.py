@@ -8,6 +8,7 @@ The daemon keeps a copy of its own rows in memory, the `ClaimBook`. It must neve
 while the event is in flight. `queue` has the statements.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import orjson
@@ -20,10 +21,11 @@ _CHUNK = 128
 
 
 class ClaimBook:
-    """This process's claims that haven't ended: number → ids still claimed, in claiming order."""
+    """This process's claims that haven't ended: number → ids, in claiming order."""
 
     def __init__(self) -> None:
-        self._ids: dict[int, dict[int, None]] = {}
+        self._ids: dict[int, list[int]] = {}  # as claimed, also those that have ended since
+        self._left: Counter[int] = Counter()  # how many of them are still claimed
         self._number: dict[int, int] = {}
 
     def __contains__(self, row: int) -> bool:
@@ -32,8 +34,9 @@ class ClaimBook:
 
     def add(self, number: int, rows: Iterable[int]) -> None:
         """Add a claim that is on disk."""
-        self._ids[number] = dict.fromkeys(rows)
-        self._number.update(dict.fromkeys(self._ids[number], number))
+        ids = self._ids[number] = list(rows)
+        self._left[number] = len(ids)
+        self._number.update(dict.fromkeys(ids, number))
 
     def changes(
         self, recorded: Iterable[int], released: Iterable[int]
@@ -42,30 +45,25 @@ class ClaimBook:
 
         A claim that only loses recorded ids isn't rewritten: their status shows that they ended.
         """
-        gone: dict[int, set[int]] = {}
-        rewrite: set[int] = set()
-        for row in recorded:
-            if row in self._number:
-                gone.setdefault(self._number[row], set()).add(row)
-        for row in released:
-            if row in self._number:
-                gone.setdefault(self._number[row], set()).add(row)
-                rewrite.add(self._number[row])
-        over = [number for number, rows in gone.items() if len(rows) == len(self._ids[number])]
-        kept = {
-            number: dump_ids(row for row in self._ids[number] if row not in gone[number])
-            for number in rewrite.difference(over)
-        }
-        return over, kept
+        freed = {row for row in released if row in self._number}
+        gone = freed.union(row for row in recorded if row in self._number)
+        lost = Counter(map(self._number.__getitem__, gone))
+        over = [number for number, rows in lost.items() if rows == self._left[number]]
+        rewrite = {self._number[row] for row in freed}.difference(over)
+        return over, {number: dump_ids(self._kept(number, gone)) for number in rewrite}
+
+    def _kept(self, number: int, gone: set[int]) -> Iterator[int]:
+        numbers = self._number
+        return (row for row in self._ids[number] if numbers.get(row) == number and row not in gone)
 
     def remove(self, rows: Iterable[int]) -> None:
         """Remove ids, after that is on disk."""
         for row in rows:
             number = self._number.pop(row, None)
             if number is not None:
-                del self._ids[number][row]
-                if not self._ids[number]:
-                    del self._ids[number]
+                self._left[number] -= 1
+                if not self._left[number]:
+                    del self._left[number], self._ids[number]
 
 
 def dump_ids(rows: Iterable[int]) -> str:

@@ -97,12 +97,12 @@ def _update_in_file(
     delivered: list[tuple[Any, ...]] = []
     others: list[dict[str, Any]] = []
     for record, number in zip(records, numbers, strict=True):
-        verdict = record.verdict
+        event, verdict = record.event, record.verdict
         if verdict.status is Status.DELIVERED:
-            name = record.event.event_id
-            row = (record.event.id, verdict.attempts, record.at, record.status_code, number)
             # A text that isn't ASCII may be invalid UTF-8, which JSON can't hold.
-            delivered.append((*row, name if name.isascii() else None))
+            name = event.event_id if event.event_id.isascii() else None
+            row = (event.id, verdict.attempts, record.at, record.status_code, number, name)
+            delivered.append(row)
         else:
             others.append(_row(SQLITE, record, number))
     changes = _UPDATE_ONE.each(tx, others) if others else 0
