@@ -205,12 +205,13 @@ class Dispatcher:
 
     async def _converse(self, asked: list[Asked], *, asks_holds: bool = False) -> ExchangeResult:
         routes = self._routes.in_turn()
+        now, wall = self._clock.monotonic(), self._clock.wall()
         ended = [(route, route.flights.take_ended()) for route in routes]
-        wanted = self._take_wanted(routes)
+        wanted = self._take_wanted(routes, now)
         homes = {row: route.name for route, rows in wanted for row, _ in rows}
-        links = self._changed_links()
+        links = self._changed_links(now, wall)
         work = Work(
-            now=self._clock.wall(),
+            now=wall,
             records=[item.record for _, items in ended for item in items],
             released=[row for route in routes for row in route.lanes.loaded.take_released()],
             wanted=list(homes),
@@ -233,9 +234,11 @@ class Dispatcher:
         self._take_result(asked, result)
         return result
 
-    def _take_wanted(self, routes: Sequence[Route]) -> list[tuple[Route, list[Wanted]]]:
+    def _take_wanted(
+        self, routes: Sequence[Route], now: float
+    ) -> list[tuple[Route, list[Wanted]]]:
         """Take from each route the rows that it wants, as many as one turn claims."""
-        now, taken, room = self._clock.monotonic(), [], CLAIMS_PER_TURN
+        taken, room = [], CLAIMS_PER_TURN
         for route in () if self._stop.is_set() else routes:
             if now >= route.recalled_until:
                 rows = route.ahead.take_wanted(room)
@@ -292,9 +295,8 @@ class Dispatcher:
         self._knows_holds = True
         self._releases, self._recalls = holds.releases, holds.recalls
 
-    def _changed_links(self) -> list[LinkRow]:
-        now = self._clock.monotonic()
-        ahead, has_changed = self._clock.wall() - now, self._stored.has_changed
+    def _changed_links(self, now: float, wall: float) -> list[LinkRow]:
+        ahead, has_changed = wall - now, self._stored.has_changed
         return [
             route.link_row(now)
             for route in self._routes.at_work()

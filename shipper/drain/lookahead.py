@@ -77,8 +77,9 @@ class Lookahead:
 
     def has_more(self) -> bool:
         """Return whether there is something to look at or to claim at once."""
-        looks = self.may_look() and (self._sweeping or not self.at_end)
-        return bool(self.wanted) or looks or self.lanes.has_to_fetch()
+        if self.wanted or self.lanes.has_to_fetch():
+            return True
+        return (self._sweeping or not self.at_end) and self.may_look()
 
     def next_sweep(self) -> float | None:
         """Return when the next sweep is due, in monotonic seconds; None during a sweep."""

@@ -62,14 +62,21 @@ class Reporter:
     def recorded(self, destination: str, ended: Sequence[Ended]) -> None:
         """Report outcomes that are on disk."""
         self._tally.recorded(destination, ended)
-        logged = self._logged.setdefault(destination, _Logged())
-        statuses = Counter([item.record.verdict.status for item in ended])
-        logged.batch.update(statuses)
-        logged.probes += statuses[Status.PENDING]
-        if self._log.debug or statuses[Status.DEAD]:
-            for item in ended:
-                if self._log.debug or item.record.verdict.status is Status.DEAD:
+        logged = self._logged_of(destination)
+        is_debug = self._log.debug
+        for item in ended:
+            status = item.record.verdict.status
+            logged.batch[status] += 1
+            if is_debug or status is not Status.DELIVERED:
+                logged.probes += status is Status.PENDING
+                if is_debug or status is Status.DEAD:
                     self._delivery(destination, item)
+
+    def _logged_of(self, destination: str) -> _Logged:
+        logged = self._logged.get(destination)
+        if logged is None:
+            logged = self._logged[destination] = _Logged()
+        return logged
 
     def _delivery(self, destination: str, item: Ended) -> None:
         record, outcome = item.record, item.outcome
@@ -99,7 +106,7 @@ class Reporter:
     def routes(self, routes: Iterable[Route], now: float) -> None:
         """Log the changes of each route, if it is time."""
         for route in routes:
-            logged = self._logged.setdefault(route.name, _Logged())
+            logged = self._logged_of(route.name)
             self._link(route, logged, now)
             self._failing(route, logged, now)
             if logged.batch and now - logged.batch_at >= BATCH_EVERY:

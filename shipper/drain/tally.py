@@ -5,8 +5,7 @@ must never know a key or an event: its size depends on the configuration, not on
 """
 
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -70,20 +69,17 @@ class Counts:
     latency: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS))
     latency_max: float = 0.0
 
-    def meet(self, cause: str, tries: int) -> None:
-        """Count tries by their outcome."""
+    def meet(self, cause: str) -> None:
+        """Count a try by its outcome."""
         known = cause if cause in self.tries or len(self.tries) < OUTCOMES_MAX else OTHER
-        self.tries[known] = self.tries.get(known, 0) + tries
+        self.tries[known] = self.tries.get(known, 0) + 1
 
-    def delivered_at(self, moments: Iterable[tuple[float, float]]) -> None:
-        """Count deliveries; `moments` are when each event was written and when it was accepted."""
-        for written, accepted in moments:
-            self.delivered += 1
-            if written:
-                # The clocks of two machines can differ: a negative latency counts as 0.
-                latency = max(0.0, accepted - written)
-                self.latency_max = max(self.latency_max, latency)
-                self.latency.add(latency)
+    def took(self, latency: float) -> None:
+        """Count the latency of a delivery."""
+        # The clocks of two machines can differ: a negative latency counts as 0.
+        latency = max(latency, 0.0)
+        self.latency.add(latency)
+        self.latency_max = max(self.latency_max, latency)
 
     def totals(self) -> Totals:
         """Return the numbers as they are now."""
@@ -130,17 +126,25 @@ class Tally:
         """Count outcomes that are on disk."""
         if not ended:
             return
-        counts = self._destinations.setdefault(destination, Counts())
-        for cause, tries in Counter([item.outcome.cause for item in ended]).items():
-            counts.meet(cause, tries)
-        counts.seconds += sum([item.seconds for item in ended])
-        records = [item.record for item in ended]
-        delivered = [one for one in records if one.verdict.status is Status.DELIVERED]
-        counts.delivered_at((one.event.created_at, one.at) for one in delivered)
-        if len(delivered) < len(records):
-            retried = sum(one.verdict.status is Status.PENDING for one in records)
-            counts.retried += retried
-            counts.dead += len(records) - len(delivered) - retried
+        counts = self._destinations.get(destination)
+        if counts is None:
+            counts = self._destinations[destination] = Counts()
+        tries = counts.tries
+        for _, record, outcome, _, _, seconds in ended:
+            if outcome.cause in tries:
+                tries[outcome.cause] += 1
+            else:
+                counts.meet(outcome.cause)
+            counts.seconds += seconds
+            status = record.verdict.status
+            if status is Status.DELIVERED:
+                counts.delivered += 1
+                if written := record.event.created_at:
+                    counts.took(record.at - written)
+            elif status is Status.PENDING:
+                counts.retried += 1
+            else:
+                counts.dead += 1
 
     def turned(self, seconds: float, now: float, lease_until: float) -> None:
         """Count an exchange with the database that worked."""
