@@ -234,9 +234,7 @@ class Dispatcher:
         self._take_result(asked, result)
         return result
 
-    def _take_wanted(
-        self, routes: Sequence[Route], now: float
-    ) -> list[tuple[Route, list[Wanted]]]:
+    def _take_wanted(self, routes: Sequence[Route], now: float) -> list[tuple[Route, list[Wanted]]]:
         """Take from each route the rows that it wants, as many as one turn claims."""
         taken, room = [], CLAIMS_PER_TURN
         for route in () if self._stop.is_set() else routes:

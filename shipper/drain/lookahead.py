@@ -107,10 +107,13 @@ class Lookahead:
 
     def may_look(self) -> bool:
         """Return whether to look at more rows; not while many seen rows still wait for a claim."""
-        return len(self.wanted) < self._page and self.lanes.may_scan(self._page)
+        if len(self.wanted) >= self._page or not self._has_line():
+            return False
+        loaded = self.lanes.loaded
+        return loaded.room() >= min(self._page, loaded.window)
 
     def _has_line(self) -> bool:
-        return self.lanes.to_fetch() < self._page
+        return len(self.lanes.to_fetch) < self._page
 
     # -- questions and answers ----------------------------------------------------------------
 
@@ -119,7 +122,7 @@ class Lookahead:
         due = self.next_sweep()
         if due is not None and now >= due:
             self._begin()
-        room = self.lanes.room()
+        room = self.lanes.loaded.room()
         if room <= 0:
             return []
         self._turn += 1
@@ -127,7 +130,7 @@ class Lookahead:
         free = max(0, room - self._page * len(looks))
         most = 1 + free // self.lanes.depth
         # A lane that can go on comes before rows that are further ahead.
-        fetched = self.lanes.fetch_next(min(LANES_PER_LOOK, most))
+        fetched = self.lanes.to_fetch.take(min(LANES_PER_LOOK, most))
         return [*map(self._question, fetched), *looks]
 
     def _looks(self, now: float) -> list[Question]:
@@ -194,7 +197,7 @@ class Lookahead:
     ) -> tuple[int, bool]:
         """Offer rows to the lanes; return the last id offered, and whether all were offered."""
         # A longer page is for rows that are skipped: it claims no more than another page.
-        room, taken = min(self.lanes.room(), self._page), 0
+        room, taken = min(self.lanes.loaded.room(), self._page), 0
         for candidate in found:
             if taken >= room or not self._has_line():
                 return at, False

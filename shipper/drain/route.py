@@ -24,6 +24,9 @@ SCAN_ROWS = 512
 WINDOW_PER_PLACE = 8
 LANE_DEPTH = 64
 LEAST_DEPTH = 4
+STAYS_LOADED = 5.0
+"""Events that wait no longer than so many seconds stay loaded: to claim them again costs more than
+the request."""
 
 
 class Route:
@@ -96,10 +99,12 @@ class Route:
             head = _after(record.event, record.verdict)
             self.lanes.retry(lane, head, first=ended.newly_received)
         else:
-            self.lanes.postpone(lane, ended.due, charged=record.verdict.charged)
-            # The turn that releases the head would claim the lane's other rows. If the daemon died
-            # then, they would be sent before the head.
-            self.ahead.ask_no_longer({lane.name})
+            verdict = record.verdict
+            stays = _after(record.event, verdict) if verdict.wait <= STAYS_LOADED else None
+            if not self.lanes.postpone(lane, ended.due, charged=verdict.charged, stays=stays):
+                # The turn that releases the head would claim the lane's other rows. If the daemon
+                # died then, they would be sent before the head.
+                self.ahead.ask_no_longer({lane.name})
 
     # -- what others see ----------------------------------------------------------------------
 

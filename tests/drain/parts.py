@@ -25,6 +25,8 @@ class Ended:
     wait: float = 0.0
     charged: bool = False
     received: bool = False
+    stays: bool = False
+    """Whether the lane may stay loaded while it waits."""
 
 
 def offer(lanes: Lanes, candidates: Iterable[Candidate], now: float) -> list[int]:
@@ -197,7 +199,12 @@ class Drain:
         if item.end in {"delivered", "dead"}:
             self.lanes.finish(item.lane)
         elif item.end == "wait":
-            self.lanes.postpone(item.lane, self.now + item.wait, charged=item.charged)
+            head, due = item.lane.head, self.now + item.wait
+            stays = head._replace(failed=True) if item.stays else None
+            kept = self.lanes.postpone(item.lane, due, charged=item.charged, stays=stays)
+            assert kept is (item.row.id not in self.lanes.loaded.released)
+            if not kept:
+                self.ahead.ask_no_longer({item.lane.name})
         else:
             self.lanes.retry(item.lane, item.lane.head, first=item.end == "first")
 
@@ -230,8 +237,8 @@ class Drain:
         loaded = len(kept) + len(self.ahead.wanted)
         assert loaded <= self.lanes.loaded.window + self.lanes.depth
         assert self.lanes.loaded.bytes == sum(len(self.table.rows[row].payload) for row in kept)
-        if self.lanes.room() > 0:
-            assert self.lanes.room() == self.lanes.loaded.window - loaded
+        if self.lanes.loaded.room() > 0:
+            assert self.lanes.loaded.room() == self.lanes.loaded.window - loaded
         if self.is_idle():
             left = [row for row in self.table.pending() if row.id <= self.ahead._tail]
             assert all(row.key in self.held for row in left), "idle, but something is left"

@@ -191,7 +191,7 @@ def test_lanes_that_fail_take_a_share_of_the_places_and_of_the_window() -> None:
         bad = [row for row in drain.flying if row <= 300]
         assert len(bad) <= 2
         sent_bad += len(bad)
-        assert drain.lanes.loaded.window - drain.lanes.room() <= 2 * 4 + 100
+        assert drain.lanes.loaded.window - drain.lanes.loaded.room() <= 2 * 4 + 100
         fail_all(drain)
         if not any(row.id > 300 for row in drain.table.pending()):
             break
@@ -228,7 +228,7 @@ def test_an_outbox_that_was_emptied_and_numbered_anew_is_seen() -> None:
         asked, ahead.wanted = ahead.wanted, []
         for row, _ in asked:
             lanes.missed(row, row)
-            for lane in lanes.fetch_next(1):
+            for lane in lanes.to_fetch.take(1):
                 lanes.take_page(lane, [], 1, 0.0)
         return [row for row, _ in asked]
 
@@ -298,5 +298,5 @@ def test_a_command_that_names_very_many_stops_nobody_and_takes_no_memory() -> No
     for number in range(1, CROWD + 1):
         drain.put_back(number)
     drain.exchange()
-    assert drain.lanes.to_fetch() <= PAGE
+    assert len(drain.lanes.to_fetch) <= PAGE
     drain.run_dry()

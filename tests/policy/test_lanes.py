@@ -191,7 +191,7 @@ def test_a_held_lane_in_the_line_to_be_fetched_leaves_it() -> None:
     drain.held = frozenset("a")
     drain.lanes.hold("a")
     assert drain.lanes.is_empty()
-    assert drain.lanes.fetch_next(5) == []
+    assert drain.lanes.to_fetch.take(5) == []
     drain.hold(())
     drain.turns()
     assert drain.go() == [2]
@@ -231,7 +231,7 @@ def test_a_lane_that_is_fetched_anew_starts_nothing_from_its_old_place_in_line()
     assert offer(lanes, [Candidate(1, "a")], 0.0) == [1]
     lanes.load(head)
     lanes.unload_all()
-    (lane,) = lanes.fetch_next(1)
+    (lane,) = lanes.to_fetch.take(1)
     assert lanes.start() is None
     assert lanes.take_page(lane, [Candidate(1, "a")], 2, 0.0) == [1]
     lanes.load(head)
@@ -244,7 +244,7 @@ def test_a_lane_takes_nothing_from_a_scan_while_its_page_is_on_the_way() -> None
     assert offer(lanes, [Candidate(1, "a"), Candidate(2, "a"), Candidate(3, "a")], 0.0) == [1, 2]
     lanes.missed("a", 1)
     lanes.missed("a", 2)
-    (lane,) = lanes.fetch_next(1)
+    (lane,) = lanes.to_fetch.take(1)
     assert offer(lanes, [Candidate(3, "a")], 0.0) == []
     assert lanes.take_page(lane, [Candidate(1, "a")], 2, 0.0) == [1]
 
@@ -268,5 +268,5 @@ def test_a_lane_that_is_to_be_fetched_twice_is_fetched_once() -> None:
     lanes = Lanes(10, 2)
     lanes.refetch("a")
     lanes.refetch("a")
-    assert [lane.name for lane in lanes.fetch_next(2)] == ["a"]
+    assert [lane.name for lane in lanes.to_fetch.take(2)] == ["a"]
     assert not lanes.has_to_fetch()

@@ -88,11 +88,11 @@ def test_one_that_was_woken_before_its_time_goes_although_its_row_says_when() ->
     lanes.postpone(lane, 50.0, charged=False)
     lanes.wake_uncharged()
     late = [Candidate(1, "a", wait=50.0), Candidate(2, "a"), Candidate(3, "a", wait=0.5)]
-    assert lanes.fetch_next(1) == [lane]
+    assert lanes.to_fetch.take(1) == [lane]
     assert lanes.take_page(lane, late, 4, 0.0) == [1, 2]
     lanes.missed("a", 1)
     lanes.missed("a", 2)
-    assert lanes.fetch_next(1) == [lane]
+    assert lanes.to_fetch.take(1) == [lane]
     assert lanes.take_page(lane, late, 4, 0.0) == []
     lanes.wake_uncharged()
     assert lanes.next_due() == 50.0
@@ -140,8 +140,8 @@ def test_lanes_of_one_time_go_in_the_order_in_which_they_began_to_wait() -> None
     lanes = Lanes(10, 2)
     offer(lanes, [Candidate(row, row, wait=5.0) for row in (1, 2, 3)], 0.0)
     lanes.wake_due(5.0)
-    assert [lane.name for lane in lanes.fetch_next(2)] == [1, 2]
-    assert [lane.name for lane in lanes.fetch_next(2)] == [3]
+    assert [lane.name for lane in lanes.to_fetch.take(2)] == [1, 2]
+    assert [lane.name for lane in lanes.to_fetch.take(2)] == [3]
 
 
 def test_an_events_streak_of_failures_ends_with_it() -> None:
@@ -206,7 +206,7 @@ def test_a_hot_lane_leaves_room_for_the_others() -> None:
 def test_the_window_bounds_what_is_loaded() -> None:
     """And the scan goes on where it stopped."""
     drain = loaded(*"abcdefgh", window=3)
-    assert (drain.table.claimed, drain.lanes.room()) == ({1, 2, 3}, 0)
+    assert (drain.table.claimed, drain.lanes.loaded.room()) == ({1, 2, 3}, 0)
     assert drain.lanes.startable() == 3
     drain.run_dry()
     assert drain.started == [1, 2, 3, 4, 5, 6, 7, 8]
@@ -226,7 +226,7 @@ def test_bytes_bound_what_is_loaded() -> None:
     for key in "abcdef":
         drain.table.insert(key, 4)
     drain.turns(10)
-    assert drain.lanes.room() == 0
+    assert drain.lanes.loaded.room() == 0
     assert 10 <= drain.lanes.loaded.bytes <= 16
     drain.run_dry()
 
@@ -251,7 +251,7 @@ def test_no_more_is_loaded_than_bytes_allow() -> None:
     lanes = Lanes(10, 2, bytes_max=4)
     offer(lanes, [Candidate(1, "a")], 0.0)
     lanes.load(Event(1, "e1", "default", "a", b"1234"))
-    assert lanes.room() == 0
+    assert lanes.loaded.room() == 0
 
 
 def test_of_the_lanes_that_wait_every_one_is_counted_once() -> None:
@@ -275,9 +275,9 @@ def test_a_lane_is_fetched_where_there_is_room_for_one_event() -> None:
     drain.start(1)
     drain.finish(1, "delivered")
     drain.exchange()
-    assert [drain.lanes.room(), drain.lanes.has_to_fetch()] == [1, True]
+    assert [drain.lanes.loaded.room(), drain.lanes.has_to_fetch()] == [1, True]
     offer(drain.lanes, [Candidate(9, "d")], 0.0)
-    assert [drain.lanes.room(), drain.lanes.has_to_fetch()] == [0, False]
+    assert [drain.lanes.loaded.room(), drain.lanes.has_to_fetch()] == [0, False]
 
 
 def test_everything_that_is_not_in_flight_can_be_let_go() -> None:
@@ -312,7 +312,7 @@ def test_who_waits_the_longest_makes_room_for_who_is_due_sooner() -> None:
     offer(lanes, [Candidate(row, f"k{row}", wait=100.0 - row) for row in range(1, 6)], 0.0)
     assert (lanes.next_due(), lanes.overlooked.due) == (95.0, 98.0)
     lanes.wake_due(100.0)
-    assert [lane.name for lane in lanes.fetch_next(9)] == ["k5", "k4", "k3"]
+    assert [lane.name for lane in lanes.to_fetch.take(9)] == ["k5", "k4", "k3"]
     assert "k1" in lanes.overlooked
 
 
@@ -322,7 +322,7 @@ def test_one_that_would_wait_the_longest_takes_nobodys_place() -> None:
     offer(lanes, [Candidate(1, "a", wait=5.0)], 0.0)
     offer(lanes, [Candidate(2, "b", wait=5.0), Candidate(3, "c", wait=6.0)], 0.0)
     lanes.wake_due(9.0)
-    assert [lane.name for lane in lanes.fetch_next(9)] == ["a"]
+    assert [lane.name for lane in lanes.to_fetch.take(9)] == ["a"]
 
 
 def test_of_an_event_whose_lane_was_not_remembered_it_is_known_when_it_failed_first() -> None:
@@ -374,3 +374,97 @@ def test_lanes_that_make_room_for_others_leave_nothing_behind() -> None:
         waits = (100_000.0 + step * row for row in range(1, 1_001))
         offer(lanes, [Candidate(row, row, wait) for row, wait in enumerate(waits, 1)], 0.0)
         assert len(lanes._waiting._heap) + len(lanes._waiting._last) < 200
+
+
+# -- lanes that wait and stay loaded --------------------------------------------------------------
+
+
+def _waiting(lanes: Lanes, row: int, key: str, due: float, **more: bool) -> Lane:
+    """Load rows `row` and `row + 1` of a lane, and let its head fail and wait."""
+    offer(lanes, [Candidate(row, key), Candidate(row + 1, key)], 0.0)
+    for one in (row, row + 1):
+        lanes.load(Event(one, f"e{one}", "default", key, b"x"))
+    lane = lanes.start()
+    assert lane is not None
+    charged = more.get("charged", True)
+    lanes.postpone(lane, due, charged=charged, stays=lane.head._replace(failed=True, attempts=1))
+    return lane
+
+
+def test_a_lane_that_stays_loaded_goes_on_without_the_database() -> None:
+    """Its head is the event as it is after the failure."""
+    lanes = Lanes(8, 4)
+    lane = _waiting(lanes, 1, "a", 2.0)
+    lanes.wake_due(1.9)
+    assert (lanes.startable(), lanes.next_due()) == (0, 2.0)
+    lanes.wake_due(2.0)
+    assert lanes.start() is lane
+    assert (lane.head.attempts, lanes.has_to_fetch(), lanes.loaded.released) == (1, False, [])
+
+
+def test_lanes_that_stay_loaded_have_a_quarter_of_the_window() -> None:
+    """The others are unloaded; a lane that goes on makes room for another one."""
+    lanes = Lanes(16, 4)
+    for row, key in ((1, "a"), (3, "b"), (5, "c")):
+        _waiting(lanes, row, key, 2.0)
+    assert lanes.loaded.take_released() == [5, 6]
+    lanes.wake_due(2.0)
+    _waiting(lanes, 7, "d", 9.0)
+    assert lanes.loaded.take_released() == []
+
+
+def test_lanes_that_stay_loaded_have_half_of_the_bytes() -> None:
+    """The rest is for lanes that can go."""
+    lanes = Lanes(100, 4, bytes_max=6)
+    _waiting(lanes, 1, "a", 2.0)
+    assert lanes.loaded.take_released() == []
+    _waiting(lanes, 3, "b", 2.0)
+    assert lanes.loaded.take_released() == [3, 4]
+
+
+def test_a_lane_that_is_held_while_it_waits_is_unloaded_when_its_time_comes() -> None:
+    """It isn't sent."""
+    lanes = Lanes(8, 4)
+    _waiting(lanes, 1, "a", 2.0)
+    lanes.hold(["a"])
+    lanes.wake_due(2.0)
+    assert (lanes.start(), lanes.loaded.take_released()) == (None, [1, 2])
+
+
+def test_an_operators_command_fetches_a_lane_that_stays_loaded() -> None:
+    """What is loaded of it may have changed."""
+    lanes = Lanes(8, 4)
+    lane = _waiting(lanes, 1, "a", 2.0)
+    lanes.refetch("a")
+    assert (lanes.to_fetch.take(1), lanes.loaded.take_released()) == ([lane], [1, 2])
+
+
+def test_the_lane_that_waits_the_longest_is_unloaded_when_it_is_forgotten() -> None:
+    """Otherwise its claims would stay for ever."""
+    lanes = Lanes(100, 4, waiting_max=1)
+    _waiting(lanes, 1, "a", 9.0)
+    _waiting(lanes, 3, "b", 2.0)
+    assert (lanes.loaded.take_released(), lanes.next_due()) == ([1, 2], 2.0)
+
+
+def test_one_that_stayed_loaded_and_was_woken_early_believes_the_next_page() -> None:
+    """The row of its next head was written after that."""
+    lanes = Lanes(8, 2)
+    lane = _waiting(lanes, 1, "a", 4.0, charged=False)
+    lanes.wake_uncharged()
+    for _ in range(2):
+        assert lanes.start() is lane
+        lane.incomplete = True
+        lanes.finish(lane)
+    assert lanes.to_fetch.take(1) == [lane]
+    assert lanes.take_page(lane, [Candidate(3, "a", wait=5.0)], 2, 10.0) == []
+    assert lanes.next_due() == 15.0
+
+
+def test_a_sweep_leaves_a_lane_that_stays_loaded_waiting() -> None:
+    """It skips the loaded head, so it can't say that the head is gone."""
+    lanes = Lanes(8, 2)
+    _waiting(lanes, 1, "a", 4.0)
+    for row in (1, 2, 3):
+        assert not lanes.takes(Candidate(row, "a"), 1.0, sweep=2)
+    assert (lanes.next_due(), lanes.startable()) == (4.0, 0)

@@ -14,7 +14,7 @@ class Walk(RuleBasedStateMachine):
     """An application, a network and an operator that do what they like."""
 
     @initialize(
-        window=st.integers(1, 6),
+        window=st.integers(1, 12),
         depth=st.integers(1, 4),
         bytes_max=st.sampled_from([12, 1_000]),
         bounds=st.tuples(st.integers(1, 3), st.sampled_from([1, 16])),
@@ -75,11 +75,15 @@ class Walk(RuleBasedStateMachine):
         wait=st.sampled_from([0.5, 2.0, 60.0]),
         charged=st.booleans(),
         received=st.booleans(),
+        stays=st.booleans(),
     )
-    def fail(self, data: st.DataObject, wait: float, *, charged: bool, received: bool) -> None:
-        """Let a try fail, so that its lane has to wait."""
+    def fail(
+        self, data: st.DataObject, wait: float, *, charged: bool, received: bool, stays: bool
+    ) -> None:
+        """Let a try fail, so that its lane has to wait, loaded or not."""
         row = data.draw(st.sampled_from(self._open_tries()))
-        self.drain.finish(row, "wait", wait=wait, charged=charged, received=received)
+        more = {"wait": wait, "charged": charged, "received": received, "stays": stays}
+        self.drain.finish(row, "wait", **more)
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 30.0, 100.0]))
     def pass_time(self, seconds: float) -> None:

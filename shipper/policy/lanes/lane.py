@@ -53,6 +53,7 @@ class Lane:
     due: float | None = None  # when the wait ends
     charged: bool = False  # whether the failure before the wait was charged to the head
     hurried: bool = False  # whether the wait was ended early
+    kept: int = 0  # how many events stay loaded while it waits
     met: int = 0  # the last sweep that met the head
 
     def enter(self, phase: Phase) -> None:

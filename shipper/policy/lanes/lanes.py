@@ -45,19 +45,11 @@ class Lanes:
         """Unknown lanes with rows that were skipped as held: a later row isn't their first."""
         self._lanes: dict[Name, Lane] = {}
         self._ready = Ready(places)
-        self._to_fetch = ToFetch()
+        self.to_fetch = ToFetch()
         self._waiting = Waiting(waiting_max)
         self._failed = Failed()
 
     # -- what the drain asks ------------------------------------------------------------------
-
-    def room(self) -> int:
-        """Return how many more events can be loaded."""
-        return self.loaded.room()
-
-    def may_scan(self, rows: int) -> bool:
-        """Return whether there is room for `rows` more rows, and fewer lanes are to be fetched."""
-        return self.room() >= min(rows, self.loaded.window) and len(self._to_fetch) < rows
 
     def startable(self) -> int:
         """Return how many lanes stand in line to be sent, with void entries."""
@@ -67,13 +59,9 @@ class Lanes:
         """Return whether nothing is loaded, waiting or to be fetched."""
         return not self._lanes and self.overlooked.due is None
 
-    def to_fetch(self) -> int:
-        """Return how many lanes are to be fetched by their key."""
-        return len(self._to_fetch)
-
     def has_to_fetch(self) -> bool:
         """Return whether a lane is to be fetched and there is room for it."""
-        return bool(self._to_fetch) and self.room() > 0
+        return bool(self.to_fetch) and self.loaded.room() > 0
 
     def next_due(self) -> float | None:
         """Return when the next wait ends, in monotonic seconds; None if nothing waits for time."""
@@ -105,7 +93,7 @@ class Lanes:
             return False
         if self._must_skip(lane) or candidate.wait > 0:
             lane.incomplete = True
-            if sweep and lane.phase is WAITING:
+            if sweep and lane.phase is WAITING and not lane.kept:
                 self._meet_again(lane, candidate, sweep)
             return False
         self._expect(lane, candidate.id)
@@ -177,17 +165,11 @@ class Lanes:
         self.loaded.miss(row)
         self._place(lane)
 
-    def fetch_next(self, most: int) -> list[Lane]:
-        """Return the lanes whose rows the caller asks for now, at most `most`."""
-        return self._to_fetch.take(most)
-
     # -- from start to end --------------------------------------------------------------------
 
     def start(self, *, probing: bool = False) -> Lane | None:
         """Return the lane whose head goes next and is in flight now; None if no lane can start."""
         while (lane := self._ready.take(probing=probing)) is not None:
-            if lane.phase is not READY:
-                continue  # its entry is void: it was unloaded while it stood in line
             if lane.stale or lane.name in self.held:
                 lane.enter(IDLE)
                 self._place(lane)
@@ -211,13 +193,24 @@ class Lanes:
         if first and lane.phase is READY:
             self._ready.put_first(lane)
 
-    def postpone(self, lane: Lane, due: float, *, charged: bool) -> None:
-        """Let the lane wait until `due`, and unload it."""
+    def postpone(
+        self, lane: Lane, due: float, *, charged: bool, stays: Event | None = None
+    ) -> bool:
+        """Let the lane wait until `due`; return whether its events stay loaded.
+
+        They do if `stays` is given, the head as it is after the failure, and if there is room.
+        """
         self._ready.land(lane, better=-1)
-        lane.gap = lane.claiming > 0
         head = lane.head.id
-        self._unload(lane)
+        is_well = not (lane.stale or lane.gap or lane.name in self.held)
+        if stays is not None and is_well and self.loaded.may_keep(lane):
+            lane.queue[0] = stays
+            self.loaded.keep(lane)
+        else:
+            lane.gap = lane.claiming > 0
+            self._unload(lane)
         self._sleep(lane, head, due, charged=charged)
+        return lane.kept > 0
 
     def wake_due(self, now: float) -> None:
         """Wake the lanes whose time has come, as many as the share of failed heads allows."""
@@ -285,7 +278,7 @@ class Lanes:
         if lane.queue:
             self._ready.put(lane)
         elif lane.incomplete and not held:
-            self._to_fetch.put(lane)
+            self.to_fetch.put(lane)
         else:
             if held:
                 self.skipped.add(lane.name, inf)
@@ -302,20 +295,26 @@ class Lanes:
         while lane.queue:
             self.loaded.let_go(lane.queue.pop(0))
         lane.last_id = 0
+        self.loaded.keep_no_longer(lane)
 
     def _sleep(self, lane: Lane, head: int, due: float, *, charged: bool) -> None:
         self._ready.calm(lane)
         if lane.stale:  # an event that came back goes before the head, and can go at once
             self._place(lane)
             return
-        lane.charged, lane.last_id, lane.incomplete = charged, head, True
+        lane.charged = charged
+        if not lane.kept:
+            lane.last_id, lane.incomplete = head, True
         longest, until = self._waiting.put(lane, due)
         if longest is not None and not longest.claiming:
             self._waiting.wake(longest)
+            self._unload(longest)
             self.overlooked.add(longest.name, until)
             self._forget(longest)
 
     def _wake(self, lane: Lane) -> None:
         self._waiting.wake(lane)
         self._ready.wake(lane)
+        self.loaded.keep_no_longer(lane)
         self._place(lane)
+        lane.hurried = lane.hurried and lane.phase is not READY  # READY: nothing will be fetched

@@ -4,6 +4,9 @@ It must never count an event twice, or forget an event before its claim is relea
 """
 
 from shipper.policy.event import Event
+from shipper.policy.lanes.lane import Lane
+
+KEPT_SHARE = 4
 
 
 class Loaded:
@@ -16,6 +19,8 @@ class Loaded:
         self.window = window
         self.bytes_max = bytes_max
         self.bytes = 0
+        self.kept = 0
+        """How many of the events belong to lanes that wait."""
         self.released: list[int] = []
         """The ids that were unloaded: the next turn releases their claims."""
         self.ids: set[int] = set()
@@ -27,6 +32,25 @@ class Loaded:
     def room(self) -> int:
         """Return how many more events can be loaded."""
         return 0 if self.bytes >= self.bytes_max else max(0, self.window - len(self.ids))
+
+    def may_keep(self, lane: Lane) -> bool:
+        """Return whether the events of a lane can stay loaded while it waits.
+
+        Such lanes have at most a quarter of the window, and nothing of the second half of the
+        bytes: the rest is for lanes that can go.
+        """
+        is_room = self.kept + len(lane.queue) <= self.window // KEPT_SHARE
+        return is_room and self.bytes <= self.bytes_max // 2
+
+    def keep(self, lane: Lane) -> None:
+        """Count the events of a lane that waits."""
+        lane.kept = len(lane.queue)
+        self.kept += lane.kept
+
+    def keep_no_longer(self, lane: Lane) -> None:
+        """Stop counting the events of a lane: it doesn't wait any more, or is unloaded."""
+        self.kept -= lane.kept
+        lane.kept = 0
 
     def expect(self, row: int) -> None:
         """Count an id that is asked for."""

@@ -55,23 +55,23 @@ class Ready:
 
     def take(self, *, probing: bool) -> Lane | None:
         """Remove and return the next lane; for a probe, prefer a head that was never tried."""
-        again = bool(self._again) and self._is_again_next(probing=probing)
-        line = self._again if again else self._fresh
-        if not line:
-            return None
-        lane = line.popleft()
-        lane.queued = False
-        lane.again = again
-        return lane
+        while line := self._next_line(probing=probing):
+            lane = line.popleft()
+            lane.queued = False
+            if lane.phase is READY:  # otherwise it was unloaded while it stood in line
+                lane.again = line is self._again
+                return lane
+        return None
 
     def _line_of(self, lane: Lane) -> deque[Lane]:
         return self._again if lane.woken or lane.head.failed else self._fresh
 
-    def _is_again_next(self, *, probing: bool) -> bool:
-        if not self._fresh:
-            return True
+    def _next_line(self, *, probing: bool) -> deque[Lane]:
+        if not self._again or not self._fresh:
+            return self._fresh or self._again
         is_first = self._again[0].place < self._fresh[0].place
-        return is_first and not probing and self._trying < self._share
+        is_next = is_first and not probing and self._trying < self._share
+        return self._again if is_next else self._fresh
 
     # -- the share ----------------------------------------------------------------------------
 
