@@ -624,3 +624,28 @@ def a_route_that_leaves_records_nothing() -> Any:
 def a_new_route_knows_of_no_holds() -> Any:
     """What is held is read when an operator acts, and not when a destination is replaced."""
     return patch.object(Exchange, "owe_holds", lambda self: None)
+
+
+@mutant
+def what_stays_loaded_forgets_its_failures() -> Any:
+    """An event that waits and stays loaded is tried again as if it were new."""
+
+    def postpone(self: Lanes, lane: Any, due: float, *, stays: Any = None, **more: Any) -> bool:
+        return original(self, lane, due, stays=stays and lane.head, **more)
+
+    original = Lanes.postpone
+    return patch.object(Lanes, "postpone", postpone)
+
+
+@mutant
+def what_stays_loaded_loses_its_claim() -> Any:
+    """The claims of a lane that waits are released, though its events stay loaded."""
+
+    def postpone(self: Lanes, lane: Any, due: float, **more: Any) -> bool:
+        stays = original(self, lane, due, **more)
+        if stays:
+            self.loaded.released += [event.id for event in lane.queue]
+        return stays
+
+    original = Lanes.postpone
+    return patch.object(Lanes, "postpone", postpone)

@@ -60,6 +60,8 @@ CAUGHT = {
     "two_of_a_key_in_flight": 1,
     "waits_by_the_wall_clock": 93,
     "what_a_command_names_is_not_looked_at": 5,
+    "what_stays_loaded_forgets_its_failures": 1,
+    "what_stays_loaded_loses_its_claim": 0,
     "what_was_overlooked_is_forgotten": 1605,
     "who_is_not_remembered_fails_for_the_first_time": 1_000_016,
 }
