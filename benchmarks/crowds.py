@@ -91,13 +91,18 @@ class _Receiver:
         self.first = self.last = 0.0
         self.done = asyncio.Event()
 
-    async def send(self, event_id: str, payload: bytes, api_id: str) -> Reply:  # noqa: ARG002
-        await asyncio.sleep(_ANSWERS_AFTER)
+    def begin(
+        self, event_id: str, _payload: bytes, _api_id: str, done: Callable[[Reply], None]
+    ) -> asyncio.TimerHandle:
+        loop = asyncio.get_running_loop()
+        return loop.call_later(_ANSWERS_AFTER, self._accept, event_id, done)
+
+    def _accept(self, event_id: str, done: Callable[[Reply], None]) -> None:
         if event_id.startswith("healthy"):
             self._count()
         else:
             self.crowd += 1
-        return Reply(202)
+        done(Reply(202))
 
     def _count(self) -> None:
         self.last = time.perf_counter()

@@ -1,11 +1,14 @@
 """A destination: one URL, one pool of connections, one deadline for a whole try.
 
-It decides what a request contains, and returns one Reply or Fault for it. It must never raise
+It decides what a request contains, and reports one Reply or Fault for it. It must never raise
 because of the network or an event, send a request twice, follow a redirect, unpack an answer, keep
 a cookie, or read a proxy from the environment.
 """
 
+import asyncio
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote_from_bytes
@@ -16,9 +19,9 @@ from shipper import __version__
 from shipper.config import DestinationSettings
 from shipper.destination.build import Choice, opener, parse_url
 from shipper.destination.faults import FAILURES, Peer, fault
-from shipper.destination.request import Request, Target, Transport
+from shipper.destination.request import Answer, Request, Target, Transport, awaited
 from shipper.errors import ConfigError
-from shipper.policy.outcome import Fault, Invalid, Reply
+from shipper.policy.outcome import Fault, Invalid, Reply, UnderWay
 
 # Visible ASCII without '%': quote_from_bytes encodes all other characters, and '%' starts a code.
 _VISIBLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
@@ -85,17 +88,33 @@ class Destination:
         """The host and the port that events go to."""
         return self._peer.name
 
-    async def send(self, event_id: str, payload: bytes, api_id: str) -> Reply | Fault | Invalid:
-        """Send an event once, and return the answer or what went wrong."""
+    def begin(
+        self,
+        event_id: str,
+        payload: bytes,
+        api_id: str,
+        done: Callable[[Reply | Fault | Invalid | Exception], None],
+    ) -> UnderWay:
+        """Begin to send an event once; `done` gets the answer or what went wrong.
+
+        `done` is called exactly once, after `begin` has returned; not if the try is cancelled. An
+        exception is a bug of the program.
+        """
         try:
             key = idempotency_key(event_id)
         except UnicodeEncodeError:
-            return Invalid("unbuildable", "the event id holds a character that UTF-8 can't write")
-        return await self._post(Request(self._events, api_id, key, payload))
+            why = "the event id holds a character that UTF-8 can't write"
+            return asyncio.get_running_loop().call_soon(done, Invalid("unbuildable", why))
+        return self._begin(Request(self._events, api_id, key, payload), done)
+
+    async def send(self, event_id: str, payload: bytes, api_id: str) -> Reply | Fault | Invalid:
+        """Send an event once, and return the answer or what went wrong."""
+        return await awaited(partial(self.begin, event_id, payload, api_id))
 
     async def validate(self, payload: bytes, api_id: str) -> Reply | Fault:
         """Let the destination validate a payload without accepting it."""
-        return await self._post(Request(self._validation, api_id, None, payload))
+        request = Request(self._validation, api_id, None, payload)
+        return await awaited(partial(self._begin, request))
 
     async def aclose(self) -> None:
         """Close all connections; a try that is under way ends with a fault."""
@@ -103,22 +122,35 @@ class Destination:
         if transport is not None:
             await transport.aclose()
 
-    async def _post(self, request: Request) -> Reply | Fault:
+    def _begin(
+        self, request: Request, done: Callable[[Reply | Fault | Exception], None]
+    ) -> UnderWay:
         if not _SENDABLE.fullmatch(request.api_id):
             # Not Invalid: that would make every event a dead letter because of the API ID.
-            return Fault("unreachable", "no", "the API ID holds a character that can't be sent")
+            why = "the API ID holds a character that can't be sent"
+            return asyncio.get_running_loop().call_soon(done, Fault("unreachable", "no", why))
         if self._transport is None:
             self._transport = self._open()
-        try:
-            return await self._transport.post(request)
-        except FAILURES as error:
-            return fault(
-                error,
-                begun=request.begun,
-                proxied=self._proxied,
-                peer=self._peer,
-                stage=request.stage,
+        return self._transport.begin(request, partial(self._answered, request, done))
+
+    def _answered(
+        self,
+        request: Request,
+        done: Callable[[Reply | Fault | Exception], None],
+        answer: Answer,
+    ) -> None:
+        if isinstance(answer, FAILURES):
+            done(
+                fault(
+                    answer,
+                    begun=request.begun,
+                    proxied=self._proxied,
+                    peer=self._peer,
+                    stage=request.stage,
+                )
             )
+        else:
+            done(answer)
 
 
 def idempotency_key(event_id: str) -> str:

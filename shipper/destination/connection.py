@@ -2,7 +2,7 @@
 
 It decides when a connection can't be used again. It must never take a message for an answer if no
 request waits for one, and never send another request if an answer came before its request was sent.
-It must never raise: an error is returned as the answer.
+It must never raise because of the receiver: an error is passed on as the answer.
 """
 
 import asyncio
@@ -12,31 +12,45 @@ from collections.abc import Callable
 from typing import Final, TypeAlias, cast
 
 from shipper.destination.parser import AnswerParser
-from shipper.destination.request import NotHttpError
-from shipper.policy.outcome import Reply
+from shipper.destination.request import Answer, NotHttpError, Request
 
 # A body up to this size is written together with its head. A larger one is written in pieces.
 _PIECE: Final = 64 * 1024
+_NOTHING: Final = memoryview(b"")
 
-Answer: TypeAlias = Reply | Exception
+Answered: TypeAlias = Callable[["Connection", Request, Answer], None]
 
 
 class Connection(asyncio.Protocol):
     """A connection for one request at a time; `lost` is called when it has ended.
 
-    The pool sets `due`, the loop's time at which it closes the connection, and `retires`, the
-    pool's time after which the connection gets no more requests.
+    `answered` is called with each answer, when the connection is ready for its next request or is
+    closing. The pool sets `due`, the loop's time at which it closes the connection, and `retires`,
+    the pool's time after which the connection gets no more requests.
     """
 
-    def __init__(self, lost: Callable[["Connection"], None]) -> None:
+    __slots__ = (
+        "_answered",
+        "_answers",
+        "_lost",
+        "_paused",
+        "_poll",
+        "_request",
+        "_transport",
+        "_unsent",
+        "due",
+        "retires",
+    )
+
+    def __init__(self, answered: Answered, lost: Callable[["Connection"], None]) -> None:
         self.due = self.retires = math.inf
+        self._answered = answered
         self._lost = lost
-        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._poll = select.poll()
         self._answers = AnswerParser()
-        self._asker: asyncio.Future[Answer] | None = None
-        self._unsent = memoryview(b"")
+        self._request: Request | None = None
+        self._unsent = _NOTHING
         self._paused = False
 
     @property
@@ -47,7 +61,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether it is open and has no request."""
-        return self._asker is None and self.is_open
+        return self._request is None and self.is_open
 
     def is_quiet(self) -> bool:
         """Return whether it is open and the kernel has nothing to read on it.
@@ -57,18 +71,17 @@ class Connection(asyncio.Protocol):
         """
         return self.is_open and not self._poll.poll(0)
 
-    def ask(self, head: bytes, body: bytes) -> asyncio.Future[Answer]:
-        """Send a request; the result of the future is its answer, or the error."""
-        asker = self._asker = self._loop.create_future()
+    def ask(self, request: Request) -> None:
+        """Send a request; if the connection has ended, the request gets that as its answer."""
+        self._request, body = request, request.body
         if self._transport is None or self._transport.is_closing():
             self.fail(ConnectionAbortedError())
         elif len(body) <= _PIECE:
-            self._transport.write(head + body)
+            self._transport.write(request.head() + body)
         else:
-            self._transport.write(head)
+            self._transport.write(request.head())
             self._unsent = memoryview(body)
             self._write_more()
-        return asker
 
     def fail(self, error: Exception) -> None:
         """Close at once; a waiting request gets the error as its answer."""
@@ -81,7 +94,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the receiver from asyncio."""
-        if self._asker is None:
+        if self._request is None:
             self.fail(NotHttpError())
             return
         try:
@@ -96,7 +109,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of the connection from asyncio; it can be the end of an answer."""
         self._transport = None
-        reply = self._answers.end() if exc is None and self._asker is not None else None
+        reply = self._answers.end() if exc is None and self._request is not None else None
         self._answer(reply or exc or ConnectionAbortedError(), reusable=False)
         self._lost(self)
 
@@ -116,12 +129,11 @@ class Connection(asyncio.Protocol):
             self._unsent = self._unsent[_PIECE:]
 
     def _answer(self, answer: Answer, *, reusable: bool) -> None:
-        asker, self._asker = self._asker, None
+        request, self._request = self._request, None
         if not reusable:
             self.due = math.inf
-            self._unsent = memoryview(b"")
+            self._unsent = _NOTHING
             if self._transport is not None:
                 self._transport.abort()
-        # The task that waits for the answer may have been cancelled.
-        if asker is not None and not asker.done():
-            asker.set_result(answer)
+        if request is not None:
+            self._answered(self, request, answer)

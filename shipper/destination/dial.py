@@ -18,17 +18,17 @@ from shipper.destination.resolve import Address, CachingResolver
 
 # RFC 8305, 5: the seconds after which the next address is tried.
 STAGGER_SECONDS: Final = 0.25
+_ENDLESS = 24 * 3600.0
 
 
 class Dialler:
-    """Connects to the host and port of a URL, with TLS for https. `timeout` is in seconds."""
+    """Connects to the host and port of a URL, with TLS for https."""
 
     def __init__(
         self,
         url: httpx.URL,
         *,
         tls: ssl.SSLContext,
-        timeout: float,
         clock: Callable[[], float] | None = None,
     ) -> None:
         self._host = url.raw_host.decode("ascii")
@@ -36,7 +36,6 @@ class Dialler:
         self._resolver = CachingResolver(clock=clock)
         self._secure = url.scheme == "https"
         self._tls = tls
-        self._timeout = timeout
 
     async def connect(self, connection: Connection, request: Request) -> None:
         """Connect, and keep the stage in the request; raises OSError (SSLError is one)."""
@@ -60,13 +59,13 @@ class Dialler:
     async def _begin(self, connection: Connection, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         if self._secure:
-            # The caller's deadline is earlier.
+            # The caller has a deadline, which waits for what has arrived.
             await loop.create_connection(
                 lambda: connection,
                 sock=sock,
                 ssl=self._tls,
                 server_hostname=certified(self._host),
-                ssl_handshake_timeout=self._timeout,
+                ssl_handshake_timeout=_ENDLESS,
             )
         else:
             await loop.create_connection(lambda: connection, sock=sock)

@@ -2,11 +2,15 @@
 
 It decides when a try has begun, by the trace of httpcore, and when a connection isn't used again
 although httpcore would use it. It must never send a request twice.
+
+Each request is a task. After the loop has stood still, an answer that came in time counts if httpx
+reads it within a few turns of the loop: `patience` has the number.
 """
 
 import asyncio
 import ssl
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary
@@ -14,11 +18,14 @@ from weakref import WeakKeyDictionary
 import httpx
 
 from shipper.destination.lenient_parser import HEAD_LIMIT
+from shipper.destination.patience import patience_until
 from shipper.destination.request import (
     BODY_LIMIT,
+    Answer,
     NotHttpError,
     Request,
     certified,
+    failure_of,
     is_known,
     lifetimes,
     reply,
@@ -47,7 +54,9 @@ class HttpxTransport:
     ) -> None:
         self._timeout = timeout
         self._proxied = proxy is not None
-        self._clock = clock or asyncio.get_running_loop().time
+        self._now = asyncio.get_running_loop().time
+        self._clock = clock or self._now
+        self._tasks: dict[Request, asyncio.Task[Reply]] = {}
         self._lifetimes = lifetimes()
         self._retires: WeakKeyDictionary[object, float] = WeakKeyDictionary()
         self._transport = httpx.AsyncHTTPTransport(
@@ -59,8 +68,25 @@ class HttpxTransport:
             proxy=None if proxy is None else _proxy(proxy, tls),
         )
 
-    async def post(self, request: Request) -> Reply:
-        """Send a request once; raises httpx.TransportError or OSError (TimeoutError is one)."""
+    def begin(self, request: Request, done: Callable[[Answer], None]) -> Request:
+        """Send a request once; `done` gets its answer, httpx.TransportError, or OSError.
+
+        See `Transport`.
+        """
+        request.begin(self, done)
+        task = self._tasks[request] = asyncio.create_task(self._post(request))
+        task.add_done_callback(partial(self._answered, request))
+        return request
+
+    def drop(self, request: Request) -> None:
+        """End a request that was cancelled, and free its place."""
+        self._tasks[request].cancel()
+
+    def _answered(self, request: Request, task: asyncio.Task[Reply]) -> None:
+        del self._tasks[request]
+        request.settle(failure_of(task) or task.result())
+
+    async def _post(self, request: Request) -> Reply:
         trace = _Trace(request)
         asked = httpx.Request(
             request.target.method,
@@ -69,7 +95,7 @@ class HttpxTransport:
             content=request.body,
             extensions=self._extensions(request.target.url, trace),
         )
-        async with asyncio.timeout(self._timeout):
+        async with patience_until(self._now() + self._timeout):
             try:
                 answer = await self._transport.handle_async_request(asked)
             except BaseException:

@@ -9,17 +9,24 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from shipper.destination.connection import Connection
+from shipper.destination.connection import Answered, Connection
+from shipper.destination.patience import PatientTimer
 from shipper.destination.request import lifetimes
 
 # Timers of uvloop have whole milliseconds: they can fire half a millisecond too early.
-_TICK: Final = 0.001
+TICK: Final = 0.001
 
 
 class Pool:
-    """Connections, the last used on top. `keepalive` and `clock` (for ages) are in seconds."""
+    """Connections, the last used on top. `keepalive` and `clock` (for ages) are in seconds.
 
-    def __init__(self, keepalive: float, clock: Callable[[], float] | None = None) -> None:
+    `answered` is called with each answer on a connection.
+    """
+
+    def __init__(
+        self, answered: Answered, keepalive: float, clock: Callable[[], float] | None = None
+    ) -> None:
+        self._answered = answered
         self._keepalive = keepalive
         self._loop = asyncio.get_running_loop()
         self._clock = clock or self._loop.time
@@ -27,12 +34,12 @@ class Pool:
         self._open: set[Connection] = set()
         self._idle: list[Connection] = []
         self._emptied = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: PatientTimer | None = None
         self._expires = math.inf
 
     def connection(self) -> Connection:
         """Return a new connection; the caller connects it."""
-        return Connection(self._lost)
+        return Connection(self._answered, self._lost)
 
     def add(self, connection: Connection) -> None:
         """Add a connection that is connected."""
@@ -84,10 +91,10 @@ class Pool:
         if self._timer is not None:
             self._timer.cancel()
         self._expires = when
-        self._timer = self._loop.call_at(when, self._expire)
+        self._timer = PatientTimer(when, self._expire)
 
     def _expire(self) -> None:
-        now = self._loop.time() + _TICK
+        now = self._loop.time() + TICK
         for connection in tuple(self._open):
             if connection.due <= now:
                 connection.fail(TimeoutError())

@@ -1,16 +1,24 @@
 """A request and its answer, as both transports know them.
 
-It decides the bytes of a request's head. A transport must never send a request twice, and must set
-`begun` before the first byte can leave.
+It decides the bytes of a request's head, and that an answer is reported once: not after `cancel`. A
+transport must never send a request twice, and must set `begun` before the first byte can leave.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import count
-from typing import Final, Literal, Protocol, TypeAlias
+from math import inf
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, cast
 
 import httpx
 
-from shipper.policy.outcome import Reply
+from shipper.policy.outcome import Reply, UnderWay
+
+_T = TypeVar("_T")
+
+Answer: TypeAlias = Reply | Exception
+"""A whole answer, or why there is none."""
 
 # No more bytes of an answer's body are read.
 BODY_LIMIT: Final = 64 * 1024
@@ -110,21 +118,44 @@ class Target:
         """Return the headers of every request with this API ID; an empty one adds no header."""
         return {**self._fields, "x-api-id": api_id} if api_id else self._fields
 
-    def beginning(self, api_id: str) -> str:
-        """Return the request line and these headers as text."""
+    def beginning(self, api_id: str) -> bytes:
+        """Return the request line and these headers, as they are sent."""
         if api_id != self._api_id:
             self._api_id, self._beginning = api_id, self._begin(api_id)
         return self._beginning
 
-    def _begin(self, api_id: str) -> str:
+    def _begin(self, api_id: str) -> bytes:
         fields = self.fields(api_id).items()
-        return self._line + "".join(f"{name}: {value}\r\n" for name, value in fields)
+        lines = (f"{name}: {value}\r\n" for name, value in fields)
+        return (self._line + "".join(lines)).encode("ascii")
+
+
+class Line(Protocol):
+    """What a request is sent on."""
+
+    def fail(self, error: Exception) -> None:
+        """Close at once; the request gets the error as its answer."""
 
 
 class Request:
-    """One request. `begun` becomes true just before its first byte can leave."""
+    """One request, and its try while that is under way.
 
-    __slots__ = ("api_id", "begun", "body", "key", "stage", "target")
+    `begun` becomes true just before its first byte can leave. The transport notes its `connection`,
+    and when its time is over (`due`, in the loop's time).
+    """
+
+    __slots__ = (
+        "_done",
+        "_transport",
+        "api_id",
+        "begun",
+        "body",
+        "connection",
+        "due",
+        "key",
+        "stage",
+        "target",
+    )
 
     def __init__(self, target: Target, api_id: str, key: str | None, body: bytes) -> None:
         self.target = target
@@ -133,6 +164,10 @@ class Request:
         self.body = body
         self.begun = False
         self.stage: Stage = ""
+        self.due = inf
+        self.connection: Line | None = None
+        self._transport: Transport | None = None
+        self._done: Callable[[Answer], None] | None = None
 
     def fields(self) -> dict[str, str]:
         """Return the headers without the length of the body."""
@@ -142,15 +177,74 @@ class Request:
     def head(self) -> bytes:
         """Return the bytes of the request's head."""
         key = "" if self.key is None else f"idempotency-key: {self.key}\r\n"
-        beginning = self.target.beginning(self.api_id)
-        return f"{beginning}{key}content-length: {len(self.body)}\r\n\r\n".encode("ascii")
+        length = f"{key}content-length: {len(self.body)}\r\n\r\n".encode("ascii")
+        return self.target.beginning(self.api_id) + length
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it waits for its answer: it was neither answered nor cancelled."""
+        return self._done is not None
+
+    def begin(self, transport: "Transport", done: Callable[[Answer], None]) -> None:
+        """Note who sends it, and who gets the answer."""
+        self._transport, self._done = transport, done
+
+    def settle(self, answer: Answer) -> None:
+        """Report the answer; do nothing if the request was answered or cancelled before."""
+        done, self._done = self._done, None
+        if done is not None:
+            done(answer)
+
+    def cancel(self) -> None:
+        """Give the request up: its answer isn't reported. The receiver may have the event."""
+        transport, done, self._done = self._transport, self._done, None
+        if transport is not None and done is not None:
+            transport.drop(self)
 
 
 class Transport(Protocol):
     """Sends requests to one origin. Belongs to the event loop in which it was opened."""
 
-    async def post(self, request: Request) -> Reply:
-        """Send a request once, before the deadline; raises one of `faults.FAILURES`."""
+    def begin(self, request: Request, done: Callable[[Answer], None]) -> Request:
+        """Send a request once; `done` gets the answer before the deadline, or what went wrong.
+
+        `done` is called exactly once, after `begin` has returned; not if the request is cancelled.
+        What goes wrong is one of `faults.FAILURES`; any other exception is a bug.
+        """
+
+    def drop(self, request: Request) -> None:
+        """End a request that was cancelled, and free its place."""
 
     async def aclose(self) -> None:
-        """Close every connection, used or not."""
+        """Close every connection, used or not; what is under way gets a ConnectionAbortedError."""
+
+
+def failure_of(task: asyncio.Task[Any]) -> Exception | None:
+    """Return why a task that has ended has no result; None if it has one."""
+    if task.cancelled():
+        return ConnectionAbortedError()
+    return cast("Exception | None", task.exception())
+
+
+async def post(transport: Transport, request: Request) -> Reply:
+    """Send a request once, before the deadline; raises one of `faults.FAILURES`."""
+    return await awaited(partial(transport.begin, request))
+
+
+async def awaited(begin: Callable[[Callable[[_T | Exception], None]], UnderWay]) -> _T:
+    """Begin something that calls back once; return what it calls back with, or raise that."""
+    answered: asyncio.Future[_T | Exception] = asyncio.get_running_loop().create_future()
+
+    def done(answer: _T | Exception) -> None:
+        if not answered.done():  # it is cancelled before the block below runs
+            answered.set_result(answer)
+
+    under_way = begin(done)
+    try:
+        answer = await answered
+    except asyncio.CancelledError:
+        under_way.cancel()
+        raise
+    if isinstance(answer, Exception):
+        raise answer
+    return answer

@@ -1,23 +1,25 @@
-"""Shipper's own HTTP/1.1 client: one kind of request, one origin, one future per request.
+"""Shipper's own HTTP/1.1 client: one kind of request, one origin, one callback per request.
 
 It decides which request gets a connection, and when a new connection is made. It must never send a
-request twice.
+request twice, and never lose the place of a request that was cancelled.
+
+A request that finds an idle connection costs no task: the connection calls back. Only connecting
+is the work of a task.
 """
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections import deque
+from collections.abc import Callable
+from functools import partial
 
 import httpx
 
 from shipper.destination.connection import Connection
 from shipper.destination.dial import Dialler
-from shipper.destination.pool import Pool
-from shipper.destination.request import Request
-from shipper.policy.outcome import Reply
-
-_T = TypeVar("_T")
+from shipper.destination.patience import PatientTimer, patience_until
+from shipper.destination.pool import TICK, Pool
+from shipper.destination.request import Answer, Request, failure_of
 
 
 class FastTransport:
@@ -40,63 +42,107 @@ class FastTransport:
     ) -> None:
         self._timeout = timeout
         self._now = asyncio.get_running_loop().time
-        self._pool = Pool(keepalive, clock)
-        self._dialler = Dialler(url, tls=tls, timeout=timeout, clock=clock)
-        self._turns = asyncio.Semaphore(limit)
-        self._waits: set[asyncio.Timeout] = set()
+        self._pool = Pool(self._answered, keepalive, clock)
+        self._dialler = Dialler(url, tls=tls, clock=clock)
+        self._places = limit  # how many more requests can have a connection
+        self._waiting: deque[Request] = deque()
+        self._patience: PatientTimer | None = None  # for the request that has waited the longest
+        self._dials: dict[Request, asyncio.Task[None]] = {}
         self._closed = False
 
-    async def post(self, request: Request) -> Reply:
-        """Send a request once; raises NotHttpError or OSError (TimeoutError is one)."""
-        deadline = self._now() + self._timeout
-        if self._turns.locked():
-            request.stage = "turn"
-            await self._within(deadline, self._turns.acquire())
+    def begin(self, request: Request, done: Callable[[Answer], None]) -> Request:
+        """Send a request once; `done` gets its answer, NotHttpError or OSError, e.g. TimeoutError.
+
+        See `Transport`.
+        """
+        request.begin(self, done)
+        request.due = self._now() + self._timeout
+        if self._places:
+            self._places -= 1
+            self._go(request)
         else:
-            await self._turns.acquire()
-        try:
-            connection = self._pool.take()
-            if connection is None:
-                connection = await self._within(deadline, self._connect(request))
-            self._pool.watch(connection, deadline)
-            request.begun = True
-            try:
-                answer = await connection.ask(request.head(), request.body)
-            finally:
-                self._pool.give_back(connection)
-        finally:
-            self._turns.release()
-        if isinstance(answer, Reply):
-            return answer
-        raise answer
+            request.stage = "turn"
+            self._waiting.append(request)
+            self._watch_waiting()
+        return request
+
+    def drop(self, request: Request) -> None:
+        """End a request that was cancelled, and free its place."""
+        if request.connection is not None:
+            request.connection.fail(ConnectionAbortedError())
+        elif request in self._dials:
+            self._dials[request].cancel()
+        else:
+            self._waiting.remove(request)
 
     async def aclose(self) -> None:
         """Close every connection, and end the requests that wait for one."""
         self._closed = True
-        for wait in self._waits:
-            if not wait.expired():
-                wait.reschedule(self._now())
+        if self._patience is not None:
+            self._patience.cancel()
+        self._end_waiting(len(self._waiting), ConnectionAbortedError)
+        dials = list(self._dials.values())
+        for dial in dials:
+            dial.cancel()
         await self._pool.aclose()
         await self._dialler.aclose()
+        await asyncio.gather(*dials, return_exceptions=True)
 
-    async def _connect(self, request: Request) -> Connection:
-        connection = self._pool.connection()
-        await self._dialler.connect(connection, request)
+    def _go(self, request: Request) -> None:
+        """Send a request that has a place."""
+        connection = self._pool.take()
+        if connection is None:
+            dial = self._dials[request] = asyncio.create_task(self._dial(request))
+            dial.add_done_callback(partial(self._dialled, request))
+        else:
+            self._ask(connection, request)
+
+    def _ask(self, connection: Connection, request: Request) -> None:
+        request.connection = connection
+        request.begun = True
+        self._pool.watch(connection, request.due)
+        connection.ask(request)
+
+    def _answered(self, connection: Connection, request: Request, answer: Answer) -> None:
+        """Take the answer to a request; the next one may get the same connection."""
+        self._pool.give_back(connection)
+        self._free()
+        request.settle(answer)
+
+    def _free(self) -> None:
+        if self._waiting:
+            self._go(self._waiting.popleft())
+        else:
+            self._places += 1
+
+    async def _dial(self, request: Request) -> None:
         if self._closed:
-            connection.fail(ConnectionAbortedError())
             raise ConnectionAbortedError
+        async with patience_until(request.due):
+            connection = self._pool.connection()
+            await self._dialler.connect(connection, request)
         self._pool.add(connection)
-        return connection
+        self._ask(connection, request)
 
-    async def _within(self, deadline: float, work: Awaitable[_T]) -> _T:
-        try:
-            async with asyncio.timeout_at(deadline) as wait:
-                self._waits.add(wait)
-                try:
-                    return await work
-                finally:
-                    self._waits.discard(wait)
-        except TimeoutError:
-            if self._closed:
-                raise ConnectionAbortedError from None
-            raise
+    def _dialled(self, request: Request, dial: asyncio.Task[None]) -> None:
+        """Report a request that got no connection."""
+        del self._dials[request]
+        failure = failure_of(dial)
+        if failure is not None:
+            self._free()
+            request.settle(failure)
+
+    def _watch_waiting(self) -> None:
+        if self._patience is None and self._waiting:
+            self._patience = PatientTimer(self._waiting[0].due, self._expire)
+
+    def _expire(self) -> None:
+        """End the requests whose time is over; all have the same patience."""
+        self._patience = None
+        now = self._now() + TICK
+        self._end_waiting(sum(request.due <= now for request in self._waiting), TimeoutError)
+        self._watch_waiting()
+
+    def _end_waiting(self, number: int, error: type[Exception]) -> None:
+        for _ in range(number):
+            self._waiting.popleft().settle(error())

@@ -10,7 +10,7 @@ from typing import Literal
 from shipper import __version__
 from shipper.destination.build import opener, parse_url
 from shipper.destination.faults import FAILURES, Peer, fault
-from shipper.destination.request import Request, Target, Transport
+from shipper.destination.request import Request, Target, Transport, post
 from shipper.policy.outcome import Fault, Reply
 
 
@@ -45,7 +45,7 @@ class Hook:
         request = Request(self._target, "", None, body)
         try:
             # A redirect may name the URL's path.
-            return (await self._transport.post(request))._replace(location=None)
+            return (await post(self._transport, request))._replace(location=None)
         except FAILURES as error:
             return fault(
                 error,

@@ -5,13 +5,24 @@ receiver or the event: an event that breaks something must not stop the others.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple, Protocol
 
 from shipper.clock import Clock
 from shipper.contract.validation import violations
 from shipper.contract.violation import describe
 from shipper.policy.event import Event
-from shipper.policy.outcome import EXCERPT_CHARS, Fault, Invalid, Outcome, Reply, classify, masked
+from shipper.policy.outcome import (
+    EXCERPT_CHARS,
+    Fault,
+    Invalid,
+    Outcome,
+    Reply,
+    UnderWay,
+    accepted,
+    classify,
+    masked,
+)
 
 # How many bytes of an answer are read: an excerpt needs a quarter, and a web page the first ones.
 _LOOKED_AT = 16 * EXCERPT_CHARS
@@ -20,8 +31,18 @@ _LOOKED_AT = 16 * EXCERPT_CHARS
 class Carrier(Protocol):
     """Sends requests to the receiver: a `shipper.destination.Destination`, or a test's stand-in."""
 
-    async def send(self, event_id: str, payload: bytes, api_id: str) -> Reply | Fault | Invalid:
-        """Make one try. Raises nothing but CancelledError."""
+    def begin(
+        self,
+        event_id: str,
+        payload: bytes,
+        api_id: str,
+        done: Callable[[Reply | Fault | Invalid | Exception], None],
+    ) -> UnderWay:
+        """Begin one try; `done` gets its answer.
+
+        `done` is called exactly once, after `begin` has returned; not if the try is cancelled. An
+        exception is a bug of the program: the network, the receiver and the event make none.
+        """
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -69,15 +90,36 @@ class Courier:
             return None
         return classify(Invalid("invalid", describe(found)), self._clock.wall())
 
-    async def carry(self, event: Event) -> TryResult:
-        """Make one try with an event."""
-        started_at, began = self._clock.wall(), self._clock.monotonic()
-        answer = await self._carrier.send(event.event_id, event.payload, self._api_id)
+    def begin(self, event: Event, done: Callable[[TryResult | Exception], None]) -> UnderWay:
+        """Begin one try with an event; `done` is called as `Carrier.begin` calls it."""
+        answered = partial(self._answered, done, self._clock.wall(), self._clock.monotonic())
+        return self._carrier.begin(event.event_id, event.payload, self._api_id, answered)
+
+    def _answered(
+        self,
+        done: Callable[[TryResult | Exception], None],
+        started_at: float,
+        began: float,
+        answer: Reply | Fault | Invalid | Exception,
+    ) -> None:
+        result: TryResult | Exception
+        try:
+            outcome = self._outcome(answer)
+            result = TryResult(outcome, started_at, self._clock.monotonic() - began)
+        except Exception as bug:  # noqa: BLE001 - the caller ends the process
+            result = bug
+        done(result)
+
+    def _outcome(self, answer: Reply | Fault | Invalid | Exception) -> Outcome:
+        if isinstance(answer, Exception):
+            raise answer
         if isinstance(answer, Reply):
+            outcome = accepted(answer)
+            if outcome is not None:
+                return outcome
             # The history would keep an API ID that the receiver echoes.
             answer = masked(answer, self._api_id, _LOOKED_AT)
-        outcome = classify(answer, self._clock.wall(), self._where)
-        return TryResult(outcome, started_at, self._clock.monotonic() - began)
+        return classify(answer, self._clock.wall(), self._where)
 
     async def aclose(self) -> None:
         """Close the connections to the receiver."""

@@ -149,7 +149,7 @@ class Dispatcher:
     @property
     def may_finish(self) -> bool:
         """Return whether a stop still waits for something in flight."""
-        return bool(self._routes.tasks()) and self._clock.monotonic() < self._deadline
+        return self._routes.under_way() > 0 and self._clock.monotonic() < self._deadline
 
     def cut_off(self) -> None:
         """Make a stop wait no longer for tries in flight."""
@@ -318,12 +318,10 @@ class Dispatcher:
             route.lanes.unload_all()
         await self._converse([])  # releases the claims of events that were never sent
         self._report.flush(self._routes.at_work())
-        return len(self._routes.tasks())
+        return self._routes.under_way()
 
     async def _end_flights(self) -> None:
         """Cut off the tries that are still in flight, and close all connections."""
-        cut_off = self._routes.tasks()
-        for task in cut_off:
-            task.cancel()
-        await asyncio.gather(*cut_off, return_exceptions=True)
+        for route in self._routes.at_work():
+            route.flights.cut_off()
         await self._routes.aclose()

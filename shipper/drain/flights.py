@@ -5,8 +5,8 @@ a try can begin (`link`, `pace`), whom a failure is charged to (`link`), and wha
 event (`delivery`). It must never free a place before the outcome is recorded.
 """
 
-import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from shipper.clock import Clock
 from shipper.drain.courier import Courier, TryResult
@@ -17,7 +17,7 @@ from shipper.policy.delivery import Blame, Status, Verdict, delivered
 from shipper.policy.failing import describe
 from shipper.policy.lanes import Lane, Lanes
 from shipper.policy.link import Link
-from shipper.policy.outcome import Kind
+from shipper.policy.outcome import Kind, UnderWay
 from shipper.policy.pace import Pace
 from shipper.policy.state import State
 from shipper.policy.streak import Streak
@@ -41,7 +41,8 @@ class Flights:
         wake: Callable[[], None],
     ) -> None:
         self.pace = Pace(terms.max_rate)
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.under_way: dict[int, UnderWay] = {}
+        """The tries that have no outcome yet, by number."""
         self.unrecorded = 0
         self.bug: BaseException | None = None
         """The exception of a try; it ends the process, because no try is allowed to raise."""
@@ -57,7 +58,7 @@ class Flights:
     @property
     def in_flight(self) -> int:
         """Return how many tries are under way or not recorded yet."""
-        return len(self.tasks) + self.unrecorded
+        return len(self.under_way) + self.unrecorded
 
     def has_ended(self) -> bool:
         """Return whether there are outcomes to record."""
@@ -82,23 +83,29 @@ class Flights:
                 continue
             number = link.begin()
             pace.take(now)
-            task = asyncio.create_task(self._carry(lane, number))
-            self.tasks.add(task)
-            task.add_done_callback(self._forget)
+            answered = partial(self._answered, lane, number)
+            self.under_way[number] = self._courier.begin(lane.head, answered)
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self.tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.bug = error
-            self._wake()
+    def cut_off(self) -> None:
+        """Give up all tries that are under way: a stop of the daemon waits no longer."""
+        for number, one in self.under_way.items():
+            one.cancel()
+            self._link.abandon(number)
+        self.under_way.clear()
 
-    async def _carry(self, lane: Lane, number: int) -> None:
-        link = self._link
+    def _answered(self, lane: Lane, number: int, result: TryResult | Exception) -> None:
+        """Take the result of a try; the carrier calls this once for each."""
         try:
-            result = await self._courier.carry(lane.head)
-        except asyncio.CancelledError:
-            link.abandon(number)
-            raise
+            del self.under_way[number]
+            self._judge(lane, number, result)
+        except Exception as bug:  # noqa: BLE001 - the dispatcher raises it
+            self.bug = bug
+        self._wake()
+
+    def _judge(self, lane: Lane, number: int, result: TryResult | Exception) -> None:
+        if isinstance(result, Exception):
+            raise result
+        link = self._link
         now, outage = self._clock.monotonic(), link.outage
         attempt = Try(number, lane.name, lane.first_failure())
         blame = link.blame(attempt, result.outcome, now, self._clock.random())
@@ -108,7 +115,6 @@ class Flights:
             if link.state is State.PAUSED and blame is Blame.LINK and self._lanes.startable():
                 # Another event shows at once whether it is the link or only this event.
                 link.probe_at_once(now)
-        self._wake()
 
     def _end(self, lane: Lane, result: TryResult, blame: Blame) -> None:
         """Decide what becomes of the head of a lane, and queue the decision to be recorded."""

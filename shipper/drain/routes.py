@@ -85,9 +85,9 @@ class Routes:
         """Return whether no event is left to send."""
         return not self._leaving and all(route.is_idle() for route in self.named.values())
 
-    def tasks(self) -> set[asyncio.Task[None]]:
-        """Return the tries that are under way."""
-        return {task for route in self.at_work() for task in route.flights.tasks}
+    def under_way(self) -> int:
+        """Return how many tries are under way."""
+        return sum(len(route.flights.under_way) for route in self.at_work())
 
     def longest(self) -> float:
         """Return how long a try can take at most, in seconds."""

@@ -20,7 +20,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from shipper.wording.status_codes import meaning
 
@@ -87,6 +87,13 @@ class Invalid:
     reason: str
 
 
+class UnderWay(Protocol):
+    """A try that has begun and has no answer yet."""
+
+    def cancel(self) -> object:
+        """Give it up: it doesn't call back from now on."""
+
+
 class Outcome(NamedTuple):
     """What a try meant. `cause` is a short word to group by; `detail` is a text for people."""
 
@@ -107,6 +114,19 @@ class Outcome(NamedTuple):
         if self.status_code is None or detail.startswith(f"HTTP {self.status_code}"):
             return detail
         return f"HTTP {self.status_code}: {detail}"
+
+
+# Most answers are one of these.
+_ACCEPTED = {
+    status: Outcome(Kind.ACCEPTED, cause="accepted", status_code=status)
+    for status in range(200, 300)
+}
+
+
+def accepted(reply: Reply) -> Outcome | None:
+    """Return the outcome if the receiver has accepted the event, else None."""
+    outcome = _ACCEPTED.get(reply.status)
+    return None if outcome is None or _is_portal(reply) else outcome
 
 
 def classify(answer: Reply | Fault | Invalid, wall: float, where: str = "") -> Outcome:
@@ -130,8 +150,9 @@ def classify(answer: Reply | Fault | Invalid, wall: float, where: str = "") -> O
 
 def _classify_reply(reply: Reply, wall: float, where: str) -> Outcome:
     status = reply.status
-    if 200 <= status < 300 and not _is_portal(reply):
-        return Outcome(Kind.ACCEPTED, cause="accepted", status_code=status)
+    outcome = accepted(reply)
+    if outcome is not None:
+        return outcome
     retry_after = parse_retry_after(reply.retry_after, reply.date, wall)
     kind = _kind_of(status, retry_after)
     portal = 200 <= status < 300 or status == 511
@@ -157,6 +178,9 @@ def _kind_of(status: int, retry_after: float | None) -> Kind:
 
 
 def _is_portal(reply: Reply) -> bool:
+    # An API rarely answers with HTML: without a `<` there is nothing to compare.
+    if b"<" not in reply.body:
+        return False
     is_html = reply.content_type.partition(";")[0].strip().lower() == "text/html"
     return is_html and reply.body.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<")
 

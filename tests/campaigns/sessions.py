@@ -29,6 +29,7 @@ from shipper.daemon.session import Session, open_session
 from shipper.errors import LeaseLost, OutboxChanged, OutboxHeld, StoreUnavailable
 from shipper.policy.outcome import Reply
 from shipper.store.lease.lease import Owner
+from tests.carriers import Carrying
 from tests.simulation.daemon import Diary
 from tests.simulation.virtual import MachineTime, VirtualClock, VirtualLoop
 
@@ -126,7 +127,7 @@ class _Thread(DatabaseThread):
         """End; there is nothing to wait for."""
 
 
-class _Way:
+class _Way(Carrying):
     """The way to a receiver that takes everything."""
 
     where = "api.example:443"
@@ -147,9 +148,6 @@ class _Way:
                 crew.received.add(event_id)
                 await asyncio.sleep(crew.dice.uniform(0.0, crew.latency))
         return Reply(202)
-
-    async def aclose(self) -> None:
-        """Close nothing: there was no connection."""
 
 
 class _Owners:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from shipper.destination.request import Request, Target
+from shipper.destination.request import Request, Target, post
 from shipper.destination.transport import FastTransport
 from tests.destination.servers import (
     ACCEPTED,
@@ -139,7 +139,7 @@ def test_an_idle_connection_is_closed_in_time(way: Way) -> None:
             way_to(server.url, keepalive=0.1) as (ours, target),
         ):
             for _ in range(2):
-                assert (await ours.post(an_attempt(target))).status == 202
+                assert (await post(ours, an_attempt(target))).status == 202
             await asyncio.wait_for(ended.wait(), 5)
             assert server.connections == 1
 
@@ -155,7 +155,7 @@ def test_each_try_has_its_own_deadline(way: Way) -> None:
         async def timed(ours: FastTransport, target: Target) -> float:
             begun = clock()
             with pytest.raises(TimeoutError):
-                await ours.post(an_attempt(target))
+                await post(ours, an_attempt(target))
             return clock() - begun
 
         async with serving(hanging) as server, way_to(server.url, timeout=0.3) as (ours, target):
@@ -176,7 +176,7 @@ def test_closing_ends_what_waits_for_a_connection(way: Way) -> None:
         with full_backlog() as port:
             async with way_to(f"http://127.0.0.1:{port}/", limit=1) as (ours, target):
                 attempts = [an_attempt(target), an_attempt(target)]
-                tries = [asyncio.create_task(ours.post(attempt)) for attempt in attempts]
+                tries = [asyncio.create_task(post(ours, attempt)) for attempt in attempts]
                 await asyncio.wait(tries, timeout=0.1)
                 await ours.aclose()
                 for task in tries:
@@ -194,7 +194,7 @@ def test_closing_at_any_moment_leaves_no_connection(way: Way) -> None:
         async with serving(hanging) as server:
             for moment in range(20):
                 async with way_to(server.url) as (ours, target):
-                    task = asyncio.create_task(ours.post(an_attempt(target)))
+                    task = asyncio.create_task(post(ours, an_attempt(target)))
                     await laps(moment)
                     await ours.aclose()
                     with pytest.raises(ConnectionAbortedError):
@@ -210,7 +210,7 @@ def test_a_cancelled_wait_costs_nobody_his_turn(way: Way) -> None:
     async def body() -> None:
         async with serving(accepting) as server, way_to(server.url, limit=1) as (ours, target):
             for moment in range(8):
-                tries = [asyncio.create_task(ours.post(an_attempt(target))) for _ in range(4)]
+                tries = [asyncio.create_task(post(ours, an_attempt(target))) for _ in range(4)]
                 await laps(moment)
                 for task in tries[:3]:
                     task.cancel()
@@ -226,7 +226,7 @@ def test_a_body_that_nobody_reads_stays_where_it_is(way: Way) -> None:
 
     async def body() -> None:
         async with serving(mute) as server, way_to(server.url) as (ours, target):
-            task = asyncio.create_task(ours.post(an_attempt(target, b"x" * (50 * 2**20))))
+            task = asyncio.create_task(post(ours, an_attempt(target, b"x" * (50 * 2**20))))
             await asyncio.wait([task], timeout=0.2)
             (connection,) = ours._pool._open
             assert connection._transport is not None

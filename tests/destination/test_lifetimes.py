@@ -13,7 +13,14 @@ import pytest
 
 from shipper.destination.build import KEEPALIVE_SECONDS
 from shipper.destination.httpx_transport import HttpxTransport
-from shipper.destination.request import LIFETIME_SECONDS, Request, Target, Transport, lifetimes
+from shipper.destination.request import (
+    LIFETIME_SECONDS,
+    Request,
+    Target,
+    Transport,
+    lifetimes,
+    post,
+)
 from shipper.destination.resolve import CACHE_SECONDS
 from shipper.destination.transport import FastTransport
 from shipper.destination.webhook import Hook
@@ -81,7 +88,7 @@ async def test_a_name_that_has_moved_is_followed(
         target, way = Target(url, "test"), kind(url, clock)
         try:
             for number in range(int(LIFETIME_SECONDS) // 5 + 4):
-                assert (await way.post(Request(target, "k", f"e{number}", b"{}"))).status == 202
+                assert (await post(way, Request(target, "k", f"e{number}", b"{}"))).status == 202
                 names["api.example"] = NEW
                 clock.now += 5.0
         finally:
@@ -99,12 +106,12 @@ async def test_many_connections_that_are_in_use_all_end(names: dict[str, str]) -
         url = httpx.URL(f"http://api.example:{old.port}/")
         target, way = Target(url, "test"), _fast(url, clock)
         try:
-            sends = [way.post(Request(target, "k", f"e{n}", b"{}")) for n in range(4)]
+            sends = [post(way, Request(target, "k", f"e{n}", b"{}")) for n in range(4)]
             begun = [asyncio.create_task(send) for send in sends]
             await asyncio.gather(*begun)
             names["api.example"] = NEW
             clock.now += LIFETIME_SECONDS
-            again = [way.post(Request(target, "k", f"f{n}", b"{}")) for n in range(4)]
+            again = [post(way, Request(target, "k", f"f{n}", b"{}")) for n in range(4)]
             assert {answer.status for answer in await asyncio.gather(*again)} == {202}
         finally:
             await way.aclose()

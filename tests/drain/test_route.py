@@ -14,6 +14,7 @@ from shipper.policy.link import EVERYTHING_REFUSED
 from shipper.policy.outcome import Fault, Invalid, Kind, Outcome, Reply
 from shipper.policy.state import State
 from shipper.store.drain.messages import LinkRow, Look, PendingRow
+from tests.carriers import Carrying, landed
 
 WALL = 1_800_000_000.0
 BACKOFF = Backoff(1.0, 60.0)
@@ -35,15 +36,12 @@ class Clock:
         return 0.0
 
 
-class Refuser:
+class Refuser(Carrying):
     """A receiver that accepts nothing."""
 
     async def send(self, *_: object) -> Reply | Fault | Invalid:
         """Refuse an event."""
         return Reply(401)
-
-    async def aclose(self) -> None:
-        """Close nothing."""
 
 
 def route(max_rate: float = 0.0, most: int = 4, backoff: Backoff = BACKOFF) -> Route:
@@ -148,7 +146,7 @@ def test_a_probe_waits_for_the_pace_without_turning_in_circles() -> None:
         one.ahead.take_claims(one.ahead.wanted, {1: event(1), 2: event(2, "m")})
         one.ahead.wanted = []
         one.start(100.0)
-        await asyncio.gather(*one.flights.tasks)
+        await landed(one.flights)
         one.recorded(one.flights.take_ended().pop())
         assert one.link.state is State.PAUSED
         assert one.link.next_try_at == 100.0  # another event shows at once what is wrong

@@ -14,17 +14,15 @@ from shipper.policy.outcome import Fault, Kind, Outcome
 from shipper.store.drain.messages import Record
 from shipper.store.report.budget import Footprint
 from shipper.store.report.facts import Growth
+from tests.carriers import Carrying
 
 
-class Nobody:
+class Nobody(Carrying):
     """Carries nothing anywhere."""
 
     async def send(self, event_id: str, payload: bytes, api_id: str) -> Fault:  # noqa: ARG002
         """Fail."""
         return Fault("refused", "no", "")
-
-    async def aclose(self) -> None:
-        """Close nothing."""
 
 
 def route(name: str, clock: Clock) -> Route:

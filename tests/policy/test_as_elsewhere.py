@@ -14,6 +14,7 @@ from shipper.policy.link import Link
 from shipper.policy.outcome import Kind, Outcome
 from shipper.policy.state import State
 from shipper.store.drain.messages import LinkRow, PendingRow
+from tests.carriers import landed
 from tests.drain.parts import Drain
 from tests.drain.test_route import WALL, event, route, see
 from tests.policy.link_parts import GONE, OK, Bench, later
@@ -169,13 +170,13 @@ def test_a_release_of_a_throttled_link_keeps_the_pace(releases: int) -> None:
         for _ in range(releases):
             one.link.release(100.0)
             one.start(100.0)
-        await asyncio.gather(*one.flights.tasks)
+        await landed(one.flights)
         one.link.release(100.5)
         one.start(100.5)
         begun = one.link.begun
         due = one.next_event(100.5)
         one.start(102.0)
-        await asyncio.gather(*one.flights.tasks)
+        await landed(one.flights)
         return begun, due, one.link.begun
 
     assert asyncio.run(sent()) == (1, 102.0, 2)

@@ -66,8 +66,8 @@ def marked_before_the_answer() -> Any:
     """A timeout after the bytes had left counts as delivered."""
     original = outcome.classify
 
-    def classify(answer: Any, wall: float) -> Outcome:
-        found = original(answer, wall)
+    def classify(answer: Any, *others: Any) -> Outcome:
+        found = original(answer, *others)
         if found.maybe_received:
             return Outcome(Kind.ACCEPTED, cause="accepted", status_code=202)
         return found
@@ -145,7 +145,7 @@ def two_of_a_key_in_flight() -> Any:
 @mutant
 def place_freed_before_it_is_recorded() -> Any:
     """A place in flight is free as soon as the answer is there."""
-    return patch.object(Flights, "in_flight", property(lambda self: len(self.tasks)))
+    return patch.object(Flights, "in_flight", property(lambda self: len(self.under_way)))
 
 
 @mutant
@@ -178,13 +178,13 @@ def next_of_the_key_before_the_record() -> Any:
 def idempotency_key_of_the_try() -> Any:
     """Each try has a key of its own."""
 
-    async def carry(self: Any, event: Event) -> Any:
+    def begin(self: Any, event: Event, done: Any) -> Any:
         number = next(numbers)
-        return await original(self, event._replace(event_id=f"{event.event_id}.{number}"))
+        return original(self, event._replace(event_id=f"{event.event_id}.{number}"), done)
 
     numbers = iter(range(10**9))
-    original = courier.Courier.carry
-    return patch.object(courier.Courier, "carry", carry)
+    original = courier.Courier.begin
+    return patch.object(courier.Courier, "begin", begin)
 
 
 @mutant
@@ -559,7 +559,7 @@ def stops_at_once() -> Any:
                 lane.head.id for lane in one.lanes._lanes.values() if lane.queue
             ]
         await self._converse([])
-        return len(self._routes.tasks())
+        return self._routes.under_way()
 
     return patch.object(Dispatcher, "_wind_down", _wind_down)
 
@@ -601,7 +601,7 @@ def probe_waits_for_no_pace() -> Any:
 @mutant
 def the_answer_is_kept_with_the_secret_in_it() -> Any:
     """What a receiver echoes of the API ID ends up in the history."""
-    return patch.object(courier, "masked", lambda answer, secret: answer)
+    return patch.object(courier, "masked", lambda answer, *_: answer)
 
 
 @mutant

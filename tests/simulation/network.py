@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 import orjson
 
 from shipper.policy.outcome import Fault, FaultKind, Invalid, Reply
+from tests.carriers import Carrying
 from tests.evidence import Process, Request
 from tests.invariants import REFUSED
 from tests.simulation.scenario import Api
@@ -250,7 +251,7 @@ class Network:
         return Treatment(Reply(status, retry_after=until, date=date), retry_after=seconds)
 
 
-class Way:
+class Way(Carrying):
     """Stands for `shipper.destination.Destination`: one try a call, and never an exception."""
 
     where = "api.example:443"
@@ -285,9 +286,6 @@ class Way:
             raise
         network.settle(request, answer, treatment.retry_after)
         return answer
-
-    async def aclose(self) -> None:
-        """Close nothing: there was no connection."""
 
 
 def _poison(payload: bytes) -> str | None:

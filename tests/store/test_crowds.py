@@ -30,6 +30,7 @@ from shipper.store.operate.discard import discard_pending
 from shipper.store.operate.hold import hold_key, release_key
 from shipper.store.operate.reroute import reroute
 from shipper.store.operate.send_now import send_now
+from tests.carriers import Carrying
 from tests.store.daemons import NOW, Daemon, write
 from tests.store.shipping import PATIENCE, run, taken
 
@@ -58,7 +59,7 @@ class Clock:
         return 0.0
 
 
-class Receiver:
+class Receiver(Carrying):
     """Accepts everything, and tells of each event that it has."""
 
     def __init__(self) -> None:
@@ -78,9 +79,6 @@ class Receiver:
             while payload.encode() not in self.seen:
                 self.news.clear()
                 await self.news.wait()
-
-    async def aclose(self) -> None:
-        """Nothing is open."""
 
 
 def _of(name: str) -> str:
