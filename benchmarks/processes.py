@@ -56,9 +56,17 @@ def memory(pid: int, field: str = "VmHWM") -> float:
 DATABASE = "BENCHMARK_DATABASE"
 
 
+# With it, Python would compile our code anew in each process; an installed package is compiled.
+_NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
+
+
 def environment(database: str = "") -> dict[str, str]:
     """Return the environment for a process: this code, and no settings of the user."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SHIPPER_")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("SHIPPER_") and name != _NO_BYTECODE
+    }
     return {**kept, "PYTHONPATH": str(ROOT), DATABASE: database}
 
 
