@@ -5,11 +5,13 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks import machine, profiler, report
+from benchmarks import machine, profiler, report, rivals
 from benchmarks.daemon import Daemon
+from benchmarks.disks import find_compiler
 from benchmarks.drains import Drained
 from benchmarks.flows import Flowed
 from benchmarks.scenarios import SMOKE, Scenario, chosen, names
@@ -28,7 +30,8 @@ def arguments() -> argparse.Namespace:
     add("--events", type=int, help="instead of each scenario's own number")
     add("--seconds", type=float, help="how long (h) writes and (i) idles")
     add("--full", action="store_true", help="(g) with 1 and with 5 million events")
-    add("--peers", action="store_true", help="pgqueuer and procrastinate too; installs them")
+    add("--peers", nargs="*", choices=rivals.NAMES, help="other tools too (all); installs them")
+    add("--against", type=Path, metavar="TREE", help="also the shipper of another checkout")
     add("--smoke", action="store_true", help="only the promises, in a few seconds; no figures")
     add("--profile", action="store_true", help="ship once under py-spy and print the top")
     add("--write", type=Path, metavar="FILE", help="write the report there too")
@@ -45,19 +48,28 @@ def main() -> int:
     )
     with (
         tempfile.TemporaryDirectory(prefix="shipper-bench-", dir=wanted.directory) as name,
-        open_suite(Path(name), scenarios, say, peers=wanted.peers) as suite,
+        open_suite(Path(name), scenarios, say, peers=wanted.peers is not None) as suite,
     ):
         if wanted.smoke:
-            return smoke(suite)
+            return smoke(suite, wanted.against)
         if wanted.profile:
             return profile(suite, scenarios)
         return measure(suite, scenarios, wanted, Path(name))
 
 
-def smoke(suite: Suite) -> int:
-    verdict = suite.judge(SMOKE)
-    print(f"the promises were {verdict}")
-    return int(not verdict.is_flawless)
+def smoke(suite: Suite, checkout: Path | None) -> int:
+    """Run the smallest backlog with all that runs beside a backlog; print what the log shows."""
+    if checkout is not None:
+        suite.compare_with(checkout)
+    scenario = SMOKE if find_compiler() else replace(SMOKE, slow_sync=0.0)
+    results = [result for result in suite.run([scenario], 1) if isinstance(result, Drained)]
+    report.render([], results)
+    for result in results:
+        print(f"the promises were {result.verdict}")
+        for other in result.others:
+            print("the other version shipped the same" if other.rate else "it shipped nothing")
+    is_flawless = all(result.verdict.is_flawless for result in results)
+    return int(not results or not is_flawless or bool(suite.failures or suite.left_out))
 
 
 def profile(suite: Suite, scenarios: Sequence[Scenario]) -> int:
@@ -83,9 +95,12 @@ def measure(
     # Before anything runs, because the description includes the load.
     facts = machine.describe(directory, suite.versions())
     facts.append(("command", command(wanted)))
+    if wanted.against is not None:
+        suite.compare_with(wanted.against)
     results = list(suite.run(scenarios, wanted.runs))
-    if wanted.peers:
-        results += suite.peers(wanted.runs, wanted.events)
+    if wanted.peers is not None:
+        results += suite.peers(wanted.peers or rivals.NAMES, wanted.runs, wanted.events)
+    facts += [("left out", why) for why in suite.left_out]
     facts += [("FAILED", failure) for failure in suite.failures]
     text = report.render(facts, results)
     print(text, end="")
@@ -100,7 +115,7 @@ def command(wanted: argparse.Namespace) -> str:
     words = ["python -m benchmarks"]
     for name in ("scenario", "runs", "events", "seconds", "full", "peers"):
         value = getattr(wanted, name)
-        if value is True:
+        if value is True or (name == "peers" and value == []):
             words.append(f"--{name}")
         elif value:
             words.append(f"--{name} {' '.join(value) if isinstance(value, list) else value}")

@@ -5,9 +5,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from benchmarks.processes import cpu_seconds, end, environment, memory
 
@@ -18,7 +19,7 @@ _LOG_SHOWN = 2000
 class Daemon:
     """The process, and what was measured when it logged its start."""
 
-    def __init__(self, directory: Path, config: Path) -> None:
+    def __init__(self, directory: Path, config: Path, more: Mapping[str, str]) -> None:
         self._log = directory / "daemon.log"
         self._said = threading.Event()
         self._launched = time.monotonic()
@@ -27,7 +28,7 @@ class Daemon:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "shipper", "run", "-c", str(config)],
             cwd=directory,
-            env=environment(),
+            env=environment(more=more),
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -94,9 +95,18 @@ class Daemon:
 
 @contextmanager
 def daemon(
-    directory: Path, database: str, url: str, *, max_in_flight: int, retry: str = ""
+    directory: Path,
+    database: str,
+    url: str,
+    *,
+    max_in_flight: int,
+    retry: str = "",
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Daemon]:
-    """Start a daemon with these settings and otherwise the defaults, yield it, and stop it."""
+    """Start a daemon with these settings and otherwise the defaults, yield it, and stop it.
+
+    `more` is added to its environment.
+    """
     directory.mkdir()
     config = directory / "shipper.toml"
     config.write_text(
@@ -106,7 +116,7 @@ def daemon(
         f'{retry}\n[log]\nformat = "json"\n'
     )
     config.chmod(0o600)
-    process = Daemon(directory, config)
+    process = Daemon(directory, config, more)
     try:
         process.wait_until_started()
         yield process

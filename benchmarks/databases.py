@@ -70,6 +70,15 @@ class Databases(ABC):
             self.drop(url)
 
     @contextmanager
+    def plain(self) -> Iterator[str]:
+        """Yield the URL of a database for another program's table."""
+        url = self.outbox()
+        try:
+            yield url
+        finally:
+            self.drop(url)
+
+    @contextmanager
     def copied(self, url: str) -> Iterator[str]:
         """Yield the URL of a copy."""
         copy = self.copy(url)
@@ -152,6 +161,11 @@ class PostgresDatabases(Databases):
             if self._ask(f"SHOW {setting}") != "on":
                 raise RuntimeError(f"PostgreSQL runs without {setting}: the figures need it")
         self._postmaster = self._find_postmaster()
+
+    @property
+    def server(self) -> str:
+        """Return the URL of the server."""
+        return self._server.render_as_string(hide_password=False)
 
     def outbox(self) -> str:
         """Make an empty outbox and return its URL."""

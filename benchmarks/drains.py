@@ -1,7 +1,7 @@
-"""Measure the shipping of a backlog to its end, and the bare client loop.
+"""Measure the shipping of a backlog to its end, and the bare client loops.
 
 The clock runs from the log line `daemon.started` to the record of the last outcome in the counters
-of the outbox. The bare loop runs just before each run, because a machine differs from minute to
+of the outbox. The bare loops run just before each run, because a machine differs from minute to
 minute: the ratio of the two is the result.
 """
 
@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.against import Outcome
 from benchmarks.daemon import Daemon, daemon
 from benchmarks.databases import Databases
+from benchmarks.disks import slowed
 from benchmarks.judge import Verdict, judge, read
 from benchmarks.processes import ROOT, environment, module
 from benchmarks.scenarios import Drain, Reference
@@ -33,6 +35,8 @@ _LOOP_EVENTS = 20_000
 _JUDGED_EVENTS = 50_000
 
 Profiler = Callable[[Daemon], AbstractContextManager[None]]
+Against = Callable[[Drain], list[Outcome]]
+"""Returns what another version of shipper reaches; nothing if there is none to compare with."""
 
 
 class Sample(NamedTuple):
@@ -40,6 +44,13 @@ class Sample(NamedTuple):
 
     seconds: float
     recorded: int
+
+
+class Rate(NamedTuple):
+    """What a loop has reached: events a second, and CPU seconds an event."""
+
+    rate: float
+    cpu: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +63,12 @@ class Run:
     cpu: float
     database_cpu: float | None
     peak_memory: float
-    bare_rate: float = 0.0
-    bare_cpu: float = 0.0
-    reference_rate: float | None = None
+    bare: Rate | None = None
+    """The bare loop that sends with aiohttp."""
+    own: Rate | None = None
+    """The bare loop that sends with shipper's HTTP client."""
+    reference: Rate | None = None
+    """The loop of the scenario's own `reference`."""
 
     @property
     def seconds(self) -> float:
@@ -65,6 +79,15 @@ class Run:
     def rate(self) -> float:
         """Return the events per second."""
         return self.events / self.seconds
+
+    @property
+    def microseconds(self) -> float:
+        """Return the daemon's CPU for an event, in microseconds."""
+        return 1e6 * self.cpu / self.events
+
+    def of(self, loop: Rate | None) -> float:
+        """Return the share of a loop's rate that this run has reached."""
+        return self.rate / loop.rate if loop else 0.0
 
     def tenth(self, number: int) -> float:
         """Return the rate within a tenth of the events, from 0 to 9."""
@@ -89,6 +112,8 @@ class Drained:
     database: str
     runs: list[Run]
     verdict: Verdict
+    others: list[Outcome]
+    """The runs of another version of shipper, each just after one of ours."""
 
 
 class Measure:
@@ -99,10 +124,12 @@ class Measure:
         directory: Path,
         say: Callable[[str], None],
         profiler: Profiler = lambda _: nullcontext(),
+        against: Against = lambda _: [],
     ) -> None:
         self._directory = directory
         self._say = say
         self._profiler = profiler
+        self._against = against
         self._runs = 0
 
     def scenario(self, scenario: Drain, databases: Databases, runs: int) -> Drained:
@@ -111,8 +138,12 @@ class Measure:
         workload = scenario.workload
         self._say(f"{scenario.name}: filling {databases.name} with {workload.events:,} events")
         with databases.filled(workload) as template:
-            measured = [self._measure(scenario, databases, template) for _ in range(runs)]
-        return Drained(scenario, databases.name, measured, self.judged(scenario, databases))
+            measured, others = [], list[Outcome]()
+            for _ in range(runs):
+                measured.append(self.measured(scenario, databases, template))
+                others += self._against(scenario)
+        verdict = self.judged(scenario, databases)
+        return Drained(scenario, databases.name, measured, verdict, others)
 
     def once(self, scenario: Drain, databases: Databases) -> Run:
         """Ship it once, with nothing beside it."""
@@ -136,42 +167,65 @@ class Measure:
         self._say(f"{scenario.name}: {run.rate:,.0f}/s with a log; the order was {verdict}")
         return verdict
 
-    def _measure(self, scenario: Drain, databases: Databases, template: str) -> Run:
-        directory = self._fresh()
-        with endpoint(scenario.endpoint, directory) as target:
-            bare = self._loop(scenario, Reference.FREE, target)
+    def measured(self, scenario: Drain, databases: Databases, template: str) -> Run:
+        """Run the bare loops, then the daemon on a copy of the outbox."""
+        with endpoint(scenario.endpoint, self._fresh()) as target:
+            bare = self._loop(scenario, "aiohttp", Reference.FREE, databases, target)
+            own = self._loop(scenario, "own", Reference.FREE, databases, target)
             reference = None
             if scenario.reference is not None:
-                reference = self._loop(scenario, scenario.reference, target)["rate"]
-        # A new server, because a server that refuses an event only once remembers the event.
-        with endpoint(scenario.endpoint, directory) as target, databases.copied(template) as url:
-            run = self._ship(scenario, databases, url, target)
-        run = replace(run, bare_rate=bare["rate"], bare_cpu=bare["cpu"], reference_rate=reference)
+                reference = self._loop(scenario, "aiohttp", scenario.reference, databases, target)
+        run = replace(
+            self.shipped(scenario, databases, template), bare=bare, own=own, reference=reference
+        )
         self._say(
-            f"{scenario.name}: {run.rate:,.0f}/s, {run.rate / run.bare_rate:.2f} of the bare loop's"
-            f" {run.bare_rate:,.0f}/s, {1e6 * run.cpu / run.events:.0f} µs CPU an event,"
+            f"{scenario.name}: {databases.name}, {run.rate:,.0f}/s, {run.of(bare):.2f} of the bare"
+            f" loop's {bare.rate:,.0f}/s, {run.microseconds:.0f} µs CPU an event,"
             f" {run.peak_memory:.0f} MB"
         )
         return run
 
-    def _loop(self, scenario: Drain, reference: Reference, target: str) -> dict[str, float]:
-        order = reference.value
-        if reference is Reference.COMMITTING:
-            order = str(self._fresh() / "plain.db")
+    def shipped(self, scenario: Drain, databases: Databases, template: str) -> Run:
+        """Run the daemon on a copy of the outbox."""
+        # A new server, because a server that refuses an event only once remembers the event.
+        with (
+            endpoint(scenario.endpoint, self._fresh()) as target,
+            databases.copied(template) as url,
+        ):
+            return self._ship(scenario, databases, url, target)
+
+    def _loop(
+        self,
+        scenario: Drain,
+        client: str,
+        order: Reference,
+        databases: Databases,
+        target: str,
+    ) -> Rate:
         workload = replace(scenario.workload, events=min(scenario.workload.events, _LOOP_EVENTS))
-        command = module("bare_loop", order, str(scenario.in_flight), target, *workload.arguments())
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True, check=True
-        )
+        given = [client, order.value, str(scenario.in_flight), target, *workload.arguments()]
+        with databases.plain() if order is Reference.COMMITTING else nullcontext("") as url:
+            done = subprocess.run(
+                module("bare_loop", *given),
+                cwd=ROOT,
+                env=environment(url, slowed(scenario.slow_sync, self._fresh())),
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
         result = json.loads(done.stdout)
-        rate = result["events"] / result["seconds"]
-        return {"rate": rate, "cpu": result["cpu"] / result["events"]}
+        return Rate(result["events"] / result["seconds"], result["cpu"] / result["events"])
 
     def _ship(self, scenario: Drain, databases: Databases, url: str, target: str) -> Run:
         directory = self._fresh() / "daemon"
         before = databases.cpu_seconds()
         shipping = daemon(
-            directory, url, target, max_in_flight=scenario.in_flight, retry=scenario.retry
+            directory,
+            url,
+            target,
+            max_in_flight=scenario.in_flight,
+            retry=scenario.retry,
+            more=slowed(scenario.slow_sync, directory.parent),
         )
         with shipping as process:
             with self._profiler(process):

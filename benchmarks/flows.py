@@ -6,13 +6,15 @@ request, by the machine's one monotonic clock.
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.against import Outcome
 from benchmarks.daemon import Daemon, daemon
 from benchmarks.databases import Databases
+from benchmarks.disks import slowed
 from benchmarks.drains import until_ended
 from benchmarks.judge import Exchange, Verdict, judge, read
 from benchmarks.processes import ROOT, environment, module
@@ -44,21 +46,25 @@ class Flowed:
     database_cpu: float | None
     peak_memory: float
     verdict: Verdict
+    others: tuple[Outcome, ...] = ()
+    """A run of another version of shipper, just after ours."""
 
 
 def measure(
     scenario: Flow, databases: Databases, directory: Path, say: Callable[[str], None]
 ) -> Flowed:
     """Write and ship at the same time, once; raises RuntimeError if not all is delivered."""
-    log = directory / "receiver.log"
+    log, more = directory / "receiver.log", slowed(scenario.slow_sync, directory)
     url = databases.outbox()
     try:
         with (
             endpoint(Endpoint(), directory, log) as target,
-            daemon(directory / "daemon", url, target, max_in_flight=_IN_FLIGHT) as process,
+            daemon(
+                directory / "daemon", url, target, max_in_flight=_IN_FLIGHT, more=more
+            ) as process,
         ):
             before = databases.cpu_seconds()
-            commits = _write(scenario, url, directory)
+            commits = _write(scenario, url, directory, more)
             until_ended(process, url, len(commits.at))
             after = databases.cpu_seconds()
             used = None if before is None or after is None else after - before
@@ -91,7 +97,7 @@ def _used(process: Daemon) -> tuple[float, float]:
     return process.cpu_seconds(), process.peak_memory()
 
 
-def _write(scenario: Flow, url: str, directory: Path) -> Commits:
+def _write(scenario: Flow, url: str, directory: Path, more: Mapping[str, str]) -> Commits:
     logs = [directory / f"writer-{writer}.log" for writer in range(scenario.writers)]
     rate = scenario.rate / scenario.writers
     began = time.monotonic()
@@ -102,7 +108,7 @@ def _write(scenario: Flow, url: str, directory: Path) -> Commits:
                 str(scenario.seconds), str(scenario.keys), str(log),
             ),
             cwd=ROOT,
-            env=environment(url),
+            env=environment(url, more),
         )
         for writer, log in enumerate(logs)
     ]  # fmt: skip

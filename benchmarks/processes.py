@@ -5,11 +5,18 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 ROOT = Path(__file__).parents[1]
+
+
+class LeftOut(Exception):
+    """Why something isn't measured here. It is no failure: this machine lacks a program."""
+
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 _END_WITHIN = 30.0
 
@@ -56,10 +63,20 @@ def memory(pid: int, field: str = "VmHWM") -> float:
 DATABASE = "BENCHMARK_DATABASE"
 
 
-def environment(database: str = "") -> dict[str, str]:
-    """Return the environment for a process: this code, and no settings of the user."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SHIPPER_")}
-    return {**kept, "PYTHONPATH": str(ROOT), DATABASE: database}
+# With it, Python would compile our code anew in each process; an installed package is compiled.
+_NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
+
+
+def environment(
+    database: str = "", more: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
+    """Return the environment for a process: this code, and no settings of the user, but `more`."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("SHIPPER_") and name != _NO_BYTECODE
+    }
+    return {**kept, "PYTHONPATH": str(ROOT), DATABASE: database, **more}
 
 
 def module(name: str, *arguments: str) -> list[str]:

@@ -4,16 +4,18 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 from benchmarks.commands import Commanded
-from benchmarks.drains import Drained, Run
+from benchmarks.drains import Drained, Rate, Run
 from benchmarks.flows import Flowed
+from benchmarks.goals import Result, goals
 from benchmarks.idles import Idled
 from benchmarks.inserts import Inserted
 from benchmarks.rivals import ORDER, Rivaled
 
 _DRAINS = (
     "scenario", "database", "endpoint", "in flight", "events", "runs",
-    "events/s (lowest to highest)", "bare loop/s", "ratio", "ordered or committing loop/s", "ratio",
-    "CPU µs/event: daemon", "database", "bare loop", "peak MB", "start-up s", "order",
+    "events/s (lowest to highest)", "bare loop/s", "ratio", "bare loop, own client/s", "ratio",
+    "ordered or committing loop/s", "ratio", "CPU µs/event: daemon", "database", "bare loop",
+    "own client", "peak MB", "start-up s", "order",
 )  # fmt: skip
 _TENTHS = ("scenario", "events", "first tenth/s", "fifth", "sixth", "last", "last : first")
 _FLOWS = (
@@ -33,17 +35,20 @@ _COMMANDS = (
     "ms, the whole process (lowest to highest)",
 )  # fmt: skip
 _PEERS = (
-    "peer", "version", "events", "events/s (lowest to highest)", "CPU µs/event: worker", "database",
-    "peak MB", "order within a key",
+    "peer", "version", "events", "events/s (lowest to highest)", "shipper/s", "shipper : peer",
+    "CPU µs/event: worker", "database", "peak MB", "order within a key",
 )  # fmt: skip
-
-Result = Drained | Flowed | Idled | Inserted | Commanded | Rivaled
+_GOALS = ("", "goal", "measured", "")
+_VERSIONS = (
+    "scenario", "database", "events/s: this version", "the other", "ratio", "CPU µs/event: this",
+    "the other", "p50 ms: this", "the other", "p99 ms: this", "the other",
+)  # fmt: skip
 
 
 def render(facts: list[tuple[str, str]], results: Sequence[Result]) -> str:
     """Return the whole report, with a table for each kind of scenario that was run."""
     parts = ["# Benchmarks", machine(facts)]
-    for section in (drains, flows, idles, inserts, commands, peers):
+    for section in (targets, drains, flows, idles, inserts, commands, peers, versions):
         parts += filter(None, [section(results)])
     return "\n\n".join(parts) + "\n"
 
@@ -57,6 +62,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def machine(facts: list[tuple[str, str]]) -> str:
     """Return the description of the machine."""
     return "\n".join(f"- {name}: {value}" for name, value in facts)
+
+
+def targets(results: Sequence[Result]) -> str:
+    """Return the table of the goals, if one of them was measured."""
+    found = goals(results)
+    if all(goal.measured is None for goal in found):
+        return ""
+    return f"## Goals\n\n{table(_GOALS, [goal.row for goal in found])}"
 
 
 def drains(results: Sequence[Result]) -> str:
@@ -157,16 +170,45 @@ def peers(results: Sequence[Result]) -> str:
 
 
 def _peer(result: Rivaled) -> list[str]:
-    rates = result.rates
+    rates = sorted(result.rates)
     return [
         result.peer,
         result.version,
         f"{result.events:,}",
         f"{median(rates):,.0f} ({rates[0]:,.0f} to {rates[-1]:,.0f})",
+        f"{median(result.ours):,.0f}",
+        f"{result.ratio:.2f}",
         f"{1e6 * result.cpu / result.events:.0f}",
         database_cpu("Postgres", result.database_cpu, 1e6 / result.events, ".0f"),
         f"{result.memory:.0f}",
         ORDER[result.peer],
+    ]
+
+
+def versions(results: Sequence[Result]) -> str:
+    """Return the table that compares with another version of shipper."""
+    rows = [_against(r) for r in results if isinstance(r, Drained | Flowed) and r.others]
+    return f"## Against another version\n\n{table(_VERSIONS, rows)}" if rows else ""
+
+
+def _against(result: Drained | Flowed) -> list[str]:
+    theirs = [other.rate for other in result.others]
+    if isinstance(result, Drained):
+        rates = [run.rate for run in result.runs]
+        cpu, waits = of(result.runs, lambda run: run.microseconds), [""] * 4
+    else:
+        rates, cpu = [result.commit_rate], 1e6 * result.cpu / result.events
+        [other] = result.others
+        waits = [f"{ms or 0.0:.1f}" for ms in (result.p50, other.p50, result.p99, other.p99)]
+    return [
+        f"({result.scenario.name}) {result.scenario.title}",
+        result.database,
+        f"{median(rates):,.0f}",
+        f"{median(theirs):,.0f}",
+        f"{median(our / its for our, its in zip(rates, theirs, strict=True)):.2f}",
+        f"{cpu:.0f}",
+        f"{median(other.cpu for other in result.others):.0f}",
+        *waits,
     ]
 
 
@@ -182,8 +224,8 @@ def _drain(result: Drained) -> list[str]:
     rates = sorted(run.rate for run in runs)
     reference, second_ratio = "", ""
     if scenario.reference is not None:
-        reference = f"{of(runs, lambda run: run.reference_rate or 0.0):,.0f}"
-        second_ratio = f"{of(runs, lambda run: run.rate / (run.reference_rate or 1.0)):.2f}"
+        reference = f"{of(runs, lambda run: rate(run.reference)):,.0f}"
+        second_ratio = f"{of(runs, lambda run: run.of(run.reference)):.2f}"
     database = [run.database_cpu for run in runs if run.database_cpu is not None]
     used = median(database) if database else None
     return [
@@ -194,17 +236,25 @@ def _drain(result: Drained) -> list[str]:
         f"{scenario.workload.events:,}",
         str(len(runs)),
         f"{median(rates):,.0f} ({rates[0]:,.0f} to {rates[-1]:,.0f})",
-        f"{of(runs, lambda run: run.bare_rate):,.0f}",
-        f"{of(runs, lambda run: run.rate / run.bare_rate):.2f}",
+        f"{of(runs, lambda run: rate(run.bare)):,.0f}",
+        f"{of(runs, lambda run: run.of(run.bare)):.2f}",
+        f"{of(runs, lambda run: rate(run.own)):,.0f}",
+        f"{of(runs, lambda run: run.of(run.own)):.2f}",
         reference,
         second_ratio,
-        f"{of(runs, lambda run: 1e6 * run.cpu / run.events):.0f}",
+        f"{of(runs, lambda run: run.microseconds):.0f}",
         database_cpu(result.database, used, 1e6 / scenario.workload.events, ".0f"),
-        f"{of(runs, lambda run: 1e6 * run.bare_cpu):.0f}",
+        f"{of(runs, lambda run: 1e6 * (run.bare.cpu if run.bare else 0.0)):.0f}",
+        f"{of(runs, lambda run: 1e6 * (run.own.cpu if run.own else 0.0)):.0f}",
         f"{of(runs, lambda run: run.peak_memory):.0f}",
         f"{of(runs, lambda run: run.startup_seconds):.2f}",
         str(result.verdict),
     ]
+
+
+def rate(loop: Rate | None) -> float:
+    """Return the events a second of a loop."""
+    return 0.0 if loop is None else loop.rate
 
 
 def _tenths(result: Drained) -> list[str]:

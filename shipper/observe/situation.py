@@ -15,6 +15,7 @@ from shipper.config import Settings
 from shipper.store.db import commits
 from shipper.store.db.engine import database_path
 from shipper.store.db.opening import Database
+from shipper.store.report.audit import known_to_be_broken
 from shipper.store.report.budget import Footprint, footprint
 from shipper.store.report.holds import HoldReport, keys_held
 from shipper.store.report.silence import Silence, find_silence
@@ -25,7 +26,6 @@ from shipper.store.report.status import (
     current_daemon,
     destination_report,
 )
-from shipper.store.report.verify import known_to_be_broken
 from shipper.store.upkeep import reserve
 from shipper.store.upkeep.sqlite_file import wal_bytes
 

@@ -26,8 +26,9 @@ from shipper.store.db.engine import database_path, open_engine
 from shipper.store.db.opening import Database
 from shipper.store.db.transactions import interrupt, let_go
 from shipper.store.report import status
+from shipper.store.report.audit import remember
 from shipper.store.report.budget import Footprint, footprint
-from shipper.store.report.verify import broken_rules, remember
+from shipper.store.report.verify import broken_rules
 from shipper.store.upkeep.reserve import held
 from shipper.store.upkeep.sqlite_file import wal_bytes
 from shipper.system.background import aside

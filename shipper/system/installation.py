@@ -15,8 +15,7 @@ from importlib.metadata import PackageNotFoundError, distribution, requires, ver
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote, urlsplit
 
 from shipper import resources
 
@@ -81,7 +80,7 @@ def _origin() -> Path | str | None:
     record = _direct_url()
     url = str(record.get("url", ""))
     if url.startswith("file:"):
-        return Path(url2pathname(urlsplit(url).path))
+        return Path(unquote(urlsplit(url).path))
     if url:
         version_control = record.get("vcs_info", {})
         if not version_control:

@@ -5,7 +5,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from shipper.cli.output.table import Column, middle, print_table, without_year
+from shipper.cli.output.columns import Column, middle, without_year
+from shipper.cli.output.table import print_table
 
 HEADER = (
     "id",

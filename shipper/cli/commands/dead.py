@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from shipper.cli.commands.events import show
 from shipper.cli.input.arguments import Cause, Destination, Ident, Idents, Key, Since, Until, Yes
 from shipper.cli.input.change import EventChange
 from shipper.cli.input.choice import no_match, some
+from shipper.cli.output.columns import Column, Header, without_year
 from shipper.cli.output.context import Context
 from shipper.clock import SystemClock, iso
 from shipper.store.db.opening import Database
@@ -17,9 +17,6 @@ from shipper.store.report.dead_letters import DeadGroup, dead_groups
 from shipper.store.report.events import last_answers
 from shipper.wording.quantities import several
 from shipper.wording.safe_text import printable
-
-if TYPE_CHECKING:
-    from shipper.cli.output.table import Header
 
 
 def list_dead(
@@ -137,9 +134,7 @@ def _change(
     )
 
 
-def _header() -> "Header":
-    from shipper.cli.output.table import Column, without_year  # noqa: PLC0415 - rich takes a while
-
+def _header() -> Header:
     return (
         "cause",
         "count",

@@ -2,7 +2,7 @@
 
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -10,6 +10,7 @@ from shipper.advice import hint, place_of, said, unknown_destination
 from shipper.cli.input.arguments import LIMIT, Destination, Ident, Key, Since, Status, Until
 from shipper.cli.input.choice import no_match
 from shipper.cli.output import windows
+from shipper.cli.output.columns import Column, Header, middle, without_year
 from shipper.cli.output.context import Context
 from shipper.cli.output.payload import readable
 from shipper.clock import SystemClock, iso
@@ -23,9 +24,6 @@ from shipper.store.report.events import EventDetail, EventReport, find, get
 from shipper.store.report.why import why
 from shipper.wording.quantities import several
 from shipper.wording.safe_text import printable
-
-if TYPE_CHECKING:
-    from shipper.cli.output.table import Header
 
 
 def list_events(
@@ -126,9 +124,7 @@ def _detail(detail: EventDetail, reason: str | None) -> dict[str, Any]:
     return {**_fields(detail.event), "why": reason, "payload": detail.payload, "history": history}
 
 
-def _list_header() -> "Header":
-    from shipper.cli.output.table import Column, middle, without_year  # noqa: PLC0415 - only a table needs rich
-
+def _list_header() -> Header:
     return (
         "id",
         "status",
@@ -140,9 +136,7 @@ def _list_header() -> "Header":
     )
 
 
-def _tries_header() -> "Header":
-    from shipper.cli.output.table import Column, without_year  # noqa: PLC0415 - as above
-
+def _tries_header() -> Header:
     moment = Column("tried at", gives=1, short=without_year)
     return (moment, "outcome", Column("status", gives=3), "ms", Column("by", gives=2), "answer")
 

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from shipper.cli.input.arguments import Duration
 from shipper.cli.output import trouble_lines, windows
 from shipper.cli.output.cells import cell, shown
+from shipper.cli.output.columns import Column, Header
 from shipper.cli.output.context import Context
 from shipper.cli.output.daemons import daemon_fields
 from shipper.cli.output.trouble_lines import next_try
@@ -24,16 +25,13 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from shipper.cli.output.nagios import PluginLine
-    from shipper.cli.output.table import Header
     from shipper.store.report.budget import Footprint
     from shipper.store.report.minutes import Minute
 
 _OLDEST = 3600.0
 
 
-def _header() -> "Header":
-    from shipper.cli.output.table import Column  # noqa: PLC0415 - only a terminal needs rich
-
+def _header() -> Header:
     return (
         *("destination", "state", "pending", "oldest", "delivered", "dead"),
         Column("discarded", gives=2),

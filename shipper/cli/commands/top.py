@@ -14,8 +14,8 @@ from rich.text import Text
 from shipper.cli.output import live, trouble_lines, windows
 from shipper.cli.output.bars import BARS, alphabet, first_minute
 from shipper.cli.output.chart import LABEL, Ranked, chart
+from shipper.cli.output.columns import middle
 from shipper.cli.output.context import Context
-from shipper.cli.output.table import middle
 from shipper.cli.output.trouble_lines import next_try
 from shipper.clock import Clock, SystemClock, iso
 from shipper.doctor.unit import start_command

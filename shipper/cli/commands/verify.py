@@ -9,7 +9,8 @@ from cyclopts import Parameter
 from shipper.cli.output.context import Context
 from shipper.clock import SystemClock
 from shipper.errors import ShipperError
-from shipper.store.report.verify import RULES, remember
+from shipper.store.report.audit import remember
+from shipper.store.report.verify import RULES
 from shipper.store.report.verify import verify as audit
 from shipper.store.upgrade.recount import recount as count_anew
 from shipper.wording.quantities import several

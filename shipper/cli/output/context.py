@@ -24,7 +24,7 @@ from shipper.wording.colours import STATES, styled, terminal_size
 from shipper.wording.safe_text import printable, printable_json, printable_lines
 
 if TYPE_CHECKING:
-    from shipper.cli.output.table import Header
+    from shipper.cli.output.columns import Header
     from shipper.config import Settings
     from shipper.store.db.opening import Database
 

@@ -6,7 +6,7 @@ A program that reads a pipe gets the whole table (see `Context.table`). Numbers 
 right, and states are coloured.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from textwrap import wrap
 from typing import TypeVar
@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from shipper.cli.output.cells import Word
-from shipper.wording.colours import STATES, ascii_only, console
+from shipper.cli.output.columns import Column, Header
+from shipper.wording.colours import STATES, console
 
 _COLOURED = frozenset({"state", "status"})
 _GAP = 2
@@ -28,42 +29,6 @@ _WORD_MOST = 40
 _TABLE_MIN = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column, and how it gives way: as the `gives`-th, shortened by `short`, or left out.
-
-    A column without `gives` always stays. With `if_quiet` it is left out only if every value is
-    empty or 0.
-    """
-
-    name: str
-    gives: int | None = None
-    short: Callable[[str], str] | None = None
-    if_quiet: bool = False
-
-    def __str__(self) -> str:
-        """Return the column's name."""
-        return self.name
-
-
-def without_year(moment: str) -> str:
-    """Return an ISO time to the second, without its year: `11-27 04:05:06`."""
-    return moment[5:19].replace("T", " ")
-
-
-def middle(characters: int) -> Callable[[str], str]:
-    """Return a function that shortens a text to so many characters, with an ellipsis inside."""
-    mark = ".." if ascii_only() else "…"
-    head = (characters - len(mark) + 1) // 2
-    tail = characters - len(mark) - head
-
-    def cut(text: str) -> str:
-        return text if len(text) <= characters else f"{text[:head]}{mark}{text[-tail:]}"
-
-    return cut
-
-
-Header = Sequence[str | Column]
 Rows = Sequence[Sequence[str]]
 
 

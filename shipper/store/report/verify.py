@@ -23,7 +23,6 @@ from sqlalchemy import Connection, Engine, Row, TextClause, text
 
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.snapshot import shown, snapshot, sorting_on_disk, written
-from shipper.store.db.transactions import writing
 from shipper.store.drain.claim_rows import CLAIMS
 from shipper.store.drain.claims import load_ids
 from shipper.store.drain.record import ATTEMPTS_KEPT
@@ -43,9 +42,6 @@ RULES: Mapping[str, str] = MappingProxyType(
         "tables": "triggers, indexes and the next id are as the migrations made them",
     }
 )
-
-SMALL = 10_000
-"""An outbox with at most this many events is checked within hundredths of a second."""
 
 # How a state is reported that no event can be in, and its condition.
 _IMPOSSIBLE = {
@@ -79,26 +75,6 @@ class RuleFinding:
 def broken_rules(engine: Engine) -> tuple[str, ...]:
     """Return the broken rules; raises what `verify` raises."""
     return tuple(sorted({finding.rule for finding in verify(engine) if finding.fault}))
-
-
-def remember(engine: Engine, broken: Iterable[str], now: float) -> None:
-    """Store the rules that an audit found broken, for commands that can't wait for an audit."""
-    dialect = dialect_of(engine)
-    values = {"broken": ",".join(broken), "now": dialect.bind_time(now)}
-    with writing(engine) as tx:
-        tx.execute(_remember(dialect), values)
-
-
-def known_to_be_broken(engine: Engine, rows: int) -> tuple[str, ...]:
-    """Return the broken rules: of a small outbox as of now, else as of the last audit.
-
-    `rows` is the number of events. Raises what `verify` raises.
-    """
-    if rows <= SMALL:
-        return broken_rules(engine)
-    with snapshot(engine) as tx:
-        broken = tx.execute(_REMEMBERED).scalar()
-    return tuple(broken.split(",")) if broken else ()
 
 
 def verify(engine: Engine) -> list[RuleFinding]:
@@ -238,14 +214,6 @@ def _out_of_order(dialect: Dialect) -> TextClause:
     )
 
 
-def _remember(dialect: Dialect) -> TextClause:
-    return text(
-        "UPDATE shipper_lease SET broken = CAST(:broken AS text),"
-        f" audited_at = {dialect.time.format('now')} WHERE name = 'outbox'"
-    )
-
-
-_REMEMBERED = text("SELECT broken FROM shipper_lease WHERE name = 'outbox'")
 _PURGED = text("SELECT coalesce(sum(purged), 0) FROM shipper_destination")
 _LONG_HISTORIES = text(
     "SELECT count(*), min(outbox_id) FROM (SELECT outbox_id FROM shipper_attempt"

@@ -2,7 +2,8 @@
 
 from sqlalchemy import Engine
 
-from shipper.store.report.verify import SMALL, broken_rules, known_to_be_broken, remember
+from shipper.store.report.audit import SMALL, known_to_be_broken, remember
+from shipper.store.report.verify import broken_rules
 from shipper.store.upgrade.recount import recount
 from tests.store.daemons import NOW, Daemon, generation, tamper, write
 
