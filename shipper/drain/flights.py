@@ -72,15 +72,18 @@ class Flights:
     def start(self, now: float) -> None:
         """Begin as many tries as the link, the pace and the lanes allow."""
         link, pace, lanes = self._link, self.pace, self._lanes
+        room = link.allowance(now, self.in_flight)
         while (
-            link.allowance(now, self.in_flight) > 0
+            room > 0
             and pace.wait(now) <= 0
             and (lane := lanes.start(probing=link.is_down)) is not None
         ):
             invalid = self._courier.check(lane.head)
             if invalid is not None:
                 self._end(lane, TryResult(invalid, self._clock.wall(), 0.0), Blame.EVENT)
+                room = link.allowance(now, self.in_flight)
                 continue
+            room -= 1
             number = link.begin()
             pace.take(now)
             answered = partial(self._answered, lane, number)
@@ -105,10 +108,14 @@ class Flights:
     def _judge(self, lane: Lane, number: int, result: TryResult | Exception) -> None:
         if isinstance(result, Exception):
             raise result
-        link = self._link
+        link, outcome = self._link, result.outcome
         now, outage = self._clock.monotonic(), link.outage
-        attempt = Try(number, lane.name, lane.first_failure())
-        blame = link.blame(attempt, result.outcome, now, self._clock.random())
+        if outcome.kind is Kind.ACCEPTED:
+            link.accepted(number, lane.name, now)
+            blame = Blame.NEITHER
+        else:
+            attempt = Try(number, lane.name, lane.first_failure())
+            blame = link.blame(attempt, outcome, now, self._clock.random())
         self._end(lane, result, blame)
         if link.outage != outage:
             self._lanes.wake_uncharged()

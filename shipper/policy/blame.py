@@ -83,11 +83,11 @@ class Contrast:
         self.crowd, self.lanes_refused = before.crowd, before.lanes_refused
         self.refuses_all = before.refuses_all
 
-    def accepted(self, attempt: Try, now: float) -> None:
-        """Record that an event was accepted."""
-        if attempt.number > self._accepted:
-            self._accepted, self._accepted_at = attempt.number, now
-        self.crowd.ended(attempt.lane)
+    def accepted(self, number: int, lane: str | int, now: float) -> None:
+        """Record that an event of a lane was accepted, by the try of this number."""
+        if number > self._accepted:
+            self._accepted, self._accepted_at = number, now
+        self.crowd.ended(lane)
         self._failures = 0
         self._failing.clear()
 

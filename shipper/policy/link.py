@@ -106,13 +106,12 @@ class Link:
 
     def blame(self, attempt: Try, outcome: Outcome, now: float, chance: float) -> Blame:
         """Record the outcome of a try, and return whom a failure is charged to."""
+        if outcome.kind is Kind.ACCEPTED:
+            self.accepted(attempt.number, attempt.lane, now)
+            return Blame.NEITHER
         was_probe = attempt.number == self._probe
         if was_probe:
             self._probe = None
-        if outcome.kind is Kind.ACCEPTED:
-            self.failing.worked()
-            self._accept(attempt, was_probe, now)
-            return Blame.NEITHER
         self.failing.failed(outcome, now)
         match outcome.kind:
             case Kind.REFUSED:
@@ -122,6 +121,24 @@ class Link:
                 return Blame.NEITHER
             case _:
                 return self._fail(attempt, outcome, was_probe, now, chance)
+
+    def accepted(self, number: int, lane: str | int, now: float) -> None:
+        """Record that an event of a lane was accepted, by the try of this number."""
+        was_probe = number == self._probe
+        if was_probe:
+            self._probe = None
+        self.failing.worked()
+        self.contrast.accepted(number, lane, now)
+        if self.state is State.READY:
+            self.contrast.takes_again()
+        elif self.state is State.RAMPING:
+            self.contrast.takes_again()
+            self._widen(now)
+        # A try that began before the link went down proves nothing about the link now.
+        elif was_probe and now >= self._quiet_until:
+            self.contrast.takes_again()
+            self._ramp = self._ramp_left = 1
+            self._enter(State.RAMPING, None, now)
 
     def abandon(self, number: int) -> None:
         """Forget a try that a stop of the daemon cut off: it has no outcome."""
@@ -146,18 +163,6 @@ class Link:
         """End the ramp if it allows more tries than `wanted`: there are no more events to send."""
         if self.state is State.RAMPING and wanted < self._ramp:
             self._enter(State.READY, None, now)
-
-    def _accept(self, attempt: Try, was_probe: bool, now: float) -> None:  # noqa: FBT001
-        self.contrast.accepted(attempt, now)
-        if not self.is_down:
-            self.contrast.takes_again()
-            if self.state is State.RAMPING:
-                self._widen(now)
-        # A try that began before the link went down proves nothing about the link now.
-        elif was_probe and now >= self._quiet_until:
-            self.contrast.takes_again()
-            self._ramp = self._ramp_left = 1
-            self._enter(State.RAMPING, None, now)
 
     def _widen(self, now: float) -> None:
         self._ramp_left -= 1
