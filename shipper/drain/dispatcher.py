@@ -15,10 +15,9 @@ from math import inf
 from shipper.clock import Clock
 from shipper.drain.exchange import Exchange, ExchangeResult, OutboxReader, OutboxWriter, Thread
 from shipper.drain.link_row import StoredLinks
-from shipper.drain.lookahead import Wanted
 from shipper.drain.reporter import Reporter
 from shipper.drain.route import Route
-from shipper.drain.routes import Asked, Routes
+from shipper.drain.routes import Asked, Routes, take_wanted
 from shipper.drain.wait import Rhythm, Wait
 from shipper.errors import StoreUnavailable
 from shipper.store.drain.messages import Holds, LinkRow, Work
@@ -207,7 +206,7 @@ class Dispatcher:
         routes = self._routes.in_turn()
         now, wall = self._clock.monotonic(), self._clock.wall()
         ended = [(route, route.flights.take_ended()) for route in routes]
-        wanted = self._take_wanted(routes, now)
+        wanted = [] if self._stop.is_set() else take_wanted(routes, CLAIMS_PER_TURN, now)
         homes = {row: route.name for route, rows in wanted for row, _ in rows}
         links = self._changed_links(now, wall)
         work = Work(
@@ -233,16 +232,6 @@ class Dispatcher:
                 self._report.recorded(route.name, items)
         self._take_result(asked, result)
         return result
-
-    def _take_wanted(self, routes: Sequence[Route], now: float) -> list[tuple[Route, list[Wanted]]]:
-        """Take from each route the rows that it wants, as many as one turn claims."""
-        taken, room = [], CLAIMS_PER_TURN
-        for route in () if self._stop.is_set() else routes:
-            if now >= route.recalled_until:
-                rows = route.ahead.take_wanted(room)
-                room -= len(rows)
-                taken.append((route, rows))
-        return taken
 
     def _take_result(self, asked: Sequence[Asked], result: ExchangeResult) -> None:
         now = self._clock.monotonic()

@@ -11,6 +11,7 @@ from math import inf
 from typing import NamedTuple
 
 from shipper.clock import Clock
+from shipper.drain.lookahead import Wanted
 from shipper.drain.route import Route
 from shipper.drain.terms import Question
 
@@ -104,3 +105,14 @@ class Routes:
         for route in [*self._leaving.values(), *self.named.values()]:
             await route.courier.aclose()
         await asyncio.gather(*self._closing, return_exceptions=True)
+
+
+def take_wanted(routes: Sequence[Route], most: int, now: float) -> list[tuple[Route, list[Wanted]]]:
+    """Take from each route the rows that it wants to claim, `most` of them together."""
+    taken: list[tuple[Route, list[Wanted]]] = []
+    for route in routes:
+        if now >= route.recalled_until:
+            rows = route.ahead.take_wanted(most)
+            most -= len(rows)
+            taken.append((route, rows))
+    return taken
