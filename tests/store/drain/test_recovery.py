@@ -92,6 +92,22 @@ def test_the_mark_stays_until_the_event_has_its_answer(engine: Engine) -> None:
     assert column(engine, "maybe_received", row) == 0
 
 
+def test_an_event_that_waits_with_its_claim_keeps_its_time_after_a_crash(engine: Engine) -> None:
+    """A restart isn't a reason to send it sooner, and its failures still count."""
+    queue = taken(engine)
+    [event, behind] = claim(queue, *write(engine, "a", "a"))
+    record(queue, failed(event, 4.0))
+    assert claims(engine) == [[event.id, behind.id]]
+    again = taken(engine)
+    rows = settled(Looks(engine)).look(Look("lane", "default", 9, lane="a"))
+    assert [(row.id, row.next_attempt_at) for row in rows] == [
+        (event.id, pytest.approx(NOW + 4.0, abs=0.002)),
+        (behind.id, None),
+    ]
+    [found] = claim(again, event.id)
+    assert (found.attempts, found.failed) == (event.attempts + 1, True)
+
+
 def test_a_retried_event_that_was_not_sent_again_is_not_marked(engine: Engine) -> None:
     """Its old claim says nothing about its new life."""
     queue = taken(engine)
