@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from shipper.clock import Clock
 from shipper.drain.reporter import Reporter
@@ -36,8 +36,11 @@ T = TypeVar("T")
 class OutboxWriter(Protocol):
     """The writing side of the outbox: `shipper.store.drain.queue.Queue`."""
 
-    def turn(self, work: Work) -> list[Event]:
-        """Do the work of a turn in one durable transaction; return the events that it claimed."""
+    def turn(self, work: Work, follow: Callable[[Any], None]) -> list[Event]:
+        """Do the work of a turn in one durable transaction; return the events that it claimed.
+
+        On a server, `follow` sends questions together with the COMMIT.
+        """
 
     def renew(self) -> None:
         """Prolong the lease; fail if the last turn is no longer in the database."""
@@ -49,6 +52,9 @@ class OutboxReader(Protocol):
     @property
     def settled(self) -> SettledIds:
         """The watermark, and the connection that has seen it."""
+
+    def following(self, *, pulse: bool, questions: Sequence[Look]) -> Callable[[Any], None]:
+        """Return what asks for the next pulse and looks together with a turn's COMMIT."""
 
     def pulse(self) -> Pulse:
         """Return what may have changed since the last pulse."""
@@ -186,8 +192,12 @@ class Exchange:
     def _converse(self, talk: _OpenExchange) -> ExchangeResult:
         """Do the exchange in the database's thread; after a failure, a new call continues it."""
         asked_at = self._clock.monotonic()
+        pulses = self._is_pulse_due(talk, asked_at)
+        now = [one.look for one in talk.questions if not (pulses or one.only_if_fresh)]
+        follow = self._looks.following(pulse=pulses, questions=now)
         if talk.events is None:
-            talk.events = self._queue.turn(replace(talk.work, settled=self._looks.settled))
+            work = replace(talk.work, settled=self._looks.settled)
+            talk.events = self._queue.turn(work, follow)
         if self.lease_until - asked_at < self._ttl * 2 / 3:
             self._queue.renew()
             self.lease_until = asked_at + self._ttl
@@ -221,8 +231,11 @@ class Exchange:
         talk.commanded = True
         self._generation = generation
 
+    def _is_pulse_due(self, talk: _OpenExchange, now: float) -> bool:
+        return not talk.work or talk.fresh or now >= self._pulse_at
+
     def _pulse(self, talk: _OpenExchange, now: float) -> Pulse:
-        if talk.work and not talk.fresh and now < self._pulse_at:
+        if not self._is_pulse_due(talk, now):
             return Pulse(fresh=False, generation=-1, held_back=self._held_back)
         pulse = self._looks.pulse()
         self._pulse_at = now + _PULSE_EVERY

@@ -63,9 +63,9 @@ def the_fence_is_of_another_cluster() -> Any:
     def observe(self: Watermark, highest: int, oldest: int, upcoming: int) -> None:
         original(self, highest, oldest, max(upcoming, self._fence))
 
-    def _pulse(self: Looks, tx: Any) -> Any:
-        self._made = {}
-        return original_pulse(self, tx)
+    def _pulse(self: Looks) -> Any:
+        self._made, self._asked_pulse = {}, None
+        return original_pulse(self)
 
     original, original_pulse = Watermark.observe, Looks._pulse_postgres
     stack = ExitStack()
@@ -202,7 +202,7 @@ def a_lane_is_read_from_its_first_version() -> Any:
 def the_lease_is_prolonged_with_every_turn() -> Any:
     """Each turn leaves a dead version of the row that every turn locks."""
 
-    def advance(self: TurnBook, tx: Any, turn: Any, *known: Any) -> Written | None:
+    def advance(self: TurnBook, tx: Any, turn: Any, *known: Any) -> Callable[[], Written | None]:
         self.renew(tx, turn.token, 25.0)
         return original(self, tx, turn, *known)
 

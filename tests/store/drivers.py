@@ -7,10 +7,21 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from shipper.store.db.postgres.pipeline import Pipeline
 from shipper.store.drain.messages import LinkRow, Work
 from shipper.store.drain.queue import Queue
 from tests.store.daemons import NOW
 from tests.store.shipping import accepted, claim, failed, refused, taken, wipe
+
+_waits = Pipeline.wait
+
+
+def _wait_unanswered(pipeline: Pipeline) -> None:
+    """Let the server do everything; a failure after that has kept the answers."""
+    sent = list(pipeline._sent)
+    _waits(pipeline)
+    for answer in sent:
+        answer.give(None)
 
 
 class Driver:
@@ -23,18 +34,30 @@ class Driver:
         self.after = False
         for name in ("do_execute", "do_executemany", "do_execute_no_params", "do_commit"):
             patch.setattr(engine.dialect, name, self._watched(getattr(engine.dialect, name)))
+        for name in ("send", "send_plain"):
+            patch.setattr(Pipeline, name, self._watched(getattr(Pipeline, name)))
+        patch.setattr(Pipeline, "wait", self._wait)
 
-    def _watched(self, call: Callable[..., None]) -> Callable[..., None]:
-        def watched(*arguments: Any, **more: Any) -> None:
+    def _watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*arguments: Any, **more: Any) -> Any:
             self.calls += 1
             lost = self.calls == self.fails_at
             if lost and not self.after:
                 raise self._error()
-            call(*arguments, **more)
+            answer = call(*arguments, **more)
             if lost:
                 raise self._error()
+            return answer
 
         return watched
+
+    @property
+    def _wait(self) -> Callable[[Pipeline], None]:
+        def wait(pipeline: Pipeline) -> None:
+            loses = self.after and self.calls + 1 == self.fails_at
+            self._watched(_wait_unanswered if loses else _waits)(pipeline)
+
+        return wait
 
     def _error(self) -> Exception:
         assert self._engine.dialect.dbapi is not None

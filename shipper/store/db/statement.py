@@ -8,25 +8,57 @@ place.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from shipper.store.db.dialect import Dialect
+from shipper.store.db.postgres.pipeline import Compiled, Pipeline
 
 Values: TypeAlias = Mapping[str, Any]
 
 _NONE: Values = {}
 
 
+class Sent(Protocol):
+    """The answer to a statement that was sent; ask for it once the channel was waited for."""
+
+    @property
+    def driver(self) -> object:
+        """The driver's connection that has sent the statement."""
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the database has done the statement."""
+
+    def rows(self) -> Sequence[tuple[Any, ...]]:
+        """Return the rows that the statement has found."""
+
+    def changes(self) -> int:
+        """Return how many rows the statement has changed."""
+
+
+class Channel(NamedTuple):
+    """Where statements are sent: a connection, and the pipeline that is open on it, if any."""
+
+    tx: Connection
+    pipeline: Pipeline | None = None
+
+    def wait(self) -> None:
+        """Wait for the answers so far; raises the driver's error for the first that failed."""
+        if self.pipeline is not None:
+            self.pipeline.wait()
+
+
 class Statement:
     """One statement, with parameters like `:name`. Raises SQLAlchemy's DBAPIError."""
 
-    __slots__ = ("_compiled", "_sql")
+    __slots__ = ("_command", "_compiled", "_sql")
 
     def __init__(self, dialect: Dialect, sql: str) -> None:
         self._sql = sql
+        self._command: Compiled | None = None
         # If the driver doesn't read names, SQLAlchemy's dialect of an engine has to compile it.
         self._compiled = sql if dialect.takes_names else None
 
@@ -50,6 +82,30 @@ class Statement:
         changed: int = self._run(tx, values, many=True)
         return changed
 
+    def send(self, channel: Channel, values: Values = _NONE) -> Sent:
+        """Pass it to the database; in a pipeline nothing waits for its answer."""
+        tx, pipeline = channel
+        try:
+            if pipeline is not None:
+                return pipeline.send(self._command or self._parse(), values)
+            cursor = tx.connection.cursor()
+            tx.dialect.do_execute(cursor, self._for(tx), values)
+        except tx.dialect.loaded_dbapi.Error as error:
+            raise failure(tx, self._sql, error) from error
+        return _Done(tx, self._sql, cursor)
+
+    def send_each(self, channel: Channel, values: Sequence[Values]) -> None:
+        """Pass it to the database once for each of the values."""
+        if channel.pipeline is None:
+            self.each(channel.tx, values)
+            return
+        for one in values:
+            self.send(channel, one)
+
+    def _parse(self) -> Compiled:
+        self._command = Compiled(self._sql)
+        return self._command
+
     def _run(self, tx: Connection, values: Any, *, many: bool = False, fetch: bool = False) -> Any:
         """Pass it to the driver; return the rows, or how many rows were changed."""
         execute = tx.dialect.do_executemany if many else tx.dialect.do_execute
@@ -58,18 +114,50 @@ class Statement:
             execute(cursor, self._for(tx), values)
             return cursor.fetchall() if fetch else cursor.rowcount
         except tx.dialect.loaded_dbapi.Error as error:
-            raise self._failure(tx, error) from error
+            raise failure(tx, self._sql, error) from error
 
     def _for(self, tx: Connection) -> str:
         if self._compiled is None:
             self._compiled = str(text(self._sql).compile(dialect=tx.dialect))
         return self._compiled
 
-    def _failure(self, tx: Connection, error: Any) -> Exception:
-        lost = tx.dialect.is_disconnect(error, tx.connection, None)
-        # Without the parameters, as in the engine's own errors: they can be payloads.
-        failure: Exception = DBAPIError.instance(
-            self._sql, None, error, tx.dialect.loaded_dbapi.Error,
-            hide_parameters=True, connection_invalidated=lost, dialect=tx.dialect,
-        )  # fmt: skip
-        return failure
+
+class _Done:
+    """The answer to a statement that the driver has done at once."""
+
+    __slots__ = ("_cursor", "_sql", "_tx")
+
+    def __init__(self, tx: Connection, sql: str, cursor: Any) -> None:
+        self._tx = tx
+        self._sql = sql
+        self._cursor = cursor
+
+    @property
+    def driver(self) -> object:
+        return self._tx.connection.driver_connection
+
+    @property
+    def is_answered(self) -> bool:
+        return True
+
+    def rows(self) -> Sequence[tuple[Any, ...]]:
+        try:
+            found: Sequence[tuple[Any, ...]] = self._cursor.fetchall()
+        except self._tx.dialect.loaded_dbapi.Error as error:
+            raise failure(self._tx, self._sql, error) from error
+        return found
+
+    def changes(self) -> int:
+        changed: int = self._cursor.rowcount
+        return changed
+
+
+def failure(tx: Connection, sql: str, error: Any) -> Exception:
+    """Return SQLAlchemy's error for a failure of the driver."""
+    lost = tx.dialect.is_disconnect(error, tx.connection, None)
+    # Without the parameters, as in the engine's own errors: they can be payloads.
+    found: Exception = DBAPIError.instance(
+        sql, None, error, tx.dialect.loaded_dbapi.Error,
+        hide_parameters=True, connection_invalidated=lost, dialect=tx.dialect,
+    )  # fmt: skip
+    return found

@@ -4,8 +4,9 @@ All turn a driver's failure into a ShipperError. Never keep a transaction open w
 anything but the database.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeAlias
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
@@ -15,6 +16,10 @@ from shipper.errors import ShipperError
 from shipper.store.db import failures
 from shipper.store.db.dialect import Mode
 from shipper.store.db.kept import Kept
+from shipper.store.db.statement import Channel, failure
+
+Follow: TypeAlias = Callable[[Channel], None]
+"""What sends statements behind a COMMIT; see `exchanging`."""
 
 
 @contextmanager
@@ -107,6 +112,31 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def exchanging(engine: Engine, follow: Follow) -> Iterator[Channel]:
+    """Open a transaction like `writing`; on a server, its statements are sent without waiting.
+
+    There `follow` sends single statements together with the COMMIT. Their answers are there after
+    the transaction, unless only they have failed.
+    """
+    kept = _kept(engine)
+    if not kept.dialect.has_pipelines(engine):
+        with writing(engine) as tx:
+            yield Channel(tx)
+        return
+    with translating(engine), _connected(engine, "glance") as tx:
+
+        def on_commit() -> None:
+            kept.committing = object()
+            follow(Channel(tx, pipeline))
+
+        try:
+            with kept.dialect.pipelined(tx, on_commit) as pipeline:
+                yield Channel(tx, pipeline)
+        except tx.dialect.loaded_dbapi.Error as error:
+            raise failure(tx, "statements in a pipeline", error) from error
+
+
+@contextmanager
 def glancing(engine: Engine) -> Iterator[Connection]:
     """Open a connection for single statements, each with its own view: the cheapest read.
 
@@ -114,6 +144,24 @@ def glancing(engine: Engine) -> Iterator[Connection]:
     """
     with translating(engine), _connected(engine, "glance") as connection:
         yield connection
+
+
+@contextmanager
+def asking(engine: Engine) -> Iterator[Channel]:
+    """Open a channel for single statements like `glancing`; on a server, they aren't waited for.
+
+    Raises StoreUnavailable, AccessDenied and SchemaError.
+    """
+    dialect = _kept(engine).dialect
+    with glancing(engine) as tx:
+        if not dialect.has_pipelines(engine):
+            yield Channel(tx)
+            return
+        try:
+            with dialect.asking(tx) as pipeline:
+                yield Channel(tx, pipeline)
+        except tx.dialect.loaded_dbapi.Error as error:
+            raise failure(tx, "questions in a pipeline", error) from error
 
 
 @contextmanager

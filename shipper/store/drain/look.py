@@ -18,15 +18,15 @@ It must never return a row above the watermark. It must always return a lane fro
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import OutboxChanged
 from shipper.store.db.dialect import ALL_IDS, Dialect, dialect_of
 from shipper.store.db.postgres.catalog import CLUSTER
-from shipper.store.db.statement import Statement
-from shipper.store.db.transactions import glancing
+from shipper.store.db.statement import Channel, Sent, Statement
+from shipper.store.db.transactions import Follow, asking, glancing
 from shipper.store.drain.commands import Commands
 from shipper.store.drain.floors import Floors
 from shipper.store.drain.messages import (
@@ -45,6 +45,13 @@ _INDEXES = ("pending", "maybe", "key")
 # The tables are checked with every 16th pulse: within seconds, also while nothing happens.
 _LOOKED_AT_EVERY = 16
 _NOTHING: Mapping[str, Sequence[str]] = MappingProxyType({})
+
+
+class _Asked(NamedTuple):
+    """A look that was asked: with which values, and the statement."""
+
+    values: dict[str, Any]
+    sent: Sent
 
 
 class Looks:
@@ -68,31 +75,53 @@ class Looks:
         self._top = 0
         self._shape: str | None = None
         self._pulses = 0
+        self._asked_pulse: Sent | None = None
+        self._asked: dict[Look, _Asked] = {}
 
     @property
     def settled(self) -> SettledIds:
         """Up to which id the order of commits is settled (PostgreSQL; SQLite doesn't need it)."""
         return NOT_SEEN if self._met is None else SettledIds(self._watermark.safe, self._met[0])
 
+    def following(self, *, pulse: bool, questions: Sequence[Look]) -> Follow:
+        """Return what asks for the next pulse and looks behind a COMMIT, in its round trip.
+
+        `pulse` and `look` then take those answers, if there are any: once, and none from before.
+        """
+        self._asked_pulse = None
+        self._asked.clear()
+
+        def send(channel: Channel) -> None:
+            if pulse and self._made:
+                self._asked_pulse = self._sql.pulse.send(channel, self._made)
+            self._asked |= {question: self._ask(channel, question) for question in questions}
+
+        return send
+
     def pulse(self) -> Pulse:
         """Return what may have changed since the last pulse. Cheap."""
+        if self._dialect.may_hold_back:
+            return self._pulse_postgres()
         with glancing(self._engine) as tx:
-            if self._dialect.may_hold_back:
-                return self._pulse_postgres(tx)
             version = (tx.connection.driver_connection, self._sql.version.row(tx)[0])
             if version == self._version:
                 return Pulse(fresh=False, generation=-1)
             self._version = version
             generation, top = lease_row(self._sql.pulse.rows(tx))
             self._recognise(top)
-            return Pulse(fresh=True, generation=generation, damage=self._damage(tx))
+        return Pulse(fresh=True, generation=generation, damage=self._damage())
 
-    def _pulse_postgres(self, tx: Connection) -> Pulse:
-        if not self._made:
-            self._made = made_of(self._sql.made.row(tx))
-        row = lease_row(self._sql.pulse.rows(tx, self._made))
-        generation, last, settled, highest, oldest, upcoming, started = row
-        moved = self._meet(tx, started)
+    def _pulse_postgres(self) -> Pulse:
+        sent, self._asked_pulse = self._asked_pulse, None
+        if sent is None or not sent.is_answered:
+            if not self._made:
+                with glancing(self._engine) as tx:
+                    self._made = made_of(self._sql.made.row(tx))
+            with asking(self._engine) as channel:
+                sent = self._sql.pulse.send(channel, self._made)
+                channel.wait()
+        generation, last, settled, highest, oldest, upcoming, started = lease_row(sent.rows())
+        moved = self._meet(sent.driver, started)
         if generation != self._generation:
             self._generation = generation
             self._floors.forget()  # an operator may have made an event pending again
@@ -101,19 +130,19 @@ class Looks:
         self._watermark.observe(highest, oldest, upcoming)
         fresh = self._watermark.safe != self._scanned
         self._scanned = self._watermark.safe
-        held_back = self._watermark.is_held_back
-        return Pulse(fresh, generation, held_back, self._damage(tx), moved)
+        return Pulse(fresh, generation, self._watermark.is_held_back, self._damage(), moved)
 
-    def _meet(self, tx: Connection, started: int) -> bool:
+    def _meet(self, driver: object, started: int) -> bool:
         """Return whether this may be another server than before; if so, start a new watermark.
 
         Raises OutboxChanged if it belongs to another cluster.
         """
-        before, self._met = self._met, (tx.connection.driver_connection, started)
+        before, self._met = self._met, (driver, started)
         if self._met == before:
             return False
-        [readable] = self._sql.may_read_cluster.row(tx)
-        cluster = self._sql.cluster.row(tx)[0] if readable else 0
+        with glancing(self._engine) as tx:
+            [readable] = self._sql.may_read_cluster.row(tx)
+            cluster = self._sql.cluster.row(tx)[0] if readable else 0
         if self._cluster not in {0, cluster}:
             raise OutboxChanged(
                 "another PostgreSQL cluster answers at the address of the database",
@@ -133,10 +162,15 @@ class Looks:
             )
         self._top = top
 
-    def _damage(self, tx: Connection) -> tuple[str, ...] | None:
+    def _damage(self) -> tuple[str, ...] | None:
+        """Return what is wrong with the tables: with every 16th pulse, if their shape is new."""
         self._pulses += 1
         if self._pulses % _LOOKED_AT_EVERY != 1:
             return None
+        with glancing(self._engine) as tx:
+            return self._damage_in(tx)
+
+    def _damage_in(self, tx: Connection) -> tuple[str, ...] | None:
         shape = str(self._sql.shape.row(tx)[0])
         if shape == self._shape:
             return None
@@ -145,6 +179,19 @@ class Looks:
 
     def look(self, question: Look) -> list[PendingRow]:
         """Return pending rows, in the order in which their events have to be sent."""
+        asked = self._asked.pop(question, None)
+        if asked is None or not asked.sent.is_answered:
+            with asking(self._engine) as channel:
+                asked = self._ask(channel, question)
+                channel.wait()
+                found = asked.sent.rows()
+        else:
+            found = asked.sent.rows()
+        if question.kind == "lane" and "floor" in asked.values:
+            return self._beginning_of_lane(asked.values, found)
+        return [self._row(*row) for row in found]
+
+    def _ask(self, channel: Channel, question: Look) -> _Asked:
         values = {
             "destination": question.destination,
             "after": question.after,
@@ -160,21 +207,20 @@ class Looks:
         elif question.kind == "lane":
             values["key"] = self._dialect.bind_key(str(question.lane))
             if self._dialect.keeps_dead_rows:
-                return self._look_at_lane(values)
-        with glancing(self._engine) as tx:
-            return [self._row(*row) for row in statement.rows(tx, values)]
+                values["floor"] = self._floors.of((question.destination, str(question.lane)))
+        return _Asked(values, statement.send(channel, values))
 
-    def _look_at_lane(self, values: dict[str, Any]) -> list[PendingRow]:
+    def _beginning_of_lane(
+        self, values: dict[str, Any], found: Sequence[tuple[Any, ...]]
+    ) -> list[PendingRow]:
         """Return the beginning of a lane: first what may have been received, then the others."""
-        lane = (values["destination"], values["key"])
-        values["floor"] = self._floors.of(lane)
-        with glancing(self._engine) as tx:
-            found = sorted(self._sql.looks["lane"].rows(tx, values), key=_place_of)
+        found = sorted(found, key=_place_of)
         rows = [self._row(*row[:-1]) for row in found[: values["limit"]]]
         # If all of these may have been received, the first of the others isn't known.
         if len(rows) < values["limit"] or not found[len(rows) - 1][-1]:
             first = min((row.id for row in rows), default=values["safe"] + 1)
-            self._floors.learn(lane, min(first - 1, values["safe"]))
+            floor = min(first - 1, values["safe"])
+            self._floors.learn((values["destination"], values["key"]), floor)
         return rows
 
     def _row(

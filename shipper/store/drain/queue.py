@@ -10,7 +10,6 @@ must never grow with the backlog, the number of keys or the history.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
@@ -18,11 +17,12 @@ from shipper.clock import SystemClock
 from shipper.errors import LeaseLost, OutboxChanged, OutboxHeld
 from shipper.policy.event import Event
 from shipper.store.db.dialect import Dialect, dialect_of
-from shipper.store.db.statement import Statement
-from shipper.store.db.transactions import writing
+from shipper.store.db.statement import Channel, Statement
+from shipper.store.db.transactions import Follow, exchanging, writing
 from shipper.store.drain import record as recording
 from shipper.store.drain import sqlite_planner
-from shipper.store.drain.claims import ClaimBook, chunks, dump_ids, load_ids
+from shipper.store.drain.claims import ClaimBook, dump_ids, load_ids
+from shipper.store.drain.fetch import Fetch
 from shipper.store.drain.messages import Work
 from shipper.store.drain.recovery import recover
 from shipper.store.lease.lease import Owner
@@ -37,7 +37,18 @@ _CORRECTED = "db upgrade has corrected the numbers of shipper's turns, which a t
 _IN_FLIGHT = "events in flight at that moment are sent again, with the same Idempotency-Key"
 _MAY_REPEAT = "events delivered since then are sent again, with the same Idempotency-Key"
 
+_EMPTIED = "shipper_outbox was emptied, restored or replaced while events of it were in flight"
+_CHECK = "run: shipper db upgrade, which says what is wrong with it now"
+
 _clock = SystemClock()
+
+
+class _NotWritten(Exception):
+    """A turn can't be written: it was before, or the outbox is no longer as it was."""
+
+
+def ask_nothing(_: Channel) -> None:
+    """Send nothing behind a COMMIT."""
 
 
 class Queue:
@@ -60,7 +71,7 @@ class Queue:
         self._turns = TurnBook(self._dialect, monotonic)
         self._watch = StillnessTimer(monotonic)
         self._ttl = lease_ttl
-        self._bytes_per_claim = bytes_per_claim
+        self._fetch = Fetch(self._dialect, bytes_per_claim)
         self._book = ClaimBook()
         self._turn = Turn(0, 0, 0, 0, 0)
         self._since: str | None = None
@@ -139,14 +150,15 @@ class Queue:
 
     # -- a turn -------------------------------------------------------------------------------
 
-    def turn(self, work: Work) -> list[Event]:
+    def turn(self, work: Work, follow: Follow = ask_nothing) -> list[Event]:
         """Do a turn's work in one durable transaction; return the claimed events in its order.
 
         A wanted id that isn't returned had no room, or is no longer pending. After
         StoreUnavailable the caller can give the same work again: it isn't done twice. If another
         server than in the last turn answers, or the server was restarted, nothing is claimed: the
-        rows that were seen may not be there. Raises LeaseLost if another process has taken over,
-        and OutboxChanged if the server lacks what this process has written.
+        rows that were seen may not be there. On a server, `follow` sends questions together with
+        the COMMIT. Raises LeaseLost if another process has taken over, and OutboxChanged if the
+        server lacks what this process has written.
         """
         if not work:
             return []
@@ -155,7 +167,6 @@ class Queue:
         ended = [record.event.id for record in work.records if recording.is_end(record)]
         places = {r.event.destination for r in work.records if recording.is_end(r)}
         before = self._turn
-        folds = self._turns.is_fold_due(before.number + 1, places)
         turn = Turn(
             before.number + 1,
             before.token,
@@ -163,21 +174,17 @@ class Queue:
             before.delivery + len(ended),
             work.settled.up_to,
         )
-        with writing(self._engine) as tx:
-            written = self._advance(tx, turn, work.settled.by)
-            done_before = written is None
-            if written is None:
-                met = self._meet(tx)
-                events = self._fetch(tx, self._claimed(tx, turn.claim) if work.wanted else [])
-            else:
-                met, turn = written.server, turn._replace(settled=written.settled)
-                wanted = work.wanted if met == self._met else ()
-                events = _at_home(self._fetch(tx, wanted), work.homes)
-                self._do(tx, work, ended, events, turn)
-                if folds:
-                    self._turns.fold(tx, turn.number)
-        if folds and not done_before:
-            self._turns.folded(turn.number, places)
+        folds = self._turns.is_fold_due(turn.number, places)
+        try:
+            with exchanging(self._engine, follow) as channel:
+                done = self._send(channel, work, ended, turn, folds=folds)
+                channel.wait()
+                met, turn, events = done()
+        except _NotWritten:
+            met, events = self._done_before(work, turn)
+        else:
+            if folds:
+                self._turns.folded(turn.number, places)
         self._turn, self._met = turn, met
         self._book.remove(ended)
         self._book.remove(work.released)
@@ -186,24 +193,68 @@ class Queue:
             self._book.add(turn.claim, (event.id for event in events))
         return events
 
-    def _advance(self, tx: Connection, turn: Turn, by: object) -> Written | None:
-        """Write a turn; return None if this very turn was committed before, but its answer lost."""
-        met = self._met if by is tx.connection.driver_connection else 0
+    def _send(
+        self, channel: Channel, work: Work, ended: list[int], turn: Turn, *, folds: bool
+    ) -> Callable[[], tuple[int, Turn, list[Event]]]:
+        """Send all that doesn't depend on an answer; what comes back does the rest.
+
+        That raises _NotWritten if this turn can't be written.
+        """
+        advance = self._advance(channel, turn, work.settled.by)
+        fetch = self._fetch.send(channel, work.wanted)
+        number = self._turn.delivery
+        write_rest = recording.write(
+            channel, self._dialect, work.records, number=number, turn=turn.number
+        )
+        for link in work.links:
+            recording.write_link(channel, self._dialect, link, work.now)
+        self._end_claims(channel, ended, work.released)
+        if folds:
+            self._turns.fold(channel, turn.number)
+
+        def finish() -> tuple[int, Turn, list[Event]]:
+            written = advance()
+            if written is None:
+                raise _NotWritten
+            events = fetch() if written.server == self._met else []
+            events = _at_home(events, work.homes)
+            write_rest()
+            self._claim(channel, turn.claim, events)
+            return written.server, turn._replace(settled=written.settled), events
+
+        return finish
+
+    def _claim(self, channel: Channel, number: int, events: list[Event]) -> None:
+        if events:
+            ids = dump_ids(event.id for event in events)
+            self._sql.insert_claim.send(channel, {"number": number, "ids": ids})
+
+    def _end_claims(self, channel: Channel, ended: list[int], released: Sequence[int]) -> None:
+        over, kept = self._book.changes(ended, released)
+        if over:
+            self._sql.end_claims.send(channel, {"ids": self._dialect.bind_ids(over)})
+        for number, ids in kept.items():
+            self._sql.rewrite_claim.send(channel, {"number": number, "ids": ids})
+
+    def _advance(self, channel: Channel, turn: Turn, by: object) -> Callable[[], Written | None]:
+        met = self._met if by is channel.tx.connection.driver_connection else 0
         known = {"known": self._known, "met": met, **self._made}
-        written = self._turns.advance(tx, turn, known)
-        if written is not None:
-            return written
-        held, last = self._turns.lock(tx)
-        if held.token == turn.token == last.token:
-            if last.number == turn.number:
-                return None
-            if last.number == turn.number - 1:
-                raise OutboxChanged(
-                    "shipper_outbox was emptied, restored or replaced while events of it were in"
-                    " flight",
-                    "run: shipper db upgrade, which says what is wrong with it now",
-                )
-        raise self._lost(held, last)
+        return self._turns.advance(channel, turn, known)
+
+    def _done_before(self, work: Work, turn: Turn) -> tuple[int, list[Event]]:
+        """Return the server and the events of a turn that was committed, but its answer was lost.
+
+        Raises LeaseLost or OutboxChanged if the turn wasn't committed, and can't be written.
+        """
+        with writing(self._engine) as tx:
+            held, last = self._turns.lock(tx)
+            if held.token == turn.token == last.token:
+                if last.number == turn.number:
+                    wanted = self._claimed(tx, turn.claim) if work.wanted else []
+                    return self._meet(tx), self._fetch.send(Channel(tx), wanted)()
+                if last.number == turn.number - 1:
+                    raise OutboxChanged(_EMPTIED, _CHECK)
+            raise self._lost(held, last)
 
     def _lost(self, held: LeaseState, last: Turn) -> LeaseLost | OutboxChanged:
         """Return the error for a last turn that this process didn't write."""
@@ -217,55 +268,10 @@ class Queue:
         """Return which server answers; 0 for SQLite, whose file is checked anyway."""
         return 0 if self._dialect.is_file else int(self._sql.started.row(tx)[0])
 
-    def _do(
-        self, tx: Connection, work: Work, ended: list[int], events: list[Event], turn: Turn
-    ) -> None:
-        number = self._turn.delivery
-        recording.write(tx, self._dialect, work.records, number=number, turn=turn.number)
-        for link in work.links:
-            recording.write_link(tx, self._dialect, link, work.now)
-        over, kept = self._book.changes(ended, work.released)
-        if over:
-            self._sql.end_claims.changes(tx, {"ids": self._dialect.bind_ids(over)})
-        for number, ids in kept.items():
-            self._sql.rewrite_claim.changes(tx, {"number": number, "ids": ids})
-        if events:
-            ids = dump_ids(event.id for event in events)
-            self._sql.insert_claim.changes(tx, {"number": turn.claim, "ids": ids})
-
     def _claimed(self, tx: Connection, claim: int) -> list[int]:
         """Return a claim's ids on disk; it allows the daemon to send no other event."""
         ids = tx.execute(self._sql.claim, {"number": claim}).scalar()
         return [] if ids is None else load_ids(ids)
-
-    def _fetch(self, tx: Connection, wanted: Sequence[int]) -> list[Event]:
-        found: list[Event] = []
-        room = self._bytes_per_claim
-        for chunk in chunks(wanted):
-            rows = self._sql.events.rows(tx, {"ids": self._dialect.bind_ids(chunk)})
-            by_id = {row[0]: row for row in rows}
-            for event in (self._event(*by_id[i]) for i in chunk if i in by_id):
-                room -= len(event.payload)
-                if room < 0 and found:
-                    return found
-                found.append(event)
-        return found
-
-    def _event(self, row: int, event_id: Any, destination: str, key: Any, *rest: Any) -> Event:
-        """Make an event of the columns of `_QueueStatements.events`."""
-        payload, attempts, maybe_received, failed, manual, created_at = rest
-        return Event(
-            id=row,
-            event_id=self._dialect.text(event_id),
-            destination=destination,
-            ordering_key=self._dialect.text(key),
-            payload=bytes(payload),
-            attempts=attempts,
-            maybe_received=bool(maybe_received),
-            failed=bool(failed),
-            manual=bool(manual),
-            created_at=created_at or 0.0,
-        )
 
 
 def _at_home(events: list[Event], homes: Mapping[int, str]) -> list[Event]:
@@ -288,14 +294,4 @@ class _QueueStatements:
         )
         self.end_claims = Statement(
             dialect, f"DELETE FROM shipper_claim WHERE number IN {dialect.ids}"
-        )
-        by_id = f"shipper_outbox{dialect.by_id}"
-        # Reading a number costs a third of reading a text; exact to 0.1 ms.
-        created_at = dialect.seconds.format("created_at")
-        self.events = Statement(
-            dialect,
-            f"SELECT id, {dialect.event_id} AS event_id, destination,"
-            f" {dialect.ordering_key} AS ordering_key, {dialect.payload} AS payload, attempts,"
-            f" maybe_received, last_error IS NOT NULL AS failed, manual, {created_at} AS created_at"
-            f" FROM {by_id} WHERE id IN {dialect.ids} AND status = 'pending'",
         )

@@ -16,42 +16,15 @@ import orjson
 from sqlalchemy import Connection
 
 from shipper.policy.delivery import Status
-from shipper.store.db.dialect import DIALECTS, POSTGRES, SQLITE, Dialect, pick
-from shipper.store.db.statement import Statement
+from shipper.store.db.dialect import DIALECTS, SQLITE, Dialect, pick
+from shipper.store.db.statement import Channel, Statement
+from shipper.store.drain import record_on_server
 from shipper.store.drain.messages import LinkRow, Record
+from shipper.store.drain.tries import ERROR_CHARS, and_counted
 
 ATTEMPTS_KEPT = 50
-ERROR_CHARS = 1000
-
-_NAMES = ("id", "event_id")
-_COLUMNS = {
-    "id": "bigint",
-    "event_id": "text",
-    "status": "text",
-    "attempts": "int",
-    "next_attempt_at": "double precision",
-    "delivered_at": "double precision",
-    "last_status_code": "int",
-    "last_error": "text",
-    "maybe_received": "smallint",
-    "delivery_number": "bigint",
-}
-
-
-TRIED_BEFORE = (
-    "(SELECT count(*) FROM shipper_attempt AS h"
-    " WHERE h.outbox_id = {row}.id AND h.outcome <> 'rerouted')"
-)
-"""The tries of an event in its history, for events from before `tries` was counted."""
-
-
-def _also(row: str) -> str:
-    # A record is the outcome of one try, so counting costs no write of its own. The history is read
-    # only for an event that failed before the counting began.
-    return (
-        f"manual = 0, tries = 1 + CASE WHEN {row}.tries = 0 AND {row}.last_error IS NOT NULL"
-        f" THEN {TRIED_BEFORE.format(row=row)} ELSE {row}.tries END"
-    )
+_WRITTEN = ("status", "attempts", "next_attempt_at", "delivered_at", "last_status_code",
+            "last_error", "maybe_received", "delivery_number")  # fmt: skip
 
 
 def is_end(record: Record) -> bool:
@@ -60,38 +33,41 @@ def is_end(record: Record) -> bool:
 
 
 def write(
-    tx: Connection, dialect: Dialect, records: Sequence[Record], *, number: int, turn: int
-) -> None:
-    """Record what became of events; `number` is the last delivery number before `turn`."""
+    channel: Channel, dialect: Dialect, records: Sequence[Record], *, number: int, turn: int
+) -> Callable[[], None]:
+    """Record what became of events; `number` is the last delivery number before `turn`.
+
+    It returns what writes the rest. Call that once the answers so far are there; see `exchanging`.
+    """
     if not records:
-        return
+        return _nothing
     ends = count(number + 1)
     numbers = [next(ends) if is_end(record) else None for record in records]
-    update = pick(dialect, sqlite=_update_in_file, postgresql=_update_on_server)
-    if update(tx, records, numbers, turn) != len(records):
-        records = _written(tx, dialect, records, numbers)
-    if dialect.fence.fold_all is None:
-        _count(tx, records)
-    _remember(tx, dialect, [record for record in records if record.history is not None])
-    for record in records:
-        if record.holds_key:
-            _hold(tx, dialect, record)
+    update = pick(dialect, sqlite=_update_in_file, postgresql=record_on_server.update)
+    changed = update(channel, records, numbers, turn)
+
+    def write_rest() -> None:
+        written = records
+        if changed() != len(records):
+            written = _written(channel, dialect, records, numbers)
+        if dialect.fence.fold_all is None:
+            _count(channel, written)
+        _remember(channel, dialect, [record for record in written if record.history is not None])
+        for record in written:
+            if record.holds_key:
+                _hold(channel, dialect, record)
+
+    return write_rest
 
 
-def _update_on_server(
-    tx: Connection, records: Sequence[Record], numbers: Sequence[int | None], turn: int
-) -> int:
-    """Update the events that are still pending, and count them; return their number."""
-    rows = [_row(POSTGRES, *pair) for pair in zip(records, numbers, strict=True)]
-    arrays: dict[str, Any] = {name: [row[name] for row in rows] for name in _COLUMNS}
-    [changed] = _UPDATE_MANY.row(tx, {"turn": turn, **arrays})
-    return int(changed)
+def _nothing() -> None:
+    """Write nothing more."""
 
 
 def _update_in_file(
-    tx: Connection, records: Sequence[Record], numbers: Sequence[int | None], _: int
-) -> int:
-    """Update the events that are still pending; return their number."""
+    channel: Channel, records: Sequence[Record], numbers: Sequence[int | None], _: int
+) -> Callable[[], int]:
+    """Update the events that are still pending; return their number, as the server does."""
     # Nearly all were delivered. One statement for all of them gives the network's thread a turn
     # once, not once per event.
     delivered: list[tuple[Any, ...]] = []
@@ -105,13 +81,13 @@ def _update_in_file(
             delivered.append(row)
         else:
             others.append(_row(SQLITE, record, number))
-    changes = _UPDATE_ONE.each(tx, others) if others else 0
+    changes = _UPDATE_ONE.each(channel.tx, others) if others else 0
     if delivered:
-        changes += _UPDATE_DELIVERED.changes(tx, {"rows": orjson.dumps(delivered).decode()})
-    return changes
+        changes += _UPDATE_DELIVERED.changes(channel.tx, {"rows": orjson.dumps(delivered).decode()})
+    return lambda: changes
 
 
-def write_link(tx: Connection, dialect: Dialect, link: LinkRow, now: float) -> None:
+def write_link(channel: Channel, dialect: Dialect, link: LinkRow, now: float) -> None:
     """Store a destination's state for `status`."""
     values = {
         "name": link.destination,
@@ -124,15 +100,17 @@ def write_link(tx: Connection, dialect: Dialect, link: LinkRow, now: float) -> N
         "failing_since": dialect.bind_time(link.failing_since),
         "now": dialect.bind_time(now),
     }
-    _WRITE_LINK[dialect.name].changes(tx, values)
+    _WRITE_LINK[dialect.name].send(channel, values)
 
 
 def _written(
-    tx: Connection, dialect: Dialect, records: Sequence[Record], numbers: Sequence[int | None]
+    channel: Channel, dialect: Dialect, records: Sequence[Record], numbers: Sequence[int | None]
 ) -> list[Record]:
     """Return the records that were written; the other events weren't there, or not pending."""
     ids = dialect.bind_ids([record.event.id for record in records])
-    now = set(_NUMBERS[dialect.name].rows(tx, {"ids": ids}))
+    sent = _NUMBERS[dialect.name].send(channel, {"ids": ids})
+    channel.wait()
+    now = set(sent.rows())
     return [
         record
         for record, number in zip(records, numbers, strict=True)
@@ -157,7 +135,7 @@ def _row(dialect: Dialect, record: Record, number: int | None) -> dict[str, Any]
     }
 
 
-def _count(tx: Connection, records: Sequence[Record]) -> None:
+def _count(channel: Channel, records: Sequence[Record]) -> None:
     ended = Counter(
         (record.event.destination, record.verdict.status) for record in records if is_end(record)
     )
@@ -167,10 +145,10 @@ def _count(tx: Connection, records: Sequence[Record]) -> None:
             "delivered": ended[name, Status.DELIVERED],
             "dead": ended[name, Status.DEAD],
         }
-        _COUNT.changes(tx, values)
+        _COUNT.send(channel, values)
 
 
-def _remember(tx: Connection, dialect: Dialect, records: Sequence[Record]) -> None:
+def _remember(channel: Channel, dialect: Dialect, records: Sequence[Record]) -> None:
     if not records:
         return
     rows = [
@@ -188,16 +166,20 @@ def _remember(tx: Connection, dialect: Dialect, records: Sequence[Record]) -> No
         for record in records
         if (attempt := record.history) is not None
     ]
-    _ADD_ATTEMPT[dialect.name].each(tx, rows)
-    trim_history(tx, dialect, [record.event.id for record in records])
+    _ADD_ATTEMPT[dialect.name].send_each(channel, rows)
+    _TRIM_ATTEMPTS[dialect.name].send_each(channel, _trimmed(record.event.id for record in records))
 
 
 def trim_history(tx: Connection, dialect: Dialect, ids: Iterable[int]) -> None:
     """Keep the last `ATTEMPTS_KEPT` rows of these events' histories; delete the older ones."""
-    _TRIM_ATTEMPTS[dialect.name].each(tx, [{"outbox_id": row} for row in ids])
+    _TRIM_ATTEMPTS[dialect.name].each(tx, _trimmed(ids))
 
 
-def _hold(tx: Connection, dialect: Dialect, record: Record) -> None:
+def _trimmed(ids: Iterable[int]) -> list[dict[str, int]]:
+    return [{"outbox_id": row} for row in ids]
+
+
+def _hold(channel: Channel, dialect: Dialect, record: Record) -> None:
     event = record.event
     if event.ordering_key is not None:
         values = {
@@ -206,14 +188,14 @@ def _hold(tx: Connection, dialect: Dialect, record: Record) -> None:
             "event_id": dialect.bind_key(event.event_id),
             "now": dialect.bind_time(record.at),
         }
-        _HOLD[dialect.name].changes(tx, values)
+        _HOLD[dialect.name].send(channel, values)
 
 
 def _update_one() -> Statement:
-    assignments = ", ".join(f"{name} = :{name}" for name in _COLUMNS if name not in _NAMES)
+    assignments = ", ".join(f"{name} = :{name}" for name in _WRITTEN)
     return Statement(
         SQLITE,
-        f"UPDATE shipper_outbox SET {assignments}, {_also('shipper_outbox')}"
+        f"UPDATE shipper_outbox SET {assignments}, {and_counted('shipper_outbox')}"
         " WHERE id = :id AND status = 'pending' AND event_id = CAST(:event_id AS TEXT)",
     )
 
@@ -227,35 +209,10 @@ def _update_delivered() -> Statement:
         f" delivered_at = strftime('%Y-%m-%dT%H:%M:%fZ', {at}, 'unixepoch'),"
         f" last_status_code = {code}, delivery_number = {number},"
         f" next_attempt_at = NULL, last_error = NULL, maybe_received = 0,"
-        f" {_also('shipper_outbox')}"
+        f" {and_counted('shipper_outbox')}"
         " FROM json_each(:rows) AS r"
         f" WHERE shipper_outbox.id = {row} AND shipper_outbox.status = 'pending'"
         f" AND event_id = coalesce({name}, event_id)",
-    )
-
-
-def _update_many() -> Statement:
-    times = {"next_attempt_at", "delivered_at"}
-    assignments = ", ".join(
-        f"{name} = to_timestamp(r.{name})" if name in times else f"{name} = r.{name}"
-        for name in _COLUMNS
-        if name not in _NAMES
-    )
-    arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in _COLUMNS.items())
-    # The same statement also counts, because every statement is a round trip to the server.
-    return Statement(
-        POSTGRES,
-        "WITH written AS ("
-        f"UPDATE shipper_outbox AS o SET {assignments}, {_also('o')}"
-        f" FROM unnest({arrays}) AS r ({', '.join(_COLUMNS)})"
-        " WHERE o.id = r.id AND o.status = 'pending' AND o.event_id = r.event_id"
-        " RETURNING o.destination, o.status"
-        "), counted AS ("
-        # `turns` adds these counts up later.
-        "INSERT INTO shipper_count (turn, name, delivered, dead) SELECT :turn, destination,"
-        " count(*) FILTER (WHERE status = 'delivered'), count(*) FILTER (WHERE status = 'dead')"
-        " FROM written WHERE status <> 'pending' GROUP BY destination"
-        ") SELECT count(*) FROM written",
     )
 
 
@@ -266,7 +223,6 @@ _ADD_UP = (
 )
 _UPDATE_ONE = _update_one()
 _UPDATE_DELIVERED = _update_delivered()
-_UPDATE_MANY = _update_many()
 _COUNT = Statement(
     SQLITE,
     "INSERT INTO shipper_destination (name, delivered, dead) VALUES (:name, :delivered, :dead)"

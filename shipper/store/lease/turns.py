@@ -10,13 +10,14 @@ changes an event while a turn writes about it.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
 from shipper.errors import SchemaError
 from shipper.store.db.dialect import Dialect, dialect_of
-from shipper.store.db.statement import Statement
+from shipper.store.db.statement import Channel, Sent, Statement
 from shipper.store.schema.damage import lease_row
 
 # In seconds; each time leaves a dead version of a row of `shipper_destination`.
@@ -110,17 +111,22 @@ class TurnBook:
         [row] = self._sql.begin.rows(tx, turn._asdict())
         return Turn(*row)
 
-    def advance(self, tx: Connection, turn: Turn, known: dict[str, int]) -> Written | None:
-        """Write a turn; return None if its number is taken.
+    def advance(
+        self, channel: Channel, turn: Turn, known: dict[str, int]
+    ) -> Callable[[], Written | None]:
+        """Write a turn; what comes back returns None if the turn's number was taken.
 
         `known` names the table, the highest id that we know of it, and the server (`met`) on which
         the turn's watermark was seen; another server keeps its own watermark.
         """
-        values = turn._asdict() | known
+        sent = self._sql.advance.send(channel, turn._asdict() | known)
+        return partial(self._written, sent)
+
+    def _written(self, sent: Sent) -> Written | None:
         if self._advance_returns:
-            found = self._sql.advance.rows(tx, values)
+            found = sent.rows()
             return Written(*found[0]) if found else None
-        return Written(0, 0) if self._sql.advance.changes(tx, values) else None
+        return Written(0, 0) if sent.changes() else None
 
     def renew(self, tx: Connection, token: int, ttl: float) -> None:
         """Prolong the lease; the caller has locked it, and found this token there."""
@@ -139,10 +145,10 @@ class TurnBook:
             return True
         return bool(names) and self._monotonic() >= self._folded_at + _FOLDED_EVERY
 
-    def fold(self, tx: Connection, turn: int) -> None:
+    def fold(self, channel: Channel, turn: int) -> None:
         """Add up what turns have counted, and delete the turns before this one."""
         for statement in self._sql.fold:
-            statement.changes(tx, {"turn": turn, "after": self._folded})
+            statement.send(channel, {"turn": turn, "after": self._folded})
 
     def folded(self, turn: int, names: set[str]) -> None:
         """Note that the transaction in which `fold` ran has committed."""

@@ -16,7 +16,8 @@ from sqlalchemy import Connection, Engine, Row, TextClause, text
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.selection import Selection
 from shipper.store.db.snapshot import asked, shown, snapshot, written
-from shipper.store.drain.record import TRIED_BEFORE, trim_history
+from shipper.store.drain.record import trim_history
+from shipper.store.drain.tries import TRIED_BEFORE
 from shipper.store.operate.bookkeeping import (
     count_changed,
     release_dead,

@@ -15,7 +15,7 @@ from shipper.store.db.dialect import ALL_IDS, Dialect, dialect_of
 from shipper.store.db.selection import Selection
 from shipper.store.db.snapshot import asked, shown, snapshot, written
 from shipper.store.drain.messages import HistoryRow
-from shipper.store.drain.record import TRIED_BEFORE
+from shipper.store.drain.tries import TRIED_BEFORE
 
 LINE_CHARS = 120
 EVENT_ID_PREFIX = "event_id:"

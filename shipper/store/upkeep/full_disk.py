@@ -10,8 +10,9 @@ from typing import TypeVar
 
 from shipper.errors import DiskFull
 from shipper.policy.event import Event
+from shipper.store.db.transactions import Follow
 from shipper.store.drain.messages import Work
-from shipper.store.drain.queue import Queue
+from shipper.store.drain.queue import Queue, ask_nothing
 from shipper.store.upkeep.reserve import Reserve
 
 T = TypeVar("T")
@@ -25,9 +26,9 @@ class QueueWithReserve:
         self._reserve = reserve
         self._on_freed = on_freed
 
-    def turn(self, work: Work) -> list[Event]:
+    def turn(self, work: Work, follow: Follow = ask_nothing) -> list[Event]:
         """Do a turn's work; see `Queue.turn`, which does nothing twice."""
-        return self._insist(lambda: self._queue.turn(work), marks=bool(work.records))
+        return self._insist(lambda: self._queue.turn(work, follow), marks=bool(work.records))
 
     def renew(self) -> None:
         """Prolong the lease; see `Queue.renew`."""

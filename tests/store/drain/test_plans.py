@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from shipper.policy.event import Event
 from shipper.store.db.engine import open_engine
+from shipper.store.db.postgres.dialect import PostgresDialect
 from shipper.store.db.transactions import glancing
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Look, Work
@@ -149,6 +150,8 @@ def _plans(engine: Engine) -> Iterator[_Plans]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dialect, "do_execute", watched(dialect.do_execute, many=False))
         patch.setattr(dialect, "do_executemany", watched(dialect.do_executemany, many=True))
+        # The same statements, one by one.
+        patch.setattr(PostgresDialect, "has_pipelines", lambda *_: False)
         yield plans
 
 

@@ -13,7 +13,8 @@ from shipper.policy.event import Event
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import HistoryRow, LinkRow, Record, Work
 from shipper.store.drain.queue import Queue
-from shipper.store.drain.record import ATTEMPTS_KEPT, ERROR_CHARS
+from shipper.store.drain.record import ATTEMPTS_KEPT
+from shipper.store.drain.tries import ERROR_CHARS
 from tests.store.daemons import NOW, write
 from tests.store.shipping import (
     TRY,

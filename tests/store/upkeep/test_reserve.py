@@ -13,8 +13,9 @@ import pytest
 
 from shipper.errors import DiskFull
 from shipper.policy.event import Event
+from shipper.store.db.transactions import Follow
 from shipper.store.drain.messages import Work
-from shipper.store.drain.queue import Queue
+from shipper.store.drain.queue import Queue, ask_nothing
 from shipper.store.upkeep.full_disk import QueueWithReserve
 from shipper.store.upkeep.reserve import FOR_MARKS, PIECES, Reserve, held, reserve_of
 
@@ -124,9 +125,10 @@ class Full(Queue):
     def __init__(self, times: int) -> None:
         self.times = times
 
-    def turn(self, work: Work) -> list[Event]:
+    def turn(self, work: Work, follow: Follow = ask_nothing) -> list[Event]:
         """Fail, or do nothing."""
         assert work
+        assert follow is ask_nothing
         self.times -= 1
         if self.times >= 0:
             raise DiskFull("the disk is full (13)")

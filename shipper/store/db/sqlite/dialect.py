@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, NoReturn, overload
 
 import orjson
 from sqlalchemy import URL, Connection, Engine
@@ -156,6 +156,18 @@ class SqliteDialect:
             ready = header.make_ready(driver, options["file"], options["notify"])
             connection.info["ready"] = ready
         write_lock.be_patient(driver, options["patience"], asking=mode == "write")
+
+    def has_pipelines(self, engine: Engine) -> bool:  # noqa: ARG002
+        """Return False: each call of the library returns with its answer."""
+        return False
+
+    def pipelined(self, connection: Connection, on_commit: Callable[[], None]) -> NoReturn:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
+
+    def asking(self, connection: Connection) -> NoReturn:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
 
     def interrupt(self, driver: Any) -> None:
         """Interrupt the statement."""
