@@ -142,10 +142,11 @@ def _rates(found: Found) -> Iterator[Goal]:
     share = second / first if first and second else None
     yield Goal("(j) 5 % refused once, of (a)", "≥ 0.9", _least(0.9), share)
     tenth = None
-    if (long := found.one(Drained, "g", _SQLITE)) is not None:
-        tenth = median(run.tenth(9) / run.tenth(0) for run in long.runs)
-    steady = Goal("(g) last tenth of the first", "0.95 to 1.05", lambda f: 0.95 <= f <= 1.05, tenth)
-    yield steady
+    for long in found.results:
+        if isinstance(long, Drained) and long.scenario.workload.events >= _MANY:
+            tenth = median(run.tenth(9) / run.tenth(0) for run in long.runs)
+    told = "(g) 5 million, last tenth of the first"
+    yield Goal(told, "0.95 to 1.05", lambda f: 0.95 <= f <= 1.05, tenth)
 
 
 def _costs(found: Found) -> Iterator[Goal]:

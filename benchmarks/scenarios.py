@@ -131,7 +131,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Insert("k", "INSERT", postgres=True),
     Commands("l", "commands", postgres=False),
     Commands("l", "commands", postgres=True),
-    Drain("m", "fsync 20 ms, 1,000 keys", _PLAIN, slow_sync=_CARD),
+    Drain("m", "fsync 20 ms, 1,000 keys", Workload(10_000, 1_000), slow_sync=_CARD),
     Drain("m", "fsync 20 ms, 40 keys", Workload(4_000, 40), slow_sync=_CARD),
     Flow("m", "fsync 20 ms, 10 commits/s", postgres=False, rate=10, slow_sync=_CARD),
 )

@@ -5,14 +5,23 @@ import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from benchmarks.against import Tree
 from benchmarks.crowds import CROWDS, Work, measure
-from benchmarks.drains import Run, Sample
+from benchmarks.databases import PostgresDatabases
+from benchmarks.disks import slowed
+from benchmarks.drains import Drained, Rate, Run, Sample
 from benchmarks.flows import latencies, percentile
-from benchmarks.judge import Exchange, judge
+from benchmarks.goals import Result, goals
+from benchmarks.judge import Exchange, Verdict, judge
+from benchmarks.processes import LeftOut
 from benchmarks.receiver import Rules
+from benchmarks.report import render
+from benchmarks.rivals import GRAPHILE, Race, Rivaled
+from benchmarks.scenarios import Drain
 from benchmarks.workload import SEQUENCE, SHOPPER, Workload, payload
 
 ROOT = Path(__file__).parents[1]
@@ -137,3 +146,56 @@ def test_latency_counts_from_the_commit_to_the_first_arrival() -> None:
     waits = latencies(exchanges, {(0, 0): 2_000_000, (0, 1): 11_000_000})
     assert waits == [0.0, 3.0]
     assert (percentile(waits, 0), percentile(waits, 99)) == (0.0, 3.0)
+
+
+def drained(name: str, rate: float, *, postgres: bool = False) -> Drained:
+    """Return the result of a backlog of 1,000 events that was shipped at this rate."""
+    run = Run(1000, [Sample(1000 / rate, 1000)], 0.1, 0.08, 0.05, 60.0, bare=Rate(10_000, 1e-4))
+    scenario = Drain(name, "of a test", Workload(1000, 10), postgres=postgres)
+    return Drained(scenario, "Postgres" if postgres else "SQLite", [run], Verdict(), [])
+
+
+def rivaled(peer: str, rates: list[float], ours: list[float]) -> Rivaled:
+    """Return the result of a peer beside shipper."""
+    return Rivaled(peer, "1.0", 1000, rates, 0.1, None, 60.0, ours)
+
+
+def test_a_goal_is_met_or_missed_by_the_figures_of_the_report() -> None:
+    """By ratios of the same round; what wasn't run has no figure."""
+    results: list[Result] = [
+        drained("a", 10_500),
+        drained("b", 7_000, postgres=True),
+        drained("j", 8_400),
+        rivaled(GRAPHILE, [4_000, 8_000, 5_000], [8_000, 8_000, 8_000]),
+    ]
+    rows = {goal.what: tuple(goal.row[2:]) for goal in goals(results)}
+    assert rows["(a) SQLite, of the bare loop"] == ("1.05", "met")
+    assert rows["(b) Postgres, of the bare loop"] == ("0.70", "missed")
+    assert rows["(b) Postgres, of graphile-worker"] == ("1.60", "met")
+    assert rows["(j) 5 % refused once, of (a)"] == ("0.80", "missed")
+    assert rows["(a) CPU of the daemon, of the bare loop's"] == ("0.80", "met")
+    assert rows["(b) CPU of Postgres"] == ("50 µs", "missed")
+    assert rows["(l) SQLite, status with 5 million rows"] == ("", "not measured")
+
+
+def test_a_report_has_a_table_for_what_was_run() -> None:
+    """And none for the rest."""
+    text = render([("left out", "pg-boss: there is no Node with npm")], [drained("a", 5_000)])
+    assert "- left out: pg-boss: there is no Node with npm\n" in text
+    assert "| (a) SQLite, of the bare loop | ≥ 1.0 | 0.50 | missed |" in text
+    assert "## Idle" not in text
+    assert "## Goals" not in render([], [rivaled("pgqueuer", [1.0], [2.0])])
+
+
+def test_a_peer_without_its_program_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a line that says which, and why; nothing is installed."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    race = Race(cast("PostgresDatabases", None), tmp_path, 10, lambda _: None)
+    assert list(race.run([GRAPHILE], 1)) == []
+    assert race.left_out == ["graphile-worker: there is no Node with npm"]
+    with pytest.raises(LeftOut, match="no C compiler"):
+        slowed(0.02, tmp_path)
+    with pytest.raises(LeftOut, match=r"has no \.venv"):
+        Tree(tmp_path, tmp_path, {})

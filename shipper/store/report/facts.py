@@ -18,6 +18,7 @@ from shipper.store.db.postgres.catalog import OURS
 from shipper.store.db.snapshot import asked, shown, snapshot, written
 from shipper.store.db.transactions import glancing
 from shipper.store.lease.lease import Owner
+from shipper.store.report.first_pending import first_pending
 
 _DAY = 86400.0
 # The average size of this many events is taken for all events.
@@ -158,10 +159,10 @@ def oldest_pending(engine: Engine, names: Iterable[str], now: float) -> Oldest |
     """Return the pending event of these destinations with the smallest id, if there is one."""
     dialect = dialect_of(engine)
     key, place = written(dialect, "ordering_key"), written(dialect, "destination")
-    first = (
-        f"SELECT id, {place} AS destination, {key} AS ordering_key,"
-        f" {dialect.moment.format('created_at')} AS written FROM shipper_outbox"
-        " WHERE status = 'pending' AND destination = CAST(:name AS text) ORDER BY id LIMIT 1"
+    first = first_pending(
+        dialect,
+        f"id, {place} AS destination, {key} AS ordering_key,"
+        f" {dialect.moment.format('created_at')} AS written",
     )
     with snapshot(engine) as tx:
         firsts = [tx.execute(text(first), {"name": asked(dialect, name)}).first() for name in names]

@@ -18,6 +18,7 @@ from shipper.store.db.dialect import POSTGRES, Dialect, dialect_of, pick
 from shipper.store.db.snapshot import shown, snapshot, written
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.lease import Owner
+from shipper.store.report.first_pending import first_pending
 from shipper.store.schema.damage import lease_row
 from shipper.store.upkeep.sqlite_file import FILE
 from shipper.wording.quantities import lasting
@@ -285,7 +286,7 @@ class _StatusStatements:
         self.some_pending = text(
             f"SELECT count(*) FROM (SELECT 1 {pending} LIMIT {COUNTED}) AS waiting"
         )
-        self.oldest = text(f"SELECT {created_at} {pending} ORDER BY id LIMIT 1")
+        self.oldest = text(first_pending(dialect, created_at))
         self.next_name = text(
             f"SELECT {written(dialect, 'min(destination)')} FROM shipper_outbox"
             " WHERE status = 'pending' AND destination > CAST(:last AS text)"

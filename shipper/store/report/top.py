@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, TextClause, text
 
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.snapshot import shown, snapshot, written
+from shipper.store.report.first_pending import first_pending
 
 NEWEST_DEAD = 200
 """The causes are those of at most this many dead letters."""
@@ -74,9 +75,12 @@ def _causes(tx: Connection, values: dict[str, Any]) -> list[tuple[str, int]]:
 
 def _pending(dialect: Dialect) -> TextClause:
     return text(
-        f"SELECT id, {written(dialect, 'ordering_key')} AS key,"
-        f" {dialect.moment.format('created_at')} AS created_at, last_error FROM shipper_outbox"
-        " WHERE status = 'pending' AND destination = CAST(:name AS text) ORDER BY id LIMIT :few"
+        first_pending(
+            dialect,
+            f"id, {written(dialect, 'ordering_key')} AS key,"
+            f" {dialect.moment.format('created_at')} AS created_at, last_error",
+            ":few",
+        )
     )
 
 

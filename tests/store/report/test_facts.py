@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, text
 
+from shipper.store.db.dialect import POSTGRES
 from shipper.store.db.engine import open_engine
 from shipper.store.lease.lease import Owner
 from shipper.store.report import facts, minutes
@@ -17,6 +18,7 @@ from shipper.store.report.facts import (
     server,
     shipper_pid,
 )
+from shipper.store.report.first_pending import first_pending
 from shipper.store.report.status import open_transactions
 from tests.store.daemons import Daemon, tamper, write
 from tests.store.poolers import Mode, pooling
@@ -204,3 +206,29 @@ def test_open_transactions_are_named(post: Engine, postgres_url: str, sqlite_url
     lite = open_engine(sqlite_url)
     assert open_transactions(lite) == []
     lite.dispose()
+
+
+@pytest.mark.parametrize("most", ["1", "5"])
+def test_the_first_pending_event_is_found_without_the_history_before_it(
+    postgres_url: str, most: str
+) -> None:
+    """Only the index of pending events has the order that is asked for: without it, it sorts.
+
+    So it isn't left to the server's guess, as it was for the order of ids alone.
+    """
+    engine = open_engine(postgres_url)
+    ids = write(engine, *"abcdefgh")
+    ask, values = text(first_pending(POSTGRES, "id", most)), {"name": "default"}
+    with engine.connect() as connection:
+        assert connection.execute(ask, {"name": "a"}).all() == []
+        assert list(connection.execute(ask, values).scalars()) == ids[: int(most)]
+        explain = text(f"EXPLAIN {ask.text}")
+        for setting in ("enable_seqscan", "enable_sort", "enable_incremental_sort"):
+            connection.execute(text(f"SET LOCAL {setting} = off"))
+        at_first = "\n".join(connection.execute(explain, values).scalars())
+        connection.execute(text("DROP INDEX shipper_outbox_pending"))
+        without = "\n".join(connection.execute(explain, values).scalars())
+        connection.rollback()
+    engine.dispose()
+    assert "shipper_outbox_pending" in at_first
+    assert "Sort Key: shipper_outbox.destination" in without
