@@ -23,7 +23,7 @@ from shipper.store.db.postgres.dialect import PostgresDialect
 from shipper.store.db.safeguard import Safeguard
 from shipper.store.db.sqlite.dialect import SqliteDialect
 
-Mode: TypeAlias = Literal["write", "read", "glance"]
+Mode: TypeAlias = Literal["write", "read", "glance", "short"]
 T = TypeVar("T")
 
 # The greatest id that a row can have.

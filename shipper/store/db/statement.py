@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
 
 from shipper.store.db.dialect import Dialect
+from shipper.store.db.driver import wrapped
 
 Values: TypeAlias = Mapping[str, Any]
 
@@ -58,18 +58,9 @@ class Statement:
             execute(cursor, self._for(tx), values)
             return cursor.fetchall() if fetch else cursor.rowcount
         except tx.dialect.loaded_dbapi.Error as error:
-            raise self._failure(tx, error) from error
+            raise wrapped(tx, error, self._sql) from error
 
     def _for(self, tx: Connection) -> str:
         if self._compiled is None:
             self._compiled = str(text(self._sql).compile(dialect=tx.dialect))
         return self._compiled
-
-    def _failure(self, tx: Connection, error: Any) -> Exception:
-        lost = tx.dialect.is_disconnect(error, tx.connection, None)
-        # Without the parameters, as in the engine's own errors: they can be payloads.
-        failure: Exception = DBAPIError.instance(
-            self._sql, None, error, tx.dialect.loaded_dbapi.Error,
-            hide_parameters=True, connection_invalidated=lost, dialect=tx.dialect,
-        )  # fmt: skip
-        return failure

@@ -5,16 +5,18 @@ anything but the database.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shipper.errors import ShipperError
-from shipper.store.db import failures
+from shipper.store.db import failures, short
 from shipper.store.db.dialect import Mode
 from shipper.store.db.kept import Kept
+from shipper.system.steps import Mark, Steps
 
 
 @contextmanager
@@ -104,6 +106,29 @@ def writing(engine: Engine) -> Iterator[Connection]:
     with translating(engine), _connected(engine, "write") as connection, connection.begin():
         yield connection
         _kept(engine).committing = object()
+
+
+def begun(engine: Engine) -> Steps[AbstractContextManager[Connection]]:
+    """Begin a transaction of the drain, as `writing` does; it waits only after `Mark.WAIT`."""
+    found = short.begin(_kept(engine), partial(translating, engine))
+    if found is not None:
+        return found
+    yield Mark.WAIT
+    return writing(engine)
+
+
+def is_ready(engine: Engine) -> bool:
+    """Return whether the drain's next transaction can begin at once."""
+    return _kept(engine).is_still()
+
+
+def glimpsing(engine: Engine) -> AbstractContextManager[Connection]:
+    """Open a connection as `glancing` does; for the drain, which mostly reads what it has written.
+
+    Only for statements that go straight to the driver.
+    """
+    found = short.glimpse(_kept(engine), partial(translating, engine))
+    return glancing(engine) if found is None else found
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from shipper.errors import OutboxChanged
 from shipper.store.db.dialect import ALL_IDS, Dialect, dialect_of
 from shipper.store.db.postgres.catalog import CLUSTER
 from shipper.store.db.statement import Statement
-from shipper.store.db.transactions import glancing
+from shipper.store.db.transactions import glancing, glimpsing, is_ready
 from shipper.store.drain.commands import Commands
 from shipper.store.drain.floors import Floors
 from shipper.store.drain.messages import (
@@ -74,9 +74,14 @@ class Looks:
         """Up to which id the order of commits is settled (PostgreSQL; SQLite doesn't need it)."""
         return NOT_SEEN if self._met is None else SettledIds(self._watermark.safe, self._met[0])
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether the next question has to connect first, or to look what has changed."""
+        return not is_ready(self._engine)
+
     def pulse(self) -> Pulse:
         """Return what may have changed since the last pulse. Cheap."""
-        with glancing(self._engine) as tx:
+        with glimpsing(self._engine) as tx:
             if self._dialect.may_hold_back:
                 return self._pulse_postgres(tx)
             version = (tx.connection.driver_connection, self._sql.version.row(tx)[0])
@@ -161,7 +166,7 @@ class Looks:
             values["key"] = self._dialect.bind_key(str(question.lane))
             if self._dialect.keeps_dead_rows:
                 return self._look_at_lane(values)
-        with glancing(self._engine) as tx:
+        with glimpsing(self._engine) as tx:
             return [self._row(*row) for row in statement.rows(tx, values)]
 
     def _look_at_lane(self, values: dict[str, Any]) -> list[PendingRow]:

@@ -19,7 +19,7 @@ from shipper.errors import LeaseLost, OutboxChanged, OutboxHeld
 from shipper.policy.event import Event
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.statement import Statement
-from shipper.store.db.transactions import writing
+from shipper.store.db.transactions import begun, writing
 from shipper.store.drain import record as recording
 from shipper.store.drain import sqlite_planner
 from shipper.store.drain.claims import ClaimBook, chunks, dump_ids, load_ids
@@ -28,6 +28,7 @@ from shipper.store.drain.recovery import recover
 from shipper.store.lease.lease import Owner
 from shipper.store.lease.turns import LeaseState, StillnessTimer, Turn, TurnBook, Written, fold_all
 from shipper.store.schema.damage import made_of
+from shipper.system.steps import Mark, Steps, whole
 
 _WENT_BACK = (
     "the database lacks what shipper last wrote there: a standby was promoted that lacks it,"
@@ -140,6 +141,10 @@ class Queue:
     # -- a turn -------------------------------------------------------------------------------
 
     def turn(self, work: Work) -> list[Event]:
+        """Do all of a turn's steps here; see `steps`."""
+        return whole(self.steps(work))
+
+    def steps(self, work: Work) -> Steps[list[Event]]:
         """Do a turn's work in one durable transaction; return the claimed events in its order.
 
         A wanted id that isn't returned had no room, or is no longer pending. After
@@ -163,7 +168,7 @@ class Queue:
             before.delivery + len(ended),
             work.settled.up_to,
         )
-        with writing(self._engine) as tx:
+        with (yield from begun(self._engine)) as tx:
             written = self._advance(tx, turn, work.settled.by)
             done_before = written is None
             if written is None:
@@ -176,6 +181,7 @@ class Queue:
                 self._do(tx, work, ended, events, turn)
                 if folds:
                     self._turns.fold(tx, turn.number)
+            yield Mark.COMMIT
         if folds and not done_before:
             self._turns.folded(turn.number, places)
         self._turn, self._met = turn, met
