@@ -1,6 +1,6 @@
 """Work in steps: a generator that stops wherever its next step may wait.
 
-Whoever runs the work decides for each step in which thread it runs. The work itself never knows. A
+The runner decides for each step in which thread it runs; the work itself never knows. A
 step must never be left out and never be run twice: work that isn't wanted any more is closed.
 """
 
