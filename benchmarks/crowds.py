@@ -30,6 +30,7 @@ from benchmarks import loops
 from benchmarks.workload import payload
 from shipper.clock import SystemClock, iso
 from shipper.daemon.database_thread import DatabaseThread
+from shipper.daemon.steps import StepRunner
 from shipper.drain import Dispatcher, Rhythm, Route, Terms
 from shipper.drain.courier import Courier
 from shipper.drain.reporter import Reporter
@@ -169,7 +170,7 @@ async def _ship(engine: Engine, work: Work, command: Callable[[], None]) -> Rate
         Looks(engine),
         clock=clock,
         reporter=Reporter(open_log("critical"), Tally(clock.monotonic())),
-        database=thread.run,
+        database=StepRunner(thread, clock.monotonic, in_loop=False),
         rhythm=Rhythm(0.02, 1.0, inf, 0.0),
     )
     terms = Terms(

@@ -10,13 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from shipper.clock import LATEST, Clock
 from shipper.config import RetentionSettings
 from shipper.daemon.file_watch import Fingerprint, fingerprint
 from shipper.drain import Dispatcher, Route
-from shipper.drain.exchange import Thread
 from shipper.drain.tally import Tally, Totals
 from shipper.errors import ShipperError
 from shipper.logs import Log
@@ -62,6 +61,13 @@ def open_or_close(dispatcher: Dispatcher, is_open: bool, log: Log) -> None:  # n
         route.open = is_open
     if turned:
         dispatcher.wake()
+
+
+class Thread(Protocol):
+    """Runs work in the database's thread: `DatabaseThread.run`."""
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        """Run `work` in the thread; return what it returns, or raise what it raises."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ class _Order(NamedTuple):
     work: Callable[[], Any]
     loop: asyncio.AbstractEventLoop
     asker: asyncio.Future[Any]
+    has_begun: bool
+    """Whether its transaction is open already: it is done even if its caller was cancelled."""
 
 
 class DatabaseThread:
@@ -38,6 +40,8 @@ class DatabaseThread:
     def __init__(self) -> None:
         self._orders: SimpleQueue[_Order | None] = SimpleQueue()
         self._closed = False
+        self._given = 0
+        self._done = 0
         self.patient = True
         """Whether a cancelled caller still counts on the thread to finish its work."""
         self._abandoned: StoreUnavailable | None = None
@@ -46,8 +50,18 @@ class DatabaseThread:
         self._thread = Thread(target=self._serve, name="database", daemon=True)
         self._thread.start()
 
-    async def run(self, work: Callable[[], T]) -> T:
+    @property
+    def is_idle(self) -> bool:
+        """Whether the thread has nothing to do, so that the loop's thread can use the database.
+
+        Only the loop gives work, so this stays true until the loop awaits something.
+        """
+        return self._given == self._done and not self._abandoned and not self._closed
+
+    async def run(self, work: Callable[[], T], *, has_begun: bool = False) -> T:
         """Run `work` in the thread; return what it returns, or raise what it raises.
+
+        Work that `has_begun` in the loop's thread is done even if the caller is cancelled.
 
         Raises RuntimeError once the thread is closed. A caller that is cancelled while the thread
         isn't `patient` abandons it: from then on the thread still does the queued work if it can,
@@ -58,7 +72,8 @@ class DatabaseThread:
             raise RuntimeError("the database's thread has ended")
         loop = asyncio.get_running_loop()
         asker: asyncio.Future[T] = loop.create_future()
-        self._orders.put(_Order(work, loop, asker))
+        self._given += 1
+        self._orders.put(_Order(work, loop, asker, has_begun))
         if self._abandoned:
             asker.add_done_callback(_retrieve_exception)
             raise self._abandoned
@@ -118,18 +133,21 @@ class DatabaseThread:
 
     def _serve(self) -> None:
         while (order := self._orders.get()) is not None:
-            if not order.asker.done():  # otherwise its caller was cancelled
+            if order.has_begun or not order.asker.done():  # otherwise its caller was cancelled
                 self._serve_one(order)
+            else:
+                self._done += 1
             del order  # frees its payloads before the next piece of work arrives
 
     def _serve_one(self, order: _Order) -> None:
         # Every exception belongs to the caller: only `close` may end this thread.
+        answer: Callable[[Any], None] = order.asker.set_result
         try:
             result = order.work()
         except BaseException as error:  # noqa: BLE001
-            self._answer(order, order.asker.set_exception, error)
-        else:
-            self._answer(order, order.asker.set_result, result)
+            answer, result = order.asker.set_exception, error
+        self._done += 1  # before the answer: the loop may go on in its own thread at once
+        self._answer(order, answer, result)
 
     @staticmethod
     def _answer(order: _Order, answer: Callable[[Any], None], value: object) -> None:

@@ -40,6 +40,7 @@ from shipper.daemon.file_watch import SeenFiles
 from shipper.daemon.requests import Stop
 from shipper.daemon.session_outbox import Address, SessionOutbox
 from shipper.daemon.signs_of_life import SignsOfLife, leave_signs
+from shipper.daemon.steps import StepRunner
 from shipper.daemon.stop_budget import StopBudget, bounded
 from shipper.drain import Dispatcher
 from shipper.drain.reporter import Reporter
@@ -186,7 +187,7 @@ async def open_session(
             held = {OutboxHeld: _HELD_A_MOMENT} | reach(settings, within)
             await thread.insist(lock.acquire, held, stop, waiting)
             stack.callback(lock.release)
-            engine.get_execution_options()["kept"].look_also(lock.insist)
+            engine.get_execution_options()["kept"].look_also(lock.insist, lock.is_lost)
         reached = reach(settings, within)
         async with interrupted_by(stop, engine):
             for done in await thread.insist(lambda: prepare(engine), reached, stop, waiting):
@@ -232,7 +233,7 @@ async def open_session(
             outbox.looks,
             clock=clock,
             reporter=Reporter(log, tally),
-            database=thread.run,
+            database=StepRunner(thread, clock.monotonic, in_loop=path is not None),
             rhythm=outbox.rhythm(settings, ttl),
         )
         budget.dispatchers.append(dispatcher)

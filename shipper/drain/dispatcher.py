@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
 from shipper.clock import Clock
-from shipper.drain.exchange import Exchange, ExchangeResult, OutboxReader, OutboxWriter, Thread
+from shipper.drain.exchange import Exchange, ExchangeResult, OutboxReader, OutboxWriter, Runner
 from shipper.drain.link_row import StoredLinks
 from shipper.drain.reporter import Reporter
 from shipper.drain.route import Route
@@ -38,7 +38,7 @@ class Dispatcher:
         *,
         clock: Clock,
         reporter: Reporter,
-        database: Thread,
+        database: Runner,
         rhythm: Rhythm,
     ) -> None:
         self._clock = clock

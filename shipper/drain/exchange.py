@@ -1,6 +1,7 @@
-"""The exchange with the database: one at a time, in the database's own thread.
+"""The exchange with the database: one at a time, in steps.
 
-An exchange writes the work of a turn in one transaction, then looks. It decides when to try again,
+An exchange writes the work of a turn in one transaction, then looks. Its steps say where it may
+wait; the daemon decides in which thread each of them runs. It decides when to try again,
 when to prolong the lease, and when a pulse is needed. It must never drop work: it repeats the
 exchange until the work is done, and the store makes sure that nothing is written twice. A lost
 lease ends the exchange.
@@ -19,6 +20,7 @@ from shipper.drain.wait import Rhythm
 from shipper.errors import AccessDenied, DatabaseAbandoned, SchemaError, StoreUnavailable
 from shipper.policy.event import Event
 from shipper.store.drain.messages import NAMED, Holds, Look, PendingRow, Pulse, SettledIds, Work
+from shipper.system.steps import Mark, Steps
 from shipper.system.waiting import is_set_within
 
 # A pulse costs as much as sending five events; a busy drain needs a pulse only now and then.
@@ -36,7 +38,7 @@ T = TypeVar("T")
 class OutboxWriter(Protocol):
     """The writing side of the outbox: `shipper.store.drain.queue.Queue`."""
 
-    def turn(self, work: Work, follow: Callable[[Any], None]) -> list[Event]:
+    def steps(self, work: Work, follow: Callable[[Any], None]) -> Steps[list[Event]]:
         """Do the work of a turn in one durable transaction; return the events that it claimed.
 
         On a server, `follow` sends questions together with the COMMIT.
@@ -52,6 +54,10 @@ class OutboxReader(Protocol):
     @property
     def settled(self) -> SettledIds:
         """The watermark, and the connection that has seen it."""
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether the next question may wait for something else than the disk."""
 
     def following(self, *, pulse: bool, questions: Sequence[Look]) -> Callable[[Any], None]:
         """Return what asks for the next pulse and looks together with a turn's COMMIT."""
@@ -69,11 +75,11 @@ class OutboxReader(Protocol):
         """Return which destinations are held, and which of the loaded keys."""
 
 
-class Thread(Protocol):
-    """Runs work in the database's thread: `shipper.daemon.database_thread`."""
+class Runner(Protocol):
+    """Runs work in steps, each in the thread that suits it: `shipper.daemon.steps`."""
 
-    async def __call__(self, work: Callable[[], T]) -> T:
-        """Run `work` in the thread; return what it returns, or raise what it raises."""
+    async def __call__(self, work: Callable[[], Steps[T]]) -> T:
+        """Run the steps of `work`; return what they return, or raise what they raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +121,7 @@ class Exchange:
         self,
         queue: OutboxWriter,
         looks: OutboxReader,
-        thread: Thread,
+        run: Runner,
         *,
         clock: Clock,
         reporter: Reporter,
@@ -123,7 +129,7 @@ class Exchange:
     ) -> None:
         self._queue = queue
         self._looks = looks
-        self._thread = thread
+        self._run = run
         self._clock = clock
         self._report = reporter
         self._ttl = rhythm.lease_ttl
@@ -169,7 +175,7 @@ class Exchange:
             self.tries += 1
             asked_at = self._clock.monotonic()
             try:
-                answer = await self._thread(partial(self._converse, talk))
+                answer = await self._run(partial(self._converse, talk))
             except (StoreUnavailable, AccessDenied, SchemaError) as error:
                 failures += 1
                 tries_at_stop += stop.is_set()
@@ -189,15 +195,16 @@ class Exchange:
                     self._look_owed = True
                 return answer
 
-    def _converse(self, talk: _OpenExchange) -> ExchangeResult:
-        """Do the exchange in the database's thread; after a failure, a new call continues it."""
+    def _converse(self, talk: _OpenExchange) -> Steps[ExchangeResult]:
+        """Do the exchange; after a failure, a new call continues it."""
         asked_at = self._clock.monotonic()
         pulses = self._is_pulse_due(talk, asked_at)
         now = [one.look for one in talk.questions if not (pulses or one.only_if_fresh)]
         follow = self._looks.following(pulse=pulses, questions=now)
         if talk.events is None:
             work = replace(talk.work, settled=self._looks.settled)
-            talk.events = self._queue.turn(work, follow)
+            talk.events = yield from self._queue.steps(work, follow)
+        yield Mark.WAIT if self._looks.may_wait else Mark.READ
         if self.lease_until - asked_at < self._ttl * 2 / 3:
             self._queue.renew()
             self.lease_until = asked_at + self._ttl

@@ -108,7 +108,12 @@ class _Thread(DatabaseThread):
         self._life = _LIFE.get()
         self.patient = True
 
-    async def run(self, work: Callable[[], T]) -> T:
+    @property
+    def is_idle(self) -> bool:
+        """Never: all steps of an exchange are done here."""
+        return False
+
+    async def run(self, work: Callable[[], T], *, has_begun: bool = False) -> T:
         """Do the work at once, unless the server can't be reached just now."""
         await self._life.reaches.wait()
         # Who waits for a server gets no answer in no time.

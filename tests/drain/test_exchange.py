@@ -9,11 +9,12 @@ from unittest.mock import Mock
 import pytest
 
 from shipper.drain import exchange
-from shipper.drain.exchange import Exchange, Thread
+from shipper.drain.exchange import Exchange, Runner
 from shipper.drain.reporter import REASONS, Reporter
 from shipper.drain.wait import Rhythm
 from shipper.errors import AccessDenied, ShipperError, StoreUnavailable
 from shipper.store.drain.messages import NAMED, Pulse, Work
+from shipper.system.steps import Steps, whole
 from tests.drain.test_route import Clock
 
 OUTAGES = 20
@@ -60,7 +61,7 @@ async def test_a_server_that_is_back_is_noticed_within_seconds(
     talk = Exchange(
         unused,
         unused,
-        cast("Thread", work),
+        cast("Runner", work),
         clock=Clock(),
         reporter=cast("Reporter", told),
         rhythm=_RHYTHM,
@@ -114,11 +115,12 @@ async def test_what_a_command_may_have_touched_is_never_less_than_it_did(
         Pulse(fresh=True, generation=generation) for generation in (began, began + moved)
     ]
 
-    async def work(talk: Callable[[], object]) -> Any:
-        return talk()
+    async def work(talk: Callable[[], Steps[object]]) -> Any:
+        return whole(talk())
 
+    queue = Mock(steps=lambda *_: iter(()))
     talk = Exchange(
-        Mock(), looks, cast("Thread", work), clock=Clock(), reporter=Mock(), rhythm=_RHYTHM
+        queue, looks, cast("Runner", work), clock=Clock(), reporter=Mock(), rhythm=_RHYTHM
     )
     first = await talk(Work(now=0.0), [], asyncio.Event())
     assert not first.may_be_back

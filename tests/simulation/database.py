@@ -6,6 +6,7 @@ trigger writes every change of a status, a budget or the lease), so that no chan
 """
 
 import asyncio
+import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -209,10 +210,16 @@ class InlineThread(DatabaseThread):
         self._loop = loop
         self._disk = disk
         self._delays = delays
-        self._done = done
+        self._on_done = done
         self._given_up: DatabaseAbandoned | None = None
+        self._at_work = 0
 
-    async def run(self, work: Callable[[], T]) -> T:
+    @property
+    def is_idle(self) -> bool:
+        """Whether no work is on its way."""
+        return not self._at_work and self._given_up is None and not self._disk.gone
+
+    async def run(self, work: Callable[[], T], *, has_begun: bool = False) -> T:
         """Do `work`, unless the process dies before."""
         if self._disk.gone:
             raise StoreUnavailable("the process is gone")
@@ -220,7 +227,8 @@ class InlineThread(DatabaseThread):
             raise self._given_up
         future: Future[T] = Future()
         before, after = self._delays()
-        self._later(before, self._do, future, after, work)
+        self._at_work += 1
+        self._later(before, self._do, future, after, work, has_begun)
         return await asyncio.wrap_future(future)
 
     def abandon(self, error: DatabaseAbandoned) -> None:
@@ -236,13 +244,39 @@ class InlineThread(DatabaseThread):
         else:
             what(*args)
 
-    def _do(self, future: Future[T], after: float, work: Callable[[], T]) -> None:
-        if self._disk.gone or not future.set_running_or_notify_cancel():
+    def _do(
+        self,
+        future: Future[T],
+        after: float,
+        work: Callable[[], T],
+        has_begun: bool,  # noqa: FBT001
+    ) -> None:
+        self._at_work -= 1
+        if self._disk.gone or not (future.set_running_or_notify_cancel() or has_begun):
             return
         try:
             result = work()
         except BaseException as error:  # noqa: BLE001 - an executor hands on whatever is raised
-            self._later(after, future.set_exception, error)
+            self._later(after, self._tell, future, future.set_exception, error)
         else:
-            self._later(after, future.set_result, result)
-        self._done()
+            self._later(after, self._tell, future, future.set_result, result)
+        self._on_done()
+
+    @staticmethod
+    def _tell(future: Future[T], answer: Callable[[Any], None], value: object) -> None:
+        if not future.cancelled():
+            answer(value)
+
+
+class DicedSwiftness:
+    """Says at random whether a step may run in the loop: so every order of steps is met."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self._dice = dice
+
+    def is_swift(self, _now: float) -> bool:
+        """Throw the dice."""
+        return self._dice.random() < 0.5
+
+    def took(self, _seconds: float, _now: float) -> None:
+        """Forget it."""

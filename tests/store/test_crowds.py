@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from shipper.clock import SystemClock
 from shipper.daemon.database_thread import DatabaseThread
+from shipper.daemon.steps import StepRunner
 from shipper.drain import Dispatcher, Rhythm, Route, Terms
 from shipper.drain.courier import Courier
 from shipper.drain.lookahead import Lookahead
@@ -197,7 +198,7 @@ async def test_what_an_operator_names_goes_at_once_and_nothing_else_is_looked_at
         looks,
         clock=clock,
         reporter=Reporter(open_log("critical"), Tally(clock.monotonic())),
-        database=thread.run,
+        database=StepRunner(thread, clock.monotonic, in_loop=False),
         rhythm=Rhythm(0.02, 1.0, inf, 0.0),
     )
     dispatcher.add(route)

@@ -25,7 +25,7 @@ from shipper.store.db.postgres.pipeline import Pipeline
 from shipper.store.db.safeguard import Safeguard
 from shipper.store.db.sqlite.dialect import SqliteDialect
 
-Mode: TypeAlias = Literal["write", "read", "glance"]
+Mode: TypeAlias = Literal["write", "read", "glance", "short"]
 T = TypeVar("T")
 
 # The greatest id that a row can have.

@@ -20,16 +20,19 @@ class Kept:
     def __init__(self, dialect: Dialect, safeguard: Safeguard) -> None:
         self._connection: Connection | None = None
         self._safeguard = safeguard
-        self._also: list[Callable[[], None]] = []
+        self._also: list[tuple[Callable[[], None], Callable[[], bool]]] = []
         self.dialect = dialect
         self.busy: Any = None
         """The driver's own connection, while a transaction of ours is open on it."""
         self.committing: object | None = None
         """An object for the COMMIT that runs now; each COMMIT has another one."""
 
-    def look_also(self, look: Callable[[], None]) -> None:
-        """Call `look` before each transaction; what it raises ends the transaction."""
-        self._also.append(look)
+    def look_also(self, look: Callable[[], None], is_needed: Callable[[], bool]) -> None:
+        """Call `look` before each transaction for which it `is_needed`.
+
+        What it raises ends the transaction.
+        """
+        self._also.append((look, is_needed))
 
     def take(self, engine: Engine) -> Connection:
         """Return the connection, or a new one if it is in use.
@@ -43,7 +46,7 @@ class Kept:
             raise
         if not is_there:
             self.drop()
-        for look in self._also:
+        for look, _ in self._also:
             look()
         connection, self._connection = self._connection, None
         if connection is None:
@@ -56,6 +59,36 @@ class Kept:
             self._safeguard.save(connection)
             self._connection = None
         return connection
+
+    def take_still(self) -> Connection | None:
+        """Return the connection if it can be used as it is: without a wait, and nothing to save.
+
+        None means that `take` has to find out what has changed, or to connect. Only a connection
+        that was ready to write before is returned; its statements don't wait for a lock.
+        """
+        if not self.is_still():
+            return None
+        connection, self._connection = self._connection, None
+        return connection
+
+    def is_still(self) -> bool:
+        """Return whether `take_still` would return a connection."""
+        connection = self._connection
+        if connection is None or not self.dialect.is_file or not self._is_ready(connection):
+            return False
+        return self._safeguard.is_as_before(self._is_more)
+
+    def _is_ready(self, connection: Connection) -> bool:
+        if connection.get_execution_options().get("mode") == "short":
+            return True
+        if not connection.info.get("ready"):
+            return False
+        self.dialect.prepare(connection, "short")
+        connection.execution_options(mode="short")
+        return True
+
+    def _is_more(self) -> bool:
+        return any(is_needed() for _, is_needed in self._also)
 
     def give_back(self, connection: Connection) -> None:
         """Keep the connection for the next transaction."""

@@ -1,5 +1,6 @@
 """The checks around a connection that stays open; `kept` calls them."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -16,6 +17,12 @@ class Safeguard(Protocol):
 
     def is_intact(self) -> bool:
         """Return False if `save` has to be called before the connection is used."""
+
+    def is_as_before(self, is_more: Callable[[], bool]) -> bool:
+        """Return whether `look` and `is_intact` would change nothing, without a wait.
+
+        `is_more` returns whether something else beside the database has to be repaired.
+        """
 
     def save(self, connection: Connection) -> None:
         """Save what was committed and would be lost; raises StoreUnavailable if that fails."""

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
 
 from shipper.store.db.dialect import Dialect
+from shipper.store.db.driver import wrapped
 from shipper.store.db.postgres.pipeline import Compiled, Pipeline
 
 Values: TypeAlias = Mapping[str, Any]
@@ -91,7 +91,7 @@ class Statement:
             cursor = tx.connection.cursor()
             tx.dialect.do_execute(cursor, self._for(tx), values)
         except tx.dialect.loaded_dbapi.Error as error:
-            raise failure(tx, self._sql, error) from error
+            raise wrapped(tx, error, self._sql) from error
         return _Done(tx, self._sql, cursor)
 
     def send_each(self, channel: Channel, values: Sequence[Values]) -> None:
@@ -114,7 +114,7 @@ class Statement:
             execute(cursor, self._for(tx), values)
             return cursor.fetchall() if fetch else cursor.rowcount
         except tx.dialect.loaded_dbapi.Error as error:
-            raise failure(tx, self._sql, error) from error
+            raise wrapped(tx, error, self._sql) from error
 
     def _for(self, tx: Connection) -> str:
         if self._compiled is None:
@@ -144,20 +144,9 @@ class _Done:
         try:
             found: Sequence[tuple[Any, ...]] = self._cursor.fetchall()
         except self._tx.dialect.loaded_dbapi.Error as error:
-            raise failure(self._tx, self._sql, error) from error
+            raise wrapped(self._tx, error, self._sql) from error
         return found
 
     def changes(self) -> int:
         changed: int = self._cursor.rowcount
         return changed
-
-
-def failure(tx: Connection, sql: str, error: Any) -> Exception:
-    """Return SQLAlchemy's error for a failure of the driver."""
-    lost = tx.dialect.is_disconnect(error, tx.connection, None)
-    # Without the parameters, as in the engine's own errors: they can be payloads.
-    found: Exception = DBAPIError.instance(
-        sql, None, error, tx.dialect.loaded_dbapi.Error,
-        hide_parameters=True, connection_invalidated=lost, dialect=tx.dialect,
-    )  # fmt: skip
-    return found

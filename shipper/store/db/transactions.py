@@ -5,7 +5,8 @@ anything but the database.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from typing import TypeAlias
 
 from sqlalchemy import Connection, Engine
@@ -13,10 +14,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shipper.errors import ShipperError
-from shipper.store.db import failures
+from shipper.store.db import failures, short
 from shipper.store.db.dialect import Mode
+from shipper.store.db.driver import wrapped
 from shipper.store.db.kept import Kept
-from shipper.store.db.statement import Channel, failure
+from shipper.store.db.statement import Channel
+from shipper.system.steps import Mark, Steps
 
 Follow: TypeAlias = Callable[[Channel], None]
 """What sends statements behind a COMMIT; see `exchanging`."""
@@ -111,18 +114,33 @@ def writing(engine: Engine) -> Iterator[Connection]:
         _kept(engine).committing = object()
 
 
-@contextmanager
-def exchanging(engine: Engine, follow: Follow) -> Iterator[Channel]:
-    """Open a transaction like `writing`; on a server, its statements are sent without waiting.
+def exchanging(engine: Engine, follow: Follow) -> Steps[AbstractContextManager[Channel]]:
+    """Begin a transaction of the drain, as `writing` does; it waits only after `Mark.WAIT`.
 
-    There `follow` sends single statements together with the COMMIT. Their answers are there after
-    the transaction, unless only they have failed.
+    On a server its statements are sent without waiting, and `follow` sends single statements
+    together with the COMMIT. Their answers are there after the transaction, unless only they have
+    failed.
     """
     kept = _kept(engine)
-    if not kept.dialect.has_pipelines(engine):
-        with writing(engine) as tx:
-            yield Channel(tx)
-        return
+    if kept.dialect.has_pipelines(engine):
+        yield Mark.WAIT
+        return _pipelined(engine, follow)
+    found = short.begin(kept, partial(translating, engine))
+    if found is not None:
+        return _plain(found)
+    yield Mark.WAIT
+    return _plain(writing(engine))
+
+
+@contextmanager
+def _plain(transaction: AbstractContextManager[Connection]) -> Iterator[Channel]:
+    with transaction as tx:
+        yield Channel(tx)
+
+
+@contextmanager
+def _pipelined(engine: Engine, follow: Follow) -> Iterator[Channel]:
+    kept = _kept(engine)
     with translating(engine), _connected(engine, "glance") as tx:
 
         def on_commit() -> None:
@@ -133,7 +151,21 @@ def exchanging(engine: Engine, follow: Follow) -> Iterator[Channel]:
             with kept.dialect.pipelined(tx, on_commit) as pipeline:
                 yield Channel(tx, pipeline)
         except tx.dialect.loaded_dbapi.Error as error:
-            raise failure(tx, "statements in a pipeline", error) from error
+            raise wrapped(tx, error, "statements in a pipeline") from error
+
+
+def is_ready(engine: Engine) -> bool:
+    """Return whether the drain's next transaction can begin at once."""
+    return _kept(engine).is_still()
+
+
+def glimpsing(engine: Engine) -> AbstractContextManager[Connection]:
+    """Open a connection as `glancing` does; for the drain, which mostly reads what it has written.
+
+    Only for statements that go straight to the driver.
+    """
+    found = short.glimpse(_kept(engine), partial(translating, engine))
+    return glancing(engine) if found is None else found
 
 
 @contextmanager
@@ -148,20 +180,21 @@ def glancing(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def asking(engine: Engine) -> Iterator[Channel]:
-    """Open a channel for single statements like `glancing`; on a server, they aren't waited for.
+    """Open a channel for single statements like `glimpsing`; on a server, they aren't waited for.
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
     dialect = _kept(engine).dialect
-    with glancing(engine) as tx:
-        if not dialect.has_pipelines(engine):
+    if not dialect.has_pipelines(engine):
+        with glimpsing(engine) as tx:
             yield Channel(tx)
-            return
+        return
+    with glancing(engine) as tx:
         try:
             with dialect.asking(tx) as pipeline:
                 yield Channel(tx, pipeline)
         except tx.dialect.loaded_dbapi.Error as error:
-            raise failure(tx, "questions in a pipeline", error) from error
+            raise wrapped(tx, error, "questions in a pipeline") from error
 
 
 @contextmanager

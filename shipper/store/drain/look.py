@@ -26,7 +26,7 @@ from shipper.errors import OutboxChanged
 from shipper.store.db.dialect import ALL_IDS, Dialect, dialect_of
 from shipper.store.db.postgres.catalog import CLUSTER
 from shipper.store.db.statement import Channel, Sent, Statement
-from shipper.store.db.transactions import Follow, asking, glancing
+from shipper.store.db.transactions import Follow, asking, glancing, glimpsing, is_ready
 from shipper.store.drain.commands import Commands
 from shipper.store.drain.floors import Floors
 from shipper.store.drain.messages import (
@@ -83,6 +83,11 @@ class Looks:
         """Up to which id the order of commits is settled (PostgreSQL; SQLite doesn't need it)."""
         return NOT_SEEN if self._met is None else SettledIds(self._watermark.safe, self._met[0])
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether the next question has to connect first, or to look what has changed."""
+        return not is_ready(self._engine)
+
     def following(self, *, pulse: bool, questions: Sequence[Look]) -> Follow:
         """Return what asks for the next pulse and looks behind a COMMIT, in its round trip.
 
@@ -102,7 +107,7 @@ class Looks:
         """Return what may have changed since the last pulse. Cheap."""
         if self._dialect.may_hold_back:
             return self._pulse_postgres()
-        with glancing(self._engine) as tx:
+        with glimpsing(self._engine) as tx:
             version = (tx.connection.driver_connection, self._sql.version.row(tx)[0])
             if version == self._version:
                 return Pulse(fresh=False, generation=-1)

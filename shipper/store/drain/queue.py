@@ -28,6 +28,7 @@ from shipper.store.drain.recovery import recover
 from shipper.store.lease.lease import Owner
 from shipper.store.lease.turns import LeaseState, StillnessTimer, Turn, TurnBook, Written, fold_all
 from shipper.store.schema.damage import made_of
+from shipper.system.steps import Mark, Steps, whole
 
 _WENT_BACK = (
     "the database lacks what shipper last wrote there: a standby was promoted that lacks it,"
@@ -151,6 +152,10 @@ class Queue:
     # -- a turn -------------------------------------------------------------------------------
 
     def turn(self, work: Work, follow: Follow = ask_nothing) -> list[Event]:
+        """Do all of a turn's steps here; see `steps`."""
+        return whole(self.steps(work, follow))
+
+    def steps(self, work: Work, follow: Follow = ask_nothing) -> Steps[list[Event]]:
         """Do a turn's work in one durable transaction; return the claimed events in its order.
 
         A wanted id that isn't returned had no room, or is no longer pending. After
@@ -176,11 +181,13 @@ class Queue:
         )
         folds = self._turns.is_fold_due(turn.number, places)
         try:
-            with exchanging(self._engine, follow) as channel:
+            with (yield from exchanging(self._engine, follow)) as channel:
                 done = self._send(channel, work, ended, turn, folds=folds)
                 channel.wait()
                 met, turn, events = done()
+                yield Mark.COMMIT
         except _NotWritten:
+            yield Mark.WAIT
             met, events = self._done_before(work, turn)
         else:
             if folds:

@@ -14,6 +14,7 @@ from shipper.store.db.transactions import Follow
 from shipper.store.drain.messages import Work
 from shipper.store.drain.queue import Queue, ask_nothing
 from shipper.store.upkeep.reserve import Reserve
+from shipper.system.steps import Mark, Steps
 
 T = TypeVar("T")
 
@@ -26,9 +27,14 @@ class QueueWithReserve:
         self._reserve = reserve
         self._on_freed = on_freed
 
-    def turn(self, work: Work, follow: Follow = ask_nothing) -> list[Event]:
-        """Do a turn's work; see `Queue.turn`, which does nothing twice."""
-        return self._insist(lambda: self._queue.turn(work, follow), marks=bool(work.records))
+    def steps(self, work: Work, follow: Follow = ask_nothing) -> Steps[list[Event]]:
+        """Do a turn's work; see `Queue.steps`, which does nothing twice."""
+        while True:
+            try:
+                return (yield from self._queue.steps(work, follow))
+            except DiskFull as full:
+                yield Mark.WAIT
+                self._give(full, marks=bool(work.records))
 
     def renew(self) -> None:
         """Prolong the lease; see `Queue.renew`."""
@@ -42,8 +48,12 @@ class QueueWithReserve:
         while True:
             try:
                 return write()
-            except DiskFull:
-                given = self._reserve.give(marks=marks)
-                if not given:
-                    raise
-                self._on_freed(given)
+            except DiskFull as full:
+                self._give(full, marks=marks)
+
+    def _give(self, full: DiskFull, *, marks: bool) -> None:
+        """Free a piece of the reserve; raises the failure if nothing is left."""
+        given = self._reserve.give(marks=marks)
+        if not given:
+            raise full
+        self._on_freed(given)

@@ -18,6 +18,7 @@ from shipper.store.drain.messages import Work
 from shipper.store.drain.queue import Queue, ask_nothing
 from shipper.store.upkeep.full_disk import QueueWithReserve
 from shipper.store.upkeep.reserve import FOR_MARKS, PIECES, Reserve, held, reserve_of
+from shipper.system.steps import Mark, Steps, whole
 
 SIZE = 800_000
 _Usage = namedtuple("_Usage", "total used free")  # noqa: PYI024 - as shutil's
@@ -125,10 +126,11 @@ class Full(Queue):
     def __init__(self, times: int) -> None:
         self.times = times
 
-    def turn(self, work: Work, follow: Follow = ask_nothing) -> list[Event]:
+    def steps(self, work: Work, follow: Follow = ask_nothing) -> Steps[list[Event]]:
         """Fail, or do nothing."""
         assert work
         assert follow is ask_nothing
+        yield Mark.COMMIT
         self.times -= 1
         if self.times >= 0:
             raise DiskFull("the disk is full (13)")
@@ -140,8 +142,9 @@ def test_a_write_is_tried_again_for_each_piece(path: Path) -> None:
     reserve = Reserve(path, SIZE)
     reserve.restore()
     told: list[int] = []
-    assert QueueWithReserve(Full(2), reserve, told.append).turn(Work(now=0.0, wanted=[1])) == []
+    spared = QueueWithReserve(Full(2), reserve, told.append)
+    assert whole(spared.steps(Work(now=0.0, wanted=[1]))) == []
     assert told == [SIZE // PIECES] * 2
     with pytest.raises(DiskFull):
-        QueueWithReserve(Full(99), reserve, told.append).turn(Work(now=0.0, wanted=[1]))
+        whole(QueueWithReserve(Full(99), reserve, told.append).steps(Work(now=0.0, wanted=[1])))
     assert len(told) == PIECES - FOR_MARKS

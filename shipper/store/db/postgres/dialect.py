@@ -212,7 +212,9 @@ class PostgresDialect:
         connector: opening.Connector = engine.get_execution_options()["connector"]
         connector.move(url)
 
-    def prepare(self, connection: Connection, mode: Literal["write", "read", "glance"]) -> None:
+    def prepare(
+        self, connection: Connection, mode: Literal["write", "read", "glance", "short"]
+    ) -> None:
         """Let single statements run without a transaction: that saves two round trips."""
         driver: Any = connection.connection.driver_connection
         driver.autocommit = mode == "glance"

@@ -1,6 +1,7 @@
 """The checks before each transaction on an open connection to a server."""
 
 import select
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection
@@ -33,6 +34,10 @@ class ServerSafeguard:
     def is_intact(self) -> bool:
         """Return True: no file lies beside a connection."""
         return True
+
+    def is_as_before(self, is_more: Callable[[], bool]) -> bool:  # noqa: ARG002
+        """Return False: only `is_alive` shows it."""
+        return False
 
     def save(self, connection: Connection) -> None:
         """Do nothing: the server keeps what was committed."""

@@ -148,14 +148,16 @@ class SqliteDialect:
     def move(self, engine: Engine, url: str) -> None:
         """Do nothing: another path is another outbox."""
 
-    def prepare(self, connection: Connection, mode: Literal["write", "read", "glance"]) -> None:
+    def prepare(
+        self, connection: Connection, mode: Literal["write", "read", "glance", "short"]
+    ) -> None:
         """Set how long statements wait; before the first write, make sure of WAL and UTF-8."""
         options = connection.get_execution_options()
         driver = connection.connection.driver_connection
         if mode == "write" and options.get("file") is not None and not connection.info.get("ready"):
             ready = header.make_ready(driver, options["file"], options["notify"])
             connection.info["ready"] = ready
-        write_lock.be_patient(driver, options["patience"], asking=mode == "write")
+        write_lock.be_patient(driver, write_lock.milliseconds(mode, options["patience"]))
 
     def has_pipelines(self, engine: Engine) -> bool:  # noqa: ARG002
         """Return False: each call of the library returns with its answer."""

@@ -4,14 +4,18 @@ A process that has a file open doesn't notice when another file is moved into it
 -wal and -shm beside it are removed. `Kept` in `db.kept` calls these checks.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import Connection
 
+from shipper.clock import SystemClock
 from shipper.errors import LeaseLost
 from shipper.store.db.sqlite.place import second_name
+from shipper.store.db.sqlite.stillness import StillDirectory
 from shipper.store.db.sqlite.wal_files import Beside
+from shipper.system.files import followed
 
 
 class FileSafeguard:
@@ -26,6 +30,7 @@ class FileSafeguard:
         self._opened: tuple[int, int] | None = None
         self._beside = Beside(file)
         self._has_told_of_names = False
+        self._still = StillDirectory(followed(file).parent, SystemClock().monotonic)
 
     def look(self) -> bool:
         """Return whether the open file is still at its place.
@@ -62,6 +67,27 @@ class FileSafeguard:
     def is_intact(self) -> bool:
         """Return whether the -wal and -shm are still those that the connection has open."""
         return self._beside.is_intact()
+
+    def is_as_before(self, is_more: Callable[[], bool]) -> bool:
+        """Return whether the file, its -wal and its -shm are those that the connection has open.
+
+        `is_more` returns whether something else in the directory has to be repaired.
+        """
+        if self._still.is_still():
+            return True
+        if not self._are_ours() or is_more():
+            return False
+        self._still.checked()
+        return True
+
+    def _are_ours(self) -> bool:
+        try:
+            found = os.stat(self._file)  # noqa: PTH116 - often before a transaction
+        except OSError:
+            return False
+        is_same = (found.st_dev, found.st_ino) == self._opened
+        has_names = found.st_nlink > 1
+        return is_same and has_names is self._has_told_of_names and self._beside.is_intact()
 
     def save(self, connection: Connection) -> None:
         """Save what is in a -wal that another process has removed; see `Beside.save`."""

@@ -15,12 +15,17 @@ _ATTEMPT = 4
 _BUSY = 5  # sqlite.org/rescode.html
 
 
-def be_patient(driver: Any, patience: float, *, asking: bool) -> None:
-    """Let a connection's statements wait for `patience` seconds, or for one attempt of `Begin`.
+def milliseconds(mode: str, patience: float) -> int:
+    """Return how long one statement waits for a lock: in a transaction that writes, one attempt."""
+    return {"write": _ATTEMPT, "short": 0}.get(mode, round(patience * 1000))
+
+
+def be_patient(driver: Any, milliseconds: int) -> None:
+    """Let a connection's statements wait so long for a lock.
 
     Call it only if the time changes: it costs as much as an UPDATE of a row.
     """
-    driver.execute(f"PRAGMA busy_timeout = {_ATTEMPT if asking else round(patience * 1000)}")
+    driver.execute(f"PRAGMA busy_timeout = {milliseconds}")
 
 
 class Begin:

@@ -1,0 +1,94 @@
+"""In which thread each step of the drain's exchange with the database runs.
+
+Handing a step to another thread costs as much as a small turn, and two threads that both run Python
+hand one lock to and fro. So what is short runs in the event loop's thread, as long as the database
+has been quick lately. What may wait for long runs in the database's thread: a step that waits for
+another process, COMMIT on a slow disk, and everything after a slow turn. The loop reads answers
+meanwhile.
+
+Only one thread may use the database at a time: the loop's thread does so only while the other one
+is idle. A transaction that is open must be handed over or ended before the loop does anything else.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from shipper.daemon.database_thread import DatabaseThread
+from shipper.daemon.swiftness import Swiftness
+from shipper.system.steps import Mark, Steps
+
+T = TypeVar("T")
+
+# Seconds. A stall of the loop delays every answer, so it has to stay far below any timeout.
+_STATEMENTS = 0.003
+_COMMIT = 0.001
+
+
+class StepRunner:
+    """Runs steps. Without `in_loop`, all of them run in the database's thread."""
+
+    def __init__(
+        self, thread: DatabaseThread, monotonic: Callable[[], float], *, in_loop: bool
+    ) -> None:
+        self._thread = thread
+        self._monotonic = monotonic
+        self._in_loop = in_loop
+        self._statements = Swiftness(_STATEMENTS)
+        self._commits = Swiftness(_COMMIT)
+
+    async def __call__(self, work: Callable[[], Steps[T]]) -> T:
+        """Run the steps of `work`; return what they return, or raise what they raise."""
+        thread, progress = self._thread, _Progress(work())
+        if not self._may_begin_here():
+            await thread.run(partial(self._step_until, progress, None))
+        while progress.mark is not None:
+            if self._may_run_here(progress.mark):
+                self._step(progress)
+            else:
+                await thread.run(partial(self._step_until, progress, Mark.READ), has_begun=True)
+        result: T = progress.result
+        return result
+
+    def _may_begin_here(self) -> bool:
+        return (
+            self._in_loop and self._thread.is_idle and self._statements.is_swift(self._monotonic())
+        )
+
+    def _may_run_here(self, mark: Mark) -> bool:
+        if mark is Mark.COMMIT:
+            return self._commits.is_swift(self._monotonic())
+        return mark is Mark.READ and self._thread.is_idle
+
+    def _step(self, progress: "_Progress") -> None:
+        """Run one step, and measure it."""
+        swiftness = self._commits if progress.mark is Mark.COMMIT else self._statements
+        began = self._monotonic()
+        try:
+            progress.step()
+        finally:
+            now = self._monotonic()
+            swiftness.took(now - began, now)
+
+    def _step_until(self, progress: "_Progress", end: Mark | None) -> None:
+        """Run the next step, and all that follow until `end`, in the database's thread."""
+        self._step(progress)
+        while progress.mark not in {None, end}:
+            self._step(progress)
+
+
+class _Progress:
+    """How far work has come: the mark before its next step, None when all is done."""
+
+    __slots__ = ("_steps", "mark", "result")
+
+    def __init__(self, steps: Steps[Any]) -> None:
+        self._steps = steps
+        self.mark: Mark | None = Mark.READ
+        self.result: Any = None
+
+    def step(self) -> None:
+        try:
+            self.mark = next(self._steps)
+        except StopIteration as end:
+            self.mark, self.result = None, end.value
