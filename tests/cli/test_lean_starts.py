@@ -18,11 +18,12 @@ from shipper.store.db.transactions import writing
 from shipper.store.report.audit import SMALL
 from tests.cli.command_line import DEADLINE, Home
 
+_HEAVY = ("aiohttp", "alembic", "apscheduler", "httpx", "structlog")
 # What draws, sends, schedules, migrates or serves; and the driver of the other database.
 _PACKAGES = (
-    "aiohttp", "alembic", "apscheduler", "h11", "httptools", "httpx", "jsonschema", "jsonschema_rs",
-    "prometheus_client", "psycopg", "rich", "structlog", "uvloop",
-    "http.client", "sqlalchemy.ext", "sqlalchemy.orm", "urllib.request",
+    *_HEAVY,
+    "h11", "httptools", "jsonschema", "jsonschema_rs", "prometheus_client", "psycopg", "rich",
+    "uvloop", "http.client", "sqlalchemy.ext", "sqlalchemy.orm", "urllib.request",
 )  # fmt: skip
 _ROOMS = (
     "shipper.daemon", "shipper.demo", "shipper.destination", "shipper.drain", "shipper.logs",
@@ -73,6 +74,14 @@ def loaded(home: Home, arguments: str) -> set[str]:
     )
     assert done.returncode in {0, 1, 2}, done.stderr
     return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("arguments", ["--help", "version", "status", "dead --help", "stauts"])
+def test_a_light_command_imports_nothing_heavy(
+    tmp_path: Path, sqlite_url: str, arguments: str
+) -> None:
+    """Help, version and status don't pay for what only the daemon or a migration needs."""
+    assert not loaded(Home(tmp_path, sqlite_url), arguments).intersection(_HEAVY)
 
 
 @pytest.mark.parametrize("arguments", ["status", "status --json", "status --nagios"])

@@ -22,8 +22,6 @@ from shipper.errors import UsageError
 from shipper.wording.safe_text import printable
 from tests.cli.command_line import DEADLINE, VIEW, Home
 
-_HEAVY = ("alembic", "structlog", "aiohttp", "httpx", "apscheduler")
-
 
 @pytest.fixture
 def home(tmp_path: Path, sqlite_url: str) -> Home:
@@ -143,26 +141,6 @@ def test_every_example_in_the_help_is_accepted(example: str) -> None:
     function, _, injected = app.parse_args(own, exit_on_error=False, print_error=False)
     assert function.__module__.startswith("shipper.cli.")
     assert injected == {"context": Context}
-
-
-@pytest.mark.parametrize("arguments", ["--help", "version", "status", "dead --help", "stauts"])
-def test_a_light_command_imports_nothing_heavy(home: Home, arguments: str) -> None:
-    """Help, version and status don't pay for what only the daemon or a migration needs."""
-    program = (
-        "import atexit, sys; from shipper.cli import main;"
-        f" sys.argv = ['shipper', *{arguments.split()}];"
-        f" atexit.register(lambda: print([m for m in {_HEAVY} if m in sys.modules]));"
-        " main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=home.directory,
-        env=home.environ,
-        capture_output=True,
-        timeout=DEADLINE,
-        check=False,
-    )
-    assert done.stdout.decode().splitlines()[-1] == "[]"
 
 
 # -- failures ---------------------------------------------------------------------------------
