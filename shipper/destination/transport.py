@@ -57,8 +57,7 @@ class FastTransport:
         """
         request.begin(self, done)
         request.due = self._now() + self._timeout
-        if self._places:
-            self._places -= 1
+        if self._places and not self._waiting:
             self._go(request)
         else:
             request.stage = "turn"
@@ -89,7 +88,8 @@ class FastTransport:
         await asyncio.gather(*dials, return_exceptions=True)
 
     def _go(self, request: Request) -> None:
-        """Send a request that has a place."""
+        """Give a request a place, and send it."""
+        self._places -= 1
         connection = self._pool.take()
         if connection is None:
             dial = self._dials[request] = asyncio.create_task(self._dial(request))
@@ -110,10 +110,14 @@ class FastTransport:
         request.settle(answer)
 
     def _free(self) -> None:
+        self._places += 1
         if self._waiting:
+            # Not at once: the end of a connection can follow its last answer.
+            asyncio.get_running_loop().call_soon(self._serve)
+
+    def _serve(self) -> None:
+        while self._places and self._waiting:
             self._go(self._waiting.popleft())
-        else:
-            self._places += 1
 
     async def _dial(self, request: Request) -> None:
         if self._closed:
