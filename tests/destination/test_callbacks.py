@@ -191,3 +191,30 @@ def test_who_waits_does_not_get_a_connection_that_ends(way: Way) -> None:
         assert server.connections == 5
 
     way.run(body())
+
+
+@each_of_ours
+def test_who_waited_for_too_long_leaves_the_queue(way: Way) -> None:
+    """aio-libs/aiohttp#9670: after such a timeout no request got a connection any more."""
+
+    async def body() -> None:
+        async with (
+            serving(hanging) as server,
+            way_to(server.url, limit=1, timeout=DEADLINE) as (ours, target),
+        ):
+            for _ in range(2):
+                called = [Called() for _ in range(4)]
+                tries = [an_attempt(target) for _ in called]
+                for one, attempt in zip(called, tries, strict=True):
+                    ours.begin(attempt, one)
+                for one in called:
+                    await asyncio.wait_for(one.whole.wait(), 5)
+                assert [type(answer) for one in called for answer in one.answers] == [
+                    TimeoutError
+                ] * 4
+                assert [attempt.begun for attempt in tries] == [True, False, False, False]
+            await laps(5)
+            assert (ours._places, len(ours._waiting), ours._dials) == (1, 0, {})
+        assert len(server.requests) == 2
+
+    way.run(body())
