@@ -1,6 +1,5 @@
 """The short way to the key comes into an outbox that an application is writing into."""
 
-import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,7 +8,7 @@ import pytest
 from alembic import command
 from sqlalchemy import Engine
 
-from shipper.store.db.engine import database_path, open_engine
+from shipper.store.db.engine import open_engine
 from shipper.store.db.transactions import writing
 from shipper.store.schema import revisions
 from shipper.store.upgrade import migrate
@@ -26,6 +25,9 @@ _MADE = (
 def old(bare_url: str) -> Iterator[Engine]:
     """Give an outbox of the revision before."""
     engine = open_engine(bare_url, create=True)
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
     older.make(engine, "0011")
     yield engine
     engine.dispose()
@@ -45,19 +47,16 @@ class Application:
 @pytest.fixture
 def application(old: Engine, bare_url: str) -> Iterator[Application]:
     """Give an application that has written an event."""
-    connection: Any
-    insert = "INSERT INTO shipper_outbox (payload) VALUES (?)"
-    if old.dialect.name == "sqlite":
-        connection = sqlite3.connect(str(database_path(bare_url)), isolation_level=None, timeout=10)
-    else:
-        psycopg = pytest.importorskip("psycopg")
-        url = old.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        connection = psycopg.connect(url, autocommit=True, prepare_threshold=0)
-        insert = insert.replace("?", "%s")
-    made = Application(connection, insert)
+    engine, mark = open_engine(bare_url, busy_timeout=10), "?"
+    pooled = engine.raw_connection()
+    connection: Any = pooled.driver_connection
+    if engine.dialect.name == "postgresql":
+        connection.autocommit, connection.prepare_threshold, mark = True, 0, "%s"
+    made = Application(connection, f"INSERT INTO shipper_outbox (payload) VALUES ({mark})")
     made.insert(event("u0"))
     yield made
-    connection.close()
+    pooled.invalidate()
+    engine.dispose()
 
 
 def _keys(engine: Engine) -> list[str | None]:
