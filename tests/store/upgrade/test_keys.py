@@ -25,9 +25,6 @@ _MADE = (
 def old(bare_url: str) -> Iterator[Engine]:
     """Give an outbox of the revision before."""
     engine = open_engine(bare_url, create=True)
-    if engine.dialect.name == "sqlite":
-        with engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
     older.make(engine, "0011")
     yield engine
     engine.dispose()
@@ -110,3 +107,14 @@ def test_a_downgrade_brings_back_the_way_before(old: Engine) -> None:
     assert (_made(old), revisions.current(old)) == (before, "0011")
     migrate.upgrade(old)
     assert _made(old) == after
+
+
+def test_two_upgrades_at_once_make_each_trigger_once(old: Engine, bare_url: str) -> None:
+    """One waits for the other, and then finds nothing to do (unslothai/unsloth 9996)."""
+    second = open_engine(bare_url)
+    with ThreadPoolExecutor(2) as threads:
+        for upgrade in [threads.submit(migrate.upgrade, one) for one in (old, second)]:
+            upgrade.result(60)
+    second.dispose()
+    revisions.check(old)
+    assert not migrate.fix(old)
