@@ -78,6 +78,12 @@ class Routes:
         """Return whether no event is left to send."""
         return not self._leaving and all(route.is_idle() for route in self.named.values())
 
+    def are_flying(self) -> bool:
+        """Return whether tries are under way."""
+        flights = [route.flights for route in self.at_work()]
+        # The task of a try that has just ended is there still.
+        return any(len(one.tasks) > one.unrecorded for one in flights)
+
     def tasks(self) -> set[asyncio.Task[None]]:
         """Return the tries that are under way."""
         return {task for route in self.at_work() for task in route.flights.tasks}
