@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from shipper.daemon.database_thread import DatabaseThread
 from shipper.daemon.swiftness import Swiftness
+from shipper.errors import StoreUnavailable
 from shipper.system.steps import Mark, Steps
 
 T = TypeVar("T")
@@ -48,17 +49,32 @@ class StepRunner:
         self._commits = Swiftness(_COMMIT)
 
     async def __call__(self, work: Callable[[], Steps[T]]) -> T:
-        """Run the steps of `work`; return what they return, or raise what they raise."""
+        """Run the steps of `work`; return what they return, or raise what they raise.
+
+        After StoreUnavailable it may call `work` once more.
+        """
         thread, progress = self._thread, _Progress(work())
         if not self._may_begin_here():
             await thread.run(partial(self._step_until, progress, None))
         while progress.mark is not None:
-            if self._may_run_here(progress.mark):
-                self._step(progress)
-            else:
+            if not self._may_run_here(progress.mark):
                 await thread.run(partial(self._step_until, progress, Mark.READ), has_begun=True)
+            elif not self._is_done_here(progress):
+                progress = _Progress(work())
+                await thread.run(partial(self._step_until, progress, None))
         result: T = progress.result
         return result
+
+    def _is_done_here(self, progress: "_Progress") -> bool:
+        """Run one step in the loop's thread; return False if the database wasn't ready for it.
+
+        There it has no patience. The database's thread has, so all of the work is given to it.
+        """
+        try:
+            self._step(progress)
+        except StoreUnavailable:
+            return False
+        return True
 
     def _may_begin_here(self) -> bool:
         return self._in_loop and self._may_run_here(Mark.READ)

@@ -169,17 +169,23 @@ async def test_who_is_abandoned_in_the_middle_is_told(thread: DatabaseThread) ->
     assert ran == ["committed"]
 
 
-async def test_a_failure_in_any_step_is_raised_to_the_caller(thread: DatabaseThread) -> None:
-    """Wherever it ran."""
-    for flying in (True, False):
+@pytest.mark.parametrize("flying", [True, False])
+async def test_what_fails_in_the_loop_is_tried_once_more_with_patience(
+    thread: DatabaseThread,
+    flying: bool,  # noqa: FBT001 - pytest gives it by name
+) -> None:
+    """In the thread, as nothing in the loop waits for a lock; then the failure is the caller's."""
+    ran: list[str] = []
 
-        def fail() -> Steps[None]:
-            yield Mark.COMMIT
-            raise StoreUnavailable("full")
+    def fail() -> Steps[None]:
+        yield Mark.COMMIT
+        ran.append(threading.current_thread().name.replace(LOOP, "loop"))
+        raise StoreUnavailable("busy")
 
-        run = StepRunner(thread, float, in_loop=True, is_flying=lambda flying=flying: flying)  # type: ignore[misc]
-        with pytest.raises(StoreUnavailable, match="full"):
-            await run(fail)
+    run = StepRunner(thread, float, in_loop=True, is_flying=lambda: flying)
+    with pytest.raises(StoreUnavailable, match="busy"):
+        await run(fail)
+    assert ran == (["database"] if flying else ["loop", "database"])
 
 
 def test_one_slow_step_among_quick_ones_changes_nothing() -> None:
