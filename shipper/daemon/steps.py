@@ -58,7 +58,9 @@ class StepRunner:
             await thread.run(partial(self._step_until, progress, None))
         while progress.mark is not None:
             if not self._may_run_here(progress.mark):
-                await thread.run(partial(self._step_until, progress, Mark.READ), has_begun=True)
+                is_open = progress.mark is Mark.COMMIT
+                rest = partial(self._step_until, progress, Mark.READ)
+                await thread.run(rest, has_begun=is_open)
             elif not self._is_done_here(progress):
                 progress = _Progress(work())
                 await thread.run(partial(self._step_until, progress, None))

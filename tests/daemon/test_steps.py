@@ -144,6 +144,30 @@ async def test_an_open_transaction_is_ended_whoever_waits(thread: DatabaseThread
     assert work.ran == ["loop", "database"]
 
 
+async def test_what_waits_for_a_lock_is_ended_whoever_waits(thread: DatabaseThread) -> None:
+    """When it gets the lock at last, the transaction isn't left open."""
+    asked, go_on, ran = threading.Event(), threading.Event(), list[str]()
+
+    def turn() -> Steps[None]:
+        yield Mark.WAIT
+        asked.set()
+        go_on.wait()
+        ran.append("begun")
+        yield Mark.COMMIT
+        ran.append("committed")
+
+    exchange = asyncio.create_task(StepRunner(thread, float, in_loop=True)(turn))
+    await asyncio.to_thread(asked.wait)
+    exchange.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await exchange
+    assert not thread.is_idle
+    go_on.set()
+    await thread.run(lambda: None)
+    assert ran == ["begun", "committed"]
+    assert thread.is_idle
+
+
 async def test_who_is_abandoned_in_the_middle_is_told(thread: DatabaseThread) -> None:
     """What is open is ended all the same; nothing else of it is run."""
     begun, go_on, ran = threading.Event(), threading.Event(), list[str]()

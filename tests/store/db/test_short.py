@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import StoreUnavailable
 from shipper.store.db.engine import database_path, open_engine
@@ -80,7 +80,7 @@ def test_what_fails_is_undone_and_told_as_any_failure(
 
     def fail(_: object) -> None:
         error = lite.dialect.loaded_dbapi.OperationalError("disk I/O error")
-        error.sqlite_errorcode = 1034
+        error.sqlite_errorcode = 1034  # type: ignore[attr-defined]
         raise error
 
     with monkeypatch.context() as patched:
@@ -90,14 +90,13 @@ def test_what_fails_is_undone_and_told_as_any_failure(
     assert not is_ready(lite)
     ready(lite)
     with pytest.raises(ZeroDivisionError), whole(begun(lite)) as tx:
-        tx.exec_driver_sql("UPDATE shipper_lease SET ttl = 99")
-        undone(tx)
+        _fail(tx)
     with glimpsing(lite) as tx:
         assert tx.exec_driver_sql("SELECT ttl FROM shipper_lease").scalar() != 99
 
 
-def undone(_: object) -> None:
-    """Fail as a program fails."""
+def _fail(tx: Connection) -> None:
+    tx.exec_driver_sql("UPDATE shipper_lease SET ttl = 99")
     raise ZeroDivisionError
 
 
