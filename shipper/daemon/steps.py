@@ -2,9 +2,10 @@
 
 Handing a step to another thread costs as much as a small turn, and two threads that both run Python
 hand one lock to and fro. So what is short runs in the event loop's thread, as long as the database
-has been quick lately. What may wait for long runs in the database's thread: a step that waits for
-another process, COMMIT on a slow disk, and everything after a slow turn. The loop reads answers
-meanwhile.
+has been quick lately. What may wait runs in the database's thread, and the loop reads answers
+meanwhile: a step that waits for another process, everything after a few slow turns, and COMMIT. If
+nothing is in flight, no answer can come meanwhile; so a quick COMMIT then runs in the loop's thread
+too, because a lane that is alone waits for nothing else.
 
 Only one thread may use the database at a time: the loop's thread does so only while the other one
 is idle. A transaction that is open must be handed over or ended before the loop does anything else.
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 from shipper.daemon.database_thread import DatabaseThread
 from shipper.daemon.swiftness import Swiftness
+from shipper.errors import StoreUnavailable
 from shipper.system.steps import Mark, Steps
 
 T = TypeVar("T")
@@ -26,39 +28,65 @@ _COMMIT = 0.001
 
 
 class StepRunner:
-    """Runs steps. Without `in_loop`, all of them run in the database's thread."""
+    """Runs steps. Without `in_loop`, all of them run in the database's thread.
+
+    `is_flying` returns whether the loop may have something to do during a COMMIT.
+    """
 
     def __init__(
-        self, thread: DatabaseThread, monotonic: Callable[[], float], *, in_loop: bool
+        self,
+        thread: DatabaseThread,
+        monotonic: Callable[[], float],
+        *,
+        in_loop: bool,
+        is_flying: Callable[[], bool] = lambda: True,
     ) -> None:
         self._thread = thread
         self._monotonic = monotonic
         self._in_loop = in_loop
+        self._is_flying = is_flying
         self._statements = Swiftness(_STATEMENTS)
         self._commits = Swiftness(_COMMIT)
 
     async def __call__(self, work: Callable[[], Steps[T]]) -> T:
-        """Run the steps of `work`; return what they return, or raise what they raise."""
+        """Run the steps of `work`; return what they return, or raise what they raise.
+
+        After StoreUnavailable it may call `work` once more.
+        """
         thread, progress = self._thread, _Progress(work())
         if not self._may_begin_here():
             await thread.run(partial(self._step_until, progress, None))
         while progress.mark is not None:
-            if self._may_run_here(progress.mark):
-                self._step(progress)
-            else:
-                await thread.run(partial(self._step_until, progress, Mark.READ), has_begun=True)
+            if not self._may_run_here(progress.mark):
+                is_open = progress.mark is Mark.COMMIT
+                rest = partial(self._step_until, progress, Mark.READ)
+                await thread.run(rest, has_begun=is_open)
+            elif not self._is_done_here(progress):
+                progress = _Progress(work())
+                await thread.run(partial(self._step_until, progress, None))
         result: T = progress.result
         return result
 
+    def _is_done_here(self, progress: "_Progress") -> bool:
+        """Run one step in the loop's thread; return False if the database wasn't ready for it.
+
+        There it has no patience. The database's thread has, so all of the work is given to it.
+        """
+        try:
+            self._step(progress)
+        except StoreUnavailable:
+            return False
+        return True
+
     def _may_begin_here(self) -> bool:
-        return (
-            self._in_loop and self._thread.is_idle and self._statements.is_swift(self._monotonic())
-        )
+        return self._in_loop and self._may_run_here(Mark.READ)
 
     def _may_run_here(self, mark: Mark) -> bool:
         if mark is Mark.COMMIT:
-            return self._commits.is_swift(self._monotonic())
-        return mark is Mark.READ and self._thread.is_idle
+            return not self._is_flying() and self._commits.is_swift(self._monotonic())
+        if mark is Mark.READ:
+            return self._thread.is_idle and self._statements.is_swift(self._monotonic())
+        return False
 
     def _step(self, progress: "_Progress") -> None:
         """Run one step, and measure it."""

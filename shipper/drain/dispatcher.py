@@ -45,12 +45,7 @@ class Dispatcher:
         self._report = reporter
         self._wait = Wait(rhythm, clock)
         self._exchange = Exchange(
-            queue,
-            looks,
-            database,
-            clock=clock,
-            reporter=reporter,
-            rhythm=rhythm,
+            queue, looks, database, clock=clock, reporter=reporter, rhythm=rhythm
         )
         self._routes = Routes(clock)
         self._stop = asyncio.Event()
@@ -149,6 +144,11 @@ class Dispatcher:
     def may_finish(self) -> bool:
         """Return whether a stop still waits for something in flight."""
         return self._routes.under_way() > 0 and self._clock.monotonic() < self._deadline
+
+    @property
+    def is_flying(self) -> bool:
+        """Whether tries are under way."""
+        return self._routes.under_way() > 0
 
     def cut_off(self) -> None:
         """Make a stop wait no longer for tries in flight."""

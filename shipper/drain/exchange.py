@@ -79,7 +79,10 @@ class Runner(Protocol):
     """Runs work in steps, each in the thread that suits it: `shipper.daemon.steps`."""
 
     async def __call__(self, work: Callable[[], Steps[T]]) -> T:
-        """Run the steps of `work`; return what they return, or raise what they raise."""
+        """Run the steps of `work`; return what they return, or raise what they raise.
+
+        After StoreUnavailable it may call `work` once more: nothing is done twice.
+        """
 
 
 @dataclass(frozen=True, slots=True)

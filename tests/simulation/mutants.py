@@ -5,16 +5,20 @@ be. `test_mutants.py` has the seed that catches each; `python -m tests.simulatio
 for them anew.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
+from shipper.daemon import steps
 from shipper.daemon.database_thread import DatabaseThread
+from shipper.daemon.steps import StepRunner
 from shipper.drain import courier
 from shipper.drain.dispatcher import Dispatcher
-from shipper.drain.exchange import Exchange
+from shipper.drain.exchange import Exchange, ExchangeResult
 from shipper.drain.flights import Flights
 from shipper.drain.lookahead import Lookahead
 from shipper.drain.route import Route
@@ -37,9 +41,11 @@ from shipper.store.db.transactions import writing
 from shipper.store.drain import claims, recovery
 from shipper.store.drain.claims import ClaimBook
 from shipper.store.drain.look import Looks
+from shipper.store.drain.messages import Pulse
 from shipper.store.drain.queue import Queue
 from shipper.store.lease import file_lock
 from shipper.store.lease.file_lock import FileLock
+from shipper.system.steps import Mark, Steps
 
 Plant = Callable[[], Any]
 MUTANTS: dict[str, Plant] = {}
@@ -144,6 +150,32 @@ def place_freed_before_it_is_recorded() -> Any:
 
 
 @mutant
+def next_of_the_key_while_the_commit_is_pending() -> Any:
+    """The drain goes on as soon as COMMIT is handed to the database's thread."""
+
+    async def call(self: StepRunner, work: Any) -> Any:
+        [talk] = work.args
+        if (
+            talk.questions
+            or talk.loaded is not None
+            or talk.work.wanted
+            or not self._thread.is_idle
+        ):
+            return await original(self, work)
+        progress = steps._Progress(work())
+        self._step(progress)
+        if progress.mark is not Mark.COMMIT:
+            return await original(self, work)
+        rest = partial(self._step_until, progress, None)
+        pending.append(asyncio.ensure_future(self._thread.run(rest, has_begun=True)))
+        return ExchangeResult([], Pulse(fresh=False, generation=-1), [], None)
+
+    pending: list[Any] = []
+    original = StepRunner.__call__
+    return patch.object(StepRunner, "__call__", call)
+
+
+@mutant
 def next_of_the_key_before_the_record() -> Any:
     """The next of a lane starts with the answer to its predecessor."""
 
@@ -227,28 +259,28 @@ def idempotency_key_of_the_try() -> Any:
 def record_dropped_when_the_database_fails() -> Any:
     """What can't be written is forgotten."""
 
-    def turn(self: Queue, work: Any) -> list[Event]:
+    def turn(self: Queue, work: Any) -> Steps[list[Event]]:
         try:
-            return original(self, work)
+            return (yield from original(self, work))
         except StoreUnavailable:
             return []
 
-    original = Queue.turn
-    return patch.object(Queue, "turn", turn)
+    original = Queue.steps
+    return patch.object(Queue, "steps", turn)
 
 
 @mutant
 def the_dead_are_deleted() -> Any:
     """A dead letter's row goes away."""
 
-    def turn(self: Queue, work: Any) -> list[Event]:
-        events = original(self, work)
+    def turn(self: Queue, work: Any) -> Steps[list[Event]]:
+        events = yield from original(self, work)
         with writing(self._engine) as tx:
             tx.exec_driver_sql("DELETE FROM shipper_outbox WHERE status = 'dead'")
         return events
 
-    original = Queue.turn
-    return patch.object(Queue, "turn", turn)
+    original = Queue.steps
+    return patch.object(Queue, "steps", turn)
 
 
 @mutant
@@ -266,13 +298,13 @@ def a_failure_costs_two() -> Any:
 def done_twice_when_the_answer_is_lost() -> Any:
     """A commit whose answer was lost is done again."""
 
-    def turn(self: Queue, work: Any) -> list[Event]:
+    def turn(self: Queue, work: Any) -> Steps[list[Event]]:
         with writing(self._engine) as tx:
             self._turn = self._turns.lock(tx)[1]
-        return original(self, work)
+        return (yield from original(self, work))
 
-    original = Queue.turn
-    return patch.object(Queue, "turn", turn)
+    original = Queue.steps
+    return patch.object(Queue, "steps", turn)
 
 
 @mutant

@@ -38,6 +38,7 @@ CAUGHT = {
     "marked_before_the_answer": 4,
     "maybe_received_goes_by_its_id": 340,
     "next_of_the_key_before_the_record": 7,
+    "next_of_the_key_while_the_commit_is_pending": 95,
     "nothing_may_have_been_received": 1,
     "one_refused_request_pauses_the_link": 1_000_003,
     "outage_burns_attempts": 0,
