@@ -318,6 +318,16 @@ DATABASE = (
     Fault("E402", "a dump answers by the same name, in a cluster with much larger or smaller transaction numbers", "the daemon begins a new session, and compares no fence with those numbers", f"{PLANTED}::test_whatever_becomes_of_the_server_every_promise_is_kept", "2"),
     Fault("E403", "a database is renamed away, and an older copy replaces it, on a server that never stopped", "the daemon begins a new session if anything is missing; an id that is given again counts neither as sent nor as settled", f"{PLANTED}::test_whatever_becomes_of_the_server_every_promise_is_kept", "2"),
     Fault("E404", "a dump or a report holds a snapshot while the daemon drains one busy key", "an event touches as many blocks as before", f"{PLANTED}::test_whatever_becomes_of_the_server_every_promise_is_kept", "640 x 2"),
+    Fault("E850", "the connection to PostgreSQL is cut at any statement that a turn sends", "the turn is given again, and is done once", "tests/store/db/test_pipeline.py::test_a_turn_that_was_cut_off_on_its_way_there_is_done_once", "each message"),
+    Fault("E851", "the connection is cut at any answer to a turn, also after its COMMIT", "a turn that has committed isn't done again; its events are returned", "tests/store/db/test_pipeline.py::test_a_turn_whose_answers_were_cut_off_is_done_once", "each message"),
+    Fault("E852", "a statement in a pipeline fails, and all that was sent behind it is aborted", "the first failure is reported, and not that of the others; the connection is closed", "tests/store/db/test_pipeline.py::test_the_first_failure_is_the_one_that_is_reported", "1"),
+    Fault("E853", "a question that shares the round trip of a COMMIT fails", "the turn has committed and counts as done; the question is asked again", "tests/store/db/test_pipeline.py::test_a_question_that_fails_behind_a_commit_undoes_nothing", "1"),
+    Fault("E854", "the server answers COMMIT with ROLLBACK, and no error", "it is never taken for a commit", "tests/store/db/test_pipeline.py::test_a_commit_that_the_server_makes_a_rollback_is_no_commit", "1"),
+    Fault("E855", "the driver rolls back, and deallocates all prepared statements", "those of the turns are still there", "tests/store/db/test_pipeline.py::test_what_was_prepared_survives_a_reading_transaction", "3"),
+    Fault("E856", "a pooler gives the next transaction another process of the server", "nothing is prepared or set there; a turn and what shares its round trip stay on one process", "tests/store/db/test_pipeline.py::test_behind_a_pooler_nothing_is_prepared_and_nothing_set", "2"),
+    Fault("E857", "more is sent at once than the sockets hold, and the server's answers wait to be read", "shipper reads while it writes", "tests/store/db/test_pipeline.py::test_more_than_a_socket_holds_is_sent", "1"),
+    Fault("E858", "libpq has no pipelines (before version 14)", "each statement waits for its answer; a turn does the same", "tests/store/db/test_pipeline.py::test_without_pipelines_a_turn_is_the_same", "1"),
+    Fault("E859", "a turn that waits in a pipeline is cancelled", "the turn fails, and the next one works", "tests/store/db/test_pipeline.py::test_a_turn_can_be_interrupted", "1"),
 )  # fmt: skip
 
 ROWS = (

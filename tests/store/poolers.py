@@ -64,15 +64,15 @@ class _Pooler:
     def _serve(self, client: socket.socket) -> None:
         process: socket.socket | None = None
         with client, suppress(EOFError, OSError):
-            while struct.unpack("!i", _startup(client)[:4])[0] in _ENCRYPTED:
+            while struct.unpack("!i", read_startup(client)[:4])[0] in _ENCRYPTED:
                 client.sendall(b"N")
             told = b"".join(map(_parameter, self.told.items()))
             client.sendall(_LOGGED_IN + told + _KEY + _IDLE)
-            while (message := _message(client))[:1] != b"X":
+            while (message := read_message(client))[:1] != b"X":
                 process = process or self.processes.get()
                 process.sendall(message)
                 if message[:1] in b"QS":  # a query, or the end of what was sent in parts
-                    while (answer := _message(process))[:1] != b"Z":
+                    while (answer := read_message(process))[:1] != b"Z":
                         client.sendall(answer)
                     client.sendall(answer)
                     if self.mode == "transaction" and answer[-1:] == b"I":
@@ -87,11 +87,13 @@ def _parameter(told: tuple[str, str]) -> bytes:
     return b"S" + struct.pack("!i", 4 + len(text)) + text
 
 
-def _startup(line: socket.socket) -> bytes:
+def read_startup(line: socket.socket) -> bytes:
+    """Return what a client says first, without its length."""
     return _exactly(line, struct.unpack("!i", _exactly(line, 4))[0] - 4)
 
 
-def _message(line: socket.socket) -> bytes:
+def read_message(line: socket.socket) -> bytes:
+    """Return the next whole message; raises EOFError at the end."""
     head = _exactly(line, 5)
     return head + _exactly(line, struct.unpack("!i", head[1:])[0] - 4)
 
