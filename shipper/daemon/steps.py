@@ -83,7 +83,7 @@ class StepRunner:
 
     def _may_run_here(self, mark: Mark) -> bool:
         if mark is Mark.COMMIT:
-            return not self._is_flying() and self._commits.is_swift(self._monotonic())
+            return self._commits.is_swift(self._monotonic())
         if mark is Mark.READ:
             return self._thread.is_idle and self._statements.is_swift(self._monotonic())
         return False

@@ -20,6 +20,7 @@ from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Look, Work
 from shipper.store.drain.queue import Queue, ask_nothing
 from shipper.store.lease.turns import Turn
+from shipper.system.steps import whole
 from tests.store.cutting import Line, Way, line_to
 from tests.store.daemons import NOW, write
 from tests.store.drivers import story
@@ -152,7 +153,7 @@ def test_a_commit_that_the_server_makes_a_rollback_is_no_commit(post: Engine) ->
 
 
 def _commit_what_has_failed(engine: Engine) -> None:
-    with exchanging(engine, ask_nothing) as channel:
+    with whole(exchanging(engine, ask_nothing)) as channel:
         assert channel.pipeline is not None
         channel.pipeline.send_plain(b"SELECT 1 / 0")
         with pytest.raises(psycopg.errors.DivisionByZero):
@@ -162,7 +163,7 @@ def _commit_what_has_failed(engine: Engine) -> None:
 def test_a_text_with_a_nul_is_refused(post: Engine) -> None:
     """Libpq would cut it there."""
     command = pipeline.Compiled("SELECT CAST(:a AS text)")
-    with exchanging(post, ask_nothing) as channel:
+    with whole(exchanging(post, ask_nothing)) as channel:
         assert channel.pipeline is not None
         with pytest.raises(psycopg.DataError):
             channel.pipeline.send(command, {"a": "a\0b"})
@@ -172,7 +173,7 @@ def test_texts_in_an_array_arrive_as_they_are(post: Engine) -> None:
     """Whatever they have in them; and None is NULL."""
     texts = ['a"b', "a\\b", "{a,b}", "", "NULL", " a ", "ü\n", None]
     command = pipeline.Compiled("SELECT unnest(CAST(:texts AS text[]))")
-    with exchanging(post, ask_nothing) as channel:
+    with whole(exchanging(post, ask_nothing)) as channel:
         assert channel.pipeline is not None
         answer = channel.pipeline.send(command, {"texts": texts})
         channel.wait()
@@ -183,7 +184,7 @@ def test_more_than_a_socket_holds_is_sent(post: Engine) -> None:
     """The server answers meanwhile, and waits until that is read."""
     text = "x" * (8 << 20)
     command = pipeline.Compiled("SELECT CAST(:text AS text)")
-    with exchanging(post, ask_nothing) as channel:
+    with whole(exchanging(post, ask_nothing)) as channel:
         assert channel.pipeline is not None
         answers = [channel.pipeline.send(command, {"text": text}) for _ in range(3)]
         channel.wait()
