@@ -12,8 +12,8 @@ DROP TRIGGER shipper_outbox_derive;
 -- the entry has no other name, no name twice, and no escape. json_extract takes the first of two
 -- equal names, and reads a name up to a NUL escape. So the name "context" must be in the payload
 -- once; no letter may be written as an escape (\u0061 to \u007a), because such a name can be the
--- same; and there may be no NUL escape. A payload without the name, and without a letter as an
--- escape, has no key, and its row isn't written again.
+-- same; and there may be no NUL escape. A payload without the name, and without such an escape, has
+-- no key, and its row isn't written again. GLOB searches a long text much faster than instr.
 --
 -- The careful way is for all other payloads. Each json_each gets a value that it can read, or NULL,
 -- so it never raises an error. If a name occurs twice, the last one counts, as in every other reader
@@ -23,14 +23,12 @@ DROP TRIGGER shipper_outbox_derive;
 -- characters that the trigger removes first.
 CREATE TRIGGER shipper_outbox_derive AFTER INSERT ON shipper_outbox
 WHEN coalesce(NEW.ordering_key, '') = '' AND (NEW.ordering_key IS NOT NULL
-  OR instr(NEW.payload, '"context"') OR instr(NEW.payload, '\u006') OR instr(NEW.payload, '\u007'))
+  OR NEW.payload GLOB '*context"*' OR NEW.payload GLOB '*\u00[067]*')
 BEGIN
   UPDATE shipper_outbox SET ordering_key = CASE
     WHEN json_extract(NEW.payload, '$.context[0]') = '{"type":"user","user":{"id":"'
         || json_extract(NEW.payload, '$.context[0].user.id') || '"}}'
-      AND instr(substr(NEW.payload, instr(NEW.payload, '"context"') + 9), '"context"') = 0
-      AND (instr(NEW.payload, '\u00') = 0 OR (instr(NEW.payload, '\u0000') = 0
-        AND instr(NEW.payload, '\u006') = 0 AND instr(NEW.payload, '\u007') = 0))
+      AND NOT NEW.payload GLOB '*context"*context"*' AND NOT NEW.payload GLOB '*\u00[067]*'
       AND NOT json_extract(NEW.payload, '$.context[0].user.id') GLOB '*' || char(65533) || '*'
     THEN nullif(json_extract(NEW.payload, '$.context[0].user.id'), '')
     ELSE (
