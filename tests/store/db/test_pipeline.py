@@ -147,7 +147,7 @@ def test_a_question_that_fails_behind_a_commit_undoes_nothing(post: Engine) -> N
 
 def test_a_commit_that_the_server_makes_a_rollback_is_no_commit(post: Engine) -> None:
     """In a transaction that has failed, COMMIT is answered by ROLLBACK and no error."""
-    with pytest.raises(RuntimeError, match="ROLLBACK"):
+    with pytest.raises(StoreUnavailable, match="COMMIT with ROLLBACK"):
         _commit_what_has_failed(post)
 
 
@@ -157,6 +157,19 @@ def _commit_what_has_failed(engine: Engine) -> None:
         channel.pipeline.send_plain(b"SELECT 1 / 0")
         with pytest.raises(psycopg.errors.DivisionByZero):
             channel.wait()
+
+
+def test_a_server_that_ends_says_why(post: Engine) -> None:
+    """Its reason comes before the end of the connection, and is the one that is reported."""
+    with pytest.raises(StoreUnavailable, match="57P01"):
+        _end_its_own_session(post)
+
+
+def _end_its_own_session(engine: Engine) -> None:
+    with exchanging(engine, ask_nothing) as channel:
+        assert channel.pipeline is not None
+        channel.pipeline.send_plain(b"SELECT pg_terminate_backend(pg_backend_pid())")
+        channel.wait()
 
 
 def test_a_text_with_a_nul_is_refused(post: Engine) -> None:

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 _BEGIN: Final = b"BEGIN ISOLATION LEVEL READ COMMITTED"
 _COMMIT: Final = b"COMMIT"
+_NO_COMMIT: Final = "the server has answered COMMIT with ROLLBACK"
 _PARAMETER: Final = re.compile(r"(?<![:\w]):(\w+)")
 _INT8, _FLOAT8, _UNKNOWN = 20, 701, 0
 _BINARY = 1
@@ -94,6 +95,7 @@ class Pipeline:
         self._pgconn = driver.pgconn
         self._errors = dbapi.errors
         self._status = dbapi.pq.ExecStatus
+        self._done = {self._status.COMMAND_OK, self._status.TUPLES_OK}
         self._transformer = dbapi.adapt.Transformer(driver)
         # Not behind a pooler: the next transaction can get another process of the server, which
         # doesn't know what was prepared.
@@ -143,15 +145,18 @@ class Pipeline:
         """Wait for all answers so far; raises the driver's error for the first that failed."""
         self._pgconn.pipeline_sync()
         self._flush()
-        failure: Exception | None = None
-        while (result := self._next()).status != self._status.PIPELINE_SYNC:
-            answer = self._sent.popleft()
-            if result.status in {self._status.COMMAND_OK, self._status.TUPLES_OK}:
-                answer.give(result)
-            else:  # what was sent after a failure isn't done
-                failure = failure or self._errors.error_from_result(result)
-        if failure is not None:
-            raise failure
+        failures: list[Exception] = []
+        try:
+            while (result := self._next()).status != self._status.PIPELINE_SYNC:
+                answer = self._sent.popleft()
+                if result.status in self._done:
+                    answer.give(result)
+                else:  # what was sent after a failure isn't done
+                    failures.append(self._errors.error_from_result(result))
+        except self._errors.OperationalError as lost:
+            failures.append(lost)  # a server that ends says first why
+        if failures:
+            raise failures[0]
 
     def load(self, result: Any) -> Sequence[tuple[Any, ...]]:
         """Return the rows of an answer."""
@@ -216,7 +221,7 @@ def pipelined(connection: Connection, on_commit: Callable[[], None]) -> Iterator
                 raise
             pipeline.driver.close()
         if commit.status != _COMMIT:
-            raise RuntimeError(f"the server answers COMMIT with {commit.status!r}")
+            raise connection.dialect.loaded_dbapi.OperationalError(_NO_COMMIT)
 
 
 @contextmanager
