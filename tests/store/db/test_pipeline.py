@@ -89,10 +89,10 @@ def test_a_turn_that_was_cut_off_on_its_way_there_is_done_once(line: tuple[Line,
 
 
 def test_a_turn_whose_answers_were_cut_off_is_done_once(line: tuple[Line, Engine]) -> None:
-    """Behind the answer to COMMIT only questions are lost: two answers, and the end of them."""
+    """Behind the answer to COMMIT only questions are lost: three answers, and the end of them."""
     points, lost = _cut_everywhere(*line, "back")
     assert points > 12
-    assert lost == points - 3
+    assert lost == points - 4
 
 
 def test_a_turn_that_is_given_twice_is_seen_by_these_tests(
@@ -148,7 +148,7 @@ def test_a_question_that_fails_behind_a_commit_undoes_nothing(post: Engine) -> N
 
 def test_a_commit_that_the_server_makes_a_rollback_is_no_commit(post: Engine) -> None:
     """In a transaction that has failed, COMMIT is answered by ROLLBACK and no error."""
-    with pytest.raises(RuntimeError, match="ROLLBACK"):
+    with pytest.raises(StoreUnavailable, match="COMMIT with ROLLBACK"):
         _commit_what_has_failed(post)
 
 
@@ -158,6 +158,19 @@ def _commit_what_has_failed(engine: Engine) -> None:
         channel.pipeline.send_plain(b"SELECT 1 / 0")
         with pytest.raises(psycopg.errors.DivisionByZero):
             channel.wait()
+
+
+def test_a_server_that_ends_says_why(post: Engine) -> None:
+    """Its reason comes before the end of the connection, and is the one that is reported."""
+    with pytest.raises(StoreUnavailable, match="57P01"):
+        _end_its_own_session(post)
+
+
+def _end_its_own_session(engine: Engine) -> None:
+    with exchanging(engine, ask_nothing) as channel:
+        assert channel.pipeline is not None
+        channel.pipeline.send_plain(b"SELECT pg_terminate_backend(pg_backend_pid())")
+        channel.wait()
 
 
 def test_a_text_with_a_nul_is_refused(post: Engine) -> None:

@@ -20,7 +20,7 @@ from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Look, Work
 from shipper.store.upkeep.retention import newest
 from tests.store.daemons import NOW
-from tests.store.shipping import accepted, claim, failed, record, refused, run, settled, taken
+from tests.store.shipping import accepted, ask, claim, failed, record, refused, run, settled, taken
 
 HISTORY = 50_000
 BACKLOG = 5_000
@@ -296,6 +296,36 @@ def test_postgres_needs_no_plan_for_each_value(post: Engine) -> None:
     for plan in plans:
         assert re.search(r"Index (Only )?Scan (Backward )?using shipper_outbox_\w+ on", plan)
         assert "Seq Scan on shipper_outbox" not in plan
+
+
+def test_a_plan_from_an_empty_outbox_doesnt_scan_a_full_one(postgres_url: str) -> None:
+    """Postgres keeps a plan until the next ANALYZE, however the table grows."""
+    engine, other = open_engine(postgres_url), open_engine(postgres_url)
+    run(other, "ALTER TABLE shipper_outbox SET (autovacuum_enabled = off)")
+    with other.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM ANALYZE")
+    queue = taken(engine)
+    gone = Event(10**9, "gone", "default", None, b"")
+    queue.turn(Work(now=NOW, wanted=[1], records=[accepted(gone)]))
+    looks = settled(Looks(engine))
+    _ask(looks)
+    run(other, _FILL["postgresql"], count=BACKLOG)
+    ask(engine, "SELECT pg_stat_force_next_flush()")
+    [before] = ask(other, _SCANNED)
+    record(queue, *map(accepted, claim(queue, 1, 2, 3)))
+    _ask(looks)
+    ask(engine, "SELECT pg_stat_force_next_flush()")
+    engine.dispose()
+    assert [before] == ask(other, _SCANNED)
+    other.dispose()
+
+
+def _ask(looks: Looks) -> None:
+    for question in (SCAN, FIRST, HOT, COLD, Look("lane", "default", 1, lane=4711)):
+        looks.look(question)
+
+
+_SCANNED = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'shipper_outbox'"
 
 
 def _generic_plans(engine: Engine) -> list[str]:

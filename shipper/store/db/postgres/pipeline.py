@@ -21,9 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 _BEGIN: Final = b"BEGIN ISOLATION LEVEL READ COMMITTED"
 _COMMIT: Final = b"COMMIT"
-# The plan for any value is as good for these statements (tests/store/drain/test_plans.py). The
-# server would plan each statement of a small turn again: that is half of its work.
-_PLAN_ONCE: Final = b"SET plan_cache_mode = force_generic_plan"
+_NO_COMMIT: Final = "the server has answered COMMIT with ROLLBACK"
 _PARAMETER: Final = re.compile(r"(?<![:\w]):(\w+)")
 _INT8, _FLOAT8, _UNKNOWN = 20, 701, 0
 _BINARY = 1
@@ -38,6 +36,15 @@ class Compiled:
         self.names = tuple(dict.fromkeys(_PARAMETER.findall(sql)))
         places = {name: f"${at}" for at, name in enumerate(self.names, 1)}
         self.sql = _PARAMETER.sub(lambda found: places[found[1]], sql).encode()
+
+
+# The server would plan each statement of a small turn again, which is half of its work. The plan
+# for any value is as good here (tests/store/drain/test_plans.py), if it never scans a table: it can
+# be from a time when the outbox was empty.
+_PLAN_ONCE: Final = Compiled(
+    "SELECT set_config('plan_cache_mode', 'force_generic_plan', true),"
+    " set_config('enable_seqscan', 'off', true)"
+)
 
 
 class Answer:
@@ -88,9 +95,10 @@ class Pipeline:
         self._pgconn = driver.pgconn
         self._errors = dbapi.errors
         self._status = dbapi.pq.ExecStatus
+        self._done = {self._status.COMMAND_OK, self._status.TUPLES_OK}
         self._transformer = dbapi.adapt.Transformer(driver)
         # Not behind a pooler: the next transaction can get another process of the server, which
-        # doesn't know what was prepared, and a setting would stay with the process.
+        # doesn't know what was prepared.
         self._prepares = driver.prepare_threshold is not None
         # The driver deallocates all prepared statements, also ours, when it rolls back and has
         # prepared some of its own. From here on it has none.
@@ -103,9 +111,11 @@ class Pipeline:
     def begin(self) -> None:
         """Enter the pipeline mode."""
         self._pgconn.enter_pipeline_mode()
-        if self._prepares and not self._prepared:
-            self.send_plain(_PLAN_ONCE)
-            self.wait()
+
+    def plan_once(self) -> None:
+        """Let each statement have one plan, until the end of the transaction or the next `wait`."""
+        if self._prepares:
+            self.send(_PLAN_ONCE, {})
 
     def end(self) -> None:
         """Leave the pipeline mode, if the connection is still there."""
@@ -135,15 +145,18 @@ class Pipeline:
         """Wait for all answers so far; raises the driver's error for the first that failed."""
         self._pgconn.pipeline_sync()
         self._flush()
-        failure: Exception | None = None
-        while (result := self._next()).status != self._status.PIPELINE_SYNC:
-            answer = self._sent.popleft()
-            if result.status in {self._status.COMMAND_OK, self._status.TUPLES_OK}:
-                answer.give(result)
-            else:  # what was sent after a failure isn't done
-                failure = failure or self._errors.error_from_result(result)
-        if failure is not None:
-            raise failure
+        failures: list[Exception] = []
+        try:
+            while (result := self._next()).status != self._status.PIPELINE_SYNC:
+                answer = self._sent.popleft()
+                if result.status in self._done:
+                    answer.give(result)
+                else:  # what was sent after a failure isn't done
+                    failures.append(self._errors.error_from_result(result))
+        except self._errors.OperationalError as lost:
+            failures.append(lost)  # a server that ends says first why
+        if failures:
+            raise failures[0]
 
     def load(self, result: Any) -> Sequence[tuple[Any, ...]]:
         """Return the rows of an answer."""
@@ -194,11 +207,13 @@ def pipelined(connection: Connection, on_commit: Callable[[], None]) -> Iterator
     `on_commit` is called when the COMMIT is written, and can send more behind it. If only that
     fails, nothing is raised: the connection is closed, and the answers are missing.
     """
-    with asking(connection) as pipeline:
+    with _opened(connection) as pipeline:
         pipeline.send_plain(_BEGIN)
+        pipeline.plan_once()
         yield pipeline
         commit = pipeline.send_plain(_COMMIT)
         try:
+            pipeline.plan_once()
             on_commit()
             pipeline.wait()
         except (connection.dialect.loaded_dbapi.Error, DBAPIError):
@@ -206,7 +221,7 @@ def pipelined(connection: Connection, on_commit: Callable[[], None]) -> Iterator
                 raise
             pipeline.driver.close()
         if commit.status != _COMMIT:
-            raise RuntimeError(f"the server answers COMMIT with {commit.status!r}")
+            raise connection.dialect.loaded_dbapi.OperationalError(_NO_COMMIT)
 
 
 @contextmanager
@@ -215,6 +230,13 @@ def asking(connection: Connection) -> Iterator[Pipeline]:
 
     After a failure the connection has to be closed: it is still in the pipeline.
     """
+    with _opened(connection) as pipeline:
+        pipeline.plan_once()
+        yield pipeline
+
+
+@contextmanager
+def _opened(connection: Connection) -> Iterator[Pipeline]:
     pipeline: Pipeline | None = connection.info.get("pipeline")
     if pipeline is None:
         pipeline = connection.info["pipeline"] = Pipeline(connection)
