@@ -95,7 +95,7 @@ class HttpxTransport:
             content=request.body,
             extensions=self._extensions(request.target.url, trace),
         )
-        async with patience_until(self._now() + self._timeout):
+        async with patience_until(self._now() + self._timeout, lambda: request.begun):
             try:
                 answer = await self._transport.handle_async_request(asked)
             except BaseException:

@@ -3,9 +3,10 @@
 It decides where an answer ends, how much of it is kept, and when it is too long. It must never
 take the bytes after an answer for another answer, and never keep more than its bounds.
 
-httptools, which is fast and strict, reads an answer whose head comes whole and plain.
-`lenient_parser` reads all others with the parser of the httpx transport. So both transports agree
-about which bytes are an answer.
+An answer of the usual kind comes whole: a plain head, one length, so many bytes. It is read at one
+go. httptools, which is fast and strict, reads any other answer whose head comes whole and plain.
+`lenient_parser` reads all others with the parser of the httpx transport. All three agree about
+which bytes are an answer.
 """
 
 import re
@@ -30,6 +31,15 @@ _LENGTH, _CODING = b"content-length", b"transfer-encoding"
 _FRAMING = {_LENGTH, _CODING}
 # Only one of the parsers reads a longer number, with zeros in front.
 _LENGTH_DIGITS = 19
+# The headers in KEPT, and those that say whether the connection stays open.
+_USED: Final = re.compile(
+    rb"\r\n(" + b"|".join([*sorted(KEPT), b"connection", b"proxy-connection"]) + rb"):"
+    rb"[\t ]*+([^\r]*+)",
+    re.IGNORECASE,
+)
+_OPEN: Final = b"keep-alive"
+_VERSION: Final = b"HTTP/1.1 "
+_WITHOUT_BODY: Final = {204, 304}
 
 
 class _StopError(Exception):
@@ -38,6 +48,18 @@ class _StopError(Exception):
 
 class AnswerParser:
     """Reads the answers on one connection, one at a time."""
+
+    __slots__ = (
+        "_body",
+        "_fields",
+        "_odd",
+        "_parser",
+        "_parts",
+        "_received",
+        "_status",
+        "_whole",
+        "reusable",
+    )
 
     def __init__(self) -> None:
         self.reusable = True
@@ -56,8 +78,14 @@ class AnswerParser:
 
         After BODY_LIMIT bytes of a body the answer counts as whole. Raises NotHttpError.
         """
-        if self._odd is None and not self._parts and not _is_plain(data):
-            self._odd = OddAnswer()
+        if self._odd is None and not self._parts:
+            end = _end_of_plain_head(data)
+            found = _usual(data, end)
+            if found is not None:
+                self.reusable = True
+                return found
+            if not end:
+                self._odd = OddAnswer()
         if self._odd is not None:
             return self._feed_odd(self._odd, data)
         self._parts.append(data)
@@ -145,9 +173,37 @@ class AnswerParser:
             self.reusable = self._parser.should_keep_alive()
 
 
-def _is_plain(data: bytes) -> bool:
+def _end_of_plain_head(data: bytes) -> int:
+    """Return where the body begins; 0 if the head isn't whole and plain."""
     head = _PLAIN.match(data)
-    return head is not None and head.end() <= HEAD_LIMIT
+    return head.end() if head is not None and head.end() <= HEAD_LIMIT else 0
+
+
+def _usual(data: bytes, end: int) -> Reply | None:
+    """Return the answer if it is of the usual kind, and there is nothing else in `data`.
+
+    Its plain head ends at `end`. It is HTTP/1.1, it has one length and a body of that length, and
+    it leaves the connection open. None says only that another parser has to read it.
+    """
+    length = len(data) - end
+    if not end or length >= BODY_LIMIT or not data.startswith(_VERSION):
+        return None
+    found = _USED.findall(data, 0, end)
+    fields = {name.lower(): value for name, value in found}
+    status = int(data[9:12])
+    is_usual = (
+        len(fields) == len(found)
+        and fields.get(_LENGTH) == b"%d" % length
+        and _CODING not in fields
+        and status not in _WITHOUT_BODY
+        and _stays_open(fields)
+    )
+    return reply(status, fields, data[end:]) if is_usual else None
+
+
+def _stays_open(fields: dict[bytes, bytes]) -> bool:
+    said = fields.get(b"connection", _OPEN)
+    return b"proxy-connection" not in fields and (said == _OPEN or said.lower() == _OPEN)
 
 
 def _is_odd(key: bytes, value: bytes) -> bool:

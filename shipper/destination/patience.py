@@ -5,7 +5,8 @@ stood still (a long callback, a machine under load), the time of a request may b
 answer lies on the socket, and libuv calls timers before it reads. A deadline that ends a request
 then would make a repeat of an event that was accepted.
 
-It must never wait for a byte that hasn't arrived, and never call back before its time.
+It must never wait for a byte that hasn't arrived, never call back before its time, and never let a
+request begin after its deadline: the lease may be over.
 """
 
 import asyncio
@@ -19,18 +20,27 @@ LAPS: Final = 16
 
 
 class PatientTimer:
-    """Calls back at `when`, in the loop's time, after the loop has read what has arrived."""
+    """Calls back at `when`, in the loop's time, after the loop has read what has arrived.
 
-    __slots__ = ("_call", "_handle", "_loop")
+    If `is_sent` says at `when` that no request was sent, it doesn't wait for the loop.
+    """
 
-    def __init__(self, when: float, call: Callable[[], None]) -> None:
+    __slots__ = ("_call", "_handle", "_is_sent", "_loop")
+
+    def __init__(
+        self, when: float, call: Callable[[], None], is_sent: Callable[[], bool] = lambda: True
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._call = call
-        self._handle: asyncio.Handle = self._loop.call_at(when, self._lap, LAPS)
+        self._is_sent = is_sent
+        self._handle: asyncio.Handle = self._loop.call_at(when, self._begin)
 
     def cancel(self) -> None:
         """Don't call back."""
         self._handle.cancel()
+
+    def _begin(self) -> None:
+        self._lap(LAPS if self._is_sent() else 0)
 
     def _lap(self, left: int) -> None:
         if left:
@@ -41,11 +51,11 @@ class PatientTimer:
 
 
 @asynccontextmanager
-async def patience_until(when: float) -> AsyncIterator[None]:
-    """Raise TimeoutError from the block at `when`, in the loop's time, like `timeout_at`."""
+async def patience_until(when: float, is_sent: Callable[[], bool]) -> AsyncIterator[None]:
+    """Raise TimeoutError from the block at `when`, as a PatientTimer understands it."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(None) as timeout:
-        timer = PatientTimer(when, lambda: timeout.reschedule(loop.time()))
+        timer = PatientTimer(when, lambda: timeout.reschedule(loop.time()), is_sent)
         try:
             yield
         finally:

@@ -5,7 +5,7 @@ transport must never send a request twice, and must set `begun` before the first
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import count
 from math import inf
@@ -63,25 +63,24 @@ def is_known(version: bytes) -> bool:
 
 def reply(
     status: int,
-    fields: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]],
+    fields: dict[bytes, bytes] | Iterable[tuple[bytes, bytes]],
     body: bytes | bytearray,
 ) -> Reply:
     """Return the parts of an answer as a Reply; if a header comes twice, the first counts."""
-    kept = fields if isinstance(fields, Mapping) else _first_of_each(fields)
-
-    def text(name: bytes) -> str | None:
-        # RFC 9110, 5.5: bytes that aren't ASCII are opaque.
-        value = kept.get(name)
-        return None if value is None else value.strip().decode("latin-1")
-
+    kept = (fields if isinstance(fields, dict) else _first_of_each(fields)).get
     return Reply(
         status,
-        content_type=text(b"content-type") or "",
-        retry_after=text(b"retry-after"),
-        date=text(b"date"),
-        body=bytes(body[:BODY_LIMIT]),
-        location=text(b"location"),
+        _text(kept(b"content-type")) or "",
+        _text(kept(b"retry-after")),
+        _text(kept(b"date")),
+        bytes(body[:BODY_LIMIT]),
+        _text(kept(b"location")),
     )
+
+
+def _text(value: bytes | None) -> str | None:
+    # RFC 9110, 5.5: bytes that aren't ASCII are opaque.
+    return None if value is None else value.strip().decode("latin-1")
 
 
 def _first_of_each(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -17,7 +17,6 @@ import httpx
 
 from shipper.destination.connection import Connection
 from shipper.destination.dial import Dialler
-from shipper.destination.patience import PatientTimer, patience_until
 from shipper.destination.pool import TICK, Pool
 from shipper.destination.request import Answer, Request, failure_of
 
@@ -46,7 +45,9 @@ class FastTransport:
         self._dialler = Dialler(url, tls=tls, clock=clock)
         self._places = limit  # how many more requests can have a connection
         self._waiting: deque[Request] = deque()
-        self._patience: PatientTimer | None = None  # for the request that has waited the longest
+        self._timer: asyncio.TimerHandle | None = (
+            None  # for the request that has waited the longest
+        )
         self._dials: dict[Request, asyncio.Task[None]] = {}
         self._closed = False
 
@@ -57,8 +58,7 @@ class FastTransport:
         """
         request.begin(self, done)
         request.due = self._now() + self._timeout
-        if self._places:
-            self._places -= 1
+        if self._places and not self._waiting:
             self._go(request)
         else:
             request.stage = "turn"
@@ -78,8 +78,8 @@ class FastTransport:
     async def aclose(self) -> None:
         """Close every connection, and end the requests that wait for one."""
         self._closed = True
-        if self._patience is not None:
-            self._patience.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._end_waiting(len(self._waiting), ConnectionAbortedError)
         dials = list(self._dials.values())
         for dial in dials:
@@ -89,7 +89,8 @@ class FastTransport:
         await asyncio.gather(*dials, return_exceptions=True)
 
     def _go(self, request: Request) -> None:
-        """Send a request that has a place."""
+        """Give a request a place, and send it."""
+        self._places -= 1
         connection = self._pool.take()
         if connection is None:
             dial = self._dials[request] = asyncio.create_task(self._dial(request))
@@ -110,18 +111,33 @@ class FastTransport:
         request.settle(answer)
 
     def _free(self) -> None:
+        self._places += 1
         if self._waiting:
-            self._go(self._waiting.popleft())
-        else:
-            self._places += 1
+            # Not at once: the end of a connection can follow its last answer.
+            asyncio.get_running_loop().call_soon(self._serve)
+
+    def _serve(self) -> None:
+        while self._places and self._waiting:
+            request = self._waiting.popleft()
+            if self._is_late(request):
+                request.settle(TimeoutError())
+            else:
+                self._go(request)
+
+    def _is_late(self, request: Request) -> bool:
+        """Return whether it is too late to send a request: the lease may be over."""
+        return request.due <= self._now()
 
     async def _dial(self, request: Request) -> None:
         if self._closed:
             raise ConnectionAbortedError
-        async with patience_until(request.due):
+        async with asyncio.timeout_at(request.due):
             connection = self._pool.connection()
             await self._dialler.connect(connection, request)
         self._pool.add(connection)
+        if self._is_late(request):  # the loop has stood still
+            connection.fail(TimeoutError())
+            raise TimeoutError
         self._ask(connection, request)
 
     def _dialled(self, request: Request, dial: asyncio.Task[None]) -> None:
@@ -133,14 +149,14 @@ class FastTransport:
             request.settle(failure)
 
     def _watch_waiting(self) -> None:
-        if self._patience is None and self._waiting:
-            self._patience = PatientTimer(self._waiting[0].due, self._expire)
+        if self._timer is None and self._waiting:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(self._waiting[0].due + TICK, self._expire)
 
     def _expire(self) -> None:
         """End the requests whose time is over; all have the same patience."""
-        self._patience = None
-        now = self._now() + TICK
-        self._end_waiting(sum(request.due <= now for request in self._waiting), TimeoutError)
+        self._timer = None
+        self._end_waiting(sum(map(self._is_late, self._waiting)), TimeoutError)
         self._watch_waiting()
 
     def _end_waiting(self, number: int, error: type[Exception]) -> None:

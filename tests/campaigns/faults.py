@@ -75,6 +75,15 @@ NETWORK = (
     Fault("N36", "a name has several addresses, and none works", "the error names each address", "tests/destination/test_words.py::test_every_address_that_was_tried_is_named", "1"),
     Fault("N37", "tries wait for other tries until their deadline", "the error doesn't call it a network that hangs", "tests/destination/test_words.py::test_a_try_that_never_had_its_turn_says_so", "2"),
     Fault("N38", "the URL of a webhook fails", "no message shows the URL, nor the target of its redirect", "tests/destination/test_words.py::test_a_hooks_url_is_no_part_of_its_fault", "2"),
+    Fault("E830", "the answer arrives in time while the daemon's loop stands still past the deadline (aio-libs/aiohttp#3457, libuv/libuv#3927)", "the loop reads what has arrived before the deadline ends the try: no repeat", "tests/destination/test_stalls.py::test_an_answer_that_came_while_the_loop_stood_still_counts", "6 x 3 (each client)"),
+    Fault("E831", "the loop stands still past the deadline while a try connects", "nothing is sent after the deadline of the try", "tests/destination/test_stalls.py::test_nothing_is_sent_after_its_deadline", "4 x 3 (each client)"),
+    Fault("E832", "a try is given up while it waits for a connection, while it connects, or before that has begun (encode/httpcore#1093, encode/httpcore#830, psycopg/psycopg#1208)", "its place is free for the next try", "tests/destination/test_callbacks.py::test_a_cancelled_try_gives_its_place_back", "12 moments x 3 x 2"),
+    Fault("E833", "the receiver resets the connection right after its answer (aws/aws-sdk-js#1678)", "the answer counts, once", "tests/destination/test_callbacks.py::test_an_error_after_an_answer_is_no_second_answer", "3 (each client)"),
+    Fault("E834", "the connection of a try that has timed out ends later (phillro/node-elasticsearch-client#106)", "the try has one outcome: the timeout", "tests/destination/test_callbacks.py::test_the_end_of_a_connection_after_a_deadline_is_no_second_answer", "3 (each client)"),
+    Fault("E835", "the code that takes an answer raises an exception (request/request#330)", "it isn't called again; the daemon ends with the exception", "tests/destination/test_callbacks.py::test_who_raises_when_called_back_is_not_called_again", "3 x 2"),
+    Fault("E836", "the receiver closes each connection after its answer while other tries wait (nodejs/node#47130, hyperium/hyper#3553)", "no try gets a connection whose end has arrived", "tests/destination/test_callbacks.py::test_who_waits_does_not_get_a_connection_that_ends", "5 x 2"),
+    Fault("E837", "tries wait for a connection until their deadline (aio-libs/aiohttp#9670)", "they leave the queue unsent, and the next try gets its place", "tests/destination/test_callbacks.py::test_who_waited_for_too_long_leaves_the_queue", "2 x 2"),
+    Fault("E838", "a try reports two answers, or an exception instead of one", "the daemon ends with the exception; no event gets the answer of another", "tests/drain/test_flights.py::test_a_second_answer_to_one_try_ends_the_process", "1"),
 )  # fmt: skip
 
 ANSWERS = (

@@ -1,11 +1,13 @@
 """Answers off raw bytes: where they end, however they are cut, and what isn't put up with."""
 
 from itertools import pairwise
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipper.destination import parser
 from shipper.destination.parser import ANSWER_LIMIT, HEAD_LIMIT, AnswerParser
 from shipper.destination.request import BODY_LIMIT, NotHttpError
 from shipper.policy.outcome import Reply
@@ -154,3 +156,52 @@ def test_the_end_of_a_connection_ends_what_has_no_length(
 ) -> None:
     """RFC 9112, 6.3: without a length the body goes on to the end; anything else is cut short."""
     assert outcome(AnswerParser(), answer) == expected
+
+
+_LINES = st.sampled_from(
+    (
+        b"content-length: 2", b"Content-Length:2", b"CONTENT-LENGTH:\t2", b"content-length: 2 ",
+        b"content-length: 02", b"content-length: +2", b"content-length: 3", b"content-length: 0",
+        b"content-length:", b"content-length: 2, 2", b"transfer-encoding: chunked",
+        b"Transfer-Encoding: gzip", b"connection: keep-alive", b"Connection: Keep-Alive",
+        b"connection: close", b"connection: upgrade", b"connection:", b"Connection: keep-alive, a",
+        b"proxy-connection: close", b"upgrade: h2c", b"keep-alive: timeout=5", b"date: now",
+        b"Retry-After:  7 ", b"content-type: text/html", b"Content-Type: \xe4", b"location: /a",
+        b"x-content-length: 9", b"x: content-length: 9", b"", b" folded", b"no colon", b"te: \x00",
+    )
+)  # fmt: skip
+_STATUS = st.sampled_from(
+    (
+        b"HTTP/1.1 202 Accepted", b"HTTP/1.1 200", b"HTTP/1.1 204 No", b"HTTP/1.1 304 N",
+        b"HTTP/1.1 205 R", b"HTTP/1.0 202 A", b"HTTP/1.1 103 E", b"HTTP/1.1 999 ", b"HTTP/2 200 A",
+    )
+)  # fmt: skip
+_BODY = st.sampled_from((b"{}", b"", b"{", b"{}x", b"2\r\n{}\r\n0\r\n\r\n", ACCEPTED))
+
+
+@given(_STATUS, st.lists(_LINES, max_size=5), _BODY)
+def test_an_answer_read_at_one_go_is_what_the_other_parsers_read(
+    status: bytes, lines: list[bytes], body: bytes
+) -> None:
+    """To the last header, and whether its connection can be used again."""
+    answer = b"\r\n".join([status, *lines, b"", body])
+    at_one_go = _read(answer)
+    with patch.object(parser, "_usual", lambda *_: None):
+        assert at_one_go == _read(answer)
+
+
+def _read(answer: bytes) -> tuple[Reply | None, bool] | None:
+    answers = AnswerParser()
+    try:
+        return answers.feed(answer), answers.reusable
+    except NotHttpError:
+        return None
+
+
+@pytest.mark.parametrize("size", [BODY_LIMIT - 1, BODY_LIMIT])
+def test_an_answer_at_the_limit_is_read_like_any_other(size: int) -> None:
+    """A body of that size counts as one that is too long."""
+    answers = AnswerParser()
+    answer = b"HTTP/1.1 202 A\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size
+    assert answers.feed(answer) == Reply(202, body=b"x" * size)
+    assert answers.reusable == (size < BODY_LIMIT)

@@ -175,6 +175,47 @@ def next_of_the_key_before_the_record() -> Any:
 
 
 @mutant
+def an_answer_goes_to_the_try_that_began_last() -> Any:
+    """All tries call the same function back: that of the last of them."""
+
+    def begin(self: Any, event: Event, done: Any) -> Any:
+        self.__dict__["last"] = done
+        return original(self, event, lambda result: self.last(result))
+
+    original = courier.Courier.begin
+    return patch.object(courier.Courier, "begin", begin)
+
+
+@mutant
+def a_try_reports_its_answer_twice() -> Any:
+    """Once with its answer, and once more with the end of its connection."""
+
+    def begin(self: Any, event: Event, done: Any) -> Any:
+        def twice(result: Any) -> None:
+            done(result)
+            done(result)
+
+        return original(self, event, twice)
+
+    original = courier.Courier.begin
+    return patch.object(courier.Courier, "begin", begin)
+
+
+@mutant
+def what_was_answered_stays_under_way() -> Any:
+    """The place of a try that failed isn't given back."""
+
+    def _answered(self: Flights, lane: Any, number: int, result: Any) -> None:
+        one = self.under_way[number]
+        original(self, lane, number, result)
+        if result.outcome.kind is Kind.TRANSIENT:
+            self.under_way[number] = one
+
+    original = Flights._answered
+    return patch.object(Flights, "_answered", _answered)
+
+
+@mutant
 def idempotency_key_of_the_try() -> Any:
     """Each try has a key of its own."""
 
