@@ -21,7 +21,7 @@ from shipper.destination.build import Choice, opener, parse_url
 from shipper.destination.faults import FAILURES, Peer, fault
 from shipper.destination.request import Answer, Request, Target, Transport, awaited
 from shipper.errors import ConfigError
-from shipper.policy.outcome import Fault, Invalid, Reply, UnderWay
+from shipper.policy.outcome import Fault, Invalid, Reply, Report, UnderWay
 
 # Visible ASCII without '%': quote_from_bytes encodes all other characters, and '%' starts a code.
 _VISIBLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
@@ -88,13 +88,7 @@ class Destination:
         """The host and the port that events go to."""
         return self._peer.name
 
-    def begin(
-        self,
-        event_id: str,
-        payload: bytes,
-        api_id: str,
-        done: Callable[[Reply | Fault | Invalid | Exception], None],
-    ) -> UnderWay:
+    def begin(self, event_id: str, payload: bytes, api_id: str, done: Report) -> UnderWay:
         """Begin to send an event once; `done` gets the answer or what went wrong.
 
         `done` is called exactly once, after `begin` has returned; not if the try is cancelled. An

@@ -18,6 +18,7 @@ from shipper.policy.outcome import (
     Invalid,
     Outcome,
     Reply,
+    Report,
     UnderWay,
     accepted,
     classify,
@@ -31,13 +32,7 @@ _LOOKED_AT = 16 * EXCERPT_CHARS
 class Carrier(Protocol):
     """Sends requests to the receiver: a `shipper.destination.Destination`, or a test's stand-in."""
 
-    def begin(
-        self,
-        event_id: str,
-        payload: bytes,
-        api_id: str,
-        done: Callable[[Reply | Fault | Invalid | Exception], None],
-    ) -> UnderWay:
+    def begin(self, event_id: str, payload: bytes, api_id: str, done: Report) -> UnderWay:
         """Begin one try; `done` gets its answer.
 
         `done` is called exactly once, after `begin` has returned; not if the try is cancelled. An

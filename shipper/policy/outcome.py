@@ -14,13 +14,13 @@ Sources: RFC 9110 (status codes, Retry-After, Date), RFC 6585 (429, 511), RFC 77
 
 import re
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from functools import lru_cache
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from shipper.wording.status_codes import meaning
 
@@ -85,6 +85,10 @@ class Invalid:
 
     cause: Literal["invalid", "unbuildable"]
     reason: str
+
+
+Report: TypeAlias = Callable[[Reply | Fault | Invalid | Exception], None]
+"""Takes what one try brought; an exception is a bug of the program."""
 
 
 class UnderWay(Protocol):
