@@ -167,7 +167,7 @@ def test_a_server_that_ends_says_why(post: Engine) -> None:
 
 
 def _end_its_own_session(engine: Engine) -> None:
-    with exchanging(engine, ask_nothing) as channel:
+    with whole(exchanging(engine, ask_nothing)) as channel:
         assert channel.pipeline is not None
         channel.pipeline.send_plain(b"SELECT pg_terminate_backend(pg_backend_pid())")
         channel.wait()
