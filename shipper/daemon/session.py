@@ -233,12 +233,7 @@ async def open_session(
             outbox.looks,
             clock=clock,
             reporter=Reporter(log, tally),
-            database=StepRunner(
-                thread,
-                clock.monotonic,
-                in_loop=path is not None,
-                is_flying=lambda: dispatcher.is_flying,
-            ),
+            database=StepRunner(thread, clock.monotonic, in_loop=path is not None),
             rhythm=outbox.rhythm(settings, ttl),
         )
         budget.dispatchers.append(dispatcher)

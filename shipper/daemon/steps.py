@@ -2,10 +2,10 @@
 
 Handing a step to another thread costs as much as a small turn, and two threads that both run Python
 hand one lock to and fro. So what is short runs in the event loop's thread, as long as the database
-has been quick lately. What may wait runs in the database's thread, and the loop reads answers
-meanwhile: a step that waits for another process, everything after a few slow turns, and COMMIT. If
-nothing is in flight, no answer can come meanwhile; so a quick COMMIT then runs in the loop's thread
-too, because a lane that is alone waits for nothing else.
+has been quick lately: statements, and COMMIT with its fsync. The answers that come meanwhile are
+then recorded together, which costs less than to take each as it comes. What may wait runs in the
+database's thread, and the loop reads answers meanwhile: a step that waits for another process, and
+everything after a few slow turns or commits.
 
 Only one thread may use the database at a time: the loop's thread does so only while the other one
 is idle. A transaction that is open must be handed over or ended before the loop does anything else.
@@ -28,23 +28,14 @@ _COMMIT = 0.001
 
 
 class StepRunner:
-    """Runs steps. Without `in_loop`, all of them run in the database's thread.
-
-    `is_flying` returns whether the loop may have something to do during a COMMIT.
-    """
+    """Runs steps. Without `in_loop`, all of them run in the database's thread."""
 
     def __init__(
-        self,
-        thread: DatabaseThread,
-        monotonic: Callable[[], float],
-        *,
-        in_loop: bool,
-        is_flying: Callable[[], bool] = lambda: True,
+        self, thread: DatabaseThread, monotonic: Callable[[], float], *, in_loop: bool
     ) -> None:
         self._thread = thread
         self._monotonic = monotonic
         self._in_loop = in_loop
-        self._is_flying = is_flying
         self._statements = Swiftness(_STATEMENTS)
         self._commits = Swiftness(_COMMIT)
 

@@ -145,11 +145,6 @@ class Dispatcher:
         """Return whether a stop still waits for something in flight."""
         return self._routes.under_way() > 0 and self._clock.monotonic() < self._deadline
 
-    @property
-    def is_flying(self) -> bool:
-        """Whether tries are under way."""
-        return self._routes.under_way() > 0
-
     def cut_off(self) -> None:
         """Make a stop wait no longer for tries in flight."""
         self._deadline = -inf

@@ -53,24 +53,22 @@ def thread() -> Iterator[DatabaseThread]:
 
 
 @pytest.mark.parametrize(
-    ("marks", "flying", "ran"),
+    ("marks", "ran"),
     [
-        (TURN, True, ["loop", "database", "loop"]),
-        (TURN, False, ["loop", "loop", "loop"]),
-        ((Mark.WAIT, *TURN), False, ["loop", "database", "database", "loop"]),
-        ((Mark.WAIT, Mark.WAIT), False, ["loop", "database", "database"]),
-        ((), False, ["loop"]),
+        (TURN, ["loop", "loop", "loop"]),
+        ((Mark.WAIT, *TURN), ["loop", "database", "database", "loop"]),
+        ((Mark.WAIT, Mark.WAIT), ["loop", "database", "database"]),
+        ((), ["loop"]),
     ],
 )
 async def test_only_what_may_wait_is_handed_over(
     thread: DatabaseThread,
     marks: tuple[Mark, ...],
-    flying: bool,  # noqa: FBT001 - pytest gives it by name
     ran: list[str],
 ) -> None:
-    """And COMMIT with its fsync while answers may come."""
+    """A quick COMMIT isn't."""
     work = Work(*marks)
-    run = StepRunner(thread, work.monotonic, in_loop=True, is_flying=lambda: flying)
+    run = StepRunner(thread, work.monotonic, in_loop=True)
     assert await run(work) == "done"
     assert work.ran == ran
 
@@ -100,7 +98,7 @@ async def test_while_the_thread_is_at_work_the_loop_keeps_away(thread: DatabaseT
 async def test_a_slow_database_is_asked_in_its_thread(thread: DatabaseThread) -> None:
     """So a cold page or a slow disk delays no answer for long; a quick one comes back."""
     work = Work(*TURN, seconds=0.03)
-    run = StepRunner(thread, work.monotonic, in_loop=True, is_flying=lambda: False)
+    run = StepRunner(thread, work.monotonic, in_loop=True)
     await run(work)
     assert work.ran == ["loop", "loop", "database"]  # the first statements show it
     work.ran.clear()
@@ -118,22 +116,29 @@ async def test_a_slow_database_is_asked_in_its_thread(thread: DatabaseThread) ->
 async def test_a_commit_on_a_slow_disk_is_handed_over(thread: DatabaseThread) -> None:
     """Also for a lane that is alone."""
     work = Work(*TURN)
-    run = StepRunner(thread, work.monotonic, in_loop=True, is_flying=lambda: False)
+    run = await _with_slow_commits(thread, work)
+    await run(work)
+    assert work.ran == ["loop", "database", "loop"]
+
+
+async def _with_slow_commits(thread: DatabaseThread, work: Work) -> StepRunner:
+    """Return a runner that has seen a commit of 20 ms, in the loop."""
+    run, where = StepRunner(thread, work.monotonic, in_loop=True), []
 
     def turn() -> Steps[None]:
         yield Mark.COMMIT
         work.now += 0.02
-        work.ran.append(threading.current_thread().name.replace(LOOP, "loop"))
+        where.append(threading.current_thread().name)
 
     await run(turn)
-    await run(turn)
-    assert work.ran == ["loop", "database"]
+    assert where == [LOOP]
+    return run
 
 
 async def test_an_open_transaction_is_ended_whoever_waits(thread: DatabaseThread) -> None:
     """A cancelled caller must not leave the write lock with us."""
     go_on, work = threading.Event(), Work(*TURN)
-    run = StepRunner(thread, work.monotonic, in_loop=True)
+    run = await _with_slow_commits(thread, work)
     exchange = asyncio.create_task(run(work))
     await asyncio.sleep(0)
     assert work.ran == ["loop"]
@@ -171,6 +176,7 @@ async def test_what_waits_for_a_lock_is_ended_whoever_waits(thread: DatabaseThre
 async def test_who_is_abandoned_in_the_middle_is_told(thread: DatabaseThread) -> None:
     """What is open is ended all the same; nothing else of it is run."""
     begun, go_on, ran = threading.Event(), threading.Event(), list[str]()
+    run = await _with_slow_commits(thread, Work())
 
     def turn() -> Steps[None]:
         yield Mark.COMMIT
@@ -180,7 +186,7 @@ async def test_who_is_abandoned_in_the_middle_is_told(thread: DatabaseThread) ->
         yield Mark.READ
         ran.append("looked")
 
-    exchange = asyncio.create_task(StepRunner(thread, float, in_loop=True)(turn))
+    exchange = asyncio.create_task(run(turn))
     await asyncio.to_thread(begun.wait)
     thread.abandon(DatabaseAbandoned("a stop"))
     with pytest.raises(DatabaseAbandoned):
@@ -193,10 +199,8 @@ async def test_who_is_abandoned_in_the_middle_is_told(thread: DatabaseThread) ->
     assert ran == ["committed"]
 
 
-@pytest.mark.parametrize("flying", [True, False])
 async def test_what_fails_in_the_loop_is_tried_once_more_with_patience(
     thread: DatabaseThread,
-    flying: bool,  # noqa: FBT001 - pytest gives it by name
 ) -> None:
     """In the thread, as nothing in the loop waits for a lock; then the failure is the caller's."""
     ran: list[str] = []
@@ -206,10 +210,10 @@ async def test_what_fails_in_the_loop_is_tried_once_more_with_patience(
         ran.append(threading.current_thread().name.replace(LOOP, "loop"))
         raise StoreUnavailable("busy")
 
-    run = StepRunner(thread, float, in_loop=True, is_flying=lambda: flying)
+    run = StepRunner(thread, float, in_loop=True)
     with pytest.raises(StoreUnavailable, match="busy"):
         await run(fail)
-    assert ran == (["database"] if flying else ["loop", "database"])
+    assert ran == ["loop", "database"]
 
 
 def test_one_slow_step_among_quick_ones_changes_nothing() -> None:
