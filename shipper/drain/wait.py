@@ -67,8 +67,11 @@ class Wait:
         self._over.clear()
 
     async def __call__(self, delay: float) -> None:
-        """Wait for at most `delay` seconds."""
-        if delay > 0:
+        """Wait for at most `delay` seconds; let the loop do its other work in any case."""
+        if delay <= 0 or self._over.is_set():
+            # A tick may have waited for nothing: the database can be asked in the loop's thread.
+            await asyncio.sleep(0)
+        else:
             end = asyncio.get_running_loop().call_later(delay, self._over.set)
             self._ask_later()
             try:

@@ -1,5 +1,6 @@
 """How long the drain waits, and how often it asks meanwhile."""
 
+import asyncio
 from collections.abc import Callable
 from math import inf
 from typing import Any
@@ -74,3 +75,16 @@ async def test_it_asks_half_as_often_where_nothing_has_changed_for_long(
     delays.clear()
     await resting(15.0)
     assert delays == [15.0, 0.2, 0.2, 0.2]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+async def test_the_loop_gets_its_turn_however_short_the_wait_is(
+    ended: bool,  # noqa: FBT001 - pytest gives it by name
+) -> None:
+    """A tick that asked the database in the loop has waited for nothing: a stop gets through."""
+    rest, got = wait_of(Clock()), asyncio.Event()
+    asyncio.get_running_loop().call_soon(got.set)
+    if ended:
+        rest.end()
+    await rest(15.0 if ended else 0.0)
+    assert got.is_set()
