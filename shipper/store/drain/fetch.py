@@ -54,7 +54,8 @@ class Fetch:
                 found.append(event)
             chunk = next(rest, [])
             sent = self._ask(channel, chunk)
-            channel.wait()
+            if sent is not None:
+                channel.wait()
         return found
 
     def _event(self, row: int, event_id: Any, destination: str, key: Any, *rest: Any) -> Event:

@@ -269,3 +269,27 @@ def _interrupt_the_waiting(engine: Engine, watch: "psycopg.Connection[tuple[int]
     while watch.execute(waiting).fetchone() is None:  # the turn will wait for the lease
         pass
     interrupt(engine)
+
+
+@pytest.mark.parametrize(("events", "round_trips"), [(1, 2), (129, 3)])
+def test_a_turn_is_two_round_trips(
+    post: Engine, monkeypatch: pytest.MonkeyPatch, events: int, round_trips: int
+) -> None:
+    """With its pulse and its looks; one more for each further chunk of events."""
+    queue, looks = taken(post), settled(Looks(post))
+    ended = claim(queue, *write(post, "a"))
+    ids = write(post, *["k1"] * events)
+    waits = []
+
+    def wait(self: pipeline.Pipeline) -> None:
+        waits.append(self)
+        original(self)
+
+    original = pipeline.Pipeline.wait
+    monkeypatch.setattr(pipeline.Pipeline, "wait", wait)
+    follow = looks.following(pulse=True, questions=[LANE])
+    work = Work(now=NOW, records=[*map(accepted, ended)], wanted=ids)
+    assert [event.id for event in queue.turn(work, follow)] == ids
+    assert not looks.pulse().moved
+    looks.look(LANE)
+    assert len(waits) == round_trips
