@@ -11,9 +11,14 @@ events, and never many in a row.
 """
 
 import asyncio
+import ctypes
+import os
 import signal
 import sys
 import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TextIO, cast
@@ -28,13 +33,49 @@ ANSWERS = {
     503: b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n",
 }
 _BACKLOG = 2048
+_ABSOLUTE = 1  # TFD_TIMER_ABSTIME
+
+
+class Later:
+    """Calls back after a delay, to some 50 microseconds. Belongs to the running loop.
+
+    The timers of event loops have whole milliseconds: 5 ms would be up to 6.
+    """
+
+    def __init__(self, delay: float) -> None:
+        self._delay = round(delay * 1e9)
+        self._calls: deque[tuple[int, Callable[[], None]]] = deque()
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._timer = self._libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
+        asyncio.get_running_loop().add_reader(self._timer, self._ring)
+
+    def call(self, answer: Callable[[], None]) -> None:
+        """Call `answer` after the delay."""
+        self._calls.append((time.monotonic_ns() + self._delay, answer))
+        if len(self._calls) == 1:
+            self._set()
+
+    def _set(self) -> None:
+        """Ring when the first call is due: the delay is the same for all, so they come in order."""
+        seconds, rest = divmod(self._calls[0][0], 1_000_000_000)
+        when = (ctypes.c_long * 4)(0, 0, seconds, rest)  # struct itimerspec: interval, value
+        if self._libc.timerfd_settime(self._timer, _ABSOLUTE, ctypes.byref(when), None):
+            raise OSError(ctypes.get_errno(), "timerfd_settime")
+
+    def _ring(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._timer, 8)
+        while self._calls and self._calls[0][0] <= time.monotonic_ns():
+            self._calls.popleft()[1]()
+        if self._calls:
+            self._set()
 
 
 class Rules:
     """What the receiver answers, when, and what it logs."""
 
     def __init__(self, delay: float, fail_every: int, log: TextIO | None) -> None:
-        self.delay = delay
+        self.later = Later(delay) if delay else None
         self._fail_every = fail_every
         self._log = log
         self._failed: set[tuple[int, int]] = set()
@@ -92,8 +133,8 @@ class Exchange(asyncio.Protocol):
             shopper, sequence = int(self._body[SHOPPER]), int(self._body[SEQUENCE])
             status = self._rules.status(shopper, sequence)
         answer = partial(self._answer, shopper, sequence, arrived, status)
-        if self._rules.delay:
-            asyncio.get_running_loop().call_later(self._rules.delay, answer)
+        if self._rules.later is not None:
+            self._rules.later.call(answer)
         else:
             answer()
 
@@ -103,9 +144,9 @@ class Exchange(asyncio.Protocol):
             self._transport.write(ANSWERS[status])
 
 
-async def serve(rules: Rules) -> None:
+async def serve(delay: float, fail_every: int, log: TextIO | None) -> None:
     """Answer until SIGTERM."""
-    loop = asyncio.get_running_loop()
+    loop, rules = asyncio.get_running_loop(), Rules(delay, fail_every, log)
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     server = await loop.create_server(lambda: Exchange(rules), "127.0.0.1", 0, backlog=_BACKLOG)
@@ -117,10 +158,10 @@ async def serve(rules: Rules) -> None:
 
 def main(delay: str, fail_every: str, log: str) -> None:
     if not log:
-        run(serve(Rules(float(delay), int(fail_every), None)))
+        run(serve(float(delay), int(fail_every), None))
         return
     with Path(log).open("w", encoding="ascii") as file:
-        run(serve(Rules(float(delay), int(fail_every), file)))
+        run(serve(float(delay), int(fail_every), file))
 
 
 if __name__ == "__main__":
