@@ -105,14 +105,14 @@ def claims_outlive_a_server_that_went_back() -> Any:
         self._known = 0
         return original(self, tx, turn._replace(number=last.number + 1, token=last.token), by)
 
-    def turn(self: Queue, work: Any) -> Any:
+    def steps(self: Queue, work: Any) -> Any:
         with writing(self._engine) as tx:
             _, last = self._turns.lock(tx)
         self._turn = self._turn._replace(number=last.number, token=last.token)
-        return original_turn(self, work)
+        return original_steps(self, work)
 
-    original, original_turn = Queue._advance, Queue.turn
-    return patch.multiple(Queue, fence=fence, _advance=_advance, turn=turn)
+    original, original_steps = Queue._advance, Queue.steps
+    return patch.multiple(Queue, fence=fence, _advance=_advance, steps=steps)
 
 
 @bug
@@ -173,14 +173,14 @@ def a_watch_never_begins_anew() -> Any:
 def who_was_taken_over_goes_on() -> Any:
     """Take the token that is there for ours."""
 
-    def turn(self: Queue, work: Any) -> Any:
+    def steps(self: Queue, work: Any) -> Any:
         with writing(self._engine) as tx:
             held, last = self._turns.lock(tx)
         self._turn = self._turn._replace(number=last.number, token=held.token)
         return original(self, work)
 
-    original = Queue.turn
-    return patch.multiple(Queue, turn=turn, fence=lambda *_: None)
+    original = Queue.steps
+    return patch.multiple(Queue, steps=steps, fence=lambda *_: None)
 
 
 @bug
