@@ -17,7 +17,6 @@ It must never return a row above the watermark. It must always return a lane fro
 """
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, text
@@ -44,7 +43,6 @@ from shipper.store.schema.damage import damage, lease_row, made_of
 _INDEXES = ("pending", "maybe", "key")
 # The tables are checked with every 16th pulse: within seconds, also while nothing happens.
 _LOOKED_AT_EVERY = 16
-_NOTHING: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 class _Asked(NamedTuple):
@@ -252,7 +250,7 @@ class Looks:
                 for row in tx.execute(self._sql.links)
             ]
 
-    def holds(self, loaded: Mapping[str, Sequence[str]] = _NOTHING) -> Holds:
+    def holds(self, loaded: Mapping[str, Sequence[str]]) -> Holds:
         """Return what is held; see `Commands.holds`."""
         return self._commands.holds(loaded)
 

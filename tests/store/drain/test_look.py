@@ -237,7 +237,7 @@ def test_holds_are_shown_as_they_are(engine: Engine, shop: Engine) -> None:
     hold_key(shop, "default", "ä", NOW)
     hold_key(shop, "other", "a", NOW)
     hold_destination(shop, "third", NOW)
-    assert looks.holds() == Holds(frozenset({"third"}))
+    assert looks.holds({}) == Holds(frozenset({"third"}))
     assert looks.holds(loaded) == Holds(
         frozenset({"third"}), {"default": frozenset({"a", "ä"}), "other": frozenset({"a"})}
     )
@@ -313,7 +313,7 @@ def test_a_look_holds_no_snapshot_on_postgres(postgres_url: str) -> None:
 
 def _look_at_everything(looks: Looks) -> None:
     looks.pulse()
-    looks.holds()
+    looks.holds({})
     assert _pending(looks) == _lane(looks, "a") == [1]
     assert looks.look(Look("maybe_received", "default", 9)) == []
 

@@ -288,9 +288,9 @@ def test_a_destination_is_held_and_released(engine: Engine) -> None:
     """Also one that the daemon has never seen; releasing one that isn't held still tells it."""
     assert hold_destination(engine, "default", NOW)
     assert not hold_destination(engine, "default", NOW)
-    assert Looks(engine).holds().destinations == {"default"}
+    assert Looks(engine).holds({}).destinations == {"default"}
     assert release_destination(engine, "default", NOW)
-    assert Looks(engine).holds().destinations == frozenset()
+    assert Looks(engine).holds({}).destinations == frozenset()
     before = generation(engine)
     assert not release_destination(engine, "default", NOW)
     assert not release_destination(engine, "unheard_of", NOW)

@@ -82,7 +82,7 @@ def test_what_is_claimed_stays_and_the_daemon_is_asked_for_it(engine: Engine) ->
     daemon.claim(first)
     steps = discard_pending(engine, EVERYTHING)
     assert next(steps) == Step(claimed=1)
-    assert Looks(engine).holds().recalls["default"] == 1
+    assert Looks(engine).holds({}).recalls["default"] == 1
     assert _statuses(engine) == ["pending", "pending"]
     daemon.queue.turn(Work(now=NOW, released=[first]))
     assert list(steps) == [Step(moved=2)]

@@ -113,10 +113,10 @@ def test_what_is_claimed_stays_and_the_daemon_is_asked_for_it(engine: Engine) ->
     steps = reroute(engine, ALL, "erp", NOW)
     assert next(steps) == Step(claimed=1)
     assert _places(engine, first, second, other, elsewhere) == ["default"] * 4
-    asked = Looks(engine).holds().recalls
+    asked = Looks(engine).holds({}).recalls
     assert asked["default"] >= 1
     assert next(steps) == Step(claimed=1)
-    assert Looks(engine).holds().recalls["default"] > asked["default"]
+    assert Looks(engine).holds({}).recalls["default"] > asked["default"]
     daemon.queue.turn(Work(now=NOW, released=[first]))
     assert list(steps) == [Step(moved=4)]
     assert _places(engine, first, second, other, elsewhere) == ["erp"] * 4
