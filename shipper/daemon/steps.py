@@ -37,6 +37,7 @@ class StepRunner:
         self._monotonic = monotonic
         self._in_loop = in_loop
         self._statements = Swiftness(_STATEMENTS)
+        self._looks = Swiftness(_STATEMENTS)
         self._commits = Swiftness(_COMMIT)
 
     async def __call__(self, work: Callable[[], Steps[T]]) -> T:
@@ -70,24 +71,34 @@ class StepRunner:
         return True
 
     def _may_begin_here(self) -> bool:
-        return self._in_loop and self._may_run_here(Mark.READ)
+        is_free = self._in_loop and self._thread.is_idle
+        return is_free and self._statements.is_swift(self._monotonic())
 
     def _may_run_here(self, mark: Mark) -> bool:
         if mark is Mark.COMMIT:
             return self._commits.is_swift(self._monotonic())
         if mark is Mark.READ:
-            return self._thread.is_idle and self._statements.is_swift(self._monotonic())
+            return self._thread.is_idle and self._looks.is_swift(self._monotonic())
         return False
 
     def _step(self, progress: "_Progress") -> None:
-        """Run one step, and measure it."""
-        swiftness = self._commits if progress.mark is Mark.COMMIT else self._statements
+        """Run one step, and measure it; what waits for another process says nothing of the disk."""
+        swiftness = self._measures(progress)
         began = self._monotonic()
         try:
             progress.step()
         finally:
             now = self._monotonic()
-            swiftness.took(now - began, now)
+            if swiftness is not None:
+                swiftness.took(now - began, now)
+
+    def _measures(self, progress: "_Progress") -> Swiftness | None:
+        match progress.mark:
+            case Mark.COMMIT:
+                return self._commits
+            case Mark.READ:
+                return self._looks if progress.has_begun else self._statements
+        return None
 
     def _step_until(self, progress: "_Progress", end: Mark | None) -> None:
         """Run the next step, and all that follow until `end`, in the database's thread."""
@@ -99,14 +110,16 @@ class StepRunner:
 class _Progress:
     """How far work has come: the mark before its next step, None when all is done."""
 
-    __slots__ = ("_steps", "mark", "result")
+    __slots__ = ("_steps", "has_begun", "mark", "result")
 
     def __init__(self, steps: Steps[Any]) -> None:
         self._steps = steps
+        self.has_begun = False
         self.mark: Mark | None = Mark.READ
         self.result: Any = None
 
     def step(self) -> None:
+        self.has_begun = True
         try:
             self.mark = next(self._steps)
         except StopIteration as end:

@@ -9,6 +9,7 @@ the other thread were quick.
 _NEWEST = 0.125
 # Seconds until a step is allowed again.
 _AGAIN_AFTER = 5.0
+_AGAIN_AFTER_MOST = 3600.0
 # In the database's thread a step takes longer, because two threads share the interpreter.
 _ELSEWHERE = 3.0
 
@@ -34,6 +35,7 @@ class Swiftness:
         """Note how long a step took that ended `now`, in whichever thread."""
         self._mean += (seconds - self._mean) * _NEWEST
         if self._slow_until is None and self._mean > self._limit:
-            self._slow_until = now + _AGAIN_AFTER
+            # A disk that hangs now and then takes a thousandth of the loop's time at most.
+            self._slow_until = now + min(max(_AGAIN_AFTER, 1000 * seconds), _AGAIN_AFTER_MOST)
             # From now on it is the mean of the steps elsewhere: without any, it stays slow.
             self._mean = max(seconds, 1.1 * self._limit * _ELSEWHERE)

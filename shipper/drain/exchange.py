@@ -209,11 +209,13 @@ class Exchange:
             talk.events = yield from self._queue.steps(work, follow)
         yield Mark.WAIT if self._looks.may_wait else Mark.READ
         if self.lease_until - asked_at < self._ttl * 2 / 3:
+            yield Mark.WAIT
             self._queue.renew()
             self.lease_until = asked_at + self._ttl
         pulse = self._pulse(talk, asked_at)
         if pulse.moved:
             # Before anything else is sent: the daemon's claims may be missing on this server.
+            yield Mark.WAIT
             self._queue.renew()
             self.lease_until = asked_at + self._ttl
         talk.fresh = talk.fresh or pulse.fresh

@@ -91,8 +91,13 @@ class Lookahead:
         return None if due is None else max(due, self._ended + 1.0 + OVERLOOKED_FOR * self._took)
 
     def rescan(self) -> None:
-        """Sweep again when the time has come: any row may have become pending again."""
+        """Sweep again when the time has come: any row may have become pending again.
+
+        A sweep passes by what is loaded. What waits is fetched: an operator may have made it due.
+        """
         self._once_more = True
+        for lane in tuple(self.lanes.loaded.kept_lanes):
+            self.lanes.refetch(lane)
 
     def refetch(self, lane: str | int) -> None:
         """Fetch a lane that an operator has changed; sweep if many lanes are to be fetched."""

@@ -1,5 +1,6 @@
 """Lanes that wait, and how much of them is loaded at most."""
 
+from shipper.drain.lookahead import Lookahead
 from shipper.policy.event import Event
 from shipper.policy.lanes import Candidate, Lane, Lanes
 from shipper.policy.lanes.failed import Failed
@@ -468,3 +469,42 @@ def test_a_sweep_leaves_a_lane_that_stays_loaded_waiting() -> None:
     for row in (1, 2, 3):
         assert not lanes.takes(Candidate(row, "a"), 1.0, sweep=2)
     assert (lanes.next_due(), lanes.startable()) == (4.0, 0)
+
+
+def test_what_was_asked_for_counts_as_loaded_of_a_lane_that_waits() -> None:
+    """It comes while the lane waits, and would fill the window."""
+    lanes = Lanes(16, 4)
+    for row, key in ((1, "a"), (5, "b")):
+        offer(lanes, [Candidate(row, key)], 0.0)
+        lanes.load(Event(row, f"e{row}", "default", key, b"x"))
+        lane = lanes.start()
+        assert lane is not None
+        offer(lanes, [Candidate(row + more, key) for more in (1, 2, 3)], 0.0)
+        lanes.postpone(lane, 2.0, charged=True, stays=lane.head)
+    assert lanes.loaded.take_released() == [5]
+
+
+def test_a_lane_that_is_woken_twice_is_hurried_each_time() -> None:
+    """Also if rows of it were still asked for at the first time."""
+    lanes = Lanes(16, 4)
+    offer(lanes, [Candidate(1, "a")], 0.0)
+    lanes.load(Event(1, "e1", "default", "a", b"x"))
+    for _ in range(2):
+        lane = lanes.start()
+        assert lane is not None
+        if lane.head.id == 1 and not lane.claiming:
+            offer(lanes, [Candidate(2, "a")], 0.0)
+        lanes.postpone(lane, 4.0, charged=False, stays=lane.head)
+        lanes.wake_uncharged()
+        if lane.claiming:
+            lanes.load(Event(2, "e2", "default", "a", b"x"))
+        assert (lanes.next_due(), lanes.startable()) == (None, 1)
+
+
+def test_what_waits_and_stays_loaded_is_fetched_after_a_command_that_may_have_touched_it() -> None:
+    """A sweep passes by what is loaded."""
+    lanes = Lanes(16, 4)
+    lane = _waiting(lanes, 1, "a", 4.0)
+    Lookahead("default", lanes, 8).rescan()
+    assert lanes.to_fetch.take(9) == [lane]
+    assert lanes.loaded.take_released() == [1, 2]

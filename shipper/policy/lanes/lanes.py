@@ -175,6 +175,7 @@ class Lanes:
                 self._place(lane)
             else:
                 self._ready.fly(lane)
+                lane.hurried = False
                 return lane
         return None
 
@@ -317,4 +318,3 @@ class Lanes:
         self._ready.wake(lane)
         self.loaded.keep_no_longer(lane)
         self._place(lane)
-        lane.hurried = lane.hurried and lane.phase is not READY  # READY: nothing will be fetched

@@ -4,7 +4,7 @@ It must never count an event twice, or forget an event before its claim is relea
 """
 
 from shipper.policy.event import Event
-from shipper.policy.lanes.lane import Lane
+from shipper.policy.lanes.lane import Lane, Name
 
 KEPT_SHARE = 4
 
@@ -21,6 +21,8 @@ class Loaded:
         self.bytes = 0
         self.kept = 0
         """How many of the events belong to lanes that wait."""
+        self.kept_lanes: set[Name] = set()
+        """The lanes that wait and stay loaded."""
         self.released: list[int] = []
         """The ids that were unloaded: the next turn releases their claims."""
         self.ids: set[int] = set()
@@ -39,18 +41,21 @@ class Loaded:
         Such lanes have at most a quarter of the window, and nothing of the second half of the
         bytes: the rest is for lanes that can go.
         """
-        is_room = self.kept + len(lane.queue) <= self.window // KEPT_SHARE
+        events = len(lane.queue) + lane.claiming  # what was asked for comes while it waits
+        is_room = self.kept + events <= self.window // KEPT_SHARE
         return is_room and self.bytes <= self.bytes_max // 2
 
     def keep(self, lane: Lane) -> None:
         """Count the events of a lane that waits."""
-        lane.kept = len(lane.queue)
+        lane.kept = len(lane.queue) + lane.claiming
         self.kept += lane.kept
+        self.kept_lanes.add(lane.name)
 
     def keep_no_longer(self, lane: Lane) -> None:
         """Stop counting the events of a lane: it doesn't wait any more, or is unloaded."""
         self.kept -= lane.kept
         lane.kept = 0
+        self.kept_lanes.discard(lane.name)
 
     def expect(self, row: int) -> None:
         """Count an id that is asked for."""

@@ -5,6 +5,7 @@ small turn. A connection is closed after a failure.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
@@ -101,6 +102,8 @@ class Kept:
     def end(self, connection: Connection) -> None:
         """Close a connection that was taken and can't be used any more."""
         self._safeguard.before_closing()
+        if self.dialect.is_file:
+            _roll_back(connection)
         close(connection)
         if self._connection is None:
             self._safeguard.after_closing()
@@ -118,6 +121,18 @@ def keep(engine: Engine, dialect: Dialect, safeguard: Safeguard) -> Engine:
     event.listen(engine, "engine_disposed", lambda _: kept.drop())
     engine.update_execution_options(kept=kept)
     return engine
+
+
+def _roll_back(connection: Connection) -> None:
+    """End an open transaction: SQLite itself keeps it after the close of a connection.
+
+    Until the last statement of a connection is finalised, sqlite3_close_v2 leaves it as it is, with
+    its write lock (sqlite.org/c3ref/close.html).
+    """
+    driver: Any = connection.connection.driver_connection
+    with suppress(Exception):  # the connection may be broken
+        if driver.in_transaction:
+            driver.rollback()
 
 
 def close(connection: Connection) -> None:

@@ -88,11 +88,13 @@ class Statement:
         try:
             if pipeline is not None:
                 return pipeline.send(self._command or self._parse(), values)
-            cursor = tx.connection.cursor()
+            cursor: Any = tx.connection.cursor()
             tx.dialect.do_execute(cursor, self._for(tx), values)
+            # At once: a SELECT that isn't read to its end would keep its connection open.
+            rows = () if cursor.description is None else cursor.fetchall()
         except tx.dialect.loaded_dbapi.Error as error:
             raise wrapped(tx, error, self._sql) from error
-        return _Done(tx, self._sql, cursor)
+        return _Done(tx, cursor, rows)
 
     def send_each(self, channel: Channel, values: Sequence[Values]) -> None:
         """Pass it to the database once for each of the values."""
@@ -125,12 +127,12 @@ class Statement:
 class _Done:
     """The answer to a statement that the driver has done at once."""
 
-    __slots__ = ("_cursor", "_sql", "_tx")
+    __slots__ = ("_cursor", "_rows", "_tx")
 
-    def __init__(self, tx: Connection, sql: str, cursor: Any) -> None:
+    def __init__(self, tx: Connection, cursor: Any, rows: Sequence[tuple[Any, ...]]) -> None:
         self._tx = tx
-        self._sql = sql
         self._cursor = cursor
+        self._rows = rows
 
     @property
     def driver(self) -> object:
@@ -141,11 +143,7 @@ class _Done:
         return True
 
     def rows(self) -> Sequence[tuple[Any, ...]]:
-        try:
-            found: Sequence[tuple[Any, ...]] = self._cursor.fetchall()
-        except self._tx.dialect.loaded_dbapi.Error as error:
-            raise wrapped(self._tx, error, self._sql) from error
-        return found
+        return self._rows
 
     def changes(self) -> int:
         changed: int = self._cursor.rowcount

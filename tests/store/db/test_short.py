@@ -1,5 +1,6 @@
 """The drain's own transactions on a file: quick, never waiting, and as safe as all others."""
 
+import sqlite3.dbapi2
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from sqlalchemy import Connection, Engine, text
 from shipper.errors import StoreUnavailable
 from shipper.store.db.engine import database_path, open_engine
 from shipper.store.db.kept import Kept
-from shipper.store.db.sqlite import stillness
+from shipper.store.db.sqlite import opening, stillness
 from shipper.store.db.sqlite.opening import connect_sqlite
 from shipper.store.db.transactions import committing, exchanging, glimpsing, is_ready, writing
 from shipper.store.drain.queue import ask_nothing
@@ -126,3 +127,26 @@ def test_a_lock_that_was_removed_is_noticed(lite: Engine) -> None:
     assert not is_ready(lite)
     lost = False
     assert is_ready(lite)
+
+
+def test_a_failure_leaves_no_write_lock_behind_whichever_library_it_is(
+    sqlite_url: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's own module keeps a closed connection while a SELECT on it isn't read to its end."""
+    monkeypatch.setattr(opening, "_sqlite_module", lambda: sqlite3.dbapi2)
+    engine, other = open_engine(sqlite_url), connect_sqlite(file, 0.0)
+    ready(engine)
+    cursors = []
+
+    def fail_behind_a_select(tx: Connection) -> None:
+        cursors.append(tx.connection.cursor())
+        cursors[0].execute("SELECT 1 UNION ALL SELECT 2").fetchone()
+        _fail(tx)
+
+    with pytest.raises(ZeroDivisionError), whole(exchanging(engine, ask_nothing)) as (tx, _):
+        fail_behind_a_select(tx)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("ROLLBACK")
+    assert cursors
+    other.close()
+    engine.dispose()

@@ -22,7 +22,7 @@ class StillDirectory:
     def __init__(self, path: Path, monotonic: Callable[[], float]) -> None:
         self._path = os.fspath(path)
         self._monotonic = monotonic
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: tuple[int, ...] | None = None
         self._since = self._looked_at = 0.0
         self._checked_at = -_TRUSTED_FOR
 
@@ -34,7 +34,8 @@ class StillDirectory:
         except OSError:
             self._seen = None
             return False
-        seen = (found.st_mtime_ns, found.st_ino, found.st_dev)
+        # A program can set mtime back (tar, rsync, cp -p), but not ctime.
+        seen = (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev)
         if seen != self._seen:
             self._seen, self._since = seen, now
             return False
