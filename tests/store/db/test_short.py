@@ -133,7 +133,7 @@ def test_a_failure_leaves_no_write_lock_behind_whichever_library_it_is(
     sqlite_url: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Python's own module keeps a closed connection while a SELECT on it isn't read to its end."""
-    monkeypatch.setattr(opening, "_sqlite_module", lambda: sqlite3.dbapi2)
+    with_pythons_own(monkeypatch)
     engine, other = open_engine(sqlite_url), connect_sqlite(file, 0.0)
     ready(engine)
     cursors = []
@@ -150,3 +150,20 @@ def test_a_failure_leaves_no_write_lock_behind_whichever_library_it_is(
     assert cursors
     other.close()
     engine.dispose()
+
+
+def test_an_event_can_be_written_whichever_library_it_is(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some libraries let a schema that isn't trusted call no JSON function; ours has to."""
+    with_pythons_own(monkeypatch)
+    engine = open_engine(sqlite_url)
+    with writing(engine) as tx:
+        tx.exec_driver_sql("INSERT INTO shipper_outbox (payload) VALUES (?)", ('{"a": 1}',))
+    engine.dispose()
+
+
+def with_pythons_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take Python's own SQLite, as where there is no wheel of pysqlite3."""
+    monkeypatch.setattr(opening, "_sqlite_module", lambda: sqlite3.dbapi2)
+    monkeypatch.setattr(opening, "_may_distrust_schemas", opening._may_distrust_schemas.__wrapped__)

@@ -7,6 +7,7 @@ accident, and never open a WAL over a network.
 import importlib
 import os
 from collections.abc import Callable
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -186,15 +187,34 @@ def connect_draft(path: Path, looked: Callable[[], None]) -> Any:
 def _set_up_sqlite(connection: Any) -> None:
     for pragma in ("synchronous = FULL", "temp_store = MEMORY", "mmap_size = 0",
                    "cache_size = -8192", "foreign_keys = OFF",
-                   # Other programs write the file: functions in its schema must do no harm, and
-                   # SQLite checks its pages (sqlite.org/security.html).
-                   "trusted_schema = OFF", "cell_size_check = ON"):  # fmt: skip
+                   # Other programs write the file: SQLite checks its pages
+                   # (sqlite.org/security.html).
+                   "cell_size_check = ON"):  # fmt: skip
         connection.execute(f"PRAGMA {pragma}")
+    if _may_distrust_schemas():
+        # Functions in the file's schema must do no harm.
+        connection.execute("PRAGMA trusted_schema = OFF")
     if hasattr(connection, "setconfig"):
         connection.setconfig(_DEFENSIVE, True)
     if not sqlite_library().wal_reset_safe:
         # The bug needs a checkpoint beside a writer: see `upkeep.sqlite_file`.
         connection.execute("PRAGMA wal_autocheckpoint = 0")
+
+
+@cache
+def _may_distrust_schemas() -> bool:
+    """Return whether a schema that isn't trusted can call the JSON functions, as ours does.
+
+    In some versions of the library (seen in 3.40.1) it can't, and every INSERT would fail.
+    """
+    module = _sqlite_module()
+    with closing(module.connect(":memory:")) as connection:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        try:
+            connection.execute("CREATE TABLE t (payload TEXT CHECK (json_valid(payload)))")
+        except module.Error:
+            return False
+    return True
 
 
 @cache
