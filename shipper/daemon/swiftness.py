@@ -35,3 +35,5 @@ class Swiftness:
         self._mean += (seconds - self._mean) * _NEWEST
         if self._slow_until is None and self._mean > self._limit:
             self._slow_until = now + _AGAIN_AFTER
+            # From now on it is the mean of the steps elsewhere: without any, it stays slow.
+            self._mean = max(seconds, 1.1 * self._limit * _ELSEWHERE)

@@ -179,11 +179,6 @@ class Request:
         length = f"{key}content-length: {len(self.body)}\r\n\r\n".encode("ascii")
         return self.target.beginning(self.api_id) + length
 
-    @property
-    def is_under_way(self) -> bool:
-        """Whether it waits for its answer: it was neither answered nor cancelled."""
-        return self._done is not None
-
     def begin(self, transport: "Transport", done: Callable[[Answer], None]) -> None:
         """Note who sends it, and who gets the answer."""
         self._transport, self._done = transport, done

@@ -128,10 +128,7 @@ class Flights:
         outcome, event = result.outcome, lane.head
         failed = outcome.kind is not Kind.ACCEPTED
         if not (failed or lane.streak or event.failed or event.manual):
-            at = self._clock.wall()
-            record = Record(event, delivered(event.attempts), at, None, outcome.status_code)
-            self._ended.append(Ended(lane, record, outcome, None, False, result.seconds))
-            self.unrecorded += 1
+            self._end_ordinary(lane, result)
             return
         streak = lane.streak_of_head()
         if failed:
@@ -162,6 +159,20 @@ class Flights:
         if due is not None:
             self._link.failing.retried_at(due, now)
         self._ended.append(Ended(lane, record, outcome, due, newly_received, result.seconds))
+        self.unrecorded += 1
+
+    def _end_ordinary(self, lane: Lane, result: TryResult) -> None:
+        """Do the same for an accepted event that has never failed: nearly all are like that.
+
+        It gets what `verdict_of` and `_history` would return, without asking them.
+        """
+        event, outcome = lane.head, result.outcome
+        record = Record(
+            event, delivered(event.attempts), self._clock.wall(), status_code=outcome.status_code
+        )
+        self._ended.append(
+            Ended(lane, record, outcome, due=None, newly_received=False, seconds=result.seconds)
+        )
         self.unrecorded += 1
 
     def _history(

@@ -51,18 +51,19 @@ class StoredLinks:
     def has_changed(self, destination: str, link: Link, ahead: float) -> bool:
         """Return whether the row of a link is worth a write; see `link_row`."""
         failing, due = link.failing, link.next_try
-        next_try = None if due is None else round(ahead + due)
-        now = (link.state.value, link.reason, next_try, failing.failures, failing.last_error)
+        next_try = None if due is None else ahead + due
+        now = _key(link.state.value, link.reason, next_try, failing.failures, failing.last_error)
         return self._written.get(destination) != now
 
     def update(self, rows: Iterable[LinkRow]) -> None:
-        """Record that these rows are written; times are rounded to a second."""
+        """Record that these rows are written."""
         for row in rows:
-            next_try = None if row.next_try_at is None else round(row.next_try_at)
-            self._written[row.destination] = (
-                row.state,
-                row.reason,
-                next_try,
-                row.failures,
-                row.last_error,
-            )
+            key = _key(row.state, row.reason, row.next_try_at, row.failures, row.last_error)
+            self._written[row.destination] = key
+
+
+def _key(
+    state: str, reason: str | None, next_try: float | None, failures: int, error: str | None
+) -> tuple[object, ...]:
+    """Return the values whose change is worth a write; a time counts in whole seconds."""
+    return (state, reason, None if next_try is None else round(next_try), failures, error)

@@ -105,10 +105,7 @@ class Link:
         return self.begun
 
     def blame(self, attempt: Try, outcome: Outcome, now: float, chance: float) -> Blame:
-        """Record the outcome of a try, and return whom a failure is charged to."""
-        if outcome.kind is Kind.ACCEPTED:
-            self.accepted(attempt.number, attempt.lane, now)
-            return Blame.NEITHER
+        """Record a failed try, and return whom the failure is charged to."""
         was_probe = attempt.number == self._probe
         if was_probe:
             self._probe = None

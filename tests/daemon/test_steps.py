@@ -121,6 +121,24 @@ async def test_a_commit_on_a_slow_disk_is_handed_over(thread: DatabaseThread) ->
     assert work.ran == ["loop", "database", "loop"]
 
 
+async def test_a_disk_that_is_always_slow_is_not_tried_again_and_again(
+    thread: DatabaseThread,
+) -> None:
+    """Not by a till that writes an event now and then either."""
+    work = Work()
+    run, where = await _with_slow_commits(thread, work), list[str]()
+
+    def turn() -> Steps[None]:
+        yield Mark.COMMIT
+        work.now += 0.02
+        where.append(threading.current_thread().name.replace(LOOP, "loop"))
+
+    for _ in range(20):
+        work.now += 6.0
+        await run(turn)
+    assert where == ["database"] * 20
+
+
 async def _with_slow_commits(thread: DatabaseThread, work: Work) -> StepRunner:
     """Return a runner that has seen a commit of 20 ms, in the loop."""
     run, where = StepRunner(thread, work.monotonic, in_loop=True), []
@@ -227,6 +245,9 @@ def test_one_slow_step_among_quick_ones_changes_nothing() -> None:
     assert swift.is_swift(1.0)
     swift.took(0.05, 2.0)
     assert not swift.is_swift(2.0)
+    assert not swift.is_swift(100.0)  # time alone isn't enough
+    for _ in range(20):
+        swift.took(0.001, 3.0)
     assert not swift.is_swift(6.9)
     assert swift.is_swift(7.0)
     swift.took(0.5, 8.0)

@@ -13,6 +13,7 @@ from shipper.policy.event import Event
 from shipper.policy.link import EVERYTHING_REFUSED
 from shipper.policy.outcome import Fault, Invalid, Kind, Outcome, Reply
 from shipper.policy.state import State
+from shipper.policy.streak import Streak
 from shipper.store.drain.messages import LinkRow, Look, PendingRow
 from tests.carriers import Carrying, landed
 
@@ -135,6 +136,29 @@ def test_what_an_event_died_of_is_in_its_history_while_the_link_is_down() -> Non
         attempt = one.flights.take_ended().pop().record.history
         kept.append(None if attempt is None else (attempt.outcome, attempt.response_excerpt))
     assert kept == [("closed", None), None, ("http-422", "no such product")]
+
+
+@pytest.mark.parametrize("maybe_received", [False, True])
+@pytest.mark.parametrize("attempts", [0, 2])
+def test_an_ordinary_event_ends_as_any_accepted_event(
+    attempts: int,
+    maybe_received: bool,  # noqa: FBT001 - pytest gives it by name
+) -> None:
+    """Its way is shorter, its record is the same."""
+    ends = []
+    for streak in (None, Streak(1)):
+        one = route()
+        see(one, PendingRow(1, "k", None))
+        found = event(1)._replace(attempts=attempts, maybe_received=maybe_received)
+        one.ahead.take_claims(one.ahead.wanted, {1: found})
+        lane = one.lanes.start()
+        assert lane is not None
+        lane.streak = streak
+        outcome = Outcome(Kind.ACCEPTED, "accepted", status_code=202)
+        one.flights._end(lane, TryResult(outcome, WALL, 0.1), Blame.NEITHER)
+        [ended] = one.flights.take_ended()
+        ends.append(ended[1:])
+    assert ends[0] == ends[1]
 
 
 def test_a_probe_waits_for_the_pace_without_turning_in_circles() -> None:

@@ -43,10 +43,13 @@ class Bench:
     def blame(self, number: int, outcome: Outcome, chance: float = 0.0) -> Blame:
         """End a try, and keep the streak of its event as the dispatcher does."""
         lane = self.open.pop(number)
+        if outcome.kind is Kind.ACCEPTED:
+            self.link.accepted(number, lane, self.now)
+            self.streaks.pop(lane, None)
+            return Blame.NEITHER
         attempt = Try(number, lane, self.streaks.get(lane))
         blame = self.link.blame(attempt, outcome, self.now, chance)
-        ended = outcome.kind is Kind.ACCEPTED
-        if ended or (outcome.kind is Kind.REFUSED and blame is Blame.EVENT):
+        if outcome.kind is Kind.REFUSED and blame is Blame.EVENT:
             self.streaks.pop(lane, None)
         else:
             self.streaks.setdefault(lane, self.link.begun)

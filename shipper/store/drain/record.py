@@ -80,7 +80,7 @@ def _update_in_file(
             row = (event.id, verdict.attempts, record.at, record.status_code, number, name)
             delivered.append(row)
         else:
-            others.append(_row(SQLITE, record, number))
+            others.append(_row(record, number))
     changes = _UPDATE_ONE.each(channel.tx, others) if others else 0
     if delivered:
         changes += _UPDATE_DELIVERED.changes(channel.tx, {"rows": orjson.dumps(delivered).decode()})
@@ -118,16 +118,16 @@ def _written(
     ]
 
 
-def _row(dialect: Dialect, record: Record, number: int | None) -> dict[str, Any]:
+def _row(record: Record, number: int | None) -> dict[str, Any]:
     verdict = record.verdict
     delivered = verdict.status is Status.DELIVERED
     return {
         "id": record.event.id,
-        "event_id": dialect.bind_key(record.event.event_id),
+        "event_id": SQLITE.bind_key(record.event.event_id),
         "status": verdict.status.value,
         "attempts": verdict.attempts,
-        "next_attempt_at": dialect.bind_time(record.next_attempt_at),
-        "delivered_at": dialect.bind_time(record.at) if delivered else None,
+        "next_attempt_at": SQLITE.bind_time(record.next_attempt_at),
+        "delivered_at": SQLITE.bind_time(record.at) if delivered else None,
         "last_status_code": record.status_code,
         "last_error": record.error[:ERROR_CHARS] if record.error else None,
         "maybe_received": int(verdict.maybe_received),
