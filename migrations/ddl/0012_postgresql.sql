@@ -1,6 +1,20 @@
--- The key of an ordinary event in a short way: the first entry of the context is the user, so no
--- query searches the entries; and no regular expression reads a payload without an escape like \u00e9.
--- Every other payload takes the way it took before. Statements end with an empty line.
+-- The key of an ordinary event in a short way: if the first entry of the context is the user, no query
+-- searches the entries; and no regular expression reads a payload without an escape like \u00e9. Each
+-- payload has the key that it had before. Statements end with an empty line.
+--
+-- PostgreSQL raises an error when it takes a value from a JSON text that has the escape of a NUL, or of
+-- a surrogate without its other half, anywhere. So the function replaces each such escape by `mark`
+-- before it reads the context. `mark` is the MD5 of the payload, a text that the payload doesn't
+-- contain: a key that contains it had such an escape, and isn't used, because PostgreSQL can't store
+-- it. The first regexp_replace goes from left to right, so that \\u0000, a backslash and five characters,
+-- isn't taken for a NUL. It puts \x01\x02 behind each pair of surrogates and each escape like \n, which
+-- stay, and puts each escape that has to go between \x01 and \x02. No JSON text has these two characters.
+--
+-- Without such an escape, `mark` is NULL, and `coalesce(mark, key || '.')` is longer than the key: so
+-- strpos can't find it in the key, and returns 0, as for a key without `mark`.
+--
+-- Every error while the key is derived leaves it NULL: it must never make the application's INSERT
+-- fail. A statement that is cancelled still ends, because OTHERS doesn't include that.
 
 CREATE OR REPLACE FUNCTION shipper_outbox_write() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -1,4 +1,8 @@
-"""A short way to the key of an ordinary event, so that an INSERT costs the application less."""
+"""A short way to the key of an ordinary event, so that an INSERT costs the application less.
+
+The downgrade makes the trigger or the function of before again. It changes no row, because both
+derive the same keys.
+"""
 
 from alembic import op
 
@@ -9,6 +13,7 @@ down_revision = "0011"
 branch_labels = None
 depends_on = None
 
+# What derived the key before: the revision that made it, and the beginning of its statement there.
 _DERIVES = {
     "sqlite": ("0001", "CREATE TRIGGER shipper_outbox_derive"),
     "postgresql": ("0007", "FUNCTION shipper_outbox_write"),

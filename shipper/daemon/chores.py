@@ -67,14 +67,14 @@ class Thread(Protocol):
     """Runs work in the database's thread: `DatabaseThread.run`."""
 
     async def __call__(self, work: Callable[[], T]) -> T:
-        """Run `work` in the thread; return what it returns, or raise what it raises."""
+        """Run `work` in the database's thread; return or raise what it returns or raises."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
     """The chores on the outbox itself, in short steps in the database's thread.
 
-    Between two steps the drain uses the thread and the application can write: a chore waits for
+    Between two steps the drain uses the connection and the application can write: a chore waits for
     longer than it works, so that it delays neither of them.
     """
 
@@ -125,7 +125,7 @@ class Upkeep:
         taken = await self.run(lambda: sqlite_file.measure(self.database))
         if taken.wal <= sqlite_file.WAL_BYTES:
             return
-        # It runs beside the drain, not in its thread; a stop doesn't wait for it.
+        # It runs beside the drain, not in the database's thread; a stop doesn't wait for it.
         checkpoint = sqlite_file.Checkpoint(self.database)
         try:
             done = await aside(checkpoint.run, "checkpoint")

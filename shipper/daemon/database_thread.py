@@ -1,9 +1,13 @@
-"""The one thread that talks to the database: the event loop passes work to it and awaits results.
+"""The database's thread: the loop's thread passes work to it and awaits results.
 
-A drain with one lane switches threads twice for each event, so the path is short: one queue, and
-one call into the loop. The standard library's executor passes each piece of work through two kinds
-of futures, which costs 10 to 40 µs more. The thread does one piece of work after the other, and
-must never drop a piece that a caller still awaits.
+On PostgreSQL everything that the drain asks and writes runs here. On SQLite a short turn runs in
+the loop's thread while the database is quick (`shipper.daemon.steps`), but only while this thread
+is idle: one of the two uses the connection at a time.
+
+A turn that runs here switches threads twice, so the path is short: one queue, and one call into the
+loop. The standard library's executor passes each piece of work through two kinds of futures, which
+costs 10 to 40 µs more. The thread does one piece of work after the other, and must never drop a
+piece that a caller still awaits.
 """
 
 import asyncio
@@ -146,7 +150,7 @@ class DatabaseThread:
             result = order.work()
         except BaseException as error:  # noqa: BLE001
             answer, result = order.asker.set_exception, error
-        self._done += 1  # before the answer: the loop may go on in its own thread at once
+        self._done += 1  # before the answer: the loop's thread may use the connection at once
         self._answer(order, answer, result)
 
     @staticmethod

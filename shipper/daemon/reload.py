@@ -103,7 +103,7 @@ async def identified(settings: Settings, within: float = ANSWERS_WITHIN) -> obje
     Raises StoreUnavailable if the database doesn't answer within `within` seconds. The query is
     then abandoned: a server may accept a connection and never answer.
     """
-    # In a new thread: the session's own thread may be waiting for a lost database.
+    # In a new thread: the database's thread may be waiting for a lost database.
     async with answered(within):
         return await aside(partial(_identified, settings), "reload")
 

@@ -1,9 +1,10 @@
 """A session: one run of the drain on one outbox. A reload can change its settings.
 
 The session takes the outbox (lock, lease), builds a route for each destination, and releases
-everything in the reverse order. All reads and writes of rows run in one thread. A reload replaces
-the routes of changed destinations, one by one. It must never release the outbox: a new session
-begins only for another outbox.
+everything in the reverse order. Reads and writes of rows run in the database's thread; on SQLite, a
+short turn runs in the loop's thread (`steps`). A reload replaces the routes of changed
+destinations, one by one. It must never release the outbox: a new session begins only for another
+outbox.
 """
 
 import asyncio
@@ -261,7 +262,7 @@ async def open_session(
 async def _watching(path: Path, thread: DatabaseThread, stack: AsyncExitStack) -> SqliteWatch:
     watch = SqliteWatch(path)
     stack.callback(watch.close)
-    # The files are opened in the thread; later calls cost next to nothing.
+    # The files are opened in the database's thread; later calls cost next to nothing.
     await thread.run(watch.changed)
     return watch
 

@@ -1,14 +1,15 @@
 """In which thread each step of the drain's exchange with the database runs.
 
 Handing a step to another thread costs as much as a small turn, and two threads that both run Python
-hand one lock to and fro. So what is short runs in the event loop's thread, as long as the database
+hand one lock to and fro. So what is short runs in the loop's thread, as long as the database
 has been quick lately: statements, and COMMIT with its fsync. The answers that come meanwhile are
 then recorded together, which costs less than to take each as it comes. What may wait runs in the
 database's thread, and the loop reads answers meanwhile: a step that waits for another process, and
 everything after a few slow turns or commits.
 
-Only one thread may use the database at a time: the loop's thread does so only while the other one
-is idle. A transaction that is open must be handed over or ended before the loop does anything else.
+Only one thread may use the database at a time: the loop's thread does so only while the database's
+thread is idle. A transaction that is open must be handed over or ended before the loop does
+anything else.
 """
 
 from collections.abc import Callable

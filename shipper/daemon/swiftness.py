@@ -2,7 +2,7 @@
 
 It decides whether the next step may hold up the event loop. One slow step among many quick ones
 must not change the answer often, and after a slow time the answer must never be yes before steps in
-the other thread were quick.
+the database's thread were quick.
 """
 
 # The part of the newest value in the mean: one slow turn among quick ones is forgotten soon.

@@ -1,10 +1,11 @@
 """The figures of the database and its disk, for metrics and alarms: read seldom, and kept.
 
 This module decides how often to read. Queries must never take more than a twentieth of the time,
-however many events are pending. They must never use the drain's thread or connection, delay any
-caller for long, or scan the history. There is one exception: once a day, if alarms are configured
-and the outbox isn't huge, the survey reads all rows to verify the rules of the outbox. Destinations
-that aren't configured are counted as one: an application must never be able to add metrics.
+however many events are pending. They must never use the database's thread or the drain's
+connection, delay any caller for long, or scan the history. There is one exception: once a day, if
+alarms are configured and the outbox isn't huge, the survey reads all rows to verify the rules of
+the outbox. Destinations that aren't configured are counted as one: an application must never be
+able to add metrics.
 """
 
 import asyncio

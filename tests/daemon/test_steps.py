@@ -153,7 +153,7 @@ async def _with_slow_commits(thread: DatabaseThread, work: Work) -> StepRunner:
     return run
 
 
-async def test_an_open_transaction_is_ended_whoever_waits(thread: DatabaseThread) -> None:
+async def test_an_open_transaction_is_ended_for_a_cancelled_caller(thread: DatabaseThread) -> None:
     """A cancelled caller must not leave the write lock with us."""
     go_on, work = threading.Event(), Work(*TURN)
     run = await _with_slow_commits(thread, work)
@@ -167,7 +167,9 @@ async def test_an_open_transaction_is_ended_whoever_waits(thread: DatabaseThread
     assert work.ran == ["loop", "database"]
 
 
-async def test_what_waits_for_a_lock_is_ended_whoever_waits(thread: DatabaseThread) -> None:
+async def test_what_waits_for_a_lock_is_ended_for_a_cancelled_caller(
+    thread: DatabaseThread,
+) -> None:
     """When it gets the lock at last, the transaction isn't left open."""
     asked, go_on, ran = threading.Event(), threading.Event(), list[str]()
 
@@ -191,7 +193,9 @@ async def test_what_waits_for_a_lock_is_ended_whoever_waits(thread: DatabaseThre
     assert thread.is_idle
 
 
-async def test_who_is_abandoned_in_the_middle_is_told(thread: DatabaseThread) -> None:
+async def test_a_caller_that_is_abandoned_in_the_middle_gets_the_error(
+    thread: DatabaseThread,
+) -> None:
     """What is open is ended all the same; nothing else of it is run."""
     begun, go_on, ran = threading.Event(), threading.Event(), list[str]()
     run = await _with_slow_commits(thread, Work())

@@ -118,7 +118,7 @@ def test_what_can_not_be_sent_calls_back_too(way: Way) -> None:
 
 
 @each_of_ours
-def test_who_raises_when_called_back_is_not_called_again(way: Way) -> None:
+def test_code_that_raises_when_called_back_is_not_called_again(way: Way) -> None:
     """request/request#330: the exception ended the connection, whose end called back again."""
 
     async def body() -> None:
@@ -173,7 +173,7 @@ def test_a_cancelled_try_gives_its_place_back(
 
 
 @each_of_ours
-def test_who_waits_does_not_get_a_connection_that_ends(way: Way) -> None:
+def test_a_try_that_waits_does_not_get_a_connection_that_ends(way: Way) -> None:
     """nodejs/node#47130: the next request in the queue went out on the socket that was closing."""
 
     async def once(talk: Talk) -> None:
@@ -194,7 +194,7 @@ def test_who_waits_does_not_get_a_connection_that_ends(way: Way) -> None:
 
 
 @each_of_ours
-def test_who_waited_for_too_long_leaves_the_queue(way: Way) -> None:
+def test_a_try_that_waited_for_too_long_leaves_the_queue(way: Way) -> None:
     """aio-libs/aiohttp#9670: after such a timeout no request got a connection any more."""
 
     async def body() -> None:

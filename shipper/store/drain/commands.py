@@ -17,7 +17,7 @@ from shipper.store.drain.messages import NAMED_SPAN, Holds
 
 
 class Commands:
-    """Questions about operators' commands, asked by the daemon's database thread."""
+    """The daemon's questions about operators' commands; one thread at a time asks them."""
 
     def __init__(self, engine: Engine, dialect: Dialect) -> None:
         self._engine = engine

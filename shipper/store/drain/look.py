@@ -53,7 +53,7 @@ class _Asked(NamedTuple):
 
 
 class Looks:
-    """The daemon's questions to the outbox, asked in its database thread."""
+    """The daemon's questions to the outbox; one thread at a time asks them."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

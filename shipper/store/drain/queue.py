@@ -1,11 +1,12 @@
-"""What the daemon writes: it takes the outbox, claims events, records outcomes. In one thread.
+"""What the daemon writes: it takes the outbox, claims events, records outcomes.
 
 It decides whether this process is still allowed to write: every transaction first writes a turn or
 prolongs the lease, under its token, so a process that was replaced changes nothing. It also decides
 what one turn does: all of the daemon's writes that wait, in one transaction.
 
 It must never have a transaction open while the network is waited for, and the cost of a statement
-must never grow with the backlog, the number of keys or the history.
+must never grow with the backlog, the number of keys or the history. The loop's thread and the
+database's thread can both use it, but never at the same time: `shipper.daemon.steps` decides which.
 """
 
 from collections.abc import Callable, Mapping, Sequence

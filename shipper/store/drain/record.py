@@ -68,8 +68,8 @@ def _update_in_file(
     channel: Channel, records: Sequence[Record], numbers: Sequence[int | None], _: int
 ) -> Callable[[], int]:
     """Update the events that are still pending; return their number, as the server does."""
-    # Nearly all were delivered. One statement for all of them gives the network's thread a turn
-    # once, not once per event.
+    # Nearly all were delivered. One statement for all of them costs less than one per event. In the
+    # database's thread it also passes the interpreter to the loop's thread and back only once.
     delivered: list[tuple[Any, ...]] = []
     others: list[dict[str, Any]] = []
     for record, number in zip(records, numbers, strict=True):

@@ -140,7 +140,7 @@ def _check_positions(tx: Connection, dialect: Dialect, rows: int) -> Iterator[Ru
 
 def _check_order(tx: Connection, dialect: Dialect) -> Iterator[RuleFinding]:
     # The database sorts by key, on its disk: a million keys take no memory of this process, and
-    # don't delay the drain's thread.
+    # hold up no other thread of it.
     count, smallest = tx.execute(_out_of_order(dialect)).one()
     if count:
         message = f"{_events(count, smallest)}: delivered before an earlier event of its key"

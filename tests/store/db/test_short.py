@@ -74,7 +74,7 @@ def test_a_lock_of_another_process_is_not_waited_for(lite: Engine, file: Path) -
     other.close()
 
 
-def test_what_fails_is_undone_and_told_as_any_failure(
+def test_what_fails_is_undone_and_reported_like_any_failure(
     lite: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also what only COMMIT shows; the connection is closed, the next transaction gets another."""

@@ -1,7 +1,7 @@
 """Statements that are sent before the answers to earlier ones are there, in libpq's pipeline mode.
 
 The driver's own pipeline waits at each statement. This one writes all of them at once, so that the
-network's thread has the interpreter meanwhile, and a turn is two round trips.
+loop's thread has the interpreter meanwhile, and a turn is two round trips.
 
 It decides where a transaction in a pipeline begins and ends, and whether it has committed. What is
 sent behind the COMMIT shares its round trip; if only that fails, the transaction has committed all
