@@ -13,13 +13,15 @@ from unittest.mock import patch
 
 from shipper.drain.dispatcher import Dispatcher
 from shipper.errors import LeaseLost
-from shipper.store.db.transactions import writing
+from shipper.policy.event import Event
+from shipper.store.db.transactions import glancing, writing
 from shipper.store.drain.floors import Floors
 from shipper.store.drain.look import Looks
 from shipper.store.drain.queue import Queue
 from shipper.store.drain.watermark import Watermark
 from shipper.store.lease import unlock
-from shipper.store.lease.turns import StillnessTimer, TurnBook, Written
+from shipper.store.lease.turns import StillnessTimer, TurnBook
+from shipper.system.steps import Mark, Steps
 
 Plant = Callable[[], Any]
 PLANTED: dict[str, Plant] = {}
@@ -100,19 +102,16 @@ def claims_outlive_a_server_that_went_back() -> Any:
         held, _ = self._turns.lock(tx)
         self._turns.renew(tx, held.token, self._ttl)
 
-    def _advance(self: Queue, tx: Any, turn: Any, by: Any) -> Any:
-        _, last = self._turns.lock(tx)
-        self._known = 0
-        return original(self, tx, turn._replace(number=last.number + 1, token=last.token), by)
-
-    def steps(self: Queue, work: Any) -> Any:
+    def steps(self: Queue, work: Any, follow: Any) -> Steps[list[Event]]:
+        yield Mark.WAIT
         with writing(self._engine) as tx:
             _, last = self._turns.lock(tx)
+        self._known = 0
         self._turn = self._turn._replace(number=last.number, token=last.token)
-        return original_steps(self, work)
+        return (yield from original(self, work, follow))
 
-    original, original_steps = Queue._advance, Queue.steps
-    return patch.multiple(Queue, fence=fence, _advance=_advance, steps=steps)
+    original = Queue.steps
+    return patch.multiple(Queue, fence=fence, steps=steps)
 
 
 @bug
@@ -125,12 +124,17 @@ def a_server_that_went_back_is_a_takeover() -> Any:
 def what_was_settled_elsewhere_is_written_down() -> Any:
     """Believe what a turn says of the order of commits, wherever that was seen."""
 
-    def _advance(self: Queue, tx: Any, turn: Any, _: Any) -> Any:
-        self._met = self._meet(tx)
-        return original(self, tx, turn, tx.connection.driver_connection)
+    def steps(self: Queue, work: Any, follow: Any) -> Steps[list[Event]]:
+        yield Mark.WAIT
+        with glancing(self._engine) as tx:
+            self._met = self._meet(tx)
+        return (yield from original_steps(self, work, follow))
 
-    original = Queue._advance
-    return patch.object(Queue, "_advance", _advance)
+    def _advance(self: Queue, channel: Any, turn: Any, _: Any) -> Any:
+        return original(self, channel, turn, channel.tx.connection.driver_connection)
+
+    original, original_steps = Queue._advance, Queue.steps
+    return patch.multiple(Queue, _advance=_advance, steps=steps)
 
 
 @bug
@@ -173,11 +177,12 @@ def a_watch_never_begins_anew() -> Any:
 def who_was_taken_over_goes_on() -> Any:
     """Take the token that is there for ours."""
 
-    def steps(self: Queue, work: Any) -> Any:
+    def steps(self: Queue, work: Any, follow: Any) -> Steps[list[Event]]:
+        yield Mark.WAIT
         with writing(self._engine) as tx:
             held, last = self._turns.lock(tx)
         self._turn = self._turn._replace(number=last.number, token=held.token)
-        return original(self, work)
+        return (yield from original(self, work, follow))
 
     original = Queue.steps
     return patch.multiple(Queue, steps=steps, fence=lambda *_: None)
@@ -202,9 +207,9 @@ def a_lane_is_read_from_its_first_version() -> Any:
 def the_lease_is_prolonged_with_every_turn() -> Any:
     """Each turn leaves a dead version of the row that every turn locks."""
 
-    def advance(self: TurnBook, tx: Any, turn: Any, *known: Any) -> Callable[[], Written | None]:
-        self.renew(tx, turn.token, 25.0)
-        return original(self, tx, turn, *known)
+    def advance(self: TurnBook, channel: Any, turn: Any, known: Any) -> Callable[[], Any]:
+        self._sql.renew.send(channel, {"token": turn.token, "ttl": 25.0})
+        return original(self, channel, turn, known)
 
     original = TurnBook.advance
     return patch.object(TurnBook, "advance", advance)

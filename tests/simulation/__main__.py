@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from tests.planting import is_caught
 from tests.simulation.mutants import MUTANTS, planted
 from tests.simulation.world import Result, run, run_quietly
 
@@ -110,7 +111,7 @@ def _hunt(names: Iterable[str], first: int, most: int) -> int:
 def _caught(name: str, seed: int) -> str | None:
     with planted(name):
         violations = run(seed).violations
-    return violations[0] if violations else None
+    return violations[0] if is_caught(violations) else None
 
 
 if __name__ == "__main__":

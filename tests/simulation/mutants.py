@@ -30,6 +30,7 @@ from shipper.policy.delivery import Blame, RetryPolicy, Status, Verdict
 from shipper.policy.event import Event
 from shipper.policy.lanes import Lanes
 from shipper.policy.lanes.failed import Failed
+from shipper.policy.lanes.lane import Lane
 from shipper.policy.lanes.overlooked import Overlooked
 from shipper.policy.lanes.phase import IDLE, IN_FLIGHT
 from shipper.policy.link import Link
@@ -39,6 +40,7 @@ from shipper.policy.partial_outage import Crowd
 from shipper.store.db.sqlite import opening
 from shipper.store.db.transactions import writing
 from shipper.store.drain import claims, recovery
+from shipper.store.drain import record as recording
 from shipper.store.drain.claims import ClaimBook
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Pulse
@@ -133,11 +135,13 @@ def two_of_a_key_in_flight() -> Any:
 
     def start(self: Lanes, *, probing: bool) -> Any:
         lane = original(self, probing=probing)
-        if lane is not None and len(lane.queue) > 1:
-            lane.phase = IDLE
-            lane.queue.append(lane.queue.pop(0))
-            self._place(lane)
-        return lane
+        if lane is None or len(lane.queue) < 2:
+            return lane
+        # What is claimed still keeps the lane of the first from being forgotten when that ends.
+        first = Lane(lane.name, IN_FLIGHT, [lane.queue.pop(0)], claiming=1, again=lane.again)
+        lane.phase, lane.again = IDLE, False
+        self._place(lane)
+        return first
 
     original = Lanes.start
     return patch.object(Lanes, "start", start)
@@ -259,28 +263,29 @@ def idempotency_key_of_the_try() -> Any:
 def record_dropped_when_the_database_fails() -> Any:
     """What can't be written is forgotten."""
 
-    def turn(self: Queue, work: Any) -> Steps[list[Event]]:
+    def steps(self: Queue, work: Any, follow: Any) -> Steps[list[Event]]:
         try:
-            return (yield from original(self, work))
+            return (yield from original(self, work, follow))
         except StoreUnavailable:
             return []
 
     original = Queue.steps
-    return patch.object(Queue, "steps", turn)
+    return patch.object(Queue, "steps", steps)
 
 
 @mutant
 def the_dead_are_deleted() -> Any:
     """A dead letter's row goes away."""
 
-    def turn(self: Queue, work: Any) -> Steps[list[Event]]:
-        events = yield from original(self, work)
+    def steps(self: Queue, work: Any, follow: Any) -> Steps[list[Event]]:
+        events = yield from original(self, work, follow)
+        yield Mark.WAIT
         with writing(self._engine) as tx:
             tx.exec_driver_sql("DELETE FROM shipper_outbox WHERE status = 'dead'")
         return events
 
     original = Queue.steps
-    return patch.object(Queue, "steps", turn)
+    return patch.object(Queue, "steps", steps)
 
 
 @mutant
@@ -296,26 +301,31 @@ def a_failure_costs_two() -> Any:
 
 @mutant
 def done_twice_when_the_answer_is_lost() -> Any:
-    """A commit whose answer was lost is done again."""
+    """A commit whose answer was lost is done again, and what it has recorded is counted again."""
 
-    def turn(self: Queue, work: Any) -> Steps[list[Event]]:
+    def steps(self: Queue, work: Any, follow: Any) -> Steps[list[Event]]:
+        yield Mark.WAIT
         with writing(self._engine) as tx:
-            self._turn = self._turns.lock(tx)[1]
-        return (yield from original(self, work))
+            held, last = self._turns.lock(tx)
+        if held.token == last.token == self._turn.token:
+            self._turn = last
+        return (yield from original(self, work, follow))
 
     original = Queue.steps
-    return patch.object(Queue, "steps", turn)
+    stack = ExitStack()
+    stack.enter_context(patch.object(Queue, "steps", steps))
+    stack.enter_context(patch.object(recording, "_written", lambda _, __, records, ___: records))
+    return stack
 
 
 @mutant
 def stale_lease_accepted() -> Any:
     """Who was taken over goes on writing."""
 
-    def _advance(self: Queue, tx: Any, turn: Any, by: Any) -> Any:
-        held, last = self._turns.lock(tx)
+    def _advance(self: Queue, channel: Any, turn: Any, by: Any) -> Any:
+        held, last = self._turns.lock(channel.tx)
         turn = turn._replace(number=last.number + 1, token=held.token)
-        self._turn = self._turn._replace(token=held.token)
-        return original(self, tx, turn, by)
+        return original(self, channel, turn, by)
 
     original = Queue._advance
     return patch.object(Queue, "_advance", _advance)
@@ -676,10 +686,10 @@ def the_answer_is_kept_with_the_secret_in_it() -> Any:
 def a_route_begins_beside_the_one_that_it_replaces() -> Any:
     """What is in flight at the old one isn't waited for."""
 
-    def at_work(self: Routes) -> list[Route]:
-        return [*self._leaving.values(), *self.named.values()]
+    def _changed(self: Routes) -> None:
+        self._at_work = [*self._leaving.values(), *self.named.values()]
 
-    return patch.object(Routes, "at_work", at_work)
+    return patch.object(Routes, "_changed", _changed)
 
 
 @mutant
