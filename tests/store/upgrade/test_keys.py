@@ -26,9 +26,8 @@ def old(bare_url: str) -> Iterator[Engine]:
     """Give an outbox of the revision before."""
     engine = open_engine(bare_url, create=True)
     older.make(engine, "0011")
-    if engine.dialect.name == "sqlite":  # as a daemon leaves it
-        with engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+    with writing(engine):
+        pass  # as a daemon leaves it: SQLite has its WAL
     yield engine
     engine.dispose()
 
