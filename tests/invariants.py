@@ -23,6 +23,8 @@ from tests.evidence import (
 )
 
 REFUSED = frozenset({400, 409, 413, 415, 422})
+UNHEARD = 0.5
+"""Seconds before the end of an exchange in which it may have read the commands already."""
 REFUSED_LANES = 5
 EVERYTHING_REFUSED = "everything is refused"
 STOP_GRACE = 5.0
@@ -328,8 +330,10 @@ def the_receiver_is_spared(
         for throttled in (r for r in group if r.answer == "throttled" and r.retry_after):
             # An HTTP date says it to the second.
             told = throttled.ended or 0.0
-            # Who says it while that is in flight is heard after the answer.
-            words = [at for at in (released or {}).get(name, ()) if at >= throttled.began]
+            # A release that is given while the request is in flight is noticed after the answer. So
+            # is one that is given just before, while the exchange ends that lets the request begin.
+            heard = throttled.began - UNHEARD
+            words = [at for at in (released or {}).get(name, ()) if at >= heard]
             until = min([told + (throttled.retry_after or 0.0) - 1.0, *words])
             found += [
                 f"event {r.id} was sent before a Retry-After of {throttled.retry_after:g} s"
