@@ -11,6 +11,7 @@ from shipper.daemon.steps import StepRunner
 from shipper.daemon.swiftness import Swiftness
 from shipper.errors import DatabaseAbandoned, StoreUnavailable
 from shipper.system.steps import Mark, Steps
+from tests.laps import laps
 
 LOOP = threading.current_thread().name
 
@@ -85,9 +86,9 @@ async def test_while_the_thread_is_at_work_the_loop_keeps_away(thread: DatabaseT
     go_on, work = threading.Event(), Work(*TURN)
     run = StepRunner(thread, work.monotonic, in_loop=True)
     chore = asyncio.create_task(thread.run(go_on.wait))
-    await asyncio.sleep(0)
+    await laps(1)
     exchange = asyncio.create_task(run(work))
-    await asyncio.sleep(0)
+    await laps(1)
     assert work.ran == []
     go_on.set()
     assert await exchange == "done"
@@ -158,7 +159,7 @@ async def test_an_open_transaction_is_ended_for_a_cancelled_caller(thread: Datab
     go_on, work = threading.Event(), Work(*TURN)
     run = await _with_slow_commits(thread, work)
     exchange = asyncio.create_task(run(work))
-    await asyncio.sleep(0)
+    await laps(1)
     assert work.ran == ["loop"]
     exchange.cancel()
     with pytest.raises(asyncio.CancelledError):

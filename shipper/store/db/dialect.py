@@ -11,7 +11,6 @@ choice at each `pick`: a `pick` without one raises `LookupError` and names the d
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, overload
 
@@ -21,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from shipper.errors import ConfigError, ShipperError
 from shipper.store.db.fence import Fence
 from shipper.store.db.postgres.dialect import PostgresDialect
-from shipper.store.db.postgres.pipeline import Pipeline
+from shipper.store.db.postgres.pipeline import Pipelines
 from shipper.store.db.safeguard import Safeguard
 from shipper.store.db.sqlite.dialect import SqliteDialect
 
@@ -215,19 +214,8 @@ class Dialect(Protocol):
     def prepare(self, connection: Connection, mode: Mode) -> None:
         """Set up a connection for transactions of another kind than before."""
 
-    def has_pipelines(self, engine: Engine) -> bool:
-        """Return whether statements can be sent before the answers to earlier ones are there."""
-
-    def pipelined(
-        self, connection: Connection, on_commit: Callable[[], None]
-    ) -> AbstractContextManager[Pipeline]:
-        """Open a transaction that sends statements so, on a connection in mode "glance".
-
-        See `postgres.pipeline`. Raises NotImplementedError for a database without pipelines.
-        """
-
-    def asking(self, connection: Connection) -> AbstractContextManager[Pipeline]:
-        """Do the same for single statements without a transaction."""
+    def pipelines(self, engine: Engine) -> Pipelines | None:
+        """Return what sends statements without waiting; None if each waits for its answer."""
 
     def interrupt(self, driver: Any) -> None:
         """Make the driver's running statement fail, from another thread."""

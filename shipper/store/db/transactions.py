@@ -18,6 +18,7 @@ from shipper.store.db import failures, short
 from shipper.store.db.dialect import Mode
 from shipper.store.db.driver import wrapped
 from shipper.store.db.kept import Kept
+from shipper.store.db.postgres.pipeline import Pipelines
 from shipper.store.db.statement import Channel
 from shipper.system.steps import Mark, Steps
 
@@ -122,9 +123,10 @@ def exchanging(engine: Engine, follow: Follow) -> Steps[AbstractContextManager[C
     failed.
     """
     kept = _kept(engine)
-    if kept.dialect.has_pipelines(engine):
+    pipelines = kept.dialect.pipelines(engine)
+    if pipelines is not None:
         yield Mark.WAIT
-        return _pipelined(engine, follow)
+        return _pipelined(engine, pipelines, follow)
     found = short.begin(kept, partial(translating, engine))
     if found is not None:
         return _plain(found)
@@ -139,7 +141,7 @@ def _plain(transaction: AbstractContextManager[Connection]) -> Iterator[Channel]
 
 
 @contextmanager
-def _pipelined(engine: Engine, follow: Follow) -> Iterator[Channel]:
+def _pipelined(engine: Engine, pipelines: Pipelines, follow: Follow) -> Iterator[Channel]:
     kept = _kept(engine)
     with translating(engine), _connected(engine, "glance") as tx:
 
@@ -148,7 +150,7 @@ def _pipelined(engine: Engine, follow: Follow) -> Iterator[Channel]:
             follow(Channel(tx, pipeline))
 
         try:
-            with kept.dialect.pipelined(tx, on_commit) as pipeline:
+            with pipelines.pipelined(tx, on_commit) as pipeline:
                 yield Channel(tx, pipeline)
         except tx.dialect.loaded_dbapi.Error as error:
             raise wrapped(tx, error, "statements in a pipeline") from error
@@ -184,14 +186,14 @@ def asking(engine: Engine) -> Iterator[Channel]:
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
-    dialect = _kept(engine).dialect
-    if not dialect.has_pipelines(engine):
+    pipelines = _kept(engine).dialect.pipelines(engine)
+    if pipelines is None:
         with glimpsing(engine) as tx:
             yield Channel(tx)
         return
     with glancing(engine) as tx:
         try:
-            with dialect.asking(tx) as pipeline:
+            with pipelines.asking(tx) as pipeline:
                 yield Channel(tx, pipeline)
         except tx.dialect.loaded_dbapi.Error as error:
             raise wrapped(tx, error, "questions in a pipeline") from error

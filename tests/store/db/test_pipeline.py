@@ -244,7 +244,7 @@ def test_without_pipelines_a_turn_is_the_same(
     """An old libpq has none."""
     queue, work = story(post)
     expected = (_turn(queue, work, settled(Looks(post))), everything(post))
-    monkeypatch.setattr(PostgresDialect, "has_pipelines", lambda *_: False)
+    monkeypatch.setattr(PostgresDialect, "pipelines", lambda *_: None)
     queue, work = story(post)
     assert (_turn(queue, work, settled(Looks(post))), everything(post)) == expected
 

@@ -151,7 +151,7 @@ def _plans(engine: Engine) -> Iterator[_Plans]:
         patch.setattr(dialect, "do_execute", watched(dialect.do_execute, many=False))
         patch.setattr(dialect, "do_executemany", watched(dialect.do_executemany, many=True))
         # The same statements, one by one.
-        patch.setattr(PostgresDialect, "has_pipelines", lambda *_: False)
+        patch.setattr(PostgresDialect, "pipelines", lambda *_: None)
         yield plans
 
 

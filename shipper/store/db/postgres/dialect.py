@@ -3,7 +3,6 @@
 import os
 import socket
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, Literal, overload
 
@@ -25,7 +24,7 @@ from shipper.store.db.postgres.fence import (
     TOP,
     PostgresFence,
 )
-from shipper.store.db.postgres.pipeline import Pipeline, asking, pipelined
+from shipper.store.db.postgres.pipeline import PIPELINES, Pipelines
 from shipper.store.db.postgres.safeguard import ServerSafeguard
 
 _CANCEL_WITHIN: Final = 1.0
@@ -223,20 +222,10 @@ class PostgresDialect:
         """Ask the server to cancel the statement."""
         driver.cancel_safe(timeout=_CANCEL_WITHIN)
 
-    def has_pipelines(self, engine: Engine) -> bool:
-        """Return whether libpq has them: from version 14 on."""
+    def pipelines(self, engine: Engine) -> Pipelines | None:
+        """Return libpq's pipeline mode, which it has from version 14 on."""
         dbapi: Any = engine.dialect.loaded_dbapi
-        return bool(dbapi.Pipeline.is_supported())
-
-    def pipelined(
-        self, connection: Connection, on_commit: Callable[[], None]
-    ) -> AbstractContextManager[Pipeline]:
-        """Use libpq's pipeline mode."""
-        return pipelined(connection, on_commit)
-
-    def asking(self, connection: Connection) -> AbstractContextManager[Pipeline]:
-        """Use libpq's pipeline mode."""
-        return asking(connection)
+        return PIPELINES if dbapi.Pipeline.is_supported() else None
 
     def hang_up(self, driver: Any) -> None:
         """Close the connection below the driver."""

@@ -13,8 +13,8 @@ import re
 import select
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Final
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -243,6 +243,16 @@ def _opened(connection: Connection) -> Iterator[Pipeline]:
     pipeline.begin()
     yield pipeline
     pipeline.end()
+
+
+class Pipelines(NamedTuple):
+    """How statements are sent before the answers to earlier ones are there."""
+
+    pipelined: Callable[[Connection, Callable[[], None]], AbstractContextManager[Pipeline]]
+    asking: Callable[[Connection], AbstractContextManager[Pipeline]]
+
+
+PIPELINES: Final = Pipelines(pipelined, asking)
 
 
 # -- values -----------------------------------------------------------------------------------

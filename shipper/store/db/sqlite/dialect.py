@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NoReturn, overload
+from typing import Any, Literal, overload
 
 import orjson
 from sqlalchemy import URL, Connection, Engine
@@ -159,17 +159,8 @@ class SqliteDialect:
             connection.info["ready"] = ready
         write_lock.be_patient(driver, write_lock.milliseconds(mode, options["patience"]))
 
-    def has_pipelines(self, engine: Engine) -> bool:  # noqa: ARG002
-        """Return False: each call of the library returns with its answer."""
-        return False
-
-    def pipelined(self, connection: Connection, on_commit: Callable[[], None]) -> NoReturn:
-        """Raise NotImplementedError."""
-        raise NotImplementedError
-
-    def asking(self, connection: Connection) -> NoReturn:
-        """Raise NotImplementedError."""
-        raise NotImplementedError
+    def pipelines(self, engine: Engine) -> None:
+        """Return None: each call of the library returns with its answer."""
 
     def interrupt(self, driver: Any) -> None:
         """Interrupt the statement."""
