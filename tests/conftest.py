@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, Engine, create_engine, make_url
 
-from shipper.store.db.engine import open_engine
+from shipper.store.db.engine import database_path, open_engine
 from shipper.store.upgrade.migrate import upgrade
 from tests import guarded as guarded_servers
 from tests import needs, standbys
@@ -174,6 +174,14 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     path = tmp_path / "shop.db"
     shutil.copy(sqlite_template, path)
     return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def file(sqlite_url: str) -> Path:
+    """Give the file of `sqlite_url`."""
+    found = database_path(sqlite_url)
+    assert found is not None
+    return found
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

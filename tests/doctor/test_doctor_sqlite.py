@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from shipper.doctor.result import CheckLevel, CheckResult, guarded
 from shipper.doctor.sqlite import check_lock, check_removed, check_tables
-from shipper.store.db.engine import database_path, open_engine
+from shipper.store.db.engine import open_engine
 from tests.store.processes import process
 from tests.store.shipping import run
 
@@ -20,14 +20,6 @@ def lite(sqlite_url: str) -> Iterator[Engine]:
     engine = open_engine(sqlite_url, busy_timeout=0.05)
     yield engine
     engine.dispose()
-
-
-@pytest.fixture
-def file(sqlite_url: str) -> Path:
-    """Give its file."""
-    found = database_path(sqlite_url)
-    assert found is not None
-    return found
 
 
 def _only(found: Iterator[CheckResult]) -> CheckResult:

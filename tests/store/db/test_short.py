@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import StoreUnavailable
-from shipper.store.db.engine import database_path, open_engine
+from shipper.store.db.engine import open_engine
 from shipper.store.db.kept import Kept
 from shipper.store.db.sqlite import opening, stillness
 from shipper.store.db.sqlite.opening import connect_sqlite
@@ -25,14 +25,6 @@ def lite(sqlite_url: str) -> Iterator[Engine]:
     engine = open_engine(sqlite_url)
     yield engine
     engine.dispose()
-
-
-@pytest.fixture
-def file(sqlite_url: str) -> Path:
-    """Give its file."""
-    found = database_path(sqlite_url)
-    assert found is not None
-    return found
 
 
 def ready(engine: Engine) -> None:

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shipper.errors import LeaseLost, StoreUnavailable
-from shipper.store.db.engine import database_path, open_engine
+from shipper.store.db.engine import open_engine
 from shipper.store.db.sqlite import before_opening
 from shipper.store.db.transactions import glancing, reading, writing
 from shipper.store.drain.changes import SqliteWatch
@@ -106,14 +106,6 @@ def lite(sqlite_url: str, told: list[str]) -> Iterator[Engine]:
     add(engine, "before")
     yield engine
     engine.dispose()
-
-
-@pytest.fixture
-def file(sqlite_url: str) -> Path:
-    """Give its file."""
-    found = database_path(sqlite_url)
-    assert found is not None
-    return found
 
 
 def add(engine: Engine, name: str) -> None:
