@@ -235,12 +235,15 @@ class Lookahead:
     def take_claims(self, asked: Iterable[Wanted], claimed: Mapping[int, Event]) -> None:
         """Take in which of the rows that were asked for are claimed.
 
+        An event that was rerouted between the looks of two destinations is wanted by both; it
+        belongs to the one that its row names.
+
         The rows of a lane after a row that couldn't be claimed are no longer asked for. If they
         were claimed and the daemon died, they would be sent before that row.
         """
         short: set[str | int] = set()
         for row, lane in asked:
-            if (event := claimed.get(row)) is not None:
+            if (event := claimed.get(row)) is not None and event.destination == self._name:
                 self.lanes.load(event)
             else:
                 self.lanes.missed(lane, row)

@@ -525,6 +525,7 @@ PEOPLE = (
     Fault("E864", "the library of SQLite lets a schema that isn't trusted call no JSON function (3.40.1)", "shipper trusts the schema there: each INSERT of its commands works", "tests/store/db/test_short.py::test_an_event_can_be_written_whichever_library_it_is", "1"),
     Fault("E865", "rows that were asked for come while their lane waits and stays loaded", "they count as loaded: such lanes have a quarter of the window", "tests/policy/test_lanes_bounds.py::test_what_was_asked_for_counts_as_loaded_of_a_lane_that_waits", "1"),
     Fault("E866", "a disk hangs now and then, for seconds", "a turn that hung is done again in the loop's thread only after a thousand times as long, an hour at most", "tests/daemon/test_steps.py::test_a_disk_that_hangs_now_and_then_takes_little_of_the_loops_time", "2"),
+    Fault("E867", "an operator reroutes events just between the looks of two destinations, which then both want them", "the destination that the row names gets them, once; the other one looks again", "tests/store/operate/test_reroute_between_looks.py::test_an_event_that_two_destinations_have_seen_is_sent_to_one", "2 databases"),
     Fault("O903", "an operator wants a waiting event to go now, or never", "events retry and events discard work beside the daemon; the key goes on at once", "tests/daemon/test_daemon_poison.py::test_an_event_that_waits_is_sent_now_or_given_up_beside_the_daemon", "2 databases"),
 )  # fmt: skip
 
