@@ -14,7 +14,7 @@ from benchmarks.daemon import Daemon
 from benchmarks.disks import find_compiler
 from benchmarks.drains import Drained
 from benchmarks.flows import Flowed
-from benchmarks.scenarios import SMOKE, Scenario, chosen, names
+from benchmarks.scenarios import REFERENCES, SMOKE, Scenario, chosen, names
 from benchmarks.suite import Suite, open_suite
 
 
@@ -26,7 +26,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures shipper.")
     add = parser.add_argument
     add("--scenario", nargs="+", choices=names(), default=[], help="some instead of all of them")
-    add("--runs", type=int, default=5, help="of each backlog; the median is reported")
+    add("--runs", type=int, default=5, help="of each scenario; the median is reported")
     add("--events", type=int, help="instead of each scenario's own number")
     add("--seconds", type=float, help="how long (h) writes and (i) idles")
     add("--full", action="store_true", help="(g) with 1 and with 5 million events")
@@ -41,6 +41,10 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     wanted = arguments()
+    for name, reference in REFERENCES.items():
+        if name in wanted.scenario and reference not in wanted.scenario:
+            say(f"({reference}) runs too: what ({name}) is compared with")
+            wanted.scenario.append(reference)
     scenarios: Sequence[Scenario] = (
         [SMOKE]
         if wanted.smoke

@@ -6,8 +6,8 @@ request, by the machine's one monotonic clock.
 
 import subprocess
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,8 @@ from benchmarks.daemon import Daemon, daemon
 from benchmarks.databases import Databases
 from benchmarks.disks import slowed
 from benchmarks.drains import until_ended
-from benchmarks.judge import Exchange, Verdict, judge, read
+from benchmarks.judge import Exchange, Verdict, judge, read, together
+from benchmarks.medians import medians
 from benchmarks.processes import ROOT, environment, module
 from benchmarks.scenarios import Flow
 from benchmarks.servers import Endpoint, endpoint
@@ -33,7 +34,7 @@ class Commits(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Flowed:
-    """A run's figures: latencies in ms, CPU in seconds, memory in MB."""
+    """Figures of a run, or the medians of some: latency in ms, CPU in seconds, memory in MB."""
 
     scenario: Flow
     database: str
@@ -46,8 +47,9 @@ class Flowed:
     database_cpu: float | None
     peak_memory: float
     verdict: Verdict
+    runs: int = 1
     others: tuple[Outcome, ...] = ()
-    """A run of another version of shipper, just after ours."""
+    """The runs of another version of shipper, each just after one of ours."""
 
 
 def measure(
@@ -91,6 +93,19 @@ def measure(
         f" {flowed.p50:.1f} ms (p50), {flowed.p99:.1f} ms (p99); the order was {flowed.verdict}"
     )
     return flowed
+
+
+def middle(runs: Sequence[Flowed], others: Sequence[Outcome]) -> Flowed:
+    """Return the medians of several runs, with the longest wait and what all the logs show."""
+    names = ("commit_rate", "p50", "p99", "cpu", "database_cpu", "peak_memory")
+    return replace(
+        runs[0],
+        **medians(runs, *names),
+        worst=max(run.worst for run in runs),
+        verdict=together(run.verdict for run in runs),
+        runs=len(runs),
+        others=tuple(others),
+    )
 
 
 def _used(process: Daemon) -> tuple[float, float]:

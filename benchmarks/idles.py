@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.daemon import daemon
 from benchmarks.databases import Databases
+from benchmarks.medians import medians
 from benchmarks.scenarios import Idle
 from benchmarks.servers import Endpoint, endpoint
 from benchmarks.workload import Workload
@@ -26,16 +27,26 @@ class Idled:
     database_cpu: float | None
     memory: float
     memory_growth: float
-    disk_growth: int
+    disk_growth: float
+    runs: int = 1
 
 
 def measure(
-    scenario: Idle, databases: Databases, directory: Path, say: Callable[[str], None]
+    scenario: Idle, databases: Databases, directory: Path, runs: int, say: Callable[[str], None]
 ) -> Idled:
-    """Let a daemon idle, once."""
+    """Let a daemon idle, `runs` times on one outbox; return the medians."""
     say(f"{scenario.name}: filling {databases.name} with {scenario.events:,} delivered events")
+    with databases.filled(Workload(scenario.events, _KEYS), delivered=True) as url:
+        idled = [_idle(scenario, databases, url, directory / str(run), say) for run in range(runs)]
+    names = ("cpu", "database_cpu", "memory", "memory_growth", "disk_growth")
+    return replace(idled[0], **medians(idled, *names), runs=runs)
+
+
+def _idle(
+    scenario: Idle, databases: Databases, url: str, directory: Path, say: Callable[[str], None]
+) -> Idled:
+    directory.mkdir()
     with (
-        databases.filled(Workload(scenario.events, _KEYS), delivered=True) as url,
         endpoint(Endpoint(), directory) as target,
         daemon(directory / "daemon", url, target, max_in_flight=64) as process,
     ):

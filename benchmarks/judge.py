@@ -6,7 +6,7 @@ again.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,6 +51,11 @@ class Verdict:
             f"BROKEN: {self.missing} missing, {self.late} late, {self.gaps} gaps,"
             f" {self.overlaps} overlaps, {self.repeats} repeats"
         )
+
+
+def together(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return what several logs show."""
+    return Verdict(*map(sum, zip(*map(astuple, verdicts), strict=True)))
 
 
 def read(log: Path) -> Iterator[Exchange]:

@@ -19,15 +19,15 @@ _DRAINS = (
 )  # fmt: skip
 _TENTHS = ("scenario", "events", "first tenth/s", "fifth", "sixth", "last", "last : first")
 _FLOWS = (
-    "scenario", "database", "events", "commits/s", "p50 ms", "p99 ms", "longest ms",
+    "scenario", "database", "events", "runs", "commits/s", "p50 ms", "p99 ms", "longest ms",
     "CPU µs/event: daemon", "database", "peak MB", "order",
 )  # fmt: skip
 _IDLES = (
-    "scenario", "database", "delivered events", "seconds", "CPU % of a core: daemon", "database",
-    "RSS MB", "RSS growth MB", "disk growth kB",
+    "scenario", "database", "delivered events", "seconds", "runs",
+    "CPU % of a core: daemon", "database", "RSS MB", "RSS growth MB", "disk growth kB",
 )  # fmt: skip
 _INSERTS = (
-    "scenario", "database", "how", "outbox, payload only µs", "outbox, all four columns µs",
+    "scenario", "database", "how", "runs", "outbox, payload only µs", "outbox, all four columns µs",
     "plain table, all four µs", "payload only : plain",
 )  # fmt: skip
 _COMMANDS = (
@@ -38,7 +38,7 @@ _PEERS = (
     "peer", "version", "events", "events/s (lowest to highest)", "shipper/s", "shipper : peer",
     "CPU µs/event: worker", "database", "peak MB", "order within a key",
 )  # fmt: skip
-_GOALS = ("", "goal", "measured", "")
+_GOALS = ("", "goal", "measured", "", "how it was measured")
 _VERSIONS = (
     "scenario", "database", "events/s: this version", "the other", "ratio", "CPU µs/event: this",
     "the other", "p50 ms: this", "the other", "p99 ms: this", "the other",
@@ -94,6 +94,7 @@ def _flow(result: Flowed) -> list[str]:
         f"({result.scenario.name}) {result.scenario.title}",
         result.database,
         f"{result.events:,}",
+        str(result.runs),
         f"{result.commit_rate:,.0f}",
         f"{result.p50:.1f}",
         f"{result.p99:.1f}",
@@ -117,6 +118,7 @@ def _idle(result: Idled) -> list[str]:
         result.database,
         f"{result.scenario.events:,}",
         f"{result.scenario.seconds:.0f}",
+        str(result.runs),
         f"{result.cpu:.2f}",
         database_cpu(result.database, result.database_cpu, 1.0, ".2f"),
         f"{result.memory:.0f}",
@@ -138,6 +140,7 @@ def _insert(result: Inserted, how: str) -> list[str]:
         f"({result.scenario.name}) {result.scenario.title}",
         result.database,
         {"within": "many in a transaction", "alone": "alone, with its commit"}[how],
+        str(result.runs),
         *(f"{took[way]:.0f}" for way in ("payload", "all four", "plain")),
         f"{took['payload'] / took['plain']:.2f}",
     ]
@@ -197,9 +200,12 @@ def _against(result: Drained | Flowed) -> list[str]:
         rates = [run.rate for run in result.runs]
         cpu, waits = of(result.runs, lambda run: run.microseconds), [""] * 4
     else:
-        rates, cpu = [result.commit_rate], 1e6 * result.cpu / result.events
-        [other] = result.others
-        waits = [f"{ms or 0.0:.1f}" for ms in (result.p50, other.p50, result.p99, other.p99)]
+        # Only the medians of our own runs are kept: the applications gave the rate.
+        rates, cpu = [result.commit_rate] * len(theirs), 1e6 * result.cpu / result.events
+        theirs_p50, theirs_p99 = (
+            median(each[place] or 0.0 for each in result.others) for place in (2, 3)
+        )
+        waits = [f"{ms:.1f}" for ms in (result.p50, theirs_p50, result.p99, theirs_p99)]
     return [
         f"({result.scenario.name}) {result.scenario.title}",
         result.database,

@@ -101,6 +101,9 @@ _FEW_KEYS = Drain(
 # What an fsync of an SD card takes.
 _CARD = 0.02
 
+REFERENCES = {"j": "a"}
+"""What a scenario is compared with, if that is another one: it has to run in the same minutes."""
+
 PEERS_DO = Drain("b", "1,000 keys", _PLAIN, postgres=True)
 """The work of the peers."""
 

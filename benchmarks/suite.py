@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from subprocess import CalledProcessError
@@ -124,15 +123,21 @@ class Suite:
                 measure = drains.Measure(self.fresh(), self._say, against=self._others)
                 return measure.scenario(scenario, databases, runs)
             case Flow():
-                flowed = flows.measure(scenario, databases, self.fresh(), self._say)
-                return replace(flowed, others=tuple(self._others(scenario)))
+                return self._flow(scenario, databases, runs)
             case Idle():
-                return idles.measure(scenario, databases, self.fresh(), self._say)
+                return idles.measure(scenario, databases, self.fresh(), runs, self._say)
             case Insert():
-                return inserts.measure(scenario, databases, self._say)
+                return inserts.measure(scenario, databases, runs, self._say)
             case Commands():
                 return commands.measure(scenario, databases, self.fresh(), runs, self._say)
         assert_never(scenario)
+
+    def _flow(self, scenario: Flow, databases: Databases, runs: int) -> flows.Flowed:
+        measured, others = list[flows.Flowed](), list[Outcome]()
+        for _ in range(runs):
+            measured.append(flows.measure(scenario, databases, self.fresh(), self._say))
+            others += self._others(scenario)
+        return flows.middle(measured, others)
 
 
 @contextmanager

@@ -14,14 +14,15 @@ from benchmarks.crowds import CROWDS, Work, measure
 from benchmarks.databases import PostgresDatabases
 from benchmarks.disks import slowed
 from benchmarks.drains import Drained, Rate, Run, Sample
-from benchmarks.flows import latencies, percentile
+from benchmarks.flows import Flowed, latencies, middle, percentile
 from benchmarks.goals import Result, goals
+from benchmarks.idles import Idled
 from benchmarks.judge import Exchange, Verdict, judge
 from benchmarks.processes import LeftOut
 from benchmarks.receiver import Rules
 from benchmarks.report import render
-from benchmarks.rivals import GRAPHILE, Race, Rivaled
-from benchmarks.scenarios import Drain
+from benchmarks.rivals import GRAPHILE, PG_BOSS, Race, Rivaled
+from benchmarks.scenarios import Drain, Flow, Idle
 from benchmarks.workload import SEQUENCE, SHOPPER, Workload, payload
 
 ROOT = Path(__file__).parents[1]
@@ -148,11 +149,31 @@ def test_latency_counts_from_the_commit_to_the_first_arrival() -> None:
     assert (percentile(waits, 0), percentile(waits, 99)) == (0.0, 3.0)
 
 
-def drained(name: str, rate: float, *, postgres: bool = False) -> Drained:
+def drained(
+    name: str, rate: float, *, postgres: bool = False, keys: int = 10, peak: float = 60.0
+) -> Drained:
     """Return the result of a backlog of 1,000 events that was shipped at this rate."""
-    run = Run(1000, [Sample(1000 / rate, 1000)], 0.1, 0.08, 0.05, 60.0, bare=Rate(10_000, 1e-4))
-    scenario = Drain(name, "of a test", Workload(1000, 10), postgres=postgres)
-    return Drained(scenario, "Postgres" if postgres else "SQLite", [run], Verdict(), [])
+    run = Run(1000, [Sample(1000 / rate, 1000)], 0.1, 0.08, 0.05, peak, bare=Rate(10_000, 1e-4))
+    scenario = Drain(name, "of a test", Workload(1000, keys), postgres=postgres)
+    verdict = Verdict(accepted=1000)
+    return Drained(scenario, "Postgres" if postgres else "SQLite", [run], verdict, [])
+
+
+def flowed(name: str, p99: float, *, repeats: int = 0) -> Flowed:
+    """Return a run of 100 events on SQLite, written and shipped at the same time."""
+    scenario, verdict = Flow(name, "of a test", postgres=False), Verdict(100, 100, repeats=repeats)
+    return Flowed(scenario, "SQLite", 100, 1e3, 1.0, p99, 2 * p99, 0.1, None, 60.0, verdict)
+
+
+def idled(percent: float, *, postgres: bool) -> Idled:
+    """Return what an idle daemon used."""
+    scenario = Idle("i", "of a test", postgres=postgres)
+    return Idled(scenario, "Postgres" if postgres else "SQLite", percent, None, 60.0, 0.0, 0)
+
+
+def shown(results: list[Result]) -> dict[str, tuple[str, ...]]:
+    """Return the goals by their names: the figure, the verdict, and how it was measured."""
+    return {goal.what: tuple(goal.row[2:]) for goal in goals(results)}
 
 
 def rivaled(peer: str, rates: list[float], ours: list[float]) -> Rivaled:
@@ -167,15 +188,61 @@ def test_a_goal_is_met_or_missed_by_the_figures_of_the_report() -> None:
         drained("b", 7_000, postgres=True),
         drained("j", 8_400),
         rivaled(GRAPHILE, [4_000, 8_000, 5_000], [8_000, 8_000, 8_000]),
+        rivaled(PG_BOSS, [8_000], [7_200]),
     ]
-    rows = {goal.what: tuple(goal.row[2:]) for goal in goals(results)}
+    rows = {goal.what: tuple(goal.row[2:4]) for goal in goals(results)}
     assert rows["(a) SQLite, of the bare loop"] == ("1.05", "met")
     assert rows["(b) Postgres, of the bare loop"] == ("0.70", "missed")
     assert rows["(b) Postgres, of graphile-worker"] == ("1.60", "met")
+    assert rows["(b) Postgres, of pg-boss"] == ("0.90", "missed")
     assert rows["(j) 5 % refused once, of (a)"] == ("0.80", "missed")
     assert rows["(a) CPU of the daemon, of the bare loop's"] == ("0.80", "met")
     assert rows["(b) CPU of Postgres"] == ("50 µs", "missed")
     assert rows["(l) SQLite, status with 5 million rows"] == ("", "not measured")
+
+
+def test_what_must_not_grow_is_the_highest_that_was_seen() -> None:
+    """Memory over all backlogs, and an idle daemon on each database by its own bound."""
+    results: list[Result] = [
+        drained("a", 9_000, peak=70.0),
+        drained("e", 9_000, peak=82.6),
+        idled(0.7, postgres=False),
+        idled(0.7, postgres=True),
+    ]
+    rows = shown(results)
+    how = "VmHWM, highest of 2 backlogs: (e) with 1,000 events on SQLite, 1 run"
+    assert rows["peak memory"] == ("83 MB", "missed", how)
+    assert rows["(i) SQLite, idle"] == ("0.70 %", "met", "the daemon's process, 1 run")
+    assert rows["(i) Postgres, idle"][:2] == ("0.70 %", "missed")
+
+
+@pytest.mark.parametrize(("repeats", "verdict"), [(0, "met"), (1, "missed")])
+def test_a_slow_disk_is_judged_by_rate_latency_and_repeats(repeats: int, verdict: str) -> None:
+    """Each backlog by its own bound; a repeat in any of the logs counts."""
+    results: list[Result] = [
+        drained("m", 9_000, keys=1_000),
+        drained("m", 10, keys=40),
+        flowed("m", 1.0, repeats=repeats),
+    ]
+    rows = shown(results)
+    assert rows["(m) 1,000 keys, of the bare loop"][:2] == ("0.90", "met")
+    assert rows["(m) 40 keys, of the bare loop"][:2] == ("0.00", "missed")
+    assert rows["(m) 10 commits/s, commit to receiver, p99"][:2] == ("1.0 ms", "met")
+    logs = "the receiver's logs, 2,100 events"
+    assert rows["(m) repeats"] == (str(repeats), verdict, logs)
+
+
+def test_several_runs_of_a_flow_are_one_result() -> None:
+    """The medians, the longest wait of all, and what all of the logs show."""
+    runs = [flowed("h", 30.0), flowed("h", 90.0, repeats=2), flowed("h", 50.0)]
+    result = middle(runs, [])
+    assert (result.p99, result.worst, result.runs, result.database_cpu) == (50.0, 180.0, 3, None)
+    assert (result.verdict.accepted, result.verdict.repeats) == (300, 2)
+    assert shown([result])["(h) SQLite, commit to receiver, p99"] == (
+        "50.0 ms",
+        "missed",
+        "p99 of each run, median of 3 runs",
+    )
 
 
 def test_a_report_has_a_table_for_what_was_run() -> None:
