@@ -7,16 +7,22 @@ loads at its start what it needs later, because the package can be replaced whil
 import ast
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 import shipper
 from shipper.store.db.engine import open_engine
+from shipper.store.db.selection import Selection
 from shipper.store.db.transactions import writing
+from shipper.store.drain.messages import LinkRow
+from shipper.store.operate.dead_letters import discard
+from shipper.store.operate.hold import hold_destination, hold_key
 from shipper.store.report.audit import SMALL
 from tests.cli.command_line import DEADLINE, Home
+from tests.store.daemons import NOW, Daemon, write
 
 _HEAVY = ("aiohttp", "alembic", "apscheduler", "httpx", "structlog")
 # What draws, sends, schedules, migrates or serves; and the driver of the other database.
@@ -55,6 +61,35 @@ def large(tmp_path: Path, sqlite_url: str) -> Home:
     return Home(tmp_path, sqlite_url)
 
 
+@pytest.fixture
+def full(tmp_path: Path, engine: Engine, database_url: str) -> Home:
+    """Give a directory with a large outbox on each database, with rows of all kinds.
+
+    Events of each status, one that waits for its next try, one that an operator holds; destinations
+    that ship, that wait after a failure, and that an operator holds.
+    """
+    daemon = Daemon(engine, "default", "down", "held")
+    state = LinkRow("down", "paused", "http-503", NOW, NOW + 60.0)
+    error = "http-503: HTTP 503"
+    daemon.links(replace(state, failures=3, last_error=error, failing_since=NOW))
+    write(engine, "sent", "dead", "gone", "late", "stuck", "next")
+    daemon.deliver(1)
+    daemon.bury(2, holds_key=True)
+    daemon.bury(3)
+    daemon.postpone(4, attempts=2, wait=60.0)
+    assert discard(engine, Selection(ids=(3,)), NOW) == 1
+    hold_key(engine, "default", "stuck", NOW)
+    hold_destination(engine, "held", NOW)
+    with writing(engine) as tx:
+        # Counted elsewhere, so that a look at so few events is a look at a large outbox.
+        tx.execute(
+            text("UPDATE shipper_destination SET delivered = :rows WHERE name = 'down'"),
+            {"rows": SMALL + 1},
+        )
+    daemon.queue.release()
+    return Home(tmp_path, database_url)
+
+
 def loaded(home: Home, arguments: str) -> set[str]:
     """Return the modules that a process has loaded when its command has ended."""
     program = (
@@ -84,18 +119,28 @@ def test_a_light_command_imports_nothing_heavy(
     assert not loaded(Home(tmp_path, sqlite_url), arguments).intersection(_HEAVY)
 
 
-@pytest.mark.parametrize("arguments", ["status", "status --json", "status --nagios"])
+STATUS = ("status", "status --json", "status --nagios")
+READING = ("verify", "dead list", "events list", "events show 1", "hold --list")
+
+
+@pytest.mark.parametrize("arguments", STATUS)
 def test_status_loads_nothing_that_it_does_not_use(large: Home, arguments: str) -> None:
     """Whatever the size of the outbox; a program that reads its answer needs no tables drawn."""
     assert not loaded(large, arguments).intersection(_PACKAGES + _ROOMS)
 
 
-@pytest.mark.parametrize(
-    "arguments", ["verify", "dead list", "events list", "events show 1", "hold --list"]
-)
+@pytest.mark.parametrize("arguments", READING)
 def test_a_command_that_reads_loads_no_heavy_package(large: Home, arguments: str) -> None:
     """Each of them needs more of our own code than `status`, and no other package."""
     assert not loaded(large, arguments).intersection(_PACKAGES)
+
+
+@pytest.mark.parametrize("arguments", [*STATUS, *READING, "events show 2", "events list --json"])
+def test_rows_of_all_kinds_load_nothing_more(full: Home, arguments: str) -> None:
+    """The same on each database: it's the driver of Postgres that is loaded, and no more."""
+    unused = _PACKAGES + _ROOMS if arguments in STATUS else _PACKAGES
+    driver = {"psycopg"} if "postgresql" in full.config.read_text() else set()
+    assert not loaded(full, arguments).intersection(unused) - driver
 
 
 def test_a_running_daemon_needs_no_file_of_the_package_later() -> None:
