@@ -11,7 +11,7 @@ from collections import OrderedDict
 
 _MOST = 4096
 
-Lane = tuple[str, str]
+LaneName = tuple[str, str]
 
 
 class Floors:
@@ -19,13 +19,13 @@ class Floors:
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
-        self._floors: OrderedDict[Lane, int] = OrderedDict()
+        self._floors: OrderedDict[LaneName, int] = OrderedDict()
 
-    def of(self, lane: Lane) -> int:
+    def of(self, lane: LaneName) -> int:
         """Return the id after which to look; 0 for an unknown lane."""
         return self._floors.get(lane, 0)
 
-    def learn(self, lane: Lane, floor: int) -> None:
+    def learn(self, lane: LaneName, floor: int) -> None:
         """Remember that nothing is pending up to an id; forget the oldest of too many lanes."""
         self._floors[lane] = floor
         self._floors.move_to_end(lane)

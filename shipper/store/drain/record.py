@@ -5,26 +5,23 @@ All of it is written in the transaction of the turn, so that the counters always
 
 An id alone doesn't identify an event: the table may have been emptied and its ids begun again. The
 outcome of an old event must never be recorded for a new one with the same id.
+
+`record_in_file` and `record_on_server` update the rows and the counters; the rest is the same.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
-from typing import Any
 
-import orjson
 from sqlalchemy import Connection
 
 from shipper.policy.delivery import Status
-from shipper.store.db.dialect import DIALECTS, SQLITE, Dialect, pick
+from shipper.store.db.dialect import DIALECTS, Dialect, pick
 from shipper.store.db.statement import Channel, Statement
-from shipper.store.drain import record_on_server
+from shipper.store.drain import record_in_file, record_on_server
 from shipper.store.drain.messages import LinkRow, Record
-from shipper.store.drain.tries import ERROR_CHARS, and_counted
+from shipper.store.drain.tries import ERROR_CHARS
 
 ATTEMPTS_KEPT = 50
-_WRITTEN = ("status", "attempts", "next_attempt_at", "delivered_at", "last_status_code",
-            "last_error", "maybe_received", "delivery_number")  # fmt: skip
 
 
 def is_end(record: Record) -> bool:
@@ -43,7 +40,7 @@ def write(
         return _nothing
     ends = count(number + 1)
     numbers = [next(ends) if is_end(record) else None for record in records]
-    update = pick(dialect, sqlite=_update_in_file, postgresql=record_on_server.update)
+    update = pick(dialect, sqlite=record_in_file.update, postgresql=record_on_server.update)
     changed = update(channel, records, numbers, turn)
 
     def write_rest() -> None:
@@ -51,7 +48,7 @@ def write(
         if changed() != len(records):
             written = _written(channel, dialect, records, numbers)
         if dialect.fence.fold_all is None:
-            _count(channel, written)
+            record_in_file.count(channel, filter(is_end, written))
         _remember(channel, dialect, [record for record in written if record.history is not None])
         for record in written:
             if record.holds_key:
@@ -62,29 +59,6 @@ def write(
 
 def _nothing() -> None:
     """Write nothing more."""
-
-
-def _update_in_file(
-    channel: Channel, records: Sequence[Record], numbers: Sequence[int | None], _: int
-) -> Callable[[], int]:
-    """Update the events that are still pending; return their number, as the server does."""
-    # Nearly all were delivered. One statement for all of them costs less than one per event. In the
-    # database's thread it also passes the interpreter to the loop's thread and back only once.
-    delivered: list[tuple[Any, ...]] = []
-    others: list[dict[str, Any]] = []
-    for record, number in zip(records, numbers, strict=True):
-        event, verdict = record.event, record.verdict
-        if verdict.status is Status.DELIVERED:
-            # A text that isn't ASCII may be invalid UTF-8, which JSON can't hold.
-            name = event.event_id if event.event_id.isascii() else None
-            row = (event.id, verdict.attempts, record.at, record.status_code, number, name)
-            delivered.append(row)
-        else:
-            others.append(_row(record, number))
-    changes = _UPDATE_ONE.each(channel.tx, others) if others else 0
-    if delivered:
-        changes += _UPDATE_DELIVERED.changes(channel.tx, {"rows": orjson.dumps(delivered).decode()})
-    return lambda: changes
 
 
 def write_link(channel: Channel, dialect: Dialect, link: LinkRow, now: float) -> None:
@@ -116,36 +90,6 @@ def _written(
         for record, number in zip(records, numbers, strict=True)
         if (record.event.id, record.verdict.status.value, number) in now
     ]
-
-
-def _row(record: Record, number: int | None) -> dict[str, Any]:
-    verdict = record.verdict
-    delivered = verdict.status is Status.DELIVERED
-    return {
-        "id": record.event.id,
-        "event_id": SQLITE.bind_key(record.event.event_id),
-        "status": verdict.status.value,
-        "attempts": verdict.attempts,
-        "next_attempt_at": SQLITE.bind_time(record.next_attempt_at),
-        "delivered_at": SQLITE.bind_time(record.at) if delivered else None,
-        "last_status_code": record.status_code,
-        "last_error": record.error[:ERROR_CHARS] if record.error else None,
-        "maybe_received": int(verdict.maybe_received),
-        "delivery_number": number,
-    }
-
-
-def _count(channel: Channel, records: Sequence[Record]) -> None:
-    ended = Counter(
-        (record.event.destination, record.verdict.status) for record in records if is_end(record)
-    )
-    for name in sorted({destination for destination, _ in ended}):
-        values = {
-            "name": name,
-            "delivered": ended[name, Status.DELIVERED],
-            "dead": ended[name, Status.DEAD],
-        }
-        _COUNT.send(channel, values)
 
 
 def _remember(channel: Channel, dialect: Dialect, records: Sequence[Record]) -> None:
@@ -189,45 +133,6 @@ def _hold(channel: Channel, dialect: Dialect, record: Record) -> None:
             "now": dialect.bind_time(record.at),
         }
         _HOLD[dialect.name].send(channel, values)
-
-
-def _update_one() -> Statement:
-    assignments = ", ".join(f"{name} = :{name}" for name in _WRITTEN)
-    return Statement(
-        SQLITE,
-        f"UPDATE shipper_outbox SET {assignments}, {and_counted('shipper_outbox')}"
-        " WHERE id = :id AND status = 'pending' AND event_id = CAST(:event_id AS TEXT)",
-    )
-
-
-def _update_delivered() -> Statement:
-    row, attempts, at, code, number, name = (f"json_extract(r.value, '$[{n}]')" for n in range(6))
-    return Statement(
-        SQLITE,
-        f"UPDATE shipper_outbox{SQLITE.by_id} SET status = '{Status.DELIVERED.value}',"
-        f" attempts = {attempts},"
-        f" delivered_at = strftime('%Y-%m-%dT%H:%M:%fZ', {at}, 'unixepoch'),"
-        f" last_status_code = {code}, delivery_number = {number},"
-        f" next_attempt_at = NULL, last_error = NULL, maybe_received = 0,"
-        f" {and_counted('shipper_outbox')}"
-        " FROM json_each(:rows) AS r"
-        f" WHERE shipper_outbox.id = {row} AND shipper_outbox.status = 'pending'"
-        f" AND event_id = coalesce({name}, event_id)",
-    )
-
-
-_ADD_UP = (
-    "ON CONFLICT (name) DO UPDATE SET"
-    " delivered = shipper_destination.delivered + excluded.delivered,"
-    " dead = shipper_destination.dead + excluded.dead"
-)
-_UPDATE_ONE = _update_one()
-_UPDATE_DELIVERED = _update_delivered()
-_COUNT = Statement(
-    SQLITE,
-    "INSERT INTO shipper_destination (name, delivered, dead) VALUES (:name, :delivered, :dead)"
-    f" {_ADD_UP}",
-)
 
 
 def _for_each(make: Callable[[Dialect], str]) -> dict[str, Statement]:
