@@ -75,9 +75,9 @@ class Kept:
     def is_still(self) -> bool:
         """Return whether `take_still` would return a connection."""
         connection = self._connection
-        if connection is None or not self.dialect.is_file or not self._is_ready(connection):
+        if connection is None or not self._safeguard.is_as_before(self._is_more):
             return False
-        return self._safeguard.is_as_before(self._is_more)
+        return self._is_ready(connection)
 
     def _is_ready(self, connection: Connection) -> bool:
         if connection.get_execution_options().get("mode") == "short":

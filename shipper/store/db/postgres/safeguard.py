@@ -36,7 +36,7 @@ class ServerSafeguard:
         return True
 
     def is_as_before(self, is_more: Callable[[], bool]) -> bool:  # noqa: ARG002
-        """Return False: only `is_alive` shows it."""
+        """Return False: only `is_alive` shows it, and a statement of a server always waits."""
         return False
 
     def save(self, connection: Connection) -> None:
