@@ -39,14 +39,14 @@ class UnixSocket:
         return f"unix:{self.path}"
 
 
-Address = Loopback | UnixSocket
+ListenAddress = Loopback | UnixSocket
 
 
 @dataclass(frozen=True, slots=True)
 class Listen(ValueType):
     """An address to listen at; an empty text means none."""
 
-    def parse(self, raw: object, base: Path) -> Address | None:
+    def parse(self, raw: object, base: Path) -> ListenAddress | None:
         """Return the address, or None for none."""
         if raw == "":
             return None

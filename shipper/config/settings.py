@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
-from shipper.config.listen import Address, Listen
+from shipper.config.listen import Listen, ListenAddress
 from shipper.config.secret import Secret, api_id, read_secret
 from shipper.config.time_zones import TimeZone
 from shipper.config.types import (
@@ -196,7 +196,7 @@ class LogSettings:
 class WebSettings:
     """`[web]`: the local HTTP port, for metrics and health checks."""
 
-    listen: Annotated[Address | None, Listen()] = None
+    listen: Annotated[ListenAddress | None, Listen()] = None
     """A loopback address and a port, or a Unix socket; None means no port."""
 
 

@@ -11,7 +11,7 @@ from errno import EADDRINUSE
 from typing import TYPE_CHECKING, Final
 
 from shipper.clock import Clock
-from shipper.config.listen import Address
+from shipper.config.listen import ListenAddress
 from shipper.config.windows import Windows
 from shipper.daemon.session import Session
 from shipper.logs import Log
@@ -88,7 +88,7 @@ def _web_server(
 
 
 @asynccontextmanager
-async def _listening(server: "WebServer", address: Address, log: Log) -> AsyncIterator[None]:
+async def _listening(server: "WebServer", address: ListenAddress, log: Log) -> AsyncIterator[None]:
     trying = None
     if not await _opened(server, address, log, first=True):
         trying = asyncio.create_task(_insist(server, address, log))
@@ -101,14 +101,14 @@ async def _listening(server: "WebServer", address: Address, log: Log) -> AsyncIt
         await server.aclose()
 
 
-async def _insist(server: "WebServer", address: Address, log: Log) -> None:
+async def _insist(server: "WebServer", address: ListenAddress, log: Log) -> None:
     while True:
         await asyncio.sleep(LISTEN_EVERY)
         if await _opened(server, address, log, first=False):
             return
 
 
-async def _opened(server: "WebServer", address: Address, log: Log, *, first: bool) -> bool:
+async def _opened(server: "WebServer", address: ListenAddress, log: Log, *, first: bool) -> bool:
     try:
         await server.open(address)
     except OSError as error:

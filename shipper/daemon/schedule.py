@@ -41,7 +41,7 @@ _RETAIN_LEAST, _RETAIN_MOST = 1.0, 600.0
 _SPACE_EVERY: Final = 60.0
 _WAL_EVERY: Final = 10.0  # for an SQLite with the WAL-reset bug, which must not checkpoint itself
 
-Work = Callable[[], Awaitable[None] | None]
+ChoreCall = Callable[[], Awaitable[None] | None]
 LastDone: TypeAlias = MutableMapping[str, float]
 """When each chore last ran, or its first wait began, by the loop's clock."""
 
@@ -50,7 +50,7 @@ class Chore(NamedTuple):
     """A chore, and a function that returns the seconds until its next run."""
 
     name: str
-    chore: Work
+    chore: ChoreCall
     wait: Callable[[], float]
     at_once: bool = False
     """Whether it also runs before the first wait."""
@@ -145,7 +145,7 @@ def _beats(session: Session, heartbeat: Heartbeat) -> Chore:
     return Chore("heartbeat", lambda: heartbeat.beat(session), every(heartbeat.every), True)
 
 
-def _credentials(session: Session, clock: Clock, log: Log) -> Work:
+def _credentials(session: Session, clock: Clock, log: Log) -> ChoreCall:
     dispatcher = session.dispatcher
     watch = chores.CredentialWatch(
         [

@@ -15,7 +15,7 @@ from shipper.destination.tls import tls_context
 from shipper.errors import ConfigError
 from shipper.system.installation import with_packages
 
-Choice = Literal["auto", "httpx"]
+TransportChoice = Literal["auto", "httpx"]
 
 # If the receiver closes an idle connection at the moment of a request, the outcome of the try is
 # unknown. Most receivers keep an idle connection for a minute, some for 20 seconds.
@@ -32,7 +32,7 @@ def opener(
     timeout: float,
     ca_file: Path | None,
     proxy: str | None,
-    choice: Choice,
+    choice: TransportChoice,
 ) -> Callable[[], Transport]:
     """Return a function that opens a transport to a URL in the running loop; raises ConfigError."""
     if proxy is not None:

@@ -17,7 +17,7 @@ import httpx
 
 from shipper import __version__
 from shipper.config import DestinationSettings
-from shipper.destination.build import Choice, opener, parse_url
+from shipper.destination.build import TransportChoice, opener, parse_url
 from shipper.destination.faults import FAILURES, Peer, fault
 from shipper.destination.request import Answer, Request, Target, Transport, awaited
 from shipper.errors import ConfigError
@@ -47,7 +47,7 @@ class Destination:
         max_in_flight: int,
         ca_file: Path | None = None,
         proxy: str | None = None,
-        transport: Choice = "auto",
+        transport: TransportChoice = "auto",
         user_agent: str = f"shipper/{__version__}",
     ) -> None:
         events = _parse(url)

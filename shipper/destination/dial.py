@@ -14,7 +14,7 @@ import httpx
 
 from shipper.destination.connection import Connection
 from shipper.destination.request import PORTS, Request, certified
-from shipper.destination.resolve import Address, CachingResolver
+from shipper.destination.resolve import CachingResolver, SocketAddress
 
 # RFC 8305, 5: the seconds after which the next address is tried.
 STAGGER_SECONDS: Final = 0.25
@@ -71,7 +71,7 @@ class Dialler:
             await loop.create_connection(lambda: connection, sock=sock)
 
 
-async def reach(addresses: Sequence[Address]) -> socket.socket:
+async def reach(addresses: Sequence[SocketAddress]) -> socket.socket:
     """Return a socket that is connected to one of the addresses; raises OSError.
 
     The addresses are tried in turn, with alternating families. The next one is tried when one
@@ -116,7 +116,7 @@ def _drop(task: asyncio.Task[socket.socket]) -> None:
         task.result().close()
 
 
-async def _reach_one(address: Address) -> socket.socket:
+async def _reach_one(address: SocketAddress) -> socket.socket:
     family, place = address
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -131,7 +131,7 @@ async def _reach_one(address: Address) -> socket.socket:
     return sock
 
 
-def _alternating(addresses: Sequence[Address]) -> Iterable[Address]:
+def _alternating(addresses: Sequence[SocketAddress]) -> Iterable[SocketAddress]:
     """Yield the addresses alternating between the family of the first and the others."""
     ours = [address for address in addresses if address[0] == addresses[0][0]]
     others = [address for address in addresses if address[0] != addresses[0][0]]

@@ -18,7 +18,7 @@ from typing import Final
 
 import httpx
 
-from shipper.destination.request import PORTS, NotHttpError, Stage
+from shipper.destination.request import PORTS, NotHttpError, RequestStage
 from shipper.policy.outcome import Fault, FaultKind
 
 # Every exception that a transport can raise.
@@ -62,7 +62,12 @@ PROXY: Final = Peer("the proxy", "the proxy")
 
 
 def fault(
-    error: BaseException, *, begun: bool, proxied: bool, peer: Peer = RECEIVER, stage: Stage = ""
+    error: BaseException,
+    *,
+    begun: bool,
+    proxied: bool,
+    peer: Peer = RECEIVER,
+    stage: RequestStage = "",
 ) -> Fault:
     """Return the fault for an exception.
 
@@ -80,7 +85,7 @@ def fault(
 
 
 def _before_the_first_byte(
-    error: BaseException, peer: Peer, nearest: Peer, stage: Stage
+    error: BaseException, peer: Peer, nearest: Peer, stage: RequestStage
 ) -> tuple[FaultKind, str]:
     for root in _roots(error):
         match root:
@@ -96,7 +101,7 @@ def _before_the_first_byte(
     return "unreachable", f"{nearest.name} can't be reached{_tried(error, nearest)}: {reason}"
 
 
-def _late(peer: Peer, nearest: Peer, stage: Stage, error: TimeoutError) -> str:
+def _late(peer: Peer, nearest: Peer, stage: RequestStage, error: TimeoutError) -> str:
     if error.errno:  # the timeout of the operating system, not of the try
         return f"{nearest.name} can't be reached: {_system_detail(error)}"
     before = _deadline(peer)

@@ -34,7 +34,7 @@ _GOLDEN = 0.6180339887
 
 PORTS: Final = {"http": 80, "https": 443}
 
-Stage: TypeAlias = Literal["", "turn", "name", "address", "tls"]
+RequestStage: TypeAlias = Literal["", "turn", "name", "address", "tls"]
 """What a request waits for before its first byte leaves."""
 
 # The headers of an answer that are used.
@@ -162,7 +162,7 @@ class Request:
         self.key = key
         self.body = body
         self.begun = False
-        self.stage: Stage = ""
+        self.stage: RequestStage = ""
         self.due = inf
         self.connection: Line | None = None
         self._transport: Transport | None = None

@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 
 CACHE_SECONDS = 30.0
 
-Address: TypeAlias = tuple[socket.AddressFamily, Any]
+SocketAddress: TypeAlias = tuple[socket.AddressFamily, Any]
 """A family, and an address in the form of that family."""
 
-_Lookup: TypeAlias = asyncio.Task[list[Address]]
+_Lookup: TypeAlias = asyncio.Task[list[SocketAddress]]
 
 
 def is_this_machine(name: str) -> bool:
@@ -24,7 +24,7 @@ def is_this_machine(name: str) -> bool:
     return name == "localhost" or name.endswith(".localhost")
 
 
-def loopback(port: int) -> list[Address]:
+def loopback(port: int) -> list[SocketAddress]:
     """Return the loopback addresses of this machine."""
     return [(socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port, 0, 0))]
 
@@ -34,14 +34,14 @@ class CachingResolver:
 
     def __init__(
         self,
-        system: Callable[[str, int], Awaitable[list[Address]]] | None = None,
+        system: Callable[[str, int], Awaitable[list[SocketAddress]]] | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
         self._system = system or _ask_the_system
         self._clock = clock or asyncio.get_running_loop().time
         self._lookups: dict[tuple[str, int], tuple[_Lookup, float]] = {}
 
-    async def resolve(self, host: str, port: int) -> list[Address]:
+    async def resolve(self, host: str, port: int) -> list[SocketAddress]:
         """Return the addresses of a name; raises OSError as the system's resolver does."""
         lookup = self._lookup((host, port))
         # `wait` doesn't pass a cancellation on: the lookup goes on for the other requests.
@@ -74,11 +74,11 @@ class CachingResolver:
         self._lookups[key] = lookup, now
         return lookup
 
-    async def _ask(self, host: str, port: int) -> list[Address]:
+    async def _ask(self, host: str, port: int) -> list[SocketAddress]:
         return loopback(port) if is_this_machine(host) else await self._system(host, port)
 
 
-async def _ask_the_system(host: str, port: int) -> list[Address]:
+async def _ask_the_system(host: str, port: int) -> list[SocketAddress]:
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [(family, place) for family, _, _, _, place in found]

@@ -19,7 +19,7 @@ from shipper.policy.state import State
 from shipper.store.report.budget import NEARLY, TIGHT_DAYS, Footprint
 from shipper.wording.quantities import UNITS, duration, lasting
 
-Change = Literal["started", "worse", "reminder", "ended"]
+AlarmChange = Literal["started", "worse", "reminder", "ended"]
 Key = tuple[str, str | None]
 
 REMIND_EVERY: Final = 86400.0
@@ -52,7 +52,7 @@ class Condition:
 class Notice:
     """A notice to send; `since` is in seconds since 1970."""
 
-    change: Change
+    change: AlarmChange
     condition: Condition
     since: float
 
@@ -112,7 +112,7 @@ class Alarms:
         return [Notice("ended", alarm.condition, alarm.since) for alarm in over]
 
 
-def _change(alarm: _On, now: float) -> Change | None:
+def _change(alarm: _On, now: float) -> AlarmChange | None:
     if alarm.condition.level > alarm.level and now - alarm.noticed_at >= WORSE_EVERY:
         return "worse"
     return "reminder" if now - alarm.noticed_at >= REMIND_EVERY else None

@@ -12,7 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
-from shipper.config.listen import Address, UnixSocket
+from shipper.config.listen import ListenAddress, UnixSocket
 from shipper.logs import Log
 from shipper.observe.health import Health
 from shipper.observe.metrics import CONTENT_TYPE, Metrics
@@ -36,7 +36,7 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 
-Answer = Callable[[], Awaitable[web.Response]]
+PageAnswer = Callable[[], Awaitable[web.Response]]
 
 
 class WebServer:
@@ -47,7 +47,7 @@ class WebServer:
         self._metrics = metrics
         self._survey = survey
         self._log = log
-        self._answers: dict[str, Answer] = {
+        self._answers: dict[str, PageAnswer] = {
             "/livez": self._livez,
             "/readyz": self._readyz,
             "/metrics": self._all_metrics,
@@ -64,10 +64,10 @@ class WebServer:
             max_headers=_HEAD_LINES,
         )
         self._server: asyncio.Server | None = None
-        self._address: Address | None = None
+        self._address: ListenAddress | None = None
         self._inode = 0
 
-    async def open(self, address: Address) -> None:
+    async def open(self, address: ListenAddress) -> None:
         """Listen at an address; raises OSError."""
         loop = asyncio.get_running_loop()
         is_unix = isinstance(address, UnixSocket)
@@ -120,7 +120,7 @@ class WebServer:
             return None
         return _text(421, "use 127.0.0.1, [::1] or localhost: the Host header has another name")
 
-    async def _guarded(self, answer: Answer) -> web.Response:
+    async def _guarded(self, answer: PageAnswer) -> web.Response:
         try:
             return await answer()
         except Exception as error:  # noqa: BLE001 - any failure is answered, so that no client waits in vain

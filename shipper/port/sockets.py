@@ -14,13 +14,13 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
-from shipper.config.listen import Address, UnixSocket
+from shipper.config.listen import ListenAddress, UnixSocket
 from shipper.system.files import Directory, Untrusted
 
 _MAY_CONNECT: Final = 0o660
 
 
-def bound(address: Address) -> socket.socket:
+def bound(address: ListenAddress) -> socket.socket:
     """Return a socket that is bound to an address; raises OSError, of which Untrusted is one."""
     if isinstance(address, UnixSocket):
         return _bound_unix(address.path)

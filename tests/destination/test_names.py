@@ -8,7 +8,7 @@ import pytest
 
 from shipper.destination.dial import STAGGER_SECONDS, _alternating, reach
 from shipper.destination.faults import fault
-from shipper.destination.resolve import CACHE_SECONDS, Address, CachingResolver
+from shipper.destination.resolve import CACHE_SECONDS, CachingResolver, SocketAddress
 from tests.daemon.processes import until
 from tests.destination.servers import full_backlog, unused_port
 from tests.laps import laps
@@ -22,7 +22,7 @@ class Names:
         self.open = asyncio.Event()
         self.known = True
 
-    async def __call__(self, host: str, port: int) -> list[Address]:
+    async def __call__(self, host: str, port: int) -> list[SocketAddress]:
         """Answer once the switch is on."""
         assert host == "api.example"
         self.asked += 1
@@ -107,13 +107,13 @@ async def _begun(resolver: CachingResolver) -> None:
 
 def test_families_take_turns() -> None:
     """RFC 8305, 4: a broken IPv6 costs one wait, not one for each of its addresses."""
-    six: list[Address] = [(socket.AF_INET6, (f"2001:db8::{n}", 443, 0, 0)) for n in range(3)]
-    four: list[Address] = [(socket.AF_INET, ("192.0.2.1", 443))]
+    six: list[SocketAddress] = [(socket.AF_INET6, (f"2001:db8::{n}", 443, 0, 0)) for n in range(3)]
+    four: list[SocketAddress] = [(socket.AF_INET, ("192.0.2.1", 443))]
     assert list(_alternating([*six, *four])) == [six[0], four[0], six[1], six[2]]
     assert list(_alternating([*four, *six])) == [four[0], *six]
 
 
-def _local(port: int) -> Address:
+def _local(port: int) -> SocketAddress:
     return socket.AF_INET, ("127.0.0.1", port)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shipper.config.listen import Address, Loopback, UnixSocket
+from shipper.config.listen import ListenAddress, Loopback, UnixSocket
 from shipper.logs import open_log
 from shipper.observe.health import Health
 from shipper.observe.metrics import Metrics
@@ -41,7 +41,7 @@ class Fixed:
 class Port:
     """A server with what it looks at, and a way to talk to it byte for byte."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: ListenAddress) -> None:
         self.address = address
         self.clock = Hand()
         self.tally = parts.tally(self.clock)
@@ -86,7 +86,7 @@ class Port:
 @pytest.fixture(params=["tcp", "tcp6", "unix"])
 async def port(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Port]:
     """Give a server that listens."""
-    address: Address = UnixSocket(tmp_path / "web.sock")
+    address: ListenAddress = UnixSocket(tmp_path / "web.sock")
     if request.param != "unix":
         address = Loopback("127.0.0.1" if request.param == "tcp" else "::1", 0)
     port = Port(address)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from shipper.advice import hint, place_of, said, unknown_destination
-from shipper.cli.input.arguments import LIMIT, Destination, Ident, Key, Since, Status, Until
+from shipper.cli.input.arguments import LIMIT, Destination, Ident, Key, Since, StatusName, Until
 from shipper.cli.input.choice import no_match
 from shipper.cli.output import windows
 from shipper.cli.output.columns import Column, Header, middle, without_year
@@ -28,7 +28,7 @@ from shipper.wording.safe_text import printable
 
 def list_events(
     *,
-    status: Annotated[Status | None, Parameter(help="Only events with this status.")] = None,
+    status: Annotated[StatusName | None, Parameter(help="Only events with this status.")] = None,
     key: Key = None,
     destination: Destination = None,
     since: Since = None,
@@ -62,7 +62,7 @@ def show_event(
     show(ident, context, only=None)
 
 
-def show(ident: str, context: Context, *, only: Status | None) -> None:
+def show(ident: str, context: Context, *, only: StatusName | None) -> None:
     """Print an event; raises NotFound if there is none, or its status isn't `only`."""
     now = SystemClock().wall()
     settings = context.settings()

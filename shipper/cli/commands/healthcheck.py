@@ -8,7 +8,7 @@ from http.client import HTTPConnection, HTTPException
 from typing import Final, Literal
 
 from shipper.cli.output.context import Context
-from shipper.config.listen import Address, Loopback, UnixSocket
+from shipper.config.listen import ListenAddress, Loopback, UnixSocket
 from shipper.errors import UsageError
 from shipper.wording.safe_text import printable
 
@@ -45,7 +45,7 @@ def healthcheck(what: Literal["live", "ready"], /, *, context: Context) -> int:
     return 0 if is_well else 1
 
 
-def _ask(address: Address, what: str) -> tuple[bool, str]:
+def _ask(address: ListenAddress, what: str) -> tuple[bool, str]:
     connection = _Connection(address)
     try:
         connection.request("GET", _PATHS[what])
@@ -66,7 +66,7 @@ def _ask(address: Address, what: str) -> tuple[bool, str]:
 class _Connection(HTTPConnection):
     """An HTTP connection over TCP or over a Unix socket."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: ListenAddress) -> None:
         host, port = (
             (address.host, address.port) if isinstance(address, Loopback) else ("localhost", None)
         )

@@ -18,7 +18,7 @@ from shipper.wording.safe_text import printable
 _CENTURY: Final = 100 * 366 * UNITS["d"]
 _DURATION: Final = Seconds(0.0, _CENTURY)
 
-Status = Literal["pending", "delivered", "dead", "discarded"]
+StatusName = Literal["pending", "delivered", "dead", "discarded"]
 
 
 def _seconds(_hint: object, tokens: Sequence[Token]) -> float | None:

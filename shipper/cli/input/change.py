@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Generic, Protocol, TypeVar
 
-from shipper.cli.input.arguments import Status
+from shipper.cli.input.arguments import StatusName
 from shipper.cli.input.choice import chosen, is_read, no_match, refuse_ambiguous
 from shipper.cli.output.context import Context
 from shipper.clock import SystemClock
@@ -47,7 +47,7 @@ Found = TypeVar("Found", bound=Counted)
 class EventChange(Generic[Found]):
     """A command that changes events: what it takes, asks, does and prints."""
 
-    statuses: tuple[Status, ...]
+    statuses: tuple[StatusName, ...]
     """The statuses that an event can have here; another event that is named is an error."""
     find: Callable[[Database, Selection], Found]
     question: Callable[[Found], str]

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from shipper.cli.input.arguments import Status
+from shipper.cli.input.arguments import StatusName
 from shipper.cli.output.context import Context
 from shipper.errors import NotFound, UsageError
 from shipper.store.db.selection import Selection
@@ -45,7 +45,7 @@ def refuse_ambiguous(idents: Sequence[str], filters: Selection) -> None:
 
 
 def chosen(
-    engine: "Database", idents: Sequence[str], filters: Selection, statuses: tuple[Status, ...]
+    engine: "Database", idents: Sequence[str], filters: Selection, statuses: tuple[StatusName, ...]
 ) -> Selection:
     """Return the selected events; raises NotFound if a named event doesn't have these statuses."""
     if tuple(idents) == (ALL,):
@@ -82,7 +82,7 @@ def events_of(engine: "Database", ids: Sequence[int]) -> list[EventReport]:
 
 
 def no_match(
-    engine: "Database", context: Context, filters: Selection, statuses: tuple[Status, ...] = ()
+    engine: "Database", context: Context, filters: Selection, statuses: tuple[StatusName, ...] = ()
 ) -> NotFound:
     """Return the error for filters that match nothing: it names them, and what there is instead."""
     given = {
@@ -148,7 +148,7 @@ def _read(idents: Sequence[str]) -> list[str]:
     return read
 
 
-def _kind(statuses: tuple[Status, ...], count: int = 2) -> str:
+def _kind(statuses: tuple[StatusName, ...], count: int = 2) -> str:
     """Return what events with these statuses are called."""
     if tuple(statuses) == ("dead",):
         return plural(count, "dead letter")

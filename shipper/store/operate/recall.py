@@ -23,7 +23,7 @@ from shipper.store.db.transactions import writing
 from shipper.store.drain.claim_rows import CLAIMS, claimed_ids
 from shipper.store.operate.bookkeeping import columns, notify
 
-Change = Callable[[Connection, Sequence[Row[Any]]], None]
+PageChange = Callable[[Connection, Sequence[Row[Any]]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Recall:
         dialect: Dialect,
         condition: str,
         values: dict[str, Any],
-        change: Change,
+        change: PageChange,
         *,
         by_key: bool,
     ) -> None:
