@@ -210,11 +210,11 @@ def _delete(tx: Connection, dialect: Dialect, ids: list[int]) -> None:
 
 
 def _newest(dialect: Dialect) -> Iterator[TextClause]:
-    outbox = "FROM shipper_outbox"
     written_at, delivered_at = map(dialect.moment.format, ("created_at", "delivered_at"))
-    yield text(f"SELECT {written_at} {outbox} ORDER BY id DESC LIMIT 1")
+    # Without `by_id`, SQLite 3.40 with old statistics sorts the whole table.
+    yield text(f"SELECT {written_at} FROM shipper_outbox{dialect.by_id} ORDER BY id DESC LIMIT 1")
     yield text(
-        f"SELECT {delivered_at} {outbox}{dialect.along.format('delivered')}"
+        f"SELECT {delivered_at} FROM shipper_outbox{dialect.along.format('delivered')}"
         " WHERE status = 'delivered' AND delivered_at IS NOT NULL"
         " ORDER BY delivered_at DESC LIMIT 1"
     )

@@ -49,7 +49,8 @@ def post(shared_postgres_url: str) -> Iterator[Engine]:
 @pytest.mark.parametrize(
     ("pragma", "value"),
     [("journal_mode", "wal"), ("synchronous", 2), ("busy_timeout", 5000), ("temp_store", 2),
-     ("foreign_keys", 0), ("mmap_size", 0), ("wal_autocheckpoint", 1000)],
+     ("foreign_keys", 0), ("mmap_size", 0),
+     ("wal_autocheckpoint", 1000 if sqlite_library().wal_reset_safe else 0)],
 )  # fmt: skip
 def test_a_connection_to_sqlite_is_durable_and_patient(
     lite: Engine, pragma: str, value: object
