@@ -109,6 +109,14 @@ PEERS_DO = Drain("b", "1,000 keys", _PLAIN, postgres=True)
 
 SCENARIOS: tuple[Scenario, ...] = (
     Drain("a", "1,000 keys", _PLAIN),
+    # Just after (a), which it is compared with.
+    Drain(
+        "j",
+        "5 % refused once",
+        _PLAIN,
+        endpoint=Endpoint(0.0, fail_every=20),
+        retry=_QUICK_RETRY,
+    ),
     PEERS_DO,
     _DISTANT,
     replace(_DISTANT, postgres=True),
@@ -123,13 +131,6 @@ SCENARIOS: tuple[Scenario, ...] = (
     Flow("h", "1,000 commits/s", postgres=True),
     Idle("i", "idle", postgres=False),
     Idle("i", "idle", postgres=True),
-    Drain(
-        "j",
-        "5 % refused once",
-        _PLAIN,
-        endpoint=Endpoint(0.0, fail_every=20),
-        retry=_QUICK_RETRY,
-    ),
     Insert("k", "INSERT", postgres=False),
     Insert("k", "INSERT", postgres=True),
     Commands("l", "commands", postgres=False),
