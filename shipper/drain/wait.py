@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from shipper.clock import Clock
 from shipper.store.drain.messages import Pulse
 
-# A database that has to be polled is polled again after a quarter of the time since its last change:
-# events often come in groups, and the polls after each group are few.
+# The drain polls a database again after a quarter of the time since its last change: events often
+# come in groups, and the polls after each group are few.
 _POLL_SHARE = 0.25
 _POLL_LEAST = 0.008
 # Only polling shows that a transaction which holds events back has ended; most take milliseconds.
