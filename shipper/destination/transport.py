@@ -45,9 +45,8 @@ class FastTransport:
         self._dialler = Dialler(url, tls=tls, clock=clock)
         self._places = limit  # how many more requests can have a connection
         self._waiting: deque[Request] = deque()
-        self._timer: asyncio.TimerHandle | None = (
-            None  # for the request that has waited the longest
-        )
+        # For the request that has waited the longest.
+        self._timer: asyncio.TimerHandle | None = None
         self._dials: dict[Request, asyncio.Task[None]] = {}
         self._closed = False
 

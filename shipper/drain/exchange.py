@@ -25,10 +25,10 @@ from shipper.system.waiting import is_set_within
 
 # A pulse costs as much as sending five events; a busy drain needs a pulse only now and then.
 _PULSE_EVERY = 0.01
-# The drain notices within seconds that a server is back. It asks a server that refuses the login
+# The drain notices within seconds that a database is back. It asks a server that refuses the login
 # more rarely, because some servers count the refused logins.
 _RETRY_MAX = 5.0
-RETRY_REFUSED_MAX = 30.0
+_RETRY_REFUSED_MAX = 30.0
 _TRIES_AT_STOP = 3
 _WAIT_AT_STOP = 0.5
 
@@ -184,7 +184,8 @@ class Exchange:
                 tries_at_stop += stop.is_set()
                 if tries_at_stop > _TRIES_AT_STOP or isinstance(error, DatabaseAbandoned):
                     raise StoreUnavailable(error.message) from error
-                longest = _RETRY_MAX if isinstance(error, StoreUnavailable) else RETRY_REFUSED_MAX
+                counts = isinstance(error, AccessDenied) and self._changed is None  # not a file
+                longest = _RETRY_REFUSED_MAX if counts else _RETRY_MAX
                 retry = min(longest, 0.5 * 2.0 ** min(failures, 10))
                 self._report.store_lost(error, retry, asked_at)
                 await _wait(retry, stop)

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from shipper.clock import Clock
 from shipper.store.drain.messages import Pulse
 
-# If the database has to be polled, the drain polls it more often for a while after a new event,
-# because events often come in groups.
-_BRISK_POLL = 0.02
-_BRISK_FOR = 0.25
-# Only polling shows that a transaction which holds events back has ended.
-_HELD_BACK_POLL = 0.05
+# The drain polls a database again after a quarter of the time since its last change: events often
+# come in groups, and the polls after each group are few.
+_POLL_SHARE = 0.25
+_POLL_LEAST = 0.008
+# Only polling shows that a transaction which holds events back has ended; most take milliseconds.
+_HELD_BACK_LEAST = 0.004
+_HELD_BACK_MOST = 0.05
 # After this many seconds without a change, the drain asks half as often: waking an idle CPU costs
 # more than the question.
 _DROWSY_AFTER = 10.0
@@ -28,7 +29,8 @@ class Rhythm:
 
     With `changed`, the dispatcher calls it every `poll` seconds, and half as often if nothing has
     changed for a while. It looks at the database when `changed` returns true, and every `idle`
-    seconds. Without `changed` it looks every `poll` seconds.
+    seconds. Without `changed` it looks every `poll` seconds, and more often after a new event or
+    while a transaction holds events back.
 
     `lease_taken_at` is a monotonic time just before the lease was taken.
     """
@@ -48,8 +50,8 @@ class Wait:
         self._clock = clock
         self._over = asyncio.Event()
         self._question: asyncio.TimerHandle | None = None
-        self._brisk_until = 0.0
         self._changed_at = clock.monotonic()
+        self._held_back_at: float | None = None
 
     def set(self, rhythm: Rhythm) -> None:
         """Use this rhythm from now on."""
@@ -85,10 +87,16 @@ class Wait:
     def longest(self, pulse: Pulse, now: float) -> float:
         """Return how many seconds to wait if nothing is due earlier."""
         if pulse.fresh:
-            self._changed_at, self._brisk_until = now, now + _BRISK_FOR
-        if self._changed is None and now < self._brisk_until:
-            return min(_BRISK_POLL, self.idle)
-        return min(_HELD_BACK_POLL, self.idle) if pulse.held_back else self.idle
+            self._changed_at = now
+        if self._changed is not None:
+            return self.idle
+        poll = max(_POLL_LEAST, _POLL_SHARE * (now - self._changed_at))
+        if not pulse.held_back:
+            self._held_back_at = None
+            return min(poll, self.idle)
+        since = self._held_back_at = now if self._held_back_at is None else self._held_back_at
+        sooner = max(_HELD_BACK_LEAST, _POLL_SHARE * (now - since))
+        return min(poll, sooner, _HELD_BACK_MOST, self.idle)
 
     def _ask_later(self) -> None:
         if self._changed is not None:

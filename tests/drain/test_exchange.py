@@ -12,13 +12,14 @@ from shipper.drain import exchange
 from shipper.drain.exchange import Exchange, Runner
 from shipper.drain.reporter import REASONS, Reporter
 from shipper.drain.wait import Rhythm
-from shipper.errors import AccessDenied, ShipperError, StoreUnavailable
+from shipper.errors import AccessDenied, SchemaError, ShipperError, StoreUnavailable
 from shipper.store.drain.messages import NAMED, Pulse, Work
 from shipper.system.steps import Steps, whole
 from tests.drain.test_route import Clock
 
 OUTAGES = 20
 _RHYTHM = Rhythm(1.0, 1.0, inf, 0.0)
+_OF_A_FILE = Rhythm(1.0, 1.0, inf, 0.0, lambda: False)
 
 
 class Told:
@@ -40,12 +41,19 @@ class Told:
 
 
 @pytest.mark.parametrize(
-    ("failure", "longest"), [(StoreUnavailable, 5.0), (AccessDenied, 30.0)], ids=["away", "refused"]
+    ("failure", "rhythm", "longest"),
+    [
+        (StoreUnavailable, _RHYTHM, 5.0),
+        (SchemaError, _RHYTHM, 5.0),
+        (AccessDenied, _RHYTHM, 30.0),
+        (AccessDenied, _OF_A_FILE, 5.0),
+    ],
+    ids=["away", "without its tables", "refused", "a file that can't be opened"],
 )
-async def test_a_server_that_is_back_is_noticed_within_seconds(
-    failure: type[ShipperError], longest: float, monkeypatch: pytest.MonkeyPatch
+async def test_a_database_that_is_back_is_noticed_within_seconds(
+    failure: type[ShipperError], rhythm: Rhythm, longest: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long it was away; one that refuses us is asked more rarely."""
+    """However long it was away; a server that refuses us is asked more rarely."""
     told, tries = Told(), iter(range(OUTAGES))
 
     async def work(_: Callable[[], object]) -> Any:
@@ -64,7 +72,7 @@ async def test_a_server_that_is_back_is_noticed_within_seconds(
         cast("Runner", work),
         clock=Clock(),
         reporter=cast("Reporter", told),
-        rhythm=_RHYTHM,
+        rhythm=rhythm,
     )
     answer: object = await talk(Work(now=0.0), [], asyncio.Event())
     assert answer == "back"

@@ -32,13 +32,35 @@ def wait_of(clock: Clock, changed: Callable[[], bool] | None = None) -> Wait:
 
 
 def test_where_nothing_tells_it_looks_more_often_after_an_event() -> None:
-    """For a while, also where something is held back; then as before."""
+    """After a quarter of the time since the last one; then as before."""
     rest = wait_of(Clock())
-    assert rest.longest(QUIET, 100.0) == 0.2
-    assert rest.longest(HELD_BACK, 100.0) == 0.05
-    assert rest.longest(FRESH, 100.0) == 0.02
-    assert rest.longest(HELD_BACK, 100.2) == 0.02
-    assert rest.longest(QUIET, 100.25) == 0.2
+    assert rest.longest(QUIET, 110.0) == 0.2
+    assert rest.longest(FRESH, 120.0) == 0.008
+    assert rest.longest(QUIET, 120.008) == 0.008
+    assert rest.longest(QUIET, 120.1) == pytest.approx(0.025)
+    assert rest.longest(QUIET, 120.8) == pytest.approx(0.2)
+    assert rest.longest(QUIET, 130.0) == 0.2
+
+
+def test_a_transaction_that_holds_events_back_is_asked_after_often_at_first() -> None:
+    """Most take a moment; one that stays open for long isn't worth it."""
+    rest = wait_of(Clock())
+    assert rest.longest(HELD_BACK, 110.0) == 0.004
+    assert rest.longest(HELD_BACK, 110.1) == pytest.approx(0.025)
+    assert rest.longest(HELD_BACK, 111.0) == 0.05
+    assert rest.longest(QUIET, 112.0) == 0.2
+    assert rest.longest(HELD_BACK, 113.0) == 0.004  # another one
+
+
+def test_the_polls_after_an_event_are_few() -> None:
+    """A fifth of a second apart after less than a second, whatever the event costs."""
+    rest, now, polls = wait_of(Clock()), 110.0, 0
+    delay = rest.longest(FRESH, now)
+    while delay < 0.2:
+        now, polls = now + delay, polls + 1
+        delay = rest.longest(QUIET, now)
+    assert now < 111.0
+    assert polls <= 24
 
 
 def test_where_something_tells_it_rests_until_the_next_turn_is_due() -> None:

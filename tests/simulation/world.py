@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shipper.drain.exchange import RETRY_REFUSED_MAX
 from shipper.store.db.engine import open_engine
 from shipper.store.db.sqlite.opening import connect_sqlite
 from shipper.store.report.verify import verify
@@ -301,13 +300,10 @@ class World:
     def _longest(self) -> float:
         """Return the seconds for which nothing may happen while something is pending."""
         asked = 0.0 if self.scenario.is_impatient else max(PAUSES)
-        longest = max(
+        return max(
             api.timeout + max(api.max_delay, api.probe_max_delay) + asked
             for api in self.scenario.apis
         ) + 2 * (self.scenario.idle + HEARTBEAT)
-        # Where its tables were gone, the daemon asks that rarely whether they are back.
-        gone = any(name.startswith("database: no table") for name in self.counts)
-        return max(longest, RETRY_REFUSED_MAX) if gone else longest
 
     def _texts(self) -> Iterable[str]:
         """Return what people can read: the log, the reasons, the history, the links."""

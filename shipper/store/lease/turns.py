@@ -6,7 +6,9 @@ already, the number is taken. The database decides how a turn is stored (`sqlite
 `postgres.fence`).
 
 Each transaction locks the row of the lease first, as all writers do (see `operate`): so no command
-changes an event while a turn writes about it.
+changes an event while a turn writes about it. On PostgreSQL a turn's other statements are sent with
+the fence and don't wait for its answer: if the turn can't be written, they are undone with it, and
+have locked their rows until then.
 """
 
 from collections.abc import Callable

@@ -20,7 +20,7 @@ from shipper.policy.delivery import RetryPolicy
 from shipper.policy.outcome import Reply
 from shipper.store.db.engine import open_engine
 from shipper.store.db.selection import Selection
-from shipper.store.db.statement import Channel
+from shipper.store.db.transactions import Follow
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Look, PendingRow
 from shipper.store.drain.queue import ask_nothing
@@ -39,7 +39,7 @@ class Interrupted(Looks):
 
     command: Callable[[], object] | None = None
 
-    def following(self, **_: object) -> Callable[[Channel], None]:
+    def following(self, **_: object) -> Follow:
         """Ask nothing together with a COMMIT, so that each look is a statement of its own."""
         return ask_nothing
 
