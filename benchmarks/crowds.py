@@ -30,7 +30,7 @@ from benchmarks import loops
 from benchmarks.workload import payload
 from shipper.clock import SystemClock, iso
 from shipper.daemon.database_thread import DatabaseThread
-from shipper.daemon.steps import StepRunner
+from shipper.daemon.step_runner import StepRunner
 from shipper.drain import Dispatcher, Rhythm, Route, Terms
 from shipper.drain.courier import Courier
 from shipper.drain.reporter import Reporter

@@ -1,8 +1,8 @@
 """The database's thread: the loop's thread passes work to it and awaits results.
 
 On PostgreSQL everything that the drain asks and writes runs here. On SQLite a short turn runs in
-the loop's thread while the database is quick (`shipper.daemon.steps`), but only while this thread
-is idle: one of the two uses the connection at a time.
+the loop's thread while the database is quick (`step_runner`), but only while this thread is idle:
+one of the two uses the connection at a time.
 
 A turn that runs here switches threads twice, so the path is short: one queue, and one call into the
 loop. The standard library's executor passes each piece of work through two kinds of futures, which

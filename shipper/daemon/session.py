@@ -41,7 +41,7 @@ from shipper.daemon.file_watch import SeenFiles
 from shipper.daemon.requests import Stop
 from shipper.daemon.session_outbox import Address, SessionOutbox
 from shipper.daemon.signs_of_life import SignsOfLife, leave_signs
-from shipper.daemon.steps import StepRunner
+from shipper.daemon.step_runner import StepRunner
 from shipper.daemon.stop_budget import StopBudget, bounded
 from shipper.drain import Dispatcher
 from shipper.drain.reporter import Reporter

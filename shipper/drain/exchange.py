@@ -76,7 +76,7 @@ class OutboxReader(Protocol):
 
 
 class Runner(Protocol):
-    """Runs work in steps, each in the thread that suits it: `shipper.daemon.steps`."""
+    """Runs work in steps, each in the thread that suits it: `shipper.daemon.step_runner`."""
 
     async def __call__(self, work: Callable[[], Steps[T]]) -> T:
         """Run the steps of `work`; return what they return, or raise what they raise.
@@ -208,7 +208,7 @@ class Exchange:
         if talk.events is None:
             work = replace(talk.work, settled=self._looks.settled)
             talk.events = yield from self._queue.steps(work, follow)
-        yield Mark.WAIT if self._looks.may_wait else Mark.READ
+        yield Mark.WAIT if self._looks.may_wait else Mark.AT_ONCE
         if self.lease_until - asked_at < self._ttl * 2 / 3:
             yield Mark.WAIT
             self._queue.renew()

@@ -18,8 +18,8 @@ class Mark(Enum):
     """It may wait for another process, or open a connection; no transaction is open."""
     COMMIT = "commit"
     """It makes a transaction durable, so it waits for the disk; the transaction is open."""
-    READ = "read"
-    """It only reads; no transaction is open."""
+    AT_ONCE = "at once"
+    """It waits for no other process and for no commit; no transaction is open before it."""
 
 
 Steps: TypeAlias = Generator[Mark, None, T]

@@ -33,7 +33,7 @@ from shipper.daemon import (
     session,
     session_outbox,
     signs_of_life,
-    steps,
+    step_runner,
     stop_budget,
 )
 from shipper.daemon.requests import Stop
@@ -42,8 +42,8 @@ from shipper.drain import dispatcher, route
 from shipper.errors import LeaseLost, ShipperError
 from shipper.logs import EVENTS, Log
 from shipper.policy.lanes import Lanes
-from shipper.store.db import short
-from shipper.store.db.short import begin
+from shipper.store.db import ready
+from shipper.store.db.ready import begin
 from shipper.store.drain import claims
 from shipper.store.drain.queue import Queue
 from shipper.store.lease import file_lock
@@ -373,8 +373,8 @@ class Machine:
             (session, "DatabaseThread", self._thread),
             (destinations, "Destination", SimpleNamespace(of=self._way)),
             (session, "FileLock", _Lock),
-            (steps, "Swiftness", lambda _: DicedSwiftness(self.dice)),
-            (short, "begin", self._begin),
+            (step_runner, "Swiftness", lambda _: DicedSwiftness(self.dice)),
+            (ready, "begin", self._begin),
             *((module, "aside", at_once) for module in (stop_budget, signs_of_life, acquisition)),
             (session, "Queue", partial(Queue, bytes_per_claim=bounds.bytes_per_claim)),
             (session_outbox, "_POLL_FILE", self.scenario.poll),
@@ -415,7 +415,7 @@ class Machine:
         life = _LIFE.get()
         return InlineThread(self.loop, life.disk, self._delays, lambda: self.on_exchange(life))
 
-    def _begin(self, *args: Any) -> short.Short | None:
+    def _begin(self, *args: Any) -> ready.ReadyTransaction | None:
         """Begin at once, or find now and then that another process has the write lock."""
         return None if self.dice.random() < 0.1 else begin(*args)
 

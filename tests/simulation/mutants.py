@@ -13,9 +13,9 @@ from functools import partial
 from typing import Any
 from unittest.mock import patch
 
-from shipper.daemon import steps
+from shipper.daemon import step_runner
 from shipper.daemon.database_thread import DatabaseThread
-from shipper.daemon.steps import StepRunner
+from shipper.daemon.step_runner import StepRunner
 from shipper.drain import courier
 from shipper.drain.dispatcher import Dispatcher
 from shipper.drain.exchange import Exchange, ExchangeResult
@@ -166,7 +166,7 @@ def next_of_the_key_while_the_commit_is_pending() -> Any:
             or not self._thread.is_idle
         ):
             return await original(self, work)
-        progress = steps._Progress(work())
+        progress = step_runner._Progress(work())
         self._step(progress)
         if progress.mark is not Mark.COMMIT:
             return await original(self, work)

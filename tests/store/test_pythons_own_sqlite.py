@@ -20,8 +20,8 @@ PLACES = (
     "tests/store/db/test_engine.py",
     "tests/store/db/test_header.py",
     "tests/store/db/test_opening.py",
-    "tests/store/db/test_short.py",
-    "tests/store/db/test_stillness.py",
+    "tests/store/db/test_ready.py",
+    "tests/store/db/test_unchanged.py",
     "tests/store/db/test_wal_files.py",
 )
 _WHICH = "from shipper.store.db.sqlite.opening import sqlite_library; print(sqlite_library().name)"

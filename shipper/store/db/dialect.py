@@ -24,7 +24,7 @@ from shipper.store.db.postgres.pipeline import Pipelines
 from shipper.store.db.safeguard import Safeguard
 from shipper.store.db.sqlite.dialect import SqliteDialect
 
-Mode: TypeAlias = Literal["write", "read", "glance", "short"]
+Mode: TypeAlias = Literal["write", "read", "glance", "ready"]
 T = TypeVar("T")
 
 # The greatest id that a row can have.

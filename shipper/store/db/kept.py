@@ -61,31 +61,31 @@ class Kept:
             self._connection = None
         return connection
 
-    def take_still(self) -> Connection | None:
+    def take_ready(self) -> Connection | None:
         """Return the connection if it can be used as it is: without a wait, and nothing to save.
 
         None means that `take` has to find out what has changed, or to connect. Only a connection
         that was ready to write before is returned; its statements don't wait for a lock.
         """
-        if not self.is_still():
+        if not self.is_ready():
             return None
         connection, self._connection = self._connection, None
         return connection
 
-    def is_still(self) -> bool:
-        """Return whether `take_still` would return a connection."""
+    def is_ready(self) -> bool:
+        """Return whether `take_ready` would return a connection."""
         connection = self._connection
-        if connection is None or not self._safeguard.is_as_before(self._is_more):
+        if connection is None or not self._safeguard.is_unchanged(self._is_more):
             return False
-        return self._is_ready(connection)
+        return self._made_ready(connection)
 
-    def _is_ready(self, connection: Connection) -> bool:
-        if connection.get_execution_options().get("mode") == "short":
+    def _made_ready(self, connection: Connection) -> bool:
+        if connection.get_execution_options().get("mode") == "ready":
             return True
         if not connection.info.get("ready"):
             return False
-        self.dialect.prepare(connection, "short")
-        connection.execution_options(mode="short")
+        self.dialect.prepare(connection, "ready")
+        connection.execution_options(mode="ready")
         return True
 
     def _is_more(self) -> bool:

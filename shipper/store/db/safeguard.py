@@ -18,7 +18,7 @@ class Safeguard(Protocol):
     def is_intact(self) -> bool:
         """Return False if `save` has to be called before the connection is used."""
 
-    def is_as_before(self, is_more: Callable[[], bool]) -> bool:
+    def is_unchanged(self, is_more: Callable[[], bool]) -> bool:
         """Return whether `look` and `is_intact` would change nothing, without a wait.
 
         `is_more` returns whether something else beside the database has to be repaired.

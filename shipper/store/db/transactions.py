@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shipper.errors import ShipperError
-from shipper.store.db import failures, short
+from shipper.store.db import failures, ready
 from shipper.store.db.dialect import Mode
 from shipper.store.db.driver import wrapped
 from shipper.store.db.kept import Kept
@@ -127,7 +127,7 @@ def exchanging(engine: Engine, follow: Follow) -> Steps[AbstractContextManager[C
     if pipelines is not None:
         yield Mark.WAIT
         return _pipelined(engine, pipelines, follow)
-    found = short.begin(kept, partial(translating, engine))
+    found = ready.begin(kept, partial(translating, engine))
     if found is not None:
         return _plain(found)
     yield Mark.WAIT
@@ -158,15 +158,15 @@ def _pipelined(engine: Engine, pipelines: Pipelines, follow: Follow) -> Iterator
 
 def is_ready(engine: Engine) -> bool:
     """Return whether the drain's next transaction can begin at once."""
-    return _kept(engine).is_still()
+    return _kept(engine).is_ready()
 
 
-def glimpsing(engine: Engine) -> AbstractContextManager[Connection]:
+def viewing(engine: Engine) -> AbstractContextManager[Connection]:
     """Open a connection as `glancing` does; for the drain, which mostly reads what it has written.
 
     Only for statements that go straight to the driver.
     """
-    found = short.glimpse(_kept(engine), partial(translating, engine))
+    found = ready.view(_kept(engine), partial(translating, engine))
     return glancing(engine) if found is None else found
 
 
@@ -182,13 +182,13 @@ def glancing(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def asking(engine: Engine) -> Iterator[Channel]:
-    """Open a channel for single statements like `glimpsing`; on a server, they aren't waited for.
+    """Open a channel for single statements like `viewing`; on a server, they aren't waited for.
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
     pipelines = _kept(engine).dialect.pipelines(engine)
     if pipelines is None:
-        with glimpsing(engine) as tx:
+        with viewing(engine) as tx:
             yield Channel(tx)
         return
     with glancing(engine) as tx:

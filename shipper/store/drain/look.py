@@ -25,7 +25,7 @@ from shipper.errors import OutboxChanged
 from shipper.store.db.dialect import ALL_IDS, Dialect, dialect_of
 from shipper.store.db.postgres.catalog import CLUSTER
 from shipper.store.db.statement import Channel, Sent, Statement
-from shipper.store.db.transactions import Follow, asking, glancing, glimpsing, is_ready
+from shipper.store.db.transactions import Follow, asking, glancing, is_ready, viewing
 from shipper.store.drain.commands import Commands
 from shipper.store.drain.floors import Floors
 from shipper.store.drain.messages import (
@@ -105,7 +105,7 @@ class Looks:
         """Return what may have changed since the last pulse. Cheap."""
         if self._dialect.may_hold_back:
             return self._pulse_postgres()
-        with glimpsing(self._engine) as tx:
+        with viewing(self._engine) as tx:
             version = (tx.connection.driver_connection, self._sql.version.row(tx)[0])
             if version == self._version:
                 return Pulse(fresh=False, generation=-1)

@@ -6,7 +6,7 @@ what one turn does: all of the daemon's writes that wait, in one transaction.
 
 It must never have a transaction open while the network is waited for, and the cost of a statement
 must never grow with the backlog, the number of keys or the history. The loop's thread and the
-database's thread can both use it, but never at the same time: `shipper.daemon.steps` decides which.
+database's thread can both use it, but never at the same time (`shipper.daemon.step_runner`).
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from shipper.clock import SystemClock
 from shipper.daemon.database_thread import DatabaseThread
-from shipper.daemon.steps import StepRunner
+from shipper.daemon.step_runner import StepRunner
 from shipper.drain import Dispatcher, Rhythm, Route, Terms
 from shipper.drain.courier import Courier
 from shipper.drain.reporter import Reporter

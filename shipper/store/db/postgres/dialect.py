@@ -212,7 +212,7 @@ class PostgresDialect:
         connector.move(url)
 
     def prepare(
-        self, connection: Connection, mode: Literal["write", "read", "glance", "short"]
+        self, connection: Connection, mode: Literal["write", "read", "glance", "ready"]
     ) -> None:
         """Let single statements run without a transaction: that saves two round trips."""
         driver: Any = connection.connection.driver_connection

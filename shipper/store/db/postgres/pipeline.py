@@ -47,7 +47,7 @@ _PLAN_ONCE: Final = Compiled(
 )
 
 
-class Answer:
+class SentStatement:
     """The answer to a statement that was sent; it is there after `Pipeline.wait`."""
 
     __slots__ = ("_pipeline", "_result")
@@ -106,7 +106,7 @@ class Pipeline:
             driver.execute("DEALLOCATE ALL", prepare=False)
         driver.prepare_threshold = None
         self._prepared: dict[tuple[bytes, tuple[int, ...]], bytes] = {}
-        self._sent: deque[Answer] = deque()
+        self._sent: deque[SentStatement] = deque()
 
     def begin(self) -> None:
         """Enter the pipeline mode."""
@@ -122,7 +122,7 @@ class Pipeline:
         if not self.driver.closed:
             self._pgconn.exit_pipeline_mode()
 
-    def send(self, command: Compiled, values: Mapping[str, Any]) -> Answer:
+    def send(self, command: Compiled, values: Mapping[str, Any]) -> SentStatement:
         """Write a statement; the answer is there after `wait`."""
         given = [values[name] for name in command.names]
         types = tuple(map(_type_of, given))
@@ -136,7 +136,7 @@ class Pipeline:
             self._pgconn.send_query_params(command.sql, parameters, types, None, _BINARY)
         return self._expect()
 
-    def send_plain(self, sql: bytes) -> Answer:
+    def send_plain(self, sql: bytes) -> SentStatement:
         """Write a statement without parameters that isn't worth to be prepared."""
         self._pgconn.send_query_params(sql, None)
         return self._expect()
@@ -173,8 +173,8 @@ class Pipeline:
             self._expect()
         return name
 
-    def _expect(self) -> Answer:
-        answer = Answer(self)
+    def _expect(self) -> SentStatement:
+        answer = SentStatement(self)
         self._sent.append(answer)
         return answer
 

@@ -35,7 +35,7 @@ class ServerSafeguard:
         """Return True: no file lies beside a connection."""
         return True
 
-    def is_as_before(self, is_more: Callable[[], bool]) -> bool:  # noqa: ARG002
+    def is_unchanged(self, is_more: Callable[[], bool]) -> bool:  # noqa: ARG002
         """Return False: only `is_alive` shows it, and a statement of a server always waits."""
         return False
 

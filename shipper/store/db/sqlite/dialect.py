@@ -149,7 +149,7 @@ class SqliteDialect:
         """Do nothing: another path is another outbox."""
 
     def prepare(
-        self, connection: Connection, mode: Literal["write", "read", "glance", "short"]
+        self, connection: Connection, mode: Literal["write", "read", "glance", "ready"]
     ) -> None:
         """Set how long statements wait; before the first write, make sure of WAL and UTF-8."""
         options = connection.get_execution_options()

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from shipper.clock import SystemClock
 from shipper.errors import LeaseLost
 from shipper.store.db.sqlite.place import second_name
-from shipper.store.db.sqlite.stillness import StillDirectory
+from shipper.store.db.sqlite.unchanged import CheckedDirectory
 from shipper.store.db.sqlite.wal_files import Beside
 from shipper.system.files import followed
 
@@ -30,7 +30,7 @@ class FileSafeguard:
         self._opened: tuple[int, int] | None = None
         self._beside = Beside(file)
         self._has_told_of_names = False
-        self._still = StillDirectory(followed(file).parent, SystemClock().monotonic)
+        self._directory = CheckedDirectory(followed(file).parent, SystemClock().monotonic)
 
     def look(self) -> bool:
         """Return whether the open file is still at its place.
@@ -68,16 +68,16 @@ class FileSafeguard:
         """Return whether the -wal and -shm are still those that the connection has open."""
         return self._beside.is_intact()
 
-    def is_as_before(self, is_more: Callable[[], bool]) -> bool:
+    def is_unchanged(self, is_more: Callable[[], bool]) -> bool:
         """Return whether the file, its -wal and its -shm are those that the connection has open.
 
         `is_more` returns whether something else in the directory has to be repaired.
         """
-        if self._still.is_still():
+        if self._directory.is_unchanged():
             return True
         if not self._are_ours() or is_more():
             return False
-        self._still.checked()
+        self._directory.checked()
         return True
 
     def _are_ours(self) -> bool:

@@ -17,7 +17,7 @@ _BUSY = 5  # sqlite.org/rescode.html
 
 def milliseconds(mode: str, patience: float) -> int:
     """Return how long one statement waits for a lock: in a transaction that writes, one attempt."""
-    return {"write": _ATTEMPT, "short": 0}.get(mode, round(patience * 1000))
+    return {"write": _ATTEMPT, "ready": 0}.get(mode, round(patience * 1000))
 
 
 def be_patient(driver: Any, milliseconds: int) -> None:

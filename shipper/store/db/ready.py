@@ -21,7 +21,7 @@ from shipper.store.db.kept import Kept
 Translating: TypeAlias = Callable[[], AbstractContextManager[None]]
 
 
-class Short:
+class ReadyTransaction:
     """A transaction that has begun, or a view for single statements; it commits at its end.
 
     `translating` turns a failure of the database into a ShipperError.
@@ -69,9 +69,9 @@ class Short:
             connection.rollback()
 
 
-def begin(kept: Kept, translating: Translating) -> Short | None:
+def begin(kept: Kept, translating: Translating) -> ReadyTransaction | None:
     """Begin a transaction that has the write lock; return None if that can't be done at once."""
-    connection = kept.take_still()
+    connection = kept.take_ready()
     if connection is None:
         return None
     driver: Any = connection.connection.driver_connection
@@ -80,10 +80,12 @@ def begin(kept: Kept, translating: Translating) -> Short | None:
     except connection.dialect.loaded_dbapi.Error:  # the ordinary transaction reports it
         kept.give_back(connection)
         return None
-    return Short(kept, connection, translating, writes=True)
+    return ReadyTransaction(kept, connection, translating, writes=True)
 
 
-def glimpse(kept: Kept, translating: Translating) -> Short | None:
+def view(kept: Kept, translating: Translating) -> ReadyTransaction | None:
     """Return a view for single statements; None if it can't be had at once."""
-    connection = kept.take_still()
-    return None if connection is None else Short(kept, connection, translating, writes=False)
+    connection = kept.take_ready()
+    if connection is None:
+        return None
+    return ReadyTransaction(kept, connection, translating, writes=False)

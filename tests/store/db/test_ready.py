@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Engine, text
 from shipper.errors import StoreUnavailable
 from shipper.store.db.engine import open_engine
 from shipper.store.db.kept import Kept
-from shipper.store.db.sqlite import opening, stillness
+from shipper.store.db.sqlite import opening, unchanged
 from shipper.store.db.sqlite.opening import connect_sqlite
-from shipper.store.db.transactions import committing, exchanging, glimpsing, is_ready, writing
+from shipper.store.db.transactions import committing, exchanging, is_ready, viewing, writing
 from shipper.store.drain.queue import ask_nothing
 from shipper.system.steps import Mark, whole
 
@@ -49,7 +49,7 @@ def test_the_first_one_may_wait_and_the_next_doesn_t(lite: Engine) -> None:
         tx.exec_driver_sql("UPDATE shipper_lease SET ttl = 77")
         assert committing(lite) is None
     assert committing(lite) is None
-    with glimpsing(lite) as tx:
+    with viewing(lite) as tx:
         assert tx.exec_driver_sql("SELECT ttl FROM shipper_lease").scalar() == 77
 
 
@@ -86,7 +86,7 @@ def test_what_fails_is_undone_and_reported_like_any_failure(
     ready(lite)
     with pytest.raises(ZeroDivisionError), whole(exchanging(lite, ask_nothing)) as (tx, _):
         _fail(tx)
-    with glimpsing(lite) as tx:
+    with viewing(lite) as tx:
         assert tx.exec_driver_sql("SELECT ttl FROM shipper_lease").scalar() != 99
 
 
@@ -100,8 +100,8 @@ def test_a_removed_file_is_noticed_before_the_next_transaction(
     lite: Engine, file: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often the directory was found unchanged before."""
-    monkeypatch.setattr(stillness, "_TICK", -1.0)  # trusted from the first check on
-    monkeypatch.setattr(stillness, "_TRUSTED_FOR", 1e9)
+    monkeypatch.setattr(unchanged, "_TICK", -1.0)  # trusted from the first check on
+    monkeypatch.setattr(unchanged, "_TRUSTED_FOR", 1e9)
     ready(lite)
     assert is_ready(lite)
     assert is_ready(lite)

@@ -16,7 +16,7 @@ _TICK = 0.02
 _TRUSTED_FOR = 0.05
 
 
-class StillDirectory:
+class CheckedDirectory:
     """A directory, and when the files in it were last checked. `monotonic` is in seconds."""
 
     def __init__(self, path: Path, monotonic: Callable[[], float]) -> None:
@@ -26,7 +26,7 @@ class StillDirectory:
         self._since = self._looked_at = 0.0
         self._checked_at = -_TRUSTED_FOR
 
-    def is_still(self) -> bool:
+    def is_unchanged(self) -> bool:
         """Return whether the files needn't be checked now."""
         self._looked_at = now = self._monotonic()
         try:
@@ -43,5 +43,5 @@ class StillDirectory:
         return was_old and now - self._checked_at < _TRUSTED_FOR
 
     def checked(self) -> None:
-        """Note that the files were checked after the last `is_still`, and found as before."""
+        """Note that the files were checked after the last `is_unchanged`, and found as before."""
         self._checked_at = self._looked_at

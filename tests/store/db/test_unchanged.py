@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shipper.store.db.sqlite.stillness import StillDirectory
+from shipper.store.db.sqlite.unchanged import CheckedDirectory
 
 
 class Clock:
@@ -25,38 +25,40 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def still(tmp_path: Path, clock: Clock) -> StillDirectory:
+def still(tmp_path: Path, clock: Clock) -> CheckedDirectory:
     """Return a directory that was checked, and is trusted now."""
-    still = StillDirectory(tmp_path, clock)
-    assert not still.is_still()
+    still = CheckedDirectory(tmp_path, clock)
+    assert not still.is_unchanged()
     still.checked()
     clock.now += 0.03
-    assert not still.is_still()  # its time was new at the check: more may have changed in that tick
+    assert (
+        not still.is_unchanged()
+    )  # its time was new at the check: more may have changed in that tick
     still.checked()
     return still
 
 
-def test_it_is_trusted_for_a_moment(still: StillDirectory, clock: Clock) -> None:
+def test_it_is_trusted_for_a_moment(still: CheckedDirectory, clock: Clock) -> None:
     """A link above it, or a slow clock of its file system, would never show."""
     clock.now += 0.049
-    assert still.is_still()
+    assert still.is_unchanged()
     clock.now += 0.002
-    assert not still.is_still()
+    assert not still.is_unchanged()
 
 
 @pytest.mark.parametrize("change", ["made", "removed", "renamed"])
 def test_every_change_of_a_name_shows(
-    tmp_path: Path, still: StillDirectory, clock: Clock, change: str
+    tmp_path: Path, still: CheckedDirectory, clock: Clock, change: str
 ) -> None:
     """Until the files were checked again."""
     (tmp_path / "shop.db-wal").touch()
     clock.now += 0.03
-    still.is_still()
+    still.is_unchanged()
     still.checked()
     clock.now += 0.03
-    still.is_still()
+    still.is_unchanged()
     still.checked()
-    assert still.is_still()
+    assert still.is_unchanged()
     before = tmp_path.stat().st_mtime_ns
     while tmp_path.stat().st_mtime_ns == before:  # the kernel's clock ticks every few ms
         if change == "made":
@@ -68,24 +70,24 @@ def test_every_change_of_a_name_shows(
         else:
             os.replace(tmp_path / "shop.db-wal", tmp_path / "shop.db-wal.old")  # noqa: PTH105
             os.replace(tmp_path / "shop.db-wal.old", tmp_path / "shop.db-wal")  # noqa: PTH105
-    assert not still.is_still()
+    assert not still.is_unchanged()
     clock.now += 0.001
-    assert not still.is_still()
+    assert not still.is_unchanged()
 
 
 def test_a_directory_that_is_gone_is_not_still(
-    tmp_path: Path, still: StillDirectory, clock: Clock
+    tmp_path: Path, still: CheckedDirectory, clock: Clock
 ) -> None:
     """Nor is another one in its place."""
     there = tmp_path / "there"
     there.mkdir()
-    still = StillDirectory(there, clock)
-    still.is_still()
+    still = CheckedDirectory(there, clock)
+    still.is_unchanged()
     clock.now += 0.03
-    still.is_still()
+    still.is_unchanged()
     still.checked()
-    assert still.is_still()
+    assert still.is_unchanged()
     there.rename(tmp_path / "elsewhere")
-    assert not still.is_still()
+    assert not still.is_unchanged()
     there.mkdir()
-    assert not still.is_still()
+    assert not still.is_unchanged()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from shipper.daemon.database_thread import DatabaseThread
-from shipper.daemon.steps import StepRunner
+from shipper.daemon.step_runner import StepRunner
 from shipper.daemon.swiftness import Swiftness
 from shipper.errors import DatabaseAbandoned, StoreUnavailable
 from shipper.system.steps import Mark, Steps
@@ -42,7 +42,7 @@ class Work:
         self.ran.append(threading.current_thread().name.replace(LOOP, "loop"))
 
 
-TURN = (Mark.COMMIT, Mark.READ)
+TURN = (Mark.COMMIT, Mark.AT_ONCE)
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ async def test_a_caller_that_is_abandoned_in_the_middle_gets_the_error(
         begun.set()
         go_on.wait()
         ran.append("committed")
-        yield Mark.READ
+        yield Mark.AT_ONCE
         ran.append("looked")
 
     exchange = asyncio.create_task(run(turn))

@@ -52,7 +52,7 @@ class StepRunner:
         while progress.mark is not None:
             if not self._may_run_here(progress.mark):
                 is_open = progress.mark is Mark.COMMIT
-                rest = partial(self._step_until, progress, Mark.READ)
+                rest = partial(self._step_until, progress, Mark.AT_ONCE)
                 await thread.run(rest, has_begun=is_open)
             elif not self._is_done_here(progress):
                 progress = _Progress(work())
@@ -78,7 +78,7 @@ class StepRunner:
     def _may_run_here(self, mark: Mark) -> bool:
         if mark is Mark.COMMIT:
             return self._commits.is_swift(self._monotonic())
-        if mark is Mark.READ:
+        if mark is Mark.AT_ONCE:
             return self._thread.is_idle and self._looks.is_swift(self._monotonic())
         return False
 
@@ -97,7 +97,7 @@ class StepRunner:
         match progress.mark:
             case Mark.COMMIT:
                 return self._commits
-            case Mark.READ:
+            case Mark.AT_ONCE:
                 return self._looks if progress.has_begun else self._statements
         return None
 
@@ -116,7 +116,7 @@ class _Progress:
     def __init__(self, steps: Steps[Any]) -> None:
         self._steps = steps
         self.has_begun = False
-        self.mark: Mark | None = Mark.READ
+        self.mark: Mark | None = Mark.AT_ONCE
         self.result: Any = None
 
     def step(self) -> None:
