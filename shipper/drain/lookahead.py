@@ -11,12 +11,14 @@ An event that the receiver may have got goes before all others. So a sweep begin
 and the tail waits until the first sweep has seen them.
 
 It must claim only the beginning of a lane. The first row of an unknown lane is its beginning only
-if all rows before it have been seen. While a sweep runs, this isn't certain for a row of the tail;
-and a row of the sweep may come after one that became pending behind the sweep. In both cases the
-lane is fetched by its key.
+if all rows before it have been seen. While a sweep runs, this isn't certain for a row of the tail,
+nor does that row certainly follow what the sweep has seen of its lane so far; and a row of the
+sweep may come after one that became pending behind the sweep. In all these cases the lane is
+fetched by its key.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 from shipper.drain.terms import Question
@@ -176,7 +178,8 @@ class Lookahead:
             self._take_sweep(found, limit, now)
         else:
             sure = not (self._sweeping or self._once_more)
-            self._tail, whole = self._offer(found, self._tail, now, sure=sure)
+            takes = partial(self.lanes.takes, now=now, sure=sure, tail=True)
+            self._tail, whole = self._offer(found, self._tail, takes)
             self.at_end = whole and len(found) < limit
         longer = LONGER_BY if len(self.wanted) == wanted else 1
         self._limits[question.is_sweep] = self._page * longer
@@ -184,7 +187,8 @@ class Lookahead:
     def _take_sweep(self, found: Sequence[Candidate], limit: int, now: float) -> None:
         sweep = self._sweeps if self._kind == "pending" else 0
         sure = not self._once_more
-        self._after, whole = self._offer(found, self._after, now, sure=sure, sweep=sweep)
+        takes = partial(self.lanes.takes, now=now, sure=sure, sweep=sweep)
+        self._after, whole = self._offer(found, self._after, takes)
         at_end = whole and len(found) < limit
         if self._kind == "pending" and at_end:
             # No row comes after this one, so the tail goes on from here. It may have been further:
@@ -198,7 +202,7 @@ class Lookahead:
                 self._end(now)  # the tail sees all other rows: it begins now
 
     def _offer(
-        self, found: Sequence[Candidate], at: int, now: float, *, sure: bool, sweep: int = 0
+        self, found: Sequence[Candidate], at: int, takes: Callable[[Candidate], bool]
     ) -> tuple[int, bool]:
         """Offer rows to the lanes; return the last id offered, and whether all were offered."""
         # A longer page is for rows that are skipped: it claims no more than another page.
@@ -206,7 +210,7 @@ class Lookahead:
         for candidate in found:
             if taken >= room or not self._has_line():
                 return at, False
-            if self.lanes.takes(candidate, now, sure=sure, sweep=sweep):
+            if takes(candidate):
                 self.wanted.append((candidate.id, candidate.lane))
                 taken += 1
             at = candidate.id
@@ -216,6 +220,7 @@ class Lookahead:
         self._kind, self._after, self._sweeping, self._began = "maybe_received", 0, True, None
         self._once_more = False
         self._sweeps += 1
+        self.lanes.sweep = self._sweeps
         self.lanes.overlooked.clear()
         self.lanes.skipped.clear()
 
@@ -223,6 +228,7 @@ class Lookahead:
         self._ended = now
         self._took = min(SWEEP_COUNTS, now - (now if self._began is None else self._began))
         self._sweeping = self._first = False
+        self.lanes.sweep = 0
 
     # -- claims -------------------------------------------------------------------------------
 

@@ -526,6 +526,7 @@ PEOPLE = (
     Fault("E865", "rows that were asked for come while their lane waits and stays loaded", "they count as loaded: such lanes have a quarter of the window", "tests/policy/test_lanes_bounds.py::test_what_was_asked_for_counts_as_loaded_of_a_lane_that_waits", "1"),
     Fault("E866", "a disk hangs now and then, for seconds", "a turn that hung is done again in the loop's thread only after a thousand times as long, an hour at most", "tests/daemon/test_step_runner.py::test_a_disk_that_hangs_now_and_then_takes_little_of_the_loops_time", "2"),
     Fault("E867", "an operator reroutes events just between the looks of two destinations, which then both want them", "the destination that the row names gets them, once; the other one looks again", "tests/store/operate/test_reroute_between_looks.py::test_an_event_that_two_destinations_have_seen_is_sent_to_one", "2 databases"),
+    Fault("E868", "a sweep has begun a key, and a new event of that key comes before the sweep has seen the others", "the new event waits: the key is fetched in its order (found by a random walk; before that, it could be sent first)", "tests/drain/test_lookahead.py::test_a_new_event_waits_for_the_rows_of_its_key_that_a_sweep_has_not_seen", "1, and a random walk"),
     Fault("O903", "an operator wants a waiting event to go now, or never", "events retry and events discard work beside the daemon; the key goes on at once", "tests/daemon/test_daemon_poison.py::test_an_event_that_waits_is_sent_now_or_given_up_beside_the_daemon", "2 databases"),
 )  # fmt: skip
 

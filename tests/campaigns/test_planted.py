@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("clusters")]
 
 CAUGHT = {
     "a_lane_is_read_from_its_first_version": 4,
-    "a_server_that_went_back_is_a_takeover": 11,
+    "a_server_that_went_back_is_a_takeover": 36,
     "a_watch_never_begins_anew": 3,
     "an_open_transaction_is_overtaken": 2,
     "an_unlocked_lease_is_still_held": 8,

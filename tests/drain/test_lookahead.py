@@ -82,6 +82,33 @@ def test_beside_a_sweep_the_beginning_of_a_lane_is_asked_for_by_its_key() -> Non
     assert drain.go() == [CROWD + 1]
 
 
+def test_a_new_event_waits_for_the_rows_of_its_key_that_a_sweep_has_not_seen() -> None:
+    """The sweep has begun the lane; while it looks at another one, the tail sees the new event."""
+    lanes = Lanes(8, 2, waiting_max=1, places=1)
+    drain = Drain(lanes, page=2, turn=2)
+    drain.turns(14)  # so that the last turns below look at the sweep only once
+    drain.write("a", "b", "b", "a")
+    drain.turns(2)
+    drain.write("c")
+    drain.start(3)
+    drain.write("a")
+    drain.turns(2)
+    drain.finish(1, "wait", wait=60.0)
+    drain.finish(2, "wait", wait=2.0)
+    drain.now += 1.0
+    drain.write("a", "c", "a", "a")
+    drain.turns(2)
+    drain.start(1)
+    drain.finish(5, "wait", wait=0.5)  # now more lanes wait than are remembered
+    drain.write(None)
+    drain.turns(2)
+    drain.write("a", None, "a", "a", "b")
+    drain.now += 2.0
+    drain.turns(3)
+    drain.run_dry()
+    assert [row for row in drain.started if drain.table.rows[row].key == "b"] == [2, 2, 3, 16]
+
+
 def test_a_command_keeps_no_new_event_waiting() -> None:
     """Not for the length of the sweep that it asks for: what is held below is waded through."""
     drain = beside()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from shipper.policy.event import Event
-from shipper.policy.lanes.phase import FOLLOWING, IDLE, Phase
+from shipper.policy.lanes.phase import FETCHING, FOLLOWING, IDLE, WAITING, Phase
 from shipper.policy.streak import Streak
 
 Name = str | int
@@ -56,10 +56,17 @@ class Lane:
     kept: int = 0  # how many events stay loaded while it waits
     met: int = 0  # the last sweep that met the head
 
+    begun_by: int = 0  # the number of the sweep that has seen its first row; 0 if none has
+
     def enter(self, phase: Phase) -> None:
         """Enter a phase. An illegal move raises AssertionError."""
         assert phase in FOLLOWING[self.phase], f"{self.phase.name} can't become {phase.name}"
         self.phase = phase
+
+    def is_shut(self, depth: int) -> bool:
+        """Return whether no row can follow: it has `depth` rows, lacks one, or waits."""
+        is_full = len(self.queue) + self.claiming >= depth
+        return is_full or self.incomplete or FETCHING <= self.phase <= WAITING
 
     @property
     def head(self) -> Event:

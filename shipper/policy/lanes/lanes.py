@@ -43,6 +43,7 @@ class Lanes:
         self.overlooked = Overlooked()
         self.skipped = Overlooked()
         """Unknown lanes with rows that were skipped as held: a later row isn't their first."""
+        self.sweep = 0  # the number of the sweep that runs; 0 if none does
         self._lanes: dict[Name, Lane] = {}
         self._ready = Ready(places)
         self.to_fetch = ToFetch()
@@ -69,40 +70,43 @@ class Lanes:
 
     # -- loading ------------------------------------------------------------------------------
 
-    def takes(self, candidate: Candidate, now: float, *, sure: bool = True, sweep: int = 0) -> bool:
-        """Take in a row of the tail, or of sweep number `sweep`; return whether to claim it.
+    def takes(
+        self, row: Candidate, now: float, *, sure: bool = True, sweep: int = 0, tail: bool = False
+    ) -> bool:
+        """Take in a row of the `tail`, or of sweep number `sweep`; return whether to claim it.
 
-        `sure` says that every pending row before it has been seen: then the first row of a lane
-        that isn't known is the beginning of that lane.
+        `sure` says that every pending row before it has been seen: so the first row of an unknown
+        lane is its beginning. A lane that the sweep has begun may have rows before the tail's.
         """
-        if candidate.id in self.loaded:
+        if row.id in self.loaded:
             return False
-        lane = self._lanes.get(candidate.lane)
-        if candidate.held or candidate.lane in self.held:
+        lane = self._lanes.get(row.lane)
+        if row.held or row.lane in self.held:
             if lane is None:
-                self.skipped.add(candidate.lane, inf)
+                self.skipped.add(row.lane, inf)
             else:
                 lane.incomplete = True
             return False
         if lane is None:
-            return self._meet(candidate, now, sure or isinstance(candidate.lane, int))
-        if candidate.id < lane.last_id:
+            return self._meet(row, now, sure or isinstance(row.lane, int))
+        if row.id < lane.last_id:
             lane.stale = lane.incomplete = True
-            if lane.phase is WAITING and candidate.wait <= 0:
+            if lane.phase is WAITING and row.wait <= 0:
                 self._wake(lane)
             return False
-        if self._must_skip(lane) or candidate.wait > 0:
+        is_early = tail and 0 < lane.begun_by == self.sweep
+        if is_early or lane.is_shut(self.depth) or row.wait > 0:
             lane.incomplete = True
             if sweep and lane.phase is WAITING and not lane.kept:
-                self._meet_again(lane, candidate, sweep)
+                self._meet_again(lane, row, sweep)
             return False
-        self._expect(lane, candidate.id)
+        self._expect(lane, row.id)
         return True
 
     def _meet(self, candidate: Candidate, now: float, sure: bool) -> bool:  # noqa: FBT001
         if candidate.lane in self.overlooked:
             return False
-        lane = self._lanes[candidate.lane] = Lane(candidate.lane)
+        lane = self._lanes[candidate.lane] = Lane(candidate.lane, begun_by=self.sweep)
         if candidate.wait > 0 or candidate.failed:
             self._sleep(lane, candidate.id, now + candidate.wait, charged=True)
             return False
@@ -131,7 +135,7 @@ class Lanes:
             page = []
         if lane.hurried and page:
             page = [page[0]._replace(wait=0.0), *page[1:]]
-        lane.hurried = False
+        lane.hurried, lane.begun_by = False, 0
         if page and (page[0].wait > 0 or (page[0].failed and not lane.woken)):
             self._sleep(lane, page[0].id, now + page[0].wait, charged=True)
             return []
@@ -259,10 +263,6 @@ class Lanes:
             self._place(lane)
 
     # -- inside -------------------------------------------------------------------------------
-
-    def _must_skip(self, lane: Lane) -> bool:
-        full = len(lane.queue) + lane.claiming >= self.depth
-        return full or lane.incomplete or FETCHING <= lane.phase <= WAITING
 
     def _expect(self, lane: Lane, row: int) -> None:
         lane.claiming += 1
