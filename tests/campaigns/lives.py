@@ -86,7 +86,8 @@ class Launcher:
         self._ended: dict[int, int] = {}
         self._began: asyncio.Queue[int] = asyncio.Queue()
         self._turn = asyncio.Lock()
-        self._number = 0
+        # Another launcher may have been here: what its lives have printed isn't ours.
+        self._number = len(list(directory.glob("life-*.out")))
 
     async def __aenter__(self) -> "Launcher":
         """Start what forks, if anything does."""
