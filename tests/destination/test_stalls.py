@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import pytest
 
@@ -12,6 +13,7 @@ from shipper.destination import patience
 from tests.destination.servers import ACCEPTED, CHUNKED, accepting, serving
 from tests.destination.ways import DEADLINE, WAYS, Way, each_way, words
 from tests.laps import laps
+from tests.needs import missing
 
 PAYLOAD = b'{"type":"order"}'
 LARGE = CHUNKED + b"".join(b"400\r\n" + b"x" * 1024 + b"\r\n" for _ in range(50)) + b"0\r\n\r\n"
@@ -120,7 +122,8 @@ def test_a_deadline_that_does_not_let_the_loop_read_would_repeat(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The planted bug: what the laps are for."""
-    pytest.importorskip("uvloop")
+    if find_spec("uvloop") is None:
+        missing("uvloop is missing: pip install uvloop")
     monkeypatch.setattr(patience, "LAPS", 0)
     found: list[str] = []
 

@@ -109,6 +109,21 @@ def test_a_new_event_waits_for_the_rows_of_its_key_that_a_sweep_has_not_seen() -
     assert [row for row in drain.started if drain.table.rows[row].key == "b"] == [2, 2, 3, 16]
 
 
+def test_an_event_that_is_another_destinations_by_now_is_not_loaded() -> None:
+    """That one wanted it too, so the turn has claimed it; here it is missing."""
+
+    async def load() -> tuple[int, int]:
+        one = route()
+        asked = [(1, "m"), (2, "n")]
+        found = [Candidate(*row) for row in asked]
+        one.ahead.take_rows(Question(Look("pending", "default", 512)), found, 0.0)
+        claimed = {1: event(1, "m")._replace(destination="erp"), 2: event(2, "n")}
+        one.ahead.take_claims(one.ahead.take_wanted(9), claimed)
+        return one.lanes.startable(), len(one.lanes.loaded.ids)
+
+    assert asyncio.run(load()) == (1, 1)
+
+
 def test_a_command_keeps_no_new_event_waiting() -> None:
     """Not for the length of the sweep that it asks for: what is held below is waded through."""
     drain = beside()

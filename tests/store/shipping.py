@@ -4,10 +4,18 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import Any
 
 from sqlalchemy import Engine, select, text
 
+from shipper.clock import SystemClock
+from shipper.daemon.database_thread import DatabaseThread
+from shipper.daemon.step_runner import StepRunner
+from shipper.drain import Dispatcher, Rhythm
+from shipper.drain.reporter import Reporter
+from shipper.drain.tally import Tally
+from shipper.logs import open_log
 from shipper.policy.delivery import Verdict, dead_letter, delivered, postponed
 from shipper.policy.event import Event
 from shipper.store.db.transactions import reading, writing
@@ -39,6 +47,19 @@ def taken(engine: Engine, **options: Any) -> Queue:
     queue = Queue(engine, **{"lease_ttl": 60.0} | options)
     queue.acquire(Owner.here())
     return queue
+
+
+def dispatcher(engine: Engine, looks: Looks, thread: DatabaseThread) -> Dispatcher:
+    """Return a dispatcher that has taken the outbox, and asks everything in the thread."""
+    clock = SystemClock()
+    return Dispatcher(
+        taken(engine),
+        looks,
+        clock=clock,
+        reporter=Reporter(open_log("critical"), Tally(clock.monotonic())),
+        database=StepRunner(thread, clock.monotonic, in_loop=False),
+        rhythm=Rhythm(0.02, 1.0, inf, 0.0),
+    )
 
 
 def claim(queue: Queue, *ids: int) -> list[Event]:

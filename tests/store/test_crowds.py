@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Callable
-from math import inf
 from typing import NamedTuple
 
 import pytest
@@ -11,13 +10,9 @@ from sqlalchemy import Engine
 
 from shipper.clock import SystemClock
 from shipper.daemon.database_thread import DatabaseThread
-from shipper.daemon.step_runner import StepRunner
-from shipper.drain import Dispatcher, Rhythm, Route, Terms
+from shipper.drain import Route, Terms
 from shipper.drain.courier import Courier
 from shipper.drain.lookahead import Lookahead
-from shipper.drain.reporter import Reporter
-from shipper.drain.tally import Tally
-from shipper.logs import open_log
 from shipper.policy.backoff import Backoff
 from shipper.policy.delivery import RetryPolicy
 from shipper.policy.lanes import Lanes
@@ -33,7 +28,7 @@ from shipper.store.operate.reroute import reroute
 from shipper.store.operate.send_now import send_now
 from tests.carriers import Carrying
 from tests.store.daemons import NOW, Daemon, write
-from tests.store.shipping import PATIENCE, run, taken
+from tests.store.shipping import PATIENCE, dispatcher, run
 
 CROWD = 200
 PAGE = 50
@@ -193,17 +188,10 @@ async def test_what_an_operator_names_goes_at_once_and_nothing_else_is_looked_at
     route = beside(engine, clock, receiver)
     first, _, _ = (write(engine, key, payload=_of(name))[0] for key, name in WRITTEN)
     case.before(engine, first)
-    dispatcher = Dispatcher(
-        taken(engine),
-        looks,
-        clock=clock,
-        reporter=Reporter(open_log("critical"), Tally(clock.monotonic())),
-        database=StepRunner(thread, clock.monotonic, in_loop=False),
-        rhythm=Rhythm(0.02, 1.0, inf, 0.0),
-    )
-    dispatcher.add(route)
+    drain_of = dispatcher(engine, looks, thread)
+    drain_of.add(route)
     stop = asyncio.Event()
-    drain = asyncio.create_task(dispatcher.run(stop))
+    drain = asyncio.create_task(drain_of.run(stop))
     await receiver.has(_of("well"))
     before, operators = looks.sweeps, open_engine(database_url)
     await asyncio.to_thread(case.command, operators, first)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from shipper.store.db.sqlite.opening import sqlite_library
+from tests.needs import missing
 
 ROOT = Path(__file__).parents[2]
 PLACES = (
@@ -40,7 +41,7 @@ def without_a_wheel(tmp_path: Path) -> Mapping[str, str]:
 def test_the_drain_works_with_it_as_well(without_a_wheel: Mapping[str, str]) -> None:
     """What writes in turns, and what a connection does before and after."""
     if sqlite_library().name == "sqlite3":
-        pytest.skip("all tests run with it here")
+        missing("the wheel of SQLite is missing, so all tests run with Python's own")
     assert run(without_a_wheel, "-c", _WHICH) == "sqlite3\n"
     passed = run(without_a_wheel, "-m", "pytest", "-q", "-k", "not postgres", *PLACES)
     assert " passed" in passed

@@ -3,18 +3,13 @@
 import asyncio
 import json
 from collections.abc import Callable
-from math import inf
 
 from sqlalchemy import Engine
 
 from shipper.clock import SystemClock
 from shipper.daemon.database_thread import DatabaseThread
-from shipper.daemon.step_runner import StepRunner
-from shipper.drain import Dispatcher, Rhythm, Route, Terms
+from shipper.drain import Route, Terms
 from shipper.drain.courier import Courier
-from shipper.drain.reporter import Reporter
-from shipper.drain.tally import Tally
-from shipper.logs import open_log
 from shipper.policy.backoff import Backoff
 from shipper.policy.delivery import RetryPolicy
 from shipper.policy.outcome import Reply
@@ -28,7 +23,7 @@ from shipper.store.operate.reroute import reroute
 from shipper.store.report.verify import verify
 from tests.carriers import Carrying
 from tests.store.daemons import NOW, column, write
-from tests.store.shipping import PATIENCE, taken
+from tests.store.shipping import PATIENCE, dispatcher
 
 NAMES = ("default", "erp")
 EVENTS = ("one", "two", "three")
@@ -79,21 +74,14 @@ async def test_an_event_that_two_destinations_have_seen_is_sent_to_one(
         write(engine, "key", payload=json.dumps({"type": "view", "view": {"name": name}}))
     operators, looks = open_engine(database_url), Interrupted(engine)
     looks.command = lambda: list(reroute(operators, Selection(), "erp", NOW))
-    dispatcher = Dispatcher(
-        taken(engine),
-        looks,
-        clock=clock,
-        reporter=Reporter(open_log("critical"), Tally(clock.monotonic())),
-        database=StepRunner(thread, clock.monotonic, in_loop=False),
-        rhythm=Rhythm(0.02, 60.0, inf, clock.monotonic()),
-    )
+    drain_of = dispatcher(engine, looks, thread)
     policy = RetryPolicy(Backoff(1, 3600), Backoff(1, 60), 20)
     terms = Terms(policy, 10.0, 8, 0.0, holds_dead=False)
     for name, receiver in receivers.items():
         courier = Courier(receiver, validation="off", api_id=str, clock=clock)
-        dispatcher.add(Route(name, terms, courier, clock=clock, wake=dispatcher.wake))
+        drain_of.add(Route(name, terms, courier, clock=clock, wake=drain_of.wake))
     stop = asyncio.Event()
-    drain = asyncio.create_task(dispatcher.run(stop))
+    drain = asyncio.create_task(drain_of.run(stop))
     async with asyncio.timeout(PATIENCE):
         await ended.wait()
     stop.set()
