@@ -15,6 +15,9 @@ from shipper.drain.lookahead import Wanted
 from shipper.drain.route import Route
 from shipper.drain.terms import Question
 
+REMOVED_KEPT = 16
+"""So many removed routes are remembered."""
+
 
 class Asked(NamedTuple):
     """A question and its route."""
@@ -30,6 +33,8 @@ class Routes:
         self.named: dict[str, Route] = {}
         """The routes of the configuration, also those that haven't begun."""
         self._leaving: dict[str, Route] = {}
+        self.removed: dict[str, Route] = {}
+        """The last routes that were removed: a route of the same name keeps their pause."""
         self._closing: set[asyncio.Task[None]] = set()
         self._at_work: list[Route] = []
         self._turns = 0
@@ -56,6 +61,9 @@ class Routes:
         if before is not None:
             route.link.held, route.open = before.link.held, before.open
             self._let_leave(before)
+        elif (removed := self.removed.pop(route.name, None)) is not None:
+            # Its pause is known by a clock that can't be set; what is stored is a wall time.
+            route.follow(removed, self._clock.monotonic())
         self.named[route.name] = route
         self._changed()
 
@@ -80,6 +88,10 @@ class Routes:
                 self._close(route)
                 if name in self.named:  # not earlier: the last answers may have asked for a pause
                     self.named[name].follow(route, self._clock.monotonic())
+                else:
+                    self.removed[name] = route
+                    if len(self.removed) > REMOVED_KEPT:
+                        del self.removed[next(iter(self.removed))]
                 yield route
 
     def are_idle(self) -> bool:

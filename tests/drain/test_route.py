@@ -6,6 +6,7 @@ import pytest
 
 from shipper.drain.courier import Courier, TryResult
 from shipper.drain.route import Route
+from shipper.drain.routes import REMOVED_KEPT, Routes
 from shipper.drain.terms import Question, Terms
 from shipper.policy.backoff import Backoff
 from shipper.policy.delivery import Blame, RetryPolicy
@@ -196,3 +197,32 @@ def test_a_new_process_remembers_that_everything_is_refused() -> None:
     one = route()
     one.resume(LinkRow("default", "paused", EVERYTHING_REFUSED, WALL - 60.0, None))
     assert one.link.contrast.refuses_all
+
+
+async def test_a_destination_that_is_added_again_keeps_its_pause() -> None:
+    """The stored end of the pause is a wall time, and the clock was set in the meantime."""
+    routes, before = Routes(Clock()), route()
+    routes.add(before)
+    before.link.resume(State.THROTTLED, "HTTP 429", since=90.0, until=3100.0)
+    routes.remove("default")
+    assert list(routes.left()) == [before]
+    again = route()
+    again.link.resume(State.THROTTLED, "HTTP 429", since=90.0, until=100.0)
+    routes.add(again)
+    assert again.link.next_try_at == 3100.0
+    assert routes.removed == {}
+    await routes.aclose()
+
+
+async def test_few_removed_destinations_are_remembered() -> None:
+    """A configuration that changes for ever makes the daemon no larger."""
+    routes = Routes(Clock())
+    for number in range(REMOVED_KEPT + 1):
+        one = route()
+        one.name = f"d{number}"
+        routes.add(one)
+        routes.remove(one.name)
+        assert list(routes.left()) == [one]
+    assert "d0" not in routes.removed
+    assert len(routes.removed) == REMOVED_KEPT
+    await routes.aclose()
