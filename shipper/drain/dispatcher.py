@@ -274,9 +274,9 @@ class Dispatcher:
                 if holds.recalls.get(name) != self._recalls.get(name):
                     route.recall(now + RECALLED_FOR)
                     self._wait.end()  # the next exchange releases its claims at once
-        for name in [*self._routes.removed]:
-            if holds.releases.get(name) != self._releases.get(name):
-                del self._routes.removed[name]  # an operator has ended its pause
+        for name, count in holds.releases.items():
+            if count != self._releases.get(name):
+                self._routes.release(name)
         self._knows_holds = True
         self._releases, self._recalls = holds.releases, holds.recalls
 

@@ -5,6 +5,7 @@ let a lane go on before that.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from shipper.clock import Clock
 from shipper.drain import link_row as stored
@@ -17,6 +18,7 @@ from shipper.policy.event import Event
 from shipper.policy.failing import Failing
 from shipper.policy.lanes import Candidate, Lanes
 from shipper.policy.link import Link
+from shipper.policy.pace import Pace
 from shipper.store.drain.messages import LinkRow, PendingRow
 
 WINDOW = 4096
@@ -27,6 +29,14 @@ LEAST_DEPTH = 4
 STAYS_LOADED = 5.0
 """Events that wait no longer than so many seconds stay loaded: to claim them again costs more than
 the request."""
+
+
+class Legacy(NamedTuple):
+    """What a route leaves to the next one of its name: where it led, its link and its pace."""
+
+    where: str
+    link: Link
+    pace: Pace
 
 
 class Route:
@@ -112,15 +122,19 @@ class Route:
         """Resume the link from its row."""
         stored.resume(self.link, row, self._clock)
 
-    def follow(self, before: "Route", now: float) -> None:
-        """Take over the state of the route that this one replaces.
+    def legacy(self) -> Legacy:
+        """Return what this route leaves to the next one of its name."""
+        return Legacy(self.place.where, self.link, self.flights.pace)
+
+    def follow(self, before: Legacy, now: float) -> None:
+        """Take over the state of the route that had this name before.
 
         If the new route leads to another host, the failures of the old host mean nothing for it.
         """
-        if before.place.where == self.place.where:
-            self.resume(before.link_row(now))
+        if before.where == self.place.where:
+            self.resume(stored.link_row(self.name, before.link, self._clock.wall() - now))
             self.link.contrast.follow(before.link.contrast)
-        self.flights.pace.wait_until(now + before.flights.pace.wait(now))
+        self.flights.pace.wait_until(now + before.pace.wait(now))
 
     def has_left(self) -> bool:
         """Return whether a recalled route has nothing more to record."""

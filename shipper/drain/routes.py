@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from shipper.clock import Clock
 from shipper.drain.lookahead import Wanted
-from shipper.drain.route import Route
+from shipper.drain.route import Legacy, Route
 from shipper.drain.terms import Question
 
-REMOVED_KEPT = 16
-"""So many removed routes are remembered."""
+LEGACIES = 16
+"""Of so many removed routes the daemon remembers what they leave to a route of the same name."""
 
 
 class Asked(NamedTuple):
@@ -33,8 +33,7 @@ class Routes:
         self.named: dict[str, Route] = {}
         """The routes of the configuration, also those that haven't begun."""
         self._leaving: dict[str, Route] = {}
-        self.removed: dict[str, Route] = {}
-        """The last routes that were removed: a route of the same name keeps their pause."""
+        self._legacies: dict[str, Legacy] = {}  # of the last routes that left without a successor
         self._closing: set[asyncio.Task[None]] = set()
         self._at_work: list[Route] = []
         self._turns = 0
@@ -61,9 +60,9 @@ class Routes:
         if before is not None:
             route.link.held, route.open = before.link.held, before.open
             self._let_leave(before)
-        elif (removed := self.removed.pop(route.name, None)) is not None:
+        elif (legacy := self._legacies.pop(route.name, None)) is not None:
             # Its pause is known by a clock that can't be set; what is stored is a wall time.
-            route.follow(removed, self._clock.monotonic())
+            route.follow(legacy, self._clock.monotonic())
         self.named[route.name] = route
         self._changed()
 
@@ -87,12 +86,16 @@ class Routes:
                 self._changed()
                 self._close(route)
                 if name in self.named:  # not earlier: the last answers may have asked for a pause
-                    self.named[name].follow(route, self._clock.monotonic())
+                    self.named[name].follow(route.legacy(), self._clock.monotonic())
                 else:
-                    self.removed[name] = route
-                    if len(self.removed) > REMOVED_KEPT:
-                        del self.removed[next(iter(self.removed))]
+                    self._legacies[name] = route.legacy()
+                    if len(self._legacies) > LEGACIES:
+                        self.release(next(iter(self._legacies)))
                 yield route
+
+    def release(self, name: str) -> None:
+        """Forget the pause of a route that was removed: an operator has ended it."""
+        self._legacies.pop(name, None)
 
     def are_idle(self) -> bool:
         """Return whether no event is left to send."""

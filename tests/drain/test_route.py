@@ -6,7 +6,7 @@ import pytest
 
 from shipper.drain.courier import Courier, TryResult
 from shipper.drain.route import Route
-from shipper.drain.routes import REMOVED_KEPT, Routes
+from shipper.drain.routes import LEGACIES, Routes
 from shipper.drain.terms import Question, Terms
 from shipper.policy.backoff import Backoff
 from shipper.policy.delivery import Blame, RetryPolicy
@@ -210,19 +210,22 @@ async def test_a_destination_that_is_added_again_keeps_its_pause() -> None:
     again.link.resume(State.THROTTLED, "HTTP 429", since=90.0, until=100.0)
     routes.add(again)
     assert again.link.next_try_at == 3100.0
-    assert routes.removed == {}
     await routes.aclose()
 
 
-async def test_few_removed_destinations_are_remembered() -> None:
+@pytest.mark.parametrize(("later", "kept"), [(LEGACIES - 1, True), (LEGACIES, False)])
+async def test_few_removed_destinations_are_remembered(later: int, kept: bool) -> None:  # noqa: FBT001
     """A configuration that changes for ever makes the daemon no larger."""
     routes = Routes(Clock())
-    for number in range(REMOVED_KEPT + 1):
+    for number in range(1 + later):
         one = route()
         one.name = f"d{number}"
+        one.link.resume(State.THROTTLED, "HTTP 429", since=90.0, until=3100.0)
         routes.add(one)
         routes.remove(one.name)
         assert list(routes.left()) == [one]
-    assert "d0" not in routes.removed
-    assert len(routes.removed) == REMOVED_KEPT
+    again = route()
+    again.name = "d0"
+    routes.add(again)
+    assert again.link.is_down is kept
     await routes.aclose()

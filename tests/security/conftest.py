@@ -26,7 +26,6 @@ APP, MEMBER, GROUP = 54_321, 54_322, 54_323
 _AS_MEMBER = f"""
 import os, socket, sys
 from pathlib import Path
-from typing import Any
 
 os.setgroups([{GROUP}])
 os.setresgid({GROUP}, {GROUP}, {GROUP})
