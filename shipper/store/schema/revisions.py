@@ -11,7 +11,7 @@ from shipper.store.db.failures import file_of
 from shipper.store.db.transactions import reading
 
 # All revisions, the oldest first.
-REVISIONS = tuple(f"{number:04}" for number in range(1, 13))
+REVISIONS = tuple(f"{number:04}" for number in range(1, 14))
 VERSION_TABLE = "shipper_alembic_version"
 NOTE_LOST = f"{VERSION_TABLE}, which says what revision the outbox has, is missing or empty"
 
