@@ -11,7 +11,7 @@ from sqlalchemy import Engine, TextClause, text
 
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.snapshot import snapshot
-from shipper.store.drain.claim_rows import claimed_ids
+from shipper.store.lease.claim_rows import claimed_ids
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.lease import Owner
 from shipper.store.report.silence import noted, silent_seconds

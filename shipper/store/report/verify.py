@@ -23,9 +23,9 @@ from sqlalchemy import Connection, Engine, Row, TextClause, text
 
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.snapshot import shown, snapshot, sorting_on_disk, written
-from shipper.store.drain.claim_rows import CLAIMS
-from shipper.store.drain.claims import load_ids
 from shipper.store.drain.record import ATTEMPTS_KEPT
+from shipper.store.lease.claim_rows import claims
+from shipper.store.lease.claims import load_ids
 from shipper.store.schema.damage import damage
 from shipper.store.upgrade import sqlite_sequence
 from shipper.store.upgrade.recount import COUNTERS
@@ -158,7 +158,7 @@ def _check_claims(tx: Connection, dialect: Dialect) -> Iterator[RuleFinding]:
     pending = text(
         f"SELECT count(*) FROM shipper_outbox WHERE id IN {dialect.ids} AND status = 'pending'"
     )
-    for number, ids in tx.execute(CLAIMS).all():
+    for _, number, ids in claims(tx):
         if not tx.execute(pending, {"ids": dialect.bind_ids(load_ids(ids))}).scalar_one():
             message = f"claim {number} names no pending event, but is still there"
             yield RuleFinding("claims", fault=True, message=message)

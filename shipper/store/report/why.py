@@ -14,9 +14,9 @@ from sqlalchemy import Connection, Engine, Row, TextClause, text
 from shipper.policy.delivery import RetryPolicy
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.snapshot import shown, snapshot, written
-from shipper.store.drain.claim_rows import claimed_ids
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Look
+from shipper.store.lease.claim_rows import claimed_ids
 from shipper.store.report.events import EventReport
 from shipper.store.report.reasons import KeyHold, LinkFacts, WaitFacts, explain
 from shipper.store.report.silence import find_silence
