@@ -228,7 +228,7 @@ async def open_session(
             known,
             thread,
             queue,
-            Looks(engine, lambda: queue.token),
+            looks,
             upkeep,
             watch,
             taken_at,

@@ -124,9 +124,9 @@ attempt = Table(
 
 claim = Table(
     "shipper_claim", metadata,
-    Column("token", BigInteger, primary_key=True, server_default=text("0"), info=_POSTGRES),
     Column("number", _BIGINT, primary_key=True, autoincrement=False),
     Column("ids", Text, nullable=False),
+    Column("token", BigInteger, primary_key=True, server_default=text("0"), info=_POSTGRES),
 )  # fmt: skip
 
 destination = Table(
