@@ -104,6 +104,10 @@ class Session:
         """The chores on the outbox, in the database's thread."""
         return self.outbox.upkeep
 
+    def leads(self) -> bool:
+        """Return whether this daemon does the chores that only one of an outbox may do."""
+        return self.outbox.queue.shares.leads
+
     async def links(self, fresh: ReadyDestinations) -> Mapping[str, LinkRow]:
         """Return the saved links if destinations are added; none if the database doesn't answer."""
         if fresh.inputs.keys() <= self.dispatcher.routes.keys():
