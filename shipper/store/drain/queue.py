@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, text
 from shipper.clock import SystemClock
 from shipper.errors import LeaseLost, OutboxChanged, OutboxHeld
 from shipper.policy.event import Event
+from shipper.policy.shares import WHOLE, Shares
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.statement import Channel, Statement
 from shipper.store.db.transactions import Follow, exchanging, writing
@@ -80,6 +81,13 @@ class Queue:
         self._made: dict[str, int] = {}
         self._met = 0  # which server the last turn was written to
         self._known = 0  # the highest id that was handed out
+        self.attends = False
+        self.shares = WHOLE
+
+    def attend(self, gave: frozenset[int]) -> Shares:
+        """Return the shares of a daemon that is alone."""
+        assert not gave
+        return self.shares
 
     # -- the lease ----------------------------------------------------------------------------
 
