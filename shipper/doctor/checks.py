@@ -45,7 +45,9 @@ def examine(
     found += _of_outbox(settings, clock)
     if network:
         found += asyncio.run(_of_network(settings, clock))
-    found += guarded("unit", lambda: unit.check_unit(unit.installed()))
+    found += guarded(
+        "unit", lambda: unit.check_units([unit.installed(), unit.installed_template()])
+    )
     return found
 
 
@@ -56,7 +58,7 @@ def _of_outbox(settings: Settings, clock: Clock) -> Iterator[CheckResult]:
             schema = list(guarded("database", lambda: db.check_reach(database)))
             schema = schema or list(guarded("schema", lambda: db.check_schema(database)))
             usable = all(finding.level is not CheckLevel.FAULT for finding in schema)
-            user = _user(database if usable else None)
+            user = _user(database if usable else None, settings.path)
             yield from guarded("user", lambda: files.check_user(user))
             yield from guarded("config", lambda: files.check_config(_read(settings), user))
             if path is not None:
@@ -65,7 +67,7 @@ def _of_outbox(settings: Settings, clock: Clock) -> Iterator[CheckResult]:
             if usable:
                 yield from _of_database(database, settings, clock.wall(), path)
     except ShipperError as error:
-        asker = _user(None)
+        asker = _user(None, settings.path)
         yield from guarded("user", lambda: files.check_user(asker))
         yield from guarded("config", lambda: files.check_config(_read(settings), asker))
         if path is not None:
@@ -80,7 +82,7 @@ def _read(settings: Settings) -> Iterator[Path]:
     read += [alerts.heartbeat_url_file, alerts.webhook_url_file, alerts.ca_file]
     for destination in settings.destinations.values():
         read += [destination.ca_file, destination.api_id_file]
-    passed_by_systemd = unit.credentials_of(unit.running_unit())
+    passed_by_systemd = unit.credentials_of(unit.running_unit(config=settings.path))
     for path in dict.fromkeys(read):
         if path is not None and path.absolute() not in passed_by_systemd:
             yield path
@@ -142,7 +144,7 @@ def _of_database(
         yield from guarded(name, check)
 
 
-def _user(database: Database | None) -> User:
+def _user(database: Database | None, config: Path | None) -> User:
     """Return the user that runs the daemon; the user of this process if no daemon can be found."""
     if database is not None:
         with suppress(ShipperError, OSError, ValueError):
@@ -152,7 +154,7 @@ def _user(database: Database | None) -> User:
                 uid, groups = _ids(status, "Uid")[1], _ids(status, "Groups")
                 groups.append(_ids(status, "Gid")[1])
                 return User.of(uid, f"runs it as process {pid}", groups)
-    place = unit.running_unit()
+    place = unit.running_unit(config=config)
     with suppress(OSError):
         if place is not None and (named := unit.user_of(place)) is not None:
             return User.of(named, f"named in {place}", unit.groups_of(place))
