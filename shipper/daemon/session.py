@@ -212,7 +212,7 @@ async def open_session(
         def take() -> int:
             nonlocal taken_at
             taken_at = clock.monotonic()
-            return acquire(queue, spared, taking, patience if within else {})
+            return acquire(queue, spared, settings, taking, patience if within else {})
 
         recovered = await thread.insist(take, patience, stop, waiting)
         stack.push_async_callback(give_back, thread, queue, spared)

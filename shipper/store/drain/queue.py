@@ -123,13 +123,13 @@ class Queue:
         self._numbers.forget()
         return left
 
-    def attend(self, give: frozenset[int]) -> Shares:
+    def attend(self, gave: frozenset[int]) -> Shares:
         """Give back shards in which nothing is claimed, and take those that are due; see `shares`.
 
         Raises LeaseLost if another process has ended this daemon, and OutboxChanged as `renew`.
         """
         before = self._tenure.shares.held
-        shares = self._tenure.attend(self._turn, give)
+        shares = self._tenure.attend(self._turn, gave)
         if shares.held - before:
             self._numbers.forget()  # their last holder may have recorded with greater numbers
         return shares
