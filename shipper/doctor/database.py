@@ -122,6 +122,8 @@ def check_server(database: Database) -> Iterator[CheckResult]:
         )
     else:
         yield well("server", f"PostgreSQL {server.version}; the outbox takes {size(server.bytes)}")
+    if server.late_standbys:
+        yield well("standbys", _late(server.late_standbys))
     if server.pooled and server.shares is False:
         text = "one in session mode: each connection has a server process of its own"
         yield well("pooler", text)
@@ -136,6 +138,14 @@ def check_server(database: Database) -> Iterator[CheckResult]:
         )
     else:
         yield well("pooler", "none; shipper is connected to the server itself")
+
+
+def _late(count: int) -> str:
+    those = "1 standby is" if count == 1 else f"{count} standbys are"
+    return (
+        f"{those} asynchronous; a failover loses what that standby hasn't got: events that are"
+        " committed here, and which events are delivered, so shipper sends those again"
+    )
 
 
 def check_commits(database: Database) -> Iterator[CheckResult]:

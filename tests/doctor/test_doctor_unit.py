@@ -145,6 +145,8 @@ def test_what_starts_the_daemon_is_what_is_there(
     command: str,
 ) -> None:
     """No unit, no `systemctl`; nor where no systemd runs, as in a container."""
-    monkeypatch.setattr(module, "running_unit", lambda: None if name is None else tmp_path / name)
+    monkeypatch.setattr(
+        module, "running_unit", lambda **_: None if name is None else tmp_path / name
+    )
     monkeypatch.setattr(module, "_BOOTED", tmp_path if booted else tmp_path / "gone")
     assert start_command(config) == command

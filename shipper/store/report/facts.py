@@ -71,6 +71,8 @@ class ServerFacts:
     if that couldn't be found out."""
     bytes: int
     """How many bytes all tables of the outbox take."""
+    late_standbys: int = 0
+    """How many standbys follow it that a commit doesn't wait for."""
 
 
 def reach(engine: Engine) -> None:
@@ -189,7 +191,9 @@ def server(engine: Engine) -> ServerFacts:
         # The process id that a pooler gives a new connection isn't one of the server's.
         pooled = driver.info.backend_pid != row.pid
         shares = _is_shared(tx, driver) if pooled else False
-        return ServerFacts(row.version, row.standby, row.durable, pooled, shares, int(row.bytes))
+        return ServerFacts(
+            *(row.version, row.standby, row.durable, pooled, shares, int(row.bytes), row.late)
+        )
 
 
 def _is_shared(tx: Connection, driver: Any) -> bool | None:
@@ -257,5 +261,13 @@ _SERVER = text(
     "SELECT pg_backend_pid() AS pid, current_setting('server_version') AS version,"
     " pg_is_in_recovery() AS standby, current_setting('fsync') = 'on' AS durable,"
     " (SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class"
-    f" WHERE {OURS}) AS bytes"
+    f" WHERE {OURS}) AS bytes,"
+    # A role without rights sees no state; then it counts whether commits wait for anything. What
+    # reads a logical slot is no standby, and neither is a base backup.
+    " (SELECT count(*) FROM pg_stat_replication AS follower"
+    " WHERE coalesce(state IN ('streaming', 'catchup'), true)"
+    " AND coalesce(sync_state IN ('async', 'potential'),"
+    " current_setting('synchronous_standby_names') = '')"
+    " AND NOT EXISTS (SELECT 1 FROM pg_replication_slots AS slot"
+    " WHERE slot.active_pid = follower.pid AND slot.slot_type = 'logical')) AS late"
 )
