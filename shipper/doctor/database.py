@@ -131,8 +131,9 @@ def check_server(database: Database) -> Iterator[CheckResult]:
         how = "shares its processes" if server.shares else "may share its processes"
         yield warning(
             "pooler",
-            f"a pooler is between shipper and the server, and {how}; shipper's settings"
-            " (synchronous_commit, timeouts) may not reach the transactions that they are for",
+            f"a pooler is between shipper and the server, and {how} (transaction mode): shipping"
+            " works; shipper's settings (synchronous_commit, timeouts) may not reach the"
+            " transactions that they are for",
             "use the server's own port in [database] url; and let no application log in with"
             " shipper's role, because the pooler would share those connections with it",
         )
