@@ -7,6 +7,8 @@ from shipper.policy.lanes.ready import Ready
 from shipper.policy.shares import ALL_SHARDS
 from tests.campaigns.places import scaled
 from tests.drain.parts import Drain, loaded
+from typing import Any
+
 from tests.policy.table import Row
 from tests.policy.test_lanes_walks import WEIGHTS, Walk
 
@@ -69,7 +71,7 @@ class SharedWalk(Walk):
                 row.pending, row.dead, row.received = False, end == "dead", False
 
 
-_WEIGHTS = {**WEIGHTS, SharedWalk.share: 8, SharedWalk.work_elsewhere: 12}
+_WEIGHTS: dict[Any, int] = {**WEIGHTS, SharedWalk.share: 8, SharedWalk.work_elsewhere: 12}
 
 
 def test_wherever_the_shards_go_order_and_bounds_hold() -> None:
