@@ -134,7 +134,7 @@ class Queue:
 
         Raises LeaseLost if another process has ended this daemon, and OutboxChanged as `renew`.
         """
-        before = self._tenure.shares.held
+        before = self._tenure.shares.held - gave  # without an answer, they may be another's by now
         shares = self._tenure.attend(self._turn, gave)
         if shares.held - before:
             self._numbers.forget()  # their last holder may have recorded with greater numbers
