@@ -35,8 +35,8 @@ def step(owners: Owners, daemons: list[int], token: int) -> bool:
 def settle(owners: Owners, daemons: list[int], dice: Random) -> None:
     """Let all daemons act, in any order, until nothing is left to do."""
     for _ in range(4):
-        order = dice.sample(daemons, len(daemons))
-        if not any([step(owners, daemons, token) for token in order]):
+        acted = [step(owners, daemons, token) for token in dice.sample(daemons, len(daemons))]
+        if not any(acted):
             return
     raise AssertionError("the shares don't come to rest")
 
