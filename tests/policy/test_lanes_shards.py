@@ -1,5 +1,8 @@
 """Lanes whose shards go to other daemons and come back, beside everything else that can happen."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from shipper.policy.lanes import Lanes
@@ -69,7 +72,11 @@ class SharedWalk(Walk):
                 row.pending, row.dead, row.received = False, end == "dead", False
 
 
-_WEIGHTS = {**WEIGHTS, SharedWalk.share: 8, SharedWalk.work_elsewhere: 12}
+_WEIGHTS: dict[Callable[[Any], None], int] = {
+    **WEIGHTS,
+    SharedWalk.share: 8,
+    SharedWalk.work_elsewhere: 12,
+}
 
 
 def test_wherever_the_shards_go_order_and_bounds_hold() -> None:
