@@ -25,6 +25,8 @@ _DELIVERY = frozenset(
 EVENTS: Mapping[str, tuple[str, frozenset[str]]] = {
     "daemon.started": ("info", frozenset({"version", "database", "destinations"})),
     "daemon.recovered": ("warning", frozenset({"maybe_received"})),
+    "daemon.shares": ("info", frozenset({"shards", "daemons", "hint"})),
+    "daemon.took_over": ("warning", frozenset({"name", "process", "maybe_received"})),
     "daemon.stopping": ("info", frozenset({"reason"})),
     "daemon.stopped": ("info", frozenset({"cut_off"})),
     "daemon.waiting": ("warning", frozenset({"reason", "seconds"})),

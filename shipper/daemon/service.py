@@ -18,7 +18,7 @@ from shipper.clock import Clock
 from shipper.config import Settings
 from shipper.daemon import held_back, other_daemons, unknown_destinations
 from shipper.daemon import reload as reloading
-from shipper.daemon.acquisition import REACH_WITHIN
+from shipper.daemon.acquisition import REACH_WITHIN, Taking
 from shipper.daemon.file_watch import watch_files
 from shipper.daemon.held_back import HeldBack
 from shipper.daemon.observers import observed
@@ -160,7 +160,7 @@ class _Service:
             stop=self.requests.event,
             on_wait=self._notify.waiting,
             confirmed=self._confirmed,
-            within=within,
+            taking=Taking(within, alone=False),
         )
         closing = AsyncExitStack()
         try:

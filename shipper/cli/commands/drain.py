@@ -20,6 +20,7 @@ from shipper.cli.output.progress import Bar, progress_bar
 from shipper.clock import SystemClock
 from shipper.config import Settings
 from shipper.daemon import Stop, open_session
+from shipper.daemon.acquisition import Taking
 from shipper.daemon.stop_budget import STORE_GRACE
 from shipper.drain import Dispatcher, Route
 from shipper.errors import OutboxHeld, StoreUnavailable
@@ -148,7 +149,11 @@ class Drainer:
         # It doesn't wait for a database or a lease (`within`): the operator can repeat the command.
         view = self._view
         async with open_session(
-            view.settings, clock=view.clock, log=self._log, stop=self._stop, within=0.0
+            view.settings,
+            clock=view.clock,
+            log=self._log,
+            stop=self._stop,
+            taking=Taking(within=0.0),
         ) as session:
             over = asyncio.create_task(self._until_over(session.dispatcher))
             try:

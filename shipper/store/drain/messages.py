@@ -105,6 +105,8 @@ class Look:
     limit: int
     after: int = 0
     lane: str | int | None = None
+    shards: tuple[int, ...] | None = None
+    """Only rows of these shards; None for all."""
 
 
 class PendingRow(NamedTuple):
@@ -117,6 +119,7 @@ class PendingRow(NamedTuple):
     lane: str | int
     next_attempt_at: float | None
     held: bool = False
+    shard: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +153,5 @@ class Pulse:
     held_back: bool = False
     damage: tuple[str, ...] | None = None
     moved: bool = False
+    epoch: int = -1
+    """A number that changes if daemons come or go, or shards move; -1 where they can't."""

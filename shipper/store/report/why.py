@@ -14,9 +14,9 @@ from sqlalchemy import Connection, Engine, Row, TextClause, text
 from shipper.policy.delivery import RetryPolicy
 from shipper.store.db.dialect import Dialect, dialect_of, pick
 from shipper.store.db.snapshot import shown, snapshot, written
-from shipper.store.drain.claim_rows import claimed_ids
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Look
+from shipper.store.lease.claim_rows import claimed_ids
 from shipper.store.report.daemon_rows import JoinedDaemon, joined
 from shipper.store.report.daemons import current_daemon
 from shipper.store.report.events import EventReport
