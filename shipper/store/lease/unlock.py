@@ -1,8 +1,8 @@
 """Ending daemons whose leases are stuck, after an operator has confirmed that they have ended.
 
 It decides which daemons can be ended: none that certainly runs on this machine, and if some haven't
-prolonged their leases in time, only these. It refuses to end a daemon that has changed its row since
-the question to the operator. What a daemon may have sent is marked as it is ended.
+prolonged their leases in time, only these. It refuses to end one that has changed its row since the
+question to the operator. What a daemon may have sent is marked as it is ended.
 """
 
 from dataclasses import dataclass
