@@ -21,7 +21,7 @@ from shipper.drain.routes import Asked, Routes, take_wanted
 from shipper.drain.sharing import Sharing
 from shipper.drain.wait import Rhythm, Wait
 from shipper.errors import StoreUnavailable
-from shipper.policy.shares import Shares
+from shipper.policy.shares import EndedDaemon, Shares
 from shipper.store.drain.messages import Holds, LinkRow, Work
 
 CLAIMS_PER_TURN = 512
@@ -86,6 +86,11 @@ class Dispatcher:
     def shares(self) -> Shares:
         """Return the shards of the outbox that this daemon has."""
         return self._sharing.shares
+
+    @property
+    def ended(self) -> tuple[EndedDaemon, ...]:
+        """Return the daemons that this one has ended so far, of many the last ones."""
+        return self._sharing.ended
 
     def probe_at_once(self) -> None:
         """Probe the links that are down: something has changed, and they may work now."""
