@@ -19,7 +19,7 @@ from shipper.store.db.transactions import glancing
 from shipper.store.report.facts import server
 from tests import needs
 from tests.store.daemons import Daemon, column, write
-from tests.store.processes import until
+from tests.store.shipping import until
 
 
 @contextmanager
