@@ -52,7 +52,7 @@ async def observed(
     that leads judges the alarms and sends the heartbeat.
     """
     settings, dispatcher = session.settings, session.dispatcher
-    role = Role(lambda: dispatcher.shares, lambda: dispatcher.ended)
+    role = Role(lambda: dispatcher.shares, lambda: dispatcher.sharing.ended)
     alerts, address = settings.alerts, settings.web.listen
     async with AsyncExitStack() as stack:
         alarmed = alerts.webhook_url is not None or alerts.heartbeat_url is not None

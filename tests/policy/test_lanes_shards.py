@@ -1,5 +1,7 @@
 """Lanes whose shards go to other daemons and come back, beside everything else that can happen."""
 
+from typing import Any
+
 import pytest
 
 from shipper.policy.lanes import Lanes
@@ -7,8 +9,6 @@ from shipper.policy.lanes.ready import Ready
 from shipper.policy.shares import ALL_SHARDS
 from tests.campaigns.places import scaled
 from tests.drain.parts import Drain, loaded
-from typing import Any
-
 from tests.policy.table import Row
 from tests.policy.test_lanes_walks import WEIGHTS, Walk
 
