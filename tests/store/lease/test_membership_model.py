@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from shipper.policy import shares
-from tests.store.lease.membership_model import Broken, Model, Process, State, canonical
+from tests.store.lease.membership_model import Model, Process, State, canonical
 
 QUIET = ("renewed", "record", "change", "renew", "renewed", "glance", "change", "send")
 
