@@ -96,9 +96,14 @@ class Queue:
         """Whether other daemons can share the outbox, so that `attend` has something to do."""
         return self._dialect.moves_shards
 
-    def set_lease(self, ttl: float) -> None:
-        """Set how long the lease lasts, in seconds, from the next time on that it is prolonged."""
-        self._ttl = ttl
+    def describe(self, ttl: float, name: str, settings: str) -> None:
+        """Set how long the lease lasts (seconds), and what others see of this daemon.
+
+        It holds from the next time on that the lease is prolonged.
+        """
+        self._ttl, before = ttl, self._tenure.newcomer
+        if before is not None:
+            self._tenure.newcomer = before._replace(ttl=ttl, name=name, settings=settings)
 
     def acquire(
         self, owner: Owner, *, alone: bool = True, name: str = "", settings: str = ""
@@ -152,7 +157,7 @@ class Queue:
     def fence(self, tx: Connection) -> None:
         """Prolong the lease in the caller's transaction, so that it can't commit without it."""
         self._tenure.hold(tx, self._turn)
-        self._tenure.renew(tx, self._turn.token, self._ttl)
+        self._tenure.renew(tx, self._turn.token)
 
     # -- a turn -------------------------------------------------------------------------------
 

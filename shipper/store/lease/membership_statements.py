@@ -59,10 +59,9 @@ LAST: Final = text(
     " ORDER BY turn DESC LIMIT 1"
 )
 RENEW: Final = text(
-    "UPDATE shipper_daemon SET ttl = CAST(:ttl AS double precision),"
-    f" expires_at = {_EXPIRES} WHERE token = :token"
+    "UPDATE shipper_daemon SET ttl = CAST(:ttl AS double precision), name = :name,"
+    f" settings = :settings, expires_at = {_EXPIRES} WHERE token = :token"
 )
-SETTINGS: Final = text("UPDATE shipper_daemon SET settings = :settings WHERE token = :token")
 
 # A tool may have emptied the table: the shards it lacks belong to no daemon.
 ALL_SHARDS: Final = text(
