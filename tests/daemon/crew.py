@@ -1,6 +1,7 @@
 """Several daemons of one outbox on PostgreSQL, each with a name and a configuration of its own."""
 
 import asyncio
+import json
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -14,8 +15,8 @@ from tests.daemon.processes import Daemon, until
 from tests.laps import laps
 
 _SHARES = (
-    "SELECT d.name, count(s.shard) AS shards FROM shipper_daemon AS d"
-    " LEFT JOIN shipper_shard AS s USING (token) GROUP BY d.token, d.name ORDER BY d.token"
+    "SELECT d.name, d.owner, count(s.shard) AS shards FROM shipper_daemon AS d"
+    " LEFT JOIN shipper_shard AS s USING (token) GROUP BY d.token ORDER BY d.token"
 )
 _KEYS = (
     "SELECT o.event_id FROM shipper_outbox AS o JOIN shipper_shard AS s ON s.shard = o.slot & 63"
@@ -67,20 +68,20 @@ class Crew:
 
     async def join(self, who: str, **settings: Any) -> Daemon:
         """Start the daemon with this name and wait until all daemons have their shares."""
-        there = len(self.shares())
         daemon = self.start(who, **settings)
         await daemon.told("daemon.started")
-        await until(lambda: len(self.shares()) == there + 1)
-        await self.shared()
+        await self.shared(daemon.pid)
         return daemon
 
-    async def shared(self) -> None:
-        """Wait until every shard has a daemon, and no daemon has two more than another."""
-        await until(self._is_shared)
+    async def shared(self, pid: int) -> None:
+        """Wait until every shard has a daemon, and no daemon has two more than this process."""
+        await until(lambda: self._is_shared(pid))
 
-    def _is_shared(self) -> bool:
-        shares = self.shares().values()
-        return sum(shares) == SHARDS and max(shares) - min(shares) <= 1
+    def _is_shared(self, pid: int) -> bool:
+        rows = self.shop.rows(_SHARES)
+        shares = [row.shards for row in rows]
+        joined = pid in {json.loads(row.owner)["pid"] for row in rows}
+        return joined and sum(shares) == SHARDS and max(shares) - min(shares) <= 1
 
     def shares(self) -> Counter[str]:
         """Return how many shards each daemon has."""
