@@ -167,7 +167,9 @@ class Proxy:
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """End a connection by RST."""
+    """End a connection by RST, unless it has ended."""
+    if writer.transport.is_closing():
+        return
     peer = writer.get_extra_info("socket")
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

@@ -73,7 +73,7 @@ class SendersBooks(Books):
     def note_sender(self, request: RequestInfo) -> None:
         """Take in who has sent the request that was noted last."""
         number = request.headers.get(HEADER, "").rpartition("-")[2]
-        self._sent_by[self.requests[-1].seq] = int(number)
+        self._sent_by[len(self.requests)] = int(number)
 
     def process(self, visit: Visit) -> None:
         """Note that an event was taken."""
