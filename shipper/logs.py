@@ -30,6 +30,7 @@ EVENTS: Mapping[str, tuple[str, frozenset[str]]] = {
     "daemon.stopping": ("info", frozenset({"reason"})),
     "daemon.stopped": ("info", frozenset({"cut_off"})),
     "daemon.waiting": ("warning", frozenset({"reason", "seconds"})),
+    "daemon.differs": ("warning", frozenset({"name", "settings", "hint"})),
     "config.reloaded": ("info", frozenset({"path"})),
     "config.rejected": ("error", frozenset({"path", "problems", "hint"})),
     "config.warning": ("warning", frozenset({"problem"})),

@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from math import inf
+from typing import NamedTuple
 
 from shipper.config import Settings
+from shipper.config.agreement import agreement
 from shipper.daemon.database_thread import DatabaseThread
 from shipper.errors import (
     AccessDenied,
@@ -120,14 +122,32 @@ def log_waiting(log: Log, waits: Callable[[str], None]) -> Callable[[ShipperErro
     return log_error
 
 
+class Taking(NamedTuple):
+    """How a session takes its outbox.
+
+    The database has `within` seconds to become reachable; with 0 there is no wait at all. `alone`
+    says that it doesn't share the outbox with other daemons; on SQLite none does.
+    """
+
+    within: float = REACH_WITHIN
+    alone: bool = True
+
+
 def acquire(
     queue: Queue,
     spared: QueueWithReserve | None,
-    owner: Owner,
+    settings: Settings,
+    taking: Taking,
     patience: dict[type[ShipperError], float],
 ) -> int:
-    """Take the outbox; if the holder's lease must be watched first, extend `patience` for that."""
-    acquire = partial(queue.acquire, owner)
+    """Take the outbox; if a holder's lease must be watched first, extend `patience` for that."""
+    acquire = partial(
+        queue.acquire,
+        Owner.here(),
+        alone=taking.alone,
+        name=settings.daemon.name,
+        settings=agreement(settings),
+    )
     try:
         return acquire() if spared is None else spared.insist(acquire)
     except OutboxHeld as held:

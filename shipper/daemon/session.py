@@ -17,9 +17,10 @@ from pathlib import Path
 from shipper.advice import place_of
 from shipper.clock import Clock
 from shipper.config import Settings
+from shipper.config.agreement import agreement
 from shipper.daemon.acquisition import (
     FROZEN,
-    REACH_WITHIN,
+    Taking,
     acquire,
     give_back,
     interrupted_by,
@@ -68,6 +69,7 @@ from shipper.system.confirmed_time import Confirmed
 
 # Seconds. A command that asks whether the file is locked holds the lock for a shorter time.
 _HELD_A_MOMENT = 0.5
+_BY_ITSELF = Taking()
 
 
 @dataclass(slots=True)
@@ -103,6 +105,10 @@ class Session:
         """The chores on the outbox, in the database's thread."""
         return self.outbox.upkeep
 
+    def leads(self) -> bool:
+        """Return whether this daemon does the chores that only one of an outbox may do."""
+        return self.outbox.queue.shares.leads
+
     async def links(self, fresh: ReadyDestinations) -> Mapping[str, LinkRow]:
         """Return the saved links if destinations are added; none if the database doesn't answer."""
         if fresh.inputs.keys() <= self.dispatcher.routes.keys():
@@ -122,7 +128,7 @@ class Session:
             move(outbox.upkeep.database, settings.database.url)
             self.database = describe(outbox.upkeep.database)
         self.lease_ttl = max(self.lease_ttl, lease_ttl(settings))
-        outbox.queue.set_lease(self.lease_ttl)
+        outbox.queue.describe(self.lease_ttl, settings.daemon.name, agreement(settings))
         dispatcher.set_rhythm(outbox.rhythm(settings, self.lease_ttl))
         if outbox.upkeep.reserve is not None:
             outbox.upkeep.reserve.size = settings.space.reserve
@@ -156,18 +162,18 @@ async def open_session(
     stop: Stop,
     on_wait: Callable[[str], None] = lambda _: None,
     confirmed: Confirmed | None = None,
-    within: float = REACH_WITHIN,
+    taking: Taking = _BY_ITSELF,
 ) -> AsyncIterator[Session]:
     """Take the outbox for the length of the `with`; `on_wait` gets each reason for a wait.
 
     A stop waits for the database no longer than its budget (`bounded`). `confirmed` is the clock of
-    earlier sessions of this process, if there were any. The database has `within` seconds to become
-    reachable; with 0 there is no wait at all.
+    earlier sessions of this process, if there were any.
 
     Raises StoreUnavailable if the database can't be reached in time, and OutboxHeld if another
-    daemon holds the outbox. Raises SchemaError and AccessDenied at once, unless `within` is `inf`.
+    daemon holds the outbox and this one doesn't share it. Raises SchemaError and AccessDenied at
+    once, unless `within` is `inf`.
     """
-    path, ttl = database_path(settings.database.url), lease_ttl(settings)
+    path, ttl, within = database_path(settings.database.url), lease_ttl(settings), taking.within
     thread = DatabaseThread()
     thread.patient = within > 0
     async with AsyncExitStack() as stack:
@@ -194,7 +200,7 @@ async def open_session(
             for done in await thread.insist(lambda: prepare(engine), reached, stop, waiting):
                 notice(done)
         reserve = None if path is None else Reserve(path, settings.space.reserve)
-        queue, owner = Queue(engine, lease_ttl=ttl, monotonic=clock.monotonic), Owner.here()
+        queue = Queue(engine, lease_ttl=ttl, monotonic=clock.monotonic)
         spared = (
             None
             if reserve is None
@@ -207,7 +213,7 @@ async def open_session(
         def take() -> int:
             nonlocal taken_at
             taken_at = clock.monotonic()
-            return acquire(queue, spared, owner, patience if within else {})
+            return acquire(queue, spared, settings, taking, patience if within else {})
 
         recovered = await thread.insist(take, patience, stop, waiting)
         stack.push_async_callback(give_back, thread, queue, spared)
@@ -217,12 +223,20 @@ async def open_session(
         confirmed = confirmed or Confirmed(clock)
         confirmed.begin(
             await thread.run(partial(newest, engine)),
-            await thread.run(partial(clock_notes.read, engine, owner.boot)),
+            await thread.run(partial(clock_notes.read, engine, Owner.here().boot)),
         )
         upkeep = Upkeep(engine, thread.run, asyncio.sleep, clock, log, confirmed, reserve)
         known = await thread.run(partial(identity, engine))
+        looks = Looks(engine, lambda: queue.token)
         outbox = SessionOutbox(
-            address, known, thread, queue, Looks(engine), upkeep, watch, taken_at
+            address,
+            known,
+            thread,
+            queue,
+            looks,
+            upkeep,
+            watch,
+            taken_at,
         )
         tally = Tally(clock.monotonic())
         if path is not None:

@@ -11,16 +11,21 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
+from sqlalchemy import text
+
 from shipper.drain.dispatcher import Dispatcher
-from shipper.errors import LeaseLost
 from shipper.policy.event import Event
+from shipper.store.db.dialect import POSTGRES
+from shipper.store.db.statement import Statement
 from shipper.store.db.transactions import glancing, writing
 from shipper.store.drain.floors import Floors
 from shipper.store.drain.look import Looks
 from shipper.store.drain.queue import Queue
 from shipper.store.drain.watermark import Watermark
-from shipper.store.lease import unlock
-from shipper.store.lease.turns import StillnessTimer, TurnBook
+from shipper.store.lease import membership, unlock
+from shipper.store.lease.lost import taken_over
+from shipper.store.lease.membership import DaemonRow, StillnessTimer
+from shipper.store.lease.turns import Turn, TurnBook
 from shipper.system.steps import Mark, Steps
 
 Plant = Callable[[], Any]
@@ -99,15 +104,14 @@ def claims_outlive_a_server_that_went_back() -> Any:
     """As long as the token is ours, what was claimed counts, whatever the server has of it."""
 
     def fence(self: Queue, tx: Any) -> None:
-        held, _ = self._turns.lock(tx)
-        self._turns.renew(tx, held.token, self._ttl)
+        self._tenure.renew(tx, self._turn.token)
 
     def steps(self: Queue, work: Any, follow: Any) -> Steps[list[Event]]:
         yield Mark.WAIT
         with writing(self._engine) as tx:
-            _, last = self._turns.lock(tx)
+            last = self._tenure.hold(tx, Turn(0, self._turn.token, 0, 0, 0))
         self._known = 0
-        self._turn = self._turn._replace(number=last.number, token=last.token)
+        self._turn = self._turn._replace(number=last.number)
         return (yield from original(self, work, follow))
 
     original = Queue.steps
@@ -117,7 +121,7 @@ def claims_outlive_a_server_that_went_back() -> Any:
 @bug
 def a_server_that_went_back_is_a_takeover() -> Any:
     """Whoever finds another last turn than its own ends."""
-    return patch.object(Queue, "_lost", lambda *_: LeaseLost("another has taken over"))
+    return patch.object(membership, "went_back", taken_over)
 
 
 @bug
@@ -154,20 +158,19 @@ def an_open_transaction_is_overtaken() -> Any:
 def the_lease_is_judged_by_the_servers_clock() -> Any:
     """When the server says that a lease is over, it is."""
 
-    def _refuse_held(self: Queue, held: Any, last: Any, owner: Any) -> None:
-        if not held.seems_over:
-            original(self, held, last, owner)
+    def left(self: StillnessTimer, row: DaemonRow) -> float:
+        return 0.0 if row.seems_over else original(self, row)
 
-    original = Queue._refuse_held
-    return patch.object(Queue, "_refuse_held", _refuse_held)
+    original = StillnessTimer.left
+    return patch.object(StillnessTimer, "left", left)
 
 
 @bug
 def a_watch_never_begins_anew() -> Any:
     """Who has waited for as long as a lease takes the outbox, though its holder lives."""
 
-    def left(self: StillnessTimer, _seen: object, ttl: float) -> float:
-        return original(self, "the same", ttl)
+    def left(self: StillnessTimer, row: DaemonRow) -> float:
+        return original(self, row._replace(expires="the same"))
 
     original = StillnessTimer.left
     return patch.object(StillnessTimer, "left", left)
@@ -180,8 +183,9 @@ def who_was_taken_over_goes_on() -> Any:
     def steps(self: Queue, work: Any, follow: Any) -> Steps[list[Event]]:
         yield Mark.WAIT
         with writing(self._engine) as tx:
-            held, last = self._turns.lock(tx)
-        self._turn = self._turn._replace(number=last.number, token=held.token)
+            row = tx.execute(text("SELECT token, turn FROM shipper_turn ORDER BY 1 DESC, 2 DESC"))
+            token, number = row.first() or (0, 0)
+        self._turn = self._turn._replace(number=number, token=token)
         return (yield from original(self, work, follow))
 
     original = Queue.steps
@@ -208,8 +212,9 @@ def the_lease_is_prolonged_with_every_turn() -> Any:
     """Each turn leaves a dead version of the row that every turn locks."""
 
     def advance(self: TurnBook, channel: Any, turn: Any, known: Any) -> Callable[[], Any]:
-        self._sql.renew.send(channel, {"token": turn.token, "ttl": 25.0})
+        prolong.send(channel, {"token": turn.token})
         return original(self, channel, turn, known)
 
+    prolong = Statement(POSTGRES, "UPDATE shipper_daemon SET ttl = ttl WHERE token = :token")
     original = TurnBook.advance
     return patch.object(TurnBook, "advance", advance)

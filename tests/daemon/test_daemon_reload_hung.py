@@ -11,6 +11,7 @@ import pytest
 
 from shipper.clock import SystemClock
 from shipper.config import load
+from shipper.daemon.acquisition import Taking
 from shipper.daemon.database_thread import DatabaseThread
 from shipper.daemon.reload import answered, identified
 from shipper.daemon.requests import Stop, unless_over
@@ -90,7 +91,7 @@ async def test_a_session_that_a_reload_opens_is_left_to_a_server_that_says_nothi
     settings, log = load(shop.config, {}), open_log("info", "json", io.StringIO())
     async with silent() as server:
         hung = replace(settings, database=replace(settings.database, url=server.url))
-        session = open_session(hung, clock=SystemClock(), log=log, stop=Stop(), within=0.0)
+        session = open_session(hung, clock=SystemClock(), log=log, stop=Stop(), taking=Taking(0.0))
         with pytest.raises(StoreUnavailable, match="does not answer within"):
             async with answered(1.0), session:
                 pass

@@ -1,6 +1,5 @@
 """Lanes whose shards go to other daemons and come back, beside everything else that can happen."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -72,11 +71,7 @@ class SharedWalk(Walk):
                 row.pending, row.dead, row.received = False, end == "dead", False
 
 
-_WEIGHTS: dict[Callable[[Any], None], int] = {
-    **WEIGHTS,
-    SharedWalk.share: 8,
-    SharedWalk.work_elsewhere: 12,
-}
+_WEIGHTS: dict[Any, int] = {**WEIGHTS, SharedWalk.share: 8, SharedWalk.work_elsewhere: 12}
 
 
 def test_wherever_the_shards_go_order_and_bounds_hold() -> None:

@@ -44,9 +44,8 @@ from shipper.logs import EVENTS, Log
 from shipper.policy.lanes import Lanes
 from shipper.store.db import ready
 from shipper.store.db.ready import begin
-from shipper.store.drain import claims
 from shipper.store.drain.queue import Queue
-from shipper.store.lease import file_lock
+from shipper.store.lease import claims, file_lock
 from shipper.store.lease.file_lock import FileLock
 from tests.evidence import Process
 from tests.simulation.database import DicedSwiftness, Disk, InlineThread

@@ -39,14 +39,14 @@ from shipper.policy.pace import Pace
 from shipper.policy.partial_outage import Crowd
 from shipper.store.db.sqlite import opening
 from shipper.store.db.transactions import writing
-from shipper.store.drain import claims, recovery
 from shipper.store.drain import record as recording
-from shipper.store.drain.claims import ClaimBook
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Pulse
 from shipper.store.drain.queue import Queue
-from shipper.store.lease import file_lock
+from shipper.store.lease import claims, file_lock, recovery
+from shipper.store.lease.claims import ClaimBook
 from shipper.store.lease.file_lock import FileLock
+from shipper.store.lease.sole import Sole
 from shipper.system.steps import Mark, Steps
 
 Plant = Callable[[], Any]
@@ -306,9 +306,7 @@ def done_twice_when_the_answer_is_lost() -> Any:
     def steps(self: Queue, work: Any, follow: Any) -> Steps[list[Event]]:
         yield Mark.WAIT
         with writing(self._engine) as tx:
-            held, last = self._turns.lock(tx)
-        if held.token == last.token == self._turn.token:
-            self._turn = last
+            self._turn = self._tenure.hold(tx, self._turn)
         return (yield from original(self, work, follow))
 
     original = Queue.steps
@@ -323,8 +321,8 @@ def stale_lease_accepted() -> Any:
     """Who was taken over goes on writing."""
 
     def _advance(self: Queue, channel: Any, turn: Any, by: Any) -> Any:
-        held, last = self._turns.lock(channel.tx)
-        turn = turn._replace(number=last.number + 1, token=held.token)
+        last = Sole()._last(channel.tx)
+        turn = turn._replace(number=last.number + 1, token=last.token)
         return original(self, channel, turn, by)
 
     original = Queue._advance

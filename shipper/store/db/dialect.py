@@ -135,7 +135,11 @@ class Dialect(Protocol):
     shape: str
     """Reads a text that changes if a trigger, an index or the table's file changes."""
     books: str
-    """The last turn, as the table of a FROM."""
+    """What the last turns have given, as the table of a FROM."""
+    moves_shards: bool
+    """Whether several daemons can share an outbox."""
+    of_claim: str
+    """The token of the daemon that made a claim, as a column of its row."""
     counters: str
     """The counters of the destinations, with what turns have counted, as the table of a FROM."""
 
@@ -232,7 +236,7 @@ class Dialect(Protocol):
         """Lift the time limit for statements until the transaction ends."""
 
     def lock_lease(self, tx: Connection) -> None:
-        """Lock the row of the lease until the transaction ends: no turn is written meanwhile."""
+        """Lock the lease until the transaction ends: no daemon joins or writes a turn meanwhile."""
 
     def one_upgrade_at_a_time(self, tx: Connection) -> None:
         """Wait until no other process upgrades this outbox."""

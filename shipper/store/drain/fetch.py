@@ -11,7 +11,7 @@ from typing import Any
 from shipper.policy.event import Event
 from shipper.store.db.dialect import Dialect
 from shipper.store.db.statement import Channel, Sent, Statement
-from shipper.store.drain.claims import chunks
+from shipper.store.lease.claims import chunks
 
 
 class Fetch:

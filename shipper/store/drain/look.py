@@ -16,18 +16,18 @@ that server's own value. Another cluster ends the session.
 It must never return a row above the watermark. It must always return a lane from its beginning.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from shipper.errors import OutboxChanged
-from shipper.store.db.dialect import ALL_IDS, Dialect, dialect_of
-from shipper.store.db.postgres.catalog import CLUSTER
-from shipper.store.db.statement import Channel, Sent, Statement
+from shipper.store.db.dialect import ALL_IDS, dialect_of
+from shipper.store.db.statement import Channel, Sent
 from shipper.store.db.transactions import Follow, asking, glancing, is_ready, viewing
 from shipper.store.drain.commands import Commands
 from shipper.store.drain.floors import Floors
+from shipper.store.drain.look_statements import LookStatements
 from shipper.store.drain.messages import (
     NOT_SEEN,
     Holds,
@@ -40,7 +40,6 @@ from shipper.store.drain.messages import (
 from shipper.store.drain.watermark import Watermark
 from shipper.store.schema.damage import damage, lease_row, made_of
 
-_INDEXES = ("pending", "maybe", "key")
 # The tables are checked with every 16th pulse: within seconds, also while nothing happens.
 _LOOKED_AT_EVERY = 16
 
@@ -55,10 +54,12 @@ class _Asked(NamedTuple):
 class Looks:
     """The daemon's questions to the outbox; one thread at a time asks them."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, token: Callable[[], int] = lambda: -1) -> None:
         self._engine = engine
+        self._token = token
         self._dialect = dialect_of(engine)
-        self._sql = _LookStatements(self._dialect)
+        self._sql = LookStatements(self._dialect)
+        self._sql_of_shards = LookStatements(self._dialect, of_shards=True)
         # SQLite has one writer at a time: ids are in the order of commits, nothing is held back.
         self._watermark = Watermark(0 if self._dialect.may_hold_back else ALL_IDS)
         # The number is comparable only on the connection that read it.
@@ -96,7 +97,7 @@ class Looks:
 
         def send(channel: Channel) -> None:
             if pulse and self._made:
-                self._asked_pulse = self._sql.pulse.send(channel, self._made)
+                self._asked_pulse = self._ask_pulse(channel)
             self._asked |= {question: self._ask(channel, question) for question in questions}
 
         return send
@@ -121,9 +122,11 @@ class Looks:
                 with glancing(self._engine) as tx:
                     self._made = made_of(self._sql.made.row(tx))
             with asking(self._engine) as channel:
-                sent = self._sql.pulse.send(channel, self._made)
+                sent = self._ask_pulse(channel)
                 channel.wait()
-        generation, last, settled, highest, oldest, upcoming, started = lease_row(sent.rows())
+        generation, epoch, last, settled, highest, oldest, upcoming, started = lease_row(
+            sent.rows()
+        )
         moved = self._meet(sent.driver, started)
         if generation != self._generation:
             self._generation = generation
@@ -133,7 +136,11 @@ class Looks:
         self._watermark.observe(highest, oldest, upcoming)
         fresh = self._watermark.safe != self._scanned
         self._scanned = self._watermark.safe
-        return Pulse(fresh, generation, self._watermark.is_held_back, self._damage(), moved)
+        held_back = self._watermark.is_held_back
+        return Pulse(fresh, generation, held_back, self._damage(), moved, epoch)
+
+    def _ask_pulse(self, channel: Channel) -> Sent:
+        return self._sql.pulse.send(channel, {"token": self._token(), **self._made})
 
     def _meet(self, driver: object, started: int) -> bool:
         """Return whether this may be another server than before; if so, start a new watermark.
@@ -203,9 +210,12 @@ class Looks:
         }
         if question.after == 0 and question.kind != "lane":
             self._floors.forget()  # a scan of all rows: any of them may have changed
-        statement = self._sql.looks[question.kind]
+        sql = self._sql
+        if question.shards is not None:
+            sql, values["shards"] = self._sql_of_shards, list(question.shards)
+        statement = sql.looks[question.kind]
         if question.kind == "lane" and isinstance(question.lane, int):
-            statement = self._sql.single
+            statement = sql.single
             values["id"] = question.lane
         elif question.kind == "lane":
             values["key"] = self._dialect.bind_key(str(question.lane))
@@ -227,10 +237,15 @@ class Looks:
         return rows
 
     def _row(
-        self, row: int, key: str | bytes | None, next_attempt_at: str | float | None, held: int
+        self,
+        row: int,
+        key: str | bytes | None,
+        next_attempt_at: str | float | None,
+        held: int,
+        shard: int = 0,
     ) -> PendingRow:
         lane = row if key is None else self._dialect.text(key)
-        return PendingRow(row, lane, self._dialect.wall(next_attempt_at), bool(held))
+        return PendingRow(row, lane, self._dialect.wall(next_attempt_at), bool(held), shard)
 
     def links(self) -> list[LinkRow]:
         """Return the last recorded state of each destination."""
@@ -259,62 +274,6 @@ class Looks:
         return self._commands.touched(since)
 
 
-def _lane(dialect: Dialect, columns: str, table: str) -> str:
-    """Return the query for the beginning of a lane; on PostgreSQL from a floor on (`floors`)."""
-    mine = f"WHERE status = 'pending' AND id <= :safe AND {dialect.same_key}"
-    if not dialect.keeps_dead_rows:
-        return f"{columns} FROM {table} {mine} ORDER BY maybe_received DESC, id LIMIT :limit"
-    columns += f", maybe_received FROM {table} {mine}"
-    return (
-        f"({columns} AND maybe_received >= 1 ORDER BY maybe_received DESC, id LIMIT :limit)"
-        f" UNION ALL ({columns} AND maybe_received = 0 AND id > :floor ORDER BY id LIMIT :limit)"
-    )
-
-
 def _place_of(row: Sequence[Any]) -> tuple[int, int]:
     """Return a row's place in its lane; its last column says whether it may have been received."""
     return (-row[-1], row[0])
-
-
-class _LookStatements:
-    """The statements of this module, made once for a dialect."""
-
-    def __init__(self, dialect: Dialect) -> None:
-        moment = dialect.moment.format("next_attempt_at")
-        # With LIMIT, PostgreSQL looks the hold up for each row; with EXISTS its planner may read
-        # all holds.
-        held = (
-            "(SELECT 1 FROM shipper_hold AS h WHERE"
-            f" {dialect.its_hold.format(hold='h', row='shipper_outbox')} LIMIT 1)"
-        )
-        columns = (
-            f"SELECT id, {dialect.ordering_key} AS ordering_key, {moment} AS next_attempt_at,"
-            f" {held} AS held"
-        )
-        pending = "WHERE status = 'pending' AND destination = :destination AND id <= :safe"
-        page = "AND id > :after ORDER BY id LIMIT :limit"
-        table = {name: f"shipper_outbox{dialect.along.format(name)}" for name in _INDEXES}
-        self.looks = {
-            "pending": Statement(dialect, f"{columns} FROM {table['pending']} {pending} {page}"),
-            "maybe_received": Statement(
-                dialect, f"{columns} FROM {table['maybe']} {pending} AND maybe_received = 1 {page}"
-            ),
-            "lane": Statement(dialect, _lane(dialect, columns, table["key"])),
-        }
-        self.single = Statement(dialect, f"{columns} FROM shipper_outbox {pending} AND id = :id")
-        since, next_try, updated, failing = map(
-            dialect.moment.format, ("since", "next_try_at", "updated_at", "failing_since")
-        )
-        self.links = text(
-            f"SELECT name, state, reason, {since} AS since, {next_try} AS next_try_at,"
-            f" {updated} AS updated_at, failures, last_error, {failing} AS failing_since"
-            " FROM shipper_destination"
-        )
-        self.version = Statement(dialect, "PRAGMA data_version")
-        self.made = Statement(dialect, dialect.made)
-        self.shape = Statement(dialect, dialect.shape)
-        self.pulse = Statement(dialect, dialect.pulse)
-        self.may_read_cluster = Statement(
-            dialect, "SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
-        )
-        self.cluster = Statement(dialect, CLUSTER)

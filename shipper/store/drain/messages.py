@@ -106,13 +106,13 @@ class Look:
     after: int = 0
     lane: str | int | None = None
     shards: tuple[int, ...] | None = None
-    """The shards whose rows the answer has; None for all."""
+    """Only rows of these shards; None for all."""
 
 
 class PendingRow(NamedTuple):
     """A pending row as a look shows it. `next_attempt_at` is in seconds since 1970.
 
-    `held` is whether its key is held. `shard` is the shard that its lane lies in.
+    `held` is whether its key is held.
     """
 
     id: int
@@ -145,8 +145,7 @@ class Pulse:
     `fresh` says that there may be new events; `generation` grows with every operator's command;
     `held_back` says that an open transaction keeps committed events back (Postgres). `damage` lists
     what is wrong with the tables, one sentence each; None if they weren't checked. `moved` says
-    that the connection is a new one, or that another server answered than before. `epoch` changes
-    whenever daemons come or go, or shards change hands; -1 if it wasn't asked.
+    that the connection is a new one, or that another server answered than before.
     """
 
     fresh: bool
@@ -155,3 +154,4 @@ class Pulse:
     damage: tuple[str, ...] | None = None
     moved: bool = False
     epoch: int = -1
+    """A number that changes if daemons come or go, or shards move; -1 where they can't."""

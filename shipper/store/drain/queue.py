@@ -1,7 +1,7 @@
 """What the daemon writes: it takes the outbox, claims events, records outcomes.
 
 It decides whether this process is still allowed to write: every transaction first writes a turn or
-prolongs the lease, under its token, so a process that was replaced changes nothing. It also decides
+prolongs the lease, under its token, so a process that was ended changes nothing. It also decides
 what one turn does: all of the daemon's writes that wait, in one transaction.
 
 It must never have a transaction open while the network is waited for, and the cost of a statement
@@ -12,33 +12,29 @@ database's thread can both use it, but never at the same time (`shipper.daemon.s
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from shipper.clock import SystemClock
-from shipper.errors import LeaseLost, OutboxChanged, OutboxHeld
+from shipper.errors import OutboxChanged
 from shipper.policy.event import Event
-from shipper.policy.shares import WHOLE, Shares
-from shipper.store.db.dialect import Dialect, dialect_of
-from shipper.store.db.statement import Channel, Statement
+from shipper.policy.shares import Shares
+from shipper.store.db.dialect import dialect_of
+from shipper.store.db.statement import Channel
 from shipper.store.db.transactions import Follow, exchanging, writing
 from shipper.store.drain import record as recording
 from shipper.store.drain import sqlite_planner
-from shipper.store.drain.claims import ClaimBook, dump_ids, load_ids
 from shipper.store.drain.fetch import Fetch
-from shipper.store.drain.messages import Work
-from shipper.store.drain.recovery import recover
-from shipper.store.lease.lease import Owner
-from shipper.store.lease.turns import LeaseState, StillnessTimer, Turn, TurnBook, Written, fold_all
+from shipper.store.drain.messages import LinkRow, Work
+from shipper.store.drain.numbers import delivery_numbers
+from shipper.store.drain.queue_statements import QueueStatements
+from shipper.store.lease.claims import ClaimBook, dump_ids, load_ids
+from shipper.store.lease.lease import Newcomer, Owner
+from shipper.store.lease.lost import taken_over
+from shipper.store.lease.membership import Membership
+from shipper.store.lease.sole import Sole
+from shipper.store.lease.turns import Turn, TurnBook, Written, fold_one
 from shipper.store.schema.damage import made_of
 from shipper.system.steps import Mark, Steps, whole
-
-_WENT_BACK = (
-    "the database lacks what shipper last wrote there: a standby was promoted that lacks it,"
-    " or a backup was restored"
-)
-_CORRECTED = "db upgrade has corrected the numbers of shipper's turns, which a tool had set back"
-_IN_FLIGHT = "events in flight at that moment are sent again, with the same Idempotency-Key"
-_MAY_REPEAT = "events delivered since then are sent again, with the same Idempotency-Key"
 
 _EMPTIED = "shipper_outbox was emptied, restored or replaced while events of it were in flight"
 _CHECK = "run: shipper db upgrade, which says what is wrong with it now"
@@ -70,76 +66,84 @@ class Queue:
     ) -> None:
         self._engine = engine
         self._dialect = dialect_of(engine)
-        self._sql = _QueueStatements(self._dialect)
+        self._sql = QueueStatements(self._dialect)
         self._turns = TurnBook(self._dialect, monotonic)
-        self._watch = StillnessTimer(monotonic)
+        self._tenure: Sole | Membership = (
+            Sole() if self._dialect.is_file else Membership(engine, monotonic)
+        )
+        self._numbers = delivery_numbers(self._dialect)
         self._ttl = lease_ttl
         self._fetch = Fetch(self._dialect, bytes_per_claim)
         self._book = ClaimBook()
         self._turn = Turn(0, 0, 0, 0, 0)
-        self._since: str | None = None
         self._made: dict[str, int] = {}
         self._met = 0  # which server the last turn was written to
         self._known = 0  # the highest id that was handed out
-        self.attends = False
-        self.shares = WHOLE
-
-    def attend(self, gave: frozenset[int]) -> Shares:
-        """Return the shares of a daemon that is alone."""
-        assert not gave
-        return self.shares
 
     # -- the lease ----------------------------------------------------------------------------
 
-    def set_lease(self, ttl: float) -> None:
-        """Set how long the lease lasts, in seconds, from the next time on that it is prolonged."""
-        self._ttl = ttl
+    @property
+    def token(self) -> int:
+        """The token of this process; 0 before it has taken the outbox."""
+        return self._turn.token
 
-    def acquire(self, owner: Owner) -> int:
-        """Take the outbox; return how many events a process that died may have sent.
+    @property
+    def shares(self) -> Shares:
+        """The shards that this process has, as of its last step."""
+        return self._tenure.shares
 
-        Raises OutboxHeld while another process that may be alive has it. A holder that isn't known
-        to be dead counts as alive until the lease has stayed the same for as long as it was taken,
-        by this process's own clock.
+    @property
+    def attends(self) -> bool:
+        """Whether other daemons can share the outbox, so that `attend` has something to do."""
+        return self._dialect.moves_shards
+
+    def describe(self, ttl: float, name: str, settings: str) -> None:
+        """Set how long the lease lasts (seconds), and what others see of this daemon.
+
+        It holds from the next time on that the lease is prolonged.
+        """
+        self._ttl, before = ttl, self._tenure.newcomer
+        if before is not None:
+            self._tenure.newcomer = before._replace(ttl=ttl, name=name, settings=settings)
+
+    def acquire(
+        self, owner: Owner, *, alone: bool = True, name: str = "", settings: str = ""
+    ) -> int:
+        """Take the outbox; return how many events processes that died may have sent.
+
+        `name` and `settings` are for the people and the daemons that see this one beside others.
+        With `alone`, raises OutboxHeld while another process that may be alive ships. A process
+        that isn't known to be dead counts as alive until its lease has stayed the same for as long
+        as it was taken, by this process's own clock. Without `alone`, share it with those.
         """
         with writing(self._engine) as tx:
-            held, last = self._turns.lock(tx)
-            self._refuse_held(held, last, owner)
-            ours = last._replace(token=held.token + 1)
-            turn = self._turns.take(tx, ours, owner.write(), self._ttl)
+            newcomer = Newcomer(owner, self._ttl, name, settings, alone)
+            turn, left = self._tenure.join(tx, newcomer)
             met = self._meet(tx)
             if self._dialect.is_file:
                 sqlite_planner.forget(tx)
-            left = recover(tx, self._dialect)
             made = made_of(self._sql.made.row(tx))
-            self._since = self._turns.lock(tx)[0].since
         self._turn, self._met, self._made, self._known = turn, met, made, 0
         self._book = ClaimBook()
+        self._turns.begin()
+        self._numbers.forget()
         return left
 
-    def _refuse_held(self, held: LeaseState, last: Turn, owner: Owner) -> None:
-        holder = Owner.read(held.owner)
-        is_free = held.owner is None or self._dialect.is_file  # there the file's lock decides
-        if is_free or holder == owner or (holder is not None and holder.is_dead()):
-            return
-        ttl = self._ttl if held.ttl is None else held.ttl
-        left = self._watch.left((held.token, last.number, held.expires), ttl)
-        if left > 0:
-            raise OutboxHeld(
-                f"{holder or 'another daemon'} holds this outbox",
-                "stop it, or wait until its lease has ended; if it hangs: shipper db unlock",
-                left=left,
-                watched=ttl,
-                seems_over=held.seems_over,
-            )
+    def attend(self, gave: frozenset[int]) -> Shares:
+        """Give back shards in which nothing is claimed, and take those that are due; see `shares`.
+
+        Raises LeaseLost if another process has ended this daemon, and OutboxChanged as `renew`.
+        """
+        before = self._tenure.shares.held
+        shares = self._tenure.attend(self._turn, gave)
+        if shares.held - before:
+            self._numbers.forget()  # their last holder may have recorded with greater numbers
+        return shares
 
     def release(self) -> None:
-        """Release the lease; mark what is still claimed as maybe received."""
+        """Give the outbox back; mark what is still claimed as maybe received."""
         with writing(self._engine) as tx:
-            self._turns.lock(tx)
-            fold_all(tx)
-            if self._turns.drop(tx, self._turn.token):
-                recover(tx, self._dialect)
+            self._tenure.leave(tx, self._turn.token)
 
     def renew(self) -> None:
         """Prolong the lease; raises LeaseLost if another process has taken over.
@@ -148,15 +152,13 @@ class Queue:
         """
         with writing(self._engine) as tx:
             self.fence(tx)
-            fold_all(tx)
+            fold_one(tx, self._turn.token)
             self._met = self._meet(tx)
 
     def fence(self, tx: Connection) -> None:
         """Prolong the lease in the caller's transaction, so that it can't commit without it."""
-        held, last = self._turns.lock(tx)
-        if held.token != self._turn.token or last.number < self._turn.number:
-            raise self._lost(held, last)
-        self._turns.renew(tx, held.token, self._ttl)
+        self._tenure.hold(tx, self._turn)
+        self._tenure.renew(tx, self._turn.token)
 
     # -- a turn -------------------------------------------------------------------------------
 
@@ -181,17 +183,21 @@ class Queue:
         ended = [record.event.id for record in work.records if recording.is_end(record)]
         places = {r.event.destination for r in work.records if recording.is_end(r)}
         before = self._turn
+        if self._numbers.lacks(len(ended)):
+            yield Mark.WAIT
+            self._numbers.fetch(self._engine, len(ended))
+        numbers = self._numbers.take(before.delivery, len(ended))
         turn = Turn(
             before.number + 1,
             before.token,
             before.claim + bool(work.wanted),
-            before.delivery + len(ended),
+            numbers[-1] if numbers else before.delivery,
             work.settled.up_to,
         )
         folds = self._turns.is_fold_due(turn.number, places)
         try:
             with (yield from exchanging(self._engine, follow)) as channel:
-                done = self._send(channel, work, ended, turn, folds=folds)
+                done = self._send(channel, work, ended, turn, numbers, folds=folds)
                 channel.wait()
                 met, turn, events = done()
                 yield Mark.COMMIT
@@ -210,7 +216,14 @@ class Queue:
         return events
 
     def _send(
-        self, channel: Channel, work: Work, ended: list[int], turn: Turn, *, folds: bool
+        self,
+        channel: Channel,
+        work: Work,
+        ended: list[int],
+        turn: Turn,
+        numbers: Sequence[int],
+        *,
+        folds: bool,
     ) -> Callable[[], tuple[int, Turn, list[Event]]]:
         """Send all that doesn't depend on an answer; what comes back does the rest.
 
@@ -218,15 +231,12 @@ class Queue:
         """
         advance = self._advance(channel, turn, work.settled.by)
         fetch = self._fetch.send(channel, work.wanted)
-        number = self._turn.delivery
-        write_rest = recording.write(
-            channel, self._dialect, work.records, number=number, turn=turn.number
-        )
-        for link in work.links:
-            recording.write_link(channel, self._dialect, link, work.now)
+        write_rest = recording.write(channel, self._dialect, work.records, numbers, turn)
+        for link in sorted(work.links, key=_place):
+            recording.write_link(channel, self._dialect, link, work.now, turn.token)
         self._end_claims(channel, ended, work.released)
         if folds:
-            self._turns.fold(channel, turn.number)
+            self._turns.fold(channel, turn)
 
         def finish() -> tuple[int, Turn, list[Event]]:
             written = advance()
@@ -235,22 +245,24 @@ class Queue:
             events = fetch() if written.server == self._met else []
             events = _at_home(events, work.homes)
             write_rest()
-            self._claim(channel, turn.claim, events)
+            self._claim(channel, turn, events)
             return written.server, turn._replace(settled=written.settled), events
 
         return finish
 
-    def _claim(self, channel: Channel, number: int, events: list[Event]) -> None:
+    def _claim(self, channel: Channel, turn: Turn, events: list[Event]) -> None:
         if events:
             ids = dump_ids(event.id for event in events)
-            self._sql.insert_claim.send(channel, {"number": number, "ids": ids})
+            values = {"token": turn.token, "number": turn.claim, "ids": ids}
+            self._sql.insert_claim.send(channel, values)
 
     def _end_claims(self, channel: Channel, ended: list[int], released: Sequence[int]) -> None:
         over, kept = self._book.changes(ended, released)
+        its = {"token": self._turn.token}
         if over:
-            self._sql.end_claims.send(channel, {"ids": self._dialect.bind_ids(over)})
+            self._sql.end_claims.send(channel, its | {"ids": self._dialect.bind_ids(over)})
         for number, ids in kept.items():
-            self._sql.rewrite_claim.send(channel, {"number": number, "ids": ids})
+            self._sql.rewrite_claim.send(channel, its | {"number": number, "ids": ids})
 
     def _advance(self, channel: Channel, turn: Turn, by: object) -> Callable[[], Written | None]:
         met = self._met if by is channel.tx.connection.driver_connection else 0
@@ -263,30 +275,21 @@ class Queue:
         Raises LeaseLost or OutboxChanged if the turn wasn't committed, and can't be written.
         """
         with writing(self._engine) as tx:
-            held, last = self._turns.lock(tx)
-            if held.token == turn.token == last.token:
-                if last.number == turn.number:
-                    wanted = self._claimed(tx, turn.claim) if work.wanted else []
-                    return self._meet(tx), self._fetch.send(Channel(tx), wanted)()
-                if last.number == turn.number - 1:
-                    raise OutboxChanged(_EMPTIED, _CHECK)
-            raise self._lost(held, last)
-
-    def _lost(self, held: LeaseState, last: Turn) -> LeaseLost | OutboxChanged:
-        """Return the error for a last turn that this process didn't write."""
-        if (held.token, last.number) < (self._turn.token, self._turn.number):
-            return OutboxChanged(_WENT_BACK, _MAY_REPEAT)
-        if self._since and held.since == self._since:  # no other process has taken it since
-            return OutboxChanged(_CORRECTED, _IN_FLIGHT)
-        return LeaseLost("another process has taken over this outbox")
+            last = self._tenure.hold(tx, self._turn)
+            if last.number == turn.number:
+                wanted = self._claimed(tx, turn) if work.wanted else []
+                return self._meet(tx), self._fetch.send(Channel(tx), wanted)()
+            if last.number == self._turn.number:
+                raise OutboxChanged(_EMPTIED, _CHECK)
+            raise taken_over()
 
     def _meet(self, tx: Connection) -> int:
         """Return which server answers; 0 for SQLite, whose file is checked anyway."""
         return 0 if self._dialect.is_file else int(self._sql.started.row(tx)[0])
 
-    def _claimed(self, tx: Connection, claim: int) -> list[int]:
-        """Return a claim's ids on disk; it allows the daemon to send no other event."""
-        ids = tx.execute(self._sql.claim, {"number": claim}).scalar()
+    def _claimed(self, tx: Connection, turn: Turn) -> list[int]:
+        """Return a turn's claimed ids on disk; it allows the daemon to send no other event."""
+        ids = tx.execute(self._sql.claim, {"token": turn.token, "number": turn.claim}).scalar()
         return [] if ids is None else load_ids(ids)
 
 
@@ -295,19 +298,6 @@ def _at_home(events: list[Event], homes: Mapping[int, str]) -> list[Event]:
     return [one for one in events if homes.get(one.id, one.destination) == one.destination]
 
 
-class _QueueStatements:
-    """The statements of this module, made once for a dialect."""
-
-    def __init__(self, dialect: Dialect) -> None:
-        self.made = Statement(dialect, dialect.made)
-        self.started = Statement(dialect, f"SELECT {dialect.started}")
-        self.claim = text("SELECT ids FROM shipper_claim WHERE number = :number")
-        self.insert_claim = Statement(
-            dialect, "INSERT INTO shipper_claim (number, ids) VALUES (:number, :ids)"
-        )
-        self.rewrite_claim = Statement(
-            dialect, "UPDATE shipper_claim SET ids = :ids WHERE number = :number"
-        )
-        self.end_claims = Statement(
-            dialect, f"DELETE FROM shipper_claim WHERE number IN {dialect.ids}"
-        )
+def _place(link: LinkRow) -> str:
+    """Return by what links are sorted: daemons that write in one order don't block each other."""
+    return link.destination

@@ -10,7 +10,6 @@ outcome of an old event must never be recorded for a new one with the same id.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import count
 
 from sqlalchemy import Connection
 
@@ -20,6 +19,7 @@ from shipper.store.db.statement import Channel, Statement
 from shipper.store.drain import record_in_file, record_on_server
 from shipper.store.drain.messages import LinkRow, Record
 from shipper.store.drain.tries import ERROR_CHARS
+from shipper.store.lease.turns import Turn
 
 ATTEMPTS_KEPT = 50
 
@@ -30,16 +30,20 @@ def is_end(record: Record) -> bool:
 
 
 def write(
-    channel: Channel, dialect: Dialect, records: Sequence[Record], *, number: int, turn: int
+    channel: Channel,
+    dialect: Dialect,
+    records: Sequence[Record],
+    ends: Sequence[int],
+    turn: Turn,
 ) -> Callable[[], None]:
-    """Record what became of events; `number` is the last delivery number before `turn`.
+    """Record what became of events; `ends` are the delivery numbers of those that ended.
 
     It returns what writes the rest. Call that once the answers so far are there; see `exchanging`.
     """
     if not records:
         return _nothing
-    ends = count(number + 1)
-    numbers = [next(ends) if is_end(record) else None for record in records]
+    left = iter(ends)
+    numbers = [next(left) if is_end(record) else None for record in records]
     update = pick(dialect, sqlite=record_in_file.update, postgresql=record_on_server.update)
     changed = update(channel, records, numbers, turn)
 
@@ -61,9 +65,10 @@ def _nothing() -> None:
     """Write nothing more."""
 
 
-def write_link(channel: Channel, dialect: Dialect, link: LinkRow, now: float) -> None:
-    """Store a destination's state for `status`."""
+def write_link(channel: Channel, dialect: Dialect, link: LinkRow, now: float, token: int) -> None:
+    """Store a destination's state for `status`, as the daemon with this token sees it."""
     values = {
+        "token": token,
         "name": link.destination,
         "state": link.state,
         "reason": link.reason,
@@ -164,17 +169,38 @@ _HOLD = _for_each(
         f" {d.time.format('now')}) ON CONFLICT DO NOTHING"
     )
 )
-_WRITE_LINK = _for_each(
-    lambda d: (
-        "INSERT INTO shipper_destination (name, state, reason, since, next_try_at, updated_at,"
-        f" failures, last_error, failing_since) VALUES (:name, :state, :reason,"
-        f" {d.time.format('since')}, {d.time.format('next_try_at')}, {d.time.format('now')},"
-        f" :failures, :last_error, {d.time.format('failing_since')})"
-        " ON CONFLICT (name) DO UPDATE SET state = excluded.state, reason = excluded.reason,"
-        # For a held destination, `since` is when it was held.
-        " since = CASE shipper_destination.held WHEN 1 THEN shipper_destination.since"
-        " ELSE excluded.since END, next_try_at = excluded.next_try_at,"
-        " updated_at = excluded.updated_at, failures = excluded.failures,"
+_LINK = "state, reason, since, next_try_at, updated_at, failures, last_error, failing_since"
+
+
+def _write_link(dialect: Dialect) -> str:
+    time = dialect.time.format
+    values = (
+        f":state, :reason, {time('since')}, {time('next_try_at')}, {time('now')}, :failures,"
+        f" :last_error, {time('failing_since')}"
+    )
+    changes = (
+        "state = excluded.state, reason = excluded.reason, {since}, next_try_at ="
+        " excluded.next_try_at, updated_at = excluded.updated_at, failures = excluded.failures,"
         " last_error = excluded.last_error, failing_since = excluded.failing_since"
     )
-)
+    if dialect.moves_shards:
+        # The counters of a destination have their row from its first link on.
+        return (
+            "WITH known AS (INSERT INTO shipper_destination (name) VALUES (:name)"
+            " ON CONFLICT DO NOTHING)"
+            f" INSERT INTO shipper_link (token, name, {_LINK}) VALUES (:token, :name, {values})"
+            " ON CONFLICT (token, name) DO UPDATE SET"
+            f" {changes.format(since='since = excluded.since')}"
+        )
+    # For a held destination, `since` is when it was held.
+    since = (
+        "since = CASE shipper_destination.held WHEN 1 THEN shipper_destination.since"
+        " ELSE excluded.since END"
+    )
+    return (
+        f"INSERT INTO shipper_destination (name, {_LINK}) VALUES (:name, {values})"
+        f" ON CONFLICT (name) DO UPDATE SET {changes.format(since=since)}"
+    )
+
+
+_WRITE_LINK = _for_each(_write_link)

@@ -15,13 +15,14 @@ from shipper.store.db.dialect import SQLITE
 from shipper.store.db.statement import Channel, Statement
 from shipper.store.drain.messages import Record
 from shipper.store.drain.tries import ERROR_CHARS, and_counted
+from shipper.store.lease.turns import Turn
 
 _WRITTEN = ("status", "attempts", "next_attempt_at", "delivered_at", "last_status_code",
             "last_error", "maybe_received", "delivery_number")  # fmt: skip
 
 
 def update(
-    channel: Channel, records: Sequence[Record], numbers: Sequence[int | None], _: int
+    channel: Channel, records: Sequence[Record], numbers: Sequence[int | None], _: Turn
 ) -> Callable[[], int]:
     """Update the events that are still pending; return what returns how many."""
     # Nearly all were delivered. One statement for all of them costs less than one per event. In the

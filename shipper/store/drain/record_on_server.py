@@ -13,6 +13,7 @@ from shipper.store.db.dialect import POSTGRES
 from shipper.store.db.statement import Channel, Statement
 from shipper.store.drain.messages import Record
 from shipper.store.drain.tries import ERROR_CHARS, and_counted
+from shipper.store.lease.turns import Turn
 
 _DELIVERED = {
     "id": "bigint",
@@ -34,11 +35,12 @@ _TIMES = ("delivered_at", "next_attempt_at")
 
 
 def update(
-    channel: Channel, records: Sequence[Record], numbers: Sequence[int | None], turn: int
+    channel: Channel, records: Sequence[Record], numbers: Sequence[int | None], turn: Turn
 ) -> Callable[[], int]:
     """Update the events that are still pending, and count them; return what returns how many."""
     values: dict[str, Any] = {
-        "turn": turn,
+        "turn": turn.number,
+        "token": turn.token,
         "id": [record.event.id for record in records],
         "event_id": [record.event.event_id for record in records],
         "attempts": [record.verdict.attempts for record in records],
@@ -88,8 +90,9 @@ def _update(columns: dict[str, str], also: str, delivered: str, dead: str) -> St
         " RETURNING o.destination, o.status"
         "), counted AS ("
         # `turns` adds these counts up later.
-        "INSERT INTO shipper_count (turn, name, delivered, dead) SELECT :turn, destination,"
-        f" {delivered}, {dead} FROM written WHERE status <> 'pending' GROUP BY destination"
+        "INSERT INTO shipper_count (token, turn, name, delivered, dead) SELECT :token, :turn,"
+        f" destination, {delivered}, {dead} FROM written WHERE status <> 'pending'"
+        " GROUP BY destination"
         ") SELECT count(*) FROM written",
     )
 

@@ -1,10 +1,10 @@
-"""Which process ships this outbox: one at a time, by a lease with a fencing token.
+"""Which process a daemon is, so that others can find out if it has ended.
 
-Every write of the daemon first writes a turn or prolongs the lease, under its token, in the same
-transaction. If another process has taken the lease in the meantime, the write changes nothing and
+Every write of a daemon first writes a turn or prolongs its lease, under its token, in the same
+transaction. If another process has ended the token in the meantime, the write changes nothing and
 raises LeaseLost.
 
-On SQLite the kernel's lock decides (see `file_lock`). On PostgreSQL the lease has a deadline by the
+On SQLite the kernel's lock decides (see `file_lock`). On PostgreSQL a lease has a deadline by the
 database's clock. If the holder ran on this machine and is certainly dead, another process takes
 over before the deadline. If the kernel doesn't show which machine this is, or which processes run
 (no /proc, gVisor, ProcSubset=pid, a chroot), no process counts as dead.
@@ -80,6 +80,19 @@ class Owner:
     def __str__(self) -> str:
         """Return the owner for a person."""
         return f"process {self.pid} on {self.host}"
+
+
+class Newcomer(NamedTuple):
+    """A process that takes an outbox: for how long its lease lasts (seconds), and what others see.
+
+    `alone` says that it doesn't share the outbox.
+    """
+
+    owner: Owner
+    ttl: float
+    name: str = ""
+    settings: str = ""
+    alone: bool = True
 
 
 class _Status(NamedTuple):

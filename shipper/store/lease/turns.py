@@ -1,11 +1,11 @@
 """The daemon's turns: the fence that every write of the daemon passes, and the numbers it gives.
 
-Only the process that has the lease's token writes a turn. Turns have consecutive numbers, and each
-number is written once: if another daemon has taken the lease, or this daemon has written the turn
-already, the number is taken. The database decides how a turn is stored (`sqlite.fence`,
+Only the process that has a token writes turns with it. The turns of a token have consecutive
+numbers, and each number is written once: if the token was ended, or this daemon has written the
+turn already, it isn't written. The database decides how a turn is stored (`sqlite.fence`,
 `postgres.fence`).
 
-Each transaction locks the row of the lease first, as all writers do (see `operate`): so no command
+Each turn locks a row first, which all commands lock too (see `Dialect.lock_lease`): so no command
 changes an event while a turn writes about it. On PostgreSQL a turn's other statements are sent with
 the fence and don't wait for its answer: if the turn can't be written, they are undone with it, and
 have locked their rows until then.
@@ -17,10 +17,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from shipper.errors import SchemaError
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.statement import Channel, Sent, Statement
-from shipper.store.schema.damage import lease_row
 
 # In seconds; each time leaves a dead version of a row of `shipper_destination`.
 _FOLDED_EVERY = 1.0
@@ -46,40 +44,6 @@ class Written(NamedTuple):
     settled: int
 
 
-class LeaseState(NamedTuple):
-    """The lease as it is: its owner, and the values that change while the owner lives.
-
-    `seems_over` says whether it has ended by the server's clock, which an administrator can have
-    set; `since` is when the owner took it, None if there is no owner (PostgreSQL).
-    """
-
-    token: int
-    owner: str | None
-    expires: str | None
-    ttl: float | None
-    seems_over: bool
-    since: str | None
-
-
-class StillnessTimer:
-    """Measures by our own clock for how long a lease hasn't changed.
-
-    A running daemon changes its lease within the lease's time. The server's clock can't show that:
-    an administrator can have set it forwards or back.
-    """
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._seen: object = None
-        self._since = 0.0
-
-    def left(self, seen: object, ttl: float) -> float:
-        """Return after how many more seconds without a change the lease has ended."""
-        if seen != self._seen:
-            self._seen, self._since = seen, self._monotonic()
-        return max(0.0, self._since + ttl - self._monotonic())
-
-
 class TurnBook:
     """The turns of one database."""
 
@@ -92,26 +56,9 @@ class TurnBook:
         self._folded_at = -_FOLDED_EVERY
         self._named: set[str] = set()
 
-    def lock(self, tx: Connection) -> tuple[LeaseState, Turn]:
-        """Return the lease and the last turn; they stay the same until this transaction ends.
-
-        Raises SchemaError if a tool has deleted them.
-        """
-        held = LeaseState(*lease_row(self._sql.lease.rows(tx)))
-        found = self._sql.last.rows(tx)
-        if not found:
-            raise SchemaError("the table shipper_turn was emptied", "run: shipper db upgrade")
-        return held, Turn(*found[0])
-
-    def take(self, tx: Connection, turn: Turn, owner: str, ttl: float) -> Turn:
-        """Give the lease to the turn's token; return the first turn of that token."""
-        values = {"token": turn.token, "owner": owner, "ttl": ttl}
-        self._sql.take.changes(tx, values)
+    def begin(self) -> None:
+        """Forget what was added up for an earlier token."""
         self._folded, self._named = 0, set()
-        if self._sql.begin is None:
-            return turn
-        [row] = self._sql.begin.rows(tx, turn._asdict())
-        return Turn(*row)
 
     def advance(
         self, channel: Channel, turn: Turn, known: dict[str, int]
@@ -130,14 +77,6 @@ class TurnBook:
             return Written(*found[0]) if found else None
         return Written(0, 0) if sent.changes() else None
 
-    def renew(self, tx: Connection, token: int, ttl: float) -> None:
-        """Prolong the lease; the caller has locked it, and found this token there."""
-        self._sql.renew.changes(tx, {"token": token, "ttl": ttl})
-
-    def drop(self, tx: Connection, token: int) -> bool:
-        """End the lease; return False if it no longer belongs to this token."""
-        return bool(self._sql.drop.changes(tx, {"token": token}))
-
     def is_fold_due(self, turn: int, names: set[str]) -> bool:
         """Return whether it is time to add up what turns have counted: about once a second.
 
@@ -147,15 +86,23 @@ class TurnBook:
             return True
         return bool(names) and self._monotonic() >= self._folded_at + _FOLDED_EVERY
 
-    def fold(self, channel: Channel, turn: int) -> None:
+    def fold(self, channel: Channel, turn: Turn) -> None:
         """Add up what turns have counted, and delete the turns before this one."""
+        values = {"token": turn.token, "turn": turn.number, "after": self._folded}
         for statement in self._sql.fold:
-            statement.send(channel, {"turn": turn, "after": self._folded})
+            statement.send(channel, values)
 
     def folded(self, turn: int, names: set[str]) -> None:
         """Note that the transaction in which `fold` ran has committed."""
         self._named |= names
         self._folded, self._folded_at = turn, self._monotonic()
+
+
+def fold_one(tx: Connection, token: int) -> None:
+    """Add up what the turns of one daemon have counted; its row has to be locked."""
+    fold_one = dialect_of(tx).fence.fold_one
+    if fold_one is not None:
+        tx.execute(text(fold_one), {"token": token})
 
 
 def fold_all(tx: Connection) -> None:
@@ -173,11 +120,5 @@ class _TurnStatements:
 
     def __init__(self, dialect: Dialect) -> None:
         fence = dialect.fence
-        self.lease = Statement(dialect, fence.lease)
-        self.last = Statement(dialect, fence.last)
-        self.take = Statement(dialect, fence.take)
-        self.renew = Statement(dialect, fence.renew)
-        self.drop = Statement(dialect, fence.drop)
-        self.begin = None if fence.begin is None else Statement(dialect, fence.begin)
         self.advance = Statement(dialect, fence.advance)
         self.fold = tuple(Statement(dialect, one) for one in fence.fold)

@@ -7,17 +7,17 @@ may have sent.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine, TextClause, text
 
-from shipper.clock import SystemClock
 from shipper.errors import OutboxHeld
 from shipper.store.db.dialect import Dialect, dialect_of, pick
 from shipper.store.db.snapshot import snapshot
 from shipper.store.db.transactions import glancing, writing
+from shipper.store.lease import membership
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.lease import Owner
-from shipper.store.lease.turns import TurnBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Stuck:
 
     holder: str
     last_seen_seconds: float | None
-    seen: tuple[object, ...]
+    seen: tuple[Any, ...]
     frozen: tuple[int, ...] = ()
 
 
@@ -47,8 +47,8 @@ def find(engine: Engine, path: Path | None) -> Stuck | None:
         return None  # a dead process's row in the file doesn't stop a new daemon
     dialect = dialect_of(engine)
     with snapshot(engine) as tx:
-        row = tx.execute(_lease(dialect)).one()
-    if row.owner is None:
+        row = tx.execute(_lease(dialect)).first()
+    if row is None:
         return None
     owner = Owner.read(row.owner)
     if owner is not None and owner.is_local() and not owner.is_dead():
@@ -67,31 +67,31 @@ def end(engine: Engine, stuck: Stuck) -> None:
     with glancing(engine) as tx:
         for pid in stuck.frozen:
             tx.execute(pick(dialect, postgresql=_TERMINATE), {"pid": pid})
-    turns = TurnBook(dialect, SystemClock().monotonic)
     with writing(engine) as tx:
-        held, _ = turns.lock(tx)
-        if _seen(tx.execute(_lease(dialect)).one()) != stuck.seen:
+        dialect.lock_lease(tx)
+        if _seen(tx.execute(_lease(dialect)).first()) != stuck.seen:
             raise OutboxHeld(
                 f"{stuck.holder} has written meanwhile: it lives", "stop it, or leave it alone"
             )
-        turns.drop(tx, held.token)
+        membership.end(tx, dialect, stuck.seen[0])
 
 
-def _seen(row: object) -> tuple[object, ...]:
-    return tuple(getattr(row, name) for name in ("token", "owner", "expires_at", "turn"))
+def _seen(row: object) -> tuple[Any, ...]:
+    return tuple(getattr(row, name, None) for name in ("token", "owner", "expires_at", "turn"))
 
 
 def _lease(dialect: Dialect) -> TextClause:
     return text(
-        f"SELECT token, owner, expires_at, (SELECT turn FROM {dialect.books}) AS turn,"
-        f" {dialect.fence.unseen} AS last_seen FROM shipper_lease WHERE name = 'outbox'"
+        "SELECT token, owner, expires_at, (SELECT max(turn) FROM shipper_turn AS t"
+        f" WHERE t.token = d.token) AS turn, {dialect.fence.unseen} AS last_seen"
+        " FROM shipper_daemon AS d ORDER BY expires_at LIMIT 1"
     )
 
 
 # Sessions of our own role: we are allowed to end them.
 _FROZEN = text(
     "SELECT DISTINCT pid FROM pg_locks JOIN pg_stat_activity USING (pid)"
-    " WHERE relation = CAST('shipper_lease' AS regclass) AND granted AND pid <> pg_backend_pid()"
+    " WHERE relation = CAST('shipper_daemon' AS regclass) AND granted AND pid <> pg_backend_pid()"
     " AND state LIKE 'idle in transaction%' AND usename = current_user ORDER BY pid"
 )
 _TERMINATE = text("SELECT pg_terminate_backend(:pid)")

@@ -13,11 +13,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, TextClause, text
 
-from shipper.store.db.dialect import Dialect
+from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.snapshot import written
-from shipper.store.drain.claim_rows import CLAIMS
-from shipper.store.drain.claims import dump_ids, load_ids
 from shipper.store.drain.messages import NAMED, NAMED_SPAN
+from shipper.store.lease.claim_rows import claims
+from shipper.store.lease.claims import dump_ids, load_ids
 from shipper.store.lease.turns import fold_all
 
 NAMED_MOST = 128
@@ -27,12 +27,14 @@ NAMED_MOST = 128
 
 
 def notify(tx: Connection) -> None:
-    """Tell the daemon that something changed. Call it first: here writers wait for each other."""
+    """Tell the daemons that something changed. Call it first: here writers wait for each other."""
+    dialect_of(tx).lock_lease(tx)
     tx.execute(_NOTIFY, {"by": NAMED})
 
 
 def notify_of_all(tx: Connection) -> None:
-    """Have the daemon look at all lanes again; that takes it a while."""
+    """Have the daemons look at all lanes again; that takes them a while."""
+    dialect_of(tx).lock_lease(tx)
     tx.execute(_NOTIFY, {"by": 1})
 
 
@@ -117,12 +119,14 @@ def strike_from_claims(tx: Connection, ids: set[int]) -> None:
     A claim keeps the ids whose outcome was recorded, because their status shows that they aren't in
     flight. The status of an event that is pending again no longer shows it.
     """
-    for number, claimed in tx.execute(CLAIMS).all():
+    of_claim = dialect_of(tx).of_claim
+    for token, number, claimed in claims(tx):
         before = load_ids(claimed)
         kept = [row for row in before if row not in ids]
         if len(kept) < len(before):
-            values = {"number": number, "ids": dump_ids(kept)}
-            tx.execute(_REWRITE_CLAIM if kept else _END_CLAIM, values)
+            values = {"token": token, "number": number, "ids": dump_ids(kept)}
+            change = _REWRITE_CLAIM if kept else _END_CLAIM
+            tx.execute(text(change.format(of_claim)), values)
 
 
 # -- statements ---------------------------------------------------------------------------------
@@ -149,5 +153,7 @@ _TOUCH = (
 _FORGET_TOUCHED = text(
     f"DELETE FROM shipper_touched WHERE generation <= {_GENERATION} - {NAMED_SPAN}"
 )
-_REWRITE_CLAIM = text("UPDATE shipper_claim SET ids = :ids WHERE number = :number")
-_END_CLAIM = text("DELETE FROM shipper_claim WHERE number = :number")
+_REWRITE_CLAIM = (
+    "UPDATE shipper_claim SET ids = :ids WHERE {0} = CAST(:token AS bigint) AND number = :number"
+)
+_END_CLAIM = "DELETE FROM shipper_claim WHERE {0} = CAST(:token AS bigint) AND number = :number"

@@ -20,7 +20,7 @@ from shipper.store.db.dialect import Dialect
 from shipper.store.db.paging import matching, newest
 from shipper.store.db.snapshot import snapshot
 from shipper.store.db.transactions import writing
-from shipper.store.drain.claim_rows import CLAIMS, claimed_ids
+from shipper.store.lease.claim_rows import claimed_ids, claims
 from shipper.store.operate.bookkeeping import columns, notify
 
 PageChange = Callable[[Connection, Sequence[Row[Any]]], None]
@@ -43,7 +43,7 @@ class _Page:
 def has_claims(engine: Engine) -> bool:
     """Return whether anything is claimed, by a daemon that runs or by one that died."""
     with snapshot(engine) as tx:
-        return tx.execute(CLAIMS).first() is not None
+        return bool(claims(tx))
 
 
 class Recall:

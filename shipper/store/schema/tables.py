@@ -126,6 +126,7 @@ claim = Table(
     "shipper_claim", metadata,
     Column("number", _BIGINT, primary_key=True, autoincrement=False),
     Column("ids", Text, nullable=False),
+    Column("token", BigInteger, primary_key=True, server_default=text("0"), info=_POSTGRES),
 )  # fmt: skip
 
 destination = Table(
@@ -182,13 +183,50 @@ lease = Table(
     Column("broken", Text),
     Column("audited_at", UtcTime),
     Column("ttl", _SECONDS),
+    _count("epoch", info=_POSTGRES),
+)  # fmt: skip
+
+# On SQLite the row of the lease is that of the only daemon.
+daemon = Table(
+    "shipper_daemon", metadata,
+    Column("token", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("owner", Text),
+    Column("ttl", Double, nullable=False),
+    Column("since", UtcTime, nullable=False, server_default=func.now()),
+    Column("expires_at", UtcTime, nullable=False),
+    Column("settings", Text),
+    info=_POSTGRES,
+)  # fmt: skip
+
+shard = Table(
+    "shipper_shard", metadata,
+    Column("shard", SmallInteger, primary_key=True, autoincrement=False),
+    Column("token", BigInteger),
+    info=_POSTGRES,
+)  # fmt: skip
+
+# On SQLite the row of the destination says how its only daemon sees it.
+link = Table(
+    "shipper_link", metadata,
+    Column("token", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("since", UtcTime, nullable=False),
+    Column("next_try_at", UtcTime),
+    Column("updated_at", UtcTime, nullable=False),
+    _count("failures"),
+    Column("last_error", Text),
+    Column("failing_since", UtcTime),
+    info=_POSTGRES,
 )  # fmt: skip
 
 # On SQLite a turn is a number in the row of the lease instead.
 turn = Table(
     "shipper_turn", metadata,
     Column("turn", _BIGINT, primary_key=True, autoincrement=False),
-    Column("token", _BIGINT, nullable=False),
+    Column("token", _BIGINT, primary_key=True, autoincrement=False),
     *(_count(name) for name in ("claim", "delivery", "settled")),
     Column("at", UtcTime, nullable=False, server_default=func.now()),
     info=_POSTGRES,
@@ -197,6 +235,7 @@ turn = Table(
 # What turns have counted, until the daemon adds it to the counters of the destinations.
 count = Table(
     "shipper_count", metadata,
+    Column("token", _BIGINT, primary_key=True, autoincrement=False),
     Column("turn", _BIGINT, primary_key=True, autoincrement=False),
     Column("name", Text, primary_key=True),
     *(Column(name, _BIGINT, nullable=False) for name in ("delivered", "dead")),

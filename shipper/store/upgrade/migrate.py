@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, text
 
-from shipper.errors import SchemaError
+from shipper.errors import OutboxHeld, SchemaError
 from shipper.store.db.dialect import dialect_of, pick
 from shipper.store.db.failures import file_of
 from shipper.store.db.sqlite import header
 from shipper.store.db.sqlite.failures import translating_sqlite
 from shipper.store.db.transactions import reading, translating, writing
+from shipper.store.lease.lease import Owner
 from shipper.store.schema import indexes, locks, lost_tables, revisions, sqlite_objects
 from shipper.store.schema.ddl import location
 from shipper.store.upgrade import repair, sqlite_sequence
@@ -154,6 +155,30 @@ def _prepare(connection: Connection) -> None:
         dialect.refuse_encoding(connection)
     else:
         revisions.refuse_unknown(revision)
+        _refuse_running(connection, revision)
+
+
+def _refuse_running(connection: Connection, revision: str) -> None:
+    """Raise OutboxHeld while a daemon runs that couldn't go on with the new tables."""
+    if not dialect_of(connection).moves_shards or revision not in _BEFORE_DAEMONS:
+        return
+    row = connection.execute(_LEASE_BEFORE).one_or_none()
+    owner = None if row is None else Owner.read(row.owner)
+    if row is not None and row.lives and not (owner is not None and owner.is_dead()):
+        raise OutboxHeld(
+            f"{owner or 'a daemon'} ships with an older version, which can't go on with the new"
+            " tables; nothing was changed",
+            "stop it (systemctl stop shipper), run: shipper db upgrade, and start the new version",
+        )
+
+
+# Revisions in which an outbox had one daemon, by the row of its lease. Locked, its daemon can't
+# prolong the lease until the tables are new.
+_BEFORE_DAEMONS = frozenset(revisions.REVISIONS[: revisions.REVISIONS.index("0013")])
+_LEASE_BEFORE = text(
+    "SELECT owner, owner IS NOT NULL AND coalesce(expires_at > clock_timestamp(), false) AS lives"
+    " FROM shipper_lease WHERE name = 'outbox' FOR UPDATE"
+)
 
 
 def _prepare_file(engine: Engine) -> list[str]:

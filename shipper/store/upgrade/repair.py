@@ -14,9 +14,9 @@ from shipper.store.db.dialect import POSTGRES, SQLITE, dialect_of, pick
 from shipper.store.db.paging import matching
 from shipper.store.db.snapshot import snapshot
 from shipper.store.db.transactions import reading, writing
-from shipper.store.lease import last_turn
 from shipper.store.schema import indexes, locks
 from shipper.store.schema.damage import ALWAYS, SEQUENCE, damage, missing, numbers, states, things
+from shipper.store.upgrade import last_numbers
 from shipper.store.upgrade.recount import is_needed, recount
 
 
@@ -29,7 +29,7 @@ def needed(engine: Engine) -> bool:
             or bool(tx.execute(text(_KEYLESS)).scalar())
             or bool(tx.execute(text(_HAS_ENDED)).scalar())
             or bool(tx.execute(_top(tx, _PURGED_TOO_MANY)).scalar())
-            or last_turn.is_behind(tx)
+            or last_numbers.is_behind(tx)
         ):
             return True
     return is_needed(engine)
@@ -52,7 +52,7 @@ def repair(engine: Engine) -> list[str]:
         done += locks.briefly(engine, _make)
     return [
         *done,
-        *_counted(last_turn.catch_up(engine), "numbers of the last turn were behind"),
+        *_counted(last_numbers.catch_up(engine), "last numbers were behind those of the rows"),
         *_counted(_take_marks(engine), "pending events had the mark of an end"),
         *_counted(_derive(engine), "pending events had no key or lane, written past the triggers"),
         *_counted(recount(engine), "destinations had counters that were off"),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from shipper.policy.event import Event
-from shipper.store.drain.claims import ClaimBook, dump_ids, first_of_each_lane, load_ids
+from shipper.store.lease.claims import ClaimBook, dump_ids, first_of_each_lane, load_ids
 
 
 def _event(row: int, key: str | None = "a", destination: str = "default") -> Event:

@@ -16,9 +16,9 @@ from shipper.contract.validation import MAX_PAYLOAD_BYTES
 from shipper.policy.event import Event
 from shipper.store.db.engine import open_engine
 from shipper.store.db.transactions import writing
-from shipper.store.drain.claims import ClaimBook, first_of_each_lane, load_ids
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Look, Work
+from shipper.store.lease.claims import ClaimBook, first_of_each_lane, load_ids
 from tests.store.daemons import NOW, column, write
 from tests.store.outboxes import VALID
 from tests.store.shipping import (

@@ -13,12 +13,11 @@ from shipper.store.db.selection import Selection
 from shipper.store.drain.messages import LinkRow
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.operate import dead_letters, hold
-from shipper.store.report.daemons import running_daemons
+from shipper.store.report.daemons import current_daemon, running_daemons
 from shipper.store.report.events import EventReport, get
 from shipper.store.report.status import (
     DestinationReport,
     commit_blockers,
-    current_daemon,
     destination_report,
 )
 from shipper.store.report.why import why

@@ -13,13 +13,13 @@ from shipper.contract.validation import MAX_PAYLOAD_BYTES
 from shipper.errors import SchemaError, ShipperError, UsageError
 from shipper.store.db.postgres import failures, opening
 from shipper.store.db.postgres.catalog import OURS
+from shipper.store.db.postgres.counters import COUNTERS
 from shipper.store.db.postgres.fence import (
     BOOKS,
     GIVEN_OF_SAME,
     HIGHEST,
     LAST,
     NAMED,
-    NOT_ADDED,
     STARTED,
     TOP,
     PostgresFence,
@@ -28,10 +28,15 @@ from shipper.store.db.postgres.pipeline import PIPELINES, Pipelines
 from shipper.store.db.postgres.safeguard import ServerSafeguard
 
 _CANCEL_WITHIN: Final = 1.0
-_SETTLED = "(SELECT settled FROM shipper_turn ORDER BY turn DESC LIMIT 1)"
+# Of the daemon with this token; else of all that there were.
+_SETTLED = (
+    "coalesce((SELECT settled FROM shipper_turn WHERE token = :token ORDER BY turn DESC LIMIT 1),"
+    " (SELECT max(settled) FROM shipper_turn))"
+)
 _LANE = 'hashtextextended((CAST(:to AS text) || chr(31) || ordering_key) COLLATE "C", 0)'
 _COLUMNS = "('event_id', 'maybe_received', 'delivery_number')"
 _LOCK_LEASE = text("SELECT 1 FROM shipper_lease WHERE name = 'outbox' FOR UPDATE")
+_LOCK_DAEMONS = text("SELECT 1 FROM shipper_daemon ORDER BY token FOR UPDATE")
 # Two upgrades at once would both find no table, and both create it.
 _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('shipper db upgrade', 0))"
 
@@ -100,7 +105,8 @@ class PostgresDialect:
     # last transaction that has *ended*, and a younger transaction can be running. age() counts from
     # it to the next number that no transaction has.
     pulse = (
-        f"SELECT generation, {GIVEN_OF_SAME}, coalesce({_SETTLED}, 0), coalesce(({HIGHEST}), 0),"
+        f"SELECT generation, epoch, {GIVEN_OF_SAME}, coalesce({_SETTLED}, 0),"
+        f" coalesce(({HIGHEST}), 0),"
         " CAST(CAST(pg_snapshot_xmin(s) AS text) AS bigint),"
         " CAST(CAST(pg_snapshot_xmax(s) AS text) AS bigint) + age(CAST(pg_snapshot_xmax(s) AS xid))"
         f", {STARTED}"
@@ -117,16 +123,9 @@ class PostgresDialect:
         f" WHERE {OURS} AND row_security_active(oid)))"
     )
     books = BOOKS
-    counters = (
-        "(SELECT name, state, reason, since, next_try_at, held, updated_at, failures, last_error,"
-        " failing_since, releases, recalls, discarded, purged,"
-        " delivered + coalesce(more_delivered, 0) AS delivered,"
-        " dead + coalesce(more_dead, 0) AS dead FROM shipper_destination LEFT JOIN"
-        " (SELECT name, CAST(sum(delivered) AS bigint) AS more_delivered,"
-        f" CAST(sum(dead) AS bigint) AS more_dead FROM shipper_count WHERE {NOT_ADDED}"
-        " GROUP BY name) AS more"
-        " USING (name)) AS shipper_destination"
-    )
+    moves_shards = True
+    of_claim = "token"
+    counters = COUNTERS
     fence = PostgresFence()
 
     has_table = "SELECT to_regclass(:name) IS NOT NULL"
@@ -243,8 +242,9 @@ class PostgresDialect:
         tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
 
     def lock_lease(self, tx: Connection) -> None:
-        """Lock the row."""
+        """Lock the row, then those of all daemons: none can join meanwhile, or write a turn."""
         tx.execute(_LOCK_LEASE)
+        tx.execute(_LOCK_DAEMONS)
 
     def one_upgrade_at_a_time(self, tx: Connection) -> None:
         """Take an advisory lock."""

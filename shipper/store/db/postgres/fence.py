@@ -2,13 +2,14 @@
 
 A row that changes with each turn would leave a dead version each time. While another session holds
 a snapshot, the next turn would have to read past all of these. So no statement here reads more than
-the last turn.
+the daemon's last turn. A turn locks only the row of its own daemon, so that turns of several
+daemons don't wait for each other.
 """
 
 from typing import Final
 
 HIGHEST: Final = "SELECT max(id) FROM shipper_outbox"
-BOOKS: Final = "(SELECT * FROM shipper_turn ORDER BY turn DESC LIMIT 1) AS last_turn"
+BOOKS: Final = "(SELECT max(settled) AS settled FROM shipper_turn) AS last_turn"
 NAMED: Final = "CAST(pg_get_serial_sequence('shipper_outbox', 'id') AS regclass)"
 TOP: Final = f"greatest(coalesce(pg_sequence_last_value({NAMED}), 0), coalesce(({HIGHEST}), 0))"
 # By the numbers that `made` has found, because finding a sequence by its name takes longer than all
@@ -30,16 +31,16 @@ STARTED: Final = (
     " * CASE WHEN pg_is_in_recovery() THEN -1 ELSE 1 END"
 )
 FOLD_AFTER: Final = 256
-# What turns have counted and is not yet added up. The bound keeps the search away from deleted
-# rows.
-NOT_ADDED: Final = f"turn > (SELECT coalesce(max(turn), 0) - {4 * FOLD_AFTER} FROM shipper_turn)"
+# What a daemon's turns have counted and is not yet added up. The bound keeps the search away from
+# deleted rows.
+NOT_ADDED: Final = (
+    "{count}.token = {daemon}.token AND {count}.turn > (SELECT coalesce(max(turn), 0) -"
+    f" {4 * FOLD_AFTER} FROM shipper_turn AS t WHERE t.token = {{daemon}}.token)"
+)
 
 _NOW = "clock_timestamp()"
-_EXPIRES = f"{_NOW} + make_interval(secs => :ttl)"
-_ITS = "WHERE name = 'outbox' AND token = :token"
-_INSERT = "INSERT INTO shipper_turn (turn, token, claim, delivery, settled)"
 _ADD_UP = (
-    "WITH gone AS (DELETE FROM shipper_count WHERE {0} RETURNING name, delivered, dead)"
+    "WITH gone AS (DELETE FROM shipper_count AS c {0} RETURNING c.name, c.delivered, c.dead)"
     " INSERT INTO shipper_destination (name, delivered, dead)"
     " SELECT name, sum(delivered), sum(dead) FROM gone GROUP BY name ORDER BY name"
     " ON CONFLICT (name) DO UPDATE SET"
@@ -47,13 +48,12 @@ _ADD_UP = (
     " dead = shipper_destination.dead + excluded.dead"
 )
 
-# Whether a daemon has the lease: by the server's clock its time isn't over, or the commit that
-# prolongs it waits for a standby. A lock shows whose commit it is, because a process can give
-# itself any name.
+# Whether a daemon lives: by the server's clock its time isn't over, or a commit of a daemon waits
+# for a standby. A lock shows whose commit it is, because a process can give itself any name.
 _IS_ALIVE = (
-    f"(coalesce(expires_at > {_NOW}, false) OR EXISTS (SELECT 1 FROM pg_stat_activity"
+    f"(expires_at > {_NOW} OR EXISTS (SELECT 1 FROM pg_stat_activity"
     " JOIN pg_locks AS l USING (pid) WHERE wait_event = 'SyncRep' AND l.mode = 'RowShareLock'"
-    " AND l.relation = CAST('shipper_lease' AS regclass) AND l.database ="
+    " AND l.relation = CAST('shipper_daemon' AS regclass) AND l.database ="
     " (SELECT oid FROM pg_database WHERE datname = current_database())))"
 )
 
@@ -61,40 +61,30 @@ _IS_ALIVE = (
 class PostgresFence:
     """See `Fence` in `db.fence`."""
 
-    lease = (
-        f"SELECT token, owner, CAST(expires_at AS text), ttl, coalesce(expires_at <= {_NOW}, true),"
-        " CASE WHEN owner IS NOT NULL THEN CAST(acquired_at AS text) END"
-        " FROM shipper_lease WHERE name = 'outbox' FOR UPDATE"
-    )
-    last = f"SELECT turn, token, claim, delivery, settled FROM {BOOKS}"
-    take = (
-        "UPDATE shipper_lease SET token = :token, owner = :owner, ttl = :ttl,"
-        f" acquired_at = {_NOW}, expires_at = {_EXPIRES} WHERE name = 'outbox'"
-    )
-    renew = f"UPDATE shipper_lease SET expires_at = {_EXPIRES} {_ITS}"
-    drop = f"UPDATE shipper_lease SET owner = NULL, expires_at = NULL, token = token + 1 {_ITS}"
-    # If an operator has set the sequence of ids back, nothing is known about their order.
-    begin: str | None = (
-        f"{_INSERT} SELECT :number + 1, :token, :claim, :delivery, least(:settled, {TOP})"
-        " RETURNING turn, token, claim, delivery, settled"
-    )
     advance = (
-        f"WITH held AS (SELECT 1 FROM shipper_lease {_ITS}"
-        f" FOR UPDATE) {_INSERT} SELECT :number, :token, :claim, :delivery,"
+        "WITH held AS (SELECT 1 FROM shipper_daemon WHERE token = :token FOR UPDATE)"
+        " INSERT INTO shipper_turn (turn, token, claim, delivery, settled)"
+        " SELECT :number, :token, :claim, :delivery,"
         f" CASE WHEN {STARTED} = :met THEN greatest(:settled, before.settled)"
         " ELSE before.settled END"
-        " FROM held, shipper_turn AS before WHERE before.turn = :number - 1"
-        " AND before.token = :token"
+        " FROM held, shipper_turn AS before WHERE before.token = :token"
+        " AND before.turn = :number - 1"
         # It reads the outbox, so that no session can empty it before this transaction ends: so a
         # recorded id is that of the event that was sent.
-        f" AND {LAST} >= :known ON CONFLICT (turn) DO NOTHING RETURNING {STARTED}, settled"
+        f" AND {LAST} >= :known ON CONFLICT (token, turn) DO NOTHING RETURNING {STARTED}, settled"
     )
     advance_returns = True
     is_alive = _IS_ALIVE
     unseen = f"CAST(extract(epoch FROM {_NOW} - expires_at) AS double precision) + ttl"
     fold_after = FOLD_AFTER
     fold: tuple[str, ...] = (
-        _ADD_UP.format("turn > :after AND turn <= :turn"),
-        "DELETE FROM shipper_turn WHERE turn >= :after AND turn < :turn",
+        _ADD_UP.format("WHERE c.token = :token AND c.turn > :after AND c.turn <= :turn"),
+        "DELETE FROM shipper_turn WHERE token = :token AND turn >= :after AND turn < :turn",
     )
-    fold_all: str | None = _ADD_UP.format(NOT_ADDED)
+    fold_one: str | None = _ADD_UP.format(
+        "WHERE c.token = :token AND c.turn > (SELECT coalesce(max(turn), 0) -"
+        f" {4 * FOLD_AFTER} FROM shipper_turn AS t WHERE t.token = :token)"
+    )
+    fold_all: str | None = _ADD_UP.format(
+        f"USING shipper_daemon AS d WHERE {NOT_ADDED.format(count='c', daemon='d')}"
+    )

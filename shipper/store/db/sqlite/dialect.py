@@ -70,6 +70,8 @@ class SqliteDialect:
     started = "0"
     shape = "PRAGMA schema_version"
     books = BOOKS
+    moves_shards = False
+    of_claim = "0"
     counters = "shipper_destination"
     fence = SqliteFence()
 

@@ -1,19 +1,21 @@
-"""What to do if the last turn's numbers are lower than numbers that were given before.
+"""What to do if the last numbers are lower than numbers that were given before.
 
 A tool that restores one table and not the others sets the numbers back, and the daemon would give
 them again. This module must never report that for a sound outbox while a daemon writes turns,
-because the repair takes the lease from that daemon.
+because the repair takes the outbox from all daemons.
 """
 
 from sqlalchemy import Connection, Engine, text
 
-from shipper.store.db.dialect import POSTGRES, dialect_of, pick
+from shipper.store.db.dialect import dialect_of, pick
 from shipper.store.db.snapshot import snapshot
 from shipper.store.db.transactions import writing
+from shipper.store.drain.numbers import BLOCK
+from shipper.store.lease import membership
 
 
 def is_behind(tx: Connection) -> bool:
-    """Return whether rows have numbers that are greater than those of the last turn.
+    """Return whether rows have numbers that are greater than the last ones given.
 
     The transaction needs one view of the data, because the search reads every row while a daemon
     writes.
@@ -22,9 +24,9 @@ def is_behind(tx: Connection) -> bool:
 
 
 def catch_up(engine: Engine) -> int:
-    """Raise the last turn's numbers to those in the rows; return how many turns that took.
+    """Raise the last numbers to those in the rows; return how many changes that took.
 
-    A running daemon then finds that its next turn exists already, and begins again.
+    A running daemon then finds that it has to begin again.
     """
     with snapshot(engine) as tx:
         dialect_of(engine).as_long_as_it_takes(tx)
@@ -36,21 +38,24 @@ def catch_up(engine: Engine) -> int:
         dialect_of(engine).lock_lease(tx)
         if not _are_less(tx, given):
             return 0
-        return tx.execute(
-            pick(dialect_of(engine), sqlite=_RAISE, postgresql=_ADD_TURN), given
-        ).rowcount
+        if dialect_of(engine).moves_shards:
+            tx.execute(_ADVANCE, given)
+            membership.begin_again(tx)
+            return 1
+        return tx.execute(_RAISE, given).rowcount
 
 
 def _are_less(tx: Connection, given: dict[str, int]) -> bool:
-    dialect = dialect_of(tx)
-    there = tx.execute(text(f"SELECT delivery, claim FROM {dialect.books}")).one_or_none()
+    last = pick(dialect_of(tx), sqlite=_LAST_IN_FILE, postgresql=_LAST)
+    there = tx.execute(last).one_or_none()
     if there is None:  # in a file it went with the lease, whose row is made again before
-        return not dialect.is_file
+        return not dialect_of(tx).is_file
     return any(getattr(there, name) < number for name, number in given.items())
 
 
 def _given(tx: Connection) -> dict[str, int]:
-    return {name: int(tx.execute(text(query)).scalar_one()) for name, query in _GIVEN}
+    rows = _GIVEN if dialect_of(tx).is_file else _GIVEN[:1]  # there, claims begin with each daemon
+    return {name: int(tx.execute(text(query)).scalar_one()) for name, query in rows}
 
 
 # -- statements -----------------------------------------------------------------------------------
@@ -59,14 +64,13 @@ _GIVEN = (
     ("delivery", "SELECT coalesce(max(delivery_number), 0) FROM shipper_outbox"),
     ("claim", "SELECT coalesce(max(number), 0) FROM shipper_claim"),
 )
+_LAST_IN_FILE = text("SELECT delivery, claim FROM shipper_lease WHERE name = 'outbox'")
+_LAST = text(
+    f"SELECT CASE WHEN is_called THEN last_value + {BLOCK - 1} ELSE last_value - 1 END AS delivery"
+    " FROM shipper_delivery"
+)
 _RAISE = text(
     "UPDATE shipper_lease SET delivery = max(delivery, :delivery), claim = max(claim, :claim)"
     " WHERE name = 'outbox'"
 )
-_ADD_TURN = text(
-    "WITH ended AS (UPDATE shipper_lease SET token = token + 1 WHERE name = 'outbox'"
-    " RETURNING token) INSERT INTO shipper_turn (turn, token, claim, delivery, settled)"
-    " SELECT coalesce(turn, 0) + 1, ended.token, greatest(coalesce(claim, 0), :claim),"
-    " greatest(coalesce(delivery, 0), :delivery), coalesce(settled, 0)"
-    f" FROM ended LEFT JOIN {POSTGRES.books} ON true"
-)
+_ADVANCE = text("SELECT setval('shipper_delivery', CAST(:delivery AS bigint) + 1, false)")

@@ -9,13 +9,16 @@ from sqlalchemy import Connection, TextClause, text
 
 from shipper.policy.event import Event
 from shipper.store.db.dialect import Dialect
-from shipper.store.drain.claim_rows import CLAIMS
-from shipper.store.drain.claims import chunks, first_of_each_lane, load_ids
+from shipper.store.lease.claim_rows import claims_of
+from shipper.store.lease.claims import chunks, first_of_each_lane, load_ids
 
 
-def recover(tx: Connection, dialect: Dialect) -> int:
-    """Mark what may have been received, and end all claims; return how many events were marked."""
-    claims = [(row.number, row.ids) for row in tx.execute(CLAIMS)]
+def recover(tx: Connection, dialect: Dialect, token: int) -> int:
+    """Mark what the daemon with this token may have sent, and end its claims.
+
+    Returns how many events were marked.
+    """
+    claims = [(row.number, row.ids) for row in claims_of(tx, token)]
     ids = sorted({row for _, rows in claims for row in load_ids(rows)})
     pending: dict[int, Event] = {}
     for chunk in chunks(ids):
@@ -25,7 +28,7 @@ def recover(tx: Connection, dialect: Dialect) -> int:
     first = first_of_each_lane(claims, pending)
     for chunk in chunks(first):
         tx.execute(_mark_received(dialect), {"ids": dialect.bind_ids(chunk)})
-    tx.execute(_END_CLAIMS)
+    tx.execute(_end_claims(dialect), {"token": token})
     return len(first)
 
 
@@ -45,4 +48,5 @@ def _mark_received(dialect: Dialect) -> TextClause:
     )
 
 
-_END_CLAIMS = text("DELETE FROM shipper_claim")
+def _end_claims(dialect: Dialect) -> TextClause:
+    return text(f"DELETE FROM shipper_claim WHERE {dialect.of_claim} IN (0, :token)")

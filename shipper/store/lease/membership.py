@@ -1,0 +1,257 @@
+"""Which daemons share a PostgreSQL outbox, and which shards each has.
+
+A daemon has a row with a token of its own. Every write of it locks that row first, so once the row
+is deleted, nothing that it writes counts. The rules of the shares are in `policy.shares`; this
+module decides which daemons have ended, and does all that follows in one transaction: the token is
+ended, what the daemon may have sent is marked, and its shards are free.
+
+A daemon has ended if its process on this machine is certainly dead, or if it hasn't prolonged its
+lease for as long as the lease lasts, by our own clock: an administrator can set the server's.
+
+It must never free a shard before what was claimed in it is marked, and never end a daemon that has
+written since it was judged. Every change locks the row of the lease first, so there is one at a
+time. Then it locks rows of daemons in the order of their tokens, as operators' commands do.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, Engine
+
+from shipper.errors import OutboxHeld
+from shipper.policy.shares import NOTHING, EndedDaemon, Shares, plan
+from shipper.store.db.dialect import POSTGRES, Dialect
+from shipper.store.db.snapshot import snapshot
+from shipper.store.db.transactions import writing
+from shipper.store.lease import membership_statements as sql
+from shipper.store.lease.lease import Newcomer, Owner
+from shipper.store.lease.lost import corrected, taken_over, went_back
+from shipper.store.lease.recovery import recover
+from shipper.store.lease.turns import Turn, fold_one
+from shipper.store.schema.damage import lease_row
+
+
+class DaemonRow(NamedTuple):
+    """The row of a daemon, and the number of its last turn.
+
+    `seems_over` says whether its lease has ended by the server's clock.
+    """
+
+    token: int
+    name: str
+    owner: str | None
+    expires: str
+    ttl: float
+    seems_over: bool
+    turn: int | None
+
+    @property
+    def life(self) -> tuple[str, int | None]:
+        """The values that change while it lives: with each turn, or if there is none, in time."""
+        return self.expires, self.turn
+
+    def __str__(self) -> str:
+        """Return the daemon for a person."""
+        return str(Owner.read(self.owner) or "another daemon")
+
+
+class StillnessTimer:
+    """Measures by our own clock for how long the row of a daemon hasn't changed."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._seen: dict[int, tuple[object, float]] = {}
+
+    def left(self, row: DaemonRow) -> float:
+        """Return after how many more seconds without a change its lease has ended."""
+        before = self._seen.get(row.token)
+        if before is None or before[0] != row.life:
+            before = self._seen[row.token] = (row.life, self._monotonic())
+        return max(0.0, before[1] + row.ttl - self._monotonic())
+
+    def forget_others(self, rows: Sequence[DaemonRow]) -> None:
+        """Forget the daemons that have no row any more."""
+        there = {row.token for row in rows}
+        self._seen = {token: seen for token, seen in self._seen.items() if token in there}
+
+
+class Membership:
+    """One daemon among those of its outbox."""
+
+    def __init__(self, engine: Engine, monotonic: Callable[[], float]) -> None:
+        self.shares: Shares = NOTHING
+        self.newcomer: Newcomer | None = None
+        """What the others see of this daemon; a change is written when the lease is prolonged."""
+        self._engine = engine
+        self._watch = StillnessTimer(monotonic)
+
+    # -- the steps of the protocol ----------------------------------------------------------------
+
+    def join(self, tx: Connection, newcomer: Newcomer) -> tuple[Turn, int]:
+        """Join; return the first turn, and how many events dead daemons may have sent.
+
+        One that won't share raises OutboxHeld while there is another daemon that may live. Raises
+        SchemaError if a tool has deleted the row of the lease.
+        """
+        lease_row(tx.execute(sql.LOCK).all())
+        self.newcomer = newcomer
+        there = _daemons(tx)
+        over = [row for row in there if self._left(row) <= 0]
+        if newcomer.alone and len(over) < len(there):
+            self._refuse([row for row in there if row not in over])
+        ended = [self._end(tx, row) for row in over]
+        # What a tool has left of daemons whose rows it has deleted.
+        rest = sum(end(tx, POSTGRES, token) for token in tx.execute(sql.ORPHANS).scalars().all())
+        token = int(tx.execute(sql.HIGHEST_TOKEN).scalar_one()) + 1
+        tx.execute(sql.GIVE_TOKEN, {"token": token})
+        values = {"token": token, "owner": newcomer.owner.write()}
+        tx.execute(sql.JOIN, values | _shown(newcomer))
+        turn = Turn(*tx.execute(sql.BEGIN, {"token": token}).one())
+        tx.execute(sql.ALL_SHARDS)
+        self.shares = self._share(tx, token, ended)
+        tx.execute(sql.CHANGED)
+        return turn, rest + sum(one.recovered for one in ended)
+
+    def attend(self, turn: Turn, give: frozenset[int]) -> Shares:
+        """Do a step: give back these shards, end dead daemons, take free shards.
+
+        Nothing may be claimed in the shards that are given. Raises LeaseLost and OutboxChanged as
+        `hold` does.
+        """
+        with snapshot(self._engine) as tx:
+            there, owners = _daemons(tx), _owners(tx)
+        self._watch.forget_others(there)
+        over = [row for row in there if row.token != turn.token and self._left(row) <= 0]
+        living = {row.token for row in there}.difference(row.token for row in over)
+        if over or give or turn.token not in living:
+            return self._change(turn, give, over)
+        now = plan(living, owners, turn.token)
+        if now.takes:
+            return self._change(turn, give, over)
+        self.shares = _shares(owners, turn.token, len(living), now.gives, [])
+        return self.shares
+
+    def _change(self, turn: Turn, give: frozenset[int], over: Sequence[DaemonRow]) -> Shares:
+        judged = {row.token: row.life for row in over}
+        with writing(self._engine) as tx:
+            lease_row(tx.execute(sql.LOCK).all())
+            self.hold(tx, turn)
+            # One that has prolonged its lease since, or that another daemon has ended, is spared.
+            there = [row for row in _daemons(tx) if judged.get(row.token) == row.life]
+            ended = [self._end(tx, row) for row in there]
+            if give:
+                tx.execute(sql.GIVE, {"token": turn.token, "shards": sorted(give)})
+            shares = self._share(tx, turn.token, ended)
+            if ended or give or shares.held != self.shares.held:
+                tx.execute(sql.CHANGED)
+        self.shares = shares
+        return shares
+
+    def leave(self, tx: Connection, token: int) -> None:
+        """Leave: mark what is still claimed, and free all shards; nothing if it was ended."""
+        lease_row(tx.execute(sql.LOCK).all())
+        if tx.execute(sql.HOLD, {"token": token}).first() is not None:
+            end(tx, POSTGRES, token)
+
+    # -- the fence --------------------------------------------------------------------------------
+
+    def hold(self, tx: Connection, turn: Turn) -> Turn:
+        """Lock this daemon's row; return its last turn.
+
+        Raises LeaseLost if another process has ended this daemon, and OutboxChanged if the database
+        lacks what it has written.
+        """
+        if tx.execute(sql.HOLD, {"token": turn.token}).first() is None:
+            lease = lease_row(tx.execute(sql.EPOCH).all())
+            if lease.token < turn.token:
+                raise went_back()
+            raise corrected() if lease.corrected >= turn.token else taken_over()
+        found = tx.execute(sql.LAST, {"token": turn.token}).all()
+        if not found or found[0].turn < turn.number:
+            raise went_back()
+        return Turn(*found[0])
+
+    def renew(self, tx: Connection, token: int) -> None:
+        """Prolong the lease; the caller has locked this daemon's row."""
+        assert self.newcomer is not None, "it has joined"
+        tx.execute(sql.RENEW, {"token": token} | _shown(self.newcomer))
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _left(self, row: DaemonRow) -> float:
+        owner = Owner.read(row.owner)
+        is_ours = self.newcomer is not None and owner == self.newcomer.owner
+        is_free = row.owner is None or is_ours
+        if is_free or (owner is not None and owner.is_dead()):
+            return 0.0
+        return self._watch.left(row)
+
+    def _refuse(self, living: Sequence[DaemonRow]) -> None:
+        last = max(living, key=self._left)
+        raise OutboxHeld(
+            f"{last} holds this outbox",
+            "stop it, or wait until its lease has ended; if it hangs: shipper db unlock",
+            left=self._left(last),
+            watched=last.ttl,
+            seems_over=all(row.seems_over for row in living),
+        )
+
+    def _end(self, tx: Connection, row: DaemonRow) -> EndedDaemon:
+        return EndedDaemon(row.name, str(row), end(tx, POSTGRES, row.token))
+
+    def _share(self, tx: Connection, token: int, ended: Sequence[EndedDaemon]) -> Shares:
+        """Take the free shards that this daemon should have; return what it has then."""
+        living, owners = {row.token for row in _daemons(tx)}, _owners(tx)
+        takes = plan(living, owners, token).takes
+        if takes:
+            taken = tx.execute(sql.TAKE, {"token": token, "shards": list(takes)})
+            owners |= dict.fromkeys(taken.scalars(), token)
+        gives = plan(living, owners, token).gives
+        return _shares(owners, token, len(living), gives, ended)
+
+
+def end(tx: Connection, dialect: Dialect, token: int) -> int:
+    """End a daemon: its token, its claims, its shards; return how many events it may have sent.
+
+    The caller has locked the row of the lease.
+    """
+    # The row first: this waits for a turn that is being written, and from then on there is none.
+    tx.execute(sql.HOLD, {"token": token})
+    marked = recover(tx, dialect, token)
+    fold_one(tx, token)
+    for statement in sql.END:
+        tx.execute(statement, {"token": token})
+    return marked
+
+
+def begin_again(tx: Connection) -> None:
+    """End all daemons, because numbers that they know were corrected; each begins again."""
+    last = lease_row(tx.execute(sql.LOCK).all())
+    for row in _daemons(tx):
+        end(tx, POSTGRES, row.token)
+    tx.execute(sql.CORRECTED, {"token": last.token})
+    tx.execute(sql.CHANGED)
+
+
+def _shown(newcomer: Newcomer) -> dict[str, object]:
+    name = newcomer.name or newcomer.owner.host
+    return {"ttl": newcomer.ttl, "name": name, "settings": newcomer.settings}
+
+
+def _shares(
+    owners: dict[int, int | None],
+    token: int,
+    daemons: int,
+    gives: frozenset[int],
+    ended: Sequence[EndedDaemon],
+) -> Shares:
+    held = frozenset(shard for shard, owner in owners.items() if owner == token)
+    return Shares(held, daemons, gives, tuple(ended))
+
+
+def _daemons(tx: Connection) -> list[DaemonRow]:
+    return [DaemonRow(*row) for row in tx.execute(sql.DAEMONS)]
+
+
+def _owners(tx: Connection) -> dict[int, int | None]:
+    return {row.shard: row.token for row in tx.execute(sql.SHARDS)}

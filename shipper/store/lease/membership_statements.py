@@ -1,0 +1,99 @@
+"""The statements of `membership`, for PostgreSQL. They decide nothing."""
+
+from typing import Final
+
+from sqlalchemy import text
+
+from shipper.store.db.postgres.fence import TOP
+
+_NOW: Final = "clock_timestamp()"
+_EXPIRES: Final = f"{_NOW} + make_interval(secs => CAST(:ttl AS double precision))"
+
+LOCK: Final = text(
+    "SELECT token, epoch, coalesce((SELECT token FROM shipper_lease WHERE name = 'corrected'), 0)"
+    " AS corrected FROM shipper_lease WHERE name = 'outbox' FOR UPDATE"
+)
+EPOCH: Final = text(
+    "SELECT token, coalesce((SELECT token FROM shipper_lease WHERE name = 'corrected'), 0)"
+    " AS corrected FROM shipper_lease WHERE name = 'outbox'"
+)
+CHANGED: Final = text("UPDATE shipper_lease SET epoch = epoch + 1 WHERE name = 'outbox'")
+HIGHEST_TOKEN: Final = text(
+    "SELECT greatest(token, (SELECT max(token) FROM shipper_daemon),"
+    " (SELECT max(token) FROM shipper_claim), (SELECT max(token) FROM shipper_turn))"
+    " FROM shipper_lease WHERE name = 'outbox'"
+)
+GIVE_TOKEN: Final = text("UPDATE shipper_lease SET token = :token WHERE name = 'outbox'")
+CORRECTED: Final = text(
+    "INSERT INTO shipper_lease (name, token) VALUES ('corrected', :token)"
+    " ON CONFLICT (name) DO UPDATE SET token = excluded.token"
+)
+
+DAEMONS: Final = text(
+    "SELECT token, name, owner, CAST(expires_at AS text) AS expires, ttl,"
+    f" expires_at <= {_NOW} AS seems_over,"
+    " (SELECT max(turn) FROM shipper_turn AS t WHERE t.token = d.token) AS turn"
+    " FROM shipper_daemon AS d ORDER BY token"
+)
+SHARDS: Final = text("SELECT shard, token FROM shipper_shard ORDER BY shard")
+
+ORPHANS: Final = text(
+    "SELECT token FROM (SELECT token FROM shipper_claim UNION SELECT token FROM shipper_count"
+    " UNION SELECT token FROM shipper_link UNION SELECT token FROM shipper_turn WHERE token > 0)"
+    " AS named WHERE token NOT IN (SELECT token FROM shipper_daemon) ORDER BY token"
+)
+
+JOIN: Final = text(
+    "INSERT INTO shipper_daemon (token, name, owner, ttl, expires_at, settings)"
+    f" VALUES (:token, :name, :owner, CAST(:ttl AS double precision), {_EXPIRES}, :settings)"
+)
+# If an operator has set the sequence of ids back, nothing is known about their order.
+BEGIN: Final = text(
+    "INSERT INTO shipper_turn (turn, token, claim, delivery, settled)"
+    f" SELECT 0, :token, 0, 0, coalesce(least(max(settled), {TOP}), 0) FROM shipper_turn"
+    " RETURNING turn, token, claim, delivery, settled"
+)
+HOLD: Final = text("SELECT 1 FROM shipper_daemon WHERE token = :token FOR UPDATE")
+LAST: Final = text(
+    "SELECT turn, token, claim, delivery, settled FROM shipper_turn WHERE token = :token"
+    " ORDER BY turn DESC LIMIT 1"
+)
+RENEW: Final = text(
+    "UPDATE shipper_daemon SET ttl = CAST(:ttl AS double precision), name = :name,"
+    f" settings = :settings, expires_at = {_EXPIRES} WHERE token = :token"
+)
+
+# A tool may have emptied the table: the shards it lacks belong to no daemon.
+ALL_SHARDS: Final = text(
+    "INSERT INTO shipper_shard (shard) SELECT generate_series(0, 63) ON CONFLICT DO NOTHING"
+)
+TAKE: Final = text(
+    "UPDATE shipper_shard SET token = :token WHERE shard = ANY(CAST(:shards AS smallint[]))"
+    " AND (token IS NULL OR token NOT IN (SELECT token FROM shipper_daemon)) RETURNING shard"
+)
+GIVE: Final = text(
+    "UPDATE shipper_shard SET token = NULL WHERE shard = ANY(CAST(:shards AS smallint[]))"
+    " AND token = :token"
+)
+
+END: Final = (
+    text("DELETE FROM shipper_daemon WHERE token = :token"),
+    text("UPDATE shipper_shard SET token = NULL WHERE token = :token"),
+    # What it last saw of its destinations is what the next daemon begins with.
+    text(
+        "UPDATE shipper_destination AS d SET state = l.state, reason = l.reason,"
+        " since = CASE d.held WHEN 1 THEN d.since ELSE l.since END,"
+        " next_try_at = l.next_try_at, updated_at = l.updated_at, failures = l.failures,"
+        " last_error = l.last_error, failing_since = l.failing_since"
+        " FROM (SELECT * FROM shipper_link WHERE token = :token ORDER BY name) AS l"
+        " WHERE d.name = l.name"
+    ),
+    text("DELETE FROM shipper_link WHERE token = :token"),
+    text(
+        "INSERT INTO shipper_turn (token, turn, settled) SELECT 0, 0, max(settled)"
+        " FROM shipper_turn WHERE token = :token HAVING max(settled) IS NOT NULL"
+        " ON CONFLICT (token, turn)"
+        " DO UPDATE SET settled = greatest(shipper_turn.settled, excluded.settled)"
+    ),
+    text("DELETE FROM shipper_turn WHERE token = :token"),
+)
