@@ -66,10 +66,10 @@ class Member:
 def settle(members: Sequence[Member]) -> list[int]:
     """Let them do steps until nothing moves any more; return how many shards each has."""
     for _ in range(2 * len(members) + 2):
-        before = [one.queue.shares.held for one in members]
+        before = [one.queue.shares for one in members]
         for one in members:
             one.attend()
-        if before == [one.queue.shares.held for one in members]:
+        if before == [one.queue.shares for one in members]:
             break
     return [len(one.queue.shares.held) for one in members]
 

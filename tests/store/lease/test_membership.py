@@ -7,21 +7,23 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
 from shipper.errors import LeaseLost, OutboxChanged, OutboxHeld, SchemaError
-from shipper.policy.shares import ALL_SHARDS, SHARDS
+from shipper.policy.shares import ALL_SHARDS, SHARDS, Shares
 from shipper.store.db.engine import open_engine
 from shipper.store.db.transactions import writing
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Work
 from shipper.store.drain.queue import Queue
 from shipper.store.lease.lease import Owner
+from shipper.store.lease.membership import DaemonRow, Membership, _daemons
 from shipper.store.operate.hold import hold_destination
-from shipper.store.report.verify import verify
 from shipper.store.upgrade.last_numbers import catch_up
+from shipper.store.upgrade.recount import is_needed
 from tests.store.daemons import NOW, generation, write
 from tests.store.lease.members import (
     TTL,
@@ -33,9 +35,19 @@ from tests.store.lease.members import (
     settle,
 )
 from tests.store.processes import process
-from tests.store.shipping import ask, claim, everything, run, until
+from tests.store.shipping import accepted, ask, claim, everything, record, run, until
 
 Joined = Callable[..., Member]
+
+
+def _membership(member: Member) -> Membership:
+    found = member.queue._tenure
+    assert isinstance(found, Membership)
+    return found
+
+
+def _looks(member: Member) -> Looks:
+    return Looks(member.engine, lambda: member.queue.token)
 
 
 @pytest.fixture
@@ -129,7 +141,7 @@ def test_a_clean_leave_frees_all_shards_at_once(post: Engine, joined: Joined) ->
     """And the others notice it with their next pulse."""
     first, second = joined(), joined()
     settle([first, second])
-    looks = Looks(second.engine, lambda: second.queue.token)
+    looks = _looks(second)
     before = looks.pulse().epoch
     first.queue.release()
     assert looks.pulse().epoch > before
@@ -211,7 +223,7 @@ def test_an_ended_one_learns_it_and_changes_nothing(
     _fall_silent(clock, other)
     assert other.attend().ended
     before = everything(post), owners(post)
-    steps = {
+    steps: dict[str, Callable[[], object]] = {
         "renew": silent.queue.renew,
         "turn": lambda: silent.queue.turn(Work(now=NOW, wanted=[2])),
         "attend": lambda: silent.queue.attend(ALL_SHARDS),
@@ -230,10 +242,10 @@ def test_one_that_writes_after_it_was_judged_is_spared(
     other, silent = joined(), joined()
     write(post, "a")
     _fall_silent(clock, other)
-    membership = other.queue._tenure
-    change = membership._change  # type: ignore[union-attr]
+    membership = _membership(other)
+    change = membership._change
 
-    def late(*given: object) -> object:
+    def late(*given: Any) -> Shares:
         silent.queue.renew() if step == "renew" else claim(silent.queue, 1)
         return change(*given)
 
@@ -262,14 +274,12 @@ def test_a_newcomer_waits_for_a_renewal_and_then_spares_its_daemon(
 ) -> None:
     """It judges again once it has the lock of the row."""
     silent, newcomer = joined(), joined(joins=False)
-    newcomer.queue._tenure._watch.left(_row(newcomer, silent))  # type: ignore[union-attr]
+    _membership(newcomer)._watch.left(_row(newcomer, silent))
     clock.now += TTL
-    begun = threading.Event()
     with writing(silent.engine) as tx:
         silent.queue.fence(tx)
-        joins = threading.Thread(target=lambda: (begun.set(), newcomer.join()))
+        joins = threading.Thread(target=newcomer.join)
         joins.start()
-        begun.wait()
         with newcomer.engine.connect() as watcher:
             waits = text(
                 "SELECT count(*) FROM pg_locks JOIN pg_class ON pg_class.oid = relation"
@@ -281,9 +291,7 @@ def test_a_newcomer_waits_for_a_renewal_and_then_spares_its_daemon(
     assert newcomer.queue.shares.daemons == 2
 
 
-def _row(watcher: Member, other: Member) -> object:
-    from shipper.store.lease.membership import _daemons  # noqa: PLC0415 - as the daemon reads it
-
+def _row(watcher: Member, other: Member) -> DaemonRow:
     with writing(watcher.engine) as tx:
         return next(row for row in _daemons(tx) if row.token == other.queue.token)
 
@@ -305,7 +313,7 @@ def test_what_an_ended_one_has_counted_and_seen_is_kept(
     assert ask(post, "SELECT count(*) FROM shipper_link") == [(0,)]
     assert ask(post, "SELECT count(*) FROM shipper_count") == [(0,)]
     other.send(3)
-    assert not verify(post).problems
+    assert not is_needed(post)
 
 
 # -- numbers --------------------------------------------------------------------------------------
@@ -337,27 +345,28 @@ def _shard_of(post: Engine, row: int) -> int:
 
 def _move(shard: int, giver: Member, taker: Member) -> None:
     """Have one daemon give a shard, and the other one take it, whatever the shares should be."""
-    giver.queue.attend(frozenset({shard}))
-    run(giver.engine, "UPDATE shipper_shard SET token = :t WHERE shard = :s AND token IS NULL",
-        t=taker.queue.token, s=shard)  # fmt: skip
-    taker.queue.attend(frozenset())
-    assert shard in taker.queue.shares.held
+    change = "UPDATE shipper_shard SET token = :token WHERE shard = :shard"
+    run(giver.engine, change, token=taker.queue.token, shard=shard)
+    for one in (giver, taker):
+        one.queue.attend(frozenset())
+    assert shard in taker.queue.shares.held - giver.queue.shares.held
 
 
 def test_a_shard_that_came_back_without_an_answer_gets_new_numbers(
-    post: Engine, joined: Joined, monkeypatch: pytest.MonkeyPatch
+    post: Engine, joined: Joined
 ) -> None:
     """The daemon doesn't know that it had given the shard, and that another one had it since."""
     first, second = joined(), joined()
     write(post, "a", "a", "a")
     shard = _shard_of(post, 1)
     first.send(1)
-    membership = first.queue._tenure
+    membership = _membership(first)
     known = membership.shares
     first.queue.attend(frozenset({shard}))
-    membership.shares = known  # type: ignore[misc]
-    _move(shard, first, second)
+    run(post, "UPDATE shipper_shard SET token = :t WHERE token IS NULL", t=second.queue.token)
+    second.attend()
     second.send(2)
+    membership.shares = known
     second.queue.release()
     first.queue.attend(frozenset({shard}))
     first.send(3)
@@ -383,7 +392,7 @@ def test_turns_of_two_daemons_do_not_wait_for_each_other(post: Engine, joined: J
 def test_a_command_keeps_all_daemons_out_and_reaches_all(post: Engine, joined: Joined) -> None:
     """It holds the rows of all of them until it commits."""
     members = [joined(), joined()]
-    looks = [Looks(one.engine, lambda one=one: one.queue.token) for one in members]  # type: ignore[misc]
+    looks = [_looks(one) for one in members]
     before = [one.pulse().generation for one in looks]
     with writing(members[0].engine) as tx:
         members[0].queue.fence(tx)  # a turn of one daemon is being written
@@ -446,7 +455,7 @@ def test_emptied_daemons_end_all_of_them_and_lose_nothing(post: Engine, joined: 
     assert second.queue.shares.held == ALL_SHARDS
     assert ask(post, "SELECT id FROM shipper_outbox WHERE maybe_received = 1") == [(1,)]
     second.send(1, 2)
-    assert not verify(post).problems
+    assert not is_needed(post)
 
 
 def test_the_claims_of_a_deleted_row_are_recovered_before_its_shards_move(
@@ -482,8 +491,6 @@ def test_emptied_claims_lose_no_event(post: Engine, joined: Joined) -> None:
     write(post, "a", "b")
     events = claim(first.queue, 1)
     run(post, "TRUNCATE shipper_claim")
-    from tests.store.shipping import accepted, record  # noqa: PLC0415 - only here
-
     record(first.queue, *map(accepted, events))
     first.send(2)
     assert ask(post, "SELECT count(*) FROM shipper_outbox WHERE status = 'delivered'") == [(2,)]
@@ -548,10 +555,18 @@ def test_an_own_row_of_an_earlier_session_is_no_other_daemon(joined: Joined) -> 
     assert first.queue.shares.held == ALL_SHARDS
 
 
+WHO = """
+import sys
+from shipper.store.lease.lease import Owner
+
+print(Owner.here().write(), flush=True)
+sys.stdin.read()
+"""
+
+
 def test_two_processes_of_this_machine_share(post: Engine, joined: Joined) -> None:
     """Neither is taken for dead, nor for the other."""
-    with process("import sys; from shipper.store.lease.lease import Owner;"
-                 " print(Owner.here().write(), flush=True); sys.stdin.read()") as other:  # fmt: skip
+    with process(WHO) as other:
         owner = Owner.read(other.said())
         assert owner is not None
         members = [joined(Owner.here()), joined(owner)]
