@@ -30,11 +30,8 @@ class Shares(NamedTuple):
 
     @property
     def leads(self) -> bool:
-        """Return whether this daemon does the chores that only one may do.
-
-        Not any more once it has to give that shard back: it may have done so without knowing.
-        """
-        return LEADS in self.kept
+        """Return whether this daemon does the chores that only one may do."""
+        return LEADS in self.held
 
     @property
     def kept(self) -> frozenset[int]:

@@ -102,7 +102,7 @@ class Model:
         after: State | None = getattr(self, f"_{name.replace(' ', '_')}")(state, who)
         if after is None:
             return None
-        check(after)
+        self._check(after)
         return after._replace(troubles=before + (name in TROUBLES))
 
     # -- coming and going -------------------------------------------------------------------------
@@ -251,6 +251,14 @@ class Model:
 
     # -- inside -----------------------------------------------------------------------------------
 
+    def _check(self, state: State) -> None:
+        """Raise Broken if this state must never be."""
+        if sum(one.attempt == "flying" for one in state.processes) > 1:
+            raise Broken("two daemons send an event of the lane at once")
+        leads = (shares.Shares(one.held).leads for one in state.processes if one.lasts)
+        if sum(leads) > 1:
+            raise Broken("two daemons do the chores")
+
     def _is_over(self, state: State, token: int) -> bool:
         its = [one for one in state.processes if one.token == token]
         return not its or its[0].mode == "dead" or not its[0].lasts
@@ -295,15 +303,6 @@ _NAMES = {
     "stalled": ("wake", "lease over", "crash"),
     "dead": ("join",),
 }
-
-
-def check(state: State) -> None:
-    """Raise Broken if this state must never be."""
-    if sum(one.attempt == "flying" for one in state.processes) > 1:
-        raise Broken("two daemons send an event of the lane at once")
-    leaders = (one for one in state.processes if one.lasts and shares.LEADS in one.kept)
-    if sum(1 for _ in leaders) > 1:
-        raise Broken("two daemons do the chores")
 
 
 def canonical(state: State) -> State:
