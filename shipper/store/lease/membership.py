@@ -104,6 +104,7 @@ class Membership:
         tx.execute(sql.GIVE_TOKEN, {"token": token})
         values = {"token": token, "owner": newcomer.owner.write()}
         tx.execute(sql.JOIN, values | _shown(newcomer))
+        tx.execute(sql.FORGET_ORDER)
         turn = Turn(*tx.execute(sql.BEGIN, {"token": token}).one())
         if not living:
             tx.execute(sql.FREE_SHARDS)

@@ -50,10 +50,14 @@ JOIN: Final = text(
     "INSERT INTO shipper_daemon (token, name, owner, ttl, expires_at, settings)"
     f" VALUES (:token, :name, :owner, CAST(:ttl AS double precision), {_EXPIRES}, :settings)"
 )
-# If an operator has set the sequence of ids back, nothing is known about their order.
+# If an operator has set the sequence of ids back, nothing is known about their order: what turns say
+# of it has to go before the ids have risen again.
+FORGET_ORDER: Final = text(
+    f"UPDATE shipper_turn SET settled = top FROM (SELECT {TOP} AS top) AS given WHERE settled > top"
+)
 BEGIN: Final = text(
     "INSERT INTO shipper_turn (turn, token, claim, delivery, settled)"
-    f" SELECT 0, :token, 0, 0, coalesce(least(max(settled), {TOP}), 0) FROM shipper_turn"
+    " SELECT 0, :token, 0, 0, coalesce(max(settled), 0) FROM shipper_turn"
     " RETURNING turn, token, claim, delivery, settled"
 )
 # The first waits for what these daemons are writing; the second leaves out those that write now.
