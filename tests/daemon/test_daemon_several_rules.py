@@ -106,7 +106,9 @@ async def test_dead_letters_are_retried_and_discarded_wherever_they_lie(shop: Sh
     assert two.said("delivery.dead")
     dead = shop.dead()
     gone = [next(name for name in crew.events_of(who) if name in dead) for who in ("one", "two")]
-    discarded = await shop.command("dead", "discard", *(f"event_id:{each}" for each in gone), "--yes")
+    discarded = await shop.command(
+        "dead", "discard", *(f"event_id:{each}" for each in gone), "--yes"
+    )
     assert await discarded.ended() == 0, discarded.stderr
     refused = False
     retried = await shop.command("dead", "retry", "ALL", "--yes")
