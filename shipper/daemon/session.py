@@ -17,6 +17,7 @@ from pathlib import Path
 from shipper.advice import place_of
 from shipper.clock import Clock
 from shipper.config import Settings
+from shipper.config.agreement import agreement
 from shipper.daemon.acquisition import (
     FROZEN,
     Taking,
@@ -127,7 +128,7 @@ class Session:
             move(outbox.upkeep.database, settings.database.url)
             self.database = describe(outbox.upkeep.database)
         self.lease_ttl = max(self.lease_ttl, lease_ttl(settings))
-        outbox.queue.set_lease(self.lease_ttl)
+        outbox.queue.describe(self.lease_ttl, settings.daemon.name, agreement(settings))
         dispatcher.set_rhythm(outbox.rhythm(settings, self.lease_ttl))
         if outbox.upkeep.reserve is not None:
             outbox.upkeep.reserve.size = settings.space.reserve

@@ -16,7 +16,7 @@ from shipper.config.windows import Windows
 from shipper.doctor import database as db
 from shipper.doctor import files, sqlite, unit
 from shipper.doctor.access import User
-from shipper.doctor.daemons import check_agreement
+from shipper.doctor.daemons import check_agreement, check_daemons
 from shipper.doctor.network import check_destination
 from shipper.doctor.result import CheckLevel, CheckResult, fault, guarded, of_error, warning, well
 from shipper.errors import ConfigError, ShipperError
@@ -133,6 +133,7 @@ def _of_database(
     else:
         checks += [
             ("server", lambda: db.check_server(database)),
+            ("daemons", lambda: check_daemons(database)),
             ("settings", lambda: check_agreement(database, settings)),
             ("commits", lambda: db.check_commits(database)),
             ("transactions", lambda: db.check_transactions(database)),

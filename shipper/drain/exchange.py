@@ -1,10 +1,10 @@
 """The exchange with the database: one at a time, in steps.
 
 An exchange writes the work of a turn in one transaction, then looks. Its steps say where it may
-wait; the daemon decides in which thread each of them runs. It decides when to try again,
-when to prolong the lease, when a pulse is needed, and when to ask which shards the daemon has. It must never drop work: it repeats the
-exchange until the work is done, and the store makes sure that nothing is written twice. A lost
-lease ends the exchange.
+wait; the daemon decides in which thread each of them runs. It decides when to try again, when to
+prolong the lease, when a pulse is needed, and when shards may have to change hands. It must never
+drop work: it repeats the exchange until the work is done, and the store makes sure that nothing is
+written twice. A lost lease ends the exchange.
 """
 
 import asyncio
@@ -108,8 +108,8 @@ class ExchangeResult:
 
     `commanded` says that an operator has acted: the dispatcher asks with the next exchange which of
     its loaded keys are held. `touched` are the lanes that operators have changed, with their
-    destinations. `may_be_back` says that any lane may have changed. `shares` are the shards that the
-    daemon has now; None if that wasn't asked.
+    destinations. `may_be_back` says that any lane may have changed. `shares` are the shards
+    that the daemon has now; None if that wasn't asked.
     """
 
     events: list[Event]

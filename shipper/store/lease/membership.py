@@ -16,10 +16,10 @@ time. Then it locks rows of daemons in the order of their tokens, as operators' 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, TextClause
 
 from shipper.errors import OutboxHeld
-from shipper.policy.shares import NOTHING, EndedDaemon, Shares, plan
+from shipper.policy.shares import ALL_SHARDS, NOTHING, EndedDaemon, Shares, plan
 from shipper.store.db.dialect import POSTGRES, Dialect
 from shipper.store.db.snapshot import snapshot
 from shipper.store.db.transactions import writing
@@ -80,9 +80,10 @@ class Membership:
 
     def __init__(self, engine: Engine, monotonic: Callable[[], float]) -> None:
         self.shares: Shares = NOTHING
+        self.newcomer: Newcomer | None = None
+        """What the others see of this daemon; a change is written when the lease is prolonged."""
         self._engine = engine
         self._watch = StillnessTimer(monotonic)
-        self._owner: Owner | None = None
 
     # -- the steps of the protocol ----------------------------------------------------------------
 
@@ -93,20 +94,20 @@ class Membership:
         SchemaError if a tool has deleted the row of the lease.
         """
         lease_row(tx.execute(sql.LOCK).all())
-        self._owner = owner = newcomer.owner
-        there = _daemons(tx)
-        over = [row for row in there if self._left(row) <= 0]
-        if newcomer.alone and len(over) < len(there):
-            self._refuse([row for row in there if row not in over])
-        ended = [self._end(tx, row) for row in over]
-        # What a tool has left of daemons whose rows it has deleted.
-        rest = sum(end(tx, POSTGRES, token) for token in tx.execute(sql.ORPHANS).scalars().all())
-        token = int(tx.execute(sql.HIGHEST_TOKEN).scalar_one()) + 1
+        self.newcomer = newcomer
+        ended = self._end_over(tx, _daemons(tx), sql.LOCK_DAEMONS)
+        living = _daemons(tx)
+        if newcomer.alone and living:
+            self._refuse(living)
+        rest = _end_orphans(tx)
+        token = int(tx.execute(sql.NEXT_TOKEN).scalar_one())
         tx.execute(sql.GIVE_TOKEN, {"token": token})
-        values = {"token": token, "name": newcomer.name or owner.host, "owner": owner.write()}
-        tx.execute(sql.JOIN, values | {"ttl": newcomer.ttl, "settings": newcomer.settings})
+        values = {"token": token, "owner": newcomer.owner.write()}
+        tx.execute(sql.JOIN, values | _shown(newcomer))
+        tx.execute(sql.FORGET_ORDER)
         turn = Turn(*tx.execute(sql.BEGIN, {"token": token}).one())
-        tx.execute(sql.ALL_SHARDS)
+        if not living:
+            tx.execute(sql.FREE_SHARDS)
         self.shares = self._share(tx, token, ended)
         tx.execute(sql.CHANGED)
         return turn, rest + sum(one.recovered for one in ended)
@@ -122,7 +123,9 @@ class Membership:
         self._watch.forget_others(there)
         over = [row for row in there if row.token != turn.token and self._left(row) <= 0]
         living = {row.token for row in there}.difference(row.token for row in over)
-        if over or give or turn.token not in living:
+        is_alone = living == {turn.token}
+        lacks = (ALL_SHARDS if is_alone else self.shares.held).difference(owners)
+        if over or give or lacks or turn.token not in living:
             return self._change(turn, give, over)
         now = plan(living, owners, turn.token)
         if now.takes:
@@ -131,20 +134,45 @@ class Membership:
         return self.shares
 
     def _change(self, turn: Turn, give: frozenset[int], over: Sequence[DaemonRow]) -> Shares:
-        judged = {row.token: row.life for row in over}
         with writing(self._engine) as tx:
             lease_row(tx.execute(sql.LOCK).all())
             self.hold(tx, turn)
-            # One that has prolonged its lease since, or that another daemon has ended, is spared.
-            there = [row for row in _daemons(tx) if judged.get(row.token) == row.life]
-            ended = [self._end(tx, row) for row in there]
+            ended = self._end_over(tx, over, sql.LOCK_IDLE_DAEMONS)
+            _end_orphans(tx)
+            self._restore(tx, turn.token)
             if give:
                 tx.execute(sql.GIVE, {"token": turn.token, "shards": sorted(give)})
             shares = self._share(tx, turn.token, ended)
-            if ended or give or shares.held != self.shares.held:
+            if give or shares.held != self.shares.held:
                 tx.execute(sql.CHANGED)
         self.shares = shares
         return shares
+
+    def _end_over(
+        self, tx: Connection, judged: Sequence[DaemonRow], lock: TextClause
+    ) -> list[EndedDaemon]:
+        """End those of these daemons whose lease is over, now that nothing of theirs is written.
+
+        One that has prolonged its lease since it was judged is spared: it counts on that. So is
+        one that another daemon has ended.
+        """
+        over = [row.token for row in judged if self._left(row) <= 0]
+        locked = set(tx.execute(lock, {"tokens": over}).scalars()) if over else set()
+        return [
+            EndedDaemon(row.name, str(row), end(tx, POSTGRES, row.token))
+            for row in (_daemons(tx) if locked else ())
+            if row.token in locked and self._left(row) <= 0
+        ]
+
+    def _restore(self, tx: Connection, token: int) -> None:
+        """Add the rows of shards that a tool has deleted: its own, and if it is alone, all.
+
+        Those of other daemons are never added: they may still send what is in them.
+        """
+        shards = {"token": token, "shards": sorted(self.shares.held)}
+        tx.execute(sql.OWN_SHARDS, shards)
+        if len(_daemons(tx)) == 1:
+            tx.execute(sql.FREE_SHARDS)
 
     def leave(self, tx: Connection, token: int) -> None:
         """Leave: mark what is still claimed, and free all shards; nothing if it was ended."""
@@ -170,15 +198,17 @@ class Membership:
             raise went_back()
         return Turn(*found[0])
 
-    def renew(self, tx: Connection, token: int, ttl: float) -> None:
+    def renew(self, tx: Connection, token: int) -> None:
         """Prolong the lease; the caller has locked this daemon's row."""
-        tx.execute(sql.RENEW, {"token": token, "ttl": ttl})
+        assert self.newcomer is not None, "it has joined"
+        tx.execute(sql.RENEW, {"token": token} | _shown(self.newcomer))
 
     # -- inside -----------------------------------------------------------------------------------
 
     def _left(self, row: DaemonRow) -> float:
         owner = Owner.read(row.owner)
-        is_free = row.owner is None or owner == self._owner
+        is_ours = self.newcomer is not None and owner == self.newcomer.owner
+        is_free = row.owner is None or is_ours
         if is_free or (owner is not None and owner.is_dead()):
             return 0.0
         return self._watch.left(row)
@@ -192,9 +222,6 @@ class Membership:
             watched=last.ttl,
             seems_over=all(row.seems_over for row in living),
         )
-
-    def _end(self, tx: Connection, row: DaemonRow) -> EndedDaemon:
-        return EndedDaemon(row.name, str(row), end(tx, POSTGRES, row.token))
 
     def _share(self, tx: Connection, token: int, ended: Sequence[EndedDaemon]) -> Shares:
         """Take the free shards that this daemon should have; return what it has then."""
@@ -215,10 +242,16 @@ def end(tx: Connection, dialect: Dialect, token: int) -> int:
     # The row first: this waits for a turn that is being written, and from then on there is none.
     tx.execute(sql.HOLD, {"token": token})
     marked = recover(tx, dialect, token)
+    tx.execute(sql.LOCK_COUNTERS)
     fold_one(tx, token)
     for statement in sql.END:
         tx.execute(statement, {"token": token})
     return marked
+
+
+def _end_orphans(tx: Connection) -> int:
+    """End the daemons whose rows a tool has deleted; return how many events they may have sent."""
+    return sum(end(tx, POSTGRES, token) for token in tx.execute(sql.ORPHANS).scalars().all())
 
 
 def begin_again(tx: Connection) -> None:
@@ -227,7 +260,11 @@ def begin_again(tx: Connection) -> None:
     for row in _daemons(tx):
         end(tx, POSTGRES, row.token)
     tx.execute(sql.CORRECTED, {"token": last.token})
-    tx.execute(sql.CHANGED)
+
+
+def _shown(newcomer: Newcomer) -> dict[str, object]:
+    name = newcomer.name or newcomer.owner.host
+    return {"ttl": newcomer.ttl, "name": name, "settings": newcomer.settings}
 
 
 def _shares(

@@ -18,6 +18,7 @@ from shipper.store.db.postgres.catalog import OURS
 from shipper.store.db.snapshot import asked, shown, snapshot, written
 from shipper.store.db.transactions import glancing
 from shipper.store.lease.lease import Owner
+from shipper.store.report.daemon_rows import joined
 from shipper.store.report.first_pending import first_pending
 
 _DAY = 86400.0
@@ -89,12 +90,14 @@ def journal_mode(engine: Engine) -> str:
 
 
 def shipper_pid(engine: Engine) -> int | None:
-    """Return the process that holds the lease, if it runs on this machine."""
+    """Return the process of the daemon that runs on this machine; of several, the oldest."""
     with snapshot(engine) as tx:
-        owner = Owner.read(tx.execute(_OWNER).scalar())
-    if owner is None or not owner.is_local() or owner.is_dead():
-        return None
-    return owner.pid
+        if dialect_of(engine).is_file:
+            owners = [Owner.read(tx.execute(_OWNER).scalar())]
+        else:
+            owners = [daemon.owner for daemon in joined(tx)]
+    here = (each for each in owners if each is not None and each.is_local() and not each.is_dead())
+    return next((owner.pid for owner in here), None)
 
 
 def growth(engine: Engine, now: float) -> Growth:

@@ -1,30 +1,8 @@
 """What the daemons of an outbox wrote of their settings, as `doctor` and the others read it."""
 
-from dataclasses import replace
-
-from sqlalchemy import Engine, text
-
 from shipper.store.db.engine import open_engine
-from shipper.store.lease.lease import Owner
 from shipper.store.report.agreements import all_daemons, other_daemons
-
-HERE = Owner.here()
-ELSEWHERE = replace(HERE, host="till-2", boot="another", pid=77)
-DEAD = replace(HERE, pid=2**22 + 1)
-
-
-def joined(
-    engine: Engine, token: int, name: str, owner: Owner | None, settings: str | None
-) -> None:
-    """Write the row of a daemon, as it does when it joins."""
-    row = text(
-        "INSERT INTO shipper_daemon (token, name, owner, ttl, expires_at, settings)"
-        " VALUES (:token, :name, :owner, 35, clock_timestamp() + interval '35 s', :settings)"
-    )
-    written = None if owner is None else owner.write()
-    with engine.begin() as tx:
-        values = {"token": token, "name": name, "owner": written, "settings": settings}
-        tx.execute(row, values)
+from tests.store.joined import DEAD, ELSEWHERE, HERE, joined
 
 
 def test_each_daemon_is_read_with_what_it_wrote(postgres_url: str) -> None:
