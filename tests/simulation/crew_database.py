@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg.rows import tuple_row
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine, event, make_url
 
 from shipper.errors import StoreUnavailable
 from shipper.store.db import transactions
@@ -53,6 +53,7 @@ class Server:
         self.reader: psycopg.Connection[Any] = self.connect()
         self._engines: list[Engine] = []
         self._used = 0
+        self._whose: dict[int, int] = {}
         self.operator = open_engine(url)
         for statement in _DIARY:
             self.reader.execute(statement.encode())
@@ -78,13 +79,20 @@ class Server:
     def engine(self, who: int) -> Engine:
         """Return an engine that no other daemon of this seed uses."""
         if self._used == len(self._engines):
-            self._engines.append(open_engine(self.url))
+            fresh = open_engine(self.url)
+            event.listen(fresh, "connect", lambda driver, _: self._introduce(driver, fresh))
+            self._engines.append(fresh)
         engine = self._engines[self._used]
+        self._whose[id(engine)] = who
         self._used += 1
         engine.get_execution_options()["kept"]._also.clear()
         with transactions.glancing(engine) as tx:
             tx.exec_driver_sql(f"SET crew.who = '{who}'")
         return engine
+
+    def _introduce(self, driver: Any, engine: Engine) -> None:
+        driver.execute(f"SET crew.who = '{self._whose[id(engine)]}'")
+        driver.commit()
 
     def close(self) -> None:
         """Close everything."""

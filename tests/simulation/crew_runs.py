@@ -5,7 +5,6 @@ It starts a PostgreSQL server of its own, unless `$SHIPPER_TEST_PG_URL` names on
 
 import argparse
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -61,7 +60,7 @@ def server() -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="shipper-pg-") as name, pytest.MonkeyPatch.context() as p:
         given = os.environ.get("SHIPPER_TEST_PG_URL")
         p.setenv("XDG_RUNTIME_DIR", name)
-        shutil.os.chmod(name, 0o755)  # type: ignore[attr-defined]
+        Path(name).chmod(0o755)
         servers = conftest._bundled_server(Path(name)) if not given else iter([conftest.make_url(given)])
         url = next(servers)
         database = conftest._name("crew")

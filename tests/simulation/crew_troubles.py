@@ -26,7 +26,7 @@ class Storm:
         self._counts = counts
         self._names = [api.name for api in voyage.apis]
         self.most_alive = voyage.daemons
-        self.is_over = False
+        self.is_mended = self.is_over = False
         self.deaf: set[int] = set()
         """Who stood still or was cut off at any time: it heard no command meanwhile."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -46,13 +46,13 @@ class Storm:
         for sailor in self._crew.sailors:
             sailor.wire.dies_in = None
             sailor.wire.fails_before = sailor.wire.fails_after = 0
-        self._keeping = asyncio.create_task(self._keep_two())
-        await asyncio.sleep(0)
+        self.is_mended = True
         self._operators.release_everything([])
 
-    async def _keep_two(self) -> None:
+    async def keep_two(self) -> None:
+        """Start another daemon while there are too few of them, until the run is over."""
         while not self.is_over:
-            if len(self._crew.alive()) < 2:
+            if len(self._crew.alive()) < (2 if self.is_mended else 1):
                 self._start()
             await asyncio.sleep(1.0)
 

@@ -78,6 +78,7 @@ class CrewWorld:
         self.counts: Counter[str] = Counter()
         self.found: list[str] = []
         self.healed = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
         space = Space(loop)
         apis = {api.name: api for api in voyage.apis}
         self.seas = sea(loop, space, voyage.seed, apis, server.reader, self.note)
@@ -99,15 +100,29 @@ class CrewWorld:
         try:
             self.loop.run_until_complete(self._run())
         except Exception as error:  # noqa: BLE001 - the seed has to be reported in any case
-            for sailor in self.crew.alive():
-                sailor.kill()
             return [f"{type(error).__name__}: {error}"]
+        finally:
+            self.loop.run_until_complete(self._clear())
         return []
+
+    async def _clear(self) -> None:
+        """End whatever is left of a run."""
+        self.storm.is_over = True
+        for sailor in self.crew.alive():
+            sailor.kill()
+        left = [*self.crew.lives, *self._tasks]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        for sailor in self.crew.sailors:
+            await asyncio.gather(*sailor.tasks, return_exceptions=True)
 
     async def _run(self) -> None:
         for _ in range(self.voyage.daemons):
             self.crew.start()
-        writing = asyncio.gather(*(self._write_later(one) for one in self.voyage.inserts))
+        writing = asyncio.create_task(self._write_all())
+        keeping = asyncio.create_task(self.storm.keep_two())
+        self._tasks = [writing, keeping]
         await self.storm.rage()
         self.note("the troubles are over")
         self.seas.over = True
@@ -118,7 +133,10 @@ class CrewWorld:
         self.storm.is_over = True
         for sailor in self.crew.alive():
             sailor.ask_to_stop()
-        await asyncio.gather(*self.crew.lives)
+        await asyncio.gather(*self.crew.lives, return_exceptions=True)
+
+    async def _write_all(self) -> None:
+        await asyncio.gather(*(self._write_later(one) for one in self.voyage.inserts))
 
     async def _write_later(self, one: Insert) -> None:
         await asyncio.sleep(max(0.0, one.at - self.loop.time()))
@@ -147,9 +165,9 @@ class CrewWorld:
     async def _dry(self) -> None:
         number, deadline = 100_000, self.loop.time() + PATIENCE
         while self._pending() and self.loop.time() < deadline:
-            number += 1
             # A lone event that fails looks like an outage: others have to be accepted.
             for api in self.voyage.apis:
+                number += 1
                 self._write(self.server.reader, insert(number, 0.0, api.name, "later"))
             self.operators.release_everything([])
             await asyncio.sleep(HEARTBEAT)
