@@ -60,7 +60,6 @@ def server() -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="shipper-pg-") as name, pytest.MonkeyPatch.context() as p:
         given = os.environ.get("SHIPPER_TEST_PG_URL")
         p.setenv("XDG_RUNTIME_DIR", name)
-        Path(name).chmod(0o755)
         servers = conftest._bundled_server(Path(name)) if not given else iter([conftest.make_url(given)])
         url = next(servers)
         database = conftest._name("crew")
