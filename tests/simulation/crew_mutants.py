@@ -118,9 +118,10 @@ def a_lease_is_judged_by_ones_own_wall_clock() -> Any:
     """The holder writes the end of its lease by its clock, and the others read it by theirs."""
     original = Membership.renew
 
-    def renew(self: Membership, tx: Any, token: int, ttl: float) -> None:
-        original(self, tx, token, ttl)
-        until = SAILOR.get().clock.wall() + ttl
+    def renew(self: Membership, tx: Any, token: int) -> None:
+        original(self, tx, token)
+        assert self.newcomer is not None
+        until = SAILOR.get().clock.wall() + self.newcomer.ttl
         statement = (
             "UPDATE shipper_daemon SET expires_at = to_timestamp(:until) WHERE token = :token"
         )
@@ -189,24 +190,3 @@ def a_dead_daemon_keeps_its_shards() -> Any:
 def probes_are_not_spread() -> Any:
     """Each daemon probes a receiver that is down as often as if it were alone."""
     return patch("shipper.policy.link.PROBING_AT_ONCE", 1_000)
-
-
-@mutant
-def one_that_lives_is_ended() -> Any:
-    """A daemon whose row has changed since it was judged is ended all the same."""
-    original = Membership._change
-
-    def change(self: Membership, turn: Any, give: frozenset[int], over: Any) -> Shares:
-        judged = {row.token for row in over}
-        daemons = membership._daemons
-
-        def as_judged(tx: Any) -> list[DaemonRow]:
-            before = {row.token: row for row in over}
-            return [before.get(row.token, row) for row in daemons(tx)]
-
-        if not judged:
-            return original(self, turn, give, over)
-        with patch.object(membership, "_daemons", as_judged):
-            return original(self, turn, give, over)
-
-    return patch.object(Membership, "_change", change)

@@ -37,6 +37,9 @@ class Seas(Network):
     moves: list[Move] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
     """What was written by daemons that had been ended."""
+    forgotten: list[int] = field(default_factory=list)
+    """What was sent again as if no other daemon had ever sent it."""
+    _last: dict[int, Request] = field(default_factory=dict)
     under_way: dict[str, int] = field(default_factory=dict)
     kept: int = 0
     """The last number of the diary that was read."""
@@ -48,7 +51,7 @@ class Seas(Network):
         """Write down that a try begins, and what is on disk at that moment."""
         seen = {"token": life.token, "event_id": event_id, "last": self.kept}
         found = self.reader.execute(_SEEN, seen).fetchone()
-        row, key, status, claimed, ahead, holder, diary, there = found or _NOTHING
+        row, key, status, claimed, ahead, holder, marked, diary, there = found or _NOTHING
         self._keep(diary or ())
         request = Request(
             number=len(self.requests) + 1,
@@ -66,11 +69,21 @@ class Seas(Network):
         )
         if holder != life.token:
             self.strays.append(f"event {row} was sent by {request.process}, whose shard it isn't")
+        if not marked and self._may_be_there(request):
+            self.forgotten.append(row)
         self.requests.append(request)
+        self._last[row] = request
         self.under_way[api.name] = self.under_way.get(api.name, 0) + 1
         self.crowded(api.name, there)
         self.note(f"send {request.number} by {request.process} of {request.lane}: {row} {ahead}")
         return request
+
+    def _may_be_there(self, request: Request) -> bool:
+        """Return whether another daemon's last try of the event may have been received."""
+        last = self._last.get(request.id)
+        if last is None or last.process == request.process:
+            return False
+        return last.maybe or last.answer in {None, "accepted"}
 
     def keep_diary(self) -> None:
         """Read what was changed since the last time."""
@@ -167,7 +180,7 @@ def sea(loop: Any, machine: Any, seed: int, apis: dict[str, Api], reader: Any, n
     return Seas(loop, machine, dice, apis, reader, note, pauses=(0.0, 1.0, 3.0))
 
 
-_NOTHING = (0, None, "missing", False, None, None, None, ())
+_NOTHING = (0, None, "missing", False, None, None, 1, None, ())
 _ENTRIES = (
     "(SELECT json_agg(json_build_array(number, who, is_one, id, before, after, attempts_before,"
     " attempts_after) ORDER BY number) FROM diary WHERE number > %(last)s)"
@@ -177,7 +190,7 @@ _SEEN = (
     " c.token = %(token)s AND CAST(c.ids AS jsonb) @> to_jsonb(o.id)), (SELECT array_agg(a.id ORDER BY"
     " a.id) FROM shipper_outbox AS a WHERE a.status = 'pending' AND a.destination = o.destination"
     " AND a.ordering_key = o.ordering_key AND a.id < o.id), (SELECT token FROM shipper_shard"
-    f" WHERE shard = o.slot & 63), {_ENTRIES}, (SELECT array_agg(token) FROM shipper_daemon)"
+    f" WHERE shard = o.slot & 63), o.maybe_received, {_ENTRIES}, (SELECT array_agg(token) FROM shipper_daemon)"
     " FROM shipper_outbox AS o WHERE o.event_id = %(event_id)s"
 )
 _DIARY = f"SELECT {_ENTRIES}"

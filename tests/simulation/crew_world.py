@@ -237,6 +237,11 @@ class CrewWorld:
             *self._rates(),
             *self._probes(),
             *self._left_behind(),
+            *(
+                f"event {row} was under way when its daemon ended, and that was forgotten"
+                for row in seas.forgotten
+                if row not in operators.retried
+            ),
         ]
         if not found:
             found += [f"verify: {one.message}" for one in verify(self.server.operator) if one.fault]
