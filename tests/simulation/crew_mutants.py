@@ -47,49 +47,24 @@ def _all(*patches: Any) -> Iterator[None]:
 
 
 @mutant
-def a_token_is_ended_after_its_shards_have_moved() -> Any:
-    """The shards of a silent daemon are freed at once, its row is deleted only with its claims.
+def a_token_is_not_ended_before_its_shards_move() -> Any:
+    """A silent daemon no longer counts and its shards are free, but its row and turns stay.
 
-    So it goes on with its turns after another has its shards.
+    So if it goes on, its turns are written, and it sends what another daemon has taken over.
     """
-    end = sql.END[1:]
-
-    def end_later(tx: Any, _dialect: Any, token: int) -> int:
-        for statement in end[:1]:
-            tx.execute(statement, {"token": token})
-        return 0
-
-    original = Membership.leave
+    real, leaves = sql.END, Membership.leave
+    hide = text("UPDATE shipper_daemon SET name = 'ended' WHERE token = :token")
+    seen = str(sql.DAEMONS).replace("AS d ORDER", "AS d WHERE name <> 'ended' ORDER")
 
     def leave(self: Membership, tx: Any, token: int) -> None:
-        with patch.object(membership, "end", membership_end):
-            original(self, tx, token)
+        with patch.object(sql, "END", real):
+            leaves(self, tx, token)
 
-    membership_end = membership.end
     return _all(
-        patch.object(membership, "end", end_later),
+        patch.object(sql, "END", (hide, *real[1:-1])),
+        patch.object(sql, "DAEMONS", text(seen)),
         patch.object(Membership, "leave", leave),
-        # It is no longer counted, so that the others take its shards.
-        patch.object(membership, "_daemons", _without_the_silent(membership._daemons)),
     )
-
-
-def _without_the_silent(original: Any) -> Any:
-    def daemons(tx: Any) -> list[DaemonRow]:
-        found: list[DaemonRow] = original(tx)
-        sailor = SAILOR.get(None)
-        if sailor is None or sailor.queue is None:
-            return found
-        watch = sailor.queue._tenure._watch  # type: ignore[union-attr]
-        silent = {token for token, (life, at) in watch._seen.items()}
-        mine = sailor.token
-        return [
-            row
-            for row in found
-            if row.token == mine or row.token not in silent or watch.left(row) > 0
-        ]
-
-    return daemons
 
 
 @mutant

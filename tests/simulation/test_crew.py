@@ -22,7 +22,7 @@ CAUGHT = {
     "a_dead_daemon_keeps_its_shards": 0,
     "a_lease_is_judged_by_ones_own_wall_clock": 0,
     "a_shard_is_given_back_with_a_try_in_flight": 35,
-    "a_token_is_ended_after_its_shards_have_moved": 5,
+    "a_token_is_not_ended_before_its_shards_move": 16,
     "claims_of_the_dead_are_not_recovered": 0,
     "limits_are_not_shared_out": 1,
     "numbers_of_an_old_block_go_on": 0,
