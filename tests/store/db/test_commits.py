@@ -19,7 +19,7 @@ from shipper.observe.troubles import judge
 from shipper.store.db import commits
 from shipper.store.db.engine import open_engine
 from shipper.store.db.postgres.catalog import TABLES
-from shipper.store.report.daemons import running_daemons
+from shipper.store.report.daemons import running_daemons, shipping
 from shipper.store.report.facts import server
 from shipper.store.schema.revisions import VERSION_TABLE
 from shipper.store.schema.tables import metadata
@@ -94,7 +94,7 @@ def test_whoever_else_waits_for_a_standby_is_no_daemon(alone: standbys.Server) -
         storing = threading.Thread(target=lambda: other.execute("INSERT INTO stock VALUES (1)"))
         storing.start()
         until(lambda: commits.waiting(engine) is not None)
-        assert running_daemons(engine) == []
+        assert shipping(engine) == []
         alone.administer("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
         storing.join(30)
     assert not storing.is_alive()
