@@ -19,7 +19,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Engine
 
 from shipper.errors import OutboxHeld
-from shipper.policy.shares import NOTHING, EndedDaemon, Shares, plan
+from shipper.policy.shares import NOTHING, SHARDS, EndedDaemon, Shares, plan
 from shipper.store.db.dialect import POSTGRES, Dialect
 from shipper.store.db.snapshot import snapshot
 from shipper.store.db.transactions import writing
@@ -93,7 +93,7 @@ class Membership:
         One that won't share raises OutboxHeld while there is another daemon that may live. Raises
         SchemaError if a tool has deleted the row of the lease.
         """
-        lease_row(tx.execute(sql.LOCK).all())
+        restore_shards(tx)
         self.newcomer = newcomer
         there = _daemons(tx)
         over = [row for row in there if self._left(row) <= 0]
@@ -108,7 +108,6 @@ class Membership:
         tx.execute(sql.JOIN, values | _shown(newcomer))
         tx.execute(sql.FORGET_ORDER)
         turn = Turn(*tx.execute(sql.BEGIN, {"token": token}).one())
-        tx.execute(sql.ALL_SHARDS)
         self.shares = self._share(tx, token, ended)
         tx.execute(sql.CHANGED)
         return turn, rest + sum(one.recovered for one in ended)
@@ -122,6 +121,10 @@ class Membership:
         with snapshot(self._engine) as tx:
             there, owners = _daemons(tx), _owners(tx)
         self._watch.forget_others(there)
+        if len(owners) < SHARDS:
+            with writing(self._engine) as tx:
+                restore_shards(tx)
+            return self._change(turn, give, ())
         over = [row for row in there if row.token != turn.token and self._left(row) <= 0]
         living = {row.token for row in there}.difference(row.token for row in over)
         if over or give or turn.token not in living:
@@ -225,8 +228,18 @@ def end(tx: Connection, dialect: Dialect, token: int) -> int:
     return marked
 
 
+def restore_shards(tx: Connection) -> None:
+    """Lock the row of the lease, and make the shards again that a tool has deleted.
+
+    Then the table doesn't say any more in whose shard something is in flight: all begin again.
+    """
+    lease_row(tx.execute(sql.LOCK).all())
+    if tx.execute(sql.ALL_SHARDS).rowcount:
+        begin_again(tx)
+
+
 def begin_again(tx: Connection) -> None:
-    """End all daemons, because numbers that they know were corrected; each begins again."""
+    """End all daemons, because what they know was corrected; each begins again."""
     last = lease_row(tx.execute(sql.LOCK).all())
     for row in _daemons(tx):
         end(tx, POSTGRES, row.token)

@@ -47,8 +47,8 @@ JOIN: Final = text(
     "INSERT INTO shipper_daemon (token, name, owner, ttl, expires_at, settings)"
     f" VALUES (:token, :name, :owner, CAST(:ttl AS double precision), {_EXPIRES}, :settings)"
 )
-# If an operator has set the sequence of ids back, nothing is known about their order: what turns say
-# of it has to go before the ids have risen again.
+# If an operator has set the sequence of ids back, nothing is known about their order: what turns
+# say of it has to go before the ids have risen again.
 FORGET_ORDER: Final = text(
     f"UPDATE shipper_turn SET settled = top FROM (SELECT {TOP} AS top) AS given WHERE settled > top"
 )
@@ -67,7 +67,7 @@ RENEW: Final = text(
     f" settings = :settings, expires_at = {_EXPIRES} WHERE token = :token"
 )
 
-# A tool may have emptied the table: the shards it lacks belong to no daemon.
+# A tool may have emptied the table; see `membership.restore_shards`.
 ALL_SHARDS: Final = text(
     "INSERT INTO shipper_shard (shard) SELECT generate_series(0, 63) ON CONFLICT DO NOTHING"
 )

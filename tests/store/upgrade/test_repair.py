@@ -2,23 +2,26 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine
 
 from shipper.errors import OutboxChanged, SchemaError
 from shipper.policy.event import Event
+from shipper.policy.shares import ALL_SHARDS
 from shipper.store.db.dialect import POSTGRES
 from shipper.store.db.engine import open_engine
 from shipper.store.db.transactions import glancing, reading
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Look, Pulse, Record
+from shipper.store.drain.queue import Queue
 from shipper.store.lease import clock_notes
 from shipper.store.lease.lease import Owner
 from shipper.store.report.verify import verify
 from shipper.store.schema.damage import damage
 from shipper.store.upgrade.migrate import fix
-from tests.store.daemons import tamper, write
+from tests.store.daemons import column, tamper, write
 from tests.store.outboxes import event
 from tests.store.shipping import (
     accepted,
@@ -31,6 +34,8 @@ from tests.store.shipping import (
     settled,
     taken,
 )
+
+STRANGER = replace(Owner.here(), boot="another")
 
 
 @pytest.fixture
@@ -166,6 +171,30 @@ def test_a_lease_that_was_deleted_is_told_and_made_anew(engine: Engine) -> None:
     assert "the table shipper_lease was empty" in fix(engine)
     assert _damage(engine) == []
     record(taken(engine), *map(accepted, claim(taken(engine), 1)[:0]))
+
+
+def test_shards_that_were_deleted_are_made_again_and_all_begin_anew(postgres: Engine) -> None:
+    """What was in flight is marked, before another daemon gets its shard."""
+    queue = taken(postgres)
+    [row] = write(postgres, "a")
+    claim(queue, row)
+    run(postgres, "DELETE FROM shipper_shard WHERE shard > 0")
+    assert _damage(postgres) == ["the table shipper_shard lacks rows"]
+    with pytest.raises(OutboxChanged, match="were corrected"):
+        queue.attend(frozenset())
+    assert column(postgres, "maybe_received", row) == 1
+    assert (_damage(postgres), _faults(postgres)) == ([], [])
+    queue = taken(postgres)
+    assert queue.shares.held == ALL_SHARDS
+    run(postgres, "DELETE FROM shipper_shard")
+    assert fix(postgres) == ["the table shipper_shard was empty"]
+    with pytest.raises(OutboxChanged, match="were corrected"):
+        queue.renew()
+    queue = taken(postgres)
+    run(postgres, "DELETE FROM shipper_shard")
+    assert Queue(postgres, lease_ttl=60.0).acquire(STRANGER, alone=False) == 0
+    with pytest.raises(OutboxChanged, match="were corrected"):
+        queue.renew()
 
 
 # -- triggers and indexes -------------------------------------------------------------------------
