@@ -11,7 +11,6 @@ from tests.daemon.harness import Shop, only_postgres, several
     [
         ("DROP TABLE shipper_turn", "the database lacks what shipper last wrote there"),
         ("SELECT setval('shipper_delivery', 1, false)", "numbers or shards in shipper's tables"),
-        ("DELETE FROM shipper_shard", "numbers or shards in shipper's tables"),
     ],
 )
 async def test_a_daemon_goes_on_after_its_turns_are_put_right(
