@@ -18,7 +18,7 @@ from shipper.logs import Log
 from shipper.observe.alarms import Alarms
 from shipper.observe.alerts import AlarmWatch, Hooks, alerting
 from shipper.observe.health import Health
-from shipper.observe.role import ALONE, Role
+from shipper.observe.role import Role
 from shipper.observe.survey import Audit, Survey
 from shipper.system.files import Untrusted
 
@@ -45,14 +45,14 @@ async def observed(
     hooks: Hooks,
     clock: Clock,
     log: Log,
-    role: Role = ALONE,
 ) -> AsyncIterator[None]:
     """Run the configured observers of a session during a `with`.
 
-    `alarms` and `audit` pass from one session to the next. By its `role`, only the daemon that
-    leads judges the alarms and sends the heartbeat.
+    `alarms` and `audit` pass from one session to the next. Of several daemons, only the one
+    that leads judges the alarms and sends the heartbeat.
     """
-    settings = session.settings
+    settings, dispatcher = session.settings, session.dispatcher
+    role = Role(lambda: dispatcher.shares, lambda: dispatcher.sharing.ended)
     alerts, address = settings.alerts, settings.web.listen
     async with AsyncExitStack() as stack:
         alarmed = alerts.webhook_url is not None or alerts.heartbeat_url is not None

@@ -17,7 +17,7 @@ from shipper.errors import ShipperError
 from shipper.logs import Log
 from shipper.observe.guard import repeat
 from shipper.store.db.dialect import dialect_of
-from shipper.store.report.agreements import DaemonRow, other_daemons
+from shipper.store.report.agreements import DescribedDaemon, other_daemons
 
 LOOK_EVERY: Final = 5.0
 
@@ -28,7 +28,7 @@ class OtherDaemons:
 
     logged: dict[int, list[str]] = field(default_factory=dict)
 
-    def take(self, mine: str, others: list[DaemonRow], log: Log) -> None:
+    def take(self, mine: str, others: list[DescribedDaemon], log: Log) -> None:
         """Log each daemon whose differences from `mine`, an `agreement`, have changed."""
         found = {other.token: differences(mine, other.settings) for other in others}
         for other in others:

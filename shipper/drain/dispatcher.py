@@ -50,7 +50,7 @@ class Dispatcher:
             queue, looks, database, clock=clock, reporter=reporter, rhythm=rhythm
         )
         self._routes = Routes(clock)
-        self._sharing = Sharing(queue.shares)
+        self.sharing = Sharing(queue.shares)
         self._stop = asyncio.Event()
         self._deadline = inf  # until when a stop waits for tries in flight
         self._idle_turns = 0  # waits during a stop, without an exchange
@@ -85,7 +85,7 @@ class Dispatcher:
     @property
     def shares(self) -> Shares:
         """Return the shards of the outbox that this daemon has."""
-        return self._sharing.shares
+        return self.sharing.shares
 
     def probe_at_once(self) -> None:
         """Probe the links that are down: something has changed, and they may work now."""
@@ -184,7 +184,7 @@ class Dispatcher:
             self._exchange.owe_holds()  # a dead letter there may hold its key now
 
     def _delay(self, result: ExchangeResult, now: float) -> float:
-        if self._sharing.has_done(self._routes.all()):
+        if self.sharing.has_done(self._routes.all()):
             return 0.0
         until = now + self._wait.longest(result.pulse, now)
         for route in self._routes.at_work():
@@ -216,7 +216,7 @@ class Dispatcher:
         wanted = [] if self._stop.is_set() else take_wanted(routes, CLAIMS_PER_TURN, now)
         homes = {row: route.name for route, rows in wanted for row, _ in rows}
         links = self._changed_links(now, wall)
-        gave = self._sharing.gives(self._routes.all())
+        gave = self.sharing.gives(self._routes.all())
         work = Work(
             now=wall,
             records=[item.record for _, items in ended for item in items],
@@ -245,7 +245,7 @@ class Dispatcher:
     def _take_result(self, asked: Sequence[Asked], result: ExchangeResult) -> None:
         now = self._clock.monotonic()
         if result.shares is not None:  # before the rows: some may be another daemon's now
-            self._sharing.take(result.shares, self._routes.all(), now)
+            self.sharing.take(result.shares, self._routes.all(), now)
             self._report.took_over(result.shares.ended)
         self._go_back(result)
         if result.holds is not None:

@@ -17,7 +17,7 @@ from shipper.errors import StoreUnavailable
 from shipper.logs import open_log
 from shipper.observe.guard import alongside
 from shipper.store.db.engine import open_engine
-from shipper.store.report.agreements import DaemonRow
+from shipper.store.report.agreements import DescribedDaemon
 from tests.daemon.processes import until
 from tests.store.joined import ELSEWHERE, HERE, joined
 
@@ -50,7 +50,8 @@ def watching() -> Told:
         written.truncate(0)
         written.seek(0)
         rows = [
-            DaemonRow(n, name, "p", False, text) for n, (name, text) in enumerate(others.items())
+            DescribedDaemon(n, name, "p", False, text)
+            for n, (name, text) in enumerate(others.items())
         ]
         watch.take(mine, rows, log)
         return [json.loads(line) for line in written.getvalue().splitlines()]

@@ -16,10 +16,10 @@ time. Then it locks rows of daemons in the order of their tokens, as operators' 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, TextClause
 
 from shipper.errors import OutboxHeld
-from shipper.policy.shares import NOTHING, EndedDaemon, Shares, plan
+from shipper.policy.shares import ALL_SHARDS, NOTHING, EndedDaemon, Shares, plan
 from shipper.store.db.dialect import POSTGRES, Dialect
 from shipper.store.db.snapshot import snapshot
 from shipper.store.db.transactions import writing
@@ -95,19 +95,19 @@ class Membership:
         """
         lease_row(tx.execute(sql.LOCK).all())
         self.newcomer = newcomer
-        there = _daemons(tx)
-        over = [row for row in there if self._left(row) <= 0]
-        if newcomer.alone and len(over) < len(there):
-            self._refuse([row for row in there if row not in over])
-        ended = [self._end(tx, row) for row in over]
-        # What a tool has left of daemons whose rows it has deleted.
-        rest = sum(end(tx, POSTGRES, token) for token in tx.execute(sql.ORPHANS).scalars().all())
-        token = int(tx.execute(sql.HIGHEST_TOKEN).scalar_one()) + 1
+        ended = self._end_over(tx, _daemons(tx), sql.LOCK_DAEMONS)
+        living = _daemons(tx)
+        if newcomer.alone and living:
+            self._refuse(living)
+        rest = _end_orphans(tx)
+        token = int(tx.execute(sql.NEXT_TOKEN).scalar_one())
         tx.execute(sql.GIVE_TOKEN, {"token": token})
         values = {"token": token, "owner": newcomer.owner.write()}
         tx.execute(sql.JOIN, values | _shown(newcomer))
+        tx.execute(sql.FORGET_ORDER)
         turn = Turn(*tx.execute(sql.BEGIN, {"token": token}).one())
-        tx.execute(sql.ALL_SHARDS)
+        if not living:
+            tx.execute(sql.FREE_SHARDS)
         self.shares = self._share(tx, token, ended)
         tx.execute(sql.CHANGED)
         return turn, rest + sum(one.recovered for one in ended)
@@ -123,7 +123,9 @@ class Membership:
         self._watch.forget_others(there)
         over = [row for row in there if row.token != turn.token and self._left(row) <= 0]
         living = {row.token for row in there}.difference(row.token for row in over)
-        if over or give or turn.token not in living:
+        is_alone = living == {turn.token}
+        lacks = (ALL_SHARDS if is_alone else self.shares.held).difference(owners)
+        if over or give or lacks or turn.token not in living:
             return self._change(turn, give, over)
         now = plan(living, owners, turn.token)
         if now.takes:
@@ -132,20 +134,45 @@ class Membership:
         return self.shares
 
     def _change(self, turn: Turn, give: frozenset[int], over: Sequence[DaemonRow]) -> Shares:
-        judged = {row.token: row.life for row in over}
         with writing(self._engine) as tx:
             lease_row(tx.execute(sql.LOCK).all())
             self.hold(tx, turn)
-            # One that has prolonged its lease since, or that another daemon has ended, is spared.
-            there = [row for row in _daemons(tx) if judged.get(row.token) == row.life]
-            ended = [self._end(tx, row) for row in there]
+            ended = self._end_over(tx, over, sql.LOCK_IDLE_DAEMONS)
+            _end_orphans(tx)
+            self._restore(tx, turn.token)
             if give:
                 tx.execute(sql.GIVE, {"token": turn.token, "shards": sorted(give)})
             shares = self._share(tx, turn.token, ended)
-            if ended or give or shares.held != self.shares.held:
+            if give or shares.held != self.shares.held:
                 tx.execute(sql.CHANGED)
         self.shares = shares
         return shares
+
+    def _end_over(
+        self, tx: Connection, judged: Sequence[DaemonRow], lock: TextClause
+    ) -> list[EndedDaemon]:
+        """End those of these daemons whose lease is over, now that nothing of theirs is written.
+
+        One that has prolonged its lease since it was judged is spared: it counts on that. So is
+        one that another daemon has ended.
+        """
+        over = [row.token for row in judged if self._left(row) <= 0]
+        locked = set(tx.execute(lock, {"tokens": over}).scalars()) if over else set()
+        return [
+            EndedDaemon(row.name, str(row), end(tx, POSTGRES, row.token))
+            for row in (_daemons(tx) if locked else ())
+            if row.token in locked and self._left(row) <= 0
+        ]
+
+    def _restore(self, tx: Connection, token: int) -> None:
+        """Add the rows of shards that a tool has deleted: its own, and if it is alone, all.
+
+        Those of other daemons are never added: they may still send what is in them.
+        """
+        shards = {"token": token, "shards": sorted(self.shares.held)}
+        tx.execute(sql.OWN_SHARDS, shards)
+        if len(_daemons(tx)) == 1:
+            tx.execute(sql.FREE_SHARDS)
 
     def leave(self, tx: Connection, token: int) -> None:
         """Leave: mark what is still claimed, and free all shards; nothing if it was ended."""
@@ -196,9 +223,6 @@ class Membership:
             seems_over=all(row.seems_over for row in living),
         )
 
-    def _end(self, tx: Connection, row: DaemonRow) -> EndedDaemon:
-        return EndedDaemon(row.name, str(row), end(tx, POSTGRES, row.token))
-
     def _share(self, tx: Connection, token: int, ended: Sequence[EndedDaemon]) -> Shares:
         """Take the free shards that this daemon should have; return what it has then."""
         living, owners = {row.token for row in _daemons(tx)}, _owners(tx)
@@ -218,10 +242,16 @@ def end(tx: Connection, dialect: Dialect, token: int) -> int:
     # The row first: this waits for a turn that is being written, and from then on there is none.
     tx.execute(sql.HOLD, {"token": token})
     marked = recover(tx, dialect, token)
+    tx.execute(sql.LOCK_COUNTERS)
     fold_one(tx, token)
     for statement in sql.END:
         tx.execute(statement, {"token": token})
     return marked
+
+
+def _end_orphans(tx: Connection) -> int:
+    """End the daemons whose rows a tool has deleted; return how many events they may have sent."""
+    return sum(end(tx, POSTGRES, token) for token in tx.execute(sql.ORPHANS).scalars().all())
 
 
 def begin_again(tx: Connection) -> None:
@@ -230,7 +260,6 @@ def begin_again(tx: Connection) -> None:
     for row in _daemons(tx):
         end(tx, POSTGRES, row.token)
     tx.execute(sql.CORRECTED, {"token": last.token})
-    tx.execute(sql.CHANGED)
 
 
 def _shown(newcomer: Newcomer) -> dict[str, object]:

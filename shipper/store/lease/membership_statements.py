@@ -18,9 +18,12 @@ EPOCH: Final = text(
     " AS corrected FROM shipper_lease WHERE name = 'outbox'"
 )
 CHANGED: Final = text("UPDATE shipper_lease SET epoch = epoch + 1 WHERE name = 'outbox'")
-HIGHEST_TOKEN: Final = text(
+# Tokens rise in steps of a random size. If the database goes back to an earlier state, the next
+# daemon would otherwise get a token that was given since then, and whose daemon may still run.
+NEXT_TOKEN: Final = text(
     "SELECT greatest(token, (SELECT max(token) FROM shipper_daemon),"
-    " (SELECT max(token) FROM shipper_claim), (SELECT max(token) FROM shipper_turn))"
+    " (SELECT max(token) FROM shipper_claim), (SELECT max(token) FROM shipper_turn),"
+    " (SELECT max(token) FROM shipper_shard)) + 1 + CAST(floor(random() * 1000000) AS bigint)"
     " FROM shipper_lease WHERE name = 'outbox'"
 )
 GIVE_TOKEN: Final = text("UPDATE shipper_lease SET token = :token WHERE name = 'outbox'")
@@ -47,12 +50,22 @@ JOIN: Final = text(
     "INSERT INTO shipper_daemon (token, name, owner, ttl, expires_at, settings)"
     f" VALUES (:token, :name, :owner, CAST(:ttl AS double precision), {_EXPIRES}, :settings)"
 )
-# If an operator has set the sequence of ids back, nothing is known about their order.
+# If an operator has set the sequence of ids back, nothing is known about their order: what turns say
+# of it has to go before the ids have risen again.
+FORGET_ORDER: Final = text(
+    f"UPDATE shipper_turn SET settled = top FROM (SELECT {TOP} AS top) AS given WHERE settled > top"
+)
 BEGIN: Final = text(
     "INSERT INTO shipper_turn (turn, token, claim, delivery, settled)"
-    f" SELECT 0, :token, 0, 0, coalesce(least(max(settled), {TOP}), 0) FROM shipper_turn"
+    " SELECT 0, :token, 0, 0, coalesce(max(settled), 0) FROM shipper_turn"
     " RETURNING turn, token, claim, delivery, settled"
 )
+# The first waits for what these daemons are writing; the second leaves out those that write now.
+LOCK_DAEMONS: Final = text(
+    "SELECT token FROM shipper_daemon WHERE token = ANY(CAST(:tokens AS bigint[]))"
+    " ORDER BY token FOR UPDATE"
+)
+LOCK_IDLE_DAEMONS: Final = text(f"{LOCK_DAEMONS.text} SKIP LOCKED")
 HOLD: Final = text("SELECT 1 FROM shipper_daemon WHERE token = :token FOR UPDATE")
 LAST: Final = text(
     "SELECT turn, token, claim, delivery, settled FROM shipper_turn WHERE token = :token"
@@ -63,8 +76,12 @@ RENEW: Final = text(
     f" settings = :settings, expires_at = {_EXPIRES} WHERE token = :token"
 )
 
-# A tool may have emptied the table: the shards it lacks belong to no daemon.
-ALL_SHARDS: Final = text(
+# A tool may have emptied the table.
+OWN_SHARDS: Final = text(
+    "INSERT INTO shipper_shard (shard, token) SELECT unnest(CAST(:shards AS smallint[])), :token"
+    " ON CONFLICT DO NOTHING"
+)
+FREE_SHARDS: Final = text(
     "INSERT INTO shipper_shard (shard) SELECT generate_series(0, 63) ON CONFLICT DO NOTHING"
 )
 TAKE: Final = text(
@@ -76,6 +93,8 @@ GIVE: Final = text(
     " AND token = :token"
 )
 
+# In the order in which turns add up what they have counted: otherwise both could wait for ever.
+LOCK_COUNTERS: Final = text("SELECT 1 FROM shipper_destination ORDER BY name FOR UPDATE")
 END: Final = (
     text("DELETE FROM shipper_daemon WHERE token = :token"),
     text("UPDATE shipper_shard SET token = NULL WHERE token = :token"),
@@ -96,4 +115,5 @@ END: Final = (
         " DO UPDATE SET settled = greatest(shipper_turn.settled, excluded.settled)"
     ),
     text("DELETE FROM shipper_turn WHERE token = :token"),
+    CHANGED,
 )

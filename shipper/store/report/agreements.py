@@ -1,23 +1,21 @@
 """What the daemons of an outbox have in their configurations, as each wrote it. Reads only.
 
-It decides which rows count: none of a daemon that has certainly ended. It must never judge what a
-row says, because an outbox can have daemons of several versions.
+It must never judge what a row says, because an outbox can have daemons of several versions. Which
+rows count, `daemon_rows` decides.
 """
 
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
-from shipper.store.db.dialect import dialect_of, pick
+from shipper.store.db.dialect import dialect_of
 from shipper.store.db.snapshot import snapshot
 from shipper.store.lease.lease import Owner
-
-# As many daemons as can have a shard, and as many that wait.
-_MOST = 128
+from shipper.store.report.daemon_rows import joined
 
 
 @dataclass(frozen=True, slots=True)
-class DaemonRow:
+class DescribedDaemon:
     """A daemon of the outbox; `settings` is what it wrote of its own, '' if it wrote nothing."""
 
     token: int
@@ -32,28 +30,21 @@ class DaemonRow:
         return f"{self.name} ({self.process})"
 
 
-def all_daemons(engine: Engine) -> list[DaemonRow]:
+def all_daemons(engine: Engine) -> list[DescribedDaemon]:
     """Return the daemons, the oldest first; none on SQLite, where a daemon is alone.
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
-    dialect = dialect_of(engine)
-    if dialect.is_file:
+    if dialect_of(engine).is_file:
         return []
-    here, found = Owner.here(), []
+    here = Owner.here()
     with snapshot(engine) as tx:
-        for row in tx.execute(text(pick(dialect, postgresql=_ROWS)), {"most": _MOST}):
-            owner = Owner.read(row.owner)
-            if owner is not None and owner.is_dead():
-                continue
-            process = str(owner or "another process")
-            found.append(DaemonRow(row.token, row.name, process, owner == here, row.settings or ""))
-    return found
+        return [
+            DescribedDaemon(each.token, each.name, each.process, each.owner == here, each.settings)
+            for each in joined(tx)
+        ]
 
 
-def other_daemons(engine: Engine) -> list[DaemonRow]:
+def other_daemons(engine: Engine) -> list[DescribedDaemon]:
     """Return the daemons that are other processes than this one; raises as `all_daemons`."""
     return [daemon for daemon in all_daemons(engine) if not daemon.is_here]
-
-
-_ROWS = "SELECT token, name, owner, settings FROM shipper_daemon ORDER BY token LIMIT :most"

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, TextClause, text
 
-from shipper.store.db.dialect import Dialect, dialect_of, pick
+from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.snapshot import snapshot
+from shipper.store.lease.claim_rows import claims
 from shipper.store.lease.claims import load_ids
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.lease import Owner
@@ -73,7 +74,7 @@ def running_daemons(engine: Engine) -> list[RunningDaemon]:
     dialect = dialect_of(engine)
     with snapshot(engine) as tx:
         found = _found(tx, dialect)
-        claimed = _claimed(tx, dialect) if found else {}
+        claimed = _claimed(tx) if found else {}
         statement = _pending(dialect)
         return [
             replace(daemon, in_flight=_in_flight(tx, dialect, statement, claimed[daemon.token]))
@@ -158,11 +159,11 @@ def _of_file(tx: Connection, dialect: Dialect) -> Iterator[RunningDaemon]:
     )
 
 
-def _claimed(tx: Connection, dialect: Dialect) -> dict[int, set[int]]:
+def _claimed(tx: Connection) -> dict[int, set[int]]:
     """Return the ids that claims name, by the token of their daemon."""
     found: dict[int, set[int]] = {}
-    for token, ids in tx.execute(pick(dialect, sqlite=_CLAIMS_OF_FILE, postgresql=_CLAIMS)):
-        found.setdefault(token, set()).update(load_ids(ids))
+    for claim in claims(tx):
+        found.setdefault(claim.token, set()).update(load_ids(claim.ids))
     return found
 
 
@@ -183,7 +184,3 @@ def _pending(dialect: Dialect) -> TextClause:
 def _lease(dialect: Dialect) -> TextClause:
     since = dialect.moment.format("acquired_at")
     return text(f"SELECT token, owner, {since} AS since FROM shipper_lease WHERE name = 'outbox'")
-
-
-_CLAIMS = text("SELECT token, ids FROM shipper_claim")
-_CLAIMS_OF_FILE = text(f"SELECT {_ONLY}, ids FROM shipper_claim")

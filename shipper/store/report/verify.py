@@ -26,6 +26,7 @@ from shipper.policy.shares import SHARDS
 from shipper.store.db.dialect import SQLITE, Dialect, dialect_of, pick
 from shipper.store.db.snapshot import shown, snapshot, sorting_on_disk, written
 from shipper.store.drain.record import ATTEMPTS_KEPT
+from shipper.store.lease.claim_rows import claims
 from shipper.store.lease.claims import load_ids
 from shipper.store.schema.damage import damage
 from shipper.store.upgrade import sqlite_sequence
@@ -159,14 +160,14 @@ def _check_claims(tx: Connection, dialect: Dialect) -> Iterator[RuleFinding]:
     pending = text(
         f"SELECT id FROM shipper_outbox WHERE id IN {dialect.ids} AND status = 'pending'"
     )
-    claims = tx.execute(pick(dialect, sqlite=_CLAIMS_IN_FILE, postgresql=_CLAIMS)).all()
+    runs = None if dialect.is_file else set(tx.execute(_TOKENS).scalars())
     daemons = dict[int, set[int]]()
-    for token, number, ids, is_ours in claims:
+    for token, number, ids in claims(tx):
         found = tx.execute(pending, {"ids": dialect.bind_ids(load_ids(ids))}).scalars().all()
         if not found:
             message = f"claim {number} names no pending event, but is still there"
             yield RuleFinding("claims", fault=True, message=message)
-        if not is_ours:
+        if runs is not None and token not in runs:
             message = f"claim {number} is of the token {token}, which no daemon has"
             yield RuleFinding("claims", fault=True, message=message)
         for row in found:
@@ -246,11 +247,7 @@ _GIVEN_ON_SERVER = (
     " FROM shipper_delivery"
 )
 _GIVEN_IN_FILE = f"SELECT delivery FROM {SQLITE.books}"
-_CLAIMS = text(
-    "SELECT token, number, ids, EXISTS (SELECT 1 FROM shipper_daemon AS d"
-    " WHERE d.token = shipper_claim.token) FROM shipper_claim ORDER BY token, number"
-)
-_CLAIMS_IN_FILE = text("SELECT 0, number, ids, 1 FROM shipper_claim ORDER BY number")
+_TOKENS = text("SELECT token FROM shipper_daemon")
 _STRAY_SHARDS = text(
     "SELECT shard, token FROM shipper_shard AS s WHERE token IS NOT NULL AND NOT EXISTS"
     " (SELECT 1 FROM shipper_daemon AS d WHERE d.token = s.token) ORDER BY shard"

@@ -205,7 +205,7 @@ def test_no_step_of_the_servers_clock_hands_a_lease_over(post: Engine) -> None:
     holder.acquire(ELSEWHERE)
     clock = _Clock()
     taker = Queue(post, lease_ttl=HOUR, monotonic=clock)
-    run(post, "UPDATE shipper_lease SET expires_at = clock_timestamp() - interval '1 year'")
+    run(post, "UPDATE shipper_daemon SET expires_at = clock_timestamp() - interval '1 year'")
     assert _left(taker) == 60.0
     for move in (holder.renew, lambda: write(post, "a") and claim(holder, 1)):
         clock.now += 59.0
@@ -216,7 +216,7 @@ def test_no_step_of_the_servers_clock_hands_a_lease_over(post: Engine) -> None:
 def test_a_clock_that_was_ahead_keeps_nobody_waiting(post: Engine) -> None:
     """A lease that ends in a year, because a clock was wrong, is over when its holder is silent."""
     Queue(post, lease_ttl=60.0).acquire(ELSEWHERE)
-    run(post, "UPDATE shipper_lease SET expires_at = clock_timestamp() + interval '1 year'")
+    run(post, "UPDATE shipper_daemon SET expires_at = clock_timestamp() + interval '1 year'")
     clock = _Clock()
     taker = Queue(post, lease_ttl=HOUR, monotonic=clock)
     assert _left(taker) == 60.0
@@ -234,7 +234,7 @@ def test_an_owner_that_cannot_be_read_is_waited_for(post: Engine) -> None:
     """It may be of a newer version, and alive."""
     queue = taken(post)
     newer = '{"host": "shop", "pid": 1, "version": 2}'
-    run(post, "UPDATE shipper_lease SET owner = :owner", owner=newer)
+    run(post, "UPDATE shipper_daemon SET owner = :owner", owner=newer)
     with pytest.raises(OutboxHeld, match="another daemon"):
         taken(post)
     queue.release()
@@ -273,11 +273,11 @@ def test_a_queue_that_was_taken_over_changes_nothing(engine: Engine) -> None:
 
 
 def test_to_renew_is_to_prolong(post: Engine) -> None:
-    """A turn doesn't: it leaves the row of the lease as it is."""
+    """A turn doesn't: it leaves the row of the daemon as it is."""
     write(post, "a")
     queue = taken(post)
-    run(post, "UPDATE shipper_lease SET expires_at = clock_timestamp()")
-    left = "SELECT expires_at - clock_timestamp() > interval '50 seconds', xmin FROM shipper_lease"
+    run(post, "UPDATE shipper_daemon SET expires_at = clock_timestamp()")
+    left = "SELECT expires_at - clock_timestamp() > interval '50 seconds', xmin FROM shipper_daemon"
     before = ask(post, left)
     claim(queue, 1)
     assert ask(post, left) == before

@@ -155,7 +155,7 @@ def test_the_holder_of_the_lease_ships_a_postgres_outbox(postgres_url: str) -> N
     engine = open_engine(postgres_url)
     daemon = Daemon(engine)
     assert str(current_daemon(engine)).startswith("process ")
-    tamper(engine, "UPDATE shipper_lease SET expires_at = clock_timestamp() - interval '1 s'")
+    tamper(engine, "UPDATE shipper_daemon SET expires_at = clock_timestamp() - interval '1 s'")
     assert current_daemon(engine) is None
     daemon.queue.renew()
     assert current_daemon(engine) is not None

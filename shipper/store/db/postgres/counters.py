@@ -6,15 +6,12 @@ that has prolonged its lease counts before one that has not. It must never read 
 
 from typing import Final
 
-from shipper.store.db.postgres.fence import FOLD_AFTER
+from shipper.store.db.postgres.fence import NOT_ADDED
 
-# What the turns of running daemons have counted and is not yet added up. The bound keeps the search
-# away from deleted rows.
 _COUNTED: Final = (
     "SELECT c.name, CAST(sum(c.delivered) AS bigint) AS delivered,"
-    " CAST(sum(c.dead) AS bigint) AS dead FROM shipper_daemon AS d JOIN shipper_count AS c"
-    f" ON c.token = d.token AND c.turn > (SELECT coalesce(max(turn), 0) - {4 * FOLD_AFTER}"
-    " FROM shipper_turn AS t WHERE t.token = d.token) GROUP BY c.name"
+    " CAST(sum(c.dead) AS bigint) AS dead FROM shipper_daemon AS d, shipper_count AS c"
+    f" WHERE {NOT_ADDED.format(count='c', daemon='d')} GROUP BY c.name"
 )
 _RANK: Final = (
     "CASE l.state WHEN 'paused' THEN 0 WHEN 'offline' THEN 1 WHEN 'throttled' THEN 2"
