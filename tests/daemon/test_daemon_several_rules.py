@@ -1,6 +1,7 @@
 """What holds for a destination or an outbox holds for all its daemons together.
 
-Limits are shared out, operators' commands reach every daemon, and what daemons can't agree on is said.
+Limits are shared out, operators' commands reach every daemon, and what the daemons can't agree on
+is said.
 """
 
 import signal
@@ -26,7 +27,7 @@ async def pair(shop: Shop, **settings: object) -> tuple[Crew, Daemon, Daemon]:
 
 
 async def test_max_in_flight_is_the_destinations(shop: Shop) -> None:
-    """It is reached, and never exceeded: by one, by two, by three, and while shards change hands."""
+    """It is reached and never exceeded, by one, two or three, also while shards change hands."""
     shop.sandbox.ledger = crowd = Crowd()
     shop.sandbox.answer_for = lambda _: SLOW
     shop.configure(max_in_flight=6)
