@@ -100,14 +100,27 @@ class _Round:
 
     async def finish(self) -> None:
         """Let the daemons ship the rest, and stop them cleanly."""
-        daemons = [place.sender.life for place in self._places if place.sender]
-        await self._scene.settle(daemons[0], self._figures)
+        for place in self._places:
+            # A slow machine can notice only now that it was taken over.
+            if place.sender is not None and not place.sender.life.is_alive:
+                await self._look(place)
+        await self._settle()
         for place in self._places:
             if place.sender is not None:
                 await self._stop(place)
         self._figures.fault(*self._books.explain(MAX_IN_FLIGHT))
         for count in self._books.repeats_by_trouble.values():
             self._figures.measure("repeats for a trouble that had any", count)
+
+    async def _settle(self) -> None:
+        """Wait until nothing is pending any more; that it comes no nearer to it is a fault."""
+        while left := len(self._scene.pending()):
+            try:
+                await until(lambda: len(self._scene.pending()) < left, _PATIENCE)  # noqa: B023
+            except TimeoutError:
+                told = [place.sender.life.stderr[-500:] for place in self._places if place.sender]
+                self._figures.fault(f"{left} events stay pending: {told}")
+                return
 
     # -- what happens ----------------------------------------------------------------------------
 

@@ -193,7 +193,7 @@ PROCESS = (
     Fault("E935", "several daemons send to a destination with limits, while daemons join and leave (janbjorge/pgqueuer#761, timgit/pg-boss#330)", "max_in_flight and max_rate hold for all of them together", f"{RULES}::test_max_in_flight_is_the_destinations", "1 of each limit"),
     Fault("E936", "several daemons behind a pooler in transaction mode", "they share and take over as without it", f"{SEVERAL}::test_they_share_through_a_pooler_in_transaction_mode", "1"),
     Fault("E937", "an older daemon starts where the tables are newer, beside daemons that run", "78; the others go on", f"{RULES}::test_an_older_daemon_is_refused_where_the_tables_are_newer", "1"),
-    Fault("E938", "kill -9, SIGSTOP, a cut between one daemon and PostgreSQL (silent, or with resets), a clock an hour off, stops, starts and a fourth daemon, all at random, while applications write", "nothing is lost or out of order; what is repeated was in flight at a daemon in trouble", f"{HERE}::test_several_daemons_in_trouble", "{DAEMONS_SECONDS} s, any number of rounds by hand"),
+    Fault("E938", "kill -9, SIGSTOP, a cut between one daemon and PostgreSQL (silent, or with resets), a clock an hour off, stops, starts and a fourth daemon, all at random, while applications write", "nothing is lost or out of order; what is repeated was in flight at a daemon in trouble", f"{HERE}::test_several_daemons_in_trouble", "{DAEMONS_SECONDS} s, any number of times by hand"),
 )  # fmt: skip
 
 DISK = (
