@@ -22,6 +22,8 @@ HERE = "tests/campaigns/test_campaigns.py"
 OUTAGES = "tests/daemon/test_daemon_outages.py"
 LIFE = "tests/daemon/test_daemon_life.py"
 RELOAD = "tests/daemon/test_daemon_reload.py"
+SEVERAL = "tests/daemon/test_daemon_several.py"
+RULES = "tests/daemon/test_daemon_several_rules.py"
 STOPPING = "tests/daemon/test_daemon_stopping.py"
 STDERR = "tests/daemon/test_daemon_stderr.py"
 PLACE = "tests/daemon/test_daemon_place.py"
@@ -184,6 +186,15 @@ PROCESS = (
     Fault("E210", "SIGTERM during the COMMIT of a claim, and the server never answers", "the daemon ends with 0 and sends nothing; the next start sends the event once", f"{STOPPING}::test_a_stop_ends_while_a_claim_is_committed", "2"),
     Fault("E208", "at a start after a crash, a trigger of the application fails what the daemon has to recover", "the daemon names the trigger and waits; it doesn't end with 78", "tests/daemon/test_daemon_triggers.py::test_a_start_waits_for_a_trigger_that_fails_what_it_has_to_recover", "2 databases"),
     Fault("E209", "db upgrade corrects the numbers of the daemon's turns while it runs", "the daemon begins a new session and doesn't end with 75; nothing is sent again", "tests/daemon/test_daemon_upgrades.py::test_a_daemon_goes_on_after_its_turns_are_put_right", "2"),
+    Fault("E930", "kill -9 of one of several daemons on one PostgreSQL", "another one takes over its keys; it repeats only what was in flight there, first of their keys", f"{SEVERAL}::test_the_other_one_goes_on_where_one_was_killed", "1; {DAEMONS_SECONDS} s of the campaign"),
+    Fault("E931", "one of several daemons stands still beyond its lease, and comes back with answers to what others have sent again (apache/kafka#7771, apache/kafka#8453)", "it ends with 75, and changes nothing", f"{SEVERAL}::test_one_that_stood_still_beyond_its_lease_ends_with_75", "1; {DAEMONS_SECONDS} s of the campaign"),
+    Fault("E932", "one of several daemons stands still for less than its lease", "the others leave its keys alone; it goes on, and nothing is repeated", f"{SEVERAL}::test_one_that_stood_still_within_its_lease_goes_on", "1; {DAEMONS_SECONDS} s of the campaign"),
+    Fault("E933", "two daemons have one name, and both are killed and one started anew under that name (oban-bg/oban#862)", "a name is only for people: each is taken over at once", f"{SEVERAL}::test_a_daemon_is_known_by_its_token_and_not_by_its_name", "1"),
+    Fault("E934", "the daemon that does the chores stands still while another takes over, and wakes up (oban-bg/oban#1488)", "it ends; one daemon at a time deletes what is over", f"{SEVERAL}::test_only_one_does_the_chores_also_after_it_stood_still", "1"),
+    Fault("E935", "several daemons send to a destination with limits, while daemons join and leave (janbjorge/pgqueuer#761, timgit/pg-boss#330)", "max_in_flight and max_rate hold for all of them together", f"{RULES}::test_max_in_flight_is_the_destinations", "1 of each limit"),
+    Fault("E936", "several daemons behind a pooler in transaction mode", "they share and take over as without it", f"{SEVERAL}::test_they_share_through_a_pooler_in_transaction_mode", "1"),
+    Fault("E937", "an older daemon starts where the tables are newer, beside daemons that run", "78; the others go on", f"{RULES}::test_an_older_daemon_is_refused_where_the_tables_are_newer", "1"),
+    Fault("E938", "kill -9, SIGSTOP, a cut between one daemon and PostgreSQL (silent, or with resets), a clock an hour off, stops, starts and a fourth daemon, all at random, while applications write", "nothing is lost or out of order; what is repeated was in flight at a daemon in trouble", f"{HERE}::test_several_daemons_in_trouble", "{DAEMONS_SECONDS} s, any number of times by hand"),
 )  # fmt: skip
 
 DISK = (
@@ -623,7 +634,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
 IN_SHORT = {
     "Network": "no listener, no such name, hangs, resets, half-open connections, wrong certificates",
     "Answers": "garbage, endless or early answers, a captive portal, any status with any headers",
-    "Process": "kill -9 and SIGSTOP at any moment, a second daemon, a lost lease, no /proc, a stuck log",
+    "Process": "kill -9 and SIGSTOP at any moment, a second daemon, several of them, a lost lease, no /proc, a stuck log",
     "Disk": "power cuts, EIO and ENOSPC at any operation, a full disk, a removed or replaced file",
     "Database": "every order of transactions, lost connections, locks, missing tables and rights",
     "Rows": "invalid JSON, invalid events, invalid UTF-8; any key, any id",

@@ -2,8 +2,9 @@
 
 On stdin it takes one JSON object a line: `arguments` of shipper, `output` and `errors` as files,
 `shim`, what to tell `shim.c` where it is preloaded, and the circumstances: `lease`, how many seconds
-the lease of a daemon lasts, and `machine`, the id of the boot of the machine it seems to run on. On stdout it says `began PID`, and later
-`ended PID STATUS`. Everything that a fresh process would do, the fork does too, except to import.
+the lease of a daemon lasts, and `machine`, the id of the boot of the machine it seems to run on. On
+stdout it says `began PID`, and later `ended PID STATUS`. Everything that a fresh process would do,
+the fork does too, except to import.
 """
 
 import ctypes
@@ -58,9 +59,10 @@ def _become(order: dict[str, Any]) -> None:
 
 def _arrange(order: dict[str, Any]) -> None:
     """Let it have a shorter lease than any configuration gives, or be elsewhere."""
-    if lease := order.get("lease"):
+    lease: float = order.get("lease", 0.0)
+    if lease:
         # Replaced in the process that takes them, so that the product has no such setting.
-        session.lease_ttl = lambda _: lease  # type: ignore[attr-defined]
+        session.lease_ttl = lambda settings: lease  # type: ignore[attr-defined]
         session.FROZEN = lease  # type: ignore[attr-defined]
     if machine := order.get("machine"):
         leases._boot = lambda: machine
