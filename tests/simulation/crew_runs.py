@@ -57,11 +57,16 @@ def told(result: Result) -> str:
 @contextmanager
 def server() -> Iterator[Server]:
     """Give a migrated database for as many seeds as are wanted."""
-    with tempfile.TemporaryDirectory(prefix="shipper-pg-") as name, pytest.MonkeyPatch.context() as p:
+    with (
+        tempfile.TemporaryDirectory(prefix="shipper-pg-") as name,
+        pytest.MonkeyPatch.context() as p,
+    ):
         given = os.environ.get("SHIPPER_TEST_PG_URL")
         p.setenv("XDG_RUNTIME_DIR", name)
         Path(name).chmod(0o755)
-        servers = conftest._bundled_server(Path(name)) if not given else iter([conftest.make_url(given)])
+        servers = (
+            conftest._bundled_server(Path(name)) if not given else iter([conftest.make_url(given)])
+        )
         url = next(servers)
         database = conftest._name("crew")
         conftest._administer(url, f"CREATE DATABASE {database}")
@@ -78,7 +83,9 @@ def server() -> Iterator[Server]:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation.crew_runs", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation.crew_runs", description=__doc__
+    )
     parser.add_argument("seed", nargs="?", type=int, default=0)
     parser.add_argument("--trace", action="store_true", help="print every line of it")
     parser.add_argument("--seeds", type=int, metavar="N", help="run so many seeds")

@@ -10,7 +10,6 @@ from tests.simulation.crew import Crew, Sailor
 from tests.simulation.crew_operators import CrewOperators
 from tests.simulation.crew_scenario import MOST_ALIVE, Trouble, Voyage
 
-
 _MEANS = {"operators": "_operate"}
 
 

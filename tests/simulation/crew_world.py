@@ -8,13 +8,12 @@ more for each daemon, as each spaces its own requests.
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
 from shipper.drain import wait
-from shipper.errors import ShipperError
 from shipper.policy.shares import SHARDS
 from shipper.store.db import transactions
 from shipper.store.report.verify import verify
@@ -24,7 +23,7 @@ from tests.simulation.crew import Crew, CrewLoop
 from tests.simulation.crew_database import Server, losing_answers
 from tests.simulation.crew_network import sea
 from tests.simulation.crew_operators import CrewOperators
-from tests.simulation.crew_scenario import Insert, Trouble, Voyage, embark, insert, outage
+from tests.simulation.crew_scenario import Insert, Voyage, embark, insert, outage
 from tests.simulation.crew_troubles import Storm
 from tests.simulation.network import digest
 from tests.simulation.virtual import EPOCH
@@ -193,7 +192,7 @@ class CrewWorld:
     def _unfair(self) -> list[str]:
         shards = self.server.reader.execute(_SHARES).fetchall()
         alive = [one.token for one in self.crew.alive()]
-        held = Counter({token: 0 for token in alive} | dict(shards))
+        held = Counter(dict.fromkeys(alive, 0) | dict(shards))
         if sorted(held) != sorted(alive):
             return [f"shards are shared out to {held}, and {alive} are there"]
         if sum(held.values()) != SHARDS or max(held.values()) - min(held.values()) > 1:
@@ -258,7 +257,11 @@ class CrewWorld:
 
     def _unstopped(self, requests: Iterable[Any]) -> list[Any]:
         """Return what was sent by daemons whose way to the operators' word was open."""
-        slow = {one.evidence.number for one in self.crew.sailors if one.evidence.number in self.storm.deaf}
+        slow = {
+            one.evidence.number
+            for one in self.crew.sailors
+            if one.evidence.number in self.storm.deaf
+        }
         return [request for request in requests if request.process not in slow]
 
     def _pauses(self, terms: dict[str, Terms]) -> list[str]:

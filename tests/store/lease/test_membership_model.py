@@ -11,12 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from shipper.policy import shares
-<<<<<<< HEAD
-from tests.store.lease.membership_model import Model, Process, State, canonical
-=======
 from tests.store.lease.membership_model import Broken, Model
 from tests.store.lease.membership_states import Process, State, canonical
->>>>>>> several-proofs
 
 QUIET = ("renewed", "record", "change", "renew", "renewed", "glance", "change", "send")
 
