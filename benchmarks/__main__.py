@@ -16,6 +16,7 @@ from benchmarks.drains import Drained
 from benchmarks.flows import Flowed
 from benchmarks.scenarios import REFERENCES, SMOKE, Scenario, chosen, names
 from benchmarks.suite import Suite, open_suite
+from benchmarks.teams import Teamed
 
 
 def say(text: str) -> None:
@@ -110,7 +111,7 @@ def measure(
     print(text, end="")
     if wanted.write is not None:
         wanted.write.write_text(text, "utf-8")
-    judged = [each.verdict for each in results if isinstance(each, Drained | Flowed)]
+    judged = [each.verdict for each in results if isinstance(each, Drained | Flowed | Teamed)]
     return int(bool(suite.failures) or not all(verdict.is_flawless for verdict in judged))
 
 

@@ -23,10 +23,9 @@ from shipper.store.db.transactions import writing
 from shipper.store.upgrade.migrate import upgrade
 
 _CHUNK = 10_000
-_AS_DELIVERED = (
-    "INSERT INTO shipper_destination (name, delivered) VALUES ('default', {0})",
-    "UPDATE {1} SET delivery = {0}",
-)
+_AS_DELIVERED = "INSERT INTO shipper_destination (name, delivered) VALUES ('default', {0})"
+_GIVEN_IN_FILE = "UPDATE shipper_lease SET delivery = {0}"
+_GIVEN = "SELECT setval('shipper_delivery', {0} + 1, false)"
 
 
 class Databases(ABC):
@@ -133,8 +132,8 @@ class SqliteFiles(Databases):
             for rows in _chunks(workload, delivered=delivered):
                 tx.exec_driver_sql(statement, rows)
             if delivered:
-                for counter in _AS_DELIVERED:
-                    tx.exec_driver_sql(counter.format(workload.events, "shipper_lease"))
+                for counter in (_AS_DELIVERED, _GIVEN_IN_FILE):
+                    tx.exec_driver_sql(counter.format(workload.events))
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
         engine.dispose()
@@ -197,8 +196,8 @@ class PostgresDatabases(Databases):
                     for row in rows:
                         copy.write_row((*row, "delivered", "now") if delivered else row)
             if delivered:
-                for counter in _AS_DELIVERED:
-                    cursor.execute(counter.format(workload.events, "shipper_turn"))
+                for counter in (_AS_DELIVERED, _GIVEN):
+                    cursor.execute(counter.format(workload.events))
         connection.commit()
         raw.close()
         engine.dispose()

@@ -15,9 +15,10 @@ from benchmarks.flows import Flowed
 from benchmarks.idles import Idled
 from benchmarks.inserts import Inserted
 from benchmarks.rivals import GRAPHILE, PG_BOSS, Rivaled
+from benchmarks.teams import Teamed
 
-Result: TypeAlias = Drained | Flowed | Idled | Inserted | Commanded | Rivaled
-R = TypeVar("R", Drained, Flowed, Idled, Inserted, Commanded)
+Result: TypeAlias = Drained | Flowed | Idled | Inserted | Commanded | Rivaled | Teamed
+R = TypeVar("R", Drained, Flowed, Idled, Inserted, Commanded, Teamed)
 
 _SQLITE, _POSTGRES = "SQLite", "Postgres"
 _BOTH = (_SQLITE, _POSTGRES)
@@ -92,8 +93,22 @@ class Found:
 def goals(results: Sequence[Result]) -> list[Goal]:
     """Return every goal, with its figure if the report has it."""
     found = Found(results)
-    parts = (_rates, _costs, _waits, _inserts, _slow_disk, _least_use)
+    parts = (_rates, _costs, _waits, _inserts, _slow_disk, _teams, _least_use)
     return [goal for part in parts for goal in part(found)]
+
+
+def _teams(found: Found) -> Iterator[Goal]:
+    for team in found.every(Teamed, "n"):
+        if len(team.runs) < 3:
+            continue
+        how = f"rates, {_runs(team.runs[1])} each, in turns"
+        for daemons in list(team.runs)[1:]:
+            what = f"(n) {daemons} daemons of {daemons} times one"
+            yield Goal(what, "≥ 0.95", _least(0.95), Figure(team.share(daemons), how))
+        most = max(team.runs)
+        ratio = team.database_cpu(most) / team.database_cpu(1)
+        what = f"(n) the database's CPU an event, {most} daemons to 1"
+        yield Goal(what, "≤ 1.3", _most(1.3), Figure(ratio, how))
 
 
 def _least(bound: float) -> Callable[[float], bool]:

@@ -10,6 +10,7 @@ from benchmarks.goals import Result, goals
 from benchmarks.idles import Idled
 from benchmarks.inserts import Inserted
 from benchmarks.rivals import ORDER, Rivaled
+from benchmarks.teams import Teamed
 
 _DRAINS = (
     "scenario", "database", "endpoint", "in flight", "events", "runs",
@@ -34,6 +35,11 @@ _COMMANDS = (
     "scenario", "database", "events", "pending", "command", "runs",
     "ms, the whole process (lowest to highest)",
 )  # fmt: skip
+_TEAMS = (
+    "scenario", "database", "daemons", "events", "in flight", "runs",
+    "events/s (lowest to highest)", "of so many times one", "CPU µs/event: daemons", "database",
+    "order",
+)  # fmt: skip
 _PEERS = (
     "peer", "version", "events", "events/s (lowest to highest)", "shipper/s", "shipper : peer",
     "CPU µs/event: worker", "database", "peak MB", "order within a key",
@@ -48,7 +54,7 @@ _VERSIONS = (
 def render(facts: list[tuple[str, str]], results: Sequence[Result]) -> str:
     """Return the whole report, with a table for each kind of scenario that was run."""
     parts = ["# Benchmarks", machine(facts)]
-    for section in (targets, drains, flows, idles, inserts, commands, peers, versions):
+    for section in (targets, drains, flows, idles, inserts, commands, teams, peers, versions):
         parts += filter(None, [section(results)])
     return "\n\n".join(parts) + "\n"
 
@@ -163,6 +169,31 @@ def _command(result: Commanded, command: str) -> list[str]:
         f"`{command}`",
         str(len(times)),
         f"{median(times):,.0f} ({times[0]:,.0f} to {times[-1]:,.0f})",
+    ]
+
+
+def teams(results: Sequence[Result]) -> str:
+    """Return the table of several daemons on one outbox."""
+    found = [result for result in results if isinstance(result, Teamed)]
+    rows = [_team(result, daemons) for result in found for daemons in result.runs]
+    return f"## Several daemons on one outbox\n\n{table(_TEAMS, rows)}" if rows else ""
+
+
+def _team(result: Teamed, daemons: int) -> list[str]:
+    scenario, runs = result.scenario, result.runs[daemons]
+    rates = sorted(run.rate for run in runs)
+    return [
+        f"({scenario.name}) {scenario.title}",
+        result.database,
+        str(daemons),
+        f"{scenario.events * daemons:,}",
+        str(scenario.in_flight * daemons),
+        str(len(runs)),
+        f"{median(rates):,.0f} ({rates[0]:,.0f} to {rates[-1]:,.0f})",
+        f"{result.share(daemons):.2f}",
+        f"{1e6 * median(run.cpu for run in runs):.0f}",
+        f"{1e6 * result.database_cpu(daemons):.0f}",
+        str(result.verdict) if daemons == max(result.runs) else "",
     ]
 
 

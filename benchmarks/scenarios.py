@@ -85,7 +85,21 @@ class Commands:
     pending: int = 100_000
 
 
-Scenario = Drain | Flow | Idle | Insert | Commands
+@dataclass(frozen=True, slots=True)
+class Team:
+    """Several daemons on one outbox: `events` and `in_flight` are for each of them."""
+
+    name: str
+    title: str
+    endpoint: Endpoint
+    daemons: tuple[int, ...]
+    events: int
+    keys: int = 10_000
+    in_flight: int = 64
+    postgres: bool = True
+
+
+Scenario = Drain | Flow | Idle | Insert | Commands | Team
 
 _PLAIN = Workload(20_000, 1_000)
 _BACKLOG = Workload(100_000, 1_000)
@@ -135,6 +149,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     Insert("k", "INSERT", postgres=True),
     Commands("l", "commands", postgres=False),
     Commands("l", "commands", postgres=True),
+    Team("n", "200 ms", Endpoint(0.2), (1, 2, 4, 8), 5_000),
+    Team("n", "at once", Endpoint(), (1, 2), 20_000),
     Drain("m", "fsync 20 ms, 1,000 keys", Workload(10_000, 1_000), slow_sync=_CARD),
     Drain("m", "fsync 20 ms, 40 keys", Workload(4_000, 40), slow_sync=_CARD),
     Flow("m", "fsync 20 ms, 10 commits/s", postgres=False, rate=10, slow_sync=_CARD),

@@ -7,12 +7,12 @@ from pathlib import Path
 from subprocess import CalledProcessError
 from typing import assert_never
 
-from benchmarks import commands, drains, flows, idles, inserts, rivals
+from benchmarks import commands, drains, flows, idles, inserts, rivals, teams
 from benchmarks.against import Outcome, Tree
 from benchmarks.databases import Databases, PostgresDatabases, SqliteFiles
 from benchmarks.goals import Result
 from benchmarks.processes import LeftOut
-from benchmarks.scenarios import Commands, Drain, Flow, Idle, Insert, Scenario
+from benchmarks.scenarios import Commands, Drain, Flow, Idle, Insert, Scenario, Team
 from benchmarks.servers import SERVER, nginx_version, postgres
 
 Say = Callable[[str], None]
@@ -130,6 +130,8 @@ class Suite:
                 return inserts.measure(scenario, databases, runs, self._say)
             case Commands():
                 return commands.measure(scenario, databases, self.fresh(), runs, self._say)
+            case Team():
+                return teams.measure(scenario, databases, self.fresh(), runs, self._say)
         assert_never(scenario)
 
     def _flow(self, scenario: Flow, databases: Databases, runs: int) -> flows.Flowed:

@@ -25,9 +25,12 @@ _DELIVERY = frozenset(
 EVENTS: Mapping[str, tuple[str, frozenset[str]]] = {
     "daemon.started": ("info", frozenset({"version", "database", "destinations"})),
     "daemon.recovered": ("warning", frozenset({"maybe_received"})),
+    "daemon.shares": ("info", frozenset({"shards", "daemons", "hint"})),
+    "daemon.took_over": ("warning", frozenset({"name", "process", "maybe_received"})),
     "daemon.stopping": ("info", frozenset({"reason"})),
     "daemon.stopped": ("info", frozenset({"cut_off"})),
     "daemon.waiting": ("warning", frozenset({"reason", "seconds"})),
+    "daemon.differs": ("warning", frozenset({"name", "settings", "hint"})),
     "config.reloaded": ("info", frozenset({"path"})),
     "config.rejected": ("error", frozenset({"path", "problems", "hint"})),
     "config.warning": ("warning", frozenset({"problem"})),

@@ -9,7 +9,7 @@ _shipper() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --to --until --url --validation -c -o'
+  local options_with_values='--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --instance --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --to --until --url --validation -c -o'
 
   # Build list of all valid command names (to distinguish from positionals)
   local all_commands='assets backup check config current db dead demo discard doctor drain enqueue events export grants healthcheck help hold init install list print prune release reroute retry run sandbox service show status top uninstall unlock upgrade validate verify version write'
@@ -1514,7 +1514,7 @@ _shipper() {
           ;;
         "service install")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--run-as" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local -a _c=("--run-as" "--instance" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -1527,6 +1527,9 @@ _shipper() {
             fi
             case "$_value_prev" in
               --run-as)
+                COMPREPLY=()
+                ;;
+              --instance)
                 COMPREPLY=()
                 ;;
               --config)
@@ -1543,7 +1546,7 @@ _shipper() {
           ;;
         "service print")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--run-as" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local -a _c=("--run-as" "--instance" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -1556,6 +1559,9 @@ _shipper() {
             fi
             case "$_value_prev" in
               --run-as)
+                COMPREPLY=()
+                ;;
+              --instance)
                 COMPREPLY=()
                 ;;
               --config)
@@ -1572,7 +1578,7 @@ _shipper() {
           ;;
         "service uninstall")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local -a _c=("--instance" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -1584,6 +1590,9 @@ _shipper() {
               _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
             fi
             case "$_value_prev" in
+              --instance)
+                COMPREPLY=()
+                ;;
               --config)
                 compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;

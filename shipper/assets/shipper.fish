@@ -5,7 +5,7 @@
 function __fish_shipper_using_command
     set -l cmd (commandline -opc)
     set -l subcommands
-    set -l options_with_values '--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --to --until --url --validation -c -o'
+    set -l options_with_values '--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --instance --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --to --until --url --validation -c -o'
     set -l all_commands 'assets backup check config current db dead demo discard doctor drain enqueue events export grants healthcheck help hold init install list print prune release reroute retry run sandbox service show status top uninstall unlock upgrade validate verify version write'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
@@ -45,7 +45,7 @@ end
 function __fish_shipper_positional_index
     set -l cmd (commandline -opc)
     set -l path_len $argv[1]
-    set -l options_with_values '--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --to --until --url --validation -c -o'
+    set -l options_with_values '--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --instance --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --to --until --url --validation -c -o'
     set -l skip_next 0
     set -l consumed_path 0
     set -l count 0
@@ -702,6 +702,7 @@ complete -c shipper -n '__fish_shipper_using_command service install' -l help -d
 complete -c shipper -n '__fish_shipper_using_command service install' -s h -d 'Display this message and exit.'
 complete -c shipper -n '__fish_shipper_using_command service install' -l version -d 'Display application version.'
 complete -c shipper -n '__fish_shipper_using_command service install' -l run-as -x -d 'The existing user that runs the service. Without this option a user shipper is …'
+complete -c shipper -n '__fish_shipper_using_command service install' -l instance -x -d 'The name of one of several daemons on this machine. It is the unit shipper@NAME…'
 complete -c shipper -n '__fish_shipper_using_command service install' -l config -r -F -d 'The configuration file. Default: $SHIPPER_CONFIG, else ./shipper.toml, else /et…'
 complete -c shipper -n '__fish_shipper_using_command service install' -s c -r -F -d 'The configuration file. Default: $SHIPPER_CONFIG, else ./shipper.toml, else /et…'
 complete -c shipper -n '__fish_shipper_using_command service install' -l json -d 'Print the answer as JSON: one object on one line, for a list one line per entry.'
@@ -715,6 +716,7 @@ complete -c shipper -n '__fish_shipper_using_command service print' -l help -d '
 complete -c shipper -n '__fish_shipper_using_command service print' -s h -d 'Display this message and exit.'
 complete -c shipper -n '__fish_shipper_using_command service print' -l version -d 'Display application version.'
 complete -c shipper -n '__fish_shipper_using_command service print' -l run-as -x -d 'The user that would run the service.'
+complete -c shipper -n '__fish_shipper_using_command service print' -l instance -x -d 'The name of one of several daemons on this machine. It is the unit shipper@NAME…'
 complete -c shipper -n '__fish_shipper_using_command service print' -l config -r -F -d 'The configuration file. Default: $SHIPPER_CONFIG, else ./shipper.toml, else /et…'
 complete -c shipper -n '__fish_shipper_using_command service print' -s c -r -F -d 'The configuration file. Default: $SHIPPER_CONFIG, else ./shipper.toml, else /et…'
 complete -c shipper -n '__fish_shipper_using_command service print' -l json -d 'Print the answer as JSON: one object on one line, for a list one line per entry.'
@@ -727,6 +729,7 @@ complete -c shipper -n '__fish_shipper_using_command service print' -s q -d 'Pri
 complete -c shipper -n '__fish_shipper_using_command service uninstall' -l help -d 'Display this message and exit.'
 complete -c shipper -n '__fish_shipper_using_command service uninstall' -s h -d 'Display this message and exit.'
 complete -c shipper -n '__fish_shipper_using_command service uninstall' -l version -d 'Display application version.'
+complete -c shipper -n '__fish_shipper_using_command service uninstall' -l instance -x -d 'The name of one of several daemons on this machine. It is the unit shipper@NAME…'
 complete -c shipper -n '__fish_shipper_using_command service uninstall' -l config -r -F -d 'The configuration file. Default: $SHIPPER_CONFIG, else ./shipper.toml, else /et…'
 complete -c shipper -n '__fish_shipper_using_command service uninstall' -s c -r -F -d 'The configuration file. Default: $SHIPPER_CONFIG, else ./shipper.toml, else /et…'
 complete -c shipper -n '__fish_shipper_using_command service uninstall' -l json -d 'Print the answer as JSON: one object on one line, for a list one line per entry.'

@@ -8,6 +8,7 @@ from shipper.config.loader import find, load
 from shipper.config.secret import Secret, masked
 from shipper.config.settings import (
     AlertSettings,
+    DaemonSettings,
     DatabaseSettings,
     DestinationSettings,
     LogSettings,
@@ -22,6 +23,7 @@ from shipper.config.show import show
 
 __all__ = [
     "AlertSettings",
+    "DaemonSettings",
     "DatabaseSettings",
     "DestinationSettings",
     "LogSettings",

@@ -20,11 +20,13 @@ from shipper.config.types import (
     Choice,
     CronList,
     FilePath,
+    Label,
     Rate,
     Seconds,
     Size,
     ValueType,
     Whole,
+    host_name,
 )
 from shipper.config.urls import DatabaseUrl, DestinationUrl, HookUrl, ProxyUrl
 from shipper.errors import ConfigError
@@ -177,6 +179,14 @@ class ScheduleSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DaemonSettings:
+    """`[daemon]`: this daemon among the others of its outbox."""
+
+    name: Annotated[str, Label()] = field(default_factory=host_name)
+    """What people call this daemon. Nothing depends on it, so two can have the same."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """`[log]`: what the daemon logs, and in which format."""
 
@@ -261,6 +271,7 @@ class Settings:
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     space: SpaceSettings = field(default_factory=SpaceSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    daemon: DaemonSettings = field(default_factory=DaemonSettings)
     log: LogSettings = field(default_factory=LogSettings)
     web: WebSettings = field(default_factory=WebSettings)
     alerts: AlertSettings = field(default_factory=AlertSettings)

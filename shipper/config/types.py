@@ -6,6 +6,7 @@ unless the value can be a secret.
 """
 
 import math
+import os
 import re
 import tomllib
 from abc import ABC, abstractmethod
@@ -27,6 +28,7 @@ _SIZE = re.compile(rf"(\d{{1,9}}(?:\.\d{{1,9}})?) ?({'|'.join(_SIZES)})", re.ASC
 _CRON_FIELD = re.compile(r"[0-9A-Za-z*/,?#~-]+")  # also the characters of other schedulers
 _WHOLE_DIGITS = 18  # more than any bound; int() refuses a long text or is slow with it
 _SHOWN_CHARS = 40
+_LONGEST_NAME = 63
 
 
 class ValueType(ABC):
@@ -160,6 +162,19 @@ class FilePath(ValueType):
 
 
 @dataclass(frozen=True, slots=True)
+class Label(ValueType):
+    """A name for people: on one line, and not longer than the name of a host."""
+
+    def parse(self, raw: object, base: Path) -> str:  # noqa: ARG002
+        """Return the name."""
+        if isinstance(raw, str) and raw.isprintable() and 1 <= len(raw.strip()) <= _LONGEST_NAME:
+            return raw.strip()
+        raise ValueError(
+            f"must be a text of 1 to {_LONGEST_NAME} printable characters, not {shown(raw)}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ApiId(ValueType):
     """An API ID."""
 
@@ -211,6 +226,12 @@ class CronList(ValueType):
     def show(self, value: tuple[str, ...]) -> str:
         """Return the list as TOML."""
         return "[" + ", ".join(f'"{entry}"' for entry in value) + "]"
+
+
+def host_name() -> str:
+    """Return the name of this machine, as far as it fits."""
+    name = "".join(c for c in os.uname().nodename if c.isprintable()).strip()
+    return name[:_LONGEST_NAME] or "shipper"
 
 
 def _size(count: int) -> str:

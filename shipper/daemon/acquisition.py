@@ -12,6 +12,7 @@ from math import inf
 from typing import NamedTuple
 
 from shipper.config import Settings
+from shipper.config.agreement import agreement
 from shipper.daemon.database_thread import DatabaseThread
 from shipper.errors import (
     AccessDenied,
@@ -135,11 +136,18 @@ class Taking(NamedTuple):
 def acquire(
     queue: Queue,
     spared: QueueWithReserve | None,
+    settings: Settings,
     taking: Taking,
     patience: dict[type[ShipperError], float],
 ) -> int:
     """Take the outbox; if a holder's lease must be watched first, extend `patience` for that."""
-    acquire = partial(queue.acquire, Owner.here(), alone=taking.alone)
+    acquire = partial(
+        queue.acquire,
+        Owner.here(),
+        alone=taking.alone,
+        name=settings.daemon.name,
+        settings=agreement(settings),
+    )
     try:
         return acquire() if spared is None else spared.insist(acquire)
     except OutboxHeld as held:

@@ -18,6 +18,7 @@ from shipper.logs import Log
 from shipper.observe.alarms import Alarms
 from shipper.observe.alerts import AlarmWatch, Hooks, alerting
 from shipper.observe.health import Health
+from shipper.observe.role import Role
 from shipper.observe.survey import Audit, Survey
 from shipper.system.files import Untrusted
 
@@ -47,14 +48,16 @@ async def observed(
 ) -> AsyncIterator[None]:
     """Run the configured observers of a session during a `with`.
 
-    `alarms` and `audit` pass from one session to the next.
+    `alarms` and `audit` pass from one session to the next. Of several daemons, only the one
+    that leads judges the alarms and sends the heartbeat.
     """
-    settings = session.settings
+    settings, dispatcher = session.settings, session.dispatcher
+    role = Role(lambda: dispatcher.shares, lambda: dispatcher.sharing.ended)
     alerts, address = settings.alerts, settings.web.listen
     async with AsyncExitStack() as stack:
         alarmed = alerts.webhook_url is not None or alerts.heartbeat_url is not None
         if alarmed or address is not None:
-            survey = Survey(settings, clock, audit if alarmed else None)
+            survey = Survey(settings, clock, audit if alarmed else None, role)
             stack.push_async_callback(survey.aclose)
             health = Health(session.dispatcher, session.tally, clock)
             if address is not None:
@@ -76,14 +79,18 @@ async def observed(
 
 
 def _web_server(
-    session: Session, survey: Survey, health: Health, clock: Clock, log: Log
+    session: Session,
+    survey: Survey,
+    health: Health,
+    clock: Clock,
+    log: Log,
 ) -> "WebServer":
     # Imported here: a daemon without a port saves the server and the metrics library.
     from shipper.observe.metrics import Metrics  # noqa: PLC0415
     from shipper.port.server import WebServer  # noqa: PLC0415
 
     routes, tally = session.dispatcher.routes, session.tally
-    metrics = Metrics(routes, tally, clock, session.database, log.dropped)
+    metrics = Metrics(routes, tally, clock, session.database, log.dropped, survey.role.shares)
     return WebServer(health, metrics, survey, log)
 
 

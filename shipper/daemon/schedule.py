@@ -7,6 +7,8 @@ never depend on APScheduler's own clockwork, which reads the wall clock: after a
 lists each missed run (31 million for a chore that runs every second), and after a step back it
 stands still. APScheduler only computes when the next delivery window opens.
 
+Of several daemons on one outbox, one deletes events whose retention is over: `Session.leads`.
+
 A reload doesn't restart the waits: the time of each chore's last run is kept.
 
 While the machine sleeps, the loop's clock stops. A chore that becomes due meanwhile runs at most
@@ -121,7 +123,7 @@ def _chores(session: Session, windows: Windows, clock: Clock, log: Log) -> list[
         Chore("look", lambda: chores.look(dispatcher), every(settings.schedule.poll_interval)),
         Chore("rescan", lambda: chores.rescan(dispatcher), every(_RESCAN_EVERY)),
         Chore("clock", watch.look, every(_CLOCK_EVERY)),
-        Chore("retention", lambda: upkeep.retain(keeps), every(retain_every(keeps))),
+        Chore("retention", partial(_retain, session, keeps), every(retain_every(keeps))),
         Chore("space", upkeep.shorten_wal, every(_SPACE_EVERY if has_fix else _WAL_EVERY)),
         Chore("planner", upkeep.forget_statistics, every(_SPACE_EVERY)),
         Chore("reserve", upkeep.keep_reserve, every(_SPACE_EVERY)),
@@ -135,6 +137,12 @@ def _chores(session: Session, windows: Windows, clock: Clock, log: Log) -> list[
         turn = partial(_turn, session, windows, clock, log)
         chores_found.append(Chore("windows", turn, wait, by_the_clock=True))
     return chores_found
+
+
+async def _retain(session: Session, keeps: RetentionSettings) -> None:
+    """Delete what is over, if this daemon does the chores that only one may do."""
+    if session.leads():
+        await session.upkeep.retain(keeps)
 
 
 def _turn(session: Session, windows: Windows, clock: Clock, log: Log) -> None:

@@ -16,12 +16,13 @@ from typing import NamedTuple
 from shipper import __version__
 from shipper.clock import Clock
 from shipper.config import Settings
-from shipper.daemon import held_back, unknown_destinations
+from shipper.daemon import held_back, other_daemons, unknown_destinations
 from shipper.daemon import reload as reloading
 from shipper.daemon.acquisition import REACH_WITHIN, Taking
 from shipper.daemon.file_watch import watch_files
 from shipper.daemon.held_back import HeldBack
 from shipper.daemon.observers import observed
+from shipper.daemon.other_daemons import OtherDaemons
 from shipper.daemon.reload import Change
 from shipper.daemon.requests import ReloadRequest, Requests, unless_over
 from shipper.daemon.schedule import scheduled
@@ -109,6 +110,7 @@ class _Service:
         self._confirmed = Confirmed(clock)
         self._alarms = Alarms()
         self._unknown, self._held_back = UnknownDestinations(), HeldBack()
+        self._others = OtherDaemons()
         self._last_done: dict[str, float] = {}
         self._remark = ""
         self._unlogged_start: Session | None = None  # begun, but not logged yet
@@ -229,6 +231,7 @@ class _Service:
             observed(session, self._alarms, self._audit, hooks, clock, log),
             alongside(unknown_destinations.watch(session, self._unknown, log)),
             alongside(held_back.watch(session, self._held_back, log)),
+            alongside(other_daemons.watch(session, self._others, log)),
         ):
             yield lambda: heartbeat.status(session)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from shipper.advice import place_of
 from shipper.clock import Clock
 from shipper.config import Settings
+from shipper.config.agreement import agreement
 from shipper.daemon.acquisition import (
     FROZEN,
     Taking,
@@ -104,6 +105,10 @@ class Session:
         """The chores on the outbox, in the database's thread."""
         return self.outbox.upkeep
 
+    def leads(self) -> bool:
+        """Return whether this daemon does the chores that only one of an outbox may do."""
+        return self.outbox.queue.shares.leads
+
     async def links(self, fresh: ReadyDestinations) -> Mapping[str, LinkRow]:
         """Return the saved links if destinations are added; none if the database doesn't answer."""
         if fresh.inputs.keys() <= self.dispatcher.routes.keys():
@@ -123,7 +128,7 @@ class Session:
             move(outbox.upkeep.database, settings.database.url)
             self.database = describe(outbox.upkeep.database)
         self.lease_ttl = max(self.lease_ttl, lease_ttl(settings))
-        outbox.queue.set_lease(self.lease_ttl)
+        outbox.queue.describe(self.lease_ttl, settings.daemon.name, agreement(settings))
         dispatcher.set_rhythm(outbox.rhythm(settings, self.lease_ttl))
         if outbox.upkeep.reserve is not None:
             outbox.upkeep.reserve.size = settings.space.reserve
@@ -208,7 +213,7 @@ async def open_session(
         def take() -> int:
             nonlocal taken_at
             taken_at = clock.monotonic()
-            return acquire(queue, spared, taking, patience if within else {})
+            return acquire(queue, spared, settings, taking, patience if within else {})
 
         recovered = await thread.insist(take, patience, stop, waiting)
         stack.push_async_callback(give_back, thread, queue, spared)

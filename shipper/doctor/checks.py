@@ -16,6 +16,7 @@ from shipper.config.windows import Windows
 from shipper.doctor import database as db
 from shipper.doctor import files, sqlite, unit
 from shipper.doctor.access import User
+from shipper.doctor.daemons import check_agreement, check_daemons
 from shipper.doctor.network import check_destination
 from shipper.doctor.result import CheckLevel, CheckResult, fault, guarded, of_error, warning, well
 from shipper.errors import ConfigError, ShipperError
@@ -44,7 +45,9 @@ def examine(
     found += _of_outbox(settings, clock)
     if network:
         found += asyncio.run(_of_network(settings, clock))
-    found += guarded("unit", lambda: unit.check_unit(unit.installed()))
+    found += guarded(
+        "unit", lambda: unit.check_units([unit.installed(), unit.installed_template()])
+    )
     return found
 
 
@@ -55,7 +58,7 @@ def _of_outbox(settings: Settings, clock: Clock) -> Iterator[CheckResult]:
             schema = list(guarded("database", lambda: db.check_reach(database)))
             schema = schema or list(guarded("schema", lambda: db.check_schema(database)))
             usable = all(finding.level is not CheckLevel.FAULT for finding in schema)
-            user = _user(database if usable else None)
+            user = _user(database if usable else None, settings.path)
             yield from guarded("user", lambda: files.check_user(user))
             yield from guarded("config", lambda: files.check_config(_read(settings), user))
             if path is not None:
@@ -64,7 +67,7 @@ def _of_outbox(settings: Settings, clock: Clock) -> Iterator[CheckResult]:
             if usable:
                 yield from _of_database(database, settings, clock.wall(), path)
     except ShipperError as error:
-        asker = _user(None)
+        asker = _user(None, settings.path)
         yield from guarded("user", lambda: files.check_user(asker))
         yield from guarded("config", lambda: files.check_config(_read(settings), asker))
         if path is not None:
@@ -79,7 +82,7 @@ def _read(settings: Settings) -> Iterator[Path]:
     read += [alerts.heartbeat_url_file, alerts.webhook_url_file, alerts.ca_file]
     for destination in settings.destinations.values():
         read += [destination.ca_file, destination.api_id_file]
-    passed_by_systemd = unit.credentials_of(unit.running_unit())
+    passed_by_systemd = unit.credentials_of(unit.running_unit(config=settings.path))
     for path in dict.fromkeys(read):
         if path is not None and path.absolute() not in passed_by_systemd:
             yield path
@@ -130,6 +133,8 @@ def _of_database(
     else:
         checks += [
             ("server", lambda: db.check_server(database)),
+            ("daemons", lambda: check_daemons(database)),
+            ("settings", lambda: check_agreement(database, settings)),
             ("commits", lambda: db.check_commits(database)),
             ("transactions", lambda: db.check_transactions(database)),
             ("snapshots", lambda: db.check_snapshots(database)),
@@ -140,7 +145,7 @@ def _of_database(
         yield from guarded(name, check)
 
 
-def _user(database: Database | None) -> User:
+def _user(database: Database | None, config: Path | None) -> User:
     """Return the user that runs the daemon; the user of this process if no daemon can be found."""
     if database is not None:
         with suppress(ShipperError, OSError, ValueError):
@@ -150,7 +155,7 @@ def _user(database: Database | None) -> User:
                 uid, groups = _ids(status, "Uid")[1], _ids(status, "Groups")
                 groups.append(_ids(status, "Gid")[1])
                 return User.of(uid, f"runs it as process {pid}", groups)
-    place = unit.running_unit()
+    place = unit.running_unit(config=config)
     with suppress(OSError):
         if place is not None and (named := unit.user_of(place)) is not None:
             return User.of(named, f"named in {place}", unit.groups_of(place))

@@ -37,12 +37,13 @@ from shipper.store.db.sqlite.opening import sqlite_library
 from shipper.store.report import facts
 from shipper.store.report.audit import known_to_be_broken
 from shipper.store.report.budget import footprint
+from shipper.store.report.daemons import named as daemons_named
+from shipper.store.report.daemons import shipping, ships
 from shipper.store.report.holds import held
 from shipper.store.report.silence import find_silence
 from shipper.store.report.status import (
     DestinationReport,
     commit_blockers,
-    current_daemon,
     destination_report,
     open_transactions,
 )
@@ -121,6 +122,8 @@ def check_server(database: Database) -> Iterator[CheckResult]:
         )
     else:
         yield well("server", f"PostgreSQL {server.version}; the outbox takes {size(server.bytes)}")
+    if server.late_standbys:
+        yield well("standbys", _late(server.late_standbys))
     if server.pooled and server.shares is False:
         text = "one in session mode: each connection has a server process of its own"
         yield well("pooler", text)
@@ -128,13 +131,22 @@ def check_server(database: Database) -> Iterator[CheckResult]:
         how = "shares its processes" if server.shares else "may share its processes"
         yield warning(
             "pooler",
-            f"a pooler is between shipper and the server, and {how}; shipper's settings"
-            " (synchronous_commit, timeouts) may not reach the transactions that they are for",
+            f"a pooler is between shipper and the server, and {how} (transaction mode): shipping"
+            " works; shipper's settings (synchronous_commit, timeouts) may not reach the"
+            " transactions that they are for",
             "use the server's own port in [database] url; and let no application log in with"
             " shipper's role, because the pooler would share those connections with it",
         )
     else:
         yield well("pooler", "none; shipper is connected to the server itself")
+
+
+def _late(count: int) -> str:
+    those = "1 standby is" if count == 1 else f"{count} standbys are"
+    return (
+        f"{those} asynchronous; a failover loses what that standby hasn't got: events that are"
+        " committed here, and which events are delivered, so shipper sends those again"
+    )
 
 
 def check_commits(database: Database) -> Iterator[CheckResult]:
@@ -208,14 +220,15 @@ def check_reach(database: Database) -> Iterator[CheckResult]:
 
 def check_daemon(database: Database, settings: Settings, now: float) -> Iterator[CheckResult]:
     """Check that a daemon ships, and the states of the destinations."""
-    daemon = current_daemon(database)
+    daemons = shipping(database)
+    daemon = daemons_named(daemons)
     reports = destination_report(database, settings.destinations, now)
     pending = sum(report.pending for report in reports)
     in_commit = commits.waiting(database) is not None  # `check_commits` reports that
     if daemon is not None and not in_commit and (found := find_silence(database)):
         yield fault("daemon", f"{daemon} {found.predicate}", SILENT_DAEMON_FIX)
     elif daemon is not None:
-        yield well("daemon", f"{daemon} ships")
+        yield well("daemon", ships(daemons))
     elif pending:
         text = f"none is running, and {pending:,} pending events wait for it"
         yield fault("daemon", text, start_command(settings.path))

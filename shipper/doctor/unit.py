@@ -16,6 +16,10 @@ from shipper.config.loader import SYSTEM_PATH
 from shipper.doctor.result import CheckResult, warning, well
 
 UNIT = "shipper.service"
+TEMPLATE = "shipper@.service"
+"""The unit of several daemons on one machine, one for each configuration."""
+INSTANCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
+"""A name of such a daemon: systemd has no other meaning for these characters, nor has a path."""
 PLACES = tuple(
     Path(directory) / UNIT
     for directory in ("/etc/systemd/system", "/usr/local/lib/systemd/system",
@@ -40,13 +44,41 @@ def installed(places: Sequence[Path] = PLACES) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def running_unit(places: Sequence[Path] = PLACES) -> Path | None:
-    """Return the unit that runs shipper: the usual one, or else one with another name."""
+def installed_template(places: Sequence[Path] = PLACES) -> Path | None:
+    """Return the template's file that systemd uses."""
+    return installed([place.with_name(TEMPLATE) for place in places])
+
+
+def instance_of(config: Path | None) -> str | None:
+    """Return which daemon of the template reads a configuration; None if none of them does."""
+    if config is None or config.parent != SYSTEM_PATH.parent or config == SYSTEM_PATH:
+        return None
+    return config.stem if config.suffix == ".toml" and INSTANCE.fullmatch(config.stem) else None
+
+
+def instance_unit(instance: str) -> str:
+    """Return the name of the unit of one daemon of the template."""
+    return TEMPLATE.replace("@", f"@{instance}")
+
+
+def running_unit(places: Sequence[Path] = PLACES, config: Path | None = None) -> Path | None:
+    """Return the unit that runs shipper with a configuration.
+
+    If no unit names the configuration, that is the usual unit, or else one with another name. The
+    path of an instance is beside its template; there is no file.
+    """
+    usual, template = installed(places), installed_template(places)
+    if usual is not None and f"SHIPPER_CONFIG={config}" in _given(usual, "Environment"):
+        return usual
+    if template is not None and (instance := instance_of(config)) is not None:
+        return template.with_name(instance_unit(instance))
     others = (path for place in places for path in sorted(place.parent.glob("*.service")))
-    return installed(places) or next((path for path in others if _runs_shipper(path)), None)
+    return usual or next((path for path in others if _runs_shipper(path)), None)
 
 
 def _runs_shipper(unit: Path) -> bool:
+    if unit.stem.endswith("@"):
+        return False  # a template, of which it isn't known what runs
     try:
         return _RUNS_SHIPPER.search(unit.read_text("utf-8", "replace")) is not None
     except OSError:
@@ -59,7 +91,7 @@ def start_command(config: Path | None) -> str:
     `config` is the configuration file for the daemon.
     """
     # Without systemd, no other package's unit files have to be read.
-    unit = running_unit() if is_booted() else None
+    unit = running_unit(config=config) if is_booted() else None
     if unit is not None:
         return f"systemctl start {unit.stem}"
     known = config in {None, Path("shipper.toml"), SYSTEM_PATH}
@@ -99,13 +131,31 @@ def credentials_of(unit: Path | None) -> set[Path]:
 def _given(unit: Path, setting: str) -> list[str]:
     """Return the values of a setting in the unit and its drop-ins; an empty value resets them."""
     found: list[str] = []
-    drop_ins = _DROP_INS.with_name(f"{unit.name}.d")
-    for file in (unit, *sorted(drop_ins.glob("*.conf"))):
+    instance = unit.stem.partition("@")[2]
+    for file in _files(unit):
         for line in file.read_text("utf-8", "replace").splitlines():
             name, _, value = line.partition("=")
             if name == setting:
-                found = [*found, value] if value.strip() else []
+                found = [*found, value.replace("%i", instance)] if value.strip() else []
     return found
+
+
+def _files(unit: Path) -> Iterator[Path]:
+    """Yield what systemd reads for a unit: its file or its template's, then the drop-ins."""
+    head, at, _ = unit.name.partition("@")
+    template = f"{head}@{unit.suffix}" if at else unit.name
+    yield unit if unit.is_file() else unit.with_name(template)
+    for name in dict.fromkeys((template, unit.name)):
+        yield from sorted(_DROP_INS.with_name(f"{name}.d").glob("*.conf"))
+
+
+def check_units(units: Sequence[Path | None]) -> Iterator[CheckResult]:
+    """Compare the installed units, of which some can be missing, with the packaged ones."""
+    there = [unit for unit in units if unit is not None]
+    for unit in there:
+        yield from check_unit(unit)
+    if not there:
+        yield from check_unit(None)
 
 
 def check_unit(unit: Path | None) -> Iterator[CheckResult]:
@@ -113,7 +163,7 @@ def check_unit(unit: Path | None) -> Iterator[CheckResult]:
     if unit is None:
         yield well("unit", "no systemd unit is installed")
         return
-    expected, found = _settings(packaged()), _settings(unit)
+    expected, found = _settings(packaged(unit.name)), _settings(unit)
     missing, extra = expected - found, found - expected
     if missing or extra:
         changes = [f"-{line}" for line in sorted(missing)] + [f"+{line}" for line in sorted(extra)]
@@ -121,16 +171,20 @@ def check_unit(unit: Path | None) -> Iterator[CheckResult]:
         yield warning(
             "unit",
             f"{unit} differs from the one of this version: {shown}",
-            "install this version's unit again (sudo shipper service install), and keep your own"
-            f" settings in a drop-in: systemctl edit {UNIT}",
+            f"install this version's unit again ({_install(unit)}), and keep your own settings in a"
+            f" drop-in: systemctl edit {unit.name}",
         )
     else:
         yield well("unit", f"{unit} is the one of this version")
 
 
-def packaged() -> Path:
-    """Return the unit file of this version."""
-    return resources.packaged(f"systemd/{UNIT}")
+def packaged(name: str = UNIT) -> Path:
+    """Return a unit file of this version."""
+    return resources.packaged(f"systemd/{name}")
+
+
+def _install(unit: Path) -> str:
+    return f"sudo shipper service install{' --instance NAME' * (unit.name == TEMPLATE)}"
 
 
 def _settings(unit: Path) -> set[str]:

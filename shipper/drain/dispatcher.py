@@ -18,8 +18,10 @@ from shipper.drain.link_row import StoredLinks
 from shipper.drain.reporter import Reporter
 from shipper.drain.route import Route
 from shipper.drain.routes import Asked, Routes, take_wanted
+from shipper.drain.sharing import Sharing
 from shipper.drain.wait import Rhythm, Wait
 from shipper.errors import StoreUnavailable
+from shipper.policy.shares import Shares
 from shipper.store.drain.messages import Holds, LinkRow, Work
 
 CLAIMS_PER_TURN = 512
@@ -48,6 +50,7 @@ class Dispatcher:
             queue, looks, database, clock=clock, reporter=reporter, rhythm=rhythm
         )
         self._routes = Routes(clock)
+        self.sharing = Sharing(queue.shares)
         self._stop = asyncio.Event()
         self._deadline = inf  # until when a stop waits for tries in flight
         self._idle_turns = 0  # waits during a stop, without an exchange
@@ -63,6 +66,7 @@ class Dispatcher:
 
         The new route begins when everything in flight at the old one has ended and is recorded.
         """
+        route.share(self.shares, self._clock.monotonic())
         self._routes.add(route)
         # The dispatcher has to know the holds before it claims events of the new route.
         self._exchange.owe_holds()
@@ -77,6 +81,11 @@ class Dispatcher:
     def routes(self) -> Mapping[str, Route]:
         """Return the routes by name, also those that wait until an old route has left."""
         return self._routes.named
+
+    @property
+    def shares(self) -> Shares:
+        """Return the shards of the outbox that this daemon has."""
+        return self.sharing.shares
 
     def probe_at_once(self) -> None:
         """Probe the links that are down: something has changed, and they may work now."""
@@ -165,6 +174,7 @@ class Dispatcher:
                 if now + route.timeout < self._exchange.lease_until:
                     route.start(now)
         self._report.routes(self._routes.at_work(), now)
+        self._report.shares(self.shares, now)
         return self._delay(result, now)
 
     def _drop_left_routes(self) -> None:
@@ -174,6 +184,8 @@ class Dispatcher:
             self._exchange.owe_holds()  # a dead letter there may hold its key now
 
     def _delay(self, result: ExchangeResult, now: float) -> float:
+        if self.sharing.has_done(self._routes.all()):
+            return 0.0
         until = now + self._wait.longest(result.pulse, now)
         for route in self._routes.at_work():
             if route.flights.has_ended() or (not self._stop.is_set() and self._has_more(route)):
@@ -204,6 +216,7 @@ class Dispatcher:
         wanted = [] if self._stop.is_set() else take_wanted(routes, CLAIMS_PER_TURN, now)
         homes = {row: route.name for route, rows in wanted for row, _ in rows}
         links = self._changed_links(now, wall)
+        gave = self.sharing.gives(self._routes.all())
         work = Work(
             now=wall,
             records=[item.record for _, items in ended for item in items],
@@ -215,7 +228,8 @@ class Dispatcher:
         loaded = None
         if asks_holds:
             loaded = {name: route.lanes.loaded_keys() for name, route in self.routes.items()}
-        result = await self._exchange(work, [one.question for one in asked], self._stop, loaded)
+        questions = [one.question for one in asked]
+        result = await self._exchange(work, questions, self._stop, loaded, gave)
         self._stored.update(links)
         claimed = {event.id: event for event in result.events}
         for route, rows in wanted:
@@ -230,11 +244,14 @@ class Dispatcher:
 
     def _take_result(self, asked: Sequence[Asked], result: ExchangeResult) -> None:
         now = self._clock.monotonic()
+        if result.shares is not None:  # before the rows: some may be another daemon's now
+            self.sharing.take(result.shares, self._routes.all(), now)
+            self._report.took_over(result.shares.ended)
         self._go_back(result)
         if result.holds is not None:
             self._apply_holds(result.holds, now)
         if result.pulse.fresh:
-            self._note_fresh(asked)
+            self._routes.note_fresh(asked)
         # Pages of single lanes come last: otherwise the scan would meet the rows that they ask for.
         for of_lane in (False, True):
             for (route, question), rows in zip(asked, result.rows, strict=True):
@@ -252,17 +269,6 @@ class Dispatcher:
         for name, lane in result.touched:
             if name in self.routes:
                 self.routes[name].ahead.refetch(lane)
-
-    def _note_fresh(self, asked: Sequence[Asked]) -> None:
-        """Let the routes that had no room for new rows look at them later."""
-        seen = {
-            one.route.name
-            for one in asked
-            if one.question.lane is None and not one.question.is_sweep
-        }
-        for name, route in self.routes.items():
-            if name not in seen:
-                route.ahead.look_again()
 
     def _apply_holds(self, holds: Holds, now: float) -> None:
         for name, route in self.routes.items():

@@ -1,10 +1,10 @@
 """The exchange with the database: one at a time, in steps.
 
 An exchange writes the work of a turn in one transaction, then looks. Its steps say where it may
-wait; the daemon decides in which thread each of them runs. It decides when to try again,
-when to prolong the lease, and when a pulse is needed. It must never drop work: it repeats the
-exchange until the work is done, and the store makes sure that nothing is written twice. A lost
-lease ends the exchange.
+wait; the daemon decides in which thread each of them runs. It decides when to try again, when to
+prolong the lease, when a pulse is needed, and when shards may have to change hands. It must never
+drop work: it repeats the exchange until the work is done, and the store makes sure that nothing is
+written twice. A lost lease ends the exchange.
 """
 
 import asyncio
@@ -19,12 +19,15 @@ from shipper.drain.terms import Question
 from shipper.drain.wait import Rhythm
 from shipper.errors import AccessDenied, DatabaseAbandoned, SchemaError, StoreUnavailable
 from shipper.policy.event import Event
+from shipper.policy.shares import NOTHING, SHARDS, Shares
 from shipper.store.drain.messages import NAMED, Holds, Look, PendingRow, Pulse, SettledIds, Work
 from shipper.system.steps import Mark, Steps
 from shipper.system.waiting import is_set_within
 
 # A pulse costs as much as sending five events; a busy drain needs a pulse only now and then.
 _PULSE_EVERY = 0.01
+# Only the passing of time shows that another daemon is dead.
+_ATTEND_EVERY = 1.0
 # The drain notices within seconds that a database is back. It asks a server that refuses the login
 # more rarely, because some servers count the refused logins.
 _RETRY_MAX = 5.0
@@ -42,6 +45,20 @@ class OutboxWriter(Protocol):
         """Do the work of a turn in one durable transaction; return the events that it claimed.
 
         On a server, `follow` sends questions together with the COMMIT.
+        """
+
+    @property
+    def attends(self) -> bool:
+        """Whether several daemons can share the outbox."""
+
+    @property
+    def shares(self) -> Shares:
+        """The shards that this daemon has."""
+
+    def attend(self, gave: frozenset[int]) -> Shares:
+        """Give back these shards, take free ones, end dead daemons; return the new shares.
+
+        Nothing of the shards that it gives back is claimed any more.
         """
 
     def renew(self) -> None:
@@ -91,7 +108,8 @@ class ExchangeResult:
 
     `commanded` says that an operator has acted: the dispatcher asks with the next exchange which of
     its loaded keys are held. `touched` are the lanes that operators have changed, with their
-    destinations. `may_be_back` says that any lane may have changed.
+    destinations. `may_be_back` says that any lane may have changed. `shares` are the shards
+    that the daemon has now; None if that wasn't asked.
     """
 
     events: list[Event]
@@ -101,6 +119,7 @@ class ExchangeResult:
     commanded: bool = False
     may_be_back: bool = False
     touched: Sequence[tuple[str, str | int]] = ()
+    shares: Shares | None = None
 
 
 @dataclass(slots=True)
@@ -112,9 +131,11 @@ class _OpenExchange:
     loaded: Mapping[str, Sequence[str]] | None
     fresh: bool
     commanded: bool
+    gave: frozenset[int]
     may_be_back: bool = False
     touched: list[tuple[str, str | int]] = field(default_factory=list)
     events: list[Event] | None = None
+    shares: Shares | None = None
 
 
 class Exchange:
@@ -140,6 +161,9 @@ class Exchange:
         self._generation = -1
         self._pulse_at = 0.0
         self._held_back = False
+        self._epoch = -1
+        self._attend_at = 0.0
+        self._shares = NOTHING
         self._holds_owed = True
         self._look_owed = True  # even if the database shows no change
         self.lease_until = rhythm.lease_taken_at + rhythm.lease_ttl
@@ -164,21 +188,23 @@ class Exchange:
         questions: Sequence[Question],
         stop: asyncio.Event,
         loaded: Mapping[str, Sequence[str]] | None = None,
+        gave: frozenset[int] = frozenset(),
     ) -> ExchangeResult:
         """Do an exchange, and repeat it until it is done; during a stop only a few times.
 
-        `loaded` are the keys, by destination, for which the result says whether they are held. A
+        `loaded` are the keys, by destination, for which the result says whether they are held. With
+        `gave` it gives back shards of which nothing is claimed once the work is done. A
         running daemon waits after every error of its database: a missing password or table may be
         back in a minute. Raises LeaseLost, and StoreUnavailable during a stop.
         """
         began, failures, tries_at_stop = self._clock.monotonic(), 0, 0
-        talk = _OpenExchange(work, questions, loaded, self._look_owed, self._holds_owed)
+        talk = _OpenExchange(work, questions, loaded, self._look_owed, self._holds_owed, gave)
         self._look_owed = self._holds_owed = False
         while True:
             self.tries += 1
             asked_at = self._clock.monotonic()
             try:
-                answer = await self._run(partial(self._converse, talk))
+                answer = await self._run(partial(self._converse, talk, stops=stop.is_set()))
             except (StoreUnavailable, AccessDenied, SchemaError) as error:
                 failures += 1
                 tries_at_stop += stop.is_set()
@@ -199,7 +225,7 @@ class Exchange:
                     self._look_owed = True
                 return answer
 
-    def _converse(self, talk: _OpenExchange) -> Steps[ExchangeResult]:
+    def _converse(self, talk: _OpenExchange, *, stops: bool) -> Steps[ExchangeResult]:
         """Do the exchange; after a failure, a new call continues it."""
         asked_at = self._clock.monotonic()
         pulses = self._is_pulse_due(talk, asked_at)
@@ -219,6 +245,9 @@ class Exchange:
             yield Mark.WAIT
             self._queue.renew()
             self.lease_until = asked_at + self._ttl
+        if self._queue.attends and not stops and self._is_attention_due(talk, pulse, asked_at):
+            yield Mark.WAIT
+            self._attend(talk, pulse, asked_at)
         talk.fresh = talk.fresh or pulse.fresh
         if pulse.generation not in {-1, self._generation}:
             self._note_commands(talk, pulse.generation)
@@ -228,8 +257,29 @@ class Exchange:
             for question in talk.questions
         ]
         return ExchangeResult(
-            talk.events, pulse, rows, holds, talk.commanded, talk.may_be_back, talk.touched
+            talk.events,
+            pulse,
+            rows,
+            holds,
+            talk.commanded,
+            talk.may_be_back,
+            talk.touched,
+            talk.shares,
         )
+
+    def _is_attention_due(self, talk: _OpenExchange, pulse: Pulse, now: float) -> bool:
+        """Return whether shards may have to change hands; if the daemon is alone, they don't."""
+        shares, moved = self._shares, pulse.epoch not in {-1, self._epoch}
+        is_shared = shares.daemons > 1 or len(shares.held) < SHARDS
+        return moved or bool(talk.gave) or (is_shared and now >= self._attend_at)
+
+    def _attend(self, talk: _OpenExchange, pulse: Pulse, now: float) -> None:
+        shares = self._shares = self._queue.attend(talk.gave)
+        ended = () if talk.shares is None else talk.shares.ended
+        talk.shares, talk.gave = shares._replace(ended=ended + shares.ended), frozenset()
+        self._attend_at = now + _ATTEND_EVERY
+        if pulse.epoch != -1:
+            self._epoch = pulse.epoch
 
     def _note_commands(self, talk: _OpenExchange, generation: int) -> None:
         """Note which lanes operators have changed, or that any lane may have changed."""

@@ -7,6 +7,9 @@ when waiting lanes were overlooked because there are too many. After a smaller c
 knows which lanes changed, and fetches them at once by their key. A long sweep delays neither the
 tail nor the loaded events.
 
+If several daemons share the outbox, each looks only at the shards that it keeps. The rows of a
+shard that it gets lie anywhere before the tail, so a sweep begins at once, from the beginning.
+
 An event that the receiver may have got goes before all others. So a sweep begins with these events,
 and the tail waits until the first sweep has seen them.
 
@@ -24,6 +27,7 @@ from typing import Literal
 from shipper.drain.terms import Question
 from shipper.policy.event import Event
 from shipper.policy.lanes import Candidate, Lane, Lanes
+from shipper.policy.shares import ALL_SHARDS
 from shipper.store.drain.messages import Look
 
 Wanted = tuple[int, str | int]
@@ -68,12 +72,16 @@ class Lookahead:
         self._turn = 0
         self._sweeps = 1
         self._limits = {True: page, False: page}  # is_sweep → rows of its next page
+        self._kept = ALL_SHARDS
+        self._shards: tuple[int, ...] | None = None  # what the looks ask for; None for all
         self._tail_asked = self._ask_tail()
 
     # -- what to do next ----------------------------------------------------------------------
 
     def is_idle(self) -> bool:
         """Return whether no event is left to send, known or unknown."""
+        if not self._kept:
+            return self.lanes.is_empty()
         sweeps = self._sweeping or self._once_more
         return self.at_end and not sweeps and self.lanes.is_empty()
 
@@ -85,7 +93,7 @@ class Lookahead:
 
     def next_sweep(self) -> float | None:
         """Return when the next sweep is due, in monotonic seconds; None during a sweep."""
-        if self._sweeping:
+        if self._sweeping or not self._kept:
             return None
         if self._once_more:
             return self._ended + SWEEP_SPACING * self._took
@@ -103,6 +111,8 @@ class Lookahead:
 
     def refetch(self, lane: str | int) -> None:
         """Fetch a lane that an operator has changed; sweep if many lanes are to be fetched."""
+        if not self._kept:
+            return  # the lane is another daemon's
         if self._has_line():
             self.lanes.refetch(lane)
         else:
@@ -114,7 +124,7 @@ class Lookahead:
 
     def may_look(self) -> bool:
         """Return whether to look at more rows; not while many seen rows still wait for a claim."""
-        if len(self.wanted) >= self._page or not self._has_line():
+        if len(self.wanted) >= self._page or not self._has_line() or not self._kept:
             return False
         loaded = self.lanes.loaded
         return loaded.room() >= min(self._page, loaded.window)
@@ -148,12 +158,13 @@ class Lookahead:
         if self._sweeping and (alone or self._turn % SWEEP_EVERY == 0):
             self._began = now if self._began is None else self._began
             limit = self._limits[True] if alone else self._page
-            look = Look(self._kind, self._name, limit, after=self._after)
+            look = Look(self._kind, self._name, limit, after=self._after, shards=self._shards)
             found.append(Question(look, is_sweep=True))
         return found
 
     def _ask_tail(self) -> Question:
-        look = Look("pending", self._name, self._limits[False], after=self._tail)
+        limit, tail = self._limits[False], self._tail
+        look = Look("pending", self._name, limit, after=tail, shards=self._shards)
         return Question(look, only_if_fresh=self.at_end)
 
     def _ask_tail_again(self) -> Question:
@@ -165,7 +176,8 @@ class Lookahead:
         return asked
 
     def _question(self, lane: Lane) -> Question:
-        return Question(Look("lane", self._name, self.lanes.depth, lane=lane.name), lane)
+        depth, shards = self.lanes.depth, self._shards
+        return Question(Look("lane", self._name, depth, lane=lane.name, shards=shards), lane)
 
     def take_rows(self, question: Question, found: Sequence[Candidate], now: float) -> None:
         """Take in the rows that answer a question."""
@@ -175,6 +187,8 @@ class Lookahead:
             self.wanted += [(row, question.lane.name) for row in rows]
             return
         if question.is_sweep:
+            if question.look.shards != self._shards:
+                return  # asked before another sweep took its place
             self._take_sweep(found, limit, now)
         else:
             sure = not (self._sweeping or self._once_more)
@@ -220,15 +234,31 @@ class Lookahead:
         self._kind, self._after, self._sweeping, self._began = "maybe_received", 0, True, None
         self._once_more = False
         self._sweeps += 1
-        self.lanes.sweep = self._sweeps
-        self.lanes.overlooked.clear()
-        self.lanes.skipped.clear()
+        self.lanes.sweep_anew(self._sweeps)
 
     def _end(self, now: float) -> None:
         self._ended = now
         self._took = min(SWEEP_COUNTS, now - (now if self._began is None else self._began))
         self._sweeping = self._first = False
         self.lanes.sweep = 0
+
+    # -- shards -------------------------------------------------------------------------------
+
+    def keep_only(self, shards: frozenset[int]) -> None:
+        """Look only at these shards from now on, and let go of the lanes of all others.
+
+        If some of them are new, a sweep begins at once.
+        """
+        if shards == self._kept:
+            return
+        gained, self._kept = shards - self._kept, shards
+        self._shards = None if shards == ALL_SHARDS else tuple(sorted(shards))
+        self.ask_no_longer({lane.name for lane in self.lanes.keep_only(shards)})
+        if gained:
+            self._begin()
+        elif not shards:
+            self.lanes.begin_sweep(0)
+        self._tail_asked = self._ask_tail()
 
     # -- claims -------------------------------------------------------------------------------
 

@@ -3,7 +3,8 @@
 It decides how often the log gets a line, because an outage must not fill the disk that the outbox
 is on. For each destination there is at most one batch line a second, and one reminder a minute
 that the link is down. If a link flaps, or runs of failed tries come and go, only a few changes a
-minute are logged, and the others are counted. It must never log a payload, a key or a secret.
+minute are logged, and the others are counted. The same holds for the daemon's share of the outbox,
+whose last change is logged in any case. It must never log a payload, a key or a secret.
 """
 
 from collections import Counter, deque
@@ -18,12 +19,14 @@ from shipper.errors import ShipperError
 from shipper.logs import Log
 from shipper.policy.delivery import Status
 from shipper.policy.failing import describe
+from shipper.policy.shares import WHOLE, EndedDaemon, Shares
 from shipper.policy.state import State
 
 BATCH_EVERY = 1.0
 REMIND_EVERY = 60.0
 CHANGES_A_MINUTE = 10
 RUNS_A_MINUTE = 3
+SHARES_A_MINUTE = 4
 # Some messages hold a number: without a limit each new number would be a new reason.
 REASONS = 8
 
@@ -58,6 +61,8 @@ class Reporter:
         self._tally = tally
         self._logged: dict[str, _Logged] = {}
         self._reasons: set[str] = set()
+        self._share = _numbers(WHOLE)
+        self._shares_at: deque[float] = deque(maxlen=SHARES_A_MINUTE)
 
     def recorded(self, destination: str, ended: Sequence[Ended]) -> None:
         """Report outcomes that are on disk."""
@@ -211,6 +216,27 @@ class Reporter:
             suppressed=suppressed,
         )
 
+    def shares(self, shares: Shares, now: float) -> None:
+        """Log how many shards this daemon has, and how many daemons there are, if that changed."""
+        if (share := _numbers(shares)) == self._share:
+            return
+        if len(self._shares_at) == SHARES_A_MINUTE and now - self._shares_at[0] < 60:
+            return  # logged later, if it is still so
+        self._shares_at.append(now)
+        self._share = share
+        ready = {} if shares.held else {"hint": _READY}
+        self._log("daemon.shares", shards=len(shares.held), daemons=shares.daemons, **ready)
+
+    def took_over(self, ended: Sequence[EndedDaemon]) -> None:
+        """Log which daemons were ended, because they were dead or silent."""
+        for one in ended:
+            self._log(
+                "daemon.took_over",
+                name=one.name,
+                process=one.process,
+                maybe_received=one.recovered,
+            )
+
     def turned(self, seconds: float, now: float, lease_until: float) -> None:
         """Count an exchange with the database that worked, and its duration."""
         self._tally.turned(seconds, now, lease_until)
@@ -252,6 +278,13 @@ _AGAIN = (
     "nothing is lost: the next start sends the events again that the receiver may have got, before"
     " the others of their keys and with the same Idempotency-Key"
 )
+
+
+_READY = "this daemon is ready to take over the shards of another one"
+
+
+def _numbers(shares: Shares) -> tuple[int, int]:
+    return len(shares.held), shares.daemons
 
 
 def _hint(route: Route, reason: str | None) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """One destination at work: its link, its lanes, its look-ahead and its flights.
 
-It decides how large the window is, and what a lane does when an outcome is recorded. It must never
-let a lane go on before that.
+It decides how large the window is, what a lane does when an outcome is recorded, and which part of
+the destination's limits is this daemon's. It must never let a lane go on before that.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +19,7 @@ from shipper.policy.failing import Failing
 from shipper.policy.lanes import Candidate, Lanes
 from shipper.policy.link import Link
 from shipper.policy.pace import Pace
+from shipper.policy.shares import SHARDS, Shares, part_of
 from shipper.store.drain.messages import LinkRow, PendingRow
 
 WINDOW = 4096
@@ -53,6 +54,7 @@ class Route:
         self.link = Link(
             terms.max_in_flight, terms.policy.probe_backoff, since=clock.monotonic(), failing=fresh
         )
+        self._terms = terms
         self._policy = terms.policy
         self._clock = clock
         window = max(WINDOW, WINDOW_PER_PLACE * terms.max_in_flight)
@@ -81,10 +83,21 @@ class Route:
                 due_in(row.next_attempt_at, wall),
                 row.next_attempt_at is not None,
                 row.held,
+                row.shard,
             )
             for row in rows
         ]
         self.ahead.take_rows(question, found, now)
+
+    def share(self, shares: Shares, now: float) -> None:
+        """Send only events of the shards that the daemon keeps, within their part of the limits."""
+        kept = shares.kept
+        places = part_of(self._terms.max_in_flight, len(kept))
+        self.link.max_in_flight, self.link.daemons = places, shares.daemons
+        self.lanes.set_places(places)
+        # A rate of 0 would mean no limit; without any shard there is nothing to send.
+        self.flights.pace.change(self._terms.max_rate * max(1, len(kept)) / SHARDS, now)
+        self.ahead.keep_only(kept)
 
     # -- sending ------------------------------------------------------------------------------
 

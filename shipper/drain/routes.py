@@ -47,6 +47,10 @@ class Routes:
         begun = (route for name, route in self.named.items() if name not in self._leaving)
         self._at_work = [*self._leaving.values(), *begun]
 
+    def all(self) -> list[Route]:
+        """Return the routes at work, and those that wait until an old route has left."""
+        return [*self._leaving.values(), *self.named.values()]
+
     def in_turn(self) -> list[Route]:
         """Return the same routes, each time with another one first, so that all get claims."""
         routes = self._at_work
@@ -93,6 +97,17 @@ class Routes:
                         self.release(next(iter(self._legacies)))
                 yield route
 
+    def note_fresh(self, asked: Sequence[Asked]) -> None:
+        """Let the routes that had no room for new rows look at them later."""
+        seen = {
+            one.route.name
+            for one in asked
+            if one.question.lane is None and not one.question.is_sweep
+        }
+        for name, route in self.named.items():
+            if name not in seen:
+                route.ahead.look_again()
+
     def release(self, name: str) -> None:
         """Forget the pause of a route that was removed: an operator has ended it."""
         self._legacies.pop(name, None)
@@ -117,7 +132,7 @@ class Routes:
 
     async def aclose(self) -> None:
         """Close all connections to the receivers."""
-        for route in [*self._leaving.values(), *self.named.values()]:
+        for route in self.all():
             await route.courier.aclose()
         await asyncio.gather(*self._closing, return_exceptions=True)
 

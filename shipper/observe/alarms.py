@@ -6,21 +6,25 @@ application or a receiver, because alerts go to a third party's server.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from shipper.config import AlertSettings
 from shipper.drain import Route
+from shipper.observe.missing import MissingDaemons
 from shipper.observe.situation import is_late
 from shipper.observe.survey import UNCONFIGURED, Backlog, Disk, Figures
-from shipper.observe.troubles import COMMIT_LONG, OPEN_LONG, broken_rules
+from shipper.observe.troubles import COMMIT_LONG, NAMED, OPEN_LONG, broken_rules
 from shipper.policy.state import State
 from shipper.store.report.budget import NEARLY, TIGHT_DAYS, Footprint
 from shipper.wording.quantities import UNITS, duration, lasting
 
 AlarmChange = Literal["started", "worse", "reminder", "ended"]
 Key = tuple[str, str | None]
+
+# The alarm that each daemon judges, of those that it has ended itself.
+MISSING: Final[Key] = ("daemon_missing", None)
 
 REMIND_EVERY: Final = 86400.0
 # Seconds between two notices of an alarm that keeps getting worse.
@@ -67,6 +71,8 @@ class Known:
     """The seconds for which the database hasn't answered the drain."""
     open_for: Callable[[float, float], float] | None = None
     """The seconds of a period in which a delivery window was open; see `situation.Hours`."""
+    missing: tuple[str, ...] = ()
+    """A sentence for each daemon that is missing; see `observe.missing`."""
 
 
 @dataclass(slots=True)
@@ -87,6 +93,12 @@ class Alarms:
         self._on: dict[Key, _On] = {}
         self.unsent: deque[Notice] = deque(maxlen=UNSENT_MAX)
         """The notices that aren't sent yet; the sender removes each one."""
+        self.missing = MissingDaemons()
+        """The daemons that this one has ended."""
+
+    def hand_over(self) -> None:
+        """Forget the alarms that only the leading daemon judges, because this one doesn't lead."""
+        self._on = {key: alarm for key, alarm in self._on.items() if key == MISSING}
 
     def update(self, conditions: Iterable[Condition], now: float, wall: float) -> list[Notice]:
         """Take in everything that is wrong now; return the notices that are due."""
@@ -120,7 +132,7 @@ def _change(alarm: _On, now: float) -> AlarmChange | None:
 
 def conditions(known: Known, settings: AlertSettings) -> list[Condition]:
     """Return the condition of each fault."""
-    found = [*_of_links(known.links)]
+    found = [*_of_links(known.links), *of_missing(known.missing)]
     waiting = [] if known.figures is None else [*_of_transactions(known.figures)]
     found += waiting
     # A commit that waits for a standby gets no answer either, and has an alarm of its own.
@@ -144,6 +156,14 @@ def conditions(known: Known, settings: AlertSettings) -> list[Condition]:
 def links_of(routes: Mapping[str, Route]) -> dict[str, tuple[State, str | None]]:
     """Return the state of each link, without an operator's hold."""
     return {name: (route.link.state, route.link.reason) for name, route in routes.items()}
+
+
+def of_missing(sentences: Sequence[str]) -> Iterator[Condition]:
+    """Yield the condition of the daemons that are missing; one alarm, however many they are."""
+    if sentences:
+        more = f"; and {len(sentences) - NAMED} more" if len(sentences) > NAMED else ""
+        text = "; ".join(sentences[:NAMED]) + more
+        yield Condition(*MISSING, text, level=len(sentences))
 
 
 def _of_links(links: Mapping[str, tuple[State, str | None]]) -> Iterator[Condition]:

@@ -24,9 +24,10 @@ from shipper.destination.webhook import Hook
 from shipper.drain import Route
 from shipper.drain.tally import Tally
 from shipper.logs import Log
-from shipper.observe.alarms import Alarms, Known, Notice, conditions, links_of
+from shipper.observe.alarms import Alarms, Known, Notice, conditions, links_of, of_missing
 from shipper.observe.guard import repeat
 from shipper.observe.health import Health
+from shipper.observe.missing import overdue
 from shipper.observe.survey import Figures, Survey
 from shipper.policy.backoff import Backoff
 from shipper.policy.outcome import Kind, Outcome, classify
@@ -76,7 +77,11 @@ def _hook(
 
 
 class AlarmWatch:
-    """Judges the alarms every `LOOK_EVERY` seconds."""
+    """Judges the alarms every `LOOK_EVERY` seconds.
+
+    Of several daemons the one that leads does; each of them judges which daemons are missing of
+    those that it has ended.
+    """
 
     def __init__(
         self,
@@ -89,6 +94,7 @@ class AlarmWatch:
         clock: Clock,
         windows: Windows | None = None,
     ) -> None:
+        self._role = survey.role
         self._windows = windows
         self._settings = settings
         self._routes = routes
@@ -103,19 +109,26 @@ class AlarmWatch:
     @property
     def is_well(self) -> bool:
         """Return whether the last look found nothing wrong, and the drain still turns."""
-        return self._well and self._health.why_not_alive() is None
+        return self._well and self._role.leads() and self._health.why_not_alive() is None
 
     async def look(self, alarms: Alarms) -> list[Notice]:
         """Look, and return the notices that are due."""
         # While the machine slept or this process was stopped, no query was unanswered.
         if (now := self._clock.monotonic()) - self._left_at > _ASLEEP:
             self._awake_since = now
+        alarms.missing.note(self._role.ended(), now)
         # A lost database ends none of the alarms that only the database can show.
         seen = await self._survey.figures()
         self._figures = seen or self._figures
         now = self._clock.monotonic()
+        missing = self._missing(alarms, seen, now)
+        if not self._role.leads():
+            self._well, self._left_at = False, now
+            alarms.hand_over()
+            return alarms.update(of_missing(missing), now, self._clock.wall())
         unanswered = min(self._tally.unanswered_for(now), now - self._awake_since)
-        known = Known(links_of(self._routes), self._figures, unanswered, self._open_for())
+        links = links_of(self._routes)
+        known = Known(links, self._figures, unanswered, self._open_for(), missing)
         if known.open_for is None:
             found = conditions(known, self._settings)
         else:  # with rare windows, many minutes have to be examined
@@ -124,6 +137,12 @@ class AlarmWatch:
         self._well = is_seen and not found
         self._left_at = self._clock.monotonic()
         return alarms.update(found, now, self._clock.wall())
+
+    def _missing(self, alarms: Alarms, seen: Figures | None, now: float) -> tuple[str, ...]:
+        if seen is not None:
+            alarms.missing.look(seen.daemons, now)
+        known = () if self._figures is None or not self._role.leads() else self._figures.daemons
+        return (*alarms.missing.sentences(now), *overdue(known))
 
     def _open_for(self) -> Callable[[float, float], float] | None:
         windows, wall = self._windows, self._clock.wall()

@@ -5,7 +5,7 @@ label can hold the name of a configured destination, an outcome, a state or a st
 hold a key, an event or anything else that an application writes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -26,8 +26,10 @@ from shipper.drain import Route
 from shipper.drain.tally import Counts, Histogram, Tally
 from shipper.observe.health import SILENCE
 from shipper.observe.survey import Backlog, Figures
+from shipper.policy.shares import SHARDS, WHOLE, Shares
 from shipper.policy.state import State
 from shipper.store.report.budget import Footprint
+from shipper.store.report.daemons import RunningDaemon
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -44,7 +46,9 @@ class Metrics:
         clock: Clock,
         database: str,
         log_dropped: Callable[[], int] = lambda: 0,
+        shares: Callable[[], Shares] = lambda: WHOLE,
     ) -> None:
+        self._shares = shares
         self._routes = routes
         self._tally = tally
         self._clock = clock
@@ -111,10 +115,27 @@ class Metrics:
         )
         info.add_metric((__version__, self._database), 1)
         yield info
+        yield from self._of_shares()
         yield CounterMetricFamily(
             "shipper_log_dropped",
             "Log lines that were dropped because stderr wasn't read.",
             self._log_dropped(),
+        )
+
+    def _of_shares(self) -> Iterator[Metric]:
+        shares = self._shares()
+        yield GaugeMetricFamily(
+            "shipper_shards", f"How many of the {SHARDS} shards this daemon has.", len(shares.held)
+        )
+        yield GaugeMetricFamily(
+            "shipper_shards_giving",
+            "Shards that this daemon gives to another one, once nothing of them is in flight.",
+            len(shares.gives),
+        )
+        yield GaugeMetricFamily(
+            "shipper_leads",
+            "Whether this daemon does the chores that only one of them does: alarms, retention.",
+            int(shares.leads),
         )
 
     # -- the links ------------------------------------------------------------------------------
@@ -198,6 +219,7 @@ def _of_database(figures: Figures | None) -> Iterator[Metric]:
         "For how long a commit has waited for a synchronous standby (PostgreSQL).",
         figures.commit_seconds,
     )
+    yield from _of_daemons(figures.daemons)
     yield from _of_footprint(figures.footprint)
     if figures.disk is not None:
         yield GaugeMetricFamily("shipper_wal_bytes", "The size of the WAL.", figures.disk.wal)
@@ -212,6 +234,20 @@ def _of_database(figures: Figures | None) -> Iterator[Metric]:
             "Size of the reserve file, which lets the daemon record deliveries on a full disk.",
             figures.disk.reserve,
         )
+
+
+def _of_daemons(daemons: Sequence[RunningDaemon]) -> Iterator[Metric]:
+    missing = sum(daemon.is_missing for daemon in daemons)
+    yield GaugeMetricFamily(
+        "shipper_daemons",
+        "Daemons that ship this outbox; each of them says the same.",
+        max(1, len(daemons) - missing),
+    )
+    yield GaugeMetricFamily(
+        "shipper_daemons_missing",
+        "Daemons whose lease is over and whose shards the others haven't taken over yet.",
+        missing,
+    )
 
 
 def _of_footprint(taken: Footprint) -> Iterator[Metric]:

@@ -17,13 +17,13 @@ from shipper.store.db.engine import database_path
 from shipper.store.db.opening import Database
 from shipper.store.report.audit import known_to_be_broken
 from shipper.store.report.budget import Footprint, footprint
+from shipper.store.report.daemons import RunningDaemon, named, running_daemons, shippers
 from shipper.store.report.holds import HoldReport, keys_held
 from shipper.store.report.silence import Silence, find_silence
 from shipper.store.report.status import (
     Blocker,
     DestinationReport,
     commit_blockers,
-    current_daemon,
     destination_report,
 )
 from shipper.store.upkeep import reserve
@@ -102,6 +102,8 @@ class Situation:
     """The command that starts a daemon here."""
     silence: Silence | None = None
     """Why the running daemon can't write, if it can't."""
+    daemons: Sequence[RunningDaemon] = ()
+    """The daemons that run, or are missing."""
     hours: Hours = ALWAYS_OPEN
     """The delivery windows."""
 
@@ -164,13 +166,14 @@ def gather(
     start: str = "shipper run",
     seldom: SlowFacts | None = None,
 ) -> tuple[Situation, str | None]:
-    """Return the situation of an outbox, and the daemon that ships it, if one does.
+    """Return the situation of an outbox, and who ships it, if any daemon does.
 
     `oldest` replaces the limit of [alerts] for waiting events, in seconds. A caller that gathers
     every second passes the same `seldom` each time. The caller adds the delivery windows. Raises
     StoreUnavailable, AccessDenied and SchemaError.
     """
-    daemon, blockers = current_daemon(database), commit_blockers(database)
+    daemons, blockers = running_daemons(database), commit_blockers(database)
+    daemon = named(shippers(daemons))
     reports = destination_report(database, settings.destinations, now, patient=True)
     rows, path = sum(report.rows for report in reports), database_path(settings.database.url)
     broken, taken = (seldom or SlowFacts()).of(database, settings, rows, now)
@@ -192,5 +195,6 @@ def gather(
         config=str(settings.path or "the configuration"),
         start=start,
         silence=find_silence(database),
+        daemons=daemons,
     )
     return situation, daemon

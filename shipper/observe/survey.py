@@ -21,6 +21,7 @@ from typing import Final
 from shipper.clock import Clock
 from shipper.config import Settings
 from shipper.errors import ShipperError
+from shipper.observe.role import ALONE, Role
 from shipper.observe.situation import open_for
 from shipper.store.db import commits
 from shipper.store.db.engine import database_path, open_engine
@@ -29,6 +30,7 @@ from shipper.store.db.transactions import interrupt, let_go
 from shipper.store.report import status
 from shipper.store.report.audit import remember
 from shipper.store.report.budget import Footprint, footprint
+from shipper.store.report.daemons import RunningDaemon, running_daemons
 from shipper.store.report.verify import broken_rules
 from shipper.store.upkeep.reserve import held
 from shipper.store.upkeep.sqlite_file import wal_bytes
@@ -98,6 +100,8 @@ class Figures:
     """For how long a commit has waited for a synchronous standby (PostgreSQL)."""
     broken: tuple[str, ...] = ()
     """The rules that the last audit found broken."""
+    daemons: tuple[RunningDaemon, ...] = ()
+    """The daemons that run, or are missing; none for a file, which has only this one."""
 
 
 @dataclass(slots=True)
@@ -116,12 +120,20 @@ class Audit:
 class Survey:
     """Reads the figures now and then. Belongs to the event loop; close it there.
 
-    Without an `audit` it never verifies the rules.
+    Without an `audit` it never verifies the rules; of several daemons, only the one that leads
+    does.
     """
 
-    def __init__(self, settings: Settings, clock: Clock, audit: Audit | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        audit: Audit | None = None,
+        role: Role = ALONE,
+    ) -> None:
+        self.role = role
         self._clock = clock
-        self._observer = _Observer(settings, clock, audit)
+        self._observer = _Observer(settings, clock, audit, role)
         self._asking: asyncio.Task[None] | None = None
         self._ask_at = clock.monotonic()
         self._latest: Figures | None = None
@@ -170,7 +182,10 @@ class _Observer:
     doesn't count as growth.
     """
 
-    def __init__(self, settings: Settings, clock: Clock, audit: Audit | None) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, audit: Audit | None, role: Role = ALONE
+    ) -> None:
+        self._leads = role.leads
         self._where = settings.database
         self._budget = settings.space.budget
         self._path = database_path(self._where.url)
@@ -205,7 +220,8 @@ class _Observer:
         rows = sum(report.rows for report in found)
         taken = self._footprint_of(database, rows, self._confirmed.at_most(_DAY))
         # In an outbox that has become too large to audit, a broken rule stays broken.
-        if self._clock.monotonic() >= self._audit.due and rows <= AUDITED_ROWS:
+        is_due = self._clock.monotonic() >= self._audit.due and rows <= AUDITED_ROWS
+        if is_due and self._leads():
             self._audit_rows(database)
         return Figures(
             backlogs=tuple(self._backlogs(found)),
@@ -214,6 +230,7 @@ class _Observer:
             footprint=taken,
             disk=None if self._path is None else _disk(self._path, taken),
             broken=self._audit.broken,
+            daemons=() if self._path is not None else tuple(running_daemons(database)),
         )
 
     def _audit_rows(self, database: Database) -> None:

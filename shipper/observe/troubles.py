@@ -6,8 +6,9 @@ critical  the disk is full · commits wait for a standby · the daemon can't wri
           outbox is broken · events are pending and no daemon runs · a destination is paused · an
           event waits for too long · the budget is used up
 warning   the budget is nearly used up · the disk is filling up, or the WAL has grown large · dead
-          letters · held keys · held destinations · offline or throttled destinations · a
-          destination's last tries failed · an open transaction keeps events back
+          letters · held keys · a daemon is missing while others ship · held destinations · offline
+          or throttled destinations · a destination's last tries failed · an open transaction keeps
+          events back
 
 This module judges a `Situation`, which `situation` reads. It must never read anything itself. Its
 texts must stay short, however many destinations the rows name.
@@ -36,6 +37,7 @@ WAL_LARGE = 64 << 20
 BROKEN_RULES_FIX = "shipper verify says which events"
 BUDGET_FIX = "shipper prune, a shorter [retention], or a larger [space] budget"
 DEAD_LETTERS_FIX = "shipper dead list says why"
+MISSING_DAEMON_FIX = "look at its machine: it can't reach the server, or hangs, or has ended"
 SILENT_DAEMON_FIX = "see: journalctl -u shipper; if the daemon hangs, restart it"
 
 _STRAYS = 10
@@ -65,13 +67,14 @@ def judge(situation: Situation) -> list[Trouble]:
         *_of_commits(situation.stalled),
         *_of_silent_daemon(situation.silence),
         *_of_broken_rules(situation.broken),
-        *_of_missing_daemon(situation),
+        *_of_no_daemon(situation),
         *_of_links(situation, {State.PAUSED}),
         *_of_waiting(situation),
         *_of_budget(situation.taken),
         *_of_filling_disk(situation.room),
         *_of_dead_letters(situation),
         *_of_held_keys(situation),
+        *_of_missing_daemons(situation),
         *_of_links(situation, {State.HELD}),
         *_of_links(situation, {State.OFFLINE, State.THROTTLED}),
         *_of_failing(situation),
@@ -93,14 +96,19 @@ def state_of(report: DestinationReport, between: str = ": ") -> str:
     return f"{report.state}{', but ' if report.looks_well else between}{why}"
 
 
+def _as_seen(report: DestinationReport, why: str) -> str:
+    """Return the reason, with the daemon that says so if others don't."""
+    return f"{why}{', ' if why else ''}as {report.said_by} sees it" if report.said_by else why
+
+
 def why_of(report: DestinationReport) -> str:
     """Return why a destination is in its state; empty if all is well."""
     if report.is_untried:
         return NEVER_TRIED
     if report.is_failing:
-        return failed(report)
+        return _as_seen(report, failed(report))
     is_held = report.state == State.HELD.value
-    return advice.down(report.reason, None if is_held else report.last_error)
+    return _as_seen(report, advice.down(report.reason, None if is_held else report.last_error))
 
 
 def fix_of(report: DestinationReport, place: advice.DestinationPlace) -> str | None:
@@ -152,12 +160,23 @@ def _of_broken_rules(broken: Sequence[str]) -> Iterator[Trouble]:
         yield Trouble(Severity.CRITICAL, broken_rules(broken), BROKEN_RULES_FIX)
 
 
-def _of_missing_daemon(situation: Situation) -> Iterator[Trouble]:
+def _of_no_daemon(situation: Situation) -> Iterator[Trouble]:
     pending = sum(report.pending for report in situation.reports)
     if pending and not situation.is_shipped:
         yield Trouble(
             Severity.CRITICAL, f"{pending:,} pending and no daemon is running", situation.start
         )
+
+
+def _of_missing_daemons(situation: Situation) -> Iterator[Trouble]:
+    """Yield the daemons that are missing while others ship; `_of_silent_daemon` has the rest."""
+    missing = [daemon for daemon in situation.daemons if daemon.is_missing]
+    if not situation.is_shipped:
+        return
+    for daemon in missing[:NAMED]:
+        yield Trouble(Severity.WARNING, daemon.absence, MISSING_DAEMON_FIX)
+    if len(missing) > NAMED:
+        yield Trouble(Severity.WARNING, f"and {len(missing) - NAMED} more daemons")
 
 
 def _of_links(situation: Situation, states: Collection[State]) -> Iterator[Trouble]:

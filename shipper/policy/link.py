@@ -10,6 +10,7 @@
 
 If the destination asks for a pause, the link sends nothing until the pause is over. During a long
 pause one probe an hour asks whether the pause still holds. An operator's release ends the pause.
+If several daemons share the destination, each judges by what it sees, and probes for itself.
 
 While the link is down, it must never allow more than one request at a time. Of the outcomes of
 probes, it must charge only a refusal to the event.
@@ -26,6 +27,8 @@ from shipper.policy.state import State
 
 ASKED_AGAIN_EVERY = 3600.0
 EVERYTHING_REFUSED = "everything is refused"
+PROBING_AT_ONCE = 2
+"""So many daemons can each probe as often as one alone."""
 
 _PROBED = frozenset({State.OFFLINE, State.PAUSED})
 _DOWN = _PROBED | {State.THROTTLED}
@@ -36,6 +39,7 @@ class Link:
     """The state of one destination. Times are in monotonic seconds."""
 
     max_in_flight: int
+    """This daemon's part of the destination's limit; it changes with the daemon's shards."""
     probe_backoff: Backoff
     state: State = State.READY
     reason: str | None = None
@@ -48,6 +52,8 @@ class Link:
     """How many tries have begun; also the number of the latest one."""
     failing: Failing = field(default_factory=Failing)
     contrast: Contrast = field(default_factory=Contrast)
+    daemons: int = 1
+    """How many daemons probe the destination while it is down."""
     _probes: int = 0  # failed in a row
     _quiet_until: float = 0.0  # until when the destination asked for a pause
     _probe: int | None = None  # the try that is the probe under way
@@ -90,7 +96,9 @@ class Link:
         if self.is_down:
             due = self.next_try_at is None or now >= self.next_try_at
             return 1 if due and self._probe is None else 0
-        limit = self._ramp if self.state is State.RAMPING else self.max_in_flight
+        limit = self.max_in_flight
+        if self.state is State.RAMPING:
+            limit = min(limit, self._ramp)
         return max(0, limit - in_flight)
 
     def next_probe(self) -> float | None:
@@ -216,8 +224,18 @@ class Link:
             self._probes = 0
         self._probes += 1
         self._enter(state, reason, now)
-        wait = wait or self.probe_backoff.delay(self._probes, chance)
-        self.next_try_at = max(now + wait, self._quiet_until)
+        self.next_try_at = max(now + self._probe_wait(chance, wait), self._quiet_until)
+
+    def _probe_wait(self, chance: float, asked: float | None) -> float:
+        """Return how long to wait before the next probe, `asked` seconds if that isn't too soon.
+
+        Each daemon probes for itself. So that all of them together ask no more than twice as often
+        as one would, each of many waits longer.
+        """
+        wait = self.probe_backoff.delay(self._probes, chance)
+        if self.daemons > PROBING_AT_ONCE:
+            return max(asked or 0.0, wait * self.daemons / PROBING_AT_ONCE)
+        return asked or wait
 
     def _enter(self, state: State, reason: str | None, now: float) -> None:
         if state is not self.state:

@@ -24,6 +24,15 @@ class Pace:
         """Let no request begin before `moment`: another pace has counted requests until then."""
         self._next = max(self._next, moment)
 
+    def change(self, rate: float, now: float) -> None:
+        """Let `rate` requests a second begin from now on.
+
+        A wait that has begun becomes shorter with a higher rate, and never longer.
+        """
+        if 0 < self.rate < rate:
+            self._next = now + self.wait(now) * self.rate / rate
+        self.rate = rate
+
     def take(self, now: float) -> None:
         """Count a request that begins now."""
         if self.rate:

@@ -54,7 +54,7 @@ NOTHING: Final = Shares(frozenset())
 """The share of a daemon that has joined, and waits for shards."""
 
 
-class Plan(NamedTuple):
+class NextShards(NamedTuple):
     """What a daemon does next about its shards."""
 
     takes: tuple[int, ...]
@@ -72,7 +72,7 @@ def target(daemons: Sequence[int], token: int) -> int:
     return each + (order.index(token) < more)
 
 
-def plan(daemons: Collection[int], owners: Mapping[int, int | None], token: int) -> Plan:
+def plan(daemons: Collection[int], owners: Mapping[int, int | None], token: int) -> NextShards:
     """Return which free shards the daemon takes, and which of its shards it gives back.
 
     `daemons` are the tokens of all daemons, `owners` the token of each shard's daemon. A daemon
@@ -81,7 +81,7 @@ def plan(daemons: Collection[int], owners: Mapping[int, int | None], token: int)
     fair = target(sorted(daemons), token)
     held = sorted(shard for shard, owner in owners.items() if owner == token)
     free = sorted(shard for shard, owner in owners.items() if owner not in daemons)
-    return Plan(tuple(free[: max(0, fair - len(held))]), frozenset(held[fair:]))
+    return NextShards(tuple(free[: max(0, fair - len(held))]), frozenset(held[fair:]))
 
 
 def part_of(limit: int, shards: int) -> int:

@@ -16,6 +16,7 @@ from tests.campaigns.audits import audits
 from tests.campaigns.clocks import clock_jumps
 from tests.campaigns.clusters import clusters
 from tests.campaigns.crashes import crashes
+from tests.campaigns.daemons import LEASE, daemons
 from tests.campaigns.ext4 import shutdowns
 from tests.campaigns.failovers import failovers
 from tests.campaigns.figures import Figures
@@ -50,6 +51,18 @@ def _with_directory(work: Callable[[Path], Coroutine[Any, Any, Figures]]) -> Fig
 def _kill9(given: Given) -> Figures:
     sizes = {"kills": given.times, "stops": given.stops, "seed": given.seed, "warm": given.warm}
     return _with_outbox(given.database, lambda url, where: crashes(url, where, **sizes))
+
+
+def _daemons(given: Given) -> Figures:
+    """Give each round an outbox of its own."""
+    total = Figures(f"several daemons, {given.times} rounds of {given.seconds:.0f} s", given.seed)
+    for seed in range(given.seed, given.seed + given.times):
+        sizes = {"seconds": given.seconds, "lease": given.lease, "seed": seed}
+        figures = _with_outbox("postgres", lambda url, where: daemons(url, where, **sizes))  # noqa: B023
+        sys.stdout.write("\n".join(figures.lines()) + "\n")
+        sys.stdout.flush()
+        total.add(figures)
+    return total
 
 
 def _power(given: Given) -> Figures:
@@ -139,12 +152,12 @@ def _faults(given: Given) -> Figures:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.campaigns")
-    several = parser.add_subparsers(required=True)
+    campaigns = parser.add_subparsers(required=True)
 
     def campaign(
         name: str, run: Callable[[Given], Figures], about: str, *, databases: bool = False
     ) -> argparse.ArgumentParser:
-        one = several.add_parser(name, help=about, description=about)
+        one = campaigns.add_parser(name, help=about, description=about)
         one.add_argument("--seed", type=int, default=1)
         if databases:
             one.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
@@ -155,6 +168,10 @@ def _parser() -> argparse.ArgumentParser:
     kill9.add_argument("--times", type=int, default=60)
     kill9.add_argument("--stops", type=int, default=10)
     kill9.add_argument("--warm", action="store_true", help="fork daemons instead of starting them")
+    several = campaign("daemons", _daemons, "several daemons on one PostgreSQL, in trouble")
+    several.add_argument("--times", type=int, default=1, help="rounds, each with its own outbox")
+    several.add_argument("--seconds", type=float, default=60.0, help="of trouble in a round")
+    several.add_argument("--lease", type=float, default=LEASE, help="seconds")
     power = campaign("power", _power, "power cuts, on a disk that keeps only what was synced")
     power.add_argument("--cuts", type=int, default=500)
     power.add_argument("--normal", action="store_true", help="the application commits with NORMAL")

@@ -397,8 +397,7 @@ class _Seed:
 
     async def _unlock(self) -> None:
         engine = self.stroke.engine()
-        stuck = unlock.find(engine, None)
-        assert stuck is not None
+        stuck = unlock.find(engine, None)[0]
         unlock.end(engine, stuck)
         engine.dispose()
         self.crew.note(f"an operator ends the lease of {stuck.holder}")

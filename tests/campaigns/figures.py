@@ -28,6 +28,13 @@ class Figures:
         if not fine:
             self.fault(otherwise)
 
+    def add(self, other: "Figures") -> None:
+        """Count another round's figures among these."""
+        self.tried += other.tried
+        for what, values in other.samples.items():
+            self.samples.setdefault(what, []).extend(values)
+        self.violations += other.violations
+
     def lines(self) -> list[str]:
         """Return the result for a person."""
         counted = ", ".join(f"{count} {what}" for what, count in sorted(self.tried.items()))

@@ -1,7 +1,8 @@
 """Starts daemons in no time: a process that has imported everything forks, and becomes `shipper`.
 
 On stdin it takes one JSON object a line: `arguments` of shipper, `output` and `errors` as files,
-and `shim`, what to tell `shim.c` where it is preloaded. On stdout it says `began PID`, and later
+`shim`, what to tell `shim.c` where it is preloaded, and the circumstances: `lease`, how many seconds
+the lease of a daemon lasts, and `machine`, the id of the boot of the machine it seems to run on. On stdout it says `began PID`, and later
 `ended PID STATUS`. Everything that a fresh process would do, the fork does too, except to import.
 """
 
@@ -18,6 +19,8 @@ import shipper.cli.commands.verify
 import shipper.cli.shell
 import shipper.store.upgrade.migrate  # noqa: F401
 from shipper.cli import main
+from shipper.daemon import session
+from shipper.store.lease import lease as leases
 
 
 def _import_what_is_imported_late() -> None:
@@ -48,8 +51,19 @@ def _become(order: dict[str, Any]) -> None:
         os.close(opened)
     if order.get("shim"):
         ctypes.CDLL(None).shim_set(order["shim"].encode())
+    _arrange(order)
     sys.argv = ["shipper", *order["arguments"]]
     main()
+
+
+def _arrange(order: dict[str, Any]) -> None:
+    """Let it have a shorter lease than any configuration gives, or be elsewhere."""
+    if lease := order.get("lease"):
+        # Replaced in the process that takes them, so that the product has no such setting.
+        session.lease_ttl = lambda _: lease  # type: ignore[attr-defined]
+        session.FROZEN = lease  # type: ignore[attr-defined]
+    if machine := order.get("machine"):
+        leases._boot = lambda: machine
 
 
 def _reap() -> None:

@@ -121,8 +121,11 @@ class Launcher:
         for file in sorted(self._directory.glob("life-*")):
             yield file.read_text("utf-8", "replace")
 
-    async def start(self, *arguments: str, shim: str = "") -> Life:
-        """Start a command; `shim` is what to tell the preloaded library, if there is one."""
+    async def start(self, *arguments: str, shim: str = "", **circumstances: object) -> Life:
+        """Start a command; `shim` is what to tell the preloaded library, if there is one.
+
+        `circumstances` are for a daemon that is forked: see `launcher`.
+        """
         self._number += 1
         output = self._directory / f"life-{self._number:05}.out"
         errors = output.with_suffix(".err")
@@ -130,7 +133,13 @@ class Launcher:
         errors.touch()
         if self._process is None:
             return await self._cold(arguments, output, errors)
-        order = {"arguments": arguments, "output": str(output), "errors": str(errors), "shim": shim}
+        order: dict[str, object] = {
+            "arguments": arguments,
+            "output": str(output),
+            "errors": str(errors),
+            "shim": shim,
+        }
+        order |= circumstances
         assert self._process.stdin is not None
         async with self._turn:
             self._process.stdin.write(json.dumps(order).encode() + b"\n")

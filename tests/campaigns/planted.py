@@ -15,6 +15,8 @@ from sqlalchemy import text
 
 from shipper.drain.dispatcher import Dispatcher
 from shipper.policy.event import Event
+from shipper.store.db.dialect import POSTGRES
+from shipper.store.db.statement import Statement
 from shipper.store.db.transactions import glancing, writing
 from shipper.store.drain.floors import Floors
 from shipper.store.drain.look import Looks
@@ -22,7 +24,7 @@ from shipper.store.drain.queue import Queue
 from shipper.store.drain.watermark import Watermark
 from shipper.store.lease import membership, unlock
 from shipper.store.lease.lost import taken_over
-from shipper.store.lease.membership import DaemonRow, Membership, StillnessTimer
+from shipper.store.lease.membership import DaemonRow, StillnessTimer
 from shipper.store.lease.turns import Turn, TurnBook
 from shipper.system.steps import Mark, Steps
 
@@ -102,7 +104,7 @@ def claims_outlive_a_server_that_went_back() -> Any:
     """As long as the token is ours, what was claimed counts, whatever the server has of it."""
 
     def fence(self: Queue, tx: Any) -> None:
-        self._tenure.renew(tx, self._turn.token, self._ttl)
+        self._tenure.renew(tx, self._turn.token)
 
     def steps(self: Queue, work: Any, follow: Any) -> Steps[list[Event]]:
         yield Mark.WAIT
@@ -210,8 +212,9 @@ def the_lease_is_prolonged_with_every_turn() -> Any:
     """Each turn leaves a dead version of the row that every turn locks."""
 
     def advance(self: TurnBook, channel: Any, turn: Any, known: Any) -> Callable[[], Any]:
-        Membership.renew(None, channel.tx, turn.token, 25.0)  # type: ignore[arg-type]
+        prolong.send(channel, {"token": turn.token})
         return original(self, channel, turn, known)
 
+    prolong = Statement(POSTGRES, "UPDATE shipper_daemon SET ttl = ttl WHERE token = :token")
     original = TurnBook.advance
     return patch.object(TurnBook, "advance", advance)

@@ -84,7 +84,7 @@ class Proxy:
         if kind is not None:
             self.struck[kind] += 1
         if kind == "refusal":
-            _reset(writer)
+            reset(writer)
             return
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self._to)
@@ -140,11 +140,11 @@ class Proxy:
                 return False
             case "reset in the request" if strikes and direction == "request":
                 link.server.write(data[: link.after - passed])
-                _reset(link.client)
-                _reset(link.server)
+                reset(link.client)
+                reset(link.server)
                 raise ConnectionResetError
             case "reset in the answer" | "delay" | "trickle" if strikes and direction == "answer":
-                _reset(link.client)
+                reset(link.client)
                 raise ConnectionResetError
             case "end in the answer" if strikes and direction == "answer":
                 link.client.write(data[: link.after - passed])
@@ -166,8 +166,10 @@ class Proxy:
         return True
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
-    """End a connection by RST."""
+def reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection by RST, unless it has ended."""
+    if writer.transport.is_closing():
+        return
     peer = writer.get_extra_info("socket")
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

@@ -31,7 +31,8 @@ def write(given: argparse.Namespace) -> None:
             rest = _REST
             continue
         began, several = time.monotonic(), chance.randint(1, 6)
-        chosen = sorted(chance.choices(range(given.users), k=several))
+        first = 2 if chance.random() < given.hot else given.users
+        chosen = sorted(chance.choices(range(first), k=several))
         names = _insert(database, [f"w{given.number}u{user}" for user in chosen])
         if chance.random() < 1 / 8:
             database("ROLLBACK")
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("users", type=int)
     parser.add_argument("rate", type=float)
     parser.add_argument("--backlog", type=int, default=1000)
+    parser.add_argument("--hot", type=float, default=0.0, help="the share of the first two users")
     parser.add_argument("--log")
     parser.add_argument("--library", default="sqlite3")
     parser.add_argument("--synchronous", default="FULL")

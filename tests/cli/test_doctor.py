@@ -17,7 +17,7 @@ from tests.cli.test_operating_commands import execute, write
 def _no_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ignore the unit of the machine that runs the tests."""
     monkeypatch.setattr(unit, "installed", lambda _=(): None)
-    monkeypatch.setattr(unit, "running_unit", lambda: None)
+    monkeypatch.setattr(unit, "running_unit", lambda **_: None)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_each_file_that_the_daemon_reads_is_readable_for_it(
     home.call("db", "upgrade")
     service = public_path / "shipper.service"
     service.write_text(f"[Service]\nUser=nobody\nLoadCredential=api_id:{files['api_id']}\n")
-    monkeypatch.setattr(unit, "running_unit", lambda: service)
+    monkeypatch.setattr(unit, "running_unit", lambda **_: service)
     findings = home.call("doctor", "--json", "--no-network").value["findings"]
     refused = [f["text"] for f in findings if (f["name"], f["level"]) == ("config", "fault")]
     assert [text.split()[0] for text in refused] == ["url", "ca.pem"]

@@ -10,8 +10,16 @@ from pathlib import Path
 import pytest
 
 from shipper.cli.setup import service, service_steps
-from shipper.cli.setup.units import PLACES, RELAXED, Machine, is_untouched, packaged, texts
-from shipper.doctor.unit import UNIT
+from shipper.cli.setup.units import (
+    PLACES,
+    RELAXED,
+    TEMPLATE_PLACE,
+    Machine,
+    is_untouched,
+    packaged,
+    texts,
+)
+from shipper.doctor.unit import TEMPLATE, UNIT
 from shipper.errors import UsageError
 from tests import needs
 from tests.cli.command_line import Home
@@ -139,11 +147,15 @@ def test_a_machine_without_systemd_is_told_so(home: Home, monkeypatch: pytest.Mo
     assert "shipper service print" in refused.err
 
 
-def test_the_packaged_unit_has_no_fault_that_systemd_sees(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("instance", "name"), [(None, UNIT), ("shop-1", "shipper@shop-1.service")])
+def test_the_packaged_unit_has_no_fault_that_systemd_sees(
+    tmp_path: Path, instance: str | None, name: str
+) -> None:
     """Where there is a systemd to ask; the program is the only thing that isn't here."""
     analyze = needs.program("systemd-analyze", "systemd")
-    file = tmp_path / UNIT
-    file.write_text(unit().replace(str(PROGRAM), "/bin/true"))
+    file = tmp_path / name
+    text = next(iter(texts(Machine(PROGRAM, instance=instance)).values()))
+    file.write_text(text.replace(str(PROGRAM), "/bin/true"))
     options = ["--offline=true", "--threshold=13"]
     done = subprocess.run(
         [analyze, "security", *options, str(file)], check=False, capture_output=True
@@ -157,13 +169,75 @@ def test_in_a_container_the_drop_in_is_a_step(
 ) -> None:
     """It is a command that works. It isn't listed elsewhere, or without systemd-detect-virt."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert list(service_steps._relaxed()) == []
+    assert list(service_steps._relaxed(tmp_path / "d")) == []
     tool = tmp_path / "systemd-detect-virt"
     tool.write_text(f"#!/bin/sh\nexit {status}\n")
     tool.chmod(0o755)
-    found = list(service_steps._relaxed())
+    found = list(service_steps._relaxed(tmp_path / "d"))
     assert len(found) == steps
     for step in found:
-        words = step.partition("   (")[0].replace(str(service_steps.DROP_INS), str(tmp_path / "d"))
+        words = step.partition("   (")[0]
         subprocess.run(["/usr/bin/install", *words.split()[1:]], check=True)
         assert (tmp_path / "d" / RELAXED).read_text() == packaged(RELAXED)
+
+
+# -- several daemons on one machine ---------------------------------------------------------------
+
+
+def test_the_template_is_shown_for_a_daemon_of_a_name(home: Home) -> None:
+    """In the place of the usual unit; each daemon has the same file."""
+    shown = home.call("service", "print", "--instance", "shop-1", "--json").value
+    assert set(shown) == {str(TEMPLATE_PLACE), *map(str, PLACES.values())} - {str(PLACES[UNIT])}
+    assert shown == home.call("service", "print", "--instance", "shop_2", "--json").value
+    text = shown[str(TEMPLATE_PLACE)].partition("\n")[2]
+    assert text == packaged(TEMPLATE).replace("/opt/shipper/bin/shipper", str(PROGRAM))
+
+
+@pytest.mark.parametrize(
+    "name", ["a/b", "..", ".hidden", "-x", "", "a b", "%i", "a@b", "kasse-ü", "a\\x2fb", "x" * 64]
+)
+@pytest.mark.parametrize("command", ["print", "install", "uninstall"])
+def test_a_name_that_a_unit_cannot_have_is_refused(home: Home, command: str, name: str) -> None:
+    """Exit 2, with what a name can be; it is never escaped."""
+    refused = home.call("service", command, f"--instance={name}")
+    assert refused.status == 2
+    assert f"a daemon can't have the name {name!a}" in refused.err
+    assert "--instance shop-1" in refused.err
+
+
+def test_the_configuration_of_the_usual_unit_is_not_another_ones(home: Home) -> None:
+    """Two services would ship one outbox."""
+    refused = home.call("service", "print", "--instance", "config")
+    assert refused.status == 2
+    assert "/etc/shipper/config.toml is the configuration of shipper.service" in refused.err
+
+
+def test_a_daemon_of_a_name_reads_no_other_configuration(home: Home) -> None:
+    """Its name says which one it reads."""
+    for command in ("print", "install"):
+        refused = home.call("-c", "/etc/till.toml", "service", command, "--instance", "shop-1")
+        assert refused.status == 2
+        assert "the daemon shop-1 reads /etc/shipper/shop-1.toml" in refused.err
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_the_command_for_root_has_the_name(
+    home: Home, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """It can be copied."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    refused = home.call("service", command, "--instance", "shop-1")
+    assert refused.status == 77
+    assert f"sudo {PROGRAM} service {command} --instance shop-1" in refused.err
+
+
+def test_the_steps_of_a_daemon_are_with_its_own_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its configuration, its API ID, its directory and its unit."""
+    monkeypatch.setattr(service_steps, "_succeeds", lambda *_: False)
+    config = Path("/etc/shipper/no-such-shop.toml")
+    steps = list(service_steps.next_steps(Machine(PROGRAM, config=config, instance="no-such-shop")))
+    assert steps[0].startswith(
+        f"{PROGRAM} init -o {config} --database sqlite:////var/lib/shipper/no-such-shop/outbox.db"
+        " --api-id-file /etc/shipper/no-such-shop.api_id "
+    )
+    assert steps[-1] == "systemctl enable --now shipper@no-such-shop.service"

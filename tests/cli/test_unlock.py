@@ -81,8 +81,7 @@ def test_who_moves_the_lease_while_the_operator_thinks_lives(post: Engine) -> No
     queue = Queue(post, lease_ttl=3600.0)
     queue.acquire(ELSEWHERE)
     for move in (queue.renew, lambda: claim(queue, *write(post, "a"))):
-        stuck = unlock.find(post, None)
-        assert stuck is not None
+        [stuck] = unlock.find(post, None)
         move()
         with pytest.raises(OutboxHeld, match="has written meanwhile"):
             unlock.end(post, stuck)
@@ -97,8 +96,7 @@ def test_a_transaction_that_stands_still_on_the_lease_is_ended_too(
     frozen = open_engine(postgres_url)
     with frozen.connect() as connection:
         connection.execute(text("SELECT 1 FROM shipper_lease WHERE name = 'outbox' FOR UPDATE"))
-        stuck = unlock.find(post, None)
-        assert stuck is not None
+        [stuck] = unlock.find(post, None)
         assert len(stuck.frozen) == 1
         unlock.end(post, stuck)
         connection.invalidate()

@@ -56,7 +56,8 @@ def test_the_example_shows_the_defaults(defaults: Settings) -> None:
     for name, value, origin in show(load(_EXAMPLE, {})):
         if name not in _REQUIRED:
             assert value == expected[name], name
-            assert (origin == "default") == (value == "unset"), f"{name} stands in no line"
+            is_open = value == "unset" or name == "daemon.name"  # the machine decides
+            assert (origin == "default") == is_open, f"{name} stands in no line"
 
 
 def test_what_is_commented_out_is_valid_too() -> None:

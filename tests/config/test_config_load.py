@@ -1,5 +1,6 @@
 """Where the configuration comes from, and whose word wins."""
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -359,3 +360,19 @@ def test_a_file_that_we_may_not_read_is_exit_77(
         pytest.raises(AccessDenied, match=r"can't read the configuration .*permission denied"),
     ):
         load(file, {})
+
+
+@pytest.mark.parametrize("name", ["kasse-2", "Kasse Süd", "x" * 63, "${HOSTNAME}"])
+def test_a_daemon_has_a_name_for_people(configured: Load, name: str) -> None:
+    """That of the machine, if it isn't given another."""
+    assert configured().daemon.name == os.uname().nodename[:63]
+    assert configured(more=f'[daemon]\nname = "{name}"\n').daemon.name == name
+    assert configured(environ={"SHIPPER_DAEMON__NAME": name}).daemon.name == name
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 64, "a\\u0007b", "a\\nb"])
+def test_a_name_that_no_line_can_show_is_refused(configured: Load, name: str) -> None:
+    """It is in `status`, in the log and in the metrics."""
+    with pytest.raises(ConfigError) as raised:
+        configured(more=f'[daemon]\nname = "{name}"\n')
+    assert "daemon.name: must be a text of 1 to 63 printable characters" in str(raised.value)

@@ -89,15 +89,21 @@ class Shop:
         retry: dict[str, object] | None = None,
         log_level: str = "debug",
         more: str = "",
+        file: Path | None = None,
+        database: str | None = None,
         **destination: object,
     ) -> None:
-        """Write the configuration: quick retries, and what a test wants to be different."""
+        """Write the configuration: quick retries, and what a test wants to be different.
+
+        `file` is for a daemon that has one of its own, `database` is how that one gets there.
+        """
+        file = file or self.config
         of_retry = {**_QUICK["retry"], **(retry or {})}  # type: ignore[dict-item]
         settings = {"url": self.sandbox.events_url, "timeout": _QUICK["timeout"], **destination}
         if "api_id_file" not in settings:
             settings.setdefault("api_id", API_ID)
         lines = [
-            *("[database]", f"url = {json.dumps(self.url)}", "[destinations.default]"),
+            *("[database]", f"url = {json.dumps(database or self.url)}", "[destinations.default]"),
             *(f"{name} = {json.dumps(value)}" for name, value in settings.items()),
             "[destinations.default.retry]",
             *(f"{name} = {json.dumps(value)}" for name, value in of_retry.items()),
@@ -105,18 +111,23 @@ class Shop:
             *(() if "[space]" in more else ("[space]", 'reserve = "0B"')),
             *("[log]", f'level = "{log_level}"', 'format = "json"', more, ""),
         ]
-        self.config.write_text("\n".join(lines), "utf-8")
-        self.config.chmod(0o600)
+        file.write_text("\n".join(lines), "utf-8")
+        file.chmod(0o600)
 
     def _name(self, purpose: str) -> str:
         return f"{len(self._processes):02}-{purpose}"
 
     def start(
-        self, *, stderr: int | None = None, under: Sequence[str] = (), **environ: str
+        self,
+        *,
+        config: Path | None = None,
+        stderr: int | None = None,
+        under: Sequence[str] = (),
+        **environ: str,
     ) -> Daemon:
-        """Start the daemon; see `Process` for the circumstances."""
+        """Start a daemon; see `Process` for the circumstances."""
         name = self._name("daemon")
-        arguments = ("-m", "shipper", "run", "-c", str(self.config))
+        arguments = ("-m", "shipper", "run", "-c", str(config or self.config))
         daemon = Daemon(
             self.directory, name, *arguments, stdin="", stderr=stderr, under=under, **environ
         )

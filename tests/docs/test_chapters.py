@@ -133,6 +133,7 @@ RUN: Final[Mapping[tuple[str, str], Callable[[Place, Lines], None]]] = {
 # As root, on Postgres, or of the first steps: each has a test of its own.
 ELSEWHERE: Final[Mapping[tuple[str, str], str]] = {
     ("service.md", "As a systemd service"): "tests/systemd",
+    ("service.md", "Several daemons on one machine"): "tests/systemd",
     ("postgres.md", "The role"): "test_commands",
     ("writing.md", "First steps"): "test_commands",
 }

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shipper.config.settings import Named, Settings, every_setting, members
-from shipper.config.types import Choice, Rate, Seconds, Size, ValueType, Whole
+from shipper.config.types import Choice, Rate, Seconds, Size, ValueType, Whole, host_name
 from shipper.wording.quantities import duration
 
 CHAPTER = Path(__file__).parents[2] / "shipper" / "manual" / "configuration.md"
@@ -37,6 +37,8 @@ def default(path: Name, kind: ValueType) -> str:
         member = shape if name == "*" else members(shape)[name]
         shape = member.shape if isinstance(member, Named) else member
     [field] = [field for field in fields(shape) if field.name == path[-1]]
+    if field.default_factory is host_name:
+        return "the machine's name"
     if field.default is MISSING:
         return "required"
     if field.default is None and not isinstance(kind, Seconds):

@@ -213,6 +213,8 @@ def test_a_large_wal_is_told(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> N
         ({}, "server", CheckLevel.OK, "PostgreSQL 18.4; the outbox takes 8.2 kB"),
         ({"standby": True}, "server", CheckLevel.FAULT, "is a standby"),
         ({"durable": False}, "server", CheckLevel.FAULT, "fsync off"),
+        ({"late_standbys": 1}, "standbys", CheckLevel.OK, "1 standby is asynchronous; a failover"),
+        ({"late_standbys": 2}, "standbys", CheckLevel.OK, "2 standbys are asynchronous"),
         ({}, "pooler", CheckLevel.OK, "none"),
         ({"pooled": True}, "pooler", CheckLevel.OK, "one in session mode"),
         (

@@ -3,6 +3,8 @@
 import getpass
 import grp
 import os
+import pwd
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ from shipper.config.loader import SYSTEM_PATH
 from shipper.doctor import unit as module
 from shipper.doctor.result import CheckLevel, CheckResult
 from shipper.doctor.unit import (
+    TEMPLATE,
     check_unit,
+    check_units,
     credentials_of,
     groups_of,
     installed,
@@ -145,6 +149,74 @@ def test_what_starts_the_daemon_is_what_is_there(
     command: str,
 ) -> None:
     """No unit, no `systemctl`; nor where no systemd runs, as in a container."""
-    monkeypatch.setattr(module, "running_unit", lambda: None if name is None else tmp_path / name)
+    monkeypatch.setattr(
+        module, "running_unit", lambda **_: None if name is None else tmp_path / name
+    )
     monkeypatch.setattr(module, "_BOOTED", tmp_path if booted else tmp_path / "gone")
     assert start_command(config) == command
+
+
+# -- several daemons on one machine ---------------------------------------------------------------
+
+TILL = SYSTEM_PATH.with_name("till-2.toml")
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    """Give an installed template that is this version's."""
+    path = tmp_path / TEMPLATE
+    path.write_text(packaged(TEMPLATE).read_text())
+    return path
+
+
+def test_a_daemon_of_the_template_has_the_unit_of_its_configuration(
+    template: Path, unit: Path
+) -> None:
+    """Beside the usual unit, which has another configuration; the template itself runs nothing."""
+    assert running_unit([unit], config=TILL) == template.with_name("shipper@till-2.service")
+    assert running_unit([unit], config=SYSTEM_PATH) == unit
+    assert running_unit([unit]) == unit
+    unit.write_text(unit.read_text().replace(str(SYSTEM_PATH), str(TILL)))
+    assert running_unit([unit], config=TILL) == unit, "it was installed with -c"
+    unit.unlink()
+    assert running_unit([unit]) is None
+
+
+@pytest.mark.parametrize("config", ["/etc/till-2.toml", "/etc/shipper/a b.toml", "/etc/shipper/x"])
+def test_another_configuration_has_no_daemon_of_the_template(template: Path, config: str) -> None:
+    """It isn't in that directory, or a unit can't have its name."""
+    assert running_unit([template.with_name("shipper.service")], config=Path(config)) is None
+
+
+def test_what_the_template_names_is_of_each_daemon(template: Path, drop_ins: Path) -> None:
+    """Its credentials, and the drop-ins of all and of this one."""
+    instance = template.with_name("shipper@till-2.service")
+    assert credentials_of(instance) == {Path("/etc/shipper/till-2.api_id")}
+    for name, user in ((TEMPLATE, "root"), (instance.name, getpass.getuser())):
+        directory = drop_ins.with_name(f"{name}.d")
+        directory.mkdir()
+        (directory / "a.conf").write_text(f"[Service]\nUser={user}\n")
+        assert user_of(instance) == pwd.getpwnam(user).pw_uid
+    assert user_of(template.with_name("shipper@till-3.service")) == 0
+
+
+def test_the_template_of_another_version_is_told(template: Path, unit: Path) -> None:
+    """Beside the usual unit, each for itself."""
+    template.write_text(template.read_text().replace("NoNewPrivileges=yes", "NoNewPrivileges=no"))
+    usual, other = check_units([unit, template])
+    assert usual.level is CheckLevel.OK
+    assert other.level is CheckLevel.WARNING
+    assert "sudo shipper service install --instance NAME" in str(other.fix)
+    assert "systemctl edit shipper@.service" in str(other.fix)
+    [alone] = check_units([None, None])
+    assert alone.text == "no systemd unit is installed"
+
+
+def test_a_daemon_of_the_template_is_started_by_its_name(
+    template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `status` says it for this configuration."""
+    places = [template.with_name("shipper.service")]
+    monkeypatch.setattr(module, "running_unit", partial(running_unit, places))
+    monkeypatch.setattr(module, "_BOOTED", template.parent)
+    assert start_command(TILL) == "systemctl start shipper@till-2"

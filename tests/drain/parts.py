@@ -12,6 +12,7 @@ from shipper.drain.lookahead import Lookahead
 from shipper.drain.terms import Question
 from shipper.policy.lanes import Candidate, Lane, Lanes, Name
 from shipper.policy.lanes.phase import FETCHING
+from shipper.policy.shares import ALL_SHARDS
 from tests.policy.table import Row, Table
 
 
@@ -53,6 +54,9 @@ class Drain:
     flying: dict[int, Lane] = field(default_factory=dict)
     ended: list[Ended] = field(default_factory=list)
     started: list[int] = field(default_factory=list)
+    kept: frozenset[int] = ALL_SHARDS
+    coming: frozenset[int] | None = None  # what it is to keep from the next exchange on
+    away: frozenset[int] = frozenset()  # the shards that it has given back
 
     def __post_init__(self) -> None:
         """Look at the outbox as a route does."""
@@ -68,6 +72,7 @@ class Drain:
         del self.ahead.wanted[: self.turn]
         self._let_go()
         self.release()
+        gives = ALL_SHARDS - self.kept - self.lanes.handover.open_shards()
         for item in ended:
             self._record(item)
         events = self.table.claim((row for row, _ in wanted), self.turn_bytes)
@@ -78,6 +83,9 @@ class Drain:
         self.ahead.take_claims(wanted, events)
         for item in ended:
             self._take_record(item)
+        self._give_back(gives)
+        if self.coming is not None:
+            self.share(self.coming)
         self._notice()
         for of_lane in (False, True):
             for question, rows in answers:
@@ -130,6 +138,19 @@ class Drain:
         self.ahead.rescan()
         self.ahead.look_again()
 
+    def share(self, shards: Iterable[int]) -> None:
+        """Keep only these shards from now on."""
+        self.kept, self.coming = frozenset(shards), None
+        self.away -= self.kept
+        self.ahead.keep_only(self.kept)
+        self.check()
+
+    def _give_back(self, gives: frozenset[int]) -> None:
+        held = {self.table.rows[row].shard for row in self.table.claimed}
+        assert not (held & gives), "given back with a claim"
+        assert not ({row.shard for row in self._in_flight()} & gives), "given back in flight"
+        self.away |= gives
+
     def _notice(self) -> None:
         if self.back:
             self.restart()
@@ -173,11 +194,14 @@ class Drain:
             rows = [row for row in self.table.pending() if row.id > look.after]
             if look.kind == "maybe_received":
                 rows = [row for row in rows if row.received]
+        if look.shards is not None:
+            rows = [row for row in rows if row.shard in look.shards]
         return [self._candidate(row) for row in rows[: look.limit]]
 
     def _candidate(self, row: Row) -> Candidate:
         wait = 0.0 if row.due is None else max(0.0, row.due - self.now)
-        return Candidate(row.id, row.lane, wait, row.due is not None, row.key in self.held)
+        failed, held = row.due is not None, row.key in self.held
+        return Candidate(row.id, row.lane, wait, failed, held, row.shard)
 
     def _let_go(self) -> None:
         for row in self.released:
@@ -213,6 +237,7 @@ class Drain:
         row = self.table.rows[event.id]
         assert row.id in self.table.claimed, "sent without a claim on disk"
         assert row.pending, "sent although its end is recorded"
+        assert row.shard in self.kept, "sent although its shard isn't kept"
         assert row.id not in self.released, "sent although it was let go"
         assert row.lane not in {other.lane for other in self._in_flight()}, "two of a lane"
         assert row.lane not in self.lanes.held, "sent although held"
@@ -234,13 +259,20 @@ class Drain:
         kept = self.table.claimed.difference(self.released)
         assert len(set(self.released)) == len(self.released), "released twice"
         assert kept.isdisjoint(row for row, _ in self.ahead.wanted), "asked for what is claimed"
+        open_shards = self.lanes.handover.open_shards()
+        shards = {self.table.rows[row].shard for row in kept}
+        assert shards <= self.kept | open_shards, "forgot what it has to give back"
+        asked = {self.table.rows[row].shard for row, _ in self.ahead.wanted}
+        assert asked <= self.kept, "asked for what isn't kept"
+        assert self.lanes.is_empty() or self.kept or open_shards, "knows what isn't its own"
         loaded = len(kept) + len(self.ahead.wanted)
         assert loaded <= self.lanes.loaded.window + self.lanes.depth
         assert self.lanes.loaded.bytes == sum(len(self.table.rows[row].payload) for row in kept)
         if self.lanes.loaded.room() > 0:
             assert self.lanes.loaded.room() == self.lanes.loaded.window - loaded
         if self.is_idle():
-            left = [row for row in self.table.pending() if row.id <= self.ahead._tail]
+            seen = [row for row in self.table.pending() if row.id <= self.ahead._tail]
+            left = [row for row in seen if row.shard in self.kept]
             assert all(row.key in self.held for row in left), "idle, but something is left"
             assert self.lanes.held == set(), "remembers a hold of a lane that it doesn't know"
 

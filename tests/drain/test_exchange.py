@@ -126,7 +126,7 @@ async def test_what_a_command_may_have_touched_is_never_less_than_it_did(
     async def work(talk: Callable[[], Steps[object]]) -> Any:
         return whole(talk())
 
-    queue = Mock(steps=lambda *_: iter(()))
+    queue = Mock(steps=lambda *_: iter(()), attends=False)
     talk = Exchange(
         queue, looks, cast("Runner", work), clock=Clock(), reporter=Mock(), rhythm=_RHYTHM
     )

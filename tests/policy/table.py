@@ -26,6 +26,11 @@ class Row:
         return self.id if self.key is None else self.key
 
     @property
+    def shard(self) -> int:
+        """Return the shard that the lane lies in: one of the first four."""
+        return (self.id if self.key is None else sum(self.key.encode())) % 4
+
+    @property
     def place(self) -> tuple[bool, int]:
         """Return what a lane is sorted by: what may have been received goes first."""
         return (not self.received, self.id)

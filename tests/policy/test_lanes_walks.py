@@ -37,7 +37,7 @@ class Walk:
 
     def run(self) -> None:
         """Do some steps, then deliver everything."""
-        steps = [step for step, weight in _WEIGHTS.items() for _ in range(weight)]
+        steps = [step for step, weight in WEIGHTS.items() for _ in range(weight)]
         for _ in range(self._dice.randint(20, 120)):
             self._dice.choice(steps)(self)
         self._drain.run_dry()
@@ -125,7 +125,7 @@ class Walk:
         return [row for row in self._drain.flying if row not in done]
 
 
-_WEIGHTS = {
+WEIGHTS = {
     Walk.write: 32,
     Walk.exchange: 58,
     Walk.exchange_while_written: 10,

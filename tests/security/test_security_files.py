@@ -238,7 +238,7 @@ def test_a_unit_that_is_no_file_is_a_persons(shared: Shared, kind: str) -> None:
     else:
         place.symlink_to("/dev/null" if kind == "mask" else shared.treasure)
     with pytest.raises(UsageError, match=r"is a link|is not a file"):
-        service._refuse_foreign({place: "[Unit]\n"})
+        service._refuse_foreign({place: "[Unit]\n"}, "shipper.service")
     with pytest.raises(UsageError):
         service._write(place, "[Unit]\n")
     assert shared.is_untouched()

@@ -18,6 +18,7 @@ from shipper.drain.tally import Tally
 from shipper.logs import open_log
 from shipper.policy.delivery import Verdict, dead_letter, delivered, postponed
 from shipper.policy.event import Event
+from shipper.store.db.dialect import dialect_of
 from shipper.store.db.transactions import reading, writing
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import HistoryRow, Record, Work
@@ -74,8 +75,10 @@ def record(queue: Queue, *records: Record) -> None:
 
 def claims(engine: Engine) -> list[list[int]]:
     """Return the claims on disk, in the order in which they were made."""
-    found = ask(engine, "SELECT ids FROM shipper_claim ORDER BY number")
-    return [json.loads(ids) for [ids] in found]
+    found = ask(
+        engine, f"SELECT {dialect_of(engine).of_claim}, ids FROM shipper_claim ORDER BY 1, number"
+    )
+    return [json.loads(ids) for _, ids in found]
 
 
 def table(engine: Engine, name: str) -> list[dict[str, Any]]:
@@ -104,16 +107,25 @@ def everything(engine: Engine) -> dict[str, list[dict[str, Any]]]:
     """Return all that the daemon can change, but what clocks and rolled back inserts number."""
     names = ["outbox", "claim", "attempt", "destination", "hold", "lease"]
     if engine.dialect.name == "postgresql":
-        names += ["turn", "count"]
+        names += ["turn", "count", "daemon", "shard", "link"]
     left_out = dict.fromkeys(names, _BY_CLOCK_OR_CHANCE)
     left_out["attempt"] = left_out["hold"] = _BY_CLOCK_OR_CHANCE | {"id"}
-    return {
+    left_out["daemon"] = _BY_CLOCK_OR_CHANCE | {"since"}
+    left_out["turn"] = _BY_CLOCK_OR_CHANCE | {"delivery"}
+    if engine.dialect.name == "postgresql":  # there the link has these times
+        left_out["destination"] = _BY_CLOCK_OR_CHANCE | {"since", "updated_at"}
+    found = {
         name: [
             {column: value for column, value in row.items() if column not in left_out[name]}
             for row in table(engine, name)
         ]
         for name in names
     }
+    if engine.dialect.name == "postgresql":  # blocks of numbers leave gaps; their order remains
+        numbers = sorted(row["delivery_number"] or 0 for row in found["outbox"])
+        for row in found["outbox"]:
+            row["delivery_number"] = numbers.index(row["delivery_number"] or 0)
+    return found
 
 
 def wipe(engine: Engine) -> None:
@@ -130,8 +142,12 @@ def wipe(engine: Engine) -> None:
         if engine.dialect.name == "postgresql":
             tx.exec_driver_sql("DELETE FROM shipper_count")
             tx.exec_driver_sql("DELETE FROM shipper_turn")
+            tx.exec_driver_sql("DELETE FROM shipper_link")
+            tx.exec_driver_sql("DELETE FROM shipper_daemon")
+            tx.exec_driver_sql("UPDATE shipper_shard SET token = NULL")
+            tx.exec_driver_sql("SELECT setval('shipper_delivery', 1, false)")
             tx.exec_driver_sql("INSERT INTO shipper_turn (turn, token) VALUES (0, 0)")
-            numbers = " token = 0"
+            numbers = " token = 0, epoch = 0"
         tx.exec_driver_sql(
             f"UPDATE shipper_lease SET{numbers}, generation = 0, owner = NULL, expires_at = NULL"
         )

@@ -12,7 +12,7 @@ from shipper.store.schema import grants as rights
 from shipper.store.schema import revisions
 from shipper.store.schema.damage import refuse_hidden
 from shipper.store.upgrade import migrate
-from shipper.wording.quantities import lasting
+from shipper.wording.quantities import lasting, plural
 
 _CREATE = (
     "Allow a new outbox: make a missing SQLite file and its directory; on PostgreSQL, make one"
@@ -66,9 +66,10 @@ def check(*, context: Context) -> None:
 def unlock(*, yes: bool = False, context: Context) -> None:
     """End the lease of a daemon that has certainly ended without releasing it.
 
-    For PostgreSQL: without this, the next daemon waits until the lease runs out. If the
-    holder is alive, nothing is changed and the exit status is 75: two daemons at once would
-    send events twice, and out of order.
+    For PostgreSQL: without this, other daemons wait until the lease runs out, and then
+    take over. If some daemons haven't prolonged their leases in time, only these are ended,
+    each after a question. If the holder is alive, nothing is changed and the exit status is
+    75: two daemons at once would send events twice, and out of order.
 
     Parameters
     ----------
@@ -76,16 +77,17 @@ def unlock(*, yes: bool = False, context: Context) -> None:
         Don't ask for confirmation; needed without a terminal.
     """
     with context.engine() as engine:
-        stuck = stuck_leases.find(engine, database_path(context.settings().database.url))
-        if stuck is not None:
+        found = stuck_leases.find(engine, database_path(context.settings().database.url))
+        for stuck in found:
             context.confirm(_unlocks(stuck), yes=yes)
             stuck_leases.end(engine, stuck)
+    holders = ", ".join(stuck.holder for stuck in found)
     if context.json:
-        context.emit({"unlocked": stuck is not None, "holder": stuck and stuck.holder})
-    elif stuck is None:
+        context.emit({"unlocked": bool(found), "holder": holders or None})
+    elif not found:
         context.say("no daemon holds this outbox")
     else:
-        context.say(f"{stuck.holder} no longer holds this outbox")
+        context.say(f"{holders} no longer {plural(len(found), 'holds', 'hold')} this outbox")
 
 
 def _unlocks(stuck: stuck_leases.Stuck) -> str:

@@ -1,8 +1,8 @@
 """`shipper drain`: ship the pending events, then end.
 
-It decides when to stop waiting: when no event is left, or only events that need an operator. If a
-daemon holds the outbox, the daemon ships and this command only watches it. If that daemon ends
-meanwhile, this command takes over.
+It decides when to stop waiting: when no event is left, or only events that need an operator. If
+daemons ship the outbox, this command only watches them. If the last of them ends meanwhile, this
+command takes over.
 """
 
 import asyncio
@@ -27,10 +27,11 @@ from shipper.errors import OutboxHeld, StoreUnavailable
 from shipper.logs import Log, open_log
 from shipper.observe.troubles import NAMED, named
 from shipper.store.db.opening import Database
+from shipper.store.report.daemons import current_daemon, shipping, ships
 from shipper.store.report.holds import keys_held
 from shipper.store.report.progress import EndedCounts, ended_counts
 from shipper.store.report.silence import find_silence
-from shipper.store.report.status import commit_blockers, current_daemon
+from shipper.store.report.status import commit_blockers
 from shipper.system.background import aside
 from shipper.system.stderr import flush_stderr, unblock_stderr
 from shipper.system.waiting import is_set_within
@@ -51,7 +52,8 @@ T = TypeVar("T")
 def drain(*, timeout: Duration = None, context: Context) -> int:
     """Ship the pending events, then end. Delivery windows are ignored.
 
-    If a daemon is running, that daemon ships, and this command only watches it.
+    If a daemon is running, that daemon ships, and this command only watches it; on
+    PostgreSQL, any number of daemons.
     Without --timeout it ends when no event is left, or only events that are held or
     whose destination is offline or paused. Exit status 75 if events are still
     pending, else 1 if events became dead letters meanwhile, else 0.
@@ -81,7 +83,7 @@ def _log(context: Context, settings: Settings, bar: Bar | None) -> Log:
 
 
 class Drainer:
-    """Ships, or watches a daemon that ships, until nothing is left to wait for."""
+    """Ships, or watches daemons that ship, until nothing is left to wait for."""
 
     def __init__(
         self,
@@ -132,10 +134,12 @@ class Drainer:
             try:
                 await self._ship()
             except OutboxHeld:
-                daemon = await self._ask(current_daemon)
-                if daemon is not None and daemon != watched:
-                    self._note(f"{daemon} ships this outbox; watching it")
-                    watched = daemon
+                daemons = await self._ask(shipping)
+                they = ships(daemons)
+                if daemons and they != watched:
+                    it = "it" if len(daemons) == 1 else "them"
+                    self._note(f"{they} this outbox; watching {it}")
+                    watched = they
                 if not await self._watch():
                     await self._pause()  # the holder may not be recorded yet
                     continue

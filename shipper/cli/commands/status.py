@@ -11,14 +11,15 @@ from shipper.cli.output import trouble_lines, windows
 from shipper.cli.output.cells import cell, shown
 from shipper.cli.output.columns import Column, Header
 from shipper.cli.output.context import Context
-from shipper.cli.output.daemons import daemon_fields
+from shipper.cli.output.daemons import daemon_fields, daemon_lines
 from shipper.cli.output.trouble_lines import next_try
 from shipper.clock import SystemClock, iso
 from shipper.doctor.unit import start_command
 from shipper.errors import UsageError
 from shipper.observe.situation import Situation, SlowFacts, gather
 from shipper.observe.troubles import Trouble, judge, state_of, why_of
-from shipper.store.report.status import Blocker, DestinationReport
+from shipper.store.report.daemons import shippers, ships
+from shipper.store.report.status import DestinationReport
 from shipper.wording.quantities import age, count
 
 if TYPE_CHECKING:
@@ -99,7 +100,6 @@ def _show(context: Context) -> None:
             now,
             start=start_command(settings.path),
         )
-        daemons = daemon_fields(engine, facts.silence) if context.json else {}
     facts = windows.known(facts, settings, now)
     troubles = judge(facts)
     if context.json:
@@ -107,7 +107,7 @@ def _show(context: Context) -> None:
             {
                 "destinations": {report.name: _fields(report, facts) for report in facts.reports},
                 "running": daemon is not None,
-                **daemons,
+                **daemon_fields(facts.daemons, facts.silence),
                 "problems": [_problem(trouble) for trouble in troubles],
                 "blockers": [asdict(blocker) for blocker in facts.blockers],
                 "space": None if facts.taken is None else _space(facts.taken),
@@ -117,7 +117,7 @@ def _show(context: Context) -> None:
     else:
         trouble_lines.say(context, troubles)
         context.table(_header(), [_row(report, facts, now) for report in facts.reports])
-    _report(context, daemon, facts.blockers)
+    _report(context, facts)
     if not context.json and (window := windows.sentence(context.settings(), now)) is not None:
         context.note(window)
     if facts.taken is not None and not context.json:
@@ -164,12 +164,12 @@ def _drawn(context: Context, width: int, seldom: SlowFacts) -> "RenderableType":
     first = first_minute(now)
     with context.engine() as engine:
         start = start_command(settings.path)
-        facts, daemon = gather(engine, settings, now, start=start, seldom=seldom)
+        facts, _ = gather(engine, settings, now, start=start, seldom=seldom)
         minutes = since(engine, first)
     facts = windows.known(facts, settings, now)
     reports = facts.reports
     rows = [[shown(value) for value in _row(report, facts, now)] for report in reports]
-    who = "no daemon is running" if daemon is None else f"{daemon} ships"
+    who = ships(shippers(facts.daemons))
     window = windows.sentence(settings, now)
     who += f"; {window}" if window else ""
     return Group(
@@ -200,12 +200,15 @@ def _delivered(
         yield Text.assemble(head, drawn(values, room, characters))
 
 
-def _report(context: Context, daemon: str | None, blockers: Sequence[Blocker]) -> None:
-    if daemon is None:
+def _report(context: Context, facts: Situation) -> None:
+    if not facts.is_shipped:
         context.note("no daemon is running; this state was recorded earlier")
     elif not context.json:
-        context.note(f"{daemon} ships")
-    if blockers:
+        context.note(ships(shippers(facts.daemons)))
+        if len(facts.daemons) > 1:
+            for line in daemon_lines(facts.daemons):
+                context.note(line)
+    if blockers := facts.blockers:
         context.note(
             "the newest events wait, because an open transaction can still commit earlier ones:"
             f" {blockers[0]}"

@@ -16,11 +16,13 @@ from shipper.cli.output.bars import BARS, alphabet, first_minute
 from shipper.cli.output.chart import LABEL, Ranked, chart
 from shipper.cli.output.columns import middle
 from shipper.cli.output.context import Context
+from shipper.cli.output.daemons import daemon_lines
 from shipper.cli.output.trouble_lines import next_try
 from shipper.clock import Clock, SystemClock, iso
 from shipper.doctor.unit import start_command
 from shipper.observe.situation import Situation, SlowFacts, gather
 from shipper.observe.troubles import judge, why_of
+from shipper.store.report.daemons import shippers, ships
 from shipper.store.report.minutes import since
 from shipper.store.report.status import DestinationReport
 from shipper.store.report.top import NEWEST_DEAD, Glance, glance
@@ -34,6 +36,7 @@ _DRAWINGS = 4
 _ROWS_USUAL = 24
 _ROWS_OF_ONE = 14  # lines of a destination with everything about it
 _FIRST = 0
+_DAEMONS = 8
 # Width of a key, in columns.
 _KEY = 13
 
@@ -103,18 +106,19 @@ class Picture:
         first, settings = first_minute(now), self._context.settings()
         with self._context.engine() as engine:
             start = start_command(settings.path)
-            facts, daemon = gather(engine, settings, now, start=start, seldom=self._seldom)
+            facts, _ = gather(engine, settings, now, start=start, seldom=self._seldom)
             glances = [glance(engine, report.name) for report in facts.reports]
             minutes = since(engine, first)
         facts = windows.known(facts, settings, now)
         reports = facts.reports
         self._rates.see(self._clock.monotonic(), reports)
-        who = f"{daemon} ships" if daemon else "no daemon is running"
+        who = ships(shippers(facts.daemons))
         head = Text(f"{iso(now)[11:19]} UTC  {who}; Ctrl-C ends", style="dim")
         parts = [Text.assemble(("shipper top", "bold"), "  ", head)]
         # The worst problem comes first, if there is room for more than the destinations.
         worst = list(trouble_lines.drawn(judge(facts), most=1))
         parts += worst[: max(0, height - _ROWS_OF_ONE)]
+        parts += _daemons(facts)[: max(0, height - len(parts) - _ROWS_OF_ONE)]
         room = (height - len(parts)) // max(1, len(reports))
         for report, seen in zip(reports, glances, strict=True):
             of_it = [minute for minute in minutes if minute.destination == report.name]
@@ -173,6 +177,12 @@ def _glanced(report: DestinationReport, seen: Glance, now: float) -> Iterator[Ra
         error = f"  {printable(event.error)}" if event.error else ""
         text = f"{event.id}  {key:<{_KEY}}  {age(now - event.written)}{error}"
         yield (6 if place == 0 else 11 + place), _fact("" if place else "oldest", text)
+
+
+def _daemons(facts: Situation) -> list[Text]:
+    """Return a line for each of several daemons, at most `_DAEMONS`."""
+    lines = daemon_lines(facts.daemons) if len(facts.daemons) > 1 else []
+    return [Text(f"  {printable(line)}", style="dim") for line in lines[:_DAEMONS]]
 
 
 def _fact(label: str, text: str) -> Text:

@@ -25,6 +25,7 @@ FILES: Final[Mapping[str, str]] = {
     "./shipper.toml": "the configuration, if the working directory has one",
     "/etc/shipper/config.toml": "the configuration of the service",
     "/etc/shipper/api_id": "the API ID of the service, if its configuration names this file",
+    "/etc/shipper/NAME.toml": "the configuration of the service shipper@NAME",
     "/var/lib/shipper": "the directory that `shipper service install` makes for an outbox",
     "FILE.shipper.lock": "beside an SQLite file: locked by the daemon that ships it",
     "FILE.shipper.reserve": "beside an SQLite file: room to record deliveries on a full disk",

@@ -148,7 +148,11 @@ COMMANDS: tuple[Command, ...] = (
         "service install",
         "setup.service:install",
         _DAILY,
-        ("shipper service install", "shipper service install --run-as shop"),
+        (
+            "shipper service install",
+            "shipper service install --run-as shop",
+            "shipper service install --instance shop-1",
+        ),
     ),
     Command("service print", "setup.service:show", _DAILY, ("shipper service print",)),
     Command("service uninstall", "setup.service:uninstall", _DAILY, ("shipper service uninstall",)),

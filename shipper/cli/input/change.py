@@ -22,7 +22,7 @@ from shipper.store.db.opening import Database
 from shipper.store.db.selection import Selection
 from shipper.store.operate.recall import Step, has_claims
 from shipper.store.operate.take_outbox import taken
-from shipper.store.report.status import current_daemon
+from shipper.store.report.daemons import current_daemon
 from shipper.wording.quantities import several
 
 # In seconds: the pause before the daemon's claims are read again, and more than it takes to record

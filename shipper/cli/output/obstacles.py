@@ -12,9 +12,10 @@ from shipper.clock import SystemClock
 from shipper.observe.troubles import NAMED, state_of
 from shipper.policy.state import State
 from shipper.store.db.opening import Database
+from shipper.store.report.daemons import current_daemon
 from shipper.store.report.holds import held
 from shipper.store.report.silence import find_silence
-from shipper.store.report.status import DestinationReport, current_daemon, destination_report
+from shipper.store.report.status import DestinationReport, destination_report
 from shipper.wording.safe_text import printable
 
 _LOOKED_AT = 1_000

@@ -14,11 +14,11 @@ from cyclopts import Parameter
 from shipper.cli.output.context import Context
 from shipper.cli.setup.questions import InitAnswers, InitOptions, collect
 from shipper.cli.setup.template import render
-from shipper.cli.setup.units import PLACES
+from shipper.cli.setup.units import PLACES, TEMPLATE_PLACE
 from shipper.config import masked
 from shipper.config.loader import SYSTEM_PATH
 from shipper.config.urls import DatabaseUrl
-from shipper.doctor.unit import UNIT
+from shipper.doctor.unit import UNIT, instance_of, instance_unit
 from shipper.errors import AccessDenied, NotWritten, UsageError
 from shipper.store.db.engine import database_path
 from shipper.store.db.opening import opened
@@ -105,7 +105,7 @@ def _write(plan: Plan) -> None:
     )
     has_password = masked(answers.database) != answers.database
     # The group of the service's directory has to read the configuration.
-    private = _FOR_GROUP if plan.config == SYSTEM_PATH else _PRIVATE
+    private = _FOR_GROUP if plan.config.parent == SYSTEM_PATH.parent else _PRIVATE
     _create(plan.config, text, private if has_password else _READABLE)
     if answers.api_id is not None:
         _create(plan.api_id_file, answers.api_id.reveal() + "\n", _PRIVATE)
@@ -163,8 +163,8 @@ def _steps(plan: Plan) -> list[str]:
     which = "" if is_found else f" -c {plan.config}"
     store = [] if plan.api_id_file.exists() else [f"write your API ID to {plan.api_id_file}"]
     # With a service, `shipper run` as root would leave files that only root can write.
-    is_service = plan.config == SYSTEM_PATH and PLACES[UNIT].exists()
-    run = f"systemctl enable --now {UNIT}" if is_service else f"shipper run{which}"
+    unit = _unit_of(plan.config)
+    run = f"shipper run{which}" if unit is None else f"systemctl enable --now {unit}"
     is_server = database_path(plan.database) is None
     grant = (
         f"shipper db grants --role YOUR_APP{which}   (privileges for your application, for psql)"
@@ -176,3 +176,11 @@ def _steps(plan: Plan) -> list[str]:
         f"{run}     (delivers until it is stopped)",
         f"shipper status{which}  (shows what is pending, and why)",
     ]
+
+
+def _unit_of(config: Path) -> str | None:
+    """Return the installed unit that reads this configuration, if there is one."""
+    if config == SYSTEM_PATH:
+        return UNIT if PLACES[UNIT].exists() else None
+    instance = instance_of(config)
+    return instance_unit(instance) if instance is not None and TEMPLATE_PLACE.exists() else None

@@ -17,23 +17,37 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from shipper.cli.output.context import Context
-from shipper.cli.setup.service_steps import DROP_INS, STATE, TOOL_SECONDS, next_steps
-from shipper.cli.setup.units import PLACES, USER, Machine, is_in_a_home, is_untouched, texts
+from shipper.cli.setup.instances import TOOL_SECONDS, config_of, others
+from shipper.cli.setup.service_steps import next_steps
+from shipper.cli.setup.units import (
+    PLACES,
+    STATE,
+    TEMPLATE_PLACE,
+    USER,
+    Machine,
+    is_in_a_home,
+    is_untouched,
+    texts,
+)
 from shipper.config.loader import SYSTEM_PATH
 from shipper.doctor.access import group_name
-from shipper.doctor.unit import UNIT, is_booted
+from shipper.doctor.unit import UNIT, instance_unit, is_booted
 from shipper.errors import AccessDenied, ShipperError, UsageError
 from shipper.system.drafts import replace
 from shipper.system.files import Directory, Untrusted
 from shipper.system.installation import for_all_users
 
 RunAs = Annotated[str, Parameter(name="--run-as")]
+_INSTANCE = (
+    "The name of one of several daemons on this machine. It is the unit shipper@NAME, which reads"
+    " /etc/shipper/NAME.toml."
+)
+Instance = Annotated[str | None, Parameter(name="--instance", help=_INSTANCE)]
 
-_STAYS = (SYSTEM_PATH.parent, STATE, DROP_INS)
 _UNPRIVILEGED = 65534
 
 
-def install(*, run_as: RunAs = USER, context: Context) -> None:
+def install(*, run_as: RunAs = USER, instance: Instance = None, context: Context) -> None:
     """Install the systemd unit, its user and its directories. Needs root; can be repeated.
 
     It prints each step and what remains to be done. It starts nothing, and refuses
@@ -44,20 +58,20 @@ def install(*, run_as: RunAs = USER, context: Context) -> None:
     run_as
         The existing user that runs the service. Without this option a user `shipper` is made.
     """
-    machine = _machine(run_as, context)
+    machine = _machine(run_as, instance, context)
     wanted = texts(machine)
-    _require_root("install")
+    _require_root("install", instance)
     if shutil.which("systemctl") is None:
         raise UsageError("there is no systemd on this machine", "see: shipper service print")
     _refuse_temporary(machine.program)
-    _refuse_foreign(wanted)
+    _refuse_foreign(wanted, machine.unit)
     _try_out(machine)
     steps = [_write(place, text) for place, text in wanted.items()]
-    steps += _apply(wanted)
+    steps += _apply(wanted, machine)
     _report(context, steps, list(next_steps(machine)))
 
 
-def show(*, run_as: RunAs = USER, context: Context) -> None:
+def show(*, run_as: RunAs = USER, instance: Instance = None, context: Context) -> None:
     """Print the files that `service install` would write, and their places. Changes nothing.
 
     Parameters
@@ -65,7 +79,7 @@ def show(*, run_as: RunAs = USER, context: Context) -> None:
     run_as
         The user that would run the service.
     """
-    wanted = texts(_machine(run_as, context))
+    wanted = texts(_machine(run_as, instance, context))
     if context.json:
         context.emit({str(place): text for place, text in wanted.items()})
         return
@@ -73,43 +87,57 @@ def show(*, run_as: RunAs = USER, context: Context) -> None:
         context.say(f"# {place}\n{text}")
 
 
-def uninstall(*, context: Context) -> None:
+def uninstall(*, instance: Instance = None, context: Context) -> None:
     """Stop the service, and remove the files that `service install` wrote. Needs root.
 
     The configuration, the outbox, the user and the group stay. So does a file that was
-    changed by hand.
+    changed by hand, or that another daemon on this machine needs.
     """
-    _require_root("uninstall")
-    there = {place: text for place in PLACES.values() if (text := _read(place)) is not None}
-    if PLACES[UNIT] in there:
-        _refuse_foreign({PLACES[UNIT]: ""})
+    name = UNIT
+    if instance is not None:
+        config_of(instance, context.config_path)
+        name = instance_unit(instance)
+    _require_root("uninstall", instance)
+    of_one, of_many = PLACES[UNIT], TEMPLATE_PLACE
+    place, other = (of_one, of_many) if instance is None else (of_many, of_one)
+    needed_by = [] if instance is None else others(instance)
+    removed = [] if needed_by else [place]
+    if not needed_by and not other.exists():
+        removed += [path for file, path in PLACES.items() if file != UNIT]
+    there = {path: text for path in removed if (text := _read(path)) is not None}
+    if place in there:
+        _refuse_foreign({place: ""}, name)
     steps: list[str] = []
-    if PLACES[UNIT] in there:
-        steps += _run("systemctl", "disable", *(["--now"] if is_booted() else []), UNIT)
-    for place, text in there.items():
+    if _read(place) is not None:
+        steps += _run("systemctl", "disable", *(["--now"] if is_booted() else []), name)
+        steps += [f"kept {place} for {', '.join(needed_by)}"] * bool(needed_by)
+    for path, text in there.items():
         if is_untouched(text):
-            with Directory(place.parent) as directory:
-                directory.remove(place.name)
-            steps.append(f"removed {place}")
+            with Directory(path.parent) as directory:
+                directory.remove(path.name)
+            steps.append(f"removed {path}")
         else:
-            steps.append(f"kept {place}: it was changed by hand")
+            steps.append(f"kept {path}: it was changed by hand")
     if there and is_booted():
         steps += _run("systemctl", "daemon-reload")
-    stays = [str(path) for path in _STAYS if path.exists()]
-    left = [f"kept {', '.join(stays)} and the service's user"] if there and stays else []
+    stays = (SYSTEM_PATH.parent, STATE, place.with_name(f"{place.name}.d"))
+    kept = [str(path) for path in stays if path.exists()]
+    left = [f"kept {', '.join(kept)} and the service's user"] if steps and kept else []
     _report(context, [*steps, *left] or ["nothing was installed"], [])
 
 
 # -- this machine ------------------------------------------------------------------------------
 
 
-def _machine(run_as: str, context: Context) -> Machine:
+def _machine(run_as: str, instance: str | None, context: Context) -> Machine:
     program = _program()
     needs = (program, Path(sys.prefix), Path(sys.base_prefix), Path(__file__).resolve())
     homes = tuple(path for path in needs if is_in_a_home(path))
     config = (context.config_path or SYSTEM_PATH).absolute()
+    if instance is not None:
+        config = config_of(instance, context.config_path)
     if run_as == USER:
-        return Machine(program, config=config, homes=homes)
+        return Machine(program, config=config, homes=homes, instance=instance)
     if run_as == "root":
         raise UsageError(
             "the service must not run as root", "--run-as the user of your application"
@@ -118,7 +146,7 @@ def _machine(run_as: str, context: Context) -> Machine:
         account = pwd.getpwnam(run_as)
     except KeyError:
         raise UsageError(f"there is no user {run_as}", f"adduser --system {run_as}") from None
-    return Machine(program, run_as, group_name(account.pw_gid), config, homes)
+    return Machine(program, run_as, group_name(account.pw_gid), config, homes, instance)
 
 
 def _program() -> Path:
@@ -136,10 +164,11 @@ def _for_all() -> str:
     return f"install it where every user can read it: {for_all_users()}"
 
 
-def _require_root(command: str) -> None:
+def _require_root(command: str, instance: str | None) -> None:
     if os.geteuid() != 0:
+        which = "" if instance is None else f" --instance {instance}"
         raise AccessDenied(
-            f"service {command} needs root", f"run: sudo {_program()} service {command}"
+            f"service {command} needs root", f"run: sudo {_program()} service {command}{which}"
         )
 
 
@@ -150,14 +179,14 @@ def _refuse_temporary(program: Path) -> None:
         )
 
 
-def _refuse_foreign(wanted: dict[Path, str]) -> None:
+def _refuse_foreign(wanted: dict[Path, str], unit: str) -> None:
     """Raise UsageError for a file that was changed by hand."""
     for place, text in wanted.items():
         there = _read(place)
         if there not in {None, text} and not is_untouched(str(there)):
             raise UsageError(
                 f"{place} was changed since `shipper service install`, or not written by it",
-                f"keep your changes in a drop-in (systemctl edit {UNIT}) and remove the file",
+                f"keep your changes in a drop-in (systemctl edit {unit}) and remove the file",
             )
 
 
@@ -223,11 +252,15 @@ def _write(place: Path, text: str) -> str:
     return f"wrote {place}"
 
 
-def _apply(wanted: dict[Path, str]) -> Iterator[str]:
+def _apply(wanted: dict[Path, str], machine: Machine) -> Iterator[str]:
     users, directories = PLACES["shipper.sysusers"], PLACES["shipper.tmpfiles"]
     if users in wanted:
         yield from _run("systemd-sysusers", str(users))
     yield from _run("systemd-tmpfiles", "--create", str(directories))
+    if machine.instance is not None:
+        # systemd makes it too, but only when the daemon starts: `shipper init` comes before.
+        owner = ("-o", machine.user, "-g", machine.group)
+        yield from _run("install", "-d", "-m", "2770", *owner, str(machine.state))
     if is_booted():
         yield from _run("systemctl", "daemon-reload")
 

@@ -9,34 +9,31 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from shipper.cli.setup.instances import TOOL_SECONDS
 from shipper.cli.setup.units import RELAXED, USER, Machine, place_of
-from shipper.config.loader import SYSTEM_PATH
 from shipper.doctor.access import User, group_name
-from shipper.doctor.unit import UNIT
 from shipper.errors import ShipperError
-
-DROP_INS = Path("/etc/systemd/system/shipper.service.d")
-STATE = Path("/var/lib/shipper")
-TOOL_SECONDS = 120.0
 
 
 def next_steps(machine: Machine) -> Iterator[str]:
     """Yield the operator's next steps, in order."""
     shipper = machine.program
     if not machine.config.exists():
-        outbox = "sqlite:////var/lib/shipper/outbox.db"
-        yield f"{shipper} init -o {machine.config} --database {outbox}   (or your own database)"
-    elif not (api_id := SYSTEM_PATH.with_name("api_id")).exists():
+        options = f"-o {machine.config} --database sqlite:///{machine.state}/outbox.db"
+        if machine.instance is not None:
+            options += f" --api-id-file {machine.api_id}"
+        yield f"{shipper} init {options}   (or your own database)"
+    elif not (api_id := machine.api_id).exists():
         yield f"install -m 600 /dev/stdin {api_id}   (paste the API ID, then Ctrl-D)"
     yield from _readable(machine)
     yield from _drop_in(machine)
-    yield from _relaxed()
+    yield from _relaxed(machine.drop_ins)
     if machine.user == USER:
         yield f"usermod -aG {machine.group} YOUR_APP   (YOUR_APP: the user of your application)"
-    if _succeeds("systemctl", "is-active", UNIT):
-        yield f"systemctl restart {UNIT}   (it still runs with the old unit)"
+    if _succeeds("systemctl", "is-active", machine.unit):
+        yield f"systemctl restart {machine.unit}   (it still runs with the old unit)"
     else:
-        yield f"systemctl enable --now {UNIT}"
+        yield f"systemctl enable --now {machine.unit}"
 
 
 def _readable(machine: Machine) -> Iterator[str]:
@@ -59,22 +56,22 @@ def _drop_in(machine: Machine) -> Iterator[str]:
         path = database_path(load(machine.config, {}).database.url)
     except ShipperError:
         return  # `shipper check` lists the mistakes
-    if path is None or path.is_relative_to(STATE) or not path.parent.is_dir():
+    if path is None or path.is_relative_to(machine.state) or not path.parent.is_dir():
         return
     group = group_name(path.parent.stat().st_gid)
     yield (
-        f"systemctl edit {UNIT}   (the outbox is in {path.parent}: add"
+        f"systemctl edit {machine.unit}   (the outbox is in {path.parent}: add"
         f" [Service] ReadWritePaths={path.parent} SupplementaryGroups={group}, on two lines)"
     )
 
 
-def _relaxed() -> Iterator[str]:
+def _relaxed(drop_ins: Path) -> Iterator[str]:
     """Yield a drop-in for a container in which systemd can't do the unit's sandboxing."""
     if shutil.which("systemd-detect-virt") is None:
         return
     if _succeeds("systemd-detect-virt", "--quiet", "--container"):
         yield (
-            f"install -D -m 644 -t {DROP_INS} {place_of(RELAXED)}   (this is a container: only if"
+            f"install -D -m 644 -t {drop_ins} {place_of(RELAXED)}   (this is a container: only if"
             " the service fails with status=226/NAMESPACE, 217/USER or 243/CREDENTIALS)"
         )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from shipper import resources
 from shipper.config.loader import SYSTEM_PATH
-from shipper.doctor.unit import UNIT
+from shipper.doctor.unit import TEMPLATE, UNIT, instance_unit
 from shipper.errors import UsageError
 
 PLACES = {
@@ -20,6 +20,8 @@ PLACES = {
     "shipper.sysusers": Path("/etc/sysusers.d/shipper.conf"),
     "shipper.tmpfiles": Path("/etc/tmpfiles.d/shipper.conf"),
 }
+TEMPLATE_PLACE = PLACES[UNIT].with_name(TEMPLATE)
+STATE = Path("/var/lib/shipper")
 USER = "shipper"
 RELAXED = "in-a-container.conf"
 """A drop-in for containers in which systemd can't do the unit's sandboxing."""
@@ -42,6 +44,38 @@ class Machine:
     config: Path = SYSTEM_PATH
     homes: tuple[Path, ...] = ()
     """The paths of the program and of Python that ProtectHome=yes would hide."""
+    instance: str | None = None
+    """Which daemon of several; None for the only one."""
+
+    @property
+    def unit(self) -> str:
+        """Return the unit that is started and stopped."""
+        return UNIT if self.instance is None else instance_unit(self.instance)
+
+    @property
+    def places(self) -> dict[str, Path]:
+        """Return where each packaged file belongs: all daemons of the template have one file."""
+        if self.instance is None:
+            return PLACES
+        return {TEMPLATE: TEMPLATE_PLACE} | {n: p for n, p in PLACES.items() if n != UNIT}
+
+    @property
+    def drop_ins(self) -> Path:
+        """Return the directory for changes of the unit's file, whichever daemon it runs."""
+        file = next(iter(self.places.values()))
+        return file.with_name(f"{file.name}.d")
+
+    @property
+    def state(self) -> Path:
+        """Return the directory that the service can write to."""
+        return STATE if self.instance is None else STATE / self.instance
+
+    @property
+    def api_id(self) -> Path:
+        """Return the file that systemd passes to the daemon."""
+        return SYSTEM_PATH.with_name(
+            "api_id" if self.instance is None else f"{self.instance}.api_id"
+        )
 
 
 def texts(machine: Machine) -> dict[Path, str]:
@@ -57,7 +91,7 @@ def texts(machine: Machine) -> dict[Path, str]:
             )
     return {
         place: _marked(_fitted(packaged(name), machine))
-        for name, place in PLACES.items()
+        for name, place in machine.places.items()
         if machine.user == USER or name != "shipper.sysusers"
     }
 

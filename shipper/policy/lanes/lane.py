@@ -11,13 +11,15 @@ from shipper.policy.lanes.phase import FETCHING, FOLLOWING, IDLE, WAITING, Phase
 from shipper.policy.streak import Streak
 
 Name = str | int
+UNKNOWN = -1
+"""The shard of a lane of which only the name is known."""
 
 
 class Candidate(NamedTuple):
     """A pending row as a look at the outbox shows it. `wait` is in seconds; 0 if the row is due.
 
     `failed` says that the row has been tried before. `held` says that its key was held at the time
-    of the look.
+    of the look. `shard` is the shard that the lane lies in.
     """
 
     id: int
@@ -25,6 +27,7 @@ class Candidate(NamedTuple):
     wait: float = 0.0
     failed: bool = False
     held: bool = False
+    shard: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -58,6 +61,10 @@ class Lane:
 
     begun_by: int = 0  # the number of the sweep that has seen its first row; 0 if none has
 
+    # Kept by `handover`.
+    shard: int = UNKNOWN
+    leaves: bool = False  # whether it goes to another daemon: it starts nothing, and is forgotten
+
     def enter(self, phase: Phase) -> None:
         """Enter a phase. An illegal move raises AssertionError."""
         assert phase in FOLLOWING[self.phase], f"{self.phase.name} can't become {phase.name}"
@@ -67,6 +74,15 @@ class Lane:
         """Return whether no row can follow: it has `depth` rows, lacks one, or waits."""
         is_full = len(self.queue) + self.claiming >= depth
         return is_full or self.incomplete or FETCHING <= self.phase <= WAITING
+
+    def meets(self, row: Candidate, sweep: int) -> bool:
+        """Take in a row that a sweep has met while the lane waits; return whether to wake it.
+
+        That is so if the head it waits for is gone, or if an operator has made it due.
+        """
+        is_head, met = row.id == self.last_id, self.met
+        self.met = sweep
+        return not row.failed if is_head else met != sweep
 
     @property
     def head(self) -> Event:

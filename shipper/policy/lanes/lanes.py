@@ -9,46 +9,17 @@ from itertools import takewhile
 from math import inf
 
 from shipper.policy.event import Event
-from shipper.policy.lanes.failed import Failed
 from shipper.policy.lanes.lane import Candidate, Lane, Name
-from shipper.policy.lanes.loaded import Loaded
-from shipper.policy.lanes.overlooked import Overlooked
-from shipper.policy.lanes.phase import FETCHING, FORGOTTEN, IDLE, IN_FLIGHT, READY, WAITING
-from shipper.policy.lanes.ready import Ready
-from shipper.policy.lanes.to_fetch import ToFetch
-from shipper.policy.lanes.waiting import AT_ONCE, Waiting
+from shipper.policy.lanes.moves import LaneMoves
+from shipper.policy.lanes.phase import IDLE, IN_FLIGHT, READY, WAITING
+from shipper.policy.lanes.waiting import AT_ONCE
 
 
-class Lanes:
+class Lanes(LaneMoves):
     """All lanes of a destination that are loaded or waiting.
 
-    `window` and `bytes_max` bound the loaded events, `depth` those of one lane, and `places` those
-    in flight. `waiting_max` bounds the lanes that wait: if there are more, those that wait the
-    longest are overlooked until the next sweep.
+    The bounds are those of `LaneMoves`.
     """
-
-    def __init__(
-        self,
-        window: int,
-        depth: int,
-        *,
-        places: int = 64,
-        bytes_max: int = 32 << 20,
-        waiting_max: int = 50_000,
-    ) -> None:
-        self.depth = depth
-        self.loaded = Loaded(window, bytes_max)
-        self.held: set[Name] = set()
-        """The known lanes that are held. Each row of an unknown lane says whether it is held."""
-        self.overlooked = Overlooked()
-        self.skipped = Overlooked()
-        """Unknown lanes with rows that were skipped as held: a later row isn't their first."""
-        self.sweep = 0  # the number of the sweep that runs; 0 if none does
-        self._lanes: dict[Name, Lane] = {}
-        self._ready = Ready(places)
-        self.to_fetch = ToFetch()
-        self._waiting = Waiting(waiting_max)
-        self._failed = Failed()
 
     # -- what the drain asks ------------------------------------------------------------------
 
@@ -78,7 +49,7 @@ class Lanes:
         `sure` says that every pending row before it has been seen: so the first row of an unknown
         lane is its beginning. A lane that the sweep has begun may have rows before the tail's.
         """
-        if row.id in self.loaded:
+        if row.id in self.loaded or not self.handover.keeps(row.shard):
             return False
         lane = self._lanes.get(row.lane)
         if row.held or row.lane in self.held:
@@ -97,8 +68,8 @@ class Lanes:
         is_early = tail and 0 < lane.begun_by == self.sweep
         if is_early or lane.is_shut(self.depth) or row.wait > 0:
             lane.incomplete = True
-            if sweep and lane.phase is WAITING and not lane.kept:
-                self._meet_again(lane, row, sweep)
+            if sweep and lane.phase is WAITING and not lane.kept and lane.meets(row, sweep):
+                self._wake(lane)
             return False
         self._expect(lane, row.id)
         return True
@@ -106,7 +77,8 @@ class Lanes:
     def _meet(self, candidate: Candidate, now: float, sure: bool) -> bool:  # noqa: FBT001
         if candidate.lane in self.overlooked:
             return False
-        lane = self._lanes[candidate.lane] = Lane(candidate.lane, begun_by=self.sweep)
+        lane = Lane(candidate.lane, begun_by=self.sweep, shard=candidate.shard)
+        self._lanes[candidate.lane] = lane
         if candidate.wait > 0 or candidate.failed:
             self._sleep(lane, candidate.id, now + candidate.wait, charged=True)
             return False
@@ -117,19 +89,17 @@ class Lanes:
         self._place(lane)
         return False
 
-    def _meet_again(self, lane: Lane, candidate: Candidate, sweep: int) -> None:
-        """Wake a lane if the head it waits for is gone, or if an operator has made it due."""
-        is_head = candidate.id == lane.last_id
-        if (is_head and not candidate.failed) or not (is_head or lane.met == sweep):
-            self._wake(lane)
-        lane.met = sweep
-
     def take_page(self, lane: Lane, page: Sequence[Candidate], limit: int, now: float) -> list[int]:
         """Take in the first rows of one lane; return the ids to claim.
 
         A page with fewer rows than `limit` is the whole lane.
         """
         lane.enter(IDLE)
+        if page:
+            lane.shard = page[0].shard
+            lane.leaves = not self.handover.keeps(lane.shard)
+        if lane.leaves:
+            page = []
         if page and page[0].held:
             self.held.add(lane.name)
             page = []
@@ -254,6 +224,39 @@ class Lanes:
         else:
             self._place(lane)
 
+    def keep_only(self, shards: frozenset[int]) -> list[Lane]:
+        """Let the lanes of all other shards leave; return them, with those that leave already.
+
+        The caller stops asking for their rows.
+        """
+        leaving = self.handover.keep_only(shards, self._lanes.values())
+        for lane in leaving:
+            if lane.phase is WAITING:
+                self._wake(lane)
+            else:
+                self._place(lane)
+        return leaving
+
+    def sweep_anew(self, sweep: int) -> None:
+        """Let another sweep take the place of the one that runs, if one runs.
+
+        What that one has begun, the new one has begun: it hasn't seen the rest of it either.
+        """
+        for lane in self._lanes.values():
+            if 0 < lane.begun_by == self.sweep:
+                lane.begun_by = sweep
+        self.begin_sweep(sweep)
+
+    def begin_sweep(self, sweep: int) -> None:
+        """Forget what was overlooked and skipped: this sweep finds it."""
+        self.sweep = sweep
+        self.overlooked.clear()
+        self.skipped.clear()
+
+    def set_places(self, places: int) -> None:
+        """Let so many events be in flight at once from now on."""
+        self._ready.set_places(places)
+
     def unload_all(self) -> None:
         """Unload everything that isn't in flight."""
         for lane in list(self._lanes.values()):
@@ -261,60 +264,3 @@ class Lanes:
             if lane.phase is not IN_FLIGHT:
                 self._unload(lane)
             self._place(lane)
-
-    # -- inside -------------------------------------------------------------------------------
-
-    def _expect(self, lane: Lane, row: int) -> None:
-        lane.claiming += 1
-        lane.last_id = max(lane.last_id, row)
-        self.loaded.expect(row)
-
-    def _place(self, lane: Lane) -> None:
-        """Put a lane in line to be sent or fetched, or forget it; not before what it waits for."""
-        if lane.claiming or lane.phase >= FETCHING:
-            return
-        held = lane.name in self.held
-        if held or lane.stale:
-            self._unload(lane)
-        if lane.queue:
-            self._ready.put(lane)
-        elif lane.incomplete and not held:
-            self.to_fetch.put(lane)
-        else:
-            if held:
-                self.skipped.add(lane.name, inf)
-            self._forget(lane)
-
-    def _forget(self, lane: Lane) -> None:
-        self._ready.calm(lane)
-        self._failed.remember(lane.streak)
-        lane.enter(FORGOTTEN)
-        del self._lanes[lane.name]
-        self.held.discard(lane.name)
-
-    def _unload(self, lane: Lane) -> None:
-        while lane.queue:
-            self.loaded.let_go(lane.queue.pop(0))
-        lane.last_id = 0
-        self.loaded.keep_no_longer(lane)
-
-    def _sleep(self, lane: Lane, head: int, due: float, *, charged: bool) -> None:
-        self._ready.calm(lane)
-        if lane.stale:  # an event that came back goes before the head, and can go at once
-            self._place(lane)
-            return
-        lane.charged = charged
-        if not lane.kept:
-            lane.last_id, lane.incomplete = head, True
-        longest, until = self._waiting.put(lane, due)
-        if longest is not None and not longest.claiming:
-            self._waiting.wake(longest)
-            self._unload(longest)
-            self.overlooked.add(longest.name, until)
-            self._forget(longest)
-
-    def _wake(self, lane: Lane) -> None:
-        self._waiting.wake(lane)
-        self._ready.wake(lane)
-        self.loaded.keep_no_longer(lane)
-        self._place(lane)

@@ -23,8 +23,7 @@ class Ready:
 
     def __init__(self, places: int) -> None:
         self._places = places
-        self._least = max(1, places // LEAST_SHARE)
-        self._share = self._least
+        self._share = self._least = max(1, places // LEAST_SHARE)
         self._fresh: deque[Lane] = deque()
         self._again: deque[Lane] = deque()
         self._trying = 0  # in flight, from the second line
@@ -74,6 +73,12 @@ class Ready:
         return self._again if is_next else self._fresh
 
     # -- the share ----------------------------------------------------------------------------
+
+    def set_places(self, places: int) -> None:
+        """Let so many lanes be in flight at once from now on."""
+        self._places = places
+        self._least = max(1, places // LEAST_SHARE)
+        self._share = min(max(self._share, self._least), places)
 
     def fly(self, lane: Lane) -> None:
         """Record that the head of a lane is in flight."""

@@ -19,15 +19,15 @@ It must never return a row above the watermark. It must always return a lane fro
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from shipper.errors import OutboxChanged
-from shipper.store.db.dialect import ALL_IDS, Dialect, dialect_of
-from shipper.store.db.postgres.catalog import CLUSTER
-from shipper.store.db.statement import Channel, Sent, Statement
+from shipper.store.db.dialect import ALL_IDS, dialect_of
+from shipper.store.db.statement import Channel, Sent
 from shipper.store.db.transactions import Follow, asking, glancing, is_ready, viewing
 from shipper.store.drain.commands import Commands
 from shipper.store.drain.floors import Floors
+from shipper.store.drain.look_statements import LookStatements
 from shipper.store.drain.messages import (
     NOT_SEEN,
     Holds,
@@ -40,7 +40,6 @@ from shipper.store.drain.messages import (
 from shipper.store.drain.watermark import Watermark
 from shipper.store.schema.damage import damage, lease_row, made_of
 
-_INDEXES = ("pending", "maybe", "key")
 # The tables are checked with every 16th pulse: within seconds, also while nothing happens.
 _LOOKED_AT_EVERY = 16
 
@@ -59,8 +58,8 @@ class Looks:
         self._engine = engine
         self._token = token
         self._dialect = dialect_of(engine)
-        self._sql = _LookStatements(self._dialect)
-        self._sql_of_shards = _LookStatements(self._dialect, of_shards=True)
+        self._sql = LookStatements(self._dialect)
+        self._sql_of_shards = LookStatements(self._dialect, of_shards=True)
         # SQLite has one writer at a time: ids are in the order of commits, nothing is held back.
         self._watermark = Watermark(0 if self._dialect.may_hold_back else ALL_IDS)
         # The number is comparable only on the connection that read it.
@@ -275,63 +274,6 @@ class Looks:
         return self._commands.touched(since)
 
 
-def _lane(dialect: Dialect, columns: str, table: str, its: str) -> str:
-    """Return the query for the beginning of a lane; on PostgreSQL from a floor on (`floors`)."""
-    mine = f"WHERE status = 'pending' AND id <= :safe AND {dialect.same_key}{its}"
-    if not dialect.keeps_dead_rows:
-        return f"{columns} FROM {table} {mine} ORDER BY maybe_received DESC, id LIMIT :limit"
-    columns += f", maybe_received FROM {table} {mine}"
-    return (
-        f"({columns} AND maybe_received >= 1 ORDER BY maybe_received DESC, id LIMIT :limit)"
-        f" UNION ALL ({columns} AND maybe_received = 0 AND id > :floor ORDER BY id LIMIT :limit)"
-    )
-
-
 def _place_of(row: Sequence[Any]) -> tuple[int, int]:
     """Return a row's place in its lane; its last column says whether it may have been received."""
     return (-row[-1], row[0])
-
-
-class _LookStatements:
-    """The statements of this module, made once for a dialect; `of_shards` for some shards only."""
-
-    def __init__(self, dialect: Dialect, *, of_shards: bool = False) -> None:
-        moment = dialect.moment.format("next_attempt_at")
-        # With LIMIT, PostgreSQL looks the hold up for each row; with EXISTS its planner may read
-        # all holds.
-        held = (
-            "(SELECT 1 FROM shipper_hold AS h WHERE"
-            f" {dialect.its_hold.format(hold='h', row='shipper_outbox')} LIMIT 1)"
-        )
-        columns = (
-            f"SELECT id, {dialect.ordering_key} AS ordering_key, {moment} AS next_attempt_at,"
-            f" {held} AS held{', slot & 63' if dialect.moves_shards else ''}"
-        )
-        its = " AND slot & 63 = ANY(CAST(:shards AS int[]))" if of_shards else ""
-        pending = f"WHERE status = 'pending' AND destination = :destination AND id <= :safe{its}"
-        page = "AND id > :after ORDER BY id LIMIT :limit"
-        table = {name: f"shipper_outbox{dialect.along.format(name)}" for name in _INDEXES}
-        self.looks = {
-            "pending": Statement(dialect, f"{columns} FROM {table['pending']} {pending} {page}"),
-            "maybe_received": Statement(
-                dialect, f"{columns} FROM {table['maybe']} {pending} AND maybe_received = 1 {page}"
-            ),
-            "lane": Statement(dialect, _lane(dialect, columns, table["key"], its)),
-        }
-        self.single = Statement(dialect, f"{columns} FROM shipper_outbox {pending} AND id = :id")
-        since, next_try, updated, failing = map(
-            dialect.moment.format, ("since", "next_try_at", "updated_at", "failing_since")
-        )
-        self.links = text(
-            f"SELECT name, state, reason, {since} AS since, {next_try} AS next_try_at,"
-            f" {updated} AS updated_at, failures, last_error, {failing} AS failing_since"
-            f" FROM {dialect.counters}"
-        )
-        self.version = Statement(dialect, "PRAGMA data_version")
-        self.made = Statement(dialect, dialect.made)
-        self.shape = Statement(dialect, dialect.shape)
-        self.pulse = Statement(dialect, dialect.pulse)
-        self.may_read_cluster = Statement(
-            dialect, "SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
-        )
-        self.cluster = Statement(dialect, CLUSTER)

@@ -12,20 +12,21 @@ database's thread can both use it, but never at the same time (`shipper.daemon.s
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from shipper.clock import SystemClock
 from shipper.errors import OutboxChanged
 from shipper.policy.event import Event
 from shipper.policy.shares import Shares
-from shipper.store.db.dialect import Dialect, dialect_of
-from shipper.store.db.statement import Channel, Statement
+from shipper.store.db.dialect import dialect_of
+from shipper.store.db.statement import Channel
 from shipper.store.db.transactions import Follow, exchanging, writing
 from shipper.store.drain import record as recording
 from shipper.store.drain import sqlite_planner
 from shipper.store.drain.fetch import Fetch
 from shipper.store.drain.messages import LinkRow, Work
 from shipper.store.drain.numbers import delivery_numbers
+from shipper.store.drain.queue_statements import QueueStatements
 from shipper.store.lease.claims import ClaimBook, dump_ids, load_ids
 from shipper.store.lease.lease import Newcomer, Owner
 from shipper.store.lease.lost import taken_over
@@ -65,7 +66,7 @@ class Queue:
     ) -> None:
         self._engine = engine
         self._dialect = dialect_of(engine)
-        self._sql = _QueueStatements(self._dialect)
+        self._sql = QueueStatements(self._dialect)
         self._turns = TurnBook(self._dialect, monotonic)
         self._tenure: Sole | Membership = (
             Sole() if self._dialect.is_file else Membership(engine, monotonic)
@@ -96,9 +97,14 @@ class Queue:
         """Whether other daemons can share the outbox, so that `attend` has something to do."""
         return self._dialect.moves_shards
 
-    def set_lease(self, ttl: float) -> None:
-        """Set how long the lease lasts, in seconds, from the next time on that it is prolonged."""
-        self._ttl = ttl
+    def describe(self, ttl: float, name: str, settings: str) -> None:
+        """Set how long the lease lasts (seconds), and what others see of this daemon.
+
+        It holds from the next time on that the lease is prolonged.
+        """
+        self._ttl, before = ttl, self._tenure.newcomer
+        if before is not None:
+            self._tenure.newcomer = before._replace(ttl=ttl, name=name, settings=settings)
 
     def acquire(
         self, owner: Owner, *, alone: bool = True, name: str = "", settings: str = ""
@@ -123,13 +129,13 @@ class Queue:
         self._numbers.forget()
         return left
 
-    def attend(self, give: frozenset[int]) -> Shares:
+    def attend(self, gave: frozenset[int]) -> Shares:
         """Give back shards in which nothing is claimed, and take those that are due; see `shares`.
 
         Raises LeaseLost if another process has ended this daemon, and OutboxChanged as `renew`.
         """
-        before = self._tenure.shares.held - give  # without an answer, they may be another's by now
-        shares = self._tenure.attend(self._turn, give)
+        before = self._tenure.shares.held - gave  # without an answer, they may be another's by now
+        shares = self._tenure.attend(self._turn, gave)
         if shares.held - before:
             self._numbers.forget()  # their last holder may have recorded with greater numbers
         return shares
@@ -152,7 +158,7 @@ class Queue:
     def fence(self, tx: Connection) -> None:
         """Prolong the lease in the caller's transaction, so that it can't commit without it."""
         self._tenure.hold(tx, self._turn)
-        self._tenure.renew(tx, self._turn.token, self._ttl)
+        self._tenure.renew(tx, self._turn.token)
 
     # -- a turn -------------------------------------------------------------------------------
 
@@ -295,25 +301,3 @@ def _at_home(events: list[Event], homes: Mapping[int, str]) -> list[Event]:
 def _place(link: LinkRow) -> str:
     """Return by what links are sorted: daemons that write in one order don't block each other."""
     return link.destination
-
-
-class _QueueStatements:
-    """The statements of this module, made once for a dialect."""
-
-    def __init__(self, dialect: Dialect) -> None:
-        self.made = Statement(dialect, dialect.made)
-        self.started = Statement(dialect, f"SELECT {dialect.started}")
-        shares = dialect.moves_shards
-        column, value = ("token, ", ":token, ") if shares else ("", "")
-        its = " AND token = :token" if shares else ""
-        self.claim = text(f"SELECT ids FROM shipper_claim WHERE number = :number{its}")
-        self.insert_claim = Statement(
-            dialect,
-            f"INSERT INTO shipper_claim ({column}number, ids) VALUES ({value}:number, :ids)",
-        )
-        self.rewrite_claim = Statement(
-            dialect, f"UPDATE shipper_claim SET ids = :ids WHERE number = :number{its}"
-        )
-        self.end_claims = Statement(
-            dialect, f"DELETE FROM shipper_claim WHERE number IN {dialect.ids}{its}"
-        )

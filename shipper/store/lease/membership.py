@@ -80,9 +80,10 @@ class Membership:
 
     def __init__(self, engine: Engine, monotonic: Callable[[], float]) -> None:
         self.shares: Shares = NOTHING
+        self.newcomer: Newcomer | None = None
+        """What the others see of this daemon; a change is written when the lease is prolonged."""
         self._engine = engine
         self._watch = StillnessTimer(monotonic)
-        self._owner: Owner | None = None
 
     # -- the steps of the protocol ----------------------------------------------------------------
 
@@ -93,7 +94,7 @@ class Membership:
         SchemaError if a tool has deleted the row of the lease.
         """
         lease_row(tx.execute(sql.LOCK).all())
-        self._owner = owner = newcomer.owner
+        self.newcomer = newcomer
         ended = self._end_over(tx, _daemons(tx), sql.LOCK_DAEMONS)
         living = _daemons(tx)
         if newcomer.alone and living:
@@ -101,8 +102,9 @@ class Membership:
         rest = _end_orphans(tx)
         token = int(tx.execute(sql.NEXT_TOKEN).scalar_one())
         tx.execute(sql.GIVE_TOKEN, {"token": token})
-        values = {"token": token, "name": newcomer.name or owner.host, "owner": owner.write()}
-        tx.execute(sql.JOIN, values | {"ttl": newcomer.ttl, "settings": newcomer.settings})
+        values = {"token": token, "owner": newcomer.owner.write()}
+        tx.execute(sql.JOIN, values | _shown(newcomer))
+        tx.execute(sql.FORGET_ORDER)
         turn = Turn(*tx.execute(sql.BEGIN, {"token": token}).one())
         if not living:
             tx.execute(sql.FREE_SHARDS)
@@ -196,15 +198,17 @@ class Membership:
             raise went_back()
         return Turn(*found[0])
 
-    def renew(self, tx: Connection, token: int, ttl: float) -> None:
+    def renew(self, tx: Connection, token: int) -> None:
         """Prolong the lease; the caller has locked this daemon's row."""
-        tx.execute(sql.RENEW, {"token": token, "ttl": ttl})
+        assert self.newcomer is not None, "it has joined"
+        tx.execute(sql.RENEW, {"token": token} | _shown(self.newcomer))
 
     # -- inside -----------------------------------------------------------------------------------
 
     def _left(self, row: DaemonRow) -> float:
         owner = Owner.read(row.owner)
-        is_free = row.owner is None or owner == self._owner
+        is_ours = self.newcomer is not None and owner == self.newcomer.owner
+        is_free = row.owner is None or is_ours
         if is_free or (owner is not None and owner.is_dead()):
             return 0.0
         return self._watch.left(row)
@@ -256,6 +260,11 @@ def begin_again(tx: Connection) -> None:
     for row in _daemons(tx):
         end(tx, POSTGRES, row.token)
     tx.execute(sql.CORRECTED, {"token": last.token})
+
+
+def _shown(newcomer: Newcomer) -> dict[str, object]:
+    name = newcomer.name or newcomer.owner.host
+    return {"ttl": newcomer.ttl, "name": name, "settings": newcomer.settings}
 
 
 def _shares(

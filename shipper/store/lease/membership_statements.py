@@ -50,10 +50,14 @@ JOIN: Final = text(
     "INSERT INTO shipper_daemon (token, name, owner, ttl, expires_at, settings)"
     f" VALUES (:token, :name, :owner, CAST(:ttl AS double precision), {_EXPIRES}, :settings)"
 )
-# If an operator has set the sequence of ids back, nothing is known about their order.
+# If an operator has set the sequence of ids back, nothing is known about their order: what turns say
+# of it has to go before the ids have risen again.
+FORGET_ORDER: Final = text(
+    f"UPDATE shipper_turn SET settled = top FROM (SELECT {TOP} AS top) AS given WHERE settled > top"
+)
 BEGIN: Final = text(
     "INSERT INTO shipper_turn (turn, token, claim, delivery, settled)"
-    f" SELECT 0, :token, 0, 0, coalesce(least(max(settled), {TOP}), 0) FROM shipper_turn"
+    " SELECT 0, :token, 0, 0, coalesce(max(settled), 0) FROM shipper_turn"
     " RETURNING turn, token, claim, delivery, settled"
 )
 # The first waits for what these daemons are writing; the second leaves out those that write now.
@@ -68,10 +72,9 @@ LAST: Final = text(
     " ORDER BY turn DESC LIMIT 1"
 )
 RENEW: Final = text(
-    "UPDATE shipper_daemon SET ttl = CAST(:ttl AS double precision),"
-    f" expires_at = {_EXPIRES} WHERE token = :token"
+    "UPDATE shipper_daemon SET ttl = CAST(:ttl AS double precision), name = :name,"
+    f" settings = :settings, expires_at = {_EXPIRES} WHERE token = :token"
 )
-SETTINGS: Final = text("UPDATE shipper_daemon SET settings = :settings WHERE token = :token")
 
 # A tool may have emptied the table.
 OWN_SHARDS: Final = text(

@@ -22,13 +22,14 @@ class Sole:
     """The lease of the only daemon; see `Membership` for what the same calls do on a server."""
 
     shares: Final = WHOLE
+    newcomer: Newcomer | None = None
 
     def join(self, tx: Connection, newcomer: Newcomer) -> tuple[Turn, int]:
         """Take the lease; return the last turn, and how many events a dead process may have sent.
 
         Raises SchemaError if a tool has deleted the row of the lease.
         """
-        turn = self._last(tx)
+        self.newcomer, turn = newcomer, self._last(tx)
         turn = turn._replace(token=turn.token + 1)
         tx.execute(_TAKE, _taken(turn.token, newcomer))
         return turn, recover(tx, SQLITE, turn.token)
@@ -42,7 +43,7 @@ class Sole:
             raise taken_over()
         return last
 
-    def renew(self, tx: Connection, token: int, ttl: float) -> None:
+    def renew(self, tx: Connection, token: int) -> None:
         """Do nothing: the lock lasts as long as the process."""
 
     def leave(self, tx: Connection, token: int) -> None:

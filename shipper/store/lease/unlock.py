@@ -1,8 +1,8 @@
-"""Ending a lease that is stuck, after an operator has confirmed that its holder has ended.
+"""Ending daemons whose leases are stuck, after an operator has confirmed that they have ended.
 
-It refuses if the holder certainly runs: on this machine, or because it has changed its lease since
-the question to the operator. The next daemon that takes the outbox marks the events that the holder
-may have sent.
+It decides which daemons can be ended: none that certainly runs on this machine, and if some haven't
+prolonged their leases in time, only these. It refuses to end one that has changed its row since the
+question to the operator. What a daemon may have sent is marked as it is ended.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,10 @@ from shipper.store.db.transactions import glancing, writing
 from shipper.store.lease import membership
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.lease import Owner
+from shipper.store.lease.membership_statements import CHANGED
+
+# A daemon prolongs its lease after a third of its time.
+_SILENT = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,32 +38,38 @@ class Stuck:
     frozen: tuple[int, ...] = ()
 
 
-def find(engine: Engine, path: Path | None) -> Stuck | None:
-    """Return the lease that can be ended, or None; `path` is the SQLite file.
+def find(engine: Engine, path: Path | None) -> list[Stuck]:
+    """Return the leases that can be ended; `path` is the SQLite file.
 
-    Raises OutboxHeld if its holder runs on this machine.
+    Raises OutboxHeld if all daemons certainly run: on this machine, or the holder of a file's lock.
     """
     if path is not None:
         if FileLock(path).is_held():
             raise OutboxHeld(
                 "a process holds the lock of this file, and lives", "stop it: the lock ends with it"
             )
-        return None  # a dead process's row in the file doesn't stop a new daemon
+        return []  # a dead process's row in the file doesn't stop a new daemon
     dialect = dialect_of(engine)
     with snapshot(engine) as tx:
-        row = tx.execute(_lease(dialect)).first()
-    if row is None:
-        return None
-    owner = Owner.read(row.owner)
-    if owner is not None and owner.is_local() and not owner.is_dead():
+        rows = tx.execute(_leases(dialect)).all()
+    owners = {row.token: Owner.read(row.owner) for row in rows}
+    living = {token: one for token, one in owners.items() if one is not None and _lives(one)}
+    rest = [row for row in rows if row.token not in living]
+    if living and not rest:
+        owner = next(iter(living.values()))
         raise OutboxHeld(f"{owner} holds this outbox, and lives", f"stop it: kill {owner.pid}")
+    silent = [row for row in rest if row.last_seen >= _SILENT * row.ttl]
+    found = []
     with glancing(engine) as tx:
-        frozen = tuple(tx.execute(pick(dialect, postgresql=_FROZEN)).scalars())
-    return Stuck(str(owner or "another daemon"), row.last_seen, _seen(row), frozen)
+        for row in silent or rest:
+            frozen = tx.execute(pick(dialect, postgresql=_FROZEN), {"token": row.token}).scalars()
+            holder = str(owners[row.token] or "another daemon")
+            found.append(Stuck(holder, row.last_seen, _seen(row), tuple(frozen)))
+    return found
 
 
 def end(engine: Engine, stuck: Stuck) -> None:
-    """End a lease; raises OutboxHeld if it has changed since it was found.
+    """End a daemon; raises OutboxHeld if its row has changed since it was found.
 
     Raises StoreUnavailable, AccessDenied and SchemaError.
     """
@@ -69,29 +79,40 @@ def end(engine: Engine, stuck: Stuck) -> None:
             tx.execute(pick(dialect, postgresql=_TERMINATE), {"pid": pid})
     with writing(engine) as tx:
         dialect.lock_lease(tx)
-        if _seen(tx.execute(_lease(dialect)).first()) != stuck.seen:
+        token = stuck.seen[0]
+        now = next((row for row in tx.execute(_leases(dialect)) if row.token == token), None)
+        if now is None:
+            return  # another daemon has taken over meanwhile
+        if _seen(now) != stuck.seen:
             raise OutboxHeld(
                 f"{stuck.holder} has written meanwhile: it lives", "stop it, or leave it alone"
             )
-        membership.end(tx, dialect, stuck.seen[0])
+        membership.end(tx, dialect, token)
+        tx.execute(CHANGED)
+
+
+def _lives(owner: Owner) -> bool:
+    return owner.is_local() and not owner.is_dead()
 
 
 def _seen(row: object) -> tuple[Any, ...]:
     return tuple(getattr(row, name, None) for name in ("token", "owner", "expires_at", "turn"))
 
 
-def _lease(dialect: Dialect) -> TextClause:
+def _leases(dialect: Dialect) -> TextClause:
     return text(
-        "SELECT token, owner, expires_at, (SELECT max(turn) FROM shipper_turn AS t"
+        "SELECT token, owner, ttl, expires_at, (SELECT max(turn) FROM shipper_turn AS t"
         f" WHERE t.token = d.token) AS turn, {dialect.fence.unseen} AS last_seen"
-        " FROM shipper_daemon AS d ORDER BY expires_at LIMIT 1"
+        " FROM shipper_daemon AS d ORDER BY token"
     )
 
 
-# Sessions of our own role: we are allowed to end them.
+# Sessions of our own role that have locked this daemon's row, or the lease: we can end them. A lock
+# of a row is the number of its transaction.
 _FROZEN = text(
-    "SELECT DISTINCT pid FROM pg_locks JOIN pg_stat_activity USING (pid)"
-    " WHERE relation = CAST('shipper_daemon' AS regclass) AND granted AND pid <> pg_backend_pid()"
-    " AND state LIKE 'idle in transaction%' AND usename = current_user ORDER BY pid"
+    "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+    " AND state LIKE 'idle in transaction%' AND usename = current_user AND backend_xid IN"
+    " (SELECT xmax FROM shipper_daemon WHERE token = :token"
+    " UNION ALL SELECT xmax FROM shipper_lease WHERE name = 'outbox') ORDER BY pid"
 )
 _TERMINATE = text("SELECT pg_terminate_backend(:pid)")

@@ -18,6 +18,7 @@ from shipper.store.db.postgres.catalog import OURS
 from shipper.store.db.snapshot import asked, shown, snapshot, written
 from shipper.store.db.transactions import glancing
 from shipper.store.lease.lease import Owner
+from shipper.store.report.daemon_rows import joined
 from shipper.store.report.first_pending import first_pending
 
 _DAY = 86400.0
@@ -70,6 +71,8 @@ class ServerFacts:
     if that couldn't be found out."""
     bytes: int
     """How many bytes all tables of the outbox take."""
+    late_standbys: int = 0
+    """How many standbys follow it that a commit doesn't wait for."""
 
 
 def reach(engine: Engine) -> None:
@@ -87,12 +90,14 @@ def journal_mode(engine: Engine) -> str:
 
 
 def shipper_pid(engine: Engine) -> int | None:
-    """Return the process that holds the lease, if it runs on this machine."""
+    """Return the process of the daemon that runs on this machine; of several, the oldest."""
     with snapshot(engine) as tx:
-        owner = Owner.read(tx.execute(_OWNER).scalar())
-    if owner is None or not owner.is_local() or owner.is_dead():
-        return None
-    return owner.pid
+        if dialect_of(engine).is_file:
+            owners = [Owner.read(tx.execute(_OWNER).scalar())]
+        else:
+            owners = [daemon.owner for daemon in joined(tx)]
+    here = (each for each in owners if each is not None and each.is_local() and not each.is_dead())
+    return next((owner.pid for owner in here), None)
 
 
 def growth(engine: Engine, now: float) -> Growth:
@@ -186,7 +191,9 @@ def server(engine: Engine) -> ServerFacts:
         # The process id that a pooler gives a new connection isn't one of the server's.
         pooled = driver.info.backend_pid != row.pid
         shares = _is_shared(tx, driver) if pooled else False
-        return ServerFacts(row.version, row.standby, row.durable, pooled, shares, int(row.bytes))
+        return ServerFacts(
+            *(row.version, row.standby, row.durable, pooled, shares, int(row.bytes), row.late)
+        )
 
 
 def _is_shared(tx: Connection, driver: Any) -> bool | None:
@@ -254,5 +261,13 @@ _SERVER = text(
     "SELECT pg_backend_pid() AS pid, current_setting('server_version') AS version,"
     " pg_is_in_recovery() AS standby, current_setting('fsync') = 'on' AS durable,"
     " (SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class"
-    f" WHERE {OURS}) AS bytes"
+    f" WHERE {OURS}) AS bytes,"
+    # A role without rights sees no state; then it counts whether commits wait for anything. What
+    # reads a logical slot is no standby, and neither is a base backup.
+    " (SELECT count(*) FROM pg_stat_replication AS follower"
+    " WHERE coalesce(state IN ('streaming', 'catchup'), true)"
+    " AND coalesce(sync_state IN ('async', 'potential'),"
+    " current_setting('synchronous_standby_names') = '')"
+    " AND NOT EXISTS (SELECT 1 FROM pg_replication_slots AS slot"
+    " WHERE slot.active_pid = follower.pid AND slot.slot_type = 'logical')) AS late"
 )

@@ -54,6 +54,8 @@ class WaitFacts:
     max_attempts: int | None
     running: bool
     silence: Silence | None = None
+    shard: str | None = None
+    """Why the daemon that has the event's shard doesn't send it, while others ship (PostgreSQL)."""
     link: LinkFacts | None = None
     hold: KeyHold | None = None
     ahead: int | None = None
@@ -121,6 +123,8 @@ def _no_daemon_sends(facts: WaitFacts) -> str | None:
         return "no daemon is running; it is sent as soon as one runs"
     if facts.silence is not None:
         return f"the daemon {facts.silence.predicate}"
+    if facts.shard is not None:
+        return facts.shard
     if not facts.window_open:
         return f"no delivery window is open now {facts.window}"
     return None

@@ -1,7 +1,8 @@
 """Whether a daemon that runs is unable to write, for observers that only see that it runs.
 
-For `status`, `doctor` and the alarms. On PostgreSQL the lease shows it: a daemon that can't write
-can't prolong its lease. On SQLite the kernel keeps the lock, whether or not the daemon can write,
+For `status`, `doctor` and the alarms. On PostgreSQL the leases show it: a daemon that can't write
+can't prolong its lease. While others can, they take over, so only if all of them are silent it is
+told here. On SQLite the kernel keeps the lock, whether or not the daemon can write,
 and also while it is stopped (SIGSTOP, Ctrl-Z) or hangs. So the daemon notes in the lock's file that
 it lives, or since when it can't write. The room for the note is taken while all is well, so that a
 full disk can't prevent the note.
@@ -14,26 +15,24 @@ file, and never be trusted to be well-formed.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import orjson
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from shipper.clock import SystemClock
 from shipper.store.db.dialect import dialect_of
 from shipper.store.db.snapshot import snapshot
 from shipper.store.lease.file_lock import NOTE_SIZE, FileLock
-from shipper.store.lease.lease import Owner
+from shipper.store.report.daemon_rows import JoinedDaemon, joined
 from shipper.system.files import Directory, followed
 from shipper.wording.quantities import lasting
 
 # Whatever its characters are, in JSON it fits into a note with everything else.
 _REASON: Final = 100
-# The drain turns at least every 15 s, and prolongs the lease after a third of its time.
-_SILENT: Final = 0.8
 # In seconds: a healthy daemon with the usual timeout can be silent this long. The drain asks the
 # database at least every 15 s, and its note can be a few seconds old.
 _SILENT_FILE: Final = 28.0
@@ -109,12 +108,24 @@ def find_silence(engine: Engine, now: float | None = None) -> Silence | None:
         file = followed(engine.get_execution_options()["file"])
         return _of_file(noted(file), now) if FileLock(file).is_held() else None
     with snapshot(engine) as tx:
-        row = tx.execute(text(_SILENCE.format(dialect.fence.unseen))).one_or_none()
-    owner = None if row is None else Owner.read(row.owner)
-    if row is None or owner is None or owner.is_dead() or row.silence < _SILENT * row.ttl:
+        return silence_of(joined(tx))
+
+
+def silence_of(daemons: Sequence[JoinedDaemon]) -> Silence | None:
+    """Return why none of these daemons can write; None if one can, or if there is none."""
+    if not daemons or not all(daemon.is_silent for daemon in daemons):
         return None
-    reason = f"{owner} has not prolonged its lease; it can't reach the server, or hangs, or is dead"
-    return Silence(row.silence, reason)
+    last = min(daemons, key=lambda daemon: daemon.unseen)
+    if len(daemons) == 1:
+        reason = (
+            f"{last} has not prolonged its lease; it can't reach the server, or hangs, or is dead"
+        )
+    else:
+        reason = (
+            f"none of {len(daemons)} daemons has prolonged its lease; they can't reach the server,"
+            " or hang, or are dead"
+        )
+    return Silence(last.unseen, reason)
 
 
 def _of_file(found: Noted | None, now: float | None) -> Silence | None:
@@ -142,9 +153,3 @@ def _opened(database: Path, mode: int) -> Iterator[int]:
         yield file
     finally:
         os.close(file)
-
-
-_SILENCE = (
-    "SELECT owner, ttl, {0} AS silence FROM shipper_lease"
-    " WHERE name = 'outbox' AND owner IS NOT NULL AND expires_at IS NOT NULL"
-)

@@ -1,14 +1,13 @@
-"""What `status` reads: the state of every destination, who ships, and what holds back commits.
+"""What `status` reads: the state of every destination, and what holds back commits.
 
 It decides what is reported of a destination that only rows name, or that is held. It reports what
 was recorded and what the rows say, nothing else. Reads only. It must never scan the history:
 events that ended are counted in `shipper_destination`, pending ones by their partial index.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, text
@@ -16,11 +15,8 @@ from sqlalchemy import Connection, Engine, Row, text
 from shipper.policy.state import State
 from shipper.store.db.dialect import POSTGRES, Dialect, dialect_of, pick
 from shipper.store.db.snapshot import shown, snapshot, written
-from shipper.store.lease.file_lock import FileLock
-from shipper.store.lease.lease import Owner
+from shipper.store.report.daemon_rows import joined
 from shipper.store.report.first_pending import first_pending
-from shipper.store.schema.damage import lease_row
-from shipper.store.upkeep.sqlite_file import FILE
 from shipper.wording.quantities import lasting
 
 HELD = "held by an operator"
@@ -49,6 +45,8 @@ class DestinationReport:
     failures: int = 0
     """Tries that failed since the last accepted one."""
     last_error: str | None = None
+    said_by: str | None = None
+    """The daemon that sees it in this state, if others see it in another one (PostgreSQL)."""
 
     @property
     def is_untried(self) -> bool:
@@ -114,12 +112,15 @@ def destination_report(
         if patient:
             dialect.as_long_as_it_takes(tx)
         recorded = {dialect.text(row.name): row for row in tx.execute(sql.recorded)}
+        said_by = _said_by(tx, recorded)
         names = {*configured, *recorded, *_pending_names(tx, dialect, sql)}
         reports = [
             _report(tx, dialect, sql, name, recorded.get(name), now) for name in sorted(names)
         ]
     return [
-        report if report.name in configured else _unconfigured(report)
+        replace(report, said_by=said_by.get(report.name))
+        if report.name in configured
+        else _unconfigured(report)
         for report in reports
         if report.name in configured or report.has_events()
     ]
@@ -152,20 +153,6 @@ def strays(engine: Engine, known: Collection[str], most: int) -> list[Stray]:
             )
             for name in found
         ]
-
-
-def current_daemon(engine: Engine) -> str | None:
-    """Return the name of the process that ships this outbox now; None if none does."""
-    with snapshot(engine) as tx:
-        dialect = dialect_of(engine)
-        if not dialect.is_file:
-            row = text(_LEASE_ROW.format(dialect.fence.is_alive))
-            lease = lease_row(tx.execute(row).all())
-            owner = Owner.read(lease.owner)
-            return str(owner) if lease.alive and owner is not None and not owner.is_dead() else None
-        path: str = tx.execute(FILE).scalar_one()
-        owner = Owner.read(lease_row(tx.execute(_LEASE_FILE).all()).owner)
-    return str(owner or "a process") if FileLock(Path(path)).is_held() else None
 
 
 def commit_blockers(engine: Engine) -> list[Blocker]:
@@ -201,6 +188,15 @@ def blockers_of(tx: Connection, row: int) -> list[Blocker]:
     # transaction numbers are another server's.
     found = [Blocker(*found) for found in tx.execute(pick(dialect_of(tx), postgresql=_BLOCKERS))]
     return [b for b in found if event.above or (b.seconds is not None and b.seconds >= event.age)]
+
+
+def _said_by(tx: Connection, recorded: Mapping[str, Row[Any]]) -> dict[str, str]:
+    """Return the daemon whose view is reported, for the destinations that daemons see otherwise."""
+    tokens = {name: row.seen_by for name, row in recorded.items() if row.seen_by and not row.held}
+    if not tokens:
+        return {}
+    daemons = {daemon.token: str(daemon) for daemon in joined(tx)}
+    return {name: daemons.get(token, "another daemon") for name, token in tokens.items()}
 
 
 def _pending_names(tx: Connection, dialect: Dialect, sql: "_StatusStatements") -> Iterator[str]:
@@ -275,11 +271,12 @@ class _StatusStatements:
             dialect.moment.format, ("since", "next_try_at", "created_at")
         )
         of_name = "destination = CAST(:name AS text)"
+        seen_by = pick(dialect, sqlite="NULL", postgresql="seen_by")
         pending = f"FROM shipper_outbox WHERE status = 'pending' AND {of_name}"
         self.recorded = text(
             f"SELECT {written(dialect, 'name')} AS name, state, reason, held, {since} AS since,"
             f" {next_try_at} AS next_try_at, delivered, dead, discarded, purged,"
-            f" failures, last_error FROM {dialect.counters}"
+            f" failures, last_error, {seen_by} AS seen_by FROM {dialect.counters}"
         )
         self.held_keys = text(f"SELECT count(*) FROM shipper_hold WHERE {of_name}")
         self.pending = text(f"SELECT count(*) {pending}")
@@ -293,9 +290,6 @@ class _StatusStatements:
         )
 
 
-# The token comes first: it shows whether there is a row (see `lease_row`).
-_LEASE_FILE = text("SELECT token, owner FROM shipper_lease WHERE name = 'outbox'")
-_LEASE_ROW = "SELECT token, owner, {0} AS alive FROM shipper_lease WHERE name = 'outbox'"
 _NEWEST = text("SELECT max(id) FROM shipper_outbox")
 _FENCE = text(
     "SELECT tx >= pg_snapshot_xmin(pg_current_snapshot())"

@@ -11,7 +11,8 @@ it takes the innocent one.
   a try.
 - All other events of a key were delivered in the order of their ids. Overlapping transactions are
   no exception: the daemon sees no id above the watermark.
-- A claim goes on naming events that have ended, but not if all of them have.
+- A claim goes on naming events that have ended, but not if all of them have. Its daemon still has a
+  row: a daemon that is ended loses its claims and its shards in the same transaction.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, TextClause, text
 
-from shipper.store.db.dialect import Dialect, dialect_of
+from shipper.policy.shares import SHARDS
+from shipper.store.db.dialect import SQLITE, Dialect, dialect_of, pick
 from shipper.store.db.snapshot import shown, snapshot, sorting_on_disk, written
 from shipper.store.drain.record import ATTEMPTS_KEPT
 from shipper.store.lease.claim_rows import claims
@@ -38,7 +40,8 @@ RULES: Mapping[str, str] = MappingProxyType(
         "order": "every key was delivered in the order of its ids",
         "states": "every event is in a possible state",
         "history": f"no event has more than {ATTEMPTS_KEPT} tries in its history",
-        "claims": "every claim names an event that is pending",
+        "claims": "every claim names an event that is pending, and belongs to one daemon",
+        "shards": "every shard belongs to a daemon that runs, or to none",
         "tables": "triggers, indexes and the next id are as the migrations made them",
     }
 )
@@ -57,9 +60,7 @@ _IMPOSSIBLE = {
     "dead without a reason": "status = 'dead' AND last_error IS NULL",
     "of an unknown status": "status NOT IN ('pending', 'delivered', 'dead', 'discarded')",
     "with a negative number of attempts": "attempts < 0",
-    "with a delivery number above the last one given out": (
-        "delivery_number > (SELECT delivery FROM {books})"
-    ),
+    "with a delivery number above the last one given out": ("delivery_number > ({delivery})"),
 }
 
 
@@ -97,6 +98,7 @@ def verify(engine: Engine) -> list[RuleFinding]:
                 RuleFinding("positions", fault=True, message=told)
                 for told in sqlite_sequence.faults(tx)
             ),
+            *_check_shards(tx, dialect),
             *_check_order(tx, dialect),
             *_check_history(tx),
             *_check_claims(tx, dialect),
@@ -156,12 +158,35 @@ def _check_history(tx: Connection) -> Iterator[RuleFinding]:
 
 def _check_claims(tx: Connection, dialect: Dialect) -> Iterator[RuleFinding]:
     pending = text(
-        f"SELECT count(*) FROM shipper_outbox WHERE id IN {dialect.ids} AND status = 'pending'"
+        f"SELECT id FROM shipper_outbox WHERE id IN {dialect.ids} AND status = 'pending'"
     )
-    for _, number, ids in claims(tx):
-        if not tx.execute(pending, {"ids": dialect.bind_ids(load_ids(ids))}).scalar_one():
+    runs = None if dialect.is_file else set(tx.execute(_TOKENS).scalars())
+    daemons = dict[int, set[int]]()
+    for token, number, ids in claims(tx):
+        found = tx.execute(pending, {"ids": dialect.bind_ids(load_ids(ids))}).scalars().all()
+        if not found:
             message = f"claim {number} names no pending event, but is still there"
             yield RuleFinding("claims", fault=True, message=message)
+        if runs is not None and token not in runs:
+            message = f"claim {number} is of the token {token}, which no daemon has"
+            yield RuleFinding("claims", fault=True, message=message)
+        for row in found:
+            daemons.setdefault(row, set()).add(token)
+    several_have = sorted(row for row, tokens in daemons.items() if len(tokens) > 1)
+    if several_have:
+        message = f"{_events(len(several_have), several_have[0])}: claimed by several daemons"
+        yield RuleFinding("claims", fault=True, message=message)
+
+
+def _check_shards(tx: Connection, dialect: Dialect) -> Iterator[RuleFinding]:
+    if dialect.is_file:
+        return
+    for shard, token in tx.execute(pick(dialect, postgresql=_STRAY_SHARDS)).all():
+        told = f"shard {shard} belongs to the token {token}, which no daemon has"
+        yield RuleFinding("shards", fault=True, message=told)
+    if missing := tx.execute(_MISSING_SHARDS).scalar_one():
+        told = f"{missing} shards are missing: no daemon sends their events"
+        yield RuleFinding("shards", fault=True, message=told)
 
 
 def _events(count: int, smallest: int) -> str:
@@ -185,8 +210,9 @@ def _recorded(dialect: Dialect) -> TextClause:
 def _scan(dialect: Dialect, names: Iterable[str]) -> TextClause:
     """Return the query for all rules about single rows: one pass, without a sort."""
     columns = ["count(*) AS events"]
+    delivery = pick(dialect, sqlite=_GIVEN_IN_FILE, postgresql=_GIVEN_ON_SERVER)
     for at, template in enumerate(_IMPOSSIBLE.values()):
-        condition = template.format(books=dialect.books)
+        condition = template.format(delivery=delivery)
         columns.append(f"count(CASE WHEN {condition} THEN 1 END) AS count_{at}")
         columns.append(f"min(CASE WHEN {condition} THEN id END) AS smallest_{at}")
     for status in COUNTERS:
@@ -214,6 +240,19 @@ def _out_of_order(dialect: Dialect) -> TextClause:
     )
 
 
+# A daemon takes the numbers of a whole block of the sequence.
+_GIVEN_ON_SERVER = (
+    "SELECT CASE WHEN is_called THEN last_value + (SELECT seqincrement - 1 FROM pg_sequence"
+    " WHERE seqrelid = CAST('shipper_delivery' AS regclass)) ELSE last_value - 1 END"
+    " FROM shipper_delivery"
+)
+_GIVEN_IN_FILE = f"SELECT delivery FROM {SQLITE.books}"
+_TOKENS = text("SELECT token FROM shipper_daemon")
+_STRAY_SHARDS = text(
+    "SELECT shard, token FROM shipper_shard AS s WHERE token IS NOT NULL AND NOT EXISTS"
+    " (SELECT 1 FROM shipper_daemon AS d WHERE d.token = s.token) ORDER BY shard"
+)
+_MISSING_SHARDS = text(f"SELECT {SHARDS} - count(*) FROM shipper_shard")
 _PURGED = text("SELECT coalesce(sum(purged), 0) FROM shipper_destination")
 _LONG_HISTORIES = text(
     "SELECT count(*), min(outbox_id) FROM (SELECT outbox_id FROM shipper_attempt"

@@ -12,15 +12,18 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, TextClause, text
 
 from shipper.policy.delivery import RetryPolicy
-from shipper.store.db.dialect import Dialect, dialect_of
+from shipper.store.db.dialect import Dialect, dialect_of, pick
 from shipper.store.db.snapshot import shown, snapshot, written
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Look
 from shipper.store.lease.claim_rows import claimed_ids
+from shipper.store.report.daemon_rows import JoinedDaemon, joined
+from shipper.store.report.daemons import current_daemon
 from shipper.store.report.events import EventReport
 from shipper.store.report.reasons import KeyHold, LinkFacts, WaitFacts, explain
 from shipper.store.report.silence import find_silence
-from shipper.store.report.status import Blocker, blockers_of, current_daemon
+from shipper.store.report.status import Blocker, blockers_of
+from shipper.wording.quantities import lasting
 
 
 def why(
@@ -48,11 +51,13 @@ def why(
     running = current_daemon(engine) is not None
     suffers = find_silence(engine) if running else None
     with snapshot(engine) as tx:
-        link = _link(tx, dialect, event.id)
+        ships, shard = (None, None) if dialect.is_file else _of_its_shard(tx, event.id)
+        link = _link(tx, dialect, event.id, ships)
         facts = WaitFacts(
             max_attempts,
             running,
             silence=suffers,
+            shard=shard if running else None,
             link=link,
             hold=_hold(tx, dialect, event.id),
             claimed=event.id in claimed_ids(tx),
@@ -103,17 +108,36 @@ def _was_passed(engine: Engine, dialect: Dialect, row: Row[Any]) -> bool:
 # -- facts --------------------------------------------------------------------------------------
 
 
-def _link(tx: Connection, dialect: Dialect, row_id: int) -> LinkFacts | None:
+def _of_its_shard(tx: Connection, row_id: int) -> tuple[JoinedDaemon | None, str | None]:
+    """Return the daemon that sends an event, and why it doesn't; see `WaitFacts.shard`."""
+    token = tx.execute(pick(dialect_of(tx), postgresql=_ITS_DAEMON), {"id": row_id}).scalar()
+    daemon = next((each for each in joined(tx) if each.token == token), None)
+    if daemon is None:
+        return None, "no daemon has its part of the outbox; one takes it within moments"
+    if not daemon.is_missing:
+        return daemon, None
+    takes_over = f"another one takes over within {lasting(daemon.ttl)}"
+    return daemon, f"its daemon, {daemon}, {daemon.predicate}; {takes_over}"
+
+
+def _link(
+    tx: Connection, dialect: Dialect, row_id: int, ships: JoinedDaemon | None
+) -> LinkFacts | None:
+    """Return how the event's daemon sees the destination, else what `status` shows."""
     since, next_try_at = map(dialect.moment.format, ("d.since", "d.next_try_at"))
+    columns = f"d.state, d.reason, {since} AS since, {next_try_at} AS next_try_at"
     row = _first(
         tx,
-        f"SELECT d.state, d.reason, {since} AS since, {next_try_at} AS next_try_at, d.held"
-        " FROM shipper_outbox AS o JOIN shipper_destination AS d ON d.name = o.destination"
-        " WHERE o.id = :id",
+        f"SELECT {columns}, d.held FROM shipper_outbox AS o JOIN (SELECT * FROM {dialect.counters})"
+        " AS d ON d.name = o.destination WHERE o.id = :id",
         row_id,
     )
     if row is None:
         return None
+    if ships is not None and not row.held:
+        values = {"id": row_id, "token": ships.token}
+        of_it = tx.execute(text(_ITS_LINK.format(columns=columns)), values).first()
+        row = row if of_it is None else of_it
     times = (dialect.wall(row.since), dialect.wall(row.next_try_at))
     return LinkFacts(row.state, row.reason, *times, held=bool(row.held))
 
@@ -173,4 +197,12 @@ _LATER_ENDED = text(
 )
 
 
+_ITS_DAEMON = text(
+    "SELECT s.token FROM shipper_outbox AS o JOIN shipper_shard AS s ON s.shard = o.slot & 63"
+    " WHERE o.id = :id"
+)
+_ITS_LINK = (
+    "SELECT {columns}, 0 AS held FROM shipper_outbox AS o"
+    " JOIN shipper_link AS d ON d.name = o.destination AND d.token = :token WHERE o.id = :id"
+)
 _NUMBER = text("SELECT delivery_number FROM shipper_outbox WHERE id = :id")

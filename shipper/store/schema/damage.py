@@ -22,7 +22,9 @@ from shipper.store.schema.revisions import REVISIONS
 _MADE = re.compile(
     r"CREATE (?:OR REPLACE )?(?:UNIQUE )?(TRIGGER|INDEX|FUNCTION) (?:IF NOT EXISTS )?(\w+)"
 )
-_TABLE = re.compile(r"(?:CREATE|ALTER) TABLE (\w+)\b(?! ENABLE)")
+_TABLE = re.compile(r"(?:CREATE TABLE|ALTER TABLE|CREATE SEQUENCE) (\w+)\b(?! ENABLE)")
+# A first row is said by the migration itself; other rows are moved from one table to another.
+_FIRST_ROW = re.compile(r"INSERT INTO (?!.*\bFROM\b)", re.DOTALL)
 _DROPPED = re.compile(r"DROP (TRIGGER|INDEX|FUNCTION) (?:IF EXISTS )?(\w+)")
 # It also has to fire when a replica loads rows: without lanes, rows can't be shipped in order.
 ALWAYS = "shipper_outbox_write"
@@ -31,7 +33,8 @@ ALWAYS = "shipper_outbox_write"
 class Things(NamedTuple):
     """The statements that make triggers, indexes, functions, tables (by name) and first rows.
 
-    A table has several statements: the one that makes it, and those that have changed it since.
+    A table has several statements: the one that makes it, and those that have changed it since. A
+    sequence that no table owns is among the tables.
     """
 
     triggers: dict[str, str]
@@ -80,7 +83,7 @@ def things(dialect: str) -> Things:
                 found[dropped[1]].pop(dropped[2], None)
             elif made := _TABLE.match(statement):
                 tables.setdefault(made[1], []).append(statement)
-            elif statement.startswith("INSERT INTO"):
+            elif _FIRST_ROW.match(statement):
                 rows.append(statement)
     return Things(found["TRIGGER"], found["INDEX"], found["FUNCTION"], tuple(rows), tables)
 

@@ -6,10 +6,12 @@ little of the piece as possible. It must never fail a write that would have succ
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from shipper.errors import DiskFull
 from shipper.policy.event import Event
+from shipper.policy.shares import Shares
 from shipper.store.db.transactions import Follow
 from shipper.store.drain.messages import Work
 from shipper.store.drain.queue import Queue, ask_nothing
@@ -39,6 +41,20 @@ class QueueWithReserve:
     def renew(self) -> None:
         """Prolong the lease; see `Queue.renew`."""
         self._insist(self._queue.renew, marks=True)
+
+    @property
+    def attends(self) -> bool:
+        """Whether several daemons can share the outbox; see `Queue.attends`."""
+        return self._queue.attends
+
+    @property
+    def shares(self) -> Shares:
+        """The shards that this daemon has; see `Queue.shares`."""
+        return self._queue.shares
+
+    def attend(self, gave: frozenset[int]) -> Shares:
+        """Give back these shards and take free ones; see `Queue.attend`."""
+        return self.insist(partial(self._queue.attend, gave))
 
     def insist(self, write: Callable[[], T]) -> T:
         """Do any other write of the daemon; it can be repeated after it failed."""

@@ -19,7 +19,7 @@ from shipper.observe.troubles import judge
 from shipper.store.db import commits
 from shipper.store.db.engine import open_engine
 from shipper.store.db.postgres.catalog import TABLES
-from shipper.store.report.daemons import running_daemons
+from shipper.store.report.daemons import running_daemons, shipping
 from shipper.store.report.facts import server
 from shipper.store.schema.revisions import VERSION_TABLE
 from shipper.store.schema.tables import metadata
@@ -49,7 +49,7 @@ def test_a_commit_that_waits_for_a_standby_is_told_and_its_daemon_lives(
     url = f"postgresql://postgres@127.0.0.1:{alone.port}/shop"
     ours, others = open_engine(f"{url}{called}"), open_engine(url)
     daemon, row = Daemon(ours), write(others, "a")
-    run(ours, "UPDATE shipper_lease SET expires_at = clock_timestamp() - interval '1 hour'")
+    run(ours, "UPDATE shipper_daemon SET expires_at = clock_timestamp() - interval '1 hour'")
     alone.administer(
         "ALTER SYSTEM SET synchronous_standby_names = 'berlin'", "SELECT pg_reload_conf()"
     )
@@ -83,7 +83,7 @@ def test_whoever_else_waits_for_a_standby_is_no_daemon(alone: standbys.Server) -
     url = f"postgresql://postgres@127.0.0.1:{alone.port}/shop"
     engine = open_engine(url)
     Daemon(engine)
-    run(engine, "UPDATE shipper_lease SET expires_at = clock_timestamp() - interval '1 hour'")
+    run(engine, "UPDATE shipper_daemon SET expires_at = clock_timestamp() - interval '1 hour'")
     alone.administer("CREATE TABLE stock (n int)", database="shop")
     alone.administer(
         "ALTER SYSTEM SET synchronous_standby_names = 'berlin'", "SELECT pg_reload_conf()"
@@ -94,7 +94,7 @@ def test_whoever_else_waits_for_a_standby_is_no_daemon(alone: standbys.Server) -
         storing = threading.Thread(target=lambda: other.execute("INSERT INTO stock VALUES (1)"))
         storing.start()
         until(lambda: commits.waiting(engine) is not None)
-        assert running_daemons(engine) == []
+        assert shipping(engine) == []
         alone.administer("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
         storing.join(30)
     assert not storing.is_alive()

@@ -242,12 +242,23 @@ def test_a_links_state_is_stored_and_leaves_the_rest_alone(
     """Neither the counters nor an operator's hold, and since when, are the link's business."""
     queue.turn(Work(now=NOW, links=[LinkRow("default", "ready", None, NOW, None)]))
     counts = "delivered = 3, dead = 2, purged = 1"
+    if engine.dialect.name == "postgresql":
+        counts += f", since = to_timestamp({NOW})"
     run(engine, f"UPDATE shipper_destination SET held = {held}, {counts}")
     down = LinkRow(
         "default", "offline", "refused", NOW + 1, NOW + 2.5,
         failures=7, last_error="refused: nothing listens", failing_since=NOW - 5,
     )  # fmt: skip
     queue.turn(Work(now=NOW + 3, links=[down]))
+    if engine.dialect.name == "postgresql":
+        # It is what this daemon sees; once it has ended, it is what is known of the destination.
+        [seen] = table(engine, "link")
+        assert (seen["token"], seen["name"]) == (queue.token, "default")
+        assert (seen["state"], seen["since"], seen["updated_at"]) == ("offline", NOW + 1, NOW + 3)
+        [counters] = table(engine, "destination")
+        assert (counters["held"], counters["delivered"]) == (held, 3)
+        queue.release()
+        assert table(engine, "link") == []
     assert table(engine, "destination") == [
         {
             "name": "default",

@@ -273,7 +273,7 @@ def test_a_queue_that_was_taken_over_changes_nothing(engine: Engine) -> None:
 
 
 def test_to_renew_is_to_prolong(post: Engine) -> None:
-    """A turn doesn't: it leaves the row of the lease as it is."""
+    """A turn doesn't: it leaves the row of the daemon as it is."""
     write(post, "a")
     queue = taken(post)
     run(post, "UPDATE shipper_daemon SET expires_at = clock_timestamp()")

@@ -63,7 +63,9 @@ def test_a_release_ends_a_pause_also_while_no_daemon_runs(
     engine: Engine, state: str, left: float | None
 ) -> None:
     """The next one would keep it, for a day; what is probed at once anyway needs no word."""
-    Daemon(engine).links(LinkRow("default", state, "HTTP 429", NOW, NOW + 20.0))
+    daemon = Daemon(engine)
+    daemon.links(LinkRow("default", state, "HTTP 429", NOW, NOW + 20.0))
+    daemon.queue.release()
     release_destination(engine, "default", NOW)
     [link] = Looks(engine).links()
     assert (link.state, link.next_try_at) == (state, left)

@@ -137,7 +137,8 @@ def test_the_process_that_ships_is_found_on_this_machine(engine: Engine) -> None
         Owner("h", "another boot", here.namespace, 1, "then"),
         Owner("h", here.boot, here.namespace, here.pid, "before us"),
     ):
-        run(engine, "UPDATE shipper_lease SET owner = :owner", owner=owner.write())
+        table = "shipper_daemon" if engine.dialect.name == "postgresql" else "shipper_lease"
+        run(engine, f"UPDATE {table} SET owner = :owner", owner=owner.write())
         assert shipper_pid(engine) is None
     queue.release()
     assert shipper_pid(engine) is None

@@ -146,7 +146,7 @@ def test_a_lease_that_is_not_prolonged_is_told(postgres_url: str) -> None:
     for left in ("5 s", "-10 min"):
         tamper(
             engine,
-            "UPDATE shipper_lease SET owner = replace(owner, :here, 'elsewhere'),"
+            "UPDATE shipper_daemon SET owner = replace(owner, :here, 'elsewhere'),"
             f" expires_at = clock_timestamp() + interval '{left}'",
             here=os.uname().nodename,
         )

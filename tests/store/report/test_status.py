@@ -13,12 +13,11 @@ from shipper.store.db.selection import Selection
 from shipper.store.drain.messages import LinkRow
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.operate import dead_letters, hold
-from shipper.store.report.daemons import running_daemons
+from shipper.store.report.daemons import current_daemon, running_daemons
 from shipper.store.report.events import EventReport, get
 from shipper.store.report.status import (
     DestinationReport,
     commit_blockers,
-    current_daemon,
     destination_report,
 )
 from shipper.store.report.why import why
@@ -156,7 +155,7 @@ def test_the_holder_of_the_lease_ships_a_postgres_outbox(postgres_url: str) -> N
     engine = open_engine(postgres_url)
     daemon = Daemon(engine)
     assert str(current_daemon(engine)).startswith("process ")
-    tamper(engine, "UPDATE shipper_lease SET expires_at = clock_timestamp() - interval '1 s'")
+    tamper(engine, "UPDATE shipper_daemon SET expires_at = clock_timestamp() - interval '1 s'")
     assert current_daemon(engine) is None
     daemon.queue.renew()
     assert current_daemon(engine) is not None

@@ -21,6 +21,8 @@ from shipper.store.upgrade import migrate
 from tests.store import older
 
 DEADLINE = 10.0
+# Every other table has a few rows, however many events there were.
+_GROWS_WITH_EVENTS = r"shipper_(outbox|attempt|hold|minute|touched)"
 _INSERT = "INSERT INTO shipper_outbox (payload) VALUES ('{}')"
 _WAITS_FOR_A_LOCK = text(
     "SELECT count(*) FROM pg_stat_activity"
@@ -58,7 +60,8 @@ def test_no_migration_touches_the_rows_of_events(dialect: str) -> None:
     for revision in revisions.REVISIONS:
         for block in ddl.statements(revision, dialect):
             lines = [line for line in block.splitlines() if not line.startswith("--")]
-            assert not re.match(r"UPDATE|DELETE|INSERT .*SELECT", " ".join(lines)), block
+            moved = re.match(r"UPDATE|DELETE|INSERT .*SELECT", " ".join(lines))
+            assert not moved or not re.search(_GROWS_WITH_EVENTS, block), block
             for rewritten in ("TYPE", "clock_timestamp", "random", "STORED", "CHECK", "PRIMARY"):
                 assert "ALTER TABLE shipper_outbox" not in block or rewritten not in block
 

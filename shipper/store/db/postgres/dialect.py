@@ -13,13 +13,13 @@ from shipper.contract.validation import MAX_PAYLOAD_BYTES
 from shipper.errors import SchemaError, ShipperError, UsageError
 from shipper.store.db.postgres import failures, opening
 from shipper.store.db.postgres.catalog import OURS
+from shipper.store.db.postgres.counters import COUNTERS
 from shipper.store.db.postgres.fence import (
     BOOKS,
     GIVEN_OF_SAME,
     HIGHEST,
     LAST,
     NAMED,
-    NOT_ADDED,
     STARTED,
     TOP,
     PostgresFence,
@@ -125,16 +125,7 @@ class PostgresDialect:
     books = BOOKS
     moves_shards = True
     of_claim = "token"
-    counters = (
-        "(SELECT name, state, reason, since, next_try_at, held, updated_at, failures, last_error,"
-        " failing_since, releases, recalls, discarded, purged,"
-        " delivered + coalesce(more_delivered, 0) AS delivered,"
-        " dead + coalesce(more_dead, 0) AS dead FROM shipper_destination LEFT JOIN"
-        " (SELECT c.name, CAST(sum(delivered) AS bigint) AS more_delivered,"
-        " CAST(sum(dead) AS bigint) AS more_dead FROM shipper_count AS c, shipper_daemon AS d"
-        f" WHERE {NOT_ADDED.format(count='c', daemon='d')} GROUP BY c.name) AS more"
-        " USING (name)) AS shipper_destination"
-    )
+    counters = COUNTERS
     fence = PostgresFence()
 
     has_table = "SELECT to_regclass(:name) IS NOT NULL"

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from shipper.config.postgres import PINNED, preferred
-from shipper.errors import ConfigError, ShipperError
+from shipper.errors import ConfigError, SchemaError, ShipperError
 from shipper.store.db.postgres.login import refused
 from shipper.system.installation import with_extra
 
@@ -30,6 +30,16 @@ _CONNECT: Final[Mapping[str, Any]] = {
 }
 # In another encoding, texts would arrive as bytes or not at all.
 _ALWAYS: Final[Mapping[str, Any]] = {"client_encoding": "UTF8", "prepare_threshold": None}
+
+# What pgbouncer answers to BEGIN if it pools statements: protocol_violation.
+_NOT_POSSIBLE: Final = "08P01"
+_STATEMENT_MODE: Final = (
+    "the pooler in front of the server pools statements, so there are no transactions"
+)
+_ANOTHER_MODE: Final = (
+    "set pool_mode = transaction (or session) for shipper's database and role in the pooler,"
+    " or use the server's own port in [database] url"
+)
 
 # The server process of this session, the schemas on the search_path, the one of them that has the
 # outbox, and all schemas of the database that have an outbox.
@@ -126,11 +136,24 @@ class Connector:
                 path = [self._schema]
             if path != schemas:
                 cursor.execute(f"SET search_path = {', '.join(map(_quoted, path)) or 'pg_catalog'}")
+            if connection.info.backend_pid != served_by:
+                self._require_transactions(cursor)
         connection.autocommit = False
         # Behind a pooler, the session's process number isn't one of the server. A pooler can give
         # the next transaction another process, which doesn't know the prepared statements.
         if connection.info.backend_pid == served_by:
             connection.prepare_threshold = 1
+
+    @staticmethod
+    def _require_transactions(cursor: Any) -> None:
+        """Raise SchemaError if a pooler gives each statement another process of the server."""
+        try:
+            cursor.execute("BEGIN")
+            cursor.execute("COMMIT")
+        except cursor.connection.OperationalError as error:
+            if error.sqlstate != _NOT_POSSIBLE:
+                raise
+            raise SchemaError(_STATEMENT_MODE, _ANOTHER_MODE) from error
 
 
 def open_server(

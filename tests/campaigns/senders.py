@@ -1,0 +1,109 @@
+"""Which daemon sent what: the books of a receiver that several daemons of one outbox send to.
+
+It decides which repeats are explained. An event comes again if its answer never came whole, or if the
+daemon that sent it was killed, stood still or was cut off from the database before it recorded the
+answer; and no more events come again for one such trouble than may be in flight. That they come
+before everything else of their keys, and that no two requests of a key overlap, is the ledger's.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from shipper.sandbox.api import RequestInfo
+from shipper.sandbox.ledger import AMBIGUOUS, Visit
+from tests.campaigns.books import Books
+from tests.campaigns.lives import Life
+from tests.daemon.harness import API_ID
+
+HEADER = "x-api-id"
+
+
+@dataclass(slots=True)
+class Trouble:
+    """What happened to one daemon, in the time of the receiver's visits."""
+
+    kind: str
+    began: float
+    ended: float | None = None
+    """None while it lasts; that of a kill never ends."""
+
+
+@dataclass(slots=True)
+class Sender:
+    """One process of a daemon."""
+
+    number: int
+    place: str
+    life: Life
+    machine: str
+    troubles: list[Trouble] = field(default_factory=list)
+
+    def recorded(self) -> set[str]:
+        """Return the events that it says it has recorded as delivered."""
+        return {str(line["event_id"]) for line in self.life.said("delivery.delivered")}
+
+    def trouble_after(self, moment: float) -> Trouble | None:
+        """Return the first trouble that wasn't over before a moment."""
+        found = (one for one in self.troubles if one.ended is None or one.ended >= moment)
+        return next(found, None)
+
+    def __str__(self) -> str:
+        """Return it for a person."""
+        troubles = ", ".join(
+            f"{one.kind} {one.began:.2f}-{one.ended or 0:.2f}" for one in self.troubles
+        )
+        return f"{self.place} (number {self.number}, process {self.life.pid}, on {self.machine}: {troubles})"
+
+
+def api_id(number: int) -> str:
+    """Return by what the receiver tells processes apart: nothing that daemons compare."""
+    return f"{API_ID}-{number}"
+
+
+class SendersBooks(Books):
+    """The books, with who sent each request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.senders: dict[int, Sender] = {}
+        self._sent_by: dict[int, int] = {}
+        self._taken: defaultdict[str, list[Visit]] = defaultdict(list)
+
+    def note_sender(self, request: RequestInfo) -> None:
+        """Take in who has sent the request that was noted last."""
+        number = request.headers.get(HEADER, "").rpartition("-")[2]
+        self._sent_by[len(self.requests)] = int(number)
+
+    def process(self, visit: Visit) -> None:
+        """Note that an event was taken."""
+        super().process(visit)
+        self._taken[str(visit.key)].append(visit)
+
+    def explain(self, at_most: int) -> Iterator[str]:
+        """Yield each repeat that nothing explains, and each trouble that has too many."""
+        again: Counter[tuple[int, int]] = Counter()
+        recorded: dict[int, set[str]] = {}
+        for key, visits in self._taken.items():
+            for before, after in zip(visits, visits[1:], strict=False):
+                if before.status in AMBIGUOUS:
+                    continue
+                sender = self.senders[self._sent_by[before.seq]]
+                if sender.number not in recorded:
+                    recorded[sender.number] = sender.recorded()
+                trouble = sender.trouble_after(before.began)
+                what = f"{key} ({before.began:.2f}, {before.status}) by {sender}"
+                by = f"{self.senders[self._sent_by[after.seq]]} ({after.began:.2f})"
+                if key in recorded[sender.number]:
+                    yield f"{what} was recorded, and sent again by {by}"
+                elif trouble is None:
+                    yield f"{what} was sent again by {by} without a trouble"
+                else:
+                    again[sender.number, sender.troubles.index(trouble)] += 1
+        for (number, which), count in again.items():
+            if count > at_most:
+                trouble = self.senders[number].troubles[which]
+                yield f"{count} events came again after {trouble} of {self.senders[number]}"
+        self.repeats_by_trouble = again
+
+    repeats_by_trouble: Counter[tuple[int, int]]
