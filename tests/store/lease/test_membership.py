@@ -157,7 +157,7 @@ def test_a_silent_one_has_ended_after_its_lease_by_our_own_clock(
 def test_one_is_waited_for_as_long_as_its_own_lease_lasts(joined: Joined, clock: FakeClock) -> None:
     """Not as long as the lease of the one that waits: theirs may differ."""
     silent, other = joined(), joined()
-    silent.queue.set_lease(3 * TTL)
+    silent.queue.describe(3 * TTL, "", "")
     silent.queue.renew()
     fall_silent(clock, other)
     assert other.attend().ended == ()
