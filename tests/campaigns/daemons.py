@@ -116,7 +116,7 @@ class _Round:
         """Wait until nothing is pending any more; that it comes no nearer to it is a fault."""
         while left := len(self._scene.pending()):
             try:
-                await until(lambda: len(self._scene.pending()) < left, _PATIENCE)  # noqa: B023
+                await until(lambda: len(self._scene.pending()) < left, _PATIENCE)
             except TimeoutError:
                 told = [place.sender.life.stderr[-500:] for place in self._places if place.sender]
                 self._figures.fault(f"{left} events stay pending: {told}")
