@@ -63,13 +63,21 @@ class _Round:
     """One outbox, its daemons, and what happens to them."""
 
     def __init__(
-        self, scene: Outcry, books: SendersBooks, launcher: Launcher, figures: Figures, lease: float
+        self,
+        scene: Outcry,
+        books: SendersBooks,
+        launcher: Launcher,
+        figures: Figures,
+        *,
+        lease: float,
+        spares: bool,
     ) -> None:
         self._scene = scene
         self._books = books
         self._launcher = launcher
         self._figures = figures
         self._lease = lease
+        self._spares = spares
         self._chance = random.Random(figures.seed)
         self._tasks: set[asyncio.Task[None]] = set()
         url, directory = scene.shop.url, scene.shop.directory
@@ -173,6 +181,7 @@ class _Round:
             shim=f"clock={place.watch.file}",
             lease=self._lease,
             machine=machine,
+            spares=self._spares,
         )
         place.sender = Sender(number, place.name, life, machine or "this machine")
         self._books.senders[number] = place.sender
@@ -243,9 +252,18 @@ def _of(place: _Place) -> Sender:
 
 
 async def daemons(
-    url: str, directory: Path, *, seconds: float, seed: int, lease: float = LEASE
+    url: str,
+    directory: Path,
+    *,
+    seconds: float,
+    seed: int,
+    lease: float = LEASE,
+    spares: bool = False,
 ) -> Figures:
-    """Let daemons be in trouble for so many seconds, and look at what came of it."""
+    """Let daemons be in trouble for so many seconds, and look at what came of it.
+
+    With `spares` they have a bug: they take over without ending the token of the one before.
+    """
     figures, books = Figures("several daemons", seed), SendersBooks()
     async with AsyncExitStack() as stack:
         scene = await stack.enter_async_context(outcry(url, directory, books))
@@ -260,7 +278,7 @@ async def daemons(
         scene.shop.sandbox.answer_for = note
         scene.shop.sandbox.chaos = Chaos.parse(_CHAOS)
         launcher = await stack.enter_async_context(Launcher(directory, environ=preloaded()))
-        one = _Round(scene, books, launcher, figures, lease)
+        one = _Round(scene, books, launcher, figures, lease=lease, spares=spares)
         await one.open(stack)
         await scene.start_writers("--hot", "0.3", rate=_RATE)
         await one.trouble(seconds)

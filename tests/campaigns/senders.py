@@ -53,6 +53,11 @@ class Sender:
                 found[str(line["event_id"])].append(None if gave_up else word)
         return found
 
+    def log_of(self, key: str) -> str:
+        """Return the lines of its log that say anything of an event or of itself, for a person."""
+        lines = (line for line in self.life.lines if line.get("event_id") in {None, key})
+        return " | ".join(str(line) for line in lines)[-3000:]
+
     def trouble_after(self, moment: float) -> Trouble | None:
         """Return the first trouble that wasn't over before a moment."""
         found = (one for one in self.troubles if one.ended is None or one.ended >= moment)
@@ -110,6 +115,7 @@ class SendersBooks(Books):
                     recorded.remove(None)
                 elif trouble is None:
                     yield f"{what}, was sent again by {by} at {after.began:.2f} without a trouble"
+                    yield f"the log of {sender}: {sender.log_of(key)}"
                 else:
                     again[sender.number, sender.troubles.index(trouble)] += 1
         for (number, which), count in again.items():
