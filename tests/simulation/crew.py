@@ -7,7 +7,7 @@ stopped or told other limits. What a daemon does that stands still happens when 
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from typing import Any
 
@@ -280,10 +280,8 @@ class Crew:
         SAILOR.reset(token)
         self.note(f"reload {sailor.evidence.number} {self.limits}")
 
-    def look_around(self) -> None:
-        """Note if two daemons that are of the outbox think that they have the same shard."""
-        found = self.server.reader.execute("SELECT token FROM shipper_daemon").fetchall()
-        there = {token for (token,) in found}
+    def look_around(self, there: Collection[int]) -> None:
+        """Note if two of these daemons, who are those of the outbox, think they have one shard."""
         seen = [
             (one, one.dispatcher.shares)
             for one in self.alive()

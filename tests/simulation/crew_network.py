@@ -6,7 +6,7 @@ while the daemon that sent it stands still or is dead. The daemon hears the answ
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -38,16 +38,18 @@ class Seas(Network):
     strays: list[str] = field(default_factory=list)
     """What was written by daemons that had been ended."""
     under_way: dict[str, int] = field(default_factory=dict)
-    most: dict[str, int] = field(default_factory=dict)
-    crowded: Callable[[str], None] = lambda _: None
+    kept: int = 0
+    """The last number of the diary that was read."""
+    crowded: Callable[[str, Collection[int]], None] = lambda _name, _there: None
     space: Context = field(default_factory=Context)
     """Where what the receivers do runs: no daemon's end or standstill touches it."""
 
     def begin(self, life: Any, api: Api, event_id: str, payload: bytes) -> Request:
         """Write down that a try begins, and what is on disk at that moment."""
-        found = self.reader.execute(_SEEN, (life.token, event_id)).fetchone()
-        row, key, status, claimed, ahead, holder = found or (0, None, "missing", False, None, None)
-        self.keep_diary()
+        seen = {"token": life.token, "event_id": event_id, "last": self.kept}
+        found = self.reader.execute(_SEEN, seen).fetchone()
+        row, key, status, claimed, ahead, holder, diary, there = found or _NOTHING
+        self._keep(diary or ())
         request = Request(
             number=len(self.requests) + 1,
             process=life.evidence.number,
@@ -66,21 +68,20 @@ class Seas(Network):
             self.strays.append(f"event {row} was sent by {request.process}, whose shard it isn't")
         self.requests.append(request)
         self.under_way[api.name] = self.under_way.get(api.name, 0) + 1
-        self.crowded(api.name)
+        self.crowded(api.name, there)
         self.note(f"send {request.number} by {request.process} of {request.lane}: {row} {ahead}")
         return request
 
     def keep_diary(self) -> None:
         """Read what was changed since the last time."""
-        last = self.settled_diary
-        found = self.reader.execute(_DIARY, (last,)).fetchall()
-        for number, who, is_one, *change in found:
-            self.settled_diary = number
+        self._keep(self.reader.execute(_DIARY, {"last": self.kept}).fetchone()[0] or ())
+
+    def _keep(self, diary: Iterable[Sequence[Any]]) -> None:
+        for number, who, is_one, *change in diary:
+            self.kept = number
             self.moves.append(Move(self.machine.monotonic(), who, *change))
             if not is_one:
                 self.strays.append(f"process {who} wrote after it was ended: {change}")
-
-    settled_diary: int = 0
 
     def finish(self, request: Request) -> None:
         """Note that the receiver has nothing more to do with a try."""
@@ -166,14 +167,17 @@ def sea(loop: Any, machine: Any, seed: int, apis: dict[str, Api], reader: Any, n
     return Seas(loop, machine, dice, apis, reader, note, pauses=(0.0, 1.0, 3.0))
 
 
+_NOTHING = (0, None, "missing", False, None, None, None, ())
+_ENTRIES = (
+    "(SELECT json_agg(json_build_array(number, who, is_one, id, before, after, attempts_before,"
+    " attempts_after) ORDER BY number) FROM diary WHERE number > %(last)s)"
+)
 _SEEN = (
     "SELECT o.id, o.ordering_key, o.status, EXISTS (SELECT 1 FROM shipper_claim AS c WHERE"
-    " c.token = %s AND CAST(c.ids AS jsonb) @> to_jsonb(o.id)), (SELECT array_agg(a.id ORDER BY"
+    " c.token = %(token)s AND CAST(c.ids AS jsonb) @> to_jsonb(o.id)), (SELECT array_agg(a.id ORDER BY"
     " a.id) FROM shipper_outbox AS a WHERE a.status = 'pending' AND a.destination = o.destination"
     " AND a.ordering_key = o.ordering_key AND a.id < o.id), (SELECT token FROM shipper_shard"
-    " WHERE shard = o.slot & 63) FROM shipper_outbox AS o WHERE o.event_id = %s"
+    f" WHERE shard = o.slot & 63), {_ENTRIES}, (SELECT array_agg(token) FROM shipper_daemon)"
+    " FROM shipper_outbox AS o WHERE o.event_id = %(event_id)s"
 )
-_DIARY = (
-    "SELECT number, who, is_one, id, before, after, attempts_before, attempts_after FROM diary"
-    " WHERE number > %s ORDER BY number"
-)
+_DIARY = f"SELECT {_ENTRIES}"

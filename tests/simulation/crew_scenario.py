@@ -22,7 +22,7 @@ _WEATHERS = (
 )  # fmt: skip
 _POISONS = ("http-400", "http-422", "http-500")
 _OUTAGES = ("http-500", "refused", "http-401")
-_SECONDS = 24.0
+_SECONDS = 16.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +75,12 @@ def embark(seed: int) -> Voyage:
     names = ["default", "erp"] if "reroute" in kinds else ["default"]
     timeout = dice.choice((0.5, 1.0, 1.5))
     apis = tuple(_api(dice, name, timeout, kinds) for name in names)
-    many = dice.randint(40, 110)
+    many = dice.randint(30, 80)
     return Voyage(
         seed,
         daemons=dice.randint(2, 3),
         lease=3.0 + 2 * timeout + dice.choice((0.0, 1.0)),
-        poll=dice.choice((0.4, 0.8)),
+        poll=dice.choice((0.5, 0.9)),
         slow=dice.choice((0.002, 0.02, 0.1)),
         apis=apis,
         inserts=tuple(sorted(_inserts(dice, many, names, kinds), key=lambda one: one.at)),
@@ -93,8 +93,8 @@ def _api(dice: random.Random, name: str, timeout: float, kinds: frozenset[str]) 
     probe = dice.choice((0.5, 1.0, 2.0))
     weather: tuple[Weather, ...] = ()
     if "weather" in kinds:
-        begin = dice.uniform(2.0, 14.0)
-        weather = (Weather(begin, begin + dice.uniform(2.0, 9.0), dice.choice(_WEATHERS)),)
+        begin = dice.uniform(2.0, 9.0)
+        weather = (Weather(begin, begin + dice.uniform(2.0, 6.0), dice.choice(_WEATHERS)),)
     return Api(
         name,
         timeout=timeout,
@@ -105,7 +105,7 @@ def _api(dice: random.Random, name: str, timeout: float, kinds: frozenset[str]) 
         max_delay=2.0,
         max_attempts=3,
         probe_max_delay=probe,
-        latency=dice.choice((0.02, 0.1, 0.4)),
+        latency=timeout * dice.choice((0.02, 0.1, 0.3)),
         faults=dice.choice((0.02, 0.1)) if "faults" in kinds else 0.0,
         repeats="accept",
         weather=weather,
@@ -171,6 +171,6 @@ def _troubles(dice: random.Random, kinds: frozenset[str]) -> list[Trouble]:
         for _ in range(dice.randint(*_TIMES[kind])):
             at = dice.uniform(0.3, _SECONDS - 1.0)
             # Shorter and longer than any lease.
-            seconds = dice.choice((0.3, 1.0, 2.5, 5.0, 8.0, 12.0)) * dice.uniform(0.8, 1.2)
+            seconds = dice.choice((0.3, 1.0, 2.5, 5.0, 8.0)) * dice.uniform(0.8, 1.2)
             found.append(Trouble(at, kind, dice.randrange(1000), seconds))
     return found

@@ -8,7 +8,11 @@ more for each daemon, as each spaces its own requests.
 import asyncio
 import random
 from collections import Counter
+<<<<<<< HEAD
 from collections.abc import Iterable
+=======
+from collections.abc import Collection, Iterable
+>>>>>>> several-crews
 from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
@@ -31,7 +35,7 @@ from tests.simulation.world import Result
 
 OUTAGE = 1_000_000
 """From this seed on, the receiver is down all the time, and probes are counted."""
-PATIENCE = 120.0
+PATIENCE = 90.0
 HEARTBEAT = 2.0
 BALANCED_WITHIN = 30.0
 
@@ -57,7 +61,7 @@ def run(seed: int, server: Server) -> Result:
             for name, value in replaced.items():
                 stack.enter_context(patch.object(transactions, name, value))
             # Polls cost most of a run, and show nothing.
-            stack.enter_context(patch.object(wait, "_POLL_LEAST", 0.1))
+            stack.enter_context(patch.object(wait, "_POLL_LEAST", 0.2))
             stack.enter_context(patch.object(wait, "_HELD_BACK_LEAST", 0.1))
             world = CrewWorld(voyage, loop, server)
             return world.judge(world.live())
@@ -167,10 +171,9 @@ class CrewWorld:
             # A lone event that fails looks like an outage: others have to be accepted.
             for api in self.voyage.apis:
                 number += 1
-                self._write(self.server.reader, insert(number, 0.0, api.name, "later"))
+                self._write(self.server.reader, insert(number, 0.0, api.name, None))
             self.operators.release_everything([])
             await asyncio.sleep(HEARTBEAT)
-            self.crew.look_around()
 
     def _pending(self) -> bool:
         return self.server.reader.execute(_PENDING).fetchone() is not None
@@ -180,7 +183,6 @@ class CrewWorld:
         while (wrong := self._unfair()) and self.loop.time() < deadline:
             await asyncio.sleep(1.0)
         self.found += wrong
-        self.crew.look_around()
         leads = [one.evidence.number for one in self.crew.alive() if self._leads(one)]
         if len(leads) != 1:
             self.found.append(f"{leads} lead")
@@ -192,8 +194,13 @@ class CrewWorld:
     def _unfair(self) -> list[str]:
         shards = self.server.reader.execute(_SHARES).fetchall()
         alive = [one.token for one in self.crew.alive()]
+<<<<<<< HEAD
         held = Counter(dict.fromkeys(alive, 0) | dict(shards))
         if sorted(held) != sorted(alive):
+=======
+        held = Counter({token: 0 for token in alive} | dict(shards))
+        if held.keys() != set(alive):
+>>>>>>> several-crews
             return [f"shards are shared out to {held}, and {alive} are there"]
         if sum(held.values()) != SHARDS or max(held.values()) - min(held.values()) > 1:
             return [f"shards are shared out as {held}"]
@@ -201,12 +208,12 @@ class CrewWorld:
         wrong = {token: s for token, s in believed.items() if len(s.kept) != held[token]}
         return [f"daemons think that they have {wrong}"] if wrong else []
 
-    def _count(self, name: str) -> None:
+    def _count(self, name: str, there: Collection[int]) -> None:
         """Look at what is in flight as another try begins."""
         most = max(self.crew.highest[name][0], len(self.crew.alive()))
         if self.seas.under_way[name] > most:
             self.found.append(f"{self.seas.under_way[name]} in flight at {name}, {most} may be")
-        self.crew.look_around()
+        self.crew.look_around(there)
 
     # -- the judgement --------------------------------------------------------------------------
 
