@@ -121,7 +121,9 @@ def a_lease_is_judged_by_ones_own_wall_clock() -> Any:
     def renew(self: Membership, tx: Any, token: int, ttl: float) -> None:
         original(self, tx, token, ttl)
         until = SAILOR.get().clock.wall() + ttl
-        statement = "UPDATE shipper_daemon SET expires_at = to_timestamp(:until) WHERE token = :token"
+        statement = (
+            "UPDATE shipper_daemon SET expires_at = to_timestamp(:until) WHERE token = :token"
+        )
         tx.execute(text(statement), {"until": until, "token": token})
 
     def left(self: Membership, row: DaemonRow) -> float:
