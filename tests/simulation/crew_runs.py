@@ -63,14 +63,9 @@ def server() -> Iterator[Server]:
     ):
         given = os.environ.get("SHIPPER_TEST_PG_URL")
         p.setenv("XDG_RUNTIME_DIR", name)
-<<<<<<< HEAD
-        Path(name).chmod(0o755)
         servers = (
             conftest._bundled_server(Path(name)) if not given else iter([conftest.make_url(given)])
         )
-=======
-        servers = conftest._bundled_server(Path(name)) if not given else iter([conftest.make_url(given)])
->>>>>>> several-crews
         url = next(servers)
         database = conftest._name("crew")
         conftest._administer(url, f"CREATE DATABASE {database}")

@@ -8,11 +8,7 @@ more for each daemon, as each spaces its own requests.
 import asyncio
 import random
 from collections import Counter
-<<<<<<< HEAD
-from collections.abc import Iterable
-=======
 from collections.abc import Collection, Iterable
->>>>>>> several-crews
 from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
@@ -194,13 +190,8 @@ class CrewWorld:
     def _unfair(self) -> list[str]:
         shards = self.server.reader.execute(_SHARES).fetchall()
         alive = [one.token for one in self.crew.alive()]
-<<<<<<< HEAD
         held = Counter(dict.fromkeys(alive, 0) | dict(shards))
-        if sorted(held) != sorted(alive):
-=======
-        held = Counter({token: 0 for token in alive} | dict(shards))
         if held.keys() != set(alive):
->>>>>>> several-crews
             return [f"shards are shared out to {held}, and {alive} are there"]
         if sum(held.values()) != SHARDS or max(held.values()) - min(held.values()) > 1:
             return [f"shards are shared out as {held}"]
