@@ -227,7 +227,8 @@ class _Round:
             self._figures.tried["taken over"] += 1
             # One that loses its connection while it starts says so, and is to be started again.
             starts = not life.said("daemon.started")
-            fine = status == _TOLD_OFF or (starts and status == _UNREACHABLE)
+            taken = status == _TOLD_OFF and _of(place).troubles
+            fine = taken or (starts and status == _UNREACHABLE)
             self._figures.expect(fine, f"{_of(place)} ended with {status}: {life.stderr[-800:]}")
             await self._begin(place)
 
@@ -237,8 +238,13 @@ class _Round:
         await until(
             lambda: sender.life.said("daemon.started") or not sender.life.is_alive, _PATIENCE
         )
+        began = _now()
         sender.life.signal(signal.SIGTERM)
         status = await sender.life.ended(_PATIENCE)
+        if sender.life.said("store.given_up"):
+            # Another one stood still in a transaction: a stop doesn't wait for the database for ever.
+            sender.troubles.append(Trouble("stop without a database", began, _now()))
+            self._figures.tried["stop without a database"] += 1
         late = status == _TOLD_OFF and sender.troubles
         self._figures.expect(
             status == 0 or late, f"{sender} ended with {status}: {sender.life.stderr[-800:]}"
