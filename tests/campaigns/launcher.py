@@ -69,7 +69,7 @@ def _arrange(order: dict[str, Any]) -> None:
     if machine := order.get("machine"):
         leases._boot = lambda: machine
     if order.get("spares"):
-        membership_statements.END = membership_statements.END[1:]  # type: ignore[misc]
+        membership_statements.END = membership_statements.END[1:]  # type: ignore[misc, assignment]
 
 
 def _reap() -> None:

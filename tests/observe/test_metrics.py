@@ -10,7 +10,7 @@ from shipper.observe.metrics import Metrics
 from shipper.observe.survey import Figures
 from shipper.policy.delivery import Status
 from shipper.policy.outcome import Kind, Outcome
-from shipper.policy.shares import NOTHING, Shares
+from shipper.policy.shares import NOTHING, WHOLE, Shares
 from shipper.policy.state import State
 from shipper.store.report.daemons import RunningDaemon
 from tests.assets.promtool import promtool
@@ -142,8 +142,7 @@ def test_what_the_database_says_is_told_by_status() -> None:
 def shared(shares: Shares | None = None, *daemons: RunningDaemon) -> Samples:
     """Return the samples of a daemon with these shards, among these daemons."""
     clock = Hand()
-    more = {} if shares is None else {"shares": lambda: shares}
-    metrics = Metrics({}, parts.tally(clock), clock, "", **more)
+    metrics = Metrics({}, parts.tally(clock), clock, "", shares=lambda: shares or WHOLE)
     return read(metrics.render(replace(parts.figures(), daemons=daemons)).decode())
 
 
