@@ -199,18 +199,6 @@ async def test_a_daemon_that_was_taken_over_ends_with_75(shop: Shop) -> None:
     shop.assert_flawless(repeats=0)
 
 
-@only_postgres
-async def test_a_daemon_that_waits_for_the_outbox_can_be_stopped(shop: Shop) -> None:
-    """Also then SIGTERM is a clean stop, and whoever ships isn't disturbed."""
-    first = await shop.started()
-    second = shop.start()
-    await second.told("daemon.waiting")
-    await second.stop()
-    shop.add("u1-1")
-    await shop.settled()
-    await first.stop()
-
-
 @only_sqlite
 async def test_a_database_that_is_locked_at_the_start_is_waited_for(shop: Shop) -> None:
     """A migration of the application's may take a while."""
