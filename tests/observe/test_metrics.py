@@ -10,7 +10,7 @@ from shipper.observe.metrics import Metrics
 from shipper.observe.survey import Figures
 from shipper.policy.delivery import Status
 from shipper.policy.outcome import Kind, Outcome
-from shipper.policy.shares import NOTHING, Shares
+from shipper.policy.shares import NOTHING, WHOLE, Shares
 from shipper.policy.state import State
 from shipper.store.report.daemons import RunningDaemon
 from tests.assets.promtool import promtool
@@ -139,11 +139,10 @@ def test_what_the_database_says_is_told_by_status() -> None:
     assert value(samples, "shipper_outbox_growth_bytes") == 2100
 
 
-def shared(shares: Shares | None = None, *daemons: RunningDaemon) -> Samples:
+def shared(shares: Shares = WHOLE, *daemons: RunningDaemon) -> Samples:
     """Return the samples of a daemon with these shards, among these daemons."""
     clock = Hand()
-    more = {} if shares is None else {"shares": lambda: shares}
-    metrics = Metrics({}, parts.tally(clock), clock, "", **more)
+    metrics = Metrics({}, parts.tally(clock), clock, "", shares=lambda: shares)
     return read(metrics.render(replace(parts.figures(), daemons=daemons)).decode())
 
 
@@ -173,7 +172,7 @@ def test_a_missing_daemon_is_counted_apart() -> None:
     """All daemons say the same of all; neither makes a series of its own."""
     there = RunningDaemon("shop", "shop", 7, "5.1.0", None, 1.0)
     gone = replace(there, name="till", is_missing=True)
-    samples = shared(None, there, replace(there, pid=8), gone)
+    samples = shared(WHOLE, there, replace(there, pid=8), gone)
     assert value(samples, "shipper_daemons") == 2
     assert value(samples, "shipper_daemons_missing") == 1
     assert not [key for key in samples if "till" in str(key) or "shop" in str(key)]
