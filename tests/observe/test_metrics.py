@@ -139,10 +139,14 @@ def test_what_the_database_says_is_told_by_status() -> None:
     assert value(samples, "shipper_outbox_growth_bytes") == 2100
 
 
-def shared(shares: Shares | None = None, *daemons: RunningDaemon) -> Samples:
+def shared(shares: Shares = WHOLE, *daemons: RunningDaemon) -> Samples:
     """Return the samples of a daemon with these shards, among these daemons."""
     clock = Hand()
+<<<<<<< HEAD
     metrics = Metrics({}, parts.tally(clock), clock, "", shares=lambda: shares or WHOLE)
+=======
+    metrics = Metrics({}, parts.tally(clock), clock, "", shares=lambda: shares)
+>>>>>>> several-operate2
     return read(metrics.render(replace(parts.figures(), daemons=daemons)).decode())
 
 
@@ -172,7 +176,7 @@ def test_a_missing_daemon_is_counted_apart() -> None:
     """All daemons say the same of all; neither makes a series of its own."""
     there = RunningDaemon("shop", "shop", 7, "5.1.0", None, 1.0)
     gone = replace(there, name="till", is_missing=True)
-    samples = shared(None, there, replace(there, pid=8), gone)
+    samples = shared(WHOLE, there, replace(there, pid=8), gone)
     assert value(samples, "shipper_daemons") == 2
     assert value(samples, "shipper_daemons_missing") == 1
     assert not [key for key in samples if "till" in str(key) or "shop" in str(key)]
