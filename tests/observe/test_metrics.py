@@ -142,11 +142,7 @@ def test_what_the_database_says_is_told_by_status() -> None:
 def shared(shares: Shares = WHOLE, *daemons: RunningDaemon) -> Samples:
     """Return the samples of a daemon with these shards, among these daemons."""
     clock = Hand()
-<<<<<<< HEAD
-    metrics = Metrics({}, parts.tally(clock), clock, "", shares=lambda: shares or WHOLE)
-=======
     metrics = Metrics({}, parts.tally(clock), clock, "", shares=lambda: shares)
->>>>>>> several-operate2
     return read(metrics.render(replace(parts.figures(), daemons=daemons)).decode())
 
 
