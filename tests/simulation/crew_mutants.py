@@ -118,9 +118,10 @@ def a_lease_is_judged_by_ones_own_wall_clock() -> Any:
     """The holder writes the end of its lease by its clock, and the others read it by theirs."""
     original = Membership.renew
 
-    def renew(self: Membership, tx: Any, token: int, ttl: float) -> None:
-        original(self, tx, token, ttl)
-        until = SAILOR.get().clock.wall() + ttl
+    def renew(self: Membership, tx: Any, token: int) -> None:
+        original(self, tx, token)
+        assert self.newcomer is not None
+        until = SAILOR.get().clock.wall() + self.newcomer.ttl
         statement = (
             "UPDATE shipper_daemon SET expires_at = to_timestamp(:until) WHERE token = :token"
         )

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from tests import conftest
 from tests.planting import is_caught
@@ -63,9 +64,7 @@ def server() -> Iterator[Server]:
     ):
         given = os.environ.get("SHIPPER_TEST_PG_URL")
         p.setenv("XDG_RUNTIME_DIR", name)
-        servers = (
-            conftest._bundled_server(Path(name)) if not given else iter([conftest.make_url(given)])
-        )
+        servers = conftest._bundled_server(Path(name)) if not given else iter([make_url(given)])
         url = next(servers)
         database = conftest._name("crew")
         conftest._administer(url, f"CREATE DATABASE {database}")
