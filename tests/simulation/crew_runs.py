@@ -64,7 +64,9 @@ def server() -> Iterator[Server]:
     ):
         given = os.environ.get("SHIPPER_TEST_PG_URL")
         p.setenv("XDG_RUNTIME_DIR", name)
-        servers = conftest._bundled_server(Path(name)) if not given else iter([make_url(given)])
+        servers = (
+            conftest._bundled_server(Path(name)) if not given else iter([make_url(given)])
+        )
         url = next(servers)
         database = conftest._name("crew")
         conftest._administer(url, f"CREATE DATABASE {database}")
