@@ -1,0 +1,90 @@
+"""Several daemons in the simulation: many seeds, those that once failed, and planted bugs.
+
+`SHIPPER_TEST_CREWS` says how many seeds; `python -m tests.simulation.crew_runs` runs any number.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.planting import is_caught
+from tests.simulation.crew_database import Server
+from tests.simulation.crew_mutants import MUTANTS, planted
+from tests.simulation.crew_runs import told
+from tests.simulation.crew_world import OUTAGE, run
+
+SEEDS = int(os.environ.get("SHIPPER_TEST_CREWS", "100"))
+_CHUNK = 25
+_CHUNKS = [range(first, min(first + _CHUNK, SEEDS)) for first in range(0, SEEDS, _CHUNK)]
+FAILED_ONCE: dict[int, str] = {}
+CAUGHT: dict[str, int] = {}
+
+# Everything that the seeds of a run are to have met, or they prove less than they say.
+TROUBLES = frozenset({
+    "crash", "stop", "join", "stall", "cut", "store", "operators", "reload", "reroute", "repeats",
+    "ended: killed", "ended: lost", "ended: stopped",
+})  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server(postgres_server: object, postgres_template: str) -> Iterator[Server]:
+    """Give one database for all seeds."""
+    from tests import conftest
+
+    for url in conftest._fresh(postgres_server, postgres_template):  # type: ignore[arg-type]
+        one = Server(url)
+        yield one
+        one.close()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seeds", _CHUNKS, ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
+def test_no_seed_of_a_crew_violates_an_invariant(seeds: range, server: Server) -> None:
+    """Whatever happens to its daemons, their clocks, their networks and their ways to the database."""
+    results = [run(seed, server) for seed in seeds]
+    violating = [result for result in results if result.violations]
+    assert not violating, "\n\n".join(map(told, violating))
+    met = sum((result.counts for result in results), Counter[str]())
+    assert len(seeds) < _CHUNK or met.keys() >= TROUBLES, TROUBLES.difference(met)
+
+
+@pytest.mark.timeout(300)
+def test_all_daemons_together_probe_hardly_more_often_than_one(server: Server) -> None:
+    """A receiver that is down gets at most twice as many probes as from one daemon."""
+    results = [run(seed, server) for seed in range(OUTAGE, OUTAGE + 5)]
+    violating = [result for result in results if result.violations]
+    assert not violating, "\n\n".join(map(told, violating))
+    assert all(result.counts["probes"] for result in results)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", FAILED_ONCE)
+def test_a_seed_of_a_crew_that_failed_once_does_no_more(seed: int, server: Server) -> None:
+    """Each found a fault of the product that is mended."""
+    result = run(seed, server)
+    assert not result.violations, told(result)
+
+
+@pytest.mark.timeout(300)
+def test_a_seed_of_a_crew_is_one_run(server: Server) -> None:
+    """Line by line: else a failure could not be looked at twice."""
+    first, second = run(3, server), run(3, server)
+    assert first.trace == second.trace
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", CAUGHT)
+def test_a_bug_planted_in_a_crew_is_caught(name: str, server: Server) -> None:
+    """By an invariant, in a run that is sound without it."""
+    seed = CAUGHT[name]
+    with planted(name):
+        violations = run(seed, server).violations
+    assert is_caught(violations), f"seed {seed} doesn't catch it any more: {violations[:3]}"
+    assert not run(seed, server).violations
+
+
+def test_every_bug_planted_in_a_crew_is_listed() -> None:
+    """With the seed that catches it."""
+    assert CAUGHT.keys() == MUTANTS.keys()
