@@ -17,7 +17,7 @@ _IN_FLIGHT = "events in flight at that moment are sent again, with the same Idem
 
 def taken_over() -> LeaseLost:
     """Return the error of a daemon that another process has ended."""
-    return LeaseLost("another process has taken over this outbox")
+    return LeaseLost("another process has taken over the events of this daemon")
 
 
 def went_back() -> OutboxChanged:

@@ -224,6 +224,20 @@ def test_what_was_prepared_survives_a_reading_transaction(post: Engine) -> None:
     assert len(claim(queue, *write(post, "b"))) == 1
 
 
+def test_the_server_compiles_no_statement_of_a_turn(post: Engine) -> None:
+    """With enable_seqscan off a scan of a few rows looks as if that were worth its 0.2 seconds."""
+    asked = b"SELECT current_setting('enable_seqscan'), current_setting('jit')"
+    with whole(exchanging(post, ask_nothing)) as channel:
+        assert channel.pipeline is not None
+        answer = channel.pipeline.send_plain(asked)
+        channel.wait()
+        assert [tuple(map(_text, row)) for row in answer.rows()] == [("off", "off")]
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
 @pytest.mark.parametrize("mode", ["session", "transaction"])
 def test_behind_a_pooler_nothing_is_prepared_and_nothing_set(postgres_url: str, mode: Mode) -> None:
     """A turn stays on one process of the server, with what follows it; the next can get another."""
