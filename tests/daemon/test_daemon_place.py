@@ -91,7 +91,7 @@ async def test_who_cannot_be_told_to_be_dead_keeps_its_lease(shop: Shop, place: 
     first.signal(signal.SIGKILL)
     await first.ended()
     heir = shop.start(under=under)
-    await heir.told("daemon.shares")
+    await heir.told("daemon.started")
     assert shop.rows(shards)[0][0] == 64
     shop.execute("UPDATE shipper_daemon SET ttl = 0")
     await heir.told("daemon.took_over")
