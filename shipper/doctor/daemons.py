@@ -71,7 +71,8 @@ def _of_shards(found: Sequence[RunningDaemon], free: int) -> Iterator[CheckResul
         )
     waiting = [one for one in found if not one.shards and not one.is_missing]
     if len(found) > SHARDS:
-        text = f"{several(len(waiting), 'daemon')} wait for a shard, ready to take over"
+        wait = "waits" if len(waiting) == 1 else "wait"
+        text = f"{several(len(waiting), 'daemon')} {wait} for a shard, ready to take over"
         yield well("shards", f"there are {SHARDS} shards, and {len(found)} daemons: {text}")
 
 

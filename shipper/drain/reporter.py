@@ -19,7 +19,7 @@ from shipper.errors import ShipperError
 from shipper.logs import Log
 from shipper.policy.delivery import Status
 from shipper.policy.failing import describe
-from shipper.policy.shares import WHOLE, EndedDaemon, Shares
+from shipper.policy.shares import SHARDS, WHOLE, EndedDaemon, Shares
 from shipper.policy.state import State
 
 BATCH_EVERY = 1.0
@@ -217,8 +217,12 @@ class Reporter:
         )
 
     def shares(self, shares: Shares, now: float) -> None:
-        """Log how many shards this daemon has, and how many daemons there are, if that changed."""
-        if (share := _numbers(shares)) == self._share:
+        """Log how many shards this daemon has, and how many daemons there are, if that changed.
+
+        While shards change hands, it waits for the end of that.
+        """
+        is_moving = shares.gives or len(shares.held) < SHARDS // shares.daemons
+        if is_moving or (share := _numbers(shares)) == self._share:
             return
         if len(self._shares_at) == SHARES_A_MINUTE and now - self._shares_at[0] < 60:
             return  # logged later, if it is still so

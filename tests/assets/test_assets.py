@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.assets.promtool import promtool
 from tests.observe import parts
 from tests.observe.test_metrics import rendered
@@ -81,6 +83,35 @@ def test_every_query_of_the_dashboard_is_one(tmp_path: Path) -> None:
     file = tmp_path / "queries.json"  # JSON is YAML, too
     file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
     assert f"{len(rules)} rules found" in promtool("check", "rules", str(file))
+
+
+@pytest.mark.parametrize(
+    ("title", "labels", "expected"),
+    [("Pending", "{}", 12), ("Dead letters", "{}", 3), ("Backlog", '{destination="default"}', 12)],
+)
+def test_daemons_of_one_outbox_count_its_events_once(
+    tmp_path: Path, title: str, labels: str, expected: int
+) -> None:
+    """Each of them reports the whole outbox; an outbox on a file of its own counts beside it."""
+    [panel] = [panel for panel in dashboard()["panels"] if panel["title"] == title]
+    series = {"shop-1": (2, 7, 2), "shop-2": (2, 7, 2), "till": (1, 5, 1)}
+    inputs: dict[str, int] = {}
+    for instance, (daemons, pending, dead) in series.items():
+        of_it = f'job="shipper", instance="{instance}"'
+        inputs[f"shipper_daemons{{{of_it}}}"] = daemons
+        for status, number in {"pending": pending, "dead": dead}.items():
+            of_status = f'{of_it}, destination="default", status="{status}"'
+            inputs[f"shipper_events{{{of_status}}}"] = number
+    query = {
+        "expr": re.sub(r"\$(?:instance|destination)", ".+", panel["targets"][0]["expr"]),
+        "eval_time": "1m",
+        "exp_samples": [{"labels": labels, "value": expected}],
+    }
+    given = [{"series": name, "values": f"{number}x2"} for name, number in inputs.items()]
+    played = {"interval": "1m", "input_series": given, "promql_expr_test": [query]}
+    file = tmp_path / "queries.json"
+    file.write_text(json.dumps({"tests": [played]}))
+    assert "SUCCESS" in promtool("test", "rules", str(file))
 
 
 def test_the_panels_of_the_dashboard_lie_side_by_side() -> None:

@@ -57,7 +57,12 @@ def _daemons(given: Given) -> Figures:
     """Give each round an outbox of its own."""
     total = Figures(f"several daemons, {given.times} rounds of {given.seconds:.0f} s", given.seed)
     for seed in range(given.seed, given.seed + given.times):
-        sizes = {"seconds": given.seconds, "lease": given.lease, "seed": seed}
+        sizes = {
+            "seconds": given.seconds,
+            "lease": given.lease,
+            "seed": seed,
+            "spares": given.spares,
+        }
         figures = _with_outbox("postgres", lambda url, where: daemons(url, where, **sizes))  # noqa: B023
         sys.stdout.write("\n".join(figures.lines()) + "\n")
         sys.stdout.flush()
@@ -172,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     several.add_argument("--times", type=int, default=1, help="rounds, each with its own outbox")
     several.add_argument("--seconds", type=float, default=60.0, help="of trouble in a round")
     several.add_argument("--lease", type=float, default=LEASE, help="seconds")
+    several.add_argument("--spares", action="store_true", help="a bug: no token is ever ended")
     power = campaign("power", _power, "power cuts, on a disk that keeps only what was synced")
     power.add_argument("--cuts", type=int, default=500)
     power.add_argument("--normal", action="store_true", help="the application commits with NORMAL")

@@ -22,12 +22,15 @@ HERE = "tests/campaigns/test_campaigns.py"
 OUTAGES = "tests/daemon/test_daemon_outages.py"
 LIFE = "tests/daemon/test_daemon_life.py"
 RELOAD = "tests/daemon/test_daemon_reload.py"
+SEVERAL = "tests/daemon/test_daemon_several.py"
+RULES = "tests/daemon/test_daemon_several_rules.py"
 STOPPING = "tests/daemon/test_daemon_stopping.py"
 STDERR = "tests/daemon/test_daemon_stderr.py"
 PLACE = "tests/daemon/test_daemon_place.py"
 ORDER = "tests/daemon/test_daemon_order.py"
 POISON = "tests/daemon/test_daemon_poison.py::test_a_poisonous_event_among_others_dies_alone"
 STORE = "tests/store"
+MEMBERS = "tests/store/lease/test_membership.py"
 SIMULATION = "tests/simulation/test_simulation.py::test_no_seed_violates_an_invariant"
 PLANTED = "tests/campaigns/test_planted.py"
 CLIENTS = "3 (each client)"
@@ -183,6 +186,15 @@ PROCESS = (
     Fault("E210", "SIGTERM during the COMMIT of a claim, and the server never answers", "the daemon ends with 0 and sends nothing; the next start sends the event once", f"{STOPPING}::test_a_stop_ends_while_a_claim_is_committed", "2"),
     Fault("E208", "at a start after a crash, a trigger of the application fails what the daemon has to recover", "the daemon names the trigger and waits; it doesn't end with 78", "tests/daemon/test_daemon_triggers.py::test_a_start_waits_for_a_trigger_that_fails_what_it_has_to_recover", "2 databases"),
     Fault("E209", "db upgrade corrects the numbers of the daemon's turns while it runs", "the daemon begins a new session and doesn't end with 75; nothing is sent again", "tests/daemon/test_daemon_upgrades.py::test_a_daemon_goes_on_after_its_turns_are_put_right", "2"),
+    Fault("E930", "kill -9 of one of several daemons on one PostgreSQL", "another one takes over its keys; it repeats only what was in flight there, first of their keys", f"{SEVERAL}::test_the_other_one_goes_on_where_one_was_killed", "1; {DAEMONS_SECONDS} s of the campaign"),
+    Fault("E931", "one of several daemons stands still beyond its lease, and comes back with answers to what others have sent again (apache/kafka#7771, apache/kafka#8453)", "it ends with 75, and changes nothing", f"{SEVERAL}::test_one_that_stood_still_beyond_its_lease_ends_with_75", "1; {DAEMONS_SECONDS} s of the campaign"),
+    Fault("E932", "one of several daemons stands still for less than its lease", "the others leave its keys alone; it goes on, and nothing is repeated", f"{SEVERAL}::test_one_that_stood_still_within_its_lease_goes_on", "1; {DAEMONS_SECONDS} s of the campaign"),
+    Fault("E933", "two daemons have one name, and both are killed and one started anew under that name (oban-bg/oban#862)", "a name is only for people: each is taken over at once", f"{SEVERAL}::test_a_daemon_is_known_by_its_token_and_not_by_its_name", "1"),
+    Fault("E934", "the daemon that does the chores stands still while another takes over, and wakes up (oban-bg/oban#1488)", "it ends; one daemon at a time deletes what is over", f"{SEVERAL}::test_only_one_does_the_chores_also_after_it_stood_still", "1"),
+    Fault("E935", "several daemons send to a destination with limits, while daemons join and leave (janbjorge/pgqueuer#761, timgit/pg-boss#330)", "max_in_flight and max_rate hold for all of them together", f"{RULES}::test_max_in_flight_is_the_destinations", "1 of each limit"),
+    Fault("E936", "several daemons behind a pooler in transaction mode", "they share and take over as without it", f"{SEVERAL}::test_they_share_through_a_pooler_in_transaction_mode", "1"),
+    Fault("E937", "an older daemon starts where the tables are newer, beside daemons that run", "78; the others go on", f"{RULES}::test_an_older_daemon_is_refused_where_the_tables_are_newer", "1"),
+    Fault("E938", "kill -9, SIGSTOP, a cut between one daemon and PostgreSQL (silent, or with resets), a clock an hour off, stops, starts and a fourth daemon, all at random, while applications write", "nothing is lost or out of order; what is repeated was in flight at a daemon in trouble", f"{HERE}::test_several_daemons_in_trouble", "{DAEMONS_SECONDS} s, any number of times by hand"),
 )  # fmt: skip
 
 DISK = (
@@ -539,6 +551,11 @@ PEOPLE = (
     Fault("E898", "the daemon that leads changes, and the one before goes on judging (oban-bg/oban#1488)", "it forgets its alarms without telling, and sends no heartbeat", "tests/observe/test_missing.py::test_a_daemon_that_no_longer_leads_forgets_all_alarms_but_that", "1"),
     Fault("E899", "pgbouncer in session or transaction mode is in front of the server", "shipping works; `doctor` says which one it is", "tests/store/db/test_pgbouncer.py::test_a_daemon_ships_through_a_pooler", "2"),
     Fault("E900", "pgbouncer in statement mode is in front of the server", "exit status 78 at the first connection, with what to set", "tests/store/db/test_pgbouncer.py::test_a_pooler_of_statements_is_refused_with_what_to_do", "1"),
+    Fault("E901", "two daemons have one name, and the one whose lease was over prolongs the lease of the other: both lead (oban-bg/oban#1488, oban-bg/oban-py#32)", "a lease belongs to a token; the ended one learns it, and exactly one leads", "tests/store/lease/test_registries.py::test_two_of_one_name_are_told_apart_by_their_tokens", "3"),
+    Fault("E902", "a daemon with a long lease is judged by the short one of another daemon, or by a fixed bound (apache/airflow#16573, HangfireIO/Hangfire#2499)", "each row has the length of its own lease; `status` counts by it, too", "tests/store/lease/test_registries.py::test_each_is_judged_by_its_own_lease", "2"),
+    Fault("E903", "a daemon writes after it was ended, and makes half of a row anew, which nothing ends (rq/rq#1276, rq/rq#2395)", "its late writes fail as a whole; no table names its token", "tests/store/lease/test_registries.py::test_nothing_is_left_of_one_that_writes_after_its_end", "5 writes"),
+    Fault("E904", "the daemon that took over dies before it has sent it, and no daemon is started (sidekiq/sidekiq#3196, sidekiq/sidekiq#5540)", "a daemon that runs takes over both, with its next step; what may have been received is still marked", "tests/store/lease/test_registries.py::test_what_was_taken_over_is_taken_over_again", "1"),
+    Fault("E905", "the row of a daemon is removed, and it works on without being listed (rq/rq#469, NeptuneHub/AudioMuse-AI#784, hangfire-postgres/Hangfire.PostgreSql#167)", "it can write nothing more and ends; another daemon marks what it had claimed, and has its shards", "tests/store/lease/test_registries.py::test_one_whose_row_was_removed_is_not_at_work_unseen", "1"),
     Fault("E906", "one of several services of a template stops, and systemd removes the runtime directory that all of them use (TecharoHQ/anubis#748, Zygo/bees#273)", "each has one of its own; the others, and `shipper.service`, keep theirs", "tests/systemd/test_systemd_instances.py::test_one_that_stops_takes_nothing_of_the_other_away", "1"),
     Fault("E907", "the name of an instance has a dash, and becomes two directories (systemd/systemd#8302)", "the unit uses the name as it is: `shop-1` reads `/etc/shipper/shop-1.toml`", "tests/systemd/test_systemd_instances.py::test_a_name_with_a_dash_is_the_name_of_the_file", "1"),
     Fault("E908", "an operator gives a service a name that means something to systemd or in a path", "exit status 2, with what a name can be; nothing is written", "tests/cli/test_service_units.py::test_a_name_that_a_unit_cannot_have_is_refused", "11 x 3 commands"),
@@ -563,6 +580,16 @@ PEOPLE = (
     Fault("E882", "a hundred daemons each probe a destination that is down", "each waits longer: together they ask at most twice as often as one", "tests/drain/test_sharing.py::test_all_daemons_together_probe_at_most_twice_as_often_as_one", "1 to 64 daemons"),
     Fault("E883", "an operator's command names a key that another daemon has", "one look shows it, and the key is forgotten", "tests/policy/test_lanes_shards.py::test_a_lane_that_an_operator_names_is_fetched_only_by_its_daemon", "2"),
     Fault("E884", "the database goes away in the middle of a handover", "the handover is asked for again: no change and no daemon that was ended is forgotten", "tests/drain/test_sharing.py::test_a_change_is_not_forgotten_when_the_database_is_away", "1"),
+    Fault("E915", "the lease of a daemon is renewed while another one judges that it has ended (compare etcd-io/etcd#11456, apache/kafka#13667)", "its row is locked and judged again before its token ends: it is spared, and none waits for it (found by review; before that, it went on sending after its token had ended)", f"{MEMBERS}::test_one_whose_renewal_is_being_written_is_spared", "1, and every order of the steps in a model"),
+    Fault("E916", "two daemons see different daemons, and each shares the outbox out by itself (namastack/namastack-outbox#75)", "a daemon takes only shards that are free in the table: no shard has two daemons", f"{MEMBERS}::test_shares_differ_by_at_most_one_whatever_the_order_of_steps", "3 orders, and every order of the steps in a model"),
+    Fault("E917", "a shard moves while one of its events is in flight (atleon/atleon#439, reactor/reactor-kafka#260)", "its daemon gives it back only once that is recorded; the other daemon has nothing of it until then", "tests/store/lease/test_membership_model.py::test_a_planted_bug_is_found", "every order of the steps in a model"),
+    Fault("E918", "a daemon goes on after its lease has ended, because it was stopped or cut off (etcd-io/etcd#10811, apache/kafka#13667)", "its token has ended: whatever it writes is refused as a whole, and it ends", f"{MEMBERS}::test_an_ended_one_learns_it_and_changes_nothing", "3"),
+    Fault("E919", "the leases of two daemons last differently (kubernetes/kubernetes#47671)", "each is waited for as long as its own lease lasts", f"{MEMBERS}::test_one_is_waited_for_as_long_as_its_own_lease_lasts", "1"),
+    Fault("E920", "the clocks of two daemons or of the server differ, or step (kubernetes/client-go#448, johanhaleby/occurrent#659, mlflow/mlflow#25199)", "how long a daemon has been silent is measured by the own clock of the one that judges; the server's clock decides nothing", f"{MEMBERS}::test_a_silent_one_has_ended_after_its_lease_by_our_own_clock", "1"),
+    Fault("E921", "a tool deletes the row of a daemon whose events are in flight", "what it has claimed is marked before its shards move (found by review; before that, they moved first)", "tests/store/lease/test_membership_damage.py::test_the_claims_of_a_deleted_row_are_recovered_before_its_shards_move", "1"),
+    Fault("E922", "a tool empties the table of the shards while daemons share them", "each shard stays with the daemon that has it; a newcomer gets none of them before they are given (found by review; before that, a newcomer took shards in which events were in flight)", "tests/store/lease/test_membership_damage.py::test_emptied_shards_stay_with_who_has_them", "2"),
+    Fault("E923", "a database goes back to before a daemon has joined, and another one joins", "the newcomer's token is another one: the daemon before is told that the database went back, or that it was ended", "tests/store/lease/test_membership_damage.py::test_a_token_of_a_lost_time_is_not_given_again", "1"),
+    Fault("E924", "a daemon gives a shard back, gets no answer, and gets the shard again later", "it takes new delivery numbers, so those of a key increase (found by the model; before that, a later event could have a lower number)", "tests/store/lease/test_membership_turns.py::test_a_shard_that_came_back_without_an_answer_gets_new_numbers", "1, and every order of the steps in a model"),
     Fault("E950", "a reload removes a destination that has asked for a pause, the wall clock is set past its end, and another reload adds the destination again", "the rest of the pause is kept, unless an operator has released it meanwhile (found by the simulation; before that, it was asked at once)", "tests/drain/test_route.py::test_a_destination_that_is_added_again_keeps_its_pause", "unit; seed 308869"),
     Fault("O903", "an operator wants a waiting event to go now, or never", "events retry and events discard work beside the daemon; the key goes on at once", "tests/daemon/test_daemon_poison.py::test_an_event_that_waits_is_sent_now_or_given_up_beside_the_daemon", "2 databases"),
 )  # fmt: skip
@@ -612,7 +639,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
 IN_SHORT = {
     "Network": "no listener, no such name, hangs, resets, half-open connections, wrong certificates",
     "Answers": "garbage, endless or early answers, a captive portal, any status with any headers",
-    "Process": "kill -9 and SIGSTOP at any moment, a second daemon, a lost lease, no /proc, a stuck log",
+    "Process": "kill -9 and SIGSTOP at any moment, a second daemon, several of them, a lost lease, no /proc, a stuck log",
     "Disk": "power cuts, EIO and ENOSPC at any operation, a full disk, a removed or replaced file",
     "Database": "every order of transactions, lost connections, locks, missing tables and rights",
     "Rows": "invalid JSON, invalid events, invalid UTF-8; any key, any id",

@@ -2,8 +2,9 @@
 
 On stdin it takes one JSON object a line: `arguments` of shipper, `output` and `errors` as files,
 `shim`, what to tell `shim.c` where it is preloaded, and the circumstances: `lease`, how many seconds
-the lease of a daemon lasts, and `machine`, the id of the boot of the machine it seems to run on. On stdout it says `began PID`, and later
-`ended PID STATUS`. Everything that a fresh process would do, the fork does too, except to import.
+the lease of a daemon lasts; `machine`, the id of the boot of the machine it seems to run on; and
+`spares`, whether it has a bug: it doesn't end the tokens of the daemons that it takes over. On stdout it says `began PID`, and later `ended PID STATUS`. Everything that a fresh process would do,
+the fork does too, except to import.
 """
 
 import ctypes
@@ -21,6 +22,7 @@ import shipper.store.upgrade.migrate  # noqa: F401
 from shipper.cli import main
 from shipper.daemon import session
 from shipper.store.lease import lease as leases
+from shipper.store.lease import membership_statements
 
 
 def _import_what_is_imported_late() -> None:
@@ -58,12 +60,16 @@ def _become(order: dict[str, Any]) -> None:
 
 def _arrange(order: dict[str, Any]) -> None:
     """Let it have a shorter lease than any configuration gives, or be elsewhere."""
-    if lease := order.get("lease"):
+    lease: float = order.get("lease", 0.0)
+    if lease:
         # Replaced in the process that takes them, so that the product has no such setting.
-        session.lease_ttl = lambda _: lease  # type: ignore[attr-defined]
-        session.FROZEN = lease  # type: ignore[attr-defined]
+        session.lease_ttl = lambda settings: lease  # type: ignore[attr-defined]
+        # Less than a lease, as usual: else one that stands still in a transaction costs others theirs.
+        session.FROZEN = lease * 0.4  # type: ignore[attr-defined]
     if machine := order.get("machine"):
         leases._boot = lambda: machine
+    if order.get("spares"):
+        membership_statements.END = membership_statements.END[1:]  # type: ignore[misc, assignment]
 
 
 def _reap() -> None:

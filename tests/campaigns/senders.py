@@ -6,6 +6,7 @@ answer; and no more events come again for one such trouble than may be in flight
 before everything else of their keys, and that no two requests of a key overlap, is the ledger's.
 """
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from tests.campaigns.lives import Life
 from tests.daemon.harness import API_ID
 
 HEADER = "x-api-id"
+_RECORDED = {"delivery.delivered": "delivered", "delivery.postponed": "postponed"}
 
 
 @dataclass(slots=True)
@@ -39,9 +41,22 @@ class Sender:
     machine: str
     troubles: list[Trouble] = field(default_factory=list)
 
-    def recorded(self) -> set[str]:
-        """Return the events that it says it has recorded as delivered."""
-        return {str(line["event_id"]) for line in self.life.said("delivery.delivered")}
+    def outcomes(self) -> defaultdict[str, list[str | None]]:
+        """Return what it says it has recorded of each event: one status for each try that ended.
+
+        None is that of a try whose answer never came whole.
+        """
+        found: defaultdict[str, list[str | None]] = defaultdict(list)
+        for line in self.life.lines:
+            if (word := _RECORDED.get(line["event"])) is not None:
+                gave_up = word == "postponed" and line["status_code"] is None
+                found[str(line["event_id"])].append(None if gave_up else word)
+        return found
+
+    def log_of(self, key: str) -> str:
+        """Return the lines of its log that say anything of an event or of itself, for a person."""
+        lines = (line for line in self.life.lines if line.get("event_id") in {None, key})
+        return " | ".join(str(line) for line in lines)[-3000:]
 
     def trouble_after(self, moment: float) -> Trouble | None:
         """Return the first trouble that wasn't over before a moment."""
@@ -67,6 +82,8 @@ class SendersBooks(Books):
     def __init__(self) -> None:
         super().__init__()
         self.senders: dict[int, Sender] = {}
+        self.repeats_by_trouble: Counter[tuple[int, int]] = Counter()
+        """For the number of a process and of its trouble, how many events came again for it."""
         self._sent_by: dict[int, int] = {}
         self._taken: defaultdict[str, list[Visit]] = defaultdict(list)
 
@@ -82,28 +99,26 @@ class SendersBooks(Books):
 
     def explain(self, at_most: int) -> Iterator[str]:
         """Yield each repeat that nothing explains, and each trouble that has too many."""
-        again: Counter[tuple[int, int]] = Counter()
-        recorded: dict[int, set[str]] = {}
+        again = self.repeats_by_trouble
+        outcomes = {number: one.outcomes() for number, one in self.senders.items()}
         for key, visits in self._taken.items():
-            for before, after in zip(visits, visits[1:], strict=False):
+            for before, after in itertools.pairwise(visits):
                 if before.status in AMBIGUOUS:
                     continue
-                sender = self.senders[self._sent_by[before.seq]]
-                if sender.number not in recorded:
-                    recorded[sender.number] = sender.recorded()
+                sender, by = (self.senders[self._sent_by[one.seq]] for one in (before, after))
+                recorded = outcomes[sender.number][key]
                 trouble = sender.trouble_after(before.began)
-                what = f"{key} ({before.began:.2f}, {before.status}) by {sender}"
-                by = f"{self.senders[self._sent_by[after.seq]]} ({after.began:.2f})"
-                if key in recorded[sender.number]:
-                    yield f"{what} was recorded, and sent again by {by}"
+                what = f"{key}, answered {before.status} to {sender} at {before.began:.2f}"
+                if by is not sender and "delivered" in recorded:
+                    yield f"{what}, was recorded, and sent again by {by} at {after.began:.2f}"
+                elif None in recorded:
+                    recorded.remove(None)
                 elif trouble is None:
-                    yield f"{what} was sent again by {by} without a trouble"
+                    yield f"{what}, was sent again by {by} at {after.began:.2f} without a trouble"
+                    yield f"the log of {sender}: {sender.log_of(key)}"
                 else:
                     again[sender.number, sender.troubles.index(trouble)] += 1
         for (number, which), count in again.items():
             if count > at_most:
                 trouble = self.senders[number].troubles[which]
                 yield f"{count} events came again after {trouble} of {self.senders[number]}"
-        self.repeats_by_trouble = again
-
-    repeats_by_trouble: Counter[tuple[int, int]]

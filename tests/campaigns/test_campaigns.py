@@ -15,6 +15,7 @@ from tests.campaigns.answers import bad_answers
 from tests.campaigns.audits import audits
 from tests.campaigns.clocks import clock_jumps
 from tests.campaigns.crashes import crashes
+from tests.campaigns.daemons import daemons
 from tests.campaigns.ext4 import shutdowns
 from tests.campaigns.failovers import failovers
 from tests.campaigns.figures import Figures
@@ -39,6 +40,7 @@ CUTS, CUTS_NORMAL, CUTS_EXT4 = 500, 100, 20
 IO_SHARE = 0.08
 ANSWERS, ANSWERS_STOCK, ROWS, VALUES = 5000, 600, 1250, 3000
 FAILOVERS = 2
+DAEMONS_SECONDS = 10
 FULL, STRIKES, SOAK_SECONDS, AUDIT_ROWS = 3, 60, 12, 20_000
 
 
@@ -56,6 +58,14 @@ async def test_killed_and_stopped(database_url: str, tmp_path: Path) -> None:
     )
     assert (figures.tried["kills"], figures.tried["stops"]) == (kills, stops)
     assert max(figures.samples["seconds from kill -9 to first send"]) <= FIRST_SEND_SECONDS
+
+
+async def test_several_daemons_in_trouble(postgres_url: str, tmp_path: Path) -> None:
+    """Killed, asleep, parted from the database, an hour off: nothing lost or out of order."""
+    seconds = float(scaled(DAEMONS_SECONDS))
+    figures = assert_kept(await daemons(postgres_url, tmp_path, seconds=seconds, seed=SEED))
+    assert figures.tried["processes"] > 4
+    assert figures.tried["events"]
 
 
 def _outbox(sqlite_url: str, tmp_path: Path) -> str:

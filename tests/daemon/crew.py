@@ -98,7 +98,7 @@ class Crew:
                 daemon.signal(signal.SIGSTOP)
                 try:
                     self.shop.execute(
-                        "SELECT 1 FROM shipper_daemon, shipper_lease WHERE shipper_daemon.name = :who"
+                        "SELECT 1 FROM shipper_lease, shipper_daemon AS d WHERE d.name = :who"
                         " FOR UPDATE NOWAIT",
                         who=who,
                     )

@@ -77,6 +77,7 @@ async def test_sigkill_repeats_what_was_in_flight_and_that_first(shop: Shop) -> 
     await shop.assert_verified()
 
 
+@only_sqlite
 async def test_a_second_daemon_ends_with_75(shop: Shop) -> None:
     """And says who holds the outbox; the first goes on."""
     shop.configure(timeout=0.5)
@@ -171,7 +172,7 @@ async def _freeze_between_turns(daemon: Daemon, shop: Shop) -> None:
         while True:
             daemon.signal(signal.SIGSTOP)
             try:
-                shop.execute("SELECT 1 FROM shipper_lease FOR UPDATE NOWAIT")
+                shop.execute("SELECT 1 FROM shipper_daemon FOR UPDATE NOWAIT")
             except StoreUnavailable:
                 daemon.signal(signal.SIGCONT)
                 await laps(1)
@@ -184,7 +185,7 @@ async def test_a_daemon_that_was_taken_over_ends_with_75(shop: Shop) -> None:
     """It slept beyond its lease; when it wakes it changes nothing and sends nothing."""
     first = await shop.started()
     await _freeze_between_turns(first, shop)
-    shop.execute("UPDATE shipper_lease SET ttl = 0")
+    shop.execute("UPDATE shipper_daemon SET ttl = 0")
     second = await shop.started()
     shop.add("u1-1")
     await shop.settled()
@@ -196,18 +197,6 @@ async def test_a_daemon_that_was_taken_over_ends_with_75(shop: Shop) -> None:
     assert not first.said("delivery.delivered")
     assert shop.arrived() == ["u1-1", "u1-2"]
     shop.assert_flawless(repeats=0)
-
-
-@only_postgres
-async def test_a_daemon_that_waits_for_the_outbox_can_be_stopped(shop: Shop) -> None:
-    """Also then SIGTERM is a clean stop, and whoever ships isn't disturbed."""
-    first = await shop.started()
-    second = shop.start()
-    await second.told("daemon.waiting")
-    await second.stop()
-    shop.add("u1-1")
-    await shop.settled()
-    await first.stop()
 
 
 @only_sqlite

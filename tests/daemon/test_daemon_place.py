@@ -71,7 +71,7 @@ async def test_the_daemon_ships_wherever_it_runs(shop: Shop, tmp_path: Path, pla
 @only_postgres
 @pytest.mark.parametrize("place", ["no boot id", "ProcSubset=pid", "no /proc"])
 async def test_who_cannot_be_told_to_be_dead_keeps_its_lease(shop: Shop, place: str) -> None:
-    """Neither living nor killed is it taken over before the lease has ended; nor does it take.
+    """Neither living nor killed is it ended before its lease has ended: it keeps its shards.
 
     Two such places may have the same host name, and both be process 1: neither is the other.
     """
@@ -79,18 +79,23 @@ async def test_who_cannot_be_told_to_be_dead_keeps_its_lease(shop: Shop, place: 
     under = hidden(PLACES[place])
     first = shop.start(under=under)
     await first.told("daemon.started")
+    [its] = shop.rows("SELECT token FROM shipper_daemon")
+    shards = f"SELECT count(*) FROM shipper_shard WHERE token = {its[0]}"
     for where in ([], under):
         other = shop.start(under=where)
-        await other.told("daemon.waiting")
+        await until(lambda: shop.rows(shards)[0][0] == 32)
         assert first.is_alive
         other.signal(signal.SIGTERM)
         assert await other.ended() == 0
+        await until(lambda: shop.rows(shards)[0][0] == 64)
     first.signal(signal.SIGKILL)
     await first.ended()
     heir = shop.start(under=under)
-    await heir.told("daemon.waiting")
-    shop.execute("UPDATE shipper_lease SET ttl = 0")
     await heir.told("daemon.started")
+    assert shop.rows(shards)[0][0] == 64
+    shop.execute("UPDATE shipper_daemon SET ttl = 0")
+    await heir.told("daemon.took_over")
+    await until(lambda: shop.rows(shards)[0][0] == 0)
     await heir.stop()
 
 

@@ -23,7 +23,7 @@ STATUS, ENDS, DOCTOR = (
     "The daemon or a command ends with",
     "`shipper doctor` says",
 )
-# Other tests provoke these, with a disk, a server or a file that they break.
+# Other tests provoke these, with several daemons, or a disk, a server or a file that they break.
 NOT_HERE: Final = frozenset(
     {
         "hasn't written to the outbox for",
@@ -36,6 +36,11 @@ NOT_HERE: Final = frozenset(
         "is damaged",
         "no outbox in this database",
         "this machine's clock is … s … the API's",
+        "hasn't prolonged its lease for",
+        "no shard, ready to take over",
+        "differs from this configuration",
+        "have several versions of shipper",
+        "their events wait",
     }
 )
 

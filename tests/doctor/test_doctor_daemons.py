@@ -1,6 +1,7 @@
-"""The doctor compares its configuration with those of the running daemons."""
+"""The doctor names the daemons of an outbox: what is wrong between them, and how they differ."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,12 @@ from sqlalchemy import Engine
 
 from shipper.config import Settings, load
 from shipper.config.agreement import agreement
-from shipper.doctor.daemons import check_agreement
-from shipper.doctor.result import CheckLevel
+from shipper.doctor.daemons import check_agreement, check_daemons
+from shipper.doctor.result import CheckLevel, CheckResult
+from shipper.policy.shares import SHARDS
 from shipper.store.db.engine import open_engine
-from tests.store.joined import ELSEWHERE, HERE, joined
+from tests.store.daemons import tamper
+from tests.store.joined import DEAD, ELSEWHERE, HERE, joined
 
 Load = Callable[..., Settings]
 _LEAST = """\
@@ -76,3 +79,108 @@ def test_a_daemon_of_another_version_is_no_difference(engine: Engine, configured
     joined(engine, 12, "second", ELSEWHERE, "{")
     [found] = check_agreement(engine, configured())
     assert found.level is CheckLevel.OK
+
+
+def test_a_destination_that_only_another_daemon_has_is_named(
+    engine: Engine, configured: Load
+) -> None:
+    """From the side of the one that lacks it, too; those that agree with us aren't blamed."""
+    joined(engine, 11, "first", HERE, agreement(configured()))
+    joined(engine, 12, "second", ELSEWHERE, agreement(configured(more=_ERP)))
+    [found] = check_agreement(engine, configured())
+    assert found.level is CheckLevel.WARNING
+    assert found.text.endswith("differs from this configuration: destinations.erp (only there)")
+    assert "events of a destination wait" in str(found.fix)
+
+
+# -- the daemons ----------------------------------------------------------------------------------
+
+
+def _told(engine: Engine) -> list[tuple[str, str]]:
+    return [(each.level.name, f"{each.name}: {each.text}") for each in check_daemons(engine)]
+
+
+def _warning(engine: Engine, name: str) -> CheckResult:
+    [found] = [each for each in check_daemons(engine) if each.name == name and each.fix]
+    assert found.level is CheckLevel.WARNING
+    return found
+
+
+def _two(engine: Engine) -> None:
+    """Let two daemons share the outbox, this process as the first."""
+    joined(engine, 1, "shop", replace(HERE, version="5.1.0"), None)
+    joined(engine, 2, "till-2", replace(ELSEWHERE, version="5.1.0"), None)
+    tamper(engine, "UPDATE shipper_shard SET token = 1 + shard % 2")
+
+
+def test_one_daemon_is_not_listed(engine: Engine) -> None:
+    """Another check says that it runs; a dead one is nothing to list."""
+    joined(engine, 1, "shop", HERE, None)
+    joined(engine, 2, "gone", DEAD, None)
+    tamper(engine, "UPDATE shipper_shard SET token = 1")
+    assert _told(engine) == []
+
+
+def test_two_are_listed_with_their_versions_and_shards(engine: Engine) -> None:
+    """And nothing is wrong."""
+    _two(engine)
+    first = f"shop (process {HERE.pid} on {HERE.host}) (5.1.0, 32 shards, 0 in flight)"
+    second = "process 77 on till-2 (5.1.0, 32 shards, 0 in flight)"
+    assert _told(engine) == [("OK", f"daemons: 2 share the outbox: {first}, {second}")]
+
+
+def test_one_that_is_missing_is_named_with_who_takes_over(engine: Engine) -> None:
+    """Its shards aren't free yet: that is the same trouble, and isn't told twice."""
+    _two(engine)
+    tamper(
+        engine,
+        "UPDATE shipper_daemon SET expires_at = clock_timestamp() - interval '90 s'"
+        " WHERE token = 2",
+    )
+    found = _warning(engine, "daemons")
+    assert found.text.startswith("the daemon process 77 on till-2 hasn't prolonged its lease for")
+    assert "the others take over its shards within 35 s" in found.text
+    assert "look at its machine" in str(found.fix)
+    assert [level for level, _ in _told(engine)] == ["OK", "WARNING"]
+
+
+def test_shards_that_no_daemon_has_are_counted(engine: Engine) -> None:
+    """Free ones, and those of a token that has ended."""
+    _two(engine)
+    tamper(engine, "UPDATE shipper_shard SET token = NULL WHERE shard < 2")
+    tamper(engine, "UPDATE shipper_shard SET token = 9 WHERE shard = 2")
+    found = _warning(engine, "shards")
+    assert found.text == "no daemon has 3 shards of 64: their events wait"
+
+
+def test_versions_that_differ_are_named_with_their_daemons(engine: Engine) -> None:
+    """As in the middle of an upgrade; a missing daemon is no part of that."""
+    _two(engine)
+    joined(engine, 3, "till-3", replace(ELSEWHERE, version="5.2.0"), None)
+    joined(engine, 4, "broken", None, None)
+    found = _warning(engine, "versions")
+    assert found.text == (
+        "the daemons have several versions of shipper: an unknown one on broken;"
+        " 5.1.0 on shop, till-2; 5.2.0 on till-3"
+    )
+    assert "one after the other" in str(found.fix)
+    tamper(engine, "DELETE FROM shipper_daemon WHERE token = 4")
+    tamper(engine, "UPDATE shipper_daemon SET expires_at = '2020-01-01' WHERE token = 3")
+    assert not [text for _, text in _told(engine) if text.startswith("versions")]
+
+
+def test_more_daemons_than_shards_wait_and_it_says_so(engine: Engine) -> None:
+    """Of many only the first are named; a name from the database steers no terminal."""
+    joined(engine, 1, "till\x1b[2J", ELSEWHERE, None)
+    for token in range(2, SHARDS + 2):
+        joined(engine, token, f"till-{token}", replace(ELSEWHERE, pid=token), None)
+    tamper(engine, "UPDATE shipper_shard SET token = shard + 1")
+    (_, many), (level, waiting) = _told(engine)
+    assert many.startswith("daemons: 65 share the outbox: ")
+    assert many.endswith("1 shard, 0 in flight) and 57 more")
+    assert "\x1b" not in many
+    assert level == "OK"
+    assert waiting.startswith("shards: there are 64 shards, and 65 daemons: 1 daemon waits for")
+    assert waiting.endswith("ready to take over")
+    joined(engine, SHARDS + 2, "late", replace(ELSEWHERE, pid=SHARDS + 2), None)
+    assert "66 daemons: 2 daemons wait for a shard, ready to take over" in _told(engine)[1][1]

@@ -1,5 +1,7 @@
 """What Prometheus reads: the numbers are right, their names a promise, their series bounded."""
 
+from dataclasses import replace
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from shipper.drain import Route
@@ -8,7 +10,9 @@ from shipper.observe.metrics import Metrics
 from shipper.observe.survey import Figures
 from shipper.policy.delivery import Status
 from shipper.policy.outcome import Kind, Outcome
+from shipper.policy.shares import NOTHING, WHOLE, Shares
 from shipper.policy.state import State
+from shipper.store.report.daemons import RunningDaemon
 from tests.assets.promtool import promtool
 from tests.observe import parts
 from tests.observe.clocks import Hand
@@ -133,6 +137,45 @@ def test_what_the_database_says_is_told_by_status() -> None:
     assert value(samples, "shipper_outbox_bytes") == 1e6
     assert value(samples, "shipper_outbox_budget_bytes") == 1e7
     assert value(samples, "shipper_outbox_growth_bytes") == 2100
+
+
+def shared(shares: Shares = WHOLE, *daemons: RunningDaemon) -> Samples:
+    """Return the samples of a daemon with these shards, among these daemons."""
+    clock = Hand()
+    metrics = Metrics({}, parts.tally(clock), clock, "", shares=lambda: shares)
+    return read(metrics.render(replace(parts.figures(), daemons=daemons)).decode())
+
+
+def test_the_only_daemon_has_every_shard_and_leads() -> None:
+    """On SQLite too, where no row tells of a daemon: it is the one that answers."""
+    samples = shared()
+    found = {
+        name: value(samples, f"shipper_{name}")
+        for name in ("shards", "shards_giving", "leads", "daemons", "daemons_missing")
+    }
+    assert found == {
+        "shards": 64, "shards_giving": 0, "leads": 1, "daemons": 1, "daemons_missing": 0,
+    }  # fmt: skip
+
+
+def test_one_of_several_tells_what_it_has_itself() -> None:
+    """Shards sum up to 64 over all of them, and exactly one leads; what a step gives is told."""
+    leads = shared(Shares(frozenset(range(40)), 2, frozenset({38, 39})))
+    other = shared(Shares(frozenset(range(40, 64)), 2, frozenset()))
+    assert [value(each, "shipper_shards") for each in (leads, other)] == [40, 24]
+    assert [value(each, "shipper_leads") for each in (leads, other)] == [1, 0]
+    assert [value(each, "shipper_shards_giving") for each in (leads, other)] == [2, 0]
+    assert value(shared(NOTHING), "shipper_shards") == 0
+
+
+def test_a_missing_daemon_is_counted_apart() -> None:
+    """All daemons say the same of all; neither makes a series of its own."""
+    there = RunningDaemon("shop", "shop", 7, "5.1.0", None, 1.0)
+    gone = replace(there, name="till", is_missing=True)
+    samples = shared(WHOLE, there, replace(there, pid=8), gone)
+    assert value(samples, "shipper_daemons") == 2
+    assert value(samples, "shipper_daemons_missing") == 1
+    assert not [key for key in samples if "till" in str(key) or "shop" in str(key)]
 
 
 def test_without_the_database_the_rest_is_told_all_the_same() -> None:

@@ -125,6 +125,11 @@ def everything(engine: Engine) -> dict[str, list[dict[str, Any]]]:
         numbers = sorted(row["delivery_number"] or 0 for row in found["outbox"])
         for row in found["outbox"]:
             row["delivery_number"] = numbers.index(row["delivery_number"] or 0)
+        # Tokens rise by chance, too.
+        holders = [row for rows in found.values() for row in rows if row.get("token") is not None]
+        tokens = sorted({row["token"] for row in holders})
+        for row in holders:
+            row["token"] = tokens.index(row["token"])
     return found
 
 

@@ -1,7 +1,7 @@
 """What it means that a daemon can no longer write with its token.
 
 It decides between three reasons: another process has ended the token, the database lacks what the
-daemon has written, or `db upgrade` has corrected numbers. Only the first must end the process.
+daemon has written, or damage was corrected. Only the first must end the process.
 """
 
 from shipper.errors import LeaseLost, OutboxChanged
@@ -11,13 +11,13 @@ _WENT_BACK = (
     " or a backup was restored"
 )
 _MAY_REPEAT = "events delivered since then are sent again, with the same Idempotency-Key"
-_CORRECTED = "db upgrade has corrected the numbers of shipper's turns, which a tool had set back"
+_CORRECTED = "numbers or shards in shipper's tables, which a tool had changed, were corrected"
 _IN_FLIGHT = "events in flight at that moment are sent again, with the same Idempotency-Key"
 
 
 def taken_over() -> LeaseLost:
     """Return the error of a daemon that another process has ended."""
-    return LeaseLost("another process has taken over this outbox")
+    return LeaseLost("another process has taken over the events of this daemon")
 
 
 def went_back() -> OutboxChanged:
@@ -26,5 +26,5 @@ def went_back() -> OutboxChanged:
 
 
 def corrected() -> OutboxChanged:
-    """Return the error of a daemon that has to begin again, because numbers were corrected."""
+    """Return the error of a daemon that has to begin again, because damage was corrected."""
     return OutboxChanged(_CORRECTED, _IN_FLIGHT)

@@ -50,8 +50,8 @@ JOIN: Final = text(
     "INSERT INTO shipper_daemon (token, name, owner, ttl, expires_at, settings)"
     f" VALUES (:token, :name, :owner, CAST(:ttl AS double precision), {_EXPIRES}, :settings)"
 )
-# If an operator has set the sequence of ids back, nothing is known about their order: what turns say
-# of it has to go before the ids have risen again.
+# If an operator has set the sequence of ids back, nothing is known about their order: what turns
+# say of it has to go before the ids have risen again.
 FORGET_ORDER: Final = text(
     f"UPDATE shipper_turn SET settled = top FROM (SELECT {TOP} AS top) AS given WHERE settled > top"
 )

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Engine, text
 
 from shipper.errors import AccessDenied, SchemaError
+from shipper.policy.shares import SHARDS
 from shipper.store.db.dialect import dialect_of, pick
 from shipper.store.db.postgres.catalog import OURS
 from shipper.store.db.snapshot import snapshot
@@ -64,6 +65,7 @@ def damage(tx: Connection) -> list[str]:
         *missing(tx),
         *numbers(tx),
         *(["the table shipper_lease is empty"] if not tx.execute(_LEASE).scalar() else []),
+        *_without_shards(tx),
         *emptied(tx),
     ]
 
@@ -143,6 +145,13 @@ def numbers(tx: Connection) -> Iterator[str]:
         )
 
 
+def _without_shards(tx: Connection) -> Iterator[str]:
+    """Yield a sentence if a tool has deleted shards: no daemon sends their events."""
+    lacks = pick(dialect_of(tx), sqlite=None, postgresql=_LACKS_SHARDS)
+    if lacks is not None and tx.execute(lacks).scalar():
+        yield "the table shipper_shard lacks rows"
+
+
 def emptied(tx: Connection) -> Iterator[str]:
     """Yield a sentence if every event was deleted, also those that are counted as ended."""
     counted = tx.execute(text(_COUNTED.format(dialect_of(tx).counters))).scalar()
@@ -164,6 +173,7 @@ SEQUENCE = text(
     " FROM (SELECT pg_get_serial_sequence('shipper_outbox', 'id') AS seq,"
     " coalesce((SELECT max(id) FROM shipper_outbox), 0) AS highest OFFSET 0) AS given"
 )
+_LACKS_SHARDS = text(f"SELECT count(*) < {SHARDS} FROM shipper_shard")
 _COUNTED = (
     "SELECT coalesce(sum(delivered + dead + discarded), 0) FROM {0}"
     " WHERE NOT EXISTS (SELECT 1 FROM shipper_outbox)"

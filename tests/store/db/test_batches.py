@@ -113,8 +113,10 @@ def _fill(engine: Engine, count: int, status: str = "pending") -> None:
         count=count,
     )
     number = count if ended else 0
-    books = "shipper_turn" if engine.dialect.name == "postgresql" else "shipper_lease"
-    run(engine, f"UPDATE {books} SET delivery = :number", number=number)
+    if engine.dialect.name == "postgresql":
+        run(engine, "SELECT setval('shipper_delivery', :number, false)", number=number + 1)
+    else:
+        run(engine, "UPDATE shipper_lease SET delivery = :number", number=number)
     counts = {name: count * (status == name) for name in ("dead", "discarded")}
     run(
         engine,

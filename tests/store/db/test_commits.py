@@ -19,12 +19,13 @@ from shipper.observe.troubles import judge
 from shipper.store.db import commits
 from shipper.store.db.engine import open_engine
 from shipper.store.db.postgres.catalog import TABLES
-from shipper.store.report.daemons import running_daemons
+from shipper.store.report.daemons import running_daemons, shipping
 from shipper.store.report.facts import server
 from shipper.store.schema.revisions import VERSION_TABLE
 from shipper.store.schema.tables import metadata
 from tests import standbys
 from tests.store.daemons import Daemon, write
+from tests.store.lease.members import FakeClock, Member, elsewhere, settle
 from tests.store.shipping import run, until
 
 
@@ -94,11 +95,37 @@ def test_whoever_else_waits_for_a_standby_is_no_daemon(alone: standbys.Server) -
         storing = threading.Thread(target=lambda: other.execute("INSERT INTO stock VALUES (1)"))
         storing.start()
         until(lambda: commits.waiting(engine) is not None)
-        assert running_daemons(engine) == []
+        assert shipping(engine) == []
         alone.administer("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
         storing.join(30)
     assert not storing.is_alive()
     engine.dispose()
+
+
+def test_only_the_daemon_whose_commit_waits_lives(alone: standbys.Server) -> None:
+    """Not another one that is missing meanwhile: the others take over what that one had."""
+    url = f"postgresql://postgres@127.0.0.1:{alone.port}/shop"
+    clock, watching = FakeClock(), open_engine(url)
+    waits, gone = (Member(url, elsewhere(number), clock) for number in (1, 2))
+    settle([waits, gone])
+    run(watching, "UPDATE shipper_daemon SET expires_at = clock_timestamp() - interval '1 hour'")
+    assert shipping(watching) == []
+    alone.administer(
+        "ALTER SYSTEM SET synchronous_standby_names = 'berlin'", "SELECT pg_reload_conf()"
+    )
+    until(lambda: alone.administer("SHOW synchronous_standby_names") == [("berlin",)])
+    renewing = threading.Thread(target=lambda: waits.link("ready"))
+    renewing.start()
+    until(lambda: commits.waiting(watching) is not None)
+    assert [(one.name, one.is_missing) for one in running_daemons(watching)] == [
+        ("another 1", False),
+        ("another 2", True),
+    ]
+    alone.administer("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+    renewing.join(30)
+    assert not renewing.is_alive()
+    for engine in (watching, waits.engine, gone.engine):
+        engine.dispose()
 
 
 def test_who_holds_a_lock_is_named(alone: standbys.Server) -> None:

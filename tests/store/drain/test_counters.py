@@ -82,7 +82,10 @@ class _Story:
             assert (delivered, dead) == (recount[name, "delivered"], recount[name, "dead"])
         given = {row["id"]: row["delivery_number"] for row in rows if row["delivery_number"]}
         assert sorted(given, key=lambda row: given[row]) == self.numbers
-        assert sorted(given.values()) == list(range(1, len(given) + 1))
+        # On a server, daemons take their numbers in blocks: some are never given.
+        if dialect_of(self.engine).is_file:
+            assert sorted(given.values()) == list(range(1, len(given) + 1))
+        assert len({*given.values()}) == len(given)
         assert [finding for finding in verify(self.engine) if finding.fault] == []
 
 

@@ -1,19 +1,22 @@
 """Several daemons of one outbox on PostgreSQL, in one process, with a clock that the test moves."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Engine
 
 from shipper.policy.shares import SHARDS, Shares
 from shipper.store.db.engine import open_engine
+from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import LinkRow, Work
 from shipper.store.drain.queue import Queue
 from shipper.store.lease.lease import Owner
+from shipper.store.lease.membership import Membership
 from tests.store.daemons import NOW
 from tests.store.shipping import accepted, ask, claim, record
 
 TTL = 60.0
+NUMBERS = "SELECT delivery_number FROM shipper_outbox ORDER BY id"
 
 
 class FakeClock:
@@ -45,6 +48,17 @@ class Member:
         """Join; return how many events dead daemons may have sent."""
         return self.queue.acquire(self.owner, alone=False, name=self.owner.boot)
 
+    @property
+    def membership(self) -> Membership:
+        """Return it among the others."""
+        found = self.queue._tenure
+        assert isinstance(found, Membership)
+        return found
+
+    def looks(self) -> Looks:
+        """Return what asks its questions."""
+        return Looks(self.engine, lambda: self.queue.token)
+
     def attend(self) -> Shares:
         """Do a step, and give back whatever has to be given: nothing is claimed."""
         return self.queue.attend(self.queue.shares.gives)
@@ -61,6 +75,19 @@ class Member:
     def close(self) -> None:
         """End its connection."""
         self.engine.dispose()
+
+
+Joined = Callable[..., Member]
+"""Makes a daemon that has joined, of this owner or of one elsewhere."""
+
+
+def fall_silent(clock: FakeClock, *watchers: Member) -> None:
+    """Let the lease of all others end, as these daemons see it."""
+    for one in watchers:
+        one.attend()
+    clock.now += TTL
+    for one in watchers:
+        one.queue.renew()
 
 
 def settle(members: Sequence[Member]) -> list[int]:

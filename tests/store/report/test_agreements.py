@@ -20,7 +20,7 @@ def test_each_daemon_is_read_with_what_it_wrote(postgres_url: str) -> None:
     ]
     assert [str(each) for each in found[1:]] == [
         "second (process 77 on till-2)",
-        "third (another process)",
+        "third (a process)",
     ]
 
 

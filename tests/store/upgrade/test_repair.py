@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from shipper.errors import OutboxChanged, SchemaError
 from shipper.policy.event import Event
+from shipper.policy.shares import ALL_SHARDS
 from shipper.store.db.dialect import POSTGRES
 from shipper.store.db.engine import open_engine
 from shipper.store.db.transactions import glancing, reading
@@ -18,7 +19,7 @@ from shipper.store.lease.lease import Owner
 from shipper.store.report.verify import verify
 from shipper.store.schema.damage import damage
 from shipper.store.upgrade.migrate import fix
-from tests.store.daemons import tamper, write
+from tests.store.daemons import column, tamper, write
 from tests.store.outboxes import event
 from tests.store.shipping import (
     accepted,
@@ -166,6 +167,24 @@ def test_a_lease_that_was_deleted_is_told_and_made_anew(engine: Engine) -> None:
     assert "the table shipper_lease was empty" in fix(engine)
     assert _damage(engine) == []
     record(taken(engine), *map(accepted, claim(taken(engine), 1)[:0]))
+
+
+def test_shards_that_were_deleted_are_told_and_made_again(postgres: Engine) -> None:
+    """A daemon makes its own; `db upgrade` can't know them, so it marks what was in flight."""
+    queue = taken(postgres)
+    [row] = write(postgres, "a")
+    claim(queue, row)
+    run(postgres, "DELETE FROM shipper_shard WHERE shard > 0")
+    assert _damage(postgres) == ["the table shipper_shard lacks rows"]
+    assert queue.attend(frozenset()).held == ALL_SHARDS
+    assert (_damage(postgres), _faults(postgres)) == ([], [])
+    run(postgres, "DELETE FROM shipper_shard")
+    assert fix(postgres) == ["the table shipper_shard was empty"]
+    assert column(postgres, "maybe_received", row) == 1
+    with pytest.raises(OutboxChanged, match="were corrected"):
+        queue.renew()
+    assert taken(postgres).shares.held == ALL_SHARDS
+    assert (_damage(postgres), _faults(postgres)) == ([], [])
 
 
 # -- triggers and indexes -------------------------------------------------------------------------

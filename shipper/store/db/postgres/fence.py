@@ -48,13 +48,13 @@ _ADD_UP = (
     " dead = shipper_destination.dead + excluded.dead"
 )
 
-# Whether a daemon lives: by the server's clock its time isn't over, or a commit of a daemon waits
-# for a standby. A lock shows whose commit it is, because a process can give itself any name.
+# Whether a daemon lives: by the server's clock its time isn't over, or a commit that has locked its
+# row waits for a standby. A lock of a row is the number of its transaction, so other commits that
+# wait say nothing about this daemon; a process can give itself any name. An operator's command that
+# waits so keeps the rows of all daemons locked, and none of them can write.
 _IS_ALIVE = (
     f"(expires_at > {_NOW} OR EXISTS (SELECT 1 FROM pg_stat_activity"
-    " JOIN pg_locks AS l USING (pid) WHERE wait_event = 'SyncRep' AND l.mode = 'RowShareLock'"
-    " AND l.relation = CAST('shipper_daemon' AS regclass) AND l.database ="
-    " (SELECT oid FROM pg_database WHERE datname = current_database())))"
+    " WHERE wait_event = 'SyncRep' AND backend_xid = shipper_daemon.xmax))"
 )
 
 
