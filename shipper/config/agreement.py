@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from shipper.config.settings import DestinationSettings, Settings
 
@@ -24,7 +25,7 @@ _ONLY_THEIRS: Final = " (only there)"
 # How the name of a destination looks. Another daemon wrote it, and it goes into a log.
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,199}")
 _LONGEST: Final = 1_000_000
-# Enough to notice another address, and too short to find out what a part of it is.
+# Enough to notice another address.
 _DIGITS: Final = 8
 
 
@@ -60,12 +61,19 @@ def lacks(found: list[str]) -> bool:
 def _of(destination: DestinationSettings) -> dict[str, Any]:
     retry = {f"retry.{name}": value for name, value in asdict(destination.retry).items()}
     return {
-        "url": hashlib.sha256(destination.url.encode()).hexdigest()[:_DIGITS],
+        "url": _shortened(destination.url),
         "max_in_flight": destination.max_in_flight,
         "max_rate": destination.max_rate,
         "after_dead_letter": destination.after_dead_letter,
         **retry,
     }
+
+
+def _shortened(url: str) -> str:
+    """Return a short text for where a URL leads, without user and query: these can be secret."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return hashlib.sha256(f"{parts.scheme}://{host}{parts.path}".encode()).hexdigest()[:_DIGITS]
 
 
 def _differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[str]:

@@ -235,16 +235,17 @@ class Exchange:
             work = replace(talk.work, settled=self._looks.settled)
             talk.events = yield from self._queue.steps(work, follow)
         yield Mark.WAIT if self._looks.may_wait else Mark.AT_ONCE
-        if self.lease_until - asked_at < self._ttl * 2 / 3:
+        ttl = self._ttl  # a reload may change it while the lease is prolonged
+        if self.lease_until - asked_at < ttl * 2 / 3:
             yield Mark.WAIT
             self._queue.renew()
-            self.lease_until = asked_at + self._ttl
+            self.lease_until = asked_at + ttl
         pulse = self._pulse(talk, asked_at)
         if pulse.moved:
             # Before anything else is sent: the daemon's claims may be missing on this server.
             yield Mark.WAIT
             self._queue.renew()
-            self.lease_until = asked_at + self._ttl
+            self.lease_until = asked_at + ttl
         if self._queue.attends and not stops and self._is_attention_due(talk, pulse, asked_at):
             yield Mark.WAIT
             self._attend(talk, pulse, asked_at)

@@ -36,13 +36,16 @@ class MissingDaemons:
 
     def __init__(self) -> None:
         self._gone: dict[tuple[str, str], _Gone] = {}
+        self._noted: frozenset[tuple[str, str]] = frozenset()
         self._seen: frozenset[str] = frozenset()
 
     def note(self, ended: Iterable[EndedDaemon], now: float) -> None:
-        """Note the daemons that were ended since the last look; one can be named again."""
-        for daemon in ended:
-            gone = _Gone(daemon, now, self._seen)
-            self._gone.setdefault((daemon.name, daemon.process), gone)
+        """Note the daemons that were ended; those of the last call are named again and again."""
+        named = {(daemon.name, daemon.process): daemon for daemon in ended}
+        for key, daemon in named.items():
+            if key not in self._noted:  # otherwise it may be back by now
+                self._gone.setdefault(key, _Gone(daemon, now, self._seen))
+        self._noted = frozenset(named)
         for key in list(self._gone)[:-_MOST]:
             del self._gone[key]
 

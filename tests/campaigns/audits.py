@@ -67,8 +67,11 @@ _COUNTERS = (
         " sum(CASE status WHEN 'delivered' THEN 1 ELSE 0 END),"
         " sum(CASE status WHEN 'dead' THEN 1 ELSE 0 END) FROM shipper_outbox"
     ),
-    "UPDATE {0} SET delivery = (SELECT max(delivery_number) FROM shipper_outbox)",
 )
+_GIVEN = {
+    True: "UPDATE shipper_lease SET delivery = (SELECT max(delivery_number) FROM shipper_outbox)",
+    False: "SELECT setval('shipper_delivery', max(delivery_number) + 1, false) FROM shipper_outbox",
+}
 
 
 async def audits(
@@ -97,9 +100,7 @@ def _fill(scene: Outcry, rows: int) -> None:
     statement = _FILL.format_map(_WORDS[scene.shop.is_sqlite])
     for first in range(1, rows + 1, _CHUNK):
         scene.shop.execute(statement, first=first, last=min(first + _CHUNK - 1, rows))
-    books = "shipper_lease" if scene.shop.is_sqlite else "shipper_turn"
-    counters = [statement.format(books) for statement in _COUNTERS]
-    for statement in (_TRIES, *counters, "ANALYZE shipper_outbox"):
+    for statement in (_TRIES, *_COUNTERS, _GIVEN[scene.shop.is_sqlite], "ANALYZE shipper_outbox"):
         scene.shop.execute(statement)
     if scene.shop.is_sqlite:
         with opened(scene.shop.url) as engine:

@@ -22,7 +22,7 @@ import psycopg
 from shipper.config import DestinationSettings, Settings
 from shipper.config.secret import Secret
 from shipper.config.settings import DatabaseSettings, ScheduleSettings, ValidationSettings
-from shipper.daemon import destinations, session
+from shipper.daemon import acquisition, destinations, session
 from shipper.daemon.database_thread import DatabaseThread
 from shipper.daemon.requests import Stop
 from shipper.daemon.session import Session, open_session
@@ -312,6 +312,7 @@ def in_place() -> Iterator[None]:
     """Give the product our thread, our receiver and our identities."""
     with (
         patch.object(session, "DatabaseThread", _Thread),
+        patch.object(acquisition, "Owner", _Owners),
         patch.object(session, "Owner", _Owners),
         patch.object(destinations, "Destination", SimpleNamespace(of=lambda _: _Way(_LIFE.get()))),
     ):

@@ -102,3 +102,12 @@ def test_a_transaction_that_stands_still_on_the_lease_is_ended_too(
         connection.invalidate()
     frozen.dispose()
     taken(post)
+
+
+def test_of_several_that_live_none_is_offered(post: Engine) -> None:
+    """Of daemons on other machines nothing shows that they live but their leases."""
+    for number in (1, 2):
+        owner = replace(Owner.here(), boot=f"another {number}")
+        Queue(post, lease_ttl=60.0).acquire(owner, alone=False)
+    with pytest.raises(OutboxHeld, match="2 daemons share this outbox"):
+        unlock.find(post, None)

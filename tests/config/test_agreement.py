@@ -66,8 +66,10 @@ def test_a_destination_that_one_of_them_lacks_is_named(configured: Load) -> None
 def test_another_address_differs_and_none_is_told(configured: Load) -> None:
     """Neither the address nor what is secret in it can be read from the text."""
     mine = agreement(configured(more=_ERP))
-    theirs = agreement(configured(more=_ERP.replace("blue-secret", "red-secret")))
+    theirs = agreement(configured(more=_ERP.replace("erp.example", "other.example")))
     assert differences(mine, theirs) == ["destinations.erp.url"]
+    secret = agreement(configured(more=_ERP.replace("blue-secret", "red-secret")))
+    assert differences(mine, secret) == []
     for part in ("erp.example", "https", "tenant", "blue-secret", "key-of-erp", "id-1"):
         assert part not in mine
     assert len(json.loads(mine)["destinations"]["erp"]["url"]) == 8

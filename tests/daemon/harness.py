@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import Row, text
 
 from shipper.sandbox import Sandbox
+from shipper.store.db.dialect import dialect_of
 from shipper.store.db.engine import open_engine
 from shipper.store.db.transactions import glancing, writing
 from tests.daemon.application import payload
@@ -202,9 +203,14 @@ class Shop:
         found = self.rows("SELECT status, count(*) AS events FROM shipper_outbox GROUP BY status")
         return {row.status: row.events for row in found}
 
+    @property
+    def _destination(self) -> str:
+        counters = dialect_of(self._engine).counters
+        return f"SELECT {{}} FROM {counters} WHERE name = 'default'"
+
     def link(self) -> Row[Any]:
         """Return the stored state of the destination."""
-        [row] = self.rows("SELECT * FROM shipper_destination WHERE name = 'default'")
+        [row] = self.rows(self._destination.format("*"))
         return row
 
     def dead(self) -> list[str]:
@@ -235,7 +241,7 @@ class Shop:
         return self.link()
 
     def _stored_state(self) -> str | None:
-        found = self.rows("SELECT state FROM shipper_destination WHERE name = 'default'")
+        found = self.rows(self._destination.format("state"))
         return found[0][0] if found else None
 
     # -- what the API saw -------------------------------------------------------------------------

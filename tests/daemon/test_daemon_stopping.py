@@ -122,7 +122,7 @@ async def test_a_stop_ends_while_the_outbox_is_given_back(behind: Shop, still: W
     behind.add(*EVENTS)
     daemon = await behind.started()
     await behind.settled()
-    still.stand_still(at=b"SET owner = NULL")
+    still.stand_still(at=b"DELETE FROM shipper_daemon")
     await _gives_up(daemon, 0)
     assert still.stands.is_set()
     still.go_on()

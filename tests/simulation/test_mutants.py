@@ -28,7 +28,7 @@ CAUGHT = {
     "budget_is_endless": 4,
     "claim_forgotten_with_the_first_of_it": 0,
     "claim_without_fsync": 0,
-    "done_twice_when_the_answer_is_lost": 222,
+    "done_twice_when_the_answer_is_lost": 207,
     "everything_refused_kills_everything": 329,
     "gap_in_a_claim_is_sent_first": 11,
     "goes_on_sending_while_it_stops": 59,

@@ -9,7 +9,7 @@ import pytest
 from shipper.logs import EVENTS, open_log
 
 
-def line(name: str, **fields: object) -> str:
+def line(name: str, /, **fields: object) -> str:
     """Return the line that is written of an event."""
     stream = StringIO()
     open_log("debug", "console", stream)(name, **fields)

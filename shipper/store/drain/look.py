@@ -66,6 +66,7 @@ class Looks:
         self._version: tuple[object, int] | None = None
         self._scanned = -1
         self._floors = Floors()
+        self._shards: tuple[int, ...] | None = None  # of the last question
         self._commands = Commands(engine, self._dialect)
         self._generation = -1
         self._made: dict[str, int] = {}
@@ -208,8 +209,10 @@ class Looks:
             "safe": self._watermark.safe,
             "limit": question.limit,
         }
-        if question.after == 0 and question.kind != "lane":
-            self._floors.forget()  # a scan of all rows: any of them may have changed
+        is_scan = question.after == 0 and question.kind != "lane"
+        if is_scan or question.shards != self._shards:
+            self._floors.forget()  # any row may have changed, or another daemon had it meanwhile
+            self._shards = question.shards
         sql = self._sql
         if question.shards is not None:
             sql, values["shards"] = self._sql_of_shards, list(question.shards)
@@ -229,8 +232,11 @@ class Looks:
         """Return the beginning of a lane: first what may have been received, then the others."""
         found = sorted(found, key=_place_of)
         rows = [self._row(*row[:-1]) for row in found[: values["limit"]]]
-        # If all of these may have been received, the first of the others isn't known.
-        if len(rows) < values["limit"] or not found[len(rows) - 1][-1]:
+        # If all of these may have been received, the first of the others isn't known. A lane of
+        # which nothing was found may be another daemon's: then nothing is known of it.
+        is_ours = bool(rows) or "shards" not in values
+        is_known = len(rows) < values["limit"] or not found[len(rows) - 1][-1]
+        if is_ours and is_known:
             first = min((row.id for row in rows), default=values["safe"] + 1)
             floor = min(first - 1, values["safe"])
             self._floors.learn((values["destination"], values["key"]), floor)

@@ -230,6 +230,7 @@ class Membership:
         if takes:
             taken = tx.execute(sql.TAKE, {"token": token, "shards": list(takes)})
             owners |= dict.fromkeys(taken.scalars(), token)
+            tx.execute(sql.INHERIT, {"token": token})
         gives = plan(living, owners, token).gives
         return _shares(owners, token, len(living), gives, ended)
 

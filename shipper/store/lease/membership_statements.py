@@ -88,6 +88,11 @@ TAKE: Final = text(
     "UPDATE shipper_shard SET token = :token WHERE shard = ANY(CAST(:shards AS smallint[]))"
     " AND (token IS NULL OR token NOT IN (SELECT token FROM shipper_daemon)) RETURNING shard"
 )
+# What the last holders of these shards knew to be settled: some of it may have been received.
+INHERIT: Final = text(
+    "UPDATE shipper_turn SET settled = greatest(settled, (SELECT max(settled) FROM shipper_turn))"
+    " WHERE token = :token"
+)
 GIVE: Final = text(
     "UPDATE shipper_shard SET token = NULL WHERE shard = ANY(CAST(:shards AS smallint[]))"
     " AND token = :token"

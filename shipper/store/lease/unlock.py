@@ -18,7 +18,6 @@ from shipper.store.db.transactions import glancing, writing
 from shipper.store.lease import membership
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.lease import Owner
-from shipper.store.lease.membership_statements import CHANGED
 
 # A daemon prolongs its lease after a third of its time.
 _SILENT = 0.8
@@ -59,6 +58,12 @@ def find(engine: Engine, path: Path | None) -> list[Stuck]:
         owner = next(iter(living.values()))
         raise OutboxHeld(f"{owner} holds this outbox, and lives", f"stop it: kill {owner.pid}")
     silent = [row for row in rest if row.last_seen >= _SILENT * row.ttl]
+    if len(rows) > 1 and not silent:
+        # Of several, most live: an operator can't mean all of them.
+        raise OutboxHeld(
+            f"{len(rows)} daemons share this outbox, and all have prolonged their leases lately",
+            "the others end one that died once its lease is over; see: shipper status",
+        )
     found = []
     with glancing(engine) as tx:
         for row in silent or rest:
@@ -88,7 +93,6 @@ def end(engine: Engine, stuck: Stuck) -> None:
                 f"{stuck.holder} has written meanwhile: it lives", "stop it, or leave it alone"
             )
         membership.end(tx, dialect, token)
-        tx.execute(CHANGED)
 
 
 def _lives(owner: Owner) -> bool:

@@ -339,3 +339,38 @@ def test_a_command_is_seen_by_a_new_connection_too(engine: Engine, shop: Engine)
     engine.get_execution_options()["kept"].drop()
     hold_destination(shop, "default", NOW)
     assert looks.pulse().generation != -1
+
+
+def test_a_lane_of_another_daemon_is_seen_whole_once_it_is_ours(
+    postgres_url: str,
+) -> None:
+    """Nothing was found while it wasn't ours: that says nothing about what is pending there."""
+    engine = open_engine(postgres_url)
+    first, second = write(engine, "k", "k")
+    looks = settled(Looks(engine))
+    [shard] = {row.shard for row in looks.look(Look("pending", "default", 9))}
+    others = tuple(each for each in range(64) if each != shard)
+    assert looks.look(Look("lane", "default", 9, lane="k", shards=others)) == []
+    [third] = write(engine, "k")
+    looks = settled(looks)
+    ours = Look("lane", "default", 9, lane="k", shards=(*others[:20], shard))
+    assert [row.id for row in looks.look(ours)] == [first, second, third]
+    assert [row.id for row in looks.look(Look("lane", "default", 9, lane="k"))] == [
+        *(first, second, third)
+    ]
+    engine.dispose()
+
+
+def test_what_another_daemon_has_of_a_shard_meanwhile_is_looked_at_again(postgres_url: str) -> None:
+    """What was known of its lanes is forgotten when the shards of a look change."""
+    engine = open_engine(postgres_url)
+    [first] = write(engine, "k")
+    looks = settled(Looks(engine))
+    [row] = looks.look(Look("lane", "default", 9, lane="k"))
+    others = tuple(each for each in range(64) if each != row.shard)
+    run(engine, "UPDATE shipper_outbox SET status = 'dead', last_error = 'x'")
+    assert looks.look(Look("lane", "default", 9, lane="k")) == []
+    assert looks.look(Look("pending", "default", 9, after=first, shards=others)) == []
+    run(engine, "UPDATE shipper_outbox SET status = 'pending', last_error = NULL")
+    assert [row.id for row in looks.look(Look("lane", "default", 9, lane="k"))] == [first]
+    engine.dispose()

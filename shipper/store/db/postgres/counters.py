@@ -24,6 +24,8 @@ _WORST: Final = (
     " l.failures, l.last_error, l.failing_since,"
     f" CASE WHEN min(l.state) {_OF_ONE} <> max(l.state) {_OF_ONE} THEN l.token END AS seen_by"
     " FROM shipper_link AS l JOIN shipper_daemon AS d ON d.token = l.token"
+    # One that waits for shards sends nothing: how it last saw the destination is long over.
+    " WHERE EXISTS (SELECT 1 FROM shipper_shard AS s WHERE s.token = d.token)"
     f" ORDER BY l.name, {_LIVES} DESC, {_RANK}, l.failures DESC, l.since, l.token"
 )
 # While a destination is held, `since` says since when.
