@@ -14,7 +14,8 @@ DECIDING = (
     "partial_outage", "streak",
 )  # fmt: skip
 TESTS = (
-    "config/test_masked", "drain/test_lookahead", "drain/test_route", "policy/test_backoff",
+    "config/test_masked", "drain/test_lookahead", "drain/test_route", "drain/test_sharing",
+    "policy/test_backoff", "policy/test_lanes_shards",
     "policy/test_delivery", "policy/test_event", "policy/test_failing", "policy/test_lanes",
     "policy/test_lanes_bounds", "policy/test_lane_phases", "policy/test_link",
     "policy/test_link_blame", "policy/test_link_pauses", "policy/test_outcome",
