@@ -15,7 +15,7 @@ from tests.simulation.crew_mutants import MUTANTS, planted
 from tests.simulation.crew_runs import told
 from tests.simulation.crew_world import OUTAGE, run
 
-SEEDS = int(os.environ.get("SHIPPER_TEST_CREWS", "100"))
+SEEDS = int(os.environ.get("SHIPPER_TEST_CREWS", "50"))
 _CHUNK = 50
 _CHUNKS = [range(first, min(first + _CHUNK, SEEDS)) for first in range(0, SEEDS, _CHUNK)]
 CAUGHT = {
