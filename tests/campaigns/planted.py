@@ -170,7 +170,7 @@ def a_watch_never_begins_anew() -> Any:
     """Who has waited for as long as a lease takes the outbox, though its holder lives."""
 
     def left(self: StillnessTimer, row: DaemonRow) -> float:
-        return original(self, row._replace(expires="the same"))
+        return original(self, row._replace(expires="the same", turn=0))
 
     original = StillnessTimer.left
     return patch.object(StillnessTimer, "left", left)
