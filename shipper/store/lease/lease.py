@@ -20,6 +20,10 @@ from typing import Any, NamedTuple
 
 from shipper import __version__
 
+SILENT = 0.8
+"""A daemon that hasn't prolonged its lease for this share of its time should have: it does that
+after a third."""
+
 # Stands for what this process can't find out about itself; no other process has the same value.
 _NOT_KNOWN = f"?{os.urandom(16).hex()}"
 

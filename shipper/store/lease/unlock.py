@@ -17,10 +17,7 @@ from shipper.store.db.snapshot import snapshot
 from shipper.store.db.transactions import glancing, writing
 from shipper.store.lease import membership
 from shipper.store.lease.file_lock import FileLock
-from shipper.store.lease.lease import Owner
-
-# A daemon prolongs its lease after a third of its time.
-_SILENT = 0.8
+from shipper.store.lease.lease import SILENT, Owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,7 @@ def find(engine: Engine, path: Path | None) -> list[Stuck]:
     if living and not rest:
         owner = next(iter(living.values()))
         raise OutboxHeld(f"{owner} holds this outbox, and lives", f"stop it: kill {owner.pid}")
-    silent = [row for row in rest if row.last_seen >= _SILENT * row.ttl]
+    silent = [row for row in rest if row.last_seen >= SILENT * row.ttl]
     if len(rows) > 1 and not silent:
         # Of several, most live: an operator can't mean all of them.
         raise OutboxHeld(

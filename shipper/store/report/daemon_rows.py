@@ -12,12 +12,10 @@ from typing import Final
 from sqlalchemy import Connection, TextClause, text
 
 from shipper.store.db.dialect import Dialect, dialect_of
-from shipper.store.lease.lease import Owner
+from shipper.store.lease.lease import SILENT, Owner
 from shipper.store.schema.damage import lease_row
 from shipper.wording.quantities import lasting
 
-# A daemon prolongs its lease after a third of its time.
-_SILENT: Final = 0.8
 _NAMED: Final = 5
 
 
@@ -43,7 +41,7 @@ class JoinedDaemon:
     @property
     def is_silent(self) -> bool:
         """Return whether it should have prolonged its lease by now."""
-        return self.unseen >= _SILENT * self.ttl
+        return self.unseen >= SILENT * self.ttl
 
     @property
     def process(self) -> str:

@@ -12,7 +12,6 @@ from sqlalchemy import Engine
 
 from shipper.errors import LeaseLost
 from shipper.policy.shares import ALL_SHARDS
-from shipper.store.db.engine import open_engine
 from shipper.store.drain.messages import LinkRow, Work
 from shipper.store.drain.queue import Queue
 from shipper.store.report.daemons import running_daemons
@@ -22,20 +21,6 @@ from tests.store.shipping import accepted, ask, claim, record
 
 Joined = Callable[..., Member]
 _NAMED = ("daemon", "shard", "link", "turn", "claim", "count")
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    """Give the clock of all daemons."""
-    return FakeClock()
-
-
-@pytest.fixture
-def post(postgres_url: str) -> Iterator[Engine]:
-    """Give an outbox on PostgreSQL."""
-    engine = open_engine(postgres_url)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture
