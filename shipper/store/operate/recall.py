@@ -23,6 +23,7 @@ from shipper.store.db.transactions import writing
 from shipper.store.lease.claim_rows import claimed_ids, claims
 from shipper.store.operate.bookkeeping import columns, notify
 
+_Lane = tuple[Any, Any]
 PageChange = Callable[[Connection, Sequence[Row[Any]]], None]
 
 
@@ -50,7 +51,7 @@ class Recall:
     """The events that fit a condition, and the change that is made to them.
 
     With `by_key` the events of a key are changed in their order: none before an earlier event of
-    its key that fits too and is still claimed.
+    its key that fits too and is still claimed, or was claimed when its turn came.
     """
 
     def __init__(
@@ -85,11 +86,11 @@ class Recall:
         while left:
             while claimed := self._ask_daemon(engine):
                 yield Step(claimed=claimed)
-            left = False
+            left, waiting = False, set[_Lane]()
             meant = matching(engine, self._dialect, self._condition, self._values, last)
             for ids in batches.cut(meant):
                 with batches.timing(len(ids)), writing(engine) as tx:
-                    page = self._page(tx, ids)
+                    page = self._page(tx, ids, waiting)
                 left = left or page.skipped
                 if page.changed:
                     yield Step(moved=page.changed)
@@ -110,20 +111,26 @@ class Recall:
             tx.execute(_RECALL, {"name": place})
         return found
 
-    def _page(self, tx: Connection, these: list[int]) -> _Page:
+    def _page(self, tx: Connection, these: list[int], waiting: set[_Lane]) -> _Page:
+        """Change a page of events; add to `waiting` the lanes that have to wait for their first.
+
+        A claim may end between two pages: then the page that skipped the event is over, and what
+        follows it in its lane has to stay behind it all the same.
+        """
         notify(tx)
         claimed = self._recall(tx)
         values = self._values | {"these": self._dialect.bind_ids(these)}
         rows = tx.execute(self._fitting, values).all()
         ids = {row.id for row in claimed}
-        lanes = {_lane(row) for row in claimed} if self._by_key else set()
-        free = [row for row in rows if row.id not in ids and _lane(row) not in lanes]
+        if self._by_key:
+            waiting.update(_lane(row) for row in claimed)
+        free = [row for row in rows if row.id not in ids and _lane(row) not in waiting]
         if free:
             self._change(tx, free)
         return _Page(len(free), len(free) < len(rows))
 
 
-def _lane(row: Row[Any]) -> tuple[Any, Any]:
+def _lane(row: Row[Any]) -> _Lane:
     return (row.destination, row.id if row.ordering_key is None else row.ordering_key)
 
 

@@ -155,6 +155,26 @@ def test_a_page_leaves_what_is_claimed_meanwhile_and_what_follows_it(engine: Eng
 
 
 @pytest.mark.usefixtures("_steady")
+def test_what_follows_an_event_stays_behind_it_though_its_claim_ends_between_two_pages(
+    engine: Engine,
+) -> None:
+    """Its own page had to skip it, so the pages after it skip its lane."""
+    tamper_many(engine, FIRST, "c")
+    [first] = write(engine, "a")
+    tamper_many(engine, FIRST - 1, "c")
+    [second] = write(engine, "a")
+    daemon = Daemon(engine)
+    steps = reroute(engine, ALL, "erp", NOW)
+    assert next(steps) == Step(moved=FIRST)
+    daemon.claim(first)
+    assert next(steps) == Step(moved=FIRST - 1)
+    daemon.queue.turn(Work(now=NOW, released=[first]))
+    assert list(steps) == [Step(moved=2)]
+    assert _places(engine, first, second) == ["erp", "erp"]
+    assert verify(engine) == []
+
+
+@pytest.mark.usefixtures("_steady")
 def test_half_of_it_is_no_harm(engine: Engine) -> None:
     """Whoever is killed between two transactions leaves the rest where it was; again moves it."""
     tamper_many(engine, FIRST + 2, "a")
