@@ -65,7 +65,7 @@ def _arrange(order: dict[str, Any]) -> None:
         # Replaced in the process that takes them, so that the product has no such setting.
         session.lease_ttl = lambda settings: lease  # type: ignore[attr-defined]
         # Less than a lease, as usual: else one that stands still in a transaction costs others theirs.
-        session.FROZEN = lease * 0.4  # type: ignore[attr-defined]
+        session.FROZEN = min(session.FROZEN, lease * 0.4)  # type: ignore[attr-defined]
     if machine := order.get("machine"):
         leases._boot = lambda: machine
     if order.get("spares"):
