@@ -43,3 +43,17 @@ async def test_a_link_that_only_the_other_daemon_sees_paused_is_an_alarm(
     await crew.end(one, two)
     assert one.said("alert.alarm")
     assert not two.said("alert.alarm")
+
+
+async def test_alerts_that_only_one_of_them_has_are_named_on_both(
+    shop: Shop, receiver: Receiver
+) -> None:
+    """Without them on the one that leads, no alarm is sent: an operator has to know."""
+    crew = Crew(shop)
+    one = await crew.join("one")
+    two = await crew.join("two", more=alerts(receiver))
+    for daemon in (one, two):
+        told = await daemon.told("daemon.differs")
+        assert told["settings"] == ["alerts.webhook_url"]
+        assert "one daemon sends the alarms and heartbeats of all" in told["hint"]
+    await crew.end(one, two)
