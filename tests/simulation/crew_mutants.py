@@ -14,6 +14,7 @@ from sqlalchemy import text
 from shipper.drain import lookahead, route
 from shipper.drain.lookahead import Lookahead
 from shipper.drain.sharing import Sharing
+from shipper.policy.link import Link
 from shipper.policy.shares import Shares
 from shipper.store.drain.numbers import BlocksOfNumbers
 from shipper.store.lease import membership
@@ -164,4 +165,8 @@ def a_dead_daemon_keeps_its_shards() -> Any:
 @mutant
 def probes_are_not_spread() -> Any:
     """Each daemon probes a receiver that is down as often as if it were alone."""
-    return patch("shipper.policy.link.PROBING_AT_ONCE", 1_000)
+
+    def wait(self: Link, chance: float, asked: float | None) -> float:
+        return asked or self.probe_backoff.delay(self._probes, chance)
+
+    return patch.object(Link, "_probe_wait", wait)
