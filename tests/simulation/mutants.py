@@ -393,12 +393,14 @@ def nothing_may_have_been_received() -> Any:
 def maybe_received_goes_by_its_id() -> Any:
     """What may have been received waits behind a retried dead letter of a smaller id."""
 
-    def look(self: Looks, question: Any) -> Any:
-        rows = original(self, question)
-        return [] if question.kind == "maybe_received" else sorted(rows, key=lambda row: row.id)
+    def page(self: Looks, question: Any) -> Any:
+        found = original(self, question)
+        is_first = question.kind == "maybe_received"
+        rows = [] if is_first else sorted(found.rows, key=lambda row: row.id)
+        return found._replace(rows=rows)
 
-    original = Looks.look
-    return patch.object(Looks, "look", look)
+    original = Looks.page
+    return patch.object(Looks, "page", page)
 
 
 @mutant

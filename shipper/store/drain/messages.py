@@ -122,6 +122,17 @@ class PendingRow(NamedTuple):
     shard: int = 0
 
 
+class Page(NamedTuple):
+    """The answer to a look at a destination: all rows that fit it, up to the id `seen`.
+
+    `is_last` says that up to the watermark there are no others.
+    """
+
+    rows: list[PendingRow]
+    seen: int
+    is_last: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Holds:
     """What operators and dead letters hold: destinations, and those keys that were asked for."""
