@@ -80,7 +80,7 @@ class Route:
             Candidate(
                 row.id,
                 row.lane,
-                due_in(row.next_attempt_at, wall),
+                due_in(row.next_attempt_at, row.attempts, wall),
                 row.next_attempt_at is not None,
                 row.held,
                 row.shard,

@@ -619,7 +619,9 @@ def a_release_waits_for_the_end_of_a_pause() -> Any:
 def waits_by_the_wall_clock() -> Any:
     """When the clock was set back, an event waits until it is right again."""
 
-    def due_in(self: RetryPolicy, next_attempt_at: float | None, wall: float) -> float:
+    def due_in(
+        self: RetryPolicy, next_attempt_at: float | None, _attempts: int, wall: float
+    ) -> float:
         return max(0.0, (next_attempt_at or wall) - wall)
 
     return patch.object(RetryPolicy, "due_in", due_in)

@@ -261,10 +261,12 @@ class Looks:
         key: str | bytes | None,
         next_attempt_at: str | float | None,
         held: int,
+        attempts: int,
         shard: int = 0,
     ) -> PendingRow:
         lane = row if key is None else self._dialect.text(key)
-        return PendingRow(row, lane, self._dialect.wall(next_attempt_at), bool(held), shard)
+        due = self._dialect.wall(next_attempt_at)
+        return PendingRow(row, lane, due, bool(held), shard, attempts)
 
     def links(self) -> list[LinkRow]:
         """Return the last recorded state of each destination."""

@@ -38,7 +38,7 @@ def _of_shards(page: str, all_of_them: str) -> str:
     return (
         f"WITH reached AS MATERIALIZED (SELECT coalesce({last}, CAST(:safe AS bigint)) AS seen)"
         f" ({page} AND id <= (SELECT seen FROM reached) ORDER BY id LIMIT :limit)"
-        f" UNION ALL (SELECT seen, NULL, NULL, NULL, {SEEN} FROM reached) LIMIT :limit"
+        f" UNION ALL (SELECT seen, NULL, NULL, NULL, NULL, {SEEN} FROM reached) LIMIT :limit"
     )
 
 
@@ -55,7 +55,7 @@ class LookStatements:
         )
         columns = (
             f"SELECT id, {dialect.ordering_key} AS ordering_key, {moment} AS next_attempt_at,"
-            f" {held} AS held{', slot & 63' if dialect.moves_shards else ''}"
+            f" {held} AS held, attempts{', slot & 63' if dialect.moves_shards else ''}"
         )
         its = " AND slot & 63 = ANY(CAST(:shards AS int[]))" if of_shards else ""
         of_all = "WHERE status = 'pending' AND destination = :destination AND id <= :safe"

@@ -120,6 +120,7 @@ class PendingRow(NamedTuple):
     next_attempt_at: float | None
     held: bool = False
     shard: int = 0
+    attempts: int = 0
 
 
 class Page(NamedTuple):

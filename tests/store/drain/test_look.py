@@ -89,7 +89,7 @@ def test_only_what_is_pending_there_is_shown(engine: Engine, shop: Engine) -> No
     record(queue, accepted(done), refused(dead), failed(waits, 60.5))
     looks = settled(Looks(engine))
     assert looks.look(Look("pending", "default", 9)) == [
-        PendingRow(waits.id, "c", NOW + 60.5, shard=_shard(engine, waits.id))
+        PendingRow(waits.id, "c", NOW + 60.5, shard=_shard(engine, waits.id), attempts=1)
     ]
     assert looks.look(Look("pending", "other", 9)) == [
         PendingRow(elsewhere, "a", None, shard=_shard(engine, elsewhere))
