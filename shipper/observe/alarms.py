@@ -66,6 +66,7 @@ class Known:
     """All facts that alarms are judged by; `figures` may be older than the loss of the database."""
 
     links: Mapping[str, tuple[State, str | None]]
+    """As this daemon sees them; how all of them do is in the figures."""
     figures: Figures | None
     unanswered_for: float
     """The seconds for which the database hasn't answered the drain."""
@@ -132,7 +133,7 @@ def _change(alarm: _On, now: float) -> AlarmChange | None:
 
 def conditions(known: Known, settings: AlertSettings) -> list[Condition]:
     """Return the condition of each fault."""
-    found = [*_of_links(known.links), *of_missing(known.missing)]
+    found = [*_of_links(known), *of_missing(known.missing)]
     waiting = [] if known.figures is None else [*_of_transactions(known.figures)]
     found += waiting
     # A commit that waits for a standby gets no answer either, and has an alarm of its own.
@@ -166,10 +167,19 @@ def of_missing(sentences: Sequence[str]) -> Iterator[Condition]:
         yield Condition(*MISSING, text, level=len(sentences))
 
 
-def _of_links(links: Mapping[str, tuple[State, str | None]]) -> Iterator[Condition]:
-    for name, (state, reason) in links.items():
-        if state is State.PAUSED:
-            yield Condition("link_paused", name, f"the link {name} is paused: {reason}")
+def _of_links(known: Known) -> Iterator[Condition]:
+    """Yield the condition of each link that is paused for any of the daemons.
+
+    This daemon's own view counts though the database is lost, or an operator holds the destination.
+    """
+    paused = {
+        name: reason for name, (state, reason) in known.links.items() if state is State.PAUSED
+    }
+    for backlog in () if known.figures is None else known.figures.backlogs:
+        if backlog.paused is not None:
+            paused[backlog.destination] = backlog.paused
+    for name, reason in paused.items():
+        yield Condition("link_paused", name, f"the link {name} is paused: {reason}")
 
 
 def _of_transactions(figures: Figures) -> Iterator[Condition]:

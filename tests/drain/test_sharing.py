@@ -21,7 +21,7 @@ from shipper.policy.link import Link
 from shipper.policy.pace import Pace
 from shipper.policy.shares import ALL_SHARDS, NOTHING, WHOLE, EndedDaemon, Shares
 from shipper.policy.state import State
-from shipper.store.drain.messages import Holds, PendingRow, Pulse, Work
+from shipper.store.drain.messages import Holds, Page, PendingRow, Pulse, Work
 from shipper.system.steps import Steps, whole
 from tests.carriers import landed
 from tests.drain.test_route import Clock, event, route, see
@@ -245,7 +245,7 @@ class Moving(Clock):
 def exchange(queue: Others, clock: Moving, epochs: list[int]) -> Exchange:
     """Return an exchange whose pulses show these epochs, and the last one from then on."""
     looks = Mock()
-    looks.settled, looks.look.return_value = 0, []
+    looks.settled, looks.page.return_value = 0, Page([], 0, is_last=True)
 
     def pulse() -> Pulse:
         epoch = epochs.pop(0) if len(epochs) > 1 else epochs[0]
@@ -358,7 +358,8 @@ async def test_shards_go_within_a_tick_when_nothing_of_them_is_under_way() -> No
     looks.pulse.side_effect = [
         Pulse(fresh=False, generation=-1, epoch=epoch) for epoch in (5, 5, 6, 6, 7)
     ]
-    looks.look.return_value, looks.holds.return_value = [], Holds()
+    looks.page.return_value = Page([], 0, is_last=True)
+    looks.holds.return_value = Holds()
 
     async def work(talk: Callable[[], Steps[object]]) -> Any:
         return whole(talk())

@@ -144,6 +144,17 @@ def test_a_paused_link_is_an_alarm_at_once() -> None:
     assert wrong(known(links)) == [(PAUSED.alarm, PAUSED.text)]
 
 
+def test_a_link_that_only_another_daemon_sees_paused_is_an_alarm() -> None:
+    """With which one says so; an own view is told as all daemons together tell it, once."""
+    seen = figures()
+    theirs = replace(seen.backlogs[0], paused="http-401: HTTP 401, as till-2 sees it")
+    seen = replace(seen, backlogs=(theirs,))
+    told = f"{PAUSED.text}, as till-2 sees it"
+    assert wrong(known(seen=seen)) == [(PAUSED.alarm, told)]
+    links: dict[str, tuple[State, str | None]] = {"default": (State.PAUSED, "http-401: HTTP 401")}
+    assert wrong(known(links, seen)) == [(PAUSED.alarm, told)]
+
+
 def test_an_event_that_waits_too_long_is_an_alarm() -> None:
     """Unless nobody wants to know."""
     what = known(seen=figures(pending=7, oldest=3601.4))

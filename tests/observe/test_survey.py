@@ -20,6 +20,8 @@ from shipper.store.db.transactions import reading, writing
 from shipper.store.report.status import Blocker
 from tests.daemon.processes import eventually
 from tests.observe.clocks import Hand
+from tests.store.daemons import tamper
+from tests.store.joined import ELSEWHERE, HERE, joined
 
 EVENT = '{"type":"view","view":{}}'
 
@@ -157,6 +159,31 @@ async def test_what_nobody_has_configured_is_one_destination(
     [default, stray] = (await seen(survey)).backlogs
     assert (default.destination, default.pending) == ("default", 0)
     assert (stray.destination, stray.pending) == (UNCONFIGURED, 20)
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_a_link_is_paused_if_any_of_the_daemons_says_so(
+    engine: Engine, survey: Survey, clock: Present
+) -> None:
+    """With the name of that daemon; an operator's hold, and a stray destination, are no pause."""
+    insert(engine, "default", "stray")
+    joined(engine, 1, "shop", HERE, None)
+    joined(engine, 2, "till-2", ELSEWHERE, None)
+    tamper(engine, "UPDATE shipper_shard SET token = 1 + shard % 2")
+    seen_as = (
+        "INSERT INTO shipper_link (token, name, state, reason, since, updated_at, last_error)"
+        " VALUES (:token, 'default', :state, :reason, now(), now(), 'what the receiver said')"
+    )
+    tamper(engine, seen_as, token=1, state="ready", reason=None)
+    tamper(engine, seen_as, token=2, state="paused", reason="http-401: HTTP 401")
+    told = [backlog.paused for backlog in (await seen(survey)).backlogs]
+    assert told == ["http-401: HTTP 401, as process 77 on till-2 sees it", None]
+    tamper(engine, "UPDATE shipper_link SET state = 'paused', reason = 'http-401: HTTP 401'")
+    clock.now += ASK_EVERY
+    assert (await seen(survey)).backlogs[0].paused == "http-401: HTTP 401"
+    tamper(engine, "INSERT INTO shipper_destination (name, held) VALUES ('default', 1)")
+    clock.now += ASK_EVERY
+    assert (await seen(survey)).backlogs[0].paused is None
 
 
 async def test_the_disk_is_told_where_it_is_ours(survey: Survey, database_url: str) -> None:
