@@ -14,15 +14,14 @@ time. Then it locks rows of daemons in the order of their tokens, as operators' 
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, TextClause
 
 from shipper.errors import OutboxHeld
 from shipper.policy.shares import ALL_SHARDS, NOTHING, EndedDaemon, Shares, plan
 from shipper.store.db.dialect import POSTGRES, Dialect
-from shipper.store.db.snapshot import snapshot
-from shipper.store.db.transactions import writing
+from shipper.store.db.transactions import asking, writing
 from shipper.store.lease import membership_statements as sql
 from shipper.store.lease.lease import Newcomer, Owner
 from shipper.store.lease.lost import corrected, taken_over, went_back
@@ -118,8 +117,10 @@ class Membership:
         Nothing may be claimed in the shards that are given. Raises LeaseLost and OutboxChanged as
         `hold` does.
         """
-        with snapshot(self._engine) as tx:
-            there, owners = _daemons(tx), _owners(tx)
+        with asking(self._engine) as channel:
+            sent = sql.STANDING.send(channel)
+            channel.wait()
+            there, owners = _standing(sent.rows())
         self._watch.forget_others(there)
         over = [row for row in there if row.token != turn.token and self._left(row) <= 0]
         living = {row.token for row in there}.difference(row.token for row in over)
@@ -225,7 +226,8 @@ class Membership:
 
     def _share(self, tx: Connection, token: int, ended: Sequence[EndedDaemon]) -> Shares:
         """Take the free shards that this daemon should have; return what it has then."""
-        living, owners = {row.token for row in _daemons(tx)}, _owners(tx)
+        there, owners = _standing(sql.STANDING.rows(tx))
+        living = {row.token for row in there}
         takes = plan(living, owners, token).takes
         if takes:
             taken = tx.execute(sql.TAKE, {"token": token, "shards": list(takes)})
@@ -283,5 +285,10 @@ def _daemons(tx: Connection) -> list[DaemonRow]:
     return [DaemonRow(*row) for row in tx.execute(sql.DAEMONS)]
 
 
-def _owners(tx: Connection) -> dict[int, int | None]:
-    return {row.shard: row.token for row in tx.execute(sql.SHARDS)}
+def _standing(
+    found: Sequence[tuple[Any, ...]],
+) -> tuple[list[DaemonRow], dict[int, int | None]]:
+    """Return the daemons, and which of them each shard belongs to."""
+    shards, tokens = found[0][:2]
+    there = [DaemonRow(*row[2:]) for row in found if row[2] is not None]
+    return there, dict(zip(shards or (), tokens or (), strict=True))

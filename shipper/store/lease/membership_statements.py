@@ -4,7 +4,9 @@ from typing import Final
 
 from sqlalchemy import text
 
+from shipper.store.db.dialect import POSTGRES
 from shipper.store.db.postgres.fence import TOP
+from shipper.store.db.statement import Statement
 
 _NOW: Final = "clock_timestamp()"
 _EXPIRES: Final = f"{_NOW} + make_interval(secs => CAST(:ttl AS double precision))"
@@ -32,13 +34,19 @@ CORRECTED: Final = text(
     " ON CONFLICT (name) DO UPDATE SET token = excluded.token"
 )
 
-DAEMONS: Final = text(
+_DAEMONS: Final = (
     "SELECT token, name, owner, CAST(expires_at AS text) AS expires, ttl,"
     f" expires_at <= {_NOW} AS seems_over,"
     " (SELECT max(turn) FROM shipper_turn AS t WHERE t.token = d.token) AS turn"
     " FROM shipper_daemon AS d ORDER BY token"
 )
-SHARDS: Final = text("SELECT shard, token FROM shipper_shard ORDER BY shard")
+DAEMONS: Final = text(_DAEMONS)
+# Each daemon asks this every second: in one statement, because that is one view of both tables.
+STANDING: Final = Statement(
+    POSTGRES,
+    "SELECT shards, tokens, d.* FROM (SELECT array_agg(shard) AS shards, array_agg(token) AS tokens"
+    f" FROM shipper_shard) AS s LEFT JOIN ({_DAEMONS}) AS d ON true ORDER BY d.token",
+)
 
 ORPHANS: Final = text(
     "SELECT token FROM (SELECT token FROM shipper_claim UNION SELECT token FROM shipper_count"
