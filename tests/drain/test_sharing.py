@@ -214,7 +214,7 @@ class Others:
     attends = True
     shares = WHOLE
 
-    def __init__(self, *answers: Shares | Exception) -> None:
+    def __init__(self, *answers: Shares | Exception | None) -> None:
         self.answers = list(answers)
         self.gave: list[frozenset[int]] = []
 
@@ -223,7 +223,7 @@ class Others:
         yield from ()
         return []
 
-    def attend(self, gave: frozenset[int]) -> Shares:
+    def attend(self, gave: frozenset[int]) -> Shares | None:
         """Return the next answer; the last one again and again."""
         self.gave.append(gave)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -295,6 +295,17 @@ async def test_beside_others_a_daemon_asks_every_second_whether_they_live() -> N
     clock.now += 60.0
     answer = await talk(Work(now=0.0), [], stop, gave=REST)
     assert (len(queue.gave), answer.shares) == (asked, None)
+
+
+async def test_a_daemon_that_cannot_change_shards_now_tries_again_with_the_next_exchange() -> None:
+    """What it gives back is still its own until then."""
+    queue, clock = Others(WHOLE, None, GIVING, None, Shares(HALF, 2)), Moving()
+    talk, stop = exchange(queue, clock, [1, 2]), asyncio.Event()
+    answers = [
+        (await talk(Work(now=0.0), [], stop, gave=gave)).shares
+        for gave in (frozenset(), frozenset(), frozenset(), REST, REST)
+    ]
+    assert answers == [WHOLE, None, GIVING, None, Shares(HALF, 2)]
 
 
 async def test_a_change_is_not_forgotten_when_the_database_is_away(

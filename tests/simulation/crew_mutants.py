@@ -55,7 +55,7 @@ def a_token_is_not_ended_before_its_shards_move() -> Any:
             leaves(self, tx, token)
 
     return _all(
-        patch.object(sql, "END", (hide, *real[1:-1])),
+        patch.object(sql, "END", (hide, *real[1:-2], real[-1])),
         patch.object(sql, "DAEMONS", text(seen)),
         patch.object(sql, "STANDING", Statement(POSTGRES, standing)),
         patch.object(Membership, "leave", leave),

@@ -111,10 +111,11 @@ class Membership:
         tx.execute(sql.CHANGED)
         return turn, rest + sum(one.recovered for one in ended)
 
-    def attend(self, turn: Turn, give: frozenset[int]) -> Shares:
+    def attend(self, turn: Turn, give: frozenset[int]) -> Shares | None:
         """Do a step: give back these shards, end dead daemons, take free shards.
 
-        Nothing may be claimed in the shards that are given. Raises LeaseLost and OutboxChanged as
+        Nothing may be claimed in the shards that are given. Returns None, and has changed nothing,
+        if another process has locked the row of the lease. Raises LeaseLost and OutboxChanged as
         `hold` does.
         """
         with asking(self._engine) as channel:
@@ -134,9 +135,12 @@ class Membership:
         self.shares = _shares(owners, turn.token, len(living), now.gives, [])
         return self.shares
 
-    def _change(self, turn: Turn, give: frozenset[int], over: Sequence[DaemonRow]) -> Shares:
+    def _change(self, turn: Turn, give: frozenset[int], over: Sequence[DaemonRow]) -> Shares | None:
         with writing(self._engine) as tx:
-            lease_row(tx.execute(sql.LOCK).all())
+            # Not waited for: a daemon can stand still in its change, and turns would wait with us.
+            if not tx.execute(sql.LOCK_IF_FREE).all():
+                lease_row(tx.execute(sql.EPOCH).all())
+                return None
             self.hold(tx, turn)
             ended = self._end_over(tx, over, sql.LOCK_IDLE_DAEMONS)
             _end_orphans(tx)

@@ -15,6 +15,7 @@ LOCK: Final = text(
     "SELECT token, epoch, coalesce((SELECT token FROM shipper_lease WHERE name = 'corrected'), 0)"
     " AS corrected FROM shipper_lease WHERE name = 'outbox' FOR UPDATE"
 )
+LOCK_IF_FREE: Final = text(f"{LOCK.text} SKIP LOCKED")
 EPOCH: Final = text(
     "SELECT token, coalesce((SELECT token FROM shipper_lease WHERE name = 'corrected'), 0)"
     " AS corrected FROM shipper_lease WHERE name = 'outbox'"
