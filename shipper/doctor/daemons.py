@@ -54,7 +54,7 @@ def check_agreement(database: Database, settings: Settings) -> Iterator[CheckRes
 def _list(found: Sequence[RunningDaemon]) -> str:
     each = [
         f"{one} ({one.version or 'unknown version'}, {several(one.shards, 'shard')},"
-        f" {count(one.in_flight)} in flight)"
+        f" {count(one.in_flight)} claimed)"
         for one in found[:_LISTED]
     ]
     more = len(found) - _LISTED

@@ -39,7 +39,7 @@ def _fields(daemon: RunningDaemon, silence: Silence | None) -> dict[str, Any]:
 
 
 def daemon_lines(daemons: Sequence[RunningDaemon]) -> list[str]:
-    """Return a line for each daemon: its version, shards, and what it has in flight."""
+    """Return a line for each daemon: its version, shards, and how many events it has claimed."""
     return [_line(daemon) for daemon in daemons]
 
 
@@ -48,7 +48,7 @@ def _line(daemon: RunningDaemon) -> str:
     if not daemon.is_gone:
         shards = several(daemon.shards, "shard")
         facts.append(shards if daemon.shards else "no shard, ready to take over")
-        facts.append(f"{count(daemon.in_flight)} in flight")
+        facts.append(f"{count(daemon.in_flight)} claimed")
     if daemon.is_missing:
         facts.append(f"missing: last seen {lasting(max(0.0, daemon.last_seen_seconds or 0.0))} ago")
     return f"{daemon}: {', '.join(facts)}"
