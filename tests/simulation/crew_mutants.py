@@ -4,7 +4,7 @@ Each plants its bug in the product for the length of a run. `test_crew.py` has t
 each; `python -m tests.simulation.crew_runs --mutants` looks for them anew.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -14,28 +14,17 @@ from sqlalchemy import text
 from shipper.drain import lookahead, route
 from shipper.drain.lookahead import Lookahead
 from shipper.drain.sharing import Sharing
+from shipper.policy.link import Link
 from shipper.policy.shares import Shares
 from shipper.store.drain.numbers import BlocksOfNumbers
 from shipper.store.lease import membership
 from shipper.store.lease import membership_statements as sql
 from shipper.store.lease.membership import DaemonRow, Membership
+from tests.planting import Plants
 from tests.simulation.crew import SAILOR
 
-Plant = Callable[[], Any]
-MUTANTS: dict[str, Plant] = {}
-
-
-def mutant(function: Plant) -> Plant:
-    """Add to the mutants one that returns a context manager."""
-    MUTANTS[function.__name__] = function
-    return function
-
-
-@contextmanager
-def planted(name: str) -> Iterator[None]:
-    """Run with a bug in the product."""
-    with MUTANTS[name]():
-        yield
+mutant = MUTANTS = Plants()
+planted = MUTANTS.planted
 
 
 @contextmanager
@@ -164,4 +153,8 @@ def a_dead_daemon_keeps_its_shards() -> Any:
 @mutant
 def probes_are_not_spread() -> Any:
     """Each daemon probes a receiver that is down as often as if it were alone."""
-    return patch("shipper.policy.link.PROBING_AT_ONCE", 1_000)
+
+    def wait(self: Link, chance: float, asked: float | None) -> float:
+        return asked or self.probe_backoff.delay(self._probes, chance)
+
+    return patch.object(Link, "_probe_wait", wait)

@@ -6,8 +6,7 @@ for them anew.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -48,22 +47,10 @@ from shipper.store.lease.claims import ClaimBook
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.sole import Sole
 from shipper.system.steps import Mark, Steps
+from tests.planting import Plants
 
-Plant = Callable[[], Any]
-MUTANTS: dict[str, Plant] = {}
-
-
-def mutant(function: Plant) -> Plant:
-    """Add to the mutants one that returns a context manager."""
-    MUTANTS[function.__name__] = function
-    return function
-
-
-@contextmanager
-def planted(name: str) -> Iterator[None]:
-    """Run with a bug in the product."""
-    with MUTANTS[name]():
-        yield
+mutant = MUTANTS = Plants()
+planted = MUTANTS.planted
 
 
 # -- the way of an event --------------------------------------------------------------------------
@@ -393,12 +380,14 @@ def nothing_may_have_been_received() -> Any:
 def maybe_received_goes_by_its_id() -> Any:
     """What may have been received waits behind a retried dead letter of a smaller id."""
 
-    def look(self: Looks, question: Any) -> Any:
-        rows = original(self, question)
-        return [] if question.kind == "maybe_received" else sorted(rows, key=lambda row: row.id)
+    def page(self: Looks, question: Any) -> Any:
+        found = original(self, question)
+        is_first = question.kind == "maybe_received"
+        rows = [] if is_first else sorted(found.rows, key=lambda row: row.id)
+        return found._replace(rows=rows)
 
-    original = Looks.look
-    return patch.object(Looks, "look", look)
+    original = Looks.page
+    return patch.object(Looks, "page", page)
 
 
 @mutant
@@ -617,7 +606,9 @@ def a_release_waits_for_the_end_of_a_pause() -> Any:
 def waits_by_the_wall_clock() -> Any:
     """When the clock was set back, an event waits until it is right again."""
 
-    def due_in(self: RetryPolicy, next_attempt_at: float | None, wall: float) -> float:
+    def due_in(
+        self: RetryPolicy, next_attempt_at: float | None, _attempts: int, wall: float
+    ) -> float:
         return max(0.0, (next_attempt_at or wall) - wall)
 
     return patch.object(RetryPolicy, "due_in", due_in)

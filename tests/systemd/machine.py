@@ -1,11 +1,13 @@
 """A machine with a real systemd as its first process: this one's files, booted by systemd-nspawn.
 
 What it writes goes to an overlay in memory and is gone with it. It shares the network, so that
-what runs inside reaches what a test serves on 127.0.0.1. Needs root; nothing of it outlives its
-`close`, whatever happened inside.
+what runs inside reaches what a test serves on 127.0.0.1. It has a cgroup of its own: two systemds
+that shared one would end each other's services. Needs root; nothing of it outlives its `close`,
+whatever happened inside.
 """
 
 import asyncio
+import itertools
 import os
 import shutil
 import signal
@@ -26,6 +28,10 @@ _COMMAND_SECONDS = 60.0
 _STATES = frozenset({"running", "degraded"})
 _PATH = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
 _REBOOTS = 133  # what systemd-nspawn ends with
+# Of cgroup v1 systemd's own hierarchy, and v2 beside it; or v2 alone.
+_HIERARCHIES = ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup")
+_IN_CGROUPS = 'for file in $CGROUPS; do echo $$ >"$file" || exit; done; exec "$@"'
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,9 @@ class Machine:
         self._directory = directory
         self._options = options
         self._console = directory / "console"
+        self._name = f"shipper-test-{os.getpid()}-{next(_numbers)}"
+        there = [Path(one) for one in _HIERARCHIES if Path(one, "cgroup.procs").exists()]
+        self._cgroups = [hierarchy / self._name for hierarchy in there]
         self.root = directory / "root"
         self._nspawn: subprocess.Popen[bytes] | None = None
 
@@ -79,17 +88,23 @@ class Machine:
     async def boot(self) -> None:
         """Start it and wait until everything in it has."""
         libraries = next(path for path in sys.path if path.endswith("site-packages"))
+        for cgroup in self._cgroups:
+            _remove(cgroup)  # with what an earlier boot has left in it
+            cgroup.mkdir()
+        entries = " ".join(str(cgroup / "cgroup.procs") for cgroup in self._cgroups)
         with self._console.open("ab") as console:
             self._nspawn = subprocess.Popen(
                 [
+                    *("sh", "-c", _IN_CGROUPS, "sh"),
                     *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit"),
-                    *(f"--directory={self.root}", f"--machine=shipper-test-{os.getpid()}"),
+                    *(f"--directory={self.root}", f"--machine={self._name}"),
                     *("--resolv-conf=off", "--timezone=off", "--link-journal=no"),
                     f"--bind-ro={sys.base_prefix}:{PYTHON}",
                     f"--bind-ro={libraries}:{LIBRARIES}",
                     *self._options,
                     *("--console=pipe", "systemd.unit=multi-user.target"),
                 ],
+                env=os.environ | {"CGROUPS": entries},
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
@@ -111,8 +126,10 @@ class Machine:
         await self.boot()
 
     def close(self) -> None:
-        """End it, and take the overlay away."""
+        """End it, and take the overlay and the cgroup away."""
         self._kill()
+        for cgroup in self._cgroups:
+            _remove(cgroup)
         for mounted in (self.root, self._directory):
             subprocess.run(["umount", "--lazy", str(mounted)], check=False, capture_output=True)
 
@@ -195,3 +212,9 @@ class Machine:
 
 def _mount(*arguments: str) -> None:
     subprocess.run(["mount", *arguments], check=True, capture_output=True)
+
+
+def _remove(cgroup: Path) -> None:
+    """Remove a cgroup without processes, and those below it, if it is there."""
+    for directory, _, _ in os.walk(cgroup, topdown=False):
+        Path(directory).rmdir()

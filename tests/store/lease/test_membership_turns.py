@@ -7,15 +7,19 @@ import threading
 
 from sqlalchemy import Engine, text
 
+from shipper.drain.terms import Question
+from shipper.policy.backoff import Backoff
 from shipper.store.db.transactions import writing
+from shipper.store.drain.messages import Look, Work
 from shipper.store.operate.hold import hold_destination
+from tests.drain.test_route import WALL, route
 from tests.store.daemons import NOW, generation, write
 from tests.store.lease.members import (
     NUMBERS,
     Joined,
     Member,
 )
-from tests.store.shipping import ask, run, until
+from tests.store.shipping import ask, claim, failed, run, settled, until
 
 
 def test_numbers_of_a_key_increase_across_every_hand_over(post: Engine, joined: Joined) -> None:
@@ -32,6 +36,27 @@ def test_numbers_of_a_key_increase_across_every_hand_over(post: Engine, joined: 
     second.send(4)
     found = [number for [number] in ask(post, NUMBERS)]
     assert found == sorted(set(found))
+
+
+def test_a_retry_waits_no_longer_because_the_clock_of_its_daemon_was_ahead(
+    post: Engine, joined: Joined
+) -> None:
+    """After a hand-over the next daemon reads the time by its own clock: an hour behind."""
+    first, second = joined(), joined()
+    write(post, "a", "a")
+    shard = _shard_of(post, 1)
+    [event] = claim(first.queue, 1)
+    failure = failed(event, 2.0)
+    ahead = failure._replace(next_attempt_at=WALL + 3600.0 - 60.0)
+    first.queue.turn(Work(now=NOW, records=[ahead], released=[1]))
+    _move(shard, first, second)
+    one = route(backoff=Backoff(1.0, 3600.0))
+    one.take_page(Question(SCAN), settled(second.looks()).page(SCAN), 100.0)
+    one.lanes.wake_due(100.0)
+    assert one.lanes.has_to_fetch()
+
+
+SCAN = Look("pending", "default", 9)
 
 
 def _shard_of(post: Engine, row: int) -> int:
