@@ -103,6 +103,7 @@ class Membership:
         tx.execute(sql.GIVE_TOKEN, {"token": token})
         values = {"token": token, "owner": newcomer.owner.write()}
         tx.execute(sql.JOIN, values | _shown(newcomer))
+        tx.execute(sql.BACK, _shown(newcomer))
         tx.execute(sql.FORGET_ORDER)
         turn = Turn(*tx.execute(sql.BEGIN, {"token": token}).one())
         if not living:
@@ -164,7 +165,7 @@ class Membership:
         over = [row.token for row in judged if self._left(row) <= 0]
         locked = set(tx.execute(lock, {"tokens": over}).scalars()) if over else set()
         return [
-            EndedDaemon(row.name, str(row), end(tx, POSTGRES, row.token))
+            EndedDaemon(row.name, str(row), _end_remembered(tx, row.token))
             for row in (_daemons(tx) if locked else ())
             if row.token in locked and self._left(row) <= 0
         ]
@@ -254,6 +255,13 @@ def end(tx: Connection, dialect: Dialect, token: int) -> int:
     for statement in sql.END:
         tx.execute(statement, {"token": token})
     return marked
+
+
+def _end_remembered(tx: Connection, token: int) -> int:
+    """End a daemon that hasn't left by itself: people see it until one of its name is back."""
+    tx.execute(sql.REMEMBER, {"token": token})
+    tx.execute(sql.FORGET_OLDEST)
+    return end(tx, POSTGRES, token)
 
 
 def _end_orphans(tx: Connection) -> int:

@@ -8,6 +8,9 @@ from shipper.store.db.dialect import POSTGRES
 from shipper.store.db.postgres.fence import TOP
 from shipper.store.db.statement import Statement
 
+GONE_MOST: Final = 64
+"""So many daemons that were ended are remembered."""
+
 _NOW: Final = "clock_timestamp()"
 _EXPIRES: Final = f"{_NOW} + make_interval(secs => CAST(:ttl AS double precision))"
 
@@ -83,6 +86,22 @@ LAST: Final = text(
 RENEW: Final = text(
     "UPDATE shipper_daemon SET ttl = CAST(:ttl AS double precision), name = :name,"
     f" settings = :settings, expires_at = {_EXPIRES} WHERE token = :token"
+)
+
+# What people see of a daemon that was ended: a row without settings is of a version without names,
+# so no daemon of its name can be back. A daemon that crashes under changing names fills no table.
+REMEMBER: Final = text(
+    "INSERT INTO shipper_gone (token, name, owner, ttl, since, expires_at)"
+    " SELECT token, name, owner, ttl, since, expires_at FROM shipper_daemon"
+    " WHERE token = :token AND settings IS NOT NULL"
+)
+FORGET_OLDEST: Final = text(
+    "DELETE FROM shipper_gone WHERE token NOT IN"
+    f" (SELECT token FROM shipper_gone ORDER BY token DESC LIMIT {GONE_MOST})"
+)
+BACK: Final = text(
+    "DELETE FROM shipper_gone WHERE token ="
+    " (SELECT min(token) FROM shipper_gone WHERE name = :name)"
 )
 
 # A tool may have emptied the table.
