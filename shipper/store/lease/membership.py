@@ -27,7 +27,7 @@ from shipper.store.lease import membership_statements as sql
 from shipper.store.lease.lease import Newcomer, Owner
 from shipper.store.lease.lost import corrected, taken_over, went_back
 from shipper.store.lease.recovery import recover
-from shipper.store.lease.turns import Turn, fold_one
+from shipper.store.lease.turns import LOCK_COUNTERS, Turn, fold_one
 from shipper.store.schema.damage import lease_row
 
 
@@ -243,7 +243,7 @@ def end(tx: Connection, dialect: Dialect, token: int) -> int:
     # The row first: this waits for a turn that is being written, and from then on there is none.
     tx.execute(sql.HOLD, {"token": token})
     marked = recover(tx, dialect, token)
-    tx.execute(sql.LOCK_COUNTERS)
+    tx.execute(LOCK_COUNTERS)
     fold_one(tx, token)
     for statement in sql.END:
         tx.execute(statement, {"token": token})

@@ -98,8 +98,6 @@ GIVE: Final = text(
     " AND token = :token"
 )
 
-# In the order in which turns add up what they have counted: otherwise both could wait for ever.
-LOCK_COUNTERS: Final = text("SELECT 1 FROM shipper_destination ORDER BY name FOR UPDATE")
 END: Final = (
     text("DELETE FROM shipper_daemon WHERE token = :token"),
     text("UPDATE shipper_shard SET token = NULL WHERE token = :token"),
