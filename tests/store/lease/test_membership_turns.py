@@ -12,6 +12,7 @@ from sqlalchemy import Engine, text
 from shipper.drain.terms import Question
 from shipper.errors import StoreUnavailable
 from shipper.policy.backoff import Backoff
+from shipper.policy.shares import ALL_SHARDS
 from shipper.store.db.engine import open_engine
 from shipper.store.db.selection import Selection
 from shipper.store.db.transactions import writing
@@ -103,6 +104,28 @@ def test_a_shard_that_came_back_without_an_answer_gets_new_numbers(
     first.send(3)
     found = [number for [number] in ask(post, NUMBERS)]
     assert found == sorted(set(found))
+
+
+def test_a_taken_shard_brings_what_its_last_holder_knew_to_be_settled(
+    post: Engine, joined: Joined
+) -> None:
+    """Some of that may have been received: it goes on while a transaction holds others back."""
+    first, second = joined(), joined()
+    write(post, "a")
+    known = settled(first.looks()).settled
+    first.queue.turn(Work(now=NOW, wanted=[1], settled=known))
+    other = open_engine(_url(post))
+    with other.connect() as shop:
+        shop.execute(text("INSERT INTO shipper_outbox (payload) VALUES ('{}')"))
+        write(post, "a")
+        first.queue.release()
+        assert second.attend().held == ALL_SHARDS
+        looks = second.looks()
+        assert looks.pulse().held_back
+        assert [row.id for row in looks.look(SCAN)] == [1]
+        shop.commit()
+    other.dispose()
+    assert len(settled(looks).look(SCAN)) == 3
 
 
 # -- turns and commands ---------------------------------------------------------------------------
