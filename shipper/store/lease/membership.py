@@ -26,7 +26,7 @@ from shipper.store.lease import membership_statements as sql
 from shipper.store.lease.lease import Newcomer, Owner
 from shipper.store.lease.lost import corrected, taken_over, went_back
 from shipper.store.lease.recovery import recover
-from shipper.store.lease.turns import Turn, fold_one
+from shipper.store.lease.turns import LOCK_COUNTERS, Turn, fold_one
 from shipper.store.schema.damage import lease_row
 
 
@@ -128,7 +128,8 @@ class Membership:
         living = {row.token for row in there}.difference(row.token for row in over)
         is_alone = living == {turn.token}
         lacks = (ALL_SHARDS if is_alone else self.shares.held).difference(owners)
-        if over or give or lacks or turn.token not in living:
+        may_write = any(row.token == turn.token and row.turn is not None for row in there)
+        if over or give or lacks or not may_write:
             return self._change(turn, give, over)
         now = plan(living, owners, turn.token)
         if now.takes:
@@ -201,7 +202,8 @@ class Membership:
             raise corrected() if lease.corrected >= turn.token else taken_over()
         found = tx.execute(sql.LAST, {"token": turn.token}).all()
         if not found or found[0].turn < turn.number:
-            raise went_back()
+            lease = lease_row(tx.execute(sql.EPOCH).all())
+            raise corrected() if lease.corrected >= turn.token else went_back()
         return Turn(*found[0])
 
     def renew(self, tx: Connection, token: int) -> None:
@@ -250,7 +252,7 @@ def end(tx: Connection, dialect: Dialect, token: int) -> int:
     # The row first: this waits for a turn that is being written, and from then on there is none.
     tx.execute(sql.HOLD, {"token": token})
     marked = recover(tx, dialect, token)
-    tx.execute(sql.LOCK_COUNTERS)
+    tx.execute(LOCK_COUNTERS)
     fold_one(tx, token)
     for statement in sql.END:
         tx.execute(statement, {"token": token})
@@ -270,11 +272,19 @@ def _end_orphans(tx: Connection) -> int:
 
 
 def begin_again(tx: Connection) -> None:
-    """End all daemons, because numbers that they know were corrected; each begins again."""
+    """Have all daemons begin again, because numbers that they know were corrected.
+
+    None of them can claim or record anything more. But they may live, and have tries in flight. So
+    each keeps its shards until it begins again and has ended its tries, or until its lease is over.
+    """
     last = lease_row(tx.execute(sql.LOCK).all())
     for row in _daemons(tx):
-        end(tx, POSTGRES, row.token)
+        tx.execute(sql.HOLD, {"token": row.token})
+        for statement in sql.NO_MORE_TURNS:
+            tx.execute(statement, {"token": row.token})
+    tx.execute(sql.KEEP_CLAIMED)
     tx.execute(sql.CORRECTED, {"token": last.token})
+    tx.execute(sql.CHANGED)
 
 
 def _shown(newcomer: Newcomer) -> dict[str, object]:

@@ -126,8 +126,16 @@ GIVE: Final = text(
     " AND token = :token"
 )
 
-# In the order in which turns add up what they have counted: otherwise both could wait for ever.
-LOCK_COUNTERS: Final = text("SELECT 1 FROM shipper_destination ORDER BY name FOR UPDATE")
+# Without its last turn it can't write another one.
+NO_MORE_TURNS: Final = (
+    text(
+        "INSERT INTO shipper_turn (token, turn, settled) SELECT 0, 0, max(settled)"
+        " FROM shipper_turn WHERE token = :token HAVING max(settled) IS NOT NULL"
+        " ON CONFLICT (token, turn)"
+        " DO UPDATE SET settled = greatest(shipper_turn.settled, excluded.settled)"
+    ),
+    text("DELETE FROM shipper_turn WHERE token = :token"),
+)
 END: Final = (
     text("DELETE FROM shipper_daemon WHERE token = :token"),
     text("UPDATE shipper_shard SET token = NULL WHERE token = :token"),
@@ -141,12 +149,14 @@ END: Final = (
         " WHERE d.name = l.name"
     ),
     text("DELETE FROM shipper_link WHERE token = :token"),
-    text(
-        "INSERT INTO shipper_turn (token, turn, settled) SELECT 0, 0, max(settled)"
-        " FROM shipper_turn WHERE token = :token HAVING max(settled) IS NOT NULL"
-        " ON CONFLICT (token, turn)"
-        " DO UPDATE SET settled = greatest(shipper_turn.settled, excluded.settled)"
-    ),
-    text("DELETE FROM shipper_turn WHERE token = :token"),
+    *NO_MORE_TURNS,
     CHANGED,
+)
+# What daemons may have in flight is claimed: the shards of that, if they are free, become theirs.
+KEEP_CLAIMED: Final = text(
+    "UPDATE shipper_shard AS s SET token = named.token FROM (SELECT DISTINCT o.slot & 63 AS shard,"
+    " c.token FROM shipper_daemon AS d JOIN shipper_claim AS c ON c.token = d.token"
+    " CROSS JOIN json_array_elements_text(CAST(c.ids AS json)) AS one (id)"
+    " JOIN shipper_outbox AS o ON o.id = CAST(one.id AS bigint) AND o.status = 'pending') AS named"
+    " WHERE s.shard = named.shard AND s.token IS NULL"
 )

@@ -19,6 +19,7 @@ from shipper.store.db.transactions import glancing, writing
 from shipper.store.lease import membership
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.lease import SILENT, Owner
+from shipper.store.lease.membership_statements import HOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ def end(engine: Engine, stuck: Stuck) -> None:
     with writing(engine) as tx:
         dialect.lock_lease(tx)
         token = stuck.seen[0]
+        tx.execute(HOLD, {"token": token})  # nothing of it is being written, or will be
         now = next((row for row in tx.execute(_leases(dialect)) if row.token == token), None)
         if now is None:
             return  # another daemon has taken over meanwhile
