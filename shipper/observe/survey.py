@@ -30,7 +30,7 @@ from shipper.store.db.engine import database_path, open_engine
 from shipper.store.db.opening import Database
 from shipper.store.db.transactions import interrupt, let_go
 from shipper.store.report import status
-from shipper.store.report.audit import remember
+from shipper.store.report.audit import remember, remembered
 from shipper.store.report.budget import Footprint, footprint
 from shipper.store.report.daemons import RunningDaemon, running_daemons
 from shipper.store.report.verify import broken_rules
@@ -226,7 +226,9 @@ class _Observer:
         taken = self._footprint_of(database, rows, self._confirmed.at_most(_DAY))
         # In an outbox that has become too large to audit, a broken rule stays broken.
         is_due = self._clock.monotonic() >= self._audit.due and rows <= AUDITED_ROWS
-        if is_due and self._leads():
+        if not self._leads():
+            self._audit.broken = remembered(database)
+        elif is_due:
             self._audit_rows(database)
         return Figures(
             backlogs=tuple(self._backlogs(found)),

@@ -12,11 +12,14 @@ from sqlalchemy import Engine, create_engine, text
 
 from shipper.config import Settings, load
 from shipper.observe import survey as module
+from shipper.observe.role import Role
 from shipper.observe.situation import gather
 from shipper.observe.survey import ASK_EVERY, UNCONFIGURED, Audit, Backlog, Figures, Survey
 from shipper.observe.troubles import judge
+from shipper.policy.shares import NOTHING, WHOLE
 from shipper.store.db.engine import open_engine
 from shipper.store.db.transactions import reading, writing
+from shipper.store.report.audit import remember
 from shipper.store.report.status import Blocker
 from tests.daemon.processes import eventually
 from tests.observe.clocks import Hand
@@ -218,6 +221,22 @@ async def test_once_a_day_it_asks_whether_the_invariants_hold(
     assert (await seen(watched)).broken == ()
     await watched.aclose()
     await unwatched.aclose()
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_the_next_one_that_leads_knows_what_the_last_audit_found(
+    database_url: str, tmp_path: Path, engine: Engine, clock: Present
+) -> None:
+    """Its own is due later, and no alarm ends meanwhile."""
+    remember(engine, ["counters"], clock.wall())
+    shares, audit = NOTHING, Audit.first(clock)
+    settings = settings_for(database_url, tmp_path)
+    survey = Survey(settings, clock, audit, Role(lambda: shares))
+    assert (await seen(survey)).broken == ("counters",)
+    shares = WHOLE
+    clock.now += ASK_EVERY
+    assert (await seen(survey)).broken == ("counters",)
+    await survey.aclose()
 
 
 async def test_what_was_broken_is_still_so_after_a_reload(

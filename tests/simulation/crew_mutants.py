@@ -11,15 +11,19 @@ from unittest.mock import patch
 
 from sqlalchemy import text
 
-from shipper.drain import lookahead, route
+from shipper.drain import exchange, lookahead, route
+from shipper.drain.exchange import Exchange
 from shipper.drain.lookahead import Lookahead
 from shipper.drain.sharing import Sharing
 from shipper.policy.link import Link
 from shipper.policy.shares import Shares
+from shipper.store.db.dialect import POSTGRES
+from shipper.store.db.statement import Statement
 from shipper.store.drain.numbers import BlocksOfNumbers
+from shipper.store.drain.queue import Queue
 from shipper.store.lease import membership
 from shipper.store.lease import membership_statements as sql
-from shipper.store.lease.membership import DaemonRow, Membership
+from shipper.store.lease.membership import DaemonRow, Membership, StillnessTimer
 from tests.planting import Plants
 from tests.simulation.crew import SAILOR
 
@@ -44,6 +48,7 @@ def a_token_is_not_ended_before_its_shards_move() -> Any:
     real, leaves = sql.END, Membership.leave
     hide = text("UPDATE shipper_daemon SET name = 'ended' WHERE token = :token")
     seen = str(sql.DAEMONS).replace("AS d ORDER", "AS d WHERE name <> 'ended' ORDER")
+    standing = sql.STANDING._sql.replace(str(sql.DAEMONS), seen)
 
     def leave(self: Membership, tx: Any, token: int) -> None:
         with patch.object(sql, "END", real):
@@ -52,6 +57,7 @@ def a_token_is_not_ended_before_its_shards_move() -> Any:
     return _all(
         patch.object(sql, "END", (hide, *real[1:-2], real[-1])),
         patch.object(sql, "DAEMONS", text(seen)),
+        patch.object(sql, "STANDING", Statement(POSTGRES, standing)),
         patch.object(Membership, "leave", leave),
     )
 
@@ -158,3 +164,33 @@ def probes_are_not_spread() -> Any:
         return asked or self.probe_backoff.delay(self._probes, chance)
 
     return patch.object(Link, "_probe_wait", wait)
+
+
+@mutant
+def a_newcomer_waits_for_its_share() -> Any:
+    """The others look rarely who is there, and notice no change between."""
+
+    def _is_attention_due(self: Exchange, talk: Any, _pulse: Any, now: float) -> bool:
+        return bool(talk.gave) or now >= self._attend_at
+
+    return _all(
+        patch.object(exchange, "_ATTEND_EVERY", 8.0),
+        patch.object(Exchange, "_is_attention_due", _is_attention_due),
+    )
+
+
+@mutant
+def a_daemon_that_stops_gives_nothing_back() -> Any:
+    """Its shards are free when its lease is over, as if it had died."""
+    return patch.object(Queue, "release", lambda _self: None)
+
+
+@mutant
+def a_dead_daemon_has_its_shards_for_three_leases() -> Any:
+    """The others wait much longer than it has promised."""
+
+    def left(self: StillnessTimer, row: DaemonRow) -> float:
+        return original(self, row._replace(ttl=3 * row.ttl))
+
+    original = StillnessTimer.left
+    return patch.object(StillnessTimer, "left", left)

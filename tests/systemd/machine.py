@@ -62,9 +62,9 @@ class Machine:
         self._directory = directory
         self._options = options
         self._console = directory / "console"
-        self._name = f"shipper-test-{os.getpid()}-{next(_numbers)}"
+        self.name = f"shipper-test-{os.getpid()}-{next(_numbers)}"
         there = [Path(one) for one in _HIERARCHIES if Path(one, "cgroup.procs").exists()]
-        self._cgroups = [hierarchy / self._name for hierarchy in there]
+        self._cgroups = [hierarchy / self.name for hierarchy in there]
         self.root = directory / "root"
         self._nspawn: subprocess.Popen[bytes] | None = None
 
@@ -82,6 +82,7 @@ class Machine:
         for place in ("etc/systemd/system", "var/log/journal", PYTHON[1:], LIBRARIES[1:]):
             (self.root / place).mkdir(parents=True, exist_ok=True)
         (self.root / "etc/machine-id").write_text("")
+        self.write("/etc/hostname", f"{self.name}\n")
         # A Python may look for its library where it was built, which nobody but root may read.
         self.write("/etc/ld.so.conf.d/00-python.conf", f"{PYTHON}/lib\n")
 
@@ -97,7 +98,7 @@ class Machine:
                 [
                     *("sh", "-c", _IN_CGROUPS, "sh"),
                     *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit"),
-                    *(f"--directory={self.root}", f"--machine={self._name}"),
+                    *(f"--directory={self.root}", f"--machine={self.name}"),
                     *("--resolv-conf=off", "--timezone=off", "--link-journal=no"),
                     f"--bind-ro={sys.base_prefix}:{PYTHON}",
                     f"--bind-ro={libraries}:{LIBRARIES}",
@@ -122,18 +123,19 @@ class Machine:
 
     async def cut_power(self) -> None:
         """End all of it at once, and boot it anew."""
-        self._kill()
+        self.lose_power()
         await self.boot()
 
     def close(self) -> None:
         """End it, and take the overlay and the cgroup away."""
-        self._kill()
+        self.lose_power()
         for cgroup in self._cgroups:
             _remove(cgroup)
         for mounted in (self.root, self._directory):
             subprocess.run(["umount", "--lazy", str(mounted)], check=False, capture_output=True)
 
-    def _kill(self) -> None:
+    def lose_power(self) -> None:
+        """End all of it at once."""
         if self._nspawn is None:
             return
         leader = self._leader()

@@ -25,5 +25,6 @@ class Fence(Protocol):
     waits for no other daemon."""
     fold_one: str | None
     """Adds up all that the turns of `token` have counted; None if a turn changes the counters."""
-    fold_all: str | None
-    """Adds up all that any daemon's turns have counted; None if a turn changes the counters."""
+    take_counts: str | None
+    """Takes away and returns all that any daemon's turns have counted: (name, delivered, dead), by
+    name; None if a turn changes the counters."""

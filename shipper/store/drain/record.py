@@ -52,7 +52,7 @@ def write(
         written = records
         if changed() != len(records):
             written = _written(channel, dialect, records, numbers)
-        if dialect.fence.fold_all is None:
+        if dialect.fence.take_counts is None:
             record_in_file.count(channel, filter(is_end, written))
         _remember(channel, dialect, [record for record in written if record.history is not None])
         for record in written:

@@ -14,20 +14,19 @@ time. Then it locks rows of daemons in the order of their tokens, as operators' 
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, TextClause
 
 from shipper.errors import OutboxHeld
 from shipper.policy.shares import ALL_SHARDS, NOTHING, EndedDaemon, Shares, plan
 from shipper.store.db.dialect import POSTGRES, Dialect
-from shipper.store.db.snapshot import snapshot
-from shipper.store.db.transactions import writing
+from shipper.store.db.transactions import asking, writing
 from shipper.store.lease import membership_statements as sql
 from shipper.store.lease.lease import Newcomer, Owner
 from shipper.store.lease.lost import corrected, taken_over, went_back
 from shipper.store.lease.recovery import recover
-from shipper.store.lease.turns import Turn, fold_one
+from shipper.store.lease.turns import LOCK_COUNTERS, Turn, fold_one
 from shipper.store.schema.damage import lease_row
 
 
@@ -104,6 +103,7 @@ class Membership:
         tx.execute(sql.GIVE_TOKEN, {"token": token})
         values = {"token": token, "owner": newcomer.owner.write()}
         tx.execute(sql.JOIN, values | _shown(newcomer))
+        tx.execute(sql.BACK, _shown(newcomer))
         tx.execute(sql.FORGET_ORDER)
         turn = Turn(*tx.execute(sql.BEGIN, {"token": token}).one())
         if not living:
@@ -119,14 +119,17 @@ class Membership:
         if another process has locked the row of the lease. Raises LeaseLost and OutboxChanged as
         `hold` does.
         """
-        with snapshot(self._engine) as tx:
-            there, owners = _daemons(tx), _owners(tx)
+        with asking(self._engine) as channel:
+            sent = sql.STANDING.send(channel)
+            channel.wait()
+            there, owners = _standing(sent.rows())
         self._watch.forget_others(there)
         over = [row for row in there if row.token != turn.token and self._left(row) <= 0]
         living = {row.token for row in there}.difference(row.token for row in over)
         is_alone = living == {turn.token}
         lacks = (ALL_SHARDS if is_alone else self.shares.held).difference(owners)
-        if over or give or lacks or turn.token not in living:
+        may_write = any(row.token == turn.token and row.turn is not None for row in there)
+        if over or give or lacks or not may_write:
             return self._change(turn, give, over)
         now = plan(living, owners, turn.token)
         if now.takes:
@@ -163,7 +166,7 @@ class Membership:
         over = [row.token for row in judged if self._left(row) <= 0]
         locked = set(tx.execute(lock, {"tokens": over}).scalars()) if over else set()
         return [
-            EndedDaemon(row.name, str(row), end(tx, POSTGRES, row.token))
+            EndedDaemon(row.name, str(row), _end_remembered(tx, row.token))
             for row in (_daemons(tx) if locked else ())
             if row.token in locked and self._left(row) <= 0
         ]
@@ -199,7 +202,8 @@ class Membership:
             raise corrected() if lease.corrected >= turn.token else taken_over()
         found = tx.execute(sql.LAST, {"token": turn.token}).all()
         if not found or found[0].turn < turn.number:
-            raise went_back()
+            lease = lease_row(tx.execute(sql.EPOCH).all())
+            raise corrected() if lease.corrected >= turn.token else went_back()
         return Turn(*found[0])
 
     def renew(self, tx: Connection, token: int) -> None:
@@ -229,7 +233,8 @@ class Membership:
 
     def _share(self, tx: Connection, token: int, ended: Sequence[EndedDaemon]) -> Shares:
         """Take the free shards that this daemon should have; return what it has then."""
-        living, owners = {row.token for row in _daemons(tx)}, _owners(tx)
+        there, owners = _standing(sql.STANDING.rows(tx))
+        living = {row.token for row in there}
         takes = plan(living, owners, token).takes
         if takes:
             taken = tx.execute(sql.TAKE, {"token": token, "shards": list(takes)})
@@ -247,11 +252,18 @@ def end(tx: Connection, dialect: Dialect, token: int) -> int:
     # The row first: this waits for a turn that is being written, and from then on there is none.
     tx.execute(sql.HOLD, {"token": token})
     marked = recover(tx, dialect, token)
-    tx.execute(sql.LOCK_COUNTERS)
+    tx.execute(LOCK_COUNTERS)
     fold_one(tx, token)
     for statement in sql.END:
         tx.execute(statement, {"token": token})
     return marked
+
+
+def _end_remembered(tx: Connection, token: int) -> int:
+    """End a daemon that hasn't left by itself: people see it until one of its name is back."""
+    tx.execute(sql.REMEMBER, {"token": token})
+    tx.execute(sql.FORGET_OLDEST)
+    return end(tx, POSTGRES, token)
 
 
 def _end_orphans(tx: Connection) -> int:
@@ -260,11 +272,19 @@ def _end_orphans(tx: Connection) -> int:
 
 
 def begin_again(tx: Connection) -> None:
-    """End all daemons, because numbers that they know were corrected; each begins again."""
+    """Have all daemons begin again, because numbers that they know were corrected.
+
+    None of them can claim or record anything more. But they may live, and have tries in flight. So
+    each keeps its shards until it begins again and has ended its tries, or until its lease is over.
+    """
     last = lease_row(tx.execute(sql.LOCK).all())
     for row in _daemons(tx):
-        end(tx, POSTGRES, row.token)
+        tx.execute(sql.HOLD, {"token": row.token})
+        for statement in sql.NO_MORE_TURNS:
+            tx.execute(statement, {"token": row.token})
+    tx.execute(sql.KEEP_CLAIMED)
     tx.execute(sql.CORRECTED, {"token": last.token})
+    tx.execute(sql.CHANGED)
 
 
 def _shown(newcomer: Newcomer) -> dict[str, object]:
@@ -287,5 +307,10 @@ def _daemons(tx: Connection) -> list[DaemonRow]:
     return [DaemonRow(*row) for row in tx.execute(sql.DAEMONS)]
 
 
-def _owners(tx: Connection) -> dict[int, int | None]:
-    return {row.shard: row.token for row in tx.execute(sql.SHARDS)}
+def _standing(
+    found: Sequence[tuple[Any, ...]],
+) -> tuple[list[DaemonRow], dict[int, int | None]]:
+    """Return the daemons, and which of them each shard belongs to."""
+    shards, tokens = found[0][:2]
+    there = [DaemonRow(*row[2:]) for row in found if row[2] is not None]
+    return there, dict(zip(shards or (), tokens or (), strict=True))

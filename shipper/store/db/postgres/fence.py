@@ -111,6 +111,9 @@ class PostgresFence:
         "WHERE c.token = :token AND c.turn > (SELECT coalesce(max(turn), 0) -"
         f" {4 * FOLD_AFTER} FROM shipper_turn AS t WHERE t.token = :token)"
     )
-    fold_all: str | None = _ADD_UP.format(
-        f"USING shipper_daemon AS d WHERE {NOT_ADDED.format(count='c', daemon='d')}"
+    take_counts: str | None = (
+        "WITH gone AS (DELETE FROM shipper_count AS c USING shipper_daemon AS d"
+        f" WHERE {NOT_ADDED.format(count='c', daemon='d')} RETURNING c.name, c.delivered, c.dead)"
+        " SELECT name, CAST(sum(delivered) AS bigint), CAST(sum(dead) AS bigint) FROM gone"
+        " GROUP BY name ORDER BY name"
     )
