@@ -41,7 +41,7 @@ _TIMEOUT: Final = 0.7
 _RATE: Final = 120.0
 _CHAOS: Final = "slow:20ms:0.2,slow:150ms:0.05,503:0.01,drop:0.005,lost:0.01,reset:0.01,422:0.001"
 # Something is in flight whenever one falls asleep.
-_SLOW: Final = "slow:300ms:1"
+_SLOW: Final = "slow:60ms:1"
 # Seconds between two troubles, on average; with three daemons, several are in trouble at once.
 _EVERY: Final = 0.9
 _PATIENCE: Final = 90.0
@@ -155,7 +155,9 @@ class _Round:
                 case "still":
                     await self._stand_still(place, self._lease * self._chance.uniform(0.02, 0.6))
                 case "asleep":
-                    await self._stand_still(place, self._lease * self._chance.uniform(1.4, 2.5))
+                    # With the bug, long enough that another one has certainly taken over.
+                    least = 2.5 if self._spares else 1.4
+                    await self._stand_still(place, self._lease * self._chance.uniform(least, 2.5))
                 case "cut":
                     await self._cut(place, self._lease * self._chance.uniform(0.02, 0.6))
                 case "parted":
@@ -292,6 +294,7 @@ async def daemons(
         one = _Round(scene, books, launcher, figures, lease=lease, spares=spares, kinds=kinds)
         await one.open(stack)
         await scene.start_writers("--hot", "0.3", rate=_RATE)
+        await until(lambda: bool(books.taken), _PATIENCE)
         await one.trouble(seconds)
         await scene.stop_writers()
         scene.shop.sandbox.chaos = Chaos()

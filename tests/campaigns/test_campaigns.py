@@ -76,7 +76,7 @@ async def test_daemons_that_write_after_their_end_do_not_go_unnoticed(
     figures = await daemons(
         postgres_url, tmp_path, seed=SEED, spares=True, kinds=("asleep",), **terms
     )
-    assert figures.violations
+    assert figures.violations, figures.lines()
 
 
 def _outbox(sqlite_url: str, tmp_path: Path) -> str:
