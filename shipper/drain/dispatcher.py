@@ -254,9 +254,9 @@ class Dispatcher:
             self._routes.note_fresh(asked)
         # Pages of single lanes come last: otherwise the scan would meet the rows that they ask for.
         for of_lane in (False, True):
-            for (route, question), rows in zip(asked, result.rows, strict=True):
-                if rows is not None and (question.lane is not None) is of_lane:
-                    route.take_rows(question, rows, now)
+            for (route, question), page in zip(asked, result.pages, strict=True):
+                if page is not None and (question.lane is not None) is of_lane:
+                    route.take_page(question, page, now)
 
     def _go_back(self, result: ExchangeResult) -> None:
         """Look again at everything that has changed or may have changed."""

@@ -20,7 +20,7 @@ from shipper.drain.wait import Rhythm
 from shipper.errors import AccessDenied, DatabaseAbandoned, SchemaError, StoreUnavailable
 from shipper.policy.event import Event
 from shipper.policy.shares import NOTHING, SHARDS, Shares
-from shipper.store.drain.messages import NAMED, Holds, Look, PendingRow, Pulse, SettledIds, Work
+from shipper.store.drain.messages import NAMED, Holds, Look, Page, Pulse, SettledIds, Work
 from shipper.system.steps import Mark, Steps
 from shipper.system.waiting import is_set_within
 
@@ -55,10 +55,10 @@ class OutboxWriter(Protocol):
     def shares(self) -> Shares:
         """The shards that this daemon has."""
 
-    def attend(self, gave: frozenset[int]) -> Shares:
+    def attend(self, gave: frozenset[int]) -> Shares | None:
         """Give back these shards, take free ones, end dead daemons; return the new shares.
 
-        Nothing of the shards that it gives back is claimed any more.
+        Nothing of those that it gives back is claimed any more. None: another process changes some.
         """
 
     def renew(self) -> None:
@@ -82,8 +82,8 @@ class OutboxReader(Protocol):
     def pulse(self) -> Pulse:
         """Return what may have changed since the last pulse."""
 
-    def look(self, question: Look) -> list[PendingRow]:
-        """Return pending rows."""
+    def page(self, question: Look) -> Page:
+        """Return pending rows, and how far they were seen."""
 
     def touched(self, since: int) -> list[tuple[str, str | int]] | None:
         """Return the lanes that operators changed since generation `since`; None if unknown."""
@@ -104,7 +104,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ExchangeResult:
-    """The result of an exchange. `rows` has None for a look that wasn't needed: nothing is new.
+    """The result of an exchange. `pages` has None for a look that wasn't needed: nothing is new.
 
     `commanded` says that an operator has acted: the dispatcher asks with the next exchange which of
     its loaded keys are held. `touched` are the lanes that operators have changed, with their
@@ -114,7 +114,7 @@ class ExchangeResult:
 
     events: list[Event]
     pulse: Pulse
-    rows: list[list[PendingRow] | None]
+    pages: list[Page | None]
     holds: Holds | None
     commanded: bool = False
     may_be_back: bool = False
@@ -253,14 +253,14 @@ class Exchange:
         if pulse.generation not in {-1, self._generation}:
             self._note_commands(talk, pulse.generation)
         holds = None if talk.loaded is None else self._looks.holds(talk.loaded)
-        rows = [
-            self._looks.look(question.look) if talk.fresh or not question.only_if_fresh else None
+        pages = [
+            self._looks.page(question.look) if talk.fresh or not question.only_if_fresh else None
             for question in talk.questions
         ]
         return ExchangeResult(
             talk.events,
             pulse,
-            rows,
+            pages,
             holds,
             talk.commanded,
             talk.may_be_back,
@@ -275,7 +275,10 @@ class Exchange:
         return moved or bool(talk.gave) or (is_shared and now >= self._attend_at)
 
     def _attend(self, talk: _OpenExchange, pulse: Pulse, now: float) -> None:
-        shares = self._shares = self._queue.attend(talk.gave)
+        shares = self._queue.attend(talk.gave)
+        if shares is None:
+            return  # the next exchange tries again
+        self._shares = shares
         ended = () if talk.shares is None else talk.shares.ended
         talk.shares, talk.gave = shares._replace(ended=ended + shares.ended), frozenset()
         self._attend_at = now + _ATTEND_EVERY

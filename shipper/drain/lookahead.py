@@ -8,7 +8,8 @@ knows which lanes changed, and fetches them at once by their key. A long sweep d
 tail nor the loaded events.
 
 If several daemons share the outbox, each looks only at the shards that it keeps. The rows of a
-shard that it gets lie anywhere before the tail, so a sweep begins at once, from the beginning.
+shard that it gets lie anywhere before the tail, so a sweep begins at once, from the beginning. The
+tail passes by the rows of others once, too: a look says how far it has seen.
 
 An event that the receiver may have got goes before all others. So a sweep begins with these events,
 and the tail waits until the first sweep has seen them.
@@ -179,8 +180,16 @@ class Lookahead:
         depth, shards = self.lanes.depth, self._shards
         return Question(Look("lane", self._name, depth, lane=lane.name, shards=shards), lane)
 
-    def take_rows(self, question: Question, found: Sequence[Candidate], now: float) -> None:
-        """Take in the rows that answer a question."""
+    def take_rows(
+        self,
+        question: Question,
+        found: Sequence[Candidate],
+        now: float,
+        seen: int,
+        *,
+        is_last: bool,
+    ) -> None:
+        """Take in the rows that answer a question; `seen` and `is_last` are those of its `Page`."""
         limit, wanted = question.look.limit, len(self.wanted)
         if question.lane is not None:
             rows = self.lanes.take_page(question.lane, found, limit, now)
@@ -189,24 +198,26 @@ class Lookahead:
         if question.is_sweep:
             if question.look.shards != self._shards:
                 return  # asked before another sweep took its place
-            self._take_sweep(found, limit, now)
+            self._take_sweep(found, now, seen, is_last=is_last)
         else:
             sure = not (self._sweeping or self._once_more)
             takes = partial(self.lanes.takes, now=now, sure=sure, tail=True)
-            self._tail, whole = self._offer(found, self._tail, takes)
-            self.at_end = whole and len(found) < limit
+            self._tail, whole = self._offer(found, self._tail, seen, takes)
+            self.at_end = whole and is_last
         longer = LONGER_BY if len(self.wanted) == wanted else 1
         self._limits[question.is_sweep] = self._page * longer
 
-    def _take_sweep(self, found: Sequence[Candidate], limit: int, now: float) -> None:
+    def _take_sweep(
+        self, found: Sequence[Candidate], now: float, seen: int, *, is_last: bool
+    ) -> None:
         sweep = self._sweeps if self._kind == "pending" else 0
         sure = not self._once_more
         takes = partial(self.lanes.takes, now=now, sure=sure, sweep=sweep)
-        self._after, whole = self._offer(found, self._after, takes)
-        at_end = whole and len(found) < limit
+        self._after, whole = self._offer(found, self._after, seen, takes)
+        at_end = whole and is_last
         if self._kind == "pending" and at_end:
-            # No row comes after this one, so the tail goes on from here. It may have been further:
-            # if an application empties the outbox, its ids can begin again.
+            # No row comes after what was seen, so the tail goes on from here. It may have been
+            # further: if an application empties the outbox, its ids can begin again.
             self._tail = self._after
         if self._kind == "pending" and (at_end or self._after >= self._tail):
             self._end(now)
@@ -216,9 +227,9 @@ class Lookahead:
                 self._end(now)  # the tail sees all other rows: it begins now
 
     def _offer(
-        self, found: Sequence[Candidate], at: int, takes: Callable[[Candidate], bool]
+        self, found: Sequence[Candidate], at: int, seen: int, takes: Callable[[Candidate], bool]
     ) -> tuple[int, bool]:
-        """Offer rows to the lanes; return the last id offered, and whether all were offered."""
+        """Offer rows to the lanes; return how far that went, and whether all were offered."""
         # A longer page is for rows that are skipped: it claims no more than another page.
         room, taken = min(self.lanes.loaded.room(), self._page), 0
         for candidate in found:
@@ -228,7 +239,7 @@ class Lookahead:
                 self.wanted.append((candidate.id, candidate.lane))
                 taken += 1
             at = candidate.id
-        return at, True
+        return max(at, seen), True
 
     def _begin(self) -> None:
         self._kind, self._after, self._sweeping, self._began = "maybe_received", 0, True, None

@@ -4,7 +4,7 @@ It decides how large the window is, what a lane does when an outcome is recorded
 the destination's limits is this daemon's. It must never let a lane go on before that.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from shipper.clock import Clock
@@ -20,7 +20,7 @@ from shipper.policy.lanes import Candidate, Lanes
 from shipper.policy.link import Link
 from shipper.policy.pace import Pace
 from shipper.policy.shares import SHARDS, Shares, part_of
-from shipper.store.drain.messages import LinkRow, PendingRow
+from shipper.store.drain.messages import LinkRow, Page
 
 WINDOW = 4096
 SCAN_ROWS = 512
@@ -73,21 +73,21 @@ class Route:
 
     # -- looking ahead ------------------------------------------------------------------------
 
-    def take_rows(self, question: Question, rows: Sequence[PendingRow], now: float) -> None:
+    def take_page(self, question: Question, page: Page, now: float) -> None:
         """Take in the rows that answer a question."""
         wall, due_in = self._clock.wall(), self._policy.due_in
         found = [
             Candidate(
                 row.id,
                 row.lane,
-                due_in(row.next_attempt_at, wall),
+                due_in(row.next_attempt_at, row.attempts, wall),
                 row.next_attempt_at is not None,
                 row.held,
                 row.shard,
             )
-            for row in rows
+            for row in page.rows
         ]
-        self.ahead.take_rows(question, found, now)
+        self.ahead.take_rows(question, found, now, page.seen, is_last=page.is_last)
 
     def share(self, shares: Shares, now: float) -> None:
         """Send only events of the shards that the daemon keeps, within their part of the limits."""

@@ -20,6 +20,10 @@ class Backoff:
 
     def delay(self, failures: int, chance: float) -> float:
         """Return the seconds to wait after `failures` (1 or more); `chance` is in [0, 1)."""
-        ceiling = min(self.max_delay, self.min_delay * 2.0 ** min(failures, _MAX_DOUBLINGS))
+        ceiling = self.longest(failures)
         floor = min(self.min_delay, ceiling)
         return floor + chance * (ceiling - floor)
+
+    def longest(self, failures: int) -> float:
+        """Return the longest wait after so many failures, in seconds."""
+        return min(self.max_delay, self.min_delay * 2.0 ** min(failures, _MAX_DOUBLINGS))

@@ -58,16 +58,17 @@ class RetryPolicy:
     probe_backoff: Backoff
     max_attempts: int
 
-    def due_in(self, next_attempt_at: float | None, wall: float) -> float:
+    def due_in(self, next_attempt_at: float | None, attempts: int, wall: float) -> float:
         """Return the seconds until a row with `next_attempt_at` is due; 0 if it is due now.
 
-        Times are in seconds since 1970. A wait longer than the longest possible wait counts as 0:
-        the clock was set back since the row was written, or an operator wrote the row by hand.
+        Times are in seconds since 1970. A wait longer than any after so many charged failures
+        counts as 0: the clock was set back since the row was written, it was written by the clock
+        of another machine, or by hand.
         """
         if next_attempt_at is None:
             return 0.0
         wait = next_attempt_at - wall
-        longest = max(self.backoff.max_delay, self.probe_backoff.max_delay)
+        longest = max(self.backoff.longest(attempts), self.probe_backoff.max_delay)
         return max(wait, 0.0) if wait <= longest else 0.0
 
 
@@ -95,7 +96,8 @@ def verdict_of(
     if outcome.kind is Kind.REFUSED and blame is Blame.EVENT:
         # 409 can mean "I have it already", from an earlier try whose answer never came.
         if outcome.status_code == 409 and maybe_received:
-            return postponed(attempts, policy.backoff.delay(streak, chance), maybe_received=False)
+            wait = policy.probe_backoff.delay(streak, chance)
+            return postponed(attempts, wait, maybe_received=False)
         return dead_letter(attempts)
     if blame is not Blame.EVENT:
         wait = policy.probe_backoff.delay(streak, chance)

@@ -15,6 +15,9 @@ from shipper.policy.lanes.phase import FETCHING
 from shipper.policy.shares import ALL_SHARDS
 from tests.policy.table import Row, Table
 
+REACH = 20
+"""How many rows of any shard a look at some shards reads; more than a page has."""
+
 
 @dataclass
 class Ended:
@@ -78,7 +81,7 @@ class Drain:
         events = self.table.claim((row for row, _ in wanted), self.turn_bytes)
         if meanwhile is not None:
             meanwhile()
-        answers = [(question, self._look(question)) for question in asked]
+        answers = [(question, *self._look(question)) for question in asked]
         command, self.command = self.command, False
         self.ahead.take_claims(wanted, events)
         for item in ended:
@@ -88,9 +91,9 @@ class Drain:
             self.share(self.coming)
         self._notice()
         for of_lane in (False, True):
-            for question, rows in answers:
+            for question, rows, seen, is_last in answers:
                 if (question.lane is not None) is of_lane:
-                    self.ahead.take_rows(question, rows, self.now)
+                    self.ahead.take_rows(question, rows, self.now, seen, is_last=is_last)
         if command:
             self.lanes.hold(key for key in self.lanes.loaded_keys() if key in self.held)
         self.check()
@@ -185,8 +188,9 @@ class Drain:
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _look(self, question: Question) -> list[Candidate]:
-        look = question.look
+    def _look(self, question: Question) -> tuple[list[Candidate], int, bool]:
+        """Answer as the store does: the rows, up to where they were seen, and if there are more."""
+        look, beyond = question.look, 0
         if question.lane is not None:
             assert question.lane.phase is FETCHING
             rows = self.table.pending(question.lane.name)
@@ -194,9 +198,15 @@ class Drain:
             rows = [row for row in self.table.pending() if row.id > look.after]
             if look.kind == "maybe_received":
                 rows = [row for row in rows if row.received]
+        if look.shards is not None and look.kind == "pending":
+            passed, rows = rows[REACH - 1 :], rows[:REACH]
+            beyond = passed[0].id if passed else len(self.table.rows)
         if look.shards is not None:
             rows = [row for row in rows if row.shard in look.shards]
-        return [self._candidate(row) for row in rows[: look.limit]]
+        found = [self._candidate(row) for row in rows[: look.limit]]
+        if beyond and len(found) < look.limit:
+            return found, beyond, beyond >= len(self.table.rows)
+        return found, found[-1].id if found else 0, len(found) < look.limit
 
     def _candidate(self, row: Row) -> Candidate:
         wait = 0.0 if row.due is None else max(0.0, row.due - self.now)

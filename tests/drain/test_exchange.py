@@ -13,7 +13,7 @@ from shipper.drain.exchange import Exchange, Runner
 from shipper.drain.reporter import REASONS, Reporter
 from shipper.drain.wait import Rhythm
 from shipper.errors import AccessDenied, SchemaError, ShipperError, StoreUnavailable
-from shipper.store.drain.messages import NAMED, Pulse, Work
+from shipper.store.drain.messages import NAMED, Page, Pulse, Work
 from shipper.system.steps import Steps, whole
 from tests.drain.test_route import Clock
 
@@ -117,7 +117,7 @@ async def test_what_a_command_may_have_touched_is_never_less_than_it_did(
 ) -> None:
     """Where that isn't known, or no longer, it may be any lane."""
     looks, began = Mock(), 5 * NAMED
-    looks.settled, looks.look.return_value = 0, []
+    looks.settled, looks.page.return_value = 0, Page([], 0, is_last=True)
     looks.touched.return_value = [("default", "k1")] if kept else None
     looks.pulse.side_effect = [
         Pulse(fresh=True, generation=generation) for generation in (began, began + moved)

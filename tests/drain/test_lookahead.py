@@ -8,8 +8,9 @@ from shipper.drain.lookahead import SWEEP_EVERY, Lookahead
 from shipper.drain.terms import Question
 from shipper.policy.lanes import Candidate, Lane, Lanes
 from shipper.store.drain.messages import Look
-from tests.drain.parts import Drain
+from tests.drain.parts import REACH, Drain
 from tests.drain.test_route import event, route
+from tests.policy.table import Row
 
 CROWD = 2_000
 PAGE = 50
@@ -31,6 +32,11 @@ def exchanges_until_sent(drain: Drain, row: int, most: int) -> int:
             if not any(item.row.id == flying for item in drain.ended):
                 drain.finish(flying, "delivered")
     raise AssertionError(f"not sent within {most} exchanges")
+
+
+def shard_of(key: str) -> int:
+    """Return the shard of a key."""
+    return Row(0, key, b"").shard
 
 
 def wait_all(drain: Drain) -> None:
@@ -116,7 +122,8 @@ def test_an_event_that_is_another_destinations_by_now_is_not_loaded() -> None:
         one = route()
         asked = [(1, "m"), (2, "n")]
         found = [Candidate(*row) for row in asked]
-        one.ahead.take_rows(Question(Look("pending", "default", 512)), found, 0.0)
+        looked = Question(Look("pending", "default", 512))
+        one.ahead.take_rows(looked, found, 0.0, 2, is_last=True)
         claimed = {1: event(1, "m")._replace(destination="erp"), 2: event(2, "n")}
         one.ahead.take_claims(one.ahead.take_wanted(9), claimed)
         return one.lanes.startable(), len(one.lanes.loaded.ids)
@@ -162,6 +169,45 @@ def test_commands_one_after_the_other_never_keep_a_sweep_from_its_end() -> None:
     pytest.fail("the sweep began anew with every command")
 
 
+def test_the_rows_of_another_daemon_are_passed_once() -> None:
+    """However many of them are pending: the next look begins behind them."""
+    drain = beside()
+    drain.share({shard_of("mine")})
+    drain.write(*["theirs"] * CROWD, "mine", *["theirs"] * CROWD)
+    assert exchanges_until_sent(drain, CROWD + 1, CROWD // REACH + 10)
+    drain.finish(CROWD + 1, "delivered")
+    drain.turns(CROWD // REACH + 10)
+    assert drain.ahead.at_end
+    [tail] = [one.look.after for one in drain.ahead.questions(drain.now) if not one.is_sweep]
+    assert tail == len(drain.table.rows)
+    drain.ahead.look_again()
+    drain.write("mine")
+    assert exchanges_until_sent(drain, 2 * CROWD + 2, 3)
+
+
+def test_a_sweep_leaves_the_tail_behind_the_rows_of_another_daemon() -> None:
+    """It sees the same end."""
+    drain = beside()
+    drain.share({shard_of("mine")})
+    drain.write("mine", *["theirs"] * CROWD)
+    drain.turns(CROWD // REACH + 10)
+    drain.restart()
+    drain.turns((CROWD // REACH + 10) * SWEEP_EVERY)
+    assert drain.ahead.next_sweep() is None
+    assert drain.ahead._tail == len(drain.table.rows)
+
+
+def test_what_another_daemon_had_of_a_shard_is_seen_though_the_tail_has_passed_it() -> None:
+    """With the shard comes a sweep from the beginning."""
+    drain = beside()
+    drain.share({shard_of("mine")})
+    drain.write(*["theirs"] * 3, "mine")
+    drain.turns(5)
+    drain.share({shard_of("mine"), shard_of("theirs")})
+    drain.run_dry()
+    assert sorted(drain.started) == [1, 2, 3, 4]
+
+
 def test_of_a_key_that_was_released_nothing_goes_before_what_was_skipped() -> None:
     """A later row of it may be seen as soon as it is released, before the sweep."""
     drain = beside()
@@ -202,8 +248,9 @@ def test_a_backlog_written_key_by_key_fills_all_places(most: int) -> None:
                 break
             rows = range(at, at + 512)
             found = [Candidate(row + 1, f"k{row // 200}") for row in rows]
-            one.ahead.take_rows(Question(Look("pending", "default", 512)), found, 0.0)
+            looked = Question(Look("pending", "default", 512))
             at += 512
+            one.ahead.take_rows(looked, found, 0.0, at, is_last=False)
             asked, one.ahead.wanted = one.ahead.wanted, []
             one.ahead.take_claims(asked, {row: event(row, str(lane)) for row, lane in asked})
         return one.lanes.startable()
@@ -266,7 +313,8 @@ def test_an_outbox_that_was_emptied_and_numbered_anew_is_seen() -> None:
     def ask(rows: list[int]) -> list[int]:
         for question in ahead.questions(0.0):
             page = [Candidate(row, row) for row in rows if row > question.look.after]
-            ahead.take_rows(question, page if question.look.kind == "pending" else [], 0.0)
+            page = page if question.look.kind == "pending" else []
+            ahead.take_rows(question, page, 0.0, page[-1].id if page else 0, is_last=True)
         asked, ahead.wanted = ahead.wanted, []
         for row, _ in asked:
             lanes.missed(row, row)

@@ -15,7 +15,7 @@ from shipper.policy.link import EVERYTHING_REFUSED
 from shipper.policy.outcome import Fault, Invalid, Kind, Outcome, Reply
 from shipper.policy.state import State
 from shipper.policy.streak import Streak
-from shipper.store.drain.messages import LinkRow, Look, PendingRow
+from shipper.store.drain.messages import LinkRow, Look, Page, PendingRow
 from tests.carriers import Carrying, landed
 
 WALL = 1_800_000_000.0
@@ -53,7 +53,8 @@ def route(max_rate: float = 0.0, most: int = 4, backoff: Backoff = BACKOFF) -> R
     terms = Terms(policy, 10.0, most, max_rate, holds_dead=False)
     one = Route("default", terms, courier, clock=Clock(), wake=lambda: None)
     # Nothing may have been received by an earlier process.
-    one.take_rows(Question(Look("maybe_received", "default", 512), is_sweep=True), [], 100.0)
+    nothing = Page([], 0, is_last=True)
+    one.take_page(Question(Look("maybe_received", "default", 512), is_sweep=True), nothing, 100.0)
     return one
 
 
@@ -64,7 +65,8 @@ def event(row: int, key: str = "k") -> Event:
 
 def see(one: Route, *rows: PendingRow) -> None:
     """Show rows, as a scan finds them."""
-    one.take_rows(Question(Look("pending", "default", 512)), rows, 100.0)
+    page = Page([*rows], rows[-1].id if rows else 0, is_last=True)
+    one.take_page(Question(Look("pending", "default", 512)), page, 100.0)
 
 
 @pytest.mark.parametrize(("ahead", "is_due"), [(89.0, False), (91.0, True), (3e9, True)])

@@ -49,7 +49,7 @@ def test_a_refused_event_is_dead_at_the_first_answer(status: int | None) -> None
 def test_a_conflict_after_a_try_that_may_have_been_received_is_asked_once_more() -> None:
     """409 may mean "I have it already". The second time it is a refusal like any other."""
     first = _verdict(Kind.REFUSED, Blame.EVENT, status=409, before=True)
-    assert first == Verdict(Status.PENDING, 0, wait=1.0, charged=False, maybe_received=False)
+    assert first == Verdict(Status.PENDING, 0, wait=5.0, charged=False, maybe_received=False)
     again = _verdict(Kind.REFUSED, Blame.EVENT, status=409, before=first.maybe_received)
     assert again == Verdict(Status.DEAD, 0)
 
@@ -155,11 +155,53 @@ def test_only_an_answer_about_the_event_or_a_charged_failure_ends_it(
 
 
 @pytest.mark.parametrize(
-    ("at", "wait"),
-    [(None, 0.0), (1000.0, 0.0), (900.0, 0.0), (1030.0, 30.0), (4600.0, 3600.0), (4601.0, 0.0)],
+    ("at", "attempts", "wait"),
+    [
+        (None, 0, 0.0),
+        (1000.0, 1, 0.0),
+        (900.0, 1, 0.0),
+        (1030.0, 1, 30.0),
+        (1060.0, 0, 60.0),
+        (1061.0, 0, 0.0),
+        (1128.0, 7, 128.0),
+        (1129.0, 7, 0.0),
+        (4600.0, 19, 3600.0),
+        (4601.0, 19, 0.0),
+    ],
 )
 def test_a_stored_time_is_waited_for_unless_no_wait_is_that_long(
-    at: float | None, wait: float
+    at: float | None, attempts: int, wait: float
 ) -> None:
-    """The clock was set back since, or an operator wrote the row by hand."""
-    assert _POLICY.due_in(at, 1000.0) == wait
+    """The clock was set back since, another machine's clock is ahead, or it was written by hand."""
+    assert _POLICY.due_in(at, attempts, 1000.0) == wait
+
+
+@given(
+    outcome=st.sampled_from(
+        [
+            Outcome(Kind.REFUSED, "x", status_code=409),
+            Outcome(Kind.TRANSIENT, "x"),
+        ]
+    ),
+    blame=st.sampled_from(Blame),
+    attempts=st.integers(0, 30),
+    before=st.booleans(),
+    streak=st.integers(1, 10**6),
+    chance=st.floats(0, 1, exclude_max=True),
+)
+def test_every_wait_that_a_verdict_has_is_waited_for(
+    *, outcome: Outcome, blame: Blame, attempts: int, before: bool, streak: int, chance: float
+) -> None:
+    """A daemon that begins takes none of them for the doing of a clock."""
+    verdict = verdict_of(
+        outcome,
+        blame,
+        attempts=attempts,
+        maybe_received=before,
+        streak=streak,
+        policy=_POLICY,
+        chance=chance,
+    )
+    assert _POLICY.due_in(1000.0 + verdict.wait, verdict.attempts, 1000.0) == pytest.approx(
+        verdict.wait
+    )

@@ -28,7 +28,7 @@ T = TypeVar("T")
 _TABLES = (
     "shipper_outbox", "shipper_attempt", "shipper_claim", "shipper_count", "shipper_daemon",
     "shipper_destination", "shipper_hold", "shipper_link", "shipper_minute", "shipper_touched",
-    "shipper_turn",
+    "shipper_turn", "shipper_gone",
 )  # fmt: skip
 _DIARY = (
     "CREATE TABLE diary (number bigint GENERATED ALWAYS AS IDENTITY, who int, is_one boolean,"

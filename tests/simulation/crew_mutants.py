@@ -15,6 +15,7 @@ from shipper.drain import exchange, lookahead, route
 from shipper.drain.exchange import Exchange
 from shipper.drain.lookahead import Lookahead
 from shipper.drain.sharing import Sharing
+from shipper.policy.link import Link
 from shipper.policy.shares import Shares
 from shipper.store.db.dialect import POSTGRES
 from shipper.store.db.statement import Statement
@@ -54,7 +55,7 @@ def a_token_is_not_ended_before_its_shards_move() -> Any:
             leaves(self, tx, token)
 
     return _all(
-        patch.object(sql, "END", (hide, *real[1:-1])),
+        patch.object(sql, "END", (hide, *real[1:-2], real[-1])),
         patch.object(sql, "DAEMONS", text(seen)),
         patch.object(sql, "STANDING", Statement(POSTGRES, standing)),
         patch.object(Membership, "leave", leave),
@@ -158,7 +159,11 @@ def a_dead_daemon_keeps_its_shards() -> Any:
 @mutant
 def probes_are_not_spread() -> Any:
     """Each daemon probes a receiver that is down as often as if it were alone."""
-    return patch("shipper.policy.link.PROBING_AT_ONCE", 1_000)
+
+    def wait(self: Link, chance: float, asked: float | None) -> float:
+        return asked or self.probe_backoff.delay(self._probes, chance)
+
+    return patch.object(Link, "_probe_wait", wait)
 
 
 @mutant

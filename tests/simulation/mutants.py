@@ -380,12 +380,14 @@ def nothing_may_have_been_received() -> Any:
 def maybe_received_goes_by_its_id() -> Any:
     """What may have been received waits behind a retried dead letter of a smaller id."""
 
-    def look(self: Looks, question: Any) -> Any:
-        rows = original(self, question)
-        return [] if question.kind == "maybe_received" else sorted(rows, key=lambda row: row.id)
+    def page(self: Looks, question: Any) -> Any:
+        found = original(self, question)
+        is_first = question.kind == "maybe_received"
+        rows = [] if is_first else sorted(found.rows, key=lambda row: row.id)
+        return found._replace(rows=rows)
 
-    original = Looks.look
-    return patch.object(Looks, "look", look)
+    original = Looks.page
+    return patch.object(Looks, "page", page)
 
 
 @mutant
@@ -604,7 +606,9 @@ def a_release_waits_for_the_end_of_a_pause() -> Any:
 def waits_by_the_wall_clock() -> Any:
     """When the clock was set back, an event waits until it is right again."""
 
-    def due_in(self: RetryPolicy, next_attempt_at: float | None, wall: float) -> float:
+    def due_in(
+        self: RetryPolicy, next_attempt_at: float | None, _attempts: int, wall: float
+    ) -> float:
         return max(0.0, (next_attempt_at or wall) - wall)
 
     return patch.object(RetryPolicy, "due_in", due_in)

@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import URL, Connection
 
+from tests import conftest
 from tests.planting import is_caught
 from tests.simulation.crew_database import Server
 from tests.simulation.crew_mutants import MUTANTS, planted
@@ -49,11 +51,11 @@ TROUBLES = frozenset({
 
 
 @pytest.fixture(scope="module")
-def server(postgres_server: object, postgres_template: str) -> Iterator[Server]:
+def server(
+    postgres_server: URL, postgres_administrator: Connection, postgres_template: str
+) -> Iterator[Server]:
     """Give one database for all seeds."""
-    from tests import conftest
-
-    for url in conftest._fresh(postgres_server, postgres_template):  # type: ignore[arg-type]
+    for url in conftest.fresh(postgres_server, postgres_administrator, postgres_template):
         one = Server(url)
         yield one
         one.close()

@@ -20,7 +20,7 @@ from shipper.policy.outcome import Reply
 from shipper.store.db.engine import open_engine
 from shipper.store.db.selection import Selection
 from shipper.store.drain.look import Looks
-from shipper.store.drain.messages import Look, PendingRow
+from shipper.store.drain.messages import Look, Page
 from shipper.store.operate.dead_letters import retry
 from shipper.store.operate.discard import discard_pending
 from shipper.store.operate.hold import hold_key, release_key
@@ -86,10 +86,10 @@ class Counting(Looks):
 
     sweeps = 0
 
-    def look(self, question: Look) -> list[PendingRow]:
+    def page(self, question: Look) -> Page:
         """Look."""
         self.sweeps += question.kind == "pending" and question.after == 0
-        return super().look(question)
+        return super().page(question)
 
 
 def beside(engine: Engine, clock: Clock | SystemClock, receiver: Receiver) -> Route:
@@ -129,7 +129,7 @@ def test_what_is_due_is_found_however_many_wait_for_longer(engine: Engine) -> No
     def turn() -> None:
         looks.pulse()
         for question in route.ahead.questions(clock.now):
-            route.take_rows(question, looks.look(question.look), clock.now)
+            route.take_page(question, looks.page(question.look), clock.now)
         route.lanes.wake_due(clock.now)
 
     for _ in range(CROWD // PAGE + 10):

@@ -236,7 +236,17 @@ class Dialect(Protocol):
         """Lift the time limit for statements until the transaction ends."""
 
     def lock_lease(self, tx: Connection) -> None:
-        """Lock the lease until the transaction ends: no daemon joins or writes a turn meanwhile."""
+        """Lock the lease until the transaction ends: no daemon joins, and no shard moves meanwhile.
+
+        Transactions that change events or counters wait for each other here, but not for turns.
+        """
+
+    def lock_daemons(self, tx: Connection) -> None:
+        """Lock the lease, and keep all daemons from writing: nothing is claimed meanwhile.
+
+        It waits for what each daemon is writing. So only changes of what is or can be claimed need
+        it.
+        """
 
     def one_upgrade_at_a_time(self, tx: Connection) -> None:
         """Wait until no other process upgrades this outbox."""

@@ -27,12 +27,13 @@ from shipper.store.db.statement import Channel, Sent
 from shipper.store.db.transactions import Follow, asking, glancing, is_ready, viewing
 from shipper.store.drain.commands import Commands
 from shipper.store.drain.floors import Floors
-from shipper.store.drain.look_statements import LookStatements
+from shipper.store.drain.look_statements import SEEN, LookStatements
 from shipper.store.drain.messages import (
     NOT_SEEN,
     Holds,
     LinkRow,
     Look,
+    Page,
     PendingRow,
     Pulse,
     SettledIds,
@@ -190,6 +191,10 @@ class Looks:
 
     def look(self, question: Look) -> list[PendingRow]:
         """Return pending rows, in the order in which their events have to be sent."""
+        return self.page(question).rows
+
+    def page(self, question: Look) -> Page:
+        """Return the same, and how far they were seen."""
         asked = self._asked.pop(question, None)
         if asked is None or not asked.sent.is_answered:
             with asking(self._engine) as channel:
@@ -199,8 +204,18 @@ class Looks:
         else:
             found = asked.sent.rows()
         if question.kind == "lane" and "floor" in asked.values:
-            return self._beginning_of_lane(asked.values, found)
-        return [self._row(*row) for row in found]
+            return Page(self._beginning_of_lane(asked.values, found), 0, is_last=False)
+        return self._page(asked.values, found)
+
+    def _page(self, values: dict[str, Any], found: Sequence[tuple[Any, ...]]) -> Page:
+        """Return the rows of a scan; of some shards, one more row says how far it has seen."""
+        marks = [row for row in found if row[-1] == SEEN] if "shards" in values else []
+        rows = [row for row in found if row[-1] != SEEN] if marks else found
+        if marks and len(rows) < values["limit"]:
+            seen = int(marks[0][0])
+            return Page([self._row(*row) for row in rows], seen, seen >= values["safe"])
+        seen = int(rows[-1][0]) if rows else 0
+        return Page([self._row(*row) for row in rows], seen, len(rows) < values["limit"])
 
     def _ask(self, channel: Channel, question: Look) -> _Asked:
         values = {
@@ -248,10 +263,12 @@ class Looks:
         key: str | bytes | None,
         next_attempt_at: str | float | None,
         held: int,
+        attempts: int,
         shard: int = 0,
     ) -> PendingRow:
         lane = row if key is None else self._dialect.text(key)
-        return PendingRow(row, lane, self._dialect.wall(next_attempt_at), bool(held), shard)
+        due = self._dialect.wall(next_attempt_at)
+        return PendingRow(row, lane, due, bool(held), shard, attempts)
 
     def links(self) -> list[LinkRow]:
         """Return the last recorded state of each destination."""

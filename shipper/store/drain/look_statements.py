@@ -1,6 +1,9 @@
 """The statements of a look, made once for a dialect. They decide which rows count as pending.
 
 They must never return a row above the watermark, or of a shard that wasn't asked for.
+
+A look at some shards passes by the rows of all others, but only so many at a time. One more row
+says how far it has seen: that counts unless the page is full.
 """
 
 from sqlalchemy import text
@@ -8,6 +11,11 @@ from sqlalchemy import text
 from shipper.store.db.dialect import Dialect
 from shipper.store.db.postgres.catalog import CLUSTER
 from shipper.store.db.statement import Statement
+
+REACH = 4096
+"""How many rows one look at some shards passes by: each takes a microsecond or two."""
+SEEN = -1
+"""The shard of the row that says how far such a look has seen."""
 
 _INDEXES = ("pending", "maybe", "key")
 
@@ -24,6 +32,16 @@ def _lane(dialect: Dialect, columns: str, table: str, its: str) -> str:
     )
 
 
+def _of_shards(page: str, all_of_them: str) -> str:
+    """Return the query for a page of some shards; one more row, of shard SEEN, has the last id."""
+    last = f"(SELECT id {all_of_them} ORDER BY id LIMIT 1 OFFSET {REACH - 1})"
+    return (
+        f"WITH reached AS MATERIALIZED (SELECT coalesce({last}, CAST(:safe AS bigint)) AS seen)"
+        f" ({page} AND id <= (SELECT seen FROM reached) ORDER BY id LIMIT :limit)"
+        f" UNION ALL (SELECT seen, NULL, NULL, NULL, NULL, {SEEN} FROM reached)"
+    )
+
+
 class LookStatements:
     """The statements of this module, made once for a dialect; `of_shards` for some shards only."""
 
@@ -37,14 +55,19 @@ class LookStatements:
         )
         columns = (
             f"SELECT id, {dialect.ordering_key} AS ordering_key, {moment} AS next_attempt_at,"
-            f" {held} AS held{', slot & 63' if dialect.moves_shards else ''}"
+            f" {held} AS held, attempts{', slot & 63' if dialect.moves_shards else ''}"
         )
         its = " AND slot & 63 = ANY(CAST(:shards AS int[]))" if of_shards else ""
-        pending = f"WHERE status = 'pending' AND destination = :destination AND id <= :safe{its}"
+        of_all = "WHERE status = 'pending' AND destination = :destination AND id <= :safe"
+        pending = of_all + its
         page = "AND id > :after ORDER BY id LIMIT :limit"
         table = {name: f"shipper_outbox{dialect.along.format(name)}" for name in _INDEXES}
+        tail = f"{columns} FROM {table['pending']} {pending} {page}"
+        if of_shards:
+            from_here = f"FROM {table['pending']} {of_all} AND id > :after"
+            tail = _of_shards(f"{columns} {from_here}{its}", from_here)
         self.looks = {
-            "pending": Statement(dialect, f"{columns} FROM {table['pending']} {pending} {page}"),
+            "pending": Statement(dialect, tail),
             "maybe_received": Statement(
                 dialect, f"{columns} FROM {table['maybe']} {pending} AND maybe_received = 1 {page}"
             ),

@@ -120,6 +120,18 @@ class PendingRow(NamedTuple):
     next_attempt_at: float | None
     held: bool = False
     shard: int = 0
+    attempts: int = 0
+
+
+class Page(NamedTuple):
+    """The answer to a look at a destination: all rows that fit it, up to the id `seen`.
+
+    `is_last` says that up to the watermark there are no others.
+    """
+
+    rows: list[PendingRow]
+    seen: int
+    is_last: bool
 
 
 @dataclass(frozen=True, slots=True)

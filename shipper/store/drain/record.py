@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from shipper.policy.delivery import Status
 from shipper.store.db.dialect import DIALECTS, Dialect, pick
+from shipper.store.db.postgres.fence import IS_NEW
 from shipper.store.db.statement import Channel, Statement
 from shipper.store.drain import record_in_file, record_on_server
 from shipper.store.drain.messages import LinkRow, Record
@@ -51,7 +52,7 @@ def write(
         written = records
         if changed() != len(records):
             written = _written(channel, dialect, records, numbers)
-        if dialect.fence.fold_all is None:
+        if dialect.fence.take_counts is None:
             record_in_file.count(channel, filter(is_end, written))
         _remember(channel, dialect, [record for record in written if record.history is not None])
         for record in written:
@@ -186,8 +187,9 @@ def _write_link(dialect: Dialect) -> str:
     if dialect.moves_shards:
         # The counters of a destination have their row from its first link on.
         return (
-            "WITH known AS (INSERT INTO shipper_destination (name) VALUES (:name)"
-            " ON CONFLICT DO NOTHING)"
+            "WITH named AS (SELECT CAST(:name AS text) AS name),"
+            " known AS (INSERT INTO shipper_destination (name)"
+            f" SELECT name FROM named WHERE {IS_NEW} ON CONFLICT DO NOTHING)"
             f" INSERT INTO shipper_link (token, name, {_LINK}) VALUES (:token, :name, {values})"
             " ON CONFLICT (token, name) DO UPDATE SET"
             f" {changes.format(since='since = excluded.since')}"

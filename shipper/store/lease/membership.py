@@ -26,7 +26,7 @@ from shipper.store.lease import membership_statements as sql
 from shipper.store.lease.lease import Newcomer, Owner
 from shipper.store.lease.lost import corrected, taken_over, went_back
 from shipper.store.lease.recovery import recover
-from shipper.store.lease.turns import Turn, fold_one
+from shipper.store.lease.turns import LOCK_COUNTERS, Turn, fold_one
 from shipper.store.schema.damage import lease_row
 
 
@@ -103,6 +103,7 @@ class Membership:
         tx.execute(sql.GIVE_TOKEN, {"token": token})
         values = {"token": token, "owner": newcomer.owner.write()}
         tx.execute(sql.JOIN, values | _shown(newcomer))
+        tx.execute(sql.BACK, _shown(newcomer))
         tx.execute(sql.FORGET_ORDER)
         turn = Turn(*tx.execute(sql.BEGIN, {"token": token}).one())
         if not living:
@@ -111,10 +112,11 @@ class Membership:
         tx.execute(sql.CHANGED)
         return turn, rest + sum(one.recovered for one in ended)
 
-    def attend(self, turn: Turn, give: frozenset[int]) -> Shares:
+    def attend(self, turn: Turn, give: frozenset[int]) -> Shares | None:
         """Do a step: give back these shards, end dead daemons, take free shards.
 
-        Nothing may be claimed in the shards that are given. Raises LeaseLost and OutboxChanged as
+        Nothing may be claimed in the shards that are given. Returns None, and has changed nothing,
+        if another process has locked the row of the lease. Raises LeaseLost and OutboxChanged as
         `hold` does.
         """
         with asking(self._engine) as channel:
@@ -126,7 +128,8 @@ class Membership:
         living = {row.token for row in there}.difference(row.token for row in over)
         is_alone = living == {turn.token}
         lacks = (ALL_SHARDS if is_alone else self.shares.held).difference(owners)
-        if over or give or lacks or turn.token not in living:
+        may_write = any(row.token == turn.token and row.turn is not None for row in there)
+        if over or give or lacks or not may_write:
             return self._change(turn, give, over)
         now = plan(living, owners, turn.token)
         if now.takes:
@@ -134,9 +137,12 @@ class Membership:
         self.shares = _shares(owners, turn.token, len(living), now.gives, [])
         return self.shares
 
-    def _change(self, turn: Turn, give: frozenset[int], over: Sequence[DaemonRow]) -> Shares:
+    def _change(self, turn: Turn, give: frozenset[int], over: Sequence[DaemonRow]) -> Shares | None:
         with writing(self._engine) as tx:
-            lease_row(tx.execute(sql.LOCK).all())
+            # Not waited for: a daemon can stand still in its change, and turns would wait with us.
+            if not tx.execute(sql.LOCK_IF_FREE).all():
+                lease_row(tx.execute(sql.EPOCH).all())
+                return None
             self.hold(tx, turn)
             ended = self._end_over(tx, over, sql.LOCK_IDLE_DAEMONS)
             _end_orphans(tx)
@@ -160,7 +166,7 @@ class Membership:
         over = [row.token for row in judged if self._left(row) <= 0]
         locked = set(tx.execute(lock, {"tokens": over}).scalars()) if over else set()
         return [
-            EndedDaemon(row.name, str(row), end(tx, POSTGRES, row.token))
+            EndedDaemon(row.name, str(row), _end_remembered(tx, row.token))
             for row in (_daemons(tx) if locked else ())
             if row.token in locked and self._left(row) <= 0
         ]
@@ -196,7 +202,8 @@ class Membership:
             raise corrected() if lease.corrected >= turn.token else taken_over()
         found = tx.execute(sql.LAST, {"token": turn.token}).all()
         if not found or found[0].turn < turn.number:
-            raise went_back()
+            lease = lease_row(tx.execute(sql.EPOCH).all())
+            raise corrected() if lease.corrected >= turn.token else went_back()
         return Turn(*found[0])
 
     def renew(self, tx: Connection, token: int) -> None:
@@ -245,11 +252,18 @@ def end(tx: Connection, dialect: Dialect, token: int) -> int:
     # The row first: this waits for a turn that is being written, and from then on there is none.
     tx.execute(sql.HOLD, {"token": token})
     marked = recover(tx, dialect, token)
-    tx.execute(sql.LOCK_COUNTERS)
+    tx.execute(LOCK_COUNTERS)
     fold_one(tx, token)
     for statement in sql.END:
         tx.execute(statement, {"token": token})
     return marked
+
+
+def _end_remembered(tx: Connection, token: int) -> int:
+    """End a daemon that hasn't left by itself: people see it until one of its name is back."""
+    tx.execute(sql.REMEMBER, {"token": token})
+    tx.execute(sql.FORGET_OLDEST)
+    return end(tx, POSTGRES, token)
 
 
 def _end_orphans(tx: Connection) -> int:
@@ -258,11 +272,19 @@ def _end_orphans(tx: Connection) -> int:
 
 
 def begin_again(tx: Connection) -> None:
-    """End all daemons, because numbers that they know were corrected; each begins again."""
+    """Have all daemons begin again, because numbers that they know were corrected.
+
+    None of them can claim or record anything more. But they may live, and have tries in flight. So
+    each keeps its shards until it begins again and has ended its tries, or until its lease is over.
+    """
     last = lease_row(tx.execute(sql.LOCK).all())
     for row in _daemons(tx):
-        end(tx, POSTGRES, row.token)
+        tx.execute(sql.HOLD, {"token": row.token})
+        for statement in sql.NO_MORE_TURNS:
+            tx.execute(statement, {"token": row.token})
+    tx.execute(sql.KEEP_CLAIMED)
     tx.execute(sql.CORRECTED, {"token": last.token})
+    tx.execute(sql.CHANGED)
 
 
 def _shown(newcomer: Newcomer) -> dict[str, object]:

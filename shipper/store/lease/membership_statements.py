@@ -8,6 +8,9 @@ from shipper.store.db.dialect import POSTGRES
 from shipper.store.db.postgres.fence import TOP
 from shipper.store.db.statement import Statement
 
+GONE_MOST: Final = 64
+"""So many daemons that were ended are remembered."""
+
 _NOW: Final = "clock_timestamp()"
 _EXPIRES: Final = f"{_NOW} + make_interval(secs => CAST(:ttl AS double precision))"
 
@@ -15,6 +18,7 @@ LOCK: Final = text(
     "SELECT token, epoch, coalesce((SELECT token FROM shipper_lease WHERE name = 'corrected'), 0)"
     " AS corrected FROM shipper_lease WHERE name = 'outbox' FOR UPDATE"
 )
+LOCK_IF_FREE: Final = text(f"{LOCK.text} SKIP LOCKED")
 EPOCH: Final = text(
     "SELECT token, coalesce((SELECT token FROM shipper_lease WHERE name = 'corrected'), 0)"
     " AS corrected FROM shipper_lease WHERE name = 'outbox'"
@@ -84,6 +88,22 @@ RENEW: Final = text(
     f" settings = :settings, expires_at = {_EXPIRES} WHERE token = :token"
 )
 
+# What people see of a daemon that was ended: a row without settings is of a version without names,
+# so no daemon of its name can be back. A daemon that crashes under changing names fills no table.
+REMEMBER: Final = text(
+    "INSERT INTO shipper_gone (token, name, owner, ttl, since, expires_at)"
+    " SELECT token, name, owner, ttl, since, expires_at FROM shipper_daemon"
+    " WHERE token = :token AND settings IS NOT NULL"
+)
+FORGET_OLDEST: Final = text(
+    "DELETE FROM shipper_gone WHERE token NOT IN"
+    f" (SELECT token FROM shipper_gone ORDER BY token DESC LIMIT {GONE_MOST})"
+)
+BACK: Final = text(
+    "DELETE FROM shipper_gone WHERE token ="
+    " (SELECT min(token) FROM shipper_gone WHERE name = :name)"
+)
+
 # A tool may have emptied the table.
 OWN_SHARDS: Final = text(
     "INSERT INTO shipper_shard (shard, token) SELECT unnest(CAST(:shards AS smallint[])), :token"
@@ -106,8 +126,16 @@ GIVE: Final = text(
     " AND token = :token"
 )
 
-# In the order in which turns add up what they have counted: otherwise both could wait for ever.
-LOCK_COUNTERS: Final = text("SELECT 1 FROM shipper_destination ORDER BY name FOR UPDATE")
+# Without its last turn it can't write another one.
+NO_MORE_TURNS: Final = (
+    text(
+        "INSERT INTO shipper_turn (token, turn, settled) SELECT 0, 0, max(settled)"
+        " FROM shipper_turn WHERE token = :token HAVING max(settled) IS NOT NULL"
+        " ON CONFLICT (token, turn)"
+        " DO UPDATE SET settled = greatest(shipper_turn.settled, excluded.settled)"
+    ),
+    text("DELETE FROM shipper_turn WHERE token = :token"),
+)
 END: Final = (
     text("DELETE FROM shipper_daemon WHERE token = :token"),
     text("UPDATE shipper_shard SET token = NULL WHERE token = :token"),
@@ -121,12 +149,14 @@ END: Final = (
         " WHERE d.name = l.name"
     ),
     text("DELETE FROM shipper_link WHERE token = :token"),
-    text(
-        "INSERT INTO shipper_turn (token, turn, settled) SELECT 0, 0, max(settled)"
-        " FROM shipper_turn WHERE token = :token HAVING max(settled) IS NOT NULL"
-        " ON CONFLICT (token, turn)"
-        " DO UPDATE SET settled = greatest(shipper_turn.settled, excluded.settled)"
-    ),
-    text("DELETE FROM shipper_turn WHERE token = :token"),
+    *NO_MORE_TURNS,
     CHANGED,
+)
+# What daemons may have in flight is claimed: the shards of that, if they are free, become theirs.
+KEEP_CLAIMED: Final = text(
+    "UPDATE shipper_shard AS s SET token = named.token FROM (SELECT DISTINCT o.slot & 63 AS shard,"
+    " c.token FROM shipper_daemon AS d JOIN shipper_claim AS c ON c.token = d.token"
+    " CROSS JOIN json_array_elements_text(CAST(c.ids AS json)) AS one (id)"
+    " JOIN shipper_outbox AS o ON o.id = CAST(one.id AS bigint) AND o.status = 'pending') AS named"
+    " WHERE s.shard = named.shard AND s.token IS NULL"
 )

@@ -5,15 +5,15 @@ numbers, and each number is written once: if the token was ended, or this daemon
 turn already, it isn't written. The database decides how a turn is stored (`sqlite.fence`,
 `postgres.fence`).
 
-Each turn locks a row first, which all commands lock too (see `Dialect.lock_lease`): so no command
-changes an event while a turn writes about it. On PostgreSQL a turn's other statements are sent with
-the fence and don't wait for its answer: if the turn can't be written, they are undone with it, and
-have locked their rows until then.
+Each turn locks a row first, which all commands lock too that change events (see
+`Dialect.lock_daemons`): so none of them changes an event while a turn writes about it. On
+PostgreSQL a turn's other statements are sent with the fence and don't wait for its answer: if the
+turn can't be written, they are undone with it, and have locked their rows until then.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -106,13 +106,29 @@ def fold_one(tx: Connection, token: int) -> None:
 
 
 def fold_all(tx: Connection) -> None:
-    """Add up what turns have counted, before a command changes a counter; lock the lease first."""
-    fold_all = dialect_of(tx).fence.fold_all
-    if fold_all is not None:
-        tx.execute(text(fold_all))
+    """Add up what turns have counted, before a command changes counters; lock the lease first.
+
+    It locks all counters. A turn that counts meanwhile locks what it has counted first, then the
+    counters in the order of their names: so does this, and they can't wait for each other for ever.
+    """
+    fence = dialect_of(tx).fence
+    if fence.take_counts is not None:
+        counts = tx.execute(text(fence.take_counts)).all()
+        tx.execute(LOCK_COUNTERS)
+        for name, delivered, dead in counts:
+            tx.execute(_ADD, {"name": name, "delivered": delivered, "dead": dead})
 
 
 # -- statements -----------------------------------------------------------------------------------
+
+# In the order in which turns add up what they have counted: otherwise both could wait for ever.
+LOCK_COUNTERS: Final = text("SELECT 1 FROM shipper_destination ORDER BY name FOR UPDATE")
+_ADD: Final = text(
+    "INSERT INTO shipper_destination (name, delivered, dead)"
+    " VALUES (CAST(:name AS text), :delivered, :dead) ON CONFLICT (name) DO UPDATE SET"
+    " delivered = shipper_destination.delivered + excluded.delivered,"
+    " dead = shipper_destination.dead + excluded.dead"
+)
 
 
 class _TurnStatements:

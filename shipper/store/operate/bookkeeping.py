@@ -1,8 +1,9 @@
 """What every operator's change to events has to change as well: holds, counters, claims, the lease.
 
 It decides how a running daemon learns of a change. The transaction first moves the generation of
-the lease: that locks the lease, so all writers queue there and can't deadlock. Then it names the
-lanes that it has touched, so that the daemon looks at those lanes only.
+the lease: that locks the lease, so all writers queue there and can't deadlock. A change of events
+or keys then keeps all daemons from writing. It names the lanes that it has touched, so that the
+daemons look at those lanes only.
 
 This module must never decide which events are changed.
 """
@@ -27,21 +28,28 @@ NAMED_MOST = 128
 
 
 def notify(tx: Connection) -> None:
-    """Tell the daemons that something changed. Call it first: here writers wait for each other."""
-    dialect_of(tx).lock_lease(tx)
+    """Tell the daemons that something changed, and keep them from writing. Call it first.
+
+    Here writers wait for each other.
+    """
+    dialect_of(tx).lock_daemons(tx)
     tx.execute(_NOTIFY, {"by": NAMED})
 
 
-def notify_of_all(tx: Connection) -> None:
-    """Have the daemons look at all lanes again; that takes them a while."""
+def ask_daemons(tx: Connection, *, of_all: bool = False) -> None:
+    """Tell the daemons that something is asked of them; it waits for none of them.
+
+    They go on writing, so this isn't enough for a change of events or keys. With `of_all` they look
+    at all lanes again; that takes them a while.
+    """
     dialect_of(tx).lock_lease(tx)
-    tx.execute(_NOTIFY, {"by": 1})
+    tx.execute(_NOTIFY, {"by": 1 if of_all else NAMED})
 
 
 def touch(tx: Connection, dialect: Dialect, ids: Sequence[int]) -> None:
     """Name the lanes of changed events, after `notify`; of many, have it look at all lanes."""
     if len(ids) > NAMED_MOST:
-        notify_of_all(tx)
+        ask_daemons(tx, of_all=True)
         return
     rows = f"shipper_outbox{dialect.by_id} WHERE id IN {dialect.ids}"
     _touch(tx, f"id, ordering_key FROM {rows}", {"ids": dialect.bind_ids(list(ids))})

@@ -12,7 +12,7 @@ from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.db.selection import Selection
 from shipper.store.db.snapshot import asked, shown, written
 from shipper.store.db.transactions import writing
-from shipper.store.operate.bookkeeping import notify, notify_of_all, touch_held
+from shipper.store.operate.bookkeeping import ask_daemons, notify, touch_held
 
 
 def hold_key(engine: Engine, destination: str, key: str, now: float) -> bool:
@@ -68,12 +68,9 @@ def _set_held(engine: Engine, name: str, now: float, *, held: int) -> bool:
     dialect = dialect_of(engine)
     values = {"name": asked(dialect, name), "held": held, "now": dialect.bind_time(now)}
     with writing(engine) as tx:
-        notify(tx)
-        if held:
-            tx.execute(_ADD_DESTINATION, values)
-        else:
-            notify_of_all(tx)  # an operator who changed rows by hand (SQL) releases the destination
-            tx.execute(_GO_ON, values)
+        # An operator who changed rows by hand (SQL) releases the destination.
+        ask_daemons(tx, of_all=not held)
+        tx.execute(_ADD_DESTINATION if held else _GO_ON, values)
         return tx.execute(_set_held_statement(dialect), values).rowcount == 1
 
 

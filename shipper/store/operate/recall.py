@@ -2,7 +2,7 @@
 
 It decides which events are left alone: those that a daemon has claimed. They are recalled: the
 daemon lets go of what isn't in flight, and for a moment claims nothing of that destination. Claims
-and changes can't overlap, because both begin by locking the lease.
+and changes can't overlap, because a change keeps all daemons from writing.
 
 It must never change a claimed event, and never keep an application waiting: one transaction changes
 as many events as fit into its time (see `batches`). If it is cut off, the other events are as they
@@ -21,7 +21,7 @@ from shipper.store.db.paging import matching, newest
 from shipper.store.db.snapshot import snapshot
 from shipper.store.db.transactions import writing
 from shipper.store.lease.claim_rows import claimed_ids, claims
-from shipper.store.operate.bookkeeping import columns, notify
+from shipper.store.operate.bookkeeping import ask_daemons, columns, notify
 
 _Lane = tuple[Any, Any]
 PageChange = Callable[[Connection, Sequence[Row[Any]]], None]
@@ -97,7 +97,7 @@ class Recall:
 
     def _ask_daemon(self, engine: Engine) -> int:
         with writing(engine) as tx:
-            notify(tx)
+            ask_daemons(tx)
             return len(self._recall(tx))
 
     def _recall(self, tx: Connection) -> Sequence[Row[Any]]:

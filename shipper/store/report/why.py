@@ -64,7 +64,9 @@ def why(
             blocker=_blocker(tx, dialect, event.id),
             window_open=window is None,
             window=window or "",
-            due_in=None if policy is None else policy.due_in(event.next_attempt_at, now),
+            due_in=None
+            if policy is None
+            else policy.due_in(event.next_attempt_at, event.attempts, now),
             advice=advise(None if link is None else link.reason),
         )
         row = tx.execute(_identity(dialect), {"id": event.id}).first()

@@ -35,7 +35,7 @@ def catch_up(engine: Engine) -> int:
             return 0
     with writing(engine) as tx:
         # The next statement sees what a turn or another `catch_up` has written in the meantime.
-        dialect_of(engine).lock_lease(tx)
+        dialect_of(engine).lock_daemons(tx)
         if not _are_less(tx, given):
             return 0
         if dialect_of(engine).moves_shards:

@@ -84,8 +84,8 @@ def _look(engine: Engine) -> _Off:
 
 def _is_first(tx: Connection, turn: int) -> bool:
     """Return whether no other recount came first; notify a running daemon of the change."""
-    # Each transaction that records or moves an event begins with this row, as this one does.
-    dialect_of(tx).lock_lease(tx)
+    # Each transaction that records or moves an event waits for this one.
+    dialect_of(tx).lock_daemons(tx)
     tx.execute(_NOTIFY)
     fold_all(tx)  # otherwise a counter could go below 0 for a while
     tx.execute(_BEGIN)

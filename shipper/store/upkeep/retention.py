@@ -153,8 +153,9 @@ class _Walk:
         values = {"limit": limit, "place": self.place, "after": self.after, "since": since}
         with writing(self.engine) as tx:
             self.dialect.lock_lease(tx)
-            fold_all(tx)
             rows = tx.execute(self.page, self.span.values(self.dialect) | values).all()
+            # Now: daemons go on writing, and what they counted of these rows has to be there.
+            fold_all(tx)
             gone = [row for row in rows if row.is_due]
             _delete(tx, self.dialect, [row.id for row in gone])
             by_name = Counter(row.destination for row in gone)

@@ -4,6 +4,7 @@ Promise 2 in the guarantees, as far as the order of what is visible goes; `test_
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from sqlalchemy import Engine, text
 from sqlalchemy.event import listens_for
 
 from shipper.store.db.engine import open_engine
+from shipper.store.drain import look_statements
 from shipper.store.drain.look import Looks
-from shipper.store.drain.messages import Holds, LinkRow, Look, PendingRow, Work
+from shipper.store.drain.messages import Holds, LinkRow, Look, Page, PendingRow, Work
 from shipper.store.operate.hold import (
     hold_destination,
     hold_key,
@@ -87,7 +89,7 @@ def test_only_what_is_pending_there_is_shown(engine: Engine, shop: Engine) -> No
     record(queue, accepted(done), refused(dead), failed(waits, 60.5))
     looks = settled(Looks(engine))
     assert looks.look(Look("pending", "default", 9)) == [
-        PendingRow(waits.id, "c", NOW + 60.5, shard=_shard(engine, waits.id))
+        PendingRow(waits.id, "c", NOW + 60.5, shard=_shard(engine, waits.id), attempts=1)
     ]
     assert looks.look(Look("pending", "other", 9)) == [
         PendingRow(elsewhere, "a", None, shard=_shard(engine, elsewhere))
@@ -373,4 +375,56 @@ def test_what_another_daemon_has_of_a_shard_meanwhile_is_looked_at_again(postgre
     assert looks.look(Look("pending", "default", 9, after=first, shards=others)) == []
     run(engine, "UPDATE shipper_outbox SET status = 'pending', last_error = NULL")
     assert [row.id for row in looks.look(Look("lane", "default", 9, lane="k"))] == [first]
+    engine.dispose()
+
+
+def test_a_look_at_some_shards_says_how_far_it_has_seen(postgres_url: str) -> None:
+    """Behind the rows of others, but never behind one that can still become visible."""
+    engine = open_engine(postgres_url)
+    looks = settled(Looks(engine))
+    [first] = write(engine, "k")
+    others = tuple(each for each in range(64) if each != _shard(engine, first))
+    ours = Look("pending", "default", 9, shards=(_shard(engine, first),))
+    theirs = replace(ours, shards=others)
+    looks = settled(looks)
+    assert looks.page(theirs) == Page([], first, is_last=True)
+    assert looks.page(ours) == Page(looks.look(ours), first, is_last=True)
+    other = open_engine(postgres_url)
+    with other.connect() as shop:
+        insert = "INSERT INTO shipper_outbox (payload, ordering_key) VALUES ('{}', 'k')"
+        shop.exec_driver_sql(insert)
+        [late] = write(engine, "k")
+        for _ in range(3):
+            assert looks.pulse().held_back
+            assert looks.page(replace(theirs, after=first)) == Page([], first, is_last=True)
+        shop.commit()
+    looks = settled(looks)
+    page = looks.page(replace(ours, after=first))
+    assert [row.id for row in page.rows] == [late - 1, late]
+    assert looks.page(replace(theirs, after=first)) == Page([], late, is_last=True)
+    assert looks.page(replace(ours, limit=2)) == Page(looks.look(ours)[:2], late - 1, is_last=False)
+    engine.dispose()
+    other.dispose()
+
+
+def test_a_look_passes_by_so_many_rows_of_others_and_no_more(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many they are, the daemon is soon back at its own work."""
+    monkeypatch.setattr(look_statements, "REACH", 3)
+    engine = open_engine(postgres_url)
+    first = write(engine, "k", "k", "k", "k", "k", "k", "m")[0]
+    looks = settled(Looks(engine))
+    mine = _shard(engine, first + 6)
+    assert mine != _shard(engine, first)
+    question, seen = Look("pending", "default", 2, shards=(mine,)), []
+    for _ in range(3):
+        page = looks.page(question)
+        seen.append((_ids(page.rows), page.seen, page.is_last))
+        question = replace(question, after=page.seen)
+    assert seen == [
+        ([], first + 2, False),
+        ([], first + 5, False),
+        ([first + 6], first + 6, True),
+    ]
     engine.dispose()

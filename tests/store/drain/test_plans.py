@@ -7,6 +7,7 @@ keys, or because one of them has most of it all. What is explained is what is re
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from shipper.store.db.engine import open_engine
 from shipper.store.db.postgres.dialect import PostgresDialect
 from shipper.store.db.transactions import glancing
 from shipper.store.drain.look import Looks
+from shipper.store.drain.look_statements import REACH
 from shipper.store.drain.messages import Look, Work
 from shipper.store.upkeep.retention import newest
 from tests.store.daemons import NOW
@@ -127,7 +129,7 @@ class _Plans:
 
     def explain(self, cursor: Any, statement: str, parameters: Any) -> None:
         """Ask for the plan of a statement that is about to be executed."""
-        if not re.match(r"\(?SELECT|UPDATE|DELETE|WITH written", statement):
+        if not re.match(r"\(?SELECT|UPDATE|DELETE|WITH (written|reached)", statement):
             return
         lite = self._engine.dialect.name == "sqlite"
         ask = "EXPLAIN QUERY PLAN" if lite else "EXPLAIN (COSTS OFF)"
@@ -169,6 +171,7 @@ def _look(engine: Engine, question: Look) -> str:
 
 
 SCAN = Look("pending", "default", 1000, after=7)
+SHARED = replace(SCAN, shards=tuple(range(32)))
 FIRST = Look("maybe_received", "default", 1000)
 HOT = Look("lane", "default", 64, lane="hot")
 COLD = Look("lane", "default", 64, lane="k49999")
@@ -231,12 +234,13 @@ def test_sqlite_trims_a_history_along_its_index(lite: Engine) -> None:
     [
         # Where all of it is pending, the primary key is as good.
         (SCAN, "shipper_outbox_(pending|pkey)"),
+        (SHARED, "shipper_outbox_(pending|pkey)"),
         (FIRST, "shipper_outbox_maybe"),
         (HOT, "shipper_outbox_lane"),
         (COLD, "shipper_outbox_lane"),
         (Look("lane", "default", 1, lane=4711), "shipper_outbox_(pkey|pending)"),
     ],
-    ids=["scan", "first", "hot-lane", "cold-lane", "keyless"],
+    ids=["scan", "of-some-shards", "first", "hot-lane", "cold-lane", "keyless"],
 )
 def test_postgres_walks_along_an_index(post: Engine, question: Look, index: str) -> None:
     """Also where statistics would let it choose, and one key has half of all that is pending."""
@@ -248,8 +252,12 @@ def test_postgres_walks_along_an_index(post: Engine, question: Look, index: str)
 
 @pytest.mark.parametrize(
     ("question", "index"),
-    [(SCAN, "shipper_outbox_pending"), (HOT, "shipper_outbox_lane")],
-    ids=["scan", "hot-lane"],
+    [
+        (SCAN, "shipper_outbox_pending"),
+        (SHARED, "shipper_outbox_pending"),
+        (HOT, "shipper_outbox_lane"),
+    ],
+    ids=["scan", "of-some-shards", "hot-lane"],
 )
 def test_postgres_sorts_no_page_of_a_backlog(filled_url: str, question: Look, index: str) -> None:
     """It stops where the page ends, instead of collecting everything first."""
@@ -259,6 +267,45 @@ def test_postgres_sorts_no_page_of_a_backlog(filled_url: str, question: Look, in
     assert f"Index Scan using {index} on" in plan
     assert "Limit" in plan
     assert "Sort" not in plan
+
+
+def test_rows_of_other_daemons_are_read_once_and_so_many_at_a_time(postgres_url: str) -> None:
+    """Beside a backlog that isn't its own, a daemon looks for its events at no greater cost."""
+    engine = open_engine(postgres_url)
+    run(engine, "ALTER TABLE shipper_outbox SET (autovacuum_enabled = off)")
+    run(engine, _ONE_LANE, count=2 * REACH)
+    run(engine, "ANALYZE")
+    [(theirs,)] = ask(engine, "SELECT DISTINCT slot & 63 FROM shipper_outbox")
+    shards = tuple(shard for shard in range(64) if shard != theirs)
+    looks, question = settled(Looks(engine)), Look("pending", "default", 512, shards=shards)
+    read: list[int] = []
+    for _ in range(4):
+        before = _read(engine)
+        page = looks.page(question)
+        read.append(_read(engine) - before)
+        question = replace(question, after=page.seen)
+    assert page.is_last
+    engine.dispose()
+    # Each row is met once to see whose it is, and once to count it.
+    assert max(read) <= 2 * REACH
+    assert read[2:] == [0, 0]
+
+
+_ONE_LANE = (
+    "INSERT INTO shipper_outbox (payload, ordering_key) SELECT '{}', 'hot'"
+    " FROM generate_series(1, :count)"
+)
+
+
+def _read(engine: Engine) -> int:
+    """Return how many rows were read by way of an index so far."""
+    ask(engine, "SELECT pg_stat_force_next_flush()")
+    [(read,)] = ask(
+        engine,
+        "SELECT CAST(sum(idx_tup_read) AS bigint) FROM pg_stat_user_indexes"
+        " WHERE relname = 'shipper_outbox'",
+    )
+    return int(read)
 
 
 def test_postgres_finds_the_highest_id_at_the_end_of_the_index(post: Engine) -> None:
@@ -289,7 +336,7 @@ def test_postgres_needs_no_plan_for_each_value(post: Engine) -> None:
     queue, looks = taken(post), settled(Looks(post))
     for row in (HISTORY - 20, HISTORY - 21):
         record(queue, *map(accepted, claim(queue, row)))
-        for question in (SCAN, FIRST, HOT):
+        for question in (SCAN, SHARED, FIRST, HOT):
             looks.look(question)
     plans = _generic_plans(post)
     assert len(plans) >= 5

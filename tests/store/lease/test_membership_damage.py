@@ -15,6 +15,7 @@ from shipper.store.drain.queue import Queue
 from shipper.store.lease.lease import Owner
 from shipper.store.upgrade.last_numbers import catch_up
 from shipper.store.upgrade.recount import is_needed
+from shipper.store.upgrade.repair import repair
 from tests.store.daemons import NOW, write
 from tests.store.lease.members import (
     NUMBERS,
@@ -162,6 +163,55 @@ def test_corrected_numbers_make_every_daemon_begin_again(post: Engine, joined: J
     members[0].send(2)
     found = [number for [number] in ask(post, NUMBERS)]
     assert found == sorted(set(found))
+
+
+DAMAGES = {
+    "numbers": "SELECT setval('shipper_delivery', 1, false)",
+    "shards": "TRUNCATE shipper_shard",
+}
+
+
+@pytest.mark.parametrize("end", ["begins again", "is silent"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_in_flight_while_damage_is_corrected_is_sent_by_no_other_daemon(
+    post: Engine, joined: Joined, clock: FakeClock, damage: str, end: str
+) -> None:
+    """Not before its daemon has ended its try, or its lease is over; then it may be received."""
+    first, second = joined(), joined()
+    settle([first, second])
+    rows = write(post, *(str(number) for number in range(20)))
+    shards = dict(ask(post, "SELECT id, slot & 63 FROM shipper_outbox"))
+    mine, theirs = (
+        [row for row in rows if shards[row] in one.queue.shares.held] for one in (first, second)
+    )
+    first.send(mine[1])
+    events = claim(first.queue, mine[0])
+    claim(second.queue, theirs[0])
+    run(post, DAMAGES[damage])
+    assert repair(post) != []
+    for step in (second.attend, second.queue.renew):
+        with pytest.raises(OutboxChanged, match="corrected"):
+            step()
+    assert second.join() == 1
+    settle([second])
+    assert shards[mine[0]] not in second.queue.shares.held
+    assert _received(post) == {theirs[0]}
+    if end == "begins again":
+        with pytest.raises(OutboxChanged, match="corrected"):
+            record(first.queue, *map(accepted, events))
+        assert first.join() == 1
+        settle([first, second])
+        expect_consistent(post, [first, second])
+    else:
+        fall_silent(clock, second)
+        settle([second])
+        assert second.queue.shares.held == ALL_SHARDS
+    assert _received(post) == {theirs[0], mine[0]}
+    assert not is_needed(post)
+
+
+def _received(post: Engine) -> set[int]:
+    return {row for (row,) in ask(post, "SELECT id FROM shipper_outbox WHERE maybe_received = 1")}
 
 
 def test_an_own_row_of_an_earlier_session_is_no_other_daemon(joined: Joined) -> None:

@@ -17,7 +17,7 @@ from shipper.store.db.engine import open_engine
 from shipper.store.db.selection import Selection
 from shipper.store.db.transactions import Follow
 from shipper.store.drain.look import Looks
-from shipper.store.drain.messages import Look, PendingRow
+from shipper.store.drain.messages import Look, Page
 from shipper.store.drain.queue import ask_nothing
 from shipper.store.operate.reroute import reroute
 from shipper.store.report.verify import verify
@@ -38,13 +38,13 @@ class Interrupted(Looks):
         """Ask nothing together with a COMMIT, so that each look is a statement of its own."""
         return ask_nothing
 
-    def look(self, question: Look) -> list[PendingRow]:
+    def page(self, question: Look) -> Page:
         """Look."""
-        rows = super().look(question)
-        if rows and self.command is not None:
+        page = super().page(question)
+        if page.rows and self.command is not None:
             command, self.command = self.command, None
             command()
-        return rows
+        return page
 
 
 class Receiver(Carrying):

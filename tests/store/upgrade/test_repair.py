@@ -170,20 +170,22 @@ def test_a_lease_that_was_deleted_is_told_and_made_anew(engine: Engine) -> None:
 
 
 def test_shards_that_were_deleted_are_told_and_made_again(postgres: Engine) -> None:
-    """A daemon makes its own; `db upgrade` can't know them, so it marks what was in flight."""
+    """A daemon makes its own; `db upgrade` can't know them, so the daemon begins again."""
     queue = taken(postgres)
     [row] = write(postgres, "a")
     claim(queue, row)
     run(postgres, "DELETE FROM shipper_shard WHERE shard > 0")
     assert _damage(postgres) == ["the table shipper_shard lacks rows"]
-    assert queue.attend(frozenset()).held == ALL_SHARDS
+    queue.attend(frozenset())
+    assert queue.shares.held == ALL_SHARDS
     assert (_damage(postgres), _faults(postgres)) == ([], [])
     run(postgres, "DELETE FROM shipper_shard")
     assert fix(postgres) == ["the table shipper_shard was empty"]
-    assert column(postgres, "maybe_received", row) == 1
     with pytest.raises(OutboxChanged, match="were corrected"):
         queue.renew()
+    assert column(postgres, "maybe_received", row) == 0
     assert taken(postgres).shares.held == ALL_SHARDS
+    assert column(postgres, "maybe_received", row) == 1
     assert (_damage(postgres), _faults(postgres)) == ([], [])
 
 

@@ -242,7 +242,11 @@ class PostgresDialect:
         tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
 
     def lock_lease(self, tx: Connection) -> None:
-        """Lock the row, then those of all daemons: none can join meanwhile, or write a turn."""
+        """Lock the row."""
+        tx.execute(_LOCK_LEASE)
+
+    def lock_daemons(self, tx: Connection) -> None:
+        """Lock the row, then those of all daemons: each turn locks the row of its own first."""
         tx.execute(_LOCK_LEASE)
         tx.execute(_LOCK_DAEMONS)
 

@@ -113,6 +113,7 @@ def lockers(tx: Connection) -> list[str]:
     return [
         f"process {row.pid} ({row.application or 'unnamed'}, {row.state or 'state not shown'}"
         + ("" if row.age is None else f", open for {lasting(row.age)}")
+        + ("" if row.daemon is None else f", the daemon {row.daemon}")
         + ")"
         for row in tx.execute(_LOCKERS, {"tables": list(TABLES)})
     ]
@@ -175,7 +176,9 @@ def _first_line(error: object) -> str:
 
 _LOCKERS = text(
     "SELECT pid, application_name AS application, state, CAST(extract(epoch FROM"
-    " clock_timestamp() - xact_start) AS double precision) AS age"
+    " clock_timestamp() - xact_start) AS double precision) AS age,"
+    # A lock of a row is the number of its transaction.
+    " (SELECT d.name FROM shipper_daemon AS d WHERE d.xmax = backend_xid LIMIT 1) AS daemon"
     " FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND pid IN (SELECT l.pid FROM pg_locks"
     " AS l JOIN pg_class AS c ON c.oid = l.relation WHERE l.granted AND c.relname = ANY(:tables)"
     " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"

@@ -182,6 +182,9 @@ class SqliteDialect:
     def lock_lease(self, tx: Connection) -> None:
         """Do nothing: a file has one writer at a time."""
 
+    def lock_daemons(self, tx: Connection) -> None:
+        """Do nothing: a file has one writer at a time."""
+
     def one_upgrade_at_a_time(self, tx: Connection) -> None:
         """Do nothing: the write lock does that."""
 

@@ -25,4 +25,4 @@ class SqliteFence:
     fold_after = 256
     fold: tuple[str, ...] = ()
     fold_one: str | None = None
-    fold_all: str | None = None
+    take_counts: str | None = None
