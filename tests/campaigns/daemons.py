@@ -40,6 +40,8 @@ _HOUR: Final = 3600.0
 _TIMEOUT: Final = 0.7
 _RATE: Final = 120.0
 _CHAOS: Final = "slow:20ms:0.2,slow:150ms:0.05,503:0.01,drop:0.005,lost:0.01,reset:0.01,422:0.001"
+# Something is in flight whenever one falls asleep.
+_SLOW: Final = "slow:300ms:1"
 # Seconds between two troubles, on average; with three daemons, several are in trouble at once.
 _EVERY: Final = 0.9
 _PATIENCE: Final = 90.0
@@ -102,7 +104,8 @@ class _Round:
             # What is tried is any moment: only chance says when the next thing happens.
             await asyncio.sleep(self._chance.expovariate(1 / _EVERY))
             free = [place for place in self._places if not place.is_busy and place.sender]
-            if free:
+            # With the bug, one is left that takes over.
+            if len(free) > self._spares:
                 kinds = kinds or self._chance.sample(self._kinds, len(self._kinds))
                 kind = kinds.pop()
                 self._run(kind, self._places[-1] if kind == "fourth" else self._chance.choice(free))
@@ -284,7 +287,7 @@ async def daemons(
             books.note_sender(request)
 
         scene.shop.sandbox.answer_for = note
-        scene.shop.sandbox.chaos = Chaos.parse(_CHAOS)
+        scene.shop.sandbox.chaos = Chaos.parse(_SLOW if spares else _CHAOS)
         launcher = await stack.enter_async_context(Launcher(directory, environ=preloaded()))
         one = _Round(scene, books, launcher, figures, lease=lease, spares=spares, kinds=kinds)
         await one.open(stack)

@@ -72,7 +72,7 @@ async def test_daemons_that_write_after_their_end_do_not_go_unnoticed(
     postgres_url: str, tmp_path: Path
 ) -> None:
     """Where a token isn't ended, one that was asleep sends and records what others have sent again."""
-    terms = {"seconds": DAEMONS_SECONDS * 0.8, "lease": 2.0}
+    terms = {"seconds": DAEMONS_SECONDS * 0.7, "lease": 2.0}
     figures = await daemons(
         postgres_url, tmp_path, seed=SEED, spares=True, kinds=("asleep",), **terms
     )
