@@ -13,7 +13,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from shipper.config import DestinationSettings, Settings
-from shipper.config.agreement import lacks
+from shipper.config.agreement import alarms_differ, lacks
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 # Stored errors begin with their cause. `http-401: HTTP 401 ...` repeats the status, and the words
@@ -158,9 +158,13 @@ _ADVICE = {
 def differing_settings(found: list[str]) -> str:
     """Return what to do about settings in which two daemons of an outbox differ."""
     same = "give all daemons of this outbox the same values, then: systemctl reload shipper"
-    if not lacks(found):
-        return same
-    return f"events of a destination wait where the daemon of their shard doesn't have it: {same}"
+    if lacks(found):
+        return (
+            f"events of a destination wait where the daemon of their shard doesn't have it: {same}"
+        )
+    if alarms_differ(found):
+        return f"one daemon sends the alarms and heartbeats of all, as its [alerts] say: {same}"
+    return same
 
 
 def unknown_destination(name: str, configured: Iterable[str], config: str) -> str:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL, Engine, create_engine, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url
 
 from shipper.store.db.engine import database_path, open_engine
 from shipper.store.upgrade.migrate import upgrade
@@ -126,13 +126,20 @@ def _migrate(url: str, *, create: bool = False) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server: URL) -> Iterator[str]:
+def postgres_administrator(postgres_server: URL) -> Iterator[Connection]:
+    """Give a connection that makes databases: one for all, because to connect takes as long."""
+    engine = create_engine(postgres_server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: URL, postgres_administrator: Connection) -> Iterator[str]:
     """Give the name of a migrated database to copy."""
-    name = _name("template")
-    _administer(postgres_server, f"CREATE DATABASE {name}")
-    _migrate(postgres_server.set(database=name).render_as_string(hide_password=False))
-    yield name
-    _administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+    for url in fresh(postgres_server, postgres_administrator, "template0", "template"):
+        _migrate(url)
+        yield str(make_url(url).database)
 
 
 @pytest.fixture(scope="session")
@@ -143,29 +150,36 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _fresh(server: URL, template: str) -> Iterator[str]:
-    name = _name("test")
-    _administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+def fresh(
+    server: URL, administrator: Connection, template: str, purpose: str = "test"
+) -> Iterator[str]:
+    """Make a database like the template, give its URL, and drop it."""
+    name = _name(purpose)
+    administrator.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
     yield server.set(database=name).render_as_string(hide_password=False)
-    _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+    administrator.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
-def postgres_url(postgres_server: URL, postgres_template: str) -> Iterator[str]:
+def postgres_url(
+    postgres_server: URL, postgres_administrator: Connection, postgres_template: str
+) -> Iterator[str]:
     """Give the URL of a fresh PostgreSQL database with an empty outbox."""
-    yield from _fresh(postgres_server, postgres_template)
+    yield from fresh(postgres_server, postgres_administrator, postgres_template)
 
 
 @pytest.fixture(scope="session")
-def shared_postgres_url(postgres_server: URL, postgres_template: str) -> Iterator[str]:
+def shared_postgres_url(
+    postgres_server: URL, postgres_administrator: Connection, postgres_template: str
+) -> Iterator[str]:
     """Give one PostgreSQL database to all tests that roll back whatever they do: it is quick."""
-    yield from _fresh(postgres_server, postgres_template)
+    yield from fresh(postgres_server, postgres_administrator, postgres_template)
 
 
 @pytest.fixture
-def bare_postgres_url(postgres_server: URL) -> Iterator[str]:
+def bare_postgres_url(postgres_server: URL, postgres_administrator: Connection) -> Iterator[str]:
     """Give the URL of a fresh PostgreSQL database with nothing in it."""
-    yield from _fresh(postgres_server, "template0")
+    yield from fresh(postgres_server, postgres_administrator, "template0")
 
 
 @pytest.fixture

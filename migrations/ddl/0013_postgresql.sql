@@ -16,6 +16,16 @@ CREATE TABLE shipper_daemon (
   autovacuum_vacuum_cost_delay = 0
 );
 
+-- A daemon that others have ended, until one of its name is back.
+CREATE TABLE shipper_gone (
+  token bigint PRIMARY KEY,
+  name text NOT NULL,
+  owner text,
+  ttl double precision NOT NULL,
+  since timestamptz NOT NULL,
+  expires_at timestamptz NOT NULL
+);
+
 -- A shard is a quarter of the slots of the events (slot & 63); a daemon sends the events of its shards.
 CREATE TABLE shipper_shard (
   shard smallint PRIMARY KEY CHECK (shard BETWEEN 0 AND 63),

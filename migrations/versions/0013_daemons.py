@@ -39,6 +39,7 @@ DROP SEQUENCE shipper_delivery;
 ALTER TABLE shipper_lease DROP COLUMN epoch;
 DROP TABLE shipper_link;
 DROP TABLE shipper_shard;
+DROP TABLE shipper_gone;
 DROP TABLE shipper_daemon
 """
 

@@ -1,7 +1,8 @@
 """What the daemons of one outbox should have in common, and in what two of them differ.
 
-A destination's limits and rules are the destination's, whichever daemon sends its events. Each
-daemon writes a short text of them where the others can read it. Pure. The text must never hold a
+A destination's limits and rules are the destination's, whichever daemon sends its events. One of
+them sends the alarms of all, by its own [alerts]: if it has none, no alarm is sent. So each daemon
+writes a short text of these settings where the others can read it. Pure. The text must never hold a
 secret, and a text of another version, or a garbled one, must never raise anything: what can't be
 compared counts as equal.
 """
@@ -31,6 +32,7 @@ _DIGITS: Final = 8
 
 def agreement(settings: Settings) -> str:
     """Return what the other daemons of the outbox compare with their own, as a line of JSON."""
+    alerts = settings.alerts
     common = {
         _DESTINATIONS: {name: _of(each) for name, each in sorted(settings.destinations.items())},
         "validation.mode": settings.validation.mode,
@@ -38,6 +40,13 @@ def agreement(settings: Settings) -> str:
         "retention.dead": settings.retention.dead,
         "schedule.windows": list(settings.schedule.windows),
         "schedule.timezone": settings.schedule.timezone,
+        # Only whether there is one: most of these URLs are secrets, and not every command may read
+        # their files.
+        "alerts.webhook_url": bool(alerts.webhook_url or alerts.webhook_url_file),
+        "alerts.heartbeat_url": bool(alerts.heartbeat_url or alerts.heartbeat_url_file),
+        "alerts.heartbeat_every": alerts.heartbeat_every,
+        "alerts.oldest_pending": alerts.oldest_pending,
+        "space.budget": settings.space.budget,
     }
     return json.dumps(common)
 
@@ -58,10 +67,16 @@ def lacks(found: list[str]) -> bool:
     return any(each.endswith((_ONLY_MINE, _ONLY_THEIRS)) for each in found)
 
 
+def alarms_differ(found: list[str]) -> bool:
+    """Return whether `differences` says that only one of the two sends alarms or heartbeats."""
+    return not {"alerts.webhook_url", "alerts.heartbeat_url"}.isdisjoint(found)
+
+
 def _of(destination: DestinationSettings) -> dict[str, Any]:
     retry = {f"retry.{name}": value for name, value in asdict(destination.retry).items()}
     return {
         "url": _shortened(destination.url),
+        "timeout": destination.timeout,
         "max_in_flight": destination.max_in_flight,
         "max_rate": destination.max_rate,
         "after_dead_letter": destination.after_dead_letter,

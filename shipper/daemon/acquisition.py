@@ -38,8 +38,8 @@ REACH_WITHIN = 30.0
 # Extra seconds to watch a lease: its row must be read once more after the lease has expired.
 _WATCHED_MORE = 2.0
 # Seconds after which a server ends the transaction of a daemon that stands still within it. Another
-# daemon waits longer than this for the locked rows.
-FROZEN = 15.0
+# daemon waits longer than this for the locked rows, also while it stops (`STORE_GRACE`).
+FROZEN = 3.0
 # Seconds between interrupts: after one query is interrupted, the next query may start.
 _BREAK_OFF_EVERY = 0.1
 # The most reasons that are logged: an error may word the same reason differently each time.

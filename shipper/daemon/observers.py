@@ -49,10 +49,10 @@ async def observed(
     """Run the configured observers of a session during a `with`.
 
     `alarms` and `audit` pass from one session to the next. Of several daemons, only the one
-    that leads judges the alarms and sends the heartbeat.
+    that leads sends the alarms and the heartbeat.
     """
     settings, dispatcher = session.settings, session.dispatcher
-    role = Role(lambda: dispatcher.shares, lambda: dispatcher.sharing.ended)
+    role = Role(lambda: dispatcher.shares, session.lease_ttl)
     alerts, address = settings.alerts, settings.web.listen
     async with AsyncExitStack() as stack:
         alarmed = alerts.webhook_url is not None or alerts.heartbeat_url is not None

@@ -28,14 +28,14 @@ def check_daemons(database: Database) -> Iterator[CheckResult]:
     found = running_daemons(database)
     with snapshot(database) as tx:
         free = free_shards(tx)
-    running = shippers(found)
-    if len(found) > 1:
-        yield well("daemons", _list(found))
+    running, there = shippers(found), [one for one in found if not one.is_gone]
+    if len(there) > 1:
+        yield well("daemons", _list(there))
     if not running:
         return  # `check_daemon` reports that
     for daemon in (one for one in found if one.is_missing):
         yield warning("daemons", printable(daemon.absence), MISSING_DAEMON_FIX)
-    yield from _of_shards(found, free)
+    yield from _of_shards(there, free)
     yield from _of_versions(running)
 
 
@@ -54,7 +54,7 @@ def check_agreement(database: Database, settings: Settings) -> Iterator[CheckRes
 def _list(found: Sequence[RunningDaemon]) -> str:
     each = [
         f"{one} ({one.version or 'unknown version'}, {several(one.shards, 'shard')},"
-        f" {count(one.in_flight)} in flight)"
+        f" {count(one.in_flight)} claimed)"
         for one in found[:_LISTED]
     ]
     more = len(found) - _LISTED

@@ -55,10 +55,10 @@ class OutboxWriter(Protocol):
     def shares(self) -> Shares:
         """The shards that this daemon has."""
 
-    def attend(self, gave: frozenset[int]) -> Shares:
+    def attend(self, gave: frozenset[int]) -> Shares | None:
         """Give back these shards, take free ones, end dead daemons; return the new shares.
 
-        Nothing of the shards that it gives back is claimed any more.
+        Nothing of those that it gives back is claimed any more. None: another process changes some.
         """
 
     def renew(self) -> None:
@@ -275,7 +275,10 @@ class Exchange:
         return moved or bool(talk.gave) or (is_shared and now >= self._attend_at)
 
     def _attend(self, talk: _OpenExchange, pulse: Pulse, now: float) -> None:
-        shares = self._shares = self._queue.attend(talk.gave)
+        shares = self._queue.attend(talk.gave)
+        if shares is None:
+            return  # the next exchange tries again
+        self._shares = shares
         ended = () if talk.shares is None else talk.shares.ended
         talk.shares, talk.gave = shares._replace(ended=ended + shares.ended), frozenset()
         self._attend_at = now + _ATTEND_EVERY

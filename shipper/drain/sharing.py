@@ -7,13 +7,9 @@ the destination allows.
 """
 
 from collections.abc import Iterable
-from typing import Final
 
 from shipper.drain.route import Route
-from shipper.policy.shares import EndedDaemon, Shares
-
-ENDED_MAX: Final = 64
-"""So many of the daemons that this one has ended are remembered, for the alarms."""
+from shipper.policy.shares import Shares
 
 
 class Sharing:
@@ -21,7 +17,6 @@ class Sharing:
 
     def __init__(self, shares: Shares) -> None:
         self.shares = shares
-        self.ended: tuple[EndedDaemon, ...] = shares.ended[-ENDED_MAX:]
         self._passed: frozenset[int] = frozenset()
 
     def take(self, shares: Shares, routes: Iterable[Route], now: float) -> None:
@@ -29,7 +24,6 @@ class Sharing:
         if shares.held != self.shares.held:
             self._passed = frozenset()
         self.shares = shares
-        self.ended = (*self.ended, *shares.ended)[-ENDED_MAX:]
         for route in routes:
             route.share(shares, now)
 

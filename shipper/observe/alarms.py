@@ -3,28 +3,29 @@
 This module decides what is bad enough for an alarm and when a notice is due. It is pure: facts and
 time are arguments. A notice must never repeat the one before it, and never hold the words of an
 application or a receiver, because alerts go to a third party's server.
+
+Of several daemons one leads, and sends the notices. The others judge the same facts in silence. So
+the one that leads next knows what was sent before: it doesn't begin an alarm anew, and ends it.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from shipper.config import AlertSettings
 from shipper.drain import Route
-from shipper.observe.missing import MissingDaemons
+from shipper.observe.role import Role
 from shipper.observe.situation import is_late
 from shipper.observe.survey import UNCONFIGURED, Backlog, Disk, Figures
 from shipper.observe.troubles import COMMIT_LONG, NAMED, OPEN_LONG, broken_rules
 from shipper.policy.state import State
 from shipper.store.report.budget import NEARLY, TIGHT_DAYS, Footprint
+from shipper.store.report.daemons import RunningDaemon
 from shipper.wording.quantities import UNITS, duration, lasting
 
 AlarmChange = Literal["started", "worse", "reminder", "ended"]
 Key = tuple[str, str | None]
-
-# The alarm that each daemon judges, of those that it has ended itself.
-MISSING: Final[Key] = ("daemon_missing", None)
 
 REMIND_EVERY: Final = 86400.0
 # Seconds between two notices of an alarm that keeps getting worse.
@@ -33,6 +34,10 @@ WORSE_EVERY: Final = 3600.0
 CALM: Final = 300.0
 # Seconds. A database that is away for a shorter time is no alarm.
 LOST_FOR: Final = 60.0
+# Seconds after the end of its lease. Within that, systemd has started a crashed daemon again.
+MISSING_FOR: Final = 60.0
+# Seconds. By so much two daemons can differ in when they see the same, and the next one lead later.
+APART: Final = 30.0
 # If more notices wait to be sent, the oldest one is dropped.
 UNSENT_MAX: Final = 64
 
@@ -66,13 +71,12 @@ class Known:
     """All facts that alarms are judged by; `figures` may be older than the loss of the database."""
 
     links: Mapping[str, tuple[State, str | None]]
+    """As this daemon sees them; how all of them do is in the figures."""
     figures: Figures | None
     unanswered_for: float
     """The seconds for which the database hasn't answered the drain."""
     open_for: Callable[[float, float], float] | None = None
     """The seconds of a period in which a delivery window was open; see `situation.Hours`."""
-    missing: tuple[str, ...] = ()
-    """A sentence for each daemon that is missing; see `observe.missing`."""
 
 
 @dataclass(slots=True)
@@ -93,12 +97,21 @@ class Alarms:
         self._on: dict[Key, _On] = {}
         self.unsent: deque[Notice] = deque(maxlen=UNSENT_MAX)
         """The notices that aren't sent yet; the sender removes each one."""
-        self.missing = MissingDaemons()
-        """The daemons that this one has ended."""
+        # What the daemon that leads had to send, while this one didn't lead; since when.
+        self._unsaid: deque[tuple[float, Notice]] = deque(maxlen=UNSENT_MAX)
 
-    def hand_over(self) -> None:
-        """Forget the alarms that only the leading daemon judges, because this one doesn't lead."""
-        self._on = {key: alarm for key, alarm in self._on.items() if key == MISSING}
+    def due(self, notices: Iterable[Notice], now: float, role: Role) -> list[Notice]:
+        """Return which notices this daemon sends: none, unless it leads.
+
+        The daemon that led before may have ended without sending the newest ones, at most the
+        length of a lease ago. These come first: better twice than never.
+        """
+        self._unsaid.extend((now, notice) for notice in notices)
+        if not role.leads():
+            return []
+        fresh = [notice for at, notice in self._unsaid if now - at <= role.lease + APART]
+        self._unsaid.clear()
+        return fresh
 
     def update(self, conditions: Iterable[Condition], now: float, wall: float) -> list[Notice]:
         """Take in everything that is wrong now; return the notices that are due."""
@@ -132,7 +145,7 @@ def _change(alarm: _On, now: float) -> AlarmChange | None:
 
 def conditions(known: Known, settings: AlertSettings) -> list[Condition]:
     """Return the condition of each fault."""
-    found = [*_of_links(known.links), *of_missing(known.missing)]
+    found = [*_of_links(known)]
     waiting = [] if known.figures is None else [*_of_transactions(known.figures)]
     found += waiting
     # A commit that waits for a standby gets no answer either, and has an alarm of its own.
@@ -140,6 +153,7 @@ def conditions(known: Known, settings: AlertSettings) -> list[Condition]:
         text = f"the database has not answered for {duration(round(known.unanswered_for))}"
         found.append(Condition("database", None, text))
     if known.figures is not None:
+        found += _of_missing(known.figures.daemons)
         for backlog in known.figures.backlogs:
             age, bound = backlog.oldest_pending_seconds, settings.oldest_pending
             late = is_late(age, bound, known.open_for)
@@ -158,18 +172,33 @@ def links_of(routes: Mapping[str, Route]) -> dict[str, tuple[State, str | None]]
     return {name: (route.link.state, route.link.reason) for name, route in routes.items()}
 
 
-def of_missing(sentences: Sequence[str]) -> Iterator[Condition]:
+def _of_missing(daemons: Iterable[RunningDaemon]) -> Iterator[Condition]:
     """Yield the condition of the daemons that are missing; one alarm, however many they are."""
-    if sentences:
-        more = f"; and {len(sentences) - NAMED} more" if len(sentences) > NAMED else ""
-        text = "; ".join(sentences[:NAMED]) + more
-        yield Condition(*MISSING, text, level=len(sentences))
+    missing = [each.absence for each in daemons if _is_overdue(each)]
+    if missing:
+        more = f"; and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        text = "; ".join(missing[:NAMED]) + more
+        yield Condition("daemon_missing", None, text, level=len(missing))
 
 
-def _of_links(links: Mapping[str, tuple[State, str | None]]) -> Iterator[Condition]:
-    for name, (state, reason) in links.items():
-        if state is State.PAUSED:
-            yield Condition("link_paused", name, f"the link {name} is paused: {reason}")
+def _is_overdue(daemon: RunningDaemon) -> bool:
+    over = (daemon.last_seen_seconds or 0.0) - daemon.lease_seconds
+    return daemon.is_missing and over >= MISSING_FOR
+
+
+def _of_links(known: Known) -> Iterator[Condition]:
+    """Yield the condition of each link that is paused for any of the daemons.
+
+    This daemon's own view counts though the database is lost, or an operator holds the destination.
+    """
+    paused = {
+        name: reason for name, (state, reason) in known.links.items() if state is State.PAUSED
+    }
+    for backlog in () if known.figures is None else known.figures.backlogs:
+        if backlog.paused is not None:
+            paused[backlog.destination] = backlog.paused
+    for name, reason in paused.items():
+        yield Condition("link_paused", name, f"the link {name} is paused: {reason}")
 
 
 def _of_transactions(figures: Figures) -> Iterator[Condition]:

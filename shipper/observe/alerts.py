@@ -24,10 +24,9 @@ from shipper.destination.webhook import Hook
 from shipper.drain import Route
 from shipper.drain.tally import Tally
 from shipper.logs import Log
-from shipper.observe.alarms import Alarms, Known, Notice, conditions, links_of, of_missing
+from shipper.observe.alarms import Alarms, Known, Notice, conditions, links_of
 from shipper.observe.guard import repeat
 from shipper.observe.health import Health
-from shipper.observe.missing import overdue
 from shipper.observe.survey import Figures, Survey
 from shipper.policy.backoff import Backoff
 from shipper.policy.outcome import Kind, Outcome, classify
@@ -79,8 +78,7 @@ def _hook(
 class AlarmWatch:
     """Judges the alarms every `LOOK_EVERY` seconds.
 
-    Of several daemons the one that leads does; each of them judges which daemons are missing of
-    those that it has ended.
+    Each of several daemons does; only the one that leads returns notices.
     """
 
     def __init__(
@@ -116,19 +114,13 @@ class AlarmWatch:
         # While the machine slept or this process was stopped, no query was unanswered.
         if (now := self._clock.monotonic()) - self._left_at > _ASLEEP:
             self._awake_since = now
-        alarms.missing.note(self._role.ended(), now)
         # A lost database ends none of the alarms that only the database can show.
         seen = await self._survey.figures()
         self._figures = seen or self._figures
         now = self._clock.monotonic()
-        missing = self._missing(alarms, seen, now)
-        if not self._role.leads():
-            self._well, self._left_at = False, now
-            alarms.hand_over()
-            return alarms.update(of_missing(missing), now, self._clock.wall())
         unanswered = min(self._tally.unanswered_for(now), now - self._awake_since)
         links = links_of(self._routes)
-        known = Known(links, self._figures, unanswered, self._open_for(), missing)
+        known = Known(links, self._figures, unanswered, self._open_for())
         if known.open_for is None:
             found = conditions(known, self._settings)
         else:  # with rare windows, many minutes have to be examined
@@ -136,13 +128,8 @@ class AlarmWatch:
         is_seen = seen is not None and self._health.why_not_ready() is None
         self._well = is_seen and not found
         self._left_at = self._clock.monotonic()
-        return alarms.update(found, now, self._clock.wall())
-
-    def _missing(self, alarms: Alarms, seen: Figures | None, now: float) -> tuple[str, ...]:
-        if seen is not None:
-            alarms.missing.look(seen.daemons, now)
-        known = () if self._figures is None or not self._role.leads() else self._figures.daemons
-        return (*alarms.missing.sentences(now), *overdue(known))
+        notices = alarms.update(found, now, self._clock.wall())
+        return alarms.due(notices, now, self._role)
 
     def _open_for(self) -> Callable[[float, float], float] | None:
         windows, wall = self._windows, self._clock.wall()

@@ -245,7 +245,7 @@ def _of_daemons(daemons: Sequence[RunningDaemon]) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "shipper_daemons_missing",
-        "Daemons whose lease is over and whose shards the others haven't taken over yet.",
+        "Daemons that can't prolong their lease, or ended without a clean stop and aren't back.",
         missing,
     )
 

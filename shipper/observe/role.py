@@ -1,16 +1,16 @@
 """What this daemon is among those of its outbox, for the observers. It decides nothing."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from shipper.policy.shares import WHOLE, EndedDaemon, Shares
+from shipper.policy.shares import WHOLE, Shares
 
 
 class Role(NamedTuple):
-    """Asks the drain for this daemon's shards, and for the daemons that it has ended so far."""
+    """Asks the drain for this daemon's shards; `lease` is the length of its lease, in seconds."""
 
     shares: Callable[[], Shares] = lambda: WHOLE
-    ended: Callable[[], Iterable[EndedDaemon]] = tuple
+    lease: float = 0.0
 
     def leads(self) -> bool:
         """Return whether this daemon does the chores that only one may do."""

@@ -12,7 +12,7 @@ import asyncio
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from threading import Lock
@@ -23,12 +23,14 @@ from shipper.config import Settings
 from shipper.errors import ShipperError
 from shipper.observe.role import ALONE, Role
 from shipper.observe.situation import open_for
+from shipper.observe.troubles import as_seen
+from shipper.policy.state import State
 from shipper.store.db import commits
 from shipper.store.db.engine import database_path, open_engine
 from shipper.store.db.opening import Database
 from shipper.store.db.transactions import interrupt, let_go
 from shipper.store.report import status
-from shipper.store.report.audit import remember
+from shipper.store.report.audit import remember, remembered
 from shipper.store.report.budget import Footprint, footprint
 from shipper.store.report.daemons import RunningDaemon, running_daemons
 from shipper.store.report.verify import broken_rules
@@ -71,6 +73,9 @@ class Backlog:
     purged: int
     held_keys: int
     oldest_pending_seconds: float | None
+    paused: str | None = None
+    """Why the link is paused, as the worst of all living daemons says, with which one says so if
+    others don't; None if it isn't."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +226,9 @@ class _Observer:
         taken = self._footprint_of(database, rows, self._confirmed.at_most(_DAY))
         # In an outbox that has become too large to audit, a broken rule stays broken.
         is_due = self._clock.monotonic() >= self._audit.due and rows <= AUDITED_ROWS
-        if is_due and self._leads():
+        if not self._leads():
+            self._audit.broken = remembered(database)
+        elif is_due:
             self._audit_rows(database)
         return Figures(
             backlogs=tuple(self._backlogs(found)),
@@ -257,7 +264,7 @@ class _Observer:
         stray: list[status.DestinationReport] = []
         for report in found:
             if report.name in self._configured:
-                yield _merged(report.name, [report])
+                yield replace(_merged(report.name, [report]), paused=_paused(report))
             else:
                 stray.append(report)
         if stray:
@@ -275,6 +282,11 @@ def _disk(path: Path, taken: Footprint) -> Disk:
     free, a_day = shutil.disk_usage(path.parent).free, taken.growth.bytes_a_day
     days_left = free / a_day if a_day else None
     return Disk(path.stat().st_size, wal_bytes(path), free, days_left, held(path))
+
+
+def _paused(report: status.DestinationReport) -> str | None:
+    # Without the last error, which names what a receiver said: alerts go to a third party.
+    return as_seen(report, report.reason or "") if report.state == State.PAUSED.value else None
 
 
 def _merged(name: str, found: list[status.DestinationReport]) -> Backlog:

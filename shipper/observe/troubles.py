@@ -96,8 +96,8 @@ def state_of(report: DestinationReport, between: str = ": ") -> str:
     return f"{report.state}{', but ' if report.looks_well else between}{why}"
 
 
-def _as_seen(report: DestinationReport, why: str) -> str:
-    """Return the reason, with the daemon that says so if others don't."""
+def as_seen(report: DestinationReport, why: str) -> str:
+    """Return the reason `why`, with the daemon that says so if others don't."""
     return f"{why}{', ' if why else ''}as {report.said_by} sees it" if report.said_by else why
 
 
@@ -106,9 +106,9 @@ def why_of(report: DestinationReport) -> str:
     if report.is_untried:
         return NEVER_TRIED
     if report.is_failing:
-        return _as_seen(report, failed(report))
+        return as_seen(report, failed(report))
     is_held = report.state == State.HELD.value
-    return _as_seen(report, advice.down(report.reason, None if is_held else report.last_error))
+    return as_seen(report, advice.down(report.reason, None if is_held else report.last_error))
 
 
 def fix_of(report: DestinationReport, place: advice.DestinationPlace) -> str | None:

@@ -27,8 +27,6 @@ from shipper.policy.state import State
 
 ASKED_AGAIN_EVERY = 3600.0
 EVERYTHING_REFUSED = "everything is refused"
-PROBING_AT_ONCE = 2
-"""So many daemons can each probe as often as one alone."""
 
 _PROBED = frozenset({State.OFFLINE, State.PAUSED})
 _DOWN = _PROBED | {State.THROTTLED}
@@ -229,13 +227,13 @@ class Link:
     def _probe_wait(self, chance: float, asked: float | None) -> float:
         """Return how long to wait before the next probe, `asked` seconds if that isn't too soon.
 
-        Each daemon probes for itself. So that all of them together ask no more than twice as often
-        as one would, each of many waits longer.
+        Each daemon probes for itself. Its waits grow on to as many times the longest wait as there
+        are daemons, so that all of them together ask as often as one would.
         """
-        wait = self.probe_backoff.delay(self._probes, chance)
-        if self.daemons > PROBING_AT_ONCE:
-            return max(asked or 0.0, wait * self.daemons / PROBING_AT_ONCE)
-        return asked or wait
+        alone = self.probe_backoff
+        shared = Backoff(alone.min_delay, alone.max_delay * self.daemons)
+        wait = shared.delay(self._probes, chance)
+        return max(asked or 0.0, wait) if self.daemons > 1 else asked or wait
 
     def _enter(self, state: State, reason: str | None, now: float) -> None:
         if state is not self.state:

@@ -38,6 +38,11 @@ class Life(Daemon):
         """Return whether it runs."""
         return self._status is None
 
+    @property
+    def status(self) -> int | None:
+        """Return its exit status; None while it runs."""
+        return self._status
+
     async def ended(self, seconds: float = PATIENCE) -> int:
         """Wait for its end and return the exit status."""
         async with asyncio.timeout(seconds):

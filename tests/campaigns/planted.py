@@ -5,8 +5,8 @@ The campaign has to catch each of them, or it is worth nothing: `test_planted.py
 is in the product for the length of a run.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -27,22 +27,10 @@ from shipper.store.lease.lost import taken_over
 from shipper.store.lease.membership import DaemonRow, StillnessTimer
 from shipper.store.lease.turns import Turn, TurnBook
 from shipper.system.steps import Mark, Steps
+from tests.planting import Plants
 
-Plant = Callable[[], Any]
-PLANTED: dict[str, Plant] = {}
-
-
-def bug(function: Plant) -> Plant:
-    """Add to the planted bugs one that returns a context manager."""
-    PLANTED[function.__name__] = function
-    return function
-
-
-@contextmanager
-def planted(name: str) -> Iterator[None]:
-    """Run with a bug in the product."""
-    with PLANTED[name]():
-        yield
+bug = PLANTED = Plants()
+planted = PLANTED.planted
 
 
 # -- a server that another has taken the place of -------------------------------------------------

@@ -1,16 +1,19 @@
 """Which daemon sent what: the books of a receiver that several daemons of one outbox send to.
 
 It decides which repeats are explained. An event comes again if its answer never came whole, or if the
-daemon that sent it was killed, stood still or was cut off from the database before it recorded the
-answer; and no more events come again for one such trouble than may be in flight. That they come
-before everything else of their keys, and that no two requests of a key overlap, is the ledger's.
+daemon that sent it was killed, stood still or was cut off from the database before it had to have
+recorded the answer, and didn't end cleanly after that. No more events come again for one such trouble
+than may be in flight. That another daemon is in trouble explains nothing. That repeats come before
+everything else of their keys, and that no two requests of a key overlap, is the ledger's.
 """
 
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
+from shipper.daemon.stop_budget import STORE_GRACE
 from shipper.sandbox.api import RequestInfo
 from shipper.sandbox.ledger import AMBIGUOUS, Visit
 from tests.campaigns.books import Books
@@ -18,6 +21,8 @@ from tests.campaigns.lives import Life
 from tests.daemon.harness import API_ID
 
 HEADER = "x-api-id"
+RECORDED_WITHIN: Final = STORE_GRACE
+"""Seconds from an answer until it is recorded, unless its daemon is in trouble."""
 _RECORDED = {"delivery.delivered": "delivered", "delivery.postponed": "postponed"}
 
 
@@ -58,9 +63,20 @@ class Sender:
         lines = (line for line in self.life.lines if line.get("event_id") in {None, key})
         return " | ".join(str(line) for line in lines)[-3000:]
 
-    def trouble_after(self, moment: float) -> Trouble | None:
-        """Return the first trouble that wasn't over before a moment."""
-        found = (one for one in self.troubles if one.ended is None or one.ended >= moment)
+    def trouble_of(self, visit: Visit) -> Trouble | None:
+        """Return the first trouble that can have kept it from recording the answer to a try.
+
+        It wasn't over before the try, and began before the answer had to be recorded. A daemon that
+        has ended cleanly has recorded all answers.
+        """
+        if self.life.status == 0:
+            return None
+        latest = (visit.ended or visit.began) + RECORDED_WITHIN
+        found = (
+            one
+            for one in self.troubles
+            if one.began <= latest and (one.ended is None or one.ended >= visit.began)
+        )
         return next(found, None)
 
     def __str__(self) -> str:
@@ -107,7 +123,7 @@ class SendersBooks(Books):
                     continue
                 sender, by = (self.senders[self._sent_by[one.seq]] for one in (before, after))
                 recorded = outcomes[sender.number][key]
-                trouble = sender.trouble_after(before.began)
+                trouble = sender.trouble_of(before)
                 what = f"{key}, answered {before.status} to {sender} at {before.began:.2f}"
                 if by is not sender and "delivered" in recorded:
                     yield f"{what}, was recorded, and sent again by {by} at {after.began:.2f}"

@@ -68,6 +68,17 @@ async def test_several_daemons_in_trouble(postgres_url: str, tmp_path: Path) -> 
     assert figures.tried["events"]
 
 
+async def test_daemons_that_write_after_their_end_do_not_go_unnoticed(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    """Where a token isn't ended, one that was asleep sends and records what others have sent again."""
+    terms = {"seconds": DAEMONS_SECONDS * 0.8, "lease": 2.0}
+    figures = await daemons(
+        postgres_url, tmp_path, seed=SEED, spares=True, kinds=("asleep",), **terms
+    )
+    assert figures.violations
+
+
 def _outbox(sqlite_url: str, tmp_path: Path) -> str:
     """Return the URL of an outbox in a directory where nothing else is."""
     directory = tmp_path / "outbox"

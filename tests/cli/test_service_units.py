@@ -241,3 +241,19 @@ def test_the_steps_of_a_daemon_are_with_its_own_files(monkeypatch: pytest.Monkey
         " --api-id-file /etc/shipper/no-such-shop.api_id "
     )
     assert steps[-1] == "systemctl enable --now shipper@no-such-shop.service"
+
+
+@pytest.mark.parametrize(
+    ("url", "in_group"), [("sqlite:////var/lib/shop/shop.db", True), ("postgresql:///shop", False)]
+)
+def test_only_beside_a_file_the_application_needs_the_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, *, in_group: bool
+) -> None:
+    """On a server it needs rights of its role instead."""
+    monkeypatch.setattr(service_steps, "_succeeds", lambda *_: False)
+    config = tmp_path / "shop.toml"
+    config.write_text(
+        f'[database]\nurl = "{url}"\n[destinations.default]\nurl = "https://h/"\napi_id = "x"\n'
+    )
+    steps = list(service_steps.next_steps(Machine(PROGRAM, config=config)))
+    assert any(step.startswith("usermod -aG") for step in steps) is in_group

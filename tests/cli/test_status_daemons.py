@@ -24,10 +24,10 @@ from tests.store.joined import ELSEWHERE, HERE, joined
 from tests.store.shipping import ask, until
 
 LATE = "UPDATE shipper_daemon SET expires_at = clock_timestamp() - interval '60 s' WHERE token = 2"
-# The last one is older than the interface of several daemons: scripts use it.
+# The last but one is older than the interface of several daemons: scripts use it.
 FIELDS = {
     *("name", "host", "pid", "version", "shards", "in_flight", "since", "last_seen_seconds"),
-    "unable_to_write_seconds",
+    *("unable_to_write_seconds", "missing"),
 }
 
 
@@ -68,6 +68,7 @@ def test_each_daemon_is_told_with_exactly_the_fields_of_the_interface(
         "version": __version__,
         "shards": 24,
         "in_flight": 1,
+        "missing": False,
         "unable_to_write_seconds": None,
     }
     assert (first["name"], first["pid"], first["shards"]) == ("shop", HERE.pid, 40)
@@ -81,8 +82,8 @@ def test_a_person_reads_a_line_for_each(home: Home, two: Engine) -> None:
     ran = home.call("status")
     told = ran.out + ran.err
     assert f"shop (process {HERE.pid} on {HERE.host}) ships" in told
-    assert f"{HERE.host}): shipper {__version__}, 40 shards, 0 in flight\n" in told
-    missing = r"process 77 on till-2: shipper \S+, 24 shards, 1 in flight, missing: last seen"
+    assert f"{HERE.host}): shipper {__version__}, 40 shards, 0 claimed\n" in told
+    missing = r"process 77 on till-2: shipper \S+, 24 shards, 1 claimed, missing: last seen"
     assert re.search(rf"{missing} 9\d s ago\n", told)
     assert "the others take over its shards within 35 s" in told
 
@@ -92,7 +93,7 @@ def test_one_without_a_shard_waits_and_says_so(home: Home, two: Engine) -> None:
     joined(two, 3, "spare", ELSEWHERE, None)
     told = home.call("status").err
     assert "3 daemons on shop, till-2, spare ship" in told
-    assert "no shard, ready to take over, 0 in flight" in told
+    assert "no shard, ready to take over, 0 claimed" in told
 
 
 @pytest.mark.parametrize("height", [24, 60])
@@ -104,7 +105,7 @@ def test_top_has_a_line_for_each(home: Home, two: Engine, height: int) -> None:
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert "2 daemons on shop, till-2 ship" in lines[0]
     assert [line.rpartition(": ")[2] for line in lines if line.startswith("  process 77")] == [
-        f"shipper {__version__}, 24 shards, 1 in flight"
+        f"shipper {__version__}, 24 shards, 1 claimed"
     ]
     assert len(lines) <= height
     assert ask(two, "SELECT count(*) FROM shipper_daemon") == [(2,)]

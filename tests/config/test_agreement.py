@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipper.advice import differing_settings
 from shipper.config import Settings
-from shipper.config.agreement import MOST, agreement, differences, lacks
+from shipper.config.agreement import MOST, agreement, alarms_differ, differences, lacks
 
 Load = Callable[..., Settings]
 
@@ -22,7 +24,7 @@ api_id = "key-of-erp"
 def test_the_same_configuration_agrees(configured: Load) -> None:
     """Also where another order of the destinations, or another unit, says the same."""
     mine = agreement(configured(more=f"{_ERP}max_rate = 60\ntimeout = '5s'\n"))
-    theirs = agreement(configured(more=f"{_ERP}timeout = '6s'\nmax_rate = 60.0\n"))
+    theirs = agreement(configured(more=f"{_ERP}timeout = 5\nmax_rate = 60.0\n"))
     assert differences(mine, theirs) == []
 
 
@@ -32,11 +34,16 @@ def test_the_same_configuration_agrees(configured: Load) -> None:
         ("max_rate = 5", "destinations.erp.max_rate"),
         ("max_in_flight = 5", "destinations.erp.max_in_flight"),
         ('after_dead_letter = "hold"', "destinations.erp.after_dead_letter"),
+        ("timeout = '5s'", "destinations.erp.timeout"),
         ("retry = {max_attempts = 5}", "destinations.erp.retry.max_attempts"),
         ("[validation]\nmode = 'schema'", "validation.mode"),
         ("[retention]\ndelivered = '1d'", "retention.delivered"),
         ("[retention]\ndead = '90d'", "retention.dead"),
         ("[schedule]\nwindows = '* 8-19 * * *'", "schedule.windows"),
+        ("[alerts]\nwebhook_url = 'https://hooks.example/secret'", "alerts.webhook_url"),
+        ("[alerts]\nheartbeat_url = 'https://hooks.example/secret'", "alerts.heartbeat_url"),
+        ("[alerts]\nheartbeat_every = '5m'", "alerts.heartbeat_every"),
+        ("[alerts]\noldest_pending = '5m'", "alerts.oldest_pending"),
     ],
 )
 def test_a_setting_that_differs_is_named(configured: Load, line: str, name: str) -> None:
@@ -73,6 +80,25 @@ def test_another_address_differs_and_none_is_told(configured: Load) -> None:
     for part in ("erp.example", "https", "tenant", "blue-secret", "key-of-erp", "id-1"):
         assert part not in mine
     assert len(json.loads(mine)["destinations"]["erp"]["url"]) == 8
+
+
+def test_of_alerts_only_whether_there_is_a_url_is_compared(
+    configured: Load, tmp_path: Path
+) -> None:
+    """It is often a secret, also its path; where it is read from makes no difference."""
+    hook = "[alerts]\nwebhook_url = 'https://hooks.example/canary'\n"
+    mine = agreement(configured(more=hook))
+    (tmp_path / "hook").write_text("https://hooks.example/other")
+    (tmp_path / "hook").chmod(0o600)
+    of_file = agreement(configured(more="[alerts]\nwebhook_url_file = 'hook'\n"))
+    assert differences(mine, of_file) == []
+    found = differences(mine, agreement(configured()))
+    assert found == ["alerts.webhook_url"]
+    assert alarms_differ(found)
+    assert "one daemon sends the alarms" in differing_settings(found)
+    assert not alarms_differ(["alerts.oldest_pending"])
+    assert "canary" not in mine
+    assert "hooks.example" not in mine
 
 
 def test_only_some_of_many_differences_are_named(configured: Load) -> None:

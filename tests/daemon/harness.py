@@ -155,8 +155,8 @@ class Shop:
         process = self.application("put", self.url, stdin=lines)
         assert await process.ended() == 0, process.stderr
 
-    async def command(self, *arguments: str) -> Process:
-        """Run another command of shipper to its end."""
+    def begin(self, *arguments: str) -> Process:
+        """Begin another command of shipper."""
         process = Process(
             self.directory,
             self._name(arguments[0]),
@@ -164,6 +164,11 @@ class Shop:
             stdin="",
         )
         self._processes.append(process)
+        return process
+
+    async def command(self, *arguments: str) -> Process:
+        """Run another command of shipper to its end."""
+        process = self.begin(*arguments)
         await process.ended()
         return process
 

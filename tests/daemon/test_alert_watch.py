@@ -2,14 +2,20 @@
 
 from pathlib import Path
 
+import pytest
+from sqlalchemy import Engine
+
 from shipper.config import Settings
 from shipper.drain.tally import Tally
-from shipper.observe.alarms import LOST_FOR, Alarms
+from shipper.observe.alarms import APART, CALM, LOST_FOR, Alarms
 from shipper.observe.alerts import AlarmWatch
 from shipper.observe.health import Health
+from shipper.observe.role import Role
 from shipper.observe.survey import ASK_EVERY, Survey
+from shipper.policy.shares import NOTHING, WHOLE
+from shipper.store.db.transactions import writing
 from tests.observe.clocks import Hand
-from tests.observe.test_survey import settings_for
+from tests.observe.test_survey import insert, settings_for
 
 
 class _Turning:
@@ -63,6 +69,34 @@ async def test_a_disk_that_stands_still_is_an_alarm(sqlite_url: str, tmp_path: P
     tally.turned(0.001, clock.now, clock.now)
     clock.now += 1.0
     assert await watching.look(alarms) == []
+    await survey.aclose()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_one_that_does_not_lead_judges_in_silence(
+    database_url: str, engine: Engine, tmp_path: Path
+) -> None:
+    """And sends no heartbeat; once it leads, it goes on from there."""
+    clock, shares = Hand(), NOTHING
+    settings = settings_for(database_url, tmp_path)
+    survey, alarms = Survey(settings, clock, None, Role(lambda: shares)), Alarms()
+    tally = Tally(clock.monotonic())
+    watching = watch(settings, survey, clock, tally)
+    insert(engine, "stray")
+    assert await watching.look(alarms) == []
+    assert not watching.is_well
+    clock.now += 2 * APART
+    tally.turned(0.001, clock.now, clock.now)
+    assert await watching.look(alarms) == []
+    shares = WHOLE
+    assert await watching.look(alarms) == []
+    with writing(engine) as tx:
+        tx.exec_driver_sql("DELETE FROM shipper_outbox")
+    clock.now += CALM
+    tally.turned(0.001, clock.now, clock.now)
+    ended = [(one.condition.alarm, one.change) for one in await watching.look(alarms)]
+    assert ("unconfigured", "ended") in ended
+    assert {change for _, change in ended} == {"ended"}
     await survey.aclose()
 
 

@@ -181,6 +181,26 @@ async def test_only_one_does_the_chores_also_after_it_stood_still(shop: Shop) ->
     shop.assert_flawless(repeats=0)
 
 
+async def test_a_drain_leaves_all_to_a_daemon_that_starts_meanwhile(shop: Shop) -> None:
+    """It does no chores, so it must not lead; from then on it only watches."""
+    crew = Crew(shop)
+    assert await (await shop.command("hold", "--destination", "default")).ended() == 0
+    shop.add(*several(USERS, 2))
+    drain = shop.begin("drain", "--timeout", "60s")
+    await until(lambda: sum(crew.shares().values()) == 64)
+    one = crew.start("one")
+    await until(lambda: crew.shares() == {"one": 64})
+    assert drain.is_alive
+    assert await (await shop.command("release", "--destination", "default")).ended() == 0
+    assert await drain.ended() == 0, drain.stderr
+    assert f"one (process {one.pid} on" in drain.stderr
+    assert "ships this outbox; watching it" in drain.stderr
+    assert not one.said("daemon.took_over")
+    await crew.end(one)
+    assert shop.counts() == {"delivered": USERS * 2}
+    shop.assert_flawless(repeats=0)
+
+
 async def test_they_share_through_a_pooler_in_transaction_mode(shop: Shop) -> None:
     """One that stops gives all to the other, and one that comes back joins again."""
     with pooling(shop.url, "transaction", 6) as pooled:

@@ -124,8 +124,8 @@ def test_one_daemon_is_not_listed(engine: Engine) -> None:
 def test_two_are_listed_with_their_versions_and_shards(engine: Engine) -> None:
     """And nothing is wrong."""
     _two(engine)
-    first = f"shop (process {HERE.pid} on {HERE.host}) (5.1.0, 32 shards, 0 in flight)"
-    second = "process 77 on till-2 (5.1.0, 32 shards, 0 in flight)"
+    first = f"shop (process {HERE.pid} on {HERE.host}) (5.1.0, 32 shards, 0 claimed)"
+    second = "process 77 on till-2 (5.1.0, 32 shards, 0 claimed)"
     assert _told(engine) == [("OK", f"daemons: 2 share the outbox: {first}, {second}")]
 
 
@@ -177,7 +177,7 @@ def test_more_daemons_than_shards_wait_and_it_says_so(engine: Engine) -> None:
     tamper(engine, "UPDATE shipper_shard SET token = shard + 1")
     (_, many), (level, waiting) = _told(engine)
     assert many.startswith("daemons: 65 share the outbox: ")
-    assert many.endswith("1 shard, 0 in flight) and 57 more")
+    assert many.endswith("1 shard, 0 claimed) and 57 more")
     assert "\x1b" not in many
     assert level == "OK"
     assert waiting.startswith("shards: there are 64 shards, and 65 daemons: 1 daemon waits for")

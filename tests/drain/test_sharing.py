@@ -1,6 +1,7 @@
 """What a daemon does when shards go to other daemons, and come: its limits, probes, and log."""
 
 import asyncio
+import random
 from collections.abc import Callable
 from math import inf
 from typing import Any, cast
@@ -17,7 +18,6 @@ from shipper.drain.wait import Rhythm
 from shipper.errors import StoreUnavailable
 from shipper.policy.backoff import Backoff
 from shipper.policy.link import Link
-from shipper.policy.outcome import Kind, Outcome
 from shipper.policy.pace import Pace
 from shipper.policy.shares import ALL_SHARDS, NOTHING, WHOLE, EndedDaemon, Shares
 from shipper.policy.state import State
@@ -25,7 +25,7 @@ from shipper.store.drain.messages import Holds, Page, PendingRow, Pulse, Work
 from shipper.system.steps import Steps, whole
 from tests.carriers import landed
 from tests.drain.test_route import Clock, event, route, see
-from tests.policy.link_parts import DOWN_BY, Bench
+from tests.policy.link_parts import BARE, DOWN_BY, Bench
 
 HALF = frozenset(range(32))
 REST = ALL_SHARDS - HALF
@@ -82,31 +82,64 @@ def test_a_ramp_that_has_passed_a_smaller_limit_stops_there() -> None:
 # -- probes ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", DOWN_BY)
-@pytest.mark.parametrize("daemons", [1, 2, 3, 8, 64])
-def test_all_daemons_together_probe_at_most_twice_as_often_as_one(
+LONGEST = 60.0  # seconds between two probes of a daemon that is alone, at most
+
+
+def asked_by_one(state: State, daemons: int, hours: int, chance: random.Random) -> int:
+    """Return how often one of them asks a receiver that has been down for so many hours."""
+    bench, asked = Bench(Link(8, Backoff(1.0, LONGEST), daemons=daemons)), 0
+    bench.go("first", DOWN_BY[state])
+    while (hour := bench.now / 3600.0) < 2 * hours:
+        asked += hour >= hours
+        bench.probe("next", BARE, chance.random())
+    return asked
+
+
+@pytest.mark.parametrize("state", [State.PAUSED, State.THROTTLED])
+@pytest.mark.parametrize("daemons", [1, 2, 3, 5, 8, 64])
+def test_all_daemons_together_probe_at_most_twice_in_the_longest_wait(
     state: State, daemons: int
 ) -> None:
-    """Once their waits have grown."""
-    bench = Bench(Link(8, Backoff(1.0, 60.0)))
-    bench.link.daemons = daemons
-    for number in range(5):
-        bench.go(f"down{number}", DOWN_BY[state])
-    for number in range(20):
-        bench.probe(f"probe{number}", Outcome(Kind.TRANSIENT, "closed"), chance=1.0)
-    assert daemons / bench.wait() <= 2 / 60.0 + 1e-9
-    assert bench.wait() == 60.0 * max(1.0, daemons / 2)
+    """Twice in `probe_max_delay` on average, whatever their waits are; and hardly less often."""
+    seeds, hours = 128, daemons
+    asked = [asked_by_one(state, daemons, hours, random.Random(seed)) for seed in range(seeds)]
+    together = sum(asked) * daemons / seeds
+    most = 2 * hours * 3600.0 / LONGEST
+    assert 0.97 * most < together < 1.01 * most
 
 
-def test_among_many_daemons_a_pause_that_was_asked_for_is_never_cut_short() -> None:
+@pytest.mark.parametrize("daemons", [2, 8])
+def test_the_first_probes_of_one_of_many_come_as_soon_as_those_of_one(daemons: int) -> None:
+    """A short failure doesn't last longer because there are more daemons."""
+    alone, one = (Bench(Link(8, Backoff(1.0, LONGEST), daemons=n)) for n in (1, daemons))
+    for bench in (alone, one):
+        bench.go("first", DOWN_BY[State.PAUSED], chance=0.9)
+    for number in range(4):
+        assert one.wait() == alone.wait()
+        for bench in (alone, one):
+            bench.probe(f"probe{number}", BARE, chance=0.9)
+
+
+def test_no_daemon_waits_longer_than_its_turn_among_all() -> None:
+    """However long the receiver is down."""
+    bench = Bench(Link(8, Backoff(1.0, LONGEST), daemons=8))
+    bench.go("first", DOWN_BY[State.PAUSED])
+    for number in range(100):
+        bench.probe(f"probe{number}", BARE, chance=1.0)
+    assert bench.wait() == 8 * LONGEST
+
+
+@pytest.mark.parametrize("daemons", [2, 8])
+def test_among_many_daemons_a_pause_that_was_asked_for_is_never_cut_short(daemons: int) -> None:
     """It may be longer, because each of them asks."""
-    bench = Bench(Link(8, Backoff(1.0, 60.0)))
-    bench.link.daemons = 8
+    bench = Bench(Link(8, Backoff(1.0, LONGEST), daemons=daemons))
     bench.go("a", DOWN_BY[State.THROTTLED])
     assert bench.wait() == 30.0
     for number in range(10):
-        bench.probe(f"probe{number}", DOWN_BY[State.THROTTLED], chance=1.0)
-    assert bench.wait() == 240.0
+        bench.probe(f"probe{number}", DOWN_BY[State.THROTTLED])
+        assert bench.wait() == 30.0
+    bench.probe("last", DOWN_BY[State.THROTTLED], chance=1.0)
+    assert bench.wait() == daemons * LONGEST
 
 
 def test_an_operators_release_probes_at_once_however_many_daemons_there_are() -> None:
@@ -181,7 +214,7 @@ class Others:
     attends = True
     shares = WHOLE
 
-    def __init__(self, *answers: Shares | Exception) -> None:
+    def __init__(self, *answers: Shares | Exception | None) -> None:
         self.answers = list(answers)
         self.gave: list[frozenset[int]] = []
 
@@ -190,7 +223,7 @@ class Others:
         yield from ()
         return []
 
-    def attend(self, gave: frozenset[int]) -> Shares:
+    def attend(self, gave: frozenset[int]) -> Shares | None:
         """Return the next answer; the last one again and again."""
         self.gave.append(gave)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -262,6 +295,17 @@ async def test_beside_others_a_daemon_asks_every_second_whether_they_live() -> N
     clock.now += 60.0
     answer = await talk(Work(now=0.0), [], stop, gave=REST)
     assert (len(queue.gave), answer.shares) == (asked, None)
+
+
+async def test_a_daemon_that_cannot_change_shards_now_tries_again_with_the_next_exchange() -> None:
+    """What it gives back is still its own until then."""
+    queue, clock = Others(WHOLE, None, GIVING, None, Shares(HALF, 2)), Moving()
+    talk, stop = exchange(queue, clock, [1, 2]), asyncio.Event()
+    answers = [
+        (await talk(Work(now=0.0), [], stop, gave=gave)).shares
+        for gave in (frozenset(), frozenset(), frozenset(), REST, REST)
+    ]
+    assert answers == [WHOLE, None, GIVING, None, Shares(HALF, 2)]
 
 
 async def test_a_change_is_not_forgotten_when_the_database_is_away(

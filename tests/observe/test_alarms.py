@@ -6,8 +6,10 @@ import pytest
 
 from shipper.config import AlertSettings
 from shipper.observe.alarms import (
+    APART,
     CALM,
     LOST_FOR,
+    MISSING_FOR,
     REMIND_EVERY,
     WORSE_EVERY,
     Alarms,
@@ -15,10 +17,13 @@ from shipper.observe.alarms import (
     Known,
     conditions,
 )
+from shipper.observe.role import Role
 from shipper.observe.survey import UNCONFIGURED, Backlog, Disk, Figures
-from shipper.observe.troubles import COMMIT_LONG, OPEN_LONG
+from shipper.observe.troubles import COMMIT_LONG, NAMED, OPEN_LONG
+from shipper.policy.shares import NOTHING as NOTHING_HELD
 from shipper.policy.state import State
 from shipper.store.report.budget import Footprint
+from shipper.store.report.daemons import RunningDaemon
 from shipper.store.report.facts import Growth
 
 WALL = 1_800_000_000.0
@@ -126,6 +131,42 @@ def test_alarms_of_two_destinations_are_two() -> None:
     assert ended.since == WALL + 10.0
 
 
+# -- several daemons -------------------------------------------------------------------------------
+
+LEADS = Role(lease=35.0)
+FOLLOWS = Role(lambda: NOTHING_HELD, 35.0)
+
+
+def sent(alarms: Alarms, now: float, role: Role, *wrong: Condition) -> list[tuple[str, str]]:
+    """Return the alarms that a daemon in this role sends, and their changes."""
+    notices = alarms.due(alarms.update(wrong, now, WALL + now), now, role)
+    return [(notice.condition.alarm, notice.change) for notice in notices]
+
+
+def test_the_next_one_that_leads_begins_no_alarm_anew_and_ends_it() -> None:
+    """The one before has sent that it began."""
+    alarms = Alarms()
+    assert sent(alarms, 0.0, FOLLOWS, PAUSED) == []
+    assert sent(alarms, 600.0, FOLLOWS, PAUSED) == []
+    assert sent(alarms, 605.0, LEADS, PAUSED) == []
+    assert sent(alarms, 605.0 + CALM, LEADS) == [("link_paused", "ended")]
+
+
+def test_what_changes_while_no_daemon_leads_is_sent_by_the_next_one() -> None:
+    """Each change once, however often it looks then; older ones aren't sent a second time."""
+    alarms, lost = Alarms(), Condition("budget", None, "…")
+    assert sent(alarms, 0.0, FOLLOWS, PAUSED) == []
+    now = 200.0 + CALM
+    assert sent(alarms, 200.0, FOLLOWS, lost) == []
+    assert sent(alarms, now, FOLLOWS, lost) == []  # the link's alarm ends
+    dead = Condition("dead_letters", "default", "…", level=1)
+    assert sent(alarms, now + LEADS.lease + APART, LEADS, lost, dead) == [
+        ("link_paused", "ended"),
+        ("dead_letters", "started"),
+    ]
+    assert sent(alarms, now + LEADS.lease + APART + 5.0, LEADS, lost, dead) == []
+
+
 # -- what is wrong ---------------------------------------------------------------------------------
 
 
@@ -142,6 +183,33 @@ def test_a_paused_link_is_an_alarm_at_once() -> None:
     """With the reason that the link gives."""
     links: dict[str, tuple[State, str | None]] = {"default": (State.PAUSED, "http-401: HTTP 401")}
     assert wrong(known(links)) == [(PAUSED.alarm, PAUSED.text)]
+
+
+def test_a_link_that_only_another_daemon_sees_paused_is_an_alarm() -> None:
+    """With which one says so; an own view is told as all daemons together tell it, once."""
+    seen = figures()
+    theirs = replace(seen.backlogs[0], paused="http-401: HTTP 401, as till-2 sees it")
+    seen = replace(seen, backlogs=(theirs,))
+    told = f"{PAUSED.text}, as till-2 sees it"
+    assert wrong(known(seen=seen)) == [(PAUSED.alarm, told)]
+    links: dict[str, tuple[State, str | None]] = {"default": (State.PAUSED, "http-401: HTTP 401")}
+    assert wrong(known(links, seen)) == [(PAUSED.alarm, told)]
+
+
+def test_daemons_that_are_missing_are_one_alarm() -> None:
+    """Only once their leases have been over for a minute: systemd starts one anew within that."""
+    there = RunningDaemon("shop", "shop", 1, "1", 0.0, 1.0, lease_seconds=35.0)
+    late = 35.0 + MISSING_FOR
+    silent = replace(there, name="till-2", is_missing=True, last_seen_seconds=late)
+    gone = replace(silent, name="till-3", is_gone=True)
+    early = replace(gone, last_seen_seconds=late - 1.0)
+    seen = replace(figures(), daemons=(there, silent, gone, early))
+    assert wrong(known(seen=seen)) == [("daemon_missing", f"{silent.absence}; {gone.absence}")]
+    assert wrong(known(seen=replace(seen, daemons=(there, early)))) == []
+    seen = replace(seen, daemons=(gone,) * (NAMED + 2))
+    [condition] = conditions(known(seen=seen), AlertSettings())
+    assert condition.level == NAMED + 2
+    assert condition.text.endswith("; and 2 more")
 
 
 def test_an_event_that_waits_too_long_is_an_alarm() -> None:

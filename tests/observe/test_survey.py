@@ -12,14 +12,19 @@ from sqlalchemy import Engine, create_engine, text
 
 from shipper.config import Settings, load
 from shipper.observe import survey as module
+from shipper.observe.role import Role
 from shipper.observe.situation import gather
 from shipper.observe.survey import ASK_EVERY, UNCONFIGURED, Audit, Backlog, Figures, Survey
 from shipper.observe.troubles import judge
+from shipper.policy.shares import NOTHING, WHOLE
 from shipper.store.db.engine import open_engine
 from shipper.store.db.transactions import reading, writing
+from shipper.store.report.audit import remember
 from shipper.store.report.status import Blocker
 from tests.daemon.processes import eventually
 from tests.observe.clocks import Hand
+from tests.store.daemons import tamper
+from tests.store.joined import ELSEWHERE, HERE, joined
 
 EVENT = '{"type":"view","view":{}}'
 
@@ -159,6 +164,31 @@ async def test_what_nobody_has_configured_is_one_destination(
     assert (stray.destination, stray.pending) == (UNCONFIGURED, 20)
 
 
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_a_link_is_paused_if_any_of_the_daemons_says_so(
+    engine: Engine, survey: Survey, clock: Present
+) -> None:
+    """With the name of that daemon; an operator's hold, and a stray destination, are no pause."""
+    insert(engine, "default", "stray")
+    joined(engine, 1, "shop", HERE, None)
+    joined(engine, 2, "till-2", ELSEWHERE, None)
+    tamper(engine, "UPDATE shipper_shard SET token = 1 + shard % 2")
+    seen_as = (
+        "INSERT INTO shipper_link (token, name, state, reason, since, updated_at, last_error)"
+        " VALUES (:token, 'default', :state, :reason, now(), now(), 'what the receiver said')"
+    )
+    tamper(engine, seen_as, token=1, state="ready", reason=None)
+    tamper(engine, seen_as, token=2, state="paused", reason="http-401: HTTP 401")
+    told = [backlog.paused for backlog in (await seen(survey)).backlogs]
+    assert told == ["http-401: HTTP 401, as process 77 on till-2 sees it", None]
+    tamper(engine, "UPDATE shipper_link SET state = 'paused', reason = 'http-401: HTTP 401'")
+    clock.now += ASK_EVERY
+    assert (await seen(survey)).backlogs[0].paused == "http-401: HTTP 401"
+    tamper(engine, "INSERT INTO shipper_destination (name, held) VALUES ('default', 1)")
+    clock.now += ASK_EVERY
+    assert (await seen(survey)).backlogs[0].paused is None
+
+
 async def test_the_disk_is_told_where_it_is_ours(survey: Survey, database_url: str) -> None:
     """The file of an SQLite outbox lies beside us; a server's is its own matter."""
     disk = (await seen(survey)).disk
@@ -191,6 +221,22 @@ async def test_once_a_day_it_asks_whether_the_invariants_hold(
     assert (await seen(watched)).broken == ()
     await watched.aclose()
     await unwatched.aclose()
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_the_next_one_that_leads_knows_what_the_last_audit_found(
+    database_url: str, tmp_path: Path, engine: Engine, clock: Present
+) -> None:
+    """Its own is due later, and no alarm ends meanwhile."""
+    remember(engine, ["counters"], clock.wall())
+    shares, audit = NOTHING, Audit.first(clock)
+    settings = settings_for(database_url, tmp_path)
+    survey = Survey(settings, clock, audit, Role(lambda: shares))
+    assert (await seen(survey)).broken == ("counters",)
+    shares = WHOLE
+    clock.now += ASK_EVERY
+    assert (await seen(survey)).broken == ("counters",)
+    await survey.aclose()
 
 
 async def test_what_was_broken_is_still_so_after_a_reload(

@@ -23,6 +23,7 @@ from shipper.store.drain.look import Looks
 from shipper.store.drain.queue import Queue
 from shipper.store.lease.lease import Owner
 from tests.evidence import Process
+from tests.simulation.crew_bounds import Bounds
 from tests.simulation.crew_database import CrewRunner, Server, Wire, WorkQueue, attach
 from tests.simulation.crew_network import Berth, Seas
 from tests.simulation.crew_scenario import Voyage
@@ -80,6 +81,7 @@ class Sailor:
         self.clock = SailorClock(crew.loop, f"{crew.voyage.seed} sailor {number}")
         self.wire = Wire(number, crew.dice)
         self.wire.die = self.kill
+        self.wire.hurt = lambda: crew.bounds.changed("hurt")
         self.work = WorkQueue(crew.loop, self.wire, crew.voyage.slow)
         self.work.is_stopped = lambda: self.stands_still
         self.stop = asyncio.Event()
@@ -112,6 +114,7 @@ class Sailor:
             self.evidence.end, self.evidence.ended = how, self.crew.loop.time()
             self.evidence.stop_took = self.crew.loop.time() - self._asked
             self.crew.note(f"ended {self.evidence.number} {how}")
+            self.crew.bounds.changed("stopped" if how == "stopped" else "gone")
 
     def kill(self) -> None:
         """End it at once."""
@@ -135,6 +138,8 @@ class Sailor:
 
     def go_on(self) -> None:
         """Do what should have been done meanwhile."""
+        if self.stands_still:
+            self.crew.bounds.changed("hurt")
         self.stands_still = False
         self.crew.loop.go_on(self.postponed)
 
@@ -161,11 +166,19 @@ class Crew:
         self.highest = dict(self.limits)
         self.lives: list[asyncio.Task[None]] = []
         self.leaders: list[str] = []
+        self.bounds = Bounds(loop, voyage, server.reader, self._settled)
         loop.on_task = _adopt
 
     def alive(self) -> list[Sailor]:
         """Return the daemons that are there, also those that stand still."""
         return [sailor for sailor in self.sailors if sailor.is_alive]
+
+    def _settled(self) -> list[int] | None:
+        """Return the tokens of the daemons, None while one of them can't do its part."""
+        alive = [one for one in self.alive() if one.queue is not None]
+        if any(one.stands_still or one.wire.is_cut or one.stop.is_set() for one in alive):
+            return None
+        return [one.token for one in alive]
 
     def start(self) -> Sailor:
         """Start another daemon."""
@@ -216,6 +229,7 @@ class Crew:
                     return
                 await asyncio.sleep(0.5)
         sailor.queue = queue
+        self.bounds.changed("joined")
         looks = Looks(engine, lambda: queue.token)
         links = {row.destination: row for row in await self._insist(sailor, looks.links)}
         sailor.dispatcher = dispatcher = Dispatcher(

@@ -28,7 +28,7 @@ T = TypeVar("T")
 _TABLES = (
     "shipper_outbox", "shipper_attempt", "shipper_claim", "shipper_count", "shipper_daemon",
     "shipper_destination", "shipper_hold", "shipper_link", "shipper_minute", "shipper_touched",
-    "shipper_turn",
+    "shipper_turn", "shipper_gone",
 )  # fmt: skip
 _DIARY = (
     "CREATE TABLE diary (number bigint GENERATED ALWAYS AS IDENTITY, who int, is_one boolean,"
@@ -126,6 +126,8 @@ class Wire:
         self.dies_in: int | None = None
         """Before which of its next transactions the process dies."""
         self.die: Callable[[], None] = lambda: None
+        self.hurt: Callable[[], None] = lambda: None
+        """Called when a transaction fails."""
         self.others: Callable[[], None] = lambda: None
 
     def before(self) -> None:
@@ -140,12 +142,14 @@ class Wire:
             raise StoreUnavailable("the process is gone")
         if self.is_cut or self.fails_before > 0:
             self.fails_before = max(0, self.fails_before - 1)
+            self.hurt()
             raise StoreUnavailable("no way to the server")
 
     def after(self) -> None:
         """Lose the answer to a commit."""
         if self.is_cut or self.fails_after > 0:
             self.fails_after = max(0, self.fails_after - 1)
+            self.hurt()
             raise StoreUnavailable("the answer was lost")
 
 

@@ -4,38 +4,31 @@ Each plants its bug in the product for the length of a run. `test_crew.py` has t
 each; `python -m tests.simulation.crew_runs --mutants` looks for them anew.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
 from sqlalchemy import text
 
-from shipper.drain import lookahead, route
+from shipper.drain import exchange, lookahead, route
+from shipper.drain.exchange import Exchange
 from shipper.drain.lookahead import Lookahead
 from shipper.drain.sharing import Sharing
+from shipper.policy.link import Link
 from shipper.policy.shares import Shares
+from shipper.store.db.dialect import POSTGRES
+from shipper.store.db.statement import Statement
 from shipper.store.drain.numbers import BlocksOfNumbers
+from shipper.store.drain.queue import Queue
 from shipper.store.lease import membership
 from shipper.store.lease import membership_statements as sql
-from shipper.store.lease.membership import DaemonRow, Membership
+from shipper.store.lease.membership import DaemonRow, Membership, StillnessTimer
+from tests.planting import Plants
 from tests.simulation.crew import SAILOR
 
-Plant = Callable[[], Any]
-MUTANTS: dict[str, Plant] = {}
-
-
-def mutant(function: Plant) -> Plant:
-    """Add to the mutants one that returns a context manager."""
-    MUTANTS[function.__name__] = function
-    return function
-
-
-@contextmanager
-def planted(name: str) -> Iterator[None]:
-    """Run with a bug in the product."""
-    with MUTANTS[name]():
-        yield
+mutant = MUTANTS = Plants()
+planted = MUTANTS.planted
 
 
 @contextmanager
@@ -55,14 +48,16 @@ def a_token_is_not_ended_before_its_shards_move() -> Any:
     real, leaves = sql.END, Membership.leave
     hide = text("UPDATE shipper_daemon SET name = 'ended' WHERE token = :token")
     seen = str(sql.DAEMONS).replace("AS d ORDER", "AS d WHERE name <> 'ended' ORDER")
+    standing = sql.STANDING._sql.replace(str(sql.DAEMONS), seen)
 
     def leave(self: Membership, tx: Any, token: int) -> None:
         with patch.object(sql, "END", real):
             leaves(self, tx, token)
 
     return _all(
-        patch.object(sql, "END", (hide, *real[1:-1])),
+        patch.object(sql, "END", (hide, *real[1:-2], real[-1])),
         patch.object(sql, "DAEMONS", text(seen)),
+        patch.object(sql, "STANDING", Statement(POSTGRES, standing)),
         patch.object(Membership, "leave", leave),
     )
 
@@ -164,4 +159,38 @@ def a_dead_daemon_keeps_its_shards() -> Any:
 @mutant
 def probes_are_not_spread() -> Any:
     """Each daemon probes a receiver that is down as often as if it were alone."""
-    return patch("shipper.policy.link.PROBING_AT_ONCE", 1_000)
+
+    def wait(self: Link, chance: float, asked: float | None) -> float:
+        return asked or self.probe_backoff.delay(self._probes, chance)
+
+    return patch.object(Link, "_probe_wait", wait)
+
+
+@mutant
+def a_newcomer_waits_for_its_share() -> Any:
+    """The others look rarely who is there, and notice no change between."""
+
+    def _is_attention_due(self: Exchange, talk: Any, _pulse: Any, now: float) -> bool:
+        return bool(talk.gave) or now >= self._attend_at
+
+    return _all(
+        patch.object(exchange, "_ATTEND_EVERY", 8.0),
+        patch.object(Exchange, "_is_attention_due", _is_attention_due),
+    )
+
+
+@mutant
+def a_daemon_that_stops_gives_nothing_back() -> Any:
+    """Its shards are free when its lease is over, as if it had died."""
+    return patch.object(Queue, "release", lambda _self: None)
+
+
+@mutant
+def a_dead_daemon_has_its_shards_for_three_leases() -> Any:
+    """The others wait much longer than it has promised."""
+
+    def left(self: StillnessTimer, row: DaemonRow) -> float:
+        return original(self, row._replace(ttl=3 * row.ttl))
+
+    original = StillnessTimer.left
+    return patch.object(StillnessTimer, "left", left)

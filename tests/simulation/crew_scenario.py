@@ -6,7 +6,7 @@ when. It must never look at a run: a seed is one scenario.
 
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.simulation.scenario import Api, Weather
 
@@ -60,11 +60,8 @@ class Voyage:
     inserts: tuple[Insert, ...]
     troubles: tuple[Trouble, ...]
     kinds: frozenset[str]
-
-    @property
-    def end(self) -> float:
-        """Return when the troubles are over."""
-        return _SECONDS
+    end: float = _SECONDS
+    """When the troubles are over."""
 
 
 def embark(seed: int) -> Voyage:
@@ -130,6 +127,22 @@ def outage(seed: int) -> Voyage:
         troubles=(),
         kinds=frozenset({"outage"}),
     )
+
+
+def calm(seed: int) -> Voyage:
+    """Return one in which daemons come, stop and die, each long after the last such change."""
+    dice = random.Random(f"calm {seed}")
+    whole = embark(seed)
+    at, troubles = _CALM["join"], []
+    for kind in dice.sample(sorted(_CALM), len(_CALM)):
+        # Which is killed at once, and not followed by another.
+        troubles.append(Trouble(at, kind, dice.choice((3, 9, 15)), 0.0))
+        at += _CALM[kind]
+    return replace(whole, daemons=3, troubles=tuple(troubles), kinds=frozenset({"calm"}), end=at)
+
+
+_CALM = {"join": 8.0, "stop": 4.0, "crash": 13.0}
+"""The changes, and a time that is longer than each may take (see `crew_bounds`)."""
 
 
 def _inserts(

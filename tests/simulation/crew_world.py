@@ -23,7 +23,7 @@ from tests.simulation.crew import Crew, CrewLoop
 from tests.simulation.crew_database import Server, losing_answers
 from tests.simulation.crew_network import sea
 from tests.simulation.crew_operators import CrewOperators
-from tests.simulation.crew_scenario import Insert, Voyage, embark, insert, outage
+from tests.simulation.crew_scenario import Insert, Voyage, calm, embark, insert, outage
 from tests.simulation.crew_troubles import Storm
 from tests.simulation.network import digest
 from tests.simulation.virtual import EPOCH
@@ -31,6 +31,8 @@ from tests.simulation.world import Result
 
 OUTAGE = 1_000_000
 """From this seed on, the receiver is down all the time, and probes are counted."""
+CALM = 2_000_000
+"""From this seed on, one change of the crew comes after the other."""
 PATIENCE = 90.0
 HEARTBEAT = 2.0
 BALANCED_WITHIN = 30.0
@@ -49,7 +51,7 @@ class Space:
 
 def run(seed: int, server: Server) -> Result:
     """Run a seed from its beginning to its end."""
-    voyage = outage(seed) if seed >= OUTAGE else embark(seed)
+    voyage = (calm if seed >= CALM else outage if seed >= OUTAGE else embark)(seed)
     loop = CrewLoop()
     server.empty()
     try:
@@ -220,6 +222,7 @@ class CrewWorld:
             *found,
             *self.found[:5],
             *self.crew.leaders[:5],
+            *self.crew.bounds.broken[:5],
             *seas.strays[:5],
             *invariants.nothing_is_lost(self.written, rows),
             *invariants.nothing_is_a_phantom(requests, self.written, processes),
@@ -254,6 +257,7 @@ class CrewWorld:
                 "virtual seconds": int(self.loop.time()),
                 "repeats": len(requests) - len({r.id for r in requests}),
                 **Counter(f"ended: {process.end}" for process in processes),
+                **Counter(f"bound: {why}" for why in self.crew.bounds.asked),
             }
         )
         return Result(self.voyage.seed, found, self.trace, self.counts + counts)

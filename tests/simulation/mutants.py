@@ -6,8 +6,7 @@ for them anew.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -48,22 +47,10 @@ from shipper.store.lease.claims import ClaimBook
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.sole import Sole
 from shipper.system.steps import Mark, Steps
+from tests.planting import Plants
 
-Plant = Callable[[], Any]
-MUTANTS: dict[str, Plant] = {}
-
-
-def mutant(function: Plant) -> Plant:
-    """Add to the mutants one that returns a context manager."""
-    MUTANTS[function.__name__] = function
-    return function
-
-
-@contextmanager
-def planted(name: str) -> Iterator[None]:
-    """Run with a bug in the product."""
-    with MUTANTS[name]():
-        yield
+mutant = MUTANTS = Plants()
+planted = MUTANTS.planted
 
 
 # -- the way of an event --------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """A machine with a real systemd as its first process: this one's files, booted by systemd-nspawn.
 
 What it writes goes to an overlay in memory and is gone with it. It shares the network, so that
-what runs inside reaches what a test serves on 127.0.0.1. Needs root; nothing of it outlives its
-`close`, whatever happened inside.
+what runs inside reaches what a test serves on 127.0.0.1. It has a cgroup of its own: two systemds
+that shared one would end each other's services. Needs root; nothing of it outlives its `close`,
+whatever happened inside.
 """
 
 import asyncio
+import itertools
 import os
 import shutil
 import signal
@@ -26,6 +28,10 @@ _COMMAND_SECONDS = 60.0
 _STATES = frozenset({"running", "degraded"})
 _PATH = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
 _REBOOTS = 133  # what systemd-nspawn ends with
+# Of cgroup v1 systemd's own hierarchy, and v2 beside it; or v2 alone.
+_HIERARCHIES = ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup")
+_IN_CGROUPS = 'for file in $CGROUPS; do echo $$ >"$file" || exit; done; exec "$@"'
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,9 @@ class Machine:
         self._directory = directory
         self._options = options
         self._console = directory / "console"
+        self.name = f"shipper-test-{os.getpid()}-{next(_numbers)}"
+        there = [Path(one) for one in _HIERARCHIES if Path(one, "cgroup.procs").exists()]
+        self._cgroups = [hierarchy / self.name for hierarchy in there]
         self.root = directory / "root"
         self._nspawn: subprocess.Popen[bytes] | None = None
 
@@ -73,23 +82,30 @@ class Machine:
         for place in ("etc/systemd/system", "var/log/journal", PYTHON[1:], LIBRARIES[1:]):
             (self.root / place).mkdir(parents=True, exist_ok=True)
         (self.root / "etc/machine-id").write_text("")
+        self.write("/etc/hostname", f"{self.name}\n")
         # A Python may look for its library where it was built, which nobody but root may read.
         self.write("/etc/ld.so.conf.d/00-python.conf", f"{PYTHON}/lib\n")
 
     async def boot(self) -> None:
         """Start it and wait until everything in it has."""
         libraries = next(path for path in sys.path if path.endswith("site-packages"))
+        for cgroup in self._cgroups:
+            _remove(cgroup)  # with what an earlier boot has left in it
+            cgroup.mkdir()
+        entries = " ".join(str(cgroup / "cgroup.procs") for cgroup in self._cgroups)
         with self._console.open("ab") as console:
             self._nspawn = subprocess.Popen(
                 [
+                    *("sh", "-c", _IN_CGROUPS, "sh"),
                     *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit"),
-                    *(f"--directory={self.root}", f"--machine=shipper-test-{os.getpid()}"),
+                    *(f"--directory={self.root}", f"--machine={self.name}"),
                     *("--resolv-conf=off", "--timezone=off", "--link-journal=no"),
                     f"--bind-ro={sys.base_prefix}:{PYTHON}",
                     f"--bind-ro={libraries}:{LIBRARIES}",
                     *self._options,
                     *("--console=pipe", "systemd.unit=multi-user.target"),
                 ],
+                env=os.environ | {"CGROUPS": entries},
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
@@ -107,16 +123,19 @@ class Machine:
 
     async def cut_power(self) -> None:
         """End all of it at once, and boot it anew."""
-        self._kill()
+        self.lose_power()
         await self.boot()
 
     def close(self) -> None:
-        """End it, and take the overlay away."""
-        self._kill()
+        """End it, and take the overlay and the cgroup away."""
+        self.lose_power()
+        for cgroup in self._cgroups:
+            _remove(cgroup)
         for mounted in (self.root, self._directory):
             subprocess.run(["umount", "--lazy", str(mounted)], check=False, capture_output=True)
 
-    def _kill(self) -> None:
+    def lose_power(self) -> None:
+        """End all of it at once."""
         if self._nspawn is None:
             return
         leader = self._leader()
@@ -195,3 +214,9 @@ class Machine:
 
 def _mount(*arguments: str) -> None:
     subprocess.run(["mount", *arguments], check=True, capture_output=True)
+
+
+def _remove(cgroup: Path) -> None:
+    """Remove a cgroup without processes, and those below it, if it is there."""
+    for directory, _, _ in os.walk(cgroup, topdown=False):
+        Path(directory).rmdir()

@@ -5,9 +5,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from shipper.cli.output.context import Context
+from shipper.errors import OutboxHeld
 from shipper.store.db.dialect import dialect_of
 from shipper.store.db.engine import database_path
 from shipper.store.lease import unlock as stuck_leases
+from shipper.store.report.daemon_rows import JoinedDaemon
+from shipper.store.report.daemons import gone_daemons
 from shipper.store.schema import grants as rights
 from shipper.store.schema import revisions
 from shipper.store.schema.damage import refuse_hidden
@@ -69,7 +72,8 @@ def unlock(*, yes: bool = False, context: Context) -> None:
     For PostgreSQL: without this, other daemons wait until the lease runs out, and then
     take over. If some daemons haven't prolonged their leases in time, only these are ended,
     each after a question. If the holder is alive, nothing is changed and the exit status is
-    75: two daemons at once would send events twice, and out of order.
+    75: two daemons at once would send events twice, and out of order. A daemon that is
+    missing, because others have ended it, is forgotten.
 
     Parameters
     ----------
@@ -77,17 +81,33 @@ def unlock(*, yes: bool = False, context: Context) -> None:
         Don't ask for confirmation; needed without a terminal.
     """
     with context.engine() as engine:
-        found = stuck_leases.find(engine, database_path(context.settings().database.url))
+        gone, path = gone_daemons(engine), database_path(context.settings().database.url)
+        try:
+            # An operator who means one that is gone must not end one that ships.
+            found = stuck_leases.find(engine, path, only_silent=bool(gone))
+        except OutboxHeld:
+            if not gone:
+                raise
+            found = []
         for stuck in found:
             context.confirm(_unlocks(stuck), yes=yes)
             stuck_leases.end(engine, stuck)
-    holders = ", ".join(stuck.holder for stuck in found)
+        for lost in gone:
+            context.confirm(_forgets(lost), yes=yes)
+            stuck_leases.forget(engine, lost.token)
+    ended = [*(stuck.holder for stuck in found), *map(str, gone)]
+    holders = ", ".join(ended)
     if context.json:
-        context.emit({"unlocked": bool(found), "holder": holders or None})
-    elif not found:
+        context.emit({"unlocked": bool(ended), "holder": holders or None})
+    elif not ended:
         context.say("no daemon holds this outbox")
     else:
-        context.say(f"{holders} no longer {plural(len(found), 'holds', 'hold')} this outbox")
+        context.say(f"{holders} no longer {plural(len(ended), 'holds', 'hold')} this outbox")
+
+
+def _forgets(lost: JoinedDaemon) -> str:
+    ago = lasting(max(0.0, lost.unseen))
+    return f"{lost} has ended, and was last seen {ago} ago. Forget it? It counts as missing."
 
 
 def _unlocks(stuck: stuck_leases.Stuck) -> str:

@@ -2,7 +2,8 @@
 
 It decides when to stop waiting: when no event is left, or only events that need an operator. If
 daemons ship the outbox, this command only watches them. If the last of them ends meanwhile, this
-command takes over.
+command takes over. It must never ship beside a daemon: it does none of the chores that one of them
+has to do, such as the alarms.
 """
 
 import asyncio
@@ -52,8 +53,8 @@ T = TypeVar("T")
 def drain(*, timeout: Duration = None, context: Context) -> int:
     """Ship the pending events, then end. Delivery windows are ignored.
 
-    If a daemon is running, that daemon ships, and this command only watches it; on
-    PostgreSQL, any number of daemons.
+    If a daemon is running or starts meanwhile, that daemon ships, and this command only
+    watches it; on PostgreSQL, any number of daemons.
     Without --timeout it ends when no event is left, or only events that are held or
     whose destination is offline or paused. Exit status 75 if events are still
     pending, else 1 if events became dead letters meanwhile, else 0.
@@ -132,7 +133,8 @@ class Drainer:
         watched: str | None = None
         while True:
             try:
-                await self._ship()
+                if not await self._ship():
+                    continue  # the daemon that has joined ships from now on
             except OutboxHeld:
                 daemons = await self._ask(shipping)
                 they = ships(daemons)
@@ -145,7 +147,8 @@ class Drainer:
                     continue
             return
 
-    async def _ship(self) -> None:
+    async def _ship(self) -> bool:
+        """Return True when nothing is left to wait for, False once a daemon has joined."""
         # It doesn't wait for a database or a lease (`within`): the operator can repeat the command.
         view = self._view
         async with open_session(
@@ -157,12 +160,16 @@ class Drainer:
         ) as session:
             over = asyncio.create_task(self._until_over(session.dispatcher))
             try:
-                await session.dispatcher.run(self._stop, until=over.done)
+                await session.dispatcher.run(
+                    self._stop, until=lambda: over.done() or _is_joined(session.dispatcher)
+                )
+                is_over = over.done() or self._stop.is_set()
             finally:
                 over.cancel()
                 await asyncio.gather(over, return_exceptions=True)
-        if over.done() and not over.cancelled():
+        if not over.cancelled():
             over.result()
+        return is_over
 
     async def _watch(self) -> bool:
         """Return True when nothing is left to wait for, False when no daemon ships any more."""
@@ -216,6 +223,10 @@ class Drainer:
         while self._bar is not None:
             self._bar.update(await self._ask(ended_counts))
             await self._pause()
+
+
+def _is_joined(dispatcher: Dispatcher) -> bool:
+    return dispatcher.shares.daemons > 1
 
 
 def _is_stuck(route: Route) -> bool:

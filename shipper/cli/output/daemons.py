@@ -31,6 +31,7 @@ def _fields(daemon: RunningDaemon, silence: Silence | None) -> dict[str, Any]:
         "version": daemon.version or None,
         "shards": daemon.shards,
         "in_flight": daemon.in_flight,
+        "missing": daemon.is_missing,
         "since": None if daemon.since is None else iso(daemon.since),
         "last_seen_seconds": None if seen is None else round(max(0.0, seen), 3),
         "unable_to_write_seconds": None if unable is None else round(unable, 3),
@@ -38,15 +39,16 @@ def _fields(daemon: RunningDaemon, silence: Silence | None) -> dict[str, Any]:
 
 
 def daemon_lines(daemons: Sequence[RunningDaemon]) -> list[str]:
-    """Return a line for each daemon: its version, shards, and what it has in flight."""
+    """Return a line for each daemon: its version, shards, and how many events it has claimed."""
     return [_line(daemon) for daemon in daemons]
 
 
 def _line(daemon: RunningDaemon) -> str:
-    shards = several(daemon.shards, "shard") if daemon.shards else "no shard, ready to take over"
-    facts = [shards, f"{count(daemon.in_flight)} in flight"]
-    if daemon.version:
-        facts.insert(0, f"shipper {daemon.version}")
+    facts = [f"shipper {daemon.version}"] if daemon.version else []
+    if not daemon.is_gone:
+        shards = several(daemon.shards, "shard")
+        facts.append(shards if daemon.shards else "no shard, ready to take over")
+        facts.append(f"{count(daemon.in_flight)} claimed")
     if daemon.is_missing:
         facts.append(f"missing: last seen {lasting(max(0.0, daemon.last_seen_seconds or 0.0))} ago")
     return f"{daemon}: {', '.join(facts)}"

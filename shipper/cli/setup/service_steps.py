@@ -28,7 +28,7 @@ def next_steps(machine: Machine) -> Iterator[str]:
     yield from _readable(machine)
     yield from _drop_in(machine)
     yield from _relaxed(machine.drop_ins)
-    if machine.user == USER:
+    if machine.user == USER and not _is_on_server(machine):
         yield f"usermod -aG {machine.group} YOUR_APP   (YOUR_APP: the user of your application)"
     if _succeeds("systemctl", "is-active", machine.unit):
         yield f"systemctl restart {machine.unit}   (it still runs with the old unit)"
@@ -47,15 +47,30 @@ def _readable(machine: Machine) -> Iterator[str]:
         yield refused.fix or f"chgrp {machine.group} {machine.config}; chmod 640 {machine.config}"
 
 
-def _drop_in(machine: Machine) -> Iterator[str]:
-    """Yield the step that lets the service write to the application's directory."""
+def _database(machine: Machine) -> str:
+    """Return the database's URL; empty if the configuration has mistakes, or there is none."""
     from shipper.config import load  # noqa: PLC0415 - only here
-    from shipper.store.db.engine import database_path  # noqa: PLC0415 - sqlalchemy takes a while
 
     try:
-        path = database_path(load(machine.config, {}).database.url)
+        return load(machine.config, {}).database.url
     except ShipperError:
-        return  # `shipper check` lists the mistakes
+        return ""  # `shipper check` lists the mistakes
+
+
+def _is_on_server(machine: Machine) -> bool:
+    """Return whether the outbox is no file, so that the application needs no group."""
+    from shipper.store.db.engine import database_path  # noqa: PLC0415 - sqlalchemy takes a while
+
+    url = _database(machine)
+    return bool(url) and database_path(url) is None
+
+
+def _drop_in(machine: Machine) -> Iterator[str]:
+    """Yield the step that lets the service write to the application's directory."""
+    from shipper.store.db.engine import database_path  # noqa: PLC0415 - sqlalchemy takes a while
+
+    url = _database(machine)
+    path = database_path(url) if url else None
     if path is None or path.is_relative_to(machine.state) or not path.parent.is_dir():
         return
     group = group_name(path.parent.stat().st_gid)

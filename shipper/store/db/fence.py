@@ -21,8 +21,8 @@ class Fence(Protocol):
     fold_after: int
     """At least once in this many turns, what they have counted is added up."""
     fold: tuple[str, ...]
-    """Adds up what the turns of `token` after `after`, up to `turn`, have counted, and deletes
-    them."""
+    """Adds up what the turns of `token` from `after` to `turn` have counted, and deletes them. It
+    waits for no other daemon."""
     fold_one: str | None
     """Adds up all that the turns of `token` have counted; None if a turn changes the counters."""
     take_counts: str | None

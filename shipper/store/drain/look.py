@@ -208,12 +208,14 @@ class Looks:
         return self._page(asked.values, found)
 
     def _page(self, values: dict[str, Any], found: Sequence[tuple[Any, ...]]) -> Page:
-        """Return the rows of a scan; of some shards, its last row may say how far it has seen."""
-        if found and "shards" in values and found[-1][-1] == SEEN:
-            rows, seen = found[:-1], int(found[-1][0])
+        """Return the rows of a scan; of some shards, one more row says how far it has seen."""
+        marks = [row for row in found if row[-1] == SEEN] if "shards" in values else []
+        rows = [row for row in found if row[-1] != SEEN] if marks else found
+        if marks and len(rows) < values["limit"]:
+            seen = int(marks[0][0])
             return Page([self._row(*row) for row in rows], seen, seen >= values["safe"])
-        seen = int(found[-1][0]) if found else 0
-        return Page([self._row(*row) for row in found], seen, len(found) < values["limit"])
+        seen = int(rows[-1][0]) if rows else 0
+        return Page([self._row(*row) for row in rows], seen, len(rows) < values["limit"])
 
     def _ask(self, channel: Channel, question: Look) -> _Asked:
         values = {

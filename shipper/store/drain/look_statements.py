@@ -2,8 +2,8 @@
 
 They must never return a row above the watermark, or of a shard that wasn't asked for.
 
-A look at some shards passes by the rows of all others, but only so many at a time. If it finds no
-full page, its last row says how far it has seen.
+A look at some shards passes by the rows of all others, but only so many at a time. One more row
+says how far it has seen: that counts unless the page is full.
 """
 
 from sqlalchemy import text
@@ -33,12 +33,12 @@ def _lane(dialect: Dialect, columns: str, table: str, its: str) -> str:
 
 
 def _of_shards(page: str, all_of_them: str) -> str:
-    """Return the query for a page of some shards; the last row, of shard SEEN, has the last id."""
+    """Return the query for a page of some shards; one more row, of shard SEEN, has the last id."""
     last = f"(SELECT id {all_of_them} ORDER BY id LIMIT 1 OFFSET {REACH - 1})"
     return (
         f"WITH reached AS MATERIALIZED (SELECT coalesce({last}, CAST(:safe AS bigint)) AS seen)"
         f" ({page} AND id <= (SELECT seen FROM reached) ORDER BY id LIMIT :limit)"
-        f" UNION ALL (SELECT seen, NULL, NULL, NULL, NULL, {SEEN} FROM reached) LIMIT :limit"
+        f" UNION ALL (SELECT seen, NULL, NULL, NULL, NULL, {SEEN} FROM reached)"
     )
 
 

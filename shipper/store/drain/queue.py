@@ -32,7 +32,7 @@ from shipper.store.lease.lease import Newcomer, Owner
 from shipper.store.lease.lost import taken_over
 from shipper.store.lease.membership import Membership
 from shipper.store.lease.sole import Sole
-from shipper.store.lease.turns import Turn, TurnBook, Written, fold_one
+from shipper.store.lease.turns import Turn, TurnBook, Written
 from shipper.store.schema.damage import made_of
 from shipper.system.steps import Mark, Steps, whole
 
@@ -129,14 +129,15 @@ class Queue:
         self._numbers.forget()
         return left
 
-    def attend(self, gave: frozenset[int]) -> Shares:
+    def attend(self, gave: frozenset[int]) -> Shares | None:
         """Give back shards in which nothing is claimed, and take those that are due; see `shares`.
 
-        Raises LeaseLost if another process has ended this daemon, and OutboxChanged as `renew`.
+        Returns None, and has changed nothing, while another process changes shards. Raises
+        LeaseLost if another process has ended this daemon, and OutboxChanged as `renew`.
         """
         before = self._tenure.shares.held - gave  # without an answer, they may be another's by now
         shares = self._tenure.attend(self._turn, gave)
-        if shares.held - before:
+        if shares is not None and shares.held - before:
             self._numbers.forget()  # their last holder may have recorded with greater numbers
         return shares
 
@@ -152,7 +153,6 @@ class Queue:
         """
         with writing(self._engine) as tx:
             self.fence(tx)
-            fold_one(tx, self._turn.token)
             self._met = self._meet(tx)
 
     def fence(self, tx: Connection) -> None:

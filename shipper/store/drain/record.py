@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from shipper.policy.delivery import Status
 from shipper.store.db.dialect import DIALECTS, Dialect, pick
+from shipper.store.db.postgres.fence import IS_NEW
 from shipper.store.db.statement import Channel, Statement
 from shipper.store.drain import record_in_file, record_on_server
 from shipper.store.drain.messages import LinkRow, Record
@@ -186,8 +187,9 @@ def _write_link(dialect: Dialect) -> str:
     if dialect.moves_shards:
         # The counters of a destination have their row from its first link on.
         return (
-            "WITH known AS (INSERT INTO shipper_destination (name) VALUES (:name)"
-            " ON CONFLICT DO NOTHING)"
+            "WITH named AS (SELECT CAST(:name AS text) AS name),"
+            " known AS (INSERT INTO shipper_destination (name)"
+            f" SELECT name FROM named WHERE {IS_NEW} ON CONFLICT DO NOTHING)"
             f" INSERT INTO shipper_link (token, name, {_LINK}) VALUES (:token, :name, {values})"
             " ON CONFLICT (token, name) DO UPDATE SET"
             f" {changes.format(since='since = excluded.since')}"

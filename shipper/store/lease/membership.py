@@ -14,15 +14,14 @@ time. Then it locks rows of daemons in the order of their tokens, as operators' 
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, TextClause
 
 from shipper.errors import OutboxHeld
 from shipper.policy.shares import ALL_SHARDS, NOTHING, EndedDaemon, Shares, plan
 from shipper.store.db.dialect import POSTGRES, Dialect
-from shipper.store.db.snapshot import snapshot
-from shipper.store.db.transactions import writing
+from shipper.store.db.transactions import asking, writing
 from shipper.store.lease import membership_statements as sql
 from shipper.store.lease.lease import Newcomer, Owner
 from shipper.store.lease.lost import corrected, taken_over, went_back
@@ -104,6 +103,7 @@ class Membership:
         tx.execute(sql.GIVE_TOKEN, {"token": token})
         values = {"token": token, "owner": newcomer.owner.write()}
         tx.execute(sql.JOIN, values | _shown(newcomer))
+        tx.execute(sql.BACK, _shown(newcomer))
         tx.execute(sql.FORGET_ORDER)
         turn = Turn(*tx.execute(sql.BEGIN, {"token": token}).one())
         if not living:
@@ -112,14 +112,17 @@ class Membership:
         tx.execute(sql.CHANGED)
         return turn, rest + sum(one.recovered for one in ended)
 
-    def attend(self, turn: Turn, give: frozenset[int]) -> Shares:
+    def attend(self, turn: Turn, give: frozenset[int]) -> Shares | None:
         """Do a step: give back these shards, end dead daemons, take free shards.
 
-        Nothing may be claimed in the shards that are given. Raises LeaseLost and OutboxChanged as
+        Nothing may be claimed in the shards that are given. Returns None, and has changed nothing,
+        if another process has locked the row of the lease. Raises LeaseLost and OutboxChanged as
         `hold` does.
         """
-        with snapshot(self._engine) as tx:
-            there, owners = _daemons(tx), _owners(tx)
+        with asking(self._engine) as channel:
+            sent = sql.STANDING.send(channel)
+            channel.wait()
+            there, owners = _standing(sent.rows())
         self._watch.forget_others(there)
         over = [row for row in there if row.token != turn.token and self._left(row) <= 0]
         living = {row.token for row in there}.difference(row.token for row in over)
@@ -134,9 +137,12 @@ class Membership:
         self.shares = _shares(owners, turn.token, len(living), now.gives, [])
         return self.shares
 
-    def _change(self, turn: Turn, give: frozenset[int], over: Sequence[DaemonRow]) -> Shares:
+    def _change(self, turn: Turn, give: frozenset[int], over: Sequence[DaemonRow]) -> Shares | None:
         with writing(self._engine) as tx:
-            lease_row(tx.execute(sql.LOCK).all())
+            # Not waited for: a daemon can stand still in its change, and turns would wait with us.
+            if not tx.execute(sql.LOCK_IF_FREE).all():
+                lease_row(tx.execute(sql.EPOCH).all())
+                return None
             self.hold(tx, turn)
             ended = self._end_over(tx, over, sql.LOCK_IDLE_DAEMONS)
             _end_orphans(tx)
@@ -160,7 +166,7 @@ class Membership:
         over = [row.token for row in judged if self._left(row) <= 0]
         locked = set(tx.execute(lock, {"tokens": over}).scalars()) if over else set()
         return [
-            EndedDaemon(row.name, str(row), end(tx, POSTGRES, row.token))
+            EndedDaemon(row.name, str(row), _end_remembered(tx, row.token))
             for row in (_daemons(tx) if locked else ())
             if row.token in locked and self._left(row) <= 0
         ]
@@ -227,7 +233,8 @@ class Membership:
 
     def _share(self, tx: Connection, token: int, ended: Sequence[EndedDaemon]) -> Shares:
         """Take the free shards that this daemon should have; return what it has then."""
-        living, owners = {row.token for row in _daemons(tx)}, _owners(tx)
+        there, owners = _standing(sql.STANDING.rows(tx))
+        living = {row.token for row in there}
         takes = plan(living, owners, token).takes
         if takes:
             taken = tx.execute(sql.TAKE, {"token": token, "shards": list(takes)})
@@ -250,6 +257,13 @@ def end(tx: Connection, dialect: Dialect, token: int) -> int:
     for statement in sql.END:
         tx.execute(statement, {"token": token})
     return marked
+
+
+def _end_remembered(tx: Connection, token: int) -> int:
+    """End a daemon that hasn't left by itself: people see it until one of its name is back."""
+    tx.execute(sql.REMEMBER, {"token": token})
+    tx.execute(sql.FORGET_OLDEST)
+    return end(tx, POSTGRES, token)
 
 
 def _end_orphans(tx: Connection) -> int:
@@ -293,5 +307,10 @@ def _daemons(tx: Connection) -> list[DaemonRow]:
     return [DaemonRow(*row) for row in tx.execute(sql.DAEMONS)]
 
 
-def _owners(tx: Connection) -> dict[int, int | None]:
-    return {row.shard: row.token for row in tx.execute(sql.SHARDS)}
+def _standing(
+    found: Sequence[tuple[Any, ...]],
+) -> tuple[list[DaemonRow], dict[int, int | None]]:
+    """Return the daemons, and which of them each shard belongs to."""
+    shards, tokens = found[0][:2]
+    there = [DaemonRow(*row[2:]) for row in found if row[2] is not None]
+    return there, dict(zip(shards or (), tokens or (), strict=True))

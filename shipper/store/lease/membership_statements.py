@@ -4,7 +4,12 @@ from typing import Final
 
 from sqlalchemy import text
 
+from shipper.store.db.dialect import POSTGRES
 from shipper.store.db.postgres.fence import TOP
+from shipper.store.db.statement import Statement
+
+GONE_MOST: Final = 64
+"""So many daemons that were ended are remembered."""
 
 _NOW: Final = "clock_timestamp()"
 _EXPIRES: Final = f"{_NOW} + make_interval(secs => CAST(:ttl AS double precision))"
@@ -13,6 +18,7 @@ LOCK: Final = text(
     "SELECT token, epoch, coalesce((SELECT token FROM shipper_lease WHERE name = 'corrected'), 0)"
     " AS corrected FROM shipper_lease WHERE name = 'outbox' FOR UPDATE"
 )
+LOCK_IF_FREE: Final = text(f"{LOCK.text} SKIP LOCKED")
 EPOCH: Final = text(
     "SELECT token, coalesce((SELECT token FROM shipper_lease WHERE name = 'corrected'), 0)"
     " AS corrected FROM shipper_lease WHERE name = 'outbox'"
@@ -32,13 +38,19 @@ CORRECTED: Final = text(
     " ON CONFLICT (name) DO UPDATE SET token = excluded.token"
 )
 
-DAEMONS: Final = text(
+_DAEMONS: Final = (
     "SELECT token, name, owner, CAST(expires_at AS text) AS expires, ttl,"
     f" expires_at <= {_NOW} AS seems_over,"
     " (SELECT max(turn) FROM shipper_turn AS t WHERE t.token = d.token) AS turn"
     " FROM shipper_daemon AS d ORDER BY token"
 )
-SHARDS: Final = text("SELECT shard, token FROM shipper_shard ORDER BY shard")
+DAEMONS: Final = text(_DAEMONS)
+# Each daemon asks this every second: in one statement, because that is one view of both tables.
+STANDING: Final = Statement(
+    POSTGRES,
+    "SELECT shards, tokens, d.* FROM (SELECT array_agg(shard) AS shards, array_agg(token) AS tokens"
+    f" FROM shipper_shard) AS s LEFT JOIN ({_DAEMONS}) AS d ON true ORDER BY d.token",
+)
 
 ORPHANS: Final = text(
     "SELECT token FROM (SELECT token FROM shipper_claim UNION SELECT token FROM shipper_count"
@@ -74,6 +86,22 @@ LAST: Final = text(
 RENEW: Final = text(
     "UPDATE shipper_daemon SET ttl = CAST(:ttl AS double precision), name = :name,"
     f" settings = :settings, expires_at = {_EXPIRES} WHERE token = :token"
+)
+
+# What people see of a daemon that was ended: a row without settings is of a version without names,
+# so no daemon of its name can be back. A daemon that crashes under changing names fills no table.
+REMEMBER: Final = text(
+    "INSERT INTO shipper_gone (token, name, owner, ttl, since, expires_at)"
+    " SELECT token, name, owner, ttl, since, expires_at FROM shipper_daemon"
+    " WHERE token = :token AND settings IS NOT NULL"
+)
+FORGET_OLDEST: Final = text(
+    "DELETE FROM shipper_gone WHERE token NOT IN"
+    f" (SELECT token FROM shipper_gone ORDER BY token DESC LIMIT {GONE_MOST})"
+)
+BACK: Final = text(
+    "DELETE FROM shipper_gone WHERE token ="
+    " (SELECT min(token) FROM shipper_gone WHERE name = :name)"
 )
 
 # A tool may have emptied the table.

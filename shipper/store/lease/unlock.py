@@ -2,7 +2,8 @@
 
 It decides which daemons can be ended: none that certainly runs on this machine, and if some haven't
 prolonged their leases in time, only these. It refuses to end one that has changed its row since the
-question to the operator. What a daemon may have sent is marked as it is ended.
+question to the operator. What a daemon may have sent is marked as it is ended. One that other
+daemons have ended, and that isn't back, is only forgotten.
 """
 
 from dataclasses import dataclass
@@ -35,8 +36,11 @@ class Stuck:
     frozen: tuple[int, ...] = ()
 
 
-def find(engine: Engine, path: Path | None) -> list[Stuck]:
+def find(engine: Engine, path: Path | None, *, only_silent: bool = False) -> list[Stuck]:
     """Return the leases that can be ended; `path` is the SQLite file.
+
+    With `only_silent`, a lease that was prolonged in time is none of them. Otherwise the only one
+    is, because the operator can only mean that.
 
     Raises OutboxHeld if all daemons certainly run: on this machine, or the holder of a file's lock.
     """
@@ -64,11 +68,18 @@ def find(engine: Engine, path: Path | None) -> list[Stuck]:
         )
     found = []
     with glancing(engine) as tx:
-        for row in silent or rest:
+        for row in silent or ([] if only_silent else rest):
             frozen = tx.execute(pick(dialect, postgresql=_FROZEN), {"token": row.token}).scalars()
             holder = str(owners[row.token] or "another daemon")
             found.append(Stuck(holder, row.last_seen, _seen(row), tuple(frozen)))
     return found
+
+
+def forget(engine: Engine, token: int) -> None:
+    """Forget a daemon that others have ended. Raises as `end`, except OutboxHeld."""
+    with writing(engine) as tx:
+        dialect_of(engine).lock_lease(tx)
+        tx.execute(_FORGET, {"token": token})
 
 
 def end(engine: Engine, stuck: Stuck) -> None:
@@ -118,4 +129,5 @@ _FROZEN = text(
     " (SELECT xmax FROM shipper_daemon WHERE token = :token"
     " UNION ALL SELECT xmax FROM shipper_lease WHERE name = 'outbox') ORDER BY pid"
 )
+_FORGET = text("DELETE FROM shipper_gone WHERE token = :token")
 _TERMINATE = text("SELECT pg_terminate_backend(:pid)")

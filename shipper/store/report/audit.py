@@ -33,6 +33,11 @@ def known_to_be_broken(engine: Engine, rows: int) -> tuple[str, ...]:
         from shipper.store.report.verify import broken_rules  # noqa: PLC0415 - of a large outbox, no command needs it
 
         return broken_rules(engine)
+    return remembered(engine)
+
+
+def remembered(engine: Engine) -> tuple[str, ...]:
+    """Return the rules that the last audit of any daemon found broken."""
     with snapshot(engine) as tx:
         broken = tx.execute(_REMEMBERED).scalar()
     return tuple(broken.split(",")) if broken else ()

@@ -1,7 +1,8 @@
 """The daemons that have joined a PostgreSQL outbox, as their rows show them.
 
 It decides which of them count: one whose process on this machine has certainly ended doesn't, and
-one whose lease is over by the server's clock is missing until the others take over its shards.
+one whose lease is over by the server's clock is missing until the others take over its shards. From
+then on it is gone: it is still missing, until a daemon of its name is back or it is long ago.
 Reads only. It must never read the history, and never decide whether a daemon is ended.
 """
 
@@ -14,7 +15,10 @@ from sqlalchemy import Connection, TextClause, text
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.lease.lease import SILENT, Owner
 from shipper.store.schema.damage import lease_row
-from shipper.wording.quantities import lasting
+from shipper.wording.quantities import UNITS, lasting
+
+REMEMBERED: Final = 7 * UNITS["d"]
+"""An operator who has removed a machine for good is told of it for so long (seconds)."""
 
 _NAMED: Final = 5
 
@@ -37,6 +41,8 @@ class JoinedDaemon:
     shards: int
     settings: str = ""
     """What it compares with the other daemons' settings; see `config.agreement`."""
+    is_gone: bool = False
+    """Whether others have ended it, and none of its name is back."""
 
     @property
     def is_silent(self) -> bool:
@@ -96,6 +102,26 @@ def joined(tx: Connection) -> list[JoinedDaemon]:
     return [daemon for daemon in found if daemon.owner is None or not daemon.owner.is_dead()]
 
 
+def gone(tx: Connection) -> list[JoinedDaemon]:
+    """Return the daemons that others have ended and that aren't back, the oldest first."""
+    dialect = dialect_of(tx)
+    return [
+        JoinedDaemon(
+            row.token,
+            row.name,
+            Owner.read(row.owner),
+            row.ttl,
+            dialect.wall(row.since),
+            row.unseen,
+            is_missing=True,
+            shards=0,
+            is_gone=True,
+        )
+        for row in tx.execute(_gone(dialect))
+        if row.unseen < REMEMBERED
+    ]
+
+
 def free_shards(tx: Connection) -> int:
     """Return how many shards no daemon has: their events wait."""
     return int(tx.execute(_FREE).scalar_one())
@@ -109,6 +135,14 @@ def _daemons(dialect: Dialect) -> TextClause:
         f" LEFT JOIN (SELECT token, name, owner, ttl, {dialect.moment.format('since')} AS since,"
         f" settings, {dialect.fence.is_alive} AS alive, {dialect.fence.unseen} AS unseen"
         " FROM shipper_daemon) AS d ON true ORDER BY token"
+    )
+
+
+def _gone(dialect: Dialect) -> TextClause:
+    since = dialect.moment.format("since")
+    return text(
+        f"SELECT token, name, owner, ttl, {since} AS since, {dialect.fence.unseen} AS unseen"
+        " FROM shipper_gone ORDER BY token"
     )
 
 

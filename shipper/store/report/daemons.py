@@ -1,8 +1,8 @@
 """Which daemons ship this outbox. Reads only.
 
 It decides which daemons count as running: on PostgreSQL by the rows of those that have joined, on
-SQLite, where there is at most one, by the lock beside the file. A daemon that is missing is listed,
-but doesn't ship; see `daemon_rows`.
+SQLite, where there is at most one, by the lock beside the file. A daemon that is missing or gone is
+listed, but doesn't ship; see `daemon_rows`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from shipper.store.lease.claim_rows import claims
 from shipper.store.lease.claims import load_ids
 from shipper.store.lease.file_lock import FileLock
 from shipper.store.lease.lease import Owner
-from shipper.store.report.daemon_rows import called, joined, listed
+from shipper.store.report.daemon_rows import JoinedDaemon, called, gone, joined, listed
 from shipper.store.report.silence import noted, silent_seconds
 from shipper.store.schema.damage import lease_row
 from shipper.store.upkeep.sqlite_file import FILE
@@ -45,6 +45,8 @@ class RunningDaemon:
     shards: int = 1
     in_flight: int = 0
     is_missing: bool = False
+    is_gone: bool = False
+    """Whether it is missing and the others have its shards."""
     lease_seconds: float = 0.0
     settings: str = ""
     token: int = _ONLY
@@ -62,6 +64,9 @@ class RunningDaemon:
     def absence(self) -> str:
         """Return the sentence about a daemon that is missing."""
         seen = lasting(max(0.0, self.last_seen_seconds or 0.0))
+        if self.is_gone:
+            ended = f"the daemon {self} ended without a clean stop, and isn't back"
+            return f"{ended}; it was last seen {seen} ago, and the others have its shards"
         takes_over = f"the others take over its shards within {lasting(self.lease_seconds)}"
         return f"the daemon {self} hasn't prolonged its lease for {seen}; {takes_over}"
 
@@ -82,6 +87,14 @@ def running_daemons(engine: Engine) -> list[RunningDaemon]:
             else daemon
             for daemon in found
         ]
+
+
+def gone_daemons(engine: Engine) -> list[JoinedDaemon]:
+    """Return the daemons that others have ended and that aren't back; none on SQLite."""
+    if dialect_of(engine).is_file:
+        return []
+    with snapshot(engine) as tx:
+        return gone(tx)
 
 
 def shipping(engine: Engine) -> list[RunningDaemon]:
@@ -126,7 +139,7 @@ def _found(tx: Connection, dialect: Dialect) -> list[RunningDaemon]:
 
 
 def _of_server(tx: Connection) -> Iterator[RunningDaemon]:
-    for one in joined(tx):
+    for one in (*joined(tx), *gone(tx)):
         owner = one.owner
         yield RunningDaemon(
             name=one.name,
@@ -137,6 +150,7 @@ def _of_server(tx: Connection) -> Iterator[RunningDaemon]:
             last_seen_seconds=one.unseen,
             shards=one.shards,
             is_missing=one.is_missing,
+            is_gone=one.is_gone,
             lease_seconds=one.ttl,
             settings=one.settings,
             token=one.token,

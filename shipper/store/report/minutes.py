@@ -1,9 +1,12 @@
 """The statistics: what became of each destination's events, minute by minute.
 
-The daemon writes them, `top` and `status` show them; they decide nothing. A minute without events
-has no row. A new minute deletes rows from more than eight days ago, and rows that a wrong clock
-wrote far ahead. It must never delete minutes of these eight days that a correct clock wrote. So the
-table's size is bounded by eight days and the number of destinations.
+The daemon writes them, `top` and `status` show them; they decide nothing. Each of several daemons
+writes what it has counted itself, and adds it to the row: no other one knows how long its tries
+took. So this is no chore of the daemon that leads. A minute without events has no row.
+
+A new minute deletes rows from more than eight days ago, and rows that a wrong clock wrote far
+ahead. It must never delete minutes of these eight days that a correct clock wrote. So the table's
+size is bounded by eight days and the number of destinations.
 """
 
 from collections.abc import Sequence

@@ -199,6 +199,18 @@ daemon = Table(
     info=_POSTGRES,
 )  # fmt: skip
 
+# As it was when others ended it; it is forgotten once a daemon of its name is back.
+gone = Table(
+    "shipper_gone", metadata,
+    Column("token", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("owner", Text),
+    Column("ttl", Double, nullable=False),
+    Column("since", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    info=_POSTGRES,
+)  # fmt: skip
+
 shard = Table(
     "shipper_shard", metadata,
     Column("shard", SmallInteger, primary_key=True, autoincrement=False),

@@ -52,7 +52,7 @@ class QueueWithReserve:
         """The shards that this daemon has; see `Queue.shares`."""
         return self._queue.shares
 
-    def attend(self, gave: frozenset[int]) -> Shares:
+    def attend(self, gave: frozenset[int]) -> Shares | None:
         """Give back these shards and take free ones; see `Queue.attend`."""
         return self.insist(partial(self._queue.attend, gave))
 

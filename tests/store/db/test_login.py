@@ -4,6 +4,7 @@ import socket
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.parse import quote
 
@@ -170,6 +171,27 @@ def test_who_hangs_up_and_who_says_nothing_is_out_of_reach(monkeypatch: pytest.M
         failure = _failure(f"postgresql://u:{SECRET}@127.0.0.1:{silent.getsockname()[1]}/db")
     assert type(failure) is StoreUnavailable
     assert "timeout expired" in failure.message
+    assert failure.hint == "a firewall, or the wrong host or port?"
+
+
+def test_who_hangs_up_may_be_a_proxy_without_its_server() -> None:
+    """The link to the server is cut behind it, or the server has crashed: all look the same."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as proxy:
+
+        def hang_up() -> None:
+            while True:
+                try:
+                    line, _ = proxy.accept()
+                except OSError:
+                    return
+                line.recv(1024)
+                line.close()
+
+        Thread(target=hang_up, daemon=True).start()
+        failure = _failure(f"postgresql://u:{SECRET}@127.0.0.1:{proxy.getsockname()[1]}/db")
+        proxy.shutdown(socket.SHUT_RDWR)
+    assert type(failure) is StoreUnavailable
+    assert "can a proxy not reach it" in str(failure.hint)
 
 
 @pytest.mark.parametrize(

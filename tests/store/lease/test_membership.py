@@ -57,7 +57,8 @@ def test_a_shard_moves_only_once_it_is_given(post: Engine, joined: Joined) -> No
     first = joined()
     second = joined()
     assert second.queue.shares.held == frozenset()
-    assert len(first.queue.attend(frozenset()).gives) == SHARDS // 2
+    first.queue.attend(frozenset())
+    assert len(first.queue.shares.gives) == SHARDS // 2
     assert second.attend().held == frozenset()
     moved = min(first.queue.shares.gives)
     first.queue.attend(frozenset({moved}))
@@ -199,7 +200,7 @@ def test_one_that_writes_after_it_was_judged_is_spared(
     membership = other.membership
     change = membership._change
 
-    def late(*given: Any) -> Shares:
+    def late(*given: Any) -> Shares | None:
         silent.queue.renew() if step == "renew" else claim(silent.queue, 1)
         return change(*given)
 

@@ -94,6 +94,7 @@ class _Real:
         given, self.due = self.due, None
         before = self.membership.shares.held - given[1]
         shares = self.membership._change(*given)
+        assert shares is not None, "no other process changes shards"
         if shares.held - before:
             self.member.queue._numbers.forget()
 

@@ -5,8 +5,11 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
+from shipper.store.db.dialect import POSTGRES
 from shipper.store.db.engine import open_engine
+from shipper.store.db.transactions import writing
 from shipper.store.lease import unlock
+from shipper.store.lease.membership import end
 from shipper.store.report.daemons import (
     current_daemon,
     named,
@@ -112,6 +115,21 @@ def test_the_worst_view_of_a_destination_is_reported_with_its_daemon(post: Engin
     assert (default(post).state, default(post).said_by) == ("ready", None)
     tamper(post, "UPDATE shipper_destination SET held = 1")
     assert (default(post).state, default(post).said_by) == ("held", None)
+
+
+def test_the_view_of_a_daemon_that_was_ended_counts_no_more(post: Engine) -> None:
+    """While others live; of the last one it is what is known."""
+    tamper(post, "INSERT INTO shipper_destination (name) VALUES ('default')")
+    link(post, 1, "ready")
+    link(post, 2, "paused")
+    assert default(post).said_by == "process 77 on till-2"
+    with writing(post) as tx:
+        end(tx, POSTGRES, 2)
+    assert (default(post).state, default(post).said_by) == ("ready", None)
+    tamper(post, "UPDATE shipper_link SET state = 'paused'")
+    with writing(post) as tx:
+        end(tx, POSTGRES, 1)
+    assert (default(post).state, default(post).said_by) == ("paused", None)
 
 
 def test_an_event_of_a_missing_daemon_says_who_takes_over(post: Engine) -> None:

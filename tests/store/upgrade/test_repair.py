@@ -176,7 +176,8 @@ def test_shards_that_were_deleted_are_told_and_made_again(postgres: Engine) -> N
     claim(queue, row)
     run(postgres, "DELETE FROM shipper_shard WHERE shard > 0")
     assert _damage(postgres) == ["the table shipper_shard lacks rows"]
-    assert queue.attend(frozenset()).held == ALL_SHARDS
+    queue.attend(frozenset())
+    assert queue.shares.held == ALL_SHARDS
     assert (_damage(postgres), _faults(postgres)) == ([], [])
     run(postgres, "DELETE FROM shipper_shard")
     assert fix(postgres) == ["the table shipper_shard was empty"]

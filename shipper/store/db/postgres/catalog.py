@@ -7,7 +7,7 @@ from typing import Final
 TABLES: Final = (
     "shipper_outbox", "shipper_attempt", "shipper_claim", "shipper_destination", "shipper_hold",
     "shipper_lease", "shipper_turn", "shipper_count", "shipper_minute", "shipper_touched",
-    "shipper_daemon", "shipper_shard", "shipper_link",
+    "shipper_daemon", "shipper_gone", "shipper_shard", "shipper_link",
     "shipper_alembic_version",
 )  # fmt: skip
 # Which cluster it is: the same for a server and for its standby, which may have taken its place.

@@ -3,7 +3,8 @@
 A row that changes with each turn would leave a dead version each time. While another session holds
 a snapshot, the next turn would have to read past all of these. So no statement here reads more than
 the daemon's last turn. A turn locks only the row of its own daemon, so that turns of several
-daemons don't wait for each other.
+daemons don't wait for each other. The counters of a destination belong to all of them: what can't
+be added at once, because another transaction has locked them, stays with the turn.
 """
 
 from typing import Final
@@ -39,13 +40,38 @@ NOT_ADDED: Final = (
 )
 
 _NOW = "clock_timestamp()"
-_ADD_UP = (
+_ON_CONFLICT: Final = (
+    "ON CONFLICT (name) DO UPDATE SET"
+    " delivered = shipper_destination.delivered + excluded.delivered,"
+    " dead = shipper_destination.dead + excluded.dead"
+)
+_ADD_UP: Final = (
     "WITH gone AS (DELETE FROM shipper_count AS c {0} RETURNING c.name, c.delivered, c.dead)"
     " INSERT INTO shipper_destination (name, delivered, dead)"
     " SELECT name, sum(delivered), sum(dead) FROM gone GROUP BY name ORDER BY name"
-    " ON CONFLICT (name) DO UPDATE SET"
-    " delivered = shipper_destination.delivered + excluded.delivered,"
-    " dead = shipper_destination.dead + excluded.dead"
+    f" {_ON_CONFLICT}"
+)
+
+# Which of the names `named` have no row. ON CONFLICT alone would wait for another transaction that
+# changes the row.
+IS_NEW: Final = "NOT EXISTS (SELECT 1 FROM shipper_destination AS d WHERE d.name = named.name)"
+# Another daemon can stand still in a transaction that has locked a destination's counters. So a
+# turn adds up only what is free; the rest becomes the turn's own count.
+_ADD_UP_FREE: Final = (
+    "WITH gone AS (DELETE FROM shipper_count AS c WHERE c.token = :token AND c.turn >= :after"
+    " AND c.turn <= :turn RETURNING c.name, c.delivered, c.dead),"
+    " named AS (SELECT name, CAST(sum(delivered) AS bigint) AS delivered,"
+    " CAST(sum(dead) AS bigint) AS dead FROM gone GROUP BY name),"
+    " free AS (SELECT name FROM shipper_destination WHERE name IN (SELECT name FROM named)"
+    " ORDER BY name FOR UPDATE SKIP LOCKED),"
+    " added AS (UPDATE shipper_destination AS d SET delivered = d.delivered + named.delivered,"
+    " dead = d.dead + named.dead FROM named JOIN free USING (name) WHERE d.name = named.name),"
+    " kept AS (INSERT INTO shipper_count (token, turn, name, delivered, dead)"
+    f" SELECT :token, :turn, name, delivered, dead FROM named WHERE NOT {IS_NEW}"
+    " AND name NOT IN (SELECT name FROM free))"
+    " INSERT INTO shipper_destination (name, delivered, dead)"
+    f" SELECT name, delivered, dead FROM named WHERE {IS_NEW} ORDER BY name"
+    f" {_ON_CONFLICT}"
 )
 
 # Whether a daemon lives: by the server's clock its time isn't over, or a commit that has locked its
@@ -78,7 +104,7 @@ class PostgresFence:
     unseen = f"CAST(extract(epoch FROM {_NOW} - expires_at) AS double precision) + ttl"
     fold_after = FOLD_AFTER
     fold: tuple[str, ...] = (
-        _ADD_UP.format("WHERE c.token = :token AND c.turn > :after AND c.turn <= :turn"),
+        _ADD_UP_FREE,
         "DELETE FROM shipper_turn WHERE token = :token AND turn >= :after AND turn < :turn",
     )
     fold_one: str | None = _ADD_UP.format(

@@ -121,8 +121,16 @@ _MEANINGS: Final[Sequence[tuple[str, _Meaning]]] = (
         (_AGAIN, _OUT_OF_REACH, "is it running, and are host and port right?"),
     ),
     (
-        r"server closed the connection unexpectedly|received invalid response",
+        r"received invalid response",
         (_AGAIN, _OUT_OF_REACH, "is it PostgreSQL that listens there?"),
+    ),
+    (
+        r"server closed the connection unexpectedly",
+        (
+            _AGAIN,
+            _OUT_OF_REACH,
+            "did PostgreSQL crash, can a proxy not reach it, or does another program listen there?",
+        ),
     ),
 )
 _UNKNOWN: Final[_Meaning] = (
