@@ -17,7 +17,8 @@ from shipper.errors import ShipperError
 from shipper.logs import Log
 from shipper.observe.guard import repeat
 from shipper.store.db.dialect import dialect_of
-from shipper.store.report.agreements import DescribedDaemon, other_daemons
+from shipper.store.report.agreements import other_daemons
+from shipper.store.report.daemon_rows import JoinedDaemon
 
 LOOK_EVERY: Final = 5.0
 
@@ -28,7 +29,7 @@ class OtherDaemons:
 
     logged: dict[int, list[str]] = field(default_factory=dict)
 
-    def take(self, mine: str, others: list[DescribedDaemon], log: Log) -> None:
+    def take(self, mine: str, others: list[JoinedDaemon], log: Log) -> None:
         """Log each daemon whose differences from `mine`, an `agreement`, have changed."""
         found = {other.token: differences(mine, other.settings) for other in others}
         for other in others:

@@ -17,7 +17,7 @@ from shipper.errors import StoreUnavailable
 from shipper.logs import open_log
 from shipper.observe.guard import alongside
 from shipper.store.db.engine import open_engine
-from shipper.store.report.agreements import DescribedDaemon
+from shipper.store.report.daemon_rows import JoinedDaemon
 from tests.daemon.processes import until
 from tests.store.joined import ELSEWHERE, HERE, joined
 
@@ -50,7 +50,7 @@ def watching() -> Told:
         written.truncate(0)
         written.seek(0)
         rows = [
-            DescribedDaemon(n, name, "p", False, text)
+            JoinedDaemon(n, name, ELSEWHERE, 35.0, None, 0.0, False, 1, text)
             for n, (name, text) in enumerate(others.items())
         ]
         watch.take(mine, rows, log)
@@ -64,7 +64,7 @@ def test_a_difference_is_logged_once() -> None:
     told = watching()
     [line] = told(settings(1), {"till-2": settings(2)})
     assert (line["event"], line["level"]) == ("daemon.differs", "warning")
-    assert line["name"] == "till-2 (p)"
+    assert line["name"] == "process 77 on till-2"
     assert line["settings"] == ["destinations.default.max_rate"]
     assert "systemctl reload shipper" in line["hint"]
     assert told(settings(1), {"till-2": settings(2)}) == []

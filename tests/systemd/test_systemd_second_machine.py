@@ -56,7 +56,7 @@ async def two(
         machine.build()
         await machine.boot()
         await install(machine)
-        till.configure(url=till.sandbox.events_url, max_in_flight=2 * PLACES)
+        till.configure(timeout="4s", max_in_flight=2 * PLACES)
         config = till.machine.root / CONFIG[1:]
         usual = f'"sqlite:///{till.outbox}"'
         text = config.read_text("utf-8").replace(usual, f'"{guarded.url("shipper", "first-word")}"')

@@ -16,6 +16,11 @@ from shipper.store.db.transactions import glancing
 
 BLOCK = 4096
 """How many numbers the sequence `shipper_delivery` gives at a time."""
+LAST_IN_BLOCKS = (
+    f"SELECT CASE WHEN is_called THEN last_value + {BLOCK - 1} ELSE last_value - 1 END AS delivery"
+    " FROM shipper_delivery"
+)
+"""Finds the last number of all blocks that were taken."""
 
 
 class CountedNumbers:

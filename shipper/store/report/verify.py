@@ -25,6 +25,7 @@ from sqlalchemy import Connection, Engine, Row, TextClause, text
 from shipper.policy.shares import SHARDS
 from shipper.store.db.dialect import SQLITE, Dialect, dialect_of, pick
 from shipper.store.db.snapshot import shown, snapshot, sorting_on_disk, written
+from shipper.store.drain.numbers import LAST_IN_BLOCKS
 from shipper.store.drain.record import ATTEMPTS_KEPT
 from shipper.store.lease.claim_rows import claims
 from shipper.store.lease.claims import load_ids
@@ -210,7 +211,7 @@ def _recorded(dialect: Dialect) -> TextClause:
 def _scan(dialect: Dialect, names: Iterable[str]) -> TextClause:
     """Return the query for all rules about single rows: one pass, without a sort."""
     columns = ["count(*) AS events"]
-    delivery = pick(dialect, sqlite=_GIVEN_IN_FILE, postgresql=_GIVEN_ON_SERVER)
+    delivery = pick(dialect, sqlite=_GIVEN_IN_FILE, postgresql=LAST_IN_BLOCKS)
     for at, template in enumerate(_IMPOSSIBLE.values()):
         condition = template.format(delivery=delivery)
         columns.append(f"count(CASE WHEN {condition} THEN 1 END) AS count_{at}")
@@ -240,12 +241,6 @@ def _out_of_order(dialect: Dialect) -> TextClause:
     )
 
 
-# A daemon takes the numbers of a whole block of the sequence.
-_GIVEN_ON_SERVER = (
-    "SELECT CASE WHEN is_called THEN last_value + (SELECT seqincrement - 1 FROM pg_sequence"
-    " WHERE seqrelid = CAST('shipper_delivery' AS regclass)) ELSE last_value - 1 END"
-    " FROM shipper_delivery"
-)
 _GIVEN_IN_FILE = f"SELECT delivery FROM {SQLITE.books}"
 _TOKENS = text("SELECT token FROM shipper_daemon")
 _STRAY_SHARDS = text(

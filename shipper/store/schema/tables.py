@@ -234,7 +234,8 @@ link = Table(
     info=_POSTGRES,
 )  # fmt: skip
 
-# On SQLite a turn is a number in the row of the lease instead.
+# On SQLite a turn is a number in the row of the lease instead. `delivery` is the last number that
+# the daemon has given up to this turn; it only tells people, as numbers come from a sequence.
 turn = Table(
     "shipper_turn", metadata,
     Column("turn", _BIGINT, primary_key=True, autoincrement=False),

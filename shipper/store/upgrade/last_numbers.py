@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, text
 from shipper.store.db.dialect import dialect_of, pick
 from shipper.store.db.snapshot import snapshot
 from shipper.store.db.transactions import writing
-from shipper.store.drain.numbers import BLOCK
+from shipper.store.drain.numbers import LAST_IN_BLOCKS
 from shipper.store.lease import membership
 
 
@@ -65,10 +65,7 @@ _GIVEN = (
     ("claim", "SELECT coalesce(max(number), 0) FROM shipper_claim"),
 )
 _LAST_IN_FILE = text("SELECT delivery, claim FROM shipper_lease WHERE name = 'outbox'")
-_LAST = text(
-    f"SELECT CASE WHEN is_called THEN last_value + {BLOCK - 1} ELSE last_value - 1 END AS delivery"
-    " FROM shipper_delivery"
-)
+_LAST = text(LAST_IN_BLOCKS)
 _RAISE = text(
     "UPDATE shipper_lease SET delivery = max(delivery, :delivery), claim = max(claim, :claim)"
     " WHERE name = 'outbox'"

@@ -13,10 +13,10 @@ def test_each_daemon_is_read_with_what_it_wrote(postgres_url: str) -> None:
     joined(engine, 13, "third", None, "garbled")
     found = all_daemons(engine)
     engine.dispose()
-    assert [(each.token, each.is_here, each.settings) for each in found] == [
-        (11, True, ""),
-        (12, False, '{"a": 1}'),
-        (13, False, "garbled"),
+    assert [(each.token, each.owner, each.settings) for each in found] == [
+        (11, HERE, ""),
+        (12, ELSEWHERE, '{"a": 1}'),
+        (13, None, "garbled"),
     ]
     assert [str(each) for each in found[1:]] == [
         "second (process 77 on till-2)",
