@@ -3,6 +3,7 @@
 Promise 2 in the guarantees. The owners are real processes.
 """
 
+import json
 import signal
 import subprocess
 import sys
@@ -317,6 +318,12 @@ def test_an_owner_is_read_as_it_was_written() -> None:
     assert not here.is_dead()
     for garbage in (None, "", "5", "[]", "{}", "{", '"owner"', '{"pid":1}'):
         assert Owner.read(garbage) is None
+
+
+def test_an_owner_of_a_later_version_is_read_though_it_says_more() -> None:
+    """During an upgrade both versions run; what one doesn't know of the other it passes by."""
+    here = Owner.here()
+    assert Owner.read(json.dumps(json.loads(here.write()) | {"of_later": 1})) == here
 
 
 def test_a_number_that_another_process_has_now_is_a_dead_owners() -> None:
