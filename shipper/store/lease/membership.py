@@ -1,9 +1,13 @@
 """Which daemons share a PostgreSQL outbox, and which shards each has.
 
-A daemon has a row with a token of its own. Every write of it locks that row first, so once the row
-is deleted, nothing that it writes counts. The rules of the shares are in `policy.shares`; this
-module decides which daemons have ended, and does all that follows in one transaction: the token is
-ended, what the daemon may have sent is marked, and its shards are free.
+A daemon has a row with a token of its own. Each turn and each renewal locks that row first, so once
+the row is deleted, the daemon claims nothing and records nothing. Its chores have no token:
+statistics, notes of clocks and audits, and the deletion of events whose retention is over, by its
+own configuration, until it notices that it was ended.
+
+The rules of the shares are in `policy.shares`; this module decides which daemons have ended, and
+does all that follows in one transaction: the token is ended, what the daemon may have sent is
+marked, and its shards are free.
 
 A daemon has ended if its process on this machine is certainly dead, or if it hasn't prolonged its
 lease for as long as the lease lasts, while we could see that (`stillness`).
