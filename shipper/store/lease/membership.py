@@ -1,9 +1,13 @@
 """Which daemons share a PostgreSQL outbox, and which shards each has.
 
-A daemon has a row with a token of its own. Every write of it locks that row first, so once the row
-is deleted, nothing that it writes counts. The rules of the shares are in `policy.shares`; this
-module decides which daemons have ended, and does all that follows in one transaction: the token is
-ended, what the daemon may have sent is marked, and its shards are free.
+A daemon has a row with a token of its own. Each turn and each renewal locks that row first, so once
+the row is deleted, the daemon claims nothing and records nothing. Its chores have no token:
+statistics, notes of clocks and audits, and the deletion of events whose retention is over, by its
+own configuration, until it notices that it was ended.
+
+The rules of the shares are in `policy.shares`; this module decides which daemons have ended, and
+does all that follows in one transaction: the token is ended, what the daemon may have sent is
+marked, and its shards are free.
 
 A daemon has ended if its process on this machine is certainly dead, or if it hasn't prolonged its
 lease for as long as the lease lasts, while we could see that (`stillness`).
@@ -49,6 +53,7 @@ class Membership:
         One that won't share raises OutboxHeld while there is another daemon that may live. Raises
         SchemaError if a tool has deleted the row of the lease.
         """
+        tx.execute(sql.BY_INDEX)
         lease_row(tx.execute(sql.LOCK).all())
         self.newcomer = newcomer
         ended = self._end_over(tx, self._look(tx), sql.LOCK_DAEMONS)
@@ -100,9 +105,11 @@ class Membership:
             if not tx.execute(sql.LOCK_IF_FREE).all():
                 lease_row(tx.execute(sql.EPOCH).all())
                 return None
+            tx.execute(sql.BY_INDEX)
             self.hold(tx, turn)
             ended = self._end_over(tx, over, sql.LOCK_IDLE_DAEMONS)
-            _end_orphans(tx)
+            if tx.execute(sql.HAS_STRAYS).scalar_one():
+                _end_orphans(tx)
             self._restore(tx, turn.token)
             if give:
                 tx.execute(sql.GIVE, {"token": turn.token, "shards": sorted(give)})
@@ -211,6 +218,7 @@ def end(tx: Connection, dialect: Dialect, token: int) -> int:
 
     The caller has locked the row of the lease.
     """
+    tx.execute(sql.BY_INDEX)
     # The row first: this waits for a turn that is being written, and from then on there is none.
     tx.execute(sql.HOLD, {"token": token})
     marked = recover(tx, dialect, token)
@@ -239,6 +247,7 @@ def begin_again(tx: Connection) -> None:
     None of them can claim or record anything more. But they may live, and have tries in flight. So
     each keeps its shards until it begins again and has ended its tries, or until its lease is over.
     """
+    tx.execute(sql.BY_INDEX)
     last = lease_row(tx.execute(sql.LOCK).all())
     for row in _daemons(tx):
         tx.execute(sql.HOLD, {"token": row.token})
