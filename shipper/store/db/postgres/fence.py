@@ -41,21 +41,12 @@ STARTED: Final = (
     " * CASE WHEN pg_is_in_recovery() THEN -1 ELSE 1 END"
 )
 FOLD_AFTER: Final = 256
-<<<<<<< HEAD
 SKIP_WITHIN: Final = 7 * FOLD_AFTER
 _SEARCHED: Final = SKIP_WITHIN + FOLD_AFTER
-# What a daemon's turns have counted and is not yet added up. The bound keeps the search away from
-# deleted rows.
-NOT_ADDED: Final = (
-    "{count}.token = {daemon}.token AND {count}.turn > (SELECT coalesce(max(turn), 0) -"
-    f" {_SEARCHED} FROM shipper_turn AS t WHERE t.token = {{daemon}}.token)"
-=======
 # After which turn there are rows of a daemon's turns. The bound keeps a search away from deleted
 # rows.
 _BEGIN: Final = (
-    f"(SELECT coalesce(max(turn), 0) - {4 * FOLD_AFTER} FROM shipper_turn AS t"
-    " WHERE t.token = {0})"
->>>>>>> outage
+    f"(SELECT coalesce(max(turn), 0) - {_SEARCHED} FROM shipper_turn AS t WHERE t.token = {{0}})"
 )
 # What a daemon's turns have counted and is not yet added up.
 NOT_ADDED: Final = (
@@ -133,15 +124,10 @@ class PostgresFence:
     skip_within = SKIP_WITHIN
     fold_free: str | None = _ADD_UP_FREE
     fold_one: str | None = _ADD_UP.format(
-<<<<<<< HEAD
-        "WHERE c.token = :token AND c.turn > (SELECT coalesce(max(turn), 0) -"
-        f" {_SEARCHED} FROM shipper_turn AS t WHERE t.token = :token)"
+        f"WHERE c.token = :token AND c.turn > {_BEGIN.format(':token')}"
     )
     drop_turns: str | None = (
         "DELETE FROM shipper_turn WHERE token = :token AND turn >= :after AND turn < :turn"
-=======
-        f"WHERE c.token = :token AND c.turn > {_BEGIN.format(':token')}"
->>>>>>> outage
     )
     take_counts: str | None = (
         "WITH gone AS (DELETE FROM shipper_count AS c USING shipper_daemon AS d"
