@@ -132,10 +132,10 @@ def check_server(database: Database) -> Iterator[CheckResult]:
         yield warning(
             "pooler",
             f"a pooler is between shipper and the server, and {how} (transaction mode): shipping"
-            " works; shipper's settings (synchronous_commit, timeouts) may not reach the"
-            " transactions that they are for",
-            "use the server's own port in [database] url; and let no application log in with"
-            " shipper's role, because the pooler would share those connections with it",
+            " works, and each transaction sets what it needs (synchronous_commit, timeouts); what"
+            " shipper sets for a connection can reach other programs that log in with its role",
+            "use the server's own port in [database] url, or let no application log in with"
+            " shipper's role",
         )
     else:
         yield well("pooler", "none; shipper is connected to the server itself")

@@ -11,7 +11,7 @@ from shipper.sandbox import InjectedFault
 from tests.daemon.crew import Crew
 from tests.daemon.harness import Shop, of_user, only_postgres, several
 from tests.daemon.processes import until
-from tests.store.db.test_pgbouncer import bouncer
+from tests.store.poolers import Mode, pooling
 
 pytestmark = only_postgres
 
@@ -20,9 +20,9 @@ SLOW = InjectedFault("slow", delay=0.02)
 
 
 @pytest.mark.parametrize("mode", ["session", "transaction"])
-async def test_two_daemons_share_through_a_pooler(shop: Shop, mode: str) -> None:
-    """Each sends a part; what one leaves at its clean stop, the other one sends."""
-    with bouncer(shop.url, mode) as pooled:
+async def test_two_daemons_share_through_a_pooler(shop: Shop, mode: Mode) -> None:
+    """Each sends a part; what one leaves at its clean stop, the other sends. It can come back."""
+    with pooling(shop.url, mode) as pooled:
         crew = Crew(shop)
         shop.sandbox.answer_for = lambda _: SLOW
         one = await crew.join("one", database=pooled)
@@ -35,17 +35,20 @@ async def test_two_daemons_share_through_a_pooler(shop: Shop, mode: str) -> None
         await one.stop()
         await shop.settled()
         assert crew.shares() == {"two": 64}
-        await crew.end(two)
+        again = await crew.join("one", database=pooled)
+        shop.add(*several(USERS, 2, first=9))
+        await shop.settled()
+        await crew.end(again, two)
     assert "Traceback" not in one.stderr
-    assert shop.counts() == {"delivered": USERS * 8}
+    assert shop.counts() == {"delivered": USERS * 10}
     for user in range(1, USERS + 1):
-        assert of_user(f"u{user}", shop.ended()) == [f"u{user}-{n}" for n in range(1, 9)]
+        assert of_user(f"u{user}", shop.ended()) == [f"u{user}-{n}" for n in range(1, 11)]
     shop.assert_flawless(repeats=0)
 
 
 async def test_a_daemon_behind_a_pooler_of_statements_says_what_to_do(shop: Shop) -> None:
     """And ends with 78, at once: it has taken nothing. So does `doctor`."""
-    with bouncer(shop.url, "statement") as pooled:
+    with pooling(shop.url, "statement") as pooled:
         shop.configure(database=pooled)
         shop.add("u1-1")
         daemon = shop.start()
@@ -66,7 +69,7 @@ async def test_a_daemon_behind_a_pooler_of_statements_says_what_to_do(shop: Shop
 
 async def test_doctor_says_that_the_pooler_shares_and_who_else_ships(shop: Shop) -> None:
     """Shipping works; what doesn't hold there, and what to do, is a warning."""
-    with bouncer(shop.url, "transaction") as pooled:
+    with pooling(shop.url, "transaction") as pooled:
         crew = Crew(shop)
         one = await crew.join("one", database=pooled)
         two = await crew.join("two", database=pooled)

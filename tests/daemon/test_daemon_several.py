@@ -11,9 +11,8 @@ import pytest
 
 from shipper.sandbox import InjectedFault
 from tests.daemon.crew import Crew
-from tests.daemon.harness import Shop, of_user, only_postgres, several
+from tests.daemon.harness import Shop, only_postgres, several
 from tests.daemon.processes import until
-from tests.store.poolers import pooling
 
 pytestmark = only_postgres
 
@@ -198,28 +197,6 @@ async def test_a_drain_leaves_all_to_a_daemon_that_starts_meanwhile(shop: Shop) 
     assert not one.said("daemon.took_over")
     await crew.end(one)
     assert shop.counts() == {"delivered": USERS * 2}
-    shop.assert_flawless(repeats=0)
-
-
-async def test_they_share_through_a_pooler_in_transaction_mode(shop: Shop) -> None:
-    """One that stops gives all to the other, and one that comes back joins again."""
-    with pooling(shop.url, "transaction", 6) as pooled:
-        crew = Crew(shop)
-        one = await crew.join("one", database=pooled)
-        two = await crew.join("two", database=pooled)
-        shop.add(*several(USERS, 2))
-        await shop.settled()
-        await one.stop()
-        shop.add(*several(USERS, 2, first=3))
-        await shop.settled()
-        assert crew.shares() == {"two": 64}
-        one = await crew.join("one", database=pooled)
-        shop.add(*several(USERS, 2, first=5))
-        await shop.settled()
-        await crew.end(one, two)
-    assert shop.counts() == {"delivered": USERS * 6}
-    for user in range(1, USERS + 1):
-        assert of_user(f"u{user}", shop.ended()) == [f"u{user}-{n}" for n in range(1, 7)]
     shop.assert_flawless(repeats=0)
 
 

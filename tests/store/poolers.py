@@ -1,90 +1,65 @@
-"""A pooler between a test and PostgreSQL, as small as one can be, in the two modes of pgbouncer.
-
-It names itself as the process that serves a client, lets the server's processes out one after the
-other, the last that came back first, and lets a client wait where none is left.
-"""
+"""A real pgbouncer between a test and PostgreSQL, and how the messages of the protocol are read."""
 
 import os
+import pwd
+import shutil
 import socket
 import struct
+import subprocess
+import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from queue import LifoQueue
-from threading import Thread
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
-import psycopg
 from sqlalchemy import make_url
 
-Mode = Literal["session", "transaction"]
+from tests import needs
+from tests.store.shipping import until
 
-# What libpq and psycopg want to know of a server at once.
-_TOLD = ("server_version", "client_encoding", "standard_conforming_strings", "integer_datetimes")
-_ENCRYPTED = {80877103, 80877104}  # SSLRequest, GSSENCRequest
-_LOGGED_IN = b"R" + struct.pack("!ii", 8, 0)
-_KEY = b"K" + struct.pack("!iii", 12, 1, 1)
-_IDLE = b"Z" + struct.pack("!i", 5) + b"I"
+Mode = Literal["session", "transaction", "statement"]
 
 
 @contextmanager
-def pooling(url: str, mode: Mode, size: int) -> Iterator[str]:
-    """Give the URL of a pooler that has so many of the server's processes."""
+def pooling(url: str, mode: Mode, size: int = 20) -> Iterator[str]:
+    """Give the URL of a pgbouncer that has at most so many of the server's processes.
+
+    It runs as the user of the server's socket, and gives first what came back last.
+    """
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     where = make_url(url)
-    processes: LifoQueue[socket.socket] = LifoQueue()
-    with ExitStack() as stack:
-        for _ in range(size):
-            connection = stack.enter_context(
-                psycopg.connect(where.set(drivername="postgresql").render_as_string(False))
-            )
-            line = stack.enter_context(socket.socket(fileno=os.dup(connection.fileno())))
-            line.setblocking(True)
-            processes.put(line)
-        told = {name: connection.info.parameter_status(name) or "" for name in _TOLD}
-        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        pooler = _Pooler(mode, processes, told)
-        Thread(target=pooler.accept, args=(listening,), daemon=True).start()
-        port = listening.getsockname()[1]
-        yield where.set(host="127.0.0.1", port=port, query={}).render_as_string(False)
-        listening.shutdown(socket.SHUT_RDWR)
+    host = str(where.query.get("host") or where.host)
+    if program is None or not Path(host).is_dir():
+        needs.missing("no pgbouncer, or no server of ours: see .ci/install-runtimes")
+    owner = pwd.getpwuid(Path(host).stat().st_uid)
+    room = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (room / "ini").write_text(
+        f"[databases]\n* = host={host} port={where.port or 5432} user={where.username}\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        f"auth_type = any\npool_mode = {mode}\ndefault_pool_size = {size}\n"
+        f"logfile = {room}/log\npidfile = {room}/pid\n"
+    )
+    for path in (room, room / "ini"):
+        os.chown(path, owner.pw_uid, owner.pw_gid)
+    user = ["-u", owner.pw_name] if os.geteuid() == 0 else []
+    process = subprocess.Popen(
+        [program, *user, str(room / "ini")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        until(lambda: _listens(port))
+        there = where.set(host="127.0.0.1", port=port, query={})
+        yield there.render_as_string(hide_password=False)
+    finally:
+        process.terminate()
+        process.wait(10)
+        shutil.rmtree(room, ignore_errors=True)
 
 
-@dataclass
-class _Pooler:
-    mode: Mode
-    processes: "LifoQueue[socket.socket]"
-    told: dict[str, str]
-
-    def accept(self, listening: socket.socket) -> None:
-        with suppress(OSError):  # it is over
-            while True:
-                client, _ = listening.accept()
-                Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        process: socket.socket | None = None
-        with client, suppress(EOFError, OSError):
-            while struct.unpack("!i", read_startup(client)[:4])[0] in _ENCRYPTED:
-                client.sendall(b"N")
-            told = b"".join(map(_parameter, self.told.items()))
-            client.sendall(_LOGGED_IN + told + _KEY + _IDLE)
-            while (message := read_message(client))[:1] != b"X":
-                process = process or self.processes.get()
-                process.sendall(message)
-                if message[:1] in b"QS":  # a query, or the end of what was sent in parts
-                    while (answer := read_message(process))[:1] != b"Z":
-                        client.sendall(answer)
-                    client.sendall(answer)
-                    if self.mode == "transaction" and answer[-1:] == b"I":
-                        self.processes.put(process)
-                        process = None
-        if process is not None:
-            self.processes.put(process)
-
-
-def _parameter(told: tuple[str, str]) -> bytes:
-    text = b"".join(each.encode() + b"\0" for each in told)
-    return b"S" + struct.pack("!i", 4 + len(text)) + text
+def _listens(port: int) -> bool:
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
 
 
 def read_startup(line: socket.socket) -> bytes:

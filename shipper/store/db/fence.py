@@ -20,11 +20,16 @@ class Fence(Protocol):
     """For how many seconds the daemon hasn't prolonged its lease, as a column of its row."""
     fold_after: int
     """At least once in this many turns, what they have counted is added up."""
-    fold: tuple[str, ...]
-    """Adds up what the turns of `token` from `after` to `turn` have counted, and deletes them. It
-    waits for no other daemon."""
+    skip_within: int
+    """What a turn has counted can be skipped for so many turns; later it wouldn't be found."""
+    fold_free: str | None
+    """Adds up what the turns of `token` from `after` to `turn` have counted, and waits for no other
+    daemon; returns whether it has skipped something that another transaction has locked. None if a
+    turn changes the counters, as for the next three."""
     fold_one: str | None
-    """Adds up all that the turns of `token` have counted; None if a turn changes the counters."""
+    """Adds up all that the turns of `token` have counted, and waits for what is locked."""
+    drop_turns: str | None
+    """Deletes the turns of `token` from `after` to the one before `turn`."""
     take_counts: str | None
     """Takes away and returns all that any daemon's turns have counted: (name, delivered, dead), by
-    name; None if a turn changes the counters."""
+    name."""

@@ -38,6 +38,8 @@ class Owner:
     pid: int
     started: str
     version: str = field(default=__version__, compare=False)
+    name: str = field(default="", compare=False)
+    """What people call this daemon, on SQLite; on PostgreSQL its row says it."""
 
     @classmethod
     def here(cls) -> "Owner":
@@ -54,9 +56,10 @@ class Owner:
     def read(cls, text: str | None) -> "Owner | None":
         """Read a text of `write`; return None for any other text."""
         try:
-            fields: Mapping[str, Any] = json.loads(text or "")
-            return cls(**{"version": "", **fields})
-        except (ValueError, TypeError):
+            found: Mapping[str, Any] = json.loads(text or "")
+            known = {name: value for name, value in found.items() if name in cls.__slots__}
+            return cls(**{"version": "", **known})
+        except (ValueError, TypeError, AttributeError):
             return None
 
     def write(self) -> str:

@@ -6,7 +6,7 @@ module decides which daemons have ended, and does all that follows in one transa
 ended, what the daemon may have sent is marked, and its shards are free.
 
 A daemon has ended if its process on this machine is certainly dead, or if it hasn't prolonged its
-lease for as long as the lease lasts, by our own clock: an administrator can set the server's.
+lease for as long as the lease lasts, while we could see that (`stillness`).
 
 It must never free a shard before what was claimed in it is marked, and never end a daemon that has
 written since it was judged. Every change locks the row of the lease first, so there is one at a
@@ -14,7 +14,7 @@ time. Then it locks rows of daemons in the order of their tokens, as operators' 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, Engine, TextClause
 
@@ -26,52 +26,9 @@ from shipper.store.lease import membership_statements as sql
 from shipper.store.lease.lease import Newcomer, Owner
 from shipper.store.lease.lost import corrected, taken_over, went_back
 from shipper.store.lease.recovery import recover
+from shipper.store.lease.stillness import DaemonRow, StillnessTimer
 from shipper.store.lease.turns import LOCK_COUNTERS, Turn, fold_one
 from shipper.store.schema.damage import lease_row
-
-
-class DaemonRow(NamedTuple):
-    """The row of a daemon, and the number of its last turn.
-
-    `seems_over` says whether its lease has ended by the server's clock.
-    """
-
-    token: int
-    name: str
-    owner: str | None
-    expires: str
-    ttl: float
-    seems_over: bool
-    turn: int | None
-
-    @property
-    def life(self) -> tuple[str, int | None]:
-        """The values that change while it lives: with each turn, or if there is none, in time."""
-        return self.expires, self.turn
-
-    def __str__(self) -> str:
-        """Return the daemon for a person."""
-        return str(Owner.read(self.owner) or "another daemon")
-
-
-class StillnessTimer:
-    """Measures by our own clock for how long the row of a daemon hasn't changed."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._seen: dict[int, tuple[object, float]] = {}
-
-    def left(self, row: DaemonRow) -> float:
-        """Return after how many more seconds without a change its lease has ended."""
-        before = self._seen.get(row.token)
-        if before is None or before[0] != row.life:
-            before = self._seen[row.token] = (row.life, self._monotonic())
-        return max(0.0, before[1] + row.ttl - self._monotonic())
-
-    def forget_others(self, rows: Sequence[DaemonRow]) -> None:
-        """Forget the daemons that have no row any more."""
-        there = {row.token for row in rows}
-        self._seen = {token: seen for token, seen in self._seen.items() if token in there}
 
 
 class Membership:
@@ -94,7 +51,7 @@ class Membership:
         """
         lease_row(tx.execute(sql.LOCK).all())
         self.newcomer = newcomer
-        ended = self._end_over(tx, _daemons(tx), sql.LOCK_DAEMONS)
+        ended = self._end_over(tx, self._look(tx), sql.LOCK_DAEMONS)
         living = _daemons(tx)
         if newcomer.alone and living:
             self._refuse(living)
@@ -123,7 +80,7 @@ class Membership:
             sent = sql.STANDING.send(channel)
             channel.wait()
             there, owners = _standing(sent.rows())
-        self._watch.forget_others(there)
+        self._watch.look(there)
         over = [row for row in there if row.token != turn.token and self._left(row) <= 0]
         living = {row.token for row in there}.difference(row.token for row in over)
         is_alone = living == {turn.token}
@@ -167,7 +124,7 @@ class Membership:
         locked = set(tx.execute(lock, {"tokens": over}).scalars()) if over else set()
         return [
             EndedDaemon(row.name, str(row), _end_remembered(tx, row.token))
-            for row in (_daemons(tx) if locked else ())
+            for row in (self._look(tx) if locked else ())
             if row.token in locked and self._left(row) <= 0
         ]
 
@@ -212,6 +169,11 @@ class Membership:
         tx.execute(sql.RENEW, {"token": token} | _shown(self.newcomer))
 
     # -- inside -----------------------------------------------------------------------------------
+
+    def _look(self, tx: Connection) -> list[DaemonRow]:
+        rows = _daemons(tx)
+        self._watch.look(rows)
+        return rows
 
     def _left(self, row: DaemonRow) -> float:
         owner = Owner.read(row.owner)

@@ -51,14 +51,16 @@ class TurnBook:
         self._sql = _TurnStatements(dialect)
         self._advance_returns = dialect.fence.advance_returns
         self._fold_after = dialect.fence.fold_after
+        self._skip_within = dialect.fence.skip_within
         self._monotonic = monotonic
-        self._folded = 0
+        self._folded = self._after = 0
+        self._adding: Sent | None = None
         self._folded_at = -_FOLDED_EVERY
         self._named: set[str] = set()
 
     def begin(self) -> None:
         """Forget what was added up for an earlier token."""
-        self._folded, self._named = 0, set()
+        self._folded, self._after, self._named = 0, 0, set()
 
     def advance(
         self, channel: Channel, turn: Turn, known: dict[str, int]
@@ -87,15 +89,24 @@ class TurnBook:
         return bool(names) and self._monotonic() >= self._folded_at + _FOLDED_EVERY
 
     def fold(self, channel: Channel, turn: Turn) -> None:
-        """Add up what turns have counted, and delete the turns before this one."""
-        values = {"token": turn.token, "turn": turn.number, "after": self._folded}
-        for statement in self._sql.fold:
-            statement.send(channel, values)
+        """Add up what turns have counted, and delete the turns before this one.
+
+        What another transaction has locked is left for the next time, but not for ever.
+        """
+        sql = self._sql
+        if sql.fold_free is None or sql.fold_one is None or sql.drop_turns is None:
+            return
+        values = {"token": turn.token, "turn": turn.number, "after": self._after}
+        skips = turn.number < self._after + self._skip_within
+        self._adding = (sql.fold_free if skips else sql.fold_one).send(channel, values)
+        sql.drop_turns.send(channel, values)
 
     def folded(self, turn: int, names: set[str]) -> None:
         """Note that the transaction in which `fold` ran has committed."""
         self._named |= names
         self._folded, self._folded_at = turn, self._monotonic()
+        if self._adding is None or not any(skipped for (skipped,) in self._adding.rows()):
+            self._after = turn
 
 
 def fold_one(tx: Connection, token: int) -> None:
@@ -137,4 +148,7 @@ class _TurnStatements:
     def __init__(self, dialect: Dialect) -> None:
         fence = dialect.fence
         self.advance = Statement(dialect, fence.advance)
-        self.fold = tuple(Statement(dialect, one) for one in fence.fold)
+        self.fold_free, self.fold_one, self.drop_turns = (
+            None if sql is None else Statement(dialect, sql)
+            for sql in (fence.fold_free, fence.fold_one, fence.drop_turns)
+        )

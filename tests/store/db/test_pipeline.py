@@ -239,7 +239,7 @@ def _text(value: object) -> str:
 
 
 @pytest.mark.parametrize("mode", ["session", "transaction"])
-def test_behind_a_pooler_nothing_is_prepared_and_nothing_set(postgres_url: str, mode: Mode) -> None:
+def test_behind_a_pooler_nothing_is_prepared(postgres_url: str, mode: Mode) -> None:
     """A turn stays on one process of the server, with what follows it; the next can get another."""
     with pooling(postgres_url, mode, 2) as url:
         engine = open_engine(url)

@@ -22,7 +22,7 @@ from shipper.store.upkeep.retention import Cutoffs, prune
 from shipper.system.steps import Mark
 from tests.store.daemons import NOW, write
 from tests.store.lease.members import FakeClock, Joined, Member, elsewhere, fall_silent, settle
-from tests.store.shipping import accepted, ask, claim
+from tests.store.shipping import accepted, ask, claim, until
 
 AT_ONCE = "-c lock_timeout=100ms"
 """In a URL: what has to wait for a lock gets an error instead."""
@@ -32,6 +32,7 @@ LOCKED = (
     " AND a.state = 'idle in transaction'"
 )
 LEFT = "SELECT count(*) FROM shipper_count WHERE token = :token"
+LOCKS_COUNTS = LOCKED.replace("shipper_claim", "shipper_count")
 LINK = LinkRow("default", "ready", None, NOW, None)
 
 
@@ -122,7 +123,7 @@ def crew(postgres_url: str, post: Engine, clock: FakeClock, joined: Joined) -> I
     one.other.close()
 
 
-KINDS = ("turn", "renew", "join", "give", "take_over", "leave", "count")
+KINDS = ("turn", "renew", "join", "give", "take_over", "leave", "count", "retain")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -145,11 +146,50 @@ def test_turns_wait_for_no_daemon_that_stands_still(crew: Crew, kind: str) -> No
     assert not [one for one in verify(crew.post) if one.fault]
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "retain"])
+def test_what_was_counted_is_added_up_when_the_server_has_ended_one_that_stands_still(
+    crew: Crew,
+) -> None:
+    """What it had locked is as before then, and older than what is added up usually."""
+    with glancing(crew.still.engine) as tx:
+        tx.exec_driver_sql("SET idle_in_transaction_session_timeout = '200ms'")
+    other = crew.other.queue
+    crew.other.send(7)
+    before = ask(crew.post, LEFT, token=other.token)
+    with crew.frozen("retain"):
+        for _ in range(3):
+            crew.clock.now += 2.0
+            crew.other.link("ready")
+        assert ask(crew.post, LEFT, token=other.token) == before == [(1,)]
+        until(lambda: not ask(crew.post, LOCKS_COUNTS))
+    crew.clock.now += 2.0
+    crew.other.send(8)
+    assert ask(crew.post, LEFT, token=other.token) == [(0,)]
+    assert not [one for one in verify(crew.post) if one.fault]
+
+
+def test_what_was_counted_is_never_left_behind(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After so many turns that it would no longer be found, a turn waits."""
+    other = crew.other.queue
+    crew.other.send(7)
+    monkeypatch.setattr(other._turns, "_after", 0)
+    monkeypatch.setattr(other._turns, "_fold_after", 1)
+    monkeypatch.setattr(other._turns, "_skip_within", other._turn.number + 3)
+    assert ask(crew.post, LEFT, token=other.token) == [(1,)]
+    with crew.frozen("retain"):
+        for _ in range(2):
+            crew.other.link("ready")
+        with pytest.raises(StoreUnavailable, match="55P03"):
+            crew.other.link("ready")
+    crew.other.send(8)
+    assert ask(crew.post, LEFT, token=other.token) == [(0,)]
+    assert not [one for one in verify(crew.post) if one.fault]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_stop_waits_until_the_server_ends_the_session_of_one_that_stands_still(
     crew: Crew, kind: str
 ) -> None:
-    """The stop would wait longer. Turns wait as well for retention, which locks all daemons."""
+    """The stop would wait longer."""
     with glancing(crew.still.engine) as tx:
         tx.exec_driver_sql("SET idle_in_transaction_session_timeout = '200ms'")
     with glancing(crew.other.engine) as tx:

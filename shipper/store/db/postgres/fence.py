@@ -4,7 +4,9 @@ A row that changes with each turn would leave a dead version each time. While an
 a snapshot, the next turn would have to read past all of these. So no statement here reads more than
 the daemon's last turn. A turn locks only the row of its own daemon, so that turns of several
 daemons don't wait for each other. The counters of a destination belong to all of them: what can't
-be added at once, because another transaction has locked them, stays with the turn.
+be added at once, because another transaction has locked them, stays with the turn. What turns have
+counted, an operator's command or retention adds up as well: what such a transaction has locked is
+added up later.
 """
 
 from typing import Final
@@ -32,11 +34,13 @@ STARTED: Final = (
     " * CASE WHEN pg_is_in_recovery() THEN -1 ELSE 1 END"
 )
 FOLD_AFTER: Final = 256
+SKIP_WITHIN: Final = 7 * FOLD_AFTER
+_SEARCHED: Final = SKIP_WITHIN + FOLD_AFTER
 # What a daemon's turns have counted and is not yet added up. The bound keeps the search away from
 # deleted rows.
 NOT_ADDED: Final = (
     "{count}.token = {daemon}.token AND {count}.turn > (SELECT coalesce(max(turn), 0) -"
-    f" {4 * FOLD_AFTER} FROM shipper_turn AS t WHERE t.token = {{daemon}}.token)"
+    f" {_SEARCHED} FROM shipper_turn AS t WHERE t.token = {{daemon}}.token)"
 )
 
 _NOW = "clock_timestamp()"
@@ -55,11 +59,13 @@ _ADD_UP: Final = (
 # Which of the names `named` have no row. ON CONFLICT alone would wait for another transaction that
 # changes the row.
 IS_NEW: Final = "NOT EXISTS (SELECT 1 FROM shipper_destination AS d WHERE d.name = named.name)"
-# Another daemon can stand still in a transaction that has locked a destination's counters. So a
-# turn adds up only what is free; the rest becomes the turn's own count.
+_COUNTED: Final = "FROM shipper_count WHERE token = :token AND turn >= :after AND turn <= :turn"
+# Another daemon can stand still in a transaction that has locked a destination's counters, or what
+# our turns have counted. So a turn adds up only what is free. What it can't add becomes the turn's
+# own count.
 _ADD_UP_FREE: Final = (
-    "WITH gone AS (DELETE FROM shipper_count AS c WHERE c.token = :token AND c.turn >= :after"
-    " AND c.turn <= :turn RETURNING c.name, c.delivered, c.dead),"
+    "WITH gone AS (DELETE FROM shipper_count AS c WHERE c.ctid = ANY(ARRAY("
+    f"SELECT ctid {_COUNTED} FOR UPDATE SKIP LOCKED)) RETURNING c.name, c.delivered, c.dead),"
     " named AS (SELECT name, CAST(sum(delivered) AS bigint) AS delivered,"
     " CAST(sum(dead) AS bigint) AS dead FROM gone GROUP BY name),"
     " free AS (SELECT name FROM shipper_destination WHERE name IN (SELECT name FROM named)"
@@ -68,10 +74,11 @@ _ADD_UP_FREE: Final = (
     " dead = d.dead + named.dead FROM named JOIN free USING (name) WHERE d.name = named.name),"
     " kept AS (INSERT INTO shipper_count (token, turn, name, delivered, dead)"
     f" SELECT :token, :turn, name, delivered, dead FROM named WHERE NOT {IS_NEW}"
-    " AND name NOT IN (SELECT name FROM free))"
-    " INSERT INTO shipper_destination (name, delivered, dead)"
+    " AND name NOT IN (SELECT name FROM free)),"
+    " added_new AS (INSERT INTO shipper_destination (name, delivered, dead)"
     f" SELECT name, delivered, dead FROM named WHERE {IS_NEW} ORDER BY name"
-    f" {_ON_CONFLICT}"
+    f" {_ON_CONFLICT})"
+    f" SELECT (SELECT count(*) {_COUNTED}) > (SELECT count(*) FROM gone)"
 )
 
 # Whether a daemon lives: by the server's clock its time isn't over, or a commit that has locked its
@@ -103,13 +110,14 @@ class PostgresFence:
     is_alive = _IS_ALIVE
     unseen = f"CAST(extract(epoch FROM {_NOW} - expires_at) AS double precision) + ttl"
     fold_after = FOLD_AFTER
-    fold: tuple[str, ...] = (
-        _ADD_UP_FREE,
-        "DELETE FROM shipper_turn WHERE token = :token AND turn >= :after AND turn < :turn",
-    )
+    skip_within = SKIP_WITHIN
+    fold_free: str | None = _ADD_UP_FREE
     fold_one: str | None = _ADD_UP.format(
         "WHERE c.token = :token AND c.turn > (SELECT coalesce(max(turn), 0) -"
-        f" {4 * FOLD_AFTER} FROM shipper_turn AS t WHERE t.token = :token)"
+        f" {_SEARCHED} FROM shipper_turn AS t WHERE t.token = :token)"
+    )
+    drop_turns: str | None = (
+        "DELETE FROM shipper_turn WHERE token = :token AND turn >= :after AND turn < :turn"
     )
     take_counts: str | None = (
         "WITH gone AS (DELETE FROM shipper_count AS c USING shipper_daemon AS d"

@@ -5,10 +5,10 @@ environment can set other values, and our sessions must still work the same. It 
 password, and never connect to another database than the one that it was opened for.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
@@ -57,6 +57,16 @@ SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_schemas(false),
 """
 
 
+class LocalSettings(NamedTuple):
+    """What is set in each transaction behind a pooler: as plain statements, and as a query.
+
+    The plain ones take no snapshot; the query fits into a pipeline.
+    """
+
+    plain: str
+    query: bytes
+
+
 class Connector:
     """Makes the connections of one engine; before each it reads the URL again."""
 
@@ -75,7 +85,7 @@ class Connector:
         """Connect to another address from now on; it must be the same database."""
         self._url = make_url(url)
 
-    def connect(self, dialect: Any, _record: object, _args: object, _params: object) -> Any:
+    def connect(self, dialect: Any, record: Any, _args: object, _params: object) -> Any:
         """Return the driver's connection, set up; raises what `refused` makes of a failure."""
         remark = self._renew()
         url = self._url
@@ -89,7 +99,8 @@ class Connector:
             raise refused(error, place(url) + remark, url.username, _secrets(url)) from error
         try:
             # Before SQLAlchemy asks its own questions.
-            self._set_up(connection, preferred(str(params.get("options", ""))))
+            options = preferred(str(params.get("options", "")))
+            record.info["local"] = self._set_up(connection, options)
         except BaseException:
             connection.close()
             raise
@@ -111,7 +122,8 @@ class Connector:
         self._url = fresh
         return ""
 
-    def _set_up(self, connection: Any, given: Mapping[str, str]) -> None:
+    def _set_up(self, connection: Any, given: Mapping[str, str]) -> LocalSettings | None:
+        """Set up a connection; return what each transaction has to set, if there is a pooler."""
         version = connection.info.server_version // 10_000
         # By statements and not by startup options, which a pooler refuses. Outside of a
         # transaction, because the role's timeout for a transaction can be shorter than two round
@@ -136,13 +148,17 @@ class Connector:
                 path = [self._schema]
             if path != schemas:
                 cursor.execute(f"SET search_path = {', '.join(map(_quoted, path)) or 'pg_catalog'}")
-            if connection.info.backend_pid != served_by:
+            # Behind a pooler, the session's process number isn't one of the server. A pooler can
+            # give the next transaction another process, which doesn't know the prepared statements,
+            # nor what was set.
+            is_pooled = connection.info.backend_pid != served_by
+            if is_pooled:
                 self._require_transactions(cursor)
         connection.autocommit = False
-        # Behind a pooler, the session's process number isn't one of the server. A pooler can give
-        # the next transaction another process, which doesn't know the prepared statements.
-        if connection.info.backend_pid == served_by:
-            connection.prepare_threshold = 1
+        if is_pooled:
+            return _local(settings, path)
+        connection.prepare_threshold = 1
+        return None
 
     @staticmethod
     def _require_transactions(cursor: Any) -> None:
@@ -189,8 +205,30 @@ def open_server(
         raise ConfigError([f"database.url: {error}"]) from None
     connector = Connector(url, renewed, frozen)
     event.listen(engine, "do_connect", connector.connect)
+    event.listen(engine, "begin", _begun)
     engine.update_execution_options(connector=connector)
     return engine
+
+
+def _begun(connection: Connection) -> None:
+    """Set in a transaction what a pooler may not have passed on; a single statement has none."""
+    local: LocalSettings | None = connection.info["local"]
+    driver: Any = connection.connection.driver_connection
+    if local is not None and not driver.autocommit:
+        connection.exec_driver_sql(local.plain)
+
+
+def _local(settings: Sequence[tuple[str, str]], path: Sequence[str]) -> LocalSettings:
+    schemas = ", ".join(map(_quoted, path)) or "pg_catalog"
+    plain = [f"SET LOCAL {name} = {_literal(value)}" for name, value in settings]
+    calls = [
+        f"pg_catalog.set_config('{name}', {_literal(value)}, true)"
+        for name, value in (*settings, ("search_path", schemas))
+    ]
+    return LocalSettings(
+        "; ".join([*plain, f"SET LOCAL search_path = {schemas}"]),
+        f"SELECT {', '.join(calls)}".encode(),
+    )
 
 
 def hosts(url: URL) -> list[str]:

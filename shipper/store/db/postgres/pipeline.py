@@ -19,6 +19,8 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from shipper.store.db.postgres.opening import LocalSettings
+
 _BEGIN: Final = b"BEGIN ISOLATION LEVEL READ COMMITTED"
 _COMMIT: Final = b"COMMIT"
 _NO_COMMIT: Final = "the server has answered COMMIT with ROLLBACK"
@@ -101,7 +103,8 @@ class Pipeline:
         self._transformer = dbapi.adapt.Transformer(driver)
         # Not behind a pooler: the next transaction can get another process of the server, which
         # doesn't know what was prepared.
-        self._prepares = driver.prepare_threshold is not None
+        self._local: LocalSettings | None = connection.info["local"]
+        self._prepares = self._local is None
         # The driver deallocates all prepared statements, also ours, when it rolls back and has
         # prepared some of its own. From here on it has none.
         if self._prepares:
@@ -114,10 +117,15 @@ class Pipeline:
         """Enter the pipeline mode."""
         self._pgconn.enter_pipeline_mode()
 
-    def plan_once(self) -> None:
-        """Let each statement have one plan, until the end of the transaction or the next `wait`."""
-        if self._prepares:
+    def settle(self) -> None:
+        """Set what holds until the end of the transaction, or outside of one until `wait`.
+
+        Each statement has one plan; behind a pooler, the settings of our sessions are in force.
+        """
+        if self._local is None:
             self.send(_PLAN_ONCE, {})
+        else:
+            self.send_plain(self._local.query)
 
     def end(self) -> None:
         """Leave the pipeline mode, if the connection is still there."""
@@ -150,11 +158,12 @@ class Pipeline:
         failures: list[Exception] = []
         try:
             while (result := self._next()).status != self._status.PIPELINE_SYNC:
-                answer = self._sent.popleft()
-                if result.status in self._done:
-                    answer.give(result)
-                else:  # what was sent after a failure isn't done
+                if result.status not in self._done:  # what was sent after a failure isn't done
                     failures.append(self._errors.error_from_result(result))
+                elif not failures:
+                    self._sent[0].give(result)
+                if self._sent:  # a server that ends and a pooler may each say why
+                    self._sent.popleft()
         except self._errors.OperationalError as lost:
             failures.append(lost)  # a server that ends says first why
         if failures:
@@ -211,11 +220,11 @@ def pipelined(connection: Connection, on_commit: Callable[[], None]) -> Iterator
     """
     with _opened(connection) as pipeline:
         pipeline.send_plain(_BEGIN)
-        pipeline.plan_once()
+        pipeline.settle()
         yield pipeline
         commit = pipeline.send_plain(_COMMIT)
         try:
-            pipeline.plan_once()
+            pipeline.settle()
             on_commit()
             pipeline.wait()
         except (connection.dialect.loaded_dbapi.Error, DBAPIError):
@@ -233,7 +242,7 @@ def asking(connection: Connection) -> Iterator[Pipeline]:
     After a failure the connection has to be closed: it is still in the pipeline.
     """
     with _opened(connection) as pipeline:
-        pipeline.plan_once()
+        pipeline.settle()
         yield pipeline
 
 

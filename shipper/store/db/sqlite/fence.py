@@ -23,6 +23,8 @@ class SqliteFence:
     is_alive = "NULL"
     unseen = "NULL"
     fold_after = 256
-    fold: tuple[str, ...] = ()
+    skip_within = 0
+    fold_free: str | None = None
     fold_one: str | None = None
+    drop_turns: str | None = None
     take_counts: str | None = None
