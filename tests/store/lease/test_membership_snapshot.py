@@ -36,7 +36,7 @@ def _delete_turns(post: Engine) -> None:
     run(
         post,
         "INSERT INTO shipper_turn (token, turn, settled) SELECT token, n, 0 FROM shipper_daemon,"
-        f" generate_series(-{DEAD} - 2000, -2000) AS n",
+        f" generate_series(-{DEAD} - 4000, -4000) AS n",
     )
     run(post, "DELETE FROM shipper_turn WHERE turn < 0")
 
