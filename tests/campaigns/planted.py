@@ -23,8 +23,8 @@ from shipper.store.drain.look import Looks
 from shipper.store.drain.queue import Queue
 from shipper.store.drain.watermark import Watermark
 from shipper.store.lease import membership, unlock
+from shipper.store.lease.daemon_rows import DaemonRow, StillnessTimer
 from shipper.store.lease.lost import taken_over
-from shipper.store.lease.membership import DaemonRow, StillnessTimer
 from shipper.store.lease.turns import Turn, TurnBook
 from shipper.system.steps import Mark, Steps
 from tests.planting import Plants

@@ -23,7 +23,8 @@ from shipper.store.drain.numbers import BlocksOfNumbers
 from shipper.store.drain.queue import Queue
 from shipper.store.lease import membership
 from shipper.store.lease import membership_statements as sql
-from shipper.store.lease.membership import DaemonRow, Membership, StillnessTimer
+from shipper.store.lease.daemon_rows import DaemonRow, StillnessTimer
+from shipper.store.lease.membership import Membership
 from tests.planting import Plants
 from tests.simulation.crew import SAILOR
 

@@ -38,6 +38,8 @@ class Owner:
     pid: int
     started: str
     version: str = field(default=__version__, compare=False)
+    stops: bool = field(default=False, compare=False)
+    """Whether it stops: it sends nothing new, and gives its shards back."""
 
     @classmethod
     def here(cls) -> "Owner":
@@ -61,7 +63,10 @@ class Owner:
 
     def write(self) -> str:
         """Return the owner as a text for the lease."""
-        return json.dumps(asdict(self))
+        fields = asdict(self)
+        if not self.stops:
+            del fields["stops"]  # an earlier version doesn't know it
+        return json.dumps(fields)
 
     def is_local(self) -> bool:
         """Return whether its process number certainly names the same process here."""

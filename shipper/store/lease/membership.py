@@ -14,7 +14,8 @@ time. Then it locks rows of daemons in the order of their tokens, as operators' 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import Connection, Engine, TextClause
 
@@ -23,55 +24,12 @@ from shipper.policy.shares import ALL_SHARDS, NOTHING, EndedDaemon, Shares, plan
 from shipper.store.db.dialect import POSTGRES, Dialect
 from shipper.store.db.transactions import asking, writing
 from shipper.store.lease import membership_statements as sql
+from shipper.store.lease.daemon_rows import DaemonRow, StillnessTimer
 from shipper.store.lease.lease import Newcomer, Owner
 from shipper.store.lease.lost import corrected, taken_over, went_back
 from shipper.store.lease.recovery import recover
 from shipper.store.lease.turns import LOCK_COUNTERS, Turn, fold_one
 from shipper.store.schema.damage import lease_row
-
-
-class DaemonRow(NamedTuple):
-    """The row of a daemon, and the number of its last turn.
-
-    `seems_over` says whether its lease has ended by the server's clock.
-    """
-
-    token: int
-    name: str
-    owner: str | None
-    expires: str
-    ttl: float
-    seems_over: bool
-    turn: int | None
-
-    @property
-    def life(self) -> tuple[str, int | None]:
-        """The values that change while it lives: with each turn, or if there is none, in time."""
-        return self.expires, self.turn
-
-    def __str__(self) -> str:
-        """Return the daemon for a person."""
-        return str(Owner.read(self.owner) or "another daemon")
-
-
-class StillnessTimer:
-    """Measures by our own clock for how long the row of a daemon hasn't changed."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._seen: dict[int, tuple[object, float]] = {}
-
-    def left(self, row: DaemonRow) -> float:
-        """Return after how many more seconds without a change its lease has ended."""
-        before = self._seen.get(row.token)
-        if before is None or before[0] != row.life:
-            before = self._seen[row.token] = (row.life, self._monotonic())
-        return max(0.0, before[1] + row.ttl - self._monotonic())
-
-    def forget_others(self, rows: Sequence[DaemonRow]) -> None:
-        """Forget the daemons that have no row any more."""
-        there = {row.token for row in rows}
-        self._seen = {token: seen for token, seen in self._seen.items() if token in there}
 
 
 class Membership:
@@ -82,6 +40,7 @@ class Membership:
         self.newcomer: Newcomer | None = None
         """What the others see of this daemon; a change is written when the lease is prolonged."""
         self._engine = engine
+        self._stops = False
         self._watch = StillnessTimer(monotonic)
 
     # -- the steps of the protocol ----------------------------------------------------------------
@@ -112,9 +71,10 @@ class Membership:
         tx.execute(sql.CHANGED)
         return turn, rest + sum(one.recovered for one in ended)
 
-    def attend(self, turn: Turn, give: frozenset[int]) -> Shares | None:
+    def attend(self, turn: Turn, give: frozenset[int], *, stops: bool) -> Shares | None:
         """Do a step: give back these shards, end dead daemons, take free shards.
 
+        One that stops says so, and takes none. The others then share as if it had left.
         Nothing may be claimed in the shards that are given. Returns None, and has changed nothing,
         if another process has locked the row of the lease. Raises LeaseLost and OutboxChanged as
         `hold` does.
@@ -129,10 +89,10 @@ class Membership:
         is_alone = living == {turn.token}
         lacks = (ALL_SHARDS if is_alone else self.shares.held).difference(owners)
         may_write = any(row.token == turn.token and row.turn is not None for row in there)
-        if over or give or lacks or not may_write:
-            return self._change(turn, give, over)
-        now = plan(living, owners, turn.token)
-        if now.takes:
+        stopping = {row.token for row in there if row.stops}
+        self._stops, tells = stops, stops and turn.token not in stopping
+        now = plan(living, owners, turn.token, stopping)
+        if over or give or lacks or not may_write or tells or now.takes:
             return self._change(turn, give, over)
         self.shares = _shares(owners, turn.token, len(living), now.gives, [])
         return self.shares
@@ -149,8 +109,11 @@ class Membership:
             self._restore(tx, turn.token)
             if give:
                 tx.execute(sql.GIVE, {"token": turn.token, "shards": sorted(give)})
+            if self._stops and self.newcomer is not None:
+                owner = replace(self.newcomer.owner, stops=True)
+                tx.execute(sql.STOPS, {"token": turn.token, "owner": owner.write()})
             shares = self._share(tx, turn.token, ended)
-            if give or shares.held != self.shares.held:
+            if give or self._stops or shares.held != self.shares.held:
                 tx.execute(sql.CHANGED)
         self.shares = shares
         return shares
@@ -235,12 +198,13 @@ class Membership:
         """Take the free shards that this daemon should have; return what it has then."""
         there, owners = _standing(sql.STANDING.rows(tx))
         living = {row.token for row in there}
-        takes = plan(living, owners, token).takes
+        stopping = {row.token for row in there if row.stops}
+        takes = plan(living, owners, token, stopping).takes
         if takes:
             taken = tx.execute(sql.TAKE, {"token": token, "shards": list(takes)})
             owners |= dict.fromkeys(taken.scalars(), token)
             tx.execute(sql.INHERIT, {"token": token})
-        gives = plan(living, owners, token).gives
+        gives = plan(living, owners, token, stopping).gives
         return _shares(owners, token, len(living), gives, ended)
 
 

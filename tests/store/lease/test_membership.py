@@ -15,7 +15,8 @@ from shipper.errors import LeaseLost, OutboxHeld
 from shipper.policy.shares import ALL_SHARDS, SHARDS, Shares
 from shipper.store.db.transactions import writing
 from shipper.store.drain.messages import Work
-from shipper.store.lease.membership import DaemonRow, _daemons
+from shipper.store.lease.daemon_rows import DaemonRow
+from shipper.store.lease.membership import _daemons
 from shipper.store.upgrade.recount import is_needed
 from tests.store.daemons import NOW, write
 from tests.store.lease.members import (
