@@ -93,7 +93,12 @@ class _Receiver:
         self.done = asyncio.Event()
 
     def begin(
-        self, event_id: str, _payload: bytes, _api_id: str, done: Callable[[Reply], None]
+        self,
+        event_id: str,
+        _payload: bytes,
+        _api_id: str,
+        done: Callable[[Reply], None],
+        _until: float,
     ) -> asyncio.TimerHandle:
         loop = asyncio.get_running_loop()
         return loop.call_later(_ANSWERS_AFTER, self._accept, event_id, done)

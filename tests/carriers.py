@@ -18,7 +18,12 @@ class Carrying:
     """Gives a class with `send` what the courier asks a carrier for."""
 
     def begin(
-        self: Sends, event_id: str, payload: bytes, api_id: str, done: Callable[[Any], None]
+        self: Sends,
+        event_id: str,
+        payload: bytes,
+        api_id: str,
+        done: Callable[[Any], None],
+        _until: float,
     ) -> asyncio.Task[None]:
         """Begin a try, and call back from the task that made it."""
         return asyncio.create_task(_carry(self, event_id, payload, api_id, done))

@@ -18,8 +18,8 @@ TESTS = (
     "policy/test_backoff", "policy/test_lanes_shards",
     "policy/test_delivery", "policy/test_event", "policy/test_failing", "policy/test_lanes",
     "policy/test_lanes_bounds", "policy/test_lane_phases", "policy/test_link",
-    "policy/test_link_blame", "policy/test_link_pauses", "policy/test_outcome",
-    "policy/test_partial_outage",
+    "policy/test_link_blame", "policy/test_link_elsewhere", "policy/test_link_pauses",
+    "policy/test_outcome", "policy/test_partial_outage",
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, NamedTuple, TypeVar
 
-from shipper.errors import DatabaseAbandoned, ShipperError, StoreUnavailable
+from shipper.errors import DatabaseAbandoned, OutboxHeld, ShipperError, StoreUnavailable
 from shipper.system.waiting import is_set_within
 
 _TRY_EVERY = 0.5
@@ -125,8 +125,9 @@ class DatabaseThread:
                 if stop.is_set() or loop.time() - began >= seconds:
                     raise
                 on_wait(failure, seconds)
-            is_long = loop.time() - began > _LONG
-            await is_set_within(stop, _TRY_EVERY_LONG if is_long else _TRY_EVERY)
+                # Another daemon's silence counts only while it is looked at (`lease.stillness`).
+                is_rare = loop.time() - began > _LONG and not isinstance(failure, OutboxHeld)
+            await is_set_within(stop, _TRY_EVERY_LONG if is_rare else _TRY_EVERY)
 
     def close(self) -> None:
         """Finish the queued work, then end; blocks until that is done, unless it is abandoned."""

@@ -78,7 +78,7 @@ def _inputs_of(
 
 
 def _courier(destination: DestinationSettings, settings: Settings, clock: Clock) -> Courier:
-    carrier = Destination.of(destination)
+    carrier = Destination.of(destination, clock=clock.monotonic)
     return Courier(
         carrier,
         validation=settings.validation.mode,

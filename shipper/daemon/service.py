@@ -16,7 +16,7 @@ from typing import NamedTuple
 from shipper import __version__
 from shipper.clock import Clock
 from shipper.config import Settings
-from shipper.daemon import held_back, other_daemons, unknown_destinations
+from shipper.daemon import held_back, links_elsewhere, other_daemons, unknown_destinations
 from shipper.daemon import reload as reloading
 from shipper.daemon.acquisition import REACH_WITHIN, Taking
 from shipper.daemon.file_watch import watch_files
@@ -232,6 +232,7 @@ class _Service:
             alongside(unknown_destinations.watch(session, self._unknown, log)),
             alongside(held_back.watch(session, self._held_back, log)),
             alongside(other_daemons.watch(session, self._others, log)),
+            alongside(links_elsewhere.watch(session, log)),
         ):
             yield lambda: heartbeat.status(session)
 

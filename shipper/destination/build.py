@@ -33,6 +33,7 @@ def opener(
     ca_file: Path | None,
     proxy: str | None,
     choice: TransportChoice,
+    clock: Callable[[], float] | None = None,
 ) -> Callable[[], Transport]:
     """Return a function that opens a transport to a URL in the running loop; raises ConfigError."""
     if proxy is not None:
@@ -43,14 +44,24 @@ def opener(
         from shipper.destination.transport import FastTransport  # noqa: PLC0415 - its wheel may be missing
 
         return FastTransport(
-            url, limit=limit, timeout=timeout, keepalive=KEEPALIVE_SECONDS, tls=tls
+            url,
+            limit=limit,
+            timeout=timeout,
+            keepalive=KEEPALIVE_SECONDS,
+            tls=tls,
+            clock=clock,
         )
 
     def open_stock() -> Transport:
         from shipper.destination.httpx_transport import HttpxTransport  # noqa: PLC0415 - most use only our own
 
         return HttpxTransport(
-            limit=limit, timeout=timeout, keepalive=KEEPALIVE_SECONDS, tls=tls, proxy=proxy
+            limit=limit,
+            timeout=timeout,
+            keepalive=KEEPALIVE_SECONDS,
+            tls=tls,
+            proxy=proxy,
+            clock=clock,
         )
 
     ours = choice == "auto" and proxy is None and find_spec("httptools") is not None

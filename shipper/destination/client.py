@@ -9,6 +9,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote_from_bytes
@@ -35,8 +36,9 @@ class Destination:
     `timeout` is in seconds for a whole try: waiting for a connection, the name lookup, connecting,
     writing, and reading. At most `max_in_flight` tries run at the same time; the others wait.
     `ca_file` is trusted in addition to the system's authorities. The transport `auto` is shipper's
-    own HTTP client; it is that of httpx if there is a proxy or httptools is missing. Raises
-    ConfigError if the arguments can't work.
+    own HTTP client; it is that of httpx if there is a proxy or httptools is missing. `clock` (in
+    seconds, by default the loop's) is the one that `begin` means. Raises ConfigError if the
+    arguments can't work.
     """
 
     def __init__(
@@ -48,9 +50,9 @@ class Destination:
         ca_file: Path | None = None,
         proxy: str | None = None,
         transport: TransportChoice = "auto",
-        user_agent: str = f"shipper/{__version__}",
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        events = _parse(url)
+        events, user_agent = _parse(url), f"shipper/{__version__}"
         self._events = Target(events, user_agent)
         self._validation = Target(_below(events, b"/validate"), user_agent)
         self._proxied = proxy is not None
@@ -62,6 +64,7 @@ class Destination:
             ca_file=ca_file,
             proxy=proxy,
             choice=transport,
+            clock=clock,
         )
         self._transport: Transport | None = None
 
@@ -72,6 +75,7 @@ class Destination:
         *,
         max_in_flight: int | None = None,
         timeout: float | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> Self:
         """Return the client of a configured destination, with other limits where given."""
         return cls(
@@ -81,6 +85,7 @@ class Destination:
             ca_file=settings.ca_file,
             proxy=settings.proxy,
             transport=settings.transport,
+            clock=clock,
         )
 
     @property
@@ -88,18 +93,24 @@ class Destination:
         """The host and the port that events go to."""
         return self._peer.name
 
-    def begin(self, event_id: str, payload: bytes, api_id: str, done: Report) -> UnderWay:
+    def begin(
+        self, event_id: str, payload: bytes, api_id: str, done: Report, until: float = inf
+    ) -> UnderWay:
         """Begin to send an event once; `done` gets the answer or what went wrong.
 
-        `done` is called exactly once, after `begin` has returned; not if the try is cancelled. An
-        exception is a bug of the program.
+        No byte of it leaves if the try's deadline would then be later than `until`, in the time of
+        the clock: such a try ends as one that wasn't sent in time. `done` is called exactly once,
+        after `begin` has returned; not if the try is cancelled. An exception is a bug of the
+        program.
         """
         try:
             key = idempotency_key(event_id)
         except UnicodeEncodeError:
             why = "the event id holds a character that UTF-8 can't write"
             return asyncio.get_running_loop().call_soon(done, Invalid("unbuildable", why))
-        return self._begin(Request(self._events, api_id, key, payload), done)
+        request = Request(self._events, api_id, key, payload)
+        request.until = until
+        return self._begin(request, done)
 
     async def send(self, event_id: str, payload: bytes, api_id: str) -> Reply | Fault | Invalid:
         """Send an event once, and return the answer or what went wrong."""

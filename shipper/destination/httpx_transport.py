@@ -1,7 +1,7 @@
 """The transport of httpx, for proxies and for machines without httptools: a tenth as fast.
 
 It decides when a try has begun, by the trace of httpcore, and when a connection isn't used again
-although httpcore would use it. It must never send a request twice.
+although httpcore would use it. It must never send a request twice or too late.
 
 Each request is a task. After the loop has stood still, an answer that came in time counts if httpx
 reads it within a few turns of the loop: `patience` has the number.
@@ -40,7 +40,7 @@ _TRAILING_DATA: Final = attrgetter("_httpcore_stream._stream._connection._h11_st
 
 
 class HttpxTransport:
-    """Sends by httpx. `timeout`, `keepalive` and `clock` (for ages) are in seconds."""
+    """Sends by httpx. `timeout`, `keepalive` and `clock` are in seconds; see `FastTransport`."""
 
     def __init__(
         self,
@@ -74,6 +74,7 @@ class HttpxTransport:
         See `Transport`.
         """
         request.begin(self, done)
+        request.due = self._now() + self._timeout
         task = self._tasks[request] = asyncio.create_task(self._post(request))
         task.add_done_callback(partial(self._answered, request))
         return request
@@ -87,7 +88,7 @@ class HttpxTransport:
         request.settle(failure_of(task) or task.result())
 
     async def _post(self, request: Request) -> Reply:
-        trace = _Trace(request)
+        trace = _Trace(request, self._is_late)
         asked = httpx.Request(
             request.target.method,
             request.target.url if self._proxied else _without_lookup(request.target.url),
@@ -95,13 +96,16 @@ class HttpxTransport:
             content=request.body,
             extensions=self._extensions(request.target.url, trace),
         )
-        async with patience_until(self._now() + self._timeout, lambda: request.begun):
+        async with patience_until(request.due, lambda: request.begun):
             try:
                 answer = await self._transport.handle_async_request(asked)
             except BaseException:
                 await trace.clean_up()
                 raise
             return await self._read(answer)
+
+    def _is_late(self, request: Request) -> bool:
+        return request.is_late(self._now(), self._clock())
 
     async def aclose(self) -> None:
         """Close every connection, used or not."""
@@ -153,8 +157,9 @@ class _Closable(Protocol):
 class _Trace:
     """Called by httpcore before and after each of its steps."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, is_late: Callable[[Request], bool]) -> None:
         self._request = request
+        self._is_late = is_late
         self._connection: _Closable | None = None
 
     async def __call__(self, name: str, info: dict[str, Any]) -> None:
@@ -164,6 +169,8 @@ class _Trace:
             self._request.stage = "tls"
         # The CONNECT to a proxy is a request too, but it carries no event.
         elif name.endswith(_SENDING) and info["request"].method != b"CONNECT":
+            if self._is_late(self._request):
+                raise TimeoutError
             self._request.begun = True
 
     async def clean_up(self) -> None:

@@ -1,7 +1,8 @@
 """A request and its answer, as both transports know them.
 
 It decides the bytes of a request's head, and that an answer is reported once: not after `cancel`. A
-transport must never send a request twice, and must set `begun` before the first byte can leave.
+transport must never send a request twice, must set `begun` before the first byte can leave, and
+must never send one that `is_late`.
 """
 
 import asyncio
@@ -140,7 +141,8 @@ class Request:
     """One request, and its try while that is under way.
 
     `begun` becomes true just before its first byte can leave. The transport notes its `connection`,
-    and when its time is over (`due`, in the loop's time).
+    and when its time is over (`due`, in the loop's time). `until` is by when it has to be over,
+    in the time of the transport's clock: that goes on while the machine sleeps.
     """
 
     __slots__ = (
@@ -154,6 +156,7 @@ class Request:
         "key",
         "stage",
         "target",
+        "until",
     )
 
     def __init__(self, target: Target, api_id: str, key: str | None, body: bytes) -> None:
@@ -163,7 +166,7 @@ class Request:
         self.body = body
         self.begun = False
         self.stage: RequestStage = ""
-        self.due = inf
+        self.due = self.until = inf
         self.connection: Line | None = None
         self._transport: Transport | None = None
         self._done: Callable[[Answer], None] | None = None
@@ -178,6 +181,13 @@ class Request:
         key = "" if self.key is None else f"idempotency-key: {self.key}\r\n"
         length = f"{key}content-length: {len(self.body)}\r\n\r\n".encode("ascii")
         return self.target.beginning(self.api_id) + length
+
+    def is_late(self, looped: float, now: float) -> bool:
+        """Return whether it is too late to send it: its time is over, or would end too late.
+
+        `looped` is the loop's time, `now` that of the transport's clock.
+        """
+        return self.due <= looped or now + (self.due - looped) > self.until
 
     def begin(self, transport: "Transport", done: Callable[[Answer], None]) -> None:
         """Note who sends it, and who gets the answer."""

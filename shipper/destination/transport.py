@@ -1,7 +1,7 @@
 """Shipper's own HTTP/1.1 client: one kind of request, one origin, one callback per request.
 
 It decides which request gets a connection, and when a new connection is made. It must never send a
-request twice, and never lose the place of a request that was cancelled.
+request twice or too late, and never lose the place of a request that was cancelled.
 
 A request that finds an idle connection costs no task: the connection calls back. Only connecting
 is the work of a task.
@@ -26,7 +26,8 @@ class FastTransport:
 
     There are at most `limit` connections; further requests wait, first come, first served.
     `timeout` is for a whole request and `keepalive` for an idle connection, both in seconds.
-    `clock` (by default the loop's) measures the age of a connection and of a name lookup.
+    `clock` (by default the loop's) measures the age of a connection and of a name lookup, and says
+    when a request would be over too late.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class FastTransport:
     ) -> None:
         self._timeout = timeout
         self._now = asyncio.get_running_loop().time
+        self._clock = clock or self._now
         self._pool = Pool(self._answered, keepalive, clock)
         self._dialler = Dialler(url, tls=tls, clock=clock)
         self._places = limit  # how many more requests can have a connection
@@ -90,7 +92,7 @@ class FastTransport:
     def _go(self, request: Request) -> None:
         """Give a request a place, and send it."""
         self._places -= 1
-        connection = self._pool.take()
+        connection = None if self._is_late(request) else self._pool.take()
         if connection is None:
             dial = self._dials[request] = asyncio.create_task(self._dial(request))
             dial.add_done_callback(partial(self._dialled, request))
@@ -118,23 +120,28 @@ class FastTransport:
     def _serve(self) -> None:
         while self._places and self._waiting:
             request = self._waiting.popleft()
-            if self._is_late(request):
+            if self._is_over(request):
                 request.settle(TimeoutError())
             else:
                 self._go(request)
 
-    def _is_late(self, request: Request) -> bool:
-        """Return whether it is too late to send a request: the lease may be over."""
+    def _is_over(self, request: Request) -> bool:
         return request.due <= self._now()
+
+    def _is_late(self, request: Request) -> bool:
+        """Return whether it is too late to send a request. The clock is read last, and afresh."""
+        return request.is_late(self._now(), self._clock())
 
     async def _dial(self, request: Request) -> None:
         if self._closed:
             raise ConnectionAbortedError
+        if self._is_late(request):
+            raise TimeoutError
         async with asyncio.timeout_at(request.due):
             connection = self._pool.connection()
             await self._dialler.connect(connection, request)
         self._pool.add(connection)
-        if self._is_late(request):  # the loop has stood still
+        if self._is_late(request):  # the loop has stood still, or the machine has slept
             connection.fail(TimeoutError())
             raise TimeoutError
         self._ask(connection, request)
@@ -155,7 +162,7 @@ class FastTransport:
     def _expire(self) -> None:
         """End the requests whose time is over; all have the same patience."""
         self._timer = None
-        self._end_waiting(sum(map(self._is_late, self._waiting)), TimeoutError)
+        self._end_waiting(sum(map(self._is_over, self._waiting)), TimeoutError)
         self._watch_waiting()
 
     def _end_waiting(self, number: int, error: type[Exception]) -> None:

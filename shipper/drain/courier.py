@@ -32,9 +32,12 @@ _LOOKED_AT = 16 * EXCERPT_CHARS
 class Carrier(Protocol):
     """Sends requests to the receiver: a `shipper.destination.Destination`, or a test's stand-in."""
 
-    def begin(self, event_id: str, payload: bytes, api_id: str, done: Report) -> UnderWay:
-        """Begin one try; `done` gets its answer.
+    def begin(
+        self, event_id: str, payload: bytes, api_id: str, done: Report, until: float
+    ) -> UnderWay:
+        """Begin one try that is over by `until`, in monotonic seconds; `done` gets its answer.
 
+        If a wait takes so long that it can't be, nothing is sent, and that is the answer.
         `done` is called exactly once, after `begin` has returned; not if the try is cancelled. An
         exception is a bug of the program: the network, the receiver and the event make none.
         """
@@ -85,10 +88,17 @@ class Courier:
             return None
         return classify(Invalid("invalid", describe(found)), self._clock.wall())
 
-    def begin(self, event: Event, done: Callable[[TryResult | Exception], None]) -> UnderWay:
+    def begin(
+        self,
+        event: Event,
+        done: Callable[[TryResult | Exception], None],
+        *,
+        now: float,
+        until: float,
+    ) -> UnderWay:
         """Begin one try with an event; `done` is called as `Carrier.begin` calls it."""
-        answered = partial(self._answered, done, self._clock.wall(), self._clock.monotonic())
-        return self._carrier.begin(event.event_id, event.payload, self._api_id, answered)
+        answered = partial(self._answered, done, self._clock.wall(), now)
+        return self._carrier.begin(event.event_id, event.payload, self._api_id, answered, until)
 
     def _answered(
         self,

@@ -169,11 +169,10 @@ class Dispatcher:
             if route.flights.bug is not None:
                 raise route.flights.bug
         self._drop_left_routes()
-        now = self._clock.monotonic()
-        if not self._stop.is_set() and now < self._exchange.lease_until:
+        if not self._stop.is_set():
             for route in self._routes.at_work():
-                if now + route.timeout < self._exchange.lease_until:
-                    route.start(now)
+                route.start(self._exchange.lease_until)
+        now = self._clock.monotonic()
         self._report.routes(self._routes.at_work(), now)
         self._report.shares(self.shares, now)
         return self._delay(result, now)

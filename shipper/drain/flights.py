@@ -2,7 +2,8 @@
 
 It makes no decision of its own. It combines the pure ones: which lane goes next (`lanes`), whether
 a try can begin (`link`, `pace`), whom a failure is charged to (`link`), and what becomes of the
-event (`delivery`). It must never free a place before the outcome is recorded.
+event (`delivery`). It must never free a place before the outcome is recorded, nor begin a try that
+may last longer than the lease: the process may have been stopped since the try before.
 """
 
 from collections.abc import Callable
@@ -51,6 +52,7 @@ class Flights:
         self._link = link
         self._lanes = lanes
         self._policy = terms.policy
+        self._timeout = terms.timeout
         self._holds_dead = terms.holds_dead
         self._clock = clock
         self._wake = wake
@@ -69,13 +71,15 @@ class Flights:
         ended, self._ended = self._ended, []
         return ended
 
-    def start(self, now: float) -> None:
-        """Begin as many tries as the link, the pace and the lanes allow."""
-        link, pace, lanes = self._link, self.pace, self._lanes
+    def start(self, until: float) -> None:
+        """Begin as many tries as the link, the pace and the lanes allow, all over by `until`."""
+        link, pace, lanes, time = self._link, self.pace, self._lanes, self._clock.monotonic
+        now = time()
         room = link.allowance(now, self.in_flight)
         while (
             room > 0
             and pace.wait(now) <= 0
+            and (now := time()) + self._timeout < until
             and (lane := lanes.start(probing=link.is_down)) is not None
         ):
             invalid = self._courier.check(lane.head)
@@ -87,7 +91,7 @@ class Flights:
             number = link.begin()
             pace.take(now)
             answered = partial(self._answered, lane, number)
-            self.under_way[number] = self._courier.begin(lane.head, answered)
+            self.under_way[number] = self._courier.begin(lane.head, answered, now=now, until=until)
 
     def cut_off(self) -> None:
         """Give up all tries that are under way: a stop of the daemon waits no longer."""

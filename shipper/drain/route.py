@@ -106,11 +106,15 @@ class Route:
 
     # -- sending ------------------------------------------------------------------------------
 
-    def start(self, now: float) -> None:
-        """Begin as many tries as the window, the link, the pace and the lanes allow."""
+    def start(self, until: float) -> None:
+        """Begin as many tries as the window, the link, the pace and the lanes allow.
+
+        All of them are over by `until`, in monotonic seconds: the end of the lease.
+        """
+        now = self._clock.monotonic()
         self.lanes.wake_due(now)
         if self.open:
-            self.flights.start(now)
+            self.flights.start(until)
         if self.ahead.at_end and not self.lanes.startable():
             self.link.relax(self.in_flight, now)
 

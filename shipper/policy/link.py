@@ -10,7 +10,8 @@
 
 If the destination asks for a pause, the link sends nothing until the pause is over. During a long
 pause one probe an hour asks whether the pause still holds. An operator's release ends the pause.
-If several daemons share the destination, each judges by what it sees, and probes for itself.
+If several daemons share the destination, each judges by what it sees, and probes for itself. All
+together probe as often as one would; so when one of them has got through, the others probe at once.
 
 While the link is down, it must never allow more than one request at a time. Of the outcomes of
 probes, it must charge only a refusal to the event.
@@ -52,6 +53,7 @@ class Link:
     contrast: Contrast = field(default_factory=Contrast)
     daemons: int = 1
     """How many daemons probe the destination while it is down."""
+    _up_elsewhere: frozenset[int] = frozenset()  # daemons that saw it up at this outage's last look
     _probes: int = 0  # failed in a row
     _quiet_until: float = 0.0  # until when the destination asked for a pause
     _probe: int | None = None  # the try that is the probe under way
@@ -81,6 +83,11 @@ class Link:
     def is_down(self) -> bool:
         """Return whether only probes can be sent."""
         return self.state in _DOWN
+
+    @property
+    def is_probed(self) -> bool:
+        """Return whether the link is down without a pause that the destination asked for."""
+        return self.state in _PROBED
 
     @property
     def next_try(self) -> float | None:
@@ -153,8 +160,20 @@ class Link:
 
         A pause that the destination asked for is kept.
         """
-        if self.state in _PROBED:
+        if self.is_probed:
             self.next_try_at = max(now, self._quiet_until)
+
+    def hear(self, up: frozenset[int], now: float) -> bool:
+        """Take which other daemons see the destination up; probe at once if one more does.
+
+        Each of them brings at most one probe in an outage, and one more after it was down itself.
+        Return whether there is such a one.
+        """
+        has_news = not up <= self._up_elsewhere
+        self._up_elsewhere = up
+        if has_news:
+            self.probe_at_once(now)
+        return has_news
 
     def release(self, now: float) -> None:
         """Make the next probe due now, because an operator says so; end any pause."""
@@ -220,6 +239,7 @@ class Link:
             self.outage += 1
             self.contrast.link_went_down(self.begun)
             self._probes = 0
+            self._up_elsewhere = frozenset()
         self._probes += 1
         self._enter(state, reason, now)
         self.next_try_at = max(now + self._probe_wait(chance, wait), self._quiet_until)

@@ -23,8 +23,8 @@ from shipper.store.drain.look import Looks
 from shipper.store.drain.queue import Queue
 from shipper.store.drain.watermark import Watermark
 from shipper.store.lease import membership, unlock
-from shipper.store.lease.daemon_rows import DaemonRow, StillnessTimer
 from shipper.store.lease.lost import taken_over
+from shipper.store.lease.stillness import DaemonRow, StillnessTimer
 from shipper.store.lease.turns import Turn, TurnBook
 from shipper.system.steps import Mark, Steps
 from tests.planting import Plants
@@ -156,12 +156,7 @@ def the_lease_is_judged_by_the_servers_clock() -> Any:
 @bug
 def a_watch_never_begins_anew() -> Any:
     """Who has waited for as long as a lease takes the outbox, though its holder lives."""
-
-    def left(self: StillnessTimer, row: DaemonRow) -> float:
-        return original(self, row._replace(expires="the same", turn=0))
-
-    original = StillnessTimer.left
-    return patch.object(StillnessTimer, "left", left)
+    return patch.object(DaemonRow, "life", ("the same", 0))
 
 
 @bug

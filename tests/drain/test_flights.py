@@ -1,6 +1,7 @@
 """The tries under way: each ends once, with its outcome or as a bug, or it is given up."""
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 from unittest.mock import patch
 
@@ -10,7 +11,7 @@ from shipper.drain import courier
 from shipper.drain.route import Route
 from shipper.policy.outcome import Fault, Reply
 from shipper.store.drain.messages import LinkRow, PendingRow
-from tests.drain.test_route import WALL, event, route, see
+from tests.drain.test_route import WALL, Clock, event, route, see
 
 
 class Hand:
@@ -21,7 +22,9 @@ class Hand:
         self.done: dict[str, Callable[[Any], None]] = {}
         self.cancelled: list[str] = []
 
-    def begin(self, event_id: str, _payload: bytes, _api_id: str, done: Any) -> "_Begun":
+    def begin(
+        self, event_id: str, _payload: bytes, _api_id: str, done: Any, _until: float
+    ) -> "_Begun":
         """Begin a try."""
         self.done[event_id] = done
         return _Begun(self, event_id)
@@ -39,9 +42,23 @@ class _Begun:
         self._hand.cancelled.append(self._event_id)
 
 
-def flying(hand: Hand, rows: int = 3, *, is_down: bool = False) -> Route:
+class Ticking(Clock):
+    """A clock that is moved by hand."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self.monotonic = monotonic  # type: ignore[method-assign]
+
+
+def flying(
+    hand: Hand,
+    rows: int = 3,
+    *,
+    is_down: bool = False,
+    clock: Clock | None = None,
+    until: float = inf,
+) -> Route:
     """Return a route with a try under way for each row, or a probe if the link is down."""
-    one = route()
+    one = route(clock=clock)
     one.courier._carrier = hand
     if is_down:
         one.resume(LinkRow("default", "offline", "closed", WALL - 60.0, None))
@@ -49,7 +66,7 @@ def flying(hand: Hand, rows: int = 3, *, is_down: bool = False) -> Route:
     one.ahead.take_claims(
         one.ahead.wanted, {row: event(row, f"k{row}") for row in range(1, rows + 1)}
     )
-    one.start(100.0)
+    one.start(until)
     return one
 
 
@@ -104,3 +121,26 @@ def test_what_is_cut_off_is_cancelled_and_leaves_no_probe() -> None:
     one.flights.cut_off()
     assert (before, one.link.allowance(100.0, 0)) == (0, 1)
     assert (len(hand.cancelled), one.in_flight) == (1, 0)
+
+
+def test_a_process_that_was_stopped_between_two_tries_begins_no_more() -> None:
+    """After its lease, another daemon sends what this one has claimed."""
+    moment = 100.0
+
+    class Stopped(Hand):
+        """The process stands still for a minute after its second try has begun."""
+
+        def begin(self, *told: Any) -> _Begun:
+            """Begin a try."""
+            nonlocal moment
+            moment += 60.0 * (len(self.done) == 1)
+            return super().begin(*told)
+
+    hand = Stopped()
+    one = flying(hand, 4, clock=Ticking(lambda: moment), until=120.0)
+    assert list(hand.done) == ["e1", "e2"]
+    assert one.lanes.startable()
+    one.start(moment + 10.0)  # as long as the try: it would be over too late
+    assert list(hand.done) == ["e1", "e2"]
+    one.start(moment + 10.5)
+    assert list(hand.done) == ["e1", "e2", "e3", "e4"]

@@ -1,6 +1,7 @@
 """What a route does with what the outbox and the clocks tell it, without any of them."""
 
 import asyncio
+from math import inf
 
 import pytest
 
@@ -46,12 +47,15 @@ class Refuser(Carrying):
         return Reply(401)
 
 
-def route(max_rate: float = 0.0, most: int = 4, backoff: Backoff = BACKOFF) -> Route:
+def route(
+    max_rate: float = 0.0, most: int = 4, backoff: Backoff = BACKOFF, clock: Clock | None = None
+) -> Route:
     """Return a route whose longest wait is 60 s for an event, and 90 s for a probe."""
     policy = RetryPolicy(backoff, Backoff(1.0, 90.0), 3)
-    courier = Courier(Refuser(), validation="off", api_id=lambda: "id", clock=Clock())
+    clock = clock or Clock()
+    courier = Courier(Refuser(), validation="off", api_id=lambda: "id", clock=clock)
     terms = Terms(policy, 10.0, most, max_rate, holds_dead=False)
-    one = Route("default", terms, courier, clock=Clock(), wake=lambda: None)
+    one = Route("default", terms, courier, clock=clock, wake=lambda: None)
     # Nothing may have been received by an earlier process.
     nothing = Page([], 0, is_last=True)
     one.take_page(Question(Look("maybe_received", "default", 512), is_sweep=True), nothing, 100.0)
@@ -172,7 +176,7 @@ def test_a_probe_waits_for_the_pace_without_turning_in_circles() -> None:
         see(one, PendingRow(1, "k", None), PendingRow(2, "m", None))
         one.ahead.take_claims(one.ahead.wanted, {1: event(1), 2: event(2, "m")})
         one.ahead.wanted = []
-        one.start(100.0)
+        one.start(inf)
         await landed(one.flights)
         one.recorded(one.flights.take_ended().pop())
         assert one.link.state is State.PAUSED

@@ -169,7 +169,7 @@ def loaded_route(most: int = 64) -> Route:
 async def test_a_shard_is_given_back_when_its_try_is_recorded() -> None:
     """All others can go earlier: nothing of them is under way."""
     one, sharing = loaded_route(), Sharing(WHOLE)
-    one.start(100.0)
+    one.start(inf)
     assert one.in_flight == 2
     sharing.take(GIVING, [one], 100.0)
     assert sharing.has_done([one])
@@ -186,7 +186,7 @@ async def test_a_shard_is_given_back_when_its_try_is_recorded() -> None:
 async def test_nothing_is_given_back_while_more_is_in_flight_than_the_part_that_stays() -> None:
     """The daemon that gets the shards gets their part of the limit: together it would be more."""
     one, other, sharing = route(most=1), loaded_route(most=2), Sharing(WHOLE)
-    other.start(100.0)
+    other.start(inf)
     sharing.take(GIVING, [one, other], 100.0)
     assert other.link.max_in_flight == 1
     assert sharing.gives([one, other]) == frozenset()
@@ -199,7 +199,7 @@ async def test_nothing_is_given_back_while_more_is_in_flight_than_the_part_that_
 async def test_a_daemon_that_stops_keeps_only_what_is_under_way() -> None:
     """And so many shards that their part of the limit covers what is in flight."""
     one, sharing = loaded_route(most=8), Sharing(Shares(ALL_SHARDS, 2))
-    one.start(100.0)
+    one.start(inf)
     sharing.take(Shares(ALL_SHARDS, 2, gives=ALL_SHARDS), [one], 100.0)
     first = sharing.gives([one])
     assert len(first) == SHARDS - 16

@@ -6,6 +6,7 @@ each; `python -m tests.simulation.crew_runs --mutants` looks for them anew.
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from math import inf
 from typing import Any
 from unittest.mock import patch
 
@@ -21,10 +22,10 @@ from shipper.store.db.dialect import POSTGRES
 from shipper.store.db.statement import Statement
 from shipper.store.drain.numbers import BlocksOfNumbers
 from shipper.store.drain.queue import Queue
-from shipper.store.lease import membership
+from shipper.store.lease import membership, stillness
 from shipper.store.lease import membership_statements as sql
-from shipper.store.lease.daemon_rows import DaemonRow, StillnessTimer
 from shipper.store.lease.membership import Membership
+from shipper.store.lease.stillness import DaemonRow, StillnessTimer
 from tests.planting import Plants
 from tests.simulation.crew import SAILOR
 
@@ -195,3 +196,9 @@ def a_dead_daemon_has_its_shards_for_three_leases() -> Any:
 
     original = StillnessTimer.left
     return patch.object(StillnessTimer, "left", left)
+
+
+@mutant
+def silence_counts_while_the_database_is_away() -> Any:
+    """The first that is back takes the others for dead: none of them could write."""
+    return patch.object(stillness, "UNWATCHED", inf)

@@ -121,7 +121,12 @@ class Berth:
         self._api = api
 
     def begin(
-        self, event_id: str, payload: bytes, _api_id: str, done: Callable[[Any], None]
+        self,
+        event_id: str,
+        payload: bytes,
+        _api_id: str,
+        done: Callable[[Any], None],
+        _until: float,
     ) -> "asyncio.Task[None]":
         """Begin a try."""
         seas = self._seas

@@ -141,6 +141,26 @@ def calm(seed: int) -> Voyage:
     return replace(whole, daemons=3, troubles=tuple(troubles), kinds=frozenset({"calm"}), end=at)
 
 
+def away(seed: int) -> Voyage:
+    """Return one in which the database is away for all, longer than a lease; one may die then."""
+    dice = random.Random(f"away {seed}")
+    whole = embark(seed)
+    # A daemon asks a lost database again after five seconds, so a lease is longer than that.
+    lease = whole.lease + 6.0
+    lasts = lease * dice.uniform(1.1, 2.0)
+    troubles = [Trouble(dice.uniform(2.0, 6.0), "away", 0, lasts)]
+    if dice.random() < 0.5:
+        troubles.append(Trouble(troubles[0].at + lasts / 2, "crash", 3, 0.0))
+    return replace(
+        whole,
+        daemons=3,
+        lease=lease,
+        troubles=tuple(troubles),
+        kinds=frozenset({"away"}),
+        end=troubles[0].at + lasts + 2 * lease + 10.0,
+    )
+
+
 _CALM = {"join": 8.0, "stop": 4.0, "crash": 13.0}
 """The changes, and a time that is longer than each may take (see `crew_bounds`)."""
 

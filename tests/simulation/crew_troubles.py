@@ -102,6 +102,16 @@ class Storm:
         await asyncio.sleep(trouble.seconds)
         sailor.wire.is_cut = False
 
+    async def _away(self, trouble: Trouble, _sailor: Sailor) -> None:
+        """Take the database away from all: none of them is to be ended for that."""
+        alive = self._crew.alive()
+        for sailor in alive:
+            sailor.wire.is_cut = True
+        self._crew.note(f"away for {trouble.seconds:.1f} s")
+        await asyncio.sleep(trouble.seconds)
+        for sailor in alive:
+            sailor.wire.is_cut = False
+
     async def _store(self, trouble: Trouble, sailor: Sailor) -> None:
         self.deaf.add(sailor.evidence.number)
         if trouble.which % 2:

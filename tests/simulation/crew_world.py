@@ -24,7 +24,7 @@ from tests.simulation.crew import Crew, CrewLoop
 from tests.simulation.crew_database import Server, losing_answers
 from tests.simulation.crew_network import sea
 from tests.simulation.crew_operators import CrewOperators
-from tests.simulation.crew_scenario import Insert, Voyage, calm, embark, insert, outage
+from tests.simulation.crew_scenario import Insert, Voyage, away, calm, embark, insert, outage
 from tests.simulation.crew_troubles import Storm
 from tests.simulation.network import digest
 from tests.simulation.virtual import EPOCH
@@ -34,6 +34,8 @@ OUTAGE = 1_000_000
 """From this seed on, the receiver is down all the time, and probes are counted."""
 CALM = 2_000_000
 """From this seed on, one change of the crew comes after the other."""
+AWAY = 3_000_000
+"""From this seed on, the database is away for all daemons, longer than a lease."""
 PATIENCE = 90.0
 HEARTBEAT = 2.0
 BALANCED_WITHIN = 30.0
@@ -52,7 +54,8 @@ class Space:
 
 def run(seed: int, server: Server) -> Result:
     """Run a seed from its beginning to its end."""
-    voyage = (calm if seed >= CALM else outage if seed >= OUTAGE else embark)(seed)
+    drawn = {AWAY: away, CALM: calm, OUTAGE: outage, 0: embark}
+    voyage = drawn[max(first for first in drawn if first <= seed)](seed)
     loop = CrewLoop()
     server.empty()
     try:
@@ -242,6 +245,7 @@ class CrewWorld:
             *self._pauses(terms),
             *self._rates(),
             *self._probes(),
+            *self._ended_alive(),
             *self._left_behind(),
             *(
                 f"event {row} was under way when its daemon ended, and that was forgotten"
@@ -304,6 +308,14 @@ class CrewWorld:
         most = 2 * (down.end - begin) / api.probe_max_delay + len(self.crew.sailors)
         self.counts["probes"] += len(probes)
         return [f"{len(probes)} probes, {most:.1f} may be"] if len(probes) > most else []
+
+    def _ended_alive(self) -> list[str]:
+        """Return the daemons that others have ended, though none was worse off than they."""
+        return [
+            f"daemon {one.evidence.number} was ended, and it could always write when others could"
+            for one in self.crew.sailors
+            if one.evidence.end == "lost" and one.evidence.number not in self.storm.deaf
+        ]
 
     def _left_behind(self) -> list[str]:
         """Return what daemons have left that all have stopped cleanly."""

@@ -9,6 +9,7 @@ import asyncio
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from math import inf
 from typing import Any
 from unittest.mock import patch
 
@@ -196,9 +197,9 @@ def next_of_the_key_before_the_record() -> Any:
 def an_answer_goes_to_the_try_that_began_last() -> Any:
     """All tries call the same function back: that of the last of them."""
 
-    def begin(self: Any, event: Event, done: Any) -> Any:
+    def begin(self: Any, event: Event, done: Any, **when: float) -> Any:
         self.__dict__["last"] = done
-        return original(self, event, lambda result: self.last(result))
+        return original(self, event, lambda result: self.last(result), **when)
 
     original = courier.Courier.begin
     return patch.object(courier.Courier, "begin", begin)
@@ -208,12 +209,12 @@ def an_answer_goes_to_the_try_that_began_last() -> Any:
 def a_try_reports_its_answer_twice() -> Any:
     """Once with its answer, and once more with the end of its connection."""
 
-    def begin(self: Any, event: Event, done: Any) -> Any:
+    def begin(self: Any, event: Event, done: Any, **when: float) -> Any:
         def twice(result: Any) -> None:
             done(result)
             done(result)
 
-        return original(self, event, twice)
+        return original(self, event, twice, **when)
 
     original = courier.Courier.begin
     return patch.object(courier.Courier, "begin", begin)
@@ -237,9 +238,9 @@ def what_was_answered_stays_under_way() -> Any:
 def idempotency_key_of_the_try() -> Any:
     """Each try has a key of its own."""
 
-    def begin(self: Any, event: Event, done: Any) -> Any:
+    def begin(self: Any, event: Event, done: Any, **when: float) -> Any:
         number = next(numbers)
-        return original(self, event._replace(event_id=f"{event.event_id}.{number}"), done)
+        return original(self, event._replace(event_id=f"{event.event_id}.{number}"), done, **when)
 
     numbers = iter(range(10**9))
     original = courier.Courier.begin
@@ -638,7 +639,7 @@ def goes_on_sending_while_it_stops() -> Any:
     async def _wind_down(self: Dispatcher) -> int:
         for _ in range(3):
             for one in self.routes.values():
-                one.start(self._clock.monotonic())
+                one.start(inf)
             cut_off = await original(self)
         return cut_off
 

@@ -15,7 +15,7 @@ from tests.planting import is_caught
 from tests.simulation.crew_database import Server
 from tests.simulation.crew_mutants import MUTANTS, planted
 from tests.simulation.crew_runs import told
-from tests.simulation.crew_world import CALM, OUTAGE, run
+from tests.simulation.crew_world import AWAY, CALM, OUTAGE, run
 
 SEEDS = int(os.environ.get("SHIPPER_TEST_CREWS", "50"))
 _CHUNK = 50
@@ -34,6 +34,7 @@ CAUGHT = {
     "probes_are_not_spread": 1_000_001,
     "rates_are_not_shared_out": 0,
     "rows_of_a_gained_shard_come_from_the_tail": 0,
+    "silence_counts_while_the_database_is_away": 3_000_001,
     "two_daemons_lead": 0,
 }
 # Of those that only delay something: the change after which a bound is exceeded.
@@ -89,6 +90,18 @@ def test_a_change_of_a_crew_is_over_in_time(server: Server) -> None:
     assert not violating, "\n\n".join(map(told, violating))
     asked = sum((result.counts for result in results), Counter[str]())
     assert all(asked[f"bound: {change}"] >= 9 for change in ("joined", "stopped", "gone")), asked
+
+
+@pytest.mark.timeout(300)
+def test_an_outage_of_the_database_ends_no_living_daemon(server: Server) -> None:
+    """Though it lasts longer than a lease; one that dies in it is ended in time all the same."""
+    results = [run(seed, server) for seed in range(AWAY, AWAY + 10)]
+    violating = [result for result in results if result.violations]
+    assert not violating, "\n\n".join(map(told, violating))
+    met = sum((result.counts for result in results), Counter[str]())
+    assert met["away"] == 10
+    assert met["ended: killed"] >= 3
+    assert met["bound: hurt"] == 10
 
 
 @pytest.mark.timeout(300)

@@ -1,8 +1,8 @@
 """Which process a daemon is, so that others can find out if it has ended.
 
-Every write of a daemon first writes a turn or prolongs its lease, under its token, in the same
-transaction. If another process has ended the token in the meantime, the write changes nothing and
-raises LeaseLost.
+Whatever a daemon claims or records goes with a turn, under its token, in the same transaction. If
+another process has ended the token in the meantime, that changes nothing and raises LeaseLost. Only
+its chores write without a token: deliveries don't depend on them.
 
 On SQLite the kernel's lock decides (see `file_lock`). On PostgreSQL a lease has a deadline by the
 database's clock. If the holder ran on this machine and is certainly dead, another process takes
@@ -40,6 +40,8 @@ class Owner:
     version: str = field(default=__version__, compare=False)
     stops: bool = field(default=False, compare=False)
     """Whether it stops: it sends nothing new, and gives its shards back."""
+    name: str = field(default="", compare=False)
+    """What people call this daemon, on SQLite; on PostgreSQL its row says it."""
 
     @classmethod
     def here(cls) -> "Owner":
@@ -56,17 +58,15 @@ class Owner:
     def read(cls, text: str | None) -> "Owner | None":
         """Read a text of `write`; return None for any other text."""
         try:
-            fields: Mapping[str, Any] = json.loads(text or "")
-            return cls(**{"version": "", **fields})
-        except (ValueError, TypeError):
+            found: Mapping[str, Any] = json.loads(text or "")
+            known = {name: value for name, value in found.items() if name in cls.__slots__}
+            return cls(**{"version": "", **known})
+        except (ValueError, TypeError, AttributeError):
             return None
 
     def write(self) -> str:
         """Return the owner as a text for the lease."""
-        fields = asdict(self)
-        if not self.stops:
-            del fields["stops"]  # an earlier version doesn't know it
-        return json.dumps(fields)
+        return json.dumps(asdict(self))
 
     def is_local(self) -> bool:
         """Return whether its process number certainly names the same process here."""

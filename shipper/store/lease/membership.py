@@ -1,12 +1,16 @@
 """Which daemons share a PostgreSQL outbox, and which shards each has.
 
-A daemon has a row with a token of its own. Every write of it locks that row first, so once the row
-is deleted, nothing that it writes counts. The rules of the shares are in `policy.shares`; this
-module decides which daemons have ended, and does all that follows in one transaction: the token is
-ended, what the daemon may have sent is marked, and its shards are free.
+A daemon has a row with a token of its own. Each turn and each renewal locks that row first, so once
+the row is deleted, the daemon claims nothing and records nothing. Its chores have no token:
+statistics, notes of clocks and audits, and the deletion of events whose retention is over, by its
+own configuration, until it notices that it was ended.
+
+The rules of the shares are in `policy.shares`; this module decides which daemons have ended, and
+does all that follows in one transaction: the token is ended, what the daemon may have sent is
+marked, and its shards are free.
 
 A daemon has ended if its process on this machine is certainly dead, or if it hasn't prolonged its
-lease for as long as the lease lasts, by our own clock: an administrator can set the server's.
+lease for as long as the lease lasts, while we could see that (`stillness`).
 
 It must never free a shard before what was claimed in it is marked, and never end a daemon that has
 written since it was judged. Every change locks the row of the lease first, so there is one at a
@@ -24,10 +28,10 @@ from shipper.policy.shares import ALL_SHARDS, NOTHING, EndedDaemon, Shares, plan
 from shipper.store.db.dialect import POSTGRES, Dialect
 from shipper.store.db.transactions import asking, writing
 from shipper.store.lease import membership_statements as sql
-from shipper.store.lease.daemon_rows import DaemonRow, StillnessTimer
 from shipper.store.lease.lease import Newcomer, Owner
 from shipper.store.lease.lost import corrected, taken_over, went_back
 from shipper.store.lease.recovery import recover
+from shipper.store.lease.stillness import DaemonRow, StillnessTimer
 from shipper.store.lease.turns import LOCK_COUNTERS, Turn, fold_one
 from shipper.store.schema.damage import lease_row
 
@@ -51,9 +55,10 @@ class Membership:
         One that won't share raises OutboxHeld while there is another daemon that may live. Raises
         SchemaError if a tool has deleted the row of the lease.
         """
+        tx.execute(sql.BY_INDEX)
         lease_row(tx.execute(sql.LOCK).all())
         self.newcomer = newcomer
-        ended = self._end_over(tx, _daemons(tx), sql.LOCK_DAEMONS)
+        ended = self._end_over(tx, self._look(tx), sql.LOCK_DAEMONS)
         living = _daemons(tx)
         if newcomer.alone and living:
             self._refuse(living)
@@ -83,7 +88,7 @@ class Membership:
             sent = sql.STANDING.send(channel)
             channel.wait()
             there, owners = _standing(sent.rows())
-        self._watch.forget_others(there)
+        self._watch.look(there)
         over = [row for row in there if row.token != turn.token and self._left(row) <= 0]
         living = {row.token for row in there}.difference(row.token for row in over)
         is_alone = living == {turn.token}
@@ -103,9 +108,11 @@ class Membership:
             if not tx.execute(sql.LOCK_IF_FREE).all():
                 lease_row(tx.execute(sql.EPOCH).all())
                 return None
+            tx.execute(sql.BY_INDEX)
             self.hold(tx, turn)
             ended = self._end_over(tx, over, sql.LOCK_IDLE_DAEMONS)
-            _end_orphans(tx)
+            if tx.execute(sql.HAS_STRAYS).scalar_one():
+                _end_orphans(tx)
             self._restore(tx, turn.token)
             if give:
                 tx.execute(sql.GIVE, {"token": turn.token, "shards": sorted(give)})
@@ -130,7 +137,7 @@ class Membership:
         locked = set(tx.execute(lock, {"tokens": over}).scalars()) if over else set()
         return [
             EndedDaemon(row.name, str(row), _end_remembered(tx, row.token))
-            for row in (_daemons(tx) if locked else ())
+            for row in (self._look(tx) if locked else ())
             if row.token in locked and self._left(row) <= 0
         ]
 
@@ -176,6 +183,11 @@ class Membership:
 
     # -- inside -----------------------------------------------------------------------------------
 
+    def _look(self, tx: Connection) -> list[DaemonRow]:
+        rows = _daemons(tx)
+        self._watch.look(rows)
+        return rows
+
     def _left(self, row: DaemonRow) -> float:
         owner = Owner.read(row.owner)
         is_ours = self.newcomer is not None and owner == self.newcomer.owner
@@ -213,6 +225,7 @@ def end(tx: Connection, dialect: Dialect, token: int) -> int:
 
     The caller has locked the row of the lease.
     """
+    tx.execute(sql.BY_INDEX)
     # The row first: this waits for a turn that is being written, and from then on there is none.
     tx.execute(sql.HOLD, {"token": token})
     marked = recover(tx, dialect, token)
@@ -241,6 +254,7 @@ def begin_again(tx: Connection) -> None:
     None of them can claim or record anything more. But they may live, and have tries in flight. So
     each keeps its shards until it begins again and has ended its tries, or until its lease is over.
     """
+    tx.execute(sql.BY_INDEX)
     last = lease_row(tx.execute(sql.LOCK).all())
     for row in _daemons(tx):
         tx.execute(sql.HOLD, {"token": row.token})

@@ -5,6 +5,7 @@ has no time. Its token still fences every write: a process that was replaced cha
 module decides nothing else; it must never refuse the process that holds the lock.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from sqlalchemy import Connection, text
@@ -60,7 +61,8 @@ class Sole:
 
 
 def _taken(token: int, newcomer: Newcomer) -> dict[str, object]:
-    return {"token": token, "owner": newcomer.owner.write(), "ttl": newcomer.ttl}
+    owner = replace(newcomer.owner, name=newcomer.name)
+    return {"token": token, "owner": owner.write(), "ttl": newcomer.ttl}
 
 
 # -- statements -----------------------------------------------------------------------------------

@@ -164,7 +164,7 @@ def _of_file(tx: Connection, dialect: Dialect) -> Iterator[RunningDaemon]:
         return
     owner = Owner.read(row.owner)
     yield RunningDaemon(
-        name=owner.host if owner else "",
+        name=(owner.name or owner.host) if owner else "",
         host=owner.host if owner else "",
         pid=owner.pid if owner else None,
         version=owner.version if owner else "",

@@ -7,6 +7,7 @@ delete a row: a table that it makes again is empty, or has the rows of a new out
 
 import sqlite3
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine
@@ -113,14 +114,15 @@ def _emptied(tx: Connection) -> list[str]:
     ]
 
 
-def _expected() -> list[Made]:
+@cache
+def _expected() -> tuple[Made, ...]:
     """Return what the migrations make, in the order in which it can be made."""
     empty = sqlite3.connect(":memory:", isolation_level=None)
     try:
         for revision in revisions.REVISIONS:
             for statement in statements(revision, "sqlite"):
                 empty.execute(statement)
-        return [Made(*row) for row in empty.execute(_OURS)]
+        return tuple(Made(*row) for row in empty.execute(_OURS))
     finally:
         empty.close()
 

@@ -7,11 +7,13 @@ from sqlalchemy import Engine
 
 from shipper.policy.shares import SHARDS, Shares
 from shipper.store.db.engine import open_engine
+from shipper.store.db.transactions import glancing
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import LinkRow, Work
 from shipper.store.drain.queue import Queue
 from shipper.store.lease.lease import Owner
 from shipper.store.lease.membership import Membership
+from shipper.store.lease.stillness import UNWATCHED
 from tests.store.daemons import NOW
 from tests.store.shipping import accepted, ask, claim, record
 
@@ -65,6 +67,11 @@ class Member:
         assert shares is not None, "no other process changes shards"
         return shares
 
+    def look(self) -> None:
+        """See who is there, and do nothing about it."""
+        with glancing(self.engine) as tx:
+            self.membership._look(tx)
+
     def send(self, *rows: int) -> None:
         """Ship these events."""
         record(self.queue, *map(accepted, claim(self.queue, *rows)))
@@ -83,11 +90,20 @@ Joined = Callable[..., Member]
 """Makes a daemon that has joined, of this owner or of one elsewhere."""
 
 
-def fall_silent(clock: FakeClock, *watchers: Member) -> None:
-    """Let the lease of all others end, as these daemons see it."""
+def pass_watched(clock: FakeClock, seconds: float, *watchers: Member) -> None:
+    """Let time pass in which these daemons look, before each step of it."""
+    while seconds > 0.0:
+        for one in watchers:
+            one.look()
+        clock.now += min(seconds, UNWATCHED)
+        seconds -= UNWATCHED
+
+
+def fall_silent(clock: FakeClock, *watchers: Member, seconds: float = TTL) -> None:
+    """Let time pass in which only these daemons live: the leases of all others end by default."""
     for one in watchers:
         one.attend()
-    clock.now += TTL
+    pass_watched(clock, seconds, *watchers)
     for one in watchers:
         one.queue.renew()
 

@@ -15,8 +15,8 @@ from shipper.errors import LeaseLost, OutboxHeld
 from shipper.policy.shares import ALL_SHARDS, SHARDS, Shares
 from shipper.store.db.transactions import writing
 from shipper.store.drain.messages import Work
-from shipper.store.lease.daemon_rows import DaemonRow
 from shipper.store.lease.membership import _daemons
+from shipper.store.lease.stillness import DaemonRow
 from shipper.store.upgrade.recount import is_needed
 from tests.store.daemons import NOW, write
 from tests.store.lease.members import (
@@ -27,6 +27,7 @@ from tests.store.lease.members import (
     expect_consistent,
     fall_silent,
     owners,
+    pass_watched,
     settle,
 )
 from tests.store.processes import process
@@ -147,7 +148,7 @@ def test_a_silent_one_has_ended_after_its_lease_by_our_own_clock(
     claim(silent.queue, 1)
     run(post, "UPDATE shipper_daemon SET expires_at = clock_timestamp() - interval '1 year'")
     other.attend()
-    clock.now += TTL - 0.1
+    pass_watched(clock, TTL - 0.1, other)
     other.queue.renew()
     assert other.attend().ended == ()
     clock.now += 0.2
@@ -230,8 +231,7 @@ def test_a_newcomer_waits_for_a_renewal_and_then_spares_its_daemon(
 ) -> None:
     """It judges again once it has the lock of the row."""
     silent, newcomer = joined(), joined(joins=False)
-    newcomer.membership._watch.left(_row(newcomer, silent))
-    clock.now += TTL
+    pass_watched(clock, TTL, newcomer)
     with writing(silent.engine) as tx:
         silent.queue.fence(tx)
         joins = threading.Thread(target=newcomer.join)

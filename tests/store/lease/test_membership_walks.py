@@ -17,8 +17,8 @@ from shipper.policy.event import Event
 from shipper.policy.shares import SHARDS, Shares
 from shipper.store.db.engine import open_engine
 from shipper.store.drain.messages import Work
-from shipper.store.lease.daemon_rows import DaemonRow, StillnessTimer
 from shipper.store.lease.membership import Membership
+from shipper.store.lease.stillness import DaemonRow, StillnessTimer
 from tests.store.daemons import NOW, write
 from tests.store.lease.members import FakeClock, Member, elsewhere
 from tests.store.lease.membership_model import Broken, Model

@@ -16,7 +16,15 @@ from shipper.store.drain.messages import LinkRow, Work
 from shipper.store.drain.queue import Queue
 from shipper.store.report.daemons import running_daemons
 from tests.store.daemons import NOW, column, tamper, write
-from tests.store.lease.members import TTL, FakeClock, Member, elsewhere, owners, settle
+from tests.store.lease.members import (
+    TTL,
+    FakeClock,
+    Member,
+    elsewhere,
+    fall_silent,
+    owners,
+    settle,
+)
 from tests.store.shipping import accepted, ask, claim, record
 
 Joined = Callable[..., Member]
@@ -40,15 +48,6 @@ def joined(postgres_url: str, clock: FakeClock) -> Iterator[Joined]:
         one.close()
 
 
-def _silence(clock: FakeClock, *watchers: Member, seconds: float = TTL) -> None:
-    """Let time pass in which only these daemons prolong their leases."""
-    for one in watchers:
-        one.attend()
-    clock.now += seconds
-    for one in watchers:
-        one.queue.renew()
-
-
 def _tables_with(post: Engine, token: int) -> list[str]:
     """Return the tables that name a token."""
     count = "SELECT count(*) FROM shipper_{0} WHERE token = :token"
@@ -60,7 +59,7 @@ def test_two_of_one_name_are_told_apart_by_their_tokens(joined: Joined, clock: F
     old, new = joined(), joined()
     settle([old, new])
     assert (old.queue.shares.leads, new.queue.shares.leads) == (True, False)
-    _silence(clock, new)
+    fall_silent(clock, new)
     assert len(new.attend().ended) == 1
     assert new.queue.shares.leads
     for _ in range(3):
@@ -76,10 +75,10 @@ def test_each_is_judged_by_its_own_lease(post: Engine, joined: Joined, clock: Fa
     """One with slow destinations has a long lease: another's shorter one says nothing about it."""
     slow, quick = joined(600.0), joined(30.0)
     settle([slow, quick])
-    _silence(clock, quick, seconds=599.0)
+    fall_silent(clock, quick, seconds=599.0)
     assert quick.attend().ended == ()
     assert [one.is_missing for one in running_daemons(post)] == [False, False]
-    _silence(clock, slow, seconds=31.0)
+    fall_silent(clock, slow, seconds=31.0)
     [ended] = slow.attend().ended
     assert ended.process == str(quick.owner)
     assert slow.queue.shares.held == ALL_SHARDS
@@ -95,7 +94,7 @@ def test_nothing_is_left_of_one_that_writes_after_its_end(
     events = claim(late.queue, *rows)
     token = late.queue.token
     assert set(_tables_with(post, token)) == {"daemon", "shard", "turn", "claim"}
-    _silence(clock, other)
+    fall_silent(clock, other)
     assert other.attend().ended
     link = LinkRow("default", "ready", None, NOW, None)
     for write_late in (
@@ -119,11 +118,11 @@ def test_what_was_taken_over_is_taken_over_again(
     settle([first, second, third])
     rows = write(post, "a", "a", "b")
     claim(first.queue, *rows)
-    _silence(clock, second, third)
+    fall_silent(clock, second, third)
     assert [one.recovered for one in second.attend().ended] == [2]
     again = claim(second.queue, rows[0])
     assert [(one.id, one.maybe_received) for one in again] == [(rows[0], True)]
-    _silence(clock, third)
+    fall_silent(clock, third)
     assert len(third.attend().ended) == 1
     assert third.queue.shares.held == ALL_SHARDS
     assert [bool(column(post, "maybe_received", row)) for row in rows] == [True, False, True]

@@ -11,7 +11,9 @@ from shipper.errors import SchemaError
 from shipper.store.db.engine import open_engine
 from shipper.store.db.selection import Selection
 from shipper.store.drain.messages import LinkRow
+from shipper.store.drain.queue import Queue
 from shipper.store.lease.file_lock import FileLock
+from shipper.store.lease.lease import Owner
 from shipper.store.operate import dead_letters, hold
 from shipper.store.report.daemons import current_daemon, running_daemons
 from shipper.store.report.events import EventReport, get
@@ -147,6 +149,19 @@ def test_the_holder_of_the_lock_ships_an_sqlite_outbox(sqlite_url: str, tmp_path
     assert str(current_daemon(engine)).startswith("process ")
     lock.release()
     assert current_daemon(engine) is None
+    engine.dispose()
+
+
+def test_a_daemon_has_the_name_that_its_configuration_gives_it(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    """Also where there is only one: on a machine with several outboxes, each has its name."""
+    engine, lock, here = open_engine(sqlite_url), FileLock(tmp_path / "shop.db"), Owner.here()
+    lock.acquire()
+    Queue(engine, lease_ttl=60.0).acquire(here, name="till-7")
+    assert [(one.name, one.host) for one in running_daemons(engine)] == [("till-7", here.host)]
+    assert current_daemon(engine) == f"till-7 ({here})"
+    lock.release()
     engine.dispose()
 
 

@@ -18,7 +18,7 @@ from shipper.store.schema import revisions
 from shipper.store.upgrade import migrate
 from shipper.store.upgrade.recount import is_needed
 from tests.store.daemons import write
-from tests.store.lease.members import FakeClock, Member, elsewhere
+from tests.store.lease.members import FakeClock, Member, elsewhere, pass_watched
 from tests.store.older import make
 from tests.store.shipping import ask, run
 
@@ -107,7 +107,7 @@ def test_one_that_is_silent_elsewhere_is_waited_for_after_the_upgrade(
     member = Member(bare_postgres_url, elsewhere(1), clock)
     assert member.recovered == 0
     assert member.queue.shares.daemons == 2
-    clock.now += 60
+    pass_watched(clock, 60.0, member)
     [ended] = member.attend().ended
     assert (ended.name, ended.recovered) == ("before", 2)
     member.close()

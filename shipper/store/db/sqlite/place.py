@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from shipper.errors import AccessDenied, SchemaError
@@ -129,7 +130,7 @@ def _refuse_strangers(path: Path) -> None:
 def refuse_unusable_place(path: Path, mountinfo: Path | None = None) -> None:
     """Raise SchemaError if an SQLite outbox at `path` isn't safe; the file needn't exist yet."""
     real = str(followed(path))
-    mounts = list(_mounts(mountinfo))
+    mounts = _mounts(mountinfo)
     if any(mount.directory == real for mount in mounts):
         raise SchemaError(
             f"{path} is mounted by itself (a bind mount of one file): a process that opens"
@@ -163,7 +164,7 @@ def missing(path: Path) -> SchemaError:
 
 def remark(path: Path, mountinfo: Path | None = None) -> str | None:
     """Return a warning about a place that can be used; None if there is no reason to warn."""
-    mounts = list(_mounts(mountinfo))
+    mounts = _mounts(mountinfo)
     mount = _mount_of(str(followed(path)), mounts)
     if mount is None:
         return None
@@ -174,7 +175,7 @@ def remark(path: Path, mountinfo: Path | None = None) -> str | None:
 
 def file_system(path: str, mountinfo: Path | None = None) -> str:
     """Return the kind of file system that a real path lies on, or `unknown`."""
-    mount = _mount_of(path, list(_mounts(mountinfo)))
+    mount = _mount_of(path, _mounts(mountinfo))
     return "unknown" if mount is None else mount.kind
 
 
@@ -183,7 +184,7 @@ def device(path: str, mountinfo: Path | None = None) -> tuple[int, int] | None:
 
     stat(2) gives another device if a file system has several volumes, as btrfs has.
     """
-    mount = _mount_of(path, list(_mounts(mountinfo)))
+    mount = _mount_of(path, _mounts(mountinfo))
     with suppress(ValueError):
         major, minor = ("" if mount is None else mount.device).split(":")
         return int(major), int(minor)
@@ -220,14 +221,22 @@ def _mount_id(real: str) -> str | None:
     return None
 
 
-def _mounts(mountinfo: Path | None) -> Iterator[Mount]:
+def _mounts(mountinfo: Path | None) -> list[Mount]:
     with suppress(OSError):
-        for line in (mountinfo or MOUNTINFO).read_text("utf-8", "surrogateescape").split("\n"):
-            fields, separator, tail = line.partition(" - ")
-            before, after = fields.split(" "), tail.split(" ")
-            if separator and len(before) > 4:
-                options = tuple(after[-1].split(","))
-                yield Mount(before[0], before[2], _unescaped(before[4]), after[0], options)
+        return _parsed((mountinfo or MOUNTINFO).read_text("utf-8", "surrogateescape"))
+    return []
+
+
+@lru_cache(maxsize=1)  # each connection asks a dozen times, and mounts rarely change
+def _parsed(mountinfo: str) -> list[Mount]:
+    found = []
+    for line in mountinfo.split("\n"):
+        fields, separator, tail = line.partition(" - ")
+        before, after = fields.split(" "), tail.split(" ")
+        if separator and len(before) > 4:
+            options = tuple(after[-1].split(","))
+            found.append(Mount(before[0], before[2], _unescaped(before[4]), after[0], options))
+    return found
 
 
 def _layers(mount: Mount) -> Iterator[str]:
