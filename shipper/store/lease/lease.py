@@ -38,6 +38,8 @@ class Owner:
     pid: int
     started: str
     version: str = field(default=__version__, compare=False)
+    stops: bool = field(default=False, compare=False)
+    """Whether it stops: it sends nothing new, and gives its shards back."""
     name: str = field(default="", compare=False)
     """What people call this daemon, on SQLite; on PostgreSQL its row says it."""
 

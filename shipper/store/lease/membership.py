@@ -18,6 +18,7 @@ time. Then it locks rows of daemons in the order of their tokens, as operators' 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Engine, TextClause
@@ -43,6 +44,7 @@ class Membership:
         self.newcomer: Newcomer | None = None
         """What the others see of this daemon; a change is written when the lease is prolonged."""
         self._engine = engine
+        self._stops = False
         self._watch = StillnessTimer(monotonic)
 
     # -- the steps of the protocol ----------------------------------------------------------------
@@ -74,9 +76,10 @@ class Membership:
         tx.execute(sql.CHANGED)
         return turn, rest + sum(one.recovered for one in ended)
 
-    def attend(self, turn: Turn, give: frozenset[int]) -> Shares | None:
+    def attend(self, turn: Turn, give: frozenset[int], *, stops: bool) -> Shares | None:
         """Do a step: give back these shards, end dead daemons, take free shards.
 
+        One that stops says so, and takes none. The others then share as if it had left.
         Nothing may be claimed in the shards that are given. Returns None, and has changed nothing,
         if another process has locked the row of the lease. Raises LeaseLost and OutboxChanged as
         `hold` does.
@@ -91,10 +94,10 @@ class Membership:
         is_alone = living == {turn.token}
         lacks = (ALL_SHARDS if is_alone else self.shares.held).difference(owners)
         may_write = any(row.token == turn.token and row.turn is not None for row in there)
-        if over or give or lacks or not may_write:
-            return self._change(turn, give, over)
-        now = plan(living, owners, turn.token)
-        if now.takes:
+        stopping = {row.token for row in there if row.stops}
+        self._stops, tells = stops, stops and turn.token not in stopping
+        now = plan(living, owners, turn.token, stopping)
+        if over or give or lacks or not may_write or tells or now.takes:
             return self._change(turn, give, over)
         self.shares = _shares(owners, turn.token, len(living), now.gives, [])
         return self.shares
@@ -113,8 +116,11 @@ class Membership:
             self._restore(tx, turn.token)
             if give:
                 tx.execute(sql.GIVE, {"token": turn.token, "shards": sorted(give)})
+            if self._stops and self.newcomer is not None:
+                owner = replace(self.newcomer.owner, stops=True)
+                tx.execute(sql.STOPS, {"token": turn.token, "owner": owner.write()})
             shares = self._share(tx, turn.token, ended)
-            if give or shares.held != self.shares.held:
+            if give or self._stops or shares.held != self.shares.held:
                 tx.execute(sql.CHANGED)
         self.shares = shares
         return shares
@@ -204,12 +210,13 @@ class Membership:
         """Take the free shards that this daemon should have; return what it has then."""
         there, owners = _standing(sql.STANDING.rows(tx))
         living = {row.token for row in there}
-        takes = plan(living, owners, token).takes
+        stopping = {row.token for row in there if row.stops}
+        takes = plan(living, owners, token, stopping).takes
         if takes:
             taken = tx.execute(sql.TAKE, {"token": token, "shards": list(takes)})
             owners |= dict.fromkeys(taken.scalars(), token)
             tx.execute(sql.INHERIT, {"token": token})
-        gives = plan(living, owners, token).gives
+        gives = plan(living, owners, token, stopping).gives
         return _shares(owners, token, len(living), gives, ended)
 
 

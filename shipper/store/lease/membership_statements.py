@@ -103,6 +103,7 @@ RENEW: Final = text(
     "UPDATE shipper_daemon SET ttl = CAST(:ttl AS double precision), name = :name,"
     f" settings = :settings, expires_at = {_EXPIRES} WHERE token = :token"
 )
+STOPS: Final = text("UPDATE shipper_daemon SET owner = :owner WHERE token = :token")
 
 # What people see of a daemon that was ended: a row without settings is of a version without names,
 # so no daemon of its name can be back. A daemon that crashes under changing names fills no table.
