@@ -407,7 +407,7 @@ class Machine:
             waiting_max=bounds.waiting,
         )
 
-    def _way(self, settings: DestinationSettings) -> Way:
+    def _way(self, settings: DestinationSettings, clock: Any) -> Way:
         return self.network.way(_LIFE.get(), settings.url.rpartition("/")[2])
 
     def _thread(self) -> InlineThread:
